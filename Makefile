@@ -1,0 +1,51 @@
+# Everything needs Python 3.11+ and make; the rest installs itself into .venv on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= auto
+
+.PHONY: help setup demo up test check format bench lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+setup: $(STAMP) ## create .venv with the locked dependencies
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Rushes needs Python 3.11 or later with the venv module; $(PYTHON) is $$($(PYTHON) -V 2>&1)"; \
+		  echo "hint: name another one: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12"; exit 1; }
+	@echo "installing the locked dependencies into $(VENV) (once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## render examples/prompts.jsonl end to end against the simulator
+	@$(BIN)/rushes demo
+
+up: $(STAMP) ## run the whole stack until Ctrl-C
+	@$(BIN)/rushes up
+
+test: $(STAMP) ## run every test
+	@$(BIN)/python -m pytest -n $(WORKERS)
+
+check: $(STAMP) ## format, lint, types, imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## apply the formatter and the safe fixes
+	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+bench: $(STAMP) ## measure, and print the figures with the machine they are from
+	@$(BIN)/python -m bench
+
+lock: $(STAMP) ## refresh requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --only-binary :all: --upgrade --quiet -o requirements.lock
+
+clean: ## remove .venv, caches, renders and the embedded servers' data
+	rm -rf $(VENV) .rushes renders .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

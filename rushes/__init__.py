@@ -1,0 +1,1 @@
+"""What the product does: catalogue, policies, provider client, storing."""

@@ -1,0 +1,1 @@
+"""Stand-ins for the outside world: the provider's simulator, embedded Postgres and Redis."""

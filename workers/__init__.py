@@ -1,0 +1,1 @@
+"""Work happens here: Celery's app, its tasks and the dispatcher."""
