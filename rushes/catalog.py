@@ -110,7 +110,11 @@ def _url_problem(value: object) -> str | None:
 
 
 def _integer_problem(value: object) -> str | None:
-    return None if isinstance(value, int) and not isinstance(value, bool) else f"must be a whole number, not {_kind_of(value)}"
+    return (
+        None
+        if isinstance(value, int) and not isinstance(value, bool)
+        else f"must be a whole number, not {_kind_of(value)}"
+    )
 
 
 def _number_problem(value: object) -> str | None:
@@ -123,7 +127,14 @@ def _flag_problem(value: object) -> str | None:
 
 
 def _kind_of(value: object) -> str:
-    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    names = {
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
     return "nothing" if value is None or value == "" else names.get(type(value), type(value).__name__)
 
 
@@ -205,7 +216,10 @@ def normalise_input(model: VideoModel, given: Mapping[str, Any]) -> NormalisedIn
     silently ignore it and bill a default. Raises `InvalidInput` with every problem found.
     """
     problems = [
-        Problem(name, f"{model.name} has no such parameter; it has {', '.join(each.name for each in model.parameters)}")
+        Problem(
+            name,
+            f"{model.name} has no such parameter; it has {', '.join(each.name for each in model.parameters)}",
+        )
         for name in given
         if name not in UNSUPPORTED and model.parameter(name) is None
     ]
@@ -247,7 +261,9 @@ def read_text_value(model: VideoModel, name: str, text: str) -> Any:
             case "number":
                 return float(text)
             case "flag":
-                return {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}[text.strip().lower()]
+                return {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}[
+                    text.strip().lower()
+                ]
             case "text" | "url":
                 return text
     except (KeyError, ValueError):

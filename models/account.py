@@ -1,0 +1,33 @@
+"""One WaveSpeed account: its limits and its health. The key itself lives in the settings, never in a row."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, new_id
+
+
+class Account(Base):
+    """Limits are settings written here at start; what is in use is always counted from `prediction`, never kept."""
+
+    __tablename__ = "account"
+    __table_args__ = (
+        CheckConstraint("slots > 0 AND submits_per_minute > 0 AND ahead >= 0", name="limits"),
+        CheckConstraint("effective_slots > 0", name="effective_slots"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    slots: Mapped[int]  # renders that the provider runs at once
+    submits_per_minute: Mapped[int]
+    ahead: Mapped[int] = mapped_column(server_default=text("0"))  # submitted beyond the slots, where it queues
+    effective_slots: Mapped[int | None]  # learned from a 429 by concurrency; null: as configured
+    limited_at: Mapped[datetime | None]  # the last 429 by concurrency
+    deferrals: Mapped[int] = mapped_column(server_default=text("0"))  # refusals in a row; 0: healthy
+    deferred_until: Mapped[datetime | None]  # nothing is submitted before
+    deferred_reason: Mapped[str | None]  # a word for programs: rate, key, credit
+    deferred_detail: Mapped[str | None]  # the provider's words
+    look_failures: Mapped[int] = mapped_column(server_default=text("0"))  # failed looks in a row
+    looks_deferred_until: Mapped[datetime | None]  # nothing is looked at before

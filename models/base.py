@@ -1,0 +1,46 @@
+"""The declarative base: naming of constraints, and the column types that every table shares."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, MetaData, Numeric, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase
+from uuid_utils.compat import uuid7
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Every table. Times are the database's clock in UTC, money is dollars to the hundredth of a cent."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own name for a class-wide setting
+        str: Text(),
+        int: BigInteger(),
+        UUID: Uuid(),
+        Decimal: Numeric(12, 4),
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB(),
+        list[str]: JSONB(),
+    }
+
+
+def new_id() -> UUID:
+    """A key that sorts by the time it was made (UUIDv7)."""
+    return uuid7()
+
+
+def one_of(column: str, states: type[StrEnum]) -> CheckConstraint:
+    """A CHECK that holds a text column to the members of an enum."""
+    values = ", ".join(f"'{state.value}'" for state in states)
+    return CheckConstraint(f"{column} IN ({values})", name=column)

@@ -1,0 +1,21 @@
+"""Jobs pushed together: one name, one progress bar."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, new_id
+
+
+class Batch(Base):
+    """Its counts and its spend are summed from its jobs."""
+
+    __tablename__ = "batch"
+    __table_args__ = (CheckConstraint("job_count > 0", name="job_count"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)  # also the name of its folder of videos
+    job_count: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,28 @@
+"""What can go wrong between us and Postgres, told apart by what the caller should do."""
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+
+class DatabaseAway(Exception):
+    """Postgres cannot be reached, or is starting or stopping: try again in a moment. Nothing is known to be stored."""
+
+
+class TransitionLost(Exception):
+    """A guarded UPDATE moved nothing: somebody was first, or the claim is stale."""
+
+
+# admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections, read_only (a demoted primary)
+_AWAY = ("57P01", "57P02", "57P03", "53300", "25006")
+
+
+def is_connection_failure(error: SQLAlchemyError) -> bool:
+    """Whether this error tells of the connection and not of the statement."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    return isinstance(error, OperationalError) and (state is None or state in _AWAY or state.startswith("08"))

@@ -1,0 +1,100 @@
+"""The states of a job and of a prediction, and the moves between them. Pure data: standard library only.
+
+    job:         queued <-> rendering -> storing -> succeeded
+                    \\__________\\____________\\____> failed | cancelled
+    prediction:  submitting -> rendering -> completed | failed | cancelled | timeout | deleted | lost
+                    |  \\-> unconfirmed -> rendering (adopted) | absent
+                    \\-> refused | cancelled (withdrawn before the POST)
+
+`models/transitions.py` is the only place that writes a state; the database's CHECKs and its partial unique index on
+live predictions hold the rest.
+"""
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """What a job waits for."""
+
+    QUEUED = "queued"  # a free slot, or the end of a back-off (`due_at`)
+    RENDERING = "rendering"  # its one live prediction
+    STORING = "storing"  # its video to be copied, checked and made visible
+    SUCCEEDED = "succeeded"  # nothing: the file is there
+    FAILED = "failed"  # nothing, unless a person retries it
+    CANCELLED = "cancelled"  # nothing, unless a person retries it
+
+
+class PredictionState(StrEnum):
+    """How far one purchase has come. LIVE ones hold a slot and the job's only right to buy."""
+
+    SUBMITTING = "submitting"  # LIVE: to be posted (`posted_at` null), or being posted
+    UNCONFIRMED = "unconfirmed"  # LIVE: posted, answer unknown: maybe bought, never posted again
+    RENDERING = "rendering"  # LIVE: accepted, `provider_id` known
+    COMPLETED = "completed"  # the provider's verdict: outputs exist, paid
+    FAILED = "failed"  # the provider's verdict: refunded
+    CANCELLED = "cancelled"  # the provider's verdict, or withdrawn by us before the POST
+    TIMEOUT = "timeout"  # the provider's verdict: it gave up
+    DELETED = "deleted"  # the provider's verdict: somebody deleted it there
+    LOST = "lost"  # accepted once, unknown to the provider now
+    REFUSED = "refused"  # the provider said no to the POST: nothing bought
+    ABSENT = "absent"  # in doubt, looked for and not found: the job may be bought anew
+    SURPLUS = "surplus"  # found after `absent`: paid, stored, alerted, never live
+
+
+LIVE = frozenset({PredictionState.SUBMITTING, PredictionState.UNCONFIRMED, PredictionState.RENDERING})
+"""At most one of these per job, at most `slots + ahead` of them per account."""
+
+NOTHING_BOUGHT = frozenset({PredictionState.REFUSED, PredictionState.ABSENT})
+"""Endings that consume no attempt."""
+
+JOB_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+_ENDINGS = frozenset({JobState.FAILED, JobState.CANCELLED})
+
+JOB_MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: _ENDINGS | {JobState.RENDERING},
+    JobState.RENDERING: _ENDINGS | {JobState.QUEUED, JobState.STORING},
+    JobState.STORING: _ENDINGS | {JobState.SUCCEEDED},
+    JobState.SUCCEEDED: frozenset(),
+    # A person's retry: to `storing` when a paid output still waits to be fetched, else to `queued`.
+    JobState.FAILED: frozenset({JobState.QUEUED, JobState.STORING}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED, JobState.STORING}),
+}
+
+_VERDICTS = frozenset(
+    {
+        PredictionState.COMPLETED,
+        PredictionState.FAILED,
+        PredictionState.CANCELLED,
+        PredictionState.TIMEOUT,
+        PredictionState.DELETED,
+        PredictionState.LOST,
+    }
+)
+
+PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
+    PredictionState.SUBMITTING: frozenset(
+        {
+            PredictionState.UNCONFIRMED,
+            PredictionState.RENDERING,
+            PredictionState.REFUSED,
+            PredictionState.CANCELLED,
+        }
+    ),
+    PredictionState.UNCONFIRMED: frozenset({PredictionState.RENDERING, PredictionState.ABSENT}),
+    PredictionState.RENDERING: _VERDICTS,
+    PredictionState.ABSENT: frozenset({PredictionState.SURPLUS}),
+    **{state: frozenset() for state in _VERDICTS},
+    PredictionState.REFUSED: frozenset(),
+    PredictionState.SURPLUS: frozenset(),
+}
+
+
+def is_live(state: PredictionState) -> bool:
+    """Whether this prediction holds a slot and its job's right to buy."""
+    return state in LIVE
+
+
+def is_ended(state: JobState) -> bool:
+    """Whether only a person can move this job again."""
+    return state in JOB_ENDED

@@ -1,0 +1,60 @@
+"""One submission of a job to WaveSpeed, i.e. one purchase. The row is written before the POST."""
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, new_id, one_of
+from models.lifecycle import LIVE, PredictionState
+
+_LIVE = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(LIVE)))
+
+
+class Prediction(Base):
+    """`due_at` is lease and retry timer while submitting, and the end of the watch window while rendering."""
+
+    __tablename__ = "prediction"
+    __table_args__ = (
+        one_of("state", PredictionState),
+        CheckConstraint(f"({_LIVE}) = (ended_at IS NULL)", name="ended_at"),
+        CheckConstraint("state <> 'unconfirmed' OR posted_at IS NOT NULL", name="posted_at"),
+        CheckConstraint(
+            "state NOT IN ('rendering', 'completed', 'failed', 'timeout', 'deleted', 'lost', 'surplus')"
+            " OR provider_id IS NOT NULL",
+            name="provider_id",
+        ),
+        UniqueConstraint("job_id", "attempt"),
+        UniqueConstraint("account_id", "provider_id"),
+        # The database itself refuses a second purchase while one may be alive.
+        Index("uq_prediction_live", "job_id", unique=True, postgresql_where=text(_LIVE)),
+        Index("ix_prediction_slots", "account_id", "state", postgresql_where=text(_LIVE)),
+        Index("ix_prediction_due", "state", "due_at", postgresql_where=text(_LIVE)),
+        Index("ix_prediction_accepted", "accepted_at", postgresql_where=text("state = 'rendering'")),
+        Index("ix_prediction_pace", "account_id", "not_before"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("job.id"))
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("account.id"))
+    attempt: Mapped[int]  # 1 for the first purchase of the job
+    state: Mapped[str] = mapped_column(server_default=text("'submitting'"))
+    claim: Mapped[int] = mapped_column(
+        server_default=text("0")
+    )  # fencing token: who acts under an older one moves nothing
+    due_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]  # its place in the account's pace; null: none taken
+    posted_at: Mapped[datetime | None]  # committed before the POST: from here on it may have been bought
+    provider_id: Mapped[str | None]  # WaveSpeed's prediction id: a fact, written once
+    provider_created_at: Mapped[datetime | None]  # by the provider's clock
+    accepted_at: Mapped[datetime | None]  # when we knew its provider_id
+    watch_windows: Mapped[int] = mapped_column(server_default=text("0"))  # watch windows that ended without a verdict
+    odd_since: Mapped[datetime | None]  # since when the provider's answers make no sense
+    price: Mapped[Decimal]  # dollars held from the row's birth, settled by the verdict
+    outputs: Mapped[list[str] | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]

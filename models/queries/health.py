@@ -1,0 +1,77 @@
+"""What operators ask: is it working, what does it wait for."""
+
+from typing import NamedTuple
+
+from sqlalchemy import inspect, text
+from sqlalchemy.orm import Session
+
+from models.statements import find_one, statement
+
+_FARM = statement("""
+    SELECT
+        (SELECT count(*) FROM job WHERE state = 'queued'),
+        (SELECT count(*) FROM job WHERE state = 'storing'),
+        (SELECT count(*) FROM prediction WHERE state IN ('submitting', 'unconfirmed', 'rendering')),
+        (SELECT count(*) FROM prediction WHERE state = 'rendering'),
+        (SELECT count(*) FROM prediction WHERE state = 'unconfirmed'),
+        (SELECT count(*) FROM prediction WHERE state = 'rendering' AND watch_windows > 0),
+        (SELECT sum(least(slots, effective_slots)) FROM account)::int,
+        (SELECT string_agg(deferred_reason || ' until ' || to_char(deferred_until AT TIME ZONE 'UTC', 'HH24:MI:SS'), ', ')
+            FROM account WHERE deferred_until > now()),
+        coalesce(extract(epoch FROM now() - least(
+            (SELECT min(due_at) FROM job WHERE state = 'storing'),
+            (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
+            (SELECT min(due_at) FROM prediction WHERE state = 'rendering')))::float8, 0)
+""")
+
+_HEALTH = statement("""
+    SELECT
+        (SELECT holder FROM leader WHERE role = 'dispatcher' AND lease_until > now()),
+        (SELECT count(*) FROM worker WHERE seen_at > now() - interval '15 seconds'),
+        (SELECT deferred_reason || coalesce(': ' || deferred_detail, '') FROM account
+            WHERE deferrals > 0 ORDER BY deferred_until DESC LIMIT 1)
+""")
+
+
+class Farm(NamedTuple):
+    """The state of the farm in one line."""
+
+    queued: int
+    storing: int
+    live: int
+    rendering: int
+    unconfirmed: int
+    overdue_watches: int  # renders that outlived a watch window
+    slots: int | None
+    deferred: str | None
+    lag_seconds: float  # how long the most overdue row has been due; negative: nothing is
+
+
+class Health(NamedTuple):
+    """Who works."""
+
+    leader: str | None
+    workers: int
+    deferred: str | None
+
+
+def find_farm(session: Session) -> Farm:
+    """Backlog, live renders, doubts and deferrals."""
+    farm = find_one(session, _FARM, Farm)
+    assert farm is not None  # noqa: S101 - a SELECT without FROM has a row
+    return farm
+
+
+def find_health(session: Session) -> Health:
+    """The dispatcher's holder, the living workers, and why an account waits."""
+    health = find_one(session, _HEALTH, Health)
+    assert health is not None  # noqa: S101 - as above
+    return health
+
+
+def find_migration(session: Session) -> str | None:
+    """The migration that the database is at; None for an empty database."""
+    if not inspect(session.connection()).has_table("alembic_version"):
+        return None
+    version: str | None = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return version

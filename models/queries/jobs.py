@@ -1,0 +1,127 @@
+"""What people and upstream systems read."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models.artifact import Artifact
+from models.batch import Batch
+from models.event import Event
+from models.job import Job
+from models.lifecycle import JobState
+from models.prediction import Prediction
+from models.statements import find_all, statement
+
+_SUMMARIES = statement("""
+    SELECT batch.id, batch.name, job_count, batch.created_at, jobs.states, jobs.estimated, jobs.ended_at,
+        coalesce(money.held, 0), coalesce(money.spent, 0), jobs.mean_seconds
+    FROM batch,
+        LATERAL (
+            SELECT jsonb_object_agg(state, count) AS states, sum(price) AS estimated,
+                CASE WHEN bool_and(ended_at IS NOT NULL) THEN max(ended_at) END AS ended_at,
+                (sum(seconds) / nullif(sum(succeeded), 0))::float8 AS mean_seconds
+            FROM (
+                SELECT state, count(*) AS count, sum(price) AS price, max(ended_at) AS ended_at,
+                    sum(extract(epoch FROM ended_at - created_at)) FILTER (WHERE state = 'succeeded') AS seconds,
+                    count(*) FILTER (WHERE state = 'succeeded') AS succeeded
+                FROM job WHERE batch_id = batch.id GROUP BY state
+            ) AS by_state
+        ) AS jobs,
+        LATERAL (
+            SELECT sum(prediction.price) FILTER (
+                    WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')) AS held,
+                sum(prediction.price) FILTER (WHERE prediction.state IN ('completed', 'lost', 'surplus')) AS spent
+            FROM prediction JOIN job ON job.id = job_id WHERE batch_id = batch.id
+        ) AS money
+    WHERE batch.id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY batch.id DESC
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs to list; None leaves a property open."""
+
+    state: JobState | None = None
+    batch_id: UUID | None = None
+    video_model: str | None = None
+
+
+class BatchSummary(NamedTuple):
+    """A batch by its numbers. Dollars; seconds from push to file."""
+
+    id: UUID
+    name: str
+    job_count: int
+    created_at: datetime
+    states: dict[str, int]
+    estimated: Decimal
+    ended_at: datetime | None  # of its last job, once all have ended
+    held: Decimal  # for predictions without a verdict
+    spent: Decimal  # for predictions that ended as paid
+    mean_seconds: float | None
+
+
+def find_job(session: Session, job_id: UUID) -> Job | None:
+    """The job with this id."""
+    return session.get(Job, job_id)
+
+
+def list_jobs(session: Session, chosen: JobFilter, *, limit: int, before: UUID | None = None) -> Sequence[Job]:
+    """Jobs, newest first; `before` is the last id of the page before."""
+    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    if chosen.state is not None:
+        query = query.where(Job.state == chosen.state)
+    if chosen.batch_id is not None:
+        query = query.where(Job.batch_id == chosen.batch_id)
+    if chosen.video_model is not None:
+        query = query.where(Job.video_model == chosen.video_model)
+    if before is not None:
+        query = query.where(Job.id < before)
+    return session.scalars(query).all()
+
+
+def list_events(session: Session, job_id: UUID, *, limit: int, after: int = 0) -> Sequence[Event]:
+    """A job's history, oldest first; `after` is the last id of the page before."""
+    query = select(Event).where(Event.job_id == job_id, Event.id > after).order_by(Event.id).limit(limit)
+    return session.scalars(query).all()
+
+
+def list_predictions(session: Session, job_ids: Iterable[UUID]) -> Sequence[Prediction]:
+    """All purchases of these jobs, in the order they were made."""
+    query = select(Prediction).where(Prediction.job_id.in_(job_ids)).order_by(Prediction.job_id, Prediction.attempt)
+    return session.scalars(query).all()
+
+
+def list_artifacts(session: Session, job_ids: Iterable[UUID]) -> Sequence[Artifact]:
+    """All stored files of these jobs."""
+    return session.scalars(select(Artifact).where(Artifact.job_id.in_(job_ids))).all()
+
+
+def find_batch(session: Session, name_or_id: str) -> Batch | None:
+    """The batch with this name, else with this id."""
+    if batch := session.scalars(select(Batch).where(Batch.name == name_or_id)).first():
+        return batch
+    try:
+        return session.get(Batch, UUID(name_or_id))
+    except ValueError:
+        return None
+
+
+def list_batches(session: Session, *, limit: int, before: UUID | None = None) -> Sequence[Batch]:
+    """Batches, newest first; `before` is the last id of the page before."""
+    query = select(Batch).order_by(Batch.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Batch.id < before)
+    return session.scalars(query).all()
+
+
+def summarise_batches(session: Session, ids: Sequence[UUID]) -> list[BatchSummary]:
+    """The numbers of these batches, newest first."""
+    return find_all(session, _SUMMARIES, BatchSummary, ids=list(ids))

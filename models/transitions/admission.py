@@ -1,0 +1,138 @@
+"""From the queue into a slot: admitting jobs, and claiming the submissions that are to be published."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.base import new_id
+from models.statements import find_all, find_one, statement
+
+MINUTE = timedelta(seconds=60)
+PACE_TOLERANCE = timedelta(seconds=2)
+"""How long after taking its place in the pace a submission may still be posted."""
+PACE_WINDOW = MINUTE + PACE_TOLERANCE + timedelta(seconds=1)
+"""A place is free again after the provider's minute, the tolerance, and a second for the way there."""
+
+PROBE_PAUSE = timedelta(seconds=10)
+"""How often one more than `effective_slots` is tried after a 429 by concurrency."""
+
+_LOCK_ACCOUNT = statement("""
+    SELECT
+        CASE WHEN deferred_until > now() THEN 0
+             ELSE greatest(0, ahead - live.count + least(slots, CASE
+                 WHEN limited_at < now() - :probe_pause THEN effective_slots + 1 ELSE effective_slots END))
+        END AS free,
+        CASE WHEN deferred_until > now() THEN 0
+             ELSE greatest(0, submits_per_minute - pace.count) END AS pace,
+        deferrals,
+        live.submitting
+    FROM account,
+        LATERAL (
+            SELECT count(*) AS count, count(*) FILTER (WHERE state = 'submitting') AS submitting
+            FROM prediction
+            WHERE account_id = account.id AND state IN ('submitting', 'unconfirmed', 'rendering')
+        ) AS live,
+        LATERAL (
+            SELECT count(*) AS count FROM prediction
+            WHERE account_id = account.id AND not_before > now() - :pace_window
+        ) AS pace
+    WHERE id = :account_id
+""")
+
+_TAKE_LOCK = statement("SELECT 1 FROM account WHERE id = :account_id FOR UPDATE")
+
+_ADMIT = statement("""
+    WITH best AS MATERIALIZED (
+        SELECT id, priority, price FROM job
+        WHERE state = 'queued' AND due_at <= now() AND cancel_requested_at IS NULL
+        ORDER BY priority DESC, id
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), picked AS (
+        SELECT id, price, row_number() OVER (ORDER BY priority DESC, id) AS place FROM best
+    ), admitted AS (
+        UPDATE job SET state = 'rendering', due_at = NULL
+        FROM picked WHERE job.id = picked.id AND job.state = 'queued'
+        RETURNING job.id, picked.price, picked.place
+    ), born AS (
+        INSERT INTO prediction (id, job_id, account_id, attempt, price, due_at)
+        SELECT (CAST(:ids AS uuid[]))[place], id, :account_id,
+            1 + (SELECT count(*) FROM prediction AS earlier WHERE earlier.job_id = admitted.id), price, now()
+        FROM admitted
+        RETURNING id, job_id, attempt
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+        SELECT 'prediction.created', job_id, id, :account_id, jsonb_build_object('attempt', attempt) FROM born
+    )
+    SELECT id FROM born
+""")
+
+_CLAIM = statement("""
+    UPDATE prediction
+    SET claim = claim + 1, not_before = now(), due_at = now() + :lease
+    WHERE id IN (
+        SELECT id FROM prediction
+        WHERE state = 'submitting' AND posted_at IS NULL AND due_at <= now() AND account_id = :account_id
+        ORDER BY due_at, id
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, job_id, claim
+""")
+
+
+class AccountRoom(NamedTuple):
+    """What an account has room for right now."""
+
+    free: int  # slots that no live prediction holds
+    pace: int  # submissions that this minute still allows
+    deferrals: int  # refusals in a row; with any, one submission at a time probes
+    submitting: int  # live ones that were not accepted yet
+
+    @property
+    def submits(self) -> int:
+        """How many submissions may be started now."""
+        return min(self.pace, 1) if self.deferrals else self.pace
+
+    def count_admissible(self, queue_room: int) -> int:
+        """How many jobs may be admitted, with room for so many messages."""
+        if self.deferrals and self.submitting:
+            return 0
+        return max(0, min(self.free, self.submits - self.submitting, queue_room))
+
+
+class ClaimedSubmit(NamedTuple):
+    """A submission to be published."""
+
+    prediction_id: UUID
+    job_id: UUID
+    claim: int
+
+
+def lock_account(session: Session, account_id: UUID) -> AccountRoom | None:
+    """Lock the account's row until the end of the transaction and count what it has room for.
+
+    The lock makes admissions of two dispatchers follow each other, so that together they never exceed the limits.
+    The counts are a statement of their own: it sees what was committed while this one waited for the lock.
+    """
+    if session.execute(_TAKE_LOCK, {"account_id": account_id}).first() is None:
+        return None
+    windows = {"pace_window": PACE_WINDOW, "probe_pause": PROBE_PAUSE}
+    return find_one(session, _LOCK_ACCOUNT, AccountRoom, account_id=account_id, **windows)
+
+
+def admit_jobs(session: Session, account_id: UUID, *, count: int) -> int:
+    """Give the best queued jobs a slot each: a prediction in `submitting`, due at once. Returns how many."""
+    ids: Sequence[UUID] = [new_id() for _ in range(count)]
+    return len(session.execute(_ADMIT, {"account_id": account_id, "count": count, "ids": ids}).all())
+
+
+def claim_submits(session: Session, account_id: UUID, *, count: int, lease: timedelta) -> list[ClaimedSubmit]:
+    """Take a place in the pace for submissions that are due, new ones and those whose message was lost.
+
+    The caller holds the account's lock and publishes after the commit.
+    """
+    return find_all(session, _CLAIM, ClaimedSubmit, account_id=account_id, count=count, lease=lease)

@@ -1,0 +1,141 @@
+"""Jobs as people and upstream systems move them: pushed, cancelled, retried."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from models.base import new_id
+from models.batch import Batch
+from models.statements import statement
+
+_PUSHED_BATCH = statement("""
+    INSERT INTO event (kind, job_id) SELECT 'job.pushed', id FROM job WHERE batch_id = :batch_id ORDER BY number
+""")
+_PUSHED = statement("INSERT INTO event (kind, job_id) VALUES ('job.pushed', :job_id)")
+
+_CANCEL_QUEUED = statement("""
+    WITH cancelled AS (
+        UPDATE job SET state = 'cancelled', ended_at = now(), due_at = NULL
+        WHERE id = :job_id AND state = 'queued'
+        RETURNING id
+    ), told AS (
+        INSERT INTO event (kind, job_id) SELECT 'job.cancelled', id FROM cancelled
+    )
+    SELECT 'cancelled' FROM cancelled
+""")
+
+_WITHDRAW = statement("""
+    WITH withdrawn AS (
+        UPDATE prediction SET state = 'cancelled', ended_at = now(), due_at = NULL, claim = claim + 1
+        WHERE job_id = :job_id AND state = 'submitting' AND posted_at IS NULL
+        RETURNING id, job_id
+    ), cancelled AS (
+        UPDATE job SET state = 'cancelled', ended_at = now(), due_at = NULL
+        FROM withdrawn WHERE job.id = withdrawn.job_id AND job.state = 'rendering'
+        RETURNING job.id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id)
+        SELECT 'prediction.cancelled', job_id, id FROM withdrawn
+        UNION ALL
+        SELECT 'job.cancelled', cancelled.id, withdrawn.id FROM cancelled, withdrawn
+    )
+    SELECT 'cancelled' FROM withdrawn
+""")
+
+_REQUEST = statement("""
+    WITH requested AS (
+        UPDATE job SET cancel_requested_at = coalesce(cancel_requested_at, now())
+        WHERE id = :job_id AND state IN ('rendering', 'storing')
+        RETURNING id
+    ), told AS (
+        INSERT INTO event (kind, job_id) SELECT 'job.cancel_requested', id FROM requested
+    )
+    SELECT 'requested' FROM requested
+""")
+
+_RETRY = statement("""
+    WITH paid AS (
+        SELECT 1 FROM prediction
+        WHERE job_id = :job_id AND state = 'completed'
+          AND NOT EXISTS (SELECT 1 FROM artifact WHERE prediction_id = prediction.id)
+    ), retried AS (
+        UPDATE job
+        SET state = CASE WHEN EXISTS (SELECT 1 FROM paid) THEN 'storing' ELSE 'queued' END,
+            due_at = now(), ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL,
+            begun_at = NULL, store_attempts = 0, claim = claim + 1,
+            max_attempts = least(20, max_attempts + (
+                SELECT count(*) FROM prediction WHERE job_id = :job_id AND state NOT IN ('refused', 'absent')))
+        WHERE id = :job_id AND state IN ('failed', 'cancelled')
+          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id)
+        RETURNING id, state
+    ), told AS (
+        INSERT INTO event (kind, job_id, detail)
+        SELECT 'job.retried', id, jsonb_build_object('state', state) FROM retried
+    )
+    SELECT state FROM retried
+""")
+
+_COLUMNS = "id, batch_id, number, video_model, input, price, priority, max_attempts"
+
+
+class NewJob(NamedTuple):
+    """A job that was checked and priced."""
+
+    video_model: str
+    input: dict[str, Any]
+    price: Decimal
+    priority: int
+    max_attempts: int
+
+
+def insert_batch(session: Session, name: str, jobs: list[NewJob]) -> UUID:
+    """Store a batch and all its jobs, numbered from 1 in their order. The name must be free (unique)."""
+    batch_id = new_id()
+    session.execute(insert(Batch).values(id=batch_id, name=name, job_count=len(jobs)))
+    _copy_jobs(session, ((new_id(), batch_id, number, *job) for number, job in enumerate(jobs, start=1)))
+    session.execute(_PUSHED_BATCH, {"batch_id": batch_id})
+    return batch_id
+
+
+def insert_jobs(session: Session, jobs: list[NewJob]) -> list[UUID]:
+    """Store jobs that belong to no batch; returns their ids in the same order."""
+    ids = [new_id() for _ in jobs]
+    _copy_jobs(session, ((job_id, None, None, *job) for job_id, job in zip(ids, jobs, strict=True)))
+    session.execute(_PUSHED, [{"job_id": job_id} for job_id in ids])
+    return ids
+
+
+def _copy_jobs(session: Session, rows: Iterable[tuple[Any, ...]]) -> None:
+    # COPY is several times faster than INSERT for a large batch, and no slower for one job.
+    connection = session.connection().connection.driver_connection
+    assert connection is not None  # noqa: S101 - a session that is in a transaction has one
+    with connection.cursor() as cursor, cursor.copy(f"COPY job ({_COLUMNS}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row([Jsonb(value) if isinstance(value, dict) else value for value in row])
+
+
+def cancel_job(session: Session, job_id: UUID) -> str | None:
+    """Cancel a job: at once while nothing was posted, else as a request that its verdict fulfils.
+
+    Returns `cancelled`, `requested`, or None where it had ended. The job may move between the looks, hence two rounds.
+    """
+    for _ in range(2):
+        for step in (_CANCEL_QUEUED, _WITHDRAW, _REQUEST):
+            outcome: str | None = session.execute(step, {"job_id": job_id}).scalar_one_or_none()
+            if outcome:
+                return outcome
+    return None
+
+
+def retry_job(session: Session, job_id: UUID) -> str | None:
+    """Give a failed or cancelled job a new life with as many attempts as it had; returns its new state.
+
+    A paid output that was not stored is fetched, not bought again. None where the job cannot be retried.
+    """
+    state: str | None = session.execute(_RETRY, {"job_id": job_id}).scalar_one_or_none()
+    return state

@@ -1,0 +1,48 @@
+"""Who is alive, and who leads."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from models.statements import statement
+
+_LEAD = statement("""
+    INSERT INTO leader (role, holder, term, lease_until)
+    VALUES ('dispatcher', :holder, 1, now() + :lease)
+    ON CONFLICT (role) DO UPDATE
+        SET term = leader.term + CASE WHEN leader.holder = excluded.holder THEN 0 ELSE 1 END,
+            holder = excluded.holder, lease_until = excluded.lease_until
+        WHERE leader.holder = excluded.holder OR leader.lease_until < now()
+    RETURNING term
+""")
+
+_RESIGN = statement("UPDATE leader SET lease_until = now() WHERE holder = :holder AND lease_until > now()")
+
+_SEE = statement("""
+    INSERT INTO worker (name, queues, threads) VALUES (:name, :queues, :threads)
+    ON CONFLICT (name) DO UPDATE SET queues = excluded.queues, threads = excluded.threads, seen_at = now()
+""")
+
+_DROP = statement("DELETE FROM worker WHERE name = :name OR seen_at < now() - interval '1 hour'")
+
+
+def lead(session: Session, holder: str, *, lease: timedelta) -> int | None:
+    """Take or keep the lead for `lease`; returns the term, or None while another holds it."""
+    term: int | None = session.execute(_LEAD, {"holder": holder, "lease": lease}).scalar_one_or_none()
+    return term
+
+
+def resign(session: Session, holder: str) -> None:
+    """Let another lead at once."""
+    session.execute(_RESIGN, {"holder": holder})
+
+
+def see_worker(session: Session, name: str, *, queues: Sequence[str], threads: int) -> None:
+    """A worker's sign of life."""
+    session.execute(_SEE, {"name": name, "queues": list(queues), "threads": threads})
+
+
+def drop_worker(session: Session, name: str) -> None:
+    """A worker leaves; rows that fell silent an hour ago go with it."""
+    session.execute(_DROP, {"name": name})

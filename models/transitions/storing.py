@@ -1,0 +1,183 @@
+"""Copying a video: who may, for how long, and how it ended."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from models.artifact import Artifact, ArtifactKind
+from models.base import new_id
+from models.statements import as_json, find_all, find_one, moves_one, statement
+
+_CLAIM = statement("""
+    UPDATE job
+    SET claim = claim + 1, begun_at = NULL, due_at = now() + :lease
+    WHERE id IN (
+        SELECT id FROM job
+        WHERE state = 'storing' AND due_at <= now()
+        ORDER BY due_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, claim, (
+        SELECT prediction.id FROM prediction
+        WHERE job_id = job.id AND prediction.state = 'completed' ORDER BY attempt DESC LIMIT 1
+    )
+""")
+
+_BEGIN = statement("""
+    WITH begun AS (
+        UPDATE job
+        SET begun_at = now(), due_at = now() + :lease, store_attempts = store_attempts + 1
+        WHERE id = :job_id AND claim = :claim AND state = 'storing' AND begun_at IS NULL
+        RETURNING id, batch_id, number, input, store_attempts
+    )
+    SELECT begun.id, prediction.id, prediction.account_id, prediction.provider_id, prediction.outputs,
+        batch.name, batch.job_count, begun.number, begun.input, begun.store_attempts
+    FROM begun
+    JOIN LATERAL (
+        SELECT * FROM prediction
+        WHERE job_id = begun.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
+    ) AS prediction ON true
+    LEFT JOIN batch ON batch.id = begun.batch_id
+""")
+
+_RENEW = statement("""
+    UPDATE job SET due_at = now() + :lease
+    WHERE id = :job_id AND claim = :claim AND state = 'storing'
+    RETURNING 1
+""")
+
+_DELAY = statement("""
+    WITH delayed AS (
+        UPDATE job
+        SET claim = claim + 1, begun_at = NULL, due_at = now() + :delay,
+            error_code = :code, error_message = :message
+        WHERE id = :job_id AND claim = :claim AND state = 'storing'
+        RETURNING id, store_attempts
+    ), told AS (
+        INSERT INTO event (kind, job_id, detail)
+        SELECT 'store.delayed', id, jsonb_build_object(
+            'attempt', store_attempts, 'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM delayed
+    )
+    SELECT 1 FROM delayed
+""")
+
+_FAIL = statement("""
+    WITH failed AS (
+        UPDATE job
+        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
+            ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
+        WHERE id = :job_id AND claim = :claim AND state = 'storing'
+        RETURNING id, state
+    ), told AS (
+        INSERT INTO event (kind, job_id, detail)
+        SELECT 'job.' || state, id, jsonb_build_object(
+            'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM failed
+    )
+    SELECT 1 FROM failed
+""")
+
+_FINISH = statement("""
+    WITH finished AS (
+        UPDATE job
+        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'succeeded' ELSE 'cancelled' END,
+            ended_at = now(), due_at = NULL, error_code = NULL, error_message = NULL
+        WHERE id = :job_id AND claim = :claim AND state = 'storing'
+        RETURNING id, state
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'job.' || state, id, :prediction_id, :detail FROM finished
+    )
+    SELECT 1 FROM finished
+""")
+
+_REFRESH = statement("""
+    UPDATE prediction SET outputs = :outputs WHERE id = :prediction_id AND state = 'completed' RETURNING 1
+""")
+
+
+class ClaimedStore(NamedTuple):
+    """A store step to be published."""
+
+    job_id: UUID
+    claim: int
+    prediction_id: UUID
+
+
+class StoreTicket(NamedTuple):
+    """What a store step needs to know."""
+
+    job_id: UUID
+    prediction_id: UUID
+    account_id: UUID
+    provider_id: str
+    outputs: list[str]
+    batch_name: str | None
+    batch_size: int | None
+    number: int | None
+    input: dict[str, Any]
+    attempt: int
+
+
+class NewArtifact(NamedTuple):
+    """A file that is visible now."""
+
+    kind: ArtifactKind
+    url: str
+    bytes: int
+    sha256: str
+    container: str | None = None
+    seconds: Decimal | None = None
+    width: int | None = None
+    height: int | None = None
+    has_audio: bool | None = None
+
+
+def claim_stores(session: Session, *, count: int, lease: timedelta) -> list[ClaimedStore]:
+    """Take the store steps that are due, new ones and those whose worker fell silent."""
+    return find_all(session, _CLAIM, ClaimedStore, count=count, lease=lease)
+
+
+def begin_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> StoreTicket | None:
+    """Start the step of this claim, once; the attempt is counted before the work."""
+    return find_one(session, _BEGIN, StoreTicket, job_id=job_id, claim=claim, lease=lease)
+
+
+def renew_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> bool:
+    """Keep the step for another `lease`; False where it was lost to another worker."""
+    return moves_one(session, _RENEW, job_id=job_id, claim=claim, lease=lease)
+
+
+def delay_store(session: Session, job_id: UUID, claim: int, *, delay: timedelta, reason: tuple[str, str]) -> bool:
+    """Try again after `delay`; `reason` is a code and a sentence."""
+    code, message = reason
+    return moves_one(session, _DELAY, job_id=job_id, claim=claim, delay=delay, code=code, message=message)
+
+
+def fail_store(session: Session, job_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
+    """The video cannot be had; `reason` is a code and a sentence."""
+    code, message = reason
+    return moves_one(session, _FAIL, job_id=job_id, claim=claim, code=code, message=message)
+
+
+def finish_store(
+    session: Session, job_id: UUID, claim: int, *, prediction_id: UUID, artifacts: Sequence[NewArtifact]
+) -> bool:
+    """The files are visible: the job has succeeded, or ends as cancelled where that was asked for."""
+    video = artifacts[0]
+    detail = as_json({"url": video.url, "bytes": video.bytes, "sha256": video.sha256})
+    if not moves_one(session, _FINISH, job_id=job_id, claim=claim, prediction_id=prediction_id, detail=detail):
+        return False
+    ids = {"job_id": job_id, "prediction_id": prediction_id}
+    session.execute(insert(Artifact), [{"id": new_id(), **ids, **each._asdict()} for each in artifacts])
+    return True
+
+
+def refresh_outputs(session: Session, prediction_id: UUID, *, outputs: Sequence[str]) -> bool:
+    """The provider gave new addresses for the same outputs."""
+    return moves_one(session, _REFRESH, prediction_id=prediction_id, outputs=as_json(list(outputs)))

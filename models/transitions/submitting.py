@@ -1,0 +1,195 @@
+"""Submitting, exactly once: what may be posted, and what came of it."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.statements import find_all, find_one, moves_one, statement
+from models.transitions.admission import PACE_TOLERANCE, ClaimedSubmit
+
+_BEGIN = statement("""
+    WITH begun AS (
+        UPDATE prediction
+        SET posted_at = clock_timestamp(), due_at = clock_timestamp() + :lease
+        FROM job, account
+        WHERE prediction.id = :prediction_id AND prediction.claim = :claim
+          AND prediction.state = 'submitting' AND prediction.posted_at IS NULL
+          AND job.id = prediction.job_id AND job.cancel_requested_at IS NULL
+          AND account.id = prediction.account_id
+          AND (account.deferred_until IS NULL OR account.deferred_until <= now())
+          AND clock_timestamp() <= prediction.not_before + :tolerance
+        RETURNING prediction.id, job_id, account_id, video_model, input
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'prediction.posted', job_id, id, jsonb_build_object('claim', CAST(:claim AS bigint)) FROM begun
+    )
+    SELECT id, job_id, account_id, video_model, input FROM begun
+""")
+
+_HAND_BACK = statement("""
+    UPDATE prediction
+    SET not_before = NULL, due_at = greatest(now(), account.deferred_until)
+    FROM account
+    WHERE prediction.id = :prediction_id AND claim = :claim AND account.id = account_id
+      AND state = 'submitting' AND posted_at IS NULL
+    RETURNING 1
+""")
+
+_UNPOST = statement("""
+    WITH unposted AS (
+        UPDATE prediction SET posted_at = NULL, not_before = NULL, due_at = now()
+        WHERE id = :prediction_id AND claim = :claim AND state = 'submitting'
+          AND posted_at IS NOT NULL AND provider_id IS NULL
+        RETURNING id, job_id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'prediction.not_sent', job_id, id, jsonb_build_object('detail', CAST(:detail AS text)) FROM unposted
+    )
+    SELECT 1 FROM unposted
+""")
+
+_POSTPONE = statement("""
+    UPDATE prediction SET not_before = NULL, due_at = now() + :delay
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS bigint[])) AS unpublished (id, claim)
+    WHERE prediction.id = unpublished.id AND prediction.claim = unpublished.claim
+      AND state = 'submitting' AND posted_at IS NULL
+    RETURNING 1
+""")
+
+_ACCEPT = statement("""
+    WITH accepted AS (
+        UPDATE prediction
+        SET provider_id = :provider_id, provider_created_at = :provider_created_at, accepted_at = now(),
+            state = CASE state WHEN 'submitting' THEN 'rendering' WHEN 'unconfirmed' THEN 'rendering'
+                    WHEN 'absent' THEN 'surplus' ELSE state END,
+            due_at = CASE WHEN state IN ('submitting', 'unconfirmed') THEN now() + :watch_window END
+        WHERE id = :prediction_id AND provider_id IS NULL
+        RETURNING id, job_id, account_id, state
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+        SELECT 'prediction.' || state, job_id, id, account_id, jsonb_build_object('provider_id', :provider_id)
+        FROM accepted
+    )
+    SELECT state FROM accepted
+""")
+
+_REFUSE = statement("""
+    WITH refused AS (
+        UPDATE prediction
+        SET state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
+        WHERE id = :prediction_id AND claim = :claim AND state = 'submitting' AND posted_at IS NOT NULL
+        RETURNING id, job_id, account_id
+    ), freed AS (
+        UPDATE job
+        SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                    WHEN :fails_job THEN 'failed' ELSE 'queued' END,
+            due_at = CASE WHEN cancel_requested_at IS NULL AND NOT :fails_job THEN now() END,
+            ended_at = CASE WHEN cancel_requested_at IS NOT NULL OR :fails_job THEN now() END,
+            error_code = CASE WHEN :fails_job THEN :code END,
+            error_message = CASE WHEN :fails_job THEN :message END
+        FROM refused WHERE job.id = refused.job_id AND job.state = 'rendering'
+        RETURNING job.id, job.state
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+        SELECT 'prediction.refused', job_id, id, account_id,
+            jsonb_build_object('code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM refused
+        UNION ALL
+        SELECT 'job.' || freed.state, freed.id, refused.id, NULL, '{}' FROM freed, refused
+    )
+    SELECT 1 FROM refused
+""")
+
+_DOUBT = """
+    WITH doubted AS (
+        UPDATE prediction
+        SET state = 'unconfirmed', due_at = NULL, error_code = 'in_doubt', error_message = :message
+        WHERE {which} AND state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL
+        RETURNING id, job_id, account_id, claim
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+        SELECT 'prediction.unconfirmed', job_id, id, account_id,
+            jsonb_build_object('message', CAST(:message AS text)) FROM doubted
+    )
+    SELECT id, job_id, claim FROM doubted
+"""
+_DOUBT_ONE = statement(_DOUBT.format(which="id = :prediction_id AND claim = :claim"))
+_DOUBT_OVERDUE = statement(_DOUBT.format(which="due_at <= now()"))
+
+
+class SubmitTicket(NamedTuple):
+    """The right to send one POST, once."""
+
+    prediction_id: UUID
+    job_id: UUID
+    account_id: UUID
+    video_model: str
+    input: dict[str, Any]
+
+
+def begin_submit(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> SubmitTicket | None:
+    """Write `posted_at`: from this commit on the prediction may have been bought.
+
+    None where another message was first, the claim is stale, the job was cancelled, the account is deferred or the
+    place in the pace has passed; the caller then hands the submission back.
+    """
+    values = {"prediction_id": prediction_id, "claim": claim, "lease": lease, "tolerance": PACE_TOLERANCE}
+    return find_one(session, _BEGIN, SubmitTicket, **values)
+
+
+def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:
+    """Give a submission that was not begun back to the dispatcher, and its place in the pace with it."""
+    return moves_one(session, _HAND_BACK, prediction_id=prediction_id, claim=claim)
+
+
+def unpost_submit(session: Session, prediction_id: UUID, claim: int, *, detail: str) -> bool:
+    """Nothing was sent, and that is sure: the submission may be tried again."""
+    return moves_one(session, _UNPOST, prediction_id=prediction_id, claim=claim, detail=detail)
+
+
+def postpone_submits(session: Session, claimed: Sequence[ClaimedSubmit], *, delay: timedelta) -> int:
+    """The messages of these could not be published: give them back. Returns how many."""
+    ids, claims = [each.prediction_id for each in claimed], [each.claim for each in claimed]
+    return len(session.execute(_POSTPONE, {"ids": ids, "claims": claims, "delay": delay}).all())
+
+
+def accept_prediction(
+    session: Session,
+    prediction_id: UUID,
+    *,
+    provider_id: str,
+    provider_created_at: datetime | None,
+    watch_window: timedelta,
+) -> str | None:
+    """Write the fact that the provider accepted, whatever the claim or the state; the move follows from it.
+
+    Returns the state after it, or None where a provider id was known already.
+    """
+    values = {
+        "prediction_id": prediction_id,
+        "provider_id": provider_id,
+        "provider_created_at": provider_created_at,
+        "watch_window": watch_window,
+    }
+    state: str | None = session.execute(_ACCEPT, values).scalar_one_or_none()
+    return state
+
+
+def refuse_submit(
+    session: Session, prediction_id: UUID, claim: int, *, code: str, message: str, fails_job: bool
+) -> bool:
+    """The provider said no and sold nothing: the job fails, or goes back to the queue where it is not its fault."""
+    values = {"prediction_id": prediction_id, "claim": claim, "code": code, "message": message}
+    return moves_one(session, _REFUSE, fails_job=fails_job, **values)
+
+
+def doubt_submit(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
+    """The answer to the POST is not known: it is never sent again before it has been looked for."""
+    return moves_one(session, _DOUBT_ONE, prediction_id=prediction_id, claim=claim, message=message)
+
+
+def doubt_overdue(session: Session) -> list[ClaimedSubmit]:
+    """Submissions whose worker died or froze after `posted_at` was written: their outcome is in doubt."""
+    return find_all(session, _DOUBT_OVERDUE, ClaimedSubmit, message="the worker that posted it fell silent")

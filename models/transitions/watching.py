@@ -1,0 +1,157 @@
+"""What the provider says of an accepted prediction, and what its silence means."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.lifecycle import PredictionState
+from models.statements import as_json, find_all, moves_one, statement
+
+_COMPLETE = statement("""
+    WITH completed AS (
+        UPDATE prediction
+        SET state = 'completed', ended_at = now(), due_at = NULL, odd_since = NULL, outputs = :outputs
+        WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
+        RETURNING id, job_id, accepted_at, ended_at
+    ), moved AS (
+        UPDATE job SET state = 'storing', due_at = now(), begun_at = NULL, store_attempts = 0
+        FROM completed WHERE job.id = completed.job_id AND job.state = 'rendering'
+        RETURNING job.id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'prediction.completed', job_id, id, jsonb_build_object(
+            'seconds', round(CAST(extract(epoch FROM ended_at - accepted_at) AS numeric), 3)) FROM completed
+        UNION ALL
+        SELECT 'job.storing', moved.id, completed.id, '{}' FROM moved, completed
+    )
+    SELECT 1 FROM completed
+""")
+
+_END = statement("""
+    WITH ended AS (
+        UPDATE prediction
+        SET state = :state, ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
+        WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
+        RETURNING id, job_id
+    ), spent AS (
+        SELECT count(*) AS attempts FROM prediction
+        WHERE job_id = (SELECT job_id FROM ended) AND state NOT IN ('refused', 'absent')
+    ), moved AS (
+        UPDATE job
+        SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                    WHEN :resubmits AND attempts < max_attempts THEN 'queued' ELSE 'failed' END,
+            due_at = CASE WHEN cancel_requested_at IS NULL AND :resubmits AND attempts < max_attempts
+                     THEN now() + CAST(:delay AS interval) END,
+            ended_at = CASE WHEN cancel_requested_at IS NOT NULL OR NOT (:resubmits AND attempts < max_attempts)
+                       THEN now() END,
+            error_code = :code, error_message = :message
+        FROM ended, spent WHERE job.id = ended.job_id AND job.state = 'rendering'
+        RETURNING job.id, job.state
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'prediction.' || CAST(:state AS text), job_id, id,
+            jsonb_build_object('code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM ended
+        UNION ALL
+        SELECT 'job.' || moved.state, moved.id, ended.id, '{}' FROM moved, ended
+    )
+    SELECT 1 FROM ended
+""")
+
+_REQUEUE = statement("""
+    WITH requeued AS (
+        UPDATE prediction
+        SET watch_windows = watch_windows + 1, claim = claim + 1,
+            due_at = now() + CAST(:watch_window AS interval) * power(2, least(watch_windows, 5))
+        WHERE id IN (
+            SELECT id FROM prediction
+            WHERE state = 'rendering' AND due_at <= now()
+            ORDER BY due_at
+            LIMIT :count
+            FOR UPDATE SKIP LOCKED
+        )
+        RETURNING id, job_id, claim, watch_windows, provider_id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'watch.timed_out', job_id, id,
+            jsonb_build_object('window', watch_windows, 'provider_id', provider_id) FROM requeued
+    )
+    SELECT id, job_id, claim, watch_windows FROM requeued
+""")
+
+_NOTE_ODD = statement("""
+    WITH noted AS (
+        UPDATE prediction SET odd_since = now()
+        WHERE id = :prediction_id AND claim = :claim AND state = 'rendering' AND odd_since IS NULL
+        RETURNING id, job_id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'prediction.odd', job_id, id, jsonb_build_object('message', CAST(:message AS text)) FROM noted
+    )
+    SELECT 1 FROM noted
+""")
+
+_CLEAR_ODD = statement("""
+    UPDATE prediction SET odd_since = NULL
+    WHERE id = :prediction_id AND claim = :claim AND odd_since IS NOT NULL
+    RETURNING 1
+""")
+
+
+class TimedOutWatch(NamedTuple):
+    """A prediction whose watch window ended without a verdict: to be watched on, with its provider id."""
+
+    prediction_id: UUID
+    job_id: UUID
+    claim: int
+    windows: int
+
+
+def complete_prediction(session: Session, prediction_id: UUID, claim: int, *, outputs: Sequence[str]) -> bool:
+    """The provider's verdict is a file: its job goes on to storing. Its slot is free from this commit on."""
+    values = {"prediction_id": prediction_id, "claim": claim, "outputs": as_json(list(outputs))}
+    return moves_one(session, _COMPLETE, **values)
+
+
+def end_prediction(
+    session: Session,
+    prediction_id: UUID,
+    claim: int,
+    *,
+    state: PredictionState,
+    reason: tuple[str, str],
+    resubmit_after: timedelta | None,
+) -> bool:
+    """The provider's verdict is no file; `reason` is a code and a sentence.
+
+    With `resubmit_after` the job is queued again while it has attempts left; a cancelled job ends as cancelled.
+    """
+    code, message = reason
+    return moves_one(
+        session,
+        _END,
+        prediction_id=prediction_id,
+        claim=claim,
+        state=state.value,
+        code=code,
+        message=message,
+        resubmits=resubmit_after is not None,
+        delay=resubmit_after or timedelta(0),
+    )
+
+
+def requeue_timed_out(session: Session, *, watch_window: timedelta, count: int) -> list[TimedOutWatch]:
+    """Begin the next, longer watch window of renders whose window has passed. A time-out is no verdict."""
+    return find_all(session, _REQUEUE, TimedOutWatch, watch_window=watch_window, count=count)
+
+
+def note_odd(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
+    """Remember since when the provider's answers make no sense; true for the first of them."""
+    return moves_one(session, _NOTE_ODD, prediction_id=prediction_id, claim=claim, message=message)
+
+
+def clear_odd(session: Session, prediction_id: UUID, claim: int) -> bool:
+    """The provider's answers make sense again."""
+    return moves_one(session, _CLEAR_ODD, prediction_id=prediction_id, claim=claim)

@@ -1,0 +1,144 @@
+"""The settings, and the only reader of the environment."""
+
+import math
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from rushes.errors import InvalidInput, Problem
+
+SERVICES_FILE = "services.env"
+"""Written under the data folder by `rushes up`: where its servers listen. The environment goes before it."""
+
+PROVIDER_URL = "https://api.wavespeed.ai"
+
+
+def _url_with(*schemes: str) -> AfterValidator:
+    def check(value: Any) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if urlsplit(text).scheme not in schemes:
+            raise ValueError(f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+PostgresUrl = Annotated[SecretStr, _url_with("postgresql", "postgres", "postgresql+psycopg")]
+RedisUrl = Annotated[SecretStr, _url_with("redis", "rediss")]
+WebUrl = Annotated[str, _url_with("http", "https")]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, each by one variable; frozen, checked at start."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RUSHES_", frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
+    )
+
+    wavespeed_api_key: SecretStr | None = Field(default=None, validation_alias="WAVESPEED_API_KEY")
+    wavespeed_url: WebUrl = PROVIDER_URL
+    database_url: PostgresUrl | None = None
+    database_direct_url: PostgresUrl | None = None
+    redis_url: RedisUrl | None = None
+    data_dir: Path = Path(".rushes")
+    artifacts_url: Annotated[str, _url_with("file")] | None = None
+    url: WebUrl = "http://127.0.0.1:8000"
+
+    slots: int = Field(default=2, ge=1, le=100_000)
+    submits_per_minute: int = Field(default=2, ge=1, le=1_000_000)
+    max_batch_jobs: int = Field(default=100_000, ge=1)
+
+    render_median_seconds: float = Field(default=100, gt=0)
+    poll_shortest_seconds: float = Field(default=5, gt=0)
+    poll_cost_seconds: float = Field(default=0.5, gt=0)
+    watch_window_seconds: float = Field(default=600, gt=0)
+
+    submit_timeout_seconds: float = Field(default=60, gt=0)
+    request_timeout_seconds: float = Field(default=30, gt=0)
+    submit_threads: int = Field(default=0, ge=0, le=200)
+    watch_threads: int = Field(default=8, ge=1, le=200)
+    store_threads: int = Field(default=4, ge=1, le=64)
+
+    flower_user: str = "operator"
+    flower_password: SecretStr | None = None
+    log_json: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
+
+    @property
+    def uses_simulator(self) -> bool:
+        """Without a key there is nobody to ask but the simulator."""
+        return self.wavespeed_api_key is None
+
+    @property
+    def watch_window(self) -> timedelta:
+        return timedelta(seconds=self.watch_window_seconds)
+
+    @property
+    def submit_lease(self) -> timedelta:
+        """The longest that a POST may take, a frozen process included; after it the outcome is in doubt."""
+        return timedelta(seconds=self.submit_timeout_seconds + 30)
+
+    def count_submit_threads(self) -> int:
+        """Threads for submitting: the rate times a second of latency, unless set."""
+        return self.submit_threads or min(50, max(4, math.ceil(self.submits_per_minute / 60)))
+
+    def get_database_url(self) -> str:
+        """Where Postgres is; raises `InvalidInput` where nobody said and no stack of ours runs."""
+        return _get_url(self.database_url, "RUSHES_DATABASE_URL")
+
+    def get_listen_url(self) -> str:
+        """Where LISTEN works: the direct address where a transaction pooler stands before the database."""
+        return self.database_direct_url.get_secret_value() if self.database_direct_url else self.get_database_url()
+
+    def get_redis_url(self) -> str:
+        """Where Redis is; raises `InvalidInput` likewise."""
+        return _get_url(self.redis_url, "RUSHES_REDIS_URL")
+
+    def get_artifacts_url(self) -> str:
+        """Where videos go: `artifacts/` in the data folder unless set."""
+        return self.artifacts_url or (self.data_dir.absolute() / "artifacts").as_uri()
+
+    def with_changes(self, **changes: Any) -> Self:
+        """The same settings with some replaced, checked again."""
+        return type(self)(**{**self.model_dump(), **changes})
+
+
+def _get_url(secret: SecretStr | None, variable: str) -> str:
+    if secret is None:
+        raise InvalidInput(
+            [Problem(variable, "is not set, and no stack started by `rushes up` runs in this data folder")]
+        )
+    return secret.get_secret_value()
+
+
+def load_settings(*, running_stack: bool = True) -> Settings:
+    """Read the environment, and the addresses of the stack that runs in the data folder unless told otherwise.
+
+    Raises `InvalidInput` that names the variables.
+    """
+    services = Path(os.environ.get("RUSHES_DATA_DIR") or ".rushes") / SERVICES_FILE
+    try:
+        return Settings(_env_file=services if running_stack else None)
+    except ValidationError as error:
+        raise InvalidInput([_as_problem(detail["loc"], detail["msg"]) for detail in error.errors()]) from None
+
+
+def _as_problem(location: tuple[int | str, ...], message: str) -> Problem:
+    name = str(location[0]) if location else ""
+    variable = name if name.isupper() else f"RUSHES_{name.upper()}"
+    return Problem(variable, message.removeprefix("Value error, "))
