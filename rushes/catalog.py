@@ -206,7 +206,12 @@ def get_video_model(name: str, models: tuple[VideoModel, ...] = VIDEO_MODELS) ->
     """As `find_video_model`, but raises `NotFound` naming the ones there are."""
     if model := find_video_model(name, models):
         return model
-    raise NotFound(f"unknown video model {name!r}; there are {', '.join(each.name for each in models)}")
+    raise NotFound(f"unknown video model {name!r}; there are {', '.join(video_model_names(models))}")
+
+
+def video_model_names(models: tuple[VideoModel, ...] = VIDEO_MODELS) -> list[str]:
+    """The short names, in the order of the catalogue."""
+    return [model.name for model in models]
 
 
 def normalise_input(model: VideoModel, given: Mapping[str, Any]) -> NormalisedInput:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.base import new_id
@@ -93,10 +93,12 @@ class NewJob(NamedTuple):
     max_attempts: int
 
 
-def insert_batch(session: Session, name: str, jobs: list[NewJob]) -> UUID:
-    """Store a batch and all its jobs, numbered from 1 in their order. The name must be free (unique)."""
-    batch_id = new_id()
-    session.execute(insert(Batch).values(id=batch_id, name=name, job_count=len(jobs)))
+def insert_batch(session: Session, name: str, jobs: list[NewJob]) -> UUID | None:
+    """Store a batch and all its jobs, numbered from 1 in their order; None where the name is taken."""
+    born = insert(Batch).values(id=new_id(), name=name, job_count=len(jobs))
+    batch_id = session.scalars(born.on_conflict_do_nothing(index_elements=["name"]).returning(Batch.id)).first()
+    if batch_id is None:
+        return None
     _copy_jobs(session, ((new_id(), batch_id, number, *job) for number, job in enumerate(jobs, start=1)))
     session.execute(_PUSHED_BATCH, {"batch_id": batch_id})
     return batch_id
