@@ -23,6 +23,11 @@ def driver_url(url: str) -> str:
     return make_url(url).set(drivername=_DRIVER).render_as_string(hide_password=False)
 
 
+def plain_url(url: str) -> str:
+    """The same database, spelled for psycopg itself."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
 def open_engine(url: str, *, pool_size: int = 5, pooler: bool = False, application: str = "rushes") -> Engine:
     """An engine whose every wait is bounded.
 

@@ -10,6 +10,7 @@ from models.queries.dispatching import (
     find_seconds_until_due,
     find_watched,
     list_rendering,
+    list_rendering_of,
 )
 from models.queries.health import Farm, Health, find_farm, find_health, find_migration
 from models.queries.jobs import (
@@ -49,5 +50,6 @@ __all__ = [
     "list_jobs",
     "list_predictions",
     "list_rendering",
+    "list_rendering_of",
     "summarise_batches",
 ]

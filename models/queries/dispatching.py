@@ -24,12 +24,14 @@ _WATCHED = statement("""
     FROM prediction WHERE id = :prediction_id
 """)
 
-_RENDERING = statement("""
+_RENDERING = """
     SELECT prediction.id, job_id, prediction.claim, extract(epoch FROM now() - accepted_at)::float8,
         watch_windows, video_model, input
     FROM prediction JOIN job ON job.id = job_id
-    WHERE prediction.state = 'rendering' AND accepted_at > now() - make_interval(secs => :newer_than)
-""")
+    WHERE prediction.state = 'rendering' AND {which}
+"""
+_RENDERING_SINCE = statement(_RENDERING.format(which="accepted_at > now() - make_interval(secs => :newer_than)"))
+_RENDERING_OF = statement(_RENDERING.format(which="prediction.id = ANY(CAST(:ids AS uuid[]))"))
 
 _STILL_RENDERING = statement("""
     SELECT id, claim FROM prediction WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'rendering'
@@ -99,7 +101,12 @@ def find_watched(session: Session, prediction_id: UUID) -> WatchedPrediction | N
 
 def list_rendering(session: Session, *, newer_than_seconds: float) -> list[Rendering]:
     """Renders in flight that were accepted in the last so many seconds."""
-    return find_all(session, _RENDERING, Rendering, newer_than=newer_than_seconds)
+    return find_all(session, _RENDERING_SINCE, Rendering, newer_than=newer_than_seconds)
+
+
+def list_rendering_of(session: Session, ids: Iterable[UUID]) -> list[Rendering]:
+    """Those of the predictions that still render."""
+    return find_all(session, _RENDERING_OF, Rendering, ids=list(ids))
 
 
 def filter_rendering(session: Session, ids: Iterable[UUID]) -> dict[UUID, int]:

@@ -16,7 +16,8 @@ _FARM = statement("""
         (SELECT count(*) FROM prediction WHERE state = 'unconfirmed'),
         (SELECT count(*) FROM prediction WHERE state = 'rendering' AND watch_windows > 0),
         (SELECT sum(least(slots, effective_slots)) FROM account)::int,
-        (SELECT string_agg(deferred_reason || ' until ' || to_char(deferred_until AT TIME ZONE 'UTC', 'HH24:MI:SS'), ', ')
+        (SELECT string_agg(
+            deferred_reason || ' until ' || to_char(deferred_until AT TIME ZONE 'UTC', 'HH24:MI:SS'), ', ')
             FROM account WHERE deferred_until > now()),
         coalesce(extract(epoch FROM now() - least(
             (SELECT min(due_at) FROM job WHERE state = 'storing'),

@@ -9,6 +9,8 @@ this folder writes a state.
 from models.transitions.accounts import (
     clear_deferral,
     clear_look_failures,
+    count_deferrals,
+    count_look_failures,
     defer_account,
     ensure_account,
     limit_slots,
@@ -27,6 +29,7 @@ from models.transitions.storing import (
     delay_store,
     fail_store,
     finish_store,
+    postpone_stores,
     refresh_outputs,
     renew_store,
 )
@@ -68,6 +71,8 @@ __all__ = [
     "clear_look_failures",
     "clear_odd",
     "complete_prediction",
+    "count_deferrals",
+    "count_look_failures",
     "defer_account",
     "delay_store",
     "doubt_overdue",
@@ -85,6 +90,7 @@ __all__ = [
     "lock_account",
     "note_look_failure",
     "note_odd",
+    "postpone_stores",
     "postpone_submits",
     "raise_slots",
     "refresh_outputs",

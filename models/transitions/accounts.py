@@ -19,7 +19,7 @@ _ENSURE = statement("""
 _DEFER = statement("""
     WITH deferred AS (
         UPDATE account
-        SET deferrals = deferrals + 1,
+        SET deferrals = deferrals + CASE WHEN deferred_until > now() THEN 0 ELSE 1 END,
             deferred_until = greatest(deferred_until, now() + :delay),
             deferred_reason = :reason, deferred_detail = :detail
         WHERE id = :account_id
@@ -32,6 +32,8 @@ _DEFER = statement("""
     )
     SELECT 1 FROM deferred
 """)
+
+_COUNT_DEFERRALS = statement("SELECT deferrals FROM account WHERE id = :account_id FOR UPDATE")
 
 _CLEAR_DEFERRAL = statement("""
     WITH cleared AS (
@@ -71,6 +73,8 @@ _RAISE_SLOTS = statement("""
     RETURNING 1
 """)
 
+_COUNT_LOOK_FAILURES = statement("SELECT look_failures FROM account WHERE id = :account_id")
+
 _NOTE_LOOK_FAILURE = statement("""
     UPDATE account
     SET look_failures = look_failures + 1, looks_deferred_until = greatest(looks_deferred_until, now() + :delay)
@@ -96,6 +100,11 @@ def defer_account(session: Session, account_id: UUID, *, delay: timedelta, reaso
     return moves_one(session, _DEFER, account_id=account_id, delay=delay, reason=reason, detail=detail)
 
 
+def count_deferrals(session: Session, account_id: UUID) -> int:
+    """Refusals in a row; locks the account's row, so that refusals at the same time count one after the other."""
+    return int(session.execute(_COUNT_DEFERRALS, {"account_id": account_id}).scalar_one())
+
+
 def clear_deferral(session: Session, account_id: UUID) -> bool:
     """The account accepts again. Writes nothing where it was healthy."""
     return moves_one(session, _CLEAR_DEFERRAL, account_id=account_id)
@@ -109,6 +118,11 @@ def limit_slots(session: Session, account_id: UUID) -> bool:
 def raise_slots(session: Session, account_id: UUID) -> bool:
     """The provider took more at once than we had learned: believe it. Writes nothing where no limit was learned."""
     return moves_one(session, _RAISE_SLOTS, account_id=account_id)
+
+
+def count_look_failures(session: Session, account_id: UUID) -> int:
+    """Failed looks in a row."""
+    return int(session.execute(_COUNT_LOOK_FAILURES, {"account_id": account_id}).scalar_one())
 
 
 def note_look_failure(session: Session, account_id: UUID, *, delay: timedelta) -> bool:

@@ -13,8 +13,10 @@ from models.statements import find_all, find_one, statement
 MINUTE = timedelta(seconds=60)
 PACE_TOLERANCE = timedelta(seconds=2)
 """How long after taking its place in the pace a submission may still be posted."""
-PACE_WINDOW = MINUTE + PACE_TOLERANCE + timedelta(seconds=1)
-"""A place is free again after the provider's minute, the tolerance, and a second for the way there."""
+SEND_ALLOWANCE = timedelta(seconds=2)
+"""How long after it may be posted a submission may still be sent; later it is not sent at all."""
+PACE_WINDOW = MINUTE + PACE_TOLERANCE + SEND_ALLOWANCE
+"""A place is free again after the provider's minute and both allowances, so that no minute there sees one too many."""
 
 PROBE_PAUSE = timedelta(seconds=10)
 """How often one more than `effective_slots` is tried after a 429 by concurrency."""

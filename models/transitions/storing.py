@@ -52,6 +52,13 @@ _RENEW = statement("""
     RETURNING 1
 """)
 
+_POSTPONE = statement("""
+    UPDATE job SET due_at = now() + :delay
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS bigint[])) AS unpublished (id, claim)
+    WHERE job.id = unpublished.id AND job.claim = unpublished.claim AND state = 'storing' AND begun_at IS NULL
+    RETURNING 1
+""")
+
 _DELAY = statement("""
     WITH delayed AS (
         UPDATE job
@@ -141,6 +148,12 @@ class NewArtifact(NamedTuple):
 def claim_stores(session: Session, *, count: int, lease: timedelta) -> list[ClaimedStore]:
     """Take the store steps that are due, new ones and those whose worker fell silent."""
     return find_all(session, _CLAIM, ClaimedStore, count=count, lease=lease)
+
+
+def postpone_stores(session: Session, claimed: Sequence[ClaimedStore], *, delay: timedelta) -> int:
+    """The messages of these could not be published: give them back. Returns how many."""
+    ids, claims = [each.job_id for each in claimed], [each.claim for each in claimed]
+    return len(session.execute(_POSTPONE, {"ids": ids, "claims": claims, "delay": delay}).all())
 
 
 def begin_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> StoreTicket | None:

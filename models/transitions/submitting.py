@@ -178,9 +178,13 @@ def accept_prediction(
 
 
 def refuse_submit(
-    session: Session, prediction_id: UUID, claim: int, *, code: str, message: str, fails_job: bool
+    session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str], fails_job: bool
 ) -> bool:
-    """The provider said no and sold nothing: the job fails, or goes back to the queue where it is not its fault."""
+    """The provider said no and sold nothing: the job fails, or goes back to the queue where it is not its fault.
+
+    `reason` is a code and a sentence.
+    """
+    code, message = reason
     values = {"prediction_id": prediction_id, "claim": claim, "code": code, "message": message}
     return moves_one(session, _REFUSE, fails_job=fails_job, **values)
 

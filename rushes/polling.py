@@ -1,0 +1,172 @@
+"""When to look at a render again: Keller's law, as pure functions of its age.
+
+J. B. Keller, "Optimum checking schedules for systems subject to random failure", Management Science 21(3), 1974: with
+h(t) the hazard of finishing now and c the price of one request in seconds of delay, the best density of looks is
+n(t) = sqrt(h(t) / (2 c)), so that the next look falls where the integral of n since the last one reaches 1.
+
+Ages and lengths are seconds as floats: they count from the start of a render and are not points in time.
+"""
+
+import math
+from array import array
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from statistics import NormalDist
+from typing import Protocol
+
+_YOUNGEST, _OLDEST, _STEP = 0.02, 1e7, 0.01  # the grid: 20 ms to 115 days in steps of 1 %
+_TABLES = 128  # of 50 KB each
+
+
+class RenderTime(Protocol):
+    """The distribution of the time a render takes. Immutable: what is worked out for one is kept by its hash."""
+
+    def __hash__(self) -> int: ...
+
+    def hazard(self, age_seconds: float) -> float:
+        """Chance per second of finishing at this age, having not finished before; finite and never negative."""
+
+    def survival(self, age_seconds: float) -> float:
+        """Chance of not having finished by this age: 1 at birth, never rising."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogNormal:
+    """Logarithms of render times are normal: `median_seconds` in the middle, `sigma` their standard deviation."""
+
+    median_seconds: float
+    sigma: float
+
+    def __post_init__(self) -> None:
+        if not (self.median_seconds > 0 and self.sigma > 0):
+            raise ValueError(f"median and sigma must be positive, not {self.median_seconds} and {self.sigma}")
+
+    def hazard(self, age_seconds: float) -> float:
+        if age_seconds <= 0:
+            return 0.0
+        return _inverse_mills(self._z(age_seconds)) / (self.sigma * age_seconds)
+
+    def survival(self, age_seconds: float) -> float:
+        return 1.0 if age_seconds <= 0 else math.erfc(self._z(age_seconds) / math.sqrt(2)) / 2
+
+    def quantile(self, probability: float) -> float:
+        """The age by which this share of renders has finished; `probability` strictly between 0 and 1."""
+        return self.median_seconds * math.exp(self.sigma * NormalDist().inv_cdf(probability))
+
+    def _z(self, age_seconds: float) -> float:
+        return math.log(age_seconds / self.median_seconds) / self.sigma
+
+
+def _inverse_mills(z: float) -> float:
+    """Density over survival of the standard normal; the tail, where both underflow, by Laplace's continued fraction."""
+    if z < 5:
+        return math.exp(-z * z / 2) * math.sqrt(2 / math.pi) / math.erfc(z / math.sqrt(2))
+    fraction = z
+    for term in range(30, 0, -1):
+        fraction = z + term / fraction
+    return fraction
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A render time on the grid, so that one question costs two bisections and no integral."""
+
+    ages: "array[float]"
+    looks: "array[float]"  # integral of sqrt(hazard) up to each age: it does not depend on the price of a request
+    left: "array[float]"  # integral of survival beyond each age
+
+
+@lru_cache(maxsize=_TABLES)
+def _tabulate(render_time: RenderTime) -> _Table:
+    steps = math.ceil(math.log(_OLDEST / _YOUNGEST) / _STEP)
+    ages = [0.0, *(_YOUNGEST * math.exp(_STEP * step) for step in range(steps + 1))]
+    roots = [math.sqrt(render_time.hazard(age)) for age in ages]
+    survivals = [render_time.survival(age) for age in ages]
+    widths = [later - earlier for earlier, later in pairwise(ages)]
+    pieces = [width * (a + b) / 2 for width, (a, b) in zip(widths, pairwise(roots), strict=True)]
+    waits = [width * _log_mean(a, b) for width, (a, b) in zip(widths, pairwise(survivals), strict=True)]
+    return _Table(
+        ages=array("d", ages),
+        looks=array("d", accumulate(pieces, initial=0.0)),
+        left=array("d", [*accumulate(reversed(waits), initial=0.0)][::-1]),
+    )
+
+
+def _log_mean(before: float, after: float) -> float:
+    """Mean of a survival that falls exponentially from one value to the other: exact where the hazard is flat."""
+    if after <= 0 or before - after <= 1e-9 * before:
+        return (before + after) / 2
+    return (before - after) / math.log(before / after)
+
+
+def next_look_age(
+    render_time: RenderTime, *, age: float, request_cost_seconds: float, shortest: float, longest: float
+) -> float:
+    """The age at which to look next, after a look at `age` (or after the start, with 0).
+
+    Between `age + shortest` and `age + longest`; the first wins where they disagree. `request_cost_seconds` is how many
+    seconds of delay one request is worth.
+    """
+    table = _tabulate(render_time)
+    goal = _interpolate(age, table.ages, table.looks) + math.sqrt(2 * request_cost_seconds)
+    best = _interpolate(goal, table.looks, table.ages) if goal < table.looks[-1] else math.inf
+    return max(age + shortest, min(best, age + longest))
+
+
+def _interpolate(value: float, source: "array[float]", target: "array[float]") -> float:
+    """Read a table of two rising columns between its lines; beyond its ends, the end."""
+    above = bisect_right(source, value)
+    if above == 0:
+        return target[0]
+    if above == len(source):
+        return target[-1]
+    low, high = source[above - 1], source[above]
+    return target[above - 1] + (target[above] - target[above - 1]) * (value - low) / (high - low)
+
+
+def look_density(hazard_per_second: float, *, request_cost_seconds: float, requests: int = 1) -> float:
+    """Looks per second that are worth making now; a leader sweeps when what it has summed over time reaches 1.
+
+    A sweep of several pages watches many renders at once: give their summed hazard and the number of `requests`.
+    """
+    return math.sqrt(hazard_per_second / (2 * request_cost_seconds * requests))
+
+
+def cost_beside_webhook(request_cost_seconds: float, *, delivered: float) -> float:
+    """The price of a look when a webhook brings this share of the verdicts: thins the density by sqrt(1 - delivered).
+
+    At most a hundredfold, since a webhook is never the only way.
+    """
+    return request_cost_seconds / max(0.0001, 1 - delivered)
+
+
+def expected_seconds_left(render_time: RenderTime, age: float) -> float:
+    """How long a render of this age will take yet, on average; finite at any age."""
+    survival = render_time.survival(age)
+    table = _tabulate(render_time)
+    above = bisect_right(table.ages, age)
+    if survival < 1e-300 or above == len(table.ages):  # so far out that a flat hazard is the best that can be said
+        return 1 / max(render_time.hazard(age), 1 / _OLDEST)
+    later = table.ages[above]
+    left = table.left[above] + (later - age) * _log_mean(survival, render_time.survival(later))
+    return left / survival
+
+
+def prior_for(video_model_id: str, output_seconds: float, *, median_seconds: float = 100.0) -> RenderTime:
+    """What is believed about a render before any has been seen: wide, and longer for longer videos.
+
+    `median_seconds` is for 6 seconds of video on LTX-2 Pro. Little is known: the provider documents no times, one user
+    reports 109 s for 6 seconds on Fast, another guesses 60 to 180 s on Pro and 15 to 45 s on Fast. Hence sigma 0.8: one
+    render in ten below 0.36 of the median, one in ten above 2.8 times it.
+    """
+    speed = 0.7 if "fast" in video_model_id else 1.0
+    return LogNormal(median_seconds=median_seconds * speed * math.sqrt(max(output_seconds, 1) / 6), sigma=0.8)
+
+
+def resumed_spacing(window: int) -> timedelta:
+    """Time between looks at a render that outlived `window` watch windows (from 1): 30 s, doubling to 15 minutes."""
+    doublings = min(max(window, 1) - 1, 10)
+    return min(timedelta(seconds=30) * (1 << doublings), timedelta(minutes=15))

@@ -1,0 +1,72 @@
+"""How long to wait after an error before another try, as pure functions of the attempt.
+
+Full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): a uniform draw between nothing and
+a ceiling that doubles, so that clients that failed together do not come back together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+_LONGEST_WISH = timedelta(hours=1)  # a nonsensical Retry-After must not park paid work
+
+
+def backoff(attempt: int, *, base: timedelta, cap: timedelta, random: Callable[[], float]) -> timedelta:
+    """The wait after failure number `attempt` (from 1): uniform up to `base * 2**(attempt - 1)`, at most `cap`.
+
+    `random` gives a number in [0, 1).
+    """
+    return random() * _ceiling(attempt, base=base, cap=cap)
+
+
+def _ceiling(attempt: int, *, base: timedelta, cap: timedelta) -> timedelta:
+    if base <= timedelta(0):
+        return timedelta(0)
+    doublings = max(0, attempt - 1)
+    reached = doublings >= (cap // base).bit_length()  # otherwise 2**doublings <= cap // base: nothing overflows
+    return cap if reached else base * (1 << doublings)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How one kind of failure is met. `attempts` None means that only the caller's own deadline ends it."""
+
+    base: timedelta
+    cap: timedelta
+    attempts: int | None = None
+
+    def next_delay(
+        self, attempt: int, *, random: Callable[[], float], retry_after: timedelta | None = None
+    ) -> timedelta | None:
+        """The wait after failure number `attempt` (from 1); None when it was the last allowed one.
+
+        The other side's own wish (up to an hour) is a floor; what it told many at once is spread out over `base`.
+        """
+        if self.attempts is not None and attempt >= self.attempts:
+            return None
+        delay = backoff(attempt, base=self.base, cap=self.cap, random=random)
+        if retry_after is None:
+            return delay
+        return max(delay, min(retry_after, _LONGEST_WISH) + random() * self.base)
+
+
+SUBMIT_NOT_SENT = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(seconds=60))
+"""Name resolution, refused or timed-out connections: surely nothing bought, and not the job's fault."""
+
+RENDER_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=2), attempts=3)
+"""The provider failed the render for a reason of its own and refunds it: the job is bought anew."""
+
+LOOK_FAILED = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(minutes=1))
+"""A poll or sweep met 429, 5xx or no answer; shared by all looks of an account."""
+
+STORE_FAILED = RetryPolicy(base=timedelta(seconds=2), cap=timedelta(minutes=5))
+"""A download failed or the storage is full; the file is paid for, so only its retention at the provider ends this."""
+
+STORE_DOUBTED = RetryPolicy(base=timedelta(seconds=10), cap=timedelta(minutes=5), attempts=5)
+"""The output is expired, too large or no video: looked at afresh a few times before a person is asked."""
+
+ACCOUNT_DEFERRED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=5))
+"""The account was refused (key, credit, rate): the whole account waits, no job loses an attempt."""
+
+DELIVERY_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(hours=3), attempts=30)
+"""A callback was not accepted: fast at first, then for about two days."""

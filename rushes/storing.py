@@ -1,0 +1,151 @@
+"""One store step: copy the video of a completed prediction, check it, make it visible, end the job."""
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+from models import ArtifactKind, transitions
+from models.session import transaction
+from models.transitions import NewArtifact, StoreTicket
+from rushes.artifacts import (
+    DownloadLimits,
+    NotAVideo,
+    OutputExpired,
+    OutputTooLarge,
+    StoredVideo,
+    store_video,
+    video_name,
+)
+from rushes.errors import Permanent, RushesError, Transient
+from rushes.retrying import STORE_DOUBTED, STORE_FAILED
+from rushes.runtime import Runtime
+
+LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8), heartbeat=timedelta(seconds=2))
+STORE_LEASE = timedelta(seconds=20)
+"""Outlasts a heartbeat, a connect and a stall; a worker that dies gives the step back after it."""
+
+
+class StoreDelayed(Transient):
+    """The video could not be copied for now; it is tried again."""
+
+
+class StoreFailed(Permanent):
+    """The video cannot be had: the job has failed, although it was paid for."""
+
+
+class StoreStopped(Transient):
+    """The worker is shutting down, or lost its claim: the step is handed back, nothing was made visible."""
+
+
+_CODES: tuple[tuple[type[Permanent], str], ...] = (
+    (OutputExpired, "output_expired"),
+    (OutputTooLarge, "output_too_large"),
+    (NotAVideo, "not_a_video"),
+)
+
+
+def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
+    """Store the video of this claim, once; returns a line for operators.
+
+    `must_stop` tells of a shutdown: the step then hands its claim back at once. Raises one of the classes above,
+    after the rows tell of it. A process that dies leaves a temporary file that carries its claim, and no more.
+    """
+    with transaction(runtime.sessions) as session:
+        ticket = transitions.begin_store(session, job_id, claim, lease=STORE_LEASE)
+    if ticket is None:
+        return "stale: nothing to do"
+
+    def keep_going() -> None:
+        if must_stop():
+            raise StoreStopped("the worker is shutting down")
+        with transaction(runtime.sessions) as session:
+            if not transitions.renew_store(session, job_id, claim, lease=STORE_LEASE):
+                raise StoreStopped("another worker took the step over")
+
+    try:
+        stored = store_video(
+            ticket.outputs[0],
+            store=runtime.store,
+            name=_name_of(ticket),
+            temporary_name=f"{ticket.prediction_id}-{claim}",
+            limits=LIMITS,
+            keep_going=keep_going,
+        )
+    except StoreStopped:
+        _hand_back(runtime, ticket, claim)
+        raise
+    except (Transient, Permanent) as error:
+        raise _give_up_or_delay(runtime, ticket, claim, error) from error
+    return _finish(runtime, ticket, claim, stored)
+
+
+def _name_of(ticket: StoreTicket) -> str:
+    return video_name(
+        job_id=ticket.job_id,
+        prompt=str(ticket.input.get("prompt", "")),
+        batch=ticket.batch_name,
+        number=ticket.number,
+        total=ticket.batch_size,
+    )
+
+
+def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVideo) -> str:
+    facts = stored.facts
+    video = NewArtifact(
+        ArtifactKind.VIDEO,
+        stored.url,
+        stored.bytes,
+        stored.sha256,
+        container=facts.container,
+        seconds=facts.seconds,
+        width=facts.width,
+        height=facts.height,
+        has_audio=facts.has_audio,
+    )
+    poster = NewArtifact(ArtifactKind.POSTER, stored.poster_url, stored.poster_bytes, stored.poster_sha256)
+    with transaction(runtime.sessions) as session:
+        finished = transitions.finish_store(
+            session, ticket.job_id, claim, prediction_id=ticket.prediction_id, artifacts=(video, poster)
+        )
+    if not finished:
+        return "stored, but another worker was first"
+    return f"stored {stored.bytes:,} bytes, {facts.seconds:.1f} s, {facts.width}x{facts.height}"
+
+
+def _hand_back(runtime: Runtime, ticket: StoreTicket, claim: int) -> None:
+    with transaction(runtime.sessions) as session:
+        transitions.delay_store(
+            session,
+            ticket.job_id,
+            claim,
+            delay=timedelta(0),
+            reason=("handed_back", "the worker that stored it was shut down"),
+        )
+
+
+def _give_up_or_delay(
+    runtime: Runtime, ticket: StoreTicket, claim: int, error: Transient | Permanent
+) -> StoreDelayed | StoreFailed:
+    reason = (next((code for kind, code in _CODES if isinstance(error, kind)), "not_stored"), str(error))
+    doubted = isinstance(error, Permanent)
+    policy = STORE_DOUBTED if doubted else STORE_FAILED
+    wish = error.retry_after if isinstance(error, Transient) else None
+    delay = policy.next_delay(ticket.attempt, random=random.random, retry_after=wish)
+    outputs = _ask_again(runtime, ticket) if doubted else ()
+    with transaction(runtime.sessions) as session:
+        if outputs and list(outputs) != ticket.outputs:
+            transitions.refresh_outputs(session, ticket.prediction_id, outputs=outputs)
+        if delay is None:
+            transitions.fail_store(session, ticket.job_id, claim, reason=reason)
+            return StoreFailed(str(error))
+        transitions.delay_store(session, ticket.job_id, claim, delay=delay, reason=reason)
+    return StoreDelayed(f"{error}; tried again in {delay.total_seconds():.0f} s")
+
+
+def _ask_again(runtime: Runtime, ticket: StoreTicket) -> tuple[str, ...]:
+    """The addresses of the outputs as the provider tells them now; none where it does not answer."""
+    try:
+        return runtime.client.get_prediction(ticket.provider_id).outputs
+    except RushesError:
+        return ()

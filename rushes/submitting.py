@@ -1,0 +1,153 @@
+"""One submission: the right to post, the POST, and what came of it. A POST in doubt is never repeated."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models import transitions
+from models.errors import DatabaseAway
+from models.session import transaction
+from models.transitions import SubmitTicket
+from models.transitions.admission import SEND_ALLOWANCE
+from rushes.errors import Permanent, Transient, Unknown
+from rushes.retrying import ACCOUNT_DEFERRED, SUBMIT_NOT_SENT, RetryPolicy
+from rushes.runtime import Runtime
+from rushes.wavespeed import (
+    AccountRefused,
+    ConcurrencyLimited,
+    InputRefused,
+    NotSent,
+    Prediction,
+    SubmitInDoubt,
+)
+
+DATABASE_PAUSE_SECONDS = 0.5
+
+Outcome = TypeVar("Outcome")
+
+
+class SubmitRefused(Permanent):
+    """The provider said no to this input: the job has failed, nothing was bought."""
+
+
+class SubmitDeferred(Transient):
+    """The provider takes nothing from the account for now: the job is queued again, nothing was bought."""
+
+
+class SubmitNotSent(Transient):
+    """The provider could not be reached: nothing was sent, the submission is tried again."""
+
+
+class SubmitUnconfirmed(Unknown):
+    """Nobody knows whether the provider accepted: never sent again before it has been looked for."""
+
+
+def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
+    """Post the prediction of this claim, once; returns a line for operators.
+
+    Raises one of the classes above, after the rows tell of it. Where the process dies: before the first commit the
+    lease gives the row back; after it the row has `posted_at`, and the dispatcher marks it as in doubt.
+    """
+    began = time.monotonic()
+    with transaction(runtime.sessions) as session:
+        ticket = transitions.begin_submit(session, prediction_id, claim, lease=runtime.settings.submit_lease)
+        if ticket is None:
+            handed_back = transitions.hand_back_submit(session, prediction_id, claim)
+    if ticket is None:
+        runtime.waker.wake()
+        return "handed back: too late for its place, or the account waits" if handed_back else "stale: nothing to do"
+    send_before = began + SEND_ALLOWANCE.total_seconds()
+    try:
+        accepted = runtime.client.submit(ticket.video_model, ticket.input, send_before=send_before)
+    except NotSent as error:
+        _take_back(runtime, ticket, claim, error)
+        raise SubmitNotSent(str(error)) from error
+    except InputRefused as error:
+        _refuse(runtime, ticket, claim, error)
+        raise SubmitRefused(str(error)) from error
+    except AccountRefused as error:
+        _defer(runtime, ticket, claim, error)
+        raise SubmitDeferred(str(error)) from error
+    except SubmitInDoubt as error:
+        _doubt(runtime, ticket, claim, error)
+        raise SubmitUnconfirmed(str(error)) from error
+    return _accept(runtime, ticket, accepted)
+
+
+def _settle(runtime: Runtime, write: Callable[[Session], Outcome]) -> Outcome:
+    """Write what came of a POST. It is worth money: while the database is away, it is held on to for the lease."""
+    deadline = time.monotonic() + runtime.settings.submit_lease.total_seconds()
+    while True:
+        try:
+            with transaction(runtime.sessions) as session:
+                outcome = write(session)
+            break
+        except DatabaseAway:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(DATABASE_PAUSE_SECONDS)
+    runtime.waker.wake()
+    return outcome
+
+
+def _accept(runtime: Runtime, ticket: SubmitTicket, accepted: Prediction) -> str:
+    def write(session: Session) -> str | None:
+        transitions.clear_deferral(session, ticket.account_id)
+        return transitions.accept_prediction(
+            session,
+            ticket.prediction_id,
+            provider_id=accepted.id,
+            provider_created_at=accepted.created_at,
+            watch_window=runtime.settings.watch_window,
+        )
+
+    return f"accepted as {accepted.id}: {_settle(runtime, write) or 'known already'}"
+
+
+def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent) -> None:
+    def write(session: Session) -> None:
+        transitions.unpost_submit(session, ticket.prediction_id, claim, detail=str(error))
+        if not error.is_late:
+            _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
+
+    _settle(runtime, write)
+
+
+def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefused) -> None:
+    def write(session: Session) -> None:
+        reason = ("input_refused", str(error))
+        transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=True)
+        transitions.clear_deferral(session, ticket.account_id)
+
+    _settle(runtime, write)
+
+
+def _defer(runtime: Runtime, ticket: SubmitTicket, claim: int, error: AccountRefused) -> None:
+    def write(session: Session) -> None:
+        reason = (error.reason, str(error))
+        transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
+        if isinstance(error, ConcurrencyLimited):
+            transitions.limit_slots(session, ticket.account_id)
+        else:
+            _hold_account(session, ticket, error, policy=ACCOUNT_DEFERRED, reason=error.reason)
+
+    _settle(runtime, write)
+
+
+def _doubt(runtime: Runtime, ticket: SubmitTicket, claim: int, error: SubmitInDoubt) -> None:
+    _settle(
+        runtime,
+        lambda session: transitions.doubt_submit(session, ticket.prediction_id, claim, message=str(error)),
+    )
+
+
+def _hold_account(
+    session: Session, ticket: SubmitTicket, error: Transient, *, policy: RetryPolicy, reason: str
+) -> None:
+    refusals = transitions.count_deferrals(session, ticket.account_id) + 1
+    delay = policy.next_delay(refusals, random=random.random, retry_after=error.retry_after) or policy.cap
+    transitions.defer_account(session, ticket.account_id, delay=delay, reason=reason, detail=str(error))

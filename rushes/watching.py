@@ -1,0 +1,138 @@
+"""One look at a render, and what the provider's answer means for its job."""
+
+import random
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from models import PredictionState, transitions
+from models.queries import WatchedPrediction, find_watched
+from models.session import transaction
+from rushes.errors import Transient
+from rushes.retrying import ACCOUNT_DEFERRED, LOOK_FAILED, RENDER_FAILED
+from rushes.runtime import Runtime
+from rushes.wavespeed import (
+    AccountRefused,
+    FailureClass,
+    KeyRefused,
+    Prediction,
+    PredictionNotFound,
+    PredictionStatus,
+    ProviderUnavailable,
+    classify_failure,
+)
+
+ODD_GRACE = timedelta(seconds=60)
+"""How long an answer that makes no sense must last before it is believed."""
+
+_VERDICTS = {
+    PredictionStatus.COMPLETED: PredictionState.FAILED,  # without outputs: those with outputs never get here
+    PredictionStatus.FAILED: PredictionState.FAILED,
+    PredictionStatus.CANCELLED: PredictionState.CANCELLED,
+    PredictionStatus.TIMEOUT: PredictionState.TIMEOUT,
+    PredictionStatus.DELETED: PredictionState.DELETED,
+}
+
+
+class LookFailed(Transient):
+    """The provider gave no usable answer: nothing is known, nothing was changed, the looks of the account wait."""
+
+
+class _Verdict(NamedTuple):
+    state: PredictionState
+    code: str
+    message: str
+    resubmits: bool
+
+
+def look_at_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
+    """Ask for the result of this prediction and write what has changed; returns a line for operators.
+
+    Takes no lease: a GET is idempotent, and only the verdict of the current claim moves anything. Raises `LookFailed`.
+    """
+    with transaction(runtime.sessions) as session:
+        watched = find_watched(session, prediction_id)
+    if watched is None or watched.state != PredictionState.RENDERING or watched.claim != claim:
+        return "stale: nothing to watch"
+    assert watched.provider_id is not None  # noqa: S101 - the database holds it: rendering has a provider id
+    try:
+        found = runtime.client.get_prediction(watched.provider_id)
+    except PredictionNotFound as error:
+        lost = _Verdict(PredictionState.LOST, "lost", f"the provider does not know it any more: {error}", False)
+        return _doubt(runtime, prediction_id, watched, lost)
+    except (AccountRefused, ProviderUnavailable) as error:
+        _hold_looks(runtime, watched.account_id, error)
+        raise LookFailed(str(error)) from error
+    return _judge(runtime, prediction_id, watched, found)
+
+
+def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
+    if found.has_succeeded:
+        return _complete(runtime, prediction_id, watched, found)
+    if found.is_terminal:
+        verdict = _read_verdict(found)
+        if found.status is PredictionStatus.COMPLETED:
+            return _doubt(runtime, prediction_id, watched, verdict)
+        return _end(runtime, prediction_id, watched, verdict)
+    if not found.has_known_status:
+        return _note(
+            runtime, prediction_id, watched, f"the provider answers with an unknown status {found.status_text!r}"
+        )
+    if watched.odd_seconds is not None:
+        with transaction(runtime.sessions) as session:
+            transitions.clear_odd(session, prediction_id, watched.claim)
+    return f"{found.status}, {watched.age_seconds or 0:.0f} s old"
+
+
+def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
+    with transaction(runtime.sessions) as session:
+        moved = transitions.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs)
+    runtime.waker.wake()
+    return f"completed, seen {watched.age_seconds or 0:.1f} s after it was accepted" if moved else "completed already"
+
+
+def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, verdict: _Verdict) -> str:
+    delay = RENDER_FAILED.base * random.random() if verdict.resubmits else None  # noqa: S311 - jitter, no secret
+    with transaction(runtime.sessions) as session:
+        moved = transitions.end_prediction(
+            session,
+            prediction_id,
+            watched.claim,
+            state=verdict.state,
+            reason=(verdict.code, verdict.message),
+            resubmit_after=delay,
+        )
+    runtime.waker.wake()
+    return f"{verdict.state}: {verdict.message}" if moved else "ended already"
+
+
+def _doubt(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, verdict: _Verdict) -> str:
+    """An answer that may be a passing mistake: believed once it has lasted."""
+    if (watched.odd_seconds or 0) >= ODD_GRACE.total_seconds():
+        return _end(runtime, prediction_id, watched, verdict)
+    return _note(runtime, prediction_id, watched, verdict.message)
+
+
+def _note(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, message: str) -> str:
+    if watched.odd_seconds is None:
+        with transaction(runtime.sessions) as session:
+            transitions.note_odd(session, prediction_id, watched.claim, message=message)
+    return f"odd: {message}"
+
+
+def _read_verdict(found: Prediction) -> _Verdict:
+    failure = classify_failure(found)
+    spoken = found.error or f"the provider ended it as {found.status}, without a word"
+    message = "completed without an output" if failure is FailureClass.NO_OUTPUT else spoken
+    return _Verdict(_VERDICTS[found.status], failure.value, message, failure.is_worth_retrying)
+
+
+def _hold_looks(runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable) -> None:
+    with transaction(runtime.sessions) as session:
+        failures = transitions.count_look_failures(session, account_id)
+        delay = LOOK_FAILED.next_delay(failures + 1, random=random.random, retry_after=error.retry_after)
+        transitions.note_look_failure(session, account_id, delay=delay or LOOK_FAILED.cap)
+        if isinstance(error, KeyRefused):
+            transitions.defer_account(
+                session, account_id, delay=ACCOUNT_DEFERRED.base, reason=error.reason, detail=str(error)
+            )

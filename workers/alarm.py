@@ -1,0 +1,82 @@
+"""The dispatcher's alarm clock: sleeps until a time, a wake-up from Postgres, or a call from this process."""
+
+import threading
+import time
+
+import psycopg
+import structlog
+
+from models.session import WAKE_CHANNEL, plain_url
+
+log = structlog.get_logger(__name__)
+
+LOOK_AROUND_SECONDS = 0.25
+"""The longest sleep where LISTEN does not work, as behind a transaction pooler."""
+
+RETRY_SECONDS = 5.0
+STEP_SECONDS = 0.5
+
+
+class Alarm:
+    """Used by one thread, save `ring`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = plain_url(url)
+        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+        self._rung = threading.Event()
+        self._retry_at = 0.0
+        self._warned = False
+
+    def wait(self, seconds: float) -> None:
+        """Return after so many seconds, or earlier when woken; never later."""
+        connection = self._get_connection()
+        if connection is None:
+            self._rung.wait(min(seconds, LOOK_AROUND_SECONDS))
+            self._rung.clear()
+            return
+        deadline = time.monotonic() + seconds
+        try:
+            # In short steps, since `ring` cannot interrupt the wait on the socket.
+            while not self._rung.is_set():
+                left = deadline - time.monotonic()
+                for _ in connection.notifies(timeout=max(0.0, min(left, STEP_SECONDS)), stop_after=1):
+                    return
+                if left <= STEP_SECONDS:
+                    return
+        except psycopg.Error:
+            self.close()
+        finally:
+            self._rung.clear()
+
+    def ring(self) -> None:
+        """Wake the sleeper, from any thread."""
+        self._rung.set()
+
+    def close(self) -> None:
+        """Let go of the connection; the next wait opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _get_connection(self) -> "psycopg.Connection[tuple[object, ...]] | None":
+        if self._connection is None and time.monotonic() >= self._retry_at:
+            try:
+                self._connection = _listen(self._url)
+            except psycopg.Error:
+                self._retry_at = time.monotonic() + RETRY_SECONDS
+            if self._connection is None and not self._warned:
+                log.warning("dispatcher.without_listen", looks_every_seconds=LOOK_AROUND_SECONDS)
+                self._warned = True
+        return self._connection
+
+
+def _listen(url: str) -> "psycopg.Connection[tuple[object, ...]]":
+    """A listening connection that was seen to work: a transaction pooler accepts LISTEN and never delivers."""
+    connection = psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="rushes-listen")
+    connection.execute(f"LISTEN {WAKE_CHANNEL}")
+    with psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="rushes-listen") as other:
+        other.execute(f"NOTIFY {WAKE_CHANNEL}")
+    for _ in connection.notifies(timeout=2, stop_after=1):
+        return connection
+    connection.close()
+    raise psycopg.OperationalError("a notification did not arrive")

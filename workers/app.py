@@ -1,0 +1,53 @@
+"""The Celery app: `celery -A workers.app worker`. Redis carries wake-ups and may be flushed at any moment."""
+
+from celery import Celery
+from kombu import Queue
+
+from rushes.settings import Settings, load_settings
+from workers import signals
+from workers.bootstep import DispatcherStep
+
+QUEUES = ("submit", "watch", "resume", "store", "report")
+
+# One object for every connection to the broker: a scanning worker judges other workers' messages by its own values.
+TRANSPORT_OPTIONS = {
+    "visibility_timeout": 3600,  # messages are acknowledged early, so nothing of ours waits this long
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+    "health_check_interval": 10,
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "retry_on_timeout": True,
+}
+
+
+def create_app(settings: Settings) -> Celery:
+    """A Celery app for these settings: early acks, no result backend, prefetch 1, one queue per kind of step."""
+    app = Celery("rushes", broker=settings.get_redis_url(), include=["workers.tasks"])
+    app.conf.update(
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_create_missing_queues=False,
+        task_default_queue="submit",
+        task_queues=[Queue(name) for name in QUEUES],
+        task_send_sent_event=False,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_transport_options=TRANSPORT_OPTIONS,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_pool_limit=4,
+        event_queue_expires=60,
+        event_queue_ttl=30,
+    )
+    app.steps["worker"].add(DispatcherStep)
+    return app
+
+
+signals.connect()
+app = create_app(load_settings())

@@ -1,0 +1,257 @@
+"""The dispatcher: one leader among the workers that turns due rows into messages.
+
+Every worker runs one; a row with a lease says who leads, which is only thrift: two leaders at once are safe, since
+admission locks the account's row and every claim is a guarded UPDATE. It sleeps until the earliest row is due, a
+wake-up comes or a second has passed.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import structlog
+from celery import Celery
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from models import queries, transitions
+from models.errors import DatabaseAway
+from models.session import transaction
+from models.transitions import ClaimedStore, ClaimedSubmit, TimedOutWatch
+from rushes.looks import Look, LookSchedule
+from rushes.runtime import ACCOUNT, Runtime
+from workers.alarm import Alarm
+from workers.publishing import BrokerAway, Message, Publisher
+
+LEAD_LEASE = timedelta(seconds=5)
+UNSTARTED_LEASE = timedelta(seconds=15)
+"""How long a published message may wait for a worker before its row is published again."""
+SIGN_OF_LIFE_SECONDS = 4.0
+LEAD_SECONDS = 1.0
+REPORT_SECONDS = 10.0
+LONGEST_SLEEP_SECONDS = 1.0
+SHORTEST_TURN_SECONDS = 0.03
+"""Wake-ups in a storm are served together."""
+NO_ROOM_SECONDS = 0.1
+"""When to try again what was due and found no room."""
+REBUILD_SECONDS = 60.0
+CLAIM_LIMIT = 500
+LOOKS_QUIET = timedelta(seconds=15)
+BACK_AT_ONCE = timedelta(0)
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Runs in a thread of its own with connections of its own."""
+
+    def __init__(self, runtime: Runtime, app: Celery, *, name: str, queues: Sequence[str], threads: int) -> None:
+        self._runtime = runtime
+        self._publisher = Publisher(app)
+        self._name = name
+        self._queues = tuple(queues)
+        self._threads = threads
+        self._leads = "submit" in queues  # a process that only stores videos is kept free for that
+        self._looks = LookSchedule(runtime.settings)
+        self._alarm = Alarm(runtime.settings.get_listen_url())
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
+        self._seen_at = self._led_at = self._reported_at = self._rebuilt_at = float("-inf")
+        self._term: int | None = None
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the turn at hand and resign, so that another leads at once."""
+        self._stopping.set()
+        self._alarm.ring()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            seconds = self._turn_safely()
+            rest = SHORTEST_TURN_SECONDS - (time.monotonic() - began)
+            if rest > 0:
+                self._stopping.wait(rest)
+            self._alarm.wait(min(seconds, LONGEST_SLEEP_SECONDS))
+        self._leave()
+
+    def _turn_safely(self) -> float:
+        try:
+            return self._turn()
+        except DatabaseAway:
+            log.warning("dispatcher.database_away")
+        except BrokerAway as error:
+            log.warning("dispatcher.broker_away", error=str(error))
+        except SQLAlchemyError:
+            log.exception("dispatcher.turn_failed")
+        return LONGEST_SLEEP_SECONDS
+
+    def _turn(self) -> float:
+        """One round of everything; returns the seconds until something is due."""
+        now = time.monotonic()
+        self._show_life(now)
+        if not self._leads or not self._take_lead(now):
+            return LONGEST_SLEEP_SECONDS
+        with transaction(self._runtime.sessions) as session:
+            threads = queries.count_threads(session)
+            transitions.doubt_overdue(session)
+        room = self._publisher.measure_room(threads)
+        self._submit(room.get("submit", 0))
+        self._store(room.get("store", 0))
+        self._resume(room.get("resume", 0))
+        self._look(room.get("watch", 0))
+        self._report(now)
+        return self._find_rest()
+
+    def _show_life(self, now: float) -> None:
+        if now - self._seen_at < SIGN_OF_LIFE_SECONDS:
+            return
+        with transaction(self._runtime.sessions) as session:
+            transitions.see_worker(session, self._name, queues=self._queues, threads=self._threads)
+            if self._leads:
+                settings = self._runtime.settings
+                transitions.ensure_account(
+                    session, ACCOUNT, slots=settings.slots, submits_per_minute=settings.submits_per_minute
+                )
+        self._seen_at = now
+
+    def _take_lead(self, now: float) -> bool:
+        if self._term is not None and now - self._led_at < LEAD_SECONDS:
+            return True
+        with transaction(self._runtime.sessions) as session:
+            term = transitions.lead(session, self._name, lease=LEAD_LEASE)
+        if term != self._term:
+            log.info("dispatcher.leads" if term else "dispatcher.follows", term=term)
+            self._looks.forget()
+            self._rebuilt_at = float("-inf")
+        self._term, self._led_at = term, now
+        return term is not None
+
+    def _submit(self, room: int) -> None:
+        if room <= 0:
+            return
+        with transaction(self._runtime.sessions) as session:
+            account = queries.find_account(session, ACCOUNT)
+            if account is None:
+                return
+            transitions.raise_slots(session, account.id)
+            state = transitions.lock_account(session, account.id)
+            if state is None:
+                return
+            admissible = state.count_admissible(room)
+            if admissible:
+                transitions.admit_jobs(session, account.id, count=admissible)
+            count = min(room, state.submits)
+            claimed = transitions.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
+
+        def give_back(session: Session) -> None:
+            transitions.postpone_submits(session, claimed, delay=BACK_AT_ONCE)
+
+        self._publish([_submit_message(each) for each in claimed], give_back)
+
+    def _store(self, room: int) -> None:
+        if room <= 0:
+            return
+        with transaction(self._runtime.sessions) as session:
+            claimed = transitions.claim_stores(session, count=room, lease=UNSTARTED_LEASE)
+
+        def give_back(session: Session) -> None:
+            transitions.postpone_stores(session, claimed, delay=BACK_AT_ONCE)
+
+        self._publish([_store_message(each) for each in claimed], give_back)
+
+    def _resume(self, room: int) -> None:
+        if room <= 0:
+            return
+        window = self._runtime.settings.watch_window
+        with transaction(self._runtime.sessions) as session:
+            timed_out = transitions.requeue_timed_out(session, watch_window=window, count=min(room, CLAIM_LIMIT))
+            if timed_out:
+                self._looks.add(
+                    queries.list_rendering_of(session, [each.prediction_id for each in timed_out]),
+                    now=time.monotonic(),
+                )
+        # No lease was taken: should the message be lost, the slower schedule looks anyway.
+        self._publish([_resume_message(each) for each in timed_out], give_back=None)
+
+    def _look(self, room: int) -> None:
+        now = time.monotonic()
+        with transaction(self._runtime.sessions) as session:
+            account = queries.find_account(session, ACCOUNT)
+            if account is None:
+                return
+            self._learn_renders(session, now)
+            if account.looks_deferred_seconds > 0 or room <= 0:
+                return
+            if account.look_failures:
+                transitions.clear_look_failures(session, account.id, quiet_for=LOOKS_QUIET)
+                room = 1
+            due = self._looks.take_due(
+                now=now, limit=min(room, CLAIM_LIMIT), find_rendering=lambda ids: queries.filter_rendering(session, ids)
+            )
+        self._publish([_look_message(look) for look in due], give_back=None)
+
+    def _learn_renders(self, session: Session, now: float) -> None:
+        if now - self._rebuilt_at < REBUILD_SECONDS:
+            newer_than = 10.0  # longer than any commit takes to become visible
+        else:
+            newer_than, self._rebuilt_at = float(10**9), now
+        self._looks.add(queries.list_rendering(session, newer_than_seconds=newer_than), now=now)
+
+    def _report(self, now: float) -> None:
+        if now - self._reported_at < REPORT_SECONDS:
+            return
+        self._reported_at = now
+        self._publisher.publish([Message("queue.report", "report", (), f"report-{self._term}-{now:.0f}")])
+
+    def _publish(self, messages: Sequence[Message], give_back: Callable[[Session], None] | None) -> None:
+        try:
+            self._publisher.publish(messages)
+        except BrokerAway:
+            if give_back is not None:
+                with transaction(self._runtime.sessions) as session:
+                    give_back(session)
+            raise
+
+    def _find_rest(self) -> float:
+        with transaction(self._runtime.sessions) as session:
+            until_due = queries.find_seconds_until_due(session)
+        next_look = self._looks.find_next_at()
+        until_look = next_look - time.monotonic() if next_look is not None else LONGEST_SLEEP_SECONDS
+        if until_due is not None and until_due <= 0:
+            until_due = NO_ROOM_SECONDS
+        return max(0.0, min(until_look, LONGEST_SLEEP_SECONDS if until_due is None else until_due))
+
+    def _leave(self) -> None:
+        self._alarm.close()
+        try:
+            with transaction(self._runtime.sessions) as session:
+                transitions.resign(session, self._name)
+                transitions.drop_worker(session, self._name)
+        except (DatabaseAway, SQLAlchemyError):
+            log.warning("dispatcher.not_resigned")  # the lease ends by itself
+
+
+def _submit_message(claimed: ClaimedSubmit) -> Message:
+    task_id = f"submit-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
+    return Message("render.submit", "submit", (str(claimed.prediction_id), claimed.claim), task_id)
+
+
+def _store_message(claimed: ClaimedStore) -> Message:
+    task_id = f"store-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
+    return Message("render.store", "store", (str(claimed.job_id), claimed.claim), task_id)
+
+
+def _resume_message(watch: TimedOutWatch) -> Message:
+    task_id = f"resume-{watch.job_id}-{watch.prediction_id}-{watch.claim}"
+    return Message("watch.resume", "resume", (str(watch.prediction_id), watch.claim), task_id)
+
+
+def _look_message(look: Look) -> Message:
+    task_id = f"poll-{look.job_id}-{look.prediction_id}-{look.claim}-{look.number}"
+    return Message("watch.poll", "watch", (str(look.prediction_id), look.claim), task_id)

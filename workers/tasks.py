@@ -1,0 +1,52 @@
+"""The steps as Celery tasks: ids in, one line out for Flower, a named exception where an operator should see red."""
+
+from uuid import UUID
+
+from celery import shared_task
+from celery.worker import state as worker_state
+
+from models.errors import DatabaseAway
+from rushes import farm
+from rushes.storing import StoreDelayed, StoreFailed, StoreStopped, store_job
+from rushes.submitting import SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
+from rushes.watching import LookFailed, look_at_prediction
+from workers.process import get_runtime
+
+SUBMIT_OUTCOMES = (SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, DatabaseAway)
+STORE_OUTCOMES = (StoreDelayed, StoreFailed, StoreStopped, DatabaseAway)
+LOOK_OUTCOMES = (LookFailed, DatabaseAway)
+
+
+@shared_task(name="render.submit", throws=SUBMIT_OUTCOMES)
+def submit(prediction_id: str, claim: int) -> str:
+    """Post one prediction, once."""
+    return submit_prediction(get_runtime(), UUID(prediction_id), claim)
+
+
+@shared_task(name="watch.poll", throws=LOOK_OUTCOMES)
+def poll(prediction_id: str, claim: int) -> str:
+    """Look at one render."""
+    return look_at_prediction(get_runtime(), UUID(prediction_id), claim)
+
+
+@shared_task(name="watch.resume", throws=LOOK_OUTCOMES)
+def resume(prediction_id: str, claim: int) -> str:
+    """Go on watching a render whose watch window ended without a verdict."""
+    return look_at_prediction(get_runtime(), UUID(prediction_id), claim)
+
+
+@shared_task(name="render.store", throws=STORE_OUTCOMES)
+def store(job_id: str, claim: int) -> str:
+    """Copy one video."""
+    return store_job(get_runtime(), UUID(job_id), claim, must_stop=_must_stop)
+
+
+@shared_task(name="queue.report", throws=(DatabaseAway,))
+def report() -> str:
+    """Tell the state of the farm to whoever watches Flower."""
+    return farm.describe_farm(get_runtime())
+
+
+def _must_stop() -> bool:
+    # `is not None`: Celery sets these to an exit code, and 0 is one.
+    return worker_state.should_stop is not None or worker_state.should_terminate is not None
