@@ -1,12 +1,13 @@
 """The Celery app: `celery -A workers.app worker`. Redis carries wake-ups and may be flushed at any moment."""
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from rushes.settings import Settings, load_settings
 from workers import signals
 from workers.bootstep import DispatcherStep
 
+EXCHANGE = Exchange("rushes", type="direct")
 QUEUES = ("submit", "watch", "resume", "store", "report")
 
 # One object for every connection to the broker: a scanning worker judges other workers' messages by its own values.
@@ -30,7 +31,8 @@ def create_app(settings: Settings) -> Celery:
         task_acks_late=False,
         task_create_missing_queues=False,
         task_default_queue="submit",
-        task_queues=[Queue(name) for name in QUEUES],
+        task_queues=[Queue(name, EXCHANGE, routing_key=name) for name in QUEUES],
+        task_default_exchange=EXCHANGE.name,
         task_send_sent_event=False,
         task_serializer="json",
         accept_content=["json"],
