@@ -43,9 +43,12 @@ format: $(STAMP) ## apply the formatter and the safe fixes
 bench: $(STAMP) ## measure, and print the figures with the machine they are from
 	@$(BIN)/python -m bench
 
-lock: $(STAMP) ## refresh requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-header --no-annotate --no-emit-index-url --only-binary :all: --upgrade --quiet -o requirements.lock
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate --no-emit-index-url --only-binary :all: --quiet
+
+lock: $(STAMP) ## refresh the lock files from pyproject.toml
+	$(LOCK) --extra embedded --group dev --upgrade -o requirements.lock
+	$(LOCK) --constraint requirements.lock -o requirements-server.lock
 
 clean: ## remove .venv, caches, renders and the embedded servers' data
 	rm -rf $(VENV) .rushes renders .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

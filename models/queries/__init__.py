@@ -12,7 +12,16 @@ from models.queries.dispatching import (
     list_rendering,
     list_rendering_of,
 )
-from models.queries.health import Farm, Health, find_farm, find_health, find_migration
+from models.queries.health import (
+    EXPECTED_MIGRATION,
+    Farm,
+    Health,
+    count_workers_on,
+    find_farm,
+    find_health,
+    find_migration,
+    read_clock,
+)
 from models.queries.jobs import (
     BatchSummary,
     JobFilter,
@@ -23,10 +32,12 @@ from models.queries.jobs import (
     list_events,
     list_jobs,
     list_predictions,
+    name_batches,
     summarise_batches,
 )
 
 __all__ = [
+    "EXPECTED_MIGRATION",
     "BatchSummary",
     "DispatchAccount",
     "Farm",
@@ -35,6 +46,7 @@ __all__ = [
     "Rendering",
     "WatchedPrediction",
     "count_threads",
+    "count_workers_on",
     "filter_rendering",
     "find_account",
     "find_batch",
@@ -51,5 +63,7 @@ __all__ = [
     "list_predictions",
     "list_rendering",
     "list_rendering_of",
+    "name_batches",
+    "read_clock",
     "summarise_batches",
 ]

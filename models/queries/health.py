@@ -1,11 +1,15 @@
 """What operators ask: is it working, what does it wait for."""
 
+from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import inspect, text
+from sqlalchemy import func, inspect, select, text
 from sqlalchemy.orm import Session
 
 from models.statements import find_one, statement
+
+EXPECTED_MIGRATION = "0001"
+"""The newest migration that this code knows; a test holds it to the scripts."""
 
 _FARM = statement("""
     SELECT
@@ -31,6 +35,11 @@ _HEALTH = statement("""
         (SELECT count(*) FROM worker WHERE seen_at > now() - interval '15 seconds'),
         (SELECT deferred_reason || coalesce(': ' || deferred_detail, '') FROM account
             WHERE deferrals > 0 ORDER BY deferred_until DESC LIMIT 1)
+""")
+
+
+_WORKERS_ON = statement("""
+    SELECT count(*) FROM worker WHERE name LIKE '%@' || :host AND seen_at > now() - interval '15 seconds'
 """)
 
 
@@ -70,9 +79,20 @@ def find_health(session: Session) -> Health:
     return health
 
 
+def count_workers_on(session: Session, host: str) -> int:
+    """Living workers of one host."""
+    return int(session.execute(_WORKERS_ON, {"host": host}).scalar_one())
+
+
 def find_migration(session: Session) -> str | None:
     """The migration that the database is at; None for an empty database."""
     if not inspect(session.connection()).has_table("alembic_version"):
         return None
     version: str | None = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     return version
+
+
+def read_clock(session: Session) -> datetime:
+    """The database's clock: what every stored time is to be compared with."""
+    now: datetime = session.scalars(select(func.clock_timestamp())).one()
+    return now

@@ -114,6 +114,11 @@ def find_batch(session: Session, name_or_id: str) -> Batch | None:
         return None
 
 
+def name_batches(session: Session, ids: Iterable[UUID]) -> dict[UUID, str]:
+    """The names of these batches."""
+    return {row.id: row.name for row in session.execute(select(Batch.id, Batch.name).where(Batch.id.in_(ids)))}
+
+
 def list_batches(session: Session, *, limit: int, before: UUID | None = None) -> Sequence[Batch]:
     """Batches, newest first; `before` is the last id of the page before."""
     query = select(Batch).order_by(Batch.id.desc()).limit(limit)
