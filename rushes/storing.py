@@ -10,6 +10,7 @@ from models.session import transaction
 from models.transitions import NewArtifact, StoreTicket
 from rushes.artifacts import (
     DownloadLimits,
+    ExpectedVideo,
     NotAVideo,
     OutputExpired,
     OutputTooLarge,
@@ -17,6 +18,7 @@ from rushes.artifacts import (
     store_video,
     video_name,
 )
+from rushes.catalog import get_video_model
 from rushes.errors import Permanent, RushesError, Transient
 from rushes.retrying import STORE_DOUBTED, STORE_FAILED
 from rushes.runtime import Runtime
@@ -104,13 +106,25 @@ def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVid
         has_audio=facts.has_audio,
     )
     poster = NewArtifact(ArtifactKind.POSTER, stored.poster_url, stored.poster_bytes, stored.poster_sha256)
+    surprises = facts.differences(_expected_of(ticket))
     with transaction(runtime.sessions) as session:
         finished = transitions.finish_store(
-            session, ticket.job_id, claim, prediction_id=ticket.prediction_id, artifacts=(video, poster)
+            session,
+            ticket.job_id,
+            claim,
+            prediction_id=ticket.prediction_id,
+            artifacts=(video, poster),
+            surprises=surprises,
         )
     if not finished:
         return "stored, but another worker was first"
-    return f"stored {stored.bytes:,} bytes, {facts.seconds:.1f} s, {facts.width}x{facts.height}"
+    told = [f"stored {stored.bytes:,} bytes, {facts.seconds:.1f} s, {facts.width}x{facts.height}", *surprises]
+    return "; ".join(told)
+
+
+def _expected_of(ticket: StoreTicket) -> ExpectedVideo:
+    model = get_video_model(ticket.video_model)
+    return ExpectedVideo(seconds=model.output_seconds(ticket.input), width=model.width, height=model.height)
 
 
 def _hand_back(runtime: Runtime, ticket: StoreTicket, claim: int) -> None:

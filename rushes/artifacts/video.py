@@ -1,0 +1,197 @@
+"""Looking into a downloaded file: is it a video, of what kind, and what does its first frame show?
+
+The file comes from outside. Only the containers below are read, by their own bytes and whatever they are called, and
+nothing they refer to is opened: a playlist would otherwise make the decoder fetch other files and URLs.
+"""
+
+import errno
+import io
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from PIL import Image
+
+from rushes.artifacts.errors import NotAVideo
+from rushes.errors import Unavailable
+
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif"
+_SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "webm": ".webm", "matroska": ".mkv", "gif": ".gif"}
+_LARGEST_PIXELS = 8192 * 8192  # four times 8K; a forged size must not make the decoder ask for gigabytes
+_FIRST_FRAME_PACKETS = 64
+_POSTER_WIDTH = 1280
+_POSTER_QUALITY = 85
+_SECONDS_TOLERANCE = Decimal("0.5")
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedVideo:
+    """What a job asked for."""
+
+    seconds: Decimal
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What a file is. `container` is mp4, mov, webm, matroska or gif; `seconds` has three places."""
+
+    container: str
+    seconds: Decimal
+    width: int
+    height: int
+    has_audio: bool
+
+    @property
+    def suffix(self) -> str:
+        return _SUFFIXES[self.container]
+
+    def differences(self, expected: ExpectedVideo) -> tuple[str, ...]:
+        """In words, where the video is not what was asked for: a warning only, since it is paid for all the same."""
+        found = []
+        if abs(self.seconds - expected.seconds) > _SECONDS_TOLERANCE:
+            found.append(f"lasts {self.seconds.normalize():f} s, not {expected.seconds.normalize():f} s")
+        if (self.width, self.height) != (expected.width, expected.height):
+            found.append(f"is {self.width}x{self.height}, not {expected.width}x{expected.height}")
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a look into a file gave; `poster` is its first frame as JPEG, at most 1280 pixels wide."""
+
+    facts: VideoFacts
+    poster: bytes
+
+
+def probe_video(path: Path) -> Probe:
+    """Check that a file is a playable video and tell what it is, decoding its first frame only.
+
+    Raises `NotAVideo`. Damage behind the first frame is not looked for, except that an MP4 must not end early.
+    """
+    with path.open("rb") as file, _decoder_errors(), _open_container(file) as container:
+        kind = _kind_of(container, path)
+        if kind in {"mp4", "mov"}:
+            _check_whole(path)
+        stream = _get_video_stream(container)
+        frame = _decode_first_frame(container, stream)
+        facts = VideoFacts(
+            container=kind,
+            seconds=_length_of(container, stream, first=frame),
+            width=frame.width,
+            height=frame.height,
+            has_audio=bool(container.streams.audio),
+        )
+        return Probe(facts=facts, poster=_draw_poster(frame))
+
+
+@contextmanager
+def _decoder_errors() -> Iterator[None]:
+    try:
+        yield
+    except (av.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise NotAVideo(f"the output is not a playable video: {reason}") from error
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # the demuxer looked for something before the beginning
+            raise NotAVideo("the output is not a playable video: it makes no sense") from error
+        raise Unavailable(f"the artifact storage cannot be read: {error.strerror}") from error
+
+
+def _open_container(file: BinaryIO) -> InputContainer:
+    return av.open(
+        file,
+        mode="r",
+        # The analysis of the streams need not decode: what it would find out comes from the first frame.
+        options={"skip_frame": "all"},
+        container_options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "none", "probesize": "200000"},
+        io_open=_refuse_to_open,
+    )
+
+
+def _refuse_to_open(*_: object) -> NoReturn:
+    raise NotAVideo("the output is not a video but refers to other files")
+
+
+def _kind_of(container: InputContainer, path: Path) -> str:
+    """The container by one short name; FFmpeg tells only the family."""
+    if container.format.name.startswith("mov"):
+        return "mov" if container.metadata.get("major_brand", "").startswith("qt") else "mp4"
+    if container.format.name.startswith("matroska"):
+        with path.open("rb") as file:
+            return "webm" if b"webm" in file.read(64) else "matroska"
+    return container.format.name
+
+
+def _check_whole(path: Path) -> None:
+    """Raise `NotAVideo` when a box of an MP4 reaches beyond the end of the file (ISO/IEC 14496-12, section 4.2)."""
+    size = path.stat().st_size
+    position = 0
+    with path.open("rb") as file:
+        while position < size:
+            file.seek(position)
+            header = file.read(16)
+            length = int.from_bytes(header[:4])
+            if length == 1:
+                length = int.from_bytes(header[8:])
+            if length < 8:  # 0 means up to the end; anything else is padding behind the last box
+                return
+            position += length
+    if position > size:
+        raise NotAVideo(f"the output ends early: {size} bytes have come of a video of at least {position}")
+
+
+def _get_video_stream(container: InputContainer) -> VideoStream:
+    if not container.streams.video:
+        raise NotAVideo("the output is not a video: it holds no picture")
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    context.thread_type = "NONE"
+    context.thread_count = 1
+    context.options = {"max_pixels": str(_LARGEST_PIXELS)}
+    return stream
+
+
+def _decode_first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
+    for packet in itertools.islice(container.demux(stream), _FIRST_FRAME_PACKETS):
+        # Asked to flush, the decoder gives the frame at once; otherwise it waits for those that may be shown before it.
+        frames = stream.decode(packet) or stream.decode(None)
+        if frames:
+            return frames[0]
+        stream.codec_context.flush_buffers()
+    raise NotAVideo("the output is not a playable video: no frame could be decoded")
+
+
+def _length_of(container: InputContainer, stream: VideoStream, *, first: VideoFrame) -> Decimal:
+    known = container.duration
+    seconds = Fraction(known, av.time_base) if known else _last_end(container, stream, first=first)
+    if seconds <= 0:
+        raise NotAVideo("the output is not a playable video: it has no length")
+    return Decimal(round(seconds * 1000)) / 1000
+
+
+def _last_end(container: InputContainer, stream: VideoStream, *, first: VideoFrame) -> Fraction:
+    """For containers written as a stream, whose header names no length: reads the rest of the file without decoding."""
+    shown: Iterator[VideoFrame | Packet[VideoStream]] = itertools.chain([first], container.demux(stream))
+    return max((each.pts or 0) + (each.duration or 0) for each in shown) * (stream.time_base or Fraction(0))
+
+
+def _draw_poster(frame: VideoFrame) -> bytes:
+    width = min(frame.width, _POSTER_WIDTH)
+    height = max(1, round(frame.height * width / frame.width))
+    plane = frame.reformat(width=width, height=height, format="rgb24", threads=1).planes[0]
+    image = Image.frombytes("RGB", (width, height), bytes(plane), "raw", "RGB", plane.line_size)
+    jpeg = io.BytesIO()
+    image.save(jpeg, "JPEG", quality=_POSTER_QUALITY)
+    return jpeg.getvalue()

@@ -1,0 +1,87 @@
+"""Waits after errors."""
+
+import math
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rushes import retrying
+from rushes.retrying import RetryPolicy, backoff
+
+POLICIES = {name: value for name, value in vars(retrying).items() if isinstance(value, RetryPolicy)}
+ALMOST_ONE = math.nextafter(1, 0)
+
+attempts = st.integers(1, 10**9)
+draws = st.floats(0, ALMOST_ONE)
+lengths = st.timedeltas(timedelta(0), timedelta(days=30))
+
+
+@pytest.mark.parametrize(
+    ("attempt", "draw", "seconds"),
+    [(1, 0.0, 0), (1, 0.5, 1), (2, 0.5, 2), (3, 0.5, 4), (5, 0.5, 16), (6, 0.5, 30), (7, 0.5, 30), (10**6, 0.5, 30)],
+)
+def test_the_ceiling_doubles_up_to_the_cap(attempt: int, draw: float, seconds: int) -> None:
+    delay = backoff(attempt, base=timedelta(seconds=2), cap=timedelta(seconds=60), random=lambda: draw)
+
+    assert delay == timedelta(seconds=seconds)
+
+
+@given(attempt=attempts, draw=draws, base=lengths, cap=lengths)
+def test_a_wait_lies_between_nothing_and_the_cap(attempt: int, draw: float, base: timedelta, cap: timedelta) -> None:
+    assert timedelta(0) <= backoff(attempt, base=base, cap=cap, random=lambda: draw) <= cap
+
+
+@given(attempt=attempts, base=lengths, cap=lengths)
+def test_the_ceiling_never_falls_with_another_failure(attempt: int, base: timedelta, cap: timedelta) -> None:
+    first, second = (backoff(each, base=base, cap=cap, random=lambda: 1.0) for each in (attempt, attempt + 1))
+
+    assert first <= second
+    assert first in {min(base, cap), cap} or first == base * 2 ** (attempt - 1)
+
+
+@given(base=st.timedeltas(timedelta(microseconds=1), timedelta.max), attempt=attempts)
+def test_no_length_overflows(base: timedelta, attempt: int) -> None:
+    assert backoff(attempt, base=base, cap=timedelta.max, random=lambda: 0.5) <= timedelta.max
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_a_policy_ends_after_its_last_attempt_or_never(policy: RetryPolicy) -> None:
+    last = policy.attempts or 10**6
+
+    assert policy.next_delay(last, random=lambda: 0.5) == (policy.cap / 2 if policy.attempts is None else None)
+    assert policy.next_delay(last - 1, random=lambda: 0.5) is not None
+
+
+@pytest.mark.parametrize("name", ["SUBMIT_NOT_SENT", "LOOK_FAILED", "STORE_FAILED", "ACCOUNT_DEFERRED"])
+def test_what_is_not_the_jobs_fault_is_tried_for_ever(name: str) -> None:
+    assert POLICIES[name].attempts is None
+
+
+@given(policy=st.sampled_from([*POLICIES.values()]), attempt=st.integers(1, 2), draw=draws, wish=lengths)
+def test_the_other_sides_wish_is_a_floor_of_at_most_an_hour(
+    policy: RetryPolicy, attempt: int, draw: float, wish: timedelta
+) -> None:
+    delay = policy.next_delay(attempt, random=lambda: draw, retry_after=wish)
+
+    assert delay is not None
+    assert delay >= min(wish, timedelta(hours=1))
+    assert delay <= max(policy.cap, min(wish, timedelta(hours=1)) + policy.base)
+
+
+def test_callers_that_were_told_the_same_come_back_apart() -> None:
+    wish = timedelta(seconds=30)
+    early, late = (
+        retrying.ACCOUNT_DEFERRED.next_delay(1, random=lambda draw=draw: draw, retry_after=wish) for draw in (0.0, 0.9)
+    )
+
+    assert early == wish
+    assert late == wish + retrying.ACCOUNT_DEFERRED.base * 0.9
+
+
+def test_callbacks_are_tried_for_one_to_three_days() -> None:
+    policy = retrying.DELIVERY_FAILED
+    delays = [policy.next_delay(attempt, random=lambda: 0.5) for attempt in range(1, policy.attempts or 0)]
+
+    assert timedelta(days=1) < sum((each for each in delays if each), timedelta(0)) < timedelta(days=3)
