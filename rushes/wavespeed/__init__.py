@@ -1,0 +1,42 @@
+"""The provider: its REST API, what its answers mean, its failures and its webhooks."""
+
+from rushes.wavespeed.client import Timeouts, WaveSpeedClient
+from rushes.wavespeed.errors import (
+    AccountRefused,
+    ConcurrencyLimited,
+    InputRefused,
+    KeyRefused,
+    NoCredit,
+    NotSent,
+    PredictionNotFound,
+    ProviderUnavailable,
+    RateLimited,
+    SubmitInDoubt,
+    WebhookRefused,
+)
+from rushes.wavespeed.failures import FailureClass, classify_failure
+from rushes.wavespeed.predictions import Prediction, PredictionPage, PredictionStatus
+from rushes.wavespeed.webhooks import read_webhook, verify_webhook
+
+__all__ = [
+    "AccountRefused",
+    "ConcurrencyLimited",
+    "FailureClass",
+    "InputRefused",
+    "KeyRefused",
+    "NoCredit",
+    "NotSent",
+    "Prediction",
+    "PredictionNotFound",
+    "PredictionPage",
+    "PredictionStatus",
+    "ProviderUnavailable",
+    "RateLimited",
+    "SubmitInDoubt",
+    "Timeouts",
+    "WaveSpeedClient",
+    "WebhookRefused",
+    "classify_failure",
+    "read_webhook",
+    "verify_webhook",
+]

@@ -1,0 +1,259 @@
+"""The provider's REST API, version 3: one method per question, one error per decision (`rushes.wavespeed.errors`)."""
+
+import json
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from rushes.wavespeed.connections import Exchange
+from rushes.wavespeed.errors import (
+    Call,
+    NotSent,
+    ProviderUnavailable,
+    SubmitInDoubt,
+    error_for,
+)
+from rushes.wavespeed.money import read_money
+from rushes.wavespeed.predictions import (
+    Prediction,
+    PredictionPage,
+    PredictionStatus,
+    find_prediction,
+    read_page,
+    read_prediction,
+)
+from rushes.wavespeed.replies import Reply, clean_words, read_reply
+from rushes.wavespeed.transport import ExchangeError, Transport, trust_public_authorities
+
+API_PREFIX = "/api/v3"
+MAX_PAGE_SIZE = 100
+_MODEL_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `connect` bounds each address and the TLS handshake, `read` each wait, the totals everything.
+
+    `submit_total` is for submits, whose single waits have no bound of their own: an answer that comes late is worth
+    more than a doubt. A name look-up cannot be cut short; it is bounded by the resolver alone.
+    """
+
+    connect: float = 5
+    read: float = 30
+    total: float = 30
+    submit_total: float = 60
+
+    def __post_init__(self) -> None:
+        if min(self.connect, self.read, self.total, self.submit_total) <= 0:
+            raise ValueError("every timeout must be above 0 seconds")
+
+
+class _Bearer(AuthBase):
+    """Puts the key on a request; shows it nowhere else."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+class WaveSpeedClient:
+    """One account at WaveSpeed. Usable from any number of threads; to be made after a fork, not before.
+
+    No call is ever repeated or redirected: what to do after an error is the queue's decision. Proxies, `.netrc` and
+    every other setting in the environment are ignored. `pool_size` is the number of connections kept open for
+    looks: as many as there are threads.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        timeouts: Timeouts = Timeouts(),
+        pool_size: int = 10,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`tls` replaces the public certificate authorities. Raises `ValueError` for an unusable URL or key."""
+        if not api_key or not all("!" <= char <= "~" for char in api_key):
+            raise ValueError("the API key must be printable ASCII without spaces")
+        self._base = _clean_base(base_url)
+        self._key = api_key
+        self._timeouts = timeouts
+        self._transport = Transport(
+            auth=_Bearer(api_key),
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "rushes"},
+            pool_size=pool_size,
+            tls=tls or trust_public_authorities(),
+        )
+
+    def __repr__(self) -> str:
+        return f"WaveSpeedClient({self._base!r})"
+
+    def submit(
+        self,
+        video_model_id: str,
+        values: Mapping[str, Any],
+        *,
+        send_before: float | None = None,
+        webhook: str | None = None,
+    ) -> Prediction:
+        """Buy one prediction; `webhook` is told of its end. Sent at most once, on a connection of its own.
+
+        `send_before` is an instant of `time.monotonic()`, checked right before the first byte is sent.
+        Raises `NotSent` when nothing left this machine, `AccountRefused` and `InputRefused` when the provider
+        declined (nothing was bought), `SubmitInDoubt` for whatever else is not an accepted prediction.
+        """
+        body = json.dumps(dict(values), allow_nan=False)
+        request = self._post(_model_path(video_model_id), body)
+        request.params = {"webhook": webhook} if webhook else {}
+        total = self._timeouts.submit_total
+        exchange = self._begin(total, read=total, send_before=send_before)
+        try:
+            answer = self._transport.send_once(request, exchange)
+        except ExchangeError as error:
+            if not exchange.sent:
+                raise NotSent(self._tell("the submit was not sent", error), is_late=exchange.late) from error.__cause__
+            raise SubmitInDoubt(self._tell("the submit was sent, but not answered", error)) from error.__cause__
+        reply = read_reply(answer, secret=self._key, now=datetime.now(UTC))
+        if prediction := find_prediction(reply, secret=self._key):
+            return replace(prediction, video_model_id=prediction.video_model_id or video_model_id)
+        raise error_for(Call.SUBMIT, reply, ours=body)
+
+    def get_prediction(self, provider_id: str) -> Prediction:
+        """Look at one prediction.
+
+        Raises `PredictionNotFound`, `AccountRefused`, or `ProviderUnavailable` for whatever is not about it.
+        """
+        reply = self._look(self._get(f"/predictions/{quote(provider_id, safe='')}/result"))
+        found = find_prediction(reply, secret=self._key)
+        if not found and reply.is_success:
+            found = read_prediction(reply.data, secret=self._key, default_id=provider_id)
+        if not found or not (found.status_text if reply.is_success else found.has_known_status):
+            raise error_for(Call.LOOK, reply)
+        if found.id != provider_id:
+            raise ProviderUnavailable("WaveSpeed answered about another prediction than the one asked for")
+        return found
+
+    def list_predictions(
+        self,
+        *,
+        page: int = 1,
+        page_size: int = MAX_PAGE_SIZE,
+        video_model_id: str | None = None,
+        status: PredictionStatus | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        include_inputs: bool = False,
+    ) -> PredictionPage:
+        """One page of the account's predictions of the past 7 days, newest first, with all those sent from the website.
+
+        The bounds (aware) are widened to whole milliseconds. `include_inputs` is not documented, but asked for by
+        the provider's own CLI. Raises `AccountRefused` and `ProviderUnavailable`.
+        """
+        if page < 1 or not 1 <= page_size <= MAX_PAGE_SIZE:
+            raise ValueError(f"page must be at least 1 and page_size 1 to {MAX_PAGE_SIZE}")
+        wanted = {
+            "page": page,
+            "page_size": page_size,
+            "model": video_model_id,
+            "status": status.value if status else None,
+            "created_after": _rfc3339(created_after) if created_after else None,
+            "created_before": _rfc3339(created_before, up=True) if created_before else None,
+            "include_inputs": include_inputs or None,
+        }
+        body = json.dumps({key: value for key, value in wanted.items() if value is not None})
+        reply = self._look(self._post("/predictions", body))
+        if found := read_page(reply, secret=self._key, page=page, page_size=page_size):
+            return found
+        raise error_for(Call.ASK, reply)
+
+    def get_balance(self) -> Decimal:
+        """Dollars left in the account. Raises `AccountRefused` and `ProviderUnavailable`."""
+        return self._ask_for_money(self._get("/balance"), ("balance",))
+
+    def get_price(self, video_model_id: str, values: Mapping[str, Any]) -> Decimal:
+        """Dollars that the provider would charge for this input, discount included.
+
+        Asks the newer of two endpoints and, where that one does not exist, the older.
+        Raises `AccountRefused` and `ProviderUnavailable`.
+        """
+        body = json.dumps({"model_id": video_model_id, "inputs": dict(values)}, allow_nan=False)
+        reply = self._look(self._post("/model/price", body), exact_numbers=True)
+        if reply.meaning in {400, 404, 405}:  # 400: an unknown path is taken for an unknown model
+            return self._ask_for_money(self._post("/model/pricing", body), ("unit_price",))
+        return read_money(reply, ("discounted_price", "price"))
+
+    def get_webhook_secret(self) -> str:
+        """The secret that webhooks are signed with. Raises `AccountRefused` and `ProviderUnavailable`."""
+        reply = self._look(self._get("/webhook/secret"))
+        secret = reply.data.get("secret") if isinstance(reply.data, dict) else reply.data
+        if not reply.is_success or not isinstance(secret, str) or not secret:
+            raise error_for(Call.ASK, reply)
+        return secret
+
+    def close(self) -> None:
+        """Close the connections kept open. A call made later opens new ones."""
+        self._transport.close()
+
+    def _get(self, path: str) -> requests.Request:
+        return requests.Request("GET", f"{self._base}{API_PREFIX}{path}")
+
+    def _post(self, path: str, body: str) -> requests.Request:
+        headers = {"Content-Type": "application/json"}
+        return requests.Request("POST", f"{self._base}{API_PREFIX}{path}", data=body, headers=headers)
+
+    def _begin(self, total: float, *, read: float, send_before: float | None = None) -> Exchange:
+        deadline = time.monotonic() + total
+        return Exchange(deadline=deadline, connect=self._timeouts.connect, read=read, send_before=send_before)
+
+    def _look(self, request: requests.Request, *, exact_numbers: bool = False) -> Reply:
+        """Send what may be asked again without harm."""
+        exchange = self._begin(self._timeouts.total, read=self._timeouts.read)
+        try:
+            answer = self._transport.send(request, exchange)
+        except ExchangeError as error:
+            raise ProviderUnavailable(self._tell("no answer from WaveSpeed", error)) from error.__cause__
+        return read_reply(answer, secret=self._key, now=datetime.now(UTC), exact_numbers=exact_numbers)
+
+    def _ask_for_money(self, request: requests.Request, keys: tuple[str, ...]) -> Decimal:
+        return read_money(self._look(request, exact_numbers=True), keys)
+
+    def _tell(self, what: str, error: ExchangeError) -> str:
+        # Never chained itself: its words may quote the other side, and so the key.
+        return f"{what}: {clean_words(str(error), self._key)}"
+
+
+def _clean_base(base_url: str) -> str:
+    base = base_url.strip().rstrip("/").removesuffix(API_PREFIX)
+    parts = urlsplit(base)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError("the base URL must look like https://api.wavespeed.ai")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("the base URL must hold neither user nor query")
+    return base
+
+
+def _model_path(video_model_id: str) -> str:
+    if not _MODEL_ID.fullmatch(video_model_id):
+        raise ValueError(f"not a video model id: {video_model_id!r}")
+    return f"/{video_model_id}"
+
+
+def _rfc3339(moment: datetime, *, up: bool = False) -> str:
+    if moment.tzinfo is None:
+        raise ValueError("a moment needs a time zone")
+    if up:
+        moment += timedelta(microseconds=-moment.microsecond % 1_000)
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,100 @@
+"""Why a finished prediction has nothing to fetch, and whether the same input deserves another try.
+
+Codes and the rule "1xxx: change the request, 5xxx: try again" are from the provider's error-code page. Many failures
+carry only text, so words decide where codes are missing.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rushes.wavespeed.predictions import Prediction, PredictionStatus
+
+
+class FailureClass(StrEnum):
+    """What kind of failure it was."""
+
+    MODERATION = "moderation"  # the provider will not show this; a refund is not promised
+    INPUT = "input"  # the request is wrong
+    MEDIA = "media"  # the image or video given could not be fetched
+    PROVIDER = "provider"  # its own trouble: refunded, worth another try
+    NO_OUTPUT = "no_output"  # completed, but with nothing to fetch: a person must look
+    CANCELLED = "cancelled"  # somebody stopped it on the provider's side
+    DELETED = "deleted"  # somebody removed it on the provider's side
+    UNKNOWN_TEXT = "unknown_text"  # failed with words that nobody mapped yet
+
+    @property
+    def is_worth_retrying(self) -> bool:
+        """Only what the provider calls its own trouble; its SDK draws the line at the same place."""
+        return self is FailureClass.PROVIDER
+
+
+@dataclass(frozen=True, slots=True)
+class TaskError:
+    """One code of the provider's table."""
+
+    code: int
+    failure: FailureClass
+    about: str
+
+
+TASK_ERRORS: tuple[TaskError, ...] = (
+    TaskError(1200, FailureClass.MODERATION, "content moderation"),
+    TaskError(1400, FailureClass.INPUT, "parameter missing"),
+    TaskError(1401, FailureClass.INPUT, "parameter invalid"),
+    TaskError(1402, FailureClass.MEDIA, "media could not be fetched"),
+    TaskError(1403, FailureClass.INPUT, "task execution failed: fix the request"),
+    TaskError(1405, FailureClass.INPUT, "task failed: fix the request"),
+    TaskError(5000, FailureClass.PROVIDER, "internal error"),
+    TaskError(5003, FailureClass.PROVIDER, "service unavailable"),
+    TaskError(5004, FailureClass.PROVIDER, "timeout"),
+)
+
+_STATUSES = {
+    PredictionStatus.COMPLETED: FailureClass.NO_OUTPUT,
+    PredictionStatus.CANCELLED: FailureClass.CANCELLED,
+    PredictionStatus.DELETED: FailureClass.DELETED,
+    PredictionStatus.TIMEOUT: FailureClass.PROVIDER,
+}
+
+_FAMILIES = ((range(1_000, 2_000), FailureClass.INPUT), (range(5_000, 6_000), FailureClass.PROVIDER))
+
+_MEDIUM = r"(image|video|audio|media|url|file)"
+_FETCH = r"(fetch|download|load|open|decod|reach)\w*"
+_WORDS: tuple[tuple[FailureClass, str], ...] = (
+    (FailureClass.MODERATION, r"moderat|nsfw|safety (check|filter|system)"),
+    (FailureClass.MODERATION, r"content polic|sensitive content|prohibited|flagged"),
+    (FailureClass.PROVIDER, r"HTTP 5\d\d|HTTP 429|internal (server )?error|unavailable|timed? ?out"),
+    (FailureClass.PROVIDER, r"overload|out of memory|try again"),
+    (FailureClass.MEDIA, rf"{_FETCH} .{{0,40}}{_MEDIUM}|{_MEDIUM} .{{0,40}}{_FETCH}"),
+    (FailureClass.INPUT, r"invalid|must be|is required|missing|parameter|(un|not )supported"),
+    (FailureClass.INPUT, r"too (long|short|large|small)"),
+)
+"""In this order: what moderation says may also speak of parameters."""
+
+
+def classify_failure(prediction: Prediction) -> FailureClass:
+    """The kind of failure of a prediction that ended without success.
+
+    The status decides, then the code, then the code's family, then the text. Raises `ValueError` for a prediction
+    that is not over or that has succeeded.
+    """
+    if not prediction.is_terminal or prediction.has_succeeded:
+        raise ValueError(f"prediction {prediction.id} is {prediction.status}: it has not failed")
+    if failure := _STATUSES.get(prediction.status):
+        return failure
+    return _by_code(prediction.error_code) or _by_text(prediction)
+
+
+def _by_code(code: int | None) -> FailureClass | None:
+    if code is None:
+        return None
+    listed = (each.failure for each in TASK_ERRORS if each.code == code)
+    family = (failure for codes, failure in _FAMILIES if code in codes)
+    return next(listed, None) or next(family, None)
+
+
+def _by_text(prediction: Prediction) -> FailureClass:
+    found = (failure for failure, words in _WORDS if re.search(words, prediction.error, re.IGNORECASE))
+    unmapped = FailureClass.MODERATION if prediction.has_nsfw else FailureClass.UNKNOWN_TEXT
+    return next(found, unmapped)

@@ -1,0 +1,25 @@
+"""Amounts of money in the provider's replies: dollars, exact, never a float."""
+
+from decimal import Decimal
+
+from rushes.wavespeed.errors import Call, error_for
+from rushes.wavespeed.replies import Reply
+
+
+def read_money(reply: Reply, keys: tuple[str, ...]) -> Decimal:
+    """The first of these amounts that is there and not zero; zero when that is the only one."""
+    data = reply.data if reply.is_success and isinstance(reply.data, dict) else {}
+    amounts = [amount for key in keys if (amount := _read_amount(data.get(key))) is not None]
+    if not amounts:
+        raise error_for(Call.ASK, reply)
+    return next((amount for amount in amounts if amount), amounts[0])
+
+
+def _read_amount(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
+        return None
+    try:
+        amount = Decimal(value)
+    except ArithmeticError:
+        return None
+    return amount if amount.is_finite() else None

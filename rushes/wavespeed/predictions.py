@@ -1,0 +1,195 @@
+"""A prediction as the provider tells of it, read tolerantly: only its id is indispensable.
+
+Fields and statuses: the provider's get-result page; `cancelled`, `timeout` and `deleted` from its own clients.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from rushes.wavespeed.replies import Reply, clean_words, text_of, whole_number
+
+ERROR_LIMIT = 2_000
+LONGEST_EXECUTION = timedelta(days=30)
+_USABLE_ID = re.compile(r"[A-Za-z0-9][!-~]{0,199}")
+
+
+class PredictionStatus(StrEnum):
+    """Where a prediction stands, in the provider's words."""
+
+    CREATED = "created"  # accepted; where the provider queues, it waits here
+    PENDING = "pending"  # seen in one client only
+    PROCESSING = "processing"  # rendering
+    COMPLETED = "completed"  # over, with outputs
+    FAILED = "failed"  # over, with an error
+    CANCELLED = "cancelled"  # over; no way to cause it is documented
+    TIMEOUT = "timeout"  # over: the provider gave up
+    DELETED = "deleted"  # over: removed by somebody
+    UNKNOWN = "unknown"  # a word that is not in this list: watch slowly and tell a person
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset(
+    {
+        PredictionStatus.COMPLETED,
+        PredictionStatus.FAILED,
+        PredictionStatus.CANCELLED,
+        PredictionStatus.TIMEOUT,
+        PredictionStatus.DELETED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One prediction. `status_text` is the provider's own word, `error` is clean text without our key."""
+
+    id: str
+    status: PredictionStatus
+    video_model_id: str = ""
+    status_text: str = ""
+    outputs: tuple[str, ...] = ()
+    error: str = ""
+    error_code: int | None = None
+    """The provider's task error code (`rushes.wavespeed.failures`); None when it gave none or 0."""
+    created_at: datetime | None = None
+    execution_time: timedelta | None = None
+    """None until the provider tells a time above zero."""
+    has_nsfw: bool = False
+    inputs: dict[str, Any] | None = field(default=None, repr=False)
+    """What was submitted, where the provider was asked for it and could tell."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when nothing more will happen to it."""
+        return self.status.is_terminal
+
+    @property
+    def has_known_status(self) -> bool:
+        return self.status is not PredictionStatus.UNKNOWN
+
+    @property
+    def has_succeeded(self) -> bool:
+        """True when there is something to fetch. `completed` without outputs is not a success."""
+        return self.status is PredictionStatus.COMPLETED and bool(self.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionPage:
+    """One page of the list, newest first. Entries without a readable id are counted: they may be anybody's."""
+
+    page: int
+    items: tuple[Prediction, ...]
+    unreadable: int
+    is_last: bool
+
+
+def read_prediction(found: object, *, secret: str = "", default_id: str = "") -> Prediction | None:
+    """The prediction that a JSON object tells of; None when it has no usable id. Never raises."""
+    if not isinstance(found, Mapping):
+        return None
+    prediction_id = _read_id(found.get("id")) or default_id
+    if not prediction_id:
+        return None
+    status, status_text = _read_status(found.get("status"))
+    return Prediction(
+        id=prediction_id,
+        status=status,
+        video_model_id=_text(found.get("model")),
+        status_text=status_text,
+        outputs=_read_outputs(found.get("outputs")),
+        error=clean_words(text_of(found.get("error")), secret, ERROR_LIMIT),
+        error_code=_read_error_code(found),
+        created_at=_read_moment(found.get("created_at")),
+        execution_time=_read_milliseconds(found.get("executionTime")),
+        has_nsfw=_read_nsfw(found.get("has_nsfw_contents")),
+        inputs=_read_inputs(found),
+    )
+
+
+def find_prediction(reply: Reply, *, secret: str) -> Prediction | None:
+    """The prediction in a reply, whatever its status and code say: in the envelope, or bare as webhooks carry it."""
+    if found := read_prediction(reply.data, secret=secret):
+        return found
+    bare = reply.envelope or {}
+    # An error body may have an `id` of its own, say of the request: a bare task has more than that.
+    if isinstance(bare.get("status"), str) and any(key in bare for key in ("model", "outputs", "urls")):
+        return read_prediction(bare, secret=secret)
+    return None
+
+
+def read_page(reply: Reply, *, secret: str, page: int, page_size: int) -> PredictionPage | None:
+    """The page of the list in a reply; None when there is none. An empty one may have null for its items."""
+    data = reply.data if reply.is_success else None
+    if not isinstance(data, Mapping) or "items" not in data:
+        return None
+    listed = data["items"] if data["items"] is not None else []
+    if not isinstance(listed, list):
+        return None
+    found = [read_prediction(each, secret=secret) for each in listed]
+    items = tuple(each for each in found if each)
+    return PredictionPage(page, items, len(found) - len(items), is_last=len(found) < page_size)
+
+
+def _read_id(value: object) -> str | None:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return text if isinstance(text, str) and _USABLE_ID.fullmatch(text) else None
+
+
+def _read_status(value: object) -> tuple[PredictionStatus, str]:
+    text = _text(value)
+    word = text.lower()
+    try:
+        return PredictionStatus("cancelled" if word == "canceled" else word), text
+    except ValueError:
+        return PredictionStatus.UNKNOWN, text
+
+
+def _read_outputs(value: object) -> tuple[str, ...]:
+    found = value if isinstance(value, list) else [value]
+    urls = (each.get("url") if isinstance(each, Mapping) else each for each in found)
+    return tuple(url for url in urls if isinstance(url, str) and url.isprintable() and url.strip())
+
+
+def _read_error_code(found: Mapping[str, Any]) -> int | None:
+    error = found.get("error")
+    codes = (found.get("code"), error.get("code") if isinstance(error, Mapping) else None)
+    return next((code for code in map(whole_number, codes) if code), None)
+
+
+def _read_moment(value: object) -> datetime | None:
+    """RFC 3339 with 0 to 9 fractional digits; digits beyond microseconds are cut. Without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(_text(value).upper())
+        utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    # A server that has no time to tell may send its zero, the year 1.
+    return utc if utc.year >= 2000 else None
+
+
+def _read_milliseconds(value: object) -> timedelta | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if not 0 < value <= LONGEST_EXECUTION / timedelta(milliseconds=1):
+        return None
+    return timedelta(milliseconds=value)
+
+
+def _read_nsfw(value: object) -> bool:
+    return any(each is True for each in value) if isinstance(value, list) else value is True
+
+
+def _read_inputs(found: Mapping[str, Any]) -> dict[str, Any] | None:
+    candidates = (found.get(key) for key in ("input", "inputs"))
+    return next((each for each in candidates if isinstance(each, dict)), None)
+
+
+def _text(value: object) -> str:
+    return clean_words(value, "") if isinstance(value, str) else ""

@@ -1,0 +1,53 @@
+"""The key and the webhook's address are shown to nobody."""
+
+import logging
+import traceback
+
+import pytest
+
+from rushes.errors import RushesError
+from rushes.wavespeed import SubmitInDoubt
+from tests.scripted_provider import KEY, MODEL, TASK, VALUES, client_of, envelope, look_at, submit_to
+from tests.scripted_server import Peer, answering
+
+
+@pytest.mark.parametrize("call", ["submit", "look", "page"])
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+def test_the_key_is_in_no_error_no_log_and_no_representation(
+    call: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    script = answering((status, envelope({"error": {"message": f"bad {KEY}"}}, status, f"your key {KEY} is bad")))
+    with client_of(script) as (client, server):
+        calls = {
+            "submit": lambda: client.submit(MODEL, VALUES),
+            "look": lambda: client.get_prediction(TASK["id"]),
+            "page": client.list_predictions,
+        }
+        with pytest.raises(RushesError) as caught:
+            calls[call]()
+        shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(client) + caplog.text
+    assert KEY in server.requests[0].headers["authorization"]
+    assert KEY not in shown
+    assert "[key]" in str(caught.value)
+
+
+def test_the_key_echoed_in_a_broken_status_line_is_not_shown() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(f"who is {KEY}?\r\n\r\n".encode())
+
+    with pytest.raises(SubmitInDoubt) as caught:
+        submit_to(script)
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_error_does_not_show_the_webhooks_secrets() -> None:
+    token = "hu" + "sh"  # since a traceback quotes this source
+    with client_of(lambda peer: peer.reset()) as (client, _), pytest.raises(SubmitInDoubt) as caught:
+        client.submit(MODEL, VALUES, webhook=f"https://rushes.example/hooks?token={token}")
+    assert token not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_predictions_error_text_does_not_show_the_key() -> None:
+    assert look_at(answering((200, envelope({**TASK, "error": f"key {KEY}"})))).error == "key [key]"
