@@ -1,0 +1,7 @@
+"""Real Postgres and Valkey for one machine, run from wheels: nothing to install, nothing left behind."""
+
+from sandbox.servers.ports import free_port
+from sandbox.servers.postgres import EmbeddedPostgres
+from sandbox.servers.valkey import EmbeddedRedis
+
+__all__ = ["EmbeddedPostgres", "EmbeddedRedis", "free_port"]

@@ -1,0 +1,116 @@
+"""What happens between a launcher and its embedded server: drop root, share the launcher's fate, execute.
+
+Run by path: `python -I -S child.py FOLDER SIGNAL LAUNCHER_PID COMMAND...`. A process of its own, with nothing but the
+standard library, because code between fork and exec in a launcher that has threads may deadlock.
+
+Postgres refuses to run as root. A root launcher's server therefore runs as the owner of FOLDER; when that is root
+itself, in a private user namespace where root's files belong to `nobody`; where namespaces are denied (the default in
+many containers), FOLDER is given to the real `nobody`.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+CLONE_NEWUSER = 0x10000000  # linux/sched.h
+PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2  # linux/prctl.h
+CAP_DAC_OVERRIDE, CAPABILITY_VERSION_3 = 1, 0x20080522  # linux/capability.h
+NOBODY = 65534  # initdb wants a user that /etc/passwd knows; this one is in every image
+LINUX = sys.platform == "linux"
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def call(name: str, *arguments: object) -> None:
+    """Calls libc; raises OSError when it says no."""
+    if getattr(libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def enter_private_namespace() -> None:
+    """Root's files become nobody's, seen from here: the server is not root, and no file changes its owner."""
+    call("unshare", CLONE_NEWUSER)
+    own = Path("/proc/self")
+    (own / "setgroups").write_text("deny")
+    (own / "uid_map").write_text(f"{NOBODY} 0 1")
+    (own / "gid_map").write_text(f"{NOBODY} 0 1")
+
+
+def are_namespaces_allowed() -> bool:
+    """Tried in a child, since a namespace that was entered but could not be mapped cannot be left."""
+    if not LINUX:
+        return False
+    probe = os.fork()
+    if probe == 0:
+        try:
+            enter_private_namespace()
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(probe, 0)[1]) == 0
+
+
+def keep_file_access() -> None:
+    """Lets the server pass folders that only root may enter (a venv below /root, a temporary folder of mode 0700)."""
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    bit = 1 << CAP_DAC_OVERRIDE
+    call("capset", header, (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0))  # effective, permitted, inheritable
+    call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0)
+
+
+def become(uid: int, gid: int) -> None:
+    """Becomes that user for good."""
+    if LINUX:
+        call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+    if not LINUX:
+        return
+    try:
+        keep_file_access()
+    except OSError:
+        sys.stderr.write("CAP_DAC_OVERRIDE is withheld: every folder must be open to the server's user\n")
+
+
+def drop_root(folder: Path) -> None:
+    """Stops being root, in the way that leaves FOLDER with the owner it has, if there is one."""
+    owner = folder.stat()
+    if owner.st_uid != 0:
+        become(owner.st_uid, owner.st_gid)
+    elif are_namespaces_allowed():
+        enter_private_namespace()
+    else:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        become(NOBODY, NOBODY)
+
+
+def share_fate(number: int, launcher: int) -> None:
+    """Linux: the kernel sends this signal when the launching thread dies, even by kill -9; it survives exec."""
+    if not LINUX:
+        return
+    call("prctl", PR_SET_PDEATHSIG, number, 0, 0, 0)
+    if os.getppid() != launcher:  # it died before the line above
+        sys.exit(1)
+
+
+def main(folder: str, number: str, launcher: str, *command: str) -> None:
+    """Does not return: the server takes over this process, its id and its open files."""
+    for name in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):  # python's own ways, which exec would hand on
+        signal.signal(name, signal.SIG_DFL)
+    os.umask(0o077)
+    if os.geteuid() == 0:
+        drop_root(Path(folder))
+    share_fate(int(number), int(launcher))
+    os.execv(command[0], command)  # noqa: S606 - the launcher's own command line
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except OSError as problem:
+        sys.exit(f"{sys.argv[4]}: {problem}")

@@ -1,0 +1,136 @@
+"""A server's place on disk: its data, password, log and the two locks that keep it single."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import IO
+
+from rushes.errors import Conflict
+
+LOG_LIMIT_BYTES = 16 * 2**20
+TAIL_LINES = 15
+
+
+class Lock:
+    """An flock on a file, which the kernel lets go when the last process that holds it dies, however it dies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    def acquire(self) -> bool:
+        """Whether it is held now; does not wait."""
+        if self._file is not None:
+            return True
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Closes our hold; processes that inherited it hold it still."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    @property
+    def file(self) -> int:
+        """The descriptor, to be inherited."""
+        if self._file is None:
+            raise RuntimeError(f"{self.path} is not held")
+        return self._file
+
+    def note(self, pid: int) -> None:
+        """Writes down who holds it, for people."""
+        os.ftruncate(self.file, 0)
+        os.pwrite(self.file, f"{pid}\n".encode(), 0)
+
+    def find_holder(self) -> int | None:
+        """The process id that was noted last: for people, since the note outlives the process."""
+        with contextlib.suppress(OSError, ValueError):
+            return int(self.path.read_text())
+        return None
+
+
+class ServerFolder:
+    """`data/`, `password`, `server.log`, and two locks.
+
+    `launcher.lock` is held by the process that starts and stops the server. `server.lock` is inherited by the server
+    and all its children: while it is held something may still write to `data/`, and nobody else may start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.data = self.path / "data"
+        self.log = self.path / "server.log"
+        self.launcher_lock = Lock(self.path / "launcher.lock")
+        self.server_lock = Lock(self.path / "server.lock")
+        self.password = self.path / "password"
+        self._log_start = 0
+
+    def claim(self) -> None:
+        """Makes the folder ours until `release`; raises Conflict when another live launcher has it."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            is_ours = self.launcher_lock.acquire()
+        except OSError as error:
+            raise Conflict(f"{self.path} cannot be used: {error}") from error
+        if not is_ours:
+            raise Conflict(
+                f"{self.path} is in use by the running process {self.launcher_lock.find_holder()}\n"
+                f"hint: stop that process first, or use another folder"
+            )
+        self.launcher_lock.note(os.getpid())
+
+    def release(self) -> None:
+        """Lets another launcher have it."""
+        self.server_lock.release()
+        self.launcher_lock.release()
+
+    def read_password(self, *, create: bool) -> str:
+        """The server's password, the same for the folder's whole life; `create` makes a missing one (file mode 0600).
+
+        Raises Conflict when it is missing and may not be made.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            return self.password.read_text().strip()
+        if not create:
+            raise Conflict(
+                f"{self.password} is missing, and without it nobody can log in\n"
+                f"hint: put it back, or remove {self.path} to start afresh"
+            )
+        draft = self.password.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(24) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.password)
+        return self.password.read_text().strip()
+
+    def open_log(self) -> IO[bytes]:
+        """The log, for one more start; the caller closes it. A long one is set aside first as `server.log.1`."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.log.stat().st_size > LOG_LIMIT_BYTES:
+                self.log.replace(self.log.with_name("server.log.1"))
+        file = os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+        self._log_start = file.seek(0, os.SEEK_END)
+        return file
+
+    def read_log(self) -> str:
+        """What was logged since the last start."""
+        with contextlib.suppress(FileNotFoundError), self.log.open("rb") as file:
+            file.seek(self._log_start)
+            return file.read().decode(errors="replace")
+        return ""
+
+    def tail_log(self) -> str:
+        """The last lines since the last start, fit for an error message."""
+        lines = self.read_log().splitlines()[-TAIL_LINES:]
+        return "\n".join(f"  {line}" for line in lines) or "  (nothing was logged)"

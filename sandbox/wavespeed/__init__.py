@@ -1,0 +1,22 @@
+"""A simulator of the WaveSpeed API, written from the provider's documentation and official clients alone.
+
+It knows nothing of our own client: two readings of one contract, so that a mistake in one of them shows. It renders
+real videos, keeps an account with slots, limits and a ledger, and can go wrong in every way that hurts a client.
+
+    command     options and `--help`; `python -m sandbox.wavespeed`
+    handle      `Simulator`: the same as a subprocess, for tests and benchmarks
+    server      sockets and signals                 app         the table of addresses
+    gate        what every request passes           answers     good and bad answers
+    submitting  predictions  account  files         the handlers, one module per part of the API
+    provider    the state: farm (slots), listing, ledger, limits, agenda, fates, journal
+    faults      what can be made to go wrong        control     /sim, where it is switched on and looked at
+    videos      stills  folders  media              the bytes
+    webhooks    signed callbacks                    schemas     inputs, their checks, the list of models
+
+Left out on purpose: what the provider does not offer for these video models (base64 outputs, streaming), the v2 API,
+and pages that only old documentation knows and no client uses.
+"""
+
+from sandbox.wavespeed.handle import Simulator, SimulatorFailed
+
+__all__ = ["Simulator", "SimulatorFailed"]

@@ -1,0 +1,5 @@
+"""`python -m sandbox.wavespeed`."""
+
+from sandbox.wavespeed.command import main
+
+main()

@@ -1,0 +1,205 @@
+"""Everything that can be made to go wrong, switched on and off while the simulator runs.
+
+A fault has a name from `FAULTS` and a rule: how likely, how often, how long, for whom. Each fault draws from a
+random generator of its own, seeded with the simulator's seed, so one fault never changes the luck of another.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from rushes.errors import InvalidInput, NotFound, Problem
+
+
+def _check_status(status: int) -> int:
+    """An HTTP status that ends an exchange, or 0 for a dropped connection."""
+    if status != 0 and not 200 <= status <= 599:
+        raise ValueError("must be a status from 200 to 599, or 0 for a dropped connection")
+    return status
+
+
+class Rule(BaseModel):
+    """When a fault strikes, and with which particulars; which particulars a fault takes is in `FAULTS`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    probability: float = Field(default=1.0, ge=0, le=1)
+    count: int | None = Field(default=None, ge=1, description="strikes at most this often")
+    duration: float | None = Field(default=None, gt=0, description="seconds until it goes away on its own")
+    model: str | None = Field(default=None, description="only for model ids of this pattern, such as */ltx-2-pro/*")
+    prompt: str | None = Field(default=None, description="only for prompts that contain this")
+    kind: str | None = Field(default=None, description="only for this kind of request: submit, result, list, ...")
+    delay: float = Field(default=0.0, ge=0, description="seconds")
+    status: Annotated[int, AfterValidator(_check_status)] = 0
+    retry_after: float | None = Field(default=None, ge=0, description="seconds in a Retry-After header")
+    form: Literal["html", "truncated", "code"] = "html"
+    fraction: float = Field(default=0.5, ge=0, lt=1, description="part of the body that is sent")
+    code: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a fault does, which particulars it takes besides the common ones, and their defaults."""
+
+    about: str
+    particulars: Mapping[str, Any]
+
+
+COMMON = frozenset({"probability", "count", "duration", "model", "prompt", "kind"})
+
+FAULTS: dict[str, Description] = {
+    # any request
+    "outage": Description("everything fails: connections are dropped, or answered with this status", {"status": 0}),
+    "key_rejected": Description("the key is not accepted: 401 or 403", {"status": 401}),
+    "slow_answer": Description("the answer comes this much later", {"delay": 2.0}),
+    "drip_answer": Description("the body arrives in small pieces over this time", {"delay": 5.0}),
+    # submissions: nothing is bought
+    "submit_5xx": Description("refused before anything was created", {"status": 503}),
+    "submit_bad_code": Description("status 200 with this code inside, nothing created", {"code": 500}),
+    "submit_429": Description("too many requests", {"retry_after": None}),
+    "no_credit": Description("refused for want of credit; status 0 is the configured one", {"status": 0}),
+    # submissions: the task exists and is charged, but the answer does not say so
+    "submit_drop": Description("the connection is dropped after the task was created", {}),
+    "submit_504": Description("the gateway answers 504 after the task was created", {}),
+    "submit_hang": Description("no answer for this long after the task was created", {"delay": 3_600.0}),
+    "submit_late": Description("504 now, and the task is created this much later", {"delay": 10.0}),
+    "submit_error_with_task": Description("an error status whose body carries the task", {"status": 500}),
+    "submit_garbage": Description("html, truncated or code as the answer after the task was created", {"form": "html"}),
+    # reading requests: result, list, balance, prices and so on
+    "get_5xx": Description("a server error", {"status": 503}),
+    "get_429": Description("too many requests", {"retry_after": None}),
+    "get_hang": Description("no answer for this long", {"delay": 3_600.0}),
+    "get_garbage": Description(
+        "an unreadable answer: html, truncated, or code (200 with another code inside)", {"form": "html"}
+    ),
+    # how tasks end; drawn when a task is accepted
+    "task_failed": Description("status failed with this code", {"code": 5000, "text": ""}),
+    "task_moderated": Description("status failed with code 1200", {}),
+    "task_cancelled": Description("status cancelled", {}),
+    "task_timeout": Description("status timeout", {}),
+    "task_deleted": Description("status deleted", {}),
+    "task_unknown_status": Description("ends with a status that nobody knows", {"text": "archived"}),
+    "task_odd_progress": Description("an unknown status instead of processing, then completed", {"text": "pending"}),
+    "task_without_outputs": Description("status completed, but no outputs", {}),
+    "task_slow": Description("the render takes exactly this long", {"delay": 86_400.0}),
+    # listing
+    "list_lag": Description("tasks younger than this are not listed yet", {"delay": 5.0}),
+    "list_without_inputs": Description("inputs are missing although they were asked for", {}),
+    "list_inputs_reordered": Description("inputs come in another order", {}),
+    "list_inputs_with_defaults": Description("inputs come with every default spelled out", {}),
+    "list_inputs_as_input": Description("inputs come under the key input", {}),
+    # downloads
+    "download_cut": Description("the connection ends after this fraction of the file", {"fraction": 0.5}),
+    "download_slow": Description("the file takes this long", {"delay": 5.0}),
+    "download_expired": Description("the URL is no longer good: 404 or 403", {"status": 404}),
+    "download_5xx": Description("a server error", {"status": 503}),
+    "download_hang": Description("no answer for this long", {"delay": 3_600.0}),
+    "download_garbage": Description("200 with a web page instead of the video", {}),
+    # webhooks
+    "webhook_lost": Description("never sent", {}),
+    "webhook_duplicated": Description("sent twice", {}),
+    "webhook_late": Description("sent this much later", {"delay": 30.0}),
+    "webhook_forged": Description("sent with a signature of another secret", {}),
+    # money
+    "refund_late": Description("the refund record appears this much later", {"delay": 60.0}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a fault could strike: the kind of request, and model and prompt where they are known."""
+
+    kind: str = ""
+    model: str = ""
+    prompt: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Active:
+    rule: Rule
+    ends: float | None
+    fired: int = 0
+
+
+class Faults:
+    """The faults that are switched on."""
+
+    def __init__(self, seed: int, clock: Callable[[], float]) -> None:
+        self._seed = seed
+        self._clock = clock
+        self._active: dict[str, _Active] = {}
+        self._luck: dict[str, random.Random] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._active)
+
+    def switch_on(self, name: str, given: object) -> None:
+        """Set the rule of a fault: a number or true is its probability, an object its fields.
+
+        Raises `NotFound` for an unknown name and `InvalidInput` for a rule that does not fit it.
+        """
+        rule = read_rule(name, given)
+        ends = None if rule.duration is None else self._clock() + rule.duration
+        self._active[name] = _Active(rule, ends)
+        self._luck.setdefault(name, random.Random(f"{self._seed}:{name}"))  # noqa: S311 - not for secrets
+
+    def switch_off(self, name: str | None = None) -> None:
+        """Switch one fault off, or all of them."""
+        if name is None:
+            self._active.clear()
+        else:
+            self._active.pop(name, None)
+
+    def strike(self, name: str, subject: Subject) -> Rule | None:
+        """The rule of this fault when it strikes now, else None."""
+        active = self._active.get(name)
+        if active is None or not _concerns(active.rule, subject):
+            return None
+        if active.ends is not None and self._clock() >= active.ends:
+            del self._active[name]
+            return None
+        if self._luck[name].random() >= active.rule.probability:
+            return None
+        active.fired += 1
+        if active.rule.count is not None and active.fired >= active.rule.count:
+            del self._active[name]
+        return active.rule
+
+    def list_active(self) -> dict[str, dict[str, Any]]:
+        """Every fault that is on: its rule and how often it has struck."""
+        return {
+            name: {**active.rule.model_dump(exclude_unset=True), "fired": active.fired}
+            for name, active in self._active.items()
+        }
+
+
+def read_rule(name: str, given: object) -> Rule:
+    """The rule that a person wrote for this fault; raises as `Faults.switch_on`."""
+    if name not in FAULTS:
+        raise NotFound(f"unknown fault {name!r}; there are {', '.join(FAULTS)}")
+    fields = {"probability": float(given)} if isinstance(given, (bool, int, float)) else given
+    if not isinstance(fields, dict):
+        raise InvalidInput([Problem(name, "must be a probability or an object")])
+    particulars = FAULTS[name].particulars
+    if strangers := set(fields) - COMMON - set(particulars):
+        takes = ", ".join(sorted(COMMON | set(particulars)))
+        raise InvalidInput([Problem(name, f"does not take {', '.join(sorted(strangers))}; it takes {takes}")])
+    try:
+        return Rule.model_validate({**particulars, **fields})
+    except ValidationError as error:
+        raise InvalidInput(
+            [Problem(f"{name}.{'.'.join(map(str, each['loc']))}", each["msg"]) for each in error.errors()]
+        ) from None
+
+
+def _concerns(rule: Rule, subject: Subject) -> bool:
+    if rule.kind is not None and rule.kind != subject.kind:
+        return False
+    if rule.model is not None and not fnmatchcase(subject.model, rule.model):
+        return False
+    return rule.prompt is None or rule.prompt in subject.prompt

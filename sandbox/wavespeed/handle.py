@@ -1,0 +1,174 @@
+"""A running simulator for tests and benchmarks: a process of its own on a free port of this machine."""
+
+import contextlib
+import json
+import queue
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import urllib3
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 10.0
+PROJECT = Path(__file__).parents[2]
+
+
+class SimulatorFailed(RuntimeError):
+    """The simulator did not start, or refused an order; the message carries what it said."""
+
+
+class Simulator:
+    """Starts `python -m sandbox.wavespeed` and stops it again.
+
+    Options are those of the command, with underscores: `Simulator(slots=3, speed=200, overflow="refuse")`. `faults`
+    maps names to a probability or a rule. Raises `SimulatorFailed` when it does not answer within `READY_SECONDS`.
+
+        with Simulator(speed=100) as simulator:
+            client = Client(simulator.url, simulator.api_key)
+    """
+
+    def __init__(
+        self, *, api_key: str | None = None, faults: Mapping[str, Any] | None = None, **options: object
+    ) -> None:
+        self.api_key = api_key or f"wsk_{secrets.token_hex(8)}"
+        self.url = ""
+        self._arguments = _arguments({**options, "api_key": self.api_key}, faults or {})
+        self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=60))
+        self._process: subprocess.Popen[str] | None = None
+        self._errors: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running simulator."""
+        if self._process is None:
+            raise SimulatorFailed("the simulator is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start, and wait until it answers. After `stop` it can be started again, on another port."""
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop
+        self._process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "sandbox.wavespeed", *self._arguments],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        line = self._read_line()
+        try:
+            self.url = json.loads(line)["url"]
+        except ValueError:
+            said = self.log()
+            self.kill()
+            raise SimulatorFailed(f"the simulator did not start: {said.strip() or 'it said nothing'}") from None
+
+    def stop(self) -> None:
+        """Stop it in good order; nothing happens when it has stopped already."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._tidy_up()
+
+    def kill(self) -> None:
+        """End it without warning, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+        self._tidy_up()
+
+    def log(self) -> str:
+        """What it has written to its standard error so far."""
+        if self._errors is None:
+            return ""
+        self._errors.seek(0)
+        return self._errors.read()
+
+    def set_fault(self, name: str, **rule: object) -> None:
+        """Switch a fault on: `set_fault("submit_504", probability=0.1, count=2)`; without a rule it always strikes."""
+        self._control("PUT", f"/sim/faults/{name}", rule)
+
+    def clear_fault(self, name: str) -> None:
+        self._control("DELETE", f"/sim/faults/{name}")
+
+    def clear_faults(self) -> None:
+        self._control("DELETE", "/sim/faults")
+
+    def faults(self) -> dict[str, Any]:
+        """The active faults: their rules, and under `fired` how often they have struck."""
+        active: dict[str, Any] = self._control("GET", "/sim/faults")["active"]
+        return active
+
+    def set_account(self, **limits: object) -> dict[str, Any]:
+        """Change `balance`, `slots`, `submits_per_minute` or `overflow`; returns all of them."""
+        account: dict[str, Any] = self._control("PUT", "/sim/account", limits)
+        return account
+
+    def stats(self, last: int = 1_000) -> dict[str, Any]:
+        """The counts, with the newest `last` completion times."""
+        stats: dict[str, Any] = self._control("GET", f"/sim/stats?last={last}")
+        return stats
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """All records of the ledger."""
+        records: list[dict[str, Any]] = self._control("GET", "/sim/ledger")["records"]
+        return records
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """All tasks ever accepted, in that order."""
+        tasks: list[dict[str, Any]] = self._control("GET", "/sim/tasks")
+        return tasks
+
+    def _control(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        answer = self._http.request(method, self.url + path, json=body)
+        content = answer.json()
+        if answer.status != 200:
+            raise SimulatorFailed(content["message"])
+        return content
+
+    def _read_line(self) -> str:
+        """The first line of its output; empty when it ended or took too long."""
+        output = self._process.stdout if self._process is not None else None
+        if output is None:
+            return ""
+        lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=lambda: lines.put(output.readline()), daemon=True).start()
+        with contextlib.suppress(queue.Empty):
+            return lines.get(timeout=READY_SECONDS)
+        return ""
+
+    def _tidy_up(self) -> None:
+        if self._process is not None:
+            self._process.wait()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+        if self._errors is not None:
+            self._errors.close()
+        self._process = self._errors = None
+        self._http.clear()
+
+
+def _arguments(options: Mapping[str, object], faults: Mapping[str, Any]) -> list[str]:
+    arguments = [f"--fault={name}={json.dumps(rule)}" for name, rule in faults.items()]
+    for name, value in options.items():
+        values = value if isinstance(value, (list, tuple)) else [value]
+        arguments.extend(f"--{name.replace('_', '-')}={each}" for each in values)
+    return arguments

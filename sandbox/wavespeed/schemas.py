@@ -1,0 +1,164 @@
+"""What the provider checks of an input, what it says when it is wrong, and the models it lists with their schemas."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from rushes.catalog import PROMPT_LIMIT, VIDEO_MODELS, Parameter, VideoModel
+
+SWITCHES = frozenset({"enable_sync_mode", "webhook_url"})
+"""Keys that steer the request instead of the render. `enable_base64_output` and `stream` are not offered for
+these video models: they count as unknown keys."""
+
+_JSON_TYPES = {"text": "string", "url": "string", "integer": "integer", "number": "number", "flag": "boolean"}
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "url": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "flag": (bool,),
+}
+_ARTICLES = {"integer": "an"}
+_MODELS_BY_ID = {model.id: model for model in VIDEO_MODELS}
+
+
+def find_model(model_id: str) -> VideoModel | None:
+    """The model with exactly this id: short names are not the provider's."""
+    return _MODELS_BY_ID.get(model_id)
+
+
+def split_input(model: VideoModel, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What the model knows of a body, in the order sent, and the names of the keys that nobody knows.
+
+    A null counts as left out. The provider ignores unknown keys without a word and bills the defaults.
+    """
+    known = {parameter.name for parameter in model.parameters}
+    given = {name: _mend(value) for name, value in body.items() if name in known and value is not None}
+    return given, [name for name in body if name not in known and name not in SWITCHES]
+
+
+def complain(model: VideoModel, given: Mapping[str, Any]) -> str | None:
+    """The sentence with which the provider refuses this input; None when it is fine."""
+    for parameter in model.parameters:
+        if sentence := _complain_about(parameter, given):
+            return sentence
+    if model.region_seconds is None:
+        return None
+    shortest, longest = model.region_seconds
+    if shortest <= model.output_seconds(with_defaults(model, given)) <= longest:
+        return None
+    return f"the region from start_time to end_time must last {shortest} to {longest} seconds"
+
+
+def with_defaults(model: VideoModel, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The input that is rendered and billed: in the order of the schema, defaults where nothing was given."""
+    spelled = {each.name: given.get(each.name, each.default) for each in model.parameters}
+    return {name: value for name, value in spelled.items() if value is not None}
+
+
+def price_of(model: VideoModel, inputs: Mapping[str, Any]) -> Decimal:
+    """The price of one call. Inputs that do not tell the length collapse it to the base price, as the provider does."""
+    given, _ = split_input(model, inputs)
+    sized = {name for name in ("duration", "start_time", "end_time") if name in given}
+    if not sized or (model.region_seconds is not None and "end_time" not in sized):
+        return model.price_per_second
+    return model.price(with_defaults(model, given))
+
+
+def complain_about_size(model: VideoModel, inputs: Mapping[str, Any]) -> str | None:
+    """As `complain`, for the inputs that decide the price only: prices can be asked for without a prompt."""
+    given, _ = split_input(model, inputs)
+    sized = [each for each in model.parameters if each.kind in {"integer", "number"} and each.name in given]
+    return next((sentence for each in sized if (sentence := _complain_about(each, given))), None)
+
+
+def list_models(server: str) -> list[dict[str, Any]]:
+    """The answer of the models endpoint: the whole catalogue with request schemas."""
+    return [_listing(model, order, server) for order, model in enumerate(VIDEO_MODELS, start=1)]
+
+
+def _listing(model: VideoModel, order: int, server: str) -> dict[str, Any]:
+    names = [parameter.name for parameter in model.parameters]
+    length = "duration" if model.region_seconds is None else "(end_time - start_time)"
+    return {
+        "model_id": model.id,
+        "name": model.id,
+        "description": model.about,
+        "type": _type_of(model),
+        "base_price": float(model.price_per_second),
+        "sort_order": order,
+        "formula": f"base_price * {length}",
+        "api_schema": {
+            "api_schemas": [
+                {
+                    "type": "model_run",
+                    "method": "POST",
+                    "server": server,
+                    "api_path": f"/api/v3/{model.id}",
+                    "request_schema": {
+                        "type": "object",
+                        "properties": {each.name: _property(each) for each in model.parameters},
+                        "required": [each.name for each in model.parameters if each.required],
+                        "x-order-properties": names,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def _type_of(model: VideoModel) -> str:
+    if model.parameter("video"):
+        return "video-to-video"
+    return "image-to-video" if model.parameter("image") else "text-to-video"
+
+
+def _property(parameter: Parameter) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "type": _JSON_TYPES[parameter.kind],
+        "title": parameter.name.replace("_", " ").capitalize(),
+        "description": parameter.about,
+    }
+    if not parameter.required:
+        shown["default"] = parameter.default
+    if parameter.choices:
+        shown["enum"] = list(parameter.choices)
+    if parameter.minimum is not None:
+        shown["minimum"] = parameter.minimum
+    if parameter.kind == "url":
+        shown |= {"x-ui-component": "uploader", "x-accept": f"{parameter.name}/*"}
+    return shown
+
+
+def _complain_about(parameter: Parameter, given: Mapping[str, Any]) -> str | None:
+    name, kind = parameter.name, parameter.kind
+    if name not in given:
+        return f"{name} is required" if parameter.required else None
+    value = given[name]
+    is_right_type = isinstance(value, _PYTHON_TYPES[kind]) and (kind == "flag" or not isinstance(value, bool))
+    if not is_right_type:
+        return f"{name} must be {_ARTICLES.get(kind, 'a')} {_JSON_TYPES[kind]}"
+    if kind == "text":
+        return _complain_about_text(name, value)
+    if kind == "url" and not value.startswith(("http://", "https://", "data:")):
+        return f"{name} must be a URL"
+    if parameter.choices and value not in parameter.choices:
+        return f"{name} must be one of {list(parameter.choices)}"
+    if parameter.minimum is not None and not parameter.minimum <= value < 1e6:
+        return f"{name} must be at least {parameter.minimum:g}"
+    return None
+
+
+def _complain_about_text(name: str, value: str) -> str | None:
+    if not value.strip():
+        return f"{name} must not be empty"
+    if len(value) > PROMPT_LIMIT:
+        return f"{name} must be at most {PROMPT_LIMIT} characters"
+    return None
+
+
+def _mend(value: object) -> object:
+    """Halves of surrogate pairs become U+FFFD, as in a server whose strings are UTF-8."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,0 +1,174 @@
+"""The videos: real MP4 files, H.264 with AAC sound, for some ten milliseconds of work each.
+
+What makes them cheap: one frame per second; only the first frame is encoded, since the others of a still picture are
+the same few bytes for every picture ("as before") and are made once; and the sound is one tone, encoded once.
+"""
+
+import asyncio
+import io
+import math
+from array import array
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.video.stream import VideoStream
+
+from sandbox.wavespeed.folders import BoundedFolder
+from sandbox.wavespeed.stills import BACKGROUND, Still, draw_still
+from sandbox.wavespeed.tasks import Task
+
+X264_OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "qp": "36"}
+SAMPLE_RATE = 48_000
+TONE_STEP = 20
+"""Seconds: one encoded tone serves all videos up to this length."""
+PERIOD = 200
+"""Samples of one swing of the tone: 240 Hz."""
+MILLISECOND = Fraction(1, 1_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What to render. `seconds` is its length to the millisecond."""
+
+    text: str
+    caption: str
+    seconds: float
+    has_sound: bool
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, task: Task) -> "Clip":
+        model = task.asked.model
+        return cls(
+            text=task.asked.prompt,
+            caption=f"{task.id}   {model.id}   {task.seconds:g} s",
+            seconds=task.seconds,
+            has_sound=bool(task.asked.values.get("generate_audio", True)),
+            width=model.width,
+            height=model.height,
+        )
+
+
+def render(clip: Clip, path: Path) -> None:
+    """Write the video. The same clip always gives the same bytes."""
+    still = draw_still(clip.text, clip.caption, width=clip.width, height=clip.height)
+    with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as file:
+        video = _add_video(file, clip.width, clip.height)
+        if clip.has_sound:
+            tone = _tone(TONE_STEP * math.ceil(clip.seconds / TONE_STEP))
+            with av.open(io.BytesIO(tone), "r") as source:
+                sound = file.add_stream_from_template(source.streams.audio[0])
+                _write_picture(file, video, clip=clip, still=still)
+                _copy_sound(source, file, sound=sound, seconds=clip.seconds)
+        else:
+            _write_picture(file, video, clip=clip, still=still)
+
+
+class VideoShelf:
+    """Videos of finished tasks, rendered at their first download and kept on disk as long as there is room."""
+
+    def __init__(self, folder: BoundedFolder, executor: Executor) -> None:
+        self.folder = folder
+        self._executor = executor
+        self._under_way: dict[str, asyncio.Future[None]] = {}
+        self.rendered = 0
+
+    async def fetch(self, task: Task) -> str:
+        """The name in the folder of this task's video, rendered if need be; never twice at the same time."""
+        name = f"{task.id}.mp4"
+        while name not in self.folder:
+            if name not in self._under_way:
+                self._under_way[name] = asyncio.ensure_future(self._render(name, Clip.of(task)))
+            await asyncio.shield(self._under_way[name])
+        return name
+
+    async def _render(self, name: str, clip: Clip) -> None:
+        unfinished = self.folder.place(f"{name}.part")
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, render, clip, unfinished)
+            unfinished.rename(self.folder.place(name))
+            self.folder.add(name)
+            self.rendered += 1
+        finally:
+            del self._under_way[name]
+
+
+def _add_video(file: OutputContainer, width: int, height: int) -> VideoStream:
+    stream = file.add_stream("libx264", rate=1, options=X264_OPTIONS)
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _write_picture(file: OutputContainer, stream: VideoStream, *, clip: Clip, still: Still) -> None:
+    count = math.ceil(clip.seconds)
+    first = [bytes(packet) for packet in [*stream.encode(_frame(clip.width, clip.height, still)), *stream.encode()]]
+    for number, payload in enumerate(first + _repeats(clip.width, clip.height, count - 1)):
+        packet = av.Packet(payload)
+        packet.stream = stream
+        packet.time_base = MILLISECOND
+        packet.pts = packet.dts = number * 1_000
+        packet.duration = min(1_000, round(clip.seconds * 1_000) - packet.pts)
+        packet.is_keyframe = number == 0
+        file.mux(packet)
+
+
+def _copy_sound(source: InputContainer, file: OutputContainer, *, sound: AudioStream, seconds: float) -> None:
+    for packet in source.demux(audio=0):
+        if packet.pts is None or packet.pts * packet.time_base >= seconds:
+            return
+        packet.stream = sound
+        file.mux(packet)
+
+
+def _frame(width: int, height: int, still: Still) -> av.VideoFrame:
+    frame = av.VideoFrame(width, height, "yuv420p")
+    luma, blue, red = frame.planes
+    rows = (still.luma[start : start + width] for start in range(0, width * height, width))
+    luma.update(still.luma if luma.line_size == width else b"".join(row.ljust(luma.line_size) for row in rows))
+    blue.update(bytes([still.blue]) * blue.buffer_size)
+    red.update(bytes([still.red]) * red.buffer_size)
+    frame.pts = 0
+    frame.time_base = Fraction(1)
+    return frame
+
+
+@lru_cache
+def _repeats(width: int, height: int, count: int) -> list[bytes]:
+    """The encoded frames after the first of any still picture of this size: every block of them says "as before"."""
+    if count < 1:
+        return []
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+    context.time_base, context.framerate = Fraction(1), Fraction(1)
+    context.options, context.thread_count = X264_OPTIONS, 1
+    frame = _frame(width, height, Still(bytes([BACKGROUND]) * (width * height), blue=128, red=128))
+    packets = []
+    for number in range(count + 1):
+        frame.pts = number
+        packets += context.encode(frame)
+    return [bytes(packet) for packet in [*packets, *context.encode()]][1:]
+
+
+@lru_cache
+def _tone(seconds: int) -> bytes:
+    """An MP4 with nothing but a soft tone of this length."""
+    period = array("f", (0.05 * math.sin(math.tau * step / PERIOD) for step in range(PERIOD)))
+    samples = period * (seconds * SAMPLE_RATE // PERIOD)
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as file:
+        stream = file.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        stream.bit_rate = 32_000
+        frame = av.AudioFrame("fltp", "mono", len(samples))
+        frame.sample_rate = SAMPLE_RATE
+        frame.planes[0].update(samples.tobytes())
+        for part in [*stream.encode(frame), *stream.encode()]:
+            file.mux(part)
+    return buffer.getvalue()
