@@ -19,6 +19,7 @@ from models import queries, transitions
 from models.errors import DatabaseAway
 from models.session import transaction
 from models.transitions import ClaimedStore, ClaimedSubmit, TimedOutWatch
+from rushes.errors import RushesError
 from rushes.looks import Look, LookSchedule
 from rushes.runtime import ACCOUNT, Runtime
 from workers.alarm import Alarm
@@ -36,6 +37,8 @@ SHORTEST_TURN_SECONDS = 0.03
 NO_ROOM_SECONDS = 0.1
 """When to try again what was due and found no room."""
 REBUILD_SECONDS = 60.0
+TIDY_SECONDS = 3600.0
+ABANDONED_AFTER = timedelta(days=1)
 CLAIM_LIMIT = 500
 LOOKS_QUIET = timedelta(seconds=15)
 BACK_AT_ONCE = timedelta(0)
@@ -57,7 +60,7 @@ class Dispatcher:
         self._alarm = Alarm(runtime.settings.get_listen_url())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
-        self._seen_at = self._led_at = self._reported_at = self._rebuilt_at = float("-inf")
+        self._seen_at = self._led_at = self._reported_at = self._rebuilt_at = self._tidied_at = float("-inf")
         self._term: int | None = None
 
     def start(self) -> None:
@@ -87,7 +90,7 @@ class Dispatcher:
             log.warning("dispatcher.database_away")
         except BrokerAway as error:
             log.warning("dispatcher.broker_away", error=str(error))
-        except SQLAlchemyError:
+        except (RushesError, SQLAlchemyError):
             log.exception("dispatcher.turn_failed")
         return LONGEST_SLEEP_SECONDS
 
@@ -119,6 +122,10 @@ class Dispatcher:
                     session, ACCOUNT, slots=settings.slots, submits_per_minute=settings.submits_per_minute
                 )
         self._seen_at = now
+        if "store" in self._queues and now - self._tidied_at > TIDY_SECONDS:
+            self._tidied_at = now
+            removed = self._runtime.store.remove_abandoned(older_than=ABANDONED_AFTER)
+            log.info("store.tidied", removed=removed)
 
     def _take_lead(self, now: float) -> bool:
         if self._term is not None and now - self._led_at < LEAD_SECONDS:

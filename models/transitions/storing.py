@@ -34,10 +34,10 @@ _BEGIN = statement("""
         UPDATE job
         SET begun_at = now(), due_at = now() + :lease, store_attempts = store_attempts + 1
         WHERE id = :job_id AND claim = :claim AND state = 'storing' AND begun_at IS NULL
-        RETURNING id, batch_id, number, input, store_attempts
+        RETURNING id, batch_id, number, video_model, input, store_attempts
     )
     SELECT begun.id, prediction.id, prediction.account_id, prediction.provider_id, prediction.outputs,
-        batch.name, batch.job_count, begun.number, begun.input, begun.store_attempts
+        batch.name, batch.job_count, begun.number, begun.video_model, begun.input, begun.store_attempts
     FROM begun
     JOIN LATERAL (
         SELECT * FROM prediction
@@ -127,6 +127,7 @@ class StoreTicket(NamedTuple):
     batch_name: str | None
     batch_size: int | None
     number: int | None
+    video_model: str
     input: dict[str, Any]
     attempt: int
 
@@ -179,11 +180,21 @@ def fail_store(session: Session, job_id: UUID, claim: int, *, reason: tuple[str,
 
 
 def finish_store(
-    session: Session, job_id: UUID, claim: int, *, prediction_id: UUID, artifacts: Sequence[NewArtifact]
+    session: Session,
+    job_id: UUID,
+    claim: int,
+    *,
+    prediction_id: UUID,
+    artifacts: Sequence[NewArtifact],
+    surprises: Sequence[str] = (),
 ) -> bool:
-    """The files are visible: the job has succeeded, or ends as cancelled where that was asked for."""
+    """The files are visible: the job has succeeded, or ends as cancelled where that was asked for.
+
+    The video comes first; `surprises` tells where it is not what was asked for, which is kept in the history.
+    """
     video = artifacts[0]
-    detail = as_json({"url": video.url, "bytes": video.bytes, "sha256": video.sha256})
+    told = {"url": video.url, "bytes": video.bytes, "sha256": video.sha256}
+    detail = as_json(told | ({"differs": list(surprises)} if surprises else {}))
     if not moves_one(session, _FINISH, job_id=job_id, claim=claim, prediction_id=prediction_id, detail=detail):
         return False
     ids = {"job_id": job_id, "prediction_id": prediction_id}

@@ -1,0 +1,162 @@
+"""A farm for tests: workers as real processes against the simulator, on the test's own database and Redis."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+
+from cli.commands import step_worker_command, store_worker_command
+from models.session import Waker, open_engine, open_sessions
+from rushes.jobs import Order, push_batch
+from rushes.settings import Settings
+from sandbox.wavespeed import Simulator
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+PATIENCE_SECONDS = 120.0
+
+
+class Farm:
+    """Starts and kills workers, pushes jobs, and waits for what the rows say."""
+
+    def __init__(self, settings: Settings, simulator: Simulator, *, folder: Path) -> None:
+        self.settings = settings
+        self.simulator = simulator
+        self._folder = folder
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._engine = open_engine(settings.get_database_url(), pool_size=2)
+        self._sessions = open_sessions(self._engine)
+        self._waker = Waker(self._engine)
+
+    def start_worker(self, number: int = 1) -> subprocess.Popen[bytes]:
+        """A worker for submits and looks, with a dispatcher."""
+        return self._start(step_worker_command(self.settings, number=number), f"main{number}")
+
+    def start_store(self) -> subprocess.Popen[bytes]:
+        """A worker for downloads."""
+        return self._start(store_worker_command(self.settings), "store")
+
+    def push(self, prompts: list[str], *, batch: str = "test") -> UUID:
+        """Push a batch of the cheapest jobs."""
+        orders = [Order(video_model="ltx-2-fast", input={"prompt": prompt}) for prompt in prompts]
+        batch_id, _ = push_batch(self._sessions, batch, orders, max_jobs=10_000)
+        self._waker.wake()
+        return batch_id
+
+    def ask(self, query: str) -> list[tuple[object, ...]]:
+        """Rows of a query."""
+        with psycopg.connect(self.settings.get_database_url()) as connection:
+            return connection.execute(query).fetchall()  # type: ignore[call-overload, no-any-return]
+
+    def count(self, query: str) -> int:
+        """The number that a query returns."""
+        return int(str(self.ask(query)[0][0]))
+
+    def count_jobs(self, state: str) -> int:
+        return self.count(f"SELECT count(*) FROM job WHERE state = '{state}'")  # noqa: S608 - a constant of the tests
+
+    def wait_until(self, condition: Callable[[], bool], *, what: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Return when the condition holds; fails with the farm's state and the workers' last lines."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {seconds:.0f} s: {what}\n{self.describe()}")
+            time.sleep(0.05)
+
+    def wait_for_all(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Return when no job is left that has not ended."""
+        self.wait_until(
+            lambda: self.count("SELECT count(*) FROM job WHERE ended_at IS NULL") == 0,
+            what="every job has ended",
+            seconds=seconds,
+        )
+
+    def describe(self) -> str:
+        """For a failed test: what the rows and the logs say."""
+        jobs = self.ask("SELECT state, count(*), max(error_message) FROM job GROUP BY 1")
+        predictions = self.ask("SELECT state, count(*), min(due_at) - now() FROM prediction GROUP BY 1")
+        logs = [f"{log.name}: ...{log.read_text()[-1500:]}" for log in sorted(self._folder.glob("*.log"))]
+        return "\n".join([f"jobs {jobs}", f"predictions {predictions}", *logs])
+
+    def freeze_between_posts(self, worker: subprocess.Popen[bytes]) -> None:
+        """Stop the worker at an instant in which no POST of its is under way."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            worker.send_signal(signal.SIGSTOP)
+            posting = "SELECT count(*) FROM prediction WHERE state = 'submitting' AND posted_at IS NOT NULL"
+            if self.count(posting) == 0:
+                return
+            worker.send_signal(signal.SIGCONT)
+            time.sleep(0.02)
+        raise AssertionError("the worker never rests")
+
+    def close(self) -> None:
+        """End every process."""
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+                process.wait(10)
+        self._waker.close()
+        self._engine.dispose()
+
+    def _start(self, command: list[str], name: str) -> subprocess.Popen[bytes]:
+        log = (self._folder / f"{name}-{len(self._processes)}.log").open("wb")
+        with log:
+            process = subprocess.Popen(
+                [str(BIN / command[0]), *command[1:]],
+                cwd=ROOT,
+                env={**os.environ, **self._environment()},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._processes.append(process)
+        return process
+
+    def _environment(self) -> dict[str, str]:
+        settings = self.settings
+        return {
+            "RUSHES_DATABASE_URL": settings.get_database_url(),
+            "RUSHES_REDIS_URL": settings.get_redis_url(),
+            "RUSHES_DATA_DIR": str(settings.data_dir),
+            "WAVESPEED_API_KEY": self.simulator.api_key,
+            "RUSHES_WAVESPEED_URL": self.simulator.url,
+            "RUSHES_SLOTS": str(settings.slots),
+            "RUSHES_SUBMITS_PER_MINUTE": str(settings.submits_per_minute),
+            "RUSHES_RENDER_MEDIAN_SECONDS": str(settings.render_median_seconds),
+            "RUSHES_POLL_SHORTEST_SECONDS": str(settings.poll_shortest_seconds),
+            "RUSHES_WATCH_WINDOW_SECONDS": str(settings.watch_window_seconds),
+            "RUSHES_SUBMIT_TIMEOUT_SECONDS": str(settings.submit_timeout_seconds),
+        }
+
+
+@contextlib.contextmanager
+def open_farm(
+    *, database_url: str, redis_url: str, folder: Path, simulator: dict[str, object] | None = None, **changes: object
+) -> Iterator[Farm]:
+    """A farm without workers yet, and its simulator; everything ends with the block."""
+    chosen: dict[str, object] = {
+        "slots": 12,
+        "submits_per_minute": 3_000,
+        "render_median_seconds": 1.0,
+        "poll_shortest_seconds": 0.2,
+    } | changes
+    limits = {"slots": chosen["slots"], "submits_per_minute": chosen["submits_per_minute"], "median": 1.0}
+    with Simulator(**{**limits, **(simulator or {})}) as provider:
+        settings = Settings(
+            database_url=database_url,
+            redis_url=redis_url,
+            data_dir=folder / "data",
+            **chosen,  # type: ignore[arg-type]
+        )
+        farm = Farm(settings, provider, folder=folder)
+        try:
+            yield farm
+        finally:
+            farm.close()

@@ -1,0 +1,89 @@
+"""Workers and brokers die in mid-batch: every job still succeeds, and each is bought once."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from sandbox.servers import EmbeddedRedis
+from tests.acceptance.farm import Farm, open_farm
+
+JOBS = 40
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """A Redis of the test's own, that may die."""
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture
+def farm(database_url: str, broker: EmbeddedRedis, tmp_path: Path) -> Iterator[Farm]:
+    with open_farm(database_url=database_url, redis_url=broker.url, folder=tmp_path) as started:
+        yield started
+
+
+def start_and_reach_mid_batch(farm: Farm) -> None:
+    farm.push([f"take {number}" for number in range(JOBS)])
+    farm.wait_until(lambda: farm.count_jobs("succeeded") >= JOBS // 8, what="a few jobs have succeeded")
+
+
+def assert_each_bought_once(farm: Farm) -> None:
+    farm.wait_for_all()
+    assert farm.count_jobs("succeeded") == JOBS, farm.describe()
+    bought = Counter(task["input"]["prompt"] for task in farm.simulator.tasks())
+    assert bought == {f"take {number}": 1 for number in range(JOBS)}
+    assert farm.simulator.stats()["most_unfinished"] <= farm.settings.slots
+    files = list((farm.settings.data_dir / "artifacts" / "test").glob("*.mp4"))
+    assert len(files) == JOBS
+
+
+def test_a_killed_worker_loses_nothing_and_buys_nothing_twice(farm: Farm) -> None:
+    worker = farm.start_worker()
+    farm.start_store()
+    start_and_reach_mid_batch(farm)
+    farm.freeze_between_posts(worker)
+    worker.kill()
+    farm.start_worker(2)
+    assert_each_bought_once(farm)
+
+
+def test_a_killed_store_worker_leaves_no_half_file(farm: Farm) -> None:
+    farm.start_worker()
+    store = farm.start_store()
+    start_and_reach_mid_batch(farm)
+    store.kill()
+    farm.start_store()
+    assert_each_bought_once(farm)
+    leftovers = [path for path in (farm.settings.data_dir / "artifacts").rglob("*") if path.suffix == ".part"]
+    assert len(leftovers) <= farm.settings.store_threads  # of the dead claims; the living ones clean up
+
+
+def test_a_flushed_redis_costs_nothing_but_a_lease(farm: Farm, broker: EmbeddedRedis) -> None:
+    farm.start_worker()
+    farm.start_store()
+    start_and_reach_mid_batch(farm)
+    with redis.Redis.from_url(broker.url) as client:
+        client.flushall()
+    assert_each_bought_once(farm)
+
+
+def test_a_killed_redis_is_reconnected_to(farm: Farm, broker: EmbeddedRedis) -> None:
+    farm.start_worker()
+    farm.start_store()
+    start_and_reach_mid_batch(farm)
+    broker.kill()
+    farm.wait_until(lambda: farm.count_jobs("rendering") > 0, what="some render while Redis is away", seconds=10)
+    broker.start()
+    assert_each_bought_once(farm)
+
+
+def test_two_workers_share_the_limits(farm: Farm) -> None:
+    farm.start_worker(1)
+    farm.start_worker(2)
+    farm.start_store()
+    farm.push([f"take {number}" for number in range(JOBS)])
+    assert_each_bought_once(farm)
