@@ -27,6 +27,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
     folder = tmp_path_factory.mktemp("postgres")
     with removed_afterwards(folder), EmbeddedPostgres(folder, fsync=False) as server:
         yield server
+        server.start()  # a killed one leaves shared memory behind, which only its next start clears
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,7 @@ class EmbeddedServer(ABC):
         for number in (self.stop_signal, signal.SIGKILL):
             if lock.acquire():
                 return
-            pass
+            signal_holders(lock.path, number)
             if wait_until(lock.acquire, seconds=self.leftover_seconds):
                 return
         holders = ", ".join(str(process.pid) for process in find_holders(lock.path)) or "unknown to us"
