@@ -1,0 +1,67 @@
+"""`python -m bench`: measure, and print the figures with the machine they are from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.machine import describe_machine
+from bench.stages import INSTANT_SECONDS, Pushing, Rendering, measure_pushing, measure_rendering
+
+CONSOLE = Console(width=110)
+
+
+def main(
+    jobs: Annotated[int, typer.Option(help="jobs of the pushed batch")] = 10_000,
+    renders: Annotated[int, typer.Option(help="renders of each rendering stage")] = 400,
+    prompts: Annotated[Path | None, typer.Option(help="a prompt per line, instead of made ones")] = None,
+    slots: Annotated[int, typer.Option(help="slots of the account")] = 100,
+    median: Annotated[float, typer.Option(help="median seconds of the realistic stage")] = 8.0,
+) -> None:
+    """Push jobs, render with an instant provider, render with a realistic one.
+
+    Example: python -m bench --prompts prompts.txt --slots 100 --median 8
+    """
+    lines = prompts.read_text().splitlines() if prompts else [f"a take, number {number}" for number in range(renders)]
+    chosen = [line for line in lines if line.strip()]
+    CONSOLE.print(f"machine: {describe_machine()}")
+    CONSOLE.print(_pushing_table(measure_pushing(jobs=jobs)))
+    instant = measure_rendering(chosen, slots=slots, median_seconds=INSTANT_SECONDS, shortest=0.1)
+    CONSOLE.print(_rendering_table("an instant provider", instant))
+    real = measure_rendering(chosen, slots=slots, median_seconds=median, shortest=0.5)
+    CONSOLE.print(_rendering_table(f"a provider with a median of {median:g} s", real))
+
+
+def _pushing_table(pushing: Pushing) -> Table:
+    table = Table("pushing", "per second", "ratio", title="jobs accepted over HTTP", title_justify="left")
+    table.add_row("a bare COPY of rows", f"{pushing.copy:,.0f}", "1")
+    table.add_row("jobs of one batch", f"{pushing.batch:,.0f}", f"{pushing.batch / pushing.copy:.3f}")
+    table.add_row("single-row transactions", f"{pushing.commit:,.0f}", "1")
+    table.add_row("single jobs, 8 clients", f"{pushing.single:,.0f}", f"{pushing.single / pushing.commit:.3f}")
+    return table
+
+
+def _rendering_table(title: str, rendering: Rendering) -> Table:
+    table = Table("figure", "value", title=f"{rendering.renders} renders, {title}", title_justify="left")
+    table.add_row("renders finished per second", f"{rendering.renders / rendering.seconds:.1f}")
+    table.add_row("seconds from push to the last file", f"{rendering.seconds:.1f}")
+    ideal = rendering.renders * rendering.median_seconds / rendering.slots
+    table.add_row("  the slots alone would take about", f"{ideal:.1f}")
+    table.add_row("accepted and unfinished at most", f"{rendering.most_unfinished} of {rendering.slots} slots")
+    table.add_row("mean delay from completion to knowing", f"{rendering.mean_delay_seconds:.2f} s")
+    for kind, count in sorted(rendering.requests.items()):
+        table.add_row(f"{kind} requests per render", f"{count / rendering.renders:.2f}")
+    total = 0.0
+    for kind, usage in sorted(rendering.usage.items()):
+        total += 0 if "not ours" in kind else usage.cpu_seconds
+        milliseconds = usage.cpu_seconds * 1_000 / rendering.renders
+        memory = usage.resident_bytes / 2**20
+        table.add_row(f"{kind}: CPU per render, memory", f"{milliseconds:.1f} ms, {memory:.0f} MiB")
+    table.add_row("all of ours: CPU per render", f"{total * 1_000 / rendering.renders:.1f} ms")
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)

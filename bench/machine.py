@@ -1,0 +1,51 @@
+"""The machine that figures are from, and how fast it is right now."""
+
+import os
+import platform
+import time
+from pathlib import Path
+
+import psutil
+import psycopg
+
+
+def describe_machine() -> str:
+    """Processor, cores, memory and Python in one line."""
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def measure_copy_rate(database_url: str, *, rows: int) -> float:
+    """Rows per second of a bare COPY of narrow rows, committed: what this Postgres does on this machine now."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE TEMPORARY TABLE yardstick (id bigint PRIMARY KEY, words text)")
+        began = time.perf_counter()
+        with connection.cursor() as cursor, cursor.copy("COPY yardstick FROM STDIN") as copy:
+            for number in range(rows):
+                copy.write_row((number, "a prompt of ordinary length, neither short nor long, for a fair comparison"))
+        connection.commit()
+        return rows / (time.perf_counter() - began)
+
+
+def measure_commit_rate(database_url: str, *, seconds: float) -> float:
+    """Single-row transactions per second, one after the other: the floor under everything that must be durable."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS bench_commit (id bigserial PRIMARY KEY)")
+        count, deadline = 0, time.perf_counter() + seconds
+        while time.perf_counter() < deadline:
+            connection.execute("INSERT INTO bench_commit DEFAULT VALUES")
+            count += 1
+        connection.execute("DROP TABLE bench_commit")
+        return count / seconds
