@@ -34,7 +34,7 @@ async def show_account_balance(service: Service, request: Request) -> ASGIApp:
 
 async def show_webhook_secret(service: Service, request: Request) -> ASGIApp:
     """GET /webhook/secret."""
-    return envelope({"secret": service.webhook_secret})
+    return envelope({"secret": service.outbox.secret})
 
 
 async def show_models(service: Service, request: Request) -> ASGIApp:
@@ -177,7 +177,7 @@ async def show_usage(service: Service, request: Request) -> ASGIApp:
             "summary": {
                 "total_cost": float(total.cost),
                 "total_requests": total.count,
-                "success_requests": _count_completed(provider, start, end),
+                "success_requests": _count_completed(provider, start=start, end=end),
             },
             "daily_usage": [_show_day(date, usage) for date, usage in sorted(days.items())],
             "per_model_usage": [_show_model(model, usage) for model, usage in sorted(models.items())],
@@ -185,7 +185,7 @@ async def show_usage(service: Service, request: Request) -> ASGIApp:
     )
 
 
-def _count_completed(provider: Provider, start: int, end: int) -> int:
+def _count_completed(provider: Provider, *, start: int, end: int) -> int:
     tasks = (task for task in provider.all_tasks() if start <= task.created_ns <= end)
     return sum(task.status_at(provider.now) == "completed" for task in tasks)
 

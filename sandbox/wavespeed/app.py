@@ -65,7 +65,7 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> AS
     outbox = Outbox(settings, provider.faults, secret=secret, executor=sending)
     provider.on_end = outbox.announce
     shelf = VideoShelf(BoundedFolder(root / "videos", settings.cache_bytes), rendering)
-    service = Service(provider, shelf, MediaStore(root / "media"), secret)
+    service = Service(provider, shelf, MediaStore(root / "media"), outbox)
 
     @asynccontextmanager
     async def lifespan(_app: ASGIApp) -> AsyncIterator[None]:
@@ -80,12 +80,9 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> AS
             provider.close()
             folder.cleanup()
 
-    return Router(
-        [*_routes(service), *_control_routes(service, outbox)],
-        default=Gate(_refuse_unknown, service=service, kind="unknown", keyed=False),
-        redirect_slashes=False,
-        lifespan=lifespan,
-    )
+    anything_else = Route("/{path:path}", Gate(_refuse_unknown, service=service, kind="unknown", keyed=False))
+    routes = [*_routes(service), *_control_routes(service), anything_else]
+    return Router(routes, redirect_slashes=False, lifespan=lifespan)
 
 
 async def _tick(provider: Provider, outbox: Outbox) -> None:
@@ -105,9 +102,9 @@ def _routes(service: Service) -> list[Route]:
     ]
 
 
-def _control_routes(service: Service, outbox: Outbox) -> list[Route]:
+def _control_routes(service: Service) -> list[Route]:
     table: tuple[tuple[str, str, Handler], ...] = (
-        ("GET", "/sim/stats", control.stats_handler(outbox)),
+        ("GET", "/sim/stats", control.show_stats),
         ("GET", "/sim/ledger", control.show_ledger),
         ("GET", "/sim/tasks", control.show_tasks),
         ("GET", "/sim/faults", control.show_faults),

@@ -15,7 +15,6 @@ from sandbox.wavespeed.gate import Handler, Service
 from sandbox.wavespeed.ledger import Record
 from sandbox.wavespeed.provider import Provider
 from sandbox.wavespeed.tasks import Task, output_path
-from sandbox.wavespeed.webhooks import Outbox
 
 LAST_COMPLETIONS = 1_000
 
@@ -42,38 +41,34 @@ class Panel:
         return await self._handler(self._service, request)
 
 
-def stats_handler(outbox: Outbox) -> Handler:
+async def show_stats(service: Service, request: Request) -> ASGIApp:
     """GET /sim/stats. `?last=n`: that many of the newest completion times (seconds since 1970), 1000 by default."""
-
-    async def show_stats(service: Service, request: Request) -> ASGIApp:
-        provider = service.provider
-        provider.farm.measure(provider.now)
-        counts, farm = provider.counts, provider.farm
-        last = _read_last(request, default=LAST_COMPLETIONS)
-        return as_json(
-            {
-                "now": provider.now,
-                "requests": counts.requests,
-                "answers": counts.answers,
-                "accepted": counts.accepted,
-                "refused": sum(counts.refused.values()),
-                "refused_by_status": counts.refused,
-                "ended": counts.ended,
-                "unfinished": farm.unfinished,
-                "most_unfinished": farm.most_unfinished,
-                "running": farm.running,
-                "most_running": farm.most_running,
-                "slots": farm.slots,
-                "slot_seconds": farm.slot_seconds,
-                "ignored_keys": counts.ignored_keys,
-                "webhooks": outbox.counts,
-                "videos_rendered": service.shelf.rendered,
-                "cache_bytes": service.shelf.folder.total_bytes,
-                "completion_times": counts.completion_times[-last:] if last else [],
-            }
-        )
-
-    return show_stats
+    provider = service.provider
+    provider.farm.measure(provider.now)
+    counts, farm = provider.counts, provider.farm
+    last = _read_last(request, default=LAST_COMPLETIONS)
+    return as_json(
+        {
+            "now": provider.now,
+            "requests": counts.requests,
+            "answers": counts.answers,
+            "accepted": counts.accepted,
+            "refused": sum(counts.refused.values()),
+            "refused_by_status": counts.refused,
+            "ended": counts.ended,
+            "unfinished": farm.unfinished,
+            "most_unfinished": farm.most_unfinished,
+            "running": farm.running,
+            "most_running": farm.most_running,
+            "slots": farm.slots,
+            "slot_seconds": farm.slot_seconds,
+            "ignored_keys": counts.ignored_keys,
+            "webhooks": service.outbox.counts,
+            "videos_rendered": service.shelf.rendered,
+            "cache_bytes": service.shelf.folder.total_bytes,
+            "completion_times": counts.completion_times[-last:] if last else [],
+        }
+    )
 
 
 async def show_ledger(service: Service, request: Request) -> ASGIApp:

@@ -67,7 +67,7 @@ async def download_output(service: Service, request: Request) -> ASGIApp:
         return not_found()
     if provider.faults and (instead := _fail_download(service, task)):
         return instead
-    return _worsen_download(service, task, OutputFile(service.shelf, task))
+    return _worsen_download(service, task, answer=OutputFile(service.shelf, task))
 
 
 def _fail_download(service: Service, task: Task) -> ASGIApp | None:
@@ -83,7 +83,7 @@ def _fail_download(service: Service, task: Task) -> ASGIApp | None:
     return None
 
 
-def _worsen_download(service: Service, task: Task, answer: ASGIApp) -> ASGIApp:
+def _worsen_download(service: Service, task: Task, *, answer: ASGIApp) -> ASGIApp:
     faults, subject = service.provider.faults, _subject(task)
     if rule := faults.strike("download_slow", subject):
         answer = Dripped(answer, rule.delay)
@@ -108,7 +108,7 @@ async def upload_binary(service: Service, request: Request) -> ASGIApp:
         file = form.get("file")
         if not isinstance(file, UploadFile) or file.size is None:
             raise Refusal(400, "file is required")
-        upload = service.media.announce(file.filename or "upload", file.size, file.content_type)
+        upload = service.media.announce(file.filename or "upload", file.size, content_type=file.content_type)
         await service.media.receive(upload, _chunks(file))
     finally:
         await form.close()
@@ -122,7 +122,7 @@ async def create_upload(service: Service, request: Request) -> ASGIApp:
     if filename is None:
         raise Refusal(400, "filename is required")
     size = read_integer(body, "size", low=1)
-    upload = service.media.announce(filename, size, read_text(body, "content_type"))
+    upload = service.media.announce(filename, size, content_type=read_text(body, "content_type"))
     instruction = {
         "method": "PUT",
         "url": f"{base_of(request)}/upload/{upload.name}",

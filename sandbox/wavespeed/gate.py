@@ -13,6 +13,7 @@ from sandbox.wavespeed.faults import Subject
 from sandbox.wavespeed.media import MediaStore
 from sandbox.wavespeed.provider import Provider
 from sandbox.wavespeed.videos import VideoShelf
+from sandbox.wavespeed.webhooks import Outbox
 
 READING = frozenset({"result", "list", "balance", "billings", "usage", "price", "models", "secret"})
 """Kinds of requests that the `get_*` faults strike."""
@@ -29,7 +30,7 @@ class Service:
     provider: Provider
     shelf: VideoShelf
     media: MediaStore
-    webhook_secret: str
+    outbox: Outbox
 
 
 Handler = Callable[[Service, Request], Awaitable[ASGIApp]]

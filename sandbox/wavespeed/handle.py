@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import queue
 import secrets
 import subprocess
@@ -43,6 +44,7 @@ class Simulator:
         self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=60))
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -62,10 +64,11 @@ class Simulator:
 
     def start(self) -> None:
         """Start, and wait until it answers. After `stop` it can be started again, on another port."""
+        self._folder = tempfile.TemporaryDirectory(prefix="simulator-")
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop
         self._process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "sandbox.wavespeed", *self._arguments],
-            cwd=PROJECT,
+            env=_environment(self._folder.name),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -104,7 +107,7 @@ class Simulator:
 
     def set_fault(self, name: str, **rule: object) -> None:
         """Switch a fault on: `set_fault("submit_504", probability=0.1, count=2)`; without a rule it always strikes."""
-        self._control("PUT", f"/sim/faults/{name}", rule)
+        self._control("PUT", f"/sim/faults/{name}", body=rule)
 
     def clear_fault(self, name: str) -> None:
         self._control("DELETE", f"/sim/faults/{name}")
@@ -119,7 +122,7 @@ class Simulator:
 
     def set_account(self, **limits: object) -> dict[str, Any]:
         """Change `balance`, `slots`, `submits_per_minute` or `overflow`; returns all of them."""
-        account: dict[str, Any] = self._control("PUT", "/sim/account", limits)
+        account: dict[str, Any] = self._control("PUT", "/sim/account", body=limits)
         return account
 
     def stats(self, last: int = 1_000) -> dict[str, Any]:
@@ -137,7 +140,9 @@ class Simulator:
         tasks: list[dict[str, Any]] = self._control("GET", "/sim/tasks")
         return tasks
 
-    def _control(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+    def _control(self, method: str, path: str, *, body: Mapping[str, object] | None = None) -> Any:
+        if self._process is not None and (status := self._process.poll()) is not None:
+            raise SimulatorFailed(f"the simulator has ended with status {status}: {self.log().strip()}")
         answer = self._http.request(method, self.url + path, json=body)
         content = answer.json()
         if answer.status != 200:
@@ -162,8 +167,16 @@ class Simulator:
                 self._process.stdout.close()
         if self._errors is not None:
             self._errors.close()
-        self._process = self._errors = None
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._process = self._errors = self._folder = None
         self._http.clear()
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """Ours, with temporary files in a folder that the handle removes, so that nothing is left even after a kill."""
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "TMPDIR": folder, "PYTHONPATH": path}
 
 
 def _arguments(options: Mapping[str, object], faults: Mapping[str, Any]) -> list[str]:

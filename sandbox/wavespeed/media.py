@@ -40,7 +40,7 @@ class MediaStore:
         self.folder = BoundedFolder(path, KEPT_BYTES)
         self._known: dict[str, Upload] = {}
 
-    def announce(self, filename: str, size: int, content_type: str | None) -> Upload:
+    def announce(self, filename: str, size: int, *, content_type: str | None) -> Upload:
         """Make a place for a file. Raises `Refusal`: 413 above the limit, 400 for what is not image, video or audio."""
         if size > UPLOAD_LIMIT:
             raise Refusal(413, f"the file is too large: at most {UPLOAD_LIMIT // 2**20} MB")

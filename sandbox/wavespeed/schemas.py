@@ -74,10 +74,10 @@ def complain_about_size(model: VideoModel, inputs: Mapping[str, Any]) -> str | N
 
 def list_models(server: str) -> list[dict[str, Any]]:
     """The answer of the models endpoint: the whole catalogue with request schemas."""
-    return [_listing(model, order, server) for order, model in enumerate(VIDEO_MODELS, start=1)]
+    return [_listing(model, order=order, server=server) for order, model in enumerate(VIDEO_MODELS, start=1)]
 
 
-def _listing(model: VideoModel, order: int, server: str) -> dict[str, Any]:
+def _listing(model: VideoModel, *, order: int, server: str) -> dict[str, Any]:
     names = [parameter.name for parameter in model.parameters]
     length = "duration" if model.region_seconds is None else "(end_time - start_time)"
     return {

@@ -32,23 +32,23 @@ def draw_still(text: str, caption: str, *, width: int, height: int) -> Still:
     image = Image.new("L", (width, height), BACKGROUND)
     pen = ImageDraw.Draw(image)
     pen.text((MARGIN, height - MARGIN - CAPTION_SIZE), caption, font=_font(CAPTION_SIZE), fill=FAINT_INK)
-    size, lines = _lay_out(_printable(text), width - 2 * MARGIN, height - 3 * MARGIN - CAPTION_SIZE)
+    size, lines = _lay_out(_printable(text), width=width - 2 * MARGIN, height=height - 3 * MARGIN - CAPTION_SIZE)
     for number, line in enumerate(lines):
         pen.text((MARGIN, MARGIN + number * size * LINE_HEIGHT), line, font=_font(size), fill=INK)
     tint = hashlib.sha256(caption.encode()).digest()
     return Still(image.tobytes(), blue=100 + tint[0] % 56, red=100 + tint[1] % 56)
 
 
-def _lay_out(text: str, width: int, height: int) -> tuple[int, list[str]]:
+def _lay_out(text: str, *, width: int, height: int) -> tuple[int, list[str]]:
     for size in FONT_SIZES:
-        lines, room = _wrap(text, size, width), _room(size, height)
+        lines, room = _wrap(text, size=size, width=width), _room(size, height)
         if len(lines) <= room:
             return size, lines
     lines = lines[:room]
     return size, [*lines[:-1], lines[-1][:-1] + "…"]
 
 
-def _wrap(text: str, size: int, width: int) -> list[str]:
+def _wrap(text: str, *, size: int, width: int) -> list[str]:
     return textwrap.wrap(text, max(1, int(width / (size * LETTER_WIDTH))))
 
 

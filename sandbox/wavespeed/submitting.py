@@ -31,13 +31,13 @@ async def submit(service: Service, request: Request) -> ASGIApp:
         return refused
     if not provider.limit.admit(provider.now):
         raise Refusal(429, TOO_MANY)
-    submission = _read_submission(provider, request, body)
+    submission = _read_submission(provider, request, body=body)
     if late := provider.faults.strike("submit_late", subject):
         provider.accept_later(submission, late.delay)
         return broken(504)
     task = provider.accept(submission)
     shown = describe(task, now=provider.now, base=submission.base) | {"status": "created"}
-    if (lost := _lose(provider, subject, shown)) is not None:
+    if (lost := _lose(provider, subject, shown=shown)) is not None:
         return lost
     if submission.sync:
         shown = await _wait_for(provider, task)
@@ -61,13 +61,13 @@ def _refuse(provider: Provider, subject: Subject) -> ASGIApp | None:
     return None
 
 
-def _read_submission(provider: Provider, request: Request, body: dict[str, Any]) -> Submission:
+def _read_submission(provider: Provider, request: Request, *, body: dict[str, Any]) -> Submission:
     model = find_model(request.path_params["model_id"])
     if model is None:
         raise Refusal(400, "Model not found")
     given, ignored = split_input(model, body)
     if ignored:
-        _note_ignored(provider, model, ignored)
+        _note_ignored(provider, model, keys=ignored)
     if sentence := complain(model, given):
         raise Refusal(400, sentence)
     webhook = request.query_params.get("webhook") or body.get("webhook_url") or None
@@ -84,14 +84,14 @@ def _read_submission(provider: Provider, request: Request, body: dict[str, Any])
     )
 
 
-def _note_ignored(provider: Provider, model: VideoModel, keys: list[str]) -> None:
+def _note_ignored(provider: Provider, model: VideoModel, *, keys: list[str]) -> None:
     fresh = [key for key in keys if key not in provider.counts.ignored_keys]
     provider.counts.ignored_keys.update(keys)
     if fresh:
         logger.warning("ignored %s, which %s does not know", ", ".join(map(repr, fresh)), model.id)
 
 
-def _lose(provider: Provider, subject: Subject, shown: dict[str, Any]) -> ASGIApp | None:
+def _lose(provider: Provider, subject: Subject, *, shown: dict[str, Any]) -> ASGIApp | None:
     """Faults that strike after the task was bought: the client cannot know, or not from a good answer."""
     if not provider.faults:
         return None

@@ -60,7 +60,7 @@ def render(clip: Clip, path: Path) -> None:
     """Write the video. The same clip always gives the same bytes."""
     still = draw_still(clip.text, clip.caption, width=clip.width, height=clip.height)
     with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as file:
-        video = _add_video(file, clip.width, clip.height)
+        video = _add_video(file, clip)
         if clip.has_sound:
             tone = _tone(TONE_STEP * math.ceil(clip.seconds / TONE_STEP))
             with av.open(io.BytesIO(tone), "r") as source:
@@ -100,17 +100,20 @@ class VideoShelf:
             del self._under_way[name]
 
 
-def _add_video(file: OutputContainer, width: int, height: int) -> VideoStream:
+def _add_video(file: OutputContainer, clip: Clip) -> VideoStream:
     stream = file.add_stream("libx264", rate=1, options=X264_OPTIONS)
-    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
     stream.codec_context.thread_count = 1
     return stream
 
 
 def _write_picture(file: OutputContainer, stream: VideoStream, *, clip: Clip, still: Still) -> None:
     count = math.ceil(clip.seconds)
-    first = [bytes(packet) for packet in [*stream.encode(_frame(clip.width, clip.height, still)), *stream.encode()]]
-    for number, payload in enumerate(first + _repeats(clip.width, clip.height, count - 1)):
+    first = [
+        bytes(packet)
+        for packet in [*stream.encode(_frame(still, width=clip.width, height=clip.height)), *stream.encode()]
+    ]
+    for number, payload in enumerate(first + _repeats(count - 1, width=clip.width, height=clip.height)):
         packet = av.Packet(payload)
         packet.stream = stream
         packet.time_base = MILLISECOND
@@ -128,7 +131,7 @@ def _copy_sound(source: InputContainer, file: OutputContainer, *, sound: AudioSt
         file.mux(packet)
 
 
-def _frame(width: int, height: int, still: Still) -> av.VideoFrame:
+def _frame(still: Still, *, width: int, height: int) -> av.VideoFrame:
     frame = av.VideoFrame(width, height, "yuv420p")
     luma, blue, red = frame.planes
     rows = (still.luma[start : start + width] for start in range(0, width * height, width))
@@ -141,7 +144,7 @@ def _frame(width: int, height: int, still: Still) -> av.VideoFrame:
 
 
 @lru_cache
-def _repeats(width: int, height: int, count: int) -> list[bytes]:
+def _repeats(count: int, *, width: int, height: int) -> list[bytes]:
     """The encoded frames after the first of any still picture of this size: every block of them says "as before"."""
     if count < 1:
         return []
@@ -149,7 +152,8 @@ def _repeats(width: int, height: int, count: int) -> list[bytes]:
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
     context.time_base, context.framerate = Fraction(1), Fraction(1)
     context.options, context.thread_count = X264_OPTIONS, 1
-    frame = _frame(width, height, Still(bytes([BACKGROUND]) * (width * height), blue=128, red=128))
+    flat = Still(bytes([BACKGROUND]) * (width * height), blue=128, red=128)
+    frame = _frame(flat, width=width, height=height)
     packets = []
     for number in range(count + 1):
         frame.pts = number

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import urllib3
@@ -59,7 +60,7 @@ class Outbox:
     def __init__(self, settings: Settings, faults: Faults, *, secret: str, executor: Executor) -> None:
         self._settings = settings
         self._faults = faults
-        self._secret = secret
+        self.secret = secret
         self._executor = executor
         self._heap: list[Delivery] = []
         self._added = 0
@@ -79,7 +80,7 @@ class Outbox:
             return
         late = self._faults.strike("webhook_late", subject)
         forged = self._faults.strike("webhook_forged", subject)
-        secret = make_secret("somebody else") if forged else self._secret
+        secret = make_secret("somebody else") if forged else self.secret
         due = moment + (late.delay if late else 0.0)
         for _ in range(2 if self._faults.strike("webhook_duplicated", subject) else 1):
             self._push(Delivery(due, 0, task, moment, secret))
@@ -119,9 +120,8 @@ class Outbox:
             "webhook-timestamp": timestamp,
             "webhook-signature": f"v3,{signature}",
         }
-        url = task.asked.webhook or ""
-        loop = asyncio.get_running_loop()
-        if await loop.run_in_executor(self._executor, self._post, url, body, headers):
+        post = partial(self._post, task.asked.webhook or "", body=body, headers=headers)
+        if await asyncio.get_running_loop().run_in_executor(self._executor, post):
             self.counts["delivered"] += 1
         elif delivery.attempt > self._settings.webhook_retries:
             self.counts["given_up"] += 1
@@ -131,7 +131,7 @@ class Outbox:
             delivery.due = time.time() + pause
             self._push(delivery)
 
-    def _post(self, url: str, body: bytes, headers: dict[str, Any]) -> bool:
+    def _post(self, url: str, *, body: bytes, headers: dict[str, Any]) -> bool:
         timeout = urllib3.Timeout(total=self._settings.webhook_timeout)
         try:
             answer = self._pool.request("POST", url, body=body, headers=headers, timeout=timeout, redirect=False)

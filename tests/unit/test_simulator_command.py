@@ -1,0 +1,72 @@
+"""The options of the simulator's command."""
+
+from decimal import Decimal
+
+import pytest
+
+from sandbox.wavespeed.command import build_parser, main, read_settings
+from sandbox.wavespeed.faults import FAULTS
+from sandbox.wavespeed.settings import TIERS, Settings, Tier
+
+
+def settings_of(*arguments: str) -> Settings:
+    return read_settings(build_parser().parse_args(["--api-key", "secret-key", *arguments]))
+
+
+def test_the_defaults_of_the_command_are_those_of_the_settings() -> None:
+    assert settings_of() == Settings(api_keys=("secret-key",))
+
+
+@pytest.mark.parametrize(
+    ("name", "tier"),
+    [("bronze", Tier(2, 2)), ("silver", Tier(300, 500)), ("gold", Tier(3_000, 3_000)), ("ultra", Tier(10_000, 5_000))],
+)
+def test_the_tiers(name: str, tier: Tier) -> None:
+    assert settings_of("--tier", name).tier == TIERS[name] == tier
+
+
+def test_explicit_limits_override_the_tier() -> None:
+    assert settings_of("--tier", "gold", "--slots", "7").tier == Tier(7, 3_000)
+    assert settings_of("--submits-per-minute", "9").tier == Tier(300, 9)
+
+
+def test_faults_are_read_as_probability_or_rule() -> None:
+    settings = settings_of(
+        "--fault", "submit_504=0.1", "--fault", 'get_5xx={"status": 502, "count": 2}', "--fault", "outage"
+    )
+    assert settings.faults == {"submit_504": 0.1, "get_5xx": {"status": 502, "count": 2}, "outage": 1}
+
+
+def test_money_is_read_exactly() -> None:
+    assert settings_of("--balance", "0.1").balance == Decimal("0.1")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--fault", "nonsense=1"],
+        ["--fault", "submit_504=x"],
+        ["--fault", "submit_504=3"],
+        ["--speed", "0"],
+        ["--tier", "tin"],
+    ],
+)
+def test_wrong_options_end_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--api-key", "k", *arguments])
+    assert end.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_help_names_every_fault_and_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert end.value.code == 0
+    assert "examples:" in shown
+    assert all(name in shown for name in FAULTS)
+
+
+def test_settings_do_not_show_their_secrets() -> None:
+    assert "secret-key" not in repr(settings_of())
+    assert "whsec_hidden" not in repr(settings_of("--webhook-secret", "whsec_hidden"))

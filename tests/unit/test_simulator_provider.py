@@ -1,0 +1,370 @@
+"""The provider's state, driven by a clock of the test: money, limits, fates, listing, and the journal."""
+
+import threading
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rushes.catalog import get_video_model
+from sandbox.wavespeed.answers import Refusal
+from sandbox.wavespeed.journal import DamagedJournal
+from sandbox.wavespeed.listing import Query
+from sandbox.wavespeed.provider import Provider
+from sandbox.wavespeed.schemas import with_defaults
+from sandbox.wavespeed.settings import Settings, Tier
+from sandbox.wavespeed.tasks import Submission, Task, describe
+
+START = 1_800_000_000.0
+
+
+class Clock:
+    def __init__(self, now: float = START) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make_provider(clock: Clock, **changes: Any) -> Provider:
+    settings: dict[str, Any] = {"api_keys": ("k",), "tier": Tier(slots=3, submits_per_minute=100)}
+    return Provider(Settings(**{**settings, **changes}), clock)
+
+
+def order(prompt: str = "a cat", **inputs: Any) -> Submission:
+    model = get_video_model("ltx-2-pro")
+    sent = {"prompt": prompt, **inputs}
+    return Submission(model=model, given=sent, values=with_defaults(model, sent), base="http://provider")
+
+
+def pass_time(provider: Provider, clock: Clock, seconds: float) -> None:
+    clock.now += seconds
+    provider.advance()
+
+
+def money(provider: Provider) -> tuple[Decimal, Decimal, Decimal]:
+    """Sum of deductions, sum of refunds, balance."""
+    records = provider.ledger.records
+    deducted = sum((each.price for each in records if each.kind == "deduct"), Decimal(0))
+    refunded = sum((each.price for each in records if each.kind == "refund"), Decimal(0))
+    return deducted, refunded, provider.ledger.balance
+
+
+def test_the_price_is_held_at_submission_and_kept_at_completion() -> None:
+    clock = Clock()
+    provider = make_provider(clock, balance=Decimal(10))
+    task = provider.accept(order(duration=8))
+    [record] = provider.ledger.of(task.id)
+    assert (record.kind, record.state, record.price) == ("deduct", "pre", Decimal("0.48"))
+    assert provider.ledger.balance == Decimal("9.52")
+    pass_time(provider, clock, 600)
+    assert [(each.kind, each.state) for each in provider.ledger.of(task.id)] == [("deduct", "done")]
+    assert provider.ledger.balance == Decimal("9.52")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kinds", "state"),
+    [
+        ("task_failed", ["deduct", "refund"], "done"),
+        ("task_moderated", ["deduct", "refund"], "done"),
+        ("task_cancelled", ["deduct", "refund"], "done"),
+        ("task_timeout", ["deduct", "refund"], "done"),
+        ("task_deleted", ["deduct"], "done"),
+        ("task_without_outputs", ["deduct"], "done"),
+        ("task_unknown_status", ["deduct"], "pre"),
+    ],
+)
+def test_what_is_refunded_by_default(fault: str, kinds: list[str], state: str) -> None:
+    clock = Clock()
+    provider = make_provider(clock, faults={fault: 1})
+    task = provider.accept(order())
+    pass_time(provider, clock, 600)
+    records = provider.ledger.of(task.id)
+    assert [each.kind for each in records] == kinds
+    assert records[0].state == state
+
+
+def test_a_refund_can_be_delayed_by_the_account_and_by_a_fault() -> None:
+    clock = Clock()
+    provider = make_provider(
+        clock, faults={"task_failed": 1, "refund_late": {"delay": 500, "count": 1}}, refund_delay=50
+    )
+    tasks = {task.id: task for task in (provider.accept(order()), provider.accept(order()))}
+    while provider.farm.unfinished:
+        pass_time(provider, clock, 1)
+    assert money(provider)[1] <= order().price  # the later of the two, at least, has not come back yet
+    pass_time(provider, clock, 1_000)
+    refunds = [each for each in provider.ledger.records if each.kind == "refund"]
+    assert sorted(each.created - (tasks[each.task_id].ended or 0) for each in refunds) == pytest.approx([50, 500])
+
+
+@given(st.lists(st.sampled_from(["task_failed", "task_without_outputs", "none"]), max_size=30), st.integers(1, 400))
+def test_the_ledger_adds_up_at_every_moment(fates: list[str], step: int) -> None:
+    clock = Clock()
+    provider = make_provider(clock, balance=Decimal(8), refund_delay=100.0)
+    for fate in fates:
+        provider.faults.switch_off()
+        if fate != "none":
+            provider.faults.switch_on(fate, 1)
+        if provider.ledger.balance >= order().price:
+            provider.accept(order())
+        pass_time(provider, clock, step)
+        deducted, refunded, balance = money(provider)
+        assert balance == 8 - deducted + refunded
+        assert balance >= 0
+    pass_time(provider, clock, 40_000)
+    failed = sum(task.fate.status == "failed" for task in provider.all_tasks())
+    assert money(provider)[1] == failed * order().price
+    assert all(each.state == "done" for each in provider.ledger.records)
+
+
+def test_without_credit_nothing_is_created() -> None:
+    provider = make_provider(Clock(), balance=Decimal("0.40"), no_credit_status=403)
+    provider.accept(order())
+    with pytest.raises(Refusal, match="Insufficient credits") as refusal:
+        provider.accept(order())
+    assert refusal.value.status == 403
+    assert len(provider.ledger.records) == 1
+    provider.set_balance(Decimal(5))
+    provider.accept(order())
+    assert provider.ledger.balance == Decimal("4.64")
+
+
+def test_beyond_the_slots_tasks_wait_as_created() -> None:
+    clock = Clock()
+    provider = make_provider(clock)
+    tasks = [provider.accept(order()) for _ in range(5)]
+    pass_time(provider, clock, 1)
+    assert [task.status_at(provider.now) for task in tasks] == ["processing"] * 3 + ["created"] * 2
+    pass_time(provider, clock, 2_000)
+    assert provider.farm.most_running == 3
+    assert all(task.status_at(provider.now) == "completed" for task in tasks)
+
+
+def test_beyond_the_slots_tasks_are_refused_in_that_mode() -> None:
+    clock = Clock()
+    provider = make_provider(clock, overflow="refuse")
+    for _ in range(3):
+        provider.accept(order())
+    with pytest.raises(Refusal, match="Concurrency limit") as refusal:
+        provider.accept(order())
+    assert refusal.value.status == 429
+    pass_time(provider, clock, 600)
+    provider.accept(order())
+
+
+def test_the_minute_slides() -> None:
+    clock = Clock()
+    provider = make_provider(clock, tier=Tier(slots=3, submits_per_minute=2))
+    limit = provider.limit
+    assert [limit.admit(at) for at in (0.0, 30.0, 31.0, 59.9, 60.0, 60.1, 90.0)] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_durations_are_log_normal_capped_and_scaled() -> None:
+    provider = make_provider(Clock(), tier=Tier(slots=10_000, submits_per_minute=1), speed=2.0, cap_seconds=300.0)
+    drawn = sorted(provider.accept(order()).duration for _ in range(2_001))
+    assert 45 < drawn[1_000] < 55
+    assert drawn[-1] == 150
+    assert 0.55 < drawn[int(2_001 * 0.16)] / drawn[1_000] < 0.66  # one sigma of 0.5 below the median: e^-0.5 = 0.61
+
+
+def test_the_same_seed_gives_the_same_durations_and_faults() -> None:
+    def play(seed: int) -> list[tuple[float, str]]:
+        provider = make_provider(Clock(), seed=seed, faults={"task_failed": 0.5})
+        return [(task.duration, task.fate.status) for task in (provider.accept(order()) for _ in range(40))]
+
+    assert play(7) == play(7)
+    assert play(7) != play(8)
+    assert {status for _, status in play(7)} == {"completed", "failed"}
+
+
+def test_a_late_acceptance_appears_when_it_is_due() -> None:
+    clock = Clock()
+    provider = make_provider(clock)
+    provider.accept_later(order(), 10.0)
+    pass_time(provider, clock, 9.9)
+    assert list(provider.all_tasks()) == []
+    pass_time(provider, clock, 5)
+    [task] = provider.all_tasks()
+    assert task.accepted == START + 10
+    assert len(provider.ledger.of(task.id)) == 1
+
+
+def test_predictions_are_kept_for_the_retention_only() -> None:
+    clock = Clock()
+    provider = make_provider(clock, retention_seconds=1_000.0)
+    task = provider.accept(order())
+    pass_time(provider, clock, 999)
+    assert provider.find(task.id) is task
+    pass_time(provider, clock, 2)
+    assert provider.find(task.id) is None
+
+
+def test_the_clock_never_goes_back() -> None:
+    clock = Clock()
+    provider = make_provider(clock)
+    task = provider.accept(order())
+    pass_time(provider, clock, 700)
+    pass_time(provider, clock, -700)
+    assert task.status_at(provider.now) == "completed"
+
+
+def test_the_list_is_newest_first_and_pages_do_not_overlap() -> None:
+    clock = Clock()
+    provider = make_provider(clock)
+    for _ in range(25):
+        provider.accept(order())
+        pass_time(provider, clock, 0.7)
+    pages = [provider.list_tasks(Query(page=page, page_size=10)) for page in (1, 2, 3, 4)]
+    assert [len(page) for page in pages] == [10, 10, 5, 0]
+    listed = [task for page in pages for task in page]
+    assert len({task.id for task in listed}) == 25
+    assert [task.created_ns for task in listed] == sorted((task.created_ns for task in listed), reverse=True)
+
+
+def test_the_list_filters_by_window_model_and_status() -> None:
+    clock = Clock()
+    provider = make_provider(clock)
+    first, second, third = [(provider.accept(order()), pass_time(provider, clock, 1_000))[0] for _ in range(3)]
+    window = Query(page=1, page_size=10, created_after_ns=second.created_ns, created_before_ns=second.created_ns)
+    assert provider.list_tasks(window) == [second]
+    newest = provider.accept(order())
+    assert provider.list_tasks(Query(page=1, page_size=10, status="created")) == [newest]
+    assert provider.list_tasks(Query(page=1, page_size=2, status="completed")) == [third, second]
+    assert provider.list_tasks(Query(page=2, page_size=2, status="completed")) == [first]
+    assert provider.list_tasks(Query(page=1, page_size=10, model="lightricks/ltx-2-fast/text-to-video")) == []
+
+
+def test_a_deleted_task_is_shown_as_deleted_and_no_longer_listed() -> None:
+    clock = Clock()
+    provider = make_provider(clock)
+    running, other = provider.accept(order()), provider.accept(order())
+    assert provider.delete([running.id, "unknown"]) == 1
+    assert provider.delete([running.id]) == 0
+    assert describe(running, now=provider.now, base="")["status"] == "deleted"
+    assert provider.list_tasks(Query(page=1, page_size=10)) == [other]
+    assert provider.farm.running == 1
+
+
+def test_ten_thousand_renders_in_flight_need_no_thread() -> None:
+    clock = Clock()
+    provider = make_provider(clock, tier=Tier(slots=10_000, submits_per_minute=1), balance=Decimal(10_000))
+    before = threading.active_count()
+    for _ in range(10_000):
+        provider.accept(order())
+    assert (provider.farm.unfinished, provider.farm.running) == (10_000, 10_000)
+    assert threading.active_count() == before
+    pass_time(provider, clock, 600)
+    assert provider.farm.unfinished == 0
+    assert len(provider.counts.completion_times) == 10_000
+    assert provider.farm.slot_seconds == pytest.approx(sum(task.duration for task in provider.all_tasks()))
+
+
+# the journal
+
+
+def summary(provider: Provider) -> list[tuple[Any, ...]]:
+    return [
+        (task.id, task.status_at(provider.now), task.started, task.ended, task.created_at, task.asked.given)
+        for task in provider.all_tasks()
+    ]
+
+
+def ledger_lines(provider: Provider) -> list[tuple[Any, ...]]:
+    return [(each.task_id, each.kind, each.state, each.price, each.created) for each in provider.ledger.records]
+
+
+def play_a_while(provider: Provider, clock: Clock) -> None:
+    provider.faults.switch_on("task_failed", {"probability": 0.4})
+    for number in range(12):
+        provider.accept(order(f"number {number} 漢字"))
+        pass_time(provider, clock, 20)
+    provider.delete([next(iter(provider.all_tasks())).id])
+    provider.accept_later(order("late"), 30.0)
+    provider.set_balance(Decimal(77))
+
+
+def test_a_restarted_provider_knows_its_tasks_and_its_ledger(tmp_path: Path) -> None:
+    clock = Clock()
+    journal = tmp_path / "journal"
+    before = make_provider(clock, journal=journal, refund_delay=100.0)
+    play_a_while(before, clock)
+    before.close()
+    after = make_provider(clock, journal=journal, refund_delay=100.0)
+    assert summary(after) == summary(before)
+    assert ledger_lines(after) == ledger_lines(before)
+    assert after.ledger.balance == before.ledger.balance == 77
+    for provider in (before, after):
+        provider._journal = None  # both go on; only one may write
+    pass_time(before, clock, 2_000)
+    after.advance()
+    assert summary(after) == summary(before)
+    assert sorted(ledger_lines(after)) == sorted(ledger_lines(before))
+    assert after.ledger.balance == before.ledger.balance
+
+
+def test_renders_end_while_the_simulator_is_down(tmp_path: Path) -> None:
+    clock = Clock()
+    before = make_provider(clock, journal=tmp_path / "journal")
+    tasks = [before.accept(order()) for _ in range(4)]
+    before.close()
+    clock.now += 5_000
+    after = make_provider(clock, journal=tmp_path / "journal")
+    after.advance()
+    ended = {task.id: task for task in after.all_tasks()}
+    assert all(ended[task.id].status_at(after.now) == "completed" for task in tasks)
+    running = [ended[task.id] for task in tasks[:3]]
+    assert all(task.ended == START + task.duration for task in running)
+    assert ended[tasks[3].id].started == min(task.ended or 0 for task in running)
+    after.close()
+
+
+def test_a_torn_last_line_is_forgotten(tmp_path: Path) -> None:
+    clock = Clock()
+    journal = tmp_path / "journal"
+    before = make_provider(clock, journal=journal)
+    kept = before.accept(order())
+    before.close()
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"event": "accepted", "id": "00')
+    after = make_provider(clock, journal=journal)
+    assert [task.id for task in after.all_tasks()] == [kept.id]
+    after.close()
+    assert journal.read_bytes() == whole
+
+
+def test_a_damaged_journal_is_refused(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    journal.write_bytes(b"nonsense\n{}\n")
+    with pytest.raises(DamagedJournal, match="line 1"):
+        make_provider(Clock(), journal=journal)
+
+
+def test_a_running_task_has_empty_arrays_and_no_error() -> None:
+    provider = make_provider(Clock(), faults={"task_failed": 1})
+    task = provider.accept(order())
+    shown = describe(task, now=provider.now, base="http://provider")
+    assert (shown["outputs"], shown["has_nsfw_contents"], shown["error"]) == ([], [], "")
+    assert (shown["executionTime"], shown["timings"]) == (0, {"inference": 0})
+    assert "code" not in shown
+
+
+def test_a_failed_task_has_a_code_and_a_text() -> None:
+    clock = Clock()
+    provider = make_provider(clock, faults={"task_failed": {"code": 1402}})
+    task: Task = provider.accept(order())
+    pass_time(provider, clock, 600)
+    shown = describe(task, now=provider.now, base="http://provider")
+    assert (shown["status"], shown["code"], shown["outputs"]) == ("failed", 1402, [])
+    assert "could not be fetched" in shown["error"]
