@@ -20,9 +20,11 @@ def configure_logging(*, as_json: bool, level: int = logging.INFO) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    ending: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    # structlog's own choice where rich is installed shows the variables of every frame: addresses with passwords too.
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
+    ending: structlog.typing.Processor = structlog.processors.JSONRenderer() if as_json else console
     tail: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if as_json:
         tail.append(structlog.processors.format_exc_info)

@@ -1,0 +1,48 @@
+"""The HTTP API: `uvicorn --factory api.app:create_app`. It needs only Postgres to accept a job."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from anyio.to_thread import current_default_thread_limiter
+from fastapi import FastAPI
+
+from api.access_log import AccessLog
+from api.docs_page import router as docs_router
+from api.errors import install_error_handlers
+from api.openapi import describe_api
+from api.routes import batches, catalog, files, health, jobs
+from rushes.logs import configure_logging
+from rushes.runtime import Runtime
+from rushes.settings import Settings, load_settings
+
+THREADS = 20
+"""Requests that are worked on at once; each has a connection of its own."""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; connects to nothing before the first request. Without settings it reads the environment.
+
+    Raises `InvalidInput` that names the variables which are wrong or missing.
+    """
+    if settings is None:
+        settings = load_settings()
+        configure_logging(as_json=settings.log_json)
+        logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # ours says the same, and how long it took
+    app = FastAPI(version=version("rushes"), docs_url=None, redoc_url=None, lifespan=_live)
+    app.state.runtime = Runtime.open(settings, pool_size=THREADS, application="api")
+    app.add_middleware(AccessLog)
+    install_error_handlers(app)
+    for module in (jobs, files, batches, catalog, health):
+        app.include_router(module.router)
+    app.include_router(docs_router)
+    describe_api(app)
+    return app
+
+
+@asynccontextmanager
+async def _live(app: FastAPI) -> AsyncIterator[None]:
+    current_default_thread_limiter().total_tokens = THREADS
+    yield
+    app.state.runtime.close()

@@ -1,0 +1,78 @@
+"""What routes are given: the runtime, addresses, and bodies that are read once and bounded."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel
+
+from api.schemas.jobs import Links
+from api.schemas.orders import NewBatch, NewJob, NewJobs
+from api.validation import read_schema
+from rushes.runtime import Runtime
+
+MEGABYTE = 1_000_000
+JOB_BYTES = MEGABYTE
+"""A prompt of 5,000 characters takes 60 kB where every one of them is escaped."""
+BATCH_BYTES = 256 * MEGABYTE
+
+_INLINE_BYTES = 64_000  # parsed in less than a millisecond, which a thread would cost too
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+# Dependencies are coroutines although they wait for nothing: FastAPI would send a function to a thread of its own.
+async def get_runtime(request: Request) -> Runtime:
+    """What the process holds while it runs."""
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+async def get_links(request: Request) -> Links:
+    """Addresses that work for this client, whatever name or proxy it came by."""
+    return Links(str(request.base_url))
+
+
+def body_of(schema: type[Schema], *, limit_bytes: int) -> Callable[[Request], Awaitable[Schema]]:
+    """A dependency that reads a JSON body of at most so many bytes and checks it against the schema.
+
+    FastAPI's own way would parse a large body in the event loop, take NaN for a number, and answer in another shape.
+    """
+
+    async def read(request: Request) -> Schema:
+        _require_json(request)
+        body = await _read_bounded(request, limit_bytes)
+        if len(body) <= _INLINE_BYTES:
+            return read_schema(schema, body)
+        return await run_in_threadpool(read_schema, schema, body)
+
+    return read
+
+
+def _require_json(request: Request) -> None:
+    # Also keeps foreign web pages out: a browser sends this type only after asking whether it may.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, "send the body as JSON, with the header `Content-Type: application/json`")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, "send the body without compression")
+
+
+async def _read_bounded(request: Request, limit_bytes: int) -> bytearray:
+    too_large = HTTPException(413, f"the body has more than {limit_bytes:,} bytes; split the batch")
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit_bytes:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit_bytes:
+            raise too_large
+    return body
+
+
+RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
+LinksDep = Annotated[Links, Depends(get_links)]
+JobBody = Annotated[NewJob, Depends(body_of(NewJob, limit_bytes=JOB_BYTES))]
+JobsBody = Annotated[NewJobs, Depends(body_of(NewJobs, limit_bytes=BATCH_BYTES))]
+BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch, limit_bytes=BATCH_BYTES))]

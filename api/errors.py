@@ -1,0 +1,101 @@
+"""Every error as a problem (RFC 9457): one shape, nothing of our insides in it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.schemas.problems import FieldProblem, Problem
+from api.validation import describe_problem
+from models.errors import DatabaseAway
+from rushes import errors
+
+RETRY_AFTER = timedelta(seconds=2)
+TEXT_LIMIT = 500
+"""Messages name the value that is wrong, and that may be as long as a body."""
+_TOLD = 3  # problems that `detail` repeats; `errors` has them all
+
+_TITLES = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
+"""As RFC 9110 has them; older versions of Python have older ones."""
+
+_STATUSES: tuple[tuple[type[Exception], int], ...] = (
+    (errors.InvalidInput, 422),
+    (errors.NotFound, 404),
+    (errors.Conflict, 409),
+    (errors.Refused, 400),
+    (errors.Transient, 503),
+    (DatabaseAway, 503),
+)
+
+
+class ProblemResponse(JSONResponse):
+    """A problem on its way out."""
+
+    media_type = "application/problem+json"
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        problems: Sequence[errors.Problem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        problem = Problem(
+            type="about:blank",
+            title=_TITLES.get(status) or HTTPStatus(status).phrase,
+            status=status,
+            detail=_shorten(detail),
+            errors=[FieldProblem(field=_shorten(each.field), message=_shorten(each.message)) for each in problems],
+        )
+        super().__init__(problem.model_dump(), status_code=status, headers=headers)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 3]}..."
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer everything that is raised on purpose; a bug is answered by the middleware `AccessLog`."""
+    for kind in (errors.RushesError, DatabaseAway, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, answer_error)
+
+
+async def answer_error(_: Request, error: Exception) -> Response:
+    """The problem that tells of this error. Raises it again where it is none of those that have a status."""
+    if isinstance(error, RequestValidationError):
+        return _refuse_fields([describe_problem(detail, skip=1) for detail in error.errors()])
+    if isinstance(error, HTTPException):
+        return ProblemResponse(error.status_code, _explain(error), headers=error.headers)
+    if isinstance(error, errors.InvalidInput):
+        return _refuse_fields(error.problems)
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
+    if status is None:
+        raise error
+    return ProblemResponse(status, str(error), headers=_retry_header(error) if status == 503 else None)
+
+
+def _refuse_fields(problems: Sequence[errors.Problem]) -> ProblemResponse:
+    told = "; ".join(str(problem) for problem in problems[:_TOLD])
+    more = f"; and {len(problems) - _TOLD} more" if len(problems) > _TOLD else ""
+    return ProblemResponse(422, told + more, problems=problems)
+
+
+def _explain(error: HTTPException) -> str:
+    """The framework only repeats the status; our own messages stay."""
+    if error.detail != HTTPStatus(error.status_code).phrase:
+        return error.detail
+    return {404: "there is nothing at this address; see /docs", 405: "this address does not take that method"}.get(
+        error.status_code, error.detail
+    )
+
+
+def _retry_header(error: Exception) -> dict[str, str]:
+    wait = (error.retry_after if isinstance(error, errors.Transient) else None) or RETRY_AFTER
+    return {"Retry-After": str(math.ceil(wait.total_seconds()))}

@@ -1,0 +1,229 @@
+"""One story in examples: a fox is pushed, rendered and fetched. A test holds each to its schema."""
+
+from typing import Any
+
+from models.queries import EXPECTED_MIGRATION
+
+Json = dict[str, Any]
+
+JOB_ID = "019a54c2-7d10-7c31-8a52-0f4be1d2a901"
+PREDICTION_ID = "019a54c2-91f4-7d02-9a0b-5a1c3f7e6b12"
+BATCH_ID = "019a54c2-6b00-7e44-b0b1-2c9f5a7d8e03"
+ADDRESS = "http://127.0.0.1:8000"
+CURSOR = "AZpUwn0QfDGKUg9L4dKpAQ"
+PROMPT = "a red fox trotting through fresh snow at dawn, low tracking shot"
+
+NEW_JOB: Json = {"model": "ltx-2-pro", "input": {"prompt": PROMPT, "duration": 6}, "priority": 10, "max_attempts": 3}
+NEW_IMAGE_JOB: Json = {
+    "model": "ltx-2-fast-i2v",
+    "input": {"image": "https://example.com/fox.jpg", "prompt": "the fox turns its head", "duration": 8},
+}
+NEW_JOBS: Json = {"jobs": [NEW_JOB, NEW_IMAGE_JOB]}
+NEW_BATCH: Json = {"name": "pilot", **NEW_JOBS}
+
+_ASKED: Json = {
+    "id": JOB_ID,
+    "batch": None,
+    "number": None,
+    "model": "ltx-2-pro",
+    "state": "queued",
+    "input": {"prompt": PROMPT, "duration": 6, "generate_audio": True},
+    "priority": 10,
+    "price": "0.3600",
+    "attempts": 0,
+    "max_attempts": 3,
+    "cost": {"held": "0.0000", "spent": "0.0000"},
+    "error": None,
+    "cancel_requested": False,
+    "created_at": "2026-11-05T12:00:00.146283Z",
+    "ended_at": None,
+    "video": None,
+    "waits_for": None,
+}
+_VIDEO: Json = {
+    "url": f"{ADDRESS}/v1/jobs/{JOB_ID}/video",
+    "bytes": 9482113,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "container": "mp4",
+    "seconds": 6.04,
+    "width": 1920,
+    "height": 1080,
+    "has_audio": True,
+    "poster_url": f"{ADDRESS}/v1/jobs/{JOB_ID}/poster",
+}
+_PREDICTION: Json = {
+    "id": PREDICTION_ID,
+    "attempt": 1,
+    "state": "completed",
+    "provider_id": "5f2c1e0b7a9d4c63b8e1",
+    "price": "0.3600",
+    "created_at": "2026-11-05T12:00:00.412940Z",
+    "posted_at": "2026-11-05T12:00:00.420118Z",
+    "accepted_at": "2026-11-05T12:00:01.003277Z",
+    "ended_at": "2026-11-05T12:01:38.551042Z",
+    "watch_windows": 0,
+    "error": None,
+}
+
+LISTED_JOB: Json = {
+    **_ASKED,
+    "state": "succeeded",
+    "attempts": 1,
+    "cost": {"held": "0.0000", "spent": "0.3600"},
+    "ended_at": "2026-11-05T12:01:41.902664Z",
+    "video": _VIDEO,
+}
+JOB: Json = {**LISTED_JOB, "predictions": [_PREDICTION]}
+WAITING_JOB: Json = {
+    **_ASKED,
+    "waits_for": "waits for a slot: 2 of 2 are in use, 41 job(s) are queued",
+    "predictions": [],
+}
+PUSHED_JOB: Json = {
+    **_ASKED,
+    "predictions": [],
+    "warnings": ["negative_prompt is not supported by ltx-2-pro: dropped"],
+}
+JOB_PAGE: Json = {"items": [LISTED_JOB], "next_cursor": CURSOR}
+CANCELLED_JOB: Json = {
+    "outcome": "cancelled",
+    "job": {**_ASKED, "state": "cancelled", "ended_at": "2026-11-05T12:00:09.310077Z", "predictions": []},
+}
+RETRIED_JOB: Json = {"state": "queued", "job": {**_ASKED, "predictions": []}}
+EVENT_PAGE: Json = {
+    "items": [
+        {"id": 1041, "at": "2026-11-05T12:00:00.148101Z", "kind": "job.pushed", "prediction_id": None, "detail": {}},
+        {
+            "id": 1042,
+            "at": "2026-11-05T12:00:00.413388Z",
+            "kind": "prediction.created",
+            "prediction_id": PREDICTION_ID,
+            "detail": {"attempt": 1},
+        },
+    ],
+    "next_cursor": None,
+}
+
+BATCH: Json = {
+    "id": BATCH_ID,
+    "name": "pilot",
+    "jobs": 24,
+    "states": {"queued": 14, "rendering": 2, "storing": 0, "succeeded": 7, "failed": 1, "cancelled": 0},
+    "done": 8,
+    "cost": {"estimated": "8.6400", "held": "0.7200", "spent": "2.5200"},
+    "created_at": "2026-11-05T12:00:00.101883Z",
+    "ended_at": None,
+    "elapsed_seconds": 402.118,
+    "seconds_left": 804.236,
+    "mean_seconds": 198.402,
+}
+BATCH_PAGE: Json = {"items": [BATCH], "next_cursor": None}
+PUSHED_BATCH: Json = {
+    **BATCH,
+    "jobs": 2,
+    "states": {"queued": 2, "rendering": 0, "storing": 0, "succeeded": 0, "failed": 0, "cancelled": 0},
+    "done": 0,
+    "cost": {"estimated": "0.6800", "held": "0.0000", "spent": "0.0000"},
+    "elapsed_seconds": 0.012,
+    "seconds_left": None,
+    "mean_seconds": None,
+    "warnings": [{"message": "seed is not supported by ltx-2-fast-i2v: dropped", "jobs": 1}],
+}
+PRICE: Json = {
+    "jobs": 2,
+    "cost": "0.6800",
+    "cost_by_model": {"lightricks/ltx-2-pro/text-to-video": "0.3600", "lightricks/ltx-2-fast/image-to-video": "0.3200"},
+    "warnings": [],
+}
+CATALOG: Json = {
+    "models": [
+        {
+            "id": "lightricks/ltx-2-pro/text-to-video",
+            "name": "ltx-2-pro",
+            "about": "LTX-2 Pro, text to video",
+            "price_per_second": "0.0600",
+            "width": 1920,
+            "height": 1080,
+            "parameters": [
+                {
+                    "name": "prompt",
+                    "kind": "text",
+                    "about": "what to render, at most 5000 characters",
+                    "required": True,
+                    "default": None,
+                    "choices": [],
+                },
+                {
+                    "name": "duration",
+                    "kind": "integer",
+                    "about": "seconds",
+                    "required": False,
+                    "default": 6,
+                    "choices": [6, 8, 10],
+                },
+            ],
+        }
+    ]
+}
+ALIVE: Json = {"status": "ok"}
+READY: Json = {
+    "status": "ready",
+    "database": "ok",
+    "migration": EXPECTED_MIGRATION,
+    "expected_migration": EXPECTED_MIGRATION,
+    "dispatcher": "worker-1@render-host",
+    "workers": 2,
+    "account": None,
+}
+NOT_READY: Json = {
+    **READY,
+    "status": "not ready",
+    "database": "away",
+    "migration": None,
+    "dispatcher": None,
+    "workers": 0,
+}
+
+
+def _problem(status: int, title: str, detail: str, *errors: tuple[str, str]) -> Json:
+    wrong = [{"field": field, "message": message} for field, message in errors]
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": wrong}
+
+
+_DURATION = ("input.duration", "must be one of 6, 8, 10, not 7")
+
+PROBLEMS: dict[int, tuple[str, Json]] = {
+    400: (
+        "The body is not JSON.",
+        _problem(400, "Bad Request", "the body is not JSON: expected ident at line 2 column 14"),
+    ),
+    404: ("There is no such thing.", _problem(404, "Not Found", f"there is no job {JOB_ID}")),
+    409: (
+        "It exists already, or its state does not allow this.",
+        _problem(409, "Conflict", f"job {JOB_ID} has ended: it is succeeded"),
+    ),
+    413: (
+        "The body is too large.",
+        _problem(413, "Content Too Large", "the body has more than 256,000,000 bytes; split the batch"),
+    ),
+    415: (
+        "The body is not sent as JSON.",
+        _problem(
+            415,
+            "Unsupported Media Type",
+            "send the body as JSON, with the header `Content-Type: application/json`",
+        ),
+    ),
+    416: (
+        "The file does not have that range.",
+        _problem(416, "Range Not Satisfiable", "the file does not have that range"),
+    ),
+    422: (
+        "One or more fields are wrong; nothing was stored.",
+        _problem(422, "Unprocessable Content", "input.duration: must be one of 6, 8, 10, not 7", _DURATION),
+    ),
+    503: (
+        "The database is away; try again after `Retry-After` seconds.",
+        _problem(503, "Service Unavailable", "the database cannot be reached"),
+    ),
+}

@@ -1,0 +1,109 @@
+"""What the OpenAPI document says beyond what FastAPI finds by itself: bodies, examples, problems."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from api.examples import PROBLEMS, Json
+from api.schemas.orders import NewBatch, NewJob, NewJobs
+from api.schemas.problems import Problem
+
+TITLE = "Rushes"
+SUMMARY = "A render queue for WaveSpeedAI's LTX-2 video models."
+DESCRIPTION = """\
+Push prompts, fetch videos. Once a push is answered with 201 the job is durable; nothing paid for is lost, and nothing \
+is paid for twice.
+
+Money is US dollars as text with four decimals, times are RFC 3339 in UTC, ids are UUIDs. Listings are walked with \
+`next_cursor`. Every error is a problem (RFC 9457, `application/problem+json`) that names the fields that are wrong; \
+503 comes with `Retry-After`.\
+"""
+TAGS = [
+    {"name": "jobs", "description": "One video each: push, follow, fetch, cancel, retry."},
+    {"name": "batches", "description": "Jobs pushed together: one name, one progress bar, whole or not at all."},
+    {"name": "catalog", "description": "The video models on offer, their parameters and prices."},
+    {"name": "health", "description": "For load balancers and people on call."},
+]
+
+_NULL = "\0null"
+"""Stands for null in examples while FastAPI builds the document, since it leaves out whatever is null."""
+_REFERENCE = "#/components/schemas/{model}"
+_OWN_SCHEMAS: tuple[type[BaseModel], ...] = (NewJob, NewJobs, NewBatch, Problem)
+
+
+def takes(schema: type[BaseModel], **examples: Json) -> Json:
+    """`openapi_extra` of a route whose body is read by a dependency of ours; examples by name."""
+    named = {
+        name: {"summary": name.replace("_", " "), "value": _swap(value, None, _NULL)}
+        for name, value in examples.items()
+    }
+    content = {"schema": {"$ref": _REFERENCE.format(model=schema.__name__)}, "examples": named}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def shows(description: str, example: Json) -> Json:
+    """A response by example; its schema is the route's response model."""
+    return {"description": description, "content": {"application/json": {"example": _swap(example, None, _NULL)}}}
+
+
+def sends(description: str, media_type: str) -> Json:
+    """A response that is a file."""
+    return {"description": description, "content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
+
+
+def problems(*statuses: int) -> dict[int | str, Any]:
+    """The errors that a route may answer with."""
+    return {status: _describe_problem(status) for status in statuses}
+
+
+def _describe_problem(status: int) -> Json:
+    description, example = PROBLEMS[status]
+    schema = {"$ref": _REFERENCE.format(model=Problem.__name__)}
+    return {
+        "description": description,
+        "content": {"application/problem+json": {"schema": schema, "example": example}},
+    }
+
+
+def describe_api(app: FastAPI) -> None:
+    """Let the document hold the schemas that only our own parts refer to. It is made once, when first asked for."""
+
+    def build() -> Json:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=TITLE,
+                version=app.version,
+                summary=SUMMARY,
+                description=DESCRIPTION,
+                tags=TAGS,
+                routes=app.routes,
+            )
+            _, own = models_json_schema([(each, "validation") for each in _OWN_SCHEMAS], ref_template=_REFERENCE)
+            document["components"]["schemas"] |= own["$defs"]
+            _drop_framework_errors(document)
+            app.openapi_schema = _swap(document, _NULL, None)
+        return app.openapi_schema
+
+    app.openapi = build  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _swap(value: Any, old: object, new: object) -> Any:
+    """A copy of JSON in which one value stands for another, wherever it is."""
+    if isinstance(value, dict):
+        return {key: _swap(each, old, new) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_swap(each, old, new) for each in value]
+    return new if value == old else value
+
+
+def _drop_framework_errors(document: Json) -> None:
+    """FastAPI adds its own shape of 422 to every route with parameters that has none; ours never answers so."""
+    for methods in document["paths"].values():
+        for route in methods.values():
+            if "application/json" in route["responses"].get("422", {}).get("content", {}):
+                del route["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

@@ -1,0 +1,1 @@
+"""The routes: dependencies, one use case, a response schema."""

@@ -1,0 +1,73 @@
+"""Batches: price, push, follow."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from api import examples
+from api.deps import BatchBody, JobsBody, LinksDep, RuntimeDep
+from api.openapi import problems, shows, takes
+from api.schemas.batches import Batch, BatchesAsked, BatchPage, BatchPushed, BatchWarning, Price
+from api.schemas.orders import NewBatch, NewJobs
+from rushes.jobs import estimate_cost, push_batch
+from rushes.progress import get_batch, list_batches
+
+router = APIRouter(prefix="/v1", tags=["batches"])
+
+BatchName = Annotated[str, Path(description="The batch's name or id.", examples=["pilot"])]
+
+
+@router.post(
+    "/estimate",
+    summary="Price jobs",
+    responses={
+        200: shows("What the jobs would cost.", examples.PRICE),
+        **problems(400, 413, 415, 422),
+    },
+    openapi_extra=takes(NewJobs, two_jobs=examples.NEW_JOBS),
+)
+def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
+    """Check jobs as a push would and price them by the catalogue. Nothing is stored."""
+    return Price.of(estimate_cost(new.as_orders(), max_jobs=runtime.settings.max_batch_jobs))
+
+
+@router.post(
+    "/batches",
+    summary="Push a batch",
+    status_code=201,
+    responses={
+        201: shows("The batch is stored and will be rendered.", examples.PUSHED_BATCH),
+        **problems(400, 409, 413, 415, 422, 503),
+    },
+    openapi_extra=takes(NewBatch, two_jobs=examples.NEW_BATCH),
+)
+def push(new: BatchBody, runtime: RuntimeDep, links: LinksDep, response: Response) -> BatchPushed:
+    """Store up to 100,000 jobs under a name, whole or not at all. A name that is taken is refused with 409.
+
+    That makes a push safe to repeat: after a cut connection, push again, and take 409 for a yes.
+    """
+    _, checked = push_batch(runtime.sessions, new.name, new.as_orders(), max_jobs=runtime.settings.max_batch_jobs)
+    runtime.waker.wake()
+    response.headers["Location"] = links.batch(new.name)
+    view = get_batch(runtime.sessions, new.name)
+    return BatchPushed.of(view, warnings=BatchWarning.list_of(checked.warnings))
+
+
+@router.get(
+    "/batches",
+    summary="List batches",
+    responses={200: shows("A page of batches.", examples.BATCH_PAGE), **problems(422, 503)},
+)
+def list_all(asked: Annotated[BatchesAsked, Query()], runtime: RuntimeDep) -> BatchPage:
+    """Batches, newest first."""
+    return BatchPage.of(list_batches(runtime.sessions, limit=asked.limit, before=asked.cursor))
+
+
+@router.get(
+    "/batches/{name}",
+    summary="Show a batch",
+    responses={200: shows("The batch.", examples.BATCH), **problems(404, 503)},
+)
+def show(name: BatchName, runtime: RuntimeDep) -> Batch:
+    """One batch by its numbers: states, cost, and how long it will still take."""
+    return Batch.of(get_batch(runtime.sessions, name))

@@ -1,0 +1,115 @@
+"""The stored files of a job."""
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from api.deps import RuntimeDep
+from api.errors import ProblemResponse
+from api.openapi import problems, sends
+from api.routes.jobs import JobId
+from models import Artifact, ArtifactKind
+from rushes.errors import NotFound
+from rushes.runtime import Runtime
+from rushes.views import get_file
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+MEDIA_TYPES = {
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "webm": "video/webm",
+    "matroska": "video/x-matroska",
+    "gif": "image/gif",
+}
+_CHUNK_BYTES = 256 * 1024
+_FILE: dict[int | str, dict[str, Any]] = {
+    206: {"description": "The part that `Range` asks for."},
+    304: {"description": "You have it: `If-None-Match`."},
+}
+
+
+class StoredFile(FileResponse):
+    """A file from disk; a range that it does not have is answered as a problem, like every other error."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal: ProblemResponse | None = None
+
+        async def hold_back(message: Message) -> None:
+            nonlocal refusal
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                headers = {name.decode(): value.decode() for name, value in message["headers"]}
+                kept = {"Content-Range": headers["content-range"]} if "content-range" in headers else None
+                refusal = ProblemResponse(message["status"], "the file does not have that range", headers=kept)
+            if refusal is None:
+                await send(message)
+
+        await super().__call__(scope, receive, hold_back)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+
+
+@router.head("/{job_id}/video", include_in_schema=False)
+@router.get(
+    "/{job_id}/video",
+    summary="Fetch a job's video",
+    response_class=FileResponse,
+    responses={200: sends("The file.", "video/mp4"), **_FILE, **problems(404, 409, 416, 422, 503)},
+)
+def fetch_video(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
+    """The provider's file, byte for byte. `ETag` is its SHA-256, ranges are honoured.
+
+    409 while there is none yet, 404 for a job that ended without one.
+    """
+    return _send_file(runtime, job_id, kind=ArtifactKind.VIDEO, known=request.headers.get("if-none-match", ""))
+
+
+@router.head("/{job_id}/poster", include_in_schema=False)
+@router.get(
+    "/{job_id}/poster",
+    summary="Fetch a job's poster",
+    response_class=FileResponse,
+    responses={200: sends("The picture.", "image/jpeg"), **_FILE, **problems(404, 409, 416, 422, 503)},
+)
+def fetch_poster(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
+    """The first frame of the video as JPEG; otherwise as the video."""
+    return _send_file(runtime, job_id, kind=ArtifactKind.POSTER, known=request.headers.get("if-none-match", ""))
+
+
+def _send_file(runtime: Runtime, job_id: UUID, *, kind: ArtifactKind, known: str) -> Response:
+    file = get_file(runtime.sessions, job_id, kind)
+    headers = {"ETag": f'"{file.sha256}"', "X-Content-Type-Options": "nosniff"}
+    if file.sha256 in known:
+        return Response(status_code=304, headers=headers)
+    name = PurePosixPath(unquote(urlsplit(file.url).path)).name
+    if path := runtime.store.find_path(file.url):
+        return StoredFile(
+            path, filename=name, media_type=_media_type(file), headers=headers, content_disposition_type="inline"
+        )
+    headers |= {"Content-Disposition": f'inline; filename="{name}"', "Content-Length": str(file.bytes)}
+    return StreamingResponse(_read_chunks(_open(runtime, file)), media_type=_media_type(file), headers=headers)
+
+
+def _media_type(file: Artifact) -> str:
+    if file.kind == ArtifactKind.POSTER:
+        return "image/jpeg"
+    return MEDIA_TYPES.get(file.container or "", "application/octet-stream")
+
+
+def _open(runtime: Runtime, file: Artifact) -> BinaryIO:
+    try:
+        return runtime.store.open(file.url)
+    except NotFound:
+        raise NotFound(f"the {file.kind} of job {file.job_id} is no longer in the store") from None
+
+
+def _read_chunks(content: BinaryIO) -> Iterator[bytes]:
+    with content:
+        while chunk := content.read(_CHUNK_BYTES):
+            yield chunk

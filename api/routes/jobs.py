@@ -1,0 +1,104 @@
+"""Jobs: push, follow, cancel, retry."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Response
+
+from api import examples
+from api.deps import JobBody, LinksDep, RuntimeDep
+from api.openapi import problems, shows, takes
+from api.schemas.jobs import EventPage, EventsAsked, Job, JobCancelled, JobPage, JobPushed, JobRetried, JobsAsked
+from api.schemas.orders import NewJob
+from rushes.jobs import cancel_job, push_job, retry_job
+from rushes.views import JobQuery, get_job, get_pushed_job, list_events, list_jobs
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+JobId = Annotated[UUID, Path(description="The job's id.", examples=[examples.JOB_ID])]
+
+
+@router.post(
+    "",
+    summary="Push a job",
+    status_code=201,
+    responses={
+        201: shows("The job is stored and will be rendered.", examples.PUSHED_JOB),
+        **problems(400, 413, 415, 422, 503),
+    },
+    openapi_extra=takes(NewJob, text_to_video=examples.NEW_JOB, image_to_video=examples.NEW_IMAGE_JOB),
+)
+def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response) -> JobPushed:
+    """Store one job. Once this is answered with 201, the job is durable.
+
+    Parameters that are left out get the catalogue's defaults, so that `input` in the answer is what will be sent.
+    After a 503 or a cut connection the job may be stored all the same: look before you push it again.
+    """
+    job_id, warnings = push_job(runtime.sessions, new.as_order())
+    runtime.waker.wake()
+    response.headers["Location"] = links.job(job_id)
+    return JobPushed.of(get_pushed_job(runtime.sessions, job_id), links, warnings=list(warnings))
+
+
+@router.get(
+    "",
+    summary="List jobs",
+    responses={200: shows("A page of jobs.", examples.JOB_PAGE), **problems(404, 422, 503)},
+)
+def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: LinksDep) -> JobPage:
+    """Jobs, newest first. Jobs pushed while you walk the pages do not shift them."""
+    query = JobQuery(state=asked.state, batch=asked.batch, video_model=asked.model)
+    return JobPage.of(list_jobs(runtime.sessions, query, limit=asked.limit, before=asked.cursor), links)
+
+
+@router.get(
+    "/{job_id}",
+    summary="Show a job",
+    responses={200: shows("The job.", examples.JOB), **problems(404, 422, 503)},
+)
+def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> Job:
+    """One job with its purchases, and the reason in `waits_for` while it does not move."""
+    return Job.of(get_job(runtime.sessions, job_id, explained=True), links)
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Read a job's history",
+    responses={200: shows("A page of events.", examples.EVENT_PAGE), **problems(404, 422, 503)},
+)
+def show_events(job_id: JobId, asked: Annotated[EventsAsked, Query()], runtime: RuntimeDep) -> EventPage:
+    """Everything that happened to the job, oldest first."""
+    return EventPage.of(list_events(runtime.sessions, job_id, limit=asked.limit, after=asked.cursor))
+
+
+@router.post(
+    "/{job_id}/cancel",
+    summary="Cancel a job",
+    status_code=202,
+    responses={202: shows("What came of it.", examples.CANCELLED_JOB), **problems(404, 409, 422, 503)},
+)
+def cancel(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobCancelled:
+    """Cancel at once while nothing was submitted; else ask for it.
+
+    A render in flight cannot be stopped at the provider and is paid for: its file is stored, and the job then ends as
+    `cancelled`. A job that has ended is refused with 409.
+    """
+    outcome = cancel_job(runtime.sessions, job_id)
+    runtime.waker.wake()
+    return JobCancelled(outcome=outcome, job=Job.of(get_job(runtime.sessions, job_id), links))
+
+
+@router.post(
+    "/{job_id}/retry",
+    summary="Retry a job",
+    status_code=202,
+    responses={202: shows("The job goes on.", examples.RETRIED_JOB), **problems(404, 409, 422, 503)},
+)
+def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
+    """Give a failed or cancelled job as many attempts as it had.
+
+    A video that is paid for but was not stored is fetched, not bought again. Any other state is refused with 409.
+    """
+    state = retry_job(runtime.sessions, job_id)
+    runtime.waker.wake()
+    return JobRetried(state=state, job=Job.of(get_job(runtime.sessions, job_id), links))

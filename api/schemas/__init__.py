@@ -1,0 +1,1 @@
+"""What goes over the wire: names, units and formats are the contract."""

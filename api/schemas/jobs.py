@@ -1,0 +1,245 @@
+"""Jobs, their purchases and their history as they are shown."""
+
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.schemas.values import Blank, IdCursor, Money, NumberCursor, Time, encode_cursor
+from models import Artifact, ArtifactKind, Event, JobState, Prediction, PredictionState
+from rushes.views import JobView, Page
+
+
+class Links:
+    """Addresses as the client reaches this API."""
+
+    def __init__(self, base_url: str) -> None:
+        self._root = base_url.rstrip("/")
+
+    def job(self, job_id: UUID, part: str = "") -> str:
+        return f"{self._root}/v1/jobs/{job_id}" + (f"/{part}" if part else "")
+
+    def batch(self, name: str) -> str:
+        return f"{self._root}/v1/batches/{name}"
+
+
+class Failure(BaseModel):
+    """Why it ended badly."""
+
+    code: str = Field(description="A word for programs.")
+    message: str = Field(description="A sentence for people.")
+
+    @classmethod
+    def find(cls, code: str | None, message: str | None) -> Self | None:
+        return cls(code=code, message=message or "") if code else None
+
+
+class JobCost(BaseModel):
+    """What a job has cost so far, in US dollars."""
+
+    held: Money = Field(description="For predictions without a verdict.")
+    spent: Money = Field(description="For predictions that ended as paid.")
+
+
+class Video(BaseModel):
+    """A stored file, checked."""
+
+    url: str = Field(description="Where to fetch it; ranges are honoured.")
+    bytes: int
+    sha256: str
+    container: str | None
+    seconds: float | None
+    width: int | None
+    height: int | None
+    has_audio: bool | None
+    poster_url: str | None = Field(description="Its first frame as JPEG.")
+
+    @classmethod
+    def find(cls, view: JobView, links: Links) -> Self | None:
+        file = view.find_file(ArtifactKind.VIDEO)
+        if file is None:
+            return None
+        facts = {name: getattr(file, name) for name in ("bytes", "sha256", "container", "width", "height", "has_audio")}
+        return cls(
+            url=links.job(view.job.id, "video"),
+            seconds=_as_number(file),
+            poster_url=links.job(view.job.id, "poster") if view.find_file(ArtifactKind.POSTER) else None,
+            **facts,
+        )
+
+
+def _as_number(file: Artifact) -> float | None:
+    return None if file.seconds is None else float(file.seconds)
+
+
+class PredictionSeen(BaseModel):
+    """One purchase."""
+
+    id: UUID
+    attempt: int
+    state: PredictionState
+    provider_id: str | None = Field(description="The provider's prediction id.")
+    price: Money
+    created_at: Time
+    posted_at: Time | None = Field(description="From here on it may have been bought.")
+    accepted_at: Time | None = Field(description="When its `provider_id` was known.")
+    ended_at: Time | None
+    watch_windows: int = Field(description="Watch windows that ended without a verdict.")
+    error: Failure | None
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> Self:
+        return cls(
+            id=prediction.id,
+            attempt=prediction.attempt,
+            state=PredictionState(prediction.state),
+            provider_id=prediction.provider_id,
+            price=prediction.price,
+            created_at=prediction.created_at,
+            posted_at=prediction.posted_at,
+            accepted_at=prediction.accepted_at,
+            ended_at=prediction.ended_at,
+            watch_windows=prediction.watch_windows,
+            error=Failure.find(prediction.error_code, prediction.error_message),
+        )
+
+
+class JobListed(BaseModel):
+    """A job as it is listed: everything but its purchases."""
+
+    id: UUID
+    batch: str | None
+    number: int | None = Field(description="Place in the batch, from 1.")
+    model: str = Field(description="The video model's short name.")
+    state: JobState
+    input: dict[str, Any] = Field(description="Every parameter, as it is sent to the provider.")
+    priority: int
+    price: Money = Field(description="US dollars of one render by the catalogue.")
+    attempts: int = Field(description="Predictions that were bought, or may have been.")
+    max_attempts: int
+    cost: JobCost
+    error: Failure | None
+    cancel_requested: bool
+    created_at: Time
+    ended_at: Time | None
+    video: Video | None
+    waits_for: str | None = Field(default=None, description="Why it does not move; only told of a single job.")
+
+    @classmethod
+    def of(cls, view: JobView, links: Links) -> Self:
+        return cls(**_describe(view, links))
+
+
+class Job(JobListed):
+    """A job with its purchases, in the order they were made."""
+
+    predictions: list[PredictionSeen]
+
+    @classmethod
+    def of(cls, view: JobView, links: Links, **more: Any) -> Self:
+        predictions = [PredictionSeen.of(each) for each in view.predictions]
+        return cls(predictions=predictions, **_describe(view, links), **more)
+
+
+def _describe(view: JobView, links: Links) -> dict[str, Any]:
+    job = view.job
+    return {
+        "id": job.id,
+        "batch": view.batch,
+        "number": job.number,
+        "model": view.model_name,
+        "state": job.state,
+        "input": job.input,
+        "priority": job.priority,
+        "price": job.price,
+        "attempts": view.attempts,
+        "max_attempts": job.max_attempts,
+        "cost": JobCost(held=view.held, spent=view.spent),
+        "error": Failure.find(job.error_code, job.error_message),
+        "cancel_requested": job.cancel_requested_at is not None,
+        "created_at": job.created_at,
+        "ended_at": job.ended_at,
+        "video": Video.find(view, links),
+        "waits_for": view.waits_for,
+    }
+
+
+class JobPushed(Job):
+    """A job that is stored, and what was changed on the way."""
+
+    warnings: list[str] = Field(description="Parameters that were dropped, for example.")
+
+
+class JobCancelled(BaseModel):
+    """What a cancellation came to."""
+
+    outcome: Literal["cancelled", "requested"] = Field(
+        description="`requested`: it is with the provider, whose verdict ends it; a file that comes is kept."
+    )
+    job: Job
+
+
+class JobRetried(BaseModel):
+    """What a retry came to."""
+
+    state: Literal["queued", "storing"] = Field(description="`storing`: it is paid for and only has to be fetched.")
+    job: Job
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first."""
+
+    items: list[JobListed]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, page: Page[JobView, UUID], links: Links) -> Self:
+        return cls(items=[JobListed.of(view, links) for view in page.items], next_cursor=encode_cursor(page.next_key))
+
+
+class EventSeen(BaseModel):
+    """One line of a job's history."""
+
+    id: int
+    at: Time
+    kind: str
+    prediction_id: UUID | None
+    detail: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        return cls(id=event.id, at=event.at, kind=event.kind, prediction_id=event.prediction_id, detail=event.detail)
+
+
+class EventPage(BaseModel):
+    """A job's history, oldest first."""
+
+    items: list[EventSeen]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, page: Page[Event, int]) -> Self:
+        return cls(items=[EventSeen.of(event) for event in page.items], next_cursor=encode_cursor(page.next_key))
+
+
+class JobsAsked(BaseModel):
+    """Which jobs to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Annotated[JobState | None, Blank] = Field(default=None, description="Only jobs in this state.")
+    batch: Annotated[str | None, Blank] = Field(default=None, description="Only jobs of this batch, by name or id.")
+    model: Annotated[str | None, Blank] = Field(
+        default=None, description="Only jobs for this video model, by id or short name."
+    )
+    limit: int = Field(default=50, ge=1, le=500, description="Jobs per page.")
+    cursor: IdCursor = Field(default=None, description="`next_cursor` of the page before.")
+
+
+class EventsAsked(BaseModel):
+    """Which part of a job's history to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=200, ge=1, le=1000, description="Events per page.")
+    cursor: NumberCursor = Field(default=0, description="`next_cursor` of the page before.")

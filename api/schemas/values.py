@@ -1,0 +1,70 @@
+"""The formats that all schemas share: money, times, cursors."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+Money = Annotated[
+    Decimal,
+    PlainSerializer(lambda amount: f"{amount:.4f}", return_type=str),
+    WithJsonSchema({"type": "string", "format": "decimal", "pattern": r"^\d+\.\d{4}$", "examples": ["0.3600"]}),
+]
+"""US dollars as text with four decimals: JSON's numbers would round it."""
+
+Time = Annotated[
+    datetime,
+    PlainSerializer(lambda at: at.astimezone(UTC).isoformat().replace("+00:00", "Z"), return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-05T12:00:00.000000Z"]}),
+]
+"""RFC 3339, always UTC and ending in Z."""
+
+
+def encode_cursor(key: UUID | int | None) -> str | None:
+    """The last key of a page as text for a URL, without meaning to whoever sends it back; None stays None."""
+    if key is None:
+        return None
+    content = key.bytes if isinstance(key, UUID) else key.to_bytes(8)
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _decode(cursor: object, *, length: int) -> bytes:
+    try:
+        content = base64.b64decode(f"{cursor}{'=' * (-len(str(cursor)) % 4)}", altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        content = b""
+    if len(content) != length:
+        raise ValueError("must be a `next_cursor` of this listing")
+    return content
+
+
+def _read_id_cursor(cursor: object) -> object:
+    return UUID(bytes=_decode(cursor, length=16)) if cursor else None
+
+
+def _read_number_cursor(cursor: object) -> object:
+    if not cursor:
+        return 0
+    number = int.from_bytes(_decode(cursor, length=8))
+    if number >= 2**63:
+        raise ValueError("must be a `next_cursor` of this listing")
+    return number
+
+
+_TEXT: dict[str, Any] = {"type": "string"}
+IdCursor = Annotated[UUID | None, BeforeValidator(_read_id_cursor), WithJsonSchema(_TEXT)]
+"""Where a page of jobs or batches begins."""
+NumberCursor = Annotated[int, BeforeValidator(_read_number_cursor), WithJsonSchema(_TEXT)]
+"""Where a page of events begins; 0 for the first one."""
+
+
+def _blank_as_none(value: object) -> object:
+    return None if value == "" else value
+
+
+Blank = BeforeValidator(_blank_as_none)
+"""An empty query parameter is one that was not given."""

@@ -1,0 +1,60 @@
+"""From bytes to a checked schema, and from pydantic's complaints to sentences that name the field."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from fastapi import HTTPException
+from pydantic import BaseModel, ValidationError
+
+from rushes.catalog import UNSUPPORTED, VIDEO_MODELS
+from rushes.errors import InvalidInput, Problem
+from rushes.jobs import PROBLEM_LIMIT
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+PARAMETERS = UNSUPPORTED | {parameter.name for model in VIDEO_MODELS for parameter in model.parameters}
+
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "unknown field",
+    "string_type": "must be text",
+    "string_too_long": "must have at most {max_length} characters",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "list_type": "must be a list",
+    "enum": "must be {expected}",
+    "uuid_parsing": "must be a UUID",
+    "value_error": "{error}",
+}
+
+
+def read_schema(schema: type[Schema], body: bytes | bytearray) -> Schema:
+    """Parse and check a body in one go. Raises `InvalidInput`, or HTTP 400 for what is no JSON.
+
+    One pass in pydantic's parser: 100,000 jobs take half a second and 40 MB. It also bounds depth and digits.
+    """
+    try:
+        return schema.model_validate_json(body)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)[:PROBLEM_LIMIT]
+    if details[0]["type"] == "json_invalid":
+        raise HTTPException(400, f"the body is not JSON: {details[0]['ctx']['error']}")
+    raise InvalidInput([_hint_at_input(describe_problem(detail), detail["type"]) for detail in details])
+
+
+def describe_problem(detail: Mapping[str, Any], *, skip: int = 0) -> Problem:
+    """One complaint in our words; `skip` drops the first parts of its place."""
+    words = _WORDS.get(detail["type"], "")
+    message = words.format(**detail.get("ctx", {})) if words else detail["msg"]
+    return Problem(".".join(str(part) for part in detail["loc"][skip:]), message)
+
+
+def _hint_at_input(problem: Problem, kind: str) -> Problem:
+    if kind == "extra_forbidden" and problem.field.rpartition(".")[2] in PARAMETERS:
+        return Problem(problem.field, f"{problem.message}; parameters of the video model go into `input`")
+    return problem

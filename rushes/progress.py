@@ -1,0 +1,59 @@
+"""How far a batch has come, what it has cost, and how long it will still take."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from models import JobState, queries
+from models.lifecycle import JOB_ENDED
+from models.queries import BatchSummary
+from models.session import Sessions, transaction
+from rushes.views import Page, cut_page, find_batch_id
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView:
+    """A batch by its numbers, as they were at `seen_at` by the database's clock."""
+
+    summary: BatchSummary
+    seen_at: datetime
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Jobs by state, every state named."""
+        return {state.value: self.summary.states.get(state, 0) for state in JobState}
+
+    @property
+    def done(self) -> int:
+        """Jobs that have ended, well or not."""
+        return sum(self.states[state] for state in JOB_ENDED)
+
+    @property
+    def elapsed(self) -> timedelta:
+        """From the push until now, or until the last job ended."""
+        return (self.summary.ended_at or self.seen_at) - self.summary.created_at
+
+    @property
+    def left(self) -> timedelta | None:
+        """Until the last job will have ended, by the rate so far; None before the first one has."""
+        if not self.done:
+            return None
+        return self.elapsed * ((self.summary.job_count - self.done) / self.done)
+
+
+def get_batch(sessions: Sessions, name_or_id: str) -> BatchView:
+    """The batch with this name or id. Raises `NotFound`."""
+    with transaction(sessions) as session:
+        batch_id = find_batch_id(session, name_or_id)
+        (summary,) = queries.summarise_batches(session, [batch_id])
+        return BatchView(summary, queries.read_clock(session))
+
+
+def list_batches(sessions: Sessions, *, limit: int, before: UUID | None) -> Page[BatchView, UUID]:
+    """Batches, newest first."""
+    with transaction(sessions) as session:
+        batches = queries.list_batches(session, limit=limit + 1, before=before)
+        page = cut_page(batches, limit=limit, key=lambda batch: batch.id)
+        summaries = queries.summarise_batches(session, [batch.id for batch in page.items])
+        seen_at = queries.read_clock(session)
+    return Page([BatchView(summary, seen_at) for summary in summaries], page.next_key)

@@ -1,0 +1,159 @@
+"""The API while its database is away, behind, or something else goes wrong."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from models.queries import EXPECTED_MIGRATION
+from models.session import transaction
+from models.transitions import defer_account, lead, see_worker
+from sandbox.servers import EmbeddedPostgres
+from tests import rows
+from tests.api_server import Api, new_job, serve_api
+from tests.servers import cloned_database
+
+
+@pytest.fixture
+def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
+    with serve_api(database_url, tmp_path) as served:
+        yield served
+
+
+def test_a_stopped_database_is_told_and_jobs_are_accepted_again_once_it_is_back(
+    api: Api, postgres: EmbeddedPostgres
+) -> None:
+    stored = api.push()["id"]
+    fill_pool(api)
+    postgres.stop()
+    answers = [
+        api.client.post("/v1/jobs", json=new_job()),
+        api.client.post("/v1/batches", json={"name": "pilot", "jobs": [new_job()]}),
+        api.client.get("/v1/jobs"),
+        api.client.get(f"/v1/jobs/{stored}"),
+        api.client.get("/v1/batches"),
+        api.client.post(f"/v1/jobs/{stored}/cancel"),
+    ]
+    assert [(answer.status_code, answer.headers.get("retry-after")) for answer in answers] == [(503, "2")] * 6
+    assert answers[0].json()["detail"] == "the database cannot be reached"
+    ready = api.client.get("/readyz")
+    assert (ready.status_code, ready.json()["status"], ready.json()["database"]) == (503, "not ready", "away")
+    assert api.client.get("/healthz").json() == {"status": "ok"}
+    assert api.client.post("/v1/estimate", json={"jobs": [new_job()]}).status_code == 200
+    postgres.start()
+    assert api.push()["state"] == "queued"
+    assert api.client.get("/readyz").status_code == 200
+    assert len(api.client.get("/v1/jobs").json()["items"]) == 2
+
+
+def test_connections_that_a_restart_cut_cost_one_refused_push_at_most(api: Api, postgres: EmbeddedPostgres) -> None:
+    fill_pool(api)
+    postgres.stop()
+    postgres.start()
+    statuses = [api.client.post("/v1/jobs", json=new_job()).status_code for _ in range(6)]
+    assert statuses in ([201] * 6, [503] + [201] * 5)
+
+
+def fill_pool(api: Api) -> None:
+    """Several connections that have been used before and lie idle."""
+    together = threading.Barrier(4)
+
+    def use() -> None:
+        with transaction(api.sessions) as session:
+            rows.count(session, "job")
+            together.wait(timeout=20)
+
+    threads = [threading.Thread(target=use) for _ in range(together.parties)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_an_api_starts_without_its_database(tmp_path: Path) -> None:
+    with serve_api("postgresql://user:hush@127.0.0.1:1/none", tmp_path) as api:
+        assert api.client.get("/healthz").status_code == 200
+        refused = api.client.post("/v1/jobs", json=new_job())
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        assert "hush" not in refused.text
+
+
+def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    postgres.start()
+    with cloned_database(postgres, template="template1") as url, serve_api(url, tmp_path) as api:
+        ready = api.client.get("/readyz")
+        assert (ready.status_code, ready.json()) == (
+            503,
+            {
+                "status": "not ready",
+                "database": "ok",
+                "migration": None,
+                "expected_migration": EXPECTED_MIGRATION,
+                "dispatcher": None,
+                "workers": 0,
+                "account": None,
+            },
+        )
+
+
+def test_readiness_tells_who_works_and_why_the_account_waits(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account_id = rows.add_account(session)
+        lead(session, "worker-1", lease=rows.MINUTE)
+        see_worker(session, "worker-1", queues=["submit"], threads=4)
+        see_worker(session, "worker-2", queues=["store"], threads=4)
+        defer_account(session, account_id, delay=rows.MINUTE, reason="credit", detail="top up")
+    seen = api.client.get("/readyz")
+    assert seen.status_code == 200
+    assert seen.json()["migration"] == EXPECTED_MIGRATION
+    assert (seen.json()["dispatcher"], seen.json()["workers"]) == ("worker-1", 2)
+    assert seen.json()["account"] == "credit: top up"
+
+
+def test_a_bug_is_logged_with_its_traceback_and_answered_without(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("the secret of the bug")
+
+    monkeypatch.setattr("api.routes.jobs.list_jobs", stumble)
+    with capture_logs() as logs:
+        response = api.client.get("/v1/jobs")
+    assert (response.status_code, response.json()) == (
+        500,
+        {
+            "type": "about:blank",
+            "title": "Internal Server Error",
+            "status": 500,
+            "detail": "an unexpected error; it was logged",
+            "errors": [],
+        },
+    )
+    failed = next(line for line in logs if line["event"] == "request.failed")
+    assert (failed["log_level"], failed["exc_info"], failed["route"]) == ("error", True, "/v1/jobs")
+
+
+def test_each_request_leaves_one_line_that_names_the_route_and_nothing_of_the_request(api: Api) -> None:
+    job_id = api.push()["id"]
+    with capture_logs() as logs:
+        api.client.get(f"/v1/jobs/{job_id}?secret=hush")
+        api.client.get("/hush")
+        api.client.post("/v1/jobs", json=new_job(input={"prompt": "hush"}))
+    lines = [(line["event"], line["method"], line["route"], line["status"]) for line in logs]
+    assert lines == [
+        ("request.answered", "GET", "/v1/jobs/{job_id}", 200),
+        ("request.answered", "GET", "unknown", 404),
+        ("request.answered", "POST", "/v1/jobs", 201),
+    ]
+    assert all(line["milliseconds"] >= 0 for line in logs)
+    assert "hush" not in str(logs)
+
+
+def test_the_front_door_leads_to_the_page(api: Api) -> None:
+    front = api.client.get("/")
+    assert (front.status_code, front.headers["location"]) == (307, "docs")
+    page = api.client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert f"curl -X POST {api.client.base_url}/v1/jobs".replace("//v1", "/v1") in page.text
+    assert api.client.get("/openapi.json").json() == api.app.openapi()
