@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         configure_logging(as_json=settings.log_json)
         logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # ours says the same, and how long it took
     app = FastAPI(version=version("rushes"), docs_url=None, redoc_url=None, lifespan=_live)
-    app.state.runtime = Runtime.open(settings, pool_size=THREADS, application="api")
+    app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
     app.add_middleware(AccessLog)
     install_error_handlers(app)
     for module in (jobs, files, batches, catalog, health):

@@ -24,15 +24,18 @@ class Runtime:
     engine: Engine
     sessions: Sessions
     waker: Waker
+    threads: int
 
     @classmethod
-    def open(cls, settings: Settings, *, pool_size: int, application: str) -> Self:
-        """Connections for so many threads."""
+    def open(cls, settings: Settings, *, threads: int, application: str) -> Self:
+        """Connections for so many threads, to the database and to the provider."""
         pooler = settings.database_direct_url is not None
         engine = open_engine(
-            settings.get_database_url(), pool_size=pool_size, pooler=pooler, application=f"rushes-{application}"
+            settings.get_database_url(), pool_size=threads, pooler=pooler, application=f"rushes-{application}"
         )
-        return cls(settings=settings, engine=engine, sessions=open_sessions(engine), waker=Waker(engine))
+        return cls(
+            settings=settings, engine=engine, sessions=open_sessions(engine), waker=Waker(engine), threads=threads
+        )
 
     @cached_property
     def client(self) -> WaveSpeedClient:
@@ -42,7 +45,9 @@ class Runtime:
             raise InvalidInput([Problem("WAVESPEED_API_KEY", "is not set")])
         total = self.settings.request_timeout_seconds
         timeouts = Timeouts(read=total, total=total, submit_total=self.settings.submit_timeout_seconds)
-        return WaveSpeedClient(self.settings.wavespeed_url, key.get_secret_value(), timeouts=timeouts)
+        return WaveSpeedClient(
+            self.settings.wavespeed_url, key.get_secret_value(), timeouts=timeouts, pool_size=self.threads
+        )
 
     @cached_property
     def store(self) -> ArtifactStore:

@@ -4,6 +4,7 @@ with ScriptedServer(script) as server: ...     # each connection runs `script(pe
 """
 
 import contextlib
+import functools
 import json
 import socket
 import ssl
@@ -11,11 +12,22 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-CERTIFICATE = Path(__file__).with_name("loopback.pem")
-"""A certificate for 127.0.0.1 with its key: made for these tests, trusted by nobody, guarding nothing."""
+import trustme
+
+
+@functools.cache
+def make_authority() -> trustme.CA:
+    """A certificate authority of this test run."""
+    return trustme.CA()
+
+
+def trust_authority() -> ssl.SSLContext:
+    """A client's context that trusts the servers of this test run."""
+    context = ssl.create_default_context()
+    make_authority().configure_trust(context)
+    return context
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ class Peer:
 
     def start_tls(self) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(CERTIFICATE)
+        make_authority().issue_cert("127.0.0.1").configure_cert(context)
         self.sock = context.wrap_socket(self.sock, server_side=True)
 
     def reset(self) -> None:
@@ -120,6 +132,8 @@ class ScriptedServer:
         self.connections = 0
         self.stopping = threading.Event()
         self._script = script
+        self._ended = 0
+        self._ending = threading.Condition()
         self._peers: list[Peer] = []
         self._threads: list[threading.Thread] = []
 
@@ -141,11 +155,10 @@ class ScriptedServer:
             thread.join(10)
         assert not any(thread.is_alive() for thread in self._threads)
 
-    def wait_for_connections_to_end(self, seconds: float = 10) -> None:
-        """Until every connection so far has been closed on this side."""
-        for thread in self._threads[1:]:
-            thread.join(seconds)
-            assert not thread.is_alive()
+    def wait_for_ends(self, connections: int, seconds: float = 30) -> None:
+        """Until so many connections have come and been closed on this side."""
+        with self._ending:
+            assert self._ending.wait_for(lambda: self._ended >= connections, seconds)
 
     def _accept(self) -> None:
         while not self.stopping.is_set():
@@ -165,6 +178,9 @@ class ScriptedServer:
         with contextlib.suppress(OSError):
             peer.sock.shutdown(socket.SHUT_RDWR)
         peer.sock.close()
+        with self._ending:
+            self._ended += 1
+            self._ending.notify_all()
 
     def _start(self, work: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from workers.process import get_runtime, set_pool_size
+from workers.process import get_runtime, set_threads
 
 
 class DispatcherStep(bootsteps.StartStopStep):
@@ -20,7 +20,7 @@ class DispatcherStep(bootsteps.StartStopStep):
         from workers.dispatcher import Dispatcher  # noqa: PLC0415 - imports the app, which is still being built
 
         threads = int(parent.concurrency or 1)
-        set_pool_size(threads + 4)
+        set_threads(threads + 4)
         queues = [str(name) for name in parent.app.amqp.queues.consume_from]
         self._dispatcher = Dispatcher(
             get_runtime(), parent.app, name=str(parent.hostname), queues=queues, threads=threads

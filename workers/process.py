@@ -8,13 +8,13 @@ from rushes.settings import load_settings
 
 _lock = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
-_pool_size = 10
+_threads = 10
 
 
-def set_pool_size(threads: int) -> None:
-    """Size the database pool for so many threads; called before the first use."""
-    global _pool_size  # noqa: PLW0603 - a process has one pool, and Celery's tasks have no place to hold it
-    _pool_size = threads
+def set_threads(threads: int) -> None:
+    """Size the pools of connections for so many threads; called before the first use."""
+    global _threads  # noqa: PLW0603 - a process has one pool, and Celery's tasks have no place to hold it
+    _threads = threads
 
 
 def get_runtime() -> Runtime:
@@ -22,7 +22,7 @@ def get_runtime() -> Runtime:
     pid = os.getpid()
     with _lock:
         if pid not in _runtimes:
-            _runtimes[pid] = Runtime.open(load_settings(), pool_size=_pool_size, application="worker")
+            _runtimes[pid] = Runtime.open(load_settings(), threads=_threads, application="worker")
         return _runtimes[pid]
 
 

@@ -25,6 +25,15 @@ def test_a_redirect_of_a_submit_is_not_followed() -> None:
         assert [each.method for each in server.requests] == ["POST", "GET"]
 
 
+def test_a_redirect_to_nonsense_is_an_answer_like_any_other() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.answer(302, b"moved", Location="http://[nonsense")
+
+    with client_of(script) as (client, _), pytest.raises(ProviderUnavailable, match="answered 302"):
+        client.get_prediction(TASK["id"])
+
+
 def close_after_request(peer: Peer) -> None:
     peer.read_request()
 
@@ -87,9 +96,9 @@ def test_a_kept_connection_that_the_server_closed_is_replaced() -> None:
         peer.answer(200, envelope(TASK))
 
     with client_of(script) as (client, server):
-        for _ in range(3):
+        for number in range(3):
             assert client.get_prediction(TASK["id"]).id == TASK["id"]
-            server.wait_for_connections_to_end()
+            server.wait_for_ends(number + 1)
     assert [each.connection for each in server.requests] == [0, 1, 2]
 
 

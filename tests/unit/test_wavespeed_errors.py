@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rushes.errors import Permanent, RushesError, Transient, Unknown
@@ -98,6 +98,7 @@ def test_every_row_of_the_table_has_a_sample() -> None:
     assert {id(find_row(reply_of(status, body))) for status, body, *_ in SAMPLES} == {id(row) for row in ANSWERS}
 
 
+@settings(deadline=None)
 @given(
     st.integers(100, 999),
     st.none() | st.dictionaries(st.sampled_from(["code", "message", "error", "data"]), st.integers() | st.text()),

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rushes.wavespeed import Prediction, PredictionStatus
@@ -193,6 +193,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), JSON))
 def test_no_shape_of_any_field_raises_and_every_text_can_be_stored(fields: dict[str, object]) -> None:
     found = read_prediction({"id": "abc", **json.loads(json.dumps(fields))}, default_id="abc")

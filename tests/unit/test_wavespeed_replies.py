@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rushes.wavespeed.replies import clean_words, read_object, read_reply, read_retry_after, text_of, whole_number
@@ -37,6 +37,7 @@ def test_an_unreadable_retry_after_is_none(value: str | None) -> None:
     assert read_retry_after(value, now=NOW) is None
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_retry_after_raises(value: str) -> None:
     read_retry_after(value, now=NOW)
@@ -58,6 +59,7 @@ def test_an_exact_number_beyond_all_bounds_is_no_answer() -> None:
     assert read_object(b'{"price": 1e999999999999999999999}', exact_numbers=True) is None
 
 
+@settings(deadline=None)
 @given(st.integers(100, 999), st.binary())
 def test_no_body_raises(status: int, body: bytes) -> None:
     reply = read_reply(Answer(status, {}, body), secret="k", now=NOW)
@@ -65,6 +67,7 @@ def test_no_body_raises(status: int, body: bytes) -> None:
     reply.words.encode()
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(max_size=5))
 def test_clean_words_are_one_storable_line_without_the_secret(text: str, secret: str) -> None:
     cleaned = clean_words(text + secret, secret, limit=50)
