@@ -43,7 +43,8 @@ def create_app(settings: Settings) -> Celery:
         broker_transport_options=TRANSPORT_OPTIONS,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_pool_limit=4,
+        broker_pool_limit=50,  # Flower asks eight things at once and needs two connections for each
+        broker_pool_acquire_timeout=10,
         event_queue_expires=60,
         event_queue_ttl=30,
     )

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import psycopg
 
-from cli.commands import step_worker_command, store_worker_command
+from cli.commands import flower_command, step_worker_command, store_worker_command
 from models.session import Waker, open_engine, open_sessions
 from rushes.jobs import Order, push_batch
 from rushes.settings import Settings
@@ -42,6 +42,10 @@ class Farm:
     def start_store(self) -> subprocess.Popen[bytes]:
         """A worker for downloads."""
         return self._start(store_worker_command(self.settings), "store")
+
+    def start_flower(self, *, port: int, login: str) -> subprocess.Popen[bytes]:
+        """Flower, behind a login."""
+        return self._start(flower_command(port=port), "flower", FLOWER_BASIC_AUTH=login)
 
     def push(self, prompts: list[str], *, batch: str = "test") -> UUID:
         """Push a batch of the cheapest jobs."""
@@ -106,13 +110,13 @@ class Farm:
         self._waker.close()
         self._engine.dispose()
 
-    def _start(self, command: list[str], name: str) -> subprocess.Popen[bytes]:
+    def _start(self, command: list[str], name: str, **more: str) -> subprocess.Popen[bytes]:
         log = (self._folder / f"{name}-{len(self._processes)}.log").open("wb")
         with log:
             process = subprocess.Popen(
                 [str(BIN / command[0]), *command[1:]],
                 cwd=ROOT,
-                env={**os.environ, **self._environment()},
+                env={**os.environ, **self._environment(), **more},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

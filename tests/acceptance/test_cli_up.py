@@ -1,0 +1,150 @@
+"""`rushes up` as a person uses it: everything comes up, is found, comes back, and goes away."""
+
+import json
+import os
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+import requests
+
+from rushes.settings import SERVICES_FILE
+from tests.cli_process import QUICK, Rushes, find_left, run_rushes, start_rushes
+
+ANY_PORT = ("--port", "0", "--flower-port", "0", "--simulator-port", "0")
+READY = "ready; Ctrl-C stops everything"
+
+
+class Up(NamedTuple):
+    """A stack that is up, and where its data is."""
+
+    rushes: Rushes
+    folder: Path
+
+    def url_of(self, name: str) -> str:
+        return next(line.split()[1] for line in self.rushes.lines if line.startswith(f"{name} "))
+
+    def find_process(self, words: str) -> psutil.Process:
+        children = psutil.Process(self.rushes.process.pid).children()
+        return next(child for child in children if words in " ".join(child.cmdline()))
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One stack for this file, whose first choice of a port was taken."""
+    folder = tmp_path_factory.mktemp("up")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with start_rushes("up", "--port", port, *ANY_PORT[2:], folder=folder, **QUICK) as rushes:
+            rushes.wait_for(READY)
+            rushes.wait_for(f"port {port} is in use: the API listens at ")
+            yield Up(rushes, folder)
+
+
+def test_it_says_where_everything_is_and_that_nothing_is_spent(up: Up) -> None:
+    up.rushes.wait_for("no WAVESPEED_API_KEY: rendering with the simulator, nothing is spent")
+    assert requests.get(f"{up.url_of('API')}/readyz", timeout=10).status_code == 200
+    assert requests.get(up.url_of("docs"), timeout=10).status_code == 200
+    assert up.url_of("videos") == (up.folder / ".rushes" / "artifacts").as_uri()
+
+
+def test_flower_wants_the_password_that_only_the_owner_may_read(up: Up) -> None:
+    password = up.folder / ".rushes" / "flower.password"
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    url = f"{up.url_of('Flower')}/api/workers"
+    assert requests.get(url, timeout=10).status_code == 401
+    assert requests.get(url, auth=("operator", password.read_text().strip()), timeout=10).status_code == 200
+
+
+def test_other_commands_in_the_folder_find_the_stack_and_render_with_it(up: Up) -> None:
+    (up.folder / "prompts.txt").write_text("a fox in the snow\na hen at noon\n")
+    ended = run_rushes("submit", "prompts.txt", "-m", "ltx-2-fast", "-b", "pilot", "--wait", folder=up.folder)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 of 2 ended: 2 succeeded" in ended.stdout
+    videos = sorted((up.folder / ".rushes" / "artifacts" / "pilot").glob("*.mp4"))
+    assert [path.name for path in videos] == ["1-a-fox-in-the-snow.mp4", "2-a-hen-at-noon.mp4"]
+    listed = json.loads(run_rushes("job", "list", "--batch", "pilot", "--json", folder=up.folder).stdout)["items"]
+    shown = run_rushes("job", "show", listed[-1]["id"], folder=up.folder).stdout
+    assert ["file", videos[0].as_uri()] in [line.split() for line in shown.splitlines()]
+    assert "prediction.posted" in shown
+
+
+def test_the_doctor_finds_nothing_wrong_and_tells_no_secret(up: Up) -> None:
+    ended = run_rushes("doctor", "--json", folder=up.folder)
+    found = json.loads(ended.stdout)
+    assert {check["name"]: check["status"] for check in found["checks"] if check["status"] == "failed"} == {}
+    assert (ended.returncode, found["ok"]) == (0, True)
+    services = (up.folder / ".rushes" / SERVICES_FILE).read_text()
+    secrets = [part.split(":")[1] for part in services.split("@")[:-1] for part in [part.rsplit("//", 1)[1]]]
+    assert len(secrets) == 2
+    for secret in (*secrets, "simulator'"):
+        assert secret not in ended.stdout + ended.stderr
+
+
+def test_where_the_servers_are_is_for_the_owner_alone(up: Up) -> None:
+    assert stat.S_IMODE((up.folder / ".rushes" / SERVICES_FILE).stat().st_mode) == 0o600
+
+
+def test_a_second_one_in_the_same_folder_is_refused_and_harms_nothing(up: Up) -> None:
+    ended = run_rushes("up", *ANY_PORT, folder=up.folder)
+    assert ended.returncode == 1
+    assert f"a stack runs in .rushes already (process {up.rushes.process.pid})" in ended.stderr
+    assert "hint: stop that one first, or set RUSHES_DATA_DIR to another folder" in ended.stderr
+    assert requests.get(f"{up.url_of('API')}/readyz", timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize(("words", "name"), [("main1@", "worker-main1"), ("valkey-server", "Valkey")])
+def test_what_is_killed_comes_back_and_that_is_said(up: Up, words: str, name: str) -> None:
+    killed = up.find_process(words)
+    killed.kill()
+    up.rushes.wait_for(f"{name} ended (")
+    up.rushes.wait_for(f"{name} is started again")
+    assert up.find_process(words).pid != killed.pid
+
+
+def test_ctrl_c_stops_everything_and_exits_with_0(tmp_path: Path) -> None:
+    with start_rushes("up", "--workers", "2", *ANY_PORT, folder=tmp_path, **QUICK) as rushes:
+        rushes.wait_for(READY)
+        assert len(find_left(tmp_path)) >= 8
+        rushes.interrupt()
+        assert rushes.wait() == 0
+    assert rushes.lines[-2:] == ["stopping", "stopped"]
+    assert find_left(tmp_path) == []
+    assert not (tmp_path / ".rushes" / SERVICES_FILE).exists()
+
+
+def test_a_start_that_fails_stops_what_it_had_started_and_says_why(tmp_path: Path) -> None:
+    journal = tmp_path / ".rushes" / "simulator" / "journal"
+    journal.mkdir(parents=True)
+    ended = run_rushes("up", *ANY_PORT, folder=tmp_path, **QUICK)
+    assert ended.returncode == 1
+    assert "error: simulator ended (exit code 1) before the stack was ready; the last lines of " in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "hint: the lines above say why" in ended.stderr
+    assert find_left(tmp_path) == []
+    assert not (tmp_path / ".rushes" / SERVICES_FILE).exists()
+
+
+def test_a_database_that_is_not_there_is_named_without_its_password(tmp_path: Path) -> None:
+    ended = run_rushes(
+        "up", *ANY_PORT, folder=tmp_path, RUSHES_DATABASE_URL="postgresql://me:hidden@127.0.0.1:9/rushes", **QUICK
+    )
+    assert ended.returncode == 3
+    assert "error: the database at 127.0.0.1:9 cannot be reached" in ended.stderr
+    assert "hidden" not in ended.stderr
+    assert find_left(tmp_path) == []
+
+
+@pytest.mark.skipif(os.uname().sysname != "Linux", reason="only Linux tells a process that its parent died")
+def test_nothing_outlives_it_even_by_kill_9(tmp_path: Path) -> None:
+    with start_rushes("up", *ANY_PORT, folder=tmp_path, **QUICK) as rushes:
+        rushes.wait_for(READY)
+        rushes.process.send_signal(signal.SIGKILL)
+        rushes.wait_until(lambda: find_left(tmp_path) == [], what="everything is gone")

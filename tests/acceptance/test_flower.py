@@ -1,0 +1,84 @@
+"""An operator who only has Flower sees the state of the farm."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from sandbox.servers import free_port
+from tests.acceptance.farm import Farm, open_farm
+
+LOGIN = ("operator", "open-sesame")
+
+
+@pytest.fixture
+def farm(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Farm]:
+    with open_farm(database_url=database_url, redis_url=redis_url, folder=tmp_path) as started:
+        yield started
+
+
+class Flower:
+    """Flower's API, asked with the login."""
+
+    def __init__(self, farm: Farm) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        farm.start_flower(port=port, login=":".join(LOGIN))
+        farm.wait_until(self._answers, what="Flower answers", seconds=40)
+
+    def get(self, path: str) -> Any:
+        answer = requests.get(self.url + path, auth=LOGIN, timeout=15)
+        answer.raise_for_status()
+        return answer.json()
+
+    def tasks(self, name: str) -> list[dict[str, Any]]:
+        return [task for task in self.get("/api/tasks").values() if task["name"] == name]
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(self.url + "/healthcheck", timeout=2).ok
+        except requests.ConnectionError:
+            return False
+
+
+def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
+    flower = Flower(farm)
+    farm.simulator.set_fault("task_moderated", count=1)
+    farm.start_worker()
+    farm.start_store()
+    farm.push([f"take {number}" for number in range(6)])
+    farm.wait_until(lambda: len(flower.tasks("render.store")) >= 5, what="Flower has seen five videos stored")
+
+    workers = flower.get("/api/workers?refresh=1")
+    assert {name.partition("@")[0] for name in workers} == {"main1", "store"}
+    (accepted, *_) = [task for task in flower.tasks("render.submit") if task["state"] == "SUCCESS"]
+    assert "accepted as" in accepted["result"]
+    assert accepted["uuid"].startswith("submit-")
+    farm.wait_until(lambda: bool(flower.tasks("queue.report")), what="a report", seconds=20)
+    (report, *_) = flower.tasks("queue.report")
+    farm.wait_until(lambda: flower.tasks("queue.report")[0]["state"] == "SUCCESS", what="the report is done")
+    assert "live" in flower.tasks("queue.report")[0]["result"], report
+    assert farm.simulator.api_key not in requests.get(flower.url + "/api/tasks", auth=LOGIN, timeout=15).text
+
+
+def test_a_refused_submission_is_red_in_flower(farm: Farm) -> None:
+    flower = Flower(farm)
+    farm.simulator.set_fault("submit_429", count=1)
+    farm.start_worker()
+    farm.push(["take 1"])
+    farm.wait_until(
+        lambda: any(task["state"] == "FAILURE" for task in flower.tasks("render.submit")), what="a red submission"
+    )
+    (refused,) = [task for task in flower.tasks("render.submit") if task["state"] == "FAILURE"]
+    assert refused["exception"].startswith("SubmitDeferred")
+
+
+def test_flower_asks_for_a_login_and_takes_no_orders(farm: Farm) -> None:
+    flower = Flower(farm)
+    farm.start_worker()
+    assert requests.get(flower.url + "/api/workers", timeout=15).status_code == 401
+    assert requests.get(flower.url + "/api/workers", auth=("operator", "wrong"), timeout=15).status_code == 401
+    order = requests.post(flower.url + "/api/task/async-apply/queue.report", json={"args": []}, auth=LOGIN, timeout=15)
+    assert order.status_code in {403, 404, 405}
