@@ -1,0 +1,121 @@
+"""`rushes batch`: how far a batch is, what it costs, where its videos are."""
+
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+from uuid import UUID
+
+import typer
+
+from cli.client import ApiClient
+from cli.options import JsonOption, LimitOption
+from cli.printing import (
+    note,
+    print_facts,
+    print_json,
+    print_table,
+    show_counts,
+    show_moment,
+    show_money,
+    show_seconds,
+    show_text,
+)
+from rushes.artifacts import video_name
+from rushes.settings import Settings, load_settings
+
+SHOWN_FAILURES = 10
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+app = typer.Typer(help="Batches: jobs pushed together.", no_args_is_help=True)
+NameArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Name or id of a batch.", show_default=False)]
+
+
+@app.command("show")
+def show(batch: NameArgument, as_json: JsonOption = False) -> None:
+    """Show a batch: jobs by state, spend, time left, and the folder of its videos.
+
+    Example:
+
+        rushes batch show pilot
+    """
+    settings = load_settings()
+    with ApiClient(settings.url) as client:
+        found = client.get("batches", batch)
+        if as_json:
+            print_json(found)
+        else:
+            show_batch(client, found, settings=settings)
+
+
+@app.command("list")
+def list_batches(limit: LimitOption = 20, as_json: JsonOption = False) -> None:
+    """List batches, newest first.
+
+    Example:
+
+        rushes batch list --limit 5
+    """
+    with ApiClient(load_settings().url) as client:
+        batches = list(client.list_items("batches", limit=limit))
+    if as_json:
+        print_json({"items": batches})
+        return
+    if not batches:
+        note("there is no batch yet; `rushes submit` pushes one")
+        return
+    rows = [
+        (each["name"], f"{each['done']:,}/{each['jobs']:,}", show_counts(each["states"]), *_costs(each), _age(each))
+        for each in batches
+    ]
+    print_table(("BATCH", "DONE", "STATES", "ESTIMATED", "SPENT", "PUSHED"), rows)
+
+
+def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) -> None:
+    """Everything about a batch for a person, and why jobs of it failed."""
+    cost = batch["cost"]
+    running = batch["done"] < batch["jobs"]
+    print_facts(
+        {
+            "batch": batch["name"],
+            "id": batch["id"],
+            "jobs": f"{batch['done']:,} of {batch['jobs']:,} ended: {show_counts(batch['states'])}",
+            "estimated": show_money(cost["estimated"]),
+            "held": show_money(cost["held"]),
+            "spent": show_money(cost["spent"]),
+            "pushed": show_moment(batch["created_at"]),
+            "ended": show_moment(batch["ended_at"]),
+            "elapsed": show_seconds(batch["elapsed_seconds"]),
+            "time left": f"about {show_seconds(batch['seconds_left'])}" if running and batch["seconds_left"] else "",
+            "mean": f"{show_seconds(batch['mean_seconds'])} from push to file" if batch["mean_seconds"] else "",
+            "folder": find_folder(batch["name"], settings) or "",
+        }
+    )
+    if batch["states"]["failed"]:
+        _show_failures(client, batch)
+
+
+def find_folder(batch: str, settings: Settings) -> Path | None:
+    """Where the batch's videos are, if that is on this machine."""
+    parts = urlsplit(settings.get_artifacts_url())
+    if parts.scheme != "file" or urlsplit(settings.url).hostname not in LOOPBACK:
+        return None
+    # the folder's name is made as every file's: by the store's own rule
+    inside = PurePosixPath(video_name(job_id=UUID(int=0), prompt="", batch=batch, number=1)).parent
+    return Path(url2pathname(parts.path)) / inside
+
+
+def _show_failures(client: ApiClient, batch: dict[str, Any]) -> None:
+    failed = list(client.list_items("jobs", limit=SHOWN_FAILURES, batch=batch["id"], state="failed"))
+    rows = [(job["number"], job["id"], show_text((job["error"] or {}).get("message", ""), limit=100)) for job in failed]
+    print_table(("JOB", "ID", "WHY IT FAILED"), rows)
+    if batch["states"]["failed"] > len(failed):
+        note(f"hint: `rushes job list --batch {batch['name']} --state failed` shows all of them")
+
+
+def _costs(batch: dict[str, Any]) -> tuple[str, str]:
+    return show_money(batch["cost"]["estimated"]), show_money(batch["cost"]["spent"])
+
+
+def _age(batch: dict[str, Any]) -> str:
+    return show_moment(batch["created_at"])

@@ -1,0 +1,192 @@
+"""The doctor's questions: each is one function that returns what it found and never raises."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from cli.client import ApiClient
+from cli.failures import CommandError
+from cli.migrations import name_place
+from models.errors import DatabaseAway
+from models.queries import EXPECTED_MIGRATION
+from models.session import open_engine, open_sessions
+from rushes.errors import InvalidInput, RushesError
+from rushes.readiness import Readiness, check_readiness
+from rushes.settings import Settings, load_settings
+from rushes.wavespeed import KeyRefused, NoCredit, Timeouts, WaveSpeedClient
+
+SCARCE_BYTES = 5 * 10**9
+EXHAUSTED_BYTES = 500 * 10**6
+SCARCE_DOLLARS = 1
+REDIS_SECONDS = 5
+PROVIDER_SECONDS = 15
+
+Status = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was asked, what was found, and what to do about it."""
+
+    name: str
+    status: Status
+    message: str
+    advice: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return asdict(self)
+
+
+def check_everything() -> list[Check]:
+    """All checks, in the order in which one would repair things."""
+    try:
+        settings = load_settings()
+    except InvalidInput as error:
+        advice = "correct these variables; the other checks need them"
+        return [Check("settings", "failed", "; ".join(map(str, error.problems)), advice)]
+    checks = [Check("settings", "ok", f"can be read; the data folder is {settings.data_dir.absolute()}")]
+    checks += _check_database(settings)
+    asked: tuple[Callable[[Settings], Check], ...] = (check_redis, check_provider, check_disk, check_api)
+    return checks + [check(settings) for check in asked]
+
+
+def _check_database(settings: Settings) -> list[Check]:
+    """The database, its migrations, and what its rows tell of dispatcher, workers and account."""
+    try:
+        url = settings.get_database_url()
+    except InvalidInput as error:
+        return [Check("database", "failed", str(error), "start `rushes up` in this folder, or set RUSHES_DATABASE_URL")]
+    engine = open_engine(url, pool_size=1, application="rushes-doctor")
+    try:
+        return _read_database(engine, name_place(url))
+    finally:
+        engine.dispose()
+
+
+def _read_database(engine: Engine, place: str) -> list[Check]:
+    advice = "start it, and see that RUSHES_DATABASE_URL names it with the right user and password"
+    try:
+        seen = check_readiness(open_sessions(engine))
+    except (SQLAlchemyError, DatabaseAway) as error:
+        words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        return [Check("database", "failed", f"{place}: {words}", advice)]
+    if not seen.reachable:
+        return [Check("database", "failed", f"{place} cannot be reached", advice)]
+    reached = Check("database", "ok", f"{place} answers")
+    if not seen.migrated:
+        found = f"at {seen.migration}" if seen.migration else "empty"
+        message = f"the database is {found}, this version needs {EXPECTED_MIGRATION}"
+        return [reached, Check("migrations", "failed", message, "run `alembic upgrade head`; `rushes up` does")]
+    return [reached, Check("migrations", "ok", f"at {seen.migration}"), *_judge_health(seen)]
+
+
+def _judge_health(seen: Readiness) -> list[Check]:
+    health, start = seen.health, "start a worker: `rushes up`, or `celery -A workers.app worker`"
+    leader = (
+        Check("dispatcher", "ok", f"{health.leader} leads")
+        if health.leader
+        else Check("dispatcher", "failed", "nobody leads, so jobs wait", start)
+    )
+    workers = (
+        Check("workers", "ok", f"{health.workers} seen in the last 15 s")
+        if health.workers
+        else Check("workers", "failed", "none seen in the last 15 s", start)
+    )
+    if not health.deferred:
+        return [leader, workers, Check("account", "ok", "takes submissions")]
+    advice = "jobs wait until the provider takes them again; see the check of the provider"
+    return [leader, workers, Check("account", "warning", f"takes no submissions now ({health.deferred})", advice)]
+
+
+def check_redis(settings: Settings) -> Check:
+    """Whether it answers, and never forgets."""
+    try:
+        url = settings.get_redis_url()
+    except InvalidInput as error:
+        return Check("redis", "failed", str(error), "start `rushes up` in this folder, or set RUSHES_REDIS_URL")
+    parts = urlsplit(url)
+    place = f"{parts.hostname}:{parts.port or 6379}"
+    seconds = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
+    try:
+        with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **seconds) as client:
+            client.ping()
+            policy = client.info("memory").get("maxmemory_policy")
+    except (redis.RedisError, OSError, ValueError) as error:
+        return Check("redis", "failed", f"{place}: {error}", "start it, and see that RUSHES_REDIS_URL names it")
+    if policy not in (None, "noeviction"):
+        advice = "set maxmemory-policy to noeviction: a queue must refuse, never forget"
+        return Check("redis", "failed", f"{place} forgets when it is full ({policy})", advice)
+    return Check("redis", "ok", f"{place} answers and never forgets")
+
+
+def check_provider(settings: Settings) -> Check:
+    """Whether the key is taken and the account has money."""
+    place = settings.wavespeed_url
+    if settings.wavespeed_api_key is None:
+        advice = "set WAVESPEED_API_KEY to render for real; without it `rushes up` uses the simulator"
+        return Check("provider", "warning", "no WAVESPEED_API_KEY is set", advice)
+    try:
+        balance = _ask_balance(settings.wavespeed_url, settings.wavespeed_api_key.get_secret_value())
+    except KeyRefused as error:
+        return Check("provider", "failed", f"{place} refuses the key: {error}", "put a valid key in WAVESPEED_API_KEY")
+    except NoCredit as error:
+        return Check("provider", "failed", str(error), "top up the account")
+    except (RushesError, ValueError) as error:
+        return Check("provider", "failed", f"{place}: {error}", "is RUSHES_WAVESPEED_URL right, and the network up?")
+    if balance <= 0:
+        return Check("provider", "failed", f"{place}: the account has ${balance:.2f} left", "top up the account")
+    status: Status = "ok" if balance >= SCARCE_DOLLARS else "warning"
+    advice = "" if status == "ok" else "top up the account soon"
+    return Check("provider", status, f"{place} takes the key; ${balance:,.2f} left", advice)
+
+
+def _ask_balance(url: str, key: str) -> Decimal:
+    client = WaveSpeedClient(url, key, timeouts=Timeouts(read=PROVIDER_SECONDS, total=PROVIDER_SECONDS))
+    try:
+        return client.get_balance()
+    finally:
+        client.close()
+
+
+def check_disk(settings: Settings) -> Check:
+    """Whether videos can be written, and for how long."""
+    folder = Path(url2pathname(urlsplit(settings.get_artifacts_url()).path))
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"x")
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        return Check("disk", "failed", f"{folder}: {reason}", "RUSHES_ARTIFACTS_URL names another folder")
+    message = f"{free / 10**9:,.1f} GB free for {folder}"
+    if free < EXHAUSTED_BYTES:
+        return Check("disk", "failed", message, "make room: storing stops when the disk is full")
+    if free < SCARCE_BYTES:
+        return Check("disk", "warning", message, "make room soon")
+    return Check("disk", "ok", message)
+
+
+def check_api(settings: Settings) -> Check:
+    """Whether the API at RUSHES_URL takes jobs."""
+    try:
+        with ApiClient(settings.url) as client:
+            readiness = client.get_readiness()
+    except CommandError as error:
+        return Check("api", "failed", str(error), error.hint)
+    if readiness.get("status") != "ready":
+        return Check("api", "failed", f"{settings.url} is not ready to take jobs", "see database and migrations above")
+    return Check("api", "ok", f"{settings.url} takes jobs")

@@ -1,0 +1,54 @@
+"""`--verbose`: what the processes log, live, each line with the name of its process."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+LOOK_SECONDS = 0.2
+
+
+class LogFollower:
+    """Follows every `*.log` of a folder from where it ends now, in a thread of its own."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._say = say
+        self._places = {path: path.stat().st_size for path in folder.glob("*.log")}
+        self._rests: dict[Path, bytes] = {}
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread = threading.Thread(target=self._run, name="log-follower", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Show what is there yet, and end."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            self._look()
+        self._look()
+
+    def _look(self) -> None:
+        for path in sorted(self._folder.glob("*.log")):
+            for line in self._read_lines(path):
+                self._say(f"{path.stem:<13} | {line}")
+
+    def _read_lines(self, path: Path) -> list[str]:
+        place = self._places.get(path, 0)
+        try:
+            with path.open("rb") as file:
+                place = place if place <= path.stat().st_size else 0  # set aside, and begun anew
+                file.seek(place)
+                new = file.read()
+        except OSError:
+            return []
+        self._places[path] = place + len(new)
+        *whole, rest = (self._rests.get(path, b"") + new).split(b"\n")
+        self._rests[path] = rest
+        return [line.decode(errors="replace") for line in whole]

@@ -1,0 +1,27 @@
+"""The options and arguments that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+FileArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="Prompts: .jsonl (an object per line), .csv (headers name parameters), .txt (a prompt per line), "
+        "or - for JSON lines from standard input.",
+        show_default=False,
+    ),
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="Video model for lines that name none.", show_default=False)
+]
+DurationOption = Annotated[
+    int | None, typer.Option("--duration", "-d", help="Seconds, for lines that leave it open.", show_default=False)
+]
+AudioOption = Annotated[
+    bool | None,
+    typer.Option("--audio/--no-audio", help="Sound or none, for lines that leave it open.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="So many at most, newest first.")]

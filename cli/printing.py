@@ -1,0 +1,117 @@
+"""What goes to stdout: JSON for programs, tables and lines for people. Everything else goes to stderr."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+STATES = ("queued", "rendering", "storing", "succeeded", "failed", "cancelled")
+ENDED = ("succeeded", "failed", "cancelled")
+_UNBOUNDED = 100_000
+COLOURS = {
+    "queued": "dim",
+    "rendering": "cyan",
+    "storing": "blue",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+}
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, and nothing else."""
+    readable = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(value, indent=2, ensure_ascii=not readable))
+
+
+def note(message: str) -> None:
+    """A line for a person, on stderr."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(message))
+
+
+def print_line(message: str) -> None:
+    """A line of a command's result, on stdout."""
+    Console(highlight=False, soft_wrap=True).print(Text(message))
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Names and values in two columns; empty values are left out, long ones are not cut."""
+    given = {name: value for name, value in facts.items() if value not in (None, "")}
+    width = max(map(len, given), default=0)
+    console = Console(highlight=False, soft_wrap=True)
+    for name, value in given.items():
+        shown = value if isinstance(value, Text) else Text(str(value))
+        console.print(Text.assemble((f"{name:<{width}}", "dim"), "  ", shown))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """A table. On a terminal the last column is cut to fit, elsewhere nothing is."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    cells = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
+    for index, column in enumerate(columns):
+        width = max((len(row[index]) for row in cells), default=0)
+        is_last = index == len(columns) - 1
+        table.add_column(column, overflow="ellipsis", no_wrap=True, min_width=None if is_last else width)
+    for row in cells:
+        table.add_row(*row)
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table, width=_UNBOUNDED, soft_wrap=True)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def show_state(state: str) -> Text:
+    """A state in its colour."""
+    return Text(state, style=COLOURS.get(state, ""))
+
+
+def show_counts(states: Mapping[str, int]) -> str:
+    """`3 queued, 2 rendering`: the states that have jobs, in the order of a job's life."""
+    return ", ".join(f"{states[state]:,} {state}" for state in STATES if states.get(state)) or "no jobs"
+
+
+def show_money(dollars: str | None) -> str:
+    """`$14.40`: to the cent, or as precise as it is."""
+    if dollars is None:
+        return ""
+    whole, _, rest = dollars.partition(".")
+    return f"${int(whole):,}.{rest.rstrip('0'):0<2}"
+
+
+def show_seconds(seconds: float | None) -> str:
+    """`4 s`, `3:07`, `1:02:11`."""
+    if seconds is None:
+        return "unknown"
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{left:02}"
+    return f"{minutes}:{left:02}" if minutes else f"{left} s"
+
+
+def show_moment(moment: str | None) -> str:
+    """A time of the API in this machine's time zone, to the second."""
+    if not moment:
+        return ""
+    local = datetime.fromisoformat(moment).astimezone()
+    return f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def show_text(text: object, *, limit: int = 60) -> str:
+    """Somebody's words in one line: cut, and without what would command the terminal."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def name_for(stem: str, *, now: datetime) -> str:
+    """A batch name from a file's name and the time, in UTC."""
+    clean = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in stem)
+    return f"{clean.strip('._-')[:40] or 'batch'}-{now.astimezone(UTC):%Y%m%d-%H%M%S}"

@@ -1,0 +1,190 @@
+"""What a supervisor keeps alive: a process of ours, or an embedded server. Both start, end and stop in one way."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
+
+from rushes.errors import RushesError, Unavailable
+from sandbox.servers.embedded import EmbeddedServer
+from sandbox.servers.process import CHILD
+
+SHIM = Path(__file__).with_name("child.py")
+ROOT = Path(__file__).resolve().parent.parent
+LOG_LIMIT_BYTES = 16 * 2**20
+TAIL_LINES = 15
+
+
+class Service(Protocol):
+    """Something that is to run until it is told to stop. `wave`: the lowest are stopped first, equals together."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def wave(self) -> int: ...
+
+    @property
+    def log(self) -> Path: ...
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long it may take to stop of its own accord."""
+
+    def start(self) -> None:
+        """Start it; called again after it has ended. Raises `RushesError` when it cannot."""
+
+    def find_ending(self) -> str | None:
+        """How it ended, in words; None while it runs."""
+
+    def ask_to_stop(self) -> None:
+        """Ask it to end what it does, and return at once."""
+
+    def end(self) -> None:
+        """End it whatever it does; it is gone on return."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessPlan:
+    """A process: its words, its whole environment, its log."""
+
+    name: str
+    words: Sequence[str | Path]
+    environment: Mapping[str, str] = field(repr=False)
+    log: Path
+    wave: int = 0
+    patience_seconds: float = 10.0
+    stop_signal: signal.Signals = signal.SIGTERM
+
+
+class ProcessService:
+    """A process in a session of its own, so that Ctrl-C reaches the supervisor alone.
+
+    Linux: it gets SIGKILL when the thread that started it dies, even by kill -9; `start` belongs in the main thread.
+    Nothing milder: with its servers gone as well, a worker would wait for them instead of ending.
+    """
+
+    def __init__(self, plan: ProcessPlan) -> None:
+        self.plan = plan
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    @property
+    def wave(self) -> int:
+        return self.plan.wave
+
+    @property
+    def patience_seconds(self) -> float:
+        return self.plan.patience_seconds
+
+    @property
+    def log(self) -> Path:
+        return self.plan.log
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def start(self) -> None:
+        """Starts it. Raises `Unavailable` when the system cannot."""
+        fate = (CHILD, str(int(signal.SIGKILL)), str(os.getpid()))
+        try:
+            with open_log(self.plan.log) as log:
+                self._process = subprocess.Popen(  # noqa: S603 - our own command lines
+                    [sys.executable, "-I", "-S", SHIM, *fate, *self.plan.words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=ROOT,  # `-A workers.app` must find ours, whatever the user's folder holds
+                    env=dict(self.plan.environment),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise Unavailable(f"{self.name} cannot be started: {error}") from error
+
+    def find_ending(self) -> str | None:
+        code = self._process.poll() if self._process is not None else 0
+        return None if code is None else describe_code(code)
+
+    def ask_to_stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(self.plan.stop_signal)
+
+    def end(self) -> None:
+        """SIGKILL for the process and whatever it started."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+class ServerService:
+    """An embedded server, which knows by itself how to start and stop in good order."""
+
+    patience_seconds = 0.0
+
+    def __init__(self, server: EmbeddedServer, *, wave: int, log: Path) -> None:
+        self.server = server
+        self.wave = wave
+        self.log = log
+        self._url: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.server.title
+
+    def start(self) -> None:
+        """Starts it at the address it had: everybody else holds on to that."""
+        url = self.server.start()
+        if self._url not in (None, url):
+            self.server.stop()
+            raise RushesError(f"{self.name} would not come back at its old port")
+        self._url = url
+
+    def find_ending(self) -> str | None:
+        return None if self.server.running else "its process is gone"
+
+    def ask_to_stop(self) -> None:
+        """Nothing yet: `end` does it in good order."""
+
+    def end(self) -> None:
+        self.server.stop()
+
+
+def describe_code(code: int) -> str:
+    """An exit code as a person would say it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """A log to append to; a long one is set aside first. The caller closes it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > LOG_LIMIT_BYTES:
+            path.replace(path.with_name(f"{path.name}.1"))
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def tail_log(path: Path) -> str:
+    """The last lines of a log, indented, for an error message."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 16_384))
+            lines = file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+    except OSError:
+        lines = []
+    return "\n".join(f"  {line}" for line in lines) or "  (nothing was logged)"
