@@ -25,4 +25,6 @@ def is_connection_failure(error: SQLAlchemyError) -> bool:
     if error.connection_invalidated or isinstance(error, InterfaceError):
         return True
     state = getattr(error.orig, "sqlstate", None)
-    return isinstance(error, OperationalError) and (state is None or state in _AWAY or state.startswith("08"))
+    if state is None:
+        return isinstance(error, OperationalError)
+    return state in _AWAY or state.startswith("08")

@@ -24,9 +24,12 @@ class Job(Base):
         CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="error"),
         UniqueConstraint("batch_id", "number"),
         Index("ix_job_admission", text("priority DESC"), "id", postgresql_where=text("state = 'queued'")),
-        Index("ix_job_due", "due_at", postgresql_where=text("state IN ('queued', 'storing')")),
+        Index("ix_job_due", "state", "due_at", postgresql_where=text("state IN ('queued', 'storing')")),
+        # One for each way in which `list_jobs` turns its pages.
         Index("ix_job_state", "state", "id"),
-        Index("ix_job_batch_state", "batch_id", "state"),
+        Index("ix_job_batch", "batch_id", "id"),
+        Index("ix_job_batch_state", "batch_id", "state", "id"),
+        Index("ix_job_video_model", "video_model", "id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

@@ -231,7 +231,7 @@ def normalise_input(model: VideoModel, given: Mapping[str, Any]) -> NormalisedIn
     values: dict[str, Any] = {}
     for parameter in model.parameters:
         value = given.get(parameter.name, parameter.default)
-        if value is None:
+        if value is None and parameter.required:
             problems.append(Problem(parameter.name, f"is required by {model.name}"))
         elif message := parameter.problem_with(value):
             problems.append(Problem(parameter.name, message))
@@ -241,8 +241,8 @@ def normalise_input(model: VideoModel, given: Mapping[str, Any]) -> NormalisedIn
         problems = _region_problems(model, values)
     if problems:
         raise InvalidInput(problems)
-    warnings = tuple(f"{name} is not supported by {model.name}: dropped" for name in given if name in UNSUPPORTED)
-    return NormalisedInput(values, warnings)
+    dropped = [name for name in given if model.parameter(name) is None]
+    return NormalisedInput(values, tuple(f"{name} is not supported by {model.name}: dropped" for name in dropped))
 
 
 def _region_problems(model: VideoModel, values: Mapping[str, Any]) -> list[Problem]:

@@ -31,6 +31,7 @@ class _Watched:
     watch_windows: int
     render_time: RenderTime
     looks: int = 0
+    next_at: float = 0.0  # entries of the heap for another time are left over from an earlier plan
 
 
 class LookSchedule:
@@ -81,8 +82,9 @@ class LookSchedule:
         """
         due: list[UUID] = []
         while self._heap and self._heap[0][0] <= now and len(due) < limit:
-            prediction_id = heapq.heappop(self._heap)[1]
-            if prediction_id in self._watched:
+            at, prediction_id = heapq.heappop(self._heap)
+            watched = self._watched.get(prediction_id)
+            if watched is not None and watched.next_at == at:
                 due.append(prediction_id)
         if not due:
             return []
@@ -117,9 +119,13 @@ class LookSchedule:
                 shortest=self._settings.poll_shortest_seconds,
                 longest=LONGEST_SPACING_SECONDS,
             )
-        heapq.heappush(self._heap, (watched.accepted_at + next_age, prediction_id))
+        watched.next_at = watched.accepted_at + next_age
+        heapq.heappush(self._heap, (watched.next_at, prediction_id))
 
     def _find_render_time(self, rendering: Rendering) -> RenderTime:
         model = find_video_model(rendering.video_model)
-        seconds = float(model.output_seconds(rendering.input)) if model else 6.0
+        try:
+            seconds = float(model.output_seconds(rendering.input)) if model else 6.0
+        except KeyError:  # an input from before the catalogue changed
+            seconds = 6.0
         return prior_for(rendering.video_model, seconds, median_seconds=self._settings.render_median_seconds)

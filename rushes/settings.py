@@ -17,30 +17,51 @@ SERVICES_FILE = "services.env"
 
 PROVIDER_URL = "https://api.wavespeed.ai"
 
+_WEB = ("http", "https")
+
 
 def _url_with(*schemes: str) -> AfterValidator:
     def check(value: Any) -> Any:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if urlsplit(text).scheme not in schemes:
+        try:
+            parts = urlsplit(text)
+            usable = parts.scheme in schemes and (parts.scheme not in _WEB or bool(parts.hostname))
+            _ = parts.port
+        except ValueError:  # its words may quote a password
+            usable = False
+        if not usable:
             raise ValueError(f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         return value
 
     return AfterValidator(check)
 
 
+def _check_key(key: SecretStr) -> SecretStr:
+    if not all("!" <= char <= "~" for char in key.get_secret_value()):
+        raise ValueError("must be printable ASCII without spaces")
+    return key
+
+
 PostgresUrl = Annotated[SecretStr, _url_with("postgresql", "postgres", "postgresql+psycopg")]
 RedisUrl = Annotated[SecretStr, _url_with("redis", "rediss")]
-WebUrl = Annotated[str, _url_with("http", "https")]
+WebUrl = Annotated[str, _url_with(*_WEB)]
+ApiKey = Annotated[SecretStr, AfterValidator(_check_key)]
+Seconds = Annotated[float, Field(gt=0, le=timedelta(days=7).total_seconds())]
 
 
 class Settings(BaseSettings):
     """Everything that can be set, each by one variable; frozen, checked at start."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RUSHES_", frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
+        env_prefix="RUSHES_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,  # it may be a password
     )
 
-    wavespeed_api_key: SecretStr | None = Field(default=None, validation_alias="WAVESPEED_API_KEY")
+    wavespeed_api_key: ApiKey | None = Field(default=None, validation_alias="WAVESPEED_API_KEY")
     wavespeed_url: WebUrl = PROVIDER_URL
     database_url: PostgresUrl | None = None
     database_direct_url: PostgresUrl | None = None
@@ -53,13 +74,13 @@ class Settings(BaseSettings):
     submits_per_minute: int = Field(default=2, ge=1, le=1_000_000)
     max_batch_jobs: int = Field(default=100_000, ge=1)
 
-    render_median_seconds: float = Field(default=100, gt=0)
-    poll_shortest_seconds: float = Field(default=5, gt=0)
-    poll_cost_seconds: float = Field(default=0.5, gt=0)
-    watch_window_seconds: float = Field(default=600, gt=0)
+    render_median_seconds: Seconds = 100
+    poll_shortest_seconds: Seconds = 5
+    poll_cost_seconds: Seconds = 0.5
+    watch_window_seconds: Seconds = 600
 
-    submit_timeout_seconds: float = Field(default=60, gt=0)
-    request_timeout_seconds: float = Field(default=30, gt=0)
+    submit_timeout_seconds: Seconds = 60
+    request_timeout_seconds: Seconds = 30
     submit_threads: int = Field(default=0, ge=0, le=200)
     watch_threads: int = Field(default=8, ge=1, le=200)
     store_threads: int = Field(default=4, ge=1, le=64)
@@ -114,8 +135,11 @@ class Settings(BaseSettings):
         return self.artifacts_url or (self.data_dir.absolute() / "artifacts").as_uri()
 
     def with_changes(self, **changes: Any) -> Self:
-        """The same settings with some replaced, checked again."""
-        return type(self)(**{**self.model_dump(), **changes})
+        """The same settings with some replaced, checked again. Raises `InvalidInput` that names the variables."""
+        try:
+            return type(self)(**{**self.model_dump(), **changes})
+        except ValidationError as error:
+            raise _as_invalid_input(error) from None
 
 
 def _get_url(secret: SecretStr | None, variable: str) -> str:
@@ -135,7 +159,11 @@ def load_settings(*, running_stack: bool = True) -> Settings:
     try:
         return Settings(_env_file=services if running_stack else None)
     except ValidationError as error:
-        raise InvalidInput([_as_problem(detail["loc"], detail["msg"]) for detail in error.errors()]) from None
+        raise _as_invalid_input(error) from None
+
+
+def _as_invalid_input(error: ValidationError) -> InvalidInput:
+    return InvalidInput([_as_problem(detail["loc"], detail["msg"]) for detail in error.errors()])
 
 
 def _as_problem(location: tuple[int | str, ...], message: str) -> Problem:

@@ -113,15 +113,17 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'queued'"),
     )
-    op.create_index("ix_job_batch_state", "job", ["batch_id", "state"], unique=False)
+    op.create_index("ix_job_batch", "job", ["batch_id", "id"], unique=False)
+    op.create_index("ix_job_batch_state", "job", ["batch_id", "state", "id"], unique=False)
     op.create_index(
         "ix_job_due",
         "job",
-        ["due_at"],
+        ["state", "due_at"],
         unique=False,
         postgresql_where=sa.text("state IN ('queued', 'storing')"),
     )
     op.create_index("ix_job_state", "job", ["state", "id"], unique=False)
+    op.create_index("ix_job_video_model", "job", ["video_model", "id"], unique=False)
     op.create_table(
         "prediction",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -150,11 +152,13 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("state <> 'unconfirmed' OR posted_at IS NOT NULL", name=op.f("ck_prediction_posted_at")),
         sa.CheckConstraint(
-            "state IN ('submitting', 'unconfirmed', 'rendering', 'completed', 'failed', 'cancelled', 'timeout', 'deleted', 'lost', 'refused', 'absent', 'surplus')",
+            "state IN ('submitting', 'unconfirmed', 'rendering', 'completed', 'failed', 'cancelled', 'timeout',"
+            " 'deleted', 'lost', 'refused', 'absent', 'surplus')",
             name=op.f("ck_prediction_state"),
         ),
         sa.CheckConstraint(
-            "state NOT IN ('rendering', 'completed', 'failed', 'timeout', 'deleted', 'lost', 'surplus') OR provider_id IS NOT NULL",
+            "state NOT IN ('rendering', 'completed', 'failed', 'timeout', 'deleted', 'lost', 'surplus')"
+            " OR provider_id IS NOT NULL",
             name=op.f("ck_prediction_provider_id"),
         ),
         sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_prediction_account_id")),
@@ -240,9 +244,11 @@ def downgrade() -> None:
     )
     op.drop_index("ix_prediction_accepted", table_name="prediction", postgresql_where=sa.text("state = 'rendering'"))
     op.drop_table("prediction")
+    op.drop_index("ix_job_video_model", table_name="job")
     op.drop_index("ix_job_state", table_name="job")
     op.drop_index("ix_job_due", table_name="job", postgresql_where=sa.text("state IN ('queued', 'storing')"))
     op.drop_index("ix_job_batch_state", table_name="job")
+    op.drop_index("ix_job_batch", table_name="job")
     op.drop_index("ix_job_admission", table_name="job", postgresql_where=sa.text("state = 'queued'"))
     op.drop_table("job")
     op.drop_table("worker")

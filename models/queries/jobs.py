@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models.artifact import Artifact
 from models.batch import Batch
@@ -53,6 +53,9 @@ class JobFilter:
     video_model: str | None = None
 
 
+_LAST = UUID(int=2**128 - 1)
+
+
 class BatchSummary(NamedTuple):
     """A batch by its numbers. Dollars; seconds from push to file."""
 
@@ -75,16 +78,21 @@ def find_job(session: Session, job_id: UUID) -> Job | None:
 
 def list_jobs(session: Session, chosen: JobFilter, *, limit: int, before: UUID | None = None) -> Sequence[Job]:
     """Jobs, newest first; `before` is the last id of the page before."""
-    query = select(Job).order_by(Job.id.desc()).limit(limit)
-    if chosen.state is not None:
-        query = query.where(Job.state == chosen.state)
+    wanted: dict[InstrumentedAttribute[Any], object] = {}
     if chosen.batch_id is not None:
-        query = query.where(Job.batch_id == chosen.batch_id)
-    if chosen.video_model is not None:
+        wanted[Job.batch_id] = chosen.batch_id
+    if chosen.state is not None:
+        wanted[Job.state] = chosen.state.value
+    query = select(Job)
+    if wanted and chosen.video_model is not None:
         query = query.where(Job.video_model == chosen.video_model)
-    if before is not None:
-        query = query.where(Job.id < before)
-    return session.scalars(query).all()
+    elif chosen.video_model is not None:
+        wanted[Job.video_model] = chosen.video_model
+    # A range of an index that begins with what is wanted. Told as equalities, the planner would rather walk all jobs
+    # from the youngest on until it has met enough of these: with a long queue, that is the queue.
+    key = tuple_(*wanted, Job.id)
+    query = query.where(key >= tuple_(*wanted.values(), UUID(int=0)), key < tuple_(*wanted.values(), before or _LAST))
+    return session.scalars(query.order_by(*(column.desc() for column in (*wanted, Job.id))).limit(limit)).all()
 
 
 def list_events(session: Session, job_id: UUID, *, limit: int, after: int = 0) -> Sequence[Event]:

@@ -30,10 +30,12 @@ _LOCK_ACCOUNT = statement("""
         CASE WHEN deferred_until > now() THEN 0
              ELSE greatest(0, submits_per_minute - pace.count) END AS pace,
         deferrals,
-        live.submitting
+        live.submitting,
+        live.posting
     FROM account,
         LATERAL (
-            SELECT count(*) AS count, count(*) FILTER (WHERE state = 'submitting') AS submitting
+            SELECT count(*) AS count, count(*) FILTER (WHERE state = 'submitting') AS submitting,
+                count(*) FILTER (WHERE state = 'submitting' AND not_before IS NOT NULL AND due_at > now()) AS posting
             FROM prediction
             WHERE account_id = account.id AND state IN ('submitting', 'unconfirmed', 'rendering')
         ) AS live,
@@ -72,17 +74,21 @@ _ADMIT = statement("""
     SELECT id FROM born
 """)
 
+# MATERIALIZED here and in every claim: a planner that runs the inner query once per row would exceed its LIMIT.
 _CLAIM = statement("""
-    UPDATE prediction
-    SET claim = claim + 1, not_before = now(), due_at = now() + :lease
-    WHERE id IN (
+    WITH due AS MATERIALIZED (
         SELECT id FROM prediction
         WHERE state = 'submitting' AND posted_at IS NULL AND due_at <= now() AND account_id = :account_id
         ORDER BY due_at, id
         LIMIT :count
         FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE prediction
+        SET claim = claim + 1, not_before = now(), due_at = now() + :lease
+        FROM due WHERE prediction.id = due.id
+        RETURNING prediction.id, job_id, claim
     )
-    RETURNING id, job_id, claim
+    SELECT id, job_id, claim FROM claimed ORDER BY id
 """)
 
 
@@ -93,17 +99,21 @@ class AccountRoom(NamedTuple):
     pace: int  # submissions that this minute still allows
     deferrals: int  # refusals in a row; with any, one submission at a time probes
     submitting: int  # live ones that were not accepted yet
+    posting: int  # those of them whose message or POST is on its way
 
     @property
     def submits(self) -> int:
         """How many submissions may be started now."""
-        return min(self.pace, 1) if self.deferrals else self.pace
+        if not self.deferrals:
+            return self.pace
+        return 0 if self.posting else min(self.pace, 1)
 
     def count_admissible(self, queue_room: int) -> int:
         """How many jobs may be admitted, with room for so many messages."""
         if self.deferrals and self.submitting:
             return 0
-        return max(0, min(self.free, self.submits - self.submitting, queue_room))
+        without_place = self.submitting - self.posting
+        return max(0, min(self.free, self.submits - without_place, queue_room))
 
 
 class ClaimedSubmit(NamedTuple):

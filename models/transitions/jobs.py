@@ -5,8 +5,10 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import psycopg
 from psycopg.types.json import Jsonb
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.base import new_id
@@ -49,13 +51,16 @@ _WITHDRAW = statement("""
 
 _REQUEST = statement("""
     WITH requested AS (
-        UPDATE job SET cancel_requested_at = coalesce(cancel_requested_at, now())
-        WHERE id = :job_id AND state IN ('rendering', 'storing')
+        UPDATE job SET cancel_requested_at = now()
+        WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NULL
         RETURNING id
     ), told AS (
         INSERT INTO event (kind, job_id) SELECT 'job.cancel_requested', id FROM requested
     )
     SELECT 'requested' FROM requested
+    UNION ALL
+    SELECT 'requested' FROM job
+    WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NOT NULL
 """)
 
 _RETRY = statement("""
@@ -80,7 +85,9 @@ _RETRY = statement("""
     SELECT state FROM retried
 """)
 
-_COLUMNS = "id, batch_id, number, video_model, input, price, priority, max_attempts"
+_COPY = """
+    COPY job (id, batch_id, number, video_model, input, price, priority, max_attempts) FROM STDIN
+"""
 
 
 class NewJob(NamedTuple):
@@ -116,9 +123,13 @@ def _copy_jobs(session: Session, rows: Iterable[tuple[Any, ...]]) -> None:
     # COPY is several times faster than INSERT for a large batch, and no slower for one job.
     connection = session.connection().connection.driver_connection
     assert connection is not None  # noqa: S101 - a session that is in a transaction has one
-    with connection.cursor() as cursor, cursor.copy(f"COPY job ({_COLUMNS}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row([Jsonb(value) if isinstance(value, dict) else value for value in row])
+    try:
+        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            for row in rows:
+                copy.write_row([Jsonb(value) if isinstance(value, dict) else value for value in row])
+    except psycopg.Error as error:
+        # Past SQLAlchemy, so in its words: callers tell a lost database from a wrong row by them.
+        raise DBAPIError.instance(_COPY, None, error, psycopg.Error, hide_parameters=True) from error
 
 
 def cancel_job(session: Session, job_id: UUID) -> str | None:

@@ -14,16 +14,17 @@ from models.base import new_id
 from models.statements import as_json, find_all, find_one, moves_one, statement
 
 _CLAIM = statement("""
-    UPDATE job
-    SET claim = claim + 1, begun_at = NULL, due_at = now() + :lease
-    WHERE id IN (
+    WITH due AS MATERIALIZED (
         SELECT id FROM job
         WHERE state = 'storing' AND due_at <= now()
         ORDER BY due_at
         LIMIT :count
         FOR UPDATE SKIP LOCKED
     )
-    RETURNING id, claim, (
+    UPDATE job
+    SET claim = claim + 1, begun_at = NULL, due_at = now() + :lease
+    FROM due WHERE job.id = due.id
+    RETURNING job.id, claim, (
         SELECT prediction.id FROM prediction
         WHERE job_id = job.id AND prediction.state = 'completed' ORDER BY attempt DESC LIMIT 1
     )

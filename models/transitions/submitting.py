@@ -29,6 +29,27 @@ _BEGIN = statement("""
     SELECT id, job_id, account_id, video_model, input FROM begun
 """)
 
+_WITHDRAW = statement("""
+    WITH withdrawn AS (
+        UPDATE prediction SET state = 'cancelled', ended_at = now(), due_at = NULL
+        FROM job
+        WHERE prediction.id = :prediction_id AND prediction.claim = :claim
+          AND prediction.state = 'submitting' AND posted_at IS NULL
+          AND job.id = job_id AND cancel_requested_at IS NOT NULL
+        RETURNING prediction.id, job_id
+    ), cancelled AS (
+        UPDATE job SET state = 'cancelled', ended_at = now()
+        FROM withdrawn WHERE job.id = withdrawn.job_id AND job.state = 'rendering'
+        RETURNING job.id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id)
+        SELECT 'prediction.cancelled', job_id, id FROM withdrawn
+        UNION ALL
+        SELECT 'job.cancelled', cancelled.id, withdrawn.id FROM cancelled, withdrawn
+    )
+    SELECT 1 FROM withdrawn
+""")
+
 _HAND_BACK = statement("""
     UPDATE prediction
     SET not_before = NULL, due_at = greatest(now(), account.deferred_until)
@@ -70,7 +91,8 @@ _ACCEPT = statement("""
         RETURNING id, job_id, account_id, state
     ), told AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.' || state, job_id, id, account_id, jsonb_build_object('provider_id', :provider_id)
+        SELECT 'prediction.' || CASE WHEN state IN ('rendering', 'surplus') THEN state ELSE 'accepted_late' END,
+            job_id, id, account_id, jsonb_build_object('provider_id', :provider_id)
         FROM accepted
     )
     SELECT state FROM accepted
@@ -116,7 +138,15 @@ _DOUBT = """
     SELECT id, job_id, claim FROM doubted
 """
 _DOUBT_ONE = statement(_DOUBT.format(which="id = :prediction_id AND claim = :claim"))
-_DOUBT_OVERDUE = statement(_DOUBT.format(which="due_at <= now()"))
+_DOUBT_OVERDUE = statement(
+    _DOUBT.format(
+        which="""id IN (
+            SELECT id FROM prediction
+            WHERE state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL AND due_at <= now()
+            FOR UPDATE SKIP LOCKED
+        )"""
+    )
+)
 
 
 class SubmitTicket(NamedTuple):
@@ -140,7 +170,12 @@ def begin_submit(session: Session, prediction_id: UUID, claim: int, *, lease: ti
 
 
 def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:
-    """Give a submission that was not begun back to the dispatcher, and its place in the pace with it."""
+    """Give a submission that was not begun back to the dispatcher, and its place in the pace with it.
+
+    Where its job is to be cancelled, both end as cancelled: nothing was bought.
+    """
+    if moves_one(session, _WITHDRAW, prediction_id=prediction_id, claim=claim):
+        return True
     return moves_one(session, _HAND_BACK, prediction_id=prediction_id, claim=claim)
 
 

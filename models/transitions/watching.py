@@ -61,18 +61,18 @@ _END = statement("""
 """)
 
 _REQUEUE = statement("""
-    WITH requeued AS (
+    WITH due AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE state = 'rendering' AND due_at <= now()
+        ORDER BY due_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), requeued AS (
         UPDATE prediction
         SET watch_windows = watch_windows + 1, claim = claim + 1,
             due_at = now() + CAST(:watch_window AS interval) * power(2, least(watch_windows, 5))
-        WHERE id IN (
-            SELECT id FROM prediction
-            WHERE state = 'rendering' AND due_at <= now()
-            ORDER BY due_at
-            LIMIT :count
-            FOR UPDATE SKIP LOCKED
-        )
-        RETURNING id, job_id, claim, watch_windows, provider_id
+        FROM due WHERE prediction.id = due.id
+        RETURNING prediction.id, job_id, claim, watch_windows, provider_id
     ), told AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'watch.timed_out', job_id, id,

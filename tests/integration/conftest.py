@@ -1,0 +1,54 @@
+"""Fixtures for tests of what is stored."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from models import Base
+from models.session import Sessions, open_engine, open_sessions
+from sandbox.servers import EmbeddedPostgres
+from tests.rows import open_session
+from tests.servers import create_database, url_of
+
+
+@pytest.fixture(scope="session")
+def scratch_database(postgres: EmbeddedPostgres, migrated_template: str) -> str:
+    """The name of a migrated database in which nothing is ever committed."""
+    postgres.start()
+    return create_database(postgres, template=migrated_template)
+
+
+@pytest.fixture
+def scratch(postgres: EmbeddedPostgres, scratch_database: str) -> Iterator[Session]:
+    """A session whose transaction is rolled back: cheaper than a database of the test's own."""
+    postgres.start()
+    with open_session(url_of(postgres, scratch_database)) as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres: EmbeddedPostgres, migrated_template: str) -> str:
+    """The name of a migrated database that is emptied for each test that asks for `shared_sessions`."""
+    postgres.start()
+    return create_database(postgres, template=migrated_template)
+
+
+@pytest.fixture
+def shared_sessions(postgres: EmbeddedPostgres, shared_database: str) -> Iterator[Sessions]:
+    """Sessions on an emptied database: cheaper than one of the test's own, for tests that leave its tables alone."""
+    postgres.start()
+    engine = open_engine(url_of(postgres, shared_database), pool_size=10)
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY"))
+    yield open_sessions(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(database_url: str) -> Iterator[Sessions]:
+    """Sessions on a database of the test's own, for tests that commit or race."""
+    engine = open_engine(database_url, pool_size=10)
+    yield open_sessions(engine)
+    engine.dispose()

@@ -1,0 +1,334 @@
+"""The plans of the hot statements with 100,000 jobs stored: none reads a large table from end to end.
+
+Postgres itself reports the plan of whatever the real functions run (auto_explain): at their first run, and at the run
+by which a prepared statement has the plan it will keep.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from models import ArtifactKind, JobState, PredictionState, queries, transitions
+from models.queries import JobFilter
+from models.transitions import NewArtifact
+from sandbox.servers import EmbeddedPostgres
+from tests.rows import MINUTE, SHA256, open_session
+from tests.servers import create_database, url_of
+
+LARGE = frozenset({"job", "prediction", "event", "artifact"})
+FEW = 1_500  # rows that a hot statement may look at: renders in flight, a page, a minute's submissions
+PAGE = 100
+BATCH = 4_500
+LEASE = timedelta(seconds=30)
+VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
+
+# From the oldest to the youngest: 45,000 ended jobs, 20 to store, 400 in flight, the rest queued; 20 batches of 4,500.
+FILL = """
+    INSERT INTO account (id, name, slots, submits_per_minute) VALUES (uuidv7(), 'default', 500, 6000);
+    INSERT INTO batch (id, name, job_count) SELECT uuidv7(), 'batch-' || n, 4500 FROM generate_series(1, 20) AS n;
+    INSERT INTO worker (name, queues, threads) VALUES ('w', '{submit,watch}', 8);
+
+    INSERT INTO job
+        (id, batch_id, number, video_model, input, price, priority, state, due_at, created_at, ended_at, error_code)
+    SELECT uuidv7(), batch.id, CASE WHEN batch.id IS NOT NULL THEN n END,
+        'lightricks/' || CASE WHEN n % 10000 = 0 THEN 'ltx-2-retake' ELSE 'ltx-2-pro/text-to-video' END,
+        '{"prompt": "a lighthouse at dusk", "duration": 6, "generate_audio": true}', 0.36, (n % 3) - 1, state,
+        CASE state WHEN 'queued' THEN now() - age / 100 WHEN 'storing' THEN now() END, now() - age,
+        CASE WHEN state IN ('succeeded', 'failed', 'cancelled') THEN now() - age / 2 END,
+        CASE WHEN state = 'failed' THEN 'broken' END
+    FROM generate_series(1, 100000) AS n
+    CROSS JOIN LATERAL (SELECT (100000 - n) * interval '1 s' AS age, CASE
+        WHEN n <= 45000 AND n % 50 = 0 THEN 'failed'
+        WHEN n <= 45000 AND n % 70 = 0 THEN 'cancelled'
+        WHEN n <= 45000 THEN 'succeeded'
+        WHEN n <= 45020 THEN 'storing'
+        WHEN n <= 45420 THEN 'rendering'
+        ELSE 'queued' END AS state) AS story
+    LEFT JOIN batch ON batch.name = 'batch-' || ((n - 1) / 4500 + 1);
+
+    INSERT INTO prediction
+        (id, job_id, account_id, attempt, price, state, due_at, not_before, posted_at, provider_id, accepted_at,
+        outputs, ended_at)
+    SELECT uuidv7(), job.id, account.id, attempt, 0.36, story.state,
+        CASE WHEN story.state = 'submitting' OR n % 40 = 9 THEN now() - interval '1 s'
+            WHEN story.state = 'rendering' THEN now() + interval '10 min' - age END,
+        now() - age, CASE WHEN story.state <> 'submitting' THEN now() - age END,
+        CASE WHEN accepted THEN 'p' || n || '-' || attempt END, CASE WHEN accepted THEN now() - age END,
+        CASE WHEN story.state = 'completed' THEN '["https://example.com/x.mp4"]'::jsonb END,
+        CASE WHEN NOT live THEN now() END
+    FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM job WHERE state <> 'queued') AS job
+    CROSS JOIN generate_series(1, 2) AS attempt
+    CROSS JOIN account
+    CROSS JOIN LATERAL (SELECT job.state = 'rendering' AND attempt = 2 AS live) AS alive
+    CROSS JOIN LATERAL (SELECT (45420 - n) * interval '0.4 s' + interval '3 s' AS age, CASE
+        WHEN live AND n % 40 = 0 THEN 'unconfirmed' WHEN live AND n % 40 < 3 THEN 'submitting'
+        WHEN live THEN 'rendering' WHEN attempt = 1 THEN 'refused'
+        WHEN job.state IN ('failed', 'cancelled') THEN 'failed' ELSE 'completed' END AS state) AS story
+    CROSS JOIN LATERAL (SELECT story.state IN ('rendering', 'completed', 'failed') AS accepted) AS bought
+    WHERE attempt = 2 OR n % 10 = 0;
+
+    INSERT INTO event (kind, job_id, prediction_id)
+    SELECT 'prediction.' || state, job_id, id FROM prediction CROSS JOIN generate_series(1, 2);
+
+    INSERT INTO artifact (id, job_id, prediction_id, kind, url, bytes, sha256)
+    SELECT uuidv7(), job_id, id, 'video', 'file:///a.mp4', 1, repeat('0', 64)
+    FROM prediction WHERE state = 'completed' AND accepted_at < now() - interval '5 min';
+"""
+SETTLED = 12  # psycopg prepares a statement at its sixth run; five more, and Postgres has made up its mind
+AUTO_EXPLAIN = (
+    "LOAD 'auto_explain'",
+    "SET auto_explain.log_min_duration = 0",
+    "SET auto_explain.log_analyze = on",
+    "SET auto_explain.log_timing = off",
+    "SET auto_explain.log_format = json",
+    "SET auto_explain.log_level = notice",
+)
+
+
+class Farm(NamedTuple):
+    """Rows to ask about."""
+
+    session: Session
+    account: UUID
+    jobs: dict[str, list[UUID]]  # by state
+    predictions: dict[str, list[UUID]]  # by state
+    batches: list[UUID]
+
+
+Ask = Callable[[Farm], Any]
+
+
+@pytest.fixture(scope="module")
+def crowded_database(postgres: EmbeddedPostgres, migrated_template: str) -> str:
+    """The name of a database with 100,000 jobs; nothing in it is changed for good."""
+    postgres.start()
+    name = create_database(postgres, template=migrated_template)
+    with psycopg.connect(url_of(postgres, name), autocommit=True) as connection:
+        connection.execute(FILL)
+        connection.execute("VACUUM ANALYZE")  # as autovacuum does within a minute of such a load
+    return name
+
+
+@pytest.fixture
+def farm(postgres: EmbeddedPostgres, crowded_database: str) -> Iterator[Farm]:
+    postgres.start()
+    with open_session(url_of(postgres, crowded_database)) as session:
+        for setting in AUTO_EXPLAIN:
+            session.execute(text(setting))
+        yield Farm(
+            session,
+            account=session.execute(text("SELECT id FROM account")).scalar_one(),
+            jobs=sample(session, "job"),
+            predictions=sample(session, "prediction"),
+            batches=list(session.scalars(text("SELECT id FROM batch ORDER BY id"))),
+        )
+
+
+def sample(session: Session, table: str) -> dict[str, list[UUID]]:
+    """Some ids of each state."""
+    query = f"SELECT state, (array_agg(id ORDER BY id))[1:{PAGE}] FROM {table} GROUP BY state"  # noqa: S608
+    return {state: list(ids) for state, ids in session.execute(text(query))}
+
+
+@contextmanager
+def plans_of(session: Session) -> Iterator[list[dict[str, Any]]]:
+    """The plans of what runs in the block; what it changes is taken back."""
+    plans: list[dict[str, Any]] = []
+
+    def keep(notice: psycopg.errors.Diagnostic) -> None:
+        _, found, plan = (notice.message_primary or "").partition("plan:\n")
+        if found:
+            plans.append(json.loads(plan))
+
+    connection: Any = session.connection().connection.driver_connection
+    # Past psycopg, which forgets all prepared statements where it meets a ROLLBACK.
+    connection.pgconn.exec_(b"SAVEPOINT before")
+    connection.add_notice_handler(keep)
+    yield plans
+    connection.pgconn.exec_(b"SAVEPOINT after")  # a plan is reported when the next statement takes its place
+    connection.remove_notice_handler(keep)
+    connection.pgconn.exec_(b"ROLLBACK TO SAVEPOINT before")
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes_of(child)
+
+
+def count_looked_at(node: dict[str, Any]) -> float:
+    """Rows that a scan has read, those included that it threw away."""
+    thrown_away = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return float((node["Actual Rows"] + thrown_away) * node["Actual Loops"])
+
+
+def list_faults(plans: list[dict[str, Any]], *, most_rows: float) -> list[str]:
+    """What is wrong with these plans."""
+    faults = []
+    for plan in plans:
+        for node in nodes_of(plan["Plan"]):
+            scan, table = node["Node Type"], node.get("Relation Name")
+            if "Scan" not in scan or table not in LARGE:
+                continue
+            if scan == "Seq Scan":
+                faults.append(f"reads all of {table}: {node.get('Filter')}")
+            elif count_looked_at(node) > most_rows:
+                faults.append(f"reads {count_looked_at(node):.0f} rows of {table} by {node.get('Index Name')}")
+    return faults
+
+
+def submit_everything(farm: Farm) -> None:
+    """One turn of admission."""
+    transitions.raise_slots(farm.session, farm.account)
+    transitions.lock_account(farm.session, farm.account)
+    transitions.admit_jobs(farm.session, farm.account, count=20)
+    transitions.claim_submits(farm.session, farm.account, count=20, lease=LEASE)
+
+
+def claim_and_post(farm: Farm) -> None:
+    claimed = transitions.claim_submits(farm.session, farm.account, count=2, lease=LEASE)
+    one, other = claimed
+    transitions.postpone_submits(farm.session, [other], delay=LEASE)
+    transitions.begin_submit(farm.session, one.prediction_id, one.claim, lease=LEASE)
+    transitions.unpost_submit(farm.session, one.prediction_id, one.claim, detail="x")
+    transitions.hand_back_submit(farm.session, one.prediction_id, one.claim)
+
+
+def answer_post(farm: Farm) -> None:
+    one, other = farm.predictions["submitting"][:2]
+    for prediction in (one, other):
+        farm.session.execute(text("UPDATE prediction SET posted_at = now() WHERE id = :id"), {"id": prediction})
+    transitions.accept_prediction(farm.session, one, provider_id="new", provider_created_at=None, watch_window=MINUTE)
+    transitions.refuse_submit(farm.session, other, 0, reason=("x", "y"), fails_job=False)
+    transitions.limit_slots(farm.session, farm.account)
+    transitions.doubt_submit(farm.session, other, 0, message="x")
+
+
+def end_renders(farm: Farm) -> None:
+    one, other = farm.predictions["rendering"][:2]
+    transitions.complete_prediction(farm.session, one, 0, outputs=["x"])
+    transitions.end_prediction(
+        farm.session, other, 0, state=PredictionState.FAILED, reason=("x", "y"), resubmit_after=MINUTE
+    )
+
+
+def store_everything(farm: Farm) -> None:
+    claimed = transitions.claim_stores(farm.session, count=20, lease=LEASE)
+    assert len(claimed) == 20
+    transitions.postpone_stores(farm.session, claimed[10:], delay=MINUTE)
+    first, second, third = claimed[:3]
+    assert transitions.begin_store(farm.session, first.job_id, first.claim, lease=LEASE)
+    transitions.renew_store(farm.session, first.job_id, first.claim, lease=LEASE)
+    transitions.finish_store(
+        farm.session, first.job_id, first.claim, prediction_id=first.prediction_id, artifacts=[VIDEO]
+    )
+    transitions.delay_store(farm.session, second.job_id, second.claim, delay=MINUTE, reason=("x", "y"))
+    transitions.fail_store(farm.session, third.job_id, third.claim, reason=("x", "y"))
+
+
+def cancel_and_retry(farm: Farm) -> None:
+    for state in ("queued", "rendering", "storing"):
+        transitions.cancel_job(farm.session, farm.jobs[state][-1])
+    for state in ("failed", "cancelled"):
+        transitions.retry_job(farm.session, farm.jobs[state][0])
+
+
+def jobs_like(**chosen: Any) -> Ask:
+    """A page of jobs, from the newest on and from the middle of the list."""
+
+    def ask(farm: Farm) -> None:
+        last = queries.list_jobs(farm.session, JobFilter(**chosen), limit=PAGE)[-1].id
+        queries.list_jobs(farm.session, JobFilter(**chosen), limit=PAGE, before=last)
+
+    return ask
+
+
+def jobs_of_batches(**chosen: Any) -> Ask:
+    """A page of the oldest, a middle and the youngest batch."""
+
+    def ask(farm: Farm) -> None:
+        for batch in (farm.batches[0], farm.batches[10], farm.batches[-1]):
+            queries.list_jobs(farm.session, JobFilter(batch_id=batch, **chosen), limit=PAGE)
+
+    return ask
+
+
+HOT: dict[str, Ask] = {
+    "admission": submit_everything,
+    "submitting": claim_and_post,
+    "the answer to a POST": answer_post,
+    "doubting the overdue": lambda farm: transitions.doubt_overdue(farm.session),
+    "verdicts": end_renders,
+    "ended watch windows": lambda farm: transitions.requeue_timed_out(farm.session, watch_window=MINUTE, count=500),
+    "storing": store_everything,
+    "cancelling and retrying": cancel_and_retry,
+    "when something is due": lambda farm: queries.find_seconds_until_due(farm.session),
+    "new renders": lambda farm: queries.list_rendering(farm.session, newer_than_seconds=10),
+    "all renders": lambda farm: queries.list_rendering(farm.session, newer_than_seconds=1e9),
+    "some renders": lambda farm: queries.list_rendering_of(farm.session, farm.predictions["rendering"]),
+    "what still renders": lambda farm: queries.filter_rendering(farm.session, farm.predictions["rendering"]),
+    "one render": lambda farm: queries.find_watched(farm.session, farm.predictions["rendering"][0]),
+    "a job's history": lambda farm: queries.list_events(farm.session, farm.jobs["succeeded"][0], limit=PAGE),
+    "a page's predictions": lambda farm: queries.list_predictions(farm.session, farm.jobs["succeeded"]),
+    "a page's files": lambda farm: queries.list_artifacts(farm.session, farm.jobs["succeeded"]),
+    "jobs": jobs_like(),
+    **{f"{state} jobs": jobs_like(state=state) for state in JobState if state != JobState.STORING},
+    "jobs of a batch": jobs_of_batches(),
+    "failed jobs of a batch": jobs_of_batches(state=JobState.FAILED),
+    "succeeded jobs of a batch": jobs_of_batches(state=JobState.SUCCEEDED),
+    "jobs of a video model": jobs_like(video_model="lightricks/ltx-2-pro/text-to-video"),
+}
+COUNTING: dict[str, Ask] = {
+    "the farm": lambda farm: queries.find_farm(farm.session),
+    "its health": lambda farm: queries.find_health(farm.session),
+    "jobs of a rare video model": lambda farm: queries.list_jobs(
+        farm.session, JobFilter(video_model="lightricks/ltx-2-retake"), limit=PAGE
+    ),
+    "jobs of no video model": lambda farm: queries.list_jobs(farm.session, JobFilter(video_model="x"), limit=PAGE),
+}
+
+at_first_and_later = pytest.mark.parametrize("run", [1, SETTLED])
+
+
+def faults_of(farm: Farm, asks: dict[str, Ask], *, run: int, most_rows: float) -> dict[str, list[str]]:
+    """The faults of each at its n-th run, where there are any."""
+    faults = {}
+    for name, ask in asks.items():
+        for _ in range(run):
+            with plans_of(farm.session) as plans:
+                ask(farm)
+        assert plans, f"{name}: no plan was reported"
+        if found := list_faults(plans, most_rows=most_rows):
+            faults[name] = found
+    return faults
+
+
+@at_first_and_later
+def test_a_hot_statement_looks_at_few_rows(farm: Farm, run: int) -> None:
+    assert faults_of(farm, HOT, run=run, most_rows=FEW) == {}
+
+
+@at_first_and_later
+def test_a_batchs_numbers_are_read_from_its_own_jobs(farm: Farm, run: int) -> None:
+    asks: dict[str, Ask] = {"numbers": lambda farm: queries.summarise_batches(farm.session, farm.batches[4:5])}
+    faults = faults_of(farm, asks, run=run, most_rows=BATCH)
+    # Its predictions: one by one, or all at once where that is cheaper; the planner weighs the sizes of both.
+    assert set(faults.get("numbers", ())) <= {"reads all of prediction: None"}
+
+
+@at_first_and_later
+def test_what_counts_reads_by_an_index(farm: Farm, run: int) -> None:
+    assert faults_of(farm, COUNTING, run=run, most_rows=float("inf")) == {}
+
+
+def test_a_sequential_scan_would_be_found(farm: Farm) -> None:
+    unindexed = {"by price": lambda farm: farm.session.execute(text("SELECT id FROM job WHERE price > 1"))}
+    assert faults_of(farm, unindexed, run=1, most_rows=FEW)["by price"][0].startswith("reads all of job")

@@ -1,0 +1,342 @@
+"""Two workers, one row, one winner: each move is made by two sessions at the same instant, ten times over."""
+
+import inspect
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy.orm import Session
+
+from models import ArtifactKind, PredictionState, transitions
+from models.session import Sessions, transaction
+from models.transitions import NewArtifact
+from models.transitions.jobs import NewJob
+from tests import rows
+from tests.rows import MINUTE, NOW, SECOND, SHA256, VIDEO_MODEL, Render
+
+ROUNDS = 10
+LEASE = timedelta(seconds=30)
+REASON = ("a_code", "some words")
+VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
+
+Setup = Callable[[Session], Render]
+Move = Callable[[Session, Render], Any]
+
+
+class Race(NamedTuple):
+    """What both do, to what, and the events that the winner tells."""
+
+    name: str
+    setup: Setup
+    move: Move
+    told: Sequence[str] = ()
+
+
+def in_state(state: str, **columns: Any) -> Setup:
+    """A render whose prediction is in this state."""
+    return lambda session: rows.add_render(session, state, **columns)
+
+
+def job_in(state: str) -> Setup:
+    """A job in this state without a prediction."""
+    return lambda session: Render(rows.add_account(session), job := rows.add_job(session, state), job)
+
+
+def account_with(**columns: Any) -> Setup:
+    """An account alone."""
+    return lambda session: Render(account := rows.add_account(session, **columns), account, account)
+
+
+def limited(session: Session) -> Render:
+    render = rows.add_render(session, "rendering", account_id=rows.add_account(session, effective_slots=1))
+    return rows.add_render(session, "rendering", account_id=render.account_id)
+
+
+def accept(session: Session, render: Render) -> str | None:
+    return transitions.accept_prediction(
+        session,
+        render.prediction_id,
+        provider_id=f"{render.prediction_id} {threading.get_ident()}",
+        provider_created_at=None,
+        watch_window=MINUTE,
+    )
+
+
+def end(session: Session, render: Render) -> bool:
+    return transitions.end_prediction(
+        session, render.prediction_id, 0, state=PredictionState.FAILED, reason=REASON, resubmit_after=SECOND
+    )
+
+
+def complete(session: Session, render: Render) -> bool:
+    return transitions.complete_prediction(session, render.prediction_id, 0, outputs=["x"])
+
+
+def finish_store(session: Session, render: Render) -> bool:
+    return transitions.finish_store(session, render.job_id, 0, prediction_id=render.prediction_id, artifacts=[VIDEO])
+
+
+def begin(session: Session, render: Render) -> Any:
+    return transitions.begin_submit(session, render.prediction_id, 0, lease=LEASE)
+
+
+def refuse(session: Session, render: Render) -> bool:
+    return transitions.refuse_submit(session, render.prediction_id, 0, reason=REASON, fails_job=True)
+
+
+def doubt(session: Session, render: Render) -> bool:
+    return transitions.doubt_submit(session, render.prediction_id, 0, message="?")
+
+
+def cancel(session: Session, render: Render) -> str | None:
+    return transitions.cancel_job(session, render.job_id)
+
+
+def retry(session: Session, render: Render) -> str | None:
+    return transitions.retry_job(session, render.job_id)
+
+
+def admit(session: Session, render: Render) -> int:
+    return transitions.admit_jobs(session, render.account_id, count=5)
+
+
+def claim_stores(session: Session, _: Render) -> Any:
+    return transitions.claim_stores(session, count=5, lease=LEASE)
+
+
+POSTED: Any = {"posted_at": -MINUTE}
+RACES = [
+    Race(
+        "admit_jobs",
+        job_in("queued"),
+        admit,
+        ["prediction.created"],
+    ),
+    Race(
+        "claim_submits",
+        in_state("submitting", due_at=-SECOND),
+        lambda s, r: transitions.claim_submits(s, r.account_id, count=5, lease=LEASE),
+    ),
+    Race("begin_submit", in_state("submitting"), begin, ["prediction.posted"]),
+    Race(
+        "unpost_submit",
+        in_state("submitting", **POSTED),
+        lambda s, r: transitions.unpost_submit(s, r.prediction_id, 0, detail="x"),
+        ["prediction.not_sent"],
+    ),
+    Race("accept_prediction", in_state("submitting", **POSTED), accept, ["prediction.rendering"]),
+    Race("accept_prediction", in_state("unconfirmed"), accept, ["prediction.rendering"]),
+    Race("accept_prediction", in_state("absent"), accept, ["prediction.surplus"]),
+    Race("refuse_submit", in_state("submitting", **POSTED), refuse, ["prediction.refused", "job.failed"]),
+    Race("doubt_submit", in_state("submitting", **POSTED), doubt, ["prediction.unconfirmed"]),
+    Race(
+        "doubt_overdue",
+        in_state("submitting", **POSTED, due_at=-SECOND),
+        lambda s, r: transitions.doubt_overdue(s),
+        ["prediction.unconfirmed"],
+    ),
+    Race("complete_prediction", in_state("rendering"), complete, ["prediction.completed", "job.storing"]),
+    Race("end_prediction", in_state("rendering"), end, ["prediction.failed", "job.queued"]),
+    Race(
+        "requeue_timed_out",
+        in_state("rendering", due_at=-SECOND),
+        lambda s, r: transitions.requeue_timed_out(s, watch_window=MINUTE, count=5),
+        ["watch.timed_out"],
+    ),
+    Race(
+        "note_odd",
+        in_state("rendering"),
+        lambda s, r: transitions.note_odd(s, r.prediction_id, 0, message="x"),
+        ["prediction.odd"],
+    ),
+    Race(
+        "clear_odd",
+        in_state("rendering", odd_since=NOW),
+        lambda s, r: transitions.clear_odd(s, r.prediction_id, 0),
+    ),
+    Race("claim_stores", in_state("completed"), claim_stores),
+    Race(
+        "begin_store",
+        in_state("completed"),
+        lambda s, r: transitions.begin_store(s, r.job_id, 0, lease=LEASE),
+    ),
+    Race(
+        "delay_store",
+        in_state("completed"),
+        lambda s, r: transitions.delay_store(s, r.job_id, 0, delay=MINUTE, reason=REASON),
+        ["store.delayed"],
+    ),
+    Race(
+        "fail_store",
+        in_state("completed"),
+        lambda s, r: transitions.fail_store(s, r.job_id, 0, reason=REASON),
+        ["job.failed"],
+    ),
+    Race("finish_store", in_state("completed"), finish_store, ["job.succeeded"]),
+    Race("cancel_job", job_in("queued"), cancel, ["job.cancelled"]),
+    Race("cancel_job", in_state("submitting"), cancel, ["prediction.cancelled", "job.cancelled"]),
+    Race("retry_job", job_in("failed"), retry, ["job.retried"]),
+    Race("retry_job", job_in("cancelled"), retry, ["job.retried"]),
+    Race(
+        "clear_deferral",
+        account_with(deferrals=1),
+        lambda s, r: transitions.clear_deferral(s, r.account_id),
+        ["account.recovered"],
+    ),
+    Race("raise_slots", limited, lambda s, r: transitions.raise_slots(s, r.account_id)),
+    Race(
+        "note_look_failure",
+        account_with(),
+        lambda s, r: transitions.note_look_failure(s, r.account_id, delay=MINUTE),
+    ),
+    Race(
+        "clear_look_failures",
+        account_with(look_failures=1, looks_deferred_until=-MINUTE),
+        lambda s, r: transitions.clear_look_failures(s, r.account_id, quiet_for=SECOND),
+    ),
+    Race(
+        "insert_batch",
+        account_with(),
+        lambda s, r: transitions.insert_batch(
+            s, str(r.account_id), [NewJob(VIDEO_MODEL, {"prompt": "x"}, Decimal(1), 0, 3)]
+        ),
+        ["job.pushed"],
+    ),
+]
+WITHOUT_A_LOSER = {
+    "count_deferrals",  # reads
+    "count_look_failures",
+    "lock_account",
+    "defer_account",  # the longer wait stands, whoever was first
+    "ensure_account",
+    "limit_slots",
+    "insert_jobs",  # new rows
+    "hand_back_submit",  # nothing but `due_at` changes
+    "postpone_stores",
+    "postpone_submits",
+    "refresh_outputs",
+    "renew_store",
+    "see_worker",
+    "drop_worker",
+    "resign",
+    "lead",  # below: it is raced by name
+}
+
+
+def race(sessions: Sessions, render: Render, *moves: Move) -> list[Any]:
+    """Let every move go at the same instant, each in a session of its own that is connected already."""
+    start = threading.Barrier(len(moves), timeout=20)
+
+    def run(move: Move) -> Any:
+        with transaction(sessions) as session:
+            session.connection()
+            start.wait()
+            return move(session, render)
+
+    with ThreadPoolExecutor(len(moves)) as pool:
+        return list(pool.map(run, moves))
+
+
+def set_up(sessions: Sessions, setup: Setup) -> tuple[Render, int]:
+    """The rows to race for, and the newest event before."""
+    with transaction(sessions) as session:
+        return setup(session), rows.last_event(session)
+
+
+def kinds_since(sessions: Sessions, newest: int) -> list[str]:
+    """What was told after that event."""
+    with transaction(sessions) as session:
+        return [event["kind"] for event in rows.list_events(session, after=newest)]
+
+
+@pytest.mark.parametrize("contest", RACES, ids=[f"{number}-{each.name}" for number, each in enumerate(RACES)])
+def test_only_one_of_two_workers_moves_a_row(shared_sessions: Sessions, contest: Race) -> None:
+    for _ in range(ROUNDS):
+        render, newest = set_up(shared_sessions, contest.setup)
+        outcomes = race(shared_sessions, render, contest.move, contest.move)
+        assert sorted(map(bool, outcomes)) == [False, True], outcomes
+        assert Counter(kinds_since(shared_sessions, newest)) == Counter(contest.told)
+
+
+def test_every_move_has_its_race() -> None:
+    moves = {name for name in transitions.__all__ if inspect.isfunction(getattr(transitions, name))}
+    assert {each.name for each in RACES} | WITHOUT_A_LOSER == moves
+    assert not {each.name for each in RACES} & WITHOUT_A_LOSER
+
+
+def lead_as(holder: str) -> Move:
+    return lambda session, _: transitions.lead(session, holder, lease=MINUTE)
+
+
+def test_one_of_two_dispatchers_leads(shared_sessions: Sessions) -> None:
+    nothing, _ = set_up(shared_sessions, account_with())
+    for term in range(1, ROUNDS + 1):
+        holders = [f"{term}-a", f"{term}-b"]
+        terms = race(shared_sessions, nothing, *map(lead_as, holders))
+        assert sorted(terms, key=str) == [term, None]
+        with transaction(shared_sessions) as session:
+            for holder in holders:
+                transitions.resign(session, holder)
+
+
+def test_two_who_ask_a_posted_job_to_end_are_both_answered_and_told_once(shared_sessions: Sessions) -> None:
+    for _ in range(ROUNDS):
+        render, newest = set_up(shared_sessions, in_state("rendering"))
+        assert race(shared_sessions, render, cancel, cancel) == ["requested"] * 2
+        assert kinds_since(shared_sessions, newest) == ["job.cancel_requested"]
+
+
+def test_a_job_is_either_cancelled_or_posted(shared_sessions: Sessions) -> None:
+    for _ in range(ROUNDS):
+        render, newest = set_up(shared_sessions, in_state("submitting"))
+        ticket, outcome = race(shared_sessions, render, begin, cancel)
+        posted = ticket is not None
+        assert outcome == ("requested" if posted else "cancelled")
+        assert ("prediction.posted" in kinds_since(shared_sessions, newest)) == posted
+
+
+def test_a_render_ends_in_one_way(shared_sessions: Sessions) -> None:
+    for _ in range(ROUNDS):
+        render, newest = set_up(shared_sessions, in_state("rendering"))
+        assert sorted(race(shared_sessions, render, complete, end)) == [False, True]
+        assert len(kinds_since(shared_sessions, newest)) == 2
+
+
+def test_an_acceptance_outlives_a_doubt(shared_sessions: Sessions) -> None:
+    for _ in range(ROUNDS):
+        render, _ = set_up(shared_sessions, in_state("submitting", **POSTED))
+        assert race(shared_sessions, render, accept, doubt)[0] == "rendering"
+        with transaction(shared_sessions) as session:
+            assert rows.read(session, "prediction", render.prediction_id)["state"] == "rendering"
+
+
+def test_a_refusal_and_a_doubt_leave_one_story(shared_sessions: Sessions) -> None:
+    for _ in range(ROUNDS):
+        render, newest = set_up(shared_sessions, in_state("submitting", **POSTED))
+        refused, doubted = race(shared_sessions, render, refuse, doubt)
+        assert refused != doubted
+        told = ["prediction.refused", "job.failed"] if refused else ["prediction.unconfirmed"]
+        assert kinds_since(shared_sessions, newest) == told
+
+
+def test_a_job_that_is_cancelled_while_it_is_admitted_is_cancelled(shared_sessions: Sessions) -> None:
+    for _ in range(ROUNDS):
+        render, _ = set_up(shared_sessions, job_in("queued"))
+        race(shared_sessions, render, cancel, admit)
+        with transaction(shared_sessions) as session:
+            assert rows.read(session, "job", render.job_id)["state"] == "cancelled"
+            assert rows.count(session, "prediction", state="submitting") == 0
+
+
+def test_a_store_step_is_finished_or_taken_over(shared_sessions: Sessions) -> None:
+    for _ in range(ROUNDS):
+        render, _ = set_up(shared_sessions, in_state("completed"))
+        finished, claimed = race(shared_sessions, render, finish_store, claim_stores)
+        assert finished == (not claimed)
+        with transaction(shared_sessions) as session:
+            assert rows.count(session, "artifact", job_id=render.job_id) == int(finished)
