@@ -9,9 +9,8 @@ from typing import Any
 from cli.files import FileRefused, Line, LineProblem, PromptFile
 from rushes.catalog import VideoModel, find_video_model, read_text_value, video_model_names
 from rushes.errors import InvalidInput, Problem
-from rushes.jobs import MAX_ATTEMPTS, Order, check_order
+from rushes.jobs import MAX_ATTEMPTS, PRIORITY_LIMIT, Order, check_order
 
-PRIORITY_LIMIT = 100  # as the API has it
 _BOUNDS = {"priority": (-PRIORITY_LIMIT, PRIORITY_LIMIT), "max_attempts": (1, MAX_ATTEMPTS)}
 
 

@@ -8,10 +8,6 @@ class DatabaseAway(Exception):
     """Postgres cannot be reached, or is starting or stopping: try again in a moment. Nothing is known to be stored."""
 
 
-class TransitionLost(Exception):
-    """A guarded UPDATE moved nothing: somebody was first, or the claim is stale."""
-
-
 # admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections, read_only (a demoted primary)
 _AWAY = ("57P01", "57P02", "57P03", "53300", "25006")
 

@@ -6,7 +6,7 @@
                     |  \\-> unconfirmed -> rendering (adopted) | absent
                     \\-> refused | cancelled (withdrawn before the POST)
 
-`models/transitions.py` is the only place that writes a state; the database's CHECKs and its partial unique index on
+`models/transitions/` is the only place that writes a state; the database's CHECKs and its partial unique index on
 live predictions hold the rest.
 """
 
@@ -81,7 +81,10 @@ PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
             PredictionState.CANCELLED,
         }
     ),
-    PredictionState.UNCONFIRMED: frozenset({PredictionState.RENDERING, PredictionState.ABSENT}),
+    # A refusal that comes after the lease is a verdict all the same: nothing was bought.
+    PredictionState.UNCONFIRMED: frozenset(
+        {PredictionState.RENDERING, PredictionState.ABSENT, PredictionState.REFUSED}
+    ),
     PredictionState.RENDERING: _VERDICTS,
     PredictionState.ABSENT: frozenset({PredictionState.SURPLUS}),
     **{state: frozenset() for state in _VERDICTS},

@@ -18,6 +18,7 @@ BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A batch's name is also the name of its folder of videos."""
 
 MAX_ATTEMPTS = 20
+PRIORITY_LIMIT = 100
 PROBLEM_LIMIT = 100
 """Of a large batch that is wrong throughout, so many problems are listed."""
 

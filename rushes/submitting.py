@@ -96,14 +96,15 @@ def _settle(runtime: Runtime, write: Callable[[Session], Outcome]) -> Outcome:
 
 def _accept(runtime: Runtime, ticket: SubmitTicket, accepted: Prediction) -> str:
     def write(session: Session) -> str | None:
-        transitions.clear_deferral(session, ticket.account_id)
-        return transitions.accept_prediction(
+        state = transitions.accept_prediction(
             session,
             ticket.prediction_id,
             provider_id=accepted.id,
             provider_created_at=accepted.created_at,
             watch_window=runtime.settings.watch_window,
         )
+        transitions.clear_deferral(session, ticket.account_id)
+        return state
 
     return f"accepted as {accepted.id}: {_settle(runtime, write) or 'known already'}"
 

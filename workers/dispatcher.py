@@ -19,7 +19,6 @@ from models import queries, transitions
 from models.errors import DatabaseAway
 from models.session import transaction
 from models.transitions import ClaimedStore, ClaimedSubmit, TimedOutWatch
-from rushes.errors import RushesError
 from rushes.looks import Look, LookSchedule
 from rushes.runtime import ACCOUNT, Runtime
 from workers.alarm import Alarm
@@ -90,7 +89,7 @@ class Dispatcher:
             log.warning("dispatcher.database_away")
         except BrokerAway as error:
             log.warning("dispatcher.broker_away", error=str(error))
-        except (RushesError, SQLAlchemyError):
+        except Exception:  # a dispatcher that ends without a word is the worst that can happen
             log.exception("dispatcher.turn_failed")
         return LONGEST_SLEEP_SECONDS
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rushes.jobs import MAX_ATTEMPTS, Order
+from rushes.jobs import MAX_ATTEMPTS, PRIORITY_LIMIT, Order
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -16,7 +16,7 @@ class NewJob(BaseModel):
 
     model: Annotated[str, Field(max_length=200, description="Video model by id or short name; see `/v1/catalog`.")]
     input: Annotated[dict[str, Any], Field(description="The video model's parameters; see `/v1/catalog`.")]
-    priority: Annotated[int, Field(ge=-100, le=100, description="Higher goes first.")] = 0
+    priority: Annotated[int, Field(ge=-PRIORITY_LIMIT, le=PRIORITY_LIMIT, description="Higher goes first.")] = 0
     max_attempts: Annotated[
         int, Field(ge=1, le=MAX_ATTEMPTS, description="Purchases at most, when renders fail and are refunded.")
     ] = 3

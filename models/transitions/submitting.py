@@ -102,7 +102,8 @@ _REFUSE = statement("""
     WITH refused AS (
         UPDATE prediction
         SET state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
-        WHERE id = :prediction_id AND claim = :claim AND state = 'submitting' AND posted_at IS NOT NULL
+        WHERE id = :prediction_id AND claim = :claim AND state IN ('submitting', 'unconfirmed')
+          AND posted_at IS NOT NULL AND provider_id IS NULL
         RETURNING id, job_id, account_id
     ), freed AS (
         UPDATE job
