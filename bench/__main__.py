@@ -18,6 +18,7 @@ def main(
     renders: Annotated[int, typer.Option(help="renders of each rendering stage")] = 400,
     prompts: Annotated[Path | None, typer.Option(help="a prompt per line, instead of made ones")] = None,
     slots: Annotated[int, typer.Option(help="slots of the account")] = 100,
+    submits: Annotated[int, typer.Option(help="submissions a minute of the realistic stage")] = 6_000,
     median: Annotated[float, typer.Option(help="median seconds of the realistic stage")] = 8.0,
 ) -> None:
     """Push jobs, render with an instant provider, render with a realistic one.
@@ -28,9 +29,11 @@ def main(
     chosen = [line for line in lines if line.strip()]
     CONSOLE.print(f"machine: {describe_machine()}")
     CONSOLE.print(_pushing_table(measure_pushing(jobs=jobs)))
-    instant = measure_rendering(chosen, slots=slots, median_seconds=INSTANT_SECONDS, shortest=0.1)
+    instant = measure_rendering(
+        chosen, slots=slots, submits_per_minute=60_000, median_seconds=INSTANT_SECONDS, shortest=0.1
+    )
     CONSOLE.print(_rendering_table("an instant provider", instant))
-    real = measure_rendering(chosen, slots=slots, median_seconds=median, shortest=0.5)
+    real = measure_rendering(chosen, slots=slots, submits_per_minute=submits, median_seconds=median, shortest=0.5)
     CONSOLE.print(_rendering_table(f"a provider with a median of {median:g} s", real))
 
 
@@ -51,6 +54,9 @@ def _rendering_table(title: str, rendering: Rendering) -> Table:
     table.add_row("  the slots alone would take about", f"{ideal:.1f}")
     table.add_row("accepted and unfinished at most", f"{rendering.most_unfinished} of {rendering.slots} slots")
     table.add_row("mean delay from completion to knowing", f"{rendering.mean_delay_seconds:.2f} s")
+    answers = rendering.answers
+    told = f"{answers.good} good, {answers.failed} failed, the slowest {answers.slowest_seconds * 1_000:.0f} ms"
+    table.add_row("the API's answers meanwhile", told)
     for kind, count in sorted(rendering.requests.items()):
         table.add_row(f"{kind} requests per render", f"{count / rendering.renders:.2f}")
     total = 0.0

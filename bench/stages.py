@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,16 @@ class Rendering:
     slots: int
     mean_delay_seconds: float  # from the provider's completion to our knowing
     median_seconds: float
+    answers: "Answers"
+
+
+@dataclass(slots=True)
+class Answers:
+    """What a client that asked for one job all the while got from the API."""
+
+    good: int = 0
+    failed: int = 0
+    slowest_seconds: float = 0.0
 
 
 @contextlib.contextmanager
@@ -77,11 +88,13 @@ def measure_pushing(*, jobs: int) -> Pushing:
         return Pushing(batch, single, measure_copy_rate(database, rows=jobs), measure_commit_rate(database, seconds=2))
 
 
-def measure_rendering(prompts: Sequence[str], *, slots: int, median_seconds: float, shortest: float) -> Rendering:
-    """Push the prompts as one batch and wait for all files."""
+def measure_rendering(
+    prompts: Sequence[str], *, slots: int, submits_per_minute: int, median_seconds: float, shortest: float
+) -> Rendering:
+    """Push the prompts as one batch and wait for all files, while a client asks for one job all the time."""
     with open_stack(
         slots=slots,
-        submits_per_minute=60_000,
+        submits_per_minute=submits_per_minute,
         render_median_seconds=median_seconds,
         poll_shortest_seconds=shortest,
     ) as stack:
@@ -90,7 +103,8 @@ def measure_rendering(prompts: Sequence[str], *, slots: int, median_seconds: flo
         began = time.perf_counter()
         body = {"name": "bench", "jobs": [_order(prompt) for prompt in prompts]}
         _post(f"{stack.settings.url}/v1/batches", body)
-        _wait_until_ended(stack, database)
+        with _asking(stack.settings.url) as answers:
+            _wait_until_ended(stack, database)
         seconds = time.perf_counter() - began
         stats = _ask_simulator(stack)
         return Rendering(
@@ -102,7 +116,34 @@ def measure_rendering(prompts: Sequence[str], *, slots: int, median_seconds: flo
             slots=slots,
             mean_delay_seconds=_measure_delay(database, stats),
             median_seconds=median_seconds,
+            answers=answers,
         )
+
+
+@contextlib.contextmanager
+def _asking(url: str) -> Iterator[Answers]:
+    """Asks for a job ten times a second for the length of the block."""
+    answers, over = Answers(), threading.Event()
+    job = requests.get(f"{url}/v1/jobs", params={"limit": 1}, timeout=30).json()["items"][0]["id"]
+
+    def ask() -> None:
+        while not over.wait(0.1):
+            began = time.perf_counter()
+            try:
+                good = requests.get(f"{url}/v1/jobs/{job}", timeout=30).ok
+            except requests.RequestException:
+                good = False
+            answers.good += good
+            answers.failed += not good
+            answers.slowest_seconds = max(answers.slowest_seconds, time.perf_counter() - began)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        asker.join()
 
 
 def _wait_until_ended(stack: Stack, database: str) -> None:
