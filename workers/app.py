@@ -8,7 +8,7 @@ from workers import signals
 from workers.bootstep import DispatcherStep
 
 EXCHANGE = Exchange("rushes", type="direct")
-QUEUES = ("submit", "watch", "resume", "store", "report")
+QUEUES = ("submit", "reconcile", "watch", "resume", "store", "report")
 
 # One object for every connection to the broker: a scanning worker judges other workers' messages by its own values.
 TRANSPORT_OPTIONS = {
