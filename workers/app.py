@@ -19,7 +19,6 @@ TRANSPORT_OPTIONS = {
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
-    "retry_on_timeout": True,
 }
 
 
