@@ -54,10 +54,10 @@ def _tabulate(reports: list[Report]) -> str:
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [COLUMNS, *rows]]
     faults: Counter[str] = sum((report.faults for report in reports), Counter())
     strikes: Counter[str] = sum((report.strikes for report in reports), Counter())
-    lines += ["", "faults by kind (of the provider's: how often they struck)"]
+    lines += ["", "faults by kind: how often, and how often the provider's struck"]
     lines += [
         f"  {kind:26}{count:5}{f'{strikes[kind]:8}' if kind in strikes else ''}"
-        for kind, count in sorted(faults.items())
+        for kind, count in sorted({**dict.fromkeys(strikes, 0), **faults}.items())
     ]
     return "\n".join(lines)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import redis
@@ -24,7 +25,7 @@ from rushes.errors import Conflict
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.wavespeed import Simulator
 from tests.acceptance.farm import Farm, open_farm
-from tests.chaos.plan import LONGEST_LIST_LAG, Fault, Plan, draw_plan
+from tests.chaos.plan import ALWAYS, LONGEST_LIST_LAG, Fault, Plan, draw_plan
 
 SLOTS = 16
 RENDER_SECONDS = 1.5
@@ -99,6 +100,8 @@ class Chaos:
         """Push, break, and make whole again; returns when all faults are over and every job was pushed."""
         self._supervise()
         self._began = time.monotonic()
+        for kind, rule in ALWAYS.items():
+            self._set_rule(kind, rule)
         for number, (at, jobs) in enumerate(self._plan.pushes):
             self._at(at, lambda number=number, jobs=jobs: self._push(number, jobs))  # type: ignore[misc]
         for fault in self._plan.faults:
@@ -107,7 +110,8 @@ class Chaos:
             self._supervise()
             self._run_due()
             time.sleep(TICK_SECONDS)
-        self._farm.simulator.clear_faults()
+        for kind in ALWAYS:
+            self._set_rule(kind, None)
 
     def drain(self) -> float:
         """Keep the workers alive until every job has ended, or none ends any more; returns the seconds."""
@@ -171,22 +175,30 @@ class Chaos:
         self.faults[fault.kind] += 1
         self._open[fault.kind] = self._open.get(fault.kind, 0) + 1
         if self._open[fault.kind] == 1:
-            self._farm.simulator.set_fault(fault.kind, **fault.rule)
+            self._set_rule(fault.kind, fault.rule)
         self._at(self._now() + fault.seconds, lambda: self._switch_off(fault.kind))
 
     def _switch_off(self, kind: str) -> None:
         self._open[kind] -= 1
         if self._open[kind] == 0:
-            self.strikes[kind] += self._farm.simulator.faults()[kind]["fired"]
-            self._farm.simulator.clear_fault(kind)
+            self._set_rule(kind, ALWAYS.get(kind))
+
+    def _set_rule(self, kind: str, rule: dict[str, Any] | None) -> None:
+        """Replace the rule of a fault, or take it away, and count how often the one before has struck."""
+        simulator = self._farm.simulator
+        self.strikes[kind] += simulator.faults().get(kind, {"fired": 0})["fired"]
+        if rule is None:
+            simulator.clear_fault(kind)
+        else:
+            simulator.set_fault(kind, **rule)
 
     def _strike(self, fault: Fault) -> None:
-        server = {"redis": self._broker, "postgres": self._postgres}.get(fault.kind.split("_")[0])
-        if server is not None:
-            self.faults[fault.kind] += 1
-            self._strike_server(server, fault)
-            return
+        servers: dict[str, EmbeddedPostgres | EmbeddedRedis] = {"redis": self._broker, "postgres": self._postgres}
         deed, _, target = fault.kind.partition("_")
+        if deed in servers:
+            self.faults[fault.kind] += 1
+            self._strike_server(servers[deed], fault)
+            return
         name = self._find_worker(target)
         if name is None or name in self._frozen:
             return

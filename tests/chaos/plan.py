@@ -14,7 +14,7 @@ PROCESS_FAULTS: dict[str, tuple[float, float]] = {
     "redis_restart": (0, 0),
     "redis_kill": (0.5, 3),
     "redis_flush": (0, 0),
-    "redis_freeze": (2, 11),
+    "redis_freeze": (2, 8),
     "postgres_restart": (0, 0),
     "postgres_kill": (0.5, 2),
     "postgres_backends": (0, 0),
@@ -49,6 +49,15 @@ PROVIDER_FAULTS: dict[str, dict[str, Any]] = {
 }
 """Faults of the provider, each with its rule; they last 3 to 8 seconds."""
 
+ALWAYS: dict[str, dict[str, Any]] = {
+    "submit_drop": {"probability": 0.04},
+    "submit_504": {"probability": 0.03},
+    "submit_hang": {"probability": 0.03},
+    "list_lag": {"probability": 0.6, "delay": 3.0},
+    "slow_answer": {"probability": 0.3, "delay": 0.5, "kind": "submit"},  # so that some die in the middle of a POST
+}
+"""On from the first second to the last, save while a stronger one of the same kind strikes."""
+
 LONGEST_LIST_LAG = 3.0
 
 
@@ -77,7 +86,7 @@ class Plan:
 
 
 def draw_plan(seed: int, *, jobs: int) -> Plan:
-    """A plan for so many jobs: about as long as they render, with a fault every two seconds or so."""
+    """A plan for so many jobs: about as long as they render, with a fault every second."""
     luck = random.Random(f"chaos:{seed}")
     seconds = 12 + jobs * 0.3
     return Plan(seed, seconds, _draw_pushes(luck, jobs, seconds), tuple(sorted(_draw_faults(luck, seconds))))
@@ -90,17 +99,22 @@ def _draw_pushes(luck: random.Random, jobs: int, seconds: float) -> tuple[tuple[
 
 
 def _draw_faults(luck: random.Random, seconds: float) -> list[Fault]:
-    """Dealt as from two packs of cards, so that each kind comes about equally often."""
-    faults, at, packs = [], 1.0, ([*PROCESS_FAULTS], [*PROVIDER_FAULTS])
-    hands: tuple[list[str], list[str]] = ([], [])
+    """Of our own a fault every three seconds, of the provider's one every second and a half."""
+    own = _deal(luck, [*PROCESS_FAULTS], seconds, every=3.0)
+    return own + _deal(luck, [*PROVIDER_FAULTS], seconds, every=1.5)
+
+
+def _deal(luck: random.Random, kinds: list[str], seconds: float, *, every: float) -> list[Fault]:
+    """Dealt as from a pack of cards, so that each kind comes about equally often."""
+    faults: list[Fault] = []
+    hand: list[str] = []
+    at = 1.0
     while at < seconds:
-        which = 0 if luck.random() < 0.4 else 1
-        if not hands[which]:
-            hands[which].extend(luck.sample(packs[which], len(packs[which])))
-        kind = hands[which].pop()
+        hand = hand or luck.sample(kinds, len(kinds))
+        kind = hand.pop()
         if not (kind == "freeze_store" and at + 10 > seconds):  # a long freeze at the end is only a wait
             faults.append(_draw_fault(luck, kind, at))
-        at += luck.uniform(0.5, 3.5)
+        at += luck.uniform(0.3, 1.7) * every
     return faults
 
 
