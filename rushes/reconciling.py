@@ -20,7 +20,8 @@ from rushes.matching import Candidate, Clocks, Findings, Submission, match_submi
 from rushes.runtime import Runtime
 from rushes.wavespeed import AccountRefused, Prediction, PredictionNotFound, ProviderUnavailable
 
-PASS_LEASE = timedelta(seconds=120)
+LEASE_MARGIN = timedelta(seconds=10)
+"""A pass holds its claim for one request and this, and renews it before each one, however many there are."""
 PAUSE = timedelta(seconds=2)
 """Between two passes: a lost answer is looked for again soon."""
 FAILED_PAUSE = timedelta(seconds=5)
@@ -35,7 +36,7 @@ PAGE_LIMIT = 500
 
 
 class ReconcileFailed(Transient):
-    """The provider did not show its list: nothing was decided."""
+    """The provider did not show its list, or another pass took over: nothing was decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class _Pass:
 def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
     """Make the pass of this claim; returns a line for operators. Raises `ReconcileFailed`."""
     with transaction(runtime.sessions) as session:
-        ticket = transitions.begin_reconcile(session, account_id, claim, lease=PASS_LEASE)
+        ticket = transitions.begin_reconcile(session, account_id, claim, lease=_lease_of(runtime))
         if ticket is None:
             return "stale: nothing to do"
         current = _prepare(runtime, session, account_id, claim=claim, ticket=ticket)
@@ -114,10 +115,21 @@ def _prepare(runtime: Runtime, session: Session, account_id: UUID, *, claim: int
     return _Pass(account_id, claim, ticket, posted, clocks, settle)
 
 
+def _lease_of(runtime: Runtime) -> timedelta:
+    return timedelta(seconds=runtime.settings.request_timeout_seconds) + LEASE_MARGIN
+
+
+def _keep_claim(runtime: Runtime, current: _Pass) -> None:
+    with transaction(runtime.sessions) as session:
+        if not transitions.renew_reconcile(session, current.account_id, current.claim, lease=_lease_of(runtime)):
+            raise ReconcileFailed("another pass took over: nothing written")
+
+
 def _list_predictions(runtime: Runtime, current: _Pass) -> list[Prediction]:
     """Every prediction of the window. What is created meanwhile shifts the pages, which only shows some twice."""
     found: dict[str, Prediction] = {}
     for page in range(1, PAGE_LIMIT + 1):
+        _keep_claim(runtime, current)
         listed = runtime.client.list_predictions(
             page=page, created_after=current.listed_after - CLOCK_MARGIN, include_inputs=True
         )
@@ -134,15 +146,16 @@ def _read_candidates(runtime: Runtime, current: _Pass, listed: Sequence[Predicti
     with transaction(runtime.sessions) as session:
         known = transitions.filter_known(session, current.account_id, [each.id for each in listed])
     return [
-        Candidate(each.id, each.video_model_id, _find_input(runtime, each), each.created_at)
+        Candidate(each.id, each.video_model_id, _find_input(runtime, current, each), each.created_at)
         for each in listed
         if each.id not in known
     ]
 
 
-def _find_input(runtime: Runtime, prediction: Prediction) -> dict[str, object] | None:
+def _find_input(runtime: Runtime, current: _Pass, prediction: Prediction) -> dict[str, object] | None:
     if prediction.inputs is not None:
         return prediction.inputs
+    _keep_claim(runtime, current)
     try:
         return runtime.client.get_prediction(prediction.id).inputs
     except PredictionNotFound:
@@ -153,7 +166,7 @@ def _write(
     runtime: Runtime, session: Session, current: _Pass, *, listed: Sequence[Prediction], found: Findings, late: Findings
 ) -> str:
     """All of it or nothing, and nothing where another pass has begun meanwhile."""
-    if not transitions.renew_reconcile(session, current.account_id, current.claim, lease=PASS_LEASE):
+    if not transitions.renew_reconcile(session, current.account_id, current.claim, lease=_lease_of(runtime)):
         return "another pass took over: nothing written"
     lag = transitions.measure_list_lag(
         session,

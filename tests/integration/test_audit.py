@@ -50,7 +50,9 @@ def run(session: Session, sql: str, **values: object) -> None:
 def accept_one(session: Session) -> tuple[UUID, UUID]:
     """A job whose prediction renders as `task-1`."""
     account = transitions.ensure_account(session, "default", slots=2, submits_per_minute=60)
-    (job,) = transitions.insert_jobs(session, [NewJob("ltx-2-fast", {"prompt": "a"}, PRICE, 0, 3)])
+    (job,) = transitions.insert_jobs(
+        session, [NewJob("lightricks/ltx-2-fast/text-to-video", {"prompt": "a"}, PRICE, 0, 3)]
+    )
     session.commit()
     transitions.admit_jobs(session, account, count=1)
     (claimed,) = transitions.claim_submits(session, account, count=1, lease=timedelta(seconds=MINUTE))

@@ -40,7 +40,9 @@ def job_id(runtime: Runtime) -> UUID:
     """A job that stores a video which the provider's files do not have: each attempt finds a 404."""
     with transaction(runtime.sessions) as session:
         account = transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
-        (job,) = transitions.insert_jobs(session, [NewJob("ltx-2-fast", {"prompt": "a"}, Decimal("0.24"), 0, 3)])
+        (job,) = transitions.insert_jobs(
+            session, [NewJob("lightricks/ltx-2-fast/text-to-video", {"prompt": "a"}, Decimal("0.24"), 0, 3)]
+        )
     with transaction(runtime.sessions) as session:
         transitions.admit_jobs(session, account, count=1)
         (claimed,) = transitions.claim_submits(session, account, count=1, lease=LEASE)
