@@ -26,7 +26,7 @@ PAUSE = timedelta(seconds=2)
 """Between two passes: a lost answer is looked for again soon."""
 FAILED_PAUSE = timedelta(seconds=5)
 PERSON_PAUSE = timedelta(minutes=10)
-"""How often a doubt that a person must decide is looked at all the same."""
+"""How often at least a doubt that a person must decide is looked at all the same; young ones sooner."""
 CLOCK_MARGIN = timedelta(seconds=5)
 UNKNOWN_CLOCK = timedelta(minutes=10)
 """How far apart the clocks may be before any answer has told."""
@@ -189,7 +189,10 @@ def _write(
         transitions.mark_absent(session, submission.prediction_id, why="the provider's list does not show it")
     undecidable = [each.prediction_id for each in found.undecidable]
     transitions.note_undecidable(session, undecidable, message="a candidate's input cannot be read: decide by hand")
-    transitions.postpone_doubts(session, undecidable, delay=PERSON_PAUSE)
+    for submission in found.undecidable:
+        # As long again as it has waited: inputs that were missing for a moment must not cost ten minutes.
+        waited = current.ticket.began_at - submission.posted_at
+        transitions.postpone_doubts(session, [submission.prediction_id], delay=max(PAUSE, min(waited, PERSON_PAUSE)))
     waiting = {each.prediction_id for each in (*found.missing, *found.waiting)} - {
         each.prediction_id for each in absent
     }

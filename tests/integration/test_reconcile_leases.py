@@ -21,7 +21,7 @@ from sandbox.wavespeed import Simulator
 
 LEASE = timedelta(seconds=60)
 MODEL = "lightricks/ltx-2-fast/text-to-video"
-INPUT = {"prompt": "a", "duration": 6, "resolution": "1080p"}
+INPUT = {"prompt": "a"}
 STRANGERS = 16
 
 
@@ -99,3 +99,24 @@ def test_a_pass_whose_worker_died_is_given_back_within_a_request_and_a_margin(
         query = "SELECT extract(epoch FROM reconcile_until - now())::float8 FROM account"
         held = session.connection().exec_driver_sql(query).scalar_one()
     assert 3 < held <= 13
+
+
+def test_a_doubt_that_cannot_be_decided_is_looked_at_again_soon_while_it_is_young(
+    runtime: Runtime, simulator: Simulator, account_id: UUID
+) -> None:
+    runtime.client.submit(MODEL, INPUT, send_before=time.monotonic() + 10)
+    simulator.set_fault("list_without_inputs")
+    first = claim(runtime, account_id)
+    assert first is not None
+    assert "for a person 1" in reconcile_account(runtime, account_id, first)
+    with transaction(runtime.sessions) as session:
+        query = "SELECT extract(epoch FROM due_at - now())::float8 FROM prediction"
+        assert session.connection().exec_driver_sql(query).scalar_one() < 60
+
+    simulator.clear_faults()
+    with transaction(runtime.sessions) as session:
+        session.connection().exec_driver_sql("UPDATE prediction SET due_at = now()")
+        session.connection().exec_driver_sql("UPDATE account SET reconcile_until = now()")
+    second = claim(runtime, account_id)
+    assert second is not None
+    assert reconcile_account(runtime, account_id, second).startswith("adopted 1")
