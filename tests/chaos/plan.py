@@ -10,7 +10,7 @@ PROCESS_FAULTS: dict[str, tuple[float, float]] = {
     "kill_store": (0, 0),
     "freeze_main": (6, 12),  # past the leader's lease of 5 s, and mostly past the submit lease of 8 s
     "freeze_leader": (6, 12),
-    "freeze_store": (21, 24),  # past the store lease of 20 s
+    "freeze_store": (21, 23),  # past the store lease of 20 s
     "redis_restart": (0, 0),
     "redis_kill": (0.5, 3),
     "redis_flush": (0, 0),
@@ -54,6 +54,13 @@ ALWAYS: dict[str, dict[str, Any]] = {
     "submit_504": {"probability": 0.03},
     "submit_hang": {"probability": 0.03},
     "list_lag": {"probability": 0.6, "delay": 3.0},
+    "submit_5xx": {"probability": 0.02},
+    "get_5xx": {"probability": 0.03},
+    "get_garbage": {"probability": 0.03},
+    "task_failed": {"probability": 0.04},
+    "download_cut": {"probability": 0.1},
+    "download_garbage": {"probability": 0.04},
+    "download_5xx": {"probability": 0.05},
     "slow_answer": {"probability": 0.3, "delay": 0.5, "kind": "submit"},  # so that some die in the middle of a POST
 }
 """On from the first second to the last, save while a stronger one of the same kind strikes."""
