@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= auto
+SEEDS ?= 1,2,3
+JOBS ?= 300
 
-.PHONY: help setup demo up test check format bench lock clean
+.PHONY: help setup demo up test check format bench chaos lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -42,6 +44,9 @@ format: $(STAMP) ## apply the formatter and the safe fixes
 
 bench: $(STAMP) ## measure, and print the figures with the machine they are from
 	@$(BIN)/python -m bench
+
+chaos: $(STAMP) ## break a farm by a seeded plan, three times, and audit it (ten minutes)
+	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --jobs $(JOBS)
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate --no-emit-index-url --only-binary :all: --quiet

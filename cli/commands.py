@@ -8,7 +8,7 @@ from rushes.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 CELERY = ("celery", "-A", "workers.app")
-STEP_QUEUES = ("submit", "watch", "resume", "report")
+STEP_QUEUES = ("submit", "reconcile", "watch", "resume", "report")
 STORE_QUEUES = ("store",)
 FLOWER_TASKS = 5_000
 """Tasks that Flower keeps in memory; the history is in the database."""

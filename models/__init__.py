@@ -7,6 +7,7 @@ from models.batch import Batch
 from models.event import Event
 from models.job import Job
 from models.lifecycle import JobState, PredictionState
+from models.orphan import Orphan
 from models.prediction import Prediction
 from models.worker import Leader, Worker
 
@@ -20,6 +21,7 @@ __all__ = [
     "Job",
     "JobState",
     "Leader",
+    "Orphan",
     "Prediction",
     "PredictionState",
     "Worker",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, text
+from sqlalchemy import CheckConstraint, Double, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, new_id
@@ -31,3 +31,8 @@ class Account(Base):
     deferred_detail: Mapped[str | None]  # the provider's words
     look_failures: Mapped[int] = mapped_column(server_default=text("0"))  # failed looks in a row
     looks_deferred_until: Mapped[datetime | None]  # nothing is looked at before
+    reconcile_claim: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token of the pass over doubts
+    reconcile_begun: Mapped[int] = mapped_column(server_default=text("0"))  # the claim whose pass has begun
+    reconcile_until: Mapped[datetime | None]  # the pass's lease
+    orphans_swept_at: Mapped[datetime | None]  # the last look for predictions that no row knows
+    list_lag_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))  # the largest ever seen

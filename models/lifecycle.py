@@ -85,7 +85,8 @@ PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
     PredictionState.UNCONFIRMED: frozenset(
         {PredictionState.RENDERING, PredictionState.ABSENT, PredictionState.REFUSED}
     ),
-    PredictionState.RENDERING: _VERDICTS,
+    # Back to doubt: what it had adopted turned out to be another's, by a direct answer.
+    PredictionState.RENDERING: _VERDICTS | {PredictionState.UNCONFIRMED},
     PredictionState.ABSENT: frozenset({PredictionState.SURPLUS}),
     **{state: frozenset() for state in _VERDICTS},
     PredictionState.REFUSED: frozenset(),

@@ -50,6 +50,7 @@ class Prediction(Base):
     provider_id: Mapped[str | None]  # WaveSpeed's prediction id: a fact, written once
     provider_created_at: Mapped[datetime | None]  # by the provider's clock
     accepted_at: Mapped[datetime | None]  # when we knew its provider_id
+    adopted_at: Mapped[datetime | None]  # when its provider_id was found in the list instead of answered
     watch_windows: Mapped[int] = mapped_column(server_default=text("0"))  # watch windows that ended without a verdict
     odd_since: Mapped[datetime | None]  # since when the provider's answers make no sense
     price: Mapped[Decimal]  # dollars held from the row's birth, settled by the verdict

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
 
     submit_timeout_seconds: Seconds = 60
     request_timeout_seconds: Seconds = 30
+    freeze_allowance_seconds: Seconds = 30
+    list_lag_seconds: Seconds = 60
     submit_threads: int = Field(default=0, ge=0, le=200)
     watch_threads: int = Field(default=8, ge=1, le=200)
     store_threads: int = Field(default=4, ge=1, le=64)
@@ -112,7 +114,7 @@ class Settings(BaseSettings):
     @property
     def submit_lease(self) -> timedelta:
         """The longest that a POST may take, a frozen process included; after it the outcome is in doubt."""
-        return timedelta(seconds=self.submit_timeout_seconds + 30)
+        return timedelta(seconds=self.submit_timeout_seconds + self.freeze_allowance_seconds)
 
     def count_submit_threads(self) -> int:
         """Threads for submitting: the rate times a second of latency, unless set."""

@@ -54,7 +54,8 @@ def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable
     after the rows tell of it. A process that dies leaves a temporary file that carries its claim, and no more.
     """
     with transaction(runtime.sessions) as session:
-        ticket = transitions.begin_store(session, job_id, claim, lease=STORE_LEASE)
+        codes = [code for _, code in _CODES]
+        ticket = transitions.begin_store(session, job_id, claim, lease=STORE_LEASE, doubtful=codes)
     if ticket is None:
         return "stale: nothing to do"
 
@@ -143,9 +144,10 @@ def _give_up_or_delay(
 ) -> StoreDelayed | StoreFailed:
     reason = (next((code for kind, code in _CODES if isinstance(error, kind)), "not_stored"), str(error))
     doubted = isinstance(error, Permanent)
-    policy = STORE_DOUBTED if doubted else STORE_FAILED
+    # Cut downloads, dead workers and shutdowns say nothing against the output: only doubts bring its end nearer.
+    policy, failures = (STORE_DOUBTED, ticket.doubts + 1) if doubted else (STORE_FAILED, ticket.attempt)
     wish = error.retry_after if isinstance(error, Transient) else None
-    delay = policy.next_delay(ticket.attempt, random=random.random, retry_after=wish)
+    delay = policy.next_delay(failures, random=random.random, retry_after=wish)
     outputs = _ask_again(runtime, ticket) if doubted else ()
     with transaction(runtime.sessions) as session:
         if outputs and list(outputs) != ticket.outputs:

@@ -75,7 +75,7 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     except SubmitInDoubt as error:
         _doubt(runtime, ticket, claim, error)
         raise SubmitUnconfirmed(str(error)) from error
-    return _accept(runtime, ticket, accepted)
+    return _accept(runtime, ticket, claim, accepted)
 
 
 def _settle(runtime: Runtime, write: Callable[[Session], Outcome]) -> Outcome:
@@ -94,8 +94,13 @@ def _settle(runtime: Runtime, write: Callable[[Session], Outcome]) -> Outcome:
     return outcome
 
 
-def _accept(runtime: Runtime, ticket: SubmitTicket, accepted: Prediction) -> str:
+def _accept(runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: Prediction) -> str:
     def write(session: Session) -> str | None:
+        if not transitions.yield_adoption(
+            session, ticket.prediction_id, account_id=ticket.account_id, provider_id=accepted.id
+        ):
+            transitions.doubt_submit(session, ticket.prediction_id, claim, message=f"{accepted.id} is another's")
+            return "in doubt: another submission of the same input has taken this prediction"
         state = transitions.accept_prediction(
             session,
             ticket.prediction_id,

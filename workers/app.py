@@ -8,7 +8,7 @@ from workers import signals
 from workers.bootstep import DispatcherStep
 
 EXCHANGE = Exchange("rushes", type="direct")
-QUEUES = ("submit", "watch", "resume", "store", "report")
+QUEUES = ("submit", "reconcile", "watch", "resume", "store", "report")
 
 # One object for every connection to the broker: a scanning worker judges other workers' messages by its own values.
 TRANSPORT_OPTIONS = {
@@ -19,7 +19,6 @@ TRANSPORT_OPTIONS = {
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
-    "retry_on_timeout": True,
 }
 
 

@@ -104,6 +104,7 @@ class Dispatcher:
             transitions.doubt_overdue(session)
         room = self._publisher.measure_room(threads)
         self._submit(room.get("submit", 0))
+        self._reconcile(room.get("reconcile", 0))
         self._store(room.get("store", 0))
         self._resume(room.get("resume", 0))
         self._look(room.get("watch", 0))
@@ -159,6 +160,19 @@ class Dispatcher:
             transitions.postpone_submits(session, claimed, delay=BACK_AT_ONCE)
 
         self._publish([_submit_message(each) for each in claimed], give_back)
+
+    def _reconcile(self, room: int) -> None:
+        if room <= 0:
+            return
+        with transaction(self._runtime.sessions) as session:
+            account = queries.find_account(session, ACCOUNT)
+            claim = transitions.claim_reconcile(session, account.id, lease=UNSTARTED_LEASE) if account else None
+        if account and claim is not None:
+            # Should the message be lost, its lease ends and another pass is claimed.
+            message = Message(
+                "render.reconcile", "reconcile", (str(account.id), claim), f"reconcile-{account.id}-{claim}"
+            )
+            self._publish([message], give_back=None)
 
     def _store(self, room: int) -> None:
         if room <= 0:

@@ -7,6 +7,7 @@ from celery.worker import state as worker_state
 
 from models.errors import DatabaseAway
 from rushes import farm
+from rushes.reconciling import ReconcileFailed, reconcile_account
 from rushes.storing import StoreDelayed, StoreFailed, StoreStopped, store_job
 from rushes.submitting import SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
 from rushes.watching import LookFailed, look_at_prediction
@@ -21,6 +22,12 @@ LOOK_OUTCOMES = (LookFailed, DatabaseAway)
 def submit(prediction_id: str, claim: int) -> str:
     """Post one prediction, once."""
     return submit_prediction(get_runtime(), UUID(prediction_id), claim)
+
+
+@shared_task(name="render.reconcile", throws=(ReconcileFailed, DatabaseAway))
+def reconcile(account_id: str, claim: int) -> str:
+    """Look for the submissions of an account whose answers were lost."""
+    return reconcile_account(get_runtime(), UUID(account_id), claim)
 
 
 @shared_task(name="watch.poll", throws=LOOK_OUTCOMES)

@@ -42,7 +42,8 @@ _UNTIL_DUE = statement("""
         (SELECT min(due_at) FROM job WHERE state = 'storing'),
         (SELECT min(due_at) FROM job WHERE state = 'queued' AND due_at > now()),
         (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
-        (SELECT min(due_at) FROM prediction WHERE state = 'rendering')
+        (SELECT min(due_at) FROM prediction WHERE state = 'rendering'),
+        (SELECT min(due_at) FROM prediction WHERE state = 'unconfirmed' AND due_at > now())
     ) - now())::float8
 """)
 

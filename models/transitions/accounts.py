@@ -33,7 +33,7 @@ _DEFER = statement("""
     SELECT 1 FROM deferred
 """)
 
-_COUNT_DEFERRALS = statement("SELECT deferrals FROM account WHERE id = :account_id FOR UPDATE")
+_COUNT_DEFERRALS = statement("SELECT deferrals FROM account WHERE id = :account_id FOR NO KEY UPDATE")
 
 _CLEAR_DEFERRAL = statement("""
     WITH cleared AS (

@@ -46,7 +46,8 @@ _LOCK_ACCOUNT = statement("""
     WHERE id = :account_id
 """)
 
-_TAKE_LOCK = statement("SELECT 1 FROM account WHERE id = :account_id FOR UPDATE")
+# NO KEY: rows that refer to the account may be written meanwhile, and nobody waits for them.
+_TAKE_LOCK = statement("SELECT 1 FROM account WHERE id = :account_id FOR NO KEY UPDATE")
 
 _ADMIT = statement("""
     WITH best AS MATERIALIZED (

@@ -38,7 +38,14 @@ _BEGIN = statement("""
         RETURNING id, batch_id, number, video_model, input, store_attempts
     )
     SELECT begun.id, prediction.id, prediction.account_id, prediction.provider_id, prediction.outputs,
-        batch.name, batch.job_count, begun.number, begun.video_model, begun.input, begun.store_attempts
+        batch.name, batch.job_count, begun.number, begun.video_model, begun.input, begun.store_attempts,
+        (
+            SELECT count(*) FROM event
+            WHERE event.job_id = begun.id AND kind = 'store.delayed'
+              AND detail->>'code' = ANY(CAST(:doubtful AS text[]))
+              AND event.id > coalesce((
+                  SELECT max(id) FROM event WHERE event.job_id = begun.id AND kind = 'job.retried'), 0)
+        )
     FROM begun
     JOIN LATERAL (
         SELECT * FROM prediction
@@ -131,6 +138,7 @@ class StoreTicket(NamedTuple):
     video_model: str
     input: dict[str, Any]
     attempt: int
+    doubts: int  # earlier attempts that found no video where it should be
 
 
 class NewArtifact(NamedTuple):
@@ -158,9 +166,15 @@ def postpone_stores(session: Session, claimed: Sequence[ClaimedStore], *, delay:
     return len(session.execute(_POSTPONE, {"ids": ids, "claims": claims, "delay": delay}).all())
 
 
-def begin_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> StoreTicket | None:
-    """Start the step of this claim, once; the attempt is counted before the work."""
-    return find_one(session, _BEGIN, StoreTicket, job_id=job_id, claim=claim, lease=lease)
+def begin_store(
+    session: Session, job_id: UUID, claim: int, *, lease: timedelta, doubtful: Sequence[str] = ()
+) -> StoreTicket | None:
+    """Start the step of this claim, once; the attempt is counted before the work.
+
+    `doubtful` are the codes of delays that count as doubts about the output itself.
+    """
+    values = {"job_id": job_id, "claim": claim, "lease": lease, "doubtful": list(doubtful)}
+    return find_one(session, _BEGIN, StoreTicket, **values)
 
 
 def renew_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> bool:

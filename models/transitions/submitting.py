@@ -84,6 +84,8 @@ _ACCEPT = statement("""
     WITH accepted AS (
         UPDATE prediction
         SET provider_id = :provider_id, provider_created_at = :provider_created_at, accepted_at = now(),
+            adopted_at = CASE WHEN :adopted THEN now() END,
+            error_code = NULL, error_message = NULL,
             state = CASE state WHEN 'submitting' THEN 'rendering' WHEN 'unconfirmed' THEN 'rendering'
                     WHEN 'absent' THEN 'surplus' ELSE state END,
             due_at = CASE WHEN state IN ('submitting', 'unconfirmed') THEN now() + :watch_window END
@@ -128,7 +130,8 @@ _REFUSE = statement("""
 _DOUBT = """
     WITH doubted AS (
         UPDATE prediction
-        SET state = 'unconfirmed', due_at = NULL, error_code = 'in_doubt', error_message = :message
+        SET state = 'unconfirmed', due_at = now() + interval '2 seconds',
+            error_code = 'in_doubt', error_message = :message
         WHERE {which} AND state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL
         RETURNING id, job_id, account_id, claim
     ), told AS (
@@ -198,8 +201,11 @@ def accept_prediction(
     provider_id: str,
     provider_created_at: datetime | None,
     watch_window: timedelta,
+    adopted: bool = False,
 ) -> str | None:
     """Write the fact that the provider accepted, whatever the claim or the state; the move follows from it.
+
+    `adopted` says that it was found in the provider's list, not told by its answer.
 
     Returns the state after it, or None where a provider id was known already.
     """
@@ -208,6 +214,7 @@ def accept_prediction(
         "provider_id": provider_id,
         "provider_created_at": provider_created_at,
         "watch_window": watch_window,
+        "adopted": adopted,
     }
     state: str | None = session.execute(_ACCEPT, values).scalar_one_or_none()
     return state

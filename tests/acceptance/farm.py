@@ -137,6 +137,8 @@ class Farm:
             "RUSHES_POLL_SHORTEST_SECONDS": str(settings.poll_shortest_seconds),
             "RUSHES_WATCH_WINDOW_SECONDS": str(settings.watch_window_seconds),
             "RUSHES_SUBMIT_TIMEOUT_SECONDS": str(settings.submit_timeout_seconds),
+            "RUSHES_FREEZE_ALLOWANCE_SECONDS": str(settings.freeze_allowance_seconds),
+            "RUSHES_LIST_LAG_SECONDS": str(settings.list_lag_seconds),
         }
 
 

@@ -67,6 +67,10 @@ def accept(session: Session, render: Render) -> str | None:
     )
 
 
+def orphan_of(render: Render) -> dict[str, Any]:
+    return {"account_id": render.account_id, "provider_id": "p1", "video_model": VIDEO_MODEL, "input": None}
+
+
 def end(session: Session, render: Render) -> bool:
     return transitions.end_prediction(
         session, render.prediction_id, 0, state=PredictionState.FAILED, reason=REASON, resubmit_after=SECOND
@@ -207,6 +211,28 @@ RACES = [
         ),
         ["job.pushed"],
     ),
+    Race(
+        "mark_absent",
+        in_state("unconfirmed", **POSTED),
+        lambda s, r: transitions.mark_absent(s, r.prediction_id, why="x"),
+        ["prediction.absent", "job.queued"],
+    ),
+    Race(
+        "claim_reconcile",
+        in_state("unconfirmed", due_at=-SECOND, **POSTED),
+        lambda s, r: transitions.claim_reconcile(s, r.account_id, lease=LEASE),
+    ),
+    Race(
+        "begin_reconcile",
+        account_with(reconcile_claim=1),
+        lambda s, r: transitions.begin_reconcile(s, r.account_id, 1, lease=LEASE),
+    ),
+    Race(
+        "insert_orphans",
+        account_with(),
+        lambda s, r: transitions.insert_orphans(s, [orphan_of(r)]),
+        ["account.orphan"],
+    ),
 ]
 WITHOUT_A_LOSER = {
     "count_deferrals",  # reads
@@ -224,6 +250,11 @@ WITHOUT_A_LOSER = {
     "see_worker",
     "drop_worker",
     "resign",
+    "renew_reconcile",
+    "finish_reconcile",
+    "postpone_doubts",
+    "note_undecidable",
+    "yield_adoption",  # the answer of one is the doubt of the other: test_transitions_reconciling.py
     "lead",  # below: it is raced by name
 }
 

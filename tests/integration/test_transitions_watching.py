@@ -55,7 +55,7 @@ def test_a_completed_render_frees_its_slot_and_waits_to_be_stored(scratch: Sessi
     assert not transitions.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
 
 
-@pytest.mark.parametrize("state", sorted(PREDICTION_MOVES[PredictionState.RENDERING] - {"completed"}))
+@pytest.mark.parametrize("state", sorted(PREDICTION_MOVES[PredictionState.RENDERING] - {"completed", "unconfirmed"}))
 @pytest.mark.parametrize("cancel", [True, False])
 @pytest.mark.parametrize("resubmit", [True, False])
 def test_a_verdict_without_a_file_queues_fails_or_cancels_the_job(

@@ -1,0 +1,212 @@
+"""The promises as SQL: each query selects the ids of the rows that break one; none selected means that it holds.
+
+Every query is one statement, so it sees one snapshot and is safe on a live system. They read whole tables: they are
+for an audit, not for a loop.
+"""
+
+from decimal import Decimal
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import TextClause
+from sqlalchemy.orm import Session
+
+from models.statements import find_all, find_one, statement
+
+EXAMPLES = 10
+
+_COUNTED = """
+    SELECT count(*), coalesce((array_agg(DISTINCT id ORDER BY id))[1:{examples}], '{{}}')
+    FROM ({broken}) AS broken (id)
+"""
+
+
+def _rule(name: str, sentence: str, broken: str) -> "Rule":
+    return Rule(name, sentence, statement(_COUNTED.format(examples=EXAMPLES, broken=broken)))
+
+
+class Rule(NamedTuple):
+    """One promise: its name, what a broken row means, and the query that finds them."""
+
+    name: str
+    sentence: str
+    query: TextClause
+
+
+class Broken(NamedTuple):
+    """How many rows break a promise, and a few of their ids."""
+
+    total: int
+    examples: list[str]
+
+
+class Purchase(NamedTuple):
+    """A prediction that the provider accepted, as our rows tell of it."""
+
+    prediction_id: UUID
+    job_id: UUID
+    provider_id: str
+    state: str
+    price: Decimal
+
+
+class StoredFile(NamedTuple):
+    """A file that an artifact's row promises."""
+
+    artifact_id: UUID
+    url: str
+    bytes: int
+    sha256: str
+
+
+class Crowd(NamedTuple):
+    """The most live predictions that an account ever had at once, by its history."""
+
+    account: str
+    most_live: int
+    allowed: int
+
+
+RULES = (
+    _rule(
+        "one_live_prediction",
+        "the job has more than one prediction that may be bought or rendering",
+        """SELECT job_id::text FROM prediction WHERE state IN ('submitting', 'unconfirmed', 'rendering')
+           GROUP BY job_id HAVING count(*) > 1""",
+    ),
+    _rule(
+        "rendering_has_live",
+        "the job renders, but has no live prediction: nothing would ever move it",
+        """SELECT id::text FROM job WHERE state = 'rendering' AND NOT EXISTS (
+               SELECT 1 FROM prediction WHERE job_id = job.id
+               AND prediction.state IN ('submitting', 'unconfirmed', 'rendering'))""",
+    ),
+    _rule(
+        "live_has_rendering",
+        "the prediction is live, but its job does not render",
+        """SELECT prediction.id::text FROM prediction JOIN job ON job.id = job_id
+           WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering') AND job.state <> 'rendering'""",
+    ),
+    _rule(
+        "storing_has_output",
+        "the job stores, but no prediction of it has completed",
+        """SELECT id::text FROM job WHERE state = 'storing' AND NOT EXISTS (
+               SELECT 1 FROM prediction WHERE job_id = job.id AND prediction.state = 'completed')""",
+    ),
+    _rule(
+        "succeeded_has_video",
+        "the job has succeeded, but no video of it is stored",
+        """SELECT id::text FROM job WHERE state = 'succeeded' AND NOT EXISTS (
+               SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video')""",
+    ),
+    _rule(
+        "paid_has_video",
+        "the prediction was paid for and its job has ended, but no video of it is stored",
+        """SELECT prediction.id::text FROM prediction JOIN job ON job.id = job_id
+           WHERE prediction.state = 'completed' AND job.ended_at IS NOT NULL AND NOT EXISTS (
+               SELECT 1 FROM artifact WHERE prediction_id = prediction.id AND kind = 'video')""",
+    ),
+    _rule(
+        "bought_once",
+        "the job was bought more often than refunded verdicts and retries by a person allow",
+        """SELECT job_id::text FROM prediction WHERE provider_id IS NOT NULL
+           GROUP BY job_id
+           HAVING count(*) > 1 + count(*) FILTER (WHERE state IN ('failed', 'cancelled', 'timeout')) + (
+               SELECT count(*) FROM event WHERE event.job_id = prediction.job_id AND kind = 'job.retried')""",
+    ),
+    _rule(
+        "no_surplus",
+        "the prediction was found after it had been called absent: paid for beside another one",
+        "SELECT id::text FROM prediction WHERE state = 'surplus'",
+    ),
+    _rule(
+        "no_orphan",
+        "the provider has a prediction that no row of ours asked for",
+        """SELECT provider_id FROM orphan WHERE NOT EXISTS (
+               SELECT 1 FROM prediction
+               WHERE prediction.account_id = orphan.account_id AND prediction.provider_id = orphan.provider_id)""",
+    ),
+    _rule(
+        "attempts_bounded",
+        "the job had more purchases than its max_attempts",
+        """SELECT job.id::text FROM job JOIN prediction ON job_id = job.id
+           WHERE provider_id IS NOT NULL AND prediction.state <> 'surplus'
+           GROUP BY job.id HAVING count(*) > max_attempts""",
+    ),
+    _rule(
+        "ended_stays_ended",
+        "the job's history goes on after its end without a retry by a person",
+        """SELECT later.job_id::text FROM event AS ending
+           JOIN event AS later ON later.job_id = ending.job_id AND later.id > ending.id
+           WHERE ending.kind IN ('job.succeeded', 'job.failed', 'job.cancelled')
+             AND split_part(later.kind, '.', 1) IN ('job', 'prediction', 'store', 'watch')
+             AND later.kind NOT IN ('job.retried', 'prediction.surplus')
+             AND NOT EXISTS (
+                 SELECT 1 FROM event AS retried WHERE retried.job_id = ending.job_id
+                 AND retried.kind = 'job.retried' AND retried.id > ending.id AND retried.id < later.id)""",
+    ),
+    _rule(
+        "ends_are_told",
+        "the job has ended, but the last word of its history is another one",
+        """SELECT job.id::text FROM job WHERE ended_at IS NOT NULL AND job.state IS DISTINCT FROM (
+               SELECT split_part(kind, '.', 2) FROM event WHERE job_id = job.id
+               AND kind IN ('job.succeeded', 'job.failed', 'job.cancelled', 'job.retried')
+               ORDER BY event.id DESC LIMIT 1)""",
+    ),
+    _rule(
+        "within_slots",
+        "the account has more live predictions than its slots and what it may queue ahead",
+        """SELECT account.name FROM account JOIN prediction ON account_id = account.id
+           WHERE state IN ('submitting', 'unconfirmed', 'rendering')
+           GROUP BY account.id HAVING count(*) > slots + ahead""",
+    ),
+)
+"""What must hold at every instant."""
+
+EVERY_JOB_ENDED = _rule("every_job_ended", "the job has not ended", "SELECT id::text FROM job WHERE ended_at IS NULL")
+"""What must hold once nothing is left to do."""
+
+_PURCHASES = statement("""
+    SELECT id, job_id, provider_id, state, price FROM prediction WHERE provider_id IS NOT NULL ORDER BY id
+""")
+
+_FILES = statement("SELECT id, url, bytes, sha256 FROM artifact ORDER BY id")
+
+# An ending is committed before the count that admits its successor, and events carry the time of the statement.
+_CROWDS = statement("""
+    SELECT account.name, max(live)::int, slots + ahead
+    FROM (
+        SELECT account_id, sum(step) OVER (PARTITION BY account_id ORDER BY at, step) AS live
+        FROM (
+            SELECT prediction.account_id, at, CASE WHEN kind = 'prediction.created' THEN 1 ELSE -1 END AS step
+            FROM event JOIN prediction ON prediction.id = prediction_id
+            WHERE kind IN ('prediction.created', 'prediction.completed', 'prediction.failed', 'prediction.cancelled',
+                'prediction.timeout', 'prediction.deleted', 'prediction.lost', 'prediction.absent',
+                'prediction.refused')
+        ) AS steps
+    ) AS history
+    JOIN account ON account.id = account_id
+    GROUP BY account.id
+""")
+
+
+def find_broken(session: Session, rule: Rule) -> Broken:
+    """The rows that break this promise."""
+    broken = find_one(session, rule.query, Broken)
+    assert broken is not None  # noqa: S101 - an aggregate without GROUP BY has a row
+    return broken
+
+
+def list_purchases(session: Session) -> list[Purchase]:
+    """Every prediction that has a provider id."""
+    return find_all(session, _PURCHASES, Purchase)
+
+
+def list_stored_files(session: Session) -> list[StoredFile]:
+    """Every file that a row promises."""
+    return find_all(session, _FILES, StoredFile)
+
+
+def list_crowds(session: Session) -> list[Crowd]:
+    """Per account, the most live predictions at once in all of its history, and today's limit."""
+    return find_all(session, _CROWDS, Crowd)

@@ -1,0 +1,82 @@
+"""What a pass over submissions in doubt reads."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.statements import find_all, find_one, statement
+
+_POSTED = statement("""
+    SELECT prediction.id, video_model, input, posted_at, prediction.state
+    FROM prediction JOIN job ON job.id = job_id
+    WHERE account_id = :account_id AND provider_id IS NULL AND posted_at IS NOT NULL
+      AND prediction.state IN ('submitting', 'unconfirmed', 'absent')
+      AND posted_at > now() - interval '7 days'
+    ORDER BY posted_at
+""")
+
+_OFFSETS = statement("""
+    SELECT min(provider_created_at - posted_at), max(provider_created_at - accepted_at)
+    FROM (
+        SELECT provider_created_at, posted_at, accepted_at FROM prediction
+        WHERE account_id = :account_id AND adopted_at IS NULL
+          AND provider_created_at IS NOT NULL AND accepted_at IS NOT NULL
+        ORDER BY id DESC
+        LIMIT 200
+    ) AS latest
+""")
+
+_KNOWN = statement("""
+    SELECT provider_id FROM prediction WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[]))
+""")
+
+_UNLISTED = statement("""
+    SELECT coalesce(max(extract(epoch FROM :listed_at - accepted_at)), 0)::float8
+    FROM prediction
+    WHERE account_id = :account_id AND state = 'rendering' AND adopted_at IS NULL
+      AND provider_created_at > :after AND accepted_at < :listed_at
+      AND NOT provider_id = ANY(CAST(:ids AS text[]))
+""")
+
+
+class Posted(NamedTuple):
+    """A submission that was posted and has no provider id."""
+
+    prediction_id: UUID
+    video_model: str
+    input: dict[str, Any]
+    posted_at: datetime
+    state: str
+
+
+class Offsets(NamedTuple):
+    """How the provider's clock was seen to relate to ours; None before anything was accepted."""
+
+    after_post: timedelta | None  # least of created - posted
+    after_answer: timedelta | None  # greatest of created - accepted
+
+
+def list_posted(session: Session, account_id: UUID) -> list[Posted]:
+    """Everything that was posted in the provider's retention and has no provider id, oldest first."""
+    return find_all(session, _POSTED, Posted, account_id=account_id)
+
+
+def find_offsets(session: Session, account_id: UUID) -> Offsets:
+    """How the provider's clock relates to ours, by its latest answers."""
+    return find_one(session, _OFFSETS, Offsets, account_id=account_id) or Offsets(None, None)
+
+
+def filter_known(session: Session, account_id: UUID, ids: Sequence[str]) -> set[str]:
+    """Those of the provider ids that rows of ours have."""
+    return set(session.scalars(_KNOWN, {"account_id": account_id, "ids": list(ids)}))
+
+
+def measure_list_lag(
+    session: Session, account_id: UUID, *, listed: Iterable[str], listed_at: datetime, after: datetime
+) -> float:
+    """Seconds that the provider's list was behind: the age of the oldest render of ours that it did not show."""
+    values = {"account_id": account_id, "ids": list(listed), "listed_at": listed_at, "after": after}
+    return float(session.execute(_UNLISTED, values).scalar_one())

@@ -1,0 +1,192 @@
+"""Submissions in doubt: who looks for them, and what was found."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from models.event import Event
+from models.orphan import Orphan
+from models.statements import find_one, moves_one, statement
+
+SWEEP_PAUSE = timedelta(minutes=10)
+"""How often the account is swept for predictions that no row knows."""
+
+_CLAIM = statement("""
+    UPDATE account
+    SET reconcile_claim = reconcile_claim + 1, reconcile_until = now() + :lease
+    WHERE id = :account_id AND (reconcile_until IS NULL OR reconcile_until <= now())
+      AND (EXISTS (
+              SELECT 1 FROM prediction
+              WHERE account_id = :account_id AND state = 'unconfirmed' AND due_at <= now())
+           OR ((orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause)
+               AND EXISTS (SELECT 1 FROM prediction WHERE account_id = :account_id AND accepted_at IS NOT NULL)))
+    RETURNING reconcile_claim
+""")
+
+_BEGIN = statement("""
+    UPDATE account
+    SET reconcile_begun = :claim, reconcile_until = now() + :lease
+    WHERE id = :account_id AND reconcile_claim = :claim AND reconcile_begun < :claim
+    RETURNING now(), make_interval(secs => list_lag_seconds),
+        CASE WHEN orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause
+             THEN greatest(now() - interval '7 days', coalesce(
+                 orphans_swept_at - interval '1 hour',
+                 (SELECT min(posted_at) FROM prediction WHERE account_id = :account_id)))
+        END
+""")
+
+_RENEW = statement("""
+    UPDATE account SET reconcile_until = now() + :lease
+    WHERE id = :account_id AND reconcile_claim = :claim AND reconcile_begun = :claim
+    RETURNING 1
+""")
+
+_FINISH = statement("""
+    UPDATE account
+    SET reconcile_until = now() + :pause,
+        list_lag_seconds = least(600, greatest(list_lag_seconds, :lag_seconds)),
+        orphans_swept_at = CASE WHEN :swept THEN now() ELSE orphans_swept_at END
+    WHERE id = :account_id AND reconcile_claim = :claim
+    RETURNING 1
+""")
+
+_ABSENT = statement("""
+    WITH gone AS (
+        UPDATE prediction
+        SET state = 'absent', ended_at = now(), due_at = NULL
+        WHERE id = :prediction_id AND state = 'unconfirmed' AND provider_id IS NULL
+        RETURNING id, job_id, account_id
+    ), freed AS (
+        UPDATE job
+        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,
+            due_at = CASE WHEN cancel_requested_at IS NULL THEN now() END,
+            ended_at = CASE WHEN cancel_requested_at IS NOT NULL THEN now() END
+        FROM gone WHERE job.id = gone.job_id AND job.state = 'rendering'
+        RETURNING job.id, job.state
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+        SELECT 'prediction.absent', job_id, id, account_id, jsonb_build_object('why', CAST(:why AS text)) FROM gone
+        UNION ALL
+        SELECT 'job.' || freed.state, freed.id, gone.id, NULL, '{}' FROM freed, gone
+    )
+    SELECT 1 FROM gone
+""")
+
+_POSTPONE = statement("""
+    UPDATE prediction SET due_at = now() + :delay
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'unconfirmed'
+""")
+
+_UNDECIDABLE = statement("""
+    WITH told_of AS (
+        UPDATE prediction SET error_code = 'undecidable', error_message = :message
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'unconfirmed' AND error_code IS DISTINCT FROM 'undecidable'
+        RETURNING id, job_id, account_id
+    )
+    INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+    SELECT 'prediction.undecidable', job_id, id, account_id, jsonb_build_object('message', CAST(:message AS text))
+    FROM told_of
+""")
+
+_YIELD = statement("""
+    WITH yielded AS (
+        UPDATE prediction
+        SET state = 'unconfirmed', provider_id = NULL, provider_created_at = NULL, accepted_at = NULL,
+            adopted_at = NULL, due_at = now(), claim = claim + 1
+        WHERE account_id = :account_id AND provider_id = :provider_id AND id <> :prediction_id
+          AND adopted_at IS NOT NULL AND state = 'rendering'
+        RETURNING id, job_id, account_id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+        SELECT 'prediction.unconfirmed', job_id, id, account_id,
+            jsonb_build_object('message', 'what it had adopted is another''s by a direct answer') FROM yielded
+    )
+    SELECT 1 FROM yielded
+""")
+
+_HELD_BY_ANOTHER = statement("""
+    SELECT 1 FROM prediction
+    WHERE account_id = :account_id AND provider_id = :provider_id AND id <> :prediction_id
+""")
+
+
+class PassTicket(NamedTuple):
+    """The right to make one pass over an account's doubts."""
+
+    began_at: datetime
+    list_lag: timedelta  # the largest ever seen
+    sweep_after: datetime | None  # also sweep for orphans that are younger than this
+
+
+def claim_reconcile(session: Session, account_id: UUID, *, lease: timedelta) -> int | None:
+    """Take the pass over this account's doubts, where one is due; returns its claim."""
+    values = {"account_id": account_id, "lease": lease, "sweep_pause": SWEEP_PAUSE}
+    claim: int | None = session.execute(_CLAIM, values).scalar_one_or_none()
+    return claim
+
+
+def begin_reconcile(session: Session, account_id: UUID, claim: int, *, lease: timedelta) -> PassTicket | None:
+    """Start the pass of this claim, once."""
+    return find_one(
+        session, _BEGIN, PassTicket, account_id=account_id, claim=claim, lease=lease, sweep_pause=SWEEP_PAUSE
+    )
+
+
+def renew_reconcile(session: Session, account_id: UUID, claim: int, *, lease: timedelta) -> bool:
+    """Keep the pass; False where another has taken it over, whose findings then count."""
+    return moves_one(session, _RENEW, account_id=account_id, claim=claim, lease=lease)
+
+
+def finish_reconcile(
+    session: Session, account_id: UUID, claim: int, *, pause: timedelta, lag_seconds: float = 0, swept: bool = False
+) -> bool:
+    """End the pass; the next begins after `pause` at the earliest."""
+    values = {"account_id": account_id, "claim": claim, "pause": pause}
+    return moves_one(session, _FINISH, lag_seconds=lag_seconds, swept=swept, **values)
+
+
+def mark_absent(session: Session, prediction_id: UUID, *, why: str) -> bool:
+    """Looked for and not found: nothing was bought, the job is queued anew."""
+    return moves_one(session, _ABSENT, prediction_id=prediction_id, why=why)
+
+
+def postpone_doubts(session: Session, ids: Sequence[UUID], *, delay: timedelta) -> None:
+    """Look for these again after `delay`."""
+    if ids:
+        session.execute(_POSTPONE, {"ids": list(ids), "delay": delay})
+
+
+def note_undecidable(session: Session, ids: Sequence[UUID], *, message: str) -> None:
+    """These are for a person to decide; told once."""
+    if ids:
+        session.execute(_UNDECIDABLE, {"ids": list(ids), "message": message})
+
+
+def yield_adoption(session: Session, prediction_id: UUID, *, account_id: UUID, provider_id: str) -> bool:
+    """A direct answer beats an adoption: who adopted this provider id is in doubt again.
+
+    False where another row holds it for good; the caller's own submission is then what is in doubt.
+    """
+    values = {"account_id": account_id, "provider_id": provider_id, "prediction_id": prediction_id}
+    session.execute(_YIELD, values)
+    return session.execute(_HELD_BY_ANOTHER, values).first() is None
+
+
+def insert_orphans(session: Session, orphans: Sequence[dict[str, Any]]) -> int:
+    """Keep and report predictions that no row asked for, each once; returns how many are new."""
+    if not orphans:
+        return 0
+    born = upsert(Orphan).on_conflict_do_nothing().returning(Orphan.account_id, Orphan.provider_id)
+    new = session.execute(born, list(orphans)).all()
+    if new:
+        told = [
+            {"kind": "account.orphan", "account_id": account_id, "detail": {"provider_id": provider_id}}
+            for account_id, provider_id in new
+        ]
+        session.execute(insert(Event), told)
+    return len(new)

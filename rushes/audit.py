@@ -1,0 +1,169 @@
+"""The promises, checked: over our rows, against the provider's books, and down to the bytes of every file.
+
+audit_rows            rows alone: safe and useful on a live system at any time
+audit_files           every promised file is there, byte for byte; reads all of them
+compare_with_ledger   the provider's own list of tasks and charges: nothing lost, nothing bought twice
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlalchemy.orm import Session
+
+from models.queries.audit import (
+    EVERY_JOB_ENDED,
+    EXAMPLES,
+    RULES,
+    Purchase,
+    Rule,
+    find_broken,
+    list_crowds,
+    list_purchases,
+    list_stored_files,
+)
+from rushes.artifacts import ArtifactStore
+from rushes.errors import NotFound
+
+PAID = frozenset({"completed", "lost", "surplus"})
+"""States of a prediction that we count as spent."""
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One promise and how often it is broken; a count of 0 means that it holds."""
+
+    name: str
+    sentence: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+    @property
+    def is_broken(self) -> bool:
+        return self.count > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One record of the provider's billing: a `deduct` is `pre` while its task is open, a `refund` gives it back."""
+
+    task_id: str
+    kind: str
+    state: str
+    price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the provider says it has done for the account."""
+
+    task_ids: Sequence[str]
+    charges: Sequence[Charge]
+    most_unfinished: int | None = None  # the most tasks at once that it ever saw, where it tells
+
+    def list_kept(self) -> dict[str, Decimal]:
+        """By task, what was charged for good and not given back."""
+        refunded = {each.task_id for each in self.charges if each.kind == "refund"}
+        return {
+            each.task_id: each.price
+            for each in self.charges
+            if each.kind == "deduct" and each.state == "done" and each.task_id not in refunded
+        }
+
+    def list_held(self) -> dict[str, Decimal]:
+        """By task, what is held while the task is open."""
+        return {each.task_id: each.price for each in self.charges if each.kind == "deduct" and each.state == "pre"}
+
+
+def audit_rows(session: Session) -> list[Finding]:
+    """Every promise that rows alone can break, each with its count and up to ten examples."""
+    return [_find(session, rule) for rule in RULES]
+
+
+def audit_files(session: Session, store: ArtifactStore) -> list[Finding]:
+    """Whether every file that a row promises is there with the promised size and SHA-256."""
+    missing, changed = [], []
+    for promised in list_stored_files(session):
+        found = _measure(store, promised.url)
+        if found is None:
+            missing.append(str(promised.artifact_id))
+        elif found != (promised.bytes, promised.sha256):
+            changed.append(str(promised.artifact_id))
+    return [
+        _collect("files_exist", "the artifact's file is gone", missing),
+        _collect("files_unchanged", "the artifact's file has another size or SHA-256 than its row", changed),
+    ]
+
+
+def compare_with_ledger(session: Session, books: Books, *, drained: bool) -> list[Finding]:
+    """Our rows against the provider's books. `drained` says that nothing is under way: then all must be equal."""
+    purchases = list_purchases(session)
+    findings = [
+        _find_unbought(books, purchases),
+        *_compare_money(books, purchases, drained=drained),
+        _find_crowds(session, books),
+    ]
+    if not drained:
+        return findings  # a task that no row knows may be one whose answer is on its way
+    return [*findings, _find_unknown(books, purchases), _find(session, EVERY_JOB_ENDED)]
+
+
+def _find(session: Session, rule: Rule) -> Finding:
+    broken = find_broken(session, rule)
+    return Finding(rule.name, rule.sentence, broken.total, tuple(broken.examples))
+
+
+def _collect(name: str, sentence: str, ids: Iterable[str]) -> Finding:
+    found = sorted(ids)
+    return Finding(name, sentence, len(found), tuple(found[:EXAMPLES]))
+
+
+def _measure(store: ArtifactStore, url: str) -> tuple[int, str] | None:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with store.open(url) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+    except NotFound:
+        return None
+    return size, digest.hexdigest()
+
+
+def _find_unknown(books: Books, purchases: Sequence[Purchase]) -> Finding:
+    known = {each.provider_id for each in purchases}
+    named = {*books.task_ids, *(each.task_id for each in books.charges)}
+    return _collect("every_task_in_a_row", "the provider accepted a task that no row of ours knows", named - known)
+
+
+def _find_unbought(books: Books, purchases: Sequence[Purchase]) -> Finding:
+    accepted = set(books.task_ids)
+    invented = [each.provider_id for each in purchases if each.provider_id not in accepted]
+    return _collect("every_row_has_a_task", "a row names a task that the provider never had", invented)
+
+
+def _compare_money(books: Books, purchases: Sequence[Purchase], *, drained: bool) -> list[Finding]:
+    """What both sides have closed must agree; what only one of them has closed, only when nothing is under way."""
+    kept, held = books.list_kept(), books.list_held()
+    spent = {each.provider_id: each.price for each in purchases if each.state in PAID}
+    rendering = {each.provider_id: each.price for each in purchases if each.state == "rendering"}
+    closed = {each.provider_id for each in purchases} - rendering.keys()
+    unequal = [task for task in closed if kept.get(task) != spent.get(task)]
+    findings = [_collect("settled_alike", "the price we settled is not what the provider has kept", unequal)]
+    if drained:
+        open_ones = [task for task in held.keys() | rendering.keys() if held.get(task) != rendering.get(task)]
+        findings.append(_collect("held_alike", "the price we hold is not what the provider holds", open_ones))
+        totals = [] if sum(kept.values()) == sum(spent.values()) else [f"{sum(spent.values())} {sum(kept.values())}"]
+        findings.append(_collect("spent_alike", "the sums differ: ours, then the provider's", totals))
+    return findings
+
+
+def _find_crowds(session: Session, books: Books) -> Finding:
+    crowds = list_crowds(session)
+    over = [f"{each.account}: {each.most_live} of {each.allowed}" for each in crowds if each.most_live > each.allowed]
+    allowed = sum(each.allowed for each in crowds)
+    if books.most_unfinished is not None and books.most_unfinished > allowed:
+        over.append(f"the provider saw {books.most_unfinished} of {allowed}")
+    return _collect("never_over_slots", "more was under way at once than the slots and what may queue ahead", over)

@@ -1,0 +1,227 @@
+"""One pass over an account's doubts: every submission whose answer was lost, against what the provider lists.
+
+It adopts what it finds, and calls a submission absent only after the settle time and with a list that answered. Where
+the list fails it waits; it never guesses. Findings are written in one transaction at the end: whatever dies in
+between leaves every doubt as it was.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models import PredictionState, queries, transitions
+from models.queries import Posted
+from models.session import transaction
+from models.transitions import PassTicket
+from rushes.errors import Transient
+from rushes.matching import Candidate, Clocks, Findings, Submission, match_submissions
+from rushes.runtime import Runtime
+from rushes.wavespeed import AccountRefused, Prediction, PredictionNotFound, ProviderUnavailable
+
+LEASE_MARGIN = timedelta(seconds=10)
+"""A pass holds its claim for one request and this, and renews it before each one, however many there are."""
+PAUSE = timedelta(seconds=2)
+"""Between two passes: a lost answer is looked for again soon."""
+FAILED_PAUSE = timedelta(seconds=5)
+PERSON_PAUSE = timedelta(minutes=10)
+"""How often at least a doubt that a person must decide is looked at all the same; young ones sooner."""
+CLOCK_MARGIN = timedelta(seconds=5)
+UNKNOWN_CLOCK = timedelta(minutes=10)
+"""How far apart the clocks may be before any answer has told."""
+LATE_ARRIVAL = timedelta(days=7)
+"""How long after a POST a prediction may still turn up that was called absent."""
+PAGE_LIMIT = 500
+
+
+class ReconcileFailed(Transient):
+    """The provider did not show its list, or another pass took over: nothing was decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What a pass knows before it asks."""
+
+    account_id: UUID
+    claim: int
+    ticket: PassTicket
+    posted: Sequence[Posted]
+    clocks: Clocks
+    settle: timedelta
+
+    @property
+    def settled_before(self) -> datetime:
+        """What was posted before this, and is not in the list now, does not exist."""
+        return self.ticket.began_at - self.settle
+
+    @property
+    def listed_after(self) -> datetime:
+        """The provider's time from which on the list is read."""
+        starts = [each.posted_at for each in self.posted]
+        if self.ticket.sweep_after is not None:
+            starts.append(self.ticket.sweep_after)
+        return min(starts, default=self.ticket.began_at) + self.clocks.earliest
+
+    def select(self, *, absent: bool) -> list[Submission]:
+        """Those called absent, or all the others."""
+        return [
+            Submission(
+                each.prediction_id,
+                each.video_model,
+                each.input,
+                each.posted_at,
+                is_open=each.state == PredictionState.SUBMITTING,
+            )
+            for each in self.posted
+            if (each.state == PredictionState.ABSENT) is absent
+        ]
+
+
+def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
+    """Make the pass of this claim; returns a line for operators. Raises `ReconcileFailed`."""
+    with transaction(runtime.sessions) as session:
+        ticket = transitions.begin_reconcile(session, account_id, claim, lease=_lease_of(runtime))
+        if ticket is None:
+            return "stale: nothing to do"
+        current = _prepare(runtime, session, account_id, claim=claim, ticket=ticket)
+    try:
+        listed = _list_predictions(runtime, current)
+        candidates = _read_candidates(runtime, current, listed)
+    except (AccountRefused, ProviderUnavailable) as error:
+        with transaction(runtime.sessions) as session:
+            transitions.finish_reconcile(session, account_id, claim, pause=FAILED_PAUSE)
+        raise ReconcileFailed(str(error)) from error
+    found = match_submissions(current.select(absent=False), candidates, clocks=current.clocks)
+    patient = Clocks(current.clocks.earliest, LATE_ARRIVAL)
+    late = match_submissions(current.select(absent=True), found.orphans, clocks=patient)
+    with transaction(runtime.sessions) as session:
+        told = _write(runtime, session, current, listed=listed, found=found, late=late)
+    runtime.waker.wake()
+    return told
+
+
+def _prepare(runtime: Runtime, session: Session, account_id: UUID, *, claim: int, ticket: PassTicket) -> _Pass:
+    settings = runtime.settings
+    slack = timedelta(seconds=settings.list_lag_seconds)
+    settle = settings.submit_lease + max(slack, ticket.list_lag + CLOCK_MARGIN)
+    offsets = queries.find_offsets(session, account_id)
+    if offsets.after_post is None or offsets.after_answer is None:
+        clocks = Clocks(-UNKNOWN_CLOCK, settle + UNKNOWN_CLOCK)
+    else:
+        ahead = max(timedelta(0), offsets.after_answer)
+        clocks = Clocks(min(timedelta(0), offsets.after_post) - CLOCK_MARGIN, settle + ahead + CLOCK_MARGIN)
+    posted = queries.list_posted(session, account_id)
+    return _Pass(account_id, claim, ticket, posted, clocks, settle)
+
+
+def _lease_of(runtime: Runtime) -> timedelta:
+    return timedelta(seconds=runtime.settings.request_timeout_seconds) + LEASE_MARGIN
+
+
+def _keep_claim(runtime: Runtime, current: _Pass) -> None:
+    with transaction(runtime.sessions) as session:
+        if not transitions.renew_reconcile(session, current.account_id, current.claim, lease=_lease_of(runtime)):
+            raise ReconcileFailed("another pass took over: nothing written")
+
+
+def _list_predictions(runtime: Runtime, current: _Pass) -> list[Prediction]:
+    """Every prediction of the window. What is created meanwhile shifts the pages, which only shows some twice."""
+    found: dict[str, Prediction] = {}
+    for page in range(1, PAGE_LIMIT + 1):
+        _keep_claim(runtime, current)
+        listed = runtime.client.list_predictions(
+            page=page, created_after=current.listed_after - CLOCK_MARGIN, include_inputs=True
+        )
+        if listed.unreadable:
+            raise ProviderUnavailable(f"{listed.unreadable} entries of the list have no readable id")
+        found |= {each.id: each for each in listed.items}
+        if listed.is_last:
+            return list(found.values())
+    raise ProviderUnavailable(f"the list has more than {PAGE_LIMIT} pages for the time in question")
+
+
+def _read_candidates(runtime: Runtime, current: _Pass, listed: Sequence[Prediction]) -> list[Candidate]:
+    """Those that no row of ours has; where the list shows no inputs, each one's result is asked for them."""
+    with transaction(runtime.sessions) as session:
+        known = queries.filter_known(session, current.account_id, [each.id for each in listed])
+    return [
+        Candidate(each.id, each.video_model_id, _find_input(runtime, current, each), each.created_at)
+        for each in listed
+        if each.id not in known
+    ]
+
+
+def _find_input(runtime: Runtime, current: _Pass, prediction: Prediction) -> dict[str, object] | None:
+    if prediction.inputs is not None:
+        return prediction.inputs
+    _keep_claim(runtime, current)
+    try:
+        return runtime.client.get_prediction(prediction.id).inputs
+    except PredictionNotFound:
+        return None
+
+
+def _write(
+    runtime: Runtime, session: Session, current: _Pass, *, listed: Sequence[Prediction], found: Findings, late: Findings
+) -> str:
+    """All of it or nothing, and nothing where another pass has begun meanwhile."""
+    lag = queries.measure_list_lag(
+        session,
+        current.account_id,
+        listed=[each.id for each in listed],
+        listed_at=current.ticket.began_at,
+        after=current.listed_after,
+    )
+    _adopt(runtime, session, (*found.adoptions, *late.adoptions))
+    absent = [each for each in found.missing if not each.is_open and each.posted_at < current.settled_before]
+    for submission in absent:
+        transitions.mark_absent(session, submission.prediction_id, why="the provider's list does not show it")
+    _leave_to_a_person(session, current, found.undecidable)
+    waiting = {each.prediction_id for each in (*found.missing, *found.waiting)}
+    waiting -= {each.prediction_id for each in absent}
+    transitions.postpone_doubts(session, sorted(waiting), delay=PAUSE)
+    orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in late.orphans])
+    # Last, since the account's row is locked last of all; where the claim is lost, all of the above is taken back.
+    swept = current.ticket.sweep_after is not None
+    if not transitions.finish_reconcile(
+        session, current.account_id, current.claim, pause=PAUSE, lag_seconds=lag, swept=swept
+    ):
+        raise ReconcileFailed("another pass took over: nothing written")
+    return (
+        f"adopted {len(found.adoptions)}, absent {len(absent)}, waiting {len(waiting)}, "
+        f"for a person {len(found.undecidable)}, surplus {len(late.adoptions)}, new orphans {orphans}"
+    )
+
+
+def _adopt(runtime: Runtime, session: Session, pairs: Sequence[tuple[Submission, Candidate]]) -> None:
+    for submission, candidate in pairs:
+        transitions.accept_prediction(
+            session,
+            submission.prediction_id,
+            provider_id=candidate.provider_id,
+            provider_created_at=candidate.created_at,
+            watch_window=runtime.settings.watch_window,
+            adopted=True,
+        )
+
+
+def _leave_to_a_person(session: Session, current: _Pass, undecidable: Sequence[Submission]) -> None:
+    ids = [each.prediction_id for each in undecidable]
+    transitions.note_undecidable(session, ids, message="a candidate's input cannot be read: decide by hand")
+    for submission in undecidable:
+        # As long again as it has waited: inputs that were missing for a moment must not cost ten minutes.
+        waited = current.ticket.began_at - submission.posted_at
+        delay = max(PAUSE, min(waited, PERSON_PAUSE))
+        transitions.postpone_doubts(session, [submission.prediction_id], delay=delay)
+
+
+def _as_orphan(current: _Pass, candidate: Candidate) -> dict[str, object]:
+    return {
+        "account_id": current.account_id,
+        "provider_id": candidate.provider_id,
+        "video_model": candidate.video_model,
+        "input": dict(candidate.input) if candidate.input is not None else None,
+        "provider_created_at": candidate.created_at,
+    }

@@ -1,0 +1,122 @@
+"""A pass over the doubts keeps its claim as long as it reads, and gives it back soon when its worker dies."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from models import transitions
+from models.session import transaction
+from models.transitions.jobs import NewJob
+from rushes import reconciling
+from rushes.reconciling import reconcile_account
+from rushes.runtime import Runtime
+from rushes.settings import Settings
+from sandbox.wavespeed import Simulator
+
+LEASE = timedelta(seconds=60)
+MODEL = "lightricks/ltx-2-fast/text-to-video"
+INPUT = {"prompt": "a"}
+STRANGERS = 16
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator() as started:
+        yield started
+
+
+@pytest.fixture
+def runtime(database_url: str, simulator: Simulator, tmp_path: Path) -> Iterator[Runtime]:
+    settings = Settings(
+        database_url=database_url,
+        data_dir=tmp_path,
+        wavespeed_api_key=simulator.api_key,
+        wavespeed_url=simulator.url,
+        request_timeout_seconds=3,
+    )
+    opened = Runtime.open(settings, threads=2, application="test")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def account_id(runtime: Runtime) -> UUID:
+    """An account with one submission in doubt."""
+    with transaction(runtime.sessions) as session:
+        account = transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
+        transitions.insert_jobs(session, [NewJob(MODEL, INPUT, Decimal("0.24"), 0, 3)])
+    with transaction(runtime.sessions) as session:
+        transitions.admit_jobs(session, account, count=1)
+        (claimed,) = transitions.claim_submits(session, account, count=1, lease=LEASE)
+    with transaction(runtime.sessions) as session:
+        transitions.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE)
+        transitions.doubt_submit(session, claimed.prediction_id, claimed.claim, message="test")
+        transitions.postpone_doubts(session, [claimed.prediction_id], delay=timedelta(0))
+    return account
+
+
+def claim(runtime: Runtime, account_id: UUID) -> int | None:
+    with transaction(runtime.sessions) as session:
+        return transitions.claim_reconcile(session, account_id, lease=timedelta(seconds=1))
+
+
+def test_a_pass_that_reads_for_longer_than_its_lease_keeps_its_claim(
+    runtime: Runtime, simulator: Simulator, account_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciling, "LEASE_MARGIN", timedelta(seconds=0.5))
+    for number in range(STRANGERS):
+        wanted = INPUT | {"prompt": f"a stranger's {number}"}
+        runtime.client.submit(MODEL, wanted, send_before=time.monotonic() + 10)
+    simulator.set_fault("list_without_inputs")
+    simulator.set_fault("slow_answer", delay=0.4)  # 17 requests of 0.4 s: about twice the lease of 3.5 s
+    first = claim(runtime, account_id)
+    assert first is not None
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(reconcile_account, runtime, account_id, first)
+        others = set()
+        while not reading.done():
+            if (other := claim(runtime, account_id)) is not None:
+                others.add(other)
+            wait([reading], timeout=0.05)
+    assert not others
+    assert reading.result().startswith("adopted 0, absent 0, waiting 0, for a person 1")
+
+
+def test_a_pass_whose_worker_died_is_given_back_within_a_request_and_a_margin(
+    runtime: Runtime, account_id: UUID
+) -> None:
+    first = claim(runtime, account_id)
+    assert first is not None
+    with transaction(runtime.sessions) as session:
+        assert transitions.begin_reconcile(session, account_id, first, lease=reconciling._lease_of(runtime))
+        query = "SELECT extract(epoch FROM reconcile_until - now())::float8 FROM account"
+        held = session.connection().exec_driver_sql(query).scalar_one()
+    assert 3 < held <= 13
+
+
+def test_a_doubt_that_cannot_be_decided_is_looked_at_again_soon_while_it_is_young(
+    runtime: Runtime, simulator: Simulator, account_id: UUID
+) -> None:
+    runtime.client.submit(MODEL, INPUT, send_before=time.monotonic() + 10)
+    simulator.set_fault("list_without_inputs")
+    first = claim(runtime, account_id)
+    assert first is not None
+    assert "for a person 1" in reconcile_account(runtime, account_id, first)
+    with transaction(runtime.sessions) as session:
+        query = "SELECT extract(epoch FROM due_at - now())::float8 FROM prediction"
+        assert session.connection().exec_driver_sql(query).scalar_one() < 60
+
+    simulator.clear_faults()
+    with transaction(runtime.sessions) as session:
+        session.connection().exec_driver_sql("UPDATE prediction SET due_at = now()")
+        session.connection().exec_driver_sql("UPDATE account SET reconcile_until = now()")
+    second = claim(runtime, account_id)
+    assert second is not None
+    assert reconcile_account(runtime, account_id, second).startswith("adopted 1")
