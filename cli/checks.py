@@ -94,7 +94,7 @@ def _read_database(engine: Engine, place: str) -> list[Check]:
 
 
 def _judge_health(seen: Readiness) -> list[Check]:
-    health, start = seen.health, "start a worker: `rushes up`, or `celery -A workers.app worker`"
+    health, start = seen.health, "start a worker: `rushes up`, or see docs/operations.md"
     leader = (
         Check("dispatcher", "ok", f"{health.leader} leads")
         if health.leader

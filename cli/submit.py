@@ -128,4 +128,4 @@ def _see_through(
         print_json(ended)
     else:
         show_batch(client, ended, settings=settings)
-    return FAILED if ended["states"]["failed"] else 0
+    return 0 if ended["states"]["succeeded"] == ended["jobs"] else FAILED

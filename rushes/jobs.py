@@ -169,7 +169,7 @@ def explain_wait(sessions: Sessions, job: Job) -> str | None:
         return f"the render outlived {live.watch_windows} watch window(s); it is watched on, ever more rarely"
     if job.state == JobState.STORING and job.error_message:
         return f"storing is tried again: {job.error_message}"
-    if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting"):
+    if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting" and not live.posted_at):
         return None
     if health.deferred:
         return f"the account takes no submissions ({health.deferred})"

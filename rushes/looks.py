@@ -88,7 +88,12 @@ class LookSchedule:
                 due.append(prediction_id)
         if not due:
             return []
-        rendering = find_rendering(due)
+        try:
+            rendering = find_rendering(due)
+        except Exception:
+            for prediction_id in due:  # still due: what could not be asked for must not be forgotten
+                heapq.heappush(self._heap, (self._watched[prediction_id].next_at, prediction_id))
+            raise
         return [
             self._take(prediction_id, now=now)
             for prediction_id in dict.fromkeys(due)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
 
+import structlog
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from models import transitions
@@ -26,6 +28,8 @@ from rushes.wavespeed import (
 )
 
 DATABASE_PAUSE_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
 
 Outcome = TypeVar("Outcome")
 
@@ -78,16 +82,20 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     return _accept(runtime, ticket, claim, accepted)
 
 
-def _settle(runtime: Runtime, write: Callable[[Session], Outcome]) -> Outcome:
-    """Write what came of a POST. It is worth money: while the database is away, it is held on to for the lease."""
+def _settle(runtime: Runtime, ticket: SubmitTicket, write: Callable[[Session], Outcome], *, told: str) -> Outcome:
+    """Write what came of a POST, however long the database is away, locked or full, up to the lease.
+
+    It is worth money: where it cannot be written, the log has it. Writing it twice changes nothing.
+    """
     deadline = time.monotonic() + runtime.settings.submit_lease.total_seconds()
     while True:
         try:
             with transaction(runtime.sessions) as session:
                 outcome = write(session)
             break
-        except DatabaseAway:
-            if time.monotonic() > deadline:
+        except (DatabaseAway, SQLAlchemyError) as error:
+            if isinstance(error, IntegrityError) or time.monotonic() > deadline:
+                log.exception("submit.outcome_not_saved", prediction_id=str(ticket.prediction_id), outcome=told)
                 raise
             time.sleep(DATABASE_PAUSE_SECONDS)
     runtime.waker.wake()
@@ -111,16 +119,20 @@ def _accept(runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: Predic
         transitions.clear_deferral(session, ticket.account_id)
         return state
 
-    return f"accepted as {accepted.id}: {_settle(runtime, write) or 'known already'}"
+    told = f"accepted as {accepted.id}"
+    return f"{told}: {_settle(runtime, ticket, write, told=told) or 'known already'}"
 
 
 def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent) -> None:
     def write(session: Session) -> None:
-        transitions.unpost_submit(session, ticket.prediction_id, claim, detail=str(error))
+        if not transitions.unpost_submit(session, ticket.prediction_id, claim, detail=str(error)):
+            # In doubt already, since this comes after the lease: but nothing was bought, and that is sure.
+            reason = ("not_sent", str(error))
+            transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
         if not error.is_late:
             _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
 
-    _settle(runtime, write)
+    _settle(runtime, ticket, write, told=f"not sent: {error}")
 
 
 def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefused) -> None:
@@ -129,7 +141,7 @@ def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefu
         transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=True)
         transitions.clear_deferral(session, ticket.account_id)
 
-    _settle(runtime, write)
+    _settle(runtime, ticket, write, told=f"refused: {error}")
 
 
 def _defer(runtime: Runtime, ticket: SubmitTicket, claim: int, error: AccountRefused) -> None:
@@ -141,13 +153,15 @@ def _defer(runtime: Runtime, ticket: SubmitTicket, claim: int, error: AccountRef
         else:
             _hold_account(session, ticket, error, policy=ACCOUNT_DEFERRED, reason=error.reason)
 
-    _settle(runtime, write)
+    _settle(runtime, ticket, write, told=f"the account was refused: {error}")
 
 
 def _doubt(runtime: Runtime, ticket: SubmitTicket, claim: int, error: SubmitInDoubt) -> None:
     _settle(
         runtime,
+        ticket,
         lambda session: transitions.doubt_submit(session, ticket.prediction_id, claim, message=str(error)),
+        told=f"in doubt: {error}",
     )
 
 

@@ -14,7 +14,13 @@ LOOK_AROUND_SECONDS = 0.25
 """The longest sleep where LISTEN does not work, as behind a transaction pooler."""
 
 RETRY_SECONDS = 5.0
+UNHEARD_SECONDS = 300.0
+"""A pooler stays a pooler; each try costs two seconds."""
 STEP_SECONDS = 0.5
+
+
+class Unheard(Exception):
+    """Connected and listening, and yet a notification did not arrive."""
 
 
 class Alarm:
@@ -62,6 +68,8 @@ class Alarm:
         if self._connection is None and time.monotonic() >= self._retry_at:
             try:
                 self._connection = _listen(self._url)
+            except Unheard:
+                self._retry_at = time.monotonic() + UNHEARD_SECONDS
             except psycopg.Error:
                 self._retry_at = time.monotonic() + RETRY_SECONDS
             if self._connection is None and not self._warned:
@@ -79,4 +87,4 @@ def _listen(url: str) -> "psycopg.Connection[tuple[object, ...]]":
     for _ in connection.notifies(timeout=2, stop_after=1):
         return connection
     connection.close()
-    raise psycopg.OperationalError("a notification did not arrive")
+    raise Unheard

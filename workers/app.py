@@ -35,6 +35,7 @@ def create_app(settings: Settings) -> Celery:
         task_send_sent_event=False,
         task_serializer="json",
         accept_content=["json"],
+        worker_pool="threads",
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         worker_hijack_root_logger=False,

@@ -38,6 +38,9 @@ NO_ROOM_SECONDS = 0.1
 REBUILD_SECONDS = 60.0
 TIDY_SECONDS = 3600.0
 ABANDONED_AFTER = timedelta(days=1)
+EVER_SECONDS = 1e9
+COMMIT_SECONDS = 10.0
+"""Longer than any commit takes to become visible."""
 CLAIM_LIMIT = 500
 LOOKS_QUIET = timedelta(seconds=15)
 BACK_AT_ONCE = timedelta(0)
@@ -59,7 +62,9 @@ class Dispatcher:
         self._alarm = Alarm(runtime.settings.get_listen_url())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
-        self._seen_at = self._led_at = self._reported_at = self._rebuilt_at = self._tidied_at = float("-inf")
+        self._seen_at = self._led_at = self._reported_at = self._rebuilt_at = self._tidied_at = self._learned_at = (
+            float("-inf")
+        )
         self._term: int | None = None
 
     def start(self) -> None:
@@ -108,7 +113,7 @@ class Dispatcher:
         self._store(room.get("store", 0))
         self._resume(room.get("resume", 0))
         self._look(room.get("watch", 0))
-        self._report(now)
+        self._report(now, room.get("report", 0))
         return self._find_rest()
 
     def _show_life(self, now: float) -> None:
@@ -217,14 +222,15 @@ class Dispatcher:
         self._publish([_look_message(look) for look in due], give_back=None)
 
     def _learn_renders(self, session: Session, now: float) -> None:
-        if now - self._rebuilt_at < REBUILD_SECONDS:
-            newer_than = 10.0  # longer than any commit takes to become visible
-        else:
-            newer_than, self._rebuilt_at = float(10**9), now
+        rebuilds = now - self._rebuilt_at >= REBUILD_SECONDS
+        newer_than = EVER_SECONDS if rebuilds else now - self._learned_at + COMMIT_SECONDS
         self._looks.add(queries.list_rendering(session, newer_than_seconds=newer_than), now=now)
+        self._learned_at = now
+        if rebuilds:
+            self._rebuilt_at = now
 
-    def _report(self, now: float) -> None:
-        if now - self._reported_at < REPORT_SECONDS:
+    def _report(self, now: float, room: int) -> None:
+        if room <= 0 or now - self._reported_at < REPORT_SECONDS:
             return
         self._reported_at = now
         self._publisher.publish([Message("queue.report", "report", (), f"report-{self._term}-{now:.0f}")])
@@ -243,6 +249,8 @@ class Dispatcher:
             until_due = queries.find_seconds_until_due(session)
         next_look = self._looks.find_next_at()
         until_look = next_look - time.monotonic() if next_look is not None else LONGEST_SLEEP_SECONDS
+        if until_look <= 0:
+            until_look = NO_ROOM_SECONDS
         if until_due is not None and until_due <= 0:
             until_due = NO_ROOM_SECONDS
         return max(0.0, min(until_look, LONGEST_SLEEP_SECONDS if until_due is None else until_due))

@@ -217,3 +217,17 @@ def test_two_plans_for_the_same_instant_are_one_look(settings: Settings) -> None
     schedule.add([old], now=0.0)
     schedule.add([new], now=0.0)
     assert len(schedule.take_due(now=100.0, limit=NO_LIMIT, find_rendering=still(new))) == 1
+
+
+def test_looks_that_could_not_be_asked_for_stay_due(settings: Settings) -> None:
+    schedule, render = LookSchedule(settings), rendering()
+    schedule.add([render], now=0.0)
+
+    def fail(_: list[UUID]) -> dict[UUID, int]:
+        raise RuntimeError("the database is away")
+
+    with pytest.raises(RuntimeError):
+        schedule.take_due(now=1e6, limit=NO_LIMIT, find_rendering=fail)
+
+    (look,) = schedule.take_due(now=1e6, limit=NO_LIMIT, find_rendering=still(render))
+    assert look.prediction_id == render.prediction_id
