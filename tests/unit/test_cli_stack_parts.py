@@ -181,7 +181,7 @@ def test_secrets_are_no_part_of_any_command_line() -> None:
 def test_workers_have_a_queue_each_step_and_threads_by_the_settings() -> None:
     settings = default_settings(submits_per_minute=600, watch_threads=8, store_threads=3)
     step, store = step_worker_command(settings, number=2), store_worker_command(settings)
-    assert step[step.index("-Q") + 1] == "submit,watch,resume,report"
+    assert step[step.index("-Q") + 1] == "submit,reconcile,watch,resume,report"
     assert step[step.index("-c") + 1] == "18"
     assert step[step.index("-n") + 1] == "main2@%h"
     assert store[store.index("-Q") + 1] == "store"
