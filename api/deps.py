@@ -7,6 +7,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
+from api.schemas.doubts import Abandonment, Adoption
 from api.schemas.jobs import Links
 from api.schemas.orders import NewBatch, NewJob, NewJobs
 from api.validation import read_schema
@@ -18,6 +19,8 @@ JOB_BYTES = MEGABYTE
 BATCH_BYTES = 256 * MEGABYTE
 
 _INLINE_BYTES = 64_000  # parsed in less than a millisecond, which a thread would cost too
+
+_PERSON_LENGTH = 100
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -32,6 +35,12 @@ async def get_runtime(request: Request) -> Runtime:
 async def get_links(request: Request) -> Links:
     """Addresses that work for this client, whatever name or proxy it came by."""
     return Links(str(request.base_url))
+
+
+async def get_person(request: Request) -> str:
+    """Who asks, for the history: whom a proxy with a login names, else the client's address. No proof of anything."""
+    address = request.client.host if request.client else "unknown"
+    return (request.headers.get("x-forwarded-user", "").strip() or address)[:_PERSON_LENGTH]
 
 
 def body_of(schema: type[Schema], *, limit_bytes: int) -> Callable[[Request], Awaitable[Schema]]:
@@ -73,6 +82,9 @@ async def _read_bounded(request: Request, limit_bytes: int) -> bytearray:
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 LinksDep = Annotated[Links, Depends(get_links)]
+PersonDep = Annotated[str, Depends(get_person)]
 JobBody = Annotated[NewJob, Depends(body_of(NewJob, limit_bytes=JOB_BYTES))]
 JobsBody = Annotated[NewJobs, Depends(body_of(NewJobs, limit_bytes=BATCH_BYTES))]
 BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch, limit_bytes=BATCH_BYTES))]
+AdoptionBody = Annotated[Adoption, Depends(body_of(Adoption, limit_bytes=JOB_BYTES))]
+AbandonmentBody = Annotated[Abandonment, Depends(body_of(Abandonment, limit_bytes=JOB_BYTES))]

@@ -8,6 +8,7 @@ Json = dict[str, Any]
 
 JOB_ID = "019a54c2-7d10-7c31-8a52-0f4be1d2a901"
 PREDICTION_ID = "019a54c2-91f4-7d02-9a0b-5a1c3f7e6b12"
+PROVIDER_ID = "5f2c1e0b7a9d4c63b8e1"
 BATCH_ID = "019a54c2-6b00-7e44-b0b1-2c9f5a7d8e03"
 ADDRESS = "http://127.0.0.1:8000"
 CURSOR = "AZpUwn0QfDGKUg9L4dKpAQ"
@@ -55,7 +56,7 @@ _PREDICTION: Json = {
     "id": PREDICTION_ID,
     "attempt": 1,
     "state": "completed",
-    "provider_id": "5f2c1e0b7a9d4c63b8e1",
+    "provider_id": PROVIDER_ID,
     "price": "0.3600",
     "created_at": "2026-11-05T12:00:00.412940Z",
     "posted_at": "2026-11-05T12:00:00.420118Z",
@@ -102,6 +103,44 @@ EVENT_PAGE: Json = {
         },
     ],
     "next_cursor": None,
+}
+
+_LIVE_PREDICTION: Json = {**_PREDICTION, "state": "rendering", "ended_at": None}
+DOUBTS: Json = {
+    "items": [
+        {
+            "prediction_id": PREDICTION_ID,
+            "job_id": JOB_ID,
+            "batch": None,
+            "model": "ltx-2-pro",
+            "input": LISTED_JOB["input"],
+            "price": "0.3600",
+            "posted_at": "2026-11-05T12:00:00.420118Z",
+            "needs_person": True,
+            "reason": "a candidate's input cannot be read: decide by hand",
+        }
+    ]
+}
+ADOPTION: Json = {"provider_id": PROVIDER_ID}
+ADOPTED_JOB: Json = {
+    **_ASKED,
+    "state": "rendering",
+    "attempts": 1,
+    "cost": {"held": "0.3600", "spent": "0.0000"},
+    "predictions": [_LIVE_PREDICTION],
+}
+QUEUED_AGAIN_JOB: Json = {
+    **_ASKED,
+    "predictions": [{**_PREDICTION, "state": "absent", "provider_id": None, "accepted_at": None}],
+}
+ABANDONMENT: Json = {"accept_double_cost": True}
+_ABANDONED: Json = {"code": "abandoned", "message": "a person gave this render up; it may still be billed"}
+ABANDONED_JOB: Json = {
+    **_ASKED,
+    "attempts": 1,
+    "cost": {"held": "0.0000", "spent": "0.3600"},
+    "error": _ABANDONED,
+    "predictions": [{**_PREDICTION, "state": "lost", "watch_windows": 3, "error": _ABANDONED}],
 }
 
 BATCH: Json = {

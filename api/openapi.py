@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.examples import PROBLEMS, Json
+from api.schemas.doubts import Abandonment, Adoption
 from api.schemas.orders import NewBatch, NewJob, NewJobs
 from api.schemas.problems import Problem
 
@@ -24,6 +25,7 @@ Money is US dollars as text with four decimals, times are RFC 3339 in UTC, ids a
 TAGS = [
     {"name": "jobs", "description": "One video each: push, follow, fetch, cancel, retry."},
     {"name": "batches", "description": "Jobs pushed together: one name, one progress bar, whole or not at all."},
+    {"name": "doubts", "description": "Purchases that only a person can decide: lost answers, renders that never end."},
     {"name": "catalog", "description": "The video models on offer, their parameters and prices."},
     {"name": "health", "description": "For load balancers and people on call."},
 ]
@@ -31,7 +33,7 @@ TAGS = [
 _NULL = "\0null"
 """Stands for null in examples while FastAPI builds the document, since it leaves out whatever is null."""
 _REFERENCE = "#/components/schemas/{model}"
-_OWN_SCHEMAS: tuple[type[BaseModel], ...] = (NewJob, NewJobs, NewBatch, Problem)
+_OWN_SCHEMAS: tuple[type[BaseModel], ...] = (NewJob, NewJobs, NewBatch, Adoption, Abandonment, Problem)
 
 
 def takes(schema: type[BaseModel], **examples: Json) -> Json:

@@ -19,6 +19,8 @@ _WORDS = {
     "extra_forbidden": "unknown field",
     "string_type": "must be text",
     "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
+    "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",

@@ -36,9 +36,11 @@ from models.queries.jobs import (
     summarise_batches,
 )
 from models.queries.reconciling import (
+    Doubt,
     Posted,
     filter_known,
     find_offsets,
+    list_doubts,
     list_posted,
     measure_list_lag,
 )
@@ -47,6 +49,7 @@ __all__ = [
     "EXPECTED_MIGRATION",
     "BatchSummary",
     "DispatchAccount",
+    "Doubt",
     "Farm",
     "Health",
     "JobFilter",
@@ -68,6 +71,7 @@ __all__ = [
     "find_watched",
     "list_artifacts",
     "list_batches",
+    "list_doubts",
     "list_events",
     "list_jobs",
     "list_posted",

@@ -108,10 +108,11 @@ RULES = (
     ),
     _rule(
         "bought_once",
-        "the job was bought more often than refunded verdicts and retries by a person allow",
+        "the job was bought more often than refunded verdicts and a person's retries and abandonments allow",
         """SELECT job_id::text FROM prediction WHERE provider_id IS NOT NULL
            GROUP BY job_id
-           HAVING count(*) > 1 + count(*) FILTER (WHERE state IN ('failed', 'cancelled', 'timeout')) + (
+           HAVING count(*) > 1 + count(*) FILTER (
+               WHERE state IN ('failed', 'cancelled', 'timeout') OR error_code = 'abandoned') + (
                SELECT count(*) FROM event WHERE event.job_id = prediction.job_id AND kind = 'job.retried')""",
     ),
     _rule(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,6 +17,14 @@ _POSTED = statement("""
       AND prediction.state IN ('submitting', 'unconfirmed', 'absent')
       AND posted_at > now() - interval '7 days'
     ORDER BY posted_at
+""")
+
+_DOUBTS = statement("""
+    SELECT prediction.id, job_id, batch.name, video_model, input, prediction.price, posted_at,
+        prediction.error_code IS NOT DISTINCT FROM 'undecidable', coalesce(prediction.error_message, '')
+    FROM prediction JOIN job ON job.id = job_id LEFT JOIN batch ON batch.id = batch_id
+    WHERE prediction.state = 'unconfirmed'
+    ORDER BY posted_at, prediction.id
 """)
 
 _OFFSETS = statement("""
@@ -52,6 +61,20 @@ class Posted(NamedTuple):
     state: str
 
 
+class Doubt(NamedTuple):
+    """A submission in doubt as a person sees it; `reason` says what is known."""
+
+    prediction_id: UUID
+    job_id: UUID
+    batch: str | None
+    video_model: str
+    input: dict[str, Any]
+    price: Decimal
+    posted_at: datetime
+    needs_person: bool
+    reason: str
+
+
 class Offsets(NamedTuple):
     """How the provider's clock was seen to relate to ours; None before anything was accepted."""
 
@@ -62,6 +85,11 @@ class Offsets(NamedTuple):
 def list_posted(session: Session, account_id: UUID) -> list[Posted]:
     """Everything that was posted in the provider's retention and has no provider id, oldest first."""
     return find_all(session, _POSTED, Posted, account_id=account_id)
+
+
+def list_doubts(session: Session) -> list[Doubt]:
+    """Every submission in doubt, oldest first."""
+    return find_all(session, _DOUBTS, Doubt)
 
 
 def find_offsets(session: Session, account_id: UUID) -> Offsets:

@@ -18,6 +18,7 @@ from models.transitions.accounts import (
     raise_slots,
 )
 from models.transitions.admission import ClaimedSubmit, admit_jobs, claim_submits, lock_account
+from models.transitions.deciding import abandon_prediction, adopt_doubt, dismiss_doubt
 from models.transitions.jobs import cancel_job, insert_batch, insert_jobs, retry_job
 from models.transitions.leadership import drop_worker, lead, resign, see_worker
 from models.transitions.reconciling import (
@@ -73,8 +74,10 @@ __all__ = [
     "StoreTicket",
     "SubmitTicket",
     "TimedOutWatch",
+    "abandon_prediction",
     "accept_prediction",
     "admit_jobs",
+    "adopt_doubt",
     "begin_reconcile",
     "begin_store",
     "begin_submit",
@@ -90,6 +93,7 @@ __all__ = [
     "count_look_failures",
     "defer_account",
     "delay_store",
+    "dismiss_doubt",
     "doubt_overdue",
     "doubt_submit",
     "drop_worker",

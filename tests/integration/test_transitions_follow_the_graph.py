@@ -32,6 +32,7 @@ NO_VERDICTS = {PredictionState.COMPLETED, PredictionState.UNCONFIRMED}
 VERDICTS = sorted(PREDICTION_MOVES[PredictionState.RENDERING] - NO_VERDICTS)
 ARGUMENTS: dict[str, Any] = {
     "artifacts": [NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 1, SHA256)],
+    "by": "somebody",
     "claimed": [],
     "count": 1_000,
     "delay": timedelta(seconds=1),
@@ -91,6 +92,7 @@ class World:
     overdue: bool = False
     cancel_requested: bool = False
     stored: bool = False
+    timed_out: bool = False
     ids: dict[str, UUID] = field(default_factory=dict, compare=False, repr=False)
 
     def build(self, session: Session) -> None:
@@ -111,6 +113,7 @@ class World:
         columns: dict[str, Any] = {"id": prediction, "claim": PREDICTION_CLAIM, "not_before": HOUR}
         if self.prediction_state in LIVE:
             columns |= {"due_at": due, "posted_at": -SECOND if self.posted else None}
+        columns["watch_windows"] = int(self.timed_out)
         rows.add_prediction(session, job, account, self.prediction_state, **columns)
         if self.stored:
             rows.add_artifact(session, job, prediction)
@@ -145,6 +148,7 @@ def list_worlds() -> Iterator[World]:
             yield World(JobState.RENDERING, PredictionState.SUBMITTING, **flags)
             for live in sorted(LIVE):
                 yield World(JobState.RENDERING, live, posted=True, **flags)
+            yield World(JobState.RENDERING, PredictionState.RENDERING, posted=True, timed_out=True, **flags)
             yield World(JobState.STORING, PredictionState.COMPLETED, **flags)
     yield World(JobState.SUCCEEDED, PredictionState.COMPLETED, stored=True)
     yield World(JobState.CANCELLED, PredictionState.COMPLETED, stored=True)
@@ -260,7 +264,10 @@ def test_a_stale_claim_changes_nothing(session: Session, name: str, off_by: int)
     assert rows.read_everything(session) == before
 
 
-@pytest.mark.parametrize("name", sorted(FENCED | {"cancel_job", "retry_job", "accept_prediction", "refresh_outputs"}))
+OF_A_PERSON = {"cancel_job", "retry_job", "adopt_doubt", "dismiss_doubt", "abandon_prediction"}
+
+
+@pytest.mark.parametrize("name", sorted(FENCED | OF_A_PERSON | {"accept_prediction", "refresh_outputs"}))
 def test_a_move_of_what_is_not_there_changes_nothing(session: Session, name: str) -> None:
     nowhere = World(JobState.QUEUED, ids={each: new_id() for each in ("job_id", "prediction_id", "account_id")})
     before = rows.read_everything(session)

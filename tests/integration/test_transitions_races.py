@@ -67,6 +67,20 @@ def accept(session: Session, render: Render) -> str | None:
     )
 
 
+def adopt(session: Session, render: Render) -> bool:
+    return transitions.adopt_doubt(
+        session, render.prediction_id, provider_id=str(render.prediction_id), watch_window=MINUTE, by="x"
+    )
+
+
+def dismiss(session: Session, render: Render) -> bool:
+    return transitions.dismiss_doubt(session, render.prediction_id, by="x")
+
+
+def abandon(session: Session, render: Render) -> bool:
+    return transitions.abandon_prediction(session, render.prediction_id, by="x")
+
+
 def orphan_of(render: Render) -> dict[str, Any]:
     return {"account_id": render.account_id, "provider_id": "p1", "video_model": VIDEO_MODEL, "input": None}
 
@@ -114,6 +128,8 @@ def claim_stores(session: Session, _: Render) -> Any:
 
 
 POSTED: Any = {"posted_at": -MINUTE}
+DISMISSED = ["doubt.decided", "prediction.absent", "job.queued"]
+ABANDONED = ["prediction.abandoned", "prediction.lost", "job.queued"]
 RACES = [
     Race(
         "admit_jobs",
@@ -217,6 +233,9 @@ RACES = [
         lambda s, r: transitions.mark_absent(s, r.prediction_id, why="x"),
         ["prediction.absent", "job.queued"],
     ),
+    Race("adopt_doubt", in_state("unconfirmed", **POSTED), adopt, ["doubt.decided", "prediction.rendering"]),
+    Race("dismiss_doubt", in_state("unconfirmed", **POSTED), dismiss, DISMISSED),
+    Race("abandon_prediction", in_state("rendering", watch_windows=1), abandon, ABANDONED),
     Race(
         "claim_reconcile",
         in_state("unconfirmed", due_at=-SECOND, **POSTED),
@@ -344,6 +363,21 @@ def test_an_acceptance_outlives_a_doubt(shared_sessions: Sessions) -> None:
         assert race(shared_sessions, render, accept, doubt)[0] == "rendering"
         with transaction(shared_sessions) as session:
             assert rows.read(session, "prediction", render.prediction_id)["state"] == "rendering"
+
+
+def test_a_doubt_is_decided_in_one_way(shared_sessions: Sessions) -> None:
+    for _ in range(ROUNDS):
+        render, newest = set_up(shared_sessions, in_state("unconfirmed", **POSTED))
+        assert sorted(race(shared_sessions, render, adopt, dismiss)) == [False, True]
+        assert kinds_since(shared_sessions, newest).count("doubt.decided") == 1
+
+
+def test_a_render_is_completed_or_abandoned(shared_sessions: Sessions) -> None:
+    for _ in range(ROUNDS):
+        render, newest = set_up(shared_sessions, in_state("rendering", watch_windows=1))
+        completed, abandoned = race(shared_sessions, render, complete, abandon)
+        assert completed != abandoned
+        assert ("prediction.abandoned" in kinds_since(shared_sessions, newest)) == abandoned
 
 
 def test_a_refusal_outlives_a_doubt(shared_sessions: Sessions) -> None:

@@ -1,0 +1,90 @@
+"""What a person decides about purchases that the system cannot decide: doubts, and renders that do not end."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from models import Prediction, PredictionState, queries, transitions
+from models.queries import Doubt
+from models.session import Sessions, transaction
+from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+
+
+def list_doubts(sessions: Sessions) -> Sequence[Doubt]:
+    """Every submission in doubt, oldest first; at most as many as there are slots."""
+    with transaction(sessions) as session:
+        return queries.list_doubts(session)
+
+
+def adopt_doubt(sessions: Sessions, prediction_id: UUID, *, provider_id: str, watch_window: timedelta, by: str) -> UUID:
+    """Say which of the provider's predictions this doubt is; returns its job. The provider is not asked.
+
+    Raises `NotFound`, or `Conflict` where it is not in doubt or another row has that id.
+    """
+    taken = Conflict(f"the provider's prediction {provider_id} belongs to another submission")
+    try:
+        with transaction(sessions) as session:
+            adopted = transitions.adopt_doubt(
+                session, prediction_id, provider_id=provider_id, watch_window=watch_window, by=by
+            )
+            prediction = _get_prediction(session, prediction_id)
+            if not adopted:
+                _require_doubt(prediction)
+                raise taken
+            return prediction.job_id
+    except IntegrityError as error:
+        raise taken from error
+
+
+def dismiss_doubt(sessions: Sessions, prediction_id: UUID, *, by: str) -> UUID:
+    """Say that nothing was bought, so that the job may be bought anew; returns the job.
+
+    Raises `NotFound`, or `Conflict` where it is not in doubt.
+    """
+    with transaction(sessions) as session:
+        dismissed = transitions.dismiss_doubt(session, prediction_id, by=by)
+        prediction = _get_prediction(session, prediction_id)
+        if not dismissed:
+            _require_doubt(prediction)
+            raise Conflict(f"prediction {prediction_id} was in doubt only after this was asked: ask again")
+        return prediction.job_id
+
+
+def abandon_prediction(sessions: Sessions, prediction_id: UUID, *, accept_double_cost: bool, by: str) -> UUID:
+    """Give up a render that outlived its watch window; returns its job, which is bought again if it may be.
+
+    Raises `NotFound`, `Conflict` for any other prediction, `InvalidInput` that names the cost unless it is accepted.
+    """
+    with transaction(sessions) as session:
+        prediction = _get_prediction(session, prediction_id)
+        if prediction.state != PredictionState.RENDERING:
+            raise Conflict(f"prediction {prediction_id} is {prediction.state}: only one that renders can be abandoned")
+        if not prediction.watch_windows:
+            raise Conflict(f"prediction {prediction_id} has not outlived its watch window yet")
+        if not accept_double_cost:
+            raise InvalidInput([Problem("accept_double_cost", _name_cost(prediction))])
+        if not transitions.abandon_prediction(session, prediction_id, by=by):
+            raise Conflict(f"prediction {prediction_id} has just ended")
+        return prediction.job_id
+
+
+def _name_cost(prediction: Prediction) -> str:
+    return (
+        f"must be true: this render may still be billed (${prediction.price:.4f}), "
+        "and one more attempt costs as much again"
+    )
+
+
+def _get_prediction(session: Session, prediction_id: UUID) -> Prediction:
+    prediction = session.get(Prediction, prediction_id)
+    if prediction is None:
+        raise NotFound(f"there is no prediction {prediction_id}")
+    return prediction
+
+
+def _require_doubt(prediction: Prediction) -> None:
+    if prediction.state != PredictionState.UNCONFIRMED:
+        raise Conflict(f"prediction {prediction.id} is {prediction.state}: only one that is unconfirmed is in doubt")
