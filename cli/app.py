@@ -2,7 +2,8 @@
 
 import typer
 
-from cli import batches, jobs
+from cli import batches, doubts, jobs, predictions
+from cli.audit import audit
 from cli.catalogue import catalog
 from cli.demo import demo
 from cli.doctor import doctor
@@ -23,10 +24,13 @@ app.command()(submit)
 app.command()(estimate)
 app.add_typer(batches.app, name="batch")
 app.add_typer(jobs.app, name="job")
+app.add_typer(doubts.app, name="doubt")
+app.add_typer(predictions.app, name="prediction")
 app.command()(catalog)
 app.command()(up)
 app.command()(demo)
 app.command()(doctor)
+app.command()(audit)
 
 
 def main(arguments: list[str]) -> int:

@@ -23,5 +23,8 @@ AudioOption = Annotated[
     bool | None,
     typer.Option("--audio/--no-audio", help="Sound or none, for lines that leave it open.", show_default=False),
 ]
+PredictionArgument = Annotated[
+    str, typer.Argument(metavar="PREDICTION", help="Id of a prediction of ours.", show_default=False)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="So many at most, newest first.")]

@@ -190,3 +190,18 @@ def test_a_changed_and_a_missing_file_are_found(session: Session, store: Artifac
     assert names(audit_files(session, store)) == {"files_unchanged"}
     path.unlink()
     assert names(audit_files(session, store)) == {"files_exist"}
+
+
+def test_a_purchase_after_an_abandoned_one_is_a_person_s_and_breaks_nothing(session: Session) -> None:
+    _, prediction = accept_one(session)
+    run(session, "UPDATE prediction SET watch_windows = 1")
+    assert transitions.abandon_prediction(session, prediction, by="somebody")
+    session.commit()
+    again = (
+        "INSERT INTO prediction (id, job_id, account_id, attempt, price, state, provider_id, ended_at)"
+        " SELECT gen_random_uuid(), job_id, account_id, 2, price, 'failed', 'task-2', now() FROM prediction"
+    )
+    run(session, again)
+    assert not names(audit_rows(session))
+    run(session, "UPDATE prediction SET error_code = 'lost' WHERE state = 'lost'; UPDATE prediction SET state = 'lost'")
+    assert names(audit_rows(session)) == {"bought_once"}

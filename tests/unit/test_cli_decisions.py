@@ -1,0 +1,95 @@
+"""`rushes doubt` and `rushes prediction` as a person types them, against a scripted API."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.app import main
+from tests.cli_stub import UUID, Answer, StubApi, job, problem, serve_stub
+
+Run = Callable[..., tuple[int, str, str]]
+DOUBT = {
+    "prediction_id": UUID,
+    "job_id": UUID.replace("9", "8"),
+    "batch": None,
+    "model": "ltx-2-pro",
+    "input": {"prompt": "a \x1b[31mfox"},
+    "price": "0.3600",
+    "posted_at": "2026-11-05T12:00:00.000000Z",
+    "needs_person": True,
+    "reason": "cannot be read",
+}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUSHES_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run_command(stub: StubApi, *words: str) -> tuple[int, str, str]:
+        monkeypatch.setenv("RUSHES_URL", stub.url)
+        code = main(list(words))
+        return (code, *capsys.readouterr())
+
+    return run_command
+
+
+def test_doubts_are_listed_with_what_they_wait_for(run: Run) -> None:
+    with serve_stub(Answer(200, {"items": [DOUBT, {**DOUBT, "needs_person": False}]})) as stub:
+        code, out, _ = run(stub, "doubt", "list")
+    assert (code, stub.asked[0].path) == (0, "/v1/doubts")
+    _, first, second = out.splitlines()
+    assert first.startswith(UUID)
+    assert ("person" in first, "person" in second) == (True, False)
+    assert "$0.36" in first
+    assert "cannot be read" in first
+    assert "\x1b" not in out
+
+
+def test_no_doubt_is_said_on_stderr(run: Run) -> None:
+    with serve_stub(Answer(200, {"items": []})) as stub:
+        assert run(stub, "doubt", "list") == (0, "", "nothing is in doubt\n")
+        assert json.loads(run(stub, "doubt", "list", "--json")[1]) == {"items": []}
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "body", "said"),
+    [
+        (("doubt", "adopt", UUID, "task-7"), "adopt", {"provider_id": "task-7"}, f"prediction {UUID} is task-7"),
+        (("doubt", "absent", UUID), "absent", None, f"prediction {UUID} is absent"),
+        (
+            ("prediction", "abandon", UUID, "--accept-double-cost"),
+            "abandon",
+            {"accept_double_cost": True},
+            f"prediction {UUID} is abandoned",
+        ),
+    ],
+)
+def test_a_decision_is_sent_and_its_job_is_told(
+    run: Run, words: tuple[str, ...], path: str, body: Any, said: str
+) -> None:
+    answer = job(state="rendering")
+    with serve_stub(Answer(200, answer)) as stub:
+        assert run(stub, *words) == (0, f"{said}; job {UUID} is rendering\n", "")
+        assert json.loads(run(stub, *words, "--json")[1]) == answer
+    asked = stub.asked[0]
+    assert (asked.method, asked.path, asked.body) == ("POST", f"/v1/predictions/{UUID}/{path}", body)
+
+
+def test_without_the_flag_the_cost_is_named_and_how_to_accept_it(run: Run) -> None:
+    with serve_stub(problem(422, "x", ("accept_double_cost", "must be true: $0.36"))) as stub:
+        code, out, err = run(stub, "prediction", "abandon", UUID)
+    assert (code, out, stub.asked[0].body) == (2, "", {"accept_double_cost": False})
+    assert err == (
+        "error: accept_double_cost: must be true: $0.36\n"
+        "hint: repeat it with --accept-double-cost if that is what you want\n"
+    )
+
+
+def test_a_refused_decision_is_told_in_the_api_s_words(run: Run) -> None:
+    with serve_stub(problem(409, "it is completed")) as stub:
+        assert run(stub, "doubt", "absent", UUID) == (2, "", "error: it is completed\n")
