@@ -38,7 +38,7 @@ def list_all(runtime: RuntimeDep) -> Doubts:
     openapi_extra=takes(Adoption, found_by_hand=examples.ADOPTION),
 )
 def adopt(
-    prediction_id: PredictionId, asked: AdoptionBody, runtime: RuntimeDep, links: LinksDep, person: PersonDep
+    *, prediction_id: PredictionId, asked: AdoptionBody, runtime: RuntimeDep, links: LinksDep, person: PersonDep
 ) -> Job:
     """Say which of the provider's predictions this submission became. It is watched and stored like any other.
 
@@ -61,7 +61,7 @@ def adopt(
     summary="Call a doubt absent",
     responses={200: shows("The job, queued again.", examples.QUEUED_AGAIN_JOB), **problems(404, 409, 422, 503)},
 )
-def call_absent(prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> Job:
+def call_absent(*, prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> Job:
     """Say that the provider never accepted this submission: its job is queued again and no attempt is lost.
 
     If it was accepted after all, the job is paid for twice. Anything that is not `unconfirmed` is refused with 409.
@@ -81,7 +81,7 @@ def call_absent(prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDe
     openapi_extra=takes(Abandonment, knowing_the_cost=examples.ABANDONMENT),
 )
 def abandon(
-    prediction_id: PredictionId, asked: AbandonmentBody, runtime: RuntimeDep, links: LinksDep, person: PersonDep
+    *, prediction_id: PredictionId, asked: AbandonmentBody, runtime: RuntimeDep, links: LinksDep, person: PersonDep
 ) -> Job:
     """Give up a render that outlived its watch window. It ends as `lost`, counted as spent, and its slot is free.
 

@@ -241,6 +241,16 @@ def cancel_and_retry(farm: Farm) -> None:
         transitions.retry_job(farm.session, farm.jobs[state][0])
 
 
+def decide(farm: Farm) -> None:
+    """What a person does to purchases."""
+    one, other = farm.predictions["unconfirmed"][:2]
+    assert transitions.adopt_doubt(farm.session, one, provider_id="new", watch_window=MINUTE, by="x")
+    assert transitions.dismiss_doubt(farm.session, other, by="x")
+    stuck = farm.predictions["rendering"][0]
+    farm.session.execute(text("UPDATE prediction SET watch_windows = 1 WHERE id = :id"), {"id": stuck})
+    assert transitions.abandon_prediction(farm.session, stuck, by="x")
+
+
 def jobs_like(**chosen: Any) -> Ask:
     """A page of jobs, from the newest on and from the middle of the list."""
 
@@ -270,6 +280,8 @@ HOT: dict[str, Ask] = {
     "ended watch windows": lambda farm: transitions.requeue_timed_out(farm.session, watch_window=MINUTE, count=500),
     "storing": store_everything,
     "cancelling and retrying": cancel_and_retry,
+    "a person's decisions": decide,
+    "doubts": lambda farm: queries.list_doubts(farm.session),
     "when something is due": lambda farm: queries.find_seconds_until_due(farm.session),
     "new renders": lambda farm: queries.list_rendering(farm.session, newer_than_seconds=10),
     "all renders": lambda farm: queries.list_rendering(farm.session, newer_than_seconds=1e9),
