@@ -163,6 +163,7 @@ def _show_predictions(predictions: list[dict[str, Any]]) -> None:
     rows = [
         (
             each["attempt"],
+            each["id"],
             each["state"],
             each["provider_id"] or "",
             show_money(each["price"]),
@@ -172,7 +173,9 @@ def _show_predictions(predictions: list[dict[str, Any]]) -> None:
         )
         for each in predictions
     ]
-    print_table(("NO", "PREDICTION", "PROVIDER ID", "PRICE", "POSTED", "ENDED", "ERROR"), rows, title="\npredictions")
+    print_table(
+        ("NO", "PREDICTION", "STATE", "PROVIDER ID", "PRICE", "POSTED", "ENDED", "ERROR"), rows, title="\npredictions"
+    )
 
 
 def _show_events(events: list[dict[str, Any]]) -> None:
