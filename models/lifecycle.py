@@ -42,7 +42,10 @@ class PredictionState(StrEnum):
 
 
 LIVE = frozenset({PredictionState.SUBMITTING, PredictionState.UNCONFIRMED, PredictionState.RENDERING})
-"""At most one of these per job, at most `slots + ahead` of them per account."""
+"""At most one of these per job; per account at most `slots + ahead` of those that did not give their slot back."""
+
+SLOT_WINDOWS = 3
+"""A render that outlived so many watch windows gives its slot back; the money stays held."""
 
 NOTHING_BOUGHT = frozenset({PredictionState.REFUSED, PredictionState.ABSENT})
 """Endings that consume no attempt."""

@@ -163,7 +163,7 @@ def _compare_money(books: Books, purchases: Sequence[Purchase], *, drained: bool
 def _find_crowds(session: Session, books: Books) -> Finding:
     crowds = list_crowds(session)
     over = [f"{each.account}: {each.most_live} of {each.allowed}" for each in crowds if each.most_live > each.allowed]
-    allowed = sum(each.allowed for each in crowds)
+    allowed = sum(each.allowed + each.given_back for each in crowds)
     if books.most_unfinished is not None and books.most_unfinished > allowed:
         over.append(f"the provider saw {books.most_unfinished} of {allowed}")
     return _collect("never_over_slots", "more was under way at once than the slots and what may queue ahead", over)

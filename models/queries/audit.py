@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import TextClause
 from sqlalchemy.orm import Session
 
+from models.lifecycle import SLOT_WINDOWS
 from models.statements import find_all, find_one, statement
 
 EXAMPLES = 10
@@ -60,11 +61,12 @@ class StoredFile(NamedTuple):
 
 
 class Crowd(NamedTuple):
-    """The most live predictions that an account ever had at once, by its history."""
+    """The most live predictions that held a slot of an account at once, by its history."""
 
     account: str
     most_live: int
     allowed: int
+    given_back: int  # slots that stuck renders gave back: as many more the provider may have seen
 
 
 RULES = (
@@ -156,10 +158,10 @@ RULES = (
     ),
     _rule(
         "within_slots",
-        "the account has more live predictions than its slots and what it may queue ahead",
-        """SELECT account.name FROM account JOIN prediction ON account_id = account.id
-           WHERE state IN ('submitting', 'unconfirmed', 'rendering')
-           GROUP BY account.id HAVING count(*) > slots + ahead""",
+        "the account has more live predictions that hold a slot than its slots and what it may queue ahead",
+        f"""SELECT account.name FROM account JOIN prediction ON account_id = account.id
+           WHERE state IN ('submitting', 'unconfirmed') OR (state = 'rendering' AND watch_windows < {SLOT_WINDOWS})
+           GROUP BY account.id HAVING count(*) > slots + ahead""",  # noqa: S608 - a constant
     ),
 )
 """What must hold at every instant."""
@@ -173,17 +175,24 @@ _PURCHASES = statement("""
 
 _FILES = statement("SELECT id, url, bytes, sha256 FROM artifact ORDER BY id")
 
-# An ending is committed before the count that admits its successor, and events carry the time of the statement.
+# An ending is committed before the count that admits its successor, and events carry the time of the statement. A slot
+# that was given back is free from then on, and its render's ending frees nothing.
 _CROWDS = statement("""
-    SELECT account.name, max(live)::int, slots + ahead
+    SELECT account.name, max(live)::int, slots + ahead, count(*) FILTER (WHERE gives_back)
     FROM (
-        SELECT account_id, sum(step) OVER (PARTITION BY account_id ORDER BY at, step) AS live
+        SELECT account_id, gives_back, sum(step) OVER (PARTITION BY account_id ORDER BY at, step) AS live
         FROM (
-            SELECT prediction.account_id, at, CASE WHEN kind = 'prediction.created' THEN 1 ELSE -1 END AS step
+            SELECT prediction.account_id, at, CASE WHEN kind = 'prediction.created' THEN 1 ELSE -1 END AS step,
+                false AS gives_back
             FROM event JOIN prediction ON prediction.id = prediction_id
             WHERE kind IN ('prediction.created', 'prediction.completed', 'prediction.failed', 'prediction.cancelled',
                 'prediction.timeout', 'prediction.deleted', 'prediction.lost', 'prediction.absent',
                 'prediction.refused')
+              AND (kind = 'prediction.created' OR watch_windows < :slot_windows)
+            UNION ALL
+            SELECT prediction.account_id, at, -1, true
+            FROM event JOIN prediction ON prediction.id = prediction_id
+            WHERE kind = 'watch.timed_out' AND CAST(detail->>'window' AS int) = :slot_windows
         ) AS steps
     ) AS history
     JOIN account ON account.id = account_id
@@ -210,4 +219,4 @@ def list_stored_files(session: Session) -> list[StoredFile]:
 
 def list_crowds(session: Session) -> list[Crowd]:
     """Per account, the most live predictions at once in all of its history, and today's limit."""
-    return find_all(session, _CROWDS, Crowd)
+    return find_all(session, _CROWDS, Crowd, slot_windows=SLOT_WINDOWS)

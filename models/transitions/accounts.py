@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.base import new_id
+from models.lifecycle import SLOT_WINDOWS
 from models.statements import moves_one, statement
 
 _ENSURE = statement("""
@@ -65,9 +66,10 @@ _LIMIT_SLOTS = statement("""
 
 _RAISE_SLOTS = statement("""
     UPDATE account
-    SET effective_slots = CASE WHEN live.accepted < slots THEN live.accepted END
+    SET effective_slots = CASE WHEN live.accepted < slots + live.stuck THEN live.accepted END
     FROM (
-        SELECT count(*) AS accepted FROM prediction WHERE account_id = :account_id AND state = 'rendering'
+        SELECT count(*) AS accepted, count(*) FILTER (WHERE watch_windows >= :slot_windows) AS stuck
+        FROM prediction WHERE account_id = :account_id AND state = 'rendering'
     ) AS live
     WHERE id = :account_id AND effective_slots < live.accepted
     RETURNING 1
@@ -111,13 +113,13 @@ def clear_deferral(session: Session, account_id: UUID) -> bool:
 
 
 def limit_slots(session: Session, account_id: UUID) -> bool:
-    """The provider refused one more at once: what is live now is all that it takes."""
+    """The provider refused one more at once: what is live now is all that it takes, given-back slots included."""
     return moves_one(session, _LIMIT_SLOTS, account_id=account_id)
 
 
 def raise_slots(session: Session, account_id: UUID) -> bool:
     """The provider took more at once than we had learned: believe it. Writes nothing where no limit was learned."""
-    return moves_one(session, _RAISE_SLOTS, account_id=account_id)
+    return moves_one(session, _RAISE_SLOTS, account_id=account_id, slot_windows=SLOT_WINDOWS)
 
 
 def count_look_failures(session: Session, account_id: UUID) -> int:

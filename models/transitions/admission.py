@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.base import new_id
+from models.lifecycle import SLOT_WINDOWS
 from models.statements import find_all, find_one, statement
 
 MINUTE = timedelta(seconds=60)
@@ -24,7 +25,7 @@ PROBE_PAUSE = timedelta(seconds=10)
 _LOCK_ACCOUNT = statement("""
     SELECT
         CASE WHEN deferred_until > now() THEN 0
-             ELSE greatest(0, ahead - live.count + least(slots, CASE
+             ELSE greatest(0, ahead - live.count + least(slots + live.stuck, CASE
                  WHEN limited_at < now() - :probe_pause THEN effective_slots + 1 ELSE effective_slots END))
         END AS free,
         CASE WHEN deferred_until > now() THEN 0
@@ -35,6 +36,7 @@ _LOCK_ACCOUNT = statement("""
     FROM account,
         LATERAL (
             SELECT count(*) AS count, count(*) FILTER (WHERE state = 'submitting') AS submitting,
+                count(*) FILTER (WHERE state = 'rendering' AND watch_windows >= :slot_windows) AS stuck,
                 count(*) FILTER (WHERE state = 'submitting' AND not_before IS NOT NULL AND due_at > now()) AS posting
             FROM prediction
             WHERE account_id = account.id AND state IN ('submitting', 'unconfirmed', 'rendering')
@@ -96,7 +98,7 @@ _CLAIM = statement("""
 class AccountRoom(NamedTuple):
     """What an account has room for right now."""
 
-    free: int  # slots that no live prediction holds
+    free: int  # slots that no live prediction holds, those given back included
     pace: int  # submissions that this minute still allows
     deferrals: int  # refusals in a row; with any, one submission at a time probes
     submitting: int  # live ones that were not accepted yet
@@ -129,11 +131,12 @@ def lock_account(session: Session, account_id: UUID) -> AccountRoom | None:
     """Lock the account's row until the end of the transaction and count what it has room for.
 
     The lock makes admissions of two dispatchers follow each other, so that together they never exceed the limits.
-    The counts are a statement of their own: it sees what was committed while this one waited for the lock.
+    The counts are a statement of their own: it sees what was committed while this one waited for the lock. A render
+    that outlived `SLOT_WINDOWS` watch windows is one more slot to have, until a 429 by concurrency has counted it.
     """
     if session.execute(_TAKE_LOCK, {"account_id": account_id}).first() is None:
         return None
-    windows = {"pace_window": PACE_WINDOW, "probe_pause": PROBE_PAUSE}
+    windows = {"pace_window": PACE_WINDOW, "probe_pause": PROBE_PAUSE, "slot_windows": SLOT_WINDOWS}
     return find_one(session, _LOCK_ACCOUNT, AccountRoom, account_id=account_id, **windows)
 
 

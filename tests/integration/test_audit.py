@@ -13,12 +13,14 @@ from sqlalchemy.orm import Session
 
 from models import transitions
 from models.artifact import ArtifactKind
-from models.lifecycle import PredictionState
+from models.lifecycle import SLOT_WINDOWS, PredictionState
+from models.queries.audit import Crowd, list_crowds
 from models.session import open_engine, open_sessions
 from models.transitions import NewArtifact
 from models.transitions.jobs import NewJob
 from rushes.artifacts import ArtifactStore, open_store
 from rushes.audit import Books, Charge, Finding, audit_files, audit_rows, compare_with_ledger
+from tests import rows
 
 PRICE = Decimal("0.24")
 CONTENT = b"a video"
@@ -179,6 +181,28 @@ def test_a_crowd_in_the_history_is_found_after_it_has_gone(session: Session, sto
     run(session, "INSERT INTO event (kind, prediction_id) SELECT 'prediction.created', id FROM prediction")
     run(session, "UPDATE event SET at = '2020-01-01' WHERE kind = 'prediction.created'")
     assert names(compare_with_ledger(session, KEPT, drained=True)) == {"never_over_slots"}
+
+
+def test_a_slot_that_was_given_back_makes_no_crowd(session: Session) -> None:
+    _, stuck = accept_one(session)
+    for _ in range(SLOT_WINDOWS):
+        run(session, "UPDATE prediction SET due_at = now()")
+        transitions.requeue_timed_out(session, watch_window=timedelta(0), count=1)
+        session.commit()
+    account = session.execute(text("SELECT id FROM account")).scalar_one()
+    other = rows.add_render(session, "rendering", account_id=account)
+    run(session, "INSERT INTO event (kind, prediction_id) VALUES ('prediction.created', :id)", id=other.prediction_id)
+    run(session, "UPDATE account SET slots = 1")
+    assert not names(audit_rows(session))
+    assert list_crowds(session) == [Crowd("default", most_live=1, allowed=1, given_back=1)]
+
+    assert transitions.complete_prediction(session, stuck, 1 + SLOT_WINDOWS, outputs=["http://127.0.0.1/video.mp4"])
+    session.commit()
+    assert list_crowds(session) == [Crowd("default", most_live=1, allowed=1, given_back=1)]
+
+    run(session, "UPDATE prediction SET watch_windows = 0 WHERE id = :id", id=other.prediction_id)
+    rows.add_render(session, "rendering", account_id=account)
+    assert names(audit_rows(session)) == {"within_slots"}
 
 
 def test_a_changed_and_a_missing_file_are_found(session: Session, store: ArtifactStore) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, transitions
 from models.base import new_id
-from models.lifecycle import LIVE
+from models.lifecycle import LIVE, SLOT_WINDOWS
 from models.session import Sessions, transaction
 from models.transitions.admission import PACE_WINDOW, PROBE_PAUSE, AccountRoom
 from tests import rows
@@ -307,3 +307,30 @@ def test_admissions_of_one_account_wait_for_each_other(sessions: Sessions) -> No
         second.execute(text("SET LOCAL lock_timeout = '50ms'"))
         with pytest.raises(Exception, match="lock timeout"), second.begin_nested():
             transitions.lock_account(second, account)
+
+
+def test_a_stuck_render_gives_its_slot_back_after_three_windows(scratch: Session) -> None:
+    account = rows.add_account(scratch, slots=2)
+    for windows in (SLOT_WINDOWS - 1, SLOT_WINDOWS):
+        rows.add_render(scratch, "rendering", account_id=account, watch_windows=windows)
+    for _ in range(5):
+        rows.add_job(scratch)
+    assert len(admit(scratch, account)) == 1
+    assert room_of(scratch, account).free == 0
+
+
+def test_stuck_renders_do_not_stop_a_small_account_unless_the_provider_counts_them(scratch: Session) -> None:
+    account = rows.add_account(scratch, slots=2)
+    for _ in range(2):
+        rows.add_render(scratch, "rendering", account_id=account, watch_windows=SLOT_WINDOWS)
+    assert room_of(scratch, account).free == 2
+    transitions.limit_slots(scratch, account)  # 429 by concurrency: it counts them
+    assert room_of(scratch, account).free == 0
+    rows.change(scratch, "account", account, limited_at=-PROBE_PAUSE - SECOND)
+    assert room_of(scratch, account).free == 1
+    rows.add_render(scratch, "rendering", account_id=account)  # the probe was accepted after all
+    assert transitions.raise_slots(scratch, account)
+    rows.add_render(scratch, "rendering", account_id=account)
+    assert transitions.raise_slots(scratch, account)
+    assert rows.read(scratch, "account", account)["effective_slots"] is None
+    assert room_of(scratch, account).free == 0

@@ -1,0 +1,45 @@
+"""Renders that do not end in sight hold their money and their id, but not the slots of a small account."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.farm import Farm, open_farm
+
+STUCK = ["stuck 1", "stuck 2"]
+OTHERS = [f"take {number}" for number in range(6)]
+
+
+@pytest.fixture
+def farm(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Farm]:
+    with open_farm(
+        database_url=database_url,
+        redis_url=redis_url,
+        folder=tmp_path,
+        simulator={"slots": 4},  # the provider does not count what is stuck there
+        slots=2,
+        watch_window_seconds=1.5,
+    ) as started:
+        yield started
+
+
+def test_two_stuck_renders_do_not_stop_an_account_of_two_slots(farm: Farm) -> None:
+    farm.simulator.set_fault("task_slow", prompt="stuck")
+    farm.start_worker()
+    farm.start_store()
+    farm.push(STUCK, batch="stuck")
+    rendering = "SELECT count(*) FROM prediction WHERE state = 'rendering'"
+    farm.wait_until(lambda: farm.count(rendering) == 2, what="both renders are accepted and stuck")
+    stuck = farm.ask("SELECT job_id, provider_id FROM prediction ORDER BY id")
+
+    farm.push(OTHERS, batch="others")
+    farm.wait_until(lambda: farm.count_jobs("succeeded") == len(OTHERS), what="all the others have succeeded")
+
+    assert farm.ask("SELECT job_id, provider_id FROM prediction WHERE state = 'rendering' ORDER BY id") == stuck
+    assert farm.count("SELECT min(watch_windows) FROM prediction WHERE state = 'rendering'") >= 3
+    crowds = "SELECT count(*) FROM event WHERE kind = 'watch.timed_out' AND detail->>'window' = '3'"
+    assert farm.count(crowds) == 2
+    bought = Counter(task["input"]["prompt"] for task in farm.simulator.tasks())
+    assert bought == dict.fromkeys(STUCK + OTHERS, 1)
