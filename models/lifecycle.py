@@ -35,7 +35,7 @@ class PredictionState(StrEnum):
     CANCELLED = "cancelled"  # the provider's verdict, or withdrawn by us before the POST
     TIMEOUT = "timeout"  # the provider's verdict: it gave up
     DELETED = "deleted"  # the provider's verdict: somebody deleted it there
-    LOST = "lost"  # accepted once, unknown to the provider now
+    LOST = "lost"  # accepted once, unknown to the provider now or without a verdict at the end of its retention
     REFUSED = "refused"  # the provider said no to the POST: nothing bought
     ABSENT = "absent"  # in doubt, looked for and not found: the job may be bought anew
     SURPLUS = "surplus"  # found after `absent`: paid, stored, alerted, never live

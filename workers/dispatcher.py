@@ -43,6 +43,8 @@ COMMIT_SECONDS = 10.0
 """Longer than any commit takes to become visible."""
 CLAIM_LIMIT = 500
 LOOKS_QUIET = timedelta(seconds=15)
+RETENTION_SECONDS = 10.0
+"""How often the leader asks whether a render nears or has reached the end of the provider's retention."""
 BACK_AT_ONCE = timedelta(0)
 
 log = structlog.get_logger(__name__)
@@ -65,6 +67,7 @@ class Dispatcher:
         self._seen_at = self._led_at = self._reported_at = self._rebuilt_at = self._tidied_at = self._learned_at = (
             float("-inf")
         )
+        self._retained_at = float("-inf")
         self._term: int | None = None
 
     def start(self) -> None:
@@ -107,6 +110,7 @@ class Dispatcher:
         with transaction(self._runtime.sessions) as session:
             threads = queries.count_threads(session)
             transitions.doubt_overdue(session)
+        self._end_retained(now)
         room = self._publisher.measure_room(threads)
         self._submit(room.get("submit", 0))
         self._reconcile(room.get("reconcile", 0))
@@ -143,6 +147,16 @@ class Dispatcher:
             self._rebuilt_at = float("-inf")
         self._term, self._led_at = term, now
         return term is not None
+
+    def _end_retained(self, now: float) -> None:
+        if now - self._retained_at < RETENTION_SECONDS:
+            return
+        self._retained_at = now
+        with transaction(self._runtime.sessions) as session:
+            ended = transitions.end_retained(session, count=CLAIM_LIMIT)
+            near = transitions.note_retention_near(session, count=CLAIM_LIMIT)
+        if ended or near:
+            log.warning("dispatcher.retention", ended=ended, near=near)
 
     def _submit(self, room: int) -> None:
         if room <= 0:

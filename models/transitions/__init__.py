@@ -33,6 +33,7 @@ from models.transitions.reconciling import (
     renew_reconcile,
     yield_adoption,
 )
+from models.transitions.retention import end_retained, note_retention_near
 from models.transitions.storing import (
     ClaimedStore,
     NewArtifact,
@@ -98,6 +99,7 @@ __all__ = [
     "doubt_submit",
     "drop_worker",
     "end_prediction",
+    "end_retained",
     "ensure_account",
     "fail_store",
     "finish_reconcile",
@@ -112,6 +114,7 @@ __all__ = [
     "mark_absent",
     "note_look_failure",
     "note_odd",
+    "note_retention_near",
     "note_undecidable",
     "postpone_doubts",
     "postpone_stores",

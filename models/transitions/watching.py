@@ -13,7 +13,8 @@ from models.statements import as_json, find_all, moves_one, statement
 _COMPLETE = statement("""
     WITH completed AS (
         UPDATE prediction
-        SET state = 'completed', ended_at = now(), due_at = NULL, odd_since = NULL, outputs = :outputs
+        SET state = 'completed', ended_at = now(), due_at = NULL, odd_since = NULL, outputs = :outputs,
+            error_code = NULL, error_message = NULL
         WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
         RETURNING id, job_id, accepted_at, ended_at
     ), moved AS (

@@ -278,6 +278,10 @@ HOT: dict[str, Ask] = {
     "doubting the overdue": lambda farm: transitions.doubt_overdue(farm.session),
     "verdicts": end_renders,
     "ended watch windows": lambda farm: transitions.requeue_timed_out(farm.session, watch_window=MINUTE, count=500),
+    "the end of retention": lambda farm: (
+        transitions.end_retained(farm.session, count=500),
+        transitions.note_retention_near(farm.session, count=500),
+    ),
     "storing": store_everything,
     "cancelling and retrying": cancel_and_retry,
     "a person's decisions": decide,

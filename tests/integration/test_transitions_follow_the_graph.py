@@ -93,6 +93,7 @@ class World:
     cancel_requested: bool = False
     stored: bool = False
     timed_out: bool = False
+    kept_no_longer: bool = False
     ids: dict[str, UUID] = field(default_factory=dict, compare=False, repr=False)
 
     def build(self, session: Session) -> None:
@@ -114,6 +115,8 @@ class World:
         if self.prediction_state in LIVE:
             columns |= {"due_at": due, "posted_at": -SECOND if self.posted else None}
         columns["watch_windows"] = int(self.timed_out)
+        if self.kept_no_longer:
+            columns["accepted_at"] = -timedelta(days=8)
         rows.add_prediction(session, job, account, self.prediction_state, **columns)
         if self.stored:
             rows.add_artifact(session, job, prediction)
@@ -150,6 +153,7 @@ def list_worlds() -> Iterator[World]:
                 yield World(JobState.RENDERING, live, posted=True, **flags)
             yield World(JobState.RENDERING, PredictionState.RENDERING, posted=True, timed_out=True, **flags)
             yield World(JobState.STORING, PredictionState.COMPLETED, **flags)
+            yield World(JobState.RENDERING, PredictionState.RENDERING, posted=True, kept_no_longer=True, **flags)
     yield World(JobState.SUCCEEDED, PredictionState.COMPLETED, stored=True)
     yield World(JobState.CANCELLED, PredictionState.COMPLETED, stored=True)
 

@@ -169,6 +169,18 @@ RACES = [
         ["watch.timed_out"],
     ),
     Race(
+        "end_retained",
+        in_state("rendering", accepted_at=-timedelta(days=8)),
+        lambda s, r: transitions.end_retained(s, count=5),
+        ["prediction.lost", "job.failed"],
+    ),
+    Race(
+        "note_retention_near",
+        in_state("rendering", accepted_at=-timedelta(days=6, hours=1)),
+        lambda s, r: transitions.note_retention_near(s, count=5),
+        ["prediction.retention_near"],
+    ),
+    Race(
         "note_odd",
         in_state("rendering"),
         lambda s, r: transitions.note_odd(s, r.prediction_id, 0, message="x"),

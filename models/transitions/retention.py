@@ -1,0 +1,83 @@
+"""The end of the provider's retention: the only silence that ends a render."""
+
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from models.statements import statement
+
+RETENTION = timedelta(days=7)
+"""How long the provider keeps a prediction and its outputs (its documentation); counted from when we knew its id."""
+RETENTION_ALERT = timedelta(hours=24)
+"""How long before that end somebody is told, once."""
+
+_END = statement("""
+    WITH due AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE state = 'rendering' AND accepted_at < now() - :retention
+        ORDER BY accepted_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), ended AS (
+        UPDATE prediction
+        SET state = 'lost', ended_at = now(), due_at = NULL, claim = claim + 1,
+            error_code = 'retention_ended', error_message = :message
+        FROM due WHERE prediction.id = due.id
+        RETURNING prediction.id, job_id, provider_id, accepted_at
+    ), moved AS (
+        UPDATE job
+        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
+            ended_at = now(), due_at = NULL, error_code = 'retention_ended', error_message = :message
+        FROM ended WHERE job.id = ended.job_id AND job.state = 'rendering'
+        RETURNING job.id, job.state
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'prediction.lost', job_id, id, jsonb_build_object(
+            'code', 'retention_ended', 'message', CAST(:message AS text),
+            'provider_id', provider_id, 'accepted_at', accepted_at) FROM ended
+        UNION ALL
+        SELECT 'job.' || moved.state, moved.id, ended.id, '{}' FROM moved JOIN ended ON ended.job_id = moved.id
+    )
+    SELECT id FROM ended
+""")
+
+_NOTE_NEAR = statement("""
+    WITH due AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE state = 'rendering' AND accepted_at < now() - :alert_after
+          AND error_code IS DISTINCT FROM 'retention_near'
+        ORDER BY accepted_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), noted AS (
+        UPDATE prediction SET error_code = 'retention_near', error_message = :message
+        FROM due WHERE prediction.id = due.id
+        RETURNING prediction.id, job_id, provider_id, accepted_at
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'prediction.retention_near', job_id, id, jsonb_build_object(
+            'provider_id', provider_id, 'ends_at', accepted_at + :retention) FROM noted
+    )
+    SELECT id FROM noted
+""")
+
+
+def end_retained(session: Session, *, count: int) -> int:
+    """End renders that the provider keeps no longer as `lost`; their jobs fail, or end as cancelled. Returns how many.
+
+    Never bought anew by itself: nobody knows whether it was paid for.
+    """
+    message = f"no verdict within the provider's retention of {RETENTION.days} days"
+    return len(session.execute(_END, {"retention": RETENTION, "count": count, "message": message}).all())
+
+
+def note_retention_near(session: Session, *, count: int) -> int:
+    """Tell, once each, of renders that the provider keeps for less than `RETENTION_ALERT`. Returns how many."""
+    hours = RETENTION_ALERT / timedelta(hours=1)
+    values = {
+        "retention": RETENTION,
+        "alert_after": RETENTION - RETENTION_ALERT,
+        "count": count,
+        "message": f"no verdict yet, and the provider keeps it for less than {hours:.0f} hours",
+    }
+    return len(session.execute(_NOTE_NEAR, values).all())
