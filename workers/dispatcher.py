@@ -197,7 +197,11 @@ class Dispatcher:
         if room <= 0:
             return
         with transaction(self._runtime.sessions) as session:
+            silent = transitions.take_back_stores(session, count=CLAIM_LIMIT)
             claimed = transitions.claim_stores(session, count=room, lease=UNSTARTED_LEASE)
+
+        for each in silent:
+            log.warning("dispatcher.store_silent", job_id=str(each.job_id), silences=each.silences, parked=each.parked)
 
         def give_back(session: Session) -> None:
             transitions.postpone_stores(session, claimed, delay=BACK_AT_ONCE)

@@ -37,6 +37,7 @@ from models.transitions.retention import end_retained, note_retention_near
 from models.transitions.storing import (
     ClaimedStore,
     NewArtifact,
+    SilentStore,
     StoreTicket,
     begin_store,
     claim_stores,
@@ -46,6 +47,7 @@ from models.transitions.storing import (
     postpone_stores,
     refresh_outputs,
     renew_store,
+    take_back_stores,
 )
 from models.transitions.submitting import (
     SubmitTicket,
@@ -72,6 +74,7 @@ __all__ = [
     "ClaimedSubmit",
     "NewArtifact",
     "PassTicket",
+    "SilentStore",
     "StoreTicket",
     "SubmitTicket",
     "TimedOutWatch",
@@ -128,6 +131,7 @@ __all__ = [
     "resign",
     "retry_job",
     "see_worker",
+    "take_back_stores",
     "unpost_submit",
     "yield_adoption",
 ]

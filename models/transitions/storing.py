@@ -13,10 +13,61 @@ from models.artifact import Artifact, ArtifactKind
 from models.base import new_id
 from models.statements import as_json, find_all, find_one, moves_one, statement
 
+MOST_SILENCES = 3
+"""So many store steps in a row whose worker fell silent without a word, and the job is parked."""
+
+_TAKE_BACK = statement("""
+    WITH silent AS MATERIALIZED (
+        SELECT id, claim, begun_at FROM job
+        WHERE state = 'storing' AND due_at <= now() AND begun_at IS NOT NULL
+        ORDER BY due_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), counted AS (
+        SELECT id, claim, begun_at, 1 + (
+            SELECT count(*) FROM event
+            WHERE event.job_id = silent.id AND kind = 'store.silent' AND event.id > coalesce((
+                SELECT max(id) FROM event
+                WHERE event.job_id = silent.id AND kind IN ('store.delayed', 'job.retried')), 0)
+        ) AS silences
+        FROM silent
+    ), taken AS (
+        UPDATE job
+        SET claim = job.claim + 1, begun_at = NULL,
+            state = CASE WHEN silences < :most THEN state
+                    WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
+            due_at = CASE WHEN silences < :most THEN due_at END,
+            ended_at = CASE WHEN silences >= :most THEN now() END,
+            error_code = CASE WHEN silences < :most THEN 'store_silent' ELSE 'store_killed_worker' END,
+            error_message = 'the worker of the store step fell silent ' || silences || ' times in a row, attempt '
+                || store_attempts || ' the last; which workers they were is not known'
+        FROM counted WHERE job.id = counted.id
+        RETURNING job.id, state, store_attempts, silences, counted.claim, counted.begun_at, error_code, error_message
+    ), told AS (
+        INSERT INTO event (kind, job_id, detail)
+        SELECT 'store.silent', id, jsonb_build_object(
+            'attempt', store_attempts, 'in_a_row', silences, 'claim', claim, 'begun_at', begun_at) FROM taken
+        UNION ALL
+        SELECT 'job.' || state, id, jsonb_build_object(
+            'code', error_code, 'message', error_message, 'attempts', store_attempts)
+        FROM taken WHERE state <> 'storing'
+    )
+    SELECT id, store_attempts, silences, state <> 'storing' FROM taken
+""")
+
+# Who fell silent may have killed its worker, or was only beside the step that did: such steps go one at a time, so
+# that the next silence convicts the right one.
 _CLAIM = statement("""
     WITH due AS MATERIALIZED (
         SELECT id FROM job
-        WHERE state = 'storing' AND due_at <= now()
+        WHERE state = 'storing' AND due_at <= now() AND begun_at IS NULL
+          AND (error_code IS DISTINCT FROM 'store_silent' OR id = (
+              SELECT id FROM job
+              WHERE state = 'storing' AND due_at <= now() AND begun_at IS NULL AND error_code = 'store_silent'
+                AND NOT EXISTS (
+                    SELECT 1 FROM job WHERE state = 'storing' AND due_at > now() AND error_code = 'store_silent')
+              ORDER BY due_at
+              LIMIT 1))
         ORDER BY due_at
         LIMIT :count
         FOR UPDATE SKIP LOCKED
@@ -124,6 +175,15 @@ class ClaimedStore(NamedTuple):
     prediction_id: UUID
 
 
+class SilentStore(NamedTuple):
+    """A store step whose lease ran out after it had begun."""
+
+    job_id: UUID
+    attempts: int
+    silences: int  # in a row, without a recorded outcome between them
+    parked: bool  # the job has ended: it is not tried again by itself
+
+
 class StoreTicket(NamedTuple):
     """What a store step needs to know."""
 
@@ -155,8 +215,17 @@ class NewArtifact(NamedTuple):
     has_audio: bool | None = None
 
 
+def take_back_stores(session: Session, *, count: int) -> list[SilentStore]:
+    """Take back the steps whose worker fell silent, so that they can be claimed again; each silence is told.
+
+    After `MOST_SILENCES` in a row the job ends as failed (`store_killed_worker`), or as cancelled where that was asked
+    for; a delay or a hand-back in between begins the count anew.
+    """
+    return find_all(session, _TAKE_BACK, SilentStore, count=count, most=MOST_SILENCES)
+
+
 def claim_stores(session: Session, *, count: int, lease: timedelta) -> list[ClaimedStore]:
-    """Take the store steps that are due, new ones and those whose worker fell silent."""
+    """Take the store steps that are due and not begun; of those that were taken back, one at a time."""
     return find_all(session, _CLAIM, ClaimedStore, count=count, lease=lease)
 
 

@@ -237,6 +237,9 @@ class Hunt:
     def do_requeue(self, session: Session, render: Render) -> Any:
         return transitions.requeue_timed_out(session, watch_window=NOW, count=3)
 
+    def do_take_back(self, session: Session, render: Render) -> Any:
+        return transitions.take_back_stores(session, count=3)
+
     def do_store(self, session: Session, render: Render) -> Any:
         claimed = transitions.claim_stores(session, count=2, lease=LEASE)
         for each in claimed[:1]:

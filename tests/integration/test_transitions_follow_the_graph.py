@@ -93,6 +93,7 @@ class World:
     cancel_requested: bool = False
     stored: bool = False
     timed_out: bool = False
+    begun: bool = False
     kept_no_longer: bool = False
     ids: dict[str, UUID] = field(default_factory=dict, compare=False, repr=False)
 
@@ -107,6 +108,7 @@ class World:
             claim=JOB_CLAIM,
             cancel_requested_at=NOW if self.cancel_requested else None,
             due_at=due if waits else None,
+            begun_at=-SECOND if self.begun else None,
         )
         self.ids["prediction_id"] = prediction = new_id()
         if self.prediction_state is None:
@@ -153,6 +155,7 @@ def list_worlds() -> Iterator[World]:
                 yield World(JobState.RENDERING, live, posted=True, **flags)
             yield World(JobState.RENDERING, PredictionState.RENDERING, posted=True, timed_out=True, **flags)
             yield World(JobState.STORING, PredictionState.COMPLETED, **flags)
+            yield World(JobState.STORING, PredictionState.COMPLETED, begun=True, **flags)
             yield World(JobState.RENDERING, PredictionState.RENDERING, posted=True, kept_no_longer=True, **flags)
     yield World(JobState.SUCCEEDED, PredictionState.COMPLETED, stored=True)
     yield World(JobState.CANCELLED, PredictionState.COMPLETED, stored=True)

@@ -57,6 +57,12 @@ def limited(session: Session) -> Render:
     return rows.add_render(session, "rendering", account_id=render.account_id)
 
 
+def begun_store(session: Session) -> Render:
+    render = rows.add_render(session, "completed")
+    rows.change(session, "job", render.job_id, begun_at=-MINUTE, due_at=-SECOND)
+    return render
+
+
 def accept(session: Session, render: Render) -> str | None:
     return transitions.accept_prediction(
         session,
@@ -190,6 +196,12 @@ RACES = [
         "clear_odd",
         in_state("rendering", odd_since=NOW),
         lambda s, r: transitions.clear_odd(s, r.prediction_id, 0),
+    ),
+    Race(
+        "take_back_stores",
+        begun_store,
+        lambda s, r: transitions.take_back_stores(s, count=5),
+        ["store.silent"],
     ),
     Race("claim_stores", in_state("completed"), claim_stores),
     Race(

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
 from models.lifecycle import LIVE, NOTHING_BOUGHT, PREDICTION_MOVES
-from models.transitions import ClaimedStore, NewArtifact
+from models.transitions import ClaimedStore, NewArtifact, SilentStore
 from tests import rows
 from tests.rows import MINUTE, NOW, OUTPUT, SECOND, SHA256, Render
 
@@ -160,6 +160,8 @@ def test_a_store_step_whose_worker_fell_silent_is_taken_over(scratch: Session) -
     assert transitions.renew_store(scratch, render.job_id, first.claim, lease=LEASE)
     assert transitions.claim_stores(scratch, count=5, lease=LEASE) == []
     rows.change(scratch, "job", render.job_id, due_at=-SECOND)
+    assert transitions.claim_stores(scratch, count=5, lease=LEASE) == []  # before it was taken back
+    assert transitions.take_back_stores(scratch, count=5) == [SilentStore(render.job_id, 1, 1, False)]
     second = claim_store(scratch)
     assert transitions.begin_store(scratch, render.job_id, second.claim, lease=LEASE)
     assert not transitions.renew_store(scratch, render.job_id, first.claim, lease=LEASE)
