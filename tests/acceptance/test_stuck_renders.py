@@ -39,7 +39,29 @@ def test_two_stuck_renders_do_not_stop_an_account_of_two_slots(farm: Farm) -> No
 
     assert farm.ask("SELECT job_id, provider_id FROM prediction WHERE state = 'rendering' ORDER BY id") == stuck
     assert farm.count("SELECT min(watch_windows) FROM prediction WHERE state = 'rendering'") >= 3
-    crowds = "SELECT count(*) FROM event WHERE kind = 'watch.timed_out' AND detail->>'window' = '3'"
-    assert farm.count(crowds) == 2
     bought = Counter(task["input"]["prompt"] for task in farm.simulator.tasks())
     assert bought == dict.fromkeys(STUCK + OTHERS, 1)
+
+
+def test_a_render_is_watched_until_the_end_of_its_retention(farm: Farm) -> None:
+    farm.simulator.set_fault("task_slow", prompt="stuck")
+    farm.start_worker()
+    farm.push(["stuck"])
+    farm.wait_until(lambda: farm.ask("SELECT state FROM prediction") == [("rendering",)], what="it is accepted")
+    near = "SELECT count(*) FROM event WHERE kind = 'prediction.retention_near'"
+
+    age(farm, "6 days 1 hour")
+    farm.wait_until(lambda: farm.count(near) == 1, what="somebody is told", seconds=30)
+    assert farm.ask("SELECT state FROM prediction") == [("rendering",)]
+
+    age(farm, "7 days 1 hour")
+    farm.wait_for_all(seconds=30)
+    ended = "SELECT prediction.state, job.state, job.error_code FROM prediction JOIN job ON job.id = job_id"
+    assert farm.ask(ended) == [("lost", "failed", "retention_ended")]
+    assert farm.count(near) == 1
+    assert len(farm.simulator.tasks()) == 1
+
+
+def age(farm: Farm, interval: str) -> None:
+    """Let the render have been accepted so long ago."""
+    farm.change(f"UPDATE prediction SET accepted_at = now() - interval '{interval}'")  # noqa: S608 - of the tests
