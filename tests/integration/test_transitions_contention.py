@@ -68,6 +68,7 @@ CONTRADICTIONS = {
     "an account with more live predictions than slots": """
         SELECT account.id FROM account JOIN prediction ON account_id = account.id
         WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
+          AND NOT (prediction.state = 'rendering' AND watch_windows >= 3)
         GROUP BY account.id, slots HAVING count(*) > slots
     """,
     "a move that no event tells of": """
