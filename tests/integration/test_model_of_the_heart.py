@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from sqlalchemy import text
 
 from models import ArtifactKind, Base, JobState, queries, transitions
-from models.lifecycle import JOB_ENDED
+from models.lifecycle import JOB_ENDED, SLOT_WINDOWS
 from models.session import Sessions, transaction
 from models.transitions import NewArtifact, SubmitTicket
 from models.transitions.jobs import NewJob
@@ -216,6 +216,7 @@ class Heart(RuleBasedStateMachine):
         with transaction(self.sessions) as session:
             transitions.doubt_overdue(session)
             transitions.requeue_timed_out(session, watch_window=HOUR, count=100)
+            transitions.take_back_stores(session, count=100)
 
     @rule()
     def reconcile(self) -> None:
@@ -281,7 +282,11 @@ class Heart(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_never_exceeded(self) -> None:
-        assert self.ask("SELECT count(*) FROM prediction WHERE ended_at IS NULL")[0][0] <= 3
+        held = """
+            SELECT count(*) FROM prediction
+            WHERE ended_at IS NULL AND NOT (state = 'rendering' AND watch_windows >= :given_back)
+        """
+        assert self.ask(held, given_back=SLOT_WINDOWS)[0][0] <= 3
 
     @invariant()
     def what_has_ended_stays_as_it_is(self) -> None:
