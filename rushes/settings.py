@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     submit_threads: int = Field(default=0, ge=0, le=200)
     watch_threads: int = Field(default=8, ge=1, le=200)
     store_threads: int = Field(default=4, ge=1, le=64)
+    watchdog_seconds: float = Field(default=60, ge=0, le=timedelta(days=7).total_seconds())
 
     flower_user: str = "operator"
     flower_password: SecretStr | None = None

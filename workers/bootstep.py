@@ -1,10 +1,14 @@
-"""Celery's hook for the dispatcher: a step of the worker's blueprint that owns its thread."""
+"""Celery's hook for the dispatcher and the watchdog: a step of the worker's blueprint that owns their threads."""
 
 from typing import Any
 
+import structlog
 from celery import bootsteps
+from celery.concurrency.thread import TaskPool
 
 from workers.process import get_runtime, set_threads
+
+log = structlog.get_logger(__name__)
 
 
 class DispatcherStep(bootsteps.StartStopStep):
@@ -15,6 +19,7 @@ class DispatcherStep(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self._dispatcher: Any = None
+        self._watchdog: Any = None
 
     def start(self, parent: Any) -> None:
         from workers.dispatcher import Dispatcher  # noqa: PLC0415 - imports the app, which is still being built
@@ -26,9 +31,27 @@ class DispatcherStep(bootsteps.StartStopStep):
             get_runtime(), parent.app, name=str(parent.hostname), queues=queues, threads=threads
         )
         self._dispatcher.start()
+        self._start_watchdog(parent, queues=queues, threads=threads)
 
     def stop(self, parent: Any) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
         if self._dispatcher is not None:
             self._dispatcher.stop()
 
     terminate = stop
+
+    def _start_watchdog(self, parent: Any, *, queues: list[str], threads: int) -> None:
+        from workers.steps import STEPS  # noqa: PLC0415 - as above
+        from workers.watchdog import Watchdog  # noqa: PLC0415
+
+        runtime = get_runtime()
+        if not runtime.settings.watchdog_seconds:
+            return
+        if not isinstance(parent.pool, TaskPool):
+            log.warning("watchdog.off", reason="steps of other processes cannot be counted; use --pool threads")
+            return
+        self._watchdog = Watchdog(
+            runtime, queues=queues, threads=threads, steps=STEPS, count_turns=self._dispatcher.count_turns
+        )
+        self._watchdog.start()

@@ -69,6 +69,7 @@ class Dispatcher:
         )
         self._retained_at = float("-inf")
         self._term: int | None = None
+        self._turns = 0
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -80,10 +81,15 @@ class Dispatcher:
         self._alarm.ring()
         self._thread.join(timeout=10)
 
+    def count_turns(self) -> int:
+        """Turns finished, failed ones too; for whoever watches that they go on."""
+        return self._turns
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             began = time.monotonic()
             seconds = self._turn_safely()
+            self._turns += 1
             rest = SHORTEST_TURN_SECONDS - (time.monotonic() - began)
             if rest > 0:
                 self._stopping.wait(rest)

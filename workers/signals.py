@@ -6,11 +6,13 @@ from celery.signals import setup_logging, worker_process_init, worker_shutdown
 
 from rushes.logs import configure_logging
 from rushes.settings import load_settings
+from workers import steps
 from workers.process import close_runtime
 
 
 def connect() -> None:
-    """Take over logging, and close connections at the end."""
+    """Take over logging, count steps, and close connections at the end."""
+    steps.connect()
     setup_logging.connect(_configure, weak=False)
     worker_process_init.connect(_forget_inherited, weak=False)
     worker_shutdown.connect(_close, weak=False)

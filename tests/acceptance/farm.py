@@ -91,8 +91,12 @@ class Farm:
         """For a failed test: what the rows and the logs say."""
         jobs = self.ask("SELECT state, count(*), max(error_message) FROM job GROUP BY 1")
         predictions = self.ask("SELECT state, count(*), min(due_at) - now() FROM prediction GROUP BY 1")
-        logs = [f"{log.name}: ...{log.read_text()[-1500:]}" for log in sorted(self._folder.glob("*.log"))]
-        return "\n".join([f"jobs {jobs}", f"predictions {predictions}", *logs])
+        return "\n".join([f"jobs {jobs}", f"predictions {predictions}", self.read_logs(last=1500)])
+
+    def read_logs(self, name: str = "", *, last: int = 6000) -> str:
+        """The ends of the logs of the processes whose names begin so."""
+        logs = sorted(self._folder.glob(f"{name}*.log"))
+        return "\n".join(f"{log.name}: ...{log.read_text()[-last:]}" for log in logs)
 
     def freeze_between_posts(self, worker: subprocess.Popen[bytes]) -> None:
         """Stop the worker at an instant in which no POST of its is under way."""
@@ -121,16 +125,18 @@ class Farm:
             process = subprocess.Popen(
                 [str(BIN / command[0]), *command[1:]],
                 cwd=ROOT,
-                env={**os.environ, **self._environment(), **more},
+                env=self.environment() | more,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
         self._processes.append(process)
         return process
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """The variables that make a process one of this farm."""
         settings = self.settings
         return {
+            **os.environ,
             "RUSHES_DATABASE_URL": settings.get_database_url(),
             "RUSHES_REDIS_URL": settings.get_redis_url(),
             "RUSHES_DATA_DIR": str(settings.data_dir),
@@ -144,6 +150,7 @@ class Farm:
             "RUSHES_SUBMIT_TIMEOUT_SECONDS": str(settings.submit_timeout_seconds),
             "RUSHES_FREEZE_ALLOWANCE_SECONDS": str(settings.freeze_allowance_seconds),
             "RUSHES_LIST_LAG_SECONDS": str(settings.list_lag_seconds),
+            "RUSHES_WATCHDOG_SECONDS": str(settings.watchdog_seconds),
         }
 
 

@@ -1,0 +1,64 @@
+"""A worker whose consumer is gone ends by itself, with the reason; one that has nothing to do lives on."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.acceptance.farm import BIN, ROOT, Farm, open_farm
+from workers.watchdog import EXIT_STUCK
+
+LIMIT = 5.0
+
+
+@pytest.fixture
+def farm(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Farm]:
+    with open_farm(database_url=database_url, redis_url=redis_url, folder=tmp_path, watchdog_seconds=LIMIT) as started:
+        yield started
+
+
+def stop_consuming(farm: Farm, queue: str) -> None:
+    """Tell every worker to consume from the queue no more, and hear that they obey."""
+    command = [str(BIN / "celery"), "-A", "workers.app", "control", "--timeout=5", "--json", "cancel_consumer", queue]
+    done = subprocess.run(
+        command, cwd=ROOT, env=farm.environment(), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "no longer consuming" in json.dumps(json.loads(done.stdout)), done.stdout
+
+
+def test_a_worker_that_consumes_no_more_ends_and_says_why(farm: Farm) -> None:
+    store = farm.start_store()
+    farm.start_worker()
+    farm.push(["take 1"])
+    farm.wait_for_all()
+    born = time.monotonic()
+    farm.wait_until(lambda: time.monotonic() - born > 2 * LIMIT or store.poll() is not None, what="an idle while")
+    assert store.poll() is None, "an idle worker ended"
+
+    stop_consuming(farm, "store")
+    farm.push(["take 2"], batch="later")
+    farm.wait_until(lambda: store.poll() is not None, what="the stuck worker has ended", seconds=60)
+
+    assert store.returncode == EXIT_STUCK
+    assert "watchdog.stuck" in farm.read_logs("store")
+    farm.start_store()
+    farm.wait_for_all()
+    assert farm.count_jobs("succeeded") == 2
+    assert len(farm.simulator.tasks()) == 2
+
+
+def test_a_worker_outlives_a_broker_that_is_frozen_beyond_the_limit(farm: Farm, redis_url: str) -> None:
+    worker = farm.start_worker()
+    farm.start_store()
+    farm.push(["take 1"])
+    farm.wait_for_all()
+    with redis.Redis.from_url(redis_url) as client:
+        client.client_pause(int(2.5 * LIMIT * 1000))
+        farm.push(["take 2"], batch="later")
+        farm.wait_for_all()
+    assert worker.poll() is None
+    assert farm.count_jobs("succeeded") == 2

@@ -1,0 +1,55 @@
+"""What this process is at: how many steps it began, and since when its threads are busy with which."""
+
+import threading
+import time
+from typing import Any
+
+from celery.signals import task_postrun, task_prerun
+
+
+class Steps:
+    """A thread has one step at a time. Safe for any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._running: dict[int, tuple[str, float]] = {}
+
+    def begin(self, task: str) -> None:
+        """This thread begins a step."""
+        with self._lock:
+            self._begun += 1
+            self._running[threading.get_ident()] = (task, time.monotonic())
+
+    def end(self) -> None:
+        """This thread's step is over."""
+        with self._lock:
+            self._running.pop(threading.get_ident(), None)
+
+    def count_begun(self) -> int:
+        """Steps begun since the process started."""
+        with self._lock:
+            return self._begun
+
+    def list_running(self) -> list[tuple[str, float]]:
+        """The tasks under way, each with its age in seconds."""
+        now = time.monotonic()
+        with self._lock:
+            return [(task, now - began) for task, began in self._running.values()]
+
+
+STEPS = Steps()
+
+
+def connect() -> None:
+    """Count Celery's steps."""
+    task_prerun.connect(_begin, weak=False)
+    task_postrun.connect(_end, weak=False)
+
+
+def _begin(task: Any = None, **_: Any) -> None:
+    STEPS.begin(str(getattr(task, "name", "")))
+
+
+def _end(**_: Any) -> None:
+    STEPS.end()
