@@ -213,6 +213,9 @@ READY: Json = {
     "dispatcher": "worker-1@render-host",
     "workers": 2,
     "account": None,
+    "dispatcher_away_seconds": None,
+    "account_waits_seconds": None,
+    "lag_seconds": 0.0,
 }
 NOT_READY: Json = {
     **READY,

@@ -23,15 +23,18 @@ from models.errors import DatabaseAway
 from models.queries import EXPECTED_MIGRATION
 from models.session import open_engine, open_sessions
 from rushes.errors import InvalidInput, RushesError
-from rushes.readiness import Readiness, check_readiness
+from rushes.readiness import Readiness, ReadinessProbe
 from rushes.settings import Settings, load_settings
 from rushes.wavespeed import KeyRefused, NoCredit, Timeouts, WaveSpeedClient
 
 SCARCE_BYTES = 5 * 10**9
 EXHAUSTED_BYTES = 500 * 10**6
 SCARCE_DOLLARS = 1
+DATABASE_SECONDS = 10
 REDIS_SECONDS = 5
 PROVIDER_SECONDS = 15
+
+START = "start a worker: `rushes up`, or see docs/operations.md"
 
 Status = Literal["ok", "warning", "failed"]
 
@@ -79,7 +82,7 @@ def _check_database(settings: Settings) -> list[Check]:
 def _read_database(engine: Engine, place: str) -> list[Check]:
     advice = "start it, and see that RUSHES_DATABASE_URL names it with the right user and password"
     try:
-        seen = check_readiness(open_sessions(engine))
+        seen = ReadinessProbe(open_sessions(engine)).check(seconds=DATABASE_SECONDS)
     except (SQLAlchemyError, DatabaseAway) as error:
         words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         return [Check("database", "failed", f"{place}: {words}", advice)]
@@ -90,25 +93,51 @@ def _read_database(engine: Engine, place: str) -> list[Check]:
         found = f"at {seen.migration}" if seen.migration else "empty"
         message = f"the database is {found}, this version needs {EXPECTED_MIGRATION}"
         return [reached, Check("migrations", "failed", message, "run `alembic upgrade head`; `rushes up` does")]
-    return [reached, Check("migrations", "ok", f"at {seen.migration}"), *_judge_health(seen)]
+    return [reached, Check("migrations", "ok", f"at {seen.migration}"), *judge_health(seen)]
 
 
-def _judge_health(seen: Readiness) -> list[Check]:
-    health, start = seen.health, "start a worker: `rushes up`, or see docs/operations.md"
-    leader = (
-        Check("dispatcher", "ok", f"{health.leader} leads")
-        if health.leader
-        else Check("dispatcher", "failed", "nobody leads, so jobs wait", start)
-    )
-    workers = (
-        Check("workers", "ok", f"{health.workers} seen in the last 15 s")
-        if health.workers
-        else Check("workers", "failed", "none seen in the last 15 s", start)
-    )
+def judge_health(seen: Readiness) -> list[Check]:
+    """What the rows tell of the dispatcher, the workers, the account, and of what is due."""
+    return [_judge_dispatcher(seen), _judge_workers(seen), _judge_account(seen), _judge_lag(seen)]
+
+
+def _judge_dispatcher(seen: Readiness) -> Check:
+    health = seen.health
+    if health.leader:
+        return Check("dispatcher", "ok", f"{health.leader} leads")
+    if seen.dispatcher_stopped:
+        message = f"nobody has led for {health.leaderless_seconds:,.0f} s although workers live, so jobs wait"
+        advice = "look for `dispatcher.` in the logs of the workers that consume `submit`, and restart those"
+        return Check("dispatcher", "failed", message, advice)
+    if health.workers and health.leaderless_seconds is not None:
+        return Check("dispatcher", "warning", "nobody leads yet", "ask again in ten seconds")
+    return Check("dispatcher", "failed", "nobody leads, so jobs wait", START)
+
+
+def _judge_workers(seen: Readiness) -> Check:
+    if seen.health.workers:
+        return Check("workers", "ok", f"{seen.health.workers} seen in the last 15 s")
+    return Check("workers", "failed", "none seen in the last 15 s", START)
+
+
+def _judge_account(seen: Readiness) -> Check:
+    health = seen.health
     if not health.deferred:
-        return [leader, workers, Check("account", "ok", "takes submissions")]
+        return Check("account", "ok", "takes submissions")
+    if seen.account_stuck:
+        message = f"has taken no submission for {(health.deferred_seconds or 0) / 60:,.0f} min ({health.deferred})"
+        advice = "it does not come back by itself: see the check of the provider, mend the key, credit or rate"
+        return Check("account", "failed", message, advice)
     advice = "jobs wait until the provider takes them again; see the check of the provider"
-    return [leader, workers, Check("account", "warning", f"takes no submissions now ({health.deferred})", advice)]
+    return Check("account", "warning", f"takes no submissions now ({health.deferred})", advice)
+
+
+def _judge_lag(seen: Readiness) -> Check:
+    message = f"the most overdue row is {seen.health.lag_seconds:,.0f} s late"
+    if not seen.lags:
+        return Check("lag", "ok", message)
+    advice = "see that a worker lives for every queue (`store` has its own), and add workers where it keeps growing"
+    return Check("lag", "warning", message, advice)
 
 
 def check_redis(settings: Settings) -> Check:

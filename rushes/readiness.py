@@ -1,5 +1,8 @@
 """Whether jobs can be accepted, and who would render them."""
 
+import asyncio
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from models import queries
@@ -8,6 +11,14 @@ from models.queries import EXPECTED_MIGRATION, Health
 from models.session import Sessions, transaction
 
 NOBODY = Health(leader=None, workers=0, deferred=None)
+
+
+STOPPED_SECONDS = 10.0
+"""A dispatcher that nobody leads for so long has stopped: a lease lasts five seconds."""
+STUCK_SECONDS = 600.0
+"""An account that refuses for so long does not come back by itself."""
+LAG_SECONDS = 60.0
+"""Nothing that is due waits so long in a farm that goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,62 @@ class Readiness:
     def ready(self) -> bool:
         return self.reachable and self.migrated
 
+    @property
+    def dispatcher_stopped(self) -> bool:
+        """Nobody has led for ten seconds although somebody could."""
+        seconds = self.health.leaderless_seconds
+        return self.health.workers > 0 and seconds is not None and seconds > STOPPED_SECONDS
+
+    @property
+    def account_stuck(self) -> bool:
+        """The provider has refused everything for ten minutes."""
+        return (self.health.deferred_seconds or 0) > STUCK_SECONDS
+
+    @property
+    def lags(self) -> bool:
+        """Something that is due has waited for a minute."""
+        return self.health.lag_seconds > LAG_SECONDS
+
+
+UNREACHABLE = Readiness(reachable=False, migration=None, health=NOBODY)
+
+
+class ReadinessProbe:
+    """Looks at the database in a thread of its own, so that a frozen one makes nobody wait for longer than said.
+
+    Who asks while a look is under way shares it: a database that does not answer costs one thread and one connection.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._lock = threading.Lock()
+        self._look: Future[Readiness] | None = None
+
+    def check(self, *, seconds: float) -> Readiness:
+        """`check_readiness`, or that the database cannot be reached where it has not answered by then."""
+        try:
+            return self._begin().result(seconds)
+        except TimeoutError:
+            return UNREACHABLE
+
+    async def ask(self, *, seconds: float) -> Readiness:
+        """The same, from an event loop."""
+        done, _ = await asyncio.wait({asyncio.wrap_future(self._begin())}, timeout=seconds)
+        return done.pop().result() if done else UNREACHABLE
+
+    def _begin(self) -> "Future[Readiness]":
+        with self._lock:
+            if self._look is None or self._look.done():
+                self._look = Future()
+                threading.Thread(target=self._run, args=(self._look,), name="rushes-readiness", daemon=True).start()
+            return self._look
+
+    def _run(self, look: "Future[Readiness]") -> None:
+        try:
+            look.set_result(check_readiness(self._sessions))
+        except Exception as error:  # noqa: BLE001 - it goes to whoever asked
+            look.set_exception(error)
+
 
 def check_readiness(sessions: Sessions) -> Readiness:
     """Never raises for a database that is away or not migrated: that is the answer."""
@@ -37,4 +104,4 @@ def check_readiness(sessions: Sessions) -> Readiness:
                 return seen
             return Readiness(reachable=True, migration=seen.migration, health=queries.find_health(session))
     except DatabaseAway:
-        return Readiness(reachable=False, migration=None, health=NOBODY)
+        return UNREACHABLE

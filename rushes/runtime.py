@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from models.session import Sessions, Waker, open_engine, open_sessions
 from rushes.artifacts import ArtifactStore, open_store
 from rushes.errors import InvalidInput, Problem
+from rushes.readiness import ReadinessProbe
 from rushes.settings import Settings
 from rushes.wavespeed import Timeouts, WaveSpeedClient
 
@@ -48,6 +49,11 @@ class Runtime:
         return WaveSpeedClient(
             self.settings.wavespeed_url, key.get_secret_value(), timeouts=timeouts, pool_size=self.threads
         )
+
+    @cached_property
+    def readiness(self) -> ReadinessProbe:
+        """Whether jobs can be accepted."""
+        return ReadinessProbe(self.sessions)
 
     @cached_property
     def store(self) -> ArtifactStore:

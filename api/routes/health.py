@@ -6,7 +6,9 @@ from api import examples
 from api.deps import RuntimeDep
 from api.openapi import shows
 from api.schemas.health import Alive, Ready
-from rushes.readiness import check_readiness
+
+READY_SECONDS = 3.0
+"""Those who ask give up soon; a database that does not answer by then is away."""
 
 router = APIRouter(tags=["health"])
 
@@ -25,11 +27,12 @@ async def show_health() -> Alive:
         503: {**shows("They cannot.", examples.NOT_READY), "model": Ready},
     },
 )
-def show_readiness(runtime: RuntimeDep, response: Response) -> Ready:
+async def show_readiness(runtime: RuntimeDep, response: Response) -> Ready:
     """Ready means that the database is reachable and migrated.
 
-    Jobs are accepted without workers, Redis or the provider; what is told of those is information.
+    Jobs are accepted without workers, Redis or the provider; what is told of those is information. The answer comes
+    within three seconds, also where the database is frozen.
     """
-    seen = check_readiness(runtime.sessions)
+    seen = await runtime.readiness.ask(seconds=READY_SECONDS)
     response.status_code = 200 if seen.ready else 503
     return Ready.of(seen)

@@ -24,6 +24,13 @@ class Ready(BaseModel):
     dispatcher: str | None = Field(description="The worker that leads; without one, jobs are accepted but wait.")
     workers: int = Field(description="Worker processes seen in the last 15 seconds.")
     account: str | None = Field(description="Why the provider's account takes no submissions; null: it does.")
+    dispatcher_away_seconds: float | None = Field(
+        description="How long nobody has led, although workers live; more than 10 is a fault. Null: somebody leads."
+    )
+    account_waits_seconds: float | None = Field(
+        description="Since the first of the refusals in a row; more than 600 is a fault. Null: the account is well."
+    )
+    lag_seconds: float = Field(description="How long the most overdue row has been due; more than 60 is a fault.")
 
     @classmethod
     def of(cls, seen: Readiness) -> Self:
@@ -35,4 +42,11 @@ class Ready(BaseModel):
             dispatcher=seen.health.leader,
             workers=seen.health.workers,
             account=seen.health.deferred,
+            dispatcher_away_seconds=_rounded(seen.health.leaderless_seconds),
+            account_waits_seconds=_rounded(seen.health.deferred_seconds),
+            lag_seconds=round(seen.health.lag_seconds, 1),
         )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

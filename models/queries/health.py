@@ -34,7 +34,22 @@ _HEALTH = statement("""
         (SELECT holder FROM leader WHERE role = 'dispatcher' AND lease_until > now()),
         (SELECT count(*) FROM worker WHERE seen_at > now() - interval '15 seconds'),
         (SELECT deferred_reason || coalesce(': ' || deferred_detail, '') FROM account
-            WHERE deferrals > 0 ORDER BY deferred_until DESC LIMIT 1)
+            WHERE deferrals > 0 ORDER BY deferred_until DESC LIMIT 1),
+        (SELECT CASE WHEN lease_until > now() THEN NULL
+                ELSE extract(epoch FROM now() - coalesce(lease_until, first_started))::float8 END
+            FROM (SELECT min(started_at) AS first_started FROM worker
+                WHERE seen_at > now() - interval '15 seconds' AND 'submit' = ANY(queues)) AS living
+            LEFT JOIN leader ON role = 'dispatcher'),
+        (SELECT extract(epoch FROM now() - (
+                SELECT at FROM event
+                WHERE account_id = account.id AND kind = 'account.deferred' AND detail ->> 'in_a_row' = '1'
+                ORDER BY id DESC LIMIT 1))::float8
+            FROM account WHERE deferrals > 0 ORDER BY deferred_until DESC LIMIT 1),
+        greatest(0, coalesce(extract(epoch FROM now() - least(
+            (SELECT min(due_at) FROM job WHERE state = 'storing'),
+            (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
+                AND NOT EXISTS (SELECT 1 FROM account WHERE deferred_until > now())),
+            (SELECT min(due_at) FROM prediction WHERE state = 'rendering')))::float8, 0))
 """)
 
 
@@ -58,11 +73,14 @@ class Farm(NamedTuple):
 
 
 class Health(NamedTuple):
-    """Who works."""
+    """Who works, and what does not go on."""
 
     leader: str | None
     workers: int
     deferred: str | None
+    leaderless_seconds: float | None = None  # since nobody leads; None: somebody does, or nobody ever could
+    deferred_seconds: float | None = None  # since the first of the refusals in a row
+    lag_seconds: float = 0  # how long the most overdue row has been due
 
 
 def find_farm(session: Session) -> Farm:
@@ -73,7 +91,7 @@ def find_farm(session: Session) -> Farm:
 
 
 def find_health(session: Session) -> Health:
-    """The dispatcher's holder, the living workers, and why an account waits."""
+    """The dispatcher's holder, the living workers, why an account waits, and since when what should go on does not."""
     health = find_one(session, _HEALTH, Health)
     assert health is not None  # noqa: S101 - as above
     return health

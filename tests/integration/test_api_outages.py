@@ -1,12 +1,17 @@
 """The API while its database is away, behind, or something else goes wrong."""
 
 import threading
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from api.routes.health import READY_SECONDS
 from models.queries import EXPECTED_MIGRATION
 from models.session import transaction
 from models.transitions import defer_account, lead, see_worker
@@ -94,8 +99,32 @@ def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_
                 "dispatcher": None,
                 "workers": 0,
                 "account": None,
+                "dispatcher_away_seconds": None,
+                "account_waits_seconds": None,
+                "lag_seconds": 0.0,
             },
         )
+
+
+def test_a_frozen_database_is_told_within_seconds_and_again_well_when_it_thaws(
+    api: Api, postgres: EmbeddedPostgres
+) -> None:
+    fill_pool(api)
+    assert api.client.get("/readyz").status_code == 200
+    server = psutil.Process(postgres.pid)
+    family = [*server.children(recursive=True), server]
+    for process in family:
+        process.suspend()
+    try:
+        began = time.monotonic()
+        answers = [api.client.get("/readyz") for _ in range(3)]
+        seconds = time.monotonic() - began
+    finally:
+        for process in family:
+            process.resume()
+    assert [(answer.status_code, answer.json()["database"]) for answer in answers] == [(503, "away")] * 3
+    assert seconds < 3 * READY_SECONDS + 2
+    assert api.client.get("/readyz").status_code == 200
 
 
 def test_readiness_tells_who_works_and_why_the_account_waits(api: Api) -> None:
@@ -110,6 +139,39 @@ def test_readiness_tells_who_works_and_why_the_account_waits(api: Api) -> None:
     assert seen.json()["migration"] == EXPECTED_MIGRATION
     assert (seen.json()["dispatcher"], seen.json()["workers"]) == ("worker-1", 2)
     assert seen.json()["account"] == "credit: top up"
+    assert seen.json()["dispatcher_away_seconds"] is None
+    assert 0 <= seen.json()["account_waits_seconds"] < 30
+    assert seen.json()["lag_seconds"] == 0
+
+
+def test_readiness_tells_what_has_stopped_and_since_when(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account_id = rows.add_account(session)
+        see_worker(session, "worker-1", queues=["submit"], threads=4)
+        lead(session, "worker-1", lease=rows.MINUTE)
+        defer_account(session, account_id, delay=rows.MINUTE, reason="key", detail="refused")
+        session.execute(text("UPDATE leader SET lease_until = now() - interval '20 seconds'"))
+        session.execute(text("UPDATE event SET at = at - interval '11 minutes'"))
+        session.execute(text("UPDATE account SET deferred_until = now() - interval '1 second'"))
+        defer_account(session, account_id, delay=rows.MINUTE, reason="key", detail="refused again")
+    told = api.client.get("/readyz").json()
+    assert (told["status"], told["dispatcher"]) == ("ready", None)
+    assert 20 <= told["dispatcher_away_seconds"] < 50
+    assert 660 <= told["account_waits_seconds"] < 700
+
+
+def test_a_dispatcher_that_never_led_is_counted_from_the_start_of_the_workers(api: Api) -> None:
+    assert api.client.get("/readyz").json()["dispatcher_away_seconds"] is None
+    with transaction(api.sessions) as session:
+        see_worker(session, "worker-1", queues=["submit"], threads=4)
+        session.execute(text("UPDATE worker SET started_at = now() - interval '15 seconds'"))
+    assert 15 <= api.client.get("/readyz").json()["dispatcher_away_seconds"] < 45
+
+
+def test_readiness_tells_how_late_the_most_overdue_row_is(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        rows.add_render(session, "rendering", due_at=timedelta(seconds=-90))
+    assert 90 <= api.client.get("/readyz").json()["lag_seconds"] < 120
 
 
 def test_a_bug_is_logged_with_its_traceback_and_answered_without(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

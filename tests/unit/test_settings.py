@@ -126,6 +126,13 @@ def test_a_refusal_shows_no_secret(wrong: str, environment: pytest.MonkeyPatch) 
     assert "hush" not in str(inner.value)
 
 
+def test_a_watchdog_may_be_off_but_not_before_time(environment: pytest.MonkeyPatch) -> None:
+    assert load_settings().watchdog_seconds == 60
+    environment.setenv("RUSHES_WATCHDOG_SECONDS", "0")
+    assert load_settings().watchdog_seconds == 0
+    assert list(refusals_of({"RUSHES_WATCHDOG_SECONDS": "-1"}, environment)) == ["RUSHES_WATCHDOG_SECONDS"]
+
+
 def test_settings_are_frozen() -> None:
     settings = load_settings()
     with pytest.raises(ValidationError, match="frozen"):
