@@ -35,3 +35,10 @@ def configure_logging(*, as_json: bool, level: int = logging.INFO) -> None:
     root.setLevel(level)
     for noisy in ("kombu", "urllib3", "celery.app.trace", "celery.worker.strategy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def flush_logs() -> None:
+    """Write what is buffered: for a process that ends without Python's own farewell."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    sys.stderr.flush()

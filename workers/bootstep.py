@@ -1,4 +1,4 @@
-"""Celery's hook for the dispatcher and the watchdog: a step of the worker's blueprint that owns their threads."""
+"""Celery's hook for the threads beside the pool: a step of the worker's blueprint that owns them."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from celery import bootsteps
 from celery.concurrency.thread import TaskPool
 
 from workers.process import get_runtime, set_threads
+from workers.steps import STEPS
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +24,7 @@ class DispatcherStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         from workers.dispatcher import Dispatcher  # noqa: PLC0415 - imports the app, which is still being built
+        from workers.leaving import Leaving  # noqa: PLC0415 - as above
 
         threads = int(parent.concurrency or 1)
         set_threads(threads + 4)
@@ -31,6 +33,7 @@ class DispatcherStep(bootsteps.StartStopStep):
             get_runtime(), parent.app, name=str(parent.hostname), queues=queues, threads=threads
         )
         self._dispatcher.start()
+        Leaving(get_runtime(), steps=STEPS, resign=self._dispatcher.resign).start()
         self._start_watchdog(parent, queues=queues, threads=threads)
 
     def stop(self, parent: Any) -> None:
@@ -42,8 +45,7 @@ class DispatcherStep(bootsteps.StartStopStep):
     terminate = stop
 
     def _start_watchdog(self, parent: Any, *, queues: list[str], threads: int) -> None:
-        from workers.steps import STEPS  # noqa: PLC0415 - as above
-        from workers.watchdog import Watchdog  # noqa: PLC0415
+        from workers.watchdog import Watchdog  # noqa: PLC0415 - as above
 
         runtime = get_runtime()
         if not runtime.settings.watchdog_seconds:

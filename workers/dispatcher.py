@@ -39,6 +39,7 @@ REBUILD_SECONDS = 60.0
 TIDY_SECONDS = 3600.0
 ABANDONED_AFTER = timedelta(days=1)
 EVER_SECONDS = 1e9
+STOP_SECONDS = 10.0
 COMMIT_SECONDS = 10.0
 """Longer than any commit takes to become visible."""
 CLAIM_LIMIT = 500
@@ -77,9 +78,13 @@ class Dispatcher:
 
     def stop(self) -> None:
         """Finish the turn at hand and resign, so that another leads at once."""
+        self.resign()
+        self._thread.join(timeout=STOP_SECONDS)
+
+    def resign(self) -> None:
+        """Ask for the same, and return at once."""
         self._stopping.set()
         self._alarm.ring()
-        self._thread.join(timeout=10)
 
     def count_turns(self) -> int:
         """Turns finished, failed ones too; for whoever watches that they go on."""

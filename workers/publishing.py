@@ -7,7 +7,11 @@ from typing import Any, cast
 
 import redis
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError, OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from rushes.settings import Settings
 
 UNSTARTED_POOLS = 2
 """Per queue, messages for so many pools may wait; the backlog itself stays in rows."""
@@ -64,8 +68,18 @@ class Publisher:
                         producer=producer,
                         retry=False,
                     )
-        except (redis.RedisError, OperationalError, OSError) as error:
+        except (redis.RedisError, KombuError, OSError) as error:
             raise BrokerAway(str(error)) from error
+
+
+def open_redis(settings: Settings, *, seconds: float) -> redis.Redis:
+    """A connection beside Celery's, whose every call answers or fails within so many seconds."""
+    return redis.Redis.from_url(
+        settings.get_redis_url(),
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 def _pipeline(producer: Any) -> AbstractContextManager[Any]:

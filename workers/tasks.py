@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from celery import shared_task
-from celery.worker import state as worker_state
 
 from models.errors import DatabaseAway
 from rushes import farm
@@ -11,6 +10,7 @@ from rushes.reconciling import ReconcileFailed, reconcile_account
 from rushes.storing import StoreDelayed, StoreFailed, StoreStopped, store_job
 from rushes.submitting import SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
 from rushes.watching import LookFailed, look_at_prediction
+from workers.leaving import is_told_to_end
 from workers.process import get_runtime
 
 SUBMIT_OUTCOMES = (SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, DatabaseAway)
@@ -45,15 +45,10 @@ def resume(prediction_id: str, claim: int) -> str:
 @shared_task(name="render.store", throws=STORE_OUTCOMES)
 def store(job_id: str, claim: int) -> str:
     """Copy one video."""
-    return store_job(get_runtime(), UUID(job_id), claim, must_stop=_must_stop)
+    return store_job(get_runtime(), UUID(job_id), claim, must_stop=is_told_to_end)
 
 
 @shared_task(name="queue.report", throws=(DatabaseAway,))
 def report() -> str:
     """Tell the state of the farm to whoever watches Flower."""
     return farm.describe_farm(get_runtime())
-
-
-def _must_stop() -> bool:
-    # `is not None`: Celery sets these to an exit code, and 0 is one.
-    return worker_state.should_stop is not None or worker_state.should_terminate is not None

@@ -5,9 +5,7 @@ help is never held against it: servers that are away, threads busy with steps wi
 time in which the process itself was frozen.
 """
 
-import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,15 +13,15 @@ from dataclasses import asdict, dataclass
 
 import redis
 import structlog
-from celery.worker import state as worker_state
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from models import queries
 from models.errors import DatabaseAway
 from models.session import transaction
+from rushes.logs import flush_logs
 from rushes.runtime import Runtime
 from rushes.settings import Settings
+from workers.leaving import is_told_to_end
+from workers.publishing import open_redis
 from workers.steps import Steps
 
 EXIT_STUCK = 70
@@ -109,12 +107,7 @@ class Watchdog:
         self._pause = min(LONGEST_PAUSE_SECONDS, limit / LOOKS_PER_LIMIT)
         self._judge = Judge(limit=limit, pause=max(self._pause, REDIS_SECONDS))
         self._step_limits = limits_of_steps(runtime.settings)
-        self._redis = redis.Redis.from_url(
-            runtime.settings.get_redis_url(),
-            socket_timeout=REDIS_SECONDS,
-            socket_connect_timeout=REDIS_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = open_redis(runtime.settings, seconds=REDIS_SECONDS)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-watchdog", daemon=True)
 
@@ -147,8 +140,7 @@ class Watchdog:
         )
 
     def _is_leaving(self) -> bool:
-        told = worker_state.should_stop is not None or worker_state.should_terminate is not None
-        return told or self._stopping.is_set()
+        return is_told_to_end() or self._stopping.is_set()
 
     def _count_waiting(self) -> int | None:
         try:
@@ -186,7 +178,5 @@ def end_process(evidence: Evidence, running: Sequence[tuple[str, float]]) -> Non
         running=[f"{task} for {age:.0f} s" for task, age in running],
         thread_names=[thread.name for thread in threading.enumerate()],
     )
-    for handler in logging.getLogger().handlers:
-        handler.flush()
-    sys.stderr.flush()
+    flush_logs()
     os._exit(EXIT_STUCK)
