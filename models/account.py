@@ -26,6 +26,7 @@ class Account(Base):
     effective_slots: Mapped[int | None]  # learned from a 429 by concurrency; null: as configured
     limited_at: Mapped[datetime | None]  # the last 429 by concurrency
     deferrals: Mapped[int] = mapped_column(server_default=text("0"))  # refusals in a row; 0: healthy
+    deferred_since: Mapped[datetime | None]  # the first of the refusals in a row
     deferred_until: Mapped[datetime | None]  # nothing is submitted before
     deferred_reason: Mapped[str | None]  # a word for programs: rate, key, credit
     deferred_detail: Mapped[str | None]  # the provider's words

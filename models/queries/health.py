@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from models.statements import find_one, statement
 
-EXPECTED_MIGRATION = "0002"
+EXPECTED_MIGRATION = "0003"
 """The newest migration that this code knows; a test holds it to the scripts."""
 
 _FARM = statement("""
@@ -40,11 +40,8 @@ _HEALTH = statement("""
             FROM (SELECT min(started_at) AS first_started FROM worker
                 WHERE seen_at > now() - interval '15 seconds' AND 'submit' = ANY(queues)) AS living
             LEFT JOIN leader ON role = 'dispatcher'),
-        (SELECT extract(epoch FROM now() - (
-                SELECT at FROM event
-                WHERE account_id = account.id AND kind = 'account.deferred' AND detail ->> 'in_a_row' = '1'
-                ORDER BY id DESC LIMIT 1))::float8
-            FROM account WHERE deferrals > 0 ORDER BY deferred_until DESC LIMIT 1),
+        (SELECT extract(epoch FROM now() - deferred_since)::float8 FROM account
+            WHERE deferrals > 0 ORDER BY deferred_until DESC LIMIT 1),
         greatest(0, coalesce(extract(epoch FROM now() - least(
             (SELECT min(due_at) FROM job WHERE state = 'storing'),
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'

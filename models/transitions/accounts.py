@@ -21,6 +21,7 @@ _DEFER = statement("""
     WITH deferred AS (
         UPDATE account
         SET deferrals = deferrals + CASE WHEN deferred_until > now() THEN 0 ELSE 1 END,
+            deferred_since = coalesce(deferred_since, now()),
             deferred_until = greatest(deferred_until, now() + :delay),
             deferred_reason = :reason, deferred_detail = :detail
         WHERE id = :account_id
@@ -39,7 +40,7 @@ _COUNT_DEFERRALS = statement("SELECT deferrals FROM account WHERE id = :account_
 _CLEAR_DEFERRAL = statement("""
     WITH cleared AS (
         UPDATE account
-        SET deferrals = 0, deferred_until = NULL, deferred_reason = NULL, deferred_detail = NULL
+        SET deferrals = 0, deferred_since = NULL, deferred_until = NULL, deferred_reason = NULL, deferred_detail = NULL
         WHERE id = :account_id AND deferrals > 0
         RETURNING id
     ), told AS (

@@ -58,7 +58,7 @@ def test_a_killed_store_worker_leaves_no_half_file(farm: Farm) -> None:
     store.kill()
     farm.start_store()
     assert_each_bought_once(farm)
-    leftovers = [path for path in (farm.settings.data_dir / "artifacts").rglob("*") if path.suffix == ".part"]
+    leftovers = list((farm.settings.data_dir / "artifacts" / ".incoming").iterdir())
     assert len(leftovers) <= farm.settings.store_threads  # of the dead claims; the living ones clean up
 
 
