@@ -1,0 +1,43 @@
+"""When a worker that was told to end waits for nothing more, and how its publisher tells that Redis is away."""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kombu import exceptions
+
+from workers.leaving import Surroundings, has_nothing_to_wait_for
+from workers.publishing import BrokerAway, Message, Publisher
+
+
+@pytest.mark.parametrize(
+    ("postgres", "redis", "steps", "expected"),
+    [
+        (True, True, 0, False),
+        (True, True, 3, False),
+        (True, False, 3, False),  # their outcomes can be saved
+        (True, False, 0, True),
+        (False, True, 3, True),
+        (False, False, 0, True),
+    ],
+)
+def test_a_worker_that_leaves_waits_only_for_steps_whose_outcome_can_be_saved(
+    postgres: bool, redis: bool, steps: int, expected: bool
+) -> None:
+    assert has_nothing_to_wait_for(Surroundings(postgres=postgres, redis=redis, steps=steps)) is expected
+
+
+def test_a_pipeline_that_fails_tells_that_redis_is_away() -> None:
+    @contextmanager
+    def failing_batch() -> Any:
+        yield
+        raise vars(exceptions)["BatchPublishError"]("delivery is uncertain")
+
+    @contextmanager
+    def acquire(**_: Any) -> Any:
+        yield SimpleNamespace(batch=failing_batch)
+
+    app: Any = SimpleNamespace(producer_pool=SimpleNamespace(acquire=acquire), send_task=lambda *_, **__: None)
+    with pytest.raises(BrokerAway, match="delivery is uncertain"):
+        Publisher(app).publish([Message("watch.poll", "watch", ("id", 1), "poll-1")])
