@@ -2,28 +2,11 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from sandbox.servers import EmbeddedRedis
-from tests.acceptance.farm import Farm, open_farm
+from tests.acceptance.farm import Farm
 
 JOBS = 12
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    """A Redis of the test's own, that may die."""
-    with EmbeddedRedis(tmp_path / "redis") as server:
-        yield server
-
-
-@pytest.fixture
-def farm(database_url: str, broker: EmbeddedRedis, tmp_path: Path) -> Iterator[Farm]:
-    with open_farm(database_url=database_url, redis_url=broker.url, folder=tmp_path) as started:
-        yield started
 
 
 def test_workers_consume_again_after_redis_froze_and_died(farm: Farm, broker: EmbeddedRedis) -> None:

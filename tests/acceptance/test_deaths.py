@@ -1,29 +1,13 @@
 """Workers and brokers die in mid-batch: every job still succeeds, and each is bought once."""
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 import redis
 
 from sandbox.servers import EmbeddedRedis
-from tests.acceptance.farm import Farm, open_farm
+from tests.acceptance.farm import Farm
 
 JOBS = 40
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    """A Redis of the test's own, that may die."""
-    with EmbeddedRedis(tmp_path / "redis") as server:
-        yield server
-
-
-@pytest.fixture
-def farm(database_url: str, broker: EmbeddedRedis, tmp_path: Path) -> Iterator[Farm]:
-    with open_farm(database_url=database_url, redis_url=broker.url, folder=tmp_path) as started:
-        yield started
 
 
 def start_and_reach_mid_batch(farm: Farm) -> None:

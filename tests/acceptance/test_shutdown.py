@@ -6,13 +6,12 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
-from tests.acceptance.farm import Farm, open_farm
+from tests.acceptance.farm import Farm
 
 JOBS = 40
 SOFT_SECONDS = 15
@@ -22,19 +21,6 @@ POSTING = "SELECT count(*) FROM prediction WHERE state = 'submitting' AND posted
 AWAY_SECONDS = 20
 FELT_SECONDS = 8
 """Longer than every thread takes to come upon servers that are away."""
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    """A Redis of the test's own, that may die."""
-    with EmbeddedRedis(tmp_path / "redis") as server:
-        yield server
-
-
-@pytest.fixture
-def farm(database_url: str, broker: EmbeddedRedis, tmp_path: Path) -> Iterator[Farm]:
-    with open_farm(database_url=database_url, redis_url=broker.url, folder=tmp_path) as started:
-        yield started
 
 
 def ends_within(worker: subprocess.Popen[bytes], seconds: float, farm: Farm) -> int:
