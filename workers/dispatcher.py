@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from models import queries, transitions
 from models.errors import DatabaseAway
+from models.queries import DispatchAccount
 from models.session import transaction
 from models.transitions import ClaimedStore, ClaimedSubmit, TimedOutWatch
 from rushes.looks import Look, LookSchedule
@@ -120,14 +121,17 @@ class Dispatcher:
             return LONGEST_SLEEP_SECONDS
         with transaction(self._runtime.sessions) as session:
             threads = queries.count_threads(session)
+            account = queries.find_account(session, ACCOUNT)
             transitions.doubt_overdue(session)
+        if account is None:
+            return LONGEST_SLEEP_SECONDS  # its row comes with the first sign of life
         self._end_retained(now)
         room = self._publisher.measure_room(threads)
-        self._submit(room.get("submit", 0))
-        self._reconcile(room.get("reconcile", 0))
+        self._submit(account, room.get("submit", 0))
+        self._reconcile(account, room.get("reconcile", 0))
         self._store(room.get("store", 0))
         self._resume(room.get("resume", 0))
-        self._look(room.get("watch", 0))
+        self._look(account, room.get("watch", 0))
         self._report(now, room.get("report", 0))
         return self._find_rest()
 
@@ -169,13 +173,10 @@ class Dispatcher:
         if ended or near:
             log.warning("dispatcher.retention", ended=ended, near=near)
 
-    def _submit(self, room: int) -> None:
+    def _submit(self, account: DispatchAccount, room: int) -> None:
         if room <= 0:
             return
         with transaction(self._runtime.sessions) as session:
-            account = queries.find_account(session, ACCOUNT)
-            if account is None:
-                return
             transitions.raise_slots(session, account.id)
             state = transitions.lock_account(session, account.id)
             if state is None:
@@ -191,13 +192,12 @@ class Dispatcher:
 
         self._publish([_submit_message(each) for each in claimed], give_back)
 
-    def _reconcile(self, room: int) -> None:
+    def _reconcile(self, account: DispatchAccount, room: int) -> None:
         if room <= 0:
             return
         with transaction(self._runtime.sessions) as session:
-            account = queries.find_account(session, ACCOUNT)
-            claim = transitions.claim_reconcile(session, account.id, lease=UNSTARTED_LEASE) if account else None
-        if account and claim is not None:
+            claim = transitions.claim_reconcile(session, account.id, lease=UNSTARTED_LEASE)
+        if claim is not None:
             # Should the message be lost, its lease ends and another pass is claimed.
             message = Message(
                 "render.reconcile", "reconcile", (str(account.id), claim), f"reconcile-{account.id}-{claim}"
@@ -233,12 +233,9 @@ class Dispatcher:
         # No lease was taken: should the message be lost, the slower schedule looks anyway.
         self._publish([_resume_message(each) for each in timed_out], give_back=None)
 
-    def _look(self, room: int) -> None:
+    def _look(self, account: DispatchAccount, room: int) -> None:
         now = time.monotonic()
         with transaction(self._runtime.sessions) as session:
-            account = queries.find_account(session, ACCOUNT)
-            if account is None:
-                return
             self._learn_renders(session, now)
             if account.looks_deferred_seconds > 0 or room <= 0:
                 return
