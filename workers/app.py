@@ -36,6 +36,7 @@ def create_app(settings: Settings) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         worker_pool="threads",
+        worker_consumer="workers.consuming:SurvivingConsumer",
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         worker_hijack_root_logger=False,

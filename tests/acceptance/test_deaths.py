@@ -21,8 +21,13 @@ def assert_each_bought_once(farm: Farm) -> None:
     bought = Counter(task["input"]["prompt"] for task in farm.simulator.tasks())
     assert bought == {f"take {number}": 1 for number in range(JOBS)}
     assert farm.simulator.stats()["most_unfinished"] <= farm.settings.slots
-    files = list((farm.settings.data_dir / "artifacts" / "test").glob("*.mp4"))
+    files = list((farm.settings.data_dir / "artifacts").glob("[!.]*/*.mp4"))
     assert len(files) == JOBS
+
+
+def count_unacknowledged(broker: EmbeddedRedis) -> int:
+    with redis.Redis.from_url(broker.url) as client:
+        return int(client.hlen("unacked"))
 
 
 def test_a_killed_worker_loses_nothing_and_buys_nothing_twice(farm: Farm) -> None:
@@ -56,13 +61,22 @@ def test_a_flushed_redis_costs_nothing_but_a_lease(farm: Farm, broker: EmbeddedR
 
 
 def test_a_killed_redis_is_reconnected_to(farm: Farm, broker: EmbeddedRedis) -> None:
-    farm.start_worker()
-    farm.start_store()
-    start_and_reach_mid_batch(farm)
+    """It dies while steps wait for a thread: they are neither handed back nor acknowledged, and end no worker."""
+    threads = farm.settings.store_threads
+    farm.simulator.set_fault("download_slow", delay=2.0, count=threads)
+    workers = [farm.start_worker(), farm.start_store()]
+    prompts = [f"take {number}" for number in range(JOBS)]
+    farm.push(prompts[: threads + 2])
+    farm.wait_until(
+        lambda: farm.count_jobs("storing") == threads + 2 and count_unacknowledged(broker) == 2,
+        what="every thread copies, and two more steps wait for one",
+    )
     broker.kill()
-    farm.wait_until(lambda: farm.count_jobs("rendering") > 0, what="some render while Redis is away", seconds=10)
+    farm.push(prompts[threads + 2 :], batch="more")
+    farm.wait_until(lambda: farm.count_jobs("succeeded") == threads + 2, what="those that waited are stored")
     broker.start()
     assert_each_bought_once(farm)
+    assert [worker.poll() for worker in workers] == [None, None], farm.describe()
 
 
 def test_two_workers_share_the_limits(farm: Farm) -> None:
