@@ -12,7 +12,7 @@ from models.base import Base
 
 
 class Orphan(Base):
-    """Reported once; it may become a surplus when a row turns out to have asked for it."""
+    """Reported once; gone when a row turns out to have asked for it, which may make that row a surplus."""
 
     __tablename__ = "orphan"
 

@@ -67,16 +67,19 @@ class _Pass:
     def select(self, *, absent: bool) -> list[Submission]:
         """Those called absent, or all the others."""
         return [
-            Submission(
-                each.prediction_id,
-                each.video_model,
-                each.input,
-                each.posted_at,
-                is_open=each.state == PredictionState.SUBMITTING,
-            )
+            _as_submission(each, is_open=each.state == PredictionState.SUBMITTING)
             for each in self.posted
             if (each.state == PredictionState.ABSENT) is absent
         ]
+
+    def select_since(self, posted: Sequence[Posted]) -> list[Submission]:
+        """Those that were posted since the pass began: what is theirs may be in the list, though nobody has said so."""
+        before = {each.prediction_id for each in self.posted}
+        return [_as_submission(each, is_open=True) for each in posted if each.prediction_id not in before]
+
+
+def _as_submission(posted: Posted, *, is_open: bool) -> Submission:
+    return Submission(posted.prediction_id, posted.video_model, posted.input, posted.posted_at, is_open=is_open)
 
 
 def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
@@ -88,12 +91,12 @@ def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
         current = _prepare(runtime, session, account_id, claim=claim, ticket=ticket)
     try:
         listed = _list_predictions(runtime, current)
-        candidates = _read_candidates(runtime, current, listed)
+        since, candidates = _read_candidates(runtime, current, listed)
     except (AccountRefused, ProviderUnavailable) as error:
         with transaction(runtime.sessions) as session:
             transitions.finish_reconcile(session, account_id, claim, pause=FAILED_PAUSE)
         raise ReconcileFailed(str(error)) from error
-    found = match_submissions(current.select(absent=False), candidates, clocks=current.clocks)
+    found = match_submissions([*current.select(absent=False), *since], candidates, clocks=current.clocks)
     patient = Clocks(current.clocks.earliest, LATE_ARRIVAL)
     late = match_submissions(current.select(absent=True), found.orphans, clocks=patient)
     with transaction(runtime.sessions) as session:
@@ -142,11 +145,18 @@ def _list_predictions(runtime: Runtime, current: _Pass) -> list[Prediction]:
     raise ProviderUnavailable(f"the list has more than {PAGE_LIMIT} pages for the time in question")
 
 
-def _read_candidates(runtime: Runtime, current: _Pass, listed: Sequence[Prediction]) -> list[Candidate]:
-    """Those that no row of ours has; where the list shows no inputs, each one's result is asked for them."""
+def _read_candidates(
+    runtime: Runtime, current: _Pass, listed: Sequence[Prediction]
+) -> tuple[list[Submission], list[Candidate]]:
+    """Who posted while the list was read, and what no row of ours has.
+
+    Where the list shows no inputs, each one's result is asked for them.
+    """
     with transaction(runtime.sessions) as session:
+        # After the list, and the rows without an id first: so every row that posted what is listed is one or the other.
+        since = current.select_since(queries.list_posted(session, current.account_id))
         known = queries.filter_known(session, current.account_id, [each.id for each in listed])
-    return [
+    return since, [
         Candidate(each.id, each.video_model_id, _find_input(runtime, current, each), each.created_at)
         for each in listed
         if each.id not in known

@@ -96,6 +96,9 @@ _ACCEPT = statement("""
         SELECT 'prediction.' || CASE WHEN state IN ('rendering', 'surplus') THEN state ELSE 'accepted_late' END,
             job_id, id, account_id, jsonb_build_object('provider_id', :provider_id)
         FROM accepted
+    ), explained AS (
+        DELETE FROM orphan USING accepted
+        WHERE orphan.account_id = accepted.account_id AND orphan.provider_id = :provider_id
     )
     SELECT state FROM accepted
 """)
@@ -205,7 +208,7 @@ def accept_prediction(
 ) -> str | None:
     """Write the fact that the provider accepted, whatever the claim or the state; the move follows from it.
 
-    `adopted` says that it was found in the provider's list, not told by its answer.
+    `adopted` says that it was found in the provider's list, not told by its answer. It is no orphan any more.
 
     Returns the state after it, or None where a provider id was known already.
     """
