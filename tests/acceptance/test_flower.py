@@ -26,7 +26,7 @@ class Flower:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         farm.start_flower(port=port, login=":".join(LOGIN))
-        farm.wait_until(self._answers, what="Flower answers", seconds=40)
+        farm.wait_until(self._answers, what="Flower answers")
 
     def get(self, path: str) -> Any:
         answer = requests.get(self.url + path, auth=LOGIN, timeout=15)
@@ -39,7 +39,7 @@ class Flower:
     def _answers(self) -> bool:
         try:
             return requests.get(self.url + "/healthcheck", timeout=2).ok
-        except requests.ConnectionError:
+        except requests.RequestException:  # a time-out on a busy machine, too
             return False
 
 
@@ -56,7 +56,7 @@ def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
     (accepted, *_) = [task for task in flower.tasks("render.submit") if task["state"] == "SUCCESS"]
     assert "accepted as" in accepted["result"]
     assert accepted["uuid"].startswith("submit-")
-    farm.wait_until(lambda: bool(flower.tasks("queue.report")), what="a report", seconds=20)
+    farm.wait_until(lambda: bool(flower.tasks("queue.report")), what="a report")
     (report, *_) = flower.tasks("queue.report")
     farm.wait_until(lambda: flower.tasks("queue.report")[0]["state"] == "SUCCESS", what="the report is done")
     assert "live" in flower.tasks("queue.report")[0]["result"], report

@@ -14,7 +14,7 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.acceptance.farm import Farm
 
 JOBS = 40
-SOFT_SECONDS = 15
+SOFT_SECONDS = 30
 TAKE_OVER_SECONDS = 10
 LEASE_SECONDS = 15
 POSTING = "SELECT count(*) FROM prediction WHERE state = 'submitting' AND posted_at IS NOT NULL"

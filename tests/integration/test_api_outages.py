@@ -20,6 +20,9 @@ from tests import rows
 from tests.api_server import Api, new_job, serve_api
 from tests.servers import cloned_database
 
+SLACK_SECONDS = 5
+"""What a busy machine may add."""
+
 
 @pytest.fixture
 def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
@@ -123,7 +126,7 @@ def test_a_frozen_database_is_told_within_seconds_and_again_well_when_it_thaws(
         for process in family:
             process.resume()
     assert [(answer.status_code, answer.json()["database"]) for answer in answers] == [(503, "away")] * 3
-    assert seconds < 3 * READY_SECONDS + 2
+    assert seconds < 3 * READY_SECONDS + SLACK_SECONDS
     assert api.client.get("/readyz").status_code == 200
 
 
