@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from models.queries import Rendering
-from rushes.catalog import find_video_model
-from rushes.polling import RenderTime, next_look_age, prior_for, resumed_spacing
+from rushes.polling import next_look_age, resumed_spacing
+from rushes.render_times import RenderKind, RenderTimes, find_kind
 from rushes.settings import Settings
 
 LONGEST_SPACING_SECONDS = 60.0
@@ -29,19 +29,20 @@ class _Watched:
     claim: int
     accepted_at: float  # by the monotonic clock
     watch_windows: int
-    render_time: RenderTime
+    kind: RenderKind
     looks: int = 0
     next_at: float = 0.0  # entries of the heap for another time are left over from an earlier plan
 
 
 class LookSchedule:
-    """Spaces the looks at each render by the square-root law, with a prior on how long renders take.
+    """Spaces the looks at each render by the square-root law, by what is known of its kind.
 
     All times are monotonic seconds. A render that outlived a watch window is looked at on the slower schedule.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, render_times: RenderTimes) -> None:
         self._settings = settings
+        self._render_times = render_times
         self._watched: dict[UUID, _Watched] = {}
         self._heap: list[tuple[float, UUID]] = []
 
@@ -59,7 +60,7 @@ class LookSchedule:
                 claim=rendering.claim,
                 accepted_at=now - rendering.age_seconds,
                 watch_windows=rendering.watch_windows,
-                render_time=self._find_render_time(rendering),
+                kind=find_kind(rendering.video_model, rendering.input),
             )
             self._watched[rendering.prediction_id] = watched
             self._plan(rendering.prediction_id, watched, now=now)
@@ -118,7 +119,7 @@ class LookSchedule:
             next_age = age + resumed_spacing(watched.watch_windows).total_seconds()
         else:
             next_age = next_look_age(
-                watched.render_time,
+                self._render_times.find_of_kind(watched.kind),
                 age=age,
                 request_cost_seconds=self._settings.poll_cost_seconds,
                 shortest=self._settings.poll_shortest_seconds,
@@ -126,11 +127,3 @@ class LookSchedule:
             )
         watched.next_at = watched.accepted_at + next_age
         heapq.heappush(self._heap, (watched.next_at, prediction_id))
-
-    def _find_render_time(self, rendering: Rendering) -> RenderTime:
-        model = find_video_model(rendering.video_model)
-        try:
-            seconds = float(model.output_seconds(rendering.input)) if model else 6.0
-        except KeyError:  # an input from before the catalogue changed
-            seconds = 6.0
-        return prior_for(rendering.video_model, seconds, median_seconds=self._settings.render_median_seconds)

@@ -21,6 +21,7 @@ from models.queries import DispatchAccount
 from models.session import transaction
 from models.transitions import ClaimedStore, ClaimedSubmit, TimedOutWatch
 from rushes.looks import Look, LookSchedule
+from rushes.render_times import RenderTimes
 from rushes.runtime import ACCOUNT, Runtime
 from workers.alarm import Alarm
 from workers.publishing import BrokerAway, Message, Publisher
@@ -62,7 +63,8 @@ class Dispatcher:
         self._queues = tuple(queues)
         self._threads = threads
         self._leads = "submit" in queues  # a process that only stores videos is kept free for that
-        self._looks = LookSchedule(runtime.settings)
+        self._render_times = RenderTimes(runtime.settings)
+        self._looks = LookSchedule(runtime.settings, self._render_times)
         self._alarm = Alarm(runtime.settings.get_listen_url())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models.queries import Rendering
 from rushes.looks import LONGEST_SPACING_SECONDS, Look, LookSchedule
 from rushes.polling import resumed_spacing
+from rushes.render_times import RenderTimes
 from rushes.settings import Settings
 
 SHORTEST = 5.0
@@ -29,6 +30,11 @@ def make_settings(**changes: Any) -> Settings:
     """The defaults, whatever the environment says."""
     defaults = {name: field.get_default() for name, field in Settings.model_fields.items()}
     return Settings(**(defaults | {"poll_shortest_seconds": SHORTEST} | changes))
+
+
+def make_schedule(settings: Settings) -> LookSchedule:
+    """A schedule that has learned nothing yet."""
+    return LookSchedule(settings, RenderTimes(settings))
 
 
 def rendering(*, claim: int = 1, age: float = 0.0, windows: int = 0, prediction_id: UUID | None = None) -> Rendering:
@@ -66,7 +72,7 @@ def follow(
 
 
 def test_a_new_schedule_has_nothing_to_look_at(settings: Settings) -> None:
-    schedule = LookSchedule(settings)
+    schedule = make_schedule(settings)
     assert len(schedule) == 0
     assert schedule.find_next_at() is None
     assert schedule.take_due(now=1e9, limit=NO_LIMIT, find_rendering=still()) == []
@@ -80,7 +86,7 @@ def test_a_new_schedule_has_nothing_to_look_at(settings: Settings) -> None:
 def test_two_looks_at_a_render_are_never_closer_than_the_shortest_spacing(
     ages: list[float], windows: int, cost: float
 ) -> None:
-    schedule = LookSchedule(make_settings(poll_cost_seconds=cost))
+    schedule = make_schedule(make_settings(poll_cost_seconds=cost))
     renders = [rendering(age=age, windows=windows) for age in ages]
     schedule.add(renders, now=1_000.0)
     looks = follow(schedule, *renders, start=1_000.0, until=1_600.0)
@@ -94,7 +100,7 @@ def test_two_looks_at_a_render_are_never_closer_than_the_shortest_spacing(
 
 
 def test_a_look_carries_its_render_and_counts(settings: Settings) -> None:
-    schedule, render = LookSchedule(settings), rendering(claim=3)
+    schedule, render = make_schedule(settings), rendering(claim=3)
     schedule.add([render], now=0.0)
     looks = [look for _, look in follow(schedule, render, start=0.0, until=600.0)[render.prediction_id]]
     assert len(looks) > 5
@@ -103,13 +109,13 @@ def test_a_look_carries_its_render_and_counts(settings: Settings) -> None:
 
 def test_a_render_is_rarely_looked_at(settings: Settings) -> None:
     """A render that takes the prior's median time costs about as many looks as the law promises, not one per second."""
-    schedule, render = LookSchedule(settings), rendering()
+    schedule, render = make_schedule(settings), rendering()
     schedule.add([render], now=0.0)
     assert len(follow(schedule, render, start=0.0, until=100.0)[render.prediction_id]) <= 20
 
 
 def test_the_limit_is_kept_and_what_is_left_stays_due(settings: Settings) -> None:
-    schedule, renders = LookSchedule(settings), [rendering() for _ in range(7)]
+    schedule, renders = make_schedule(settings), [rendering() for _ in range(7)]
     schedule.add(renders, now=0.0)
     taken = [schedule.take_due(now=100.0, limit=3, find_rendering=still(*renders)) for _ in range(4)]
     assert [len(looks) for looks in taken] == [3, 3, 1, 0]
@@ -117,7 +123,7 @@ def test_the_limit_is_kept_and_what_is_left_stays_due(settings: Settings) -> Non
 
 
 def test_nothing_is_asked_of_the_database_while_no_look_is_due(settings: Settings) -> None:
-    schedule, asked = LookSchedule(settings), list[list[UUID]]()
+    schedule, asked = make_schedule(settings), list[list[UUID]]()
 
     def find_rendering(ids: list[UUID]) -> dict[UUID, int]:
         asked.append(ids)
@@ -130,7 +136,7 @@ def test_nothing_is_asked_of_the_database_while_no_look_is_due(settings: Setting
 
 
 def test_a_render_that_ended_is_forgotten(settings: Settings) -> None:
-    schedule, ended, goes_on = LookSchedule(settings), rendering(), rendering()
+    schedule, ended, goes_on = make_schedule(settings), rendering(), rendering()
     schedule.add([ended, goes_on], now=0.0)
     looks = schedule.take_due(now=100.0, limit=NO_LIMIT, find_rendering=still(goes_on))
     assert [look.prediction_id for look in looks] == [goes_on.prediction_id]
@@ -139,7 +145,7 @@ def test_a_render_that_ended_is_forgotten(settings: Settings) -> None:
 
 
 def test_a_render_under_a_claim_of_another_leader_is_forgotten_until_it_is_told_anew(settings: Settings) -> None:
-    schedule, old = LookSchedule(settings), rendering(claim=1)
+    schedule, old = make_schedule(settings), rendering(claim=1)
     new = old._replace(claim=2)
     schedule.add([old], now=0.0)
     assert schedule.take_due(now=100.0, limit=NO_LIMIT, find_rendering=still(new)) == []
@@ -150,7 +156,7 @@ def test_a_render_under_a_claim_of_another_leader_is_forgotten_until_it_is_told_
 
 
 def test_a_render_known_already_keeps_its_schedule(settings: Settings) -> None:
-    schedule, render = LookSchedule(settings), rendering()
+    schedule, render = make_schedule(settings), rendering()
     schedule.add([render], now=0.0)
     planned = schedule.find_next_at()
     schedule.add([render._replace(age_seconds=3.0)], now=3.0)
@@ -159,7 +165,7 @@ def test_a_render_known_already_keeps_its_schedule(settings: Settings) -> None:
 
 
 def test_a_changed_claim_replans_and_leaves_one_schedule(settings: Settings) -> None:
-    schedule, old = LookSchedule(settings), rendering(claim=1, age=600.0)
+    schedule, old = make_schedule(settings), rendering(claim=1, age=600.0)
     schedule.add([old], now=0.0)
     new = old._replace(claim=2, watch_windows=1)
     schedule.add([new], now=1.0)
@@ -169,7 +175,7 @@ def test_a_changed_claim_replans_and_leaves_one_schedule(settings: Settings) -> 
 
 
 def test_ten_windows_leave_one_schedule(settings: Settings) -> None:
-    schedule, render = LookSchedule(settings), rendering(claim=0, age=600.0)
+    schedule, render = make_schedule(settings), rendering(claim=0, age=600.0)
     for window in range(11):
         render = render._replace(claim=window, watch_windows=window)
         schedule.add([render], now=float(window))
@@ -179,19 +185,19 @@ def test_ten_windows_leave_one_schedule(settings: Settings) -> None:
 
 @pytest.mark.parametrize("windows", [1, 2, 3, 6, 20])
 def test_a_render_past_its_window_is_on_the_slower_schedule(settings: Settings, windows: int) -> None:
-    schedule, render = LookSchedule(settings), rendering(age=600.0, windows=windows)
+    schedule, render = make_schedule(settings), rendering(age=600.0, windows=windows)
     schedule.add([render], now=50.0)
     assert schedule.find_next_at() == pytest.approx(50.0 + resumed_spacing(windows).total_seconds())
 
 
 def test_an_old_render_met_by_a_new_leader_is_not_looked_at_at_once(settings: Settings) -> None:
-    schedule, render = LookSchedule(settings), rendering(age=86_400.0)
+    schedule, render = make_schedule(settings), rendering(age=86_400.0)
     schedule.add([render], now=10.0)
     assert schedule.take_due(now=10.0 + SHORTEST - 0.1, limit=NO_LIMIT, find_rendering=still(render)) == []
 
 
 def test_a_leader_that_lost_the_lead_forgets_everything(settings: Settings) -> None:
-    schedule, render = LookSchedule(settings), rendering()
+    schedule, render = make_schedule(settings), rendering()
     schedule.add([render], now=0.0)
     schedule.forget()
     assert len(schedule) == 0
@@ -206,13 +212,13 @@ def test_a_leader_that_lost_the_lead_forgets_everything(settings: Settings) -> N
 def test_a_render_of_an_older_catalogue_is_watched_all_the_same(
     settings: Settings, video_model: str, values: dict[str, Any]
 ) -> None:
-    schedule, render = LookSchedule(settings), rendering()._replace(video_model=video_model, input=values)
+    schedule, render = make_schedule(settings), rendering()._replace(video_model=video_model, input=values)
     schedule.add([render], now=0.0)
     assert len(schedule.take_due(now=1e3, limit=NO_LIMIT, find_rendering=still(render))) == 1
 
 
 def test_two_plans_for_the_same_instant_are_one_look(settings: Settings) -> None:
-    schedule, old = LookSchedule(settings), rendering(claim=1, windows=1)
+    schedule, old = make_schedule(settings), rendering(claim=1, windows=1)
     new = old._replace(claim=2)
     schedule.add([old], now=0.0)
     schedule.add([new], now=0.0)
@@ -220,7 +226,7 @@ def test_two_plans_for_the_same_instant_are_one_look(settings: Settings) -> None
 
 
 def test_looks_that_could_not_be_asked_for_stay_due(settings: Settings) -> None:
-    schedule, render = LookSchedule(settings), rendering()
+    schedule, render = make_schedule(settings), rendering()
     schedule.add([render], now=0.0)
 
     def fail(_: list[UUID]) -> dict[UUID, int]:
