@@ -37,3 +37,5 @@ class Account(Base):
     reconcile_until: Mapped[datetime | None]  # the pass's lease
     orphans_swept_at: Mapped[datetime | None]  # the last look for predictions that no row knows
     list_lag_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))  # the largest ever seen
+    sweep_lag_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))  # how late pages showed an end
+    sweep_lag_at: Mapped[datetime | None]  # when that was seen

@@ -11,6 +11,7 @@ from models.base import Base, new_id, one_of
 from models.lifecycle import LIVE, PredictionState
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(LIVE)))
+_RENDERING = "state = 'rendering'"
 
 
 class Prediction(Base):
@@ -32,7 +33,10 @@ class Prediction(Base):
         Index("uq_prediction_live", "job_id", unique=True, postgresql_where=text(_LIVE)),
         Index("ix_prediction_slots", "account_id", "state", postgresql_where=text(_LIVE)),
         Index("ix_prediction_due", "state", "due_at", postgresql_where=text(_LIVE)),
-        Index("ix_prediction_accepted", "accepted_at", postgresql_where=text("state = 'rendering'")),
+        Index("ix_prediction_accepted", "accepted_at", postgresql_where=text(_RENDERING)),
+        Index("ix_prediction_created", "account_id", "provider_created_at", postgresql_where=text(_RENDERING)),
+        Index("ix_prediction_ended", "account_id", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+        Index("ix_prediction_hinted", "hinted_at", postgresql_where=text(_RENDERING)),
         Index("ix_prediction_pace", "account_id", "not_before"),
     )
 
@@ -52,6 +56,7 @@ class Prediction(Base):
     accepted_at: Mapped[datetime | None]  # when we knew its provider_id
     adopted_at: Mapped[datetime | None]  # when its provider_id was found in the list instead of answered
     watch_windows: Mapped[int] = mapped_column(server_default=text("0"))  # watch windows that ended without a verdict
+    hinted_at: Mapped[datetime | None]  # when something last said that it may have ended
     odd_since: Mapped[datetime | None]  # since when the provider's answers make no sense
     price: Mapped[Decimal]  # dollars held from the row's birth, settled by the verdict
     outputs: Mapped[list[str] | None]

@@ -1,21 +1,38 @@
-"""When to look at which render: the leader's schedule, held in memory and rebuilt from rows."""
+"""When to look at which renders: the leader's schedule, held in memory and rebuilt from rows.
 
-import heapq
-from collections.abc import Callable, Iterable
+A look is one request: a poll asks for one render, a sweep reads a page of the provider's list, which holds up to a
+hundred consecutive renders. Whichever is worth most goes next, once it is worth the price of a request and the budget
+allows it.
+"""
+
+from bisect import insort
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from models.queries import Rendering
-from rushes.polling import next_look_age, resumed_spacing
+from models.queries import Hint, Rendering
+from rushes.polling import cost_beside_webhook, count_looks, resumed_spacing, worth_of_look
 from rushes.render_times import RenderKind, RenderTimes, find_kind
 from rushes.settings import Settings
+from rushes.wavespeed import MAX_PAGE_SIZE
+from rushes.windows import Window, pick_windows
 
 LONGEST_SPACING_SECONDS = 60.0
+LONGEST_REST_SECONDS = 1.0
+SHORTEST_REST_SECONDS = 0.03
+REST_PER_RENDER_SECONDS = 20e-6
+"""Weighing the looks takes time that grows with the renders: rests are longer than that by far."""
+SHORTEST_STEP_SECONDS, STEP_OF_AGE = 0.2, 0.03
+BURST_SECONDS = 0.2
+SURER = 1.25
+"""How much more a poll is worth than a sweep that would see the same: it is never late and tells of errors."""
+AUDIT_EVERY = 20
+"""Sweeps beside which one of their renders is polled too, so that a list that is late can be told."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look that is due; `number` counts the looks at this render under this leader."""
+class Poll:
+    """A look at one render; `number` counts the looks under this leader."""
 
     prediction_id: UUID
     job_id: UUID
@@ -23,28 +40,76 @@ class Look:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A look at a page of the list: all that the provider created between two moments, in seconds since 1970."""
+
+    created_after: float
+    created_before: float
+    number: int
+
+
 @dataclass(slots=True)
 class _Watched:
+    prediction_id: UUID
     job_id: UUID
     claim: int
-    accepted_at: float  # by the monotonic clock
+    accepted_at: float  # all times but the provider's are by the monotonic clock
+    created_at: float | None  # by the provider's clock; None: in no page that could be named
     watch_windows: int
     kind: RenderKind
-    looks: int = 0
-    next_at: float = 0.0  # entries of the heap for another time are left over from an earlier plan
+    times: RenderTimes
+    known_at: float  # it was still running then
+    due_at: float  # no look at it before
+    poll_at: float  # no single look at it before
+    hinted_at: float = float("-inf")  # by the database's clock
+    is_live: bool = True
+    looks: float = 0.0  # `count_looks` between `known_at` and `drawn_at` ...
+    slope: float = 0.0  # ... and how fast it grows from then on, up to `redraw_at`
+    drawn_at: float = 0.0
+    redraw_at: float = float("-inf")
+
+    def weigh(self, now: float) -> float:
+        """What a look that tells of now is worth, in seconds of delay; exact every 3 % of its age, linear between."""
+        if now >= self.redraw_at:
+            self._draw(now)
+        return worth_of_look(max(0.0, self.looks + self.slope * (now - self.drawn_at)))
+
+    def note_running(self, at: float) -> None:
+        """It was running then: nothing can have been missed before."""
+        if at > self.known_at:
+            self.known_at = at
+            self._draw(at)
+
+    def _draw(self, now: float) -> None:
+        age = now - self.accepted_at
+        step = max(SHORTEST_STEP_SECONDS, STEP_OF_AGE * age)
+        render_time = self.times.find_of_kind(self.kind)
+        looks = count_looks(render_time, age)
+        self.looks = looks - count_looks(render_time, self.known_at - self.accepted_at)
+        self.slope = (count_looks(render_time, age + step) - looks) / step
+        self.drawn_at, self.redraw_at = now, now + step
 
 
 class LookSchedule:
-    """Spaces the looks at each render by the square-root law, by what is known of its kind.
+    """Looks by the square-root law, within the budget of requests.
 
-    All times are monotonic seconds. A render that outlived a watch window is looked at on the slower schedule.
+    All times are monotonic seconds. A render that outlived a watch window is polled on the slower schedule.
     """
 
-    def __init__(self, settings: Settings, render_times: RenderTimes) -> None:
+    def __init__(self, settings: Settings, times: RenderTimes) -> None:
         self._settings = settings
-        self._render_times = render_times
+        self._times = times
         self._watched: dict[UUID, _Watched] = {}
-        self._heap: list[tuple[float, UUID]] = []
+        self._order: list[tuple[float, int, _Watched]] = []  # by the provider's time; the ended keep their places
+        self._apart: dict[UUID, _Watched] = {}  # in no page: resumed, or without the provider's time
+        self._hurried: dict[UUID, None] = {}
+        self._next_at: float | None = None
+        self._rate = settings.count_watch_requests_per_second()
+        self._tokens, self._filled_at = 1.0, float("-inf")
+        self._number = self._sweeps = self._added = 0
+        self._lag_seconds = 0.0
+        self._price = settings.poll_cost_seconds
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -53,77 +118,194 @@ class LookSchedule:
         """Watch these renders; those known already keep their schedule, unless their claim has changed."""
         for rendering in renderings:
             known = self._watched.get(rendering.prediction_id)
-            if known is not None and known.claim == rendering.claim:
-                continue
-            watched = _Watched(
-                job_id=rendering.job_id,
-                claim=rendering.claim,
-                accepted_at=now - rendering.age_seconds,
-                watch_windows=rendering.watch_windows,
-                kind=find_kind(rendering.video_model, rendering.input),
-            )
-            self._watched[rendering.prediction_id] = watched
-            self._plan(rendering.prediction_id, watched, now=now)
+            if known is None or known.claim != rendering.claim:
+                self._watch(rendering, now=now)
+
+    def end(self, prediction_ids: Iterable[UUID]) -> None:
+        """Watch these no more: they have ended."""
+        for prediction_id in prediction_ids:
+            if watched := self._watched.pop(prediction_id, None):
+                watched.is_live = False
+            self._apart.pop(prediction_id, None)
+            self._hurried.pop(prediction_id, None)
+
+    def keep(self, prediction_ids: Iterable[UUID]) -> None:
+        """Watch only these: whatever else was watched has ended unnoticed."""
+        self.end(self._watched.keys() - set(prediction_ids))
+
+    def hurry(self, hints: Iterable[Hint], *, now: float) -> None:
+        """Poll these as soon as the budget and their last poll allow; a hint that is told again is no other hint."""
+        for hint in hints:
+            watched = self._watched.get(hint.prediction_id)
+            if watched is not None and watched.hinted_at < hint.hinted_at:
+                watched.hinted_at = hint.hinted_at
+                self._hurried[hint.prediction_id] = None
+                self._next_at = now
+
+    def tune(self, *, list_lag_seconds: float, delivered: float) -> None:
+        """Believe that the list is late by so much, and that webhooks bring this share of the verdicts."""
+        self._lag_seconds = list_lag_seconds
+        self._price = cost_beside_webhook(self._settings.poll_cost_seconds, delivered=delivered)
 
     def forget(self) -> None:
         """Drop everything: another leads now."""
         self._watched.clear()
-        self._heap.clear()
+        self._order.clear()
+        self._apart.clear()
+        self._hurried.clear()
+        self._next_at = None
 
     def find_next_at(self) -> float | None:
-        """When the next look is due."""
-        return self._heap[0][0] if self._heap else None
+        """When to call `take_due` again; None while nothing is watched."""
+        return self._next_at if self._watched else None
 
-    def take_due(
-        self, *, now: float, limit: int, find_rendering: Callable[[list[UUID]], dict[UUID, int]]
-    ) -> list[Look]:
-        """The looks to make now, at most `limit`, each render's next one planned.
-
-        `find_rendering` tells which of the predictions still render, with their claims; the others are forgotten.
-        """
-        due: list[UUID] = []
-        while self._heap and self._heap[0][0] <= now and len(due) < limit:
-            at, prediction_id = heapq.heappop(self._heap)
-            watched = self._watched.get(prediction_id)
-            if watched is not None and watched.next_at == at:
-                due.append(prediction_id)
-        if not due:
+    def take_due(self, *, now: float, limit: int) -> list[Poll | Sweep]:
+        """The looks to make now, at most `limit` and never more than the budget."""
+        self._fill(now)
+        if limit <= 0 or self._next_at is None or now < self._next_at:
             return []
-        try:
-            rendering = find_rendering(due)
-        except Exception:
-            for prediction_id in due:  # still due: what could not be asked for must not be forgotten
-                heapq.heappush(self._heap, (self._watched[prediction_id].next_at, prediction_id))
-            raise
-        return [
-            self._take(prediction_id, now=now)
-            for prediction_id in dict.fromkeys(due)
-            if self._is_current(prediction_id, rendering.get(prediction_id))
-        ]
+        self._next_at = now + LONGEST_REST_SECONDS
+        looks: list[Poll | Sweep] = list(self._take_hurried(now, limit=limit))
+        looks += self._take_worthwhile(now, limit=limit - len(looks))
+        return looks
 
-    def _is_current(self, prediction_id: UUID, claim: int | None) -> bool:
-        if claim == self._watched[prediction_id].claim:
-            return True
-        del self._watched[prediction_id]
-        return False
+    def _watch(self, rendering: Rendering, *, now: float) -> None:
+        known = self._watched.get(rendering.prediction_id)
+        accepted_at = now - rendering.age_seconds
+        # What is met in mid-life, by a new leader or in a new window, counts as just looked at.
+        is_young = known is None and rendering.age_seconds < LONGEST_SPACING_SECONDS
+        watched = _Watched(
+            prediction_id=rendering.prediction_id,
+            job_id=rendering.job_id,
+            claim=rendering.claim,
+            accepted_at=accepted_at,
+            created_at=rendering.provider_created_at,
+            watch_windows=rendering.watch_windows,
+            kind=find_kind(rendering.video_model, rendering.input),
+            times=self._times,
+            known_at=accepted_at if is_young else now,
+            due_at=now,
+            poll_at=now,
+        )
+        self._space(watched, accepted_at if is_young else now)
+        self.end([rendering.prediction_id])
+        self._watched[rendering.prediction_id] = watched
+        if watched.watch_windows or watched.created_at is None:
+            self._apart[rendering.prediction_id] = watched
+        if watched.created_at is not None:
+            self._added += 1
+            insort(self._order, (watched.created_at, self._added, watched))
+        self._rest_until(now + max(0.0, LONGEST_REST_SECONDS - rendering.age_seconds), now=now)
 
-    def _take(self, prediction_id: UUID, *, now: float) -> Look:
-        watched = self._watched[prediction_id]
-        watched.looks += 1
-        self._plan(prediction_id, watched, now=now)
-        return Look(prediction_id, watched.job_id, watched.claim, watched.looks)
-
-    def _plan(self, prediction_id: UUID, watched: _Watched, *, now: float) -> None:
-        age = now - watched.accepted_at
+    def _space(self, watched: _Watched, now: float) -> None:
+        """After a poll at `now`."""
+        watched.poll_at = now + self._settings.poll_shortest_seconds
         if watched.watch_windows:
-            next_age = age + resumed_spacing(watched.watch_windows).total_seconds()
-        else:
-            next_age = next_look_age(
-                self._render_times.find_of_kind(watched.kind),
-                age=age,
-                request_cost_seconds=self._settings.poll_cost_seconds,
-                shortest=self._settings.poll_shortest_seconds,
-                longest=LONGEST_SPACING_SECONDS,
-            )
-        watched.next_at = watched.accepted_at + next_age
-        heapq.heappush(self._heap, (watched.next_at, prediction_id))
+            watched.poll_at = max(watched.poll_at, now + resumed_spacing(watched.watch_windows).total_seconds())
+        watched.due_at = watched.poll_at
+
+    def _take_hurried(self, now: float, *, limit: int) -> list[Poll]:
+        ready = [each for each in map(self._watched.__getitem__, self._hurried) if each.poll_at <= now]
+        polls = [self._poll(each, now=now) for each in ready[: min(limit, int(self._tokens))]]
+        waiting = [self._watched[each].poll_at for each in self._hurried]
+        if waiting:
+            self._rest_until(min(waiting), now=now)
+        return polls
+
+    def _take_worthwhile(self, now: float, *, limit: int) -> list[Poll | Sweep]:
+        listed, ranks = self._list_watched()
+        worths = [self._weigh_page(each, now) for each in listed]
+        windows = pick_windows(ranks, worths, size=MAX_PAGE_SIZE, price=self._price)
+        polls = [(self._weigh_poll(each, now), each) for each in self._list_singles(listed, windows)]
+        choices: list[tuple[float, Window | _Watched]] = [(each.worth, each) for each in windows]
+        choices += [(worth * SURER, each) for worth, each in polls if worth > 0]
+        choices.sort(key=lambda choice: choice[0], reverse=True)
+        waiting = [each.due_at for each in listed if each.due_at > now]
+        if waiting:
+            self._rest_until(min(waiting), now=now)
+        taken: list[Poll | Sweep] = []
+        for worth, choice in choices:
+            if worth < self._price or self._tokens < 1 or len(taken) >= limit:
+                self._plan_rest(worth, choice, listed=listed, now=now)
+                return taken
+            taken += self._make(choice, listed=listed, now=now)
+        if taken:
+            self._rest_until(now, now=now)
+        return taken
+
+    def _make(self, choice: Window | _Watched, *, listed: list[_Watched], now: float) -> list[Poll | Sweep]:
+        """The look that was chosen, unless what was made before it has left it worth too little."""
+        if isinstance(choice, _Watched):
+            return [self._poll(choice, now=now)] if self._weigh_poll(choice, now) * SURER >= self._price else []
+        covered = listed[choice.first : choice.last + 1]
+        if sum(self._weigh_page(each, now) for each in covered) < self._price:
+            return []
+        return self._sweep(covered, now=now)
+
+    def _list_watched(self) -> tuple[list[_Watched], list[int]]:
+        """The renders that a page can show, in the list's order, with their places in it."""
+        live = [(rank, watched) for rank, (_, _, watched) in enumerate(self._order) if watched.is_live]
+        del self._order[: live[0][0] if live else len(self._order)]
+        return [watched for _, watched in live], [rank for rank, _ in live]
+
+    def _list_singles(self, listed: list[_Watched], windows: list[Window]) -> Iterable[_Watched]:
+        """The renders that may be worth a poll: those in no page, or alone in theirs; all, where the list is late."""
+        if self._lag_seconds:
+            return self._watched.values()
+        return [*self._apart.values(), *(listed[each.first] for each in windows if each.first == each.last)]
+
+    def _weigh_page(self, watched: _Watched, now: float) -> float:
+        if watched.watch_windows or now < watched.due_at:
+            return 0.0
+        worth = watched.weigh(now - self._lag_seconds)
+        return max(worth, self._price) if now - watched.known_at >= LONGEST_SPACING_SECONDS else worth
+
+    def _weigh_poll(self, watched: _Watched, now: float) -> float:
+        if now < watched.poll_at:
+            return 0.0
+        if watched.watch_windows or now - watched.known_at >= LONGEST_SPACING_SECONDS:
+            return self._price
+        return watched.weigh(now)
+
+    def _poll(self, watched: _Watched, *, now: float) -> Poll:
+        watched.note_running(now)
+        self._space(watched, now)
+        self._hurried.pop(watched.prediction_id, None)
+        self._tokens -= 1
+        self._number += 1
+        return Poll(watched.prediction_id, watched.job_id, watched.claim, self._number)
+
+    def _sweep(self, covered: list[_Watched], *, now: float) -> list[Poll | Sweep]:
+        worthiest = max(covered, key=lambda each: self._weigh_poll(each, now))
+        # The provider asks for one request per render and so many seconds: a page is shared by those it shows.
+        spacing = self._settings.poll_shortest_seconds / len(covered)
+        for each in covered:
+            each.note_running(now - self._lag_seconds)
+            if not each.watch_windows:
+                each.due_at = now + spacing
+        self._tokens -= 1
+        self._number += 1
+        self._sweeps += 1
+        created = [each.created_at for each in (covered[0], covered[-1]) if each.created_at is not None]
+        looks: list[Poll | Sweep] = [Sweep(created[0], created[-1], self._number)]
+        if self._sweeps % AUDIT_EVERY == 0 and self._tokens >= 1 and now >= worthiest.poll_at:
+            looks.append(self._poll(worthiest, now=now))
+        return looks
+
+    def _plan_rest(self, worth: float, choice: Window | _Watched, *, listed: list[_Watched], now: float) -> None:
+        """Come back when the best that is left will be worth its price: worth grows like the square of the wait."""
+        if worth >= self._price:
+            self._rest_until(now + (1 - self._tokens) / self._rate, now=now)
+            return
+        covered = [choice] if isinstance(choice, _Watched) else listed[choice.first : choice.last + 1]
+        waits = sum(self._weigh_page(each, now) * (now - each.known_at) for each in covered) / worth
+        self._rest_until(now + waits * ((self._price / worth) ** 0.5 - 1), now=now)
+
+    def _rest_until(self, at: float, *, now: float) -> None:
+        rested = max(at, now + max(SHORTEST_REST_SECONDS, REST_PER_RENDER_SECONDS * len(self._watched)))
+        self._next_at = rested if self._next_at is None else min(self._next_at, rested)
+
+    def _fill(self, now: float) -> None:
+        burst = max(1.0, self._rate * BURST_SECONDS)
+        self._tokens = min(burst, self._tokens + (now - max(self._filled_at, now - burst / self._rate)) * self._rate)
+        self._filled_at = now

@@ -127,12 +127,19 @@ def _interpolate(value: float, source: "array[float]", target: "array[float]") -
     return target[above - 1] + (target[above] - target[above - 1]) * (value - low) / (high - low)
 
 
-def look_density(hazard_per_second: float, *, request_cost_seconds: float, requests: int = 1) -> float:
-    """Looks per second that are worth making now; a leader sweeps when what it has summed over time reaches 1.
+def count_looks(render_time: RenderTime, age: float) -> float:
+    """The integral of the square root of the hazard up to this age: what `worth_of_look` takes differences of."""
+    table = _tabulate(render_time)
+    return _interpolate(age, table.ages, table.looks)
 
-    A sweep of several pages watches many renders at once: give their summed hazard and the number of `requests`.
+
+def worth_of_look(looks: float) -> float:
+    """Seconds of delay that a look is worth, by how much `count_looks` has grown since the render was known to run.
+
+    By Keller's law a look is due as soon as its worth reaches the price of its request; where the hazard is flat, the
+    worth is h t^2 / 2. The worth of one request that looks at many renders is the sum of theirs.
     """
-    return math.sqrt(hazard_per_second / (2 * request_cost_seconds * requests))
+    return looks * looks / 2
 
 
 def cost_beside_webhook(request_cost_seconds: float, *, delivered: float) -> float:

@@ -76,7 +76,8 @@ class Settings(BaseSettings):
 
     render_median_seconds: Seconds = 100
     poll_shortest_seconds: Seconds = 5
-    poll_cost_seconds: Seconds = 0.5
+    poll_cost_seconds: Seconds = 0.15
+    watch_requests_per_second: float | None = Field(default=None, gt=0, le=10_000)
     watch_window_seconds: Seconds = 600
 
     submit_timeout_seconds: Seconds = 60
@@ -116,6 +117,10 @@ class Settings(BaseSettings):
     def submit_lease(self) -> timedelta:
         """The longest that a POST may take, a frozen process included; after it the outcome is in doubt."""
         return timedelta(seconds=self.submit_timeout_seconds + self.freeze_allowance_seconds)
+
+    def count_watch_requests_per_second(self) -> float:
+        """The budget of looks: 1 for 100 slots, at least 2, unless set."""
+        return self.watch_requests_per_second or max(2.0, self.slots / 100)
 
     def count_submit_threads(self) -> int:
         """Threads for submitting: the rate times a second of latency, unless set."""

@@ -61,7 +61,7 @@ def look_at_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str
         lost = _Verdict(PredictionState.LOST, "lost", f"the provider does not know it any more: {error}", False)
         return _doubt(runtime, prediction_id, watched, lost)
     except (AccountRefused, ProviderUnavailable) as error:
-        _hold_looks(runtime, watched.account_id, error)
+        hold_looks(runtime, watched.account_id, error)
         raise LookFailed(str(error)) from error
     return _judge(runtime, prediction_id, watched, found)
 
@@ -127,7 +127,8 @@ def _read_verdict(found: Prediction) -> _Verdict:
     return _Verdict(_VERDICTS[found.status], failure.value, message, failure.is_worth_retrying)
 
 
-def _hold_looks(runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable) -> None:
+def hold_looks(runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable) -> None:
+    """After a look that failed: hold all looks of the account for a while; a refused key holds its submits too."""
     with transaction(runtime.sessions) as session:
         failures = transitions.count_look_failures(session, account_id)
         delay = LOOK_FAILED.next_delay(failures + 1, random=random.random, retry_after=error.retry_after)

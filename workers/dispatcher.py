@@ -20,7 +20,7 @@ from models.errors import DatabaseAway
 from models.queries import DispatchAccount
 from models.session import transaction
 from models.transitions import ClaimedStore, ClaimedSubmit, TimedOutWatch
-from rushes.looks import Look, LookSchedule
+from rushes.looks import LookSchedule, Poll, Sweep
 from rushes.render_times import RenderTimes
 from rushes.runtime import ACCOUNT, Runtime
 from workers.alarm import Alarm
@@ -44,6 +44,8 @@ EVER_SECONDS = 1e9
 STOP_SECONDS = 10.0
 COMMIT_SECONDS = 10.0
 """Longer than any commit takes to become visible."""
+OVERLAP_SECONDS = 0.5
+"""Longer than nearly every commit takes."""
 CLAIM_LIMIT = 500
 LOOKS_QUIET = timedelta(seconds=15)
 RETENTION_SECONDS = 10.0
@@ -69,8 +71,8 @@ class Dispatcher:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
         self._seen_at = self._led_at = self._reported_at = self._rebuilt_at = self._tidied_at = self._learned_at = (
-            float("-inf")
-        )
+            self._overlapped_at
+        ) = float("-inf")
         self._retained_at = float("-inf")
         self._term: int | None = None
         self._turns = 0
@@ -236,26 +238,41 @@ class Dispatcher:
         self._publish([_resume_message(each) for each in timed_out], give_back=None)
 
     def _look(self, account: DispatchAccount, room: int) -> None:
-        now = time.monotonic()
         with transaction(self._runtime.sessions) as session:
-            self._learn_renders(session, now)
+            self._learn(session, account)
             if account.looks_deferred_seconds > 0 or room <= 0:
                 return
             if account.look_failures:
                 transitions.clear_look_failures(session, account.id, quiet_for=LOOKS_QUIET)
                 room = 1
-            due = self._looks.take_due(
-                now=now, limit=min(room, CLAIM_LIMIT), find_rendering=lambda ids: queries.filter_rendering(session, ids)
-            )
-        self._publish([_look_message(look) for look in due], give_back=None)
+        self._looks.tune(list_lag_seconds=account.sweep_lag_seconds, delivered=0.0)
+        looks = self._looks.take_due(now=time.monotonic(), limit=min(room, CLAIM_LIMIT))
+        self._publish([self._make_look_message(account, look) for look in looks], give_back=None)
 
-    def _learn_renders(self, session: Session, now: float) -> None:
-        rebuilds = now - self._rebuilt_at >= REBUILD_SECONDS
-        newer_than = EVER_SECONDS if rebuilds else now - self._learned_at + COMMIT_SECONDS
-        self._looks.add(queries.list_rendering(session, newer_than_seconds=newer_than), now=now)
+    def _learn(self, session: Session, account: DispatchAccount) -> None:
+        """Take in what began, ended or was hinted at since the last turn; all of it now and then."""
+        now = time.monotonic()
+        if now - self._rebuilt_at >= REBUILD_SECONDS:
+            rendering = queries.list_rendering(session, newer_than_seconds=EVER_SECONDS)
+            self._looks.keep(each.prediction_id for each in rendering)
+            self._rebuilt_at = self._overlapped_at = now
+            newer_than = COMMIT_SECONDS
+        else:
+            overlaps = now - self._overlapped_at >= COMMIT_SECONDS
+            self._overlapped_at = now if overlaps else self._overlapped_at
+            newer_than = now - self._learned_at + (2 * COMMIT_SECONDS if overlaps else OVERLAP_SECONDS)
+            rendering = queries.list_rendering(session, newer_than_seconds=newer_than)
+        self._looks.add(rendering, now=now)
+        self._looks.end(queries.list_ended(session, account.id, newer_than_seconds=newer_than))
+        self._looks.hurry(queries.list_hinted(session, newer_than_seconds=newer_than), now=now)
         self._learned_at = now
-        if rebuilds:
-            self._rebuilt_at = now
+
+    def _make_look_message(self, account: DispatchAccount, look: Poll | Sweep) -> Message:
+        if isinstance(look, Poll):
+            task_id = f"poll-{look.job_id}-{look.prediction_id}-{look.claim}-{look.number}"
+            return Message("watch.poll", "watch", (str(look.prediction_id), look.claim), task_id)
+        page = (str(account.id), look.created_after, look.created_before)
+        return Message("watch.sweep", "watch", page, f"sweep-{self._term}-{look.number}")
 
     def _report(self, now: float, room: int) -> None:
         if room <= 0 or now - self._reported_at < REPORT_SECONDS:
@@ -306,8 +323,3 @@ def _store_message(claimed: ClaimedStore) -> Message:
 def _resume_message(watch: TimedOutWatch) -> Message:
     task_id = f"resume-{watch.job_id}-{watch.prediction_id}-{watch.claim}"
     return Message("watch.resume", "resume", (str(watch.prediction_id), watch.claim), task_id)
-
-
-def _look_message(look: Look) -> Message:
-    task_id = f"poll-{look.job_id}-{look.prediction_id}-{look.claim}-{look.number}"
-    return Message("watch.poll", "watch", (str(look.prediction_id), look.claim), task_id)

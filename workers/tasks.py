@@ -9,6 +9,7 @@ from rushes import farm
 from rushes.reconciling import ReconcileFailed, reconcile_account
 from rushes.storing import StoreDelayed, StoreFailed, StoreStopped, store_job
 from rushes.submitting import SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
+from rushes.sweeping import sweep_account
 from rushes.watching import LookFailed, look_at_prediction
 from workers.leaving import is_told_to_end
 from workers.process import get_runtime
@@ -34,6 +35,12 @@ def reconcile(account_id: str, claim: int) -> str:
 def poll(prediction_id: str, claim: int) -> str:
     """Look at one render."""
     return look_at_prediction(get_runtime(), UUID(prediction_id), claim)
+
+
+@shared_task(name="watch.sweep", throws=LOOK_OUTCOMES)
+def sweep(account_id: str, created_after: float, created_before: float) -> str:
+    """Look at a page of the provider's list."""
+    return sweep_account(get_runtime(), UUID(account_id), created_after=created_after, created_before=created_before)
 
 
 @shared_task(name="watch.resume", throws=LOOK_OUTCOMES)

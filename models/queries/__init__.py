@@ -1,17 +1,6 @@
 """The reads. Those of the dispatcher are hot: each has its partial index, and a test holds its plan."""
 
-from models.queries.dispatching import (
-    DispatchAccount,
-    Rendering,
-    WatchedPrediction,
-    count_threads,
-    filter_rendering,
-    find_account,
-    find_seconds_until_due,
-    find_watched,
-    list_rendering,
-    list_rendering_of,
-)
+from models.queries.dispatching import DispatchAccount, count_threads, find_account, find_seconds_until_due
 from models.queries.health import (
     EXPECTED_MIGRATION,
     Farm,
@@ -44,6 +33,19 @@ from models.queries.reconciling import (
     list_posted,
     measure_list_lag,
 )
+from models.queries.watching import (
+    Hint,
+    PageEntry,
+    Rendering,
+    WatchedPrediction,
+    find_watched,
+    list_ended,
+    list_hinted,
+    list_page,
+    list_rendering,
+    list_rendering_of,
+    measure_sweep_lag,
+)
 
 __all__ = [
     "EXPECTED_MIGRATION",
@@ -52,14 +54,15 @@ __all__ = [
     "Doubt",
     "Farm",
     "Health",
+    "Hint",
     "JobFilter",
+    "PageEntry",
     "Posted",
     "Rendering",
     "WatchedPrediction",
     "count_threads",
     "count_workers_on",
     "filter_known",
-    "filter_rendering",
     "find_account",
     "find_batch",
     "find_farm",
@@ -72,13 +75,17 @@ __all__ = [
     "list_artifacts",
     "list_batches",
     "list_doubts",
+    "list_ended",
     "list_events",
+    "list_hinted",
     "list_jobs",
+    "list_page",
     "list_posted",
     "list_predictions",
     "list_rendering",
     "list_rendering_of",
     "measure_list_lag",
+    "measure_sweep_lag",
     "name_batches",
     "read_clock",
     "summarise_batches",

@@ -1,40 +1,19 @@
-"""What the dispatcher and the steps read."""
+"""What the dispatcher reads."""
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.statements import find_all, find_one, statement
+from models.statements import find_one, statement
 
 _ACCOUNT = statement("""
     SELECT id, deferrals, deferred_reason,
         coalesce(extract(epoch FROM deferred_until - now())::float8, 0),
         look_failures,
-        coalesce(extract(epoch FROM looks_deferred_until - now())::float8, 0)
+        coalesce(extract(epoch FROM looks_deferred_until - now())::float8, 0),
+        sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300)
     FROM account WHERE name = :name
-""")
-
-_WATCHED = statement("""
-    SELECT prediction.job_id, prediction.account_id, prediction.state, prediction.claim, provider_id,
-        extract(epoch FROM now() - accepted_at)::float8,
-        extract(epoch FROM now() - odd_since)::float8,
-        watch_windows
-    FROM prediction WHERE id = :prediction_id
-""")
-
-_RENDERING = """
-    SELECT prediction.id, job_id, prediction.claim, extract(epoch FROM now() - accepted_at)::float8,
-        watch_windows, video_model, input
-    FROM prediction JOIN job ON job.id = job_id
-    WHERE prediction.state = 'rendering' AND {which}
-"""
-_RENDERING_SINCE = statement(_RENDERING.format(which="accepted_at > now() - make_interval(secs => :newer_than)"))
-_RENDERING_OF = statement(_RENDERING.format(which="prediction.id = ANY(CAST(:ids AS uuid[]))"))
-
-_STILL_RENDERING = statement("""
-    SELECT id, claim FROM prediction WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'rendering'
 """)
 
 _UNTIL_DUE = statement("""
@@ -63,56 +42,12 @@ class DispatchAccount(NamedTuple):
     deferred_seconds: float  # until submissions go on; 0 or less: they do
     look_failures: int
     looks_deferred_seconds: float
-
-
-class WatchedPrediction(NamedTuple):
-    """What a look needs to know of a prediction."""
-
-    job_id: UUID
-    account_id: UUID
-    state: str
-    claim: int
-    provider_id: str | None
-    age_seconds: float | None  # since it was accepted
-    odd_seconds: float | None  # since the provider's answers make no sense
-    watch_windows: int
-
-
-class Rendering(NamedTuple):
-    """A render in flight."""
-
-    prediction_id: UUID
-    job_id: UUID
-    claim: int
-    age_seconds: float
-    watch_windows: int
-    video_model: str
-    input: dict[str, Any]
+    sweep_lag_seconds: float  # by how much the list was late, believed less and less: halved every 5 minutes
 
 
 def find_account(session: Session, name: str) -> DispatchAccount | None:
     """The account of this name."""
     return find_one(session, _ACCOUNT, DispatchAccount, name=name)
-
-
-def find_watched(session: Session, prediction_id: UUID) -> WatchedPrediction | None:
-    """The prediction to look at, whatever its state."""
-    return find_one(session, _WATCHED, WatchedPrediction, prediction_id=prediction_id)
-
-
-def list_rendering(session: Session, *, newer_than_seconds: float) -> list[Rendering]:
-    """Renders in flight that were accepted in the last so many seconds."""
-    return find_all(session, _RENDERING_SINCE, Rendering, newer_than=newer_than_seconds)
-
-
-def list_rendering_of(session: Session, ids: Iterable[UUID]) -> list[Rendering]:
-    """Those of the predictions that still render."""
-    return find_all(session, _RENDERING_OF, Rendering, ids=list(ids))
-
-
-def filter_rendering(session: Session, ids: Iterable[UUID]) -> dict[UUID, int]:
-    """Those of the predictions that still render, with their claims."""
-    return {row.id: row.claim for row in session.execute(_STILL_RENDERING, {"ids": list(ids)})}
 
 
 def find_seconds_until_due(session: Session) -> float | None:

@@ -65,7 +65,9 @@ from models.transitions.watching import (
     clear_odd,
     complete_prediction,
     end_prediction,
+    hint_ended,
     note_odd,
+    note_sweep_lag,
     requeue_timed_out,
 )
 
@@ -108,6 +110,7 @@ __all__ = [
     "finish_reconcile",
     "finish_store",
     "hand_back_submit",
+    "hint_ended",
     "insert_batch",
     "insert_jobs",
     "insert_orphans",
@@ -118,6 +121,7 @@ __all__ = [
     "note_look_failure",
     "note_odd",
     "note_retention_near",
+    "note_sweep_lag",
     "note_undecidable",
     "postpone_doubts",
     "postpone_stores",

@@ -1,6 +1,6 @@
 """What the provider says of an accepted prediction, and what its silence means."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -101,6 +101,21 @@ _CLEAR_ODD = statement("""
 """)
 
 
+_HINT = statement("""
+    UPDATE prediction SET hinted_at = now()
+    WHERE id = ANY(CAST(:prediction_ids AS uuid[])) AND state = 'rendering'
+      AND (hinted_at IS NULL OR hinted_at < now() - CAST(:quiet_for AS interval))
+    RETURNING 1
+""")
+
+_NOTE_SWEEP_LAG = statement("""
+    UPDATE account SET sweep_lag_seconds = :seconds, sweep_lag_at = now()
+    WHERE id = :account_id AND (sweep_lag_at IS NULL OR sweep_lag_at < now() - interval '1 second'
+                                OR sweep_lag_seconds < :seconds)
+    RETURNING 1
+""")
+
+
 class TimedOutWatch(NamedTuple):
     """A prediction whose watch window ended without a verdict: to be watched on, with its provider id."""
 
@@ -156,3 +171,17 @@ def note_odd(session: Session, prediction_id: UUID, claim: int, *, message: str)
 def clear_odd(session: Session, prediction_id: UUID, claim: int) -> bool:
     """The provider's answers make sense again."""
     return moves_one(session, _CLEAR_ODD, prediction_id=prediction_id, claim=claim)
+
+
+def hint_ended(session: Session, prediction_ids: Iterable[UUID], *, quiet_for: timedelta = timedelta(0)) -> int:
+    """Ask for a look at once at these renders, that may have ended; returns how many were asked for.
+
+    Those asked for in the last `quiet_for` already are left alone.
+    """
+    ids = sorted(prediction_ids)
+    return len(session.execute(_HINT, {"prediction_ids": ids, "quiet_for": quiet_for}).all()) if ids else 0
+
+
+def note_sweep_lag(session: Session, account_id: UUID, *, seconds: float) -> bool:
+    """Remember that the provider's list showed an end so late; at most one write a second, unless it is worse."""
+    return moves_one(session, _NOTE_SWEEP_LAG, account_id=account_id, seconds=seconds)

@@ -1,6 +1,6 @@
 """The provider: its REST API, what its answers mean, its failures and its webhooks."""
 
-from rushes.wavespeed.client import Timeouts, WaveSpeedClient
+from rushes.wavespeed.client import MAX_PAGE_SIZE, Timeouts, WaveSpeedClient
 from rushes.wavespeed.errors import (
     AccountRefused,
     ConcurrencyLimited,
@@ -19,6 +19,7 @@ from rushes.wavespeed.predictions import Prediction, PredictionPage, PredictionS
 from rushes.wavespeed.webhooks import read_webhook, verify_webhook
 
 __all__ = [
+    "MAX_PAGE_SIZE",
     "AccountRefused",
     "ConcurrencyLimited",
     "FailureClass",

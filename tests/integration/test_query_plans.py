@@ -7,7 +7,7 @@ by which a prepared statement has the plan it will keep.
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -254,6 +254,21 @@ def decide(farm: Farm) -> None:
     assert transitions.abandon_prediction(farm.session, stuck, by="x")
 
 
+def hint(farm: Farm) -> None:
+    """What says that renders may have ended."""
+    assert transitions.hint_ended(farm.session, farm.predictions["rendering"][:2]) == 2
+    assert len(queries.list_hinted(farm.session, newer_than_seconds=10)) == 2
+
+
+def read_page(farm: Farm) -> None:
+    """What a sweep compares with the provider's list."""
+    whole = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    queries.list_page(farm.session, farm.account, after=whole[0], before=whole[1])
+    running = [str(each) for each in farm.predictions["rendering"]]
+    queries.measure_sweep_lag(farm.session, farm.account, running=running, elapsed=1.0)
+    transitions.note_sweep_lag(farm.session, farm.account, seconds=1.0)
+
+
 def jobs_like(**chosen: Any) -> Ask:
     """A page of jobs, from the newest on and from the middle of the list."""
 
@@ -293,7 +308,9 @@ HOT: dict[str, Ask] = {
     "new renders": lambda farm: queries.list_rendering(farm.session, newer_than_seconds=10),
     "all renders": lambda farm: queries.list_rendering(farm.session, newer_than_seconds=1e9),
     "some renders": lambda farm: queries.list_rendering_of(farm.session, farm.predictions["rendering"]),
-    "what still renders": lambda farm: queries.filter_rendering(farm.session, farm.predictions["rendering"]),
+    "what has ended": lambda farm: queries.list_ended(farm.session, farm.account, newer_than_seconds=10),
+    "hints": hint,
+    "a page of renders": read_page,
     "one render": lambda farm: queries.find_watched(farm.session, farm.predictions["rendering"][0]),
     "a job's history": lambda farm: queries.list_events(farm.session, farm.jobs["succeeded"][0], limit=PAGE),
     "a page's predictions": lambda farm: queries.list_predictions(farm.session, farm.jobs["succeeded"]),

@@ -50,7 +50,9 @@ ARGUMENTS: dict[str, Any] = {
     "provider_id": "a-new-id",
     "queues": ["submit"],
     "quiet_for": timedelta(0),
+    "prediction_ids": [],
     "reason": ("a_code", "some words"),
+    "seconds": 2.5,
     "resubmit_after": timedelta(seconds=5),
     "slots": 2,
     "state": PredictionState.FAILED,
@@ -131,7 +133,7 @@ class World:
         store = ClaimedStore(self.ids["job_id"], job_claim, self.ids["prediction_id"])
         known = ARGUMENTS | self.ids
         known["claim"] = job_claim if "job_id" in signature else prediction_claim
-        known["ids"] = [self.ids["prediction_id"]]
+        known["ids"] = known["prediction_ids"] = [self.ids["prediction_id"]]
         known["claimed"] = [submit if "submits" in name else store]
         known |= changes
         wanted = [

@@ -193,6 +193,16 @@ RACES = [
         ["prediction.odd"],
     ),
     Race(
+        "hint_ended",
+        in_state("rendering"),
+        lambda s, r: transitions.hint_ended(s, [r.prediction_id], quiet_for=MINUTE),
+    ),
+    Race(
+        "note_sweep_lag",
+        account_with(),
+        lambda s, r: transitions.note_sweep_lag(s, r.account_id, seconds=2.0),
+    ),
+    Race(
         "clear_odd",
         in_state("rendering", odd_since=NOW),
         lambda s, r: transitions.clear_odd(s, r.prediction_id, 0),

@@ -1,7 +1,8 @@
-"""The leader's schedule of looks: never too early, never too many, never at a render that ended."""
+"""The leader's schedule of looks: the worthiest first, never too many, never at a render that ended."""
 
-from collections import defaultdict
-from collections.abc import Callable
+import math
+import random
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,230 +11,307 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.queries import Rendering
-from rushes.looks import LONGEST_SPACING_SECONDS, Look, LookSchedule
+from models.queries import Hint, Rendering
+from rushes.looks import LONGEST_REST_SECONDS, LONGEST_SPACING_SECONDS, LookSchedule, Poll, Sweep
 from rushes.polling import resumed_spacing
 from rushes.render_times import RenderTimes
 from rushes.settings import Settings
 
 SHORTEST = 5.0
-TOLERANCE = 1e-6  # of adding up floats
 NO_LIMIT = 10_000
-
-
-@pytest.fixture(scope="module")
-def settings() -> Settings:
-    return make_settings()
+MEDIAN = 20.0
 
 
 def make_settings(**changes: Any) -> Settings:
-    """The defaults, whatever the environment says."""
+    """The defaults, whatever the environment says; a budget that is no limit, unless told otherwise."""
     defaults = {name: field.get_default() for name, field in Settings.model_fields.items()}
-    return Settings(**(defaults | {"poll_shortest_seconds": SHORTEST} | changes))
+    chosen = {
+        "poll_shortest_seconds": SHORTEST,
+        "watch_requests_per_second": 1_000.0,
+        "render_median_seconds": MEDIAN,
+    }
+    return Settings(**(defaults | chosen | changes))
 
 
-def make_schedule(settings: Settings) -> LookSchedule:
+def make_schedule(**changes: Any) -> LookSchedule:
     """A schedule that has learned nothing yet."""
+    settings = make_settings(**changes)
     return LookSchedule(settings, RenderTimes(settings))
 
 
-def rendering(*, claim: int = 1, age: float = 0.0, windows: int = 0, prediction_id: UUID | None = None) -> Rendering:
+def rendering(
+    *, claim: int = 1, age: float = 0.0, windows: int = 0, created: float | None = 1_000.0, model: str = ""
+) -> Rendering:
     """A render in flight."""
     return Rendering(
-        prediction_id=prediction_id or uuid4(),
+        prediction_id=uuid4(),
         job_id=uuid4(),
         claim=claim,
         age_seconds=age,
         watch_windows=windows,
-        video_model="lightricks/ltx-2-pro/text-to-video",
+        video_model=model or "lightricks/ltx-2-pro/text-to-video",
         input={"prompt": "x", "duration": 6, "generate_audio": True},
+        provider_created_at=created,
     )
 
 
-def still(*renderings: Rendering) -> Callable[[list[UUID]], dict[UUID, int]]:
-    """What the database says while these render."""
-    claims = {each.prediction_id: each.claim for each in renderings}
-    return lambda ids: {each: claims[each] for each in ids if each in claims}
-
-
 def follow(
-    schedule: LookSchedule, *renderings: Rendering, start: float, until: float
-) -> dict[UUID, list[tuple[float, Look]]]:
-    """Take every look as soon as it is due; when each render was looked at."""
-    looks: defaultdict[UUID, list[tuple[float, Look]]] = defaultdict(list)
+    schedule: LookSchedule, *, start: float, until: float, limit: int = NO_LIMIT
+) -> list[tuple[float, Poll | Sweep]]:
+    """Take every look as soon as it is due."""
+    looks: list[tuple[float, Poll | Sweep]] = []
     now = start
     while now <= until:
-        for look in schedule.take_due(now=now, limit=NO_LIMIT, find_rendering=still(*renderings)):
-            looks[look.prediction_id].append((now, look))
+        looks += [(now, look) for look in schedule.take_due(now=now, limit=limit)]
         next_at = schedule.find_next_at()
         assert next_at is not None
-        now = max(next_at, now + TOLERANCE)
+        assert next_at > now, "a schedule that asks for no rest spins"
+        now = next_at
     return looks
 
 
-def test_a_new_schedule_has_nothing_to_look_at(settings: Settings) -> None:
-    schedule = make_schedule(settings)
+def polls_of(looks: list[tuple[float, Poll | Sweep]], prediction_id: UUID) -> list[float]:
+    return [at for at, look in looks if isinstance(look, Poll) and look.prediction_id == prediction_id]
+
+
+def sweeps_in(looks: list[tuple[float, Poll | Sweep]]) -> list[tuple[float, Sweep]]:
+    return [(at, look) for at, look in looks if isinstance(look, Sweep)]
+
+
+@dataclass
+class Account:
+    """A provider with so many slots, all of them busy; what is over is known a moment after a look that shows it."""
+
+    schedule: LookSchedule
+    slots: int
+    renders: int
+    sigma: float = 0.5
+    requests: int = 0
+    delays: list[float] = field(default_factory=list)
+    ends: dict[UUID, tuple[float, float]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        luck, now, left = random.Random(7), 0.0, self.renders
+        while len(self.delays) < self.renders:
+            while left and len(self.ends) < self.slots:
+                left -= 1
+                render = rendering(created=now)
+                self.ends[render.prediction_id] = (now, now + MEDIAN * math.exp(self.sigma * luck.gauss(0, 1)))
+                self.schedule.add([render], now=now)
+                now += 0.001
+            for look in self.schedule.take_due(now=now, limit=NO_LIMIT):
+                self.requests += 1
+                self.see(look, now)
+            now = max(now + 0.001, self.schedule.find_next_at() or 0.0)
+
+    def see(self, look: Poll | Sweep, now: float) -> None:
+        for prediction_id, (created, end) in list(self.ends.items()):
+            if isinstance(look, Sweep):
+                shown = look.created_after <= created <= look.created_before
+            else:
+                shown = look.prediction_id == prediction_id
+            if shown and end <= now:
+                del self.ends[prediction_id]
+                self.delays.append(now - end)
+                self.schedule.end([prediction_id])
+
+
+def test_a_new_schedule_has_nothing_to_look_at() -> None:
+    schedule = make_schedule()
     assert len(schedule) == 0
     assert schedule.find_next_at() is None
-    assert schedule.take_due(now=1e9, limit=NO_LIMIT, find_rendering=still()) == []
-
-
-@given(
-    ages=st.lists(st.floats(-0.5, 5_000) | st.floats(0, 604_800), min_size=1, max_size=4),
-    windows=st.integers(0, 12),
-    cost=st.sampled_from([0.001, 0.5, 60.0]),
-)
-def test_two_looks_at_a_render_are_never_closer_than_the_shortest_spacing(
-    ages: list[float], windows: int, cost: float
-) -> None:
-    schedule = make_schedule(make_settings(poll_cost_seconds=cost))
-    renders = [rendering(age=age, windows=windows) for age in ages]
-    schedule.add(renders, now=1_000.0)
-    looks = follow(schedule, *renders, start=1_000.0, until=1_600.0)
-    for render in renders:
-        times = [1_000.0, *(at for at, _ in looks[render.prediction_id])]
-        spacings = [later - earlier for earlier, later in pairwise(times)]
-        assert all(spacing >= SHORTEST - TOLERANCE for spacing in spacings), spacings
-        if not windows:
-            late = TOLERANCE * (len(renders) + 1)  # each look at another render comes a moment later
-            assert all(spacing <= LONGEST_SPACING_SECONDS + late for spacing in spacings), spacings
-
-
-def test_a_look_carries_its_render_and_counts(settings: Settings) -> None:
-    schedule, render = make_schedule(settings), rendering(claim=3)
-    schedule.add([render], now=0.0)
-    looks = [look for _, look in follow(schedule, render, start=0.0, until=600.0)[render.prediction_id]]
-    assert len(looks) > 5
-    assert looks == [Look(render.prediction_id, render.job_id, 3, number) for number in range(1, len(looks) + 1)]
-
-
-def test_a_render_is_rarely_looked_at(settings: Settings) -> None:
-    """A render that takes the prior's median time costs about as many looks as the law promises, not one per second."""
-    schedule, render = make_schedule(settings), rendering()
-    schedule.add([render], now=0.0)
-    assert len(follow(schedule, render, start=0.0, until=100.0)[render.prediction_id]) <= 20
-
-
-def test_the_limit_is_kept_and_what_is_left_stays_due(settings: Settings) -> None:
-    schedule, renders = make_schedule(settings), [rendering() for _ in range(7)]
-    schedule.add(renders, now=0.0)
-    taken = [schedule.take_due(now=100.0, limit=3, find_rendering=still(*renders)) for _ in range(4)]
-    assert [len(looks) for looks in taken] == [3, 3, 1, 0]
-    assert {look.prediction_id for looks in taken for look in looks} == {each.prediction_id for each in renders}
-
-
-def test_nothing_is_asked_of_the_database_while_no_look_is_due(settings: Settings) -> None:
-    schedule, asked = make_schedule(settings), list[list[UUID]]()
-
-    def find_rendering(ids: list[UUID]) -> dict[UUID, int]:
-        asked.append(ids)
-        return {}
-
-    schedule.add([rendering()], now=0.0)
-    assert schedule.take_due(now=SHORTEST - 1, limit=NO_LIMIT, find_rendering=find_rendering) == []
-    assert schedule.take_due(now=1e6, limit=0, find_rendering=find_rendering) == []
-    assert asked == []
-
-
-def test_a_render_that_ended_is_forgotten(settings: Settings) -> None:
-    schedule, ended, goes_on = make_schedule(settings), rendering(), rendering()
-    schedule.add([ended, goes_on], now=0.0)
-    looks = schedule.take_due(now=100.0, limit=NO_LIMIT, find_rendering=still(goes_on))
-    assert [look.prediction_id for look in looks] == [goes_on.prediction_id]
-    assert len(schedule) == 1
-    assert ended.prediction_id not in follow(schedule, goes_on, start=100.0, until=700.0)
-
-
-def test_a_render_under_a_claim_of_another_leader_is_forgotten_until_it_is_told_anew(settings: Settings) -> None:
-    schedule, old = make_schedule(settings), rendering(claim=1)
-    new = old._replace(claim=2)
-    schedule.add([old], now=0.0)
-    assert schedule.take_due(now=100.0, limit=NO_LIMIT, find_rendering=still(new)) == []
-    assert len(schedule) == 0
-    schedule.add([new], now=100.0)
-    (look,) = schedule.take_due(now=200.0, limit=NO_LIMIT, find_rendering=still(new))
-    assert look.claim == 2
-
-
-def test_a_render_known_already_keeps_its_schedule(settings: Settings) -> None:
-    schedule, render = make_schedule(settings), rendering()
-    schedule.add([render], now=0.0)
-    planned = schedule.find_next_at()
-    schedule.add([render._replace(age_seconds=3.0)], now=3.0)
-    assert schedule.find_next_at() == planned
-    assert len(schedule) == 1
-
-
-def test_a_changed_claim_replans_and_leaves_one_schedule(settings: Settings) -> None:
-    schedule, old = make_schedule(settings), rendering(claim=1, age=600.0)
-    schedule.add([old], now=0.0)
-    new = old._replace(claim=2, watch_windows=1)
-    schedule.add([new], now=1.0)
-    looks = follow(schedule, new, start=1.0, until=301.0)[new.prediction_id]
-    assert [look.claim for _, look in looks] == [2] * 10
-    assert [at for at, _ in looks] == pytest.approx([1.0 + 30 * number for number in range(1, 11)])
-
-
-def test_ten_windows_leave_one_schedule(settings: Settings) -> None:
-    schedule, render = make_schedule(settings), rendering(claim=0, age=600.0)
-    for window in range(11):
-        render = render._replace(claim=window, watch_windows=window)
-        schedule.add([render], now=float(window))
-    looks = follow(schedule, render, start=10.0, until=10.0 + 3 * 900)[render.prediction_id]
-    assert [at for at, _ in looks] == pytest.approx([10.0 + 900 * number for number in range(1, 4)])
-
-
-@pytest.mark.parametrize("windows", [1, 2, 3, 6, 20])
-def test_a_render_past_its_window_is_on_the_slower_schedule(settings: Settings, windows: int) -> None:
-    schedule, render = make_schedule(settings), rendering(age=600.0, windows=windows)
-    schedule.add([render], now=50.0)
-    assert schedule.find_next_at() == pytest.approx(50.0 + resumed_spacing(windows).total_seconds())
-
-
-def test_an_old_render_met_by_a_new_leader_is_not_looked_at_at_once(settings: Settings) -> None:
-    schedule, render = make_schedule(settings), rendering(age=86_400.0)
-    schedule.add([render], now=10.0)
-    assert schedule.take_due(now=10.0 + SHORTEST - 0.1, limit=NO_LIMIT, find_rendering=still(render)) == []
-
-
-def test_a_leader_that_lost_the_lead_forgets_everything(settings: Settings) -> None:
-    schedule, render = make_schedule(settings), rendering()
-    schedule.add([render], now=0.0)
-    schedule.forget()
-    assert len(schedule) == 0
-    assert schedule.find_next_at() is None
-    assert schedule.take_due(now=1e6, limit=NO_LIMIT, find_rendering=still(render)) == []
+    assert schedule.take_due(now=1e9, limit=NO_LIMIT) == []
 
 
 @pytest.mark.parametrize(
-    ("video_model", "values"),
-    [("studio/withdrawn", {"prompt": "x"}), ("lightricks/ltx-2-pro/text-to-video", {"prompt": "x"})],
+    ("slots", "renders", "most_requests", "most_delay"), [(100, 1_000, 1.0, 0.35), (20, 300, 2, 0.5), (3, 300, 8, 1)]
 )
-def test_a_render_of_an_older_catalogue_is_watched_all_the_same(
-    settings: Settings, video_model: str, values: dict[str, Any]
+def test_completions_are_seen_at_once_and_asked_for_rarely(
+    slots: int, renders: int, most_requests: float, most_delay: float
 ) -> None:
-    schedule, render = make_schedule(settings), rendering()._replace(video_model=video_model, input=values)
+    account = Account(make_schedule(watch_requests_per_second=4.0), slots, renders)
+    account.run()
+    assert account.requests / renders <= most_requests
+    assert sum(account.delays) / renders <= most_delay
+
+
+def test_the_budget_is_never_exceeded() -> None:
+    schedule = make_schedule(watch_requests_per_second=2.0)
+    schedule.add([rendering(created=None, age=20.0) for _ in range(300)], now=0.0)
+    looks = follow(schedule, start=0.0, until=60.0)
+    assert 110 <= len(looks) <= 121
+    assert all(later - earlier >= 0.5 - 1e-6 for (earlier, _), (later, _) in pairwise(looks))
+
+
+def test_renders_too_young_to_be_done_are_not_read() -> None:
+    schedule = make_schedule(render_median_seconds=1_000.0)
+    schedule.add([rendering(created=float(number)) for number in range(50)], now=0.0)
+    assert follow(schedule, start=0.0, until=30.0) == []
+
+
+def test_a_sweep_covers_neighbours_by_the_providers_time() -> None:
+    schedule = make_schedule()
+    schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(30)], now=0.0)
+    (sweep,) = schedule.take_due(now=0.1, limit=NO_LIMIT)
+    assert sweep == Sweep(1_000.0, 1_029.0, 1)
+
+
+def test_a_page_holds_a_hundred_those_included_that_ended() -> None:
+    schedule = make_schedule()
+    renders = [rendering(created=1_000.0 + number, age=20.0) for number in range(250)]
+    schedule.add(renders, now=0.0)
+    schedule.end([each.prediction_id for each in renders[1:250:2]])
+    for _, sweep in sweeps_in(follow(schedule, start=0.1, until=20.0)):
+        assert sweep.created_before - sweep.created_after < 100
+
+
+def test_a_render_alone_is_polled_and_no_more_often_than_the_provider_asks() -> None:
+    schedule, render = make_schedule(), rendering()
     schedule.add([render], now=0.0)
-    assert len(schedule.take_due(now=1e3, limit=NO_LIMIT, find_rendering=still(render))) == 1
+    looks = follow(schedule, start=0.0, until=300.0)
+    times = polls_of(looks, render.prediction_id)
+    assert len(times) == len(looks) > 5
+    assert all(later - earlier >= SHORTEST - 1e-6 for earlier, later in pairwise([0.0, *times]))
+    assert all(later - earlier <= LONGEST_SPACING_SECONDS + 2 for earlier, later in pairwise([0.0, *times]))
 
 
-def test_two_plans_for_the_same_instant_are_one_look(settings: Settings) -> None:
-    schedule, old = make_schedule(settings), rendering(claim=1, windows=1)
-    new = old._replace(claim=2)
+@given(count=st.integers(1, 8), age=st.floats(0, 5_000), cost=st.sampled_from([0.001, 0.5, 60.0]))
+def test_renders_share_the_spacing_that_the_provider_asks_for(count: int, age: float, cost: float) -> None:
+    schedule = make_schedule(poll_cost_seconds=cost)
+    schedule.add([rendering(created=1_000.0 + number, age=age) for number in range(count)], now=0.0)
+    looks = follow(schedule, start=0.0, until=100.0)
+    assert len(looks) <= (100.0 / SHORTEST + 1) * count
+
+
+def test_a_render_in_no_page_is_polled() -> None:
+    schedule, render = make_schedule(), rendering(created=None)
+    schedule.add([render, *(rendering(created=float(number)) for number in range(20))], now=0.0)
+    assert polls_of(follow(schedule, start=0.0, until=60.0), render.prediction_id)
+
+
+def test_a_look_carries_its_render() -> None:
+    schedule, render = make_schedule(), rendering(claim=3)
+    schedule.add([render], now=0.0)
+    looks = [look for _, look in follow(schedule, start=0.0, until=200.0)]
+    assert looks[:2] == [Poll(render.prediction_id, render.job_id, 3, number) for number in (1, 2)]
+
+
+def test_the_limit_is_kept_and_what_is_left_stays_due() -> None:
+    schedule, renders = make_schedule(), [rendering(created=None) for _ in range(7)]
+    schedule.add(renders, now=0.0)
+    taken = [schedule.take_due(now=50.0 + number, limit=3) for number in range(4)]
+    assert [len(looks) for looks in taken] == [3, 3, 1, 0]
+    assert {look.prediction_id for looks in taken for look in looks if isinstance(look, Poll)} == {
+        each.prediction_id for each in renders
+    }
+
+
+def test_a_render_that_ended_is_forgotten() -> None:
+    schedule, ended, goes_on = make_schedule(), rendering(), rendering(created=1_001.0)
+    schedule.add([ended, goes_on], now=0.0)
+    schedule.end([ended.prediction_id])
+    assert len(schedule) == 1
+    assert not polls_of(follow(schedule, start=0.0, until=100.0), ended.prediction_id)
+
+
+def test_what_ended_unnoticed_is_forgotten_too() -> None:
+    schedule, ended, goes_on = make_schedule(), rendering(), rendering(created=1_001.0)
+    schedule.add([ended, goes_on], now=0.0)
+    schedule.keep([goes_on.prediction_id])
+    assert len(schedule) == 1
+
+
+def test_a_hint_is_followed_at_once_and_once() -> None:
+    schedule, render = make_schedule(render_median_seconds=1_000.0), rendering(age=10.0)
+    hint = Hint(render.prediction_id, 5.0)
+    schedule.add([render], now=0.0)
+    schedule.hurry([hint], now=0.0)
+    assert [look.number for look in schedule.take_due(now=0.0, limit=NO_LIMIT)] == [1]
+    schedule.hurry([hint], now=7.0)
+    assert schedule.take_due(now=7.0, limit=NO_LIMIT) == []
+    schedule.hurry([Hint(render.prediction_id, 6.0)], now=8.0)
+    assert len(schedule.take_due(now=8.0, limit=NO_LIMIT)) == 1
+
+
+def test_a_hint_waits_for_the_spacing_and_for_the_budget() -> None:
+    schedule, render = make_schedule(render_median_seconds=1_000.0), rendering(age=10.0)
+    schedule.add([render], now=0.0)
+    schedule.hurry([Hint(render.prediction_id, 1.0)], now=0.0)
+    schedule.take_due(now=0.0, limit=NO_LIMIT)
+    schedule.hurry([Hint(render.prediction_id, 2.0)], now=0.5)
+    assert polls_of(follow(schedule, start=0.5, until=20.0), render.prediction_id) == [pytest.approx(SHORTEST)]
+
+
+def test_a_hint_at_what_is_not_watched_is_nothing() -> None:
+    schedule = make_schedule()
+    schedule.hurry([Hint(uuid4(), 1.0)], now=0.0)
+    assert schedule.take_due(now=1.0, limit=NO_LIMIT) == []
+
+
+def test_a_changed_claim_replans_and_leaves_one_schedule() -> None:
+    schedule, old = make_schedule(), rendering(claim=1, age=600.0)
     schedule.add([old], now=0.0)
-    schedule.add([new], now=0.0)
-    assert len(schedule.take_due(now=100.0, limit=NO_LIMIT, find_rendering=still(new))) == 1
+    new = old._replace(claim=2, watch_windows=1)
+    schedule.add([new], now=1.0)
+    assert len(schedule) == 1
+    looks = follow(schedule, start=1.0, until=160.0)
+    assert {look.claim for _, look in looks if isinstance(look, Poll)} == {2}
+    for number, at in enumerate(polls_of(looks, new.prediction_id), start=1):
+        assert at == pytest.approx(1.0 + 30 * number, abs=number * (LONGEST_REST_SECONDS + 0.1))
 
 
-def test_looks_that_could_not_be_asked_for_stay_due(settings: Settings) -> None:
-    schedule, render = make_schedule(settings), rendering()
+@pytest.mark.parametrize("windows", [1, 2, 3, 6])
+def test_a_render_past_its_window_is_on_the_slower_schedule(windows: int) -> None:
+    schedule, render = make_schedule(), rendering(age=600.0, windows=windows)
+    schedule.add([render], now=50.0)
+    spacing = resumed_spacing(windows).total_seconds()
+    (first, *_) = polls_of(follow(schedule, start=50.0, until=60.0 + spacing), render.prediction_id)
+    assert 50.0 + spacing <= first <= 50.0 + spacing + LONGEST_REST_SECONDS + 0.1
+
+
+def test_an_old_render_met_by_a_new_leader_is_not_looked_at_at_once() -> None:
+    schedule = make_schedule()
+    schedule.add([rendering(age=86_400.0)], now=10.0)
+    assert schedule.take_due(now=10.0 + SHORTEST - 0.1, limit=NO_LIMIT) == []
+
+
+def test_a_leader_that_lost_the_lead_forgets_everything() -> None:
+    schedule = make_schedule()
+    schedule.add([rendering()], now=0.0)
+    schedule.forget()
+    assert len(schedule) == 0
+    assert schedule.find_next_at() is None
+    assert schedule.take_due(now=1e6, limit=NO_LIMIT) == []
+
+
+def test_webhooks_thin_the_looks_by_the_root_of_what_they_miss() -> None:
+    def count(delivered: float) -> int:
+        schedule = make_schedule(poll_shortest_seconds=0.01)
+        schedule.tune(list_lag_seconds=0.0, delivered=delivered)
+        schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(90)], now=0.0)
+        return len(follow(schedule, start=0.0, until=20.0))
+
+    assert 3 <= count(0.0) / count(0.96) <= 6
+
+
+def test_a_list_that_is_late_makes_polls_worth_more_than_sweeps() -> None:
+    schedule = make_schedule(poll_shortest_seconds=1.0)
+    schedule.tune(list_lag_seconds=15.0, delivered=0.0)
+    schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(5)], now=0.0)
+    looks = follow(schedule, start=0.0, until=30.0)
+    assert len(sweeps_in(looks)) < len(looks) / 2
+
+
+def test_now_and_then_a_sweep_is_checked_by_a_poll() -> None:
+    schedule = make_schedule(poll_shortest_seconds=0.5)
+    schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(50)], now=0.0)
+    looks = follow(schedule, start=0.0, until=30.0)
+    polls = len(looks) - len(sweeps_in(looks))
+    assert 0 < polls <= len(looks) / 10
+
+
+@pytest.mark.parametrize(("model", "values"), [("studio/withdrawn", {"prompt": "x"}), ("", {"prompt": "x"})])
+def test_a_render_of_an_older_catalogue_is_watched_all_the_same(model: str, values: dict[str, Any]) -> None:
+    schedule, render = make_schedule(), rendering(model=model)._replace(input=values)
     schedule.add([render], now=0.0)
-
-    def fail(_: list[UUID]) -> dict[UUID, int]:
-        raise RuntimeError("the database is away")
-
-    with pytest.raises(RuntimeError):
-        schedule.take_due(now=1e6, limit=NO_LIMIT, find_rendering=fail)
-
-    (look,) = schedule.take_due(now=1e6, limit=NO_LIMIT, find_rendering=still(render))
-    assert look.prediction_id == render.prediction_id
+    assert len(schedule.take_due(now=50.0, limit=NO_LIMIT)) == 1

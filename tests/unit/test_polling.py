@@ -13,11 +13,12 @@ from rushes.polling import (
     LogNormal,
     RenderTime,
     cost_beside_webhook,
+    count_looks,
     expected_seconds_left,
-    look_density,
     next_look_age,
     prior_for,
     resumed_spacing,
+    worth_of_look,
 )
 
 USUAL = LogNormal(median_seconds=60, sigma=0.3)
@@ -110,7 +111,8 @@ def test_where_the_hazard_is_flat_looks_are_evenly_spaced(mean: float, age: floa
     following = next_look_age(Exponential(mean), age=age, request_cost_seconds=cost, shortest=1e-6, longest=1e9)
 
     assert following - age == pytest.approx(spacing, rel=1e-6)
-    assert look_density(1 / mean, request_cost_seconds=cost) == pytest.approx(1 / spacing)
+    grown = count_looks(Exponential(mean), age + spacing) - count_looks(Exponential(mean), age)
+    assert worth_of_look(grown) == pytest.approx(cost, rel=1e-5)
 
 
 @settings(deadline=None)
@@ -211,28 +213,9 @@ def test_the_time_left_agrees_with_the_closed_form(median: float, sigma: float, 
     assert expected_seconds_left(render_time, age) == pytest.approx(left, rel=0.005, abs=1e-3 * age)
 
 
-def test_a_webhook_thins_the_looks_by_the_root_of_what_it_misses() -> None:
-    alone = look_density(0.02, request_cost_seconds=1)
-    beside = look_density(0.02, request_cost_seconds=cost_beside_webhook(1, delivered=0.96))
-
-    assert beside / alone == pytest.approx(math.sqrt(1 - 0.96))
-
-
-@pytest.mark.parametrize("delivered", [1.0, 2.0])
-def test_even_beside_a_perfect_webhook_looks_go_on(delivered: float) -> None:
-    cost = cost_beside_webhook(1, delivered=delivered)
-
-    assert look_density(0.02, request_cost_seconds=cost) == pytest.approx(
-        look_density(0.02, request_cost_seconds=1) / 100
-    )
-
-
-def test_a_sweep_of_a_hundred_renders_is_worth_ten_times_the_pace_of_one_poll() -> None:
-    poll = look_density(0.02, request_cost_seconds=1)
-
-    assert look_density(100 * 0.02, request_cost_seconds=1) == pytest.approx(10 * poll)
-    assert look_density(100 * 0.02, request_cost_seconds=1, requests=4) == pytest.approx(5 * poll)
-    assert look_density(0.0, request_cost_seconds=1) == 0
+@pytest.mark.parametrize(("delivered", "times"), [(0.0, 1), (0.96, 5), (1.0, 100), (2.0, 100)])
+def test_a_webhook_thins_the_looks_by_the_root_of_what_it_misses(delivered: float, times: float) -> None:
+    assert math.sqrt(cost_beside_webhook(1, delivered=delivered)) == pytest.approx(times)
 
 
 def test_the_prior_is_wide_and_grows_mildly_with_the_length() -> None:

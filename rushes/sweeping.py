@@ -1,0 +1,91 @@
+"""One look at a page of the provider's list, and what it means for the renders that it shows."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from models import transitions
+from models.queries import PageEntry, list_page, measure_sweep_lag
+from models.session import transaction
+from rushes.runtime import Runtime
+from rushes.watching import LookFailed, hold_looks
+from rushes.wavespeed import AccountRefused, Prediction, ProviderUnavailable
+
+PAGE_LIMIT = 5
+"""Pages that one sweep reads at most: more than one is needed only among many predictions of others."""
+LAG_MARGIN_SECONDS = 0.5
+ROUNDING_SECONDS = 0.001
+HINT_QUIET = timedelta(seconds=5)
+
+
+def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, created_before: float) -> str:
+    """Read what the provider created between two moments, and write what has changed; returns a line for operators.
+
+    The moments are seconds since 1970 by the provider's clock, both inside. Completed renders of ours are moved; those
+    that are shown as otherwise over, or not shown at all, are hinted at, so that they are polled one by one. What is
+    not ours is ignored. Takes no lease, since it only reads. Raises `LookFailed`.
+    """
+    after = datetime.fromtimestamp(created_after - ROUNDING_SECONDS, UTC)
+    before = datetime.fromtimestamp(created_before + ROUNDING_SECONDS, UTC)
+    began = time.monotonic()
+    try:
+        listed, is_whole = _read_pages(runtime, after=after, before=before)
+    except (AccountRefused, ProviderUnavailable) as error:
+        hold_looks(runtime, account_id, error)
+        raise LookFailed(str(error)) from error
+    shown = {each.id: each for each in listed}
+    with transaction(runtime.sessions) as session:
+        ours = list_page(session, account_id, after=after, before=before)
+        finished = [each for each in ours if _has_succeeded(shown.get(each.provider_id))]
+        for each in finished:
+            transitions.complete_prediction(
+                session, each.prediction_id, each.claim, outputs=shown[each.provider_id].outputs
+            )
+        doubtful = [each for each in ours if _is_doubtful(each, shown.get(each.provider_id), is_whole=is_whole)]
+        hinted = transitions.hint_ended(session, [each.prediction_id for each in doubtful], quiet_for=HINT_QUIET)
+    if finished or hinted:
+        runtime.waker.wake()
+    lag = _note_lag(runtime, account_id, listed=listed, ours=ours, began=began)
+    late = f", the list is {lag:.1f} s late" if lag else ""
+    return f"{len(finished)} of {len(ours)} completed, {hinted} to be polled, {len(listed)} on the page{late}"
+
+
+def _read_pages(runtime: Runtime, *, after: datetime, before: datetime) -> tuple[list[Prediction], bool]:
+    """What the list shows, and whether that is all of it."""
+    listed: list[Prediction] = []
+    unreadable = 0
+    for number in range(1, PAGE_LIMIT + 1):
+        page = runtime.client.list_predictions(page=number, created_after=after, created_before=before)
+        listed += page.items
+        unreadable += page.unreadable
+        if page.is_last:
+            return listed, not unreadable
+    return listed, False
+
+
+def _has_succeeded(found: Prediction | None) -> bool:
+    return found is not None and found.has_succeeded
+
+
+def _is_doubtful(entry: PageEntry, found: Prediction | None, *, is_whole: bool) -> bool:
+    """Over without a file, in a state nobody knows, or missing: a poll tells more."""
+    if found is None:
+        return is_whole and entry.should_show
+    return (found.is_terminal or not found.has_known_status) and not found.has_succeeded
+
+
+def _note_lag(
+    runtime: Runtime, account_id: UUID, *, listed: list[Prediction], ours: list[PageEntry], began: float
+) -> float:
+    """Seconds by which the list was late, as far as renders tell whose end was known before it was asked for."""
+    rendering = {each.provider_id for each in ours}
+    running = [each.id for each in listed if not each.is_terminal and each.id not in rendering]
+    if not running:
+        return 0.0
+    with transaction(runtime.sessions) as session:
+        elapsed = time.monotonic() - began
+        lag = measure_sweep_lag(session, account_id, running=running, elapsed=elapsed)
+        if lag <= LAG_MARGIN_SECONDS:
+            return 0.0
+        transitions.note_sweep_lag(session, account_id, seconds=lag)
+    return lag

@@ -1,0 +1,175 @@
+"""A sweep reads a page of the list: what is over moves, what is doubtful is hinted at, strangers are left alone."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from models import queries, transitions
+from models.session import transaction
+from models.transitions.jobs import NewJob
+from rushes.runtime import Runtime
+from rushes.settings import Settings
+from rushes.sweeping import sweep_account
+from rushes.watching import LookFailed
+from rushes.wavespeed import Prediction
+from sandbox.wavespeed import Simulator
+
+LEASE = timedelta(seconds=60)
+WINDOW = timedelta(minutes=10)
+MODEL = "lightricks/ltx-2-fast/text-to-video"
+PATIENCE_SECONDS = 30.0
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(median=0.2, sigma=0.01, slots=300, submits_per_minute=100_000) as started:
+        yield started
+
+
+@pytest.fixture
+def runtime(database_url: str, simulator: Simulator, tmp_path: Path) -> Iterator[Runtime]:
+    settings = Settings(
+        database_url=database_url,
+        data_dir=tmp_path,
+        wavespeed_api_key=simulator.api_key,
+        wavespeed_url=simulator.url,
+    )
+    opened = Runtime.open(settings, threads=2, application="test")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def account_id(runtime: Runtime) -> UUID:
+    with transaction(runtime.sessions) as session:
+        return transitions.ensure_account(session, "default", slots=300, submits_per_minute=100_000)
+
+
+def render(runtime: Runtime, account_id: UUID, *, count: int, hold: bool = True) -> list[UUID]:
+    """Submit so many jobs; returns their predictions. Held ones are known to the rows."""
+    with transaction(runtime.sessions) as session:
+        jobs = [NewJob(MODEL, {"prompt": f"take {n}", "duration": 6}, Decimal("0.24"), 0, 3) for n in range(count)]
+        transitions.insert_jobs(session, jobs)
+    with transaction(runtime.sessions) as session:
+        transitions.admit_jobs(session, account_id, count=count)
+        claimed = transitions.claim_submits(session, account_id, count=count, lease=LEASE)
+    for number, each in enumerate(claimed):
+        with transaction(runtime.sessions) as session:
+            transitions.begin_submit(session, each.prediction_id, each.claim, lease=LEASE)
+        accepted = submit(runtime, f"take {number}")
+        with transaction(runtime.sessions) as session:
+            transitions.accept_prediction(
+                session,
+                each.prediction_id,
+                provider_id=accepted.id,
+                provider_created_at=accepted.created_at,
+                watch_window=WINDOW,
+            )
+    return [each.prediction_id for each in claimed]
+
+
+def submit(runtime: Runtime, prompt: str) -> Prediction:
+    return runtime.client.submit(MODEL, {"prompt": prompt, "duration": 6}, send_before=time.monotonic() + 10)
+
+
+def wait_until_over(simulator: Simulator) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while any(task["status"] in {"created", "processing"} for task in simulator.tasks()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def sweep(runtime: Runtime, account_id: UUID) -> str:
+    """All that was created within the last hour."""
+    now = datetime.now(UTC).timestamp()
+    return sweep_account(runtime, account_id, created_after=now - 3600, created_before=now)
+
+
+def ask(runtime: Runtime, query: str) -> list[Any]:
+    with transaction(runtime.sessions) as session:
+        return [tuple(row) for row in session.execute(text(query))]
+
+
+def test_one_page_moves_all_that_is_over(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    render(runtime, account_id, count=20)
+    wait_until_over(simulator)
+    before = simulator.stats()["requests"]
+    told = sweep(runtime, account_id)
+    assert told.startswith("20 of 20 completed"), told
+    assert ask(runtime, "SELECT state, count(*) FROM prediction GROUP BY 1") == [("completed", 20)]
+    assert ask(runtime, "SELECT state, count(*) FROM job GROUP BY 1") == [("storing", 20)]
+    assert ask(runtime, "SELECT count(*) FROM prediction WHERE outputs IS NULL") == [(0,)]
+    assert sum(simulator.stats()["requests"].values()) - sum(before.values()) == 1
+
+
+def test_what_still_runs_is_left_alone(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    simulator.set_fault("task_slow")
+    render(runtime, account_id, count=3)
+    assert sweep(runtime, account_id).startswith("0 of 3 completed, 0 to be polled, 3 on the page")
+    assert ask(runtime, "SELECT state, count(*), count(hinted_at) FROM prediction GROUP BY 1") == [("rendering", 3, 0)]
+
+
+def test_a_failed_render_is_left_to_a_poll(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    simulator.set_fault("task_failed")
+    render(runtime, account_id, count=2)
+    wait_until_over(simulator)
+    assert "2 to be polled" in sweep(runtime, account_id)
+    assert "0 to be polled" in sweep(runtime, account_id)  # asked for already
+    with transaction(runtime.sessions) as session:
+        assert len(queries.list_hinted(session, newer_than_seconds=60)) == 2
+
+
+def test_predictions_of_others_are_ignored_and_read_past(
+    runtime: Runtime, simulator: Simulator, account_id: UUID
+) -> None:
+    render(runtime, account_id, count=1)
+    for number in range(120):
+        submit(runtime, f"a stranger's {number}")
+    wait_until_over(simulator)
+    assert sweep(runtime, account_id) == "1 of 1 completed, 0 to be polled, 121 on the page"
+
+
+def test_a_render_missing_from_its_page_is_polled_once_it_should_show(
+    runtime: Runtime, simulator: Simulator, account_id: UUID
+) -> None:
+    young, old = render(runtime, account_id, count=2)
+    with transaction(runtime.sessions) as session:
+        session.execute(text("UPDATE prediction SET provider_id = 'unheard-of-' || id"))
+        session.execute(
+            text("UPDATE prediction SET accepted_at = now() - interval '1 minute' WHERE id = :id"), {"id": old}
+        )
+    assert "1 to be polled" in sweep(runtime, account_id)
+    with transaction(runtime.sessions) as session:
+        (hint,) = queries.list_hinted(session, newer_than_seconds=60)
+    assert hint.prediction_id == old != young
+
+
+def test_a_list_that_is_late_is_found_out(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    simulator.set_fault("task_slow")
+    render(runtime, account_id, count=2)
+    with transaction(runtime.sessions) as session:
+        session.execute(
+            text("UPDATE prediction SET state = 'completed', ended_at = now() - interval '8 seconds', outputs = '[]'")
+        )
+    assert "late" in sweep(runtime, account_id)
+    ((lag,),) = ask(runtime, "SELECT sweep_lag_seconds FROM account")
+    assert 7.5 < lag < 7.5 + PATIENCE_SECONDS
+    with transaction(runtime.sessions) as session:
+        account = queries.find_account(session, "default")
+    assert account is not None
+    assert account.sweep_lag_seconds == pytest.approx(lag, rel=0.2)
+
+
+def test_a_list_that_fails_holds_the_looks(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    simulator.set_fault("get_5xx", kind="list")
+    render(runtime, account_id, count=1)
+    with pytest.raises(LookFailed):
+        sweep(runtime, account_id)
+    assert ask(runtime, "SELECT look_failures, looks_deferred_until > now() FROM account") == [(1, True)]
