@@ -40,6 +40,8 @@ _ASKED: Json = {
     "ended_at": None,
     "video": None,
     "waits_for": None,
+    "progress": None,
+    "time_left": None,
 }
 _VIDEO: Json = {
     "url": f"{ADDRESS}/v1/jobs/{JOB_ID}/video",
@@ -74,10 +76,12 @@ LISTED_JOB: Json = {
     "ended_at": "2026-11-05T12:01:41.902664Z",
     "video": _VIDEO,
 }
-JOB: Json = {**LISTED_JOB, "predictions": [_PREDICTION]}
+JOB: Json = {**LISTED_JOB, "progress": 1.0, "predictions": [_PREDICTION]}
 WAITING_JOB: Json = {
     **_ASKED,
     "waits_for": "waits for a slot: 2 of 2 are in use, 41 job(s) are queued",
+    "progress": 0.0,
+    "time_left": {"expected_seconds": 1342.6, "low_seconds": 1188.2, "high_seconds": 1561.9},
     "predictions": [],
 }
 PUSHED_JOB: Json = {
@@ -153,10 +157,18 @@ BATCH: Json = {
     "created_at": "2026-11-05T12:00:00.101883Z",
     "ended_at": None,
     "elapsed_seconds": 402.118,
-    "seconds_left": 804.236,
+    "seconds_left": 804.2,
+    "time_left": {
+        "expected_seconds": 804.2,
+        "low_seconds": 655.0,
+        "high_seconds": 1032.7,
+        "expected_at": "2026-11-05T12:20:06.419883Z",
+        "low_at": "2026-11-05T12:17:37.219883Z",
+        "high_at": "2026-11-05T12:23:54.919883Z",
+    },
     "mean_seconds": 198.402,
 }
-BATCH_PAGE: Json = {"items": [BATCH], "next_cursor": None}
+BATCH_PAGE: Json = {"items": [{**BATCH, "time_left": None}], "next_cursor": None}
 PUSHED_BATCH: Json = {
     **BATCH,
     "jobs": 2,
@@ -165,6 +177,7 @@ PUSHED_BATCH: Json = {
     "cost": {"estimated": "0.6800", "held": "0.0000", "spent": "0.0000"},
     "elapsed_seconds": 0.012,
     "seconds_left": None,
+    "time_left": None,
     "mean_seconds": None,
     "warnings": [{"message": "seed is not supported by ltx-2-fast-i2v: dropped", "jobs": 1}],
 }

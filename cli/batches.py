@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from cli.client import ApiClient
+from cli.failures import INTERRUPTED, CommandError
 from cli.options import JsonOption, LimitOption
 from cli.printing import (
     note,
@@ -20,7 +21,9 @@ from cli.printing import (
     show_money,
     show_seconds,
     show_text,
+    show_time_left,
 )
+from cli.progress import open_view, wait_for_batch
 from rushes.artifacts import video_name
 from rushes.settings import Settings, load_settings
 
@@ -28,20 +31,23 @@ SHOWN_FAILURES = 10
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 app = typer.Typer(help="Batches: jobs pushed together.", no_args_is_help=True)
+WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Show progress until all jobs have ended.")]
 NameArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Name or id of a batch.", show_default=False)]
 
 
 @app.command("show")
-def show(batch: NameArgument, as_json: JsonOption = False) -> None:
+def show(batch: NameArgument, watch: WatchOption = False, as_json: JsonOption = False) -> None:
     """Show a batch: jobs by state, spend, time left, and the folder of its videos.
 
-    Example:
+    Examples:
 
         rushes batch show pilot
+
+        rushes batch show pilot --watch
     """
     settings = load_settings()
     with ApiClient(settings.url) as client:
-        found = client.get("batches", batch)
+        found = _watch(client, batch) if watch else client.get("batches", batch)
         if as_json:
             print_json(found)
         else:
@@ -71,10 +77,18 @@ def list_batches(limit: LimitOption = 20, as_json: JsonOption = False) -> None:
     print_table(("BATCH", "DONE", "STATES", "ESTIMATED", "SPENT", "PUSHED"), rows)
 
 
+def _watch(client: ApiClient, batch: str) -> dict[str, Any]:
+    try:
+        with open_view() as view:
+            return wait_for_batch(client, batch, view=view)
+    except KeyboardInterrupt:
+        raise CommandError("interrupted", hint="the batch goes on without you", exit_code=INTERRUPTED) from None
+
+
 def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) -> None:
     """Everything about a batch for a person, and why jobs of it failed."""
     cost = batch["cost"]
-    running = batch["done"] < batch["jobs"]
+    running, left = batch["done"] < batch["jobs"], batch.get("time_left")
     print_facts(
         {
             "batch": batch["name"],
@@ -86,7 +100,8 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
             "pushed": show_moment(batch["created_at"]),
             "ended": show_moment(batch["ended_at"]),
             "elapsed": show_seconds(batch["elapsed_seconds"]),
-            "time left": f"about {show_seconds(batch['seconds_left'])}" if running and batch["seconds_left"] else "",
+            "time left": show_time_left(left, seconds=batch["seconds_left"]) if running else "",
+            "ends": f"about {show_moment(left['expected_at'])}" if running and left else "",
             "mean": f"{show_seconds(batch['mean_seconds'])} from push to file" if batch["mean_seconds"] else "",
             "folder": find_folder(batch["name"], settings) or "",
         }

@@ -1,5 +1,6 @@
 """`rushes job`: what one job waits for, its history, its purchases and its file; retry and cancel."""
 
+import math
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from cli.printing import (
     show_seconds,
     show_state,
     show_text,
+    show_time_left,
 )
 from models import JobState
 from rushes.settings import load_settings
@@ -127,6 +129,8 @@ def _show_facts(job: dict[str, Any], *, file: str | None) -> None:
             "job": job["id"],
             "state": show_state(job["state"]),
             "waits for": job.get("waits_for"),
+            "progress": _show_share(job),
+            "time left": show_time_left(job.get("time_left")),
             "failed": f"{error.get('message')} ({error.get('code')})" if error else "",
             "cancel": "requested" if job["cancel_requested"] and not job["ended_at"] else "",
             "batch": _place(job),
@@ -145,6 +149,11 @@ def _show_facts(job: dict[str, Any], *, file: str | None) -> None:
             "sha256": video.get("sha256"),
         }
     )
+
+
+def _show_share(job: dict[str, Any]) -> str:
+    share = job.get("progress")
+    return "" if not share or job["ended_at"] else f"{math.floor(share * 100)} %"
 
 
 def _spell(value: object) -> object:

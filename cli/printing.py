@@ -97,6 +97,16 @@ def show_seconds(seconds: float | None) -> str:
     return f"{minutes}:{left:02}" if minutes else f"{left} s"
 
 
+def show_time_left(left: Mapping[str, Any] | None, *, seconds: float | None = None) -> str:
+    """`about 5:00 (4:10 to 6:30)`: what is expected, and between which it lies nine times in ten; without an interval
+    `about 5:00`; nothing where nobody can say.
+    """
+    if left is None:
+        return "" if seconds is None else f"about {show_seconds(seconds)}"
+    interval = f"{show_seconds(left['low_seconds'])} to {show_seconds(left['high_seconds'])}"
+    return f"about {show_seconds(left['expected_seconds'])} ({interval})"
+
+
 def show_moment(moment: str | None) -> str:
     """A time of the API in this machine's time zone, to the second."""
     if not moment:

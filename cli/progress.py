@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cli.client import ApiClient, Declined
 from cli.failures import CommandError, ServiceAway
-from cli.printing import show_counts, show_money, show_seconds
+from cli.printing import show_counts, show_money, show_seconds, show_time_left
 
 LOOK_SECONDS = 1.0
 PLAIN_SECONDS = 5.0
@@ -67,8 +67,8 @@ def describe_batch(batch: dict[str, Any]) -> str:
     if batch["elapsed_seconds"] is not None:
         parts.append(f"{show_seconds(batch['elapsed_seconds'])} elapsed")
     if batch["done"] < batch["jobs"]:
-        left = batch["seconds_left"]
-        parts.append("time left not known yet" if left is None else f"about {show_seconds(left)} left")
+        left = show_time_left(batch.get("time_left"), seconds=batch["seconds_left"])
+        parts.append(f"{left} left" if left else "time left not known yet")
     return " · ".join(parts)
 
 

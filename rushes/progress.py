@@ -1,13 +1,15 @@
 """How far a batch has come, what it has cost, and how long it will still take."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from models import JobState, queries
 from models.lifecycle import JOB_ENDED
-from models.queries import BatchSummary
+from models.queries import BatchSummary, Whose
 from models.session import Sessions, transaction
+from rushes.forecaster import Forecaster
+from rushes.forecasting import Forecast
 from rushes.views import Page, cut_page, find_batch_id
 
 
@@ -17,6 +19,7 @@ class BatchView:
 
     summary: BatchSummary
     seen_at: datetime
+    forecast: Forecast | None = None
 
     @property
     def states(self) -> dict[str, int]:
@@ -35,18 +38,23 @@ class BatchView:
 
     @property
     def left(self) -> timedelta | None:
-        """Until the last job will have ended, by the rate so far; None before the first one has."""
+        """Until the last job will have ended: as foretold, else by the rate so far; None before the first one has."""
+        if self.forecast is not None:
+            return timedelta(seconds=self.forecast.time_left.expected_seconds)
         if not self.done:
             return None
         return self.elapsed * ((self.summary.job_count - self.done) / self.done)
 
 
-def get_batch(sessions: Sessions, name_or_id: str) -> BatchView:
-    """The batch with this name or id. Raises `NotFound`."""
+def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster) -> BatchView:
+    """The batch with this name or id, and when it will have ended. Raises `NotFound`."""
     with transaction(sessions) as session:
         batch_id = find_batch_id(session, name_or_id)
         (summary,) = queries.summarise_batches(session, [batch_id])
-        return BatchView(summary, queries.read_clock(session))
+        view = BatchView(summary, queries.read_clock(session))
+        if view.done == summary.job_count:
+            return view
+        return replace(view, forecast=forecaster.forecast(session, Whose(batch_id=batch_id)))
 
 
 def list_batches(sessions: Sessions, *, limit: int, before: UUID | None) -> Page[BatchView, UUID]:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from models.session import Sessions, Waker, open_engine, open_sessions
 from rushes.artifacts import ArtifactStore, open_store
 from rushes.errors import InvalidInput, Problem
+from rushes.forecaster import Forecaster
 from rushes.readiness import ReadinessProbe
 from rushes.settings import Settings
 from rushes.wavespeed import Timeouts, WaveSpeedClient
@@ -54,6 +55,11 @@ class Runtime:
     def readiness(self) -> ReadinessProbe:
         """Whether jobs can be accepted."""
         return ReadinessProbe(self.sessions)
+
+    @cached_property
+    def forecaster(self) -> Forecaster:
+        """How long batches and jobs still take."""
+        return Forecaster(self.settings, account=ACCOUNT)
 
     @cached_property
     def store(self) -> ArtifactStore:

@@ -14,6 +14,7 @@ from models.queries import JobFilter
 from models.session import Sessions, transaction
 from rushes.catalog import find_video_model, video_model_names
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+from rushes.forecaster import Forecaster, Progress
 from rushes.jobs import BATCH_NAME, explain_wait
 
 PAID = frozenset({PredictionState.COMPLETED, PredictionState.LOST, PredictionState.SURPLUS})
@@ -49,6 +50,14 @@ class JobView:
     predictions: Sequence[Prediction]
     artifacts: Sequence[Artifact]
     waits_for: str | None = None
+    progress: Progress | None = None
+
+    @property
+    def live(self) -> Prediction | None:
+        """The prediction that it waits for; while its video is being stored, the one that made it."""
+        state = PredictionState.COMPLETED if self.job.state == JobState.STORING else None
+        candidates = (each for each in self.predictions if (each.state == state if state else each.ended_at is None))
+        return max(candidates, key=lambda each: each.attempt, default=None)
 
     @property
     def model_name(self) -> str:
@@ -79,13 +88,17 @@ class JobView:
         return sum((each.price for each in self.predictions if each.state in states), Decimal(0))
 
 
-def get_job(sessions: Sessions, job_id: UUID, *, explained: bool = False) -> JobView:
-    """One job, on request with the reason why it does not move. Raises `NotFound`."""
+def get_job(
+    sessions: Sessions, job_id: UUID, *, explained: bool = False, forecaster: Forecaster | None = None
+) -> JobView:
+    """One job, on request with the reason why it does not move, and with how far it is. Raises `NotFound`."""
     with transaction(sessions) as session:
         job = queries.find_job(session, job_id)
         if job is None:
             raise NotFound(f"there is no job {job_id}")
         (view,) = _view_jobs(session, [job])
+        if forecaster is not None:
+            view = replace(view, progress=forecaster.find_progress(session, job, view.live))
     return replace(view, waits_for=explain_wait(sessions, job)) if explained else view
 
 

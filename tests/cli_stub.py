@@ -98,6 +98,7 @@ def batch(**changes: Any) -> dict[str, Any]:
         "ended_at": "2026-11-05T12:00:09.000000Z",
         "elapsed_seconds": 9.0,
         "seconds_left": None,
+        "time_left": None,
         "mean_seconds": 8.5,
         "warnings": [],
         **changes,
@@ -125,6 +126,8 @@ def job(**changes: Any) -> dict[str, Any]:
         "ended_at": "2026-11-05T12:00:09.000000Z",
         "video": None,
         "waits_for": None,
+        "progress": None,
+        "time_left": None,
         "predictions": [],
         **changes,
     }

@@ -49,7 +49,7 @@ def push(new: BatchBody, runtime: RuntimeDep, links: LinksDep, response: Respons
     _, checked = push_batch(runtime.sessions, new.name, new.as_orders(), max_jobs=runtime.settings.max_batch_jobs)
     runtime.waker.wake()
     response.headers["Location"] = links.batch(new.name)
-    view = get_batch(runtime.sessions, new.name)
+    view = get_batch(runtime.sessions, new.name, forecaster=runtime.forecaster)
     return BatchPushed.of(view, warnings=BatchWarning.list_of(checked.warnings))
 
 
@@ -70,4 +70,4 @@ def list_all(asked: Annotated[BatchesAsked, Query()], runtime: RuntimeDep) -> Ba
 )
 def show(name: BatchName, runtime: RuntimeDep) -> Batch:
     """One batch by its numbers: states, cost, and how long it will still take."""
-    return Batch.of(get_batch(runtime.sessions, name))
+    return Batch.of(get_batch(runtime.sessions, name, forecaster=runtime.forecaster))

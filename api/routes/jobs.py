@@ -57,8 +57,9 @@ def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: L
     responses={200: shows("The job.", examples.JOB), **problems(404, 422, 503)},
 )
 def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> Job:
-    """One job with its purchases, and the reason in `waits_for` while it does not move."""
-    return Job.of(get_job(runtime.sessions, job_id, explained=True), links)
+    """One job with its purchases, how far it is, and the reason in `waits_for` while it does not move."""
+    view = get_job(runtime.sessions, job_id, explained=True, forecaster=runtime.forecaster)
+    return Job.of(view, links)
 
 
 @router.get(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.values import IdCursor, Money, Time, encode_cursor
+from api.schemas.values import IdCursor, Money, Time, TimeLeft, encode_cursor
 from rushes.jobs import Estimate, Warned
 from rushes.progress import BatchView
 from rushes.views import Page
@@ -42,6 +42,23 @@ class BatchCost(BaseModel):
     spent: Money = Field(description="For predictions that ended as paid.")
 
 
+class BatchTimeLeft(TimeLeft):
+    """The same with the points in time."""
+
+    expected_at: Time
+    low_at: Time
+    high_at: Time
+
+    @classmethod
+    def of(cls, view: BatchView) -> Self | None:
+        left = TimeLeft.find(view.forecast.time_left if view.forecast else None)
+        if left is None:
+            return None
+        seconds = left.model_dump()
+        ends = {name.replace("seconds", "at"): view.seen_at + timedelta(seconds=each) for name, each in seconds.items()}
+        return cls(**seconds, **ends)
+
+
 class Batch(BaseModel):
     """Jobs pushed together."""
 
@@ -54,7 +71,15 @@ class Batch(BaseModel):
     created_at: Time
     ended_at: Time | None = Field(description="When its last job ended.")
     elapsed_seconds: float = Field(description="From the push until now, or until its last job ended.")
-    seconds_left: float | None = Field(description="By the rate so far; null before the first job has ended.")
+    seconds_left: float | None = Field(
+        description="On average, as in `time_left`; where that is null, by the rate so far. Null before the first job "
+        "has ended."
+    )
+    time_left: BatchTimeLeft | None = Field(
+        default=None,
+        description="Until its last job will have ended, by playing through the slots, the queue before it, the pace "
+        "and the times that renders take. Null once it has ended, while no dispatcher leads, and in listings.",
+    )
     mean_seconds: float | None = Field(description="From push to file, over the jobs that succeeded.")
 
     @classmethod
@@ -71,6 +96,7 @@ class Batch(BaseModel):
             ended_at=summary.ended_at,
             elapsed_seconds=_as_seconds(view.elapsed),
             seconds_left=None if view.left is None else _as_seconds(view.left),
+            time_left=BatchTimeLeft.of(view) if view.forecast else None,
             mean_seconds=None if summary.mean_seconds is None else round(summary.mean_seconds, 3),
             **more,
         )

@@ -1,11 +1,12 @@
 """Jobs, their purchases and their history as they are shown."""
 
+import math
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.values import Blank, IdCursor, Money, NumberCursor, Time, encode_cursor
+from api.schemas.values import Blank, IdCursor, Money, NumberCursor, Time, TimeLeft, encode_cursor
 from models import Artifact, ArtifactKind, Event, JobState, Prediction, PredictionState
 from rushes.views import JobView, Page
 
@@ -124,6 +125,17 @@ class JobListed(BaseModel):
     ended_at: Time | None
     video: Video | None
     waits_for: str | None = Field(default=None, description="Why it does not move; only told of a single job.")
+    progress: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="How much of it is done: its age in what it is expected to take in all. Below 1 until it has "
+        "succeeded; only told of a single job.",
+    )
+    time_left: TimeLeft | None = Field(
+        default=None,
+        description="Until it will have ended; null once it has, while no dispatcher leads, and in listings.",
+    )
 
     @classmethod
     def of(cls, view: JobView, links: Links) -> Self:
@@ -161,7 +173,14 @@ def _describe(view: JobView, links: Links) -> dict[str, Any]:
         "ended_at": job.ended_at,
         "video": Video.find(view, links),
         "waits_for": view.waits_for,
+        "progress": _round_down(view.progress.share) if view.progress else None,
+        "time_left": TimeLeft.find(view.progress.time_left) if view.progress else None,
     }
+
+
+def _round_down(share: float | None) -> float | None:
+    """To three decimals; what is not done never becomes 1."""
+    return None if share is None else math.floor(share * 1000) / 1000
 
 
 class JobPushed(Job):

@@ -4,10 +4,12 @@ import base64
 import binascii
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+
+from rushes import forecasting
 
 Money = Annotated[
     Decimal,
@@ -22,6 +24,24 @@ Time = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-05T12:00:00.000000Z"]}),
 ]
 """RFC 3339, always UTC and ending in Z."""
+
+
+class TimeLeft(BaseModel):
+    """How long it still takes; the truth lies between `low_seconds` and `high_seconds` nine times in ten."""
+
+    expected_seconds: float = Field(description="On average.")
+    low_seconds: float
+    high_seconds: float
+
+    @classmethod
+    def find(cls, left: forecasting.TimeLeft | None) -> Self | None:
+        if left is None:
+            return None
+        return cls(
+            expected_seconds=round(left.expected_seconds, 1),
+            low_seconds=round(left.low_seconds, 1),
+            high_seconds=round(left.high_seconds, 1),
+        )
 
 
 def encode_cursor(key: UUID | int | None) -> str | None:

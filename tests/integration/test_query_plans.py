@@ -17,8 +17,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, JobState, PredictionState, queries, transitions
-from models.queries import JobFilter
+from models.queries import JobFilter, Whose
 from models.transitions import NewArtifact
+from models.transitions.admission import PACE_WINDOW
 from sandbox.servers import EmbeddedPostgres
 from tests.rows import MINUTE, SHA256, open_session
 from tests.servers import create_database, url_of
@@ -304,6 +305,12 @@ HOT: dict[str, Ask] = {
     "cancelling and retrying": cancel_and_retry,
     "a person's decisions": decide,
     "doubts": lambda farm: queries.list_doubts(farm.session),
+    "what a forecast is made of": lambda farm: (
+        queries.find_capacity(farm.session, "default", pace_window=PACE_WINDOW),
+        queries.find_recent(farm.session),
+        queries.list_running(farm.session, Whose(batch_id=farm.batches[10])),
+        queries.list_storing(farm.session, Whose(batch_id=farm.batches[10])),
+    ),
     "when something is due": lambda farm: queries.find_seconds_until_due(farm.session),
     "new renders": lambda farm: queries.list_rendering(farm.session, newer_than_seconds=10),
     "all renders": lambda farm: queries.list_rendering(farm.session, newer_than_seconds=1e9),
@@ -323,6 +330,8 @@ HOT: dict[str, Ask] = {
     "jobs of a video model": jobs_like(video_model="lightricks/ltx-2-pro/text-to-video"),
 }
 COUNTING: dict[str, Ask] = {
+    "the queue before a batch": lambda farm: queries.list_waiting(farm.session, Whose(batch_id=farm.batches[-1])),
+    "the queue before a job": lambda farm: queries.list_waiting(farm.session, Whose(job_id=farm.jobs["queued"][0])),
     "the farm": lambda farm: queries.find_farm(farm.session),
     "its health": lambda farm: queries.find_health(farm.session),
     "jobs of a rare video model": lambda farm: queries.list_jobs(

@@ -76,6 +76,15 @@ def test_a_running_batch_is_described_by_counts_spend_and_times() -> None:
     )
 
 
+def test_what_is_foretold_is_told_with_its_interval() -> None:
+    left = {"expected_seconds": 61.0, "low_seconds": 40.0, "high_seconds": 99.0}
+    assert describe_batch(batch(**RUNNING, time_left=left)).endswith(" · about 1:01 (40 s to 1:39) left")
+
+
+def test_before_anything_is_known_of_the_time_left_that_is_said() -> None:
+    assert describe_batch(batch(**RUNNING | {"seconds_left": None})).endswith(" · time left not known yet")
+
+
 def test_an_ended_batch_has_no_time_left() -> None:
     assert describe_batch(batch()) == "2 succeeded · $0.72 of $0.72 spent · 9 s elapsed"
 

@@ -1,0 +1,160 @@
+"""What a forecast is made of: the slots and the pace, what is in flight, what waits before whom, what storing took."""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.lifecycle import SLOT_WINDOWS
+from models.statements import find_all, find_one, statement
+
+_CAPACITY = statement("""
+    SELECT least(slots, effective_slots)::int, submits_per_minute,
+        (SELECT count(*) FROM prediction WHERE account_id = account.id AND not_before > now() - :pace_window),
+        greatest(0, coalesce(extract(epoch FROM deferred_until - now()), 0))::float8,
+        EXISTS (SELECT 1 FROM leader WHERE role = 'dispatcher' AND lease_until > now()),
+        (SELECT coalesce(sum(threads), 0)::int FROM worker
+            WHERE seen_at > now() - interval '15 seconds' AND 'store' = ANY(queues)),
+        now()
+    FROM account WHERE name = :account
+""")
+
+_RECENT = statement("""
+    SELECT
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM done.ended_at - prediction.ended_at)::float8)
+            FILTER (WHERE prediction.state = 'completed'),
+        count(*) FILTER (WHERE prediction.state = 'completed'),
+        count(*) FILTER (WHERE prediction.state IN ('failed', 'timeout'))
+    FROM (
+        -- A range: told as an equality, the planner would walk a long queue of youngest jobs to find them.
+        SELECT id, ended_at FROM job
+        WHERE (state, id) >= ('succeeded', '00000000-0000-0000-0000-000000000000'::uuid)
+          AND (state, id) <= ('succeeded', 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+        ORDER BY state DESC, id DESC LIMIT 100
+    ) AS done
+    JOIN prediction ON job_id = done.id
+""")
+
+# The kind of a render: its video model and the seconds that it was asked for.
+_KIND = """job.video_model, round(coalesce((input->>'duration')::numeric,
+        (input->>'end_time')::numeric - (input->>'start_time')::numeric))::int"""
+_OURS = "coalesce(job.id = :job_id OR job.batch_id = :batch_id, false)"
+
+# Ages that are nearly the same are one: buckets a quarter of a natural logarithm wide.
+_RUNNING = """
+    SELECT {kind}, {ours}, watch_windows < :slot_windows, count(*), avg(age)
+    FROM prediction JOIN job ON job.id = job_id,
+        LATERAL (SELECT greatest(0, extract(epoch FROM now() - coalesce(accepted_at, posted_at, now())))::float8) AS
+            since(age)
+    WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
+    GROUP BY 1, 2, 3, 4, round(4 * ln(1 + age))
+"""
+
+_STORING = """
+    SELECT {ours}, count(*), avg(extract(epoch FROM now() - coalesce(verdict.at, now())))::float8
+    FROM job, LATERAL (
+        SELECT max(ended_at) AS at FROM prediction WHERE job_id = job.id AND state = 'completed') AS verdict
+    WHERE job.state = 'storing'
+    GROUP BY 1
+"""
+
+_WAITING = """
+    WITH last AS MATERIALIZED (
+        SELECT priority, id FROM job WHERE {whose} AND state = 'queued' ORDER BY priority, id DESC LIMIT 1
+    )
+    SELECT job.priority, {ours}, {kind}, count(*)
+    FROM job, last
+    WHERE job.state = 'queued'
+      AND (job.priority > last.priority OR job.priority = last.priority AND job.id <= last.id)
+    GROUP BY 1, 2, 3, 4
+    ORDER BY 1 DESC, 2
+"""
+_RUNNING_OF = statement(_RUNNING.format(ours=_OURS, kind=_KIND))
+_STORING_OF = statement(_STORING.format(ours=_OURS))
+_WAITING_OF_BATCH = statement(_WAITING.format(whose="batch_id = :batch_id", ours=_OURS, kind=_KIND))
+_WAITING_OF_JOB = statement(_WAITING.format(whose="id = :job_id", ours=_OURS, kind=_KIND))
+
+
+class Whose(NamedTuple):
+    """The jobs that are asked about: those of a batch, or one."""
+
+    batch_id: UUID | None = None
+    job_id: UUID | None = None
+
+
+class Capacity(NamedTuple):
+    """How fast an account takes jobs."""
+
+    slots: int
+    submits_per_minute: int
+    submitted: int  # places in the pace that are taken
+    deferred_seconds: float  # until it takes submissions
+    led: bool  # somebody hands out the slots
+    store_threads: int
+    now: datetime
+
+
+class Recent(NamedTuple):
+    """What became of the renders of the youngest jobs that succeeded."""
+
+    store_seconds: float | None  # in the middle
+    completed: int
+    failed: int
+
+
+class RunningRenders(NamedTuple):
+    """Renders of one kind that have run about as long."""
+
+    video_model: str
+    output_seconds: int | None
+    ours: bool
+    in_slot: bool
+    renders: int
+    age_seconds: float
+
+
+class StoringJobs(NamedTuple):
+    """Jobs whose video is to be stored."""
+
+    ours: bool
+    jobs: int
+    age_seconds: float  # on average since the verdict
+
+
+class WaitingJobs(NamedTuple):
+    """Queued jobs of one kind, in the order of admission as far as priorities tell; others' before ours."""
+
+    priority: int
+    ours: bool
+    video_model: str
+    output_seconds: int | None
+    jobs: int
+
+
+def find_capacity(session: Session, account: str, *, pace_window: timedelta) -> Capacity | None:
+    """The limits of the account of this name, and what of the pace is taken in the last so long."""
+    return find_one(session, _CAPACITY, Capacity, account=account, pace_window=pace_window)
+
+
+def find_recent(session: Session) -> Recent:
+    """How long storing took lately, and how many renders failed before one completed."""
+    recent = find_one(session, _RECENT, Recent)
+    assert recent is not None  # noqa: S101 - an aggregate has a row
+    return recent
+
+
+def list_running(session: Session, whose: Whose) -> list[RunningRenders]:
+    """What is in flight or about to be posted."""
+    return find_all(session, _RUNNING_OF, RunningRenders, slot_windows=SLOT_WINDOWS, **whose._asdict())
+
+
+def list_storing(session: Session, whose: Whose) -> list[StoringJobs]:
+    """What is to be stored."""
+    return find_all(session, _STORING_OF, StoringJobs, **whose._asdict())
+
+
+def list_waiting(session: Session, whose: Whose) -> list[WaitingJobs]:
+    """The queue as far as the last job of theirs, in the dispatcher's order."""
+    query = _WAITING_OF_BATCH if whose.batch_id else _WAITING_OF_JOB
+    return find_all(session, query, WaitingJobs, **whose._asdict())

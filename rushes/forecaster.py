@@ -1,0 +1,152 @@
+"""Forecasts from the rows: when a batch or a job will have ended, and how far a job is."""
+
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+
+from sqlalchemy.orm import Session
+
+from models import Job, JobState, Prediction, queries
+from models.lifecycle import is_ended
+from models.queries import Capacity, Recent, WaitingJobs, Whose
+from models.transitions.admission import PACE_WINDOW
+from rushes.forecasting import (
+    Forecast,
+    Outlook,
+    Running,
+    TimeLeft,
+    Waiting,
+    add_time_left,
+    forecast,
+    render_time_left,
+    share_done,
+)
+from rushes.polling import LogNormal, RenderTime
+from rushes.render_times import UNKNOWN_OUTPUT_SECONDS, RenderKind, RenderTimes
+from rushes.settings import Settings
+
+REFRESH_SECONDS = 10.0
+STORE_SECONDS, STORE_SIGMA = 2.0, 0.8
+"""How long a video is believed to take to be stored, before any was seen."""
+UNSEEN_RENDERS = 20
+"""The share of renders that fail is taken as if so many more had gone well."""
+MOST_REPEATED = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How much of a job is done, from 0 to 1, and what is left; None where nobody can say."""
+
+    share: float | None = None
+    time_left: TimeLeft | None = None
+
+
+class Forecaster:
+    """What the rows tell of the time that is left, by what is known of render times. Safe to use from several threads.
+
+    While no dispatcher leads nothing moves, and nothing is foretold.
+    """
+
+    def __init__(self, settings: Settings, *, account: str) -> None:
+        self._render_times = RenderTimes(settings)
+        self._account = account
+        self._refreshed_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def forecast(self, session: Session, whose: Whose) -> Forecast | None:
+        """When the last of these jobs will have ended; None where all have, or where nobody leads.
+
+        The same rows foretell the same: the dice are those of the batch or job.
+        """
+        capacity = self._find_capacity(session)
+        if capacity is None:
+            return None
+        named = whose.batch_id or whose.job_id
+        assert named is not None  # noqa: S101 - somebody's jobs are asked about
+        return forecast(self._look_around(session, whose, capacity), seed=named.int)
+
+    def find_progress(self, session: Session, job: Job, live: Prediction | None) -> Progress:
+        """How far a job is; `live` is its prediction that has no verdict, or the one whose video is being stored."""
+        if is_ended(JobState(job.state)):
+            return Progress(1.0 if job.state == JobState.SUCCEEDED else None)
+        if job.state == JobState.QUEUED or live is None:
+            found = self.forecast(session, Whose(job_id=job.id))
+            return Progress(0.0, found.time_left if found else None)
+        capacity = self._find_capacity(session)
+        if capacity is None:
+            return Progress()
+        store_time = _find_store_time(queries.find_recent(session))
+        begun_at = live.accepted_at or live.posted_at
+        age = _count_seconds(begun_at, capacity.now)
+        if job.state == JobState.STORING:
+            left = render_time_left(store_time, _count_seconds(live.ended_at, capacity.now))
+        else:
+            render_time = self._render_times.find(job.video_model, job.input)
+            left = add_time_left(render_time_left(render_time, age), render_time_left(store_time, 0.0))
+            wait = 0.0 if begun_at else capacity.deferred_seconds
+            left = add_time_left(TimeLeft(wait, wait, wait), left)
+        return Progress(share_done(age, left.expected_seconds), left)
+
+    def _find_capacity(self, session: Session) -> Capacity | None:
+        """None where nobody hands out slots."""
+        capacity = queries.find_capacity(session, self._account, pace_window=PACE_WINDOW)
+        if capacity is None or not capacity.led:
+            return None
+        with self._lock:
+            due = time.monotonic() - self._refreshed_at >= REFRESH_SECONDS
+            self._refreshed_at = time.monotonic() if due else self._refreshed_at
+        if due:
+            self._render_times.refresh(session)
+        return capacity
+
+    def _look_around(self, session: Session, whose: Whose, capacity: Capacity) -> Outlook:
+        recent = queries.find_recent(session)
+        store_time = _find_store_time(recent)
+        running = tuple(
+            Running(
+                render_time=self._find_time(each.video_model, each.output_seconds),
+                age_seconds=each.age_seconds,
+                renders=each.renders,
+                ours=each.ours,
+                in_slot=each.in_slot,
+            )
+            for each in queries.list_running(session, whose)
+        )
+        storing = tuple(
+            Running(render_time=store_time, age_seconds=max(0.0, each.age_seconds), renders=each.jobs, ours=each.ours)
+            for each in queries.list_storing(session, whose)
+        )
+        waiting = groupby(queries.list_waiting(session, whose), key=attrgetter("priority", "ours"))
+        return Outlook(
+            slots=capacity.slots,
+            store_time=store_time,
+            store_threads=capacity.store_threads,
+            running=running,
+            waiting=tuple(self._as_waiting([*alike], ours=ours) for (_, ours), alike in waiting),
+            storing=storing,
+            submits_per_second=capacity.submits_per_minute / PACE_WINDOW.total_seconds(),
+            submits_at_once=max(0, capacity.submits_per_minute - capacity.submitted),
+            delay_seconds=capacity.deferred_seconds,
+            repeated=min(MOST_REPEATED, recent.failed / (recent.failed + recent.completed + UNSEEN_RENDERS)),
+        )
+
+    def _as_waiting(self, jobs: list[WaitingJobs], *, ours: bool) -> Waiting:
+        return Waiting(
+            kinds=tuple((self._find_time(each.video_model, each.output_seconds), each.jobs) for each in jobs), ours=ours
+        )
+
+    def _find_time(self, video_model: str, output_seconds: int | None) -> RenderTime:
+        kind = RenderKind(video_model, UNKNOWN_OUTPUT_SECONDS if output_seconds is None else output_seconds)
+        return self._render_times.find_of_kind(kind)
+
+
+def _find_store_time(recent: Recent) -> RenderTime:
+    seconds = STORE_SECONDS if recent.store_seconds is None else recent.store_seconds
+    return LogNormal(float(f"{max(0.01, seconds):.1g}"), STORE_SIGMA)  # rounded: each one's tables are kept
+
+
+def _count_seconds(since: datetime | None, now: datetime) -> float:
+    return max(0.0, (now - since) / timedelta(seconds=1)) if since else 0.0

@@ -1,0 +1,151 @@
+"""Progress and the time that is left, over HTTP, by rows of a farm that works."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from models import transitions
+from models.session import transaction
+from rushes.runtime import ACCOUNT
+from tests import rows
+from tests.api_server import Api, new_job, serve_api
+
+SECOND = rows.SECOND
+
+
+@pytest.fixture
+def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
+    with serve_api(database_url, tmp_path, render_median_seconds=100) as served:
+        yield served
+
+
+def add_farm(session: Session, *, slots: int = 2, submits_per_minute: int = 1000) -> UUID:
+    """An account whose jobs somebody hands out and stores."""
+    transitions.lead(session, "worker-1", lease=rows.MINUTE)
+    transitions.see_worker(session, "worker-1", queues=["submit", "store"], threads=8)
+    return rows.add_account(session, name=ACCOUNT, slots=slots, submits_per_minute=submits_per_minute)
+
+
+def show_job(api: Api, job_id: UUID) -> dict[str, Any]:
+    return api.client.get(f"/v1/jobs/{job_id}").raise_for_status().json()
+
+
+def test_a_render_is_as_far_as_its_age_in_what_it_will_take(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account = add_farm(session)
+        found = []
+        for age in (0, 50, 500):
+            job = rows.add_job(session, "rendering")
+            rows.add_prediction(session, job, account, "rendering", accepted_at=-age * SECOND)
+            found.append(job)
+    young, old, late = (show_job(api, job) for job in found)
+    assert young["progress"] < 0.1 < old["progress"] < late["progress"] < 0.9
+    assert late["time_left"]["expected_seconds"] > 60  # it is five times as old as the middle one gets
+    for job in (young, old, late):
+        left = job["time_left"]
+        assert 0 < left["low_seconds"] < left["expected_seconds"] < left["high_seconds"]
+
+
+def test_a_video_that_is_being_stored_is_nearly_done(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account = add_farm(session)
+        job = rows.add_job(session, "storing")
+        rows.add_prediction(session, job, account, "completed", accepted_at=-100 * SECOND)
+    shown = show_job(api, job)
+    assert 0.9 < shown["progress"] < 1
+    assert shown["time_left"]["expected_seconds"] < 10
+
+
+def test_a_queued_job_waits_for_those_before_it(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        add_farm(session, slots=1)
+        first, second, third = (rows.add_job(session) for _ in range(3))
+        urgent = rows.add_job(session, priority=9)
+    expected = [show_job(api, job)["time_left"]["expected_seconds"] for job in (urgent, first, second, third)]
+    assert expected == sorted(expected)
+    assert expected[3] == pytest.approx(4 * expected[0], rel=0.3)
+    assert show_job(api, first)["progress"] == 0
+
+
+@pytest.mark.parametrize(("state", "progress"), [("succeeded", 1), ("failed", None), ("cancelled", None)])
+def test_an_ended_job_has_no_time_left(api: Api, state: str, progress: float | None) -> None:
+    with transaction(api.sessions) as session:
+        add_farm(session)
+        job = rows.add_job(session, state)
+    shown = show_job(api, job)
+    assert (shown["progress"], shown["time_left"]) == (progress, None)
+
+
+def test_while_nobody_leads_nothing_is_foretold(api: Api) -> None:
+    batch = api.push_batch("pilot", [new_job()])
+    with transaction(api.sessions) as session:
+        rows.add_account(session, name=ACCOUNT)
+    (job,) = api.client.get("/v1/jobs?batch=pilot").json()["items"]
+    assert show_job(api, UUID(job["id"]))["time_left"] is None
+    assert api.client.get("/v1/batches/pilot").json()["time_left"] is None
+    assert batch["time_left"] is None
+
+
+def test_a_batch_tells_when_it_will_have_ended_and_the_same_again(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        add_farm(session, slots=2)
+    pushed = api.push_batch("pilot", [new_job() for _ in range(20)])
+    first, second = (api.client.get("/v1/batches/pilot").json() for _ in range(2))
+    left = first["time_left"]
+    assert left["expected_seconds"] == pytest.approx(20 * 138 / 2, rel=0.2)  # 138 s: the mean of what is believed
+    assert left["low_seconds"] < left["expected_seconds"] < left["high_seconds"]
+    assert first["seconds_left"] == pytest.approx(left["expected_seconds"], abs=0.1)
+    assert (
+        pushed["time_left"]["expected_seconds"] == second["time_left"]["expected_seconds"] == left["expected_seconds"]
+    )
+    ends = {name: datetime.fromisoformat(left[f"{name}_at"]) for name in ("low", "expected", "high")}
+    assert ends["low"] < ends["expected"] < ends["high"]
+
+
+def test_a_batch_waits_for_what_was_pushed_before_it_or_is_urgent(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        add_farm(session, slots=2)
+    api.push_batch("before", [new_job() for _ in range(20)])
+    api.push_batch("urgent", [new_job(priority=5) for _ in range(20)])
+    api.push_batch("last", [new_job() for _ in range(20)])
+    expected = [
+        api.client.get(f"/v1/batches/{name}").json()["time_left"]["expected_seconds"]
+        for name in ("urgent", "before", "last")
+    ]
+    assert expected[1] == pytest.approx(2 * expected[0], rel=0.15)
+    assert expected[2] == pytest.approx(3 * expected[0], rel=0.15)
+
+
+def test_the_lowest_pace_holds_a_batch_back(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        add_farm(session, slots=100, submits_per_minute=2)
+    api.push_batch("pilot", [new_job() for _ in range(100)])
+    assert api.client.get("/v1/batches/pilot").json()["time_left"]["low_seconds"] > 98 / 2 * 60
+
+
+def test_a_batch_that_has_ended_has_no_time_left(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        add_farm(session)
+        batch_id = rows.insert(session, "batch", name="pilot", job_count=1)
+        rows.add_job(session, "succeeded", number=1, batch_id=batch_id)
+    assert api.client.get("/v1/batches/pilot").json()["time_left"] is None
+
+
+def test_storing_and_failures_are_learned_from_the_youngest_jobs(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account = add_farm(session)
+        waiting = rows.add_job(session, "storing")
+        rows.add_prediction(session, waiting, account, "completed")
+        for _ in range(5):
+            job = rows.add_job(session, "succeeded")
+            rows.add_prediction(session, job, account, "completed", ended_at=-300 * SECOND)
+    assert show_job(api, waiting)["time_left"]["expected_seconds"] > 200
+    with transaction(api.sessions) as session:
+        session.execute(text("DELETE FROM prediction WHERE ended_at < now() - interval '100 s'"))
+    assert show_job(api, waiting)["time_left"]["expected_seconds"] < 10
