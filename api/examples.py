@@ -21,6 +21,7 @@ NEW_IMAGE_JOB: Json = {
 }
 NEW_JOBS: Json = {"jobs": [NEW_JOB, NEW_IMAGE_JOB]}
 NEW_BATCH: Json = {"name": "pilot", **NEW_JOBS}
+URGENT_BATCH: Json = {**NEW_BATCH, "finish_by": "2026-11-05T12:30:00Z"}
 
 _ASKED: Json = {
     "id": JOB_ID,
@@ -166,9 +167,30 @@ BATCH: Json = {
         "low_at": "2026-11-05T12:17:37.219883Z",
         "high_at": "2026-11-05T12:23:54.919883Z",
     },
+    "finish_by": "2026-11-05T12:30:00.000000Z",
+    "finish_by_chance": 1.0,
+    "at_risk": False,
     "mean_seconds": 198.402,
 }
-BATCH_PAGE: Json = {"items": [{**BATCH, "time_left": None}], "next_cursor": None}
+BATCH_PAGE: Json = {"items": [{**BATCH, "time_left": None, "finish_by_chance": None}], "next_cursor": None}
+BATCH_EVENT_PAGE: Json = {
+    "items": [
+        {
+            "id": 2210,
+            "at": "2026-11-05T12:04:10.520113Z",
+            "kind": "batch.at_risk",
+            "prediction_id": None,
+            "detail": {
+                "finish_by": "2026-11-05T12:30:00Z",
+                "chance": 0.83,
+                "expected_at": "2026-11-05T12:26:41Z",
+                "low_at": "2026-11-05T12:21:12Z",
+                "high_at": "2026-11-05T12:33:58Z",
+            },
+        }
+    ],
+    "next_cursor": None,
+}
 PUSHED_BATCH: Json = {
     **BATCH,
     "jobs": 2,
@@ -178,6 +200,8 @@ PUSHED_BATCH: Json = {
     "elapsed_seconds": 0.012,
     "seconds_left": None,
     "time_left": None,
+    "finish_by": None,
+    "finish_by_chance": None,
     "mean_seconds": None,
     "warnings": [{"message": "seed is not supported by ltx-2-fast-i2v: dropped", "jobs": 1}],
 }
@@ -228,6 +252,7 @@ READY: Json = {
     "account": None,
     "dispatcher_away_seconds": None,
     "account_waits_seconds": None,
+    "batches_at_risk": 0,
     "lag_seconds": 0.0,
 }
 NOT_READY: Json = {

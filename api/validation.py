@@ -32,6 +32,10 @@ _WORDS = {
     "enum": "must be {expected}",
     "uuid_parsing": "must be a UUID",
     "value_error": "{error}",
+    "timezone_aware": "must name its time zone, as in 2026-01-01T12:00:00Z",
+    "datetime_parsing": "must be a time, as in 2026-01-01T12:00:00Z",
+    "datetime_from_date_parsing": "must be a time, as in 2026-01-01T12:00:00Z",
+    "datetime_type": "must be a time, as in 2026-01-01T12:00:00Z",
 }
 
 

@@ -1,5 +1,6 @@
 """`rushes batch`: how far a batch is, what it costs, where its videos are."""
 
+import math
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -98,6 +99,7 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
             "held": show_money(cost["held"]),
             "spent": show_money(cost["spent"]),
             "pushed": show_moment(batch["created_at"]),
+            "finish by": _show_promise(batch),
             "ended": show_moment(batch["ended_at"]),
             "elapsed": show_seconds(batch["elapsed_seconds"]),
             "time left": show_time_left(left, seconds=batch["seconds_left"]) if running else "",
@@ -108,6 +110,16 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
     )
     if batch["states"]["failed"]:
         _show_failures(client, batch)
+
+
+def _show_promise(batch: dict[str, Any]) -> str:
+    chance = batch.get("finish_by_chance")
+    parts = [show_moment(batch.get("finish_by"))]
+    if batch.get("at_risk"):
+        parts.append("at risk")
+    if chance is not None:
+        parts.append(f"{math.floor(chance * 100)} % likely to hold")
+    return ", ".join(parts)
 
 
 def find_folder(batch: str, settings: Settings) -> Path | None:

@@ -98,7 +98,8 @@ def _read_database(engine: Engine, place: str) -> list[Check]:
 
 def judge_health(seen: Readiness) -> list[Check]:
     """What the rows tell of the dispatcher, the workers, the account, and of what is due."""
-    return [_judge_dispatcher(seen), _judge_workers(seen), _judge_account(seen), _judge_lag(seen)]
+    checks = [_judge_dispatcher(seen), _judge_workers(seen), _judge_account(seen), _judge_lag(seen)]
+    return checks + ([_judge_batches(seen)] if seen.health.batches_at_risk else [])
 
 
 def _judge_dispatcher(seen: Readiness) -> Check:
@@ -138,6 +139,12 @@ def _judge_lag(seen: Readiness) -> Check:
         return Check("lag", "ok", message)
     advice = "see that a worker lives for every queue (`store` has its own), and add workers where it keeps growing"
     return Check("lag", "warning", message, advice)
+
+
+def _judge_batches(seen: Readiness) -> Check:
+    message = f"{seen.health.batches_at_risk:,} will hardly have ended by the time they are to"
+    advice = "`rushes batch show` tells when each will; push them with a higher priority, or raise the account's limits"
+    return Check("batches", "warning", message, advice)
 
 
 def check_redis(settings: Settings) -> Check:

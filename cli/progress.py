@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cli.client import ApiClient, Declined
 from cli.failures import CommandError, ServiceAway
-from cli.printing import show_counts, show_money, show_seconds, show_time_left
+from cli.printing import show_counts, show_moment, show_money, show_seconds, show_time_left
 
 LOOK_SECONDS = 1.0
 PLAIN_SECONDS = 5.0
@@ -69,6 +69,8 @@ def describe_batch(batch: dict[str, Any]) -> str:
     if batch["done"] < batch["jobs"]:
         left = show_time_left(batch.get("time_left"), seconds=batch["seconds_left"])
         parts.append(f"{left} left" if left else "time left not known yet")
+        if batch.get("at_risk"):
+            parts.append(f"at risk to end after {show_moment(batch['finish_by'])}")
     return " · ".join(parts)
 
 

@@ -33,13 +33,16 @@ def choose_name(given: str | None, source: str, *, now: datetime | None = None) 
     return given
 
 
-def push_batch(client: ApiClient, name: str, *, file: PromptFile, prepared: Prepared) -> dict[str, Any]:
+def push_batch(
+    client: ApiClient, name: str, *, file: PromptFile, prepared: Prepared, finish_by: str | None = None
+) -> dict[str, Any]:
     """Push the jobs as one batch and return it as the API tells it.
 
     When the answer is lost, the batch is looked for by its name instead of being pushed again.
     """
     try:
-        return client.post("batches", body={"name": name, "jobs": prepared.jobs}, seconds=PUSH_SECONDS)
+        body = {"name": name, "jobs": prepared.jobs} | ({"finish_by": finish_by} if finish_by else {})
+        return client.post("batches", body=body, seconds=PUSH_SECONDS)
     except AnswerLost as lost:
         return _look_for(client, name, prepared=prepared, lost=lost)
     except Declined as declined:

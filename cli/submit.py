@@ -9,6 +9,7 @@ from cli.batches import show_batch
 from cli.client import PUSH_SECONDS, ApiClient, Declined
 from cli.download import download_videos
 from cli.failures import FAILED, INTERRUPTED, CommandError
+from cli.finishing import read_finish_by
 from cli.options import AudioOption, DurationOption, FileArgument, JsonOption, ModelOption
 from cli.orders import Fill
 from cli.printing import note, print_facts, print_json, print_table, show_money
@@ -24,6 +25,17 @@ PriorityOption = Annotated[
 ]
 AttemptsOption = Annotated[
     int | None, typer.Option(help="Purchases per job at most, for lines that leave it open.", show_default=False)
+]
+FinishByOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="When the batch is to have ended, with its zone: 2026-01-01T12:00Z. Told when it will hardly hold.",
+        show_default=False,
+    ),
+]
+FinishInOption = Annotated[
+    str | None, typer.Option(metavar="LENGTH", help="The same from now on: 2h, 90m, 1d12h.", show_default=False)
 ]
 WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Show progress until all jobs have ended.")]
 DownloadOption = Annotated[
@@ -41,6 +53,8 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
     audio: AudioOption = None,
     priority: PriorityOption = None,
     max_attempts: AttemptsOption = None,
+    finish_by: FinishByOption = None,
+    finish_in: FinishInOption = None,
     wait: WaitOption = False,
     download: DownloadOption = None,
     as_json: JsonOption = False,
@@ -55,16 +69,19 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
 
         rushes submit prompts.csv --model ltx-2-fast --no-audio
 
+        rushes submit prompts.csv --finish-in 2h --wait
+
         generate-prompts | rushes submit - --batch nightly --json
 
     Exit codes: 0 pushed (with --wait: all rendered), 1 a job failed, 2 bad input, 3 the API is away.
     """
     settings = load_settings()
+    finish_at = read_finish_by(finish_by, finish_in)
     fill = Fill(model=model, duration=duration, audio=audio, priority=priority, max_attempts=max_attempts)
     prompts, prepared = load_jobs(file, fill=fill, settings=settings)
     name = choose_name(batch, file)
     with ApiClient(settings.url) as client:
-        pushed = push_batch(client, name, file=prompts, prepared=prepared)
+        pushed = push_batch(client, name, file=prompts, prepared=prepared, finish_by=finish_at)
         tell_warnings(pushed, prepared)
         if not (wait or download):
             _tell_pushed(pushed, as_json=as_json)

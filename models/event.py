@@ -14,7 +14,10 @@ class Event(Base):
     """Kinds are `noun.past_participle`; see docs/glossary.md. No foreign keys: history outlives what it tells of."""
 
     __tablename__ = "event"
-    __table_args__ = (Index("ix_event_job", "job_id", "id"),)
+    __table_args__ = (
+        Index("ix_event_job", "job_id", "id"),
+        Index("ix_event_batch", "batch_id", "id", postgresql_where=text("batch_id IS NOT NULL")),
+    )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
@@ -22,4 +25,5 @@ class Event(Base):
     job_id: Mapped[UUID | None]
     prediction_id: Mapped[UUID | None]
     account_id: Mapped[UUID | None]
+    batch_id: Mapped[UUID | None]  # of what is told of a batch as a whole
     detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))

@@ -1,14 +1,28 @@
 """The state of the farm in one line."""
 
-from models.queries import Farm, find_farm
+from sqlalchemy.orm import Session
+
+from models.queries import BusyBatch, Farm, Whose, find_farm, list_busy_batches
 from models.session import transaction
 from rushes.runtime import Runtime
 
+TOLD_BATCHES = 3
+
 
 def describe_farm(runtime: Runtime) -> str:
-    """Backlog, live renders, doubts, deferrals and lag."""
+    """Backlog, live renders, doubts, deferrals and lag; and how long the busiest batches still take."""
     with transaction(runtime.sessions) as session:
-        return format_farm(find_farm(session))
+        batches = [_describe_batch(runtime, session, each) for each in list_busy_batches(session, count=TOLD_BATCHES)]
+        return "; ".join([format_farm(find_farm(session)), *filter(None, batches)])
+
+
+def _describe_batch(runtime: Runtime, session: Session, batch: BusyBatch) -> str:
+    found = runtime.forecaster.forecast(session, Whose(batch_id=batch.batch_id))
+    if found is None:
+        return ""
+    left = found.time_left
+    interval = f"{left.low_seconds:,.0f} to {left.high_seconds:,.0f}"
+    return f"{batch.name}: {left.expected_seconds:,.0f} s left ({interval})"
 
 
 def format_farm(farm: Farm) -> str:

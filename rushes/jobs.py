@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A batch's name is also the name of its folder of videos."""
 
+LONGEST_PROMISE = timedelta(days=366)
 MAX_ATTEMPTS = 20
 PRIORITY_LIMIT = 100
 PROBLEM_LIMIT = 100
@@ -114,17 +116,31 @@ def push_job(sessions: Sessions, order: Order) -> tuple[UUID, tuple[str, ...]]:
     return job_id, warnings
 
 
-def push_batch(sessions: Sessions, name: str, orders: Sequence[Order], *, max_jobs: int) -> tuple[UUID, Checked]:
-    """Store a batch whole or not at all. Raises `InvalidInput`, or `Conflict` where the name is taken."""
+def push_batch(
+    sessions: Sessions, name: str, orders: Sequence[Order], *, max_jobs: int, finish_by: datetime | None = None
+) -> tuple[UUID, Checked]:
+    """Store a batch whole or not at all. Raises `InvalidInput`, or `Conflict` where the name is taken.
+
+    `finish_by` is when it is to have ended: nothing goes faster for it, but it is told when it will hardly hold.
+    """
     if not BATCH_NAME.fullmatch(name):
         message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or digit"
         raise InvalidInput([Problem("name", message)])
     checked = check_orders(orders, max_jobs=max_jobs)
     with transaction(sessions) as session:
-        batch_id = transitions.insert_batch(session, name, checked.jobs)
+        if finish_by is not None:
+            _check_finish_by(finish_by, now=queries.read_clock(session))
+        batch_id = transitions.insert_batch(session, name, checked.jobs, finish_by=finish_by)
     if batch_id is None:
         raise Conflict(f"a batch named {name!r} exists already")
     return batch_id, checked
+
+
+def _check_finish_by(finish_by: datetime, *, now: datetime) -> None:
+    if finish_by <= now:
+        raise InvalidInput([Problem("finish_by", f"must be in the future; it is {now:%Y-%m-%dT%H:%M:%SZ} now")])
+    if finish_by - now > LONGEST_PROMISE:
+        raise InvalidInput([Problem("finish_by", f"must be within {LONGEST_PROMISE.days} days")])
 
 
 def cancel_job(sessions: Sessions, job_id: UUID) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from models import JobState, queries
+from models import Event, JobState, queries
 from models.lifecycle import JOB_ENDED
 from models.queries import BatchSummary, Whose
 from models.session import Sessions, transaction
@@ -37,6 +37,18 @@ class BatchView:
         return (self.summary.ended_at or self.seen_at) - self.summary.created_at
 
     @property
+    def chance(self) -> float | None:
+        """How likely it will have ended by its `finish_by`; None without one, or without a forecast."""
+        if self.summary.finish_by is None or self.forecast is None:
+            return None
+        return self.forecast.chance_within((self.summary.finish_by - self.seen_at).total_seconds())
+
+    @property
+    def at_risk(self) -> bool:
+        """It is open, and was told to hold its `finish_by` hardly."""
+        return self.summary.at_risk_at is not None and self.done < self.summary.job_count
+
+    @property
     def left(self) -> timedelta | None:
         """Until the last job will have ended: as foretold, else by the rate so far; None before the first one has."""
         if self.forecast is not None:
@@ -46,15 +58,23 @@ class BatchView:
         return self.elapsed * ((self.summary.job_count - self.done) / self.done)
 
 
-def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster) -> BatchView:
-    """The batch with this name or id, and when it will have ended. Raises `NotFound`."""
+def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | None = None) -> BatchView:
+    """The batch with this name or id, and on request when it will have ended. Raises `NotFound`."""
     with transaction(sessions) as session:
         batch_id = find_batch_id(session, name_or_id)
         (summary,) = queries.summarise_batches(session, [batch_id])
         view = BatchView(summary, queries.read_clock(session))
-        if view.done == summary.job_count:
+        if forecaster is None or view.done == summary.job_count:
             return view
         return replace(view, forecast=forecaster.forecast(session, Whose(batch_id=batch_id)))
+
+
+def list_batch_events(sessions: Sessions, name_or_id: str, *, limit: int, after: int) -> Page[Event, int]:
+    """What was told of a batch as a whole, oldest first. Raises `NotFound`."""
+    with transaction(sessions) as session:
+        batch_id = find_batch_id(session, name_or_id)
+        events = queries.list_batch_events(session, batch_id, limit=limit + 1, after=after)
+    return cut_page(events, limit=limit, key=lambda event: event.id)
 
 
 def list_batches(sessions: Sessions, *, limit: int, before: UUID | None) -> Page[BatchView, UUID]:

@@ -278,7 +278,11 @@ class Dispatcher:
         if room <= 0 or now - self._reported_at < REPORT_SECONDS:
             return
         self._reported_at = now
-        self._publisher.publish([Message("queue.report", "report", (), f"report-{self._term}-{now:.0f}")])
+        messages = [Message("queue.report", "report", (), f"report-{self._term}-{now:.0f}")]
+        with transaction(self._runtime.sessions) as session:
+            if queries.list_promises(session, count=1):
+                messages.append(Message("batch.check", "report", (), f"check-{self._term}-{now:.0f}"))
+        self._publisher.publish(messages)
 
     def _publish(self, messages: Sequence[Message], give_back: Callable[[Session], None] | None) -> None:
         try:

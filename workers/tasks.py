@@ -5,7 +5,7 @@ from uuid import UUID
 from celery import shared_task
 
 from models.errors import DatabaseAway
-from rushes import farm
+from rushes import farm, risks
 from rushes.reconciling import ReconcileFailed, reconcile_account
 from rushes.storing import StoreDelayed, StoreFailed, StoreStopped, store_job
 from rushes.submitting import SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
@@ -59,3 +59,9 @@ def store(job_id: str, claim: int) -> str:
 def report() -> str:
     """Tell the state of the farm to whoever watches Flower."""
     return farm.describe_farm(get_runtime())
+
+
+@shared_task(name="batch.check", throws=(DatabaseAway,))
+def check_batches() -> str:
+    """Hold the batches that are to end by some time against their forecasts."""
+    return risks.check_risks(get_runtime())

@@ -8,9 +8,10 @@ from api import examples
 from api.deps import BatchBody, JobsBody, LinksDep, RuntimeDep
 from api.openapi import problems, shows, takes
 from api.schemas.batches import Batch, BatchesAsked, BatchPage, BatchPushed, BatchWarning, Price
+from api.schemas.jobs import EventPage, EventsAsked
 from api.schemas.orders import NewBatch, NewJobs
 from rushes.jobs import estimate_cost, push_batch
-from rushes.progress import get_batch, list_batches
+from rushes.progress import get_batch, list_batch_events, list_batches
 
 router = APIRouter(prefix="/v1", tags=["batches"])
 
@@ -39,17 +40,18 @@ def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
         201: shows("The batch is stored and will be rendered.", examples.PUSHED_BATCH),
         **problems(400, 409, 413, 415, 422, 503),
     },
-    openapi_extra=takes(NewBatch, two_jobs=examples.NEW_BATCH),
+    openapi_extra=takes(NewBatch, two_jobs=examples.NEW_BATCH, to_have_ended_by_a_time=examples.URGENT_BATCH),
 )
 def push(new: BatchBody, runtime: RuntimeDep, links: LinksDep, response: Response) -> BatchPushed:
     """Store up to 100,000 jobs under a name, whole or not at all. A name that is taken is refused with 409.
 
     That makes a push safe to repeat: after a cut connection, push again, and take 409 for a yes.
     """
-    _, checked = push_batch(runtime.sessions, new.name, new.as_orders(), max_jobs=runtime.settings.max_batch_jobs)
+    limit = runtime.settings.max_batch_jobs
+    _, checked = push_batch(runtime.sessions, new.name, new.as_orders(), max_jobs=limit, finish_by=new.finish_by)
     runtime.waker.wake()
     response.headers["Location"] = links.batch(new.name)
-    view = get_batch(runtime.sessions, new.name, forecaster=runtime.forecaster)
+    view = get_batch(runtime.sessions, new.name, forecaster=runtime.forecaster if new.finish_by else None)
     return BatchPushed.of(view, warnings=BatchWarning.list_of(checked.warnings))
 
 
@@ -71,3 +73,13 @@ def list_all(asked: Annotated[BatchesAsked, Query()], runtime: RuntimeDep) -> Ba
 def show(name: BatchName, runtime: RuntimeDep) -> Batch:
     """One batch by its numbers: states, cost, and how long it will still take."""
     return Batch.of(get_batch(runtime.sessions, name, forecaster=runtime.forecaster))
+
+
+@router.get(
+    "/batches/{name}/events",
+    summary="Read a batch's history",
+    responses={200: shows("A page of events.", examples.BATCH_EVENT_PAGE), **problems(404, 422, 503)},
+)
+def show_events(name: BatchName, asked: Annotated[EventsAsked, Query()], runtime: RuntimeDep) -> EventPage:
+    """What was told of the batch as a whole, oldest first: that it is at risk, or on track again."""
+    return EventPage.of(list_batch_events(runtime.sessions, name, limit=asked.limit, after=asked.cursor))

@@ -78,7 +78,16 @@ class Batch(BaseModel):
     time_left: BatchTimeLeft | None = Field(
         default=None,
         description="Until its last job will have ended, by playing through the slots, the queue before it, the pace "
-        "and the times that renders take. Null once it has ended, while no dispatcher leads, and in listings.",
+        "and the times that renders take. Null once it has ended, while no dispatcher leads, in listings, and "
+        "after a push without `finish_by`.",
+    )
+    finish_by: Time | None = Field(description="When it is to have ended, as its push said.")
+    finish_by_chance: float | None = Field(
+        description="How likely that holds, from 0 to 1; null without one, and where nothing is foretold."
+    )
+    at_risk: bool = Field(
+        description="It will hardly hold: the chance fell below 0.9, and has not reached 0.97 since. Looked at every "
+        "ten seconds, and told by the events `batch.at_risk` and `batch.on_track`."
     )
     mean_seconds: float | None = Field(description="From push to file, over the jobs that succeeded.")
 
@@ -97,6 +106,9 @@ class Batch(BaseModel):
             elapsed_seconds=_as_seconds(view.elapsed),
             seconds_left=None if view.left is None else _as_seconds(view.left),
             time_left=BatchTimeLeft.of(view) if view.forecast else None,
+            finish_by=summary.finish_by,
+            finish_by_chance=None if view.chance is None else round(view.chance, 3),
+            at_risk=view.at_risk,
             mean_seconds=None if summary.mean_seconds is None else round(summary.mean_seconds, 3),
             **more,
         )

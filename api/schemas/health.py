@@ -30,6 +30,7 @@ class Ready(BaseModel):
     account_waits_seconds: float | None = Field(
         description="Since the first of the refusals in a row; more than 600 is a fault. Null: the account is well."
     )
+    batches_at_risk: int = Field(description="Open batches that will hardly have ended by their `finish_by`.")
     lag_seconds: float = Field(description="How long the most overdue row has been due; more than 60 is a fault.")
 
     @classmethod
@@ -44,6 +45,7 @@ class Ready(BaseModel):
             account=seen.health.deferred,
             dispatcher_away_seconds=_rounded(seen.health.leaderless_seconds),
             account_waits_seconds=_rounded(seen.health.deferred_seconds),
+            batches_at_risk=seen.health.batches_at_risk,
             lag_seconds=round(seen.health.lag_seconds, 1),
         )
 

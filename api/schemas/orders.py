@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from rushes.jobs import MAX_ATTEMPTS, PRIORITY_LIMIT, Order
 
@@ -42,3 +42,11 @@ class NewBatch(NewJobs):
     name: Annotated[
         str, Field(description="1 to 64 letters, digits, dots, dashes or underscores; also the folder of its videos.")
     ]
+    finish_by: Annotated[
+        AwareDatetime | None,
+        Field(
+            description="When it is to have ended, with its time zone. Nothing goes faster for it; it is told "
+            "(`at_risk`, the event `batch.at_risk`) when it will hardly hold.",
+            examples=["2026-11-05T13:00:00Z"],
+        ),
+    ] = None

@@ -76,6 +76,42 @@ _WAITING_OF_BATCH = statement(_WAITING.format(whose="batch_id = :batch_id", ours
 _WAITING_OF_JOB = statement(_WAITING.format(whose="id = :job_id", ours=_OURS, kind=_KIND))
 
 
+_PROMISES = statement("""
+    SELECT id, name, finish_by, extract(epoch FROM finish_by - now())::float8, at_risk_at IS NOT NULL
+    FROM batch
+    WHERE finish_by > now() - interval '1 day'
+      AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))
+    ORDER BY finish_by
+    LIMIT :count
+""")
+
+_BUSY = statement("""
+    SELECT batch.id, batch.name
+    FROM prediction JOIN job ON job.id = job_id JOIN batch ON batch.id = batch_id
+    WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
+    GROUP BY batch.id
+    ORDER BY count(*) DESC, batch.id
+    LIMIT :count
+""")
+
+
+class Promise(NamedTuple):
+    """An open batch that is to have ended by some time."""
+
+    batch_id: UUID
+    name: str
+    finish_by: datetime
+    seconds_left: float  # until then; negative: it is late
+    at_risk: bool  # was told to be
+
+
+class BusyBatch(NamedTuple):
+    """A batch that renders."""
+
+    batch_id: UUID
+    name: str
+
+
 class Whose(NamedTuple):
     """The jobs that are asked about: those of a batch, or one."""
 
@@ -142,6 +178,16 @@ def find_recent(session: Session) -> Recent:
     recent = find_one(session, _RECENT, Recent)
     assert recent is not None  # noqa: S101 - an aggregate has a row
     return recent
+
+
+def list_promises(session: Session, *, count: int) -> list[Promise]:
+    """Open batches with a `finish_by` that passed no longer than a day ago, the most urgent first."""
+    return find_all(session, _PROMISES, Promise, count=count)
+
+
+def list_busy_batches(session: Session, *, count: int) -> list[BusyBatch]:
+    """The batches with the most renders in flight."""
+    return find_all(session, _BUSY, BusyBatch, count=count)
 
 
 def list_running(session: Session, whose: Whose) -> list[RunningRenders]:

@@ -46,7 +46,9 @@ _HEALTH = statement("""
             (SELECT min(due_at) FROM job WHERE state = 'storing'),
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
                 AND NOT EXISTS (SELECT 1 FROM account WHERE deferred_until > now())),
-            (SELECT min(due_at) FROM prediction WHERE state = 'rendering')))::float8, 0))
+            (SELECT min(due_at) FROM prediction WHERE state = 'rendering')))::float8, 0)),
+        (SELECT count(*) FROM batch WHERE finish_by > now() - interval '1 day' AND at_risk_at IS NOT NULL
+            AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing')))
 """)
 
 
@@ -78,6 +80,7 @@ class Health(NamedTuple):
     leaderless_seconds: float | None = None  # since nobody leads; None: somebody does, or nobody ever could
     deferred_seconds: float | None = None  # since the first of the refusals in a row
     lag_seconds: float = 0  # how long the most overdue row has been due
+    batches_at_risk: int = 0  # open ones that will hardly hold their `finish_by`
 
 
 def find_farm(session: Session) -> Farm:

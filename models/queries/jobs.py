@@ -20,7 +20,7 @@ from models.statements import find_all, statement
 
 _SUMMARIES = statement("""
     SELECT batch.id, batch.name, job_count, batch.created_at, jobs.states, jobs.estimated, jobs.ended_at,
-        coalesce(money.held, 0), coalesce(money.spent, 0), jobs.mean_seconds
+        coalesce(money.held, 0), coalesce(money.spent, 0), jobs.mean_seconds, finish_by, at_risk_at
     FROM batch,
         LATERAL (
             SELECT jsonb_object_agg(state, count) AS states, sum(price) AS estimated,
@@ -69,6 +69,8 @@ class BatchSummary(NamedTuple):
     held: Decimal  # for predictions without a verdict
     spent: Decimal  # for predictions that ended as paid
     mean_seconds: float | None
+    finish_by: datetime | None = None
+    at_risk_at: datetime | None = None
 
 
 def find_job(session: Session, job_id: UUID) -> Job | None:
@@ -98,6 +100,12 @@ def list_jobs(session: Session, chosen: JobFilter, *, limit: int, before: UUID |
 def list_events(session: Session, job_id: UUID, *, limit: int, after: int = 0) -> Sequence[Event]:
     """A job's history, oldest first; `after` is the last id of the page before."""
     query = select(Event).where(Event.job_id == job_id, Event.id > after).order_by(Event.id).limit(limit)
+    return session.scalars(query).all()
+
+
+def list_batch_events(session: Session, batch_id: UUID, *, limit: int, after: int = 0) -> Sequence[Event]:
+    """What was told of a batch as a whole, oldest first."""
+    query = select(Event).where(Event.batch_id == batch_id, Event.id > after).order_by(Event.id).limit(limit)
     return session.scalars(query).all()
 
 

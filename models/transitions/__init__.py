@@ -18,6 +18,7 @@ from models.transitions.accounts import (
     raise_slots,
 )
 from models.transitions.admission import ClaimedSubmit, admit_jobs, claim_submits, lock_account
+from models.transitions.batches import note_at_risk, note_on_track
 from models.transitions.deciding import abandon_prediction, adopt_doubt, dismiss_doubt
 from models.transitions.jobs import cancel_job, insert_batch, insert_jobs, retry_job
 from models.transitions.leadership import drop_worker, lead, resign, see_worker
@@ -118,8 +119,10 @@ __all__ = [
     "limit_slots",
     "lock_account",
     "mark_absent",
+    "note_at_risk",
     "note_look_failure",
     "note_odd",
+    "note_on_track",
     "note_retention_near",
     "note_sweep_lag",
     "note_undecidable",

@@ -1,6 +1,7 @@
 """Jobs as people and upstream systems move them: pushed, cancelled, retried."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -100,9 +101,9 @@ class NewJob(NamedTuple):
     max_attempts: int
 
 
-def insert_batch(session: Session, name: str, jobs: list[NewJob]) -> UUID | None:
+def insert_batch(session: Session, name: str, jobs: list[NewJob], *, finish_by: datetime | None = None) -> UUID | None:
     """Store a batch and all its jobs, numbered from 1 in their order; None where the name is taken."""
-    born = insert(Batch).values(id=new_id(), name=name, job_count=len(jobs))
+    born = insert(Batch).values(id=new_id(), name=name, job_count=len(jobs), finish_by=finish_by)
     batch_id = session.scalars(born.on_conflict_do_nothing(index_elements=["name"]).returning(Batch.id)).first()
     if batch_id is None:
         return None

@@ -43,12 +43,23 @@ class Flower:
             return False
 
 
+LATE_BATCH = """
+    WITH late AS (
+        INSERT INTO batch (id, name, job_count, finish_by)
+        VALUES (gen_random_uuid(), 'late', 1, now() + interval '1 s') RETURNING id)
+    INSERT INTO job (id, batch_id, number, video_model, input, price, due_at)
+    SELECT gen_random_uuid(), id, 1, 'lightricks/ltx-2-fast/text-to-video', '{"prompt": "x", "duration": 6}', 0.24,
+        now() + interval '1 hour' FROM late
+"""
+
+
 def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
     flower = Flower(farm)
     farm.simulator.set_fault("task_moderated", count=1)
     farm.start_worker()
     farm.start_store()
     farm.push([f"take {number}" for number in range(6)])
+    farm.change(LATE_BATCH)
     farm.wait_until(lambda: len(flower.tasks("render.store")) >= 5, what="Flower has seen five videos stored")
 
     workers = flower.get("/api/workers?refresh=1")
@@ -60,6 +71,8 @@ def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
     (report, *_) = flower.tasks("queue.report")
     farm.wait_until(lambda: flower.tasks("queue.report")[0]["state"] == "SUCCESS", what="the report is done")
     assert "live" in flower.tasks("queue.report")[0]["result"], report
+    told = "SELECT count(*) FROM event JOIN batch ON batch.id = batch_id WHERE kind = 'batch.at_risk' AND name = 'late'"
+    farm.wait_until(lambda: farm.count(told) == 1, what="the leader has found the late batch", seconds=20)
     assert farm.simulator.api_key not in requests.get(flower.url + "/api/tasks", auth=LOGIN, timeout=15).text
 
 

@@ -104,6 +104,7 @@ def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_
                 "account": None,
                 "dispatcher_away_seconds": None,
                 "account_waits_seconds": None,
+                "batches_at_risk": 0,
                 "lag_seconds": 0.0,
             },
         )

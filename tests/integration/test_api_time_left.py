@@ -83,13 +83,12 @@ def test_an_ended_job_has_no_time_left(api: Api, state: str, progress: float | N
 
 
 def test_while_nobody_leads_nothing_is_foretold(api: Api) -> None:
-    batch = api.push_batch("pilot", [new_job()])
+    api.push_batch("pilot", [new_job()])
     with transaction(api.sessions) as session:
         rows.add_account(session, name=ACCOUNT)
     (job,) = api.client.get("/v1/jobs?batch=pilot").json()["items"]
     assert show_job(api, UUID(job["id"]))["time_left"] is None
     assert api.client.get("/v1/batches/pilot").json()["time_left"] is None
-    assert batch["time_left"] is None
 
 
 def test_a_batch_tells_when_it_will_have_ended_and_the_same_again(api: Api) -> None:
@@ -101,9 +100,7 @@ def test_a_batch_tells_when_it_will_have_ended_and_the_same_again(api: Api) -> N
     assert left["expected_seconds"] == pytest.approx(20 * 138 / 2, rel=0.2)  # 138 s: the mean of what is believed
     assert left["low_seconds"] < left["expected_seconds"] < left["high_seconds"]
     assert first["seconds_left"] == pytest.approx(left["expected_seconds"], abs=0.1)
-    assert (
-        pushed["time_left"]["expected_seconds"] == second["time_left"]["expected_seconds"] == left["expected_seconds"]
-    )
+    assert (pushed["time_left"], second["time_left"]["expected_seconds"]) == (None, left["expected_seconds"])
     ends = {name: datetime.fromisoformat(left[f"{name}_at"]) for name in ("low", "expected", "high")}
     assert ends["low"] < ends["expected"] < ends["high"]
 

@@ -32,12 +32,14 @@ NO_VERDICTS = {PredictionState.COMPLETED, PredictionState.UNCONFIRMED}
 VERDICTS = sorted(PREDICTION_MOVES[PredictionState.RENDERING] - NO_VERDICTS)
 ARGUMENTS: dict[str, Any] = {
     "artifacts": [NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 1, SHA256)],
+    "batch_id": new_id(),
     "by": "somebody",
     "claimed": [],
     "count": 1_000,
     "delay": timedelta(seconds=1),
     "detail": "some words",
     "fails_job": True,
+    "forecast": {"chance": 0.5},
     "holder": "worker-1",
     "jobs": [NewJob(VIDEO_MODEL, {"prompt": "x"}, 1, 0, 3)],  # type: ignore[arg-type]
     "lease": timedelta(seconds=30),

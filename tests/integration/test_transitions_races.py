@@ -52,6 +52,26 @@ def account_with(**columns: Any) -> Setup:
     return lambda session: Render(account := rows.add_account(session, **columns), account, account)
 
 
+def promised(**columns: Any) -> Setup:
+    """A batch alone."""
+
+    def add(session: Session) -> Render:
+        account = rows.add_account(session)
+        name = str(account)
+        batch = rows.insert(session, "batch", **{"name": name, "job_count": 1, "finish_by": MINUTE} | columns)
+        return Render(account, batch, batch)
+
+    return add
+
+
+def at_risk(session: Session, render: Render) -> bool:
+    return transitions.note_at_risk(session, render.job_id, {"chance": 0.5})
+
+
+def on_track(session: Session, render: Render) -> bool:
+    return transitions.note_on_track(session, render.job_id, {"chance": 0.99})
+
+
 def limited(session: Session) -> Render:
     render = rows.add_render(session, "rendering", account_id=rows.add_account(session, effective_slots=1))
     return rows.add_render(session, "rendering", account_id=render.account_id)
@@ -186,6 +206,8 @@ RACES = [
         lambda s, r: transitions.note_retention_near(s, count=5),
         ["prediction.retention_near"],
     ),
+    Race("note_at_risk", promised(), at_risk, ["batch.at_risk"]),
+    Race("note_on_track", promised(at_risk_at=NOW), on_track, ["batch.on_track"]),
     Race(
         "note_odd",
         in_state("rendering"),

@@ -27,6 +27,7 @@ def test_a_farm_that_is_well_has_nothing_to_mend() -> None:
         ({"workers": 0}, "workers", "failed", "none seen"),
         ({"deferred": "rate", "deferred_seconds": 30.0}, "account", "warning", "takes no submissions now (rate)"),
         ({"deferred": "key: no", "deferred_seconds": 720.0}, "account", "failed", "for 12 min (key: no)"),
+        ({"batches_at_risk": 2}, "batches", "warning", "2 will hardly have ended"),
         ({"lag_seconds": 75.4}, "lag", "warning", "75 s late"),
     ],
 )

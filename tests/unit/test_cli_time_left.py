@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.app import main
+from cli.finishing import read_finish_by
 from cli.printing import show_time_left
-from tests.cli_stub import UUID, Answer, StubApi, batch, job, serve_stub
+from cli.progress import describe_batch
+from tests.cli_stub import UUID, Answer, StubApi, batch, job, problem, serve_stub
 
 Run = Callable[..., tuple[int, str, str]]
 LEFT = {"expected_seconds": 300.4, "low_seconds": 250.0, "high_seconds": 390.9}
@@ -93,3 +96,64 @@ def test_a_batch_that_is_watched_is_looked_at_until_it_has_ended(run: Run) -> No
 )
 def test_without_an_interval_the_rate_so_far_is_told(left: Any, seconds: float | None, shown: str) -> None:
     assert show_time_left(left, seconds=seconds) == shown
+
+
+NOON = datetime(2026, 11, 5, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("by", "within", "read"),
+    [
+        (None, None, None),
+        ("2026-11-05T13:00Z", None, "2026-11-05T13:00:00+00:00"),
+        ("2026-11-05T13:00:30+01:00", None, "2026-11-05T13:00:30+01:00"),
+        (None, "2h", "2026-11-05T14:00:00+00:00"),
+        (None, "90m", "2026-11-05T13:30:00+00:00"),
+        (None, "1d12h", "2026-11-07T00:00:00+00:00"),
+        (None, "1h 30m 5s", "2026-11-05T13:30:05+00:00"),
+    ],
+)
+def test_an_end_is_a_time_with_its_zone_or_a_length(by: str | None, within: str | None, read: str | None) -> None:
+    assert read_finish_by(by, within, now=NOON) == read
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--finish-by", "2026-11-05T13:00"], "--finish-by: must name its time zone, as 2026-11-05T13:00Z or"),
+        (["--finish-by", "noon"], "--finish-by: must be a time as 2026-01-01T12:00Z, not 'noon'"),
+        (["--finish-in", "2 weeks"], "--finish-in: must be a length as 2h, 90m or 1d12h, not '2 weeks'"),
+        (["--finish-in", ""], "--finish-in: must be a length as"),
+        (["--finish-in", "2h", "--finish-by", "2026-11-05T13:00Z"], "--finish-in: cannot be given together with"),
+    ],
+)
+def test_an_end_that_cannot_be_read_is_refused_before_anything_is_sent(run: Run, words: list[str], error: str) -> None:
+    Path("prompts.jsonl").write_text('{"prompt": "a fox", "model": "ltx-2-pro"}\n')
+    with serve_stub(Answer(201, batch())) as stub:
+        code, out, err = run(stub, "submit", "prompts.jsonl", *words)
+    assert (code, out, stub.asked) == (2, "", [])
+    assert err.startswith(f"error: {error}")
+
+
+def test_the_end_is_pushed_with_the_batch(run: Run) -> None:
+    Path("prompts.jsonl").write_text('{"prompt": "a fox", "model": "ltx-2-pro"}\n')
+    with serve_stub(Answer(201, batch())) as stub:
+        code, _, _ = run(stub, "submit", "prompts.jsonl", "--finish-by", "2036-11-05T13:00Z")
+    assert code == 0
+    assert stub.asked[0].body["finish_by"] == "2036-11-05T13:00:00+00:00"
+
+
+def test_a_batch_at_risk_says_so_and_how_likely_it_holds(run: Run) -> None:
+    promised = {"finish_by": "2026-11-05T12:05:00.000000Z", "finish_by_chance": 0.666, "at_risk": True}
+    with serve_stub(Answer(body=batch(**RUNNING, **promised))) as stub:
+        _, out, _ = run(stub, "batch", "show", "pilot")
+    assert facts_of(out)["finish by"].endswith(", at risk, 66 % likely to hold")
+    assert "at risk to end after 2026-11-05" in describe_batch(batch(**RUNNING, **promised))
+
+
+def test_an_end_that_the_api_refuses_is_told_by_its_name(run: Run) -> None:
+    Path("prompts.jsonl").write_text('{"prompt": "a fox", "model": "ltx-2-pro"}\n')
+    with serve_stub(problem(422, "wrong", ("finish_by", "must be in the future"))) as stub:
+        code, _, err = run(stub, "submit", "prompts.jsonl", "--finish-by", "2020-11-05T13:00Z")
+    assert code == 2
+    assert "finish_by: must be in the future" in err

@@ -1,0 +1,41 @@
+"""What is told of a batch as a whole: that it will hardly end in time, and that it will again."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.statements import as_json, moves_one, statement
+
+_AT_RISK = statement("""
+    WITH noted AS (
+        UPDATE batch SET at_risk_at = now()
+        WHERE id = :batch_id AND finish_by IS NOT NULL AND at_risk_at IS NULL
+        RETURNING id
+    ), told AS (
+        INSERT INTO event (kind, batch_id, detail) SELECT 'batch.at_risk', id, :forecast FROM noted
+    )
+    SELECT id FROM noted
+""")
+
+_ON_TRACK = statement("""
+    WITH noted AS (
+        UPDATE batch SET at_risk_at = NULL
+        WHERE id = :batch_id AND at_risk_at IS NOT NULL
+        RETURNING id
+    ), told AS (
+        INSERT INTO event (kind, batch_id, detail) SELECT 'batch.on_track', id, :forecast FROM noted
+    )
+    SELECT id FROM noted
+""")
+
+
+def note_at_risk(session: Session, batch_id: UUID, forecast: Mapping[str, Any]) -> bool:
+    """Tell, once until it is on track again, that a batch will hardly hold its `finish_by`."""
+    return moves_one(session, _AT_RISK, batch_id=batch_id, forecast=as_json(forecast))
+
+
+def note_on_track(session: Session, batch_id: UUID, forecast: Mapping[str, Any]) -> bool:
+    """Tell, once, that a batch that was at risk will hold."""
+    return moves_one(session, _ON_TRACK, batch_id=batch_id, forecast=as_json(forecast))
