@@ -5,6 +5,7 @@ from models.artifact import Artifact, ArtifactKind
 from models.base import Base, new_id
 from models.batch import Batch
 from models.event import Event
+from models.finished_render import FinishedRender
 from models.job import Job
 from models.lifecycle import JobState, PredictionState
 from models.orphan import Orphan
@@ -18,6 +19,7 @@ __all__ = [
     "Base",
     "Batch",
     "Event",
+    "FinishedRender",
     "Job",
     "JobState",
     "Leader",

@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, new_id, one_of
@@ -37,6 +37,7 @@ class Prediction(Base):
         Index("ix_prediction_created", "account_id", "provider_created_at", postgresql_where=text(_RENDERING)),
         Index("ix_prediction_ended", "account_id", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         Index("ix_prediction_hinted", "hinted_at", postgresql_where=text(_RENDERING)),
+        Index("ix_prediction_completed", "ended_at", postgresql_where=text("state = 'completed'")),
         Index("ix_prediction_pace", "account_id", "not_before"),
     )
 
@@ -58,6 +59,8 @@ class Prediction(Base):
     watch_windows: Mapped[int] = mapped_column(server_default=text("0"))  # watch windows that ended without a verdict
     hinted_at: Mapped[datetime | None]  # when something last said that it may have ended
     odd_since: Mapped[datetime | None]  # since when the provider's answers make no sense
+    seen_running_at: Mapped[datetime | None]  # the last time before its completion, where a look knew
+    execution_seconds: Mapped[float | None] = mapped_column(Double)  # as the provider tells it with the completion
     price: Mapped[Decimal]  # dollars held from the row's birth, settled by the verdict
     outputs: Mapped[list[str] | None]
     error_code: Mapped[str | None]

@@ -38,8 +38,9 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         ours = list_page(session, account_id, after=after, before=before)
         finished = [each for each in ours if _has_succeeded(shown.get(each.provider_id))]
         for each in finished:
+            found = shown[each.provider_id]
             transitions.complete_prediction(
-                session, each.prediction_id, each.claim, outputs=shown[each.provider_id].outputs
+                session, each.prediction_id, each.claim, outputs=found.outputs, execution=found.execution_time
             )
         doubtful = [each for each in ours if _is_doubtful(each, shown.get(each.provider_id), is_whole=is_whole)]
         hinted = transitions.hint_ended(session, [each.prediction_id for each in doubtful], quiet_for=HINT_QUIET)

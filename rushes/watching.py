@@ -86,7 +86,9 @@ def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, fo
 
 def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
     with transaction(runtime.sessions) as session:
-        moved = transitions.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs)
+        moved = transitions.complete_prediction(
+            session, prediction_id, watched.claim, outputs=found.outputs, execution=found.execution_time
+        )
     runtime.waker.wake()
     return f"completed, seen {watched.age_seconds or 0:.1f} s after it was accepted" if moved else "completed already"
 

@@ -48,6 +48,8 @@ OVERLAP_SECONDS = 0.5
 """Longer than nearly every commit takes."""
 CLAIM_LIMIT = 500
 LOOKS_QUIET = timedelta(seconds=15)
+RENDER_TIMES_SECONDS = 10.0
+"""How often the leader learns from what was rendered."""
 RETENTION_SECONDS = 10.0
 """How often the leader asks whether a render nears or has reached the end of the provider's retention."""
 BACK_AT_ONCE = timedelta(0)
@@ -135,6 +137,7 @@ class Dispatcher:
         self._reconcile(account, room.get("reconcile", 0))
         self._store(room.get("store", 0))
         self._resume(room.get("resume", 0))
+        self._learn_render_times()
         self._look(account, room.get("watch", 0))
         self._report(now, room.get("report", 0))
         return self._find_rest()
@@ -248,6 +251,10 @@ class Dispatcher:
         self._looks.tune(list_lag_seconds=account.sweep_lag_seconds, delivered=0.0)
         looks = self._looks.take_due(now=time.monotonic(), limit=min(room, CLAIM_LIMIT))
         self._publish([self._make_look_message(account, look) for look in looks], give_back=None)
+
+    def _learn_render_times(self) -> None:
+        with transaction(self._runtime.sessions) as session:
+            self._render_times.refresh(session, records=True, fresh_for=RENDER_TIMES_SECONDS)
 
     def _learn(self, session: Session, account: DispatchAccount) -> None:
         """Take in what began, ended or was hinted at since the last turn; all of it now and then."""

@@ -14,7 +14,8 @@ _COMPLETE = statement("""
     WITH completed AS (
         UPDATE prediction
         SET state = 'completed', ended_at = now(), due_at = NULL, odd_since = NULL, outputs = :outputs,
-            error_code = NULL, error_message = NULL
+            error_code = NULL, error_message = NULL,
+            seen_running_at = now() - CAST(:unseen AS interval), execution_seconds = :execution
         WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
         RETURNING id, job_id, accepted_at, ended_at
     ), moved AS (
@@ -125,10 +126,29 @@ class TimedOutWatch(NamedTuple):
     windows: int
 
 
-def complete_prediction(session: Session, prediction_id: UUID, claim: int, *, outputs: Sequence[str]) -> bool:
-    """The provider's verdict is a file: its job goes on to storing. Its slot is free from this commit on."""
-    values = {"prediction_id": prediction_id, "claim": claim, "outputs": as_json(list(outputs))}
-    return moves_one(session, _COMPLETE, **values)
+def complete_prediction(
+    session: Session,
+    prediction_id: UUID,
+    claim: int,
+    *,
+    outputs: Sequence[str],
+    unseen: timedelta | None = None,
+    execution: timedelta | None = None,
+) -> bool:
+    """The provider's verdict is a file: its job goes on to storing. Its slot is free from this commit on.
+
+    `unseen` is how long ago a look last saw it running, `execution` the time that the provider says it took; both are
+    what render times are learned from, as far as they are known.
+    """
+    return moves_one(
+        session,
+        _COMPLETE,
+        prediction_id=prediction_id,
+        claim=claim,
+        outputs=as_json(list(outputs)),
+        unseen=unseen,
+        execution=execution.total_seconds() if execution is not None else None,
+    )
 
 
 def end_prediction(
