@@ -1,5 +1,6 @@
 """`python -m bench`: measure, and print the figures with the machine they are from."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,25 @@ from rich.table import Table
 
 from bench.machine import describe_machine
 from bench.stages import INSTANT_SECONDS, Pushing, Rendering, measure_pushing, measure_rendering
+from bench.watching import (
+    CURVE_PRICES,
+    FIXED_SECONDS,
+    PRICES,
+    SCENARIOS,
+    SEEDS,
+    Comparison,
+    compare,
+    price_fixed,
+    trace_curves,
+)
 
 CONSOLE = Console(width=110)
+app = typer.Typer(add_completion=False)
 
 
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     jobs: Annotated[int, typer.Option(help="jobs of the pushed batch")] = 10_000,
     renders: Annotated[int, typer.Option(help="renders of each rendering stage")] = 400,
     prompts: Annotated[Path | None, typer.Option(help="a prompt per line, instead of made ones")] = None,
@@ -21,10 +36,12 @@ def main(
     submits: Annotated[int, typer.Option(help="submissions a minute of the realistic stage")] = 6_000,
     median: Annotated[float, typer.Option(help="median seconds of the realistic stage")] = 8.0,
 ) -> None:
-    """Push jobs, render with an instant provider, render with a realistic one.
+    """Push jobs, render with an instant provider, render with a realistic one; or one part alone.
 
     Example: python -m bench --prompts prompts.txt --slots 100 --median 8
     """
+    if context.invoked_subcommand is not None:
+        return
     lines = prompts.read_text().splitlines() if prompts else [f"a take, number {number}" for number in range(renders)]
     chosen = [line for line in lines if line.strip()]
     CONSOLE.print(f"machine: {describe_machine()}")
@@ -35,6 +52,38 @@ def main(
     CONSOLE.print(_rendering_table("an instant provider", instant))
     real = measure_rendering(chosen, slots=slots, submits_per_minute=submits, median_seconds=median, shortest=0.5)
     CONSOLE.print(_rendering_table(f"a provider with a median of {median:g} s", real))
+
+
+@app.command()
+def watching(
+    seeds: Annotated[int, typer.Option(help="farms that each belief is learned on")] = SEEDS,
+    curves: Annotated[Path | None, typer.Option(help="where to keep points of delay against requests, as JSON")] = None,
+) -> None:
+    """Simulate single polls: delay at equal requests beside the best schedule there is. Needs no servers.
+
+    Example: python -m bench watching --curves curves.json
+    """
+    for spacing in FIXED_SECONDS:
+        points = [price_fixed(scenario.final, spacing=spacing) for scenario in SCENARIOS]
+        told = ", ".join(f"{point.requests:.0f} for {point.delay_seconds:.2f} s" for point in points)
+        CONSOLE.print(f"a look every {spacing:g} s: requests per render and mean delay: {told}")
+    for price in PRICES:
+        CONSOLE.print(_watching_table(price, [compare(each, price=price, seeds=seeds) for each in SCENARIOS]))
+    if curves is not None:
+        traced = {each.name: trace_curves(each, prices=CURVE_PRICES) for each in SCENARIOS}
+        curves.write_text(json.dumps(traced, indent=1))
+
+
+def _watching_table(price: float, compared: list[Comparison]) -> Table:
+    title = f"mean delay at equal requests, as a ratio to the optimum's; a request is worth {price:g} s"
+    columns = ("durations", "requests", "optimum", "fixed", "prior", "law, told the truth", "learned", "worst")
+    table = Table(*columns, title=title, title_justify="left")
+    for each in compared:
+        best = each.optimum.delay_seconds
+        delays = (each.fixed, each.prior, each.law, each.learned, each.learned_worst)
+        ratios = [f"{delay / best:.3f}" for delay in delays]
+        table.add_row(each.scenario, f"{each.optimum.requests:.1f}", f"{best:.2f} s", *ratios)
+    return table
 
 
 def _pushing_table(pushing: Pushing) -> Table:
@@ -70,4 +119,4 @@ def _rendering_table(title: str, rendering: Rendering) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

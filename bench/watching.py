@@ -1,0 +1,224 @@
+"""What single polls cost: requests per render against delay, beside the best schedule there is. Simulated, no servers.
+
+A farm of some slots renders; each render is looked at by the square-root law, and what its looks have seen is learned
+from: never the true durations. After 200 finished renders the belief is held, and its schedule is priced exactly on
+the true distribution of that moment.
+"""
+
+import heapq
+import itertools
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import NamedTuple, Protocol
+
+from bench.optimum import Point, find_optimum, mean_seconds
+from rushes.polling import LogNormal, RenderTime, next_look_age, prior_for
+from rushes.survival import Finished, Running, learn_render_time
+
+LEARNED_FROM = 200
+SLOTS = 20
+PRICES = (0.02, 0.1, 0.5)
+"""Seconds of delay that a request is worth; the last is the default of RUSHES_POLL_COST_SECONDS."""
+CURVE_PRICES = tuple(0.01 * 2**step for step in range(8))
+SEEDS = 5
+FIXED_SECONDS = (0.5, 1.0)
+"""A plain loop, and the provider's own SDK."""
+PRIOR = prior_for("lightricks/ltx-2-pro/text-to-video", 6)
+_SHORTEST, _LONGEST = 1e-3, 60.0
+_UNLIKELY = 1e-7
+_RENDERS_PER_BELIEF = 10
+_TRIES, _SAME = 40, 1e-4
+
+
+class Truth(RenderTime, Protocol):
+    """A distribution to draw from."""
+
+    def draw(self, rng: random.Random) -> float: ...
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Renders of several sorts, each with its share."""
+
+    shares: tuple[float, ...]
+    parts: tuple[LogNormal, ...]
+
+    def hazard(self, age_seconds: float) -> float:
+        alive = self.survival(age_seconds)
+        if alive <= 0:
+            return 0.0
+        both = zip(self.shares, self.parts, strict=True)
+        return sum(share * part.survival(age_seconds) * part.hazard(age_seconds) for share, part in both) / alive
+
+    def survival(self, age_seconds: float) -> float:
+        return sum(share * part.survival(age_seconds) for share, part in zip(self.shares, self.parts, strict=True))
+
+    def draw(self, rng: random.Random) -> float:
+        part = rng.choices(self.parts, self.shares)[0]
+        return part.median_seconds * math.exp(part.sigma * rng.gauss(0, 1))
+
+
+class Scenario(NamedTuple):
+    """Durations by the number of the render."""
+
+    name: str
+    truth_of: Callable[[int], Truth]
+
+    @property
+    def final(self) -> Truth:
+        return self.truth_of(LEARNED_FROM)
+
+
+class Comparison(NamedTuple):
+    """Schedules at the requests of the best one; delays in seconds."""
+
+    scenario: str
+    optimum: Point
+    fixed: float  # a fixed spacing
+    law: float  # the square-root law, told the truth
+    prior: float
+    learned: float
+    learned_worst: float  # of the seeds
+
+
+def _one(median: float, sigma: float) -> Mixture:
+    return Mixture((1.0,), (LogNormal(median, sigma),))
+
+
+SCENARIOS = (
+    Scenario("log-normal, 60 s, sigma 0.3", lambda number: _one(60, 0.3)),
+    Scenario("log-normal, 60 s, sigma 0.8", lambda number: _one(60, 0.8)),
+    Scenario("bimodal, 30 s and 90 s", lambda number: Mixture((0.6, 0.4), (LogNormal(30, 0.15), LogNormal(90, 0.15)))),
+    Scenario("drifting, 60 s to 90 s", lambda number: _one(60 * 1.5 ** min(1, number / LEARNED_FROM), 0.3)),
+    Scenario("changed, 60 s, then 90 s", lambda number: _one(60 if number < LEARNED_FROM / 2 else 90, 0.3)),
+)
+
+
+class _Watch(NamedTuple):
+    started_at: float
+    duration: float
+    seen_running: float  # age
+
+
+class _Farm:
+    """Slots that are never empty, each render watched by what was believed when its next look was planned."""
+
+    def __init__(self, scenario: Scenario, *, price: float, seed: int, slots: int) -> None:
+        self.belief: RenderTime = PRIOR
+        self.found: list[tuple[float, float, float]] = []  # when, and the ages between which it finished
+        self._scenario, self._price = scenario, price
+        self._rng = random.Random(seed)  # noqa: S311 - a simulation
+        self._watches: dict[int, _Watch] = {}
+        self._looks: list[tuple[float, int]] = []
+        self._started = 0
+        for slot in range(slots):
+            self._start(now=slot * 1.3)
+
+    def run(self) -> RenderTime:
+        """Render until enough has been found finished; returns what is believed then."""
+        while len(self.found) < LEARNED_FROM:
+            now, number = heapq.heappop(self._looks)
+            watch = self._watches[number]
+            age = now - watch.started_at
+            if age < watch.duration:
+                self._watches[number] = watch._replace(seen_running=age)
+                self._plan(number, age)
+                continue
+            del self._watches[number]
+            self.found.append((now, watch.seen_running, age))
+            if len(self.found) % _RENDERS_PER_BELIEF == 0:
+                self._believe(now)
+            self._start(now)
+        return self.belief
+
+    def _start(self, now: float) -> None:
+        self._watches[self._started] = _Watch(now, self._scenario.truth_of(self._started).draw(self._rng), 0.0)
+        self._plan(self._started, 0.0)
+        self._started += 1
+
+    def _plan(self, number: int, age: float) -> None:
+        following = _follow(self.belief, age, self._price)
+        heapq.heappush(self._looks, (self._watches[number].started_at + following, number))
+
+    def _believe(self, now: float) -> None:
+        finished = [Finished(now - at, low, high) for at, low, high in reversed(self.found)]
+        running = [Running(now - watch.started_at) for watch in self._watches.values() if watch.started_at < now]
+        self.belief = learn_render_time(PRIOR, finished, running)
+
+
+def learn(scenario: Scenario, *, price: float, seed: int, slots: int = SLOTS) -> RenderTime:
+    """What is believed after `LEARNED_FROM` finished renders that were watched at this price."""
+    return _Farm(scenario, price=price, seed=seed, slots=slots).run()
+
+
+def price_schedule(believed: RenderTime, truth: RenderTime, *, price: float) -> Point:
+    """Requests and delay per render of the square-root law on a belief, exactly, where another thing is true."""
+    requests = found = age = 0.0
+    alive = 1.0
+    while alive > _UNLIKELY:
+        following = _follow(believed, age, price)
+        still = truth.survival(following)
+        requests += alive
+        found += following * (alive - still)
+        age, alive = following, still
+    return Point(requests, found - mean_seconds(truth))
+
+
+def _follow(believed: RenderTime, age: float, price: float) -> float:
+    return next_look_age(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
+
+
+def find_delay_at(believed: RenderTime, truth: RenderTime, *, requests: float) -> float:
+    """Delay of the square-root law on a belief when its price is such that it makes so many requests."""
+    price = PRICES[0]
+    for _ in range(_TRIES):
+        point = price_schedule(believed, truth, price=price)
+        if abs(point.requests / requests - 1) < _SAME:
+            break
+        price *= (point.requests / requests) ** 2  # requests are about inverse to the root of the price
+    return point.delay_seconds * point.requests / requests  # and delay is about inverse to requests
+
+
+def price_fixed(truth: RenderTime, *, spacing: float) -> Point:
+    """Requests and delay of looks every so many seconds."""
+    survivals = (truth.survival(spacing * number) for number in itertools.count())
+    requests = sum(itertools.takewhile(lambda alive: alive > _UNLIKELY, survivals))
+    return Point(requests, requests * spacing - mean_seconds(truth))
+
+
+def compare(scenario: Scenario, *, price: float, seeds: int = SEEDS) -> Comparison:
+    """All schedules at the requests that the best one makes at this price."""
+    truth = scenario.final
+    best = find_optimum(truth, price=price)
+
+    def delay_of(believed: RenderTime) -> float:
+        return find_delay_at(believed, truth, requests=best.requests)
+
+    learned = [delay_of(learn(scenario, price=price, seed=seed)) for seed in range(seeds)]
+    return Comparison(
+        scenario=scenario.name,
+        optimum=best,
+        fixed=price_fixed(truth, spacing=mean_seconds(truth) / (best.requests - 0.5)).delay_seconds,
+        law=delay_of(truth),
+        prior=delay_of(PRIOR),
+        learned=fmean(learned),
+        learned_worst=max(learned),
+    )
+
+
+def trace_curves(scenario: Scenario, *, prices: Sequence[float], seed: int = 0) -> dict[str, list[Point]]:
+    """Delay against requests, a point for each price: for a plot with the optimum as a line."""
+    truth = scenario.final
+    beliefs = [learn(scenario, price=price, seed=seed) for price in prices]
+    best = [find_optimum(truth, price=price) for price in prices]
+    return {
+        "optimum": best,
+        "learned from 200 renders": [
+            price_schedule(belief, truth, price=price) for belief, price in zip(beliefs, prices, strict=True)
+        ],
+        "prior only": [price_schedule(PRIOR, truth, price=price) for price in prices],
+        "fixed spacing": [price_fixed(truth, spacing=mean_seconds(truth) / (point.requests - 0.5)) for point in best],
+    }
