@@ -65,7 +65,7 @@ FILL = """
         now() - age, CASE WHEN story.state <> 'submitting' THEN now() - age END,
         CASE WHEN accepted THEN 'p' || n || '-' || attempt END, CASE WHEN accepted THEN now() - age END,
         CASE WHEN story.state = 'completed' THEN '["https://example.com/x.mp4"]'::jsonb END,
-        CASE WHEN NOT live THEN now() END
+        CASE WHEN NOT live THEN now() - age END
     FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM job WHERE state <> 'queued') AS job
     CROSS JOIN generate_series(1, 2) AS attempt
     CROSS JOIN account
