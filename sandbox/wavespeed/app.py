@@ -20,7 +20,7 @@ from sandbox.wavespeed.media import MediaStore
 from sandbox.wavespeed.provider import Provider
 from sandbox.wavespeed.settings import Settings
 from sandbox.wavespeed.submitting import submit
-from sandbox.wavespeed.videos import VideoShelf
+from sandbox.wavespeed.videos import VideoShelf, render, render_plain
 from sandbox.wavespeed.webhooks import Outbox, make_secret
 
 RENDERING_THREADS = 2
@@ -64,7 +64,8 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> AS
     secret = settings.webhook_secret or make_secret(settings.api_keys[0])
     outbox = Outbox(settings, provider.faults, secret=secret, executor=sending)
     provider.on_end = outbox.announce
-    shelf = VideoShelf(BoundedFolder(root / "videos", settings.cache_bytes), rendering)
+    videos = BoundedFolder(root / "videos", settings.cache_bytes)
+    shelf = VideoShelf(videos, rendering, draw=render_plain if settings.plain_videos else render)
     service = Service(provider, shelf, MediaStore(root / "media"), outbox)
 
     @asynccontextmanager
@@ -107,6 +108,7 @@ def _control_routes(service: Service) -> list[Route]:
         ("GET", "/sim/stats", control.show_stats),
         ("GET", "/sim/ledger", control.show_ledger),
         ("GET", "/sim/tasks", control.show_tasks),
+        ("GET", "/sim/times", control.show_times),
         ("GET", "/sim/faults", control.show_faults),
         ("PUT", "/sim/faults", control.put_faults),
         ("DELETE", "/sim/faults", control.delete_faults),

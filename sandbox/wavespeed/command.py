@@ -24,7 +24,7 @@ examples:
       5 % of the submissions are lost after they were charged, 10 % of the Pro renders fail
 
 while it runs (from this machine, without a key):
-  GET /sim/stats /sim/tasks /sim/ledger /sim/account        what has happened
+  GET /sim/{stats,tasks,times,ledger,account}               what has happened
   PUT /sim/faults {"get_5xx": {"status": 502, "count": 3}}  switch faults on; GET and DELETE as well
   PUT /sim/account {"slots": 10, "balance": 5}              change limits and money
 
@@ -110,6 +110,13 @@ def _add_own_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--cache-megabytes", type=int, default=256, metavar="N", help="room for rendered videos (default: 256)"
     )
+    group.add_argument(
+        "--plain-videos",
+        type=_flag,
+        default=False,
+        metavar="yes|no",
+        help="videos show one plain picture and cost next to nothing, for measurements (default: no)",
+    )
 
 
 def read_settings(options: argparse.Namespace) -> Settings:
@@ -140,6 +147,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
         webhook_timeout=options.webhook_timeout,
         seed=options.seed,
         cache_bytes=options.cache_megabytes * 2**20,
+        plain_videos=options.plain_videos,
         journal=options.journal,
         faults=dict(options.fault),
     )
@@ -178,6 +186,12 @@ def _fault(text: str) -> tuple[str, Any]:
     except Refused as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return name, rule
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in {"yes", "no", "true", "false"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+    return text.lower() in {"yes", "true"}
 
 
 def _money(text: str) -> Decimal:

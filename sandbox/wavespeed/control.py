@@ -91,6 +91,15 @@ async def show_tasks(service: Service, request: Request) -> ASGIApp:
     return as_json([_show_task(provider, task) for task in tasks[len(tasks) - min(last, len(tasks)) :]])
 
 
+async def show_times(service: Service, request: Request) -> ASGIApp:
+    """GET /sim/times: `[id, accepted, started, ended]` of every task in the order of acceptance, cheap for thousands.
+
+    Seconds since 1970, null where it has not happened yet: what really was, to measure a client's knowledge against.
+    """
+    tasks = service.provider.all_tasks()
+    return as_json([[task.id, task.accepted, task.started, task.ended] for task in tasks])
+
+
 async def show_faults(service: Service, request: Request) -> ASGIApp:
     """GET /sim/faults: the active ones with their rules, and all that there are."""
     known = {name: each.about for name, each in FAULTS.items()}

@@ -140,6 +140,12 @@ class Simulator:
         tasks: list[dict[str, Any]] = self._control("GET", "/sim/tasks")
         return tasks
 
+    def times(self) -> list[tuple[str, float, float | None, float | None]]:
+        """Id, and when it was accepted, started and ended, of every task ever accepted, in that order."""
+        return [
+            (task, accepted, started, ended) for task, accepted, started, ended in self._control("GET", "/sim/times")
+        ]
+
     def _control(self, method: str, path: str, *, body: Mapping[str, object] | None = None) -> Any:
         if self._process is not None and (status := self._process.poll()) is not None:
             raise SimulatorFailed(f"the simulator has ended with status {status}: {self.log().strip()}")

@@ -51,5 +51,6 @@ class Settings:
     webhook_timeout: float = 10.0
     seed: int = 1
     cache_bytes: int = 256 * 2**20
+    plain_videos: bool = False
     journal: Path | None = None
     faults: dict[str, Any] = field(default_factory=dict)

@@ -550,6 +550,7 @@ def test_tasks_tell_what_no_client_may_see(api: Api, simulator: Simulator) -> No
     task = next(each for each in simulator.tasks() if each["id"] == task_id)
     assert (task["input"], task["price"], task["status"]) == ({"prompt": "seen", "duration": 8}, "0.4800", "completed")
     assert task["accepted"] == task["started"] < task["ended"]
+    assert simulator.times()[-1] == (task_id, task["accepted"], task["started"], task["ended"])
 
 
 def test_wrong_orders_to_the_control_api_are_refused(simulator: Simulator) -> None:

@@ -16,7 +16,7 @@ from sandbox.wavespeed.folders import BoundedFolder
 from sandbox.wavespeed.schemas import with_defaults
 from sandbox.wavespeed.stills import draw_still
 from sandbox.wavespeed.tasks import Submission, Task
-from sandbox.wavespeed.videos import Clip, VideoShelf, render
+from sandbox.wavespeed.videos import Clip, VideoShelf, render, render_plain
 
 
 def make_clip(text: str = "a cat", seconds: float = 6, has_sound: bool = True) -> Clip:
@@ -52,6 +52,18 @@ def test_every_frame_shows_the_same_picture_and_it_is_not_empty(tmp_path: Path) 
     assert len(frames) == 8
     assert len(set(frames)) == 1
     assert (min(frames[0]) < 100, max(frames[0]) > 200) == (True, True)
+
+
+def test_a_plain_video_is_as_whole_as_another_and_no_two_are_the_same(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.mp4", tmp_path / "second.mp4"
+    render_plain(make_clip("a cat", seconds=7.3), first)
+    render_plain(make_clip("a dog", seconds=7.3), second)
+    assert first.read_bytes() != second.read_bytes()
+    with av.open(second) as file:
+        assert abs(file.duration / av.time_base - 7.3) < 0.1
+        frames = [(frame.width, frame.height) for frame in file.decode(video=0)]
+        assert frames == [(1920, 1080)] * 8
+        assert file.streams.audio
 
 
 def test_the_sound_decodes(tmp_path: Path) -> None:
