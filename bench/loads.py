@@ -1,0 +1,181 @@
+"""The loads that are measured, by name, and what a run of the standard set consists of."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Overflow = Literal["queue", "refuse"]
+
+SDK, HALF_SECOND, CELERY, RUSHES, WEBHOOKS = "sdk", "half-second", "celery", "rushes", "rushes-webhooks"
+CONTESTANTS = {
+    SDK: "the official Python SDK in a thread pool",
+    HALF_SECOND: "a thread per job that asks every 0.5 s",
+    CELERY: "a plain Celery task that submits and polls",
+    RUSHES: "Rushes",
+    WEBHOOKS: "Rushes with webhooks, 5 % of them lost",
+}
+OURS = (RUSHES, WEBHOOKS)
+
+PROMISES: dict[tuple[str, str], dict[str, str]] = {
+    ("watching-100", "queue"): {
+        "watching_requests": "<= 1.0, with webhooks <= 0.3",
+        "mean_delay": "<= 0.35 s, with webhooks <= 0.1 s",
+        "slot_share": ">= 99.5 %",
+    },
+    ("watching-100", "refuse"): {"slot_share": ">= 98 %"},
+    ("slots-3", "queue"): {"watching_requests": "<= 8", "mean_delay": "<= 1 s"},
+    ("slots-3000", "queue"): {"slot_share": ">= 99 %", "cores": "<= 2"},
+    ("slots-3000", "refuse"): {"slot_share": ">= 98 %", "cores": "<= 2"},
+    ("in-flight-10000", "queue"): {"memory worker": "< 1,024 MB"},
+    ("instant", "queue"): {"rate": ">= 60", "cpu worker": "<= 15 ms"},
+}
+"""What Rushes is held to under a load, by the figure it is about."""
+
+PUSHING = "pushing"
+"""Not a load on the provider: how fast jobs are accepted over HTTP."""
+
+OVERHEAD_SECONDS = 15.0
+"""To start and stop what a contest needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """So many renders on an account of so many slots; seconds, with log-normal render times."""
+
+    name: str
+    about: str
+    slots: int
+    median: float
+    renders: int
+    sigma: float = 0.5
+    submits_per_minute: int = 6_000
+    overflow: Overflow = "queue"
+    contestants: tuple[str, ...] = tuple(CONTESTANTS)
+    celery_poll: float = 5.0
+    """Between two looks of the plain Celery task: what the provider asks for."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of Rushes, beyond those that follow from the load; everything else has its default."""
+    hold: float = 0.0
+    """Above 0: the load is only held, and measured for so long after the last submission, not rendered to the end."""
+
+    @property
+    def cap(self) -> float:
+        """No render takes longer."""
+        return max(600.0, 10 * self.median)
+
+    @property
+    def seconds(self) -> float:
+        """About how long one contest takes."""
+        filling = self.renders / self.submits_per_minute * 60
+        if self.hold:
+            return OVERHEAD_SECONDS + filling + self.hold
+        mean = self.median * math.exp(self.sigma**2 / 2)
+        slowest = self.median * math.exp(self.sigma * 2.5)
+        return OVERHEAD_SECONDS + max(filling, self.renders / self.slots * mean) + slowest
+
+
+_LOADS = (
+    Load(
+        name="watching-100",
+        about="1,000 renders of about 20 s on 100 slots",
+        slots=100,
+        median=20,
+        renders=1_000,
+    ),
+    Load(
+        name="watching-100-short",
+        about="500 renders of about 10 s on 100 slots",
+        slots=100,
+        median=10,
+        renders=500,
+    ),
+    Load(
+        name="slots-3",
+        about="30 renders of about 20 s on 3 slots",
+        slots=3,
+        median=20,
+        renders=30,
+    ),
+    Load(
+        name="slots-3-short",
+        about="12 renders of about 20 s on 3 slots",
+        slots=3,
+        median=20,
+        renders=12,
+        contestants=(RUSHES,),
+    ),
+    Load(
+        name="slots-3000",
+        about="9,000 renders of about 60 s on 3,000 slots",
+        slots=3_000,
+        median=60,
+        renders=9_000,
+        contestants=OURS,
+    ),
+    Load(
+        name="in-flight-10000",
+        about="10,000 renders in flight at the same time, held for two minutes",
+        slots=10_000,
+        median=3_600,
+        renders=10_000,
+        hold=120,
+        contestants=(RUSHES,),
+    ),
+    Load(
+        name="instant",
+        about="1,000 renders of 0.02 s on 100 slots: what the machinery itself can do",
+        slots=100,
+        median=0.02,
+        renders=1_000,
+        submits_per_minute=60_000,
+        contestants=(RUSHES,),
+        celery_poll=0.1,
+        settings={"poll_shortest_seconds": 0.1},
+    ),
+)
+LOADS = {load.name: load for load in _LOADS}
+
+_QUICK_SLOTS = {"watching-100": 20, "watching-100-short": 10, "slots-3000": 60, "in-flight-10000": 200}
+_QUICK_RENDERS = {
+    "watching-100": 100,
+    "watching-100-short": 20,
+    "slots-3": 9,
+    "slots-3-short": 6,
+    "slots-3000": 180,
+    "in-flight-10000": 200,
+    "instant": 100,
+}
+
+STANDARD = (PUSHING, "instant", "watching-100-short", "slots-3-short")
+"""What is measured when nobody asks for something else: within 15 minutes on two cores."""
+
+FULL = (PUSHING, "instant", "watching-100", "slots-3", "slots-3000", "in-flight-10000")
+SETS = {"standard": STANDARD, "full": FULL}
+
+
+def quicken(load: Load) -> Load:
+    """The same in a tenth of everything, to see that it works: its figures say nothing about speed."""
+    changes: dict[str, Any] = {
+        "name": f"{load.name}-quick",
+        "slots": _QUICK_SLOTS.get(load.name, load.slots),
+        "renders": _QUICK_RENDERS[load.name],
+    }
+    if load.median >= 1 and not load.hold:
+        changes |= {"median": 2, "celery_poll": 0.5, "settings": {"poll_shortest_seconds": 0.5}}
+    if load.hold:
+        changes["hold"] = 5
+    quick = replace(load, **changes)
+    return replace(quick, about=f"{quick.renders} renders of about {quick.median:g} s on {quick.slots} slots")
+
+
+def list_names(words: list[str]) -> list[str]:
+    """The names of loads that the words stand for: names, and names of sets. Raises `KeyError` with a wrong one."""
+    names: list[str] = []
+    for word in words:
+        for name in SETS.get(word, (word,)):
+            if name != PUSHING and name not in LOADS:
+                raise KeyError(word)
+            if name not in names:
+                names.append(name)
+    return names

@@ -1,0 +1,20 @@
+"""The provider's own Python client in a thread pool: `run` submits, and asks once a second until it is done."""
+
+import wavespeed
+
+from bench.peers.script import MODEL, Options, Render, Seen, run_script
+
+
+def open_render(options: Options) -> Render:
+    """One client for all threads, with everything as it comes."""
+    client = wavespeed.Client(api_key=options.key, base_url=options.url)
+
+    def render(prompt: str) -> Seen:
+        answer = client.run_no_throw(MODEL, {"prompt": prompt})  # `run`, but it tells the id
+        return Seen(answer["task_id"], answer["status"], answer["outputs"] or [])
+
+    return render
+
+
+if __name__ == "__main__":
+    run_script(open_render)
