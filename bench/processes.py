@@ -1,62 +1,99 @@
 """CPU and memory by kind of process, of everything that this process has started."""
 
 import contextlib
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 import psutil
 
+SIMULATOR = "simulator"
+REDIS, POSTGRES = "Redis", "Postgres"
 _KINDS = (
-    ("worker", "worker -P threads|-Q submit"),
+    (SIMULATOR, "sandbox.wavespeed"),
+    ("client", "bench.peers"),
+    ("worker", "-Q submit"),
     ("store worker", "-Q store"),
     ("API", "uvicorn"),
     ("Flower", "flower"),
-    ("Redis", "valkey-server"),
-    ("Postgres", "postgres"),
-    ("simulator (not ours)", "sandbox.wavespeed"),
+    (REDIS, "valkey-server"),
+    (POSTGRES, "postgres"),
 )
+SAMPLE_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """CPU seconds spent and bytes resident (shared pages counted once per process)."""
+class Meter:
+    """Measures from entering to leaving the block: CPU, and the most memory that was seen in a look every 2 s.
 
-    cpu_seconds: float = 0.0
-    resident_bytes: int = 0
+    Only processes that live at the end are counted, but for the memory of those that a look has met. Memory is the
+    resident set with every shared page divided by the number of processes that share it, so that a sum is honest.
+    """
+
+    def __init__(self) -> None:
+        self.cpu_seconds: dict[str, float] = {}
+        self.memory_bytes: dict[str, int] = {}
+        self.seconds = 0.0
+        self._before: dict[str, float] = {}
+        self._began = 0.0
+        self._over = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._before = measure_cpu()
+        self._began = time.perf_counter()
+        self._sampler.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.seconds = time.perf_counter() - self._began
+        self.cpu_seconds = subtract(measure_cpu(), self._before)
+        self._over.set()
+        self._sampler.join()
+        self._note(measure_memory())
+
+    def _sample(self) -> None:
+        while not self._over.wait(SAMPLE_SECONDS):
+            self._note(measure_memory())
+
+    def _note(self, memory: Mapping[str, int]) -> None:
+        for kind, size in memory.items():
+            self.memory_bytes[kind] = max(size, self.memory_bytes.get(kind, 0))
 
 
-def measure_usage() -> dict[str, Usage]:
-    """By kind, over all living descendants; what ended before is not counted."""
-    cpu: defaultdict[str, float] = defaultdict(float)
-    resident: defaultdict[str, int] = defaultdict(int)
+def measure_cpu() -> dict[str, float]:
+    """CPU seconds by kind, over all living descendants."""
+    spent: defaultdict[str, float] = defaultdict(float)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            kind = _kind_of(" ".join(process.cmdline()))
             times = process.cpu_times()
-            cpu[kind] += times.user + times.system
-            resident[kind] += _own_bytes(process)
-    return {kind: Usage(cpu[kind], resident[kind]) for kind in cpu}
+            spent[kind_of(" ".join(process.cmdline()))] += times.user + times.system
+    return dict(spent)
 
 
-def subtract(later: Mapping[str, Usage], earlier: Mapping[str, Usage]) -> dict[str, Usage]:
-    """CPU spent between two measurements; memory as it is at the later one."""
-    return {
-        kind: Usage(usage.cpu_seconds - earlier.get(kind, Usage()).cpu_seconds, usage.resident_bytes)
-        for kind, usage in later.items()
-    }
+def measure_memory() -> dict[str, int]:
+    """Bytes by kind, over all living descendants."""
+    held: defaultdict[str, int] = defaultdict(int)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            held[kind_of(" ".join(process.cmdline()))] += _own_bytes(process)
+    return dict(held)
+
+
+def subtract(later: Mapping[str, float], earlier: Mapping[str, float]) -> dict[str, float]:
+    """What was spent between two measurements; never negative, though a process may have ended in between."""
+    return {kind: max(0.0, spent - earlier.get(kind, 0.0)) for kind, spent in later.items()}
+
+
+def kind_of(command: str) -> str:
+    """The kind of process that a command line is of."""
+    return next((kind for kind, mark in _KINDS if mark in command), "other")
 
 
 def _own_bytes(process: psutil.Process) -> int:
-    # Postgres' processes share one large segment: what is theirs alone says more.
     try:
-        return int(process.memory_full_info().uss)
-    except psutil.Error:
+        return int(process.memory_full_info().pss)
+    except (psutil.Error, AttributeError):  # elsewhere than on Linux nobody tells what is shared
         return int(process.memory_info().rss)
-
-
-def _kind_of(command: str) -> str:
-    for kind, marks in _KINDS:
-        if any(mark in command for mark in marks.split("|")):
-            return kind
-    return "other"

@@ -1,0 +1,118 @@
+"""One contest: a contestant, a load, a provider of its own that deals everybody the same renders, and the figures."""
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.arena import Arena, ContestFailed, Player
+from bench.arithmetic import (
+    Figures,
+    Span,
+    count_unseen,
+    find_mean,
+    find_percentile,
+    measure_delays,
+    measure_slot_share,
+)
+from bench.contestants import PLAYERS
+from bench.loads import Load
+from bench.processes import SIMULATOR, Meter
+from sandbox.wavespeed import Simulator
+
+LOOK_SECONDS = 0.5
+PATIENCE = 5.0
+"""A contest may take so many times what it should."""
+
+Show = Callable[[int], None]
+"""Told how many videos are stored (or tasks accepted, where the load is only held)."""
+
+_WATCHING = ("result", "list")
+
+
+def hold_contest(
+    load: Load,
+    contestant: str,
+    *,
+    seed: int = 1,
+    prompts: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    show: Show = lambda _: None,
+) -> Figures:
+    """Measure one contestant under one load.
+
+    The simulator draws the time of the n-th task it accepts from the seed, so that every contestant has the same
+    renders. Raises `ContestFailed` when the contestant does not do its work, since its figures would be worthless.
+    """
+    ordered = list(itertools.islice(itertools.cycle(prompts), load.renders)) if prompts else _make_prompts(load)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, open_simulator(load, seed=seed) as simulator:
+        arena = Arena(load, simulator, Path(folder), ordered, settings or {})
+        with PLAYERS[contestant](arena) as player:
+            with Meter() as meter:
+                player.begin()
+                _wait_until_over(player, arena, show)
+            return _read_figures(player, arena, meter)
+
+
+def open_simulator(load: Load, *, seed: int) -> Simulator:
+    """The provider of a contest, not yet started."""
+    return Simulator(
+        slots=load.slots,
+        submits_per_minute=load.submits_per_minute,
+        overflow=load.overflow,
+        median=load.median,
+        sigma=load.sigma,
+        cap=load.cap,
+        seed=seed,
+        plain_videos=True,
+    )
+
+
+def _make_prompts(load: Load) -> list[str]:
+    return [f"a take of {load.name}, number {number}" for number in range(load.renders)]
+
+
+def _wait_until_over(player: Player, arena: Arena, show: Show) -> None:
+    load, deadline = arena.load, time.monotonic() + PATIENCE * arena.load.seconds
+    while (done := _count_done(player, arena)) < load.renders:
+        show(done)
+        if time.monotonic() > deadline:
+            raise ContestFailed(f"{load.name}: {done} of {load.renders} after {PATIENCE * load.seconds:.0f} s")
+        time.sleep(LOOK_SECONDS)
+    show(done)
+    over = time.monotonic() + load.hold
+    while time.monotonic() < over:
+        player.count_stored()  # tends to what has ended, and notices what failed
+        time.sleep(LOOK_SECONDS)
+
+
+def _count_done(player: Player, arena: Arena) -> int:
+    stored = player.count_stored()
+    return int(arena.simulator.stats(0)["accepted"]) if arena.load.hold else stored
+
+
+def _read_figures(player: Player, arena: Arena, meter: Meter) -> Figures:
+    load, stats = arena.load, arena.simulator.stats(0)
+    spans = [Span(*each) for each in arena.simulator.times()]
+    known = player.read_known()
+    delays = measure_delays(spans, known)
+    requests = {kind: count / load.renders for kind, count in sorted(stats["requests"].items())}
+    return Figures(
+        renders=load.renders,
+        unseen=count_unseen(spans, known),
+        seconds=meter.seconds,
+        watching_requests=sum(requests.get(kind, 0.0) for kind in _WATCHING),
+        mean_delay=find_mean(delays),
+        p95_delay=find_percentile(delays, 0.95),
+        slot_share=measure_slot_share(spans, load.slots),
+        most_unfinished=stats["most_unfinished"],
+        requests=requests,
+        cpu_ms={
+            kind: spent * 1_000 / load.renders for kind, spent in sorted(meter.cpu_seconds.items()) if kind != SIMULATOR
+        },
+        memory_mb={kind: size / 2**20 for kind, size in sorted(meter.memory_bytes.items()) if kind != SIMULATOR},
+        simulator_cores=meter.cpu_seconds.get(SIMULATOR, 0.0) / meter.seconds,
+        extra=player.read_extra(),
+    )

@@ -1,0 +1,112 @@
+"""`docs/performance.md`: every table from what is kept in `docs/performance.json`, and the plot."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.curves import draw_curves
+from bench.loads import LOADS, PUSHING
+from bench.plot import draw_plot
+from bench.results import Book, Pushing, Result, group, merge, read_book, write_book
+from bench.tables import Table, explain_contestants, make_pushing_table, make_table
+
+DOCS = Path(__file__).parents[1] / "docs"
+PLOTTED = ("watching-100", "watching-100-short", "watching-100-quick", "watching-100-short-quick")
+"""The load of the plot is the first of these that was measured."""
+
+_INTRODUCTION = """\
+# Performance
+
+Measured, not claimed: `python -m bench --help` lists the loads, and every table below was written by it
+(`--write-docs`) from `performance.json`. Do not edit this page.
+
+Every contestant works against a simulator of its own with the same seed, so the n-th render takes the same time for
+everybody; they run one after the other on the same machine. *Delay* is from the moment at which the simulator ended
+the render to the moment at which the contestant held the answer, both by this machine's clock. *Slots busy* is
+measured at the simulator, from the first moment at which all slots were busy to the last submission. CPU and memory
+are of all processes of a contestant, Postgres and Redis told apart; the simulator is counted for none. Rushes runs
+whole, with API, Flower, one worker for steps and one for downloads, on its default settings, and is told the median
+of the render times as its first guess. All contestants download every video.
+"""
+
+
+def write_docs(new: Book, docs: Path = DOCS) -> list[Path]:
+    """Add new results to what is kept, and write the data, the plot and the page. Returns their paths."""
+    data, page, plot = docs / "performance.json", docs / "performance.md", docs / "images" / "watching.png"
+    book = merge(read_book(data), new)
+    data.write_text(write_book(book))
+    plotted = choose_plotted(book.results)
+    if plotted:
+        draw_plot(plotted, draw_curves(LOADS.get(plotted[0].load, LOADS["watching-100"])), plot)
+    page.write_text(render_page(book, plot=plot.relative_to(docs) if plotted else None))
+    return [data, page, *([plot] if plotted else [])]
+
+
+def choose_plotted(results: Sequence[Result]) -> list[Result]:
+    """The results of the plot: one load, where the provider queues."""
+    tables = group(results)
+    return next((found for name in PLOTTED if (found := tables.get((name, "queue")))), [])
+
+
+def render_page(book: Book, *, plot: Path | None) -> str:
+    """The whole page."""
+    parts = [_INTRODUCTION]
+    if book.results:
+        parts.append("\n".join(f"* {line}" for line in explain_contestants(book.results)) + "\n")
+    if plot is not None:
+        parts.append(_render_plot(plot, choose_plotted(book.results)[0]))
+    tables = [_render_results(results) for results in group(book.results).values()]
+    parts += [*tables, *([_render_pushing(book.pushing)] if book.pushing else [])]
+    return "\n".join(parts)
+
+
+def render_table(table: Table) -> str:
+    """A table in Markdown, figures to the right."""
+    lines = [table.header, ("---", *["---:"] * (len(table.header) - 1)), *table.rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _render_plot(plot: Path, first: Result) -> str:
+    return (
+        f"## Delay against requests\n\n![Mean delay against watching requests per render]({plot.as_posix()})\n\n"
+        f"{first.load}: {first.about}. The line is the least mean delay that looks at one render at a time can have\n"
+        "for so many requests, with the distribution of the render times known beforehand. Below it is only what\n"
+        "learns of many renders by one request, or is told.\n"
+    )
+
+
+def _render_results(results: Sequence[Result]) -> str:
+    table = make_table(results)
+    name, about = table.title.split(": ", 1)
+    again = f"    python -m bench {_command(results)}"
+    circumstances = _describe({result.contestant: result.circumstances for result in results})
+    return f"## {name}\n\n{about}.\n\n{render_table(table)}\n{circumstances}\n{again}\n"
+
+
+def _render_pushing(pushing: Pushing) -> str:
+    table = render_table(make_pushing_table(pushing))
+    circumstances = _describe({PUSHING: pushing.circumstances})
+    return f"## {PUSHING}\n\nJobs accepted over HTTP.\n\n{table}\n{circumstances}\n    python -m bench {PUSHING}\n"
+
+
+def _command(results: Sequence[Result]) -> str:
+    first = results[0]
+    name = first.load.removesuffix("-quick")
+    words = [name, *(["--quick"] if name != first.load else [])]
+    words += [f"--overflow {first.overflow}"] if first.overflow != "queue" else []
+    words += [f"--contestant {result.contestant}" for result in results]
+    runs = max(len(result.runs) for result in results)
+    words += [f"--set {key}={value}" for key, value in first.settings.items()]
+    return " ".join([*words, *([f"--runs {runs}"] if runs > 1 else [])])
+
+
+def _describe(circumstances: Mapping[str, Mapping[str, str]]) -> str:
+    """Each different machine and day once, with whom it is about where that is not everybody."""
+    days: dict[tuple[str, ...], list[str]] = {}
+    for name, each in circumstances.items():
+        days.setdefault((each["machine"], each["versions"], each["date"][:10]), []).append(name)
+    lines = []
+    for (machine, versions, day), names in days.items():
+        loads = ", ".join(circumstances[name]["load average before"] for name in names)
+        about = f" ({', '.join(names)})" if len(days) > 1 else ""
+        lines.append(f"{day}{about}, {machine}; load average before: {loads}; {versions}.\n")
+    return "".join(lines)

@@ -1,0 +1,38 @@
+"""Accepting jobs over HTTP: one large batch, and single jobs from a few clients, with no worker at work."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import requests
+
+from bench.machine import describe_circumstances, measure_commit_rate, measure_copy_rate
+from bench.results import Pushing
+from bench.rushes_stack import open_stack, order, post_batch
+
+CLIENTS = 8
+
+
+def measure_pushing(*, jobs: int) -> Pushing:
+    """Push so many jobs as one batch and a tenth of them singly, beside yardsticks of the same run."""
+    circumstances = describe_circumstances()
+    with open_stack(workers=0) as stack:
+        url, database = stack.settings.url, stack.settings.get_database_url()
+        began = time.perf_counter()
+        post_batch(url, [f"prompt number {number}" for number in range(jobs)])
+        batch = jobs / (time.perf_counter() - began)
+        singles = max(200, jobs // 10)
+        began = time.perf_counter()
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            list(clients.map(lambda number: _post_job(url, order(f"single {number}")), range(singles)))
+        return Pushing(
+            batch=batch,
+            single=singles / (time.perf_counter() - began),
+            copy=measure_copy_rate(database, rows=jobs),
+            commit=measure_commit_rate(database, seconds=2),
+            circumstances=circumstances,
+        )
+
+
+def _post_job(url: str, body: dict[str, Any]) -> None:
+    requests.post(f"{url}/v1/jobs", json=body, timeout=300).raise_for_status()

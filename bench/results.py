@@ -1,0 +1,85 @@
+"""Measured results as they are kept: what was measured, in how many runs, on which machine, and when."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.arithmetic import Figures, find_medians
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One contestant under one load."""
+
+    load: str
+    about: str
+    overflow: str
+    contestant: str
+    runs: tuple[Figures, ...]
+    circumstances: Mapping[str, str]
+    settings: Mapping[str, str] = field(default_factory=dict)  # of Rushes, where somebody asked for other ones
+
+    @property
+    def figures(self) -> Figures:
+        """The medians over the runs."""
+        return find_medians(self.runs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushing:
+    """Jobs accepted per second."""
+
+    batch: float
+    single: float
+    copy: float  # rows of a bare COPY, in the same run
+    commit: float  # single-row transactions, in the same run
+    circumstances: Mapping[str, str]
+
+
+class Book(NamedTuple):
+    """Everything that is known by measuring."""
+
+    results: tuple[Result, ...] = ()
+    pushing: Pushing | None = None
+
+
+def merge(kept: Book, new: Book) -> Book:
+    """What is kept, with everything replaced that was measured anew: same load, same mode, same contestant."""
+    found = {_key(result): result for result in (*kept.results, *new.results)}
+    return Book(tuple(found.values()), new.pushing or kept.pushing)
+
+
+def write_book(book: Book) -> str:
+    """The book as JSON."""
+    results = [asdict(result) | {"figures": asdict(result.figures)} for result in book.results]
+    pushing = asdict(book.pushing) if book.pushing else None
+    return json.dumps({"pushing": pushing, "results": results}, indent=1) + "\n"
+
+
+def read_book(path: Path) -> Book:
+    """The book at this path; an empty one where there is none yet."""
+    if not path.exists():
+        return Book()
+    kept = json.loads(path.read_text())
+    return Book(
+        tuple(_read_result(each) for each in kept["results"]), Pushing(**kept["pushing"]) if kept["pushing"] else None
+    )
+
+
+def group(results: Sequence[Result]) -> dict[tuple[str, str], list[Result]]:
+    """Results that stand side by side: by load and mode of the provider, in the order in which they came."""
+    tables: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        tables.setdefault((result.load, result.overflow), []).append(result)
+    return tables
+
+
+def _key(result: Result) -> tuple[str, str, str]:
+    return result.load, result.overflow, result.contestant
+
+
+def _read_result(kept: dict[str, Any]) -> Result:
+    kept.pop("figures")
+    return Result(**kept | {"runs": tuple(Figures(**run) for run in kept["runs"])})

@@ -1,0 +1,148 @@
+"""Rushes as a contestant, whole: API, dispatcher, workers, Flower, Postgres and Redis in a temporary folder."""
+
+import contextlib
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import requests
+
+from bench.arena import Arena, ContestFailed
+from cli.environment import default_settings
+from cli.interrupts import Interrupts
+from cli.stack import Stack, StackOptions
+from rushes.settings import Settings
+from sandbox.servers import free_port
+
+WEBHOOK_SETTING = "public_url"
+LOST_WEBHOOKS = 0.05
+ASKING_SECONDS = 0.5
+
+
+class Asker:
+    """A client that asks the API for one job twice a second, to see how it answers under load."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+        self.slowest_seconds = 0.0
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, url: str) -> None:
+        """Begin to ask for the newest job."""
+        job = requests.get(f"{url}/v1/jobs", params={"limit": 1}, timeout=30).json()["items"][0]["id"]
+        self._thread = threading.Thread(target=self._ask, args=(f"{url}/v1/jobs/{job}",), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop asking; nothing happens when it has not begun."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _ask(self, url: str) -> None:
+        while not self._over.wait(ASKING_SECONDS):
+            began = time.perf_counter()
+            try:
+                good = requests.get(url, timeout=30).ok
+            except requests.RequestException:
+                good = False
+            self.failed += not good
+            self.slowest_seconds = max(self.slowest_seconds, time.perf_counter() - began)
+
+
+class RushesPlayer:
+    """A stack that is ready."""
+
+    def __init__(self, stack: Stack, prompts: Sequence[str], database: psycopg.Connection[tuple[Any, ...]]) -> None:
+        self._stack = stack
+        self._prompts = prompts
+        self._database = database
+        self.asker = Asker()
+
+    def begin(self) -> None:
+        post_batch(self._stack.settings.url, self._prompts)
+        self.asker.start(self._stack.settings.url)
+
+    def count_stored(self) -> int:
+        self._stack.rest(0)
+        query = "SELECT count(*) FILTER (WHERE state = 'succeeded'), count(ended_at), min(error_message) FROM job"
+        stored, ended, message = self._database.execute(query).fetchall()[0]
+        if ended > stored:
+            raise ContestFailed(f"{ended - stored} jobs did not succeed: {message}")
+        return int(stored)
+
+    def read_known(self) -> dict[str, float]:
+        query = "SELECT provider_id, extract(epoch FROM ended_at)::float8 FROM prediction WHERE state = 'completed'"
+        return {task: float(moment) for task, moment in self._database.execute(query).fetchall()}
+
+    def read_extra(self) -> dict[str, float]:
+        return {"API errors": self.asker.failed, "slowest API answer ms": self.asker.slowest_seconds * 1_000}
+
+
+@contextlib.contextmanager
+def open_stack(*, folder: Path | None = None, workers: int = 1, **changes: Any) -> Iterator[Stack]:
+    """A whole stack, gone afterwards; with a simulator of its own unless a key is among the changes."""
+    with contextlib.ExitStack() as exits:
+        interrupts = exits.enter_context(Interrupts())
+        home = folder or Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="rushes-bench-")))
+        settings = default_settings(**{"url": "http://127.0.0.1:0", **changes})
+        options = StackOptions(folder=home, workers=workers, flower_port=0, simulator_port=0)
+        stack = Stack(settings, options, say=lambda _: None, interrupts=interrupts)
+        exits.callback(stack.stop)
+        stack.start()
+        yield stack
+
+
+@contextlib.contextmanager
+def open_rushes(arena: Arena, **changes: Any) -> Iterator[RushesPlayer]:
+    """One worker for steps and one for downloads, with the default settings but for what the load decides."""
+    load = arena.load
+    chosen = {
+        "wavespeed_api_key": arena.simulator.api_key,
+        "wavespeed_url": arena.simulator.url,
+        "slots": load.slots,
+        "submits_per_minute": load.submits_per_minute,
+        "render_median_seconds": load.median,
+        **load.settings,
+        **changes,
+        **arena.settings,
+    }
+    with (
+        open_stack(folder=arena.folder, **chosen) as stack,
+        psycopg.connect(stack.settings.get_database_url(), autocommit=True) as database,
+    ):
+        player = RushesPlayer(stack, arena.prompts, database)
+        try:
+            yield player
+        finally:
+            player.asker.stop()
+
+
+@contextlib.contextmanager
+def open_rushes_with_webhooks(arena: Arena) -> Iterator[RushesPlayer]:
+    """The same with an address for the provider's callbacks, some of which never come."""
+    arena.simulator.set_fault("webhook_lost", probability=LOST_WEBHOOKS)
+    url = f"http://127.0.0.1:{free_port()}"
+    with open_rushes(arena, url=url, **{WEBHOOK_SETTING: url}) as player:
+        yield player
+
+
+def has_webhooks() -> bool:
+    """Whether Rushes takes the provider's callbacks."""
+    return WEBHOOK_SETTING in Settings.model_fields
+
+
+def post_batch(url: str, prompts: Sequence[str]) -> None:
+    """Push one batch of the cheapest jobs."""
+    jobs = [order(prompt) for prompt in prompts]
+    requests.post(f"{url}/v1/batches", json={"name": "bench", "jobs": jobs}, timeout=300).raise_for_status()
+
+
+def order(prompt: str) -> dict[str, Any]:
+    """A job as the API takes it."""
+    return {"model": "ltx-2-fast", "input": {"prompt": prompt, "duration": 6}}
