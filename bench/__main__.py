@@ -16,6 +16,7 @@ from bench.page import write_docs
 from bench.results import Book, group, write_book
 from bench.session import PUSHED_JOBS, PUSHED_JOBS_QUICK, Plan, Wanted, estimate_seconds, make_plan, measure
 from bench.tables import Table, make_pushing_table, make_table
+from cli.failures import CommandError
 
 TALK = Console(stderr=True, width=120)
 OUT = Console(width=120)
@@ -61,7 +62,10 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
     plan = make_plan(wanted)
     TALK.print(f"machine: {describe_machine()}")
     TALK.print(f"{_describe_plan(plan)}: about {estimate_seconds(plan) / 60:.0f} minutes")
-    book = measure(plan, console=TALK)
+    try:
+        book = measure(plan, console=TALK)
+    except CommandError as error:
+        sys.exit(f"error: {error}")
     if docs:
         TALK.print(f"written: {', '.join(path.name for path in write_docs(book))}")
     if as_json:
@@ -72,16 +76,16 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
 
 def _print(book: Book) -> None:
     if book.pushing is not None:
-        OUT.print(_as_rich(make_pushing_table(book.pushing)))
+        _print_table(make_pushing_table(book.pushing))
     for results in group(book.results).values():
-        OUT.print(_as_rich(make_table(results)))
+        _print_table(make_table(results))
 
 
-def _as_rich(table: Table) -> RichTable:
-    shown = RichTable(*table.header, title=table.title, title_justify="left")
+def _print_table(table: Table) -> None:
+    shown = RichTable(*table.header)
     for row in table.rows:
         shown.add_row(*row)
-    return shown
+    OUT.print(f"\n{table.title}", shown, sep="\n")
 
 
 def _describe_plan(plan: Plan) -> str:

@@ -50,10 +50,11 @@ def hold_contest(
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, open_simulator(load, seed=seed) as simulator:
         arena = Arena(load, simulator, Path(folder), ordered, settings or {})
         with PLAYERS[contestant](arena) as player:
+            began = time.time()
             with Meter() as meter:
                 player.begin()
                 _wait_until_over(player, arena, show)
-            return _read_figures(player, arena, meter)
+            return _read_figures(player, arena, meter, began=began)
 
 
 def open_simulator(load: Load, *, seed: int) -> Simulator:
@@ -93,7 +94,7 @@ def _count_done(player: Player, arena: Arena) -> int:
     return int(arena.simulator.stats(0)["accepted"]) if arena.load.hold else stored
 
 
-def _read_figures(player: Player, arena: Arena, meter: Meter) -> Figures:
+def _read_figures(player: Player, arena: Arena, meter: Meter, *, began: float) -> Figures:
     load, stats = arena.load, arena.simulator.stats(0)
     spans = [Span(*each) for each in arena.simulator.times()]
     known = player.read_known()
@@ -103,6 +104,7 @@ def _read_figures(player: Player, arena: Arena, meter: Meter) -> Figures:
         renders=load.renders,
         unseen=count_unseen(spans, known),
         seconds=meter.seconds,
+        known_seconds=max(known.values()) - began if known else None,
         watching_requests=sum(requests.get(kind, 0.0) for kind in _WATCHING),
         mean_delay=find_mean(delays),
         p95_delay=find_percentile(delays, 0.95),

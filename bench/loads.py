@@ -28,7 +28,7 @@ PROMISES: dict[tuple[str, str], dict[str, str]] = {
     ("slots-3000", "queue"): {"slot_share": ">= 99 %", "cores": "<= 2"},
     ("slots-3000", "refuse"): {"slot_share": ">= 98 %", "cores": "<= 2"},
     ("in-flight-10000", "queue"): {"memory worker": "< 1,024 MB"},
-    ("instant", "queue"): {"rate": ">= 60", "cpu worker": "<= 15 ms"},
+    ("instant", "queue"): {"known_rate": ">= 60", "cpu worker": "<= 15 ms"},
 }
 """What Rushes is held to under a load, by the figure it is about."""
 

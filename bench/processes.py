@@ -28,8 +28,8 @@ SAMPLE_SECONDS = 2.0
 class Meter:
     """Measures from entering to leaving the block: CPU, and the most memory that was seen in a look every 2 s.
 
-    Only processes that live at the end are counted, but for the memory of those that a look has met. Memory is the
-    resident set with every shared page divided by the number of processes that share it, so that a sum is honest.
+    Only processes that live at the end are counted, but for the memory of those that a look has met. Memory is the sum
+    of resident sets; for Postgres every shared page is divided by the processes that share it, since they share most.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,8 @@ def measure_memory() -> dict[str, int]:
     held: defaultdict[str, int] = defaultdict(int)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            held[kind_of(" ".join(process.cmdline()))] += _own_bytes(process)
+            kind = kind_of(" ".join(process.cmdline()))
+            held[kind] += _share_bytes(process) if kind == POSTGRES else process.memory_info().rss
     return dict(held)
 
 
@@ -92,7 +93,7 @@ def kind_of(command: str) -> str:
     return next((kind for kind, mark in _KINDS if mark in command), "other")
 
 
-def _own_bytes(process: psutil.Process) -> int:
+def _share_bytes(process: psutil.Process) -> int:
     try:
         return int(process.memory_full_info().pss)
     except (psutil.Error, AttributeError):  # elsewhere than on Linux nobody tells what is shared

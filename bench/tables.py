@@ -81,7 +81,8 @@ def _list_rows(figures: Sequence[Figures]) -> list[_Row]:
         ("p95_delay", "95 % of the renders known within", lambda each: _tell(each.p95_delay, "{:.2f} s")),
         ("slot_share", "slots busy while jobs waited", lambda each: _tell_share(each.slot_share)),
         ("most_unfinished", "accepted and unfinished at most", lambda each: f"{each.most_unfinished:,.0f}"),
-        ("rate", "renders per second", lambda each: f"{each.renders / each.seconds:.1f}"),
+        ("known_rate", "renders known per second", lambda each: _tell_rate(each, each.known_seconds)),
+        ("rate", "renders stored per second", lambda each: _tell_rate(each, each.known_seconds and each.seconds)),
         ("cpu", "CPU per render, own processes", lambda each: _sum_of(each.cpu_ms, "{:.1f} ms")),
         *(_cpu_row(kind) for kind in _kinds_of(figures)),
         ("cores", "cores busy with it, servers left out", lambda each: f"{count_cores(each):.2f}"),
@@ -117,6 +118,10 @@ def _sum_of(by_kind: dict[str, float], form: str) -> str:
 
 def _tell(value: float | None, form: str) -> str | None:
     return None if value is None else form.format(value)
+
+
+def _tell_rate(figures: Figures, seconds: float | None) -> str | None:
+    return f"{figures.renders / seconds:.1f}" if seconds else None
 
 
 def _tell_share(share: float | None) -> str | None:

@@ -22,6 +22,7 @@ FIGURES = Figures(
     renders=10,
     unseen=0,
     seconds=5.0,
+    known_seconds=4.5,
     watching_requests=1.0,
     mean_delay=0.2,
     p95_delay=0.5,
