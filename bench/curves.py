@@ -6,6 +6,7 @@ that expected delay plus the price of all looks to come is least.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -13,14 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.loads import Load
 from bench.plot import Curve
+from bench.results import Result
 
 Floats = npt.NDArray[np.floating[Any]]
 
 CELLS = 600
 """Of the grid, in one median."""
 TAIL = 1e-5
+PAGE = 100
+"""Predictions on one page of the provider's list."""
 PRICES = tuple(10 ** (step / 4 - 4) for step in range(17))
 """Of one look, in medians of delay: from a look all the time to a look or two in all."""
 INTERVALS = tuple(10 ** (step / 6 - 2) for step in range(13))
@@ -76,18 +79,29 @@ def find_fixed(times: LogNormal, interval: float) -> Schedule:
     return Schedule(float(np.sum(likely * looks)), float(np.sum(likely * (looks * interval - middles))))
 
 
-def draw_curves(load: Load) -> list[Curve]:
-    """The exact optimum for the render times of a load, and looks at fixed intervals beside it."""
-    best = [_find_optimum_of(load, price) for price in PRICES]
-    times = LogNormal(load.median, load.sigma)
-    fixed = [find_fixed(times, interval * load.median) for interval in INTERVALS]
+def find_sweep(result: Result, interval: float) -> Schedule:
+    """List pages read at equal distances, as many as it takes to see every render under way."""
+    mean = result.median * math.exp(result.sigma**2 / 2)
+    pages = math.ceil(result.slots / PAGE)
+    return Schedule(pages * mean / (interval * result.slots), interval / 2)
+
+
+def draw_curves(result: Result) -> list[Curve]:
+    """For the render times of a load: the exact optimum, and looks and list pages at fixed intervals beside it."""
+    times = LogNormal(result.median, result.sigma)
+    intervals = [interval * result.median for interval in INTERVALS]
     return [
-        Curve("exact optimum, one render a look", [each.requests for each in best], [each.delay for each in best], "-"),
-        Curve("a fixed interval", [each.requests for each in fixed], [each.delay for each in fixed]),
+        _curve("exact optimum, one render a look", [_find_optimum_of(result, price) for price in PRICES], "-"),
+        _curve("looks at a fixed interval", [find_fixed(times, interval) for interval in intervals], "--"),
+        _curve("list pages at a fixed interval", [find_sweep(result, interval) for interval in intervals], ":"),
     ]
 
 
-def _find_optimum_of(load: Load, price: float) -> Schedule:
+def _curve(label: str, schedules: Sequence[Schedule], style: str) -> Curve:
+    return Curve(label, [each.requests for each in schedules], [each.delay for each in schedules], style)
+
+
+def _find_optimum_of(result: Result, price: float) -> Schedule:
     # looks lie about sqrt(price) medians apart: some twenty cells between two of them are fine enough
     cells = max(100, math.ceil(20 / math.sqrt(price)))
-    return find_optimum(LogNormal(load.median, load.sigma, cells=cells), price * load.median)
+    return find_optimum(LogNormal(result.median, result.sigma, cells=cells), price * result.median)

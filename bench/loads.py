@@ -12,7 +12,7 @@ CONTESTANTS = {
     SDK: "the official Python SDK in a thread pool",
     HALF_SECOND: "a thread per job that asks every 0.5 s",
     CELERY: "a plain Celery task that submits and polls",
-    RUSHES: "Rushes",
+    RUSHES: "Rushes, by looks alone",
     WEBHOOKS: "Rushes with webhooks, 5 % of them lost",
 }
 OURS = (RUSHES, WEBHOOKS)

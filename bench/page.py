@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.curves import draw_curves
-from bench.loads import LOADS, PUSHING
+from bench.loads import PUSHING
 from bench.plot import draw_plot
 from bench.results import Book, Pushing, Result, group, merge, read_book, write_book
 from bench.tables import Table, explain_contestants, make_pushing_table, make_table
@@ -37,7 +37,7 @@ def write_docs(new: Book, docs: Path = DOCS) -> list[Path]:
     data.write_text(write_book(book))
     plotted = choose_plotted(book.results)
     if plotted:
-        draw_plot(plotted, draw_curves(LOADS.get(plotted[0].load, LOADS["watching-100"])), plot)
+        draw_plot(plotted, draw_curves(plotted[0]), plot)
     page.write_text(render_page(book, plot=plot.relative_to(docs) if plotted else None))
     return [data, page, *([plot] if plotted else [])]
 
@@ -69,9 +69,10 @@ def render_table(table: Table) -> str:
 def _render_plot(plot: Path, first: Result) -> str:
     return (
         f"## Delay against requests\n\n![Mean delay against watching requests per render]({plot.as_posix()})\n\n"
-        f"{first.load}: {first.about}. The line is the least mean delay that looks at one render at a time can have\n"
-        "for so many requests, with the distribution of the render times known beforehand. Below it is only what\n"
-        "learns of many renders by one request, or is told.\n"
+        f"{first.load}: {first.about}.\n\n"
+        "The line is the least mean delay that looks at one render at a time can have for so many requests, with the\n"
+        "distribution of the render times known beforehand: the exact optimum, by dynamic programming. Below it is\n"
+        "only what learns of many renders by one request, as the dotted line of list pages does, or is told.\n"
     )
 
 

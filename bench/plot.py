@@ -35,9 +35,9 @@ def draw_plot(results: Sequence[Result], curves: Sequence[Curve], path: Path) ->
     picture = Picture(figsize=(8, 5), dpi=120, layout="constrained")
     axes = picture.subplots()
     for number, curve in enumerate(curves):
-        axes.plot(curve.requests, curve.delays, curve.style, color=INK, alpha=1 - 0.5 * bool(number), label=curve.label)
-    for result in results:
-        _mark(axes, result)
+        axes.plot(curve.requests, curve.delays, curve.style, color=INK, alpha=0.5 if number else 1, label=curve.label)
+    for number, result in enumerate(results):
+        _mark(axes, result, above=number % 2 == 0)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("watching requests per render")
@@ -51,7 +51,7 @@ def draw_plot(results: Sequence[Result], curves: Sequence[Curve], path: Path) ->
     picture.savefig(path, metadata={"Software": None})
 
 
-def _mark(axes: Axes, result: Result) -> None:
+def _mark(axes: Axes, result: Result, *, above: bool) -> None:
     figures = result.figures
     if figures.mean_delay is None or figures.mean_delay <= 0 or figures.watching_requests <= 0:
         return
@@ -60,7 +60,7 @@ def _mark(axes: Axes, result: Result) -> None:
     axes.annotate(
         SHORT_NAMES.get(result.contestant, result.contestant),
         (figures.watching_requests, figures.mean_delay),
-        xytext=(8, 8),
+        xytext=(8, 8 if above else -16),
         textcoords="offset points",
         color=colour,
         weight="bold",

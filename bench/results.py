@@ -17,6 +17,9 @@ class Result:
     about: str
     overflow: str
     contestant: str
+    slots: int
+    median: float  # seconds of a render
+    sigma: float
     runs: tuple[Figures, ...]
     circumstances: Mapping[str, str]
     settings: Mapping[str, str] = field(default_factory=dict)  # of Rushes, where somebody asked for other ones

@@ -39,6 +39,9 @@ def make_result(
         about=LOADS["watching-100"].about,
         overflow=overflow,
         contestant=contestant,
+        slots=100,
+        median=20,
+        sigma=0.5,
         runs=runs or (FIGURES,),
         circumstances=CIRCUMSTANCES,
     )
