@@ -21,6 +21,7 @@ from sandbox.servers import free_port
 WEBHOOK_SETTING = "public_url"
 LOST_WEBHOOKS = 0.05
 ASKING_SECONDS = 0.5
+TENDING_SECONDS = 0.05
 
 
 class Asker:
@@ -69,7 +70,7 @@ class RushesPlayer:
         self.asker.start(self._stack.settings.url)
 
     def count_stored(self) -> int:
-        self._stack.rest(0)
+        self._stack.rest(TENDING_SECONDS)
         query = "SELECT count(*) FILTER (WHERE state = 'succeeded'), count(ended_at), min(error_message) FROM job"
         stored, ended, message = self._database.execute(query).fetchall()[0]
         if ended > stored:
