@@ -27,7 +27,7 @@ PROMISES: dict[tuple[str, str], dict[str, str]] = {
     ("slots-3", "queue"): {"watching_requests": "<= 8", "mean_delay": "<= 1 s"},
     ("slots-3000", "queue"): {"slot_share": ">= 99 %", "cores": "<= 2"},
     ("slots-3000", "refuse"): {"slot_share": ">= 98 %", "cores": "<= 2"},
-    ("in-flight-10000", "queue"): {"memory worker": "< 1,024 MB"},
+    ("in-flight-10000", "queue"): {"memory worker": "< 1,024 MB with the store worker"},
     ("instant", "queue"): {"known_rate": ">= 60", "cpu worker": "<= 15 ms"},
 }
 """What Rushes is held to under a load, by the figure it is about."""
