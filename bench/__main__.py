@@ -15,8 +15,13 @@ from bench.machine import describe_machine
 from bench.page import write_docs
 from bench.results import Book, group, write_book
 from bench.session import PUSHED_JOBS, PUSHED_JOBS_QUICK, Plan, Wanted, estimate_seconds, make_plan, measure
+from bench.single_polls import print_comparisons
 from bench.tables import Table, make_pushing_table, make_table
+from bench.watching import SEEDS
 from cli.failures import CommandError
+
+SIMULATED = "watching"
+"""Neither a load: single polls beside the exact optimum, without servers."""
 
 TALK = Console(stderr=True, width=120)
 OUT = Console(width=120)
@@ -26,7 +31,8 @@ def _list_choices() -> str:
     loads = "\n\n".join(f"{load.name}: {load.about}" for load in LOADS.values())
     sets = "\n\n".join(f"{name} stands for {', '.join(names)}" for name, names in SETS.items())
     contestants = "\n\n".join(f"{name}: {about}" for name, about in CONTESTANTS.items())
-    return f"LOADS\n\n{loads}\n\n{PUSHING}: jobs accepted over HTTP\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
+    others = f"{PUSHING}: jobs accepted over HTTP\n\n{SIMULATED}: single polls beside the exact optimum, simulated"
+    return f"LOADS\n\n{loads}\n\n{others}\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
 
 
 def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
@@ -49,8 +55,14 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
 
     Without a name the standard set is measured, in less than 15 minutes.
     """
+    words = loads or ["standard"]
+    if SIMULATED in words:
+        print_comparisons(OUT, seeds=1 if quick else SEEDS)
+        words = [word for word in words if word != SIMULATED]
+        if not words:
+            return
     wanted = Wanted(
-        loads=_read_loads(loads or ["standard"], quick=quick),
+        loads=_read_loads(words, quick=quick),
         contestants=_read_contestants(contestant or []),
         overflows=_read_overflows(overflow),
         runs=runs,
@@ -97,7 +109,7 @@ def _read_loads(words: Sequence[str], *, quick: bool) -> tuple[Load | None, ...]
     try:
         names = list_names(list(words))
     except KeyError as error:
-        choices = ", ".join([PUSHING, *LOADS, *SETS])
+        choices = ", ".join([PUSHING, SIMULATED, *LOADS, *SETS])
         raise typer.BadParameter(f"there is no load {error}; there are {choices}") from None
     return tuple(None if name == PUSHING else quicken(LOADS[name]) if quick else LOADS[name] for name in names)
 
