@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= auto
 SEEDS ?= 1,2,3
 JOBS ?= 300
+SCENARIO ?= everything
 
 .PHONY: help setup demo up test check format bench chaos lock clean
 
@@ -46,7 +47,7 @@ bench: $(STAMP) ## measure beside what others do, and print the figures (15 minu
 	@$(BIN)/python -m bench
 
 chaos: $(STAMP) ## break a farm by a seeded plan, three times, and audit it (ten minutes)
-	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) --jobs $(JOBS)
+	@$(BIN)/rushes chaos --seed $(SEEDS) --jobs $(JOBS) --scenario $(SCENARIO)
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate --no-emit-index-url --only-binary :all: --quiet

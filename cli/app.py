@@ -5,6 +5,7 @@ import typer
 from cli import batches, doubts, jobs, predictions
 from cli.audit import audit
 from cli.catalogue import catalog
+from cli.chaos.command import chaos
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.failures import run_guarded
@@ -31,6 +32,7 @@ app.command()(up)
 app.command()(demo)
 app.command()(doctor)
 app.command()(audit)
+app.command()(chaos)
 
 
 def main(arguments: list[str]) -> int:

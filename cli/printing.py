@@ -54,7 +54,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
     cells = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
     for index, column in enumerate(columns):
-        width = max((len(row[index]) for row in cells), default=0)
+        width = max([len(column), *(len(row[index]) for row in cells)])
         is_last = index == len(columns) - 1
         table.add_column(column, overflow="ellipsis", no_wrap=True, min_width=None if is_last else width)
     for row in cells:

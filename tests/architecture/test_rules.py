@@ -28,6 +28,7 @@ NOT_OURS = frozenset({".git", ".venv", ".rushes", ".hypothesis", "renders", "dis
 MODULE_LINES, FUNCTION_LINES, NESTING, PARAMETERS, BY_POSITION = 400, 40, 3, 6, 4
 MANY_PARAMETERS = {
     "cli/submit.py submit": "typer wants a parameter per option",
+    "cli/chaos/command.py chaos": "likewise",
     "rushes/wavespeed/client.py list_predictions": "one for each parameter of the provider's endpoint",
     "rushes/settings.py settings_customise_sources": "pydantic-settings calls it so",
 }

@@ -1,0 +1,147 @@
+"""Rushes itself as the victim: API, two workers with a dispatcher each and a store worker, as real processes."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cli.chaos.plan import Plan, Push
+from cli.chaos.pushing import Pusher
+from cli.chaos.victim import Member
+from cli.commands import LOOPBACK, api_command, run_as_module, step_worker_command, store_worker_command
+from cli.environment import default_settings, process_environment
+from cli.ports import find_free_port, web_url
+from cli.services import ProcessPlan, ProcessService
+from models.errors import DatabaseAway
+from models.lifecycle import JOB_ENDED
+from models.queries.runs import count_states, find_last_leader
+from models.session import open_engine, open_sessions, transaction
+from rushes.settings import Settings
+from sandbox.wavespeed import Simulator
+
+SLOTS = 16
+RENDER_SECONDS = 1.5
+SUBMIT_SECONDS = 3.0
+MARGIN_SECONDS = 3.0
+WORKERS = ("main1", "main2")
+BATCHES = "chaos"
+
+
+def open_simulator(plan: Plan) -> Simulator:
+    """The provider of a run: it refuses what is too much, and gives back what it did not render."""
+    return Simulator(
+        slots=SLOTS,
+        submits_per_minute=3_000,
+        median=RENDER_SECONDS,
+        seed=plan.seed,
+        overflow="refuse",
+        refund=["failed", "moderation", "cancelled", "timeout", "deleted"],
+    )
+
+
+def make_settings(plan: Plan, simulator: Simulator, *, database_url: str, redis_url: str, folder: Path) -> Settings:
+    """Settings for renders and leases of seconds, whatever the environment says; the key is the simulator's."""
+    url = web_url(LOOPBACK, find_free_port(LOOPBACK, 0))
+    webhooks = {"public_url": url} if takes_webhooks() else {}
+    return default_settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        data_dir=folder / "data",
+        url=url,
+        wavespeed_api_key=simulator.api_key,
+        wavespeed_url=simulator.url,
+        slots=SLOTS,
+        submits_per_minute=3_000,
+        render_median_seconds=RENDER_SECONDS,
+        poll_shortest_seconds=0.2,
+        submit_timeout_seconds=SUBMIT_SECONDS,
+        freeze_allowance_seconds=5.0,
+        list_lag_seconds=plan.list_lag + MARGIN_SECONDS,
+        **webhooks,
+    )
+
+
+def takes_webhooks() -> bool:
+    """Whether the provider may be told where to call us."""
+    return "public_url" in Settings.model_fields
+
+
+class Farm:
+    """The processes of a run, the client that pushes its jobs, and a connection to its rows."""
+
+    def __init__(self, settings: Settings, *, folder: Path) -> None:
+        self.settings = settings
+        self.pusher = Pusher(settings.url, prefix=BATCHES)
+        self._engine = open_engine(settings.get_database_url(), pool_size=1, application="rushes-chaos")
+        self.sessions = open_sessions(self._engine)
+        self._environment = process_environment(settings, os.environ, with_key=True)
+        port = int(settings.url.rpartition(":")[2])
+        commands = {
+            "api": api_command(host=LOOPBACK, port=port),
+            **{name: step_worker_command(settings, number=number) for number, name in enumerate(WORKERS, start=1)},
+            "store": store_worker_command(settings),
+        }
+        self._members = {name: self._make_member(name, words, folder) for name, words in commands.items()}
+
+    def tend(self) -> None:
+        """Start what does not run."""
+        for member in self._members.values():
+            member.tend()
+
+    def find(self, target: str) -> Member | None:
+        """The process in this role; the one that leads, or led last, is told by its row."""
+        if target in self._members:
+            return self._members[target]
+        with contextlib.suppress(DatabaseAway), transaction(self.sessions) as session:
+            leader = (find_last_leader(session) or WORKERS[0]).split("@")[0]
+            return self._members[leader if target == "leader" else next(each for each in WORKERS if each != leader)]
+        return None
+
+    def push(self, push: Push) -> None:
+        """Through the API, until the batch is there."""
+        self.pusher.push(push)
+
+    @property
+    def is_pushing(self) -> bool:
+        """Whether a batch is not stored yet."""
+        return self.pusher.is_pushing
+
+    def count_ended(self) -> int | None:
+        """Jobs that have ended; None while the database is away."""
+        states = self.count_states()
+        return None if states is None else sum(states.get(state, 0) for state in JOB_ENDED)
+
+    def count_states(self) -> dict[str, int] | None:
+        """Jobs by state; None while the database is away."""
+        with contextlib.suppress(DatabaseAway), transaction(self.sessions) as session:
+            return count_states(session)
+        return None
+
+    def tell_stacks(self) -> None:
+        """Celery's workers write what they do into their logs."""
+        for name in (*WORKERS, "store"):
+            self._members[name].tell_stacks()
+
+    def close(self) -> None:
+        """End every process."""
+        self.pusher.close()
+        for member in self._members.values():
+            member.kill()
+        self._engine.dispose()
+
+    def _make_member(self, name: str, words: list[str], folder: Path) -> Member:
+        log = folder / "logs" / f"{name}.log"
+        plan = ProcessPlan(name=name, words=run_as_module(words), environment=self._environment, log=log)
+        return Member(ProcessService(plan))
+
+
+@contextlib.contextmanager
+def open_farm(settings: Settings, *, folder: Path, wait: Callable[[], None]) -> Iterator[Farm]:
+    """A farm whose processes have been started, and `wait` has returned; none is left after the block."""
+    farm = Farm(settings, folder=folder)
+    try:
+        farm.tend()
+        wait()
+        yield farm
+    finally:
+        farm.close()

@@ -1,0 +1,107 @@
+"""Every fault that a run can meet: how our processes and servers die, and what the provider does wrong. Pure data."""
+
+from typing import Any
+
+Rules = dict[str, dict[str, Any]]
+Spans = dict[str, tuple[float, float]]
+
+PROCESS_FAULTS: Spans = {
+    "kill_main": (0, 0),
+    "kill_leader": (0, 0),
+    "kill_store": (0, 0),
+    "kill_api": (0, 0),
+    "freeze_main": (6, 12),  # past the leader's lease of 5 s, and mostly past the submit lease of 8 s
+    "freeze_leader": (6, 12),
+    "freeze_store": (21, 23),  # past the store lease of 20 s
+    "freeze_api": (2, 6),
+}
+"""SIGKILL and SIGSTOP, each with the shortest and the longest duration in seconds."""
+
+CONNECTION_FAULTS: Spans = {"postgres_backends": (0, 0), "redis_clients": (0, 0)}
+"""Connections cut from the servers' side: what can be done to servers that others use, too."""
+
+FLUSH_FAULTS: Spans = {"redis_flush": (0, 0)}
+
+SERVER_FAULTS: Spans = {
+    "redis_restart": (0, 0),
+    "redis_kill": (0.5, 3),
+    "redis_freeze": (2, 8),
+    "postgres_restart": (0, 0),
+    "postgres_kill": (0.5, 2),
+}
+"""What is done only to servers of the run's own."""
+
+OWN_FAULTS: Spans = PROCESS_FAULTS | CONNECTION_FAULTS | FLUSH_FAULTS | SERVER_FAULTS
+
+PROVIDER_FAULTS: Rules = {
+    "submit_drop": {"probability": 0.3},
+    "submit_504": {"probability": 0.3},
+    "submit_hang": {"probability": 0.3},
+    "submit_late": {"probability": 0.3, "delay": 2.0},
+    "submit_garbage": {"probability": 0.3},
+    "submit_error_with_task": {"probability": 0.5},
+    "submit_bad_code": {"probability": 0.3},
+    "submit_5xx": {"probability": 0.3},
+    "submit_429": {"probability": 0.3, "retry_after": 1.0},
+    "no_credit": {"probability": 0.3},
+    "key_rejected": {"status": 401},
+    "get_5xx": {"probability": 0.5},
+    "get_429": {"probability": 0.5},
+    "get_garbage": {"probability": 0.5},
+    "get_hang": {"probability": 0.2, "delay": 4.0},
+    "outage": {"status": 0},
+    "slow_answer": {"probability": 0.5, "delay": 1.0},
+    "drip_answer": {"probability": 0.3, "delay": 2.0},
+    "task_failed": {"probability": 0.3},
+    "task_moderated": {"probability": 0.1},
+    "task_timeout": {"probability": 0.2},
+    "task_cancelled": {"probability": 0.1},
+    "task_deleted": {"probability": 0.1},
+    "task_odd_progress": {"probability": 0.3},
+    "list_without_inputs": {},
+    "list_inputs_reordered": {},
+    "list_inputs_with_defaults": {},
+    "list_inputs_as_input": {},
+    "download_cut": {"probability": 0.5},
+    "download_slow": {"probability": 0.3, "delay": 3.0},
+    "download_expired": {"probability": 0.3},
+    "download_5xx": {"probability": 0.5},
+    "download_garbage": {"probability": 0.3},
+    "download_hang": {"probability": 0.2, "delay": 5.0},
+}
+"""Faults of the provider, each with its rule; they last 3 to 8 seconds.
+
+Left out is what never ends (`task_unknown_status`: the render is watched until the retention of seven days ends) or
+makes both sides' books differ for a while (`refund_late`).
+"""
+
+WEBHOOK_FAULTS: Rules = {
+    "webhook_lost": {"probability": 0.5},
+    "webhook_duplicated": {"probability": 0.5},
+    "webhook_late": {"probability": 0.5, "delay": 5.0},
+    "webhook_forged": {"probability": 0.5},
+}
+
+MINUTE_OUTAGE = "outage_minute"
+"""The provider is away for a whole minute: once, in long runs."""
+
+ALIASES = {MINUTE_OUTAGE: "outage"}
+"""Kinds of ours that are another name for a fault of the simulator's."""
+
+ALWAYS: Rules = {
+    "submit_drop": {"probability": 0.04},
+    "submit_504": {"probability": 0.03},
+    "submit_hang": {"probability": 0.03},
+    "submit_5xx": {"probability": 0.02},
+    "get_5xx": {"probability": 0.03},
+    "get_garbage": {"probability": 0.03},
+    "task_failed": {"probability": 0.04},
+    "download_cut": {"probability": 0.1},
+    "download_garbage": {"probability": 0.04},
+    "download_5xx": {"probability": 0.05},
+    "slow_answer": {"probability": 0.3, "delay": 0.5, "kind": "submit"},  # so that some die in the middle of a POST
+}
+"""On from the first second to the last, save while a stronger one of the same kind strikes."""
+
+LOST_ANSWERS: Rules = {name: {"probability": 0.035} for name in ("submit_drop", "submit_504", "submit_hang")}
+"""Together one answer in ten: 1 - 0.965**3."""

@@ -1,0 +1,167 @@
+"""What goes wrong and when, drawn from a seed: the same seed gives the same plan. Pure: no clock, no I/O."""
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cli.chaos.faults import (
+    ALIASES,
+    ALWAYS,
+    LOST_ANSWERS,
+    MINUTE_OUTAGE,
+    OWN_FAULTS,
+    PROVIDER_FAULTS,
+    WEBHOOK_FAULTS,
+    Rules,
+)
+
+LONG_RUN_JOBS = 200
+"""From here on the list lags by what a provider's may, and the provider is away for a minute."""
+LAG_SECONDS, SHORT_LAG_SECONDS = 20.0, 2.0
+LAG_PROBABILITY = 0.6
+OUTAGE_SECONDS = 60.0
+TWIN_EVERY = 10
+"""Every so many jobs one asks for the same as the one before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Which faults a run draws from."""
+
+    name: str
+    about: str
+    always: Rules
+    breaks_processes: bool = True
+    breaks_provider: bool = True
+    always_lags: bool = False  # the list lags by 20 s in short runs, too
+
+
+SCENARIOS = {
+    each.name: each
+    for each in (
+        Scenario("everything", "our processes, both servers and the provider, all at once", ALWAYS),
+        Scenario("processes", "our processes and both servers; the provider is healthy", {}, breaks_provider=False),
+        Scenario("provider", "the provider alone", ALWAYS, breaks_processes=False),
+        Scenario(
+            "lost-answers",
+            "one submit answer in ten is lost (dropped, 504, hung), 6 of 10 lists are 20 s late",
+            LOST_ANSWERS,
+            breaks_processes=False,
+            breaks_provider=False,
+            always_lags=True,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One fault: when it begins (seconds from the start), its kind, how long it lasts and the provider's rule."""
+
+    at: float
+    kind: str
+    seconds: float
+    rule: Mapping[str, Any] | None = field(default=None, compare=False)  # None: a fault of our own
+
+    @property
+    def name(self) -> str:
+        """What the simulator calls it."""
+        return ALIASES.get(self.kind, self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One batch: when it is pushed, its prompts, and how long after that the API is killed, if it is."""
+
+    at: float
+    number: int
+    prompts: tuple[str, ...]
+    kills_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run: batches are pushed, faults begin at their times, and all is quiet after `seconds`."""
+
+    seed: int
+    seconds: float
+    pushes: tuple[Push, ...]
+    faults: tuple[Fault, ...]
+    always: Rules
+    list_lag: float  # the longest, in seconds
+
+    @property
+    def prompts(self) -> list[str]:
+        """Of every job."""
+        return [prompt for push in self.pushes for prompt in push.prompts]
+
+
+def draw_plan(
+    seed: int,
+    *,
+    jobs: int,
+    scenario: Scenario,
+    minutes: float | None = None,
+    kinds: Iterable[str] = OWN_FAULTS,
+    webhooks: bool = False,
+) -> Plan:
+    """A plan for so many jobs, about as long as they render unless `minutes` says otherwise.
+
+    `kinds` are the faults of our own that can be made; they change nothing else of the plan.
+    """
+    luck = random.Random(f"chaos:{seed}")  # noqa: S311 - not for secrets
+    is_long = jobs >= LONG_RUN_JOBS
+    has_outage = is_long and scenario.breaks_provider
+    seconds = minutes * 60 if minutes else 8 + jobs * 0.3 + (OUTAGE_SECONDS if has_outage else 0)
+    pushes = _draw_pushes(luck, jobs, seconds=seconds, kills=scenario.breaks_processes)
+    faults = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
+    if scenario.breaks_provider:
+        faults += _draw_providers(luck, seconds, webhooks=webhooks)
+    if has_outage:
+        begins = max(0.0, luck.uniform(0.3, 0.5) * (seconds - OUTAGE_SECONDS))
+        faults.append(Fault(begins, MINUTE_OUTAGE, OUTAGE_SECONDS, PROVIDER_FAULTS["outage"]))
+    possible = set(kinds)
+    chosen = tuple(sorted(each for each in faults if each.rule is not None or each.kind in possible))
+    lag = LAG_SECONDS if is_long or scenario.always_lags else SHORT_LAG_SECONDS
+    always = scenario.always | {"list_lag": {"probability": LAG_PROBABILITY, "delay": lag}}
+    return Plan(seed, seconds, pushes, chosen, always, lag)
+
+
+def _draw_pushes(luck: random.Random, jobs: int, *, seconds: float, kills: bool) -> tuple[Push, ...]:
+    parts = max(1, min(12, jobs // 8))
+    sizes = [jobs // parts + (1 if part < jobs % parts else 0) for part in range(parts)]
+    moments = [0.0, *sorted(luck.uniform(0, seconds * 0.7) for _ in sizes[1:])]
+    return tuple(
+        Push(at, number, _make_prompts(number, size), luck.uniform(0.002, 0.08) if kills and number % 2 else None)
+        for number, (at, size) in enumerate(zip(moments, sizes, strict=True))
+    )
+
+
+def _make_prompts(number: int, size: int) -> tuple[str, ...]:
+    return tuple(f"take {number}-{job - (job % TWIN_EVERY == TWIN_EVERY - 1)}" for job in range(size))
+
+
+def _draw_own(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fault]:
+    """A fault every three seconds; a long freeze at the end is only a wait, so there is none."""
+    dealt = _deal(luck, [*OWN_FAULTS], seconds, every=3.0 if is_long else 2.0)
+    faults = [Fault(at, kind, luck.uniform(*OWN_FAULTS[kind])) for at, kind in dealt]
+    return [each for each in faults if each.seconds < 20 or each.at + 10 < seconds]
+
+
+def _draw_providers(luck: random.Random, seconds: float, *, webhooks: bool) -> list[Fault]:
+    """A fault every second and a half."""
+    rules = PROVIDER_FAULTS | (WEBHOOK_FAULTS if webhooks else {})
+    return [Fault(at, kind, luck.uniform(3, 8), rules[kind]) for at, kind in _deal(luck, [*rules], seconds, every=1.5)]
+
+
+def _deal(luck: random.Random, kinds: list[str], seconds: float, *, every: float) -> list[tuple[float, str]]:
+    """Dealt as from a pack of cards, so that each kind comes about equally often."""
+    dealt: list[tuple[float, str]] = []
+    hand: list[str] = []
+    at = 1.0
+    while at < seconds:
+        hand = hand or luck.sample(kinds, len(kinds))
+        dealt.append((at, hand.pop()))
+        at += luck.uniform(0.3, 1.7) * every
+    return dealt

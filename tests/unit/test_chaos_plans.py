@@ -1,0 +1,77 @@
+"""Plans of chaos: drawn from a seed alone, whole, and within what a scenario may break."""
+
+import pytest
+
+from cli.chaos.faults import (
+    CONNECTION_FAULTS,
+    MINUTE_OUTAGE,
+    OWN_FAULTS,
+    PROCESS_FAULTS,
+    PROVIDER_FAULTS,
+    WEBHOOK_FAULTS,
+)
+from cli.chaos.plan import LAG_SECONDS, SCENARIOS, Plan, draw_plan
+from sandbox.wavespeed.faults import read_rule
+
+EVERYTHING = SCENARIOS["everything"]
+
+
+def draw(seed: int, jobs: int = 300, scenario: str = "everything", **choices: object) -> Plan:
+    return draw_plan(seed, jobs=jobs, scenario=SCENARIOS[scenario], **choices)  # type: ignore[arg-type]
+
+
+def test_the_same_seed_draws_the_same_plan_and_another_seed_another() -> None:
+    assert draw(7) == draw(7)
+    assert draw(7) != draw(8)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_long_plan_deals_every_kind_of_fault_and_pushes_every_job(seed: int) -> None:
+    plan = draw(seed, webhooks=True)
+    assert {each.kind for each in plan.faults} == {*OWN_FAULTS, *PROVIDER_FAULTS, *WEBHOOK_FAULTS, MINUTE_OUTAGE}
+    assert len(plan.prompts) == 300
+    assert sum(push.kills_after is not None for push in plan.pushes) >= 3
+    assert plan.always["list_lag"] == {"probability": 0.6, "delay": LAG_SECONDS}
+
+
+def test_a_long_plan_has_one_outage_of_a_minute_that_ends_before_the_quiet() -> None:
+    (outage,) = [each for each in draw(1).faults if each.kind == MINUTE_OUTAGE]
+    assert (outage.name, outage.seconds) == ("outage", 60.0)
+    assert outage.at + outage.seconds <= draw(1).seconds
+    assert not [each for each in draw(1, jobs=60).faults if each.kind == MINUTE_OUTAGE]
+
+
+def test_every_rule_of_the_provider_is_one_that_the_simulator_takes() -> None:
+    for plan in (draw(1, webhooks=True), draw(1, scenario="lost-answers")):
+        for name, rule in plan.always.items():
+            read_rule(name, dict(rule))
+        for fault in plan.faults:
+            if fault.rule is not None:
+                read_rule(fault.name, dict(fault.rule))
+
+
+def test_servers_of_others_leave_the_rest_of_the_plan_as_it_is() -> None:
+    kinds = {*PROCESS_FAULTS, *CONNECTION_FAULTS}
+    everywhere, elsewhere = draw(1), draw(1, kinds=kinds)
+    assert elsewhere.pushes == everywhere.pushes
+    assert set(elsewhere.faults) == {each for each in everywhere.faults if each.rule is not None or each.kind in kinds}
+    assert len(elsewhere.faults) < len(everywhere.faults)
+
+
+def test_lost_answers_are_one_in_ten_and_break_nothing_else() -> None:
+    plan = draw(1, jobs=60, scenario="lost-answers")
+    assert plan.faults == ()
+    assert plan.always.pop("list_lag") == {"probability": 0.6, "delay": 20.0}
+    answered = 1.0
+    for rule in plan.always.values():
+        answered *= 1 - rule["probability"]
+    assert 1 - answered == pytest.approx(0.1, abs=0.005)
+
+
+def test_jobs_that_ask_for_the_same_come_in_every_batch() -> None:
+    plan = draw(1)
+    assert all(len(set(push.prompts)) < len(push.prompts) for push in plan.pushes)
+
+
+def test_minutes_say_how_long_faults_strike() -> None:
+    assert draw(1, jobs=20, minutes=2).seconds == 120

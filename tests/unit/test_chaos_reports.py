@@ -1,0 +1,77 @@
+"""What a run is told to have cost, and what is broken."""
+
+from collections import Counter
+from decimal import Decimal
+
+from cli.chaos.reckoning import Cost, Purchases, reckon
+from cli.chaos.report import COLUMNS, Report, Trial, list_faults, list_rows
+from rushes.audit import Books, Finding
+
+CENTS = Decimal("0.24")
+
+
+def bought(**kept: int) -> Purchases:
+    return Purchases(Books([], []), Counter(kept), {prompt: CENTS * count for prompt, count in kept.items()})
+
+
+def make_report(seed: int = 1, *, ended: int = 10, **fields: object) -> Report:
+    return Report(Trial(seed, 10), states={"succeeded": ended}, **fields)  # type: ignore[arg-type]
+
+
+def test_a_render_per_job_with_its_file_wastes_nothing() -> None:
+    assert reckon(bought(a=1, b=2), wanted={"a": 1, "b": 2}, files={"a": 1, "b": 2}) == Cost(0, 0, Decimal(0))
+
+
+def test_a_paid_render_without_a_file_is_lost() -> None:
+    assert reckon(bought(a=1), wanted={"a": 1}, files={}) == Cost(1, 0, CENTS)
+
+
+def test_a_second_render_of_a_job_is_paid_twice() -> None:
+    assert reckon(bought(a=3), wanted={"a": 1}, files={"a": 1}) == Cost(0, 2, CENTS * 2)
+
+
+def test_a_job_that_was_never_bought_costs_nothing() -> None:
+    assert reckon(bought(), wanted={"a": 1}, files={}) == Cost(0, 0, Decimal(0))
+
+
+def test_a_run_is_broken_by_a_finding_a_loss_a_double_or_a_job_without_an_end() -> None:
+    assert not make_report().is_broken
+    assert make_report(ended=9).is_broken
+    assert make_report(cost=Cost(1, 0, CENTS)).is_broken
+    assert make_report(cost=Cost(0, 1, CENTS)).is_broken
+    assert make_report(findings=[Finding("within_slots", "too many", 1)]).is_broken
+    assert not make_report(findings=[Finding("within_slots", "too many", 0)]).is_broken
+
+
+def test_losses_are_those_of_the_audit_where_it_finds_more_than_the_books() -> None:
+    found = make_report(cost=Cost(1, 0, CENTS), findings=[Finding("files_exist", "gone", 3, ("a",))])
+    assert (found.lost, found.paid_twice) == (3, 0)
+    assert "files_exist: 3 x gone: a" in found.describe()
+
+
+def test_others_lose_without_breaking_a_promise() -> None:
+    assert not make_report(who="plain Celery", ended=3, cost=Cost(5, 5, CENTS)).is_broken
+
+
+def test_the_line_that_repeats_a_run_names_what_is_not_the_default() -> None:
+    assert make_report(3).describe().endswith("repeat it with: rushes chaos --seed 3 --jobs 10")
+    assert Trial(3, 10, "provider", 2.5).command == "rushes chaos --seed 3 --jobs 10 --minutes 2.5 --scenario provider"
+
+
+def test_the_table_has_a_row_per_run_and_a_sum_for_whoever_ran_more_than_once() -> None:
+    rows = list_rows([make_report(1), make_report(2, cost=Cost(0, 1, CENTS)), make_report(1, who="plain Celery")])
+    told = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    assert [(row["SEED"], row["WHO"]) for row in told] == [
+        ("1", "rushes"),
+        ("2", "rushes"),
+        ("1", "plain Celery"),
+        ("all", "rushes"),
+    ]
+    assert (told[-1]["JOBS"], told[-1]["ENDED"], told[-1]["PAID TWICE"], told[-1]["WASTED"]) == (20, 20, 1, "$0.24")
+    assert told[2]["BROKEN"] == ""
+
+
+def test_faults_are_told_by_kind_with_how_often_they_struck() -> None:
+    faults, strikes = Counter(kill_main=2, get_5xx=1), Counter(get_5xx=7, list_lag=3, outage=0)
+    told = list_faults([make_report(faults=faults, strikes=strikes)])
+    assert told == [("get_5xx", 1, 7), ("kill_main", 2, ""), ("list_lag", "always on", 3)]
