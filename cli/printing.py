@@ -63,8 +63,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     if console.is_terminal:
         console.print(table)
         return
+    console = Console(highlight=False, width=_UNBOUNDED)  # `print` would take no more than the console's own width
     with console.capture() as captured:
-        console.print(table, width=_UNBOUNDED, soft_wrap=True)
+        console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 

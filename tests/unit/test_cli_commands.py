@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.app import main
-from cli.printing import name_for, show_money, show_seconds, show_text
+from cli.printing import name_for, print_table, show_money, show_seconds, show_text
 from cli.pushing import choose_name
 from rushes.errors import InvalidInput
 from tests.cli_stub import UUID, Answer, StubApi, batch, job, problem, serve_stub
@@ -365,3 +365,12 @@ def test_names_are_made_in_utc() -> None:
 
     late = datetime(2026, 12, 31, 23, 30, tzinfo=timezone(timedelta(hours=-2)))
     assert name_for("a", now=late) == "a-20270101-013000"
+
+
+def test_a_table_that_no_terminal_shows_is_never_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(("FIRST", "A LONG HEADING"), [("x" * 30, "y" * 30)])
+    heading, row = capsys.readouterr().out.splitlines()
+    assert (heading.split(maxsplit=1), row.split()) == (["FIRST", "A LONG HEADING"], ["x" * 30, "y" * 30])
