@@ -46,8 +46,8 @@ format: $(STAMP) ## apply the formatter and the safe fixes
 bench: $(STAMP) ## measure beside what others do, and print the figures (15 minutes)
 	@$(BIN)/python -m bench
 
-chaos: $(STAMP) ## break a farm by a seeded plan, three times, and audit it (ten minutes)
-	@$(BIN)/rushes chaos --seed $(SEEDS) --jobs $(JOBS) --scenario $(SCENARIO)
+chaos: $(STAMP) ## break a farm by a seeded plan, three times, audit it, compare it (fifteen minutes)
+	@$(BIN)/python -m bench.chaos --seeds $(SEEDS) --jobs $(JOBS) --scenario $(SCENARIO)
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate --no-emit-index-url --only-binary :all: --quiet

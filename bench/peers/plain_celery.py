@@ -47,6 +47,8 @@ class Options:
     concurrency: int = 8
     poll_seconds: float = 5.0
     """Between two looks. The provider asks for 5 and more, its own client takes 1."""
+    submit_seconds: float = 60.0
+    """The longest that an answer to a submission is waited for."""
     wait_seconds: float = 1_800.0
     """The longest that one render is waited for."""
     visibility_seconds: int = 3_600
@@ -127,7 +129,9 @@ def open_session(key: str) -> requests.Session:
 
 def submit(session: requests.Session, model: str, prompt: str) -> str:
     """Buy one render and return the prediction's id."""
-    answer = session.post(f"{options.url}/api/v3/{model}", json={"prompt": prompt}, timeout=(10, 60))
+    answer = session.post(
+        f"{options.url}/api/v3/{model}", json={"prompt": prompt}, timeout=(10, options.submit_seconds)
+    )
     answer.raise_for_status()
     return str(answer.json()["data"]["id"])
 

@@ -1,0 +1,221 @@
+"""`python -m bench.chaos`: break Rushes and a plain Celery task by the same plan, and compare what they lost."""
+
+import contextlib
+import os
+import queue
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from kombu.exceptions import OperationalError
+
+from bench.machine import describe_machine
+from bench.peers.plain_celery import ENDED, QUEUE, Options, push_jobs
+from bench.peers.sightings import read_sightings
+from bench.peers.told import GAVE_UP
+from cli.chaos.assault import Assault, Watch
+from cli.chaos.farm import SLOTS, open_simulator
+from cli.chaos.plan import SCENARIOS, Push, draw_plan
+from cli.chaos.reckoning import read_purchases, reckon
+from cli.chaos.report import Report, Trial
+from cli.chaos.running import Request, refuse_paid_account, run_one, tell
+from cli.chaos.servers import EmbeddedServers
+from cli.chaos.victim import Member
+from cli.chaos.view import RunView
+from cli.failures import FAILED, run_guarded
+from cli.interrupts import Interrupts
+from cli.services import ProcessPlan, ProcessService
+from sandbox.servers import EmbeddedRedis
+from sandbox.wavespeed import Simulator
+
+PLAIN = "plain Celery"
+PLAIN_JOBS = 100
+WORKERS = {"main": "plain1", "leader": "plain2"}
+STALL_SECONDS = 150.0
+PAUSE_SECONDS = 0.5
+
+
+def make_options(simulator: Simulator, *, broker: str, folder: Path) -> Options:
+    """Its times scaled down like ours: renders take seconds, so do looks, pauses and the visibility time-out.
+
+    As many threads as the account has slots. The visibility time-out is as short as a task's longest way allows.
+    """
+    return Options(
+        url=simulator.url,
+        key=simulator.api_key,
+        broker=broker,
+        folder=str(folder),
+        concurrency=SLOTS // len(WORKERS),
+        poll_seconds=1.0,
+        wait_seconds=60.0,
+        submit_seconds=10.0,
+        visibility_seconds=90,
+        retry_seconds=10,
+    )
+
+
+class PlainPeer:
+    """Two workers of the plain task, supervised like ours; its pushes are repeated until the broker has taken them."""
+
+    def __init__(self, options: Options, *, logs: Path) -> None:
+        self._options = options
+        self._folder = Path(options.folder)
+        self._waiting: queue.Queue[tuple[str, str]] = queue.Queue()
+        self._jobs: dict[str, str] = {}  # prompts by job
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CELERY_")}
+        environment |= options.to_environment() | {"PYTHONUNBUFFERED": "1"}
+        self._members = {name: self._make_member(name, environment, logs) for name in WORKERS.values()}
+        threading.Thread(target=self._run, name="plain-pusher", daemon=True).start()
+
+    def tend(self) -> None:
+        """Start what does not run."""
+        for member in self._members.values():
+            member.tend()
+
+    def find(self, target: str) -> Member | None:
+        """One of its workers; it has no API, no store worker and no leader, but as many workers for everything."""
+        return self._members[WORKERS[target]] if target in WORKERS else None
+
+    def push(self, push: Push) -> None:
+        """One message per job."""
+        for number, prompt in enumerate(push.prompts):
+            job = f"{push.number}-{number}"
+            self._jobs[job] = prompt
+            self._waiting.put((job, prompt))
+
+    @property
+    def is_pushing(self) -> bool:
+        """Whether the broker has not taken every message yet."""
+        return self._waiting.unfinished_tasks > 0
+
+    def count_ended(self) -> int:
+        """Jobs with a file, with a verdict other than completed, or given up by the task."""
+        return len(self.list_failed() | self.list_files())
+
+    def list_failed(self) -> set[str]:
+        """Jobs whose render ended without a video, or whose task gave up."""
+        bad = {*ENDED, GAVE_UP} - {"completed"}
+        return {each.job for each in read_sightings(self._folder) if each.status in bad}
+
+    def list_files(self) -> set[str]:
+        """Jobs that have a file, whatever is in it."""
+        return {path.stem for path in self._folder.glob("*.mp4")}
+
+    def count_videos(self) -> Counter[str]:
+        """By prompt, the files that are videos."""
+        return Counter(self._jobs[job] for job in self.list_files() if is_video(self._folder / f"{job}.mp4"))
+
+    def tell_stacks(self) -> None:
+        """Into its logs."""
+        for member in self._members.values():
+            member.tell_stacks()
+
+    def close(self) -> None:
+        """End every process."""
+        for member in self._members.values():
+            member.kill()
+
+    def _make_member(self, name: str, environment: Mapping[str, str], logs: Path) -> Member:
+        worker = ["worker", "--pool", "threads", "-c", str(self._options.concurrency), "-Q", QUEUE, "-n", f"{name}@%h"]
+        words = [sys.executable, "-m", "celery", "-A", "bench.peers.told", *worker, "-l", "WARNING"]
+        quiet = ["--without-gossip", "--without-mingle"]
+        log = logs / f"{name}.log"
+        return Member(ProcessService(ProcessPlan(name=name, words=[*words, *quiet], environment=environment, log=log)))
+
+    def _run(self) -> None:
+        while True:
+            job, prompt = self._waiting.get()
+            while not self._try(job, prompt):
+                time.sleep(PAUSE_SECONDS)
+            self._waiting.task_done()
+
+    def _try(self, job: str, prompt: str) -> bool:
+        try:
+            push_jobs(self._options.broker, {job: prompt})
+        except (OperationalError, OSError):
+            return False
+        return True
+
+
+def is_video(path: Path) -> bool:
+    """Whether the file begins as an MP4 does; a web page that came in its place does not."""
+    with path.open("rb") as file:
+        return file.read(12)[4:8] == b"ftyp"
+
+
+def run_plain(trial: Trial, *, folder: Path, watch: Watch) -> Report:
+    """The same plan as ours for so many jobs, as far as its faults have something to strike."""
+    plan = draw_plan(trial.seed, jobs=trial.jobs, scenario=SCENARIOS[trial.scenario], minutes=trial.minutes)
+    report = Report(trial, who=PLAIN, logs=str(folder))
+    began = time.monotonic()
+    videos = folder / "videos"
+    videos.mkdir()
+    with EmbeddedRedis(folder / "redis") as broker, open_simulator(plan) as simulator:
+        with _open_peer(make_options(simulator, broker=broker.url, folder=videos), logs=folder / "logs") as peer:
+            assault = Assault(plan, peer, simulator=simulator, servers=EmbeddedServers(broker), watch=watch)
+            assault.run()
+            report.drain_seconds = assault.drain(stall_seconds=STALL_SECONDS)
+            report.faults, report.strikes = assault.faults, assault.strikes
+            found = peer.count_videos()
+            report.states = {"succeeded": found.total(), "failed": peer.count_ended() - found.total()}
+        report.cost = reckon(read_purchases(simulator), wanted=Counter(plan.prompts), files=found)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+@contextlib.contextmanager
+def _open_peer(options: Options, *, logs: Path) -> Iterator[PlainPeer]:
+    peer = PlainPeer(options, logs=logs)
+    try:
+        yield peer
+    finally:
+        peer.close()
+
+
+def compare(trials: Sequence[Trial], *, plain_jobs: int, check: Callable[[], None]) -> list[Report]:
+    """Ours for every trial, then the plain task for the first one, with as many jobs or fewer."""
+    opener = Request().choose_ground()
+    reports = [run_one(trial, opener, check=check) for trial in trials]
+    if plain_jobs:
+        trial = replace(trials[0], jobs=min(plain_jobs, trials[0].jobs))
+        folder = Path(tempfile.mkdtemp(prefix="plain-chaos-"))
+        try:
+            with RunView(f"{PLAIN}, seed {trial.seed}", check=check) as view:
+                reports.append(run_plain(trial, folder=folder, watch=view))
+        finally:
+            shutil.rmtree(folder)
+    return reports
+
+
+def main(
+    seeds: Annotated[str, typer.Option(help="separated by commas")] = "1,2,3",
+    jobs: Annotated[int, typer.Option(help="per seed")] = 300,
+    scenario: Annotated[str, typer.Option(help=", ".join(SCENARIOS))] = "everything",
+    plain_jobs: Annotated[int, typer.Option(help="jobs of the plain Celery task, under the first seed; 0: none")] = (
+        PLAIN_JOBS
+    ),
+) -> None:
+    """Break a farm and its plain counterpart by the same plan. Exit code 1 where a promise of ours was broken."""
+
+    def run() -> int:
+        trials = Request(seeds=seeds, jobs=jobs, scenario=scenario).list_trials()
+        refuse_paid_account()
+        print(f"machine: {describe_machine()}", flush=True)
+        with Interrupts() as interrupts:
+            reports = compare(trials, plain_jobs=plain_jobs, check=interrupts.check)
+        tell(reports, as_json=False)
+        return FAILED if any(each.is_broken for each in reports) else 0
+
+    raise typer.Exit(run_guarded(run))
+
+
+if __name__ == "__main__":
+    typer.run(main)
