@@ -16,8 +16,8 @@ from sandbox.wavespeed import Simulator
 
 TICK_SECONDS = 0.05
 COUNT_SECONDS = 0.5
-STALL_SECONDS = 150.0
-"""Without one job that ends; longer than every back-off that faults of a minute can lead to."""
+STALL_SECONDS = 330.0
+"""Without one job that ends; longer than the longest back-off there is, of a download (5 minutes)."""
 KILL_IN_PUSH = "kill_api_in_push"
 
 

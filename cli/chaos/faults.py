@@ -69,11 +69,14 @@ PROVIDER_FAULTS: Rules = {
     "download_garbage": {"probability": 0.3},
     "download_hang": {"probability": 0.2, "delay": 5.0},
 }
-"""Faults of the provider, each with its rule; they last 3 to 8 seconds.
+"""Faults of the provider, each with its rule; they last 3 to 8 seconds, save those of the whole account.
 
 Left out is what never ends (`task_unknown_status`: the render is watched until the retention of seven days ends) or
 makes both sides' books differ for a while (`refund_late`).
 """
+
+WHOLE_ACCOUNT = frozenset({"key_rejected", "no_credit", "outage"})
+"""After these the account waits for longer than they last; they take 1 to 3 seconds, or a run would only wait."""
 
 WEBHOOK_FAULTS: Rules = {
     "webhook_lost": {"probability": 0.5},

@@ -13,6 +13,7 @@ from cli.chaos.faults import (
     OWN_FAULTS,
     PROVIDER_FAULTS,
     WEBHOOK_FAULTS,
+    WHOLE_ACCOUNT,
     Rules,
 )
 
@@ -117,7 +118,7 @@ def draw_plan(
     pushes = _draw_pushes(luck, jobs, seconds=seconds, kills=scenario.breaks_processes)
     faults = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
     if scenario.breaks_provider:
-        faults += _draw_providers(luck, seconds, webhooks=webhooks)
+        faults += _draw_providers(luck, seconds, every=2.0 if is_long else 1.5, webhooks=webhooks)
     if has_outage:
         begins = max(0.0, luck.uniform(0.3, 0.5) * (seconds - OUTAGE_SECONDS))
         faults.append(Fault(begins, MINUTE_OUTAGE, OUTAGE_SECONDS, PROVIDER_FAULTS["outage"]))
@@ -149,10 +150,13 @@ def _draw_own(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fau
     return [each for each in faults if each.seconds < 20 or each.at + 10 < seconds]
 
 
-def _draw_providers(luck: random.Random, seconds: float, *, webhooks: bool) -> list[Fault]:
-    """A fault every second and a half."""
+def _draw_providers(luck: random.Random, seconds: float, *, every: float, webhooks: bool) -> list[Fault]:
     rules = PROVIDER_FAULTS | (WEBHOOK_FAULTS if webhooks else {})
-    return [Fault(at, kind, luck.uniform(3, 8), rules[kind]) for at, kind in _deal(luck, [*rules], seconds, every=1.5)]
+    dealt = _deal(luck, [*rules], seconds, every=every)
+    return [
+        Fault(at, kind, luck.uniform(1, 3) if kind in WHOLE_ACCOUNT else luck.uniform(3, 8), rules[kind])
+        for at, kind in dealt
+    ]
 
 
 def _deal(luck: random.Random, kinds: list[str], seconds: float, *, every: float) -> list[tuple[float, str]]:
