@@ -67,7 +67,7 @@ class Assault:
             self._at(push.at, lambda push=push: self._push(push))  # type: ignore[misc]
         for fault in self._plan.faults:
             self._at(fault.at, lambda fault=fault: self._break(fault))  # type: ignore[misc]
-        while self._agenda or self._victim.is_pushing:
+        while self._agenda or self._victim.is_pushing or self._now() < self._plan.seconds:
             self._tick("faults")
             self._run_due()
         for name in self._plan.always:

@@ -19,7 +19,8 @@ from models.session import open_engine, open_sessions, transaction
 from rushes.settings import Settings
 from sandbox.wavespeed import Simulator
 
-SLOTS = 16
+SLOTS = 32
+"""A doubt holds its slot until the list can be trusted; with fewer, doubts would be all there is."""
 RENDER_SECONDS = 1.5
 SUBMIT_SECONDS = 3.0
 MARGIN_SECONDS = 3.0

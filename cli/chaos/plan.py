@@ -118,9 +118,9 @@ def draw_plan(
     pushes = _draw_pushes(luck, jobs, seconds=seconds, kills=scenario.breaks_processes)
     faults = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
     if scenario.breaks_provider:
-        faults += _draw_providers(luck, seconds, every=2.0 if is_long else 1.5, webhooks=webhooks)
+        faults += _draw_providers(luck, seconds, every=3.0 if is_long else 1.5, webhooks=webhooks)
     if has_outage:
-        begins = max(0.0, luck.uniform(0.3, 0.5) * (seconds - OUTAGE_SECONDS))
+        begins = max(0.0, luck.uniform(0.4, 0.8) * (seconds - OUTAGE_SECONDS))
         faults.append(Fault(begins, MINUTE_OUTAGE, OUTAGE_SECONDS, PROVIDER_FAULTS["outage"]))
     possible = set(kinds)
     chosen = tuple(sorted(each for each in faults if each.rule is not None or each.kind in possible))
@@ -144,8 +144,8 @@ def _make_prompts(number: int, size: int) -> tuple[str, ...]:
 
 
 def _draw_own(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fault]:
-    """A fault every three seconds; a long freeze at the end is only a wait, so there is none."""
-    dealt = _deal(luck, [*OWN_FAULTS], seconds, every=3.0 if is_long else 2.0)
+    """A fault every few seconds; a long freeze at the end is only a wait, so there is none."""
+    dealt = _deal(luck, [*OWN_FAULTS], seconds, every=4.0 if is_long else 2.0)
     faults = [Fault(at, kind, luck.uniform(*OWN_FAULTS[kind])) for at, kind in dealt]
     return [each for each in faults if each.seconds < 20 or each.at + 10 < seconds]
 

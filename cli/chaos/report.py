@@ -134,6 +134,13 @@ def list_faults(reports: Sequence[Report]) -> list[tuple[object, ...]]:
     return [(kind, faults[kind] or "always on", strikes.get(kind, "")) for kind in kinds]
 
 
+def describe_pushes(reports: Sequence[Report]) -> str:
+    """How often the API was asked again for a batch, in one line."""
+    counts: Counter[str] = sum((each.pushes for each in reports), Counter())
+    told = ("repeated", "repeated"), ("answers_lost", "without an answer"), ("stored_before", "found to be stored")
+    return ", ".join(f"{counts[name]} {words}" for name, words in told)
+
+
 def _as_row(seed: str, reports: Sequence[Report]) -> tuple[object, ...]:
     ours = reports[0].who == OURS
     return (

@@ -12,7 +12,7 @@ import redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from cli.chaos.plan import SCENARIOS
-from cli.chaos.report import COLUMNS, Report, Trial, list_faults, list_rows
+from cli.chaos.report import COLUMNS, Report, Trial, describe_pushes, list_faults, list_rows
 from cli.chaos.servers import list_clients, open_redis
 from cli.chaos.trial import Ground, embedded_ground, run_trial, shared_ground
 from cli.chaos.view import RunView
@@ -116,6 +116,7 @@ def tell(reports: Sequence[Report], *, as_json: bool) -> None:
         print_table(COLUMNS, list_rows(reports))
         print_line("")
         print_table(("FAULT", "INJECTED", "STRUCK"), list_faults(reports))
+        print_line(f"\npushes: {describe_pushes(reports)}")
     for each in broken:
         print(each.describe(), file=sys.stderr, flush=True)
 
