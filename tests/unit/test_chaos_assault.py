@@ -1,0 +1,124 @@
+"""The order of a run: what is always on, faults that overlap, and the end of all of them."""
+
+import time
+from collections import Counter
+from typing import Any
+
+from cli.chaos.assault import KILL_IN_PUSH, Assault, Moment
+from cli.chaos.plan import Fault, Plan, Push
+
+ALWAYS = {"get_5xx": {"probability": 0.1}}
+STRONG = {"probability": 0.9}
+
+
+class Provider:
+    """Remembers which rules were set and taken away."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[float, str, object]] = []
+        self.began = time.monotonic()
+
+    def set_fault(self, name: str, **rule: Any) -> None:
+        self.log.append((time.monotonic() - self.began, name, rule.get("probability")))
+
+    def clear_fault(self, name: str) -> None:
+        self.log.append((time.monotonic() - self.began, name, None))
+
+    def faults(self) -> dict[str, Any]:
+        return {"get_5xx": {"fired": 2}}
+
+
+class Process:
+    """Remembers what it suffered."""
+
+    is_frozen = False
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def kill(self) -> None:
+        self.log.append("killed")
+
+    def freeze(self) -> int:
+        self.log.append("frozen")
+        return 1
+
+    def thaw(self, pid: int) -> None:
+        self.log.append("thawed")
+
+
+class Crowd:
+    """A victim of one API and one worker, whose jobs all end at once."""
+
+    is_pushing = False
+
+    def __init__(self) -> None:
+        self.processes = {"api": Process(), "main": Process()}
+        self.pushed: list[int] = []
+
+    def tend(self) -> None:
+        """All of it lives."""
+
+    def find(self, target: str) -> Process | None:
+        return self.processes.get(target)
+
+    def push(self, push: Push) -> None:
+        self.pushed.append(push.number)
+
+    def count_ended(self) -> int:
+        return 2
+
+    def tell_stacks(self) -> None:
+        raise AssertionError("something goes on")
+
+
+class NoServers:
+    """Nothing to strike."""
+
+    kinds: frozenset[str] = frozenset()
+
+    def strike(self, kind: str) -> None:
+        raise AssertionError(kind)
+
+
+class Looker:
+    def look(self, moment: Moment) -> None:
+        """Looks on."""
+
+
+def run(*faults: Fault, pushes: tuple[Push, ...] = (), seconds: float = 0.5) -> tuple[Assault, Provider, Crowd]:
+    provider, crowd = Provider(), Crowd()
+    plan = Plan(1, seconds, pushes or (Push(0.0, 0, ("a", "b")),), tuple(sorted(faults)), ALWAYS, 2.0)
+    assault = Assault(plan, crowd, simulator=provider, servers=NoServers(), watch=Looker())  # type: ignore[arg-type]
+    assault.run()
+    assault.drain()
+    return assault, provider, crowd
+
+
+def test_what_is_always_on_stays_on_until_the_plan_is_over() -> None:
+    _, provider, _ = run(seconds=0.5)
+    (_, *switched_on), (at, *switched_off) = provider.log
+    assert (switched_on, switched_off) == (["get_5xx", 0.1], ["get_5xx", None])
+    assert at >= 0.5
+
+
+def test_a_stronger_fault_gives_way_to_the_one_that_is_always_on_once_all_of_its_kind_are_over() -> None:
+    first, second = Fault(0.0, "get_5xx", 0.1, STRONG), Fault(0.05, "get_5xx", 0.2, STRONG)
+    assault, provider, _ = run(first, second)
+    assert [rule for _, _, rule in provider.log] == [0.1, 0.9, 0.1, None]
+    assert assault.faults == Counter(get_5xx=2)
+    assert assault.strikes["get_5xx"] == 2 * 4  # counted whenever a rule gives way
+
+
+def test_processes_are_killed_frozen_and_thawed_and_what_is_not_there_is_left_out() -> None:
+    faults = Fault(0.0, "kill_main", 0), Fault(0.1, "freeze_main", 0.1), Fault(0.2, "kill_store", 0)
+    assault, _, crowd = run(*faults, Fault(0.2, "redis_kill", 1))
+    assert crowd.processes["main"].log == ["killed", "frozen", "thawed"]
+    assert assault.faults == Counter(kill_main=1, freeze_main=1)
+
+
+def test_the_api_is_killed_while_a_push_is_under_way() -> None:
+    assault, _, crowd = run(pushes=(Push(0.0, 0, ("a",)), Push(0.1, 1, ("b",), kills_after=0.01)))
+    assert crowd.pushed == [0, 1]
+    assert crowd.processes["api"].log == ["killed"]
+    assert assault.faults == Counter({KILL_IN_PUSH: 1})
