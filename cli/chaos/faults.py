@@ -71,8 +71,9 @@ PROVIDER_FAULTS: Rules = {
 }
 """Faults of the provider, each with its rule; they last 3 to 8 seconds, save those of the whole account.
 
-Left out is what never ends (`task_unknown_status`: the render is watched until the retention of seven days ends) or
-makes both sides' books differ for a while (`refund_late`).
+Left out is what never ends (`task_unknown_status`: the render is watched until the retention of seven days ends), what
+makes both sides' books differ for a while (`refund_late`), and `task_without_outputs`: the simulator keeps its price,
+our rows count it as refunded, and the provider has not said which.
 """
 
 WHOLE_ACCOUNT = frozenset({"key_rejected", "no_credit", "outage"})

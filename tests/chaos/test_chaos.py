@@ -1,35 +1,31 @@
-"""A short run of chaos: workers and the API die, servers go away, answers are lost; every promise holds."""
+"""A short run of `rushes chaos`: processes die, servers go away, answers are lost; every promise holds."""
 
+import json
+import tempfile
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from cli.chaos.assault import Moment
-from cli.chaos.report import Trial
-from cli.chaos.trial import embedded_ground, run_trial
+from cli.app import main
 
-TRIAL = Trial(seed=15, jobs=20)
-
-
-class Looker:
-    """Looks on and remembers."""
-
-    def __init__(self) -> None:
-        self.moments: list[Moment] = []
-
-    def look(self, moment: Moment) -> None:
-        self.moments.append(moment)
+JOBS = 20
+TRIAL = ("--seed", "71", "--jobs", str(JOBS), "--minutes", "0.15")
 
 
 @pytest.mark.timeout(300)
-def test_a_short_run_of_chaos_breaks_no_promise(tmp_path: Path) -> None:
-    looker = Looker()
-    with embedded_ground(tmp_path) as ground:
-        report = run_trial(TRIAL, ground, folder=tmp_path, watch=looker)
-
-    assert not report.is_broken, report.describe()
-    assert report.ended == sum(report.states.values()) == TRIAL.jobs
-    assert {kind.split("_")[0] for kind in report.faults} >= {"kill", "freeze", "redis", "postgres"}
-    assert report.faults["kill_api_in_push"] == 1
-    assert report.pushes["repeated"] >= 1
-    assert looker.moments[-1].ended == TRIAL.jobs
+def test_a_short_run_of_chaos_breaks_no_promise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = main(["chaos", *TRIAL, "--json"])
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert (code, told["ok"]) == (0, True), err
+    (run,) = told["runs"]
+    assert run["ended"] == sum(run["states"].values()) == JOBS
+    assert (run["lost"], run["paid_twice"], Decimal(run["wasted"]), run["broken"]) == (0, 0, 0, {})
+    assert {kind.split("_")[0] for kind in run["faults"]} >= {"kill", "freeze", "redis", "postgres"}
+    assert run["faults"]["kill_api_in_push"] == 1
+    assert run["pushes"]["repeated"] >= 1
+    assert not list(tmp_path.glob("rushes-chaos-*"))  # nothing is left of a run that broke nothing
