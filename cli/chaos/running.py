@@ -100,7 +100,7 @@ def run_one(trial: Trial, opener: Opener, *, check: Callable[[], None]) -> Repor
             report = run_trial(trial, ground, folder=folder, watch=view)
         holds = not report.is_broken
     finally:
-        if holds:
+        if holds or not any(folder.iterdir()):  # refused before anything was started
             shutil.rmtree(folder)
         else:
             note(f"seed {trial.seed}: logs are in {folder}")

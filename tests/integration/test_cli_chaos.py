@@ -1,5 +1,6 @@
 """`rushes chaos`: what it refuses, and how it treats servers that are not its own."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name in ("WAVESPEED_API_KEY", "RUSHES_WAVESPEED_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -71,13 +73,16 @@ def test_what_makes_no_sense_is_refused_before_anything_starts(run: Run, words: 
     assert message in err
 
 
-def test_a_redis_number_that_somebody_uses_is_refused(run: Run, postgres: EmbeddedPostgres, redis_url: str) -> None:
+def test_a_redis_number_that_somebody_uses_is_refused(
+    run: Run, postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
+) -> None:
     with redis.Redis.from_url(redis_url) as somebody:
         somebody.ping()
         code, _, err = run("--database-url", postgres.url, "--redis-url", redis_url)
     assert code == 2
     assert "1 other client(s) use this database number of the Redis" in err
     assert list_databases(postgres) == []
+    assert list(tmp_path.glob("rushes-chaos-*")) == []
 
 
 def test_servers_that_are_away_are_told_without_their_passwords(run: Run, redis_url: str) -> None:
