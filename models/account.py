@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Double, text
+from sqlalchemy import CheckConstraint, Double, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, new_id
@@ -39,3 +39,6 @@ class Account(Base):
     list_lag_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))  # the largest ever seen
     sweep_lag_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))  # how late pages showed an end
     sweep_lag_at: Mapped[datetime | None]  # when that was seen
+    hook_secret: Mapped[bytes] = mapped_column(
+        LargeBinary, server_default=text("(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))")
+    )  # what the tokens of webhooks are signed with: 244 random bits, never shown

@@ -13,6 +13,8 @@ from models.lifecycle import LIVE, PredictionState
 _LIVE = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(LIVE)))
 _RENDERING = "state = 'rendering'"
 
+_HOOK_COMPARED = "hook_verdict IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook"
+
 
 class Prediction(Base):
     """`due_at` is lease and retry timer while submitting, and the end of the watch window while rendering."""
@@ -39,6 +41,7 @@ class Prediction(Base):
         Index("ix_prediction_hinted", "hinted_at", postgresql_where=text(_RENDERING)),
         Index("ix_prediction_completed", "ended_at", postgresql_where=text("state = 'completed'")),
         Index("ix_prediction_pace", "account_id", "not_before"),
+        Index("ix_prediction_hook_compared", "account_id", "ended_at", postgresql_where=text(_HOOK_COMPARED)),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -62,6 +65,10 @@ class Prediction(Base):
     seen_running_at: Mapped[datetime | None]  # the last time before its completion, where a look knew
     execution_seconds: Mapped[float | None] = mapped_column(Double)  # as the provider tells it with the completion
     price: Mapped[Decimal]  # dollars held from the row's birth, settled by the verdict
+    hook_asked: Mapped[bool] = mapped_column(server_default=text("false"))  # posted with an address for a webhook
+    hooked_at: Mapped[datetime | None]  # the first verified webhook that told its end, before or after we knew
+    hook_verdict: Mapped[str | None]  # the state that this webhook told
+    ended_by_hook: Mapped[bool] = mapped_column(server_default=text("false"))  # the webhook was the answer, not a look
     outputs: Mapped[list[str] | None]
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]

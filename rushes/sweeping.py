@@ -7,6 +7,7 @@ from uuid import UUID
 from models import transitions
 from models.queries import PageEntry, list_page, measure_sweep_lag
 from models.session import transaction
+from models.transitions import EndSeen
 from rushes.runtime import Runtime
 from rushes.watching import LookFailed, hold_looks
 from rushes.wavespeed import AccountRefused, Prediction, ProviderUnavailable
@@ -40,7 +41,11 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         for each in finished:
             found = shown[each.provider_id]
             transitions.complete_prediction(
-                session, each.prediction_id, each.claim, outputs=found.outputs, execution=found.execution_time
+                session,
+                each.prediction_id,
+                each.claim,
+                outputs=found.outputs,
+                seen=EndSeen(execution=found.execution_time),
             )
         doubtful = [each for each in ours if _is_doubtful(each, shown.get(each.provider_id), is_whole=is_whole)]
         hinted = transitions.hint_ended(session, [each.prediction_id for each in doubtful], quiet_for=HINT_QUIET)

@@ -8,6 +8,7 @@ from uuid import UUID
 from models import PredictionState, transitions
 from models.queries import WatchedPrediction, find_watched
 from models.session import transaction
+from models.transitions import EndSeen
 from rushes.errors import Transient
 from rushes.retrying import ACCOUNT_DEFERRED, LOOK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime
@@ -87,7 +88,7 @@ def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, fo
 def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
     with transaction(runtime.sessions) as session:
         moved = transitions.complete_prediction(
-            session, prediction_id, watched.claim, outputs=found.outputs, execution=found.execution_time
+            session, prediction_id, watched.claim, outputs=found.outputs, seen=EndSeen(execution=found.execution_time)
         )
     runtime.waker.wake()
     return f"completed, seen {watched.age_seconds or 0:.1f} s after it was accepted" if moved else "completed already"

@@ -72,9 +72,16 @@ from models.queries.watching import (
     list_rendering_of,
     measure_sweep_lag,
 )
+from models.queries.webhooks import (
+    Agreement,
+    find_hook_secret,
+    measure_webhook_agreement,
+    measure_webhook_delivery,
+)
 
 __all__ = [
     "EXPECTED_MIGRATION",
+    "Agreement",
     "BatchSummary",
     "BusyBatch",
     "Capacity",
@@ -106,6 +113,7 @@ __all__ = [
     "find_capacity",
     "find_farm",
     "find_health",
+    "find_hook_secret",
     "find_job",
     "find_migration",
     "find_offsets",
@@ -134,6 +142,8 @@ __all__ = [
     "list_waiting",
     "measure_list_lag",
     "measure_sweep_lag",
+    "measure_webhook_agreement",
+    "measure_webhook_delivery",
     "name_batches",
     "read_clock",
     "summarise_batches",

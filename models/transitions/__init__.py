@@ -62,6 +62,7 @@ from models.transitions.submitting import (
     unpost_submit,
 )
 from models.transitions.watching import (
+    EndSeen,
     TimedOutWatch,
     clear_odd,
     complete_prediction,
@@ -71,10 +72,12 @@ from models.transitions.watching import (
     note_sweep_lag,
     requeue_timed_out,
 )
+from models.transitions.webhooks import note_webhook
 
 __all__ = [
     "ClaimedStore",
     "ClaimedSubmit",
+    "EndSeen",
     "NewArtifact",
     "PassTicket",
     "SilentStore",
@@ -126,6 +129,7 @@ __all__ = [
     "note_retention_near",
     "note_sweep_lag",
     "note_undecidable",
+    "note_webhook",
     "postpone_doubts",
     "postpone_stores",
     "postpone_submits",

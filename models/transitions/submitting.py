@@ -13,7 +13,7 @@ from models.transitions.admission import PACE_TOLERANCE, ClaimedSubmit
 _BEGIN = statement("""
     WITH begun AS (
         UPDATE prediction
-        SET posted_at = clock_timestamp(), due_at = clock_timestamp() + :lease
+        SET posted_at = clock_timestamp(), due_at = clock_timestamp() + :lease, hook_asked = :hook_asked
         FROM job, account
         WHERE prediction.id = :prediction_id AND prediction.claim = :claim
           AND prediction.state = 'submitting' AND prediction.posted_at IS NULL
@@ -166,14 +166,18 @@ class SubmitTicket(NamedTuple):
     input: dict[str, Any]
 
 
-def begin_submit(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> SubmitTicket | None:
+def begin_submit(
+    session: Session, prediction_id: UUID, claim: int, *, lease: timedelta, hook_asked: bool = False
+) -> SubmitTicket | None:
     """Write `posted_at`: from this commit on the prediction may have been bought.
+
+    `hook_asked` says that it is posted with an address for a webhook.
 
     None where another message was first, the claim is stale, the job was cancelled, the account is deferred or the
     place in the pace has passed; the caller then hands the submission back.
     """
-    values = {"prediction_id": prediction_id, "claim": claim, "lease": lease, "tolerance": PACE_TOLERANCE}
-    return find_one(session, _BEGIN, SubmitTicket, **values)
+    values = {"prediction_id": prediction_id, "claim": claim, "lease": lease, "hook_asked": hook_asked}
+    return find_one(session, _BEGIN, SubmitTicket, tolerance=PACE_TOLERANCE, **values)
 
 
 def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:

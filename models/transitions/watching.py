@@ -14,7 +14,7 @@ _COMPLETE = statement("""
     WITH completed AS (
         UPDATE prediction
         SET state = 'completed', ended_at = now(), due_at = NULL, odd_since = NULL, outputs = :outputs,
-            error_code = NULL, error_message = NULL,
+            error_code = NULL, error_message = NULL, ended_by_hook = :by_hook,
             seen_running_at = now() - CAST(:unseen AS interval), execution_seconds = :execution
         WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
         RETURNING id, job_id, accepted_at, ended_at
@@ -24,8 +24,9 @@ _COMPLETE = statement("""
         RETURNING job.id
     ), told AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'prediction.completed', job_id, id, jsonb_build_object(
-            'seconds', round(CAST(extract(epoch FROM ended_at - accepted_at) AS numeric), 3)) FROM completed
+        SELECT 'prediction.completed', job_id, id, jsonb_strip_nulls(jsonb_build_object(
+            'seconds', round(CAST(extract(epoch FROM ended_at - accepted_at) AS numeric), 3),
+            'by', CASE WHEN :by_hook THEN 'webhook' END)) FROM completed
         UNION ALL
         SELECT 'job.storing', moved.id, completed.id, '{}' FROM moved, completed
     )
@@ -126,28 +127,28 @@ class TimedOutWatch(NamedTuple):
     windows: int
 
 
-def complete_prediction(
-    session: Session,
-    prediction_id: UUID,
-    claim: int,
-    *,
-    outputs: Sequence[str],
-    unseen: timedelta | None = None,
-    execution: timedelta | None = None,
-) -> bool:
-    """The provider's verdict is a file: its job goes on to storing. Its slot is free from this commit on.
+class EndSeen(NamedTuple):
+    """How a render's end was seen: what render times and the share of webhooks are learned from, as far as known."""
 
-    `unseen` is how long ago a look last saw it running, `execution` the time that the provider says it took; both are
-    what render times are learned from, as far as they are known.
-    """
+    by_hook: bool = False  # a webhook told it, not a look
+    unseen: timedelta | None = None  # how long ago a look last saw it running
+    execution: timedelta | None = None  # the time that the provider says it took
+
+
+def complete_prediction(
+    session: Session, prediction_id: UUID, claim: int, *, outputs: Sequence[str], seen: EndSeen | None = None
+) -> bool:
+    """The provider's verdict is a file: its job goes on to storing. Its slot is free from this commit on."""
+    seen = seen or EndSeen()
     return moves_one(
         session,
         _COMPLETE,
         prediction_id=prediction_id,
         claim=claim,
         outputs=as_json(list(outputs)),
-        unseen=unseen,
-        execution=execution.total_seconds() if execution is not None else None,
+        by_hook=seen.by_hook,
+        unseen=seen.unseen,
+        execution=seen.execution.total_seconds() if seen.execution is not None else None,
     )
 
 

@@ -58,14 +58,16 @@ FILL = """
 
     INSERT INTO prediction
         (id, job_id, account_id, attempt, price, state, due_at, not_before, posted_at, provider_id, accepted_at,
-        outputs, ended_at)
+        outputs, ended_at, hook_asked, hooked_at, hook_verdict, ended_by_hook, hinted_at)
     SELECT uuidv7(), job.id, account.id, attempt, 0.36, story.state,
         CASE WHEN story.state = 'submitting' OR n % 40 = 9 THEN now() - interval '1 s'
             WHEN story.state = 'rendering' THEN now() + interval '10 min' - age END,
         now() - age, CASE WHEN story.state <> 'submitting' THEN now() - age END,
         CASE WHEN accepted THEN 'p' || n || '-' || attempt END, CASE WHEN accepted THEN now() - age END,
         CASE WHEN story.state = 'completed' THEN '["https://example.com/x.mp4"]'::jsonb END,
-        CASE WHEN NOT live THEN now() - age END
+        CASE WHEN NOT live THEN now() - age END, accepted,
+        CASE WHEN accepted AND NOT live THEN now() END, CASE WHEN accepted AND NOT live THEN story.state END,
+        accepted AND NOT live AND n % 20 > 0, CASE WHEN n % 40 = 11 AND live THEN now() END
     FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM job WHERE state <> 'queued') AS job
     CROSS JOIN generate_series(1, 2) AS attempt
     CROSS JOIN account
@@ -332,6 +334,11 @@ HOT: dict[str, Ask] = {
     "hints": hint,
     "a page of renders": read_page,
     "what render times are learned from": learn_render_times,
+    "a webhook": lambda farm: (
+        transitions.note_webhook(farm.session, farm.predictions["rendering"][0], verdict=PredictionState.COMPLETED),
+        queries.measure_webhook_agreement(farm.session, farm.account),
+    ),
+    "delivered webhooks": lambda farm: queries.measure_webhook_delivery(farm.session, farm.account),
     "one render": lambda farm: queries.find_watched(farm.session, farm.predictions["rendering"][0]),
     "a job's history": lambda farm: queries.list_events(farm.session, farm.jobs["succeeded"][0], limit=PAGE),
     "a page's predictions": lambda farm: queries.list_predictions(farm.session, farm.jobs["succeeded"]),

@@ -122,8 +122,8 @@ def test_a_render_ran_still_when_it_was_last_seen_running(scratch: Session, sett
 
 def test_the_look_that_finds_it_finished_says_what_it_knows(scratch: Session) -> None:
     render = add_render(scratch, "rendering", accepted_at=seconds(-60))
-    told = {"unseen": seconds(4), "execution": seconds(57)}
-    assert transitions.complete_prediction(scratch, render.prediction_id, 0, outputs=[OUTPUT], **told)
+    told = EndSeen(unseen=seconds(4), execution=seconds(57))
+    assert transitions.complete_prediction(scratch, render.prediction_id, 0, outputs=[OUTPUT], seen=told)
 
     row = read(scratch, "prediction", render.prediction_id)
     assert row["ended_at"] - row["seen_running_at"] == seconds(4)

@@ -60,6 +60,7 @@ ARGUMENTS: dict[str, Any] = {
     "state": PredictionState.FAILED,
     "submits_per_minute": 2,
     "threads": 4,
+    "verdict": PredictionState.COMPLETED,
     "watch_window": timedelta(minutes=10),
     "why": "some words",
 }

@@ -230,6 +230,11 @@ RACES = [
         lambda s, r: transitions.clear_odd(s, r.prediction_id, 0),
     ),
     Race(
+        "note_webhook",
+        in_state("completed"),
+        lambda s, r: transitions.note_webhook(s, r.prediction_id, verdict=PredictionState.COMPLETED),
+    ),
+    Race(
         "take_back_stores",
         begun_store,
         lambda s, r: transitions.take_back_stores(s, count=5),

@@ -1,0 +1,73 @@
+"""Webhooks as the rows tell of them: what came in time, and whether it was true."""
+
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.statements import find_one, statement
+
+IN_TIME = timedelta(seconds=5)
+"""A webhook that comes so long after we knew has still been delivered; a later one has not."""
+WINDOW = 200
+RECENT = 40
+"""How many of the latest of those tell that deliveries have stopped."""
+FEWEST = 5
+"""From fewer ends nothing is concluded."""
+
+_SECRET = statement("SELECT hook_secret FROM account WHERE name = :name")
+
+_DELIVERY = statement("""
+    SELECT CASE WHEN count(*) >= :fewest THEN
+        least(avg(came), avg(came) FILTER (WHERE place <= :recent))::float8 END
+    FROM (
+        SELECT coalesce(hooked_at <= ended_at + :in_time, false)::int AS came,
+            row_number() OVER (ORDER BY ended_at DESC) AS place
+        FROM prediction
+        WHERE account_id = :account_id AND hook_asked AND state IN ('completed', 'failed')
+          AND ended_at <= now() - :in_time
+        ORDER BY ended_at DESC
+        LIMIT :window
+    ) AS latest
+""")
+
+_AGREEMENT = statement("""
+    SELECT count(*) FILTER (WHERE hook_verdict = state), count(*) FILTER (WHERE hook_verdict <> state)
+    FROM (
+        SELECT hook_verdict, state FROM prediction
+        WHERE account_id = :account_id AND hook_verdict IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook
+        ORDER BY ended_at DESC
+        LIMIT :window
+    ) AS latest
+    WHERE state IN ('completed', 'failed', 'cancelled', 'timeout', 'deleted')
+""")
+
+
+class Agreement(NamedTuple):
+    """How often a webhook and a look told the same end of a render, among the latest that both told of."""
+
+    agreed: int
+    disagreed: int
+
+
+def find_hook_secret(session: Session, name: str) -> bytes | None:
+    """What the tokens of this account's webhooks are signed with; None where there is no such account."""
+    secret: bytes | None = session.execute(_SECRET, {"name": name}).scalar_one_or_none()
+    return secret
+
+
+def measure_webhook_delivery(session: Session, account_id: UUID) -> float | None:
+    """The share of ends that a webhook told in time, 0 to 1: of the last 200 or of the last 40, whichever is less.
+
+    The ends counted are those of renders that were posted with an address; None where there are too few.
+    """
+    values = {"account_id": account_id, "in_time": IN_TIME, "fewest": FEWEST, "recent": RECENT, "window": WINDOW}
+    share: float | None = session.execute(_DELIVERY, values).scalar_one()
+    return share
+
+
+def measure_webhook_agreement(session: Session, account_id: UUID) -> Agreement:
+    """Whether webhooks told the truth, by the last 200 ends that a look decided and a webhook told too."""
+    found = find_one(session, _AGREEMENT, Agreement, account_id=account_id, window=WINDOW)
+    return found or Agreement(0, 0)

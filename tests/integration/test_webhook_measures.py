@@ -1,0 +1,84 @@
+"""How many ends webhooks tell in time, and whether they tell the truth, as the rows have it."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+import pytest
+from sqlalchemy.orm import Session
+
+from models import queries
+from models.queries import Agreement
+from tests import rows
+from tests.rows import NOW, SECOND
+
+
+@pytest.fixture
+def account_id(scratch: Session) -> UUID:
+    return rows.add_account(scratch)
+
+
+def add_ends(session: Session, account_id: UUID, delays: Iterable[float | None], *, state: str = "completed") -> None:
+    """Renders that ended, the youngest first; so many seconds after we knew their webhooks came, or never."""
+    for number, delay in enumerate(delays):
+        ended_at = -(10 + number) * SECOND
+        rows.add_render(
+            session,
+            state,
+            account_id=account_id,
+            hook_asked=True,
+            ended_at=ended_at,
+            hooked_at=None if delay is None else ended_at + delay * SECOND,
+            hook_verdict=None if delay is None else "completed",
+        )
+
+
+def test_from_fewer_than_five_ends_nothing_is_concluded(scratch: Session, account_id: UUID) -> None:
+    assert queries.measure_webhook_delivery(scratch, account_id) is None
+    add_ends(scratch, account_id, [0] * 4)
+    assert queries.measure_webhook_delivery(scratch, account_id) is None
+    add_ends(scratch, account_id, [0])
+    assert queries.measure_webhook_delivery(scratch, account_id) == 1.0
+
+
+def test_a_webhook_counts_that_came_before_we_knew_or_up_to_five_seconds_after(
+    scratch: Session, account_id: UUID
+) -> None:
+    add_ends(scratch, account_id, [-3, 0, 4.9, 5, 5.1, 9, None, None])
+    assert queries.measure_webhook_delivery(scratch, account_id) == 0.5
+
+
+def test_deliveries_that_stop_are_noticed_sooner_than_they_are_forgotten(scratch: Session, account_id: UUID) -> None:
+    add_ends(scratch, account_id, [None] * 20 + [0] * 180)
+    assert queries.measure_webhook_delivery(scratch, account_id) == 0.5
+
+
+def test_deliveries_that_begin_again_are_believed_slowly(scratch: Session, account_id: UUID) -> None:
+    add_ends(scratch, account_id, [0] * 50 + [None] * 150 + [0] * 50)
+    assert queries.measure_webhook_delivery(scratch, account_id) == 0.25
+
+
+def test_only_ends_count_that_a_webhook_could_have_told(scratch: Session, account_id: UUID) -> None:
+    add_ends(scratch, account_id, [0] * 5)
+    add_ends(scratch, account_id, [None] * 5, state="timeout")
+    add_ends(scratch, rows.add_account(scratch), [None] * 5)
+    for _ in range(5):
+        rows.add_render(scratch, "completed", account_id=account_id, ended_at=-9 * SECOND)  # posted without an address
+        rows.add_render(scratch, "completed", account_id=account_id, ended_at=NOW, hook_asked=True)  # it may still come
+    assert queries.measure_webhook_delivery(scratch, account_id) == 1.0
+
+
+def test_agreement_counts_what_both_told(scratch: Session, account_id: UUID) -> None:
+    told = [("completed", "completed"), ("completed", "failed"), ("failed", "failed"), ("lost", "completed")]
+    for state, verdict in told:
+        rows.add_render(scratch, state, account_id=account_id, hook_verdict=verdict, hooked_at=NOW)
+    rows.add_render(scratch, "completed", account_id=account_id)
+    rows.add_render(scratch, "rendering", account_id=account_id, hook_verdict="failed", hooked_at=NOW)
+    rows.add_render(
+        scratch, "completed", account_id=account_id, hook_verdict="completed", hooked_at=NOW, ended_by_hook=True
+    )
+    assert queries.measure_webhook_agreement(scratch, account_id) == Agreement(agreed=2, disagreed=1)
+
+
+def test_agreement_is_measured_by_the_latest_200(scratch: Session, account_id: UUID) -> None:
+    add_ends(scratch, account_id, [0] * 205)
+    assert queries.measure_webhook_agreement(scratch, account_id) == Agreement(agreed=200, disagreed=0)
