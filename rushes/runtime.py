@@ -6,13 +6,16 @@ from typing import Self
 
 from sqlalchemy import Engine
 
-from models.session import Sessions, Waker, open_engine, open_sessions
+from models.queries import find_hook_secret
+from models.session import Sessions, Waker, open_engine, open_sessions, transaction
 from rushes.artifacts import ArtifactStore, open_store
-from rushes.errors import InvalidInput, Problem
+from rushes.errors import InvalidInput, NotFound, Problem
 from rushes.forecaster import Forecaster
 from rushes.readiness import ReadinessProbe
 from rushes.settings import Settings
 from rushes.wavespeed import Timeouts, WaveSpeedClient
+from rushes.webhook_secret import WAIT_SECONDS, WebhookSecret
+from rushes.webhook_tokens import HookAddresses
 
 ACCOUNT = "default"
 """The name of the one account that the settings describe."""
@@ -42,14 +45,38 @@ class Runtime:
     @cached_property
     def client(self) -> WaveSpeedClient:
         """The provider's client. Raises `InvalidInput` where no key is set."""
-        key = self.settings.wavespeed_api_key
-        if key is None:
-            raise InvalidInput([Problem("WAVESPEED_API_KEY", "is not set")])
         total = self.settings.request_timeout_seconds
         timeouts = Timeouts(read=total, total=total, submit_total=self.settings.submit_timeout_seconds)
-        return WaveSpeedClient(
-            self.settings.wavespeed_url, key.get_secret_value(), timeouts=timeouts, pool_size=self.threads
-        )
+        return self._open_client(timeouts, pool_size=self.threads)
+
+    @cached_property
+    def hook_secret(self) -> bytes:
+        """What the tokens of webhooks are signed with. Raises `NotFound` before the account has a row."""
+        with transaction(self.sessions) as session:
+            secret = find_hook_secret(session, ACCOUNT)
+        if secret is None:
+            raise NotFound("no worker has begun yet, so nothing was submitted")
+        return secret
+
+    @cached_property
+    def hook_addresses(self) -> HookAddresses | None:
+        """Where the provider is to send webhooks; None where no public URL is set."""
+        public_url = self.settings.public_url
+        return HookAddresses(public_url, self.hook_secret) if public_url is not None else None
+
+    @cached_property
+    def webhook_secret(self) -> WebhookSecret:
+        """What the provider signs webhooks with, asked of it within seconds or not at all."""
+        timeouts = Timeouts(connect=WAIT_SECONDS, read=WAIT_SECONDS, total=WAIT_SECONDS)
+
+        def fetch() -> str:
+            client = self._open_client(timeouts, pool_size=1)
+            try:
+                return client.get_webhook_secret()
+            finally:
+                client.close()
+
+        return WebhookSecret(fetch)
 
     @cached_property
     def readiness(self) -> ReadinessProbe:
@@ -65,6 +92,14 @@ class Runtime:
     def store(self) -> ArtifactStore:
         """Where videos go."""
         return open_store(self.settings.get_artifacts_url())
+
+    def _open_client(self, timeouts: Timeouts, *, pool_size: int) -> WaveSpeedClient:
+        key = self.settings.wavespeed_api_key
+        if key is None:
+            raise InvalidInput([Problem("WAVESPEED_API_KEY", "is not set")])
+        return WaveSpeedClient(
+            self.settings.wavespeed_url, key.get_secret_value(), timeouts=timeouts, pool_size=pool_size
+        )
 
     def close(self) -> None:
         """Let go of every connection."""

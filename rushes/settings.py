@@ -4,7 +4,7 @@ import math
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
@@ -34,6 +34,13 @@ def _url_with(*schemes: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _check_public(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must hold neither user nor query: the provider is told it")
+    return url
 
 
 def _check_key(key: SecretStr) -> SecretStr:
@@ -69,6 +76,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".rushes")
     artifacts_url: Annotated[str, _url_with("file")] | None = None
     url: WebUrl = "http://127.0.0.1:8000"
+    public_url: Annotated[WebUrl, AfterValidator(_check_public)] | None = None
+    webhooks_trusted: Literal["auto", "never"] = "auto"
 
     slots: int = Field(default=2, ge=1, le=100_000)
     submits_per_minute: int = Field(default=2, ge=1, le=1_000_000)

@@ -56,9 +56,11 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     Raises one of the classes above, after the rows tell of it. Where the process dies: before the first commit the
     lease gives the row back; after it the row has `posted_at`, and the dispatcher marks it as in doubt.
     """
+    hooks = runtime.hook_addresses  # asks the database once, so before anything is written
     began = time.monotonic()
     with transaction(runtime.sessions) as session:
-        ticket = transitions.begin_submit(session, prediction_id, claim, lease=runtime.settings.submit_lease)
+        lease = runtime.settings.submit_lease
+        ticket = transitions.begin_submit(session, prediction_id, claim, lease=lease, hook_asked=hooks is not None)
         if ticket is None:
             handed_back = transitions.hand_back_submit(session, prediction_id, claim)
     if ticket is None:
@@ -66,7 +68,8 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
         return "handed back: too late for its place, or the account waits" if handed_back else "stale: nothing to do"
     send_before = began + SEND_ALLOWANCE.total_seconds()
     try:
-        accepted = runtime.client.submit(ticket.video_model, ticket.input, send_before=send_before)
+        webhook = hooks.make(ticket.prediction_id, ticket.job_id) if hooks else None
+        accepted = runtime.client.submit(ticket.video_model, ticket.input, send_before=send_before, webhook=webhook)
     except NotSent as error:
         _take_back(runtime, ticket, claim, error)
         raise SubmitNotSent(str(error)) from error

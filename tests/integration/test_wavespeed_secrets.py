@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from urllib.parse import quote
 
 import pytest
 
@@ -50,6 +51,21 @@ def test_an_error_does_not_show_the_webhooks_secrets() -> None:
     ):
         client.submit(MODEL, VALUES, webhook=f"https://rushes.example/hooks?token={token}")
     assert token not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("quoted", ["{url}", "{escaped}"])
+def test_a_webhooks_token_that_the_provider_quotes_is_not_shown(quoted: str) -> None:
+    token = "hu" + "sh"
+    url = f"https://rushes.example/v1/hooks/wavespeed/{token}"
+    words = f"cannot reach {quoted.format(url=url, escaped=quote(url, safe=''))}, sorry"
+    with (
+        client_of(answering((400, envelope(None, 400, words)))) as (client, _),
+        pytest.raises(RushesError) as caught,
+    ):
+        client.submit(MODEL, VALUES, webhook=url)
+    assert token not in "".join(traceback.format_exception(caught.value))
+    assert "[token], sorry" in str(caught.value)
+    assert token not in look_at(answering((200, envelope({**TASK, "error": words})))).error
 
 
 def test_a_predictions_error_text_does_not_show_the_key() -> None:

@@ -97,6 +97,7 @@ def test_seconds_that_are_none_are_refused_by_name(name: str, wrong: str, enviro
         ("RUSHES_URL", "https:///v1", "http:// or https://"),
         ("RUSHES_URL", "http://127.0.0.1:80000", "http:// or https://"),
         ("RUSHES_URL", "http://[::1", "http:// or https://"),
+        ("RUSHES_PUBLIC_URL", "rushes.example", "http:// or https://"),
         ("RUSHES_ARTIFACTS_URL", "/srv/videos", "file://"),
         ("RUSHES_ARTIFACTS_URL", "s3://videos", "file://"),
     ],
@@ -105,6 +106,12 @@ def test_a_wrong_url_is_refused_by_name(name: str, wrong: str, schemes: str, env
     refusals = refusals_of({name: wrong}, environment)
     assert list(refusals) == [name]
     assert refusals[name].startswith(f"must be a URL that starts with {schemes}")
+
+
+@pytest.mark.parametrize("wrong", ["https://u@h", "https://u:hush@h", "https://h/?a=b", "https://h/#a"])
+def test_a_public_url_holds_nothing_but_a_place(wrong: str, environment: pytest.MonkeyPatch) -> None:
+    refusals = refusals_of({"RUSHES_PUBLIC_URL": wrong}, environment)
+    assert refusals == {"RUSHES_PUBLIC_URL": "must hold neither user nor query: the provider is told it"}
 
 
 def test_every_wrong_variable_is_named_at_once(environment: pytest.MonkeyPatch) -> None:
