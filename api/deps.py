@@ -51,7 +51,7 @@ def body_of(schema: type[Schema], *, limit_bytes: int) -> Callable[[Request], Aw
 
     async def read(request: Request) -> Schema:
         _require_json(request)
-        body = await _read_bounded(request, limit_bytes)
+        body = await read_bounded(request, limit_bytes, hint="; split the batch")
         if len(body) <= _INLINE_BYTES:
             return read_schema(schema, body)
         return await run_in_threadpool(read_schema, schema, body)
@@ -67,8 +67,9 @@ def _require_json(request: Request) -> None:
         raise HTTPException(415, "send the body without compression")
 
 
-async def _read_bounded(request: Request, limit_bytes: int) -> bytearray:
-    too_large = HTTPException(413, f"the body has more than {limit_bytes:,} bytes; split the batch")
+async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") -> bytearray:
+    """The body, of at most so many bytes."""
+    too_large = HTTPException(413, f"the body has more than {limit_bytes:,} bytes{hint}")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:
         raise too_large

@@ -15,6 +15,7 @@ from api.schemas.problems import FieldProblem, Problem
 from api.validation import describe_problem
 from models.errors import DatabaseAway
 from rushes import errors
+from rushes.wavespeed import WebhookRefused
 
 RETRY_AFTER = timedelta(seconds=2)
 TEXT_LIMIT = 500
@@ -28,6 +29,7 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.InvalidInput, 422),
     (errors.NotFound, 404),
     (errors.Conflict, 409),
+    (WebhookRefused, 401),
     (errors.Refused, 400),
     (errors.Transient, 503),
     (DatabaseAway, 503),

@@ -9,6 +9,7 @@ Json = dict[str, Any]
 JOB_ID = "019a54c2-7d10-7c31-8a52-0f4be1d2a901"
 PREDICTION_ID = "019a54c2-91f4-7d02-9a0b-5a1c3f7e6b12"
 PROVIDER_ID = "5f2c1e0b7a9d4c63b8e1"
+HOOK_TOKEN = "AZpUwpH0fQKaC1ocP35rEgGaVMJ9EHwxilIPS-HSqQH6eeW6UwIJiG_MNzH5d0mY"  # noqa: S105 - of no account
 BATCH_ID = "019a54c2-6b00-7e44-b0b1-2c9f5a7d8e03"
 ADDRESS = "http://127.0.0.1:8000"
 CURSOR = "AZpUwn0QfDGKUg9L4dKpAQ"
@@ -276,6 +277,10 @@ PROBLEMS: dict[int, tuple[str, Json]] = {
     400: (
         "The body is not JSON.",
         _problem(400, "Bad Request", "the body is not JSON: expected ident at line 2 column 14"),
+    ),
+    401: (
+        "It is not signed by the provider, or not lately.",
+        _problem(401, "Unauthorized", "the webhook's signature does not match"),
     ),
     404: ("There is no such thing.", _problem(404, "Not Found", f"there is no job {JOB_ID}")),
     409: (

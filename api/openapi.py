@@ -27,6 +27,7 @@ TAGS = [
     {"name": "batches", "description": "Jobs pushed together: one name, one progress bar, whole or not at all."},
     {"name": "doubts", "description": "Purchases that only a person can decide: lost answers, renders that never end."},
     {"name": "catalog", "description": "The video models on offer, their parameters and prices."},
+    {"name": "hooks", "description": "What the provider tells by itself."},
     {"name": "health", "description": "For load balancers and people on call."},
 ]
 

@@ -11,6 +11,7 @@ from rushes.wavespeed.errors import (
     PredictionNotFound,
     ProviderUnavailable,
     RateLimited,
+    SignatureRefused,
     SubmitInDoubt,
     WebhookRefused,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "PredictionStatus",
     "ProviderUnavailable",
     "RateLimited",
+    "SignatureRefused",
     "SubmitInDoubt",
     "Timeouts",
     "WaveSpeedClient",

@@ -3,6 +3,7 @@
     RushesError
     ├── Refused
     │   └── WebhookRefused           not from the provider, too old, or not what it signed
+    │       └── SignatureRefused     signed with another secret, or by somebody else
     ├── Transient
     │   ├── NotSent                  submit: not a byte of it left; nothing was bought
     │   ├── AccountRefused           submit and look: the account's matter, not the job's; nothing was bought
@@ -34,6 +35,10 @@ from rushes.wavespeed.replies import Reply
 
 class WebhookRefused(Refused):
     """A webhook that must not be believed."""
+
+
+class SignatureRefused(WebhookRefused):
+    """Its signature does not match: it is forged, or the provider's secret has changed."""
 
 
 class NotSent(Transient):

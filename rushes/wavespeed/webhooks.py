@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from rushes.wavespeed.errors import WebhookRefused
+from rushes.wavespeed.errors import SignatureRefused, WebhookRefused
 from rushes.wavespeed.predictions import Prediction, read_prediction
 from rushes.wavespeed.replies import read_object
 
@@ -22,8 +22,9 @@ _VERSION = "v3,"
 def verify_webhook(*, secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
     """Check signature and age; returns the `webhook-id`, which is signed too.
 
-    Raises `WebhookRefused` for a header missing, a timestamp more than 300 seconds from `now` (aware) either way, or
-    a signature that does not match; `ValueError` for a secret that is empty, since anybody could sign with that one.
+    Raises `WebhookRefused` for a header missing or a timestamp more than 300 seconds from `now` (aware) either way,
+    and `SignatureRefused`, which is one of those, for a signature that does not match; `ValueError` for a secret that
+    is empty, since anybody could sign with that one.
     """
     key = secret.removeprefix(_SECRET_PREFIX).encode()
     if not key:
@@ -35,7 +36,7 @@ def verify_webhook(*, secret: str, headers: Mapping[str, str], body: bytes, now:
     _check_age(stamp, now)
     expected = hmac.new(key, f"{webhook_id}.{stamp}.".encode() + body, hashlib.sha256).hexdigest()
     if not _is_among(expected, signatures):
-        raise WebhookRefused("the webhook's signature does not match")
+        raise SignatureRefused("the webhook's signature does not match")
     return webhook_id
 
 

@@ -1,0 +1,406 @@
+"""Webhooks over HTTP: what is believed, what is a hint, what is refused, and what is never told."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID, uuid4
+
+import httpx
+import psycopg
+import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from api.routes.hooks import HOOK_BYTES
+from models import Base, queries, transitions
+from models.session import WAKE_CHANNEL, transaction
+from rushes.runtime import ACCOUNT
+from rushes.webhook_secret import WebhookSecret
+from rushes.webhook_tokens import make_token
+from rushes.webhooks import SAME_HINT
+from sandbox.servers import EmbeddedPostgres
+from sandbox.wavespeed.webhooks import sign
+from tests import rows
+from tests.api_server import Api, serve_api
+from tests.rows import MINUTE, NOW, OUTPUT, SECOND, Render
+from tests.scripted_server import Peer, ScriptedServer
+from tests.servers import cloned_database
+
+KEY = "wsk-hush"
+SECRET = "whsec_of_the_account"
+PROVIDER_ID = "5f2c1e0b7a9d4c63b8e1"
+TAKEN = 204
+
+
+class Provider:
+    """Tells its secret, or does not; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.secret: str | None = SECRET
+        self.hangs = False
+        self.asked = 0
+
+    def serve(self, peer: Peer) -> None:
+        while request := peer.read_request():
+            assert request.target.startswith("/api/v3/webhook/secret")
+            self.asked += 1
+            if self.hangs:
+                peer.hang()
+            elif self.secret is None:
+                peer.answer(503, {"code": 503, "message": "away"})
+            else:
+                peer.answer(200, {"code": 200, "message": "success", "data": {"secret": self.secret}})
+
+
+class Hooks:
+    """An API with an account, its provider, and the means to send it webhooks."""
+
+    def __init__(self, api: Api, provider: Provider) -> None:
+        self.api = api
+        self.provider = provider
+        with transaction(api.sessions) as session:
+            self.account_id = rows.add_account(session, name=ACCOUNT)
+            self.token_secret = queries.find_hook_secret(session, ACCOUNT) or b""
+
+    def add(self, state: str = "rendering", **columns: Any) -> Render:
+        columns = {"provider_id": PROVIDER_ID, "hook_asked": True} | columns
+        with transaction(self.api.sessions) as session:
+            return rows.add_render(session, state, account_id=self.account_id, **columns)
+
+    def gain_trust(self, count: int = 5, **changes: Any) -> None:
+        """Rows as renders leave them whose end a webhook and a look told."""
+        for _ in range(count):
+            told = {"provider_id": uuid4().hex, "hooked_at": NOW, "hook_verdict": "completed", "ended_at": -MINUTE}
+            self.add("completed", **told | changes)
+
+    def read(self, render: Render) -> Any:
+        with transaction(self.api.sessions) as session:
+            return rows.read(session, "prediction", render.prediction_id)
+
+    def state_of_job(self, render: Render) -> str:
+        with transaction(self.api.sessions) as session:
+            return str(rows.read(session, "job", render.job_id)["state"])
+
+    def is_hinted(self, render: Render) -> bool:
+        with transaction(self.api.sessions) as session:
+            return render.prediction_id in {
+                each.prediction_id for each in queries.list_hinted(session, newer_than_seconds=60)
+            }
+
+    def token(self, render: Render) -> str:
+        return make_token(render.prediction_id, render.job_id, secret=self.token_secret)
+
+    def send(
+        self, token: str, *, secret: str = SECRET, age: float = 0, body: bytes | None = None, **told: Any
+    ) -> httpx.Response:
+        """A webhook as the provider sends it; `told` changes what it says of a completed render."""
+        task = {"id": PROVIDER_ID, "model": rows.VIDEO_MODEL, "status": "completed", "outputs": [OUTPUT]} | told
+        body = json.dumps(task).encode() if body is None else body
+        stamp = str(int(time.time() - age))
+        signature = sign(secret, webhook_id=PROVIDER_ID, timestamp=stamp, body=body)
+        headers = {"webhook-id": PROVIDER_ID, "webhook-timestamp": stamp, "webhook-signature": f"v3,{signature}"}
+        return self.api.client.post(f"/v1/hooks/wavespeed/{token}", content=body, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def running(
+    postgres: EmbeddedPostgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Api, Provider]]:
+    """One API for all tests here, on a database of its own, and its provider."""
+    provider = Provider()
+    with (
+        cloned_database(postgres, template=migrated_template) as url,
+        ScriptedServer(provider.serve) as server,
+        serve_api(url, tmp_path_factory.mktemp("api"), wavespeed_api_key=KEY, wavespeed_url=server.url) as api,
+    ):
+        yield api, provider
+
+
+@pytest.fixture
+def hooks(postgres: EmbeddedPostgres, running: tuple[Api, Provider]) -> Hooks:
+    """The API as if it had just started, on an emptied database."""
+    postgres.start()
+    api, provider = running
+    with transaction(api.sessions) as session:
+        session.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY"))
+    for learnt in ("hook_secret", "webhook_secret"):
+        vars(api.app.state.runtime).pop(learnt, None)
+    provider.reset()
+    return Hooks(api, provider)
+
+
+def test_before_the_first_have_agreed_a_webhook_is_a_hint(hooks: Hooks) -> None:
+    hooks.gain_trust(4)
+    render = hooks.add()
+    assert hooks.send(hooks.token(render)).status_code == TAKEN
+    row = hooks.read(render)
+    assert (row["state"], row["hook_verdict"]) == ("rendering", "completed")
+    assert row["hooked_at"] is not None
+    assert hooks.is_hinted(render)
+
+
+def test_once_the_first_have_agreed_a_webhook_is_the_answer(hooks: Hooks) -> None:
+    hooks.gain_trust(5)
+    render = hooks.add(claim=7)
+    assert hooks.send(hooks.token(render)).status_code == TAKEN
+    row = hooks.read(render)
+    assert (row["state"], row["outputs"], row["ended_by_hook"]) == ("completed", [OUTPUT], True)
+    assert row["hooked_at"] is not None
+    assert hooks.state_of_job(render) == "storing"
+    events = hooks.api.client.get(f"/v1/jobs/{render.job_id}/events").json()["items"]
+    assert [each["detail"]["by"] for each in events if each["kind"] == "prediction.completed"] == ["webhook"]
+
+
+def test_one_that_disagreed_takes_the_trust_away(hooks: Hooks) -> None:
+    hooks.gain_trust(50)
+    hooks.gain_trust(1, hook_verdict="failed")
+    render = hooks.add()
+    assert hooks.send(hooks.token(render)).status_code == TAKEN
+    assert hooks.read(render)["state"] == "rendering"
+    assert hooks.is_hinted(render)
+
+
+def test_what_webhooks_ended_proves_nothing_about_webhooks(hooks: Hooks) -> None:
+    hooks.gain_trust(50, ended_by_hook=True)
+    render = hooks.add()
+    hooks.send(hooks.token(render))
+    assert hooks.read(render)["state"] == "rendering"
+
+
+def test_a_setting_keeps_every_webhook_a_hint(hooks: Hooks) -> None:
+    hooks.gain_trust(5)
+    render = hooks.add()
+    runtime = hooks.api.app.state.runtime
+    never = replace(runtime, settings=runtime.settings.with_changes(webhooks_trusted="never"))
+    hooks.api.app.state.runtime = never
+    try:
+        assert hooks.send(hooks.token(render)).status_code == TAKEN
+    finally:
+        hooks.api.app.state.runtime = runtime
+    assert (hooks.read(render)["state"], hooks.read(render)["hook_verdict"]) == ("rendering", "completed")
+    assert hooks.is_hinted(render)
+
+
+def test_a_webhook_that_comes_twice_or_ten_times_at_once_is_taken_once(hooks: Hooks) -> None:
+    hooks.gain_trust()
+    render = hooks.add()
+    token = hooks.token(render)
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: hooks.send(token).status_code, range(10)))
+    assert answers == [TAKEN] * 10
+    before = hooks.read(render)
+    assert hooks.send(token).status_code == TAKEN
+    assert hooks.read(render) == before
+    events = hooks.api.client.get(f"/v1/jobs/{render.job_id}/events").json()["items"]
+    assert [each["kind"] for each in events] == ["prediction.completed", "job.storing"]
+
+
+def test_a_webhook_that_comes_after_the_look_is_noted_and_moves_nothing(hooks: Hooks) -> None:
+    render = hooks.add("completed")
+    assert hooks.send(hooks.token(render)).status_code == TAKEN
+    row = hooks.read(render)
+    assert (row["hook_verdict"], row["ended_by_hook"], row["hinted_at"]) == ("completed", False, None)
+    assert row["hooked_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict"),
+    [
+        ({"status": "failed", "outputs": [], "error": "no"}, "failed"),
+        ({"status": "completed", "outputs": []}, "failed"),
+        ({"status": "canceled"}, "cancelled"),
+        ({"status": "timeout"}, "timeout"),
+        ({"status": "processing", "outputs": []}, None),
+        ({"status": "a new word"}, None),
+    ],
+)
+def test_anything_but_a_video_is_a_hint(hooks: Hooks, told: dict[str, Any], verdict: str | None) -> None:
+    hooks.gain_trust()
+    render = hooks.add()
+    assert hooks.send(hooks.token(render), **told).status_code == TAKEN
+    row = hooks.read(render)
+    assert (row["state"], row["hook_verdict"], row["hooked_at"] is None) == ("rendering", verdict, verdict is None)
+    assert hooks.is_hinted(render)
+
+
+def test_another_id_than_ours_is_a_hint_and_no_fact(hooks: Hooks) -> None:
+    hooks.gain_trust()
+    render = hooks.add()
+    assert hooks.send(hooks.token(render), id="another").status_code == TAKEN
+    row = hooks.read(render)
+    assert (row["state"], row["provider_id"], row["hooked_at"]) == ("rendering", PROVIDER_ID, None)
+    assert hooks.is_hinted(render)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"status": "completed"}'])
+def test_a_signed_body_without_a_prediction_is_a_hint(hooks: Hooks, body: bytes) -> None:
+    hooks.gain_trust()
+    render = hooks.add()
+    assert hooks.send(hooks.token(render), body=body).status_code == TAKEN
+    assert hooks.read(render)["state"] == "rendering"
+    assert hooks.is_hinted(render)
+
+
+@pytest.mark.parametrize("state", ["submitting", "unconfirmed"])
+def test_the_id_of_a_lost_answer_is_learnt(hooks: Hooks, state: str) -> None:
+    hooks.gain_trust()
+    render = hooks.add(state, provider_id=None, posted_at=-SECOND)
+    assert hooks.send(hooks.token(render), created_at="2026-01-01T00:00:00Z").status_code == TAKEN
+    row = hooks.read(render)
+    assert (row["state"], row["provider_id"], row["adopted_at"]) == ("rendering", PROVIDER_ID, None)
+    assert row["hook_verdict"] == "completed"
+    assert row["provider_created_at"].year == 2026
+    assert hooks.is_hinted(render)
+
+
+def test_an_id_learnt_by_its_token_beats_an_adoption(hooks: Hooks) -> None:
+    adopter = hooks.add(adopted_at=NOW)
+    render = hooks.add("unconfirmed", provider_id=None, posted_at=-SECOND)
+    assert hooks.send(hooks.token(render)).status_code == TAKEN
+    assert (hooks.read(render)["state"], hooks.read(render)["provider_id"]) == ("rendering", PROVIDER_ID)
+    assert (hooks.read(adopter)["state"], hooks.read(adopter)["provider_id"]) == ("unconfirmed", None)
+
+
+def test_an_id_that_another_has_for_good_is_left_to_it(hooks: Hooks) -> None:
+    owner = hooks.add()
+    render = hooks.add("unconfirmed", provider_id=None, posted_at=-SECOND)
+    assert hooks.send(hooks.token(render)).status_code == TAKEN
+    assert hooks.read(owner)["provider_id"] == PROVIDER_ID
+    assert (hooks.read(render)["state"], hooks.read(render)["provider_id"]) == ("unconfirmed", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"secret": "whsec_of_somebody_else"}, "the webhook's signature does not match"),
+        ({"age": 310}, "the webhook is too old, or a clock is wrong"),
+        ({"age": -310}, "the webhook is too old, or a clock is wrong"),
+    ],
+)
+def test_what_the_provider_did_not_sign_lately_is_refused(hooks: Hooks, changes: Any, words: str) -> None:
+    hooks.gain_trust()
+    render = hooks.add()
+    refused = hooks.send(hooks.token(render), **changes)
+    assert (refused.status_code, refused.json()["detail"]) == (401, words)
+    row = hooks.read(render)
+    assert (row["state"], row["hooked_at"], row["hinted_at"]) == ("rendering", None, None)
+
+
+def test_without_the_headers_it_is_refused(hooks: Hooks) -> None:
+    token = hooks.token(hooks.add())
+    assert hooks.api.client.post(f"/v1/hooks/wavespeed/{token}", content=b"{}").status_code == 401
+
+
+def test_a_token_that_is_not_ours_is_unknown_and_the_provider_is_not_asked(hooks: Hooks) -> None:
+    render = hooks.add()
+    for token in ("x", make_token(render.prediction_id, render.job_id, secret=b"guessed"), hooks.token(render)[:-1]):
+        assert hooks.send(token).status_code == 404
+    assert hooks.provider.asked == 0
+    assert hooks.read(render)["hinted_at"] is None
+
+
+def test_a_token_whose_row_is_lost_is_taken_and_told(hooks: Hooks) -> None:
+    lost = Render(hooks.account_id, UUID(int=1), UUID(int=2))
+    with capture_logs() as logs:
+        assert hooks.send(hooks.token(lost)).status_code == TAKEN
+    told = [each for each in logs if each["event"] == "webhook.row_lost"]
+    assert [(each["prediction_id"], each["job_id"]) for each in told] == [(str(UUID(int=2)), str(UUID(int=1)))]
+
+
+def test_before_the_account_has_a_row_no_token_is_ours(hooks: Hooks) -> None:
+    with transaction(hooks.api.sessions) as session:
+        session.execute(text("DELETE FROM account"))
+    assert hooks.send("A" * 64).status_code == 404
+
+
+def test_a_body_that_is_too_large_is_refused(hooks: Hooks) -> None:
+    token = hooks.token(hooks.add())
+    assert hooks.send(token, body=b" " * HOOK_BYTES).status_code == TAKEN
+    assert hooks.send(token, body=b" " * (HOOK_BYTES + 1)).status_code == 413
+
+
+def test_a_changed_secret_is_fetched_anew(hooks: Hooks) -> None:
+    runtime = hooks.api.app.state.runtime
+    fetch = runtime.webhook_secret._fetch
+    vars(runtime)["webhook_secret"] = WebhookSecret(fetch, pause_seconds=0)
+    hooks.gain_trust()
+    first, second = hooks.add(), hooks.add(provider_id="p2")
+    assert hooks.send(hooks.token(first)).status_code == TAKEN
+    hooks.provider.secret = "whsec_new"
+    assert hooks.send(hooks.token(second), secret="whsec_new", id="p2").status_code == TAKEN
+    assert hooks.read(second)["state"] == "completed"
+    assert hooks.provider.asked == 2
+    assert hooks.send(hooks.token(second), id="p2").status_code == 401
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_while_the_provider_does_not_tell_its_secret_webhooks_are_hints_at_once(hooks: Hooks, hangs: bool) -> None:
+    hooks.provider.secret, hooks.provider.hangs = None, hangs
+    hooks.gain_trust()
+    began = time.monotonic()
+    for number in range(5):
+        render = hooks.add(provider_id=f"p{number}")
+        assert hooks.send(hooks.token(render), secret="whsec_unknown", id=f"p{number}").status_code == TAKEN
+        assert (hooks.read(render)["state"], hooks.read(render)["hooked_at"]) == ("rendering", None)
+        assert hooks.is_hinted(render)
+    assert time.monotonic() - began < 20
+    assert hooks.provider.asked == 1
+
+
+def test_an_api_without_a_key_takes_webhooks_for_hints(database_url: str, tmp_path: Path) -> None:
+    with serve_api(database_url, tmp_path) as api:
+        hooks = Hooks(api, Provider())
+        hooks.gain_trust()
+        render = hooks.add()
+        assert hooks.send(hooks.token(render)).status_code == TAKEN
+        assert hooks.read(render)["state"] == "rendering"
+        assert hooks.is_hinted(render)
+
+
+def test_a_webhook_wakes_the_dispatcher(hooks: Hooks) -> None:
+    render = hooks.add()
+    url = hooks.api.app.state.runtime.settings.get_database_url()
+    with psycopg.connect(url, autocommit=True) as listener:
+        listener.execute(f"LISTEN {WAKE_CHANNEL}")
+        hooks.send(hooks.token(render))
+        assert next(iter(listener.notifies(timeout=20, stop_after=1))).channel == WAKE_CHANNEL
+
+
+def test_webhooks_in_a_row_are_one_hint(hooks: Hooks) -> None:
+    render = hooks.add()
+    with transaction(hooks.api.sessions) as session:
+        rows.change(session, "prediction", render.prediction_id, hinted_at=-timedelta(seconds=0.2))
+    before = hooks.read(render)["hinted_at"]
+    with transaction(hooks.api.sessions) as session:
+        assert not transitions.hint_ended(session, [render.prediction_id], quiet_for=SAME_HINT)
+    assert hooks.read(render)["hinted_at"] == before
+
+
+def test_token_key_and_secrets_are_in_no_log_and_no_answer(hooks: Hooks) -> None:
+    render = hooks.add()
+    token, unknown = hooks.token(render), make_token(render.prediction_id, render.job_id, secret=b"guessed")
+    with capture_logs() as logs:
+        answers = [
+            hooks.send(token),
+            hooks.send(token, secret="whsec_forged"),
+            hooks.send(unknown),
+            hooks.send(token, body=b" " * (HOOK_BYTES + 1)),
+            hooks.api.client.get(f"/v1/hooks/wavespeed/{token}"),
+        ]
+        with patch("rushes.webhooks._write", side_effect=RuntimeError("a bug")):
+            answers.append(hooks.send(token))
+    assert [each.status_code for each in answers] == [204, 401, 404, 413, 405, 500]
+    routes = {each["route"] for each in logs if each["event"] == "request.answered"}
+    assert routes == {"/v1/hooks/wavespeed/{token}"}
+    shown = "".join(map(str, logs)) + "".join(each.text for each in answers)
+    for hidden in (token, unknown, KEY, SECRET):
+        assert hidden not in shown
