@@ -2,18 +2,33 @@
 
 from sqlalchemy.orm import Session
 
-from models.queries import BusyBatch, Farm, Whose, find_farm, list_busy_batches
+from models.queries import (
+    BusyBatch,
+    Farm,
+    Whose,
+    find_account,
+    find_farm,
+    list_busy_batches,
+    measure_webhook_delivery,
+)
 from models.session import transaction
-from rushes.runtime import Runtime
+from rushes.runtime import ACCOUNT, Runtime
 
 TOLD_BATCHES = 3
 
 
 def describe_farm(runtime: Runtime) -> str:
-    """Backlog, live renders, doubts, deferrals and lag; and how long the busiest batches still take."""
+    """Backlog, live renders, doubts, deferrals and lag; how webhooks come; how long the busiest batches still take."""
     with transaction(runtime.sessions) as session:
         batches = [_describe_batch(runtime, session, each) for each in list_busy_batches(session, count=TOLD_BATCHES)]
-        return "; ".join([format_farm(find_farm(session)), *filter(None, batches)])
+        told = [format_farm(find_farm(session)), _describe_webhooks(runtime, session), *batches]
+    return "; ".join(filter(None, told))
+
+
+def _describe_webhooks(runtime: Runtime, session: Session) -> str:
+    account = find_account(session, ACCOUNT) if runtime.settings.public_url is not None else None
+    delivered = measure_webhook_delivery(session, account.id) if account is not None else None
+    return "" if delivered is None else f"webhooks tell {delivered:.0%} of the ends in time"
 
 
 def _describe_batch(runtime: Runtime, session: Session, batch: BusyBatch) -> str:
@@ -26,7 +41,7 @@ def _describe_batch(runtime: Runtime, session: Session, batch: BusyBatch) -> str
 
 
 def format_farm(farm: Farm) -> str:
-    """The same, of numbers at hand."""
+    """The same, of numbers at hand, without the webhooks."""
     parts = [
         f"queued {farm.queued}",
         f"live {farm.live} of {farm.slots or 0} slots",

@@ -50,6 +50,12 @@ CLAIM_LIMIT = 500
 LOOKS_QUIET = timedelta(seconds=15)
 RENDER_TIMES_SECONDS = 10.0
 """How often the leader learns from what was rendered."""
+WEIGH_SECONDS = 10.0
+"""How often the leader asks how many ends webhooks tell in time."""
+UNWEIGHED_SECONDS = 1.0
+"""The same before enough renders have ended."""
+TOLD_CHANGE = 0.1
+"""A change of that share that is worth a line in the log."""
 RETENTION_SECONDS = 10.0
 """How often the leader asks whether a render nears or has reached the end of the provider's retention."""
 BACK_AT_ONCE = timedelta(0)
@@ -75,7 +81,9 @@ class Dispatcher:
         self._seen_at = self._led_at = self._reported_at = self._rebuilt_at = self._tidied_at = self._learned_at = (
             self._overlapped_at
         ) = float("-inf")
-        self._retained_at = float("-inf")
+        self._retained_at = self._weighed_at = float("-inf")
+        self._delivered: float | None = None  # share of ends that webhooks tell in time
+        self._delivered_told = float("-inf")
         self._term: int | None = None
         self._turns = 0
 
@@ -248,13 +256,26 @@ class Dispatcher:
             if account.look_failures:
                 transitions.clear_look_failures(session, account.id, quiet_for=LOOKS_QUIET)
                 room = 1
-        self._looks.tune(list_lag_seconds=account.sweep_lag_seconds, delivered=0.0)
+        self._weigh_webhooks(account)
+        self._looks.tune(list_lag_seconds=account.sweep_lag_seconds, delivered=self._delivered or 0.0)
         looks = self._looks.take_due(now=time.monotonic(), limit=min(room, CLAIM_LIMIT))
         self._publish([self._make_look_message(account, look) for look in looks], give_back=None)
 
     def _learn_render_times(self) -> None:
         with transaction(self._runtime.sessions) as session:
             self._render_times.refresh(session, records=True, fresh_for=RENDER_TIMES_SECONDS)
+
+    def _weigh_webhooks(self, account: DispatchAccount) -> None:
+        now = time.monotonic()
+        pause = WEIGH_SECONDS if self._delivered is not None else UNWEIGHED_SECONDS
+        if self._runtime.settings.public_url is None or now - self._weighed_at < pause:
+            return
+        self._weighed_at = now
+        with transaction(self._runtime.sessions) as session:
+            self._delivered = queries.measure_webhook_delivery(session, account.id)
+        if self._delivered is not None and abs(self._delivered - self._delivered_told) >= TOLD_CHANGE:
+            self._delivered_told = self._delivered
+            log.info("dispatcher.webhooks", told_in_time=round(self._delivered, 2))
 
     def _learn(self, session: Session, account: DispatchAccount) -> None:
         """Take in what began, ended or was hinted at since the last turn; all of it now and then."""

@@ -147,6 +147,7 @@ class Farm:
         settings = self.settings
         return {
             **os.environ,
+            "RUSHES_PUBLIC_URL": settings.public_url or "",
             "RUSHES_DATABASE_URL": settings.get_database_url(),
             "RUSHES_REDIS_URL": settings.get_redis_url(),
             "RUSHES_DATA_DIR": str(settings.data_dir),

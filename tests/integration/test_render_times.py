@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from models import PredictionState, queries, transitions
 from models.session import Sessions, transaction
 from models.statistics import NewFinishedRender, record_finished
+from models.transitions import EndSeen
 from rushes.polling import RenderTime
 from rushes.render_times import KEPT, RenderKind, RenderTimes
 from rushes.settings import Settings
