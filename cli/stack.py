@@ -181,10 +181,13 @@ class Stack:
         if port != wanted and wanted:
             self._say(f"port {wanted} is in use: the API listens at {port} instead")
         self.settings = self.settings.with_changes(url=web_url(host, port))
+        if self.simulates and self.settings.public_url is None:
+            self.settings = self.settings.with_changes(public_url=self.settings.url)
         self._start_process(
             "api",
             api_command(host=host, port=port),
-            environment=process_environment(self.settings, os.environ),
+            # Only where webhooks come in does the API need the key: it asks the provider what they are signed with.
+            environment=process_environment(self.settings, os.environ, with_key=self.settings.public_url is not None),
             wave=Wave.API,
         )
 

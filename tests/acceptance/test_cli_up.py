@@ -76,6 +76,18 @@ def test_other_commands_in_the_folder_find_the_stack_and_render_with_it(up: Up) 
     assert "prediction.posted" in shown
 
 
+def test_its_simulator_tells_of_ends_by_webhooks(up: Up) -> None:
+    (up.folder / "one.txt").write_text("an owl at night\n")
+    ended = run_rushes("submit", "one.txt", "-m", "ltx-2-fast", "-b", "told", "--wait", folder=up.folder)
+    assert ended.returncode == 0, ended.stderr
+    answered = "/v1/hooks/wavespeed/{token}"
+    log = up.folder / ".rushes" / "logs" / "api.log"
+    up.rushes.wait_until(
+        lambda: any(answered in line and "204" in line for line in log.read_text().splitlines()),
+        what="a webhook was taken",
+    )
+
+
 def test_the_doctor_finds_nothing_wrong_and_tells_no_secret(up: Up) -> None:
     ended = run_rushes("doctor", "--json", folder=up.folder)
     found = json.loads(ended.stdout)
