@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from models import PredictionState, queries, transitions
 from models.queries import WatchedPrediction
 from models.session import transaction
+from models.transitions import EndSeen
 from rushes.errors import NotFound, Unavailable
 from rushes.runtime import Runtime
 from rushes.wavespeed import (
@@ -104,7 +105,7 @@ def _write(runtime: Runtime, session: Session, prediction_id: UUID, found: Predi
         if verdict := _find_verdict(found):
             transitions.note_webhook(session, prediction_id, verdict=verdict)
         if _is_answer(runtime, session, watched, found) and transitions.complete_prediction(
-            session, prediction_id, watched.claim, outputs=found.outputs, by_hook=True
+            session, prediction_id, watched.claim, outputs=found.outputs, seen=EndSeen(by_hook=True)
         ):
             return "answer"
     return "hint" if transitions.hint_ended(session, [prediction_id], quiet_for=SAME_HINT) else "nothing new"
