@@ -67,6 +67,8 @@ _PREDICTION: Json = {
     "accepted_at": "2026-11-05T12:00:01.003277Z",
     "ended_at": "2026-11-05T12:01:38.551042Z",
     "watch_windows": 0,
+    "verdict": None,
+    "video_url": None,
     "error": None,
 }
 
@@ -255,6 +257,7 @@ READY: Json = {
     "account_waits_seconds": None,
     "batches_at_risk": 0,
     "lag_seconds": 0.0,
+    "surpluses": 0,
 }
 NOT_READY: Json = {
     **READY,

@@ -98,7 +98,13 @@ def _read_database(engine: Engine, place: str) -> list[Check]:
 
 def judge_health(seen: Readiness) -> list[Check]:
     """What the rows tell of the dispatcher, the workers, the account, and of what is due."""
-    checks = [_judge_dispatcher(seen), _judge_workers(seen), _judge_account(seen), _judge_lag(seen)]
+    checks = [
+        _judge_dispatcher(seen),
+        _judge_workers(seen),
+        _judge_account(seen),
+        _judge_lag(seen),
+        _judge_ledger(seen),
+    ]
     return checks + ([_judge_batches(seen)] if seen.health.batches_at_risk else [])
 
 
@@ -145,6 +151,14 @@ def _judge_batches(seen: Readiness) -> Check:
     message = f"{seen.health.batches_at_risk:,} will hardly have ended by the time they are to"
     advice = "`rushes batch show` tells when each will; push them with a higher priority, or raise the account's limits"
     return Check("batches", "warning", message, advice)
+
+
+def _judge_ledger(seen: Readiness) -> Check:
+    if not seen.health.surpluses:
+        return Check("ledger", "ok", "nothing was bought beside another")
+    message = f"{seen.health.surpluses:,} surplus prediction(s) in seven days: paid for beside another"
+    advice = "raise RUSHES_LIST_LAG_SECONDS or RUSHES_FREEZE_ALLOWANCE_SECONDS; `rushes audit` names them"
+    return Check("ledger", "warning", message, advice)
 
 
 def check_redis(settings: Settings) -> Check:

@@ -173,7 +173,7 @@ def _show_predictions(predictions: list[dict[str, Any]]) -> None:
         (
             each["attempt"],
             each["id"],
-            each["state"],
+            _show_purchase(each),
             each["provider_id"] or "",
             show_money(each["price"]),
             show_moment(each["posted_at"]),
@@ -185,6 +185,13 @@ def _show_predictions(predictions: list[dict[str, Any]]) -> None:
     print_table(
         ("NO", "PREDICTION", "STATE", "PROVIDER ID", "PRICE", "POSTED", "ENDED", "ERROR"), rows, title="\npredictions"
     )
+
+
+def _show_purchase(prediction: dict[str, Any]) -> str:
+    """Its state; of a surplus also how it ended and where its video is."""
+    told = [prediction.get("verdict"), prediction.get("video_url")]
+    more = ", ".join(each for each in told if each)
+    return f"{prediction['state']} ({more})" if more else str(prediction["state"])
 
 
 def _show_events(events: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, new_id, one_of
@@ -19,7 +19,7 @@ class ArtifactKind(StrEnum):
 
 
 class Artifact(Base):
-    """Written in the transaction that ends the job, after the file became visible."""
+    """Written in the transaction that ends the job, or the story of a surplus, after the file became visible."""
 
     __tablename__ = "artifact"
     __table_args__ = (
@@ -41,4 +41,5 @@ class Artifact(Base):
     width: Mapped[int | None]
     height: Mapped[int | None]
     has_audio: Mapped[bool | None]
+    is_surplus: Mapped[bool] = mapped_column(server_default=text("false"))  # of a surplus: not the job's own file
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

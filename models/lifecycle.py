@@ -64,7 +64,7 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset({JobState.QUEUED, JobState.STORING}),
 }
 
-_VERDICTS = frozenset(
+VERDICTS = frozenset(
     {
         PredictionState.COMPLETED,
         PredictionState.FAILED,
@@ -74,6 +74,7 @@ _VERDICTS = frozenset(
         PredictionState.LOST,
     }
 )
+"""How a prediction that was accepted ends; of a surplus they are kept apart, in `verdict`."""
 
 PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
     PredictionState.SUBMITTING: frozenset(
@@ -89,12 +90,23 @@ PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
         {PredictionState.RENDERING, PredictionState.ABSENT, PredictionState.REFUSED}
     ),
     # Back to doubt: what it had adopted turned out to be another's, by a direct answer.
-    PredictionState.RENDERING: _VERDICTS | {PredictionState.UNCONFIRMED},
+    PredictionState.RENDERING: VERDICTS | {PredictionState.UNCONFIRMED},
     PredictionState.ABSENT: frozenset({PredictionState.SURPLUS}),
-    **{state: frozenset() for state in _VERDICTS},
+    **{state: frozenset() for state in VERDICTS},
     PredictionState.REFUSED: frozenset(),
     PredictionState.SURPLUS: frozenset(),
 }
+
+
+def is_held(state: PredictionState, verdict: str | None = None) -> bool:
+    """Whether the price of this prediction is held; of a surplus its verdict decides."""
+    return state in LIVE or (state == PredictionState.SURPLUS and verdict is None)
+
+
+def is_spent(state: PredictionState, verdict: str | None = None) -> bool:
+    """Whether the price of this prediction counts as spent; of a surplus its verdict decides."""
+    settled = verdict if state == PredictionState.SURPLUS else state
+    return settled in (PredictionState.COMPLETED, PredictionState.DELETED, PredictionState.LOST)
 
 
 def is_live(state: PredictionState) -> bool:

@@ -8,16 +8,21 @@ from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, UniqueConstra
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, new_id, one_of
-from models.lifecycle import LIVE, PredictionState
+from models.lifecycle import LIVE, VERDICTS, PredictionState
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(LIVE)))
 _RENDERING = "state = 'rendering'"
+_VERDICT = ", ".join(f"'{state.value}'" for state in PredictionState if state in VERDICTS)
 
 _HOOK_COMPARED = "hook_verdict IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook"
 
 
 class Prediction(Base):
-    """`due_at` is lease and retry timer while submitting, and the end of the watch window while rendering."""
+    """`due_at` is lease and retry timer while submitting, and the end of the watch window while rendering.
+
+    A surplus is over for its job; its `due_at` says when to look at it or to fetch its video, and is null once that is
+    done.
+    """
 
     __tablename__ = "prediction"
     __table_args__ = (
@@ -28,6 +33,10 @@ class Prediction(Base):
             "state NOT IN ('rendering', 'completed', 'failed', 'timeout', 'deleted', 'lost', 'surplus')"
             " OR provider_id IS NOT NULL",
             name="provider_id",
+        ),
+        CheckConstraint(
+            f"verdict IS NULL OR (state = 'surplus' AND verdict IN ({_VERDICT}))",
+            name="verdict",
         ),
         UniqueConstraint("job_id", "attempt"),
         UniqueConstraint("account_id", "provider_id"),
@@ -42,6 +51,7 @@ class Prediction(Base):
         Index("ix_prediction_completed", "ended_at", postgresql_where=text("state = 'completed'")),
         Index("ix_prediction_pace", "account_id", "not_before"),
         Index("ix_prediction_hook_compared", "account_id", "ended_at", postgresql_where=text(_HOOK_COMPARED)),
+        Index("ix_prediction_surplus", "due_at", postgresql_where=text("state = 'surplus'")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -69,6 +79,8 @@ class Prediction(Base):
     hooked_at: Mapped[datetime | None]  # the first verified webhook that told its end, before or after we knew
     hook_verdict: Mapped[str | None]  # the state that this webhook told
     ended_by_hook: Mapped[bool] = mapped_column(server_default=text("false"))  # the webhook was the answer, not a look
+    verdict: Mapped[str | None]  # of a surplus: how it ended at the provider; null while nobody knows
+    store_attempts: Mapped[int] = mapped_column(server_default=text("0"))  # of a surplus: fetches of its video
     outputs: Mapped[list[str] | None]
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]

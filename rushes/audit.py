@@ -26,7 +26,7 @@ from models.queries.audit import (
 from rushes.artifacts import ArtifactStore
 from rushes.errors import NotFound
 
-PAID = frozenset({"completed", "lost", "surplus"})
+PAID = frozenset({"completed", "deleted", "lost"})
 """States of a prediction that we count as spent."""
 _CHUNK_BYTES = 1 << 20
 

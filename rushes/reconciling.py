@@ -19,6 +19,7 @@ from models.transitions import PassTicket
 from rushes.errors import Transient
 from rushes.matching import Candidate, Clocks, Findings, Submission, match_submissions
 from rushes.runtime import Runtime
+from rushes.surpluses import tell_surplus
 from rushes.wavespeed import AccountRefused, Prediction, PredictionNotFound, ProviderUnavailable
 
 LEASE_MARGIN = timedelta(seconds=10)
@@ -101,6 +102,8 @@ def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
     late = match_submissions(current.select(absent=True), found.orphans, clocks=patient)
     with transaction(runtime.sessions) as session:
         told = _write(runtime, session, current, listed=listed, found=found, late=late)
+    for submission, candidate in late.adoptions:
+        tell_surplus(submission.prediction_id, candidate.provider_id)
     runtime.waker.wake()
     return told
 

@@ -45,6 +45,8 @@ _CODES: tuple[tuple[type[Permanent], str], ...] = (
     (OutputTooLarge, "output_too_large"),
     (NotAVideo, "not_a_video"),
 )
+DOUBTFUL_CODES = tuple(code for _, code in _CODES)
+"""Codes of delays that are doubts about the output itself."""
 
 
 def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
@@ -54,8 +56,7 @@ def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable
     after the rows tell of it. A process that dies leaves a temporary file that carries its claim, and no more.
     """
     with transaction(runtime.sessions) as session:
-        codes = [code for _, code in _CODES]
-        ticket = transitions.begin_store(session, job_id, claim, lease=STORE_LEASE, doubtful=codes)
+        ticket = transitions.begin_store(session, job_id, claim, lease=STORE_LEASE, doubtful=DOUBTFUL_CODES)
     if ticket is None:
         return "stale: nothing to do"
 
@@ -93,7 +94,8 @@ def _name_of(ticket: StoreTicket) -> str:
     )
 
 
-def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVideo) -> str:
+def describe_files(stored: StoredVideo) -> tuple[NewArtifact, NewArtifact]:
+    """The video and its poster, as they are kept in rows."""
     facts = stored.facts
     video = NewArtifact(
         ArtifactKind.VIDEO,
@@ -106,7 +108,11 @@ def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVid
         height=facts.height,
         has_audio=facts.has_audio,
     )
-    poster = NewArtifact(ArtifactKind.POSTER, stored.poster_url, stored.poster_bytes, stored.poster_sha256)
+    return video, NewArtifact(ArtifactKind.POSTER, stored.poster_url, stored.poster_bytes, stored.poster_sha256)
+
+
+def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVideo) -> str:
+    facts = stored.facts
     surprises = facts.differences(_expected_of(ticket))
     with transaction(runtime.sessions) as session:
         finished = transitions.finish_store(
@@ -114,7 +120,7 @@ def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVid
             ticket.job_id,
             claim,
             prediction_id=ticket.prediction_id,
-            artifacts=(video, poster),
+            artifacts=describe_files(stored),
             surprises=surprises,
         )
     if not finished:
@@ -142,13 +148,8 @@ def _hand_back(runtime: Runtime, ticket: StoreTicket, claim: int) -> None:
 def _give_up_or_delay(
     runtime: Runtime, ticket: StoreTicket, claim: int, error: Transient | Permanent
 ) -> StoreDelayed | StoreFailed:
-    reason = (next((code for kind, code in _CODES if isinstance(error, kind)), "not_stored"), str(error))
-    doubted = isinstance(error, Permanent)
-    # Cut downloads, dead workers and shutdowns say nothing against the output: only doubts bring its end nearer.
-    policy, failures = (STORE_DOUBTED, ticket.doubts + 1) if doubted else (STORE_FAILED, ticket.attempt)
-    wish = error.retry_after if isinstance(error, Transient) else None
-    delay = policy.next_delay(failures, random=random.random, retry_after=wish)
-    outputs = _ask_again(runtime, ticket) if doubted else ()
+    reason, delay = plan_retry(error, attempts=ticket.attempt, doubts=ticket.doubts, random=random.random)
+    outputs = ask_for_outputs(runtime, ticket.provider_id) if isinstance(error, Permanent) else ()
     with transaction(runtime.sessions) as session:
         if outputs and list(outputs) != ticket.outputs:
             transitions.refresh_outputs(session, ticket.prediction_id, outputs=outputs)
@@ -159,9 +160,20 @@ def _give_up_or_delay(
     return StoreDelayed(f"{error}; tried again in {delay.total_seconds():.0f} s")
 
 
-def _ask_again(runtime: Runtime, ticket: StoreTicket) -> tuple[str, ...]:
+def plan_retry(
+    error: Transient | Permanent, *, attempts: int, doubts: int, random: Callable[[], float]
+) -> tuple[tuple[str, str], timedelta | None]:
+    """A code and a sentence for this failure, and the wait before another try; None where it was the last."""
+    reason = (next((code for kind, code in _CODES if isinstance(error, kind)), "not_stored"), str(error))
+    # Cut downloads, dead workers and shutdowns say nothing against the output: only doubts bring its end nearer.
+    if isinstance(error, Permanent):
+        return reason, STORE_DOUBTED.next_delay(doubts + 1, random=random)
+    return reason, STORE_FAILED.next_delay(attempts, random=random, retry_after=error.retry_after)
+
+
+def ask_for_outputs(runtime: Runtime, provider_id: str) -> tuple[str, ...]:
     """The addresses of the outputs as the provider tells them now; none where it does not answer."""
     try:
-        return runtime.client.get_prediction(ticket.provider_id).outputs
+        return runtime.client.get_prediction(provider_id).outputs
     except RushesError:
         return ()

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models import transitions
+from models import PredictionState, transitions
 from models.errors import DatabaseAway
 from models.session import transaction
 from models.transitions import SubmitTicket
@@ -18,6 +18,7 @@ from models.transitions.admission import SEND_ALLOWANCE
 from rushes.errors import Permanent, Transient, Unknown
 from rushes.retrying import ACCOUNT_DEFERRED, SUBMIT_NOT_SENT, RetryPolicy
 from rushes.runtime import Runtime
+from rushes.surpluses import tell_surplus
 from rushes.wavespeed import (
     AccountRefused,
     ConcurrencyLimited,
@@ -123,7 +124,10 @@ def _accept(runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: Predic
         return state
 
     told = f"accepted as {accepted.id}"
-    return f"{told}: {_settle(runtime, ticket, write, told=told) or 'known already'}"
+    state = _settle(runtime, ticket, write, told=told)
+    if state == PredictionState.SURPLUS:
+        tell_surplus(ticket.prediction_id, accepted.id)
+    return f"{told}: {state or 'known already'}"
 
 
 def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent) -> None:

@@ -9,16 +9,13 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import Artifact, ArtifactKind, Event, Job, JobState, Prediction, PredictionState, queries
-from models.lifecycle import LIVE, NOTHING_BOUGHT, is_ended
+from models.lifecycle import NOTHING_BOUGHT, is_ended, is_held, is_spent
 from models.queries import JobFilter
 from models.session import Sessions, transaction
 from rushes.catalog import find_video_model, video_model_names
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 from rushes.forecaster import Forecaster, Progress
 from rushes.jobs import BATCH_NAME, explain_wait
-
-PAID = frozenset({PredictionState.COMPLETED, PredictionState.LOST, PredictionState.SURPLUS})
-"""Endings that the provider charges for."""
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", UUID, int)
@@ -73,19 +70,25 @@ class JobView:
     @property
     def held(self) -> Decimal:
         """Dollars for predictions without a verdict."""
-        return self._sum_prices(LIVE)
+        return self._sum_prices(is_held)
 
     @property
     def spent(self) -> Decimal:
         """Dollars for predictions that ended as paid."""
-        return self._sum_prices(PAID)
+        return self._sum_prices(is_spent)
 
     def find_file(self, kind: ArtifactKind) -> Artifact | None:
-        """The newest stored file of this kind."""
-        return max((each for each in self.artifacts if each.kind == kind), key=lambda each: each.id, default=None)
+        """The newest stored file of this kind; never that of a surplus."""
+        own = (each for each in self.artifacts if each.kind == kind and not each.is_surplus)
+        return max(own, key=lambda each: each.id, default=None)
 
-    def _sum_prices(self, states: frozenset[PredictionState]) -> Decimal:
-        return sum((each.price for each in self.predictions if each.state in states), Decimal(0))
+    def has_surplus_video(self, prediction: Prediction) -> bool:
+        """Whether this purchase is a surplus whose video is stored."""
+        return any(each.is_surplus and each.prediction_id == prediction.id for each in self.artifacts)
+
+    def _sum_prices(self, counts: Callable[[PredictionState, str | None], bool]) -> Decimal:
+        counted = (each for each in self.predictions if counts(PredictionState(each.state), each.verdict))
+        return sum((each.price for each in counted), Decimal(0))
 
 
 def get_job(
@@ -140,6 +143,15 @@ def get_file(sessions: Sessions, job_id: UUID, kind: ArtifactKind) -> Artifact:
     if is_ended(JobState(view.job.state)):
         raise NotFound(f"job {job_id} is {view.job.state}: it has no {kind}")
     raise Conflict(f"job {job_id} is {view.job.state}: there is no {kind} yet")
+
+
+def get_surplus_file(sessions: Sessions, prediction_id: UUID, kind: ArtifactKind) -> Artifact:
+    """The stored file of a surplus. Raises `NotFound` for any other prediction, and while there is none."""
+    with transaction(sessions) as session:
+        file = queries.find_surplus_file(session, prediction_id, kind)
+    if file is None:
+        raise NotFound(f"there is no {kind} of a surplus {prediction_id}")
+    return file
 
 
 def cut_page(rows: Sequence[Item], *, limit: int, key: Callable[[Item], Key]) -> Page[Item, Key]:

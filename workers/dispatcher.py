@@ -19,7 +19,7 @@ from models import queries, transitions
 from models.errors import DatabaseAway
 from models.queries import DispatchAccount
 from models.session import transaction
-from models.transitions import ClaimedStore, ClaimedSubmit, TimedOutWatch
+from models.transitions import ClaimedStore, ClaimedSubmit, SurplusStep, TimedOutWatch
 from rushes.looks import LookSchedule, Poll, Sweep
 from rushes.render_times import RenderTimes
 from rushes.runtime import ACCOUNT, Runtime
@@ -56,6 +56,7 @@ UNWEIGHED_SECONDS = 1.0
 """The same before enough renders have ended."""
 TOLD_CHANGE = 0.1
 """A change of that share that is worth a line in the log."""
+SURPLUS_SECONDS = 1.0
 RETENTION_SECONDS = 10.0
 """How often the leader asks whether a render nears or has reached the end of the provider's retention."""
 BACK_AT_ONCE = timedelta(0)
@@ -81,7 +82,7 @@ class Dispatcher:
         self._seen_at = self._led_at = self._reported_at = self._rebuilt_at = self._tidied_at = self._learned_at = (
             self._overlapped_at
         ) = float("-inf")
-        self._retained_at = self._weighed_at = float("-inf")
+        self._retained_at = self._weighed_at = self._surplus_at = float("-inf")
         self._delivered: float | None = None  # share of ends that webhooks tell in time
         self._delivered_told = float("-inf")
         self._term: int | None = None
@@ -146,6 +147,7 @@ class Dispatcher:
         self._store(room.get("store", 0))
         self._resume(room.get("resume", 0))
         self._learn_render_times()
+        self._keep_surpluses(now, resume=room.get("resume", 0), store=room.get("store", 0))
         self._look(account, room.get("watch", 0))
         self._report(now, room.get("report", 0))
         return self._find_rest()
@@ -247,6 +249,21 @@ class Dispatcher:
                 )
         # No lease was taken: should the message be lost, the slower schedule looks anyway.
         self._publish([_resume_message(each) for each in timed_out], give_back=None)
+
+    def _keep_surpluses(self, now: float, *, resume: int, store: int) -> None:
+        if now - self._surplus_at < SURPLUS_SECONDS:
+            return
+        self._surplus_at = now
+        with transaction(self._runtime.sessions) as session:
+            looks = transitions.schedule_surplus_looks(session, count=min(resume, CLAIM_LIMIT))
+            parked = transitions.park_surplus_stores(session, count=CLAIM_LIMIT)
+            stores = transitions.claim_surplus_stores(session, count=min(store, CLAIM_LIMIT), lease=UNSTARTED_LEASE)
+        if parked:
+            log.error("dispatcher.surplus_parked", count=parked)
+        # Should a message be lost, its row is due again.
+        messages = [_surplus_message(each, "watch", queue="resume") for each in looks]
+        messages += [_surplus_message(each, "store", queue="store") for each in stores]
+        self._publish(messages, give_back=None)
 
     def _look(self, account: DispatchAccount, room: int) -> None:
         with transaction(self._runtime.sessions) as session:
@@ -355,3 +372,8 @@ def _store_message(claimed: ClaimedStore) -> Message:
 def _resume_message(watch: TimedOutWatch) -> Message:
     task_id = f"resume-{watch.job_id}-{watch.prediction_id}-{watch.claim}"
     return Message("watch.resume", "resume", (str(watch.prediction_id), watch.claim), task_id)
+
+
+def _surplus_message(step: SurplusStep, verb: str, *, queue: str) -> Message:
+    task_id = f"surplus-{verb}-{step.job_id}-{step.prediction_id}-{step.claim}-{time.time():.0f}"
+    return Message(f"surplus.{verb}", queue, (str(step.prediction_id), step.claim), task_id)

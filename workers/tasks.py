@@ -9,6 +9,7 @@ from rushes import farm, risks
 from rushes.reconciling import ReconcileFailed, reconcile_account
 from rushes.storing import StoreDelayed, StoreFailed, StoreStopped, store_job
 from rushes.submitting import SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
+from rushes.surpluses import look_at_surplus, store_surplus
 from rushes.sweeping import sweep_account
 from rushes.watching import LookFailed, look_at_prediction
 from workers.leaving import is_told_to_end
@@ -53,6 +54,18 @@ def resume(prediction_id: str, claim: int) -> str:
 def store(job_id: str, claim: int) -> str:
     """Copy one video."""
     return store_job(get_runtime(), UUID(job_id), claim, must_stop=is_told_to_end)
+
+
+@shared_task(name="surplus.watch", throws=LOOK_OUTCOMES)
+def watch_surplus(prediction_id: str, claim: int) -> str:
+    """Look at a prediction that was found after it had been called absent."""
+    return look_at_surplus(get_runtime(), UUID(prediction_id), claim)
+
+
+@shared_task(name="surplus.store", throws=STORE_OUTCOMES)
+def keep_surplus(prediction_id: str, claim: int) -> str:
+    """Copy the video of such a one."""
+    return store_surplus(get_runtime(), UUID(prediction_id), claim, must_stop=is_told_to_end)
 
 
 @shared_task(name="queue.report", throws=(DatabaseAway,))

@@ -36,7 +36,7 @@ SILENT_LIMITS = 5
 """A dispatcher's turn may last: it is bounded by the time-outs of its statements, one after the other."""
 LONG_STEP_SECONDS = 3_600.0
 """Downloads and passes over doubts last as long as bytes and pages come."""
-LONG_STEPS = frozenset({"render.store", "render.reconcile"})
+LONG_STEPS = frozenset({"render.store", "surplus.store", "render.reconcile"})
 
 log = structlog.get_logger(__name__)
 
@@ -159,9 +159,8 @@ def limits_of_steps(settings: Settings) -> dict[str, float]:
     """Seconds after which a step of a kind no longer excuses its thread; each is far beyond the step's own bounds."""
     lease = settings.submit_lease.total_seconds()
     look = 10 * settings.request_timeout_seconds
-    return {"render.submit": 3 * lease, "watch.poll": look, "watch.resume": look} | dict.fromkeys(
-        LONG_STEPS, LONG_STEP_SECONDS
-    )
+    looks = dict.fromkeys(("watch.poll", "watch.resume", "surplus.watch"), look)
+    return {"render.submit": 3 * lease} | looks | dict.fromkeys(LONG_STEPS, LONG_STEP_SECONDS)
 
 
 def is_free(running: Sequence[tuple[str, float]], *, threads: int, limits: Mapping[str, float]) -> bool:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
-from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
@@ -13,13 +12,14 @@ from starlette.types import Message, Receive, Scope, Send
 from api.deps import RuntimeDep
 from api.errors import ProblemResponse
 from api.openapi import problems, sends
+from api.routes.doubts import PredictionId
 from api.routes.jobs import JobId
 from models import Artifact, ArtifactKind
 from rushes.errors import NotFound
 from rushes.runtime import Runtime
-from rushes.views import get_file
+from rushes.views import get_file, get_surplus_file
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1", tags=["jobs"])
 
 MEDIA_TYPES = {
     "mp4": "video/mp4",
@@ -55,9 +55,9 @@ class StoredFile(FileResponse):
             await refusal(scope, receive, send)
 
 
-@router.head("/{job_id}/video", include_in_schema=False)
+@router.head("/jobs/{job_id}/video", include_in_schema=False)
 @router.get(
-    "/{job_id}/video",
+    "/jobs/{job_id}/video",
     summary="Fetch a job's video",
     response_class=FileResponse,
     responses={200: sends("The file.", "video/mp4"), **_FILE, **problems(404, 409, 416, 422, 503)},
@@ -67,23 +67,37 @@ def fetch_video(job_id: JobId, request: Request, runtime: RuntimeDep) -> Respons
 
     409 while there is none yet, 404 for a job that ended without one.
     """
-    return _send_file(runtime, job_id, kind=ArtifactKind.VIDEO, known=request.headers.get("if-none-match", ""))
+    file = get_file(runtime.sessions, job_id, ArtifactKind.VIDEO)
+    return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 
 
-@router.head("/{job_id}/poster", include_in_schema=False)
+@router.head("/jobs/{job_id}/poster", include_in_schema=False)
 @router.get(
-    "/{job_id}/poster",
+    "/jobs/{job_id}/poster",
     summary="Fetch a job's poster",
     response_class=FileResponse,
     responses={200: sends("The picture.", "image/jpeg"), **_FILE, **problems(404, 409, 416, 422, 503)},
 )
 def fetch_poster(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
     """The first frame of the video as JPEG; otherwise as the video."""
-    return _send_file(runtime, job_id, kind=ArtifactKind.POSTER, known=request.headers.get("if-none-match", ""))
+    file = get_file(runtime.sessions, job_id, ArtifactKind.POSTER)
+    return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 
 
-def _send_file(runtime: Runtime, job_id: UUID, *, kind: ArtifactKind, known: str) -> Response:
-    file = get_file(runtime.sessions, job_id, kind)
+@router.head("/predictions/{prediction_id}/video", include_in_schema=False)
+@router.get(
+    "/predictions/{prediction_id}/video",
+    summary="Fetch the video of a surplus",
+    response_class=FileResponse,
+    responses={200: sends("The file.", "video/mp4"), **_FILE, **problems(404, 416, 422, 503)},
+)
+def fetch_surplus_video(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
+    """What was found after it had been called absent and paid for beside another; otherwise as a job's video."""
+    file = get_surplus_file(runtime.sessions, prediction_id, ArtifactKind.VIDEO)
+    return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
+
+
+def _send_file(runtime: Runtime, file: Artifact, *, known: str) -> Response:
     headers = {"ETag": f'"{file.sha256}"', "X-Content-Type-Options": "nosniff"}
     if file.sha256 in known:
         return Response(status_code=304, headers=headers)

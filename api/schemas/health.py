@@ -32,6 +32,9 @@ class Ready(BaseModel):
     )
     batches_at_risk: int = Field(description="Open batches that will hardly have ended by their `finish_by`.")
     lag_seconds: float = Field(description="How long the most overdue row has been due; more than 60 is a fault.")
+    surpluses: int = Field(
+        description="Predictions found after they had been called absent, in the last seven days; any is a fault."
+    )
 
     @classmethod
     def of(cls, seen: Readiness) -> Self:
@@ -47,6 +50,7 @@ class Ready(BaseModel):
             account_waits_seconds=_rounded(seen.health.deferred_seconds),
             batches_at_risk=seen.health.batches_at_risk,
             lag_seconds=round(seen.health.lag_seconds, 1),
+            surpluses=seen.health.surpluses,
         )
 
 

@@ -20,6 +20,9 @@ class Links:
     def job(self, job_id: UUID, part: str = "") -> str:
         return f"{self._root}/v1/jobs/{job_id}" + (f"/{part}" if part else "")
 
+    def prediction(self, prediction_id: UUID, part: str) -> str:
+        return f"{self._root}/v1/predictions/{prediction_id}/{part}"
+
     def batch(self, name: str) -> str:
         return f"{self._root}/v1/batches/{name}"
 
@@ -86,10 +89,14 @@ class PredictionSeen(BaseModel):
     accepted_at: Time | None = Field(description="When its `provider_id` was known.")
     ended_at: Time | None
     watch_windows: int = Field(description="Watch windows that ended without a verdict.")
+    verdict: PredictionState | None = Field(
+        description="Of a `surplus`, which was found after it had been called absent: how it ended; null until then."
+    )
+    video_url: str | None = Field(description="Of a `surplus`: where to fetch its video, once it is stored.")
     error: Failure | None
 
     @classmethod
-    def of(cls, prediction: Prediction) -> Self:
+    def of(cls, prediction: Prediction, *, video_url: str | None) -> Self:
         return cls(
             id=prediction.id,
             attempt=prediction.attempt,
@@ -101,6 +108,8 @@ class PredictionSeen(BaseModel):
             accepted_at=prediction.accepted_at,
             ended_at=prediction.ended_at,
             watch_windows=prediction.watch_windows,
+            verdict=PredictionState(prediction.verdict) if prediction.verdict else None,
+            video_url=video_url,
             error=Failure.find(prediction.error_code, prediction.error_message),
         )
 
@@ -149,7 +158,12 @@ class Job(JobListed):
 
     @classmethod
     def of(cls, view: JobView, links: Links, **more: Any) -> Self:
-        predictions = [PredictionSeen.of(each) for each in view.predictions]
+        predictions = [
+            PredictionSeen.of(
+                each, video_url=links.prediction(each.id, "video") if view.has_surplus_video(each) else None
+            )
+            for each in view.predictions
+        ]
         return cls(predictions=predictions, **_describe(view, links), **more)
 
 

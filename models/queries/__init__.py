@@ -59,6 +59,8 @@ from models.queries.render_times import (
     list_completed,
     list_finished,
 )
+from models.queries.runs import list_waiting
+from models.queries.surpluses import Surplus, find_surplus, find_surplus_file
 from models.queries.watching import (
     Hint,
     PageEntry,
@@ -72,12 +74,7 @@ from models.queries.watching import (
     list_rendering_of,
     measure_sweep_lag,
 )
-from models.queries.webhooks import (
-    Agreement,
-    find_hook_secret,
-    measure_webhook_agreement,
-    measure_webhook_delivery,
-)
+from models.queries.webhooks import Agreement, find_hook_secret, measure_webhook_agreement, measure_webhook_delivery
 
 __all__ = [
     "EXPECTED_MIGRATION",
@@ -101,6 +98,7 @@ __all__ = [
     "RendersInFlight",
     "RunningRenders",
     "StoringJobs",
+    "Surplus",
     "WaitingJobs",
     "WatchedPrediction",
     "Whose",
@@ -119,6 +117,8 @@ __all__ = [
     "find_offsets",
     "find_recent",
     "find_seconds_until_due",
+    "find_surplus",
+    "find_surplus_file",
     "find_watched",
     "list_artifacts",
     "list_batch_events",

@@ -47,7 +47,7 @@ class Purchase(NamedTuple):
     prediction_id: UUID
     job_id: UUID
     provider_id: str
-    state: str
+    state: str  # of a surplus its verdict, and `rendering` before it
     price: Decimal
 
 
@@ -99,7 +99,7 @@ RULES = (
         "succeeded_has_video",
         "the job has succeeded, but no video of it is stored",
         """SELECT id::text FROM job WHERE state = 'succeeded' AND NOT EXISTS (
-               SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video')""",
+               SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_surplus)""",
     ),
     _rule(
         "paid_has_video",
@@ -114,13 +114,20 @@ RULES = (
         """SELECT job_id::text FROM prediction WHERE provider_id IS NOT NULL
            GROUP BY job_id
            HAVING count(*) > 1 + count(*) FILTER (
-               WHERE state IN ('failed', 'cancelled', 'timeout') OR error_code = 'abandoned') + (
+               WHERE coalesce(verdict, state) IN ('failed', 'cancelled', 'timeout') OR error_code = 'abandoned') + (
                SELECT count(*) FROM event WHERE event.job_id = prediction.job_id AND kind = 'job.retried')""",
     ),
     _rule(
         "no_surplus",
         "the prediction was found after it had been called absent: paid for beside another one",
         "SELECT id::text FROM prediction WHERE state = 'surplus'",
+    ),
+    _rule(
+        "surplus_goes_on",
+        "the surplus was paid for, but nothing will fetch its video, and none is stored",
+        """SELECT id::text FROM prediction
+           WHERE state = 'surplus' AND due_at IS NULL AND coalesce(verdict, 'completed') = 'completed'
+             AND NOT EXISTS (SELECT 1 FROM artifact WHERE prediction_id = prediction.id AND kind = 'video')""",
     ),
     _rule(
         "no_orphan",
@@ -170,7 +177,9 @@ EVERY_JOB_ENDED = _rule("every_job_ended", "the job has not ended", "SELECT id::
 """What must hold once nothing is left to do."""
 
 _PURCHASES = statement("""
-    SELECT id, job_id, provider_id, state, price FROM prediction WHERE provider_id IS NOT NULL ORDER BY id
+    SELECT id, job_id, provider_id, CASE WHEN state = 'surplus' THEN coalesce(verdict, 'rendering') ELSE state END,
+        price
+    FROM prediction WHERE provider_id IS NOT NULL ORDER BY id
 """)
 
 _FILES = statement("SELECT id, url, bytes, sha256 FROM artifact ORDER BY id")

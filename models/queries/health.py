@@ -48,7 +48,8 @@ _HEALTH = statement("""
                 AND NOT EXISTS (SELECT 1 FROM account WHERE deferred_until > now())),
             (SELECT min(due_at) FROM prediction WHERE state = 'rendering')))::float8, 0)),
         (SELECT count(*) FROM batch WHERE finish_by > now() - interval '1 day' AND at_risk_at IS NOT NULL
-            AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing')))
+            AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))),
+        (SELECT count(*) FROM prediction WHERE state = 'surplus' AND accepted_at > now() - interval '7 days')
 """)
 
 
@@ -81,6 +82,7 @@ class Health(NamedTuple):
     deferred_seconds: float | None = None  # since the first of the refusals in a row
     lag_seconds: float = 0  # how long the most overdue row has been due
     batches_at_risk: int = 0  # open ones that will hardly hold their `finish_by`
+    surpluses: int = 0  # found in the last seven days: paid for beside another
 
 
 def find_farm(session: Session) -> Farm:

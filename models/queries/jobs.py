@@ -16,9 +16,10 @@ from models.event import Event
 from models.job import Job
 from models.lifecycle import JobState
 from models.prediction import Prediction
+from models.queries.money import HELD, SPENT
 from models.statements import find_all, statement
 
-_SUMMARIES = statement("""
+_SUMMARIES = statement(f"""
     SELECT batch.id, batch.name, job_count, batch.created_at, jobs.states, jobs.estimated, jobs.ended_at,
         coalesce(money.held, 0), coalesce(money.spent, 0), jobs.mean_seconds, finish_by, at_risk_at
     FROM batch,
@@ -34,14 +35,13 @@ _SUMMARIES = statement("""
             ) AS by_state
         ) AS jobs,
         LATERAL (
-            SELECT sum(prediction.price) FILTER (
-                    WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')) AS held,
-                sum(prediction.price) FILTER (WHERE prediction.state IN ('completed', 'lost', 'surplus')) AS spent
+            SELECT sum(prediction.price) FILTER (WHERE {HELD}) AS held,
+                sum(prediction.price) FILTER (WHERE {SPENT}) AS spent
             FROM prediction JOIN job ON job.id = job_id WHERE batch_id = batch.id
         ) AS money
     WHERE batch.id = ANY(CAST(:ids AS uuid[]))
     ORDER BY batch.id DESC
-""")
+""")  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

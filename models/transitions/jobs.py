@@ -77,7 +77,7 @@ _RETRY = statement("""
             max_attempts = least(20, max_attempts + (
                 SELECT count(*) FROM prediction WHERE job_id = :job_id AND state NOT IN ('refused', 'absent')))
         WHERE id = :job_id AND state IN ('failed', 'cancelled')
-          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id)
+          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND NOT is_surplus)
         RETURNING id, state
     ), told AS (
         INSERT INTO event (kind, job_id, detail)

@@ -163,7 +163,7 @@ _FINISH = statement("""
 """)
 
 _REFRESH = statement("""
-    UPDATE prediction SET outputs = :outputs WHERE id = :prediction_id AND state = 'completed' RETURNING 1
+    UPDATE prediction SET outputs = :outputs WHERE id = :prediction_id AND state IN ('completed', 'surplus') RETURNING 1
 """)
 
 

@@ -88,7 +88,8 @@ _ACCEPT = statement("""
             error_code = NULL, error_message = NULL,
             state = CASE state WHEN 'submitting' THEN 'rendering' WHEN 'unconfirmed' THEN 'rendering'
                     WHEN 'absent' THEN 'surplus' ELSE state END,
-            due_at = CASE WHEN state IN ('submitting', 'unconfirmed') THEN now() + :watch_window END
+            due_at = CASE WHEN state IN ('submitting', 'unconfirmed') THEN now() + :watch_window
+                     WHEN state = 'absent' THEN now() END
         WHERE id = :prediction_id AND provider_id IS NULL
         RETURNING id, job_id, account_id, state
     ), told AS (

@@ -9,7 +9,7 @@ from rushes.artifacts.errors import (
     OutputTooLarge,
     StorageFull,
 )
-from rushes.artifacts.naming import poster_name, video_name
+from rushes.artifacts.naming import poster_name, surplus_name, video_name
 from rushes.artifacts.store import ArtifactStore, LocalStore, open_store
 from rushes.artifacts.storing import StoredVideo, store_video
 from rushes.artifacts.video import ExpectedVideo, VideoFacts
@@ -30,5 +30,6 @@ __all__ = [
     "open_store",
     "poster_name",
     "store_video",
+    "surplus_name",
     "video_name",
 ]

@@ -112,6 +112,7 @@ BREAKS = {
     "paid_has_video": "DELETE FROM artifact; UPDATE job SET state = 'failed', error_code = 'x'",
     "live_has_rendering": "UPDATE prediction SET state = 'rendering', ended_at = NULL",
     "no_surplus": "UPDATE prediction SET state = 'surplus'",
+    "surplus_goes_on": "DELETE FROM artifact; UPDATE prediction SET state = 'surplus'",
     "no_orphan": "INSERT INTO orphan (account_id, provider_id, video_model) SELECT id, 'task-9', 'x' FROM account",
     "ended_stays_ended": "INSERT INTO event (kind, job_id) SELECT 'job.queued', id FROM job",
     "ends_are_told": "DELETE FROM event WHERE kind = 'job.succeeded'",

@@ -16,7 +16,7 @@ from tests.rows import open_session
 
 Run = Callable[..., tuple[int, str, str]]
 CONTENT = b"a video"
-RULES = 13
+RULES = 14
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
 def add_surplus(database_url: str) -> UUID:
     with open_session(database_url) as session:
         job = rows.add_job(session)
-        surplus = rows.add_prediction(session, job, rows.add_account(session), "surplus")
+        surplus = rows.add_prediction(session, job, rows.add_account(session), "surplus", due_at=rows.MINUTE)
         session.commit()
     return surplus
 

@@ -250,6 +250,23 @@ def store_everything(farm: Farm) -> None:
     transitions.fail_store(farm.session, third.job_id, third.claim, reason=("x", "y"))
 
 
+def keep_surpluses(farm: Farm) -> None:
+    """One turn, and a surplus from its first look to its file."""
+    (one,) = farm.predictions["refused"][:1]
+    surplus = "UPDATE prediction SET state = 'surplus', provider_id = 's', accepted_at = now(), due_at = now()"
+    farm.session.execute(text(f"{surplus} WHERE id = :id"), {"id": one})
+    (look,) = transitions.schedule_surplus_looks(farm.session, count=5)
+    assert queries.find_surplus(farm.session, one)
+    verdict = PredictionState.COMPLETED
+    assert transitions.judge_surplus(farm.session, one, look.claim, verdict=verdict, outputs=["x"])
+    transitions.park_surplus_stores(farm.session, count=5)
+    (store,) = transitions.claim_surplus_stores(farm.session, count=5, lease=LEASE)
+    ticket = transitions.begin_surplus_store(farm.session, one, store.claim, lease=LEASE)
+    assert ticket
+    assert transitions.finish_surplus_store(farm.session, one, ticket.claim, artifacts=[VIDEO])
+    assert queries.find_surplus_file(farm.session, one, ArtifactKind.VIDEO)
+
+
 def cancel_and_retry(farm: Farm) -> None:
     for state in ("queued", "rendering", "storing"):
         transitions.cancel_job(farm.session, farm.jobs[state][-1])
@@ -314,6 +331,7 @@ HOT: dict[str, Ask] = {
         transitions.note_retention_near(farm.session, count=500),
     ),
     "storing": store_everything,
+    "surpluses": keep_surpluses,
     "cancelling and retrying": cancel_and_retry,
     "a person's decisions": decide,
     "doubts": lambda farm: queries.list_doubts(farm.session),

@@ -153,7 +153,12 @@ def claim_stores(session: Session, _: Render) -> Any:
     return transitions.claim_stores(session, count=5, lease=LEASE)
 
 
+def of_surplus(move: Callable[..., Any], **values: Any) -> Move:
+    return lambda session, render: move(session, render.prediction_id, 0, **values)
+
+
 POSTED: Any = {"posted_at": -MINUTE}
+FETCHED: Any = {"due_at": -SECOND, "verdict": "completed", "outputs": ["x"]}
 DISMISSED = ["doubt.decided", "prediction.absent", "job.queued"]
 ABANDONED = ["prediction.abandoned", "prediction.lost", "job.queued"]
 RACES = [
@@ -259,6 +264,55 @@ RACES = [
         ["job.failed"],
     ),
     Race("finish_store", in_state("completed"), finish_store, ["job.succeeded"]),
+    Race(
+        "schedule_surplus_looks",
+        in_state("surplus", due_at=-SECOND),
+        lambda s, r: transitions.schedule_surplus_looks(s, count=5),
+    ),
+    Race(
+        "judge_surplus",
+        in_state("surplus", due_at=-SECOND),
+        of_surplus(transitions.judge_surplus, verdict=PredictionState.COMPLETED, outputs=["x"]),
+        ["surplus.completed"],
+    ),
+    Race(
+        "note_surplus_odd",
+        in_state("surplus", due_at=-SECOND),
+        of_surplus(transitions.note_surplus_odd, message="x"),
+        ["surplus.odd"],
+    ),
+    Race(
+        "park_surplus_stores",
+        in_state("surplus", store_attempts=3, **FETCHED),
+        lambda s, r: transitions.park_surplus_stores(s, count=5),
+        ["surplus.not_stored"],
+    ),
+    Race(
+        "claim_surplus_stores",
+        in_state("surplus", **FETCHED),
+        lambda s, r: transitions.claim_surplus_stores(s, count=5, lease=LEASE),
+    ),
+    Race(
+        "begin_surplus_store", in_state("surplus", **FETCHED), of_surplus(transitions.begin_surplus_store, lease=LEASE)
+    ),
+    Race(
+        "delay_surplus_store",
+        in_state("surplus", **FETCHED),
+        of_surplus(transitions.delay_surplus_store, delay=MINUTE, reason=REASON),
+        ["surplus.delayed"],
+    ),
+    Race(
+        "fail_surplus_store",
+        in_state("surplus", **FETCHED),
+        of_surplus(transitions.fail_surplus_store, reason=REASON),
+        ["surplus.not_stored"],
+    ),
+    Race(
+        "finish_surplus_store",
+        in_state("surplus", **FETCHED),
+        of_surplus(transitions.finish_surplus_store, artifacts=[VIDEO]),
+        ["surplus.stored"],
+    ),
     Race("cancel_job", job_in("queued"), cancel, ["job.cancelled"]),
     Race("cancel_job", in_state("submitting"), cancel, ["prediction.cancelled", "job.cancelled"]),
     Race("retry_job", job_in("failed"), retry, ["job.retried"]),
@@ -331,6 +385,7 @@ WITHOUT_A_LOSER = {
     "drop_worker",
     "resign",
     "renew_reconcile",
+    "renew_surplus_store",
     "finish_reconcile",
     "postpone_doubts",
     "note_undecidable",

@@ -159,7 +159,7 @@ def test_an_acceptance_is_a_fact_whatever_the_claim(
     assert accept(scratch, render) == after
     prediction = prediction_of(scratch, render)
     assert (prediction["state"], prediction["provider_id"], prediction["provider_created_at"]) == (after, "p-1", STAMP)
-    assert (prediction["due_at"] is not None) == (after in LIVE)
+    assert (prediction["due_at"] is not None) == (after in LIVE or after == "surplus")  # which is watched too
     assert rows.kinds(scratch, prediction_id=render.prediction_id) == [f"prediction.{after}"]
 
 

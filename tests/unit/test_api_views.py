@@ -54,8 +54,9 @@ def test_every_state_is_counted_even_at_nought() -> None:
     assert batch({"succeeded": 1}).states == states
 
 
-def bought(state: PredictionState, *, posted: bool = True) -> Prediction:
-    return Prediction(id=uuid4(), state=state.value, price=Decimal("0.36"), posted_at=BEGAN if posted else None)
+def bought(state: PredictionState, *, posted: bool = True, verdict: str | None = None) -> Prediction:
+    posted_at = BEGAN if posted else None
+    return Prediction(id=uuid4(), state=state.value, price=Decimal("0.36"), posted_at=posted_at, verdict=verdict)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,10 @@ def bought(state: PredictionState, *, posted: bool = True) -> Prediction:
         (bought(PredictionState.RENDERING), 1, "0.36", "0"),
         (bought(PredictionState.COMPLETED), 1, "0", "0.36"),
         (bought(PredictionState.LOST), 1, "0", "0.36"),
-        (bought(PredictionState.SURPLUS), 1, "0", "0.36"),
+        (bought(PredictionState.SURPLUS), 1, "0.36", "0"),
+        (bought(PredictionState.SURPLUS, verdict="completed"), 1, "0", "0.36"),
+        (bought(PredictionState.SURPLUS, verdict="failed"), 1, "0", "0"),
+        (bought(PredictionState.DELETED), 1, "0", "0.36"),
         (bought(PredictionState.FAILED), 1, "0", "0"),
         (bought(PredictionState.TIMEOUT), 1, "0", "0"),
         (bought(PredictionState.REFUSED), 0, "0", "0"),

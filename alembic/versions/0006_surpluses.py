@@ -1,0 +1,37 @@
+"""Surpluses: how what was found after `absent` ended, and how often its video was fetched."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("prediction", sa.Column("verdict", sa.Text(), nullable=True))
+    op.add_column(
+        "prediction", sa.Column("store_attempts", sa.BigInteger(), server_default=sa.text("0"), nullable=False)
+    )
+    op.create_check_constraint(
+        op.f("ck_prediction_verdict"),
+        "prediction",
+        "verdict IS NULL OR (state = 'surplus'"
+        " AND verdict IN ('completed', 'failed', 'cancelled', 'timeout', 'deleted', 'lost'))",
+    )
+    op.create_index(
+        "ix_prediction_surplus", "prediction", ["due_at"], unique=False, postgresql_where=sa.text("state = 'surplus'")
+    )
+    op.add_column("artifact", sa.Column("is_surplus", sa.Boolean(), server_default=sa.text("false"), nullable=False))
+    # Those that an earlier version only counted are watched from now on.
+    op.execute("UPDATE prediction SET due_at = now() WHERE state = 'surplus'")
+
+
+def downgrade() -> None:
+    op.execute("DELETE FROM artifact WHERE is_surplus")
+    op.drop_column("artifact", "is_surplus")
+    op.drop_index("ix_prediction_surplus", table_name="prediction", postgresql_where=sa.text("state = 'surplus'"))
+    op.drop_constraint(op.f("ck_prediction_verdict"), "prediction", type_="check")
+    for column in ("store_attempts", "verdict"):
+        op.drop_column("prediction", column)

@@ -1,0 +1,179 @@
+"""What becomes of a surplus: watched to its verdict, its video stored beside the job's, nothing of its job moved.
+
+A surplus was found after it had been called absent, so its job may have been paid for twice. It holds no slot.
+"""
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+
+from models import PredictionState, queries, transitions
+from models.queries import Surplus
+from models.session import transaction
+from models.transitions import SurplusTicket
+from models.transitions.retention import RETENTION
+from rushes.artifacts import StoredVideo, store_video, surplus_name, video_name
+from rushes.errors import Permanent, Transient
+from rushes.runtime import Runtime
+from rushes.storing import (
+    DOUBTFUL_CODES,
+    LIMITS,
+    STORE_LEASE,
+    StoreDelayed,
+    StoreFailed,
+    StoreStopped,
+    ask_for_outputs,
+    describe_files,
+    plan_retry,
+)
+from rushes.watching import ODD_GRACE, LookFailed
+from rushes.wavespeed import (
+    AccountRefused,
+    Prediction,
+    PredictionNotFound,
+    PredictionStatus,
+    ProviderUnavailable,
+    classify_failure,
+)
+
+log = structlog.get_logger(__name__)
+
+
+def tell_surplus(prediction_id: UUID, provider_id: str) -> None:
+    """Tell operators that something was bought twice, or may have been."""
+    log.error("surplus.found", prediction_id=str(prediction_id), provider_id=provider_id)
+
+
+def look_at_surplus(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
+    """Ask for its result and write a verdict; returns a line for operators. Raises `LookFailed`.
+
+    Takes no lease: its next look was set when this one was published, so a process that dies costs one spacing.
+    """
+    with transaction(runtime.sessions) as session:
+        surplus = queries.find_surplus(session, prediction_id)
+    if surplus is None or surplus.claim != claim or surplus.verdict is not None:
+        return "stale: nothing to watch"
+    if surplus.age_seconds > RETENTION.total_seconds():
+        message = f"no verdict within the provider's retention of {RETENTION.days} days"
+        return _judge(runtime, prediction_id, surplus, PredictionState.LOST, reason=("retention_ended", message))
+    try:
+        found = runtime.client.get_prediction(surplus.provider_id)
+    except PredictionNotFound as error:
+        reason = ("lost", f"the provider does not know it any more: {error}")
+        return _doubt(runtime, prediction_id, surplus, PredictionState.LOST, reason=reason)
+    except (AccountRefused, ProviderUnavailable) as error:
+        raise LookFailed(str(error)) from error
+    return _read(runtime, prediction_id, surplus, found)
+
+
+def _read(runtime: Runtime, prediction_id: UUID, surplus: Surplus, found: Prediction) -> str:
+    if found.has_succeeded:
+        with transaction(runtime.sessions) as session:
+            transitions.judge_surplus(
+                session, prediction_id, surplus.claim, verdict=PredictionState.COMPLETED, outputs=found.outputs
+            )
+        runtime.waker.wake()
+        return "completed: its video is stored beside that of its job"
+    if not found.is_terminal:
+        return f"{found.status_text or found.status}, {surplus.age_seconds:.0f} s old"
+    reason = (classify_failure(found).value, found.error or f"the provider ended it as {found.status}")
+    if found.status is PredictionStatus.COMPLETED:
+        return _doubt(runtime, prediction_id, surplus, PredictionState.FAILED, reason=reason)
+    return _judge(runtime, prediction_id, surplus, PredictionState(found.status.value), reason=reason)
+
+
+def _doubt(
+    runtime: Runtime, prediction_id: UUID, surplus: Surplus, verdict: PredictionState, *, reason: tuple[str, str]
+) -> str:
+    """An answer that may be a passing mistake: believed once it has lasted."""
+    if (surplus.odd_seconds or 0) >= ODD_GRACE.total_seconds():
+        return _judge(runtime, prediction_id, surplus, verdict, reason=reason)
+    with transaction(runtime.sessions) as session:
+        transitions.note_surplus_odd(session, prediction_id, surplus.claim, message=reason[1])
+    return f"odd: {reason[1]}"
+
+
+def _judge(
+    runtime: Runtime, prediction_id: UUID, surplus: Surplus, verdict: PredictionState, *, reason: tuple[str, str]
+) -> str:
+    with transaction(runtime.sessions) as session:
+        transitions.judge_surplus(session, prediction_id, surplus.claim, verdict=verdict, reason=reason)
+    return f"{verdict}: {reason[1]}"
+
+
+def store_surplus(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
+    """Store the video of this claim, once, under a name of its own; returns a line for operators.
+
+    Raises `StoreDelayed`, `StoreFailed` or `StoreStopped` after the rows tell of it, as for a job's own video.
+    """
+    with transaction(runtime.sessions) as session:
+        ticket = transitions.begin_surplus_store(
+            session, prediction_id, claim, lease=STORE_LEASE, doubtful=DOUBTFUL_CODES
+        )
+    if ticket is None:
+        return "stale: nothing to do"
+
+    def keep_going() -> None:
+        if must_stop():
+            raise StoreStopped("the worker is shutting down")
+        with transaction(runtime.sessions) as session:
+            if not transitions.renew_surplus_store(session, prediction_id, ticket.claim, lease=STORE_LEASE):
+                raise StoreStopped("another worker took the step over")
+
+    try:
+        stored = store_video(
+            ticket.outputs[0],
+            store=runtime.store,
+            name=_name_of(ticket),
+            temporary_name=f"{prediction_id}-{ticket.claim}",
+            limits=LIMITS,
+            keep_going=keep_going,
+        )
+    except StoreStopped:
+        _delay(runtime, ticket, timedelta(0), reason=("handed_back", "the worker that stored it was shut down"))
+        raise
+    except (Transient, Permanent) as error:
+        raise _give_up_or_delay(runtime, ticket, error) from error
+    return _finish(runtime, ticket, stored)
+
+
+def _name_of(ticket: SurplusTicket) -> str:
+    name = video_name(
+        job_id=ticket.job_id,
+        prompt=str(ticket.input.get("prompt", "")),
+        batch=ticket.batch_name,
+        number=ticket.number,
+        total=ticket.batch_size,
+    )
+    return surplus_name(name, purchase=ticket.purchase)
+
+
+def _finish(runtime: Runtime, ticket: SurplusTicket, stored: StoredVideo) -> str:
+    with transaction(runtime.sessions) as session:
+        finished = transitions.finish_surplus_store(
+            session, ticket.prediction_id, ticket.claim, artifacts=describe_files(stored)
+        )
+    return f"stored {stored.bytes:,} bytes" if finished else "stored, but another worker was first"
+
+
+def _delay(runtime: Runtime, ticket: SurplusTicket, delay: timedelta, *, reason: tuple[str, str]) -> None:
+    with transaction(runtime.sessions) as session:
+        transitions.delay_surplus_store(session, ticket.prediction_id, ticket.claim, delay=delay, reason=reason)
+
+
+def _give_up_or_delay(
+    runtime: Runtime, ticket: SurplusTicket, error: Transient | Permanent
+) -> StoreDelayed | StoreFailed:
+    reason, delay = plan_retry(error, attempts=ticket.attempt, doubts=ticket.doubts, random=random.random)
+    outputs = ask_for_outputs(runtime, ticket.provider_id) if isinstance(error, Permanent) else ()
+    with transaction(runtime.sessions) as session:
+        if outputs and list(outputs) != ticket.outputs:
+            transitions.refresh_outputs(session, ticket.prediction_id, outputs=outputs)
+        if delay is None:
+            transitions.fail_surplus_store(session, ticket.prediction_id, ticket.claim, reason=reason)
+            return StoreFailed(str(error))
+        transitions.delay_surplus_store(session, ticket.prediction_id, ticket.claim, delay=delay, reason=reason)
+    return StoreDelayed(f"{error}; tried again in {delay.total_seconds():.0f} s")

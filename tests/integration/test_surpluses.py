@@ -1,0 +1,262 @@
+"""A prediction that is found after `absent` is watched, stored beside its job's video, and settled; its job is left."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from models import ArtifactKind, queries, transitions
+from models.lifecycle import PredictionState
+from models.queries.audit import list_purchases
+from models.session import transaction
+from models.transitions import NewArtifact
+from models.transitions.jobs import NewJob
+from rushes import audit
+from rushes.reconciling import reconcile_account
+from rushes.runtime import Runtime
+from rushes.settings import Settings
+from rushes.storing import StoreDelayed, StoreStopped, store_job
+from rushes.submitting import SubmitUnconfirmed, submit_prediction
+from rushes.surpluses import look_at_surplus, store_surplus
+from rushes.views import get_job, get_surplus_file
+from rushes.watching import look_at_prediction
+from sandbox.wavespeed import Simulator
+from tests.rows import SHA256
+
+LEASE = timedelta(seconds=60)
+PRICE = Decimal("0.24")
+PATIENCE_SECONDS = 60.0
+VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(median=0.2, sigma=0.01) as started:
+        yield started
+
+
+@pytest.fixture
+def runtime(database_url: str, simulator: Simulator, tmp_path: Path) -> Iterator[Runtime]:
+    settings = Settings(
+        database_url=database_url,
+        data_dir=tmp_path,
+        wavespeed_api_key=simulator.api_key,
+        wavespeed_url=simulator.url,
+        slots=1,
+        submits_per_minute=60,
+    )
+    opened = Runtime.open(settings, threads=2, application="test")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def account(runtime: Runtime) -> UUID:
+    with transaction(runtime.sessions) as session:
+        return transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
+
+
+@pytest.fixture
+def job_id(runtime: Runtime, account: UUID) -> UUID:
+    with transaction(runtime.sessions) as session:
+        wanted = {"prompt": "a", "duration": 6, "generate_audio": True}
+        new = NewJob("lightricks/ltx-2-fast/text-to-video", wanted, PRICE, 0, 3)
+        return transitions.insert_jobs(session, [new])[0]
+
+
+@pytest.fixture
+def surplus_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID) -> UUID:
+    """Accepted by the provider long after its gateway gave up, and called absent in between."""
+    simulator.set_fault("submit_late", count=1, delay=0.3)
+    prediction_id, claim = begin(runtime, account)
+    with pytest.raises(SubmitUnconfirmed):
+        submit_prediction(runtime, prediction_id, claim)
+    run(runtime, "UPDATE prediction SET posted_at = posted_at - interval '10 minutes', due_at = now()")
+    assert "absent 1" in reconcile(runtime, account)
+    wait_until(lambda: len(simulator.tasks()) == 1)
+    run(runtime, "UPDATE account SET reconcile_until = NULL, orphans_swept_at = NULL")
+    run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
+    assert "surplus 1" in reconcile(runtime, account)
+    return prediction_id
+
+
+def begin(runtime: Runtime, account: UUID) -> tuple[UUID, int]:
+    with transaction(runtime.sessions) as session:
+        transitions.admit_jobs(session, account, count=1)
+        (claimed,) = transitions.claim_submits(session, account, count=1, lease=LEASE)
+    return claimed.prediction_id, claimed.claim
+
+
+def reconcile(runtime: Runtime, account: UUID) -> str:
+    with transaction(runtime.sessions) as session:
+        claim = transitions.claim_reconcile(session, account, lease=LEASE)
+    assert claim is not None
+    return reconcile_account(runtime, account, claim)
+
+
+def run(runtime: Runtime, statement: str) -> None:
+    with transaction(runtime.sessions) as session:
+        session.execute(text(statement))
+
+
+def read(runtime: Runtime, prediction_id: UUID) -> dict[str, Any]:
+    with transaction(runtime.sessions) as session:
+        query = text("SELECT * FROM prediction WHERE id = :id")
+        return dict(session.execute(query, {"id": prediction_id}).mappings().one())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def watch(runtime: Runtime, prediction_id: UUID) -> None:
+    """Look until there is a verdict."""
+
+    def has_verdict() -> bool:
+        look_at_surplus(runtime, prediction_id, read(runtime, prediction_id)["claim"])
+        return read(runtime, prediction_id)["verdict"] is not None
+
+    wait_until(has_verdict)
+
+
+def claim_store(runtime: Runtime) -> int:
+    run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'surplus' AND due_at IS NOT NULL")
+    with transaction(runtime.sessions) as session:
+        (claimed,) = transitions.claim_surplus_stores(session, count=5, lease=LEASE)
+    return claimed.claim
+
+
+def keep(runtime: Runtime, prediction_id: UUID) -> str:
+    return store_surplus(runtime, prediction_id, claim_store(runtime), must_stop=lambda: False)
+
+
+def test_a_surplus_is_watched_stored_and_settled_while_its_job_goes_its_own_way(
+    runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, surplus_id: UUID
+) -> None:
+    before = get_job(runtime.sessions, job_id)
+    assert (before.job.state, before.held, before.spent) == ("queued", PRICE, 0)
+    watch(runtime, surplus_id)
+    assert keep(runtime, surplus_id).startswith("stored")
+    assert look_at_surplus(runtime, surplus_id, read(runtime, surplus_id)["claim"]) == "stale: nothing to watch"
+    kept = get_job(runtime.sessions, job_id)
+    assert (kept.job.state, kept.find_file(ArtifactKind.VIDEO), kept.spent) == ("queued", None, PRICE)
+
+    prediction_id, claim = begin(runtime, account)  # one slot: a surplus takes none
+    submit_prediction(runtime, prediction_id, claim)
+    wait_until(lambda: look_at_prediction(runtime, prediction_id, claim) != "" and is_storing(runtime, job_id))
+    with transaction(runtime.sessions) as session:
+        (store,) = transitions.claim_stores(session, count=1, lease=LEASE)
+    store_job(runtime, job_id, store.claim, must_stop=lambda: False)
+
+    view = get_job(runtime.sessions, job_id)
+    own, surplus = (
+        view.find_file(ArtifactKind.VIDEO),
+        get_surplus_file(runtime.sessions, surplus_id, ArtifactKind.VIDEO),
+    )
+    assert own is not None
+    assert surplus.url == own.url.replace(".mp4", ".surplus-1.mp4")
+    content = runtime.store.open(surplus.url).read()
+    assert hashlib.sha256(content).hexdigest() == surplus.sha256
+    assert (view.job.state, view.spent, view.held) == ("succeeded", 2 * PRICE, 0)
+    books = read_books(simulator)
+    with transaction(runtime.sessions) as session:
+        assert names(audit.compare_with_ledger(session, books, drained=True)) == set()
+        assert names(audit.audit_rows(session)) == {"bought_once", "no_surplus"}  # it was paid for twice, and is told
+
+
+def is_storing(runtime: Runtime, job_id: UUID) -> bool:
+    return get_job(runtime.sessions, job_id).job.state == "storing"
+
+
+def names(findings: list[audit.Finding]) -> set[str]:
+    return {each.name for each in findings if each.is_broken}
+
+
+def read_books(simulator: Simulator) -> audit.Books:
+    charges = [
+        audit.Charge(each["task_id"], each["type"], each["state"], Decimal(each["price"]))
+        for each in simulator.ledger()
+    ]
+    return audit.Books([each["id"] for each in simulator.tasks()], charges)
+
+
+def test_a_surplus_that_fails_is_given_back(runtime: Runtime, simulator: Simulator, surplus_id: UUID) -> None:
+    surplus = read(runtime, surplus_id)
+    with transaction(runtime.sessions) as session:
+        verdict, reason = PredictionState.FAILED, ("task_failed", "some words")
+        assert transitions.judge_surplus(session, surplus_id, surplus["claim"], verdict=verdict, reason=reason)
+    view = get_job(runtime.sessions, surplus["job_id"])
+    assert (view.held, view.spent, view.job.state) == (0, 0, "queued")
+    with transaction(runtime.sessions) as session:
+        (purchase,) = list_purchases(session)
+        assert purchase.state == "failed"
+        assert names(audit.audit_rows(session)) == {"no_surplus"}
+
+
+def test_a_store_step_that_was_shut_down_or_died_is_taken_up_again_and_its_late_writes_move_nothing(
+    runtime: Runtime, surplus_id: UUID
+) -> None:
+    watch(runtime, surplus_id)
+    with pytest.raises(StoreStopped):
+        store_surplus(runtime, surplus_id, claim_store(runtime), must_stop=lambda: True)
+    with transaction(runtime.sessions) as session:
+        died = transitions.begin_surplus_store(session, surplus_id, read(runtime, surplus_id)["claim"], lease=LEASE)
+    assert died
+    first = claim_store(runtime)
+    with transaction(runtime.sessions) as session:
+        assert not transitions.renew_surplus_store(session, surplus_id, died.claim, lease=LEASE)
+        assert not transitions.finish_surplus_store(session, surplus_id, died.claim, artifacts=[VIDEO])
+    assert store_surplus(runtime, surplus_id, first, must_stop=lambda: False).startswith("stored")
+    assert store_surplus(runtime, surplus_id, first, must_stop=lambda: False) == "stale: nothing to do"
+
+
+def test_a_surplus_whose_fetching_kills_its_worker_is_parked_after_three_silences(
+    runtime: Runtime, surplus_id: UUID
+) -> None:
+    watch(runtime, surplus_id)
+    for _ in range(3):
+        claim = claim_store(runtime)
+        with transaction(runtime.sessions) as session:
+            assert transitions.begin_surplus_store(session, surplus_id, claim, lease=LEASE)
+            assert transitions.park_surplus_stores(session, count=5) == 0
+    run(runtime, "UPDATE prediction SET due_at = now()")
+    with transaction(runtime.sessions) as session:
+        assert transitions.park_surplus_stores(session, count=5) == 1
+        assert transitions.claim_surplus_stores(session, count=5, lease=LEASE) == []
+        assert names(audit.audit_rows(session)) == {"no_surplus", "surplus_goes_on"}
+    assert read(runtime, surplus_id)["error_code"] == "store_killed_worker"
+
+
+def test_an_expired_address_of_a_surplus_is_asked_for_afresh(
+    runtime: Runtime, simulator: Simulator, surplus_id: UUID
+) -> None:
+    watch(runtime, surplus_id)
+    there = read(runtime, surplus_id)["outputs"]
+    gone = f"{simulator.url}/output/gone.mp4"
+    run(runtime, f"UPDATE prediction SET outputs = jsonb_build_array('{gone}')")  # noqa: S608 - a constant
+    with pytest.raises(StoreDelayed, match="no longer gives the file"):
+        keep(runtime, surplus_id)
+    assert read(runtime, surplus_id)["outputs"] == there
+    assert keep(runtime, surplus_id).startswith("stored")
+
+
+def test_a_surplus_without_a_verdict_ends_with_the_providers_retention(runtime: Runtime, surplus_id: UUID) -> None:
+    run(runtime, "UPDATE prediction SET provider_created_at = now() - interval '8 days'")
+    with transaction(runtime.sessions) as session:
+        (look,) = transitions.schedule_surplus_looks(session, count=5)
+        assert transitions.schedule_surplus_looks(session, count=5) == []  # its next look is set
+    assert look_at_surplus(runtime, surplus_id, look.claim).startswith("lost")
+    assert read(runtime, surplus_id)["verdict"] == "lost"
+    with transaction(runtime.sessions) as session:
+        assert queries.find_surplus(session, surplus_id)
+        assert transitions.schedule_surplus_looks(session, count=5) == []
