@@ -12,7 +12,7 @@ from api.access_log import AccessLog
 from api.docs_page import router as docs_router
 from api.errors import install_error_handlers
 from api.openapi import describe_api
-from api.routes import batches, catalog, doubts, files, health, hooks, jobs
+from api.routes import account, batches, catalog, doubts, files, health, hooks, jobs
 from rushes.logs import configure_logging
 from rushes.runtime import Runtime
 from rushes.settings import Settings, load_settings
@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
     app.add_middleware(AccessLog)
     install_error_handlers(app)
-    for module in (jobs, files, batches, doubts, catalog, hooks, health):
+    for module in (jobs, files, batches, doubts, account, catalog, hooks, health):
         app.include_router(module.router)
     app.include_router(docs_router)
     describe_api(app)

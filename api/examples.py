@@ -245,6 +245,21 @@ CATALOG: Json = {
     ]
 }
 ALIVE: Json = {"status": "ok"}
+ACCOUNT: Json = {
+    "name": "default",
+    "slots": 2,
+    "effective_slots": None,
+    "submits_per_minute": 2,
+    "cost": {"held": "0.7200", "spent": "14.4000", "refunded": "0.3600", "surplus": "0.0000"},
+    "paused": None,
+    "deferred": None,
+    "surpluses": 0,
+    "late_writes": {"store.renew": 1},
+}
+PAUSED_ACCOUNT: Json = {
+    **ACCOUNT,
+    "paused": {"since": "2026-11-05T12:00:00.146283Z", "reason": "person", "detail": "mara"},
+}
 READY: Json = {
     "status": "ready",
     "database": "ok",
@@ -257,6 +272,8 @@ READY: Json = {
     "account_waits_seconds": None,
     "batches_at_risk": 0,
     "lag_seconds": 0.0,
+    "paused": None,
+    "late_writes": 0,
     "surpluses": 0,
 }
 NOT_READY: Json = {

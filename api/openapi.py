@@ -25,6 +25,7 @@ Money is US dollars as text with four decimals, times are RFC 3339 in UTC, ids a
 TAGS = [
     {"name": "jobs", "description": "One video each: push, follow, fetch, cancel, retry."},
     {"name": "batches", "description": "Jobs pushed together: one name, one progress bar, whole or not at all."},
+    {"name": "account", "description": "The provider's account: limits, health, money."},
     {"name": "doubts", "description": "Purchases that only a person can decide: lost answers, renders that never end."},
     {"name": "catalog", "description": "The video models on offer, their parameters and prices."},
     {"name": "hooks", "description": "What the provider tells by itself."},

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import batches, doubts, jobs, predictions
+from cli import accounts, batches, doubts, jobs, predictions
 from cli.audit import audit
 from cli.catalogue import catalog
 from cli.chaos.command import chaos
@@ -27,6 +27,7 @@ app.add_typer(batches.app, name="batch")
 app.add_typer(jobs.app, name="job")
 app.add_typer(doubts.app, name="doubt")
 app.add_typer(predictions.app, name="prediction")
+app.add_typer(accounts.app, name="account")
 app.command()(catalog)
 app.command()(up)
 app.command()(demo)

@@ -129,6 +129,9 @@ def _judge_workers(seen: Readiness) -> Check:
 
 def _judge_account(seen: Readiness) -> Check:
     health = seen.health
+    if health.paused:
+        advice = "after a restore it opens by itself once the orphan sweep is sure; else `rushes account resume`"
+        return Check("account", "warning", f"is paused ({health.paused})", advice)
     if not health.deferred:
         return Check("account", "ok", "takes submissions")
     if seen.account_stuck:
@@ -155,7 +158,8 @@ def _judge_batches(seen: Readiness) -> Check:
 
 def _judge_ledger(seen: Readiness) -> Check:
     if not seen.health.surpluses:
-        return Check("ledger", "ok", "nothing was bought beside another")
+        late = f"; {seen.health.late_writes:,} late write(s) so far, which moved nothing"
+        return Check("ledger", "ok", f"nothing was bought beside another{late}")
     message = f"{seen.health.surpluses:,} surplus prediction(s) in seven days: paid for beside another"
     advice = "raise RUSHES_LIST_LAG_SECONDS or RUSHES_FREEZE_ALLOWANCE_SECONDS; `rushes audit` names them"
     return Check("ledger", "warning", message, advice)

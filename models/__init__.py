@@ -7,6 +7,7 @@ from models.batch import Batch
 from models.event import Event
 from models.finished_render import FinishedRender
 from models.job import Job
+from models.late_write import LateWrite
 from models.lifecycle import JobState, PredictionState
 from models.orphan import Orphan
 from models.prediction import Prediction
@@ -22,6 +23,7 @@ __all__ = [
     "FinishedRender",
     "Job",
     "JobState",
+    "LateWrite",
     "Leader",
     "Orphan",
     "Prediction",

@@ -42,3 +42,9 @@ class Account(Base):
     hook_secret: Mapped[bytes] = mapped_column(
         LargeBinary, server_default=text("(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))")
     )  # what the tokens of webhooks are signed with: 244 random bits, never shown
+    epoch: Mapped[int] = mapped_column(server_default=text("0"))  # claims of submissions so far; also kept outside
+    epoch_at: Mapped[datetime | None]  # the last one: what a restore has forgotten came after it
+    restore_epoch: Mapped[int] = mapped_column(server_default=text("0"))  # the highest RUSHES_RESTORE_EPOCH dealt with
+    paused_at: Mapped[datetime | None]  # since then nothing is submitted
+    paused_reason: Mapped[str | None]  # a word for programs: restore, person
+    paused_detail: Mapped[str | None]  # what it waits for, or who paused it

@@ -50,6 +50,9 @@ def format_farm(farm: Farm) -> str:
         f"in doubt {farm.unconfirmed}",
         f"over their watch window {farm.overdue_watches}",
         f"lag {max(0.0, farm.lag_seconds):.1f} s",
+        f"surplus {farm.surpluses}",
+        f"late writes {farm.late_writes}",
+        f"account paused: {farm.paused}" if farm.paused else "",
         f"account waits: {farm.deferred}" if farm.deferred else "account well",
     ]
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))

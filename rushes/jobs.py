@@ -187,6 +187,8 @@ def explain_wait(sessions: Sessions, job: Job) -> str | None:
         return f"storing is tried again: {job.error_message}"
     if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting" and not live.posted_at):
         return None
+    if health.paused:
+        return f"the account is paused ({health.paused})"
     if health.deferred:
         return f"the account takes no submissions ({health.deferred})"
     if health.leader is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
@@ -17,7 +18,16 @@ from models.queries import Posted
 from models.session import transaction
 from models.transitions import PassTicket
 from rushes.errors import Transient
+from rushes.lateness import count_late
 from rushes.matching import Candidate, Clocks, Findings, Submission, match_submissions
+from rushes.restoring import (
+    SWEEP,
+    Restoration,
+    adopt_orphans,
+    describe_undecidable,
+    is_bought,
+    match_orphans,
+)
 from rushes.runtime import Runtime
 from rushes.surpluses import tell_surplus
 from rushes.wavespeed import AccountRefused, Prediction, PredictionNotFound, ProviderUnavailable
@@ -27,6 +37,8 @@ LEASE_MARGIN = timedelta(seconds=10)
 PAUSE = timedelta(seconds=2)
 """Between two passes: a lost answer is looked for again soon."""
 FAILED_PAUSE = timedelta(seconds=5)
+RESTORE_PAUSE = timedelta(seconds=10)
+"""The same, while the account is paused after a restore: each pass reads all that was forgotten."""
 PERSON_PAUSE = timedelta(minutes=10)
 """How often at least a doubt that a person must decide is looked at all the same; young ones sooner."""
 CLOCK_MARGIN = timedelta(seconds=5)
@@ -39,6 +51,10 @@ PAGE_LIMIT = 500
 
 class ReconcileFailed(Transient):
     """The provider did not show its list, or another pass took over: nothing was decided."""
+
+
+class PassLost(ReconcileFailed):
+    """Another pass took over, whose findings count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +107,86 @@ def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
             return "stale: nothing to do"
         current = _prepare(runtime, session, account_id, claim=claim, ticket=ticket)
     try:
-        listed = _list_predictions(runtime, current)
-        since, candidates = _read_candidates(runtime, current, listed)
+        return _make_pass(runtime, current)
+    except PassLost:
+        count_late(runtime, "reconcile.pass", account_id)
+        raise
     except (AccountRefused, ProviderUnavailable) as error:
-        with transaction(runtime.sessions) as session:
-            transitions.finish_reconcile(session, account_id, claim, pause=FAILED_PAUSE)
+        _give_back(runtime, current, pause=FAILED_PAUSE)
         raise ReconcileFailed(str(error)) from error
+    except IntegrityError as error:
+        # A direct answer, a person or another pass was first with one of the ids: the next pass sees that.
+        _give_back(runtime, current, pause=timedelta(0))
+        raise ReconcileFailed("a prediction was adopted by somebody else meanwhile: nothing written") from error
+
+
+def _give_back(runtime: Runtime, current: _Pass, *, pause: timedelta) -> None:
+    with transaction(runtime.sessions) as session:
+        transitions.finish_reconcile(session, current.account_id, current.claim, pause=pause)
+    runtime.waker.wake()
+
+
+def _make_pass(runtime: Runtime, current: _Pass) -> str:
+    listed = _list_predictions(runtime, current)
+    since, candidates = _read_candidates(runtime, current, listed)
     found = match_submissions([*current.select(absent=False), *since], candidates, clocks=current.clocks)
+    restored = _settle_restore(runtime, current, listed, orphans=[*found.orphans, *_unreadable(candidates)])
     patient = Clocks(current.clocks.earliest, LATE_ARRIVAL)
-    late = match_submissions(current.select(absent=True), found.orphans, clocks=patient)
+    rest = found.orphans if restored is None else restored.strangers
+    late = match_submissions(current.select(absent=True), rest, clocks=patient)
+    late.orphans += restored.undecidable if restored is not None else []
     with transaction(runtime.sessions) as session:
         told = _write(runtime, session, current, listed=listed, found=found, late=late)
+        if restored is not None:
+            told += f"; {_conclude_restore(session, current, restored)}"
     for submission, candidate in late.adoptions:
         tell_surplus(submission.prediction_id, candidate.provider_id)
     runtime.waker.wake()
     return told
+
+
+def _unreadable(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return [each for each in candidates if each.input is None]
+
+
+def _settle_restore(
+    runtime: Runtime, current: _Pass, listed: Sequence[Prediction], *, orphans: Sequence[Candidate]
+) -> Restoration | None:
+    """Adopt what was bought before a restore; None where there was none.
+
+    Before the settle time nothing is decided: a POST of the forgotten time may still be accepted, or not be listed.
+    """
+    ticket = current.ticket
+    if ticket.restored_at is None:
+        return None
+    if ticket.began_at < ticket.restored_at + current.settle:
+        return Restoration()
+    by_id = {each.id: each for each in listed}
+    _keep_claim(runtime, current)
+    with transaction(runtime.sessions) as session:
+        ids = [each.provider_id for each in orphans]
+        known = queries.filter_strangers(session, current.account_id, ids, before=ticket.restored_at)
+        openings = queries.list_openings(session, sorted({each.video_model for each in orphans}))
+    bought = [each for each in orphans if each.provider_id not in known and is_bought(by_id[each.provider_id])]
+    found = match_orphans(bought, openings)
+    found.undecidable += adopt_orphans(runtime, current.account_id, found, by_id)
+    decided = {each.provider_id for each in (*found.undecidable, *(orphan for orphan, _ in found.adoptions))}
+    found.strangers = [each for each in orphans if each.input is not None and each.provider_id not in decided]
+    found.is_settled = True
+    return found
+
+
+def _conclude_restore(session: Session, current: _Pass, restored: Restoration) -> str:
+    """Open the account, or say what it waits for."""
+    if not restored.is_settled:
+        return "restored: waits for the settle time"
+    adopted = f"restored: adopted {len(restored.adoptions)}"
+    if restored.undecidable:
+        detail = describe_undecidable(restored.undecidable)
+        transitions.explain_pause(session, current.account_id, detail=detail)
+        return f"{adopted}, waits for a person: {detail}"
+    transitions.resume_account(session, current.account_id, by=SWEEP, paused_at=current.ticket.restored_at)
+    return f"{adopted}, submits again"
 
 
 def _prepare(runtime: Runtime, session: Session, account_id: UUID, *, claim: int, ticket: PassTicket) -> _Pass:
@@ -129,7 +210,7 @@ def _lease_of(runtime: Runtime) -> timedelta:
 def _keep_claim(runtime: Runtime, current: _Pass) -> None:
     with transaction(runtime.sessions) as session:
         if not transitions.renew_reconcile(session, current.account_id, current.claim, lease=_lease_of(runtime)):
-            raise ReconcileFailed("another pass took over: nothing written")
+            raise PassLost("another pass took over: nothing written")
 
 
 def _list_predictions(runtime: Runtime, current: _Pass) -> list[Prediction]:
@@ -198,10 +279,11 @@ def _write(
     orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in late.orphans])
     # Last, since the account's row is locked last of all; where the claim is lost, all of the above is taken back.
     swept = current.ticket.sweep_after is not None
+    pause = PAUSE if current.ticket.restored_at is None else RESTORE_PAUSE
     if not transitions.finish_reconcile(
-        session, current.account_id, current.claim, pause=PAUSE, lag_seconds=lag, swept=swept
+        session, current.account_id, current.claim, pause=pause, lag_seconds=lag, swept=swept
     ):
-        raise ReconcileFailed("another pass took over: nothing written")
+        raise PassLost("another pass took over: nothing written")
     return (
         f"adopted {len(found.adoptions)}, absent {len(absent)}, waiting {len(waiting)}, "
         f"for a person {len(found.undecidable)}, surplus {len(late.adoptions)}, new orphans {orphans}"

@@ -20,6 +20,7 @@ from rushes.artifacts import (
 )
 from rushes.catalog import get_video_model
 from rushes.errors import Permanent, RushesError, Transient
+from rushes.lateness import count_late
 from rushes.retrying import STORE_DOUBTED, STORE_FAILED
 from rushes.runtime import Runtime
 
@@ -38,6 +39,10 @@ class StoreFailed(Permanent):
 
 class StoreStopped(Transient):
     """The worker is shutting down, or lost its claim: the step is handed back, nothing was made visible."""
+
+
+class StoreLost(StoreStopped):
+    """Another worker has the step now: there is nothing to hand back."""
 
 
 _CODES: tuple[tuple[type[Permanent], str], ...] = (
@@ -65,7 +70,7 @@ def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable
             raise StoreStopped("the worker is shutting down")
         with transaction(runtime.sessions) as session:
             if not transitions.renew_store(session, job_id, claim, lease=STORE_LEASE):
-                raise StoreStopped("another worker took the step over")
+                raise StoreLost("another worker took the step over")
 
     try:
         stored = store_video(
@@ -76,6 +81,9 @@ def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable
             limits=LIMITS,
             keep_going=keep_going,
         )
+    except StoreLost:
+        count_late(runtime, "store.renew", job_id)
+        raise
     except StoreStopped:
         _hand_back(runtime, ticket, claim)
         raise
@@ -124,6 +132,7 @@ def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVid
             surprises=surprises,
         )
     if not finished:
+        count_late(runtime, "store.finish", ticket.job_id)
         return "stored, but another worker was first"
     told = [f"stored {stored.bytes:,} bytes, {facts.seconds:.1f} s, {facts.width}x{facts.height}", *surprises]
     return "; ".join(told)
@@ -154,9 +163,13 @@ def _give_up_or_delay(
         if outputs and list(outputs) != ticket.outputs:
             transitions.refresh_outputs(session, ticket.prediction_id, outputs=outputs)
         if delay is None:
-            transitions.fail_store(session, ticket.job_id, claim, reason=reason)
-            return StoreFailed(str(error))
-        transitions.delay_store(session, ticket.job_id, claim, delay=delay, reason=reason)
+            moved = transitions.fail_store(session, ticket.job_id, claim, reason=reason)
+        else:
+            moved = transitions.delay_store(session, ticket.job_id, claim, delay=delay, reason=reason)
+    if not moved:
+        count_late(runtime, "store.outcome", ticket.job_id)
+    if delay is None:
+        return StoreFailed(str(error))
     return StoreDelayed(f"{error}; tried again in {delay.total_seconds():.0f} s")
 
 

@@ -16,6 +16,7 @@ from models.session import transaction
 from models.transitions import SubmitTicket
 from models.transitions.admission import SEND_ALLOWANCE
 from rushes.errors import Permanent, Transient, Unknown
+from rushes.lateness import count_late
 from rushes.retrying import ACCOUNT_DEFERRED, SUBMIT_NOT_SENT, RetryPolicy
 from rushes.runtime import Runtime
 from rushes.surpluses import tell_surplus
@@ -143,33 +144,39 @@ def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSen
 
 
 def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefused) -> None:
-    def write(session: Session) -> None:
+    def write(session: Session) -> bool:
         reason = ("input_refused", str(error))
-        transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=True)
+        moved = transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=True)
         transitions.clear_deferral(session, ticket.account_id)
+        return moved
 
-    _settle(runtime, ticket, write, told=f"refused: {error}")
+    if not _settle(runtime, ticket, write, told=f"refused: {error}"):
+        count_late(runtime, "submit.refused", ticket.prediction_id)
 
 
 def _defer(runtime: Runtime, ticket: SubmitTicket, claim: int, error: AccountRefused) -> None:
-    def write(session: Session) -> None:
+    def write(session: Session) -> bool:
         reason = (error.reason, str(error))
-        transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
+        moved = transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
         if isinstance(error, ConcurrencyLimited):
             transitions.limit_slots(session, ticket.account_id)
         else:
             _hold_account(session, ticket, error, policy=ACCOUNT_DEFERRED, reason=error.reason)
+        return moved
 
-    _settle(runtime, ticket, write, told=f"the account was refused: {error}")
+    if not _settle(runtime, ticket, write, told=f"the account was refused: {error}"):
+        count_late(runtime, "submit.refused", ticket.prediction_id)
 
 
 def _doubt(runtime: Runtime, ticket: SubmitTicket, claim: int, error: SubmitInDoubt) -> None:
-    _settle(
+    moved = _settle(
         runtime,
         ticket,
         lambda session: transitions.doubt_submit(session, ticket.prediction_id, claim, message=str(error)),
         told=f"in doubt: {error}",
     )
+    if not moved:
+        count_late(runtime, "submit.doubted", ticket.prediction_id)
 
 
 def _hold_account(

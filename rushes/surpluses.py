@@ -17,6 +17,8 @@ from models.transitions import SurplusTicket
 from models.transitions.retention import RETENTION
 from rushes.artifacts import StoredVideo, store_video, surplus_name, video_name
 from rushes.errors import Permanent, Transient
+from rushes.lateness import count_late
+from rushes.listed import is_listed
 from rushes.runtime import Runtime
 from rushes.storing import (
     DOUBTFUL_CODES,
@@ -24,6 +26,7 @@ from rushes.storing import (
     STORE_LEASE,
     StoreDelayed,
     StoreFailed,
+    StoreLost,
     StoreStopped,
     ask_for_outputs,
     describe_files,
@@ -62,11 +65,23 @@ def look_at_surplus(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     try:
         found = runtime.client.get_prediction(surplus.provider_id)
     except PredictionNotFound as error:
-        reason = ("lost", f"the provider does not know it any more: {error}")
-        return _doubt(runtime, prediction_id, surplus, PredictionState.LOST, reason=reason)
+        return _judge_unknown(runtime, prediction_id, surplus, error)
     except (AccountRefused, ProviderUnavailable) as error:
         raise LookFailed(str(error)) from error
     return _read(runtime, prediction_id, surplus, found)
+
+
+def _judge_unknown(runtime: Runtime, prediction_id: UUID, surplus: Surplus, error: PredictionNotFound) -> str:
+    """As for any render: lost only where a 404 has lasted and the list does not show it either."""
+    reason = ("lost", f"the provider does not know it any more: {error}")
+    if (surplus.odd_seconds or 0) >= ODD_GRACE.total_seconds():
+        try:
+            listed = is_listed(runtime.client, surplus.provider_id, accepted_at=surplus.created_at)
+        except (AccountRefused, ProviderUnavailable) as failure:
+            raise LookFailed(str(failure)) from failure
+        if listed:
+            return f"odd: {reason[1]}; but its list shows it"
+    return _doubt(runtime, prediction_id, surplus, PredictionState.LOST, reason=reason)
 
 
 def _read(runtime: Runtime, prediction_id: UUID, surplus: Surplus, found: Prediction) -> str:
@@ -121,7 +136,7 @@ def store_surplus(runtime: Runtime, prediction_id: UUID, claim: int, *, must_sto
             raise StoreStopped("the worker is shutting down")
         with transaction(runtime.sessions) as session:
             if not transitions.renew_surplus_store(session, prediction_id, ticket.claim, lease=STORE_LEASE):
-                raise StoreStopped("another worker took the step over")
+                raise StoreLost("another worker took the step over")
 
     try:
         stored = store_video(
@@ -132,6 +147,9 @@ def store_surplus(runtime: Runtime, prediction_id: UUID, claim: int, *, must_sto
             limits=LIMITS,
             keep_going=keep_going,
         )
+    except StoreLost:
+        count_late(runtime, "surplus.renew", prediction_id)
+        raise
     except StoreStopped:
         _delay(runtime, ticket, timedelta(0), reason=("handed_back", "the worker that stored it was shut down"))
         raise
@@ -156,7 +174,10 @@ def _finish(runtime: Runtime, ticket: SurplusTicket, stored: StoredVideo) -> str
         finished = transitions.finish_surplus_store(
             session, ticket.prediction_id, ticket.claim, artifacts=describe_files(stored)
         )
-    return f"stored {stored.bytes:,} bytes" if finished else "stored, but another worker was first"
+    if not finished:
+        count_late(runtime, "surplus.finish", ticket.prediction_id)
+        return "stored, but another worker was first"
+    return f"stored {stored.bytes:,} bytes"
 
 
 def _delay(runtime: Runtime, ticket: SurplusTicket, delay: timedelta, *, reason: tuple[str, str]) -> None:
@@ -173,7 +194,13 @@ def _give_up_or_delay(
         if outputs and list(outputs) != ticket.outputs:
             transitions.refresh_outputs(session, ticket.prediction_id, outputs=outputs)
         if delay is None:
-            transitions.fail_surplus_store(session, ticket.prediction_id, ticket.claim, reason=reason)
-            return StoreFailed(str(error))
-        transitions.delay_surplus_store(session, ticket.prediction_id, ticket.claim, delay=delay, reason=reason)
+            moved = transitions.fail_surplus_store(session, ticket.prediction_id, ticket.claim, reason=reason)
+        else:
+            moved = transitions.delay_surplus_store(
+                session, ticket.prediction_id, ticket.claim, delay=delay, reason=reason
+            )
+    if not moved:
+        count_late(runtime, "surplus.outcome", ticket.prediction_id)
+    if delay is None:
+        return StoreFailed(str(error))
     return StoreDelayed(f"{error}; tried again in {delay.total_seconds():.0f} s")

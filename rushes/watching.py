@@ -10,6 +10,8 @@ from models.queries import WatchedPrediction, find_watched
 from models.session import transaction
 from models.transitions import EndSeen
 from rushes.errors import Transient
+from rushes.lateness import count_late
+from rushes.listed import is_listed
 from rushes.retrying import ACCOUNT_DEFERRED, LOOK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime
 from rushes.wavespeed import (
@@ -59,12 +61,29 @@ def look_at_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str
     try:
         found = runtime.client.get_prediction(watched.provider_id)
     except PredictionNotFound as error:
-        lost = _Verdict(PredictionState.LOST, "lost", f"the provider does not know it any more: {error}", False)
-        return _doubt(runtime, prediction_id, watched, lost)
+        return _judge_unknown(runtime, prediction_id, watched, error)
     except (AccountRefused, ProviderUnavailable) as error:
         hold_looks(runtime, watched.account_id, error)
         raise LookFailed(str(error)) from error
     return _judge(runtime, prediction_id, watched, found)
+
+
+def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, error: PredictionNotFound) -> str:
+    """A 404 that has lasted is believed only where the list does not show it either: then it is lost."""
+    message = f"the provider does not know it any more: {error}"
+    if watched.provider_id and watched.created_at and _is_believed(watched):
+        try:
+            listed = is_listed(runtime.client, watched.provider_id, accepted_at=watched.created_at)
+        except (AccountRefused, ProviderUnavailable) as failure:
+            hold_looks(runtime, watched.account_id, failure)
+            raise LookFailed(str(failure)) from failure
+        if listed:
+            return f"odd: {message}; but its list shows it"
+    return _doubt(runtime, prediction_id, watched, _Verdict(PredictionState.LOST, "lost", message, False))
+
+
+def _is_believed(watched: WatchedPrediction) -> bool:
+    return (watched.odd_seconds or 0) >= ODD_GRACE.total_seconds()
 
 
 def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
@@ -91,7 +110,10 @@ def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction,
             session, prediction_id, watched.claim, outputs=found.outputs, seen=EndSeen(execution=found.execution_time)
         )
     runtime.waker.wake()
-    return f"completed, seen {watched.age_seconds or 0:.1f} s after it was accepted" if moved else "completed already"
+    if not moved:
+        count_late(runtime, "watch.verdict", prediction_id)
+        return "completed already"
+    return f"completed, seen {watched.age_seconds or 0:.1f} s after it was accepted"
 
 
 def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, verdict: _Verdict) -> str:
@@ -106,12 +128,15 @@ def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, verd
             resubmit_after=delay,
         )
     runtime.waker.wake()
-    return f"{verdict.state}: {verdict.message}" if moved else "ended already"
+    if not moved:
+        count_late(runtime, "watch.verdict", prediction_id)
+        return "ended already"
+    return f"{verdict.state}: {verdict.message}"
 
 
 def _doubt(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, verdict: _Verdict) -> str:
     """An answer that may be a passing mistake: believed once it has lasted."""
-    if (watched.odd_seconds or 0) >= ODD_GRACE.total_seconds():
+    if _is_believed(watched):
         return _end(runtime, prediction_id, watched, verdict)
     return _note(runtime, prediction_id, watched, verdict.message)
 

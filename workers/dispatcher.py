@@ -20,6 +20,7 @@ from models.errors import DatabaseAway
 from models.queries import DispatchAccount
 from models.session import transaction
 from models.transitions import ClaimedStore, ClaimedSubmit, SurplusStep, TimedOutWatch
+from rushes.epochs import hold_after_restore, keep_epoch
 from rushes.looks import LookSchedule, Poll, Sweep
 from rushes.render_times import RenderTimes
 from rushes.runtime import ACCOUNT, Runtime
@@ -140,6 +141,7 @@ class Dispatcher:
             transitions.doubt_overdue(session)
         if account is None:
             return LONGEST_SLEEP_SECONDS  # its row comes with the first sign of life
+        hold_after_restore(self._runtime, account)
         self._end_retained(now)
         room = self._publisher.measure_room(threads)
         self._submit(account, room.get("submit", 0))
@@ -203,6 +205,8 @@ class Dispatcher:
                 transitions.admit_jobs(session, account.id, count=admissible)
             count = min(room, state.submits)
             claimed = transitions.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
+            epoch = transitions.advance_epoch(session, account.id) if claimed else 0
+        keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
 
         def give_back(session: Session) -> None:
             transitions.postpone_submits(session, claimed, delay=BACK_AT_ONCE)

@@ -32,6 +32,10 @@ class Ready(BaseModel):
     )
     batches_at_risk: int = Field(description="Open batches that will hardly have ended by their `finish_by`.")
     lag_seconds: float = Field(description="How long the most overdue row has been due; more than 60 is a fault.")
+    paused: str | None = Field(description="Why nothing is submitted by our own will: a restore, or a person.")
+    late_writes: int = Field(
+        description="Writes that moved nothing since claim or state had changed, so far; many tell of frozen workers."
+    )
     surpluses: int = Field(
         description="Predictions found after they had been called absent, in the last seven days; any is a fault."
     )
@@ -50,6 +54,8 @@ class Ready(BaseModel):
             account_waits_seconds=_rounded(seen.health.deferred_seconds),
             batches_at_risk=seen.health.batches_at_risk,
             lag_seconds=round(seen.health.lag_seconds, 1),
+            paused=seen.health.paused,
+            late_writes=seen.health.late_writes,
             surpluses=seen.health.surpluses,
         )
 

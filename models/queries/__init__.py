@@ -1,5 +1,6 @@
 """The reads. Those of the dispatcher are hot: each has its partial index, and a test holds its plan."""
 
+from models.queries.accounts import AccountSummary, summarise_account
 from models.queries.dispatching import DispatchAccount, count_threads, find_account, find_seconds_until_due
 from models.queries.forecasting import (
     BusyBatch,
@@ -59,7 +60,7 @@ from models.queries.render_times import (
     list_completed,
     list_finished,
 )
-from models.queries.runs import list_waiting
+from models.queries.restoring import Opening, filter_strangers, list_openings
 from models.queries.surpluses import Surplus, find_surplus, find_surplus_file
 from models.queries.watching import (
     Hint,
@@ -78,6 +79,7 @@ from models.queries.webhooks import Agreement, find_hook_secret, measure_webhook
 
 __all__ = [
     "EXPECTED_MIGRATION",
+    "AccountSummary",
     "Agreement",
     "BatchSummary",
     "BusyBatch",
@@ -90,6 +92,7 @@ __all__ = [
     "Hint",
     "JobFilter",
     "KnownRender",
+    "Opening",
     "PageEntry",
     "Posted",
     "Promise",
@@ -106,6 +109,7 @@ __all__ = [
     "count_threads",
     "count_workers_on",
     "filter_known",
+    "filter_strangers",
     "find_account",
     "find_batch",
     "find_capacity",
@@ -131,6 +135,7 @@ __all__ = [
     "list_finished",
     "list_hinted",
     "list_jobs",
+    "list_openings",
     "list_page",
     "list_posted",
     "list_predictions",
@@ -146,5 +151,6 @@ __all__ = [
     "measure_webhook_delivery",
     "name_batches",
     "read_clock",
+    "summarise_account",
     "summarise_batches",
 ]

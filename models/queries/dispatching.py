@@ -12,7 +12,8 @@ _ACCOUNT = statement("""
         coalesce(extract(epoch FROM deferred_until - now())::float8, 0),
         look_failures,
         coalesce(extract(epoch FROM looks_deferred_until - now())::float8, 0),
-        sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300)
+        sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300),
+        epoch, restore_epoch
     FROM account WHERE name = :name
 """)
 
@@ -43,6 +44,8 @@ class DispatchAccount(NamedTuple):
     look_failures: int
     looks_deferred_seconds: float
     sweep_lag_seconds: float  # by how much the list was late, believed less and less: halved every 5 minutes
+    epoch: int  # claims of submissions so far
+    restore_epoch: int  # the highest RUSHES_RESTORE_EPOCH dealt with
 
 
 def find_account(session: Session, name: str) -> DispatchAccount | None:

@@ -26,7 +26,10 @@ _FARM = statement("""
         coalesce(extract(epoch FROM now() - least(
             (SELECT min(due_at) FROM job WHERE state = 'storing'),
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
-            (SELECT min(due_at) FROM prediction WHERE state = 'rendering')))::float8, 0)
+            (SELECT min(due_at) FROM prediction WHERE state = 'rendering')))::float8, 0),
+        (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL),
+        (SELECT count(*) FROM prediction WHERE state = 'surplus'),
+        (SELECT coalesce(sum(count), 0)::bigint FROM late_write)
 """)
 
 _HEALTH = statement("""
@@ -45,11 +48,14 @@ _HEALTH = statement("""
         greatest(0, coalesce(extract(epoch FROM now() - least(
             (SELECT min(due_at) FROM job WHERE state = 'storing'),
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
-                AND NOT EXISTS (SELECT 1 FROM account WHERE deferred_until > now())),
+                AND NOT EXISTS (SELECT 1 FROM account WHERE deferred_until > now() OR paused_at IS NOT NULL)),
             (SELECT min(due_at) FROM prediction WHERE state = 'rendering')))::float8, 0)),
         (SELECT count(*) FROM batch WHERE finish_by > now() - interval '1 day' AND at_risk_at IS NOT NULL
             AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))),
-        (SELECT count(*) FROM prediction WHERE state = 'surplus' AND accepted_at > now() - interval '7 days')
+        (SELECT count(*) FROM prediction WHERE state = 'surplus' AND accepted_at > now() - interval '7 days'),
+        (SELECT paused_reason || coalesce(': ' || paused_detail, '') FROM account
+            WHERE paused_at IS NOT NULL ORDER BY paused_at LIMIT 1),
+        (SELECT coalesce(sum(count), 0)::bigint FROM late_write)
 """)
 
 
@@ -70,6 +76,9 @@ class Farm(NamedTuple):
     slots: int | None
     deferred: str | None
     lag_seconds: float  # how long the most overdue row has been due; negative: nothing is
+    paused: str | None = None  # why the account submits nothing by our own will
+    surpluses: int = 0
+    late_writes: int = 0
 
 
 class Health(NamedTuple):
@@ -83,6 +92,8 @@ class Health(NamedTuple):
     lag_seconds: float = 0  # how long the most overdue row has been due
     batches_at_risk: int = 0  # open ones that will hardly hold their `finish_by`
     surpluses: int = 0  # found in the last seven days: paid for beside another
+    paused: str | None = None  # why the account submits nothing: a restore, or a person
+    late_writes: int = 0  # so far: they moved nothing, since claim or state had changed
 
 
 def find_farm(session: Session) -> Farm:

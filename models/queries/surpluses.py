@@ -1,5 +1,6 @@
 """What a look at a surplus reads."""
 
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,7 +13,8 @@ from models.statements import find_one, statement
 _SURPLUS = statement("""
     SELECT job_id, account_id, claim, provider_id, verdict,
         extract(epoch FROM now() - least(provider_created_at, accepted_at))::float8,
-        extract(epoch FROM now() - odd_since)::float8
+        extract(epoch FROM now() - odd_since)::float8,
+        coalesce(provider_created_at, accepted_at)
     FROM prediction WHERE id = :prediction_id AND state = 'surplus'
 """)
 
@@ -27,6 +29,7 @@ class Surplus(NamedTuple):
     verdict: str | None
     age_seconds: float  # since the provider accepted it, or we knew of it where that is not told
     odd_seconds: float | None  # since the provider's answers make no sense
+    created_at: datetime  # by the provider's clock where it told, else when we knew of it
 
 
 def find_surplus(session: Session, prediction_id: UUID) -> Surplus | None:

@@ -13,7 +13,7 @@ _WATCHED = statement("""
     SELECT prediction.job_id, prediction.account_id, prediction.state, prediction.claim, provider_id,
         extract(epoch FROM now() - accepted_at)::float8,
         extract(epoch FROM now() - odd_since)::float8,
-        watch_windows
+        watch_windows, coalesce(provider_created_at, accepted_at)
     FROM prediction WHERE id = :prediction_id
 """)
 
@@ -58,6 +58,7 @@ class WatchedPrediction(NamedTuple):
     age_seconds: float | None  # since it was accepted
     odd_seconds: float | None  # since the provider's answers make no sense
     watch_windows: int
+    created_at: datetime | None  # by the provider's clock where it told, else when we knew of it
 
 
 class Rendering(NamedTuple):

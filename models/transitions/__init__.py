@@ -21,7 +21,16 @@ from models.transitions.admission import ClaimedSubmit, admit_jobs, claim_submit
 from models.transitions.batches import note_at_risk, note_on_track
 from models.transitions.deciding import abandon_prediction, adopt_doubt, dismiss_doubt
 from models.transitions.jobs import cancel_job, insert_batch, insert_jobs, retry_job
+from models.transitions.lateness import count_late_write
 from models.transitions.leadership import drop_worker, lead, resign, see_worker
+from models.transitions.pausing import (
+    advance_epoch,
+    explain_pause,
+    hold_restored,
+    pause_account,
+    post_for_orphan,
+    resume_account,
+)
 from models.transitions.reconciling import (
     PassTicket,
     begin_reconcile,
@@ -104,6 +113,7 @@ __all__ = [
     "accept_prediction",
     "admit_jobs",
     "adopt_doubt",
+    "advance_epoch",
     "begin_reconcile",
     "begin_store",
     "begin_submit",
@@ -118,6 +128,7 @@ __all__ = [
     "clear_odd",
     "complete_prediction",
     "count_deferrals",
+    "count_late_write",
     "count_look_failures",
     "defer_account",
     "delay_store",
@@ -129,6 +140,7 @@ __all__ = [
     "end_prediction",
     "end_retained",
     "ensure_account",
+    "explain_pause",
     "fail_store",
     "fail_surplus_store",
     "finish_reconcile",
@@ -136,6 +148,7 @@ __all__ = [
     "finish_surplus_store",
     "hand_back_submit",
     "hint_ended",
+    "hold_restored",
     "insert_batch",
     "insert_jobs",
     "insert_orphans",
@@ -154,6 +167,8 @@ __all__ = [
     "note_undecidable",
     "note_webhook",
     "park_surplus_stores",
+    "pause_account",
+    "post_for_orphan",
     "postpone_doubts",
     "postpone_stores",
     "postpone_submits",
@@ -165,6 +180,7 @@ __all__ = [
     "renew_surplus_store",
     "requeue_timed_out",
     "resign",
+    "resume_account",
     "retry_job",
     "schedule_surplus_looks",
     "see_worker",

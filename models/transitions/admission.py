@@ -24,11 +24,11 @@ PROBE_PAUSE = timedelta(seconds=10)
 
 _LOCK_ACCOUNT = statement("""
     SELECT
-        CASE WHEN deferred_until > now() THEN 0
+        CASE WHEN deferred_until > now() OR paused_at IS NOT NULL THEN 0
              ELSE greatest(0, ahead - live.count + least(slots + live.stuck, CASE
                  WHEN limited_at < now() - :probe_pause THEN effective_slots + 1 ELSE effective_slots END))
         END AS free,
-        CASE WHEN deferred_until > now() THEN 0
+        CASE WHEN deferred_until > now() OR paused_at IS NOT NULL THEN 0
              ELSE greatest(0, submits_per_minute - pace.count) END AS pace,
         deferrals,
         live.submitting,

@@ -23,6 +23,7 @@ _CLAIM = statement("""
       AND (EXISTS (
               SELECT 1 FROM prediction
               WHERE account_id = :account_id AND state = 'unconfirmed' AND due_at <= now())
+           OR paused_reason = 'restore'
            OR ((orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause)
                AND EXISTS (SELECT 1 FROM prediction WHERE account_id = :account_id AND accepted_at IS NOT NULL)))
     RETURNING reconcile_claim
@@ -33,11 +34,14 @@ _BEGIN = statement("""
     SET reconcile_begun = :claim, reconcile_until = now() + :lease
     WHERE id = :account_id AND reconcile_claim = :claim AND reconcile_begun < :claim
     RETURNING now(), make_interval(secs => list_lag_seconds),
-        CASE WHEN orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause
+        CASE WHEN paused_reason = 'restore'
+             THEN greatest(now() - interval '7 days', coalesce(epoch_at - interval '1 hour', '-infinity'))
+             WHEN orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause
              THEN greatest(now() - interval '7 days', coalesce(
                  orphans_swept_at - interval '1 hour',
                  (SELECT min(posted_at) FROM prediction WHERE account_id = :account_id)))
-        END
+        END,
+        CASE WHEN paused_reason = 'restore' THEN paused_at END
 """)
 
 _RENEW = statement("""
@@ -121,6 +125,7 @@ class PassTicket(NamedTuple):
     began_at: datetime
     list_lag: timedelta  # the largest ever seen
     sweep_after: datetime | None  # also sweep for orphans that are younger than this
+    restored_at: datetime | None  # when it was seen that the database was restored; None: it was not
 
 
 def claim_reconcile(session: Session, account_id: UUID, *, lease: timedelta) -> int | None:

@@ -20,6 +20,7 @@ _BEGIN = statement("""
           AND job.id = prediction.job_id AND job.cancel_requested_at IS NULL
           AND account.id = prediction.account_id
           AND (account.deferred_until IS NULL OR account.deferred_until <= now())
+          AND account.paused_at IS NULL
           AND clock_timestamp() <= prediction.not_before + :tolerance
         RETURNING prediction.id, job_id, account_id, video_model, input
     ), told AS (
@@ -174,8 +175,8 @@ def begin_submit(
 
     `hook_asked` says that it is posted with an address for a webhook.
 
-    None where another message was first, the claim is stale, the job was cancelled, the account is deferred or the
-    place in the pace has passed; the caller then hands the submission back.
+    None where another message was first, the claim is stale, the job was cancelled, the account is deferred or paused,
+    or the place in the pace has passed; the caller then hands the submission back.
     """
     values = {"prediction_id": prediction_id, "claim": claim, "lease": lease, "hook_asked": hook_asked}
     return find_one(session, _BEGIN, SubmitTicket, tolerance=PACE_TOLERANCE, **values)

@@ -373,6 +373,7 @@ COUNTING: dict[str, Ask] = {
     "the queue before a job": lambda farm: queries.list_waiting(farm.session, Whose(job_id=farm.jobs["queued"][0])),
     "the farm": lambda farm: queries.find_farm(farm.session),
     "its health": lambda farm: queries.find_health(farm.session),
+    "what may be bought after a restore": lambda farm: queries.list_openings(farm.session, ["lightricks/ltx-2-retake"]),
     "jobs of a rare video model": lambda farm: queries.list_jobs(
         farm.session, JobFilter(video_model="lightricks/ltx-2-retake"), limit=PAGE
     ),

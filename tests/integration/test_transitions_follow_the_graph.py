@@ -38,16 +38,19 @@ ARGUMENTS: dict[str, Any] = {
     "count": 1_000,
     "delay": timedelta(seconds=1),
     "detail": "some words",
+    "epoch": 1,
     "fails_job": True,
     "forecast": {"chance": 0.5},
     "holder": "worker-1",
     "jobs": [NewJob(VIDEO_MODEL, {"prompt": "x"}, 1, 0, 3)],  # type: ignore[arg-type]
+    "kind": "step.outcome",
     "lease": timedelta(seconds=30),
     "message": "some words",
     "name": "some-name",
     "orphans": [],
     "outputs": [OUTPUT],
     "pause": timedelta(seconds=2),
+    "posted_at": None,
     "provider_created_at": None,
     "provider_id": "a-new-id",
     "queues": ["submit"],
@@ -55,6 +58,7 @@ ARGUMENTS: dict[str, Any] = {
     "prediction_ids": [],
     "reason": ("a_code", "some words"),
     "seconds": 2.5,
+    "restore_epoch": 1,
     "resubmit_after": timedelta(seconds=5),
     "slots": 2,
     "state": PredictionState.FAILED,
@@ -69,6 +73,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         **{state.value: {"state": state} for state in VERDICTS},
         "for good": {"state": PredictionState.FAILED, "resubmit_after": None},
     },
+    "post_for_orphan": {"no row left": {"prediction_id": None}, "not posted yet": {}},
     "refuse_submit": {"the job's fault": {"fails_job": True}, "the account's fault": {"fails_job": False}},
 }
 FUNCTIONS = {
@@ -277,6 +282,7 @@ def test_a_stale_claim_changes_nothing(session: Session, name: str, off_by: int)
 
 
 OF_A_PERSON = {"cancel_job", "retry_job", "adopt_doubt", "dismiss_doubt", "abandon_prediction"}
+OF_A_PERSON |= {"pause_account", "resume_account"}
 
 
 @pytest.mark.parametrize("name", sorted(FENCED | OF_A_PERSON | {"accept_prediction", "refresh_outputs"}))

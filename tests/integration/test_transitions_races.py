@@ -313,6 +313,43 @@ RACES = [
         of_surplus(transitions.finish_surplus_store, artifacts=[VIDEO]),
         ["surplus.stored"],
     ),
+    Race(
+        "hold_restored",
+        account_with(epoch=1),
+        lambda s, r: transitions.hold_restored(s, r.account_id, epoch=2, restore_epoch=0, detail="x"),
+        ["account.paused"],
+    ),
+    Race(
+        "explain_pause",
+        account_with(paused_at=NOW, paused_reason="restore"),
+        lambda s, r: transitions.explain_pause(s, r.account_id, detail="x"),
+        ["account.paused"],
+    ),
+    Race(
+        "pause_account",
+        account_with(),
+        lambda s, r: transitions.pause_account(s, r.account_id, by="x"),
+        ["account.paused"],
+    ),
+    Race(
+        "resume_account",
+        account_with(paused_at=NOW, paused_reason="person"),
+        lambda s, r: transitions.resume_account(s, r.account_id, by="x"),
+        ["account.resumed"],
+    ),
+    Race(
+        "post_for_orphan",
+        job_in("queued"),
+        lambda s, r: transitions.post_for_orphan(s, r.account_id, r.job_id, prediction_id=None, posted_at=None),
+        ["prediction.created"],
+    ),
+    Race(
+        "post_for_orphan",
+        in_state("submitting"),
+        lambda s, r: transitions.post_for_orphan(
+            s, r.account_id, r.job_id, prediction_id=r.prediction_id, posted_at=None
+        ),
+    ),
     Race("cancel_job", job_in("queued"), cancel, ["job.cancelled"]),
     Race("cancel_job", in_state("submitting"), cancel, ["prediction.cancelled", "job.cancelled"]),
     Race("retry_job", job_in("failed"), retry, ["job.retried"]),
@@ -371,6 +408,8 @@ RACES = [
 WITHOUT_A_LOSER = {
     "count_deferrals",  # reads
     "count_look_failures",
+    "count_late_write",
+    "advance_epoch",  # each counts
     "lock_account",
     "defer_account",  # the longer wait stands, whoever was first
     "ensure_account",

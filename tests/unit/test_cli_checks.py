@@ -28,6 +28,8 @@ def test_a_farm_that_is_well_has_nothing_to_mend() -> None:
         ({"deferred": "rate", "deferred_seconds": 30.0}, "account", "warning", "takes no submissions now (rate)"),
         ({"deferred": "key: no", "deferred_seconds": 720.0}, "account", "failed", "for 12 min (key: no)"),
         ({"batches_at_risk": 2}, "batches", "warning", "2 will hardly have ended"),
+        ({"paused": "restore: x", "deferred": "rate"}, "account", "warning", "is paused (restore: x)"),
+        ({"surpluses": 2}, "ledger", "warning", "2 surplus prediction(s)"),
         ({"lag_seconds": 75.4}, "lag", "warning", "75 s late"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Surpluses: how what was found after `absent` ended, and how often its video was fetched."""
+"""The ledger: what becomes of a surplus, what tells of a restored database, and how many came too late."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,11 +24,27 @@ def upgrade() -> None:
         "ix_prediction_surplus", "prediction", ["due_at"], unique=False, postgresql_where=sa.text("state = 'surplus'")
     )
     op.add_column("artifact", sa.Column("is_surplus", sa.Boolean(), server_default=sa.text("false"), nullable=False))
+    op.add_column("account", sa.Column("epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
+    op.add_column("account", sa.Column("epoch_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("account", sa.Column("restore_epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
+    op.add_column("account", sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("account", sa.Column("paused_reason", sa.Text(), nullable=True))
+    op.add_column("account", sa.Column("paused_detail", sa.Text(), nullable=True))
+    op.create_table(
+        "late_write",
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("kind", name=op.f("pk_late_write")),
+    )
     # Those that an earlier version only counted are watched from now on.
     op.execute("UPDATE prediction SET due_at = now() WHERE state = 'surplus'")
 
 
 def downgrade() -> None:
+    op.drop_table("late_write")
+    for column in ("paused_detail", "paused_reason", "paused_at", "restore_epoch", "epoch_at", "epoch"):
+        op.drop_column("account", column)
     op.execute("DELETE FROM artifact WHERE is_surplus")
     op.drop_column("artifact", "is_surplus")
     op.drop_index("ix_prediction_surplus", table_name="prediction", postgresql_where=sa.text("state = 'surplus'"))

@@ -1,0 +1,46 @@
+"""The provider's account: its limits, its health, its money, and whether it submits."""
+
+from fastapi import APIRouter
+
+from api import examples
+from api.deps import PersonDep, RuntimeDep
+from api.openapi import problems, shows
+from api.schemas.accounts import AccountSeen
+from rushes import accounts
+
+router = APIRouter(prefix="/v1/account", tags=["account"])
+
+
+@router.get(
+    "",
+    summary="Show the account",
+    responses={200: shows("The account now.", examples.ACCOUNT), **problems(404, 503)},
+)
+def show(runtime: RuntimeDep) -> AccountSeen:
+    """Held, spent and refunded dollars are summed over every prediction there is. 404 before a worker has started."""
+    return AccountSeen.of(accounts.get_account(runtime.sessions))
+
+
+@router.post(
+    "/pause",
+    summary="Pause the account",
+    responses={200: shows("The account, paused.", examples.PAUSED_ACCOUNT), **problems(404, 409, 503)},
+)
+def pause(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
+    """Submit nothing until it is resumed; jobs are still accepted, and what renders is watched and stored."""
+    return AccountSeen.of(accounts.pause_account(runtime.sessions, by=person))
+
+
+@router.post(
+    "/resume",
+    summary="Resume the account",
+    responses={200: shows("The account, which submits again.", examples.ACCOUNT), **problems(404, 409, 503)},
+)
+def resume(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
+    """Submit again. After a restore it says that what was found at the provider belongs to no job of ours.
+
+    What belongs to one all the same is then bought a second time.
+    """
+    seen = AccountSeen.of(accounts.resume_account(runtime.sessions, by=person))
+    runtime.waker.wake()
+    return seen

@@ -1,0 +1,58 @@
+"""The provider's account as it is shown."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field
+
+from api.schemas.values import Money, Time
+from models.queries import AccountSummary
+
+
+class AccountCost(BaseModel):
+    """What the account's predictions have cost, in US dollars, by our rows."""
+
+    held: Money = Field(description="For predictions without a verdict.")
+    spent: Money = Field(description="For predictions that ended as paid.")
+    refunded: Money = Field(description="For predictions that the provider accepted and gave back.")
+    surplus: Money = Field(description="What of `spent` was paid beside another prediction of the same job.")
+
+
+class Pause(BaseModel):
+    """Why nothing is submitted by our own will."""
+
+    since: Time
+    reason: Literal["restore", "person"] = Field(
+        description="`restore`: the database was restored, and orphans are looked for."
+    )
+    detail: str | None = Field(description="What it waits for, or who paused it.")
+
+
+class AccountSeen(BaseModel):
+    """An account of the provider."""
+
+    name: str
+    slots: int = Field(description="Renders at once, by the settings.")
+    effective_slots: int | None = Field(description="Fewer, as learned from the provider; null: as set.")
+    submits_per_minute: int
+    cost: AccountCost
+    paused: Pause | None
+    deferred: str | None = Field(description="Why the provider takes no submissions; null: it does.")
+    surpluses: int = Field(description="Predictions found after they had been called absent.")
+    late_writes: dict[str, int] = Field(description="Writes that moved nothing since they came too late, by kind.")
+
+    @classmethod
+    def of(cls, found: AccountSummary) -> Self:
+        pause = None
+        if found.paused_at is not None:
+            pause = Pause(since=found.paused_at, reason=found.paused_reason, detail=found.paused_detail)
+        return cls(
+            name=found.name,
+            slots=found.slots,
+            effective_slots=found.effective_slots,
+            submits_per_minute=found.submits_per_minute,
+            cost=AccountCost(held=found.held, spent=found.spent, refunded=found.refunded, surplus=found.surplus),
+            paused=pause,
+            deferred=found.deferred,
+            surpluses=found.surpluses,
+            late_writes=found.late_writes,
+        )

@@ -1,0 +1,47 @@
+"""What is asked after a restore: who may have bought what no row knows."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.statements import find_all, statement
+
+# In the order in which they would have been submitted; what cannot be bought (again) by itself is no owner.
+_OPENINGS = statement("""
+    SELECT job.id, prediction.id, video_model, input, job.created_at, prediction.provider_id IS NULL
+    FROM job LEFT JOIN prediction ON job_id = job.id AND prediction.state IN ('submitting', 'rendering')
+    WHERE (job.state = 'queued' AND cancel_requested_at IS NULL
+           OR job.state = 'rendering' AND prediction.id IS NOT NULL
+              AND (prediction.provider_id IS NOT NULL OR posted_at IS NULL))
+      AND video_model = ANY(CAST(:video_models AS text[]))
+    ORDER BY priority DESC, job.id
+""")
+
+_STRANGERS = statement("""
+    SELECT provider_id FROM orphan
+    WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[])) AND found_at < :before
+""")
+
+
+class Opening(NamedTuple):
+    """A job that the restored rows would buy, or buy again should its render fail."""
+
+    job_id: UUID
+    prediction_id: UUID | None  # of its live one
+    video_model: str
+    input: dict[str, Any]
+    created_at: datetime
+    is_free: bool  # nothing of it is known to be bought now
+
+
+def list_openings(session: Session, video_models: Sequence[str]) -> list[Opening]:
+    """The jobs of these video models that may be bought from now on."""
+    return find_all(session, _OPENINGS, Opening, video_models=list(video_models))
+
+
+def filter_strangers(session: Session, account_id: UUID, ids: Sequence[str], *, before: datetime) -> set[str]:
+    """Those of the provider ids that were orphans already before the restore."""
+    return set(session.scalars(_STRANGERS, {"account_id": account_id, "ids": list(ids), "before": before}))

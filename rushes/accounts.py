@@ -1,0 +1,47 @@
+"""The account as people see it, and what they may do to it."""
+
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models import queries, transitions
+from models.queries import AccountSummary
+from models.session import Sessions, transaction
+from rushes.errors import Conflict, NotFound
+from rushes.runtime import ACCOUNT
+
+
+def get_account(sessions: Sessions) -> AccountSummary:
+    """The account with its money. Raises `NotFound` before a worker has made its row."""
+    with transaction(sessions) as session:
+        return _get(session)
+
+
+def pause_account(sessions: Sessions, *, by: str) -> AccountSummary:
+    """Submit nothing until it is resumed; what renders is watched and stored. Raises `Conflict` where it is paused."""
+    with transaction(sessions) as session:
+        if not transitions.pause_account(session, _get_id(session), by=by):
+            raise Conflict(f"the account is paused already ({_get(session).paused_reason})")
+        return _get(session)
+
+
+def resume_account(sessions: Sessions, *, by: str) -> AccountSummary:
+    """Submit again, also after a restore whose orphans nobody can tell. Raises `Conflict` where it is not paused."""
+    with transaction(sessions) as session:
+        if not transitions.resume_account(session, _get_id(session), by=by):
+            raise Conflict("the account is not paused")
+        return _get(session)
+
+
+def _get(session: Session) -> AccountSummary:
+    summary = queries.summarise_account(session, ACCOUNT)
+    if summary is None:
+        raise NotFound("there is no account yet: start a worker")
+    return summary
+
+
+def _get_id(session: Session) -> UUID:
+    account = queries.find_account(session, ACCOUNT)
+    if account is None:
+        raise NotFound("there is no account yet: start a worker")
+    return account.id

@@ -1,0 +1,23 @@
+"""Late writes are harmless, since every move is fenced; that they happen tells of frozen workers and short leases."""
+
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from models import transitions
+from models.errors import DatabaseAway
+from models.session import transaction
+from rushes.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+
+def count_late(runtime: Runtime, kind: str, row_id: UUID) -> None:
+    """Log and count a write that moved nothing, after its transaction. Never raises: the step's outcome stands."""
+    log.warning("write.late", kind=kind, id=str(row_id))
+    try:
+        with transaction(runtime.sessions) as session:
+            transitions.count_late_write(session, kind)
+    except (DatabaseAway, SQLAlchemyError):
+        log.warning("write.late_not_counted", kind=kind)

@@ -1,0 +1,211 @@
+"""What a late worker writes is counted and moves nothing; what the provider seems to have lost is looked for first."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from models import transitions
+from models.session import transaction
+from models.transitions.jobs import NewJob
+from rushes import watching
+from rushes.runtime import Runtime
+from rushes.settings import Settings
+from rushes.storing import StoreDelayed, StoreStopped, store_job
+from rushes.submitting import SubmitUnconfirmed, submit_prediction
+from rushes.watching import LookFailed, look_at_prediction
+from rushes.wavespeed import Prediction, PredictionNotFound
+from sandbox.wavespeed import Simulator
+
+LEASE = timedelta(seconds=60)
+PATIENCE_SECONDS = 60.0
+
+
+class Render(NamedTuple):
+    """A job in the provider's hands."""
+
+    job_id: UUID
+    prediction_id: UUID
+    claim: int
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(median=0.1, sigma=0.01) as started:
+        yield started
+
+
+@pytest.fixture
+def runtime(database_url: str, simulator: Simulator, tmp_path: Path) -> Iterator[Runtime]:
+    settings = Settings(
+        database_url=database_url,
+        data_dir=tmp_path,
+        wavespeed_api_key=simulator.api_key,
+        wavespeed_url=simulator.url,
+    )
+    opened = Runtime.open(settings, threads=2, application="test")
+    yield opened
+    opened.close()
+
+
+def admit(runtime: Runtime) -> Render:
+    wanted = {"prompt": "a", "duration": 6, "generate_audio": True}
+    new = NewJob("lightricks/ltx-2-fast/text-to-video", wanted, Decimal("0.24"), 0, 3)
+    with transaction(runtime.sessions) as session:
+        account = transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
+        (job_id,) = transitions.insert_jobs(session, [new])
+    with transaction(runtime.sessions) as session:
+        transitions.admit_jobs(session, account, count=1)
+        (claimed,) = transitions.claim_submits(session, account, count=1, lease=LEASE)
+    return Render(job_id, claimed.prediction_id, claimed.claim)
+
+
+@pytest.fixture
+def render(runtime: Runtime) -> Render:
+    """Accepted by the provider."""
+    admitted = admit(runtime)
+    submit_prediction(runtime, admitted.prediction_id, admitted.claim)
+    return admitted
+
+
+def run(runtime: Runtime, statement: str) -> None:
+    with transaction(runtime.sessions) as session:
+        session.execute(text(statement))
+
+
+def ask(runtime: Runtime, query: str) -> object:
+    with transaction(runtime.sessions) as session:
+        return session.execute(text(query)).scalar_one_or_none()
+
+
+def late_writes(runtime: Runtime) -> dict[str, int]:
+    with transaction(runtime.sessions) as session:
+        return {row.kind: row.count for row in session.execute(text("SELECT kind, count FROM late_write"))}
+
+
+def look(runtime: Runtime, render: Render) -> str:
+    return look_at_prediction(runtime, render.prediction_id, render.claim)
+
+
+@pytest.fixture
+def lost_results(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
+    """The provider's results answer 404 for everything; its list is as ever."""
+
+    def find_nothing(_: str) -> Prediction:
+        raise PredictionNotFound("status 404")
+
+    monkeypatch.setattr(runtime.client, "get_prediction", find_nothing)
+
+
+@pytest.mark.usefixtures("lost_results")
+def test_a_404_for_what_the_list_shows_is_never_a_loss(runtime: Runtime, render: Render) -> None:
+    assert look(runtime, render).startswith("odd")
+    run(runtime, "UPDATE prediction SET odd_since = now() - interval '5 minutes'")
+    assert look(runtime, render).endswith("but its list shows it")
+    assert ask(runtime, "SELECT state FROM prediction") == "rendering"
+
+
+def test_a_404_that_lasts_is_a_loss_once_a_list_has_answered_without_it(
+    runtime: Runtime, simulator: Simulator, render: Render
+) -> None:
+    run(runtime, "UPDATE prediction SET provider_id = 'gone'")
+    assert look(runtime, render).startswith("odd")
+    assert look(runtime, render).startswith("odd")  # it has not lasted yet
+    run(runtime, "UPDATE prediction SET odd_since = now() - interval '5 minutes'")
+    simulator.set_fault("get_5xx", kind="list")
+    with pytest.raises(LookFailed):
+        look(runtime, render)
+    assert ask(runtime, "SELECT state FROM prediction") == "rendering"
+
+    simulator.clear_faults()
+    assert look(runtime, render).startswith("lost")
+    assert ask(runtime, "SELECT state FROM job") == "failed"
+
+
+def until_completed(runtime: Runtime, render: Render) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while ask(runtime, "SELECT state FROM prediction") == "rendering":
+        assert time.monotonic() < deadline
+        look(runtime, render)
+
+
+def claim_store(runtime: Runtime) -> int:
+    run(runtime, "UPDATE job SET due_at = now(), begun_at = NULL WHERE state = 'storing'")
+    with transaction(runtime.sessions) as session:
+        (claimed,) = transitions.claim_stores(session, count=1, lease=LEASE)
+    return claimed.claim
+
+
+def test_an_expired_address_of_a_video_is_asked_for_afresh(
+    runtime: Runtime, simulator: Simulator, render: Render
+) -> None:
+    until_completed(runtime, render)
+    gone = f"{simulator.url}/output/gone.mp4"
+    run(runtime, f"UPDATE prediction SET outputs = jsonb_build_array('{gone}')")  # noqa: S608 - a constant
+    with pytest.raises(StoreDelayed, match="no longer gives the file"):
+        store_job(runtime, render.job_id, claim_store(runtime), must_stop=lambda: False)
+    assert store_job(runtime, render.job_id, claim_store(runtime), must_stop=lambda: False).startswith("stored")
+    assert late_writes(runtime) == {}
+
+
+def test_a_store_step_that_another_worker_took_over_is_counted_and_moves_nothing(
+    runtime: Runtime, render: Render
+) -> None:
+    until_completed(runtime, render)
+    taken: list[int] = []
+
+    def be_frozen_past_the_lease() -> bool:
+        if not taken:
+            taken.append(claim_store(runtime))
+        return False
+
+    with pytest.raises(StoreStopped, match="another worker"):
+        store_job(runtime, render.job_id, claim_store(runtime), must_stop=be_frozen_past_the_lease)
+    assert late_writes(runtime) == {"store.renew": 1}
+    assert ask(runtime, "SELECT count(*) FROM event WHERE kind = 'store.delayed'") == 0
+    assert store_job(runtime, render.job_id, taken[0], must_stop=lambda: False).startswith("stored")
+
+
+def test_the_verdict_of_a_look_that_was_overtaken_is_counted(
+    runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge: Callable[..., str] = watching._judge
+
+    def judge_after_the_window_ended(*seen: object) -> str:
+        run(runtime, "UPDATE prediction SET claim = claim + 1")
+        return judge(*seen)
+
+    monkeypatch.setattr(watching, "_judge", judge_after_the_window_ended)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not late_writes(runtime):
+        assert time.monotonic() < deadline
+        claim = ask(runtime, "SELECT claim FROM prediction")
+        look(runtime, render._replace(claim=int(str(claim))))
+    assert late_writes(runtime) == {"watch.verdict": 1}
+    assert ask(runtime, "SELECT state FROM prediction") == "rendering"
+
+
+def test_a_doubt_that_comes_after_the_lease_is_counted(runtime: Runtime, simulator: Simulator) -> None:
+    admitted = admit(runtime)
+    simulator.set_fault("submit_504", count=1)
+    submit = runtime.client.submit
+
+    def be_slow(*args: object, **kwargs: object) -> Prediction:
+        try:
+            return submit(*args, **kwargs)  # type: ignore[arg-type]
+        finally:
+            run(runtime, "UPDATE prediction SET due_at = now()")
+            with transaction(runtime.sessions) as session:
+                assert len(transitions.doubt_overdue(session)) == 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime.client, "submit", be_slow)
+        with pytest.raises(SubmitUnconfirmed):
+            submit_prediction(runtime, admitted.prediction_id, admitted.claim)
+    assert late_writes(runtime) == {"submit.doubted": 1}

@@ -1,0 +1,254 @@
+"""After a restore of the database nothing is submitted before what it has forgotten was looked for and adopted."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from models import queries, transitions
+from models.queries.audit import RULES, find_broken
+from models.session import transaction
+from models.transitions.jobs import NewJob
+from rushes import accounts
+from rushes.epochs import hold_after_restore, keep_epoch, read_epoch
+from rushes.jobs import explain_wait
+from rushes.reconciling import ReconcileFailed, reconcile_account
+from rushes.runtime import ACCOUNT, Runtime
+from rushes.settings import Settings
+from rushes.submitting import SubmitUnconfirmed, submit_prediction
+from sandbox.servers import EmbeddedPostgres
+from sandbox.wavespeed import Simulator
+from tests.servers import cloned_database
+
+LEASE = timedelta(seconds=60)
+MODEL = "lightricks/ltx-2-fast/text-to-video"
+PATIENCE_SECONDS = 60.0
+
+
+class World:
+    """A farm whose database can be restored to what it was when `back_up` was called."""
+
+    def __init__(self, postgres: EmbeddedPostgres, url: str, simulator: Simulator, folder: Path) -> None:
+        self.simulator = simulator
+        self._postgres = postgres
+        self._folder = folder
+        self._stack = ExitStack()
+        self._backup = ""
+        self.runtime = self._open(url)
+        with transaction(self.runtime.sessions) as session:
+            self.account = transitions.ensure_account(session, ACCOUNT, slots=20, submits_per_minute=60)
+
+    def _open(self, url: str, **changes: object) -> Runtime:
+        settings = Settings(
+            database_url=url,
+            data_dir=self._folder,
+            wavespeed_api_key=self.simulator.api_key,
+            wavespeed_url=self.simulator.url,
+        ).with_changes(**changes)
+        return Runtime.open(settings, threads=2, application="test")
+
+    def back_up(self) -> None:
+        """Keep a copy of the database as it is now."""
+        url = self.runtime.settings.get_database_url()
+        self.runtime.close()
+        name = urlsplit(url).path.lstrip("/")
+        self._backup = self._stack.enter_context(cloned_database(self._postgres, template=name))
+        self.runtime = self._open(url)
+
+    def restore(self, **changes: object) -> None:
+        """Go on with the copy."""
+        self.runtime.close()
+        self.runtime = self._open(self._backup, **changes)
+
+    def close(self) -> None:
+        self.runtime.close()
+        self._stack.close()
+
+    def push(self, *prompts: str) -> list[UUID]:
+        new = [
+            NewJob(MODEL, {"prompt": each, "duration": 6, "generate_audio": True}, Decimal("0.24"), 0, 3)
+            for each in prompts
+        ]
+        with transaction(self.runtime.sessions) as session:
+            return transitions.insert_jobs(session, new)
+
+    def submit(self, count: int) -> int:
+        """What the dispatcher and its workers do: admit, claim, keep the epoch, post. Returns how many."""
+        with transaction(self.runtime.sessions) as session:
+            room = transitions.lock_account(session, self.account)
+            assert room is not None
+            transitions.admit_jobs(session, self.account, count=room.count_admissible(count))
+            claimed = transitions.claim_submits(session, self.account, count=min(count, room.submits), lease=LEASE)
+            epoch = transitions.advance_epoch(session, self.account) if claimed else 0
+        keep_epoch(self.runtime.settings.data_dir, self.account, epoch)
+        for each in claimed:
+            submit_prediction(self.runtime, each.prediction_id, each.claim)
+        return len(claimed)
+
+    def hold(self) -> bool:
+        with transaction(self.runtime.sessions) as session:
+            account = queries.find_account(session, ACCOUNT)
+        assert account is not None
+        return hold_after_restore(self.runtime, account)
+
+    def sweep(self, *, settled: bool) -> str:
+        """One pass; `settled` says that the settle time has passed."""
+        if settled:
+            self.run("UPDATE account SET paused_at = paused_at - interval '10 minutes'")
+        self.run("UPDATE account SET reconcile_until = NULL")
+        with transaction(self.runtime.sessions) as session:
+            claim = transitions.claim_reconcile(session, self.account, lease=LEASE)
+        assert claim is not None
+        return reconcile_account(self.runtime, self.account, claim)
+
+    def run(self, statement: str) -> None:
+        with transaction(self.runtime.sessions) as session:
+            session.execute(text(statement))
+
+    def ask(self, query: str) -> list[tuple[object, ...]]:
+        with transaction(self.runtime.sessions) as session:
+            return [tuple(row) for row in session.execute(text(query))]
+
+    def bought(self) -> Counter[str]:
+        return Counter(task["input"]["prompt"] for task in self.simulator.tasks())
+
+
+@pytest.fixture
+def world(postgres: EmbeddedPostgres, database_url: str, tmp_path: Path) -> Iterator[World]:
+    with Simulator(median=0.2, sigma=0.01) as simulator:
+        opened = World(postgres, database_url, simulator, tmp_path)
+        yield opened
+        opened.close()
+
+
+def test_what_a_restored_database_has_forgotten_is_adopted_and_not_bought_again(world: World) -> None:
+    world.push("a", "a", "b", "c")
+    world.back_up()
+    assert world.submit(3) == 3
+    world.restore()
+
+    assert world.hold()
+    assert not world.hold()  # one restore pauses once
+    assert world.submit(20) == 0
+    ((job_id,),) = world.ask("SELECT id FROM job WHERE input->>'prompt' = 'c'")
+    with transaction(world.runtime.sessions) as session:
+        job = queries.find_job(session, UUID(str(job_id)))
+    assert job is not None
+    waits_for = explain_wait(world.runtime.sessions, job)
+    assert waits_for is not None
+    assert waits_for.startswith("the account is paused (restore: its epoch is 0, the data folder has seen 1")
+
+    assert world.sweep(settled=False).endswith("restored: waits for the settle time")
+    assert world.ask("SELECT count(*) FROM prediction") == [(0,)]
+    assert world.sweep(settled=True).endswith("restored: adopted 3, submits again")
+    assert world.submit(20) == 1
+    assert world.bought() == {"a": 2, "b": 1, "c": 1}
+    assert world.ask("SELECT count(*) FROM orphan") == [(0,)]
+    assert world.ask("SELECT count(DISTINCT provider_id) FROM prediction") == [(4,)]
+    with transaction(world.runtime.sessions) as session:
+        assert {rule.name for rule in RULES if find_broken(session, rule).total} == set()
+
+
+def test_a_submission_that_was_claimed_in_the_restored_rows_and_posted_later_is_adopted(world: World) -> None:
+    world.push("a")
+    with transaction(world.runtime.sessions) as session:
+        transitions.admit_jobs(session, world.account, count=1)
+    world.back_up()
+    assert world.submit(1) == 1
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while world.simulator.tasks()[0]["status"] != "completed":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    world.restore()
+    assert world.hold()
+    assert "adopted 1" in world.sweep(settled=True)
+    assert world.ask("SELECT state FROM job") == [("storing",)]
+    assert world.ask("SELECT state, attempt FROM prediction") == [("completed", 1)]
+
+
+def test_an_orphan_that_may_be_ours_waits_for_a_person_and_a_strangers_does_not(world: World) -> None:
+    world.push("a")
+    assert world.submit(1) == 1
+    world.back_up()
+    input_of_ours = {"prompt": "a", "duration": 6, "generate_audio": True}
+    twin = world.runtime.client.submit(MODEL, input_of_ours, send_before=time.monotonic() + 10)
+    world.runtime.client.submit(MODEL, input_of_ours | {"prompt": "x"}, send_before=time.monotonic() + 10)
+    world.restore(restore_epoch=1)  # as on many machines: a person said so
+    assert world.hold()
+
+    assert twin.id in world.sweep(settled=True)
+    assert world.submit(20) == 0
+    paused = accounts.get_account(world.runtime.sessions)
+    assert paused.paused_reason == "restore"
+    assert twin.id in str(paused.paused_detail)
+    assert world.ask("SELECT count(*) FROM orphan") == [(2,)]
+    assert accounts.resume_account(world.runtime.sessions, by="mara").paused_at is None
+    assert not world.hold()
+    world.push("b")
+    assert world.submit(20) == 1
+
+
+def test_a_list_that_fails_keeps_a_restored_account_shut(world: World) -> None:
+    world.push("a")
+    world.back_up()
+    assert world.submit(1) == 1
+    world.restore()
+    assert world.hold()
+    world.simulator.set_fault("get_5xx", kind="list")
+    with pytest.raises(ReconcileFailed):
+        world.sweep(settled=True)
+    assert world.submit(20) == 0
+    world.simulator.clear_faults()
+    assert "adopted 1" in world.sweep(settled=True)
+
+
+def test_a_database_that_was_not_restored_is_never_held(world: World) -> None:
+    world.push("a", "b")
+    assert not world.hold()
+    assert world.submit(1) == 1
+    assert not world.hold()
+    assert read_epoch(world.runtime.settings.data_dir, world.account) == 1
+    keep_epoch(world.runtime.settings.data_dir, world.account, 0)  # a frozen leader that wakes up
+    assert read_epoch(world.runtime.settings.data_dir, world.account) == 1
+
+
+def test_a_message_from_before_the_pause_posts_nothing(world: World) -> None:
+    world.push("a")
+    with transaction(world.runtime.sessions) as session:
+        transitions.admit_jobs(session, world.account, count=1)
+        (claimed,) = transitions.claim_submits(session, world.account, count=1, lease=LEASE)
+    accounts.pause_account(world.runtime.sessions, by="mara")
+    assert submit_prediction(world.runtime, claimed.prediction_id, claimed.claim).startswith("handed back")
+    assert world.bought() == {}
+
+
+def test_an_adoption_that_somebody_else_made_first_costs_the_pass_no_lease(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.push("a", "a")
+    world.simulator.set_fault("submit_drop", count=1)
+    with pytest.raises(SubmitUnconfirmed):
+        world.submit(1)
+    assert world.submit(1) == 1
+    world.run("UPDATE prediction SET due_at = now(), posted_at = posted_at - interval '2 seconds'")
+    taken = "UPDATE prediction SET provider_id = '{}' WHERE state = 'rendering'"
+    listing = queries.filter_known
+
+    def look_before_somebody_adopts(*asked: object, **more: object) -> set[str]:
+        known = listing(*asked, **more)  # type: ignore[arg-type]
+        other = next(each["id"] for each in world.simulator.tasks() if each["id"] not in known)
+        world.run(taken.format(other))
+        return known
+
+    monkeypatch.setattr(queries, "filter_known", look_before_somebody_adopts)
+    with pytest.raises(ReconcileFailed, match="adopted by somebody else"):
+        world.sweep(settled=False)
+    assert world.ask("SELECT reconcile_until <= clock_timestamp() FROM account") == [(True,)]
