@@ -106,6 +106,9 @@ def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_
                 "account_waits_seconds": None,
                 "batches_at_risk": 0,
                 "lag_seconds": 0.0,
+                "paused": None,
+                "late_writes": 0,
+                "surpluses": 0,
             },
         )
 
