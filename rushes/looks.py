@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from models.queries import Hint, Rendering
-from rushes.polling import cost_beside_webhook, count_looks, resumed_spacing, worth_of_look
+from rushes.polling import count_looks, resumed_spacing, weigh_silence, worth_of_look
 from rushes.render_times import RenderKind, RenderTimes, find_kind
 from rushes.settings import Settings
 from rushes.wavespeed import MAX_PAGE_SIZE
@@ -66,28 +66,30 @@ class _Watched:
     is_live: bool = True
     looks: float = 0.0  # `count_looks` between `known_at` and `drawn_at` ...
     slope: float = 0.0  # ... and how fast it grows from then on, up to `redraw_at`
+    silence: float = 1.0  # what is left of the worth, since no webhook has come
     drawn_at: float = 0.0
     redraw_at: float = float("-inf")
 
-    def weigh(self, now: float) -> float:
+    def weigh(self, now: float, *, delivered: float) -> float:
         """What a look that tells of now is worth, in seconds of delay; exact every 3 % of its age, linear between."""
         if now >= self.redraw_at:
-            self._draw(now)
-        return worth_of_look(max(0.0, self.looks + self.slope * (now - self.drawn_at)))
+            self._draw(now, delivered=delivered)
+        return self.silence * worth_of_look(max(0.0, self.looks + self.slope * (now - self.drawn_at)))
 
-    def note_running(self, at: float) -> None:
+    def note_running(self, at: float, *, delivered: float) -> None:
         """It was running then: nothing can have been missed before."""
         if at > self.known_at:
             self.known_at = at
-            self._draw(at)
+            self._draw(at, delivered=delivered)
 
-    def _draw(self, now: float) -> None:
-        age = now - self.accepted_at
+    def _draw(self, now: float, *, delivered: float) -> None:
+        age, known_age = now - self.accepted_at, self.known_at - self.accepted_at
         step = max(SHORTEST_STEP_SECONDS, STEP_OF_AGE * age)
         render_time = self.times.find_of_kind(self.kind)
         looks = count_looks(render_time, age)
-        self.looks = looks - count_looks(render_time, self.known_at - self.accepted_at)
+        self.looks = looks - count_looks(render_time, known_age)
         self.slope = (count_looks(render_time, age + step) - looks) / step
+        self.silence = weigh_silence(render_time, age=age, known_age=known_age, delivered=delivered)
         self.drawn_at, self.redraw_at = now, now + step
 
 
@@ -109,6 +111,7 @@ class LookSchedule:
         self._tokens, self._filled_at = 1.0, float("-inf")
         self._number = self._sweeps = self._added = 0
         self._lag_seconds = 0.0
+        self._delivered = 0.0
         self._price = settings.poll_cost_seconds
 
     def __len__(self) -> int:
@@ -145,7 +148,7 @@ class LookSchedule:
     def tune(self, *, list_lag_seconds: float, delivered: float) -> None:
         """Believe that the list is late by so much, and that webhooks bring this share of the verdicts."""
         self._lag_seconds = list_lag_seconds
-        self._price = cost_beside_webhook(self._settings.poll_cost_seconds, delivered=delivered)
+        self._delivered = delivered
 
     def forget(self) -> None:
         """Drop everything: another leads now."""
@@ -257,7 +260,7 @@ class LookSchedule:
     def _weigh_page(self, watched: _Watched, now: float) -> float:
         if watched.watch_windows or now < watched.due_at:
             return 0.0
-        worth = watched.weigh(now - self._lag_seconds)
+        worth = watched.weigh(now - self._lag_seconds, delivered=self._delivered)
         return max(worth, self._price) if now - watched.known_at >= LONGEST_SPACING_SECONDS else worth
 
     def _weigh_poll(self, watched: _Watched, now: float) -> float:
@@ -265,10 +268,10 @@ class LookSchedule:
             return 0.0
         if watched.watch_windows or now - watched.known_at >= LONGEST_SPACING_SECONDS:
             return self._price
-        return watched.weigh(now)
+        return watched.weigh(now, delivered=self._delivered)
 
     def _poll(self, watched: _Watched, *, now: float) -> Poll:
-        watched.note_running(now)
+        watched.note_running(now, delivered=self._delivered)
         self._space(watched, now)
         self._hurried.pop(watched.prediction_id, None)
         self._tokens -= 1
@@ -280,7 +283,7 @@ class LookSchedule:
         # The provider asks for one request per render and so many seconds: a page is shared by those it shows.
         spacing = self._settings.poll_shortest_seconds / len(covered)
         for each in covered:
-            each.note_running(now - self._lag_seconds)
+            each.note_running(now - self._lag_seconds, delivered=self._delivered)
             if not each.watch_windows:
                 each.due_at = now + spacing
         self._tokens -= 1

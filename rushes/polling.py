@@ -142,12 +142,23 @@ def worth_of_look(looks: float) -> float:
     return looks * looks / 2
 
 
-def cost_beside_webhook(request_cost_seconds: float, *, delivered: float) -> float:
-    """The price of a look when a webhook brings this share of the verdicts: thins the density by sqrt(1 - delivered).
+def weigh_silence(render_time: RenderTime, *, age: float, known_age: float, delivered: float) -> float:
+    """What is left of a look's worth at `age` when no webhook has come since the render was known to run.
 
-    At most a hundredfold, since a webhook is never the only way.
+    `delivered` is the share of ends that a webhook tells. Young, a render is probably running: the worth is thinned by
+    1 - delivered, the density of looks by its root. The older, the more silence says that its webhook was lost, and the
+    worth comes back. Never under a ten thousandth, since a webhook is never the only way.
     """
-    return request_cost_seconds / max(0.0001, 1 - delivered)
+    missed = max(0.0001, 1 - delivered)
+    if missed >= 1:
+        return 1.0
+    before, now = render_time.survival(known_age), render_time.survival(age)
+    if now >= before:
+        return missed
+    running = now / before
+    told_nothing = missed * (1 - running)
+    finished = told_nothing / (told_nothing + running)
+    return max(missed, finished / -math.log(max(running, 1e-300)))
 
 
 def expected_seconds_left(render_time: RenderTime, age: float) -> float:

@@ -86,9 +86,11 @@ class Account:
     slots: int
     renders: int
     sigma: float = 0.5
+    delivered: float = 0.0
     requests: int = 0
     delays: list[float] = field(default_factory=list)
     ends: dict[UUID, tuple[float, float]] = field(default_factory=dict)
+    silent: set[UUID] = field(default_factory=set)
 
     def run(self) -> None:
         luck, now, left = random.Random(7), 0.0, self.renders
@@ -99,10 +101,25 @@ class Account:
                 self.ends[render.prediction_id] = (now, now + MEDIAN * math.exp(self.sigma * luck.gauss(0, 1)))
                 self.schedule.add([render], now=now)
                 now += 0.001
+            self.take_webhooks(luck, now)
             for look in self.schedule.take_due(now=now, limit=NO_LIMIT):
                 self.requests += 1
                 self.see(look, now)
-            now = max(now + 0.001, self.schedule.find_next_at() or 0.0)
+            ends = [end for each, (_, end) in self.ends.items() if self.delivered and each not in self.silent]
+            now = max(now + 0.001, min([self.schedule.find_next_at() or 0.0, *ends]))
+
+    def take_webhooks(self, luck: random.Random, now: float) -> None:
+        """Each end is told at once, or never."""
+        for prediction_id in [each for each, (_, end) in self.ends.items() if end <= now and each not in self.silent]:
+            if luck.random() < self.delivered:
+                self.know(prediction_id, now)
+            else:
+                self.silent.add(prediction_id)
+
+    def know(self, prediction_id: UUID, now: float) -> None:
+        _, end = self.ends.pop(prediction_id)
+        self.delays.append(now - end)
+        self.schedule.end([prediction_id])
 
     def see(self, look: Poll | Sweep, now: float) -> None:
         for prediction_id, (created, end) in list(self.ends.items()):
@@ -111,9 +128,7 @@ class Account:
             else:
                 shown = look.prediction_id == prediction_id
             if shown and end <= now:
-                del self.ends[prediction_id]
-                self.delays.append(now - end)
-                self.schedule.end([prediction_id])
+                self.know(prediction_id, now)
 
 
 def test_a_new_schedule_has_nothing_to_look_at() -> None:
@@ -133,6 +148,16 @@ def test_completions_are_seen_at_once_and_asked_for_rarely(
     account.run()
     assert account.requests / renders <= most_requests
     assert sum(account.delays) / renders <= most_delay
+
+
+def test_beside_webhooks_that_are_lost_now_and_then_hardly_anything_is_asked_for() -> None:
+    schedule = make_schedule(watch_requests_per_second=2.0)
+    schedule.tune(list_lag_seconds=0.0, delivered=0.95)
+    account = Account(schedule, slots=100, renders=1_000, delivered=0.95)
+    account.run()
+    assert account.requests / 1_000 <= 0.3
+    assert sum(account.delays) / 1_000 <= 0.1
+    assert max(account.delays) <= 15
 
 
 def test_the_budget_is_never_exceeded() -> None:

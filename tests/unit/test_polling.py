@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from rushes.polling import (
     LogNormal,
     RenderTime,
-    cost_beside_webhook,
     count_looks,
     expected_seconds_left,
     next_look_age,
     prior_for,
     resumed_spacing,
+    weigh_silence,
     worth_of_look,
 )
 
@@ -213,9 +213,25 @@ def test_the_time_left_agrees_with_the_closed_form(median: float, sigma: float, 
     assert expected_seconds_left(render_time, age) == pytest.approx(left, rel=0.005, abs=1e-3 * age)
 
 
-@pytest.mark.parametrize(("delivered", "times"), [(0.0, 1), (0.96, 5), (1.0, 100), (2.0, 100)])
-def test_a_webhook_thins_the_looks_by_the_root_of_what_it_misses(delivered: float, times: float) -> None:
-    assert math.sqrt(cost_beside_webhook(1, delivered=delivered)) == pytest.approx(times)
+@pytest.mark.parametrize(("delivered", "left"), [(0.0, 1), (0.96, 0.04), (1.0, 0.0001), (2.0, 0.0001)])
+def test_a_webhook_thins_the_worth_of_a_young_render_by_what_it_misses(delivered: float, left: float) -> None:
+    assert weigh_silence(USUAL, age=20.0, known_age=0.0, delivered=delivered) == pytest.approx(left, rel=0.05)
+
+
+def test_a_long_silence_brings_the_worth_back() -> None:
+    worths = [weigh_silence(USUAL, age=age, known_age=0.0, delivered=0.96) for age in (20.0, 60.0, 120.0, 180.0)]
+    assert worths[0] == pytest.approx(0.04, rel=0.05)
+    assert worths[2] > 3 * worths[0]
+    running = USUAL.survival(120.0)
+    finished = 0.04 * (1 - running) / (0.04 * (1 - running) + running)
+    assert worths[2] == pytest.approx(finished / -math.log(running))
+
+
+@given(render_time=log_normals, age=ages, known_age=ages, delivered=st.floats(0, 1))
+def test_silence_never_adds_to_the_worth(
+    render_time: LogNormal, age: float, known_age: float, delivered: float
+) -> None:
+    assert 0 < weigh_silence(render_time, age=age, known_age=known_age, delivered=delivered) <= 1
 
 
 def test_the_prior_is_wide_and_grows_mildly_with_the_length() -> None:
