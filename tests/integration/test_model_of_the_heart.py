@@ -144,7 +144,7 @@ class Heart(RuleBasedStateMachine):
         self.provider = Provider(now=lambda: self.ask("SELECT clock_timestamp()")[0][0])
         waker = SimpleNamespace(wake=lambda: None)
         self.runtime: Any = SimpleNamespace(
-            settings=Settings(), sessions=self.sessions, client=self.provider, waker=waker
+            settings=Settings(), sessions=self.sessions, client=self.provider, waker=waker, hook_addresses=None
         )
         self.messages: list[transitions.ClaimedSubmit] = []
         self.answers: list[tuple[SubmitTicket, int, Prediction]] = []

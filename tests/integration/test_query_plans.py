@@ -286,8 +286,9 @@ def decide(farm: Farm) -> None:
 
 def hint(farm: Farm) -> None:
     """What says that renders may have ended."""
-    assert transitions.hint_ended(farm.session, farm.predictions["rendering"][:2]) == 2
-    assert len(queries.list_hinted(farm.session, newer_than_seconds=10)) == 2
+    said = farm.predictions["rendering"][:2]
+    assert transitions.hint_ended(farm.session, said) == 2
+    assert set(said) <= {each.prediction_id for each in queries.list_hinted(farm.session, newer_than_seconds=10)}
 
 
 def read_page(farm: Farm) -> None:
