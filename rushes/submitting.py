@@ -1,5 +1,6 @@
 """One submission: the right to post, the POST, and what came of it. A POST in doubt is never repeated."""
 
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, transitions
 from models.errors import DatabaseAway
-from models.session import transaction
+from models.session import one_statement, transaction
 from models.transitions import SubmitTicket
 from models.transitions.admission import SEND_ALLOWANCE
 from rushes.errors import Permanent, Transient, Unknown
@@ -60,12 +61,12 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     """
     hooks = runtime.hook_addresses  # asks the database once, so before anything is written
     began = time.monotonic()
-    with transaction(runtime.sessions) as session:
-        lease = runtime.settings.submit_lease
+    lease = runtime.settings.submit_lease
+    with one_statement(runtime.sessions) as session:
         ticket = transitions.begin_submit(session, prediction_id, claim, lease=lease, hook_asked=hooks is not None)
-        if ticket is None:
-            handed_back = transitions.hand_back_submit(session, prediction_id, claim)
     if ticket is None:
+        with transaction(runtime.sessions) as session:
+            handed_back = transitions.hand_back_submit(session, prediction_id, claim)
         runtime.waker.wake()
         return "handed back: too late for its place, or the account waits" if handed_back else "stale: nothing to do"
     send_before = began + SEND_ALLOWANCE.total_seconds()
@@ -108,27 +109,39 @@ def _settle(runtime: Runtime, ticket: SubmitTicket, write: Callable[[Session], O
 
 
 def _accept(runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: Prediction) -> str:
-    def write(session: Session) -> str | None:
-        if not transitions.yield_adoption(
-            session, ticket.prediction_id, account_id=ticket.account_id, provider_id=accepted.id
-        ):
-            transitions.doubt_submit(session, ticket.prediction_id, claim, message=f"{accepted.id} is another's")
-            return "in doubt: another submission of the same input has taken this prediction"
-        state = transitions.accept_prediction(
+    def accept(session: Session) -> str | None:
+        return transitions.accept_prediction(
             session,
             ticket.prediction_id,
             provider_id=accepted.id,
             provider_created_at=accepted.created_at,
             watch_window=runtime.settings.watch_window,
         )
+
+    def write(session: Session) -> str | None:
+        if not transitions.yield_adoption(
+            session, ticket.prediction_id, account_id=ticket.account_id, provider_id=accepted.id
+        ):
+            transitions.doubt_submit(session, ticket.prediction_id, claim, message=f"{accepted.id} is another's")
+            return "in doubt: another submission of the same input has taken this prediction"
+        state = accept(session)
         transitions.clear_deferral(session, ticket.account_id)
         return state
 
     told = f"accepted as {accepted.id}"
-    state = _settle(runtime, ticket, write, told=told)
+    if not ticket.deferrals:
+        with contextlib.suppress(DatabaseAway, SQLAlchemyError), one_statement(runtime.sessions) as session:
+            state = accept(session)
+            runtime.waker.wake()
+            return _tell_accepted(ticket, accepted, state)
+        # Not saved, or another row has adopted this very id: the long way can tell and wait.
+    return _tell_accepted(ticket, accepted, _settle(runtime, ticket, write, told=told))
+
+
+def _tell_accepted(ticket: SubmitTicket, accepted: Prediction, state: str | None) -> str:
     if state == PredictionState.SURPLUS:
         tell_surplus(ticket.prediction_id, accepted.id)
-    return f"{told}: {state or 'known already'}"
+    return f"accepted as {accepted.id}: {state or 'known already'}"
 
 
 def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent) -> None:

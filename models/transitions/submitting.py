@@ -22,12 +22,12 @@ _BEGIN = statement("""
           AND (account.deferred_until IS NULL OR account.deferred_until <= now())
           AND account.paused_at IS NULL
           AND clock_timestamp() <= prediction.not_before + :tolerance
-        RETURNING prediction.id, job_id, account_id, video_model, input
+        RETURNING prediction.id, job_id, account_id, video_model, input, deferrals
     ), told AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'prediction.posted', job_id, id, jsonb_build_object('claim', CAST(:claim AS bigint)) FROM begun
     )
-    SELECT id, job_id, account_id, video_model, input FROM begun
+    SELECT id, job_id, account_id, video_model, input, deferrals FROM begun
 """)
 
 _WITHDRAW = statement("""
@@ -166,6 +166,7 @@ class SubmitTicket(NamedTuple):
     account_id: UUID
     video_model: str
     input: dict[str, Any]
+    deferrals: int  # refusals in a row when it was given: with any, this submission probes
 
 
 def begin_submit(

@@ -196,7 +196,7 @@ class Heart(RuleBasedStateMachine):
     def freeze(self, message: transitions.ClaimedSubmit, task: Task) -> None:
         """The worker has its answer and is stopped before it writes it."""
         row = self.ask("SELECT input FROM job WHERE id = :id", id=message.job_id)[0]
-        ticket = SubmitTicket(message.prediction_id, message.job_id, self.account, VIDEO_MODEL, row.input)
+        ticket = SubmitTicket(message.prediction_id, message.job_id, self.account, VIDEO_MODEL, row.input, 0)
         self.answers.append((ticket, message.claim, self.provider.show(task)))
 
     @precondition(lambda self: self.answers)
