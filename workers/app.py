@@ -6,15 +6,14 @@ from kombu import Exchange, Queue
 from rushes.settings import Settings, load_settings
 from workers import signals
 from workers.bootstep import DispatcherStep
+from workers.events import EventLists
 
 EXCHANGE = Exchange("rushes", type="direct")
 QUEUES = ("submit", "reconcile", "watch", "resume", "store", "report")
 
-# One object for every connection to the broker: a scanning worker judges other workers' messages by its own values.
 TRANSPORT_OPTIONS = {
-    "visibility_timeout": 3600,  # messages are acknowledged early, so nothing of ours waits this long
-    "unacked_restore_interval": 1,
-    "unacked_restore_throttle": 1,
+    "ack_emulation": False,  # no copy of what was taken is kept in Redis: a row's lease is the redelivery
+    "priority_steps": [0],  # nothing of ours has a priority, and each would be one more list to wait for
     "health_check_interval": 10,
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
@@ -50,6 +49,7 @@ def create_app(settings: Settings) -> Celery:
         event_queue_ttl=30,
     )
     app.steps["worker"].add(DispatcherStep)
+    app.steps["consumer"].add(EventLists)
     return app
 
 
