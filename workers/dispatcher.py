@@ -7,7 +7,7 @@ wake-up comes or a second has passed.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from models import queries, transitions
 from models.errors import DatabaseAway
 from models.queries import DispatchAccount
-from models.session import transaction
+from models.session import one_statement, transaction
 from models.transitions import ClaimedStore, ClaimedSubmit, SurplusStep, TimedOutWatch
 from rushes.epochs import hold_after_restore, keep_epoch
 from rushes.looks import LookSchedule, Poll, Sweep
@@ -36,6 +36,10 @@ REPORT_SECONDS = 10.0
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_TURN_SECONDS = 0.03
 """Wake-ups in a storm are served together."""
+LONGEST_PAUSE_SECONDS = 0.2
+"""Between two turns in a storm the dispatcher pauses as long as a turn takes, so that steps get their processor."""
+ROUNDS_SECONDS = 0.5
+"""How often the leader looks for what can wait a little: silent steps, doubts, ended windows, other workers."""
 NO_ROOM_SECONDS = 0.1
 """When to try again what was due and found no room."""
 REBUILD_SECONDS = 60.0
@@ -83,7 +87,8 @@ class Dispatcher:
         self._seen_at = self._led_at = self._reported_at = self._rebuilt_at = self._tidied_at = self._learned_at = (
             self._overlapped_at
         ) = float("-inf")
-        self._retained_at = self._weighed_at = self._surplus_at = float("-inf")
+        self._retained_at = self._weighed_at = self._surplus_at = self._rounds_at = float("-inf")
+        self._pools: dict[str, int] = {}
         self._delivered: float | None = None  # share of ends that webhooks tell in time
         self._delivered_told = float("-inf")
         self._term: int | None = None
@@ -112,9 +117,8 @@ class Dispatcher:
             began = time.monotonic()
             seconds = self._turn_safely()
             self._turns += 1
-            rest = SHORTEST_TURN_SECONDS - (time.monotonic() - began)
-            if rest > 0:
-                self._stopping.wait(rest)
+            took = time.monotonic() - began
+            self._stopping.wait(max(SHORTEST_TURN_SECONDS - took, min(took, LONGEST_PAUSE_SECONDS)))
             self._alarm.wait(min(seconds, LONGEST_SLEEP_SECONDS))
         self._leave()
 
@@ -135,24 +139,33 @@ class Dispatcher:
         self._show_life(now)
         if not self._leads or not self._take_lead(now):
             return LONGEST_SLEEP_SECONDS
+        makes_rounds = now - self._rounds_at >= ROUNDS_SECONDS
         with transaction(self._runtime.sessions) as session:
-            threads = queries.count_threads(session)
             account = queries.find_account(session, ACCOUNT)
-            transitions.doubt_overdue(session)
+            if makes_rounds and account is not None:
+                self._rounds_at = now
+                self._pools = queries.count_threads(session)
+                transitions.doubt_overdue(session)
+                transitions.raise_slots(session, account.id)
         if account is None:
             return LONGEST_SLEEP_SECONDS  # its row comes with the first sign of life
         hold_after_restore(self._runtime, account)
-        self._end_retained(now)
-        room = self._publisher.measure_room(threads)
+        room = self._publisher.measure_room(self._pools)
+        if makes_rounds:
+            self._make_rounds(account, room, now)
         self._submit(account, room.get("submit", 0))
-        self._reconcile(account, room.get("reconcile", 0))
         self._store(room.get("store", 0))
-        self._resume(room.get("resume", 0))
-        self._learn_render_times()
-        self._keep_surpluses(now, resume=room.get("resume", 0), store=room.get("store", 0))
         self._look(account, room.get("watch", 0))
-        self._report(now, room.get("report", 0))
         return self._find_rest()
+
+    def _make_rounds(self, account: DispatchAccount, room: Mapping[str, int], now: float) -> None:
+        self._end_retained(now)
+        self._take_back_stores()
+        self._reconcile(account, room.get("reconcile", 0))
+        self._resume(room.get("resume", 0))
+        self._keep_surpluses(now, resume=room.get("resume", 0), store=room.get("store", 0))
+        self._learn_render_times()
+        self._report(now, room.get("report", 0))
 
     def _show_life(self, now: float) -> None:
         if now - self._seen_at < SIGN_OF_LIFE_SECONDS:
@@ -196,14 +209,14 @@ class Dispatcher:
         if room <= 0:
             return
         with transaction(self._runtime.sessions) as session:
-            transitions.raise_slots(session, account.id)
             state = transitions.lock_account(session, account.id)
             if state is None:
                 return
+            room = min(room, self._count_posters() - state.posting)
             admissible = state.count_admissible(room)
             if admissible:
                 transitions.admit_jobs(session, account.id, count=admissible)
-            count = min(room, state.submits)
+            count = max(0, min(room, state.submits))
             claimed = transitions.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
             epoch = transitions.advance_epoch(session, account.id) if claimed else 0
         keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
@@ -225,15 +238,26 @@ class Dispatcher:
             )
             self._publish([message], give_back=None)
 
+    def _count_posters(self) -> int:
+        """Submissions that may be under way: as many as threads, less those that are for looks.
+
+        More would wait for a thread, lose their place in the pace and be handed back.
+        """
+        settings = self._runtime.settings
+        posters = settings.count_submit_threads()
+        return max(1, self._pools.get("submit", 0) * posters // (posters + settings.watch_threads))
+
+    def _take_back_stores(self) -> None:
+        with transaction(self._runtime.sessions) as session:
+            silent = transitions.take_back_stores(session, count=CLAIM_LIMIT)
+        for each in silent:
+            log.warning("dispatcher.store_silent", job_id=str(each.job_id), silences=each.silences, parked=each.parked)
+
     def _store(self, room: int) -> None:
         if room <= 0:
             return
-        with transaction(self._runtime.sessions) as session:
-            silent = transitions.take_back_stores(session, count=CLAIM_LIMIT)
+        with one_statement(self._runtime.sessions) as session:
             claimed = transitions.claim_stores(session, count=room, lease=UNSTARTED_LEASE)
-
-        for each in silent:
-            log.warning("dispatcher.store_silent", job_id=str(each.job_id), silences=each.silences, parked=each.parked)
 
         def give_back(session: Session) -> None:
             transitions.postpone_stores(session, claimed, delay=BACK_AT_ONCE)
@@ -343,7 +367,7 @@ class Dispatcher:
             raise
 
     def _find_rest(self) -> float:
-        with transaction(self._runtime.sessions) as session:
+        with one_statement(self._runtime.sessions) as session:
             until_due = queries.find_seconds_until_due(session)
         next_look = self._looks.find_next_at()
         until_look = next_look - time.monotonic() if next_look is not None else LONGEST_SLEEP_SECONDS
