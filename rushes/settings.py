@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     slots: int = Field(default=2, ge=1, le=100_000)
     submits_per_minute: int = Field(default=2, ge=1, le=1_000_000)
     restore_epoch: int = Field(default=0, ge=0, le=2**31)
+    ahead: Literal["auto"] | Annotated[int, Field(ge=0, le=100_000)] = "auto"
     max_batch_jobs: int = Field(default=100_000, ge=1)
 
     render_median_seconds: Seconds = 100

@@ -20,10 +20,13 @@ from models.errors import DatabaseAway
 from models.queries import DispatchAccount
 from models.session import one_statement, transaction
 from models.transitions import ClaimedStore, ClaimedSubmit, SurplusStep, TimedOutWatch
+from models.transitions.admission import PACE_WINDOW
 from rushes.epochs import hold_after_restore, keep_epoch
 from rushes.looks import LookSchedule, Poll, Sweep
+from rushes.pacing import AheadSize, Spread, lateness_of_polls
 from rushes.render_times import RenderTimes
 from rushes.runtime import ACCOUNT, Runtime
+from rushes.settings import Settings
 from workers.alarm import Alarm
 from workers.publishing import BrokerAway, Message, Publisher
 
@@ -65,6 +68,8 @@ SURPLUS_SECONDS = 1.0
 RETENTION_SECONDS = 10.0
 """How often the leader asks whether a render nears or has reached the end of the provider's retention."""
 BACK_AT_ONCE = timedelta(0)
+AHEAD_RETRY = timedelta(hours=1)
+"""After a 429 by concurrency nothing is submitted ahead for so long."""
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +86,7 @@ class Dispatcher:
         self._leads = "submit" in queues  # a process that only stores videos is kept free for that
         self._render_times = RenderTimes(runtime.settings)
         self._looks = LookSchedule(runtime.settings, self._render_times)
+        self._ahead, self._spread = _plan_submits(runtime.settings)
         self._alarm = Alarm(runtime.settings.get_listen_url())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
@@ -147,6 +153,7 @@ class Dispatcher:
                 self._pools = queries.count_threads(session)
                 transitions.doubt_overdue(session)
                 transitions.raise_slots(session, account.id)
+                transitions.set_ahead(session, account.id, ahead=self._size_ahead(account), quiet_for=AHEAD_RETRY)
         if account is None:
             return LONGEST_SLEEP_SECONDS  # its row comes with the first sign of life
         hold_after_restore(self._runtime, account)
@@ -206,25 +213,31 @@ class Dispatcher:
             log.warning("dispatcher.retention", ended=ended, near=near)
 
     def _submit(self, account: DispatchAccount, room: int) -> None:
-        if room <= 0:
-            return
+        now = time.monotonic()
         with transaction(self._runtime.sessions) as session:
             state = transitions.lock_account(session, account.id)
             if state is None:
                 return
-            room = min(room, self._count_posters() - state.posting)
+            state = state._replace(pace=self._spread.allow(now=now, left=state.pace))
+            room = max(0, min(room, self._count_posters() - state.posting))
             admissible = state.count_admissible(room)
-            if admissible:
-                transitions.admit_jobs(session, account.id, count=admissible)
-            count = max(0, min(room, state.submits))
+            admitted = transitions.admit_jobs(session, account.id, count=admissible) if admissible else 0
+            count = min(room, state.submits)
             claimed = transitions.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
             epoch = transitions.advance_epoch(session, account.id) if claimed else 0
         keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
+
+        self._spread.take(len(claimed))
+        self._ahead.note(now=now, admitted=admitted, submitting=state.submitting)
 
         def give_back(session: Session) -> None:
             transitions.postpone_submits(session, claimed, delay=BACK_AT_ONCE)
 
         self._publish([_submit_message(each) for each in claimed], give_back)
+
+    def _size_ahead(self, account: DispatchAccount) -> int:
+        fixed = self._runtime.settings.ahead
+        return self._ahead.next_size(current=account.ahead, slots=account.slots) if fixed == "auto" else fixed
 
     def _reconcile(self, account: DispatchAccount, room: int) -> None:
         if room <= 0:
@@ -385,6 +398,14 @@ class Dispatcher:
                 transitions.drop_worker(session, self._name)
         except (DatabaseAway, SQLAlchemyError):
             log.warning("dispatcher.not_resigned")  # the lease ends by itself
+
+
+def _plan_submits(settings: Settings) -> tuple[AheadSize, Spread]:
+    lateness = lateness_of_polls(
+        request_cost_seconds=settings.poll_cost_seconds, median_seconds=settings.render_median_seconds
+    )
+    spread = Spread(per_window=settings.submits_per_minute, window_seconds=PACE_WINDOW.total_seconds())
+    return AheadSize(seen_seconds=lateness), spread
 
 
 def _submit_message(claimed: ClaimedSubmit) -> Message:

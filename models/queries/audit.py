@@ -22,6 +22,12 @@ _COUNTED = """
 """
 
 
+# What queues ahead shrinks while renders that were admitted under a larger size go on.
+_MOST_AHEAD = """greatest(ahead, coalesce((
+    SELECT max(CAST(detail->>'ahead' AS bigint)) FROM event
+    WHERE event.kind = 'account.ahead' AND event.account_id = account.id), 0))"""
+
+
 def _rule(name: str, sentence: str, broken: str) -> "Rule":
     return Rule(name, sentence, statement(_COUNTED.format(examples=EXAMPLES, broken=broken)))
 
@@ -168,7 +174,7 @@ RULES = (
         "the account has more live predictions that hold a slot than its slots and what it may queue ahead",
         f"""SELECT account.name FROM account JOIN prediction ON account_id = account.id
            WHERE state IN ('submitting', 'unconfirmed') OR (state = 'rendering' AND watch_windows < {SLOT_WINDOWS})
-           GROUP BY account.id HAVING count(*) > slots + ahead""",  # noqa: S608 - a constant
+           GROUP BY account.id HAVING count(*) > slots + {_MOST_AHEAD}""",  # noqa: S608 - constants
     ),
 )
 """What must hold at every instant."""
@@ -186,8 +192,8 @@ _FILES = statement("SELECT id, url, bytes, sha256 FROM artifact ORDER BY id")
 
 # An ending is committed before the count that admits its successor, and events carry the time of the statement. A slot
 # that was given back is free from then on, and its render's ending frees nothing.
-_CROWDS = statement("""
-    SELECT account.name, max(live)::int, slots + ahead, count(*) FILTER (WHERE gives_back)
+_CROWDS = statement(f"""
+    SELECT account.name, max(live)::int, slots + {_MOST_AHEAD}, count(*) FILTER (WHERE gives_back)
     FROM (
         SELECT account_id, gives_back, sum(step) OVER (PARTITION BY account_id ORDER BY at, step) AS live
         FROM (
@@ -206,7 +212,7 @@ _CROWDS = statement("""
     ) AS history
     JOIN account ON account.id = account_id
     GROUP BY account.id
-""")
+""")  # noqa: S608 - constants
 
 
 def find_broken(session: Session, rule: Rule) -> Broken:

@@ -13,7 +13,7 @@ _ACCOUNT = statement("""
         look_failures,
         coalesce(extract(epoch FROM looks_deferred_until - now())::float8, 0),
         sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300),
-        epoch, restore_epoch
+        epoch, restore_epoch, slots, ahead
     FROM account WHERE name = :name
 """)
 
@@ -46,6 +46,8 @@ class DispatchAccount(NamedTuple):
     sweep_lag_seconds: float  # by how much the list was late, believed less and less: halved every 5 minutes
     epoch: int  # claims of submissions so far
     restore_epoch: int  # the highest RUSHES_RESTORE_EPOCH dealt with
+    slots: int
+    ahead: int  # submitted beyond the slots: as many renders may be queueing at the provider, not yet rendering
 
 
 def find_account(session: Session, name: str) -> DispatchAccount | None:

@@ -16,6 +16,7 @@ from models.transitions.accounts import (
     limit_slots,
     note_look_failure,
     raise_slots,
+    set_ahead,
 )
 from models.transitions.admission import ClaimedSubmit, admit_jobs, claim_submits, lock_account
 from models.transitions.batches import note_at_risk, note_on_track
@@ -184,6 +185,7 @@ __all__ = [
     "retry_job",
     "schedule_surplus_looks",
     "see_worker",
+    "set_ahead",
     "take_back_stores",
     "unpost_submit",
     "yield_adoption",

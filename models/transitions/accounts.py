@@ -52,7 +52,7 @@ _CLEAR_DEFERRAL = statement("""
 _LIMIT_SLOTS = statement("""
     WITH limited AS (
         UPDATE account
-        SET limited_at = now(), effective_slots = greatest(1, (
+        SET limited_at = now(), ahead = 0, effective_slots = greatest(1, (
             SELECT count(*) FROM prediction
             WHERE account_id = account.id AND state IN ('submitting', 'unconfirmed', 'rendering')
         ))
@@ -74,6 +74,19 @@ _RAISE_SLOTS = statement("""
     ) AS live
     WHERE id = :account_id AND effective_slots < live.accepted
     RETURNING 1
+""")
+
+_SET_AHEAD = statement("""
+    WITH changed AS (
+        UPDATE account SET ahead = CAST(:ahead AS bigint)
+        WHERE id = :account_id AND ahead <> CAST(:ahead AS bigint)
+          AND (CAST(:ahead AS bigint) = 0 OR limited_at IS NULL OR limited_at < now() - CAST(:quiet_for AS interval))
+        RETURNING id
+    ), told AS (
+        INSERT INTO event (kind, account_id, detail)
+        SELECT 'account.ahead', id, jsonb_build_object('ahead', CAST(:ahead AS bigint)) FROM changed
+    )
+    SELECT 1 FROM changed
 """)
 
 _COUNT_LOOK_FAILURES = statement("SELECT look_failures FROM account WHERE id = :account_id")
@@ -114,13 +127,21 @@ def clear_deferral(session: Session, account_id: UUID) -> bool:
 
 
 def limit_slots(session: Session, account_id: UUID) -> bool:
-    """The provider refused one more at once: what is live now is all that it takes, given-back slots included."""
+    """The provider refused one more at once: what is live now is all that it takes, given-back slots included.
+
+    Nothing is submitted ahead from now on, and the refused job has lost nothing.
+    """
     return moves_one(session, _LIMIT_SLOTS, account_id=account_id)
 
 
 def raise_slots(session: Session, account_id: UUID) -> bool:
     """The provider took more at once than we had learned: believe it. Writes nothing where no limit was learned."""
     return moves_one(session, _RAISE_SLOTS, account_id=account_id, slot_windows=SLOT_WINDOWS)
+
+
+def set_ahead(session: Session, account_id: UUID, *, ahead: int, quiet_for: timedelta) -> bool:
+    """Submit so many beyond the slots, unless the provider refused one for its concurrency within `quiet_for`."""
+    return moves_one(session, _SET_AHEAD, account_id=account_id, ahead=ahead, quiet_for=quiet_for)
 
 
 def count_look_failures(session: Session, account_id: UUID) -> int:

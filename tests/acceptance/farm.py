@@ -154,6 +154,7 @@ class Farm:
             "WAVESPEED_API_KEY": self.simulator.api_key,
             "RUSHES_WAVESPEED_URL": self.simulator.url,
             "RUSHES_SLOTS": str(settings.slots),
+            "RUSHES_AHEAD": str(settings.ahead),
             "RUSHES_SUBMITS_PER_MINUTE": str(settings.submits_per_minute),
             "RUSHES_RENDER_MEDIAN_SECONDS": str(settings.render_median_seconds),
             "RUSHES_POLL_SHORTEST_SECONDS": str(settings.poll_shortest_seconds),
@@ -173,6 +174,7 @@ def open_farm(
     chosen: dict[str, object] = {
         "slots": 12,
         "submits_per_minute": 3_000,
+        "ahead": 0,
         "render_median_seconds": 1.0,
         "poll_shortest_seconds": 0.2,
     } | changes

@@ -244,6 +244,22 @@ def test_a_limit_by_concurrency_is_learned_probed_and_forgotten(scratch: Session
     assert not transitions.raise_slots(scratch, account)
 
 
+def test_what_is_submitted_ahead_ends_with_a_limit_and_returns_when_that_is_old(scratch: Session) -> None:
+    account = rows.add_account(scratch, slots=2)
+    assert transitions.set_ahead(scratch, account, ahead=2, quiet_for=MINUTE)
+    assert not transitions.set_ahead(scratch, account, ahead=2, quiet_for=MINUTE)
+    assert room_of(scratch, account).free == 4
+    for _ in range(2):
+        rows.add_render(scratch, "rendering", account_id=account)
+    transitions.limit_slots(scratch, account)
+    assert room_of(scratch, account).free == 0
+    assert not transitions.set_ahead(scratch, account, ahead=1, quiet_for=MINUTE)
+    rows.change(scratch, "account", account, limited_at=-MINUTE - SECOND)
+    assert transitions.set_ahead(scratch, account, ahead=1, quiet_for=MINUTE)
+    assert room_of(scratch, account).free == 1
+    assert transitions.set_ahead(scratch, account, ahead=0, quiet_for=MINUTE)
+
+
 def test_a_limited_account_keeps_one_slot(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=10)
     transitions.limit_slots(scratch, account)

@@ -56,6 +56,7 @@ ARGUMENTS: dict[str, Any] = {
     "queues": ["submit"],
     "quiet_for": timedelta(0),
     "prediction_ids": [],
+    "ahead": 2,
     "reason": ("a_code", "some words"),
     "seconds": 2.5,
     "restore_epoch": 1,

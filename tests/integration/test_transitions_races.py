@@ -360,6 +360,12 @@ RACES = [
         lambda s, r: transitions.clear_deferral(s, r.account_id),
         ["account.recovered"],
     ),
+    Race(
+        "set_ahead",
+        account_with(),
+        lambda s, r: transitions.set_ahead(s, r.account_id, ahead=3, quiet_for=MINUTE),
+        ["account.ahead"],
+    ),
     Race("raise_slots", limited, lambda s, r: transitions.raise_slots(s, r.account_id)),
     Race(
         "note_look_failure",

@@ -1,0 +1,90 @@
+"""How many renders may queue at the provider, and how submissions are spread over the minute; the leader's memory."""
+
+import math
+
+MEMORY_SECONDS = 20.0
+"""What was admitted fades with this time constant."""
+LARGEST_SHARE = 0.25
+"""Of the slots: more renders than these never queue, whatever the arithmetic says."""
+SHRINKS_BELOW = 0.7
+"""A smaller size is believed only where it is this much smaller, so that the size does not flutter."""
+
+SMALLEST_SPREAD = 20
+"""Smaller allowances are used as they come: a person who pushed two jobs sees both begin."""
+
+
+def lateness_of_polls(*, request_cost_seconds: float, median_seconds: float) -> float:
+    """Mean seconds from a completion to the single poll that sees it, by the square-root law.
+
+    Half of its spacing sqrt(2 c / h), with a hazard of about 2 per median where most renders end.
+    """
+    return math.sqrt(request_cost_seconds * median_seconds) / 2
+
+
+class AheadSize:
+    """Sizes `ahead`: renders submitted beyond the slots, so that a freed slot finds the next one there already.
+
+    While the slots are full, admissions follow completions, so their rate is that of completions. In the time that a
+    freed slot takes to be refilled m more complete: the rate times `seen_seconds`, and those that are being submitted
+    right now, by Little's law. They come at random, so m + 2 sqrt(m) are kept. All times are monotonic seconds.
+
+    `seen_seconds`, from the provider's completion to our knowing, may be changed at any time by whoever measures it.
+    """
+
+    def __init__(self, *, seen_seconds: float) -> None:
+        self.seen_seconds = seen_seconds
+        self._at: float | None = None
+        self._admitted = 0.0
+        self._submitting = 0.0
+
+    def note(self, *, now: float, admitted: int, submitting: int) -> None:
+        """One turn of the dispatcher: what it admitted, and how many submissions were not accepted yet."""
+        fade = 0.0 if self._at is None else math.exp((self._at - now) / MEMORY_SECONDS)
+        self._admitted = self._admitted * fade + admitted
+        self._submitting = submitting + (self._submitting - submitting) * fade
+        self._at = now
+
+    def next_size(self, *, current: int, slots: int) -> int:
+        """The size to use from now on: one render at first, never more than doubled at once."""
+        m = self._admitted / MEMORY_SECONDS * self.seen_seconds + self._submitting
+        wanted = min(math.ceil(m + 2 * math.sqrt(m)), max(1, int(slots * LARGEST_SHARE)))
+        if current * SHRINKS_BELOW <= wanted <= current:
+            return current
+        return min(wanted, max(1, 2 * current))
+
+
+class Spread:
+    """Lets a burst fill empty slots, then spreads submissions, so that none waits a whole minute behind another burst.
+
+    Once half of the minute's allowance is used the pace is taken to bind: what is left is spread evenly over one
+    window, and from then on the allowance is, until three quarters of it are free again.
+    """
+
+    def __init__(self, *, per_window: int, window_seconds: float) -> None:
+        self._per_window = per_window
+        self._window = window_seconds
+        self._bound_at: float | None = None
+        self._share = 1.0
+        self._tokens = 0.0
+        self._at = float("-inf")
+
+    def allow(self, *, now: float, left: int) -> int:
+        """How many submissions may go now, where the last window leaves room for so many."""
+        half = self._per_window // 2
+        if self._per_window < SMALLEST_SPREAD:
+            return left
+        if 4 * left >= 3 * self._per_window:
+            self._bound_at = None
+        elif self._bound_at is None and left <= half:
+            self._bound_at, self._share, self._tokens, self._at = now, left / self._per_window, 0.0, now
+        if self._bound_at is None:
+            return left - half
+        share = self._share if now - self._bound_at < self._window else 1.0
+        rate = share * self._per_window / self._window
+        self._tokens = min(self._tokens + rate * (now - self._at), 1.0 + rate)
+        self._at = now
+        return min(left, int(self._tokens))
+
+    def take(self, count: int) -> None:
+        """So many of those allowed were used."""
+        self._tokens -= min(count, self._tokens)
