@@ -1,4 +1,4 @@
-"""How many renders may queue at the provider, and how submissions are spread over the minute; the leader's memory."""
+"""How many renders queue at the provider, and how many submissions go at once and a minute; the leader's memory."""
 
 import math
 
@@ -9,6 +9,10 @@ LARGEST_SHARE = 0.25
 SHRINKS_BELOW = 0.7
 """A smaller size is believed only where it is this much smaller, so that the size does not flutter."""
 
+CUT = 0.7
+GROWTH = 0.1
+SMALLEST_WINDOW = 4
+"""Of submissions under way, however many are handed back."""
 SMALLEST_SPREAD = 20
 """Smaller allowances are used as they come: a person who pushed two jobs sees both begin."""
 
@@ -34,18 +38,21 @@ class AheadSize:
     def __init__(self, *, seen_seconds: float) -> None:
         self.seen_seconds = seen_seconds
         self._at: float | None = None
+        self._free = 0
         self._admitted = 0.0
         self._submitting = 0.0
 
-    def note(self, *, now: float, admitted: int, submitting: int) -> None:
-        """One turn of the dispatcher: what it admitted, and how many submissions were not accepted yet."""
+    def note(self, *, now: float, admitted: int, submitting: int, free: int) -> None:
+        """One turn of the dispatcher: what it admitted, how many were not accepted yet before, and what stayed free."""
         fade = 0.0 if self._at is None else math.exp((self._at - now) / MEMORY_SECONDS)
         self._admitted = self._admitted * fade + admitted
         self._submitting = submitting + (self._submitting - submitting) * fade
-        self._at = now
+        self._at, self._free = now, free
 
     def next_size(self, *, current: int, slots: int) -> int:
-        """The size to use from now on: one render at first, never more than doubled at once."""
+        """The size to use from now on: at first one render, never more than doubled, the same while slots are free."""
+        if self._free > 0:
+            return current
         m = self._admitted / MEMORY_SECONDS * self.seen_seconds + self._submitting
         wanted = min(math.ceil(m + 2 * math.sqrt(m)), max(1, int(slots * LARGEST_SHARE)))
         if current * SHRINKS_BELOW <= wanted <= current:
@@ -88,3 +95,23 @@ class Spread:
     def take(self, count: int) -> None:
         """So many of those allowed were used."""
         self._tokens -= min(count, self._tokens)
+
+
+class PostWindow:
+    """How many submissions may be under way: fewer after some were handed back, then more again, up to the threads.
+
+    One is handed back when no thread took it within its place in the pace. That is a message and a step for nothing,
+    and means that the worker or the provider is slower than messages come. Cut at most once a second, to `CUT`.
+    """
+
+    def __init__(self) -> None:
+        self._share = 1.0
+        self._cut_at = float("-inf")
+
+    def allow(self, *, now: float, threads: int, handed_back: int) -> int:
+        """One turn of the dispatcher: how many of its threads may post, where so many submissions lost their place."""
+        if not handed_back:
+            self._share = min(1.0, self._share + GROWTH / threads)
+        elif now - self._cut_at >= 1:
+            self._share, self._cut_at = self._share * CUT, now
+        return max(min(threads, SMALLEST_WINDOW), round(self._share * threads))

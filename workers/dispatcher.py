@@ -23,7 +23,7 @@ from models.transitions import ClaimedStore, ClaimedSubmit, SurplusStep, TimedOu
 from models.transitions.admission import PACE_WINDOW
 from rushes.epochs import hold_after_restore, keep_epoch
 from rushes.looks import LookSchedule, Poll, Sweep
-from rushes.pacing import AheadSize, Spread, lateness_of_polls
+from rushes.pacing import AheadSize, PostWindow, Spread, lateness_of_polls
 from rushes.render_times import RenderTimes
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
@@ -37,7 +37,7 @@ SIGN_OF_LIFE_SECONDS = 4.0
 LEAD_SECONDS = 1.0
 REPORT_SECONDS = 10.0
 LONGEST_SLEEP_SECONDS = 1.0
-SHORTEST_TURN_SECONDS = 0.03
+SHORTEST_TURN_SECONDS = 0.04
 """Wake-ups in a storm are served together."""
 LONGEST_PAUSE_SECONDS = 0.2
 """Between two turns in a storm the dispatcher pauses as long as a turn takes, so that steps get their processor."""
@@ -87,6 +87,7 @@ class Dispatcher:
         self._render_times = RenderTimes(runtime.settings)
         self._looks = LookSchedule(runtime.settings, self._render_times)
         self._ahead, self._spread = _plan_submits(runtime.settings)
+        self._window = PostWindow()
         self._alarm = Alarm(runtime.settings.get_listen_url())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
@@ -219,7 +220,9 @@ class Dispatcher:
             if state is None:
                 return
             state = state._replace(pace=self._spread.allow(now=now, left=state.pace))
-            room = max(0, min(room, self._count_posters() - state.posting))
+            handed_back = min(state.pace, state.submitting - state.posting)
+            window = self._window.allow(now=now, threads=self._count_posters(), handed_back=handed_back)
+            room = max(0, min(room, window - state.posting))
             admissible = state.count_admissible(room)
             admitted = transitions.admit_jobs(session, account.id, count=admissible) if admissible else 0
             count = min(room, state.submits)
@@ -228,7 +231,7 @@ class Dispatcher:
         keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
 
         self._spread.take(len(claimed))
-        self._ahead.note(now=now, admitted=admitted, submitting=state.submitting)
+        self._ahead.note(now=now, admitted=admitted, submitting=state.submitting, free=state.free - admitted)
 
         def give_back(session: Session) -> None:
             transitions.postpone_submits(session, claimed, delay=BACK_AT_ONCE)

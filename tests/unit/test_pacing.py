@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.pacing import AheadSize, Spread
+from rushes.pacing import AheadSize, PostWindow, Spread
 
 WINDOW = 64.0
 
@@ -14,7 +14,7 @@ def steady(size: AheadSize, *, per_second: float, submitting: int, seconds: floa
     """Turns ten times a second, as a farm with full slots sees them."""
     for turn in range(int(seconds * 10)):
         admitted = int((turn + 1) * per_second / 10) - int(turn * per_second / 10)
-        size.note(now=turn / 10, admitted=admitted, submitting=submitting)
+        size.note(now=turn / 10, admitted=admitted, submitting=submitting, free=0)
 
 
 def test_one_render_is_tried_first_and_the_size_then_doubles() -> None:
@@ -29,7 +29,7 @@ def test_one_render_is_tried_first_and_the_size_then_doubles() -> None:
 
 def test_a_quiet_account_submits_nothing_ahead() -> None:
     size = AheadSize(seen_seconds=0.5)
-    size.note(now=0, admitted=0, submitting=0)
+    size.note(now=0, admitted=0, submitting=0, free=0)
     assert size.next_size(current=0, slots=100) == 0
     assert size.next_size(current=8, slots=100) == 0
 
@@ -39,6 +39,13 @@ def test_a_small_account_keeps_one_ahead_and_never_more_than_a_share() -> None:
     steady(size, per_second=3, submitting=1)
     assert size.next_size(current=1, slots=3) == 1
     assert size.next_size(current=8, slots=16) == 4
+
+
+def test_an_account_whose_slots_are_not_full_changes_nothing() -> None:
+    size = AheadSize(seen_seconds=0.5)
+    steady(size, per_second=50, submitting=5)
+    size.note(now=121, admitted=5, submitting=5, free=1)
+    assert [size.next_size(current=current, slots=3_000) for current in (0, 3, 500)] == [0, 3, 500]
 
 
 def test_a_size_that_is_nearly_right_is_left_alone() -> None:
@@ -91,3 +98,20 @@ def test_no_more_is_allowed_than_is_left(per_window: int, wanted: int, seed: int
     chance = random.Random(seed)
     spread = Spread(per_window=per_window, window_seconds=WINDOW)
     simulate(spread, per_window=per_window, wanted=chance.randrange(wanted) + 1, seconds=150)
+
+
+def test_the_window_shrinks_once_a_second_while_some_are_handed_back_and_grows_again() -> None:
+    window = PostWindow()
+    assert window.allow(now=0, threads=50, handed_back=0) == 50
+    assert [window.allow(now=second / 2, threads=50, handed_back=9) for second in range(4)] == [35, 35, 24, 24]
+    assert window.allow(now=60, threads=100, handed_back=1) == 34
+    for _ in range(700):
+        grown = window.allow(now=61, threads=100, handed_back=0)
+    assert grown == 100
+
+
+def test_the_window_never_closes() -> None:
+    window = PostWindow()
+    sizes = [window.allow(now=second, threads=50, handed_back=1) for second in range(100)]
+    assert sizes[-1] == 4
+    assert PostWindow().allow(now=0, threads=1, handed_back=1) == 1
