@@ -7,7 +7,7 @@ from uuid import UUID
 
 from models import PredictionState, transitions
 from models.queries import WatchedPrediction, find_watched
-from models.session import transaction
+from models.session import one_statement, transaction
 from models.transitions import EndSeen
 from rushes.errors import Transient
 from rushes.lateness import count_late
@@ -53,7 +53,7 @@ def look_at_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str
 
     Takes no lease: a GET is idempotent, and only the verdict of the current claim moves anything. Raises `LookFailed`.
     """
-    with transaction(runtime.sessions) as session:
+    with one_statement(runtime.sessions) as session:
         watched = find_watched(session, prediction_id)
     if watched is None or watched.state != PredictionState.RENDERING or watched.claim != claim:
         return "stale: nothing to watch"
@@ -105,10 +105,9 @@ def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, fo
 
 
 def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
-    with transaction(runtime.sessions) as session:
-        moved = transitions.complete_prediction(
-            session, prediction_id, watched.claim, outputs=found.outputs, seen=EndSeen(execution=found.execution_time)
-        )
+    seen = EndSeen(execution=found.execution_time)
+    with one_statement(runtime.sessions) as session:
+        moved = transitions.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs, seen=seen)
     runtime.waker.wake()
     if not moved:
         count_late(runtime, "watch.verdict", prediction_id)
