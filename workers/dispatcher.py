@@ -19,15 +19,14 @@ from models import queries, transitions
 from models.errors import DatabaseAway
 from models.queries import DispatchAccount
 from models.session import one_statement, transaction
-from models.transitions import ClaimedStore, ClaimedSubmit, SurplusStep, TimedOutWatch
+from models.transitions import ClaimedStore, ClaimedSubmit, SurplusStep
 from models.transitions.admission import PACE_WINDOW
 from rushes.epochs import hold_after_restore, keep_epoch
-from rushes.looks import LookSchedule, Poll, Sweep
 from rushes.pacing import AheadSize, PostWindow, Spread, lateness_of_polls
-from rushes.render_times import RenderTimes
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from workers.alarm import Alarm
+from workers.lookout import Lookout
 from workers.publishing import BrokerAway, Message, Publisher
 
 LEAD_LEASE = timedelta(seconds=5)
@@ -45,25 +44,10 @@ ROUNDS_SECONDS = 0.5
 """How often the leader looks for what can wait a little: silent steps, doubts, ended windows, other workers."""
 NO_ROOM_SECONDS = 0.1
 """When to try again what was due and found no room."""
-REBUILD_SECONDS = 60.0
 TIDY_SECONDS = 3600.0
 ABANDONED_AFTER = timedelta(days=1)
-EVER_SECONDS = 1e9
 STOP_SECONDS = 10.0
-COMMIT_SECONDS = 10.0
-"""Longer than any commit takes to become visible."""
-OVERLAP_SECONDS = 0.5
-"""Longer than nearly every commit takes."""
 CLAIM_LIMIT = 500
-LOOKS_QUIET = timedelta(seconds=15)
-RENDER_TIMES_SECONDS = 10.0
-"""How often the leader learns from what was rendered."""
-WEIGH_SECONDS = 10.0
-"""How often the leader asks how many ends webhooks tell in time."""
-UNWEIGHED_SECONDS = 1.0
-"""The same before enough renders have ended."""
-TOLD_CHANGE = 0.1
-"""A change of that share that is worth a line in the log."""
 SURPLUS_SECONDS = 1.0
 RETENTION_SECONDS = 10.0
 """How often the leader asks whether a render nears or has reached the end of the provider's retention."""
@@ -84,20 +68,15 @@ class Dispatcher:
         self._queues = tuple(queues)
         self._threads = threads
         self._leads = "submit" in queues  # a process that only stores videos is kept free for that
-        self._render_times = RenderTimes(runtime.settings)
-        self._looks = LookSchedule(runtime.settings, self._render_times)
+        self._lookout = Lookout(runtime)
         self._ahead, self._spread = _plan_submits(runtime.settings)
         self._window = PostWindow()
         self._alarm = Alarm(runtime.settings.get_listen_url())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
-        self._seen_at = self._led_at = self._reported_at = self._rebuilt_at = self._tidied_at = self._learned_at = (
-            self._overlapped_at
-        ) = float("-inf")
-        self._retained_at = self._weighed_at = self._surplus_at = self._rounds_at = float("-inf")
+        self._seen_at = self._led_at = self._reported_at = self._tidied_at = float("-inf")
+        self._retained_at = self._surplus_at = self._rounds_at = float("-inf")
         self._pools: dict[str, int] = {}
-        self._delivered: float | None = None  # share of ends that webhooks tell in time
-        self._delivered_told = float("-inf")
         self._term: int | None = None
         self._turns = 0
 
@@ -163,16 +142,17 @@ class Dispatcher:
             self._make_rounds(account, room, now)
         self._submit(account, room.get("submit", 0))
         self._store(room.get("store", 0))
-        self._look(account, room.get("watch", 0))
+        looks = self._lookout.choose_looks(account, count=room.get("watch", 0), term=self._term)
+        self._publish(looks, give_back=None)
         return self._find_rest()
 
     def _make_rounds(self, account: DispatchAccount, room: Mapping[str, int], now: float) -> None:
         self._end_retained(now)
         self._take_back_stores()
         self._reconcile(account, room.get("reconcile", 0))
-        self._resume(room.get("resume", 0))
+        self._publish(self._lookout.requeue_timed_out(count=room.get("resume", 0)), give_back=None)
         self._keep_surpluses(now, resume=room.get("resume", 0), store=room.get("store", 0))
-        self._learn_render_times()
+        self._lookout.learn_render_times()
         self._report(now, room.get("report", 0))
 
     def _show_life(self, now: float) -> None:
@@ -198,8 +178,7 @@ class Dispatcher:
             term = transitions.lead(session, self._name, lease=LEAD_LEASE)
         if term != self._term:
             log.info("dispatcher.leads" if term else "dispatcher.follows", term=term)
-            self._looks.forget()
-            self._rebuilt_at = float("-inf")
+            self._lookout.forget()
         self._term, self._led_at = term, now
         return term is not None
 
@@ -280,20 +259,6 @@ class Dispatcher:
 
         self._publish([_store_message(each) for each in claimed], give_back)
 
-    def _resume(self, room: int) -> None:
-        if room <= 0:
-            return
-        window = self._runtime.settings.watch_window
-        with transaction(self._runtime.sessions) as session:
-            timed_out = transitions.requeue_timed_out(session, watch_window=window, count=min(room, CLAIM_LIMIT))
-            if timed_out:
-                self._looks.add(
-                    queries.list_rendering_of(session, [each.prediction_id for each in timed_out]),
-                    now=time.monotonic(),
-                )
-        # No lease was taken: should the message be lost, the slower schedule looks anyway.
-        self._publish([_resume_message(each) for each in timed_out], give_back=None)
-
     def _keep_surpluses(self, now: float, *, resume: int, store: int) -> None:
         if now - self._surplus_at < SURPLUS_SECONDS:
             return
@@ -308,60 +273,6 @@ class Dispatcher:
         messages = [_surplus_message(each, "watch", queue="resume") for each in looks]
         messages += [_surplus_message(each, "store", queue="store") for each in stores]
         self._publish(messages, give_back=None)
-
-    def _look(self, account: DispatchAccount, room: int) -> None:
-        with transaction(self._runtime.sessions) as session:
-            self._learn(session, account)
-            if account.looks_deferred_seconds > 0 or room <= 0:
-                return
-            if account.look_failures:
-                transitions.clear_look_failures(session, account.id, quiet_for=LOOKS_QUIET)
-                room = 1
-        self._weigh_webhooks(account)
-        self._looks.tune(list_lag_seconds=account.sweep_lag_seconds, delivered=self._delivered or 0.0)
-        looks = self._looks.take_due(now=time.monotonic(), limit=min(room, CLAIM_LIMIT))
-        self._publish([self._make_look_message(account, look) for look in looks], give_back=None)
-
-    def _learn_render_times(self) -> None:
-        with transaction(self._runtime.sessions) as session:
-            self._render_times.refresh(session, records=True, fresh_for=RENDER_TIMES_SECONDS)
-
-    def _weigh_webhooks(self, account: DispatchAccount) -> None:
-        now = time.monotonic()
-        pause = WEIGH_SECONDS if self._delivered is not None else UNWEIGHED_SECONDS
-        if self._runtime.settings.public_url is None or now - self._weighed_at < pause:
-            return
-        self._weighed_at = now
-        with transaction(self._runtime.sessions) as session:
-            self._delivered = queries.measure_webhook_delivery(session, account.id)
-        if self._delivered is not None and abs(self._delivered - self._delivered_told) >= TOLD_CHANGE:
-            self._delivered_told = self._delivered
-            log.info("dispatcher.webhooks", told_in_time=round(self._delivered, 2))
-
-    def _learn(self, session: Session, account: DispatchAccount) -> None:
-        """Take in what began, ended or was hinted at since the last turn; all of it now and then."""
-        now = time.monotonic()
-        if now - self._rebuilt_at >= REBUILD_SECONDS:
-            rendering = queries.list_rendering(session, newer_than_seconds=EVER_SECONDS)
-            self._looks.keep(each.prediction_id for each in rendering)
-            self._rebuilt_at = self._overlapped_at = now
-            newer_than = COMMIT_SECONDS
-        else:
-            overlaps = now - self._overlapped_at >= COMMIT_SECONDS
-            self._overlapped_at = now if overlaps else self._overlapped_at
-            newer_than = now - self._learned_at + (2 * COMMIT_SECONDS if overlaps else OVERLAP_SECONDS)
-            rendering = queries.list_rendering(session, newer_than_seconds=newer_than)
-        self._looks.add(rendering, now=now)
-        self._looks.end(queries.list_ended(session, account.id, newer_than_seconds=newer_than))
-        self._looks.hurry(queries.list_hinted(session, newer_than_seconds=newer_than), now=now)
-        self._learned_at = now
-
-    def _make_look_message(self, account: DispatchAccount, look: Poll | Sweep) -> Message:
-        if isinstance(look, Poll):
-            task_id = f"poll-{look.job_id}-{look.prediction_id}-{look.claim}-{look.number}"
-            return Message("watch.poll", "watch", (str(look.prediction_id), look.claim), task_id)
-        page = (str(account.id), look.created_after, look.created_before)
-        return Message("watch.sweep", "watch", page, f"sweep-{self._term}-{look.number}")
 
     def _report(self, now: float, room: int) -> None:
         if room <= 0 or now - self._reported_at < REPORT_SECONDS:
@@ -385,7 +296,7 @@ class Dispatcher:
     def _find_rest(self) -> float:
         with one_statement(self._runtime.sessions) as session:
             until_due = queries.find_seconds_until_due(session)
-        next_look = self._looks.find_next_at()
+        next_look = self._lookout.find_next_at()
         until_look = next_look - time.monotonic() if next_look is not None else LONGEST_SLEEP_SECONDS
         if until_look <= 0:
             until_look = NO_ROOM_SECONDS
@@ -419,11 +330,6 @@ def _submit_message(claimed: ClaimedSubmit) -> Message:
 def _store_message(claimed: ClaimedStore) -> Message:
     task_id = f"store-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
     return Message("render.store", "store", (str(claimed.job_id), claimed.claim), task_id)
-
-
-def _resume_message(watch: TimedOutWatch) -> Message:
-    task_id = f"resume-{watch.job_id}-{watch.prediction_id}-{watch.claim}"
-    return Message("watch.resume", "resume", (str(watch.prediction_id), watch.claim), task_id)
 
 
 def _surplus_message(step: SurplusStep, verb: str, *, queue: str) -> Message:
