@@ -57,7 +57,7 @@ class LogNormal:
         return self.median_seconds * math.exp(self.sigma * NormalDist().inv_cdf(probability))
 
     def _z(self, age_seconds: float) -> float:
-        return math.log(age_seconds / self.median_seconds) / self.sigma
+        return (math.log(age_seconds) - math.log(self.median_seconds)) / self.sigma
 
 
 def _inverse_mills(z: float) -> float:
