@@ -1,0 +1,123 @@
+"""The documents are true where a program can tell: links, the table of failures, and the names of what is logged."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from rushes import retrying
+from rushes.retrying import RetryPolicy
+from rushes.wavespeed import errors
+from rushes.wavespeed.errors import ANSWERS
+from rushes.wavespeed.failures import TASK_ERRORS, FailureClass
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FAILURES = (ROOT / "docs" / "failures.md").read_text()
+FAULTS = "".join(path.read_text() for path in sorted((ROOT / "docs" / "operations").glob("*.md")))
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text() + FAULTS
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
+SOURCES = "".join(
+    path.read_text()
+    for folder in ("api", "models", "rushes", "workers")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+)
+
+POLICIES = {name: value for name, value in vars(retrying).items() if isinstance(value, RetryPolicy)}
+MEASURED = {"docs/performance.md"}
+"""Written by `python -m bench --write-docs`."""
+PREFIXES = (
+    "account|ack|batch|dispatcher|doubt|epoch|job|prediction|request|store|submit|surplus|watch|watchdog|webhook|worker"
+    "|write"
+)
+
+
+def anchors_of(path: Path) -> set[str]:
+    """The anchors of a document's headings, as forges make them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The cells of all tables, row by row."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(path: Path) -> None:
+    links = re.findall(r"\[[^\]]+\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", path.read_text())
+    for place, anchor in links:
+        target = (path.parent / place).resolve() if place else path
+        if target.relative_to(ROOT).as_posix() in MEASURED and not target.exists():
+            continue
+        assert target.exists(), place
+        assert not anchor or anchor in anchors_of(target), f"{place}#{anchor}"
+
+
+def test_every_fault_is_in_the_index() -> None:
+    faults = {
+        f"operations/{path.name}#{anchor}"
+        for path in (ROOT / "docs" / "operations").glob("*.md")
+        for anchor in anchors_of(path)
+        if not anchor.startswith("faults-")
+    }
+    assert faults
+    assert faults == {link for link in re.findall(r"\]\((operations/[^)]+)\)", OPERATIONS) if "#" in link}
+
+
+def test_the_table_of_waits_has_every_policy_with_its_figures() -> None:
+    told = {cells[0].strip("`"): cells[1:] for cells in rows_of(FAILURES.split("## The waits")[1])[1:]}
+    assert told == {
+        name: [f"{spell(policy.base)} s", f"{spell(policy.cap)} s", str(policy.attempts or "no end")]
+        for name, policy in POLICIES.items()
+    }
+
+
+def spell(length: timedelta) -> str:
+    return f"{length.total_seconds():.0f}"
+
+
+def test_every_policy_but_that_of_callbacks_is_some_class_s() -> None:
+    used = set(re.findall(r"`([A-Z_]{5,})`", FAILURES.split("## The waits")[0]))
+    assert used == POLICIES.keys() - {"DELIVERY_FAILED"}
+    assert "DELIVERY_FAILED" not in SOURCES.replace("DELIVERY_FAILED = ", "")
+
+
+def test_every_class_of_failed_predictions_has_its_row_and_its_codes() -> None:
+    rows = {cells[0].strip("`"): cells for cells in rows_of(FAILURES) if cells[0].strip("`") in set(FailureClass)}
+    assert rows.keys() == set(FailureClass)
+    for failure in FailureClass:
+        assert (rows[failure][4] == "`RENDER_FAILED`") is failure.is_worth_retrying
+        assert {str(each.code) for each in TASK_ERRORS if each.failure is failure} == set(
+            re.findall(r"\b\d{4}\b", rows[failure][1])
+        )
+
+
+def test_every_decision_about_an_answer_has_its_row() -> None:
+    decisions = {kind.__name__ for row in ANSWERS for kind in (row.submit, row.look, row.ask)} | {
+        errors.NotSent.__name__
+    }
+    named = {name for cells in rows_of(FAILURES) for name in re.findall(r"`(\w+)`", cells[0])}
+    assert decisions <= named
+
+
+def test_every_line_that_is_logged_is_told_of() -> None:
+    logged = set(re.findall(r"log\.\w+\(\s*\"([a-z_]+\.[a-z_]+)\"", SOURCES))
+    assert len(logged) > 20
+    assert {each for each in logged if f"`{each}`" not in OPERATIONS} == set()
+
+
+def test_every_event_is_in_the_glossary() -> None:
+    moves = "".join(path.read_text() for path in (ROOT / "models" / "transitions").glob("*.py"))
+    kinds = set(re.findall(rf"'((?:{PREFIXES})\.[a-z_]+)'", moves))
+    assert len(kinds) > 30
+    assert {each for each in kinds if f"`{each}`" not in GLOSSARY} == set()
+
+
+def test_what_the_faults_name_as_an_event_a_line_or_a_task_exists() -> None:
+    named = set(re.findall(rf"`((?:{PREFIXES}|queue|render)\.[a-z_]+)`", FAULTS))
+    assert len(named) > 40
+    made = set(re.findall(r"`([a-z]+\.[a-z_]+)`", GLOSSARY))
+    assert {each for each in named if f'"{each}"' not in SOURCES and f"'{each}'" not in SOURCES} <= made
