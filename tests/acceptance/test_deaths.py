@@ -25,9 +25,11 @@ def assert_each_bought_once(farm: Farm) -> None:
     assert len(files) == JOBS
 
 
-def count_unacknowledged(broker: EmbeddedRedis) -> int:
+def has_taken_everything(farm: Farm, broker: EmbeddedRedis) -> bool:
+    """Every store step was published, and none is left in Redis."""
     with redis.Redis.from_url(broker.url) as client:
-        return int(client.hlen("unacked"))
+        waiting = client.llen("store")
+    return waiting == 0 and farm.count("SELECT count(*) FROM job WHERE state = 'storing' AND claim = 0") == 0
 
 
 def test_a_killed_worker_loses_nothing_and_buys_nothing_twice(farm: Farm) -> None:
@@ -69,7 +71,7 @@ def test_a_killed_redis_is_reconnected_to(farm: Farm, broker: EmbeddedRedis) -> 
     prompts = [f"take {number}" for number in range(JOBS)]
     farm.push(prompts[: threads + 2])
     farm.wait_until(
-        lambda: farm.count_jobs("storing") == threads + 2 and count_unacknowledged(broker) == 2,
+        lambda: farm.count_jobs("storing") == threads + 2 and has_taken_everything(farm, broker),
         what="every thread copies, and two more steps wait for one",
     )
     broker.kill()
