@@ -4,10 +4,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 from models import transitions
 from models.queries import PageEntry, list_page, measure_sweep_lag
 from models.session import transaction
 from models.transitions import EndSeen
+from rushes.lateness import count_late
 from rushes.runtime import Runtime
 from rushes.watching import LookFailed, hold_looks
 from rushes.wavespeed import AccountRefused, Prediction, ProviderUnavailable
@@ -37,23 +40,28 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
     shown = {each.id: each for each in listed}
     with transaction(runtime.sessions) as session:
         ours = list_page(session, account_id, after=after, before=before)
-        finished = [each for each in ours if _has_succeeded(shown.get(each.provider_id))]
-        for each in finished:
-            found = shown[each.provider_id]
-            transitions.complete_prediction(
-                session,
-                each.prediction_id,
-                each.claim,
-                outputs=found.outputs,
-                seen=EndSeen(execution=found.execution_time),
-            )
+        over = [each for each in ours if _has_succeeded(shown.get(each.provider_id))]
+        late = [each for each in over if not _complete(session, each, shown[each.provider_id])]
         doubtful = [each for each in ours if _is_doubtful(each, shown.get(each.provider_id), is_whole=is_whole)]
         hinted = transitions.hint_ended(session, [each.prediction_id for each in doubtful], quiet_for=HINT_QUIET)
+    for each in late:
+        count_late(runtime, "sweep.verdict", each.prediction_id)
+    finished = len(over) - len(late)
     if finished or hinted:
         runtime.waker.wake()
     lag = _note_lag(runtime, account_id, listed=listed, ours=ours, began=began)
-    late = f", the list is {lag:.1f} s late" if lag else ""
-    return f"{len(finished)} of {len(ours)} completed, {hinted} to be polled, {len(listed)} on the page{late}"
+    behind = f", the list is {lag:.1f} s late" if lag else ""
+    return f"{finished} of {len(ours)} completed, {hinted} to be polled, {len(listed)} on the page{behind}"
+
+
+def _complete(session: Session, entry: PageEntry, found: Prediction) -> bool:
+    return transitions.complete_prediction(
+        session,
+        entry.prediction_id,
+        entry.claim,
+        outputs=found.outputs,
+        seen=EndSeen(execution=found.execution_time),
+    )
 
 
 def _read_pages(runtime: Runtime, *, after: datetime, before: datetime) -> tuple[list[Prediction], bool]:

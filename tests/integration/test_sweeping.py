@@ -10,10 +10,13 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from models import queries, transitions
+from models.queries import PageEntry
 from models.session import transaction
 from models.transitions.jobs import NewJob
+from rushes import sweeping
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.sweeping import sweep_account
@@ -173,3 +176,21 @@ def test_a_list_that_fails_holds_the_looks(runtime: Runtime, simulator: Simulato
     with pytest.raises(LookFailed):
         sweep(runtime, account_id)
     assert ask(runtime, "SELECT look_failures, looks_deferred_until > now() FROM account") == [(1, True)]
+
+
+def test_a_completion_that_somebody_else_wrote_first_is_counted_as_late(
+    runtime: Runtime, simulator: Simulator, account_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = render(runtime, account_id, count=2)
+    wait_until_over(simulator)
+
+    def list_then_complete(session: Session, *asked: Any, **window: Any) -> list[PageEntry]:
+        listed = queries.list_page(session, *asked, **window)
+        claim = next(each.claim for each in listed if each.prediction_id == first)
+        with transaction(runtime.sessions) as other:
+            assert transitions.complete_prediction(other, first, claim, outputs=["https://example.com/x.mp4"])
+        return listed
+
+    monkeypatch.setattr(sweeping, "list_page", list_then_complete)
+    assert sweep(runtime, account_id).startswith("1 of 2 completed")
+    assert ask(runtime, "SELECT kind, count FROM late_write") == [("sweep.verdict", 1)]
