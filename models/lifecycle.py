@@ -38,7 +38,7 @@ class PredictionState(StrEnum):
     LOST = "lost"  # accepted once, unknown to the provider now or without a verdict at the end of its retention
     REFUSED = "refused"  # the provider said no to the POST: nothing bought
     ABSENT = "absent"  # in doubt, looked for and not found: the job may be bought anew
-    SURPLUS = "surplus"  # found after `absent`: paid, stored, alerted, never live
+    SURPLUS = "surplus"  # found after `absent`, or beside another: paid, stored, alerted, never live
 
 
 LIVE = frozenset({PredictionState.SUBMITTING, PredictionState.UNCONFIRMED, PredictionState.RENDERING})

@@ -27,12 +27,16 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A prediction at the provider that no row of ours knows; `input` None where it cannot be read."""
+    """A prediction at the provider that no row of ours knows; `input` None where it cannot be read.
+
+    `names` are the prediction and the job that the address of its webhook tells of, where it shows one of ours.
+    """
 
     provider_id: str
     video_model: str
     input: Mapping[str, Any] | None
     created_at: datetime | None
+    names: tuple[UUID, UUID] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from models.transitions import PassTicket
 from rushes.errors import Transient
 from rushes.lateness import count_late
 from rushes.matching import Candidate, Clocks, Findings, Submission, match_submissions
+from rushes.owning import Settled, settle_named
 from rushes.restoring import (
     SWEEP,
     Restoration,
@@ -31,6 +32,7 @@ from rushes.restoring import (
 from rushes.runtime import Runtime
 from rushes.surpluses import tell_surplus
 from rushes.wavespeed import AccountRefused, Prediction, PredictionNotFound, ProviderUnavailable
+from rushes.webhook_tokens import read_address
 
 LEASE_MARGIN = timedelta(seconds=10)
 """A pass holds its claim for one request and this, and renews it before each one, however many there are."""
@@ -129,20 +131,35 @@ def _give_back(runtime: Runtime, current: _Pass, *, pause: timedelta) -> None:
 def _make_pass(runtime: Runtime, current: _Pass) -> str:
     listed = _list_predictions(runtime, current)
     since, candidates = _read_candidates(runtime, current, listed)
-    found = match_submissions([*current.select(absent=False), *since], candidates, clocks=current.clocks)
+    settled = _settle_named(runtime, current, listed, candidates=candidates)
+    candidates = [each for each in candidates if each.names is None]
+    doubts = [each for each in (*current.select(absent=False), *since) if each.prediction_id not in settled.adopted]
+    found = match_submissions(doubts, candidates, clocks=current.clocks)
     restored = _settle_restore(runtime, current, listed, orphans=[*found.orphans, *_unreadable(candidates)])
     patient = Clocks(current.clocks.earliest, LATE_ARRIVAL)
     rest = found.orphans if restored is None else restored.strangers
-    late = match_submissions(current.select(absent=True), rest, clocks=patient)
-    late.orphans += restored.undecidable if restored is not None else []
+    gone = [each for each in current.select(absent=True) if each.prediction_id not in settled.surpluses]
+    late = match_submissions(gone, rest, clocks=patient)
+    late.orphans += [*settled.strangers, *(restored.undecidable if restored is not None else [])]
     with transaction(runtime.sessions) as session:
-        told = _write(runtime, session, current, listed=listed, found=found, late=late)
+        told = _write(runtime, session, current, listed=listed, found=found, late=late) + settled.describe()
         if restored is not None:
             told += f"; {_conclude_restore(session, current, restored)}"
     for submission, candidate in late.adoptions:
         tell_surplus(submission.prediction_id, candidate.provider_id)
     runtime.waker.wake()
     return told
+
+
+def _settle_named(
+    runtime: Runtime, current: _Pass, listed: Sequence[Prediction], *, candidates: Sequence[Candidate]
+) -> Settled:
+    """What is ours by the address of its webhook goes before all matching, and needs no settle time."""
+    named = [each for each in candidates if each.names is not None]
+    if not named:
+        return Settled()
+    _keep_claim(runtime, current)
+    return settle_named(runtime, current.account_id, named, {each.id: each for each in listed})
 
 
 def _unreadable(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -232,29 +249,33 @@ def _list_predictions(runtime: Runtime, current: _Pass) -> list[Prediction]:
 def _read_candidates(
     runtime: Runtime, current: _Pass, listed: Sequence[Prediction]
 ) -> tuple[list[Submission], list[Candidate]]:
-    """Who posted while the list was read, and what no row of ours has.
-
-    Where the list shows no inputs, each one's result is asked for them.
-    """
+    """Who posted while the list was read, and what no row of ours has."""
     with transaction(runtime.sessions) as session:
         # After the list, and the rows without an id first: so every row that posted what is listed is one or the other.
         since = current.select_since(queries.list_posted(session, current.account_id))
         known = queries.filter_known(session, current.account_id, [each.id for each in listed])
-    return since, [
-        Candidate(each.id, each.video_model_id, _find_input(runtime, current, each), each.created_at)
-        for each in listed
-        if each.id not in known
-    ]
+    return since, [_as_candidate(runtime, current, each) for each in listed if each.id not in known]
 
 
-def _find_input(runtime: Runtime, current: _Pass, prediction: Prediction) -> dict[str, object] | None:
-    if prediction.inputs is not None:
-        return prediction.inputs
+def _as_candidate(runtime: Runtime, current: _Pass, listed: Prediction) -> Candidate:
+    """Where the list shows neither whose it is nor its input, its result is asked for them."""
+    shown, names = listed, _read_names(runtime, listed)
+    if names is None and listed.inputs is None:
+        shown = _look_closer(runtime, current, listed)
+        names = _read_names(runtime, shown)
+    return Candidate(listed.id, listed.video_model_id, shown.inputs, listed.created_at, names)
+
+
+def _read_names(runtime: Runtime, shown: Prediction) -> tuple[UUID, UUID] | None:
+    return read_address(shown.webhook, secret=runtime.hook_secret) if shown.webhook else None
+
+
+def _look_closer(runtime: Runtime, current: _Pass, listed: Prediction) -> Prediction:
     _keep_claim(runtime, current)
     try:
-        return runtime.client.get_prediction(prediction.id).inputs
+        return runtime.client.get_prediction(listed.id)
     except PredictionNotFound:
-        return None
+        return listed
 
 
 def _write(

@@ -5,7 +5,7 @@ begins after the settle time reads everything the provider has created since the
 would be bought is adopted for it: paid once. Where that cannot be told, the account waits for a person.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -36,10 +36,6 @@ class Owner:
     prediction_id: UUID | None
 
 
-FindOwner = Callable[[Candidate], Owner | None]
-"""Who owns an orphan by what it carries of ours; None where it carries nothing."""
-
-
 @dataclass(slots=True)
 class Restoration:
     """What a restore's sweep has found."""
@@ -50,28 +46,19 @@ class Restoration:
     is_settled: bool = False  # the settle time has passed: what was not found does not exist
 
 
-def match_orphans(
-    orphans: Sequence[Candidate], openings: Sequence[Opening], *, find_owner: FindOwner | None = None
-) -> Restoration:
-    """Say whose each orphan is: by what it carries, else by equal input with a job that would be bought.
+def match_orphans(orphans: Sequence[Candidate], openings: Sequence[Opening]) -> Restoration:
+    """Say whose each orphan is, by equal input with a job that would be bought.
 
     One that cannot be read, or equals only a job whose render may yet fail and be bought again, is for a person.
     """
     found = Restoration()
-    rest: list[Candidate] = []
     free = {each.job_id: each for each in openings if each.is_free}
-    for orphan in orphans:
-        owner = find_owner(orphan) if find_owner else None
-        if owner is not None and (opening := free.pop(owner.job_id, None)):
-            found.adoptions.append((orphan, Owner(opening.job_id, opening.prediction_id)))
-        else:
-            rest.append(orphan)
-    equal = match_submissions([_as_submission(each) for each in free.values()], rest, clocks=EVER)
+    equal = match_submissions([_as_submission(each) for each in free.values()], orphans, clocks=EVER)
     for submission, orphan in equal.adoptions:
         found.adoptions.append((orphan, Owner(submission.prediction_id, free[submission.prediction_id].prediction_id)))
     bought = [_as_submission(each) for each in openings if not each.is_free]
     rivals = match_submissions(bought, equal.orphans, clocks=EVER)
-    found.undecidable = [each for each in rest if each.input is None]
+    found.undecidable = [each for each in orphans if each.input is None]
     found.undecidable += [orphan for _, orphan in rivals.adoptions]
     found.strangers = rivals.orphans
     return found
@@ -103,7 +90,16 @@ def _adopt(session: Session, runtime: Runtime, account_id: UUID, *, owner: Owner
     )
     if prediction_id is None:
         return False
-    transitions.accept_prediction(
+    accept_found(session, runtime, prediction_id, found)
+    return True
+
+
+def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found: Prediction) -> str | None:
+    """Write that the provider has this prediction of ours, and its video where it has that already.
+
+    Returns the state as `transitions.accept_prediction` does.
+    """
+    state = transitions.accept_prediction(
         session,
         prediction_id,
         provider_id=found.id,
@@ -114,7 +110,7 @@ def _adopt(session: Session, runtime: Runtime, account_id: UUID, *, owner: Owner
     watched = queries.find_watched(session, prediction_id)
     if found.has_succeeded and watched is not None:
         transitions.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs)
-    return True
+    return state
 
 
 def is_bought(found: Prediction) -> bool:

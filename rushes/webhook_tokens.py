@@ -9,6 +9,7 @@ import hmac
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 from uuid import UUID
 
 HOOK_PATH = "/v1/hooks/wavespeed/"
@@ -33,6 +34,13 @@ def read_token(token: str, *, secret: bytes) -> tuple[UUID, UUID] | None:
     if not hmac.compare_digest(signature, _sign(named, secret)):
         return None
     return UUID(bytes=named[:16]), UUID(bytes=named[16:])
+
+
+def read_address(address: str, *, secret: bytes) -> tuple[UUID, UUID] | None:
+    """The prediction and the job that an address names, whatever public URL it was made with; None for any other."""
+    path = re.split(r"[?#]", unquote(address), maxsplit=1)[0]
+    _, found, token = path.rpartition(HOOK_PATH)
+    return read_token(token, secret=secret) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ WEBHOOK_FAULTS: Rules = {
     "webhook_duplicated": {"probability": 0.5},
     "webhook_late": {"probability": 0.5, "delay": 5.0},
     "webhook_forged": {"probability": 0.5},
+    "show_webhook": {"probability": 0.5},
 }
 
 MINUTE_OUTAGE = "outage_minute"

@@ -60,7 +60,7 @@ from models.queries.render_times import (
     list_completed,
     list_finished,
 )
-from models.queries.restoring import Opening, filter_strangers, list_openings
+from models.queries.restoring import Opening, Standing, filter_strangers, find_standing, list_openings
 from models.queries.surpluses import Surplus, find_surplus, find_surplus_file
 from models.queries.watching import (
     Hint,
@@ -100,6 +100,7 @@ __all__ = [
     "Rendering",
     "RendersInFlight",
     "RunningRenders",
+    "Standing",
     "StoringJobs",
     "Surplus",
     "WaitingJobs",
@@ -121,6 +122,7 @@ __all__ = [
     "find_offsets",
     "find_recent",
     "find_seconds_until_due",
+    "find_standing",
     "find_surplus",
     "find_surplus_file",
     "find_watched",

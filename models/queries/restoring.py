@@ -7,7 +7,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.statements import find_all, statement
+from models.lifecycle import PredictionState
+from models.statements import find_all, find_one, statement
 
 # In the order in which they would have been submitted; what cannot be bought (again) by itself is no owner.
 _OPENINGS = statement("""
@@ -25,6 +26,14 @@ _STRANGERS = statement("""
     WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[])) AND found_at < :before
 """)
 
+_STANDING = statement("""
+    SELECT own.state, own.provider_id IS NOT NULL, own.posted_at IS NOT NULL,
+        job.state = 'queued' AND cancel_requested_at IS NULL,
+        (SELECT id FROM prediction WHERE job_id = job.id AND prediction.state = 'submitting' AND posted_at IS NULL)
+    FROM job LEFT JOIN prediction AS own ON own.id = :prediction_id
+    WHERE job.id = :job_id
+""")
+
 
 class Opening(NamedTuple):
     """A job that the restored rows would buy, or buy again should its render fail."""
@@ -37,6 +46,33 @@ class Opening(NamedTuple):
     is_free: bool  # nothing of it is known to be bought now
 
 
+class Standing(NamedTuple):
+    """How a job, and a prediction that was posted for it, stand when the provider shows that prediction."""
+
+    state: str | None  # of the prediction; None: its row was lost by a restore
+    is_known: bool  # it has a provider id, maybe another one
+    is_posted: bool
+    is_queued: bool  # the job would be bought
+    unposted_id: UUID | None  # what the job waits for, where that was not posted yet
+
+    @property
+    def waits(self) -> bool:
+        """Whether the prediction was posted and nobody knows its provider id."""
+        return self.state in (PredictionState.SUBMITTING, PredictionState.UNCONFIRMED) and (
+            self.is_posted and not self.is_known
+        )
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the job would be bought from now on."""
+        return self.is_queued or self.unposted_id is not None
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the prediction was looked for and not found."""
+        return self.state == PredictionState.ABSENT and not self.is_known
+
+
 def list_openings(session: Session, video_models: Sequence[str]) -> list[Opening]:
     """The jobs of these video models that may be bought from now on."""
     return find_all(session, _OPENINGS, Opening, video_models=list(video_models))
@@ -45,3 +81,8 @@ def list_openings(session: Session, video_models: Sequence[str]) -> list[Opening
 def filter_strangers(session: Session, account_id: UUID, ids: Sequence[str], *, before: datetime) -> set[str]:
     """Those of the provider ids that were orphans already before the restore."""
     return set(session.scalars(_STRANGERS, {"account_id": account_id, "ids": list(ids), "before": before}))
+
+
+def find_standing(session: Session, prediction_id: UUID, job_id: UUID) -> Standing | None:
+    """How this job and this prediction of it stand; None where there is no such job."""
+    return find_one(session, _STANDING, Standing, prediction_id=prediction_id, job_id=job_id)

@@ -24,6 +24,7 @@ from models.transitions.deciding import abandon_prediction, adopt_doubt, dismiss
 from models.transitions.jobs import cancel_job, insert_batch, insert_jobs, retry_job
 from models.transitions.lateness import count_late_write
 from models.transitions.leadership import drop_worker, lead, resign, see_worker
+from models.transitions.orphans import record_surplus
 from models.transitions.pausing import (
     advance_epoch,
     explain_pause,
@@ -174,6 +175,7 @@ __all__ = [
     "postpone_stores",
     "postpone_submits",
     "raise_slots",
+    "record_surplus",
     "refresh_outputs",
     "refuse_submit",
     "renew_reconcile",

@@ -86,7 +86,7 @@ _BEAR = statement("""
     ), told AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
         SELECT 'prediction.created', job_id, id, :account_id, jsonb_build_object(
-            'attempt', attempt, 'why', 'bought already: found after a restore') FROM born
+            'attempt', attempt, 'why', 'bought already: the provider shows it') FROM born
     )
     SELECT id FROM born
 """)
@@ -126,17 +126,24 @@ def resume_account(session: Session, account_id: UUID, *, by: str, paused_at: da
 
 
 def post_for_orphan(
-    session: Session, account_id: UUID, job_id: UUID, *, prediction_id: UUID | None, posted_at: datetime | None
+    session: Session,
+    account_id: UUID,
+    job_id: UUID,
+    *,
+    prediction_id: UUID | None,
+    posted_at: datetime | None,
+    named: UUID | None = None,
 ) -> UUID | None:
     """A purchase that the restored rows do not know of gets its row: that of a submission not posted yet, or a new one.
 
-    `posted_at` is when the provider created it. The caller goes on with `accept_prediction` in the same transaction.
+    `posted_at` is when the provider created it; `named` is the id of a new row, where that is known. The caller goes on
+    with `accept_prediction` in the same transaction.
     None where the job or the submission has moved meanwhile.
     """
     if prediction_id is not None:
         values = {"prediction_id": prediction_id, "posted_at": posted_at}
         posted: UUID | None = session.execute(_POST, values).scalar_one_or_none()
         return posted
-    values = {"id": new_id(), "job_id": job_id, "account_id": account_id, "posted_at": posted_at}
+    values = {"id": named or new_id(), "job_id": job_id, "account_id": account_id, "posted_at": posted_at}
     born: UUID | None = session.execute(_BEAR, values).scalar_one_or_none()
     return born

@@ -13,6 +13,7 @@ from typing import Any
 from rushes.wavespeed.replies import Reply, clean_words, text_of, whole_number
 
 ERROR_LIMIT = 2_000
+LONGEST_ADDRESS = 2_000
 LONGEST_EXECUTION = timedelta(days=30)
 _USABLE_ID = re.compile(r"[A-Za-z0-9][!-~]{0,199}")
 
@@ -64,6 +65,8 @@ class Prediction:
     has_nsfw: bool = False
     inputs: dict[str, Any] | None = field(default=None, repr=False)
     """What was submitted, where the provider was asked for it and could tell."""
+    webhook: str | None = field(default=None, repr=False)
+    """The address that was given for its webhook, where the provider shows it, which no page of it says. A secret."""
 
     @property
     def is_terminal(self) -> bool:
@@ -110,6 +113,7 @@ def read_prediction(found: object, *, secret: str = "", default_id: str = "") ->
         execution_time=_read_milliseconds(found.get("executionTime")),
         has_nsfw=_read_nsfw(found.get("has_nsfw_contents")),
         inputs=_read_inputs(found),
+        webhook=_read_webhook(found),
     )
 
 
@@ -189,6 +193,11 @@ def _read_nsfw(value: object) -> bool:
 def _read_inputs(found: Mapping[str, Any]) -> dict[str, Any] | None:
     candidates = (found.get(key) for key in ("input", "inputs"))
     return next((each for each in candidates if isinstance(each, dict)), None)
+
+
+def _read_webhook(found: Mapping[str, Any]) -> str | None:
+    shown = (found.get(key) for key in ("webhook", "webhook_url"))
+    return next((each for each in shown if isinstance(each, str) and 0 < len(each) <= LONGEST_ADDRESS), None)
 
 
 def _text(value: object) -> str:

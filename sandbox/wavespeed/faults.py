@@ -93,6 +93,7 @@ FAULTS: dict[str, Description] = {
     "list_inputs_reordered": Description("inputs come in another order", {}),
     "list_inputs_with_defaults": Description("inputs come with every default spelled out", {}),
     "list_inputs_as_input": Description("inputs come under the key input", {}),
+    "show_webhook": Description("lists and results show the webhook's address under this key", {"text": "webhook"}),
     # downloads
     "download_cut": Description("the connection ends after this fraction of the file", {"fraction": 0.5}),
     "download_slow": Description("the file takes this long", {"delay": 5.0}),

@@ -24,7 +24,8 @@ async def show_result(service: Service, request: Request) -> ASGIApp:
     task = provider.find(request.path_params["task_id"])
     if task is None:
         raise Refusal(404, NOT_FOUND)
-    return envelope(describe(task, now=provider.now, base=base_of(request)))
+    shown = describe(task, now=provider.now, base=base_of(request))
+    return envelope(shown | _show_webhook(provider.faults, task, kind="result"))
 
 
 async def list_predictions(service: Service, request: Request) -> ASGIApp:
@@ -39,7 +40,7 @@ async def list_predictions(service: Service, request: Request) -> ASGIApp:
         item = describe(task, now=provider.now, base=base)
         if with_inputs:
             item |= _show_inputs(provider.faults, task)
-        items.append(item)
+        items.append(item | _show_webhook(provider.faults, task, kind="list"))
     return envelope({"page": query.page, "items": items})
 
 
@@ -87,3 +88,11 @@ def _show_inputs(faults: Faults, task: Task) -> dict[str, Any]:
     if faults.strike("list_inputs_reordered", subject):
         shown = dict(sorted(shown.items(), reverse=True))
     return {"input" if faults.strike("list_inputs_as_input", subject) else "inputs": shown}
+
+
+def _show_webhook(faults: Faults, task: Task, *, kind: str) -> dict[str, Any]:
+    """Nothing says that the provider shows it, nor that it does not."""
+    if not faults or task.asked.webhook is None:
+        return {}
+    rule = faults.strike("show_webhook", Subject(kind, task.asked.model.id, task.asked.prompt))
+    return {rule.text: task.asked.webhook} if rule else {}

@@ -352,6 +352,18 @@ def test_inputs_of_the_list_can_have_the_other_key(api: Api, simulator: Simulato
     assert "inputs" not in item
 
 
+def test_results_and_the_list_can_show_the_address_of_the_webhook(api: Api, simulator: Simulator) -> None:
+    address = "http://127.0.0.1:9/hook"
+    task_id = api.buy(query={"webhook": address})["id"]
+    without = api.buy()["id"]
+    assert "webhook" not in api.look(task_id)
+    simulator.set_fault("show_webhook")
+    assert api.look(task_id)["webhook"] == address
+    assert "webhook" not in api.look(without)
+    simulator.set_fault("show_webhook", text="webhook_url")
+    assert [each["webhook_url"] for each in api.list() if each["id"] == task_id] == [address]
+
+
 # downloads
 
 

@@ -195,10 +195,10 @@ def session(postgres: EmbeddedPostgres, worlds_database: str) -> Iterator[Sessio
 
 
 def is_allowed(move: Move) -> bool:
-    """Whether the graph has this move; a prediction is born as `submitting`, a job as `queued`."""
+    """Whether the graph has this move; a job is born as `queued`, a prediction as `submitting` or already a surplus."""
     table, before, after = move
     if before is None:
-        return after == {"prediction": "submitting", "job": "queued"}[table]
+        return after in {"prediction": {"submitting", "surplus"}, "job": {"queued"}}[table]
     if table == "job":
         return after in JOB_MOVES[JobState(before)]
     return after in PREDICTION_MOVES[PredictionState(before)]
@@ -207,6 +207,8 @@ def is_allowed(move: Move) -> bool:
 def kind_of(move: Move) -> str:
     """The event that tells of this move."""
     match move:
+        case ("prediction", None, "surplus"):
+            return "prediction.surplus"
         case ("prediction", None, _) | ("job", "queued", "rendering"):
             return "prediction.created"
         case ("job", None, _):

@@ -350,6 +350,14 @@ RACES = [
             s, r.account_id, r.job_id, prediction_id=r.prediction_id, posted_at=None
         ),
     ),
+    Race(
+        "record_surplus",
+        job_in("succeeded"),
+        lambda s, r: transitions.record_surplus(
+            s, r.account_id, r.job_id, provider_id=str(r.job_id), provider_created_at=None
+        ),
+        ["prediction.surplus"],
+    ),
     Race("cancel_job", job_in("queued"), cancel, ["job.cancelled"]),
     Race("cancel_job", in_state("submitting"), cancel, ["prediction.cancelled", "job.cancelled"]),
     Race("retry_job", job_in("failed"), retry, ["job.retried"]),

@@ -38,15 +38,3 @@ def test_what_a_render_in_flight_may_yet_need_is_for_a_person() -> None:
 def test_what_cannot_be_read_is_for_a_person() -> None:
     unreadable = orphan(None)
     assert match_orphans([unreadable], [opening()]).undecidable == [unreadable]
-
-
-def test_what_an_orphan_carries_goes_before_its_input() -> None:
-    jobs, marked = [opening(), opening(), opening("a wolf")], orphan(None)
-    found = match_orphans([marked], jobs, find_owner=lambda _: Owner(jobs[2].job_id, None))
-    assert found.adoptions == [(marked, Owner(jobs[2].job_id, None))]
-
-
-def test_an_owner_that_buys_no_more_is_not_adopted_for() -> None:
-    marked = orphan("a wolf")
-    found = match_orphans([marked], [opening()], find_owner=lambda _: Owner(uuid4(), None))
-    assert (found.adoptions, found.strangers) == ([], [marked])

@@ -201,3 +201,15 @@ def test_no_shape_of_any_field_raises_and_every_text_can_be_stored(fields: dict[
     for text in (found.id, found.error, found.status_text, found.video_model_id, *found.outputs):
         assert "\x00" not in text
         text.encode()
+
+
+@pytest.mark.parametrize("key", ["webhook", "webhook_url"])
+def test_the_address_of_a_webhook_is_read_where_it_is_shown_and_shown_nowhere(key: str) -> None:
+    found = read(**{key: "https://rushes.example/v1/hooks/wavespeed/a-token"})
+    assert found.webhook == "https://rushes.example/v1/hooks/wavespeed/a-token"
+    assert "a-token" not in repr(found)
+
+
+@pytest.mark.parametrize("odd", [None, "", 3, {}, ["https://rushes.example"], "x" * 2_001])
+def test_an_odd_address_of_a_webhook_is_none(odd: object) -> None:
+    assert read(webhook=odd).webhook is None

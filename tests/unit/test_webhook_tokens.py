@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.webhook_tokens import HookAddresses, make_token, read_token
+from rushes.webhook_tokens import HookAddresses, make_token, read_address, read_token
 
 SECRET = bytes(range(32))
 PREDICTION, JOB = UUID(int=1), UUID(int=2)
@@ -57,3 +57,19 @@ def test_the_address_is_below_the_public_url_and_is_not_shown(public: str) -> No
     addresses = HookAddresses(public, SECRET)
     assert addresses.make(PREDICTION, JOB) == f"{public.rstrip('/')}/v1/hooks/wavespeed/{TOKEN}"
     assert "secret" not in repr(addresses)
+
+
+@pytest.mark.parametrize("public", ["https://rushes.example", "http://h:1/farm/"])
+@pytest.mark.parametrize("shown", ["{}", "{}?a=b", "{}#c"])
+def test_an_address_is_read_back_whatever_its_host(public: str, shown: str) -> None:
+    address = shown.format(HookAddresses(public, SECRET).make(PREDICTION, JOB))
+    assert read_address(address, secret=SECRET) == (PREDICTION, JOB)
+    assert read_address(quote(address, safe="?#"), secret=SECRET) == (PREDICTION, JOB)
+    assert read_address(address, secret=SECRET[::-1]) is None
+
+
+@given(st.text())
+def test_any_other_address_names_nothing(address: str) -> None:
+    assert read_address(address, secret=SECRET) is None
+    assert read_address(f"https://[::/v1/hooks/wavespeed/{address}", secret=SECRET) is None
+    assert read_address(f"{TOKEN}{address}", secret=SECRET) is None

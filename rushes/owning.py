@@ -1,0 +1,98 @@
+"""Orphans that carry the address of a webhook of ours: whose they are is sure, whatever their input says.
+
+The token in the address names the prediction and the job, so a purchase finds its job even where a restored database
+has lost its row. What is learnt so is a fact: it is written at once, each in a transaction of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models import PredictionState, queries, transitions
+from models.queries import Standing
+from models.session import transaction
+from rushes.matching import Candidate
+from rushes.restoring import accept_found, is_bought
+from rushes.runtime import Runtime
+from rushes.surpluses import tell_surplus
+from rushes.wavespeed import Prediction
+
+
+@dataclass(slots=True)
+class Settled:
+    """What became of the orphans whose owner is known."""
+
+    adopted: set[UUID] = field(default_factory=set)  # the rows that have them now
+    surpluses: set[UUID] = field(default_factory=set)  # those whose job has another one
+    strangers: list[Candidate] = field(default_factory=list)  # without a row: their job is not in this database
+
+    def describe(self) -> str:
+        """For operators; empty where there was nothing to settle."""
+        if not (self.adopted or self.surpluses or self.strangers):
+            return ""
+        return f"; by their webhooks: adopted {len(self.adopted)}, surplus {len(self.surpluses)}"
+
+
+def settle_named(
+    runtime: Runtime, account_id: UUID, named: Sequence[Candidate], listed: Mapping[str, Prediction]
+) -> Settled:
+    """Give each its row: that of its prediction, else one for its job where that would be bought, else a surplus.
+
+    What was paid for goes first, so that it is not the surplus of what failed.
+    """
+    settled = Settled()
+    ordered = sorted(named, key=lambda each: (not is_bought(listed[each.provider_id]), _age_key(each)))
+    for candidate in ordered:
+        with transaction(runtime.sessions) as session:
+            row = _settle(session, runtime, account_id, candidate=candidate, found=listed[candidate.provider_id])
+        if row is None:
+            settled.strangers.append(candidate)
+            continue
+        prediction_id, is_surplus = row
+        (settled.surpluses if is_surplus else settled.adopted).add(prediction_id)
+        if is_surplus:
+            tell_surplus(prediction_id, candidate.provider_id)
+    return settled
+
+
+def _age_key(candidate: Candidate) -> float:
+    return candidate.created_at.timestamp() if candidate.created_at else 0.0
+
+
+def _settle(
+    session: Session, runtime: Runtime, account_id: UUID, *, candidate: Candidate, found: Prediction
+) -> tuple[UUID, bool] | None:
+    """The row that it has now, and whether that is a surplus; None where it has none."""
+    assert candidate.names is not None  # noqa: S101 - the caller passes named ones
+    prediction_id, job_id = candidate.names
+    standing = queries.find_standing(session, prediction_id, job_id)
+    if standing is None:
+        return None
+    target = _find_row(session, account_id, standing, names=candidate.names, found=found)
+    if target is not None:
+        return target, accept_found(session, runtime, target, found) == PredictionState.SURPLUS
+    surplus_id = transitions.record_surplus(
+        session, account_id, job_id, provider_id=found.id, provider_created_at=found.created_at
+    )
+    return (surplus_id, True) if surplus_id is not None else None
+
+
+def _find_row(
+    session: Session, account_id: UUID, standing: Standing, *, names: tuple[UUID, UUID], found: Prediction
+) -> UUID | None:
+    """The row that is to have it; None where its job waits for nothing, or has moved on at this instant."""
+    prediction_id, job_id = names
+    if standing.waits:
+        return prediction_id
+    if standing.is_wanted:
+        return transitions.post_for_orphan(
+            session,
+            account_id,
+            job_id,
+            prediction_id=standing.unposted_id,
+            posted_at=found.created_at,
+            named=None if standing.state else prediction_id,
+        )
+    return prediction_id if standing.is_absent else None
