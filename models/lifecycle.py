@@ -31,7 +31,7 @@ class PredictionState(StrEnum):
     UNCONFIRMED = "unconfirmed"  # LIVE: posted, answer unknown: maybe bought, never posted again
     RENDERING = "rendering"  # LIVE: accepted, `provider_id` known
     COMPLETED = "completed"  # the provider's verdict: outputs exist, paid
-    FAILED = "failed"  # the provider's verdict: refunded
+    FAILED = "failed"  # the provider's verdict: refunded, save where it is `NO_OUTPUT`
     CANCELLED = "cancelled"  # the provider's verdict, or withdrawn by us before the POST
     TIMEOUT = "timeout"  # the provider's verdict: it gave up
     DELETED = "deleted"  # the provider's verdict: somebody deleted it there
@@ -46,6 +46,10 @@ LIVE = frozenset({PredictionState.SUBMITTING, PredictionState.UNCONFIRMED, Predi
 
 SLOT_WINDOWS = 3
 """A render that outlived so many watch windows gives its slot back; the money stays held."""
+
+NO_OUTPUT = "no_output"
+"""Code of a failed prediction that the provider calls completed and has no file of: it promises refunds for failures
+only, so this one counts as spent, and another try is a purchase that a person decides on."""
 
 NOTHING_BOUGHT = frozenset({PredictionState.REFUSED, PredictionState.ABSENT})
 """Endings that consume no attempt."""
@@ -103,9 +107,11 @@ def is_held(state: PredictionState, verdict: str | None = None) -> bool:
     return state in LIVE or (state == PredictionState.SURPLUS and verdict is None)
 
 
-def is_spent(state: PredictionState, verdict: str | None = None) -> bool:
+def is_spent(state: PredictionState, verdict: str | None = None, *, error_code: str | None = None) -> bool:
     """Whether the price of this prediction counts as spent; of a surplus its verdict decides."""
     settled = verdict if state == PredictionState.SURPLUS else state
+    if settled == PredictionState.FAILED and error_code == NO_OUTPUT:
+        return True
     return settled in (PredictionState.COMPLETED, PredictionState.DELETED, PredictionState.LOST)
 
 

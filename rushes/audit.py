@@ -26,8 +26,6 @@ from models.queries.audit import (
 from rushes.artifacts import ArtifactStore
 from rushes.errors import NotFound
 
-PAID = frozenset({"completed", "deleted", "lost"})
-"""States of a prediction that we count as spent."""
 _CHUNK_BYTES = 1 << 20
 
 
@@ -147,7 +145,7 @@ def _find_unbought(books: Books, purchases: Sequence[Purchase]) -> Finding:
 def _compare_money(books: Books, purchases: Sequence[Purchase], *, drained: bool) -> list[Finding]:
     """What both sides have closed must agree; what only one of them has closed, only when nothing is under way."""
     kept, held = books.list_kept(), books.list_held()
-    spent = {each.provider_id: each.price for each in purchases if each.state in PAID}
+    spent = {each.provider_id: each.price for each in purchases if each.is_spent}
     rendering = {each.provider_id: each.price for each in purchases if each.state == "rendering"}
     closed = {each.provider_id for each in purchases} - rendering.keys()
     unequal = [task for task in closed if kept.get(task) != spent.get(task)]

@@ -70,12 +70,14 @@ class JobView:
     @property
     def held(self) -> Decimal:
         """Dollars for predictions without a verdict."""
-        return self._sum_prices(is_held)
+        return self._sum_prices(lambda each: is_held(PredictionState(each.state), each.verdict))
 
     @property
     def spent(self) -> Decimal:
         """Dollars for predictions that ended as paid."""
-        return self._sum_prices(is_spent)
+        return self._sum_prices(
+            lambda each: is_spent(PredictionState(each.state), each.verdict, error_code=each.error_code)
+        )
 
     def find_file(self, kind: ArtifactKind) -> Artifact | None:
         """The newest stored file of this kind; never that of a surplus."""
@@ -86,9 +88,8 @@ class JobView:
         """Whether this purchase is a surplus whose video is stored."""
         return any(each.is_surplus and each.prediction_id == prediction.id for each in self.artifacts)
 
-    def _sum_prices(self, counts: Callable[[PredictionState, str | None], bool]) -> Decimal:
-        counted = (each for each in self.predictions if counts(PredictionState(each.state), each.verdict))
-        return sum((each.price for each in counted), Decimal(0))
+    def _sum_prices(self, counts: Callable[[Prediction], bool]) -> Decimal:
+        return sum((each.price for each in self.predictions if counts(each)), Decimal(0))
 
 
 def get_job(

@@ -57,6 +57,7 @@ PROVIDER_FAULTS: Rules = {
     "task_timeout": {"probability": 0.2},
     "task_cancelled": {"probability": 0.1},
     "task_deleted": {"probability": 0.1},
+    "task_without_outputs": {"probability": 0.2},
     "task_odd_progress": {"probability": 0.3},
     "list_without_inputs": {},
     "list_inputs_reordered": {},
@@ -71,10 +72,12 @@ PROVIDER_FAULTS: Rules = {
 }
 """Faults of the provider, each with its rule; they last 3 to 8 seconds, save those of the whole account.
 
-Left out is what never ends (`task_unknown_status`: the render is watched until the retention of seven days ends), what
-makes both sides' books differ for a while (`refund_late`), and `task_without_outputs`: the simulator keeps its price,
-our rows count it as refunded, and the provider has not said which.
+Left out is what never ends (`task_unknown_status`: the render is watched until the retention of seven days ends) and
+what makes both sides' books differ for a while (`refund_late`).
 """
+
+LONG_RUNS_ONLY = frozenset({"task_without_outputs"})
+"""Believed only after it has lasted for a minute: a short run would wait for nothing else."""
 
 WHOLE_ACCOUNT = frozenset({"key_rejected", "no_credit", "outage"})
 """After these the account waits for longer than they last; they take 1 to 3 seconds, or a run would only wait."""

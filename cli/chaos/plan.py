@@ -8,6 +8,7 @@ from typing import Any
 from cli.chaos.faults import (
     ALIASES,
     ALWAYS,
+    LONG_RUNS_ONLY,
     LOST_ANSWERS,
     MINUTE_OUTAGE,
     OWN_FAULTS,
@@ -118,7 +119,7 @@ def draw_plan(
     pushes = _draw_pushes(luck, jobs, seconds=seconds, kills=scenario.breaks_processes)
     faults = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
     if scenario.breaks_provider:
-        faults += _draw_providers(luck, seconds, every=3.0 if is_long else 1.5, webhooks=webhooks)
+        faults += _draw_providers(luck, seconds, is_long=is_long, webhooks=webhooks)
     if has_outage:
         begins = max(0.0, luck.uniform(0.4, 0.8) * (seconds - OUTAGE_SECONDS))
         faults.append(Fault(begins, MINUTE_OUTAGE, OUTAGE_SECONDS, PROVIDER_FAULTS["outage"]))
@@ -150,9 +151,10 @@ def _draw_own(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fau
     return [each for each in faults if each.seconds < 20 or each.at + 10 < seconds]
 
 
-def _draw_providers(luck: random.Random, seconds: float, *, every: float, webhooks: bool) -> list[Fault]:
+def _draw_providers(luck: random.Random, seconds: float, *, is_long: bool, webhooks: bool) -> list[Fault]:
     rules = PROVIDER_FAULTS | (WEBHOOK_FAULTS if webhooks else {})
-    dealt = _deal(luck, [*rules], seconds, every=every)
+    kinds = [each for each in rules if is_long or each not in LONG_RUNS_ONLY]
+    dealt = _deal(luck, kinds, seconds, every=3.0 if is_long else 1.5)
     return [
         Fault(at, kind, luck.uniform(1, 3) if kind in WHOLE_ACCOUNT else luck.uniform(3, 8), rules[kind])
         for at, kind in dealt

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ from sandbox.wavespeed import Simulator
 class Cost:
     """Renders that were paid for and not refunded, against the jobs that wanted them and the files there are."""
 
-    lost: int  # paid for, wanted, and no file
+    lost: int  # paid for, wanted, rendered, and no file
     paid_twice: int  # paid for beyond what was wanted
     wasted: Decimal  # dollars for what is not a wanted file
 
@@ -26,6 +26,7 @@ class Purchases:
     books: Books
     kept: Counter[str]
     spent: Mapping[str, Decimal]
+    empty: Counter[str] = field(default_factory=Counter)  # of `kept`, what the provider completed without a file
 
 
 def read_purchases(simulator: Simulator) -> Purchases:
@@ -36,12 +37,15 @@ def read_purchases(simulator: Simulator) -> Purchases:
     tasks: Sequence[Mapping[str, Any]] = simulator.tasks()
     books = Books([each["id"] for each in tasks], charges, most_unfinished=simulator.stats()["most_unfinished"])
     prompts = {each["id"]: str(each["input"]["prompt"]) for each in tasks}
+    without_file = {each["id"] for each in tasks if each["status"] == "completed" and each["output"] is None}
     kept: Counter[str] = Counter()
+    empty: Counter[str] = Counter()
     spent: defaultdict[str, Decimal] = defaultdict(Decimal)
     for task, price in books.list_kept().items():
         kept[prompts[task]] += 1
+        empty[prompts[task]] += task in without_file
         spent[prompts[task]] += price
-    return Purchases(books, kept, spent)
+    return Purchases(books, kept, spent, empty)
 
 
 def reckon(purchases: Purchases, *, wanted: Mapping[str, int], files: Mapping[str, int]) -> Cost:
@@ -50,7 +54,7 @@ def reckon(purchases: Purchases, *, wanted: Mapping[str, int], files: Mapping[st
     wasted = Decimal(0)
     for prompt, bought in purchases.kept.items():
         useful = min(bought, files.get(prompt, 0), wanted.get(prompt, 0))
-        lost += min(bought, wanted.get(prompt, 0)) - useful
+        lost += max(0, min(bought, wanted.get(prompt, 0)) - useful - purchases.empty[prompt])
         twice += max(0, bought - wanted.get(prompt, 0))
         wasted += purchases.spent[prompt] * (bought - useful) / bought
     return Cost(lost, twice, wasted)

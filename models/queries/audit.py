@@ -12,6 +12,7 @@ from sqlalchemy import TextClause
 from sqlalchemy.orm import Session
 
 from models.lifecycle import SLOT_WINDOWS
+from models.queries.money import REFUNDED, SPENT
 from models.statements import find_all, find_one, statement
 
 EXAMPLES = 10
@@ -55,6 +56,7 @@ class Purchase(NamedTuple):
     provider_id: str
     state: str  # of a surplus its verdict, and `rendering` before it
     price: Decimal
+    is_spent: bool
 
 
 class StoredFile(NamedTuple):
@@ -117,11 +119,10 @@ RULES = (
     _rule(
         "bought_once",
         "the job was bought more often than refunded verdicts and a person's retries and abandonments allow",
-        """SELECT job_id::text FROM prediction WHERE provider_id IS NOT NULL
+        f"""SELECT job_id::text FROM prediction WHERE provider_id IS NOT NULL
            GROUP BY job_id
-           HAVING count(*) > 1 + count(*) FILTER (
-               WHERE coalesce(verdict, state) IN ('failed', 'cancelled', 'timeout') OR error_code = 'abandoned') + (
-               SELECT count(*) FROM event WHERE event.job_id = prediction.job_id AND kind = 'job.retried')""",
+           HAVING count(*) > 1 + count(*) FILTER (WHERE {REFUNDED} OR error_code = 'abandoned') + (
+               SELECT count(*) FROM event WHERE event.job_id = prediction.job_id AND kind = 'job.retried')""",  # noqa: S608
     ),
     _rule(
         "no_surplus",
@@ -182,11 +183,11 @@ RULES = (
 EVERY_JOB_ENDED = _rule("every_job_ended", "the job has not ended", "SELECT id::text FROM job WHERE ended_at IS NULL")
 """What must hold once nothing is left to do."""
 
-_PURCHASES = statement("""
+_PURCHASES = statement(f"""
     SELECT id, job_id, provider_id, CASE WHEN state = 'surplus' THEN coalesce(verdict, 'rendering') ELSE state END,
-        price
+        price, {SPENT}
     FROM prediction WHERE provider_id IS NOT NULL ORDER BY id
-""")
+""")  # noqa: S608 - a constant
 
 _FILES = statement("SELECT id, url, bytes, sha256 FROM artifact ORDER BY id")
 

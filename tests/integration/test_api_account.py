@@ -61,12 +61,16 @@ def test_the_money_of_an_account_is_held_then_spent_or_given_back(api: Api, acco
         for power, (verdict, column) in enumerate(VERDICTS.items(), start=len(PRICES)):
             rows.add_render(session, "surplus", account_id=account, price=2**power, verdict=verdict, due_at=SECOND)
             expected[column] += 2**power
-        rows.add_render(session, "completed", price=4096)  # another account's
+        for state, verdict in (("failed", None), ("surplus", "failed")):
+            kept = {"price": 8192, "verdict": verdict, "error_code": "no_output"}
+            rows.add_render(session, state, account_id=account, **kept)
+            expected["spent"] += 8192
+        rows.add_render(session, "completed", price=65536)  # another account's
     shown = show(api)
-    surplus = 2 ** (len(PRICES) + 1)
+    surplus = 2 ** (len(PRICES) + 1) + 8192
     assert shown["cost"] == {name: f"{dollars}.0000" for name, dollars in (expected | {"surplus": surplus}).items()}
-    assert shown["surpluses"] == len(VERDICTS)
-    assert api.client.get("/readyz").json()["surpluses"] == len(VERDICTS)
+    assert shown["surpluses"] == len(VERDICTS) + 1
+    assert api.client.get("/readyz").json()["surpluses"] == len(VERDICTS) + 1
 
 
 def test_a_person_pauses_and_resumes_and_both_are_told(api: Api, account: UUID) -> None:

@@ -10,15 +10,20 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
-from models import transitions
+from cli.chaos.reckoning import read_purchases
+from models import PredictionState, transitions
 from models.session import transaction
+from models.transitions import ClaimedSubmit
 from models.transitions.jobs import NewJob
 from rushes import watching
+from rushes.audit import audit_rows, compare_with_ledger
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.storing import StoreDelayed, StoreStopped, store_job
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
+from rushes.views import get_job
 from rushes.watching import LookFailed, look_at_prediction
 from rushes.wavespeed import Prediction, PredictionNotFound
 from sandbox.wavespeed import Simulator
@@ -130,7 +135,7 @@ def test_a_404_that_lasts_is_a_loss_once_a_list_has_answered_without_it(
 
 def until_completed(runtime: Runtime, render: Render) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while ask(runtime, "SELECT state FROM prediction") == "rendering":
+    while ask(runtime, "SELECT state FROM prediction WHERE state = 'rendering'") == "rendering":
         assert time.monotonic() < deadline
         look(runtime, render)
 
@@ -209,3 +214,47 @@ def test_a_doubt_that_comes_after_the_lease_is_counted(runtime: Runtime, simulat
         with pytest.raises(SubmitUnconfirmed):
             submit_prediction(runtime, admitted.prediction_id, admitted.claim)
     assert late_writes(runtime) == {"submit.doubted": 1}
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_what_the_provider_completes_without_a_file_is_spent_and_bought_again_by_a_person_only(
+    runtime: Runtime, simulator: Simulator, retried: bool
+) -> None:
+    simulator.set_fault("task_without_outputs", count=1)
+    empty = admit(runtime)
+    submit_prediction(runtime, empty.prediction_id, empty.claim)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while ask(runtime, "SELECT odd_since FROM prediction") is None:
+        assert time.monotonic() < deadline
+        look(runtime, empty)
+    run(runtime, "UPDATE prediction SET odd_since = now() - interval '5 minutes'")
+    assert look(runtime, empty) == "failed: completed without an output"
+    assert ask(runtime, "SELECT state || ' ' || error_code FROM job") == "failed no_output"
+    assert get_job(runtime.sessions, empty.job_id).spent == Decimal("0.24")
+    if retried:
+        with transaction(runtime.sessions) as session:
+            assert transitions.retry_job(session, empty.job_id) == "queued"
+            (again,) = submit_all(session)
+        submit_prediction(runtime, again.prediction_id, again.claim)
+        until_completed(runtime, Render(empty.job_id, again.prediction_id, again.claim))
+        store_job(runtime, empty.job_id, claim_store(runtime), must_stop=lambda: False)
+        assert get_job(runtime.sessions, empty.job_id).spent == Decimal("0.48")
+    with transaction(runtime.sessions) as session:
+        findings = [*audit_rows(session), *compare_with_ledger(session, read_purchases(simulator).books, drained=True)]
+    assert [each for each in findings if each.is_broken] == []
+
+
+def submit_all(session: Session) -> list[ClaimedSubmit]:
+    account = transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
+    transitions.admit_jobs(session, account, count=1)
+    return transitions.claim_submits(session, account, count=1, lease=LEASE)
+
+
+def test_an_empty_completion_excuses_no_second_purchase(runtime: Runtime, render: Render) -> None:
+    end = {"state": PredictionState.FAILED, "resubmit_after": timedelta(0)}
+    with transaction(runtime.sessions) as session:
+        transitions.end_prediction(session, render.prediction_id, render.claim, reason=("no_output", "x"), **end)
+        (again,) = submit_all(session)
+    submit_prediction(runtime, again.prediction_id, again.claim)
+    with transaction(runtime.sessions) as session:
+        assert {each.name for each in audit_rows(session) if each.is_broken} == {"bought_once"}

@@ -4,6 +4,7 @@ import pytest
 
 from cli.chaos.faults import (
     CONNECTION_FAULTS,
+    LONG_RUNS_ONLY,
     MINUTE_OUTAGE,
     OWN_FAULTS,
     PROCESS_FAULTS,
@@ -39,6 +40,11 @@ def test_a_long_plan_has_one_outage_of_a_minute_that_ends_before_the_quiet() -> 
     assert (outage.name, outage.seconds) == ("outage", 60.0)
     assert outage.at + outage.seconds <= draw(1).seconds
     assert not [each for each in draw(1, jobs=60).faults if each.kind == MINUTE_OUTAGE]
+
+
+def test_what_is_believed_after_a_minute_only_is_left_to_long_runs() -> None:
+    dealt = {each.kind for seed in range(5) for each in draw(seed, jobs=199, minutes=5.0).faults}
+    assert {*PROVIDER_FAULTS} - dealt == LONG_RUNS_ONLY
 
 
 def test_every_rule_of_the_provider_is_one_that_the_simulator_takes() -> None:

@@ -1,6 +1,7 @@
 """What a run is told to have cost, and what is broken."""
 
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 
 from cli.chaos.reckoning import Cost, Purchases, reckon
@@ -24,6 +25,15 @@ def test_a_render_per_job_with_its_file_wastes_nothing() -> None:
 
 def test_a_paid_render_without_a_file_is_lost() -> None:
     assert reckon(bought(a=1), wanted={"a": 1}, files={}) == Cost(1, 0, CENTS)
+
+
+def test_what_the_provider_completed_without_a_file_is_wasted_and_not_lost_nor_may_it_be_bought_again() -> None:
+    def empty(**kept: int) -> Purchases:
+        return replace(bought(**kept), empty=Counter(a=1))
+
+    assert reckon(empty(a=1), wanted={"a": 1}, files={}) == Cost(0, 0, CENTS)
+    assert reckon(empty(a=2), wanted={"a": 2}, files={}) == Cost(1, 0, CENTS * 2)
+    assert reckon(empty(a=2), wanted={"a": 1}, files={"a": 1}) == Cost(0, 1, CENTS)
 
 
 def test_a_second_render_of_a_job_is_paid_twice() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from models.lifecycle import NO_OUTPUT
 from rushes.wavespeed import FailureClass, Prediction, PredictionStatus, classify_failure
 from rushes.wavespeed.failures import TASK_ERRORS
 
@@ -72,6 +73,11 @@ def test_an_nsfw_mark_tells_where_words_do_not() -> None:
 )
 def test_another_end_than_failed_speaks_for_itself(status: PredictionStatus, failure: FailureClass) -> None:
     assert classify_failure(Prediction(id="abc", status=status, error="invalid", error_code=1401)) is failure
+
+
+def test_what_is_kept_without_a_file_has_the_code_that_the_rows_know_it_by_and_is_not_bought_again() -> None:
+    assert FailureClass.NO_OUTPUT.value == NO_OUTPUT
+    assert not FailureClass.NO_OUTPUT.is_worth_retrying
 
 
 def test_only_the_providers_own_trouble_is_worth_another_try() -> None:
