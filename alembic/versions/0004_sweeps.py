@@ -19,7 +19,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_prediction_ended",
         "prediction",
-        ["account_id", "ended_at"],
+        ["ended_at"],
         postgresql_where=sa.text("ended_at IS NOT NULL"),
     )
     op.create_index("ix_prediction_hinted", "prediction", ["hinted_at"], postgresql_where=RENDERING)

@@ -12,13 +12,6 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("prediction", sa.Column("seen_running_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("prediction", sa.Column("execution_seconds", sa.Double(), nullable=True))
-    op.create_index(
-        "ix_prediction_completed",
-        "prediction",
-        ["ended_at"],
-        unique=False,
-        postgresql_where=sa.text("state = 'completed'"),
-    )
     op.create_table(
         "finished_render",
         sa.Column("prediction_id", sa.Uuid(), nullable=False),
@@ -40,6 +33,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("finished_render")
-    op.drop_index("ix_prediction_completed", table_name="prediction")
     op.drop_column("prediction", "execution_seconds")
     op.drop_column("prediction", "seen_running_at")

@@ -20,7 +20,8 @@ _COMPLETED = statement("""
     WHERE prediction.state = 'completed' AND adopted_at IS NULL
       AND prediction.ended_at >= coalesce(
         (SELECT max(ended_at) - interval '10 s' FROM finished_render),
-        (SELECT ended_at FROM prediction WHERE state = 'completed' ORDER BY ended_at DESC OFFSET :count LIMIT 1),
+        (SELECT ended_at FROM prediction WHERE state = 'completed' AND ended_at IS NOT NULL
+            ORDER BY ended_at DESC OFFSET :count LIMIT 1),
         '-infinity')
       AND NOT EXISTS (SELECT FROM finished_render WHERE prediction_id = prediction.id)
     ORDER BY prediction.ended_at
