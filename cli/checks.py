@@ -3,10 +3,8 @@
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -18,6 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cli.client import ApiClient
 from cli.failures import CommandError
+from cli.findings import Check, Status
+from cli.hook_check import check_webhooks
 from cli.migrations import name_place
 from models.errors import DatabaseAway
 from models.queries import EXPECTED_MIGRATION
@@ -35,22 +35,6 @@ REDIS_SECONDS = 5
 PROVIDER_SECONDS = 15
 
 START = "start a worker: `rushes up`, or see docs/operations.md"
-
-Status = Literal["ok", "warning", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What was asked, what was found, and what to do about it."""
-
-    name: str
-    status: Status
-    message: str
-    advice: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """For JSON."""
-        return asdict(self)
 
 
 def check_everything() -> list[Check]:
@@ -74,15 +58,16 @@ def _check_database(settings: Settings) -> list[Check]:
         return [Check("database", "failed", str(error), "start `rushes up` in this folder, or set RUSHES_DATABASE_URL")]
     engine = open_engine(url, pool_size=1, application="rushes-doctor")
     try:
-        return _read_database(engine, name_place(url))
+        return _read_database(engine, settings, place=name_place(url))
     finally:
         engine.dispose()
 
 
-def _read_database(engine: Engine, place: str) -> list[Check]:
+def _read_database(engine: Engine, settings: Settings, *, place: str) -> list[Check]:
     advice = "start it, and see that RUSHES_DATABASE_URL names it with the right user and password"
+    sessions = open_sessions(engine)
     try:
-        seen = ReadinessProbe(open_sessions(engine)).check(seconds=DATABASE_SECONDS)
+        seen = ReadinessProbe(sessions).check(seconds=DATABASE_SECONDS)
     except (SQLAlchemyError, DatabaseAway) as error:
         words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         return [Check("database", "failed", f"{place}: {words}", advice)]
@@ -93,7 +78,8 @@ def _read_database(engine: Engine, place: str) -> list[Check]:
         found = f"at {seen.migration}" if seen.migration else "empty"
         message = f"the database is {found}, this version needs {EXPECTED_MIGRATION}"
         return [reached, Check("migrations", "failed", message, "run `alembic upgrade head`; `rushes up` does")]
-    return [reached, Check("migrations", "ok", f"at {seen.migration}"), *judge_health(seen)]
+    migrated = Check("migrations", "ok", f"at {seen.migration}")
+    return [reached, migrated, *judge_health(seen), check_webhooks(settings, sessions)]
 
 
 def judge_health(seen: Readiness) -> list[Check]:

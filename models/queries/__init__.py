@@ -75,7 +75,14 @@ from models.queries.watching import (
     list_rendering_of,
     measure_sweep_lag,
 )
-from models.queries.webhooks import Agreement, find_hook_secret, measure_webhook_agreement, measure_webhook_delivery
+from models.queries.webhooks import (
+    Agreement,
+    WebhooksTold,
+    find_hook_secret,
+    find_webhooks_told,
+    measure_webhook_agreement,
+    measure_webhook_delivery,
+)
 
 __all__ = [
     "EXPECTED_MIGRATION",
@@ -105,6 +112,7 @@ __all__ = [
     "Surplus",
     "WaitingJobs",
     "WatchedPrediction",
+    "WebhooksTold",
     "Whose",
     "count_running",
     "count_threads",
@@ -126,6 +134,7 @@ __all__ = [
     "find_surplus",
     "find_surplus_file",
     "find_watched",
+    "find_webhooks_told",
     "list_artifacts",
     "list_batch_events",
     "list_batches",

@@ -43,12 +43,30 @@ _AGREEMENT = statement("""
     WHERE state IN ('completed', 'failed', 'cancelled', 'timeout', 'deleted')
 """)
 
+_TOLD = statement("""
+    SELECT count(*), extract(epoch FROM now() - max(hooked_at))::float8
+    FROM (
+        SELECT hooked_at FROM prediction
+        WHERE account_id = :account_id AND hook_asked AND ended_at IS NOT NULL
+        ORDER BY ended_at DESC
+        LIMIT :window
+    ) AS latest
+""")
+
 
 class Agreement(NamedTuple):
     """How often a webhook and a look told the same end of a render, among the latest that both told of."""
 
     agreed: int
     disagreed: int
+
+
+class WebhooksTold(NamedTuple):
+    """How webhooks have come of late."""
+
+    asked: int  # ends of renders that were posted with an address, at most the latest 200
+    share: float | None  # told in time, 0 to 1; None where there are too few
+    last_seconds: float | None  # since the last of them came; None: none did
 
 
 def find_hook_secret(session: Session, name: str) -> bytes | None:
@@ -71,3 +89,9 @@ def measure_webhook_agreement(session: Session, account_id: UUID) -> Agreement:
     """Whether webhooks told the truth, by the last 200 ends that a look decided and a webhook told too."""
     found = find_one(session, _AGREEMENT, Agreement, account_id=account_id, window=WINDOW)
     return found or Agreement(0, 0)
+
+
+def find_webhooks_told(session: Session, account_id: UUID) -> WebhooksTold:
+    """What a person wants to know of webhooks."""
+    asked, last_seconds = session.execute(_TOLD, {"account_id": account_id, "window": WINDOW}).one()
+    return WebhooksTold(asked, measure_webhook_delivery(session, account_id), last_seconds)

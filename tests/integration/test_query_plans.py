@@ -357,7 +357,10 @@ HOT: dict[str, Ask] = {
         transitions.note_webhook(farm.session, farm.predictions["rendering"][0], verdict=PredictionState.COMPLETED),
         queries.measure_webhook_agreement(farm.session, farm.account),
     ),
-    "delivered webhooks": lambda farm: queries.measure_webhook_delivery(farm.session, farm.account),
+    "delivered webhooks": lambda farm: (
+        queries.measure_webhook_delivery(farm.session, farm.account),
+        queries.find_webhooks_told(farm.session, farm.account),
+    ),
     "one render": lambda farm: queries.find_watched(farm.session, farm.predictions["rendering"][0]),
     "a job's history": lambda farm: queries.list_events(farm.session, farm.jobs["succeeded"][0], limit=PAGE),
     "a page's predictions": lambda farm: queries.list_predictions(farm.session, farm.jobs["succeeded"]),

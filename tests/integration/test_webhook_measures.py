@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models import queries
-from models.queries import Agreement
+from models.queries import Agreement, WebhooksTold
 from tests import rows
 from tests.rows import NOW, SECOND
 
@@ -82,3 +82,14 @@ def test_agreement_counts_what_both_told(scratch: Session, account_id: UUID) -> 
 def test_agreement_is_measured_by_the_latest_200(scratch: Session, account_id: UUID) -> None:
     add_ends(scratch, account_id, [0] * 205)
     assert queries.measure_webhook_agreement(scratch, account_id) == Agreement(agreed=200, disagreed=0)
+
+
+def test_what_a_person_is_told_of_webhooks(scratch: Session, account_id: UUID) -> None:
+    assert queries.find_webhooks_told(scratch, account_id) == WebhooksTold(0, None, None)
+    add_ends(scratch, account_id, [None, 0])
+    told = queries.find_webhooks_told(scratch, account_id)
+    assert (told.asked, told.share, told.last_seconds) == (2, None, pytest.approx(11, abs=1))
+    add_ends(scratch, account_id, [None, None])
+    assert queries.find_webhooks_told(scratch, account_id)._replace(last_seconds=None) == WebhooksTold(4, None, None)
+    add_ends(scratch, account_id, [0])
+    assert queries.find_webhooks_told(scratch, account_id).share == 0.4

@@ -2,8 +2,10 @@
 
 import pytest
 
-from cli.checks import Check, judge_health
-from models.queries import EXPECTED_MIGRATION, Health
+from cli.checks import judge_health
+from cli.findings import Check
+from cli.hook_check import judge_webhooks
+from models.queries import EXPECTED_MIGRATION, Health, WebhooksTold
 from rushes.readiness import Readiness
 
 
@@ -38,3 +40,23 @@ def test_what_has_stopped_is_told_with_advice(changes: dict[str, object], name: 
     assert checks[name].status == status
     assert words in checks[name].message
     assert checks[name].advice
+
+
+@pytest.mark.parametrize(
+    ("told", "public", "status", "words"),
+    [
+        (WebhooksTold(0, None, None), False, "ok", "are off: RUSHES_PUBLIC_URL is not set"),
+        (WebhooksTold(0, None, None), True, "ok", "are on, no render with one has ended yet"),
+        (WebhooksTold(3, None, 4.0), True, "ok", "3 renders with one have ended, too few to tell; the last came 4 s"),
+        (WebhooksTold(200, 0.985, 30.4), True, "ok", "98% of the latest ends were told in time; the last came 30 s"),
+        (WebhooksTold(200, 0.5, 7200.0), False, "ok", "the last came 2 h ago"),
+        (WebhooksTold(200, 0.49, 600.0), True, "warning", "49% of the latest ends were told in time; the last came 10"),
+        (WebhooksTold(5, 0.0, None), True, "warning", "none ever came"),
+    ],
+)
+def test_webhooks_that_stay_away_are_told_and_fail_nothing(
+    told: WebhooksTold, public: bool, status: str, words: str
+) -> None:
+    check = judge_webhooks(told, has_public_url=public)
+    assert (check.name, check.status, bool(check.advice)) == ("webhooks", status, status == "warning")
+    assert words in check.message
