@@ -82,6 +82,7 @@ _LOADS = (
         slots=100,
         median=20,
         renders=1_000,
+        settings={"watch_requests_per_second": 4.0},
     ),
     Load(
         name="watching-100-short",
