@@ -20,12 +20,13 @@ Measured, not claimed: `python -m bench --help` lists the loads, and every table
 (`--write-docs`) from `performance.json`. Do not edit this page.
 
 Every contestant works against a simulator of its own with the same seed, so the n-th render takes the same time for
-everybody; they run one after the other on the same machine. *Delay* is from the moment at which the simulator ended
-the render to the moment at which the contestant held the answer, both by this machine's clock. *Slots busy* is
-measured at the simulator, from the first moment at which all slots were busy to the last submission. CPU and memory
-are of all processes of a contestant, Postgres and Redis told apart; the simulator is counted for none. Memory is the
-most that was resident at the same time. Rushes runs whole, with API, Flower, one worker for steps and one for
-downloads, on its default settings, and is told the median of the render times as its first guess. All contestants
+everybody; they run one after the other on the same machine, or two at a time where both leave most of it idle.
+*Delay* is from the moment at which the simulator ended the render to the moment at which the contestant held the
+answer, both by this machine's clock. *Slots busy* is measured at the simulator, from the first moment at which all
+slots were busy to the last submission. CPU and memory are of all processes of a contestant, Postgres and Redis told
+apart; the simulator is counted for none. Memory is the most that was resident at the same time. Rushes runs whole,
+with API, Flower, one worker for steps and one for downloads, on its default settings (with 100 slots the budget is
+four looks a second instead of two), and is told the median of the render times as its first guess. All contestants
 download every video; Rushes also probes it and takes a poster frame, which is most of what its store worker does.
 """
 
