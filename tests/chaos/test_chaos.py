@@ -27,5 +27,4 @@ def test_a_short_run_of_chaos_breaks_no_promise(
     assert (run["lost"], run["paid_twice"], Decimal(run["wasted"]), run["broken"]) == (0, 0, 0, {})
     assert {kind.split("_")[0] for kind in run["faults"]} >= {"kill", "freeze", "redis", "postgres"}
     assert run["faults"]["kill_api_in_push"] == 1
-    assert run["pushes"]["repeated"] >= 1
     assert not list(tmp_path.glob("rushes-chaos-*"))  # nothing is left of a run that broke nothing
