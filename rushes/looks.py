@@ -24,6 +24,8 @@ REST_PER_RENDER_SECONDS = 20e-6
 """Weighing the looks takes time that grows with the renders: rests are longer than that by far."""
 SHORTEST_STEP_SECONDS, STEP_OF_AGE = 0.2, 0.03
 BURST_SECONDS = 0.2
+WINDOW_SIZE = MAX_PAGE_SIZE - 2
+"""A full page may have another behind it; a neighbour within the same millisecond may slip in."""
 SURER = 1.25
 """How much more a poll is worth than a sweep that would see the same: it is never late and tells of errors."""
 AUDIT_EVERY = 20
@@ -218,7 +220,7 @@ class LookSchedule:
     def _take_worthwhile(self, now: float, *, limit: int) -> list[Poll | Sweep]:
         listed, ranks = self._list_watched()
         worths = [self._weigh_page(each, now) for each in listed]
-        windows = pick_windows(ranks, worths, size=MAX_PAGE_SIZE, price=self._price)
+        windows = pick_windows(ranks, worths, size=WINDOW_SIZE, price=self._price)
         polls = [(self._weigh_poll(each, now), each) for each in self._list_singles(listed, windows)]
         choices: list[tuple[float, Window | _Watched]] = [(each.worth, each) for each in windows]
         choices += [(worth * SURER, each) for worth, each in polls if worth > 0]

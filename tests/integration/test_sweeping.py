@@ -17,6 +17,7 @@ from models.queries import PageEntry
 from models.session import transaction
 from models.transitions.jobs import NewJob
 from rushes import sweeping
+from rushes.looks import WINDOW_SIZE
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.sweeping import sweep_account
@@ -110,6 +111,14 @@ def test_one_page_moves_all_that_is_over(runtime: Runtime, simulator: Simulator,
     assert ask(runtime, "SELECT state, count(*) FROM job GROUP BY 1") == [("storing", 20)]
     assert ask(runtime, "SELECT count(*) FROM prediction WHERE outputs IS NULL") == [(0,)]
     assert sum(simulator.stats()["requests"].values()) - sum(before.values()) == 1
+
+
+def test_as_many_as_a_window_holds_cost_one_request(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    render(runtime, account_id, count=WINDOW_SIZE)
+    wait_until_over(simulator)
+    before = sum(simulator.stats()["requests"].values())
+    assert sweep(runtime, account_id).startswith(f"{WINDOW_SIZE} of {WINDOW_SIZE} completed")
+    assert sum(simulator.stats()["requests"].values()) - before == 1
 
 
 def test_what_still_runs_is_left_alone(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
