@@ -9,6 +9,9 @@ LARGEST_SHARE = 0.25
 SHRINKS_BELOW = 0.7
 """A smaller size is believed only where it is this much smaller, so that the size does not flutter."""
 
+PAGE_RENDERS = 100
+ANSWER_SECONDS = 0.5
+"""With the list's own lag and the turns of the dispatcher no completion is known sooner, on the average."""
 CUT = 0.7
 GROWTH = 0.1
 SMALLEST_WINDOW = 4
@@ -17,12 +20,14 @@ SMALLEST_SPREAD = 20
 """Smaller allowances are used as they come: a person who pushed two jobs sees both begin."""
 
 
-def lateness_of_polls(*, request_cost_seconds: float, median_seconds: float) -> float:
-    """Mean seconds from a completion to the single poll that sees it, by the square-root law.
+def lateness_of_looks(*, request_cost_seconds: float, median_seconds: float, slots: int) -> float:
+    """Mean seconds from a completion to the look that sees it, by the square-root law, before any was measured.
 
-    Half of its spacing sqrt(2 c / h), with a hazard of about 2 per median where most renders end.
+    Half of the spacing sqrt(2 c / h), with a hazard of about 2 per median and render where most renders end; one page
+    of the provider's list looks at up to a hundred renders at once. An answer takes its time, too.
     """
-    return math.sqrt(request_cost_seconds * median_seconds) / 2
+    renders = min(slots, PAGE_RENDERS)
+    return max(ANSWER_SECONDS, math.sqrt(request_cost_seconds * median_seconds / renders) / 2)
 
 
 class AheadSize:

@@ -22,7 +22,7 @@ from models.session import one_statement, transaction
 from models.transitions import ClaimedStore, ClaimedSubmit, SurplusStep
 from models.transitions.admission import PACE_WINDOW
 from rushes.epochs import hold_after_restore, keep_epoch
-from rushes.pacing import AheadSize, PostWindow, Spread, lateness_of_polls
+from rushes.pacing import AheadSize, PostWindow, Spread, lateness_of_looks
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from workers.alarm import Alarm
@@ -315,8 +315,10 @@ class Dispatcher:
 
 
 def _plan_submits(settings: Settings) -> tuple[AheadSize, Spread]:
-    lateness = lateness_of_polls(
-        request_cost_seconds=settings.poll_cost_seconds, median_seconds=settings.render_median_seconds
+    lateness = lateness_of_looks(
+        request_cost_seconds=settings.poll_cost_seconds,
+        median_seconds=settings.render_median_seconds,
+        slots=settings.slots,
     )
     spread = Spread(per_window=settings.submits_per_minute, window_seconds=PACE_WINDOW.total_seconds())
     return AheadSize(seen_seconds=lateness), spread

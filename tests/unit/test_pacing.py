@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.pacing import AheadSize, PostWindow, Spread
+from rushes.pacing import AheadSize, PostWindow, Spread, lateness_of_looks
 
 WINDOW = 64.0
 
@@ -115,3 +115,10 @@ def test_the_window_never_closes() -> None:
     sizes = [window.allow(now=second, threads=50, handed_back=1) for second in range(100)]
     assert sizes[-1] == 4
     assert PostWindow().allow(now=0, threads=1, handed_back=1) == 1
+
+
+def test_a_page_of_renders_is_seen_sooner_than_a_few_and_none_before_an_answer() -> None:
+    few, page = (lateness_of_looks(request_cost_seconds=0.5, median_seconds=800, slots=slots) for slots in (1, 100))
+    assert (few, page) == (10.0, 1.0)
+    assert lateness_of_looks(request_cost_seconds=0.5, median_seconds=800, slots=5_000) == page
+    assert lateness_of_looks(request_cost_seconds=0.5, median_seconds=0.02, slots=100) == 0.5
