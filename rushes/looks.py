@@ -28,6 +28,7 @@ WINDOW_SIZE = MAX_PAGE_SIZE - 2
 """A full page may have another behind it; a neighbour within the same millisecond may slip in."""
 SURER = 1.25
 """How much more a poll is worth than a sweep that would see the same: it is never late and tells of errors."""
+LEAST_LAG_SECONDS = 0.1
 AUDIT_EVERY = 20
 """Sweeps beside which one of their renders is polled too, so that a list that is late can be told."""
 
@@ -149,7 +150,7 @@ class LookSchedule:
 
     def tune(self, *, list_lag_seconds: float, delivered: float) -> None:
         """Believe that the list is late by so much, and that webhooks bring this share of the verdicts."""
-        self._lag_seconds = list_lag_seconds
+        self._lag_seconds = list_lag_seconds if list_lag_seconds >= LEAST_LAG_SECONDS else 0.0
         self._delivered = delivered
 
     def forget(self) -> None:
