@@ -275,6 +275,9 @@ READY: Json = {
     "paused": None,
     "late_writes": 0,
     "surpluses": 0,
+    "doubts": 0,
+    "oldest_doubt_seconds": None,
+    "foreign_list": 0,
 }
 NOT_READY: Json = {
     **READY,

@@ -90,6 +90,7 @@ def judge_health(seen: Readiness) -> list[Check]:
         _judge_account(seen),
         _judge_lag(seen),
         _judge_ledger(seen),
+        _judge_doubts(seen),
     ]
     return checks + ([_judge_batches(seen)] if seen.health.batches_at_risk else [])
 
@@ -149,6 +150,20 @@ def _judge_ledger(seen: Readiness) -> Check:
     message = f"{seen.health.surpluses:,} surplus prediction(s) in seven days: paid for beside another"
     advice = "raise RUSHES_LIST_LAG_SECONDS or RUSHES_FREEZE_ALLOWANCE_SECONDS; `rushes audit` names them"
     return Check("ledger", "warning", message, advice)
+
+
+def _judge_doubts(seen: Readiness) -> Check:
+    health = seen.health
+    if health.foreign:
+        message = f"the provider's list shows nothing of ours, so {health.foreign:,} doubt(s) and render(s) wait"
+        advice = "see whether WAVESPEED_API_KEY is the key of another account; else decide with `rushes doubt`"
+        return Check("doubts", "failed", message, advice)
+    if not health.doubts:
+        return Check("doubts", "ok", "the outcome of every submission is known")
+    message = f"{health.doubts:,} submission(s) in doubt, the oldest for {health.oldest_doubt_seconds or 0:,.0f} s"
+    if not seen.doubts_last:
+        return Check("doubts", "ok", message)
+    return Check("doubts", "warning", message, "`rushes doubt list` tells what they wait for")
 
 
 def check_redis(settings: Settings) -> Check:

@@ -1,7 +1,10 @@
 """Whether the provider's list shows a prediction that its result page does not know."""
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from models.queries import Witness
+from rushes.ownership import ADVICE, ForeignList, is_ours
 from rushes.wavespeed import ProviderUnavailable, WaveSpeedClient
 
 MARGIN = timedelta(minutes=10)
@@ -9,19 +12,36 @@ MARGIN = timedelta(minutes=10)
 PAGE_LIMIT = 100
 
 
-def is_listed(client: WaveSpeedClient, provider_id: str, *, accepted_at: datetime) -> bool:
+def is_listed(
+    client: WaveSpeedClient, provider_id: str, *, accepted_at: datetime, witnesses: Sequence[Witness]
+) -> bool:
     """Read the list around this time, to the end or until it shows the id.
 
+    False only for a list that shows one of the witnesses, where there are any; else raises `ForeignList`.
     Raises `AccountRefused`, and `ProviderUnavailable` also for a list that cannot be read: then nothing is known.
     """
-    for page in range(1, PAGE_LIMIT + 1):
-        listed = client.list_predictions(
-            page=page, created_after=accepted_at - MARGIN, created_before=accepted_at + MARGIN
-        )
-        if any(each.id == provider_id for each in listed.items):
+    seen: set[str] = set()
+    for ids in _read_pages(client, accepted_at):
+        if provider_id in ids:
             return True
+        seen |= ids
+    if is_ours(witnesses, seen):
+        return False
+    # Farther away than the list was read: those around the nearest one.
+    nearest = min(witnesses, key=lambda each: (not each.is_earlier, abs(each.created_at - accepted_at)))
+    for ids in _read_pages(client, nearest.created_at):
+        seen |= ids
+    if is_ours(witnesses, seen):
+        return False
+    raise ForeignList(ADVICE)
+
+
+def _read_pages(client: WaveSpeedClient, moment: datetime) -> Iterator[set[str]]:
+    for page in range(1, PAGE_LIMIT + 1):
+        listed = client.list_predictions(page=page, created_after=moment - MARGIN, created_before=moment + MARGIN)
+        yield {each.id for each in listed.items}
         if listed.unreadable:
             raise ProviderUnavailable(f"{listed.unreadable} entries of the list have no readable id")
         if listed.is_last:
-            return False
+            return
     raise ProviderUnavailable(f"the list has more than {PAGE_LIMIT} pages for the time in question")

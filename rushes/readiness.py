@@ -17,6 +17,8 @@ STOPPED_SECONDS = 10.0
 """A dispatcher that nobody leads for so long has stopped: a lease lasts five seconds."""
 STUCK_SECONDS = 600.0
 """An account that refuses for so long does not come back by itself."""
+DOUBT_SECONDS = 600.0
+"""A doubt that needs no person is decided long before."""
 LAG_SECONDS = 60.0
 """Nothing that is due waits so long in a farm that goes on."""
 
@@ -53,6 +55,11 @@ class Readiness:
     def lags(self) -> bool:
         """Something that is due has waited for a minute."""
         return self.health.lag_seconds > LAG_SECONDS
+
+    @property
+    def doubts_last(self) -> bool:
+        """A submission has been in doubt for ten minutes."""
+        return (self.health.oldest_doubt_seconds or 0) > DOUBT_SECONDS
 
 
 UNREACHABLE = Readiness(reachable=False, migration=None, health=NOBODY)

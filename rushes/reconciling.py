@@ -14,13 +14,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
-from models.queries import Posted
+from models.queries import Posted, Witness
 from models.session import transaction
 from models.transitions import PassTicket
 from rushes.errors import Transient
 from rushes.lateness import count_late
 from rushes.matching import Candidate, Clocks, Findings, Submission, match_submissions
 from rushes.owning import Settled, settle_named
+from rushes.ownership import is_ours, tell_foreign
 from rushes.restoring import (
     SWEEP,
     Restoration,
@@ -43,12 +44,16 @@ RESTORE_PAUSE = timedelta(seconds=10)
 """The same, while the account is paused after a restore: each pass reads all that was forgotten."""
 PERSON_PAUSE = timedelta(minutes=10)
 """How often at least a doubt that a person must decide is looked at all the same; young ones sooner."""
+FOREIGN_PAUSE = timedelta(minutes=1)
+"""How often what a list of another account left undecided is looked at."""
 CLOCK_MARGIN = timedelta(seconds=5)
 UNKNOWN_CLOCK = timedelta(minutes=10)
 """How far apart the clocks may be before any answer has told."""
 LATE_ARRIVAL = timedelta(days=7)
 """How long after a POST a prediction may still turn up that was called absent."""
 PAGE_LIMIT = 500
+SWEPT = UUID(int=2**128 - 1)
+"""Stands for the sweep among the predictions that have witnesses: every prediction was born before it."""
 
 
 class ReconcileFailed(Transient):
@@ -69,6 +74,7 @@ class _Pass:
     posted: Sequence[Posted]
     clocks: Clocks
     settle: timedelta
+    witnesses: Sequence[Witness]
 
     @property
     def settled_before(self) -> datetime:
@@ -81,7 +87,16 @@ class _Pass:
         starts = [each.posted_at for each in self.posted]
         if self.ticket.sweep_after is not None:
             starts.append(self.ticket.sweep_after)
-        return min(starts, default=self.ticket.began_at) + self.clocks.earliest
+        start = min(starts, default=self.ticket.began_at) + self.clocks.earliest
+        return min([start, *(each.created_at for each in self.witnesses)])
+
+    def find_foreign(self, listed: Sequence[Prediction]) -> set[UUID]:
+        """The doubts, or `SWEPT`, that this list says nothing about, since it shows none of their witnesses."""
+        shown = {each.id for each in listed}
+        by_id: dict[UUID, list[Witness]] = {}
+        for each in self.witnesses:
+            by_id.setdefault(each.prediction_id, []).append(each)
+        return {prediction_id for prediction_id, witnesses in by_id.items() if not is_ours(witnesses, shown)}
 
     def select(self, *, absent: bool) -> list[Submission]:
         """Those called absent, or all the others."""
@@ -141,6 +156,8 @@ def _make_pass(runtime: Runtime, current: _Pass) -> str:
     gone = [each for each in current.select(absent=True) if each.prediction_id not in settled.surpluses]
     late = match_submissions(gone, rest, clocks=patient)
     late.orphans += [*settled.strangers, *(restored.undecidable if restored is not None else [])]
+    if foreign := current.find_foreign(listed):
+        tell_foreign(runtime, current.account_id, sorted(foreign - {SWEPT}), once=False)
     with transaction(runtime.sessions) as session:
         told = _write(runtime, session, current, listed=listed, found=found, late=late) + settled.describe()
         if restored is not None:
@@ -176,7 +193,7 @@ def _settle_restore(
     ticket = current.ticket
     if ticket.restored_at is None:
         return None
-    if ticket.began_at < ticket.restored_at + current.settle:
+    if ticket.began_at < ticket.restored_at + current.settle or SWEPT in current.find_foreign(listed):
         return Restoration()
     by_id = {each.id: each for each in listed}
     _keep_claim(runtime, current)
@@ -217,7 +234,25 @@ def _prepare(runtime: Runtime, session: Session, account_id: UUID, *, claim: int
         ahead = max(timedelta(0), offsets.after_answer)
         clocks = Clocks(min(timedelta(0), offsets.after_post) - CLOCK_MARGIN, settle + ahead + CLOCK_MARGIN)
     posted = queries.list_posted(session, account_id)
-    return _Pass(account_id, claim, ticket, posted, clocks, settle)
+    witnesses = _call_witnesses(session, account_id, ticket, posted=posted, settle=settle)
+    return _Pass(account_id, claim, ticket, posted, clocks, settle, witnesses)
+
+
+def _call_witnesses(
+    session: Session, account_id: UUID, ticket: PassTicket, *, posted: Sequence[Posted], settle: timedelta
+) -> list[Witness]:
+    """For what this pass may call absent, and for the sweep; only those that the list has had time to show."""
+    settled_before = ticket.began_at - settle
+    moments = {
+        each.prediction_id: each.posted_at
+        for each in posted
+        if each.state == PredictionState.UNCONFIRMED and each.posted_at < settled_before
+    }
+    found = queries.list_witnesses(session, account_id, moments, until=settled_before)
+    if ticket.sweep_after is None:
+        return found
+    swept = queries.list_witnesses(session, account_id, {SWEPT: settled_before}, until=settled_before)
+    return found + [each for each in swept if each.created_at > ticket.sweep_after]
 
 
 def _lease_of(runtime: Runtime) -> timedelta:
@@ -282,25 +317,35 @@ def _write(
     runtime: Runtime, session: Session, current: _Pass, *, listed: Sequence[Prediction], found: Findings, late: Findings
 ) -> str:
     """All of it or nothing, and nothing where another pass has begun meanwhile."""
-    lag = queries.measure_list_lag(
-        session,
-        current.account_id,
-        listed=[each.id for each in listed],
-        listed_at=current.ticket.began_at,
-        after=current.listed_after,
+    foreign = current.find_foreign(listed)
+    lag = (
+        0.0
+        if foreign
+        else queries.measure_list_lag(
+            session,
+            current.account_id,
+            listed=[each.id for each in listed],
+            listed_at=current.ticket.began_at,
+            after=current.listed_after,
+        )
     )
     _adopt(runtime, session, (*found.adoptions, *late.adoptions))
-    absent = [each for each in found.missing if not each.is_open and each.posted_at < current.settled_before]
+    settled = [each for each in found.missing if not each.is_open and each.posted_at < current.settled_before]
+    absent = [each for each in settled if each.prediction_id not in foreign]
     for submission in absent:
         transitions.mark_absent(session, submission.prediction_id, why="the provider's list does not show it")
     _leave_to_a_person(session, current, found.undecidable)
     waiting = {each.prediction_id for each in (*found.missing, *found.waiting)}
     waiting -= {each.prediction_id for each in absent}
-    transitions.postpone_doubts(session, sorted(waiting), delay=PAUSE)
-    orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in late.orphans])
+    transitions.postpone_doubts(session, sorted(waiting - foreign), delay=PAUSE)
+    transitions.postpone_doubts(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
+    strangers = [] if foreign else late.orphans
+    orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in strangers])
     # Last, since the account's row is locked last of all; where the claim is lost, all of the above is taken back.
     swept = current.ticket.sweep_after is not None
     pause = PAUSE if current.ticket.restored_at is None else RESTORE_PAUSE
+    if SWEPT in foreign:
+        swept, pause = False, FOREIGN_PAUSE
     if not transitions.finish_reconcile(
         session, current.account_id, current.claim, pause=pause, lag_seconds=lag, swept=swept
     ):

@@ -19,6 +19,7 @@ from rushes.artifacts import StoredVideo, store_video, surplus_name, video_name
 from rushes.errors import Permanent, Transient
 from rushes.lateness import count_late
 from rushes.listed import is_listed
+from rushes.ownership import ForeignList, find_witnesses, tell_foreign
 from rushes.runtime import Runtime
 from rushes.storing import (
     DOUBTFUL_CODES,
@@ -75,8 +76,13 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, surplus: Surplus, erro
     """As for any render: lost only where a 404 has lasted and the list does not show it either."""
     reason = ("lost", f"the provider does not know it any more: {error}")
     if (surplus.odd_seconds or 0) >= ODD_GRACE.total_seconds():
+        created_at = surplus.created_at
+        witnesses = find_witnesses(runtime, surplus.account_id, prediction_id, created_at=created_at)
         try:
-            listed = is_listed(runtime.client, surplus.provider_id, accepted_at=surplus.created_at)
+            listed = is_listed(runtime.client, surplus.provider_id, accepted_at=created_at, witnesses=witnesses)
+        except ForeignList as foreign:
+            tell_foreign(runtime, surplus.account_id, [prediction_id])
+            return f"odd: {foreign}"
         except (AccountRefused, ProviderUnavailable) as failure:
             raise LookFailed(str(failure)) from failure
         if listed:

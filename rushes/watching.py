@@ -12,6 +12,7 @@ from models.transitions import EndSeen
 from rushes.errors import Transient
 from rushes.lateness import count_late
 from rushes.listed import is_listed
+from rushes.ownership import ForeignList, find_witnesses, tell_foreign
 from rushes.retrying import ACCOUNT_DEFERRED, LOOK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime
 from rushes.wavespeed import (
@@ -72,8 +73,13 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPredic
     """A 404 that has lasted is believed only where the list does not show it either: then it is lost."""
     message = f"the provider does not know it any more: {error}"
     if watched.provider_id and watched.created_at and _is_believed(watched):
+        created_at = watched.created_at
+        witnesses = find_witnesses(runtime, watched.account_id, prediction_id, created_at=created_at)
         try:
-            listed = is_listed(runtime.client, watched.provider_id, accepted_at=watched.created_at)
+            listed = is_listed(runtime.client, watched.provider_id, accepted_at=created_at, witnesses=witnesses)
+        except ForeignList as foreign:
+            tell_foreign(runtime, watched.account_id, [prediction_id])
+            return f"odd: {foreign}"
         except (AccountRefused, ProviderUnavailable) as failure:
             hold_looks(runtime, watched.account_id, failure)
             raise LookFailed(str(failure)) from failure

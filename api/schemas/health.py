@@ -39,6 +39,14 @@ class Ready(BaseModel):
     surpluses: int = Field(
         description="Predictions found after they had been called absent, in the last seven days; any is a fault."
     )
+    doubts: int = Field(description="Submissions whose outcome nobody knows: their answers were lost.")
+    oldest_doubt_seconds: float | None = Field(
+        description="Since the oldest of them was posted; more than 600 is a fault. Null: there are none."
+    )
+    foreign_list: int = Field(
+        description="Doubts and renders that wait, since the provider's list shows none of what was accepted before "
+        "them; any is a fault: `WAVESPEED_API_KEY` is probably another account's."
+    )
 
     @classmethod
     def of(cls, seen: Readiness) -> Self:
@@ -57,6 +65,9 @@ class Ready(BaseModel):
             paused=seen.health.paused,
             late_writes=seen.health.late_writes,
             surpluses=seen.health.surpluses,
+            doubts=seen.health.doubts,
+            oldest_doubt_seconds=_rounded(seen.health.oldest_doubt_seconds),
+            foreign_list=seen.health.foreign,
         )
 
 

@@ -46,10 +46,12 @@ from models.queries.jobs import (
 from models.queries.reconciling import (
     Doubt,
     Posted,
+    Witness,
     filter_known,
     find_offsets,
     list_doubts,
     list_posted,
+    list_witnesses,
     measure_list_lag,
 )
 from models.queries.render_times import (
@@ -114,6 +116,7 @@ __all__ = [
     "WatchedPrediction",
     "WebhooksTold",
     "Whose",
+    "Witness",
     "count_running",
     "count_threads",
     "count_workers_on",
@@ -156,6 +159,7 @@ __all__ = [
     "list_running",
     "list_storing",
     "list_waiting",
+    "list_witnesses",
     "measure_list_lag",
     "measure_sweep_lag",
     "measure_webhook_agreement",

@@ -55,7 +55,11 @@ _HEALTH = statement("""
         (SELECT count(*) FROM prediction WHERE state = 'surplus' AND accepted_at > now() - interval '7 days'),
         (SELECT paused_reason || coalesce(': ' || paused_detail, '') FROM account
             WHERE paused_at IS NOT NULL ORDER BY paused_at LIMIT 1),
-        (SELECT coalesce(sum(count), 0)::bigint FROM late_write)
+        (SELECT coalesce(sum(count), 0)::bigint FROM late_write),
+        (SELECT count(*) FROM prediction WHERE state = 'unconfirmed'),
+        (SELECT extract(epoch FROM now() - min(posted_at))::float8 FROM prediction WHERE state = 'unconfirmed'),
+        (SELECT count(*) FROM prediction WHERE error_code = 'foreign_list'
+            AND (state = 'unconfirmed' OR state = 'rendering' AND odd_since IS NOT NULL))
 """)
 
 
@@ -94,6 +98,9 @@ class Health(NamedTuple):
     surpluses: int = 0  # found in the last seven days: paid for beside another
     paused: str | None = None  # why the account submits nothing: a restore, or a person
     late_writes: int = 0  # so far: they moved nothing, since claim or state had changed
+    doubts: int = 0  # submissions whose outcome nobody knows
+    oldest_doubt_seconds: float | None = None  # since the oldest of them was posted
+    foreign: int = 0  # doubts and renders left undecided, since the list seems to be another account's
 
 
 def find_farm(session: Session) -> Farm:

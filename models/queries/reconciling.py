@@ -1,6 +1,6 @@
 """What a pass over submissions in doubt reads."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -50,6 +50,27 @@ _UNLISTED = statement("""
       AND NOT provider_id = ANY(CAST(:ids AS text[]))
 """)
 
+# By id, which is by birth: no index on the time is needed. The inner limits bound what is read where few have a time.
+_NEIGHBOURS = """
+    (SELECT provider_id, provider_created_at, accepted_at, {is_earlier} AS is_earlier
+     FROM (SELECT * FROM prediction WHERE account_id = :account_id AND id {side} asked.prediction_id
+           ORDER BY id {order} LIMIT 500) AS near
+     WHERE accepted_at {within} AND provider_created_at IS NOT NULL AND state NOT IN ('lost', 'deleted')
+     ORDER BY id {order} LIMIT 5)
+"""
+_ASKED = """
+    SELECT prediction_id, found.provider_id, found.provider_created_at, is_earlier
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:moments AS timestamptz[])) AS asked (prediction_id, moment)
+    CROSS JOIN LATERAL ({earlier} UNION ALL {later}) AS found
+    WHERE found.accepted_at BETWEEN moment - interval '24 hours' AND moment + interval '24 hours'
+"""
+_WITNESSES = statement(
+    _ASKED.format(
+        earlier=_NEIGHBOURS.format(is_earlier="true", side="<", order="DESC", within="<= moment"),
+        later=_NEIGHBOURS.format(is_earlier="false", side=">", order="ASC", within="< :until"),
+    )
+)
+
 
 class Posted(NamedTuple):
     """A submission that was posted and has no provider id."""
@@ -59,6 +80,15 @@ class Posted(NamedTuple):
     input: dict[str, Any]
     posted_at: datetime
     state: str
+
+
+class Witness(NamedTuple):
+    """A prediction that was accepted near another one, which any list of the same account shows."""
+
+    prediction_id: UUID  # the other one
+    provider_id: str
+    created_at: datetime  # by the provider's clock
+    is_earlier: bool  # accepted before it
 
 
 class Doubt(NamedTuple):
@@ -100,6 +130,17 @@ def find_offsets(session: Session, account_id: UUID) -> Offsets:
 def filter_known(session: Session, account_id: UUID, ids: Sequence[str]) -> set[str]:
     """Those of the provider ids that rows of ours have."""
     return set(session.scalars(_KNOWN, {"account_id": account_id, "ids": list(ids)}))
+
+
+def list_witnesses(
+    session: Session, account_id: UUID, moments: Mapping[UUID, datetime], *, until: datetime
+) -> list[Witness]:
+    """Up to five accepted before and after each of these predictions, within 24 hours of its moment.
+
+    Later ones are of use only if they were accepted before `until`.
+    """
+    values = {"ids": list(moments), "moments": list(moments.values()), "until": until}
+    return find_all(session, _WITNESSES, Witness, account_id=account_id, **values) if moments else []
 
 
 def measure_list_lag(

@@ -97,6 +97,19 @@ _UNDECIDABLE = statement("""
     FROM told_of
 """)
 
+_FOREIGN = statement("""
+    WITH told_of AS (
+        UPDATE prediction SET error_code = 'foreign_list', error_message = :message
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('unconfirmed', 'rendering', 'surplus')
+          AND error_code IS DISTINCT FROM 'foreign_list'
+        RETURNING id, job_id, account_id
+    )
+    INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+    SELECT 'prediction.foreign_list', job_id, id, account_id, jsonb_build_object('message', CAST(:message AS text))
+    FROM told_of
+    RETURNING 1
+""")
+
 _YIELD = statement("""
     WITH yielded AS (
         UPDATE prediction
@@ -170,6 +183,11 @@ def note_undecidable(session: Session, ids: Sequence[UUID], *, message: str) -> 
     """These are for a person to decide; told once."""
     if ids:
         session.execute(_UNDECIDABLE, {"ids": list(ids), "message": message})
+
+
+def note_foreign_list(session: Session, ids: Sequence[UUID], *, message: str) -> int:
+    """These are not decided, since the list seems to be another account's; told once. Returns of how many now."""
+    return len(session.execute(_FOREIGN, {"ids": sorted(ids), "message": message}).all()) if ids else 0
 
 
 def yield_adoption(session: Session, prediction_id: UUID, *, account_id: UUID, provider_id: str) -> bool:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from api.routes.health import READY_SECONDS
 from models.queries import EXPECTED_MIGRATION
 from models.session import transaction
-from models.transitions import defer_account, lead, see_worker
+from models.transitions import defer_account, lead, note_foreign_list, see_worker
 from sandbox.servers import EmbeddedPostgres
 from tests import rows
 from tests.api_server import Api, new_job, serve_api
@@ -109,6 +109,9 @@ def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_
                 "paused": None,
                 "late_writes": 0,
                 "surpluses": 0,
+                "doubts": 0,
+                "oldest_doubt_seconds": None,
+                "foreign_list": 0,
             },
         )
 
@@ -179,6 +182,16 @@ def test_readiness_tells_how_late_the_most_overdue_row_is(api: Api) -> None:
     with transaction(api.sessions) as session:
         rows.add_render(session, "rendering", due_at=timedelta(seconds=-90))
     assert 90 <= api.client.get("/readyz").json()["lag_seconds"] < 120
+
+
+def test_readiness_tells_how_many_doubts_there_are_and_how_old_the_oldest_is(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        rows.add_render(session, "unconfirmed", posted_at=timedelta(seconds=-700))
+        foreign = rows.add_render(session, "unconfirmed")
+        note_foreign_list(session, [foreign.prediction_id], message="another account's")
+    told = api.client.get("/readyz").json()
+    assert (told["status"], told["doubts"], told["foreign_list"]) == ("ready", 2, 1)
+    assert 700 <= told["oldest_doubt_seconds"] < 730
 
 
 def test_a_bug_is_logged_with_its_traceback_and_answered_without(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

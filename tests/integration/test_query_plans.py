@@ -361,6 +361,12 @@ HOT: dict[str, Ask] = {
         queries.measure_webhook_delivery(farm.session, farm.account),
         queries.find_webhooks_told(farm.session, farm.account),
     ),
+    "witnesses": lambda farm: queries.list_witnesses(
+        farm.session,
+        farm.account,
+        {farm.predictions["completed"][0]: datetime.now(UTC)},
+        until=datetime.now(UTC),
+    ),
     "one render": lambda farm: queries.find_watched(farm.session, farm.predictions["rendering"][0]),
     "a job's history": lambda farm: queries.list_events(farm.session, farm.jobs["succeeded"][0], limit=PAGE),
     "a page's predictions": lambda farm: queries.list_predictions(farm.session, farm.jobs["succeeded"]),

@@ -442,6 +442,7 @@ WITHOUT_A_LOSER = {
     "finish_reconcile",
     "postpone_doubts",
     "note_undecidable",
+    "note_foreign_list",
     "yield_adoption",  # the answer of one is the doubt of the other: test_transitions_reconciling.py
     "lead",  # below: it is raced by name
 }

@@ -31,6 +31,13 @@ def test_a_farm_that_is_well_has_nothing_to_mend() -> None:
         ({"deferred": "key: no", "deferred_seconds": 720.0}, "account", "failed", "for 12 min (key: no)"),
         ({"batches_at_risk": 2}, "batches", "warning", "2 will hardly have ended"),
         ({"paused": "restore: x", "deferred": "rate"}, "account", "warning", "is paused (restore: x)"),
+        (
+            {"doubts": 3, "oldest_doubt_seconds": 700.0},
+            "doubts",
+            "warning",
+            "3 submission(s) in doubt",
+        ),
+        ({"doubts": 3, "oldest_doubt_seconds": 20.0, "foreign": 2}, "doubts", "failed", "so 2 doubt(s) and render(s)"),
         ({"surpluses": 2}, "ledger", "warning", "2 surplus prediction(s)"),
         ({"lag_seconds": 75.4}, "lag", "warning", "75 s late"),
     ],
