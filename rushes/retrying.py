@@ -53,8 +53,8 @@ class RetryPolicy:
 SUBMIT_NOT_SENT = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(seconds=60))
 """Name resolution, refused or timed-out connections: surely nothing bought, and not the job's fault."""
 
-RENDER_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=2), attempts=3)
-"""The provider failed the render for a reason of its own and refunds it: the job is bought anew."""
+RENDER_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=2))
+"""The provider failed the render for a reason of its own and refunds it: bought anew, as often as the job may be."""
 
 LOOK_FAILED = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(minutes=1))
 """A poll or sweep met 429, 5xx or no answer; shared by all looks of an account."""
@@ -67,6 +67,3 @@ STORE_DOUBTED = RetryPolicy(base=timedelta(seconds=10), cap=timedelta(minutes=5)
 
 ACCOUNT_DEFERRED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=5))
 """The account was refused (key, credit, rate): the whole account waits, no job loses an attempt."""
-
-DELIVERY_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(hours=3), attempts=30)
-"""A callback was not accepted: fast at first, then for about two days."""

@@ -122,7 +122,7 @@ def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction,
 
 
 def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, verdict: _Verdict) -> str:
-    delay = RENDER_FAILED.base * random.random() if verdict.resubmits else None  # noqa: S311 - jitter, no secret
+    delay = RENDER_FAILED.next_delay(watched.attempt, random=random.random) if verdict.resubmits else None
     with transaction(runtime.sessions) as session:
         moved = transitions.end_prediction(
             session,

@@ -133,11 +133,24 @@ def test_a_404_that_lasts_is_a_loss_once_a_list_has_answered_without_it(
     assert ask(runtime, "SELECT state FROM job") == "failed"
 
 
-def until_completed(runtime: Runtime, render: Render) -> None:
+def until_ended(runtime: Runtime, render: Render) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while ask(runtime, "SELECT state FROM prediction WHERE state = 'rendering'") == "rendering":
         assert time.monotonic() < deadline
         look(runtime, render)
+
+
+def test_a_render_that_failed_is_bought_anew_after_a_wait_that_doubles_with_each_purchase(
+    runtime: Runtime, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.random", lambda: 0.5)
+    simulator.set_fault("task_failed")
+    submitted = admit(runtime)
+    submit_prediction(runtime, submitted.prediction_id, submitted.claim)
+    run(runtime, "UPDATE prediction SET attempt = 3")
+    until_ended(runtime, submitted)
+    waits = ask(runtime, "SELECT round(extract(epoch FROM job.due_at - prediction.ended_at)) FROM job, prediction")
+    assert waits == 10  # half of 5 s, doubled twice
 
 
 def claim_store(runtime: Runtime) -> int:
@@ -150,7 +163,7 @@ def claim_store(runtime: Runtime) -> int:
 def test_an_expired_address_of_a_video_is_asked_for_afresh(
     runtime: Runtime, simulator: Simulator, render: Render
 ) -> None:
-    until_completed(runtime, render)
+    until_ended(runtime, render)
     gone = f"{simulator.url}/output/gone.mp4"
     run(runtime, f"UPDATE prediction SET outputs = jsonb_build_array('{gone}')")  # noqa: S608 - a constant
     with pytest.raises(StoreDelayed, match="no longer gives the file"):
@@ -162,7 +175,7 @@ def test_an_expired_address_of_a_video_is_asked_for_afresh(
 def test_a_store_step_that_another_worker_took_over_is_counted_and_moves_nothing(
     runtime: Runtime, render: Render
 ) -> None:
-    until_completed(runtime, render)
+    until_ended(runtime, render)
     taken: list[int] = []
 
     def be_frozen_past_the_lease() -> bool:

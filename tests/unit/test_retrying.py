@@ -78,10 +78,3 @@ def test_callers_that_were_told_the_same_come_back_apart() -> None:
 
     assert early == wish
     assert late == wish + retrying.ACCOUNT_DEFERRED.base * 0.9
-
-
-def test_callbacks_are_tried_for_one_to_three_days() -> None:
-    policy = retrying.DELIVERY_FAILED
-    delays = [policy.next_delay(attempt, random=lambda: 0.5) for attempt in range(1, policy.attempts or 0)]
-
-    assert timedelta(days=1) < sum((each for each in delays if each), timedelta(0)) < timedelta(days=3)
