@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -20,8 +21,8 @@ from models.transitions import PassTicket
 from rushes.errors import Transient
 from rushes.lateness import count_late
 from rushes.matching import Candidate, Clocks, Findings, Submission, match_submissions
-from rushes.owning import Settled, settle_named
 from rushes.ownership import is_ours, tell_foreign
+from rushes.owning import Settled, settle_named
 from rushes.restoring import (
     SWEEP,
     Restoration,
@@ -54,6 +55,8 @@ LATE_ARRIVAL = timedelta(days=7)
 PAGE_LIMIT = 500
 SWEPT = UUID(int=2**128 - 1)
 """Stands for the sweep among the predictions that have witnesses: every prediction was born before it."""
+
+log = structlog.get_logger(__name__)
 
 
 class ReconcileFailed(Transient):
@@ -159,11 +162,14 @@ def _make_pass(runtime: Runtime, current: _Pass) -> str:
     if foreign := current.find_foreign(listed):
         tell_foreign(runtime, current.account_id, sorted(foreign - {SWEPT}), once=False)
     with transaction(runtime.sessions) as session:
-        told = _write(runtime, session, current, listed=listed, found=found, late=late) + settled.describe()
+        told, orphans = _write(runtime, session, current, listed=listed, found=found, late=late)
+        told += settled.describe()
         if restored is not None:
             told += f"; {_conclude_restore(session, current, restored)}"
     for submission, candidate in late.adoptions:
         tell_surplus(submission.prediction_id, candidate.provider_id)
+    for provider_id in orphans:
+        log.warning("account.orphan", account_id=str(current.account_id), provider_id=provider_id)
     runtime.waker.wake()
     return told
 
@@ -315,8 +321,8 @@ def _look_closer(runtime: Runtime, current: _Pass, listed: Prediction) -> Predic
 
 def _write(
     runtime: Runtime, session: Session, current: _Pass, *, listed: Sequence[Prediction], found: Findings, late: Findings
-) -> str:
-    """All of it or nothing, and nothing where another pass has begun meanwhile."""
+) -> tuple[str, list[str]]:
+    """All of it or nothing, and nothing where another pass has begun meanwhile; what to tell, and the new orphans."""
     foreign = current.find_foreign(listed)
     lag = (
         0.0
@@ -339,8 +345,7 @@ def _write(
     waiting -= {each.prediction_id for each in absent}
     transitions.postpone_doubts(session, sorted(waiting - foreign), delay=PAUSE)
     transitions.postpone_doubts(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
-    strangers = [] if foreign else late.orphans
-    orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in strangers])
+    orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in late.orphans if not foreign])
     # Last, since the account's row is locked last of all; where the claim is lost, all of the above is taken back.
     swept = current.ticket.sweep_after is not None
     pause = PAUSE if current.ticket.restored_at is None else RESTORE_PAUSE
@@ -350,10 +355,11 @@ def _write(
         session, current.account_id, current.claim, pause=pause, lag_seconds=lag, swept=swept
     ):
         raise PassLost("another pass took over: nothing written")
-    return (
+    told = (
         f"adopted {len(found.adoptions)}, absent {len(absent)}, waiting {len(waiting)}, "
-        f"for a person {len(found.undecidable)}, surplus {len(late.adoptions)}, new orphans {orphans}"
+        f"for a person {len(found.undecidable)}, surplus {len(late.adoptions)}, new orphans {len(orphans)}"
     )
+    return told, orphans
 
 
 def _adopt(runtime: Runtime, session: Session, pairs: Sequence[tuple[Submission, Candidate]]) -> None:

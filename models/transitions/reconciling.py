@@ -200,10 +200,10 @@ def yield_adoption(session: Session, prediction_id: UUID, *, account_id: UUID, p
     return session.execute(_HELD_BY_ANOTHER, values).first() is None
 
 
-def insert_orphans(session: Session, orphans: Sequence[dict[str, Any]]) -> int:
-    """Keep and report predictions that no row asked for, each once; returns how many are new."""
+def insert_orphans(session: Session, orphans: Sequence[dict[str, Any]]) -> list[str]:
+    """Keep and report predictions that no row asked for, each once; returns the provider ids of the new ones."""
     if not orphans:
-        return 0
+        return []
     born = upsert(Orphan).on_conflict_do_nothing().returning(Orphan.account_id, Orphan.provider_id)
     new = session.execute(born, list(orphans)).all()
     if new:
@@ -212,4 +212,4 @@ def insert_orphans(session: Session, orphans: Sequence[dict[str, Any]]) -> int:
             for account_id, provider_id in new
         ]
         session.execute(insert(Event), told)
-    return len(new)
+    return [provider_id for _, provider_id in new]

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from models import transitions
 from models.session import transaction
@@ -128,7 +129,11 @@ def test_a_doubt_takes_nothing_that_an_equal_one_has_posted_meanwhile(
 
 def test_an_orphan_that_a_row_turns_out_to_have_asked_for_is_one_no_more(runtime: Runtime, account: UUID) -> None:
     stranger = send(runtime, "nobody's")
-    assert make_pass(runtime, account).endswith("new orphans 1")
+    with capture_logs() as logs:
+        assert make_pass(runtime, account).endswith("new orphans 1")
+        assert make_pass(runtime, account).endswith("new orphans 0")
+    told = [(each["log_level"], each["provider_id"]) for each in logs if each["event"] == "account.orphan"]
+    assert told == [("warning", stranger.id)]
 
     accept(runtime, begin(runtime, account, "nobody's"), stranger)
     with transaction(runtime.sessions) as session:

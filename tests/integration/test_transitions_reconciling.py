@@ -100,7 +100,7 @@ def test_what_turns_up_after_absent_is_a_surplus(scratch: Session, account: UUID
 def test_an_orphan_is_told_of_once(scratch: Session, account: UUID) -> None:
     orphan = {"account_id": account, "provider_id": "p1", "video_model": VIDEO_MODEL, "input": {"prompt": "x"}}
 
-    assert [transitions.insert_orphans(scratch, [orphan]) for _ in range(2)] == [1, 0]
+    assert [transitions.insert_orphans(scratch, [orphan]) for _ in range(2)] == [["p1"], []]
     assert rows.kinds(scratch, account_id=account) == ["account.orphan"]
 
 
