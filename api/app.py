@@ -9,6 +9,7 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
 from api.access_log import AccessLog
+from api.bounded import BoundedAnswers
 from api.docs_page import router as docs_router
 from api.errors import install_error_handlers
 from api.openapi import describe_api
@@ -32,7 +33,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # ours says the same, and how long it took
     app = FastAPI(version=version("rushes"), docs_url=None, redoc_url=None, lifespan=_live)
     app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
-    app.add_middleware(AccessLog)
+    app.add_middleware(BoundedAnswers)
+    app.add_middleware(AccessLog)  # the last is the outermost
     install_error_handlers(app)
     for module in (jobs, files, batches, doubts, account, catalog, hooks, health):
         app.include_router(module.router)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from api import bounded
 from api.routes.health import READY_SECONDS
 from models.queries import EXPECTED_MIGRATION
 from models.session import transaction
@@ -116,22 +118,55 @@ def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_
         )
 
 
-def test_a_frozen_database_is_told_within_seconds_and_again_well_when_it_thaws(
-    api: Api, postgres: EmbeddedPostgres
-) -> None:
-    fill_pool(api)
-    assert api.client.get("/readyz").status_code == 200
+@contextmanager
+def frozen(postgres: EmbeddedPostgres) -> Iterator[None]:
+    """All of Postgres stands still, with its connections open."""
     server = psutil.Process(postgres.pid)
     family = [*server.children(recursive=True), server]
     for process in family:
         process.suspend()
     try:
-        began = time.monotonic()
-        answers = [api.client.get("/readyz") for _ in range(3)]
-        seconds = time.monotonic() - began
+        yield
     finally:
         for process in family:
             process.resume()
+
+
+def test_no_route_waits_for_a_frozen_database_for_longer_than_said(
+    api: Api, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = api.push()["id"]
+    fill_pool(api)
+    monkeypatch.setattr(bounded, "ANSWER_SECONDS", 1.0)
+    with frozen(postgres):
+        began = time.monotonic()
+        answers = [
+            api.client.post("/v1/jobs", json=new_job()),
+            api.client.post("/v1/batches", json={"name": "pilot", "jobs": [new_job()]}),
+            api.client.get("/v1/jobs"),
+            api.client.get(f"/v1/jobs/{stored}"),
+            api.client.get("/v1/account"),
+            api.client.get("/v1/doubts"),
+        ]
+        seconds = time.monotonic() - began
+        assert api.client.get("/healthz").status_code == 200
+    told = [(answer.status_code, answer.headers.get("retry-after"), answer.json()["detail"]) for answer in answers]
+    assert told == [(503, "2", "the database does not answer; what was asked for may be done all the same")] * 6
+    assert seconds < len(answers) + SLACK_SECONDS
+    monkeypatch.undo()
+    assert api.push()["state"] == "queued"
+    assert api.client.get(f"/v1/jobs/{stored}").status_code == 200
+
+
+def test_a_frozen_database_is_told_within_seconds_and_again_well_when_it_thaws(
+    api: Api, postgres: EmbeddedPostgres
+) -> None:
+    fill_pool(api)
+    assert api.client.get("/readyz").status_code == 200
+    with frozen(postgres):
+        began = time.monotonic()
+        answers = [api.client.get("/readyz") for _ in range(3)]
+        seconds = time.monotonic() - began
     assert [(answer.status_code, answer.json()["database"]) for answer in answers] == [(503, "away")] * 3
     assert seconds < 3 * READY_SECONDS + SLACK_SECONDS
     assert api.client.get("/readyz").status_code == 200
