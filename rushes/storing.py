@@ -1,11 +1,13 @@
 """One store step: copy the video of a completed prediction, check it, make it visible, end the job."""
 
 import random
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
 from models import ArtifactKind, transitions
+from models.errors import DatabaseAway
 from models.session import transaction
 from models.transitions import NewArtifact, StoreTicket
 from rushes.artifacts import (
@@ -27,6 +29,12 @@ from rushes.runtime import Runtime
 LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8), heartbeat=timedelta(seconds=2))
 STORE_LEASE = timedelta(seconds=20)
 """Outlasts a heartbeat, a connect and a stall; a worker that dies gives the step back after it."""
+
+AWAY_PAUSE_SECONDS = 1.0
+"""How often a step asks for a database that was away."""
+AWAY_SECONDS = 1_800.0
+"""Well below the limit of a step, so that the watchdog never takes an outage for a stuck worker."""
+AWAY = ("database_away", "the database was away, or stood still, while it was stored")
 
 
 class StoreDelayed(Transient):
@@ -58,8 +66,37 @@ def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable
     """Store the video of this claim, once; returns a line for operators.
 
     `must_stop` tells of a shutdown: the step then hands its claim back at once. Raises one of the classes above,
-    after the rows tell of it. A process that dies leaves a temporary file that carries its claim, and no more.
+    after the rows tell of it, or `DatabaseAway`; that is told once the database is back, since the silence of a worker
+    that lives must not count as one that the video killed. A process that dies leaves a temporary file that carries its
+    claim, and no more.
     """
+    try:
+        return _store(runtime, job_id, claim, must_stop=must_stop)
+    except DatabaseAway:
+        _hand_back_when_it_is_back(runtime, job_id, claim, must_stop=must_stop)
+        raise
+
+
+def _hand_back_when_it_is_back(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> None:
+    gives_up_at = time.monotonic() + AWAY_SECONDS
+    while not _tell_away(runtime, job_id, claim):
+        if must_stop() or time.monotonic() > gives_up_at:
+            return
+        time.sleep(AWAY_PAUSE_SECONDS)
+
+
+def _tell_away(runtime: Runtime, job_id: UUID, claim: int) -> bool:
+    try:
+        with transaction(runtime.sessions) as session:
+            if not transitions.delay_store(session, job_id, claim, delay=timedelta(0), reason=AWAY):
+                transitions.excuse_store(session, job_id, claim, reason=AWAY)
+    except DatabaseAway:
+        return False
+    runtime.waker.wake()
+    return True
+
+
+def _store(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
     with transaction(runtime.sessions) as session:
         ticket = transitions.begin_store(session, job_id, claim, lease=STORE_LEASE, doubtful=DOUBTFUL_CODES)
     if ticket is None:
@@ -68,9 +105,13 @@ def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable
     def keep_going() -> None:
         if must_stop():
             raise StoreStopped("the worker is shutting down")
+        began = time.monotonic()
         with transaction(runtime.sessions) as session:
-            if not transitions.renew_store(session, job_id, claim, lease=STORE_LEASE):
-                raise StoreLost("another worker took the step over")
+            renewed = transitions.renew_store(session, job_id, claim, lease=STORE_LEASE)
+        if not renewed and time.monotonic() - began > STORE_LEASE.total_seconds() / 2:
+            raise DatabaseAway(AWAY[1])
+        if not renewed:
+            raise StoreLost("another worker took the step over")
 
     try:
         stored = store_video(

@@ -133,6 +133,19 @@ _DELAY = statement("""
     SELECT 1 FROM delayed
 """)
 
+# The newest event decides how many silences are in a row: a delay after this silence ends the row.
+_EXCUSE = statement("""
+    INSERT INTO event (kind, job_id, detail)
+    SELECT 'store.delayed', id, jsonb_build_object(
+        'attempt', store_attempts, 'code', CAST(:code AS text), 'message', CAST(:message AS text))
+    FROM job
+    WHERE id = :job_id AND state = 'storing' AND EXISTS (
+        SELECT 1 FROM event AS silence
+        WHERE silence.job_id = job.id AND silence.kind = 'store.silent'
+          AND CAST(silence.detail->>'claim' AS bigint) = :claim)
+    RETURNING 1
+""")
+
 _FAIL = statement("""
     WITH failed AS (
         UPDATE job
@@ -255,6 +268,12 @@ def delay_store(session: Session, job_id: UUID, claim: int, *, delay: timedelta,
     """Try again after `delay`; `reason` is a code and a sentence."""
     code, message = reason
     return moves_one(session, _DELAY, job_id=job_id, claim=claim, delay=delay, code=code, message=message)
+
+
+def excuse_store(session: Session, job_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
+    """Say why the step of this claim was silent, after it was taken back: its worker lives, so it does not count."""
+    code, message = reason
+    return moves_one(session, _EXCUSE, job_id=job_id, claim=claim, code=code, message=message)
 
 
 def fail_store(session: Session, job_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:

@@ -439,6 +439,7 @@ WITHOUT_A_LOSER = {
     "resign",
     "renew_reconcile",
     "renew_surplus_store",
+    "excuse_store",  # tells, moves nothing
     "finish_reconcile",
     "postpone_doubts",
     "note_undecidable",
