@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from models.queries import Witness
-from rushes.ownership import ADVICE, ForeignList, is_ours
 from rushes.wavespeed import ProviderUnavailable, WaveSpeedClient
+from rushes.witnesses import ADVICE, ForeignList, is_ours
 
 MARGIN = timedelta(minutes=10)
 """To both sides of when it was accepted: clocks differ."""

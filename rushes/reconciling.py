@@ -21,7 +21,6 @@ from models.transitions import PassTicket
 from rushes.errors import Transient
 from rushes.lateness import count_late
 from rushes.matching import Candidate, Clocks, Findings, Submission, match_submissions
-from rushes.ownership import is_ours, tell_foreign
 from rushes.owning import Settled, settle_named
 from rushes.restoring import (
     SWEEP,
@@ -35,6 +34,7 @@ from rushes.runtime import Runtime
 from rushes.surpluses import tell_surplus
 from rushes.wavespeed import AccountRefused, Prediction, PredictionNotFound, ProviderUnavailable
 from rushes.webhook_tokens import read_address
+from rushes.witnesses import is_ours, tell_foreign
 
 LEASE_MARGIN = timedelta(seconds=10)
 """A pass holds its claim for one request and this, and renews it before each one, however many there are."""

@@ -19,7 +19,6 @@ from rushes.artifacts import StoredVideo, store_video, surplus_name, video_name
 from rushes.errors import Permanent, Transient
 from rushes.lateness import count_late
 from rushes.listed import is_listed
-from rushes.ownership import ForeignList, find_witnesses, tell_foreign
 from rushes.runtime import Runtime
 from rushes.storing import (
     DOUBTFUL_CODES,
@@ -42,6 +41,7 @@ from rushes.wavespeed import (
     ProviderUnavailable,
     classify_failure,
 )
+from rushes.witnesses import ForeignList, find_witnesses, tell_foreign
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,6 @@ from models.transitions import EndSeen
 from rushes.errors import Transient
 from rushes.lateness import count_late
 from rushes.listed import is_listed
-from rushes.ownership import ForeignList, find_witnesses, tell_foreign
 from rushes.retrying import ACCOUNT_DEFERRED, LOOK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime
 from rushes.wavespeed import (
@@ -25,6 +24,7 @@ from rushes.wavespeed import (
     ProviderUnavailable,
     classify_failure,
 )
+from rushes.witnesses import ForeignList, find_witnesses, tell_foreign
 
 ODD_GRACE = timedelta(seconds=60)
 """How long an answer that makes no sense must last before it is believed."""

@@ -249,7 +249,7 @@ def test_what_the_provider_completes_without_a_file_is_spent_and_bought_again_by
             assert transitions.retry_job(session, empty.job_id) == "queued"
             (again,) = submit_all(session)
         submit_prediction(runtime, again.prediction_id, again.claim)
-        until_completed(runtime, Render(empty.job_id, again.prediction_id, again.claim))
+        until_ended(runtime, Render(empty.job_id, again.prediction_id, again.claim))
         store_job(runtime, empty.job_id, claim_store(runtime), must_stop=lambda: False)
         assert get_job(runtime.sessions, empty.job_id).spent == Decimal("0.48")
     with transaction(runtime.sessions) as session:
