@@ -29,6 +29,8 @@ WINDOW_SIZE = MAX_PAGE_SIZE - 2
 SURER = 1.25
 """How much more a poll is worth than a sweep that would see the same: it is never late and tells of errors."""
 LEAST_LAG_SECONDS = 0.1
+LATENESS_SHARE = 0.02
+"""What one more render changes of the lateness that is measured."""
 AUDIT_EVERY = 20
 """Sweeps beside which one of their renders is polled too, so that a list that is late can be told."""
 
@@ -62,7 +64,8 @@ class _Watched:
     watch_windows: int
     kind: RenderKind
     times: RenderTimes
-    known_at: float  # it was still running then
+    known_at: float  # it was still running then, by the look that was last asked for
+    known_before: float  # the same of the look before
     due_at: float  # no look at it before
     poll_at: float  # no single look at it before
     hinted_at: float = float("-inf")  # by the database's clock
@@ -82,7 +85,7 @@ class _Watched:
     def note_running(self, at: float, *, delivered: float) -> None:
         """It was running then: nothing can have been missed before."""
         if at > self.known_at:
-            self.known_at = at
+            self.known_before, self.known_at = self.known_at, at
             self._draw(at, delivered=delivered)
 
     def _draw(self, now: float, *, delivered: float) -> None:
@@ -114,6 +117,7 @@ class LookSchedule:
         self._tokens, self._filled_at = 1.0, float("-inf")
         self._number = self._sweeps = self._added = 0
         self._lag_seconds = 0.0
+        self._lateness: float | None = None
         self._delivered = 0.0
         self._price = settings.poll_cost_seconds
 
@@ -127,11 +131,13 @@ class LookSchedule:
             if known is None or known.claim != rendering.claim:
                 self._watch(rendering, now=now)
 
-    def end(self, prediction_ids: Iterable[UUID]) -> None:
-        """Watch these no more: they have ended."""
+    def end(self, prediction_ids: Iterable[UUID], *, now: float | None = None) -> None:
+        """Watch these no more: they have ended, and at `now` it is known."""
         for prediction_id in prediction_ids:
             if watched := self._watched.pop(prediction_id, None):
                 watched.is_live = False
+                if now is not None and watched.known_before > watched.accepted_at:
+                    self._note_lateness((watched.known_at - watched.known_before) / 2 + now - watched.known_at)
             self._apart.pop(prediction_id, None)
             self._hurried.pop(prediction_id, None)
 
@@ -160,6 +166,10 @@ class LookSchedule:
         self._apart.clear()
         self._hurried.clear()
         self._next_at = None
+
+    def measure_lateness(self) -> float | None:
+        """Seconds from a completion to our knowing, of late; None before any was seen, and beside webhooks."""
+        return self._lateness if not self._delivered else None
 
     def find_next_at(self) -> float | None:
         """When to call `take_due` again; None while nothing is watched."""
@@ -190,6 +200,7 @@ class LookSchedule:
             kind=find_kind(rendering.video_model, rendering.input),
             times=self._times,
             known_at=accepted_at if is_young else now,
+            known_before=accepted_at if is_young else now,
             due_at=now,
             poll_at=now,
         )
@@ -306,6 +317,12 @@ class LookSchedule:
         covered = [choice] if isinstance(choice, _Watched) else listed[choice.first : choice.last + 1]
         waits = sum(self._weigh_page(each, now) * (now - each.known_at) for each in covered) / worth
         self._rest_until(now + waits * ((self._price / worth) ** 0.5 - 1), now=now)
+
+    def _note_lateness(self, seconds: float) -> None:
+        """On average a render ended half-way between the look that found it and the one before."""
+        self._lateness = (
+            seconds if self._lateness is None else self._lateness + LATENESS_SHARE * (seconds - self._lateness)
+        )
 
     def _rest_until(self, at: float, *, now: float) -> None:
         rested = max(at, now + max(SHORTEST_REST_SECONDS, REST_PER_RENDER_SECONDS * len(self._watched)))

@@ -219,6 +219,7 @@ class Dispatcher:
 
     def _size_ahead(self, account: DispatchAccount) -> int:
         fixed = self._runtime.settings.ahead
+        self._ahead.seen_seconds = self._lookout.measure_lateness() or self._ahead.seen_seconds
         return self._ahead.next_size(current=account.ahead, slots=account.slots) if fixed == "auto" else fixed
 
     def _reconcile(self, account: DispatchAccount, room: int) -> None:

@@ -56,6 +56,10 @@ class Lookout:
         """When the next look may be due, in monotonic seconds; None while nothing is watched."""
         return self._looks.find_next_at()
 
+    def measure_lateness(self) -> float | None:
+        """Seconds from a completion to our knowing, of late; None while nobody can tell."""
+        return self._looks.measure_lateness()
+
     def learn_render_times(self) -> None:
         """Take in, every ten seconds, how long renders took."""
         with transaction(self._runtime.sessions) as session:
@@ -99,7 +103,7 @@ class Lookout:
             newer_than = now - self._learned_at + (2 * COMMIT_SECONDS if overlaps else OVERLAP_SECONDS)
             rendering = queries.list_rendering(session, newer_than_seconds=newer_than)
         self._looks.add(rendering, now=now)
-        self._looks.end(queries.list_ended(session, account.id, newer_than_seconds=newer_than))
+        self._looks.end(queries.list_ended(session, account.id, newer_than_seconds=newer_than), now=now)
         self._looks.hurry(queries.list_hinted(session, newer_than_seconds=newer_than), now=now)
         self._learned_at = now
 
