@@ -3,9 +3,7 @@
 A surplus was found after it had been called absent, so its job may have been paid for twice. It holds no slot.
 """
 
-import random
 from collections.abc import Callable
-from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -15,23 +13,19 @@ from models.queries import Surplus
 from models.session import transaction
 from models.transitions import SurplusTicket
 from models.transitions.retention import RETENTION
-from rushes.artifacts import StoredVideo, store_video, surplus_name, video_name
-from rushes.errors import Permanent, Transient
+from rushes.artifacts import StoredVideo, surplus_name
+from rushes.copying import (
+    DOUBTFUL_CODES,
+    STORE_LEASE,
+    StoreMoves,
+    StoreStep,
+    copy_output,
+    describe_files,
+    name_video,
+)
 from rushes.lateness import count_late
 from rushes.listed import is_listed
 from rushes.runtime import Runtime
-from rushes.storing import (
-    DOUBTFUL_CODES,
-    LIMITS,
-    STORE_LEASE,
-    StoreDelayed,
-    StoreFailed,
-    StoreLost,
-    StoreStopped,
-    ask_for_outputs,
-    describe_files,
-    plan_retry,
-)
 from rushes.watching import ODD_GRACE, LookFailed
 from rushes.wavespeed import (
     AccountRefused,
@@ -44,6 +38,14 @@ from rushes.wavespeed import (
 from rushes.witnesses import ForeignList, find_witnesses, tell_foreign
 
 log = structlog.get_logger(__name__)
+
+_MOVES = StoreMoves(
+    late_renewal="surplus.renew",
+    late_outcome="surplus.outcome",
+    renew=transitions.renew_surplus_store,
+    delay=transitions.delay_surplus_store,
+    fail=transitions.fail_surplus_store,
+)
 
 
 def tell_surplus(prediction_id: UUID, provider_id: str) -> None:
@@ -128,7 +130,7 @@ def _judge(
 def store_surplus(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
     """Store the video of this claim, once, under a name of its own; returns a line for operators.
 
-    Raises `StoreDelayed`, `StoreFailed` or `StoreStopped` after the rows tell of it, as for a job's own video.
+    Raises as `copy_output` does.
     """
     with transaction(runtime.sessions) as session:
         ticket = transitions.begin_surplus_store(
@@ -136,43 +138,9 @@ def store_surplus(runtime: Runtime, prediction_id: UUID, claim: int, *, must_sto
         )
     if ticket is None:
         return "stale: nothing to do"
-
-    def keep_going() -> None:
-        if must_stop():
-            raise StoreStopped("the worker is shutting down")
-        with transaction(runtime.sessions) as session:
-            if not transitions.renew_surplus_store(session, prediction_id, ticket.claim, lease=STORE_LEASE):
-                raise StoreLost("another worker took the step over")
-
-    try:
-        stored = store_video(
-            ticket.outputs[0],
-            store=runtime.store,
-            name=_name_of(ticket),
-            temporary_name=f"{prediction_id}-{ticket.claim}",
-            limits=LIMITS,
-            keep_going=keep_going,
-        )
-    except StoreLost:
-        count_late(runtime, "surplus.renew", prediction_id)
-        raise
-    except StoreStopped:
-        _delay(runtime, ticket, timedelta(0), reason=("handed_back", "the worker that stored it was shut down"))
-        raise
-    except (Transient, Permanent) as error:
-        raise _give_up_or_delay(runtime, ticket, error) from error
-    return _finish(runtime, ticket, stored)
-
-
-def _name_of(ticket: SurplusTicket) -> str:
-    name = video_name(
-        job_id=ticket.job_id,
-        prompt=str(ticket.input.get("prompt", "")),
-        batch=ticket.batch_name,
-        number=ticket.number,
-        total=ticket.batch_size,
-    )
-    return surplus_name(name, purchase=ticket.purchase)
+    step = StoreStep(_MOVES, prediction_id, ticket.claim, ticket)
+    name = surplus_name(name_video(ticket), purchase=ticket.purchase)
+    return _finish(runtime, ticket, copy_output(runtime, step, name=name, must_stop=must_stop))
 
 
 def _finish(runtime: Runtime, ticket: SurplusTicket, stored: StoredVideo) -> str:
@@ -184,29 +152,3 @@ def _finish(runtime: Runtime, ticket: SurplusTicket, stored: StoredVideo) -> str
         count_late(runtime, "surplus.finish", ticket.prediction_id)
         return "stored, but another worker was first"
     return f"stored {stored.bytes:,} bytes"
-
-
-def _delay(runtime: Runtime, ticket: SurplusTicket, delay: timedelta, *, reason: tuple[str, str]) -> None:
-    with transaction(runtime.sessions) as session:
-        transitions.delay_surplus_store(session, ticket.prediction_id, ticket.claim, delay=delay, reason=reason)
-
-
-def _give_up_or_delay(
-    runtime: Runtime, ticket: SurplusTicket, error: Transient | Permanent
-) -> StoreDelayed | StoreFailed:
-    reason, delay = plan_retry(error, attempts=ticket.attempt, doubts=ticket.doubts, random=random.random)
-    outputs = ask_for_outputs(runtime, ticket.provider_id) if isinstance(error, Permanent) else ()
-    with transaction(runtime.sessions) as session:
-        if outputs and list(outputs) != ticket.outputs:
-            transitions.refresh_outputs(session, ticket.prediction_id, outputs=outputs)
-        if delay is None:
-            moved = transitions.fail_surplus_store(session, ticket.prediction_id, ticket.claim, reason=reason)
-        else:
-            moved = transitions.delay_surplus_store(
-                session, ticket.prediction_id, ticket.claim, delay=delay, reason=reason
-            )
-    if not moved:
-        count_late(runtime, "surplus.outcome", ticket.prediction_id)
-    if delay is None:
-        return StoreFailed(str(error))
-    return StoreDelayed(f"{error}; tried again in {delay.total_seconds():.0f} s")

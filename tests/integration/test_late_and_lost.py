@@ -19,9 +19,10 @@ from models.transitions import ClaimedSubmit
 from models.transitions.jobs import NewJob
 from rushes import watching
 from rushes.audit import audit_rows, compare_with_ledger
+from rushes.copying import StoreDelayed, StoreStopped
 from rushes.runtime import Runtime
 from rushes.settings import Settings
-from rushes.storing import StoreDelayed, StoreStopped, store_job
+from rushes.storing import store_job
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.views import get_job
 from rushes.watching import LookFailed, look_at_prediction

@@ -11,9 +11,10 @@ import pytest
 from models import queries, transitions
 from models.session import transaction
 from models.transitions.jobs import NewJob
+from rushes.copying import StoreDelayed, StoreFailed
 from rushes.runtime import Runtime
 from rushes.settings import Settings
-from rushes.storing import StoreDelayed, StoreFailed, store_job
+from rushes.storing import store_job
 from sandbox.wavespeed import Simulator
 
 LEASE = timedelta(seconds=60)

@@ -12,7 +12,7 @@ from models import transitions
 from models.errors import DatabaseAway
 from models.session import transaction
 from models.transitions.storing import MOST_SILENCES
-from rushes import storing
+from rushes import copying, storing
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.storing import store_job
@@ -62,14 +62,16 @@ def store_through_an_outage(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, j
 
     def download(*_: object, keep_going: Callable[[], None], **__: object) -> Any:
         meanwhile()
-        monkeypatch.setattr(storing, "transaction", be_away)
+        for module in (copying, storing):
+            monkeypatch.setattr(module, "transaction", be_away)
         keep_going()
 
     with monkeypatch.context() as patch:
-        patch.setattr(storing, "store_video", download)
+        patch.setattr(copying, "store_video", download)
         with pytest.raises(DatabaseAway):
             store_job(runtime, job_id, claim(runtime), must_stop=lambda: False)
-    monkeypatch.setattr(storing, "transaction", enter)
+    for module in (copying, storing):
+        monkeypatch.setattr(module, "transaction", enter)
 
 
 def events(runtime: Runtime, job_id: UUID) -> list[str]:

@@ -19,10 +19,11 @@ from models.session import transaction
 from models.transitions import NewArtifact
 from models.transitions.jobs import NewJob
 from rushes import audit
+from rushes.copying import StoreDelayed, StoreStopped
 from rushes.reconciling import reconcile_account
 from rushes.runtime import Runtime
 from rushes.settings import Settings
-from rushes.storing import StoreDelayed, StoreStopped, store_job
+from rushes.storing import store_job
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.surpluses import look_at_surplus, store_surplus
 from rushes.views import get_job, get_surplus_file
