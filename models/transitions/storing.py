@@ -300,9 +300,13 @@ def finish_store(
     detail = as_json(told | ({"differs": list(surprises)} if surprises else {}))
     if not moves_one(session, _FINISH, job_id=job_id, claim=claim, prediction_id=prediction_id, detail=detail):
         return False
-    ids = {"job_id": job_id, "prediction_id": prediction_id}
-    session.execute(insert(Artifact), [{"id": new_id(), **ids, **each._asdict()} for each in artifacts])
+    insert_artifacts(session, artifacts, job_id=job_id, prediction_id=prediction_id)
     return True
+
+
+def insert_artifacts(session: Session, artifacts: Sequence[NewArtifact], **columns: UUID | bool) -> None:
+    """Rows for these files; `columns` are the same for all."""
+    session.execute(insert(Artifact), [{"id": new_id(), **columns, **each._asdict()} for each in artifacts])
 
 
 def refresh_outputs(session: Session, prediction_id: UUID, *, outputs: Sequence[str]) -> bool:

@@ -8,14 +8,11 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from models.artifact import Artifact
-from models.base import new_id
 from models.lifecycle import PredictionState
 from models.statements import as_json, find_all, find_one, moves_one, statement
-from models.transitions.storing import MOST_SILENCES, NewArtifact
+from models.transitions.storing import MOST_SILENCES, NewArtifact, insert_artifacts
 
 # A quarter of the time that it is known: what was rendered long ago is seen at once, a young one soon enough.
 _SCHEDULE = statement("""
@@ -271,6 +268,5 @@ def finish_surplus_store(
     job_id = session.execute(_FINISH, values).scalar_one_or_none()
     if job_id is None:
         return False
-    ids = {"job_id": job_id, "prediction_id": prediction_id, "is_surplus": True}
-    session.execute(insert(Artifact), [{"id": new_id(), **ids, **each._asdict()} for each in artifacts])
+    insert_artifacts(session, artifacts, job_id=job_id, prediction_id=prediction_id, is_surplus=True)
     return True
