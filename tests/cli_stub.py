@@ -3,10 +3,13 @@
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+Run = Callable[..., tuple[int, str, str]]
+"""Runs a command line against a stub; returns exit code, stdout and stderr."""
 
 UUID = "019a2b3c-4d5e-7f60-8123-456789abcdef"
 

@@ -1,36 +1,17 @@
 """The commands as a person types them, against a scripted API."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.app import main
 from cli.printing import name_for, print_table, show_money, show_seconds, show_text
 from cli.pushing import choose_name
 from rushes.errors import InvalidInput
-from tests.cli_stub import UUID, Answer, StubApi, batch, job, problem, serve_stub
+from tests.cli_stub import UUID, Answer, Run, batch, job, problem, serve_stub
 
-Run = Callable[..., tuple[int, str, str]]
 GOOD = '{"prompt": "a fox", "model": "ltx-2-pro"}\n'
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line in a folder of its own; returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RUSHES_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("TZ", "UTC")
-
-    def run_command(stub: StubApi | None, *words: str) -> tuple[int, str, str]:
-        monkeypatch.setenv("RUSHES_URL", stub.url if stub else "http://127.0.0.1:9")
-        code = main(list(words))
-        return (code, *capsys.readouterr())
-
-    return run_command
 
 
 def write(name: str, content: str) -> str:

@@ -1,16 +1,12 @@
 """`rushes doubt` and `rushes prediction` as a person types them, against a scripted API."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.app import main
-from tests.cli_stub import UUID, Answer, StubApi, job, problem, serve_stub
+from tests.cli_stub import UUID, Answer, Run, job, problem, serve_stub
 
-Run = Callable[..., tuple[int, str, str]]
 DOUBT = {
     "prediction_id": UUID,
     "job_id": UUID.replace("9", "8"),
@@ -22,20 +18,6 @@ DOUBT = {
     "needs_person": True,
     "reason": "cannot be read",
 }
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RUSHES_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run_command(stub: StubApi, *words: str) -> tuple[int, str, str]:
-        monkeypatch.setenv("RUSHES_URL", stub.url)
-        code = main(list(words))
-        return (code, *capsys.readouterr())
-
-    return run_command
 
 
 def test_doubts_are_listed_with_what_they_wait_for(run: Run) -> None:

@@ -1,20 +1,17 @@
 """The time that is left, as the commands show it."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.app import main
 from cli.finishing import read_finish_by
 from cli.printing import show_time_left
 from cli.progress import describe_batch
-from tests.cli_stub import UUID, Answer, StubApi, batch, job, problem, serve_stub
+from tests.cli_stub import UUID, Answer, Run, batch, job, problem, serve_stub
 
-Run = Callable[..., tuple[int, str, str]]
 LEFT = {"expected_seconds": 300.4, "low_seconds": 250.0, "high_seconds": 390.9}
 BATCH_LEFT = {
     **LEFT,
@@ -29,21 +26,6 @@ RUNNING: dict[str, Any] = {
     "seconds_left": 300.4,
     "time_left": BATCH_LEFT,
 }
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line in a folder of its own; returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RUSHES_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run_command(stub: StubApi, *words: str) -> tuple[int, str, str]:
-        monkeypatch.setenv("RUSHES_URL", stub.url)
-        code = main(list(words))
-        return (code, *capsys.readouterr())
-
-    return run_command
 
 
 def facts_of(out: str) -> dict[str, str]:
