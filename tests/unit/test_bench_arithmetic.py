@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.arithmetic import (
-    Figures,
     Span,
     count_unseen,
     find_mean,
@@ -17,22 +16,7 @@ from bench.arithmetic import (
     measure_slot_share,
 )
 from bench.loads import FULL, LOADS, PUSHING, STANDARD, list_names, quicken
-
-FIGURES = Figures(
-    renders=10,
-    unseen=0,
-    seconds=5.0,
-    known_seconds=4.5,
-    watching_requests=1.0,
-    mean_delay=0.2,
-    p95_delay=0.5,
-    slot_share=0.9,
-    most_unfinished=4,
-    requests={"result": 1.0},
-    cpu_ms={"worker": 10.0},
-    memory_mb={"worker": 100.0},
-    simulator_cores=0.1,
-)
+from tests.measurements import FIGURES
 
 
 def test_slots_refilled_at_once_are_all_busy() -> None:
