@@ -1,6 +1,8 @@
-"""Fixtures for tests of what is stored."""
+"""Fixtures for tests of what is stored, and of a runtime against the simulator."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -8,8 +10,11 @@ from sqlalchemy.orm import Session
 
 from models import Base
 from models.session import Sessions, open_engine, open_sessions
+from rushes.runtime import Runtime
 from sandbox.servers import EmbeddedPostgres
+from sandbox.wavespeed import Simulator
 from tests.rows import open_session
+from tests.runtimes import open_runtime
 from tests.servers import create_database, url_of
 
 
@@ -52,3 +57,26 @@ def sessions(database_url: str) -> Iterator[Sessions]:
     engine = open_engine(database_url, pool_size=10)
     yield open_sessions(engine)
     engine.dispose()
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """The provider of `runtime`; files that need another one define it anew."""
+    with Simulator() as started:
+        yield started
+
+
+@pytest.fixture
+def runtime_settings() -> dict[str, Any]:
+    """Further settings of `runtime`; files that need some define them anew."""
+    return {}
+
+
+@pytest.fixture
+def runtime(
+    database_url: str, simulator: Simulator, tmp_path: Path, runtime_settings: dict[str, Any]
+) -> Iterator[Runtime]:
+    """A runtime on a database of the test's own, against `simulator`."""
+    opened = open_runtime(database_url, simulator, tmp_path, **runtime_settings)
+    yield opened
+    opened.close()

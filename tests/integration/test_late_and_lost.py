@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
@@ -16,21 +15,17 @@ from cli.chaos.reckoning import read_purchases
 from models import PredictionState, transitions
 from models.session import transaction
 from models.transitions import ClaimedSubmit
-from models.transitions.jobs import NewJob
 from rushes import watching
 from rushes.audit import audit_rows, compare_with_ledger
 from rushes.copying import StoreDelayed, StoreStopped
 from rushes.runtime import Runtime
-from rushes.settings import Settings
 from rushes.storing import store_job
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.views import get_job
 from rushes.watching import LookFailed, look_at_prediction
 from rushes.wavespeed import Prediction, PredictionNotFound
 from sandbox.wavespeed import Simulator
-
-LEASE = timedelta(seconds=60)
-PATIENCE_SECONDS = 60.0
+from tests.runtimes import LEASE, PATIENCE_SECONDS, claim_submits, push, run, wish
 
 
 class Render(NamedTuple):
@@ -47,28 +42,11 @@ def simulator() -> Iterator[Simulator]:
         yield started
 
 
-@pytest.fixture
-def runtime(database_url: str, simulator: Simulator, tmp_path: Path) -> Iterator[Runtime]:
-    settings = Settings(
-        database_url=database_url,
-        data_dir=tmp_path,
-        wavespeed_api_key=simulator.api_key,
-        wavespeed_url=simulator.url,
-    )
-    opened = Runtime.open(settings, threads=2, application="test")
-    yield opened
-    opened.close()
-
-
 def admit(runtime: Runtime) -> Render:
-    wanted = {"prompt": "a", "duration": 6, "generate_audio": True}
-    new = NewJob("lightricks/ltx-2-fast/text-to-video", wanted, Decimal("0.24"), 0, 3)
     with transaction(runtime.sessions) as session:
         account = transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
-        (job_id,) = transitions.insert_jobs(session, [new])
-    with transaction(runtime.sessions) as session:
-        transitions.admit_jobs(session, account, count=1)
-        (claimed,) = transitions.claim_submits(session, account, count=1, lease=LEASE)
+    (job_id,) = push(runtime, wish())
+    (claimed,) = claim_submits(runtime, account)
     return Render(job_id, claimed.prediction_id, claimed.claim)
 
 
@@ -78,11 +56,6 @@ def render(runtime: Runtime) -> Render:
     admitted = admit(runtime)
     submit_prediction(runtime, admitted.prediction_id, admitted.claim)
     return admitted
-
-
-def run(runtime: Runtime, statement: str) -> None:
-    with transaction(runtime.sessions) as session:
-        session.execute(text(statement))
 
 
 def ask(runtime: Runtime, query: str) -> object:

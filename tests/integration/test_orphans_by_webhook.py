@@ -3,31 +3,33 @@
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
 
 from models import transitions
 from models.queries.audit import RULES, find_broken
 from models.session import transaction
-from models.transitions.jobs import NewJob
-from rushes.reconciling import reconcile_account
-from rushes.runtime import ACCOUNT, Runtime
-from rushes.settings import Settings
+from rushes.runtime import ACCOUNT
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.surpluses import look_at_surplus, store_surplus
 from rushes.webhook_tokens import HookAddresses, read_address
 from sandbox.wavespeed import Simulator
+from tests.runtimes import (
+    LEASE,
+    MODEL,
+    ask,
+    claim_submits,
+    open_runtime,
+    push,
+    reconcile,
+    run,
+    wait_until_over,
+    wish,
+)
 
-LEASE = timedelta(seconds=60)
-MODEL = "lightricks/ltx-2-fast/text-to-video"
-INPUT = {"prompt": "a", "duration": 6, "generate_audio": True}
-PATIENCE_SECONDS = 60.0
 PUBLIC_URL = "http://127.0.0.1:9/farm"  # nobody listens: webhooks are lost
 
 
@@ -36,22 +38,12 @@ class World:
 
     def __init__(self, url: str, simulator: Simulator, folder: Path) -> None:
         self.simulator = simulator
-        settings = Settings(
-            database_url=url,  # type: ignore[arg-type]
-            data_dir=folder,
-            wavespeed_api_key=simulator.api_key,  # type: ignore[arg-type]
-            wavespeed_url=simulator.url,
-            public_url=PUBLIC_URL,
-        )
-        self.runtime = Runtime.open(settings, threads=2, application="test")
+        self.runtime = open_runtime(url, simulator, folder, public_url=PUBLIC_URL)
         with transaction(self.runtime.sessions) as session:
             self.account = transitions.ensure_account(session, ACCOUNT, slots=20, submits_per_minute=600)
 
     def push(self, prompt: str = "a") -> UUID:
-        with transaction(self.runtime.sessions) as session:
-            return transitions.insert_jobs(session, [NewJob(MODEL, INPUT | {"prompt": prompt}, Decimal("0.24"), 0, 3)])[
-                0
-            ]
+        return push(self.runtime, wish(prompt))[0]
 
     def admit(self) -> None:
         with transaction(self.runtime.sessions) as session:
@@ -59,9 +51,7 @@ class World:
 
     def submit(self) -> int:
         """Everything that waits, whatever the answers; returns how many were posted."""
-        self.admit()
-        with transaction(self.runtime.sessions) as session:
-            claimed = transitions.claim_submits(session, self.account, count=20, lease=LEASE)
+        claimed = claim_submits(self.runtime, self.account, count=20)
         for each in claimed:
             with suppress(SubmitUnconfirmed):
                 submit_prediction(self.runtime, each.prediction_id, each.claim)
@@ -69,10 +59,7 @@ class World:
 
     def finish(self) -> None:
         """Let the provider end everything."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while any(each["status"] in {"created", "processing"} for each in self.simulator.tasks()):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until_over(self.simulator)
 
     def forget(self, job_id: UUID) -> None:
         """The job as an older backup has it: queued, nothing bought."""
@@ -83,18 +70,13 @@ class World:
     def sweep(self) -> str:
         self.run("UPDATE account SET reconcile_until = NULL, orphans_swept_at = NULL")
         self.run("UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
-        with transaction(self.runtime.sessions) as session:
-            claim = transitions.claim_reconcile(session, self.account, lease=LEASE)
-        assert claim is not None
-        return reconcile_account(self.runtime, self.account, claim)
+        return reconcile(self.runtime, self.account)
 
     def run(self, statement: str, **values: object) -> None:
-        with transaction(self.runtime.sessions) as session:
-            session.execute(text(statement), values)
+        run(self.runtime, statement, **values)
 
     def ask(self, query: str, **values: object) -> list[Any]:
-        with transaction(self.runtime.sessions) as session:
-            return [tuple(row) for row in session.execute(text(query), values)]
+        return ask(self.runtime, query, **values)
 
     def hold(self) -> None:
         """As a restored database is."""
@@ -286,7 +268,7 @@ def test_an_address_that_we_did_not_sign_says_nothing(world: World) -> None:
     forged = HookAddresses(PUBLIC_URL, b"another secret")
     job_id = world.push()
     stranger = world.runtime.client.submit(
-        MODEL, INPUT, send_before=time.monotonic() + 10, webhook=forged.make(uuid4(), job_id)
+        MODEL, wish(), send_before=time.monotonic() + 10, webhook=forged.make(uuid4(), job_id)
     )
     assert world.sweep().endswith("new orphans 1")
     assert world.ask("SELECT provider_id FROM orphan") == [(stranger.id,)]

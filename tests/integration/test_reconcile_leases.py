@@ -1,48 +1,28 @@
 """A pass over the doubts keeps its claim as long as it reads, and gives it back soon when its worker dies."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
-from decimal import Decimal
-from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from models import transitions
 from models.session import transaction
-from models.transitions.jobs import NewJob
 from rushes import reconciling
 from rushes.reconciling import reconcile_account
 from rushes.runtime import Runtime
-from rushes.settings import Settings
 from sandbox.wavespeed import Simulator
+from tests.runtimes import MODEL, begin_submit, claim_submits, push
 
-LEASE = timedelta(seconds=60)
-MODEL = "lightricks/ltx-2-fast/text-to-video"
 INPUT = {"prompt": "a"}
 STRANGERS = 16
 
 
 @pytest.fixture
-def simulator() -> Iterator[Simulator]:
-    with Simulator() as started:
-        yield started
-
-
-@pytest.fixture
-def runtime(database_url: str, simulator: Simulator, tmp_path: Path) -> Iterator[Runtime]:
-    settings = Settings(
-        database_url=database_url,
-        data_dir=tmp_path,
-        wavespeed_api_key=simulator.api_key,
-        wavespeed_url=simulator.url,
-        request_timeout_seconds=3,
-    )
-    opened = Runtime.open(settings, threads=2, application="test")
-    yield opened
-    opened.close()
+def runtime_settings() -> dict[str, Any]:
+    return {"request_timeout_seconds": 3}
 
 
 @pytest.fixture
@@ -50,12 +30,10 @@ def account_id(runtime: Runtime) -> UUID:
     """An account with one submission in doubt."""
     with transaction(runtime.sessions) as session:
         account = transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
-        transitions.insert_jobs(session, [NewJob(MODEL, INPUT, Decimal("0.24"), 0, 3)])
+    push(runtime, INPUT)
+    (claimed,) = claim_submits(runtime, account)
+    begin_submit(runtime, claimed)
     with transaction(runtime.sessions) as session:
-        transitions.admit_jobs(session, account, count=1)
-        (claimed,) = transitions.claim_submits(session, account, count=1, lease=LEASE)
-    with transaction(runtime.sessions) as session:
-        transitions.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE)
         transitions.doubt_submit(session, claimed.prediction_id, claimed.claim, message="test")
         transitions.postpone_doubts(session, [claimed.prediction_id], delay=timedelta(0))
     return account

@@ -4,33 +4,25 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 
 from models import queries, transitions
 from models.queries.audit import RULES, find_broken
 from models.session import transaction
-from models.transitions.jobs import NewJob
 from rushes import accounts
 from rushes.epochs import hold_after_restore, keep_epoch, read_epoch
 from rushes.jobs import explain_wait
-from rushes.reconciling import ReconcileFailed, reconcile_account
+from rushes.reconciling import ReconcileFailed
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.settings import Settings
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed import Simulator
+from tests.runtimes import LEASE, MODEL, ask, claim_submits, open_runtime, push, reconcile, run, wait_until_over, wish
 from tests.servers import cloned_database
-
-LEASE = timedelta(seconds=60)
-MODEL = "lightricks/ltx-2-fast/text-to-video"
-PATIENCE_SECONDS = 60.0
 
 
 class World:
@@ -47,13 +39,7 @@ class World:
             self.account = transitions.ensure_account(session, ACCOUNT, slots=20, submits_per_minute=60)
 
     def _open(self, url: str, **changes: object) -> Runtime:
-        settings = Settings(
-            database_url=url,
-            data_dir=self._folder,
-            wavespeed_api_key=self.simulator.api_key,
-            wavespeed_url=self.simulator.url,
-        ).with_changes(**changes)
-        return Runtime.open(settings, threads=2, application="test")
+        return open_runtime(url, self.simulator, self._folder, **changes)
 
     def back_up(self) -> None:
         """Keep a copy of the database as it is now."""
@@ -73,12 +59,7 @@ class World:
         self._stack.close()
 
     def push(self, *prompts: str) -> list[UUID]:
-        new = [
-            NewJob(MODEL, {"prompt": each, "duration": 6, "generate_audio": True}, Decimal("0.24"), 0, 3)
-            for each in prompts
-        ]
-        with transaction(self.runtime.sessions) as session:
-            return transitions.insert_jobs(session, new)
+        return push(self.runtime, *map(wish, prompts))
 
     def submit(self, count: int) -> int:
         """What the dispatcher and its workers do: admit, claim, keep the epoch, post. Returns how many."""
@@ -104,18 +85,13 @@ class World:
         if settled:
             self.run("UPDATE account SET paused_at = paused_at - interval '10 minutes'")
         self.run("UPDATE account SET reconcile_until = NULL")
-        with transaction(self.runtime.sessions) as session:
-            claim = transitions.claim_reconcile(session, self.account, lease=LEASE)
-        assert claim is not None
-        return reconcile_account(self.runtime, self.account, claim)
+        return reconcile(self.runtime, self.account)
 
     def run(self, statement: str) -> None:
-        with transaction(self.runtime.sessions) as session:
-            session.execute(text(statement))
+        run(self.runtime, statement)
 
     def ask(self, query: str) -> list[tuple[object, ...]]:
-        with transaction(self.runtime.sessions) as session:
-            return [tuple(row) for row in session.execute(text(query))]
+        return ask(self.runtime, query)
 
     def bought(self) -> Counter[str]:
         return Counter(task["input"]["prompt"] for task in self.simulator.tasks())
@@ -163,10 +139,7 @@ def test_a_submission_that_was_claimed_in_the_restored_rows_and_posted_later_is_
         transitions.admit_jobs(session, world.account, count=1)
     world.back_up()
     assert world.submit(1) == 1
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while world.simulator.tasks()[0]["status"] != "completed":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until_over(world.simulator)
     world.restore()
     assert world.hold()
     assert "adopted 1" in world.sweep(settled=True)
@@ -178,7 +151,7 @@ def test_an_orphan_that_may_be_ours_waits_for_a_person_and_a_strangers_does_not(
     world.push("a")
     assert world.submit(1) == 1
     world.back_up()
-    input_of_ours = {"prompt": "a", "duration": 6, "generate_audio": True}
+    input_of_ours = wish()
     twin = world.runtime.client.submit(MODEL, input_of_ours, send_before=time.monotonic() + 10)
     world.runtime.client.submit(MODEL, input_of_ours | {"prompt": "x"}, send_before=time.monotonic() + 10)
     world.restore(restore_epoch=1)  # as on many machines: a person said so
@@ -222,9 +195,7 @@ def test_a_database_that_was_not_restored_is_never_held(world: World) -> None:
 
 def test_a_message_from_before_the_pause_posts_nothing(world: World) -> None:
     world.push("a")
-    with transaction(world.runtime.sessions) as session:
-        transitions.admit_jobs(session, world.account, count=1)
-        (claimed,) = transitions.claim_submits(session, world.account, count=1, lease=LEASE)
+    (claimed,) = claim_submits(world.runtime, world.account)
     accounts.pause_account(world.runtime.sessions, by="mara")
     assert submit_prediction(world.runtime, claimed.prediction_id, claimed.claim).startswith("handed back")
     assert world.bought() == {}

@@ -1,39 +1,19 @@
 """When a paid video is given up: after some doubts about the video itself, never for what befell the workers."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from decimal import Decimal
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from models import queries, transitions
 from models.session import transaction
-from models.transitions.jobs import NewJob
 from rushes.copying import StoreDelayed, StoreFailed
 from rushes.runtime import Runtime
-from rushes.settings import Settings
 from rushes.storing import store_job
-from sandbox.wavespeed import Simulator
+from tests.runtimes import LEASE, begin_submit, claim_submits, push, run
 
-LEASE = timedelta(seconds=60)
 DOUBTS = 5
 AT_ONCE = timedelta(0)
-
-
-@pytest.fixture
-def runtime(database_url: str, tmp_path: Path) -> Iterator[Runtime]:
-    with Simulator() as simulator:
-        settings = Settings(
-            database_url=database_url,
-            data_dir=tmp_path,
-            wavespeed_api_key=simulator.api_key,
-            wavespeed_url=simulator.url,
-        )
-        opened = Runtime.open(settings, threads=1, application="test")
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -41,14 +21,10 @@ def job_id(runtime: Runtime) -> UUID:
     """A job that stores a video which the provider's files do not have: each attempt finds a 404."""
     with transaction(runtime.sessions) as session:
         account = transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
-        (job,) = transitions.insert_jobs(
-            session, [NewJob("lightricks/ltx-2-fast/text-to-video", {"prompt": "a"}, Decimal("0.24"), 0, 3)]
-        )
+    (job,) = push(runtime, {"prompt": "a"})
+    (claimed,) = claim_submits(runtime, account)
+    begin_submit(runtime, claimed)
     with transaction(runtime.sessions) as session:
-        transitions.admit_jobs(session, account, count=1)
-        (claimed,) = transitions.claim_submits(session, account, count=1, lease=LEASE)
-    with transaction(runtime.sessions) as session:
-        transitions.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE)
         transitions.accept_prediction(
             session, claimed.prediction_id, provider_id="task-1", provider_created_at=None, watch_window=LEASE
         )
@@ -58,8 +34,7 @@ def job_id(runtime: Runtime) -> UUID:
 
 
 def claim(runtime: Runtime, job_id: UUID) -> int:
-    with transaction(runtime.sessions) as session:
-        session.connection().exec_driver_sql("UPDATE job SET due_at = now()")
+    run(runtime, "UPDATE job SET due_at = now()")
     with transaction(runtime.sessions) as session:
         (claimed,) = transitions.claim_stores(session, count=1, lease=LEASE)
     assert claimed.job_id == job_id

@@ -1,11 +1,8 @@
 """A prediction that is found after `absent` is watched, stored beside its job's video, and settled; its job is left."""
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,12 +14,9 @@ from models.lifecycle import PredictionState
 from models.queries.audit import list_purchases
 from models.session import transaction
 from models.transitions import NewArtifact
-from models.transitions.jobs import NewJob
 from rushes import audit
 from rushes.copying import StoreDelayed, StoreStopped
-from rushes.reconciling import reconcile_account
 from rushes.runtime import Runtime
-from rushes.settings import Settings
 from rushes.storing import store_job
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.surpluses import look_at_surplus, store_surplus
@@ -30,10 +24,9 @@ from rushes.views import get_job, get_surplus_file
 from rushes.watching import look_at_prediction
 from sandbox.wavespeed import Simulator
 from tests.rows import SHA256
+from tests.runtimes import LEASE, PATIENCE_SECONDS, PRICE, claim_submits, push, reconcile, run, wish
+from tests.simulator_client import wait_until
 
-LEASE = timedelta(seconds=60)
-PRICE = Decimal("0.24")
-PATIENCE_SECONDS = 60.0
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
 
 
@@ -44,18 +37,8 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def runtime(database_url: str, simulator: Simulator, tmp_path: Path) -> Iterator[Runtime]:
-    settings = Settings(
-        database_url=database_url,
-        data_dir=tmp_path,
-        wavespeed_api_key=simulator.api_key,
-        wavespeed_url=simulator.url,
-        slots=1,
-        submits_per_minute=60,
-    )
-    opened = Runtime.open(settings, threads=2, application="test")
-    yield opened
-    opened.close()
+def runtime_settings() -> dict[str, Any]:
+    return {"slots": 1, "submits_per_minute": 60}
 
 
 @pytest.fixture
@@ -66,10 +49,7 @@ def account(runtime: Runtime) -> UUID:
 
 @pytest.fixture
 def job_id(runtime: Runtime, account: UUID) -> UUID:
-    with transaction(runtime.sessions) as session:
-        wanted = {"prompt": "a", "duration": 6, "generate_audio": True}
-        new = NewJob("lightricks/ltx-2-fast/text-to-video", wanted, PRICE, 0, 3)
-        return transitions.insert_jobs(session, [new])[0]
+    return push(runtime, wish())[0]
 
 
 @pytest.fixture
@@ -81,7 +61,7 @@ def surplus_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: UU
         submit_prediction(runtime, prediction_id, claim)
     run(runtime, "UPDATE prediction SET posted_at = posted_at - interval '10 minutes', due_at = now()")
     assert "absent 1" in reconcile(runtime, account)
-    wait_until(lambda: len(simulator.tasks()) == 1)
+    wait_until(lambda: len(simulator.tasks()) == 1, "the late task", seconds=PATIENCE_SECONDS)
     run(runtime, "UPDATE account SET reconcile_until = NULL, orphans_swept_at = NULL")
     run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
     assert "surplus 1" in reconcile(runtime, account)
@@ -89,35 +69,14 @@ def surplus_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: UU
 
 
 def begin(runtime: Runtime, account: UUID) -> tuple[UUID, int]:
-    with transaction(runtime.sessions) as session:
-        transitions.admit_jobs(session, account, count=1)
-        (claimed,) = transitions.claim_submits(session, account, count=1, lease=LEASE)
+    (claimed,) = claim_submits(runtime, account)
     return claimed.prediction_id, claimed.claim
-
-
-def reconcile(runtime: Runtime, account: UUID) -> str:
-    with transaction(runtime.sessions) as session:
-        claim = transitions.claim_reconcile(session, account, lease=LEASE)
-    assert claim is not None
-    return reconcile_account(runtime, account, claim)
-
-
-def run(runtime: Runtime, statement: str) -> None:
-    with transaction(runtime.sessions) as session:
-        session.execute(text(statement))
 
 
 def read(runtime: Runtime, prediction_id: UUID) -> dict[str, Any]:
     with transaction(runtime.sessions) as session:
         query = text("SELECT * FROM prediction WHERE id = :id")
         return dict(session.execute(query, {"id": prediction_id}).mappings().one())
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def watch(runtime: Runtime, prediction_id: UUID) -> None:
@@ -127,7 +86,7 @@ def watch(runtime: Runtime, prediction_id: UUID) -> None:
         look_at_surplus(runtime, prediction_id, read(runtime, prediction_id)["claim"])
         return read(runtime, prediction_id)["verdict"] is not None
 
-    wait_until(has_verdict)
+    wait_until(has_verdict, "a verdict", seconds=PATIENCE_SECONDS)
 
 
 def claim_store(runtime: Runtime) -> int:
@@ -154,7 +113,11 @@ def test_a_surplus_is_watched_stored_and_settled_while_its_job_goes_its_own_way(
 
     prediction_id, claim = begin(runtime, account)  # one slot: a surplus takes none
     submit_prediction(runtime, prediction_id, claim)
-    wait_until(lambda: look_at_prediction(runtime, prediction_id, claim) != "" and is_storing(runtime, job_id))
+    wait_until(
+        lambda: look_at_prediction(runtime, prediction_id, claim) != "" and is_storing(runtime, job_id),
+        "the job's own render ends",
+        seconds=PATIENCE_SECONDS,
+    )
     with transaction(runtime.sessions) as session:
         (store,) = transitions.claim_stores(session, count=1, lease=LEASE)
     store_job(runtime, job_id, store.claim, must_stop=lambda: False)

@@ -3,8 +3,6 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,19 +13,16 @@ from sqlalchemy.orm import Session
 from models import queries, transitions
 from models.queries import PageEntry
 from models.session import transaction
-from models.transitions.jobs import NewJob
 from rushes import sweeping
 from rushes.looks import WINDOW_SIZE
 from rushes.runtime import Runtime
-from rushes.settings import Settings
 from rushes.sweeping import sweep_account
 from rushes.watching import LookFailed
 from rushes.wavespeed import Prediction
 from sandbox.wavespeed import Simulator
+from tests.runtimes import MODEL, accept, ask, begin_submit, claim_submits, push, wait_until_over
 
-LEASE = timedelta(seconds=60)
 WINDOW = timedelta(minutes=10)
-MODEL = "lightricks/ltx-2-fast/text-to-video"
 PATIENCE_SECONDS = 30.0
 
 
@@ -38,19 +33,6 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def runtime(database_url: str, simulator: Simulator, tmp_path: Path) -> Iterator[Runtime]:
-    settings = Settings(
-        database_url=database_url,
-        data_dir=tmp_path,
-        wavespeed_api_key=simulator.api_key,
-        wavespeed_url=simulator.url,
-    )
-    opened = Runtime.open(settings, threads=2, application="test")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def account_id(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
         return transitions.ensure_account(session, "default", slots=300, submits_per_minute=100_000)
@@ -58,47 +40,24 @@ def account_id(runtime: Runtime) -> UUID:
 
 def render(runtime: Runtime, account_id: UUID, *, count: int, hold: bool = True) -> list[UUID]:
     """Submit so many jobs; returns their predictions. Held ones are known to the rows."""
-    with transaction(runtime.sessions) as session:
-        jobs = [NewJob(MODEL, {"prompt": f"take {n}", "duration": 6}, Decimal("0.24"), 0, 3) for n in range(count)]
-        transitions.insert_jobs(session, jobs)
-    with transaction(runtime.sessions) as session:
-        transitions.admit_jobs(session, account_id, count=count)
-        claimed = transitions.claim_submits(session, account_id, count=count, lease=LEASE)
-    for number, each in enumerate(claimed):
-        with transaction(runtime.sessions) as session:
-            transitions.begin_submit(session, each.prediction_id, each.claim, lease=LEASE)
-        accepted = submit(runtime, f"take {number}")
-        with transaction(runtime.sessions) as session:
-            transitions.accept_prediction(
-                session,
-                each.prediction_id,
-                provider_id=accepted.id,
-                provider_created_at=accepted.created_at,
-                watch_window=WINDOW,
-            )
-    return [each.prediction_id for each in claimed]
+    push(runtime, *({"prompt": f"take {number}", "duration": 6} for number in range(count)))
+    predictions = []
+    for number in range(count):
+        (claimed,) = claim_submits(runtime, account_id)  # one by one: a place in the pace passes soon
+        begin_submit(runtime, claimed)
+        accept(runtime, claimed.prediction_id, submit(runtime, f"take {number}"), watch_window=WINDOW)
+        predictions.append(claimed.prediction_id)
+    return predictions
 
 
 def submit(runtime: Runtime, prompt: str) -> Prediction:
     return runtime.client.submit(MODEL, {"prompt": prompt, "duration": 6}, send_before=time.monotonic() + 10)
 
 
-def wait_until_over(simulator: Simulator) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while any(task["status"] in {"created", "processing"} for task in simulator.tasks()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def sweep(runtime: Runtime, account_id: UUID) -> str:
     """All that was created within the last hour."""
     now = datetime.now(UTC).timestamp()
     return sweep_account(runtime, account_id, created_after=now - 3600, created_before=now)
-
-
-def ask(runtime: Runtime, query: str) -> list[Any]:
-    with transaction(runtime.sessions) as session:
-        return [tuple(row) for row in session.execute(text(query))]
 
 
 def test_one_page_moves_all_that_is_over(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
