@@ -117,6 +117,7 @@ _YIELD = statement("""
             adopted_at = NULL, due_at = now(), claim = claim + 1
         WHERE account_id = :account_id AND provider_id = :provider_id AND id <> :prediction_id
           AND adopted_at IS NOT NULL AND state = 'rendering'
+          AND job_id <> (SELECT job_id FROM prediction WHERE id = :prediction_id)  -- of one job it has the right home
         RETURNING id, job_id, account_id
     ), told AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)

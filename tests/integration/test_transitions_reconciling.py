@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import PredictionState, queries, transitions
+from models import JobState, PredictionState, queries, transitions
 from tests import rows
 from tests.rows import MINUTE, NOW, SECOND, VIDEO_MODEL, Render
 
@@ -37,6 +37,15 @@ def doubted(session: Session, account: UUID) -> Render:
 
 def state_of(session: Session, render: Render) -> Any:
     return rows.read(session, "prediction", render.prediction_id)["state"]
+
+
+def test_an_orphan_that_its_job_has_adopted_stays_where_it_is(scratch: Session) -> None:
+    account_id = rows.add_account(scratch)
+    job_id = rows.add_job(scratch, JobState.RENDERING)
+    absent = rows.add_prediction(scratch, job_id, account_id, "absent")
+    adopter = rows.add_prediction(scratch, job_id, account_id, "rendering", provider_id="found", adopted_at=NOW)
+    assert not transitions.yield_adoption(scratch, absent, account_id=account_id, provider_id="found")
+    assert rows.read(scratch, "prediction", adopter)["state"] == "rendering"
 
 
 def test_a_direct_answer_takes_an_adoption_back(scratch: Session, account: UUID) -> None:
