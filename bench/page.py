@@ -98,7 +98,8 @@ def _command(results: Sequence[Result]) -> str:
     words += [f"--overflow {first.overflow}"] if first.overflow != "queue" else []
     words += [f"--contestant {result.contestant}" for result in results]
     runs = max(len(result.runs) for result in results)
-    words += [f"--set {key}={value}" for key, value in first.settings.items()]
+    settings = next((result.settings for result in results if result.settings), first.settings)
+    words += [f"--set {key}={value}" for key, value in settings.items()]
     return " ".join([*words, *([f"--runs {runs}"] if runs > 1 else [])])
 
 

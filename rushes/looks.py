@@ -67,7 +67,8 @@ class _Watched:
     known_at: float  # it was still running then, by the look that was last asked for
     known_before: float  # the same of the look before
     due_at: float  # no look at it before
-    poll_at: float  # no single look at it before
+    poll_at: float  # no single look at it before ...
+    hint_at: float  # ... and none for a hint
     hinted_at: float = float("-inf")  # by the database's clock
     is_live: bool = True
     looks: float = 0.0  # `count_looks` between `known_at` and `drawn_at` ...
@@ -109,7 +110,7 @@ class LookSchedule:
         self._settings = settings
         self._times = times
         self._watched: dict[UUID, _Watched] = {}
-        self._order: list[tuple[float, int, _Watched]] = []  # by the provider's time; the ended keep their places
+        self._order: list[tuple[float, int, _Watched | None]] = []  # by the provider's time; the ended keep theirs
         self._apart: dict[UUID, _Watched] = {}  # in no page: resumed, or without the provider's time
         self._hurried: dict[UUID, None] = {}
         self._next_at: float | None = None
@@ -185,6 +186,19 @@ class LookSchedule:
         looks += self._take_worthwhile(now, limit=limit - len(looks))
         return looks
 
+    def charge(self, *, now: float, limit: int) -> int:
+        """How many looks beside the schedule may be made now, at least one; they are taken from the budget."""
+        self._fill(now)
+        count = min(limit, max(1, int(self._tokens)))
+        self._tokens -= count
+        return count
+
+    def learn_places(self, created: Iterable[float]) -> None:
+        """Take in by the provider's time what has ended before this leader began: it fills pages all the same."""
+        for created_at in created:
+            self._added += 1
+            insort(self._order, (created_at, self._added, None))
+
     def _watch(self, rendering: Rendering, *, now: float) -> None:
         known = self._watched.get(rendering.prediction_id)
         accepted_at = now - rendering.age_seconds
@@ -203,28 +217,29 @@ class LookSchedule:
             known_before=accepted_at if is_young else now,
             due_at=now,
             poll_at=now,
+            hint_at=now,
         )
         self._space(watched, accepted_at if is_young else now)
         self.end([rendering.prediction_id])
         self._watched[rendering.prediction_id] = watched
         if watched.watch_windows or watched.created_at is None:
             self._apart[rendering.prediction_id] = watched
-        if watched.created_at is not None:
+        if watched.watch_windows == 0 and watched.created_at is not None:
             self._added += 1
             insort(self._order, (watched.created_at, self._added, watched))
         self._rest_until(now + max(0.0, LONGEST_REST_SECONDS - rendering.age_seconds), now=now)
 
     def _space(self, watched: _Watched, now: float) -> None:
         """After a poll at `now`."""
-        watched.poll_at = now + self._settings.poll_shortest_seconds
+        watched.hint_at = watched.poll_at = now + self._settings.poll_shortest_seconds
         if watched.watch_windows:
             watched.poll_at = max(watched.poll_at, now + resumed_spacing(watched.watch_windows).total_seconds())
         watched.due_at = watched.poll_at
 
     def _take_hurried(self, now: float, *, limit: int) -> list[Poll]:
-        ready = [each for each in map(self._watched.__getitem__, self._hurried) if each.poll_at <= now]
+        ready = [each for each in map(self._watched.__getitem__, self._hurried) if each.hint_at <= now]
         polls = [self._poll(each, now=now) for each in ready[: min(limit, int(self._tokens))]]
-        waiting = [self._watched[each].poll_at for each in self._hurried]
+        waiting = [self._watched[each].hint_at for each in self._hurried]
         if waiting:
             self._rest_until(min(waiting), now=now)
         return polls
@@ -261,7 +276,7 @@ class LookSchedule:
 
     def _list_watched(self) -> tuple[list[_Watched], list[int]]:
         """The renders that a page can show, in the list's order, with their places in it."""
-        live = [(rank, watched) for rank, (_, _, watched) in enumerate(self._order) if watched.is_live]
+        live = [(rank, watched) for rank, (_, _, watched) in enumerate(self._order) if watched and watched.is_live]
         del self._order[: live[0][0] if live else len(self._order)]
         return [watched for _, watched in live], [rank for rank, _ in live]
 
@@ -280,9 +295,11 @@ class LookSchedule:
     def _weigh_poll(self, watched: _Watched, now: float) -> float:
         if now < watched.poll_at:
             return 0.0
-        if watched.watch_windows or now - watched.known_at >= LONGEST_SPACING_SECONDS:
-            return self._price
-        return watched.weigh(now, delivered=self._delivered)
+        if watched.watch_windows:  # the longer overdue the more, so that none starves where the budget is short
+            spacing = resumed_spacing(watched.watch_windows).total_seconds()
+            return self._price * max(1.0, (now - watched.known_at) / spacing)
+        worth = watched.weigh(now, delivered=self._delivered)
+        return max(worth, self._price) if now - watched.known_at >= LONGEST_SPACING_SECONDS else worth
 
     def _poll(self, watched: _Watched, *, now: float) -> Poll:
         watched.note_running(now, delivered=self._delivered)

@@ -15,8 +15,8 @@ from rushes.runtime import Runtime
 from rushes.watching import LookFailed, hold_looks
 from rushes.wavespeed import AccountRefused, Prediction, ProviderUnavailable
 
-PAGE_LIMIT = 5
-"""Pages that one sweep reads at most: more than one is needed only among many predictions of others."""
+PAGE_LIMIT = 2
+"""Pages that one sweep reads at most: a second one is needed only among many predictions of others."""
 LAG_MARGIN_SECONDS = 0.5
 ROUNDING_SECONDS = 0.001
 HINT_QUIET = timedelta(seconds=5)
@@ -33,7 +33,7 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
     before = datetime.fromtimestamp(created_before + ROUNDING_SECONDS, UTC)
     began = time.monotonic()
     try:
-        listed, is_whole = _read_pages(runtime, after=after, before=before)
+        listed = _read_pages(runtime, after=after, before=before)
     except (AccountRefused, ProviderUnavailable) as error:
         hold_looks(runtime, account_id, error)
         raise LookFailed(str(error)) from error
@@ -42,7 +42,7 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         ours = list_page(session, account_id, after=after, before=before)
         over = [each for each in ours if _has_succeeded(shown.get(each.provider_id))]
         late = [each for each in over if not _complete(session, each, shown[each.provider_id])]
-        doubtful = [each for each in ours if _is_doubtful(each, shown.get(each.provider_id), is_whole=is_whole)]
+        doubtful = [each for each in ours if _is_doubtful(each, shown.get(each.provider_id))]
         hinted = transitions.hint_ended(session, [each.prediction_id for each in doubtful], quiet_for=HINT_QUIET)
     for each in late:
         count_late(runtime, "sweep.verdict", each.prediction_id)
@@ -64,27 +64,25 @@ def _complete(session: Session, entry: PageEntry, found: Prediction) -> bool:
     )
 
 
-def _read_pages(runtime: Runtime, *, after: datetime, before: datetime) -> tuple[list[Prediction], bool]:
-    """What the list shows, and whether that is all of it."""
+def _read_pages(runtime: Runtime, *, after: datetime, before: datetime) -> list[Prediction]:
+    """What the list shows, newest first."""
     listed: list[Prediction] = []
-    unreadable = 0
     for number in range(1, PAGE_LIMIT + 1):
         page = runtime.client.list_predictions(page=number, created_after=after, created_before=before)
         listed += page.items
-        unreadable += page.unreadable
         if page.is_last:
-            return listed, not unreadable
-    return listed, False
+            break
+    return listed
 
 
 def _has_succeeded(found: Prediction | None) -> bool:
     return found is not None and found.has_succeeded
 
 
-def _is_doubtful(entry: PageEntry, found: Prediction | None, *, is_whole: bool) -> bool:
-    """Over without a file, in a state nobody knows, or missing: a poll tells more."""
+def _is_doubtful(entry: PageEntry, found: Prediction | None) -> bool:
+    """Over without a file, in a state nobody knows, missing, or beyond the pages that were read: a poll tells more."""
     if found is None:
-        return is_whole and entry.should_show
+        return entry.should_show
     return (found.is_terminal or not found.has_known_status) and not found.has_succeeded
 
 

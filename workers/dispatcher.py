@@ -115,6 +115,7 @@ class Dispatcher:
             log.warning("dispatcher.database_away")
         except BrokerAway as error:
             log.warning("dispatcher.broker_away", error=str(error))
+            self._lookout.forget()  # looks that were not published were not made
         except Exception:  # a dispatcher that ends without a word is the worst that can happen
             log.exception("dispatcher.turn_failed")
         return LONGEST_SLEEP_SECONDS

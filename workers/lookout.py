@@ -68,8 +68,12 @@ class Lookout:
     def requeue_timed_out(self, *, count: int) -> list[Message]:
         """The next, slower watch window of renders whose window has passed; the slower schedule looks in any case."""
         window = self._runtime.settings.watch_window
+        now = time.monotonic()
+        if count <= 0:
+            return []
         with transaction(self._runtime.sessions) as session:
-            timed_out = transitions.requeue_timed_out(session, watch_window=window, count=min(count, LOOK_LIMIT))
+            count = self._looks.charge(now=now, limit=min(count, LOOK_LIMIT))
+            timed_out = transitions.requeue_timed_out(session, watch_window=window, count=count)
             if timed_out:
                 ids = [each.prediction_id for each in timed_out]
                 self._looks.add(queries.list_rendering_of(session, ids), now=time.monotonic())
@@ -93,6 +97,8 @@ class Lookout:
         """Take in what began, ended or was hinted at since the last turn; all of it now and then."""
         now = time.monotonic()
         if now - self._rebuilt_at >= REBUILD_SECONDS:
+            if self._rebuilt_at == float("-inf"):
+                self._looks.learn_places(queries.list_ended_places(session, account.id))
             rendering = queries.list_rendering(session, newer_than_seconds=EVER_SECONDS)
             self._looks.keep(each.prediction_id for each in rendering)
             self._rebuilt_at = self._overlapped_at = now

@@ -30,6 +30,13 @@ _ENDED = statement("""
     SELECT id FROM prediction WHERE account_id = :account_id AND ended_at > now() - make_interval(secs => :newer_than)
 """)
 
+_ENDED_PLACES = statement("""
+    SELECT extract(epoch FROM provider_created_at)::float8 FROM prediction
+    WHERE account_id = :account_id AND ended_at > now() - interval '15 minutes' AND provider_created_at IS NOT NULL
+    ORDER BY ended_at DESC
+    LIMIT 20000
+""")
+
 _HINTED = statement("""
     SELECT id, extract(epoch FROM hinted_at)::float8 FROM prediction
     WHERE state = 'rendering' AND hinted_at > now() - make_interval(secs => :newer_than)
@@ -109,6 +116,11 @@ def list_rendering_of(session: Session, ids: Iterable[UUID]) -> list[Rendering]:
 def list_ended(session: Session, account_id: UUID, *, newer_than_seconds: float) -> list[UUID]:
     """Predictions that ended in the last so many seconds."""
     return list(session.scalars(_ENDED, {"account_id": account_id, "newer_than": newer_than_seconds}))
+
+
+def list_ended_places(session: Session, account_id: UUID) -> list[float]:
+    """When the provider created what ended in the last quarter of an hour, in seconds since 1970."""
+    return list(session.scalars(_ENDED_PLACES, {"account_id": account_id}))
 
 
 def list_hinted(session: Session, *, newer_than_seconds: float) -> list[Hint]:

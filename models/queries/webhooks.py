@@ -12,9 +12,9 @@ IN_TIME = timedelta(seconds=5)
 """A webhook that comes so long after we knew has still been delivered; a later one has not."""
 WINDOW = 200
 RECENT = 40
+"""How many of the latest of those tell that deliveries have stopped."""
 CHANCE = 0.1
 """A share of the recent ones that is lower by no more than this may be so by chance."""
-"""How many of the latest of those tell that deliveries have stopped."""
 FEWEST = 5
 """From fewer ends nothing is concluded."""
 
@@ -30,7 +30,7 @@ _DELIVERY = statement("""
             row_number() OVER (ORDER BY ended_at DESC) AS place
         FROM prediction
         WHERE account_id = :account_id AND hook_asked AND state IN ('completed', 'failed')
-          AND ended_at <= now() - :in_time
+          AND ended_at BETWEEN now() - interval '1 day' AND now() - :in_time
         ORDER BY ended_at DESC
         LIMIT :window
     ) AS latest

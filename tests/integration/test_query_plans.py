@@ -379,6 +379,7 @@ HOT: dict[str, Ask] = {
     "jobs of a video model": jobs_like(video_model="lightricks/ltx-2-pro/text-to-video"),
 }
 COUNTING: dict[str, Ask] = {
+    "places of what has ended": lambda farm: queries.list_ended_places(farm.session, farm.account),
     "the queue before a batch": lambda farm: queries.list_waiting(farm.session, Whose(batch_id=farm.batches[-1])),
     "the queue before a job": lambda farm: queries.list_waiting(farm.session, Whose(job_id=farm.jobs["queued"][0])),
     "the farm": lambda farm: queries.find_farm(farm.session),

@@ -260,6 +260,49 @@ def test_a_hint_is_followed_at_once_and_once() -> None:
     assert len(schedule.take_due(now=8.0, limit=NO_LIMIT)) == 1
 
 
+def test_a_hint_at_a_resumed_render_does_not_wait_for_its_slow_schedule() -> None:
+    schedule, render = make_schedule(), rendering(age=600.0, windows=6)
+    schedule.add([render], now=0.0)
+    schedule.hurry([Hint(render.prediction_id, 1.0)], now=1.0)
+    assert polls_of(follow(schedule, start=1.0, until=20.0), render.prediction_id) == [pytest.approx(SHORTEST)]
+
+
+def test_resumed_renders_take_turns_where_the_budget_is_short() -> None:
+    schedule = make_schedule(watch_requests_per_second=2.0)
+    renders = [rendering(age=600.0, windows=1, created=float(number)) for number in range(100)]
+    schedule.add(renders, now=0.0)
+    looks = follow(schedule, start=0.0, until=200.0)
+    counts = [len(polls_of(looks, each.prediction_id)) for each in renders]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_a_stuck_render_does_not_keep_the_places_of_all_that_ended_after_it() -> None:
+    schedule, stuck = make_schedule(), rendering(created=0.0, windows=1)
+    schedule.add([stuck], now=0.0)
+    for number in range(1, 500):
+        render = rendering(created=float(number))
+        schedule.add([render], now=float(number))
+        schedule.end([render.prediction_id])
+        schedule.take_due(now=float(number), limit=NO_LIMIT)
+    assert len(schedule._order) < 50
+
+
+def test_looks_beside_the_schedule_are_taken_from_its_budget() -> None:
+    schedule = make_schedule(watch_requests_per_second=10.0)
+    schedule.add([rendering(created=None, age=20.0) for _ in range(50)], now=0.0)
+    assert schedule.charge(now=0.0, limit=50) == 2
+    assert schedule.take_due(now=0.01, limit=NO_LIMIT) == []
+
+
+def test_what_ended_before_this_leader_began_fills_pages_all_the_same() -> None:
+    schedule = make_schedule()
+    schedule.learn_places([1_000.5 + number for number in range(200)])
+    schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(200)], now=0.0)
+    sweeps = sweeps_in(follow(schedule, start=0.1, until=5.0))
+    assert sweeps
+    assert all(sweep.created_before - sweep.created_after < 50 for _, sweep in sweeps)
+
+
 def test_a_hint_waits_for_the_spacing_and_for_the_budget() -> None:
     schedule, render = make_schedule(render_median_seconds=1_000.0), rendering(age=10.0)
     schedule.add([render], now=0.0)
