@@ -20,7 +20,7 @@ Measured, not claimed: `python -m bench --help` lists the loads, and every table
 (`--write-docs`) from `performance.json`. Do not edit this page.
 
 Every contestant works against a simulator of its own with the same seed, so the n-th render takes the same time for
-everybody; they run one after the other on the same machine, or two at a time where both leave most of it idle.
+everybody; they run one after the other on the same machine, or a few at a time where together they leave half idle.
 *Delay* is from the moment at which the simulator ended the render to the moment at which the contestant held the
 answer, both by this machine's clock. *Slots busy* is measured at the simulator, from the first moment at which all
 slots were busy to the last submission. CPU and memory are of all processes of a contestant, Postgres and Redis told
