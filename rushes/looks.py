@@ -186,12 +186,14 @@ class LookSchedule:
         looks += self._take_worthwhile(now, limit=limit - len(looks))
         return looks
 
-    def charge(self, *, now: float, limit: int) -> int:
-        """How many looks beside the schedule may be made now, at least one; they are taken from the budget."""
+    def count_allowed(self, *, now: float) -> int:
+        """How many looks beside the schedule may be made now, at least one; whoever makes them spends them."""
         self._fill(now)
-        count = min(limit, max(1, int(self._tokens)))
+        return max(1, int(self._tokens))
+
+    def spend(self, count: int) -> None:
+        """So many looks beside the schedule were made: it makes the fewer."""
         self._tokens -= count
-        return count
 
     def learn_places(self, created: Iterable[float]) -> None:
         """Take in by the provider's time what has ended before this leader began: it fills pages all the same."""

@@ -72,8 +72,9 @@ class Lookout:
         if count <= 0:
             return []
         with transaction(self._runtime.sessions) as session:
-            count = self._looks.charge(now=now, limit=min(count, LOOK_LIMIT))
+            count = min(count, LOOK_LIMIT, self._looks.count_allowed(now=now))
             timed_out = transitions.requeue_timed_out(session, watch_window=window, count=count)
+            self._looks.spend(len(timed_out))
             if timed_out:
                 ids = [each.prediction_id for each in timed_out]
                 self._looks.add(queries.list_rendering_of(session, ids), now=time.monotonic())

@@ -290,8 +290,17 @@ def test_a_stuck_render_does_not_keep_the_places_of_all_that_ended_after_it() ->
 def test_looks_beside_the_schedule_are_taken_from_its_budget() -> None:
     schedule = make_schedule(watch_requests_per_second=10.0)
     schedule.add([rendering(created=None, age=20.0) for _ in range(50)], now=0.0)
-    assert schedule.charge(now=0.0, limit=50) == 2
+    assert schedule.count_allowed(now=0.0) == 2
+    schedule.spend(2)
     assert schedule.take_due(now=0.01, limit=NO_LIMIT) == []
+
+
+def test_asking_what_is_allowed_spends_nothing() -> None:
+    schedule = make_schedule(watch_requests_per_second=2.0)
+    schedule.add([rendering(created=None, age=20.0)], now=0.0)
+    for number in range(10):
+        schedule.count_allowed(now=0.1 * number)
+    assert len(schedule.take_due(now=1.0, limit=NO_LIMIT)) == 1
 
 
 def test_what_ended_before_this_leader_began_fills_pages_all_the_same() -> None:
