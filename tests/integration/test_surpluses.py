@@ -55,7 +55,7 @@ def job_id(runtime: Runtime, account: UUID) -> UUID:
 @pytest.fixture
 def surplus_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID) -> UUID:
     """Accepted by the provider long after its gateway gave up, and called absent in between."""
-    simulator.set_fault("submit_late", count=1, delay=0.3)
+    simulator.set_fault("submit_late", count=1, delay=2.0)
     prediction_id, claim = begin(runtime, account)
     with pytest.raises(SubmitUnconfirmed):
         submit_prediction(runtime, prediction_id, claim)
