@@ -21,6 +21,7 @@ from sandbox.servers import EmbeddedPostgres
 from tests import rows
 from tests.api_server import Api, new_job, serve_api
 from tests.servers import cloned_database
+from tests.simulator_client import wait_until
 
 SLACK_SECONDS = 5
 """What a busy machine may add."""
@@ -251,16 +252,18 @@ def test_a_bug_is_logged_with_its_traceback_and_answered_without(api: Api, monke
 
 
 def test_each_request_leaves_one_line_that_names_the_route_and_nothing_of_the_request(api: Api) -> None:
-    job_id = api.push()["id"]
     with capture_logs() as logs:
+        job_id = api.client.post("/v1/jobs", json=new_job(input={"prompt": "hush"})).json()["id"]
+        wait_until(lambda: len(logs) == 1, "the line of the push")  # written once the answer is out
         api.client.get(f"/v1/jobs/{job_id}?secret=hush")
+        wait_until(lambda: len(logs) == 2, "the line of the look")
         api.client.get("/hush")
-        api.client.post("/v1/jobs", json=new_job(input={"prompt": "hush"}))
+        wait_until(lambda: len(logs) == 3, "the line of the unknown page")
     lines = [(line["event"], line["method"], line["route"], line["status"]) for line in logs]
     assert lines == [
+        ("request.answered", "POST", "/v1/jobs", 201),
         ("request.answered", "GET", "/v1/jobs/{job_id}", 200),
         ("request.answered", "GET", "unknown", 404),
-        ("request.answered", "POST", "/v1/jobs", 201),
     ]
     assert all(line["milliseconds"] >= 0 for line in logs)
     assert "hush" not in str(logs)
