@@ -27,8 +27,8 @@ def describe_farm(runtime: Runtime) -> str:
 
 def _describe_webhooks(runtime: Runtime, session: Session) -> str:
     account = find_account(session, ACCOUNT) if runtime.settings.public_url is not None else None
-    delivered = measure_webhook_delivery(session, account.id) if account is not None else None
-    return "" if delivered is None else f"webhooks tell {delivered:.0%} of the ends in time"
+    share = measure_webhook_delivery(session, account.id).share if account is not None else None
+    return "" if share is None else f"webhooks tell {share:.0%} of the ends in time"
 
 
 def _describe_batch(runtime: Runtime, session: Session, batch: BusyBatch) -> str:

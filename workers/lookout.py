@@ -26,10 +26,8 @@ OVERLAP_SECONDS = 0.5
 LOOKS_QUIET = timedelta(seconds=15)
 RENDER_TIMES_SECONDS = 10.0
 """How often the leader learns from what was rendered."""
-WEIGH_SECONDS = 10.0
-"""How often the leader asks how many ends webhooks tell in time."""
-UNWEIGHED_SECONDS = 1.0
-"""The same before enough renders have ended."""
+WEIGH_SECONDS, FIRST_WEIGH_SECONDS = 10.0, 1.0
+"""How often the leader asks how many ends webhooks tell in time; the second while few have ended."""
 TOLD_CHANGE = 0.1
 """A change of that share that is worth a line in the log."""
 
@@ -43,8 +41,8 @@ class Lookout:
         self._runtime = runtime
         self._render_times = RenderTimes(runtime.settings)
         self._looks = LookSchedule(runtime.settings, self._render_times)
-        self._rebuilt_at = self._overlapped_at = self._learned_at = self._weighed_at = float("-inf")
-        self._delivered: float | None = None  # share of ends that webhooks tell in time
+        self._rebuilt_at = self._overlapped_at = self._learned_at = self._weigh_at = float("-inf")
+        self._delivered = 0.0  # share of ends that webhooks are expected to tell in time
         self._delivered_told = float("-inf")
 
     def forget(self) -> None:
@@ -90,7 +88,7 @@ class Lookout:
                 transitions.clear_look_failures(session, account.id, quiet_for=LOOKS_QUIET)
                 count = 1
         self._weigh_webhooks(account)
-        self._looks.tune(list_lag_seconds=account.sweep_lag_seconds, delivered=self._delivered or 0.0)
+        self._looks.tune(list_lag_seconds=account.sweep_lag_seconds, delivered=self._delivered)
         looks = self._looks.take_due(now=time.monotonic(), limit=min(count, LOOK_LIMIT))
         return [_look_message(account, look, term=term) for look in looks]
 
@@ -116,15 +114,15 @@ class Lookout:
 
     def _weigh_webhooks(self, account: DispatchAccount) -> None:
         now = time.monotonic()
-        pause = WEIGH_SECONDS if self._delivered is not None else UNWEIGHED_SECONDS
-        if self._runtime.settings.public_url is None or now - self._weighed_at < pause:
+        if self._runtime.settings.public_url is None or now < self._weigh_at:
             return
-        self._weighed_at = now
         with transaction(self._runtime.sessions) as session:
-            self._delivered = queries.measure_webhook_delivery(session, account.id)
-        if self._delivered is not None and abs(self._delivered - self._delivered_told) >= TOLD_CHANGE:
-            self._delivered_told = self._delivered
-            log.info("dispatcher.webhooks", told_in_time=round(self._delivered, 2))
+            delivery = queries.measure_webhook_delivery(session, account.id)
+        self._weigh_at = now + (WEIGH_SECONDS if delivery.share is not None else FIRST_WEIGH_SECONDS)
+        self._delivered = delivery.belief
+        if delivery.share is not None and abs(delivery.share - self._delivered_told) >= TOLD_CHANGE:
+            self._delivered_told = delivery.share
+            log.info("dispatcher.webhooks", told_in_time=round(delivery.share, 2))
 
 
 def _look_message(account: DispatchAccount, look: Poll | Sweep, *, term: int | None) -> Message:

@@ -80,6 +80,7 @@ from models.queries.watching import (
 )
 from models.queries.webhooks import (
     Agreement,
+    Delivery,
     WebhooksTold,
     find_hook_secret,
     find_webhooks_told,
@@ -95,6 +96,7 @@ __all__ = [
     "BusyBatch",
     "Capacity",
     "CompletedRender",
+    "Delivery",
     "DispatchAccount",
     "Doubt",
     "Farm",

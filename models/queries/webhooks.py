@@ -16,15 +16,13 @@ RECENT = 40
 CHANCE = 0.1
 """A share of the recent ones that is lower by no more than this may be so by chance."""
 FEWEST = 5
-"""From fewer ends nothing is concluded."""
+"""From fewer ends nobody is told a share."""
 
 _SECRET = statement("SELECT hook_secret FROM account WHERE name = :name")
 
 _DELIVERY = statement("""
-    SELECT CASE WHEN count(*) < :fewest THEN NULL
-        WHEN avg(came) FILTER (WHERE place <= :recent) < avg(came) - CAST(:chance AS float8)
-        THEN avg(came) FILTER (WHERE place <= :recent)
-        ELSE avg(came) END::float8
+    SELECT coalesce(sum(came), 0), count(*),
+        coalesce(sum(came) FILTER (WHERE place <= :recent), 0), count(*) FILTER (WHERE place <= :recent)
     FROM (
         SELECT coalesce(hooked_at <= ended_at + :in_time, false)::int AS came,
             row_number() OVER (ORDER BY ended_at DESC) AS place
@@ -58,6 +56,23 @@ _TOLD = statement("""
 """)
 
 
+class Delivery(NamedTuple):
+    """Of how many ends that a webhook could have told it did so in time."""
+
+    told: int
+    ended: int
+
+    @property
+    def share(self) -> float | None:
+        """From 0 to 1; None where too few have ended."""
+        return self.told / self.ended if self.ended >= FEWEST else None
+
+    @property
+    def belief(self) -> float:
+        """What to expect of the next one, above 0 and below 1: by Jeffreys' rule, a half before any has ended."""
+        return (self.told + 0.5) / (self.ended + 1)
+
+
 class Agreement(NamedTuple):
     """How often a webhook and a look told the same end of a render, among the latest that both told of."""
 
@@ -79,21 +94,16 @@ def find_hook_secret(session: Session, name: str) -> bytes | None:
     return secret
 
 
-def measure_webhook_delivery(session: Session, account_id: UUID) -> float | None:
-    """The share of ends that a webhook told in time, 0 to 1: of the last 200, or of the last 40 where it has dropped.
+def measure_webhook_delivery(session: Session, account_id: UUID) -> Delivery:
+    """How many ends a webhook told in time: of the last 200, or of the last 40 where it has dropped.
 
-    The ends counted are those of renders that were posted with an address; None where there are too few.
+    The ends counted are those of renders that were posted with an address.
     """
-    values: dict[str, object] = {
-        "account_id": account_id,
-        "in_time": IN_TIME,
-        "fewest": FEWEST,
-        "recent": RECENT,
-        "window": WINDOW,
-    }
-    values["chance"] = CHANCE
-    share: float | None = session.execute(_DELIVERY, values).scalar_one()
-    return share
+    values = {"account_id": account_id, "in_time": IN_TIME, "recent": RECENT, "window": WINDOW}
+    told, ended, told_recently, ended_recently = session.execute(_DELIVERY, values).one()
+    if ended and told_recently / ended_recently < told / ended - CHANCE:
+        return Delivery(told_recently, ended_recently)
+    return Delivery(told, ended)
 
 
 def measure_webhook_agreement(session: Session, account_id: UUID) -> Agreement:
@@ -105,4 +115,4 @@ def measure_webhook_agreement(session: Session, account_id: UUID) -> Agreement:
 def find_webhooks_told(session: Session, account_id: UUID) -> WebhooksTold:
     """What a person wants to know of webhooks."""
     asked, last_seconds = session.execute(_TOLD, {"account_id": account_id, "window": WINDOW}).one()
-    return WebhooksTold(asked, measure_webhook_delivery(session, account_id), last_seconds)
+    return WebhooksTold(asked, measure_webhook_delivery(session, account_id).share, last_seconds)

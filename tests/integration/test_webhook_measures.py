@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models import queries
-from models.queries import Agreement, WebhooksTold
+from models.queries import Agreement, Delivery, WebhooksTold
 from tests import rows
 from tests.rows import NOW, SECOND
 
@@ -32,29 +32,35 @@ def add_ends(session: Session, account_id: UUID, delays: Iterable[float | None],
         )
 
 
-def test_from_fewer_than_five_ends_nothing_is_concluded(scratch: Session, account_id: UUID) -> None:
-    assert queries.measure_webhook_delivery(scratch, account_id) is None
+def test_from_fewer_than_five_ends_no_share_is_told(scratch: Session, account_id: UUID) -> None:
+    assert queries.measure_webhook_delivery(scratch, account_id) == Delivery(0, 0)
     add_ends(scratch, account_id, [0] * 4)
-    assert queries.measure_webhook_delivery(scratch, account_id) is None
+    assert queries.measure_webhook_delivery(scratch, account_id).share is None
     add_ends(scratch, account_id, [0])
-    assert queries.measure_webhook_delivery(scratch, account_id) == 1.0
+    assert queries.measure_webhook_delivery(scratch, account_id).share == 1.0
+
+
+def test_a_few_deliveries_are_believed_a_little_and_none_is_ever_certain() -> None:
+    beliefs = [Delivery(ended, ended).belief for ended in (0, 1, 5, 200)]
+    assert beliefs == [0.5, 0.75, pytest.approx(0.917, abs=0.001), pytest.approx(0.998, abs=0.001)]
+    assert Delivery(0, 200).belief == pytest.approx(0.002, abs=0.001)
 
 
 def test_a_webhook_counts_that_came_before_we_knew_or_up_to_five_seconds_after(
     scratch: Session, account_id: UUID
 ) -> None:
     add_ends(scratch, account_id, [-3, 0, 4.9, 5, 5.1, 9, None, None])
-    assert queries.measure_webhook_delivery(scratch, account_id) == 0.5
+    assert queries.measure_webhook_delivery(scratch, account_id).share == 0.5
 
 
 def test_deliveries_that_stop_are_noticed_sooner_than_they_are_forgotten(scratch: Session, account_id: UUID) -> None:
     add_ends(scratch, account_id, [None] * 20 + [0] * 180)
-    assert queries.measure_webhook_delivery(scratch, account_id) == 0.5
+    assert queries.measure_webhook_delivery(scratch, account_id).share == 0.5
 
 
 def test_deliveries_that_begin_again_are_believed_slowly(scratch: Session, account_id: UUID) -> None:
     add_ends(scratch, account_id, [0] * 50 + [None] * 150 + [0] * 50)
-    assert queries.measure_webhook_delivery(scratch, account_id) == 0.25
+    assert queries.measure_webhook_delivery(scratch, account_id).share == 0.25
 
 
 def test_only_ends_count_that_a_webhook_could_have_told(scratch: Session, account_id: UUID) -> None:
@@ -64,7 +70,7 @@ def test_only_ends_count_that_a_webhook_could_have_told(scratch: Session, accoun
     for _ in range(5):
         rows.add_render(scratch, "completed", account_id=account_id, ended_at=-9 * SECOND)  # posted without an address
         rows.add_render(scratch, "completed", account_id=account_id, ended_at=NOW, hook_asked=True)  # it may still come
-    assert queries.measure_webhook_delivery(scratch, account_id) == 1.0
+    assert queries.measure_webhook_delivery(scratch, account_id).share == 1.0
 
 
 def test_agreement_counts_what_both_told(scratch: Session, account_id: UUID) -> None:
