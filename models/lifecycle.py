@@ -45,7 +45,8 @@ LIVE = frozenset({PredictionState.SUBMITTING, PredictionState.UNCONFIRMED, Predi
 """At most one of these per job; per account at most `slots + ahead` of those that did not give their slot back."""
 
 SLOT_WINDOWS = 3
-"""A render that outlived so many watch windows gives its slot back; the money stays held."""
+"""A render that outlived so many watch windows gives its slot back; the money stays held. A doubt that outlived the
+provider's retention counts as having outlived them."""
 
 NO_OUTPUT = "no_output"
 """Code of a failed prediction that the provider calls completed and has no file of: it promises refunds for failures

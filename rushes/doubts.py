@@ -14,7 +14,7 @@ from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 
 
 def list_doubts(sessions: Sessions) -> Sequence[Doubt]:
-    """Every submission in doubt, oldest first; at most as many as there are slots."""
+    """Every submission in doubt, oldest first; at most as many as there are slots, and those that gave theirs back."""
     with transaction(sessions) as session:
         return queries.list_doubts(session)
 

@@ -190,8 +190,9 @@ class Dispatcher:
         with transaction(self._runtime.sessions) as session:
             ended = transitions.end_retained(session, count=CLAIM_LIMIT)
             near = transitions.note_retention_near(session, count=CLAIM_LIMIT)
-        if ended or near:
-            log.warning("dispatcher.retention", ended=ended, near=near)
+            doubts = transitions.hand_over_doubts(session, count=CLAIM_LIMIT)
+        if ended or near or doubts:
+            log.warning("dispatcher.retention", ended=ended, near=near, doubts=doubts)
 
     def _submit(self, account: DispatchAccount, room: int) -> None:
         now = time.monotonic()

@@ -74,7 +74,7 @@ class Crowd(NamedTuple):
     account: str
     most_live: int
     allowed: int
-    given_back: int  # slots that stuck renders gave back: as many more the provider may have seen
+    given_back: int  # slots that stuck renders and old doubts gave back: as many more the provider may have seen
 
 
 RULES = (
@@ -174,7 +174,7 @@ RULES = (
         "within_slots",
         "the account has more live predictions that hold a slot than its slots and what it may queue ahead",
         f"""SELECT account.name FROM account JOIN prediction ON account_id = account.id
-           WHERE state IN ('submitting', 'unconfirmed') OR (state = 'rendering' AND watch_windows < {SLOT_WINDOWS})
+           WHERE state IN ('submitting', 'unconfirmed', 'rendering') AND watch_windows < {SLOT_WINDOWS}
            GROUP BY account.id HAVING count(*) > slots + {_MOST_AHEAD}""",  # noqa: S608 - constants
     ),
 )
@@ -209,6 +209,7 @@ _CROWDS = statement(f"""
             SELECT prediction.account_id, at, -1, true
             FROM event JOIN prediction ON prediction.id = prediction_id
             WHERE kind = 'watch.timed_out' AND CAST(detail->>'window' AS int) = :slot_windows
+               OR kind = 'prediction.undecidable' AND CAST(detail->>'gives_slot_back' AS boolean)
         ) AS steps
     ) AS history
     JOIN account ON account.id = account_id

@@ -46,7 +46,7 @@ from models.transitions.reconciling import (
     renew_reconcile,
     yield_adoption,
 )
-from models.transitions.retention import end_retained, note_retention_near
+from models.transitions.retention import end_retained, hand_over_doubts, note_retention_near
 from models.transitions.storing import (
     ClaimedStore,
     NewArtifact,
@@ -152,6 +152,7 @@ __all__ = [
     "finish_store",
     "finish_surplus_store",
     "hand_back_submit",
+    "hand_over_doubts",
     "hint_ended",
     "hold_restored",
     "insert_batch",

@@ -70,7 +70,9 @@ _RAISE_SLOTS = statement("""
     SET effective_slots = CASE WHEN live.accepted < slots + live.stuck THEN live.accepted END
     FROM (
         SELECT count(*) AS accepted, count(*) FILTER (WHERE watch_windows >= :slot_windows) AS stuck
-        FROM prediction WHERE account_id = :account_id AND state = 'rendering'
+        FROM prediction
+        WHERE account_id = :account_id AND state IN ('rendering', 'unconfirmed')
+          AND (state = 'rendering' OR watch_windows >= :slot_windows)
     ) AS live
     WHERE id = :account_id AND effective_slots < live.accepted
     RETURNING 1

@@ -36,7 +36,7 @@ _LOCK_ACCOUNT = statement("""
     FROM account,
         LATERAL (
             SELECT count(*) AS count, count(*) FILTER (WHERE state = 'submitting') AS submitting,
-                count(*) FILTER (WHERE state = 'rendering' AND watch_windows >= :slot_windows) AS stuck,
+                count(*) FILTER (WHERE watch_windows >= :slot_windows) AS stuck,
                 count(*) FILTER (WHERE state = 'submitting' AND not_before IS NOT NULL AND due_at > now()) AS posting
             FROM prediction
             WHERE account_id = account.id AND state IN ('submitting', 'unconfirmed', 'rendering')
@@ -132,7 +132,8 @@ def lock_account(session: Session, account_id: UUID) -> AccountRoom | None:
 
     The lock makes admissions of two dispatchers follow each other, so that together they never exceed the limits.
     The counts are a statement of their own: it sees what was committed while this one waited for the lock. A render
-    that outlived `SLOT_WINDOWS` watch windows is one more slot to have, until a 429 by concurrency has counted it.
+    or a doubt that outlived `SLOT_WINDOWS` watch windows is one more slot to have, until a 429 by concurrency has
+    counted it.
     """
     if session.execute(_TAKE_LOCK, {"account_id": account_id}).first() is None:
         return None

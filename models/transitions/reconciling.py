@@ -83,7 +83,7 @@ _ABSENT = statement("""
 
 _POSTPONE = statement("""
     UPDATE prediction SET due_at = now() + :delay
-    WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'unconfirmed'
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'unconfirmed' AND due_at IS NOT NULL
 """)
 
 _UNDECIDABLE = statement("""
@@ -100,7 +100,7 @@ _UNDECIDABLE = statement("""
 _FOREIGN = statement("""
     WITH told_of AS (
         UPDATE prediction SET error_code = 'foreign_list', error_message = :message
-        WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('unconfirmed', 'rendering', 'surplus')
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('unconfirmed', 'rendering', 'surplus') AND due_at IS NOT NULL
           AND error_code IS DISTINCT FROM 'foreign_list'
         RETURNING id, job_id, account_id
     )
@@ -175,7 +175,7 @@ def mark_absent(session: Session, prediction_id: UUID, *, why: str) -> bool:
 
 
 def postpone_doubts(session: Session, ids: Sequence[UUID], *, delay: timedelta) -> None:
-    """Look for these again after `delay`."""
+    """Look for these again after `delay`, save those that are looked for no more."""
     if ids:
         session.execute(_POSTPONE, {"ids": list(ids), "delay": delay})
 

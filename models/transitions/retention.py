@@ -1,9 +1,10 @@
-"""The end of the provider's retention: the only silence that ends a render."""
+"""The end of the provider's retention: the only silence that ends a render, and the search for a lost answer."""
 
 from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
+from models.lifecycle import SLOT_WINDOWS
 from models.statements import statement
 
 RETENTION = timedelta(days=7)
@@ -61,6 +62,27 @@ _NOTE_NEAR = statement("""
     SELECT id FROM noted
 """)
 
+_HAND_OVER = statement("""
+    WITH due AS MATERIALIZED (
+        SELECT id, watch_windows FROM prediction
+        WHERE state = 'unconfirmed' AND posted_at < now() - :retention AND due_at IS NOT NULL
+        ORDER BY posted_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), handed_over AS (
+        UPDATE prediction
+        SET due_at = NULL, watch_windows = greatest(due.watch_windows, :slot_windows),
+            error_code = 'undecidable', error_message = :message
+        FROM due WHERE prediction.id = due.id
+        RETURNING prediction.id, job_id, account_id, due.watch_windows < :slot_windows AS gives_slot_back
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+        SELECT 'prediction.undecidable', job_id, id, account_id, jsonb_build_object(
+            'message', CAST(:message AS text), 'gives_slot_back', gives_slot_back) FROM handed_over
+    )
+    SELECT id FROM handed_over
+""")
+
 
 def end_retained(session: Session, *, count: int) -> int:
     """End renders that the provider keeps no longer as `lost`; their jobs fail, or end as cancelled. Returns how many.
@@ -81,3 +103,14 @@ def note_retention_near(session: Session, *, count: int) -> int:
         "message": f"no verdict yet, and the provider keeps it for less than {hours:.0f} hours",
     }
     return len(session.execute(_NOTE_NEAR, values).all())
+
+
+def hand_over_doubts(session: Session, *, count: int) -> int:
+    """Leave doubts to a person that are older than what the provider keeps. Returns how many.
+
+    No list can show them any more, so passes look for them no longer. They give their slots back, never their money:
+    they are live until a person adopts them or calls them absent, or an answer comes after all.
+    """
+    message = f"not found within the provider's retention of {RETENTION.days} days: decide by hand"
+    values = {"retention": RETENTION, "count": count, "message": message, "slot_windows": SLOT_WINDOWS}
+    return len(session.execute(_HAND_OVER, values).all())

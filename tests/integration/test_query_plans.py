@@ -330,6 +330,7 @@ HOT: dict[str, Ask] = {
     "the end of retention": lambda farm: (
         transitions.end_retained(farm.session, count=500),
         transitions.note_retention_near(farm.session, count=500),
+        transitions.hand_over_doubts(farm.session, count=500),
     ),
     "storing": store_everything,
     "surpluses": keep_surpluses,

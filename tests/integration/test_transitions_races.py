@@ -214,6 +214,12 @@ RACES = [
     Race("note_at_risk", promised(), at_risk, ["batch.at_risk"]),
     Race("note_on_track", promised(at_risk_at=NOW), on_track, ["batch.on_track"]),
     Race(
+        "hand_over_doubts",
+        in_state("unconfirmed", posted_at=-timedelta(days=8), due_at=NOW),
+        lambda s, r: transitions.hand_over_doubts(s, count=5),
+        ["prediction.undecidable"],
+    ),
+    Race(
         "note_odd",
         in_state("rendering"),
         lambda s, r: transitions.note_odd(s, r.prediction_id, 0, message="x"),

@@ -1,14 +1,19 @@
-"""The end of the provider's retention: told a day before, once, and only then a loss."""
+"""The end of the provider's retention: told a day before, once, and only then a loss, or a person's doubt."""
 
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import transitions
+from models import queries, transitions
+from models.queries.audit import RULES, Crowd, find_broken, list_crowds
 from models.transitions.retention import RETENTION, RETENTION_ALERT
 from tests import rows
-from tests.rows import MINUTE, OUTPUT, Render
+from tests.rows import MINUTE, NOW, OUTPUT, SECOND, Render
 
 ALERTED = RETENTION - RETENTION_ALERT
 
@@ -58,3 +63,77 @@ def test_what_completes_in_its_last_hour_is_no_loss(scratch: Session) -> None:
     assert transitions.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
     assert transitions.end_retained(scratch, count=5) == 0
     assert states_of(scratch, render) == ("completed", "storing")
+
+
+def doubt_aged(session: Session, age: timedelta, **columns: Any) -> Render:
+    return rows.add_render(session, "unconfirmed", posted_at=-age, due_at=NOW, **columns)
+
+
+def claim_pass(session: Session, account_id: UUID) -> int | None:
+    rows.change(session, "account", account_id, reconcile_until=None, orphans_swept_at=NOW)
+    return transitions.claim_reconcile(session, account_id, lease=MINUTE)
+
+
+def free_slots(session: Session, account_id: UUID) -> int:
+    room = transitions.lock_account(session, account_id)
+    assert room is not None
+    return room.free
+
+
+def test_a_doubt_older_than_the_retention_waits_for_a_person_and_no_pass_looks_for_it(scratch: Session) -> None:
+    old = doubt_aged(scratch, RETENTION + MINUTE, error_code="in_doubt")
+    young = doubt_aged(scratch, RETENTION - MINUTE)
+    assert claim_pass(scratch, old.account_id) is not None
+    assert transitions.hand_over_doubts(scratch, count=5) == 1
+    assert transitions.hand_over_doubts(scratch, count=5) == 0
+    assert claim_pass(scratch, old.account_id) is None
+    assert claim_pass(scratch, young.account_id) is not None
+    needing = {each.prediction_id: each.needs_person for each in queries.list_doubts(scratch)}
+    assert needing == {old.prediction_id: True, young.prediction_id: False}
+    assert rows.kinds(scratch, job_id=old.job_id) == ["prediction.undecidable"]
+
+
+def test_a_pass_that_began_before_brings_no_old_doubt_back(scratch: Session) -> None:
+    old = doubt_aged(scratch, RETENTION + MINUTE)
+    transitions.hand_over_doubts(scratch, count=5)
+    transitions.postpone_doubts(scratch, [old.prediction_id], delay=-SECOND)
+    assert transitions.note_foreign_list(scratch, [old.prediction_id], message="x") == 0
+    assert claim_pass(scratch, old.account_id) is None
+    assert queries.list_doubts(scratch)[0].needs_person
+
+
+def test_an_old_doubt_gives_its_slot_back_and_keeps_its_money(scratch: Session) -> None:
+    account = rows.add_account(scratch, name="old", slots=1)
+    old = doubt_aged(scratch, RETENTION + MINUTE, account_id=account)
+    born = "INSERT INTO event (kind, prediction_id) VALUES ('prediction.created', :id)"
+    scratch.execute(text(born), {"id": old.prediction_id})
+    assert free_slots(scratch, account) == 0
+    transitions.hand_over_doubts(scratch, count=5)
+    assert free_slots(scratch, account) == 1
+    summary = queries.summarise_account(scratch, "old")
+    assert summary is not None
+    assert summary.held == Decimal("0.36")
+
+    rows.add_render(scratch, "rendering", account_id=account)
+    assert transitions.adopt_doubt(scratch, old.prediction_id, provider_id="p", watch_window=MINUTE, by="mara")
+    assert free_slots(scratch, account) == 0
+    within = next(rule for rule in RULES if rule.name == "within_slots")
+    assert not find_broken(scratch, within).total
+    assert list_crowds(scratch) == [Crowd("old", most_live=1, allowed=1, given_back=1)]
+
+
+def test_an_old_doubt_that_a_person_calls_absent_is_bought_anew(scratch: Session) -> None:
+    old = doubt_aged(scratch, RETENTION + MINUTE)
+    transitions.hand_over_doubts(scratch, count=5)
+    assert transitions.dismiss_doubt(scratch, old.prediction_id, by="mara")
+    assert states_of(scratch, old) == ("absent", "queued")
+
+
+def test_a_limit_below_the_slots_is_raised_past_old_doubts(scratch: Session) -> None:
+    account = rows.add_account(scratch, slots=3, effective_slots=2)
+    doubt_aged(scratch, RETENTION + MINUTE, account_id=account)
+    transitions.hand_over_doubts(scratch, count=5)
+    for _ in range(2):
+        rows.add_render(scratch, "rendering", account_id=account)
+    transitions.raise_slots(scratch, account)
+    assert rows.read(scratch, "account", account)["effective_slots"] == 3
