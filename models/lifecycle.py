@@ -38,7 +38,7 @@ class PredictionState(StrEnum):
     LOST = "lost"  # accepted once, unknown to the provider now or without a verdict at the end of its retention
     REFUSED = "refused"  # the provider said no to the POST: nothing bought
     ABSENT = "absent"  # in doubt, looked for and not found: the job may be bought anew
-    SURPLUS = "surplus"  # found after `absent`, or beside another: paid, stored, alerted, never live
+    SURPLUS = "surplus"  # accepted after `absent` or `refused`, or beside another: paid, stored, alerted, never live
 
 
 LIVE = frozenset({PredictionState.SUBMITTING, PredictionState.UNCONFIRMED, PredictionState.RENDERING})
@@ -96,9 +96,10 @@ PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
     ),
     # Back to doubt: what it had adopted turned out to be another's, by a direct answer.
     PredictionState.RENDERING: VERDICTS | {PredictionState.UNCONFIRMED},
+    # Called not bought, and its provider id turns up after all.
     PredictionState.ABSENT: frozenset({PredictionState.SURPLUS}),
+    PredictionState.REFUSED: frozenset({PredictionState.SURPLUS}),
     **{state: frozenset() for state in VERDICTS},
-    PredictionState.REFUSED: frozenset(),
     PredictionState.SURPLUS: frozenset(),
 }
 

@@ -95,4 +95,4 @@ def _find_row(
             posted_at=found.created_at,
             named=None if standing.state else prediction_id,
         )
-    return prediction_id if standing.is_absent else None
+    return prediction_id if standing.is_given_up else None

@@ -1,6 +1,7 @@
 """What becomes of a surplus: watched to its verdict, its video stored beside the job's, nothing of its job moved.
 
-A surplus was found after it had been called absent, so its job may have been paid for twice. It holds no slot.
+A surplus was found after it had been called absent or refused, so its job may have been paid for twice. It holds no
+slot.
 """
 
 from collections.abc import Callable

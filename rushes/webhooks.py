@@ -19,6 +19,7 @@ from models.session import transaction
 from models.transitions import EndSeen
 from rushes.errors import NotFound, Unavailable
 from rushes.runtime import Runtime
+from rushes.surpluses import tell_surplus
 from rushes.wavespeed import (
     Prediction,
     PredictionStatus,
@@ -73,7 +74,9 @@ def take_webhook(runtime: Runtime, webhook: Webhook) -> str:
         raise Unavailable("another one was first; send it again") from error
     if taken == "lost":
         log.warning("webhook.row_lost", prediction_id=str(prediction_id), job_id=str(job_id))
-    if taken in ("answer", "hint"):
+    if taken == "surplus" and found is not None:
+        tell_surplus(prediction_id, found.id)
+    if taken in ("answer", "hint", "surplus"):
         runtime.waker.wake()
     return taken
 
@@ -101,36 +104,38 @@ def _write(runtime: Runtime, session: Session, prediction_id: UUID, found: Predi
     watched = queries.find_watched(session, prediction_id)
     if watched is None:
         return "lost"
-    if found is not None and _is_ours(runtime, session, watched, prediction_id=prediction_id, found=found):
+    learned = None
+    if found is not None and watched.provider_id is None:
+        learned = _learn_id(runtime, session, watched, prediction_id=prediction_id, found=found)
+    if found is not None and (learned is not None or watched.provider_id == found.id):
         if verdict := _find_verdict(found):
             transitions.note_webhook(session, prediction_id, verdict=verdict)
         if _is_answer(runtime, session, watched, found) and transitions.complete_prediction(
             session, prediction_id, watched.claim, outputs=found.outputs, seen=EndSeen(by_hook=True)
         ):
             return "answer"
+        if learned == PredictionState.SURPLUS:
+            return "surplus"
     return "hint" if transitions.hint_ended(session, [prediction_id], quiet_for=SAME_HINT) else "nothing new"
 
 
-def _is_ours(
+def _learn_id(
     runtime: Runtime, session: Session, watched: WatchedPrediction, *, prediction_id: UUID, found: Prediction
-) -> bool:
-    """Whether it tells of this prediction. An id that nobody knows yet is learnt from it.
+) -> str | None:
+    """The state of the prediction once its id is learnt; None where somebody else was first.
 
     Its token was sent with this one POST: what comes back with it is as good as the direct answer.
     """
-    if watched.provider_id is not None:
-        return watched.provider_id == found.id
     if not transitions.yield_adoption(session, prediction_id, account_id=watched.account_id, provider_id=found.id):
         log.warning("webhook.id_taken", prediction_id=str(prediction_id), provider_id=found.id)
-        return False
-    accepted = transitions.accept_prediction(
+        return None
+    return transitions.accept_prediction(
         session,
         prediction_id,
         provider_id=found.id,
         provider_created_at=found.created_at,
         watch_window=runtime.settings.watch_window,
     )
-    return accepted is not None
 
 
 def _find_verdict(found: Prediction) -> PredictionState | None:

@@ -92,7 +92,7 @@ def fetch_poster(job_id: JobId, request: Request, runtime: RuntimeDep) -> Respon
     responses={200: sends("The file.", "video/mp4"), **_FILE, **problems(404, 416, 422, 503)},
 )
 def fetch_surplus_video(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
-    """What was found after it had been called absent and paid for beside another; otherwise as a job's video."""
+    """What was found after it was called absent or refused, paid for beside another; otherwise as a job's video."""
     file = get_surplus_file(runtime.sessions, prediction_id, ArtifactKind.VIDEO)
     return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 

@@ -37,7 +37,7 @@ class AccountSeen(BaseModel):
     cost: AccountCost
     paused: Pause | None
     deferred: str | None = Field(description="Why the provider takes no submissions; null: it does.")
-    surpluses: int = Field(description="Predictions found after they had been called absent.")
+    surpluses: int = Field(description="Predictions found after they had been called absent or refused.")
     late_writes: dict[str, int] = Field(description="Writes that moved nothing since they came too late, by kind.")
 
     @classmethod

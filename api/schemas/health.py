@@ -37,7 +37,7 @@ class Ready(BaseModel):
         description="Writes that moved nothing since claim or state had changed, so far; many tell of frozen workers."
     )
     surpluses: int = Field(
-        description="Predictions found after they had been called absent, in the last seven days; any is a fault."
+        description="Predictions found after being called absent or refused, in the last seven days; any is a fault."
     )
     doubts: int = Field(description="Submissions whose outcome nobody knows: their answers were lost.")
     oldest_doubt_seconds: float | None = Field(

@@ -90,7 +90,7 @@ class PredictionSeen(BaseModel):
     ended_at: Time | None
     watch_windows: int = Field(description="Watch windows that ended without a verdict.")
     verdict: PredictionState | None = Field(
-        description="Of a `surplus`, which was found after it had been called absent: how it ended; null until then."
+        description="Of a `surplus`, found after it had been called absent or refused: how it ended; null until then."
     )
     video_url: str | None = Field(description="Of a `surplus`: where to fetch its video, once it is stored.")
     error: Failure | None

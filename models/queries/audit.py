@@ -126,7 +126,7 @@ RULES = (
     ),
     _rule(
         "no_surplus",
-        "the prediction was found after it had been called absent: paid for beside another one",
+        "the prediction was found after it had been called absent or refused: paid for beside another one",
         "SELECT id::text FROM prediction WHERE state = 'surplus'",
     ),
     _rule(

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.lifecycle import PredictionState
+from models.lifecycle import NOTHING_BOUGHT, PredictionState
 from models.statements import find_all, find_one, statement
 
 # In the order in which they would have been submitted; what cannot be bought (again) by itself is no owner.
@@ -68,9 +68,9 @@ class Standing(NamedTuple):
         return self.is_queued or self.unposted_id is not None
 
     @property
-    def is_absent(self) -> bool:
-        """Whether the prediction was looked for and not found."""
-        return self.state == PredictionState.ABSENT and not self.is_known
+    def is_given_up(self) -> bool:
+        """Whether the prediction was called absent or refused: not bought, as far as the rows tell."""
+        return self.state in NOTHING_BOUGHT and not self.is_known
 
 
 def list_openings(session: Session, video_models: Sequence[str]) -> list[Opening]:

@@ -20,7 +20,7 @@ _SURPLUS = statement("""
 
 
 class Surplus(NamedTuple):
-    """A prediction that was found after it had been called absent."""
+    """A prediction that was found after it had been called absent or refused."""
 
     job_id: UUID
     account_id: UUID

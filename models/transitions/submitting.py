@@ -88,9 +88,9 @@ _ACCEPT = statement("""
             adopted_at = CASE WHEN :adopted THEN now() END,
             error_code = NULL, error_message = NULL,
             state = CASE state WHEN 'submitting' THEN 'rendering' WHEN 'unconfirmed' THEN 'rendering'
-                    WHEN 'absent' THEN 'surplus' ELSE state END,
+                    WHEN 'absent' THEN 'surplus' WHEN 'refused' THEN 'surplus' ELSE state END,
             due_at = CASE WHEN state IN ('submitting', 'unconfirmed') THEN now() + :watch_window
-                     WHEN state = 'absent' THEN now() END
+                     WHEN state IN ('absent', 'refused') THEN now() END
         WHERE id = :prediction_id AND provider_id IS NULL
         RETURNING id, job_id, account_id, state
     ), told AS (

@@ -1,4 +1,5 @@
-"""A surplus: found after it was called absent, so paid for beside another. Watched and stored, never moving its job.
+"""A surplus: found after it was called absent or refused, so paid for beside another. Watched and stored; its job is
+left alone.
 
 Its state stays `surplus`; how it ended is its `verdict`, and `due_at` is when to look at it or to fetch its video.
 """

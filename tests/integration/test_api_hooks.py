@@ -262,6 +262,20 @@ def test_the_id_of_a_lost_answer_is_learnt(hooks: Hooks, state: str) -> None:
     assert hooks.is_hinted(render)
 
 
+@pytest.mark.parametrize("state", ["absent", "refused"])
+def test_the_id_of_what_was_called_not_bought_makes_it_a_surplus_that_is_told(hooks: Hooks, state: str) -> None:
+    render = hooks.add(state, provider_id=None)
+    with capture_logs() as logs:
+        assert hooks.send(hooks.token(render)).status_code == TAKEN
+        assert hooks.send(hooks.token(render)).status_code == TAKEN
+    row = hooks.read(render)
+    assert (row["state"], row["provider_id"], row["verdict"]) == ("surplus", PROVIDER_ID, None)
+    assert row["due_at"] is not None  # it is looked at
+    told = [(each["log_level"], each["provider_id"]) for each in logs if each["event"] == "surplus.found"]
+    assert told == [("error", PROVIDER_ID)]
+    assert hooks.state_of_job(render) == "rendering"  # as the rows of this test left it
+
+
 def test_an_id_learnt_by_its_token_beats_an_adoption(hooks: Hooks) -> None:
     adopter = hooks.add(adopted_at=NOW)
     render = hooks.add("unconfirmed", provider_id=None, posted_at=-SECOND)

@@ -70,7 +70,7 @@ def test_a_broken_rule_is_told_with_its_rows_and_exit_code_1(run: Run, database_
     code, out, _ = run()
     assert code == 1
     assert ["broken", "no_surplus", "1", str(surplus)] in [line.split() for line in out.splitlines()]
-    assert "no_surplus: the prediction was found after it had been called absent" in out
+    assert "no_surplus: the prediction was found after it had been called absent or refused" in out
     code, out, _ = run("--json")
     told = json.loads(out)
     assert (code, told["ok"]) == (1, False)

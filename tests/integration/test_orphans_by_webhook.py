@@ -233,6 +233,18 @@ def test_what_was_bought_beside_another_live_one_is_a_surplus(world: World, boug
     assert world.find_broken() == {"bought_once", "no_surplus"}
 
 
+def test_what_was_refused_and_bought_all_the_same_is_a_surplus_in_its_own_row(
+    world: World, bought: tuple[UUID, str]
+) -> None:
+    job_id, provider_id = bought
+    refused = "state = 'refused', provider_id = NULL, accepted_at = NULL, ended_at = now(), due_at = NULL"
+    world.run(f"UPDATE prediction SET {refused} WHERE job_id = :id", id=job_id)  # noqa: S608
+    ended = "UPDATE job SET state = 'failed', error_code = 'input_refused', ended_at = now() WHERE id = :id"
+    world.run(ended, id=job_id)
+    assert "adopted 0, surplus 1" in world.sweep()
+    assert world.rows_of(job_id) == [("surplus", provider_id)]
+
+
 def test_what_failed_takes_no_job_from_what_was_paid_for(world: World) -> None:
     world.simulator.set_fault("task_failed", count=1)
     job_id = world.push()

@@ -149,7 +149,8 @@ def test_unpublished_messages_give_their_places_back(scratch: Session) -> None:
 
 @pytest.mark.parametrize("claim_off_by", [0, 3])
 @pytest.mark.parametrize(
-    ("before", "after"), [("submitting", "rendering"), ("unconfirmed", "rendering"), ("absent", "surplus")]
+    ("before", "after"),
+    [("submitting", "rendering"), ("unconfirmed", "rendering"), ("absent", "surplus"), ("refused", "surplus")],
 )
 def test_an_acceptance_is_a_fact_whatever_the_claim(
     scratch: Session, before: str, after: str, claim_off_by: int
@@ -184,15 +185,9 @@ def test_a_provider_id_belongs_to_one_prediction_of_an_account(scratch: Session)
         accept(scratch, other)
 
 
-def test_a_late_id_of_a_refused_prediction_is_kept_and_told(scratch: Session) -> None:
-    render = rows.add_render(scratch, "refused")
-    assert accept(scratch, render) == "refused"
-    assert prediction_of(scratch, render)["provider_id"] == "p-1"
-    assert rows.kinds(scratch, prediction_id=render.prediction_id) == ["prediction.accepted_late"]
-
-
-def test_an_absent_prediction_that_is_found_never_holds_a_slot_again(scratch: Session) -> None:
-    render = rows.add_render(scratch, "absent")
+@pytest.mark.parametrize("state", ["absent", "refused"])
+def test_what_is_found_after_all_is_watched_and_never_holds_a_slot_again(scratch: Session, state: str) -> None:
+    render = rows.add_render(scratch, state)
     anew = rows.add_prediction(scratch, render.job_id, render.account_id, "rendering")
     assert accept(scratch, render) == "surplus"
     assert rows.read(scratch, "prediction", anew)["state"] == "rendering"
@@ -200,6 +195,8 @@ def test_an_absent_prediction_that_is_found_never_holds_a_slot_again(scratch: Se
     room = transitions.lock_account(scratch, render.account_id)
     assert room is not None
     assert room.free == 99
+    (look,) = transitions.schedule_surplus_looks(scratch, count=5)
+    assert look.prediction_id == render.prediction_id
 
 
 @pytest.mark.parametrize("fails_job", [True, False])

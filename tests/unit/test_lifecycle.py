@@ -85,9 +85,9 @@ def test_an_ended_job_moves_only_where_a_person_retries_it() -> None:
     }
 
 
-def test_an_ended_prediction_moves_only_from_absent_to_surplus() -> None:
+def test_an_ended_prediction_moves_only_to_surplus_where_it_was_called_not_bought() -> None:
     moving = {state: PREDICTION_MOVES[state] for state in PREDICTION_ENDED if PREDICTION_MOVES[state]}
-    assert moving == {PredictionState.ABSENT: {PredictionState.SURPLUS}}
+    assert moving == {state: {PredictionState.SURPLUS} for state in NOTHING_BOUGHT}
 
 
 def test_only_a_submission_or_an_adoption_may_be_in_doubt() -> None:
