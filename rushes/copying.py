@@ -5,7 +5,8 @@ The same for the video of a job and for that of a surplus; what differs is whose
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -35,6 +36,12 @@ LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8)
 STORE_LEASE = timedelta(seconds=20)
 """Outlasts a heartbeat, a connect and a stall; a worker that dies gives the step back after it."""
 AWAY = ("database_away", "the database was away, or stood still, while it was stored")
+AWAY_AFTER_SECONDS = STORE_LEASE.total_seconds() / 2
+"""A renewal that is refused after longer than this says that the database stood still, not the worker."""
+AWAY_PAUSE_SECONDS = 1.0
+"""How often a step asks for a database that was away."""
+AWAY_SECONDS = 1_800.0
+"""Well below the limit of a step, so that the watchdog never takes an outage for a stuck worker."""
 
 
 class StoreDelayed(Transient):
@@ -72,23 +79,20 @@ class _Delay(Protocol):
     ) -> bool: ...
 
 
-class _Fail(Protocol):
+class _Tell(Protocol):
     def __call__(self, session: Session, row_id: UUID, claim: int, /, *, reason: tuple[str, str]) -> bool: ...
 
 
 @dataclass(frozen=True)
 class StoreMoves:
-    """The moves of one kind of rows that are stored, and the kinds of its late writes.
-
-    A renewal that is refused after longer than `away_after` says that the database stood still, not the worker.
-    """
+    """The moves of one kind of rows that are stored, and the kinds of its late writes."""
 
     late_renewal: str
     late_outcome: str
     renew: _Renew
     delay: _Delay
-    fail: _Fail
-    away_after: timedelta = timedelta.max
+    fail: _Tell
+    excuse: _Tell
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Call
         began = time.monotonic()
         with transaction(runtime.sessions) as session:
             renewed = step.moves.renew(session, step.row_id, step.claim, lease=STORE_LEASE)
-        if not renewed and time.monotonic() - began > step.moves.away_after.total_seconds():
+        if not renewed and time.monotonic() - began > AWAY_AFTER_SECONDS:
             raise DatabaseAway(AWAY[1])
         if not renewed:
             raise StoreLost("another worker took the step over")
@@ -138,6 +142,37 @@ def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Call
         raise
     except (Transient, Permanent) as error:
         raise _give_up_or_delay(runtime, step, error) from error
+
+
+@contextmanager
+def excuse_outages(
+    runtime: Runtime, moves: StoreMoves, *, row_id: UUID, claim: int, must_stop: Callable[[], bool]
+) -> Iterator[None]:
+    """Tell in the rows of a step that the database was away in it, once it is back; `DatabaseAway` is raised on.
+
+    The step is handed back, or its silence excused: that of a worker that lives must not count as one that the video
+    killed. A shutdown ends the wait, and so do `AWAY_SECONDS`.
+    """
+    try:
+        yield
+    except DatabaseAway:
+        gives_up_at = time.monotonic() + AWAY_SECONDS
+        while not _tell_away(runtime, moves, row_id, claim=claim):
+            if must_stop() or time.monotonic() > gives_up_at:
+                break
+            time.sleep(AWAY_PAUSE_SECONDS)
+        raise
+
+
+def _tell_away(runtime: Runtime, moves: StoreMoves, row_id: UUID, *, claim: int) -> bool:
+    try:
+        with transaction(runtime.sessions) as session:
+            if not moves.delay(session, row_id, claim, delay=timedelta(0), reason=AWAY):
+                moves.excuse(session, row_id, claim, reason=AWAY)
+    except DatabaseAway:
+        return False
+    runtime.waker.wake()
+    return True
 
 
 def name_video(ticket: StoreTicket | SurplusTicket) -> str:

@@ -1,33 +1,25 @@
 """One store step: copy the video of a completed prediction, check it, make it visible, end the job."""
 
-import time
 from collections.abc import Callable
-from datetime import timedelta
 from uuid import UUID
 
 from models import transitions
-from models.errors import DatabaseAway
 from models.session import transaction
 from models.transitions import StoreTicket
 from rushes.artifacts import ExpectedVideo, StoredVideo
 from rushes.catalog import get_video_model
 from rushes.copying import (
-    AWAY,
     DOUBTFUL_CODES,
     STORE_LEASE,
     StoreMoves,
     StoreStep,
     copy_output,
     describe_files,
+    excuse_outages,
     name_video,
 )
 from rushes.lateness import count_late
 from rushes.runtime import Runtime
-
-AWAY_PAUSE_SECONDS = 1.0
-"""How often a step asks for a database that was away."""
-AWAY_SECONDS = 1_800.0
-"""Well below the limit of a step, so that the watchdog never takes an outage for a stuck worker."""
 
 _MOVES = StoreMoves(
     late_renewal="store.renew",
@@ -35,41 +27,18 @@ _MOVES = StoreMoves(
     renew=transitions.renew_store,
     delay=transitions.delay_store,
     fail=transitions.fail_store,
-    away_after=STORE_LEASE / 2,
+    excuse=transitions.excuse_store,
 )
 
 
 def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
     """Store the video of this claim, once; returns a line for operators.
 
-    `must_stop` tells of a shutdown: the step then hands its claim back at once. Raises as `copy_output` does;
-    `DatabaseAway` is told in the rows once the database is back, since the silence of a worker that lives must not
-    count as one that the video killed.
+    `must_stop` tells of a shutdown: the step then hands its claim back at once. Raises as `copy_output` does, and
+    excuses outages of the database.
     """
-    try:
+    with excuse_outages(runtime, _MOVES, row_id=job_id, claim=claim, must_stop=must_stop):
         return _store(runtime, job_id, claim, must_stop=must_stop)
-    except DatabaseAway:
-        _hand_back_when_it_is_back(runtime, job_id, claim, must_stop=must_stop)
-        raise
-
-
-def _hand_back_when_it_is_back(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> None:
-    gives_up_at = time.monotonic() + AWAY_SECONDS
-    while not _tell_away(runtime, job_id, claim):
-        if must_stop() or time.monotonic() > gives_up_at:
-            return
-        time.sleep(AWAY_PAUSE_SECONDS)
-
-
-def _tell_away(runtime: Runtime, job_id: UUID, claim: int) -> bool:
-    try:
-        with transaction(runtime.sessions) as session:
-            if not transitions.delay_store(session, job_id, claim, delay=timedelta(0), reason=AWAY):
-                transitions.excuse_store(session, job_id, claim, reason=AWAY)
-    except DatabaseAway:
-        return False
-    runtime.waker.wake()
-    return True
 
 
 def _store(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:

@@ -22,6 +22,7 @@ from rushes.copying import (
     StoreStep,
     copy_output,
     describe_files,
+    excuse_outages,
     name_video,
 )
 from rushes.lateness import count_late
@@ -46,6 +47,7 @@ _MOVES = StoreMoves(
     renew=transitions.renew_surplus_store,
     delay=transitions.delay_surplus_store,
     fail=transitions.fail_surplus_store,
+    excuse=transitions.excuse_surplus_store,
 )
 
 
@@ -131,7 +133,7 @@ def _judge(
 def store_surplus(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
     """Store the video of this claim, once, under a name of its own; returns a line for operators.
 
-    Raises as `copy_output` does.
+    Raises as `copy_output` does, and excuses outages of the database.
     """
     with transaction(runtime.sessions) as session:
         ticket = transitions.begin_surplus_store(
@@ -141,7 +143,8 @@ def store_surplus(runtime: Runtime, prediction_id: UUID, claim: int, *, must_sto
         return "stale: nothing to do"
     step = StoreStep(_MOVES, prediction_id, ticket.claim, ticket)
     name = surplus_name(name_video(ticket), purchase=ticket.purchase)
-    return _finish(runtime, ticket, copy_output(runtime, step, name=name, must_stop=must_stop))
+    with excuse_outages(runtime, _MOVES, row_id=prediction_id, claim=ticket.claim, must_stop=must_stop):
+        return _finish(runtime, ticket, copy_output(runtime, step, name=name, must_stop=must_stop))
 
 
 def _finish(runtime: Runtime, ticket: SurplusTicket, stored: StoredVideo) -> str:

@@ -130,9 +130,24 @@ _DELAY = statement("""
     ), told AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'surplus.delayed', job_id, id, jsonb_build_object('attempt', store_attempts,
-            'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM delayed
+            'claim', CAST(:claim AS bigint), 'code', CAST(:code AS text), 'message', CAST(:message AS text))
+        FROM delayed
     )
     SELECT 1 FROM delayed
+""")
+
+# A step that has begun and was told of by no event, while a later claim goes on, was silent.
+_EXCUSE = statement("""
+    INSERT INTO event (kind, job_id, prediction_id, detail)
+    SELECT 'surplus.delayed', job_id, id, jsonb_build_object('attempt', store_attempts,
+        'claim', CAST(:claim AS bigint), 'code', CAST(:code AS text), 'message', CAST(:message AS text))
+    FROM prediction
+    WHERE id = :prediction_id AND claim > :claim AND state = 'surplus' AND verdict = 'completed' AND due_at IS NOT NULL
+      AND NOT EXISTS (
+          SELECT 1 FROM event
+          WHERE event.job_id = prediction.job_id AND prediction_id = prediction.id AND kind = 'surplus.delayed'
+            AND CAST(detail->>'claim' AS bigint) = :claim)
+    RETURNING 1
 """)
 
 _FAIL = statement("""
@@ -251,6 +266,15 @@ def delay_surplus_store(
     """Try again after `delay`; `reason` is a code and a sentence."""
     values = {"prediction_id": prediction_id, "claim": claim, "code": reason[0], "message": reason[1]}
     return moves_one(session, _DELAY, delay=delay, **values)
+
+
+def excuse_surplus_store(session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
+    """Say why the step that began with this claim was silent, after another has claimed it: its worker lives.
+
+    `claim` is that of its ticket. True for the first excuse: that silence then does not count towards parking.
+    """
+    values = {"prediction_id": prediction_id, "claim": claim, "code": reason[0], "message": reason[1]}
+    return moves_one(session, _EXCUSE, **values)
 
 
 def fail_surplus_store(session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:

@@ -16,15 +16,16 @@ from rushes import copying, storing
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.storing import store_job
+from rushes.surpluses import store_surplus
 from tests import rows
-from tests.rows import SECOND
+from tests.rows import NOW, OUTPUT, SECOND
 
 LEASE = timedelta(seconds=20)
 
 
 @pytest.fixture
 def runtime(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(storing, "AWAY_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(copying, "AWAY_PAUSE_SECONDS", 0.01)
     settings = Settings(database_url=database_url, data_dir=tmp_path, wavespeed_api_key="wsk_1")
     opened = Runtime.open(settings, threads=2, application="test")
     yield opened
@@ -50,10 +51,10 @@ def take_back(runtime: Runtime, job_id: UUID) -> None:
         transitions.take_back_stores(session, count=5)
 
 
-def store_through_an_outage(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, job_id: UUID, *, meanwhile: Any) -> None:
+def go_through_an_outage(monkeypatch: pytest.MonkeyPatch, step: Callable[[], str], *, meanwhile: Any) -> None:
     """The database is away from the first bytes on, for three tries to hand the step back."""
     away = iter([True] * 3)
-    enter: Callable[..., Any] = storing.transaction
+    enter: Callable[..., Any] = copying.transaction
 
     def be_away(sessions: Any) -> Any:
         if next(away, False):
@@ -62,16 +63,21 @@ def store_through_an_outage(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, j
 
     def download(*_: object, keep_going: Callable[[], None], **__: object) -> Any:
         meanwhile()
-        for module in (copying, storing):
-            monkeypatch.setattr(module, "transaction", be_away)
+        monkeypatch.setattr(copying, "transaction", be_away)
         keep_going()
 
     with monkeypatch.context() as patch:
         patch.setattr(copying, "store_video", download)
         with pytest.raises(DatabaseAway):
-            store_job(runtime, job_id, claim(runtime), must_stop=lambda: False)
-    for module in (copying, storing):
-        monkeypatch.setattr(module, "transaction", enter)
+            step()
+    monkeypatch.setattr(copying, "transaction", enter)
+
+
+def store_through_an_outage(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, job_id: UUID, *, meanwhile: Any) -> None:
+    own = claim(runtime)
+    go_through_an_outage(
+        monkeypatch, lambda: store_job(runtime, job_id, own, must_stop=lambda: False), meanwhile=meanwhile
+    )
 
 
 def events(runtime: Runtime, job_id: UUID) -> list[str]:
@@ -117,6 +123,63 @@ def test_a_step_ends_its_wait_for_the_database_when_its_worker_does(
         raise DatabaseAway("the database cannot be reached")
 
     own = claim(runtime)
-    monkeypatch.setattr(storing, "transaction", be_away)
+    for module in (copying, storing):
+        monkeypatch.setattr(module, "transaction", be_away)
     with pytest.raises(DatabaseAway):
         store_job(runtime, job_id, own, must_stop=lambda: True)
+
+
+@pytest.fixture
+def surplus_id(runtime: Runtime) -> UUID:
+    with transaction(runtime.sessions) as session:
+        return rows.add_render(
+            session, "surplus", verdict="completed", outputs=[OUTPUT], due_at=NOW, posted_at=-SECOND
+        ).prediction_id
+
+
+def claim_surplus(runtime: Runtime) -> int:
+    """As the dispatcher does: those that fell silent too often are parked first."""
+    with transaction(runtime.sessions) as session:
+        assert transitions.park_surplus_stores(session, count=5) == 0
+        (claimed,) = transitions.claim_surplus_stores(session, count=5, lease=LEASE)
+    return claimed.claim
+
+
+def lose_the_lease(runtime: Runtime, surplus_id: UUID) -> None:
+    with transaction(runtime.sessions) as session:
+        rows.change(session, "prediction", surplus_id, due_at=-SECOND)
+        assert transitions.claim_surplus_stores(session, count=5, lease=LEASE)
+        rows.change(session, "prediction", surplus_id, due_at=-SECOND)
+
+
+@pytest.mark.parametrize("outlasts_lease", [True, False])
+def test_outages_never_park_a_surplus(
+    runtime: Runtime, surplus_id: UUID, monkeypatch: pytest.MonkeyPatch, outlasts_lease: bool
+) -> None:
+    for number in range(1, MOST_SILENCES + 2):
+        own = claim_surplus(runtime)
+        go_through_an_outage(
+            monkeypatch,
+            lambda own=own: store_surplus(runtime, surplus_id, own, must_stop=lambda: False),  # type: ignore[misc]
+            meanwhile=lambda: lose_the_lease(runtime, surplus_id) if outlasts_lease else None,
+        )
+        with transaction(runtime.sessions) as session:
+            told = rows.list_events(session, prediction_id=surplus_id)
+        assert [(each["kind"], each["detail"]["code"]) for each in told] == [
+            ("surplus.delayed", "database_away")
+        ] * number
+    assert claim_surplus(runtime)  # due at once
+
+
+def test_a_silence_of_a_surplus_is_excused_once_and_only_after_it(runtime: Runtime, surplus_id: UUID) -> None:
+    def excuse(claim: int) -> bool:
+        with transaction(runtime.sessions) as session:
+            return transitions.excuse_surplus_store(session, surplus_id, claim, reason=copying.AWAY)
+
+    own = claim_surplus(runtime)
+    with transaction(runtime.sessions) as session:
+        ticket = transitions.begin_surplus_store(session, surplus_id, own, lease=LEASE)
+    assert ticket is not None
+    assert not excuse(ticket.claim)  # it still has its claim
+    lose_the_lease(runtime, surplus_id)
+    assert [excuse(ticket.claim) for _ in range(2)] == [True, False]

@@ -446,6 +446,7 @@ WITHOUT_A_LOSER = {
     "renew_reconcile",
     "renew_surplus_store",
     "excuse_store",  # tells, moves nothing
+    "excuse_surplus_store",
     "finish_reconcile",
     "postpone_doubts",
     "note_undecidable",
