@@ -48,3 +48,5 @@ class Account(Base):
     paused_at: Mapped[datetime | None]  # since then nothing is submitted
     paused_reason: Mapped[str | None]  # a word for programs: restore, person
     paused_detail: Mapped[str | None]  # what it waits for, or who paused it
+    person_paused_at: Mapped[datetime | None]  # a person's pause that a restore's lies over; it stands after that
+    person_paused_by: Mapped[str | None]

@@ -18,10 +18,14 @@ def get_account(sessions: Sessions) -> AccountSummary:
 
 
 def pause_account(sessions: Sessions, *, by: str) -> AccountSummary:
-    """Submit nothing until it is resumed; what renders is watched and stored. Raises `Conflict` where it is paused."""
+    """Submit nothing until it is resumed; what renders is watched and stored.
+
+    Raises `Conflict` where a person paused it already. While a restore pauses it, that goes on; this one stands after
+    it.
+    """
     with transaction(sessions) as session:
         if not transitions.pause_account(session, _get_id(session), by=by):
-            raise Conflict(f"the account is paused already ({_get(session).paused_reason})")
+            raise Conflict("the account is paused already by a person")
         return _get(session)
 
 

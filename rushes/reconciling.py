@@ -23,10 +23,9 @@ from rushes.lateness import count_late
 from rushes.matching import Candidate, Clocks, Findings, Submission, match_submissions
 from rushes.owning import Settled, settle_named
 from rushes.restoring import (
-    SWEEP,
     Restoration,
     adopt_orphans,
-    describe_undecidable,
+    conclude_restore,
     is_bought,
     match_orphans,
 )
@@ -164,8 +163,8 @@ def _make_pass(runtime: Runtime, current: _Pass) -> str:
     with transaction(runtime.sessions) as session:
         told, orphans = _write(runtime, session, current, listed=listed, found=found, late=late)
         told += settled.describe()
-        if restored is not None:
-            told += f"; {_conclude_restore(session, current, restored)}"
+        if restored is not None and (held_at := current.ticket.restored_at):
+            told += f"; {conclude_restore(session, current.account_id, restored, held_at=held_at)}"
     for submission, candidate in late.adoptions:
         tell_surplus(submission.prediction_id, candidate.provider_id)
     for provider_id in orphans:
@@ -214,19 +213,6 @@ def _settle_restore(
     found.strangers = [each for each in orphans if each.input is not None and each.provider_id not in decided]
     found.is_settled = True
     return found
-
-
-def _conclude_restore(session: Session, current: _Pass, restored: Restoration) -> str:
-    """Open the account, or say what it waits for."""
-    if not restored.is_settled:
-        return "restored: waits for the settle time"
-    adopted = f"restored: adopted {len(restored.adoptions)}"
-    if restored.undecidable:
-        detail = describe_undecidable(restored.undecidable)
-        transitions.explain_pause(session, current.account_id, detail=detail)
-        return f"{adopted}, waits for a person: {detail}"
-    transitions.resume_account(session, current.account_id, by=SWEEP, paused_at=current.ticket.restored_at)
-    return f"{adopted}, submits again"
 
 
 def _prepare(runtime: Runtime, session: Session, account_id: UUID, *, claim: int, ticket: PassTicket) -> _Pass:

@@ -7,7 +7,7 @@ would be bought is adopted for it: paid once. Where that cannot be told, the acc
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -116,6 +116,19 @@ def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found:
 def is_bought(found: Prediction) -> bool:
     """Whether this prediction costs something: one that ended without a file is given back, and may be bought anew."""
     return found.has_succeeded or not found.is_terminal
+
+
+def conclude_restore(session: Session, account_id: UUID, restored: Restoration, *, held_at: datetime) -> str:
+    """Open the account, or say what it waits for; a line for operators. A person's pause stands."""
+    if not restored.is_settled:
+        return "restored: waits for the settle time"
+    adopted = f"restored: adopted {len(restored.adoptions)}"
+    if restored.undecidable:
+        detail = describe_undecidable(restored.undecidable)
+        transitions.explain_pause(session, account_id, detail=detail)
+        return f"{adopted}, waits for a person: {detail}"
+    outcome = transitions.release_restored(session, account_id, by=SWEEP, held_at=held_at)
+    return f"{adopted}, paused by a person" if outcome == "paused" else f"{adopted}, submits again"
 
 
 def describe_undecidable(undecidable: Sequence[Candidate]) -> str:

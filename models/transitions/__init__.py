@@ -31,6 +31,7 @@ from models.transitions.pausing import (
     hold_restored,
     pause_account,
     post_for_orphan,
+    release_restored,
     resume_account,
 )
 from models.transitions.reconciling import (
@@ -185,6 +186,7 @@ __all__ = [
     "record_surplus",
     "refresh_outputs",
     "refuse_submit",
+    "release_restored",
     "renew_reconcile",
     "renew_store",
     "renew_surplus_store",

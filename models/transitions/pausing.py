@@ -16,11 +16,13 @@ _ADVANCE = statement("""
     UPDATE account SET epoch = epoch + 1, epoch_at = now() WHERE id = :account_id RETURNING epoch
 """)
 
-# The epochs are taken over at once, so that one restore pauses once.
+# The epochs are taken over at once, so that one restore pauses once. A person's pause is kept beneath.
 _HOLD = statement("""
     WITH held AS (
         UPDATE account
         SET paused_at = now(), paused_reason = 'restore', paused_detail = :detail,
+            person_paused_at = CASE WHEN paused_reason = 'person' THEN paused_at ELSE person_paused_at END,
+            person_paused_by = CASE WHEN paused_reason = 'person' THEN paused_detail ELSE person_paused_by END,
             epoch = greatest(epoch, :epoch), restore_epoch = greatest(restore_epoch, :restore_epoch)
         WHERE id = :account_id AND (epoch < :epoch OR restore_epoch < :restore_epoch)
         RETURNING id, epoch_at
@@ -47,8 +49,12 @@ _EXPLAIN = statement("""
 
 _PAUSE = statement("""
     WITH paused AS (
-        UPDATE account SET paused_at = now(), paused_reason = 'person', paused_detail = :by
-        WHERE id = :account_id AND paused_at IS NULL
+        UPDATE account
+        SET paused_at = coalesce(paused_at, now()), paused_reason = coalesce(paused_reason, 'person'),
+            paused_detail = CASE WHEN paused_at IS NULL THEN CAST(:by AS text) ELSE paused_detail END,
+            person_paused_at = CASE WHEN paused_at IS NOT NULL THEN now() END,
+            person_paused_by = CASE WHEN paused_at IS NOT NULL THEN CAST(:by AS text) END
+        WHERE id = :account_id AND (paused_at IS NULL OR paused_reason = 'restore' AND person_paused_at IS NULL)
         RETURNING id
     ), told AS (
         INSERT INTO event (kind, account_id, detail)
@@ -59,16 +65,35 @@ _PAUSE = statement("""
 
 _RESUME = statement("""
     WITH resumed AS (
-        UPDATE account SET paused_at = NULL, paused_reason = NULL, paused_detail = NULL
+        UPDATE account
+        SET paused_at = NULL, paused_reason = NULL, paused_detail = NULL,
+            person_paused_at = NULL, person_paused_by = NULL
         FROM (SELECT paused_reason AS reason FROM account WHERE id = :account_id FOR NO KEY UPDATE) AS before
         WHERE id = :account_id AND paused_at IS NOT NULL
-          AND paused_at = coalesce(CAST(:paused_at AS timestamptz), paused_at)
         RETURNING id, before.reason
     ), told AS (
         INSERT INTO event (kind, account_id, detail)
         SELECT 'account.resumed', id, jsonb_build_object('reason', reason, 'by', CAST(:by AS text)) FROM resumed
     )
     SELECT 1 FROM resumed
+""")
+
+_RELEASE = statement("""
+    WITH released AS (
+        UPDATE account
+        SET paused_at = person_paused_at, paused_detail = person_paused_by,
+            paused_reason = CASE WHEN person_paused_at IS NOT NULL THEN 'person' END,
+            person_paused_at = NULL, person_paused_by = NULL
+        WHERE id = :account_id AND paused_reason = 'restore' AND paused_at = :held_at
+        RETURNING id, paused_detail, CASE WHEN paused_at IS NULL THEN 'resumed' ELSE 'paused' END AS outcome
+    ), told AS (
+        INSERT INTO event (kind, account_id, detail)
+        SELECT 'account.' || outcome, id, CASE outcome
+            WHEN 'resumed' THEN jsonb_build_object('reason', 'restore', 'by', CAST(:by AS text))
+            ELSE jsonb_build_object('reason', 'person', 'by', paused_detail, 'detail', 'the restore is dealt with') END
+        FROM released
+    )
+    SELECT outcome FROM released
 """)
 
 _BEAR = statement("""
@@ -116,13 +141,26 @@ def explain_pause(session: Session, account_id: UUID, *, detail: str) -> bool:
 
 
 def pause_account(session: Session, account_id: UUID, *, by: str) -> bool:
-    """A person's act: nothing is submitted until the account is resumed. False where it is paused already."""
+    """A person's act: nothing is submitted until the account is resumed. False where a person has paused it already.
+
+    While it is paused for a restore, that goes on, and this pause stands after it.
+    """
     return moves_one(session, _PAUSE, account_id=account_id, by=by)
 
 
-def resume_account(session: Session, account_id: UUID, *, by: str, paused_at: datetime | None = None) -> bool:
-    """Submit again. With `paused_at` only where the pause is still that one. False where it is not paused."""
-    return moves_one(session, _RESUME, account_id=account_id, by=by, paused_at=paused_at)
+def resume_account(session: Session, account_id: UUID, *, by: str) -> bool:
+    """A person's act: submit again, whatever it was paused for. False where it is not paused."""
+    return moves_one(session, _RESUME, account_id=account_id, by=by)
+
+
+def release_restored(session: Session, account_id: UUID, *, by: str, held_at: datetime) -> str | None:
+    """End the pause for the restore that was seen at `held_at`: `resumed`, or `paused` where a person's pause stands.
+
+    None where the account is not paused for that restore any more.
+    """
+    values = {"account_id": account_id, "by": by, "held_at": held_at}
+    outcome: str | None = session.execute(_RELEASE, values).scalar_one_or_none()
+    return outcome
 
 
 def post_for_orphan(

@@ -15,6 +15,7 @@ from models.queries.audit import RULES, find_broken
 from models.session import transaction
 from rushes import accounts
 from rushes.epochs import hold_after_restore, keep_epoch, read_epoch
+from rushes.errors import Conflict
 from rushes.jobs import explain_wait
 from rushes.reconciling import ReconcileFailed
 from rushes.runtime import ACCOUNT, Runtime
@@ -167,6 +168,41 @@ def test_an_orphan_that_may_be_ours_waits_for_a_person_and_a_strangers_does_not(
     assert not world.hold()
     world.push("b")
     assert world.submit(20) == 1
+
+
+@pytest.mark.parametrize("paused_before", [True, False])
+def test_a_persons_pause_outlasts_a_restores(world: World, paused_before: bool) -> None:
+    if paused_before:
+        accounts.pause_account(world.runtime.sessions, by="mara")
+    since = accounts.get_account(world.runtime.sessions).paused_at
+    world.back_up()
+    world.restore(restore_epoch=1)
+    assert world.hold()
+    assert accounts.get_account(world.runtime.sessions).paused_reason == "restore"
+    if not paused_before:
+        accounts.pause_account(world.runtime.sessions, by="mara")
+    with pytest.raises(Conflict, match="paused already"):
+        accounts.pause_account(world.runtime.sessions, by="tom")
+
+    assert world.sweep(settled=True).endswith("restored: adopted 0, paused by a person")
+    paused = accounts.get_account(world.runtime.sessions)
+    assert (paused.paused_reason, paused.paused_detail) == ("person", "mara")
+    assert paused_before == (paused.paused_at == since)
+    world.push("a")
+    assert world.submit(20) == 0
+    assert accounts.resume_account(world.runtime.sessions, by="tom").paused_at is None
+    assert world.submit(20) == 1
+
+
+def test_a_persons_word_ends_a_restores_pause_and_what_lies_beneath(world: World) -> None:
+    accounts.pause_account(world.runtime.sessions, by="mara")
+    world.back_up()
+    world.restore(restore_epoch=1)
+    assert world.hold()
+    assert accounts.resume_account(world.runtime.sessions, by="tom").paused_at is None
+    world.run("UPDATE account SET restore_epoch = 0")  # a second restore
+    assert world.hold()
+    assert world.sweep(settled=True).endswith("submits again")
 
 
 def test_a_list_that_fails_keeps_a_restored_account_shut(world: World) -> None:

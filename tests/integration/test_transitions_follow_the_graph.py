@@ -6,7 +6,7 @@ What is called with what is read from the signatures, so that a new move cannot 
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -41,6 +41,7 @@ ARGUMENTS: dict[str, Any] = {
     "epoch": 1,
     "fails_job": True,
     "forecast": {"chance": 0.5},
+    "held_at": datetime.now(UTC),
     "holder": "worker-1",
     "jobs": [NewJob(VIDEO_MODEL, {"prompt": "x"}, 1, 0, 3)],  # type: ignore[arg-type]
     "kind": "step.outcome",
@@ -285,7 +286,7 @@ def test_a_stale_claim_changes_nothing(session: Session, name: str, off_by: int)
 
 
 OF_A_PERSON = {"cancel_job", "retry_job", "adopt_doubt", "dismiss_doubt", "abandon_prediction"}
-OF_A_PERSON |= {"pause_account", "resume_account"}
+OF_A_PERSON |= {"pause_account", "resume_account", "release_restored"}
 
 
 @pytest.mark.parametrize("name", sorted(FENCED | OF_A_PERSON | {"accept_prediction", "refresh_outputs"}))

@@ -5,7 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -151,6 +151,11 @@ def admit(session: Session, render: Render) -> int:
 
 def claim_stores(session: Session, _: Render) -> Any:
     return transitions.claim_stores(session, count=5, lease=LEASE)
+
+
+def release(session: Session, render: Render) -> str | None:
+    held_at = rows.read(session, "account", render.account_id)["paused_at"]
+    return transitions.release_restored(session, render.account_id, by="x", held_at=held_at or datetime.now(UTC))
 
 
 def of_surplus(move: Callable[..., Any], **values: Any) -> Move:
@@ -336,6 +341,12 @@ RACES = [
         account_with(),
         lambda s, r: transitions.pause_account(s, r.account_id, by="x"),
         ["account.paused"],
+    ),
+    Race(
+        "release_restored",
+        account_with(paused_at=NOW, paused_reason="restore"),
+        release,
+        ["account.resumed"],
     ),
     Race(
         "resume_account",
