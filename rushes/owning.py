@@ -6,6 +6,7 @@ has lost its row. What is learnt so is a fact: it is written at once, each in a 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -18,6 +19,16 @@ from rushes.restoring import accept_found, is_bought
 from rushes.runtime import Runtime
 from rushes.surpluses import tell_surplus
 from rushes.wavespeed import Prediction
+
+READINGS = 3
+"""So often the rows are read before an orphan whose job moves all the time is left to the next pass."""
+
+
+class _Home(NamedTuple):
+    """The row that has an orphan now; None where another has settled it, or its job moves on all the time."""
+
+    prediction_id: UUID | None
+    is_surplus: bool = False
 
 
 @dataclass(slots=True)
@@ -46,14 +57,14 @@ def settle_named(
     ordered = sorted(named, key=lambda each: (not is_bought(listed[each.provider_id]), _age_key(each)))
     for candidate in ordered:
         with transaction(runtime.sessions) as session:
-            row = _settle(session, runtime, account_id, candidate=candidate, found=listed[candidate.provider_id])
-        if row is None:
+            home = _settle(session, runtime, account_id, candidate=candidate, found=listed[candidate.provider_id])
+        if home is None:
             settled.strangers.append(candidate)
             continue
-        prediction_id, is_surplus = row
-        (settled.surpluses if is_surplus else settled.adopted).add(prediction_id)
-        if is_surplus:
-            tell_surplus(prediction_id, candidate.provider_id)
+        if home.prediction_id is not None:
+            (settled.surpluses if home.is_surplus else settled.adopted).add(home.prediction_id)
+        if home.prediction_id is not None and home.is_surplus:
+            tell_surplus(home.prediction_id, candidate.provider_id)
     return settled
 
 
@@ -63,20 +74,27 @@ def _age_key(candidate: Candidate) -> float:
 
 def _settle(
     session: Session, runtime: Runtime, account_id: UUID, *, candidate: Candidate, found: Prediction
-) -> tuple[UUID, bool] | None:
-    """The row that it has now, and whether that is a surplus; None where it has none."""
+) -> _Home | None:
+    """The row that it has now; None where its job is not in this database.
+
+    What is read may be over a moment later. The rows themselves refuse what does not hold any more, and are read again:
+    so a job that is admitted just now gets what was bought for it, and nothing is a surplus that another has adopted.
+    """
     assert candidate.names is not None  # noqa: S101 - the caller passes named ones
     prediction_id, job_id = candidate.names
-    standing = queries.find_standing(session, prediction_id, job_id)
-    if standing is None:
-        return None
-    target = _find_row(session, account_id, standing, names=candidate.names, found=found)
-    if target is not None:
-        return target, accept_found(session, runtime, target, found) == PredictionState.SURPLUS
-    surplus_id = transitions.record_surplus(
-        session, account_id, job_id, provider_id=found.id, provider_created_at=found.created_at
-    )
-    return (surplus_id, True) if surplus_id is not None else None
+    for _ in range(READINGS):
+        standing = queries.find_standing(session, prediction_id, job_id)
+        if standing is None:
+            return None
+        target = _find_row(session, account_id, standing, names=candidate.names, found=found)
+        if target is not None:
+            return _Home(target, accept_found(session, runtime, target, found) == PredictionState.SURPLUS)
+        surplus_id = transitions.record_surplus(
+            session, account_id, job_id, provider_id=found.id, provider_created_at=found.created_at
+        )
+        if surplus_id is not None:
+            return _Home(surplus_id, is_surplus=True)
+    return _Home(None)
 
 
 def _find_row(

@@ -30,16 +30,31 @@ _RECORD = statement("""
     SELECT id FROM born
 """)
 
+# Asked after the row is born, since predictions are locked before jobs. The lock holds the job still.
+_UNWANTED = statement("""
+    SELECT 1 FROM job
+    WHERE id = :job_id AND NOT (state = 'queued' AND cancel_requested_at IS NULL)
+      AND NOT EXISTS (
+          SELECT 1 FROM prediction
+          WHERE job_id = job.id AND prediction.state = 'submitting' AND posted_at IS NULL)
+    FOR NO KEY UPDATE
+""")
+
 
 def record_surplus(
     session: Session, account_id: UUID, job_id: UUID, *, provider_id: str, provider_created_at: datetime | None
 ) -> UUID | None:
     """A purchase for a job that does not wait for one gets a row: watched and stored as a surplus, its job left alone.
 
-    Returns the row's id; None where a row knows this prediction already, or the job is gone.
+    Returns the row's id; None, and nothing written, where a row knows this prediction already, the job is gone, or
+    would be bought from now on and so can have it instead.
     """
     values = {"account_id": account_id, "job_id": job_id, "provider_id": provider_id}
-    born: UUID | None = session.execute(
-        _RECORD, {"id": new_id(), "created_at": provider_created_at, **values}
-    ).scalar_one_or_none()
+    with session.begin_nested() as savepoint:
+        born: UUID | None = session.execute(
+            _RECORD, {"id": new_id(), "created_at": provider_created_at, **values}
+        ).scalar_one_or_none()
+        if born is not None and session.execute(_UNWANTED, {"job_id": job_id}).first() is None:
+            savepoint.rollback()
+            return None
     return born

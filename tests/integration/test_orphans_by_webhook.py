@@ -1,7 +1,7 @@
 """An orphan whose webhook leads back to a job of ours is owned, whatever its input: paid for once, or a surplus."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from models import transitions
+from models import queries, transitions
 from models.queries.audit import RULES, find_broken
 from models.session import transaction
+from rushes import reconciling
+from rushes.owning import Settled, settle_named
 from rushes.runtime import ACCOUNT
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.surpluses import look_at_surplus, store_surplus
@@ -243,6 +245,60 @@ def test_what_was_refused_and_bought_all_the_same_is_a_surplus_in_its_own_row(
     world.run(ended, id=job_id)
     assert "adopted 0, surplus 1" in world.sweep()
     assert world.rows_of(job_id) == [("surplus", provider_id)]
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let this happen between the first reading of the rows and what follows from it."""
+    find = queries.find_standing
+
+    def look_and_be_late(*asked: Any) -> Any:
+        standing = find(*asked)
+        monkeypatch.setattr(queries, "find_standing", find)
+        act()
+        return standing
+
+    monkeypatch.setattr(queries, "find_standing", look_and_be_late)
+
+
+def test_a_job_that_is_admitted_at_this_instant_gets_what_was_bought_for_it(
+    world: World, bought: tuple[UUID, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, provider_id = bought
+    world.forget(job_id)
+    meanwhile(monkeypatch, world.admit)
+    assert "adopted 1, surplus 0" in world.sweep()
+    assert world.rows_of(job_id) == [("completed", provider_id)]
+    assert world.submit() == 0
+    assert world.find_broken() == set()
+
+
+def test_an_orphan_that_another_pass_has_adopted_at_this_instant_is_neither_surplus_nor_orphan(
+    world: World, bought: tuple[UUID, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, provider_id = bought
+    world.forget(job_id)
+
+    def settle_twice(*asked: Any) -> Settled:
+        meanwhile(monkeypatch, lambda: settle_named(*asked))
+        return settle_named(*asked)
+
+    monkeypatch.setattr(reconciling, "settle_named", settle_twice)
+    assert "new orphans 0" in world.sweep()
+    assert world.rows_of(job_id) == [("completed", provider_id)]
+    assert world.ask("SELECT count(*) FROM orphan") == [(0,)]
+    assert world.find_broken() == set()
+
+
+def test_no_surplus_is_recorded_for_a_job_that_would_be_bought(world: World) -> None:
+    job_id = world.push("b")
+    outcomes = []
+    for prepare in (lambda: None, world.admit, world.submit):
+        prepare()
+        with transaction(world.runtime.sessions) as session:
+            outcomes.append(
+                transitions.record_surplus(session, world.account, job_id, provider_id="p", provider_created_at=None)
+            )
+    assert [each is not None for each in outcomes] == [False, False, True]
 
 
 def test_what_failed_takes_no_job_from_what_was_paid_for(world: World) -> None:
