@@ -104,6 +104,9 @@ def _read(runtime: Runtime, prediction_id: UUID, surplus: Surplus, found: Predic
         runtime.waker.wake()
         return "completed: its video is stored beside that of its job"
     if not found.is_terminal:
+        if found.has_known_status and surplus.odd_seconds is not None:
+            with transaction(runtime.sessions) as session:
+                transitions.clear_odd(session, prediction_id, surplus.claim)
         return f"{found.status_text or found.status}, {surplus.age_seconds:.0f} s old"
     reason = (classify_failure(found).value, found.error or f"the provider ended it as {found.status}")
     if found.status is PredictionStatus.COMPLETED:

@@ -22,6 +22,7 @@ from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.surpluses import look_at_surplus, store_surplus
 from rushes.views import get_job, get_surplus_file
 from rushes.watching import look_at_prediction
+from rushes.wavespeed import Prediction, PredictionNotFound, PredictionStatus
 from sandbox.wavespeed import Simulator
 from tests.rows import SHA256
 from tests.runtimes import LEASE, PATIENCE_SECONDS, PRICE, claim_submits, push, reconcile, run, wish
@@ -212,6 +213,27 @@ def test_an_expired_address_of_a_surplus_is_asked_for_afresh(
         keep(runtime, surplus_id)
     assert read(runtime, surplus_id)["outputs"] == there
     assert keep(runtime, surplus_id).startswith("stored")
+
+
+def test_a_good_answer_ends_the_doubt_about_a_surplus(
+    runtime: Runtime, surplus_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(status: PredictionStatus | None) -> str:
+        def answer(provider_id: str) -> Prediction:
+            if status is None:
+                raise PredictionNotFound("not found")
+            return Prediction(id=provider_id, status=status)
+
+        monkeypatch.setattr(runtime.client, "get_prediction", answer)
+        return look_at_surplus(runtime, surplus_id, claim)
+
+    claim = read(runtime, surplus_id)["claim"]
+    assert look(None).startswith("odd")
+    run(runtime, "UPDATE prediction SET odd_since = odd_since - interval '1 day'")
+    look(PredictionStatus.PROCESSING)
+    assert read(runtime, surplus_id)["odd_since"] is None
+    assert look(PredictionStatus.COMPLETED).startswith("odd")  # no output: believed only once it has lasted
+    assert read(runtime, surplus_id)["verdict"] is None
 
 
 def test_a_surplus_without_a_verdict_ends_with_the_providers_retention(runtime: Runtime, surplus_id: UUID) -> None:
