@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from models.queries import Witness
+from rushes.pages import read_pages
 from rushes.wavespeed import ProviderUnavailable, WaveSpeedClient
 from rushes.witnesses import ADVICE, ForeignList, is_ours
 
@@ -37,8 +39,8 @@ def is_listed(
 
 
 def _read_pages(client: WaveSpeedClient, moment: datetime) -> Iterator[set[str]]:
-    for page in range(1, PAGE_LIMIT + 1):
-        listed = client.list_predictions(page=page, created_after=moment - MARGIN, created_before=moment + MARGIN)
+    ask = partial(client.list_predictions, created_after=moment - MARGIN)
+    for listed in read_pages(ask, created_before=moment + MARGIN, limit=PAGE_LIMIT):
         yield {each.id for each in listed.items}
         if listed.unreadable:
             raise ProviderUnavailable(f"{listed.unreadable} entries of the list have no readable id")

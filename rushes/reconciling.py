@@ -22,6 +22,7 @@ from rushes.errors import Transient
 from rushes.lateness import count_late
 from rushes.matching import Candidate, Clocks, Findings, Submission, match_submissions
 from rushes.owning import Settled, settle_named
+from rushes.pages import read_pages
 from rushes.restoring import (
     Restoration,
     adopt_orphans,
@@ -31,7 +32,7 @@ from rushes.restoring import (
 )
 from rushes.runtime import Runtime
 from rushes.surpluses import tell_surplus
-from rushes.wavespeed import AccountRefused, Prediction, PredictionNotFound, ProviderUnavailable
+from rushes.wavespeed import AccountRefused, Prediction, PredictionNotFound, PredictionPage, ProviderUnavailable
 from rushes.webhook_tokens import read_address
 from rushes.witnesses import is_ours, tell_foreign
 
@@ -258,13 +259,17 @@ def _keep_claim(runtime: Runtime, current: _Pass) -> None:
 
 
 def _list_predictions(runtime: Runtime, current: _Pass) -> list[Prediction]:
-    """Every prediction of the window. What is created meanwhile shifts the pages, which only shows some twice."""
+    """Every prediction of the window, each once."""
     found: dict[str, Prediction] = {}
-    for page in range(1, PAGE_LIMIT + 1):
+
+    def ask(*, page: int, created_before: datetime | None) -> PredictionPage:
         _keep_claim(runtime, current)
-        listed = runtime.client.list_predictions(
-            page=page, created_after=current.listed_after - CLOCK_MARGIN, include_inputs=True
+        after = current.listed_after - CLOCK_MARGIN
+        return runtime.client.list_predictions(
+            page=page, created_after=after, created_before=created_before, include_inputs=True
         )
+
+    for listed in read_pages(ask, limit=PAGE_LIMIT):
         if listed.unreadable:
             raise ProviderUnavailable(f"{listed.unreadable} entries of the list have no readable id")
         found |= {each.id: each for each in listed.items}
