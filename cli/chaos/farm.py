@@ -29,14 +29,13 @@ BATCHES = "chaos"
 
 
 def open_simulator(plan: Plan) -> Simulator:
-    """The provider of a run: it refuses what is too much, and gives back what it did not render."""
+    """The provider of a run: it refuses what is too much, and gives back what failed."""
     return Simulator(
         slots=SLOTS,
         submits_per_minute=3_000,
         median=RENDER_SECONDS,
         seed=plan.seed,
         overflow="refuse",
-        refund=["failed", "moderation", "cancelled", "timeout", "deleted"],
     )
 
 

@@ -9,6 +9,9 @@ from typing import Any
 from rushes.audit import Books, Charge
 from sandbox.wavespeed import Simulator
 
+BILLED = ("completed", "deleted")
+"""Endings whose price the provider keeps, a file or not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -26,7 +29,7 @@ class Purchases:
     books: Books
     kept: Counter[str]
     spent: Mapping[str, Decimal]
-    empty: Counter[str] = field(default_factory=Counter)  # of `kept`, what the provider completed without a file
+    empty: Counter[str] = field(default_factory=Counter)  # of `kept`, what never had a file to fetch
 
 
 def read_purchases(simulator: Simulator) -> Purchases:
@@ -37,7 +40,7 @@ def read_purchases(simulator: Simulator) -> Purchases:
     tasks: Sequence[Mapping[str, Any]] = simulator.tasks()
     books = Books([each["id"] for each in tasks], charges, most_unfinished=simulator.stats()["most_unfinished"])
     prompts = {each["id"]: str(each["input"]["prompt"]) for each in tasks}
-    without_file = {each["id"] for each in tasks if each["status"] == "completed" and each["output"] is None}
+    without_file = {each["id"] for each in tasks if each["status"] in BILLED and each["output"] is None}
     kept: Counter[str] = Counter()
     empty: Counter[str] = Counter()
     spent: defaultdict[str, Decimal] = defaultdict(Decimal)

@@ -3,8 +3,10 @@
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
 
-from cli.chaos.reckoning import Cost, Purchases, reckon
+from cli.chaos.reckoning import Cost, Purchases, read_purchases, reckon
 from cli.chaos.report import COLUMNS, Report, Trial, list_faults, list_rows
 from rushes.audit import Books, Finding
 
@@ -34,6 +36,13 @@ def test_what_the_provider_completed_without_a_file_is_wasted_and_not_lost_nor_m
     assert reckon(empty(a=1), wanted={"a": 1}, files={}) == Cost(0, 0, CENTS)
     assert reckon(empty(a=2), wanted={"a": 2}, files={}) == Cost(1, 0, CENTS * 2)
     assert reckon(empty(a=2), wanted={"a": 1}, files={"a": 1}) == Cost(0, 1, CENTS)
+
+
+def test_a_deleted_render_is_billed_and_never_had_a_file() -> None:
+    tasks = [{"id": "a", "status": "deleted", "output": None, "input": {"prompt": "fox"}}]
+    charge = {"task_id": "a", "type": "deduct", "state": "done", "price": "0.24"}
+    books: Any = SimpleNamespace(tasks=lambda: tasks, ledger=lambda: [charge], stats=lambda: {"most_unfinished": 1})
+    assert reckon(read_purchases(books), wanted={"fox": 1}, files={}) == Cost(0, 0, CENTS)
 
 
 def test_a_second_render_of_a_job_is_paid_twice() -> None:
