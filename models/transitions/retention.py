@@ -42,25 +42,33 @@ _END = statement("""
     SELECT id FROM ended
 """)
 
-_NOTE_NEAR = statement("""
-    WITH due AS MATERIALIZED (
-        SELECT id FROM prediction
-        WHERE state = 'rendering' AND accepted_at < now() - :alert_after
-          AND error_code IS DISTINCT FROM 'retention_near'
-        ORDER BY accepted_at
-        LIMIT :count
-        FOR UPDATE SKIP LOCKED
-    ), noted AS (
-        UPDATE prediction SET error_code = 'retention_near', error_message = :message
-        FROM due WHERE prediction.id = due.id
-        RETURNING prediction.id, job_id, provider_id, accepted_at
+_UNTOLD = """
+    NOT EXISTS (SELECT 1 FROM event WHERE event.job_id = prediction.job_id AND event.prediction_id = prediction.id
+                AND kind = 'prediction.retention_near')
+"""
+
+_FIND_NEAR = statement(f"""
+    SELECT id FROM prediction
+    WHERE state = 'rendering' AND accepted_at < now() - :alert_after AND {_UNTOLD}
+    ORDER BY accepted_at
+    LIMIT :count
+    FOR UPDATE SKIP LOCKED
+""")  # noqa: S608 - constants of this file
+
+# The row is locked by now, so this sees what others have told of it. Another word for programs is left as it is.
+_NOTE_NEAR = statement(f"""
+    WITH noted AS (
+        UPDATE prediction
+        SET error_code = coalesce(error_code, 'retention_near'), error_message = coalesce(error_message, :message)
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND {_UNTOLD}
+        RETURNING id, job_id, provider_id, accepted_at
     ), told AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'prediction.retention_near', job_id, id, jsonb_build_object(
             'provider_id', provider_id, 'ends_at', accepted_at + :retention) FROM noted
     )
     SELECT id FROM noted
-""")
+""")  # noqa: S608 - constants of this file
 
 _HAND_OVER = statement("""
     WITH due AS MATERIALIZED (
@@ -94,15 +102,17 @@ def end_retained(session: Session, *, count: int) -> int:
 
 
 def note_retention_near(session: Session, *, count: int) -> int:
-    """Tell, once each, of renders that the provider keeps for less than `RETENTION_ALERT`. Returns how many."""
+    """Tell of renders that the provider keeps for less than `RETENTION_ALERT`; returns how many.
+
+    Once each: what tells that it was told is the event, since `error_code` may hold something else meanwhile.
+    """
+    near = {"alert_after": RETENTION - RETENTION_ALERT, "count": count}
+    ids = list(session.scalars(_FIND_NEAR, near))
+    if not ids:
+        return 0
     hours = RETENTION_ALERT / timedelta(hours=1)
-    values = {
-        "retention": RETENTION,
-        "alert_after": RETENTION - RETENTION_ALERT,
-        "count": count,
-        "message": f"no verdict yet, and the provider keeps it for less than {hours:.0f} hours",
-    }
-    return len(session.execute(_NOTE_NEAR, values).all())
+    message = f"no verdict yet, and the provider keeps it for less than {hours:.0f} hours"
+    return len(session.execute(_NOTE_NEAR, {"ids": ids, "retention": RETENTION, "message": message}).all())
 
 
 def hand_over_doubts(session: Session, *, count: int) -> int:

@@ -58,6 +58,21 @@ def test_the_near_end_of_retention_is_told_once_and_forgotten_with_the_verdict(s
     assert rows.read(scratch, "prediction", near.prediction_id)["error_code"] is None
 
 
+@pytest.mark.parametrize("foreign_first", [True, False])
+def test_the_near_end_of_retention_and_a_foreign_list_are_told_once_each(scratch: Session, foreign_first: bool) -> None:
+    near = render_aged(scratch, ALERTED + MINUTE)
+    transitions.note_odd(scratch, near.prediction_id, near.claim, message="404")
+    for _ in range(3):
+        if foreign_first:
+            transitions.note_foreign_list(scratch, [near.prediction_id], message="another account's")
+        transitions.note_retention_near(scratch, count=5)
+        if not foreign_first:
+            transitions.note_foreign_list(scratch, [near.prediction_id], message="another account's")
+        assert queries.find_health(scratch).foreign == 1
+    told = rows.kinds(scratch, job_id=near.job_id)
+    assert sorted(told) == ["prediction.foreign_list", "prediction.odd", "prediction.retention_near"]
+
+
 def test_what_completes_in_its_last_hour_is_no_loss(scratch: Session) -> None:
     render = render_aged(scratch, RETENTION + MINUTE)
     assert transitions.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
