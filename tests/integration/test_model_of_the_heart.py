@@ -1,18 +1,18 @@
 """A model of the heart: the real steps on real Postgres, a provider that lies, crashes between any two of their lines.
 
 Hypothesis tries orders of events that nobody thought of: answers that are lost, late or refused, workers that die
-before and after a POST, messages that come twice or stale, a provider that accepts late, verdicts, cancellations. Time
+before and after a POST, messages that come twice or stale, a provider that accepts late or shows what it has only after
+the settle time, verdicts by polls, pages of the list and webhooks, late, doubled and forged ones, cancellations. Time
 passes by moving every stored time into the past. After each event the promises are held; at the end all faults stop,
 and everything must end.
 """
 
 import contextlib
 from collections import Counter
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,22 +32,18 @@ from models.lifecycle import JOB_ENDED, SLOT_WINDOWS
 from models.session import Sessions, transaction
 from models.transitions import NewArtifact, SubmitTicket
 from models.transitions.jobs import NewJob
-from rushes import submitting
+from rushes import submitting, webhooks
 from rushes.errors import RushesError
 from rushes.reconciling import reconcile_account
 from rushes.settings import Settings
 from rushes.submitting import submit_prediction
+from rushes.surpluses import look_at_surplus
+from rushes.sweeping import sweep_account
 from rushes.watching import look_at_prediction
-from rushes.wavespeed import (
-    InputRefused,
-    NotSent,
-    Prediction,
-    PredictionNotFound,
-    PredictionPage,
-    PredictionStatus,
-    RateLimited,
-    SubmitInDoubt,
-)
+from rushes.wavespeed import Prediction, PredictionStatus, SignatureRefused
+from rushes.webhook_tokens import HookAddresses
+from rushes.webhooks import take_webhook
+from tests.lying_provider import WEBHOOK_SECRET, Died, LyingProvider, Task
 from tests.rows import SHA256, VIDEO_MODEL
 
 LEASE = timedelta(seconds=30)
@@ -56,79 +52,19 @@ PROMPTS = ("a fox", "a wolf")  # few, so that identical jobs are common
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
 DOUBTFUL = ("lost", "never", "die before", "die after", "freeze")
 ANSWERS = (*DOUBTFUL, *DOUBTFUL, "accept", "accept", "not sent", "refuse the job", "refuse the account")
+HIDDEN = (0, 0, 1, 1, 2)
+"""For how many hours the list does not show what was accepted; more than one are longer than any settle time."""
+HOOK_SECRET = b"ours"
+TOLD_BY = ("nobody", "webhook", "page")
+ENDED = (PredictionStatus.COMPLETED, PredictionStatus.FAILED)
 TIMES = {
     "account": ("deferred_until", "limited_at", "looks_deferred_until", "reconcile_until", "orphans_swept_at"),
     "job": ("due_at", "cancel_requested_at", "ended_at", "begun_at"),
     "prediction": (
         *("due_at", "not_before", "posted_at", "provider_created_at", "accepted_at", "adopted_at", "odd_since"),
-        "ended_at",
+        *("ended_at", "hinted_at", "hooked_at"),
     ),
 }
-
-
-class Died(BaseException):
-    """The worker was killed at this line."""
-
-
-@dataclass
-class Task:
-    """A purchase at the provider."""
-
-    id: str
-    values: dict[str, Any]
-    created_at: datetime
-    status: PredictionStatus = PredictionStatus.PROCESSING
-    is_listed: bool = True
-
-
-@dataclass
-class Provider:
-    """Stands in the client's place; `answer` is how the next submission ends."""
-
-    now: Any
-    tasks: dict[str, Task] = field(default_factory=dict)
-    answer: str = "accept"
-
-    def submit(self, video_model_id: str, values: dict[str, Any], **_: Any) -> Prediction:
-        match self.answer:
-            case "never":
-                raise SubmitInDoubt("no answer")
-            case "not sent":
-                raise NotSent("refused connection")
-            case "refuse the job":
-                raise InputRefused("no such duration")
-            case "refuse the account":
-                raise RateLimited("slower")
-            case "die before":
-                raise Died
-        task = Task(uuid4().hex, values, self.now())
-        self.tasks[task.id] = task
-        if self.answer == "lost":
-            raise SubmitInDoubt("the connection was cut")
-        if self.answer == "die after":
-            raise Died
-        return self.show(task)
-
-    def get_prediction(self, provider_id: str) -> Prediction:
-        if provider_id not in self.tasks:
-            raise PredictionNotFound(provider_id)
-        return self.show(self.tasks[provider_id])
-
-    def list_predictions(self, *, created_after: datetime, **_: Any) -> PredictionPage:
-        shown = [each for each in self.tasks.values() if each.is_listed and each.created_at >= created_after]
-        return PredictionPage(1, tuple(self.show(each) for each in reversed(shown)), unreadable=0, is_last=True)
-
-    def show(self, task: Task) -> Prediction:
-        done = task.status is PredictionStatus.COMPLETED
-        return Prediction(
-            id=task.id,
-            status=task.status,
-            video_model_id=VIDEO_MODEL,
-            outputs=("http://x/y.mp4",) if done else (),
-            error_code=5000 if task.status is PredictionStatus.FAILED else None,
-            created_at=task.created_at,
-            inputs=task.values,
-        )
 
 
 class Heart(RuleBasedStateMachine):
@@ -141,26 +77,34 @@ class Heart(RuleBasedStateMachine):
         with transaction(self.sessions) as session:
             session.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY"))
             self.account = transitions.ensure_account(session, "default", slots=3, submits_per_minute=1_000)
-        self.provider = Provider(now=lambda: self.ask("SELECT clock_timestamp()")[0][0])
-        waker = SimpleNamespace(wake=lambda: None)
+        self.provider = LyingProvider(now=lambda: self.ask("SELECT clock_timestamp()")[0][0])
         self.runtime: Any = SimpleNamespace(
-            settings=Settings(), sessions=self.sessions, client=self.provider, waker=waker, hook_addresses=None
+            settings=Settings(),
+            sessions=self.sessions,
+            client=self.provider,
+            waker=SimpleNamespace(wake=lambda: None),
+            hook_secret=HOOK_SECRET,
+            hook_addresses=HookAddresses("https://ours.example", HOOK_SECRET),
+            webhook_secret=SimpleNamespace(find=lambda: WEBHOOK_SECRET, find_other_than=lambda secret: None),
         )
         self.messages: list[transitions.ClaimedSubmit] = []
         self.answers: list[tuple[SubmitTicket, int, Prediction]] = []
         self.refunded: Counter[str] = Counter()
+        self.belated: Counter[str] = Counter()  # shown only after the settle time: what promise 2 assumes not to be
         self.ended: dict[UUID, str] = {}
 
     def ask(self, query: str, **values: Any) -> list[Any]:
         with transaction(self.sessions) as session:
             return list(session.execute(text(query), values).all())
 
-    @initialize(prompts=st.lists(st.sampled_from(PROMPTS), min_size=1, max_size=4))
-    def begin(self, prompts: list[str]) -> None:
+    @initialize(prompts=st.lists(st.sampled_from(PROMPTS), min_size=1, max_size=4), accepted=st.integers(0, 3))
+    def begin(self, prompts: list[str], accepted: int) -> None:
         """With work at hand, or most orders of events would be about nothing."""
         for prompt in prompts:
             self.push(prompt)
         self.dispatch()
+        for message in self.messages[:accepted]:
+            submit_prediction(self.runtime, message.prediction_id, message.claim)
 
     @rule(prompt=st.sampled_from(PROMPTS))
     def push(self, prompt: str) -> None:
@@ -176,8 +120,8 @@ class Heart(RuleBasedStateMachine):
             transitions.admit_jobs(session, self.account, count=room.count_admissible(10))
             self.messages += transitions.claim_submits(session, self.account, count=room.submits, lease=LEASE)
 
-    @rule(data=st.data(), answer=st.sampled_from(ANSWERS), is_stale=st.booleans(), hidden=st.booleans())
-    def submit(self, data: st.DataObject, answer: str, is_stale: bool, hidden: bool) -> None:
+    @rule(data=st.data(), answer=st.sampled_from(ANSWERS), is_stale=st.booleans(), hidden=st.sampled_from(HIDDEN))
+    def submit(self, data: st.DataObject, answer: str, is_stale: bool, hidden: int) -> None:
         """A message that was just published, or any that ever was: the broker may deliver it again."""
         if not is_stale:
             self.dispatch()
@@ -189,7 +133,8 @@ class Heart(RuleBasedStateMachine):
         with contextlib.suppress(RushesError, Died):
             submit_prediction(self.runtime, message.prediction_id, message.claim)
         for new in set(self.provider.tasks) - before:
-            self.provider.tasks[new].is_listed = not hidden
+            self.provider.tasks[new].hidden_hours = hidden
+            self.belated[self.provider.tasks[new].prompt] += hidden > 1
             if answer == "freeze":
                 self.freeze(message, self.provider.tasks[new])
 
@@ -212,7 +157,7 @@ class Heart(RuleBasedStateMachine):
                 session.execute(text(f"UPDATE {table} SET {moved}"))  # noqa: S608 - constants of this file
         for task in self.provider.tasks.values():
             task.created_at -= HOUR
-            task.is_listed = True
+            task.hidden_hours = max(0, task.hidden_hours - 1)
         with transaction(self.sessions) as session:
             transitions.doubt_overdue(session)
             transitions.requeue_timed_out(session, watch_window=HOUR, count=100)
@@ -228,18 +173,52 @@ class Heart(RuleBasedStateMachine):
         if claim is not None:
             reconcile_account(self.runtime, self.account, claim)
 
+    @precondition(lambda self: self.list_tasks(over=False))
+    @rule(data=st.data(), succeeds=st.booleans(), told_by=st.sampled_from(TOLD_BY))
+    def end_a_render(self, data: st.DataObject, succeeds: bool, told_by: str) -> None:
+        task = data.draw(st.sampled_from(self.list_tasks(over=False)))
+        task.status = PredictionStatus.COMPLETED if succeeds else PredictionStatus.FAILED
+        self.refunded[task.prompt] += not succeeds
+        if told_by == "page":
+            self.sweep()
+        elif told_by == "webhook":
+            take_webhook(self.runtime, self.provider.make_webhook(task))
+
+    @precondition(lambda self: self.list_tasks(over=True))
+    @rule(data=st.data(), times=st.integers(1, 2), is_forged=st.booleans())
+    def send_a_webhook(self, data: st.DataObject, times: int, is_forged: bool) -> None:
+        """At once or hours after, once or twice, and from somebody who only knows the address."""
+        task = data.draw(st.sampled_from(self.list_tasks(over=True)))
+        if is_forged:
+            with pytest.raises(SignatureRefused):
+                take_webhook(self.runtime, self.provider.make_webhook(task, secret="whsec_forged"))
+            return
+        for _ in range(times):
+            take_webhook(self.runtime, self.provider.make_webhook(task))
+
+    def list_tasks(self, *, over: bool) -> list[Task]:
+        return [each for each in self.provider.tasks.values() if (each.status in ENDED) is over]
+
     @precondition(lambda self: self.provider.tasks)
-    @rule(data=st.data(), succeeds=st.booleans())
-    def end_a_render(self, data: st.DataObject, succeeds: bool) -> None:
-        task = data.draw(st.sampled_from(sorted(self.provider.tasks.values(), key=lambda each: each.created_at)))
-        if task.status is PredictionStatus.PROCESSING:
-            task.status = PredictionStatus.COMPLETED if succeeds else PredictionStatus.FAILED
-            self.refunded[task.values["prompt"]] += not succeeds
+    @rule()
+    def sweep(self) -> None:
+        created = [each.created_at.timestamp() for each in self.provider.tasks.values()]
+        sweep_account(self.runtime, self.account, created_after=min(created), created_before=max(created))
 
     @rule()
     def look(self) -> None:
         for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'rendering'"):
             look_at_prediction(self.runtime, row.id, row.claim)
+
+    @precondition(lambda self: self.belated)
+    @rule()
+    def keep_surpluses(self) -> None:
+        for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'surplus' AND verdict IS NULL"):
+            look_at_surplus(self.runtime, row.id, row.claim)
+        with transaction(self.sessions) as session:
+            for each in transitions.claim_surplus_stores(session, count=5, lease=LEASE):
+                transitions.begin_surplus_store(session, each.prediction_id, each.claim, lease=LEASE)
+                transitions.finish_surplus_store(session, each.prediction_id, each.claim, artifacts=[VIDEO])
 
     @rule(dies=st.booleans())
     def store(self, dies: bool) -> None:
@@ -262,23 +241,26 @@ class Heart(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_paid_for_twice(self) -> None:
-        bought = Counter(task.values["prompt"] for task in self.provider.tasks.values())
+        bought = Counter(task.prompt for task in self.provider.tasks.values())
         jobs = Counter(dict(self.ask("SELECT input->>'prompt', count(*) FROM job GROUP BY 1")))
-        assert all(bought[prompt] <= jobs[prompt] + self.refunded[prompt] for prompt in PROMPTS)
-        assert not self.ask("SELECT 1 FROM prediction WHERE state = 'surplus'")
+        excused = self.refunded + self.belated
+        assert all(bought[prompt] <= jobs[prompt] + excused[prompt] for prompt in PROMPTS)
+        surpluses = "SELECT input->>'prompt', count(*) FROM prediction JOIN job ON job.id = job_id"
+        found = Counter(dict(self.ask(f"{surpluses} WHERE prediction.state = 'surplus' GROUP BY 1")))
+        assert all(found[prompt] <= self.belated[prompt] for prompt in PROMPTS)
 
     @invariant()
     def nothing_paid_for_is_lost(self) -> None:
         with transaction(self.sessions) as session:
             known = queries.filter_known(session, self.account, list(self.provider.tasks))
-        unknown = Counter(task.values["prompt"] for task in self.provider.tasks.values() if task.id not in known)
+        unknown = Counter(task.prompt for task in self.provider.tasks.values() if task.id not in known)
         in_doubt = """
             SELECT input->>'prompt', count(*) FROM prediction JOIN job ON job.id = job_id
             WHERE posted_at IS NOT NULL AND provider_id IS NULL
               AND prediction.state IN ('submitting', 'unconfirmed') GROUP BY 1
         """
         looked_for = Counter(dict(self.ask(in_doubt)))
-        assert all(count <= looked_for[prompt] for prompt, count in unknown.items())
+        assert all(count <= looked_for[prompt] + self.belated[prompt] for prompt, count in unknown.items())
 
     @invariant()
     def slots_are_never_exceeded(self) -> None:
@@ -317,14 +299,26 @@ class Heart(RuleBasedStateMachine):
             self.store(dies=False)
         else:
             raise AssertionError(self.ask("SELECT id, state, due_at FROM job WHERE ended_at IS NULL"))
+        self.end_surpluses()
         with transaction(self.sessions) as session:
             known = queries.filter_known(session, self.account, list(self.provider.tasks))
         assert known == set(self.provider.tasks)
         self.nothing_is_paid_for_twice()
 
+    def end_surpluses(self) -> None:
+        """What turned up too late is found, settled and stored all the same."""
+        if not self.belated.total():
+            return
+        for _ in HIDDEN:
+            self.let_an_hour_pass()
+            self.reconcile()
+            self.keep_surpluses()
+        assert not self.ask("SELECT 1 FROM prediction WHERE state = 'surplus' AND verdict IS NULL")
+
 
 @pytest.fixture
-def heart(shared_sessions: Sessions) -> type[Heart]:
+def heart(shared_sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> type[Heart]:
+    monkeypatch.setattr(webhooks, "AGREEMENTS", 0)  # so that the first webhook is an answer
     Heart.sessions = shared_sessions
     return Heart
 
@@ -333,6 +327,6 @@ def test_the_promises_hold_in_every_order_of_events(heart: type[Heart]) -> None:
     run_state_machine_as_test(
         heart,
         settings=settings(
-            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=90, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
