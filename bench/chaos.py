@@ -17,11 +17,12 @@ from typing import Annotated
 import typer
 from kombu.exceptions import OperationalError
 
+from bench.beside import Beside
 from bench.machine import describe_machine
 from bench.peers.plain_celery import ENDED, QUEUE, Options, push_jobs
 from bench.peers.sightings import read_sightings
 from bench.peers.told import GAVE_UP
-from cli.chaos.assault import Assault, Watch
+from cli.chaos.assault import Assault, Moment, Watch
 from cli.chaos.farm import SLOTS, open_simulator
 from cli.chaos.plan import SCENARIOS, Push, draw_plan
 from cli.chaos.reckoning import read_purchases, reckon
@@ -29,7 +30,6 @@ from cli.chaos.report import Report, Trial
 from cli.chaos.running import Request, refuse_paid_account, run_one, tell
 from cli.chaos.servers import EmbeddedServers
 from cli.chaos.victim import Member
-from cli.chaos.view import RunView
 from cli.failures import FAILED, run_guarded
 from cli.interrupts import Interrupts
 from cli.services import ProcessPlan, ProcessService
@@ -37,7 +37,7 @@ from sandbox.servers import EmbeddedRedis
 from sandbox.wavespeed import Simulator
 
 PLAIN = "plain Celery"
-PLAIN_JOBS = 100
+PLAIN_JOBS = 300
 WORKERS = {"main": "plain1", "leader": "plain2"}
 STALL_SECONDS = 150.0
 PAUSE_SECONDS = 0.5
@@ -80,6 +80,11 @@ class PlainPeer:
         for member in self._members.values():
             member.tend()
 
+    def end(self) -> None:
+        """SIGKILL every process."""
+        for member in self._members.values():
+            member.kill()
+
     def find(self, target: str) -> Member | None:
         """One of its workers; it has no API, no store worker and no leader, but as many workers for everything."""
         return self._members[WORKERS[target]] if target in WORKERS else None
@@ -113,15 +118,13 @@ class PlainPeer:
         """By prompt, the files that are videos."""
         return Counter(self._jobs[job] for job in self.list_files() if is_video(self._folder / f"{job}.mp4"))
 
+    def hasten(self) -> None:
+        """Its waits are Celery's, which nobody can cut short."""
+
     def tell_stacks(self) -> None:
         """Into its logs."""
         for member in self._members.values():
             member.tell_stacks()
-
-    def close(self) -> None:
-        """End every process."""
-        for member in self._members.values():
-            member.kill()
 
     def _make_member(self, name: str, environment: Mapping[str, str], logs: Path) -> Member:
         worker = ["worker", "--pool", "threads", "-c", str(self._options.concurrency), "-Q", QUEUE, "-n", f"{name}@%h"]
@@ -177,22 +180,41 @@ def _open_peer(options: Options, *, logs: Path) -> Iterator[PlainPeer]:
     try:
         yield peer
     finally:
-        peer.close()
+        peer.end()
+
+
+class Aside:
+    """Looks on without a word, since another run has the terminal."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+
+    def look(self, moment: Moment) -> None:
+        """Raises what `check` raises."""
+        self._check()
+
+
+def run_plain_aside(trial: Trial, check: Callable[[], None]) -> Report:
+    """In a folder that is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="plain-chaos-"))
+    try:
+        return run_plain(trial, folder=folder, watch=Aside(check))
+    finally:
+        shutil.rmtree(folder)
 
 
 def compare(trials: Sequence[Trial], *, plain_jobs: int, check: Callable[[], None]) -> list[Report]:
-    """Ours for every trial, then the plain task for the first one, with as many jobs or fewer."""
+    """Ours for every trial, and beside them the plain task for the first one, with as many jobs or fewer.
+
+    The plain task mostly waits for what never comes, so that it costs the others little to run beside them.
+    """
     opener = Request().choose_ground()
-    reports = [run_one(trial, opener, check=check) for trial in trials]
-    if plain_jobs:
-        trial = replace(trials[0], jobs=min(plain_jobs, trials[0].jobs))
-        folder = Path(tempfile.mkdtemp(prefix="plain-chaos-"))
-        try:
-            with RunView(f"{PLAIN}, seed {trial.seed}", check=check) as view:
-                reports.append(run_plain(trial, folder=folder, watch=view))
-        finally:
-            shutil.rmtree(folder)
-    return reports
+    if not plain_jobs:
+        return [run_one(trial, opener, check=check) for trial in trials]
+    trial = replace(trials[0], jobs=min(plain_jobs, trials[0].jobs))
+    with Beside(run_plain_aside, trial) as plain:
+        reports = [run_one(trial, opener, check=check) for trial in trials]
+        return [*reports, plain.wait(check)]
 
 
 def main(

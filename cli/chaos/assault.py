@@ -18,6 +18,8 @@ TICK_SECONDS = 0.05
 COUNT_SECONDS = 0.5
 STALL_SECONDS = 330.0
 """Without one job that ends; longer than the longest back-off there is, of a download (5 minutes)."""
+HASTEN_SECONDS = 20.0
+"""How often in the quiet the waits after failures are cut short: they are minutes, and prove nothing any more."""
 KILL_IN_PUSH = "kill_api_in_push"
 
 
@@ -75,12 +77,15 @@ class Assault:
 
     def drain(self, *, stall_seconds: float = STALL_SECONDS) -> float:
         """Keep the victim alive until every job has ended, or none ends any more; returns the seconds."""
-        began = moved_at = time.monotonic()
+        began = moved_at = hastened_at = time.monotonic()
         before = -1
         while self._ended < len(self._plan.prompts):
             self._tick("quiet")
             if self._ended != before:
                 before, moved_at = self._ended, time.monotonic()
+            if time.monotonic() > hastened_at + HASTEN_SECONDS:
+                self._victim.hasten()
+                hastened_at = time.monotonic()
             if time.monotonic() > moved_at + stall_seconds:
                 self._victim.tell_stacks()
                 break

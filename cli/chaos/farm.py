@@ -14,7 +14,7 @@ from cli.ports import find_free_port, web_url
 from cli.services import ProcessPlan, ProcessService
 from models.errors import DatabaseAway
 from models.lifecycle import JOB_ENDED
-from models.queries.runs import count_states, find_last_leader
+from models.queries.runs import count_states, find_last_leader, hasten_stores
 from models.session import open_engine, open_sessions, transaction
 from rushes.settings import Settings
 from sandbox.wavespeed import Simulator
@@ -88,6 +88,11 @@ class Farm:
         for member in self._members.values():
             member.tend()
 
+    def end(self) -> None:
+        """SIGKILL every process."""
+        for member in self._members.values():
+            member.kill()
+
     def find(self, target: str) -> Member | None:
         """The process in this role; the one that leads, or led last, is told by its row."""
         if target in self._members:
@@ -117,6 +122,11 @@ class Farm:
             return count_states(session)
         return None
 
+    def hasten(self) -> None:
+        """Downloads that wait after a failure, up to five minutes, are made now."""
+        with contextlib.suppress(DatabaseAway), transaction(self.sessions) as session:
+            hasten_stores(session)
+
     def tell_stacks(self) -> None:
         """Celery's workers write what they do into their logs."""
         for name in (*WORKERS, "store"):
@@ -125,8 +135,7 @@ class Farm:
     def close(self) -> None:
         """End every process."""
         self.pusher.close()
-        for member in self._members.values():
-            member.kill()
+        self.end()
         self._engine.dispose()
 
     def _make_member(self, name: str, words: list[str], folder: Path) -> Member:

@@ -20,6 +20,11 @@ from cli.chaos.faults import (
 
 LONG_RUN_JOBS = 200
 """From here on the list lags by what a provider's may, and the provider is away for a minute."""
+SECONDS_PER_JOB, SHORT_SECONDS_PER_JOB = 0.2, 0.3
+"""How long faults strike for each job: about as long as it takes the farm under them."""
+OWN_EVERY, PROVIDERS_EVERY = 3.2, 2.4
+"""Seconds between two faults, of ours and of the provider, in a long run."""
+SHORT_OWN_EVERY, SHORT_PROVIDERS_EVERY = 2.0, 1.5
 LAG_SECONDS, SHORT_LAG_SECONDS = 20.0, 2.0
 LAG_PROBABILITY = 0.6
 OUTAGE_SECONDS = 60.0
@@ -115,7 +120,8 @@ def draw_plan(
     luck = random.Random(f"chaos:{seed}")  # noqa: S311 - not for secrets
     is_long = jobs >= LONG_RUN_JOBS
     has_outage = is_long and scenario.breaks_provider
-    seconds = minutes * 60 if minutes else 8 + jobs * 0.3 + (OUTAGE_SECONDS if has_outage else 0)
+    by_jobs = 8 + jobs * (SECONDS_PER_JOB if is_long else SHORT_SECONDS_PER_JOB)
+    seconds = minutes * 60 if minutes else by_jobs + (OUTAGE_SECONDS if has_outage else 0)
     pushes = _draw_pushes(luck, jobs, seconds=seconds, kills=scenario.breaks_processes)
     faults = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
     if scenario.breaks_provider:
@@ -146,7 +152,7 @@ def _make_prompts(number: int, size: int) -> tuple[str, ...]:
 
 def _draw_own(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fault]:
     """A fault every few seconds; a long freeze at the end is only a wait, so there is none."""
-    dealt = _deal(luck, [*OWN_FAULTS], seconds, every=4.0 if is_long else 2.0)
+    dealt = _deal(luck, [*OWN_FAULTS], seconds, every=OWN_EVERY if is_long else SHORT_OWN_EVERY)
     faults = [Fault(at, kind, luck.uniform(*OWN_FAULTS[kind])) for at, kind in dealt]
     return [each for each in faults if each.seconds < 20 or each.at + 10 < seconds]
 
@@ -154,7 +160,7 @@ def _draw_own(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fau
 def _draw_providers(luck: random.Random, seconds: float, *, is_long: bool, webhooks: bool) -> list[Fault]:
     rules = PROVIDER_FAULTS | (WEBHOOK_FAULTS if webhooks else {})
     kinds = [each for each in rules if is_long or each not in LONG_RUNS_ONLY]
-    dealt = _deal(luck, kinds, seconds, every=3.0 if is_long else 1.5)
+    dealt = _deal(luck, kinds, seconds, every=PROVIDERS_EVERY if is_long else SHORT_PROVIDERS_EVERY)
     return [
         Fault(at, kind, luck.uniform(1, 3) if kind in WHOLE_ACCOUNT else luck.uniform(3, 8), rules[kind])
         for at, kind in dealt

@@ -53,6 +53,9 @@ class Victim(Protocol):
     def tend(self) -> None:
         """Start what does not run."""
 
+    def end(self) -> None:
+        """SIGKILL all of it; `tend` starts it again."""
+
     def find(self, target: str) -> Member | None:
         """The process in this role (`main`, `leader`, `store`, `api`); None where there is none now."""
 
@@ -65,6 +68,9 @@ class Victim(Protocol):
 
     def count_ended(self) -> int | None:
         """Jobs that have ended, well or not; None where nobody can tell now."""
+
+    def hasten(self) -> None:
+        """All faults are over: whatever only waits to try again may do so now."""
 
     def tell_stacks(self) -> None:
         """Nothing goes on: have everybody write down what they do."""

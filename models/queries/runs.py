@@ -18,6 +18,12 @@ _LIVE = statement("""
     FROM prediction WHERE state IN ('submitting', 'unconfirmed', 'rendering') GROUP BY 1
 """)
 
+# What is due sooner may have been claimed and not begun: that is a lease, and stays.
+_HASTEN = statement("""
+    UPDATE job SET due_at = now()
+    WHERE state = 'storing' AND begun_at IS NULL AND error_code IS NOT NULL AND due_at > now() + interval '15 seconds'
+""")
+
 
 class Counted(NamedTuple):
     """How many of something."""
@@ -55,6 +61,11 @@ def find_last_leader(session: Session) -> str | None:
 def count_videos(session: Session) -> dict[str, int]:
     """By prompt, how many jobs have a video."""
     return {each.name: each.total for each in find_all(session, _VIDEOS, Counted)}
+
+
+def hasten_stores(session: Session) -> None:
+    """Let the time pass that downloads wait after a failure; leases are left alone."""
+    session.execute(_HASTEN)
 
 
 def list_waiting(session: Session) -> list[Waiting]:
