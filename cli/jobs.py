@@ -201,8 +201,12 @@ def _show_events(events: list[dict[str, Any]]) -> None:
 
 def _describe_detail(detail: object) -> str:
     if isinstance(detail, dict):
-        detail = ", ".join(f"{name}={value}" for name, value in detail.items() if value is not None)
+        detail = ", ".join(f"{name}={_spell_fact(value)}" for name, value in detail.items() if value is not None)
     return show_text(detail or "", limit=200)
+
+
+def _spell_fact(value: object) -> object:
+    return show_time_left(value) if isinstance(value, dict) and "expected_seconds" in value else value
 
 
 def _place(job: dict[str, Any]) -> str:

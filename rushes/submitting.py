@@ -60,6 +60,8 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     lease gives the row back; after it the row has `posted_at`, and the dispatcher marks it as in doubt.
     """
     hooks = runtime.hook_addresses  # asks the database once, so before anything is written
+    with contextlib.suppress(DatabaseAway, SQLAlchemyError):  # what is known already serves
+        runtime.forecaster.learn(runtime.sessions)  # once a minute, likewise
     began = time.monotonic()
     lease = runtime.settings.submit_lease
     with one_statement(runtime.sessions) as session:
@@ -109,13 +111,16 @@ def _settle(runtime: Runtime, ticket: SubmitTicket, write: Callable[[Session], O
 
 
 def _accept(runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: Prediction) -> str:
+    left = runtime.forecaster.foretell_render(ticket.video_model, ticket.input)
+
     def accept(session: Session) -> str | None:
-        return transitions.accept_prediction(
+        return transitions.accept_answer(
             session,
             ticket.prediction_id,
             provider_id=accepted.id,
             provider_created_at=accepted.created_at,
             watch_window=runtime.settings.watch_window,
+            forecast={"time_left": left.as_numbers()},
         )
 
     def write(session: Session) -> str | None:

@@ -22,6 +22,7 @@ NOW = timedelta(0)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 VIDEO_MODEL = "lightricks/ltx-2-pro/text-to-video"
+INPUT = {"prompt": "a lighthouse", "duration": 6, "generate_audio": True}
 OUTPUT = "https://example.com/output.mp4"
 SHA256 = "0" * 64
 
@@ -66,7 +67,7 @@ def add_job(session: Session, state: str = JobState.QUEUED, **columns: Any) -> U
     """A job in this state, due now."""
     defaults: dict[str, Any] = {
         "video_model": VIDEO_MODEL,
-        "input": {"prompt": "a lighthouse", "duration": 6, "generate_audio": True},
+        "input": INPUT,
         "price": "0.36",
         "state": str(state),
         "ended_at": NOW if state in JOB_ENDED else None,

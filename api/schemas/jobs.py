@@ -237,7 +237,10 @@ class EventSeen(BaseModel):
     at: Time
     kind: str
     prediction_id: UUID | None
-    detail: dict[str, Any]
+    detail: dict[str, Any] = Field(
+        description="What the kind has to tell. That of `prediction.rendering` holds the job's `time_left`, counted "
+        "from `at`; that of `batch.at_risk` and `batch.on_track` when the batch is expected to end."
+    )
 
     @classmethod
     def of(cls, event: Event) -> Self:

@@ -35,13 +35,7 @@ class TimeLeft(BaseModel):
 
     @classmethod
     def find(cls, left: forecasting.TimeLeft | None) -> Self | None:
-        if left is None:
-            return None
-        return cls(
-            expected_seconds=round(left.expected_seconds, 1),
-            low_seconds=round(left.low_seconds, 1),
-            high_seconds=round(left.high_seconds, 1),
-        )
+        return cls(**left.as_numbers()) if left is not None else None
 
 
 def encode_cursor(key: UUID | int | None) -> str | None:

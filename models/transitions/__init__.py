@@ -66,6 +66,7 @@ from models.transitions.storing import (
 )
 from models.transitions.submitting import (
     SubmitTicket,
+    accept_answer,
     accept_prediction,
     begin_submit,
     doubt_overdue,
@@ -116,6 +117,7 @@ __all__ = [
     "SurplusTicket",
     "TimedOutWatch",
     "abandon_prediction",
+    "accept_answer",
     "accept_prediction",
     "admit_jobs",
     "adopt_doubt",

@@ -1,13 +1,13 @@
 """Submitting, exactly once: what may be posted, and what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.statements import find_all, find_one, moves_one, statement
+from models.statements import as_json, find_all, find_one, moves_one, statement
 from models.transitions.admission import PACE_TOLERANCE, ClaimedSubmit
 
 _BEGIN = statement("""
@@ -97,6 +97,7 @@ _ACCEPT = statement("""
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
         SELECT 'prediction.' || CASE WHEN state IN ('rendering', 'surplus') THEN state ELSE 'accepted_late' END,
             job_id, id, account_id, jsonb_build_object('provider_id', :provider_id)
+                || CASE WHEN state = 'rendering' THEN CAST(:forecast AS jsonb) ELSE '{}' END
         FROM accepted
     ), explained AS (
         DELETE FROM orphan USING accepted
@@ -225,6 +226,29 @@ def accept_prediction(
         "provider_created_at": provider_created_at,
         "watch_window": watch_window,
         "adopted": adopted,
+        "forecast": as_json({}),
+    }
+    state: str | None = session.execute(_ACCEPT, values).scalar_one_or_none()
+    return state
+
+
+def accept_answer(
+    session: Session,
+    prediction_id: UUID,
+    *,
+    provider_id: str,
+    provider_created_at: datetime | None,
+    watch_window: timedelta,
+    forecast: Mapping[str, Any],
+) -> str | None:
+    """The same by the provider's answer to the POST, so that the render begins now: its event tells `forecast`."""
+    values = {
+        "prediction_id": prediction_id,
+        "provider_id": provider_id,
+        "provider_created_at": provider_created_at,
+        "watch_window": watch_window,
+        "adopted": False,
+        "forecast": as_json(forecast),
     }
     state: str | None = session.execute(_ACCEPT, values).scalar_one_or_none()
     return state

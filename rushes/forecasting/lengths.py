@@ -4,7 +4,7 @@ import math
 import random
 from array import array
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from statistics import pvariance
 
@@ -27,6 +27,10 @@ class TimeLeft:
     expected_seconds: float
     low_seconds: float
     high_seconds: float
+
+    def as_numbers(self) -> dict[str, float]:
+        """By their names, to a tenth of a second: as events and the API tell it."""
+        return {name: round(seconds, 1) for name, seconds in asdict(self).items()}
 
 
 def render_time_left(render_time: RenderTime, age_seconds: float) -> TimeLeft:

@@ -210,7 +210,9 @@ def answer_post(farm: Farm) -> None:
     one, other = farm.predictions["submitting"][:2]
     for prediction in (one, other):
         farm.session.execute(text("UPDATE prediction SET posted_at = now() WHERE id = :id"), {"id": prediction})
-    transitions.accept_prediction(farm.session, one, provider_id="new", provider_created_at=None, watch_window=MINUTE)
+    answer = {"provider_id": "new", "provider_created_at": None, "watch_window": MINUTE}
+    transitions.accept_answer(farm.session, one, **answer, forecast={})
+    transitions.accept_prediction(farm.session, one, **answer)
     transitions.refuse_submit(farm.session, other, 0, reason=("x", "y"), fails_job=False)
     transitions.limit_slots(farm.session, farm.account)
     transitions.doubt_submit(farm.session, other, 0, message="x")

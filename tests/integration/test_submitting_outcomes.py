@@ -3,17 +3,21 @@
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from models import PredictionState, transitions
 from models.session import transaction
 from models.transitions import ClaimedSubmit
+from rushes import forecaster
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from rushes.submitting import SubmitDeferred, SubmitNotSent, submit_prediction
+from rushes.views import get_job
 from sandbox.servers import free_port
 from sandbox.wavespeed import Simulator
 from tests import rows
@@ -74,6 +78,47 @@ def test_an_accepted_id_outlasts_a_locked_table(runtime: Runtime, simulator: Sim
     step.join(timeout=30)
     assert outcomes[0].startswith("accepted as")
     assert read_prediction(runtime, claimed)["state"] == PredictionState.RENDERING
+
+
+def test_the_event_of_an_accepted_render_tells_what_it_will_take(runtime: Runtime) -> None:
+    claimed = claim_one(runtime)
+    with transaction(runtime.sessions) as session:
+        transitions.lead(session, "worker-1", lease=LEASE * rows.SECOND)
+    submit_prediction(runtime, claimed.prediction_id, claimed.claim)
+    with transaction(runtime.sessions) as session:
+        (told,) = rows.list_events(session, prediction_id=claimed.prediction_id, kind="prediction.rendering")
+    job = get_job(runtime.sessions, claimed.job_id, forecaster=runtime.forecaster)
+    assert job.progress is not None
+    assert job.progress.time_left is not None
+    left = told["detail"]["time_left"]
+    assert 0 < left["low_seconds"] < left["expected_seconds"] < left["high_seconds"]
+    assert left == pytest.approx(job.progress.time_left.as_numbers(), abs=5)
+
+
+def test_what_is_foretold_at_the_post_was_learned_no_longer_than_a_minute_ago(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = claim_one(runtime)
+    with transaction(runtime.sessions) as session:
+        account = rows.read(session, "prediction", claimed.prediction_id)["account_id"]
+        for number in range(100):
+            age = timedelta(seconds=7 + number / 100)
+            rows.add_render(session, "completed", account_id=account, accepted_at=-age, execution_seconds=7)
+    before = runtime.forecaster.foretell_render(rows.VIDEO_MODEL, rows.INPUT)
+    submit_prediction(runtime, claimed.prediction_id, claimed.claim)
+    learned = runtime.forecaster.foretell_render(rows.VIDEO_MODEL, rows.INPUT)
+    assert learned.expected_seconds < 20 < before.expected_seconds
+    monkeypatch.setattr(forecaster.RenderTimes, "refresh", lambda *_: pytest.fail("learned twice in a minute"))
+    runtime.forecaster.learn(runtime.sessions)
+
+
+def test_a_post_does_not_wait_for_what_cannot_be_learned(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT", None, Exception("canceling statement due to statement timeout"))
+
+    monkeypatch.setattr(forecaster.RenderTimes, "refresh", fail)
+    claimed = claim_one(runtime)
+    assert submit_prediction(runtime, claimed.prediction_id, claimed.claim).startswith("accepted as")
 
 
 def test_what_was_not_sent_is_told_even_after_the_lease(database_url: str, tmp_path: Path) -> None:

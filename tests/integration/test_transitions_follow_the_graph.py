@@ -289,7 +289,9 @@ OF_A_PERSON = {"cancel_job", "retry_job", "adopt_doubt", "dismiss_doubt", "aband
 OF_A_PERSON |= {"pause_account", "resume_account", "release_restored"}
 
 
-@pytest.mark.parametrize("name", sorted(FENCED | OF_A_PERSON | {"accept_prediction", "refresh_outputs"}))
+@pytest.mark.parametrize(
+    "name", sorted(FENCED | OF_A_PERSON | {"accept_answer", "accept_prediction", "refresh_outputs"})
+)
 def test_a_move_of_what_is_not_there_changes_nothing(session: Session, name: str) -> None:
     nowhere = World(JobState.QUEUED, ids={each: new_id() for each in ("job_id", "prediction_id", "account_id")})
     before = rows.read_everything(session)

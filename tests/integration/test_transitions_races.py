@@ -93,6 +93,17 @@ def accept(session: Session, render: Render) -> str | None:
     )
 
 
+def accept_answer(session: Session, render: Render) -> str | None:
+    return transitions.accept_answer(
+        session,
+        render.prediction_id,
+        provider_id=f"{render.prediction_id} {threading.get_ident()}",
+        provider_created_at=None,
+        watch_window=MINUTE,
+        forecast={"time_left": {}},
+    )
+
+
 def adopt(session: Session, render: Render) -> bool:
     return transitions.adopt_doubt(
         session, render.prediction_id, provider_id=str(render.prediction_id), watch_window=MINUTE, by="x"
@@ -188,6 +199,7 @@ RACES = [
     Race("accept_prediction", in_state("submitting", **POSTED), accept, ["prediction.rendering"]),
     Race("accept_prediction", in_state("unconfirmed"), accept, ["prediction.rendering"]),
     Race("accept_prediction", in_state("absent"), accept, ["prediction.surplus"]),
+    Race("accept_answer", in_state("submitting", **POSTED), accept_answer, ["prediction.rendering"]),
     Race("refuse_submit", in_state("submitting", **POSTED), refuse, ["prediction.refused", "job.failed"]),
     Race("doubt_submit", in_state("submitting", **POSTED), doubt, ["prediction.unconfirmed"]),
     Race(

@@ -48,6 +48,13 @@ def test_a_job_that_has_ended_shows_neither(run: Run) -> None:
     assert not {"progress", "time left"} & set(facts_of(out))
 
 
+def test_a_job_s_history_tells_what_was_foretold_when_it_was_accepted(run: Run) -> None:
+    accepted = {"at": "2026-11-05T12:00:00Z", "kind": "prediction.rendering", "detail": {"time_left": LEFT}}
+    with serve_stub(Answer(body=job()), Answer(body={"items": [accepted], "next_cursor": None})) as stub:
+        _, out, _ = run(stub, "job", "show", UUID)
+    assert "time_left=about 5:00 (4:10 to 6:31)" in out
+
+
 def test_json_tells_what_the_api_tells(run: Run) -> None:
     rendering = job(state="rendering", ended_at=None, progress=0.25, time_left=LEFT)
     with serve_stub(Answer(body=rendering), Answer(body={"items": [], "next_cursor": None})) as stub:
