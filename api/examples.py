@@ -44,6 +44,7 @@ _ASKED: Json = {
     "waits_for": None,
     "progress": None,
     "time_left": None,
+    "time_left_unknown": None,
 }
 _VIDEO: Json = {
     "url": f"{ADDRESS}/v1/jobs/{JOB_ID}/video",
@@ -170,6 +171,7 @@ BATCH: Json = {
         "low_at": "2026-11-05T12:17:37.219883Z",
         "high_at": "2026-11-05T12:23:54.919883Z",
     },
+    "time_left_unknown": None,
     "finish_by": "2026-11-05T12:30:00.000000Z",
     "finish_by_chance": 1.0,
     "at_risk": False,
@@ -203,6 +205,7 @@ PUSHED_BATCH: Json = {
     "elapsed_seconds": 0.012,
     "seconds_left": None,
     "time_left": None,
+    "time_left_unknown": None,
     "finish_by": None,
     "finish_by_chance": None,
     "mean_seconds": None,

@@ -90,6 +90,7 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
     """Everything about a batch for a person, and why jobs of it failed."""
     cost = batch["cost"]
     running, left = batch["done"] < batch["jobs"], batch.get("time_left")
+    time_left = show_time_left(left, seconds=batch["seconds_left"], unknown=batch.get("time_left_unknown"))
     print_facts(
         {
             "batch": batch["name"],
@@ -102,7 +103,7 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
             "finish by": _show_promise(batch),
             "ended": show_moment(batch["ended_at"]),
             "elapsed": show_seconds(batch["elapsed_seconds"]),
-            "time left": show_time_left(left, seconds=batch["seconds_left"]) if running else "",
+            "time left": time_left if running else "",
             "ends": f"about {show_moment(left['expected_at'])}" if running and left else "",
             "mean": f"{show_seconds(batch['mean_seconds'])} from push to file" if batch["mean_seconds"] else "",
             "folder": find_folder(batch["name"], settings) or "",

@@ -130,7 +130,7 @@ def _show_facts(job: dict[str, Any], *, file: str | None) -> None:
             "state": show_state(job["state"]),
             "waits for": job.get("waits_for"),
             "progress": _show_share(job),
-            "time left": show_time_left(job.get("time_left")),
+            "time left": show_time_left(job.get("time_left"), unknown=job.get("time_left_unknown")),
             "failed": f"{error.get('message')} ({error.get('code')})" if error else "",
             "cancel": "requested" if job["cancel_requested"] and not job["ended_at"] else "",
             "batch": _place(job),

@@ -13,6 +13,10 @@ from rich.text import Text
 STATES = ("queued", "rendering", "storing", "succeeded", "failed", "cancelled")
 ENDED = ("succeeded", "failed", "cancelled")
 _UNBOUNDED = 100_000
+_UNKNOWN = {
+    "paused": "unknown: the account is paused",
+    "no_dispatcher": "unknown: no dispatcher is at work",
+}
 COLOURS = {
     "queued": "dim",
     "rendering": "cyan",
@@ -98,12 +102,14 @@ def show_seconds(seconds: float | None) -> str:
     return f"{minutes}:{left:02}" if minutes else f"{left} s"
 
 
-def show_time_left(left: Mapping[str, Any] | None, *, seconds: float | None = None) -> str:
+def show_time_left(left: Mapping[str, Any] | None, *, seconds: float | None = None, unknown: str | None = None) -> str:
     """`about 5:00 (4:10 to 6:30)`: what is expected, and between which it lies nine times in ten; without an interval
-    `about 5:00`; nothing where nobody can say.
+    `about 5:00`; where nobody can say why, as the API's word tells it, or nothing.
     """
+    if left is None and seconds is None:
+        return _UNKNOWN.get(unknown or "", "")
     if left is None:
-        return "" if seconds is None else f"about {show_seconds(seconds)}"
+        return f"about {show_seconds(seconds)}"
     interval = f"{show_seconds(left['low_seconds'])} to {show_seconds(left['high_seconds'])}"
     return f"about {show_seconds(left['expected_seconds'])} ({interval})"
 

@@ -68,7 +68,8 @@ def describe_batch(batch: dict[str, Any]) -> str:
         parts.append(f"{show_seconds(batch['elapsed_seconds'])} elapsed")
     if batch["done"] < batch["jobs"]:
         left = show_time_left(batch.get("time_left"), seconds=batch["seconds_left"])
-        parts.append(f"{left} left" if left else "time left not known yet")
+        unknown = show_time_left(None, unknown=batch.get("time_left_unknown")) or "not known yet"
+        parts.append(f"{left} left" if left else f"time left {unknown}")
         if batch.get("at_risk"):
             parts.append(f"at risk to end after {show_moment(batch['finish_by'])}")
     return " · ".join(parts)

@@ -32,7 +32,7 @@ def _describe_webhooks(runtime: Runtime, session: Session) -> str:
 
 
 def _describe_batch(runtime: Runtime, session: Session, batch: BusyBatch) -> str:
-    found = runtime.forecaster.forecast(session, Whose(batch_id=batch.batch_id))
+    found = runtime.forecaster.forecast(session, Whose(batch_id=batch.batch_id)).forecast
     if found is None:
         return ""
     left = found.time_left

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum, auto
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from models import Job, JobState, Prediction, queries
 from models.lifecycle import is_ended
-from models.queries import Capacity, Recent, WaitingJobs, Whose
+from models.queries import Capacity, Recent, RunningRenders, WaitingJobs, Whose
 from models.session import Sessions, transaction
 from models.transitions.admission import PACE_WINDOW
 from rushes.forecasting import (
@@ -41,18 +42,35 @@ UNSEEN_RENDERS = 20
 MOST_REPEATED = 0.5
 
 
+class Unknown(StrEnum):
+    """Why nobody can say when something will have ended."""
+
+    NO_DISPATCHER = auto()  # nobody leads: nothing moves
+    PAUSED = auto()  # the account takes no submissions until the pause ends, and some are to be made
+
+
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """When the last of some jobs will have ended; neither where all have."""
+
+    forecast: Forecast | None = None
+    unknown: Unknown | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much of a job is done, from 0 to 1, and what is left; None where nobody can say."""
+    """How much of a job is done, from 0 to 1, and what is left; None where nobody can say, with the reason."""
 
     share: float | None = None
     time_left: TimeLeft | None = None
+    unknown: Unknown | None = None
 
 
 class Forecaster:
     """What the rows tell of the time that is left, by what is known of render times. Safe to use from several threads.
 
-    While no dispatcher leads nothing moves, and nothing is foretold.
+    While no dispatcher leads nothing moves, and nothing is foretold; nor is what is yet to be submitted, while the
+    account is paused.
     """
 
     def __init__(self, settings: Settings, *, account: str) -> None:
@@ -80,17 +98,21 @@ class Forecaster:
         """
         return _foretell(self._render_times.find(video_model, values), 0.0, self._store_time)
 
-    def forecast(self, session: Session, whose: Whose) -> Forecast | None:
-        """When the last of these jobs will have ended; None where all have, or where nobody leads.
+    def forecast(self, session: Session, whose: Whose, *, as_if_resumed: bool = False) -> Foretold:
+        """When the last of these jobs will have ended, or why nobody can say.
 
-        The same rows foretell the same: the dice are those of the batch or job.
+        With `as_if_resumed` a pause counts as ended now, so that nothing ends sooner than is told. The same rows
+        foretell the same: the dice are those of the batch or job.
         """
         capacity = self._find_capacity(session)
         if capacity is None:
-            return None
+            return Foretold(unknown=Unknown.NO_DISPATCHER)
+        outlook = self._look_around(session, whose, capacity)
+        if capacity.paused and not as_if_resumed and any(each.ours for each in outlook.waiting):
+            return Foretold(unknown=Unknown.PAUSED)
         named = whose.batch_id or whose.job_id
         assert named is not None  # noqa: S101 - somebody's jobs are asked about
-        return forecast(self._look_around(session, whose, capacity), seed=named.int)
+        return Foretold(forecast(outlook, seed=named.int))
 
     def find_progress(self, session: Session, job: Job, live: Prediction | None) -> Progress:
         """How far a job is; `live` is its prediction that has no verdict, or the one whose video is being stored."""
@@ -98,12 +120,14 @@ class Forecaster:
             return Progress(1.0 if job.state == JobState.SUCCEEDED else None)
         if job.state == JobState.QUEUED or live is None:
             found = self.forecast(session, Whose(job_id=job.id))
-            return Progress(0.0, found.time_left if found else None)
+            return Progress(0.0, found.forecast.time_left if found.forecast else None, found.unknown)
         capacity = self._find_capacity(session)
         if capacity is None:
-            return Progress()
+            return Progress(unknown=Unknown.NO_DISPATCHER)
         store_time = _find_store_time(queries.find_recent(session))
         begun_at = live.accepted_at or live.posted_at
+        if capacity.paused and begun_at is None:
+            return Progress(0.0, unknown=Unknown.PAUSED)
         age = _count_seconds(begun_at, capacity.now)
         if job.state == JobState.STORING:
             left = render_time_left(store_time, _count_seconds(live.ended_at, capacity.now))
@@ -128,16 +152,11 @@ class Forecaster:
     def _look_around(self, session: Session, whose: Whose, capacity: Capacity) -> Outlook:
         recent = queries.find_recent(session)
         store_time = _find_store_time(recent)
-        running = tuple(
-            Running(
-                render_time=self._find_time(each.video_model, each.output_seconds),
-                age_seconds=each.age_seconds,
-                renders=each.renders,
-                ours=each.ours,
-                in_slot=each.in_slot,
-            )
-            for each in queries.list_running(session, whose)
-        )
+        live = queries.list_running(session, whose)
+        # What is yet to be posted has a slot, but begins no sooner than the account takes submissions.
+        waits = capacity.paused or capacity.deferred_seconds > 0
+        held = [self._as_held(each) for each in live if waits and not each.posted]
+        running = [self._as_running(each) for each in live if each.posted or not waits]
         storing = tuple(
             Running(render_time=store_time, age_seconds=max(0.0, each.age_seconds), renders=each.jobs, ours=each.ours)
             for each in queries.list_storing(session, whose)
@@ -147,14 +166,27 @@ class Forecaster:
             slots=capacity.slots,
             store_time=store_time,
             store_threads=capacity.store_threads,
-            running=running,
-            waiting=tuple(self._as_waiting([*alike], ours=ours) for (_, ours), alike in waiting),
+            running=tuple(running),
+            waiting=(*held, *(self._as_waiting([*alike], ours=ours) for (_, ours), alike in waiting)),
             storing=storing,
             submits_per_second=capacity.submits_per_minute / PACE_WINDOW.total_seconds(),
             submits_at_once=max(0, capacity.submits_per_minute - capacity.submitted),
             delay_seconds=capacity.deferred_seconds,
             repeated=min(MOST_REPEATED, recent.failed / (recent.failed + recent.completed + UNSEEN_RENDERS)),
         )
+
+    def _as_running(self, live: RunningRenders) -> Running:
+        return Running(
+            render_time=self._find_time(live.video_model, live.output_seconds),
+            age_seconds=live.age_seconds,
+            renders=live.renders,
+            ours=live.ours,
+            in_slot=live.in_slot,
+        )
+
+    def _as_held(self, live: RunningRenders) -> Waiting:
+        kind = self._find_time(live.video_model, live.output_seconds)
+        return Waiting(kinds=((kind, live.renders),), ours=live.ours)
 
     def _as_waiting(self, jobs: list[WaitingJobs], *, ours: bool) -> Waiting:
         return Waiting(

@@ -8,7 +8,7 @@ from models import Event, JobState, queries
 from models.lifecycle import JOB_ENDED
 from models.queries import BatchSummary, Whose
 from models.session import Sessions, transaction
-from rushes.forecaster import Forecaster
+from rushes.forecaster import Forecaster, Unknown
 from rushes.forecasting import Forecast
 from rushes.views import Page, cut_page, find_batch_id
 
@@ -20,6 +20,7 @@ class BatchView:
     summary: BatchSummary
     seen_at: datetime
     forecast: Forecast | None = None
+    unknown: Unknown | None = None  # why there is no forecast
 
     @property
     def states(self) -> dict[str, int]:
@@ -50,10 +51,12 @@ class BatchView:
 
     @property
     def left(self) -> timedelta | None:
-        """Until the last job will have ended: as foretold, else by the rate so far; None before the first one has."""
+        """Until the last job will have ended: as foretold, else by the rate so far; None before the first one has, and
+        while the account is paused.
+        """
         if self.forecast is not None:
             return timedelta(seconds=self.forecast.time_left.expected_seconds)
-        if not self.done:
+        if not self.done or self.unknown is Unknown.PAUSED:
             return None
         return self.elapsed * ((self.summary.job_count - self.done) / self.done)
 
@@ -66,7 +69,8 @@ def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | N
         view = BatchView(summary, queries.read_clock(session))
         if forecaster is None or view.done == summary.job_count:
             return view
-        return replace(view, forecast=forecaster.forecast(session, Whose(batch_id=batch_id)))
+        found = forecaster.forecast(session, Whose(batch_id=batch_id))
+        return replace(view, forecast=found.forecast, unknown=found.unknown)
 
 
 def list_batch_events(sessions: Sessions, name_or_id: str, *, limit: int, after: int) -> Page[Event, int]:

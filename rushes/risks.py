@@ -8,6 +8,7 @@ import structlog
 from models import queries, transitions
 from models.queries import Promise, Whose
 from models.session import transaction
+from rushes.forecaster import Unknown
 from rushes.forecasting import Forecast
 from rushes.runtime import Runtime
 
@@ -30,14 +31,18 @@ def check_risks(runtime: Runtime) -> str:
 
 def _check(runtime: Runtime, promise: Promise) -> str | None:
     with transaction(runtime.sessions) as session:
-        forecast = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id))
-        if forecast is None:
+        # While the account is paused it can only come later: a risk is told, and none is taken back.
+        found = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id))
+        paused = found.unknown is Unknown.PAUSED
+        if paused:
+            found = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id), as_if_resumed=True)
+        if found.forecast is None:
             return None
-        chance = forecast.chance_within(promise.seconds_left)
-        detail = _describe(promise, forecast, chance)
+        chance = found.forecast.chance_within(promise.seconds_left)
+        detail = _describe(promise, found.forecast, chance, paused=paused)
         if not promise.at_risk and chance < AT_RISK_BELOW:
             kind, noted = "batch.at_risk", transitions.note_at_risk(session, promise.batch_id, detail)
-        elif promise.at_risk and chance >= ON_TRACK_FROM:
+        elif promise.at_risk and chance >= ON_TRACK_FROM and not paused:
             kind, noted = "batch.on_track", transitions.note_on_track(session, promise.batch_id, detail)
         else:
             return None
@@ -48,12 +53,14 @@ def _check(runtime: Runtime, promise: Promise) -> str | None:
     return f"{kind} {promise.name}: {chance:.0%} likely to hold"
 
 
-def _describe(promise: Promise, forecast: Forecast, chance: float) -> dict[str, Any]:
+def _describe(promise: Promise, forecast: Forecast, chance: float, *, paused: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {"finish_by": _spell(promise.finish_by), "chance": round(chance, 3)}
+    if paused:  # nobody can say when it ends
+        return {**told, "paused": True}
     now = promise.finish_by - timedelta(seconds=promise.seconds_left)
     left = forecast.time_left
     return {
-        "finish_by": _spell(promise.finish_by),
-        "chance": round(chance, 3),
+        **told,
         "expected_at": _spell(now + timedelta(seconds=left.expected_seconds)),
         "low_at": _spell(now + timedelta(seconds=left.low_seconds)),
         "high_at": _spell(now + timedelta(seconds=left.high_seconds)),

@@ -102,6 +102,7 @@ def batch(**changes: Any) -> dict[str, Any]:
         "elapsed_seconds": 9.0,
         "seconds_left": None,
         "time_left": None,
+        "time_left_unknown": None,
         "finish_by": None,
         "finish_by_chance": None,
         "at_risk": False,
@@ -134,6 +135,7 @@ def job(**changes: Any) -> dict[str, Any]:
         "waits_for": None,
         "progress": None,
         "time_left": None,
+        "time_left_unknown": None,
         "predictions": [],
         **changes,
     }

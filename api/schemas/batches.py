@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.values import IdCursor, Money, Time, TimeLeft, encode_cursor
+from api.schemas.values import IdCursor, Money, Time, TimeLeft, TimeLeftUnknown, encode_cursor
 from rushes.jobs import Estimate, Warned
 from rushes.progress import BatchView
 from rushes.views import Page
@@ -73,14 +73,15 @@ class Batch(BaseModel):
     elapsed_seconds: float = Field(description="From the push until now, or until its last job ended.")
     seconds_left: float | None = Field(
         description="On average, as in `time_left`; where that is null, by the rate so far. Null before the first job "
-        "has ended."
+        "has ended, and while the account is paused."
     )
     time_left: BatchTimeLeft | None = Field(
         default=None,
         description="Until its last job will have ended, by playing through the slots, the queue before it, the pace "
-        "and the times that renders take. Null once it has ended, while no dispatcher leads, in listings, and "
-        "after a push without `finish_by`.",
+        "and the times that renders take. Null once it has ended, while `time_left_unknown` says why, in listings, "
+        "and after a push without `finish_by`.",
     )
+    time_left_unknown: TimeLeftUnknown = None
     finish_by: Time | None = Field(description="When it is to have ended, as its push said.")
     finish_by_chance: float | None = Field(
         description="How likely that holds, from 0 to 1; null without one, and where nothing is foretold."
@@ -106,6 +107,7 @@ class Batch(BaseModel):
             elapsed_seconds=_as_seconds(view.elapsed),
             seconds_left=None if view.left is None else _as_seconds(view.left),
             time_left=BatchTimeLeft.of(view) if view.forecast else None,
+            time_left_unknown=view.unknown,
             finish_by=summary.finish_by,
             finish_by_chance=None if view.chance is None else round(view.chance, 3),
             at_risk=view.at_risk,

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.values import Blank, IdCursor, Money, NumberCursor, Time, TimeLeft, encode_cursor
+from api.schemas.values import Blank, IdCursor, Money, NumberCursor, Time, TimeLeft, TimeLeftUnknown, encode_cursor
 from models import Artifact, ArtifactKind, Event, JobState, Prediction, PredictionState
 from rushes.views import JobView, Page
 
@@ -143,8 +143,9 @@ class JobListed(BaseModel):
     )
     time_left: TimeLeft | None = Field(
         default=None,
-        description="Until it will have ended; null once it has, while no dispatcher leads, and in listings.",
+        description="Until it will have ended; null once it has, while `time_left_unknown` says why, and in listings.",
     )
+    time_left_unknown: TimeLeftUnknown = None
 
     @classmethod
     def of(cls, view: JobView, links: Links) -> Self:
@@ -189,6 +190,7 @@ def _describe(view: JobView, links: Links) -> dict[str, Any]:
         "waits_for": view.waits_for,
         "progress": _round_down(view.progress.share) if view.progress else None,
         "time_left": TimeLeft.find(view.progress.time_left) if view.progress else None,
+        "time_left_unknown": view.progress.unknown if view.progress else None,
     }
 
 

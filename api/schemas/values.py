@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from rushes import forecasting
+from rushes.forecaster import Unknown
 
 Money = Annotated[
     Decimal,
@@ -36,6 +37,15 @@ class TimeLeft(BaseModel):
     @classmethod
     def find(cls, left: forecasting.TimeLeft | None) -> Self | None:
         return cls(**left.as_numbers()) if left is not None else None
+
+
+TimeLeftUnknown = Annotated[
+    Unknown | None,
+    Field(
+        description="Why nobody can say when it will have ended: `paused`, the account takes no submissions until "
+        "somebody resumes it, and some are to be made; `no_dispatcher`, nobody hands out the slots."
+    ),
+]
 
 
 def encode_cursor(key: UUID | int | None) -> str | None:

@@ -16,7 +16,7 @@ _CAPACITY = statement("""
         EXISTS (SELECT 1 FROM leader WHERE role = 'dispatcher' AND lease_until > now()),
         (SELECT coalesce(sum(threads), 0)::int FROM worker
             WHERE seen_at > now() - interval '15 seconds' AND 'store' = ANY(queues)),
-        now()
+        now(), paused_at IS NOT NULL
     FROM account WHERE name = :account
 """)
 
@@ -43,12 +43,13 @@ _OURS = "coalesce(job.id = :job_id OR job.batch_id = :batch_id, false)"
 
 # Ages that are nearly the same are one: buckets a quarter of a natural logarithm wide.
 _RUNNING = """
-    SELECT {kind}, {ours}, watch_windows < :slot_windows, count(*), avg(age)
+    SELECT {kind}, {ours}, watch_windows < :slot_windows,
+        prediction.state <> 'submitting' OR posted_at IS NOT NULL, count(*), avg(age)
     FROM prediction JOIN job ON job.id = job_id,
         LATERAL (SELECT greatest(0, extract(epoch FROM now() - coalesce(accepted_at, posted_at, now())))::float8) AS
             since(age)
     WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
-    GROUP BY 1, 2, 3, 4, round(4 * ln(1 + age))
+    GROUP BY 1, 2, 3, 4, 5, round(4 * ln(1 + age))
 """
 
 _STORING = """
@@ -129,6 +130,7 @@ class Capacity(NamedTuple):
     led: bool  # somebody hands out the slots
     store_threads: int
     now: datetime
+    paused: bool  # it takes none until somebody or something ends the pause
 
 
 class Recent(NamedTuple):
@@ -146,6 +148,7 @@ class RunningRenders(NamedTuple):
     output_seconds: int | None
     ours: bool
     in_slot: bool
+    posted: bool  # else it is still to be submitted
     renders: int
     age_seconds: float
 

@@ -1,7 +1,7 @@
 """Progress and the time that is left, over HTTP, by rows of a farm that works."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -87,8 +87,8 @@ def test_while_nobody_leads_nothing_is_foretold(api: Api) -> None:
     with transaction(api.sessions) as session:
         rows.add_account(session, name=ACCOUNT)
     (job,) = api.client.get("/v1/jobs?batch=pilot").json()["items"]
-    assert show_job(api, UUID(job["id"]))["time_left"] is None
-    assert api.client.get("/v1/batches/pilot").json()["time_left"] is None
+    for shown in (show_job(api, UUID(job["id"])), api.client.get("/v1/batches/pilot").json()):
+        assert (shown["time_left"], shown["time_left_unknown"]) == (None, "no_dispatcher")
 
 
 def test_a_batch_tells_when_it_will_have_ended_and_the_same_again(api: Api) -> None:
@@ -124,6 +124,48 @@ def test_the_lowest_pace_holds_a_batch_back(api: Api) -> None:
         add_farm(session, slots=100, submits_per_minute=2)
     api.push_batch("pilot", [new_job() for _ in range(100)])
     assert api.client.get("/v1/batches/pilot").json()["time_left"]["low_seconds"] > 98 / 2 * 60
+
+
+def test_while_the_account_is_paused_what_is_to_be_submitted_has_no_end(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account = add_farm(session)
+        queued, held, rendering = (rows.add_job(session, state) for state in ("queued", "rendering", "rendering"))
+        rows.add_prediction(session, held, account, "submitting")
+        rows.add_prediction(session, rendering, account, "rendering")
+        begun, waits = (rows.insert(session, "batch", name=name, job_count=2) for name in ("begun", "waits"))
+        for batch, state in ((begun, "rendering"), (waits, "rendering")):
+            job = rows.add_job(session, state, batch_id=batch, number=1)
+            rows.add_prediction(session, job, account, "rendering")
+            rows.add_job(session, "succeeded", batch_id=batch, number=2, created_at=-300 * SECOND)
+        rows.add_job(session, "queued", batch_id=waits, number=3)
+        transitions.pause_account(session, account, by="alice")
+    for job in (queued, held):
+        shown = show_job(api, job)
+        assert (shown["time_left"], shown["time_left_unknown"], shown["progress"]) == (None, "paused", 0)
+        assert shown["waits_for"] == "the account is paused (person: alice)"
+    shown = api.client.get("/v1/batches/waits").json()
+    assert (shown["time_left"], shown["seconds_left"], shown["time_left_unknown"]) == (None, None, "paused")
+    for shown in (show_job(api, rendering), api.client.get("/v1/batches/begun").json()):
+        assert shown["time_left"]["expected_seconds"] > 0
+        assert shown["time_left_unknown"] is None
+
+
+def test_while_the_account_is_deferred_nothing_begins(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account = add_farm(session, slots=2)
+        batch = rows.insert(session, "batch", name="pilot", job_count=2)
+        jobs = [rows.add_job(session, "rendering", batch_id=batch, number=number) for number in (1, 2)]
+        for job in jobs:
+            rows.add_prediction(session, job, account, "submitting")
+        queued = rows.add_job(session)
+    found = [show_job(api, jobs[0]), api.client.get("/v1/batches/pilot").json(), show_job(api, queued)]
+    with transaction(api.sessions) as session:
+        rows.change(session, "account", account, deferred_until=timedelta(hours=1), deferrals=1)
+    deferred = [show_job(api, jobs[0]), api.client.get("/v1/batches/pilot").json(), show_job(api, queued)]
+    for before, after in zip(found, deferred, strict=True):
+        assert after["time_left"]["low_seconds"] > 3_590
+        longer = after["time_left"]["expected_seconds"] - before["time_left"]["expected_seconds"]
+        assert longer == pytest.approx(3_600, rel=0.1)
 
 
 def test_a_batch_that_has_ended_has_no_time_left(api: Api) -> None:

@@ -155,6 +155,28 @@ def test_a_batch_that_has_ended_is_not_at_risk_whatever_was_told(api: Api) -> No
     assert check_risks(runtime_of(api)) == "checked 0 batch(es)"
 
 
+def test_while_the_account_is_paused_a_risk_is_told_without_an_end_and_none_is_taken_back(api: Api) -> None:
+    push(api)
+    with transaction(api.sessions) as session:
+        account = session.execute(text("SELECT id FROM account")).scalar_one()
+        transitions.pause_account(session, account, by="alice")
+    promise(api, 10 * HOUR)
+    check_risks(runtime_of(api))
+    assert (told(api), show(api)["finish_by_chance"]) == ([], None)
+    promise(api, timedelta(minutes=10))
+    check_risks(runtime_of(api))
+    (event,) = api.client.get("/v1/batches/pilot/events").json()["items"]
+    assert (event["kind"], event["detail"]["paused"]) == ("batch.at_risk", True)
+    assert set(event["detail"]) == {"finish_by", "chance", "paused"}
+    promise(api, 10 * HOUR)
+    check_risks(runtime_of(api))
+    assert told(api) == ["batch.at_risk"]
+    with transaction(api.sessions) as session:
+        transitions.resume_account(session, account, by="alice")
+    check_risks(runtime_of(api))
+    assert told(api) == ["batch.at_risk", "batch.on_track"]
+
+
 def test_the_report_tells_how_long_the_busy_batches_take(api: Api) -> None:
     batch_id = push(api, finish_in=None)["id"]
     assert "pilot" not in describe_farm(runtime_of(api))
