@@ -213,7 +213,7 @@ class LookSchedule:
             accepted_at=accepted_at,
             created_at=rendering.provider_created_at,
             watch_windows=rendering.watch_windows,
-            kind=find_kind(rendering.video_model, rendering.input),
+            kind=find_kind(rendering.video_model, rendering.values),
             times=self._times,
             known_at=accepted_at if is_young else now,
             known_before=accepted_at if is_young else now,

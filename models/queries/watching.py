@@ -19,7 +19,8 @@ _WATCHED = statement("""
 
 _RENDERING = """
     SELECT prediction.id, job_id, prediction.claim, extract(epoch FROM now() - accepted_at)::float8,
-        watch_windows, video_model, input, extract(epoch FROM provider_created_at)::float8
+        watch_windows, video_model, input - '{{prompt,image,video}}'::text[],
+        extract(epoch FROM provider_created_at)::float8
     FROM prediction JOIN job ON job.id = job_id
     WHERE prediction.state = 'rendering' AND {which}
 """
@@ -70,7 +71,7 @@ class WatchedPrediction(NamedTuple):
 
 
 class Rendering(NamedTuple):
-    """A render in flight."""
+    """A render in flight; `values` is its input without texts."""
 
     prediction_id: UUID
     job_id: UUID
@@ -78,7 +79,7 @@ class Rendering(NamedTuple):
     age_seconds: float
     watch_windows: int
     video_model: str
-    input: dict[str, Any]
+    values: dict[str, Any]
     provider_created_at: float | None  # seconds since 1970 by the provider's clock
 
 

@@ -97,6 +97,15 @@ def test_a_failed_render_is_left_to_a_poll(runtime: Runtime, simulator: Simulato
         assert len(queries.list_hinted(session, newer_than_seconds=60)) == 2
 
 
+def test_the_schedule_of_looks_reads_no_texts(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    predictions = render(runtime, account_id, count=1)
+    with transaction(runtime.sessions) as session:
+        session.execute(text('UPDATE job SET input = input || \'{"image": "https://example.com/1.png"}\''))
+        (since,) = queries.list_rendering(session, newer_than_seconds=60)
+        (of,) = queries.list_rendering_of(session, predictions)
+    assert since.values == of.values == {"duration": 6}
+
+
 def test_predictions_of_others_are_ignored_and_read_past(
     runtime: Runtime, simulator: Simulator, account_id: UUID
 ) -> None:

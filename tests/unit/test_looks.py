@@ -50,7 +50,7 @@ def rendering(
         age_seconds=age,
         watch_windows=windows,
         video_model=model or "lightricks/ltx-2-pro/text-to-video",
-        input={"prompt": "x", "duration": 6, "generate_audio": True},
+        values={"duration": 6, "generate_audio": True},
         provider_created_at=created,
     )
 
@@ -391,6 +391,6 @@ def test_now_and_then_a_sweep_is_checked_by_a_poll() -> None:
 
 @pytest.mark.parametrize(("model", "values"), [("studio/withdrawn", {"prompt": "x"}), ("", {"prompt": "x"})])
 def test_a_render_of_an_older_catalogue_is_watched_all_the_same(model: str, values: dict[str, Any]) -> None:
-    schedule, render = make_schedule(), rendering(model=model)._replace(input=values)
+    schedule, render = make_schedule(), rendering(model=model)._replace(values=values)
     schedule.add([render], now=0.0)
     assert len(schedule.take_due(now=50.0, limit=NO_LIMIT)) == 1
