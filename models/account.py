@@ -32,6 +32,7 @@ class Account(Base):
     deferred_detail: Mapped[str | None]  # the provider's words
     look_failures: Mapped[int] = mapped_column(server_default=text("0"))  # failed looks in a row
     looks_deferred_until: Mapped[datetime | None]  # nothing is looked at before
+    looks_owed: Mapped[int] = mapped_column(server_default=text("0"))  # requests made beyond those that were granted
     reconcile_claim: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token of the pass over doubts
     reconcile_begun: Mapped[int] = mapped_column(server_default=text("0"))  # the claim whose pass has begun
     reconcile_until: Mapped[datetime | None]  # the pass's lease

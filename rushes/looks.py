@@ -116,6 +116,7 @@ class LookSchedule:
         self._next_at: float | None = None
         self._rate = settings.count_watch_requests_per_second()
         self._tokens, self._filled_at = 1.0, float("-inf")
+        self._owed = 0
         self._number = self._sweeps = self._added = 0
         self._lag_seconds = 0.0
         self._lateness: float | None = None
@@ -179,7 +180,7 @@ class LookSchedule:
     def take_due(self, *, now: float, limit: int) -> list[Poll | Sweep]:
         """The looks to make now, at most `limit` and never more than the budget."""
         self._fill(now)
-        if limit <= 0 or self._next_at is None or now < self._next_at:
+        if limit <= 0 or self._owed or self._next_at is None or now < self._next_at:
             return []
         self._next_at = now + LONGEST_REST_SECONDS
         looks: list[Poll | Sweep] = list(self._take_hurried(now, limit=limit))
@@ -187,13 +188,30 @@ class LookSchedule:
         return looks
 
     def count_allowed(self, *, now: float) -> int:
-        """How many looks beside the schedule may be made now, at least one; whoever makes them spends them."""
+        """How many looks beside the schedule may be made now; whoever makes them spends them.
+
+        One may be made a little early, lest the schedule leaves them nothing, and none before it has been made up for.
+        """
         self._fill(now)
-        return max(1, int(self._tokens))
+        return 0 if self._owed or self._tokens < 0 else max(1, int(self._tokens))
 
     def spend(self, count: int) -> None:
         """So many looks beside the schedule were made: it makes the fewer."""
         self._tokens -= count
+
+    def settle(self, owed: int, *, now: float) -> int:
+        """So many requests were made beyond the looks: returns how many of them the budget pays now.
+
+        What it cannot pay yet is to be told again; no look is made meanwhile.
+        """
+        self._fill(now)
+        paid = max(0, min(owed, int(self._tokens)))
+        self._tokens -= paid
+        self._owed = owed - paid
+        if self._owed and self._next_at is not None:
+            payable = min(self._owed, self._find_burst())
+            self._next_at = max(self._next_at, now + (payable - self._tokens) / self._rate)
+        return paid
 
     def learn_places(self, created: Iterable[float]) -> None:
         """Take in by the provider's time what has ended before this leader began: it fills pages all the same."""
@@ -348,6 +366,9 @@ class LookSchedule:
         self._next_at = rested if self._next_at is None else min(self._next_at, rested)
 
     def _fill(self, now: float) -> None:
-        burst = max(1.0, self._rate * BURST_SECONDS)
+        burst = self._find_burst()
         self._tokens = min(burst, self._tokens + (now - max(self._filled_at, now - burst / self._rate)) * self._rate)
         self._filled_at = now
+
+    def _find_burst(self) -> float:
+        return max(1.0, self._rate * BURST_SECONDS)

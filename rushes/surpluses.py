@@ -15,6 +15,7 @@ from models.session import transaction
 from models.transitions import SurplusTicket
 from models.transitions.retention import RETENTION
 from rushes.artifacts import StoredVideo, surplus_name
+from rushes.budget import charged_lists
 from rushes.copying import (
     DOUBTFUL_CODES,
     STORE_LEASE,
@@ -84,7 +85,8 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, surplus: Surplus, erro
         created_at = surplus.created_at
         witnesses = find_witnesses(runtime, surplus.account_id, prediction_id, created_at=created_at)
         try:
-            listed = is_listed(runtime.client, surplus.provider_id, accepted_at=created_at, witnesses=witnesses)
+            with charged_lists(runtime, surplus.account_id, granted=0) as lists:
+                listed = is_listed(lists, surplus.provider_id, accepted_at=created_at, witnesses=witnesses)
         except ForeignList as foreign:
             tell_foreign(runtime, surplus.account_id, [prediction_id])
             return f"odd: {foreign}"

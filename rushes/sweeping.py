@@ -10,6 +10,7 @@ from models import transitions
 from models.queries import PageEntry, list_page, measure_sweep_lag
 from models.session import transaction
 from models.transitions import EndSeen
+from rushes.budget import CountedLists, charged_lists
 from rushes.lateness import count_late
 from rushes.runtime import Runtime
 from rushes.watching import LookFailed, hold_looks
@@ -33,7 +34,8 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
     before = datetime.fromtimestamp(created_before + ROUNDING_SECONDS, UTC)
     began = time.monotonic()
     try:
-        listed = _read_pages(runtime, after=after, before=before)
+        with charged_lists(runtime, account_id, granted=1) as lists:
+            listed = _read_pages(lists, after=after, before=before)
     except (AccountRefused, ProviderUnavailable) as error:
         hold_looks(runtime, account_id, error)
         raise LookFailed(str(error)) from error
@@ -64,11 +66,11 @@ def _complete(session: Session, entry: PageEntry, found: Prediction) -> bool:
     )
 
 
-def _read_pages(runtime: Runtime, *, after: datetime, before: datetime) -> list[Prediction]:
+def _read_pages(lists: CountedLists, *, after: datetime, before: datetime) -> list[Prediction]:
     """What the list shows, newest first."""
     listed: list[Prediction] = []
     for number in range(1, PAGE_LIMIT + 1):
-        page = runtime.client.list_predictions(page=number, created_after=after, created_before=before)
+        page = lists.list_predictions(page=number, created_after=after, created_before=before)
         listed += page.items
         if page.is_last:
             break

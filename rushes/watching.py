@@ -9,6 +9,7 @@ from models import PredictionState, transitions
 from models.queries import WatchedPrediction, find_watched
 from models.session import one_statement, transaction
 from models.transitions import EndSeen
+from rushes.budget import charged_lists
 from rushes.errors import Transient
 from rushes.lateness import count_late
 from rushes.listed import is_listed
@@ -76,7 +77,8 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPredic
         created_at = watched.created_at
         witnesses = find_witnesses(runtime, watched.account_id, prediction_id, created_at=created_at)
         try:
-            listed = is_listed(runtime.client, watched.provider_id, accepted_at=created_at, witnesses=witnesses)
+            with charged_lists(runtime, watched.account_id, granted=0) as lists:
+                listed = is_listed(lists, watched.provider_id, accepted_at=created_at, witnesses=witnesses)
         except ForeignList as foreign:
             tell_foreign(runtime, watched.account_id, [prediction_id])
             return f"odd: {foreign}"

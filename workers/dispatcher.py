@@ -266,10 +266,12 @@ class Dispatcher:
         if now - self._surplus_at < SURPLUS_SECONDS:
             return
         self._surplus_at = now
+        allowed = min(resume, CLAIM_LIMIT, self._lookout.count_allowed())
         with transaction(self._runtime.sessions) as session:
-            looks = transitions.schedule_surplus_looks(session, count=min(resume, CLAIM_LIMIT))
+            looks = transitions.schedule_surplus_looks(session, count=allowed)
             parked = transitions.park_surplus_stores(session, count=CLAIM_LIMIT)
             stores = transitions.claim_surplus_stores(session, count=min(store, CLAIM_LIMIT), lease=UNSTARTED_LEASE)
+        self._lookout.spend(len(looks))
         if parked:
             log.error("dispatcher.surplus_parked", count=parked)
         # Should a message be lost, its row is due again.

@@ -66,11 +66,10 @@ class Lookout:
     def requeue_timed_out(self, *, count: int) -> list[Message]:
         """The next, slower watch window of renders whose window has passed; the slower schedule looks in any case."""
         window = self._runtime.settings.watch_window
-        now = time.monotonic()
         if count <= 0:
             return []
         with transaction(self._runtime.sessions) as session:
-            count = min(count, LOOK_LIMIT, self._looks.count_allowed(now=now))
+            count = min(count, LOOK_LIMIT, self.count_allowed())
             timed_out = transitions.requeue_timed_out(session, watch_window=window, count=count)
             self._looks.spend(len(timed_out))
             if timed_out:
@@ -78,10 +77,19 @@ class Lookout:
                 self._looks.add(queries.list_rendering_of(session, ids), now=time.monotonic())
         return [_resume_message(each) for each in timed_out]
 
+    def count_allowed(self) -> int:
+        """How many looks beside the schedule the budget allows now."""
+        return self._looks.count_allowed(now=time.monotonic())
+
+    def spend(self, count: int) -> None:
+        """So many looks beside the schedule are made."""
+        self._looks.spend(count)
+
     def choose_looks(self, account: DispatchAccount, *, count: int, term: int | None) -> Sequence[Message]:
         """The looks to make now, at most `count`; none while the account's looks are held."""
         with transaction(self._runtime.sessions) as session:
             self._learn(session, account)
+            self._settle(session, account)
             if account.looks_deferred_seconds > 0 or count <= 0:
                 return []
             if account.look_failures:
@@ -111,6 +119,10 @@ class Lookout:
         self._looks.end(queries.list_ended(session, account.id, newer_than_seconds=newer_than), now=now)
         self._looks.hurry(queries.list_hinted(session, newer_than_seconds=newer_than), now=now)
         self._learned_at = now
+
+    def _settle(self, session: Session, account: DispatchAccount) -> None:
+        if paid := self._looks.settle(account.looks_owed, now=time.monotonic()):
+            transitions.pay_looks(session, account.id, count=paid)
 
     def _weigh_webhooks(self, account: DispatchAccount) -> None:
         now = time.monotonic()

@@ -13,7 +13,7 @@ _ACCOUNT = statement("""
         look_failures,
         coalesce(extract(epoch FROM looks_deferred_until - now())::float8, 0),
         sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300),
-        epoch, restore_epoch, slots, ahead
+        epoch, restore_epoch, slots, ahead, looks_owed
     FROM account WHERE name = :name
 """)
 
@@ -48,6 +48,7 @@ class DispatchAccount(NamedTuple):
     restore_epoch: int  # the highest RUSHES_RESTORE_EPOCH dealt with
     slots: int
     ahead: int  # submitted beyond the slots: as many renders may be queueing at the provider, not yet rendering
+    looks_owed: int  # requests that looks made beyond those that were granted
 
 
 def find_account(session: Session, name: str) -> DispatchAccount | None:

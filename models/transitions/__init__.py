@@ -100,6 +100,8 @@ from models.transitions.watching import (
     hint_ended,
     note_odd,
     note_sweep_lag,
+    owe_looks,
+    pay_looks,
     requeue_timed_out,
 )
 from models.transitions.webhooks import note_webhook
@@ -178,8 +180,10 @@ __all__ = [
     "note_sweep_lag",
     "note_undecidable",
     "note_webhook",
+    "owe_looks",
     "park_surplus_stores",
     "pause_account",
+    "pay_looks",
     "post_for_orphan",
     "postpone_doubts",
     "postpone_stores",

@@ -118,6 +118,14 @@ _NOTE_SWEEP_LAG = statement("""
 """)
 
 
+_OWE_LOOKS = statement("UPDATE account SET looks_owed = looks_owed + :count WHERE id = :account_id RETURNING 1")
+
+_PAY_LOOKS = statement("""
+    UPDATE account SET looks_owed = greatest(0, looks_owed - :count) WHERE id = :account_id AND looks_owed > 0
+    RETURNING 1
+""")
+
+
 class TimedOutWatch(NamedTuple):
     """A prediction whose watch window ended without a verdict: to be watched on, with its provider id."""
 
@@ -206,3 +214,13 @@ def hint_ended(session: Session, prediction_ids: Iterable[UUID], *, quiet_for: t
 def note_sweep_lag(session: Session, account_id: UUID, *, seconds: float) -> bool:
     """Remember that the provider's list showed an end so late; at most one write a second, unless it is worse."""
     return moves_one(session, _NOTE_SWEEP_LAG, account_id=account_id, seconds=seconds)
+
+
+def owe_looks(session: Session, account_id: UUID, *, count: int) -> bool:
+    """So many requests were made to watch, beyond those that the leader had granted."""
+    return moves_one(session, _OWE_LOOKS, account_id=account_id, count=count)
+
+
+def pay_looks(session: Session, account_id: UUID, *, count: int) -> bool:
+    """So many of them were taken from the budget. Writes nothing where none is owed."""
+    return moves_one(session, _PAY_LOOKS, account_id=account_id, count=count)

@@ -300,6 +300,8 @@ def read_page(farm: Farm) -> None:
     running = [str(each) for each in farm.predictions["rendering"]]
     queries.measure_sweep_lag(farm.session, farm.account, running=running, elapsed=1.0)
     transitions.note_sweep_lag(farm.session, farm.account, seconds=1.0)
+    transitions.owe_looks(farm.session, farm.account, count=2)
+    transitions.pay_looks(farm.session, farm.account, count=1)
 
 
 def jobs_like(**chosen: Any) -> Ask:

@@ -253,6 +253,11 @@ RACES = [
         lambda s, r: transitions.note_sweep_lag(s, r.account_id, seconds=2.0),
     ),
     Race(
+        "pay_looks",
+        account_with(looks_owed=1),
+        lambda s, r: transitions.pay_looks(s, r.account_id, count=1),
+    ),
+    Race(
         "clear_odd",
         in_state("rendering", odd_since=NOW),
         lambda s, r: transitions.clear_odd(s, r.prediction_id, 0),
@@ -453,6 +458,7 @@ WITHOUT_A_LOSER = {
     "count_look_failures",
     "count_late_write",
     "advance_epoch",  # each counts
+    "owe_looks",
     "lock_account",
     "defer_account",  # the longer wait stands, whoever was first
     "ensure_account",

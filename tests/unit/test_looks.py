@@ -2,6 +2,7 @@
 
 import math
 import random
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.queries import Hint, Rendering
-from rushes.looks import LONGEST_REST_SECONDS, LONGEST_SPACING_SECONDS, LookSchedule, Poll, Sweep
+from rushes.looks import BURST_SECONDS, LONGEST_REST_SECONDS, LONGEST_SPACING_SECONDS, LookSchedule, Poll, Sweep
 from rushes.polling import resumed_spacing
 from rushes.render_times import RenderTimes
 from rushes.settings import Settings
@@ -168,6 +169,44 @@ def test_the_budget_is_never_exceeded() -> None:
     looks = follow(schedule, start=0.0, until=60.0)
     assert 110 <= len(looks) <= 121
     assert all(later - earlier >= 0.5 - 1e-6 for (earlier, _), (later, _) in pairwise(looks))
+
+
+@pytest.mark.parametrize("rate", [0.5, 2.0, 10.0])
+@pytest.mark.parametrize("extra", [[1], [0, 0, 9], [3, 0, 1, 5]])
+def test_requests_beyond_the_looks_are_within_the_budget_of_any_minute(extra: list[int], rate: float) -> None:
+    schedule = make_schedule(watch_requests_per_second=rate)
+    schedule.add([rendering(created=None, age=20.0) for _ in range(100)], now=0.0)
+    now, owed, requests = 0.0, 0, list[float]()
+    while now < 200.0:
+        owed -= schedule.settle(owed, now=now)
+        looks = schedule.take_due(now=now, limit=NO_LIMIT)
+        for look in looks:
+            owed += extra[look.number % len(extra)]
+            requests += [now] * (1 + extra[look.number % len(extra)])
+        now = max(now + 0.04, min(schedule.find_next_at() or 0.0, now + 1.0))
+    most_at_once = max(1.0, rate * BURST_SECONDS) * (1 + max(extra))
+    for first, at in enumerate(requests):
+        within_a_minute = bisect_right(requests, at + 60.0) - first
+        assert within_a_minute <= 60 * rate + most_at_once + 1
+    assert len(requests) >= 0.8 * 200 * rate
+
+
+def test_nothing_beside_the_schedule_is_granted_before_what_is_owed_is_paid() -> None:
+    schedule = make_schedule(watch_requests_per_second=2.0)
+    assert schedule.settle(5, now=0.0) == 1
+    assert schedule.count_allowed(now=0.1) == 0
+    assert sum(schedule.settle(4 - paid, now=at) for at, paid in ((0.6, 0), (1.1, 1), (1.6, 2), (2.1, 3))) == 4
+    assert schedule.count_allowed(now=2.6) == 1
+
+
+def test_what_is_granted_early_beside_the_schedule_is_made_up_for() -> None:
+    schedule = make_schedule(watch_requests_per_second=0.1)
+    granted = 0
+    for second in range(600):
+        count = min(1, schedule.count_allowed(now=float(second)))
+        schedule.spend(count)
+        granted += count
+    assert granted <= 62
 
 
 def test_renders_too_young_to_be_done_are_not_read() -> None:

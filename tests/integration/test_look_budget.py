@@ -1,0 +1,132 @@
+"""Every request that watches is within the budget: granted, or owed and paid before the next look."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from models import queries, transitions
+from models.queries import DispatchAccount
+from models.session import transaction
+from rushes.runtime import ACCOUNT, Runtime
+from rushes.surpluses import look_at_surplus
+from rushes.sweeping import sweep_account
+from rushes.watching import LookFailed, look_at_prediction
+from sandbox.wavespeed import Simulator
+from tests import rows
+from tests.runtimes import ask, run
+from workers.lookout import Lookout
+
+RATE = 2.0
+ROOM = 500
+
+
+@pytest.fixture
+def runtime_settings() -> dict[str, Any]:
+    return {"watch_requests_per_second": RATE}
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(median=600, slots=300, submits_per_minute=100_000) as started:
+        yield started
+
+
+@pytest.fixture
+def account_id(runtime: Runtime) -> UUID:
+    with transaction(runtime.sessions) as session:
+        return transitions.ensure_account(session, ACCOUNT, slots=300, submits_per_minute=100_000)
+
+
+def owed(runtime: Runtime) -> int:
+    return find_account(runtime).looks_owed
+
+
+def find_account(runtime: Runtime) -> DispatchAccount:
+    with transaction(runtime.sessions) as session:
+        account = queries.find_account(session, ACCOUNT)
+    assert account is not None
+    return account
+
+
+def count_requests(simulator: Simulator) -> int:
+    return sum(simulator.stats()["requests"].values())
+
+
+def sweep(runtime: Runtime, account_id: UUID) -> None:
+    now = datetime.now(UTC).timestamp()
+    sweep_account(runtime, account_id, created_after=now - 3600, created_before=now)
+
+
+def test_the_second_page_of_a_sweep_is_owed(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    sweep(runtime, account_id)
+    assert owed(runtime) == 0
+    for number in range(120):
+        runtime.client.submit(rows.VIDEO_MODEL, rows.INPUT | {"prompt": f"a stranger's {number}"})
+    before = count_requests(simulator)
+    sweep(runtime, account_id)
+    assert owed(runtime) == count_requests(simulator) - before - 1 == 1
+
+
+def add_gone(runtime: Runtime, account_id: UUID, state: str) -> UUID:
+    """A render that the provider does not know any more, for longer than is odd."""
+    with transaction(runtime.sessions) as session:
+        gone = rows.add_render(session, state, account_id=account_id, accepted_at=-rows.MINUTE * 5)
+        rows.change(session, "prediction", gone.prediction_id, odd_since=-rows.MINUTE * 2, due_at=rows.NOW)
+    return gone.prediction_id
+
+
+def test_the_list_behind_a_lost_render_is_owed(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    gone = add_gone(runtime, account_id, "rendering")
+    before = count_requests(simulator)
+    assert look_at_prediction(runtime, gone, 0).startswith("lost")
+    assert owed(runtime) == count_requests(simulator) - before - 1 == 1
+
+
+def test_the_list_behind_a_lost_surplus_is_owed(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    gone = add_gone(runtime, account_id, "surplus")
+    before = count_requests(simulator)
+    assert look_at_surplus(runtime, gone, 0).startswith("lost")
+    assert owed(runtime) == count_requests(simulator) - before - 1 == 1
+
+
+def test_a_list_that_fails_is_owed_all_the_same(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    gone = add_gone(runtime, account_id, "rendering")
+    simulator.set_fault("get_5xx", kind="list")
+    with pytest.raises(LookFailed):
+        look_at_prediction(runtime, gone, 0)
+    assert owed(runtime) == 1
+
+
+def test_no_look_is_made_before_what_is_owed_is_paid(runtime: Runtime, account_id: UUID) -> None:
+    with transaction(runtime.sessions) as session:
+        for _ in range(5):
+            age = timedelta(seconds=80)
+            rows.add_render(session, "rendering", account_id=account_id, accepted_at=-age, provider_created_at=-age)
+        transitions.owe_looks(session, account_id, count=9)
+    lookout = Lookout(runtime)
+    assert lookout.choose_looks(find_account(runtime), count=ROOM, term=1) == []
+    assert owed(runtime) == 8
+    assert lookout.requeue_timed_out(count=ROOM) == []
+    assert lookout.count_allowed() == 0
+    run(runtime, "UPDATE account SET looks_owed = 0")
+    lookout.choose_looks(find_account(runtime), count=ROOM, term=1)
+    assert lookout.count_allowed() == 1
+
+
+def test_another_leader_pays_what_the_first_one_left(runtime: Runtime, account_id: UUID) -> None:
+    with transaction(runtime.sessions) as session:
+        transitions.owe_looks(session, account_id, count=3)
+    for left in (2, 1):
+        Lookout(runtime).choose_looks(find_account(runtime), count=ROOM, term=1)
+        assert owed(runtime) == left
+
+
+def test_what_is_paid_is_never_more_than_what_is_owed(runtime: Runtime, account_id: UUID) -> None:
+    with transaction(runtime.sessions) as session:
+        assert not transitions.pay_looks(session, account_id, count=1)
+        transitions.owe_looks(session, account_id, count=1)
+        assert transitions.pay_looks(session, account_id, count=4)
+    assert ask(runtime, "SELECT looks_owed FROM account") == [(0,)]
