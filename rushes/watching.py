@@ -65,7 +65,7 @@ def look_at_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str
     except PredictionNotFound as error:
         return _judge_unknown(runtime, prediction_id, watched, error)
     except (AccountRefused, ProviderUnavailable) as error:
-        hold_looks(runtime, watched.account_id, error)
+        hold_looks(runtime, watched.account_id, error, unseen=prediction_id)
         raise LookFailed(str(error)) from error
     return _judge(runtime, prediction_id, watched, found)
 
@@ -83,7 +83,7 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPredic
             tell_foreign(runtime, watched.account_id, [prediction_id])
             return f"odd: {foreign}"
         except (AccountRefused, ProviderUnavailable) as failure:
-            hold_looks(runtime, watched.account_id, failure)
+            hold_looks(runtime, watched.account_id, failure, unseen=prediction_id)
             raise LookFailed(str(failure)) from failure
         if listed:
             return f"odd: {message}; but its list shows it"
@@ -162,9 +162,17 @@ def _read_verdict(found: Prediction) -> _Verdict:
     return _Verdict(_VERDICTS[found.status], failure.value, message, failure.is_worth_retrying)
 
 
-def hold_looks(runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable) -> None:
-    """After a look that failed: hold all looks of the account for a while; a refused key holds its submits too."""
+def hold_looks(
+    runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable, *, unseen: UUID | None = None
+) -> None:
+    """After a look that failed: hold all looks of the account for a while; a refused key holds its submits too.
+
+    The schedule takes a look that it grants for made: so the one render that was not seen is hinted at, and polled as
+    soon as looks go on.
+    """
     with transaction(runtime.sessions) as session:
+        if unseen is not None:
+            transitions.hint_ended(session, [unseen])
         failures = transitions.count_look_failures(session, account_id)
         delay = LOOK_FAILED.next_delay(failures + 1, random=random.random, retry_after=error.retry_after)
         transitions.note_look_failure(session, account_id, delay=delay or LOOK_FAILED.cap)

@@ -1,0 +1,60 @@
+"""A look that failed has seen nothing: the poll is made again after a short back-off."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from models import queries, transitions
+from models.session import transaction
+from rushes.runtime import ACCOUNT, Runtime
+from rushes.watching import LookFailed, look_at_prediction
+from sandbox.wavespeed import Simulator
+from tests import rows
+from tests.runtimes import ask, run
+from tests.simulator_client import wait_until
+from workers.lookout import Lookout
+from workers.publishing import Message
+
+
+@pytest.fixture
+def runtime_settings() -> dict[str, Any]:
+    """Renders so long that no look is worth its price for an hour."""
+    return {"render_median_seconds": 86_400.0, "poll_shortest_seconds": 0.2}
+
+
+@pytest.fixture
+def prediction_id(runtime: Runtime) -> UUID:
+    with transaction(runtime.sessions) as session:
+        account_id = transitions.ensure_account(session, ACCOUNT, slots=9, submits_per_minute=600)
+        return rows.add_render(session, "rendering", account_id=account_id).prediction_id
+
+
+def choose(runtime: Runtime, lookout: Lookout) -> list[Message]:
+    with transaction(runtime.sessions) as session:
+        account = queries.find_account(session, ACCOUNT)
+    assert account is not None
+    return [*lookout.choose_looks(account, count=9, term=1)]
+
+
+def test_a_poll_that_failed_is_made_again_and_its_hint_is_not_lost(
+    runtime: Runtime, simulator: Simulator, prediction_id: UUID
+) -> None:
+    lookout = Lookout(runtime)
+    assert choose(runtime, lookout) == []
+    with transaction(runtime.sessions) as session:
+        transitions.hint_ended(session, [prediction_id])
+    polls: list[Message] = []
+    wait_until(lambda: polls.extend(choose(runtime, lookout)) or bool(polls), "the poll", seconds=10)
+    simulator.set_fault("get_5xx")
+    with pytest.raises(LookFailed):
+        look_at_prediction(runtime, prediction_id, 0)
+    assert choose(runtime, lookout) == []  # all looks are held
+    run(runtime, "UPDATE account SET looks_deferred_until = now()")
+    wait_until(lambda: polls.extend(choose(runtime, lookout)) or len(polls) > 1, "another poll", seconds=10)
+    assert [(each.task, each.args) for each in polls] == [("watch.poll", (str(prediction_id), 0))] * 2
+
+
+def test_a_poll_that_was_answered_leaves_no_hint(runtime: Runtime, prediction_id: UUID) -> None:
+    look_at_prediction(runtime, prediction_id, 0)
+    assert ask(runtime, "SELECT hinted_at FROM prediction") == [(None,)]
