@@ -40,6 +40,8 @@ class Account(Base):
     list_lag_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))  # the largest ever seen
     sweep_lag_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))  # how late pages showed an end
     sweep_lag_at: Mapped[datetime | None]  # when that was seen
+    own_share: Mapped[float] = mapped_column(Double, server_default=text("1"))  # of what pages show, this is ours
+    own_share_at: Mapped[datetime | None]  # when that was measured
     hook_secret: Mapped[bytes] = mapped_column(
         LargeBinary, server_default=text("(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))")
     )  # what the tokens of webhooks are signed with: 244 random bits, never shown

@@ -15,7 +15,7 @@ from rushes.polling import count_looks, resumed_spacing, weigh_silence, worth_of
 from rushes.render_times import RenderKind, RenderTimes, find_kind
 from rushes.settings import Settings
 from rushes.wavespeed import MAX_PAGE_SIZE
-from rushes.windows import Window, pick_windows
+from rushes.windows import Window, pick_windows, shrink_window
 
 LONGEST_SPACING_SECONDS = 60.0
 LONGEST_REST_SECONDS = 1.0
@@ -119,6 +119,7 @@ class LookSchedule:
         self._owed = 0
         self._number = self._sweeps = self._added = 0
         self._lag_seconds = 0.0
+        self._window_size = WINDOW_SIZE
         self._lateness: float | None = None
         self._delivered = 0.0
         self._price = settings.poll_cost_seconds
@@ -156,8 +157,11 @@ class LookSchedule:
                 self._hurried[hint.prediction_id] = None
                 self._next_at = now
 
-    def tune(self, *, list_lag_seconds: float, delivered: float) -> None:
-        """Believe that the list is late by so much, and that webhooks bring this share of the verdicts."""
+    def tune(self, *, list_lag_seconds: float, delivered: float, own_share: float = 1.0) -> None:
+        """Believe that the list is late by so much, that webhooks bring this share of the verdicts, and that so much of
+        what a page shows is ours.
+        """
+        self._window_size = shrink_window(WINDOW_SIZE, share=own_share)
         self._lag_seconds = list_lag_seconds if list_lag_seconds >= LEAST_LAG_SECONDS else 0.0
         self._delivered = delivered
 
@@ -267,7 +271,7 @@ class LookSchedule:
     def _take_worthwhile(self, now: float, *, limit: int) -> list[Poll | Sweep]:
         listed, ranks = self._list_watched()
         worths = [self._weigh_page(each, now) for each in listed]
-        windows = pick_windows(ranks, worths, size=WINDOW_SIZE, price=self._price)
+        windows = pick_windows(ranks, worths, size=self._window_size, price=self._price)
         polls = [(self._weigh_poll(each, now), each) for each in self._list_singles(listed, windows)]
         choices: list[tuple[float, Window | _Watched]] = [(each.worth, each) for each in windows]
         choices += [(worth * SURER, each) for worth, each in polls if worth > 0]

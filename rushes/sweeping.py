@@ -20,6 +20,8 @@ PAGE_LIMIT = 2
 """Pages that one sweep reads at most: a second one is needed only among many predictions of others."""
 LAG_MARGIN_SECONDS = 0.5
 ROUNDING_SECONDS = 0.001
+UNLIKE_SHARE = 0.05
+"""What more or less of a page is ours before it is worth a write."""
 HINT_QUIET = timedelta(seconds=5)
 
 
@@ -46,6 +48,7 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         late = [each for each in over if not _complete(session, each, shown[each.provider_id])]
         doubtful = [each for each in ours if _is_doubtful(each, shown.get(each.provider_id))]
         hinted = transitions.hint_ended(session, [each.prediction_id for each in doubtful], quiet_for=HINT_QUIET)
+        transitions.note_own_share(session, account_id, shown=list(shown), unlike=UNLIKE_SHARE)
     for each in late:
         count_late(runtime, "sweep.verdict", each.prediction_id)
     finished = len(over) - len(late)

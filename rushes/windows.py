@@ -1,8 +1,11 @@
 """Which stretches of a list are worth a page of it: windows over rows in order, as pure functions."""
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
+
+_ONE_IN_TWENTY = 1.645  # standard deviations
 
 
 class Window(NamedTuple):
@@ -26,6 +29,16 @@ def pick_windows(ranks: Sequence[int], worths: Sequence[float], *, size: int, pr
             taken[window.first : window.last + 1] = b"\1" * (window.last + 1 - window.first)
             picked.append(window)
     return picked
+
+
+def shrink_window(size: int, *, share: float) -> int:
+    """How many of ours a page of `size` holds, where this share of what it shows is ours: at least one.
+
+    Fewer than the mean, by what nineteen pages in twenty keep to.
+    """
+    share = min(1.0, max(0.0, share))
+    spread = math.sqrt(share * (1 - share) / size)
+    return max(1, math.floor(size * (share - _ONE_IN_TWENTY * spread)))
 
 
 def _span_windows(ranks: Sequence[int], worths: Sequence[float], *, size: int, price: float) -> list[Window]:

@@ -96,7 +96,9 @@ class Lookout:
                 transitions.clear_look_failures(session, account.id, quiet_for=LOOKS_QUIET)
                 count = 1
         self._weigh_webhooks(account)
-        self._looks.tune(list_lag_seconds=account.sweep_lag_seconds, delivered=self._delivered)
+        self._looks.tune(
+            list_lag_seconds=account.sweep_lag_seconds, delivered=self._delivered, own_share=account.own_share
+        )
         looks = self._looks.take_due(now=time.monotonic(), limit=min(count, LOOK_LIMIT))
         return [_look_message(account, look, term=term) for look in looks]
 

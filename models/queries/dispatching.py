@@ -13,7 +13,8 @@ _ACCOUNT = statement("""
         look_failures,
         coalesce(extract(epoch FROM looks_deferred_until - now())::float8, 0),
         sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300),
-        epoch, restore_epoch, slots, ahead, looks_owed
+        epoch, restore_epoch, slots, ahead, looks_owed,
+        1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300)
     FROM account WHERE name = :name
 """)
 
@@ -49,6 +50,7 @@ class DispatchAccount(NamedTuple):
     slots: int
     ahead: int  # submitted beyond the slots: as many renders may be queueing at the provider, not yet rendering
     looks_owed: int  # requests that looks made beyond those that were granted
+    own_share: float  # how much of what pages show is ours; what is not believed less and less, as with the lag
 
 
 def find_account(session: Session, name: str) -> DispatchAccount | None:

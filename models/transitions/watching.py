@@ -118,6 +118,21 @@ _NOTE_SWEEP_LAG = statement("""
 """)
 
 
+_BELIEVED = "(1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300))"
+_OWN_SHARE = """
+    UPDATE account
+    SET own_share = {believed} + least(1, size / 100) * (share - {believed}), own_share_at = now()
+    FROM (
+        SELECT cardinality(CAST(:shown AS text[]))::float8, (
+            SELECT count(*) FROM prediction
+            WHERE account_id = :account_id AND provider_id = ANY(CAST(:shown AS text[]))
+        ) / greatest(1, cardinality(CAST(:shown AS text[])))::float8
+    ) AS page (size, share)
+    WHERE id = :account_id AND size > 0 AND abs(share - {believed}) > :unlike
+    RETURNING 1
+"""
+_NOTE_OWN_SHARE = statement(_OWN_SHARE.format(believed=_BELIEVED))
+
 _OWE_LOOKS = statement("UPDATE account SET looks_owed = looks_owed + :count WHERE id = :account_id RETURNING 1")
 
 _PAY_LOOKS = statement("""
@@ -214,6 +229,15 @@ def hint_ended(session: Session, prediction_ids: Iterable[UUID], *, quiet_for: t
 def note_sweep_lag(session: Session, account_id: UUID, *, seconds: float) -> bool:
     """Remember that the provider's list showed an end so late; at most one write a second, unless it is worse."""
     return moves_one(session, _NOTE_SWEEP_LAG, account_id=account_id, seconds=seconds)
+
+
+def note_own_share(session: Session, account_id: UUID, *, shown: Sequence[str], unlike: float) -> bool:
+    """Remember how much of what pages show is ours, by the provider ids that one showed.
+
+    A full page is believed, a short one as far as it is full. Writes nothing where that differs by no more than
+    `unlike` from what is believed: without news that all is ours, with a half-life of five minutes.
+    """
+    return moves_one(session, _NOTE_OWN_SHARE, account_id=account_id, shown=list(shown), unlike=unlike)
 
 
 def owe_looks(session: Session, account_id: UUID, *, count: int) -> bool:

@@ -20,7 +20,7 @@ from rushes.sweeping import sweep_account
 from rushes.watching import LookFailed
 from rushes.wavespeed import Prediction
 from sandbox.wavespeed import Simulator
-from tests.runtimes import MODEL, accept, ask, begin_submit, claim_submits, push, wait_until_over
+from tests.runtimes import MODEL, accept, ask, begin_submit, claim_submits, push, run, wait_until_over
 
 WINDOW = timedelta(minutes=10)
 PATIENCE_SECONDS = 30.0
@@ -114,6 +114,40 @@ def test_predictions_of_others_are_ignored_and_read_past(
         submit(runtime, f"a stranger's {number}")
     wait_until_over(simulator)
     assert sweep(runtime, account_id) == "1 of 1 completed, 0 to be polled, 121 on the page"
+
+
+def believe(runtime: Runtime) -> float:
+    with transaction(runtime.sessions) as session:
+        account = queries.find_account(session, "default")
+    assert account is not None
+    return account.own_share
+
+
+def test_what_others_fill_of_a_page_is_measured_and_forgotten(
+    runtime: Runtime, simulator: Simulator, account_id: UUID
+) -> None:
+    render(runtime, account_id, count=15)
+    wait_until_over(simulator)
+    sweep(runtime, account_id)
+    sweep(runtime, account_id)  # those that have ended are ours all the same
+    assert ask(runtime, "SELECT own_share, own_share_at FROM account") == [(1, None)]
+    for number in range(15):
+        submit(runtime, f"a stranger's {number}")
+    sweep(runtime, account_id)
+    assert believe(runtime) == pytest.approx(1 - 0.3 * 0.5, abs=0.01)  # 30 of 100 entries, half of them ours
+    run(runtime, "UPDATE account SET own_share = 0.2, own_share_at = now()")
+    sweep(runtime, account_id)
+    assert believe(runtime) == pytest.approx(0.2 + 0.3 * 0.3, abs=0.01)
+    run(runtime, "UPDATE account SET own_share = 0.2, own_share_at = now() - interval '10 minutes'")
+    assert believe(runtime) == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_full_page_of_others_is_believed_at_once(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    render(runtime, account_id, count=30)
+    for number in range(90):
+        submit(runtime, f"a stranger's {number}")
+    sweep(runtime, account_id)
+    assert believe(runtime) == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_render_missing_from_its_page_is_polled_once_it_should_show(

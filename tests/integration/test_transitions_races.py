@@ -253,6 +253,11 @@ RACES = [
         lambda s, r: transitions.note_sweep_lag(s, r.account_id, seconds=2.0),
     ),
     Race(
+        "note_own_share",
+        account_with(),
+        lambda s, r: transitions.note_own_share(s, r.account_id, shown=["a-stranger-s"] * 100, unlike=0.05),
+    ),
+    Race(
         "pay_looks",
         account_with(looks_owed=1),
         lambda s, r: transitions.pay_looks(s, r.account_id, count=1),

@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.queries import Hint, Rendering
-from rushes.looks import BURST_SECONDS, LONGEST_REST_SECONDS, LONGEST_SPACING_SECONDS, LookSchedule, Poll, Sweep
+from rushes.looks import (
+    BURST_SECONDS,
+    LONGEST_REST_SECONDS,
+    LONGEST_SPACING_SECONDS,
+    WINDOW_SIZE,
+    LookSchedule,
+    Poll,
+    Sweep,
+)
 from rushes.polling import resumed_spacing
 from rushes.render_times import RenderTimes
 from rushes.settings import Settings
@@ -229,6 +237,17 @@ def test_a_page_holds_a_hundred_those_included_that_ended() -> None:
     schedule.end([each.prediction_id for each in renders[1:250:2]])
     for _, sweep in sweeps_in(follow(schedule, start=0.1, until=20.0)):
         assert sweep.created_before - sweep.created_after < 100
+
+
+def test_a_window_leaves_room_for_what_others_submit() -> None:
+    schedule = make_schedule()
+    schedule.tune(list_lag_seconds=0.0, delivered=0.0, own_share=0.5)
+    schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(250)], now=0.0)
+    sweeps = sweeps_in(follow(schedule, start=0.1, until=20.0))
+    assert {sweep.created_before - sweep.created_after + 1 for _, sweep in sweeps} <= set(range(49))
+    schedule.tune(list_lag_seconds=0.0, delivered=0.0, own_share=1.0)
+    sweeps = sweeps_in(follow(schedule, start=20.0, until=30.0))
+    assert max(sweep.created_before - sweep.created_after + 1 for _, sweep in sweeps) == WINDOW_SIZE
 
 
 def test_a_render_alone_is_polled_and_no_more_often_than_the_provider_asks() -> None:

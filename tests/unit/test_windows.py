@@ -1,10 +1,12 @@
 """The best stretches of a list: never wider than a page, never sharing a row, the dearest first."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.windows import Window, pick_windows
+from rushes.windows import Window, pick_windows, shrink_window
 
 rows = st.lists(st.tuples(st.integers(1, 40), st.floats(0, 10)), max_size=60)
 
@@ -40,3 +42,23 @@ def test_where_none_is_worth_the_price_the_best_one_tells_how_far_it_is() -> Non
 def test_nothing_is_worth_nothing() -> None:
     assert pick_windows([], [], size=100, price=1) == []
     assert pick_windows([0, 1], [0.0, 0.0], size=100, price=1) == []
+
+
+def test_where_all_is_ours_a_window_is_a_page() -> None:
+    assert shrink_window(98, share=1.0) == 98
+
+
+@given(share=st.floats(0, 1))
+def test_a_window_holds_at_least_one_and_no_more_than_its_share(share: float) -> None:
+    assert 1 <= shrink_window(98, share=share) <= max(1, 98 * share)
+
+
+@pytest.mark.parametrize("share", [0.8, 0.5, 0.25])
+def test_a_page_covers_a_window_among_others_nearly_always(share: float) -> None:
+    luck, size = random.Random(3), shrink_window(98, share=share)
+    within = 0
+    for _ in range(2_000):
+        ours = sum(luck.random() < share for _ in range(98))
+        within += ours >= size
+    assert within / 2_000 > 0.93
+    assert size > 98 * share * 0.6
