@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from models.statements import find_one, statement
 
-EXPECTED_MIGRATION = "0009"
+EXPECTED_MIGRATION = "0010"
 """The newest migration that this code knows; a test holds it to the scripts."""
 
 _FARM = statement("""
