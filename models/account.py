@@ -42,6 +42,7 @@ class Account(Base):
     sweep_lag_at: Mapped[datetime | None]  # when that was seen
     own_share: Mapped[float] = mapped_column(Double, server_default=text("1"))  # of what pages show, this is ours
     own_share_at: Mapped[datetime | None]  # when that was measured
+    look_price: Mapped[float | None] = mapped_column(Double)  # seconds of delay that the last requests ended, each
     hook_secret: Mapped[bytes] = mapped_column(
         LargeBinary, server_default=text("(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))")
     )  # what the tokens of webhooks are signed with: 244 random bits, never shown

@@ -31,6 +31,8 @@ SURER = 1.25
 LEAST_LAG_SECONDS = 0.1
 LATENESS_SHARE = 0.02
 """What one more render changes of the lateness that is measured."""
+PRICE_SHARE = 0.05
+"""What one more look changes of the price that is measured."""
 AUDIT_EVERY = 20
 """Sweeps beside which one of their renders is polled too, so that a list that is late can be told."""
 
@@ -122,7 +124,8 @@ class LookSchedule:
         self._window_size = WINDOW_SIZE
         self._lateness: float | None = None
         self._delivered = 0.0
-        self._price = settings.poll_cost_seconds
+        self._price = self._shadow_price = settings.poll_cost_seconds
+        self._is_short = False  # something worth its price waits for the budget
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -176,6 +179,12 @@ class LookSchedule:
     def measure_lateness(self) -> float | None:
         """Seconds from a completion to our knowing, of late; None before any was seen, and beside webhooks."""
         return self._lateness if not self._delivered else None
+
+    def measure_price(self) -> float:
+        """What a look had to be worth of late to be made, in seconds of delay: more than its cost only where the budget
+        is short. The shadow price of a request (docs/decisions/0011).
+        """
+        return self._shadow_price
 
     def find_next_at(self) -> float | None:
         """When to call `take_due` again; None while nothing is watched."""
@@ -282,9 +291,11 @@ class LookSchedule:
         taken: list[Poll | Sweep] = []
         for worth, choice in choices:
             if worth < self._price or self._tokens < 1 or len(taken) >= limit:
+                self._is_short = worth >= self._price
                 self._plan_rest(worth, choice, listed=listed, now=now)
                 return taken
             taken += self._make(choice, listed=listed, now=now)
+            self._note_price(worth if self._is_short else self._price)
         if taken:
             self._rest_until(now, now=now)
         return taken
@@ -358,6 +369,9 @@ class LookSchedule:
         covered = [choice] if isinstance(choice, _Watched) else listed[choice.first : choice.last + 1]
         waits = sum(self._weigh_page(each, now) * (now - each.known_at) for each in covered) / worth
         self._rest_until(now + waits * ((self._price / worth) ** 0.5 - 1), now=now)
+
+    def _note_price(self, worth: float) -> None:
+        self._shadow_price += PRICE_SHARE * (worth - self._shadow_price)
 
     def _note_lateness(self, seconds: float) -> None:
         """On average a render ended half-way between the look that found it and the one before."""

@@ -28,6 +28,8 @@ RENDER_TIMES_SECONDS = 10.0
 """How often the leader learns from what was rendered."""
 WEIGH_SECONDS, FIRST_WEIGH_SECONDS = 10.0, 1.0
 """How often the leader asks how many ends webhooks tell in time; the second while few have ended."""
+PRICE_SECONDS = 10.0
+"""How often the leader tells what a look is worth."""
 TOLD_CHANGE = 0.1
 """A change of that share that is worth a line in the log."""
 
@@ -42,6 +44,7 @@ class Lookout:
         self._render_times = RenderTimes(runtime.settings)
         self._looks = LookSchedule(runtime.settings, self._render_times)
         self._rebuilt_at = self._overlapped_at = self._learned_at = self._weigh_at = float("-inf")
+        self._priced_at = float("-inf")
         self._delivered = 0.0  # share of ends that webhooks are expected to tell in time
         self._delivered_told = float("-inf")
 
@@ -123,7 +126,12 @@ class Lookout:
         self._learned_at = now
 
     def _settle(self, session: Session, account: DispatchAccount) -> None:
-        if paid := self._looks.settle(account.looks_owed, now=time.monotonic()):
+        now = time.monotonic()
+        if now - self._priced_at >= PRICE_SECONDS:
+            self._priced_at = now
+            price = float(f"{self._looks.measure_price():.2g}")  # so that it changes rarely
+            transitions.set_look_price(session, account.id, price=price)
+        if paid := self._looks.settle(account.looks_owed, now=now):
             transitions.pay_looks(session, account.id, count=paid)
 
     def _weigh_webhooks(self, account: DispatchAccount) -> None:

@@ -38,6 +38,10 @@ class AccountSeen(BaseModel):
     paused: Pause | None
     deferred: str | None = Field(description="Why the provider takes no submissions; null: it does.")
     surpluses: int = Field(description="Predictions found after they had been called absent or refused.")
+    look_price: float | None = Field(
+        description="Seconds of delay that each of the last requests which watch has ended, on average: "
+        "`RUSHES_POLL_COST_SECONDS` where their budget is no limit, more where it is short; null before any."
+    )
     late_writes: dict[str, int] = Field(description="Writes that moved nothing since they came too late, by kind.")
 
     @classmethod
@@ -54,5 +58,6 @@ class AccountSeen(BaseModel):
             paused=pause,
             deferred=found.deferred,
             surpluses=found.surpluses,
+            look_price=found.look_price,
             late_writes=found.late_writes,
         )

@@ -14,7 +14,7 @@ _SUMMARY = statement(f"""
     SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
         CASE WHEN deferrals > 0 THEN deferred_reason || coalesce(': ' || deferred_detail, '') END,
         money.held, money.spent, money.refunded, money.surplus, money.surpluses, epoch,
-        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM late_write)
+        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM late_write), look_price
     FROM account,
         LATERAL (
             SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
@@ -46,6 +46,7 @@ class AccountSummary(NamedTuple):
     surpluses: int
     epoch: int
     late_writes: dict[str, int]  # by kind
+    look_price: float | None  # seconds of delay that the last requests which watch were worth, each
 
 
 def summarise_account(session: Session, name: str) -> AccountSummary | None:

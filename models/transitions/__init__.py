@@ -104,6 +104,7 @@ from models.transitions.watching import (
     owe_looks,
     pay_looks,
     requeue_timed_out,
+    set_look_price,
 )
 from models.transitions.webhooks import note_webhook
 
@@ -205,6 +206,7 @@ __all__ = [
     "schedule_surplus_looks",
     "see_worker",
     "set_ahead",
+    "set_look_price",
     "take_back_stores",
     "unpost_submit",
     "yield_adoption",

@@ -141,6 +141,13 @@ _PAY_LOOKS = statement("""
 """)
 
 
+_SET_LOOK_PRICE = statement("""
+    UPDATE account SET look_price = CAST(:price AS float8)
+    WHERE id = :account_id AND look_price IS DISTINCT FROM CAST(:price AS float8)
+    RETURNING 1
+""")
+
+
 class TimedOutWatch(NamedTuple):
     """A prediction whose watch window ended without a verdict: to be watched on, with its provider id."""
 
@@ -248,3 +255,8 @@ def owe_looks(session: Session, account_id: UUID, *, count: int) -> bool:
 def pay_looks(session: Session, account_id: UUID, *, count: int) -> bool:
     """So many of them were taken from the budget. Writes nothing where none is owed."""
     return moves_one(session, _PAY_LOOKS, account_id=account_id, count=count)
+
+
+def set_look_price(session: Session, account_id: UUID, *, price: float) -> bool:
+    """Tell operators what the requests that watch are worth, each, in seconds of delay."""
+    return moves_one(session, _SET_LOOK_PRICE, account_id=account_id, price=price)

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy.orm import Session
 
 from models import queries, transitions
 from models.queries import DispatchAccount
@@ -114,6 +115,20 @@ def test_no_look_is_made_before_what_is_owed_is_paid(runtime: Runtime, account_i
     run(runtime, "UPDATE account SET looks_owed = 0")
     lookout.choose_looks(find_account(runtime), count=ROOM, term=1)
     assert lookout.count_allowed() == 1
+
+
+def test_the_leader_tells_the_price_of_a_look(runtime: Runtime, account_id: UUID) -> None:
+    with transaction(runtime.sessions) as session:
+        assert get_price(session) is None
+    Lookout(runtime).choose_looks(find_account(runtime), count=ROOM, term=1)
+    with transaction(runtime.sessions) as session:
+        assert get_price(session) == runtime.settings.poll_cost_seconds
+
+
+def get_price(session: Session) -> float | None:
+    account = queries.summarise_account(session, ACCOUNT)
+    assert account is not None
+    return account.look_price
 
 
 def test_another_leader_pays_what_the_first_one_left(runtime: Runtime, account_id: UUID) -> None:

@@ -52,6 +52,7 @@ ARGUMENTS: dict[str, Any] = {
     "outputs": [OUTPUT],
     "pause": timedelta(seconds=2),
     "posted_at": None,
+    "price": 0.5,
     "provider_created_at": None,
     "provider_id": "a-new-id",
     "queues": ["submit"],

@@ -258,6 +258,11 @@ RACES = [
         lambda s, r: transitions.note_own_share(s, r.account_id, shown=["a-stranger-s"] * 100, unlike=0.05),
     ),
     Race(
+        "set_look_price",
+        account_with(),
+        lambda s, r: transitions.set_look_price(s, r.account_id, price=0.5),
+    ),
+    Race(
         "pay_looks",
         account_with(looks_owed=1),
         lambda s, r: transitions.pay_looks(s, r.account_id, count=1),

@@ -15,6 +15,7 @@ def test_an_account_is_shown_with_its_money(run: Run) -> None:
     facts = {line[:20].strip(): line[20:] for line in out.splitlines()}
     assert {"held": "$0.72", "spent": "$14.40", "refunded": "$0.36"}.items() <= facts.items()
     assert facts["late writes"] == "1 store.renew"
+    assert facts["look price"] == "0.15 s of delay per request"
     assert facts["surplus"] == "2 ($0.00)"
     assert "paused" not in facts
 

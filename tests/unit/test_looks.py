@@ -100,6 +100,7 @@ class Account:
     delays: list[float] = field(default_factory=list)
     ends: dict[UUID, tuple[float, float]] = field(default_factory=dict)
     silent: set[UUID] = field(default_factory=set)
+    prices: list[float] = field(default_factory=list)  # while the slots were full
 
     def run(self) -> None:
         luck, now, left = random.Random(7), 0.0, self.renders
@@ -129,6 +130,8 @@ class Account:
         _, end = self.ends.pop(prediction_id)
         self.delays.append(now - end)
         self.schedule.end([prediction_id], now=now)
+        if self.slots < len(self.delays) < self.renders - self.slots:
+            self.prices.append(self.schedule.measure_price())
 
     def see(self, look: Poll | Sweep, now: float) -> None:
         for prediction_id, (created, end) in list(self.ends.items()):
@@ -197,6 +200,24 @@ def test_requests_beyond_the_looks_are_within_the_budget_of_any_minute(extra: li
         within_a_minute = bisect_right(requests, at + 60.0) - first
         assert within_a_minute <= 60 * rate + most_at_once + 1
     assert len(requests) >= 0.8 * 200 * rate
+
+
+@pytest.mark.parametrize(("slots", "renders", "rate"), [(20, 400, 0.5), (20, 400, 1.0), (100, 1_000, 2.0)])
+def test_a_short_budget_makes_the_looks_of_a_higher_price(slots: int, renders: int, rate: float) -> None:
+    short = Account(make_schedule(poll_cost_seconds=0.01, watch_requests_per_second=rate), slots, renders)
+    short.run()
+    price = sum(short.prices) / len(short.prices)
+    assert price > 0.1
+    free = Account(make_schedule(poll_cost_seconds=price), slots, renders)
+    free.run()
+    assert free.requests == pytest.approx(short.requests, rel=0.25)
+    assert sum(free.delays) == pytest.approx(sum(short.delays), rel=0.25)
+
+
+def test_where_the_budget_is_no_limit_the_price_is_what_was_set() -> None:
+    account = Account(make_schedule(poll_cost_seconds=0.3), slots=20, renders=200)
+    account.run()
+    assert account.prices[-1] == pytest.approx(0.3)
 
 
 def test_nothing_beside_the_schedule_is_granted_before_what_is_owed_is_paid() -> None:
