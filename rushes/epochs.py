@@ -3,10 +3,12 @@
 Every claim of submissions advances the epoch in the account's row; once that is committed, and before a message is
 published, a small file in the data folder learns it. So a database that is behind the file has forgotten submissions.
 Many machines have many folders: there a person raises RUSHES_RESTORE_EPOCH after a restore.
+
+The leader reads it once a turn. That only one leads is thrift, so nothing here relies on it: the number is the file's
+name, a higher one is another file, and whoever has made one removes only lower ones. So the highest number stays,
+whatever the order in which two leaders write.
 """
 
-import contextlib
-import os
 from pathlib import Path
 from uuid import UUID
 
@@ -24,29 +26,36 @@ log = structlog.get_logger(__name__)
 
 def read_epoch(folder: Path, account_id: UUID) -> int:
     """The highest epoch that this folder has seen of this account; 0 where it has seen none."""
-    try:
-        return int((folder / FOLDER / str(account_id)).read_text("ascii"))
-    except (OSError, ValueError):
-        return 0
+    return max(_list_epochs(folder, account_id), default=0)
 
 
 def keep_epoch(folder: Path, account_id: UUID, epoch: int) -> None:
-    """Remember an epoch that is committed, unless a higher one is known; the file is never seen half written.
+    """Remember an epoch that is committed. What is read afterwards is never less, whoever else keeps one meanwhile.
 
     A folder that cannot be written is told and forgiven: it protects from a restore that has not happened.
     """
-    if epoch <= read_epoch(folder, account_id):
-        return
-    target = folder / FOLDER / str(account_id)
-    draft = target.with_name(f".{account_id}-{os.getpid()}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(str(epoch), "ascii")
-        draft.replace(target)
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        _place(folder, account_id, epoch).touch()
+        for older in _list_epochs(folder, account_id):
+            if older < epoch:
+                _place(folder, account_id, older).unlink(missing_ok=True)
     except OSError as error:
-        log.warning("epoch.not_kept", folder=str(target.parent), error=str(error))
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+        log.warning("epoch.not_kept", folder=str(folder / FOLDER), error=str(error))
+
+
+def _place(folder: Path, account_id: UUID, epoch: int) -> Path:
+    return folder / FOLDER / f"{account_id}.{epoch}"
+
+
+def _list_epochs(folder: Path, account_id: UUID) -> list[int]:
+    named = f"{account_id}."
+    try:
+        names = [each.name for each in (folder / FOLDER).iterdir()]
+    except OSError:
+        return []
+    numbers = [name.removeprefix(named) for name in names if name.startswith(named)]
+    return [int(each) for each in numbers if each.isdecimal()]
 
 
 def hold_after_restore(runtime: Runtime, account: DispatchAccount) -> bool:

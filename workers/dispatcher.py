@@ -209,7 +209,8 @@ class Dispatcher:
             count = min(room, state.submits)
             claimed = transitions.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
             epoch = transitions.advance_epoch(session, account.id) if claimed else 0
-        keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
+        if epoch:
+            keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
 
         self._spread.take(len(claimed))
         self._ahead.note(now=now, admitted=admitted, submitting=state.submitting, free=state.free - admitted)

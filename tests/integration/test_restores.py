@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
+from celery import Celery
 
 from models import queries, transitions
 from models.queries.audit import RULES, find_broken
@@ -24,6 +25,7 @@ from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed import Simulator
 from tests.runtimes import LEASE, MODEL, ask, claim_submits, open_runtime, push, reconcile, run, wait_until_over, wish
 from tests.servers import cloned_database
+from workers import dispatcher
 
 
 class World:
@@ -227,6 +229,24 @@ def test_a_database_that_was_not_restored_is_never_held(world: World) -> None:
     assert read_epoch(world.runtime.settings.data_dir, world.account) == 1
     keep_epoch(world.runtime.settings.data_dir, world.account, 0)  # a frozen leader that wakes up
     assert read_epoch(world.runtime.settings.data_dir, world.account) == 1
+
+
+def test_a_turn_of_the_dispatcher_that_claims_nothing_leaves_the_folder_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[object] = []
+    monkeypatch.setattr(dispatcher, "keep_epoch", lambda *asked: kept.append(asked[-1]))
+    leader = dispatcher.Dispatcher(world.runtime, Celery(), name="test", queues=["submit"], threads=1)
+    monkeypatch.setattr(leader, "_publish", lambda *_: None)
+    with transaction(world.runtime.sessions) as session:
+        account = queries.find_account(session, ACCOUNT)
+        transitions.see_worker(session, "test", queues=["submit"], threads=1)
+    assert account is not None
+    leader._submit(account, 5)
+    assert kept == []
+    world.push("a")
+    leader._submit(account, 5)
+    assert kept == [1]
 
 
 def test_a_message_from_before_the_pause_posts_nothing(world: World) -> None:
