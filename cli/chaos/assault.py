@@ -4,12 +4,12 @@ import heapq
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cli.chaos.faults import PROCESS_FAULTS
-from cli.chaos.plan import Fault, Plan, Push
+from cli.chaos.faults import BACKUP, PROCESS_FAULTS, RESTORE
+from cli.chaos.plan import Fault, Plan, Push, Restore
 from cli.chaos.servers import Servers
 from cli.chaos.victim import Member, Victim
 from sandbox.wavespeed import Simulator
@@ -20,6 +20,7 @@ STALL_SECONDS = 330.0
 """Without one job that ends; longer than the longest back-off there is, of a download (5 minutes)."""
 HASTEN_SECONDS = 20.0
 """How often in the quiet the waits after failures are cut short: they are minutes, and prove nothing any more."""
+RESTORE_PATIENCE_SECONDS = 60.0
 KILL_IN_PUSH = "kill_api_in_push"
 
 
@@ -56,6 +57,7 @@ class Assault:
         self._began = time.monotonic()
         self._counted_at = 0.0
         self._ended = 0
+        self._restore = self._restore_in_time(plan.restore) if plan.restore else None
         self.faults: Counter[str] = Counter()
         self.strikes: Counter[str] = Counter()  # of the provider's faults: how often each one struck
 
@@ -69,9 +71,10 @@ class Assault:
             self._at(push.at, lambda push=push: self._push(push))  # type: ignore[misc]
         for fault in self._plan.faults:
             self._at(fault.at, lambda fault=fault: self._break(fault))  # type: ignore[misc]
-        while self._agenda or self._victim.is_pushing or self._now() < self._plan.seconds:
+        while self._agenda or self._victim.is_pushing or self._now() < self._plan.seconds or self._restore:
             self._tick("faults")
             self._run_due()
+            self._go_on_restoring()
         for name in self._plan.always:
             self._set_rule(name, None)
 
@@ -90,6 +93,37 @@ class Assault:
                 self._victim.tell_stacks()
                 break
         return time.monotonic() - began
+
+    def _go_on_restoring(self) -> None:
+        if self._restore is not None and next(self._restore, None) is None:
+            self._restore = None
+
+    def _restore_in_time(self, restore: Restore) -> Iterator[str]:
+        """Copy the database once so much was bought, and later put the copy in its place; yields while it waits.
+
+        Everything that writes is killed before, as an operator would stop it: what its messages and the provider's
+        webhooks say after that is of a future that the rows have not seen. It strikes each purchase that is forgotten.
+        """
+        known = 0
+        for kind, share in ((BACKUP, restore.copied_at), (RESTORE, restore.returned_at)):
+            wanted = known + share * (len(self._plan.prompts) - known)
+            while self._victim.is_pushing or (self._count_bought() < wanted and self._now() < self._latest_restore):
+                yield "waits"
+            if kind == RESTORE:
+                self._victim.end()
+                self.strikes[RESTORE] = self._count_bought() - known
+            self._servers.strike(kind)
+            self.faults[kind] += 1
+            known = self._count_bought()
+        self._ended = 0  # until it is counted anew
+
+    @property
+    def _latest_restore(self) -> float:
+        """Where buying has come to a standstill, it is restored all the same."""
+        return self._plan.seconds + RESTORE_PATIENCE_SECONDS
+
+    def _count_bought(self) -> int:
+        return len(self._simulator.tasks())
 
     def _tick(self, phase: str) -> None:
         self._victim.tend()

@@ -15,7 +15,7 @@ MinutesOption = Annotated[
     typer.Option("--minutes", min=0.1, max=1440, help="How long faults strike; by the jobs if left out."),
 ]
 ScenarioOption = Annotated[
-    str, typer.Option("--scenario", help="everything, processes, provider or lost-answers: what breaks.")
+    str, typer.Option("--scenario", help="everything, processes, provider, lost-answers or restore: what breaks.")
 ]
 DatabaseOption = Annotated[
     str | None,

@@ -31,6 +31,9 @@ SERVER_FAULTS: Spans = {
 }
 """What is done only to servers of the run's own."""
 
+BACKUP, RESTORE = "postgres_backup", "postgres_restore"
+"""A copy of the stopped database, and its return in the place of a later state; never drawn, but a scenario's own."""
+
 OWN_FAULTS: Spans = PROCESS_FAULTS | CONNECTION_FAULTS | FLUSH_FAULTS | SERVER_FAULTS
 
 PROVIDER_FAULTS: Rules = {

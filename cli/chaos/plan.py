@@ -13,6 +13,7 @@ from cli.chaos.faults import (
     MINUTE_OUTAGE,
     OWN_FAULTS,
     PROVIDER_FAULTS,
+    RESTORE,
     WEBHOOK_FAULTS,
     WHOLE_ACCOUNT,
     Rules,
@@ -42,6 +43,7 @@ class Scenario:
     breaks_processes: bool = True
     breaks_provider: bool = True
     always_lags: bool = False  # the list lags by 20 s in short runs, too
+    restores: bool = False  # the database is put back to an earlier state, once
 
 
 SCENARIOS = {
@@ -57,6 +59,14 @@ SCENARIOS = {
             breaks_processes=False,
             breaks_provider=False,
             always_lags=True,
+        ),
+        Scenario(
+            "restore",
+            "the database is put back to an earlier state once; one submit answer in ten is lost, too",
+            LOST_ANSWERS,
+            breaks_processes=False,
+            breaks_provider=False,
+            restores=True,
         ),
     )
 }
@@ -88,6 +98,14 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
+class Restore:
+    """The share of all jobs that was bought when the database is copied, and of the rest when the copy returns."""
+
+    copied_at: float
+    returned_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A run: batches are pushed, faults begin at their times, and all is quiet after `seconds`."""
 
@@ -97,6 +115,7 @@ class Plan:
     faults: tuple[Fault, ...]
     always: Rules
     list_lag: float  # the longest, in seconds
+    restore: Restore | None = None
 
     @property
     def prompts(self) -> list[str]:
@@ -122,7 +141,8 @@ def draw_plan(
     has_outage = is_long and scenario.breaks_provider
     by_jobs = 8 + jobs * (SECONDS_PER_JOB if is_long else SHORT_SECONDS_PER_JOB)
     seconds = minutes * 60 if minutes else by_jobs + (OUTAGE_SECONDS if has_outage else 0)
-    pushes = _draw_pushes(luck, jobs, seconds=seconds, kills=scenario.breaks_processes)
+    # What is pushed after the copy is gone with the restore, by design; so everything is there before.
+    pushes = _draw_pushes(luck, jobs, seconds=0 if scenario.restores else seconds, kills=scenario.breaks_processes)
     faults = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
     if scenario.breaks_provider:
         faults += _draw_providers(luck, seconds, is_long=is_long, webhooks=webhooks)
@@ -133,7 +153,13 @@ def draw_plan(
     chosen = tuple(sorted(each for each in faults if each.rule is not None or each.kind in possible))
     lag = LAG_SECONDS if is_long or scenario.always_lags else SHORT_LAG_SECONDS
     always = scenario.always | {"list_lag": {"probability": LAG_PROBABILITY, "delay": lag}}
-    return Plan(seed, seconds, pushes, chosen, always, lag)
+    restore = _draw_restore(luck) if scenario.restores and RESTORE in possible else None
+    return Plan(seed, seconds, pushes, chosen, always, lag, restore)
+
+
+def _draw_restore(luck: random.Random) -> Restore:
+    """Some of the purchases are known to the copy, many are forgotten, and some are left to do."""
+    return Restore(luck.uniform(0.05, 0.3), luck.uniform(0.3, 0.9))
 
 
 def _draw_pushes(luck: random.Random, jobs: int, *, seconds: float, kills: bool) -> tuple[Push, ...]:

@@ -45,6 +45,10 @@ class Request:
         if self.scenario not in SCENARIOS:
             told = "\n".join(f"{each.name}: {each.about}" for each in SCENARIOS.values())
             raise CommandError(f"there is no scenario {self.scenario!r}", hint=told, exit_code=BAD_INPUT)
+        if SCENARIOS[self.scenario].restores and self.database_url is not None:
+            raise CommandError(
+                "a database of yours is not restored: leave out --database-url and --redis-url", exit_code=BAD_INPUT
+            )
         try:
             seeds = [int(seed) for seed in self.seeds.split(",")]
         except ValueError:

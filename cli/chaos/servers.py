@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from typing import Protocol
@@ -10,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cli.chaos.faults import CONNECTION_FAULTS, FLUSH_FAULTS, SERVER_FAULTS
+from cli.chaos.faults import BACKUP, CONNECTION_FAULTS, FLUSH_FAULTS, RESTORE, SERVER_FAULTS
 from models.databases import end_connections
 from models.errors import DatabaseAway
 from rushes.errors import RushesError
@@ -18,6 +19,8 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.servers.embedded import EmbeddedServer
 
 REDIS_SECONDS = 2.0
+DATA, COPY = "data", "copy"
+"""Where an embedded server keeps its data, and where a run keeps what it was."""
 
 Undo = Callable[[], None]
 
@@ -42,7 +45,7 @@ class EmbeddedServers:
 
     @property
     def kinds(self) -> frozenset[str]:
-        every = SERVER_FAULTS | CONNECTION_FAULTS | FLUSH_FAULTS
+        every = {*SERVER_FAULTS, *CONNECTION_FAULTS, *FLUSH_FAULTS, BACKUP, RESTORE}
         return frozenset(kind for kind in every if kind.partition("_")[0] in self._servers)
 
     def strike(self, kind: str) -> Undo | None:
@@ -57,6 +60,10 @@ class EmbeddedServers:
                 return lambda: _revive(server)
             case "freeze":
                 return _freeze(server)
+            case "backup":
+                _copy(server, DATA, COPY)
+            case "restore":
+                _copy(server, COPY, DATA)
             case _ if server.running:
                 cut(kind, server.url)
         return None
@@ -113,6 +120,15 @@ def list_clients(client: redis.Redis) -> list[int]:
     """The ids of the connections to this client's own database number."""
     number = str(client.get_connection_kwargs().get("db", 0))
     return [int(each["id"]) for each in client.client_list() if each["db"] == number]
+
+
+def _copy(server: EmbeddedServer, source: str, target: str) -> None:
+    """One folder of the server's in the place of the other, while it is stopped in good order."""
+    server.stop()
+    if (server.folder / target).exists():
+        shutil.rmtree(server.folder / target)
+    shutil.copytree(server.folder / source, server.folder / target)
+    server.start()
 
 
 def _revive(server: EmbeddedServer) -> None:

@@ -64,6 +64,10 @@ def test_a_paid_account_in_the_environment_is_refused(
         (("--scenario", "worst"), "there is no scenario 'worst'"),
         (("--seed", "1,x"), "--seed: '1,x' is not a number"),
         (("--flush-redis",), "--flush-redis is for a Redis of yours"),
+        (
+            ("--scenario", "restore", "--database-url", "postgresql://x/y", "--redis-url", "redis://127.0.0.1:1/0"),
+            "a database of yours is not restored",
+        ),
         (("--redis-url", "redis://127.0.0.1:1/0"), "--database-url and --redis-url belong together"),
     ],
 )

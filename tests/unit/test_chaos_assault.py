@@ -5,7 +5,8 @@ from collections import Counter
 from typing import Any
 
 from cli.chaos.assault import KILL_IN_PUSH, Assault, Moment
-from cli.chaos.plan import Fault, Plan, Push
+from cli.chaos.faults import BACKUP, RESTORE
+from cli.chaos.plan import Fault, Plan, Push, Restore
 
 ALWAYS = {"get_5xx": {"probability": 0.1}}
 STRONG = {"probability": 0.9}
@@ -17,12 +18,18 @@ class Provider:
     def __init__(self) -> None:
         self.log: list[tuple[float, str, object]] = []
         self.began = time.monotonic()
+        self.bought: list[int] = []
 
     def set_fault(self, name: str, **rule: Any) -> None:
         self.log.append((time.monotonic() - self.began, name, rule.get("probability")))
 
     def clear_fault(self, name: str) -> None:
         self.log.append((time.monotonic() - self.began, name, None))
+
+    def tasks(self) -> list[int]:
+        """Another one whenever somebody looks."""
+        self.bought.append(0)
+        return [*self.bought]
 
     def faults(self) -> dict[str, Any]:
         return {"get_5xx": {"fired": 2}}
@@ -122,6 +129,30 @@ def test_processes_are_killed_frozen_and_thawed_and_what_is_not_there_is_left_ou
     assault, _, crowd = run(*faults, Fault(0.2, "redis_kill", 1))
     assert crowd.processes["main"].log == ["killed", "frozen", "thawed"]
     assert assault.faults == Counter(kill_main=1, freeze_main=1)
+
+
+class Postgres:
+    """Remembers what became of it, and how many had died by then."""
+
+    kinds = frozenset({BACKUP, RESTORE})
+
+    def __init__(self, crowd: Crowd) -> None:
+        self._crowd = crowd
+        self.log: list[tuple[str, int]] = []
+
+    def strike(self, kind: str) -> None:
+        self.log.append((kind, sum(len(each.log) for each in self._crowd.processes.values())))
+
+
+def test_the_database_is_put_back_once_after_everything_that_writes_was_killed() -> None:
+    crowd, provider = Crowd(), Provider()
+    plan = Plan(1, 0.5, (Push(0.0, 0, ("a", "b", "c", "d")),), (), {}, 2.0, Restore(0.5, 0.5))
+    servers = Postgres(crowd)
+    assault = Assault(plan, crowd, simulator=provider, servers=servers, watch=Looker())  # type: ignore[arg-type]
+    assault.run()
+    assert servers.log == [(BACKUP, 0), (RESTORE, 2)]
+    assert assault.faults == Counter({BACKUP: 1, RESTORE: 1})
+    assert assault.strikes[RESTORE] >= 1  # purchases that the copy does not know
 
 
 def test_the_api_is_killed_while_a_push_is_under_way() -> None:

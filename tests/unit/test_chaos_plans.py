@@ -9,6 +9,7 @@ from cli.chaos.faults import (
     OWN_FAULTS,
     PROCESS_FAULTS,
     PROVIDER_FAULTS,
+    RESTORE,
     WEBHOOK_FAULTS,
 )
 from cli.chaos.plan import LAG_SECONDS, SCENARIOS, Plan, draw_plan
@@ -72,6 +73,18 @@ def test_lost_answers_are_one_in_ten_and_break_nothing_else() -> None:
     for rule in plan.always.values():
         answered *= 1 - rule["probability"]
     assert 1 - answered == pytest.approx(0.1, abs=0.005)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_restore_brings_back_what_knows_every_job_and_forgets_purchases(seed: int) -> None:
+    plan = draw(seed, jobs=60, scenario="restore", kinds={*OWN_FAULTS, RESTORE})
+    assert plan.restore is not None
+    assert 0 < plan.restore.copied_at < 1
+    assert 0 < plan.restore.returned_at < 1
+    assert {push.at for push in plan.pushes} == {0.0}
+    assert plan.faults == ()
+    assert draw(seed, scenario="restore").restore is None  # servers that nobody may restore
+    assert draw(seed).restore is None
 
 
 def test_jobs_that_ask_for_the_same_come_in_every_batch() -> None:
