@@ -13,6 +13,7 @@ from rushes.errors import InvalidInput, NotFound, Problem
 from rushes.forecaster import Forecaster
 from rushes.readiness import ReadinessProbe
 from rushes.settings import Settings
+from rushes.sightings import Sightings
 from rushes.wavespeed import Timeouts, WaveSpeedClient
 from rushes.webhook_secret import WAIT_SECONDS, WebhookSecret
 from rushes.webhook_tokens import HookAddresses
@@ -77,6 +78,11 @@ class Runtime:
                 client.close()
 
         return WebhookSecret(fetch)
+
+    @cached_property
+    def sightings(self) -> Sightings:
+        """What its polls saw running."""
+        return Sightings()
 
     @cached_property
     def readiness(self) -> ReadinessProbe:

@@ -45,7 +45,7 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
     with transaction(runtime.sessions) as session:
         ours = list_page(session, account_id, after=after, before=before)
         over = [each for each in ours if _has_succeeded(shown.get(each.provider_id))]
-        late = [each for each in over if not _complete(session, each, shown[each.provider_id])]
+        late = [each for each in over if not _complete(runtime, session, each, shown[each.provider_id])]
         doubtful = [each for each in ours if _is_doubtful(each, shown.get(each.provider_id))]
         hinted = transitions.hint_ended(session, [each.prediction_id for each in doubtful], quiet_for=HINT_QUIET)
         transitions.note_own_share(session, account_id, shown=list(shown), unlike=UNLIKE_SHARE)
@@ -59,13 +59,13 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
     return f"{finished} of {len(ours)} completed, {hinted} to be polled, {len(listed)} on the page{behind}"
 
 
-def _complete(session: Session, entry: PageEntry, found: Prediction) -> bool:
+def _complete(runtime: Runtime, session: Session, entry: PageEntry, found: Prediction) -> bool:
     return transitions.complete_prediction(
         session,
         entry.prediction_id,
         entry.claim,
         outputs=found.outputs,
-        seen=EndSeen(execution=found.execution_time),
+        seen=EndSeen(unseen=runtime.sightings.end(entry.prediction_id), execution=found.execution_time),
     )
 
 

@@ -1,6 +1,7 @@
 """One look at a render, and what the provider's answer means for its job."""
 
 import random
+import time
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -60,6 +61,7 @@ def look_at_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str
     if watched is None or watched.state != PredictionState.RENDERING or watched.claim != claim:
         return "stale: nothing to watch"
     assert watched.provider_id is not None  # noqa: S101 - the database holds it: rendering has a provider id
+    asked_at = time.monotonic()
     try:
         found = runtime.client.get_prediction(watched.provider_id)
     except PredictionNotFound as error:
@@ -67,6 +69,8 @@ def look_at_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str
     except (AccountRefused, ProviderUnavailable) as error:
         hold_looks(runtime, watched.account_id, error, unseen=prediction_id)
         raise LookFailed(str(error)) from error
+    if found.has_known_status and not found.is_terminal:
+        runtime.sightings.note_running(prediction_id, asked_at=asked_at)
     return _judge(runtime, prediction_id, watched, found)
 
 
@@ -113,7 +117,7 @@ def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, fo
 
 
 def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
-    seen = EndSeen(execution=found.execution_time)
+    seen = EndSeen(unseen=runtime.sightings.end(prediction_id), execution=found.execution_time)
     with one_statement(runtime.sessions) as session:
         moved = transitions.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs, seen=seen)
     runtime.waker.wake()

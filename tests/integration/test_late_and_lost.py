@@ -203,6 +203,17 @@ def test_a_doubt_that_comes_after_the_lease_is_counted(runtime: Runtime, simulat
     assert late_writes(runtime) == {"submit.doubted": 1}
 
 
+def test_a_render_is_known_to_have_run_until_the_last_poll_that_saw_it_running(
+    runtime: Runtime, simulator: Simulator
+) -> None:
+    simulator.set_fault("task_slow", delay=0.5)
+    render = admit(runtime)
+    submit_prediction(runtime, render.prediction_id, render.claim)
+    assert look(runtime, render).startswith(("created", "processing"))
+    until_ended(runtime, render)
+    assert ask(runtime, "SELECT accepted_at < seen_running_at AND seen_running_at < ended_at FROM prediction") is True
+
+
 @pytest.mark.parametrize("retried", [False, True])
 def test_what_the_provider_completes_without_a_file_is_spent_and_bought_again_by_a_person_only(
     runtime: Runtime, simulator: Simulator, retried: bool

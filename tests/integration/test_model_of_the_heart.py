@@ -36,6 +36,7 @@ from rushes import submitting, webhooks
 from rushes.errors import RushesError
 from rushes.reconciling import reconcile_account
 from rushes.settings import Settings
+from rushes.sightings import Sightings
 from rushes.submitting import submit_prediction
 from rushes.surpluses import look_at_surplus
 from rushes.sweeping import sweep_account
@@ -83,6 +84,7 @@ class Heart(RuleBasedStateMachine):
             sessions=self.sessions,
             client=self.provider,
             waker=SimpleNamespace(wake=lambda: None),
+            sightings=Sightings(),
             hook_secret=HOOK_SECRET,
             hook_addresses=HookAddresses("https://ours.example", HOOK_SECRET),
             webhook_secret=SimpleNamespace(find=lambda: WEBHOOK_SECRET, find_other_than=lambda secret: None),
