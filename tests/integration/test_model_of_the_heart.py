@@ -34,7 +34,9 @@ from models.transitions import NewArtifact, SubmitTicket
 from models.transitions.jobs import NewJob
 from rushes import submitting, webhooks
 from rushes.errors import RushesError
+from rushes.forecaster import Forecaster
 from rushes.reconciling import reconcile_account
+from rushes.runtime import ACCOUNT
 from rushes.settings import Settings
 from rushes.sightings import Sightings
 from rushes.submitting import submit_prediction
@@ -85,6 +87,7 @@ class Heart(RuleBasedStateMachine):
             client=self.provider,
             waker=SimpleNamespace(wake=lambda: None),
             sightings=Sightings(),
+            forecaster=Forecaster(Settings(), account=ACCOUNT),
             hook_secret=HOOK_SECRET,
             hook_addresses=HookAddresses("https://ours.example", HOOK_SECRET),
             webhook_secret=SimpleNamespace(find=lambda: WEBHOOK_SECRET, find_other_than=lambda secret: None),
