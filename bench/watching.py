@@ -1,8 +1,8 @@
 """What single polls cost: requests per render against delay, beside the best schedule there is. Simulated, no servers.
 
-A farm of some slots renders; each render is looked at by the square-root law, and what its looks have seen is learned
-from: never the true durations. After 200 finished renders the belief is held, and its schedule is priced exactly on
-the true distribution of that moment.
+A farm of some slots renders; each render is looked at as the dispatcher does with single polls, save that no shortest
+spacing holds, and what its looks have seen is learned from: never the true durations. After 200 finished renders the
+belief is held, and its schedule is priced exactly on the true distribution of that moment.
 """
 
 import heapq
@@ -11,26 +11,26 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import median
 from typing import NamedTuple, Protocol
 
 from bench.optimum import Point, find_optimum, mean_seconds
-from rushes.polling import LogNormal, RenderTime, next_look_age, prior_for
+from rushes.look_plans import next_look_age
+from rushes.polling import LogNormal, RenderTime, next_look_by_law, prior_for
+from rushes.settings import Settings
 from rushes.survival import Finished, Running, learn_render_time
 
 LEARNED_FROM = 200
 SLOTS = 20
-PRICES = (0.02, 0.1, 0.5)
-"""Seconds of delay that a request is worth; the last is the default of RUSHES_POLL_COST_SECONDS."""
+PRICES = (0.02, float(Settings.model_fields["poll_cost_seconds"].default), 0.5)
+"""Seconds of delay that a request is worth; the second is the default of RUSHES_POLL_COST_SECONDS."""
 CURVE_PRICES = tuple(0.01 * 2**step for step in range(8))
 SEEDS = 5
-FIXED_SECONDS = (0.5, 1.0)
-"""A plain loop, and the provider's own SDK."""
 PRIOR = prior_for("lightricks/ltx-2-pro/text-to-video", 6)
 _SHORTEST, _LONGEST = 1e-3, 60.0
 _UNLIKELY = 1e-7
 _RENDERS_PER_BELIEF = 10
-_TRIES, _SAME = 40, 1e-4
+_TRIES, _SAME = 15, 1e-3
 
 
 class Truth(RenderTime, Protocol):
@@ -72,15 +72,35 @@ class Scenario(NamedTuple):
         return self.truth_of(LEARNED_FROM)
 
 
-class Comparison(NamedTuple):
-    """Schedules at the requests of the best one; delays in seconds."""
+class Follow(Protocol):
+    """The age of the next look after one at `age`, as something is believed and a request has its price."""
+
+    def __call__(self, believed: RenderTime, age: float, price: float, /) -> float: ...
+
+
+def follow_plan(believed: RenderTime, age: float, price: float) -> float:
+    """As single polls are made: by the best schedule for what is believed."""
+    return next_look_age(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
+
+
+def follow_law(believed: RenderTime, age: float, price: float) -> float:
+    """By the square-root law, which weighs pages of the list."""
+    return next_look_by_law(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Schedules at the requests of the best one, where requests have a price; delays in seconds."""
 
     scenario: str
-    optimum: Point
+    price: float
+    requests: float
+    optimum: float
     fixed: float  # a fixed spacing
     law: float  # the square-root law, told the truth
+    told: float  # ours, told the truth: what is above the optimum is the schedule's
     prior: float
-    learned: float
+    learned: float  # ours: what is above the last but one is what was learned wrongly
     learned_worst: float  # of the seeds
 
 
@@ -90,6 +110,7 @@ def _one(median: float, sigma: float) -> Mixture:
 
 SCENARIOS = (
     Scenario("log-normal, 60 s, sigma 0.3", lambda number: _one(60, 0.3)),
+    Scenario("log-normal, 60 s, sigma 0.5", lambda number: _one(60, 0.5)),
     Scenario("log-normal, 60 s, sigma 0.8", lambda number: _one(60, 0.8)),
     Scenario("bimodal, 30 s and 90 s", lambda number: Mixture((0.6, 0.4), (LogNormal(30, 0.15), LogNormal(90, 0.15)))),
     Scenario("drifting, 60 s to 90 s", lambda number: _one(60 * 1.5 ** min(1, number / LEARNED_FROM), 0.3)),
@@ -140,7 +161,7 @@ class _Farm:
         self._started += 1
 
     def _plan(self, number: int, age: float) -> None:
-        following = _follow(self.belief, age, self._price)
+        following = follow_plan(self.belief, age, self._price)
         heapq.heappush(self._looks, (self._watches[number].started_at + following, number))
 
     def _believe(self, now: float) -> None:
@@ -154,12 +175,12 @@ def learn(scenario: Scenario, *, price: float, seed: int, slots: int = SLOTS) ->
     return _Farm(scenario, price=price, seed=seed, slots=slots).run()
 
 
-def price_schedule(believed: RenderTime, truth: RenderTime, *, price: float) -> Point:
-    """Requests and delay per render of the square-root law on a belief, exactly, where another thing is true."""
+def price_schedule(believed: RenderTime, truth: RenderTime, *, price: float, follow: Follow = follow_plan) -> Point:
+    """Requests and delay per render of a schedule made for a belief, exactly, where another thing is true."""
     requests = found = age = 0.0
     alive = 1.0
     while alive > _UNLIKELY:
-        following = _follow(believed, age, price)
+        following = follow(believed, age, price)
         still = truth.survival(following)
         requests += alive
         found += following * (alive - still)
@@ -167,15 +188,11 @@ def price_schedule(believed: RenderTime, truth: RenderTime, *, price: float) -> 
     return Point(requests, found - mean_seconds(truth))
 
 
-def _follow(believed: RenderTime, age: float, price: float) -> float:
-    return next_look_age(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
-
-
-def find_delay_at(believed: RenderTime, truth: RenderTime, *, requests: float) -> float:
-    """Delay of the square-root law on a belief when its price is such that it makes so many requests."""
+def find_delay_at(believed: RenderTime, truth: RenderTime, *, requests: float, follow: Follow = follow_plan) -> float:
+    """Delay of a schedule made for a belief when its price is such that it makes so many requests."""
     price = PRICES[0]
     for _ in range(_TRIES):
-        point = price_schedule(believed, truth, price=price)
+        point = price_schedule(believed, truth, price=price, follow=follow)
         if abs(point.requests / requests - 1) < _SAME:
             break
         price *= (point.requests / requests) ** 2  # requests are about inverse to the root of the price
@@ -194,17 +211,20 @@ def compare(scenario: Scenario, *, price: float, seeds: int = SEEDS) -> Comparis
     truth = scenario.final
     best = find_optimum(truth, price=price)
 
-    def delay_of(believed: RenderTime) -> float:
-        return find_delay_at(believed, truth, requests=best.requests)
+    def delay_of(believed: RenderTime, follow: Follow = follow_plan) -> float:
+        return find_delay_at(believed, truth, requests=best.requests, follow=follow)
 
     learned = [delay_of(learn(scenario, price=price, seed=seed)) for seed in range(seeds)]
     return Comparison(
         scenario=scenario.name,
-        optimum=best,
+        price=price,
+        requests=best.requests,
+        optimum=best.delay_seconds,
         fixed=price_fixed(truth, spacing=mean_seconds(truth) / (best.requests - 0.5)).delay_seconds,
-        law=delay_of(truth),
+        law=delay_of(truth, follow_law),
+        told=delay_of(truth),
         prior=delay_of(PRIOR),
-        learned=fmean(learned),
+        learned=median(learned),
         learned_worst=max(learned),
     )
 

@@ -2,27 +2,28 @@
 
 A look is one request: a poll asks for one render, a sweep reads a page of the provider's list, which holds up to a
 hundred consecutive renders. Whichever is worth most goes next, once it is worth the price of a request and the budget
-allows it.
+allows it. The worth of a sweep is the square-root law's; a poll is worth its price when the best schedule has it next.
 """
 
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from models.queries import Hint, Rendering
-from rushes.polling import count_looks, resumed_spacing, weigh_silence, worth_of_look
-from rushes.render_times import RenderKind, RenderTimes, find_kind
+from rushes.polling import resumed_spacing
+from rushes.render_times import RenderTimes, find_kind
 from rushes.settings import Settings
+from rushes.watched import LONGEST_SPACING_SECONDS, Watched
 from rushes.wavespeed import MAX_PAGE_SIZE
-from rushes.windows import Window, pick_windows, shrink_window
+from rushes.windows import Window, find_alone, pick_windows, shrink_window
 
-LONGEST_SPACING_SECONDS = 60.0
 LONGEST_REST_SECONDS = 1.0
 SHORTEST_REST_SECONDS = 0.03
+EARLY = 0.9  # of a rest: while hazards rise, worth grows faster than the square of the wait
 REST_PER_RENDER_SECONDS = 20e-6
 """Weighing the looks takes time that grows with the renders: rests are longer than that by far."""
-SHORTEST_STEP_SECONDS, STEP_OF_AGE = 0.2, 0.03
 BURST_SECONDS = 0.2
 WINDOW_SIZE = MAX_PAGE_SIZE - 2
 """A full page may have another behind it; a neighbour within the same millisecond may slip in."""
@@ -56,54 +57,15 @@ class Sweep:
     number: int
 
 
-@dataclass(slots=True)
-class _Watched:
-    prediction_id: UUID
-    job_id: UUID
-    claim: int
-    accepted_at: float  # all times but the provider's are by the monotonic clock
-    created_at: float | None  # by the provider's clock; None: in no page that could be named
-    watch_windows: int
-    kind: RenderKind
-    times: RenderTimes
-    known_at: float  # it was still running then, by the look that was last asked for
-    known_before: float  # the same of the look before
-    due_at: float  # no look at it before
-    poll_at: float  # no single look at it before ...
-    hint_at: float  # ... and none for a hint
-    hinted_at: float = float("-inf")  # by the database's clock
-    is_live: bool = True
-    looks: float = 0.0  # `count_looks` between `known_at` and `drawn_at` ...
-    slope: float = 0.0  # ... and how fast it grows from then on, up to `redraw_at`
-    silence: float = 1.0  # what is left of the worth, since no webhook has come
-    drawn_at: float = 0.0
-    redraw_at: float = float("-inf")
+class _Single(NamedTuple):
+    """A render to be polled: by the best schedule of polls, or by the law where pages look at it too."""
 
-    def weigh(self, now: float, *, delivered: float) -> float:
-        """What a look that tells of now is worth, in seconds of delay; exact every 3 % of its age, linear between."""
-        if now >= self.redraw_at:
-            self._draw(now, delivered=delivered)
-        return self.silence * worth_of_look(max(0.0, self.looks + self.slope * (now - self.drawn_at)))
-
-    def note_running(self, at: float, *, delivered: float) -> None:
-        """It was running then: nothing can have been missed before."""
-        if at > self.known_at:
-            self.known_before, self.known_at = self.known_at, at
-            self._draw(at, delivered=delivered)
-
-    def _draw(self, now: float, *, delivered: float) -> None:
-        age, known_age = now - self.accepted_at, self.known_at - self.accepted_at
-        step = max(SHORTEST_STEP_SECONDS, STEP_OF_AGE * age)
-        render_time = self.times.find_of_kind(self.kind)
-        looks = count_looks(render_time, age)
-        self.looks = looks - count_looks(render_time, known_age)
-        self.slope = (count_looks(render_time, age + step) - looks) / step
-        self.silence = weigh_silence(render_time, age=age, known_age=known_age, delivered=delivered)
-        self.drawn_at, self.redraw_at = now, now + step
+    watched: Watched
+    by_plan: bool
 
 
 class LookSchedule:
-    """Looks by the square-root law, within the budget of requests.
+    """Looks as soon as they are worth their price, within the budget of requests.
 
     All times are monotonic seconds. A render that outlived a watch window is polled on the slower schedule.
     """
@@ -111,9 +73,9 @@ class LookSchedule:
     def __init__(self, settings: Settings, times: RenderTimes) -> None:
         self._settings = settings
         self._times = times
-        self._watched: dict[UUID, _Watched] = {}
-        self._order: list[tuple[float, int, _Watched | None]] = []  # by the provider's time; the ended keep theirs
-        self._apart: dict[UUID, _Watched] = {}  # in no page: resumed, or without the provider's time
+        self._watched: dict[UUID, Watched] = {}
+        self._order: list[tuple[float, int, Watched | None]] = []  # by the provider's time; the ended keep theirs
+        self._apart: dict[UUID, Watched] = {}  # in no page: resumed, or without the provider's time
         self._hurried: dict[UUID, None] = {}
         self._next_at: float | None = None
         self._rate = settings.count_watch_requests_per_second()
@@ -125,6 +87,7 @@ class LookSchedule:
         self._lateness: float | None = None
         self._delivered = 0.0
         self._price = self._shadow_price = settings.poll_cost_seconds
+        self._poll_price = self._price / SURER
         self._is_short = False  # something worth its price waits for the budget
 
     def __len__(self) -> int:
@@ -237,7 +200,7 @@ class LookSchedule:
         accepted_at = now - rendering.age_seconds
         # What is met in mid-life, by a new leader or in a new window, counts as just looked at.
         is_young = known is None and rendering.age_seconds < LONGEST_SPACING_SECONDS
-        watched = _Watched(
+        watched = Watched(
             prediction_id=rendering.prediction_id,
             job_id=rendering.job_id,
             claim=rendering.claim,
@@ -262,7 +225,7 @@ class LookSchedule:
             insort(self._order, (watched.created_at, self._added, watched))
         self._rest_until(now + max(0.0, LONGEST_REST_SECONDS - rendering.age_seconds), now=now)
 
-    def _space(self, watched: _Watched, now: float) -> None:
+    def _space(self, watched: Watched, now: float) -> None:
         """After a poll at `now`."""
         watched.hint_at = watched.poll_at = now + self._settings.poll_shortest_seconds
         if watched.watch_windows:
@@ -280,19 +243,27 @@ class LookSchedule:
     def _take_worthwhile(self, now: float, *, limit: int) -> list[Poll | Sweep]:
         listed, ranks = self._list_watched()
         worths = [self._weigh_page(each, now) for each in listed]
+        alone = [] if self._lag_seconds else find_alone(ranks, size=self._window_size)
+        for place in alone:
+            worths[place] = 0.0
         windows = pick_windows(ranks, worths, size=self._window_size, price=self._price)
-        polls = [(self._weigh_poll(each, now), each) for each in self._list_singles(listed, windows)]
-        choices: list[tuple[float, Window | _Watched]] = [(each.worth, each) for each in windows]
+        singles = self._list_singles(listed, alone=alone, windows=windows)
+        polls = [(self._weigh_poll(each, now), each) for each in singles]
+        choices: list[tuple[float, Window | _Single]] = [
+            (each.worth, each) for each in windows if each.first < each.last
+        ]
         choices += [(worth * SURER, each) for worth, each in polls if worth > 0]
         choices.sort(key=lambda choice: choice[0], reverse=True)
         waiting = [each.due_at for each in listed if each.due_at > now]
+        waiting += [plan.at for each in singles if (plan := each.watched.plan) and plan.at > now]
         if waiting:
             self._rest_until(min(waiting), now=now)
         taken: list[Poll | Sweep] = []
-        for worth, choice in choices:
+        for place, (worth, choice) in enumerate(choices):
             if worth < self._price or self._tokens < 1 or len(taken) >= limit:
                 self._is_short = worth >= self._price
-                self._plan_rest(worth, choice, listed=listed, now=now)
+                for missed in choices[place:]:
+                    self._plan_rest(*missed, listed=listed, now=now)
                 return taken
             taken += self._make(choice, listed=listed, now=now)
             self._note_price(worth if self._is_short else self._price)
@@ -300,43 +271,48 @@ class LookSchedule:
             self._rest_until(now, now=now)
         return taken
 
-    def _make(self, choice: Window | _Watched, *, listed: list[_Watched], now: float) -> list[Poll | Sweep]:
+    def _make(self, choice: Window | _Single, *, listed: list[Watched], now: float) -> list[Poll | Sweep]:
         """The look that was chosen, unless what was made before it has left it worth too little."""
-        if isinstance(choice, _Watched):
-            return [self._poll(choice, now=now)] if self._weigh_poll(choice, now) * SURER >= self._price else []
+        if isinstance(choice, _Single):
+            return [self._poll(choice.watched, now=now)] if self._weigh_poll(choice, now) * SURER >= self._price else []
         covered = listed[choice.first : choice.last + 1]
         if sum(self._weigh_page(each, now) for each in covered) < self._price:
             return []
         return self._sweep(covered, now=now)
 
-    def _list_watched(self) -> tuple[list[_Watched], list[int]]:
+    def _list_watched(self) -> tuple[list[Watched], list[int]]:
         """The renders that a page can show, in the list's order, with their places in it."""
         live = [(rank, watched) for rank, (_, _, watched) in enumerate(self._order) if watched and watched.is_live]
         del self._order[: live[0][0] if live else len(self._order)]
         return [watched for _, watched in live], [rank for rank, _ in live]
 
-    def _list_singles(self, listed: list[_Watched], windows: list[Window]) -> Iterable[_Watched]:
+    def _list_singles(self, listed: list[Watched], *, alone: list[int], windows: list[Window]) -> list[_Single]:
         """The renders that may be worth a poll: those in no page, or alone in theirs; all, where the list is late."""
         if self._lag_seconds:
-            return self._watched.values()
-        return [*self._apart.values(), *(listed[each.first] for each in windows if each.first == each.last)]
+            return [_Single(each, by_plan=True) for each in self._watched.values()]
+        planned = [*self._apart.values(), *(listed[place] for place in alone)]
+        left = [listed[each.first] for each in windows if each.first == each.last]
+        return [_Single(each, by_plan=True) for each in planned] + [_Single(each, by_plan=False) for each in left]
 
-    def _weigh_page(self, watched: _Watched, now: float) -> float:
+    def _weigh_page(self, watched: Watched, now: float) -> float:
         if watched.watch_windows or now < watched.due_at:
             return 0.0
         worth = watched.weigh(now - self._lag_seconds, delivered=self._delivered)
         return max(worth, self._price) if now - watched.known_at >= LONGEST_SPACING_SECONDS else worth
 
-    def _weigh_poll(self, watched: _Watched, now: float) -> float:
+    def _weigh_poll(self, single: _Single, now: float) -> float:
+        watched = single.watched
         if now < watched.poll_at:
             return 0.0
         if watched.watch_windows:  # the longer overdue the more, so that none starves where the budget is short
             spacing = resumed_spacing(watched.watch_windows).total_seconds()
             return self._price * max(1.0, (now - watched.known_at) / spacing)
         worth = watched.weigh(now, delivered=self._delivered)
+        if single.by_plan:
+            worth *= self._poll_price / watched.plan_poll(price=self._poll_price).worth
         return max(worth, self._price) if now - watched.known_at >= LONGEST_SPACING_SECONDS else worth
 
-    def _poll(self, watched: _Watched, *, now: float) -> Poll:
+    def _poll(self, watched: Watched, *, now: float) -> Poll:
         watched.note_running(now, delivered=self._delivered)
         self._space(watched, now)
         self._hurried.pop(watched.prediction_id, None)
@@ -344,8 +320,9 @@ class LookSchedule:
         self._number += 1
         return Poll(watched.prediction_id, watched.job_id, watched.claim, self._number)
 
-    def _sweep(self, covered: list[_Watched], *, now: float) -> list[Poll | Sweep]:
-        worthiest = max(covered, key=lambda each: self._weigh_poll(each, now))
+    def _sweep(self, covered: list[Watched], *, now: float) -> list[Poll | Sweep]:
+        pollable = [each for each in covered if now >= each.poll_at]
+        worthiest = max(pollable, key=lambda each: each.weigh(now, delivered=self._delivered), default=None)
         # The provider asks for one request per render and so many seconds: a page is shared by those it shows.
         spacing = self._settings.poll_shortest_seconds / len(covered)
         for each in covered:
@@ -357,18 +334,21 @@ class LookSchedule:
         self._sweeps += 1
         created = [each.created_at for each in (covered[0], covered[-1]) if each.created_at is not None]
         looks: list[Poll | Sweep] = [Sweep(created[0], created[-1], self._number)]
-        if self._sweeps % AUDIT_EVERY == 0 and self._tokens >= 1 and now >= worthiest.poll_at:
+        if self._sweeps % AUDIT_EVERY == 0 and self._tokens >= 1 and worthiest:
             looks.append(self._poll(worthiest, now=now))
         return looks
 
-    def _plan_rest(self, worth: float, choice: Window | _Watched, *, listed: list[_Watched], now: float) -> None:
-        """Come back when the best that is left will be worth its price: worth grows like the square of the wait."""
+    def _plan_rest(self, worth: float, choice: Window | _Single, *, listed: list[Watched], now: float) -> None:
+        """Come back when what is left will be worth its price: worth grows like the square of the wait."""
         if worth >= self._price:
             self._rest_until(now + (1 - self._tokens) / self._rate, now=now)
             return
-        covered = [choice] if isinstance(choice, _Watched) else listed[choice.first : choice.last + 1]
-        waits = sum(self._weigh_page(each, now) * (now - each.known_at) for each in covered) / worth
-        self._rest_until(now + waits * ((self._price / worth) ** 0.5 - 1), now=now)
+        if isinstance(choice, _Single):
+            waits = (now - choice.watched.known_at) / SURER
+        else:
+            covered = listed[choice.first : choice.last + 1]
+            waits = sum(self._weigh_page(each, now) * (now - each.known_at) for each in covered) / worth
+        self._rest_until(now + EARLY * waits * ((self._price / worth) ** 0.5 - 1), now=now)
 
     def _note_price(self, worth: float) -> None:
         self._shadow_price += PRICE_SHARE * (worth - self._shadow_price)

@@ -102,17 +102,15 @@ def _log_mean(before: float, after: float) -> float:
     return (before - after) / math.log(before / after)
 
 
-def next_look_age(
+def next_look_by_law(
     render_time: RenderTime, *, age: float, request_cost_seconds: float, shortest: float, longest: float
 ) -> float:
-    """The age at which to look next, after a look at `age` (or after the start, with 0).
+    """The age at which to look next, after a look at `age` (or after the start, with 0), by the square-root law.
 
     Between `age + shortest` and `age + longest`; the first wins where they disagree. `request_cost_seconds` is how many
     seconds of delay one request is worth.
     """
-    table = _tabulate(render_time)
-    goal = _interpolate(age, table.ages, table.looks) + math.sqrt(2 * request_cost_seconds)
-    best = _interpolate(goal, table.looks, table.ages) if goal < table.looks[-1] else math.inf
+    best = age_of_looks(render_time, count_looks(render_time, age) + math.sqrt(2 * request_cost_seconds))
     return max(age + shortest, min(best, age + longest))
 
 
@@ -131,6 +129,12 @@ def count_looks(render_time: RenderTime, age: float) -> float:
     """The integral of the square root of the hazard up to this age: what `worth_of_look` takes differences of."""
     table = _tabulate(render_time)
     return _interpolate(age, table.ages, table.looks)
+
+
+def age_of_looks(render_time: RenderTime, looks: float) -> float:
+    """The age at which `count_looks` comes to so much; infinite where it never does."""
+    table = _tabulate(render_time)
+    return _interpolate(looks, table.looks, table.ages) if looks < table.looks[-1] else math.inf
 
 
 def worth_of_look(looks: float) -> float:

@@ -8,9 +8,10 @@ import pytest
 from bench.arithmetic import Figures
 from bench.loads import CELERY, CONTESTANTS, LOADS, PROMISES, RUSHES, SDK
 from bench.page import choose_plotted, render_page, write_docs
-from bench.results import Book, Pushing, Result, group, merge, read_book, write_book
+from bench.results import Book, Pushing, Result, SinglePolls, group, merge, read_book, write_book
 from bench.session import Wanted, estimate_seconds, make_plan
 from bench.tables import count_cores, make_table
+from bench.watching import Comparison
 from tests.measurements import FIGURES
 
 CIRCUMSTANCES = {"machine": "a machine", "date": "2026-11-22 12:00 UTC", "load average before": "0.1", "versions": "v"}
@@ -33,6 +34,25 @@ def make_result(
 
 
 PUSHING = Pushing(batch=9_000, single=200, copy=90_000, commit=1_000, circumstances=CIRCUMSTANCES)
+POLLS = SinglePolls(
+    comparisons=tuple(
+        Comparison(
+            scenario="bimodal",
+            price=price,
+            requests=10.0,
+            optimum=2.0,
+            fixed=4.0,
+            law=2.2,
+            told=2.0,
+            prior=3.0,
+            learned=2.1,
+            learned_worst=2.3,
+        )
+        for price in (0.15, 0.5)
+    ),
+    farms=5,
+    circumstances=CIRCUMSTANCES,
+)
 
 
 def test_what_was_measured_anew_replaces_what_is_kept_and_nothing_else() -> None:
@@ -44,7 +64,7 @@ def test_what_was_measured_anew_replaces_what_is_kept_and_nothing_else() -> None
 
 
 def test_a_book_is_read_as_it_was_written(tmp_path: Path) -> None:
-    book = Book((make_result(SDK, FIGURES, replace(FIGURES, mean_delay=None)),), PUSHING)
+    book = Book((make_result(SDK, FIGURES, replace(FIGURES, mean_delay=None)),), PUSHING, POLLS)
     path = tmp_path / "performance.json"
     path.write_text(write_book(book))
     assert read_book(path) == book
@@ -87,6 +107,13 @@ def test_the_page_tells_machine_day_and_how_to_repeat_it() -> None:
     assert "medians over 3 runs" in page
     assert "](images/watching.png)" in page
     assert "| jobs of one batch | 9,000 | 0.100 |" in page
+
+
+def test_single_polls_are_a_table_for_each_price_and_kept_until_measured_anew() -> None:
+    page = render_page(merge(Book((), None, POLLS), Book((), PUSHING)), plot=None)
+    assert page.count("| bimodal | 10.0 | 2.00 s | 2.000 | 1.500 | 1.100 | 1.000 | 1.050 | 1.150 |") == 2
+    assert "a request is worth 0.15 s of delay; medians over 5 farms" in page
+    assert "    python -m bench single-polls\n" in page
 
 
 def test_only_one_load_is_plotted_and_a_quick_one_only_where_there_is_no_better() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from bench.optimum import Point, find_optimum, mean_seconds
-from bench.watching import PRIOR, SCENARIOS, Scenario, compare, price_fixed, price_schedule, trace_curves
+from bench.watching import PRIOR, SCENARIOS, Scenario, compare, follow_law, price_fixed, price_schedule, trace_curves
 from rushes.polling import LogNormal
 
 PRICE = 0.1
@@ -51,18 +51,19 @@ def test_looks_at_even_times_cost_what_arithmetic_says() -> None:
 def test_nothing_costs_less_than_the_best_schedule(sigma: float) -> None:
     truth = LogNormal(60, sigma)
     best = find_optimum(truth, price=PRICE)
-    law = price_schedule(truth, truth, price=PRICE)
+    law = price_schedule(truth, truth, price=PRICE, follow=follow_law)
 
     assert mean_seconds(truth) == pytest.approx(60 * math.exp(sigma**2 / 2), rel=1e-3)
     assert cost_of(best, PRICE) < cost_of(law, PRICE) < 1.02 * cost_of(best, PRICE)
     assert cost_of(best, PRICE) < cost_of(price_schedule(PRIOR, truth, price=PRICE), PRICE)
 
 
-@pytest.mark.parametrize("scenario", [SCENARIOS[0], SCENARIOS[-1]], ids=lambda each: each.name)
+@pytest.mark.parametrize("scenario", [SCENARIOS[0], SCENARIOS[3]], ids=lambda each: each.name)
 def test_two_hundred_renders_teach_a_schedule_near_the_best(scenario: Scenario) -> None:
     compared = compare(scenario, price=0.5, seeds=1)
 
-    assert compared.learned < 1.15 * compared.optimum.delay_seconds
+    assert 0.999 < compared.told / compared.optimum < 1.005
+    assert compared.learned < 1.1 * compared.optimum
     assert compared.learned < 0.8 * compared.prior < 0.8 * compared.fixed
 
 

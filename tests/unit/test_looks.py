@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.queries import Hint, Rendering
+from rushes.look_plans import next_look_age
 from rushes.looks import (
     BURST_SECONDS,
     LONGEST_REST_SECONDS,
     LONGEST_SPACING_SECONDS,
+    SURER,
     WINDOW_SIZE,
     LookSchedule,
     Poll,
@@ -287,6 +289,21 @@ def test_renders_share_the_spacing_that_the_provider_asks_for(count: int, age: f
     schedule.add([rendering(created=1_000.0 + number, age=age) for number in range(count)], now=0.0)
     looks = follow(schedule, start=0.0, until=100.0)
     assert len(looks) <= (100.0 / SHORTEST + 1) * count
+
+
+def test_a_render_alone_is_polled_when_the_best_schedule_has_it() -> None:
+    settings = make_settings(poll_shortest_seconds=0.5)
+    times = RenderTimes(settings)
+    schedule, render = LookSchedule(settings, times), rendering()
+    schedule.add([render], now=0.0)
+    polls = polls_of(follow(schedule, start=0.0, until=60.0), render.prediction_id)
+    assert len(polls) > 10
+    believed = times.find(render.video_model, render.values)
+    for last, at in pairwise([0.0, *polls]):
+        planned = next_look_age(
+            believed, age=last, request_cost_seconds=settings.poll_cost_seconds / SURER, shortest=0.5, longest=60
+        )
+        assert at == pytest.approx(planned, abs=0.1)
 
 
 def test_a_render_in_no_page_is_polled() -> None:

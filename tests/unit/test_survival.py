@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes.polling import LogNormal, RenderTime, expected_seconds_left, next_look_age
+from rushes.polling import LogNormal, RenderTime, expected_seconds_left, next_look_by_law
 from rushes.survival import WINDOW, Finished, Running, choose_window, learn_render_time
 
 PRIOR = LogNormal(median_seconds=100, sigma=0.8)
@@ -59,7 +59,7 @@ def test_whatever_was_seen_the_hazard_is_finite_and_survival_falls(
 def test_looks_and_the_time_left_can_be_worked_out_from_it(finished: list[Finished], running: list[Running]) -> None:
     learned = learn_render_time(PRIOR, finished, running)
 
-    following = next_look_age(learned, age=30, request_cost_seconds=0.5, shortest=1, longest=60)
+    following = next_look_by_law(learned, age=30, request_cost_seconds=0.5, shortest=1, longest=60)
     assert 31 <= following <= 90
     assert 0 <= expected_seconds_left(learned, 30) < math.inf
     assert hash(learned) == hash(learn_render_time(PRIOR, finished, running))
