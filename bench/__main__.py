@@ -10,18 +10,15 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from bench.contestants import PLAYERS
-from bench.loads import CONTESTANTS, LOADS, PUSHING, SETS, Load, Overflow, list_names, quicken
+from bench.loads import CONTESTANTS, LOADS, PUSHING, SETS, SINGLE_POLLS, Load, Overflow, list_names, quicken
 from bench.machine import describe_machine
 from bench.page import write_docs
 from bench.results import Book, group, write_book
 from bench.session import PUSHED_JOBS, PUSHED_JOBS_QUICK, Plan, Wanted, estimate_seconds, make_plan, measure
-from bench.single_polls import print_comparisons
+from bench.single_polls import make_polls_tables
 from bench.tables import Table, make_pushing_table, make_table
 from bench.watching import SEEDS
 from cli.failures import CommandError
-
-SIMULATED = "watching"
-"""Neither a load: single polls beside the exact optimum, without servers."""
 
 TALK = Console(stderr=True, width=120)
 OUT = Console(width=120)
@@ -31,7 +28,7 @@ def _list_choices() -> str:
     loads = "\n\n".join(f"{load.name}: {load.about}" for load in LOADS.values())
     sets = "\n\n".join(f"{name} stands for {', '.join(names)}" for name, names in SETS.items())
     contestants = "\n\n".join(f"{name}: {about}" for name, about in CONTESTANTS.items())
-    others = f"{PUSHING}: jobs accepted over HTTP\n\n{SIMULATED}: single polls beside the exact optimum, simulated"
+    others = f"{PUSHING}: jobs accepted over HTTP\n\n{SINGLE_POLLS}: single polls beside the exact optimum, simulated"
     return f"LOADS\n\n{loads}\n\n{others}\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
 
 
@@ -55,14 +52,9 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
 
     Without a name the standard set is measured, in less than 15 minutes.
     """
-    words = loads or ["standard"]
-    if SIMULATED in words:
-        print_comparisons(OUT, seeds=1 if quick else SEEDS)
-        words = [word for word in words if word != SIMULATED]
-        if not words:
-            return
+    names = _read_names(loads or ["standard"])
     wanted = Wanted(
-        loads=_read_loads(words, quick=quick),
+        loads=_find_loads(names, quick=quick),
         contestants=_read_contestants(contestant or []),
         overflows=_read_overflows(overflow),
         runs=runs,
@@ -70,6 +62,7 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
         prompts=tuple(_read_prompts(prompts)),
         settings=_read_settings(settings or []),
         pushed_jobs=PUSHED_JOBS_QUICK if quick else PUSHED_JOBS,
+        polled_farms=(1 if quick else SEEDS) if SINGLE_POLLS in names else 0,
     )
     plan = make_plan(wanted)
     TALK.print(f"machine: {describe_machine()}")
@@ -87,6 +80,9 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
 
 
 def _print(book: Book) -> None:
+    if book.single_polls is not None:
+        for table in make_polls_tables(book.single_polls):
+            _print_table(table)
     if book.pushing is not None:
         _print_table(make_pushing_table(book.pushing))
     for results in group(book.results).values():
@@ -102,16 +98,21 @@ def _print_table(table: Table) -> None:
 
 def _describe_plan(plan: Plan) -> str:
     names = dict.fromkeys(load.name for load, _, _ in plan.contests)
-    return ", ".join([*([PUSHING] if plan.pushed_jobs else []), *names])
+    polls = [SINGLE_POLLS] if plan.wanted.polled_farms else []
+    return ", ".join([*polls, *([PUSHING] if plan.pushed_jobs else []), *names])
 
 
-def _read_loads(words: Sequence[str], *, quick: bool) -> tuple[Load | None, ...]:
+def _read_names(words: Sequence[str]) -> list[str]:
     try:
-        names = list_names(list(words))
+        return list_names(list(words))
     except KeyError as error:
-        choices = ", ".join([PUSHING, SIMULATED, *LOADS, *SETS])
+        choices = ", ".join([PUSHING, SINGLE_POLLS, *LOADS, *SETS])
         raise typer.BadParameter(f"there is no load {error}; there are {choices}") from None
-    return tuple(None if name == PUSHING else quicken(LOADS[name]) if quick else LOADS[name] for name in names)
+
+
+def _find_loads(names: Sequence[str], *, quick: bool) -> tuple[Load | None, ...]:
+    loads = {name: quicken(load) if quick else load for name, load in LOADS.items() if name in names}
+    return tuple(loads.get(name) for name in names if name != SINGLE_POLLS)
 
 
 def _read_contestants(names: Sequence[str]) -> tuple[str, ...]:

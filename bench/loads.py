@@ -35,6 +35,9 @@ PROMISES: dict[tuple[str, str], dict[str, str]] = {
 PUSHING = "pushing"
 """Not a load on the provider: how fast jobs are accepted over HTTP."""
 
+SINGLE_POLLS = "single-polls"
+"""Not a load either: single polls beside the exact optimum, simulated without servers."""
+
 OVERHEAD_SECONDS = 15.0
 """To start and stop what a contest needs."""
 
@@ -148,10 +151,10 @@ _QUICK_RENDERS = {
     "instant": 100,
 }
 
-STANDARD = (PUSHING, "instant", "watching-100-short", "slots-3-short")
+STANDARD = (SINGLE_POLLS, PUSHING, "instant", "watching-100-short", "slots-3-short")
 """What is measured when nobody asks for something else: within 15 minutes on two cores."""
 
-FULL = (PUSHING, "instant", "watching-100", "slots-3", "slots-3000", "in-flight-10000")
+FULL = (SINGLE_POLLS, PUSHING, "instant", "watching-100", "slots-3", "slots-3000", "in-flight-10000")
 SETS = {"standard": STANDARD, "full": FULL}
 
 
@@ -175,7 +178,7 @@ def list_names(words: list[str]) -> list[str]:
     names: list[str] = []
     for word in words:
         for name in SETS.get(word, (word,)):
-            if name != PUSHING and name not in LOADS:
+            if name not in (PUSHING, SINGLE_POLLS, *LOADS):
                 raise KeyError(word)
             if name not in names:
                 names.append(name)

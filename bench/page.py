@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.curves import draw_curves
-from bench.loads import PUSHING
+from bench.loads import PUSHING, SINGLE_POLLS
 from bench.plot import draw_plot
-from bench.results import Book, Pushing, Result, group, merge, read_book, write_book
+from bench.results import Book, Pushing, Result, SinglePolls, group, merge, read_book, write_book
+from bench.single_polls import ABOUT, make_polls_tables
 from bench.tables import Table, explain_contestants, make_pushing_table, make_table
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -57,6 +58,7 @@ def render_page(book: Book, *, plot: Path | None) -> str:
     if plot is not None:
         parts.append(_render_plot(plot, choose_plotted(book.results)[0]))
     tables = [_render_results(results) for results in group(book.results).values()]
+    parts += [_render_polls(book.single_polls)] if book.single_polls else []
     parts += [*tables, *([_render_pushing(book.pushing)] if book.pushing else [])]
     return "\n".join(parts)
 
@@ -89,6 +91,14 @@ def _render_pushing(pushing: Pushing) -> str:
     table = render_table(make_pushing_table(pushing))
     circumstances = _describe({PUSHING: pushing.circumstances})
     return f"## {PUSHING}\n\nJobs accepted over HTTP.\n\n{table}\n{circumstances}\n    python -m bench {PUSHING}\n"
+
+
+def _render_polls(polls: SinglePolls) -> str:
+    tables = "\n".join(
+        f"{table.title.split(': ', 1)[1]}:\n\n{render_table(table)}" for table in make_polls_tables(polls)
+    )
+    circumstances = _describe({SINGLE_POLLS: polls.circumstances})
+    return f"## {SINGLE_POLLS}\n\n{ABOUT}\n{tables}\n{circumstances}\n    python -m bench {SINGLE_POLLS}\n"
 
 
 def _command(results: Sequence[Result]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.arithmetic import Figures, find_medians
+from bench.watching import Comparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,24 +42,35 @@ class Pushing:
     circumstances: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinglePolls:
+    """Single polls beside the best schedule there is."""
+
+    comparisons: tuple[Comparison, ...]
+    farms: int  # that the figures are medians over
+    circumstances: Mapping[str, str]
+
+
 class Book(NamedTuple):
     """Everything that is known by measuring."""
 
     results: tuple[Result, ...] = ()
     pushing: Pushing | None = None
+    single_polls: SinglePolls | None = None
 
 
 def merge(kept: Book, new: Book) -> Book:
     """What is kept, with everything replaced that was measured anew: same load, same mode, same contestant."""
     found = {_key(result): result for result in (*kept.results, *new.results)}
-    return Book(tuple(found.values()), new.pushing or kept.pushing)
+    return Book(tuple(found.values()), new.pushing or kept.pushing, new.single_polls or kept.single_polls)
 
 
 def write_book(book: Book) -> str:
     """The book as JSON."""
     results = [asdict(result) | {"figures": asdict(result.figures)} for result in book.results]
     pushing = asdict(book.pushing) if book.pushing else None
-    return json.dumps({"pushing": pushing, "results": results}, indent=1) + "\n"
+    polls = asdict(book.single_polls) if book.single_polls else None
+    return json.dumps({"pushing": pushing, "single polls": polls, "results": results}, indent=1) + "\n"
 
 
 def read_book(path: Path) -> Book:
@@ -67,7 +79,9 @@ def read_book(path: Path) -> Book:
         return Book()
     kept = json.loads(path.read_text())
     return Book(
-        tuple(_read_result(each) for each in kept["results"]), Pushing(**kept["pushing"]) if kept["pushing"] else None
+        tuple(_read_result(each) for each in kept["results"]),
+        Pushing(**kept["pushing"]) if kept["pushing"] else None,
+        _read_polls(polls) if (polls := kept.get("single polls")) else None,
     )
 
 
@@ -81,6 +95,10 @@ def group(results: Sequence[Result]) -> dict[tuple[str, str], list[Result]]:
 
 def _key(result: Result) -> tuple[str, str, str]:
     return result.load, result.overflow, result.contestant
+
+
+def _read_polls(kept: dict[str, Any]) -> SinglePolls:
+    return SinglePolls(**kept | {"comparisons": tuple(Comparison(**each) for each in kept["comparisons"])})
 
 
 def _read_result(kept: dict[str, Any]) -> Result:

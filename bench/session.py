@@ -10,14 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.arithmetic import Figures
 from bench.contest import hold_contest
 from bench.contestants import PLAYERS
-from bench.loads import OURS, Load, Overflow
+from bench.loads import OURS, SINGLE_POLLS, Load, Overflow
 from bench.machine import describe_circumstances
 from bench.pushing import measure_pushing
-from bench.results import Book, Pushing, Result
+from bench.results import Book, Pushing, Result, SinglePolls
+from bench.single_polls import COMPARISONS, measure_single_polls
 
 PUSHED_JOBS = 10_000
 PUSHED_JOBS_QUICK = 500
 PUSHING_SECONDS = 40.0
+COMPARISON_SECONDS = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class Wanted:
     prompts: tuple[str, ...] = ()
     settings: Mapping[str, str]
     pushed_jobs: int = PUSHED_JOBS
+    polled_farms: int = 0
+    """Simulated farms for the comparison of single polls; 0 for none."""
 
 
 class Contest(NamedTuple):
@@ -71,7 +75,8 @@ def make_plan(wanted: Wanted) -> Plan:
 
 def estimate_seconds(plan: Plan) -> float:
     """About how long the session takes."""
-    return sum(contest.load.seconds for contest in plan.contests) + PUSHING_SECONDS * bool(plan.pushed_jobs)
+    polls = COMPARISON_SECONDS * COMPARISONS * plan.wanted.polled_farms
+    return sum(contest.load.seconds for contest in plan.contests) + PUSHING_SECONDS * bool(plan.pushed_jobs) + polls
 
 
 def measure(plan: Plan, *, console: Console) -> Book:
@@ -79,13 +84,19 @@ def measure(plan: Plan, *, console: Console) -> Book:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     gathered: dict[tuple[str, str, str], Result] = {}
     with Progress(*columns, console=console) as progress:
+        polls = _compare_polls(plan, progress) if plan.wanted.polled_farms else None
         pushing = _push(plan, progress) if plan.pushed_jobs else None
         for number, contest in enumerate(plan.contests, start=1):
             result = _hold(plan, contest, progress, name=f"{number}/{len(plan.contests)} {_name(contest)}")
             key = contest.load.name, contest.load.overflow, contest.contestant
             kept = gathered.get(key)
             gathered[key] = replace(kept, runs=(*kept.runs, *result.runs)) if kept else result
-    return Book(tuple(gathered.values()), pushing)
+    return Book(tuple(gathered.values()), pushing, polls)
+
+
+def _compare_polls(plan: Plan, progress: Progress) -> SinglePolls:
+    task = progress.add_task(SINGLE_POLLS, total=COMPARISONS)
+    return measure_single_polls(farms=plan.wanted.polled_farms, show=lambda done: progress.update(task, completed=done))
 
 
 def _push(plan: Plan, progress: Progress) -> Pushing:

@@ -1,28 +1,45 @@
 """Single polls, simulated: delay at equal requests beside the best schedule there is. Needs no servers."""
 
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Callable
 
-from bench.watching import FIXED_SECONDS, PRICES, SCENARIOS, SEEDS, Comparison, compare, price_fixed
+from bench.machine import describe_circumstances
+from bench.results import SinglePolls
+from bench.tables import Table
+from bench.watching import LEARNED_FROM, PRICES, SCENARIOS, SLOTS, compare
+
+COMPARISONS = len(PRICES) * len(SCENARIOS)
+ABOUT = f"""\
+Simulated, without servers: polls of one render at a time, after {LEARNED_FROM} finished renders on {SLOTS} slots were
+learned from by such polls. The mean delay is given as a ratio to that of the exact optimum (a dynamic programme that
+knows the distribution) for as many requests per render. *Rushes, told* knows the distribution too: what it lacks is the
+schedule's fault, the rest that of what was learned. Promised is a ratio of at most 1.10 for the log-normal, bimodal and
+drifting durations. No shortest spacing holds, but in use `RUSHES_POLL_SHORTEST_SECONDS` does.
+"""
+_HEADER = ("durations", "requests", "best delay", "fixed", "prior", "law, told", "Rushes, told", "Rushes", "worst farm")
 
 
-def print_comparisons(console: Console, *, seeds: int = SEEDS) -> None:
-    """A line for each fixed interval, and a table for each price of a request."""
-    for spacing in FIXED_SECONDS:
-        points = [price_fixed(scenario.final, spacing=spacing) for scenario in SCENARIOS]
-        told = ", ".join(f"{point.requests:.0f} for {point.delay_seconds:.2f} s" for point in points)
-        console.print(f"a look every {spacing:g} s: requests per render and mean delay: {told}")
+def measure_single_polls(*, farms: int, show: Callable[[int], None] = lambda done: None) -> SinglePolls:
+    """Compare at every price, over so many farms; `show` is told how many comparisons are done."""
+    circumstances = describe_circumstances()
+    compared = []
     for price in PRICES:
-        console.print(_make_table(price, [compare(each, price=price, seeds=seeds) for each in SCENARIOS]))
+        for scenario in SCENARIOS:
+            compared.append(compare(scenario, price=price, seeds=farms))
+            show(len(compared))
+    return SinglePolls(comparisons=tuple(compared), farms=farms, circumstances=circumstances)
 
 
-def _make_table(price: float, compared: list[Comparison]) -> Table:
-    title = f"mean delay at equal requests, as a ratio to the optimum's; a request is worth {price:g} s"
-    columns = ("durations", "requests", "optimum", "fixed", "prior", "law, told the truth", "learned", "worst")
-    table = Table(*columns, title=title, title_justify="left")
-    for each in compared:
-        best = each.optimum.delay_seconds
-        delays = (each.fixed, each.prior, each.law, each.learned, each.learned_worst)
-        ratios = [f"{delay / best:.3f}" for delay in delays]
-        table.add_row(each.scenario, f"{each.optimum.requests:.1f}", f"{best:.2f} s", *ratios)
-    return table
+def make_polls_tables(polls: SinglePolls) -> list[Table]:
+    """A table for each price of a request."""
+    return [_make_table(polls, price) for price in dict.fromkeys(each.price for each in polls.comparisons)]
+
+
+def _make_table(polls: SinglePolls, price: float) -> Table:
+    rows = []
+    for each in polls.comparisons:
+        if each.price == price:
+            delays = (each.fixed, each.prior, each.law, each.told, each.learned, each.learned_worst)
+            ratios = (f"{delay / each.optimum:.3f}" for delay in delays)
+            rows.append((each.scenario, f"{each.requests:.1f}", f"{each.optimum:.2f} s", *ratios))
+    farms = "one farm" if polls.farms == 1 else f"medians over {polls.farms} farms"
+    return Table(f"single-polls: a request is worth {price:g} s of delay; {farms}", _HEADER, tuple(rows))
