@@ -41,7 +41,12 @@ def test_a_pushed_job_is_stored_with_the_catalogues_defaults(api: Api) -> None:
     assert (job["batch"], job["number"], job["video"], job["error"], job["warnings"]) == (None, None, None, None, [])
     shown = api.client.get(pushed.headers["location"]).json()
     del job["warnings"]
-    assert shown == {**job, "progress": 0.0, "waits_for": "no dispatcher is at work: start a worker"}
+    assert shown == {
+        **job,
+        "progress": 0.0,
+        "time_left_unknown": "no_dispatcher",
+        "waits_for": "no dispatcher is at work: start a worker",
+    }
 
 
 def test_a_dropped_parameter_is_warned_of(api: Api) -> None:

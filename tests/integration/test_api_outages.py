@@ -223,7 +223,7 @@ def test_readiness_tells_how_late_the_most_overdue_row_is(api: Api) -> None:
 def test_readiness_tells_how_many_doubts_there_are_and_how_old_the_oldest_is(api: Api) -> None:
     with transaction(api.sessions) as session:
         rows.add_render(session, "unconfirmed", posted_at=timedelta(seconds=-700))
-        foreign = rows.add_render(session, "unconfirmed")
+        foreign = rows.add_render(session, "unconfirmed", due_at=timedelta(0))
         note_foreign_list(session, [foreign.prediction_id], message="another account's")
     told = api.client.get("/readyz").json()
     assert (told["status"], told["doubts"], told["foreign_list"]) == ("ready", 2, 1)
