@@ -198,8 +198,8 @@ class LookSchedule:
     def _watch(self, rendering: Rendering, *, now: float) -> None:
         known = self._watched.get(rendering.prediction_id)
         accepted_at = now - rendering.age_seconds
-        # What is met in mid-life, by a new leader or in a new window, counts as just looked at.
-        is_young = known is None and rendering.age_seconds < LONGEST_SPACING_SECONDS
+        # A new leader knows of no look, and may come after an outage. A new window begins with a look of its own.
+        known_at = accepted_at if known is None and not rendering.watch_windows else now
         watched = Watched(
             prediction_id=rendering.prediction_id,
             job_id=rendering.job_id,
@@ -209,13 +209,13 @@ class LookSchedule:
             watch_windows=rendering.watch_windows,
             kind=find_kind(rendering.video_model, rendering.values),
             times=self._times,
-            known_at=accepted_at if is_young else now,
-            known_before=accepted_at if is_young else now,
+            known_at=known_at,
+            known_before=known_at,
             due_at=now,
             poll_at=now,
             hint_at=now,
         )
-        self._space(watched, accepted_at if is_young else now)
+        self._space(watched, known_at if rendering.age_seconds < LONGEST_SPACING_SECONDS else now)
         self.end([rendering.prediction_id])
         self._watched[rendering.prediction_id] = watched
         if watched.watch_windows or watched.created_at is None:

@@ -444,10 +444,12 @@ def test_a_render_past_its_window_is_on_the_slower_schedule(windows: int) -> Non
     assert 50.0 + spacing <= first <= 50.0 + spacing + LONGEST_REST_SECONDS + 0.1
 
 
-def test_an_old_render_met_by_a_new_leader_is_not_looked_at_at_once() -> None:
-    schedule = make_schedule()
-    schedule.add([rendering(age=86_400.0)], now=10.0)
-    assert schedule.take_due(now=10.0 + SHORTEST - 0.1, limit=NO_LIMIT) == []
+@pytest.mark.parametrize("age", [61.0, 500.0, 86_400.0])
+def test_an_old_render_met_by_a_new_leader_is_looked_at_once_the_spacing_has_passed(age: float) -> None:
+    schedule, render = make_schedule(), rendering(age=age)
+    schedule.add([render], now=10.0)
+    (first, *_) = polls_of(follow(schedule, start=10.0, until=30.0), render.prediction_id)
+    assert 10.0 + SHORTEST <= first <= 10.0 + SHORTEST + LONGEST_REST_SECONDS + 0.1
 
 
 def test_a_leader_that_lost_the_lead_forgets_everything() -> None:
