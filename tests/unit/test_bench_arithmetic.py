@@ -15,7 +15,7 @@ from bench.arithmetic import (
     measure_delays,
     measure_slot_share,
 )
-from bench.loads import FULL, LOADS, PUSHING, STANDARD, list_names, quicken
+from bench.loads import FULL, LOADS, STANDARD, list_names, quicken
 from tests.measurements import FIGURES
 
 
@@ -83,8 +83,9 @@ def test_medians_are_taken_figure_by_figure() -> None:
 
 
 def test_the_standard_set_fits_into_fifteen_minutes() -> None:
-    seconds = sum(LOADS[name].seconds * len(LOADS[name].contestants) for name in STANDARD if name != PUSHING)
-    assert seconds + 60 < 15 * 60
+    held = [LOADS[name] for name in STANDARD if name in LOADS]
+    pushing_and_single_polls = 150
+    assert sum(each.seconds * len(each.contestants) for each in held) + pushing_and_single_polls < 15 * 60
 
 
 def test_names_of_sets_stand_for_their_loads() -> None:
