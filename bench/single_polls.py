@@ -13,7 +13,9 @@ Simulated, without servers: polls of one render at a time, after {LEARNED_FROM} 
 learned from by such polls. The mean delay is given as a ratio to that of the exact optimum (a dynamic programme that
 knows the distribution) for as many requests per render. *Rushes, told* knows the distribution too: what it lacks is the
 schedule's fault, the rest that of what was learned. Promised is a ratio of at most 1.10 for the log-normal, bimodal and
-drifting durations. No shortest spacing holds, but in use `RUSHES_POLL_SHORTEST_SECONDS` does.
+drifting durations. No shortest spacing holds, but in use `RUSHES_POLL_SHORTEST_SECONDS` does. In use a render is polled
+singly where no page of the list shows another one beside it, or where the list is late; these farms would be read by
+pages.
 """
 _HEADER = ("durations", "requests", "best delay", "fixed", "prior", "law, told", "Rushes, told", "Rushes", "worst farm")
 

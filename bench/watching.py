@@ -17,12 +17,12 @@ from typing import NamedTuple, Protocol
 from bench.optimum import Point, find_optimum, mean_seconds
 from rushes.look_plans import next_look_age
 from rushes.polling import LogNormal, RenderTime, next_look_by_law, prior_for
-from rushes.settings import Settings
+from rushes.settings import POLL_COST_SECONDS
 from rushes.survival import Finished, Running, learn_render_time
 
 LEARNED_FROM = 200
 SLOTS = 20
-PRICES = (0.02, float(Settings.model_fields["poll_cost_seconds"].default), 0.5)
+PRICES = (0.02, POLL_COST_SECONDS, 0.5)
 """Seconds of delay that a request is worth; the second is the default of RUSHES_POLL_COST_SECONDS."""
 CURVE_PRICES = tuple(0.01 * 2**step for step in range(8))
 SEEDS = 5

@@ -86,7 +86,7 @@ class LookSchedule:
         self._window_size = WINDOW_SIZE
         self._lateness: float | None = None
         self._delivered = 0.0
-        self._price = self._shadow_price = settings.poll_cost_seconds
+        self._price = self._shadow_price = settings.find_poll_cost()
         self._poll_price = self._price / SURER
         self._is_short = False  # something worth its price waits for the budget
 

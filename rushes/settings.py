@@ -17,6 +17,9 @@ SERVICES_FILE = "services.env"
 
 PROVIDER_URL = "https://api.wavespeed.ai"
 
+POLL_COST_SECONDS, HOOKED_POLL_COST_SECONDS = 0.13, 0.2
+"""What a request is worth by default, in seconds of delay: without webhooks and beside them."""
+
 _WEB = ("http", "https")
 
 
@@ -87,7 +90,7 @@ class Settings(BaseSettings):
 
     render_median_seconds: Seconds = 100
     poll_shortest_seconds: Seconds = 5
-    poll_cost_seconds: Seconds = 0.15
+    poll_cost_seconds: Seconds | None = None
     watch_requests_per_second: float | None = Field(default=None, gt=0, le=10_000)
     watch_window_seconds: Seconds = 600
 
@@ -132,6 +135,10 @@ class Settings(BaseSettings):
     def count_watch_requests_per_second(self) -> float:
         """The budget of looks: 1 for 100 slots, at least 2, unless set."""
         return self.watch_requests_per_second or max(2.0, self.slots / 100)
+
+    def find_poll_cost(self) -> float:
+        """Seconds of delay that a request is worth, unless set: more beside webhooks, since looks find less there."""
+        return self.poll_cost_seconds or (POLL_COST_SECONDS if self.public_url is None else HOOKED_POLL_COST_SECONDS)
 
     def count_submit_threads(self) -> int:
         """Threads for submitting: the rate times a second of latency, unless set."""

@@ -58,6 +58,13 @@ class Learned:
     prior: RenderTime
     hazards: tuple[float, ...]
     passed: tuple[float, ...]  # integral of the hazard up to each edge
+    _hash: int = field(init=False, repr=False, compare=False)  # taken for every look at every render, so taken once
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.prior, self.hazards, self.passed)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def hazard(self, age_seconds: float) -> float:
         if age_seconds < 0:

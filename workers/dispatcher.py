@@ -322,7 +322,7 @@ class Dispatcher:
 
 def _plan_submits(settings: Settings) -> tuple[AheadSize, Spread]:
     lateness = lateness_of_looks(
-        request_cost_seconds=settings.poll_cost_seconds,
+        request_cost_seconds=settings.find_poll_cost(),
         median_seconds=settings.render_median_seconds,
         slots=settings.slots,
     )

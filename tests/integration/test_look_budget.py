@@ -122,7 +122,7 @@ def test_the_leader_tells_the_price_of_a_look(runtime: Runtime, account_id: UUID
         assert get_price(session) is None
     Lookout(runtime).choose_looks(find_account(runtime), count=ROOM, term=1)
     with transaction(runtime.sessions) as session:
-        assert get_price(session) == runtime.settings.poll_cost_seconds
+        assert get_price(session) == runtime.settings.find_poll_cost()
 
 
 def get_price(session: Session) -> float | None:

@@ -301,7 +301,7 @@ def test_a_render_alone_is_polled_when_the_best_schedule_has_it() -> None:
     believed = times.find(render.video_model, render.values)
     for last, at in pairwise([0.0, *polls]):
         planned = next_look_age(
-            believed, age=last, request_cost_seconds=settings.poll_cost_seconds / SURER, shortest=0.5, longest=60
+            believed, age=last, request_cost_seconds=settings.find_poll_cost() / SURER, shortest=0.5, longest=60
         )
         assert at == pytest.approx(planned, abs=0.1)
 

@@ -54,6 +54,14 @@ def refusals_of(values: dict[str, str], environment: pytest.MonkeyPatch) -> dict
     return {problem.field: problem.message for problem in refusal.value.problems}
 
 
+def test_a_look_costs_more_beside_webhooks_unless_its_price_is_set(environment: pytest.MonkeyPatch) -> None:
+    alone = load_settings().find_poll_cost()
+    environment.setenv("RUSHES_PUBLIC_URL", "https://rushes.example.com")
+    assert load_settings().find_poll_cost() > alone
+    environment.setenv("RUSHES_POLL_COST_SECONDS", "0.5")
+    assert load_settings().find_poll_cost() == 0.5
+
+
 def test_the_defaults_are_those_of_the_lowest_tier() -> None:
     settings = load_settings()
     assert (settings.slots, settings.submits_per_minute) == (2, 2)
