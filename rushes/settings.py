@@ -17,7 +17,7 @@ SERVICES_FILE = "services.env"
 
 PROVIDER_URL = "https://api.wavespeed.ai"
 
-POLL_COST_SECONDS, HOOKED_POLL_COST_SECONDS = 0.13, 0.2
+POLL_COST_SECONDS, HOOKED_POLL_COST_SECONDS = 0.11, 0.2
 """What a request is worth by default, in seconds of delay: without webhooks and beside them."""
 
 _WEB = ("http", "https")
