@@ -49,7 +49,8 @@ class Restoration:
 def match_orphans(orphans: Sequence[Candidate], openings: Sequence[Opening]) -> Restoration:
     """Say whose each orphan is, by equal input with a job that would be bought.
 
-    One that cannot be read, or equals only a job whose render may yet fail and be bought again, is for a person.
+    One that cannot be read, or equals only a job whose render or doubt may yet end so that it is bought again, is for a
+    person.
     """
     found = Restoration()
     free = {each.job_id: each for each in openings if each.is_free}

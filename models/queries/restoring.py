@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 from models.lifecycle import NOTHING_BOUGHT, PredictionState
 from models.statements import find_all, find_one, statement
 
-# In the order in which they would have been submitted; what cannot be bought (again) by itself is no owner.
+# In the order in which they would have been submitted; what cannot be bought (again) by itself is no owner. What is in
+# doubt may be called absent, or adopt what fails: its job is bought again then, as that of a render is.
 _OPENINGS = statement("""
-    SELECT job.id, prediction.id, video_model, input, job.created_at, prediction.provider_id IS NULL
-    FROM job LEFT JOIN prediction ON job_id = job.id AND prediction.state IN ('submitting', 'rendering')
+    SELECT job.id, prediction.id, video_model, input, job.created_at,
+        prediction.id IS NULL OR prediction.provider_id IS NULL AND posted_at IS NULL
+    FROM job LEFT JOIN prediction ON job_id = job.id AND prediction.state IN ('submitting', 'unconfirmed', 'rendering')
     WHERE (job.state = 'queued' AND cancel_requested_at IS NULL
-           OR job.state = 'rendering' AND prediction.id IS NOT NULL
-              AND (prediction.provider_id IS NOT NULL OR posted_at IS NULL))
+           OR job.state = 'rendering' AND prediction.id IS NOT NULL)
       AND video_model = ANY(CAST(:video_models AS text[]))
     ORDER BY priority DESC, job.id
 """)
@@ -36,14 +37,14 @@ _STANDING = statement("""
 
 
 class Opening(NamedTuple):
-    """A job that the restored rows would buy, or buy again should its render fail."""
+    """A job that the restored rows would buy, or buy again should its render fail or its doubt end as absent."""
 
     job_id: UUID
     prediction_id: UUID | None  # of its live one
     video_model: str
     input: dict[str, Any]
     created_at: datetime
-    is_free: bool  # nothing of it is known to be bought now
+    is_free: bool  # nothing of it is, or may be, bought now
 
 
 class Standing(NamedTuple):

@@ -21,6 +21,7 @@ from rushes.jobs import explain_wait
 from rushes.reconciling import ReconcileFailed
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
+from rushes.watching import look_at_prediction
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed import Simulator
 from tests.runtimes import LEASE, MODEL, ask, claim_submits, open_runtime, push, reconcile, run, wait_until_over, wish
@@ -89,6 +90,22 @@ class World:
             self.run("UPDATE account SET paused_at = paused_at - interval '10 minutes'")
         self.run("UPDATE account SET reconcile_until = NULL")
         return reconcile(self.runtime, self.account)
+
+    def submit_in_doubt(self) -> None:
+        with pytest.raises(SubmitUnconfirmed):
+            self.submit(1)
+
+    def decide_doubts(self) -> str:
+        """What passes make of every doubt when nothing was restored."""
+        self.run("UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
+        return self.sweep(settled=False)
+
+    def see_ends(self) -> None:
+        """Poll every render once it is over; what is to be bought again is due at once."""
+        wait_until_over(self.simulator)
+        for prediction_id, claim in self.ask("SELECT id, claim FROM prediction WHERE state = 'rendering'"):
+            look_at_prediction(self.runtime, UUID(str(prediction_id)), int(str(claim)))
+        self.run("UPDATE job SET due_at = now() WHERE state = 'queued'")
 
     def run(self, statement: str) -> None:
         run(self.runtime, statement)
@@ -170,6 +187,49 @@ def test_an_orphan_that_may_be_ours_waits_for_a_person_and_a_strangers_does_not(
     assert not world.hold()
     world.push("b")
     assert world.submit(20) == 1
+
+
+def test_what_was_bought_after_a_doubt_that_failed_is_not_bought_again(world: World) -> None:
+    world.simulator.set_fault("task_failed", count=1)
+    world.simulator.set_fault("submit_drop", count=1)
+    world.push("a")
+    world.submit_in_doubt()
+    world.back_up()
+    assert world.decide_doubts().startswith("adopted 1")
+    world.see_ends()
+    assert world.submit(1) == 1
+    bought_after = str(world.simulator.tasks()[-1]["id"])
+    world.restore()
+
+    assert world.hold()
+    told = world.sweep(settled=True)
+    assert told.startswith("adopted 1")
+    assert "waits for a person" in told
+    assert bought_after in told
+    world.see_ends()
+    assert world.submit(20) == 0
+    assert world.sweep(settled=True).endswith("restored: adopted 1, submits again")
+    assert world.submit(20) == 0
+    assert world.bought() == {"a": 2}
+
+
+def test_what_was_bought_after_a_doubt_was_called_absent_is_not_bought_again(world: World) -> None:
+    world.simulator.set_fault("submit_5xx", count=1)
+    world.push("a")
+    world.submit_in_doubt()
+    world.run("UPDATE prediction SET posted_at = posted_at - interval '1 hour'")
+    world.back_up()
+    assert world.decide_doubts().startswith("adopted 0, absent 1")
+    assert world.submit(1) == 1
+    world.restore()
+
+    assert world.hold()
+    told = world.sweep(settled=True)
+    assert told.startswith("adopted 0, absent 1")
+    assert "waits for a person" in told
+    assert world.sweep(settled=True).endswith("restored: adopted 1, submits again")
+    assert world.submit(20) == 0
+    assert world.bought() == {"a": 1}
 
 
 @pytest.mark.parametrize("paused_before", [True, False])
