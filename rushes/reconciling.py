@@ -205,7 +205,8 @@ def _settle_restore(
     _keep_claim(runtime, current)
     with transaction(runtime.sessions) as session:
         ids = [each.provider_id for each in orphans]
-        known = queries.filter_strangers(session, current.account_id, ids, before=ticket.restored_at)
+        # Not `restored_at`: a second hold moves that past what the passes of the first have found and not decided.
+        known = queries.filter_strangers(session, current.account_id, ids, before=ticket.restored_to)
         openings = queries.list_openings(session, sorted({each.video_model for each in orphans}))
     bought = [each for each in orphans if each.provider_id not in known and is_bought(by_id[each.provider_id])]
     found = match_orphans(bought, openings)

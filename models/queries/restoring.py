@@ -24,7 +24,8 @@ _OPENINGS = statement("""
 
 _STRANGERS = statement("""
     SELECT provider_id FROM orphan
-    WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[])) AND found_at < :before
+    WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[]))
+      AND found_at < CAST(:before AS timestamptz)
 """)
 
 _STANDING = statement("""
@@ -79,8 +80,8 @@ def list_openings(session: Session, video_models: Sequence[str]) -> list[Opening
     return find_all(session, _OPENINGS, Opening, video_models=list(video_models))
 
 
-def filter_strangers(session: Session, account_id: UUID, ids: Sequence[str], *, before: datetime) -> set[str]:
-    """Those of the provider ids that were orphans already before the restore."""
+def filter_strangers(session: Session, account_id: UUID, ids: Sequence[str], *, before: datetime | None) -> set[str]:
+    """Those of the provider ids that were orphans already at that moment; none where it is not known."""
     return set(session.scalars(_STRANGERS, {"account_id": account_id, "ids": list(ids), "before": before}))
 
 

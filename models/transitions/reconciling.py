@@ -41,7 +41,8 @@ _BEGIN = statement("""
                  orphans_swept_at - interval '1 hour',
                  (SELECT min(posted_at) FROM prediction WHERE account_id = :account_id)))
         END,
-        CASE WHEN paused_reason = 'restore' THEN paused_at END
+        CASE WHEN paused_reason = 'restore' THEN paused_at END,
+        CASE WHEN paused_reason = 'restore' THEN epoch_at END
 """)
 
 _RENEW = statement("""
@@ -140,6 +141,7 @@ class PassTicket(NamedTuple):
     list_lag: timedelta  # the largest ever seen
     sweep_after: datetime | None  # also sweep for orphans that are younger than this
     restored_at: datetime | None  # when it was seen that the database was restored; None: it was not
+    restored_to: datetime | None  # the last claim of submissions that the restored rows tell of
 
 
 def claim_reconcile(session: Session, account_id: UUID, *, lease: timedelta) -> int | None:

@@ -189,6 +189,35 @@ def test_an_orphan_that_may_be_ours_waits_for_a_person_and_a_strangers_does_not(
     assert world.submit(20) == 1
 
 
+def test_a_second_hold_forgets_nothing_that_the_first_waits_for(world: World) -> None:
+    world.push("a")
+    assert world.submit(1) == 1
+    world.run("UPDATE account SET epoch_at = epoch_at - interval '1 hour'")
+    world.back_up()
+    twin = world.runtime.client.submit(MODEL, wish(), send_before=time.monotonic() + 10)
+    world.restore(restore_epoch=1)
+    assert world.hold()
+    assert twin.id in world.sweep(settled=True)
+    world.run("UPDATE orphan SET found_at = found_at - interval '30 minutes'")
+
+    world.restore(restore_epoch=2)  # the same rows: somebody has raised it once more
+    assert world.hold()
+    assert twin.id in world.sweep(settled=True)
+    assert world.submit(20) == 0
+
+
+def test_an_orphan_from_before_the_restored_state_is_a_strangers(world: World) -> None:
+    world.push("a")
+    assert world.submit(1) == 1
+    world.runtime.client.submit(MODEL, wish(), send_before=time.monotonic() + 10)
+    assert world.sweep(settled=False).endswith("new orphans 1")
+    world.run("UPDATE orphan SET found_at = found_at - interval '1 hour'")
+    world.back_up()
+    world.restore(restore_epoch=1)
+    assert world.hold()
+    assert world.sweep(settled=True).endswith("restored: adopted 0, submits again")
+
+
 def test_what_was_bought_after_a_doubt_that_failed_is_not_bought_again(world: World) -> None:
     world.simulator.set_fault("task_failed", count=1)
     world.simulator.set_fault("submit_drop", count=1)
