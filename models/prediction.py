@@ -20,7 +20,7 @@ _HOOK_COMPARED = "hook_verdict IS NOT NULL AND ended_at IS NOT NULL AND NOT ende
 class Prediction(Base):
     """`due_at` is lease and retry timer while submitting, and the end of the watch window while rendering.
 
-    A doubt without one is looked for no more: it is older than the provider's retention, and a person decides.
+    A doubt without one is looked for no more: it is as old as the provider's retention, and a person decides.
 
     A surplus is over for its job; its `due_at` says when to look at it or to fetch its video, and is null once that is
     done.

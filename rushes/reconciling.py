@@ -329,9 +329,9 @@ def _write(
     )
     _adopt(runtime, session, (*found.adoptions, *late.adoptions))
     settled = [each for each in found.missing if not each.is_open and each.posted_at < current.settled_before]
-    absent = [each for each in settled if each.prediction_id not in foreign]
-    for submission in absent:
-        transitions.mark_absent(session, submission.prediction_id, why="the provider's list does not show it")
+    why = "the provider's list does not show it"
+    ours = [each for each in settled if each.prediction_id not in foreign]
+    absent = [each for each in ours if transitions.mark_absent(session, each.prediction_id, why=why)]
     _leave_to_a_person(session, current, found.undecidable)
     waiting = {each.prediction_id for each in (*found.missing, *found.waiting)}
     waiting -= {each.prediction_id for each in absent}

@@ -67,7 +67,7 @@ def dismiss_doubt(session: Session, prediction_id: UUID, *, by: str) -> bool:
     """A person says that nothing was bought: as if it had been looked for and not found."""
     if not _decide(session, prediction_id, how="absent", by=by):
         return False
-    return mark_absent(session, prediction_id, why="a person decided")
+    return mark_absent(session, prediction_id, why="a person decided", decided=True)
 
 
 def _decide(session: Session, prediction_id: UUID, *, how: str, by: str, provider_id: str | None = None) -> bool:

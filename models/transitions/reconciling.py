@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from models.event import Event
 from models.orphan import Orphan
 from models.statements import find_one, moves_one, statement
+from models.transitions.retention import SEARCH
 
 SWEEP_PAUSE = timedelta(minutes=10)
 """How often the account is swept for predictions that no row knows."""
@@ -65,6 +66,7 @@ _ABSENT = statement("""
         UPDATE prediction
         SET state = 'absent', ended_at = now(), due_at = NULL
         WHERE id = :prediction_id AND state = 'unconfirmed' AND provider_id IS NULL
+          AND (:decided OR due_at IS NOT NULL AND posted_at > now() - :search)
         RETURNING id, job_id, account_id
     ), freed AS (
         UPDATE job
@@ -171,9 +173,13 @@ def finish_reconcile(
     return moves_one(session, _FINISH, lag_seconds=lag_seconds, swept=swept, **values)
 
 
-def mark_absent(session: Session, prediction_id: UUID, *, why: str) -> bool:
-    """Looked for and not found: nothing was bought, the job is queued anew."""
-    return moves_one(session, _ABSENT, prediction_id=prediction_id, why=why)
+def mark_absent(session: Session, prediction_id: UUID, *, why: str, decided: bool = False) -> bool:
+    """Looked for and not found: nothing was bought, the job is queued anew.
+
+    False where it is looked for no more: it waits for a person then, or is so old that the list may have dropped it
+    while it was read. `decided` says that it is that person's word.
+    """
+    return moves_one(session, _ABSENT, prediction_id=prediction_id, why=why, decided=decided, search=SEARCH)
 
 
 def postpone_doubts(session: Session, ids: Sequence[UUID], *, delay: timedelta) -> None:

@@ -9,6 +9,8 @@ from models.statements import statement
 
 RETENTION = timedelta(days=7)
 """How long the provider keeps a prediction and its outputs (its documentation); counted from when we knew its id."""
+SEARCH = RETENTION - timedelta(hours=1)
+"""How long after its POST a doubt is looked for: the list shows it until then at least, however long a pass lasts."""
 RETENTION_ALERT = timedelta(hours=24)
 """How long before that end somebody is told, once."""
 
@@ -73,7 +75,7 @@ _NOTE_NEAR = statement(f"""
 _HAND_OVER = statement("""
     WITH due AS MATERIALIZED (
         SELECT id, watch_windows FROM prediction
-        WHERE state = 'unconfirmed' AND posted_at < now() - :retention AND due_at IS NOT NULL
+        WHERE state = 'unconfirmed' AND posted_at < now() - :search AND due_at IS NOT NULL
         ORDER BY posted_at
         LIMIT :count
         FOR UPDATE SKIP LOCKED
@@ -116,11 +118,11 @@ def note_retention_near(session: Session, *, count: int) -> int:
 
 
 def hand_over_doubts(session: Session, *, count: int) -> int:
-    """Leave doubts to a person that are older than what the provider keeps. Returns how many.
+    """Leave doubts to a person that are older than `SEARCH`. Returns how many.
 
-    No list can show them any more, so passes look for them no longer. They give their slots back, never their money:
+    Soon no list shows them any more, so passes look for them no longer. They give their slots back, never their money:
     they are live until a person adopts them or calls them absent, or an answer comes after all.
     """
     message = f"not found within the provider's retention of {RETENTION.days} days: decide by hand"
-    values = {"retention": RETENTION, "count": count, "message": message, "slot_windows": SLOT_WINDOWS}
+    values = {"search": SEARCH, "count": count, "message": message, "slot_windows": SLOT_WINDOWS}
     return len(session.execute(_HAND_OVER, values).all())

@@ -439,7 +439,7 @@ RACES = [
     ),
     Race(
         "mark_absent",
-        in_state("unconfirmed", **POSTED),
+        in_state("unconfirmed", due_at=NOW, **POSTED),
         lambda s, r: transitions.mark_absent(s, r.prediction_id, why="x"),
         ["prediction.absent", "job.queued"],
     ),

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models import queries, transitions
 from models.queries.audit import RULES, Crowd, find_broken, list_crowds
-from models.transitions.retention import RETENTION, RETENTION_ALERT
+from models.transitions.retention import RETENTION, RETENTION_ALERT, SEARCH
 from tests import rows
 from tests.rows import MINUTE, NOW, OUTPUT, SECOND, Render
 
@@ -95,9 +95,9 @@ def free_slots(session: Session, account_id: UUID) -> int:
     return room.free
 
 
-def test_a_doubt_older_than_the_retention_waits_for_a_person_and_no_pass_looks_for_it(scratch: Session) -> None:
-    old = doubt_aged(scratch, RETENTION + MINUTE, error_code="in_doubt")
-    young = doubt_aged(scratch, RETENTION - MINUTE)
+def test_a_doubt_as_old_as_the_retention_waits_for_a_person_and_no_pass_looks_for_it(scratch: Session) -> None:
+    old = doubt_aged(scratch, SEARCH + MINUTE, error_code="in_doubt")
+    young = doubt_aged(scratch, SEARCH - MINUTE)
     assert claim_pass(scratch, old.account_id) is not None
     assert transitions.hand_over_doubts(scratch, count=5) == 1
     assert transitions.hand_over_doubts(scratch, count=5) == 0
@@ -115,6 +115,17 @@ def test_a_pass_that_began_before_brings_no_old_doubt_back(scratch: Session) -> 
     assert transitions.note_foreign_list(scratch, [old.prediction_id], message="x") == 0
     assert claim_pass(scratch, old.account_id) is None
     assert queries.list_doubts(scratch)[0].needs_person
+
+
+@pytest.mark.parametrize(("age", "due_at"), [(SEARCH + MINUTE, NOW), (MINUTE, None)])
+def test_no_pass_calls_absent_what_may_have_left_the_list_or_waits_for_a_person(
+    scratch: Session, age: timedelta, due_at: timedelta | None
+) -> None:
+    doubt = rows.add_render(scratch, "unconfirmed", posted_at=-age, due_at=due_at)
+    assert not transitions.mark_absent(scratch, doubt.prediction_id, why="not listed")
+    assert states_of(scratch, doubt) == ("unconfirmed", "rendering")
+    assert transitions.dismiss_doubt(scratch, doubt.prediction_id, by="mara")
+    assert states_of(scratch, doubt) == ("absent", "queued")
 
 
 def test_an_old_doubt_gives_its_slot_back_and_keeps_its_money(scratch: Session) -> None:
