@@ -88,7 +88,10 @@ def _settle(
             return None
         target = _find_row(session, account_id, standing, names=candidate.names, found=found)
         if target is not None:
-            return _Home(target, accept_found(session, runtime, target, found) == PredictionState.SURPLUS)
+            state = accept_found(session, runtime, target, found)
+            if state is None:
+                continue
+            return _Home(target, state == PredictionState.SURPLUS)
         surplus_id = transitions.record_surplus(
             session, account_id, job_id, provider_id=found.id, provider_created_at=found.created_at
         )

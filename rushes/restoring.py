@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.orm import Session
 
-from models import queries, transitions
+from models import PredictionState, queries, transitions
 from models.queries import Opening
 from models.session import transaction
 from rushes.matching import Candidate, Clocks, Submission, match_submissions
@@ -98,7 +98,8 @@ def _adopt(session: Session, runtime: Runtime, account_id: UUID, *, owner: Owner
 def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found: Prediction) -> str | None:
     """Write that the provider has this prediction of ours, and its video where it has that already.
 
-    Returns the state as `transitions.accept_prediction` does.
+    Returns the state as `transitions.accept_prediction` does: None, and nothing written, where the row has an id, be it
+    another one, whose end is not this one's.
     """
     state = transitions.accept_prediction(
         session,
@@ -108,8 +109,9 @@ def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found:
         watch_window=runtime.settings.watch_window,
         adopted=True,
     )
-    watched = queries.find_watched(session, prediction_id)
-    if found.has_succeeded and watched is not None:
+    is_rendering = state == PredictionState.RENDERING
+    watched = queries.find_watched(session, prediction_id) if is_rendering and found.has_succeeded else None
+    if watched is not None:
         transitions.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs)
     return state
 

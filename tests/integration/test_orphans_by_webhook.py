@@ -289,6 +289,20 @@ def test_an_orphan_that_another_pass_has_adopted_at_this_instant_is_neither_surp
     assert world.find_broken() == set()
 
 
+def test_a_doubt_that_is_answered_with_another_id_at_this_instant_does_not_end_with_this_ones_video(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.simulator.set_fault("submit_drop", count=1)
+    job_id = world.push()
+    assert world.submit() == 1
+    world.finish()
+    answered = "state = 'rendering', provider_id = 'another', accepted_at = now(), error_code = NULL"
+    answer = f"UPDATE prediction SET {answered} WHERE job_id = :id"  # noqa: S608
+    meanwhile(monkeypatch, lambda: world.run(answer, id=job_id))
+    assert world.sweep().endswith("; by their webhooks: adopted 0, surplus 1")
+    assert world.rows_of(job_id) == [("rendering", "another"), ("surplus", world.simulator.tasks()[-1]["id"])]
+
+
 def test_no_surplus_is_recorded_for_a_job_that_would_be_bought(world: World) -> None:
     job_id = world.push("b")
     outcomes = []
