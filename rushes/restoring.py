@@ -24,6 +24,11 @@ SWEEP = "the orphan sweep"
 EVER = Clocks(-timedelta(minutes=10), timedelta(days=3650))
 """A job is older than what was bought for it, give or take the clocks, and may have waited for long."""
 NAMED = 5
+_OUTCOMES = {
+    "resumed": "submits again",
+    "paused": "paused by a person",
+    None: "not opened by this pass: a person was first, or another restore was noticed",
+}
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +136,7 @@ def conclude_restore(session: Session, account_id: UUID, restored: Restoration, 
         transitions.explain_pause(session, account_id, detail=detail)
         return f"{adopted}, waits for a person: {detail}"
     outcome = transitions.release_restored(session, account_id, by=SWEEP, held_at=held_at)
-    return f"{adopted}, paused by a person" if outcome == "paused" else f"{adopted}, submits again"
+    return f"{adopted}, {_OUTCOMES[outcome]}"
 
 
 def describe_undecidable(undecidable: Sequence[Candidate]) -> str:

@@ -206,6 +206,28 @@ def test_a_second_hold_forgets_nothing_that_the_first_waits_for(world: World) ->
     assert world.submit(20) == 0
 
 
+@pytest.mark.parametrize("by_a_person", [True, False])
+def test_a_pass_that_was_overtaken_says_that_it_opened_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, by_a_person: bool
+) -> None:
+    world.back_up()
+    world.restore(restore_epoch=1)
+    assert world.hold()
+    held_again = "UPDATE account SET paused_at = now()"
+    listing = queries.filter_strangers
+
+    def look_and_be_late(*asked: object, **more: object) -> set[str]:
+        if by_a_person:
+            accounts.resume_account(world.runtime.sessions, by="mara")
+        else:
+            world.run(held_again)
+        return listing(*asked, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(queries, "filter_strangers", look_and_be_late)
+    assert "restored: adopted 0, not opened by this pass" in world.sweep(settled=True)
+    assert (accounts.get_account(world.runtime.sessions).paused_at is None) == by_a_person
+
+
 def test_an_orphan_from_before_the_restored_state_is_a_strangers(world: World) -> None:
     world.push("a")
     assert world.submit(1) == 1
