@@ -1,8 +1,9 @@
 """One pass over an account's doubts: every submission whose answer was lost, against what the provider lists.
 
 It adopts what it finds, and calls a submission absent only after the settle time and with a list that answered. Where
-the list fails it waits; it never guesses. Findings are written in one transaction at the end: whatever dies in
-between leaves every doubt as it was.
+the list fails it waits; it never guesses. What was compared is written in one transaction at the end: whatever dies in
+between leaves those doubts as they were. What is sure by the address of a webhook, and what a restore has forgotten, is
+written before that, each in a transaction of its own, which the next pass goes on from.
 """
 
 from collections.abc import Sequence
