@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Protocol
 
-from rushes.wavespeed import PredictionPage
+from rushes.wavespeed import PredictionPage, ProviderUnavailable
 
 EDGE = timedelta(milliseconds=1)
 """By how much pages overlap: the list is asked for whole milliseconds, and its own times may be finer."""
@@ -21,6 +22,8 @@ def read_pages(ask: AskForPage, *, created_before: datetime | None = None, limit
 
     A page begins at the time where the one before it ended. Counted pages would not do: a list that is late shows fewer
     young predictions than the page before it did, and would so skip as many older ones, which are then in no page.
+    That rests on the order, which the provider documents. Raises `ProviderUnavailable` for a page that is oldest first
+    and not the last: most of the list would be missed.
     """
     before, number = created_before, 1
     for _ in range(limit):
@@ -28,8 +31,16 @@ def read_pages(ask: AskForPage, *, created_before: datetime | None = None, limit
         yield page
         if page.is_last:
             return
+        if _is_oldest_first(page):
+            raise ProviderUnavailable("the list is oldest first: what it does not show may be there")
         edge = min((each.created_at + EDGE for each in page.items if each.created_at), default=None)
         if edge is not None and (before is None or edge < before):
             before, number = edge, 1
         else:
             number += 1  # more of one moment than a page holds
+
+
+def _is_oldest_first(page: PredictionPage) -> bool:
+    """Rises and never falls: one odd time among many, or many of one moment, are not enough."""
+    told = [each.created_at for each in page.items if each.created_at]
+    return bool(told) and told[0] < told[-1] and all(one <= other for one, other in pairwise(told))

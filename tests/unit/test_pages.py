@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.pages import read_pages
-from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus
+from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus, ProviderUnavailable
 
 SIZE = 3
 BEGAN = datetime(2026, 11, 20, tzinfo=UTC)
@@ -16,8 +17,8 @@ BEGAN = datetime(2026, 11, 20, tzinfo=UTC)
 class Provider:
     """Lists what was created at these milliseconds; `late` says which is the youngest that an answer may show."""
 
-    def __init__(self, created: list[int], late: Callable[[int], int]) -> None:
-        self._created = sorted(created, reverse=True)
+    def __init__(self, created: list[int], late: Callable[[int], int], *, newest_first: bool = True) -> None:
+        self._created = sorted(created, reverse=newest_first)
         self._late = late
         self.requests = 0
 
@@ -51,6 +52,16 @@ def test_nothing_old_is_missed_however_late_each_page_is(created: set[int], newe
 def test_what_was_created_in_one_moment_is_shown_to_its_end() -> None:
     provider = Provider([5] * 10 + [1], lambda _: 100)
     assert set(read(provider)) == {str(number) for number in range(11)}
+
+
+@pytest.mark.parametrize("created", [[10, 20, 30, 40], [10, 10, 20, 30], list(range(0, 90, 10))])
+def test_a_list_that_is_oldest_first_says_nothing_of_what_it_does_not_show(created: list[int]) -> None:
+    with pytest.raises(ProviderUnavailable, match="oldest first"):
+        read(Provider(created, lambda _: 100, newest_first=False))
+
+
+def test_a_single_page_is_whole_in_any_order() -> None:
+    assert read(Provider([10, 20], lambda _: 100, newest_first=False)) == ["0", "1"]
 
 
 def test_a_page_after_the_last_is_not_asked_for() -> None:
