@@ -68,6 +68,10 @@ class PassLost(ReconcileFailed):
     """Another pass took over, whose findings count."""
 
 
+class DoubtMoved(ReconcileFailed):
+    """What was to be adopted is in doubt no more: what was found may be another's, which would be called absent."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Pass:
     """What a pass knows before it asks."""
@@ -135,10 +139,10 @@ def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
     except (AccountRefused, ProviderUnavailable) as error:
         _give_back(runtime, current, pause=FAILED_PAUSE)
         raise ReconcileFailed(str(error)) from error
-    except IntegrityError as error:
-        # A direct answer, a person or another pass was first with one of the ids: the next pass sees that.
+    except (IntegrityError, DoubtMoved) as error:
+        # A direct answer, a person or another pass was first with one of them: the next pass sees that.
         _give_back(runtime, current, pause=timedelta(0))
-        raise ReconcileFailed("a prediction was adopted by somebody else meanwhile: nothing written") from error
+        raise ReconcileFailed("somebody else has decided one of them meanwhile: nothing written") from error
 
 
 def _give_back(runtime: Runtime, current: _Pass, *, pause: timedelta) -> None:
@@ -328,7 +332,8 @@ def _write(
             after=current.listed_after,
         )
     )
-    _adopt(runtime, session, (*found.adoptions, *late.adoptions))
+    _adopt(runtime, session, found.adoptions, becomes=PredictionState.RENDERING)
+    _adopt(runtime, session, late.adoptions, becomes=PredictionState.SURPLUS)
     settled = [each for each in found.missing if not each.is_open and each.posted_at < current.settled_before]
     why = "the provider's list does not show it"
     ours = [each for each in settled if each.prediction_id not in foreign]
@@ -355,9 +360,11 @@ def _write(
     return told, orphans
 
 
-def _adopt(runtime: Runtime, session: Session, pairs: Sequence[tuple[Submission, Candidate]]) -> None:
+def _adopt(
+    runtime: Runtime, session: Session, pairs: Sequence[tuple[Submission, Candidate]], *, becomes: PredictionState
+) -> None:
     for submission, candidate in pairs:
-        transitions.accept_prediction(
+        state = transitions.accept_prediction(
             session,
             submission.prediction_id,
             provider_id=candidate.provider_id,
@@ -365,6 +372,8 @@ def _adopt(runtime: Runtime, session: Session, pairs: Sequence[tuple[Submission,
             watch_window=runtime.settings.watch_window,
             adopted=True,
         )
+        if state != becomes:
+            raise DoubtMoved(f"{submission.prediction_id} was decided meanwhile")
 
 
 def _leave_to_a_person(session: Session, current: _Pass, undecidable: Sequence[Submission]) -> None:

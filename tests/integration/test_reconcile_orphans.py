@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from models import transitions
 from models.session import transaction
+from rushes.reconciling import ReconcileFailed
 from rushes.runtime import Runtime
 from rushes.wavespeed import Prediction
 from tests.runtimes import MODEL, accept, ask, begin_submit, claim_submits, push, reconcile, run
@@ -79,6 +80,37 @@ def test_a_doubt_takes_nothing_that_an_equal_one_has_posted_meanwhile(
     accept(runtime, *twins[0])
     send(runtime, "a")
     assert make_pass(runtime, account).startswith("adopted 1, absent 0, waiting 0")
+
+
+@pytest.mark.parametrize("dismissed", [False, True])
+def test_a_doubt_that_is_decided_meanwhile_takes_nothing_from_its_twin(
+    runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch, dismissed: bool
+) -> None:
+    first, second = begin(runtime, account, "a"), begin(runtime, account, "a")
+    with transaction(runtime.sessions) as session:
+        for doubt in (first, second):
+            transitions.doubt_submit(session, doubt, 1, message="test")
+    run(runtime, "UPDATE prediction SET posted_at = posted_at - interval '5 minutes' WHERE state = 'unconfirmed'")
+    answer = None if dismissed else send(runtime, "a")
+    its_own = send(runtime, "a")
+
+    forget_clocks = "UPDATE prediction SET provider_created_at = NULL"  # so that what is sent now may be theirs
+    run(runtime, forget_clocks)
+
+    def decide() -> None:
+        if answer is not None:
+            accept(runtime, first, answer)
+            run(runtime, forget_clocks)
+            return
+        with transaction(runtime.sessions) as session:
+            assert transitions.dismiss_doubt(session, first, by="mara")
+
+    post_while_listed(runtime, monkeypatch, decide)
+    with pytest.raises(ReconcileFailed, match="somebody else has decided"):
+        make_pass(runtime, account)
+    assert make_pass(runtime, account).startswith("adopted 1, absent 0")
+    twins = "SELECT provider_id FROM prediction WHERE id = :id"
+    assert ask(runtime, twins, id=second) == [(its_own.id,)]
 
 
 def test_an_orphan_that_a_row_turns_out_to_have_asked_for_is_one_no_more(runtime: Runtime, account: UUID) -> None:

@@ -387,6 +387,6 @@ def test_an_adoption_that_somebody_else_made_first_costs_the_pass_no_lease(
         return known
 
     monkeypatch.setattr(queries, "filter_known", look_before_somebody_adopts)
-    with pytest.raises(ReconcileFailed, match="adopted by somebody else"):
+    with pytest.raises(ReconcileFailed, match="somebody else has decided"):
         world.sweep(settled=False)
     assert world.ask("SELECT reconcile_until <= clock_timestamp() FROM account") == [(True,)]
