@@ -1,4 +1,5 @@
-"""Orphans that carry the address of a webhook of ours: whose they are is sure, whatever their input says.
+"""Purchases whose owner is sure, whatever their input says: orphans that carry the address of a webhook of ours, and
+what a webhook or a late answer tells of.
 
 The token in the address names the prediction and the job, so a purchase finds its job even where a restored database
 has lost its row. What is learnt so is a fact: it is written at once, each in a transaction of its own.
@@ -24,11 +25,16 @@ READINGS = 3
 """So often the rows are read before an orphan whose job moves all the time is left to the next pass."""
 
 
-class _Home(NamedTuple):
-    """The row that has an orphan now; None where another has settled it, or its job moves on all the time."""
+class Home(NamedTuple):
+    """The row that has a purchase now; None where another has settled it, or its job moves on all the time."""
 
     prediction_id: UUID | None
-    is_surplus: bool = False
+    state: str | None = None  # that it has by this; None: nothing was written
+
+    @property
+    def is_surplus(self) -> bool:
+        """Whether its job has another one."""
+        return self.state == PredictionState.SURPLUS
 
 
 @dataclass(slots=True)
@@ -56,8 +62,10 @@ def settle_named(
     settled = Settled()
     ordered = sorted(named, key=lambda each: (not is_bought(listed[each.provider_id]), _age_key(each)))
     for candidate in ordered:
+        assert candidate.names is not None  # noqa: S101 - the caller passes named ones
+        found = listed[candidate.provider_id]
         with transaction(runtime.sessions) as session:
-            home = _settle(session, runtime, account_id, candidate=candidate, found=listed[candidate.provider_id])
+            home = _settle(session, runtime, account_id, names=candidate.names, found=found, is_told=False)
         if home is None:
             settled.strangers.append(candidate)
             continue
@@ -68,36 +76,62 @@ def settle_named(
     return settled
 
 
+def settle_told(
+    session: Session, runtime: Runtime, account_id: UUID, *, names: tuple[UUID, UUID], found: Prediction
+) -> Home | None:
+    """The same for one that its webhook or the answer to its POST tells of; None where there is no such job.
+
+    That is no adoption, and no verdict. The caller has made sure that no other row has it.
+    """
+    return _settle(session, runtime, account_id, names=names, found=found, is_told=True)
+
+
 def _age_key(candidate: Candidate) -> float:
     return candidate.created_at.timestamp() if candidate.created_at else 0.0
 
 
 def _settle(
-    session: Session, runtime: Runtime, account_id: UUID, *, candidate: Candidate, found: Prediction
-) -> _Home | None:
+    session: Session,
+    runtime: Runtime,
+    account_id: UUID,
+    *,
+    names: tuple[UUID, UUID],
+    found: Prediction,
+    is_told: bool,
+) -> Home | None:
     """The row that it has now; None where its job is not in this database.
 
     What is read may be over a moment later. The rows themselves refuse what does not hold any more, and are read again:
     so a job that is admitted just now gets what was bought for it, and nothing is a surplus that another has adopted.
     """
-    assert candidate.names is not None  # noqa: S101 - the caller passes named ones
-    prediction_id, job_id = candidate.names
+    prediction_id, job_id = names
     for _ in range(READINGS):
         standing = queries.find_standing(session, prediction_id, job_id)
         if standing is None:
             return None
-        target = _find_row(session, account_id, standing, names=candidate.names, found=found)
+        target = _find_row(session, account_id, standing, names=names, found=found)
         if target is not None:
-            state = accept_found(session, runtime, target, found)
+            accept = _accept_told if is_told else accept_found
+            state = accept(session, runtime, target, found)
             if state is None:
                 continue
-            return _Home(target, state == PredictionState.SURPLUS)
+            return Home(target, state)
         surplus_id = transitions.record_surplus(
             session, account_id, job_id, provider_id=found.id, provider_created_at=found.created_at
         )
         if surplus_id is not None:
-            return _Home(surplus_id, is_surplus=True)
-    return _Home(None)
+            return Home(surplus_id, PredictionState.SURPLUS)
+    return Home(None)
+
+
+def _accept_told(session: Session, runtime: Runtime, prediction_id: UUID, found: Prediction) -> str | None:
+    return transitions.accept_prediction(
+        session,
+        prediction_id,
+        provider_id=found.id,
+        provider_created_at=found.created_at,
+        watch_window=runtime.settings.watch_window,
+    )
 
 
 def _find_row(

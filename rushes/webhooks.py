@@ -18,7 +18,8 @@ from models.queries import WatchedPrediction
 from models.session import transaction
 from models.transitions import EndSeen
 from rushes.errors import NotFound, Unavailable
-from rushes.runtime import Runtime
+from rushes.owning import settle_told
+from rushes.runtime import ACCOUNT, Runtime
 from rushes.surpluses import tell_surplus
 from rushes.wavespeed import (
     Prediction,
@@ -69,13 +70,13 @@ def take_webhook(runtime: Runtime, webhook: Webhook) -> str:
     found = _read_verified(runtime, webhook)
     try:
         with transaction(runtime.sessions) as session:
-            taken = _write(runtime, session, prediction_id, found)
+            taken, row_id = _write(runtime, session, named, found)
     except IntegrityError as error:  # somebody else has learned this provider id at the same instant
         raise Unavailable("another one was first; send it again") from error
     if taken == "lost":
         log.warning("webhook.row_lost", prediction_id=str(prediction_id), job_id=str(job_id))
     if taken == "surplus" and found is not None:
-        tell_surplus(prediction_id, found.id)
+        tell_surplus(row_id, found.id)
     if taken in ("answer", "hint", "surplus"):
         runtime.waker.wake()
     return taken
@@ -100,42 +101,56 @@ def _read_verified(runtime: Runtime, webhook: Webhook) -> Prediction | None:
         return None
 
 
-def _write(runtime: Runtime, session: Session, prediction_id: UUID, found: Prediction | None) -> str:
-    watched = queries.find_watched(session, prediction_id)
+def _write(runtime: Runtime, session: Session, names: tuple[UUID, UUID], found: Prediction | None) -> tuple[str, UUID]:
+    """What it was taken for, and the row that has it."""
+    row_id, learned = names[0], None
+    watched = queries.find_watched(session, row_id)
+    if found is not None and (watched is None or watched.provider_id is None):
+        row_id, learned = _learn_id(runtime, session, watched, names=names, found=found)
+        watched = queries.find_watched(session, row_id)
     if watched is None:
-        return "lost"
-    learned = None
-    if found is not None and watched.provider_id is None:
-        learned = _learn_id(runtime, session, watched, prediction_id=prediction_id, found=found)
-    if found is not None and (learned is not None or watched.provider_id == found.id):
+        return "lost", row_id
+    if found is not None and watched.provider_id == found.id:
         if verdict := _find_verdict(found):
-            transitions.note_webhook(session, prediction_id, verdict=verdict)
-        if _is_answer(runtime, session, watched, found) and transitions.complete_prediction(
-            session, prediction_id, watched.claim, outputs=found.outputs, seen=EndSeen(by_hook=True)
-        ):
-            return "answer"
+            transitions.note_webhook(session, row_id, verdict=verdict)
         if learned == PredictionState.SURPLUS:
-            return "surplus"
-    return "hint" if transitions.hint_ended(session, [prediction_id], quiet_for=SAME_HINT) else "nothing new"
+            return "surplus", row_id
+        is_answer = learned is None and _is_answer(runtime, session, watched, found)
+        if is_answer and transitions.complete_prediction(
+            session, row_id, watched.claim, outputs=found.outputs, seen=EndSeen(by_hook=True)
+        ):
+            return "answer", row_id
+    return ("hint" if transitions.hint_ended(session, [row_id], quiet_for=SAME_HINT) else "nothing new"), row_id
 
 
 def _learn_id(
-    runtime: Runtime, session: Session, watched: WatchedPrediction, *, prediction_id: UUID, found: Prediction
-) -> str | None:
-    """The state of the prediction once its id is learnt; None where somebody else was first.
+    runtime: Runtime,
+    session: Session,
+    watched: WatchedPrediction | None,
+    *,
+    names: tuple[UUID, UUID],
+    found: Prediction,
+) -> tuple[UUID, str | None]:
+    """The row that has it, and the state of that where this has written it.
 
-    Its token was sent with this one POST: what comes back with it is as good as the direct answer.
+    Its token was sent with this one POST: what comes back with it is as good as the direct answer. Where its row waits
+    for nothing any more, its job may: so it goes the way of every purchase whose owner is sure.
     """
-    if not transitions.yield_adoption(session, prediction_id, account_id=watched.account_id, provider_id=found.id):
+    prediction_id, job_id = names
+    account = queries.find_account(session, ACCOUNT)
+    if account is None:
+        return prediction_id, None
+    if home_id := queries.find_home(session, job_id, found.id):
+        return home_id, None
+    if not transitions.yield_adoption(session, prediction_id, account_id=account.id, provider_id=found.id):
         log.warning("webhook.id_taken", prediction_id=str(prediction_id), provider_id=found.id)
-        return None
-    return transitions.accept_prediction(
-        session,
-        prediction_id,
-        provider_id=found.id,
-        provider_created_at=found.created_at,
-        watch_window=runtime.settings.watch_window,
-    )
+        return prediction_id, None
+    home = settle_told(session, runtime, account.id, names=names, found=found)
+    if home is None:
+        return prediction_id, None
+    if home.prediction_id is None:
+        raise Unavailable("its job moves at this instant; send it again")
+    return home.prediction_id, home.state
 
 
 def _find_verdict(found: Prediction) -> PredictionState | None:

@@ -62,7 +62,7 @@ from models.queries.render_times import (
     list_completed,
     list_finished,
 )
-from models.queries.restoring import Opening, Standing, filter_strangers, find_standing, list_openings
+from models.queries.restoring import Opening, Standing, filter_strangers, find_home, find_standing, list_openings
 from models.queries.surpluses import Surplus, find_surplus, find_surplus_file
 from models.queries.watching import (
     Hint,
@@ -130,6 +130,7 @@ __all__ = [
     "find_capacity",
     "find_farm",
     "find_health",
+    "find_home",
     "find_hook_secret",
     "find_job",
     "find_migration",

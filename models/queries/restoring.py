@@ -36,6 +36,8 @@ _STANDING = statement("""
     WHERE job.id = :job_id
 """)
 
+_HOME = statement("SELECT id FROM prediction WHERE job_id = :job_id AND provider_id = :provider_id")
+
 
 class Opening(NamedTuple):
     """A job that the restored rows would buy, or buy again should its render fail or its doubt end as absent."""
@@ -88,3 +90,8 @@ def filter_strangers(session: Session, account_id: UUID, ids: Sequence[str], *, 
 def find_standing(session: Session, prediction_id: UUID, job_id: UUID) -> Standing | None:
     """How this job and this prediction of it stand; None where there is no such job."""
     return find_one(session, _STANDING, Standing, prediction_id=prediction_id, job_id=job_id)
+
+
+def find_home(session: Session, job_id: UUID, provider_id: str) -> UUID | None:
+    """Which prediction of this job the provider knows by this id; None where none does."""
+    return session.scalars(_HOME, {"job_id": job_id, "provider_id": provider_id}).one_or_none()

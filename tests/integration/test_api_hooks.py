@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from api.routes.hooks import HOOK_BYTES
 from models import Base, queries, transitions
+from models.queries.audit import RULES, find_broken
 from models.session import WAKE_CHANNEL, transaction
 from rushes.runtime import ACCOUNT
 from rushes.webhook_secret import WebhookSecret
@@ -95,6 +96,33 @@ class Hooks:
             return render.prediction_id in {
                 each.prediction_id for each in queries.list_hinted(session, newer_than_seconds=60)
             }
+
+    def add_another(self, state: str, render: Render) -> None:
+        """The job's next purchase."""
+        with transaction(self.api.sessions) as session:
+            rows.add_prediction(session, render.job_id, self.account_id, state)
+
+    def move_job(self, render: Render, state: str, **columns: Any) -> None:
+        with transaction(self.api.sessions) as session:
+            rows.change(session, "job", render.job_id, state=state, **columns)
+
+    def rows_of(self, render: Render) -> list[tuple[str, str | None]]:
+        """State and provider id of each prediction of its job, in their order."""
+        query = text("SELECT state, provider_id FROM prediction WHERE job_id = :id ORDER BY attempt")
+        with transaction(self.api.sessions) as session:
+            return [(row.state, row.provider_id) for row in session.execute(query, {"id": render.job_id})]
+
+    def submits(self) -> int:
+        """How many submissions go out now, whatever they wait for."""
+        with transaction(self.api.sessions) as session:
+            session.execute(text("UPDATE prediction SET due_at = now() WHERE state = 'submitting'"))
+            transitions.admit_jobs(session, self.account_id, count=9)
+            return len(transitions.claim_submits(session, self.account_id, count=9, lease=MINUTE))
+
+    def find_broken(self) -> set[str]:
+        with transaction(self.api.sessions) as session:
+            held = ("rendering_has_live", "live_has_rendering", "no_surplus", "surplus_goes_on", "no_orphan")
+            return {rule.name for rule in RULES if rule.name in held and find_broken(session, rule).total}
 
     def token(self, render: Render) -> str:
         return make_token(render.prediction_id, render.job_id, secret=self.token_secret)
@@ -263,8 +291,15 @@ def test_the_id_of_a_lost_answer_is_learnt(hooks: Hooks, state: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["absent", "refused"])
-def test_the_id_of_what_was_called_not_bought_makes_it_a_surplus_that_is_told(hooks: Hooks, state: str) -> None:
+@pytest.mark.parametrize("job_state", ["rendering", "failed"])
+def test_the_id_of_what_was_called_not_bought_makes_it_a_surplus_that_is_told(
+    hooks: Hooks, state: str, job_state: str
+) -> None:
     render = hooks.add(state, provider_id=None)
+    if job_state == "rendering":  # bought anew meanwhile
+        hooks.add_another("rendering", render)
+    else:
+        hooks.move_job(render, "failed", ended_at=NOW, error_code="broken")
     with capture_logs() as logs:
         assert hooks.send(hooks.token(render)).status_code == TAKEN
         assert hooks.send(hooks.token(render)).status_code == TAKEN
@@ -273,7 +308,60 @@ def test_the_id_of_what_was_called_not_bought_makes_it_a_surplus_that_is_told(ho
     assert row["due_at"] is not None  # it is looked at
     told = [(each["log_level"], each["provider_id"]) for each in logs if each["event"] == "surplus.found"]
     assert told == [("error", PROVIDER_ID)]
-    assert hooks.state_of_job(render) == "rendering"  # as the rows of this test left it
+    assert hooks.state_of_job(render) == job_state
+
+
+@pytest.mark.parametrize("state", ["absent", "refused"])
+@pytest.mark.parametrize("waits", ["queued", "admitted"])
+def test_what_was_called_not_bought_is_its_jobs_while_that_would_be_bought(
+    hooks: Hooks, state: str, waits: str
+) -> None:
+    hooks.gain_trust()
+    render = hooks.add(state, provider_id=None)
+    if waits == "queued":
+        hooks.move_job(render, "queued", due_at=NOW)
+    else:
+        hooks.add_another("submitting", render)
+    with capture_logs() as logs:
+        assert hooks.send(hooks.token(render)).status_code == TAKEN
+    assert [each["event"] for each in logs if each["event"].startswith("surplus")] == []
+    assert hooks.rows_of(render) == [(state, None), ("rendering", PROVIDER_ID)]
+    assert hooks.state_of_job(render) == "rendering"
+    assert hooks.submits() == 0  # paid once
+    # As for every id that was only just learnt, the video is looked for; the same webhook later is the answer.
+    assert hooks.send(hooks.token(render)).status_code == TAKEN
+    assert hooks.rows_of(render) == [(state, None), ("completed", PROVIDER_ID)]
+    assert hooks.state_of_job(render) == "storing"
+    assert hooks.find_broken() == set()
+
+
+def test_the_id_of_a_restored_submission_that_was_withdrawn_makes_a_surplus_of_its_own(hooks: Hooks) -> None:
+    render = hooks.add("submitting", provider_id=None)  # bought, as the provider knows and this backup does not
+    with transaction(hooks.api.sessions) as session:
+        assert transitions.cancel_job(session, render.job_id) == "cancelled"
+    for _ in range(2):
+        assert hooks.send(hooks.token(render)).status_code == TAKEN
+    assert hooks.rows_of(render) == [("cancelled", None), ("surplus", PROVIDER_ID)]
+    assert hooks.state_of_job(render) == "cancelled"
+    assert hooks.find_broken() == {"no_surplus"}
+
+
+def test_the_id_of_a_restored_submission_that_waits_makes_it_the_one_that_was_bought(hooks: Hooks) -> None:
+    render = hooks.add("submitting", provider_id=None)
+    assert hooks.send(hooks.token(render)).status_code == TAKEN
+    row = hooks.read(render)
+    assert (row["state"], row["provider_id"], row["posted_at"] is None) == ("rendering", PROVIDER_ID, False)
+    assert hooks.submits() == 0
+
+
+@pytest.mark.parametrize(("job_state", "state"), [("queued", "rendering"), ("cancelled", "surplus")])
+def test_a_row_that_a_restore_has_lost_is_made_again(hooks: Hooks, job_state: str, state: str) -> None:
+    with transaction(hooks.api.sessions) as session:
+        lost = Render(hooks.account_id, rows.add_job(session, job_state), UUID(int=2))
+    for _ in range(2):
+        assert hooks.send(hooks.token(lost)).status_code == TAKEN
+    assert hooks.rows_of(lost) == [(state, PROVIDER_ID)]
+    assert hooks.submits() == 0
 
 
 def test_an_id_learnt_by_its_token_beats_an_adoption(hooks: Hooks) -> None:
