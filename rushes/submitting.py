@@ -11,13 +11,14 @@ import structlog
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from models import PredictionState, transitions
+from models import queries, transitions
 from models.errors import DatabaseAway
 from models.session import one_statement, transaction
 from models.transitions import SubmitTicket
 from models.transitions.admission import SEND_ALLOWANCE
 from rushes.errors import Permanent, Transient, Unknown
 from rushes.lateness import count_late
+from rushes.owning import Home, settle_told
 from rushes.retrying import ACCOUNT_DEFERRED, SUBMIT_NOT_SENT, RetryPolicy
 from rushes.runtime import Runtime
 from rushes.surpluses import tell_surplus
@@ -123,30 +124,39 @@ def _accept(runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: Predic
             forecast={"time_left": left.as_numbers()},
         )
 
-    def write(session: Session) -> str | None:
+    def write(session: Session) -> Home:
         if not transitions.yield_adoption(
             session, ticket.prediction_id, account_id=ticket.account_id, provider_id=accepted.id
         ):
             transitions.doubt_submit(session, ticket.prediction_id, claim, message=f"{accepted.id} is another's")
-            return "in doubt: another submission of the same input has taken this prediction"
+            told = "in doubt: another submission of the same input has taken this prediction"
+            return Home(ticket.prediction_id, told)
         state = accept(session)
+        home = Home(ticket.prediction_id, state) if state else _settle_late(session, runtime, ticket, accepted)
         transitions.clear_deferral(session, ticket.account_id)
-        return state
+        return home
 
     told = f"accepted as {accepted.id}"
     if not ticket.deferrals:
         with contextlib.suppress(DatabaseAway, SQLAlchemyError), one_statement(runtime.sessions) as session:
-            state = accept(session)
-            runtime.waker.wake()
-            return _tell_accepted(ticket, accepted, state)
-        # Not saved, or another row has adopted this very id: the long way can tell and wait.
-    return _tell_accepted(ticket, accepted, _settle(runtime, ticket, write, told=told))
+            if state := accept(session):
+                runtime.waker.wake()
+                return f"{told}: {state}"
+        # Not saved, another row has adopted this very id, or the row waits no more: the long way can tell and wait.
+    home = _settle(runtime, ticket, write, told=told)
+    if home.is_surplus and home.prediction_id is not None:
+        tell_surplus(home.prediction_id, accepted.id)
+    return f"{told}: {home.state or 'known already'}"
 
 
-def _tell_accepted(ticket: SubmitTicket, accepted: Prediction, state: str | None) -> str:
-    if state == PredictionState.SURPLUS:
-        tell_surplus(ticket.prediction_id, accepted.id)
-    return f"accepted as {accepted.id}: {state or 'known already'}"
+def _settle_late(session: Session, runtime: Runtime, ticket: SubmitTicket, accepted: Prediction) -> Home:
+    """An answer that the row does not wait for any more: its job gets what was bought, if it would be bought again."""
+    known = Home(ticket.prediction_id)
+    watched = queries.find_watched(session, ticket.prediction_id)
+    if watched is not None and watched.provider_id is not None:
+        return known
+    names = (ticket.prediction_id, ticket.job_id)
+    return settle_told(session, runtime, ticket.account_id, names=names, found=accepted) or known
 
 
 def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent) -> None:

@@ -92,6 +92,7 @@ _ACCEPT = statement("""
             due_at = CASE WHEN state IN ('submitting', 'unconfirmed') THEN now() + :watch_window
                      WHEN state IN ('absent', 'refused') THEN now() END
         WHERE id = :prediction_id AND provider_id IS NULL
+          AND (NOT :must_wait OR state IN ('submitting', 'unconfirmed'))
         RETURNING id, job_id, account_id, state
     ), told AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
@@ -226,6 +227,7 @@ def accept_prediction(
         "provider_created_at": provider_created_at,
         "watch_window": watch_window,
         "adopted": adopted,
+        "must_wait": False,
         "forecast": as_json({}),
     }
     state: str | None = session.execute(_ACCEPT, values).scalar_one_or_none()
@@ -241,13 +243,17 @@ def accept_answer(
     watch_window: timedelta,
     forecast: Mapping[str, Any],
 ) -> str | None:
-    """The same by the provider's answer to the POST, so that the render begins now: its event tells `forecast`."""
+    """The same by the provider's answer to the POST, so that the render begins now: its event tells `forecast`.
+
+    None, too, where the row waits for no answer any more: its job may have been queued again, and decides.
+    """
     values = {
         "prediction_id": prediction_id,
         "provider_id": provider_id,
         "provider_created_at": provider_created_at,
         "watch_window": watch_window,
         "adopted": False,
+        "must_wait": True,
         "forecast": as_json(forecast),
     }
     state: str | None = session.execute(_ACCEPT, values).scalar_one_or_none()

@@ -5,9 +5,11 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from models import PredictionState, transitions
@@ -147,3 +149,48 @@ def test_a_second_message_of_a_claim_sends_nothing(runtime: Runtime, simulator: 
     submit_prediction(runtime, claimed.prediction_id, claimed.claim)
     assert submit_prediction(runtime, claimed.prediction_id, claimed.claim) == "stale: nothing to do"
     assert simulator.stats()["accepted"] == before + 1
+
+
+def give_up(runtime: Runtime, claimed: ClaimedSubmit, *, then: str) -> None:
+    """Its worker is frozen, the list does not show it, and its job goes on."""
+    with transaction(runtime.sessions) as session:
+        account = rows.read(session, "prediction", claimed.prediction_id)["account_id"]
+        assert transitions.doubt_submit(session, claimed.prediction_id, claimed.claim, message="frozen")
+        assert transitions.mark_absent(session, claimed.prediction_id, why="not listed")
+        if then != "queued":
+            assert transitions.admit_jobs(session, account, count=1) == 1
+        if then == "posted":
+            (again,) = transitions.claim_submits(session, account, count=1, lease=LEASE * rows.SECOND)
+            assert transitions.begin_submit(session, again.prediction_id, again.claim, lease=LEASE * rows.SECOND)
+
+
+@pytest.mark.parametrize("deferrals", [0, 2])
+@pytest.mark.parametrize(
+    ("then", "states"),
+    [
+        ("queued", {("absent", False), ("rendering", True)}),
+        ("admitted", {("absent", False), ("rendering", True)}),
+        ("posted", {("surplus", True), ("submitting", False)}),
+    ],
+)
+def test_an_answer_that_comes_after_it_was_called_absent_is_its_jobs_while_that_would_be_bought(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, then: str, states: set[tuple[str, bool]], deferrals: int
+) -> None:
+    claimed = claim_one(runtime)
+    submit = runtime.client.submit
+
+    def submit_and_freeze(*asked: Any, **more: Any) -> Any:
+        accepted = submit(*asked, **more)
+        give_up(runtime, claimed, then=then)
+        return accepted
+
+    monkeypatch.setattr(runtime.client, "submit", submit_and_freeze)
+    with transaction(runtime.sessions) as session:
+        session.execute(text("UPDATE account SET deferrals = :deferrals"), {"deferrals": deferrals})
+    told = submit_prediction(runtime, claimed.prediction_id, claimed.claim)
+    assert told.endswith("surplus" if then == "posted" else "rendering")
+    query = "SELECT state, provider_id IS NOT NULL FROM prediction WHERE job_id = :id ORDER BY attempt"
+    with transaction(runtime.sessions) as session:
+        found = session.execute(text(query), {"id": claimed.job_id}).all()
+        assert {tuple(row) for row in found} == states
+        assert rows.read(session, "job", claimed.job_id)["state"] == "rendering"
