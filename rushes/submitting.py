@@ -3,8 +3,8 @@
 import contextlib
 import random
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -61,7 +61,7 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     lease gives the row back; after it the row has `posted_at`, and the dispatcher marks it as in doubt.
     """
     hooks = runtime.hook_addresses  # asks the database once, so before anything is written
-    with contextlib.suppress(DatabaseAway, SQLAlchemyError):  # what is known already serves
+    with _never_in_the_way(), contextlib.suppress(DatabaseAway, SQLAlchemyError):  # what is known already serves
         runtime.forecaster.learn(runtime.sessions)  # once a minute, likewise
     began = time.monotonic()
     lease = runtime.settings.submit_lease
@@ -72,6 +72,7 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
             handed_back = transitions.hand_back_submit(session, prediction_id, claim)
         runtime.waker.wake()
         return "handed back: too late for its place, or the account waits" if handed_back else "stale: nothing to do"
+    forecast = _foretell(runtime, ticket)  # before the POST: between its answer and its row there is nothing
     send_before = began + SEND_ALLOWANCE.total_seconds()
     try:
         webhook = hooks.make(ticket.prediction_id, ticket.job_id) if hooks else None
@@ -88,7 +89,23 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     except SubmitInDoubt as error:
         _doubt(runtime, ticket, claim, error)
         raise SubmitUnconfirmed(str(error)) from error
-    return _accept(runtime, ticket, claim, accepted)
+    return _accept(runtime, ticket, claim, accepted, forecast=forecast)
+
+
+@contextlib.contextmanager
+def _never_in_the_way() -> Iterator[None]:
+    """For what a submission is better with and does without: whatever fails in it is told, and no more."""
+    try:
+        yield
+    except Exception:
+        log.exception("submit.not_foretold")
+
+
+def _foretell(runtime: Runtime, ticket: SubmitTicket) -> dict[str, Any]:
+    """What the event of its acceptance tells beyond its id."""
+    with _never_in_the_way():
+        return {"time_left": runtime.forecaster.foretell_render(ticket.video_model, ticket.input).as_numbers()}
+    return {}
 
 
 def _settle(runtime: Runtime, ticket: SubmitTicket, write: Callable[[Session], Outcome], *, told: str) -> Outcome:
@@ -111,9 +128,9 @@ def _settle(runtime: Runtime, ticket: SubmitTicket, write: Callable[[Session], O
     return outcome
 
 
-def _accept(runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: Prediction) -> str:
-    left = runtime.forecaster.foretell_render(ticket.video_model, ticket.input)
-
+def _accept(
+    runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: Prediction, *, forecast: Mapping[str, Any]
+) -> str:
     def accept(session: Session) -> str | None:
         return transitions.accept_answer(
             session,
@@ -121,7 +138,7 @@ def _accept(runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: Predic
             provider_id=accepted.id,
             provider_created_at=accepted.created_at,
             watch_window=runtime.settings.watch_window,
-            forecast={"time_left": left.as_numbers()},
+            forecast=forecast,
         )
 
     def write(session: Session) -> Home:

@@ -152,7 +152,7 @@ class Heart(RuleBasedStateMachine):
     @precondition(lambda self: self.answers)
     @rule()
     def thaw(self) -> None:
-        submitting._accept(self.runtime, *self.answers.pop(0))
+        submitting._accept(self.runtime, *self.answers.pop(0), forecast={})
 
     @rule()
     def let_an_hour_pass(self) -> None:

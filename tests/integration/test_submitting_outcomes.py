@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from models import PredictionState, transitions
 from models.session import transaction
@@ -121,6 +122,24 @@ def test_a_post_does_not_wait_for_what_cannot_be_learned(runtime: Runtime, monke
     monkeypatch.setattr(forecaster.RenderTimes, "refresh", fail)
     claimed = claim_one(runtime)
     assert submit_prediction(runtime, claimed.prediction_id, claimed.claim).startswith("accepted as")
+
+
+@pytest.mark.parametrize("broken", ["learn", "foretell_render"])
+def test_what_cannot_be_foretold_costs_no_answer_and_no_submission(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(runtime.forecaster, broken, fail)
+    claimed = claim_one(runtime)
+    with capture_logs() as logs:
+        told = submit_prediction(runtime, claimed.prediction_id, claimed.claim)
+    assert told.endswith(PredictionState.RENDERING)
+    assert [each["log_level"] for each in logs if each["event"] == "submit.not_foretold"] == ["error"]
+    with transaction(runtime.sessions) as session:
+        (event,) = rows.list_events(session, prediction_id=claimed.prediction_id, kind="prediction.rendering")
+    assert ("time_left" in event["detail"]) == (broken == "learn")
 
 
 def test_what_was_not_sent_is_told_even_after_the_lease(database_url: str, tmp_path: Path) -> None:
