@@ -53,7 +53,10 @@ NO_OUTPUT = "no_output"
 only, so this one counts as spent, and another try is a purchase that a person decides on."""
 
 NOTHING_BOUGHT = frozenset({PredictionState.REFUSED, PredictionState.ABSENT})
-"""Endings that consume no attempt."""
+"""Endings that are no purchase."""
+
+NO_ATTEMPT = NOTHING_BOUGHT | {PredictionState.SURPLUS}
+"""Endings that consume no attempt: a surplus stood beside the job's own purchase."""
 
 JOB_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 

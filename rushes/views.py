@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import Artifact, ArtifactKind, Event, Job, JobState, Prediction, PredictionState, queries
-from models.lifecycle import NOTHING_BOUGHT, is_ended, is_held, is_spent
+from models.lifecycle import NO_ATTEMPT, is_ended, is_held, is_spent
 from models.queries import JobFilter
 from models.session import Sessions, transaction
 from rushes.catalog import find_video_model, video_model_names
@@ -64,8 +64,8 @@ class JobView:
 
     @property
     def attempts(self) -> int:
-        """Predictions that were bought, or may have been."""
-        return sum(each.posted_at is not None and each.state not in NOTHING_BOUGHT for each in self.predictions)
+        """Predictions that were bought, or may have been, save surpluses."""
+        return sum(each.posted_at is not None and each.state not in NO_ATTEMPT for each in self.predictions)
 
     @property
     def held(self) -> Decimal:

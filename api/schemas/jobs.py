@@ -125,7 +125,7 @@ class JobListed(BaseModel):
     input: dict[str, Any] = Field(description="Every parameter, as it is sent to the provider.")
     priority: int
     price: Money = Field(description="US dollars of one render by the catalogue.")
-    attempts: int = Field(description="Predictions that were bought, or may have been.")
+    attempts: int = Field(description="Predictions that were bought, or may have been, save surpluses.")
     max_attempts: int
     cost: JobCost
     error: Failure | None

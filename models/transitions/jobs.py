@@ -75,7 +75,8 @@ _RETRY = statement("""
             due_at = now(), ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL,
             begun_at = NULL, store_attempts = 0, claim = claim + 1,
             max_attempts = least(20, max_attempts + (
-                SELECT count(*) FROM prediction WHERE job_id = :job_id AND state NOT IN ('refused', 'absent')))
+                SELECT count(*) FROM prediction
+                WHERE job_id = :job_id AND state NOT IN ('refused', 'absent', 'surplus')))
         WHERE id = :job_id AND state IN ('failed', 'cancelled')
           AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND NOT is_surplus)
         RETURNING id, state

@@ -41,7 +41,7 @@ _END = statement("""
         RETURNING id, job_id
     ), spent AS (
         SELECT count(*) AS attempts FROM prediction
-        WHERE job_id = (SELECT job_id FROM ended) AND state NOT IN ('refused', 'absent')
+        WHERE job_id = (SELECT job_id FROM ended) AND state NOT IN ('refused', 'absent', 'surplus')
     ), moved AS (
         UPDATE job
         SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'

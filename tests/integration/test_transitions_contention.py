@@ -62,7 +62,7 @@ CONTRADICTIONS = {
     """,
     "a job that was bought more often than it may be": """
         SELECT job_id FROM prediction JOIN job ON job.id = job_id
-        WHERE prediction.state NOT IN ('refused', 'absent')
+        WHERE prediction.state NOT IN ('refused', 'absent', 'surplus')
         GROUP BY job_id, max_attempts HAVING count(*) > max_attempts
     """,
     "an account with more live predictions than slots": """

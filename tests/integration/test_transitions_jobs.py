@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from models import JobState, PredictionState, transitions
 from models.base import new_id
 from models.errors import DatabaseAway
-from models.lifecycle import LIVE, NOTHING_BOUGHT
+from models.lifecycle import LIVE, NO_ATTEMPT
 from models.session import Sessions, plain_url, transaction
 from models.transitions.jobs import NewJob
 from tests import rows
@@ -158,7 +158,7 @@ def test_a_retry_gives_as_many_attempts_as_the_job_had(scratch: Session, ended: 
     job = rows.add_job(scratch, "failed", max_attempts=2)
     rows.add_prediction(scratch, job, rows.add_account(scratch), ended)
     transitions.retry_job(scratch, job)
-    consumed = ended not in NOTHING_BOUGHT
+    consumed = ended not in NO_ATTEMPT
     assert rows.read(scratch, "job", job)["max_attempts"] == 2 + consumed
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
-from models.lifecycle import LIVE, NOTHING_BOUGHT, PREDICTION_MOVES
+from models.lifecycle import LIVE, NO_ATTEMPT, PREDICTION_MOVES
 from models.transitions import ClaimedStore, NewArtifact, SilentStore
 from tests import rows
 from tests.rows import MINUTE, NOW, OUTPUT, SECOND, SHA256, Render
@@ -85,12 +85,12 @@ def test_a_job_is_bought_anew_until_its_attempts_are_used_up(scratch: Session) -
 
 
 @pytest.mark.parametrize("earlier", sorted(frozenset(PredictionState) - LIVE))
-def test_only_what_was_bought_consumes_an_attempt(scratch: Session, earlier: str) -> None:
+def test_only_what_was_bought_as_its_render_consumes_an_attempt(scratch: Session, earlier: str) -> None:
     account, job = rows.add_account(scratch), rows.add_job(scratch, "rendering", max_attempts=2)
     rows.add_prediction(scratch, job, account, earlier)
     prediction = rows.add_prediction(scratch, job, account, "rendering")
     assert end(scratch, Render(account, job, prediction))
-    assert rows.read(scratch, "job", job)["state"] == ("queued" if earlier in NOTHING_BOUGHT else "failed")
+    assert rows.read(scratch, "job", job)["state"] == ("queued" if earlier in NO_ATTEMPT else "failed")
 
 
 def test_a_watch_window_that_ends_is_no_verdict(scratch: Session) -> None:

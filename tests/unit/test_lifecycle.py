@@ -15,6 +15,7 @@ from models.lifecycle import (
     JOB_ENDED,
     JOB_MOVES,
     LIVE,
+    NO_ATTEMPT,
     NOTHING_BOUGHT,
     PREDICTION_MOVES,
     is_ended,
@@ -113,7 +114,8 @@ def test_live_is_what_holds_a_slot() -> None:
 
 def test_nothing_bought_has_ended() -> None:
     assert {"refused", "absent"} == NOTHING_BOUGHT
-    assert NOTHING_BOUGHT < PREDICTION_ENDED
+    assert NOTHING_BOUGHT < NO_ATTEMPT < PREDICTION_ENDED
+    assert {"surplus"} == NO_ATTEMPT - NOTHING_BOUGHT
 
 
 def quoted(sql: str) -> set[str]:
