@@ -37,18 +37,14 @@ def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable
     `must_stop` tells of a shutdown: the step then hands its claim back at once. Raises as `copy_output` does, and
     excuses outages of the database.
     """
-    with excuse_outages(runtime, _MOVES, row_id=job_id, claim=claim, must_stop=must_stop):
-        return _store(runtime, job_id, claim, must_stop=must_stop)
-
-
-def _store(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
+    # Not excused before it has begun: its claim may be that of another message's step, which goes on.
     with transaction(runtime.sessions) as session:
         ticket = transitions.begin_store(session, job_id, claim, lease=STORE_LEASE, doubtful=DOUBTFUL_CODES)
     if ticket is None:
         return "stale: nothing to do"
     step = StoreStep(_MOVES, job_id, claim, ticket)
-    stored = copy_output(runtime, step, name=name_video(ticket), must_stop=must_stop)
-    return _finish(runtime, ticket, claim, stored)
+    with excuse_outages(runtime, _MOVES, row_id=job_id, claim=claim, must_stop=must_stop):
+        return _finish(runtime, ticket, claim, copy_output(runtime, step, name=name_video(ticket), must_stop=must_stop))
 
 
 def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVideo) -> str:

@@ -56,14 +56,12 @@ def go_through_an_outage(monkeypatch: pytest.MonkeyPatch, step: Callable[[], str
     away = iter([True] * 3)
     enter: Callable[..., Any] = copying.transaction
 
-    def be_away(sessions: Any) -> Any:
-        if next(away, False):
-            raise DatabaseAway("the database cannot be reached")
-        return enter(sessions)
+    def be_away_at_first(sessions: Any) -> Any:
+        return be_away(sessions) if next(away, False) else enter(sessions)
 
     def download(*_: object, keep_going: Callable[[], None], **__: object) -> Any:
         meanwhile()
-        monkeypatch.setattr(copying, "transaction", be_away)
+        monkeypatch.setattr(copying, "transaction", be_away_at_first)
         keep_going()
 
     with monkeypatch.context() as patch:
@@ -71,6 +69,10 @@ def go_through_an_outage(monkeypatch: pytest.MonkeyPatch, step: Callable[[], str
         with pytest.raises(DatabaseAway):
             step()
     monkeypatch.setattr(copying, "transaction", enter)
+
+
+def be_away(_: object) -> Any:
+    raise DatabaseAway("the database cannot be reached")
 
 
 def store_through_an_outage(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, job_id: UUID, *, meanwhile: Any) -> None:
@@ -119,14 +121,28 @@ def test_a_silence_is_excused_only_by_its_own_claim(runtime: Runtime, job_id: UU
 def test_a_step_ends_its_wait_for_the_database_when_its_worker_does(
     runtime: Runtime, job_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def be_away(_: object) -> Any:
-        raise DatabaseAway("the database cannot be reached")
+    def download(*_: object, keep_going: Callable[[], None], **__: object) -> Any:
+        monkeypatch.setattr(copying, "transaction", be_away)
+        keep_going()
 
     own = claim(runtime)
-    for module in (copying, storing):
-        monkeypatch.setattr(module, "transaction", be_away)
+    monkeypatch.setattr(copying, "store_video", download)
     with pytest.raises(DatabaseAway):
         store_job(runtime, job_id, own, must_stop=lambda: True)
+
+
+def test_a_second_message_that_cannot_begin_leaves_the_step_to_the_first(
+    runtime: Runtime, job_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = claim(runtime)
+    with transaction(runtime.sessions) as session:
+        assert transitions.begin_store(session, job_id, own, lease=LEASE)
+    monkeypatch.setattr(storing, "transaction", be_away)
+    with pytest.raises(DatabaseAway):
+        store_job(runtime, job_id, own, must_stop=lambda: False)
+    with transaction(runtime.sessions) as session:
+        assert transitions.renew_store(session, job_id, own, lease=LEASE)
+    assert events(runtime, job_id) == []
 
 
 @pytest.fixture
