@@ -332,8 +332,7 @@ def _write(
             after=current.listed_after,
         )
     )
-    _adopt(runtime, session, found.adoptions, becomes=PredictionState.RENDERING)
-    _adopt(runtime, session, late.adoptions, becomes=PredictionState.SURPLUS)
+    _adopt(runtime, session, found=found, late=late)
     settled = [each for each in found.missing if not each.is_open and each.posted_at < current.settled_before]
     why = "the provider's list does not show it"
     ours = [each for each in settled if each.prediction_id not in foreign]
@@ -360,10 +359,10 @@ def _write(
     return told, orphans
 
 
-def _adopt(
-    runtime: Runtime, session: Session, pairs: Sequence[tuple[Submission, Candidate]], *, becomes: PredictionState
-) -> None:
-    for submission, candidate in pairs:
+def _adopt(runtime: Runtime, session: Session, *, found: Findings, late: Findings) -> None:
+    renders = [(*pair, PredictionState.RENDERING) for pair in found.adoptions]
+    surpluses = [(*pair, PredictionState.SURPLUS) for pair in late.adoptions]
+    for submission, candidate, becomes in (*renders, *surpluses):
         state = transitions.accept_prediction(
             session,
             submission.prediction_id,
