@@ -1,14 +1,15 @@
-"""A model of the heart: the real steps on real Postgres, a provider that lies, crashes between any two of their lines.
+"""A model of the heart: the real steps on real Postgres, a provider that lies, crashes around any commit of theirs.
 
 Hypothesis tries orders of events that nobody thought of: answers that are lost, late or refused, workers that die
-before and after a POST, messages that come twice or stale, a provider that accepts late or shows what it has only after
-the settle time, verdicts by polls, pages of the list and webhooks, late, doubled and forged ones, cancellations. Time
-passes by moving every stored time into the past. After each event the promises are held; at the end all faults stop,
-and everything must end.
+before and after a POST and each of their commits, messages that come twice or stale, a provider that accepts late or
+shows what it has only after the settle time, verdicts by polls, pages of the list and webhooks, late, doubled and
+forged ones, cancellations. Time passes by moving every stored time into the past. After each event the promises are
+held; at the end all faults stop, and everything must end.
 """
 
 import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -47,6 +48,7 @@ from rushes.wavespeed import Prediction, PredictionStatus, SignatureRefused
 from rushes.webhook_tokens import HookAddresses
 from rushes.webhooks import take_webhook
 from tests.lying_provider import WEBHOOK_SECRET, Died, LyingProvider, Task
+from tests.mortal_sessions import MortalSessions
 from tests.rows import SHA256, VIDEO_MODEL
 
 LEASE = timedelta(seconds=30)
@@ -59,6 +61,8 @@ HIDDEN = (0, 0, 1, 1, 2)
 """For how many hours the list does not show what was accepted; more than one are longer than any settle time."""
 HOOK_SECRET = b"ours"
 TOLD_BY = ("nobody", "webhook", "page")
+DEATHS = st.sampled_from((None, None, 0, 1, 2, 3, 4, 5))
+"""At which point around its commits a step dies; one that has fewer lives."""
 ENDED = (PredictionStatus.COMPLETED, PredictionStatus.FAILED)
 TIMES = {
     "account": ("deferred_until", "limited_at", "looks_deferred_until", "reconcile_until", "orphans_swept_at"),
@@ -81,9 +85,10 @@ class Heart(RuleBasedStateMachine):
             session.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY"))
             self.account = transitions.ensure_account(session, "default", slots=3, submits_per_minute=1_000)
         self.provider = LyingProvider(now=lambda: self.ask("SELECT clock_timestamp()")[0][0])
+        self.mortal = MortalSessions(self.sessions)
         self.runtime: Any = SimpleNamespace(
             settings=Settings(),
-            sessions=self.sessions,
+            sessions=self.mortal,
             client=self.provider,
             waker=SimpleNamespace(wake=lambda: None),
             sightings=Sightings(),
@@ -101,6 +106,16 @@ class Heart(RuleBasedStateMachine):
     def ask(self, query: str, **values: Any) -> list[Any]:
         with transaction(self.sessions) as session:
             return list(session.execute(text(query), values).all())
+
+    @contextlib.contextmanager
+    def dying(self, dies_at: int | None) -> Iterator[None]:
+        """For one step of a process that may die at this point."""
+        self.mortal.points_left = dies_at
+        try:
+            with contextlib.suppress(Died):
+                yield
+        finally:
+            self.mortal.points_left = None
 
     @initialize(prompts=st.lists(st.sampled_from(PROMPTS), min_size=1, max_size=4), accepted=st.integers(0, 3))
     def begin(self, prompts: list[str], accepted: int) -> None:
@@ -125,8 +140,14 @@ class Heart(RuleBasedStateMachine):
             transitions.admit_jobs(session, self.account, count=room.count_admissible(10))
             self.messages += transitions.claim_submits(session, self.account, count=room.submits, lease=LEASE)
 
-    @rule(data=st.data(), answer=st.sampled_from(ANSWERS), is_stale=st.booleans(), hidden=st.sampled_from(HIDDEN))
-    def submit(self, data: st.DataObject, answer: str, is_stale: bool, hidden: int) -> None:
+    @rule(
+        data=st.data(),
+        answer=st.sampled_from(ANSWERS),
+        is_stale=st.booleans(),
+        hidden=st.sampled_from(HIDDEN),
+        dies_at=DEATHS,
+    )
+    def submit(self, data: st.DataObject, answer: str, is_stale: bool, hidden: int, dies_at: int | None) -> None:
         """A message that was just published, or any that ever was: the broker may deliver it again."""
         if not is_stale:
             self.dispatch()
@@ -135,7 +156,7 @@ class Heart(RuleBasedStateMachine):
         message = data.draw(st.sampled_from(self.messages)) if is_stale else self.messages[-1]
         before = set(self.provider.tasks)
         self.provider.answer = "die after" if answer == "freeze" else answer
-        with contextlib.suppress(RushesError, Died):
+        with self.dying(dies_at), contextlib.suppress(RushesError):
             submit_prediction(self.runtime, message.prediction_id, message.claim)
         for new in set(self.provider.tasks) - before:
             self.provider.tasks[new].hidden_hours = hidden
@@ -150,9 +171,10 @@ class Heart(RuleBasedStateMachine):
         self.answers.append((ticket, message.claim, self.provider.show(task)))
 
     @precondition(lambda self: self.answers)
-    @rule()
-    def thaw(self) -> None:
-        submitting._accept(self.runtime, *self.answers.pop(0), forecast={})
+    @rule(dies_at=DEATHS)
+    def thaw(self, dies_at: int | None = None) -> None:
+        with self.dying(dies_at):
+            submitting._accept(self.runtime, *self.answers.pop(0), forecast={})
 
     @rule()
     def let_an_hour_pass(self) -> None:
@@ -168,15 +190,16 @@ class Heart(RuleBasedStateMachine):
             transitions.requeue_timed_out(session, watch_window=HOUR, count=100)
             transitions.take_back_stores(session, count=100)
 
-    @rule()
-    def reconcile(self) -> None:
+    @rule(dies_at=DEATHS)
+    def reconcile(self, dies_at: int | None = None) -> None:
         with transaction(self.sessions) as session:
             # Seconds pass, no more: what is hidden from the list stays hidden.
             session.execute(text("UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'"))
             session.execute(text("UPDATE account SET reconcile_until = NULL"))
             claim = transitions.claim_reconcile(session, self.account, lease=LEASE)
         if claim is not None:
-            reconcile_account(self.runtime, self.account, claim)
+            with self.dying(dies_at):
+                reconcile_account(self.runtime, self.account, claim)
 
     @precondition(lambda self: self.list_tasks(over=False))
     @rule(data=st.data(), succeeds=st.booleans(), told_by=st.sampled_from(TOLD_BY))
@@ -187,11 +210,15 @@ class Heart(RuleBasedStateMachine):
         if told_by == "page":
             self.sweep()
         elif told_by == "webhook":
+            self.take_webhook(task)
+
+    def take_webhook(self, task: Task, *, dies_at: int | None = None) -> None:
+        with self.dying(dies_at):
             take_webhook(self.runtime, self.provider.make_webhook(task))
 
     @precondition(lambda self: self.list_tasks(over=True))
-    @rule(data=st.data(), times=st.integers(1, 2), is_forged=st.booleans())
-    def send_a_webhook(self, data: st.DataObject, times: int, is_forged: bool) -> None:
+    @rule(data=st.data(), times=st.integers(1, 2), is_forged=st.booleans(), dies_at=DEATHS)
+    def send_a_webhook(self, data: st.DataObject, times: int, is_forged: bool, dies_at: int | None) -> None:
         """At once or hours after, once or twice, and from somebody who only knows the address."""
         task = data.draw(st.sampled_from(self.list_tasks(over=True)))
         if is_forged:
@@ -199,27 +226,30 @@ class Heart(RuleBasedStateMachine):
                 take_webhook(self.runtime, self.provider.make_webhook(task, secret="whsec_forged"))
             return
         for _ in range(times):
-            take_webhook(self.runtime, self.provider.make_webhook(task))
+            self.take_webhook(task, dies_at=dies_at)
 
     def list_tasks(self, *, over: bool) -> list[Task]:
         return [each for each in self.provider.tasks.values() if (each.status in ENDED) is over]
 
     @precondition(lambda self: self.provider.tasks)
-    @rule()
-    def sweep(self) -> None:
+    @rule(dies_at=DEATHS)
+    def sweep(self, dies_at: int | None = None) -> None:
         created = [each.created_at.timestamp() for each in self.provider.tasks.values()]
-        sweep_account(self.runtime, self.account, created_after=min(created), created_before=max(created))
+        with self.dying(dies_at):
+            sweep_account(self.runtime, self.account, created_after=min(created), created_before=max(created))
 
-    @rule()
-    def look(self) -> None:
-        for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'rendering'"):
-            look_at_prediction(self.runtime, row.id, row.claim)
+    @rule(dies_at=DEATHS)
+    def look(self, dies_at: int | None = None) -> None:
+        with self.dying(dies_at):
+            for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'rendering'"):
+                look_at_prediction(self.runtime, row.id, row.claim)
 
     @precondition(lambda self: self.belated)
-    @rule()
-    def keep_surpluses(self) -> None:
-        for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'surplus' AND verdict IS NULL"):
-            look_at_surplus(self.runtime, row.id, row.claim)
+    @rule(dies_at=DEATHS)
+    def keep_surpluses(self, dies_at: int | None = None) -> None:
+        with self.dying(dies_at):
+            for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'surplus' AND verdict IS NULL"):
+                look_at_surplus(self.runtime, row.id, row.claim)
         with transaction(self.sessions) as session:
             for each in transitions.claim_surplus_stores(session, count=5, lease=LEASE):
                 transitions.begin_surplus_store(session, each.prediction_id, each.claim, lease=LEASE)
