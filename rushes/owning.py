@@ -81,7 +81,8 @@ def settle_told(
 ) -> Home | None:
     """The same for one that its webhook or the answer to its POST tells of; None where there is no such job.
 
-    That is no adoption, and no verdict. The caller has made sure that no other row has it.
+    That is no adoption, and no verdict. The caller has made sure that no other row has it. Where its own row has learnt
+    an id at this instant, nothing is written, as where it has one already.
     """
     return _settle(session, runtime, account_id, names=names, found=found, is_told=True)
 
@@ -113,7 +114,7 @@ def _settle(
         if target is not None:
             accept = _accept_told if is_told else accept_found
             state = accept(session, runtime, target, found)
-            if state is None:
+            if state is None and not is_told:
                 continue
             return Home(target, state)
         surplus_id = transitions.record_surplus(

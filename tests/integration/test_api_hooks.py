@@ -364,6 +364,30 @@ def test_a_row_that_a_restore_has_lost_is_made_again(hooks: Hooks, job_state: st
     assert hooks.submits() == 0
 
 
+@pytest.mark.parametrize("state", ["submitting", "unconfirmed", "absent"])
+@pytest.mark.parametrize("learnt", [PROVIDER_ID, "another"])
+def test_an_id_that_its_row_learns_at_this_instant_is_left_to_it(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch, state: str, learnt: str
+) -> None:
+    render = hooks.add(state, provider_id=None, posted_at=-SECOND)
+    if state == "absent":
+        hooks.move_job(render, "failed", ended_at=NOW, error_code="broken")
+    find = queries.find_standing
+
+    def look_and_be_late(*asked: Any) -> Any:
+        standing = find(*asked)
+        monkeypatch.setattr(queries, "find_standing", find)
+        with transaction(hooks.api.sessions) as session:
+            transitions.accept_prediction(
+                session, render.prediction_id, provider_id=learnt, provider_created_at=None, watch_window=MINUTE
+            )
+        return standing
+
+    monkeypatch.setattr(queries, "find_standing", look_and_be_late)
+    assert hooks.send(hooks.token(render)).status_code == TAKEN
+    assert hooks.rows_of(render) == [("surplus" if state == "absent" else "rendering", learnt)]
+
+
 def test_an_id_learnt_by_its_token_beats_an_adoption(hooks: Hooks) -> None:
     adopter = hooks.add(adopted_at=NOW)
     render = hooks.add("unconfirmed", provider_id=None, posted_at=-SECOND)
