@@ -297,8 +297,9 @@ class LookSchedule:
     def _weigh_page(self, watched: Watched, now: float) -> float:
         if watched.watch_windows or now < watched.due_at:
             return 0.0
-        worth = watched.weigh(now - self._lag_seconds, delivered=self._delivered)
-        return max(worth, self._price) if now - watched.known_at >= LONGEST_SPACING_SECONDS else worth
+        shown_at = now - self._lag_seconds
+        worth = watched.weigh(shown_at, delivered=self._delivered)
+        return max(worth, self._price) if shown_at - watched.known_at >= LONGEST_SPACING_SECONDS else worth
 
     def _weigh_poll(self, single: _Single, now: float) -> float:
         watched = single.watched

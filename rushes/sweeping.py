@@ -14,7 +14,7 @@ from rushes.budget import CountedLists, charged_lists
 from rushes.lateness import count_late
 from rushes.runtime import Runtime
 from rushes.watching import LookFailed, hold_looks
-from rushes.wavespeed import AccountRefused, Prediction, ProviderUnavailable
+from rushes.wavespeed import AccountRefused, Prediction, PredictionNotFound, ProviderUnavailable
 
 PAGE_LIMIT = 2
 """Pages that one sweep reads at most: a second one is needed only among many predictions of others."""
@@ -39,7 +39,9 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         with charged_lists(runtime, account_id, granted=1) as lists:
             listed = _read_pages(lists, after=after, before=before)
     except (AccountRefused, ProviderUnavailable) as error:
-        hold_looks(runtime, account_id, error)
+        with transaction(runtime.sessions) as session:
+            ours = list_page(session, account_id, after=after, before=before)
+        _meet_failure(runtime, account_id, error, ours=ours, began=began)
         raise LookFailed(str(error)) from error
     shown = {each.id: each for each in listed}
     with transaction(runtime.sessions) as session:
@@ -57,6 +59,37 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
     lag = _note_lag(runtime, account_id, listed=listed, ours=ours, began=began)
     behind = f", the list is {lag:.1f} s late" if lag else ""
     return f"{finished} of {len(ours)} completed, {hinted} to be polled, {len(listed)} on the page{behind}"
+
+
+def _meet_failure(
+    runtime: Runtime,
+    account_id: UUID,
+    error: AccountRefused | ProviderUnavailable,
+    *,
+    ours: list[PageEntry],
+    began: float,
+) -> None:
+    """A list that fails alone counts as late, so that renders are polled one by one; any other failure holds looks."""
+    if isinstance(error, ProviderUnavailable) and _is_answered(runtime, account_id, ours):
+        with transaction(runtime.sessions) as session:
+            transitions.note_list_failure(session, account_id, elapsed=time.monotonic() - began)
+    else:
+        hold_looks(runtime, account_id, error)
+
+
+def _is_answered(runtime: Runtime, account_id: UUID, ours: list[PageEntry]) -> bool:
+    """Whether the provider answers for the result of one of them."""
+    if not ours:
+        return False
+    with transaction(runtime.sessions) as session:
+        transitions.owe_looks(session, account_id, count=1)
+    try:
+        runtime.client.get_prediction(ours[0].provider_id)
+    except PredictionNotFound:
+        return True
+    except (AccountRefused, ProviderUnavailable):
+        return False
+    return True
 
 
 def _complete(runtime: Runtime, session: Session, entry: PageEntry, found: Prediction) -> bool:

@@ -117,6 +117,17 @@ _NOTE_SWEEP_LAG = statement("""
     RETURNING 1
 """)
 
+_NOTE_LIST_FAILURE = statement("""
+    UPDATE account
+    SET sweep_lag_seconds = greatest(believed, least(60, greatest(5, 2 * believed))), sweep_lag_at = now()
+    FROM (
+        SELECT sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300)
+        FROM account WHERE id = :account_id
+    ) AS lag (believed)
+    WHERE id = :account_id AND (sweep_lag_at IS NULL OR sweep_lag_at < now() - make_interval(secs => :elapsed))
+    RETURNING 1
+""")
+
 
 _BELIEVED = "(1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300))"
 _OWN_SHARE = """
@@ -236,6 +247,14 @@ def hint_ended(session: Session, prediction_ids: Iterable[UUID], *, quiet_for: t
 def note_sweep_lag(session: Session, account_id: UUID, *, seconds: float) -> bool:
     """Remember that the provider's list showed an end so late; at most one write a second, unless it is worse."""
     return moves_one(session, _NOTE_SWEEP_LAG, account_id=account_id, seconds=seconds)
+
+
+def note_list_failure(session: Session, account_id: UUID, *, elapsed: float) -> bool:
+    """The list alone failed, asked `elapsed` seconds ago: believe it to be late by twice as much, by 5 to 60 seconds.
+
+    Failures of lists that were asked for together are one.
+    """
+    return moves_one(session, _NOTE_LIST_FAILURE, account_id=account_id, elapsed=elapsed)
 
 
 def note_own_share(session: Session, account_id: UUID, *, shown: Sequence[str], unlike: float) -> bool:

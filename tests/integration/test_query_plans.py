@@ -300,6 +300,7 @@ def read_page(farm: Farm) -> None:
     running = [str(each) for each in farm.predictions["rendering"]]
     queries.measure_sweep_lag(farm.session, farm.account, running=running, elapsed=1.0)
     transitions.note_sweep_lag(farm.session, farm.account, seconds=1.0)
+    transitions.note_list_failure(farm.session, farm.account, elapsed=1.0)
     transitions.note_own_share(farm.session, farm.account, shown=running[:100], unlike=0.0)
     transitions.set_look_price(farm.session, farm.account, price=0.5)
     transitions.owe_looks(farm.session, farm.account, count=2)

@@ -24,6 +24,7 @@ from tests.runtimes import MODEL, accept, ask, begin_submit, claim_submits, push
 
 WINDOW = timedelta(minutes=10)
 PATIENCE_SECONDS = 30.0
+HELD = "SELECT look_failures, looks_deferred_until > now() FROM account"
 
 
 @pytest.fixture
@@ -181,12 +182,56 @@ def test_a_list_that_is_late_is_found_out(runtime: Runtime, simulator: Simulator
     assert account.sweep_lag_seconds == pytest.approx(lag, rel=0.2)
 
 
-def test_a_list_that_fails_holds_the_looks(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
-    simulator.set_fault("get_5xx", kind="list")
+def test_a_list_that_fails_as_results_do_holds_the_looks(
+    runtime: Runtime, simulator: Simulator, account_id: UUID
+) -> None:
+    simulator.set_fault("get_5xx")
     render(runtime, account_id, count=1)
     with pytest.raises(LookFailed):
         sweep(runtime, account_id)
-    assert ask(runtime, "SELECT look_failures, looks_deferred_until > now() FROM account") == [(1, True)]
+    assert ask(runtime, HELD) == [(1, True)]
+    assert ask(runtime, "SELECT sweep_lag_seconds FROM account") == [(0,)]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_list_that_fails_alone_counts_as_late_the_more_the_longer(
+    runtime: Runtime, simulator: Simulator, account_id: UUID, *, known: bool
+) -> None:
+    simulator.set_fault("get_5xx", kind="list")
+    render(runtime, account_id, count=1)
+    if not known:
+        run(runtime, "UPDATE prediction SET provider_id = 'gone'")
+    lags: list[object] = []
+    for _ in range(5):
+        with pytest.raises(LookFailed):
+            sweep(runtime, account_id)
+        lags += ask(runtime, "SELECT round(sweep_lag_seconds) FROM account")
+    assert lags == [(5,), (10,), (20,), (40,), (60,)]
+    assert ask(runtime, HELD) == [(0, None)]
+    assert ask(runtime, "SELECT looks_owed FROM account") == [(5,)]  # one result each
+
+
+def test_lists_that_fail_together_are_one_failure_and_make_no_measured_lag_smaller(
+    runtime: Runtime, account_id: UUID
+) -> None:
+    def fail(elapsed: float) -> bool:
+        with transaction(runtime.sessions) as session:
+            return transitions.note_list_failure(session, account_id, elapsed=elapsed)
+
+    assert fail(elapsed=10.0)
+    assert not fail(elapsed=10.0)
+    run(runtime, "UPDATE account SET sweep_lag_seconds = 100, sweep_lag_at = now() - interval '20 seconds'")
+    assert fail(elapsed=10.0)
+    ((lag,),) = ask(runtime, "SELECT sweep_lag_seconds FROM account")
+    assert 90 < lag < 100
+
+
+def test_a_list_that_refuses_holds_the_looks(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+    simulator.set_fault("get_429", kind="list")
+    render(runtime, account_id, count=1)
+    with pytest.raises(LookFailed):
+        sweep(runtime, account_id)
+    assert ask(runtime, HELD) == [(1, True)]
 
 
 def test_a_completion_that_somebody_else_wrote_first_is_counted_as_late(

@@ -38,6 +38,7 @@ ARGUMENTS: dict[str, Any] = {
     "count": 1_000,
     "delay": timedelta(seconds=1),
     "detail": "some words",
+    "elapsed": 1.0,
     "epoch": 1,
     "fails_job": True,
     "forecast": {"chance": 0.5},

@@ -253,6 +253,11 @@ RACES = [
         lambda s, r: transitions.note_sweep_lag(s, r.account_id, seconds=2.0),
     ),
     Race(
+        "note_list_failure",
+        account_with(),
+        lambda s, r: transitions.note_list_failure(s, r.account_id, elapsed=60.0),
+    ),
+    Race(
         "note_own_share",
         account_with(),
         lambda s, r: transitions.note_own_share(s, r.account_id, shown=["a-stranger-s"] * 100, unlike=0.05),

@@ -479,6 +479,26 @@ def test_a_list_that_is_late_makes_polls_worth_more_than_sweeps() -> None:
     assert len(sweeps_in(looks)) < len(looks) / 2
 
 
+@pytest.mark.parametrize(("count", "median"), [(20, MEDIAN), (20, 3_600.0), (100, MEDIAN)])
+def test_while_the_list_fails_every_render_is_polled(count: int, median: float) -> None:
+    schedule, lag, now = make_schedule(watch_requests_per_second=2.0, render_median_seconds=median), 0.0, 0.0
+    renders = [rendering(created=1_000.0 + number, age=20.0) for number in range(count)]
+    schedule.add(renders, now=0.0)
+    looks: list[tuple[float, Poll | Sweep]] = []
+    while now < 600.0:
+        taken = schedule.take_due(now=now, limit=NO_LIMIT)
+        looks += [(now, look) for look in taken]
+        lag *= 0.5 ** (0.05 / 300)
+        if any(isinstance(look, Sweep) for look in taken):
+            lag = min(60.0, max(5.0, 2 * lag))
+        schedule.tune(list_lag_seconds=lag, delivered=0.0)
+        now += 0.05
+    assert len(sweeps_in(looks)) < len(looks) / 10
+    for each in renders:
+        times = [0.0, *polls_of(looks, each.prediction_id), 600.0]
+        assert max(later - earlier for earlier, later in pairwise(times)) < 300
+
+
 def test_now_and_then_a_sweep_is_checked_by_a_poll() -> None:
     schedule = make_schedule(poll_shortest_seconds=0.5)
     schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(50)], now=0.0)
