@@ -27,7 +27,7 @@ from rushes.copying import (
     name_video,
 )
 from rushes.lateness import count_late
-from rushes.listed import is_listed
+from rushes.listed import UndecidedList, is_listed
 from rushes.runtime import Runtime
 from rushes.watching import ODD_GRACE, LookFailed
 from rushes.wavespeed import (
@@ -86,10 +86,20 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, surplus: Surplus, erro
         witnesses = find_witnesses(runtime, surplus.account_id, prediction_id, created_at=created_at)
         try:
             with charged_lists(runtime, surplus.account_id, granted=0) as lists:
-                listed = is_listed(lists, surplus.provider_id, accepted_at=created_at, witnesses=witnesses)
+                listed = is_listed(
+                    lists,
+                    surplus.provider_id,
+                    created_at=created_at,
+                    by_provider=surplus.by_provider,
+                    witnesses=witnesses,
+                )
         except ForeignList as foreign:
             tell_foreign(runtime, surplus.account_id, [prediction_id])
             return f"odd: {foreign}"
+        except UndecidedList as undecided:
+            with transaction(runtime.sessions) as session:
+                transitions.renew_odd(session, prediction_id, surplus.claim)
+            return f"odd: {reason[1]}; {undecided}"
         except (AccountRefused, ProviderUnavailable) as failure:
             raise LookFailed(str(failure)) from failure
         if listed:

@@ -13,7 +13,7 @@ from models.transitions import EndSeen
 from rushes.budget import charged_lists
 from rushes.errors import Transient
 from rushes.lateness import count_late
-from rushes.listed import is_listed
+from rushes.listed import UndecidedList, is_listed
 from rushes.retrying import ACCOUNT_DEFERRED, LOOK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime
 from rushes.wavespeed import (
@@ -82,12 +82,22 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPredic
         witnesses = find_witnesses(runtime, watched.account_id, prediction_id, created_at=created_at)
         try:
             with charged_lists(runtime, watched.account_id, granted=0) as lists:
-                listed = is_listed(lists, watched.provider_id, accepted_at=created_at, witnesses=witnesses)
+                listed = is_listed(
+                    lists,
+                    watched.provider_id,
+                    created_at=created_at,
+                    by_provider=watched.by_provider,
+                    witnesses=witnesses,
+                )
         except ForeignList as foreign:
             tell_foreign(runtime, watched.account_id, [prediction_id])
             return f"odd: {foreign}"
+        except UndecidedList as undecided:
+            with transaction(runtime.sessions) as session:
+                transitions.renew_odd(session, prediction_id, watched.claim)
+            return f"odd: {message}; {undecided}"
         except (AccountRefused, ProviderUnavailable) as failure:
-            hold_looks(runtime, watched.account_id, failure, unseen=prediction_id)
+            hold_looks(runtime, watched.account_id, failure)  # it was seen: a hint would put it before all others
             raise LookFailed(str(failure)) from failure
         if listed:
             return f"odd: {message}; but its list shows it"

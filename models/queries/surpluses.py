@@ -14,7 +14,7 @@ _SURPLUS = statement("""
     SELECT job_id, account_id, claim, provider_id, verdict,
         extract(epoch FROM now() - least(provider_created_at, accepted_at))::float8,
         extract(epoch FROM now() - odd_since)::float8,
-        coalesce(provider_created_at, accepted_at)
+        coalesce(provider_created_at, accepted_at), provider_created_at IS NOT NULL
     FROM prediction WHERE id = :prediction_id AND state = 'surplus'
 """)
 
@@ -30,6 +30,7 @@ class Surplus(NamedTuple):
     age_seconds: float  # since the provider accepted it, or we knew of it where that is not told
     odd_seconds: float | None  # since the provider's answers make no sense
     created_at: datetime  # by the provider's clock where it told, else when we knew of it
+    by_provider: bool  # it told
 
 
 def find_surplus(session: Session, prediction_id: UUID) -> Surplus | None:

@@ -13,7 +13,7 @@ _WATCHED = statement("""
     SELECT prediction.job_id, prediction.account_id, prediction.state, prediction.claim, provider_id,
         extract(epoch FROM now() - accepted_at)::float8,
         extract(epoch FROM now() - odd_since)::float8,
-        watch_windows, coalesce(provider_created_at, accepted_at), attempt
+        watch_windows, coalesce(provider_created_at, accepted_at), provider_created_at IS NOT NULL, attempt
     FROM prediction WHERE id = :prediction_id
 """)
 
@@ -67,6 +67,7 @@ class WatchedPrediction(NamedTuple):
     odd_seconds: float | None  # since the provider's answers make no sense
     watch_windows: int
     created_at: datetime | None  # by the provider's clock where it told, else when we knew of it
+    by_provider: bool  # it told
     attempt: int  # 1 for the first purchase of the job
 
 

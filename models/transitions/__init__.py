@@ -104,6 +104,7 @@ from models.transitions.watching import (
     note_sweep_lag,
     owe_looks,
     pay_looks,
+    renew_odd,
     requeue_timed_out,
     set_look_price,
 )
@@ -198,6 +199,7 @@ __all__ = [
     "refresh_outputs",
     "refuse_submit",
     "release_restored",
+    "renew_odd",
     "renew_reconcile",
     "renew_store",
     "renew_surplus_store",

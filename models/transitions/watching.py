@@ -96,6 +96,12 @@ _NOTE_ODD = statement("""
     SELECT 1 FROM noted
 """)
 
+_RENEW_ODD = statement("""
+    UPDATE prediction SET odd_since = now()
+    WHERE id = :prediction_id AND claim = :claim AND state IN ('rendering', 'surplus') AND odd_since IS NOT NULL
+    RETURNING 1
+""")
+
 _CLEAR_ODD = statement("""
     UPDATE prediction SET odd_since = NULL
     WHERE id = :prediction_id AND claim = :claim AND odd_since IS NOT NULL
@@ -228,6 +234,11 @@ def requeue_timed_out(session: Session, *, watch_window: timedelta, count: int) 
 def note_odd(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
     """Remember since when the provider's answers make no sense; true for the first of them."""
     return moves_one(session, _NOTE_ODD, prediction_id=prediction_id, claim=claim, message=message)
+
+
+def renew_odd(session: Session, prediction_id: UUID, claim: int) -> bool:
+    """The provider's answers make no sense, and nothing could be decided: let them last as long again."""
+    return moves_one(session, _RENEW_ODD, prediction_id=prediction_id, claim=claim)
 
 
 def clear_odd(session: Session, prediction_id: UUID, claim: int) -> bool:

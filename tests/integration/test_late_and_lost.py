@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -15,7 +16,7 @@ from cli.chaos.reckoning import read_purchases
 from models import PredictionState, transitions
 from models.session import transaction
 from models.transitions import ClaimedSubmit
-from rushes import watching
+from rushes import listed, watching
 from rushes.audit import audit_rows, compare_with_ledger
 from rushes.copying import StoreDelayed, StoreStopped
 from rushes.runtime import Runtime
@@ -23,7 +24,7 @@ from rushes.storing import store_job
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.views import get_job
 from rushes.watching import LookFailed, look_at_prediction
-from rushes.wavespeed import Prediction, PredictionNotFound
+from rushes.wavespeed import Prediction, PredictionNotFound, PredictionPage
 from sandbox.wavespeed import Simulator
 from tests.runtimes import LEASE, PATIENCE_SECONDS, claim_submits, push, run, wish
 
@@ -101,10 +102,55 @@ def test_a_404_that_lasts_is_a_loss_once_a_list_has_answered_without_it(
     with pytest.raises(LookFailed):
         look(runtime, render)
     assert ask(runtime, "SELECT state FROM prediction") == "rendering"
+    assert ask(runtime, "SELECT hinted_at FROM prediction") is None  # the others go first when looks go on
 
     simulator.clear_faults()
     assert look(runtime, render).startswith("lost")
     assert ask(runtime, "SELECT state FROM job") == "failed"
+
+
+@pytest.mark.usefixtures("lost_results")
+@pytest.mark.parametrize("page", [{"unreadable": 1}, {"is_last": False}], ids=["unreadable", "endless"])
+def test_a_list_that_tells_nothing_decides_nothing_and_no_other_look_waits_for_it(
+    runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch, page: dict[str, Any]
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def tell_nothing(**options: Any) -> PredictionPage:
+        asked.append(options)
+        return replace(PredictionPage(page=1, items=(), unreadable=0, is_last=True), **page)
+
+    monkeypatch.setattr(runtime.client, "list_predictions", tell_nothing)
+    monkeypatch.setattr(listed, "PAGE_LIMIT", 3)
+    look(runtime, render)
+    run(runtime, "UPDATE prediction SET odd_since = now() - interval '5 minutes'")
+    assert look(runtime, render).startswith("odd")
+    pages = len(asked)
+    assert 1 <= pages <= 3
+    assert look(runtime, render).startswith("odd")  # a minute has to pass before the list is asked again
+    assert len(asked) == pages
+    with transaction(runtime.sessions) as session:
+        ((state, hinted_at),) = session.execute(text("SELECT state, hinted_at FROM prediction")).all()
+        ((failures, held_until),) = session.execute(text("SELECT look_failures, looks_deferred_until FROM account"))
+    assert (state, hinted_at, failures, held_until) == ("rendering", None, 0, None)
+
+
+@pytest.mark.usefixtures("lost_results")
+@pytest.mark.parametrize(("told", "margin"), [(True, 1), (False, 10)])
+def test_the_list_is_read_closely_around_the_providers_time_and_widely_around_ours(
+    runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch, *, told: bool, margin: int
+) -> None:
+    asked: list[dict[str, Any]] = []
+    list_predictions = runtime.client.list_predictions
+    monkeypatch.setattr(
+        runtime.client, "list_predictions", lambda **options: asked.append(options) or list_predictions(**options)
+    )
+    if not told:
+        run(runtime, "UPDATE prediction SET provider_created_at = NULL")
+    look(runtime, render)
+    run(runtime, "UPDATE prediction SET odd_since = now() - interval '5 minutes'")
+    assert look(runtime, render).endswith("but its list shows it")
+    assert asked[0]["created_before"] - asked[0]["created_after"] == timedelta(minutes=2 * margin)
 
 
 def until_ended(runtime: Runtime, render: Render) -> None:

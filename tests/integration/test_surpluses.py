@@ -22,7 +22,7 @@ from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.surpluses import look_at_surplus, store_surplus
 from rushes.views import get_job, get_surplus_file
 from rushes.watching import look_at_prediction
-from rushes.wavespeed import Prediction, PredictionNotFound, PredictionStatus
+from rushes.wavespeed import Prediction, PredictionNotFound, PredictionPage, PredictionStatus
 from sandbox.wavespeed import Simulator
 from tests.rows import SHA256
 from tests.runtimes import LEASE, PATIENCE_SECONDS, PRICE, claim_submits, push, reconcile, run, wish
@@ -233,6 +233,22 @@ def test_a_good_answer_ends_the_doubt_about_a_surplus(
     look(PredictionStatus.PROCESSING)
     assert read(runtime, surplus_id)["odd_since"] is None
     assert look(PredictionStatus.COMPLETED).startswith("odd")  # no output: believed only once it has lasted
+    assert read(runtime, surplus_id)["verdict"] is None
+
+
+def test_a_surplus_is_not_lost_for_a_list_that_tells_nothing(
+    runtime: Runtime, surplus_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_nothing(_: str) -> Prediction:
+        raise PredictionNotFound("not found")
+
+    monkeypatch.setattr(runtime.client, "get_prediction", find_nothing)
+    unreadable = PredictionPage(page=1, items=(), unreadable=1, is_last=True)
+    monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: unreadable)
+    claim = read(runtime, surplus_id)["claim"]
+    look_at_surplus(runtime, surplus_id, claim)
+    run(runtime, "UPDATE prediction SET odd_since = odd_since - interval '1 day'")
+    assert "no readable id" in look_at_surplus(runtime, surplus_id, claim)
     assert read(runtime, surplus_id)["verdict"] is None
 
 

@@ -483,6 +483,7 @@ WITHOUT_A_LOSER = {
     "postpone_stores",
     "postpone_submits",
     "refresh_outputs",
+    "renew_odd",  # as often as it is told
     "renew_store",
     "see_worker",
     "drop_worker",
