@@ -197,7 +197,8 @@ class LookSchedule:
 
     def _watch(self, rendering: Rendering, *, now: float) -> None:
         known = self._watched.get(rendering.prediction_id)
-        accepted_at = now - rendering.age_seconds
+        age = max(0.0, rendering.age_seconds)  # after a failover the clock of the database may be behind
+        accepted_at = now - age
         # A new leader knows of no look, and may come after an outage. A new window begins with a look of its own.
         known_at = accepted_at if known is None and not rendering.watch_windows else now
         watched = Watched(
@@ -215,7 +216,7 @@ class LookSchedule:
             poll_at=now,
             hint_at=now,
         )
-        self._space(watched, known_at if rendering.age_seconds < LONGEST_SPACING_SECONDS else now)
+        self._space(watched, known_at if age < LONGEST_SPACING_SECONDS else now)
         self.end([rendering.prediction_id])
         self._watched[rendering.prediction_id] = watched
         if watched.watch_windows or watched.created_at is None:
@@ -223,7 +224,7 @@ class LookSchedule:
         if watched.watch_windows == 0 and watched.created_at is not None:
             self._added += 1
             insort(self._order, (watched.created_at, self._added, watched))
-        self._rest_until(now + max(0.0, LONGEST_REST_SECONDS - rendering.age_seconds), now=now)
+        self._rest_until(now + max(0.0, LONGEST_REST_SECONDS - age), now=now)
 
     def _space(self, watched: Watched, now: float) -> None:
         """After a poll at `now`."""

@@ -452,6 +452,15 @@ def test_an_old_render_met_by_a_new_leader_is_looked_at_once_the_spacing_has_pas
     assert 10.0 + SHORTEST <= first <= 10.0 + SHORTEST + LONGEST_REST_SECONDS + 0.1
 
 
+def test_a_render_that_was_accepted_in_the_future_is_watched_as_from_now() -> None:
+    def polls(age: float) -> list[float]:
+        schedule, render = make_schedule(), rendering(age=age)
+        schedule.add([render], now=10.0)
+        return polls_of(follow(schedule, start=10.0, until=100.0), render.prediction_id)
+
+    assert polls(-1_800.0) == polls(0.0) != []
+
+
 def test_a_leader_that_lost_the_lead_forgets_everything() -> None:
     schedule = make_schedule()
     schedule.add([rendering()], now=0.0)
