@@ -34,6 +34,8 @@ LATENESS_SHARE = 0.02
 """What one more render changes of the lateness that is measured."""
 PRICE_SHARE = 0.05
 """What one more look changes of the price that is measured."""
+MOSTLY = 0.5
+"""The share of ends from which webhooks, not looks, tell how late we know."""
 AUDIT_EVERY = 20
 """Sweeps beside which one of their renders is polled too, so that a list that is late can be told."""
 
@@ -140,8 +142,8 @@ class LookSchedule:
         self._next_at = None
 
     def measure_lateness(self) -> float | None:
-        """Seconds from a completion to our knowing, of late; None before any was seen, and beside webhooks."""
-        return self._lateness if not self._delivered else None
+        """Seconds from a completion to our knowing, of late; None before any was seen, and where webhooks tell most."""
+        return self._lateness if self._delivered < MOSTLY else None
 
     def measure_price(self) -> float:
         """What a look had to be worth of late to be made, in seconds of delay: more than its cost only where the budget

@@ -480,6 +480,16 @@ def test_webhooks_thin_the_looks_by_the_root_of_what_they_miss() -> None:
     assert 3 <= count(0.0) / count(0.96) <= 6
 
 
+def test_lateness_is_measured_until_webhooks_tell_most_ends() -> None:
+    schedule = make_schedule()
+    Account(schedule, slots=3, renders=30).run()
+    measured = schedule.measure_lateness()
+    assert measured is not None
+    for delivered, lateness in ((0.01, measured), (0.6, None), (0.4, measured)):  # a belief is never nothing
+        schedule.tune(list_lag_seconds=0.0, delivered=delivered)
+        assert schedule.measure_lateness() == lateness
+
+
 def test_a_list_that_is_late_makes_polls_worth_more_than_sweeps() -> None:
     schedule = make_schedule(poll_shortest_seconds=1.0)
     schedule.tune(list_lag_seconds=15.0, delivered=0.0)
