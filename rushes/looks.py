@@ -95,12 +95,15 @@ class LookSchedule:
     def __len__(self) -> int:
         return len(self._watched)
 
-    def add(self, renderings: Iterable[Rendering], *, now: float) -> None:
-        """Watch these renders; those known already keep their schedule, unless their claim has changed."""
+    def add(self, renderings: Iterable[Rendering], *, now: float, begins_window: bool = False) -> None:
+        """Watch these renders; those known already keep their schedule, unless their claim has changed.
+
+        With `begins_window` each is looked at now, by whoever began its watch window.
+        """
         for rendering in renderings:
             known = self._watched.get(rendering.prediction_id)
             if known is None or known.claim != rendering.claim:
-                self._watch(rendering, now=now)
+                self._watch(rendering, now=now, is_met=known is None and not begins_window)
 
     def end(self, prediction_ids: Iterable[UUID], *, now: float | None = None) -> None:
         """Watch these no more: they have ended, and at `now` it is known."""
@@ -197,12 +200,13 @@ class LookSchedule:
             self._added += 1
             insort(self._order, (created_at, self._added, None))
 
-    def _watch(self, rendering: Rendering, *, now: float) -> None:
-        known = self._watched.get(rendering.prediction_id)
+    def _watch(self, rendering: Rendering, *, now: float, is_met: bool) -> None:
         age = max(0.0, rendering.age_seconds)  # after a failover the clock of the database may be behind
         accepted_at = now - age
-        # A new leader knows of no look, and may come after an outage. A new window begins with a look of its own.
-        known_at = accepted_at if known is None and not rendering.watch_windows else now
+        known_at = now
+        if is_met:  # a new leader knows of no look, and may come after an outage
+            windows = rendering.watch_windows
+            known_at = now - resumed_spacing(windows).total_seconds() if windows else accepted_at
         watched = Watched(
             prediction_id=rendering.prediction_id,
             job_id=rendering.job_id,
@@ -219,6 +223,8 @@ class LookSchedule:
             hint_at=now,
         )
         self._space(watched, known_at if age < LONGEST_SPACING_SECONDS else now)
+        if is_met:
+            watched.due_at = watched.poll_at = watched.hint_at
         self.end([rendering.prediction_id])
         self._watched[rendering.prediction_id] = watched
         if watched.watch_windows or watched.created_at is None:

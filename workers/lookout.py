@@ -77,7 +77,8 @@ class Lookout:
             self._looks.spend(len(timed_out))
             if timed_out:
                 ids = [each.prediction_id for each in timed_out]
-                self._looks.add(queries.list_rendering_of(session, ids), now=time.monotonic())
+                resumed = queries.list_rendering_of(session, ids)
+                self._looks.add(resumed, now=time.monotonic(), begins_window=True)
         return [_resume_message(each) for each in timed_out]
 
     def count_allowed(self) -> int:

@@ -117,6 +117,22 @@ def test_no_look_is_made_before_what_is_owed_is_paid(runtime: Runtime, account_i
     assert lookout.count_allowed() == 1
 
 
+@pytest.mark.parametrize("resumed_by_it", [True, False])
+def test_a_render_whose_window_begins_has_had_its_look_and_one_that_a_leader_meets_has_not(
+    runtime: Runtime, account_id: UUID, *, resumed_by_it: bool
+) -> None:
+    with transaction(runtime.sessions) as session:
+        render = rows.add_render(session, "rendering", account_id=account_id, accepted_at=-rows.MINUTE * 10)
+        due = {"due_at": rows.NOW} if resumed_by_it else {"watch_windows": 1}
+        rows.change(session, "prediction", render.prediction_id, **due)
+    lookout = Lookout(runtime)
+    assert len(lookout.requeue_timed_out(count=ROOM)) == resumed_by_it
+    lookout.choose_looks(find_account(runtime), count=ROOM, term=1)
+    (watched,) = lookout._looks._watched.values()
+    assert watched.watch_windows == 1
+    assert watched.poll_at - watched.hint_at == pytest.approx(25.0 if resumed_by_it else 0.0)
+
+
 def test_the_leader_tells_the_price_of_a_look(runtime: Runtime, account_id: UUID) -> None:
     with transaction(runtime.sessions) as session:
         assert get_price(session) is None

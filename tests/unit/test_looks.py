@@ -358,7 +358,7 @@ def test_a_hint_is_followed_at_once_and_once() -> None:
 
 def test_a_hint_at_a_resumed_render_does_not_wait_for_its_slow_schedule() -> None:
     schedule, render = make_schedule(), rendering(age=600.0, windows=6)
-    schedule.add([render], now=0.0)
+    schedule.add([render], now=0.0, begins_window=True)
     schedule.hurry([Hint(render.prediction_id, 1.0)], now=1.0)
     assert polls_of(follow(schedule, start=1.0, until=20.0), render.prediction_id) == [pytest.approx(SHORTEST)]
 
@@ -438,7 +438,7 @@ def test_a_changed_claim_replans_and_leaves_one_schedule() -> None:
 @pytest.mark.parametrize("windows", [1, 2, 3, 6])
 def test_a_render_past_its_window_is_on_the_slower_schedule(windows: int) -> None:
     schedule, render = make_schedule(), rendering(age=600.0, windows=windows)
-    schedule.add([render], now=50.0)
+    schedule.add([render], now=50.0, begins_window=True)
     spacing = resumed_spacing(windows).total_seconds()
     (first, *_) = polls_of(follow(schedule, start=50.0, until=60.0 + spacing), render.prediction_id)
     assert 50.0 + spacing <= first <= 50.0 + spacing + LONGEST_REST_SECONDS + 0.1
@@ -450,6 +450,16 @@ def test_an_old_render_met_by_a_new_leader_is_looked_at_once_the_spacing_has_pas
     schedule.add([render], now=10.0)
     (first, *_) = polls_of(follow(schedule, start=10.0, until=30.0), render.prediction_id)
     assert 10.0 + SHORTEST <= first <= 10.0 + SHORTEST + LONGEST_REST_SECONDS + 0.1
+
+
+@pytest.mark.parametrize("windows", [1, 6])
+def test_leaders_that_forget_again_and_again_look_at_a_resumed_render_all_the_same(windows: int) -> None:
+    schedule, render = make_schedule(), rendering(age=2_000.0, windows=windows)
+    for began in (10.0, 610.0, 1_210.0):
+        schedule.forget()
+        schedule.add([render], now=began)
+        (first, *_) = polls_of(follow(schedule, start=began, until=began + 20.0), render.prediction_id)
+        assert began + SHORTEST <= first <= began + SHORTEST + LONGEST_REST_SECONDS + 0.1
 
 
 def test_a_render_that_was_accepted_in_the_future_is_watched_as_from_now() -> None:
