@@ -82,6 +82,7 @@ class LookSchedule:
         self._next_at: float | None = None
         self._rate = settings.count_watch_requests_per_second()
         self._tokens, self._filled_at = 1.0, float("-inf")
+        self._beside_at = float("-inf")  # no look beside the schedule before
         self._owed = 0
         self._number = self._sweeps = self._added = 0
         self._lag_seconds = 0.0
@@ -172,13 +173,15 @@ class LookSchedule:
         """How many looks beside the schedule may be made now; whoever makes them spends them.
 
         One may be made a little early, lest the schedule leaves them nothing, and none before it has been made up for.
+        They are at most half of the budget, lest they leave the schedule nothing.
         """
         self._fill(now)
-        return 0 if self._owed or self._tokens < 0 else max(1, int(self._tokens))
+        return 0 if self._owed or self._tokens < 0 or now < self._beside_at else max(1, int(self._tokens))
 
     def spend(self, count: int) -> None:
         """So many looks beside the schedule were made: it makes the fewer."""
         self._tokens -= count
+        self._beside_at = max(self._beside_at, self._filled_at) + 2 * count / self._rate
 
     def settle(self, owed: int, *, now: float) -> int:
         """So many requests were made beyond the looks: returns how many of them the budget pays now.

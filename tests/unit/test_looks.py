@@ -237,7 +237,20 @@ def test_what_is_granted_early_beside_the_schedule_is_made_up_for() -> None:
         count = min(1, schedule.count_allowed(now=float(second)))
         schedule.spend(count)
         granted += count
-    assert granted <= 62
+    assert granted <= 32
+
+
+def test_looks_beside_the_schedule_leave_it_half_of_the_budget() -> None:
+    schedule = make_schedule(watch_requests_per_second=2.0)
+    schedule.add([rendering(created=None, age=20.0) for _ in range(300)], now=0.0)
+    beside, looks = 0, 0
+    for number in range(200):  # the leader's rounds, which come before its looks
+        count = min(1, schedule.count_allowed(now=0.5 * number))
+        schedule.spend(count)
+        beside += count
+        looks += len(schedule.take_due(now=0.5 * number, limit=NO_LIMIT))
+    assert beside == pytest.approx(100, abs=2)
+    assert looks == pytest.approx(100, abs=2)
 
 
 def test_renders_too_young_to_be_done_are_not_read() -> None:
