@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +27,7 @@ ROOM = 500
 
 @pytest.fixture
 def runtime_settings() -> dict[str, Any]:
-    return {"watch_requests_per_second": RATE}
+    return {"watch_requests_per_second": RATE, "render_median_seconds": 20.0}
 
 
 @pytest.fixture
@@ -101,20 +102,35 @@ def test_a_list_that_fails_is_owed_all_the_same(runtime: Runtime, simulator: Sim
     assert owed(runtime) == 1
 
 
-def test_no_look_is_made_before_what_is_owed_is_paid(runtime: Runtime, account_id: UUID) -> None:
+@pytest.mark.parametrize("debt", [0, 9])
+def test_no_look_is_made_before_what_is_owed_is_paid(
+    runtime: Runtime, account_id: UUID, monkeypatch: pytest.MonkeyPatch, debt: int
+) -> None:
+    clock = SimpleNamespace(now=1_000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("workers.lookout.time", clock)
     with transaction(runtime.sessions) as session:
-        for _ in range(5):
-            age = timedelta(seconds=80)
-            rows.add_render(session, "rendering", account_id=account_id, accepted_at=-age, provider_created_at=-age)
-        transitions.owe_looks(session, account_id, count=9)
+        for _ in range(5):  # older than the median, so that a look is due at once; and their windows have ended
+            age = timedelta(seconds=30)
+            render = rows.add_render(
+                session, "rendering", account_id=account_id, accepted_at=-age, provider_created_at=-age
+            )
+            rows.change(session, "prediction", render.prediction_id, due_at=rows.NOW)
+        transitions.owe_looks(session, account_id, count=debt)
     lookout = Lookout(runtime)
-    assert lookout.choose_looks(find_account(runtime), count=ROOM, term=1) == []
-    assert owed(runtime) == 8
-    assert lookout.requeue_timed_out(count=ROOM) == []
-    assert lookout.count_allowed() == 0
-    run(runtime, "UPDATE account SET looks_owed = 0")
-    lookout.choose_looks(find_account(runtime), count=ROOM, term=1)
-    assert lookout.count_allowed() == 1
+
+    def choose(*, after: float) -> int:
+        clock.now += after
+        return len(lookout.choose_looks(find_account(runtime), count=ROOM, term=1))
+
+    assert choose(after=0) == 0  # renders that were just met rest for a moment
+    assert choose(after=0.1) == (0 if debt else 1)
+    assert owed(runtime) == max(0, debt - 1)
+    assert len(lookout.requeue_timed_out(count=ROOM)) == (0 if debt else 1)
+    if debt:
+        assert lookout.count_allowed() == 0
+        run(runtime, "UPDATE account SET looks_owed = 0")
+        assert choose(after=1.0) == 1
+        assert lookout.count_allowed() == 1
 
 
 @pytest.mark.parametrize("resumed_by_it", [True, False])
