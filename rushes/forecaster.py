@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import Job, JobState, Prediction, queries
+from models import Job, JobState, Prediction, PredictionState, queries
 from models.lifecycle import is_ended
 from models.queries import Capacity, Recent, RunningRenders, WaitingJobs, Whose
 from models.session import Sessions, transaction
@@ -47,6 +47,7 @@ class Unknown(StrEnum):
 
     NO_DISPATCHER = auto()  # nobody leads: nothing moves
     PAUSED = auto()  # the account takes no submissions until the pause ends, and some are to be made
+    UNDECIDED = auto()  # a submission in doubt waits for a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Forecaster:
     """What the rows tell of the time that is left, by what is known of render times. Safe to use from several threads.
 
     While no dispatcher leads nothing moves, and nothing is foretold; nor is what is yet to be submitted, while the
-    account is paused.
+    account is paused, and what waits for a person to decide a doubt.
     """
 
     def __init__(self, settings: Settings, *, account: str) -> None:
@@ -101,15 +102,18 @@ class Forecaster:
     def forecast(self, session: Session, whose: Whose, *, as_if_resumed: bool = False) -> Foretold:
         """When the last of these jobs will have ended, or why nobody can say.
 
-        With `as_if_resumed` a pause counts as ended now, so that nothing ends sooner than is told. The same rows
-        foretell the same: the dice are those of the batch or job.
+        With `as_if_resumed` a pause counts as ended now, and a doubt that waits for a person as a render, so that
+        nothing ends sooner than is told. The same rows foretell the same: the dice are those of the batch or job.
         """
         capacity = self._find_capacity(session)
         if capacity is None:
             return Foretold(unknown=Unknown.NO_DISPATCHER)
-        outlook = self._look_around(session, whose, capacity)
+        live = queries.list_running(session, whose)
+        outlook = self._look_around(session, whose, capacity, live=live)
         if capacity.paused and not as_if_resumed and any(each.ours for each in outlook.waiting):
             return Foretold(unknown=Unknown.PAUSED)
+        if not as_if_resumed and any(each.undecided and each.ours for each in live):
+            return Foretold(unknown=Unknown.UNDECIDED)
         named = whose.batch_id or whose.job_id
         assert named is not None  # noqa: S101 - somebody's jobs are asked about
         return Foretold(forecast(outlook, seed=named.int))
@@ -124,6 +128,8 @@ class Forecaster:
         capacity = self._find_capacity(session)
         if capacity is None:
             return Progress(unknown=Unknown.NO_DISPATCHER)
+        if live.state == PredictionState.UNCONFIRMED and live.due_at is None:
+            return Progress(unknown=Unknown.UNDECIDED)
         store_time = _find_store_time(queries.find_recent(session))
         begun_at = live.accepted_at or live.posted_at
         if capacity.paused and begun_at is None:
@@ -149,10 +155,11 @@ class Forecaster:
             self._render_times.refresh(session)
         return capacity
 
-    def _look_around(self, session: Session, whose: Whose, capacity: Capacity) -> Outlook:
+    def _look_around(
+        self, session: Session, whose: Whose, capacity: Capacity, *, live: list[RunningRenders]
+    ) -> Outlook:
         recent = queries.find_recent(session)
         store_time = _find_store_time(recent)
-        live = queries.list_running(session, whose)
         # What is yet to be posted has a slot, but begins no sooner than the account takes submissions.
         waits = capacity.paused or capacity.deferred_seconds > 0
         held = [self._as_held(each) for each in live if waits and not each.posted]

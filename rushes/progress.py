@@ -52,11 +52,11 @@ class BatchView:
     @property
     def left(self) -> timedelta | None:
         """Until the last job will have ended: as foretold, else by the rate so far; None before the first one has, and
-        while the account is paused.
+        while it waits for a pause to end or a person to decide.
         """
         if self.forecast is not None:
             return timedelta(seconds=self.forecast.time_left.expected_seconds)
-        if not self.done or self.unknown is Unknown.PAUSED:
+        if not self.done or self.unknown in {Unknown.PAUSED, Unknown.UNDECIDED}:
             return None
         return self.elapsed * ((self.summary.job_count - self.done) / self.done)
 

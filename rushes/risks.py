@@ -31,18 +31,19 @@ def check_risks(runtime: Runtime) -> str:
 
 def _check(runtime: Runtime, promise: Promise) -> str | None:
     with transaction(runtime.sessions) as session:
-        # While the account is paused it can only come later: a risk is told, and none is taken back.
+        # While the account is paused, or a person is waited for, it can only come later: a risk is told, and none is
+        # taken back.
         found = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id))
-        paused = found.unknown is Unknown.PAUSED
-        if paused:
+        waits_for = found.unknown
+        if waits_for in {Unknown.PAUSED, Unknown.UNDECIDED}:
             found = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id), as_if_resumed=True)
         if found.forecast is None:
             return None
         chance = found.forecast.chance_within(promise.seconds_left)
-        detail = _describe(promise, found.forecast, chance, paused=paused)
+        detail = _describe(promise, found.forecast, chance, waits_for=waits_for)
         if not promise.at_risk and chance < AT_RISK_BELOW:
             kind, noted = "batch.at_risk", transitions.note_at_risk(session, promise.batch_id, detail)
-        elif promise.at_risk and chance >= ON_TRACK_FROM and not paused:
+        elif promise.at_risk and chance >= ON_TRACK_FROM and not waits_for:
             kind, noted = "batch.on_track", transitions.note_on_track(session, promise.batch_id, detail)
         else:
             return None
@@ -53,10 +54,10 @@ def _check(runtime: Runtime, promise: Promise) -> str | None:
     return f"{kind} {promise.name}: {chance:.0%} likely to hold"
 
 
-def _describe(promise: Promise, forecast: Forecast, chance: float, *, paused: bool) -> dict[str, Any]:
+def _describe(promise: Promise, forecast: Forecast, chance: float, *, waits_for: Unknown | None) -> dict[str, Any]:
     told: dict[str, Any] = {"finish_by": _spell(promise.finish_by), "chance": round(chance, 3)}
-    if paused:  # nobody can say when it ends
-        return {**told, "paused": True}
+    if waits_for:  # nobody can say when that ends
+        return {**told, waits_for.value: True}
     now = promise.finish_by - timedelta(seconds=promise.seconds_left)
     left = forecast.time_left
     return {

@@ -43,7 +43,8 @@ TimeLeftUnknown = Annotated[
     Unknown | None,
     Field(
         description="Why nobody can say when it will have ended: `paused`, the account takes no submissions until "
-        "somebody resumes it, and some are to be made; `no_dispatcher`, nobody hands out the slots."
+        "somebody resumes it, and some are to be made; `undecided`, a submission in doubt waits for a person "
+        "(`rushes doubt list`); `no_dispatcher`, nobody hands out the slots."
     ),
 ]
 

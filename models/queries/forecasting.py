@@ -44,12 +44,13 @@ _OURS = "coalesce(job.id = :job_id OR job.batch_id = :batch_id, false)"
 # Ages that are nearly the same are one: buckets a quarter of a natural logarithm wide.
 _RUNNING = """
     SELECT {kind}, {ours}, watch_windows < :slot_windows,
-        prediction.state <> 'submitting' OR posted_at IS NOT NULL, count(*), avg(age)
+        prediction.state <> 'submitting' OR posted_at IS NOT NULL,
+        prediction.state = 'unconfirmed' AND prediction.due_at IS NULL, count(*), avg(age)
     FROM prediction JOIN job ON job.id = job_id,
         LATERAL (SELECT greatest(0, extract(epoch FROM now() - coalesce(accepted_at, posted_at, now())))::float8) AS
             since(age)
     WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
-    GROUP BY 1, 2, 3, 4, 5, round(4 * ln(1 + age))
+    GROUP BY 1, 2, 3, 4, 5, 6, round(4 * ln(1 + age))
 """
 
 _STORING = """
@@ -149,6 +150,7 @@ class RunningRenders(NamedTuple):
     ours: bool
     in_slot: bool
     posted: bool  # else it is still to be submitted
+    undecided: bool  # in doubt, and waits for a person
     renders: int
     age_seconds: float
 

@@ -150,6 +150,30 @@ def test_while_the_account_is_paused_what_is_to_be_submitted_has_no_end(api: Api
         assert shown["time_left_unknown"] is None
 
 
+def test_what_waits_for_a_person_to_decide_a_doubt_has_no_end(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account = add_farm(session)
+        batch = rows.insert(session, "batch", name="pilot", job_count=2)
+        handed_over, looked_for = (
+            rows.add_job(session, "rendering", batch_id=batch, number=number) for number in (1, 2)
+        )
+        rows.add_prediction(session, handed_over, account, "unconfirmed", posted_at=-timedelta(days=8), due_at=rows.NOW)
+        rows.add_prediction(session, looked_for, account, "unconfirmed", posted_at=-rows.MINUTE, due_at=rows.NOW)
+        rows.add_job(session, "succeeded", batch_id=batch, number=3, created_at=-300 * SECOND)
+    assert show_job(api, handed_over)["time_left"]["expected_seconds"] > 0
+    with transaction(api.sessions) as session:
+        assert transitions.hand_over_doubts(session, count=9) == 1
+    shown = show_job(api, handed_over)
+    assert (shown["time_left"], shown["time_left_unknown"], shown["progress"]) == (None, "undecided", None)
+    shown = api.client.get("/v1/batches/pilot").json()
+    assert (shown["time_left"], shown["seconds_left"], shown["time_left_unknown"]) == (None, None, "undecided")
+    assert show_job(api, looked_for)["time_left"]["expected_seconds"] > 0
+    with transaction(api.sessions) as session:
+        other = rows.insert(session, "batch", name="other", job_count=1)
+        rows.add_job(session, "queued", batch_id=other, number=1)
+    assert api.client.get("/v1/batches/other").json()["time_left_unknown"] is None
+
+
 def test_while_the_account_is_deferred_nothing_begins(api: Api) -> None:
     with transaction(api.sessions) as session:
         account = add_farm(session, slots=2)

@@ -177,6 +177,22 @@ def test_while_the_account_is_paused_a_risk_is_told_without_an_end_and_none_is_t
     assert told(api) == ["batch.at_risk", "batch.on_track"]
 
 
+def test_while_a_person_is_to_decide_a_risk_is_told_without_an_end(api: Api) -> None:
+    push(api)
+    with transaction(api.sessions) as session:
+        job_id, account_id = session.execute(text("SELECT job.id, account.id FROM job, account LIMIT 1")).one()
+        rows.change(session, "job", job_id, state="rendering", due_at=None)
+        rows.add_prediction(session, job_id, account_id, "unconfirmed", posted_at=-timedelta(days=8), due_at=rows.NOW)
+        transitions.hand_over_doubts(session, count=1)
+    promise(api, 100 * 24 * HOUR)
+    check_risks(runtime_of(api))
+    assert (told(api), show(api)["finish_by_chance"]) == ([], None)
+    promise(api, timedelta(minutes=1))
+    check_risks(runtime_of(api))
+    (event,) = api.client.get("/v1/batches/pilot/events").json()["items"]
+    assert (event["kind"], set(event["detail"])) == ("batch.at_risk", {"finish_by", "chance", "undecided"})
+
+
 def test_the_report_tells_how_long_the_busy_batches_take(api: Api) -> None:
     batch_id = push(api, finish_in=None)["id"]
     assert "pilot" not in describe_farm(runtime_of(api))

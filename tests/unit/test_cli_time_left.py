@@ -87,16 +87,23 @@ def test_without_an_interval_the_rate_so_far_is_told(left: Any, seconds: float |
     assert show_time_left(left, seconds=seconds) == shown
 
 
-def test_a_paused_account_is_told_in_place_of_an_end(run: Run) -> None:
-    paused = {"seconds_left": None, "time_left": None, "time_left_unknown": "paused"}
-    with serve_stub(Answer(body=batch(**RUNNING | paused))) as stub:
+@pytest.mark.parametrize(
+    ("unknown", "told"),
+    [
+        ("paused", "unknown: the account is paused"),
+        ("undecided", "unknown: a doubt waits for a person, see rushes doubt list"),
+    ],
+)
+def test_why_nobody_knows_the_end_is_told_in_its_place(run: Run, unknown: str, told: str) -> None:
+    without = {"seconds_left": None, "time_left": None, "time_left_unknown": unknown}
+    with serve_stub(Answer(body=batch(**RUNNING | without))) as stub:
         _, out, _ = run(stub, "batch", "show", "pilot")
-    assert facts_of(out)["time left"] == "unknown: the account is paused"
-    assert "time left unknown: the account is paused" in describe_batch(batch(**RUNNING | paused))
-    queued = job(state="queued", ended_at=None, time_left_unknown="paused")
+    assert facts_of(out)["time left"] == told
+    assert f"time left {told}" in describe_batch(batch(**RUNNING | without))
+    queued = job(state="queued", ended_at=None, time_left_unknown=unknown)
     with serve_stub(Answer(body=queued), Answer(body={"items": [], "next_cursor": None})) as stub:
         _, out, _ = run(stub, "job", "show", UUID)
-    assert facts_of(out)["time left"] == "unknown: the account is paused"
+    assert facts_of(out)["time left"] == told
 
 
 NOON = datetime(2026, 11, 5, 12, tzinfo=UTC)
