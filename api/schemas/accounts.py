@@ -40,7 +40,8 @@ class AccountSeen(BaseModel):
     surpluses: int = Field(description="Predictions found after they had been called absent or refused.")
     look_price: float | None = Field(
         description="Seconds of delay that each of the last requests which watch has ended, on average: "
-        "`RUSHES_POLL_COST_SECONDS` where their budget is no limit, more where it is short; null before any."
+        "`RUSHES_POLL_COST_SECONDS` where their budget is no limit, more where it is short; "
+        "null before a dispatcher has led."
     )
     late_writes: dict[str, int] = Field(description="Writes that moved nothing since they came too late, by kind.")
 

@@ -73,7 +73,8 @@ class Batch(BaseModel):
     elapsed_seconds: float = Field(description="From the push until now, or until its last job ended.")
     seconds_left: float | None = Field(
         description="On average, as in `time_left`; where that is null, by the rate so far. Null before the first job "
-        "has ended, and while the account is paused."
+        "has ended, and where `time_left_unknown` is `paused` or `undecided`; listings, which do not tell that, go by "
+        "the rate."
     )
     time_left: BatchTimeLeft | None = Field(
         default=None,
