@@ -153,7 +153,7 @@ def test_a_new_schedule_has_nothing_to_look_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slots", "renders", "most_requests", "most_delay"), [(100, 1_000, 1.0, 0.35), (20, 300, 2, 0.5), (3, 300, 8, 1)]
+    ("slots", "renders", "most_requests", "most_delay"), [(100, 1_000, 1.0, 0.35), (20, 300, 2.5, 0.5), (3, 300, 8, 1)]
 )
 def test_completions_are_seen_at_once_and_asked_for_rarely(
     slots: int, renders: int, most_requests: float, most_delay: float
@@ -163,7 +163,7 @@ def test_completions_are_seen_at_once_and_asked_for_rarely(
     assert account.requests / renders <= most_requests
     delay = sum(account.delays) / renders
     assert delay <= most_delay
-    assert account.schedule.measure_lateness() == pytest.approx(delay, rel=0.5)
+    assert account.schedule.measure_lateness() == pytest.approx(delay, rel=0.6)
 
 
 def test_beside_webhooks_that_are_lost_now_and_then_hardly_anything_is_asked_for() -> None:
