@@ -28,6 +28,10 @@ _MOST_AHEAD = """greatest(ahead, coalesce((
     SELECT max(CAST(detail->>'ahead' AS bigint)) FROM event
     WHERE event.kind = 'account.ahead' AND event.account_id = account.id), 0))"""
 
+_ADMITTED = """NOT EXISTS (
+    SELECT 1 FROM event AS born WHERE born.job_id = prediction.job_id AND born.prediction_id = prediction.id
+    AND born.kind = 'prediction.created' AND born.detail->>'why' IS NOT NULL)"""
+
 
 def _rule(name: str, sentence: str, broken: str) -> "Rule":
     return Rule(name, sentence, statement(_COUNTED.format(examples=EXAMPLES, broken=broken)))
@@ -174,7 +178,7 @@ RULES = (
         "within_slots",
         "the account has more live predictions that hold a slot than its slots and what it may queue ahead",
         f"""SELECT account.name FROM account JOIN prediction ON account_id = account.id
-           WHERE state IN ('submitting', 'unconfirmed', 'rendering') AND watch_windows < {SLOT_WINDOWS}
+           WHERE state IN ('submitting', 'unconfirmed', 'rendering') AND watch_windows < {SLOT_WINDOWS} AND {_ADMITTED}
            GROUP BY account.id HAVING count(*) > slots + {_MOST_AHEAD}""",  # noqa: S608 - constants
     ),
 )
@@ -192,7 +196,8 @@ _PURCHASES = statement(f"""
 _FILES = statement("SELECT id, url, bytes, sha256 FROM artifact ORDER BY id")
 
 # An ending is committed before the count that admits its successor, and events carry the time of the statement. A slot
-# that was given back is free from then on, and its render's ending frees nothing.
+# that was given back is free from then on, and its render's ending frees nothing. What was bought already, and found
+# after a restore, was not admitted: it may be more than the slots, which restored rows of the ended still hold.
 _CROWDS = statement(f"""
     SELECT account.name, max(live)::int, slots + {_MOST_AHEAD}, count(*) FILTER (WHERE gives_back)
     FROM (
@@ -205,11 +210,12 @@ _CROWDS = statement(f"""
                 'prediction.timeout', 'prediction.deleted', 'prediction.lost', 'prediction.absent',
                 'prediction.refused')
               AND (kind = 'prediction.created' OR watch_windows < :slot_windows)
+              AND {_ADMITTED}
             UNION ALL
             SELECT prediction.account_id, at, -1, true
             FROM event JOIN prediction ON prediction.id = prediction_id
-            WHERE kind = 'watch.timed_out' AND CAST(detail->>'window' AS int) = :slot_windows
-               OR kind = 'prediction.undecidable' AND CAST(detail->>'gives_slot_back' AS boolean)
+            WHERE (kind = 'watch.timed_out' AND CAST(detail->>'window' AS int) = :slot_windows
+                OR kind = 'prediction.undecidable' AND CAST(detail->>'gives_slot_back' AS boolean)) AND {_ADMITTED}
         ) AS steps
     ) AS history
     JOIN account ON account.id = account_id

@@ -206,6 +206,18 @@ def test_a_slot_that_was_given_back_makes_no_crowd(session: Session) -> None:
     assert names(audit_rows(session)) == {"within_slots"}
 
 
+def test_what_was_bought_already_and_found_after_a_restore_makes_no_crowd(session: Session) -> None:
+    accept_one(session)
+    account = session.execute(text("SELECT id FROM account")).scalar_one()
+    (job,) = transitions.insert_jobs(session, [NewJob("lightricks/ltx-2-retake", {"prompt": "b"}, PRICE, 0, 3)])
+    found = transitions.post_for_orphan(session, account, job, prediction_id=None, posted_at=None)
+    assert found is not None
+    session.commit()
+    run(session, "UPDATE account SET slots = 1")
+    assert not names(audit_rows(session))
+    assert list_crowds(session) == [Crowd("default", most_live=1, allowed=1, given_back=0)]
+
+
 def test_a_changed_and_a_missing_file_are_found(session: Session, store: ArtifactStore) -> None:
     succeed_one(session, store)
     url = session.execute(text("SELECT url FROM artifact")).scalar_one()
