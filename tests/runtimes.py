@@ -1,5 +1,6 @@
 """A runtime against the simulator, and the first steps of its jobs, taken one by one. What is written is committed."""
 
+import time
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -58,6 +59,19 @@ def begin_submit(runtime: Runtime, claimed: ClaimedSubmit) -> None:
     """Write that it is posted now."""
     with transaction(runtime.sessions) as session:
         assert transitions.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE)
+
+
+def begin(runtime: Runtime, account: UUID, prompt: str) -> UUID:
+    """A submission whose `posted_at` is written; returns its prediction."""
+    push(runtime, {"prompt": prompt})
+    (claimed,) = claim_submits(runtime, account)
+    begin_submit(runtime, claimed)
+    return claimed.prediction_id
+
+
+def send(runtime: Runtime, prompt: str) -> Prediction:
+    """The POST itself."""
+    return runtime.client.submit(MODEL, {"prompt": prompt}, send_before=time.monotonic() + 10)
 
 
 def accept(runtime: Runtime, prediction_id: UUID, answer: Prediction, *, watch_window: timedelta = LEASE) -> None:

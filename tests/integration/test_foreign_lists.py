@@ -13,7 +13,16 @@ from models.session import transaction
 from rushes.runtime import Runtime
 from rushes.watching import look_at_prediction
 from sandbox.wavespeed import Simulator
-from tests.runtimes import MODEL, accept, ask, begin_submit, claim_submits, open_runtime, push, reconcile, run
+from tests.runtimes import (
+    MODEL,
+    accept,
+    ask,
+    begin,
+    open_runtime,
+    reconcile,
+    run,
+    send,
+)
 
 
 @pytest.fixture
@@ -43,18 +52,10 @@ def account(ours: Runtime) -> UUID:
         return transitions.ensure_account(session, "default", slots=9, submits_per_minute=600)
 
 
-def begin(runtime: Runtime, account: UUID, prompt: str) -> UUID:
-    """A submission whose `posted_at` is written."""
-    push(runtime, {"prompt": prompt})
-    (claimed,) = claim_submits(runtime, account)
-    begin_submit(runtime, claimed)
-    return claimed.prediction_id
-
-
 def render(runtime: Runtime, account: UUID, prompt: str) -> UUID:
     """A submission that the provider has accepted."""
     prediction_id = begin(runtime, account, prompt)
-    accept(runtime, prediction_id, runtime.client.submit(MODEL, {"prompt": prompt}, send_before=time.monotonic() + 10))
+    accept(runtime, prediction_id, send(runtime, prompt))
     return prediction_id
 
 

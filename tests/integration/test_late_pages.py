@@ -1,6 +1,5 @@
 """A list whose second page is late, while its first was not: what is between them is bought already."""
 
-import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +13,7 @@ from rushes.runtime import Runtime
 from rushes.watching import look_at_prediction
 from rushes.wavespeed import Prediction, PredictionNotFound
 from sandbox.wavespeed import Simulator
-from tests.runtimes import MODEL, accept, ask, begin_submit, claim_submits, push, reconcile, run
+from tests.runtimes import accept, ask, begin, reconcile, run, send
 
 PAGE = 3
 
@@ -29,17 +28,6 @@ def simulator() -> Iterator[Simulator]:
 def account(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
         return transitions.ensure_account(session, "default", slots=9, submits_per_minute=600)
-
-
-def begin(runtime: Runtime, account: UUID, prompt: str) -> UUID:
-    push(runtime, {"prompt": prompt})
-    (claimed,) = claim_submits(runtime, account)
-    begin_submit(runtime, claimed)
-    return claimed.prediction_id
-
-
-def send(runtime: Runtime, prompt: str) -> Prediction:
-    return runtime.client.submit(MODEL, {"prompt": prompt}, send_before=time.monotonic() + 10)
 
 
 def render(runtime: Runtime, account: UUID, prompt: str) -> tuple[UUID, Prediction]:

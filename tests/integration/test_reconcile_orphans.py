@@ -1,6 +1,5 @@
 """What a row of ours may have asked for is no orphan, however late its answer comes."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -13,7 +12,7 @@ from models.session import transaction
 from rushes.reconciling import ReconcileFailed
 from rushes.runtime import Runtime
 from rushes.wavespeed import Prediction
-from tests.runtimes import MODEL, accept, ask, begin_submit, claim_submits, push, reconcile, run
+from tests.runtimes import accept, ask, begin, reconcile, run, send
 
 
 @pytest.fixture
@@ -23,19 +22,6 @@ def account(runtime: Runtime) -> UUID:
         account = transitions.ensure_account(session, "default", slots=9, submits_per_minute=600)
     accept(runtime, begin(runtime, account, "the first"), send(runtime, "the first"))
     return account
-
-
-def begin(runtime: Runtime, account: UUID, prompt: str) -> UUID:
-    """A submission whose `posted_at` is written; returns its prediction."""
-    push(runtime, {"prompt": prompt})
-    (claimed,) = claim_submits(runtime, account)
-    begin_submit(runtime, claimed)
-    return claimed.prediction_id
-
-
-def send(runtime: Runtime, prompt: str) -> Prediction:
-    """The POST itself."""
-    return runtime.client.submit(MODEL, {"prompt": prompt}, send_before=time.monotonic() + 10)
 
 
 def make_pass(runtime: Runtime, account: UUID) -> str:
