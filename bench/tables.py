@@ -40,8 +40,7 @@ def make_table(results: Sequence[Result]) -> Table:
         if any(cell != NOTHING for cell in cells):
             rows.append((label, *cells, *([promises.get(key, "")] if promises else [])))
     header = ("", *(SHORT_NAMES.get(result.contestant, result.contestant) for result in results))
-    runs = max(len(result.runs) for result in results)
-    title = f"{first.load}: {first.about}; {_MODES[first.overflow]}; {_count_runs(runs)}"
+    title = f"{first.load}: {first.about}; {_MODES[first.overflow]}; {_count_runs(results)}"
     return Table(title, (*header, "promised") if promises else header, tuple(rows))
 
 
@@ -128,5 +127,9 @@ def _tell_share(share: float | None) -> str | None:
     return None if share is None else f"{share * 100:.1f} %"
 
 
-def _count_runs(runs: int) -> str:
-    return "one run" if runs == 1 else f"medians over {runs} runs"
+def _count_runs(results: Sequence[Result]) -> str:
+    most = max(len(result.runs) for result in results)
+    if most == 1:
+        return "one run"
+    fewer = [SHORT_NAMES.get(each.contestant, each.contestant) for each in results if len(each.runs) == 1]
+    return f"medians over {most} runs" + (f", of {', '.join(fewer)} one run" if fewer else "")
