@@ -15,7 +15,6 @@ from models.session import transaction
 from models.transitions import SurplusTicket
 from models.transitions.retention import RETENTION
 from rushes.artifacts import StoredVideo, surplus_name
-from rushes.budget import charged_lists
 from rushes.copying import (
     DOUBTFUL_CODES,
     STORE_LEASE,
@@ -27,9 +26,8 @@ from rushes.copying import (
     name_video,
 )
 from rushes.lateness import count_late
-from rushes.listed import UndecidedList, is_listed
 from rushes.runtime import Runtime
-from rushes.watching import ODD_GRACE, LookFailed
+from rushes.watching import ODD_GRACE, LookFailed, find_objection
 from rushes.wavespeed import (
     AccountRefused,
     Prediction,
@@ -38,7 +36,6 @@ from rushes.wavespeed import (
     ProviderUnavailable,
     classify_failure,
 )
-from rushes.witnesses import ForeignList, find_witnesses, tell_foreign
 
 log = structlog.get_logger(__name__)
 
@@ -81,30 +78,11 @@ def look_at_surplus(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
 def _judge_unknown(runtime: Runtime, prediction_id: UUID, surplus: Surplus, error: PredictionNotFound) -> str:
     """As for any render: lost only where a 404 has lasted and the list does not show it either."""
     reason = ("lost", f"the provider does not know it any more: {error}")
-    if (surplus.odd_seconds or 0) >= ODD_GRACE.total_seconds():
-        created_at = surplus.created_at
-        witnesses = find_witnesses(runtime, surplus.account_id, prediction_id, created_at=created_at)
-        try:
-            with charged_lists(runtime, surplus.account_id, granted=0) as lists:
-                listed = is_listed(
-                    lists,
-                    surplus.provider_id,
-                    created_at=created_at,
-                    by_provider=surplus.by_provider,
-                    witnesses=witnesses,
-                )
-        except ForeignList as foreign:
-            tell_foreign(runtime, surplus.account_id, [prediction_id])
-            return f"odd: {foreign}"
-        except UndecidedList as undecided:
-            with transaction(runtime.sessions) as session:
-                transitions.renew_odd(session, prediction_id, surplus.claim)
-            return f"odd: {reason[1]}; {undecided}"
-        except (AccountRefused, ProviderUnavailable) as failure:
-            raise LookFailed(str(failure)) from failure
-        if listed:
-            return f"odd: {reason[1]}; but its list shows it"
-    return _doubt(runtime, prediction_id, surplus, PredictionState.LOST, reason=reason)
+    try:
+        objection = find_objection(runtime, prediction_id, surplus, message=reason[1])
+    except (AccountRefused, ProviderUnavailable) as failure:
+        raise LookFailed(str(failure)) from failure
+    return objection or _doubt(runtime, prediction_id, surplus, PredictionState.LOST, reason=reason)
 
 
 def _read(runtime: Runtime, prediction_id: UUID, surplus: Surplus, found: Prediction) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from models import PredictionState, transitions
-from models.queries import WatchedPrediction, find_watched
+from models.queries import Surplus, WatchedPrediction, find_watched
 from models.session import one_statement, transaction
 from models.transitions import EndSeen
 from rushes.budget import charged_lists
@@ -75,37 +75,47 @@ def look_at_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str
 
 
 def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, error: PredictionNotFound) -> str:
-    """A 404 that has lasted is believed only where the list does not show it either: then it is lost."""
     message = f"the provider does not know it any more: {error}"
-    if watched.provider_id and watched.created_at and _is_believed(watched):
-        created_at = watched.created_at
-        witnesses = find_witnesses(runtime, watched.account_id, prediction_id, created_at=created_at)
-        try:
-            with charged_lists(runtime, watched.account_id, granted=0) as lists:
-                listed = is_listed(
-                    lists,
-                    watched.provider_id,
-                    created_at=created_at,
-                    by_provider=watched.by_provider,
-                    witnesses=witnesses,
-                )
-        except ForeignList as foreign:
-            tell_foreign(runtime, watched.account_id, [prediction_id])
-            return f"odd: {foreign}"
-        except UndecidedList as undecided:
-            with transaction(runtime.sessions) as session:
-                transitions.renew_odd(session, prediction_id, watched.claim)
-            return f"odd: {message}; {undecided}"
-        except (AccountRefused, ProviderUnavailable) as failure:
-            hold_looks(runtime, watched.account_id, failure)  # it was seen: a hint would put it before all others
-            raise LookFailed(str(failure)) from failure
-        if listed:
-            return f"odd: {message}; but its list shows it"
-    return _doubt(runtime, prediction_id, watched, _Verdict(PredictionState.LOST, "lost", message, False))
+    try:
+        objection = find_objection(runtime, prediction_id, watched, message=message)
+    except (AccountRefused, ProviderUnavailable) as failure:
+        hold_looks(runtime, watched.account_id, failure)  # it was seen: a hint would put it before all others
+        raise LookFailed(str(failure)) from failure
+    return objection or _doubt(runtime, prediction_id, watched, _Verdict(PredictionState.LOST, "lost", message, False))
 
 
-def _is_believed(watched: WatchedPrediction) -> bool:
-    return (watched.odd_seconds or 0) >= ODD_GRACE.total_seconds()
+def find_objection(
+    runtime: Runtime, prediction_id: UUID, known: WatchedPrediction | Surplus, *, message: str
+) -> str | None:
+    """What the list says against a 404 that has lasted, as a line for operators; None where it does not show it either.
+
+    None, and nothing asked, before it has lasted. Raises `AccountRefused` and `ProviderUnavailable`, where the list
+    cannot be had.
+    """
+    if not known.provider_id or not known.created_at or not _is_believed(known):
+        return None
+    witnesses = find_witnesses(runtime, known.account_id, prediction_id, created_at=known.created_at)
+    try:
+        with charged_lists(runtime, known.account_id, granted=0) as lists:
+            listed = is_listed(
+                lists,
+                known.provider_id,
+                created_at=known.created_at,
+                by_provider=known.by_provider,
+                witnesses=witnesses,
+            )
+    except ForeignList as foreign:
+        tell_foreign(runtime, known.account_id, [prediction_id])
+        return f"odd: {foreign}"
+    except UndecidedList as undecided:
+        with transaction(runtime.sessions) as session:
+            transitions.renew_odd(session, prediction_id, known.claim)
+        return f"odd: {message}; {undecided}"
+    return f"odd: {message}; but its list shows it" if listed else None
+
+
+def _is_believed(known: WatchedPrediction | Surplus) -> bool:
+    return (known.odd_seconds or 0) >= ODD_GRACE.total_seconds()
 
 
 def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
