@@ -85,7 +85,7 @@ _LOADS = (
         slots=100,
         median=20,
         renders=1_000,
-        settings={"watch_requests_per_second": 4.0},
+        settings={"watch_requests_per_second": 4.5},
     ),
     Load(
         name="watching-100-short",

@@ -27,7 +27,7 @@ answer, both by this machine's clock. *Slots busy* is measured at the simulator,
 slots were busy to the last submission. CPU and memory are of all processes of a contestant, Postgres and Redis told
 apart; the simulator is counted for none. Memory is the most that was resident at the same time. Rushes runs whole,
 with API, Flower, one worker for steps and one for downloads, on its default settings (with 100 slots the budget is
-four looks a second instead of two), and is told the median of the render times as its first guess. All contestants
+4.5 looks a second instead of two), and is told the median of the render times as its first guess. All contestants
 download every video; Rushes also probes it and takes a poster frame, which is most of what its store worker does.
 """
 
