@@ -1,5 +1,5 @@
-"""Purchases whose owner is sure, whatever their input says: orphans that carry the address of a webhook of ours, and
-what a webhook or a late answer tells of.
+"""Purchases whose owner is known: orphans that carry the address of a webhook of ours, whatever their input says, those
+that equal what was called absent, and what a webhook or a late answer tells of.
 
 The token in the address names the prediction and the job, so a purchase finds its job even where a restored database
 has lost its row. What is learnt so is a fact: it is written at once, each in a transaction of its own.
@@ -45,11 +45,11 @@ class Settled:
     surpluses: set[UUID] = field(default_factory=set)  # those whose job has another one
     strangers: list[Candidate] = field(default_factory=list)  # without a row: their job is not in this database
 
-    def describe(self) -> str:
+    def describe(self, how: str) -> str:
         """For operators; empty where there was nothing to settle."""
         if not (self.adopted or self.surpluses or self.strangers):
             return ""
-        return f"; by their webhooks: adopted {len(self.adopted)}, surplus {len(self.surpluses)}"
+        return f"; {how}: adopted {len(self.adopted)}, surplus {len(self.surpluses)}"
 
 
 def settle_named(

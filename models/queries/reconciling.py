@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 from models.statements import find_all, find_one, statement
 
 _POSTED = statement("""
-    SELECT prediction.id, video_model, input, posted_at, prediction.state
+    SELECT prediction.id, job_id, video_model, input, posted_at, prediction.state,
+        prediction.state = 'submitting'
+            OR prediction.state = 'unconfirmed' AND coalesce(prediction.due_at <= now(), false)
     FROM prediction JOIN job ON job.id = job_id
     WHERE account_id = :account_id AND provider_id IS NULL AND posted_at IS NOT NULL
       AND prediction.state IN ('submitting', 'unconfirmed', 'absent')
@@ -76,10 +78,12 @@ class Posted(NamedTuple):
     """A submission that was posted and has no provider id."""
 
     prediction_id: UUID
+    job_id: UUID
     video_model: str
     input: dict[str, Any]
     posted_at: datetime
     state: str
+    is_due: bool  # its answer may come, or it is looked for now
 
 
 class Witness(NamedTuple):

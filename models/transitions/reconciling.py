@@ -39,7 +39,7 @@ _BEGIN = statement("""
              THEN greatest(now() - interval '7 days', coalesce(epoch_at - interval '1 hour', '-infinity'))
              WHEN orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause
              THEN greatest(now() - interval '7 days', coalesce(
-                 orphans_swept_at - interval '1 hour',
+                 orphans_swept_at - interval '15 minutes',  -- no list was known to be later than ten
                  (SELECT min(posted_at) FROM prediction WHERE account_id = :account_id)))
         END,
         CASE WHEN paused_reason = 'restore' THEN paused_at END,

@@ -101,7 +101,7 @@ def test_a_doubt_is_not_absent_for_the_list_of_another_account(ours: Runtime, fo
     foreign.client.submit(MODEL, {"prompt": "a stranger's"}, send_before=time.monotonic() + 10)
     with capture_logs() as logs:
         told = make_pass(foreign, account)
-    assert told.endswith("absent 0, waiting 1, for a person 0, surplus 0, new orphans 0")
+    assert told.endswith("absent 0, waiting 1, for a person 0, new orphans 0")
     assert [each["log_level"] for each in logs if each["event"] == "account.foreign_list"] == ["error"]
     assert (state_of(ours, lost), count_foreign(ours)) == ("unconfirmed", 1)
     assert ask(ours, "SELECT list_lag_seconds, orphans_swept_at FROM account") == [(0, None)]

@@ -10,7 +10,7 @@ import pytest
 
 from models import transitions
 from models.session import transaction
-from rushes import reconciling
+from rushes import passes
 from rushes.reconciling import reconcile_account
 from rushes.runtime import Runtime
 from sandbox.wavespeed import Simulator
@@ -47,7 +47,7 @@ def claim(runtime: Runtime, account_id: UUID) -> int | None:
 def test_a_pass_that_reads_for_longer_than_its_lease_keeps_its_claim(
     runtime: Runtime, simulator: Simulator, account_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciling, "LEASE_MARGIN", timedelta(seconds=0.5))
+    monkeypatch.setattr(passes, "LEASE_MARGIN", timedelta(seconds=0.5))
     for number in range(STRANGERS):
         wanted = INPUT | {"prompt": f"a stranger's {number}"}
         runtime.client.submit(MODEL, wanted, send_before=time.monotonic() + 10)
@@ -73,7 +73,7 @@ def test_a_pass_whose_worker_died_is_given_back_within_a_request_and_a_margin(
     first = claim(runtime, account_id)
     assert first is not None
     with transaction(runtime.sessions) as session:
-        assert transitions.begin_reconcile(session, account_id, first, lease=reconciling._lease_of(runtime))
+        assert transitions.begin_reconcile(session, account_id, first, lease=passes.lease_of(runtime))
         query = "SELECT extract(epoch FROM reconcile_until - now())::float8 FROM account"
         held = session.connection().exec_driver_sql(query).scalar_one()
     assert 3 < held <= 13

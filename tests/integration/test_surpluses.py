@@ -25,7 +25,7 @@ from rushes.watching import look_at_prediction
 from rushes.wavespeed import Prediction, PredictionNotFound, PredictionPage, PredictionStatus
 from sandbox.wavespeed import Simulator
 from tests.rows import SHA256
-from tests.runtimes import LEASE, PATIENCE_SECONDS, PRICE, claim_submits, push, reconcile, run, wish
+from tests.runtimes import LEASE, PATIENCE_SECONDS, PRICE, ask, claim_submits, push, reconcile, run, wish
 from tests.simulator_client import wait_until
 
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
@@ -54,7 +54,7 @@ def job_id(runtime: Runtime, account: UUID) -> UUID:
 
 
 @pytest.fixture
-def surplus_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID) -> UUID:
+def absent_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID) -> UUID:
     """Accepted by the provider long after its gateway gave up, and called absent in between."""
     simulator.set_fault("submit_late", count=1, delay=2.0)
     prediction_id, claim = begin(runtime, account)
@@ -64,9 +64,16 @@ def surplus_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: UU
     assert "absent 1" in reconcile(runtime, account)
     wait_until(lambda: len(simulator.tasks()) == 1, "the late task", seconds=PATIENCE_SECONDS)
     run(runtime, "UPDATE account SET reconcile_until = NULL, orphans_swept_at = NULL")
-    run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
-    assert "surplus 1" in reconcile(runtime, account)
     return prediction_id
+
+
+@pytest.fixture
+def surplus_id(runtime: Runtime, account: UUID, absent_id: UUID) -> UUID:
+    """The same, found when its job has been bought anew."""
+    prediction_id, claim = begin(runtime, account)
+    submit_prediction(runtime, prediction_id, claim)
+    assert "found late: adopted 0, surplus 1" in reconcile(runtime, account)
+    return absent_id
 
 
 def begin(runtime: Runtime, account: UUID) -> tuple[UUID, int]:
@@ -102,18 +109,17 @@ def keep(runtime: Runtime, prediction_id: UUID) -> str:
 
 
 def test_a_surplus_is_watched_stored_and_settled_while_its_job_goes_its_own_way(
-    runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, surplus_id: UUID
+    runtime: Runtime, simulator: Simulator, job_id: UUID, surplus_id: UUID
 ) -> None:
     before = get_job(runtime.sessions, job_id)
-    assert (before.job.state, before.held, before.spent) == ("queued", PRICE, 0)
+    assert (before.job.state, before.held, before.spent) == ("rendering", 2 * PRICE, 0)
     watch(runtime, surplus_id)
     assert keep(runtime, surplus_id).startswith("stored")
     assert look_at_surplus(runtime, surplus_id, read(runtime, surplus_id)["claim"]) == "stale: nothing to watch"
     kept = get_job(runtime.sessions, job_id)
-    assert (kept.job.state, kept.find_file(ArtifactKind.VIDEO), kept.spent) == ("queued", None, PRICE)
+    assert (kept.job.state, kept.find_file(ArtifactKind.VIDEO), kept.spent) == ("rendering", None, PRICE)
 
-    prediction_id, claim = begin(runtime, account)  # one slot: a surplus takes none
-    submit_prediction(runtime, prediction_id, claim)
+    prediction_id, claim = find_own(runtime)
     wait_until(
         lambda: look_at_prediction(runtime, prediction_id, claim) != "" and is_storing(runtime, job_id),
         "the job's own render ends",
@@ -139,6 +145,26 @@ def test_a_surplus_is_watched_stored_and_settled_while_its_job_goes_its_own_way(
         assert names(audit.audit_rows(session)) == {"bought_once", "no_surplus"}  # it was paid for twice, and is told
 
 
+def test_what_was_called_absent_and_is_found_before_its_job_is_bought_anew_is_taken_for_it(
+    runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, absent_id: UUID
+) -> None:
+    run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
+    assert "found late: adopted 1, surplus 0" in reconcile(runtime, account)
+    assert claim_submits(runtime, account) == []
+    view = get_job(runtime.sessions, job_id)
+    assert (view.job.state, view.held + view.spent) in {("rendering", PRICE), ("storing", PRICE)}
+    (task,) = simulator.tasks()
+    rows = "SELECT state, provider_id FROM prediction ORDER BY id"
+    assert ask(runtime, rows)[0] == ("absent", None)
+    assert ask(runtime, rows)[1][1] == task["id"]
+
+
+def find_own(runtime: Runtime) -> tuple[UUID, int]:
+    """The prediction that the job waits for, and its claim."""
+    ((prediction_id, claim),) = ask(runtime, "SELECT id, claim FROM prediction WHERE state = 'rendering'")
+    return prediction_id, claim
+
+
 def is_storing(runtime: Runtime, job_id: UUID) -> bool:
     return get_job(runtime.sessions, job_id).job.state == "storing"
 
@@ -161,10 +187,9 @@ def test_a_surplus_that_fails_is_given_back(runtime: Runtime, simulator: Simulat
         verdict, reason = PredictionState.FAILED, ("task_failed", "some words")
         assert transitions.judge_surplus(session, surplus_id, surplus["claim"], verdict=verdict, reason=reason)
     view = get_job(runtime.sessions, surplus["job_id"])
-    assert (view.held, view.spent, view.job.state) == (0, 0, "queued")
+    assert (view.held, view.spent, view.job.state) == (PRICE, 0, "rendering")  # of its own
     with transaction(runtime.sessions) as session:
-        (purchase,) = list_purchases(session)
-        assert purchase.state == "failed"
+        assert {each.state for each in list_purchases(session)} == {"failed", "rendering"}
         assert names(audit.audit_rows(session)) == {"no_surplus"}
 
 
@@ -198,7 +223,7 @@ def test_a_surplus_whose_fetching_kills_its_worker_is_parked_after_three_silence
     with transaction(runtime.sessions) as session:
         assert transitions.park_surplus_stores(session, count=5) == 1
         assert transitions.claim_surplus_stores(session, count=5, lease=LEASE) == []
-        assert names(audit.audit_rows(session)) == {"no_surplus", "surplus_goes_on"}
+        assert names(audit.audit_rows(session)) == {"bought_once", "no_surplus", "surplus_goes_on"}
     assert read(runtime, surplus_id)["error_code"] == "store_killed_worker"
 
 
