@@ -7,6 +7,7 @@ written before that, each in a transaction of its own, which the next pass goes 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
@@ -61,6 +62,13 @@ class DoubtMoved(ReconcileFailed):
     """What was to be adopted is in doubt no more: what was found may be another's, which would be called absent."""
 
 
+@dataclass(slots=True)
+class _Findings(Findings):
+    """The same of a pass."""
+
+    unreached: list[Submission] = field(default_factory=list)  # posted before the list begins, and not met in it
+
+
 def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
     """Make the pass of this claim; returns a line for operators. Raises `ReconcileFailed`."""
     with transaction(runtime.sessions) as session:
@@ -94,19 +102,17 @@ def _make_pass(runtime: Runtime, current: Pass) -> str:
     settled = _settle_named(runtime, current, listing, [each for each in candidates if each.names is not None])
     candidates = [each for each in candidates if each.names is None]
     doubts = [each for each in (*current.select(absent=False), *since) if each.prediction_id not in settled.adopted]
-    found, unreached = _match_doubts(current, listing, doubts, candidates)
+    found = _match_doubts(current, listing, doubts, candidates)
     restored = _settle_restore(runtime, current, listing, orphans=[*found.orphans, *_unreadable(candidates)])
     rest = found.orphans if restored is None else restored.strangers
     gone = [each for each in current.select(absent=True) if each.prediction_id not in settled.surpluses]
     late = match_submissions(gone, rest, clocks=Clocks(current.clocks.earliest, LATE_ARRIVAL))
     kept = _settle_named(runtime, current, listing, [current.name(*pair) for pair in late.adoptions])
-    strangers = [*late.orphans, *settled.strangers, *(restored.undecidable if restored is not None else [])]
+    found.orphans = [*late.orphans, *settled.strangers, *(restored.undecidable if restored is not None else [])]
     if foreign := current.find_foreign(listing.shown):
         tell_foreign(runtime, current.account_id, sorted(foreign - {SWEPT}), once=False)
     with transaction(runtime.sessions) as session:
-        told, orphans = _write(
-            runtime, session, current, listing, found=found, unreached=unreached, strangers=strangers
-        )
+        told, orphans = _write(runtime, session, current, listing, found=found)
         told += kept.describe("found late") + settled.describe("by their webhooks")
         if restored is not None and (held_at := current.ticket.restored_at):
             told += f"; {conclude_restore(session, current.account_id, restored, held_at=held_at)}"
@@ -118,15 +124,20 @@ def _make_pass(runtime: Runtime, current: Pass) -> str:
 
 def _match_doubts(
     current: Pass, listing: Listing, doubts: Sequence[Submission], candidates: Sequence[Candidate]
-) -> tuple[Findings, list[Submission]]:
-    """What was posted before the list begins takes what the others leave; also those of it that found nothing."""
+) -> _Findings:
+    """What was posted before the list begins takes what the others leave."""
     reached = [each for each in doubts if listing.reaches(each, current.clocks)]
     found = match_submissions(reached, candidates, clocks=current.clocks)
     unreached = [each for each in doubts if not listing.reaches(each, current.clocks)]
     older = match_submissions(unreached, found.orphans, clocks=current.clocks)
-    found.adoptions += older.adoptions
-    found.orphans = older.orphans
-    return found, older.missing
+    return _Findings(
+        adoptions=[*found.adoptions, *older.adoptions],
+        waiting=found.waiting,
+        missing=found.missing,
+        undecidable=found.undecidable,
+        orphans=older.orphans,
+        unreached=older.missing,
+    )
 
 
 def _settle_named(runtime: Runtime, current: Pass, listing: Listing, named: Sequence[Candidate]) -> Settled:
@@ -174,14 +185,7 @@ def _settle_restore(
 
 
 def _write(
-    runtime: Runtime,
-    session: Session,
-    current: Pass,
-    listing: Listing,
-    *,
-    found: Findings,
-    unreached: Sequence[Submission],
-    strangers: Sequence[Candidate],
+    runtime: Runtime, session: Session, current: Pass, listing: Listing, *, found: _Findings
 ) -> tuple[str, list[str]]:
     """All of it or nothing, and nothing where another pass has begun meanwhile; what to tell, and the new orphans."""
     foreign = current.find_foreign(listing.shown)
@@ -192,14 +196,14 @@ def _write(
     why = "the provider's list does not show it"
     ours = [each for each in settled if each.prediction_id not in foreign]
     absent = [each for each in ours if transitions.mark_absent(session, each.prediction_id, why=why)]
-    unreadable, unreached = current.keep_due(found.undecidable), current.keep_due(unreached)
+    unreadable, unreached = current.keep_due(found.undecidable), current.keep_due(found.unreached)
     _leave_to_a_person(session, current, unreadable, why="a candidate's input cannot be read")
     _leave_to_a_person(session, current, unreached, why="the list is too long to be read back to it")
     waiting = {each.prediction_id for each in (*missing, *current.keep_due(found.waiting))}
     waiting -= {each.prediction_id for each in absent}
     transitions.postpone_doubts(session, sorted(waiting - foreign), delay=PAUSE)
     transitions.postpone_doubts(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
-    orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in strangers if not foreign])
+    orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in found.orphans if not foreign])
     _finish(session, current, lag=lag, sweeps=SWEPT not in foreign)
     told = (
         f"adopted {len(found.adoptions)}, absent {len(absent)}, waiting {len(waiting)}, "
@@ -233,7 +237,7 @@ def _finish(session: Session, current: Pass, *, lag: float, sweeps: bool) -> Non
         raise PassLost("another pass took over: nothing written")
 
 
-def _adopt(runtime: Runtime, session: Session, found: Findings) -> None:
+def _adopt(runtime: Runtime, session: Session, found: _Findings) -> None:
     for submission, candidate in found.adoptions:
         state = transitions.accept_prediction(
             session,
