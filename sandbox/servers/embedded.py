@@ -136,12 +136,24 @@ class EmbeddedServer(ABC):
         for _ in range(PORT_ATTEMPTS):
             self._choose_port()
             self._spawn(self._command(), owning=self._folder.data)
-            wait_until(lambda: not self.running or self._is_ready(), seconds=self.start_seconds)
-            if self.running and self._is_ready():
+            # Asked once more, it may take longer than it is given, and would seem not to have started.
+            if self._wait_until_ready():
                 return
             if self.running or PORT_CLASH not in self._folder.read_log():
                 break
         raise self._failure()
+
+    def _wait_until_ready(self) -> bool:
+        """Whether it answered before it ended and in time."""
+        is_ready = False
+
+        def is_over() -> bool:
+            nonlocal is_ready
+            is_ready = self.running and self._is_ready()
+            return is_ready or not self.running
+
+        wait_until(is_over, seconds=self.start_seconds)
+        return is_ready
 
     def _choose_port(self) -> None:
         obstacle = find_obstacle(self._port) if self._port is not None else "none was chosen"

@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import threading
+from itertools import chain, repeat
 from pathlib import Path
 
 import psutil
@@ -23,6 +24,15 @@ def test_the_first_start_makes_a_server_that_answers(kind: Kind, server_folder: 
     with kind(server_folder / 'a "quoted" folder\'s näme') as server:
         remember(server.url, "first")
         assert recall(server.url) == ["first"]
+
+
+def test_a_server_that_stands_still_once_it_has_answered_was_started(
+    server_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = chain([False, True], repeat(False))
+    monkeypatch.setattr(EmbeddedRedis, "_is_ready", lambda _: next(answers))
+    with EmbeddedRedis(server_folder) as server:
+        assert server.running
 
 
 @both
