@@ -117,7 +117,8 @@ def busy_session(server: EmbeddedPostgres) -> Iterator[int]:
         pid = session.info.backend_pid
         endless = threading.Thread(target=run_until_cut, args=(session,))
         endless.start()
-        with psycopg.connect(server.url) as other:
+        # In one transaction every look would show what the first one saw.
+        with psycopg.connect(server.url, autocommit=True) as other:
             query = "select state = 'active' from pg_stat_activity where pid = %s"
             assert wait_until(lambda: other.execute(query, [pid]).fetchone() == (True,), seconds=DEADLINE_SECONDS)
         yield pid
