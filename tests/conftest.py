@@ -5,13 +5,29 @@ import os
 import pytest
 from hypothesis import settings
 
-from tests.servers import database_url, migrated_template, postgres, redis_server, redis_url, server_folder
+from tests.servers import (
+    database_url,
+    migrated_template,
+    postgres,
+    redis_server,
+    redis_url,
+    server_folder,
+    servers_running,
+)
 
 # Machines are shared and slow by turns: how long an example takes says nothing about it.
 settings.register_profile("rushes", deadline=None)
 settings.load_profile("rushes")
 
-__all__ = ["database_url", "migrated_template", "postgres", "redis_server", "redis_url", "server_folder"]
+__all__ = [
+    "database_url",
+    "migrated_template",
+    "postgres",
+    "redis_server",
+    "redis_url",
+    "server_folder",
+    "servers_running",
+]
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

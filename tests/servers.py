@@ -61,11 +61,19 @@ def database_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator
 
 @pytest.fixture
 def redis_url(redis_server: EmbeddedRedis) -> str:
-    """`redis://...` of an empty server."""
+    """`redis://...` of an empty server to which nobody is connected."""
     url = redis_server.start()
     with redis.Redis.from_url(url) as client:
+        client.client_kill_filter(_type="normal", skipme=True)  # connections that a test before has left open
         client.flushall()
     return url
+
+
+@pytest.fixture(autouse=True)
+def servers_running(request: pytest.FixtureRequest) -> None:
+    """Whichever test ran before and killed them: the servers that a test names run when it begins."""
+    for name in {"postgres", "redis_server"}.intersection(request.fixturenames):
+        request.getfixturevalue(name).start()
 
 
 @pytest.fixture
