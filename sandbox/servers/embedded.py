@@ -31,6 +31,7 @@ class EmbeddedServer(ABC):
     start_seconds: ClassVar[float] = 60.0  # recovery after a crash may replay a lot
     stop_seconds: ClassVar[float] = 30.0
     leftover_seconds: ClassVar[float] = 10.0
+    killed_seconds: ClassVar[float] = 60.0  # none of its own doing: until the kernel has got round to it
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         """Touches nothing yet. Without a port, a free one is chosen at the first start and kept while it stays free."""
@@ -185,11 +186,11 @@ class EmbeddedServer(ABC):
     def _end_leftover(self) -> None:
         """Sees to it that nothing writes to the data any more; then the server lock is ours."""
         lock = self._folder.server_lock
-        for number in (self.stop_signal, signal.SIGKILL):
+        for number, seconds in ((self.stop_signal, self.leftover_seconds), (signal.SIGKILL, self.killed_seconds)):
             if lock.acquire():
                 return
             signal_holders(lock.path, number)
-            if wait_until(lock.acquire, seconds=self.leftover_seconds):
+            if wait_until(lock.acquire, seconds=seconds):
                 return
         holders = ", ".join(str(process.pid) for process in find_holders(lock.path)) or "unknown to us"
         raise Conflict(
