@@ -29,25 +29,26 @@ def test_the_command_prints_its_url_serves_and_ends_well(number: signal.Signals,
         url = json.loads(process.stdout.readline())["url"]
         assert url.startswith("http://127.0.0.1:")
         headers = {"Authorization": "Bearer k"}
-        task = requests.post(f"{url}/api/v3/{PRO}", headers=headers, json={"prompt": "a cat"}, timeout=10).json()[
+        task = requests.post(f"{url}/api/v3/{PRO}", headers=headers, json={"prompt": "a cat"}, timeout=60).json()[
             "data"
         ]
         video = f"{url}/output/{task['id']}.mp4"
-        wait_until(lambda: requests.get(video, timeout=10).ok, "the video")
+        wait_until(lambda: requests.get(video, timeout=60).ok, "the video")
         assert list(tmp_path.iterdir()) != []
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == ""
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stopping_does_not_wait_for_requests_that_hang() -> None:
+def test_stopping_does_not_wait_for_requests_that_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.wavespeed.handle.STOP_SECONDS", 120.0)  # after which it would be killed
     with Simulator(faults={"get_hang": 1}) as simulator, ThreadPoolExecutor(1) as threads:
-        hanging = threads.submit(Api(simulator).get, "/balance")
+        hanging = threads.submit(Api(simulator).get, "/balance", timeout=300)
         wait_until(lambda: simulator.stats()["answers"].get("balance") == {"hung": 1}, "the request")
         began = time.monotonic()
         simulator.stop()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         with pytest.raises(requests.ConnectionError):
             hanging.result()
 
@@ -105,7 +106,7 @@ def test_after_a_kill_the_journal_brings_back_tasks_and_ledger(tmp_path: Path) -
         ]
         again = api.look(finished["id"])
         assert again["status"] == "completed"
-        assert requests.get(again["outputs"][0], timeout=20).ok
+        assert requests.get(again["outputs"][0], timeout=60).ok
         assert [api.look(each)["status"] for each in running] == ["processing"] * 3
         assert len(api.list()) == 4
 
@@ -123,7 +124,7 @@ def test_the_cache_of_videos_stays_below_its_size() -> None:
         ids = [api.buy(prompt=f"a rather long prompt number {number} " * 20)["id"] for number in range(25)]
         wait_until(lambda: simulator.stats()["unfinished"] == 0, "all renders")
         for each in ids:
-            assert requests.get(f"{simulator.url}/output/{each}.mp4", timeout=20).ok
+            assert requests.get(f"{simulator.url}/output/{each}.mp4", timeout=60).ok
             assert simulator.stats()["cache_bytes"] <= 2**20
-        assert requests.get(f"{simulator.url}/output/{ids[0]}.mp4", timeout=20).ok
+        assert requests.get(f"{simulator.url}/output/{ids[0]}.mp4", timeout=60).ok
         assert simulator.stats()["videos_rendered"] > len(ids)
