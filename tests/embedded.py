@@ -21,7 +21,7 @@ Kind = Callable[..., EmbeddedServer]
 BOTH: list[Kind] = [partial(EmbeddedPostgres, fsync=False), EmbeddedRedis]
 both = pytest.mark.parametrize("kind", BOTH, ids=["postgres", "redis"])
 both_running = pytest.mark.parametrize("fixture", ["postgres", "redis_server"])
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 90.0
 
 LAUNCHER = """
 import sys

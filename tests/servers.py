@@ -6,6 +6,7 @@ def test_another(redis_url): ...      # an empty Redis; tests of one worker run 
 
 import contextlib
 import shutil
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
     folder = tmp_path_factory.mktemp("postgres")
     with removed_afterwards(folder), EmbeddedPostgres(folder, fsync=False) as server:
         yield server
+        ignore_interrupts()
         server.start()  # a killed one leaves shared memory behind, which only its next start clears
 
 
@@ -36,6 +38,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedR
     folder = tmp_path_factory.mktemp("redis")
     with removed_afterwards(folder), EmbeddedRedis(folder) as server:
         yield server
+        ignore_interrupts()
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +84,11 @@ def server_folder(tmp_path: Path) -> Iterator[Path]:
     """A folder for servers of the test's own, which it must have ended; removed afterwards."""
     with removed_afterwards(tmp_path):
         yield tmp_path
+
+
+def ignore_interrupts() -> None:
+    """From now on: five seconds after Ctrl-C pytest-xdist interrupts its workers once more, in the middle of this."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

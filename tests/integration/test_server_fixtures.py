@@ -54,13 +54,22 @@ def test_that_never_ends(postgres, redis_server):
 """
 
 
+PYTEST_MAIN = """
+import signal, sys
+import pytest
+from xdist.workermanage import NodeManager
+NodeManager.EXIT_TIMEOUT = 60  # after its ten seconds a worker that is slow to stop both servers is killed
+signal.signal(2, signal.default_int_handler)
+sys.exit(pytest.main())
+"""
+
+
 @pytest.mark.parametrize("options", [[], ["-n1"]], ids=["alone", "xdist"])
 def test_an_interrupted_test_run_leaves_no_server_and_no_data(options: list[str], tmp_path: Path) -> None:
     (tmp_path / "test_inner.py").write_text(INTERRUPTED)
-    pytest_main = "import signal, sys, pytest; signal.signal(2, signal.default_int_handler); sys.exit(pytest.main())"
     plugins = ["-p", "no:cacheprovider", "-p", "no:valkey", "-p", "tests.servers", "--rootdir", str(tmp_path)]
     inner = subprocess.Popen(
-        [sys.executable, "-c", pytest_main, *plugins, *options, "--basetemp", tmp_path / "base", tmp_path],
+        [sys.executable, "-c", PYTEST_MAIN, *plugins, *options, "--basetemp", tmp_path / "base", tmp_path],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
         stdout=subprocess.PIPE,
