@@ -73,7 +73,7 @@ def serve_api(database_url: str, data_dir: Path, **settings: Any) -> Iterator[Ap
         listener.close()
 
 
-def _wait_until_started(server: uvicorn.Server, seconds: float = 20) -> None:
+def _wait_until_started(server: uvicorn.Server, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not server.started:
         assert time.monotonic() < deadline, "the API did not start"

@@ -114,7 +114,7 @@ class Farm:
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-                process.wait(10)
+                process.wait(60)
         if self._connection is not None:
             self._connection.close()
         self._waker.close()

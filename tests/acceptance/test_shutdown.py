@@ -14,11 +14,12 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from tests.acceptance.farm import Farm
 
 JOBS = 40
-SOFT_SECONDS = 30
-TAKE_OVER_SECONDS = 10
+SOFT_SECONDS = 60
+TAKE_OVER_SECONDS = 30
 LEASE_SECONDS = 15
 POSTING = "SELECT count(*) FROM prediction WHERE state = 'submitting' AND posted_at IS NOT NULL"
-AWAY_SECONDS = 20
+AWAY_SECONDS = 45
+"""It takes half of that; a worker that says goodbye in Celery's own way takes more than twice as long."""
 FELT_SECONDS = 8
 """Longer than every thread takes to come upon servers that are away."""
 

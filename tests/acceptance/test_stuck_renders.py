@@ -51,11 +51,11 @@ def test_a_render_is_watched_until_the_end_of_its_retention(farm: Farm) -> None:
     near = "SELECT count(*) FROM event WHERE kind = 'prediction.retention_near'"
 
     age(farm, "6 days 1 hour")
-    farm.wait_until(lambda: farm.count(near) == 1, what="somebody is told", seconds=30)
+    farm.wait_until(lambda: farm.count(near) == 1, what="somebody is told")
     assert farm.ask("SELECT state FROM prediction") == [("rendering",)]
 
     age(farm, "7 days 1 hour")
-    farm.wait_for_all(seconds=30)
+    farm.wait_for_all()
     ended = "SELECT prediction.state, job.state, job.error_code FROM prediction JOIN job ON job.id = job_id"
     assert farm.ask(ended) == [("lost", "failed", "retention_ended")]
     assert farm.count(near) == 1
