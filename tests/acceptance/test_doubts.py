@@ -39,7 +39,9 @@ def test_a_lost_answer_is_found_and_never_bought_again(farm: Farm, fault: str) -
     render_all(farm, [f"take {number}" for number in range(JOBS)])
 
     assert bought(farm) == {f"take {number}": 1 for number in range(JOBS)}
-    assert farm.count("SELECT count(*) FROM prediction WHERE adopted_at IS NOT NULL") == JOBS // 4
+    # A submission that takes longer than its three seconds is in doubt, too, and may still be answered.
+    adopted = farm.count("SELECT count(*) FROM prediction WHERE adopted_at IS NOT NULL")
+    assert JOBS // 4 <= adopted <= farm.count("SELECT count(*) FROM event WHERE kind = 'prediction.unconfirmed'")
     assert farm.count("SELECT count(*) FROM orphan") == 0
 
 
@@ -82,13 +84,14 @@ def test_a_list_that_fails_decides_nothing(farm: Farm) -> None:
 
 
 def test_a_worker_killed_in_the_middle_of_its_posts_buys_nothing_twice(farm: Farm) -> None:
-    farm.simulator.set_fault("slow_answer", kind="submit", delay=1.0)
+    farm.simulator.set_fault("slow_answer", kind="submit", delay=10.0)  # all of them last until their time-out
     worker = farm.start_worker()
     farm.start_store()
     farm.push([f"take {number}" for number in range(JOBS)])
     posting = "SELECT count(*) FROM prediction WHERE state = 'submitting' AND posted_at IS NOT NULL"
     farm.wait_until(lambda: farm.count(posting) > 3, what="some POSTs are under way")
     worker.kill()
+    farm.simulator.clear_faults()
     farm.start_worker(2)
     farm.wait_for_all()
     assert farm.count_jobs("succeeded") == JOBS, farm.describe()
