@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
+import psutil
 import psycopg
 
 from cli.commands import flower_command, step_worker_command, store_worker_command
@@ -98,16 +99,26 @@ class Farm:
         return "\n".join(f"{log.name}: ...{log.read_text()[-last:]}" for log in logs)
 
     def freeze_between_posts(self, worker: subprocess.Popen[bytes]) -> None:
-        """Stop the worker at an instant in which no POST of its is under way."""
+        """Stop the worker at an instant in which no POST of its is under way, and none will ever seem to have been."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
-            worker.send_signal(signal.SIGSTOP)
-            posting = "SELECT count(*) FROM prediction WHERE state = 'submitting' AND posted_at IS NOT NULL"
-            if self.count(posting) == 0:
+            if self._freeze(worker):
                 return
             worker.send_signal(signal.SIGCONT)
             time.sleep(0.02)
         raise AssertionError("the worker never rests")
+
+    def _freeze(self, worker: subprocess.Popen[bytes]) -> bool:
+        """Stop it, and say whether no POST was under way; what it has asked of Postgres and not got is taken back."""
+        posting = "SELECT count(*) FROM prediction WHERE state = 'submitting' AND posted_at IS NOT NULL"
+        with psycopg.connect(self.settings.get_database_url()) as connection:
+            connection.execute("LOCK TABLE prediction IN EXCLUSIVE MODE")  # nobody begins a POST meanwhile
+            worker.send_signal(signal.SIGSTOP)
+            if connection.execute(posting).fetchone() != (0,):
+                return False
+            ports = [each.laddr.port for each in psutil.Process(worker.pid).net_connections("tcp")]
+            end = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE client_port = ANY(%s)"
+            return all(ended for (ended,) in connection.execute(end, [ports]))
 
     def close(self) -> None:
         """End every process."""

@@ -69,10 +69,13 @@ def test_a_flushed_redis_costs_nothing_but_a_lease(farm: Farm, broker: EmbeddedR
 def test_a_killed_redis_is_reconnected_to(farm: Farm, broker: EmbeddedRedis) -> None:
     """It dies while steps wait for a thread: they are neither handed back nor acknowledged, and end no worker."""
     threads = farm.settings.store_threads
-    farm.simulator.set_fault("download_slow", delay=5.0, count=threads)
-    workers = [farm.start_worker(), farm.start_store()]
+    farm.simulator.set_fault("download_slow", delay=12.0, count=threads)
+    worker = farm.start_worker()
     prompts = [f"take {number}" for number in range(JOBS)]
     farm.push(prompts[: threads + 2])
+    # All of them before the first is copied: the last might be rendered only when the first is stored.
+    farm.wait_until(lambda: farm.count_jobs("storing") == threads + 2, what="all of these are rendered")
+    workers = [worker, farm.start_store()]
     farm.wait_until(
         lambda: count_taken(broker) == (threads, 2),
         what="every thread copies, and two more steps wait for one",
