@@ -71,7 +71,7 @@ def begin(runtime: Runtime, account: UUID, prompt: str) -> UUID:
 
 def send(runtime: Runtime, prompt: str) -> Prediction:
     """The POST itself."""
-    return runtime.client.submit(MODEL, {"prompt": prompt}, send_before=time.monotonic() + 10)
+    return runtime.client.submit(MODEL, {"prompt": prompt}, send_before=time.monotonic() + 60)
 
 
 def accept(runtime: Runtime, prediction_id: UUID, answer: Prediction, *, watch_window: timedelta = LEASE) -> None:

@@ -1,6 +1,7 @@
 """Fixtures for tests of what is stored, and of a runtime against the simulator."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ from sandbox.wavespeed import Simulator
 from tests.rows import open_session
 from tests.runtimes import open_runtime
 from tests.servers import create_database, url_of
+
+
+@pytest.fixture(autouse=True)
+def _unhurried() -> Iterator[None]:
+    """A place in the pace waits for a machine that stands still; where it passes, tests say so themselves."""
+    with pytest.MonkeyPatch.context() as patch:  # of its own, since tests undo theirs
+        patch.setattr("models.transitions.submitting.PACE_TOLERANCE", timedelta(minutes=2))
+        patch.setattr("rushes.submitting.SEND_ALLOWANCE", timedelta(minutes=2))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -350,7 +350,7 @@ def test_an_address_that_we_did_not_sign_says_nothing(world: World) -> None:
     forged = HookAddresses(PUBLIC_URL, b"another secret")
     job_id = world.push()
     stranger = world.runtime.client.submit(
-        MODEL, wish(), send_before=time.monotonic() + 10, webhook=forged.make(uuid4(), job_id)
+        MODEL, wish(), send_before=time.monotonic() + 60, webhook=forged.make(uuid4(), job_id)
     )
     assert world.sweep().endswith("new orphans 1")
     assert world.ask("SELECT provider_id FROM orphan") == [(stranger.id,)]

@@ -172,8 +172,8 @@ def test_an_orphan_that_may_be_ours_waits_for_a_person_and_a_strangers_does_not(
     assert world.submit(1) == 1
     world.back_up()
     input_of_ours = wish()
-    twin = world.runtime.client.submit(MODEL, input_of_ours, send_before=time.monotonic() + 10)
-    world.runtime.client.submit(MODEL, input_of_ours | {"prompt": "x"}, send_before=time.monotonic() + 10)
+    twin = world.runtime.client.submit(MODEL, input_of_ours, send_before=time.monotonic() + 60)
+    world.runtime.client.submit(MODEL, input_of_ours | {"prompt": "x"}, send_before=time.monotonic() + 60)
     world.restore(restore_epoch=1)  # as on many machines: a person said so
     assert world.hold()
 
@@ -194,7 +194,7 @@ def test_a_second_hold_forgets_nothing_that_the_first_waits_for(world: World) ->
     assert world.submit(1) == 1
     world.run("UPDATE account SET epoch_at = epoch_at - interval '1 hour'")
     world.back_up()
-    twin = world.runtime.client.submit(MODEL, wish(), send_before=time.monotonic() + 10)
+    twin = world.runtime.client.submit(MODEL, wish(), send_before=time.monotonic() + 60)
     world.restore(restore_epoch=1)
     assert world.hold()
     assert twin.id in world.sweep(settled=True)
@@ -231,7 +231,7 @@ def test_a_pass_that_was_overtaken_says_that_it_opened_nothing(
 def test_an_orphan_from_before_the_restored_state_is_a_strangers(world: World) -> None:
     world.push("a")
     assert world.submit(1) == 1
-    world.runtime.client.submit(MODEL, wish(), send_before=time.monotonic() + 10)
+    world.runtime.client.submit(MODEL, wish(), send_before=time.monotonic() + 60)
     assert world.sweep(settled=False).endswith("new orphans 1")
     world.run("UPDATE orphan SET found_at = found_at - interval '1 hour'")
     world.back_up()

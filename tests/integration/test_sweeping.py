@@ -52,7 +52,7 @@ def render(runtime: Runtime, account_id: UUID, *, count: int, hold: bool = True)
 
 
 def submit(runtime: Runtime, prompt: str) -> Prediction:
-    return runtime.client.submit(MODEL, {"prompt": prompt, "duration": 6}, send_before=time.monotonic() + 10)
+    return runtime.client.submit(MODEL, {"prompt": prompt, "duration": 6}, send_before=time.monotonic() + 60)
 
 
 def sweep(runtime: Runtime, account_id: UUID) -> str:

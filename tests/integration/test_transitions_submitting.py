@@ -66,7 +66,10 @@ def test_a_claimed_submission_is_begun_once(scratch: Session) -> None:
     ],
     ids=["cancelled", "account deferred", "too late", "no place", "stale claim", "posted", "in doubt"],
 )
-def test_posting_is_refused(scratch: Session, table: str, changes: dict[str, Any]) -> None:
+def test_posting_is_refused(
+    scratch: Session, monkeypatch: pytest.MonkeyPatch, table: str, changes: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("models.transitions.submitting.PACE_TOLERANCE", PACE_TOLERANCE)
     render = rows.add_render(scratch, "submitting", claim=4)
     row_id = {"job": render.job_id, "account": render.account_id, "prediction": render.prediction_id}[table]
     rows.change(scratch, table, row_id, **changes)
