@@ -1,5 +1,6 @@
 """A look that failed has seen nothing: the poll is made again after a short back-off."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -7,6 +8,8 @@ import pytest
 
 from models import queries, transitions
 from models.session import transaction
+from rushes import watching
+from rushes.retrying import RetryPolicy
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.watching import LookFailed, look_at_prediction
 from sandbox.wavespeed import Simulator
@@ -38,20 +41,23 @@ def choose(runtime: Runtime, lookout: Lookout) -> list[Message]:
 
 
 def test_a_poll_that_failed_is_made_again_and_its_hint_is_not_lost(
-    runtime: Runtime, simulator: Simulator, prediction_id: UUID
+    runtime: Runtime, simulator: Simulator, prediction_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    an_hour = RetryPolicy(base=timedelta(hours=1), cap=timedelta(hours=1))
+    monkeypatch.setattr(watching, "LOOK_FAILED", an_hour)
+    monkeypatch.setattr("random.random", lambda: 0.5)  # the jitter may be next to nothing
     lookout = Lookout(runtime)
     assert choose(runtime, lookout) == []
     with transaction(runtime.sessions) as session:
         transitions.hint_ended(session, [prediction_id])
     polls: list[Message] = []
-    wait_until(lambda: polls.extend(choose(runtime, lookout)) or bool(polls), "the poll", seconds=10)
+    wait_until(lambda: polls.extend(choose(runtime, lookout)) or bool(polls), "the poll")
     simulator.set_fault("get_5xx")
     with pytest.raises(LookFailed):
         look_at_prediction(runtime, prediction_id, 0)
     assert choose(runtime, lookout) == []  # all looks are held
     run(runtime, "UPDATE account SET looks_deferred_until = now()")
-    wait_until(lambda: polls.extend(choose(runtime, lookout)) or len(polls) > 1, "another poll", seconds=10)
+    wait_until(lambda: polls.extend(choose(runtime, lookout)) or len(polls) > 1, "another poll")
     assert [(each.task, each.args) for each in polls] == [("watch.poll", (str(prediction_id), 0))] * 2
 
 
