@@ -55,14 +55,15 @@ def job_id(runtime: Runtime, account: UUID) -> UUID:
 
 @pytest.fixture
 def absent_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID) -> UUID:
-    """Accepted by the provider long after its gateway gave up, and called absent in between."""
-    simulator.set_fault("submit_late", count=1, delay=2.0)
+    """Shown by the provider long after its gateway gave up, and called absent in between."""
+    simulator.set_fault("submit_504", count=1)
+    simulator.set_fault("list_lag", delay=86_400.0)
     prediction_id, claim = begin(runtime, account)
     with pytest.raises(SubmitUnconfirmed):
         submit_prediction(runtime, prediction_id, claim)
     run(runtime, "UPDATE prediction SET posted_at = posted_at - interval '10 minutes', due_at = now()")
     assert "absent 1" in reconcile(runtime, account)
-    wait_until(lambda: len(simulator.tasks()) == 1, "the late task", seconds=PATIENCE_SECONDS)
+    simulator.clear_fault("list_lag")
     run(runtime, "UPDATE account SET reconcile_until = NULL, orphans_swept_at = NULL")
     return prediction_id
 
