@@ -10,7 +10,7 @@ KEY = "wsk_live_0123456789"
 MODEL = "lightricks/ltx-2-pro/text-to-video"
 VALUES = {"prompt": "a lighthouse in fog", "duration": 6, "generate_audio": True}
 TASK = {"id": "0123456789abcdef0123456789abcdef", "model": MODEL, "status": "created", "outputs": [], "error": ""}
-PATIENT = Timeouts(connect=10, read=10, total=10, submit_total=10)
+PATIENT = Timeouts(connect=60, read=60, total=60, submit_total=60)
 
 
 def envelope(data: object, code: int = 200, message: str = "success") -> dict[str, object]:

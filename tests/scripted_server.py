@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -155,7 +156,14 @@ class ScriptedServer:
             thread.join(10)
         assert not any(thread.is_alive() for thread in self._threads)
 
-    def wait_for_ends(self, connections: int, seconds: float = 30) -> None:
+    def wait_for_request(self, seconds: float = 60) -> None:
+        """Until the first one is read: a client that gives up early may be gone before."""
+        deadline = time.monotonic() + seconds
+        while not self.requests:
+            assert time.monotonic() < deadline, "no request came"
+            time.sleep(0.01)
+
+    def wait_for_ends(self, connections: int, seconds: float = 60) -> None:
         """Until so many connections have come and been closed on this side."""
         with self._ending:
             assert self._ending.wait_for(lambda: self._ended >= connections, seconds)

@@ -13,12 +13,12 @@ import pytest
 
 from rushes.wavespeed import NotSent, ProviderUnavailable, SubmitInDoubt, Timeouts, WaveSpeedClient
 from rushes.wavespeed.connections import MAX_ANSWER_BYTES
-from tests.scripted_provider import KEY, MODEL, TASK, VALUES, client_of, envelope
+from tests.scripted_provider import KEY, MODEL, PATIENT, TASK, VALUES, client_of, envelope
 from tests.scripted_server import Peer, Script, ScriptedServer, answering, deaf_port, full_port, trust_authority
 
 TOTAL = 0.5
-HURRIED = Timeouts(connect=60, read=60, total=TOTAL, submit_total=TOTAL)
-SLACK = 5.0
+HURRIED = Timeouts(connect=90, read=90, total=TOTAL, submit_total=TOTAL)
+SLACK = 30.0
 """Seconds that a busy machine may add; far below what any of these servers would take by itself."""
 
 
@@ -28,6 +28,20 @@ def lasting(seconds: float) -> Iterator[None]:
     began = time.monotonic()
     yield
     assert seconds * 0.9 <= time.monotonic() - began < seconds + SLACK
+
+
+def submit_until_sent(client: WaveSpeedClient, values: dict[str, Any] = VALUES, *, lasts: float = TOTAL) -> None:
+    """It ends in doubt after so long; on a machine that stands still the time may be up before the first byte."""
+    for _ in range(10):
+        with lasting(lasts):
+            try:
+                client.submit(MODEL, values)
+            except NotSent:
+                continue
+            except SubmitInDoubt:
+                return
+        raise AssertionError("it was answered")
+    raise AssertionError("it was never sent")
 
 
 def drip_the_head(peer: Peer) -> None:
@@ -66,32 +80,33 @@ SLOW = [drip_the_head, drip_the_body, drip_chunks, continue_for_ever, say_nothin
 
 @pytest.mark.parametrize("script", SLOW)
 def test_a_submit_ends_in_doubt_when_its_total_time_is_up(script: Script) -> None:
-    with client_of(script, HURRIED) as (client, server), lasting(TOTAL), pytest.raises(SubmitInDoubt):
-        client.submit(MODEL, VALUES)
+    with client_of(script, HURRIED) as (client, server):
+        submit_until_sent(client)
+        server.wait_for_request()
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("script", SLOW)
 def test_a_look_ends_when_its_total_time_is_up(script: Script) -> None:
-    with client_of(script, HURRIED) as (client, server), lasting(TOTAL), pytest.raises(ProviderUnavailable):
-        client.get_prediction(TASK["id"])
+    with client_of(script, HURRIED) as (client, server):
+        with lasting(TOTAL), pytest.raises(ProviderUnavailable):
+            client.get_prediction(TASK["id"])
+        server.wait_for_request()
     assert len(server.requests) == 1
 
 
-def test_the_total_time_of_a_kept_connection_begins_anew_with_each_look() -> None:
-    def script(peer: Peer) -> None:
-        while peer.read_request():
-            peer.wait(0.4)
-            peer.answer(200, envelope(TASK))
-
-    with client_of(script, Timeouts(connect=1, read=1, total=1)) as (client, server):
+def test_the_total_time_of_a_kept_connection_begins_anew_with_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed, monotonic = [0.0], time.monotonic
+    with client_of(answering((200, envelope(TASK))), PATIENT) as (client, server):
+        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + passed[0])
         for _ in range(3):
             client.get_prediction(TASK["id"])
+            passed[0] += PATIENT.total / 2
     assert server.connections == 1
 
 
 def test_a_look_gives_up_on_silence_before_its_total_time() -> None:
-    impatient = Timeouts(connect=5, read=0.3, total=30)
+    impatient = Timeouts(connect=60, read=0.3, total=120)
     with client_of(say_nothing, impatient) as (client, _), lasting(0.3), pytest.raises(ProviderUnavailable):
         client.get_prediction(TASK["id"])
 
@@ -103,8 +118,8 @@ def read_slowly(peer: Peer) -> None:
 
 @pytest.mark.parametrize("script", [Peer.hang, read_slowly])
 def test_a_server_that_hardly_reads_cannot_hold_a_submit(script: Script) -> None:
-    with client_of(script, HURRIED) as (client, _), lasting(TOTAL), pytest.raises(SubmitInDoubt):
-        client.submit(MODEL, {"prompt": "x" * 30_000_000})
+    with client_of(script, HURRIED) as (client, _):
+        submit_until_sent(client, {"prompt": "x" * 30_000_000})
 
 
 def flood_the_body(peer: Peer) -> None:
@@ -153,13 +168,13 @@ def submit_at(url: str, timeouts: Timeouts = HURRIED, **kwargs: Any) -> None:
 
 def test_a_refused_connection_is_surely_not_sent() -> None:
     with deaf_port() as port, pytest.raises(NotSent, match="Connection refused") as caught:
-        submit_at(f"http://127.0.0.1:{port}")
+        submit_at(f"http://127.0.0.1:{port}", PATIENT)
     assert not caught.value.is_late
 
 
 def test_a_connection_that_nobody_takes_up_is_surely_not_sent() -> None:
     with full_port() as port, lasting(0.3), pytest.raises(NotSent):
-        submit_at(f"http://127.0.0.1:{port}", Timeouts(connect=0.3, submit_total=30))
+        submit_at(f"http://127.0.0.1:{port}", Timeouts(connect=0.3, submit_total=120))
 
 
 def test_a_name_that_does_not_exist_is_surely_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,13 +199,13 @@ def resolve_to(*addresses: str) -> Callable[..., list[Any]]:
 def test_the_next_address_is_tried_when_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolve_to("127.0.0.9", "127.0.0.1"))
     with ScriptedServer(answering((200, envelope(TASK)))) as server:
-        submit_at(f"http://many.example:{server.port}")
+        submit_at(f"http://many.example:{server.port}", PATIENT)
     assert len(server.requests) == 1
     assert server.requests[0].headers["host"] == f"many.example:{server.port}"
 
 
 def test_many_dead_addresses_do_not_add_up_beyond_the_total_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", resolve_to(*["127.0.0.1"] * 40))
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_to(*["127.0.0.1"] * 400))
     with full_port() as port, lasting(TOTAL), pytest.raises(NotSent):
         submit_at(f"http://many.example:{port}", Timeouts(connect=0.2, submit_total=TOTAL))
 
@@ -203,7 +218,7 @@ def test_a_submit_whose_time_has_passed_is_not_sent_though_connected() -> None:
     came: list[bytes] = []
     with ScriptedServer(read_what_comes(came)) as server:
         with pytest.raises(NotSent) as caught:
-            submit_at(server.url, send_before=time.monotonic())
+            submit_at(server.url, PATIENT, send_before=time.monotonic())
         server.wait_for_ends(1)
     assert caught.value.is_late
     assert (server.connections, came) == (1, [b""])
@@ -211,7 +226,7 @@ def test_a_submit_whose_time_has_passed_is_not_sent_though_connected() -> None:
 
 def test_a_submit_that_still_has_time_is_sent() -> None:
     with ScriptedServer(answering((200, envelope(TASK)))) as server:
-        submit_at(server.url, send_before=time.monotonic() + 60)
+        submit_at(server.url, PATIENT, send_before=time.monotonic() + 60)
     assert len(server.requests) == 1
 
 
@@ -248,9 +263,10 @@ def test_submits_and_looks_work_over_tls(tls: ssl.SSLContext) -> None:
 
 @pytest.mark.parametrize("script", SLOW)
 def test_the_total_time_holds_over_tls(script: Script, tls: ssl.SSLContext) -> None:
-    patient = Timeouts(connect=60, read=60, total=4 * TOTAL, submit_total=4 * TOTAL)  # a handshake takes its time
-    with ScriptedServer(over_tls(script)) as server, lasting(4 * TOTAL), pytest.raises(SubmitInDoubt):
-        submit_at(secure_url(server), patient, tls=tls)
+    total = 2 * TOTAL  # a handshake takes its time
+    timeouts = Timeouts(connect=90, read=90, total=total, submit_total=total)
+    with ScriptedServer(over_tls(script)) as server:
+        submit_until_sent(WaveSpeedClient(secure_url(server), KEY, timeouts=timeouts, tls=tls), lasts=total)
 
 
 def test_the_time_to_send_is_checked_after_the_handshake(tls: ssl.SSLContext) -> None:
