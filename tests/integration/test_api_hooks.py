@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from models import Base, queries, transitions
 from models.queries.audit import RULES, find_broken
 from models.session import WAKE_CHANNEL, transaction
 from rushes.runtime import ACCOUNT
+from rushes.wavespeed import Timeouts
 from rushes.webhook_secret import WebhookSecret
 from rushes.webhook_tokens import make_token
 from rushes.webhooks import SAME_HINT
@@ -32,6 +34,7 @@ from tests.api_server import Api, serve_api
 from tests.rows import MINUTE, NOW, OUTPUT, SECOND, Render
 from tests.scripted_server import Peer, ScriptedServer
 from tests.servers import cloned_database
+from tests.simulator_client import wait_until
 
 KEY = "wsk-hush"
 SECRET = "whsec_of_the_account"
@@ -153,6 +156,17 @@ def running(
         yield api, provider
 
 
+def ask_patiently(api: Api, *, wait_seconds: float = 60, **options: float) -> None:
+    """Nobody is sent away while a machine stands still between the API and its provider."""
+    runtime = api.app.state.runtime
+
+    def fetch() -> str:
+        with closing(runtime._open_client(Timeouts(connect=60, read=60, total=60), pool_size=1)) as client:
+            return str(client.get_webhook_secret())
+
+    vars(runtime)["webhook_secret"] = WebhookSecret(fetch, wait_seconds=wait_seconds, **options)
+
+
 @pytest.fixture
 def hooks(postgres: EmbeddedPostgres, running: tuple[Api, Provider]) -> Hooks:
     """The API as if it had just started, on an emptied database."""
@@ -162,6 +176,7 @@ def hooks(postgres: EmbeddedPostgres, running: tuple[Api, Provider]) -> Hooks:
         session.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY"))
     for learnt in ("hook_secret", "webhook_secret"):
         vars(api.app.state.runtime).pop(learnt, None)
+    ask_patiently(api)
     provider.reset()
     return Hooks(api, provider)
 
@@ -409,7 +424,7 @@ def test_an_id_that_another_has_for_good_is_left_to_it(hooks: Hooks) -> None:
     [
         ({"secret": "whsec_of_somebody_else"}, "the webhook's signature does not match"),
         ({"age": 310}, "the webhook is too old, or a clock is wrong"),
-        ({"age": -310}, "the webhook is too old, or a clock is wrong"),
+        ({"age": -360}, "the webhook is too old, or a clock is wrong"),
     ],
 )
 def test_what_the_provider_did_not_sign_lately_is_refused(hooks: Hooks, changes: Any, words: str) -> None:
@@ -455,9 +470,7 @@ def test_a_body_that_is_too_large_is_refused(hooks: Hooks) -> None:
 
 
 def test_a_changed_secret_is_fetched_anew(hooks: Hooks) -> None:
-    runtime = hooks.api.app.state.runtime
-    fetch = runtime.webhook_secret._fetch
-    vars(runtime)["webhook_secret"] = WebhookSecret(fetch, pause_seconds=0)
+    ask_patiently(hooks.api, pause_seconds=0)
     hooks.gain_trust()
     first, second = hooks.add(), hooks.add(provider_id="p2")
     assert hooks.send(hooks.token(first)).status_code == TAKEN
@@ -471,6 +484,7 @@ def test_a_changed_secret_is_fetched_anew(hooks: Hooks) -> None:
 @pytest.mark.parametrize("hangs", [False, True])
 def test_while_the_provider_does_not_tell_its_secret_webhooks_are_hints_at_once(hooks: Hooks, hangs: bool) -> None:
     hooks.provider.secret, hooks.provider.hangs = None, hangs
+    ask_patiently(hooks.api, wait_seconds=0.2)  # and the provider hangs for a minute
     hooks.gain_trust()
     began = time.monotonic()
     for number in range(5):
@@ -478,7 +492,8 @@ def test_while_the_provider_does_not_tell_its_secret_webhooks_are_hints_at_once(
         assert hooks.send(hooks.token(render), secret="whsec_unknown", id=f"p{number}").status_code == TAKEN
         assert (hooks.read(render)["state"], hooks.read(render)["hooked_at"]) == ("rendering", None)
         assert hooks.is_hinted(render)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
+    wait_until(lambda: hooks.provider.asked, "the question")
     assert hooks.provider.asked == 1
 
 
@@ -498,17 +513,22 @@ def test_a_webhook_wakes_the_dispatcher(hooks: Hooks) -> None:
     with psycopg.connect(url, autocommit=True) as listener:
         listener.execute(f"LISTEN {WAKE_CHANNEL}")
         hooks.send(hooks.token(render))
-        assert next(iter(listener.notifies(timeout=20, stop_after=1))).channel == WAKE_CHANNEL
+        assert next(iter(listener.notifies(timeout=60, stop_after=1))).channel == WAKE_CHANNEL
 
 
 def test_webhooks_in_a_row_are_one_hint(hooks: Hooks) -> None:
     render = hooks.add()
     with transaction(hooks.api.sessions) as session:
         rows.change(session, "prediction", render.prediction_id, hinted_at=-timedelta(seconds=0.2))
-    before = hooks.read(render)["hinted_at"]
-    with transaction(hooks.api.sessions) as session:
+        before = rows.read(session, "prediction", render.prediction_id)["hinted_at"]
         assert not transitions.hint_ended(session, [render.prediction_id], quiet_for=SAME_HINT)
     assert hooks.read(render)["hinted_at"] == before
+
+
+def routes_in(logs: list[Any]) -> list[str]:
+    """Of the requests for webhooks: the line of a page that a test before asked for may be late."""
+    answered = [each["route"] for each in logs if each["event"] == "request.answered"]
+    return [each for each in answered if not each.startswith("/v1/jobs")]
 
 
 def test_token_key_and_secrets_are_in_no_log_and_no_answer(hooks: Hooks) -> None:
@@ -524,9 +544,9 @@ def test_token_key_and_secrets_are_in_no_log_and_no_answer(hooks: Hooks) -> None
         ]
         with patch("rushes.webhooks._write", side_effect=RuntimeError("a bug")):
             answers.append(hooks.send(token))
+        wait_until(lambda: len(routes_in(logs)) == len(answers), "a line of each, written once the answer is out")
     assert [each.status_code for each in answers] == [204, 401, 404, 413, 405, 500]
-    routes = {each["route"] for each in logs if each["event"] == "request.answered"}
-    assert routes == {"/v1/hooks/wavespeed/{token}"}
+    assert set(routes_in(logs)) == {"/v1/hooks/wavespeed/{token}"}
     shown = "".join(map(str, logs)) + "".join(each.text for each in answers)
     for hidden in (token, unknown, KEY, SECRET):
         assert hidden not in shown
