@@ -24,7 +24,7 @@ from rushes.storing import store_job
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.views import get_job
 from rushes.watching import LookFailed, look_at_prediction
-from rushes.wavespeed import Prediction, PredictionNotFound, PredictionPage
+from rushes.wavespeed import Prediction, PredictionNotFound, PredictionPage, PredictionStatus
 from sandbox.wavespeed import Simulator
 from tests.runtimes import LEASE, PATIENCE_SECONDS, claim_submits, push, run, wish
 
@@ -250,12 +250,13 @@ def test_a_doubt_that_comes_after_the_lease_is_counted(runtime: Runtime, simulat
 
 
 def test_a_render_is_known_to_have_run_until_the_last_poll_that_saw_it_running(
-    runtime: Runtime, simulator: Simulator
+    runtime: Runtime, render: Render
 ) -> None:
-    simulator.set_fault("task_slow", delay=0.5)
-    render = admit(runtime)
-    submit_prediction(runtime, render.prediction_id, render.claim)
-    assert look(runtime, render).startswith(("created", "processing"))
+    find = runtime.client.get_prediction
+    with pytest.MonkeyPatch.context() as patch:  # however soon it ends
+        running = {"status": PredictionStatus.PROCESSING, "outputs": ()}
+        patch.setattr(runtime.client, "get_prediction", lambda provider_id: replace(find(provider_id), **running))
+        assert look(runtime, render).startswith("processing")
     until_ended(runtime, render)
     assert ask(runtime, "SELECT accepted_at < seen_running_at AND seen_running_at < ended_at FROM prediction") is True
 
