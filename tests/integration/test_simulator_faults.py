@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from sandbox.wavespeed import Simulator
-from tests.simulator_client import FAST, PRO, Api, wait_until
+from tests.simulator_client import FAST, PRO, TERMINAL, Api, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_submit_late_creates_the_task_after_the_504(api: Api, simulator: Simulat
     simulator.set_fault("submit_late", delay=2.0, count=1)
     began = time.time()
     assert api.submit(prompt="late").status_code == 504
-    assert bought() == (0, 0)
+    assert bought() == (0, 0) or time.time() - began >= 2.0
     wait_until(lambda: bought() == (1, 1), "the task")
     task = simulator.tasks()[-1]
     assert task["input"]["prompt"] == "late"
@@ -224,30 +224,34 @@ def test_slow_answer_takes_its_time(api: Api, simulator: Simulator) -> None:
 
 def test_drip_answer_sends_the_body_in_small_pieces(api: Api, simulator: Simulator) -> None:
     whole = api.get("/models").json()
-    simulator.set_fault("drip_answer", delay=0.6, count=1)
-    began = time.monotonic()
-    with api.get("/models", stream=True) as answer:
-        headers_after = time.monotonic() - began
-        pieces = list(answer.raw.stream(10**6))
-    assert time.monotonic() - began - headers_after >= 0.5
-    assert len(b"".join(pieces)) == int(answer.headers["content-length"])
+
+    def read_the_body() -> float:
+        """How long it took; less where this machine stood still between the headers and the first piece."""
+        simulator.set_fault("drip_answer", delay=0.6, count=1)
+        with api.get("/models", stream=True) as answer:
+            began = time.monotonic()
+            pieces = list(answer.raw.stream(10**6))
+        assert len(b"".join(pieces)) == int(answer.headers["content-length"])
+        return time.monotonic() - began
+
+    wait_until(lambda: read_the_body() >= 0.5, "a body in pieces")
     assert api.get("/models").json() == whole
 
 
 def test_outage_drops_everything_but_the_control_api(api: Api, simulator: Simulator) -> None:
     [url] = api.wait(api.buy()["id"])["outputs"]
     simulator.set_fault("outage")
-    for attempt in (lambda: api.get("/balance"), api.submit, lambda: requests.get(url, timeout=5)):
+    for attempt in (lambda: api.get("/balance"), api.submit, lambda: requests.get(url, timeout=60)):
         with pytest.raises(requests.ConnectionError):
             attempt()
     assert simulator.stats()["answers"]["balance"]["dropped"] >= 1
 
 
 def test_outage_can_answer_with_a_status_and_ends_on_its_own(api: Api, simulator: Simulator) -> None:
-    simulator.set_fault("outage", status=503, duration=1.0)
     began = time.monotonic()
-    assert api.get("/balance").status_code == 503
-    wait_until(lambda: api.get("/balance").ok, "the end of the outage", seconds=5)
+    simulator.set_fault("outage", status=503, duration=1.0)
+    assert api.get("/balance").status_code == 503 or time.monotonic() - began >= 0.9
+    wait_until(lambda: api.get("/balance").ok, "the end of the outage")
     assert time.monotonic() - began >= 0.9
 
 
@@ -276,7 +280,7 @@ def test_tasks_end_as_the_fault_says(
     simulator.set_fault(fault, count=1, **rule)
     task = api.wait(api.buy()["id"])
     assert {key: task.get(key) for key in expected} == expected
-    assert requests.get(f"{api.url}/output/{task['id']}.mp4", timeout=10).status_code == 404
+    assert requests.get(f"{api.url}/output/{task['id']}.mp4", timeout=60).status_code == 404
 
 
 def test_an_unknown_status_stays(api: Api, simulator: Simulator) -> None:
@@ -287,11 +291,15 @@ def test_an_unknown_status_stays(api: Api, simulator: Simulator) -> None:
 
 
 def test_an_odd_status_can_also_come_on_the_way(api: Api, simulator: Simulator) -> None:
-    simulator.set_fault("task_odd_progress", count=1)
-    simulator.set_fault("task_slow", delay=1.0, count=1)
-    task_id = api.buy()["id"]
-    wait_until(lambda: api.look(task_id)["status"] == "pending", "the odd status")
-    assert api.wait(task_id)["status"] == "completed"
+    def follow() -> list[str]:
+        simulator.set_fault("task_odd_progress", count=1)
+        simulator.set_fault("task_slow", delay=1.0, count=1)
+        task_id = api.buy()["id"]
+        seen: list[str] = []
+        wait_until(lambda: seen.append(api.look(task_id)["status"]) or seen[-1] in TERMINAL, "its end")
+        return [*dict.fromkeys(seen)][-2:]
+
+    wait_until(lambda: follow() == ["pending", "completed"], "a task that was seen before its end")
 
 
 def test_task_slow_sets_the_render_time(api: Api, simulator: Simulator) -> None:
@@ -309,7 +317,8 @@ def test_refund_late_keeps_the_money_for_a_while(api: Api, simulator: Simulator)
     def kinds() -> list[str]:
         return [each["type"] for each in simulator.ledger() if each["task_id"] == task_id]
 
-    assert kinds() == ["deduct"]
+    ended = next(each["ended"] for each in simulator.tasks() if each["id"] == task_id)
+    assert kinds() == ["deduct"] or time.time() - ended >= 2.0
     wait_until(lambda: kinds() == ["deduct", "refund"], "the refund")
 
 
@@ -318,8 +327,9 @@ def test_refund_late_keeps_the_money_for_a_while(api: Api, simulator: Simulator)
 
 def test_list_lag_hides_young_tasks(api: Api, simulator: Simulator) -> None:
     simulator.set_fault("list_lag", delay=2.0)
+    began = time.time()
     task_id = api.buy()["id"]
-    assert task_id not in [item["id"] for item in api.list()]
+    assert task_id not in [item["id"] for item in api.list()] or time.time() - began >= 2.0
     wait_until(lambda: task_id in [item["id"] for item in api.list()], "the task in the list")
     task = next(each for each in simulator.tasks() if each["id"] == task_id)
     assert time.time() - task["accepted"] >= 2.0
@@ -373,9 +383,9 @@ def video(api: Api) -> str:
 
 
 def test_download_cut_ends_early(simulator: Simulator, video: str) -> None:
-    whole = requests.get(video, timeout=20).content
+    whole = requests.get(video, timeout=60).content
     simulator.set_fault("download_cut", fraction=0.25, count=1)
-    answer = requests.get(video, stream=True, timeout=20)
+    answer = requests.get(video, stream=True, timeout=60)
     assert int(answer.headers["content-length"]) == len(whole)
     pieces: list[bytes] = []
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
@@ -383,24 +393,24 @@ def test_download_cut_ends_early(simulator: Simulator, video: str) -> None:
     got = b"".join(pieces)
     assert got == whole[: len(got)]
     assert len(whole) * 0.25 - 1_000 <= len(got) <= len(whole) * 0.25
-    assert requests.get(video, timeout=20).content == whole
+    assert requests.get(video, timeout=60).content == whole
 
 
 def test_a_cut_download_can_be_finished_with_a_range(simulator: Simulator, video: str) -> None:
-    whole = requests.get(video, timeout=20).content
+    whole = requests.get(video, timeout=60).content
     simulator.set_fault("download_cut", fraction=0.5, count=1)
-    rest = requests.get(video, headers={"Range": "bytes=100-"}, stream=True, timeout=20)
+    rest = requests.get(video, headers={"Range": "bytes=100-"}, stream=True, timeout=60)
     assert rest.status_code == 206
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         _ = rest.content
-    assert requests.get(video, headers={"Range": "bytes=100-"}, timeout=20).content == whole[100:]
+    assert requests.get(video, headers={"Range": "bytes=100-"}, timeout=60).content == whole[100:]
 
 
 def test_download_slow_takes_its_time(simulator: Simulator, video: str) -> None:
-    whole = requests.get(video, timeout=20).content
+    whole = requests.get(video, timeout=60).content
     simulator.set_fault("download_slow", delay=0.6, count=1)
     began = time.monotonic()
-    assert requests.get(video, timeout=20).content == whole
+    assert requests.get(video, timeout=60).content == whole
     assert time.monotonic() - began >= 0.5
 
 
@@ -412,12 +422,12 @@ def test_a_download_can_be_refused(
     simulator: Simulator, video: str, fault: str, rule: dict[str, Any], status: int
 ) -> None:
     simulator.set_fault(fault, count=1, **rule)
-    assert requests.get(video, timeout=20).status_code == status
+    assert requests.get(video, timeout=60).status_code == status
 
 
 def test_download_garbage_is_no_video(simulator: Simulator, video: str) -> None:
     simulator.set_fault("download_garbage", count=1)
-    answer = requests.get(video, timeout=20)
+    answer = requests.get(video, timeout=60)
     assert (answer.status_code, answer.headers["content-type"][:9]) == (200, "text/html")
 
 

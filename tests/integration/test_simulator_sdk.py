@@ -27,7 +27,7 @@ def client(simulator: Simulator) -> Iterator[wavespeed.Client]:
 def test_run_submits_waits_and_returns_the_outputs(client: wavespeed.Client) -> None:
     result = client.run(PRO, {"prompt": "a cat", "duration": 6}, poll_interval=0.05)
     [url] = result["outputs"]
-    assert requests.get(url, timeout=20).headers["content-type"] == "video/mp4"
+    assert requests.get(url, timeout=60).headers["content-type"] == "video/mp4"
 
 
 def test_sync_mode_returns_the_outputs_of_one_request(client: wavespeed.Client) -> None:
@@ -95,7 +95,7 @@ def test_upload_goes_through_a_ticket(client: wavespeed.Client, simulator: Simul
     path = tmp_path / "cat.png"
     path.write_bytes(b"\x89PNG and so on" * 10_000)
     url = client.upload(str(path))
-    assert requests.get(url, timeout=10).content == path.read_bytes()
+    assert requests.get(url, timeout=60).content == path.read_bytes()
     result = client.run("lightricks/ltx-2-pro/image-to-video", {"prompt": "a cat", "image": url}, poll_interval=0.05)
     assert result["outputs"]
 
@@ -103,4 +103,4 @@ def test_upload_goes_through_a_ticket(client: wavespeed.Client, simulator: Simul
 def test_upload_takes_streams_too(client: wavespeed.Client) -> None:
     stream = io.BytesIO(b"ID3 sound")
     stream.name = "sound.mp3"
-    assert requests.get(client.upload(stream), timeout=10).content == b"ID3 sound"
+    assert requests.get(client.upload(stream), timeout=60).content == b"ID3 sound"
