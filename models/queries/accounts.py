@@ -6,16 +6,17 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
+from models.queries.deferrals import REFUSED, WAITING
 from models.queries.money import HELD, REFUNDED, SPENT
 from models.statements import find_one, statement
 
 # Reads every prediction of the account: it is asked by people, not by a loop.
 _SUMMARY = statement(f"""
     SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
-        CASE WHEN deferrals > 0 THEN deferred_reason || coalesce(': ' || deferred_detail, '') END,
+        CASE WHEN {REFUSED} THEN deferred_reason || coalesce(': ' || deferred_detail, '') END,
         money.held, money.spent, money.refunded, money.surplus, money.surpluses, epoch,
         (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM late_write), look_price
-    FROM account,
+    FROM account LEFT JOIN {WAITING} ON true,
         LATERAL (
             SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
                 coalesce(sum(price) FILTER (WHERE {SPENT}), 0) AS spent,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.orm import Session
 
+from models.queries.deferrals import REFUSED, WAITING
 from models.statements import find_one, statement
 
 EXPECTED_MIGRATION = "0010"
@@ -32,19 +33,20 @@ _FARM = statement("""
         (SELECT coalesce(sum(count), 0)::bigint FROM late_write)
 """)
 
-_HEALTH = statement("""
+_HEALTH = statement(f"""
     SELECT
         (SELECT holder FROM leader WHERE role = 'dispatcher' AND lease_until > now()),
         (SELECT count(*) FROM worker WHERE seen_at > now() - interval '15 seconds'),
-        (SELECT deferred_reason || coalesce(': ' || deferred_detail, '') FROM account
-            WHERE deferrals > 0 ORDER BY deferred_until DESC LIMIT 1),
+        (SELECT deferred_reason || coalesce(': ' || deferred_detail, '') FROM account LEFT JOIN {WAITING} ON true
+            WHERE {REFUSED} ORDER BY deferred_until DESC LIMIT 1),
         (SELECT CASE WHEN lease_until > now() THEN NULL
                 ELSE extract(epoch FROM now() - coalesce(lease_until, first_started))::float8 END
             FROM (SELECT min(started_at) AS first_started FROM worker
                 WHERE seen_at > now() - interval '15 seconds' AND 'submit' = ANY(queues)) AS living
             LEFT JOIN leader ON role = 'dispatcher'),
-        (SELECT extract(epoch FROM now() - deferred_since)::float8 FROM account
-            WHERE deferrals > 0 ORDER BY deferred_until DESC LIMIT 1),
+        (SELECT extract(epoch FROM now() - greatest(deferred_since, waiting.since))::float8
+            FROM account LEFT JOIN {WAITING} ON true
+            WHERE {REFUSED} ORDER BY deferred_until DESC LIMIT 1),
         greatest(0, coalesce(extract(epoch FROM now() - least(
             (SELECT min(due_at) FROM job WHERE state = 'storing'),
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
@@ -60,7 +62,7 @@ _HEALTH = statement("""
         (SELECT extract(epoch FROM now() - min(posted_at))::float8 FROM prediction WHERE state = 'unconfirmed'),
         (SELECT count(*) FROM prediction WHERE error_code = 'foreign_list'
             AND (state = 'unconfirmed' OR state = 'rendering' AND odd_since IS NOT NULL))
-""")
+""")  # noqa: S608 - constants
 
 
 _WORKERS_ON = statement("""
@@ -92,7 +94,7 @@ class Health(NamedTuple):
     workers: int
     deferred: str | None
     leaderless_seconds: float | None = None  # since nobody leads; None: somebody does, or nobody ever could
-    deferred_seconds: float | None = None  # since the first of the refusals in a row
+    deferred_seconds: float | None = None  # since the first of the refusals in a row; what waits may be younger
     lag_seconds: float = 0  # how long the most overdue row has been due
     batches_at_risk: int = 0  # open ones that will hardly hold their `finish_by`
     surpluses: int = 0  # found in the last seven days: paid for beside another

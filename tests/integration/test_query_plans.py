@@ -286,6 +286,11 @@ def decide(farm: Farm) -> None:
     assert transitions.abandon_prediction(farm.session, stuck, by="x")
 
 
+def see_refused(farm: Farm) -> None:
+    farm.session.execute(text("UPDATE account SET deferrals = 1, deferred_reason = 'key', deferred_since = now()"))
+    assert queries.find_health(farm.session).deferred == "key"
+
+
 def hint(farm: Farm) -> None:
     """What says that renders may have ended."""
     said = farm.predictions["rendering"][:2]
@@ -392,6 +397,7 @@ COUNTING: dict[str, Ask] = {
     "the queue before a job": lambda farm: queries.list_waiting(farm.session, Whose(job_id=farm.jobs["queued"][0])),
     "the farm": lambda farm: queries.find_farm(farm.session),
     "its health": lambda farm: queries.find_health(farm.session),
+    "its health after a refusal": see_refused,
     "what may be bought after a restore": lambda farm: queries.list_openings(farm.session, ["lightricks/ltx-2-retake"]),
     "jobs of a rare video model": lambda farm: queries.list_jobs(
         farm.session, JobFilter(video_model="lightricks/ltx-2-retake"), limit=PAGE

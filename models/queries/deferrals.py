@@ -1,0 +1,14 @@
+"""Whether an account that was refused still waits: its row alone cannot tell, since only a submission clears it."""
+
+REFUSED = """account.deferrals > 0
+    AND (account.deferred_until > now() OR account.look_failures > 0 OR waiting.since IS NOT NULL)"""
+"""The provider takes nothing: a hold lasts, looks fail, or something is yet to show that it takes submissions again."""
+
+WAITING = """LATERAL (
+        SELECT least(
+            (SELECT created_at FROM job WHERE state = 'queued' ORDER BY id LIMIT 1),
+            (SELECT min(job.created_at) FROM prediction JOIN job ON job.id = prediction.job_id
+                WHERE prediction.state = 'submitting' AND prediction.account_id = account.id)) AS since
+        WHERE account.deferrals > 0
+    ) AS waiting"""
+"""Since when something is queued or not answered yet; null where nothing is. For LEFT JOIN ... ON true."""
