@@ -48,6 +48,8 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         ours = list_page(session, account_id, after=after, before=before)
         over = [each for each in ours if _has_succeeded(shown.get(each.provider_id))]
         late = [each for each in over if not _complete(runtime, session, each, shown[each.provider_id])]
+    # Apart from the completions, that hold their rows: two sweeps at once would wait for each other.
+    with transaction(runtime.sessions) as session:
         doubtful = [each for each in ours if _is_doubtful(each, shown.get(each.provider_id))]
         hinted = transitions.hint_ended(session, [each.prediction_id for each in doubtful], quiet_for=HINT_QUIET)
         transitions.note_own_share(session, account_id, shown=list(shown), unlike=UNLIKE_SHARE)

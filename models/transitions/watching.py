@@ -109,10 +109,16 @@ _CLEAR_ODD = statement("""
 """)
 
 
+# In the order of their ids, as whoever completes several, so that nobody waits for each other.
 _HINT = statement("""
-    UPDATE prediction SET hinted_at = now()
-    WHERE id = ANY(CAST(:prediction_ids AS uuid[])) AND state = 'rendering'
-      AND (hinted_at IS NULL OR hinted_at < now() - CAST(:quiet_for AS interval))
+    WITH said AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE id = ANY(CAST(:prediction_ids AS uuid[])) AND state = 'rendering'
+          AND (hinted_at IS NULL OR hinted_at < now() - CAST(:quiet_for AS interval))
+        ORDER BY id
+        FOR NO KEY UPDATE
+    )
+    UPDATE prediction SET hinted_at = now() FROM said WHERE prediction.id = said.id
     RETURNING 1
 """)
 
