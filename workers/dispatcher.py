@@ -151,8 +151,9 @@ class Dispatcher:
         self._end_retained(now)
         self._take_back_stores()
         self._reconcile(account, room.get("reconcile", 0))
-        self._publish(self._lookout.requeue_timed_out(count=room.get("resume", 0)), give_back=None)
-        self._keep_surpluses(now, resume=room.get("resume", 0), store=room.get("store", 0))
+        resume = 0 if account.looks_deferred_seconds > 0 else room.get("resume", 0)  # no window ends unlooked at
+        self._publish(self._lookout.requeue_timed_out(count=resume), give_back=None)
+        self._keep_surpluses(now, resume=resume, store=room.get("store", 0))
         self._lookout.learn_render_times()
         self._report(now, room.get("report", 0))
 

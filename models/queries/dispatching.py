@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from models.queries.deferrals import WATCH_DUE
 from models.statements import find_one, statement
 
 _ACCOUNT = statement("""
@@ -18,15 +19,15 @@ _ACCOUNT = statement("""
     FROM account WHERE name = :name
 """)
 
-_UNTIL_DUE = statement("""
+_UNTIL_DUE = statement(f"""
     SELECT extract(epoch FROM least(
         (SELECT min(due_at) FROM job WHERE state = 'storing'),
         (SELECT min(due_at) FROM job WHERE state = 'queued' AND due_at > now()),
         (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
-        (SELECT min(due_at) FROM prediction WHERE state = 'rendering'),
+        {WATCH_DUE},
         (SELECT min(due_at) FROM prediction WHERE state = 'unconfirmed' AND due_at > now())
     ) - now())::float8
-""")
+""")  # noqa: S608 - constants
 
 _THREADS = statement("""
     SELECT queue, sum(threads)::int FROM worker, unnest(queues) AS queue

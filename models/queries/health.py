@@ -6,13 +6,13 @@ from typing import NamedTuple
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.orm import Session
 
-from models.queries.deferrals import REFUSED, WAITING
+from models.queries.deferrals import REFUSED, WAITING, WATCH_DUE
 from models.statements import find_one, statement
 
 EXPECTED_MIGRATION = "0010"
 """The newest migration that this code knows; a test holds it to the scripts."""
 
-_FARM = statement("""
+_FARM = statement(f"""
     SELECT
         (SELECT count(*) FROM job WHERE state = 'queued'),
         (SELECT count(*) FROM job WHERE state = 'storing'),
@@ -27,11 +27,11 @@ _FARM = statement("""
         coalesce(extract(epoch FROM now() - least(
             (SELECT min(due_at) FROM job WHERE state = 'storing'),
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
-            (SELECT min(due_at) FROM prediction WHERE state = 'rendering')))::float8, 0),
+            {WATCH_DUE}))::float8, 0),
         (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL),
         (SELECT count(*) FROM prediction WHERE state = 'surplus'),
         (SELECT coalesce(sum(count), 0)::bigint FROM late_write)
-""")
+""")  # noqa: S608 - constants
 
 _HEALTH = statement(f"""
     SELECT
@@ -51,7 +51,7 @@ _HEALTH = statement(f"""
             (SELECT min(due_at) FROM job WHERE state = 'storing'),
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
                 AND NOT EXISTS (SELECT 1 FROM account WHERE deferred_until > now() OR paused_at IS NOT NULL)),
-            (SELECT min(due_at) FROM prediction WHERE state = 'rendering')))::float8, 0)),
+            {WATCH_DUE}))::float8, 0)),
         (SELECT count(*) FROM batch WHERE finish_by > now() - interval '1 day' AND at_risk_at IS NOT NULL
             AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))),
         (SELECT count(*) FROM prediction WHERE state = 'surplus' AND accepted_at > now() - interval '7 days'),

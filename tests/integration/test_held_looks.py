@@ -1,0 +1,77 @@
+"""While the looks of an account are held none is made: no watch window ends, and no surplus is looked at."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from celery import Celery
+
+from models import queries, transitions
+from models.session import transaction
+from rushes.runtime import ACCOUNT, Runtime
+from tests import rows
+from tests.rows import MINUTE, NOW, SECOND
+from tests.runtimes import ask, run
+from workers.dispatcher import Dispatcher
+from workers.publishing import Message
+
+ROOM = {"resume": 9, "store": 9}
+Rounds = Callable[[], list[str]]
+
+
+@pytest.fixture
+def account_id(runtime: Runtime) -> UUID:
+    """Of what is due now, one render has outlived its window, one surplus is to be looked at and one to be fetched."""
+    with transaction(runtime.sessions) as session:
+        account = transitions.ensure_account(session, ACCOUNT, slots=9, submits_per_minute=600)
+        rows.add_render(session, "rendering", account_id=account, due_at=-2 * MINUTE, accepted_at=-12 * MINUTE)
+        rows.add_render(session, "surplus", account_id=account, due_at=NOW)
+        fetched: dict[str, Any] = {"verdict": "completed", "outputs": [rows.OUTPUT]}
+        rows.add_render(session, "surplus", account_id=account, due_at=NOW, **fetched)
+    return account
+
+
+@pytest.fixture
+def make_rounds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Rounds:
+    """One round of a new leader; returns what it publishes."""
+
+    def make() -> list[str]:
+        published: list[Message] = []
+        leader = Dispatcher(runtime, Celery(), name="test", queues=["submit"], threads=1)
+        monkeypatch.setattr(leader, "_publish", lambda messages, **_: published.extend(messages))
+        with transaction(runtime.sessions) as session:
+            account = queries.find_account(session, ACCOUNT)
+        assert account is not None
+        leader._make_rounds(account, ROOM, 1_000.0)
+        return sorted(each.task for each in published)
+
+    return make
+
+
+def test_no_window_ends_and_no_surplus_is_looked_at_while_looks_are_held(
+    runtime: Runtime, account_id: UUID, make_rounds: Rounds
+) -> None:
+    run(runtime, "UPDATE account SET look_failures = 1, looks_deferred_until = now() + interval '40 minutes'")
+    assert make_rounds() == ["surplus.store"]
+    assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(0,)]
+    run(runtime, "UPDATE account SET looks_deferred_until = now()")
+    assert make_rounds() + make_rounds() == ["watch.resume", "surplus.watch"]  # the budget of each leader allows one
+    assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(1,)]
+
+
+def test_what_held_looks_keep_waiting_is_neither_late_nor_worth_a_turn(runtime: Runtime, account_id: UUID) -> None:
+    def see() -> tuple[float, float, float]:
+        with transaction(runtime.sessions) as session:
+            until_due = queries.find_seconds_until_due(session)
+            assert until_due is not None
+            return until_due, queries.find_health(session).lag_seconds, queries.find_farm(session).lag_seconds
+
+    until_due, *lags = see()
+    assert [-until_due, *lags] == pytest.approx([120] * 3, abs=30)
+    with transaction(runtime.sessions) as session:
+        rows.change(session, "account", account_id, looks_deferred_until=40 * MINUTE)
+    until_due, lag, farm_lag = see()
+    assert until_due == pytest.approx(40 * MINUTE / SECOND, abs=30)
+    assert lag == 0
+    assert farm_lag < 0
