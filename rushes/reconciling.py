@@ -39,6 +39,7 @@ from rushes.restoring import (
     is_bought,
     match_orphans,
 )
+from rushes.retrying import LONGEST_WISH
 from rushes.runtime import Runtime
 from rushes.wavespeed import AccountRefused, ProviderUnavailable
 from rushes.witnesses import tell_foreign
@@ -82,7 +83,7 @@ def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
         count_late(runtime, "reconcile.pass", account_id)
         raise
     except (AccountRefused, ProviderUnavailable) as error:
-        _give_back(runtime, current, pause=FAILED_PAUSE)
+        _give_back(runtime, current, pause=max(FAILED_PAUSE, min(error.retry_after or FAILED_PAUSE, LONGEST_WISH)))
         raise ReconcileFailed(str(error)) from error
     except (IntegrityError, DoubtMoved) as error:
         # A direct answer, a person or another pass was first with one of them: the next pass sees that.

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-_LONGEST_WISH = timedelta(hours=1)  # a nonsensical Retry-After must not park paid work
+LONGEST_WISH = timedelta(hours=1)
+"""How long a Retry-After is heeded: a nonsensical one must not park paid work."""
 
 
 def backoff(attempt: int, *, base: timedelta, cap: timedelta, random: Callable[[], float]) -> timedelta:
@@ -47,7 +48,7 @@ class RetryPolicy:
         delay = backoff(attempt, base=self.base, cap=self.cap, random=random)
         if retry_after is None:
             return delay
-        return max(delay, min(retry_after, _LONGEST_WISH) + random() * self.base)
+        return max(delay, min(retry_after, LONGEST_WISH) + random() * self.base)
 
 
 SUBMIT_NOT_SENT = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(seconds=60))

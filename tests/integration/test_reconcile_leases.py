@@ -10,11 +10,12 @@ import pytest
 from models import transitions
 from models.session import transaction
 from rushes import passes
+from rushes.passes import ReconcileFailed
 from rushes.reconciling import reconcile_account
 from rushes.runtime import Runtime
 from rushes.wavespeed import Prediction
 from sandbox.wavespeed import Simulator
-from tests.runtimes import MODEL, begin_submit, claim_submits, push, run
+from tests.runtimes import MODEL, ask, begin_submit, claim_submits, push, run
 
 INPUT = {"prompt": "a"}
 STRANGERS = 6
@@ -78,6 +79,20 @@ def test_a_pass_whose_worker_died_is_given_back_within_a_request_and_a_margin(
         query = "SELECT extract(epoch FROM reconcile_until - now())::float8 FROM account"
         held = session.connection().exec_driver_sql(query).scalar_one()
     assert 60 < held <= 70
+
+
+@pytest.mark.parametrize(("wish", "pause"), [(None, 5), (1, 5), (600, 600), (86_400, 3600)])
+def test_a_list_that_is_refused_is_asked_again_when_the_provider_wishes(
+    runtime: Runtime, simulator: Simulator, account_id: UUID, wish: int | None, pause: int
+) -> None:
+    simulator.set_fault("get_429", kind="list", retry_after=wish)
+    first = claim(runtime, account_id)
+    assert first is not None
+    ((before,),) = ask(runtime, "SELECT now()")
+    with pytest.raises(ReconcileFailed):
+        reconcile_account(runtime, account_id, first)
+    ((until, after),) = ask(runtime, "SELECT reconcile_until, now() FROM account")
+    assert before <= until - timedelta(seconds=pause) <= after
 
 
 def test_a_doubt_that_cannot_be_decided_is_looked_at_again_soon_while_it_is_young(
