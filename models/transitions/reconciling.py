@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from models.event import Event
+from models.lifecycle import SLOT_WINDOWS
 from models.orphan import Orphan
 from models.statements import find_one, moves_one, statement
 from models.transitions.retention import SEARCH
@@ -113,11 +114,13 @@ _FOREIGN = statement("""
     RETURNING 1
 """)
 
+# What was learned of the other's render is forgotten, save that a slot was given back: another has it since.
 _YIELD = statement("""
     WITH yielded AS (
         UPDATE prediction
         SET state = 'unconfirmed', provider_id = NULL, provider_created_at = NULL, accepted_at = NULL,
-            adopted_at = NULL, due_at = now(), claim = claim + 1
+            adopted_at = NULL, due_at = now(), claim = claim + 1, odd_since = NULL,
+            watch_windows = CASE WHEN watch_windows < :slot_windows THEN 0 ELSE watch_windows END
         WHERE account_id = :account_id AND provider_id = :provider_id AND id <> :prediction_id
           AND adopted_at IS NOT NULL AND state = 'rendering'
           AND job_id <> (SELECT job_id FROM prediction WHERE id = :prediction_id)  -- of one job it has the right home
@@ -205,7 +208,7 @@ def yield_adoption(session: Session, prediction_id: UUID, *, account_id: UUID, p
     False where another row holds it for good; the caller's own submission is then what is in doubt.
     """
     values = {"account_id": account_id, "provider_id": provider_id, "prediction_id": prediction_id}
-    session.execute(_YIELD, values)
+    session.execute(_YIELD, values | {"slot_windows": SLOT_WINDOWS})
     return session.execute(_HELD_BY_ANOTHER, values).first() is None
 
 

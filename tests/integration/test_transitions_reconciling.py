@@ -61,6 +61,22 @@ def test_a_direct_answer_takes_an_adoption_back(scratch: Session, account: UUID)
     assert rows.kinds(scratch, prediction_id=adopter.prediction_id)[-1] == "prediction.unconfirmed"
 
 
+@pytest.mark.parametrize(("windows", "kept"), [(0, 0), (2, 0), (3, 3), (4, 4)])
+def test_a_doubt_that_gave_its_adoption_up_knows_nothing_of_that_render(
+    scratch: Session, account: UUID, windows: int, kept: int
+) -> None:
+    adopter, answered = doubted(scratch, account), doubted(scratch, account)
+    accept(scratch, adopter, "p1", adopted=True)
+    rows.change(scratch, "prediction", adopter.prediction_id, odd_since=-MINUTE, watch_windows=windows)
+    before = transitions.lock_account(scratch, account)
+
+    assert transitions.yield_adoption(scratch, answered.prediction_id, account_id=account, provider_id="p1")
+
+    row = rows.read(scratch, "prediction", adopter.prediction_id)
+    assert (row["odd_since"], row["watch_windows"]) == (None, kept)
+    assert transitions.lock_account(scratch, account) == before  # a slot that was given back stays so
+
+
 def test_what_an_adopter_has_ended_with_stays_its_own(scratch: Session, account: UUID) -> None:
     adopter, answered = doubted(scratch, account), doubted(scratch, account)
     accept(scratch, adopter, "p1", adopted=True)
