@@ -257,6 +257,7 @@ ACCOUNT: Json = {
     "paused": None,
     "deferred": None,
     "surpluses": 0,
+    "orphans": 0,
     "look_price": 0.15,
     "late_writes": {"store.renew": 1},
 }

@@ -66,6 +66,7 @@ def _print(account: dict[str, Any], *, as_json: bool) -> None:
             "spent": show_money(cost["spent"]),
             "refunded": show_money(cost["refunded"]),
             "surplus": f"{account['surpluses']:,} ({show_money(cost['surplus'])})" if account["surpluses"] else "",
+            "orphans": f"{count:,} in seven days, of somebody else" if (count := account.get("orphans")) else "",
             "look price": f"{price:g} s of delay per request" if (price := account.get("look_price")) else "",
             "late writes": late,
         }

@@ -38,6 +38,9 @@ class AccountSeen(BaseModel):
     paused: Pause | None
     deferred: str | None = Field(description="Why the provider takes no submissions; null: it does.")
     surpluses: int = Field(description="Predictions found after they had been called absent or refused.")
+    orphans: int = Field(
+        description="Predictions that no job asked for, found in the last seven days: somebody else uses the key."
+    )
     look_price: float | None = Field(
         description="Seconds of delay that each of the last requests which watch has ended, on average: "
         "`RUSHES_POLL_COST_SECONDS` where their budget is no limit, more where it is short; "
@@ -59,6 +62,7 @@ class AccountSeen(BaseModel):
             paused=pause,
             deferred=found.deferred,
             surpluses=found.surpluses,
+            orphans=found.orphans,
             look_price=found.look_price,
             late_writes=found.late_writes,
         )

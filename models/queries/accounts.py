@@ -15,7 +15,8 @@ _SUMMARY = statement(f"""
     SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
         CASE WHEN {REFUSED} THEN deferred_reason || coalesce(': ' || deferred_detail, '') END,
         money.held, money.spent, money.refunded, money.surplus, money.surpluses, epoch,
-        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM late_write), look_price
+        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM late_write), look_price,
+        (SELECT count(*) FROM orphan WHERE account_id = account.id AND found_at > now() - interval '7 days')
     FROM account LEFT JOIN {WAITING} ON true,
         LATERAL (
             SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
@@ -48,6 +49,7 @@ class AccountSummary(NamedTuple):
     epoch: int
     late_writes: dict[str, int]  # by kind
     look_price: float | None  # seconds of delay that the last requests which watch were worth, each
+    orphans: int  # found in the last seven days: no row asked for them
 
 
 def summarise_account(session: Session, name: str) -> AccountSummary | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from models import transitions
 from models.session import transaction
@@ -71,6 +72,16 @@ def test_the_money_of_an_account_is_held_then_spent_or_given_back(api: Api, acco
     assert shown["cost"] == {name: f"{dollars}.0000" for name, dollars in (expected | {"surplus": surplus}).items()}
     assert shown["surpluses"] == len(VERDICTS) + 1
     assert api.client.get("/readyz").json()["surpluses"] == len(VERDICTS) + 1
+
+
+def test_what_no_job_asked_for_is_counted_for_seven_days(api: Api, account: UUID) -> None:
+    with transaction(api.sessions) as session:
+        for provider_id, days in (("a", 0), ("b", 6), ("c", 8)):
+            orphan = {"account_id": account, "provider_id": provider_id, "video_model": rows.VIDEO_MODEL}
+            transitions.insert_orphans(session, [{**orphan, "input": None, "provider_created_at": None}])
+            aged = text("UPDATE orphan SET found_at = found_at - make_interval(days => :days) WHERE provider_id = :id")
+            session.execute(aged, {"days": days, "id": provider_id})
+    assert show(api)["orphans"] == 2
 
 
 def test_a_person_pauses_and_resumes_and_both_are_told(api: Api, account: UUID) -> None:

@@ -9,7 +9,7 @@ from tests.cli_stub import Answer, Run, problem, serve_stub
 
 
 def test_an_account_is_shown_with_its_money(run: Run) -> None:
-    with serve_stub(Answer(200, {**ACCOUNT, "surpluses": 2})) as stub:
+    with serve_stub(Answer(200, {**ACCOUNT, "surpluses": 2, "orphans": 1})) as stub:
         code, out, _ = run(stub, "account", "show")
     assert (code, stub.asked[0].path) == (0, "/v1/account")
     facts = {line[:20].strip(): line[20:] for line in out.splitlines()}
@@ -17,7 +17,13 @@ def test_an_account_is_shown_with_its_money(run: Run) -> None:
     assert facts["late writes"] == "1 store.renew"
     assert facts["look price"] == "0.15 s of delay per request"
     assert facts["surplus"] == "2 ($0.00)"
+    assert facts["orphans"] == "1 in seven days, of somebody else"
     assert "paused" not in facts
+
+
+def test_an_account_without_orphans_has_no_line_for_them(run: Run) -> None:
+    with serve_stub(Answer(200, ACCOUNT)) as stub:
+        assert "orphans" not in run(stub, "account", "show")[1]
 
 
 @pytest.mark.parametrize(("word", "answer"), [("pause", PAUSED_ACCOUNT), ("resume", ACCOUNT)])
