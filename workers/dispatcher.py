@@ -26,6 +26,7 @@ from rushes.pacing import AheadSize, PostWindow, Spread, lateness_of_looks
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from workers.alarm import Alarm
+from workers.fitness import Fitness
 from workers.lookout import Lookout
 from workers.publishing import BrokerAway, Message, Publisher
 
@@ -78,6 +79,7 @@ class Dispatcher:
         self._retained_at = self._surplus_at = self._rounds_at = float("-inf")
         self._pools: dict[str, int] = {}
         self._term: int | None = None
+        self._fitness = Fitness()
         self._turns = 0
 
     def start(self) -> None:
@@ -109,22 +111,39 @@ class Dispatcher:
         self._leave()
 
     def _turn_safely(self) -> float:
+        began = time.monotonic()
         try:
-            return self._turn()
+            seconds = self._turn()
         except DatabaseAway:
             log.warning("dispatcher.database_away")
+            return LONGEST_SLEEP_SECONDS
         except BrokerAway as error:
             log.warning("dispatcher.broker_away", error=str(error))
             self._lookout.forget()  # looks that were not published were not made
         except Exception:  # a dispatcher that ends without a word is the worst that can happen
             log.exception("dispatcher.turn_failed")
+        else:
+            self._fitness.note_good()
+            return seconds
+        if self._fitness.note_failed(began=began, now=time.monotonic()) and self._term is not None:
+            self._stand_aside()
         return LONGEST_SLEEP_SECONDS
+
+    def _stand_aside(self) -> None:
+        """Let another lead, which may reach what this one does not; alone, it leads again in a few seconds."""
+        log.warning("dispatcher.stands_aside", term=self._term)
+        self._term = None
+        try:
+            with transaction(self._runtime.sessions) as session:
+                transitions.resign(session, self._name)
+        except (DatabaseAway, SQLAlchemyError):
+            log.warning("dispatcher.not_resigned")  # the lease ends by itself
 
     def _turn(self) -> float:
         """One round of everything; returns the seconds until something is due."""
         now = time.monotonic()
         self._show_life(now)
-        if not self._leads or not self._take_lead(now):
+        if not self._leads or not self._fitness.may_lead(now) or not self._take_lead(now):
             return LONGEST_SLEEP_SECONDS
         makes_rounds = now - self._rounds_at >= ROUNDS_SECONDS
         with transaction(self._runtime.sessions) as session:
