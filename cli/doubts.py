@@ -66,6 +66,8 @@ def adopt(prediction: PredictionArgument, provider_id: ProviderIdArgument, as_js
 def absent(prediction: PredictionArgument, as_json: JsonOption = False) -> None:
     """Say that the provider never accepted a doubt: its job is bought anew. If it did, you pay twice.
 
+    The job fails instead where posting it has killed three workers (`submit_killed_worker`).
+
     Example:
 
         rushes doubt absent 019a2b3c-4d5e-7f60-8123-456789abcdef

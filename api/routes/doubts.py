@@ -59,10 +59,15 @@ def adopt(
 @router.post(
     "/predictions/{prediction_id}/absent",
     summary="Call a doubt absent",
-    responses={200: shows("The job, queued again.", examples.QUEUED_AGAIN_JOB), **problems(404, 409, 422, 503)},
+    responses={
+        200: shows("The job, queued again or failed.", examples.QUEUED_AGAIN_JOB),
+        **problems(404, 409, 422, 503),
+    },
 )
 def call_absent(*, prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> Job:
     """Say that the provider never accepted this submission: its job is queued again and no attempt is lost.
+
+    The job fails instead where posting it has killed three workers (`submit_killed_worker`).
 
     If it was accepted after all, the job is paid for twice. Anything that is not `unconfirmed` is refused with 409.
     """

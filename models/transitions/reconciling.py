@@ -14,9 +14,13 @@ from models.lifecycle import SLOT_WINDOWS
 from models.orphan import Orphan
 from models.statements import find_one, moves_one, statement
 from models.transitions.retention import SEARCH
+from models.transitions.submitting import WORKER_SILENT
 
 SWEEP_PAUSE = timedelta(minutes=10)
 """How often the account is swept for predictions that no row knows."""
+
+MOST_SILENT_SUBMITS = 3
+"""So many submissions of a job whose worker fell silent and that never reached the provider, and the job is parked."""
 
 _CLAIM = statement("""
     UPDATE account
@@ -69,18 +73,36 @@ _ABSENT = statement("""
         WHERE id = :prediction_id AND state = 'unconfirmed' AND provider_id IS NULL
           AND (:decided OR due_at IS NOT NULL AND posted_at > now() - :search)
         RETURNING id, job_id, account_id
+    ), killed AS (
+        SELECT 'submit_killed_worker' AS code, jsonb_agg(DISTINCT silence.prediction_id) AS predictions,
+            'the worker that posted it fell silent ' || count(DISTINCT silence.prediction_id)
+                || ' times before anything had reached the provider; which workers they were is not known' AS message
+        FROM gone
+        JOIN event AS silence ON silence.job_id = gone.job_id
+        JOIN prediction ON prediction.id = silence.prediction_id
+        WHERE silence.kind = 'prediction.unconfirmed' AND silence.detail->>'code' = :silent
+          AND (prediction.id = gone.id OR prediction.state = 'absent')
+          AND silence.id > coalesce((
+              SELECT max(id) FROM event WHERE event.job_id = gone.job_id AND kind = 'job.retried'), 0)
+        HAVING count(DISTINCT silence.prediction_id) >= :most AND bool_or(prediction.id = gone.id)
     ), freed AS (
         UPDATE job
-        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,
-            due_at = CASE WHEN cancel_requested_at IS NULL THEN now() END,
-            ended_at = CASE WHEN cancel_requested_at IS NOT NULL THEN now() END
-        FROM gone WHERE job.id = gone.job_id AND job.state = 'rendering'
-        RETURNING job.id, job.state
+        SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                    WHEN killed.code IS NOT NULL THEN 'failed' ELSE 'queued' END,
+            due_at = CASE WHEN cancel_requested_at IS NULL AND killed.code IS NULL THEN now() END,
+            ended_at = CASE WHEN cancel_requested_at IS NOT NULL OR killed.code IS NOT NULL THEN now() END,
+            error_code = coalesce(killed.code, job.error_code),
+            error_message = coalesce(killed.message, job.error_message)
+        FROM gone LEFT JOIN killed ON true
+        WHERE job.id = gone.job_id AND job.state = 'rendering'
+        RETURNING job.id, job.state, killed.code, killed.message, predictions
     ), told AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
         SELECT 'prediction.absent', job_id, id, account_id, jsonb_build_object('why', CAST(:why AS text)) FROM gone
         UNION ALL
-        SELECT 'job.' || freed.state, freed.id, gone.id, NULL, '{}' FROM freed, gone
+        SELECT 'job.' || freed.state, freed.id, gone.id, NULL, jsonb_strip_nulls(jsonb_build_object(
+            'code', code, 'message', message, 'predictions', predictions))
+        FROM freed, gone
     )
     SELECT 1 FROM gone
 """)
@@ -179,10 +201,14 @@ def finish_reconcile(
 def mark_absent(session: Session, prediction_id: UUID, *, why: str, decided: bool = False) -> bool:
     """Looked for and not found: nothing was bought, the job is queued anew.
 
+    It fails instead (`submit_killed_worker`) where this is the third such one since it was last retried whose worker
+    fell silent: as far as anybody can see, posting it kills workers. That holds for a person's word, too.
+
     False where it is looked for no more: it waits for a person then, or is so old that the list may have dropped it
     while it was read. `decided` says that it is that person's word.
     """
-    return moves_one(session, _ABSENT, prediction_id=prediction_id, why=why, decided=decided, search=SEARCH)
+    values = {"prediction_id": prediction_id, "why": why, "decided": decided, "search": SEARCH}
+    return moves_one(session, _ABSENT, silent=WORKER_SILENT, most=MOST_SILENT_SUBMITS, **values)
 
 
 def postpone_doubts(session: Session, ids: Sequence[UUID], *, delay: timedelta) -> None:

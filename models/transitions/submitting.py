@@ -134,17 +134,20 @@ _REFUSE = statement("""
     SELECT 1 FROM refused
 """)
 
+WORKER_SILENT = "worker_silent"
+"""Code of a doubt that came from the silence of the worker that posted, not from an answer."""
+
 _DOUBT = """
     WITH doubted AS (
         UPDATE prediction
         SET state = 'unconfirmed', due_at = now() + interval '2 seconds',
-            error_code = 'in_doubt', error_message = :message
+            error_code = :code, error_message = :message
         WHERE {which} AND state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL
         RETURNING id, job_id, account_id, claim
     ), told AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
         SELECT 'prediction.unconfirmed', job_id, id, account_id,
-            jsonb_build_object('message', CAST(:message AS text)) FROM doubted
+            jsonb_build_object('code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM doubted
     )
     SELECT id, job_id, claim FROM doubted
 """
@@ -274,9 +277,11 @@ def refuse_submit(
 
 def doubt_submit(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
     """The answer to the POST is not known: it is never sent again before it has been looked for."""
-    return moves_one(session, _DOUBT_ONE, prediction_id=prediction_id, claim=claim, message=message)
+    values = {"prediction_id": prediction_id, "claim": claim, "message": message}
+    return moves_one(session, _DOUBT_ONE, code="in_doubt", **values)
 
 
 def doubt_overdue(session: Session) -> list[ClaimedSubmit]:
     """Submissions whose worker died or froze after `posted_at` was written: their outcome is in doubt."""
-    return find_all(session, _DOUBT_OVERDUE, ClaimedSubmit, message="the worker that posted it fell silent")
+    message = "the worker that posted it fell silent"
+    return find_all(session, _DOUBT_OVERDUE, ClaimedSubmit, code=WORKER_SILENT, message=message)

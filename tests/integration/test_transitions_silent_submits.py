@@ -1,0 +1,129 @@
+"""A submission that kills its worker is parked with the evidence, not tried without end."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy.orm import Session
+
+from models import transitions
+from models.transitions.reconciling import MOST_SILENT_SUBMITS
+from tests import rows
+from tests.rows import SECOND
+
+LEASE = timedelta(seconds=90)
+
+
+@pytest.fixture
+def account(scratch: Session) -> UUID:
+    return rows.add_account(scratch)
+
+
+@pytest.fixture
+def job_id(scratch: Session) -> UUID:
+    return rows.add_job(scratch)
+
+
+def post(session: Session, account: UUID, job_id: UUID) -> tuple[UUID, int]:
+    """Admit the job and write that it is posted; its prediction and claim."""
+    assert transitions.admit_jobs(session, account, count=5) == 1
+    (claimed,) = transitions.claim_submits(session, account, count=5, lease=LEASE)
+    assert claimed.job_id == job_id
+    assert transitions.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE)
+    return claimed.prediction_id, claimed.claim
+
+
+def fall_silent(session: Session, account: UUID, job_id: UUID) -> UUID:
+    """Post it, and its worker dies of it: the lease runs out."""
+    prediction_id, _ = post(session, account, job_id)
+    rows.change(session, "prediction", prediction_id, due_at=-SECOND)
+    assert [each.prediction_id for each in transitions.doubt_overdue(session)] == [prediction_id]
+    return prediction_id
+
+
+def lose_the_answer(session: Session, account: UUID, job_id: UUID) -> UUID:
+    """Post it, and the provider hangs up."""
+    prediction_id, claim = post(session, account, job_id)
+    assert transitions.doubt_submit(session, prediction_id, claim, message="no answer")
+    return prediction_id
+
+
+def look_for(session: Session, prediction_id: UUID) -> None:
+    assert transitions.mark_absent(session, prediction_id, why="not listed")
+
+
+def read_job(session: Session, job_id: UUID) -> tuple[Any, ...]:
+    job = rows.read(session, "job", job_id)
+    return job["state"], job["error_code"], job["due_at"] is None, job["ended_at"] is not None
+
+
+QUEUED = ("queued", None, False, False)
+PARKED = ("failed", "submit_killed_worker", True, True)
+
+
+def test_the_third_submission_whose_worker_dies_parks_the_job_with_the_evidence(
+    scratch: Session, account: UUID, job_id: UUID
+) -> None:
+    killed = []
+    for _ in range(MOST_SILENT_SUBMITS):
+        assert read_job(scratch, job_id) == QUEUED
+        killed.append(fall_silent(scratch, account, job_id))
+        look_for(scratch, killed[-1])
+    assert read_job(scratch, job_id) == PARKED
+    assert "3 times" in rows.read(scratch, "job", job_id)["error_message"]
+    told = rows.list_events(scratch, job_id=job_id)
+    assert [each["kind"] for each in told][-2:] == ["prediction.absent", "job.failed"]
+    assert told[-1]["detail"]["code"] == "submit_killed_worker"
+    assert set(told[-1]["detail"]["predictions"]) == {str(each) for each in killed}
+    assert transitions.admit_jobs(scratch, account, count=5) == 0
+
+
+def test_a_retry_counts_anew(scratch: Session, account: UUID, job_id: UUID) -> None:
+    for _ in range(MOST_SILENT_SUBMITS):
+        look_for(scratch, fall_silent(scratch, account, job_id))
+    assert transitions.retry_job(scratch, job_id) == "queued"
+    for _ in range(MOST_SILENT_SUBMITS - 1):
+        look_for(scratch, fall_silent(scratch, account, job_id))
+        assert read_job(scratch, job_id) == QUEUED
+    look_for(scratch, fall_silent(scratch, account, job_id))
+    assert read_job(scratch, job_id) == PARKED
+
+
+def test_lost_answers_never_park_a_job(scratch: Session, account: UUID, job_id: UUID) -> None:
+    for _ in range(MOST_SILENT_SUBMITS - 1):
+        look_for(scratch, fall_silent(scratch, account, job_id))
+    for _ in range(MOST_SILENT_SUBMITS + 1):
+        look_for(scratch, lose_the_answer(scratch, account, job_id))
+        assert read_job(scratch, job_id) == QUEUED
+    look_for(scratch, fall_silent(scratch, account, job_id))
+    assert read_job(scratch, job_id) == PARKED
+
+
+def test_a_worker_that_died_after_the_provider_had_accepted_does_not_count(
+    scratch: Session, account: UUID, job_id: UUID
+) -> None:
+    for number in range(MOST_SILENT_SUBMITS):
+        prediction_id = fall_silent(scratch, account, job_id)
+        look_for(scratch, prediction_id)
+        found = {"provider_id": f"p{number}", "provider_created_at": None, "watch_window": LEASE}
+        assert transitions.accept_prediction(scratch, prediction_id, adopted=True, **found) == "surplus"
+    assert read_job(scratch, job_id) == QUEUED
+
+
+def test_a_job_that_was_cancelled_ends_as_cancelled(scratch: Session, account: UUID, job_id: UUID) -> None:
+    for _ in range(MOST_SILENT_SUBMITS - 1):
+        look_for(scratch, fall_silent(scratch, account, job_id))
+    last = fall_silent(scratch, account, job_id)
+    assert transitions.cancel_job(scratch, job_id) == "requested"
+    look_for(scratch, last)
+    assert read_job(scratch, job_id) == ("cancelled", "submit_killed_worker", True, True)
+
+
+def test_a_person_who_says_that_nothing_was_bought_does_not_let_it_kill_on(
+    scratch: Session, account: UUID, job_id: UUID
+) -> None:
+    for _ in range(MOST_SILENT_SUBMITS - 1):
+        look_for(scratch, fall_silent(scratch, account, job_id))
+    assert transitions.dismiss_doubt(scratch, fall_silent(scratch, account, job_id), by="mara")
+    assert read_job(scratch, job_id) == PARKED
