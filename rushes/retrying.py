@@ -52,7 +52,9 @@ class RetryPolicy:
 
 
 SUBMIT_NOT_SENT = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(seconds=60))
-"""Name resolution, refused or timed-out connections: surely nothing bought, and not the job's fault."""
+"""Name resolution, refused or timed-out connections: surely nothing bought, and not the job's fault.
+
+The account waits so, too, after a doubt whose answer had a Retry-After or that came of a probe."""
 
 RENDER_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=2))
 """The provider failed the render for a reason of its own and refunds it: bought anew, as often as the job may be."""

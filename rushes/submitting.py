@@ -214,18 +214,19 @@ def _defer(runtime: Runtime, ticket: SubmitTicket, claim: int, error: AccountRef
 
 
 def _doubt(runtime: Runtime, ticket: SubmitTicket, claim: int, error: SubmitInDoubt) -> None:
-    moved = _settle(
-        runtime,
-        ticket,
-        lambda session: transitions.doubt_submit(session, ticket.prediction_id, claim, message=str(error)),
-        told=f"in doubt: {error}",
-    )
-    if not moved:
+    def write(session: Session) -> bool:
+        moved = transitions.doubt_submit(session, ticket.prediction_id, claim, message=str(error))
+        # One lost answer says nothing about the provider; its own wish does, and so does a probe that fails.
+        if error.retry_after is not None or ticket.deferrals:
+            _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
+        return moved
+
+    if not _settle(runtime, ticket, write, told=f"in doubt: {error}"):
         count_late(runtime, "submit.doubted", ticket.prediction_id)
 
 
 def _hold_account(
-    session: Session, ticket: SubmitTicket, error: Transient, *, policy: RetryPolicy, reason: str
+    session: Session, ticket: SubmitTicket, error: Transient | SubmitInDoubt, *, policy: RetryPolicy, reason: str
 ) -> None:
     refusals = transitions.count_deferrals(session, ticket.account_id) + 1
     delay = policy.next_delay(refusals, random=random.random, retry_after=error.retry_after) or policy.cap

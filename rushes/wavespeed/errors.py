@@ -93,7 +93,14 @@ class InputRefused(Permanent):
 
 
 class SubmitInDoubt(Unknown):
-    """The submit may have been accepted and charged; it must not be repeated before it has been looked for."""
+    """The submit may have been accepted and charged; it must not be repeated before it has been looked for.
+
+    `retry_after` is the wish of an answer that told one: when to send anything else.
+    """
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Call(StrEnum):
@@ -163,6 +170,6 @@ def error_for(call: Call, reply: Reply, *, ours: str = "") -> RushesError:
 
 
 def _make(kind: type[RushesError], message: str, retry_after: timedelta | None) -> RushesError:
-    if issubclass(kind, Transient):
+    if issubclass(kind, (Transient, SubmitInDoubt)):
         return kind(message, retry_after=retry_after)
     return kind(message)

@@ -144,6 +144,16 @@ def test_retry_after_is_read_in_both_forms(header: str | None, low: int, high: i
     assert caught.value.reason == "rate"
 
 
+def test_an_answer_that_leaves_a_submit_in_doubt_keeps_its_retry_after() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.answer(503, b"<html>down for maintenance</html>", Retry_After="600")
+
+    with pytest.raises(SubmitInDoubt) as caught:
+        submit_to(script)
+    assert caught.value.retry_after == timedelta(minutes=10)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
