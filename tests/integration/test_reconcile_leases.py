@@ -58,7 +58,7 @@ def test_a_pass_that_reads_for_longer_than_its_lease_keeps_its_claim(
 
     def look_slowly(provider_id: str) -> Prediction:
         """Half of the lease passes meanwhile, and another worker tries to take the pass over."""
-        half = reconciling._lease_of(runtime) / 2
+        half = passes.lease_of(runtime) / 2
         run(runtime, "UPDATE account SET reconcile_until = reconcile_until - CAST(:half AS interval)", half=half)
         others.append(claim(runtime, account_id))
         return look(provider_id)
