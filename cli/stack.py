@@ -34,7 +34,7 @@ from rushes.errors import Conflict
 from rushes.settings import Settings
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis, free_port
 from sandbox.servers.embedded import EmbeddedServer
-from sandbox.servers.ports import find_obstacle
+from sandbox.servers.ports import PortHold, find_obstacle
 
 SIMULATOR_KEY = "simulator"
 READY_SECONDS = 90.0
@@ -89,6 +89,7 @@ class Stack:
         self._interrupts = interrupts
         self._supervisor = Supervisor(say)
         self._ports: set[int] = set()
+        self._hold = PortHold()  # a process listens seconds after its port was chosen, and comes back where it was
 
     @property
     def logs(self) -> Path:
@@ -124,6 +125,7 @@ class Stack:
         """Stop whatever was started, in good order; in a hurry when asked twice."""
         self._interrupts.is_blocking = False
         self._supervisor.stop(is_hurried=lambda: self._interrupts.is_hurried)
+        self._hold.release()
 
     def _start_servers(self) -> None:
         if self.settings.database_url is None:
@@ -231,6 +233,7 @@ class Stack:
     def _choose_port(self, host: str, wanted: int) -> int:
         port = find_free_port(host, wanted, taken=self._ports)
         self._ports.add(port)
+        self._hold.take(port, host=host)
         return port
 
     def _simulator_answers(self) -> bool:

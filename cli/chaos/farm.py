@@ -17,6 +17,7 @@ from models.lifecycle import JOB_ENDED
 from models.queries.runs import count_states, find_last_leader, hasten_stores
 from models.session import open_engine, open_sessions, transaction
 from rushes.settings import Settings
+from sandbox.servers.ports import PortHold
 from sandbox.wavespeed import Simulator
 
 SLOTS = 32
@@ -76,6 +77,8 @@ class Farm:
         self.sessions = open_sessions(self._engine)
         self._environment = process_environment(settings, os.environ, with_key=True)
         port = int(settings.url.rpartition(":")[2])
+        self._hold = PortHold()  # while nobody listens there: the API is killed, and comes back where it was
+        self._hold.take(port)
         commands = {
             "api": api_command(host=LOOPBACK, port=port),
             **{name: step_worker_command(settings, number=number) for number, name in enumerate(WORKERS, start=1)},
@@ -136,6 +139,7 @@ class Farm:
         """End every process."""
         self.pusher.close()
         self.end()
+        self._hold.release()
         self._engine.dispose()
 
     def _make_member(self, name: str, words: list[str], folder: Path) -> Member:

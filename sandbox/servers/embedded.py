@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 
 from rushes.errors import Conflict, Unavailable
 from sandbox.servers.folder import ServerFolder
-from sandbox.servers.ports import HOST, find_obstacle, free_port
+from sandbox.servers.ports import HOST, PortHold, find_obstacle, free_port
 from sandbox.servers.process import end, feed, find_holders, kill_family, signal_holders, spawn, wait_until
 
 PORT_ATTEMPTS = 5
@@ -34,10 +34,14 @@ class EmbeddedServer(ABC):
     killed_seconds: ClassVar[float] = 60.0  # none of its own doing: until the kernel has got round to it
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
-        """Touches nothing yet. Without a port, a free one is chosen at the first start and kept while it stays free."""
+        """Touches nothing yet. Without a port, a free one is chosen at the first start and kept while it stays free.
+
+        Linux: from the first start on it is held, also while the server does not run, until the end of a `with` block.
+        """
         self._folder = ServerFolder(folder)
         self._fixed_port = port
         self._port = port
+        self._hold = PortHold()
         self._password = ""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -111,6 +115,7 @@ class EmbeddedServer(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        self._hold.release()
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -159,6 +164,7 @@ class EmbeddedServer(ABC):
     def _choose_port(self) -> None:
         obstacle = find_obstacle(self._port) if self._port is not None else "none was chosen"
         if obstacle is None:
+            self._hold.take(self.port)
             return
         if self._fixed_port is not None:
             raise Conflict(
@@ -166,6 +172,8 @@ class EmbeddedServer(ABC):
                 f"hint: choose another port, or end the program that uses it"
             )
         self._port = free_port()
+        self._hold.release()
+        self._hold.take(self._port)
 
     def _spawn(self, command: Sequence[str | Path], *, owning: Path) -> None:
         """Starts a process that alone may write to the data, logs to our log and dies with us."""

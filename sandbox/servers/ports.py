@@ -1,6 +1,8 @@
 """Ports on the loopback address."""
 
+import contextlib
 import socket
+import sys
 
 HOST = "127.0.0.1"
 
@@ -11,6 +13,38 @@ def free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+class PortHold:
+    """Keeps ports from being given to others, while a server that is to listen there is not there yet or any more.
+
+    Linux: a port that somebody has bound is given to nobody who asks for any, and whoever asks for it by its number
+    with SO_REUSEADDR, as servers do, still gets it while nobody listens. Elsewhere nothing is held.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, socket.socket] = {}
+
+    def take(self, port: int, *, host: str = HOST) -> None:
+        """Hold this port from now on; somebody may have been faster, and then it is not held."""
+        if not sys.platform.startswith("linux") or port in self._sockets:
+            return
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        hold = socket.socket(family)
+        hold.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            hold.bind((host, port))
+        except OSError:
+            hold.close()
+        else:
+            self._sockets[port] = hold
+
+    def release(self) -> None:
+        """Let go of all of them."""
+        for hold in self._sockets.values():
+            with contextlib.suppress(OSError):
+                hold.close()
+        self._sockets.clear()
 
 
 def find_obstacle(port: int) -> str | None:

@@ -12,6 +12,7 @@ from cli.app import main
 from cli.commands import api_command, run_as_module
 from cli.ports import find_free_port
 from sandbox.servers import EmbeddedPostgres
+from sandbox.servers.ports import PortHold
 from tests.cli_process import ROOT, clean_environment, run_rushes
 from tests.cli_stub import UUID
 
@@ -22,6 +23,8 @@ EXAMPLES = ROOT / "examples"
 def api(database_url: str, tmp_path: Path) -> Iterator[str]:
     """The API's URL."""
     port = find_free_port("127.0.0.1", 0)
+    hold = PortHold()
+    hold.take(port)
     url = f"http://127.0.0.1:{port}"
     environment = clean_environment({"RUSHES_DATABASE_URL": database_url, "RUSHES_DATA_DIR": str(tmp_path / "data")})
     with (tmp_path / "api.log").open("wb") as log:
@@ -32,14 +35,15 @@ def api(database_url: str, tmp_path: Path) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
+        hold.release()
 
 
 def wait_for_api(url: str, log: Path) -> None:
     with requests.Session() as session:
-        retries = requests.adapters.Retry(connect=8, backoff_factor=0.1)
+        retries = requests.adapters.Retry(connect=200, backoff_factor=0.1, backoff_max=0.5)
         session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retries))
-        assert session.get(f"{url}/readyz", timeout=10).ok, log.read_text()
+        assert session.get(f"{url}/readyz", timeout=60).ok, log.read_text()
 
 
 def test_every_command_agrees_with_the_api(

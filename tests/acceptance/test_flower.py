@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from sandbox.servers import free_port
+from sandbox.servers.ports import PortHold
 from tests.acceptance.farm import Farm, open_farm
 
 LOGIN = ("operator", "open-sesame")
@@ -24,6 +25,8 @@ class Flower:
 
     def __init__(self, farm: Farm) -> None:
         port = free_port()
+        self._hold = PortHold()
+        self._hold.take(port)
         self.url = f"http://127.0.0.1:{port}"
         farm.start_flower(port=port, login=":".join(LOGIN))
         farm.wait_until(self._answers, what="Flower answers")

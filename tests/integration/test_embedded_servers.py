@@ -97,6 +97,18 @@ def test_a_port_in_use_is_refused_by_name(kind: Kind, server_folder: Path) -> No
         assert f":{port}/" in server.url
 
 
+@both_running
+def test_the_port_of_a_server_that_does_not_run_is_given_to_nobody_else(
+    request: pytest.FixtureRequest, fixture: str
+) -> None:
+    server = get_running(request, fixture)
+    url = server.url
+    server.kill()
+    with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+        stranger.bind((ports.HOST, server.port))
+    assert server.start() == url
+
+
 @both
 def test_a_free_port_that_somebody_else_took_first_is_replaced(
     kind: Kind, server_folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -104,7 +116,7 @@ def test_a_free_port_that_somebody_else_took_first_is_replaced(
     with socket.socket() as taken:
         taken.bind((ports.HOST, 0))
         taken.listen()
-        chosen = iter([taken.getsockname()[1], free_port()])
+        chosen = chain([taken.getsockname()[1]], iter(free_port, None))
         monkeypatch.setattr(embedded, "free_port", lambda: next(chosen))
         with kind(server_folder) as server:
             assert server.port != taken.getsockname()[1]
