@@ -50,7 +50,9 @@ def test_most_ends_are_told_by_webhooks_and_the_lost_ones_are_found(farm: Farm) 
     # The first few are looked at, and by them the leader learns what webhooks are worth.
     farm.push([f"first {number}" for number in range(FIRST)], batch="first")
     farm.wait_for_all()
-    farm.wait_until(lambda: "dispatcher.webhooks" in farm.read_logs("main"), what="webhooks are weighed")
+    farm.wait_until(
+        lambda: "dispatcher.webhooks" in farm.read_logs("main", last=10_000_000), what="webhooks are weighed"
+    )
     looks = count_looks(farm)
 
     farm.push([f"take {number}" for number in range(TAKES)])
