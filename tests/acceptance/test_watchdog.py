@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from celery.utils import nodenames
 
 from tests.acceptance.farm import BIN, ROOT, Farm, open_farm
 from workers.watchdog import EXIT_STUCK
@@ -22,10 +23,12 @@ def farm(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Farm]:
 
 
 def stop_consuming(farm: Farm, queue: str) -> None:
-    """Tell every worker to consume from the queue no more, and hear that they obey."""
-    command = [str(BIN / "celery"), "-A", "workers.app", "control", "--timeout=5", "--json", "cancel_consumer", queue]
+    """Tell the worker of that name to consume from its queue no more, and hear that it obeys."""
+    worker = nodenames.host_format(f"{queue}@%h")
+    order = ["--timeout=60", f"--destination={worker}", "--json", "cancel_consumer", queue]
+    command = [str(BIN / "celery"), "-A", "workers.app", "control", *order]
     done = subprocess.run(
-        command, cwd=ROOT, env=farm.environment(), capture_output=True, text=True, timeout=60, check=True
+        command, cwd=ROOT, env=farm.environment(), capture_output=True, text=True, timeout=120, check=True
     )
     assert "no longer consuming" in json.dumps(json.loads(done.stdout)), done.stdout
 
@@ -41,7 +44,7 @@ def test_a_worker_that_consumes_no_more_ends_and_says_why(farm: Farm) -> None:
 
     stop_consuming(farm, "store")
     farm.push(["take 2"], batch="later")
-    farm.wait_until(lambda: store.poll() is not None, what="the stuck worker has ended", seconds=60)
+    farm.wait_until(lambda: store.poll() is not None, what="the stuck worker has ended")
 
     assert store.returncode == EXIT_STUCK
     assert "watchdog.stuck" in farm.read_logs("store")
