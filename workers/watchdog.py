@@ -104,8 +104,8 @@ class Watchdog:
         self._threads = threads
         self._steps = steps
         self._count_turns = count_turns
-        self._pause = min(LONGEST_PAUSE_SECONDS, limit / LOOKS_PER_LIMIT)
-        self._judge = Judge(limit=limit, pause=max(self._pause, REDIS_SECONDS))
+        self._pause = pause_of(limit)
+        self._judge = Judge(limit=limit, pause=self._pause)
         self._step_limits = limits_of_steps(runtime.settings)
         self._redis = open_redis(runtime.settings, seconds=REDIS_SECONDS)
         self._stopping = threading.Event()
@@ -153,6 +153,11 @@ class Watchdog:
         except (redis.RedisError, OSError, DatabaseAway):
             return None
         return int(waiting)
+
+
+def pause_of(limit: float) -> float:
+    """Seconds between two looks: a freeze as long as the limit is always longer than what counts as one."""
+    return min(LONGEST_PAUSE_SECONDS, limit / LOOKS_PER_LIMIT)
 
 
 def limits_of_steps(settings: Settings) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 
 from rushes.settings import Settings
 from workers.steps import Steps
-from workers.watchdog import LONG_STEP_SECONDS, SILENT_LIMITS, Evidence, Judge, Look, is_free, limits_of_steps
+from workers.watchdog import LONG_STEP_SECONDS, SILENT_LIMITS, Evidence, Judge, Look, is_free, limits_of_steps, pause_of
 
 LIMIT, PAUSE = 60.0, 10.0
 LOOKS = 12
@@ -56,6 +56,14 @@ def test_one_excuse_begins_the_limit_anew(excuse: dict[str, Any]) -> None:
 def test_a_frozen_process_is_not_judged_by_the_time_it_slept() -> None:
     thawed = [Look(at=500.0 + n * PAUSE, begun=7, turns=9, is_free=True, waiting=3) for n in range(6)]
     assert judge_all([*looks(5), *thawed]) is None
+
+
+@pytest.mark.parametrize("limit", [5.0, 60.0, 600.0])
+def test_a_freeze_as_long_as_the_limit_is_not_held_against_a_worker(limit: float) -> None:
+    judge = Judge(limit=limit, pause=pause_of(limit))
+    moments = (0.0, pause_of(limit), pause_of(limit) + 1.1 * limit)
+    seen = [Look(at=at, begun=7, turns=number, is_free=True, waiting=3) for number, at in enumerate(moments)]
+    assert [judge.judge(each) for each in seen] == [None, None, None]
 
 
 def test_a_dispatcher_that_finishes_no_turn_is_stuck_though_no_message_waits() -> None:
