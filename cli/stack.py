@@ -52,7 +52,7 @@ class Wave(IntEnum):
     POSTGRES = 5
 
 
-PATIENCE_SECONDS = {Wave.API: 15.0, Wave.WORKERS: 100.0, Wave.FLOWER: 5.0, Wave.SIMULATOR: 5.0}
+PATIENCE_SECONDS = {Wave.API: 30.0, Wave.WORKERS: 100.0, Wave.FLOWER: 30.0, Wave.SIMULATOR: 30.0}
 
 # Flower keeps nothing, and after SIGTERM it waits for a thread that listens on.
 STOP_SIGNALS = {Wave.FLOWER: signal.SIGKILL}
