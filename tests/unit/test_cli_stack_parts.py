@@ -24,6 +24,7 @@ from cli.folder import get_flower_password, hold_folder, remove_services, write_
 from cli.following import LogFollower
 from cli.ports import find_free_port, read_listen_address, web_url
 from rushes.settings import SERVICES_FILE, load_settings
+from sandbox.servers.ports import PortHold
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,8 +40,11 @@ def taken_port() -> Iterator[int]:
 def test_a_free_port_is_taken_as_it_is_and_a_used_one_gives_way_to_the_next(taken_port: int) -> None:
     found = find_free_port("127.0.0.1", taken_port)
     assert taken_port < found < taken_port + 100
+    hold = PortHold()  # from whoever asks for any port meanwhile
+    hold.take(found)
     assert find_free_port("127.0.0.1", found) == found
     assert find_free_port("127.0.0.1", found, taken={found}) > found
+    hold.release()
 
 
 def test_port_0_asks_for_any_port() -> None:
