@@ -122,8 +122,11 @@ def create_database(server: EmbeddedPostgres, *, template: str = "template1") ->
 
 def run(server: EmbeddedPostgres, statement: sql.Composed) -> None:
     """Runs what cannot run inside a transaction."""
-    with psycopg.connect(server.url, autocommit=True) as session:
-        session.execute(statement)
+    for _ in range(5):  # a template may have a connection that is just about to end; Postgres waits 5 s for it
+        with psycopg.connect(server.url, autocommit=True) as session, contextlib.suppress(psycopg.errors.ObjectInUse):
+            session.execute(statement)
+            return
+    raise AssertionError(f"somebody uses what this needs for itself: {statement.as_string()}")
 
 
 def url_of(server: EmbeddedPostgres, database: str) -> str:
