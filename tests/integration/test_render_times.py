@@ -187,7 +187,7 @@ def test_two_who_lead_at_once_keep_each_render_once(shared_sessions: Sessions, s
 
     def lead() -> None:
         try:
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=60)
             with transaction(shared_sessions) as session:
                 RenderTimes(settings).refresh(session, records=True)
         except Exception as error:  # noqa: BLE001 - told below
@@ -197,7 +197,7 @@ def test_two_who_lead_at_once_keep_each_render_once(shared_sessions: Sessions, s
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=60)
 
     assert failures == []
     with transaction(shared_sessions) as session:

@@ -87,7 +87,7 @@ def run_together(workers: Iterable[Callable[[], None]]) -> None:
     """Let them all run, and raise what any of them raised."""
     with ThreadPoolExecutor(THREADS) as pool:
         for done in [pool.submit(worker) for worker in workers]:
-            done.result(timeout=60)
+            done.result(timeout=150)
 
 
 def accept(session: Session, prediction_id: Any) -> str | None:

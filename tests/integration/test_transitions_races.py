@@ -20,7 +20,7 @@ from tests import rows
 from tests.rows import MINUTE, NOW, SECOND, SHA256, VIDEO_MODEL, Render
 
 ROUNDS = 10
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(minutes=10)  # longer than ten rounds take
 REASON = ("a_code", "some words")
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
 
@@ -503,7 +503,7 @@ WITHOUT_A_LOSER = {
 
 def race(sessions: Sessions, render: Render, *moves: Move) -> list[Any]:
     """Let every move go at the same instant, each in a session of its own that is connected already."""
-    start = threading.Barrier(len(moves), timeout=20)
+    start = threading.Barrier(len(moves), timeout=60)
 
     def run(move: Move) -> Any:
         with transaction(sessions) as session:
