@@ -55,7 +55,7 @@ def read_all(api: Api) -> dict[str, Any]:
 
 def test_doubts_are_listed_oldest_first_and_say_which_need_a_person(api: Api) -> None:
     young = doubted(api, error_code="in_doubt", error_message="no answer")
-    old = doubted(api, posted_at=-9 * SECOND, error_code="undecidable", error_message="cannot be read")
+    old = doubted(api, posted_at=-9 * rows.MINUTE, error_code="undecidable", error_message="cannot be read")
     stuck(api)
     items = api.client.get("/v1/doubts").raise_for_status().json()["items"]
     assert [each["prediction_id"] for each in items] == [str(old.prediction_id), str(young.prediction_id)]
@@ -93,7 +93,7 @@ def test_an_id_that_another_row_has_is_not_adopted(api: Api) -> None:
 
 
 def wait_for_a_blocked_statement(api: Api) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     waiting = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )

@@ -62,7 +62,7 @@ def test_a_push_wakes_the_dispatcher(api: Api, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as listener:
         listener.execute(f"LISTEN {WAKE_CHANNEL}")
         api.push()
-        assert [note.channel for note in listener.notifies(timeout=10, stop_after=1)] == [WAKE_CHANNEL]
+        assert [note.channel for note in listener.notifies(timeout=60, stop_after=1)] == [WAKE_CHANNEL]
 
 
 def test_a_job_shows_its_purchases_its_money_and_its_failure(api: Api) -> None:

@@ -131,7 +131,7 @@ def test_a_body_that_is_not_plain_json_by_its_headers_is_refused(api: Api, path:
 
 
 def test_a_body_that_is_announced_as_too_large_is_not_read(api: Api) -> None:
-    connection = http.client.HTTPConnection(api.client.base_url.host, api.client.base_url.port, timeout=10)
+    connection = http.client.HTTPConnection(api.client.base_url.host, api.client.base_url.port, timeout=60)
     with closing(connection):
         connection.putrequest("POST", "/v1/batches")
         for name, value in (*JSON.items(), ("Content-Length", str(BATCH_BYTES + 1))):

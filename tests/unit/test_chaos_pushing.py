@@ -26,7 +26,7 @@ def pushing(url: str) -> Iterator[Pusher]:
 
 
 def wait(pusher: Pusher) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while pusher.is_pushing:
         assert time.monotonic() < deadline, "it is not there"
         time.sleep(0.01)
