@@ -410,7 +410,8 @@ def test_the_caller_is_asked_before_anything_becomes_visible(
 ) -> None:
     seen: list[list[str]] = []
 
-    copy(server.offer(whole(film)), store, keep_going=lambda: seen.append(published(store)))
+    only_between = timedelta(hours=1)
+    copy(server.offer(whole(film)), store, keep_going=lambda: seen.append(published(store)), heartbeat=only_between)
 
     video, poster = ".incoming/prediction-claim.part", ".incoming/prediction-claim.poster.part"
     assert seen == [[video], [video, poster]]
