@@ -22,6 +22,9 @@ SWEEP_PAUSE = timedelta(minutes=10)
 MOST_SILENT_SUBMITS = 3
 """So many submissions of a job whose worker fell silent and that never reached the provider, and the job is parked."""
 
+SILENT_SPREAD = timedelta(seconds=10)
+"""Over so long they are queued again: those that died of another's submission are not beside it the next time, too."""
+
 _CLAIM = statement("""
     UPDATE account
     SET reconcile_claim = reconcile_claim + 1, reconcile_until = now() + :lease
@@ -73,10 +76,8 @@ _ABSENT = statement("""
         WHERE id = :prediction_id AND state = 'unconfirmed' AND provider_id IS NULL
           AND (:decided OR due_at IS NOT NULL AND posted_at > now() - :search)
         RETURNING id, job_id, account_id
-    ), killed AS (
-        SELECT 'submit_killed_worker' AS code, jsonb_agg(DISTINCT silence.prediction_id) AS predictions,
-            'the worker that posted it fell silent ' || count(DISTINCT silence.prediction_id)
-                || ' times before anything had reached the provider; which workers they were is not known' AS message
+    ), silent AS (
+        SELECT count(DISTINCT silence.prediction_id) AS times, jsonb_agg(DISTINCT silence.prediction_id) AS predictions
         FROM gone
         JOIN event AS silence ON silence.job_id = gone.job_id
         JOIN prediction ON prediction.id = silence.prediction_id
@@ -84,12 +85,18 @@ _ABSENT = statement("""
           AND (prediction.id = gone.id OR prediction.state = 'absent')
           AND silence.id > coalesce((
               SELECT max(id) FROM event WHERE event.job_id = gone.job_id AND kind = 'job.retried'), 0)
-        HAVING count(DISTINCT silence.prediction_id) >= :most AND bool_or(prediction.id = gone.id)
+        HAVING bool_or(prediction.id = gone.id)
+    ), killed AS (
+        SELECT 'submit_killed_worker' AS code, predictions, 'the worker that posted it fell silent ' || times
+            || ' times before anything had reached the provider; which workers they were is not known' AS message
+        FROM silent WHERE times >= :most
     ), freed AS (
         UPDATE job
         SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
                     WHEN killed.code IS NOT NULL THEN 'failed' ELSE 'queued' END,
-            due_at = CASE WHEN cancel_requested_at IS NULL AND killed.code IS NULL THEN now() END,
+            due_at = CASE WHEN cancel_requested_at IS NULL AND killed.code IS NULL
+                     THEN now() + CASE WHEN EXISTS (SELECT 1 FROM silent)
+                         THEN random() * CAST(:spread AS interval) ELSE interval '0' END END,
             ended_at = CASE WHEN cancel_requested_at IS NOT NULL OR killed.code IS NOT NULL THEN now() END,
             error_code = coalesce(killed.code, job.error_code),
             error_message = coalesce(killed.message, job.error_message)
@@ -208,7 +215,8 @@ def mark_absent(session: Session, prediction_id: UUID, *, why: str, decided: boo
     while it was read. `decided` says that it is that person's word.
     """
     values = {"prediction_id": prediction_id, "why": why, "decided": decided, "search": SEARCH}
-    return moves_one(session, _ABSENT, silent=WORKER_SILENT, most=MOST_SILENT_SUBMITS, **values)
+    silent = {"silent": WORKER_SILENT, "most": MOST_SILENT_SUBMITS, "spread": SILENT_SPREAD}
+    return moves_one(session, _ABSENT, **silent, **values)
 
 
 def postpone_doubts(session: Session, ids: Sequence[UUID], *, delay: timedelta) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import transitions
-from models.transitions.reconciling import MOST_SILENT_SUBMITS
+from models.transitions.reconciling import MOST_SILENT_SUBMITS, SILENT_SPREAD
 from tests import rows
-from tests.rows import SECOND
+from tests.rows import NOW, SECOND
 
 LEASE = timedelta(seconds=90)
 
@@ -27,6 +28,7 @@ def job_id(scratch: Session) -> UUID:
 
 def post(session: Session, account: UUID, job_id: UUID) -> tuple[UUID, int]:
     """Admit the job and write that it is posted; its prediction and claim."""
+    rows.change(session, "job", job_id, due_at=NOW)
     assert transitions.admit_jobs(session, account, count=5) == 1
     (claimed,) = transitions.claim_submits(session, account, count=5, lease=LEASE)
     assert claimed.job_id == job_id
@@ -127,3 +129,24 @@ def test_a_person_who_says_that_nothing_was_bought_does_not_let_it_kill_on(
         look_for(scratch, fall_silent(scratch, account, job_id))
     assert transitions.dismiss_doubt(scratch, fall_silent(scratch, account, job_id), by="mara")
     assert read_job(scratch, job_id) == PARKED
+
+
+def test_jobs_that_died_together_are_not_posted_together_again(scratch: Session, account: UUID) -> None:
+    waits = []
+    for _ in range(8):
+        job_id = rows.add_job(scratch)
+        look_for(scratch, fall_silent(scratch, account, job_id))
+        job = rows.read(scratch, "job", job_id)
+        waits.append(job["due_at"] - rows.read(scratch, "prediction", prediction_of(scratch, job_id))["ended_at"])
+    assert all(timedelta(0) <= wait <= SILENT_SPREAD for wait in waits)
+    assert len(set(waits)) == len(waits)
+
+
+def prediction_of(session: Session, job_id: UUID) -> UUID:
+    query = text("SELECT id FROM prediction WHERE job_id = :job_id")
+    return UUID(str(session.execute(query, {"job_id": job_id}).scalar_one()))
+
+
+def test_what_lost_its_answer_is_queued_again_at_once(scratch: Session, account: UUID, job_id: UUID) -> None:
+    look_for(scratch, lose_the_answer(scratch, account, job_id))
+    assert transitions.admit_jobs(scratch, account, count=5) == 1
