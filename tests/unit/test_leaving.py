@@ -12,7 +12,7 @@ from workers.publishing import BrokerAway, Message, Publisher
 
 
 @pytest.mark.parametrize(
-    ("postgres", "redis", "steps", "expected"),
+    ("has_postgres", "has_redis", "steps", "expected"),
     [
         (True, True, 0, False),
         (True, True, 3, False),
@@ -23,9 +23,9 @@ from workers.publishing import BrokerAway, Message, Publisher
     ],
 )
 def test_a_worker_that_leaves_waits_only_for_steps_whose_outcome_can_be_saved(
-    postgres: bool, redis: bool, steps: int, expected: bool
+    has_postgres: bool, has_redis: bool, steps: int, expected: bool
 ) -> None:
-    assert has_nothing_to_wait_for(Surroundings(postgres=postgres, redis=redis, steps=steps)) is expected
+    assert has_nothing_to_wait_for(Surroundings(postgres=has_postgres, redis=has_redis, steps=steps)) is expected
 
 
 def test_a_pipeline_that_fails_tells_that_redis_is_away() -> None:
