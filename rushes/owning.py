@@ -140,8 +140,8 @@ def _find_row(
 ) -> UUID | None:
     """The row that is to have it; None where its job waits for nothing, or has moved on at this instant."""
     prediction_id, job_id = names
-    if standing.waits:
-        return prediction_id
+    if standing.waits or (standing.is_given_up and not is_bought(found)):
+        return prediction_id  # in the latter case as a surplus without a price: it is no attempt of a job that waits
     if standing.is_wanted:
         return transitions.post_for_orphan(
             session,

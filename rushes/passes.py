@@ -41,6 +41,19 @@ class PassLost(ReconcileFailed):
     """Another pass took over, whose findings count."""
 
 
+@dataclass(slots=True)
+class Listing:
+    """What the provider's list shows from `since` on, which is its time."""
+
+    since: datetime
+    shown: set[str] = field(default_factory=set)
+    unknown: dict[str, Prediction] = field(default_factory=dict)  # that no row had when their page was read
+
+    def reaches(self, submission: Submission, clocks: Clocks) -> bool:
+        """Whether it goes back to where this one would be."""
+        return submission.posted_at + clocks.earliest - CLOCK_MARGIN >= self.since
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """What a pass knows before it asks."""
@@ -65,18 +78,32 @@ class Pass:
         Only what is looked for now counts: neither what was called absent, for which the sweeps suffice, nor a doubt
         that waits for its next turn, or every pass would read the list back to the oldest of the week.
         """
-        starts = [each.posted_at for each in self.posted if each.is_due]
-        if self.ticket.sweep_after is not None:
-            starts.append(self.ticket.sweep_after)
-        start = min(starts, default=self.ticket.began_at) + self.clocks.earliest
+        start = self._find_first_posted() + self.clocks.earliest
+        if (swept_after := self.swept_after) is not None:
+            start = min(start, swept_after)
         return min([start, *(each.created_at for each in self.witnesses)]) - CLOCK_MARGIN
 
-    def find_foreign(self, shown: set[str]) -> set[UUID]:
-        """The doubts, or `SWEPT`, that a list of these ids says nothing about: it shows none of their witnesses."""
+    @property
+    def swept_after(self) -> datetime | None:
+        """The provider's time from which on this pass sweeps; None where it does not."""
+        return self.ticket.sweep_after + self.clocks.earliest if self.ticket.sweep_after is not None else None
+
+    def _find_first_posted(self) -> datetime:
+        """Of what is looked for, and of what could take the same candidates: the oldest takes the oldest."""
+        first = min((each.posted_at for each in self.posted if each.is_due), default=self.ticket.began_at)
+        within = self.clocks.latest - self.clocks.earliest
+        for each in reversed(self.posted):
+            if each.state == PredictionState.UNCONFIRMED and first - within <= each.posted_at < first:
+                first = each.posted_at
+        return first
+
+    def find_foreign(self, listing: Listing) -> set[UUID]:
+        """The doubts, or `SWEPT`, that this list says nothing about: it shows no witness of those that it reaches."""
         by_id: dict[UUID, list[Witness]] = {}
         for each in self.witnesses:
-            by_id.setdefault(each.prediction_id, []).append(each)
-        return {prediction_id for prediction_id, witnesses in by_id.items() if not is_ours(witnesses, shown)}
+            if each.created_at >= listing.since:
+                by_id.setdefault(each.prediction_id, []).append(each)
+        return {prediction_id for prediction_id, witnesses in by_id.items() if not is_ours(witnesses, listing.shown)}
 
     def select(self, *, absent: bool) -> list[Submission]:
         """Those called absent, or all the others."""
@@ -100,19 +127,6 @@ class Pass:
         """Those that this pass was to look for: of the others it adopts what it meets, and decides nothing else."""
         due = {each.prediction_id for each in self.posted if each.is_due}
         return [each for each in submissions if each.prediction_id in due]
-
-
-@dataclass(slots=True)
-class Listing:
-    """What the provider's list shows from `since` on, which is its time."""
-
-    since: datetime
-    shown: set[str] = field(default_factory=set)
-    unknown: dict[str, Prediction] = field(default_factory=dict)  # that no row had when their page was read
-
-    def reaches(self, submission: Submission, clocks: Clocks) -> bool:
-        """Whether it goes back to where this one would be."""
-        return submission.posted_at + clocks.earliest - CLOCK_MARGIN >= self.since
 
 
 def _as_submission(posted: Posted, *, is_open: bool) -> Submission:
@@ -183,7 +197,8 @@ def read_list(runtime: Runtime, current: Pass) -> Listing:
         oldest = min([oldest, *(each.created_at for each in page.items if each.created_at)])
         if page.is_last:
             return listing
-    if current.ticket.restored_at is not None:
+    swept_after = current.swept_after
+    if current.ticket.restored_at is not None and swept_after is not None and oldest > swept_after - CLOCK_MARGIN:
         raise ProviderUnavailable(f"the list has more than {PAGE_LIMIT} pages for the time since the restored state")
     log.warning("reconcile.list_cut", account_id=str(current.account_id), wanted=current.listed_after, read_to=oldest)
     listing.since = oldest

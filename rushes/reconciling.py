@@ -21,6 +21,7 @@ from rushes.lateness import count_late
 from rushes.matching import Candidate, Clocks, Findings, Submission, match_submissions
 from rushes.owning import Settled, settle_named
 from rushes.passes import (
+    CLOCK_MARGIN,
     SWEPT,
     Listing,
     Pass,
@@ -68,6 +69,7 @@ class _Findings(Findings):
     """The same of a pass."""
 
     unreached: list[Submission] = field(default_factory=list)  # posted before the list begins, and not met in it
+    tells_orphans: bool = True  # False before the settle time of a restore: what no row knows is looked at then
 
 
 def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
@@ -110,7 +112,8 @@ def _make_pass(runtime: Runtime, current: Pass) -> str:
     late = match_submissions(gone, rest, clocks=Clocks(current.clocks.earliest, LATE_ARRIVAL))
     kept = _settle_named(runtime, current, listing, [current.name(*pair) for pair in late.adoptions])
     found.orphans = [*late.orphans, *settled.strangers, *(restored.undecidable if restored is not None else [])]
-    if foreign := current.find_foreign(listing.shown):
+    found.tells_orphans = restored is None or restored.is_settled
+    if foreign := current.find_foreign(listing):
         tell_foreign(runtime, current.account_id, sorted(foreign - {SWEPT}), once=False)
     with transaction(runtime.sessions) as session:
         told, orphans = _write(runtime, session, current, listing, found=found)
@@ -167,7 +170,7 @@ def _settle_restore(
     ticket = current.ticket
     if ticket.restored_at is None:
         return None
-    if ticket.began_at < ticket.restored_at + current.settle or SWEPT in current.find_foreign(listing.shown):
+    if ticket.began_at < ticket.restored_at + current.settle or SWEPT in current.find_foreign(listing):
         return Restoration()
     by_id = listing.unknown
     keep_claim(runtime, current)
@@ -189,7 +192,7 @@ def _write(
     runtime: Runtime, session: Session, current: Pass, listing: Listing, *, found: _Findings
 ) -> tuple[str, list[str]]:
     """All of it or nothing, and nothing where another pass has begun meanwhile; what to tell, and the new orphans."""
-    foreign = current.find_foreign(listing.shown)
+    foreign = current.find_foreign(listing)
     lag = 0.0 if foreign else _measure_lag(session, current, listing)
     _adopt(runtime, session, found)
     missing = [each for each in current.keep_due(found.missing) if not each.is_open]
@@ -204,8 +207,11 @@ def _write(
     waiting -= {each.prediction_id for each in absent}
     transitions.postpone_doubts(session, sorted(waiting - foreign), delay=PAUSE)
     transitions.postpone_doubts(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
-    orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in found.orphans if not foreign])
-    _finish(session, current, lag=lag, sweeps=SWEPT not in foreign)
+    is_sweep = current.ticket.sweep_after is not None
+    is_ours = SWEPT not in foreign if is_sweep else not foreign
+    orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in found.orphans if is_ours])
+    swept = is_sweep and is_ours and found.tells_orphans
+    _finish(session, current, lag=lag, swept=swept, is_foreign=SWEPT in foreign)
     told = (
         f"adopted {len(found.adoptions)}, absent {len(absent)}, waiting {len(waiting)}, "
         f"for a person {len(unreadable) + len(unreached)}, new orphans {len(orphans)}"
@@ -219,21 +225,20 @@ def _measure_lag(session: Session, current: Pass, listing: Listing) -> float:
         current.account_id,
         listed=listing.shown,
         listed_at=current.ticket.began_at,
-        after=listing.since,
+        after=listing.since + CLOCK_MARGIN,
     )
 
 
-def _finish(session: Session, current: Pass, *, lag: float, sweeps: bool) -> None:
+def _finish(session: Session, current: Pass, *, lag: float, swept: bool, is_foreign: bool) -> None:
     """Last, since the account's row is locked last of all; where the claim is lost, all is taken back."""
-    swept = current.ticket.sweep_after is not None and sweeps
     pause = PAUSE if current.ticket.restored_at is None else RESTORE_PAUSE
     if not transitions.finish_reconcile(
         session,
         current.account_id,
         current.claim,
-        pause=pause if sweeps else FOREIGN_PAUSE,
+        pause=FOREIGN_PAUSE if is_foreign else pause,
         lag_seconds=lag,
-        swept=swept,
+        swept_at=current.ticket.began_at if swept else None,
     ):
         raise PassLost("another pass took over: nothing written")
 

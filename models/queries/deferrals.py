@@ -6,9 +6,8 @@ REFUSED = """account.deferrals > 0
 
 WAITING = """LATERAL (
         SELECT least(
-            (SELECT created_at FROM job WHERE state = 'queued' ORDER BY id LIMIT 1),
-            (SELECT min(job.created_at) FROM prediction JOIN job ON job.id = prediction.job_id
-                WHERE prediction.state = 'submitting' AND prediction.account_id = account.id)) AS since
+            (SELECT min(due_at) FROM job WHERE state = 'queued'),
+            (SELECT min(created_at) FROM prediction WHERE state = 'submitting' AND account_id = account.id)) AS since
         WHERE account.deferrals > 0
     ) AS waiting"""
 """Since when something is queued or not answered yet; null where nothing is. For LEFT JOIN ... ON true."""

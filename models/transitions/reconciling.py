@@ -47,7 +47,7 @@ _BEGIN = statement("""
              THEN greatest(now() - interval '7 days', coalesce(epoch_at - interval '1 hour', '-infinity'))
              WHEN orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause
              THEN greatest(now() - interval '7 days', coalesce(
-                 orphans_swept_at - interval '15 minutes',  -- no list was known to be later than ten
+                 orphans_swept_at - interval '15 minutes',  -- `list_lag_seconds` is at most ten
                  (SELECT min(posted_at) FROM prediction WHERE account_id = :account_id)))
         END,
         CASE WHEN paused_reason = 'restore' THEN paused_at END,
@@ -64,7 +64,7 @@ _FINISH = statement("""
     UPDATE account
     SET reconcile_until = now() + :pause,
         list_lag_seconds = least(600, greatest(list_lag_seconds, :lag_seconds)),
-        orphans_swept_at = CASE WHEN :swept THEN now() ELSE orphans_swept_at END
+        orphans_swept_at = coalesce(CAST(:swept_at AS timestamptz), orphans_swept_at)
     WHERE id = :account_id AND reconcile_claim = :claim
     RETURNING 1
 """)
@@ -198,11 +198,17 @@ def renew_reconcile(session: Session, account_id: UUID, claim: int, *, lease: ti
 
 
 def finish_reconcile(
-    session: Session, account_id: UUID, claim: int, *, pause: timedelta, lag_seconds: float = 0, swept: bool = False
+    session: Session,
+    account_id: UUID,
+    claim: int,
+    *,
+    pause: timedelta,
+    lag_seconds: float = 0,
+    swept_at: datetime | None = None,
 ) -> bool:
-    """End the pass; the next begins after `pause` at the earliest."""
+    """End the pass; the next begins after `pause` at the earliest. `swept_at`: when it began, if it swept."""
     values = {"account_id": account_id, "claim": claim, "pause": pause}
-    return moves_one(session, _FINISH, lag_seconds=lag_seconds, swept=swept, **values)
+    return moves_one(session, _FINISH, lag_seconds=lag_seconds, swept_at=swept_at, **values)
 
 
 def mark_absent(session: Session, prediction_id: UUID, *, why: str, decided: bool = False) -> bool:

@@ -9,11 +9,13 @@ import pytest
 from models import transitions
 from models.session import transaction
 from rushes import passes
+from rushes.passes import ReconcileFailed
 from rushes.runtime import Runtime
-from rushes.wavespeed import PredictionPage
+from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus
 from tests.runtimes import accept, ask, begin, reconcile, run, send
 
 MODEST = timedelta(minutes=5)
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -38,6 +40,19 @@ def asked_after(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[datet
         return PredictionPage(page=page, items=items, unreadable=0, is_last=page >= len(whole.items))
 
     monkeypatch.setattr(runtime.client, "list_predictions", list_one)
+    return moments
+
+
+@pytest.fixture
+def asked_at(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """When, by the clock of the database, each page of the list was asked for."""
+    list_predictions, moments = runtime.client.list_predictions, []
+
+    def list_then(**options: Any) -> PredictionPage:
+        moments.append(now(runtime))
+        return list_predictions(**options)
+
+    monkeypatch.setattr(runtime.client, "list_predictions", list_then)
     return moments
 
 
@@ -116,6 +131,46 @@ def test_a_doubt_that_waits_for_its_turn_takes_what_is_met_before_it_is_called_a
     assert (state_of(runtime, absent)[0], state_of(runtime, waiting)[0]) == ("absent", "rendering")
 
 
+def test_a_doubt_that_waits_for_its_turn_takes_what_is_its_own_before_a_younger_twin(
+    runtime: Runtime, account: UUID
+) -> None:
+    older = doubt(runtime, account, "the same take", age=timedelta(seconds=60))
+    run(runtime, "UPDATE prediction SET due_at = now() + interval '10 minutes' WHERE id = :id", id=older)
+    younger = doubt(runtime, account, "the same take", age=timedelta(0))
+    send(runtime, "the same take")  # of the older one; that of the younger is not listed yet
+    assert make_pass(runtime, account).startswith("adopted 1, absent 0, waiting 1")
+    assert (state_of(runtime, older)[0], state_of(runtime, younger)[0]) == ("rendering", "unconfirmed")
+
+
+def test_a_sweep_counts_from_when_its_list_was_begun(runtime: Runtime, account: UUID, asked_at: list[datetime]) -> None:
+    run(runtime, "UPDATE account SET orphans_swept_at = NULL")
+    make_pass(runtime, account)
+    ((swept_at,),) = ask(runtime, "SELECT orphans_swept_at FROM account")
+    assert swept_at < asked_at[0]
+
+
+@pytest.mark.parametrize(("read_to", "told"), [(2, "for a person 1"), (0.5, "since the restored state")])
+def test_an_old_doubt_keeps_no_account_paused_after_a_restore(
+    runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch, read_to: float, told: str
+) -> None:
+    """The list is cut so many hours before now; an hour before the restored state would do."""
+    doubt(runtime, account, "old", age=timedelta(days=3))
+    held = "paused_reason = 'restore', paused_at = now() - interval '10 minutes', epoch_at = now()"
+    run(runtime, f"UPDATE account SET {held}")  # noqa: S608 - a constant
+    items = [
+        Prediction(id=f"p{hours}", status=PredictionStatus.COMPLETED, inputs={}, created_at=now(runtime) - hours * HOUR)
+        for hours in (0, read_to)
+    ]
+    pages = [PredictionPage(page=1, items=(each,), unreadable=0, is_last=False) for each in items]
+    monkeypatch.setattr(passes, "PAGE_LIMIT", len(pages))
+    monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: pages.pop(0))
+    try:
+        line = make_pass(runtime, account)
+    except ReconcileFailed as error:
+        line = str(error)
+    assert told in line
+
+
 def test_a_list_that_is_too_long_decides_what_it_reaches_and_leaves_the_rest_to_a_person(
     runtime: Runtime, account: UUID, asked_after: list[datetime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +181,8 @@ def test_a_list_that_is_too_long_decides_what_it_reaches_and_leaves_the_rest_to_
     for prompt in ("a stranger's", "a stranger's", "bought"):
         send(runtime, prompt)
     run(runtime, "UPDATE account SET orphans_swept_at = NULL")
+    before = "accepted_at = accepted_at - interval '2 hours', provider_created_at = now() - interval '2 hours'"
+    run(runtime, f"UPDATE prediction SET {before} WHERE state = 'rendering'")  # noqa: S608 - a witness of the old ones
 
     told = make_pass(runtime, account)
 
@@ -135,5 +192,6 @@ def test_a_list_that_is_too_long_decides_what_it_reaches_and_leaves_the_rest_to_
     for each in (old, settled):
         state, message = state_of(runtime, each)
         assert (state, message) == ("unconfirmed", "the list is too long to be read back to it: decide by hand")
+    assert ask(runtime, "SELECT 1 FROM event WHERE kind = 'prediction.foreign_list'") == []
     ((swept,),) = ask(runtime, "SELECT orphans_swept_at IS NOT NULL FROM account")
     assert swept  # or every later sweep would be longer than the one before

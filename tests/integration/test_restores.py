@@ -283,6 +283,21 @@ def test_what_was_bought_after_a_doubt_was_called_absent_is_not_bought_again(wor
     assert world.bought() == {"a": 1}
 
 
+def test_a_pass_before_the_settle_time_is_no_sweep(world: World) -> None:
+    world.push("a")
+    assert world.submit(1) == 1
+    world.back_up()
+    assert world.submit(1) == 0
+    world.restore(restore_epoch=1)
+    assert world.hold()
+    swept = "SELECT orphans_swept_at FROM account"
+    before = world.ask(swept)
+    assert "waits for the settle time" in world.sweep(settled=False)
+    assert world.ask(swept) == before
+    assert "submits again" in world.sweep(settled=True)
+    assert world.ask(swept) != before
+
+
 @pytest.mark.parametrize("paused_before", [True, False])
 def test_a_persons_pause_outlasts_a_restores(world: World, paused_before: bool) -> None:
     if paused_before:

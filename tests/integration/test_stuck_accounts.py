@@ -1,6 +1,5 @@
 """An account is stuck while it refuses what waits for it, not because a refusal was never answered by a submission."""
 
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -37,23 +36,25 @@ def test_a_refusal_whose_hold_is_over_is_no_alarm_while_nothing_waits(scratch: S
 @pytest.mark.parametrize("why", ["the hold lasts", "looks fail", "queued", "submitting"])
 def test_a_refused_account_is_stuck_while_something_waits_for_it(scratch: Session, why: str) -> None:
     account = refuse(scratch, **LASTS if why == "the hold lasts" else OVER, look_failures=int(why == "looks fail"))
-    since = {"created_at": -30 * MINUTE}
     if why == "queued":
-        rows.add_job(scratch, due_at=timedelta(hours=1), **since)
+        rows.add_job(scratch, due_at=-30 * MINUTE)
     elif why == "submitting":
-        rows.change(scratch, "job", rows.add_render(scratch, "submitting", account_id=account).job_id, **since)
+        waiting = rows.add_render(scratch, "submitting", account_id=account).prediction_id
+        rows.change(scratch, "prediction", waiting, created_at=-30 * MINUTE)
     health, deferred = see(scratch)
     assert health.deferred == deferred == "key: 401"
     assert health.deferred_seconds == pytest.approx(20 * MINUTE / SECOND)
 
 
 @pytest.mark.parametrize("state", ["queued", "submitting"])
-def test_what_was_pushed_long_after_a_refusal_has_not_waited_since_then(scratch: Session, state: str) -> None:
+def test_what_is_queued_or_posted_long_after_a_refusal_has_not_waited_since_then(scratch: Session, state: str) -> None:
     account = refuse(scratch, **OVER)
     if state == "queued":
-        rows.add_job(scratch, created_at=NOW)
+        rows.add_job(scratch, created_at=-30 * MINUTE, due_at=NOW)  # a render of it has failed, or it was retried
     else:
-        rows.add_render(scratch, "submitting", account_id=account)
+        rows.change(
+            scratch, "job", rows.add_render(scratch, "submitting", account_id=account).job_id, created_at=-30 * MINUTE
+        )
     health, _ = see(scratch)
     assert health.deferred == "key: 401"
     assert health.deferred_seconds == 0

@@ -25,7 +25,18 @@ from rushes.watching import look_at_prediction
 from rushes.wavespeed import Prediction, PredictionNotFound, PredictionPage, PredictionStatus
 from sandbox.wavespeed import Simulator
 from tests.rows import SHA256
-from tests.runtimes import LEASE, PATIENCE_SECONDS, PRICE, ask, claim_submits, push, reconcile, run, wish
+from tests.runtimes import (
+    LEASE,
+    PATIENCE_SECONDS,
+    PRICE,
+    ask,
+    claim_submits,
+    push,
+    reconcile,
+    run,
+    wait_until_over,
+    wish,
+)
 from tests.simulator_client import wait_until
 
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
@@ -158,6 +169,25 @@ def test_what_was_called_absent_and_is_found_before_its_job_is_bought_anew_is_ta
     rows = "SELECT state, provider_id FROM prediction ORDER BY id"
     assert ask(runtime, rows)[0] == ("absent", None)
     assert ask(runtime, rows)[1][1] == task["id"]
+
+
+@pytest.fixture
+def refunded(simulator: Simulator) -> None:
+    """The first render fails for a reason of the input's, and is given back."""
+    simulator.set_fault("task_moderated", count=1)
+
+
+@pytest.mark.usefixtures("refunded")
+def test_what_is_found_late_and_was_given_back_is_no_attempt_of_the_job_that_waits(
+    runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, absent_id: UUID
+) -> None:
+    wait_until_over(simulator)
+    run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
+    assert "found late: adopted 0, surplus 1" in reconcile(runtime, account)
+    assert get_job(runtime.sessions, job_id).job.state == "queued"
+    watch(runtime, absent_id)
+    assert read(runtime, absent_id)["verdict"] == "failed"
+    assert get_job(runtime.sessions, job_id).spent == 0
 
 
 def find_own(runtime: Runtime) -> tuple[UUID, int]:
