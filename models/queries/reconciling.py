@@ -49,7 +49,7 @@ _UNLISTED = statement("""
     FROM prediction
     WHERE account_id = :account_id AND state = 'rendering' AND adopted_at IS NULL
       AND provider_created_at > :after AND accepted_at < :listed_at
-      AND NOT provider_id = ANY(CAST(:ids AS text[]))
+      AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:ids AS text[])) AS listed (id) WHERE listed.id = provider_id)
 """)
 
 # By id, which is by birth: no index on the time is needed. The inner limits bound what is read where few have a time.
