@@ -17,6 +17,7 @@ def most_at_once(tasks: list[dict[str, Any]]) -> int:
 
 def test_slots_are_never_exceeded_and_all_accepted_tasks_end() -> None:
     with Simulator(slots=4, submits_per_minute=1_000, speed=1_000) as simulator:
+        simulator.set_fault("task_slow", count=4, delay=1.0)  # until the others wait behind them
         with ThreadPoolExecutor(8) as threads:
             apis = [Api(simulator) for _ in range(8)]
             list(threads.map(lambda number: apis[number % 8].buy(prompt=f"cat {number}"), range(120)))
