@@ -28,6 +28,7 @@ PROMISES: dict[tuple[str, str], dict[str, str]] = {
     ("slots-3000", "queue"): {"slot_share": ">= 99 %", "cores": "<= 2"},
     ("slots-3000", "refuse"): {"slot_share": ">= 98 %", "cores": "<= 2"},
     ("in-flight-10000", "queue"): {"memory worker": "< 1,024 MB with the store worker"},
+    ("batch-946", "queue"): {"most_unfinished": "<= 100", "API errors": "0"},
     ("instant", "queue"): {"known_rate": ">= 60", "cpu worker": "<= 15 ms"},
 }
 """What Rushes is held to under a load, by the figure it is about."""
@@ -110,6 +111,15 @@ _LOADS = (
         contestants=(RUSHES,),
     ),
     Load(
+        name="batch-946",
+        about="946 renders of about 8 s on 100 slots, none submitted ahead",
+        slots=100,
+        median=8,
+        renders=946,
+        contestants=(RUSHES,),
+        settings={"ahead": 0},
+    ),
+    Load(
         name="slots-3000",
         about="9,000 renders of about 60 s on 3,000 slots",
         slots=3_000,
@@ -140,12 +150,19 @@ _LOADS = (
 )
 LOADS = {load.name: load for load in _LOADS}
 
-_QUICK_SLOTS = {"watching-100": 20, "watching-100-short": 10, "slots-3000": 60, "in-flight-10000": 200}
+_QUICK_SLOTS = {
+    "watching-100": 20,
+    "watching-100-short": 10,
+    "batch-946": 20,
+    "slots-3000": 60,
+    "in-flight-10000": 200,
+}
 _QUICK_RENDERS = {
     "watching-100": 100,
     "watching-100-short": 20,
     "slots-3": 9,
     "slots-3-short": 6,
+    "batch-946": 94,
     "slots-3000": 180,
     "in-flight-10000": 200,
     "instant": 100,
@@ -154,7 +171,7 @@ _QUICK_RENDERS = {
 STANDARD = (SINGLE_POLLS, PUSHING, "instant", "watching-100-short", "slots-3-short")
 """What is measured when nobody asks for something else: within 15 minutes on two cores."""
 
-FULL = (SINGLE_POLLS, PUSHING, "instant", "watching-100", "slots-3", "slots-3000", "in-flight-10000")
+FULL = (SINGLE_POLLS, PUSHING, "instant", "batch-946", "watching-100", "slots-3", "slots-3000", "in-flight-10000")
 SETS = {"standard": STANDARD, "full": FULL}
 
 
