@@ -13,7 +13,7 @@ from models.queries import Posted, Witness
 from models.session import transaction
 from models.transitions import PassTicket
 from rushes.errors import Transient
-from rushes.matching import Candidate, Clocks, Submission
+from rushes.matching import Candidate, Clocks, Submission, canonical
 from rushes.pages import read_pages
 from rushes.runtime import Runtime
 from rushes.wavespeed import Prediction, PredictionNotFound, PredictionPage, ProviderUnavailable
@@ -62,6 +62,7 @@ class Pass:
     claim: int
     ticket: PassTicket
     posted: Sequence[Posted]
+    sought: Sequence[Posted]
     clocks: Clocks
     settle: timedelta
     witnesses: Sequence[Witness]
@@ -75,10 +76,10 @@ class Pass:
     def listed_after(self) -> datetime:
         """The provider's time from which on the list is read.
 
-        Only what is looked for now counts: neither what was called absent, for which the sweeps suffice, nor a doubt
-        that waits for its next turn, or every pass would read the list back to the oldest of the week.
+        Only what is sought counts: neither what was called absent, for which the sweeps suffice, nor another doubt that
+        waits for its next turn, or every pass would read the list back to the oldest of the week.
         """
-        start = self._find_first_posted() + self.clocks.earliest
+        start = min((each.posted_at for each in self.sought), default=self.ticket.began_at) + self.clocks.earliest
         if (swept_after := self.swept_after) is not None:
             start = min(start, swept_after)
         return min([start, *(each.created_at for each in self.witnesses)]) - CLOCK_MARGIN
@@ -88,30 +89,27 @@ class Pass:
         """The provider's time from which on this pass sweeps; None where it does not."""
         return self.ticket.sweep_after + self.clocks.earliest if self.ticket.sweep_after is not None else None
 
-    def _find_first_posted(self) -> datetime:
-        """Of what is looked for, and of what could take the same candidates: the oldest takes the oldest."""
-        first = min((each.posted_at for each in self.posted if each.is_due), default=self.ticket.began_at)
-        within = self.clocks.latest - self.clocks.earliest
-        for each in reversed(self.posted):
-            if each.state == PredictionState.UNCONFIRMED and first - within <= each.posted_at < first:
-                first = each.posted_at
-        return first
-
     def find_foreign(self, listing: Listing) -> set[UUID]:
-        """The doubts, or `SWEPT`, that this list says nothing about: it shows no witness of those that it reaches."""
+        """The doubts, or `SWEPT`, that this list says nothing about: it shows no witness of those that it reaches.
+
+        Where it is foreign to a doubt, a sweep without a witness of its own has none that speaks for it.
+        """
         by_id: dict[UUID, list[Witness]] = {}
         for each in self.witnesses:
             if each.created_at >= listing.since:
                 by_id.setdefault(each.prediction_id, []).append(each)
-        return {prediction_id for prediction_id, witnesses in by_id.items() if not is_ours(witnesses, listing.shown)}
+        foreign = {prediction_id for prediction_id, called in by_id.items() if not is_ours(called, listing.shown)}
+        return foreign if not foreign or SWEPT in by_id else foreign | {SWEPT}
 
-    def select(self, *, absent: bool) -> list[Submission]:
-        """Those called absent, or all the others."""
-        return [
-            _as_submission(each, is_open=each.state == PredictionState.SUBMITTING)
-            for each in self.posted
-            if (each.state == PredictionState.ABSENT) is absent
-        ]
+    def select_doubts(self) -> list[Submission]:
+        """Those whose answer may come, or was lost."""
+        doubts = [each for each in self.posted if each.state != PredictionState.ABSENT]
+        return [_as_submission(each, is_open=each.state == PredictionState.SUBMITTING) for each in doubts]
+
+    def select_absent(self, *, wanted: bool) -> list[Submission]:
+        """Those called absent whose job waits to be bought again, or the others."""
+        absent = [each for each in self.posted if each.state == PredictionState.ABSENT and each.is_wanted is wanted]
+        return [_as_submission(each, is_open=False) for each in absent]
 
     def select_since(self, posted: Sequence[Posted]) -> list[Submission]:
         """Those that were posted since the pass began: what is theirs may be in the list, though nobody has said so."""
@@ -123,10 +121,10 @@ class Pass:
         job_id = next(each.job_id for each in self.posted if each.prediction_id == submission.prediction_id)
         return replace(candidate, names=(submission.prediction_id, job_id))
 
-    def keep_due(self, submissions: Sequence[Submission]) -> list[Submission]:
+    def keep_sought(self, submissions: Sequence[Submission]) -> list[Submission]:
         """Those that this pass was to look for: of the others it adopts what it meets, and decides nothing else."""
-        due = {each.prediction_id for each in self.posted if each.is_due}
-        return [each for each in submissions if each.prediction_id in due]
+        sought = {each.prediction_id for each in self.sought}
+        return [each for each in submissions if each.prediction_id in sought]
 
 
 def _as_submission(posted: Posted, *, is_open: bool) -> Submission:
@@ -157,19 +155,34 @@ def prepare_pass(runtime: Runtime, session: Session, account_id: UUID, *, claim:
         ahead = max(timedelta(0), offsets.after_answer)
         clocks = Clocks(min(timedelta(0), offsets.after_post) - CLOCK_MARGIN, settle + ahead + CLOCK_MARGIN)
     posted = queries.list_posted(session, account_id)
-    witnesses = _call_witnesses(session, account_id, ticket, posted=posted, settle=settle)
-    return Pass(account_id, claim, ticket, posted, clocks, settle, witnesses)
+    sought = _find_sought(posted, clocks)
+    witnesses = _call_witnesses(session, account_id, ticket, sought=sought, settle=settle)
+    return Pass(account_id, claim, ticket, posted, sought, clocks, settle, witnesses)
+
+
+def _find_sought(posted: Sequence[Posted], clocks: Clocks) -> list[Posted]:
+    """What is due, and the older twins that could take what a due one takes: the oldest takes the oldest."""
+    sought, within = [], clocks.latest - clocks.earliest
+    first: dict[tuple[str, str], datetime] = {}
+    for each in reversed(posted):  # the youngest first
+        if not each.is_due and each.state != PredictionState.UNCONFIRMED:
+            continue
+        key = (each.video_model, canonical(each.input))
+        if each.is_due or (key in first and first[key] - within <= each.posted_at):
+            first[key] = each.posted_at
+            sought.append(each)
+    return sought
 
 
 def _call_witnesses(
-    session: Session, account_id: UUID, ticket: PassTicket, *, posted: Sequence[Posted], settle: timedelta
+    session: Session, account_id: UUID, ticket: PassTicket, *, sought: Sequence[Posted], settle: timedelta
 ) -> list[Witness]:
     """For what this pass may call absent, and for the sweep; only those that the list has had time to show."""
     settled_before = ticket.began_at - settle
     moments = {
         each.prediction_id: each.posted_at
-        for each in posted
-        if each.state == PredictionState.UNCONFIRMED and each.is_due and each.posted_at < settled_before
+        for each in sought
+        if each.state == PredictionState.UNCONFIRMED and each.posted_at < settled_before
     }
     found = queries.list_witnesses(session, account_id, moments, until=settled_before)
     if ticket.sweep_after is None:

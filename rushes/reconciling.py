@@ -104,14 +104,13 @@ def _make_pass(runtime: Runtime, current: Pass) -> str:
     since, candidates = read_candidates(runtime, current, listing)
     settled = _settle_named(runtime, current, listing, [each for each in candidates if each.names is not None])
     candidates = [each for each in candidates if each.names is None]
-    doubts = [each for each in (*current.select(absent=False), *since) if each.prediction_id not in settled.adopted]
+    doubts = [each for each in (*current.select_doubts(), *since) if each.prediction_id not in settled.adopted]
     found = _match_doubts(current, listing, doubts, candidates)
     restored = _settle_restore(runtime, current, listing, orphans=[*found.orphans, *_unreadable(candidates)])
     rest = found.orphans if restored is None else restored.strangers
-    gone = [each for each in current.select(absent=True) if each.prediction_id not in settled.surpluses]
-    late = match_submissions(gone, rest, clocks=Clocks(current.clocks.earliest, LATE_ARRIVAL))
-    kept = _settle_named(runtime, current, listing, [current.name(*pair) for pair in late.adoptions])
-    found.orphans = [*late.orphans, *settled.strangers, *(restored.undecidable if restored is not None else [])]
+    late, strangers = _match_absent(current, listing, rest, known=settled.surpluses)
+    kept = _settle_named(runtime, current, listing, late)
+    found.orphans = [*strangers, *settled.strangers, *(restored.undecidable if restored is not None else [])]
     found.tells_orphans = restored is None or restored.is_settled
     if foreign := current.find_foreign(listing):
         tell_foreign(runtime, current.account_id, sorted(foreign - {SWEPT}), once=False)
@@ -142,6 +141,24 @@ def _match_doubts(
         orphans=older.orphans,
         unreached=older.missing,
     )
+
+
+def _match_absent(
+    current: Pass, listing: Listing, candidates: Sequence[Candidate], *, known: set[UUID]
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Whose of those called absent each is, and what is nobody's. Jobs that wait get what was paid for first."""
+    clocks = Clocks(current.clocks.earliest, LATE_ARRIVAL)
+    bought = [each for each in candidates if is_bought(listing.unknown[each.provider_id])]
+    wanted = match_submissions(current.select_absent(wanted=True), bought, clocks=clocks)
+    given = {candidate.provider_id for _, candidate in wanted.adoptions}
+    taken = known | {submission.prediction_id for submission, _ in wanted.adoptions}
+    gone = [*current.select_absent(wanted=True), *current.select_absent(wanted=False)]
+    others = match_submissions(
+        [each for each in gone if each.prediction_id not in taken],
+        [each for each in candidates if each.provider_id not in given],
+        clocks=clocks,
+    )
+    return [current.name(*pair) for pair in (*wanted.adoptions, *others.adoptions)], others.orphans
 
 
 def _settle_named(runtime: Runtime, current: Pass, listing: Listing, named: Sequence[Candidate]) -> Settled:
@@ -195,20 +212,20 @@ def _write(
     foreign = current.find_foreign(listing)
     lag = 0.0 if foreign else _measure_lag(session, current, listing)
     _adopt(runtime, session, found)
-    missing = [each for each in current.keep_due(found.missing) if not each.is_open]
+    missing = [each for each in current.keep_sought(found.missing) if not each.is_open]
     settled = [each for each in missing if each.posted_at < current.settled_before]
     why = "the provider's list does not show it"
     ours = [each for each in settled if each.prediction_id not in foreign]
     absent = [each for each in ours if transitions.mark_absent(session, each.prediction_id, why=why)]
-    unreadable, unreached = current.keep_due(found.undecidable), current.keep_due(found.unreached)
+    unreadable, unreached = current.keep_sought(found.undecidable), current.keep_sought(found.unreached)
     _leave_to_a_person(session, current, unreadable, why="a candidate's input cannot be read")
     _leave_to_a_person(session, current, unreached, why="the list is too long to be read back to it")
-    waiting = {each.prediction_id for each in (*missing, *current.keep_due(found.waiting))}
+    waiting = {each.prediction_id for each in (*missing, *current.keep_sought(found.waiting))}
     waiting -= {each.prediction_id for each in absent}
     transitions.postpone_doubts(session, sorted(waiting - foreign), delay=PAUSE)
     transitions.postpone_doubts(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
     is_sweep = current.ticket.sweep_after is not None
-    is_ours = SWEPT not in foreign if is_sweep else not foreign
+    is_ours = SWEPT not in foreign
     orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in found.orphans if is_ours])
     swept = is_sweep and is_ours and found.tells_orphans
     _finish(session, current, lag=lag, swept=swept, is_foreign=SWEPT in foreign)

@@ -18,12 +18,15 @@ from models.queries import Opening
 from models.session import transaction
 from rushes.matching import Candidate, Clocks, Submission, match_submissions
 from rushes.runtime import Runtime
-from rushes.wavespeed import Prediction
+from rushes.wavespeed import Prediction, PredictionStatus
 
 SWEEP = "the orphan sweep"
 EVER = Clocks(-timedelta(minutes=10), timedelta(days=3650))
 """A job is older than what was bought for it, give or take the clocks, and may have waited for long."""
 NAMED = 5
+_WITHOUT_A_FILE = frozenset(
+    {PredictionStatus.FAILED, PredictionStatus.CANCELLED, PredictionStatus.TIMEOUT, PredictionStatus.DELETED}
+)
 _OUTCOMES = {
     "resumed": "submits again",
     "paused": "paused by a person",
@@ -122,8 +125,9 @@ def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found:
 
 
 def is_bought(found: Prediction) -> bool:
-    """Whether this prediction costs something: one that ended without a file is given back, and may be bought anew."""
-    return found.has_succeeded or not found.is_terminal
+    """Whether a job may get a file by it. What was given back or removed may be bought anew; an end that shows no file
+    may show one yet."""
+    return found.status not in _WITHOUT_A_FILE
 
 
 def conclude_restore(session: Session, account_id: UUID, restored: Restoration, *, held_at: datetime) -> str:

@@ -1,13 +1,16 @@
 """What an account that was refused makes wait, and whether it still does, which its row alone cannot tell."""
 
 REFUSED = """account.deferrals > 0
-    AND (account.deferred_until > now() OR account.look_failures > 0 OR waiting.since IS NOT NULL)"""
-"""The provider takes nothing: a hold lasts, looks fail, or something is yet to show that it takes submissions again."""
+    AND (account.deferred_until > now() OR account.look_failures > 0
+        OR account.deferred_until > now() - interval '10 minutes' AND waiting.since IS NOT NULL)"""
+"""The provider takes nothing: a hold lasts, looks fail, or something is yet to show that it takes submissions again,
+which is tried as soon as a hold has passed."""
 
 WAITING = """LATERAL (
         SELECT least(
-            (SELECT min(due_at) FROM job WHERE state = 'queued'),
-            (SELECT min(created_at) FROM prediction WHERE state = 'submitting' AND account_id = account.id)) AS since
+            (SELECT created_at FROM job WHERE state = 'queued' ORDER BY id LIMIT 1),
+            (SELECT min(job.created_at) FROM prediction JOIN job ON job.id = prediction.job_id
+                WHERE prediction.state = 'submitting' AND prediction.account_id = account.id)) AS since
         WHERE account.deferrals > 0
     ) AS waiting"""
 """Since when something is queued or not answered yet; null where nothing is. For LEFT JOIN ... ON true."""

@@ -13,7 +13,8 @@ from models.statements import find_all, find_one, statement
 _POSTED = statement("""
     SELECT prediction.id, job_id, video_model, input, posted_at, prediction.state,
         prediction.state = 'submitting'
-            OR prediction.state = 'unconfirmed' AND coalesce(prediction.due_at <= now(), false)
+            OR prediction.state = 'unconfirmed' AND coalesce(prediction.due_at <= now(), false),
+        job.state = 'queued' AND cancel_requested_at IS NULL
     FROM prediction JOIN job ON job.id = job_id
     WHERE account_id = :account_id AND provider_id IS NULL AND posted_at IS NOT NULL
       AND prediction.state IN ('submitting', 'unconfirmed', 'absent')
@@ -84,6 +85,7 @@ class Posted(NamedTuple):
     posted_at: datetime
     state: str
     is_due: bool  # its answer may come, or it is looked for now
+    is_wanted: bool  # its job waits to be bought (again)
 
 
 class Witness(NamedTuple):

@@ -21,7 +21,9 @@ _DEFER = statement("""
     WITH deferred AS (
         UPDATE account
         SET deferrals = deferrals + CASE WHEN deferred_until > now() THEN 0 ELSE 1 END,
-            deferred_since = coalesce(deferred_since, now()),
+            -- They are in a row no more where nothing was tried for long after the last hold.
+            deferred_since = CASE
+                WHEN deferred_until > now() - interval '10 minutes' THEN deferred_since ELSE now() END,
             deferred_until = greatest(deferred_until, now() + :delay),
             deferred_reason = :reason, deferred_detail = :detail
         WHERE id = :account_id

@@ -44,7 +44,8 @@ _BEGIN = statement("""
     WHERE id = :account_id AND reconcile_claim = :claim AND reconcile_begun < :claim
     RETURNING now(), make_interval(secs => list_lag_seconds),
         CASE WHEN paused_reason = 'restore'
-             THEN greatest(now() - interval '7 days', coalesce(epoch_at - interval '1 hour', '-infinity'))
+             THEN greatest(now() - interval '7 days', coalesce(
+                 least(epoch_at - interval '1 hour', orphans_swept_at - interval '15 minutes'), '-infinity'))
              WHEN orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause
              THEN greatest(now() - interval '7 days', coalesce(
                  orphans_swept_at - interval '15 minutes',  -- `list_lag_seconds` is at most ten

@@ -142,6 +142,31 @@ def test_a_doubt_that_waits_for_its_turn_takes_what_is_its_own_before_a_younger_
     assert (state_of(runtime, older)[0], state_of(runtime, younger)[0]) == ("rendering", "unconfirmed")
 
 
+def test_what_is_found_late_goes_to_the_job_that_waits_before_an_equal_one_that_has_ended(
+    runtime: Runtime, account: UUID
+) -> None:
+    give_up(runtime, account, "the same take")
+    waiting = doubt(runtime, account, "the same take", age=timedelta(days=1))
+    assert "absent 1" in make_pass(runtime, account)
+    found = send(runtime, "the same take")
+    run(runtime, "UPDATE account SET orphans_swept_at = NULL")
+    assert "found late: adopted 1, surplus 0" in make_pass(runtime, account)
+    query = "SELECT own.provider_id FROM prediction JOIN prediction AS own USING (job_id) WHERE prediction.id = :id"
+    assert (found.id,) in ask(runtime, query, id=waiting)
+
+
+def test_an_older_twin_that_is_sought_as_well_asks_whose_list_it_is(runtime: Runtime, account: UUID) -> None:
+    run(runtime, "UPDATE prediction SET provider_id = 'of another account'")
+    before = "accepted_at = accepted_at - interval '5 minutes', provider_created_at = now() - interval '5 minutes'"
+    run(runtime, f"UPDATE prediction SET {before}")  # noqa: S608 - a constant
+    older = doubt(runtime, account, "the same take", age=timedelta(minutes=4))
+    run(runtime, "UPDATE prediction SET due_at = now() + interval '10 minutes' WHERE id = :id", id=older)
+    doubt(runtime, account, "the same take", age=timedelta(minutes=2))
+    assert "new orphans 0" in make_pass(runtime, account)
+    assert ask(runtime, "SELECT list_lag_seconds FROM account") == [(0,)]
+    assert ask(runtime, "SELECT prediction_id FROM event WHERE kind = 'prediction.foreign_list'") == [(older,)]
+
+
 def test_a_sweep_counts_from_when_its_list_was_begun(runtime: Runtime, account: UUID, asked_at: list[datetime]) -> None:
     run(runtime, "UPDATE account SET orphans_swept_at = NULL")
     make_pass(runtime, account)

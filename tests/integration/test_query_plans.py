@@ -287,7 +287,8 @@ def decide(farm: Farm) -> None:
 
 
 def see_refused(farm: Farm) -> None:
-    farm.session.execute(text("UPDATE account SET deferrals = 1, deferred_reason = 'key', deferred_since = now()"))
+    refused = "deferrals = 1, deferred_reason = 'key', deferred_since = now(), deferred_until = now()"
+    farm.session.execute(text(f"UPDATE account SET {refused}"))  # noqa: S608 - a constant
     assert queries.find_health(farm.session).deferred == "key"
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -188,6 +189,23 @@ def test_what_is_found_late_and_was_given_back_is_no_attempt_of_the_job_that_wai
     watch(runtime, absent_id)
     assert read(runtime, absent_id)["verdict"] == "failed"
     assert get_job(runtime.sessions, job_id).spent == 0
+
+
+def test_what_is_found_late_without_a_file_yet_is_the_jobs_that_waits(
+    runtime: Runtime, simulator: Simulator, account: UUID, absent_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_until_over(simulator)
+    run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
+    list_predictions = runtime.client.list_predictions
+
+    def list_without_outputs(**options: Any) -> PredictionPage:
+        page = list_predictions(**options)
+        return replace(page, items=tuple(replace(each, outputs=()) for each in page.items))
+
+    monkeypatch.setattr(runtime.client, "list_predictions", list_without_outputs)
+    assert "found late: adopted 1, surplus 0" in reconcile(runtime, account)
+    assert read(runtime, absent_id)["state"] == "absent"
+    assert claim_submits(runtime, account) == []
 
 
 def find_own(runtime: Runtime) -> tuple[UUID, int]:
