@@ -2,8 +2,9 @@
 
 It adopts what it finds, and calls a submission absent only after the settle time and with a list that answered. Where
 the list fails it waits; it never guesses. What was compared is written in one transaction at the end: whatever dies in
-between leaves those doubts as they were. What is sure by the address of a webhook, and what a restore has forgotten, is
-written before that, each in a transaction of its own, which the next pass goes on from.
+between leaves those doubts as they were. What is sure by the address of a webhook, what a restore has forgotten and
+what turns up after it was called absent is written before that, each in a transaction of its own, which the next pass
+goes on from.
 """
 
 from collections.abc import Sequence
@@ -228,7 +229,7 @@ def _write(
     is_ours = SWEPT not in foreign
     orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in found.orphans if is_ours])
     swept = is_sweep and is_ours and found.tells_orphans
-    _finish(session, current, lag=lag, swept=swept, is_foreign=SWEPT in foreign)
+    _finish(session, current, lag=lag, swept=swept, is_foreign=is_sweep and not is_ours)
     told = (
         f"adopted {len(found.adoptions)}, absent {len(absent)}, waiting {len(waiting)}, "
         f"for a person {len(unreadable) + len(unreached)}, new orphans {len(orphans)}"
