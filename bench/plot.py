@@ -40,6 +40,7 @@ def draw_plot(results: Sequence[Result], curves: Sequence[Curve], path: Path) ->
         _mark(axes, result, above=number % 2 == 0)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.margins(x=0.1)  # the names stand to the right of their marks
     axes.set_xlabel("watching requests per render")
     axes.set_ylabel("mean delay from completion to knowing, seconds")
     axes.grid(visible=True, which="both", alpha=0.2)
