@@ -106,10 +106,10 @@ class Pass:
         doubts = [each for each in self.posted if each.state != PredictionState.ABSENT]
         return [_as_submission(each, is_open=each.state == PredictionState.SUBMITTING) for each in doubts]
 
-    def select_absent(self, *, wanted: bool) -> list[Submission]:
-        """Those called absent whose job waits to be bought again, or the others."""
+    def select_absent(self, *, wanted: bool, known: set[UUID]) -> list[Submission]:
+        """Those called absent, and not `known` since, whose job waits to be bought again, or the others."""
         absent = [each for each in self.posted if each.state == PredictionState.ABSENT and each.is_wanted is wanted]
-        return [_as_submission(each, is_open=False) for each in absent]
+        return [_as_submission(each, is_open=False) for each in absent if each.prediction_id not in known]
 
     def select_since(self, posted: Sequence[Posted]) -> list[Submission]:
         """Those that were posted since the pass began: what is theirs may be in the list, though nobody has said so."""

@@ -107,20 +107,22 @@ def _make_pass(runtime: Runtime, current: Pass) -> str:
     candidates = [each for each in candidates if each.names is None]
     doubts = [each for each in (*current.select_doubts(), *since) if each.prediction_id not in settled.adopted]
     found = _match_doubts(current, listing, doubts, candidates)
-    restored = _settle_restore(runtime, current, listing, orphans=[*found.orphans, *_unreadable(candidates)])
+    foreign = current.find_foreign(listing)
+    orphans = [*found.orphans, *_unreadable(candidates)]
+    restored = _settle_restore(runtime, current, listing, orphans=orphans, foreign=foreign)
     rest = found.orphans if restored is None else restored.strangers
     late, strangers = _match_absent(current, listing, rest, known=settled.surpluses)
     kept = _settle_named(runtime, current, listing, late)
     found.orphans = [*strangers, *settled.strangers, *(restored.undecidable if restored is not None else [])]
     found.tells_orphans = restored is None or restored.is_settled
-    if foreign := current.find_foreign(listing):
+    if foreign:
         tell_foreign(runtime, current.account_id, sorted(foreign - {SWEPT}), once=False)
     with transaction(runtime.sessions) as session:
-        told, orphans = _write(runtime, session, current, listing, found=found)
+        told, new = _write(runtime, session, current, listing, found=found, foreign=foreign)
         told += kept.describe("found late") + settled.describe("by their webhooks")
         if restored is not None and (held_at := current.ticket.restored_at):
             told += f"; {conclude_restore(session, current.account_id, restored, held_at=held_at)}"
-    for provider_id in orphans:
+    for provider_id in new:
         log.warning("account.orphan", account_id=str(current.account_id), provider_id=provider_id)
     runtime.waker.wake()
     return told
@@ -150,15 +152,10 @@ def _match_absent(
     """Whose of those called absent each is, and what is nobody's. Jobs that wait get what was paid for first."""
     clocks = Clocks(current.clocks.earliest, LATE_ARRIVAL)
     bought = [each for each in candidates if is_bought(listing.unknown[each.provider_id])]
-    wanted = match_submissions(current.select_absent(wanted=True), bought, clocks=clocks)
-    given = {candidate.provider_id for _, candidate in wanted.adoptions}
-    taken = known | {submission.prediction_id for submission, _ in wanted.adoptions}
-    gone = [*current.select_absent(wanted=True), *current.select_absent(wanted=False)]
-    others = match_submissions(
-        [each for each in gone if each.prediction_id not in taken],
-        [each for each in candidates if each.provider_id not in given],
-        clocks=clocks,
-    )
+    given_back = [each for each in candidates if not is_bought(listing.unknown[each.provider_id])]
+    wanted = match_submissions(current.select_absent(wanted=True, known=known), bought, clocks=clocks)
+    ended = current.select_absent(wanted=False, known=known)
+    others = match_submissions([*wanted.missing, *ended], [*wanted.orphans, *given_back], clocks=clocks)
     return [current.name(*pair) for pair in (*wanted.adoptions, *others.adoptions)], others.orphans
 
 
@@ -179,7 +176,7 @@ def _unreadable(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _settle_restore(
-    runtime: Runtime, current: Pass, listing: Listing, *, orphans: Sequence[Candidate]
+    runtime: Runtime, current: Pass, listing: Listing, *, orphans: Sequence[Candidate], foreign: set[UUID]
 ) -> Restoration | None:
     """Adopt what was bought before a restore; None where there was none.
 
@@ -188,7 +185,7 @@ def _settle_restore(
     ticket = current.ticket
     if ticket.restored_at is None:
         return None
-    if ticket.began_at < ticket.restored_at + current.settle or SWEPT in current.find_foreign(listing):
+    if ticket.began_at < ticket.restored_at + current.settle or SWEPT in foreign:
         return Restoration()
     by_id = listing.unknown
     keep_claim(runtime, current)
@@ -207,10 +204,9 @@ def _settle_restore(
 
 
 def _write(
-    runtime: Runtime, session: Session, current: Pass, listing: Listing, *, found: _Findings
+    runtime: Runtime, session: Session, current: Pass, listing: Listing, *, found: _Findings, foreign: set[UUID]
 ) -> tuple[str, list[str]]:
     """All of it or nothing, and nothing where another pass has begun meanwhile; what to tell, and the new orphans."""
-    foreign = current.find_foreign(listing)
     lag = 0.0 if foreign else _measure_lag(session, current, listing)
     _adopt(runtime, session, found)
     missing = [each for each in current.keep_sought(found.missing) if not each.is_open]

@@ -19,6 +19,9 @@ from models.transitions.submitting import WORKER_SILENT
 SWEEP_PAUSE = timedelta(minutes=10)
 """How often the account is swept for predictions that no row knows."""
 
+SWEEP_OVERLAP = timedelta(minutes=15)
+"""How far a sweep reads back behind the one before: `list_lag_seconds` is at most ten minutes."""
+
 MOST_SILENT_SUBMITS = 3
 """So many submissions of a job whose worker fell silent and that never reached the provider, and the job is parked."""
 
@@ -45,10 +48,10 @@ _BEGIN = statement("""
     RETURNING now(), make_interval(secs => list_lag_seconds),
         CASE WHEN paused_reason = 'restore'
              THEN greatest(now() - interval '7 days', coalesce(
-                 least(epoch_at - interval '1 hour', orphans_swept_at - interval '15 minutes'), '-infinity'))
+                 least(epoch_at - interval '1 hour', orphans_swept_at - :sweep_overlap), '-infinity'))
              WHEN orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause
              THEN greatest(now() - interval '7 days', coalesce(
-                 orphans_swept_at - interval '15 minutes',  -- `list_lag_seconds` is at most ten
+                 orphans_swept_at - :sweep_overlap,
                  (SELECT min(posted_at) FROM prediction WHERE account_id = :account_id)))
         END,
         CASE WHEN paused_reason = 'restore' THEN paused_at END,
@@ -188,9 +191,8 @@ def claim_reconcile(session: Session, account_id: UUID, *, lease: timedelta) -> 
 
 def begin_reconcile(session: Session, account_id: UUID, claim: int, *, lease: timedelta) -> PassTicket | None:
     """Start the pass of this claim, once."""
-    return find_one(
-        session, _BEGIN, PassTicket, account_id=account_id, claim=claim, lease=lease, sweep_pause=SWEEP_PAUSE
-    )
+    sweeps = {"sweep_pause": SWEEP_PAUSE, "sweep_overlap": SWEEP_OVERLAP}
+    return find_one(session, _BEGIN, PassTicket, account_id=account_id, claim=claim, lease=lease, **sweeps)
 
 
 def renew_reconcile(session: Session, account_id: UUID, claim: int, *, lease: timedelta) -> bool:
