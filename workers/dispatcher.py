@@ -133,11 +133,7 @@ class Dispatcher:
         """Let another lead, which may reach what this one does not; alone, it leads again in a few seconds."""
         log.warning("dispatcher.stands_aside", term=self._term)
         self._term = None
-        try:
-            with transaction(self._runtime.sessions) as session:
-                transitions.resign(session, self._name)
-        except (DatabaseAway, SQLAlchemyError):
-            log.warning("dispatcher.not_resigned")  # the lease ends by itself
+        self._give_up_lead(leaves=False)
 
     def _turn(self) -> float:
         """One round of everything; returns the seconds until something is due."""
@@ -332,10 +328,14 @@ class Dispatcher:
 
     def _leave(self) -> None:
         self._alarm.close()
+        self._give_up_lead(leaves=True)
+
+    def _give_up_lead(self, *, leaves: bool) -> None:
         try:
             with transaction(self._runtime.sessions) as session:
                 transitions.resign(session, self._name)
-                transitions.drop_worker(session, self._name)
+                if leaves:
+                    transitions.drop_worker(session, self._name)
         except (DatabaseAway, SQLAlchemyError):
             log.warning("dispatcher.not_resigned")  # the lease ends by itself
 
