@@ -1,6 +1,5 @@
 """Ports on the loopback address."""
 
-import contextlib
 import socket
 import sys
 
@@ -42,8 +41,7 @@ class PortHold:
     def release(self) -> None:
         """Let go of all of them."""
         for hold in self._sockets.values():
-            with contextlib.suppress(OSError):
-                hold.close()
+            hold.close()
         self._sockets.clear()
 
 
