@@ -1,5 +1,6 @@
 """A pass reads the list back to what it looks for now, and no further; where that is too long, it decides the rest."""
 
+import time
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from rushes import passes
 from rushes.passes import ReconcileFailed
 from rushes.runtime import Runtime
 from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus
+from sandbox.wavespeed.timestamps import NANOSECONDS, SHORT_FRACTION_ERROR_NS
 from tests.runtimes import accept, ask, begin, reconcile, run, send
 
 MODEST = timedelta(minutes=5)
@@ -203,8 +205,10 @@ def test_a_list_that_is_too_long_decides_what_it_reaches_and_leaves_the_rest_to_
     old = doubt(runtime, account, "old", age=timedelta(hours=1))
     settled = doubt(runtime, account, "never bought", age=timedelta(hours=1))
     fresh = doubt(runtime, account, "bought", age=timedelta(0))
-    for prompt in ("a stranger's", "a stranger's", "bought"):
-        send(runtime, prompt)
+    send(runtime, "a stranger's")
+    send(runtime, "a stranger's")
+    time.sleep(SHORT_FRACTION_ERROR_NS / NANOSECONDS)  # the provider's times are cut short by up to this
+    send(runtime, "bought")  # so only now is it surely the newest
     run(runtime, "UPDATE account SET orphans_swept_at = NULL")
     before = "accepted_at = accepted_at - interval '2 hours', provider_created_at = now() - interval '2 hours'"
     run(runtime, f"UPDATE prediction SET {before} WHERE state = 'rendering'")  # noqa: S608 - a witness of the old ones
