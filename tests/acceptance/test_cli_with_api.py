@@ -41,7 +41,7 @@ def api(database_url: str, tmp_path: Path) -> Iterator[str]:
 
 def wait_for_api(url: str, log: Path) -> None:
     with requests.Session() as session:
-        retries = requests.adapters.Retry(connect=200, backoff_factor=0.1, backoff_max=0.5)
+        retries = requests.adapters.Retry(total=None, connect=200, backoff_factor=0.1, backoff_max=0.5)
         session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retries))
         assert session.get(f"{url}/readyz", timeout=60).ok, log.read_text()
 
