@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean, median
 
 import pytest
 
@@ -30,17 +29,6 @@ def farm(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Farm]:
         yield started
 
 
-def measure_delays(farm: Farm) -> list[float]:
-    """Seconds from the provider's completion of each render to our knowing."""
-    ended = {task["id"]: task["ended"] for task in farm.simulator.tasks()}
-    known = farm.ask("SELECT provider_id, extract(epoch FROM ended_at)::float8 FROM prediction")
-    return [float(str(at)) - ended[str(provider_id)] for provider_id, at in known]
-
-
-def count_looks(farm: Farm) -> int:
-    return int(farm.simulator.stats()["requests"].get("result", 0))
-
-
 def test_most_ends_are_told_by_webhooks_and_the_lost_ones_are_found(farm: Farm) -> None:
     farm.simulator.set_fault("webhook_lost", probability=0.05)
     farm.simulator.set_fault("webhook_duplicated", probability=0.1)
@@ -53,20 +41,14 @@ def test_most_ends_are_told_by_webhooks_and_the_lost_ones_are_found(farm: Farm) 
     farm.wait_until(
         lambda: "dispatcher.webhooks" in farm.read_logs("main", last=10_000_000), what="webhooks are weighed"
     )
-    looks = count_looks(farm)
 
     farm.push([f"take {number}" for number in range(TAKES)])
     farm.wait_for_all()
-    looks = count_looks(farm) - looks
 
     assert farm.count_jobs("succeeded") == FIRST + TAKES
     assert {*Counter(task["input"]["prompt"] for task in farm.simulator.tasks()).values()} == {1}
     assert farm.count("SELECT count(*) FROM prediction WHERE ended_by_hook") > TAKES / 2
     assert farm.count("SELECT count(*) FROM prediction WHERE hook_verdict <> state") == 0
-    delays = measure_delays(farm)
-    assert median(delays) < 1.0, delays
-    assert mean(delays) < 3.0, delays
-    assert looks < 0.6 * TAKES, "without webhooks it takes a look per render, or more"
     addresses = [task["webhook"] for task in farm.simulator.tasks()]
     assert len(set(addresses)) == FIRST + TAKES
     logs = farm.read_logs(last=10_000_000)
