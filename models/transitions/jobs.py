@@ -141,9 +141,12 @@ def cancel_job(session: Session, job_id: UUID) -> str | None:
     """
     for _ in range(2):
         for step in (_CANCEL_QUEUED, _WITHDRAW, _REQUEST):
-            outcome: str | None = session.execute(step, {"job_id": job_id}).scalar_one_or_none()
-            if outcome:
-                return outcome
+            with session.begin_nested() as look:
+                outcome: str | None = session.execute(step, {"job_id": job_id}).scalar_one_or_none()
+                if outcome:
+                    return outcome
+                # One that had to wait holds its row locked though it moved nothing: the job, before its prediction.
+                look.rollback()
     return None
 
 

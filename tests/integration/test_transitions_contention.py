@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
+from sqlalchemy.event import listen
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
@@ -18,6 +19,7 @@ from models.session import Sessions, transaction
 from models.transitions import NewArtifact
 from tests import rows
 from tests.rows import MINUTE, NOW, SHA256, Render
+from tests.simulator_client import wait_until
 
 THREADS = 8
 STEPS = 100  # of each thread
@@ -263,6 +265,38 @@ class Hunt:
 
     def do_retry(self, session: Session, render: Render) -> Any:
         return transitions.retry_job(session, render.job_id)
+
+
+def test_a_cancellation_that_waited_for_an_admission_takes_the_prediction_before_the_job(sessions: Sessions) -> None:
+    with transaction(sessions) as session:
+        account, job = rows.add_account(session), rows.add_job(session)
+    engine: Engine = sessions.kw["bind"]
+    locked = []
+
+    def look(*asked: Any) -> None:
+        if "withdrawn" in asked[2]:
+            with transaction(sessions) as other:
+                free = "SELECT 1 FROM job WHERE id = :id FOR UPDATE SKIP LOCKED"
+                locked.append(other.execute(text(free), {"id": job}).first() is None)
+
+    def cancel() -> str | None:
+        with transaction(sessions) as session:
+            return transitions.cancel_job(session, job)
+
+    listen(engine, "before_cursor_execute", look)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(sessions) as admission:
+            assert transitions.admit_jobs(admission, account, count=1) == 1
+            cancelled = pool.submit(cancel)
+            wait_until(lambda: is_anyone_waiting(sessions), "the cancellation waits for the admission")
+        assert cancelled.result(timeout=60) == "cancelled"
+    assert locked == [False]
+
+
+def is_anyone_waiting(sessions: Sessions) -> bool:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with transaction(sessions) as session:
+        return bool(session.execute(text(waiting)).scalar_one())
 
 
 def find_contradictions(session: Session) -> dict[str, list[Any]]:
