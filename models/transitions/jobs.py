@@ -8,6 +8,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Jsonb
+from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -141,13 +142,21 @@ def cancel_job(session: Session, job_id: UUID) -> str | None:
     """
     for _ in range(2):
         for step in (_CANCEL_QUEUED, _WITHDRAW, _REQUEST):
-            with session.begin_nested() as look:
-                outcome: str | None = session.execute(step, {"job_id": job_id}).scalar_one_or_none()
-                if outcome:
-                    return outcome
-                # One that had to wait holds its row locked though it moved nothing: the job, before its prediction.
-                look.rollback()
+            if outcome := _cancel(session, step, job_id):
+                return outcome
     return None
+
+
+def _cancel(session: Session, step: TextClause, job_id: UUID) -> str | None:
+    """One look; None, and nothing locked, where it found nothing to do.
+
+    A look that had to wait would else keep its row though it moved nothing: the job, before its prediction.
+    """
+    with session.begin_nested() as look:
+        outcome: str | None = session.execute(step, {"job_id": job_id}).scalar_one_or_none()
+        if outcome is None:
+            look.rollback()
+    return outcome
 
 
 def retry_job(session: Session, job_id: UUID) -> str | None:
