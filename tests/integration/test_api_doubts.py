@@ -1,6 +1,5 @@
 """What a person decides about purchases over HTTP: doubts adopted or called absent, renders abandoned."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -9,12 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 
 from models import transitions
 from models.session import transaction
 from tests import rows
 from tests.api_server import Api, Json, fields_of, serve_api
+from tests.locks import wait_for_a_blocked_statement
 from tests.rows import SECOND, Render
 
 NOBODY = UUID(int=1)
@@ -92,18 +91,6 @@ def test_an_id_that_another_row_has_is_not_adopted(api: Api) -> None:
     assert read_all(api) == before
 
 
-def wait_for_a_blocked_statement(api: Api) -> None:
-    deadline = time.monotonic() + 60
-    waiting = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    while True:
-        with transaction(api.sessions) as session:
-            if session.execute(waiting).scalar_one():
-                return
-        assert time.monotonic() < deadline, "nobody waits"
-
-
 def test_of_two_who_adopt_the_same_id_at_once_one_is_refused(api: Api) -> None:
     first = doubted(api)
     second = doubted(api, account_id=first.account_id)
@@ -113,7 +100,7 @@ def test_of_two_who_adopt_the_same_id_at_once_one_is_refused(api: Api) -> None:
                 session, first.prediction_id, provider_id="task-7", watch_window=SECOND, by="x"
             )
             late = pool.submit(decide, api, second, "adopt", provider_id="task-7")
-            wait_for_a_blocked_statement(api)
+            wait_for_a_blocked_statement(api.sessions)
         assert late.result().status_code == 409
     assert events_of(api, second, kind="doubt.decided") == []
 

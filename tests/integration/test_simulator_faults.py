@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from sandbox.wavespeed import Simulator
-from sandbox.wavespeed.timestamps import NANOSECONDS, SHORT_FRACTION_ERROR_NS
+from sandbox.wavespeed.timestamps import NANOSECONDS, parse_time
 from tests.simulator_client import FAST, PRO, TERMINAL, Api, wait_until
 
 
@@ -333,8 +333,9 @@ def test_list_lag_hides_young_tasks(api: Api, simulator: Simulator) -> None:
     assert task_id not in [item["id"] for item in api.list()] or time.time() - began >= 2.0
     wait_until(lambda: task_id in [item["id"] for item in api.list()], "the task in the list")
     task = next(each for each in simulator.tasks() if each["id"] == task_id)
-    created_earlier = SHORT_FRACTION_ERROR_NS / NANOSECONDS  # by up to this, since its `created_at` is cut short
-    assert time.time() - task["accepted"] >= 2.0 - created_earlier
+    created = parse_time(task["created_at"])  # cut short, and what the list goes by
+    assert created is not None
+    assert time.time_ns() - created >= 2 * NANOSECONDS
 
 
 @pytest.mark.parametrize(

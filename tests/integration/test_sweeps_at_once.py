@@ -17,11 +17,10 @@ from rushes.runtime import Runtime
 from rushes.sweeping import sweep_account
 from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus
 from tests import rows
+from tests.locks import wait_for_a_blocked_statement
 from tests.rows import MINUTE
 from tests.runtimes import ask
-from tests.simulator_client import wait_until
 
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 LATE, TIMELY = "late", "timely"
 
 
@@ -93,15 +92,11 @@ def test_hints_take_their_rows_in_the_order_of_ids(shared_sessions: Sessions) ->
             session.execute(text("SET LOCAL enable_indexscan = off"))  # which goes by the ids on its own
             return transitions.hint_ended(session, [first, last])
 
-    def is_waited_for() -> bool:
-        with transaction(shared_sessions) as session:
-            return bool(session.scalar(text(WAITING)))
-
     with ThreadPoolExecutor(1) as pool:
         with transaction(shared_sessions) as session:
             session.execute(text("SELECT 1 FROM prediction WHERE id = :id FOR UPDATE"), {"id": first})
             hinted = pool.submit(hint)
-            wait_until(is_waited_for, "the hint waits for the first row")
+            wait_for_a_blocked_statement(shared_sessions)
             with transaction(shared_sessions) as other:
                 free = other.scalars(text("SELECT id FROM prediction FOR UPDATE SKIP LOCKED")).all()
         assert (list(free), hinted.result(timeout=20)) == ([last], 2)

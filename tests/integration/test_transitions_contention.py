@@ -18,8 +18,8 @@ from models.lifecycle import JOB_MOVES, PREDICTION_MOVES
 from models.session import Sessions, transaction
 from models.transitions import NewArtifact
 from tests import rows
+from tests.locks import wait_for_a_blocked_statement
 from tests.rows import MINUTE, NOW, SHA256, Render
-from tests.simulator_client import wait_until
 
 THREADS = 8
 STEPS = 100  # of each thread
@@ -288,15 +288,9 @@ def test_a_cancellation_that_waited_for_an_admission_takes_the_prediction_before
         with transaction(sessions) as admission:
             assert transitions.admit_jobs(admission, account, count=1) == 1
             cancelled = pool.submit(cancel)
-            wait_until(lambda: is_anyone_waiting(sessions), "the cancellation waits for the admission")
+            wait_for_a_blocked_statement(sessions)
         assert cancelled.result(timeout=60) == "cancelled"
     assert locked == [False]
-
-
-def is_anyone_waiting(sessions: Sessions) -> bool:
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with transaction(sessions) as session:
-        return bool(session.execute(text(waiting)).scalar_one())
 
 
 def find_contradictions(session: Session) -> dict[str, list[Any]]:
