@@ -10,6 +10,7 @@
 live predictions hold the rest.
 """
 
+from datetime import timedelta
 from enum import StrEnum
 
 
@@ -47,6 +48,9 @@ LIVE = frozenset({PredictionState.SUBMITTING, PredictionState.UNCONFIRMED, Predi
 SLOT_WINDOWS = 3
 """A render that outlived so many watch windows gives its slot back; the money stays held. A doubt that outlived the
 provider's retention counts as having outlived them."""
+
+IN_A_ROW = timedelta(minutes=10)
+"""A refusal that comes later after the last hold is in a row with it no more: nothing was tried for long."""
 
 NO_OUTPUT = "no_output"
 """Code of a failed prediction that the provider calls completed and has no file of: it promises refunds for failures

@@ -1,8 +1,10 @@
 """What an account that was refused makes wait, and whether it still does, which its row alone cannot tell."""
 
-REFUSED = """account.deferrals > 0
+from models.lifecycle import IN_A_ROW
+
+REFUSED = f"""account.deferrals > 0
     AND (account.deferred_until > now() OR account.look_failures > 0
-        OR account.deferred_until > now() - interval '10 minutes' AND waiting.since IS NOT NULL)"""
+        OR account.deferred_until > now() - interval '{IN_A_ROW}' AND waiting.since IS NOT NULL)"""
 """The provider takes nothing: a hold lasts, looks fail, or something is yet to show that it takes submissions again,
 which is tried as soon as a hold has passed."""
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.base import new_id
-from models.lifecycle import SLOT_WINDOWS
+from models.lifecycle import IN_A_ROW, SLOT_WINDOWS
 from models.statements import moves_one, statement
 
 _ENSURE = statement("""
@@ -21,9 +21,8 @@ _DEFER = statement("""
     WITH deferred AS (
         UPDATE account
         SET deferrals = deferrals + CASE WHEN deferred_until > now() THEN 0 ELSE 1 END,
-            -- They are in a row no more where nothing was tried for long after the last hold.
             deferred_since = CASE
-                WHEN deferred_until > now() - interval '10 minutes' THEN deferred_since ELSE now() END,
+                WHEN deferred_until > now() - CAST(:in_a_row AS interval) THEN deferred_since ELSE now() END,
             deferred_until = greatest(deferred_until, now() + :delay),
             deferred_reason = :reason, deferred_detail = :detail
         WHERE id = :account_id
@@ -117,7 +116,8 @@ def ensure_account(session: Session, name: str, *, slots: int, submits_per_minut
 
 def defer_account(session: Session, account_id: UUID, *, delay: timedelta, reason: str, detail: str) -> bool:
     """Submit nothing before `delay` has passed; deferrals in a row are counted until one submission is accepted."""
-    return moves_one(session, _DEFER, account_id=account_id, delay=delay, reason=reason, detail=detail)
+    why = {"reason": reason, "detail": detail}
+    return moves_one(session, _DEFER, account_id=account_id, delay=delay, in_a_row=IN_A_ROW, **why)
 
 
 def count_deferrals(session: Session, account_id: UUID) -> int:
