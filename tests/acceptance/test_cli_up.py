@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import stat
@@ -16,6 +15,7 @@ import requests
 
 from rushes.settings import SERVICES_FILE
 from tests.cli_process import QUICK, Rushes, find_left, run_rushes, start_rushes
+from tests.platforms import only_where_deaths_are_told
 
 ANY_PORT = ("--port", "0", "--flower-port", "0", "--simulator-port", "0")
 READY = "ready; Ctrl-C stops everything"
@@ -159,7 +159,7 @@ def test_a_database_that_is_not_there_is_named_without_its_password(tmp_path: Pa
     assert find_left(tmp_path) == []
 
 
-@pytest.mark.skipif(os.uname().sysname != "Linux", reason="only Linux tells a process that its parent died")
+@only_where_deaths_are_told
 def test_nothing_outlives_it_even_by_kill_9(tmp_path: Path) -> None:
     with start_rushes("up", *ANY_PORT, folder=tmp_path, **QUICK) as rushes:
         rushes.wait_for(READY)

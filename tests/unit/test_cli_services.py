@@ -14,6 +14,7 @@ import pytest
 from cli.services import ProcessPlan, ProcessService, describe_code, open_log, tail_log
 from cli.supervisor import Backoff, Supervisor
 from rushes.errors import Unavailable
+from tests.platforms import only_where_deaths_are_told
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = "import sys; print('ready', flush=True); "
@@ -127,7 +128,7 @@ def test_ending_it_ends_what_it_started_as_well(launch: Callable[[str], ProcessS
     assert service.find_ending() == "killed by SIGKILL"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+@only_where_deaths_are_told
 def test_it_dies_with_its_supervisor_even_by_kill_9_and_though_it_ignores_sigterm(tmp_path: Path) -> None:
     supervisor = subprocess.Popen(
         [sys.executable, "-c", SUPERVISE, STUBBORN, str(tmp_path / "child.log")],
