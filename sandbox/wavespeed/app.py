@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from sandbox.wavespeed import account, control, files, predictions
+from sandbox.wavespeed import account, control, files, outputs, predictions
 from sandbox.wavespeed.answers import Refusal
 from sandbox.wavespeed.folders import BoundedFolder
 from sandbox.wavespeed.gate import Gate, Handler, Service
@@ -48,7 +48,7 @@ KEYED: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", f"{API}/{{model_id:path}}", "submit", submit),
 )
 KEYLESS: tuple[tuple[str, str, str, Handler], ...] = (
-    ("GET", "/output/{task_id}.mp4", "download", files.download_output),
+    ("GET", "/output/{task_id}.mp4", "download", outputs.download_output),
     ("GET", "/media/{name}", "media", files.download_media),
     ("PUT", "/upload/{name}", "upload", files.put_upload),
 )

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,7 +36,8 @@ class Rule(BaseModel):
     delay: float = Field(default=0.0, ge=0, description="seconds")
     status: Annotated[int, AfterValidator(_check_status)] = 0
     retry_after: float | None = Field(default=None, ge=0, description="seconds in a Retry-After header")
-    form: Literal["html", "truncated", "code"] = "html"
+    form: str = ""
+    same: bool = False
     fraction: float = Field(default=0.5, ge=0, lt=1, description="part of the body that is sent")
     code: int = 0
     text: str = ""
@@ -44,13 +45,19 @@ class Rule(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a fault does, which particulars it takes besides the common ones, and their defaults."""
+    """What a fault does, which particulars it takes besides the common ones, their defaults, and the forms it has."""
 
     about: str
     particulars: Mapping[str, Any]
+    forms: tuple[str, ...] = ()
 
 
 COMMON = frozenset({"probability", "count", "duration", "model", "prompt", "kind"})
+
+UNREADABLE = ("html", "truncated", "code")
+PAGES = ("html", "json", "xml")
+OTHERS = ("noise", "image", "audio", "text")
+CONTAINERS = ("mpegts", "avi", "flv", "mpeg", "matroska", "mov")
 
 FAULTS: dict[str, Description] = {
     # any request
@@ -69,13 +76,15 @@ FAULTS: dict[str, Description] = {
     "submit_hang": Description("no answer for this long after the task was created", {"delay": 3_600.0}),
     "submit_late": Description("504 now, and the task is created this much later", {"delay": 10.0}),
     "submit_error_with_task": Description("an error status whose body carries the task", {"status": 500}),
-    "submit_garbage": Description("html, truncated or code as the answer after the task was created", {"form": "html"}),
+    "submit_garbage": Description(
+        "html, truncated or code as the answer after the task was created", {"form": "html"}, UNREADABLE
+    ),
     # reading requests: result, list, balance, prices and so on
     "get_5xx": Description("a server error", {"status": 503}),
     "get_429": Description("too many requests", {"retry_after": None}),
     "get_hang": Description("no answer for this long", {"delay": 3_600.0}),
     "get_garbage": Description(
-        "an unreadable answer: html, truncated, or code (200 with another code inside)", {"form": "html"}
+        "an unreadable answer: html, truncated, or code (200 with another code inside)", {"form": "html"}, UNREADABLE
     ),
     # how tasks end; drawn when a task is accepted
     "task_failed": Description("status failed with this code", {"code": 5000, "text": ""}),
@@ -100,7 +109,27 @@ FAULTS: dict[str, Description] = {
     "download_expired": Description("the URL is no longer good: 404 or 403", {"status": 404}),
     "download_5xx": Description("a server error", {"status": 503}),
     "download_hang": Description("no answer for this long", {"delay": 3_600.0}),
-    "download_garbage": Description("200 with a web page instead of the video", {}),
+    "download_garbage": Description(
+        "200 with html, json or xml instead of the video; each page has a new request id, unless same",
+        {"form": "html", "same": False},
+        PAGES,
+    ),
+    "download_other": Description(
+        "200 with noise, an image, audio or text instead of the video, always the same for a task",
+        {"form": "noise"},
+        OTHERS,
+    ),
+    "download_empty": Description("200 without a byte", {}),
+    "download_truncated": Description(
+        "this fraction of the file, with a Content-Length that fits it", {"fraction": 0.5}
+    ),
+    "download_gzip": Description("the file in gzip, although nobody asked for it", {}),
+    "download_partial": Description("206 with the whole file, although nobody asked for a range", {}),
+    "download_container": Description(
+        "the video as mpegts, avi, flv, mpeg (without sound), matroska or mov",
+        {"form": "mpegts"},
+        CONTAINERS,
+    ),
     # webhooks
     "webhook_lost": Description("never sent", {}),
     "webhook_duplicated": Description("sent twice", {}),
@@ -191,11 +220,14 @@ def read_rule(name: str, given: object) -> Rule:
         takes = ", ".join(sorted(COMMON | set(particulars)))
         raise InvalidInput([Problem(name, f"does not take {', '.join(sorted(strangers))}; it takes {takes}")])
     try:
-        return Rule.model_validate({**particulars, **fields})
+        rule = Rule.model_validate({**particulars, **fields})
     except ValidationError as error:
         raise InvalidInput(
             [Problem(f"{name}.{'.'.join(map(str, each['loc']))}", each["msg"]) for each in error.errors()]
         ) from None
+    if rule.form and rule.form not in FAULTS[name].forms:
+        raise InvalidInput([Problem(f"{name}.form", f"must be one of {', '.join(FAULTS[name].forms)}")])
+    return rule
 
 
 def _concerns(rule: Rule, subject: Subject) -> bool:

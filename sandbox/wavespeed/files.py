@@ -1,4 +1,4 @@
-"""Bytes: uploads in both generations, and the addresses that play the content delivery network."""
+"""Bytes of the client: uploads in both generations, and the address where they are found."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,30 +9,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox.wavespeed.answers import Cut, Dripped, Hung, Refusal, envelope, gateway_error
+from sandbox.wavespeed.answers import Refusal, envelope
 from sandbox.wavespeed.bodies import base_of, read_integer, read_object, read_text
-from sandbox.wavespeed.faults import Subject
 from sandbox.wavespeed.folders import BoundedFolder
-from sandbox.wavespeed.gate import Service, broken
+from sandbox.wavespeed.gate import Service
 from sandbox.wavespeed.media import UPLOAD_LIMIT, Upload
-from sandbox.wavespeed.tasks import Task
-from sandbox.wavespeed.videos import VideoShelf
 
 TOKEN_HEADER = "x-upload-token"  # noqa: S105 - the name of a header
 CHUNK_BYTES = 2**20
-
-
-class OutputFile:
-    """The video of a task, rendered if need be, with ranges and HEAD."""
-
-    def __init__(self, shelf: VideoShelf, task: Task) -> None:
-        self._shelf = shelf
-        self._task = task
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        name = await self._shelf.fetch(self._task)
-        with self._shelf.folder.hold(name) as path:
-            await _file_answer(path, "video/mp4")(scope, receive, send)
 
 
 class MediaFile:
@@ -47,53 +31,17 @@ class MediaFile:
             await not_found()(scope, receive, send)
             return
         with self._folder.hold(self._upload.name) as path:
-            await _file_answer(path, self._upload.content_type)(scope, receive, send)
+            await file_answer(path, self._upload.content_type)(scope, receive, send)
 
 
-def _file_answer(path: Path, media_type: str) -> FileResponse:
+def file_answer(path: Path, media_type: str) -> FileResponse:
+    """A file with ranges and HEAD."""
     # a video comes back with the same bytes after it was removed, so the tag must not tell the file's age
     return FileResponse(path, headers={"etag": f'"{path.name}"'}, media_type=media_type)
 
 
 def not_found() -> PlainTextResponse:
     return PlainTextResponse("not found", status_code=404)
-
-
-async def download_output(service: Service, request: Request) -> ASGIApp:
-    """GET /output/{id}.mp4: the video of a completed task, without a key, for as long as the prediction is kept."""
-    provider = service.provider
-    task = provider.find(request.path_params["task_id"])
-    if task is None or not task.has_video:
-        return not_found()
-    if provider.faults and (instead := _fail_download(service, task)):
-        return instead
-    return _worsen_download(service, task, answer=OutputFile(service.shelf, task))
-
-
-def _fail_download(service: Service, task: Task) -> ASGIApp | None:
-    faults, subject = service.provider.faults, _subject(task)
-    if rule := faults.strike("download_hang", subject):
-        return Hung(rule.delay)
-    if rule := faults.strike("download_5xx", subject):
-        return broken(rule.status)
-    if rule := faults.strike("download_expired", subject):
-        return PlainTextResponse("the link has expired", status_code=rule.status)
-    if faults.strike("download_garbage", subject):
-        return gateway_error(200, "OK")
-    return None
-
-
-def _worsen_download(service: Service, task: Task, *, answer: ASGIApp) -> ASGIApp:
-    faults, subject = service.provider.faults, _subject(task)
-    if rule := faults.strike("download_slow", subject):
-        answer = Dripped(answer, rule.delay)
-    if rule := faults.strike("download_cut", subject):
-        answer = Cut(answer, rule.fraction)
-    return answer
-
-
-def _subject(task: Task) -> Subject:
-    return Subject("download", task.asked.model.id, task.asked.prompt)
 
 
 async def upload_binary(service: Service, request: Request) -> ASGIApp:

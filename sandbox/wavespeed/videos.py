@@ -21,6 +21,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
+from sandbox.wavespeed.containers import remux
 from sandbox.wavespeed.folders import BoundedFolder
 from sandbox.wavespeed.stills import BACKGROUND, Still, draw_still
 from sandbox.wavespeed.tasks import Task
@@ -64,7 +65,7 @@ def render(clip: Clip, path: Path) -> None:
     with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as file:
         video = _add_video(file, clip)
         if clip.has_sound:
-            tone = _tone(TONE_STEP * math.ceil(clip.seconds / TONE_STEP))
+            tone = make_tone(TONE_STEP * math.ceil(clip.seconds / TONE_STEP))
             with av.open(io.BytesIO(tone), "r") as source:
                 sound = file.add_stream_from_template(source.streams.audio[0])
                 _write_picture(file, video, clip=clip, still=still)
@@ -78,9 +79,14 @@ def render_plain(clip: Clip, path: Path) -> None:
 
     The clip's words are in a `free` box at the end, so that no two videos have the same bytes.
     """
-    words = f"{clip.caption}   {clip.text}".encode()
-    box = (len(words) + 8).to_bytes(4, "big") + b"free" + words
-    path.write_bytes(_render_once(replace(clip, text="", caption="")) + box)
+    words = f"{clip.caption}   {clip.text}"
+    path.write_bytes(_render_once(replace(clip, text="", caption="")) + make_free_box(words))
+
+
+def make_free_box(words: str) -> bytes:
+    """What makes an MP4 differ from another one without a change to what it plays."""
+    content = words.encode()
+    return (len(content) + 8).to_bytes(4, "big") + b"free" + content
 
 
 @lru_cache
@@ -103,24 +109,29 @@ class VideoShelf:
         self._under_way: dict[str, asyncio.Future[None]] = {}
         self.rendered = 0
 
-    async def fetch(self, task: Task) -> str:
+    async def fetch(self, task: Task, *, container: str = "mp4") -> str:
         """The name in the folder of this task's video, rendered if need be; never twice at the same time."""
-        name = f"{task.id}.mp4"
+        name = f"{task.id}.{container}"
         while name not in self.folder:
             if name not in self._under_way:
-                self._under_way[name] = asyncio.ensure_future(self._render(name, Clip.of(task)))
+                self._under_way[name] = asyncio.ensure_future(self._render(name, Clip.of(task), container))
             await asyncio.shield(self._under_way[name])
         return name
 
-    async def _render(self, name: str, clip: Clip) -> None:
+    async def _render(self, name: str, clip: Clip, container: str) -> None:
         unfinished = self.folder.place(f"{name}.part")
         try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._draw, clip, unfinished)
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._make, clip, unfinished, container)
             unfinished.rename(self.folder.place(name))
             self.folder.add(name)
             self.rendered += 1
         finally:
             del self._under_way[name]
+
+    def _make(self, clip: Clip, path: Path, container: str) -> None:
+        self._draw(clip, path)
+        if container != "mp4":
+            remux(path, container)
 
 
 def _add_video(file: OutputContainer, clip: Clip) -> VideoStream:
@@ -185,7 +196,7 @@ def _repeats(count: int, *, width: int, height: int) -> list[bytes]:
 
 
 @lru_cache
-def _tone(seconds: int) -> bytes:
+def make_tone(seconds: int) -> bytes:
     """An MP4 with nothing but a soft tone of this length."""
     period = array("f", (0.05 * math.sin(math.tau * step / PERIOD) for step in range(PERIOD)))
     samples = period * (seconds * SAMPLE_RATE // PERIOD)

@@ -1,13 +1,18 @@
 """Every fault of the simulator, as a client sees it, and what it does to tasks and ledger."""
 
+import gzip
+import io
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import av
 import pytest
 import requests
 
 from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.containers import MEDIA_TYPES
+from sandbox.wavespeed.faults import CONTAINERS, PAGES
 from sandbox.wavespeed.timestamps import NANOSECONDS, parse_time
 from tests.simulator_client import FAST, PRO, TERMINAL, Api, wait_until
 
@@ -47,6 +52,19 @@ def is_json(answer: requests.Response) -> bool:
     except ValueError:
         return False
     return True
+
+
+def media_type_of(answer: requests.Response) -> str:
+    return answer.headers["content-type"].partition(";")[0]
+
+
+def list_streams(content: bytes) -> list[str]:
+    """The kinds of the streams that a decoder finds; an image is a video of one frame to it."""
+    try:
+        with av.open(io.BytesIO(content)) as file:
+            return [stream.type for stream in file.streams]
+    except av.FFmpegError:
+        return []
 
 
 # submissions that are charged, but whose answer is lost
@@ -428,10 +446,90 @@ def test_a_download_can_be_refused(
     assert requests.get(video, timeout=60).status_code == status
 
 
-def test_download_garbage_is_no_video(simulator: Simulator, video: str) -> None:
-    simulator.set_fault("download_garbage", count=1)
+@pytest.mark.parametrize(
+    ("rule", "media_type"),
+    [
+        ({}, "text/html"),
+        ({"form": "html"}, "text/html"),
+        ({"form": "json"}, "application/json"),
+        ({"form": "xml"}, "application/xml"),
+    ],
+)
+def test_download_garbage_is_a_page_with_a_new_request_id(
+    simulator: Simulator, video: str, rule: dict[str, Any], media_type: str
+) -> None:
+    simulator.set_fault("download_garbage", **rule)
+    answers = [requests.get(video, timeout=60) for _ in range(2)]
+    assert [each.status_code for each in answers] == [200, 200]
+    assert [media_type_of(each) for each in answers] == [media_type] * 2
+    assert answers[0].content != answers[1].content
+
+
+@pytest.mark.parametrize("form", PAGES)
+def test_download_garbage_can_be_the_same_page_for_all(api: Api, simulator: Simulator, video: str, form: str) -> None:
+    [other] = api.wait(api.buy()["id"])["outputs"]
+    simulator.set_fault("download_garbage", form=form, same=True)
+    pages = {requests.get(url, timeout=60).content for url in (video, video, other)}
+    assert len(pages) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "media_type"),
+    [("noise", "video/mp4"), ("image", "image/png"), ("audio", "audio/mp4"), ("text", "text/plain")],
+)
+def test_download_other_is_no_video_and_always_the_same_for_a_task(
+    api: Api, simulator: Simulator, video: str, form: str, media_type: str
+) -> None:
+    [another] = api.wait(api.buy()["id"])["outputs"]
+    simulator.set_fault("download_other", form=form)
+    answer, again, other = (requests.get(url, timeout=60) for url in (video, video, another))
+    assert (answer.status_code, media_type_of(answer)) == (200, media_type)
+    assert answer.content == again.content != other.content
+    assert list_streams(answer.content) == {"image": ["video"], "audio": ["audio"]}.get(form, [])
+
+
+def test_download_empty_has_no_byte(simulator: Simulator, video: str) -> None:
+    simulator.set_fault("download_empty", count=1)
     answer = requests.get(video, timeout=60)
-    assert (answer.status_code, answer.headers["content-type"][:9]) == (200, "text/html")
+    assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, "0", b"")
+
+
+def test_download_truncated_is_a_whole_answer_of_a_part_of_the_file(simulator: Simulator, video: str) -> None:
+    whole = requests.get(video, timeout=60).content
+    simulator.set_fault("download_truncated", fraction=0.25, count=1)
+    answer = requests.get(video, timeout=60)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
+    assert int(answer.headers["content-length"]) == len(answer.content) == len(whole) // 4
+    assert answer.content == whole[: len(whole) // 4]
+    assert requests.get(video, timeout=60).content == whole
+
+
+def test_download_gzip_comes_although_nobody_asked_for_it(simulator: Simulator, video: str) -> None:
+    whole = requests.get(video, timeout=60).content
+    simulator.set_fault("download_gzip", count=1)
+    answer = requests.get(video, headers={"Accept-Encoding": "identity"}, stream=True, timeout=60)
+    assert (answer.status_code, answer.headers["content-encoding"]) == (200, "gzip")
+    sent = answer.raw.read(decode_content=False)
+    assert (len(sent), gzip.decompress(sent)) == (int(answer.headers["content-length"]), whole)
+
+
+def test_download_partial_is_the_whole_file_with_206(simulator: Simulator, video: str) -> None:
+    whole = requests.get(video, timeout=60).content
+    simulator.set_fault("download_partial", count=1)
+    answer = requests.get(video, timeout=60)
+    assert (answer.status_code, answer.content) == (206, whole)
+    assert answer.headers["content-range"] == f"bytes 0-{len(whole) - 1}/{len(whole)}"
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_download_container_is_the_video_in_another_container(simulator: Simulator, video: str, container: str) -> None:
+    simulator.set_fault("download_container", form=container)
+    answer, again = (requests.get(video, timeout=60) for _ in range(2))
+    assert (answer.status_code, media_type_of(answer)) == (200, MEDIA_TYPES[container])
+    assert answer.content == again.content
+    with av.open(io.BytesIO(answer.content)) as file:
+        assert container in file.format.name
+        assert next(file.decode(video=0)).width == 1920
 
 
 def test_download_hang_gives_no_answer(simulator: Simulator, video: str) -> None:

@@ -120,7 +120,10 @@ def test_an_unknown_fault_is_refused_with_the_known_ones() -> None:
         ("submit_504", {"status": 500}, "does not take status"),
         ("submit_504", {"count": 0}, "count"),
         ("get_5xx", {"status": 99}, "from 200 to 599"),
-        ("get_garbage", {"form": "noise"}, "form"),
+        ("get_garbage", {"form": "noise"}, "one of html, truncated, code"),
+        ("download_other", {"form": "html"}, "one of noise, image, audio, text"),
+        ("download_container", {"form": "mp4"}, "one of mpegts"),
+        ("download_empty", {"form": "html"}, "does not take form"),
         ("download_cut", {"fraction": 1}, "fraction"),
     ],
 )

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rushes.catalog import get_video_model
+from sandbox.wavespeed.containers import MEDIA_TYPES, remux
+from sandbox.wavespeed.faults import CONTAINERS
 from sandbox.wavespeed.folders import BoundedFolder
 from sandbox.wavespeed.schemas import with_defaults
 from sandbox.wavespeed.stills import draw_still
@@ -64,6 +66,25 @@ def test_a_plain_video_is_as_whole_as_another_and_no_two_are_the_same(tmp_path: 
         frames = [(frame.width, frame.height) for frame in file.decode(video=0)]
         assert frames == [(1920, 1080)] * 8
         assert file.streams.audio
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_the_same_video_fits_into_other_containers(tmp_path: Path, container: str) -> None:
+    paths = tmp_path / "first", tmp_path / "second"
+    for path in paths:
+        render_plain(make_clip(), path)
+        remux(path, container)
+    first, second = (path.read_bytes() for path in paths)
+    assert first == second
+    assert sorted(tmp_path.iterdir()) == [*paths]
+    with av.open(paths[0]) as file:
+        assert container in file.format.name
+        assert [frame.width for frame in file.decode(video=0)] == [1920] * 6
+        assert bool(file.streams.audio) is (container != "mpeg")
+
+
+def test_every_container_has_a_media_type() -> None:
+    assert set(MEDIA_TYPES) == {"mp4", *CONTAINERS}
 
 
 def test_the_sound_decodes(tmp_path: Path) -> None:
@@ -130,6 +151,17 @@ def test_one_video_is_rendered_once_for_many_downloads(tmp_path: Path) -> None:
         shelf = VideoShelf(BoundedFolder(tmp_path, 10**9), executor)
         names = asyncio.run(_fetch(shelf, [make_task(1)] * 5 + [make_task(2)] * 3))
     assert len(set(names)) == shelf.rendered == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(set(names))
+
+
+def test_the_shelf_keeps_a_video_once_for_each_container(tmp_path: Path) -> None:
+    async def fetch_both() -> list[str]:
+        return [await shelf.fetch(make_task(1), container=each) for each in ("mp4", "flv", "mp4", "flv")]
+
+    with ThreadPoolExecutor(1) as executor:
+        shelf = VideoShelf(BoundedFolder(tmp_path, 10**9), executor, draw=render_plain)
+        names = asyncio.run(fetch_both())
+    assert shelf.rendered == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(set(names))
 
 
