@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from api.schemas.doubts import Abandonment, Adoption
 from api.schemas.jobs import Links
 from api.schemas.orders import NewBatch, NewJob, NewJobs
+from api.schemas.outputs import RecheckAsked
 from api.validation import read_schema
 from rushes.runtime import Runtime
 
@@ -88,4 +89,5 @@ JobBody = Annotated[NewJob, Depends(body_of(NewJob, limit_bytes=JOB_BYTES))]
 JobsBody = Annotated[NewJobs, Depends(body_of(NewJobs, limit_bytes=BATCH_BYTES))]
 BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch, limit_bytes=BATCH_BYTES))]
 AdoptionBody = Annotated[Adoption, Depends(body_of(Adoption, limit_bytes=JOB_BYTES))]
+RecheckBody = Annotated[RecheckAsked, Depends(body_of(RecheckAsked, limit_bytes=JOB_BYTES))]
 AbandonmentBody = Annotated[Abandonment, Depends(body_of(Abandonment, limit_bytes=JOB_BYTES))]

@@ -41,6 +41,7 @@ _ASKED: Json = {
     "created_at": "2026-11-05T12:00:00.146283Z",
     "ended_at": None,
     "video": None,
+    "unverified": None,
     "waits_for": None,
     "progress": None,
     "time_left": None,
@@ -70,6 +71,7 @@ _PREDICTION: Json = {
     "watch_windows": 0,
     "verdict": None,
     "video_url": None,
+    "unverified_url": None,
     "error": None,
 }
 
@@ -100,6 +102,24 @@ CANCELLED_JOB: Json = {
     "job": {**_ASKED, "state": "cancelled", "ended_at": "2026-11-05T12:00:09.310077Z", "predictions": []},
 }
 RETRIED_JOB: Json = {"state": "queued", "job": {**_ASKED, "predictions": []}}
+RECHECK: Json = {"batch": "pilot", "code": "output_unverified"}
+RECHECKED: Json = {"jobs": 20}
+RECHECKED_JOB: Json = {
+    **_ASKED,
+    "state": "storing",
+    "attempts": 1,
+    "cost": {"held": "0.0000", "spent": "0.3600"},
+    "unverified": {
+        "url": f"{ADDRESS}/v1/jobs/{JOB_ID}/unverified",
+        "bytes": 9482113,
+        "sha256": "3a7bd3e2360a3d29eea436fcfb7e44c735d117c42d1c1835420b6b9942dd4f1b",
+        "content_type": "video/mp4",
+        "source": "https://cdn.example.com/output/5f2c1e0b7a9d4c63b8e1.mp4",
+        "message": "the output is not a playable video: no frame could be decoded",
+        "kept_at": "2026-11-05T12:01:41.902664Z",
+    },
+    "predictions": [_PREDICTION],
+}
 EVENT_PAGE: Json = {
     "items": [
         {"id": 1041, "at": "2026-11-05T12:00:00.148101Z", "kind": "job.pushed", "prediction_id": None, "detail": {}},
@@ -176,6 +196,7 @@ BATCH: Json = {
     "finish_by_chance": 1.0,
     "at_risk": False,
     "mean_seconds": 198.402,
+    "outputs": None,
 }
 BATCH_PAGE: Json = {"items": [{**BATCH, "time_left": None, "finish_by_chance": None}], "next_cursor": None}
 BATCH_EVENT_PAGE: Json = {
@@ -259,6 +280,7 @@ ACCOUNT: Json = {
     "surpluses": 0,
     "orphans": 0,
     "look_price": 0.15,
+    "outputs": None,
     "late_writes": {"store.renew": 1},
 }
 PAUSED_ACCOUNT: Json = {
@@ -283,6 +305,7 @@ READY: Json = {
     "doubts": 0,
     "oldest_doubt_seconds": None,
     "foreign_list": 0,
+    "outputs": None,
 }
 NOT_READY: Json = {
     **READY,

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from api.examples import PROBLEMS, Json
 from api.schemas.doubts import Abandonment, Adoption
 from api.schemas.orders import NewBatch, NewJob, NewJobs
+from api.schemas.outputs import RecheckAsked
 from api.schemas.problems import Problem
 
 TITLE = "Rushes"
@@ -23,7 +24,7 @@ Money is US dollars as text with four decimals, times are RFC 3339 in UTC, ids a
 503 comes with `Retry-After`.\
 """
 TAGS = [
-    {"name": "jobs", "description": "One video each: push, follow, fetch, cancel, retry."},
+    {"name": "jobs", "description": "One video each: push, follow, fetch, cancel, retry, recheck."},
     {"name": "batches", "description": "Jobs pushed together: one name, one progress bar, whole or not at all."},
     {"name": "account", "description": "The provider's account: limits, health, money."},
     {"name": "doubts", "description": "Purchases that only a person can decide: lost answers, renders that never end."},
@@ -35,7 +36,15 @@ TAGS = [
 _NULL = "\0null"
 """Stands for null in examples while FastAPI builds the document, since it leaves out whatever is null."""
 _REFERENCE = "#/components/schemas/{model}"
-_OWN_SCHEMAS: tuple[type[BaseModel], ...] = (NewJob, NewJobs, NewBatch, Adoption, Abandonment, Problem)
+_OWN_SCHEMAS: tuple[type[BaseModel], ...] = (
+    NewJob,
+    NewJobs,
+    NewBatch,
+    Adoption,
+    Abandonment,
+    RecheckAsked,
+    Problem,
+)
 
 
 def takes(schema: type[BaseModel], **examples: Json) -> Json:

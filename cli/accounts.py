@@ -60,6 +60,7 @@ def _print(account: dict[str, Any], *, as_json: bool) -> None:
             "paused": show_text(f"{paused['reason']}: {paused['detail']}", limit=500) if paused else "",
             "paused since": show_moment(paused.get("since")),
             "waits": show_text(account["deferred"] or "", limit=500),
+            "outputs": show_text((account.get("outputs") or {}).get("detail", ""), limit=500),
             "slots": account["effective_slots"] or account["slots"],
             "submits per minute": account["submits_per_minute"],
             "held": show_money(cost["held"]),

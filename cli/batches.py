@@ -10,8 +10,9 @@ from uuid import UUID
 import typer
 
 from cli.client import ApiClient
+from cli.download import download_files
 from cli.failures import INTERRUPTED, CommandError
-from cli.options import JsonOption, LimitOption
+from cli.options import FolderOption, JsonOption, LimitOption
 from cli.printing import (
     note,
     print_facts,
@@ -33,6 +34,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 app = typer.Typer(help="Batches: jobs pushed together.", no_args_is_help=True)
 WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Show progress until all jobs have ended.")]
+UnverifiedOption = Annotated[
+    bool, typer.Option("--unverified", help="Also the kept files that the probe rejects as videos.")
+]
 NameArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Name or id of a batch.", show_default=False)]
 
 
@@ -78,6 +82,24 @@ def list_batches(limit: LimitOption = 20, as_json: JsonOption = False) -> None:
     print_table(("BATCH", "DONE", "STATES", "ESTIMATED", "SPENT", "PUSHED"), rows)
 
 
+@app.command("download")
+def download(
+    batch: NameArgument, *, to: FolderOption = Path(), unverified: UnverifiedOption = False, as_json: JsonOption = False
+) -> None:
+    """Fetch the videos of a batch into a folder. A file that is there already is not fetched again.
+
+    Examples:
+
+        rushes batch download pilot --to videos
+
+        rushes batch download pilot --to videos --unverified
+    """
+    with ApiClient(load_settings().url) as client:
+        paths = download_files(client, batch, folder=to, unverified=unverified)
+    if as_json:
+        print_json({"files": [str(path) for path in paths]})
+
+
 def _watch(client: ApiClient, batch: str) -> dict[str, Any]:
     try:
         with open_view() as view:
@@ -103,6 +125,7 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
             "finish by": _show_promise(batch),
             "ended": show_moment(batch["ended_at"]),
             "elapsed": show_seconds(batch["elapsed_seconds"]),
+            "outputs": show_text((batch.get("outputs") or {}).get("detail", ""), limit=500),
             "time left": time_left if running else "",
             "ends": f"about {show_moment(left['expected_at'])}" if running and left else "",
             "mean": f"{show_seconds(batch['mean_seconds'])} from push to file" if batch["mean_seconds"] else "",

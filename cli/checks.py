@@ -23,6 +23,7 @@ from models.errors import DatabaseAway
 from models.queries import EXPECTED_MIGRATION
 from models.session import open_engine, open_sessions
 from rushes.errors import InvalidInput, RushesError
+from rushes.output_host import describe_outage
 from rushes.readiness import Readiness, ReadinessProbe
 from rushes.settings import Settings, load_settings
 from rushes.wavespeed import KeyRefused, NoCredit, Timeouts, WaveSpeedClient
@@ -91,6 +92,7 @@ def judge_health(seen: Readiness) -> list[Check]:
         _judge_lag(seen),
         _judge_ledger(seen),
         _judge_doubts(seen),
+        _judge_outputs(seen),
     ]
     return checks + ([_judge_batches(seen)] if seen.health.batches_at_risk else [])
 
@@ -164,6 +166,16 @@ def _judge_doubts(seen: Readiness) -> Check:
     if not seen.doubts_last:
         return Check("doubts", "ok", message)
     return Check("doubts", "warning", message, "`rushes doubt list` tells what they wait for")
+
+
+def _judge_outputs(seen: Readiness) -> Check:
+    if seen.outage is None:
+        return Check("outputs", "ok", "downloads work, as far as any was needed")
+    advice = (
+        "nothing is lost and no job fails: all downloads go on once one succeeds. If it lasts, see whether the host "
+        "answers from this machine (proxy, firewall, DNS) and whether the provider reports an incident"
+    )
+    return Check("outputs", "failed", describe_outage(seen.outage), advice)
 
 
 def check_redis(settings: Settings) -> Check:

@@ -1,12 +1,15 @@
-"""`rushes job`: what one job waits for, its history, its purchases and its file; retry and cancel."""
+"""`rushes job`: what one job waits for, its history, its purchases and its file; retry, recheck and cancel."""
 
 import math
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli.client import ApiClient
-from cli.options import JsonOption, LimitOption
+from cli.download import download_file
+from cli.failures import BAD_INPUT, CommandError
+from cli.options import FolderOption, JsonOption, LimitOption
 from cli.printing import (
     note,
     print_facts,
@@ -25,6 +28,8 @@ from rushes.settings import load_settings
 
 app = typer.Typer(help="Jobs: one video each.", no_args_is_help=True)
 JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a job.", show_default=False)]
+JobsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of jobs.", show_default=False)]
+CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs that ended with it.", show_default=False)]
 StateOption = Annotated[JobState | None, typer.Option(help="Only jobs in this state.", show_default=False)]
 BatchOption = Annotated[str | None, typer.Option("--batch", "-b", help="Name or id of a batch.", show_default=False)]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Id or short name.", show_default=False)]
@@ -116,6 +121,54 @@ def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
         print_line(f"job {job} will be cancelled: its render cannot be stopped, so it ends with it")
 
 
+@app.command("recheck")
+def recheck(
+    *, jobs: JobsArgument = None, batch: BatchOption = None, code: CodeOption = None, as_json: JsonOption = False
+) -> None:
+    """Probe kept files again, without a download: a job whose file passes now ends as succeeded.
+
+    Use it after an update that can read more formats. Name jobs, or a batch, a failure code or both.
+
+    Examples:
+
+        rushes job recheck 019a2b3c-4d5e-7f60-8123-456789abcdef
+
+        rushes job recheck --batch pilot
+
+        rushes job recheck --code output_unverified
+    """
+    if bool(jobs) == (batch is not None or code is not None):
+        hint = "rushes job recheck ID, or rushes job recheck --code output_unverified"
+        raise CommandError("name jobs, or a batch or a code, not both", hint=hint, exit_code=BAD_INPUT)
+    with ApiClient(load_settings().url) as client:
+        for job in jobs or ():
+            client.post("jobs", job, "recheck")
+        filters = {name: value for name, value in (("batch", batch), ("code", code)) if value is not None}
+        count = len(jobs) if jobs else client.post("jobs", "recheck", body=filters)["jobs"]
+    if as_json:
+        print_json({"jobs": count})
+        return
+    print_line(f"{count:,} kept file{'' if count == 1 else 's'} will be probed again")
+    if count:
+        note("hint: `rushes job list --state failed` shows those that fail again")
+
+
+@app.command("download")
+def download(job: JobArgument, *, to: FolderOption = Path(), as_json: JsonOption = False) -> None:
+    """Fetch a job's video into a folder, or the kept file that the probe rejects.
+
+    Example:
+
+        rushes job download 019a2b3c-4d5e-7f60-8123-456789abcdef --to videos
+    """
+    with ApiClient(load_settings().url) as client:
+        path = download_file(client, client.get("jobs", job), folder=to)
+    if as_json:
+        print_json({"file": str(path)})
+    else:
+        print_line(str(path))
+
+
 def _find_file(events: list[dict[str, Any]]) -> str | None:
     """Where the video was stored, as its history tells."""
     stored = (each["detail"].get("url") for each in reversed(events) if isinstance(each["detail"], dict))
@@ -123,7 +176,7 @@ def _find_file(events: list[dict[str, Any]]) -> str | None:
 
 
 def _show_facts(job: dict[str, Any], *, file: str | None) -> None:
-    error, video = job["error"] or {}, job["video"] or {}
+    error, video, kept = job["error"] or {}, job["video"] or {}, job.get("unverified") or {}
     print_facts(
         {
             "job": job["id"],
@@ -147,6 +200,11 @@ def _show_facts(job: dict[str, Any], *, file: str | None) -> None:
             "video": video.get("url"),
             "video is": _describe_video(video) if video else "",
             "sha256": video.get("sha256"),
+            "unverified": kept.get("url"),
+            "it is": _describe_kept(kept) if kept else "",
+            "it came from": kept.get("source"),
+            "probe says": show_text(kept.get("message") or "", limit=500),
+            "kept sha256": kept.get("sha256"),
         }
     )
 
@@ -164,6 +222,10 @@ def _describe_video(video: dict[str, Any]) -> str:
     sound = "with sound" if video["has_audio"] else "without sound"
     length = show_seconds(video["seconds"])
     return f"{video['bytes']:,} bytes, {video['container']}, {length}, {video['width']}x{video['height']}, {sound}"
+
+
+def _describe_kept(kept: dict[str, Any]) -> str:
+    return f"{kept['bytes']:,} bytes, {kept['content_type'] or 'of no declared type'}"
 
 
 def _show_predictions(predictions: list[dict[str, Any]]) -> None:
@@ -189,7 +251,7 @@ def _show_predictions(predictions: list[dict[str, Any]]) -> None:
 
 def _show_purchase(prediction: dict[str, Any]) -> str:
     """Its state; of a surplus also how it ended and where its video is."""
-    told = [prediction.get("verdict"), prediction.get("video_url")]
+    told = [prediction.get("verdict"), prediction.get("video_url"), prediction.get("unverified_url")]
     more = ", ".join(each for each in told if each)
     return f"{prediction['state']} ({more})" if more else str(prediction["state"])
 

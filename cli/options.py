@@ -1,5 +1,6 @@
 """The options and arguments that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,4 +28,7 @@ PredictionArgument = Annotated[
     str, typer.Argument(metavar="PREDICTION", help="Id of a prediction of ours.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
+FolderOption = Annotated[
+    Path, typer.Option("--to", metavar="FOLDER", help="Where the files go; made if need be.", show_default="here")
+]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="So many at most, newest first.")]

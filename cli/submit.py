@@ -7,7 +7,7 @@ import typer
 
 from cli.batches import show_batch
 from cli.client import PUSH_SECONDS, ApiClient, Declined
-from cli.download import download_videos
+from cli.download import download_files
 from cli.failures import FAILED, INTERRUPTED, CommandError
 from cli.finishing import read_finish_by
 from cli.options import AudioOption, DurationOption, FileArgument, JsonOption, ModelOption
@@ -137,7 +137,7 @@ def _see_through(
         with open_view() as view:
             ended = wait_for_batch(client, name, view=view)
         if download:
-            download_videos(client, name, folder=download)
+            download_files(client, name, folder=download)
     except KeyboardInterrupt:
         hint = f"the batch goes on without you; look again with `rushes batch show {name}`"
         raise CommandError("interrupted", hint=hint, exit_code=INTERRUPTED) from None

@@ -49,6 +49,11 @@ class Account(Base):
     epoch: Mapped[int] = mapped_column(server_default=text("0"))  # claims of submissions so far; also kept outside
     epoch_at: Mapped[datetime | None]  # the last one: what a restore has forgotten came after it
     restore_epoch: Mapped[int] = mapped_column(server_default=text("0"))  # the highest RUSHES_RESTORE_EPOCH dealt with
+    outputs_reached_at: Mapped[datetime | None]  # when the output host last gave a file
+    outputs_failing_since: Mapped[datetime | None]  # an outage of the output host: one download at a time probes
+    outputs_failure: Mapped[str | None]  # how the last probe failed
+    outputs_probes: Mapped[int] = mapped_column(server_default=text("0"))  # failed probes in a row
+    outputs_probe_at: Mapped[datetime | None]  # no probe before
     paused_at: Mapped[datetime | None]  # since then nothing is submitted
     paused_reason: Mapped[str | None]  # a word for programs: restore, person
     paused_detail: Mapped[str | None]  # what it waits for, or who paused it

@@ -25,6 +25,11 @@ class Job(Base):
         UniqueConstraint("batch_id", "number"),
         Index("ix_job_admission", text("priority DESC"), "id", postgresql_where=text("state = 'queued'")),
         Index("ix_job_due", "state", "due_at", postgresql_where=text("state IN ('queued', 'storing')")),
+        Index(
+            "ix_job_output_failed",
+            "output_failed_at",
+            postgresql_where=text("state = 'storing' AND output_failed_at IS NOT NULL"),
+        ),
         # One for each way in which `list_jobs` turns its pages.
         Index("ix_job_state", "state", "id"),
         Index("ix_job_batch", "batch_id", "id"),
@@ -44,6 +49,9 @@ class Job(Base):
     claim: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token of the store step
     begun_at: Mapped[datetime | None]  # the store step of this claim has begun
     store_attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    output_failed_at: Mapped[datetime | None]  # when the output host last failed to give the file; null: it did not
+    output_warned_at: Mapped[datetime | None]  # when an event warned that downloads will soon be given up
+    rechecks: Mapped[bool] = mapped_column(server_default=text("false"))  # the store step probes the kept file only
     due_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
     cancel_requested_at: Mapped[datetime | None]
     error_code: Mapped[str | None]  # a word for programs

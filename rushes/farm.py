@@ -8,10 +8,12 @@ from models.queries import (
     Whose,
     find_account,
     find_farm,
+    find_output_outage,
     list_busy_batches,
     measure_webhook_delivery,
 )
 from models.session import transaction
+from rushes.output_host import describe_outage
 from rushes.runtime import ACCOUNT, Runtime
 
 TOLD_BATCHES = 3
@@ -21,7 +23,9 @@ def describe_farm(runtime: Runtime) -> str:
     """Backlog, live renders, doubts, deferrals and lag; how webhooks come; how long the busiest batches still take."""
     with transaction(runtime.sessions) as session:
         batches = [_describe_batch(runtime, session, each) for each in list_busy_batches(session, count=TOLD_BATCHES)]
-        told = [format_farm(find_farm(session)), _describe_webhooks(runtime, session), *batches]
+        outage = find_output_outage(session)
+        outputs = describe_outage(outage) if outage is not None else ""
+        told = [format_farm(find_farm(session)), outputs, _describe_webhooks(runtime, session), *batches]
     return "; ".join(filter(None, told))
 
 

@@ -14,6 +14,7 @@ from models.session import Sessions, transaction
 from models.transitions.jobs import NewJob
 from rushes.catalog import find_video_model, normalise_input, video_model_names
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+from rushes.output_host import describe_outage
 
 BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A batch's name is also the name of its folder of videos."""
@@ -178,13 +179,14 @@ def explain_wait(sessions: Sessions, job: Job) -> str | None:
     with transaction(sessions) as session:
         farm, health = queries.find_farm(session), queries.find_health(session)
         purchases = queries.list_predictions(session, [job.id])
+        outage = queries.find_output_outage(session) if job.state == JobState.STORING else None
     live = next((each for each in purchases if each.ended_at is None), None)
     if live is not None and live.state == "unconfirmed":
         return f"the provider's answer to the submission is in doubt ({live.error_message}); it is never sent again"
     if live is not None and live.watch_windows:
         return f"the render outlived {live.watch_windows} watch window(s); it is watched on, ever more rarely"
-    if job.state == JobState.STORING and job.error_message:
-        return f"storing is tried again: {job.error_message}"
+    if job.state == JobState.STORING:
+        return _explain_storing(job, outage)
     if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting" and not live.posted_at):
         return None
     if health.paused:
@@ -194,3 +196,14 @@ def explain_wait(sessions: Sessions, job: Job) -> str | None:
     if health.leader is None:
         return "no dispatcher is at work: start a worker"
     return f"waits for a slot: {farm.live} of {farm.slots} are in use, {farm.queued} job(s) are queued"
+
+
+def _explain_storing(job: Job, outage: queries.OutputOutage | None) -> str | None:
+    if job.rechecks:
+        return "its kept file is probed again"
+    if outage is not None:
+        return describe_outage(outage)
+    if job.error_message is None:
+        return None
+    again = f" at {job.due_at:%H:%M:%S} UTC" if job.due_at else ""
+    return f"storing is tried again{again}: {job.error_message}"

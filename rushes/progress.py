@@ -6,7 +6,7 @@ from uuid import UUID
 
 from models import Event, JobState, queries
 from models.lifecycle import JOB_ENDED
-from models.queries import BatchSummary, Whose
+from models.queries import BatchSummary, OutputOutage, Whose
 from models.session import Sessions, transaction
 from rushes.forecaster import Forecaster, Unknown
 from rushes.forecasting import Forecast
@@ -21,6 +21,7 @@ class BatchView:
     seen_at: datetime
     forecast: Forecast | None = None
     unknown: Unknown | None = None  # why there is no forecast
+    outage: OutputOutage | None = None  # of the output host, if jobs of the batch wait for it
 
     @property
     def states(self) -> dict[str, int]:
@@ -66,7 +67,8 @@ def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | N
     with transaction(sessions) as session:
         batch_id = find_batch_id(session, name_or_id)
         (summary,) = queries.summarise_batches(session, [batch_id])
-        view = BatchView(summary, queries.read_clock(session))
+        outage = queries.find_output_outage(session) if summary.states.get(JobState.STORING) else None
+        view = BatchView(summary, queries.read_clock(session), outage=outage)
         if forecaster is None or view.done == summary.job_count:
             return view
         found = forecaster.forecast(session, Whose(batch_id=batch_id))

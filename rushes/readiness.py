@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from models import queries
 from models.errors import DatabaseAway
-from models.queries import EXPECTED_MIGRATION, Health
+from models.queries import EXPECTED_MIGRATION, Health, OutputOutage
 from models.session import Sessions, transaction
 
 NOBODY = Health(leader=None, workers=0, deferred=None)
@@ -30,6 +30,7 @@ class Readiness:
     reachable: bool
     migration: str | None
     health: Health
+    outage: OutputOutage | None = None  # of the output host
 
     @property
     def migrated(self) -> bool:
@@ -109,6 +110,7 @@ def check_readiness(sessions: Sessions) -> Readiness:
             seen = Readiness(reachable=True, migration=queries.find_migration(session), health=NOBODY)
             if not seen.migrated:
                 return seen
-            return Readiness(reachable=True, migration=seen.migration, health=queries.find_health(session))
+            health, outage = queries.find_health(session), queries.find_output_outage(session)
+            return Readiness(reachable=True, migration=seen.migration, health=health, outage=outage)
     except DatabaseAway:
         return UNREACHABLE

@@ -30,21 +30,18 @@ def _ceiling(attempt: int, *, base: timedelta, cap: timedelta) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How one kind of failure is met. `attempts` None means that only the caller's own deadline ends it."""
+    """How one kind of failure is met. Only the caller's own deadline ends it."""
 
     base: timedelta
     cap: timedelta
-    attempts: int | None = None
 
     def next_delay(
         self, attempt: int, *, random: Callable[[], float], retry_after: timedelta | None = None
-    ) -> timedelta | None:
-        """The wait after failure number `attempt` (from 1); None when it was the last allowed one.
+    ) -> timedelta:
+        """The wait after failure number `attempt` (from 1).
 
         The other side's own wish (up to an hour) is a floor; what it told many at once is spread out over `base`.
         """
-        if self.attempts is not None and attempt >= self.attempts:
-            return None
         delay = backoff(attempt, base=self.base, cap=self.cap, random=random)
         if retry_after is None:
             return delay
@@ -63,10 +60,13 @@ LOOK_FAILED = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(minutes=1))
 """A poll or sweep met 429, 5xx or no answer; shared by all looks of an account."""
 
 STORE_FAILED = RetryPolicy(base=timedelta(seconds=2), cap=timedelta(minutes=5))
-"""A download failed or the storage is full; the file is paid for, so only its retention at the provider ends this."""
+"""The storage is full or cannot be written; the file is paid for, so it is tried until there is room."""
 
-STORE_DOUBTED = RetryPolicy(base=timedelta(seconds=10), cap=timedelta(minutes=5), attempts=5)
-"""The output is expired, too large or no video: looked at afresh a few times before a person is asked."""
+OUTPUT_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=30))
+"""The output host did not give a job's file; six days after completion end this, not a number of attempts."""
+
+OUTPUT_PROBED = RetryPolicy(base=timedelta(seconds=2), cap=timedelta(seconds=30))
+"""An outage of the output host: one download probes at a time, and all others wait for its success."""
 
 ACCOUNT_DEFERRED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=5))
 """The account was refused (key, credit, rate): the whole account waits, no job loses an attempt."""

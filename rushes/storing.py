@@ -8,18 +8,10 @@ from models.session import transaction
 from models.transitions import StoreTicket
 from rushes.artifacts import ExpectedVideo, StoredVideo
 from rushes.catalog import get_video_model
-from rushes.copying import (
-    DOUBTFUL_CODES,
-    STORE_LEASE,
-    StoreMoves,
-    StoreStep,
-    copy_output,
-    describe_files,
-    excuse_outages,
-    name_video,
-)
+from rushes.copying import STORE_LEASE, copy_output, excuse_outages
 from rushes.lateness import count_late
 from rushes.runtime import Runtime
+from rushes.store_steps import StoreMoves, StoreStep, describe_files, name_video, remove_files
 
 _MOVES = StoreMoves(
     late_renewal="store.renew",
@@ -39,7 +31,7 @@ def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable
     """
     # Not excused before it has begun: its claim may be that of another message's step, which goes on.
     with transaction(runtime.sessions) as session:
-        ticket = transitions.begin_store(session, job_id, claim, lease=STORE_LEASE, doubtful=DOUBTFUL_CODES)
+        ticket = transitions.begin_store(session, job_id, claim, lease=STORE_LEASE)
     if ticket is None:
         return "stale: nothing to do"
     step = StoreStep(_MOVES, job_id, claim, ticket)
@@ -59,6 +51,8 @@ def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVid
             artifacts=describe_files(stored),
             surprises=surprises,
         )
+        replaced = transitions.drop_unverified(session, ticket.prediction_id) if finished else []
+    remove_files(runtime, replaced)
     if not finished:
         count_late(runtime, "store.finish", ticket.job_id)
         return "stored, but another worker was first"

@@ -229,5 +229,5 @@ def _hold_account(
     session: Session, ticket: SubmitTicket, error: Transient | SubmitInDoubt, *, policy: RetryPolicy, reason: str
 ) -> None:
     refusals = transitions.count_deferrals(session, ticket.account_id) + 1
-    delay = policy.next_delay(refusals, random=random.random, retry_after=error.retry_after) or policy.cap
+    delay = policy.next_delay(refusals, random=random.random, retry_after=error.retry_after)
     transitions.defer_account(session, ticket.account_id, delay=delay, reason=reason, detail=str(error))

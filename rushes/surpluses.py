@@ -15,18 +15,10 @@ from models.session import transaction
 from models.transitions import SurplusTicket
 from models.transitions.retention import RETENTION
 from rushes.artifacts import StoredVideo, surplus_name
-from rushes.copying import (
-    DOUBTFUL_CODES,
-    STORE_LEASE,
-    StoreMoves,
-    StoreStep,
-    copy_output,
-    describe_files,
-    excuse_outages,
-    name_video,
-)
+from rushes.copying import STORE_LEASE, copy_output, excuse_outages
 from rushes.lateness import count_late
 from rushes.runtime import Runtime
+from rushes.store_steps import StoreMoves, StoreStep, describe_files, name_video, remove_files
 from rushes.watching import ODD_GRACE, LookFailed, find_objection
 from rushes.wavespeed import (
     AccountRefused,
@@ -129,9 +121,7 @@ def store_surplus(runtime: Runtime, prediction_id: UUID, claim: int, *, must_sto
     Raises as `copy_output` does, and excuses outages of the database.
     """
     with transaction(runtime.sessions) as session:
-        ticket = transitions.begin_surplus_store(
-            session, prediction_id, claim, lease=STORE_LEASE, doubtful=DOUBTFUL_CODES
-        )
+        ticket = transitions.begin_surplus_store(session, prediction_id, claim, lease=STORE_LEASE)
     if ticket is None:
         return "stale: nothing to do"
     step = StoreStep(_MOVES, prediction_id, ticket.claim, ticket)
@@ -145,6 +135,8 @@ def _finish(runtime: Runtime, ticket: SurplusTicket, stored: StoredVideo) -> str
         finished = transitions.finish_surplus_store(
             session, ticket.prediction_id, ticket.claim, artifacts=describe_files(stored)
         )
+        replaced = transitions.drop_unverified(session, ticket.prediction_id) if finished else []
+    remove_files(runtime, replaced)
     if not finished:
         count_late(runtime, "surplus.finish", ticket.prediction_id)
         return "stored, but another worker was first"

@@ -84,9 +84,10 @@ class JobView:
         own = (each for each in self.artifacts if each.kind == kind and not each.is_surplus)
         return max(own, key=lambda each: each.id, default=None)
 
-    def has_surplus_video(self, prediction: Prediction) -> bool:
-        """Whether this purchase is a surplus whose video is stored."""
-        return any(each.is_surplus and each.prediction_id == prediction.id for each in self.artifacts)
+    def has_surplus_file(self, prediction: Prediction, kind: ArtifactKind) -> bool:
+        """Whether this purchase is a surplus of which such a file is stored."""
+        files = (each for each in self.artifacts if each.is_surplus and each.prediction_id == prediction.id)
+        return any(each.kind == kind for each in files)
 
     def _sum_prices(self, counts: Callable[[Prediction], bool]) -> Decimal:
         return sum((each.price for each in self.predictions if counts(each)), Decimal(0))
@@ -142,8 +143,8 @@ def get_file(sessions: Sessions, job_id: UUID, kind: ArtifactKind) -> Artifact:
     if file := view.find_file(kind):
         return file
     if is_ended(JobState(view.job.state)):
-        raise NotFound(f"job {job_id} is {view.job.state}: it has no {kind}")
-    raise Conflict(f"job {job_id} is {view.job.state}: there is no {kind} yet")
+        raise NotFound(f"job {job_id} is {view.job.state}: it has no {kind.file_name}")
+    raise Conflict(f"job {job_id} is {view.job.state}: there is no {kind.file_name} yet")
 
 
 def get_surplus_file(sessions: Sessions, prediction_id: UUID, kind: ArtifactKind) -> Artifact:
@@ -151,7 +152,7 @@ def get_surplus_file(sessions: Sessions, prediction_id: UUID, kind: ArtifactKind
     with transaction(sessions) as session:
         file = queries.find_surplus_file(session, prediction_id, kind)
     if file is None:
-        raise NotFound(f"there is no {kind} of a surplus {prediction_id}")
+        raise NotFound(f"there is no {kind.file_name} of a surplus {prediction_id}")
     return file
 
 

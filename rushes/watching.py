@@ -199,7 +199,7 @@ def hold_looks(
             transitions.hint_ended(session, [unseen])
         failures = transitions.count_look_failures(session, account_id)
         delay = LOOK_FAILED.next_delay(failures + 1, random=random.random, retry_after=error.retry_after)
-        transitions.note_look_failure(session, account_id, delay=delay or LOOK_FAILED.cap)
+        transitions.note_look_failure(session, account_id, delay=delay)
         if isinstance(error, KeyRefused):
             transitions.defer_account(
                 session, account_id, delay=ACCOUNT_DEFERRED.base, reason=error.reason, detail=str(error)

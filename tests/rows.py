@@ -106,10 +106,10 @@ def add_render(session: Session, state: str, *, account_id: UUID | None = None, 
     return Render(account_id, job_id, prediction_id, columns.get("claim", 0))
 
 
-def add_artifact(session: Session, job_id: UUID, prediction_id: UUID) -> UUID:
-    """A stored video."""
-    columns = {"kind": "video", "url": "file:///a.mp4", "bytes": 1, "sha256": SHA256}
-    return insert(session, "artifact", job_id=job_id, prediction_id=prediction_id, **columns)
+def add_artifact(session: Session, job_id: UUID, prediction_id: UUID, **columns: Any) -> UUID:
+    """A stored video, unless `kind` says otherwise."""
+    defaults = {"kind": "video", "url": "file:///a.mp4", "bytes": 1, "sha256": SHA256}
+    return insert(session, "artifact", job_id=job_id, prediction_id=prediction_id, **defaults | columns)
 
 
 def change(session: Session, table: str, row_id: UUID, **columns: Any) -> None:

@@ -4,10 +4,18 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.stream import Disposition
 
 _AUDIO_RATE = 48_000
 _AUDIO_FRAME = 1_024
-_VIDEO_CODECS = {".webm": "libvpx-vp9", ".mkv": "libx264", ".mp4": "libx264", ".mov": "libx264"}
+_OTHER_CODECS = {"ogg": "libvpx", "rm": "rv20", "yuv4mpegpipe": "rawvideo"}  # where FFmpeg's choice cannot be had
+_SIZES = {
+    "dv": (720, 576),
+    "gxf": (720, 576),
+    "film_cpk": (64, 48),
+    "roq": (64, 48),
+}  # or else H.263's smallest but one
+_VIDEO_CODECS = {".webm": "libvpx-vp9", ".mkv": "libx264", ".mp4": "libx264", ".mov": "libx264", ".mpg": "libx264"}
 
 
 def make_video(
@@ -31,6 +39,43 @@ def make_video(
             for number in range(seconds * _AUDIO_RATE // _AUDIO_FRAME):
                 container.mux(sound.encode(_silence(number)))
             container.mux(sound.encode())
+    return path
+
+
+def make_container(path: Path, muxer: str) -> Path:
+    """Write one second of video in the container that FFmpeg calls `muxer`, with a codec that goes into it."""
+    rate = 30 if muxer == "roq" else 25
+    width, height = _SIZES.get(muxer, (176, 144))
+    with av.open(str(path), "w", format=muxer) as container:
+        codec = _OTHER_CODECS.get(muxer, container.default_video_codec)
+        video = container.add_stream(codec, rate=rate)
+        formats = [each.name for each in video.codec_context.codec.video_formats or []]
+        video.width, video.height = width, height
+        video.pix_fmt = "yuv420p" if not formats or "yuv420p" in formats else formats[0]
+        video.options = {"strict": "unofficial"}  # for MJPEG, which would like another range of colours
+        for number in range(rate):
+            frame = _picture(number, width=width, height=height).reformat(format=video.pix_fmt)
+            frame.pts, frame.time_base = number, Fraction(1, rate)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    return path
+
+
+def make_audio(path: Path, muxer: str, codec: str, *, cover: bytes = b"") -> Path:
+    """Write a second of silence, with a picture of its cover (a JPEG) where there is one."""
+    with av.open(str(path), "w", format=muxer) as container:
+        sound = container.add_stream(codec, rate=_AUDIO_RATE, layout="mono")
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+        frames = [_silence(number) for number in range(_AUDIO_RATE // _AUDIO_FRAME)]
+        packets = [packet for frame in [*frames, None] for packet in sound.encode(frame)]
+        if cover:
+            packet = av.Packet(cover)
+            packet.stream, packet.pts, packet.dts, packet.time_base = picture, 0, 0, Fraction(1, 1)
+            container.mux(packet)
+        container.mux(packets)
     return path
 
 

@@ -157,7 +157,7 @@ class Dispatcher:
         if makes_rounds:
             self._make_rounds(account, room, now)
         self._submit(account, room.get("submit", 0))
-        self._store(room.get("store", 0))
+        self._store(account, room.get("store", 0))
         looks = self._lookout.choose_looks(account, count=room.get("watch", 0), term=self._term)
         self._publish(looks, give_back=None)
         return self._find_rest()
@@ -165,6 +165,7 @@ class Dispatcher:
     def _make_rounds(self, account: DispatchAccount, room: Mapping[str, int], now: float) -> None:
         self._end_retained(now)
         self._take_back_stores()
+        self._watch_output_host(account)
         self._reconcile(account, room.get("reconcile", 0))
         resume = 0 if account.looks_deferred_seconds > 0 else room.get("resume", 0)  # no window ends unlooked at
         self._publish(self._lookout.requeue_timed_out(count=resume), give_back=None)
@@ -207,8 +208,12 @@ class Dispatcher:
             ended = transitions.end_retained(session, count=CLAIM_LIMIT)
             near = transitions.note_retention_near(session, count=CLAIM_LIMIT)
             doubts = transitions.hand_over_doubts(session, count=CLAIM_LIMIT)
+            downloads = transitions.end_expired_downloads(session, count=CLAIM_LIMIT)
+            warned = transitions.warn_of_giving_up(session, count=CLAIM_LIMIT)
         if ended or near or doubts:
             log.warning("dispatcher.retention", ended=ended, near=near, doubts=doubts)
+        if downloads or warned:
+            log.error("dispatcher.downloads_expire", given_up=downloads, within_a_day=warned)
 
     def _submit(self, account: DispatchAccount, room: int) -> None:
         now = time.monotonic()
@@ -268,11 +273,22 @@ class Dispatcher:
         for each in silent:
             log.warning("dispatcher.store_silent", job_id=str(each.job_id), silences=each.silences, parked=each.parked)
 
-    def _store(self, room: int) -> None:
+    def _watch_output_host(self, account: DispatchAccount) -> None:
+        with one_statement(self._runtime.sessions) as session:
+            if account.outputs_failing:
+                transitions.end_unprobed_outages(session)
+            elif begun := transitions.begin_output_outage(session, account.id):
+                log.warning("outputs.failing", jobs=begun.jobs, failure=begun.failure)
+
+    def _store(self, account: DispatchAccount, room: int) -> None:
         if room <= 0:
             return
+        failing = account.outputs_failing
         with one_statement(self._runtime.sessions) as session:
-            claimed = transitions.claim_stores(session, count=room, lease=UNSTARTED_LEASE)
+            probe = transitions.claim_probe(session, account.id, lease=UNSTARTED_LEASE) if failing else []
+            claimed = probe + transitions.claim_stores(
+                session, count=room, lease=UNSTARTED_LEASE, only_rechecks=failing
+            )
 
         def give_back(session: Session) -> None:
             transitions.postpone_stores(session, claimed, delay=BACK_AT_ONCE)

@@ -6,9 +6,9 @@ from celery import shared_task
 
 from models.errors import DatabaseAway
 from rushes import farm, risks
-from rushes.copying import StoreDelayed, StoreFailed, StoreStopped
 from rushes.passes import ReconcileFailed
 from rushes.reconciling import reconcile_account
+from rushes.store_steps import StoreDelayed, StoreFailed, StoreStopped
 from rushes.storing import store_job
 from rushes.submitting import SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
 from rushes.surpluses import look_at_surplus, store_surplus

@@ -28,6 +28,7 @@ MEDIA_TYPES = {
     "matroska": "video/x-matroska",
     "gif": "image/gif",
 }
+UNKNOWN_TYPE = "application/octet-stream"
 _CHUNK_BYTES = 256 * 1024
 _FILE: dict[int | str, dict[str, Any]] = {
     206: {"description": "The part that `Range` asks for."},
@@ -84,6 +85,19 @@ def fetch_poster(job_id: JobId, request: Request, runtime: RuntimeDep) -> Respon
     return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 
 
+@router.head("/jobs/{job_id}/unverified", include_in_schema=False)
+@router.get(
+    "/jobs/{job_id}/unverified",
+    summary="Fetch a job's unverified file",
+    response_class=FileResponse,
+    responses={200: sends("The bytes.", UNKNOWN_TYPE), **_FILE, **problems(404, 409, 416, 422, 503)},
+)
+def fetch_unverified(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
+    """Bytes that arrived and that the probe rejects as a video. Sent as a download, whatever they are."""
+    file = get_file(runtime.sessions, job_id, ArtifactKind.UNVERIFIED)
+    return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
+
+
 @router.head("/predictions/{prediction_id}/video", include_in_schema=False)
 @router.get(
     "/predictions/{prediction_id}/video",
@@ -97,23 +111,38 @@ def fetch_surplus_video(prediction_id: PredictionId, request: Request, runtime: 
     return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 
 
+@router.head("/predictions/{prediction_id}/unverified", include_in_schema=False)
+@router.get(
+    "/predictions/{prediction_id}/unverified",
+    summary="Fetch the unverified file of a surplus",
+    response_class=FileResponse,
+    responses={200: sends("The bytes.", UNKNOWN_TYPE), **_FILE, **problems(404, 416, 422, 503)},
+)
+def fetch_surplus_unverified(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
+    """The same of a prediction that was paid for beside another."""
+    file = get_surplus_file(runtime.sessions, prediction_id, ArtifactKind.UNVERIFIED)
+    return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
+
+
 def _send_file(runtime: Runtime, file: Artifact, *, known: str) -> Response:
     headers = {"ETag": f'"{file.sha256}"', "X-Content-Type-Options": "nosniff"}
+    # A web page of somebody else's must never be shown under our own address.
+    disposition = "attachment" if file.kind == ArtifactKind.UNVERIFIED else "inline"
     if file.sha256 in known:
         return Response(status_code=304, headers=headers)
     name = PurePosixPath(unquote(urlsplit(file.url).path)).name
     if path := runtime.store.find_path(file.url):
         return StoredFile(
-            path, filename=name, media_type=_media_type(file), headers=headers, content_disposition_type="inline"
+            path, filename=name, media_type=_media_type(file), headers=headers, content_disposition_type=disposition
         )
-    headers |= {"Content-Disposition": f'inline; filename="{name}"', "Content-Length": str(file.bytes)}
+    headers |= {"Content-Disposition": f'{disposition}; filename="{name}"', "Content-Length": str(file.bytes)}
     return StreamingResponse(_read_chunks(_open(runtime, file)), media_type=_media_type(file), headers=headers)
 
 
 def _media_type(file: Artifact) -> str:
     if file.kind == ArtifactKind.POSTER:
         return "image/jpeg"
-    return MEDIA_TYPES.get(file.container or "", "application/octet-stream")
+    return MEDIA_TYPES.get(file.container or "", UNKNOWN_TYPE)
 
 
 def _open(runtime: Runtime, file: Artifact) -> BinaryIO:

@@ -6,11 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 
 from api import examples
-from api.deps import JobBody, LinksDep, RuntimeDep
+from api.deps import JobBody, LinksDep, PersonDep, RecheckBody, RuntimeDep
 from api.openapi import problems, shows, takes
 from api.schemas.jobs import EventPage, EventsAsked, Job, JobCancelled, JobPage, JobPushed, JobRetried, JobsAsked
 from api.schemas.orders import NewJob
+from api.schemas.outputs import RecheckAsked, Rechecked
 from rushes.jobs import cancel_job, push_job, retry_job
+from rushes.rechecks import recheck_job, recheck_jobs
 from rushes.views import JobQuery, get_job, get_pushed_job, list_events, list_jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -98,8 +100,39 @@ def cancel(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobCancelled:
 def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
     """Give a failed or cancelled job as many attempts as it had.
 
-    A video that is paid for but was not stored is fetched, not bought again. Any other state is refused with 409.
+    A video that is paid for but was not stored is fetched, not bought again. Only a job that failed with `output_gone`,
+    whose file the provider has deleted, is bought again. Any other state is refused with 409.
     """
     state = retry_job(runtime.sessions, job_id)
     runtime.waker.wake()
     return JobRetried(state=state, job=Job.of(get_job(runtime.sessions, job_id), links))
+
+
+@router.post(
+    "/recheck",
+    summary="Probe kept files again",
+    status_code=202,
+    responses={202: shows("The files are being probed.", examples.RECHECKED), **problems(400, 404, 413, 415, 422, 503)},
+    openapi_extra=takes(RecheckAsked, by_code=examples.RECHECK),
+)
+def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> Rechecked:
+    """Probe the unverified files of a batch, of a failure code, or both. Nothing is downloaded and nothing is bought.
+
+    A job whose file passes ends as `succeeded`, the others end as they were. Use it after an update that can read more.
+    """
+    jobs = recheck_jobs(runtime.sessions, by=person, batch=asked.batch, code=asked.code)
+    runtime.waker.wake()
+    return Rechecked(jobs=jobs)
+
+
+@router.post(
+    "/{job_id}/recheck",
+    summary="Probe a kept file again",
+    status_code=202,
+    responses={202: shows("The file is being probed.", examples.RECHECKED_JOB), **problems(404, 409, 422, 503)},
+)
+def recheck(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> Job:
+    """Probe the job's unverified file again; if it passes, the job ends as `succeeded`. 409 if it has none."""
+    recheck_job(runtime.sessions, job_id, by=person)
+    runtime.waker.wake()
+    return Job.of(get_job(runtime.sessions, job_id), links)

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
+from api.schemas.outputs import OutputOutageSeen
 from api.schemas.values import Money, Time
 from models.queries import AccountSummary
 
@@ -46,6 +47,9 @@ class AccountSeen(BaseModel):
         "`RUSHES_POLL_COST_SECONDS` where their budget is no limit, more where it is short; "
         "null before a dispatcher has led."
     )
+    outputs: OutputOutageSeen | None = Field(
+        description="An outage of the host that serves finished renders; null: there is none."
+    )
     late_writes: dict[str, int] = Field(description="Writes that moved nothing since they came too late, by kind.")
 
     @classmethod
@@ -64,5 +68,6 @@ class AccountSeen(BaseModel):
             surpluses=found.surpluses,
             orphans=found.orphans,
             look_price=found.look_price,
+            outputs=OutputOutageSeen.find(found.outage),
             late_writes=found.late_writes,
         )

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.schemas.outputs import OutputOutageSeen
 from api.schemas.values import IdCursor, Money, Time, TimeLeft, TimeLeftUnknown, encode_cursor
 from rushes.jobs import Estimate, Warned
 from rushes.progress import BatchView
@@ -92,6 +93,10 @@ class Batch(BaseModel):
         "ten seconds, and told by the events `batch.at_risk` and `batch.on_track`."
     )
     mean_seconds: float | None = Field(description="From push to file, over the jobs that succeeded.")
+    outputs: OutputOutageSeen | None = Field(
+        default=None,
+        description="An outage of the output host that jobs of this batch wait for; null in listings, too.",
+    )
 
     @classmethod
     def of(cls, view: BatchView, **more: Any) -> Self:
@@ -113,6 +118,7 @@ class Batch(BaseModel):
             finish_by_chance=None if view.chance is None else round(view.chance, 3),
             at_risk=view.at_risk,
             mean_seconds=None if summary.mean_seconds is None else round(summary.mean_seconds, 3),
+            outputs=OutputOutageSeen.find(view.outage),
             **more,
         )
 

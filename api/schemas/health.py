@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
+from api.schemas.outputs import OutputOutageSeen
 from models.queries import EXPECTED_MIGRATION
 from rushes.readiness import Readiness
 
@@ -47,6 +48,9 @@ class Ready(BaseModel):
         description="Doubts and renders that wait, since the provider's list shows none of what was accepted before "
         "them; any is a fault: `WAVESPEED_API_KEY` is probably another account's."
     )
+    outputs: OutputOutageSeen | None = Field(
+        description="An outage of the output host: every download fails. It ends by itself; null: there is none."
+    )
 
     @classmethod
     def of(cls, seen: Readiness) -> Self:
@@ -68,6 +72,7 @@ class Ready(BaseModel):
             doubts=seen.health.doubts,
             oldest_doubt_seconds=_rounded(seen.health.oldest_doubt_seconds),
             foreign_list=seen.health.foreign,
+            outputs=OutputOutageSeen.find(seen.outage),
         )
 
 

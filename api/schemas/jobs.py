@@ -72,6 +72,27 @@ class Video(BaseModel):
         )
 
 
+class Unverified(BaseModel):
+    """Bytes that arrived and are kept, although the probe rejects them as a video."""
+
+    url: str = Field(description="Where to fetch them.")
+    bytes: int
+    sha256: str
+    content_type: str | None = Field(description="As the output host named it.")
+    source: str | None = Field(description="The address that they came from, without its query.")
+    message: str | None = Field(description="Why the probe rejects them.")
+    kept_at: Time
+
+    @classmethod
+    def find(cls, view: JobView, links: Links) -> Self | None:
+        file = view.find_file(ArtifactKind.UNVERIFIED)
+        if file is None:
+            return None
+        names = ("bytes", "sha256", "content_type", "source", "message")
+        facts = {name: getattr(file, name) for name in names}
+        return cls(url=links.job(view.job.id, "unverified"), kept_at=file.created_at, **facts)
+
+
 def _as_number(file: Artifact) -> float | None:
     return None if file.seconds is None else float(file.seconds)
 
@@ -93,10 +114,13 @@ class PredictionSeen(BaseModel):
         description="Of a `surplus`, found after it had been called absent or refused: how it ended; null until then."
     )
     video_url: str | None = Field(description="Of a `surplus`: where to fetch its video, once it is stored.")
+    unverified_url: str | None = Field(
+        description="Of a `surplus`: where to fetch bytes that are kept although the probe rejects them."
+    )
     error: Failure | None
 
     @classmethod
-    def of(cls, prediction: Prediction, *, video_url: str | None) -> Self:
+    def of(cls, prediction: Prediction, *, video_url: str | None, unverified_url: str | None) -> Self:
         return cls(
             id=prediction.id,
             attempt=prediction.attempt,
@@ -110,6 +134,7 @@ class PredictionSeen(BaseModel):
             watch_windows=prediction.watch_windows,
             verdict=PredictionState(prediction.verdict) if prediction.verdict else None,
             video_url=video_url,
+            unverified_url=unverified_url,
             error=Failure.find(prediction.error_code, prediction.error_message),
         )
 
@@ -133,6 +158,7 @@ class JobListed(BaseModel):
     created_at: Time
     ended_at: Time | None
     video: Video | None
+    unverified: Unverified | None = Field(description="Kept bytes that are no video, as far as the probe knows.")
     waits_for: str | None = Field(default=None, description="Why it does not move; only told of a single job.")
     progress: float | None = Field(
         default=None,
@@ -161,11 +187,17 @@ class Job(JobListed):
     def of(cls, view: JobView, links: Links, **more: Any) -> Self:
         predictions = [
             PredictionSeen.of(
-                each, video_url=links.prediction(each.id, "video") if view.has_surplus_video(each) else None
+                each,
+                video_url=_find_surplus_url(view, links, each, ArtifactKind.VIDEO),
+                unverified_url=_find_surplus_url(view, links, each, ArtifactKind.UNVERIFIED),
             )
             for each in view.predictions
         ]
         return cls(predictions=predictions, **_describe(view, links), **more)
+
+
+def _find_surplus_url(view: JobView, links: Links, prediction: Prediction, kind: ArtifactKind) -> str | None:
+    return links.prediction(prediction.id, kind.value) if view.has_surplus_file(prediction, kind) else None
 
 
 def _describe(view: JobView, links: Links) -> dict[str, Any]:
@@ -187,6 +219,7 @@ def _describe(view: JobView, links: Links) -> dict[str, Any]:
         "created_at": job.created_at,
         "ended_at": job.ended_at,
         "video": Video.find(view, links),
+        "unverified": Unverified.find(view, links),
         "waits_for": view.waits_for,
         "progress": _round_down(view.progress.share) if view.progress else None,
         "time_left": TimeLeft.find(view.progress.time_left) if view.progress else None,

@@ -43,6 +43,7 @@ from models.queries.jobs import (
     name_batches,
     summarise_batches,
 )
+from models.queries.outputs import OutputEvidence, OutputOutage, find_output_evidence, find_output_outage
 from models.queries.reconciling import (
     Doubt,
     Posted,
@@ -105,6 +106,8 @@ __all__ = [
     "JobFilter",
     "KnownRender",
     "Opening",
+    "OutputEvidence",
+    "OutputOutage",
     "PageEntry",
     "Posted",
     "Promise",
@@ -135,6 +138,8 @@ __all__ = [
     "find_job",
     "find_migration",
     "find_offsets",
+    "find_output_evidence",
+    "find_output_outage",
     "find_recent",
     "find_seconds_until_due",
     "find_standing",

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from models.queries.deferrals import REFUSED, WAITING
 from models.queries.money import HELD, REFUNDED, SPENT
+from models.queries.outputs import OutputOutage, find_output_outage
 from models.statements import find_one, statement
 
 # Reads every prediction of the account: it is asked by people, not by a loop.
@@ -50,8 +51,10 @@ class AccountSummary(NamedTuple):
     late_writes: dict[str, int]  # by kind
     look_price: float | None  # seconds of delay that the last requests which watch were worth, each
     orphans: int  # found in the last seven days: no row asked for them
+    outage: OutputOutage | None = None  # of the output host
 
 
 def summarise_account(session: Session, name: str) -> AccountSummary | None:
-    """The account of this name, in one query."""
-    return find_one(session, _SUMMARY, AccountSummary, name=name)
+    """The account of this name."""
+    summary = find_one(session, _SUMMARY, AccountSummary, name=name)
+    return summary._replace(outage=find_output_outage(session)) if summary else None

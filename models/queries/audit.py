@@ -115,10 +115,10 @@ RULES = (
     ),
     _rule(
         "paid_has_video",
-        "the prediction was paid for and its job has ended, but no video of it is stored",
+        "the prediction was paid for and its job has ended, but no file of it is kept",
         """SELECT prediction.id::text FROM prediction JOIN job ON job.id = job_id
            WHERE prediction.state = 'completed' AND job.ended_at IS NOT NULL AND NOT EXISTS (
-               SELECT 1 FROM artifact WHERE prediction_id = prediction.id AND kind = 'video')""",
+               SELECT 1 FROM artifact WHERE prediction_id = prediction.id AND kind IN ('video', 'unverified'))""",
     ),
     _rule(
         "bought_once",
@@ -135,10 +135,11 @@ RULES = (
     ),
     _rule(
         "surplus_goes_on",
-        "the surplus was paid for, but nothing will fetch its video, and none is stored",
+        "the surplus was paid for, but nothing will fetch its video, and no file of it is kept",
         """SELECT id::text FROM prediction
            WHERE state = 'surplus' AND due_at IS NULL AND coalesce(verdict, 'completed') = 'completed'
-             AND NOT EXISTS (SELECT 1 FROM artifact WHERE prediction_id = prediction.id AND kind = 'video')""",
+             AND NOT EXISTS (SELECT 1 FROM artifact
+                             WHERE prediction_id = prediction.id AND kind IN ('video', 'unverified'))""",
     ),
     _rule(
         "no_orphan",
@@ -156,22 +157,23 @@ RULES = (
     ),
     _rule(
         "ended_stays_ended",
-        "the job's history goes on after its end without a retry by a person",
+        "the job's history goes on after its end without a retry or a recheck by a person",
         """SELECT later.job_id::text FROM event AS ending
            JOIN event AS later ON later.job_id = ending.job_id AND later.id > ending.id
            WHERE ending.kind IN ('job.succeeded', 'job.failed', 'job.cancelled')
              AND split_part(later.kind, '.', 1) IN ('job', 'prediction', 'store', 'watch')
-             AND later.kind NOT IN ('job.retried', 'prediction.surplus')
+             AND later.kind NOT IN ('job.retried', 'job.rechecked', 'prediction.surplus')
              AND NOT EXISTS (
                  SELECT 1 FROM event AS retried WHERE retried.job_id = ending.job_id
-                 AND retried.kind = 'job.retried' AND retried.id > ending.id AND retried.id < later.id)""",
+                 AND retried.kind IN ('job.retried', 'job.rechecked')
+                 AND retried.id > ending.id AND retried.id < later.id)""",
     ),
     _rule(
         "ends_are_told",
         "the job has ended, but the last word of its history is another one",
         """SELECT job.id::text FROM job WHERE ended_at IS NOT NULL AND job.state IS DISTINCT FROM (
                SELECT split_part(kind, '.', 2) FROM event WHERE job_id = job.id
-               AND kind IN ('job.succeeded', 'job.failed', 'job.cancelled', 'job.retried')
+               AND kind IN ('job.succeeded', 'job.failed', 'job.cancelled', 'job.retried', 'job.rechecked')
                ORDER BY event.id DESC LIMIT 1)""",
     ),
     _rule(

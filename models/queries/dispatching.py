@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.queries.deferrals import WATCH_DUE
+from models.queries.outputs import STORE_DUE
 from models.statements import find_one, statement
 
 _ACCOUNT = statement("""
@@ -15,13 +16,14 @@ _ACCOUNT = statement("""
         coalesce(extract(epoch FROM looks_deferred_until - now())::float8, 0),
         sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300),
         epoch, restore_epoch, slots, ahead, looks_owed,
-        1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300)
+        1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300),
+        outputs_failing_since IS NOT NULL
     FROM account WHERE name = :name
 """)
 
 _UNTIL_DUE = statement(f"""
     SELECT extract(epoch FROM least(
-        (SELECT min(due_at) FROM job WHERE state = 'storing'),
+        {STORE_DUE},
         (SELECT min(due_at) FROM job WHERE state = 'queued' AND due_at > now()),
         (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
         {WATCH_DUE},
@@ -52,6 +54,7 @@ class DispatchAccount(NamedTuple):
     ahead: int  # submitted beyond the slots: as many renders may be queueing at the provider, not yet rendering
     looks_owed: int  # requests that looks made beyond those that were granted
     own_share: float  # how much of what pages show is ours; what is not believed less and less, as with the lag
+    outputs_failing: bool  # an outage of the output host: downloads wait, one at a time probes
 
 
 def find_account(session: Session, name: str) -> DispatchAccount | None:

@@ -7,9 +7,10 @@ from sqlalchemy import func, inspect, select, text
 from sqlalchemy.orm import Session
 
 from models.queries.deferrals import REFUSED, WAITING, WATCH_DUE
+from models.queries.outputs import STORE_DUE
 from models.statements import find_one, statement
 
-EXPECTED_MIGRATION = "0010"
+EXPECTED_MIGRATION = "0011"
 """The newest migration that this code knows; a test holds it to the scripts."""
 
 _FARM = statement(f"""
@@ -25,7 +26,7 @@ _FARM = statement(f"""
             deferred_reason || ' until ' || to_char(deferred_until AT TIME ZONE 'UTC', 'HH24:MI:SS'), ', ')
             FROM account WHERE deferred_until > now()),
         coalesce(extract(epoch FROM now() - least(
-            (SELECT min(due_at) FROM job WHERE state = 'storing'),
+            {STORE_DUE},
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
             {WATCH_DUE}))::float8, 0),
         (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL),
@@ -48,7 +49,7 @@ _HEALTH = statement(f"""
             FROM account LEFT JOIN {WAITING} ON true
             WHERE {REFUSED} ORDER BY deferred_until DESC LIMIT 1),
         greatest(0, coalesce(extract(epoch FROM now() - least(
-            (SELECT min(due_at) FROM job WHERE state = 'storing'),
+            {STORE_DUE},
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
                 AND NOT EXISTS (SELECT 1 FROM account WHERE deferred_until > now() OR paused_at IS NOT NULL)),
             {WATCH_DUE}))::float8, 0)),

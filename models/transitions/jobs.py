@@ -67,19 +67,21 @@ _REQUEST = statement("""
 
 _RETRY = statement("""
     WITH paid AS (
-        SELECT 1 FROM prediction
-        WHERE job_id = :job_id AND state = 'completed'
-          AND NOT EXISTS (SELECT 1 FROM artifact WHERE prediction_id = prediction.id)
+        SELECT 1 FROM prediction JOIN job ON job.id = prediction.job_id
+        WHERE job_id = :job_id AND prediction.state = 'completed'
+          AND job.error_code IS DISTINCT FROM 'output_gone'
+          AND NOT EXISTS (SELECT 1 FROM artifact WHERE prediction_id = prediction.id AND kind = 'video')
     ), retried AS (
         UPDATE job
         SET state = CASE WHEN EXISTS (SELECT 1 FROM paid) THEN 'storing' ELSE 'queued' END,
             due_at = now(), ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL,
-            begun_at = NULL, store_attempts = 0, claim = claim + 1,
+            begun_at = NULL, store_attempts = 0, output_failed_at = NULL, output_warned_at = NULL,
+            rechecks = false, claim = claim + 1,
             max_attempts = least(20, max_attempts + (
                 SELECT count(*) FROM prediction
                 WHERE job_id = :job_id AND state NOT IN ('refused', 'absent', 'surplus')))
         WHERE id = :job_id AND state IN ('failed', 'cancelled')
-          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND NOT is_surplus)
+          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_surplus)
         RETURNING id, state
     ), told AS (
         INSERT INTO event (kind, job_id, detail)
@@ -162,7 +164,8 @@ def _cancel(session: Session, step: TextClause, job_id: UUID) -> str | None:
 def retry_job(session: Session, job_id: UUID) -> str | None:
     """Give a failed or cancelled job a new life with as many attempts as it had; returns its new state.
 
-    A paid output that was not stored is fetched, not bought again. None where the job cannot be retried.
+    A paid output that was not stored is fetched, not bought again, unless the provider has deleted it (`output_gone`).
+    None where the job cannot be retried.
     """
     state: str | None = session.execute(_RETRY, {"job_id": job_id}).scalar_one_or_none()
     return state

@@ -28,7 +28,7 @@ _TAKE_BACK = statement("""
             SELECT count(*) FROM event
             WHERE event.job_id = silent.id AND kind = 'store.silent' AND event.id > coalesce((
                 SELECT max(id) FROM event
-                WHERE event.job_id = silent.id AND kind IN ('store.delayed', 'job.retried')), 0)
+                WHERE event.job_id = silent.id AND kind IN ('store.delayed', 'job.retried', 'job.rechecked')), 0)
         ) AS silences
         FROM silent
     ), taken AS (
@@ -60,7 +60,7 @@ _TAKE_BACK = statement("""
 _CLAIM = statement("""
     WITH due AS MATERIALIZED (
         SELECT id FROM job
-        WHERE state = 'storing' AND due_at <= now() AND begun_at IS NULL
+        WHERE state = 'storing' AND due_at <= now() AND begun_at IS NULL AND (rechecks OR NOT :only_rechecks)
           AND (error_code IS DISTINCT FROM 'store_silent' OR id = (
               SELECT id FROM job
               WHERE state = 'storing' AND due_at <= now() AND begun_at IS NULL AND error_code = 'store_silent'
@@ -81,28 +81,45 @@ _CLAIM = statement("""
     )
 """)
 
+# The job with the fewest attempts: one that was never tried tells most about the host.
+_CLAIM_PROBE = statement("""
+    WITH turn AS (
+        UPDATE account SET outputs_probe_at = now() + :lease
+        WHERE id = :account_id AND outputs_failing_since IS NOT NULL AND outputs_probe_at <= now()
+        RETURNING id
+    ), chosen AS MATERIALIZED (
+        SELECT job.id FROM job, turn
+        WHERE state = 'storing' AND begun_at IS NULL AND (due_at <= now() OR output_failed_at IS NOT NULL)
+        ORDER BY store_attempts, due_at
+        LIMIT 1
+        FOR UPDATE OF job SKIP LOCKED
+    )
+    UPDATE job
+    SET claim = claim + 1, due_at = now() + :lease
+    FROM chosen WHERE job.id = chosen.id
+    RETURNING job.id, claim, (
+        SELECT prediction.id FROM prediction
+        WHERE job_id = job.id AND prediction.state = 'completed' ORDER BY attempt DESC LIMIT 1
+    )
+""")
+
 _BEGIN = statement("""
     WITH begun AS (
         UPDATE job
         SET begun_at = now(), due_at = now() + :lease, store_attempts = store_attempts + 1
         WHERE id = :job_id AND claim = :claim AND state = 'storing' AND begun_at IS NULL
-        RETURNING id, batch_id, number, video_model, input, store_attempts
+        RETURNING id, batch_id, number, video_model, input, store_attempts, rechecks
     )
     SELECT begun.id, prediction.id, prediction.account_id, prediction.provider_id, prediction.outputs,
         batch.name, batch.job_count, begun.number, begun.video_model, begun.input, begun.store_attempts,
-        (
-            SELECT count(*) FROM event
-            WHERE event.job_id = begun.id AND kind = 'store.delayed'
-              AND detail->>'code' = ANY(CAST(:doubtful AS text[]))
-              AND event.id > coalesce((
-                  SELECT max(id) FROM event WHERE event.job_id = begun.id AND kind = 'job.retried'), 0)
-        )
+        extract(epoch FROM now() - prediction.ended_at)::float8, kept.url, kept.bytes, kept.sha256, rechecks
     FROM begun
     JOIN LATERAL (
         SELECT * FROM prediction
         WHERE job_id = begun.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
     ) AS prediction ON true
     LEFT JOIN batch ON batch.id = begun.batch_id
+    LEFT JOIN artifact AS kept ON kept.prediction_id = prediction.id AND kept.kind = 'unverified'
 """)
 
 _RENEW = statement("""
@@ -150,7 +167,7 @@ _FAIL = statement("""
     WITH failed AS (
         UPDATE job
         SET state = CASE WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
-            ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
+            ended_at = now(), due_at = NULL, error_code = :code, error_message = :message, rechecks = false
         WHERE id = :job_id AND claim = :claim AND state = 'storing'
         RETURNING id, state
     ), told AS (
@@ -165,7 +182,8 @@ _FINISH = statement("""
     WITH finished AS (
         UPDATE job
         SET state = CASE WHEN cancel_requested_at IS NULL THEN 'succeeded' ELSE 'cancelled' END,
-            ended_at = now(), due_at = NULL, error_code = NULL, error_message = NULL
+            ended_at = now(), due_at = NULL, error_code = NULL, error_message = NULL, output_failed_at = NULL,
+            rechecks = false
         WHERE id = :job_id AND claim = :claim AND state = 'storing'
         RETURNING id, state
     ), told AS (
@@ -211,7 +229,11 @@ class StoreTicket(NamedTuple):
     video_model: str
     input: dict[str, Any]
     attempt: int
-    doubts: int  # earlier attempts that found no video where it should be
+    age_seconds: float  # since the prediction completed
+    kept_url: str | None  # an unverified file of an earlier attempt
+    kept_bytes: int | None
+    kept_sha256: str | None
+    rechecks: bool  # probe the kept file instead of a download
 
 
 class NewArtifact(NamedTuple):
@@ -226,6 +248,9 @@ class NewArtifact(NamedTuple):
     width: int | None = None
     height: int | None = None
     has_audio: bool | None = None
+    content_type: str | None = None
+    source: str | None = None
+    message: str | None = None
 
 
 def take_back_stores(session: Session, *, count: int) -> list[SilentStore]:
@@ -237,9 +262,20 @@ def take_back_stores(session: Session, *, count: int) -> list[SilentStore]:
     return find_all(session, _TAKE_BACK, SilentStore, count=count, most=MOST_SILENCES)
 
 
-def claim_stores(session: Session, *, count: int, lease: timedelta) -> list[ClaimedStore]:
-    """Take the store steps that are due and not begun; of those that were taken back, one at a time."""
-    return find_all(session, _CLAIM, ClaimedStore, count=count, lease=lease)
+def claim_stores(session: Session, *, count: int, lease: timedelta, only_rechecks: bool = False) -> list[ClaimedStore]:
+    """Take the store steps that are due and not begun; of those that were taken back, one at a time.
+
+    During an outage of the output host `only_rechecks` leaves the downloads to `claim_probe`.
+    """
+    return find_all(session, _CLAIM, ClaimedStore, count=count, lease=lease, only_rechecks=only_rechecks)
+
+
+def claim_probe(session: Session, account_id: UUID, *, lease: timedelta) -> list[ClaimedStore]:
+    """Take one download that probes the output host, if an outage is on and its next probe is due.
+
+    The next probe is due after `lease` at the latest, so a worker that dies while it probes costs no more than that.
+    """
+    return find_all(session, _CLAIM_PROBE, ClaimedStore, account_id=account_id, lease=lease)
 
 
 def postpone_stores(session: Session, claimed: Sequence[ClaimedStore], *, delay: timedelta) -> int:
@@ -248,15 +284,9 @@ def postpone_stores(session: Session, claimed: Sequence[ClaimedStore], *, delay:
     return len(session.execute(_POSTPONE, {"ids": ids, "claims": claims, "delay": delay}).all())
 
 
-def begin_store(
-    session: Session, job_id: UUID, claim: int, *, lease: timedelta, doubtful: Sequence[str] = ()
-) -> StoreTicket | None:
-    """Start the step of this claim, once; the attempt is counted before the work.
-
-    `doubtful` are the codes of delays that count as doubts about the output itself.
-    """
-    values = {"job_id": job_id, "claim": claim, "lease": lease, "doubtful": list(doubtful)}
-    return find_one(session, _BEGIN, StoreTicket, **values)
+def begin_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> StoreTicket | None:
+    """Start the step of this claim, once; the attempt is counted before the work."""
+    return find_one(session, _BEGIN, StoreTicket, job_id=job_id, claim=claim, lease=lease)
 
 
 def renew_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> bool:

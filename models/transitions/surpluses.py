@@ -102,16 +102,13 @@ _BEGIN = statement("""
         SET claim = claim + 1, due_at = now() + :lease, store_attempts = store_attempts + 1
         WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict = 'completed'
           AND due_at IS NOT NULL
-        RETURNING id, job_id, claim, provider_id, outputs, attempt, store_attempts
+        RETURNING id, job_id, account_id, claim, provider_id, outputs, attempt, store_attempts, accepted_at
     )
-    SELECT begun.id, begun.job_id, begun.claim, provider_id, outputs, attempt, batch.name, batch.job_count,
-        job.number, job.video_model, job.input, begun.store_attempts,
-        (
-            SELECT count(*) FROM event
-            WHERE event.job_id = begun.job_id AND prediction_id = begun.id AND kind = 'surplus.delayed'
-              AND detail->>'code' = ANY(CAST(:doubtful AS text[]))
-        )
+    SELECT begun.id, begun.job_id, begun.account_id, begun.claim, provider_id, outputs, attempt, batch.name,
+        batch.job_count, job.number, job.video_model, job.input, begun.store_attempts,
+        extract(epoch FROM now() - begun.accepted_at)::float8, kept.url, kept.bytes, kept.sha256
     FROM begun JOIN job ON job.id = begun.job_id LEFT JOIN batch ON batch.id = job.batch_id
+    LEFT JOIN artifact AS kept ON kept.prediction_id = begun.id AND kept.kind = 'unverified'
 """)
 
 _RENEW = statement("""
@@ -193,6 +190,7 @@ class SurplusTicket(NamedTuple):
 
     prediction_id: UUID
     job_id: UUID
+    account_id: UUID
     claim: int
     provider_id: str
     outputs: list[str]
@@ -203,7 +201,11 @@ class SurplusTicket(NamedTuple):
     video_model: str
     input: dict[str, Any]
     attempt: int
-    doubts: int  # earlier attempts that found no video where it should be
+    age_seconds: float  # since its provider id was known
+    kept_url: str | None  # an unverified file of an earlier attempt
+    kept_bytes: int | None
+    kept_sha256: str | None
+    rechecks: bool = False
 
 
 def schedule_surplus_looks(session: Session, *, count: int) -> list[SurplusStep]:
@@ -244,15 +246,9 @@ def claim_surplus_stores(session: Session, *, count: int, lease: timedelta) -> l
     return find_all(session, _CLAIM, SurplusStep, count=count, lease=lease)
 
 
-def begin_surplus_store(
-    session: Session, prediction_id: UUID, claim: int, *, lease: timedelta, doubtful: Sequence[str] = ()
-) -> SurplusTicket | None:
-    """Start the step of this claim, once; the attempt is counted before the work.
-
-    `doubtful` are the codes of delays that count as doubts about the output itself.
-    """
-    values = {"prediction_id": prediction_id, "claim": claim, "lease": lease, "doubtful": list(doubtful)}
-    return find_one(session, _BEGIN, SurplusTicket, **values)
+def begin_surplus_store(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> SurplusTicket | None:
+    """Start the step of this claim, once; the attempt is counted before the work."""
+    return find_one(session, _BEGIN, SurplusTicket, prediction_id=prediction_id, claim=claim, lease=lease)
 
 
 def renew_surplus_store(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> bool:

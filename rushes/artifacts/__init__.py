@@ -1,35 +1,48 @@
 """Storing what was rendered: outputs are copied at once, checked, and made visible in one step."""
 
-from rushes.artifacts.download import DownloadLimits
+from rushes.artifacts.download import Arrived, DownloadLimits, Fingerprint, download_file
 from rushes.artifacts.errors import (
     DownloadCut,
     DownloadFailed,
+    NotAnAddress,
     NotAVideo,
-    OutputExpired,
+    OutputEmpty,
+    OutputRefused,
     OutputTooLarge,
     StorageFull,
+    Suspect,
 )
-from rushes.artifacts.naming import poster_name, surplus_name, video_name
+from rushes.artifacts.naming import poster_name, surplus_name, unverified_name, video_name
 from rushes.artifacts.store import ArtifactStore, LocalStore, open_store
-from rushes.artifacts.storing import StoredVideo, store_video
+from rushes.artifacts.storing import Fetch, StoredVideo, UnverifiedFile, copy_kept, store_video
 from rushes.artifacts.video import ExpectedVideo, VideoFacts
 
 __all__ = [
+    "Arrived",
     "ArtifactStore",
     "DownloadCut",
     "DownloadFailed",
     "DownloadLimits",
     "ExpectedVideo",
+    "Fetch",
+    "Fingerprint",
     "LocalStore",
     "NotAVideo",
-    "OutputExpired",
+    "NotAnAddress",
+    "OutputEmpty",
+    "OutputRefused",
     "OutputTooLarge",
     "StorageFull",
     "StoredVideo",
+    "Suspect",
+    "UnverifiedFile",
     "VideoFacts",
+    "copy_kept",
+    "download_file",
     "open_store",
     "poster_name",
     "store_video",
     "surplus_name",
+    "unverified_name",
     "video_name",
 ]

@@ -4,8 +4,9 @@ urllib3 alone, because requests reads the body of a redirect into memory before 
 """
 
 import hashlib
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,23 +15,25 @@ from urllib.parse import urljoin
 
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError, ReadTimeoutError
+from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, LocationValueError, ReadTimeoutError
 
 from rushes.artifacts.errors import (
     DownloadCut,
     DownloadFailed,
-    NotAVideo,
-    OutputExpired,
+    NotAnAddress,
+    OutputEmpty,
+    OutputRefused,
     OutputTooLarge,
     storage_errors,
 )
 
-_CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 _HOPS = 6  # the address itself and five redirects
 _BUSY_STATUSES = frozenset({408, 425, 429})
 # A nonsensical wish must not park a paid file until it expires.
 _RETRY_AFTER = urllib3.Retry(retry_after_max=3600)
-# Identity: the length that the server announces is then the length of the file.
+_RANGE = re.compile(r"bytes (?P<first>\d+)-(?P<last>\d+)/(?P<total>\d+|\*)", re.ASCII)
+# Identity: the length that the server announces is then the length of the file. Some encode it all the same.
 _HEADERS = {"User-Agent": "rushes", "Accept-Encoding": "identity"}
 _pool = urllib3.PoolManager(maxsize=32, headers=_HEADERS, retries=False, ca_certs=DEFAULT_CA_BUNDLE_PATH)
 
@@ -51,11 +54,25 @@ class DownloadLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
-    """What arrived: its length, and its SHA-256 in lower-case hex."""
+class Fingerprint:
+    """The length of a file, and its SHA-256 in lower-case hex: together they tell it from any other."""
 
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A file that arrived: its length, and its SHA-256 in lower-case hex.
+
+    `content_type` is the media type that the server named, in lower case without parameters, or empty. `source` is
+    the address that gave the bytes, without query, fragment and user info: signatures are secrets.
+    """
+
+    bytes: int
+    sha256: str
+    content_type: str
+    source: str
 
 
 class Heartbeat:
@@ -79,45 +96,66 @@ class Heartbeat:
             self._next = self._clock() + self._interval
 
 
-def download_file(source_url: str, target: Path, *, limits: DownloadLimits, keep_going: Callable[[], None]) -> Download:
+def download_file(source_url: str, target: Path, *, limits: DownloadLimits, keep_going: Callable[[], None]) -> Arrived:
     """Copy what `source_url` serves into the new file `target`, following redirects and sending no credentials.
 
-    Returns only when every byte has arrived. Raises `DownloadFailed` or `DownloadCut` (try again), `OutputExpired`,
-    `OutputTooLarge`, `NotAVideo` (an address that is none), `StorageFull`, `Unavailable`, or whatever `keep_going`
-    raises to stop; `target` is then left for the caller to remove.
+    Returns only when every byte has arrived. A compressed answer is decoded, unless its bytes are not so encoded: then
+    they are fetched again and taken as they are. Raises `DownloadFailed` or one of its kinds, `StorageFull`,
+    `Unavailable`, or whatever `keep_going` raises to stop; `target` is then left for the caller to remove.
     """
     heartbeat = Heartbeat(keep_going, interval=limits.heartbeat)
     deadline = time.monotonic() + limits.total.total_seconds()
+    try:
+        return _receive(source_url, target, limits=limits, heartbeat=heartbeat, deadline=deadline, decode=True)
+    except DecodeError:
+        with storage_errors():
+            target.unlink()
+        return _receive(source_url, target, limits=limits, heartbeat=heartbeat, deadline=deadline, decode=False)
+
+
+def write_file(chunks: Iterable[bytes], target: Path, *, heartbeat: Heartbeat) -> Fingerprint:
+    """Write the chunks to the new file `target`, beating the heart after each."""
     digest = hashlib.sha256()
     size = 0
-    with (
-        _open_source(source_url, limits=limits, heartbeat=heartbeat) as response,
-        storage_errors(),
-        target.open("xb") as file,
-    ):
-        for chunk in _read_chunks(response):
+    with storage_errors(), target.open("xb") as file:
+        for chunk in chunks:
             size += len(chunk)
-            _check_size(size, limits=limits)
             digest.update(chunk)
             file.write(chunk)
             heartbeat.beat()
-            if time.monotonic() > deadline:
-                raise DownloadCut(f"the output took longer than {limits.total}; {size} bytes had come")
-    return Download(bytes=size, sha256=digest.hexdigest())
+    return Fingerprint(bytes=size, sha256=digest.hexdigest())
+
+
+def _receive(
+    source_url: str, target: Path, *, limits: DownloadLimits, heartbeat: Heartbeat, deadline: float, decode: bool
+) -> Arrived:
+    """One try to copy the file; raises `DecodeError` if the bytes are not encoded as the server says."""
+    with _open_source(source_url, limits=limits, heartbeat=heartbeat) as (response, url):
+        place = _place(url)
+        chunks = _read_chunks(response, place=place, limits=limits, deadline=deadline, decode=decode)
+        written = write_file(chunks, target, heartbeat=heartbeat)
+        if written.bytes == 0:
+            raise OutputEmpty(f"{place} answered with an empty file")
+        return Arrived(
+            bytes=written.bytes,
+            sha256=written.sha256,
+            content_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
+            source=_source(url),
+        )
 
 
 @contextmanager
 def _open_source(
     source_url: str, *, limits: DownloadLimits, heartbeat: Heartbeat
-) -> Iterator[urllib3.BaseHTTPResponse]:
-    """The answer that carries the file, its status and announced length checked."""
+) -> Iterator[tuple[urllib3.BaseHTTPResponse, str]]:
+    """The answer that carries the file and its address; the status and the announced length are checked."""
     url = source_url
     for _ in range(_HOPS):
         with _request(url, limits=limits) as response:
             location = response.get_redirect_location()
             if not location:
                 _check_answer(response, place=_place(url), limits=limits)
-                yield response
+                yield response, url
                 return
         url = _follow(url, location)
         heartbeat.beat()
@@ -128,10 +166,10 @@ def _request(url: str, *, limits: DownloadLimits) -> urllib3.BaseHTTPResponse:
     timeout = urllib3.Timeout(connect=limits.connect.total_seconds(), read=limits.stall.total_seconds())
     try:
         if urllib3.util.parse_url(url).scheme not in {"http", "https"}:
-            raise NotAVideo("the output is not the http(s) address of a file")
+            raise NotAnAddress("the output is not the http(s) address of a file")
         return _pool.request("GET", url, redirect=False, preload_content=False, timeout=timeout)
     except LocationValueError as error:
-        raise NotAVideo("the output is not the http(s) address of a file") from error
+        raise NotAnAddress("the output is not the http(s) address of a file") from error
     except HTTPError as error:
         raise DownloadFailed(f"{_place(url)} could not be reached: {type(error).__name__}") from error
 
@@ -140,34 +178,55 @@ def _follow(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise NotAVideo("the output redirects to something that is no address") from error
+        raise NotAnAddress(f"{_place(url)} redirects to something that is not an address") from error
 
 
 def _check_answer(response: urllib3.BaseHTTPResponse, *, place: str, limits: DownloadLimits) -> None:
     status = response.status
     if 400 <= status < 500 and status not in _BUSY_STATUSES:
-        raise OutputExpired(f"{place} no longer gives the file: status {status}")
-    if status != 200:
+        raise OutputRefused(f"{place} does not give the file: status {status}")
+    if status not in {200, 206}:
         raise DownloadFailed(f"{place} answered with status {status}", retry_after=_retry_after(response))
+    if status == 206:
+        _check_range(response.headers.get("Content-Range", ""), place=place)
     announced = response.headers.get("Content-Length", "")
     if announced.isdecimal():
-        _check_size(int(announced), limits=limits)
+        _check_size(int(announced), place=place, limits=limits)
 
 
-def _check_size(size: int, *, limits: DownloadLimits) -> None:
+def _check_range(announced: str, *, place: str) -> None:
+    """Some servers send the whole file as a range of it; anything unclear is left to the probe."""
+    found = _RANGE.fullmatch(announced.strip())
+    if found is None:
+        return
+    first, last, total = found.group("first", "last", "total")
+    if int(first) != 0 or (total != "*" and int(last) + 1 != int(total)):
+        raise DownloadFailed(f"{place} sent only a part of the file: {found.group()}")
+
+
+def _check_size(size: int, *, place: str, limits: DownloadLimits) -> None:
     if size > limits.largest_bytes:
-        raise OutputTooLarge(f"the output has more than {limits.largest_bytes} bytes, the most that is stored")
+        raise OutputTooLarge(f"{place} sends more than {limits.largest_bytes} bytes, the most that is stored")
 
 
-def _read_chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+def _read_chunks(
+    response: urllib3.BaseHTTPResponse, *, place: str, limits: DownloadLimits, deadline: float, decode: bool
+) -> Iterator[bytes]:
     """The body as it arrives: a read returns with the first bytes there are, so that a trickle cannot hide."""
+    size = 0
     try:
-        while chunk := response.read1(_CHUNK_BYTES, decode_content=False):
+        while chunk := response.read1(CHUNK_BYTES, decode_content=decode):
+            size += len(chunk)
+            _check_size(size, place=place, limits=limits)
             yield chunk
+            if time.monotonic() > deadline:
+                raise DownloadCut(f"{place} took longer than {limits.total}; {size} bytes had come")
+    except DecodeError:
+        raise
     except ReadTimeoutError as error:
-        raise DownloadCut("the server of the output stopped sending") from error
+        raise DownloadCut(f"{place} stopped sending after {size} bytes") from error
     except HTTPError as error:
-        raise DownloadCut("the output ended before its last byte") from error
+        raise DownloadCut(f"{place} ended the file before its last byte; {size} bytes had come") from error
 
 
 def _retry_after(response: urllib3.BaseHTTPResponse) -> timedelta | None:
@@ -182,3 +241,9 @@ def _place(url: str) -> str:
     """Where a URL points, without its query: signatures are secrets."""
     parts = urllib3.util.parse_url(url)
     return f"{parts.host}{parts.path or ''}"
+
+
+def _source(url: str) -> str:
+    parts = urllib3.util.parse_url(url)
+    port = "" if parts.port is None else f":{parts.port}"
+    return f"{parts.scheme}://{parts.host}{port}{parts.path or '/'}"

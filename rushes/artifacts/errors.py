@@ -1,51 +1,73 @@
 """What can go wrong while an output is copied, hung into the tree of `rushes.errors`.
 
 Transient
-├── DownloadFailed      the server of the output is away, slow or busy
-│   └── DownloadCut     it stopped in the middle of the file
+├── DownloadFailed      the output host is away, slow or busy (may carry `retry_after`)
+│   ├── DownloadCut     the connection ended before the last byte, or no bytes came for too long
+│   ├── OutputRefused   it answers 4xx: the file is gone or forbidden, or the link has expired
+│   ├── OutputEmpty     it answers 200 with no bytes
+│   ├── OutputTooLarge  more bytes than the cap
+│   └── NotAnAddress    the output, or a redirect, is not an http(s) address
 ├── StorageFull         no room: an operator must make some
 └── Unavailable         the storage cannot be written (read-only, no permission, broken disk)
 Permanent
-├── OutputExpired       the address no longer gives the file: ask the provider for a fresh one before giving up
-├── OutputTooLarge      more bytes than the cap allows
-└── NotAVideo           the bytes arrived and are no playable video
+└── NotAVideo           the bytes arrived and are no playable video; `suspect` says who is to blame
 """
 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 
 from rushes.errors import Permanent, Transient, Unavailable
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
+class Suspect(StrEnum):
+    """The cause that the probe found for its failure; it says who is to blame."""
+
+    FILE = "file"  # complete bytes in no format that we can decode: a damaged video, a still image, audio, text
+    DOCUMENT = "document"  # an HTML, XML or JSON document in the place of the file: probably an error page of the host
+    CUT = "cut"  # a known container that ends early: probably a fault of the host
+
+
 class DownloadFailed(Transient):
-    """The server of the output could not be reached, was too slow or answered with 408, 425, 429 or 5xx."""
+    """The output host could not be reached, was too slow, or gave no file."""
 
 
 class DownloadCut(DownloadFailed):
     """The connection ended before the last byte, or no bytes came for too long."""
 
 
+class OutputRefused(DownloadFailed):
+    """The output host answers 403, 404, 410 or the like: the file is gone or forbidden, or the link has expired.
+
+    The prediction may still list the same file under a fresh address.
+    """
+
+
+class OutputEmpty(DownloadFailed):
+    """The output host answers that all is well, and sends no bytes."""
+
+
+class OutputTooLarge(DownloadFailed):
+    """The output has more bytes than `DownloadLimits.largest_bytes`."""
+
+
+class NotAnAddress(DownloadFailed):
+    """The output, or a redirect on the way to it, is not an http(s) address."""
+
+
 class StorageFull(Transient):
     """The artifact storage has no room; never the job's fault."""
 
 
-class OutputExpired(Permanent):
-    """The output's address answers 403, 404, 410 or the like: the file is gone, or its signature has run out.
-
-    The prediction may still list the same file under a fresh address, so this is final only when asking again gave
-    nothing better.
-    """
-
-
-class OutputTooLarge(Permanent):
-    """The output has more bytes than `DownloadLimits.largest_bytes`."""
-
-
 class NotAVideo(Permanent):
     """The file arrived and cannot be played: not a video container, no picture, damaged, or ending early."""
+
+    def __init__(self, message: str, *, suspect: Suspect = Suspect.FILE) -> None:
+        super().__init__(message)
+        self.suspect = suspect
 
 
 @contextmanager

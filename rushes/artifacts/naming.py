@@ -38,6 +38,11 @@ def poster_name(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(".jpg"))
 
 
+def unverified_name(name: str) -> str:
+    """The name under which a file is kept that came in the place of a video and is none."""
+    return str(PurePosixPath(name).with_suffix(".unverified"))
+
+
 def check_name(name: str) -> PurePosixPath:
     """The name as a path that stays below the root of a store; raises `InvalidInput` for any other.
 

@@ -35,6 +35,9 @@ class ArtifactStore(Protocol):
     def find_path(self, url: str) -> Path | None:
         """The published file on this machine's disk; None when it is not on one, or gone."""
 
+    def remove(self, url: str) -> None:
+        """Remove a published file; no error if it is gone already. Raises `InvalidInput` for a URL of another place."""
+
     def remove_abandoned(self, *, older_than: timedelta) -> int:
         """Drop unfinished files that nobody has written to for so long (their worker died), and say how many."""
 
@@ -68,10 +71,16 @@ class LocalStore:
             return path.open("rb")
 
     def find_path(self, url: str) -> Path | None:
-        path = _path_of(url)
-        if path is None or ".." in path.parts or not path.is_relative_to(self._root):
-            return None
-        return path if path.is_file() else None
+        path = self._locate(url)
+        return path if path is not None and path.is_file() else None
+
+    def remove(self, url: str) -> None:
+        path = self._locate(url)
+        if path is None:
+            raise InvalidInput([Problem("url", f"names no file of this store: {url!r}")])
+        check_name(str(path.relative_to(self._root)))
+        with storage_errors():
+            path.unlink(missing_ok=True)
 
     def remove_abandoned(self, *, older_than: timedelta) -> int:
         oldest = time.time() - older_than.total_seconds()
@@ -82,6 +91,12 @@ class LocalStore:
                     path.unlink(missing_ok=True)
                     removed += 1
         return removed
+
+    def _locate(self, url: str) -> Path | None:
+        """The path that a URL names inside the store, whether or not there is a file; None for any other place."""
+        path = _path_of(url)
+        inside = path is not None and ".." not in path.parts and path.is_relative_to(self._root)
+        return path if inside else None
 
 
 def open_store(url: str) -> ArtifactStore:

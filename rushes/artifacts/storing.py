@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from rushes.artifacts.download import DownloadLimits, download_file
-from rushes.artifacts.errors import storage_errors
-from rushes.artifacts.naming import check_name, poster_name
+from rushes.artifacts.download import CHUNK_BYTES, Arrived, DownloadLimits, Fingerprint, Heartbeat, write_file
+from rushes.artifacts.errors import NotAVideo, Suspect, storage_errors
+from rushes.artifacts.naming import check_name, poster_name, unverified_name
 from rushes.artifacts.store import ArtifactStore
-from rushes.artifacts.video import VideoFacts, probe_video
+from rushes.artifacts.video import Probe, VideoFacts, probe_video
+
+Fetch = Callable[[Path], Arrived]  # writes a new file at the path; raises what `download_file` raises
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,38 +27,74 @@ class StoredVideo:
     poster_sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class UnverifiedFile:
+    """A file that arrived in the place of a video, with the message and the suspect of the probe.
+
+    `url` says where the bytes are kept; None if the file that was kept before stays: it is the same, or larger.
+    """
+
+    url: str | None
+    arrived: Arrived
+    message: str
+    suspect: Suspect
+
+
 def store_video(
-    source_url: str,
+    fetch: Fetch,
     *,
     store: ArtifactStore,
     name: str,
     temporary_name: str,
-    limits: DownloadLimits,
     keep_going: Callable[[], None],
-) -> StoredVideo:
+    kept: Fingerprint | None = None,
+) -> StoredVideo | UnverifiedFile:
     """Copy an output into the store; it appears under `name` whole or not at all, and after its poster.
 
+    If it cannot be played, its bytes appear under `unverified_name(name)` instead, unless the file `kept` there before
+    is the same or larger: a page must not replace a video that was cut.
+
     `temporary_name` must be this claim's own. The suffix of `name` is replaced when the container is another one.
-    `keep_going` is called between the stages and about once per `limits.heartbeat` while bytes come: it renews the
-    caller's lease, or raises to stop. No temporary file outlives any exception. Storing the same output again under
-    the same name replaces the file by an equal one. Raises what `rushes.artifacts.errors` lists.
+    `keep_going` is called between the stages: it renews the caller's lease, or raises to stop. No temporary file
+    outlives any exception. Storing the same output again under the same name replaces the file by an equal one.
+    Raises what `fetch` and the store raise.
     """
     check_name(name)
     check_name(temporary_name)
-    scratch = store.scratch()
-    video = scratch / f"{temporary_name}.part"
-    poster = scratch / f"{temporary_name}.poster.part"
+    video = store.scratch() / f"{temporary_name}.part"
+    poster = video.with_name(f"{temporary_name}.poster.part")
     try:
-        arrived = download_file(source_url, video, limits=limits, keep_going=keep_going)
+        arrived = fetch(video)
         keep_going()
-        probe = probe_video(video)
+        try:
+            probe = probe_video(video, content_type=arrived.content_type)
+        except NotAVideo as error:
+            keep_going()
+            url = _keep(video, arrived, store=store, name=name, kept=kept)
+            return UnverifiedFile(url=url, arrived=arrived, message=str(error), suspect=error.suspect)
         with storage_errors():
             poster.write_bytes(probe.poster)
         keep_going()
-        poster_url = store.publish(poster, poster_name(name))
-        url = store.publish(video, str(PurePosixPath(name).with_suffix(probe.facts.suffix)))
+        return _publish(video, poster, store=store, name=name, arrived=arrived, probe=probe)
     finally:
         _remove(video, poster)
+
+
+def copy_kept(
+    store: ArtifactStore, url: str, target: Path, *, limits: DownloadLimits, keep_going: Callable[[], None]
+) -> Arrived:
+    """Copy a published file into the new file `target`, as `download_file` does; raises `NotFound` if it is gone."""
+    heartbeat = Heartbeat(keep_going, interval=limits.heartbeat)
+    with store.open(url) as file:
+        written = write_file(iter(lambda: file.read(CHUNK_BYTES), b""), target, heartbeat=heartbeat)
+    return Arrived(bytes=written.bytes, sha256=written.sha256, content_type="", source=url)
+
+
+def _publish(
+    video: Path, poster: Path, *, store: ArtifactStore, name: str, arrived: Arrived, probe: Probe
+) -> StoredVideo:
+    poster_url = store.publish(poster, poster_name(name))
+    url = store.publish(video, str(PurePosixPath(name).with_suffix(probe.facts.suffix)))
     return StoredVideo(
         url=url,
         bytes=arrived.bytes,
@@ -66,6 +104,12 @@ def store_video(
         poster_bytes=len(probe.poster),
         poster_sha256=hashlib.sha256(probe.poster).hexdigest(),
     )
+
+
+def _keep(video: Path, arrived: Arrived, *, store: ArtifactStore, name: str, kept: Fingerprint | None) -> str | None:
+    if kept is not None and (arrived.sha256 == kept.sha256 or arrived.bytes < kept.bytes):
+        return None
+    return store.publish(video, unverified_name(name))
 
 
 def _remove(*paths: Path) -> None:

@@ -8,7 +8,7 @@ import errno
 import io
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -18,15 +18,17 @@ from typing import BinaryIO, NoReturn
 import av
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
+from rushes.artifacts.containers import CONTAINERS, short_name, suffix_of
+from rushes.artifacts.cuts import check_whole
 from rushes.artifacts.errors import NotAVideo
+from rushes.artifacts.lookalikes import explain
 from rushes.errors import Unavailable
 
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif"
-_SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "webm": ".webm", "matroska": ".mkv", "gif": ".gif"}
 _LARGEST_PIXELS = 8192 * 8192  # four times 8K; a forged size must not make the decoder ask for gigabytes
 _FIRST_FRAME_PACKETS = 64
 _POSTER_WIDTH = 1280
@@ -45,7 +47,7 @@ class ExpectedVideo:
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What a file is. `container` is mp4, mov, webm, matroska or gif; `seconds` has three places."""
+    """What a file is. `container` is one short name (mp4, webm, mpegts, ...); `seconds` has three places."""
 
     container: str
     seconds: Decimal
@@ -55,7 +57,7 @@ class VideoFacts:
 
     @property
     def suffix(self) -> str:
-        return _SUFFIXES[self.container]
+        return suffix_of(self.container)
 
     def differences(self, expected: ExpectedVideo) -> tuple[str, ...]:
         """In words, where the video is not what was asked for: a warning only, since it is paid for all the same."""
@@ -75,16 +77,26 @@ class Probe:
     poster: bytes
 
 
-def probe_video(path: Path) -> Probe:
+def probe_video(path: Path, *, content_type: str = "") -> Probe:
     """Check that a file is a playable video and tell what it is, decoding its first frame only.
 
-    Raises `NotAVideo`. Damage behind the first frame is not looked for, except that an MP4 must not end early.
+    Raises `NotAVideo` with the suspect; `content_type` is the media type that came with the file. Damage behind the
+    first frame is not looked for, except that an MP4, MOV, AVI, Matroska or WebM must not end early.
     """
+    try:
+        check_whole(path)
+        try:
+            return _probe(path)
+        except NotAVideo as error:
+            raise explain(path, content_type=content_type, error=error) from error
+    except OSError as error:
+        raise Unavailable(f"the artifact storage cannot be read: {error.strerror}") from error
+
+
+def _probe(path: Path) -> Probe:
     with path.open("rb") as file, _decoder_errors(), _open_container(file) as container:
-        kind = _kind_of(container, path)
-        if kind in {"mp4", "mov"}:
-            _check_whole(path)
         stream = _get_video_stream(container)
+        kind = _kind_of(container, path)
         frame = _decode_first_frame(container, stream)
         facts = VideoFacts(
             container=kind,
@@ -104,20 +116,23 @@ def _decoder_errors() -> Iterator[None]:
         reason = getattr(error, "strerror", None) or str(error)
         raise NotAVideo(f"the output is not a playable video: {reason}") from error
     except OSError as error:
-        if error.errno == errno.EINVAL:  # the demuxer looked for something before the beginning
-            raise NotAVideo("the output is not a playable video: it makes no sense") from error
-        raise Unavailable(f"the artifact storage cannot be read: {error.strerror}") from error
+        if error.errno != errno.EINVAL:  # the demuxer looked for something before the beginning
+            raise
+        raise NotAVideo("the output is not a playable video: it makes no sense") from error
 
 
 def _open_container(file: BinaryIO) -> InputContainer:
-    return av.open(
-        file,
-        mode="r",
-        # The analysis of the streams need not decode: what it would find out comes from the first frame.
-        options={"skip_frame": "all"},
-        container_options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "none", "probesize": "200000"},
-        io_open=_refuse_to_open,
-    )
+    try:
+        return av.open(
+            file,
+            mode="r",
+            # The analysis of the streams need not decode: what it would find out comes from the first frame.
+            options={"skip_frame": "all"},
+            container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": "none", "probesize": "200000"},
+            io_open=_refuse_to_open,
+        )
+    except av.ArgumentError as error:  # so FFmpeg refuses a format that is not on the list
+        raise NotAVideo("the output is not a playable video: it is in none of the formats of videos") from error
 
 
 def _refuse_to_open(*_: object) -> NoReturn:
@@ -125,37 +140,20 @@ def _refuse_to_open(*_: object) -> NoReturn:
 
 
 def _kind_of(container: InputContainer, path: Path) -> str:
-    """The container by one short name; FFmpeg tells only the family."""
-    if container.format.name.startswith("mov"):
-        return "mov" if container.metadata.get("major_brand", "").startswith("qt") else "mp4"
-    if container.format.name.startswith("matroska"):
-        with path.open("rb") as file:
-            return "webm" if b"webm" in file.read(64) else "matroska"
-    return container.format.name
-
-
-def _check_whole(path: Path) -> None:
-    """Raise `NotAVideo` when a box of an MP4 reaches beyond the end of the file (ISO/IEC 14496-12, section 4.2)."""
-    size = path.stat().st_size
-    position = 0
     with path.open("rb") as file:
-        while position < size:
-            file.seek(position)
-            header = file.read(16)
-            length = int.from_bytes(header[:4])
-            if length == 1:
-                length = int.from_bytes(header[8:])
-            if length < 8:  # 0 means up to the end; anything else is padding behind the last box
-                return
-            position += length
-    if position > size:
-        raise NotAVideo(f"the output ends early: {size} bytes have come of a video of at least {position}")
+        start = file.read(64)
+    return short_name(container.format.name, brand=container.metadata.get("major_brand", ""), start=start)
 
 
 def _get_video_stream(container: InputContainer) -> VideoStream:
-    if not container.streams.video:
-        raise NotAVideo("the output is not a video: it holds no picture")
-    stream = container.streams.video[0]
+    """The first stream of moving pictures: the cover of a song is none, and neither is a GIF of one picture."""
+    readable = (stream for stream in container.streams.video if stream.codec_context is not None)
+    stream = next((each for each in readable if Disposition.attached_pic not in each.disposition), None)
+    if stream is None:
+        what = "is audio without a picture" if container.streams.audio else "holds no moving picture"
+        raise NotAVideo(f"the output {what}")
+    if container.format.name == "gif" and stream.frames == 1:
+        raise NotAVideo("the output is a still image (gif)")
     context = stream.codec_context
     context.thread_type = "NONE"
     context.thread_count = 1
@@ -165,26 +163,32 @@ def _get_video_stream(container: InputContainer) -> VideoStream:
 
 def _decode_first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
     for packet in itertools.islice(container.demux(stream), _FIRST_FRAME_PACKETS):
-        # Asked to flush, the decoder gives the frame at once; otherwise it waits for those that may be shown before it.
-        frames = stream.decode(packet) or stream.decode(None)
-        if frames:
-            return frames[0]
+        with suppress(av.InvalidDataError):  # a recording may begin between two whole pictures
+            # Asked to flush, the decoder gives the frame at once; otherwise it waits for those that may be shown first.
+            frames = stream.decode(packet) or stream.decode(None)
+            if frames:
+                return frames[0]
         stream.codec_context.flush_buffers()
     raise NotAVideo("the output is not a playable video: no frame could be decoded")
 
 
 def _length_of(container: InputContainer, stream: VideoStream, *, first: VideoFrame) -> Decimal:
-    known = container.duration
-    seconds = Fraction(known, av.time_base) if known else _last_end(container, stream, first=first)
+    # A program stream names no length, and FFmpeg guesses badly where it seldom names the time.
+    known = None if container.format.name == "mpeg" else container.duration
+    seconds = Fraction(known, av.time_base) if known else _measure(container, stream, first=first)
     if seconds <= 0:
         raise NotAVideo("the output is not a playable video: it has no length")
     return Decimal(round(seconds * 1000)) / 1000
 
 
-def _last_end(container: InputContainer, stream: VideoStream, *, first: VideoFrame) -> Fraction:
+def _measure(container: InputContainer, stream: VideoStream, *, first: VideoFrame) -> Fraction:
     """For containers written as a stream, whose header names no length: reads the rest of the file without decoding."""
     shown: Iterator[VideoFrame | Packet[VideoStream]] = itertools.chain([first], container.demux(stream))
-    return max((each.pts or 0) + (each.duration or 0) for each in shown) * (stream.time_base or Fraction(0))
+    start = latest = end = first.pts or 0
+    for each in shown:
+        latest = (latest if each.pts is None else each.pts) + (each.duration or 0)
+        end = max(end, latest)
+    return (end - start) * (stream.time_base or Fraction(0))
 
 
 def _draw_poster(frame: VideoFrame) -> bytes:

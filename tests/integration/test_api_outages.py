@@ -115,6 +115,7 @@ def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_
                 "doubts": 0,
                 "oldest_doubt_seconds": None,
                 "foreign_list": 0,
+                "outputs": None,
             },
         )
 

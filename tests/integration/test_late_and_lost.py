@@ -18,8 +18,8 @@ from models.session import transaction
 from models.transitions import ClaimedSubmit
 from rushes import listed, watching
 from rushes.audit import audit_rows, compare_with_ledger
-from rushes.copying import StoreDelayed, StoreStopped
 from rushes.runtime import Runtime
+from rushes.store_steps import StoreDelayed, StoreStopped
 from rushes.storing import store_job
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.views import get_job
@@ -186,7 +186,7 @@ def test_an_expired_address_of_a_video_is_asked_for_afresh(
     until_ended(runtime, render)
     gone = f"{simulator.url}/output/gone.mp4"
     run(runtime, f"UPDATE prediction SET outputs = jsonb_build_array('{gone}')")  # noqa: S608 - a constant
-    with pytest.raises(StoreDelayed, match="no longer gives the file"):
+    with pytest.raises(StoreDelayed, match="status 404"):
         store_job(runtime, render.job_id, claim_store(runtime), must_stop=lambda: False)
     assert store_job(runtime, render.job_id, claim_store(runtime), must_stop=lambda: False).startswith("stored")
     assert late_writes(runtime) == {}

@@ -12,12 +12,15 @@ SMALL_BYTES, LARGE_BYTES = 1_000_000, 300_000_000
 
 WORKER = """
 import resource, sys
+from functools import partial
 from pathlib import Path
-from rushes.artifacts import DownloadLimits, LocalStore, store_video
+from rushes.artifacts import DownloadLimits, LocalStore, download_file, store_video
 
 def copy(url):
-    return store_video(url, store=LocalStore(Path(sys.argv[2])), name="b/1.mp4", temporary_name="p-1",
-                       limits=DownloadLimits(), keep_going=lambda: None)
+    go_on = lambda: None
+    fetch = partial(download_file, url, limits=DownloadLimits(), keep_going=go_on)
+    return store_video(fetch, store=LocalStore(Path(sys.argv[2])), name="b/1.mp4", temporary_name="p-1",
+                       keep_going=go_on)
 
 def peak_kib():
     if sys.platform == "darwin":

@@ -16,8 +16,8 @@ from models.queries.audit import list_purchases
 from models.session import transaction
 from models.transitions import NewArtifact
 from rushes import audit
-from rushes.copying import StoreDelayed, StoreStopped
 from rushes.runtime import Runtime
+from rushes.store_steps import StoreDelayed, StoreStopped
 from rushes.storing import store_job
 from rushes.submitting import SubmitUnconfirmed, submit_prediction
 from rushes.surpluses import look_at_surplus, store_surplus
@@ -283,7 +283,7 @@ def test_an_expired_address_of_a_surplus_is_asked_for_afresh(
     there = read(runtime, surplus_id)["outputs"]
     gone = f"{simulator.url}/output/gone.mp4"
     run(runtime, f"UPDATE prediction SET outputs = jsonb_build_array('{gone}')")  # noqa: S608 - a constant
-    with pytest.raises(StoreDelayed, match="no longer gives the file"):
+    with pytest.raises(StoreDelayed, match="status 404"):
         keep(runtime, surplus_id)
     assert read(runtime, surplus_id)["outputs"] == there
     assert keep(runtime, surplus_id).startswith("stored")

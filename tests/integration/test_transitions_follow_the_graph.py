@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from models import ArtifactKind, JobState, PredictionState, transitions
 from models.base import new_id
 from models.lifecycle import JOB_MOVES, LIVE, PREDICTION_MOVES
-from models.transitions import ClaimedStore, ClaimedSubmit, NewArtifact
+from models.transitions import ClaimedStore, ClaimedSubmit, NewArtifact, RecheckFilter
 from models.transitions.jobs import NewJob
 from sandbox.servers import EmbeddedPostgres
 from tests import rows
@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, Any] = {
     "artifacts": [NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 1, SHA256)],
     "batch_id": new_id(),
     "by": "somebody",
+    "chosen": RecheckFilter(),
     "claimed": [],
     "count": 1_000,
     "delay": timedelta(seconds=1),
@@ -41,6 +42,7 @@ ARGUMENTS: dict[str, Any] = {
     "elapsed": 1.0,
     "epoch": 1,
     "fails_job": True,
+    "file": NewArtifact(ArtifactKind.UNVERIFIED, "file:///a.unverified", 1, SHA256, source="https://a/b", message="no"),
     "forecast": {"chance": 0.5},
     "held_at": datetime.now(UTC),
     "holder": "worker-1",
@@ -54,6 +56,7 @@ ARGUMENTS: dict[str, Any] = {
     "pause": timedelta(seconds=2),
     "posted_at": None,
     "price": 0.5,
+    "probe_after": timedelta(seconds=2),
     "provider_created_at": None,
     "provider_id": "a-new-id",
     "queues": ["submit"],
@@ -111,6 +114,8 @@ class World:
     timed_out: bool = False
     begun: bool = False
     kept_no_longer: bool = False
+    unverified: bool = False
+    download_failed: bool = False
     ids: dict[str, UUID] = field(default_factory=dict, compare=False, repr=False)
 
     def build(self, session: Session) -> None:
@@ -125,6 +130,7 @@ class World:
             cancel_requested_at=NOW if self.cancel_requested else None,
             due_at=due if waits else None,
             begun_at=-SECOND if self.begun else None,
+            output_failed_at=-SECOND if self.download_failed else None,
         )
         self.ids["prediction_id"] = prediction = new_id()
         if self.prediction_state is None:
@@ -135,9 +141,13 @@ class World:
         columns["watch_windows"] = int(self.timed_out)
         if self.kept_no_longer:
             columns["accepted_at"] = -timedelta(days=8)
+            if self.prediction_state not in LIVE:
+                columns["ended_at"] = -timedelta(days=8)
         rows.add_prediction(session, job, account, self.prediction_state, **columns)
         if self.stored:
             rows.add_artifact(session, job, prediction)
+        if self.unverified:
+            rows.add_artifact(session, job, prediction, kind="unverified")
 
     def call(self, session: Session, name: str, *, claim_off_by: int = 0, **changes: Any) -> Any:
         """Call a move on these rows, whatever it wants to know."""
@@ -173,6 +183,11 @@ def list_worlds() -> Iterator[World]:
             yield World(JobState.STORING, PredictionState.COMPLETED, **flags)
             yield World(JobState.STORING, PredictionState.COMPLETED, begun=True, **flags)
             yield World(JobState.RENDERING, PredictionState.RENDERING, posted=True, kept_no_longer=True, **flags)
+        for cancel_requested in (False, True):
+            expired: Any = {"kept_no_longer": True, "download_failed": True, "cancel_requested": cancel_requested}
+            yield World(JobState.STORING, PredictionState.COMPLETED, overdue=overdue, **expired)
+    for state in (JobState.FAILED, JobState.CANCELLED):
+        yield World(state, PredictionState.COMPLETED, unverified=True)
     yield World(JobState.SUCCEEDED, PredictionState.COMPLETED, stored=True)
     yield World(JobState.CANCELLED, PredictionState.COMPLETED, stored=True)
 
@@ -209,7 +224,7 @@ def is_allowed(move: Move) -> bool:
     return after in PREDICTION_MOVES[PredictionState(before)]
 
 
-def kind_of(move: Move) -> str:
+def kind_of(move: Move, name: str) -> str:
     """The event that tells of this move."""
     match move:
         case ("prediction", None, "surplus"):
@@ -219,7 +234,7 @@ def kind_of(move: Move) -> str:
         case ("job", None, _):
             return "job.pushed"
         case ("job", "failed" | "cancelled", _):
-            return "job.retried"
+            return "job.rechecked" if name == "recheck_jobs" else "job.retried"
         case (table, _, after):
             return f"{table}.{after}"
 
@@ -239,8 +254,8 @@ def run(session: Session, name: str, world: World, before: rows.State, **changes
     assert outcome or not moves, f"{context} moved {moves} and said {outcome!r}"
     told = [(row_id, each["kind"]) for each in events for row_id in (each["job_id"], each["prediction_id"])]
     for row_id, move in moves:
-        assert told.count((row_id, kind_of(move))) == 1, f"{context}: {move} was told in {told}"
-    untrue = STATE_KINDS & {kind for _, kind in told} - {kind_of(move) for _, move in moves}
+        assert told.count((row_id, kind_of(move, name))) == 1, f"{context}: {move} was told in {told}"
+    untrue = STATE_KINDS & {kind for _, kind in told} - {kind_of(move, name) for _, move in moves}
     assert not untrue, f"{context}: {untrue} did not happen"
     return {move for _, move in moves}
 

@@ -10,11 +10,12 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
 from models.session import Sessions, transaction
-from models.transitions import NewArtifact
+from models.transitions import NewArtifact, RecheckFilter
 from models.transitions.jobs import NewJob
 from tests import rows
 from tests.rows import MINUTE, NOW, SECOND, SHA256, VIDEO_MODEL, Render
@@ -81,6 +82,46 @@ def begun_store(session: Session) -> Render:
     render = rows.add_render(session, "completed")
     rows.change(session, "job", render.job_id, begun_at=-MINUTE, due_at=-SECOND)
     return render
+
+
+def failed_download(**columns: Any) -> Setup:
+    """A job whose last download failed a minute ago by the host's fault."""
+
+    def add(session: Session) -> Render:
+        render = rows.add_render(session, "completed", **columns)
+        rows.change(session, "job", render.job_id, output_failed_at=-MINUTE, error_message="status 403")
+        return render
+
+    return add
+
+
+def failing_host(**columns: Any) -> Setup:
+    """An account whose output host has failed several jobs."""
+
+    def add(session: Session) -> Render:
+        account = rows.add_account(session, **columns)
+        return [failed_download(account_id=account)(session) for _ in range(3)][-1]
+
+    return add
+
+
+def nothing_to_probe(session: Session) -> Render:
+    """An outage, and no job whose download has failed."""
+    session.execute(text("UPDATE job SET output_failed_at = NULL"))
+    session.execute(text("UPDATE account SET outputs_failing_since = NULL"))
+    return account_with(outputs_failing_since=-MINUTE)(session)
+
+
+def unverified() -> Setup:
+    """A failed job with a kept file."""
+
+    def add(session: Session) -> Render:
+        render = rows.add_render(session, "completed")
+        rows.change(session, "job", render.job_id, state="failed", ended_at=NOW, due_at=None, error_code="x")
+        rows.add_artifact(session, render.job_id, render.prediction_id, kind="unverified")
+        return render
+
+    return add
 
 
 def accept(session: Session, render: Render) -> str | None:
@@ -308,6 +349,43 @@ RACES = [
     ),
     Race("finish_store", in_state("completed"), finish_store, ["job.succeeded"]),
     Race(
+        "claim_probe",
+        failing_host(outputs_failing_since=-MINUTE, outputs_probe_at=-SECOND),
+        lambda s, r: transitions.claim_probe(s, r.account_id, lease=LEASE),
+    ),
+    Race(
+        "begin_output_outage",
+        failing_host(),
+        lambda s, r: transitions.begin_output_outage(s, r.account_id),
+        ["account.outputs_failing"],
+    ),
+    Race(
+        "note_output_reached",
+        account_with(outputs_failing_since=-MINUTE),
+        lambda s, r: transitions.note_output_reached(s, r.account_id),
+        ["account.outputs_back"],
+    ),
+    Race("end_unprobed_outages", nothing_to_probe, lambda s, _: transitions.end_unprobed_outages(s)),
+    Race("drop_unverified", unverified(), lambda s, r: transitions.drop_unverified(s, r.prediction_id)),
+    Race(
+        "recheck_jobs",
+        unverified(),
+        lambda s, r: transitions.recheck_jobs(s, RecheckFilter(ids=[r.job_id]), by="x"),
+        ["job.rechecked"],
+    ),
+    Race(
+        "warn_of_giving_up",
+        in_state("completed", ended_at=-timedelta(days=5, hours=1)),
+        lambda s, _: transitions.warn_of_giving_up(s, count=5),
+        ["store.giving_up_soon"],
+    ),
+    Race(
+        "end_expired_downloads",
+        failed_download(ended_at=-timedelta(days=6, hours=1)),
+        lambda s, _: transitions.end_expired_downloads(s, count=5),
+        ["job.failed"],
+    ),
+    Race(
         "schedule_surplus_looks",
         in_state("surplus", due_at=-SECOND),
         lambda s, r: transitions.schedule_surplus_looks(s, count=5),
@@ -493,6 +571,10 @@ WITHOUT_A_LOSER = {
     "excuse_store",  # tells, moves nothing
     "excuse_surplus_store",
     "finish_reconcile",
+    "keep_unverified",  # the newer file replaces the older one
+    "explain_unverified",
+    "mark_output_failed",  # a time, whoever writes it
+    "note_probe_failed",  # each counts
     "postpone_doubts",
     "note_undecidable",
     "note_foreign_list",

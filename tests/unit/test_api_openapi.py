@@ -30,7 +30,7 @@ def operations() -> list[Any]:
         for path, methods in document()["paths"].items()
         for method, route in methods.items()
     ]
-    assert len(found) == 25
+    assert len(found) == 29
     return found
 
 
@@ -84,7 +84,7 @@ def test_the_page_shows_every_route_with_a_command_to_try_it() -> None:
         for route in methods.values():
             assert f'id="{route["operationId"]}"' in page
             assert f'<span class="path">{path}</span>' in page
-    assert page.count("<pre>curl ") == 25
+    assert page.count("<pre>curl ") == 29
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.artifacts import poster_name, video_name
+from rushes.artifacts import poster_name, surplus_name, unverified_name, video_name
 from rushes.artifacts.naming import SLUG_LIMIT, check_name
 from rushes.errors import InvalidInput
 from rushes.jobs import BATCH_NAME
@@ -53,6 +53,11 @@ def test_every_prompt_gives_a_name_that_stays_in_the_store(prompt: str, batch: s
 
 def test_a_poster_lies_beside_its_video() -> None:
     assert poster_name("b/1-a-fox.mp4") == "b/1-a-fox.jpg"
+
+
+def test_a_file_that_is_no_video_lies_in_the_place_of_its_video() -> None:
+    assert unverified_name("b/1-a-fox.mp4") == "b/1-a-fox.unverified"
+    assert unverified_name(surplus_name("b/1-a-fox.mp4", purchase=2)) == "b/1-a-fox.surplus-2.unverified"
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,39 @@ def test_only_published_files_are_found(store: ArtifactStore, root: Path, url: s
         store.open(url)
 
 
+def test_a_removed_file_is_gone_and_removing_it_again_is_no_error(store: ArtifactStore) -> None:
+    url = put(store, content=b"film", name="a/1.unverified")
+
+    store.remove(url)
+    store.remove(url)
+
+    assert store.find_path(url) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/a.mp4",
+        "{outside}",
+        "{root}/a/%2e%2e/%2e%2e/outside.txt",
+        "{root}/.incoming/claim-1.part",
+        "{root}/%00",
+        "{root}",
+        "",
+    ],
+)
+def test_only_published_files_are_removed(store: ArtifactStore, root: Path, url: str) -> None:
+    outside, unfinished = root.parent / "outside.txt", store.scratch() / "claim-1.part"
+    outside.write_text("secret")
+    unfinished.write_bytes(b"film")
+
+    with pytest.raises(InvalidInput):
+        store.remove(url.format(root=root.as_uri(), outside=outside.as_uri()))
+
+    assert outside.exists()
+    assert unfinished.exists()
+
+
 def test_files_that_a_dead_worker_left_are_removed_and_live_ones_kept(store: ArtifactStore) -> None:
     dead, live = store.scratch() / "dead.part", store.scratch() / "live.part"
     dead.write_bytes(b"")

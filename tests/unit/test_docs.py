@@ -28,7 +28,7 @@ POLICIES = {name: value for name, value in vars(retrying).items() if isinstance(
 MEASURED = {"docs/performance.md"}
 """Written by `python -m bench --write-docs`."""
 PREFIXES = (
-    "account|ack|batch|dispatcher|doubt|epoch|job|prediction|request|store|submit|surplus|watch|watchdog|webhook|worker"
+    "account|ack|batch|dispatcher|doubt|epoch|job|outputs|prediction|request|store|submit|surplus|watch|watchdog|webhook|worker"
     "|write"
 )
 
@@ -69,10 +69,7 @@ def test_every_fault_is_in_the_index() -> None:
 
 def test_the_table_of_waits_has_every_policy_with_its_figures() -> None:
     told = {cells[0].strip("`"): cells[1:] for cells in rows_of(FAILURES.split("## The waits")[1])[1:]}
-    assert told == {
-        name: [f"{spell(policy.base)} s", f"{spell(policy.cap)} s", str(policy.attempts or "no end")]
-        for name, policy in POLICIES.items()
-    }
+    assert told == {name: [f"{spell(policy.base)} s", f"{spell(policy.cap)} s"] for name, policy in POLICIES.items()}
 
 
 def spell(length: timedelta) -> str:

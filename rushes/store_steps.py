@@ -1,0 +1,103 @@
+"""A store step: what it is to fetch, whose rows it moves, and how it can end."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models import ArtifactKind
+from models.transitions import NewArtifact, StoreTicket, SurplusTicket
+from rushes.artifacts import StoredVideo, video_name
+from rushes.errors import Permanent, Transient
+from rushes.runtime import Runtime
+
+
+class StoreDelayed(Transient):
+    """The video could not be copied for now; it is tried again."""
+
+
+class StoreFailed(Permanent):
+    """The video cannot be had: the job has failed, although it was paid for."""
+
+
+class StoreStopped(Transient):
+    """The worker is shutting down, or lost its claim: the step is handed back, nothing was made visible."""
+
+
+class StoreLost(StoreStopped):
+    """Another worker has the step now: there is nothing to hand back."""
+
+
+class _Renew(Protocol):
+    def __call__(self, session: Session, row_id: UUID, claim: int, /, *, lease: timedelta) -> bool: ...
+
+
+class _Delay(Protocol):
+    def __call__(
+        self, session: Session, row_id: UUID, claim: int, /, *, delay: timedelta, reason: tuple[str, str]
+    ) -> bool: ...
+
+
+class _Tell(Protocol):
+    def __call__(self, session: Session, row_id: UUID, claim: int, /, *, reason: tuple[str, str]) -> bool: ...
+
+
+@dataclass(frozen=True)
+class StoreMoves:
+    """The moves of one kind of rows that are stored, and the kinds of its late writes."""
+
+    late_renewal: str
+    late_outcome: str
+    renew: _Renew
+    delay: _Delay
+    fail: _Tell
+    excuse: _Tell
+
+
+@dataclass(frozen=True)
+class StoreStep:
+    """A store step that has begun: the row that its moves take, the claim they take, and what it is to fetch."""
+
+    moves: StoreMoves
+    row_id: UUID
+    claim: int
+    ticket: StoreTicket | SurplusTicket
+
+
+def name_video(ticket: StoreTicket | SurplusTicket) -> str:
+    """What the video of the ticket's job is called in the store."""
+    return video_name(
+        job_id=ticket.job_id,
+        prompt=str(ticket.input.get("prompt", "")),
+        batch=ticket.batch_name,
+        number=ticket.number,
+        total=ticket.batch_size,
+    )
+
+
+def describe_files(stored: StoredVideo) -> tuple[NewArtifact, NewArtifact]:
+    """The video and its poster, as they are kept in rows."""
+    facts = stored.facts
+    video = NewArtifact(
+        ArtifactKind.VIDEO,
+        stored.url,
+        stored.bytes,
+        stored.sha256,
+        container=facts.container,
+        seconds=facts.seconds,
+        width=facts.width,
+        height=facts.height,
+        has_audio=facts.has_audio,
+    )
+    return video, NewArtifact(ArtifactKind.POSTER, stored.poster_url, stored.poster_bytes, stored.poster_sha256)
+
+
+def remove_files(runtime: Runtime, urls: Iterable[str]) -> None:
+    """Remove kept files that a video has replaced. One that cannot be removed stays, and does no harm."""
+    for url in urls:
+        with suppress(Transient):
+            runtime.store.remove(url)
