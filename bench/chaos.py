@@ -41,6 +41,8 @@ PLAIN_JOBS = 300
 WORKERS = {"main": "plain1", "leader": "plain2"}
 STALL_SECONDS = 150.0
 PAUSE_SECONDS = 0.5
+OTHER_CONTAINERS = (b"G@", b"RIFF", b"FLV", b"\x00\x00\x01\xba", b"\x1aE\xdf\xa3")
+"""First bytes of MPEG-TS, AVI, FLV, MPEG and Matroska, which the simulator's output host sends, too."""
 
 
 def make_options(simulator: Simulator, *, broker: str, folder: Path) -> Options:
@@ -149,9 +151,10 @@ class PlainPeer:
 
 
 def is_video(path: Path) -> bool:
-    """Whether the file begins as an MP4 does; a web page that came in its place does not."""
+    """Whether the file begins as an MP4 or another container does; a web page that came in its place does not."""
     with path.open("rb") as file:
-        return file.read(12)[4:8] == b"ftyp"
+        start = file.read(12)
+    return start[4:8] == b"ftyp" or start.startswith(OTHER_CONTAINERS)
 
 
 def run_plain(trial: Trial, *, folder: Path, watch: Watch) -> Report:

@@ -17,7 +17,7 @@ from sandbox.wavespeed import Simulator
 TICK_SECONDS = 0.05
 COUNT_SECONDS = 0.5
 STALL_SECONDS = 330.0
-"""Without one job that ends; longer than the longest back-off there is, of a download (5 minutes)."""
+"""Without one job that ends. The waits of downloads after a failure are cut short, so no back-off is longer."""
 HASTEN_SECONDS = 20.0
 """How often in the quiet the waits after failures are cut short: they are minutes, and prove nothing any more."""
 RESTORE_PATIENCE_SECONDS = 60.0
@@ -167,7 +167,8 @@ class Assault:
         self._open[fault.name] += 1
         if self._open[fault.name] == 1:
             self._set_rule(fault.name, rule)
-        self._at(self._now() + fault.seconds, lambda: self._switch_off(fault.name))
+        # by the plan's time, so that a late start does not carry it into the next fault of its kind
+        self._at(fault.at + fault.seconds, lambda: self._switch_off(fault.name))
 
     def _switch_off(self, name: str) -> None:
         self._open[name] -= 1

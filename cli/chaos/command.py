@@ -15,7 +15,8 @@ MinutesOption = Annotated[
     typer.Option("--minutes", min=0.1, max=1440, help="How long faults strike; by the jobs if left out."),
 ]
 ScenarioOption = Annotated[
-    str, typer.Option("--scenario", help="everything, processes, provider, lost-answers or restore: what breaks.")
+    str,
+    typer.Option("--scenario", help="everything, processes, provider, lost-answers, restore or outputs: what breaks."),
 ]
 DatabaseOption = Annotated[
     str | None,
@@ -54,6 +55,8 @@ def chaos(
         rushes chaos --seed 1,2,3 --jobs 300
 
         rushes chaos --scenario lost-answers --jobs 300 --json
+
+        rushes chaos --scenario outputs --minutes 3
 
         rushes chaos --database-url postgresql://staging/postgres --redis-url redis://staging:6379/15 --minutes 5
 

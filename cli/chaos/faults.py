@@ -1,9 +1,11 @@
 """Every fault that a run can meet: how our processes and servers die, and what the provider does wrong. Pure data."""
 
+from collections.abc import Mapping
 from typing import Any
 
 Rules = dict[str, dict[str, Any]]
-Spans = dict[str, tuple[float, float]]
+Span = tuple[float, float]
+Spans = dict[str, Span]
 
 PROCESS_FAULTS: Spans = {
     "kill_main": (0, 0),
@@ -72,11 +74,17 @@ PROVIDER_FAULTS: Rules = {
     "download_5xx": {"probability": 0.5},
     "download_garbage": {"probability": 0.3},
     "download_hang": {"probability": 0.2, "delay": 5.0},
+    "download_empty": {"probability": 0.3},
+    "download_truncated": {"probability": 0.3},
+    "download_gzip": {"probability": 0.5},
+    "download_partial": {"probability": 0.5},
+    "download_container": {"probability": 0.5, "form": "mpegts"},
 }
 """Faults of the provider, each with its rule; they last 3 to 8 seconds, save those of the whole account.
 
 Left out is what never ends (`task_unknown_status`: the render is watched until the retention of seven days ends) and
-what makes both sides' books differ for a while (`refund_late`).
+what makes both sides' books differ for a while (`refund_late`). Left out, too, is a file that is no video
+(`download_other`): after two equal downloads such a job ends as failed, by design, and its render is paid for.
 """
 
 LONG_RUNS_ONLY = frozenset({"task_without_outputs"})
@@ -116,3 +124,21 @@ ALWAYS: Rules = {
 
 LOST_ANSWERS: Rules = {name: {"probability": 0.035} for name in ("submit_drop", "submit_504", "submit_hang")}
 """Together one answer in ten: 1 - 0.965**3."""
+
+_LONG, _SHORT = (45.0, 75.0), (10.0, 20.0)
+
+OUTPUT_FAULTS: tuple[tuple[str, Mapping[str, Any], Span], ...] = (
+    ("download_expired", {"status": 403}, _LONG),
+    ("download_expired", {"status": 404}, _LONG),
+    ("download_garbage", {"same": True}, _LONG),
+    ("download_garbage", {}, _LONG),  # each page has a request id of its own
+    ("download_empty", {}, _LONG),
+    ("download_truncated", {}, _LONG),
+    ("download_gzip", {}, _SHORT),
+    ("download_partial", {}, _SHORT),
+    *(("download_container", {"form": form}, _SHORT) for form in ("mpegts", "avi", "flv", "mpeg", "matroska", "mov")),
+)
+"""How the output host fails in the scenario `outputs`: each fault, its rule, and its span in seconds."""
+
+OUTPUT_GAP: Span = (3.0, 6.0)
+"""Seconds for which the output host is healthy between some of them."""

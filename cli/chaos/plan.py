@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cli.chaos.faults import (
@@ -11,6 +11,8 @@ from cli.chaos.faults import (
     LONG_RUNS_ONLY,
     LOST_ANSWERS,
     MINUTE_OUTAGE,
+    OUTPUT_FAULTS,
+    OUTPUT_GAP,
     OWN_FAULTS,
     PROVIDER_FAULTS,
     RESTORE,
@@ -29,6 +31,7 @@ SHORT_OWN_EVERY, SHORT_PROVIDERS_EVERY = 2.0, 1.5
 LAG_SECONDS, SHORT_LAG_SECONDS = 20.0, 2.0
 LAG_PROBABILITY = 0.6
 OUTAGE_SECONDS = 60.0
+GAP_PROBABILITY = 0.5
 TWIN_EVERY = 10
 """Every so many jobs one asks for the same as the one before it."""
 
@@ -44,6 +47,8 @@ class Scenario:
     breaks_provider: bool = True
     always_lags: bool = False  # the list lags by 20 s in short runs, too
     restores: bool = False  # the database is put back to an earlier state, once
+    breaks_outputs: bool = False  # the output host fails in each way, one after the other; nothing else is drawn
+    wants_success: bool = False  # every job must succeed: none may fail
 
 
 SCENARIOS = {
@@ -67,6 +72,15 @@ SCENARIOS = {
             breaks_processes=False,
             breaks_provider=False,
             restores=True,
+        ),
+        Scenario(
+            "outputs",
+            "the output host fails in each way, one after the other; every job must succeed",
+            {},
+            breaks_processes=False,
+            breaks_provider=False,
+            breaks_outputs=True,
+            wants_success=True,
         ),
     )
 }
@@ -137,12 +151,15 @@ def draw_plan(
     `kinds` are the faults of our own that can be made; they change nothing else of the plan.
     """
     luck = random.Random(f"chaos:{seed}")  # noqa: S311 - not for secrets
+    if scenario.breaks_outputs:
+        return _draw_outputs_plan(luck, seed, jobs=jobs, minutes=minutes)
     is_long = jobs >= LONG_RUN_JOBS
     has_outage = is_long and scenario.breaks_provider
     by_jobs = 8 + jobs * (SECONDS_PER_JOB if is_long else SHORT_SECONDS_PER_JOB)
     seconds = minutes * 60 if minutes else by_jobs + (OUTAGE_SECONDS if has_outage else 0)
     # What is pushed after the copy is gone with the restore, by design; so everything is there before.
-    pushes = _draw_pushes(luck, jobs, seconds=0 if scenario.restores else seconds, kills=scenario.breaks_processes)
+    moments = _draw_moments(luck, jobs, seconds=0 if scenario.restores else seconds)
+    pushes = _draw_pushes(luck, jobs, moments=moments, kills=scenario.breaks_processes)
     faults = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
     if scenario.breaks_provider:
         faults += _draw_providers(luck, seconds, is_long=is_long, webhooks=webhooks)
@@ -162,10 +179,38 @@ def _draw_restore(luck: random.Random) -> Restore:
     return Restore(luck.uniform(0.05, 0.3), luck.uniform(0.3, 0.9))
 
 
-def _draw_pushes(luck: random.Random, jobs: int, *, seconds: float, kills: bool) -> tuple[Push, ...]:
+def _draw_outputs_plan(luck: random.Random, seed: int, *, jobs: int, minutes: float | None) -> Plan:
+    """The output host alone fails; a batch is pushed while it fails in this way, so that each way meets new files."""
+    drawn, seconds = _draw_outputs(luck)
+    scale = minutes * 60 / seconds if minutes else 1.0
+    faults = tuple(replace(each, at=each.at * scale, seconds=each.seconds * scale) for each in drawn)
+    during = [each.at + luck.uniform(0, 0.4) * each.seconds for each in faults[1:]]
+    moments = [0.0, *sorted(luck.sample(during, min(jobs - 1, len(during))))]
+    pushes = _draw_pushes(luck, jobs, moments=moments, kills=False)
+    return Plan(seed, seconds * scale, pushes, faults, {}, SHORT_LAG_SECONDS)
+
+
+def _draw_outputs(luck: random.Random) -> tuple[list[Fault], float]:
+    """Each way once, and when the last one ends. Two of the same kind never meet: the gap comes between them."""
+    faults: list[Fault] = []
+    at = 0.0
+    for kind, rule, span in luck.sample(OUTPUT_FAULTS, len(OUTPUT_FAULTS)):
+        if faults and (faults[-1].kind == kind or luck.random() < GAP_PROBABILITY):
+            at += luck.uniform(*OUTPUT_GAP)
+        faults.append(Fault(at, kind, luck.uniform(*span), rule))
+        at += faults[-1].seconds
+    return faults, at
+
+
+def _draw_moments(luck: random.Random, jobs: int, *, seconds: float) -> list[float]:
     parts = max(1, min(12, jobs // 8))
+    return [0.0, *sorted(luck.uniform(0, seconds * 0.7) for _ in range(parts - 1))]
+
+
+def _draw_pushes(luck: random.Random, jobs: int, *, moments: list[float], kills: bool) -> tuple[Push, ...]:
+    """The jobs in equal batches, one at each moment."""
+    parts = len(moments)
     sizes = [jobs // parts + (1 if part < jobs % parts else 0) for part in range(parts)]
-    moments = [0.0, *sorted(luck.uniform(0, seconds * 0.7) for _ in sizes[1:])]
     return tuple(
         Push(at, number, _make_prompts(number, size), luck.uniform(0.002, 0.08) if kills and number % 2 else None)
         for number, (at, size) in enumerate(zip(moments, sizes, strict=True))

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +110,18 @@ def _fill_in(report: Report, plan: Plan, farm: Farm, purchases: Purchases) -> No
     report.states = farm.count_states() or {}
     report.pushes = farm.pusher.counts
     report.findings.append(_find_doubled(sum(report.states.values()), len(plan.prompts)))
+    if SCENARIOS[report.trial.scenario].wants_success:
+        report.findings.append(find_failed(report.states))
     report.cost = reckon(purchases, wanted=Counter(plan.prompts), files=videos)
+
+
+def find_failed(states: Mapping[str, int]) -> Finding:
+    """For a scenario in which every job must succeed."""
+    others = {state: count for state, count in states.items() if state != "succeeded"}
+    examples = tuple(f"{count} {state}" for state, count in sorted(others.items()))
+    return Finding(
+        "all_succeeded", "a job did not succeed though the provider has its file", sum(others.values()), examples
+    )
 
 
 def _find_doubled(stored: int, pushed: int) -> Finding:

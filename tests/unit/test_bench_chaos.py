@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench.chaos import PlainPeer, is_video
 from bench.peers.plain_celery import Options
 from bench.peers.sightings import note_sighting
 from bench.peers.told import GAVE_UP
 from cli.chaos.plan import Push
+from sandbox.wavespeed.containers import remux
+from sandbox.wavespeed.faults import CONTAINERS
+from sandbox.wavespeed.videos import Clip, render_plain
 
 VIDEO = b"\x00\x00\x00\x20ftypisom" + bytes(20)
 
@@ -23,6 +28,14 @@ def test_a_web_page_in_the_place_of_a_video_is_none(tmp_path: Path) -> None:
     (tmp_path / "page.mp4").write_bytes(b"<html>too many requests</html>")
     (tmp_path / "empty.mp4").touch()
     assert [is_video(tmp_path / f"{name}.mp4") for name in ("video", "page", "empty")] == [True, False, False]
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_video_in_another_container_is_one(tmp_path: Path, container: str) -> None:
+    path = tmp_path / "video.mp4"
+    render_plain(Clip("a cat", "", 1.0, True, 64, 64), path)
+    remux(path, container)
+    assert is_video(path)
 
 
 def test_a_job_has_ended_by_a_file_a_bad_verdict_or_a_task_that_gave_up(tmp_path: Path) -> None:

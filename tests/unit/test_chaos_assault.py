@@ -124,6 +124,13 @@ def test_a_stronger_fault_gives_way_to_the_one_that_is_always_on_once_all_of_its
     assert assault.strikes["get_5xx"] == 2 * 4  # counted whenever a rule gives way
 
 
+def test_faults_of_a_kind_that_follow_each_other_have_their_own_rules() -> None:
+    first = Fault(0.0, "download_expired", 0.2, {"probability": 0.4})
+    second = Fault(0.21, "download_expired", 0.1, {"probability": 0.7})
+    _, provider, _ = run(first, second)
+    assert [rule for _, name, rule in provider.log if name == "download_expired"] == [0.4, None, 0.7, None]
+
+
 def test_processes_are_killed_frozen_and_thawed_and_what_is_not_there_is_left_out() -> None:
     faults = Fault(0.0, "kill_main", 0), Fault(0.1, "freeze_main", 0.1), Fault(0.2, "kill_store", 0)
     assault, _, crowd = run(*faults, Fault(0.2, "redis_kill", 1))

@@ -1,11 +1,14 @@
 """Plans of chaos: drawn from a seed alone, whole, and within what a scenario may break."""
 
+from itertools import pairwise
+
 import pytest
 
 from cli.chaos.faults import (
     CONNECTION_FAULTS,
     LONG_RUNS_ONLY,
     MINUTE_OUTAGE,
+    OUTPUT_FAULTS,
     OWN_FAULTS,
     PROCESS_FAULTS,
     PROVIDER_FAULTS,
@@ -49,7 +52,7 @@ def test_what_is_believed_after_a_minute_only_is_left_to_long_runs() -> None:
 
 
 def test_every_rule_of_the_provider_is_one_that_the_simulator_takes() -> None:
-    for plan in (draw(1, webhooks=True), draw(1, scenario="lost-answers")):
+    for plan in (draw(1, webhooks=True), draw(1, scenario="lost-answers"), draw(1, scenario="outputs")):
         for name, rule in plan.always.items():
             read_rule(name, dict(rule))
         for fault in plan.faults:
@@ -85,6 +88,60 @@ def test_a_restore_brings_back_what_knows_every_job_and_forgets_purchases(seed: 
     assert plan.faults == ()
     assert draw(seed, scenario="restore").restore is None  # servers that nobody may restore
     assert draw(seed).restore is None
+
+
+def test_the_output_host_fails_in_an_order_of_the_seed() -> None:
+    first, again, other = draw(1, scenario="outputs"), draw(1, scenario="outputs"), draw(2, scenario="outputs")
+    assert first == again
+    assert [each.rule for each in first.faults] != [each.rule for each in other.faults]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_output_host_fails_in_every_way_once_and_nothing_else_does(seed: int) -> None:
+    plan = draw(seed, jobs=60, scenario="outputs")
+    drawn = [(each.kind, each.rule) for each in plan.faults]
+    ways = [(kind, rule) for kind, rule, _ in OUTPUT_FAULTS]
+    assert sorted(drawn, key=str) == sorted(ways, key=str)
+    assert plan.always == {}
+    spans = {(kind, str(rule)): span for kind, rule, span in OUTPUT_FAULTS}
+    for fault in plan.faults:
+        shortest, longest = spans[fault.kind, str(fault.rule)]
+        assert shortest <= fault.seconds <= longest
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_ways_of_the_output_host_follow_each_other_and_some_after_a_gap(seed: int) -> None:
+    plan = draw(seed, jobs=60, scenario="outputs")
+    gaps = [after.at - (before.at + before.seconds) for before, after in pairwise(plan.faults)]
+    healthy = [gap for gap in gaps if gap > 0.001]
+    assert 0 < len(healthy) < len(gaps)
+    assert all(3 <= gap <= 6.001 for gap in healthy)
+    assert plan.seconds == pytest.approx(plan.faults[-1].at + plan.faults[-1].seconds)
+    same = [gap for gap, (before, after) in zip(gaps, pairwise(plan.faults), strict=True) if before.kind == after.kind]
+    assert all(gap >= 3 for gap in same)
+
+
+@pytest.mark.parametrize("jobs", [1, 5, 16, 300])
+def test_jobs_are_pushed_from_the_first_second_while_the_output_host_fails(jobs: int) -> None:
+    plan = draw(1, jobs=jobs, scenario="outputs")
+    assert len(plan.prompts) == jobs
+    assert len(plan.pushes) == min(jobs, len(OUTPUT_FAULTS))
+    assert plan.pushes[0].at == 0.0
+    assert all(any(fault.at <= push.at < fault.at + fault.seconds for fault in plan.faults) for push in plan.pushes)
+    assert {push.kills_after for push in plan.pushes} == {None}
+
+
+def test_minutes_scale_the_whole_plan_of_the_output_host() -> None:
+    whole, short = draw(1, jobs=60, scenario="outputs"), draw(1, jobs=60, scenario="outputs", minutes=0.5)
+    scale = 30 / whole.seconds
+    assert short.seconds == pytest.approx(30)
+    assert [each.at for each in short.faults] == pytest.approx([each.at * scale for each in whole.faults])
+    assert [each.seconds for each in short.faults] == pytest.approx([each.seconds * scale for each in whole.faults])
+    assert [each.at for each in short.pushes] == pytest.approx([each.at * scale for each in whole.pushes])
+
+
+def test_no_scenario_but_that_one_demands_that_all_succeed() -> None:
+    assert [each.name for each in SCENARIOS.values() if each.wants_success] == ["outputs"]
 
 
 def test_jobs_that_ask_for_the_same_come_in_every_batch() -> None:

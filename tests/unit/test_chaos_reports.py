@@ -8,6 +8,7 @@ from typing import Any
 
 from cli.chaos.reckoning import Cost, Purchases, read_purchases, reckon
 from cli.chaos.report import COLUMNS, Report, Trial, list_faults, list_rows
+from cli.chaos.trial import find_failed
 from rushes.audit import Books, Finding
 
 CENTS = Decimal("0.24")
@@ -60,6 +61,14 @@ def test_a_run_is_broken_by_a_finding_a_loss_a_double_or_a_job_without_an_end() 
     assert make_report(cost=Cost(0, 1, CENTS)).is_broken
     assert make_report(findings=[Finding("within_slots", "too many", 1)]).is_broken
     assert not make_report(findings=[Finding("within_slots", "too many", 0)]).is_broken
+
+
+def test_a_scenario_can_demand_that_every_job_succeeds() -> None:
+    assert not make_report(findings=[find_failed({"succeeded": 10})]).is_broken
+    broken = make_report(findings=[find_failed({"succeeded": 7, "storing": 1, "failed": 2})])
+    assert broken.is_broken
+    assert "all_succeeded: 3 x" in broken.describe()
+    assert "2 failed, 1 storing" in broken.describe()
 
 
 def test_losses_are_those_of_the_audit_where_it_finds_more_than_the_books() -> None:
