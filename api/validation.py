@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from rushes.catalog import UNSUPPORTED, VIDEO_MODELS
 from rushes.errors import InvalidInput, Problem
-from rushes.jobs import PROBLEM_LIMIT
+from rushes.jobs.pushing import PROBLEM_LIMIT
 
 Schema = TypeVar("Schema", bound=BaseModel)
 

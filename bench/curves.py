@@ -7,7 +7,7 @@ from bench.optimum import Point, find_optimum, mean_seconds
 from bench.plot import Curve
 from bench.results import Result
 from bench.watching import price_fixed
-from rushes.polling import LogNormal
+from rushes.render_times.poll_spacing import LogNormal
 
 PAGE = 100
 """Predictions on one page of the provider's list."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from rushes.polling import RenderTime
+from rushes.render_times.poll_spacing import RenderTime
 
 _UNLIKELY = 1e-7
 

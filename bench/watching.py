@@ -15,10 +15,10 @@ from statistics import median
 from typing import NamedTuple, Protocol
 
 from bench.optimum import Point, find_optimum, mean_seconds
-from rushes.look_plans import next_look_age
-from rushes.polling import LogNormal, RenderTime, next_look_by_law, prior_for
+from rushes.render_times.estimator import Finished, Running, learn_render_time
+from rushes.render_times.look_plans import next_look_age
+from rushes.render_times.poll_spacing import LogNormal, RenderTime, next_look_by_law, prior_for
 from rushes.settings import POLL_COST_SECONDS
-from rushes.survival import Finished, Running, learn_render_time
 
 LEARNED_FROM = 200
 SLOTS = 20

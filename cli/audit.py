@@ -11,7 +11,7 @@ from cli.options import JsonOption
 from cli.printing import print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from rushes.audit import Finding
+    from rushes.monitoring.audit import Finding
 
 FilesOption = Annotated[bool, typer.Option("--files", help="Also read and hash every stored file.")]
 _COLOURS = {"ok": "green", "broken": "bold red"}

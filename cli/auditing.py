@@ -4,7 +4,7 @@ from cli.failures import CommandError
 from models.errors import DatabaseAway
 from models.queries import EXPECTED_MIGRATION
 from models.session import Sessions, open_sessions, transaction
-from rushes.audit import Finding, audit_files, audit_rows
+from rushes.monitoring.audit import Finding, audit_files, audit_rows
 from rushes.readiness import check_readiness
 from rushes.runtime import Runtime
 from rushes.settings import load_settings

@@ -23,7 +23,7 @@ from models.errors import DatabaseAway
 from models.queries import EXPECTED_MIGRATION
 from models.session import open_engine, open_sessions
 from rushes.errors import InvalidInput, RushesError
-from rushes.output_host import describe_outage
+from rushes.jobs.why_waiting import describe_outage
 from rushes.readiness import Readiness, ReadinessProbe
 from rushes.settings import Settings, load_settings
 from rushes.wavespeed import KeyRefused, NoCredit, Timeouts, WaveSpeedClient

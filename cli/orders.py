@@ -9,7 +9,7 @@ from typing import Any
 from cli.files import FileRefused, Line, LineProblem, PromptFile
 from rushes.catalog import VideoModel, find_video_model, read_text_value, video_model_names
 from rushes.errors import InvalidInput, Problem
-from rushes.jobs import MAX_ATTEMPTS, PRIORITY_LIMIT, Order, check_order
+from rushes.jobs.pushing import MAX_ATTEMPTS, PRIORITY_LIMIT, Order, check_order
 
 _BOUNDS = {"priority": (-PRIORITY_LIMIT, PRIORITY_LIMIT), "max_attempts": (1, MAX_ATTEMPTS)}
 

@@ -11,7 +11,7 @@ from cli.files import STDIN, FileRefused, LineProblem, PromptFile, read_prompt_f
 from cli.orders import Fill, Prepared, prepare_jobs
 from cli.printing import name_for, note
 from rushes.errors import InvalidInput, Problem
-from rushes.jobs import BATCH_NAME
+from rushes.jobs.pushing import BATCH_NAME
 from rushes.settings import Settings
 
 _JOB_FIELD = re.compile(r"jobs\.(\d+)(?:\.(?:input\.)?(.+))?")

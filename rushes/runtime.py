@@ -10,13 +10,13 @@ from models.queries import find_hook_secret
 from models.session import Sessions, Waker, open_engine, open_sessions, transaction
 from rushes.artifacts import ArtifactStore, open_store
 from rushes.errors import InvalidInput, NotFound, Problem
-from rushes.forecaster import Forecaster
+from rushes.forecasting.forecaster import Forecaster
 from rushes.readiness import ReadinessProbe
+from rushes.render_times.last_seen import Sightings
 from rushes.settings import Settings
-from rushes.sightings import Sightings
 from rushes.wavespeed import Timeouts, WaveSpeedClient
-from rushes.webhook_secret import WAIT_SECONDS, WebhookSecret
-from rushes.webhook_tokens import HookAddresses
+from rushes.wavespeed.callback_urls import HookAddresses
+from rushes.wavespeed.signing_secret import WAIT_SECONDS, WebhookSecret
 
 ACCOUNT = "default"
 """The name of the one account that the settings describe."""

@@ -18,9 +18,9 @@ from models.queries import WatchedPrediction
 from models.session import transaction
 from models.transitions import EndSeen
 from rushes.errors import NotFound, Unavailable
-from rushes.owning import settle_told
+from rushes.reconciling.assign import settle_told
+from rushes.reconciling.duplicates import tell_surplus
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.surpluses import tell_surplus
 from rushes.wavespeed import (
     Prediction,
     PredictionStatus,
@@ -29,7 +29,7 @@ from rushes.wavespeed import (
     read_webhook,
     verify_webhook,
 )
-from rushes.webhook_tokens import read_token
+from rushes.wavespeed.callback_urls import read_token
 
 AGREEMENTS = 5
 """So many webhooks in agreement with a look, and none in disagreement among the latest, make the next ones answers."""

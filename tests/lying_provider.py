@@ -18,7 +18,7 @@ from rushes.wavespeed import (
     RateLimited,
     SubmitInDoubt,
 )
-from rushes.webhook_tokens import HOOK_PATH
+from rushes.wavespeed.callback_urls import HOOK_PATH
 from rushes.webhooks import Webhook
 from sandbox.wavespeed.webhooks import sign
 from tests.rows import VIDEO_MODEL

@@ -13,7 +13,7 @@ from models import transitions
 from models.session import transaction
 from models.transitions import ClaimedSubmit
 from models.transitions.jobs import NewJob
-from rushes.reconciling import reconcile_account
+from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.wavespeed import Prediction

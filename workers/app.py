@@ -4,9 +4,9 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from rushes.settings import Settings, load_settings
-from workers import signals
-from workers.bootstep import DispatcherStep
-from workers.events import EventLists
+from workers.celery_fixes import signals
+from workers.celery_fixes.bootstep import DispatcherStep
+from workers.celery_fixes.flower_events import EventLists
 
 EXCHANGE = Exchange("rushes", type="direct")
 QUEUES = ("submit", "reconcile", "watch", "resume", "store", "report")
@@ -35,7 +35,7 @@ def create_app(settings: Settings) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         worker_pool="threads",
-        worker_consumer="workers.consuming:SurvivingConsumer",
+        worker_consumer="workers.celery_fixes.consumer:SurvivingConsumer",
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         worker_hijack_root_logger=False,

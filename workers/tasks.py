@@ -5,17 +5,17 @@ from uuid import UUID
 from celery import shared_task
 
 from models.errors import DatabaseAway
-from rushes import farm, risks
-from rushes.passes import ReconcileFailed
-from rushes.reconciling import reconcile_account
-from rushes.store_steps import StoreDelayed, StoreFailed, StoreStopped
-from rushes.storing import store_job
-from rushes.submitting import SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
-from rushes.surpluses import look_at_surplus, store_surplus
-from rushes.sweeping import sweep_account
-from rushes.watching import LookFailed, look_at_prediction
-from workers.leaving import is_told_to_end
+from rushes.monitoring import deadlines, status_line
+from rushes.reconciling.duplicates import look_at_surplus, store_surplus
+from rushes.reconciling.evidence import ReconcileFailed
+from rushes.reconciling.reconcile import reconcile_account
+from rushes.storing.steps import StoreDelayed, StoreFailed, StoreStopped
+from rushes.storing.store import store_job
+from rushes.submitting.submit import SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
+from rushes.watching.poll import LookFailed, look_at_prediction
+from rushes.watching.sweep import sweep_account
 from workers.process import get_runtime
+from workers.supervision.shutdown import is_told_to_end
 
 SUBMIT_OUTCOMES = (SubmitDeferred, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, DatabaseAway)
 STORE_OUTCOMES = (StoreDelayed, StoreFailed, StoreStopped, DatabaseAway)
@@ -73,10 +73,10 @@ def keep_surplus(prediction_id: str, claim: int) -> str:
 @shared_task(name="queue.report", throws=(DatabaseAway,))
 def report() -> str:
     """Tell the state of the farm to whoever watches Flower."""
-    return farm.describe_farm(get_runtime())
+    return status_line.describe_farm(get_runtime())
 
 
 @shared_task(name="batch.check", throws=(DatabaseAway,))
 def check_batches() -> str:
     """Hold the batches that are to end by some time against their forecasts."""
-    return risks.check_risks(get_runtime())
+    return deadlines.check_risks(get_runtime())

@@ -10,8 +10,8 @@ from api.openapi import problems, shows, takes
 from api.schemas.batches import Batch, BatchesAsked, BatchPage, BatchPushed, BatchWarning, Price
 from api.schemas.jobs import EventPage, EventsAsked
 from api.schemas.orders import NewBatch, NewJobs
-from rushes.jobs import estimate_cost, push_batch
-from rushes.progress import get_batch, list_batch_events, list_batches
+from rushes.jobs.batches import get_batch, list_batch_events, list_batches
+from rushes.jobs.pushing import estimate_cost, push_batch
 
 router = APIRouter(prefix="/v1", tags=["batches"])
 

@@ -10,8 +10,8 @@ from api.deps import AbandonmentBody, AdoptionBody, LinksDep, PersonDep, Runtime
 from api.openapi import problems, shows, takes
 from api.schemas.doubts import Abandonment, Adoption, Doubts
 from api.schemas.jobs import Job
-from rushes.doubts import abandon_prediction, adopt_doubt, dismiss_doubt, list_doubts
-from rushes.views import get_job
+from rushes.jobs.views import get_job
+from rushes.reconciling.decisions import abandon_prediction, adopt_doubt, dismiss_doubt, list_doubts
 
 router = APIRouter(prefix="/v1", tags=["doubts"])
 

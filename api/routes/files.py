@@ -16,8 +16,8 @@ from api.routes.doubts import PredictionId
 from api.routes.jobs import JobId
 from models import Artifact, ArtifactKind
 from rushes.errors import NotFound
+from rushes.jobs.views import get_file, get_surplus_file
 from rushes.runtime import Runtime
-from rushes.views import get_file, get_surplus_file
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 

@@ -11,9 +11,9 @@ from api.openapi import problems, shows, takes
 from api.schemas.jobs import EventPage, EventsAsked, Job, JobCancelled, JobPage, JobPushed, JobRetried, JobsAsked
 from api.schemas.orders import NewJob
 from api.schemas.outputs import RecheckAsked, Rechecked
-from rushes.jobs import cancel_job, push_job, retry_job
-from rushes.rechecks import recheck_job, recheck_jobs
-from rushes.views import JobQuery, get_job, get_pushed_job, list_events, list_jobs
+from rushes.jobs.pushing import cancel_job, push_job, retry_job
+from rushes.jobs.rechecks import recheck_job, recheck_jobs
+from rushes.jobs.views import JobQuery, get_job, get_pushed_job, list_events, list_jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

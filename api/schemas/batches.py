@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.outputs import OutputOutageSeen
 from api.schemas.values import IdCursor, Money, Time, TimeLeft, TimeLeftUnknown, encode_cursor
-from rushes.jobs import Estimate, Warned
-from rushes.progress import BatchView
-from rushes.views import Page
+from rushes.jobs.batches import BatchView
+from rushes.jobs.pushing import Estimate, Warned
+from rushes.jobs.views import Page
 
 
 class BatchWarning(BaseModel):

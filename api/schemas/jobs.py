@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.values import Blank, IdCursor, Money, NumberCursor, Time, TimeLeft, TimeLeftUnknown, encode_cursor
 from models import Artifact, ArtifactKind, Event, JobState, Prediction, PredictionState
-from rushes.views import JobView, Page
+from rushes.jobs.views import JobView, Page
 
 
 class Links:

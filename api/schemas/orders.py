@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from rushes.jobs import MAX_ATTEMPTS, PRIORITY_LIMIT, Order
+from rushes.jobs.pushing import MAX_ATTEMPTS, PRIORITY_LIMIT, Order
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.values import Time
 from models.queries import OutputOutage
-from rushes.output_host import describe_outage
+from rushes.jobs.why_waiting import describe_outage
 
 
 class OutputOutageSeen(BaseModel):

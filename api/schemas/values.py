@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from rushes import forecasting
-from rushes.forecaster import Unknown
+from rushes.forecasting.forecaster import Unknown
 
 Money = Annotated[
     Decimal,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from rushes.audit import Books, Charge
+from rushes.monitoring.audit import Books, Charge
 from sandbox.wavespeed import Simulator
 
 BILLED = ("completed", "deleted")

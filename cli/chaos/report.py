@@ -8,7 +8,7 @@ from typing import Any
 
 from cli.chaos.reckoning import Cost
 from cli.printing import show_money, show_seconds
-from rushes.audit import Finding
+from rushes.monitoring.audit import Finding
 
 OURS = "rushes"
 LOSSES = ("paid_has_video", "every_task_in_a_row", "files_exist", "files_unchanged")

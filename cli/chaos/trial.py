@@ -20,7 +20,7 @@ from cli.migrations import migrate
 from models.queries.runs import count_videos, list_waiting
 from models.session import transaction
 from rushes.artifacts import open_store
-from rushes.audit import Finding, audit_files, audit_rows, compare_with_ledger
+from rushes.monitoring.audit import Finding, audit_files, audit_rows, compare_with_ledger
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 
 READY_SECONDS = 60.0

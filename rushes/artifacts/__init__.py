@@ -13,9 +13,9 @@ from rushes.artifacts.errors import (
     Suspect,
 )
 from rushes.artifacts.naming import poster_name, surplus_name, unverified_name, video_name
+from rushes.artifacts.probe import ExpectedVideo, VideoFacts
+from rushes.artifacts.save import Fetch, StoredVideo, UnverifiedFile, copy_kept, store_video
 from rushes.artifacts.store import ArtifactStore, LocalStore, open_store
-from rushes.artifacts.storing import Fetch, StoredVideo, UnverifiedFile, copy_kept, store_video
-from rushes.artifacts.video import ExpectedVideo, VideoFacts
 
 __all__ = [
     "Arrived",

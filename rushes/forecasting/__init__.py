@@ -3,9 +3,9 @@
 Ages, lengths and ends are seconds as floats, counted from now.
 """
 
-from rushes.forecasting.lengths import TimeLeft, add_time_left, render_time_left, share_done
-from rushes.forecasting.outlook import Outlook, Running, Waiting
-from rushes.forecasting.playing import Forecast, forecast
+from rushes.forecasting.inputs import Outlook, Running, Waiting
+from rushes.forecasting.simulation import Forecast, forecast
+from rushes.forecasting.time_left import TimeLeft, add_time_left, render_time_left, share_done
 
 __all__ = [
     "Forecast",

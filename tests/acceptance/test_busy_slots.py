@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from models.session import open_engine, open_sessions, transaction
-from rushes.audit import audit_rows
+from rushes.monitoring.audit import audit_rows
 from tests.acceptance.farm import Farm, open_farm
 
 JOBS = 30

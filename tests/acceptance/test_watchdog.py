@@ -11,7 +11,7 @@ import redis
 from celery.utils import nodenames
 
 from tests.acceptance.farm import BIN, ROOT, Farm, open_farm
-from workers.watchdog import EXIT_STUCK
+from workers.supervision.watchdog import EXIT_STUCK
 
 LIMIT = 5.0
 

@@ -34,7 +34,7 @@ MANY_PARAMETERS = {
 }
 SQL_ELSEWHERE = {
     "sandbox/servers/postgres.py": "makes the database that the models then live in",
-    "workers/alarm.py": "LISTEN holds a connection of its own, outside every transaction",
+    "workers/dispatcher/wakeup.py": "LISTEN holds a connection of its own, outside every transaction",
 }
 SQL = re.compile(
     r"\bselect\s.+\sfrom\s|\binsert\s+into\s|\bupdate\s+\w+\s+set\s|\bdelete\s+from\s|\btruncate\s+table\b"

@@ -24,7 +24,7 @@ def _unhurried() -> Iterator[None]:
     """A place in the pace waits for a machine that stands still; where it passes, tests say so themselves."""
     with pytest.MonkeyPatch.context() as patch:  # of its own, since tests undo theirs
         patch.setattr("models.transitions.submitting.PACE_TOLERANCE", timedelta(minutes=2))
-        patch.setattr("rushes.submitting.SEND_ALLOWANCE", timedelta(minutes=2))
+        patch.setattr("rushes.submitting.submit.SEND_ALLOWANCE", timedelta(minutes=2))
         yield
 
 

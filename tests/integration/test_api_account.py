@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from models import transitions
 from models.session import transaction
-from rushes.lateness import count_late
 from rushes.runtime import ACCOUNT
+from rushes.stale_writes import count_late
 from tests import rows
 from tests.api_server import Api, Json, serve_api
 from tests.rows import SECOND

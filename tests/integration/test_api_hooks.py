@@ -24,8 +24,8 @@ from models.queries.audit import RULES, find_broken
 from models.session import WAKE_CHANNEL, transaction
 from rushes.runtime import ACCOUNT
 from rushes.wavespeed import Timeouts
-from rushes.webhook_secret import WebhookSecret
-from rushes.webhook_tokens import make_token
+from rushes.wavespeed.callback_urls import make_token
+from rushes.wavespeed.signing_secret import WebhookSecret
 from rushes.webhooks import SAME_HINT
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed.webhooks import sign

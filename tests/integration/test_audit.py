@@ -19,7 +19,7 @@ from models.session import open_engine, open_sessions
 from models.transitions import NewArtifact
 from models.transitions.jobs import NewJob
 from rushes.artifacts import ArtifactStore, open_store
-from rushes.audit import Books, Charge, Finding, audit_files, audit_rows, compare_with_ledger
+from rushes.monitoring.audit import Books, Charge, Finding, audit_files, audit_rows, compare_with_ledger
 from tests import rows
 
 PRICE = Decimal("0.24")

@@ -8,7 +8,7 @@ import redis
 from kombu import Connection, Consumer, Exchange, Queue
 from kombu.message import Message
 
-from workers.consuming import acknowledge_if_open
+from workers.celery_fixes.consumer import acknowledge_if_open
 
 log = logging.getLogger(__name__)
 QUEUE = Queue("steps", Exchange("steps"), routing_key="steps")

@@ -8,16 +8,16 @@ import pytest
 
 from models import queries, transitions
 from models.session import transaction
-from rushes import watching
-from rushes.retrying import RetryPolicy
+from rushes.retries import RetryPolicy
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.watching import LookFailed, look_at_prediction
+from rushes.watching import poll as watching
+from rushes.watching.poll import LookFailed, look_at_prediction
 from sandbox.wavespeed import Simulator
 from tests import rows
 from tests.runtimes import ask, run
 from tests.simulator_client import wait_until
-from workers.lookout import Lookout
-from workers.publishing import Message
+from workers.dispatcher.publisher import Message
+from workers.dispatcher.watch_schedule import Lookout
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from models import queries, transitions
 from models.session import transaction
 from rushes.runtime import Runtime
-from rushes.watching import look_at_prediction
+from rushes.watching.poll import look_at_prediction
 from sandbox.wavespeed import Simulator
 from tests.runtimes import (
     MODEL,

@@ -13,8 +13,8 @@ from rushes.runtime import ACCOUNT, Runtime
 from tests import rows
 from tests.rows import MINUTE, NOW, SECOND
 from tests.runtimes import ask, run
-from workers.dispatcher import Dispatcher
-from workers.publishing import Message
+from workers.dispatcher.loop import Dispatcher
+from workers.dispatcher.publisher import Message
 
 ROOM = {"resume": 9, "store": 9}
 Rounds = Callable[[], list[str]]

@@ -9,15 +9,15 @@ import pytest
 
 from models import ArtifactKind, queries, transitions
 from models.session import transaction
-from rushes.artifacts import video
+from rushes.artifacts import probe as video
 from rushes.errors import Conflict, InvalidInput, NotFound
-from rushes.jobs import retry_job
-from rushes.rechecks import recheck_job, recheck_jobs
+from rushes.jobs.pushing import retry_job
+from rushes.jobs.rechecks import recheck_job, recheck_jobs
+from rushes.jobs.views import get_job
+from rushes.reconciling.duplicates import store_surplus
 from rushes.runtime import Runtime
-from rushes.store_steps import StoreDelayed, StoreFailed
-from rushes.storing import store_job
-from rushes.surpluses import store_surplus
-from rushes.views import get_job
+from rushes.storing.steps import StoreDelayed, StoreFailed
+from rushes.storing.store import store_job
 from tests import rows
 from tests.output_host import PAGE, OutputHost, open_output_host
 from tests.rows import NOW, SECOND
@@ -110,7 +110,7 @@ def test_a_new_address_of_the_provider_is_tried_before_the_job_ends(
 ) -> None:
     job_id = add_job(runtime, host.offer("a.mp4", NOISE))
     addresses = (host.offer("b.mp4", NOISE),)
-    monkeypatch.setattr("rushes.output_failures._ask_for_outputs", lambda *_: addresses)
+    monkeypatch.setattr("rushes.storing.failures._ask_for_outputs", lambda *_: addresses)
     for _ in range(2):  # the second download has the same bytes, but is from the old address
         with pytest.raises(StoreDelayed):
             store(runtime, job_id)
@@ -215,7 +215,7 @@ def test_a_recheck_of_a_job_that_has_nothing_to_probe_is_refused(runtime: Runtim
 def test_a_recheck_by_code_reaches_every_job_with_a_kept_file(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rushes.rechecks._AT_ONCE", 2)
+    monkeypatch.setattr("rushes.jobs.rechecks._AT_ONCE", 2)
     with transaction(runtime.sessions) as session:
         for code in ("output_unverified",) * 5 + ("moderation",):
             render = rows.add_render(session, "completed")

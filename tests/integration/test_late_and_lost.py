@@ -16,14 +16,15 @@ from cli.chaos.reckoning import read_purchases
 from models import PredictionState, transitions
 from models.session import transaction
 from models.transitions import ClaimedSubmit
-from rushes import listed, watching
-from rushes.audit import audit_rows, compare_with_ledger
+from rushes.jobs.views import get_job
+from rushes.monitoring.audit import audit_rows, compare_with_ledger
+from rushes.provider_list import lookup
 from rushes.runtime import Runtime
-from rushes.store_steps import StoreDelayed, StoreStopped
-from rushes.storing import store_job
-from rushes.submitting import SubmitUnconfirmed, submit_prediction
-from rushes.views import get_job
-from rushes.watching import LookFailed, look_at_prediction
+from rushes.storing.steps import StoreDelayed, StoreStopped
+from rushes.storing.store import store_job
+from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
+from rushes.watching import poll
+from rushes.watching.poll import LookFailed, look_at_prediction
 from rushes.wavespeed import Prediction, PredictionNotFound, PredictionPage, PredictionStatus
 from sandbox.wavespeed import Simulator
 from tests.runtimes import LEASE, PATIENCE_SECONDS, claim_submits, push, run, wish
@@ -121,7 +122,7 @@ def test_a_list_that_tells_nothing_decides_nothing_and_no_other_look_waits_for_i
         return replace(PredictionPage(page=1, items=(), unreadable=0, is_last=True), **page)
 
     monkeypatch.setattr(runtime.client, "list_predictions", tell_nothing)
-    monkeypatch.setattr(listed, "PAGE_LIMIT", 3)
+    monkeypatch.setattr(lookup, "PAGE_LIMIT", 3)
     look(runtime, render)
     run(runtime, "UPDATE prediction SET odd_since = now() - interval '5 minutes'")
     assert look(runtime, render).startswith("odd")
@@ -195,7 +196,7 @@ def test_an_expired_address_of_a_video_is_asked_for_afresh(
 def test_a_store_step_that_another_worker_took_over_is_counted_and_moves_nothing(
     runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rushes.copying.AWAY_AFTER_SECONDS", 600.0)
+    monkeypatch.setattr("rushes.storing.transfer.AWAY_AFTER_SECONDS", 600.0)
     until_ended(runtime, render)
     taken: list[int] = []
 
@@ -214,13 +215,13 @@ def test_a_store_step_that_another_worker_took_over_is_counted_and_moves_nothing
 def test_the_verdict_of_a_look_that_was_overtaken_is_counted(
     runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge: Callable[..., str] = watching._judge
+    judge: Callable[..., str] = poll._judge
 
     def judge_after_the_window_ended(*seen: object) -> str:
         run(runtime, "UPDATE prediction SET claim = claim + 1")
         return judge(*seen)
 
-    monkeypatch.setattr(watching, "_judge", judge_after_the_window_ended)
+    monkeypatch.setattr(poll, "_judge", judge_after_the_window_ended)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not late_writes(runtime):
         assert time.monotonic() < deadline

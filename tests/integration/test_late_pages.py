@@ -10,7 +10,7 @@ import pytest
 from models import transitions
 from models.session import transaction
 from rushes.runtime import Runtime
-from rushes.watching import look_at_prediction
+from rushes.watching.poll import look_at_prediction
 from rushes.wavespeed import Prediction, PredictionNotFound
 from sandbox.wavespeed import Simulator
 from tests.runtimes import accept, ask, begin, reconcile, run, send

@@ -10,9 +10,9 @@ from celery import Celery
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from tests.runtimes import ask
-from workers import dispatcher
-from workers.dispatcher import Dispatcher
-from workers.fitness import ASIDE_SECONDS, FAILING_SECONDS
+from workers.dispatcher import loop
+from workers.dispatcher.leadership import ASIDE_SECONDS, FAILING_SECONDS
+from workers.dispatcher.loop import Dispatcher
 
 NOBODY_LISTENS = "redis://127.0.0.1:1/0"
 LONG = FAILING_SECONDS + 1
@@ -35,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(dispatcher, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     return clock
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from models import transitions
 from models.session import transaction
-from rushes import passes
-from rushes.passes import ReconcileFailed
+from rushes.reconciling import evidence
+from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import Runtime
 from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus
 from sandbox.wavespeed.timestamps import NANOSECONDS, SHORT_FRACTION_ERROR_NS
@@ -189,7 +189,7 @@ def test_an_old_doubt_keeps_no_account_paused_after_a_restore(
         for hours in (0, read_to)
     ]
     pages = [PredictionPage(page=1, items=(each,), unreadable=0, is_last=False) for each in items]
-    monkeypatch.setattr(passes, "PAGE_LIMIT", len(pages))
+    monkeypatch.setattr(evidence, "PAGE_LIMIT", len(pages))
     monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: pages.pop(0))
     try:
         line = make_pass(runtime, account)
@@ -201,7 +201,7 @@ def test_an_old_doubt_keeps_no_account_paused_after_a_restore(
 def test_a_list_that_is_too_long_decides_what_it_reaches_and_leaves_the_rest_to_a_person(
     runtime: Runtime, account: UUID, asked_after: list[datetime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passes, "PAGE_LIMIT", 2)
+    monkeypatch.setattr(evidence, "PAGE_LIMIT", 2)
     old = doubt(runtime, account, "old", age=timedelta(hours=1))
     settled = doubt(runtime, account, "never bought", age=timedelta(hours=1))
     fresh = doubt(runtime, account, "bought", age=timedelta(0))
@@ -216,7 +216,7 @@ def test_a_list_that_is_too_long_decides_what_it_reaches_and_leaves_the_rest_to_
     told = make_pass(runtime, account)
 
     assert told.startswith("adopted 1, absent 0, waiting 0, for a person 2")
-    assert len(asked_after) == passes.PAGE_LIMIT
+    assert len(asked_after) == evidence.PAGE_LIMIT
     assert state_of(runtime, fresh)[0] == "rendering"
     for each in (old, settled):
         state, message = state_of(runtime, each)

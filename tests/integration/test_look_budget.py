@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 from models import queries, transitions
 from models.queries import DispatchAccount
 from models.session import transaction
+from rushes.reconciling.duplicates import look_at_surplus
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.surpluses import look_at_surplus
-from rushes.sweeping import sweep_account
-from rushes.watching import LookFailed, look_at_prediction
+from rushes.watching.poll import LookFailed, look_at_prediction
+from rushes.watching.sweep import sweep_account
 from sandbox.wavespeed import Simulator
 from tests import rows
 from tests.runtimes import ask, run
-from workers.lookout import Lookout
+from workers.dispatcher.watch_schedule import Lookout
 
 RATE = 2.0
 ROOM = 500
@@ -107,7 +107,7 @@ def test_no_look_is_made_before_what_is_owed_is_paid(
     runtime: Runtime, account_id: UUID, monkeypatch: pytest.MonkeyPatch, debt: int
 ) -> None:
     clock = SimpleNamespace(now=1_000.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr("workers.lookout.time", clock)
+    monkeypatch.setattr("workers.dispatcher.watch_schedule.time", clock)
     with transaction(runtime.sessions) as session:
         for _ in range(5):  # older than the median, so that a look is due at once; and their windows have ended
             age = timedelta(seconds=30)

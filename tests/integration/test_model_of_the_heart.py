@@ -33,19 +33,20 @@ from models.lifecycle import JOB_ENDED, SLOT_WINDOWS
 from models.session import Sessions, transaction
 from models.transitions import NewArtifact, SubmitTicket
 from models.transitions.jobs import NewJob
-from rushes import submitting, webhooks
+from rushes import webhooks
 from rushes.errors import RushesError
-from rushes.forecaster import Forecaster
-from rushes.reconciling import reconcile_account
+from rushes.forecasting.forecaster import Forecaster
+from rushes.reconciling.duplicates import look_at_surplus
+from rushes.reconciling.reconcile import reconcile_account
+from rushes.render_times.last_seen import Sightings
 from rushes.runtime import ACCOUNT
 from rushes.settings import Settings
-from rushes.sightings import Sightings
-from rushes.submitting import submit_prediction
-from rushes.surpluses import look_at_surplus
-from rushes.sweeping import sweep_account
-from rushes.watching import look_at_prediction
+from rushes.submitting import submit as submitting
+from rushes.submitting.submit import submit_prediction
+from rushes.watching.poll import look_at_prediction
+from rushes.watching.sweep import sweep_account
 from rushes.wavespeed import Prediction, PredictionStatus, SignatureRefused
-from rushes.webhook_tokens import HookAddresses
+from rushes.wavespeed.callback_urls import HookAddresses
 from rushes.webhooks import take_webhook
 from tests.lying_provider import WEBHOOK_SECRET, Died, LyingProvider, Task
 from tests.mortal_sessions import MortalSessions

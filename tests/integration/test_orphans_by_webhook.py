@@ -12,12 +12,12 @@ import pytest
 from models import queries, transitions
 from models.queries.audit import RULES, find_broken
 from models.session import transaction
-from rushes import reconciling
-from rushes.owning import Settled, settle_named
+from rushes.reconciling import reconcile as reconciling
+from rushes.reconciling.assign import Settled, settle_named
+from rushes.reconciling.duplicates import look_at_surplus, store_surplus
 from rushes.runtime import ACCOUNT
-from rushes.submitting import SubmitUnconfirmed, submit_prediction
-from rushes.surpluses import look_at_surplus, store_surplus
-from rushes.webhook_tokens import HookAddresses, read_address
+from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
+from rushes.wavespeed.callback_urls import HookAddresses, read_address
 from sandbox.wavespeed import Simulator
 from tests.runtimes import (
     LEASE,

@@ -10,15 +10,14 @@ from models import queries, transitions
 from models.session import transaction
 from models.transitions import ClaimedStore
 from rushes.accounts import get_account
-from rushes.farm import describe_farm
-from rushes.jobs import explain_wait
-from rushes.output_host import describe_outage
-from rushes.progress import get_batch
+from rushes.jobs.batches import get_batch
+from rushes.jobs.views import get_job
+from rushes.jobs.why_waiting import describe_outage, explain_wait
+from rushes.monitoring.status_line import describe_farm
 from rushes.readiness import check_readiness
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.store_steps import StoreDelayed
-from rushes.storing import store_job
-from rushes.views import get_job
+from rushes.storing.steps import StoreDelayed
+from rushes.storing.store import store_job
 from tests import rows
 from tests.output_host import PAGE, Answer, OutputHost, open_output_host
 from tests.rows import MINUTE, SECOND

@@ -9,9 +9,9 @@ import pytest
 
 from models import transitions
 from models.session import transaction
-from rushes import passes
-from rushes.passes import ReconcileFailed
-from rushes.reconciling import reconcile_account
+from rushes.reconciling import evidence
+from rushes.reconciling.evidence import ReconcileFailed
+from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
 from rushes.wavespeed import Prediction
 from sandbox.wavespeed import Simulator
@@ -58,7 +58,7 @@ def test_a_pass_that_reads_for_longer_than_its_lease_keeps_its_claim(
 
     def look_slowly(provider_id: str) -> Prediction:
         """Half of the lease passes meanwhile, and another worker tries to take the pass over."""
-        half = passes.lease_of(runtime) / 2
+        half = evidence.lease_of(runtime) / 2
         run(runtime, "UPDATE account SET reconcile_until = reconcile_until - CAST(:half AS interval)", half=half)
         others.append(claim(runtime, account_id))
         return look(provider_id)
@@ -75,7 +75,7 @@ def test_a_pass_whose_worker_died_is_given_back_within_a_request_and_a_margin(
     first = claim(runtime, account_id)
     assert first is not None
     with transaction(runtime.sessions) as session:
-        assert transitions.begin_reconcile(session, account_id, first, lease=passes.lease_of(runtime))
+        assert transitions.begin_reconcile(session, account_id, first, lease=evidence.lease_of(runtime))
         query = "SELECT extract(epoch FROM reconcile_until - now())::float8 FROM account"
         held = session.connection().exec_driver_sql(query).scalar_one()
     assert 60 < held <= 70

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from models import transitions
 from models.session import transaction
-from rushes.passes import ReconcileFailed
+from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import Runtime
 from rushes.wavespeed import Prediction
 from tests.runtimes import accept, ask, begin, reconcile, run, send

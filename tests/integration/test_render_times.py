@@ -13,8 +13,8 @@ from models import PredictionState, queries, transitions
 from models.session import Sessions, transaction
 from models.statistics import NewFinishedRender, record_finished
 from models.transitions import EndSeen
-from rushes.polling import RenderTime
-from rushes.render_times import KEPT, RenderKind, RenderTimes
+from rushes.render_times.learned import KEPT, RenderKind, RenderTimes
+from rushes.render_times.poll_spacing import RenderTime
 from rushes.settings import Settings
 from tests.rows import OUTPUT, VIDEO_MODEL, add_account, add_job, add_prediction, add_render, count, read
 

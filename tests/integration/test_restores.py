@@ -15,18 +15,18 @@ from models import queries, transitions
 from models.queries.audit import RULES, find_broken
 from models.session import transaction
 from rushes import accounts
-from rushes.epochs import hold_after_restore, keep_epoch, read_epoch
 from rushes.errors import Conflict
-from rushes.jobs import explain_wait
-from rushes.passes import ReconcileFailed
+from rushes.jobs.why_waiting import explain_wait
+from rushes.reconciling.epoch_file import hold_after_restore, keep_epoch, read_epoch
+from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.submitting import SubmitUnconfirmed, submit_prediction
-from rushes.watching import look_at_prediction
+from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
+from rushes.watching.poll import look_at_prediction
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed import Simulator
 from tests.runtimes import LEASE, MODEL, ask, claim_submits, open_runtime, push, reconcile, run, wait_until_over, wish
 from tests.servers import cloned_database
-from workers import dispatcher
+from workers.dispatcher import loop
 
 
 class World:
@@ -361,8 +361,8 @@ def test_a_turn_of_the_dispatcher_that_claims_nothing_leaves_the_folder_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[object] = []
-    monkeypatch.setattr(dispatcher, "keep_epoch", lambda *asked: kept.append(asked[-1]))
-    leader = dispatcher.Dispatcher(world.runtime, Celery(), name="test", queues=["submit"], threads=1)
+    monkeypatch.setattr(loop, "keep_epoch", lambda *asked: kept.append(asked[-1]))
+    leader = loop.Dispatcher(world.runtime, Celery(), name="test", queues=["submit"], threads=1)
     monkeypatch.setattr(leader, "_publish", lambda *_: None)
     with transaction(world.runtime.sessions) as session:
         account = queries.find_account(session, ACCOUNT)

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from models import transitions
 from models.session import transaction
-from rushes.farm import describe_farm
-from rushes.risks import check_risks
+from rushes.monitoring.deadlines import check_risks
+from rushes.monitoring.status_line import describe_farm
 from rushes.runtime import ACCOUNT, Runtime
 from tests import rows
 from tests.api_server import Api, fields_of, new_job, serve_api

@@ -12,11 +12,11 @@ from models import transitions
 from models.errors import DatabaseAway
 from models.session import transaction
 from models.transitions.storing import MOST_SILENCES
-from rushes import copying, storing
+from rushes.reconciling.duplicates import store_surplus
 from rushes.runtime import Runtime
 from rushes.settings import Settings
-from rushes.storing import store_job
-from rushes.surpluses import store_surplus
+from rushes.storing import store, transfer
+from rushes.storing.store import store_job
 from tests import rows
 from tests.rows import NOW, OUTPUT, SECOND
 
@@ -25,7 +25,7 @@ LEASE = timedelta(seconds=20)
 
 @pytest.fixture
 def runtime(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(copying, "AWAY_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(transfer, "AWAY_PAUSE_SECONDS", 0.01)
     settings = Settings(database_url=database_url, data_dir=tmp_path, wavespeed_api_key="wsk_1")
     opened = Runtime.open(settings, threads=2, application="test")
     yield opened
@@ -54,21 +54,21 @@ def take_back(runtime: Runtime, job_id: UUID) -> None:
 def go_through_an_outage(monkeypatch: pytest.MonkeyPatch, step: Callable[[], str], *, meanwhile: Any) -> None:
     """The database is away from the first bytes on, for three tries to hand the step back."""
     away = iter([True] * 3)
-    enter: Callable[..., Any] = copying.transaction
+    enter: Callable[..., Any] = transfer.transaction
 
     def be_away_at_first(sessions: Any) -> Any:
         return be_away(sessions) if next(away, False) else enter(sessions)
 
     def download(*_: object, keep_going: Callable[[], None], **__: object) -> Any:
         meanwhile()
-        monkeypatch.setattr(copying, "transaction", be_away_at_first)
+        monkeypatch.setattr(transfer, "transaction", be_away_at_first)
         keep_going()
 
     with monkeypatch.context() as patch:
-        patch.setattr(copying, "store_video", download)
+        patch.setattr(transfer, "store_video", download)
         with pytest.raises(DatabaseAway):
             step()
-    monkeypatch.setattr(copying, "transaction", enter)
+    monkeypatch.setattr(transfer, "transaction", enter)
 
 
 def be_away(_: object) -> Any:
@@ -122,11 +122,11 @@ def test_a_step_ends_its_wait_for_the_database_when_its_worker_does(
     runtime: Runtime, job_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def download(*_: object, keep_going: Callable[[], None], **__: object) -> Any:
-        monkeypatch.setattr(copying, "transaction", be_away)
+        monkeypatch.setattr(transfer, "transaction", be_away)
         keep_going()
 
     own = claim(runtime)
-    monkeypatch.setattr(copying, "store_video", download)
+    monkeypatch.setattr(transfer, "store_video", download)
     with pytest.raises(DatabaseAway):
         store_job(runtime, job_id, own, must_stop=lambda: True)
 
@@ -137,7 +137,7 @@ def test_a_second_message_that_cannot_begin_leaves_the_step_to_the_first(
     own = claim(runtime)
     with transaction(runtime.sessions) as session:
         assert transitions.begin_store(session, job_id, own, lease=LEASE)
-    monkeypatch.setattr(storing, "transaction", be_away)
+    monkeypatch.setattr(store, "transaction", be_away)
     with pytest.raises(DatabaseAway):
         store_job(runtime, job_id, own, must_stop=lambda: False)
     with transaction(runtime.sessions) as session:
@@ -190,7 +190,7 @@ def test_outages_never_park_a_surplus(
 def test_a_silence_of_a_surplus_is_excused_once_and_only_after_it(runtime: Runtime, surplus_id: UUID) -> None:
     def excuse(claim: int) -> bool:
         with transaction(runtime.sessions) as session:
-            return transitions.excuse_surplus_store(session, surplus_id, claim, reason=copying.AWAY)
+            return transitions.excuse_surplus_store(session, surplus_id, claim, reason=transfer.AWAY)
 
     own = claim_surplus(runtime)
     with transaction(runtime.sessions) as session:

@@ -16,11 +16,11 @@ from structlog.testing import capture_logs
 from models import PredictionState, transitions
 from models.session import transaction
 from models.transitions import ClaimedSubmit
-from rushes import forecaster
+from rushes.forecasting import forecaster
+from rushes.jobs.views import get_job
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
-from rushes.submitting import SubmitDeferred, SubmitNotSent, submit_prediction
-from rushes.views import get_job
+from rushes.submitting.submit import SubmitDeferred, SubmitNotSent, submit_prediction
 from sandbox.wavespeed import Simulator
 from tests import rows
 from tests.scripted_server import deaf_port

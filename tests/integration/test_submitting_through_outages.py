@@ -11,10 +11,10 @@ import pytest
 
 from models import transitions
 from models.session import transaction
-from rushes.retrying import SUBMIT_NOT_SENT
+from rushes.retries import SUBMIT_NOT_SENT
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
-from rushes.submitting import SubmitUnconfirmed, submit_prediction
+from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from tests.runtimes import ask, claim_submits, push, run, wish
 from tests.scripted_server import Peer, Script, ScriptedServer
 

@@ -12,8 +12,8 @@ from models import queries, transitions
 from models.session import transaction
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
-from rushes.submitting import SubmitRefused, SubmitUnconfirmed, submit_prediction
-from rushes.webhook_tokens import HOOK_PATH, read_token
+from rushes.submitting.submit import SubmitRefused, SubmitUnconfirmed, submit_prediction
+from rushes.wavespeed.callback_urls import HOOK_PATH, read_token
 from tests import rows
 from tests.scripted_provider import TASK, envelope
 from tests.scripted_server import Peer, Received, ScriptedServer, answering

@@ -15,14 +15,14 @@ from models.lifecycle import PredictionState
 from models.queries.audit import list_purchases
 from models.session import transaction
 from models.transitions import NewArtifact
-from rushes import audit
+from rushes.jobs.views import get_job, get_surplus_file
+from rushes.monitoring import audit
+from rushes.reconciling.duplicates import look_at_surplus, store_surplus
 from rushes.runtime import Runtime
-from rushes.store_steps import StoreDelayed, StoreStopped
-from rushes.storing import store_job
-from rushes.submitting import SubmitUnconfirmed, submit_prediction
-from rushes.surpluses import look_at_surplus, store_surplus
-from rushes.views import get_job, get_surplus_file
-from rushes.watching import look_at_prediction
+from rushes.storing.steps import StoreDelayed, StoreStopped
+from rushes.storing.store import store_job
+from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
+from rushes.watching.poll import look_at_prediction
 from rushes.wavespeed import Prediction, PredictionNotFound, PredictionPage, PredictionStatus
 from sandbox.wavespeed import Simulator
 from tests.rows import SHA256

@@ -13,12 +13,13 @@ from sqlalchemy.orm import Session
 from models import queries, transitions
 from models.queries import PageEntry
 from models.session import transaction
-from rushes import sweeping, watching
-from rushes.looks import WINDOW_SIZE
-from rushes.retrying import RetryPolicy
+from rushes.retries import RetryPolicy
 from rushes.runtime import Runtime
-from rushes.sweeping import sweep_account
-from rushes.watching import LookFailed
+from rushes.watching import poll
+from rushes.watching import sweep as sweeping
+from rushes.watching.poll import LookFailed
+from rushes.watching.schedule import WINDOW_SIZE
+from rushes.watching.sweep import sweep_account
 from rushes.wavespeed import Prediction
 from sandbox.wavespeed import Simulator
 from tests import rows
@@ -32,7 +33,7 @@ HELD = "SELECT look_failures, looks_deferred_until > now() + interval '10 minute
 @pytest.fixture(autouse=True)
 def _unjittered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Held looks are held for half an hour: the jitter of a second may be next to nothing."""
-    monkeypatch.setattr(watching, "LOOK_FAILED", RetryPolicy(base=timedelta(hours=1), cap=timedelta(hours=1)))
+    monkeypatch.setattr(poll, "LOOK_FAILED", RetryPolicy(base=timedelta(hours=1), cap=timedelta(hours=1)))
     monkeypatch.setattr("random.random", lambda: 0.5)
 
 

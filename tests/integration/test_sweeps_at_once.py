@@ -14,7 +14,7 @@ from models import transitions
 from models.base import new_id
 from models.session import Sessions, transaction
 from rushes.runtime import Runtime
-from rushes.sweeping import sweep_account
+from rushes.watching.sweep import sweep_account
 from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus
 from tests import rows
 from tests.locks import wait_for_a_blocked_statement

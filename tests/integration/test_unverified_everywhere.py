@@ -9,10 +9,10 @@ import pytest
 from cli.app import main
 from models import transitions
 from models.session import transaction
-from rushes.artifacts import video
+from rushes.artifacts import probe as video
 from rushes.runtime import Runtime
-from rushes.store_steps import StoreDelayed, StoreFailed
-from rushes.storing import store_job
+from rushes.storing.steps import StoreDelayed, StoreFailed
+from rushes.storing.store import store_job
 from tests import rows
 from tests.api_server import Api, serve_api
 from tests.output_host import OutputHost, open_output_host

@@ -14,7 +14,7 @@ from api.schemas.orders import NewBatch, NewJob
 from api.validation import read_schema
 from models.errors import DatabaseAway
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
-from rushes.jobs import Order
+from rushes.jobs.pushing import Order
 
 FINE = {"model": "ltx-2-pro", "input": {"prompt": "a fox"}}
 

@@ -11,9 +11,9 @@ from alembic.script import ScriptDirectory
 
 from models import Job, Prediction, PredictionState
 from models.queries import EXPECTED_MIGRATION, BatchSummary, Health
-from rushes.progress import BatchView
+from rushes.jobs.batches import BatchView
+from rushes.jobs.views import JobView, cut_page
 from rushes.readiness import Readiness
-from rushes.views import JobView, cut_page
 
 BEGAN = datetime(2026, 11, 5, 12, tzinfo=UTC)
 NOBODY = Health(leader=None, workers=0, deferred=None)

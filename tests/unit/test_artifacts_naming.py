@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rushes.artifacts import poster_name, surplus_name, unverified_name, video_name
 from rushes.artifacts.naming import SLUG_LIMIT, check_name
 from rushes.errors import InvalidInput
-from rushes.jobs import BATCH_NAME
+from rushes.jobs.pushing import BATCH_NAME
 
 JOB = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 

@@ -10,8 +10,8 @@ import av
 import pytest
 from PIL import Image
 
-from rushes.artifacts import ExpectedVideo, NotAVideo, Suspect, VideoFacts, video
-from rushes.artifacts.video import probe_video
+from rushes.artifacts import ExpectedVideo, NotAVideo, Suspect, VideoFacts, probe
+from rushes.artifacts.probe import probe_video
 from tests.videos import make_audio, make_container, make_video
 
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n{video}\n#EXT-X-ENDLIST\n"
@@ -134,7 +134,7 @@ def test_the_poster_is_the_first_frame_and_no_wider_than_1280(
 
 def test_one_packet_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_video(tmp_path / "a.mp4", seconds=4)
-    monkeypatch.setattr(video, "_FIRST_FRAME_PACKETS", 1)
+    monkeypatch.setattr(probe, "_FIRST_FRAME_PACKETS", 1)
 
     assert probe_video(path).poster
 
@@ -293,7 +293,7 @@ def test_the_cover_of_a_song_is_no_video(tmp_path: Path, muxer: str, codec: str)
 
 def test_a_forged_size_is_refused_before_memory_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_video(tmp_path / "a.mp4")
-    monkeypatch.setattr(video, "_LARGEST_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(probe, "_LARGEST_PIXELS", 64 * 48 - 1)
 
     with pytest.raises(NotAVideo):
         probe_video(path)
@@ -318,7 +318,7 @@ def test_even_a_container_that_refers_to_others_cannot_open_them(
     secret = make_video(tmp_path / "secret.mp4")
     path = tmp_path / "a.m3u8"
     path.write_text(HLS.format(video=secret))
-    monkeypatch.setattr(video, "CONTAINERS", f"hls,{video.CONTAINERS}")
+    monkeypatch.setattr(probe, "CONTAINERS", f"hls,{probe.CONTAINERS}")
 
     with pytest.raises(NotAVideo, match="refers to other files"):
         probe_video(path)

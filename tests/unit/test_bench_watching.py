@@ -7,7 +7,7 @@ import pytest
 
 from bench.optimum import Point, find_optimum, mean_seconds
 from bench.watching import PRIOR, SCENARIOS, Scenario, compare, follow_law, price_fixed, price_schedule, trace_curves
-from rushes.polling import LogNormal
+from rushes.render_times.poll_spacing import LogNormal
 
 PRICE = 0.1
 

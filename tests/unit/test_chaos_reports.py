@@ -9,7 +9,7 @@ from typing import Any
 from cli.chaos.reckoning import Cost, Purchases, read_purchases, reckon
 from cli.chaos.report import COLUMNS, Report, Trial, list_faults, list_rows
 from cli.chaos.trial import find_failed
-from rushes.audit import Books, Finding
+from rushes.monitoring.audit import Books, Finding
 
 CENTS = Decimal("0.24")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rushes import retrying
-from rushes.retrying import RetryPolicy
+from rushes import retries
+from rushes.retries import RetryPolicy
 from rushes.wavespeed import errors
 from rushes.wavespeed.errors import ANSWERS
 from rushes.wavespeed.failures import TASK_ERRORS, FailureClass
@@ -24,7 +24,7 @@ SOURCES = "".join(
     for path in sorted((ROOT / folder).rglob("*.py"))
 )
 
-POLICIES = {name: value for name, value in vars(retrying).items() if isinstance(value, RetryPolicy)}
+POLICIES = {name: value for name, value in vars(retries).items() if isinstance(value, RetryPolicy)}
 MEASURED = {"docs/performance.md"}
 """Written by `python -m bench --write-docs`."""
 PREFIXES = (

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from rushes.epochs import FOLDER, keep_epoch, read_epoch
+from rushes.reconciling.epoch_file import FOLDER, keep_epoch, read_epoch
 
 ACCOUNT, OTHER = uuid4(), uuid4()
 

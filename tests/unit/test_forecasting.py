@@ -22,7 +22,7 @@ from rushes.forecasting import (
     render_time_left,
     share_done,
 )
-from rushes.polling import LogNormal, expected_seconds_left
+from rushes.render_times.poll_spacing import LogNormal, expected_seconds_left
 
 PRO, FAST = LogNormal(100, 0.8), LogNormal(40, 0.5)
 QUICK = LogNormal(2, 0.3)  # storing

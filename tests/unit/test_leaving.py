@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from kombu import exceptions
 
-from workers.leaving import Surroundings, has_nothing_to_wait_for
-from workers.publishing import BrokerAway, Message, Publisher
+from workers.dispatcher.publisher import BrokerAway, Message, Publisher
+from workers.supervision.shutdown import Surroundings, has_nothing_to_wait_for
 
 
 @pytest.mark.parametrize(

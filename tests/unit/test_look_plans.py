@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bench.optimum import find_optimum
 from bench.watching import Mixture, follow_law, price_schedule
-from rushes.look_plans import next_look_age
-from rushes.polling import LogNormal, RenderTime
+from rushes.render_times.look_plans import next_look_age
+from rushes.render_times.poll_spacing import LogNormal, RenderTime
 
 TWO_SORTS = Mixture((0.6, 0.4), (LogNormal(30, 0.15), LogNormal(90, 0.15)))
 

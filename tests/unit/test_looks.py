@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.queries import Hint, Rendering
-from rushes.look_plans import next_look_age
-from rushes.looks import (
+from rushes.render_times.learned import RenderTimes
+from rushes.render_times.look_plans import next_look_age
+from rushes.render_times.poll_spacing import resumed_spacing
+from rushes.settings import Settings
+from rushes.watching.schedule import (
     BURST_SECONDS,
     LONGEST_REST_SECONDS,
     LONGEST_SPACING_SECONDS,
@@ -24,9 +27,6 @@ from rushes.looks import (
     Poll,
     Sweep,
 )
-from rushes.polling import resumed_spacing
-from rushes.render_times import RenderTimes
-from rushes.settings import Settings
 
 SHORTEST = 5.0
 NO_LIMIT = 10_000

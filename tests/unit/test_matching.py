@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.matching import Candidate, Clocks, Findings, Submission, canonical, match_submissions
+from rushes.reconciling.matching import Candidate, Clocks, Findings, Submission, canonical, match_submissions
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CLOCKS = Clocks(timedelta(seconds=-5), timedelta(seconds=120))

@@ -10,7 +10,7 @@ from models.queries import OutputEvidence
 from models.transitions.retention import RETENTION
 from models.transitions.unverified import GIVE_UP_AFTER
 from rushes.artifacts import Suspect
-from rushes.output_retries import (
+from rushes.storing.next_attempt import (
     CONFIRM_AFTER,
     CUT_AFTER,
     EXPIRED,

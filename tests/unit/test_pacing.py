@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.pacing import AheadSize, PostWindow, Spread, lateness_of_looks
+from rushes.submitting.pacing import AheadSize, PostWindow, Spread, lateness_of_looks
 
 WINDOW = 64.0
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.pages import read_pages
+from rushes.provider_list.paging import read_pages
 from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus, ProviderUnavailable
 
 SIZE = 3

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rushes.polling import (
+from rushes.render_times.poll_spacing import (
     LogNormal,
     RenderTime,
     count_looks,

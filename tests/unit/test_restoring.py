@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from models.queries import Opening
-from rushes.matching import Candidate
-from rushes.restoring import Owner, describe_undecidable, match_orphans
+from rushes.reconciling.matching import Candidate
+from rushes.reconciling.restore import Owner, describe_undecidable, match_orphans
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MODEL = "lightricks/ltx-2-fast/text-to-video"

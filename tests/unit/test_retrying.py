@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes import retrying
-from rushes.retrying import RetryPolicy, backoff
+from rushes import retries
+from rushes.retries import RetryPolicy, backoff
 
-POLICIES = {name: value for name, value in vars(retrying).items() if isinstance(value, RetryPolicy)}
+POLICIES = {name: value for name, value in vars(retries).items() if isinstance(value, RetryPolicy)}
 ALMOST_ONE = math.nextafter(1, 0)
 
 attempts = st.integers(1, 10**9)
@@ -64,8 +64,8 @@ def test_the_other_sides_wish_is_a_floor_of_at_most_an_hour(
 def test_callers_that_were_told_the_same_come_back_apart() -> None:
     wish = timedelta(seconds=30)
     early, late = (
-        retrying.ACCOUNT_DEFERRED.next_delay(1, random=lambda draw=draw: draw, retry_after=wish) for draw in (0.0, 0.9)
+        retries.ACCOUNT_DEFERRED.next_delay(1, random=lambda draw=draw: draw, retry_after=wish) for draw in (0.0, 0.9)
     )
 
     assert early == wish
-    assert late == wish + retrying.ACCOUNT_DEFERRED.base * 0.9
+    assert late == wish + retries.ACCOUNT_DEFERRED.base * 0.9

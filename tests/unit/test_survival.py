@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes.polling import LogNormal, RenderTime, expected_seconds_left, next_look_by_law
-from rushes.survival import WINDOW, Finished, Running, choose_window, learn_render_time
+from rushes.render_times.estimator import WINDOW, Finished, Running, choose_window, learn_render_time
+from rushes.render_times.poll_spacing import LogNormal, RenderTime, expected_seconds_left, next_look_by_law
 
 PRIOR = LogNormal(median_seconds=100, sigma=0.8)
 AGES = [0.0, 1e-3, *(0.1 * 1.1**step for step in range(180))]

@@ -6,8 +6,17 @@ from typing import Any
 import pytest
 
 from rushes.settings import Settings
-from workers.steps import Steps
-from workers.watchdog import LONG_STEP_SECONDS, SILENT_LIMITS, Evidence, Judge, Look, is_free, limits_of_steps, pause_of
+from workers.supervision.running_tasks import Steps
+from workers.supervision.watchdog import (
+    LONG_STEP_SECONDS,
+    SILENT_LIMITS,
+    Evidence,
+    Judge,
+    Look,
+    is_free,
+    limits_of_steps,
+    pause_of,
+)
 
 LIMIT, PAUSE = 60.0, 10.0
 LOOKS = 12

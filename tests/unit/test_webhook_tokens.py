@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.webhook_tokens import HookAddresses, make_token, read_address, read_token
+from rushes.wavespeed.callback_urls import HookAddresses, make_token, read_address, read_token
 
 SECRET = bytes(range(32))
 PREDICTION, JOB = UUID(int=1), UUID(int=2)

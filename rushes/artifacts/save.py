@@ -1,0 +1,118 @@
+"""Copying a finished render: download, check, poster frame, and only then visible."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from rushes.artifacts.download import CHUNK_BYTES, Arrived, DownloadLimits, Fingerprint, Heartbeat, write_file
+from rushes.artifacts.errors import NotAVideo, Suspect, storage_errors
+from rushes.artifacts.naming import check_name, poster_name, unverified_name
+from rushes.artifacts.probe import Probe, VideoFacts, probe_video
+from rushes.artifacts.store import ArtifactStore
+
+Fetch = Callable[[Path], Arrived]  # writes a new file at the path; raises what `download_file` raises
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVideo:
+    """A video that is visible and safe on disk, with its poster frame; sizes in bytes, SHA-256 in lower-case hex."""
+
+    url: str
+    bytes: int
+    sha256: str
+    facts: VideoFacts
+    poster_url: str
+    poster_bytes: int
+    poster_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedFile:
+    """A file that arrived in the place of a video, with the message and the suspect of the probe.
+
+    `url` says where the bytes are kept; None if the file that was kept before stays: it is the same, or larger.
+    """
+
+    url: str | None
+    arrived: Arrived
+    message: str
+    suspect: Suspect
+
+
+def store_video(
+    fetch: Fetch,
+    *,
+    store: ArtifactStore,
+    name: str,
+    temporary_name: str,
+    keep_going: Callable[[], None],
+    kept: Fingerprint | None = None,
+) -> StoredVideo | UnverifiedFile:
+    """Copy an output into the store; it appears under `name` whole or not at all, and after its poster.
+
+    If it cannot be played, its bytes appear under `unverified_name(name)` instead, unless the file `kept` there before
+    is the same or larger: a page must not replace a video that was cut.
+
+    `temporary_name` must be this claim's own. The suffix of `name` is replaced when the container is another one.
+    `keep_going` is called between the stages: it renews the caller's lease, or raises to stop. No temporary file
+    outlives any exception. Storing the same output again under the same name replaces the file by an equal one.
+    Raises what `fetch` and the store raise.
+    """
+    check_name(name)
+    check_name(temporary_name)
+    video = store.scratch() / f"{temporary_name}.part"
+    poster = video.with_name(f"{temporary_name}.poster.part")
+    try:
+        arrived = fetch(video)
+        keep_going()
+        try:
+            probe = probe_video(video, content_type=arrived.content_type)
+        except NotAVideo as error:
+            keep_going()
+            url = _keep(video, arrived, store=store, name=name, kept=kept)
+            return UnverifiedFile(url=url, arrived=arrived, message=str(error), suspect=error.suspect)
+        with storage_errors():
+            poster.write_bytes(probe.poster)
+        keep_going()
+        return _publish(video, poster, store=store, name=name, arrived=arrived, probe=probe)
+    finally:
+        _remove(video, poster)
+
+
+def copy_kept(
+    store: ArtifactStore, url: str, target: Path, *, limits: DownloadLimits, keep_going: Callable[[], None]
+) -> Arrived:
+    """Copy a published file into the new file `target`, as `download_file` does; raises `NotFound` if it is gone."""
+    heartbeat = Heartbeat(keep_going, interval=limits.heartbeat)
+    with store.open(url) as file:
+        written = write_file(iter(lambda: file.read(CHUNK_BYTES), b""), target, heartbeat=heartbeat)
+    return Arrived(bytes=written.bytes, sha256=written.sha256, content_type="", source=url)
+
+
+def _publish(
+    video: Path, poster: Path, *, store: ArtifactStore, name: str, arrived: Arrived, probe: Probe
+) -> StoredVideo:
+    poster_url = store.publish(poster, poster_name(name))
+    url = store.publish(video, str(PurePosixPath(name).with_suffix(probe.facts.suffix)))
+    return StoredVideo(
+        url=url,
+        bytes=arrived.bytes,
+        sha256=arrived.sha256,
+        facts=probe.facts,
+        poster_url=poster_url,
+        poster_bytes=len(probe.poster),
+        poster_sha256=hashlib.sha256(probe.poster).hexdigest(),
+    )
+
+
+def _keep(video: Path, arrived: Arrived, *, store: ArtifactStore, name: str, kept: Fingerprint | None) -> str | None:
+    if kept is not None and (arrived.sha256 == kept.sha256 or arrived.bytes < kept.bytes):
+        return None
+    return store.publish(video, unverified_name(name))
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        with storage_errors():
+            path.unlink(missing_ok=True)

@@ -1,0 +1,228 @@
+"""The simulation: jobs that wait take the slot that is free first, in their order, no faster than the pace allows.
+
+It costs about the same whatever the queue. Of a long one the jobs in front are taken as work that the slots do at their
+rate, with its spread (a sum of many, hence normal), and only the end is played through. Many slots are played as a few,
+each a pack of slots: a pack's jobs begin together, and its latest is drawn as the greatest of so many.
+"""
+
+import math
+import random
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from itertools import accumulate
+from operator import itemgetter
+from statistics import fmean
+
+from rushes.forecasting.inputs import Outlook, Running, Waiting
+from rushes.forecasting.time_left import TimeLeft, as_time_left, measure, sample
+from rushes.render_times.poll_spacing import RenderTime
+
+RUNS = 200
+SLOTS = 12
+"""Slots that are played one by one; more of them go in packs."""
+ROUNDS = 8
+"""How often each of them takes a job in what is played: after so many, what ran at first is forgotten."""
+LOW, HIGH = 0.04, 0.96
+"""A little more than nine in ten of the runs: they are few, and what is played is an abridgement."""
+
+_NEVER = [-math.inf] * RUNS
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When the last of our jobs will have ended, by many simulations: seconds from now, rising."""
+
+    ends: tuple[float, ...]
+
+    @property
+    def time_left(self) -> TimeLeft:
+        low, high = (self.ends[round(share * (len(self.ends) - 1))] for share in (LOW, HIGH))
+        return as_time_left(fmean(self.ends), low, high)
+
+    def chance_within(self, seconds: float) -> float:
+        """How likely it is that all will have ended by then."""
+        return bisect_right(self.ends, seconds) / len(self.ends)
+
+
+def forecast(outlook: Outlook, *, seed: int) -> Forecast | None:
+    """When the last of our jobs will have ended; None where there is none. The same for the same seed."""
+    renders = any(each.ours for each in outlook.running) or any(each.ours for each in outlook.waiting)
+    if not renders and not any(each.ours for each in outlook.storing):
+        return None
+    ends = [0.0] * RUNS
+    if renders:
+        dice = random.Random(seed)  # noqa: S311 - simulations are no secrets
+        ends = _play(_set_stage(outlook), outlook, dice)
+    # Dice of its own: a job more or less in the queue is then the only difference between two forecasts.
+    return Forecast(tuple(sorted(_add_storing(ends, outlook, random.Random(seed + 1)))))  # noqa: S311 - as above
+
+
+@dataclass(frozen=True, slots=True)
+class _Pack:
+    """Jobs that are played as one; `ours` of them are asked about."""
+
+    render_time: RenderTime
+    ours: float
+    age_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What is played: few slots, few packs, and the queue's front as work."""
+
+    slots: int
+    pack: float  # slots, and jobs, that one stands for
+    running: list[_Pack]
+    waiting: list[_Pack]
+    gates: list[float]  # before which the pace lets none of the waiting begin
+    front: tuple[float, float]  # seconds that the slots take for the front: mean and standard deviation
+    front_gate: float  # seconds that the pace takes for it
+
+
+def _set_stage(outlook: Outlook) -> _Stage:
+    slots = min(outlook.slots, SLOTS)
+    pack = outlook.slots / slots
+    running = _pack_running(outlook.running, pack)
+    # What runs beyond the slots waits at the provider for one of them, before everything that waits here.
+    early = [_Pack(each.render_time, each.ours) for each in running[slots:]]
+    queued = sum(each.jobs for each in outlook.waiting)
+    front = max(0, queued - math.floor(ROUNDS * SLOTS * pack))
+    late = _pack_waiting(outlook.waiting, pack, front=front)
+    places = (number * pack + 1 - outlook.submits_at_once for number in range(len(late)))
+    gates = [outlook.delay_seconds + max(0.0, place / outlook.submits_per_second) for place in places]
+    mean, deviation = _measure_front(outlook, front)
+    return _Stage(
+        slots=slots,
+        pack=pack,
+        running=running[:slots],
+        waiting=early + late,
+        gates=[0.0] * len(early) + gates,
+        front=(mean, deviation),
+        front_gate=front / outlook.submits_per_second,
+    )
+
+
+def _pack_running(running: Sequence[Running], pack: float) -> list[_Pack]:
+    """The renders in slots, the oldest first, one of so many."""
+    packs: list[_Pack] = []
+    place = 0.0
+    for each in sorted(running, key=lambda each: -each.age_seconds):
+        if not each.in_slot:
+            continue
+        place += each.renders / pack
+        missing = round(place) - len(packs)
+        packs += [_Pack(each.render_time, each.ours, each.age_seconds)] * missing
+    return packs
+
+
+def _pack_waiting(waiting: Sequence[Waiting], pack: float, *, front: int) -> list[_Pack]:
+    """The queue behind its front in packs, each with those of ours that are in it."""
+    ends = [*accumulate(each.jobs for each in waiting)]
+    packs: list[_Pack] = []
+    place = float(front)
+    while ends and place < ends[-1]:
+        until = min(place + pack, ends[-1])
+        inside = [
+            (min(until, end) - max(place, end - each.jobs), each) for each, end in zip(waiting, ends, strict=True)
+        ]
+        ours = sum(size for size, each in inside if each.ours and size > 0)
+        _, most = max(((size, each) for size, each in inside if each.ours or not ours), key=itemgetter(0))
+        packs.append(_Pack(most.pick(len(packs)), ours))
+        place = until
+    return packs
+
+
+def _measure_front(outlook: Outlook, front: int) -> tuple[float, float]:
+    """Seconds that the slots take for the front: mean and standard deviation."""
+    work = variance = 0.0
+    left = front
+    for each in outlook.waiting:
+        count = min(left, each.jobs)
+        mean, spread = each.moments
+        work, variance, left = work + count * mean, variance + count * spread, left - count
+    again = 1 / (1 - outlook.repeated)
+    return work * again / outlook.slots, math.sqrt(variance * again) / outlook.slots
+
+
+def _play(stage: _Stage, outlook: Outlook, dice: random.Random) -> list[float]:
+    """When the last render of ours ends, run by run."""
+    running = [_draw(dice, each, outlook.repeated) for each in stage.running]
+    lengths = [_draw(dice, each, outlook.repeated) for each in stage.waiting]
+    latest = lengths if stage.pack == 1 else [_draw_latest(dice, each, outlook.repeated) for each in stage.waiting]
+    latest = [late if each.ours else _NEVER for each, late in zip(stage.waiting, latest, strict=True)]
+    already = _end_running(stage, outlook, running=running, dice=dice)
+    ends, begun = [0.0] * RUNS, [0.0] * RUNS
+    columns = zip(_by_run(running), _by_run(lengths), _by_run(latest), strict=True)
+    for run, (busy, lasts, lates) in enumerate(columns):
+        free = [*busy, *(0.0 for _ in range(stage.slots - len(busy)))]
+        heapify(free)
+        end = begin = 0.0
+        for gate, length, late in zip(stage.gates, lasts, lates, strict=True):
+            begin = max(gate, free[0])
+            heapreplace(free, begin + length)
+            end = max(end, begin + late)
+        ends[run], begun[run] = end, begin
+    return [max(pair) for pair in zip(already, _extend(ends, begun, stage=stage, dice=dice), strict=True)]
+
+
+def _by_run(columns: list[list[float]]) -> Iterable[tuple[float, ...]]:
+    return zip(*columns, strict=True) if columns else [()] * RUNS
+
+
+def _extend(ends: list[float], begun: list[float], *, stage: _Stage, dice: random.Random) -> list[float]:
+    """Add the front. When the last job begins varies less with many slots than with the few that were played."""
+    middle = fmean(begun)
+    calmer = 1 / math.sqrt(stage.pack) - 1
+    mean, deviation = stage.front
+    fronts = [max(stage.front_gate, dice.gauss(mean, deviation)) for _ in ends] if mean else [0.0] * RUNS
+    return [front + end + (begin - middle) * calmer for front, end, begin in zip(fronts, ends, begun, strict=True)]
+
+
+def _end_running(stage: _Stage, outlook: Outlook, *, running: list[list[float]], dice: random.Random) -> list[float]:
+    """When the last of ours that run already ends, run by run."""
+    alone = stage.pack == 1
+    columns = [column for each, column in zip(stage.running, running, strict=True) if alone and each.ours]
+    for each in outlook.running:
+        if each.ours and not (alone and each.in_slot):
+            pack = _Pack(each.render_time, each.renders, each.age_seconds)
+            columns.append(_draw_latest(dice, pack, outlook.repeated))
+    return [max(column, default=0.0) for column in _by_run(columns)]
+
+
+def _add_storing(ends: list[float], outlook: Outlook, dice: random.Random) -> list[float]:
+    """Each video is stored after its render; no more at once than there are threads for it."""
+    videos = sum(each.renders for each in (*outlook.running, *outlook.storing))
+    videos += sum(each.jobs for each in outlook.waiting)
+    least = videos * measure(outlook.store_time)[0] / max(1, outlook.store_threads)
+    lasts = sample(dice, outlook.store_time, runs=RUNS)
+    stored = [max(least, end + last) if end else 0.0 for end, last in zip(ends, lasts, strict=True)]
+    for each in outlook.storing:
+        if each.ours:
+            latest = _draw_latest(dice, _Pack(each.render_time, each.renders, each.age_seconds), 0.0)
+            stored = [max(pair) for pair in zip(stored, latest, strict=True)]
+    return stored
+
+
+def _draw(dice: random.Random, pack: _Pack, repeated: float) -> list[float]:
+    """How long it still takes, run by run; with those that fail and are rendered again."""
+    lengths = sample(dice, pack.render_time, pack.age_seconds, runs=RUNS)
+    if not repeated:
+        return lengths
+    more = sample(dice, pack.render_time, runs=RUNS)
+    return [length + (again if dice.random() < repeated else 0.0) for length, again in zip(lengths, more, strict=True)]
+
+
+def _draw_latest(dice: random.Random, pack: _Pack, repeated: float) -> list[float]:
+    """The same for the latest of ours in the pack."""
+    latest = sample(dice, pack.render_time, pack.age_seconds, of=pack.ours, runs=RUNS)
+    if not (repeated and pack.ours):
+        return latest
+    chance = 1 - (1 - repeated) ** pack.ours
+    first = sample(dice, pack.render_time, pack.age_seconds, runs=RUNS)
+    again = sample(dice, pack.render_time, of=max(1.0, repeated * pack.ours), runs=RUNS)
+    return [
+        max(late, one + other) if dice.random() < chance else late
+        for late, one, other in zip(latest, first, again, strict=True)
+    ]

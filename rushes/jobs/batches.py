@@ -1,0 +1,93 @@
+"""How far a batch has come, what it has cost, and how long it will still take."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from models import Event, JobState, queries
+from models.lifecycle import JOB_ENDED
+from models.queries import BatchSummary, OutputOutage, Whose
+from models.session import Sessions, transaction
+from rushes.forecasting import Forecast
+from rushes.forecasting.forecaster import Forecaster, Unknown
+from rushes.jobs.views import Page, cut_page, find_batch_id
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView:
+    """A batch by its numbers, as they were at `seen_at` by the database's clock."""
+
+    summary: BatchSummary
+    seen_at: datetime
+    forecast: Forecast | None = None
+    unknown: Unknown | None = None  # why there is no forecast
+    outage: OutputOutage | None = None  # of the output host, if jobs of the batch wait for it
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Jobs by state, every state named."""
+        return {state.value: self.summary.states.get(state, 0) for state in JobState}
+
+    @property
+    def done(self) -> int:
+        """Jobs that have ended, well or not."""
+        return sum(self.states[state] for state in JOB_ENDED)
+
+    @property
+    def elapsed(self) -> timedelta:
+        """From the push until now, or until the last job ended."""
+        return (self.summary.ended_at or self.seen_at) - self.summary.created_at
+
+    @property
+    def chance(self) -> float | None:
+        """How likely it will have ended by its `finish_by`; None without one, or without a forecast."""
+        if self.summary.finish_by is None or self.forecast is None:
+            return None
+        return self.forecast.chance_within((self.summary.finish_by - self.seen_at).total_seconds())
+
+    @property
+    def at_risk(self) -> bool:
+        """It is open, and was told to hold its `finish_by` hardly."""
+        return self.summary.at_risk_at is not None and self.done < self.summary.job_count
+
+    @property
+    def left(self) -> timedelta | None:
+        """Until the last job will have ended: as foretold, else by the rate so far; None before the first one has, and
+        while it waits for a pause to end or a person to decide.
+        """
+        if self.forecast is not None:
+            return timedelta(seconds=self.forecast.time_left.expected_seconds)
+        if not self.done or self.unknown in {Unknown.PAUSED, Unknown.UNDECIDED}:
+            return None
+        return self.elapsed * ((self.summary.job_count - self.done) / self.done)
+
+
+def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | None = None) -> BatchView:
+    """The batch with this name or id, and on request when it will have ended. Raises `NotFound`."""
+    with transaction(sessions) as session:
+        batch_id = find_batch_id(session, name_or_id)
+        (summary,) = queries.summarise_batches(session, [batch_id])
+        outage = queries.find_output_outage(session) if summary.states.get(JobState.STORING) else None
+        view = BatchView(summary, queries.read_clock(session), outage=outage)
+        if forecaster is None or view.done == summary.job_count:
+            return view
+        found = forecaster.forecast(session, Whose(batch_id=batch_id))
+        return replace(view, forecast=found.forecast, unknown=found.unknown)
+
+
+def list_batch_events(sessions: Sessions, name_or_id: str, *, limit: int, after: int) -> Page[Event, int]:
+    """What was told of a batch as a whole, oldest first. Raises `NotFound`."""
+    with transaction(sessions) as session:
+        batch_id = find_batch_id(session, name_or_id)
+        events = queries.list_batch_events(session, batch_id, limit=limit + 1, after=after)
+    return cut_page(events, limit=limit, key=lambda event: event.id)
+
+
+def list_batches(sessions: Sessions, *, limit: int, before: UUID | None) -> Page[BatchView, UUID]:
+    """Batches, newest first."""
+    with transaction(sessions) as session:
+        batches = queries.list_batches(session, limit=limit + 1, before=before)
+        page = cut_page(batches, limit=limit, key=lambda batch: batch.id)
+        summaries = queries.summarise_batches(session, [batch.id for batch in page.items])
+        seen_at = queries.read_clock(session)
+    return Page([BatchView(summary, seen_at) for summary in summaries], page.next_key)

@@ -1,0 +1,173 @@
+"""Pushing, pricing, cancelling and retrying jobs: what upstream systems and people ask for."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from models import Job, JobState, queries, transitions
+from models.session import Sessions, transaction
+from models.transitions.jobs import NewJob
+from rushes.catalog import find_video_model, normalise_input, video_model_names
+from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+
+BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""A batch's name is also the name of its folder of videos."""
+
+LONGEST_PROMISE = timedelta(days=366)
+MAX_ATTEMPTS = 20
+PRIORITY_LIMIT = 100
+PROBLEM_LIMIT = 100
+"""Of a large batch that is wrong throughout, so many problems are listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A job as it is asked for, not checked yet."""
+
+    video_model: str
+    input: Mapping[str, Any]
+    priority: int = 0
+    max_attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning, and how many jobs it is about."""
+
+    message: str
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the jobs will cost by the catalogue, in dollars, before anything is spent."""
+
+    jobs: int
+    cost: Decimal
+    cost_by_model: dict[str, Decimal]
+    warnings: tuple[Warned, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Orders that may be stored."""
+
+    jobs: list[NewJob] = field(default_factory=list)
+    warnings: tuple[Warned, ...] = ()
+
+    @property
+    def cost(self) -> Decimal:
+        return sum((job.price for job in self.jobs), Decimal(0))
+
+
+def check_order(order: Order) -> tuple[NewJob, tuple[str, ...]]:
+    """Check one order and price it; returns the job and warnings. Raises `InvalidInput` that names the fields."""
+    model = find_video_model(order.video_model)
+    if model is None:
+        known = ", ".join(video_model_names())
+        raise InvalidInput([Problem("model", f"unknown video model {order.video_model!r}; there are {known}")])
+    try:
+        normalised = normalise_input(model, order.input)
+    except InvalidInput as error:
+        raise InvalidInput([problem.under("input") for problem in error.problems]) from None
+    price = model.price(normalised.values)
+    return NewJob(model.id, normalised.values, price, order.priority, order.max_attempts), normalised.warnings
+
+
+def check_orders(orders: Sequence[Order], *, max_jobs: int) -> Checked:
+    """Check a whole batch. Raises `InvalidInput` with the problems of all its jobs, as `jobs.16.input.duration`."""
+    if not 1 <= len(orders) <= max_jobs:
+        raise InvalidInput([Problem("jobs", f"must hold 1 to {max_jobs} jobs, not {len(orders)}")])
+    jobs: list[NewJob] = []
+    warnings: Counter[str] = Counter()
+    problems: list[Problem] = []
+    for index, order in enumerate(orders):
+        try:
+            job, warned = check_order(order)
+        except InvalidInput as error:
+            problems += [problem.under(f"jobs.{index}") for problem in error.problems]
+            continue
+        jobs.append(job)
+        warnings.update(warned)
+    if problems:
+        raise InvalidInput(problems[:PROBLEM_LIMIT])
+    return Checked(jobs, tuple(Warned(message, count) for message, count in warnings.items()))
+
+
+def estimate_cost(orders: Sequence[Order], *, max_jobs: int) -> Estimate:
+    """Price orders without storing anything. Raises `InvalidInput` as a push would."""
+    checked = check_orders(orders, max_jobs=max_jobs)
+    by_model: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for job in checked.jobs:
+        by_model[job.video_model] += job.price
+    return Estimate(len(checked.jobs), checked.cost, dict(by_model), checked.warnings)
+
+
+def push_job(sessions: Sessions, order: Order) -> tuple[UUID, tuple[str, ...]]:
+    """Store one job; returns its id and warnings. Once this returns, the job is durable."""
+    job, warnings = check_order(order)
+    with transaction(sessions) as session:
+        (job_id,) = transitions.insert_jobs(session, [job])
+    return job_id, warnings
+
+
+def push_batch(
+    sessions: Sessions, name: str, orders: Sequence[Order], *, max_jobs: int, finish_by: datetime | None = None
+) -> tuple[UUID, Checked]:
+    """Store a batch whole or not at all. Raises `InvalidInput`, or `Conflict` where the name is taken.
+
+    `finish_by` is when it is to have ended: nothing goes faster for it, but it is told when it will hardly hold.
+    """
+    if not BATCH_NAME.fullmatch(name):
+        message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or digit"
+        raise InvalidInput([Problem("name", message)])
+    checked = check_orders(orders, max_jobs=max_jobs)
+    with transaction(sessions) as session:
+        if finish_by is not None:
+            _check_finish_by(finish_by, now=queries.read_clock(session))
+        batch_id = transitions.insert_batch(session, name, checked.jobs, finish_by=finish_by)
+    if batch_id is None:
+        raise Conflict(f"a batch named {name!r} exists already")
+    return batch_id, checked
+
+
+def _check_finish_by(finish_by: datetime, *, now: datetime) -> None:
+    if finish_by <= now:
+        raise InvalidInput([Problem("finish_by", f"must be in the future; it is {now:%Y-%m-%dT%H:%M:%SZ} now")])
+    if finish_by - now > LONGEST_PROMISE:
+        raise InvalidInput([Problem("finish_by", f"must be within {LONGEST_PROMISE.days} days")])
+
+
+def cancel_job(sessions: Sessions, job_id: UUID) -> str:
+    """Cancel a job. `cancelled` at once while nothing was posted, else `requested`: its verdict ends it.
+
+    There is no way to stop a render at the provider; what it delivers is kept.
+    """
+    with transaction(sessions) as session:
+        outcome = transitions.cancel_job(session, job_id)
+        if outcome is None:
+            job = _get_job(session.get(Job, job_id), job_id)
+            raise Conflict(f"job {job_id} has ended: it is {job.state}")
+    return outcome
+
+
+def retry_job(sessions: Sessions, job_id: UUID) -> str:
+    """Queue a failed or cancelled job again, or fetch its video where it is paid for but not stored."""
+    with transaction(sessions) as session:
+        state = transitions.retry_job(session, job_id)
+        if state is None:
+            job = _get_job(session.get(Job, job_id), job_id)
+            stored = job.state == JobState.CANCELLED
+            raise Conflict(f"job {job_id} is {job.state}" + (" and its video is stored" if stored else ""))
+    return state
+
+
+def _get_job(job: Job | None, job_id: UUID) -> Job:
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job

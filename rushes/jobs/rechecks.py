@@ -1,0 +1,48 @@
+"""Probing kept files again: by job, by batch or by failure code."""
+
+from uuid import UUID
+
+from models import queries, transitions
+from models.session import Sessions, transaction
+from models.transitions import RecheckFilter
+from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+from rushes.jobs.views import find_batch_id
+
+_AT_ONCE = 500
+"""Jobs per transaction."""
+
+
+def recheck_job(sessions: Sessions, job_id: UUID, *, by: str) -> None:
+    """Let a store worker probe the job's kept file again; nothing is downloaded and nothing is bought.
+
+    Raises `NotFound` for an unknown job, and `Conflict` if it has not ended, has a video or has no kept file.
+    """
+    with transaction(sessions) as session:
+        if transitions.recheck_jobs(session, RecheckFilter(ids=[job_id]), by=by):
+            return
+        job = queries.find_job(session, job_id)
+        kinds = {each.kind for each in queries.list_artifacts(session, [job_id])}
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    if "unverified" not in kinds:
+        raise Conflict(f"job {job_id} is {job.state} and has no unverified file")
+    raise Conflict(f"job {job_id} is {job.state}" + (": its video is stored" if "video" in kinds else ""))
+
+
+def recheck_jobs(sessions: Sessions, *, by: str, batch: str | None, code: str | None) -> int:
+    """The same for every job of a batch, or that failed with a code, or both; returns how many.
+
+    Raises `InvalidInput` without a filter, and `NotFound` for an unknown batch.
+    """
+    if batch is None and code is None:
+        raise InvalidInput([Problem("batch", "name a batch, a code, or both")])
+    with transaction(sessions) as session:
+        chosen = RecheckFilter(batch_id=find_batch_id(session, batch) if batch is not None else None, code=code)
+    total, last = 0, None
+    while True:
+        with transaction(sessions) as session:
+            ids = transitions.recheck_jobs(session, chosen, by=by, after=last, count=_AT_ONCE)
+        total += len(ids)
+        if len(ids) < _AT_ONCE:
+            return total
+        last = ids[-1]

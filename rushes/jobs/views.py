@@ -1,0 +1,205 @@
+"""Jobs as people and upstream systems see them: the row, its purchases, its files and its money in one piece."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models import Artifact, ArtifactKind, Event, Job, JobState, Prediction, PredictionState, queries
+from models.lifecycle import NO_ATTEMPT, is_ended, is_held, is_spent
+from models.queries import JobFilter
+from models.session import Sessions, transaction
+from rushes.catalog import find_video_model, video_model_names
+from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+from rushes.forecasting.forecaster import Forecaster, Progress
+from rushes.jobs.pushing import BATCH_NAME
+from rushes.jobs.why_waiting import explain_wait
+
+Item = TypeVar("Item")
+Key = TypeVar("Key", UUID, int)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item, Key]):
+    """One page of a listing, and the key of its last item where there are more."""
+
+    items: Sequence[Item]
+    next_key: Key | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """Which jobs to list, in the words of who asks: a batch by name or id, a video model by id or short name."""
+
+    state: JobState | None = None
+    batch: str | None = None
+    video_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job with everything that hangs on it."""
+
+    job: Job
+    batch: str | None
+    predictions: Sequence[Prediction]
+    artifacts: Sequence[Artifact]
+    waits_for: str | None = None
+    progress: Progress | None = None
+
+    @property
+    def live(self) -> Prediction | None:
+        """The prediction that it waits for; while its video is being stored, the one that made it."""
+        state = PredictionState.COMPLETED if self.job.state == JobState.STORING else None
+        candidates = (each for each in self.predictions if (each.state == state if state else each.ended_at is None))
+        return max(candidates, key=lambda each: each.attempt, default=None)
+
+    @property
+    def model_name(self) -> str:
+        """The short name of its video model; the id of one that has left the catalogue."""
+        model = find_video_model(self.job.video_model)
+        return model.name if model else self.job.video_model
+
+    @property
+    def attempts(self) -> int:
+        """Predictions that were bought, or may have been, save surpluses."""
+        return sum(each.posted_at is not None and each.state not in NO_ATTEMPT for each in self.predictions)
+
+    @property
+    def held(self) -> Decimal:
+        """Dollars for predictions without a verdict."""
+        return self._sum_prices(lambda each: is_held(PredictionState(each.state), each.verdict))
+
+    @property
+    def spent(self) -> Decimal:
+        """Dollars for predictions that ended as paid."""
+        return self._sum_prices(
+            lambda each: is_spent(PredictionState(each.state), each.verdict, error_code=each.error_code)
+        )
+
+    def find_file(self, kind: ArtifactKind) -> Artifact | None:
+        """The newest stored file of this kind; never that of a surplus."""
+        own = (each for each in self.artifacts if each.kind == kind and not each.is_surplus)
+        return max(own, key=lambda each: each.id, default=None)
+
+    def has_surplus_file(self, prediction: Prediction, kind: ArtifactKind) -> bool:
+        """Whether this purchase is a surplus of which such a file is stored."""
+        files = (each for each in self.artifacts if each.is_surplus and each.prediction_id == prediction.id)
+        return any(each.kind == kind for each in files)
+
+    def _sum_prices(self, counts: Callable[[Prediction], bool]) -> Decimal:
+        return sum((each.price for each in self.predictions if counts(each)), Decimal(0))
+
+
+def get_job(
+    sessions: Sessions, job_id: UUID, *, explained: bool = False, forecaster: Forecaster | None = None
+) -> JobView:
+    """One job, on request with the reason why it does not move, and with how far it is. Raises `NotFound`."""
+    with transaction(sessions) as session:
+        job = queries.find_job(session, job_id)
+        if job is None:
+            raise NotFound(f"there is no job {job_id}")
+        (view,) = _view_jobs(session, [job])
+        if forecaster is not None:
+            view = replace(view, progress=forecaster.find_progress(session, job, view.live))
+    return replace(view, waits_for=explain_wait(sessions, job)) if explained else view
+
+
+def get_pushed_job(sessions: Sessions, job_id: UUID) -> JobView:
+    """A job right after its push: one statement while it is still queued, since nothing hangs on it then."""
+    with transaction(sessions) as session:
+        job = queries.find_job(session, job_id)
+    if job is None or job.state != JobState.QUEUED:
+        return get_job(sessions, job_id)
+    return JobView(job, None, (), ())
+
+
+def list_jobs(sessions: Sessions, asked: JobQuery, *, limit: int, before: UUID | None) -> Page[JobView, UUID]:
+    """Jobs, newest first, in five statements at most whatever the limit.
+
+    Raises `NotFound` for an unknown batch and `InvalidInput` for an unknown video model.
+    """
+    with transaction(sessions) as session:
+        chosen = _resolve(session, asked)
+        jobs = queries.list_jobs(session, chosen, limit=limit + 1, before=before)
+        page = cut_page(jobs, limit=limit, key=lambda job: job.id)
+        return Page(_view_jobs(session, page.items), page.next_key)
+
+
+def list_events(sessions: Sessions, job_id: UUID, *, limit: int, after: int) -> Page[Event, int]:
+    """A job's history, oldest first. Raises `NotFound` where there is no such job."""
+    with transaction(sessions) as session:
+        if queries.find_job(session, job_id) is None:
+            raise NotFound(f"there is no job {job_id}")
+        events = queries.list_events(session, job_id, limit=limit + 1, after=after)
+    return cut_page(events, limit=limit, key=lambda event: event.id)
+
+
+def get_file(sessions: Sessions, job_id: UUID, kind: ArtifactKind) -> Artifact:
+    """A job's stored file. Raises `Conflict` while it may still come, `NotFound` where it never will."""
+    view = get_job(sessions, job_id)
+    if file := view.find_file(kind):
+        return file
+    if is_ended(JobState(view.job.state)):
+        raise NotFound(f"job {job_id} is {view.job.state}: it has no {kind.file_name}")
+    raise Conflict(f"job {job_id} is {view.job.state}: there is no {kind.file_name} yet")
+
+
+def get_surplus_file(sessions: Sessions, prediction_id: UUID, kind: ArtifactKind) -> Artifact:
+    """The stored file of a surplus. Raises `NotFound` for any other prediction, and while there is none."""
+    with transaction(sessions) as session:
+        file = queries.find_surplus_file(session, prediction_id, kind)
+    if file is None:
+        raise NotFound(f"there is no {kind.file_name} of a surplus {prediction_id}")
+    return file
+
+
+def cut_page(rows: Sequence[Item], *, limit: int, key: Callable[[Item], Key]) -> Page[Item, Key]:
+    """The first `limit` of rows that were asked for with one more, which tells whether there is a next page."""
+    items = rows[:limit]
+    return Page(items, key(items[-1]) if len(rows) > limit else None)
+
+
+def _resolve(session: Session, asked: JobQuery) -> JobFilter:
+    model = find_video_model(asked.video_model) if asked.video_model else None
+    if asked.video_model and model is None:
+        known = ", ".join(video_model_names())
+        raise InvalidInput([Problem("model", f"unknown video model {asked.video_model!r}; there are {known}")])
+    batch_id = find_batch_id(session, asked.batch) if asked.batch else None
+    return JobFilter(state=asked.state, batch_id=batch_id, video_model=model.id if model else None)
+
+
+def find_batch_id(session: Session, name_or_id: str) -> UUID:
+    """The id of the batch with this name or id. Raises `NotFound`."""
+    # What cannot be a name is not looked for: Postgres refuses a NUL byte even in a comparison.
+    batch = queries.find_batch(session, name_or_id) if BATCH_NAME.fullmatch(name_or_id) else None
+    if batch is None:
+        raise NotFound(f"there is no batch {name_or_id[:80]!r}")
+    return batch.id
+
+
+def _view_jobs(session: Session, jobs: Sequence[Job]) -> list[JobView]:
+    ids = [job.id for job in jobs]
+    batch_ids = {job.batch_id for job in jobs if job.batch_id}
+    names = queries.name_batches(session, batch_ids) if batch_ids else {}
+    predictions = _group_by_job(queries.list_predictions(session, ids))
+    artifacts = _group_by_job(queries.list_artifacts(session, ids))
+    return [
+        JobView(
+            job, names[job.batch_id] if job.batch_id else None, predictions.get(job.id, []), artifacts.get(job.id, [])
+        )
+        for job in jobs
+    ]
+
+
+Owned = TypeVar("Owned", Prediction, Artifact)
+
+
+def _group_by_job(rows: Iterable[Owned]) -> dict[UUID, list[Owned]]:
+    groups: dict[UUID, list[Owned]] = {}
+    for row in rows:
+        groups.setdefault(row.job_id, []).append(row)
+    return groups

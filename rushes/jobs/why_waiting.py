@@ -1,0 +1,49 @@
+"""Why a job does not move, and how the output host is: one sentence for every surface."""
+
+from models import Job, JobState, queries
+from models.queries import OutputOutage
+from models.session import Sessions, transaction
+
+
+def describe_outage(outage: OutputOutage) -> str:
+    """What happened, why, and what follows."""
+    probe = f"the next probe is in {max(0.0, outage.next_probe_seconds):.0f} s"
+    return (
+        f"every download has failed for {outage.seconds:,.0f} s ({outage.failure}); {outage.waiting:,} job(s) wait, "
+        f"one download at a time probes the output host, and {probe}"
+    )
+
+
+def explain_wait(sessions: Sessions, job: Job) -> str | None:
+    """Why a job that has not ended does not move, in a sentence; None where it is on its way or has ended."""
+    with transaction(sessions) as session:
+        farm, health = queries.find_farm(session), queries.find_health(session)
+        purchases = queries.list_predictions(session, [job.id])
+        outage = queries.find_output_outage(session) if job.state == JobState.STORING else None
+    live = next((each for each in purchases if each.ended_at is None), None)
+    if live is not None and live.state == "unconfirmed":
+        return f"the provider's answer to the submission is in doubt ({live.error_message}); it is never sent again"
+    if live is not None and live.watch_windows:
+        return f"the render outlived {live.watch_windows} watch window(s); it is watched on, ever more rarely"
+    if job.state == JobState.STORING:
+        return _explain_storing(job, outage)
+    if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting" and not live.posted_at):
+        return None
+    if health.paused:
+        return f"the account is paused ({health.paused})"
+    if health.deferred:
+        return f"the account takes no submissions ({health.deferred})"
+    if health.leader is None:
+        return "no dispatcher is at work: start a worker"
+    return f"waits for a slot: {farm.live} of {farm.slots} are in use, {farm.queued} job(s) are queued"
+
+
+def _explain_storing(job: Job, outage: OutputOutage | None) -> str | None:
+    if job.rechecks:
+        return "its kept file is probed again"
+    if outage is not None:
+        return describe_outage(outage)
+    if job.error_message is None:
+        return None
+    again = f" at {job.due_at:%H:%M:%S} UTC" if job.due_at else ""
+    return f"storing is tried again{again}: {job.error_message}"

@@ -1,0 +1,72 @@
+"""Whether batches will end when they are to: told once when that is at risk, and once when it is not any more."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from models import queries, transitions
+from models.queries import Promise, Whose
+from models.session import transaction
+from rushes.forecasting import Forecast
+from rushes.forecasting.forecaster import Unknown
+from rushes.runtime import Runtime
+
+AT_RISK_BELOW = 0.90
+ON_TRACK_FROM = 0.97
+"""Higher than the other, so that a chance between the two changes nothing and nothing flaps."""
+CHECKED_BATCHES = 100
+"""The most urgent are checked, so many at a time."""
+
+log = structlog.get_logger(__name__)
+
+
+def check_risks(runtime: Runtime) -> str:
+    """Hold every open batch with a `finish_by` against its forecast; returns a line on what was found."""
+    with transaction(runtime.sessions) as session:
+        promises = queries.list_promises(session, count=CHECKED_BATCHES)
+    told = [line for line in (_check(runtime, promise) for promise in promises) if line]
+    return "; ".join(told) or f"checked {len(promises)} batch(es)"
+
+
+def _check(runtime: Runtime, promise: Promise) -> str | None:
+    with transaction(runtime.sessions) as session:
+        # While the account is paused, or a person is waited for, it can only come later: a risk is told, and none is
+        # taken back.
+        found = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id))
+        waits_for = found.unknown
+        if waits_for in {Unknown.PAUSED, Unknown.UNDECIDED}:
+            found = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id), as_if_resumed=True)
+        if found.forecast is None:
+            return None
+        chance = found.forecast.chance_within(promise.seconds_left)
+        detail = _describe(promise, found.forecast, chance, waits_for=waits_for)
+        if not promise.at_risk and chance < AT_RISK_BELOW:
+            kind, noted = "batch.at_risk", transitions.note_at_risk(session, promise.batch_id, detail)
+        elif promise.at_risk and chance >= ON_TRACK_FROM and not waits_for:
+            kind, noted = "batch.on_track", transitions.note_on_track(session, promise.batch_id, detail)
+        else:
+            return None
+    if not noted:
+        return None
+    tell = log.warning if kind == "batch.at_risk" else log.info
+    tell(kind, batch=promise.name, **detail)
+    return f"{kind} {promise.name}: {chance:.0%} likely to hold"
+
+
+def _describe(promise: Promise, forecast: Forecast, chance: float, *, waits_for: Unknown | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"finish_by": _spell(promise.finish_by), "chance": round(chance, 3)}
+    if waits_for:  # nobody can say when that ends
+        return {**told, waits_for.value: True}
+    now = promise.finish_by - timedelta(seconds=promise.seconds_left)
+    left = forecast.time_left
+    return {
+        **told,
+        "expected_at": _spell(now + timedelta(seconds=left.expected_seconds)),
+        "low_at": _spell(now + timedelta(seconds=left.low_seconds)),
+        "high_at": _spell(now + timedelta(seconds=left.high_seconds)),
+    }
+
+
+def _spell(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,62 @@
+"""The state of the farm in one line."""
+
+from sqlalchemy.orm import Session
+
+from models.queries import (
+    BusyBatch,
+    Farm,
+    Whose,
+    find_account,
+    find_farm,
+    find_output_outage,
+    list_busy_batches,
+    measure_webhook_delivery,
+)
+from models.session import transaction
+from rushes.jobs.why_waiting import describe_outage
+from rushes.runtime import ACCOUNT, Runtime
+
+TOLD_BATCHES = 3
+
+
+def describe_farm(runtime: Runtime) -> str:
+    """Backlog, live renders, doubts, deferrals and lag; how webhooks come; how long the busiest batches still take."""
+    with transaction(runtime.sessions) as session:
+        batches = [_describe_batch(runtime, session, each) for each in list_busy_batches(session, count=TOLD_BATCHES)]
+        outage = find_output_outage(session)
+        outputs = describe_outage(outage) if outage is not None else ""
+        told = [format_farm(find_farm(session)), outputs, _describe_webhooks(runtime, session), *batches]
+    return "; ".join(filter(None, told))
+
+
+def _describe_webhooks(runtime: Runtime, session: Session) -> str:
+    account = find_account(session, ACCOUNT) if runtime.settings.public_url is not None else None
+    share = measure_webhook_delivery(session, account.id).share if account is not None else None
+    return "" if share is None else f"webhooks tell {share:.0%} of the ends in time"
+
+
+def _describe_batch(runtime: Runtime, session: Session, batch: BusyBatch) -> str:
+    found = runtime.forecaster.forecast(session, Whose(batch_id=batch.batch_id)).forecast
+    if found is None:
+        return ""
+    left = found.time_left
+    interval = f"{left.low_seconds:,.0f} to {left.high_seconds:,.0f}"
+    return f"{batch.name}: {left.expected_seconds:,.0f} s left ({interval})"
+
+
+def format_farm(farm: Farm) -> str:
+    """The same, of numbers at hand, without the webhooks."""
+    parts = [
+        f"queued {farm.queued}",
+        f"live {farm.live} of {farm.slots or 0} slots",
+        f"rendering {farm.rendering}",
+        f"storing {farm.storing}",
+        f"in doubt {farm.unconfirmed}",
+        f"over their watch window {farm.overdue_watches}",
+        f"lag {max(0.0, farm.lag_seconds):.1f} s",
+        f"surplus {farm.surpluses}",
+        f"late writes {farm.late_writes}",
+        f"account paused: {farm.paused}" if farm.paused else "",
+        f"account waits: {farm.deferred}" if farm.deferred else "account well",
+    ]
+    return ", ".join(filter(None, parts))

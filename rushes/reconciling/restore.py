@@ -1,0 +1,150 @@
+"""After a restore: which of the predictions that no row knows were bought for which job, and when all is known.
+
+A restored database has forgotten purchases; its queue would buy them again. So the account is paused, and one pass that
+begins after the settle time reads everything the provider has created since the restored state. What equals a job that
+would be bought is adopted for it: paid once. Where that cannot be told, the account waits for a person.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy.orm import Session
+
+from models import PredictionState, queries, transitions
+from models.queries import Opening
+from models.session import transaction
+from rushes.reconciling.matching import Candidate, Clocks, Submission, match_submissions
+from rushes.runtime import Runtime
+from rushes.wavespeed import Prediction, PredictionStatus
+
+SWEEP = "the orphan sweep"
+EVER = Clocks(-timedelta(minutes=10), timedelta(days=3650))
+"""A job is older than what was bought for it, give or take the clocks, and may have waited for long."""
+NAMED = 5
+_WITHOUT_A_FILE = frozenset(
+    {PredictionStatus.FAILED, PredictionStatus.CANCELLED, PredictionStatus.TIMEOUT, PredictionStatus.DELETED}
+)
+_OUTCOMES = {
+    "resumed": "submits again",
+    "paused": "paused by a person",
+    None: "not opened by this pass: a person was first, or another restore was noticed",
+}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom a prediction was bought for; without a prediction's id its row was lost too."""
+
+    job_id: UUID
+    prediction_id: UUID | None
+
+
+@dataclass(slots=True)
+class Restoration:
+    """What a restore's sweep has found."""
+
+    adoptions: list[tuple[Candidate, Owner]] = field(default_factory=list)
+    undecidable: list[Candidate] = field(default_factory=list)  # may be ours: a person looks
+    strangers: list[Candidate] = field(default_factory=list)
+    is_settled: bool = False  # the settle time has passed: what was not found does not exist
+
+
+def match_orphans(orphans: Sequence[Candidate], openings: Sequence[Opening]) -> Restoration:
+    """Say whose each orphan is, by equal input with a job that would be bought.
+
+    One that cannot be read, or equals only a job whose render or doubt may yet end so that it is bought again, is for a
+    person.
+    """
+    found = Restoration()
+    free = {each.job_id: each for each in openings if each.is_free}
+    equal = match_submissions([_as_submission(each) for each in free.values()], orphans, clocks=EVER)
+    for submission, orphan in equal.adoptions:
+        found.adoptions.append((orphan, Owner(submission.prediction_id, free[submission.prediction_id].prediction_id)))
+    bought = [_as_submission(each) for each in openings if not each.is_free]
+    rivals = match_submissions(bought, equal.orphans, clocks=EVER)
+    found.undecidable = [each for each in orphans if each.input is None]
+    found.undecidable += [orphan for _, orphan in rivals.adoptions]
+    found.strangers = rivals.orphans
+    return found
+
+
+def _as_submission(opening: Opening) -> Submission:
+    """The matching's words: what is paired is the job, by its id."""
+    return Submission(opening.job_id, opening.video_model, opening.input, opening.created_at, is_open=False)
+
+
+def adopt_orphans(
+    runtime: Runtime, account_id: UUID, found: Restoration, listed: Mapping[str, Prediction]
+) -> list[Candidate]:
+    """Give every adoption its row, each in a transaction of its own; returns those whose job has moved meanwhile.
+
+    A process that dies in between leaves the rest to the next pass, which finds the rows of the first ones.
+    """
+    missed = []
+    for orphan, owner in found.adoptions:
+        with transaction(runtime.sessions) as session:
+            if not _adopt(session, runtime, account_id, owner=owner, found=listed[orphan.provider_id]):
+                missed.append(orphan)
+    return missed
+
+
+def _adopt(session: Session, runtime: Runtime, account_id: UUID, *, owner: Owner, found: Prediction) -> bool:
+    prediction_id = transitions.post_for_orphan(
+        session, account_id, owner.job_id, prediction_id=owner.prediction_id, posted_at=found.created_at
+    )
+    if prediction_id is None:
+        return False
+    accept_found(session, runtime, prediction_id, found)
+    return True
+
+
+def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found: Prediction) -> str | None:
+    """Write that the provider has this prediction of ours, and its video where it has that already.
+
+    Returns the state as `transitions.accept_prediction` does: None, and nothing written, where the row has an id, be it
+    another one, whose end is not this one's.
+    """
+    state = transitions.accept_prediction(
+        session,
+        prediction_id,
+        provider_id=found.id,
+        provider_created_at=found.created_at,
+        watch_window=runtime.settings.watch_window,
+        adopted=True,
+    )
+    is_rendering = state == PredictionState.RENDERING
+    watched = queries.find_watched(session, prediction_id) if is_rendering and found.has_succeeded else None
+    if watched is not None:
+        transitions.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs)
+    return state
+
+
+def is_bought(found: Prediction) -> bool:
+    """Whether a job may get a file by it. What was given back or removed may be bought anew; an end that shows no file
+    may show one yet."""
+    return found.status not in _WITHOUT_A_FILE
+
+
+def conclude_restore(session: Session, account_id: UUID, restored: Restoration, *, held_at: datetime) -> str:
+    """Open the account, or say what it waits for; a line for operators. A person's pause stands."""
+    if not restored.is_settled:
+        return "restored: waits for the settle time"
+    adopted = f"restored: adopted {len(restored.adoptions)}"
+    if restored.undecidable:
+        detail = describe_undecidable(restored.undecidable)
+        transitions.explain_pause(session, account_id, detail=detail)
+        return f"{adopted}, waits for a person: {detail}"
+    outcome = transitions.release_restored(session, account_id, by=SWEEP, held_at=held_at)
+    return f"{adopted}, {_OUTCOMES[outcome]}"
+
+
+def describe_undecidable(undecidable: Sequence[Candidate]) -> str:
+    """What a person has to look at."""
+    ids = ", ".join(each.provider_id for each in undecidable[:NAMED])
+    more = f" and {len(undecidable) - NAMED} more" if len(undecidable) > NAMED else ""
+    return f"{len(undecidable)} prediction(s) at the provider may be ours, no row knows them: {ids}{more}"

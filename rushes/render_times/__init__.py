@@ -1,0 +1,1 @@
+"""How long renders take, and when to poll them by it."""

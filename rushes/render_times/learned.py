@@ -1,0 +1,148 @@
+"""How long renders take: the one door to what is known of it, whatever is behind.
+
+An age counts from when we knew that the provider had accepted the render; a wait in the provider's own queue is part of
+it, for looks count so too. Only completions are learned from: a storm of quick failures says nothing of renders.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models import queries
+from models.queries import CompletedRender
+from models.statistics import NewFinishedRender, record_finished
+from rushes.catalog import find_video_model
+from rushes.render_times.estimator import WINDOW, Finished, Running, learn_render_time
+from rushes.render_times.poll_spacing import RenderTime, prior_for
+from rushes.settings import Settings
+
+UNKNOWN_OUTPUT_SECONDS = 6
+"""For inputs from before the catalogue changed, and video models that it does not know."""
+KEPT = 1_000
+"""Finished renders kept of each kind: more than are learned from, so that the window can be told from its end."""
+NEWEST = 2_000
+"""Completions taken in at once: ten seconds of 200 a second. What is more comes with the next refresh."""
+_SHARE_NEW = 0.05  # a table for the looks costs milliseconds: one render in four hundred changes nothing
+_REST_SECONDS = 60.0  # after it, what has changed counts however little, and so do renders in flight
+
+
+class RenderKind(NamedTuple):
+    """Renders that are alike in how long they take; lengths that are no whole seconds are rounded."""
+
+    video_model: str
+    output_seconds: int
+
+
+def find_kind(video_model: str, values: Mapping[str, Any]) -> RenderKind:
+    """The kind of a render, by its normalised input."""
+    model = find_video_model(video_model)
+    try:
+        seconds = round(model.output_seconds(values)) if model else UNKNOWN_OUTPUT_SECONDS
+    except KeyError:
+        seconds = UNKNOWN_OUTPUT_SECONDS
+    return RenderKind(video_model, seconds)
+
+
+class _Belief(NamedTuple):
+    render_time: RenderTime
+    newest: UUID | None  # finished render
+    at: float  # by the monotonic clock
+
+
+class RenderTimes:
+    """What is believed about the time that renders of each kind take: the prior, until something was learned.
+
+    What `find` and `find_of_kind` answer may change with every `refresh`, so ask again instead of keeping it. Safe to
+    use from several threads.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._median_seconds = settings.render_median_seconds
+        self._shortest = settings.poll_shortest_seconds
+        self._beliefs: dict[RenderKind, _Belief] = {}
+        self._refreshed_at = float("-inf")
+        self._refreshing = threading.Lock()
+
+    def find(self, video_model: str, values: Mapping[str, Any]) -> RenderTime:
+        """The time that a render with this normalised input takes, from our acceptance to its completion."""
+        return self.find_of_kind(find_kind(video_model, values))
+
+    def find_of_kind(self, kind: RenderKind) -> RenderTime:
+        """The same, by kind."""
+        belief = self._beliefs.get(kind)
+        return belief.render_time if belief else self._find_prior(kind)
+
+    def refresh(self, session: Session, *, records: bool = False, fresh_for: float = 0.0) -> None:
+        """Take in what has been learned since; nothing where that was done in the last `fresh_for` seconds.
+
+        Costs three statements, and some milliseconds for each kind of which there is much news. Who leads also
+        `records` the completions of which no finished render tells yet, in the caller's transaction.
+        """
+        if time.monotonic() - self._refreshed_at < fresh_for or not self._refreshing.acquire(blocking=False):
+            return
+        try:
+            self._learn(session, records=records)
+            self._refreshed_at = time.monotonic()
+        finally:
+            self._refreshing.release()
+
+    def _learn(self, session: Session, *, records: bool) -> None:
+        completed = queries.list_completed(session, count=NEWEST)
+        new = {each.prediction_id: self._read_completed(each) for each in completed}
+        if records and new:
+            record_finished(session, list(new.values()), keep=KEPT)
+        finished = defaultdict[RenderKind, list[tuple[Finished, UUID]]](list)
+        for each in reversed(completed):
+            read = new[each.prediction_id]
+            seen = Finished(each.ago_seconds, read.low_seconds, read.high_seconds)
+            finished[RenderKind(read.video_model, read.output_seconds)].append((seen, each.prediction_id))
+        for known in queries.list_finished(session, count=WINDOW + 1):
+            if known.prediction_id not in new:
+                seen = Finished(known.ago_seconds, known.low_seconds, known.high_seconds)
+                kind = RenderKind(known.video_model, known.output_seconds)
+                finished[kind].append((seen, known.prediction_id))
+        running = defaultdict[RenderKind, list[Running]](list)
+        for group in queries.count_running(session):
+            kind = find_kind(group.video_model, group.values)
+            running[kind].append(Running(group.age_seconds, group.renders))
+        for kind in finished.keys() | running.keys():
+            self._believe(kind, finished[kind], running[kind])
+
+    def _believe(self, kind: RenderKind, finished: list[tuple[Finished, UUID]], running: list[Running]) -> None:
+        known, now = self._beliefs.get(kind), time.monotonic()
+        if known is not None and now - known.at < _REST_SECONDS:
+            ids = [each for _, each in finished]
+            news = ids.index(known.newest) if known.newest in ids else len(ids)
+            if news <= _SHARE_NEW * min(len(ids), WINDOW):
+                return
+        ordered = sorted(seen for seen, _ in finished)
+        render_time = learn_render_time(self._find_prior(kind), ordered, running)
+        self._beliefs[kind] = _Belief(render_time, finished[0][1] if finished else None, now)
+
+    def _find_prior(self, kind: RenderKind) -> RenderTime:
+        return prior_for(kind.video_model, kind.output_seconds, median_seconds=self._median_seconds)
+
+    def _read_completed(self, completed: CompletedRender) -> NewFinishedRender:
+        """The ages between which it finished.
+
+        It ran still when it was last seen running, and as long as the provider says that it executed: `executionTime`
+        may leave out a wait in the provider's queue, so that it is a lower bound and no more. Where neither is known,
+        looks are at least the shortest spacing apart.
+        """
+        high = max(0.0, completed.age_seconds)
+        known = [each for each in (completed.running_seconds, completed.execution_seconds) if each is not None]
+        low = max(known) if known else high - self._shortest
+        kind = find_kind(completed.video_model, completed.values)
+        return NewFinishedRender(
+            prediction_id=completed.prediction_id,
+            video_model=kind.video_model,
+            output_seconds=kind.output_seconds,
+            ended_at=completed.ended_at,
+            low_seconds=min(max(0.0, low), high),
+            high_seconds=high,
+        )

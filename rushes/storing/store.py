@@ -1,0 +1,65 @@
+"""One store step: copy the video of a completed prediction, check it, make it visible, end the job."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from models import transitions
+from models.session import transaction
+from models.transitions import StoreTicket
+from rushes.artifacts import ExpectedVideo, StoredVideo
+from rushes.catalog import get_video_model
+from rushes.runtime import Runtime
+from rushes.stale_writes import count_late
+from rushes.storing.steps import StoreMoves, StoreStep, describe_files, name_video, remove_files
+from rushes.storing.transfer import STORE_LEASE, copy_output, excuse_outages
+
+_MOVES = StoreMoves(
+    late_renewal="store.renew",
+    late_outcome="store.outcome",
+    renew=transitions.renew_store,
+    delay=transitions.delay_store,
+    fail=transitions.fail_store,
+    excuse=transitions.excuse_store,
+)
+
+
+def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
+    """Store the video of this claim, once; returns a line for operators.
+
+    `must_stop` tells of a shutdown: the step then hands its claim back at once. Raises as `copy_output` does, and
+    excuses outages of the database.
+    """
+    # Not excused before it has begun: its claim may be that of another message's step, which goes on.
+    with transaction(runtime.sessions) as session:
+        ticket = transitions.begin_store(session, job_id, claim, lease=STORE_LEASE)
+    if ticket is None:
+        return "stale: nothing to do"
+    step = StoreStep(_MOVES, job_id, claim, ticket)
+    with excuse_outages(runtime, _MOVES, row_id=job_id, claim=claim, must_stop=must_stop):
+        return _finish(runtime, ticket, claim, copy_output(runtime, step, name=name_video(ticket), must_stop=must_stop))
+
+
+def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVideo) -> str:
+    facts = stored.facts
+    surprises = facts.differences(_expected_of(ticket))
+    with transaction(runtime.sessions) as session:
+        finished = transitions.finish_store(
+            session,
+            ticket.job_id,
+            claim,
+            prediction_id=ticket.prediction_id,
+            artifacts=describe_files(stored),
+            surprises=surprises,
+        )
+        replaced = transitions.drop_unverified(session, ticket.prediction_id) if finished else []
+    remove_files(runtime, replaced)
+    if not finished:
+        count_late(runtime, "store.finish", ticket.job_id)
+        return "stored, but another worker was first"
+    told = [f"stored {stored.bytes:,} bytes, {facts.seconds:.1f} s, {facts.width}x{facts.height}", *surprises]
+    return "; ".join(told)
+
+
+def _expected_of(ticket: StoreTicket) -> ExpectedVideo:
+    model = get_video_model(ticket.video_model)
+    return ExpectedVideo(seconds=model.output_seconds(ticket.input), width=model.width, height=model.height)

@@ -1,0 +1,163 @@
+"""Copying the output of a claimed store step into the store: a lease kept meanwhile, each way to fail in the rows.
+
+The same for the video of a job and for that of a surplus; what differs is whose rows are moved. Bytes that fail the
+probe are kept, too: they were paid for.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+
+from models import transitions
+from models.errors import DatabaseAway
+from models.session import transaction
+from models.transitions import StoreTicket, SurplusTicket
+from rushes.artifacts import (
+    Arrived,
+    DownloadFailed,
+    DownloadLimits,
+    Fingerprint,
+    StoredVideo,
+    Suspect,
+    UnverifiedFile,
+    copy_kept,
+    download_file,
+    store_video,
+)
+from rushes.errors import NotFound, Transient
+from rushes.runtime import Runtime
+from rushes.stale_writes import count_late
+from rushes.storing.failures import after_failure, after_storage_error, after_unverified, fail_recheck
+from rushes.storing.steps import StoreLost, StoreMoves, StoreStep, StoreStopped
+
+log = structlog.get_logger(__name__)
+
+LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8), heartbeat=timedelta(seconds=2))
+STORE_LEASE = timedelta(seconds=20)
+"""Outlasts a heartbeat, a connect and a stall; a worker that dies gives the step back after it."""
+AWAY = ("database_away", "the database was away, or stood still, while it was stored")
+AWAY_AFTER_SECONDS = STORE_LEASE.total_seconds() / 2
+"""A renewal that is refused after longer than this says that the database stood still, not the worker."""
+AWAY_PAUSE_SECONDS = 1.0
+"""How often a step asks for a database that was away."""
+AWAY_SECONDS = 1_800.0
+"""Well below the limit of a step, so that the watchdog never takes an outage for a stuck worker."""
+
+
+def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Callable[[], bool]) -> StoredVideo:
+    """Copy the step's output into the store under this name, its lease renewed at each heartbeat.
+
+    Raises `StoreDelayed`, `StoreFailed` or `StoreStopped`, after the rows tell of it; or `DatabaseAway`. A process that
+    dies leaves a temporary file that carries its claim, and no more.
+    """
+    keep_going = _make_heartbeat(runtime, step, must_stop=must_stop)
+    ticket = step.ticket
+    try:
+        copied = store_video(
+            _choose_source(runtime, step, keep_going),
+            store=runtime.store,
+            name=name,
+            temporary_name=f"{ticket.prediction_id}-{step.claim}",
+            keep_going=keep_going,
+            kept=_fingerprint(ticket),
+        )
+    except StoreLost:
+        count_late(runtime, step.moves.late_renewal, step.row_id)
+        raise
+    except StoreStopped:
+        reason = ("handed_back", "the worker that stored it was shut down")
+        with transaction(runtime.sessions) as session:
+            step.moves.delay(session, step.row_id, step.claim, delay=timedelta(0), reason=reason)
+        raise
+    except DownloadFailed as error:
+        raise after_failure(runtime, step, error) from error
+    except NotFound as error:
+        raise fail_recheck(runtime, step, f"the kept file is gone: {error}") from error
+    except Transient as error:
+        raise after_storage_error(runtime, step, error) from error
+    if isinstance(copied, StoredVideo) or copied.suspect is Suspect.FILE:
+        _note_arrival(runtime, step)
+    if isinstance(copied, UnverifiedFile):
+        raise after_unverified(runtime, step, copied)
+    return copied
+
+
+def _note_arrival(runtime: Runtime, step: StoreStep) -> None:
+    """The host has given a file: an outage, if one was on, is over, and waiting downloads go on."""
+    if step.ticket.rechecks:
+        return
+    with transaction(runtime.sessions) as session:
+        ended = transitions.note_output_reached(session, step.ticket.account_id)
+    if ended is not None:
+        log.info("outputs.back", after_seconds=round(ended.seconds), released=ended.released)
+        runtime.waker.wake()
+
+
+def _choose_source(runtime: Runtime, step: StoreStep, keep_going: Callable[[], None]) -> Callable[[Path], Arrived]:
+    """The output's address; for a recheck the file that an earlier attempt kept."""
+    ticket = step.ticket
+
+    def download(target: Path) -> Arrived:
+        return download_file(ticket.outputs[0], target, limits=LIMITS, keep_going=keep_going)
+
+    def copy(target: Path) -> Arrived:
+        return copy_kept(runtime.store, ticket.kept_url or "", target, limits=LIMITS, keep_going=keep_going)
+
+    return copy if ticket.rechecks else download
+
+
+def _make_heartbeat(runtime: Runtime, step: StoreStep, *, must_stop: Callable[[], bool]) -> Callable[[], None]:
+    def keep_going() -> None:
+        if must_stop():
+            raise StoreStopped("the worker is shutting down")
+        began = time.monotonic()
+        with transaction(runtime.sessions) as session:
+            renewed = step.moves.renew(session, step.row_id, step.claim, lease=STORE_LEASE)
+        if not renewed and time.monotonic() - began > AWAY_AFTER_SECONDS:
+            raise DatabaseAway(AWAY[1])
+        if not renewed:
+            raise StoreLost("another worker took the step over")
+
+    return keep_going
+
+
+def _fingerprint(ticket: StoreTicket | SurplusTicket) -> Fingerprint | None:
+    if ticket.kept_bytes is None or ticket.kept_sha256 is None:
+        return None
+    return Fingerprint(ticket.kept_bytes, ticket.kept_sha256)
+
+
+@contextmanager
+def excuse_outages(
+    runtime: Runtime, moves: StoreMoves, *, row_id: UUID, claim: int, must_stop: Callable[[], bool]
+) -> Iterator[None]:
+    """Tell in the rows of a step that the database was away in it, once it is back; `DatabaseAway` is raised on.
+
+    The step is handed back, or its silence excused: that of a worker that lives must not count as one that the video
+    killed. A shutdown ends the wait, and so do `AWAY_SECONDS`.
+    """
+    try:
+        yield
+    except DatabaseAway:
+        gives_up_at = time.monotonic() + AWAY_SECONDS
+        while not _tell_away(runtime, moves, row_id, claim=claim):
+            if must_stop() or time.monotonic() > gives_up_at:
+                break
+            time.sleep(AWAY_PAUSE_SECONDS)
+        raise
+
+
+def _tell_away(runtime: Runtime, moves: StoreMoves, row_id: UUID, *, claim: int) -> bool:
+    try:
+        with transaction(runtime.sessions) as session:
+            if not moves.delay(session, row_id, claim, delay=timedelta(0), reason=AWAY):
+                moves.excuse(session, row_id, claim, reason=AWAY)
+    except DatabaseAway:
+        return False
+    runtime.waker.wake()
+    return True

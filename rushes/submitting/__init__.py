@@ -1,0 +1,1 @@
+"""Submitting a prediction, exactly once, and at which rate."""

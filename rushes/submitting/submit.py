@@ -1,0 +1,233 @@
+"""One submission: the right to post, the POST, and what came of it. A POST in doubt is never repeated."""
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from models import queries, transitions
+from models.errors import DatabaseAway
+from models.session import one_statement, transaction
+from models.transitions import SubmitTicket
+from models.transitions.admission import SEND_ALLOWANCE
+from rushes.errors import Permanent, Transient, Unknown
+from rushes.reconciling.assign import Home, settle_told
+from rushes.reconciling.duplicates import tell_surplus
+from rushes.retries import ACCOUNT_DEFERRED, SUBMIT_NOT_SENT, RetryPolicy
+from rushes.runtime import Runtime
+from rushes.stale_writes import count_late
+from rushes.wavespeed import (
+    AccountRefused,
+    ConcurrencyLimited,
+    InputRefused,
+    NotSent,
+    Prediction,
+    SubmitInDoubt,
+)
+
+DATABASE_PAUSE_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
+
+Outcome = TypeVar("Outcome")
+
+
+class SubmitRefused(Permanent):
+    """The provider said no to this input: the job has failed, nothing was bought."""
+
+
+class SubmitDeferred(Transient):
+    """The provider takes nothing from the account for now: the job is queued again, nothing was bought."""
+
+
+class SubmitNotSent(Transient):
+    """The provider could not be reached: nothing was sent, the submission is tried again."""
+
+
+class SubmitUnconfirmed(Unknown):
+    """Nobody knows whether the provider accepted: never sent again before it has been looked for."""
+
+
+def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
+    """Post the prediction of this claim, once; returns a line for operators.
+
+    Raises one of the classes above, after the rows tell of it. Where the process dies: before the first commit the
+    lease gives the row back; after it the row has `posted_at`, and the dispatcher marks it as in doubt.
+    """
+    hooks = runtime.hook_addresses  # asks the database once, so before anything is written
+    with _never_in_the_way(), contextlib.suppress(DatabaseAway, SQLAlchemyError):  # what is known already serves
+        runtime.forecaster.learn(runtime.sessions)  # once a minute, likewise
+    began = time.monotonic()
+    lease = runtime.settings.submit_lease
+    with one_statement(runtime.sessions) as session:
+        ticket = transitions.begin_submit(session, prediction_id, claim, lease=lease, hook_asked=hooks is not None)
+    if ticket is None:
+        with transaction(runtime.sessions) as session:
+            handed_back = transitions.hand_back_submit(session, prediction_id, claim)
+        runtime.waker.wake()
+        return "handed back: too late for its place, or the account waits" if handed_back else "stale: nothing to do"
+    forecast = _foretell(runtime, ticket)  # before the POST: between its answer and its row there is nothing
+    send_before = began + SEND_ALLOWANCE.total_seconds()
+    try:
+        webhook = hooks.make(ticket.prediction_id, ticket.job_id) if hooks else None
+        accepted = runtime.client.submit(ticket.video_model, ticket.input, send_before=send_before, webhook=webhook)
+    except NotSent as error:
+        _take_back(runtime, ticket, claim, error)
+        raise SubmitNotSent(str(error)) from error
+    except InputRefused as error:
+        _refuse(runtime, ticket, claim, error)
+        raise SubmitRefused(str(error)) from error
+    except AccountRefused as error:
+        _defer(runtime, ticket, claim, error)
+        raise SubmitDeferred(str(error)) from error
+    except SubmitInDoubt as error:
+        _doubt(runtime, ticket, claim, error)
+        raise SubmitUnconfirmed(str(error)) from error
+    return _accept(runtime, ticket, claim, accepted, forecast=forecast)
+
+
+@contextlib.contextmanager
+def _never_in_the_way() -> Iterator[None]:
+    """For what a submission is better with and does without: whatever fails in it is told, and no more."""
+    try:
+        yield
+    except Exception:
+        log.exception("submit.not_foretold")
+
+
+def _foretell(runtime: Runtime, ticket: SubmitTicket) -> dict[str, Any]:
+    """What the event of its acceptance tells beyond its id."""
+    with _never_in_the_way():
+        return {"time_left": runtime.forecaster.foretell_render(ticket.video_model, ticket.input).as_numbers()}
+    return {}
+
+
+def _settle(runtime: Runtime, ticket: SubmitTicket, write: Callable[[Session], Outcome], *, told: str) -> Outcome:
+    """Write what came of a POST, however long the database is away, locked or full, up to the lease.
+
+    It is worth money: where it cannot be written, the log has it. Writing it twice changes nothing.
+    """
+    deadline = time.monotonic() + runtime.settings.submit_lease.total_seconds()
+    while True:
+        try:
+            with transaction(runtime.sessions) as session:
+                outcome = write(session)
+            break
+        except (DatabaseAway, SQLAlchemyError) as error:
+            if isinstance(error, IntegrityError) or time.monotonic() > deadline:
+                log.exception("submit.outcome_not_saved", prediction_id=str(ticket.prediction_id), outcome=told)
+                raise
+            time.sleep(DATABASE_PAUSE_SECONDS)
+    runtime.waker.wake()
+    return outcome
+
+
+def _accept(
+    runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: Prediction, *, forecast: Mapping[str, Any]
+) -> str:
+    def accept(session: Session) -> str | None:
+        return transitions.accept_answer(
+            session,
+            ticket.prediction_id,
+            provider_id=accepted.id,
+            provider_created_at=accepted.created_at,
+            watch_window=runtime.settings.watch_window,
+            forecast=forecast,
+        )
+
+    def write(session: Session) -> Home:
+        if not transitions.yield_adoption(
+            session, ticket.prediction_id, account_id=ticket.account_id, provider_id=accepted.id
+        ):
+            transitions.doubt_submit(session, ticket.prediction_id, claim, message=f"{accepted.id} is another's")
+            told = "in doubt: another submission of the same input has taken this prediction"
+            return Home(ticket.prediction_id, told)
+        state = accept(session)
+        home = Home(ticket.prediction_id, state) if state else _settle_late(session, runtime, ticket, accepted)
+        transitions.clear_deferral(session, ticket.account_id)
+        return home
+
+    told = f"accepted as {accepted.id}"
+    if not ticket.deferrals:
+        with contextlib.suppress(DatabaseAway, SQLAlchemyError), one_statement(runtime.sessions) as session:
+            if state := accept(session):
+                runtime.waker.wake()
+                return f"{told}: {state}"
+        # Not saved, another row has adopted this very id, or the row waits no more: the long way can tell and wait.
+    home = _settle(runtime, ticket, write, told=told)
+    if home.is_surplus and home.prediction_id is not None:
+        tell_surplus(home.prediction_id, accepted.id)
+    return f"{told}: {home.state or 'known already'}"
+
+
+def _settle_late(session: Session, runtime: Runtime, ticket: SubmitTicket, accepted: Prediction) -> Home:
+    """An answer that the row does not wait for any more: its job gets what was bought, if it would be bought again."""
+    known = Home(ticket.prediction_id)
+    watched = queries.find_watched(session, ticket.prediction_id)
+    if watched is not None and watched.provider_id is not None:
+        return known
+    names = (ticket.prediction_id, ticket.job_id)
+    return settle_told(session, runtime, ticket.account_id, names=names, found=accepted) or known
+
+
+def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent) -> None:
+    def write(session: Session) -> None:
+        if not transitions.unpost_submit(session, ticket.prediction_id, claim, detail=str(error)):
+            # In doubt already, since this comes after the lease: but nothing was bought, and that is sure.
+            reason = ("not_sent", str(error))
+            transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
+        if not error.is_late:
+            _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
+
+    _settle(runtime, ticket, write, told=f"not sent: {error}")
+
+
+def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefused) -> None:
+    def write(session: Session) -> bool:
+        reason = ("input_refused", str(error))
+        moved = transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=True)
+        transitions.clear_deferral(session, ticket.account_id)
+        return moved
+
+    if not _settle(runtime, ticket, write, told=f"refused: {error}"):
+        count_late(runtime, "submit.refused", ticket.prediction_id)
+
+
+def _defer(runtime: Runtime, ticket: SubmitTicket, claim: int, error: AccountRefused) -> None:
+    def write(session: Session) -> bool:
+        reason = (error.reason, str(error))
+        moved = transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
+        if isinstance(error, ConcurrencyLimited):
+            transitions.limit_slots(session, ticket.account_id)
+        else:
+            _hold_account(session, ticket, error, policy=ACCOUNT_DEFERRED, reason=error.reason)
+        return moved
+
+    if not _settle(runtime, ticket, write, told=f"the account was refused: {error}"):
+        count_late(runtime, "submit.refused", ticket.prediction_id)
+
+
+def _doubt(runtime: Runtime, ticket: SubmitTicket, claim: int, error: SubmitInDoubt) -> None:
+    def write(session: Session) -> bool:
+        moved = transitions.doubt_submit(session, ticket.prediction_id, claim, message=str(error))
+        # One lost answer says nothing about the provider; its own wish does, and so does a probe that fails.
+        if error.retry_after is not None or ticket.deferrals:
+            _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
+        return moved
+
+    if not _settle(runtime, ticket, write, told=f"in doubt: {error}"):
+        count_late(runtime, "submit.doubted", ticket.prediction_id)
+
+
+def _hold_account(
+    session: Session, ticket: SubmitTicket, error: Transient | SubmitInDoubt, *, policy: RetryPolicy, reason: str
+) -> None:
+    refusals = transitions.count_deferrals(session, ticket.account_id) + 1
+    delay = policy.next_delay(refusals, random=random.random, retry_after=error.retry_after)
+    transitions.defer_account(session, ticket.account_id, delay=delay, reason=reason, detail=str(error))

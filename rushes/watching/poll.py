@@ -1,0 +1,206 @@
+"""One look at a render, and what the provider's answer means for its job."""
+
+import random
+import time
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from models import PredictionState, transitions
+from models.queries import Surplus, WatchedPrediction, find_watched
+from models.session import one_statement, transaction
+from models.transitions import EndSeen
+from rushes.errors import Transient
+from rushes.provider_list.lookup import UndecidedList, is_listed
+from rushes.provider_list.ownership import ForeignList, find_witnesses, tell_foreign
+from rushes.provider_list.request_budget import charged_lists
+from rushes.retries import ACCOUNT_DEFERRED, LOOK_FAILED, RENDER_FAILED
+from rushes.runtime import Runtime
+from rushes.stale_writes import count_late
+from rushes.wavespeed import (
+    AccountRefused,
+    FailureClass,
+    KeyRefused,
+    Prediction,
+    PredictionNotFound,
+    PredictionStatus,
+    ProviderUnavailable,
+    classify_failure,
+)
+
+ODD_GRACE = timedelta(seconds=60)
+"""How long an answer that makes no sense must last before it is believed."""
+
+_VERDICTS = {
+    PredictionStatus.COMPLETED: PredictionState.FAILED,  # without outputs: those with outputs never get here
+    PredictionStatus.FAILED: PredictionState.FAILED,
+    PredictionStatus.CANCELLED: PredictionState.CANCELLED,
+    PredictionStatus.TIMEOUT: PredictionState.TIMEOUT,
+    PredictionStatus.DELETED: PredictionState.DELETED,
+}
+
+
+class LookFailed(Transient):
+    """The provider gave no usable answer: nothing is known, nothing was changed, the looks of the account wait."""
+
+
+class _Verdict(NamedTuple):
+    state: PredictionState
+    code: str
+    message: str
+    resubmits: bool
+
+
+def look_at_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
+    """Ask for the result of this prediction and write what has changed; returns a line for operators.
+
+    Takes no lease: a GET is idempotent, and only the verdict of the current claim moves anything. Raises `LookFailed`.
+    """
+    with one_statement(runtime.sessions) as session:
+        watched = find_watched(session, prediction_id)
+    if watched is None or watched.state != PredictionState.RENDERING or watched.claim != claim:
+        return "stale: nothing to watch"
+    assert watched.provider_id is not None  # noqa: S101 - the database holds it: rendering has a provider id
+    asked_at = time.monotonic()
+    try:
+        found = runtime.client.get_prediction(watched.provider_id)
+    except PredictionNotFound as error:
+        return _judge_unknown(runtime, prediction_id, watched, error)
+    except (AccountRefused, ProviderUnavailable) as error:
+        hold_looks(runtime, watched.account_id, error, unseen=prediction_id)
+        raise LookFailed(str(error)) from error
+    if found.has_known_status and not found.is_terminal:
+        runtime.sightings.note_running(prediction_id, asked_at=asked_at)
+    return _judge(runtime, prediction_id, watched, found)
+
+
+def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, error: PredictionNotFound) -> str:
+    message = f"the provider does not know it any more: {error}"
+    try:
+        objection = find_objection(runtime, prediction_id, watched, message=message)
+    except (AccountRefused, ProviderUnavailable) as failure:
+        hold_looks(runtime, watched.account_id, failure)  # it was seen: a hint would put it before all others
+        raise LookFailed(str(failure)) from failure
+    return objection or _doubt(runtime, prediction_id, watched, _Verdict(PredictionState.LOST, "lost", message, False))
+
+
+def find_objection(
+    runtime: Runtime, prediction_id: UUID, known: WatchedPrediction | Surplus, *, message: str
+) -> str | None:
+    """What the list says against a 404 that has lasted, as a line for operators; None where it does not show it either.
+
+    None, and nothing asked, before it has lasted. Raises `AccountRefused` and `ProviderUnavailable`, where the list
+    cannot be had.
+    """
+    if not known.provider_id or not known.created_at or not _is_believed(known):
+        return None
+    witnesses = find_witnesses(runtime, known.account_id, prediction_id, created_at=known.created_at)
+    try:
+        with charged_lists(runtime, known.account_id, granted=0) as lists:
+            listed = is_listed(
+                lists,
+                known.provider_id,
+                created_at=known.created_at,
+                by_provider=known.by_provider,
+                witnesses=witnesses,
+            )
+    except ForeignList as foreign:
+        tell_foreign(runtime, known.account_id, [prediction_id])
+        return f"odd: {foreign}"
+    except UndecidedList as undecided:
+        with transaction(runtime.sessions) as session:
+            transitions.renew_odd(session, prediction_id, known.claim)
+        return f"odd: {message}; {undecided}"
+    return f"odd: {message}; but its list shows it" if listed else None
+
+
+def _is_believed(known: WatchedPrediction | Surplus) -> bool:
+    return (known.odd_seconds or 0) >= ODD_GRACE.total_seconds()
+
+
+def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
+    if found.has_succeeded:
+        return _complete(runtime, prediction_id, watched, found)
+    if found.is_terminal:
+        verdict = _read_verdict(found)
+        if found.status is PredictionStatus.COMPLETED:
+            return _doubt(runtime, prediction_id, watched, verdict)
+        return _end(runtime, prediction_id, watched, verdict)
+    if not found.has_known_status:
+        return _note(
+            runtime, prediction_id, watched, f"the provider answers with an unknown status {found.status_text!r}"
+        )
+    if watched.odd_seconds is not None:
+        with transaction(runtime.sessions) as session:
+            transitions.clear_odd(session, prediction_id, watched.claim)
+    return f"{found.status}, {watched.age_seconds or 0:.0f} s old"
+
+
+def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
+    seen = EndSeen(unseen=runtime.sightings.end(prediction_id), execution=found.execution_time)
+    with one_statement(runtime.sessions) as session:
+        moved = transitions.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs, seen=seen)
+    runtime.waker.wake()
+    if not moved:
+        count_late(runtime, "watch.verdict", prediction_id)
+        return "completed already"
+    return f"completed, seen {watched.age_seconds or 0:.1f} s after it was accepted"
+
+
+def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, verdict: _Verdict) -> str:
+    delay = RENDER_FAILED.next_delay(watched.attempt, random=random.random) if verdict.resubmits else None
+    with transaction(runtime.sessions) as session:
+        moved = transitions.end_prediction(
+            session,
+            prediction_id,
+            watched.claim,
+            state=verdict.state,
+            reason=(verdict.code, verdict.message),
+            resubmit_after=delay,
+        )
+    runtime.waker.wake()
+    if not moved:
+        count_late(runtime, "watch.verdict", prediction_id)
+        return "ended already"
+    return f"{verdict.state}: {verdict.message}"
+
+
+def _doubt(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, verdict: _Verdict) -> str:
+    """An answer that may be a passing mistake: believed once it has lasted."""
+    if _is_believed(watched):
+        return _end(runtime, prediction_id, watched, verdict)
+    return _note(runtime, prediction_id, watched, verdict.message)
+
+
+def _note(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, message: str) -> str:
+    if watched.odd_seconds is None:
+        with transaction(runtime.sessions) as session:
+            transitions.note_odd(session, prediction_id, watched.claim, message=message)
+    return f"odd: {message}"
+
+
+def _read_verdict(found: Prediction) -> _Verdict:
+    failure = classify_failure(found)
+    spoken = found.error or f"the provider ended it as {found.status}, without a word"
+    message = "completed without an output" if failure is FailureClass.NO_OUTPUT else spoken
+    return _Verdict(_VERDICTS[found.status], failure.value, message, failure.is_worth_retrying)
+
+
+def hold_looks(
+    runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable, *, unseen: UUID | None = None
+) -> None:
+    """After a look that failed: hold all looks of the account for a while; a refused key holds its submits too.
+
+    The schedule takes a look that it grants for made: so the one render that was not seen is hinted at, and polled as
+    soon as looks go on.
+    """
+    with transaction(runtime.sessions) as session:
+        if unseen is not None:
+            transitions.hint_ended(session, [unseen])
+        failures = transitions.count_look_failures(session, account_id)
+        delay = LOOK_FAILED.next_delay(failures + 1, random=random.random, retry_after=error.retry_after)
+        transitions.note_look_failure(session, account_id, delay=delay)
+        if isinstance(error, KeyRefused):
+            transitions.defer_account(
+                session, account_id, delay=ACCOUNT_DEFERRED.base, reason=error.reason, detail=str(error)
+            )

@@ -1,0 +1,143 @@
+"""One look at a page of the provider's list, and what it means for the renders that it shows."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models import transitions
+from models.queries import PageEntry, list_page, measure_sweep_lag
+from models.session import transaction
+from models.transitions import EndSeen
+from rushes.provider_list.request_budget import CountedLists, charged_lists
+from rushes.runtime import Runtime
+from rushes.stale_writes import count_late
+from rushes.watching.poll import LookFailed, hold_looks
+from rushes.wavespeed import AccountRefused, Prediction, PredictionNotFound, ProviderUnavailable
+
+PAGE_LIMIT = 2
+"""Pages that one sweep reads at most: a second one is needed only among many predictions of others."""
+LAG_MARGIN_SECONDS = 0.5
+ROUNDING_SECONDS = 0.001
+UNLIKE_SHARE = 0.05
+"""What more or less of a page is ours before it is worth a write."""
+HINT_QUIET = timedelta(seconds=5)
+
+
+def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, created_before: float) -> str:
+    """Read what the provider created between two moments, and write what has changed; returns a line for operators.
+
+    The moments are seconds since 1970 by the provider's clock, both inside. Completed renders of ours are moved; those
+    that are shown as otherwise over, or not shown at all, are hinted at, so that they are polled one by one. What is
+    not ours is ignored. Takes no lease, since it only reads. Raises `LookFailed`.
+    """
+    after = datetime.fromtimestamp(created_after - ROUNDING_SECONDS, UTC)
+    before = datetime.fromtimestamp(created_before + ROUNDING_SECONDS, UTC)
+    began = time.monotonic()
+    try:
+        with charged_lists(runtime, account_id, granted=1) as lists:
+            listed = _read_pages(lists, after=after, before=before)
+    except (AccountRefused, ProviderUnavailable) as error:
+        with transaction(runtime.sessions) as session:
+            ours = list_page(session, account_id, after=after, before=before)
+        _meet_failure(runtime, account_id, error, ours=ours, began=began)
+        raise LookFailed(str(error)) from error
+    shown = {each.id: each for each in listed}
+    with transaction(runtime.sessions) as session:
+        ours = list_page(session, account_id, after=after, before=before)
+        over = [each for each in ours if _has_succeeded(shown.get(each.provider_id))]
+        late = [each for each in over if not _complete(runtime, session, each, shown[each.provider_id])]
+    # Apart from the completions, that hold their rows: two sweeps at once would wait for each other.
+    with transaction(runtime.sessions) as session:
+        doubtful = [each for each in ours if _is_doubtful(each, shown.get(each.provider_id))]
+        hinted = transitions.hint_ended(session, [each.prediction_id for each in doubtful], quiet_for=HINT_QUIET)
+        transitions.note_own_share(session, account_id, shown=list(shown), unlike=UNLIKE_SHARE)
+    for each in late:
+        count_late(runtime, "sweep.verdict", each.prediction_id)
+    finished = len(over) - len(late)
+    if finished or hinted:
+        runtime.waker.wake()
+    lag = _note_lag(runtime, account_id, listed=listed, ours=ours, began=began)
+    behind = f", the list is {lag:.1f} s late" if lag else ""
+    return f"{finished} of {len(ours)} completed, {hinted} to be polled, {len(listed)} on the page{behind}"
+
+
+def _meet_failure(
+    runtime: Runtime,
+    account_id: UUID,
+    error: AccountRefused | ProviderUnavailable,
+    *,
+    ours: list[PageEntry],
+    began: float,
+) -> None:
+    """A list that fails alone counts as late, so that renders are polled one by one; any other failure holds looks."""
+    if isinstance(error, ProviderUnavailable) and _is_answered(runtime, account_id, ours):
+        with transaction(runtime.sessions) as session:
+            transitions.note_list_failure(session, account_id, elapsed=time.monotonic() - began)
+    else:
+        hold_looks(runtime, account_id, error)
+
+
+def _is_answered(runtime: Runtime, account_id: UUID, ours: list[PageEntry]) -> bool:
+    """Whether the provider answers for the result of one of them."""
+    if not ours:
+        return False
+    with transaction(runtime.sessions) as session:
+        transitions.owe_looks(session, account_id, count=1)
+    try:
+        runtime.client.get_prediction(ours[0].provider_id)
+    except PredictionNotFound:
+        return True
+    except (AccountRefused, ProviderUnavailable):
+        return False
+    return True
+
+
+def _complete(runtime: Runtime, session: Session, entry: PageEntry, found: Prediction) -> bool:
+    return transitions.complete_prediction(
+        session,
+        entry.prediction_id,
+        entry.claim,
+        outputs=found.outputs,
+        seen=EndSeen(unseen=runtime.sightings.end(entry.prediction_id), execution=found.execution_time),
+    )
+
+
+def _read_pages(lists: CountedLists, *, after: datetime, before: datetime) -> list[Prediction]:
+    """What the list shows, newest first."""
+    listed: list[Prediction] = []
+    for number in range(1, PAGE_LIMIT + 1):
+        page = lists.list_predictions(page=number, created_after=after, created_before=before)
+        listed += page.items
+        if page.is_last:
+            break
+    return listed
+
+
+def _has_succeeded(found: Prediction | None) -> bool:
+    return found is not None and found.has_succeeded
+
+
+def _is_doubtful(entry: PageEntry, found: Prediction | None) -> bool:
+    """Over without a file, in a state nobody knows, missing, or beyond the pages that were read: a poll tells more."""
+    if found is None:
+        return entry.should_show
+    return (found.is_terminal or not found.has_known_status) and not found.has_succeeded
+
+
+def _note_lag(
+    runtime: Runtime, account_id: UUID, *, listed: list[Prediction], ours: list[PageEntry], began: float
+) -> float:
+    """Seconds by which the list was late, as far as renders tell whose end was known before it was asked for."""
+    rendering = {each.provider_id for each in ours}
+    running = [each.id for each in listed if not each.is_terminal and each.id not in rendering]
+    if not running:
+        return 0.0
+    with transaction(runtime.sessions) as session:
+        elapsed = time.monotonic() - began
+        lag = measure_sweep_lag(session, account_id, running=running, elapsed=elapsed)
+        if lag <= LAG_MARGIN_SECONDS:
+            return 0.0
+        transitions.note_sweep_lag(session, account_id, seconds=lag)
+    return lag

@@ -1,0 +1,1 @@
+"""The dispatcher: one leader among the workers that turns due rows into messages."""

@@ -1,0 +1,381 @@
+"""The dispatcher: one leader among the workers that turns due rows into messages.
+
+Every worker runs one; a row with a lease says who leads, which is only thrift: two leaders at once are safe, since
+admission locks the account's row and every claim is a guarded UPDATE. It sleeps until the earliest row is due, a
+wake-up comes or a second has passed.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+import structlog
+from celery import Celery
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from models import queries, transitions
+from models.errors import DatabaseAway
+from models.queries import DispatchAccount
+from models.session import one_statement, transaction
+from models.transitions import ClaimedStore, ClaimedSubmit, SurplusStep
+from models.transitions.admission import PACE_WINDOW
+from rushes.reconciling.epoch_file import hold_after_restore, keep_epoch
+from rushes.runtime import ACCOUNT, Runtime
+from rushes.settings import Settings
+from rushes.submitting.pacing import AheadSize, PostWindow, Spread, lateness_of_looks
+from workers.dispatcher.leadership import Fitness
+from workers.dispatcher.publisher import BrokerAway, Message, Publisher
+from workers.dispatcher.wakeup import Alarm
+from workers.dispatcher.watch_schedule import Lookout
+
+LEAD_LEASE = timedelta(seconds=5)
+UNSTARTED_LEASE = timedelta(seconds=15)
+"""How long a published message may wait for a worker before its row is published again."""
+SIGN_OF_LIFE_SECONDS = 4.0
+LEAD_SECONDS = 1.0
+REPORT_SECONDS = 10.0
+LONGEST_SLEEP_SECONDS = 1.0
+SHORTEST_TURN_SECONDS = 0.04
+"""Wake-ups in a storm are served together."""
+LONGEST_PAUSE_SECONDS = 0.2
+"""Between two turns in a storm the dispatcher pauses as long as a turn takes, so that steps get their processor."""
+ROUNDS_SECONDS = 0.5
+"""How often the leader looks for what can wait a little: silent steps, doubts, ended windows, other workers."""
+NO_ROOM_SECONDS = 0.1
+"""When to try again what was due and found no room."""
+TIDY_SECONDS = 3600.0
+ABANDONED_AFTER = timedelta(days=1)
+STOP_SECONDS = 10.0
+CLAIM_LIMIT = 500
+SURPLUS_SECONDS = 1.0
+RETENTION_SECONDS = 10.0
+"""How often the leader asks whether a render nears or has reached the end of the provider's retention."""
+BACK_AT_ONCE = timedelta(0)
+AHEAD_RETRY = timedelta(hours=1)
+"""After a 429 by concurrency nothing is submitted ahead for so long."""
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Runs in a thread of its own with connections of its own."""
+
+    def __init__(self, runtime: Runtime, app: Celery, *, name: str, queues: Sequence[str], threads: int) -> None:
+        self._runtime = runtime
+        self._publisher = Publisher(app)
+        self._name = name
+        self._queues = tuple(queues)
+        self._threads = threads
+        self._leads = "submit" in queues  # a process that only stores videos is kept free for that
+        self._lookout = Lookout(runtime)
+        self._ahead, self._spread = _plan_submits(runtime.settings)
+        self._window = PostWindow()
+        self._alarm = Alarm(runtime.settings.get_listen_url())
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
+        self._seen_at = self._led_at = self._reported_at = self._tidied_at = float("-inf")
+        self._retained_at = self._surplus_at = self._rounds_at = float("-inf")
+        self._pools: dict[str, int] = {}
+        self._term: int | None = None
+        self._fitness = Fitness()
+        self._turns = 0
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the turn at hand and resign, so that another leads at once."""
+        self.resign()
+        self._thread.join(timeout=STOP_SECONDS)
+
+    def resign(self) -> None:
+        """Ask for the same, and return at once."""
+        self._stopping.set()
+        self._alarm.ring()
+
+    def count_turns(self) -> int:
+        """Turns finished, failed ones too; for whoever watches that they go on."""
+        return self._turns
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            seconds = self._turn_safely()
+            self._turns += 1
+            took = time.monotonic() - began
+            self._stopping.wait(max(SHORTEST_TURN_SECONDS - took, min(took, LONGEST_PAUSE_SECONDS)))
+            self._alarm.wait(min(seconds, LONGEST_SLEEP_SECONDS))
+        self._leave()
+
+    def _turn_safely(self) -> float:
+        began = time.monotonic()
+        try:
+            seconds = self._turn()
+        except DatabaseAway:
+            log.warning("dispatcher.database_away")
+            return LONGEST_SLEEP_SECONDS
+        except BrokerAway as error:
+            log.warning("dispatcher.broker_away", error=str(error))
+            self._lookout.forget()  # looks that were not published were not made
+        except Exception:  # a dispatcher that ends without a word is the worst that can happen
+            log.exception("dispatcher.turn_failed")
+        else:
+            self._fitness.note_good()
+            return seconds
+        if self._fitness.note_failed(began=began, now=time.monotonic()) and self._term is not None:
+            self._stand_aside()
+        return LONGEST_SLEEP_SECONDS
+
+    def _stand_aside(self) -> None:
+        """Let another lead, which may reach what this one does not; alone, it leads again in a few seconds."""
+        log.warning("dispatcher.stands_aside", term=self._term)
+        self._term = None
+        self._give_up_lead(leaves=False)
+
+    def _turn(self) -> float:
+        """One round of everything; returns the seconds until something is due."""
+        now = time.monotonic()
+        self._show_life(now)
+        if not self._leads or not self._fitness.may_lead(now) or not self._take_lead(now):
+            return LONGEST_SLEEP_SECONDS
+        makes_rounds = now - self._rounds_at >= ROUNDS_SECONDS
+        with transaction(self._runtime.sessions) as session:
+            account = queries.find_account(session, ACCOUNT)
+            if makes_rounds and account is not None:
+                self._rounds_at = now
+                self._pools = queries.count_threads(session)
+                transitions.doubt_overdue(session)
+                transitions.raise_slots(session, account.id)
+                transitions.set_ahead(session, account.id, ahead=self._size_ahead(account), quiet_for=AHEAD_RETRY)
+        if account is None:
+            return LONGEST_SLEEP_SECONDS  # its row comes with the first sign of life
+        hold_after_restore(self._runtime, account)
+        room = self._publisher.measure_room(self._pools)
+        if makes_rounds:
+            self._make_rounds(account, room, now)
+        self._submit(account, room.get("submit", 0))
+        self._store(account, room.get("store", 0))
+        looks = self._lookout.choose_looks(account, count=room.get("watch", 0), term=self._term)
+        self._publish(looks, give_back=None)
+        return self._find_rest()
+
+    def _make_rounds(self, account: DispatchAccount, room: Mapping[str, int], now: float) -> None:
+        self._end_retained(now)
+        self._take_back_stores()
+        self._watch_output_host(account)
+        self._reconcile(account, room.get("reconcile", 0))
+        resume = 0 if account.looks_deferred_seconds > 0 else room.get("resume", 0)  # no window ends unlooked at
+        self._publish(self._lookout.requeue_timed_out(count=resume), give_back=None)
+        self._keep_surpluses(now, resume=resume, store=room.get("store", 0))
+        self._lookout.learn_render_times()
+        self._report(now, room.get("report", 0))
+
+    def _show_life(self, now: float) -> None:
+        if now - self._seen_at < SIGN_OF_LIFE_SECONDS:
+            return
+        with transaction(self._runtime.sessions) as session:
+            transitions.see_worker(session, self._name, queues=self._queues, threads=self._threads)
+            if self._leads:
+                settings = self._runtime.settings
+                transitions.ensure_account(
+                    session, ACCOUNT, slots=settings.slots, submits_per_minute=settings.submits_per_minute
+                )
+        self._seen_at = now
+        if "store" in self._queues and now - self._tidied_at > TIDY_SECONDS:
+            self._tidied_at = now
+            removed = self._runtime.store.remove_abandoned(older_than=ABANDONED_AFTER)
+            log.info("store.tidied", removed=removed)
+
+    def _take_lead(self, now: float) -> bool:
+        if self._term is not None and now - self._led_at < LEAD_SECONDS:
+            return True
+        with transaction(self._runtime.sessions) as session:
+            term = transitions.lead(session, self._name, lease=LEAD_LEASE)
+        if term != self._term:
+            log.info("dispatcher.leads" if term else "dispatcher.follows", term=term)
+            self._lookout.forget()
+        self._term, self._led_at = term, now
+        return term is not None
+
+    def _end_retained(self, now: float) -> None:
+        if now - self._retained_at < RETENTION_SECONDS:
+            return
+        self._retained_at = now
+        with transaction(self._runtime.sessions) as session:
+            ended = transitions.end_retained(session, count=CLAIM_LIMIT)
+            near = transitions.note_retention_near(session, count=CLAIM_LIMIT)
+            doubts = transitions.hand_over_doubts(session, count=CLAIM_LIMIT)
+            downloads = transitions.end_expired_downloads(session, count=CLAIM_LIMIT)
+            warned = transitions.warn_of_giving_up(session, count=CLAIM_LIMIT)
+        if ended or near or doubts:
+            log.warning("dispatcher.retention", ended=ended, near=near, doubts=doubts)
+        if downloads or warned:
+            log.error("dispatcher.downloads_expire", given_up=downloads, within_a_day=warned)
+
+    def _submit(self, account: DispatchAccount, room: int) -> None:
+        now = time.monotonic()
+        with transaction(self._runtime.sessions) as session:
+            state = transitions.lock_account(session, account.id)
+            if state is None:
+                return
+            state = state._replace(pace=self._spread.allow(now=now, left=state.pace))
+            handed_back = min(state.pace, state.submitting - state.posting)
+            window = self._window.allow(now=now, threads=self._count_posters(), handed_back=handed_back)
+            room = max(0, min(room, window - state.posting))
+            admissible = state.count_admissible(room)
+            admitted = transitions.admit_jobs(session, account.id, count=admissible) if admissible else 0
+            count = min(room, state.submits)
+            claimed = transitions.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
+            epoch = transitions.advance_epoch(session, account.id) if claimed else 0
+        if epoch:
+            keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
+
+        self._spread.take(len(claimed))
+        self._ahead.note(now=now, admitted=admitted, submitting=state.submitting, free=state.free - admitted)
+
+        def give_back(session: Session) -> None:
+            transitions.postpone_submits(session, claimed, delay=BACK_AT_ONCE)
+
+        self._publish([_submit_message(each) for each in claimed], give_back)
+
+    def _size_ahead(self, account: DispatchAccount) -> int:
+        fixed = self._runtime.settings.ahead
+        self._ahead.seen_seconds = self._lookout.measure_lateness() or self._ahead.seen_seconds
+        return self._ahead.next_size(current=account.ahead, slots=account.slots) if fixed == "auto" else fixed
+
+    def _reconcile(self, account: DispatchAccount, room: int) -> None:
+        if room <= 0:
+            return
+        with transaction(self._runtime.sessions) as session:
+            claim = transitions.claim_reconcile(session, account.id, lease=UNSTARTED_LEASE)
+        if claim is not None:
+            # Should the message be lost, its lease ends and another pass is claimed.
+            message = Message(
+                "render.reconcile", "reconcile", (str(account.id), claim), f"reconcile-{account.id}-{claim}"
+            )
+            self._publish([message], give_back=None)
+
+    def _count_posters(self) -> int:
+        """Submissions that may be under way: as many as threads, less those that are for looks.
+
+        More would wait for a thread, lose their place in the pace and be handed back.
+        """
+        settings = self._runtime.settings
+        posters = settings.count_submit_threads()
+        return max(1, self._pools.get("submit", 0) * posters // (posters + settings.watch_threads))
+
+    def _take_back_stores(self) -> None:
+        with transaction(self._runtime.sessions) as session:
+            silent = transitions.take_back_stores(session, count=CLAIM_LIMIT)
+        for each in silent:
+            log.warning("dispatcher.store_silent", job_id=str(each.job_id), silences=each.silences, parked=each.parked)
+
+    def _watch_output_host(self, account: DispatchAccount) -> None:
+        with one_statement(self._runtime.sessions) as session:
+            if account.outputs_failing:
+                transitions.end_unprobed_outages(session)
+            elif begun := transitions.begin_output_outage(session, account.id):
+                log.warning("outputs.failing", jobs=begun.jobs, failure=begun.failure)
+
+    def _store(self, account: DispatchAccount, room: int) -> None:
+        if room <= 0:
+            return
+        failing = account.outputs_failing
+        with one_statement(self._runtime.sessions) as session:
+            probe = transitions.claim_probe(session, account.id, lease=UNSTARTED_LEASE) if failing else []
+            claimed = probe + transitions.claim_stores(
+                session, count=room, lease=UNSTARTED_LEASE, only_rechecks=failing
+            )
+
+        def give_back(session: Session) -> None:
+            transitions.postpone_stores(session, claimed, delay=BACK_AT_ONCE)
+
+        self._publish([_store_message(each) for each in claimed], give_back)
+
+    def _keep_surpluses(self, now: float, *, resume: int, store: int) -> None:
+        if now - self._surplus_at < SURPLUS_SECONDS:
+            return
+        self._surplus_at = now
+        allowed = min(resume, CLAIM_LIMIT, self._lookout.count_allowed())
+        with transaction(self._runtime.sessions) as session:
+            looks = transitions.schedule_surplus_looks(session, count=allowed)
+            parked = transitions.park_surplus_stores(session, count=CLAIM_LIMIT)
+            stores = transitions.claim_surplus_stores(session, count=min(store, CLAIM_LIMIT), lease=UNSTARTED_LEASE)
+        self._lookout.spend(len(looks))
+        if parked:
+            log.error("dispatcher.surplus_parked", count=parked)
+        # Should a message be lost, its row is due again.
+        messages = [_surplus_message(each, "watch", queue="resume") for each in looks]
+        messages += [_surplus_message(each, "store", queue="store") for each in stores]
+        self._publish(messages, give_back=None)
+
+    def _report(self, now: float, room: int) -> None:
+        if room <= 0 or now - self._reported_at < REPORT_SECONDS:
+            return
+        self._reported_at = now
+        messages = [Message("queue.report", "report", (), f"report-{self._term}-{now:.0f}")]
+        with transaction(self._runtime.sessions) as session:
+            if queries.list_promises(session, count=1):
+                messages.append(Message("batch.check", "report", (), f"check-{self._term}-{now:.0f}"))
+        self._publisher.publish(messages)
+
+    def _publish(self, messages: Sequence[Message], give_back: Callable[[Session], None] | None) -> None:
+        try:
+            self._publisher.publish(messages)
+        except BrokerAway:
+            if give_back is not None:
+                with transaction(self._runtime.sessions) as session:
+                    give_back(session)
+            raise
+
+    def _find_rest(self) -> float:
+        with one_statement(self._runtime.sessions) as session:
+            until_due = queries.find_seconds_until_due(session)
+        next_look = self._lookout.find_next_at()
+        until_look = next_look - time.monotonic() if next_look is not None else LONGEST_SLEEP_SECONDS
+        if until_look <= 0:
+            until_look = NO_ROOM_SECONDS
+        if until_due is not None and until_due <= 0:
+            until_due = NO_ROOM_SECONDS
+        return max(0.0, min(until_look, LONGEST_SLEEP_SECONDS if until_due is None else until_due))
+
+    def _leave(self) -> None:
+        self._alarm.close()
+        self._give_up_lead(leaves=True)
+
+    def _give_up_lead(self, *, leaves: bool) -> None:
+        try:
+            with transaction(self._runtime.sessions) as session:
+                transitions.resign(session, self._name)
+                if leaves:
+                    transitions.drop_worker(session, self._name)
+        except (DatabaseAway, SQLAlchemyError):
+            log.warning("dispatcher.not_resigned")  # the lease ends by itself
+
+
+def _plan_submits(settings: Settings) -> tuple[AheadSize, Spread]:
+    lateness = lateness_of_looks(
+        request_cost_seconds=settings.find_poll_cost(),
+        median_seconds=settings.render_median_seconds,
+        slots=settings.slots,
+    )
+    spread = Spread(per_window=settings.submits_per_minute, window_seconds=PACE_WINDOW.total_seconds())
+    return AheadSize(seen_seconds=lateness), spread
+
+
+def _submit_message(claimed: ClaimedSubmit) -> Message:
+    task_id = f"submit-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
+    return Message("render.submit", "submit", (str(claimed.prediction_id), claimed.claim), task_id)
+
+
+def _store_message(claimed: ClaimedStore) -> Message:
+    task_id = f"store-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
+    return Message("render.store", "store", (str(claimed.job_id), claimed.claim), task_id)
+
+
+def _surplus_message(step: SurplusStep, verb: str, *, queue: str) -> Message:
+    task_id = f"surplus-{verb}-{step.job_id}-{step.prediction_id}-{step.claim}-{time.time():.0f}"
+    return Message(f"surplus.{verb}", queue, (str(step.prediction_id), step.claim), task_id)

@@ -1,0 +1,1 @@
+"""Whether a worker process works, and how it ends."""

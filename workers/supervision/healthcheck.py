@@ -1,0 +1,26 @@
+"""A container's health check: exits 0 while a worker of this host shows signs of life.
+
+Run it with `python -m workers.supervision.healthcheck`.
+"""
+
+import socket
+import sys
+
+from models.queries import count_workers_on
+from models.session import open_engine, open_sessions, transaction
+from rushes.settings import load_settings
+
+
+def main() -> int:
+    """0 where a worker of this host was seen in the last 15 seconds, else 1."""
+    engine = open_engine(load_settings().get_database_url(), pool_size=1, application="rushes-health")
+    try:
+        with transaction(open_sessions(engine)) as session:
+            alive = count_workers_on(session, socket.gethostname())
+    finally:
+        engine.dispose()
+    return 0 if alive else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

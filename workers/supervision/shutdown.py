@@ -1,0 +1,94 @@
+"""A worker that was told to end ends, even where the servers that it would say goodbye to are away.
+
+Celery's own way out goes through Redis, call by call, each with its time-out, and waits for steps that may wait for
+Postgres. Nothing is owed to servers that are away: the rows give back what the process held, as after a crash.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+import structlog
+from celery.worker import state as worker_state
+
+from rushes.logs import flush_logs
+from rushes.runtime import Runtime
+from workers.dispatcher.publisher import open_redis
+from workers.supervision.running_tasks import Steps
+
+AWAY_LIMIT_SECONDS = 8.0
+"""With the looks themselves, and the quarter second until one is told, less than twenty."""
+
+NOTICE_SECONDS = 0.25
+LOOK_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a worker that leaves sees at one instant."""
+
+    postgres: bool  # answers
+    redis: bool
+    steps: int  # under way
+
+
+def is_told_to_end() -> bool:
+    """Whether this worker was sent SIGTERM, SIGINT or SIGQUIT."""
+    # `is not None`: Celery sets these to an exit code, and 0 is one.
+    return worker_state.should_stop is not None or worker_state.should_terminate is not None
+
+
+def has_nothing_to_wait_for(seen: Surroundings) -> bool:
+    """Whether waiting achieves nothing: no step can save its outcome, or none runs and only Redis holds us."""
+    return not seen.postgres or (not seen.redis and not seen.steps)
+
+
+class Leaving:
+    """A thread that sleeps until the worker is told to end: it resigns at once, and sees that the end comes."""
+
+    def __init__(self, runtime: Runtime, *, steps: Steps, resign: Callable[[], None]) -> None:
+        self._runtime = runtime
+        self._steps = steps
+        self._resign = resign
+        self._redis = open_redis(runtime.settings, seconds=LOOK_SECONDS)
+        self._thread = threading.Thread(target=self._run, name="rushes-leaving", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once. Ends with the process."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not is_told_to_end():
+            time.sleep(NOTICE_SECONDS)
+        self._resign()
+        since = time.monotonic()
+        while True:
+            began = time.monotonic()
+            seen = self._look()
+            if not has_nothing_to_wait_for(seen):
+                since = time.monotonic()
+            elif began - since > AWAY_LIMIT_SECONDS:
+                self._end(seen)
+            time.sleep(NOTICE_SECONDS)
+
+    def _look(self) -> Surroundings:
+        try:
+            postgres = self._runtime.readiness.check(seconds=LOOK_SECONDS).reachable
+        except Exception:  # noqa: BLE001 - whatever it says, it answers
+            postgres = True
+        try:
+            answers = bool(self._redis.ping())
+        except (redis.RedisError, OSError):
+            answers = False
+        return Surroundings(postgres=postgres, redis=answers, steps=len(self._steps.list_running()))
+
+    def _end(self, seen: Surroundings) -> None:
+        running = [f"{task} for {age:.0f} s" for task, age in self._steps.list_running()]
+        log.warning("worker.left_at_once", postgres=seen.postgres, redis=seen.redis, running=running)
+        flush_logs()
+        os._exit(0)  # as it was told; what it held comes back when its leases end

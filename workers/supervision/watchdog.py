@@ -1,0 +1,186 @@
+"""The watchdog: ends a worker that lives, could work and does not, so that its supervisor starts it again.
+
+A worker whose consumer is dead still shows signs of life, and messages may lie in its queues for ever. What it cannot
+help is never held against it: servers that are away, threads busy with steps within their limits, empty queues, and
+time in which the process itself was frozen.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import redis
+import structlog
+
+from models import queries
+from models.errors import DatabaseAway
+from models.session import transaction
+from rushes.logs import flush_logs
+from rushes.runtime import Runtime
+from rushes.settings import Settings
+from workers.dispatcher.publisher import open_redis
+from workers.supervision.running_tasks import Steps
+from workers.supervision.shutdown import is_told_to_end
+
+EXIT_STUCK = 70
+"""EX_SOFTWARE: any supervisor takes it for a failure."""
+
+LOOKS_PER_LIMIT = 6
+LONGEST_PAUSE_SECONDS = 10.0
+FROZEN_PAUSES = 3
+"""So many pauses between two looks mean that nobody was there to look."""
+REDIS_SECONDS = 5.0
+SILENT_LIMITS = 5
+"""A dispatcher's turn may last: it is bounded by the time-outs of its statements, one after the other."""
+LONG_STEP_SECONDS = 3_600.0
+"""Downloads and passes over doubts last as long as bytes and pages come."""
+LONG_STEPS = frozenset({"render.store", "surplus.store", "render.reconcile"})
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen at one instant; times are monotonic seconds."""
+
+    at: float
+    begun: int  # steps that this process has begun
+    turns: int  # turns that its dispatcher has finished
+    is_free: bool  # a thread has no step, or one that outlived its limit
+    waiting: int | None  # messages in its queues; None: Redis or Postgres is away, so nothing could be begun
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why a worker is called stuck."""
+
+    reason: str
+    seconds: float
+    waiting: int
+    begun: int
+    turns: int
+
+
+class Judge:
+    """Looks in, evidence out; knows no clock but the looks'."""
+
+    def __init__(self, *, limit: float, pause: float) -> None:
+        self._limit = limit
+        self._pause = pause
+        self._last: Look | None = None
+        self._idle_since = self._silent_since = 0.0
+
+    def judge(self, look: Look) -> Evidence | None:
+        """Evidence where for longer than the limit, at every look, the worker could have worked and did not."""
+        last, self._last = self._last, look
+        if last is None or look.waiting is None or look.at - last.at > FROZEN_PAUSES * self._pause:
+            self._idle_since = self._silent_since = look.at
+            return None
+        if look.begun != last.begun or not look.is_free or not look.waiting:
+            self._idle_since = look.at
+        if look.turns != last.turns:
+            self._silent_since = look.at
+        if look.at - self._idle_since > self._limit:
+            return self._tell(look, "begins no step while messages wait", self._idle_since)
+        if look.at - self._silent_since > SILENT_LIMITS * self._limit:
+            return self._tell(look, "its dispatcher finishes no turn", self._silent_since)
+        return None
+
+    def _tell(self, look: Look, reason: str, since: float) -> Evidence:
+        return Evidence(reason, round(look.at - since, 1), look.waiting or 0, look.begun, look.turns)
+
+
+class Watchdog:
+    """Runs in a thread of its own, with a connection to Redis of its own: the consumer's may be what hangs."""
+
+    def __init__(
+        self, runtime: Runtime, *, queues: Sequence[str], threads: int, steps: Steps, count_turns: Callable[[], int]
+    ) -> None:
+        limit = runtime.settings.watchdog_seconds
+        self._runtime = runtime
+        self._queues = tuple(queues)
+        self._threads = threads
+        self._steps = steps
+        self._count_turns = count_turns
+        self._pause = pause_of(limit)
+        self._judge = Judge(limit=limit, pause=self._pause)
+        self._step_limits = limits_of_steps(runtime.settings)
+        self._redis = open_redis(runtime.settings, seconds=REDIS_SECONDS)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rushes-watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more: a worker that is leaving begins nothing, and should not."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._pause):
+            try:
+                evidence = self._judge.judge(self._look())
+            except Exception:  # a watchdog that dies without a word guards nothing
+                log.exception("watchdog.look_failed")
+                continue
+            if evidence and not self._is_leaving():
+                end_process(evidence, self._steps.list_running())
+
+    def _look(self) -> Look:
+        waiting = None if self._is_leaving() else self._count_waiting()
+        return Look(
+            at=time.monotonic(),
+            begun=self._steps.count_begun(),
+            turns=self._count_turns(),
+            is_free=is_free(self._steps.list_running(), threads=self._threads, limits=self._step_limits),
+            waiting=waiting,
+        )
+
+    def _is_leaving(self) -> bool:
+        return is_told_to_end() or self._stopping.is_set()
+
+    def _count_waiting(self) -> int | None:
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for queue in self._queues:
+                pipeline.llen(queue)
+            waiting = sum(pipeline.execute())
+            with transaction(self._runtime.sessions) as session:
+                queries.read_clock(session)
+        except (redis.RedisError, OSError, DatabaseAway):
+            return None
+        return int(waiting)
+
+
+def pause_of(limit: float) -> float:
+    """Seconds between two looks: a freeze as long as the limit is always longer than what counts as one."""
+    return min(LONGEST_PAUSE_SECONDS, limit / LOOKS_PER_LIMIT)
+
+
+def limits_of_steps(settings: Settings) -> dict[str, float]:
+    """Seconds after which a step of a kind no longer excuses its thread; each is far beyond the step's own bounds."""
+    lease = settings.submit_lease.total_seconds()
+    look = 10 * settings.request_timeout_seconds
+    looks = dict.fromkeys(("watch.poll", "watch.resume", "surplus.watch"), look)
+    return {"render.submit": 3 * lease} | looks | dict.fromkeys(LONG_STEPS, LONG_STEP_SECONDS)
+
+
+def is_free(running: Sequence[tuple[str, float]], *, threads: int, limits: Mapping[str, float]) -> bool:
+    """Whether a thread could take a step: it has none, or one that has outlived its limit."""
+    busy = sum(age <= limits.get(task, LONG_STEP_SECONDS) for task, age in running)
+    return busy < threads
+
+
+def end_process(evidence: Evidence, running: Sequence[tuple[str, float]]) -> None:
+    """Say why, and end at once: threads that hang cannot be asked, and rows outlive the process."""
+    log.critical(
+        "watchdog.stuck",
+        **asdict(evidence),
+        running=[f"{task} for {age:.0f} s" for task, age in running],
+        thread_names=[thread.name for thread in threading.enumerate()],
+    )
+    flush_logs()
+    os._exit(EXIT_STUCK)
