@@ -4,7 +4,7 @@ from alembic import context
 from sqlalchemy import create_engine
 
 from models import Base
-from models.session import driver_url
+from models.db.session import driver_url
 from rushes.settings import load_settings
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from api.schemas.problems import FieldProblem, Problem
 from api.validation import describe_problem
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
 from rushes import errors
 from rushes.wavespeed import WebhookRefused
 

@@ -1,9 +1,9 @@
 """The audit's questions, asked of the database that the settings name."""
 
 from cli.failures import CommandError
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
+from models.db.session import Sessions, open_sessions, transaction
 from models.queries import EXPECTED_MIGRATION
-from models.session import Sessions, open_sessions, transaction
 from rushes.monitoring.audit import Finding, audit_files, audit_rows
 from rushes.readiness import check_readiness
 from rushes.runtime import Runtime

@@ -19,9 +19,9 @@ from cli.failures import CommandError
 from cli.findings import Check, Status
 from cli.hook_check import check_webhooks
 from cli.migrations import name_place
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
+from models.db.session import open_engine, open_sessions
 from models.queries import EXPECTED_MIGRATION
-from models.session import open_engine, open_sessions
 from rushes.errors import InvalidInput, RushesError
 from rushes.jobs.why_waiting import describe_outage
 from rushes.readiness import Readiness, ReadinessProbe

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import typer
 
 from cli.files import FileRefused
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
 from rushes.errors import InvalidInput, Refused, RushesError, Unavailable
 
 FAILED = 1

@@ -4,9 +4,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cli.findings import Check
 from models import queries
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
+from models.db.session import Sessions, transaction
 from models.queries import WebhooksTold
-from models.session import Sessions, transaction
 from rushes.runtime import ACCOUNT
 from rushes.settings import Settings
 

@@ -8,7 +8,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from cli.failures import CommandError, ServiceAway
-from models.errors import is_connection_failure
+from models.db.errors import is_connection_failure
 
 ALEMBIC_INI = Path(__file__).resolve().parent.parent / "alembic.ini"
 

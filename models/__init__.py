@@ -1,17 +1,17 @@
 """What is stored, and the only place that spells SQL."""
 
-from models.account import Account
-from models.artifact import Artifact, ArtifactKind
-from models.base import Base, new_id
-from models.batch import Batch
-from models.event import Event
-from models.finished_render import FinishedRender
-from models.job import Job
-from models.late_write import LateWrite
 from models.lifecycle import JobState, PredictionState
-from models.orphan import Orphan
-from models.prediction import Prediction
-from models.worker import Leader, Worker
+from models.tables.account import Account
+from models.tables.artifact import Artifact, ArtifactKind
+from models.tables.base import Base, new_id
+from models.tables.batch import Batch
+from models.tables.event import Event
+from models.tables.finished_render import FinishedRender
+from models.tables.job import Job
+from models.tables.late_write import LateWrite
+from models.tables.orphan import Orphan
+from models.tables.prediction import Prediction
+from models.tables.worker import Leader, Worker
 
 __all__ = [
     "Account",

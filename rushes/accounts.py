@@ -5,8 +5,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import queries, transitions
+from models.db.session import Sessions, transaction
 from models.queries import AccountSummary
-from models.session import Sessions, transaction
 from rushes.errors import Conflict, NotFound
 from rushes.runtime import ACCOUNT
 

@@ -6,9 +6,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from models import queries
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
+from models.db.session import Sessions, transaction
 from models.queries import EXPECTED_MIGRATION, Health, OutputOutage
-from models.session import Sessions, transaction
 
 NOBODY = Health(leader=None, workers=0, deferred=None)
 

@@ -6,8 +6,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import transitions
-from models.errors import DatabaseAway
-from models.session import transaction
+from models.db.errors import DatabaseAway
+from models.db.session import transaction
 from rushes.runtime import Runtime
 
 log = structlog.get_logger(__name__)

@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
+from models.db.session import transaction
 from models.queries import WatchedPrediction
-from models.session import transaction
 from models.transitions import EndSeen
 from rushes.errors import NotFound, Unavailable
 from rushes.reconciling.assign import settle_told

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from jsonschema import Draft202012Validator, FormatChecker
 
 from api.app import create_app
-from models.session import Sessions
+from models.db.session import Sessions
 from rushes.settings import Settings
 
 Json = dict[str, Any]

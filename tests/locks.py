@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from models.session import Sessions, transaction
+from models.db.session import Sessions, transaction
 from tests.simulator_client import wait_until
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
-from models.session import Sessions
+from models.db.session import Sessions
 from tests.lying_provider import Died
 
 

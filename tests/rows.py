@@ -14,9 +14,9 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.orm import Session
 
 from models import JobState, PredictionState
-from models.base import new_id
+from models.db.session import driver_url
 from models.lifecycle import JOB_ENDED, LIVE
-from models.session import driver_url
+from models.tables.base import new_id
 
 NOW = timedelta(0)
 SECOND = timedelta(seconds=1)

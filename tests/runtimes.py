@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from models import transitions
-from models.session import transaction
+from models.db.session import transaction
 from models.transitions import ClaimedSubmit
 from models.transitions.jobs import NewJob
 from rushes.reconciling.reconcile import reconcile_account

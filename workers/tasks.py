@@ -4,7 +4,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
 from rushes.monitoring import deadlines, status_line
 from rushes.reconciling.duplicates import look_at_surplus, store_surplus
 from rushes.reconciling.evidence import ReconcileFailed

@@ -12,10 +12,10 @@ from cli.commands import LOOPBACK, api_command, run_as_module, step_worker_comma
 from cli.environment import default_settings, process_environment
 from cli.ports import find_free_port, web_url
 from cli.services import ProcessPlan, ProcessService
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
+from models.db.session import open_engine, open_sessions, transaction
 from models.lifecycle import JOB_ENDED
 from models.queries.runs import count_states, find_last_leader, hasten_stores
-from models.session import open_engine, open_sessions, transaction
 from rushes.settings import Settings
 from sandbox.servers.ports import PortHold
 from sandbox.wavespeed import Simulator

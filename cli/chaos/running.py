@@ -20,8 +20,8 @@ from cli.failures import BAD_INPUT, FAILED, CommandError, ServiceAway
 from cli.interrupts import Interrupts
 from cli.migrations import name_place
 from cli.printing import note, print_json, print_line, print_table
-from models.databases import create_database, drop_database
-from models.errors import DatabaseAway
+from models.db.databases import create_database, drop_database
+from models.db.errors import DatabaseAway
 from rushes.settings import PROVIDER_URL, load_settings
 
 PREFIX = "rushes_chaos_"

@@ -12,8 +12,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cli.chaos.faults import BACKUP, CONNECTION_FAULTS, FLUSH_FAULTS, RESTORE, SERVER_FAULTS
-from models.databases import end_connections
-from models.errors import DatabaseAway
+from models.db.databases import end_connections
+from models.db.errors import DatabaseAway
 from rushes.errors import RushesError
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.servers.embedded import EmbeddedServer

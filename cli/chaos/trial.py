@@ -17,8 +17,8 @@ from cli.chaos.servers import EmbeddedServers, Servers, SharedServers
 from cli.client import ApiClient
 from cli.failures import CommandError
 from cli.migrations import migrate
+from models.db.session import transaction
 from models.queries.runs import count_videos, list_waiting
-from models.session import transaction
 from rushes.artifacts import open_store
 from rushes.monitoring.audit import Finding, audit_files, audit_rows, compare_with_ledger
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis

@@ -1,7 +1,8 @@
 """The reads. Those of the dispatcher are hot: each has its partial index, and a test holds its plan."""
 
-from models.queries.accounts import AccountSummary, summarise_account
+from models.queries.accounts.summary import AccountSummary, summarise_account
 from models.queries.dispatching import DispatchAccount, count_threads, find_account, find_seconds_until_due
+from models.queries.duplicates import Surplus, find_surplus, find_surplus_file
 from models.queries.forecasting import (
     BusyBatch,
     Capacity,
@@ -43,8 +44,15 @@ from models.queries.jobs import (
     name_batches,
     summarise_batches,
 )
-from models.queries.outputs import OutputEvidence, OutputOutage, find_output_evidence, find_output_outage
-from models.queries.reconciling import (
+from models.queries.reconciling.restore import (
+    Opening,
+    Standing,
+    filter_strangers,
+    find_home,
+    find_standing,
+    list_openings,
+)
+from models.queries.reconciling.runs import (
     Doubt,
     Posted,
     Witness,
@@ -55,7 +63,8 @@ from models.queries.reconciling import (
     list_witnesses,
     measure_list_lag,
 )
-from models.queries.render_times import (
+from models.queries.storing import OutputEvidence, OutputOutage, find_output_evidence, find_output_outage
+from models.queries.watching.render_times import (
     CompletedRender,
     KnownRender,
     RendersInFlight,
@@ -63,9 +72,7 @@ from models.queries.render_times import (
     list_completed,
     list_finished,
 )
-from models.queries.restoring import Opening, Standing, filter_strangers, find_home, find_standing, list_openings
-from models.queries.surpluses import Surplus, find_surplus, find_surplus_file
-from models.queries.watching import (
+from models.queries.watching.renders import (
     Hint,
     PageEntry,
     Rendering,
@@ -79,7 +86,7 @@ from models.queries.watching import (
     list_rendering_of,
     measure_sweep_lag,
 )
-from models.queries.webhooks import (
+from models.queries.watching.webhooks import (
     Agreement,
     Delivery,
     WebhooksTold,

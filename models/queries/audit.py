@@ -11,9 +11,9 @@ from uuid import UUID
 from sqlalchemy import TextClause
 from sqlalchemy.orm import Session
 
+from models.db.rows import find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
-from models.queries.money import REFUNDED, SPENT
-from models.statements import find_all, find_one, statement
+from models.queries.accounts.money import REFUNDED, SPENT
 
 EXAMPLES = 10
 

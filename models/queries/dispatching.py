@@ -5,9 +5,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.queries.deferrals import WATCH_DUE
-from models.queries.outputs import STORE_DUE
-from models.statements import find_one, statement
+from models.db.rows import find_one, statement
+from models.queries.accounts.back_off import WATCH_DUE
+from models.queries.storing import STORE_DUE
 
 _ACCOUNT = statement("""
     SELECT id, deferrals, deferred_reason,

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from models.db.rows import find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
-from models.statements import find_all, find_one, statement
 
 _CAPACITY = statement("""
     SELECT least(slots, effective_slots)::int, submits_per_minute,

@@ -6,9 +6,9 @@ from typing import NamedTuple
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.orm import Session
 
-from models.queries.deferrals import REFUSED, WAITING, WATCH_DUE
-from models.queries.outputs import STORE_DUE
-from models.statements import find_one, statement
+from models.db.rows import find_one, statement
+from models.queries.accounts.back_off import REFUSED, WAITING, WATCH_DUE
+from models.queries.storing import STORE_DUE
 
 EXPECTED_MIGRATION = "0011"
 """The newest migration that this code knows; a test holds it to the scripts."""

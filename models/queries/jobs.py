@@ -10,14 +10,14 @@ from uuid import UUID
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from models.artifact import Artifact
-from models.batch import Batch
-from models.event import Event
-from models.job import Job
+from models.db.rows import find_all, statement
 from models.lifecycle import JobState
-from models.prediction import Prediction
-from models.queries.money import HELD, SPENT
-from models.statements import find_all, statement
+from models.queries.accounts.money import HELD, SPENT
+from models.tables.artifact import Artifact
+from models.tables.batch import Batch
+from models.tables.event import Event
+from models.tables.job import Job
+from models.tables.prediction import Prediction
 
 _SUMMARIES = statement(f"""
     SELECT batch.id, batch.name, job_count, batch.created_at, jobs.states, jobs.estimated, jobs.ended_at,

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from models.statements import find_all, find_one, statement
+from models.db.rows import find_all, find_one, statement
 
 _STATES = statement("SELECT state, count(*) FROM job GROUP BY 1")
 _LEADER = statement("SELECT holder FROM leader ORDER BY lease_until DESC LIMIT 1")

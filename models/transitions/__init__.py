@@ -20,21 +20,10 @@ from models.transitions.accounts import (
 )
 from models.transitions.admission import ClaimedSubmit, admit_jobs, claim_submits, lock_account
 from models.transitions.batches import note_at_risk, note_on_track
-from models.transitions.deciding import abandon_prediction, adopt_doubt, dismiss_doubt
 from models.transitions.jobs import cancel_job, insert_batch, insert_jobs, retry_job
-from models.transitions.lateness import count_late_write
 from models.transitions.leadership import drop_worker, lead, resign, see_worker
-from models.transitions.orphans import record_surplus
-from models.transitions.output_host import (
-    OutageBegun,
-    OutageEnded,
-    begin_output_outage,
-    end_unprobed_outages,
-    mark_output_failed,
-    note_output_reached,
-    note_probe_failed,
-)
-from models.transitions.pausing import (
+from models.transitions.reconciling.decisions import abandon_prediction, adopt_doubt, dismiss_doubt
+from models.transitions.reconciling.restore import (
     advance_epoch,
     explain_pause,
     hold_restored,
@@ -43,7 +32,7 @@ from models.transitions.pausing import (
     release_restored,
     resume_account,
 )
-from models.transitions.reconciling import (
+from models.transitions.reconciling.runs import (
     PassTicket,
     begin_reconcile,
     claim_reconcile,
@@ -56,8 +45,33 @@ from models.transitions.reconciling import (
     renew_reconcile,
     yield_adoption,
 )
-from models.transitions.retention import end_retained, hand_over_doubts, note_retention_near
-from models.transitions.storing import (
+from models.transitions.reconciling.unknown_predictions import record_surplus
+from models.transitions.stale_writes import count_late_write
+from models.transitions.storing.duplicates import (
+    SurplusStep,
+    SurplusTicket,
+    begin_surplus_store,
+    claim_surplus_stores,
+    delay_surplus_store,
+    excuse_surplus_store,
+    fail_surplus_store,
+    finish_surplus_store,
+    judge_surplus,
+    note_surplus_odd,
+    park_surplus_stores,
+    renew_surplus_store,
+    schedule_surplus_looks,
+)
+from models.transitions.storing.output_host import (
+    OutageBegun,
+    OutageEnded,
+    begin_output_outage,
+    end_unprobed_outages,
+    mark_output_failed,
+    note_output_reached,
+    note_probe_failed,
+)
+from models.transitions.storing.steps import (
     ClaimedStore,
     NewArtifact,
     SilentStore,
@@ -74,6 +88,15 @@ from models.transitions.storing import (
     renew_store,
     take_back_stores,
 )
+from models.transitions.storing.unverified import (
+    RecheckFilter,
+    drop_unverified,
+    end_expired_downloads,
+    explain_unverified,
+    keep_unverified,
+    recheck_jobs,
+    warn_of_giving_up,
+)
 from models.transitions.submitting import (
     SubmitTicket,
     accept_answer,
@@ -86,31 +109,7 @@ from models.transitions.submitting import (
     refuse_submit,
     unpost_submit,
 )
-from models.transitions.surpluses import (
-    SurplusStep,
-    SurplusTicket,
-    begin_surplus_store,
-    claim_surplus_stores,
-    delay_surplus_store,
-    excuse_surplus_store,
-    fail_surplus_store,
-    finish_surplus_store,
-    judge_surplus,
-    note_surplus_odd,
-    park_surplus_stores,
-    renew_surplus_store,
-    schedule_surplus_looks,
-)
-from models.transitions.unverified import (
-    RecheckFilter,
-    drop_unverified,
-    end_expired_downloads,
-    explain_unverified,
-    keep_unverified,
-    recheck_jobs,
-    warn_of_giving_up,
-)
-from models.transitions.watching import (
+from models.transitions.watching.renders import (
     EndSeen,
     TimedOutWatch,
     clear_odd,
@@ -127,7 +126,8 @@ from models.transitions.watching import (
     requeue_timed_out,
     set_look_price,
 )
-from models.transitions.webhooks import note_webhook
+from models.transitions.watching.retention import end_retained, hand_over_doubts, note_retention_near
+from models.transitions.watching.webhooks import note_webhook
 
 __all__ = [
     "ClaimedStore",

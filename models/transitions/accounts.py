@@ -5,9 +5,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import new_id
+from models.db.rows import moves_one, statement
 from models.lifecycle import IN_A_ROW, SLOT_WINDOWS
-from models.statements import moves_one, statement
+from models.tables.base import new_id
 
 _ENSURE = statement("""
     INSERT INTO account (id, name, slots, submits_per_minute)

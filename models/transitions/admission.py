@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import new_id
+from models.db.rows import find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
-from models.statements import find_all, find_one, statement
+from models.tables.base import new_id
 
 MINUTE = timedelta(seconds=60)
 PACE_TOLERANCE = timedelta(seconds=2)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.statements import as_json, moves_one, statement
+from models.db.rows import as_json, moves_one, statement
 
 _AT_RISK = statement("""
     WITH noted AS (

@@ -13,9 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from models.base import new_id
-from models.batch import Batch
-from models.statements import statement
+from models.db.rows import statement
+from models.tables.base import new_id
+from models.tables.batch import Batch
 
 _PUSHED_BATCH = statement("""
     INSERT INTO event (kind, job_id) SELECT 'job.pushed', id FROM job WHERE batch_id = :batch_id ORDER BY number

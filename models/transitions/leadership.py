@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from models.statements import statement
+from models.db.rows import statement
 
 _LEAD = statement("""
     INSERT INTO leader (role, holder, term, lease_until)

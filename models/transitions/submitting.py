@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.statements import as_json, find_all, find_one, moves_one, statement
+from models.db.rows import as_json, find_all, find_one, moves_one, statement
 from models.transitions.admission import PACE_TOLERANCE, ClaimedSubmit
 
 _BEGIN = statement("""

@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from models import Job, JobState, Prediction, PredictionState, queries
+from models.db.session import Sessions, transaction
 from models.lifecycle import is_ended
 from models.queries import Capacity, Recent, RunningRenders, WaitingJobs, Whose
-from models.session import Sessions, transaction
 from models.transitions.admission import PACE_WINDOW
 from rushes.forecasting import (
     Forecast,

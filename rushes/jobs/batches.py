@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from models import Event, JobState, queries
+from models.db.session import Sessions, transaction
 from models.lifecycle import JOB_ENDED
 from models.queries import BatchSummary, OutputOutage, Whose
-from models.session import Sessions, transaction
 from rushes.forecasting import Forecast
 from rushes.forecasting.forecaster import Forecaster, Unknown
 from rushes.jobs.views import Page, cut_page, find_batch_id

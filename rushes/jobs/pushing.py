@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from models import Job, JobState, queries, transitions
-from models.session import Sessions, transaction
+from models.db.session import Sessions, transaction
 from models.transitions.jobs import NewJob
 from rushes.catalog import find_video_model, normalise_input, video_model_names
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem

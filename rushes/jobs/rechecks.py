@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from models import queries, transitions
-from models.session import Sessions, transaction
+from models.db.session import Sessions, transaction
 from models.transitions import RecheckFilter
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 from rushes.jobs.views import find_batch_id

@@ -9,9 +9,9 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import Artifact, ArtifactKind, Event, Job, JobState, Prediction, PredictionState, queries
+from models.db.session import Sessions, transaction
 from models.lifecycle import NO_ATTEMPT, is_ended, is_held, is_spent
 from models.queries import JobFilter
-from models.session import Sessions, transaction
 from rushes.catalog import find_video_model, video_model_names
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster, Progress

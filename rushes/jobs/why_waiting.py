@@ -1,8 +1,8 @@
 """Why a job does not move, and how the output host is: one sentence for every surface."""
 
 from models import Job, JobState, queries
+from models.db.session import Sessions, transaction
 from models.queries import OutputOutage
-from models.session import Sessions, transaction
 
 
 def describe_outage(outage: OutputOutage) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 import structlog
 
 from models import queries, transitions
+from models.db.session import transaction
 from models.queries import Promise, Whose
-from models.session import transaction
 from rushes.forecasting import Forecast
 from rushes.forecasting.forecaster import Unknown
 from rushes.runtime import Runtime

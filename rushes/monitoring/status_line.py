@@ -2,6 +2,7 @@
 
 from sqlalchemy.orm import Session
 
+from models.db.session import transaction
 from models.queries import (
     BusyBatch,
     Farm,
@@ -12,7 +13,6 @@ from models.queries import (
     list_busy_batches,
     measure_webhook_delivery,
 )
-from models.session import transaction
 from rushes.jobs.why_waiting import describe_outage
 from rushes.runtime import ACCOUNT, Runtime
 

@@ -11,8 +11,8 @@ from uuid import UUID
 import structlog
 
 from models import queries, transitions
+from models.db.session import transaction
 from models.queries import Witness
-from models.session import transaction
 from rushes.errors import Transient
 from rushes.runtime import Runtime
 

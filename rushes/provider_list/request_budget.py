@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from models import transitions
-from models.session import one_statement
+from models.db.session import one_statement
 from rushes.runtime import Runtime
 from rushes.wavespeed import PredictionPage, WaveSpeedClient
 

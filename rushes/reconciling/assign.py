@@ -13,8 +13,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
+from models.db.session import transaction
 from models.queries import Standing
-from models.session import transaction
 from rushes.reconciling.duplicates import tell_surplus
 from rushes.reconciling.matching import Candidate
 from rushes.reconciling.restore import accept_found, is_bought

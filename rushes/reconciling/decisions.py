@@ -8,8 +8,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import Prediction, PredictionState, queries, transitions
+from models.db.session import Sessions, transaction
 from models.queries import Doubt
-from models.session import Sessions, transaction
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 
 

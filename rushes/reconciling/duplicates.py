@@ -10,10 +10,10 @@ from uuid import UUID
 import structlog
 
 from models import PredictionState, queries, transitions
+from models.db.session import transaction
 from models.queries import Surplus
-from models.session import transaction
 from models.transitions import SurplusTicket
-from models.transitions.retention import RETENTION
+from models.transitions.watching.retention import RETENTION
 from rushes.artifacts import StoredVideo, surplus_name
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_late

@@ -15,8 +15,8 @@ from uuid import UUID
 import structlog
 
 from models import transitions
+from models.db.session import transaction
 from models.queries import DispatchAccount
-from models.session import transaction
 from rushes.runtime import Runtime
 
 FOLDER = "epochs"

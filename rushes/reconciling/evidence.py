@@ -9,8 +9,8 @@ import structlog
 from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
+from models.db.session import transaction
 from models.queries import Posted, Witness
-from models.session import transaction
 from models.transitions import PassTicket
 from rushes.errors import Transient
 from rushes.provider_list.ownership import is_ours

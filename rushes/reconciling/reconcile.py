@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.provider_list.ownership import tell_foreign
 from rushes.reconciling.assign import Settled, settle_named
 from rushes.reconciling.evidence import (

@@ -14,8 +14,8 @@ import structlog
 from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
+from models.db.session import transaction
 from models.queries import Opening
-from models.session import transaction
 from rushes.reconciling.matching import Candidate, Clocks, Submission, match_submissions
 from rushes.runtime import Runtime
 from rushes.wavespeed import Prediction, PredictionStatus

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from models import queries
 from models.queries import CompletedRender
-from models.statistics import NewFinishedRender, record_finished
+from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
 from rushes.catalog import find_video_model
 from rushes.render_times.estimator import WINDOW, Finished, Running, learn_render_time
 from rushes.render_times.poll_spacing import RenderTime, prior_for

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, queries, transitions
-from models.session import transaction
+from models.db.session import transaction
 from models.transitions import NewArtifact, StoreTicket, SurplusTicket
 from rushes.artifacts import DownloadFailed, NotAnAddress, OutputRefused, UnverifiedFile
 from rushes.errors import RushesError, Transient

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from models.queries import OutputEvidence
-from models.transitions.retention import RETENTION
-from models.transitions.unverified import GIVE_UP_AFTER
+from models.transitions.storing.unverified import GIVE_UP_AFTER
+from models.transitions.watching.retention import RETENTION
 from rushes.artifacts import Suspect
 from rushes.retries import OUTPUT_FAILED
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from models import transitions
-from models.session import transaction
+from models.db.session import transaction
 from models.transitions import StoreTicket
 from rushes.artifacts import ExpectedVideo, StoredVideo
 from rushes.catalog import get_video_model

@@ -14,8 +14,8 @@ from uuid import UUID
 import structlog
 
 from models import transitions
-from models.errors import DatabaseAway
-from models.session import transaction
+from models.db.errors import DatabaseAway
+from models.db.session import transaction
 from models.transitions import StoreTicket, SurplusTicket
 from rushes.artifacts import (
     Arrived,

@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from models import queries, transitions
-from models.errors import DatabaseAway
-from models.session import one_statement, transaction
+from models.db.errors import DatabaseAway
+from models.db.session import one_statement, transaction
 from models.transitions import SubmitTicket
 from models.transitions.admission import SEND_ALLOWANCE
 from rushes.errors import Permanent, Transient, Unknown

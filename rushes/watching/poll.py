@@ -7,8 +7,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from models import PredictionState, transitions
+from models.db.session import one_statement, transaction
 from models.queries import Surplus, WatchedPrediction, find_watched
-from models.session import one_statement, transaction
 from models.transitions import EndSeen
 from rushes.errors import Transient
 from rushes.provider_list.lookup import UndecidedList, is_listed

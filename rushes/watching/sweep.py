@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import transitions
+from models.db.session import transaction
 from models.queries import PageEntry, list_page, measure_sweep_lag
-from models.session import transaction
 from models.transitions import EndSeen
 from rushes.provider_list.request_budget import CountedLists, charged_lists
 from rushes.runtime import Runtime

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 
 from cli.commands import flower_command, step_worker_command, store_worker_command
-from models.session import Waker, open_engine, open_sessions
+from models.db.session import Waker, open_engine, open_sessions
 from rushes.jobs.pushing import Order, push_batch
 from rushes.settings import Settings
 from sandbox.wavespeed import Simulator

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.session import open_engine, open_sessions, transaction
+from models.db.session import open_engine, open_sessions, transaction
 from rushes.monitoring.audit import audit_rows
 from tests.acceptance.farm import Farm, open_farm
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import Base
-from models.session import Sessions, open_engine, open_sessions
+from models.db.session import Sessions, open_engine, open_sessions
 from rushes.runtime import Runtime
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed import Simulator

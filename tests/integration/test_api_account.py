@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from models import transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.runtime import ACCOUNT
 from rushes.stale_writes import count_late
 from tests import rows

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.session import transaction
+from models.db.session import transaction
 from tests import rows
 from tests.api_server import Api, new_job, serve_api
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from models import transitions
-from models.session import transaction
+from models.db.session import transaction
 from tests import rows
 from tests.api_server import Api, Json, fields_of, serve_api
 from tests.locks import wait_for_a_blocked_statement

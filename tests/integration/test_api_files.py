@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from models import queries
-from models.session import transaction
+from models.db.session import transaction
 from rushes.artifacts import LocalStore
 from tests import rows
 from tests.api_server import Api, serve_api

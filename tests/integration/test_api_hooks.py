@@ -20,8 +20,8 @@ from structlog.testing import capture_logs
 
 from api.routes.hooks import HOOK_BYTES
 from models import Base, queries, transitions
+from models.db.session import WAKE_CHANNEL, transaction
 from models.queries.audit import RULES, find_broken
-from models.session import WAKE_CHANNEL, transaction
 from rushes.runtime import ACCOUNT
 from rushes.wavespeed import Timeouts
 from rushes.wavespeed.callback_urls import make_token

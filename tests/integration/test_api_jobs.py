@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import event
 
-from models.session import WAKE_CHANNEL, transaction
+from models.db.session import WAKE_CHANNEL, transaction
 from models.transitions import ensure_account, lead
 from tests import rows
 from tests.api_server import PROMPT, Api, Json, fields_of, new_job, serve_api

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 
 from api import bounded
 from api.routes.health import READY_SECONDS
+from models.db.session import transaction
 from models.queries import EXPECTED_MIGRATION
-from models.session import transaction
 from models.transitions import defer_account, lead, note_foreign_list, see_worker
 from sandbox.servers import EmbeddedPostgres
 from tests import rows

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from api.deps import BATCH_BYTES, JOB_BYTES
-from models.session import transaction
+from models.db.session import transaction
 from rushes.settings import Settings
 from sandbox.servers import EmbeddedPostgres
 from tests import rows

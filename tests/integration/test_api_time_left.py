@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.runtime import ACCOUNT
 from tests import rows
 from tests.api_server import Api, new_job, serve_api

@@ -12,10 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import transitions
-from models.artifact import ArtifactKind
+from models.db.session import open_engine, open_sessions
 from models.lifecycle import SLOT_WINDOWS, PredictionState
 from models.queries.audit import Crowd, list_crowds
-from models.session import open_engine, open_sessions
+from models.tables.artifact import ArtifactKind
 from models.transitions import NewArtifact
 from models.transitions.jobs import NewJob
 from rushes.artifacts import ArtifactStore, open_store

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from models import queries, transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.retries import RetryPolicy
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.watching import poll as watching

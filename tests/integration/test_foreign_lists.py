@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from models import queries, transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.runtime import Runtime
 from rushes.watching.poll import look_at_prediction
 from sandbox.wavespeed import Simulator

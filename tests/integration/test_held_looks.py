@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 from models import queries, transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.runtime import ACCOUNT, Runtime
 from tests import rows
 from tests.rows import MINUTE, NOW, SECOND

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from models import ArtifactKind, queries, transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.artifacts import probe as video
 from rushes.errors import Conflict, InvalidInput, NotFound
 from rushes.jobs.pushing import retry_job

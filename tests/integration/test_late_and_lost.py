@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from cli.chaos.reckoning import read_purchases
 from models import PredictionState, transitions
-from models.session import transaction
+from models.db.session import transaction
 from models.transitions import ClaimedSubmit
 from rushes.jobs.views import get_job
 from rushes.monitoring.audit import audit_rows, compare_with_ledger

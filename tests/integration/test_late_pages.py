@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from models import transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.runtime import Runtime
 from rushes.watching.poll import look_at_prediction
 from rushes.wavespeed import Prediction, PredictionNotFound

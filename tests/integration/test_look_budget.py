@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models import queries, transitions
+from models.db.session import transaction
 from models.queries import DispatchAccount
-from models.session import transaction
 from rushes.reconciling.duplicates import look_at_surplus
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.watching.poll import LookFailed, look_at_prediction

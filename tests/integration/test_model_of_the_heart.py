@@ -29,8 +29,8 @@ from hypothesis.stateful import (
 from sqlalchemy import text
 
 from models import ArtifactKind, Base, JobState, queries, transitions
+from models.db.session import Sessions, transaction
 from models.lifecycle import JOB_ENDED, SLOT_WINDOWS
-from models.session import Sessions, transaction
 from models.transitions import NewArtifact, SubmitTicket
 from models.transitions.jobs import NewJob
 from rushes import webhooks

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from models import queries, transitions
+from models.db.session import transaction
 from models.queries.audit import RULES, find_broken
-from models.session import transaction
 from rushes.reconciling import reconcile as reconciling
 from rushes.reconciling.assign import Settled, settle_named
 from rushes.reconciling.duplicates import look_at_surplus, store_surplus

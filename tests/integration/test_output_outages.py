@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from models import queries, transitions
-from models.session import transaction
+from models.db.session import transaction
 from models.transitions import ClaimedStore
 from rushes.accounts import get_account
 from rushes.jobs.batches import get_batch

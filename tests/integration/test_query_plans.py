@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, JobState, PredictionState, queries, transitions
 from models.queries import JobFilter, Whose
-from models.statistics import NewFinishedRender, record_finished
 from models.transitions import NewArtifact
 from models.transitions.admission import PACE_WINDOW
+from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
 from sandbox.servers import EmbeddedPostgres
 from tests.rows import MINUTE, SHA256, open_session
 from tests.servers import create_database, url_of

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from models import transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.reconciling import evidence
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.reconciling.reconcile import reconcile_account

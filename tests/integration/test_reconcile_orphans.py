@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from models import transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import Runtime
 from rushes.wavespeed import Prediction

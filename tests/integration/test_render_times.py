@@ -10,9 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
-from models.session import Sessions, transaction
-from models.statistics import NewFinishedRender, record_finished
+from models.db.session import Sessions, transaction
 from models.transitions import EndSeen
+from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
 from rushes.render_times.learned import KEPT, RenderKind, RenderTimes
 from rushes.render_times.poll_spacing import RenderTime
 from rushes.settings import Settings

@@ -12,8 +12,8 @@ import pytest
 from celery import Celery
 
 from models import queries, transitions
+from models.db.session import transaction
 from models.queries.audit import RULES, find_broken
-from models.session import transaction
 from rushes import accounts
 from rushes.errors import Conflict
 from rushes.jobs.why_waiting import explain_wait

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from models import transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.monitoring.deadlines import check_risks
 from rushes.monitoring.status_line import describe_farm
 from rushes.runtime import ACCOUNT, Runtime

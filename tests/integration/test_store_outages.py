@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from models import transitions
-from models.errors import DatabaseAway
-from models.session import transaction
-from models.transitions.storing import MOST_SILENCES
+from models.db.errors import DatabaseAway
+from models.db.session import transaction
+from models.transitions.storing.steps import MOST_SILENCES
 from rushes.reconciling.duplicates import store_surplus
 from rushes.runtime import Runtime
 from rushes.settings import Settings

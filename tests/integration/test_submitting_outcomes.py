@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from models import PredictionState, transitions
-from models.session import transaction
+from models.db.session import transaction
 from models.transitions import ClaimedSubmit
 from rushes.forecasting import forecaster
 from rushes.jobs.views import get_job

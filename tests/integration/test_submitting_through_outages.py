@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from models import transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.retries import SUBMIT_NOT_SENT
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from models import queries, transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from rushes.submitting.submit import SubmitRefused, SubmitUnconfirmed, submit_prediction

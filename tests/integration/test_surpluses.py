@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from models import ArtifactKind, queries, transitions
+from models.db.session import transaction
 from models.lifecycle import PredictionState
 from models.queries.audit import list_purchases
-from models.session import transaction
 from models.transitions import NewArtifact
 from rushes.jobs.views import get_job, get_surplus_file
 from rushes.monitoring import audit

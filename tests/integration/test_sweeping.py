@@ -11,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import queries, transitions
+from models.db.session import transaction
 from models.queries import PageEntry
-from models.session import transaction
 from rushes.retries import RetryPolicy
 from rushes.runtime import Runtime
 from rushes.watching import poll

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from models import transitions
-from models.base import new_id
-from models.session import Sessions, transaction
+from models.db.session import Sessions, transaction
+from models.tables.base import new_id
 from rushes.runtime import Runtime
 from rushes.watching.sweep import sweep_account
 from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus

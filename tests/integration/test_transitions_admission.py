@@ -9,9 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import PredictionState, transitions
-from models.base import new_id
+from models.db.session import Sessions, transaction
 from models.lifecycle import LIVE, SLOT_WINDOWS
-from models.session import Sessions, transaction
+from models.tables.base import new_id
 from models.transitions.admission import PACE_WINDOW, PROBE_PAUSE, AccountRoom
 from tests import rows
 from tests.rows import MINUTE, NOW, SECOND, Render

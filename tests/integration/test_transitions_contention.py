@@ -14,8 +14,8 @@ from sqlalchemy.event import listen
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
+from models.db.session import Sessions, transaction
 from models.lifecycle import JOB_MOVES, PREDICTION_MOVES
-from models.session import Sessions, transaction
 from models.transitions import NewArtifact
 from tests import rows
 from tests.locks import wait_for_a_blocked_statement

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, JobState, PredictionState, transitions
-from models.base import new_id
 from models.lifecycle import JOB_MOVES, LIVE, PREDICTION_MOVES
+from models.tables.base import new_id
 from models.transitions import ClaimedStore, ClaimedSubmit, NewArtifact, RecheckFilter
 from models.transitions.jobs import NewJob
 from sandbox.servers import EmbeddedPostgres

@@ -11,10 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import JobState, PredictionState, transitions
-from models.base import new_id
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
+from models.db.session import Sessions, plain_url, transaction
 from models.lifecycle import LIVE, NO_ATTEMPT
-from models.session import Sessions, plain_url, transaction
+from models.tables.base import new_id
 from models.transitions.jobs import NewJob
 from tests import rows
 from tests.rows import MINUTE, NOW, VIDEO_MODEL

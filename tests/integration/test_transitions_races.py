@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
-from models.session import Sessions, transaction
+from models.db.session import Sessions, transaction
 from models.transitions import NewArtifact, RecheckFilter
 from models.transitions.jobs import NewJob
 from tests import rows

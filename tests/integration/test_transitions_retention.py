@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models import queries, transitions
 from models.queries.audit import RULES, Crowd, find_broken, list_crowds
-from models.transitions.retention import RETENTION, RETENTION_ALERT, SEARCH
+from models.transitions.watching.retention import RETENTION, RETENTION_ALERT, SEARCH
 from tests import rows
 from tests.rows import MINUTE, NOW, OUTPUT, SECOND, Render
 

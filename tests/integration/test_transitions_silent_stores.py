@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, transitions
 from models.transitions import SilentStore
-from models.transitions.storing import MOST_SILENCES
+from models.transitions.storing.steps import MOST_SILENCES
 from tests import rows
 from tests.rows import NOW, SECOND, Render
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import transitions
-from models.transitions.reconciling import MOST_SILENT_SUBMITS, SILENT_SPREAD
+from models.transitions.reconciling.runs import MOST_SILENT_SUBMITS, SILENT_SPREAD
 from tests import rows
 from tests.rows import NOW, SECOND
 

@@ -8,7 +8,7 @@ import pytest
 
 from cli.app import main
 from models import transitions
-from models.session import transaction
+from models.db.session import transaction
 from rushes.artifacts import probe as video
 from rushes.runtime import Runtime
 from rushes.storing.steps import StoreDelayed, StoreFailed

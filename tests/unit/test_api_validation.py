@@ -12,7 +12,7 @@ from starlette.requests import Request
 from api.errors import TEXT_LIMIT, ProblemResponse, answer_error
 from api.schemas.orders import NewBatch, NewJob
 from api.validation import read_schema
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from rushes.jobs.pushing import Order
 

@@ -11,7 +11,7 @@ import typer
 from cli.app import main
 from cli.failures import CommandError, ServiceAway, report, run_guarded
 from cli.files import FileRefused, LineProblem
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -106,7 +106,7 @@ def test_every_line_that_is_logged_is_told_of() -> None:
 
 
 def test_every_event_is_in_the_glossary() -> None:
-    moves = "".join(path.read_text() for path in (ROOT / "models" / "transitions").glob("*.py"))
+    moves = "".join(path.read_text() for path in (ROOT / "models" / "transitions").rglob("*.py"))
     kinds = set(re.findall(rf"'((?:{PREFIXES})\.[a-z_]+)'", moves))
     assert len(kinds) > 30
     assert {each for each in kinds if f"`{each}`" not in GLOSSARY} == set()

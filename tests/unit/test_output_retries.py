@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.queries import OutputEvidence
-from models.transitions.retention import RETENTION
-from models.transitions.unverified import GIVE_UP_AFTER
+from models.transitions.storing.unverified import GIVE_UP_AFTER
+from models.transitions.watching.retention import RETENTION
 from rushes.artifacts import Suspect
 from rushes.storing.next_attempt import (
     CONFIRM_AFTER,

@@ -16,9 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from models import queries, transitions
-from models.errors import DatabaseAway
+from models.db.errors import DatabaseAway
+from models.db.session import one_statement, transaction
 from models.queries import DispatchAccount
-from models.session import one_statement, transaction
 from models.transitions import ClaimedStore, ClaimedSubmit, SurplusStep
 from models.transitions.admission import PACE_WINDOW
 from rushes.reconciling.epoch_file import hold_after_restore, keep_epoch

@@ -6,7 +6,7 @@ import time
 import psycopg
 import structlog
 
-from models.session import WAKE_CHANNEL, plain_url
+from models.db.session import WAKE_CHANNEL, plain_url
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ import structlog
 from sqlalchemy.orm import Session
 
 from models import queries, transitions
+from models.db.session import transaction
 from models.queries import DispatchAccount
-from models.session import transaction
 from models.transitions import TimedOutWatch
 from rushes.render_times.learned import RenderTimes
 from rushes.runtime import Runtime

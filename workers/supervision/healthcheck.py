@@ -6,8 +6,8 @@ Run it with `python -m workers.supervision.healthcheck`.
 import socket
 import sys
 
+from models.db.session import open_engine, open_sessions, transaction
 from models.queries import count_workers_on
-from models.session import open_engine, open_sessions, transaction
 from rushes.settings import load_settings
 
 

@@ -15,8 +15,8 @@ import redis
 import structlog
 
 from models import queries
-from models.errors import DatabaseAway
-from models.session import transaction
+from models.db.errors import DatabaseAway
+from models.db.session import transaction
 from rushes.logs import flush_logs
 from rushes.runtime import Runtime
 from rushes.settings import Settings

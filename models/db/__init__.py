@@ -1,0 +1,1 @@
+"""Connections, transactions, errors of the database, and how statements are run."""

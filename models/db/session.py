@@ -1,0 +1,134 @@
+"""Connections to Postgres: one engine per process, sessions from it, and the wake-up call to the dispatcher."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from models.db.errors import DatabaseAway, is_connection_failure
+
+WAKE_CHANNEL = "rushes_dispatch"
+
+Sessions = sessionmaker[Session]
+
+_DRIVER = "postgresql+psycopg"
+_AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
+_SERVER_SIDE_LIMITS = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s"
+
+
+def driver_url(url: str) -> str:
+    """The same database, spelled for SQLAlchemy with psycopg 3."""
+    return make_url(url).set(drivername=_DRIVER).render_as_string(hide_password=False)
+
+
+def plain_url(url: str) -> str:
+    """The same database, spelled for psycopg itself."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def open_engine(url: str, *, pool_size: int = 5, pooler: bool = False, application: str = "rushes") -> Engine:
+    """An engine whose every wait is bounded.
+
+    `pooler` says that a transaction pooler stands before Postgres: it passes neither session options nor prepared
+    statements.
+    """
+    connect_args: dict[str, object] = {
+        "connect_timeout": 5,
+        "application_name": application,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+    }
+    connect_args |= {"prepare_threshold": None} if pooler else {"options": _SERVER_SIDE_LIMITS}
+    return create_engine(
+        driver_url(url),
+        pool_size=pool_size,
+        max_overflow=5,
+        pool_timeout=10,
+        hide_parameters=True,
+        pool_use_lifo=True,
+        connect_args=connect_args,
+    )
+
+
+def open_sessions(engine: Engine) -> Sessions:
+    """Sessions that keep what they loaded after the commit: rows are read once and passed on."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def transaction(sessions: Sessions) -> Iterator[Session]:
+    """One transaction, committed at the end. Raises `DatabaseAway` where Postgres cannot be reached."""
+    try:
+        with sessions.begin() as session:
+            yield session
+    except SQLAlchemyError as error:
+        if is_connection_failure(error):
+            raise DatabaseAway("the database cannot be reached") from error
+        raise
+
+
+@contextmanager
+def one_statement(sessions: Sessions) -> Iterator[Session]:
+    """For one statement, which commits itself: one round trip instead of three. Raises as `transaction` does.
+
+    What is run in here is committed when it returns, and stays so whatever follows in the block.
+    """
+    try:
+        with sessions() as session:
+            session.connection(execution_options=_AUTOCOMMIT)
+            yield session
+    except SQLAlchemyError as error:
+        if is_connection_failure(error):
+            raise DatabaseAway("the database cannot be reached") from error
+        raise
+
+
+class Waker:
+    """Tells the dispatcher that rows have changed, outside the transaction that changed them.
+
+    Calls are coalesced to one NOTIFY per `pause_seconds`, since a notifying commit takes a lock that all others
+    share. A lost wake-up costs at most the dispatcher's longest sleep.
+    """
+
+    def __init__(self, engine: Engine, *, pause_seconds: float = 0.02) -> None:
+        self._engine = engine
+        self._pause_seconds = pause_seconds
+        self._asked = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def wake(self) -> None:
+        """Ask for a wake-up and return at once."""
+        self._asked.set()
+        if self._thread is None:
+            with self._starting:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="rushes-waker", daemon=True)
+                    self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread; a wake-up asked for in the same instant may be lost."""
+        self._closed.set()
+        self._asked.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while self._asked.wait() and not self._closed.is_set():
+            self._asked.clear()
+            self._notify()
+            self._closed.wait(self._pause_seconds)
+
+    def _notify(self) -> None:
+        try:
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
+        except SQLAlchemyError:
+            # The dispatcher looks by itself every second; a wake-up is never worth an error.
+            self._closed.wait(1)

@@ -1,0 +1,1 @@
+"""An account with its money, and what makes it wait."""

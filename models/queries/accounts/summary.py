@@ -1,0 +1,60 @@
+"""An account with its money."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import find_one, statement
+from models.queries.accounts.back_off import REFUSED, WAITING
+from models.queries.accounts.money import HELD, REFUNDED, SPENT
+from models.queries.storing import OutputOutage, find_output_outage
+
+# Reads every prediction of the account: it is asked by people, not by a loop.
+_SUMMARY = statement(f"""
+    SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
+        CASE WHEN {REFUSED} THEN deferred_reason || coalesce(': ' || deferred_detail, '') END,
+        money.held, money.spent, money.refunded, money.surplus, money.surpluses, epoch,
+        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM late_write), look_price,
+        (SELECT count(*) FROM orphan WHERE account_id = account.id AND found_at > now() - interval '7 days')
+    FROM account LEFT JOIN {WAITING} ON true,
+        LATERAL (
+            SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
+                coalesce(sum(price) FILTER (WHERE {SPENT}), 0) AS spent,
+                coalesce(sum(price) FILTER (WHERE {REFUNDED}), 0) AS refunded,
+                coalesce(sum(price) FILTER (WHERE state = 'surplus' AND {SPENT}), 0) AS surplus,
+                count(*) FILTER (WHERE state = 'surplus') AS surpluses
+            FROM prediction WHERE account_id = account.id
+        ) AS money
+    WHERE name = :name
+""")  # noqa: S608 - constants
+
+
+class AccountSummary(NamedTuple):
+    """An account by its limits, its health and its money in dollars."""
+
+    name: str
+    slots: int
+    effective_slots: int | None  # learned from the provider
+    submits_per_minute: int
+    paused_at: datetime | None
+    paused_reason: str | None
+    paused_detail: str | None
+    deferred: str | None
+    held: Decimal  # for predictions without a verdict
+    spent: Decimal  # for those that ended as paid
+    refunded: Decimal  # for those that the provider accepted and gave back
+    surplus: Decimal  # what of `spent` was paid beside another
+    surpluses: int
+    epoch: int
+    late_writes: dict[str, int]  # by kind
+    look_price: float | None  # seconds of delay that the last requests which watch were worth, each
+    orphans: int  # found in the last seven days: no row asked for them
+    outage: OutputOutage | None = None  # of the output host
+
+
+def summarise_account(session: Session, name: str) -> AccountSummary | None:
+    """The account of this name."""
+    summary = find_one(session, _SUMMARY, AccountSummary, name=name)
+    return summary._replace(outage=find_output_outage(session)) if summary else None

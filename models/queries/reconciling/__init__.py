@@ -1,0 +1,1 @@
+"""What a reconciliation run reads, also after a restore."""

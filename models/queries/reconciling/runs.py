@@ -1,0 +1,157 @@
+"""What a pass over submissions in doubt reads."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import find_all, find_one, statement
+
+_POSTED = statement("""
+    SELECT prediction.id, job_id, video_model, input, posted_at, prediction.state,
+        prediction.state = 'submitting'
+            OR prediction.state = 'unconfirmed' AND coalesce(prediction.due_at <= now(), false),
+        job.state = 'queued' AND cancel_requested_at IS NULL
+    FROM prediction JOIN job ON job.id = job_id
+    WHERE account_id = :account_id AND provider_id IS NULL AND posted_at IS NOT NULL
+      AND prediction.state IN ('submitting', 'unconfirmed', 'absent')
+      AND posted_at > now() - interval '7 days'
+    ORDER BY posted_at
+""")
+
+_DOUBTS = statement("""
+    SELECT prediction.id, job_id, batch.name, video_model, input, prediction.price, posted_at,
+        prediction.error_code IS NOT DISTINCT FROM 'undecidable', coalesce(prediction.error_message, '')
+    FROM prediction JOIN job ON job.id = job_id LEFT JOIN batch ON batch.id = batch_id
+    WHERE prediction.state = 'unconfirmed'
+    ORDER BY posted_at, prediction.id
+""")
+
+_OFFSETS = statement("""
+    SELECT min(provider_created_at - posted_at), max(provider_created_at - accepted_at)
+    FROM (
+        SELECT provider_created_at, posted_at, accepted_at FROM prediction
+        WHERE account_id = :account_id AND adopted_at IS NULL
+          AND provider_created_at IS NOT NULL AND accepted_at IS NOT NULL
+        ORDER BY id DESC
+        LIMIT 200
+    ) AS latest
+""")
+
+_KNOWN = statement("""
+    SELECT provider_id FROM prediction WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[]))
+""")
+
+_UNLISTED = statement("""
+    SELECT coalesce(max(extract(epoch FROM :listed_at - accepted_at)), 0)::float8
+    FROM prediction
+    WHERE account_id = :account_id AND state = 'rendering' AND adopted_at IS NULL
+      AND provider_created_at > :after AND accepted_at < :listed_at
+      AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:ids AS text[])) AS listed (id) WHERE listed.id = provider_id)
+""")
+
+# By id, which is by birth: no index on the time is needed. The inner limits bound what is read where few have a time.
+_NEIGHBOURS = """
+    (SELECT provider_id, provider_created_at, accepted_at, {is_earlier} AS is_earlier
+     FROM (SELECT * FROM prediction WHERE account_id = :account_id AND id {side} asked.prediction_id
+           ORDER BY id {order} LIMIT 500) AS near
+     WHERE accepted_at {within} AND provider_created_at IS NOT NULL AND state NOT IN ('lost', 'deleted')
+     ORDER BY id {order} LIMIT 5)
+"""
+_ASKED = """
+    SELECT prediction_id, found.provider_id, found.provider_created_at, is_earlier
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:moments AS timestamptz[])) AS asked (prediction_id, moment)
+    CROSS JOIN LATERAL ({earlier} UNION ALL {later}) AS found
+    WHERE found.accepted_at BETWEEN moment - interval '24 hours' AND moment + interval '24 hours'
+"""
+_WITNESSES = statement(
+    _ASKED.format(
+        earlier=_NEIGHBOURS.format(is_earlier="true", side="<", order="DESC", within="<= moment"),
+        later=_NEIGHBOURS.format(is_earlier="false", side=">", order="ASC", within="< :until"),
+    )
+)
+
+
+class Posted(NamedTuple):
+    """A submission that was posted and has no provider id."""
+
+    prediction_id: UUID
+    job_id: UUID
+    video_model: str
+    input: dict[str, Any]
+    posted_at: datetime
+    state: str
+    is_due: bool  # its answer may come, or it is looked for now
+    is_wanted: bool  # its job waits to be bought (again)
+
+
+class Witness(NamedTuple):
+    """A prediction that was accepted near another one, which any list of the same account shows."""
+
+    prediction_id: UUID  # the other one
+    provider_id: str
+    created_at: datetime  # by the provider's clock
+    is_earlier: bool  # accepted before it
+
+
+class Doubt(NamedTuple):
+    """A submission in doubt as a person sees it; `reason` says what is known."""
+
+    prediction_id: UUID
+    job_id: UUID
+    batch: str | None
+    video_model: str
+    input: dict[str, Any]
+    price: Decimal
+    posted_at: datetime
+    needs_person: bool
+    reason: str
+
+
+class Offsets(NamedTuple):
+    """How the provider's clock was seen to relate to ours; None before anything was accepted."""
+
+    after_post: timedelta | None  # least of created - posted
+    after_answer: timedelta | None  # greatest of created - accepted
+
+
+def list_posted(session: Session, account_id: UUID) -> list[Posted]:
+    """Everything that was posted in the provider's retention and has no provider id, oldest first."""
+    return find_all(session, _POSTED, Posted, account_id=account_id)
+
+
+def list_doubts(session: Session) -> list[Doubt]:
+    """Every submission in doubt, oldest first."""
+    return find_all(session, _DOUBTS, Doubt)
+
+
+def find_offsets(session: Session, account_id: UUID) -> Offsets:
+    """How the provider's clock relates to ours, by its latest answers."""
+    return find_one(session, _OFFSETS, Offsets, account_id=account_id) or Offsets(None, None)
+
+
+def filter_known(session: Session, account_id: UUID, ids: Sequence[str]) -> set[str]:
+    """Those of the provider ids that rows of ours have."""
+    return set(session.scalars(_KNOWN, {"account_id": account_id, "ids": list(ids)}))
+
+
+def list_witnesses(
+    session: Session, account_id: UUID, moments: Mapping[UUID, datetime], *, until: datetime
+) -> list[Witness]:
+    """Up to five accepted before and after each of these predictions, within 24 hours of its moment.
+
+    Later ones are of use only if they were accepted before `until`.
+    """
+    values = {"ids": list(moments), "moments": list(moments.values()), "until": until}
+    return find_all(session, _WITNESSES, Witness, account_id=account_id, **values) if moments else []
+
+
+def measure_list_lag(
+    session: Session, account_id: UUID, *, listed: Iterable[str], listed_at: datetime, after: datetime
+) -> float:
+    """Seconds that the provider's list was behind: the age of the oldest render of ours that it did not show."""
+    values = {"account_id": account_id, "ids": list(listed), "listed_at": listed_at, "after": after}
+    return float(session.execute(_UNLISTED, values).scalar_one())

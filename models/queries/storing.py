@@ -1,0 +1,69 @@
+"""How the output host is, and what a failed download is judged by."""
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import find_one, statement
+
+STORE_DUE = """(SELECT greatest(due_at, (SELECT max(outputs_probe_at) FROM account))
+        FROM job WHERE state = 'storing' ORDER BY due_at LIMIT 1)"""
+"""When the first store step is due; during an outage of the output host, when the next probe is."""
+
+_OUTAGE = statement("""
+    SELECT outputs_failing_since, extract(epoch FROM now() - outputs_failing_since)::float8, outputs_failure,
+        extract(epoch FROM outputs_probe_at - now())::float8,
+        (SELECT count(*) FROM job WHERE state = 'storing')
+    FROM account WHERE outputs_failing_since IS NOT NULL ORDER BY outputs_failing_since LIMIT 1
+""")
+
+_EVIDENCE = statement("""
+    SELECT outputs_failing_since IS NOT NULL, outputs_probes,
+        coalesce(outputs_reached_at > now() - interval '1 minute', false),
+        extract(epoch FROM now() - kept.created_at)::float8,
+        coalesce(outputs_reached_at > kept.created_at, false),
+        EXISTS (
+            SELECT 1 FROM artifact
+            WHERE kind = 'unverified' AND sha256 = :sha256 AND prediction_id <> :prediction_id)
+    FROM account
+    LEFT JOIN artifact AS kept ON kept.prediction_id = :prediction_id AND kept.kind = 'unverified'
+    WHERE account.id = :account_id
+""")
+
+
+class OutputOutage(NamedTuple):
+    """An outage of the output host: every download fails."""
+
+    since: datetime
+    seconds: float
+    failure: str  # how the last download failed
+    next_probe_seconds: float
+    waiting: int  # jobs whose file is to be stored
+
+
+class OutputEvidence(NamedTuple):
+    """What tells a fault of the output host from a fault of one file."""
+
+    outage: bool
+    probes: int  # of the outage that failed so far
+    arrived_lately: bool  # a file arrived from the host within the last minute
+    kept_seconds: float | None  # since the prediction's unverified file was kept; null: it has none
+    arrived_since_kept: bool  # the host has given another file since then
+    sent_to_others: bool  # the same bytes are kept for another prediction
+
+
+def find_output_outage(session: Session) -> OutputOutage | None:
+    """The outage of the output host that is on; None if there is none."""
+    return find_one(session, _OUTAGE, OutputOutage)
+
+
+def find_output_evidence(
+    session: Session, account_id: UUID, prediction_id: UUID, *, sha256: str | None
+) -> OutputEvidence:
+    """What is known about the host and this file; `sha256` is that of the bytes that have just arrived, if any have."""
+    values = {"account_id": account_id, "prediction_id": prediction_id, "sha256": sha256}
+    evidence = find_one(session, _EVIDENCE, OutputEvidence, **values)
+    assert evidence is not None  # noqa: S101 - a prediction has an account
+    return evidence

@@ -1,0 +1,1 @@
+"""What the schedule, webhooks and learned render times read."""

@@ -1,0 +1,144 @@
+"""What the looks read: which renders are in flight, which have ended, which are said to have ended."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import find_all, find_one, statement
+
+_WATCHED = statement("""
+    SELECT prediction.job_id, prediction.account_id, prediction.state, prediction.claim, provider_id,
+        extract(epoch FROM now() - accepted_at)::float8,
+        extract(epoch FROM now() - odd_since)::float8,
+        watch_windows, coalesce(provider_created_at, accepted_at), provider_created_at IS NOT NULL, attempt
+    FROM prediction WHERE id = :prediction_id
+""")
+
+_RENDERING = """
+    SELECT prediction.id, job_id, prediction.claim, extract(epoch FROM now() - accepted_at)::float8,
+        watch_windows, video_model, input - '{{prompt,image,video}}'::text[],
+        extract(epoch FROM provider_created_at)::float8
+    FROM prediction JOIN job ON job.id = job_id
+    WHERE prediction.state = 'rendering' AND {which}
+"""
+_RENDERING_SINCE = statement(_RENDERING.format(which="accepted_at > now() - make_interval(secs => :newer_than)"))
+_RENDERING_OF = statement(_RENDERING.format(which="prediction.id = ANY(CAST(:ids AS uuid[]))"))
+
+_ENDED = statement("""
+    SELECT id FROM prediction WHERE account_id = :account_id AND ended_at > now() - make_interval(secs => :newer_than)
+""")
+
+_ENDED_PLACES = statement("""
+    SELECT extract(epoch FROM provider_created_at)::float8 FROM prediction
+    WHERE account_id = :account_id AND ended_at > now() - interval '15 minutes' AND provider_created_at IS NOT NULL
+    ORDER BY ended_at DESC
+    LIMIT 20000
+""")
+
+_HINTED = statement("""
+    SELECT id, extract(epoch FROM hinted_at)::float8 FROM prediction
+    WHERE state = 'rendering' AND hinted_at > now() - make_interval(secs => :newer_than)
+""")
+
+_ON_PAGE = statement("""
+    SELECT id, provider_id, claim, accepted_at < now() - interval '10 seconds' FROM prediction
+    WHERE account_id = :account_id AND state = 'rendering' AND provider_created_at BETWEEN :after AND :before
+    ORDER BY id
+""")
+
+_SWEEP_LAG = statement("""
+    SELECT coalesce(max(extract(epoch FROM now() - ended_at)) - :elapsed, 0)::float8 FROM prediction
+    WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[])) AND state = 'completed'
+""")
+
+
+class WatchedPrediction(NamedTuple):
+    """What a look needs to know of a prediction."""
+
+    job_id: UUID
+    account_id: UUID
+    state: str
+    claim: int
+    provider_id: str | None
+    age_seconds: float | None  # since it was accepted
+    odd_seconds: float | None  # since the provider's answers make no sense
+    watch_windows: int
+    created_at: datetime | None  # by the provider's clock where it told, else when we knew of it
+    by_provider: bool  # it told
+    attempt: int  # 1 for the first purchase of the job
+
+
+class Rendering(NamedTuple):
+    """A render in flight; `values` is its input without texts."""
+
+    prediction_id: UUID
+    job_id: UUID
+    claim: int
+    age_seconds: float
+    watch_windows: int
+    video_model: str
+    values: dict[str, Any]
+    provider_created_at: float | None  # seconds since 1970 by the provider's clock
+
+
+class Hint(NamedTuple):
+    """Somebody says that this render may have ended; `hinted_at` in seconds since 1970."""
+
+    prediction_id: UUID
+    hinted_at: float
+
+
+class PageEntry(NamedTuple):
+    """A render in flight that a page of the list should show."""
+
+    prediction_id: UUID
+    provider_id: str
+    claim: int
+    should_show: bool  # old enough for a list that lags a little
+
+
+def find_watched(session: Session, prediction_id: UUID) -> WatchedPrediction | None:
+    """The prediction to look at, whatever its state."""
+    return find_one(session, _WATCHED, WatchedPrediction, prediction_id=prediction_id)
+
+
+def list_rendering(session: Session, *, newer_than_seconds: float) -> list[Rendering]:
+    """Renders in flight that were accepted in the last so many seconds."""
+    return find_all(session, _RENDERING_SINCE, Rendering, newer_than=newer_than_seconds)
+
+
+def list_rendering_of(session: Session, ids: Iterable[UUID]) -> list[Rendering]:
+    """Those of the predictions that still render."""
+    return find_all(session, _RENDERING_OF, Rendering, ids=list(ids))
+
+
+def list_ended(session: Session, account_id: UUID, *, newer_than_seconds: float) -> list[UUID]:
+    """Predictions that ended in the last so many seconds."""
+    return list(session.scalars(_ENDED, {"account_id": account_id, "newer_than": newer_than_seconds}))
+
+
+def list_ended_places(session: Session, account_id: UUID) -> list[float]:
+    """When the provider created what ended in the last quarter of an hour, in seconds since 1970."""
+    return list(session.scalars(_ENDED_PLACES, {"account_id": account_id}))
+
+
+def list_hinted(session: Session, *, newer_than_seconds: float) -> list[Hint]:
+    """Renders in flight that were said in the last so many seconds to have ended."""
+    return find_all(session, _HINTED, Hint, newer_than=newer_than_seconds)
+
+
+def list_page(session: Session, account_id: UUID, *, after: datetime, before: datetime) -> list[PageEntry]:
+    """Renders in flight that the provider created between two moments, both inside, in the order of their ids."""
+    return find_all(session, _ON_PAGE, PageEntry, account_id=account_id, after=after, before=before)
+
+
+def measure_sweep_lag(session: Session, account_id: UUID, *, running: Sequence[str], elapsed: float) -> float:
+    """Seconds by which a list is late that shows these as running: how long ago we knew the first of them to be over.
+
+    `elapsed` seconds have passed since the list was asked for. Zero or less: it was not late.
+    """
+    values = {"account_id": account_id, "ids": list(running), "elapsed": elapsed}
+    return float(session.execute(_SWEEP_LAG, values).scalar_one())

@@ -1,0 +1,57 @@
+"""A stored output file with its checksum."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.tables.base import Base, new_id, one_of
+
+
+class ArtifactKind(StrEnum):
+    """What the file is."""
+
+    VIDEO = "video"  # the provider's file, byte for byte
+    POSTER = "poster"  # its first frame as JPEG
+    UNVERIFIED = "unverified"  # bytes that arrived and fail the probe
+
+    @property
+    def file_name(self) -> str:
+        """What to call it in a sentence."""
+        return "unverified file" if self is ArtifactKind.UNVERIFIED else self.value
+
+
+class Artifact(Base):
+    """Written after the file became visible: a video and its poster in the transaction that ends the job, an unverified
+    file with the failed attempt that fetched it.
+    """
+
+    __tablename__ = "artifact"
+    __table_args__ = (
+        one_of("kind", ArtifactKind),
+        CheckConstraint("bytes > 0 AND length(sha256) = 64", name="content"),
+        UniqueConstraint("prediction_id", "kind"),
+        Index("ix_artifact_job_id", "job_id"),
+        Index("ix_artifact_unverified", "sha256", postgresql_where=text("kind = 'unverified'")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("job.id"))
+    prediction_id: Mapped[UUID] = mapped_column(ForeignKey("prediction.id"))
+    kind: Mapped[str]
+    url: Mapped[str]
+    bytes: Mapped[int]
+    sha256: Mapped[str]  # lower-case hex
+    container: Mapped[str | None]
+    seconds: Mapped[Decimal | None]
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    has_audio: Mapped[bool | None]
+    content_type: Mapped[str | None]  # of an unverified file, as the output host named it
+    source: Mapped[str | None]  # of an unverified file: the address that it came from, without its query
+    message: Mapped[str | None]  # of an unverified file: why the probe rejects it
+    is_surplus: Mapped[bool] = mapped_column(server_default=text("false"))  # of a surplus: not the job's own file
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

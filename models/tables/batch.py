@@ -1,0 +1,27 @@
+"""Jobs pushed together: one name, one progress bar."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.tables.base import Base, new_id
+
+
+class Batch(Base):
+    """Its counts and its spend are summed from its jobs."""
+
+    __tablename__ = "batch"
+    __table_args__ = (
+        CheckConstraint("job_count > 0", name="job_count"),
+        CheckConstraint("at_risk_at IS NULL OR finish_by IS NOT NULL", name="at_risk_at"),
+        Index("ix_batch_finish_by", "finish_by", postgresql_where=text("finish_by IS NOT NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)  # also the name of its folder of videos
+    job_count: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finish_by: Mapped[datetime | None]  # when it is to have ended; null: whenever
+    at_risk_at: Mapped[datetime | None]  # since when that will hardly hold; null: it will

@@ -1,0 +1,60 @@
+"""One video that somebody asked for."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.lifecycle import JobState
+from models.tables.base import Base, new_id, one_of
+
+
+class Job(Base):
+    """`due_at` is back-off while queued, and lease while storing; ended jobs have none."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        one_of("state", JobState),
+        CheckConstraint("(ended_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))", name="ended_at"),
+        CheckConstraint("(batch_id IS NULL) = (number IS NULL)", name="number"),
+        CheckConstraint("max_attempts BETWEEN 1 AND 20", name="max_attempts"),
+        CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="error"),
+        UniqueConstraint("batch_id", "number"),
+        Index("ix_job_admission", text("priority DESC"), "id", postgresql_where=text("state = 'queued'")),
+        Index("ix_job_due", "state", "due_at", postgresql_where=text("state IN ('queued', 'storing')")),
+        Index(
+            "ix_job_output_failed",
+            "output_failed_at",
+            postgresql_where=text("state = 'storing' AND output_failed_at IS NOT NULL"),
+        ),
+        # One for each way in which `list_jobs` turns its pages.
+        Index("ix_job_state", "state", "id"),
+        Index("ix_job_batch", "batch_id", "id"),
+        Index("ix_job_batch_state", "batch_id", "state", "id"),
+        Index("ix_job_video_model", "video_model", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("batch.id"))
+    number: Mapped[int | None]  # place in the batch, from 1
+    video_model: Mapped[str]  # the provider's model id
+    input: Mapped[dict[str, Any]]  # every parameter, as it is sent
+    price: Mapped[Decimal]  # dollars of one render by the catalogue
+    priority: Mapped[int] = mapped_column(server_default=text("0"))  # higher goes first
+    max_attempts: Mapped[int] = mapped_column(server_default=text("3"))  # purchases at most
+    state: Mapped[str] = mapped_column(server_default=text("'queued'"))
+    claim: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token of the store step
+    begun_at: Mapped[datetime | None]  # the store step of this claim has begun
+    store_attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    output_failed_at: Mapped[datetime | None]  # when the output host last failed to give the file; null: it did not
+    output_warned_at: Mapped[datetime | None]  # when an event warned that downloads will soon be given up
+    rechecks: Mapped[bool] = mapped_column(server_default=text("false"))  # the store step probes the kept file only
+    due_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
+    cancel_requested_at: Mapped[datetime | None]
+    error_code: Mapped[str | None]  # a word for programs
+    error_message: Mapped[str | None]  # a sentence for people
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]

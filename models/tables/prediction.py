@@ -1,0 +1,89 @@
+"""One submission of a job to WaveSpeed, i.e. one purchase. The row is written before the POST."""
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.lifecycle import LIVE, VERDICTS, PredictionState
+from models.tables.base import Base, new_id, one_of
+
+_LIVE = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(LIVE)))
+_RENDERING = "state = 'rendering'"
+_VERDICT = ", ".join(f"'{state.value}'" for state in PredictionState if state in VERDICTS)
+
+_HOOK_COMPARED = "hook_verdict IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook"
+
+
+class Prediction(Base):
+    """`due_at` is lease and retry timer while submitting, and the end of the watch window while rendering.
+
+    A doubt without one is looked for no more: it is as old as the provider's retention, and a person decides.
+
+    A surplus is over for its job; its `due_at` says when to look at it or to fetch its video, and is null once that is
+    done.
+    """
+
+    __tablename__ = "prediction"
+    __table_args__ = (
+        one_of("state", PredictionState),
+        CheckConstraint(f"({_LIVE}) = (ended_at IS NULL)", name="ended_at"),
+        CheckConstraint("state <> 'unconfirmed' OR posted_at IS NOT NULL", name="posted_at"),
+        CheckConstraint(
+            "state NOT IN ('rendering', 'completed', 'failed', 'timeout', 'deleted', 'lost', 'surplus')"
+            " OR provider_id IS NOT NULL",
+            name="provider_id",
+        ),
+        CheckConstraint(
+            f"verdict IS NULL OR (state = 'surplus' AND verdict IN ({_VERDICT}))",
+            name="verdict",
+        ),
+        UniqueConstraint("job_id", "attempt"),
+        UniqueConstraint("account_id", "provider_id"),
+        # The database itself refuses a second purchase while one may be alive.
+        Index("uq_prediction_live", "job_id", unique=True, postgresql_where=text(_LIVE)),
+        Index("ix_prediction_slots", "account_id", "state", postgresql_where=text(_LIVE)),
+        Index("ix_prediction_due", "state", "due_at", postgresql_where=text(_LIVE)),
+        Index("ix_prediction_accepted", "accepted_at", postgresql_where=text(_RENDERING)),
+        Index("ix_prediction_created", "account_id", "provider_created_at", postgresql_where=text(_RENDERING)),
+        Index("ix_prediction_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+        Index("ix_prediction_hinted", "hinted_at", postgresql_where=text(_RENDERING)),
+        Index("ix_prediction_pace", "account_id", "not_before"),
+        Index("ix_prediction_hook_compared", "account_id", "ended_at", postgresql_where=text(_HOOK_COMPARED)),
+        Index("ix_prediction_surplus", "due_at", postgresql_where=text("state = 'surplus'")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("job.id"))
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("account.id"))
+    attempt: Mapped[int]  # 1 for the first purchase of the job
+    state: Mapped[str] = mapped_column(server_default=text("'submitting'"))
+    claim: Mapped[int] = mapped_column(
+        server_default=text("0")
+    )  # fencing token: who acts under an older one moves nothing
+    due_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]  # its place in the account's pace; null: none taken
+    posted_at: Mapped[datetime | None]  # committed before the POST: from here on it may have been bought
+    provider_id: Mapped[str | None]  # WaveSpeed's prediction id: a fact, written once
+    provider_created_at: Mapped[datetime | None]  # by the provider's clock
+    accepted_at: Mapped[datetime | None]  # when we knew its provider_id
+    adopted_at: Mapped[datetime | None]  # when its provider_id was found in the list instead of answered
+    watch_windows: Mapped[int] = mapped_column(server_default=text("0"))  # watch windows that ended without a verdict
+    hinted_at: Mapped[datetime | None]  # when something last said that it may have ended
+    odd_since: Mapped[datetime | None]  # since when the provider's answers make no sense
+    seen_running_at: Mapped[datetime | None]  # the last time before its completion, where a look knew
+    execution_seconds: Mapped[float | None] = mapped_column(Double)  # as the provider tells it with the completion
+    price: Mapped[Decimal]  # dollars held from the row's birth, settled by the verdict
+    hook_asked: Mapped[bool] = mapped_column(server_default=text("false"))  # posted with an address for a webhook
+    hooked_at: Mapped[datetime | None]  # the first verified webhook that told its end, before or after we knew
+    hook_verdict: Mapped[str | None]  # the state that this webhook told
+    ended_by_hook: Mapped[bool] = mapped_column(server_default=text("false"))  # the webhook was the answer, not a look
+    verdict: Mapped[str | None]  # of a surplus: how it ended at the provider; null while nobody knows
+    store_attempts: Mapped[int] = mapped_column(server_default=text("0"))  # of a surplus: fetches of its video
+    outputs: Mapped[list[str] | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]

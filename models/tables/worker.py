@@ -1,0 +1,33 @@
+"""Who works, and who leads: rows with leases, so that a frozen process is replaced by doing nothing."""
+
+from datetime import datetime
+
+from sqlalchemy import func
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import Text
+
+from models.tables.base import Base
+
+
+class Worker(Base):
+    """A worker process, by its last sign of life; the dispatcher sizes its queues by the threads of the living."""
+
+    __tablename__ = "worker"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    threads: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Leader(Base):
+    """The one dispatcher among the workers. Two at once are safe, since admission locks the account's row."""
+
+    __tablename__ = "leader"
+
+    role: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    term: Mapped[int]  # grows by one with every change of holder
+    lease_until: Mapped[datetime]

@@ -1,0 +1,1 @@
+"""Reconciliation runs, unknown predictions, decisions of a person, and pauses after a restore."""

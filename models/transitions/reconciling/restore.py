@@ -1,0 +1,187 @@
+"""A paused account submits nothing: after a restore until orphans were looked for, or by a person's word.
+
+The epoch grows with every claim of submissions and is also kept outside the database. A database that is behind it
+has forgotten submissions, and so perhaps purchases.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import moves_one, statement
+from models.tables.base import new_id
+
+_ADVANCE = statement("""
+    UPDATE account SET epoch = epoch + 1, epoch_at = now() WHERE id = :account_id RETURNING epoch
+""")
+
+# The epochs are taken over at once, so that one restore pauses once. A person's pause is kept beneath.
+_HOLD = statement("""
+    WITH held AS (
+        UPDATE account
+        SET paused_at = now(), paused_reason = 'restore', paused_detail = :detail,
+            person_paused_at = CASE WHEN paused_reason = 'person' THEN paused_at ELSE person_paused_at END,
+            person_paused_by = CASE WHEN paused_reason = 'person' THEN paused_detail ELSE person_paused_by END,
+            epoch = greatest(epoch, :epoch), restore_epoch = greatest(restore_epoch, :restore_epoch)
+        WHERE id = :account_id AND (epoch < :epoch OR restore_epoch < :restore_epoch)
+        RETURNING id, epoch_at
+    ), told AS (
+        INSERT INTO event (kind, account_id, detail)
+        SELECT 'account.paused', id, jsonb_build_object(
+            'reason', 'restore', 'detail', CAST(:detail AS text), 'restored_to', epoch_at) FROM held
+    )
+    SELECT 1 FROM held
+""")
+
+_EXPLAIN = statement("""
+    WITH explained AS (
+        UPDATE account SET paused_detail = :detail
+        WHERE id = :account_id AND paused_reason = 'restore' AND paused_detail IS DISTINCT FROM :detail
+        RETURNING id
+    ), told AS (
+        INSERT INTO event (kind, account_id, detail)
+        SELECT 'account.paused', id, jsonb_build_object('reason', 'restore', 'detail', CAST(:detail AS text))
+        FROM explained
+    )
+    SELECT 1 FROM explained
+""")
+
+_PAUSE = statement("""
+    WITH paused AS (
+        UPDATE account
+        SET paused_at = coalesce(paused_at, now()), paused_reason = coalesce(paused_reason, 'person'),
+            paused_detail = CASE WHEN paused_at IS NULL THEN CAST(:by AS text) ELSE paused_detail END,
+            person_paused_at = CASE WHEN paused_at IS NOT NULL THEN now() END,
+            person_paused_by = CASE WHEN paused_at IS NOT NULL THEN CAST(:by AS text) END
+        WHERE id = :account_id AND (paused_at IS NULL OR paused_reason = 'restore' AND person_paused_at IS NULL)
+        RETURNING id
+    ), told AS (
+        INSERT INTO event (kind, account_id, detail)
+        SELECT 'account.paused', id, jsonb_build_object('reason', 'person', 'by', CAST(:by AS text)) FROM paused
+    )
+    SELECT 1 FROM paused
+""")
+
+_RESUME = statement("""
+    WITH resumed AS (
+        UPDATE account
+        SET paused_at = NULL, paused_reason = NULL, paused_detail = NULL,
+            person_paused_at = NULL, person_paused_by = NULL
+        FROM (SELECT paused_reason AS reason FROM account WHERE id = :account_id FOR NO KEY UPDATE) AS before
+        WHERE id = :account_id AND paused_at IS NOT NULL
+        RETURNING id, before.reason
+    ), told AS (
+        INSERT INTO event (kind, account_id, detail)
+        SELECT 'account.resumed', id, jsonb_build_object('reason', reason, 'by', CAST(:by AS text)) FROM resumed
+    )
+    SELECT 1 FROM resumed
+""")
+
+_RELEASE = statement("""
+    WITH released AS (
+        UPDATE account
+        SET paused_at = person_paused_at, paused_detail = person_paused_by,
+            paused_reason = CASE WHEN person_paused_at IS NOT NULL THEN 'person' END,
+            person_paused_at = NULL, person_paused_by = NULL
+        WHERE id = :account_id AND paused_reason = 'restore' AND paused_at = :held_at
+        RETURNING id, paused_detail, CASE WHEN paused_at IS NULL THEN 'resumed' ELSE 'paused' END AS outcome
+    ), told AS (
+        INSERT INTO event (kind, account_id, detail)
+        SELECT 'account.' || outcome, id, CASE outcome
+            WHEN 'resumed' THEN jsonb_build_object('reason', 'restore', 'by', CAST(:by AS text))
+            ELSE jsonb_build_object('reason', 'person', 'by', paused_detail, 'detail', 'the restore is dealt with') END
+        FROM released
+    )
+    SELECT outcome FROM released
+""")
+
+_BEAR = statement("""
+    WITH taken AS (
+        UPDATE job SET state = 'rendering', due_at = NULL
+        WHERE id = :job_id AND state = 'queued' AND cancel_requested_at IS NULL
+        RETURNING id, price
+    ), born AS (
+        INSERT INTO prediction (id, job_id, account_id, attempt, price, due_at, posted_at)
+        SELECT :id, id, :account_id,
+            1 + (SELECT count(*) FROM prediction AS earlier WHERE earlier.job_id = taken.id), price, now(),
+            coalesce(CAST(:posted_at AS timestamptz), now())
+        FROM taken
+        RETURNING id, job_id, attempt
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+        SELECT 'prediction.created', job_id, id, :account_id, jsonb_build_object(
+            'attempt', attempt, 'why', 'bought already: the provider shows it') FROM born
+    )
+    SELECT id FROM born
+""")
+
+_POST = statement("""
+    UPDATE prediction
+    SET posted_at = coalesce(CAST(:posted_at AS timestamptz), now()), claim = claim + 1, due_at = now()
+    WHERE id = :prediction_id AND state = 'submitting' AND posted_at IS NULL AND provider_id IS NULL
+    RETURNING id
+""")
+
+
+def advance_epoch(session: Session, account_id: UUID) -> int:
+    """Count one more claim of submissions; the caller keeps the number outside the database before it publishes."""
+    return int(session.execute(_ADVANCE, {"account_id": account_id}).scalar_one())
+
+
+def hold_restored(session: Session, account_id: UUID, *, epoch: int, restore_epoch: int, detail: str) -> bool:
+    """Pause an account whose row is behind one of these epochs: its database has been restored."""
+    values = {"account_id": account_id, "epoch": epoch, "restore_epoch": restore_epoch, "detail": detail}
+    return moves_one(session, _HOLD, **values)
+
+
+def explain_pause(session: Session, account_id: UUID, *, detail: str) -> bool:
+    """Say what an account that is paused for a restore waits for; told once."""
+    return moves_one(session, _EXPLAIN, account_id=account_id, detail=detail)
+
+
+def pause_account(session: Session, account_id: UUID, *, by: str) -> bool:
+    """A person's act: nothing is submitted until the account is resumed. False where a person has paused it already.
+
+    While it is paused for a restore, that goes on, and this pause stands after it.
+    """
+    return moves_one(session, _PAUSE, account_id=account_id, by=by)
+
+
+def resume_account(session: Session, account_id: UUID, *, by: str) -> bool:
+    """A person's act: submit again, whatever it was paused for. False where it is not paused."""
+    return moves_one(session, _RESUME, account_id=account_id, by=by)
+
+
+def release_restored(session: Session, account_id: UUID, *, by: str, held_at: datetime) -> str | None:
+    """End the pause for the restore that was seen at `held_at`: `resumed`, or `paused` where a person's pause stands.
+
+    None where the account is not paused for that restore any more.
+    """
+    values = {"account_id": account_id, "by": by, "held_at": held_at}
+    outcome: str | None = session.execute(_RELEASE, values).scalar_one_or_none()
+    return outcome
+
+
+def post_for_orphan(
+    session: Session,
+    account_id: UUID,
+    job_id: UUID,
+    *,
+    prediction_id: UUID | None,
+    posted_at: datetime | None,
+    named: UUID | None = None,
+) -> UUID | None:
+    """A purchase that the restored rows do not know of gets its row: that of a submission not posted yet, or a new one.
+
+    `posted_at` is when the provider created it; `named` is the id of a new row, where that is known. The caller goes on
+    with `accept_prediction` in the same transaction.
+    None where the job or the submission has moved meanwhile.
+    """
+    if prediction_id is not None:
+        values = {"prediction_id": prediction_id, "posted_at": posted_at}
+        posted: UUID | None = session.execute(_POST, values).scalar_one_or_none()
+        return posted
+    values = {"id": named or new_id(), "job_id": job_id, "account_id": account_id, "posted_at": posted_at}
+    born: UUID | None = session.execute(_BEAR, values).scalar_one_or_none()
+    return born

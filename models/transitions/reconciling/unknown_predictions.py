@@ -1,0 +1,60 @@
+"""What is sure to have been bought for a job of ours, and no row tells of."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import statement
+from models.tables.base import new_id
+
+# Somebody else may make this row, or another purchase of the job, at the same instant: then the next pass sees it.
+_RECORD = statement("""
+    WITH born AS (
+        INSERT INTO prediction (id, job_id, account_id, attempt, state, price, due_at, posted_at, provider_id,
+            provider_created_at, accepted_at, adopted_at, ended_at)
+        SELECT :id, job.id, :account_id,
+            1 + (SELECT count(*) FROM prediction AS earlier WHERE earlier.job_id = job.id), 'surplus', price, now(),
+            coalesce(CAST(:created_at AS timestamptz), now()), :provider_id, :created_at, now(), now(), now()
+        FROM job WHERE job.id = :job_id
+        ON CONFLICT DO NOTHING
+        RETURNING id, job_id, account_id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+        SELECT 'prediction.surplus', job_id, id, account_id, jsonb_build_object(
+            'provider_id', CAST(:provider_id AS text), 'why', 'its webhook names a job that has another one') FROM born
+    ), explained AS (
+        DELETE FROM orphan USING born
+        WHERE orphan.account_id = born.account_id AND orphan.provider_id = :provider_id
+    )
+    SELECT id FROM born
+""")
+
+# Asked after the row is born, since predictions are locked before jobs. The lock holds the job still.
+_UNWANTED = statement("""
+    SELECT 1 FROM job
+    WHERE id = :job_id AND NOT (state = 'queued' AND cancel_requested_at IS NULL)
+      AND NOT EXISTS (
+          SELECT 1 FROM prediction
+          WHERE job_id = job.id AND prediction.state = 'submitting' AND posted_at IS NULL)
+    FOR NO KEY UPDATE
+""")
+
+
+def record_surplus(
+    session: Session, account_id: UUID, job_id: UUID, *, provider_id: str, provider_created_at: datetime | None
+) -> UUID | None:
+    """A purchase for a job that does not wait for one gets a row: watched and stored as a surplus, its job left alone.
+
+    Returns the row's id; None, and nothing written, where a row knows this prediction already, the job is gone, or
+    would be bought from now on and so can have it instead.
+    """
+    values = {"account_id": account_id, "job_id": job_id, "provider_id": provider_id}
+    with session.begin_nested() as savepoint:
+        born: UUID | None = session.execute(
+            _RECORD, {"id": new_id(), "created_at": provider_created_at, **values}
+        ).scalar_one_or_none()
+        if born is not None and session.execute(_UNWANTED, {"job_id": job_id}).first() is None:
+            savepoint.rollback()
+            return None
+    return born

@@ -1,0 +1,1 @@
+"""How a file is stored, kept or given up; the output host; duplicate purchases."""

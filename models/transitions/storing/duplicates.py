@@ -1,0 +1,293 @@
+"""A surplus: found after it was called absent or refused, so paid for beside another. Watched and stored; its job is
+left alone.
+
+Its state stays `surplus`; how it ended is its `verdict`, and `due_at` is when to look at it or to fetch its video.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import as_json, find_all, find_one, moves_one, statement
+from models.lifecycle import PredictionState
+from models.transitions.storing.steps import MOST_SILENCES, NewArtifact, insert_artifacts
+
+# A quarter of the time that it is known: what was rendered long ago is seen at once, a young one soon enough.
+_SCHEDULE = statement("""
+    WITH due AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE state = 'surplus' AND due_at <= now() AND verdict IS NULL
+        ORDER BY due_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE prediction
+    SET due_at = now() + least(interval '15 minutes', greatest(interval '30 seconds', (now() - accepted_at) / 4))
+    FROM due WHERE prediction.id = due.id
+    RETURNING prediction.id, job_id, claim
+""")
+
+_JUDGE = statement("""
+    WITH judged AS (
+        UPDATE prediction
+        SET verdict = :verdict, outputs = :outputs, odd_since = NULL, error_code = :code, error_message = :message,
+            due_at = CASE WHEN CAST(:verdict AS text) = 'completed' THEN now() END
+        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict IS NULL
+        RETURNING id, job_id, account_id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+        SELECT 'surplus.' || CAST(:verdict AS text), job_id, id, account_id, jsonb_strip_nulls(jsonb_build_object(
+            'code', CAST(:code AS text), 'message', CAST(:message AS text))) FROM judged
+    )
+    SELECT 1 FROM judged
+""")
+
+_NOTE_ODD = statement("""
+    WITH noted AS (
+        UPDATE prediction SET odd_since = now()
+        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict IS NULL AND odd_since IS NULL
+        RETURNING id, job_id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'surplus.odd', job_id, id, jsonb_build_object('message', CAST(:message AS text)) FROM noted
+    )
+    SELECT 1 FROM noted
+""")
+
+# An attempt is counted when it begins and told when it ends: what was not told killed its worker, or froze it.
+_PARK = statement("""
+    WITH silent AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE state = 'surplus' AND verdict = 'completed' AND due_at <= now()
+          AND store_attempts - (
+              SELECT count(*) FROM event
+              WHERE event.job_id = prediction.job_id AND prediction_id = prediction.id AND kind = 'surplus.delayed'
+          ) >= :most
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), parked AS (
+        UPDATE prediction
+        SET due_at = NULL, claim = claim + 1, error_code = 'store_killed_worker',
+            error_message = 'the worker that fetched it fell silent ' || CAST(:most AS text) || ' times'
+        FROM silent WHERE prediction.id = silent.id
+        RETURNING prediction.id, job_id, error_code, error_message, store_attempts
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'surplus.not_stored', job_id, id, jsonb_build_object(
+            'code', error_code, 'message', error_message, 'attempts', store_attempts) FROM parked
+    )
+    SELECT id FROM parked
+""")
+
+_CLAIM = statement("""
+    WITH due AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE state = 'surplus' AND due_at <= now() AND verdict = 'completed'
+        ORDER BY due_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE prediction SET claim = claim + 1, due_at = now() + :lease
+    FROM due WHERE prediction.id = due.id
+    RETURNING prediction.id, job_id, claim
+""")
+
+# The claim grows here too, so that a second message of the same claim begins nothing.
+_BEGIN = statement("""
+    WITH begun AS (
+        UPDATE prediction
+        SET claim = claim + 1, due_at = now() + :lease, store_attempts = store_attempts + 1
+        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict = 'completed'
+          AND due_at IS NOT NULL
+        RETURNING id, job_id, account_id, claim, provider_id, outputs, attempt, store_attempts, accepted_at
+    )
+    SELECT begun.id, begun.job_id, begun.account_id, begun.claim, provider_id, outputs, attempt, batch.name,
+        batch.job_count, job.number, job.video_model, job.input, begun.store_attempts,
+        extract(epoch FROM now() - begun.accepted_at)::float8, kept.url, kept.bytes, kept.sha256
+    FROM begun JOIN job ON job.id = begun.job_id LEFT JOIN batch ON batch.id = job.batch_id
+    LEFT JOIN artifact AS kept ON kept.prediction_id = begun.id AND kept.kind = 'unverified'
+""")
+
+_RENEW = statement("""
+    UPDATE prediction SET due_at = now() + :lease
+    WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND due_at IS NOT NULL
+    RETURNING 1
+""")
+
+_DELAY = statement("""
+    WITH delayed AS (
+        UPDATE prediction
+        SET claim = claim + 1, due_at = now() + :delay, error_code = :code, error_message = :message
+        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict = 'completed'
+          AND due_at IS NOT NULL
+        RETURNING id, job_id, store_attempts
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'surplus.delayed', job_id, id, jsonb_build_object('attempt', store_attempts,
+            'claim', CAST(:claim AS bigint), 'code', CAST(:code AS text), 'message', CAST(:message AS text))
+        FROM delayed
+    )
+    SELECT 1 FROM delayed
+""")
+
+# A step that has begun and was told of by no event, while a later claim goes on, was silent.
+_EXCUSE = statement("""
+    INSERT INTO event (kind, job_id, prediction_id, detail)
+    SELECT 'surplus.delayed', job_id, id, jsonb_build_object('attempt', store_attempts,
+        'claim', CAST(:claim AS bigint), 'code', CAST(:code AS text), 'message', CAST(:message AS text))
+    FROM prediction
+    WHERE id = :prediction_id AND claim > :claim AND state = 'surplus' AND verdict = 'completed' AND due_at IS NOT NULL
+      AND NOT EXISTS (
+          SELECT 1 FROM event
+          WHERE event.job_id = prediction.job_id AND prediction_id = prediction.id AND kind = 'surplus.delayed'
+            AND CAST(detail->>'claim' AS bigint) = :claim)
+    RETURNING 1
+""")
+
+_FAIL = statement("""
+    WITH failed AS (
+        UPDATE prediction
+        SET claim = claim + 1, due_at = NULL, error_code = :code, error_message = :message
+        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict = 'completed'
+          AND due_at IS NOT NULL
+        RETURNING id, job_id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'surplus.not_stored', job_id, id, jsonb_build_object(
+            'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM failed
+    )
+    SELECT 1 FROM failed
+""")
+
+_FINISH = statement("""
+    WITH finished AS (
+        UPDATE prediction
+        SET claim = claim + 1, due_at = NULL, error_code = NULL, error_message = NULL
+        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict = 'completed'
+          AND due_at IS NOT NULL
+        RETURNING id, job_id
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'surplus.stored', job_id, id, :detail FROM finished
+    )
+    SELECT job_id FROM finished
+""")
+
+
+class SurplusStep(NamedTuple):
+    """A look at a surplus, or the fetching of its video, to be published."""
+
+    prediction_id: UUID
+    job_id: UUID
+    claim: int
+
+
+class SurplusTicket(NamedTuple):
+    """What the fetching of a surplus's video needs to know; its moves take `claim`, not that of the message."""
+
+    prediction_id: UUID
+    job_id: UUID
+    account_id: UUID
+    claim: int
+    provider_id: str
+    outputs: list[str]
+    purchase: int  # its number among the purchases of its job, from 1
+    batch_name: str | None
+    batch_size: int | None
+    number: int | None
+    video_model: str
+    input: dict[str, Any]
+    attempt: int
+    age_seconds: float  # since its provider id was known
+    kept_url: str | None  # an unverified file of an earlier attempt
+    kept_bytes: int | None
+    kept_sha256: str | None
+    rechecks: bool = False
+
+
+def schedule_surplus_looks(session: Session, *, count: int) -> list[SurplusStep]:
+    """The surpluses that are to be looked at now, each with its next look set: a lost message costs one spacing."""
+    return find_all(session, _SCHEDULE, SurplusStep, count=count)
+
+
+def judge_surplus(
+    session: Session,
+    prediction_id: UUID,
+    claim: int,
+    *,
+    verdict: PredictionState,
+    outputs: Sequence[str] = (),
+    reason: tuple[str | None, str | None] = (None, None),
+) -> bool:
+    """The provider's verdict on a surplus: its price is settled by it, and a completed one is to be fetched.
+
+    `reason` is a code and a sentence where it is no file. Its job has gone its own way and is left alone.
+    """
+    code, message = reason
+    values = {"prediction_id": prediction_id, "claim": claim, "verdict": verdict.value, "code": code}
+    return moves_one(session, _JUDGE, outputs=as_json(list(outputs)) if outputs else None, message=message, **values)
+
+
+def note_surplus_odd(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
+    """Remember since when the provider's answers make no sense; true for the first of them."""
+    return moves_one(session, _NOTE_ODD, prediction_id=prediction_id, claim=claim, message=message)
+
+
+def park_surplus_stores(session: Session, *, count: int) -> int:
+    """Give up those whose fetching made its worker fall silent `MOST_SILENCES` times. Returns how many."""
+    return len(session.execute(_PARK, {"count": count, "most": MOST_SILENCES}).all())
+
+
+def claim_surplus_stores(session: Session, *, count: int, lease: timedelta) -> list[SurplusStep]:
+    """Take the surpluses whose video is to be fetched; one whose worker died is due again after its lease."""
+    return find_all(session, _CLAIM, SurplusStep, count=count, lease=lease)
+
+
+def begin_surplus_store(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> SurplusTicket | None:
+    """Start the step of this claim, once; the attempt is counted before the work."""
+    return find_one(session, _BEGIN, SurplusTicket, prediction_id=prediction_id, claim=claim, lease=lease)
+
+
+def renew_surplus_store(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> bool:
+    """Keep the step for another `lease`; False where it was lost to another worker."""
+    return moves_one(session, _RENEW, prediction_id=prediction_id, claim=claim, lease=lease)
+
+
+def delay_surplus_store(
+    session: Session, prediction_id: UUID, claim: int, *, delay: timedelta, reason: tuple[str, str]
+) -> bool:
+    """Try again after `delay`; `reason` is a code and a sentence."""
+    values = {"prediction_id": prediction_id, "claim": claim, "code": reason[0], "message": reason[1]}
+    return moves_one(session, _DELAY, delay=delay, **values)
+
+
+def excuse_surplus_store(session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
+    """Say why the step that began with this claim was silent, after another has claimed it: its worker lives.
+
+    `claim` is that of its ticket. True for the first excuse: that silence then does not count towards parking.
+    """
+    values = {"prediction_id": prediction_id, "claim": claim, "code": reason[0], "message": reason[1]}
+    return moves_one(session, _EXCUSE, **values)
+
+
+def fail_surplus_store(session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
+    """Its video cannot be had; `reason` is a code and a sentence."""
+    values = {"prediction_id": prediction_id, "claim": claim, "code": reason[0], "message": reason[1]}
+    return moves_one(session, _FAIL, **values)
+
+
+def finish_surplus_store(
+    session: Session, prediction_id: UUID, claim: int, *, artifacts: Sequence[NewArtifact]
+) -> bool:
+    """Its files are visible, the video first: they are kept beside those of the job, and told apart from them."""
+    video = artifacts[0]
+    detail = as_json({"stored_as": video.url, "bytes": video.bytes, "sha256": video.sha256})
+    values = {"prediction_id": prediction_id, "claim": claim, "detail": detail}
+    job_id = session.execute(_FINISH, values).scalar_one_or_none()
+    if job_id is None:
+        return False
+    insert_artifacts(session, artifacts, job_id=job_id, prediction_id=prediction_id, is_surplus=True)
+    return True

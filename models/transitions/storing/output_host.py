@@ -1,0 +1,142 @@
+"""Outages of the output host: how one begins, what a probe says of it, and what its end releases.
+
+Downloads say by themselves how the host is: an outage is on while several jobs fail and no file arrives.
+"""
+
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import find_one, moves_one, statement
+
+OUTAGE_JOBS = 3
+"""An outage needs this many jobs that failed since a file last arrived."""
+OUTAGE_AFTER = timedelta(seconds=5)
+"""The first of them failed this long ago. On a host that fails now and then, a file arrives in the meantime."""
+LONGEST_SPREAD = timedelta(minutes=1)
+RELEASES_PER_SECOND = 20
+"""After an outage the waiting downloads begin at about this rate, so that they do not bring the host down again."""
+
+_MARK_JOB = statement("UPDATE job SET output_failed_at = now() WHERE id = :job_id AND state = 'storing' RETURNING 1")
+
+_BEGIN = statement("""
+    -- Jobs that failed since a file last arrived.
+    WITH failing AS (
+        SELECT count(*) AS jobs, min(output_failed_at) AS since FROM job
+        WHERE state = 'storing' AND output_failed_at > coalesce(
+            (SELECT outputs_reached_at FROM account WHERE id = :account_id), '-infinity')
+    ), begun AS (
+        UPDATE account
+        SET outputs_failing_since = since, outputs_probes = 0, outputs_probe_at = now(), outputs_failure = (
+            SELECT error_message FROM job
+            WHERE state = 'storing' AND output_failed_at IS NOT NULL AND error_message IS NOT NULL
+            ORDER BY output_failed_at DESC LIMIT 1)
+        FROM failing
+        WHERE account.id = :account_id AND outputs_failing_since IS NULL
+          AND jobs >= :jobs AND since <= now() - CAST(:after AS interval)
+        RETURNING account.id, since, jobs, outputs_failure
+    ), logged AS (
+        INSERT INTO event (kind, account_id, detail)
+        SELECT 'account.outputs_failing', id, jsonb_build_object(
+            'since', since, 'jobs', jobs, 'message', outputs_failure) FROM begun
+    )
+    SELECT jobs, outputs_failure FROM begun
+""")
+
+_PROBE_FAILED = statement("""
+    UPDATE account
+    SET outputs_failure = :message, outputs_probes = outputs_probes + 1, outputs_probe_at = now() + :delay
+    WHERE id = :account_id AND outputs_failing_since IS NOT NULL
+    RETURNING 1
+""")
+
+_REACHED = statement("""
+    -- The state before the update decides whether an outage ends. At most one write per second otherwise.
+    WITH before AS (
+        SELECT id, outputs_failing_since AS since FROM account
+        WHERE id = :account_id AND (outputs_failing_since IS NOT NULL OR outputs_reached_at IS NULL
+                                    OR outputs_reached_at < now() - interval '1 second')
+        FOR NO KEY UPDATE
+    ), reached AS (
+        UPDATE account
+        SET outputs_reached_at = now(), outputs_failing_since = NULL, outputs_failure = NULL, outputs_probes = 0,
+            outputs_probe_at = NULL
+        FROM before WHERE account.id = before.id
+    ), logged AS (
+        INSERT INTO event (kind, account_id, detail)
+        SELECT 'account.outputs_back', id, jsonb_build_object('since', since) FROM before WHERE since IS NOT NULL
+    )
+    SELECT extract(epoch FROM now() - since)::float8 FROM before WHERE since IS NOT NULL
+""")
+
+_RELEASE = statement("""
+    -- Every download that waits and no worker has; evenly over a time that grows with their number.
+    WITH waiting AS MATERIALIZED (
+        SELECT id FROM job
+        WHERE state = 'storing' AND begun_at IS NULL AND (output_failed_at IS NOT NULL OR due_at <= now())
+        ORDER BY id
+        FOR UPDATE SKIP LOCKED
+    ), spread AS (
+        SELECT least(CAST(:longest AS interval), count(*) * CAST(:each AS interval)) AS length FROM waiting
+    )
+    UPDATE job SET due_at = now() + random() * spread.length FROM waiting, spread WHERE job.id = waiting.id
+    RETURNING 1
+""")
+
+_END_UNPROBED = statement("""
+    UPDATE account
+    SET outputs_failing_since = NULL, outputs_failure = NULL, outputs_probes = 0, outputs_probe_at = NULL
+    WHERE outputs_failing_since IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM job WHERE state = 'storing' AND output_failed_at IS NOT NULL)
+    RETURNING 1
+""")
+
+
+class _Seconds(NamedTuple):
+    seconds: float
+
+
+class OutageBegun(NamedTuple):
+    """An outage that has just been recognised."""
+
+    jobs: int  # that failed since a file last arrived
+    failure: str | None
+
+
+class OutageEnded(NamedTuple):
+    """An outage that a download has just ended."""
+
+    seconds: float  # how long it lasted
+    released: int  # downloads that were waiting for its end
+
+
+def mark_output_failed(session: Session, job_id: UUID) -> bool:
+    """Record that the host has just failed to give this job's file."""
+    return moves_one(session, _MARK_JOB, job_id=job_id)
+
+
+def note_probe_failed(session: Session, account_id: UUID, *, message: str, probe_after: timedelta) -> bool:
+    """A download failed by the host's fault: if an outage is on, put its next probe off."""
+    return moves_one(session, _PROBE_FAILED, account_id=account_id, message=message, delay=probe_after)
+
+
+def begin_output_outage(session: Session, account_id: UUID) -> OutageBegun | None:
+    """Begin an outage if at least `OUTAGE_JOBS` jobs have failed, and no file has arrived, for `OUTAGE_AFTER`."""
+    return find_one(session, _BEGIN, OutageBegun, account_id=account_id, jobs=OUTAGE_JOBS, after=OUTAGE_AFTER)
+
+
+def note_output_reached(session: Session, account_id: UUID) -> OutageEnded | None:
+    """A file has arrived: end the outage, if one is on, and release every download that waits for its end."""
+    ended = find_one(session, _REACHED, _Seconds, account_id=account_id)
+    if ended is None:
+        return None
+    each = timedelta(seconds=1) / RELEASES_PER_SECOND
+    released = session.execute(_RELEASE, {"longest": LONGEST_SPREAD, "each": each}).all()
+    return OutageEnded(ended.seconds, len(released))
+
+
+def end_unprobed_outages(session: Session) -> bool:
+    """End an outage that nothing can probe any more, since no job waits for a file."""
+    return moves_one(session, _END_UNPROBED)

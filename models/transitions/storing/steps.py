@@ -1,0 +1,344 @@
+"""Copying a video: who may, for how long, and how it ended."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from models.db.rows import as_json, find_all, find_one, moves_one, statement
+from models.tables.artifact import Artifact, ArtifactKind
+from models.tables.base import new_id
+
+MOST_SILENCES = 3
+"""So many store steps in a row whose worker fell silent without a word, and the job is parked."""
+
+_TAKE_BACK = statement("""
+    WITH silent AS MATERIALIZED (
+        SELECT id, claim, begun_at FROM job
+        WHERE state = 'storing' AND due_at <= now() AND begun_at IS NOT NULL
+        ORDER BY due_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), counted AS (
+        SELECT id, claim, begun_at, 1 + (
+            SELECT count(*) FROM event
+            WHERE event.job_id = silent.id AND kind = 'store.silent' AND event.id > coalesce((
+                SELECT max(id) FROM event
+                WHERE event.job_id = silent.id AND kind IN ('store.delayed', 'job.retried', 'job.rechecked')), 0)
+        ) AS silences
+        FROM silent
+    ), taken AS (
+        UPDATE job
+        SET claim = job.claim + 1, begun_at = NULL,
+            state = CASE WHEN silences < :most THEN state
+                    WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
+            due_at = CASE WHEN silences < :most THEN due_at END,
+            ended_at = CASE WHEN silences >= :most THEN now() END,
+            error_code = CASE WHEN silences < :most THEN 'store_silent' ELSE 'store_killed_worker' END,
+            error_message = 'the worker of the store step fell silent ' || silences || ' times in a row, attempt '
+                || store_attempts || ' the last; which workers they were is not known'
+        FROM counted WHERE job.id = counted.id
+        RETURNING job.id, state, store_attempts, silences, counted.claim, counted.begun_at, error_code, error_message
+    ), told AS (
+        INSERT INTO event (kind, job_id, detail)
+        SELECT 'store.silent', id, jsonb_build_object(
+            'attempt', store_attempts, 'in_a_row', silences, 'claim', claim, 'begun_at', begun_at) FROM taken
+        UNION ALL
+        SELECT 'job.' || state, id, jsonb_build_object(
+            'code', error_code, 'message', error_message, 'attempts', store_attempts)
+        FROM taken WHERE state <> 'storing'
+    )
+    SELECT id, store_attempts, silences, state <> 'storing' FROM taken
+""")
+
+# Who fell silent may have killed its worker, or was only beside the step that did: such steps go one at a time, so
+# that the next silence convicts the right one.
+_CLAIM = statement("""
+    WITH due AS MATERIALIZED (
+        SELECT id FROM job
+        WHERE state = 'storing' AND due_at <= now() AND begun_at IS NULL AND (rechecks OR NOT :only_rechecks)
+          AND (error_code IS DISTINCT FROM 'store_silent' OR id = (
+              SELECT id FROM job
+              WHERE state = 'storing' AND due_at <= now() AND begun_at IS NULL AND error_code = 'store_silent'
+                AND NOT EXISTS (
+                    SELECT 1 FROM job WHERE state = 'storing' AND due_at > now() AND error_code = 'store_silent')
+              ORDER BY due_at
+              LIMIT 1))
+        ORDER BY due_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE job
+    SET claim = claim + 1, begun_at = NULL, due_at = now() + :lease
+    FROM due WHERE job.id = due.id
+    RETURNING job.id, claim, (
+        SELECT prediction.id FROM prediction
+        WHERE job_id = job.id AND prediction.state = 'completed' ORDER BY attempt DESC LIMIT 1
+    )
+""")
+
+# The job with the fewest attempts: one that was never tried tells most about the host.
+_CLAIM_PROBE = statement("""
+    WITH turn AS (
+        UPDATE account SET outputs_probe_at = now() + :lease
+        WHERE id = :account_id AND outputs_failing_since IS NOT NULL AND outputs_probe_at <= now()
+        RETURNING id
+    ), chosen AS MATERIALIZED (
+        SELECT job.id FROM job, turn
+        WHERE state = 'storing' AND begun_at IS NULL AND (due_at <= now() OR output_failed_at IS NOT NULL)
+        ORDER BY store_attempts, due_at
+        LIMIT 1
+        FOR UPDATE OF job SKIP LOCKED
+    )
+    UPDATE job
+    SET claim = claim + 1, due_at = now() + :lease
+    FROM chosen WHERE job.id = chosen.id
+    RETURNING job.id, claim, (
+        SELECT prediction.id FROM prediction
+        WHERE job_id = job.id AND prediction.state = 'completed' ORDER BY attempt DESC LIMIT 1
+    )
+""")
+
+_BEGIN = statement("""
+    WITH begun AS (
+        UPDATE job
+        SET begun_at = now(), due_at = now() + :lease, store_attempts = store_attempts + 1
+        WHERE id = :job_id AND claim = :claim AND state = 'storing' AND begun_at IS NULL
+        RETURNING id, batch_id, number, video_model, input, store_attempts, rechecks
+    )
+    SELECT begun.id, prediction.id, prediction.account_id, prediction.provider_id, prediction.outputs,
+        batch.name, batch.job_count, begun.number, begun.video_model, begun.input, begun.store_attempts,
+        extract(epoch FROM now() - prediction.ended_at)::float8, kept.url, kept.bytes, kept.sha256, rechecks
+    FROM begun
+    JOIN LATERAL (
+        SELECT * FROM prediction
+        WHERE job_id = begun.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
+    ) AS prediction ON true
+    LEFT JOIN batch ON batch.id = begun.batch_id
+    LEFT JOIN artifact AS kept ON kept.prediction_id = prediction.id AND kept.kind = 'unverified'
+""")
+
+_RENEW = statement("""
+    UPDATE job SET due_at = now() + :lease
+    WHERE id = :job_id AND claim = :claim AND state = 'storing'
+    RETURNING 1
+""")
+
+_POSTPONE = statement("""
+    UPDATE job SET due_at = now() + :delay
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS bigint[])) AS unpublished (id, claim)
+    WHERE job.id = unpublished.id AND job.claim = unpublished.claim AND state = 'storing' AND begun_at IS NULL
+    RETURNING 1
+""")
+
+_DELAY = statement("""
+    WITH delayed AS (
+        UPDATE job
+        SET claim = claim + 1, begun_at = NULL, due_at = now() + :delay,
+            error_code = :code, error_message = :message
+        WHERE id = :job_id AND claim = :claim AND state = 'storing'
+        RETURNING id, store_attempts
+    ), told AS (
+        INSERT INTO event (kind, job_id, detail)
+        SELECT 'store.delayed', id, jsonb_build_object(
+            'attempt', store_attempts, 'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM delayed
+    )
+    SELECT 1 FROM delayed
+""")
+
+# The newest event decides how many silences are in a row: a delay after this silence ends the row.
+_EXCUSE = statement("""
+    INSERT INTO event (kind, job_id, detail)
+    SELECT 'store.delayed', id, jsonb_build_object(
+        'attempt', store_attempts, 'code', CAST(:code AS text), 'message', CAST(:message AS text))
+    FROM job
+    WHERE id = :job_id AND state = 'storing' AND EXISTS (
+        SELECT 1 FROM event AS silence
+        WHERE silence.job_id = job.id AND silence.kind = 'store.silent'
+          AND CAST(silence.detail->>'claim' AS bigint) = :claim)
+    RETURNING 1
+""")
+
+_FAIL = statement("""
+    WITH failed AS (
+        UPDATE job
+        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
+            ended_at = now(), due_at = NULL, error_code = :code, error_message = :message, rechecks = false
+        WHERE id = :job_id AND claim = :claim AND state = 'storing'
+        RETURNING id, state
+    ), told AS (
+        INSERT INTO event (kind, job_id, detail)
+        SELECT 'job.' || state, id, jsonb_build_object(
+            'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM failed
+    )
+    SELECT 1 FROM failed
+""")
+
+_FINISH = statement("""
+    WITH finished AS (
+        UPDATE job
+        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'succeeded' ELSE 'cancelled' END,
+            ended_at = now(), due_at = NULL, error_code = NULL, error_message = NULL, output_failed_at = NULL,
+            rechecks = false
+        WHERE id = :job_id AND claim = :claim AND state = 'storing'
+        RETURNING id, state
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'job.' || state, id, :prediction_id, :detail FROM finished
+    )
+    SELECT 1 FROM finished
+""")
+
+_REFRESH = statement("""
+    UPDATE prediction SET outputs = :outputs WHERE id = :prediction_id AND state IN ('completed', 'surplus') RETURNING 1
+""")
+
+
+class ClaimedStore(NamedTuple):
+    """A store step to be published."""
+
+    job_id: UUID
+    claim: int
+    prediction_id: UUID
+
+
+class SilentStore(NamedTuple):
+    """A store step whose lease ran out after it had begun."""
+
+    job_id: UUID
+    attempts: int
+    silences: int  # in a row, without a recorded outcome between them
+    parked: bool  # the job has ended: it is not tried again by itself
+
+
+class StoreTicket(NamedTuple):
+    """What a store step needs to know."""
+
+    job_id: UUID
+    prediction_id: UUID
+    account_id: UUID
+    provider_id: str
+    outputs: list[str]
+    batch_name: str | None
+    batch_size: int | None
+    number: int | None
+    video_model: str
+    input: dict[str, Any]
+    attempt: int
+    age_seconds: float  # since the prediction completed
+    kept_url: str | None  # an unverified file of an earlier attempt
+    kept_bytes: int | None
+    kept_sha256: str | None
+    rechecks: bool  # probe the kept file instead of a download
+
+
+class NewArtifact(NamedTuple):
+    """A file that is visible now."""
+
+    kind: ArtifactKind
+    url: str
+    bytes: int
+    sha256: str
+    container: str | None = None
+    seconds: Decimal | None = None
+    width: int | None = None
+    height: int | None = None
+    has_audio: bool | None = None
+    content_type: str | None = None
+    source: str | None = None
+    message: str | None = None
+
+
+def take_back_stores(session: Session, *, count: int) -> list[SilentStore]:
+    """Take back the steps whose worker fell silent, so that they can be claimed again; each silence is told.
+
+    After `MOST_SILENCES` in a row the job ends as failed (`store_killed_worker`), or as cancelled where that was asked
+    for; a delay or a hand-back in between begins the count anew.
+    """
+    return find_all(session, _TAKE_BACK, SilentStore, count=count, most=MOST_SILENCES)
+
+
+def claim_stores(session: Session, *, count: int, lease: timedelta, only_rechecks: bool = False) -> list[ClaimedStore]:
+    """Take the store steps that are due and not begun; of those that were taken back, one at a time.
+
+    During an outage of the output host `only_rechecks` leaves the downloads to `claim_probe`.
+    """
+    return find_all(session, _CLAIM, ClaimedStore, count=count, lease=lease, only_rechecks=only_rechecks)
+
+
+def claim_probe(session: Session, account_id: UUID, *, lease: timedelta) -> list[ClaimedStore]:
+    """Take one download that probes the output host, if an outage is on and its next probe is due.
+
+    The next probe is due after `lease` at the latest, so a worker that dies while it probes costs no more than that.
+    """
+    return find_all(session, _CLAIM_PROBE, ClaimedStore, account_id=account_id, lease=lease)
+
+
+def postpone_stores(session: Session, claimed: Sequence[ClaimedStore], *, delay: timedelta) -> int:
+    """The messages of these could not be published: give them back. Returns how many."""
+    ids, claims = [each.job_id for each in claimed], [each.claim for each in claimed]
+    return len(session.execute(_POSTPONE, {"ids": ids, "claims": claims, "delay": delay}).all())
+
+
+def begin_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> StoreTicket | None:
+    """Start the step of this claim, once; the attempt is counted before the work."""
+    return find_one(session, _BEGIN, StoreTicket, job_id=job_id, claim=claim, lease=lease)
+
+
+def renew_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> bool:
+    """Keep the step for another `lease`; False where it was lost to another worker."""
+    return moves_one(session, _RENEW, job_id=job_id, claim=claim, lease=lease)
+
+
+def delay_store(session: Session, job_id: UUID, claim: int, *, delay: timedelta, reason: tuple[str, str]) -> bool:
+    """Try again after `delay`; `reason` is a code and a sentence."""
+    code, message = reason
+    return moves_one(session, _DELAY, job_id=job_id, claim=claim, delay=delay, code=code, message=message)
+
+
+def excuse_store(session: Session, job_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
+    """Say why the step of this claim was silent, after it was taken back: its worker lives, so it does not count."""
+    code, message = reason
+    return moves_one(session, _EXCUSE, job_id=job_id, claim=claim, code=code, message=message)
+
+
+def fail_store(session: Session, job_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
+    """The video cannot be had; `reason` is a code and a sentence."""
+    code, message = reason
+    return moves_one(session, _FAIL, job_id=job_id, claim=claim, code=code, message=message)
+
+
+def finish_store(
+    session: Session,
+    job_id: UUID,
+    claim: int,
+    *,
+    prediction_id: UUID,
+    artifacts: Sequence[NewArtifact],
+    surprises: Sequence[str] = (),
+) -> bool:
+    """The files are visible: the job has succeeded, or ends as cancelled where that was asked for.
+
+    The video comes first; `surprises` tells where it is not what was asked for, which is kept in the history.
+    """
+    video = artifacts[0]
+    told = {"url": video.url, "bytes": video.bytes, "sha256": video.sha256}
+    detail = as_json(told | ({"differs": list(surprises)} if surprises else {}))
+    if not moves_one(session, _FINISH, job_id=job_id, claim=claim, prediction_id=prediction_id, detail=detail):
+        return False
+    insert_artifacts(session, artifacts, job_id=job_id, prediction_id=prediction_id)
+    return True
+
+
+def insert_artifacts(session: Session, artifacts: Sequence[NewArtifact], **columns: UUID | bool) -> None:
+    """Rows for these files; `columns` are the same for all."""
+    session.execute(insert(Artifact), [{"id": new_id(), **columns, **each._asdict()} for each in artifacts])
+
+
+def refresh_outputs(session: Session, prediction_id: UUID, *, outputs: Sequence[str]) -> bool:
+    """The provider gave new addresses for the same outputs."""
+    return moves_one(session, _REFRESH, prediction_id=prediction_id, outputs=as_json(list(outputs)))

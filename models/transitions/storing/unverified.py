@@ -1,0 +1,168 @@
+"""Files that fail the probe: kept with the attempt that fetched them, probed again on request, dropped for a video."""
+
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import find_all, statement
+from models.tables.artifact import ArtifactKind
+from models.tables.base import new_id
+from models.transitions.storing.steps import NewArtifact
+
+GIVE_UP_AFTER = timedelta(days=6)
+"""Downloads are retried until then; counted from the completion. The provider deletes an output after seven days."""
+WARN_BEFORE = timedelta(days=1)
+"""How long before that an event warns, once."""
+
+_KEEP = statement("""
+    INSERT INTO artifact
+        (id, job_id, prediction_id, kind, url, bytes, sha256, content_type, source, message, is_surplus)
+    SELECT :id, job_id, id, :kind, :url, :bytes, :sha256, :content_type, :source, :message, state = 'surplus'
+    FROM prediction WHERE id = :prediction_id
+    ON CONFLICT (prediction_id, kind) DO UPDATE
+    SET url = excluded.url, bytes = excluded.bytes, sha256 = excluded.sha256, content_type = excluded.content_type,
+        source = excluded.source, message = excluded.message, created_at = now()
+""")
+
+_EXPLAIN = statement("UPDATE artifact SET message = :message WHERE prediction_id = :prediction_id AND kind = :kind")
+
+_DROP = statement("DELETE FROM artifact WHERE prediction_id = :prediction_id AND kind = :kind RETURNING url")
+
+_RECHECK = statement("""
+    WITH chosen AS MATERIALIZED (
+        SELECT id FROM job
+        WHERE state IN ('failed', 'cancelled') AND (CAST(:after AS uuid) IS NULL OR id > :after)
+          AND (CAST(:ids AS uuid[]) IS NULL OR id = ANY(CAST(:ids AS uuid[])))
+          AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
+          AND (CAST(:code AS text) IS NULL OR error_code = :code)
+          -- The file of the newest completed prediction, and no video yet: what the store step will work on.
+          AND EXISTS (
+              SELECT 1 FROM artifact
+              WHERE kind = 'unverified' AND prediction_id = (
+                  SELECT prediction.id FROM prediction
+                  WHERE prediction.job_id = job.id AND prediction.state = 'completed' ORDER BY attempt DESC LIMIT 1))
+          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_surplus)
+        ORDER BY id
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), rechecked AS (
+        UPDATE job
+        SET state = 'storing', rechecks = true, due_at = now(), ended_at = NULL, begun_at = NULL, claim = claim + 1,
+            store_attempts = 0, error_code = NULL, error_message = NULL
+        FROM chosen WHERE job.id = chosen.id
+        RETURNING job.id
+    ), logged AS (
+        INSERT INTO event (kind, job_id, detail)
+        SELECT 'job.rechecked', id, jsonb_build_object('by', CAST(:by AS text)) FROM rechecked
+    )
+    SELECT id FROM rechecked ORDER BY id
+""")
+
+_WARN = statement("""
+    WITH near AS MATERIALIZED (
+        SELECT job.id, prediction.id AS prediction_id, prediction.ended_at AS completed_at
+        FROM job
+        JOIN LATERAL (
+            SELECT id, ended_at FROM prediction
+            WHERE job_id = job.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
+        ) AS prediction ON true
+        WHERE job.state = 'storing' AND output_warned_at IS NULL
+          AND prediction.ended_at < now() - CAST(:warn_after AS interval)
+        LIMIT :count
+        FOR UPDATE OF job SKIP LOCKED
+    ), warned AS (
+        UPDATE job SET output_warned_at = now() FROM near WHERE job.id = near.id
+        RETURNING job.id, near.prediction_id, near.completed_at, job.error_message
+    ), logged AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'store.giving_up_soon', id, prediction_id, jsonb_build_object(
+            'gives_up_at', completed_at + CAST(:give_up_after AS interval), 'message', error_message) FROM warned
+    )
+    SELECT id FROM warned
+""")
+
+_END = statement("""
+    -- Downloads that wait for the end of an outage are not tried one by one, so they are ended here.
+    WITH expired AS MATERIALIZED (
+        SELECT job.id, prediction.id AS prediction_id FROM job
+        JOIN LATERAL (
+            SELECT id, ended_at FROM prediction
+            WHERE job_id = job.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
+        ) AS prediction ON true
+        WHERE job.state = 'storing' AND job.begun_at IS NULL AND job.output_failed_at IS NOT NULL
+          AND prediction.ended_at < now() - CAST(:give_up_after AS interval)
+        LIMIT :count
+        FOR UPDATE OF job SKIP LOCKED
+    ), ended AS (
+        UPDATE job
+        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
+            ended_at = now(), due_at = NULL, claim = claim + 1,
+            error_code = CASE WHEN EXISTS (
+                SELECT 1 FROM artifact WHERE artifact.prediction_id = expired.prediction_id AND kind = 'unverified')
+                THEN 'output_unverified' ELSE 'output_expired' END
+        FROM expired WHERE job.id = expired.id
+        RETURNING job.id, state, error_code, error_message
+    ), logged AS (
+        INSERT INTO event (kind, job_id, detail)
+        SELECT 'job.' || state, id, jsonb_build_object('code', error_code, 'message', error_message) FROM ended
+    )
+    SELECT id FROM ended
+""")
+
+
+class RecheckFilter(NamedTuple):
+    """Which jobs to recheck; None leaves a property open."""
+
+    ids: list[UUID] | None = None
+    batch_id: UUID | None = None
+    code: str | None = None  # that the job ended with
+
+
+class _Url(NamedTuple):
+    url: str
+
+
+class _Id(NamedTuple):
+    id: UUID
+
+
+def keep_unverified(session: Session, prediction_id: UUID, *, file: NewArtifact) -> None:
+    """Record a kept file; it replaces the one of an earlier attempt, whose name in the store it has."""
+    names = ("kind", "url", "bytes", "sha256", "content_type", "source", "message")
+    values = {name: getattr(file, name) for name in names}
+    session.execute(_KEEP, {"id": new_id(), "prediction_id": prediction_id, **values})
+
+
+def explain_unverified(session: Session, prediction_id: UUID, *, message: str) -> None:
+    """Record why the probe rejects the kept file now."""
+    values = {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED, "message": message}
+    session.execute(_EXPLAIN, values)
+
+
+def drop_unverified(session: Session, prediction_id: UUID) -> list[str]:
+    """Forget the kept files of a prediction whose video is stored; returns their URLs, to be removed after commit."""
+    values = {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED}
+    return [each.url for each in find_all(session, _DROP, _Url, **values)]
+
+
+def recheck_jobs(
+    session: Session, chosen: RecheckFilter, *, by: str, after: UUID | None = None, count: int = 1000
+) -> list[UUID]:
+    """Send ended jobs back to storing, where their kept files are probed again; returns the ids, in their order.
+
+    Jobs without a kept file, and those that have a video, are left alone. `after` is the last id of the call before.
+    """
+    return [each.id for each in find_all(session, _RECHECK, _Id, by=by, after=after, count=count, **chosen._asdict())]
+
+
+def warn_of_giving_up(session: Session, *, count: int) -> int:
+    """Record, once per job, that its downloads are given up within a day; returns how many."""
+    values = {"warn_after": GIVE_UP_AFTER - WARN_BEFORE, "give_up_after": GIVE_UP_AFTER, "count": count}
+    return len(session.execute(_WARN, values).all())
+
+
+def end_expired_downloads(session: Session, *, count: int) -> int:
+    """Fail the jobs whose downloads have failed until six days after completion; returns how many."""
+    return len(session.execute(_END, {"give_up_after": GIVE_UP_AFTER, "count": count}).all())

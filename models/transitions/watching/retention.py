@@ -1,0 +1,128 @@
+"""The end of the provider's retention: the only silence that ends a render, and the search for a lost answer."""
+
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import statement
+from models.lifecycle import SLOT_WINDOWS
+
+RETENTION = timedelta(days=7)
+"""How long the provider keeps a prediction and its outputs (its documentation); counted from when we knew its id."""
+SEARCH = RETENTION - timedelta(hours=1)
+"""How long after its POST a doubt is looked for: the list shows it until then at least, however long a pass lasts."""
+RETENTION_ALERT = timedelta(hours=24)
+"""How long before that end somebody is told, once."""
+
+_END = statement("""
+    WITH due AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE state = 'rendering' AND accepted_at < now() - :retention
+        ORDER BY accepted_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), ended AS (
+        UPDATE prediction
+        SET state = 'lost', ended_at = now(), due_at = NULL, claim = claim + 1,
+            error_code = 'retention_ended', error_message = :message
+        FROM due WHERE prediction.id = due.id
+        RETURNING prediction.id, job_id, provider_id, accepted_at
+    ), moved AS (
+        UPDATE job
+        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
+            ended_at = now(), due_at = NULL, error_code = 'retention_ended', error_message = :message
+        FROM ended WHERE job.id = ended.job_id AND job.state = 'rendering'
+        RETURNING job.id, job.state
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'prediction.lost', job_id, id, jsonb_build_object(
+            'code', 'retention_ended', 'message', CAST(:message AS text),
+            'provider_id', provider_id, 'accepted_at', accepted_at) FROM ended
+        UNION ALL
+        SELECT 'job.' || moved.state, moved.id, ended.id, '{}' FROM moved JOIN ended ON ended.job_id = moved.id
+    )
+    SELECT id FROM ended
+""")
+
+_UNTOLD = """
+    NOT EXISTS (SELECT 1 FROM event WHERE event.job_id = prediction.job_id AND event.prediction_id = prediction.id
+                AND kind = 'prediction.retention_near')
+"""
+
+_FIND_NEAR = statement(f"""
+    SELECT id FROM prediction
+    WHERE state = 'rendering' AND accepted_at < now() - :alert_after AND {_UNTOLD}
+    ORDER BY accepted_at
+    LIMIT :count
+    FOR UPDATE SKIP LOCKED
+""")  # noqa: S608 - constants of this file
+
+# The row is locked by now, so this sees what others have told of it. Another word for programs is left as it is.
+_NOTE_NEAR = statement(f"""
+    WITH noted AS (
+        UPDATE prediction
+        SET error_code = coalesce(error_code, 'retention_near'), error_message = coalesce(error_message, :message)
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND {_UNTOLD}
+        RETURNING id, job_id, provider_id, accepted_at
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'prediction.retention_near', job_id, id, jsonb_build_object(
+            'provider_id', provider_id, 'ends_at', accepted_at + :retention) FROM noted
+    )
+    SELECT id FROM noted
+""")  # noqa: S608 - constants of this file
+
+_HAND_OVER = statement("""
+    WITH due AS MATERIALIZED (
+        SELECT id, watch_windows FROM prediction
+        WHERE state = 'unconfirmed' AND posted_at < now() - :search AND due_at IS NOT NULL
+        ORDER BY posted_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), handed_over AS (
+        UPDATE prediction
+        SET due_at = NULL, watch_windows = greatest(due.watch_windows, :slot_windows),
+            error_code = 'undecidable', error_message = :message
+        FROM due WHERE prediction.id = due.id
+        RETURNING prediction.id, job_id, account_id, due.watch_windows < :slot_windows AS gives_slot_back
+    ), told AS (
+        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
+        SELECT 'prediction.undecidable', job_id, id, account_id, jsonb_build_object(
+            'message', CAST(:message AS text), 'gives_slot_back', gives_slot_back) FROM handed_over
+    )
+    SELECT id FROM handed_over
+""")
+
+
+def end_retained(session: Session, *, count: int) -> int:
+    """End renders that the provider keeps no longer as `lost`; their jobs fail, or end as cancelled. Returns how many.
+
+    Never bought anew by itself: nobody knows whether it was paid for.
+    """
+    message = f"no verdict within the provider's retention of {RETENTION.days} days"
+    return len(session.execute(_END, {"retention": RETENTION, "count": count, "message": message}).all())
+
+
+def note_retention_near(session: Session, *, count: int) -> int:
+    """Tell of renders that the provider keeps for less than `RETENTION_ALERT`; returns how many.
+
+    Once each: what tells that it was told is the event, since `error_code` may hold something else meanwhile.
+    """
+    near = {"alert_after": RETENTION - RETENTION_ALERT, "count": count}
+    ids = list(session.scalars(_FIND_NEAR, near))
+    if not ids:
+        return 0
+    hours = RETENTION_ALERT / timedelta(hours=1)
+    message = f"no verdict yet, and the provider keeps it for less than {hours:.0f} hours"
+    return len(session.execute(_NOTE_NEAR, {"ids": ids, "retention": RETENTION, "message": message}).all())
+
+
+def hand_over_doubts(session: Session, *, count: int) -> int:
+    """Leave doubts to a person that are older than `SEARCH`. Returns how many.
+
+    Soon no list shows them any more, so passes look for them no longer. They give their slots back, never their money:
+    they are live until a person adopts them or calls them absent, or an answer comes after all.
+    """
+    message = f"not found within the provider's retention of {RETENTION.days} days: decide by hand"
+    values = {"search": SEARCH, "count": count, "message": message, "slot_windows": SLOT_WINDOWS}
+    return len(session.execute(_HAND_OVER, values).all())
