@@ -15,6 +15,7 @@ COPY alembic.ini ./
 COPY alembic ./alembic
 COPY api ./api
 COPY cli ./cli
+COPY stack ./stack
 COPY models ./models
 COPY rushes ./rushes
 COPY workers ./workers

@@ -18,7 +18,7 @@ from bench.session import PUSHED_JOBS, PUSHED_JOBS_QUICK, Plan, Wanted, estimate
 from bench.single_polls import make_polls_tables
 from bench.tables import Table, make_pushing_table, make_table
 from bench.watching import SEEDS
-from cli.failures import CommandError
+from stack.errors import CommandError
 
 TALK = Console(stderr=True, width=120)
 OUT = Console(width=120)

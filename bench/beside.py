@@ -6,8 +6,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
-from cli.failures import CommandError
-from cli.interrupts import Interrupts
+from stack.errors import CommandError
+from stack.interrupts import Interrupts
 
 Subject = TypeVar("Subject")
 Result = TypeVar("Result")

@@ -22,19 +22,20 @@ from bench.machine import describe_machine
 from bench.peers.plain_celery import ENDED, QUEUE, Options, push_jobs
 from bench.peers.sightings import read_sightings
 from bench.peers.told import GAVE_UP
-from cli.chaos.assault import Assault, Moment, Watch
-from cli.chaos.farm import SLOTS, open_simulator
-from cli.chaos.plan import SCENARIOS, Push, draw_plan
-from cli.chaos.reckoning import read_purchases, reckon
-from cli.chaos.report import Report, Trial
-from cli.chaos.running import Request, refuse_paid_account, run_one, tell
-from cli.chaos.servers import EmbeddedServers
-from cli.chaos.victim import Member
-from cli.failures import FAILED, run_guarded
-from cli.interrupts import Interrupts
-from cli.services import ProcessPlan, ProcessService
+from chaos.assault import Assault, Moment, Watch
+from chaos.farm import SLOTS, open_simulator
+from chaos.plan import SCENARIOS, Push, draw_plan
+from chaos.reckoning import read_purchases, reckon
+from chaos.report import Report, Trial
+from chaos.running import Request, refuse_paid_account, run_one, tell
+from chaos.servers import EmbeddedServers
+from chaos.victim import Member
+from cli.errors import run_guarded
 from sandbox.servers import EmbeddedRedis
 from sandbox.wavespeed import Simulator
+from stack.errors import FAILED
+from stack.interrupts import Interrupts
+from stack.services import ProcessPlan, ProcessService
 
 PLAIN = "plain Celery"
 PLAIN_JOBS = 300

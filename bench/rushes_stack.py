@@ -12,11 +12,11 @@ import psycopg
 import requests
 
 from bench.arena import Arena, ContestFailed
-from cli.environment import default_settings
-from cli.interrupts import Interrupts
-from cli.stack import Stack, StackOptions
 from rushes.settings import Settings
 from sandbox.servers import free_port
+from stack.interrupts import Interrupts
+from stack.processes import default_settings
+from stack.stack import Stack, StackOptions
 
 WEBHOOK_SETTING = "public_url"
 LOST_WEBHOOKS = 0.05

@@ -2,15 +2,15 @@
 
 import typer
 
-from cli import accounts, batches, doubts, jobs, predictions
-from cli.audit import audit
-from cli.catalogue import catalog
-from cli.chaos.command import chaos
-from cli.demo import demo
-from cli.doctor import doctor
-from cli.failures import run_guarded
-from cli.submit import estimate, submit
-from cli.up import up
+from cli.commands import account, batch, doubt, job, prediction
+from cli.commands.audit import audit
+from cli.commands.catalog import catalog
+from cli.commands.chaos import chaos
+from cli.commands.demo import demo
+from cli.commands.doctor import doctor
+from cli.commands.submit import estimate, submit
+from cli.commands.up import up
+from cli.errors import run_guarded
 
 app = typer.Typer(
     name="rushes",
@@ -23,11 +23,11 @@ app = typer.Typer(
 )
 app.command()(submit)
 app.command()(estimate)
-app.add_typer(batches.app, name="batch")
-app.add_typer(jobs.app, name="job")
-app.add_typer(doubts.app, name="doubt")
-app.add_typer(predictions.app, name="prediction")
-app.add_typer(accounts.app, name="account")
+app.add_typer(batch.app, name="batch")
+app.add_typer(job.app, name="job")
+app.add_typer(doubt.app, name="doubt")
+app.add_typer(prediction.app, name="prediction")
+app.add_typer(account.app, name="account")
 app.command()(catalog)
 app.command()(up)
 app.command()(demo)

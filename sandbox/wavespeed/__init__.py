@@ -5,13 +5,11 @@ real videos, keeps an account with slots, limits and a ledger, and can go wrong 
 
     command     options and `--help`; `python -m sandbox.wavespeed`
     handle      `Simulator`: the same as a subprocess, for tests and benchmarks
-    server      sockets and signals                 app         the table of addresses
-    gate        what every request passes           answers     good and bad answers
-    submitting  predictions  account  files         the handlers, one module per part of the API
-    provider    the state: farm (slots), listing, ledger, limits, agenda, fates, journal
-    faults      what can be made to go wrong        control     /sim, where it is switched on and looked at
-    videos      stills  folders  media              the bytes
-    webhooks    signed callbacks                    schemas     inputs, their checks, the list of models
+    http/       sockets and signals, the table of addresses, what every request passes, good and bad answers
+    handlers/   one module per part of the API, and /sim, where faults are switched on and looked at
+    state/      tasks, slots, listing, ledger, limits, agenda, fates, journal, and what can be made to go wrong
+    media/      videos, pictures, uploads
+    webhooks    signed callbacks
 
 Left out on purpose: what the provider does not offer for these video models (base64 outputs, streaming), the v2 API,
 and pages that only old documentation knows and no client uses.

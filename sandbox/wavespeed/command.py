@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rushes.errors import Refused
-from sandbox.wavespeed.faults import FAULTS, read_rule
-from sandbox.wavespeed.journal import DamagedJournal
 from sandbox.wavespeed.settings import REFUNDABLE, TIERS, Settings, Tier
+from sandbox.wavespeed.state.faults import FAULTS, read_rule
+from sandbox.wavespeed.state.journal import DamagedJournal
 
 EXAMPLES = """\
 examples:
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.speed <= 0 or options.median <= 0:
         parser.error("--speed and --median must be above 0")
-    from sandbox.wavespeed.server import serve  # noqa: PLC0415 - so that --help is quick
+    from sandbox.wavespeed.http.server import serve  # noqa: PLC0415 - so that --help is quick
 
     logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     try:

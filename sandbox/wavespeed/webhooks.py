@@ -16,9 +16,9 @@ from typing import Any
 
 import urllib3
 
-from sandbox.wavespeed.faults import Faults, Subject
 from sandbox.wavespeed.settings import Settings
-from sandbox.wavespeed.tasks import Task, describe
+from sandbox.wavespeed.state.faults import Faults, Subject
+from sandbox.wavespeed.state.tasks import Task, describe
 
 logger = logging.getLogger(__name__)
 

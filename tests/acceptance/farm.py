@@ -13,11 +13,11 @@ from uuid import UUID
 import psutil
 import psycopg
 
-from cli.commands import flower_command, step_worker_command, store_worker_command
 from models.db.session import Waker, open_engine, open_sessions
 from rushes.jobs.pushing import Order, push_batch
 from rushes.settings import Settings
 from sandbox.wavespeed import Simulator
+from stack.processes import flower_command, step_worker_command, store_worker_command
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

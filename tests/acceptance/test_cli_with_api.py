@@ -9,10 +9,10 @@ import pytest
 import requests
 
 from cli.app import main
-from cli.commands import api_command, run_as_module
-from cli.ports import find_free_port
 from sandbox.servers import EmbeddedPostgres
 from sandbox.servers.ports import PortHold
+from stack.ports import find_free_port
+from stack.processes import api_command, run_as_module
 from tests.cli_process import ROOT, clean_environment, run_rushes
 from tests.cli_stub import UUID
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from chaos.faults import OUTPUT_FAULTS
 from cli.app import main
-from cli.chaos.faults import OUTPUT_FAULTS
 
 JOBS = 16
 TRIAL = ("--scenario", "outputs", "--seed", "3", "--jobs", str(JOBS), "--minutes", "0.5")

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 import redis
 
+from chaos.running import PREFIX, Request
+from chaos.servers import SharedServers
 from cli.app import main
-from cli.chaos.running import PREFIX, Request
-from cli.chaos.servers import SharedServers
 from sandbox.servers import EmbeddedPostgres
 
 Run = Callable[..., tuple[int, str, str]]

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from cli.chaos.reckoning import read_purchases
+from chaos.reckoning import read_purchases
 from models import PredictionState, transitions
 from models.db.session import transaction
 from models.transitions import ClaimedSubmit

@@ -13,7 +13,7 @@ from rushes.reconciling import evidence
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import Runtime
 from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus
-from sandbox.wavespeed.timestamps import NANOSECONDS, SHORT_FRACTION_ERROR_NS
+from sandbox.wavespeed.state.timestamps import NANOSECONDS, SHORT_FRACTION_ERROR_NS
 from tests.runtimes import accept, ask, begin, reconcile, run, send
 
 MODEST = timedelta(minutes=5)

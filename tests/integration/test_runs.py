@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from models.queries.runs import hasten_stores
+from chaos.queries import hasten_stores
 from tests.rows import MINUTE, NOW, SECOND, add_render, change, read
 
 

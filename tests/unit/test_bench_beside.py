@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.beside import Beside
-from cli.failures import CommandError
-from cli.interrupts import Interrupted
+from stack.errors import CommandError
+from stack.interrupts import Interrupted
 
 
 def add_one(number: int, check: Callable[[], None]) -> int:

@@ -8,10 +8,10 @@ from bench.chaos import PlainPeer, is_video
 from bench.peers.plain_celery import Options
 from bench.peers.sightings import note_sighting
 from bench.peers.told import GAVE_UP
-from cli.chaos.plan import Push
-from sandbox.wavespeed.containers import remux
-from sandbox.wavespeed.faults import CONTAINERS
-from sandbox.wavespeed.videos import Clip, render_plain
+from chaos.plan import Push
+from sandbox.wavespeed.media.containers import remux
+from sandbox.wavespeed.media.videos import Clip, render_plain
+from sandbox.wavespeed.state.faults import CONTAINERS
 
 VIDEO = b"\x00\x00\x00\x20ftypisom" + bytes(20)
 

@@ -4,9 +4,9 @@ import time
 from collections import Counter
 from typing import Any
 
-from cli.chaos.assault import KILL_IN_PUSH, Assault, Moment
-from cli.chaos.faults import BACKUP, RESTORE
-from cli.chaos.plan import Fault, Plan, Push, Restore
+from chaos.assault import KILL_IN_PUSH, Assault, Moment
+from chaos.faults import BACKUP, RESTORE
+from chaos.plan import Fault, Plan, Push, Restore
 
 ALWAYS = {"get_5xx": {"probability": 0.1}}
 STRONG = {"probability": 0.9}

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from cli.chaos.faults import (
+from chaos.faults import (
     CONNECTION_FAULTS,
     LONG_RUNS_ONLY,
     MINUTE_OUTAGE,
@@ -15,8 +15,8 @@ from cli.chaos.faults import (
     RESTORE,
     WEBHOOK_FAULTS,
 )
-from cli.chaos.plan import LAG_SECONDS, SCENARIOS, Plan, draw_plan
-from sandbox.wavespeed.faults import read_rule
+from chaos.plan import LAG_SECONDS, SCENARIOS, Plan, draw_plan
+from sandbox.wavespeed.state.faults import read_rule
 
 EVERYTHING = SCENARIOS["everything"]
 

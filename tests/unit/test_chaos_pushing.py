@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from cli.chaos.plan import Push
-from cli.chaos.pushing import Pusher
-from cli.client import Declined
+from chaos.plan import Push
+from chaos.pushing import Pusher
+from cli.api_client import Declined
 from tests.cli_stub import Answer, StubApi, batch, problem, serve_stub
 
 PUSH = Push(0.0, 4, ("a", "a", "b"))

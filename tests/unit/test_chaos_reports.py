@@ -6,9 +6,9 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
-from cli.chaos.reckoning import Cost, Purchases, read_purchases, reckon
-from cli.chaos.report import COLUMNS, Report, Trial, list_faults, list_rows
-from cli.chaos.trial import find_failed
+from chaos.reckoning import Cost, Purchases, read_purchases, reckon
+from chaos.report import COLUMNS, Report, Trial, list_faults, list_rows
+from chaos.trial import find_failed
 from rushes.monitoring.audit import Books, Finding
 
 CENTS = Decimal("0.24")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cli.checks import judge_health
-from cli.findings import Check
-from cli.hook_check import judge_webhooks
+from cli.doctor.checks import judge_health
+from cli.doctor.result import Check
+from cli.doctor.webhooks import judge_webhooks
 from models.queries import EXPECTED_MIGRATION, Health, WebhooksTold
 from rushes.readiness import Readiness
 

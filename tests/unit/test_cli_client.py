@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from cli.client import AnswerLost, ApiClient, Declined
-from cli.failures import BAD_INPUT, FAILED, SERVICE_AWAY, CommandError, ServiceAway
+from cli.api_client import AnswerLost, ApiClient, Declined
+from stack.errors import BAD_INPUT, FAILED, SERVICE_AWAY, CommandError, ServiceAway
 from tests.cli_stub import Answer, problem, serve_stub
 
 

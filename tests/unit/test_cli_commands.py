@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cli.printing import name_for, print_table, show_money, show_seconds, show_text
-from cli.pushing import choose_name
+from cli.output import name_for, print_table, show_money, show_seconds, show_text
+from cli.prompt_file.push import choose_name
 from rushes.errors import InvalidInput
 from tests.cli_stub import UUID, Answer, Run, batch, job, problem, serve_stub
 
@@ -170,7 +170,7 @@ def test_ctrl_c_while_waiting_says_that_the_batch_goes_on(run: Run, monkeypatch:
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.submit.wait_for_batch", interrupt)
+    monkeypatch.setattr("cli.commands.submit.wait_for_batch", interrupt)
     write("prompts.jsonl", GOOD)
     with serve_stub(Answer(201, batch())) as stub:
         code, out, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--wait", "--json")
@@ -308,7 +308,7 @@ def test_batches_are_listed_and_an_empty_list_says_what_to_do(run: Run) -> None:
 
 
 def test_the_folder_is_only_told_where_it_is_on_this_machine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.batches.LOOPBACK", ())
+    monkeypatch.setattr("cli.commands.batch.LOOPBACK", ())
     with serve_stub(Answer(200, batch())) as stub:
         assert "folder" not in run(stub, "batch", "show", "pilot")[1]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.files import read_prompt_file
-from cli.orders import Fill, prepare_jobs
+from cli.prompt_file.jobs import Fill, prepare_jobs
+from cli.prompt_file.parse import read_prompt_file
 from rushes.catalog import video_model_names
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -9,10 +9,11 @@ import pytest
 import typer
 
 from cli.app import main
-from cli.failures import CommandError, ServiceAway, report, run_guarded
-from cli.files import FileRefused, LineProblem
+from cli.errors import report, run_guarded
+from cli.prompt_file.parse import FileRefused, LineProblem
 from models.db.errors import DatabaseAway
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
+from stack.errors import CommandError, ServiceAway
 
 ROOT = Path(__file__).resolve().parents[2]
 

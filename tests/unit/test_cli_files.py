@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.files import FileRefused, read_prompt_file
+from cli.prompt_file.parse import FileRefused, read_prompt_file
 
 UNREADABLE = "a.jsonl:1: is no JSON that can be read: too deep, or a number too long"
 

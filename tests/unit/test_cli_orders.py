@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cli.files import FileRefused, Line, PromptFile
-from cli.orders import Fill, Prepared, prepare_jobs
+from cli.prompt_file.jobs import Fill, Prepared, prepare_jobs
+from cli.prompt_file.parse import FileRefused, Line, PromptFile
 from rushes.errors import InvalidInput
 
 RETAKE = {"model": "ltx-2-retake", "prompt": "p", "video": "https://example.com/v.mp4", "end_time": 4}

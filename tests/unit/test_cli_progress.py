@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.client import ApiClient, Declined
-from cli.failures import ServiceAway
-from cli.progress import LiveView, PlainView, describe_batch, open_view, wait_for_batch
+from cli.api_client import ApiClient, Declined
+from cli.batch_progress import LiveView, PlainView, describe_batch, open_view, wait_for_batch
+from stack.errors import ServiceAway
 from tests.cli_stub import batch
 
 RUNNING: dict[str, Any] = {

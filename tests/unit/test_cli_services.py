@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.services import ProcessPlan, ProcessService, describe_code, open_log, tail_log
-from cli.supervisor import Backoff, Supervisor
 from rushes.errors import Unavailable
+from stack.services import ProcessPlan, ProcessService, describe_code, open_log, tail_log
+from stack.supervisor import Backoff, Supervisor
 from tests.platforms import only_where_deaths_are_told
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ WITH_CHILD = f"import subprocess; child = subprocess.Popen(['sleep', '600']); pr
 
 SUPERVISE = """
 import os, pathlib, sys, time
-from cli.services import ProcessPlan, ProcessService
+from stack.services import ProcessPlan, ProcessService
 words, log = [sys.executable, "-c", sys.argv[1]], pathlib.Path(sys.argv[2])
 plan = ProcessPlan(name="x", words=words, environment=os.environ, log=log)
 service = ProcessService(plan)
@@ -221,7 +221,7 @@ def test_a_log_is_appended_to_is_private_and_is_set_aside_when_it_is_long(
             log.write(b"line\n")
     assert path.read_text() == "line\nline\n"
     assert path.stat().st_mode & 0o777 == 0o600
-    monkeypatch.setattr("cli.services.LOG_LIMIT_BYTES", 5)
+    monkeypatch.setattr("stack.services.LOG_LIMIT_BYTES", 5)
     open_log(path).close()
     assert path.read_text() == ""
     assert path.with_name("x.log.1").read_text() == "line\nline\n"

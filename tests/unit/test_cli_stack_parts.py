@@ -10,21 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands import (
+from rushes.settings import SERVICES_FILE, load_settings
+from sandbox.servers.ports import PortHold
+from stack.data_folder import get_flower_password, hold_folder, remove_services, write_services
+from stack.errors import CommandError
+from stack.log_follower import LogFollower
+from stack.ports import find_free_port, read_listen_address, web_url
+from stack.processes import (
     api_command,
+    default_settings,
     flower_command,
+    process_environment,
     run_as_module,
     simulator_command,
+    spell_settings,
     step_worker_command,
     store_worker_command,
 )
-from cli.environment import default_settings, process_environment, spell_settings
-from cli.failures import CommandError
-from cli.folder import get_flower_password, hold_folder, remove_services, write_services
-from cli.following import LogFollower
-from cli.ports import find_free_port, read_listen_address, web_url
-from rushes.settings import SERVICES_FILE, load_settings
-from sandbox.servers.ports import PortHold
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,7 +88,10 @@ def test_an_ipv6_url_has_brackets() -> None:
 
 
 def test_a_folder_is_held_by_one_process_alone(tmp_path: Path) -> None:
-    hold = "import pathlib, sys; from cli.folder import hold_folder\nwith hold_folder(pathlib.Path(sys.argv[1])): pass"
+    hold = (
+        "import pathlib, sys; from stack.data_folder import hold_folder\n"
+        "with hold_folder(pathlib.Path(sys.argv[1])): pass"
+    )
     with hold_folder(tmp_path / "data"):
         other = subprocess.run(
             [sys.executable, "-c", hold, str(tmp_path / "data")], cwd=ROOT, capture_output=True, text=True, check=False

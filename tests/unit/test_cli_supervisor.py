@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.supervisor import Backoff, Supervisor
 from rushes.errors import Unavailable
+from stack.supervisor import Backoff, Supervisor
 
 
 @dataclass

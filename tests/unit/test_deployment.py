@@ -11,8 +11,8 @@ import pytest
 import yaml
 from check_jsonschema.schema_loader.main import BuiltinSchemaLoader
 
-from cli.commands import api_command, flower_command, step_worker_command, store_worker_command
 from rushes.settings import Settings
+from stack.processes import api_command, flower_command, step_worker_command, store_worker_command
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()

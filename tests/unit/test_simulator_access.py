@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from starlette.types import Message
 
-from sandbox.wavespeed.app import create_app
+from sandbox.wavespeed.http.app import create_app
 from sandbox.wavespeed.settings import Settings
 
 

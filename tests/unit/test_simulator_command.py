@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 
 from sandbox.wavespeed.command import build_parser, main, read_settings
-from sandbox.wavespeed.faults import FAULTS
 from sandbox.wavespeed.settings import TIERS, Settings, Tier
+from sandbox.wavespeed.state.faults import FAULTS
 
 
 def settings_of(*arguments: str) -> Settings:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.catalog import VIDEO_MODELS
-from sandbox.wavespeed.agenda import Agenda
-from sandbox.wavespeed.farm import Farm
-from sandbox.wavespeed.tasks import Submission, Task
+from sandbox.wavespeed.state.agenda import Agenda
+from sandbox.wavespeed.state.farm import Farm
+from sandbox.wavespeed.state.tasks import Submission, Task
 
 MODEL = VIDEO_MODELS[0]
 

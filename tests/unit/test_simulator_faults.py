@@ -3,7 +3,7 @@
 import pytest
 
 from rushes.errors import InvalidInput, NotFound
-from sandbox.wavespeed.faults import FAULTS, Faults, Subject, read_rule
+from sandbox.wavespeed.state.faults import FAULTS, Faults, Subject, read_rule
 
 ANYONE = Subject("submit", "lightricks/ltx-2-pro/text-to-video", "a red cat")
 

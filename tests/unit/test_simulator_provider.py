@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.catalog import get_video_model
-from sandbox.wavespeed.answers import Refusal
-from sandbox.wavespeed.journal import DamagedJournal
-from sandbox.wavespeed.listing import Query
-from sandbox.wavespeed.provider import Provider
-from sandbox.wavespeed.schemas import with_defaults
+from sandbox.wavespeed.handlers.schemas import with_defaults
+from sandbox.wavespeed.http.answers import Refusal
 from sandbox.wavespeed.settings import Settings, Tier
-from sandbox.wavespeed.tasks import Submission, Task, describe
+from sandbox.wavespeed.state.journal import DamagedJournal
+from sandbox.wavespeed.state.listing import Query
+from sandbox.wavespeed.state.provider import Provider
+from sandbox.wavespeed.state.tasks import Submission, Task, describe
 
 START = 1_800_000_000.0
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.catalog import VIDEO_MODELS, get_video_model
-from sandbox.wavespeed.schemas import complain, find_model, list_models, price_of, split_input, with_defaults
+from sandbox.wavespeed.handlers.schemas import complain, find_model, list_models, price_of, split_input, with_defaults
 
 PRO = get_video_model("ltx-2-pro")
 RETAKE = get_video_model("ltx-2-retake")

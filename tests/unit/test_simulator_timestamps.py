@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.wavespeed.timestamps import format_time, parse_time, shorten
+from sandbox.wavespeed.state.timestamps import format_time, parse_time, shorten
 
 MOMENTS = st.integers(min_value=0, max_value=4_000_000_000_000_000_000)
 DIGITS = st.integers(min_value=0, max_value=9)

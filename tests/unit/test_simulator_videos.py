@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rushes.catalog import get_video_model
-from sandbox.wavespeed.containers import MEDIA_TYPES, remux
-from sandbox.wavespeed.faults import CONTAINERS
-from sandbox.wavespeed.folders import BoundedFolder
-from sandbox.wavespeed.schemas import with_defaults
-from sandbox.wavespeed.stills import draw_still
-from sandbox.wavespeed.tasks import Submission, Task
-from sandbox.wavespeed.videos import Clip, VideoShelf, render, render_plain
+from sandbox.wavespeed.handlers.schemas import with_defaults
+from sandbox.wavespeed.media.containers import MEDIA_TYPES, remux
+from sandbox.wavespeed.media.folders import BoundedFolder
+from sandbox.wavespeed.media.stills import draw_still
+from sandbox.wavespeed.media.videos import Clip, VideoShelf, render, render_plain
+from sandbox.wavespeed.state.faults import CONTAINERS
+from sandbox.wavespeed.state.tasks import Submission, Task
 
 
 def make_clip(text: str = "a cat", seconds: float = 6, has_sound: bool = True) -> Clip:

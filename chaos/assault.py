@@ -1,0 +1,199 @@
+"""One run of a plan: its faults let loose on a victim, then quiet, then the wait for the end of every job."""
+
+import heapq
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from chaos.faults import BACKUP, PROCESS_FAULTS, RESTORE
+from chaos.plan import Fault, Plan, Push, Restore
+from chaos.servers import Servers
+from chaos.victim import Member, Victim
+from sandbox.wavespeed import Simulator
+
+TICK_SECONDS = 0.05
+COUNT_SECONDS = 0.5
+STALL_SECONDS = 330.0
+"""Without one job that ends. The waits of downloads after a failure are cut short, so no back-off is longer."""
+HASTEN_SECONDS = 20.0
+"""How often in the quiet the waits after failures are cut short: they are minutes, and prove nothing any more."""
+RESTORE_PATIENCE_SECONDS = 60.0
+KILL_IN_PUSH = "kill_api_in_push"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How far a run is."""
+
+    phase: str  # `faults`, then `quiet`
+    seconds: float  # since its beginning
+    of_seconds: float  # until all is quiet
+    ended: int
+    jobs: int
+    faults: int
+
+
+class Watch(Protocol):
+    """Who looks on; may raise to end the run."""
+
+    def look(self, moment: Moment) -> None: ...
+
+
+class Assault:
+    """Lets the plan loose on the victim; one thread, so that the order of the faults is the plan's."""
+
+    def __init__(self, plan: Plan, victim: Victim, *, simulator: Simulator, servers: Servers, watch: Watch) -> None:
+        self._plan = plan
+        self._victim = victim
+        self._simulator = simulator
+        self._servers = servers
+        self._watch = watch
+        self._open: Counter[str] = Counter()  # faults of the provider that are on, and how many windows keep them on
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._began = time.monotonic()
+        self._counted_at = 0.0
+        self._ended = 0
+        self._restore = self._restore_in_time(plan.restore) if plan.restore else None
+        self.faults: Counter[str] = Counter()
+        self.strikes: Counter[str] = Counter()  # of the provider's faults: how often each one struck
+
+    def run(self) -> None:
+        """Push, break, and make whole again; returns when all faults are over and every job was pushed."""
+        self._victim.tend()
+        self._began = time.monotonic()
+        for name, rule in self._plan.always.items():
+            self._set_rule(name, rule)
+        for push in self._plan.pushes:
+            self._at(push.at, lambda push=push: self._push(push))  # type: ignore[misc]
+        for fault in self._plan.faults:
+            self._at(fault.at, lambda fault=fault: self._break(fault))  # type: ignore[misc]
+        while self._agenda or self._victim.is_pushing or self._now() < self._plan.seconds or self._restore:
+            self._tick("faults")
+            self._run_due()
+            self._go_on_restoring()
+        for name in self._plan.always:
+            self._set_rule(name, None)
+
+    def drain(self, *, stall_seconds: float = STALL_SECONDS) -> float:
+        """Keep the victim alive until every job has ended, or none ends any more; returns the seconds."""
+        began = moved_at = hastened_at = time.monotonic()
+        before = -1
+        while self._ended < len(self._plan.prompts):
+            self._tick("quiet")
+            if self._ended != before:
+                before, moved_at = self._ended, time.monotonic()
+            if time.monotonic() > hastened_at + HASTEN_SECONDS:
+                self._victim.hasten()
+                hastened_at = time.monotonic()
+            if time.monotonic() > moved_at + stall_seconds:
+                self._victim.tell_stacks()
+                break
+        return time.monotonic() - began
+
+    def _go_on_restoring(self) -> None:
+        if self._restore is not None and next(self._restore, None) is None:
+            self._restore = None
+
+    def _restore_in_time(self, restore: Restore) -> Iterator[str]:
+        """Copy the database once so much was bought, and later put the copy in its place; yields while it waits.
+
+        Everything that writes is killed before, as an operator would stop it: what its messages and the provider's
+        webhooks say after that is of a future that the rows have not seen. It strikes each purchase that is forgotten.
+        """
+        known = 0
+        for kind, share in ((BACKUP, restore.copied_at), (RESTORE, restore.returned_at)):
+            wanted = known + share * (len(self._plan.prompts) - known)
+            while self._victim.is_pushing or (self._count_bought() < wanted and self._now() < self._latest_restore):
+                yield "waits"
+            if kind == RESTORE:
+                self._victim.end()
+                self.strikes[RESTORE] = self._count_bought() - known
+            self._servers.strike(kind)
+            self.faults[kind] += 1
+            known = self._count_bought()
+        self._ended = 0  # until it is counted anew
+
+    @property
+    def _latest_restore(self) -> float:
+        """Where buying has come to a standstill, it is restored all the same."""
+        return self._plan.seconds + RESTORE_PATIENCE_SECONDS
+
+    def _count_bought(self) -> int:
+        return len(self._simulator.tasks())
+
+    def _tick(self, phase: str) -> None:
+        self._victim.tend()
+        if self._now() >= self._counted_at + COUNT_SECONDS:
+            counted = self._victim.count_ended()
+            self._ended = self._ended if counted is None else counted
+            self._counted_at = self._now()
+            jobs, faults = len(self._plan.prompts), self.faults.total()
+            self._watch.look(Moment(phase, self._now(), self._plan.seconds, self._ended, jobs, faults))
+        time.sleep(TICK_SECONDS)
+
+    def _at(self, seconds: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (seconds, next(self._order), action))
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+    def _run_due(self) -> None:
+        while self._agenda and self._agenda[0][0] <= self._now():
+            heapq.heappop(self._agenda)[2]()
+
+    def _push(self, push: Push) -> None:
+        self._victim.push(push)
+        if push.kills_after is not None and (api := self._victim.find("api")) is not None:
+            time.sleep(push.kills_after)  # into the middle of the request
+            api.kill()
+            self.faults[KILL_IN_PUSH] += 1
+
+    def _break(self, fault: Fault) -> None:
+        if fault.rule is not None:
+            self._switch_on(fault, fault.rule)
+        elif fault.kind in PROCESS_FAULTS:
+            self._strike_process(fault)
+        elif fault.kind in self._servers.kinds:
+            self.faults[fault.kind] += 1
+            if undo := self._servers.strike(fault.kind):
+                self._at(self._now() + fault.seconds, undo)
+
+    def _switch_on(self, fault: Fault, rule: Mapping[str, Any]) -> None:
+        self.faults[fault.kind] += 1
+        self._open[fault.name] += 1
+        if self._open[fault.name] == 1:
+            self._set_rule(fault.name, rule)
+        # by the plan's time, so that a late start does not carry it into the next fault of its kind
+        self._at(fault.at + fault.seconds, lambda: self._switch_off(fault.name))
+
+    def _switch_off(self, name: str) -> None:
+        self._open[name] -= 1
+        if self._open[name] == 0:
+            self._set_rule(name, self._plan.always.get(name))
+
+    def _set_rule(self, name: str, rule: Mapping[str, Any] | None) -> None:
+        """Replace the rule of a fault, or take it away, and count how often the one before has struck."""
+        self.strikes[name] += self._simulator.faults().get(name, {"fired": 0})["fired"]
+        if rule is None:
+            self._simulator.clear_fault(name)
+        else:
+            self._simulator.set_fault(name, **rule)
+
+    def _strike_process(self, fault: Fault) -> None:
+        deed, _, target = fault.kind.partition("_")
+        member = self._victim.find(target)
+        if member is None or member.is_frozen:
+            return
+        self.faults[fault.kind] += 1
+        if deed == "kill":
+            member.kill()
+        else:
+            self._freeze(member, fault.seconds)
+
+    def _freeze(self, member: Member, seconds: float) -> None:
+        pid = member.freeze()
+        self._at(self._now() + seconds, lambda: member.thaw(pid))

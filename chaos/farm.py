@@ -1,0 +1,167 @@
+"""Rushes itself as the victim: API, two workers with a dispatcher each and a store worker, as real processes."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from chaos.plan import Plan, Push
+from chaos.pushing import Pusher
+from chaos.queries import count_states, find_last_leader, hasten_stores
+from chaos.victim import Member
+from models.db.errors import DatabaseAway
+from models.db.session import open_engine, open_sessions, transaction
+from models.lifecycle import JOB_ENDED
+from rushes.settings import Settings
+from sandbox.servers.ports import PortHold
+from sandbox.wavespeed import Simulator
+from stack.ports import find_free_port, web_url
+from stack.processes import (
+    LOOPBACK,
+    api_command,
+    default_settings,
+    process_environment,
+    run_as_module,
+    step_worker_command,
+    store_worker_command,
+)
+from stack.services import ProcessPlan, ProcessService
+
+SLOTS = 32
+"""A doubt holds its slot until the list can be trusted; with fewer, doubts would be all there is."""
+RENDER_SECONDS = 1.5
+SUBMIT_SECONDS = 3.0
+MARGIN_SECONDS = 3.0
+WORKERS = ("main1", "main2")
+BATCHES = "chaos"
+
+
+def open_simulator(plan: Plan) -> Simulator:
+    """The provider of a run: it refuses what is too much, and gives back what failed."""
+    return Simulator(
+        slots=SLOTS,
+        submits_per_minute=3_000,
+        median=RENDER_SECONDS,
+        seed=plan.seed,
+        overflow="refuse",
+    )
+
+
+def make_settings(plan: Plan, simulator: Simulator, *, database_url: str, redis_url: str, folder: Path) -> Settings:
+    """Settings for renders and leases of seconds, whatever the environment says; the key is the simulator's."""
+    url = web_url(LOOPBACK, find_free_port(LOOPBACK, 0))
+    webhooks = {"public_url": url} if takes_webhooks() else {}
+    return default_settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        data_dir=folder / "data",
+        url=url,
+        wavespeed_api_key=simulator.api_key,
+        wavespeed_url=simulator.url,
+        slots=SLOTS,
+        submits_per_minute=3_000,
+        render_median_seconds=RENDER_SECONDS,
+        poll_shortest_seconds=0.2,
+        submit_timeout_seconds=SUBMIT_SECONDS,
+        freeze_allowance_seconds=5.0,
+        list_lag_seconds=plan.list_lag + MARGIN_SECONDS,
+        **webhooks,
+    )
+
+
+def takes_webhooks() -> bool:
+    """Whether the provider may be told where to call us."""
+    return "public_url" in Settings.model_fields
+
+
+class Farm:
+    """The processes of a run, the client that pushes its jobs, and a connection to its rows."""
+
+    def __init__(self, settings: Settings, *, folder: Path) -> None:
+        self.settings = settings
+        self.pusher = Pusher(settings.url, prefix=BATCHES)
+        self._engine = open_engine(settings.get_database_url(), pool_size=1, application="rushes-chaos")
+        self.sessions = open_sessions(self._engine)
+        self._environment = process_environment(settings, os.environ, with_key=True)
+        port = int(settings.url.rpartition(":")[2])
+        self._hold = PortHold()  # while nobody listens there: the API is killed, and comes back where it was
+        self._hold.take(port)
+        commands = {
+            "api": api_command(host=LOOPBACK, port=port),
+            **{name: step_worker_command(settings, number=number) for number, name in enumerate(WORKERS, start=1)},
+            "store": store_worker_command(settings),
+        }
+        self._members = {name: self._make_member(name, words, folder) for name, words in commands.items()}
+
+    def tend(self) -> None:
+        """Start what does not run."""
+        for member in self._members.values():
+            member.tend()
+
+    def end(self) -> None:
+        """SIGKILL every process."""
+        for member in self._members.values():
+            member.kill()
+
+    def find(self, target: str) -> Member | None:
+        """The process in this role; the one that leads, or led last, is told by its row."""
+        if target in self._members:
+            return self._members[target]
+        with contextlib.suppress(DatabaseAway), transaction(self.sessions) as session:
+            leader = (find_last_leader(session) or WORKERS[0]).split("@")[0]
+            return self._members[leader if target == "leader" else next(each for each in WORKERS if each != leader)]
+        return None
+
+    def push(self, push: Push) -> None:
+        """Through the API, until the batch is there."""
+        self.pusher.push(push)
+
+    @property
+    def is_pushing(self) -> bool:
+        """Whether a batch is not stored yet."""
+        return self.pusher.is_pushing
+
+    def count_ended(self) -> int | None:
+        """Jobs that have ended; None while the database is away."""
+        states = self.count_states()
+        return None if states is None else sum(states.get(state, 0) for state in JOB_ENDED)
+
+    def count_states(self) -> dict[str, int] | None:
+        """Jobs by state; None while the database is away."""
+        with contextlib.suppress(DatabaseAway), transaction(self.sessions) as session:
+            return count_states(session)
+        return None
+
+    def hasten(self) -> None:
+        """Downloads that wait after a failure, up to five minutes, are made now."""
+        with contextlib.suppress(DatabaseAway), transaction(self.sessions) as session:
+            hasten_stores(session)
+
+    def tell_stacks(self) -> None:
+        """Celery's workers write what they do into their logs."""
+        for name in (*WORKERS, "store"):
+            self._members[name].tell_stacks()
+
+    def close(self) -> None:
+        """End every process."""
+        self.pusher.close()
+        self.end()
+        self._hold.release()
+        self._engine.dispose()
+
+    def _make_member(self, name: str, words: list[str], folder: Path) -> Member:
+        log = folder / "logs" / f"{name}.log"
+        plan = ProcessPlan(name=name, words=run_as_module(words), environment=self._environment, log=log)
+        return Member(ProcessService(plan))
+
+
+@contextlib.contextmanager
+def open_farm(settings: Settings, *, folder: Path, wait: Callable[[], None]) -> Iterator[Farm]:
+    """A farm whose processes have been started, and `wait` has returned; none is left after the block."""
+    farm = Farm(settings, folder=folder)
+    try:
+        farm.tend()
+        wait()
+        yield farm
+    finally:
+        farm.close()

@@ -1,0 +1,250 @@
+"""What goes wrong and when, drawn from a seed: the same seed gives the same plan. Pure: no clock, no I/O."""
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chaos.faults import (
+    ALIASES,
+    ALWAYS,
+    LONG_RUNS_ONLY,
+    LOST_ANSWERS,
+    MINUTE_OUTAGE,
+    OUTPUT_FAULTS,
+    OUTPUT_GAP,
+    OWN_FAULTS,
+    PROVIDER_FAULTS,
+    RESTORE,
+    WEBHOOK_FAULTS,
+    WHOLE_ACCOUNT,
+    Rules,
+)
+
+LONG_RUN_JOBS = 200
+"""From here on the list lags by what a provider's may, and the provider is away for a minute."""
+SECONDS_PER_JOB, SHORT_SECONDS_PER_JOB = 0.2, 0.3
+"""How long faults strike for each job: about as long as it takes the farm under them."""
+OWN_EVERY, PROVIDERS_EVERY = 3.2, 2.4
+"""Seconds between two faults, of ours and of the provider, in a long run."""
+SHORT_OWN_EVERY, SHORT_PROVIDERS_EVERY = 2.0, 1.5
+LAG_SECONDS, SHORT_LAG_SECONDS = 20.0, 2.0
+LAG_PROBABILITY = 0.6
+OUTAGE_SECONDS = 60.0
+GAP_PROBABILITY = 0.5
+TWIN_EVERY = 10
+"""Every so many jobs one asks for the same as the one before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Which faults a run draws from."""
+
+    name: str
+    about: str
+    always: Rules
+    breaks_processes: bool = True
+    breaks_provider: bool = True
+    always_lags: bool = False  # the list lags by 20 s in short runs, too
+    restores: bool = False  # the database is put back to an earlier state, once
+    breaks_outputs: bool = False  # the output host fails in each way, one after the other; nothing else is drawn
+    wants_success: bool = False  # every job must succeed: none may fail
+
+
+SCENARIOS = {
+    each.name: each
+    for each in (
+        Scenario("everything", "our processes, both servers and the provider, all at once", ALWAYS),
+        Scenario("processes", "our processes and both servers; the provider is healthy", {}, breaks_provider=False),
+        Scenario("provider", "the provider alone", ALWAYS, breaks_processes=False),
+        Scenario(
+            "lost-answers",
+            "one submit answer in ten is lost (dropped, 504, hung), 6 of 10 lists are 20 s late",
+            LOST_ANSWERS,
+            breaks_processes=False,
+            breaks_provider=False,
+            always_lags=True,
+        ),
+        Scenario(
+            "restore",
+            "the database is put back to an earlier state once; one submit answer in ten is lost, too",
+            LOST_ANSWERS,
+            breaks_processes=False,
+            breaks_provider=False,
+            restores=True,
+        ),
+        Scenario(
+            "outputs",
+            "the output host fails in each way, one after the other; every job must succeed",
+            {},
+            breaks_processes=False,
+            breaks_provider=False,
+            breaks_outputs=True,
+            wants_success=True,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One fault: when it begins (seconds from the start), its kind, how long it lasts and the provider's rule."""
+
+    at: float
+    kind: str
+    seconds: float
+    rule: Mapping[str, Any] | None = field(default=None, compare=False)  # None: a fault of our own
+
+    @property
+    def name(self) -> str:
+        """What the simulator calls it."""
+        return ALIASES.get(self.kind, self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One batch: when it is pushed, its prompts, and how long after that the API is killed, if it is."""
+
+    at: float
+    number: int
+    prompts: tuple[str, ...]
+    kills_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """The share of all jobs that was bought when the database is copied, and of the rest when the copy returns."""
+
+    copied_at: float
+    returned_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run: batches are pushed, faults begin at their times, and all is quiet after `seconds`."""
+
+    seed: int
+    seconds: float
+    pushes: tuple[Push, ...]
+    faults: tuple[Fault, ...]
+    always: Rules
+    list_lag: float  # the longest, in seconds
+    restore: Restore | None = None
+
+    @property
+    def prompts(self) -> list[str]:
+        """Of every job."""
+        return [prompt for push in self.pushes for prompt in push.prompts]
+
+
+def draw_plan(
+    seed: int,
+    *,
+    jobs: int,
+    scenario: Scenario,
+    minutes: float | None = None,
+    kinds: Iterable[str] = OWN_FAULTS,
+    webhooks: bool = False,
+) -> Plan:
+    """A plan for so many jobs, about as long as they render unless `minutes` says otherwise.
+
+    `kinds` are the faults of our own that can be made; they change nothing else of the plan.
+    """
+    luck = random.Random(f"chaos:{seed}")  # noqa: S311 - not for secrets
+    if scenario.breaks_outputs:
+        return _draw_outputs_plan(luck, seed, jobs=jobs, minutes=minutes)
+    is_long = jobs >= LONG_RUN_JOBS
+    has_outage = is_long and scenario.breaks_provider
+    by_jobs = 8 + jobs * (SECONDS_PER_JOB if is_long else SHORT_SECONDS_PER_JOB)
+    seconds = minutes * 60 if minutes else by_jobs + (OUTAGE_SECONDS if has_outage else 0)
+    # What is pushed after the copy is gone with the restore, by design; so everything is there before.
+    moments = _draw_moments(luck, jobs, seconds=0 if scenario.restores else seconds)
+    pushes = _draw_pushes(luck, jobs, moments=moments, kills=scenario.breaks_processes)
+    faults = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
+    if scenario.breaks_provider:
+        faults += _draw_providers(luck, seconds, is_long=is_long, webhooks=webhooks)
+    if has_outage:
+        begins = max(0.0, luck.uniform(0.4, 0.8) * (seconds - OUTAGE_SECONDS))
+        faults.append(Fault(begins, MINUTE_OUTAGE, OUTAGE_SECONDS, PROVIDER_FAULTS["outage"]))
+    possible = set(kinds)
+    chosen = tuple(sorted(each for each in faults if each.rule is not None or each.kind in possible))
+    lag = LAG_SECONDS if is_long or scenario.always_lags else SHORT_LAG_SECONDS
+    always = scenario.always | {"list_lag": {"probability": LAG_PROBABILITY, "delay": lag}}
+    restore = _draw_restore(luck) if scenario.restores and RESTORE in possible else None
+    return Plan(seed, seconds, pushes, chosen, always, lag, restore)
+
+
+def _draw_restore(luck: random.Random) -> Restore:
+    """Some of the purchases are known to the copy, many are forgotten, and some are left to do."""
+    return Restore(luck.uniform(0.05, 0.3), luck.uniform(0.3, 0.9))
+
+
+def _draw_outputs_plan(luck: random.Random, seed: int, *, jobs: int, minutes: float | None) -> Plan:
+    """The output host alone fails; a batch is pushed while it fails in this way, so that each way meets new files."""
+    drawn, seconds = _draw_outputs(luck)
+    scale = minutes * 60 / seconds if minutes else 1.0
+    faults = tuple(replace(each, at=each.at * scale, seconds=each.seconds * scale) for each in drawn)
+    during = [each.at + luck.uniform(0, 0.4) * each.seconds for each in faults[1:]]
+    moments = [0.0, *sorted(luck.sample(during, min(jobs - 1, len(during))))]
+    pushes = _draw_pushes(luck, jobs, moments=moments, kills=False)
+    return Plan(seed, seconds * scale, pushes, faults, {}, SHORT_LAG_SECONDS)
+
+
+def _draw_outputs(luck: random.Random) -> tuple[list[Fault], float]:
+    """Each way once, and when the last one ends. Two of the same kind never meet: the gap comes between them."""
+    faults: list[Fault] = []
+    at = 0.0
+    for kind, rule, span in luck.sample(OUTPUT_FAULTS, len(OUTPUT_FAULTS)):
+        if faults and (faults[-1].kind == kind or luck.random() < GAP_PROBABILITY):
+            at += luck.uniform(*OUTPUT_GAP)
+        faults.append(Fault(at, kind, luck.uniform(*span), rule))
+        at += faults[-1].seconds
+    return faults, at
+
+
+def _draw_moments(luck: random.Random, jobs: int, *, seconds: float) -> list[float]:
+    parts = max(1, min(12, jobs // 8))
+    return [0.0, *sorted(luck.uniform(0, seconds * 0.7) for _ in range(parts - 1))]
+
+
+def _draw_pushes(luck: random.Random, jobs: int, *, moments: list[float], kills: bool) -> tuple[Push, ...]:
+    """The jobs in equal batches, one at each moment."""
+    parts = len(moments)
+    sizes = [jobs // parts + (1 if part < jobs % parts else 0) for part in range(parts)]
+    return tuple(
+        Push(at, number, _make_prompts(number, size), luck.uniform(0.002, 0.08) if kills and number % 2 else None)
+        for number, (at, size) in enumerate(zip(moments, sizes, strict=True))
+    )
+
+
+def _make_prompts(number: int, size: int) -> tuple[str, ...]:
+    return tuple(f"take {number}-{job - (job % TWIN_EVERY == TWIN_EVERY - 1)}" for job in range(size))
+
+
+def _draw_own(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fault]:
+    """A fault every few seconds; a long freeze at the end is only a wait, so there is none."""
+    dealt = _deal(luck, [*OWN_FAULTS], seconds, every=OWN_EVERY if is_long else SHORT_OWN_EVERY)
+    faults = [Fault(at, kind, luck.uniform(*OWN_FAULTS[kind])) for at, kind in dealt]
+    return [each for each in faults if each.seconds < 20 or each.at + 10 < seconds]
+
+
+def _draw_providers(luck: random.Random, seconds: float, *, is_long: bool, webhooks: bool) -> list[Fault]:
+    rules = PROVIDER_FAULTS | (WEBHOOK_FAULTS if webhooks else {})
+    kinds = [each for each in rules if is_long or each not in LONG_RUNS_ONLY]
+    dealt = _deal(luck, kinds, seconds, every=PROVIDERS_EVERY if is_long else SHORT_PROVIDERS_EVERY)
+    return [
+        Fault(at, kind, luck.uniform(1, 3) if kind in WHOLE_ACCOUNT else luck.uniform(3, 8), rules[kind])
+        for at, kind in dealt
+    ]
+
+
+def _deal(luck: random.Random, kinds: list[str], seconds: float, *, every: float) -> list[tuple[float, str]]:
+    """Dealt as from a pack of cards, so that each kind comes about equally often."""
+    dealt: list[tuple[float, str]] = []
+    hand: list[str] = []
+    at = 1.0
+    while at < seconds:
+        hand = hand or luck.sample(kinds, len(kinds))
+        dealt.append((at, hand.pop()))
+        at += luck.uniform(0.3, 1.7) * every
+    return dealt

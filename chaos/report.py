@@ -1,0 +1,157 @@
+"""What runs came to: a row each, sums, and the line that repeats one that broke a promise."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from chaos.reckoning import Cost
+from cli.output import show_money, show_seconds
+from rushes.monitoring.audit import Finding
+
+OURS = "rushes"
+LOSSES = ("paid_has_video", "every_task_in_a_row", "files_exist", "files_unchanged")
+DOUBLES = ("bought_once", "no_orphan", "no_surplus")
+COLUMNS = (
+    "SEED",
+    "WHO",
+    "FAULTS",
+    "JOBS",
+    "ENDED",
+    "LOST",
+    "PAID TWICE",
+    "WASTED",
+    "BROKEN",
+    "TIME",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is run: the same trial meets the same plan."""
+
+    seed: int
+    jobs: int
+    scenario: str = "everything"
+    minutes: float | None = None
+
+    @property
+    def command(self) -> str:
+        """The line that repeats it."""
+        words = [f"rushes chaos --seed {self.seed} --jobs {self.jobs}"]
+        words += [f"--minutes {self.minutes:g}"] if self.minutes else []
+        words += [f"--scenario {self.scenario}"] if self.scenario != "everything" else []
+        return " ".join(words)
+
+
+@dataclass(slots=True)
+class Report:
+    """What one run came to. `broken` is only known of ourselves: the audit reads our rows."""
+
+    trial: Trial
+    who: str = OURS
+    faults: Counter[str] = field(default_factory=Counter)
+    strikes: Counter[str] = field(default_factory=Counter)  # of the provider's faults: how often each one struck
+    pushes: Counter[str] = field(default_factory=Counter)
+    states: dict[str, int] = field(default_factory=dict)
+    cost: Cost = field(default_factory=lambda: Cost(0, 0, Decimal(0)))
+    findings: list[Finding] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)  # what had not ended
+    seconds: float = 0.0
+    drain_seconds: float = 0.0
+    logs: str = ""
+
+    @property
+    def broken(self) -> list[Finding]:
+        return [each for each in self.findings if each.is_broken]
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a promise of ours did not hold; others promise nothing."""
+        return self.who == OURS and bool(self.broken or self.lost or self.paid_twice or self.ended < self.trial.jobs)
+
+    @property
+    def ended(self) -> int:
+        return sum(self.states.get(state, 0) for state in ("succeeded", "failed", "cancelled"))
+
+    @property
+    def lost(self) -> int:
+        """Paid for, and no file: by the books, or by the audit where that finds more."""
+        return max(self.cost.lost, self._count(LOSSES))
+
+    @property
+    def paid_twice(self) -> int:
+        return max(self.cost.paid_twice, self._count(DOUBLES))
+
+    def describe(self) -> str:
+        """For a run that broke a promise: which, with examples, and how to repeat it."""
+        lines = [f"{each.name}: {each.count} x {each.sentence}: {', '.join(each.examples)}" for each in self.broken]
+        lines += self.waiting
+        return "\n".join([*lines, f"logs: {self.logs}", f"repeat it with: {self.trial.command}"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "seed": self.trial.seed,
+            "who": self.who,
+            "scenario": self.trial.scenario,
+            "jobs": self.trial.jobs,
+            "ended": self.ended,
+            "states": self.states,
+            "lost": self.lost,
+            "paid_twice": self.paid_twice,
+            "wasted": str(self.cost.wasted),
+            "broken": {each.name: each.count for each in self.broken},
+            "faults": dict(self.faults),
+            "strikes": dict(self.strikes),
+            "pushes": dict(self.pushes),
+            "seconds": round(self.seconds, 1),
+            "drain_seconds": round(self.drain_seconds, 1),
+            "ok": not self.is_broken,
+            "repeat": self.trial.command,
+        }
+
+    def _count(self, names: Sequence[str]) -> int:
+        return sum(each.count for each in self.findings if each.name in names)
+
+
+def list_rows(reports: Sequence[Report]) -> list[tuple[object, ...]]:
+    """The table: a row per run, and a sum for everybody who ran more than once."""
+    rows = [_as_row(str(each.trial.seed), [each]) for each in reports]
+    for who in dict.fromkeys(each.who for each in reports):
+        own = [each for each in reports if each.who == who]
+        if len(own) > 1:
+            rows.append(_as_row("all", own))
+    return rows
+
+
+def list_faults(reports: Sequence[Report]) -> list[tuple[object, ...]]:
+    """By kind: how often it was injected, and how often the provider's struck a request."""
+    faults: Counter[str] = sum((each.faults for each in reports), Counter())
+    strikes: Counter[str] = sum((each.strikes for each in reports), Counter())
+    kinds = sorted({*faults, *(kind for kind, count in strikes.items() if count)})
+    return [(kind, faults[kind] or "always on", strikes.get(kind, "")) for kind in kinds]
+
+
+def describe_pushes(reports: Sequence[Report]) -> str:
+    """How often the API was asked again for a batch, in one line."""
+    counts: Counter[str] = sum((each.pushes for each in reports), Counter())
+    told = ("repeated", "repeated"), ("answers_lost", "without an answer"), ("stored_before", "found to be stored")
+    return ", ".join(f"{counts[name]} {words}" for name, words in told)
+
+
+def _as_row(seed: str, reports: Sequence[Report]) -> tuple[object, ...]:
+    ours = reports[0].who == OURS
+    return (
+        seed,
+        reports[0].who,
+        sum(each.faults.total() for each in reports),
+        sum(each.trial.jobs for each in reports),
+        sum(each.ended for each in reports),
+        sum(each.lost for each in reports),
+        sum(each.paid_twice for each in reports),
+        show_money(str(sum((each.cost.wasted for each in reports), Decimal(0)))),
+        sum(len(each.broken) for each in reports) if ours else "",
+        show_seconds(sum(each.seconds for each in reports)),
+    )

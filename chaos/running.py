@@ -1,0 +1,208 @@
+"""What `rushes chaos` does: refuses what could reach a paid account, runs every seed, and tells what came of it."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
+
+from chaos.assault import Moment
+from chaos.plan import SCENARIOS
+from chaos.report import COLUMNS, Report, Trial, describe_pushes, list_faults, list_rows
+from chaos.servers import list_clients, open_redis
+from chaos.trial import Ground, embedded_ground, run_trial, shared_ground
+from cli.output import note, print_json, print_line, print_table, show_seconds
+from models.db.databases import create_database, drop_database
+from models.db.errors import DatabaseAway
+from rushes.settings import PROVIDER_URL, load_settings
+from stack.errors import BAD_INPUT, FAILED, CommandError, ServiceAway
+from stack.interrupts import Interrupts
+from stack.migrations import name_place
+
+PREFIX = "rushes_chaos_"
+PLAIN_SECONDS = 10.0
+"""How often a run says how far it is, where there is no terminal."""
+Opener = Callable[[Path], AbstractContextManager[Ground]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was asked for on the command line."""
+
+    seeds: str = "1"
+    jobs: int = 60
+    minutes: float | None = None
+    scenario: str = "everything"
+    database_url: str | None = None
+    redis_url: str | None = None
+    flush_redis: bool = False
+
+    def list_trials(self) -> list[Trial]:
+        """One per seed. Raises `CommandError`."""
+        if self.scenario not in SCENARIOS:
+            told = "\n".join(f"{each.name}: {each.about}" for each in SCENARIOS.values())
+            raise CommandError(f"there is no scenario {self.scenario!r}", hint=told, exit_code=BAD_INPUT)
+        if SCENARIOS[self.scenario].restores and self.database_url is not None:
+            raise CommandError(
+                "a database of yours is not restored: leave out --database-url and --redis-url", exit_code=BAD_INPUT
+            )
+        try:
+            seeds = [int(seed) for seed in self.seeds.split(",")]
+        except ValueError:
+            raise CommandError(f"--seed: {self.seeds!r} is not a number", exit_code=BAD_INPUT) from None
+        return [Trial(seed, self.jobs, self.scenario, self.minutes) for seed in seeds]
+
+    def choose_ground(self) -> Opener:
+        """Where runs take place. Raises `CommandError`."""
+        if self.database_url is None and self.redis_url is None:
+            if self.flush_redis:
+                raise CommandError(
+                    "--flush-redis is for a Redis of yours: name it with --redis-url", exit_code=BAD_INPUT
+                )
+            return embedded_ground
+        if self.database_url is None or self.redis_url is None:
+            raise CommandError("--database-url and --redis-url belong together", exit_code=BAD_INPUT)
+        database_url, redis_url = self.database_url, self.redis_url
+        return lambda folder: _staging_ground(database_url, redis_url, may_flush=self.flush_redis)
+
+
+def run_chaos(request: Request, *, as_json: bool) -> int:
+    """Run every seed and tell; 0 where every promise held in every run. Raises `CommandError`."""
+    trials, opener = request.list_trials(), request.choose_ground()
+    refuse_paid_account()
+    with Interrupts() as interrupts:
+        reports = [run_one(trial, opener, check=interrupts.check) for trial in trials]
+    tell(reports, as_json=as_json)
+    return FAILED if any(each.is_broken for each in reports) else 0
+
+
+def refuse_paid_account() -> None:
+    """Raises `CommandError` where the environment names a provider: runs have a simulator and nothing else.
+
+    The processes of a run get none of these variables; this is the second lock on the same door.
+    """
+    settings = load_settings(running_stack=False)
+    named = [] if settings.wavespeed_api_key is None else ["WAVESPEED_API_KEY"]
+    named += [] if settings.wavespeed_url == PROVIDER_URL else ["RUSHES_WAVESPEED_URL"]
+    if named:
+        raise CommandError(
+            f"{' and '.join(named)} set: a run only ever renders with a simulator of its own",
+            hint=f"unset {' '.join(named)}",
+            exit_code=BAD_INPUT,
+        )
+
+
+def run_one(trial: Trial, opener: Opener, *, check: Callable[[], None]) -> Report:
+    """One run in a temporary folder, which stays where a promise was broken."""
+    folder = Path(tempfile.mkdtemp(prefix=f"rushes-chaos-{trial.seed}-"))
+    holds = False
+    try:
+        with RunView(f"seed {trial.seed}", check=check) as view, opener(folder) as ground:
+            report = run_trial(trial, ground, folder=folder, watch=view)
+        holds = not report.is_broken
+    finally:
+        if holds or not any(folder.iterdir()):  # refused before anything was started
+            shutil.rmtree(folder)
+        else:
+            note(f"seed {trial.seed}: logs are in {folder}")
+    return report
+
+
+def tell(reports: Sequence[Report], *, as_json: bool) -> None:
+    """The table and the faults, and for what was broken the line that repeats it."""
+    broken = [each for each in reports if each.is_broken]
+    if as_json:
+        print_json({"ok": not broken, "runs": [each.as_dict() for each in reports]})
+    else:
+        print_table(COLUMNS, list_rows(reports))
+        print_line("")
+        print_table(("FAULT", "INJECTED", "STRUCK"), list_faults(reports))
+        print_line(f"\npushes: {describe_pushes(reports)}")
+    for each in broken:
+        print(each.describe(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _staging_ground(database_url: str, redis_url: str, *, may_flush: bool) -> Iterator[Ground]:
+    """A database of the run's own on this server. Raises `CommandError` where it cannot be made, or Redis is used."""
+    _refuse_used_redis(redis_url)
+    place = name_place(database_url)
+    try:
+        own = create_database(database_url, prefix=PREFIX)
+    except DatabaseAway as error:
+        raise ServiceAway(f"the database at {place} cannot be reached", hint="is --database-url right?") from error
+    except SQLAlchemyError as error:
+        words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        hint = "the user needs CREATEDB, and the URL must not lead to a pooler"
+        raise CommandError(f"no database can be made at {place}: {words}", hint=hint) from error
+    try:
+        with shared_ground(own, redis_url, may_flush=may_flush) as ground:
+            yield ground
+    finally:
+        drop_database(own, beside=database_url)
+
+
+def _refuse_used_redis(url: str) -> None:
+    """Somebody's workers on the same number would take the run's messages, and the other way round."""
+    try:
+        with open_redis(url) as client:
+            others = len(list_clients(client)) - 1
+    except (redis.RedisError, ValueError) as error:
+        words = type(error).__name__  # its message may quote the password
+        raise ServiceAway(f"the Redis cannot be asked ({words})", hint="is --redis-url right?") from error
+    if others:
+        raise CommandError(
+            f"{others} other client(s) use this database number of the Redis",
+            hint="end the URL with a number that nobody uses, such as /15",
+            exit_code=BAD_INPUT,
+        )
+
+
+class RunView:
+    """Looks on at one run. `check` is called at every look and may raise to end the run."""
+
+    def __init__(self, name: str, *, check: Callable[[], None], console: Console | None = None) -> None:
+        self._name = name
+        self._check = check
+        self._console = console or Console(stderr=True, highlight=False)
+        self._is_lively = self._console.is_terminal and not self._console.is_dumb_terminal
+        columns = (TextColumn("{task.description}"), BarColumn(40), TextColumn("{task.fields[told]}"))
+        self._progress = Progress(*columns, console=self._console, transient=True)
+        self._task = self._progress.add_task(name, total=None, told="starting")
+        self._next_at = 0.0
+
+    def __enter__(self) -> Self:
+        if self._is_lively:
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._is_lively:
+            self._progress.stop()
+
+    def look(self, moment: Moment) -> None:
+        """Show it. Raises what `check` raises."""
+        self._check()
+        if self._is_lively:
+            self._progress.update(self._task, total=moment.jobs, completed=moment.ended, told=describe(moment))
+        elif moment.seconds >= self._next_at:
+            self._next_at = moment.seconds + PLAIN_SECONDS
+            self._console.print(Text(f"{self._name}: {describe(moment)}"), soft_wrap=True)
+
+
+def describe(moment: Moment) -> str:
+    """One line."""
+    ended = f"{moment.ended}/{moment.jobs} ended, {moment.faults} faults"
+    if moment.phase == "faults":
+        return f"{ended}, {show_seconds(moment.seconds)} of about {show_seconds(moment.of_seconds)}"
+    return f"{ended}, all faults are over, waiting for the last jobs ({show_seconds(moment.seconds)})"

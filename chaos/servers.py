@@ -1,0 +1,149 @@
+"""The Postgres and the Redis of a run, and what can be done to them: all of it to our own, little to somebody's."""
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from typing import Protocol
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from chaos.faults import BACKUP, CONNECTION_FAULTS, FLUSH_FAULTS, RESTORE, SERVER_FAULTS
+from models.db.databases import end_connections
+from models.db.errors import DatabaseAway
+from rushes.errors import RushesError
+from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from sandbox.servers.embedded import EmbeddedServer
+
+REDIS_SECONDS = 2.0
+DATA, COPY = "data", "copy"
+"""Where an embedded server keeps its data, and where a run keeps what it was."""
+
+Undo = Callable[[], None]
+
+
+class Servers(Protocol):
+    """Where both are, and which faults they take."""
+
+    @property
+    def kinds(self) -> frozenset[str]: ...
+
+    def strike(self, kind: str) -> Undo | None:
+        """Do it now; returns what ends it, where something must. A server that is away already is no error."""
+
+
+class EmbeddedServers:
+    """Servers of the run's own: they are killed, restarted, frozen and emptied. Without a Postgres, only Redis is."""
+
+    def __init__(self, redis_server: EmbeddedRedis, postgres: EmbeddedPostgres | None = None) -> None:
+        self._servers: dict[str, EmbeddedServer] = {"redis": redis_server}
+        if postgres is not None:
+            self._servers["postgres"] = postgres
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        every = {*SERVER_FAULTS, *CONNECTION_FAULTS, *FLUSH_FAULTS, BACKUP, RESTORE}
+        return frozenset(kind for kind in every if kind.partition("_")[0] in self._servers)
+
+    def strike(self, kind: str) -> Undo | None:
+        place, _, deed = kind.partition("_")
+        server = self._servers[place]
+        match deed:
+            case "restart":
+                server.stop()
+                server.start()
+            case "kill":
+                server.kill()
+                return lambda: _revive(server)
+            case "freeze":
+                return _freeze(server)
+            case "backup":
+                _copy(server, DATA, COPY)
+            case "restore":
+                _copy(server, COPY, DATA)
+            case _ if server.running:
+                cut(kind, server.url)
+        return None
+
+
+class SharedServers:
+    """Servers that others use, too: connections to the run's own database are cut, and it may be told to flush."""
+
+    def __init__(self, database_url: str, redis_url: str, *, may_flush: bool) -> None:
+        self._urls = {"postgres": database_url, "redis": redis_url}
+        self._may_flush = may_flush
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return frozenset(CONNECTION_FAULTS | (FLUSH_FAULTS if self._may_flush else {}))
+
+    def strike(self, kind: str) -> Undo | None:
+        cut(kind, self._urls[kind.partition("_")[0]])
+        return None
+
+
+def cut(kind: str, url: str) -> None:
+    """End every connection to this database, or empty it; one number of a Redis is one database."""
+    if kind == "postgres_backends":
+        with contextlib.suppress(DatabaseAway):
+            end_connections(url)
+        return
+    with contextlib.suppress(redis.RedisError), open_redis(url) as client:
+        if kind == "redis_flush":
+            client.flushdb()
+        else:
+            _end_clients(client)
+
+
+def _end_clients(client: redis.Redis) -> None:
+    own = int(client.client_id())
+    for each in list_clients(client):
+        if each != own:
+            client.client_kill_filter(_id=str(each))
+
+
+def open_redis(url: str) -> redis.Redis:
+    """A client that gives up within seconds."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=REDIS_SECONDS,
+        socket_connect_timeout=REDIS_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )
+
+
+def list_clients(client: redis.Redis) -> list[int]:
+    """The ids of the connections to this client's own database number."""
+    number = str(client.get_connection_kwargs().get("db", 0))
+    return [int(each["id"]) for each in client.client_list() if each["db"] == number]
+
+
+def _copy(server: EmbeddedServer, source: str, target: str) -> None:
+    """One folder of the server's in the place of the other, while it is stopped in good order."""
+    server.stop()
+    if (server.folder / target).exists():
+        shutil.rmtree(server.folder / target)
+    shutil.copytree(server.folder / source, server.folder / target)
+    server.start()
+
+
+def _revive(server: EmbeddedServer) -> None:
+    with contextlib.suppress(RushesError):
+        server.start()
+
+
+def _freeze(server: EmbeddedServer) -> Undo | None:
+    if not server.running:
+        return None
+    pid = server.pid
+    _signal(pid, signal.SIGSTOP)
+    return lambda: _signal(pid, signal.SIGCONT)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

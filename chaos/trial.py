@@ -1,0 +1,129 @@
+"""One run from nothing to its report: servers, simulator, farm, the assault, the wait, and the audit."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos.assault import Assault, Watch
+from chaos.farm import Farm, make_settings, open_farm, open_simulator, takes_webhooks
+from chaos.faults import PROCESS_FAULTS
+from chaos.plan import SCENARIOS, Plan, draw_plan
+from chaos.queries import count_videos, list_waiting
+from chaos.reckoning import Purchases, read_purchases, reckon
+from chaos.report import Report, Trial
+from chaos.servers import EmbeddedServers, Servers, SharedServers
+from cli.api_client import ApiClient
+from models.db.session import transaction
+from rushes.artifacts import open_store
+from rushes.monitoring.audit import Finding, audit_files, audit_rows, compare_with_ledger
+from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from stack.errors import CommandError
+from stack.migrations import migrate
+
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a run takes place: a migrated database without jobs, a Redis without messages, and what they suffer."""
+
+    database_url: str
+    redis_url: str
+    servers: Servers
+
+
+@contextlib.contextmanager
+def embedded_ground(folder: Path) -> Iterator[Ground]:
+    """Servers of the run's own, gone afterwards; their logs stay."""
+    with EmbeddedPostgres(folder / "postgres", fsync=False) as postgres, EmbeddedRedis(folder / "redis") as valkey:
+        yield Ground(postgres.url, valkey.url, EmbeddedServers(valkey, postgres))
+
+
+@contextlib.contextmanager
+def shared_ground(database_url: str, redis_url: str, *, may_flush: bool) -> Iterator[Ground]:
+    """Somebody's servers: nothing of them is stopped."""
+    yield Ground(database_url, redis_url, SharedServers(database_url, redis_url, may_flush=may_flush))
+
+
+def run_trial(trial: Trial, ground: Ground, *, folder: Path, watch: Watch) -> Report:
+    """Run it in this folder, whose logs stay there; no process of it is left afterwards."""
+    plan = _draw(trial, ground.servers)
+    report = Report(trial, logs=str(folder))
+    began = time.monotonic()
+    migrate(ground.database_url)
+    with open_simulator(plan) as simulator:
+        urls = {"database_url": ground.database_url, "redis_url": ground.redis_url}
+        settings = make_settings(plan, simulator, folder=folder, **urls)
+        with open_farm(settings, folder=folder, wait=lambda: _wait_for_api(settings.url)) as farm:
+            assault = Assault(plan, farm, simulator=simulator, servers=ground.servers, watch=watch)
+            assault.run()
+            report.drain_seconds = assault.drain()
+            report.faults, report.strikes = assault.faults, assault.strikes
+            _fill_in(report, plan, farm, read_purchases(simulator))
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _draw(trial: Trial, servers: Servers) -> Plan:
+    return draw_plan(
+        trial.seed,
+        jobs=trial.jobs,
+        scenario=SCENARIOS[trial.scenario],
+        minutes=trial.minutes,
+        kinds={*PROCESS_FAULTS, *servers.kinds},
+        webhooks=takes_webhooks(),
+    )
+
+
+def _wait_for_api(url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    with ApiClient(url) as client:
+        while not _is_ready(client):
+            if time.monotonic() > deadline:
+                raise CommandError(f"the API of the run gave no answer in {READY_SECONDS:g} s")
+            time.sleep(0.1)
+
+
+def _is_ready(client: ApiClient) -> bool:
+    with contextlib.suppress(CommandError):
+        return client.is_ready()
+    return False
+
+
+def _fill_in(report: Report, plan: Plan, farm: Farm, purchases: Purchases) -> None:
+    """What the rows, the files and the provider's books say now."""
+    with transaction(farm.sessions) as session:
+        store = open_store(farm.settings.get_artifacts_url())
+        report.findings = [
+            *audit_rows(session),
+            *compare_with_ledger(session, purchases.books, drained=True),
+            *audit_files(session, store),
+        ]
+        videos = count_videos(session)
+        report.waiting = [
+            f"{each.total} predictions are {each.state} (due in {each.due_in_seconds:.0f} s) {each.error}"
+            for each in list_waiting(session)
+        ]
+    report.states = farm.count_states() or {}
+    report.pushes = farm.pusher.counts
+    report.findings.append(_find_doubled(sum(report.states.values()), len(plan.prompts)))
+    if SCENARIOS[report.trial.scenario].wants_success:
+        report.findings.append(find_failed(report.states))
+    report.cost = reckon(purchases, wanted=Counter(plan.prompts), files=videos)
+
+
+def find_failed(states: Mapping[str, int]) -> Finding:
+    """For a scenario in which every job must succeed."""
+    others = {state: count for state, count in states.items() if state != "succeeded"}
+    examples = tuple(f"{count} {state}" for state, count in sorted(others.items()))
+    return Finding(
+        "all_succeeded", "a job did not succeed though the provider has its file", sum(others.values()), examples
+    )
+
+
+def _find_doubled(stored: int, pushed: int) -> Finding:
+    told = () if stored == pushed else (f"{stored} of {pushed}",)
+    return Finding("pushed_once", "there are more or fewer jobs than were pushed", abs(stored - pushed), told)

@@ -1,0 +1,198 @@
+"""The HTTP API as the command line sees it: JSON in, JSON out, every failure an error that says what to do."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import requests
+import urllib3
+
+from rushes.errors import Problem
+from stack.errors import BAD_INPUT, FAILED, CommandError, ServiceAway
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 30.0
+PUSH_SECONDS = 300.0
+"""A batch of 100,000 jobs is one transaction."""
+PAGE = 500
+
+_AWAY = frozenset({502, 503, 504})
+Json = dict[str, Any]
+
+
+class Declined(CommandError):
+    """The API understood and said no; `problems` name the fields, `status` is the HTTP status."""
+
+    def __init__(self, status: int, detail: str, *, problems: Sequence[Problem] = ()) -> None:
+        errors = [str(problem) for problem in problems] or [detail]
+        super().__init__(*errors, exit_code=BAD_INPUT if status < 500 else FAILED, hint=_HINTS.get(status, ""))
+        self.status = status
+        self.problems = problems
+
+
+class AnswerLost(ServiceAway):
+    """The request was sent and no answer came: it may have been carried out."""
+
+
+_HINTS = {
+    404: "`rushes batch list` and `rushes job list` show what there is",
+    413: "split the file into several batches",
+    500: "the API's log says more",
+}
+
+
+class ApiClient:
+    """One connection to the API at `url`. Nothing is repeated here: whoever calls decides."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy and no .netrc between us and a server of ours
+        self._session.headers.update({"Accept": "application/json", "User-Agent": "rushes-cli"})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._session.close()
+
+    def get(self, *path: str, **query: Any) -> Json:
+        """GET `/v1/<path>`; parts are quoted. Raises `Declined`, `ServiceAway`."""
+        return self._ask("GET", _join("v1", *path), query=query)
+
+    def post(self, *path: str, body: Json | None = None, seconds: float = READ_SECONDS) -> Json:
+        """POST likewise. Raises `AnswerLost` where it may have been carried out."""
+        return self._ask("POST", _join("v1", *path), body=body, seconds=seconds)
+
+    def is_ready(self) -> bool:
+        """Whether the API answers and can take jobs."""
+        try:
+            return self._send("GET", "/readyz", seconds=READ_SECONDS).ok
+        except ServiceAway:
+            return False
+
+    def get_readiness(self) -> Json:
+        """What `/readyz` says, ready or not. Raises `ServiceAway` where nothing answers."""
+        return _read_object(self._send("GET", "/readyz", seconds=READ_SECONDS), self.url)
+
+    def list_items(self, *path: str, limit: int | None, **query: Any) -> Iterator[Json]:
+        """Items of a list, page by page, up to `limit`; None: all of them."""
+        cursor, left = None, limit
+        while left is None or left > 0:
+            page = self.get(*path, **query, cursor=cursor, limit=min(PAGE, left) if left is not None else PAGE)
+            yield from page["items"]
+            cursor = page.get("next_cursor")
+            left = left - len(page["items"]) if left is not None else None
+            if cursor is None:
+                return
+
+    @contextlib.contextmanager
+    def download(self, path: str) -> Iterator[requests.Response]:
+        """The open answer of a GET for a file. Raises as `get`."""
+        answer = self._send("GET", path, seconds=READ_SECONDS, stream=True)
+        with contextlib.closing(answer):
+            if answer.status_code != requests.codes.ok:
+                raise _error_of(answer, self.url)
+            yield answer
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Json | None = None,
+        seconds: float = READ_SECONDS,
+    ) -> Json:
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        answer = self._send(method, path, seconds=seconds, params=given, json=body)
+        if not answer.ok:
+            raise _error_of(answer, self.url)
+        return _read_object(answer, self.url)
+
+    def _send(self, method: str, path: str, *, seconds: float, **request: Any) -> requests.Response:
+        try:
+            return self._session.request(
+                method, self.url + path, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, **request
+            )
+        except requests.RequestException as error:
+            raise self._explain(error, asked_to_do=method != "GET") from error
+
+    def _explain(self, error: requests.RequestException, *, asked_to_do: bool) -> CommandError:
+        if not isinstance(
+            error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+        ):
+            return CommandError(f"{self.url} cannot be asked: {error}", hint="RUSHES_URL says where the API is")
+        if not asked_to_do or _never_connected(error):
+            return _away(self.url)
+        return AnswerLost(f"the API at {self.url} gave no answer: it may have done what was asked", hint="look first")
+
+
+def wait_for(client: ApiClient, *, seconds: float) -> bool:
+    """Whether the API became ready in time."""
+    deadline = time.monotonic() + seconds
+    while not client.is_ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _join(*parts: str) -> str:
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
+def _away(url: str) -> ServiceAway:
+    return ServiceAway(
+        f"the API at {url} cannot be reached",
+        hint="start it with `rushes up`, or set RUSHES_URL to where it runs",
+    )
+
+
+def _never_connected(error: requests.RequestException) -> bool:
+    """Whether nothing can have been carried out, because nothing was sent."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(error, requests.ConnectTimeout) or isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def _error_of(answer: requests.Response, url: str) -> CommandError:
+    problem = _find_object(answer)
+    if answer.status_code in _AWAY:
+        wait = answer.headers.get("Retry-After", "")
+        detail = problem.get("detail") or f"the API at {url} answered {answer.status_code}"
+        again = f"try again in {wait} s" if wait.isdigit() else "try again in a moment"
+        return ServiceAway(str(detail), hint=f"{again}; `rushes doctor` says what is wrong")
+    if "status" not in problem and "title" not in problem:
+        return _not_ours(answer, url)
+    detail = str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status_code}")
+    problems = [
+        Problem(str(each.get("field", "")), str(each.get("message", "")))
+        for each in problem.get("errors") or []
+        if isinstance(each, dict)
+    ]
+    return Declined(answer.status_code, detail, problems=problems)
+
+
+def _not_ours(answer: requests.Response, url: str) -> CommandError:
+    return CommandError(
+        f"what listens at {url} is not the Rushes API (it answered {answer.status_code})",
+        hint="RUSHES_URL says where the API is",
+    )
+
+
+def _read_object(answer: requests.Response, url: str) -> Json:
+    found = _find_object(answer)
+    if not found:
+        raise _not_ours(answer, url)
+    return found
+
+
+def _find_object(answer: requests.Response) -> Json:
+    try:
+        found = answer.json()
+    except requests.exceptions.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,84 @@
+"""Fetching stored files through the API: each appears whole or not at all."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from cli.api_client import ApiClient
+from cli.output import note
+from stack.errors import CommandError
+
+CHUNK_BYTES = 1 << 20
+
+
+def download_files(client: ApiClient, batch: str, *, folder: Path, unverified: bool = False) -> list[Path]:
+    """Fetch the video of every job of a batch that has one; a file that is there already is not fetched again.
+
+    `unverified` also fetches the kept file of every job that has no video.
+    """
+    kinds = ("video", "unverified") if unverified else ("video",)
+    jobs = [job for job in client.list_items("jobs", limit=None, batch=batch) if find_kind(job, kinds)]
+    paths = [download_file(client, job, folder=folder, kinds=kinds) for job in jobs]
+    kept = sum(find_kind(job, kinds) == "unverified" for job in jobs)
+    videos = len(paths) - kept
+    more = f" and {kept:,} unverified file{'' if kept == 1 else 's'}" if kept else ""
+    note(f"{videos:,} video{'' if videos == 1 else 's'}{more} in {folder}")
+    return paths
+
+
+def find_kind(job: dict[str, Any], kinds: Sequence[str] = ("video", "unverified")) -> str | None:
+    """The first of these kinds of files that the job has."""
+    return next((kind for kind in kinds if job.get(kind)), None)
+
+
+def download_file(
+    client: ApiClient, job: dict[str, Any], *, folder: Path, kinds: Sequence[str] = ("video", "unverified")
+) -> Path:
+    """Fetch the first of these kinds of files that the job has. Raises `CommandError` if it has none of them."""
+    kind = find_kind(job, kinds)
+    if kind is None:
+        hint = "`rushes job show` tells what it waits for"
+        raise CommandError(f"job {job['id']} is {job['state']}: there is no file", hint=hint)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{job['id']}.part"
+    try:
+        with client.download(f"/v1/jobs/{job['id']}/{kind}") as answer:
+            target = folder / _name_of(answer, job)
+            if target.exists() and _digest(target) == job[kind]["sha256"]:
+                return target
+            _write(answer, part)
+    except requests.RequestException as error:
+        raise CommandError(f"the file of job {job['id']} was cut off", hint="run the command again") from error
+    else:
+        if _digest(part) != job[kind]["sha256"]:
+            raise CommandError(f"the file of job {job['id']} arrived damaged", hint="run the command again")
+        part.replace(target)
+        return target
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write(answer: requests.Response, part: Path) -> None:
+    with part.open("wb") as file:
+        for chunk in answer.iter_content(CHUNK_BYTES):
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _name_of(answer: requests.Response, job: dict[str, Any]) -> str:
+    """The name that the API proposes, held inside the folder."""
+    header = Message()
+    header["Content-Disposition"] = answer.headers.get("Content-Disposition", "")
+    proposed = Path(header.get_filename() or "").name
+    return proposed if proposed not in ("", ".", "..") and proposed.isprintable() else f"{job['id']}.mp4"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,135 @@
+"""Waiting for a batch to end, and showing how far it is: live on a terminal, line by line elsewhere."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from cli.api_client import ApiClient, Declined
+from cli.output import show_counts, show_moment, show_money, show_seconds, show_time_left
+from stack.errors import CommandError, ServiceAway
+
+LOOK_SECONDS = 1.0
+PLAIN_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 10.0
+
+Pause = Callable[[float], None]
+
+
+class View(Protocol):
+    """Where progress is shown."""
+
+    def show(self, batch: dict[str, Any]) -> None:
+        """The batch as it is now."""
+
+    def note(self, message: str) -> None:
+        """A line that stays."""
+
+
+def wait_for_batch(
+    client: ApiClient, name: str, *, view: View, every: float = LOOK_SECONDS, pause: Pause = time.sleep
+) -> dict[str, Any]:
+    """Look at a batch until all its jobs have ended, and return it; an API that is away for a while is waited for.
+
+    `pause` waits between two looks and may raise to end the waiting.
+    """
+    failures = 0
+    while True:
+        try:
+            batch = client.get("batches", name)
+        except CommandError as error:
+            if not _will_pass(error):
+                raise
+            failures += 1
+            if failures == 1:
+                view.note(f"{error}; the batch goes on, asking again until it answers")
+            pause(min(LONGEST_PAUSE_SECONDS, every * 2**failures))
+            continue
+        if failures:
+            view.note("the API answers again")
+            failures = 0
+        view.show(batch)
+        if batch["done"] >= batch["jobs"]:
+            return batch
+        pause(every)
+
+
+def describe_batch(batch: dict[str, Any]) -> str:
+    """How far it is, in one line."""
+    cost = batch["cost"]
+    parts = [show_counts(batch["states"]), f"{show_money(cost['spent'])} of {show_money(cost['estimated'])} spent"]
+    if batch["elapsed_seconds"] is not None:
+        parts.append(f"{show_seconds(batch['elapsed_seconds'])} elapsed")
+    if batch["done"] < batch["jobs"]:
+        left = show_time_left(batch.get("time_left"), seconds=batch["seconds_left"])
+        unknown = show_time_left(None, unknown=batch.get("time_left_unknown")) or "not known yet"
+        parts.append(f"{left} left" if left else f"time left {unknown}")
+        if batch.get("at_risk"):
+            parts.append(f"at risk to end after {show_moment(batch['finish_by'])}")
+    return " · ".join(parts)
+
+
+def open_view(console: Console | None = None) -> "LiveView | PlainView":
+    """The view that fits stderr."""
+    console = console or Console(stderr=True, highlight=False)
+    lively = console.is_terminal and not console.is_dumb_terminal
+    return LiveView(console) if lively else PlainView(console)
+
+
+class LiveView:
+    """A bar and a line under it, drawn again in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=4, redirect_stdout=False)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._live.stop()
+
+    def show(self, batch: dict[str, Any]) -> None:
+        head = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=batch["jobs"], completed=batch["done"], width=40)
+        head.add_row(Text(batch["name"], style="bold"), bar, Text(f"{batch['done']:,}/{batch['jobs']:,}"))
+        self._live.update(Group(head, Text(describe_batch(batch))))
+
+    def note(self, message: str) -> None:
+        self._live.console.print(Text(message))
+
+
+class PlainView:
+    """A line whenever something has changed, but not more often than every few seconds."""
+
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._states: dict[str, int] | None = None
+        self._next_at = float("-inf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        return None
+
+    def show(self, batch: dict[str, Any]) -> None:
+        ended = batch["done"] >= batch["jobs"]
+        if batch["states"] == self._states or (self._clock() < self._next_at and not ended):
+            return
+        self._states, self._next_at = batch["states"], self._clock() + PLAIN_SECONDS
+        self.note(f"{batch['name']}: {batch['done']:,}/{batch['jobs']:,} done · {describe_batch(batch)}")
+
+    def note(self, message: str) -> None:
+        self._console.print(Text(message), soft_wrap=True)
+
+
+def _will_pass(error: CommandError) -> bool:
+    return isinstance(error, ServiceAway) or (isinstance(error, Declined) and error.status >= 500)

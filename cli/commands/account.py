@@ -1,0 +1,74 @@
+"""`rushes account`: limits, health and money of the provider's account, and whether it submits."""
+
+from typing import Any
+
+import typer
+
+from cli.api_client import ApiClient
+from cli.options import JsonOption
+from cli.output import print_facts, print_json, show_moment, show_money, show_text
+from rushes.settings import load_settings
+
+app = typer.Typer(help="The account: limits, health and money.", no_args_is_help=True)
+
+
+@app.command("show")
+def show(as_json: JsonOption = False) -> None:
+    """Show what the account may do, why it does not, and what it has cost.
+
+    Example:
+
+        rushes account show
+    """
+    with ApiClient(load_settings().url) as client:
+        _print(client.get("account"), as_json=as_json)
+
+
+@app.command("pause")
+def pause(as_json: JsonOption = False) -> None:
+    """Submit nothing until it is resumed; what renders is watched and stored.
+
+    Example:
+
+        rushes account pause
+    """
+    with ApiClient(load_settings().url) as client:
+        _print(client.post("account", "pause"), as_json=as_json)
+
+
+@app.command("resume")
+def resume(as_json: JsonOption = False) -> None:
+    """Submit again. After a restore: say that what was found at the provider is not ours. If it is, you pay twice.
+
+    Example:
+
+        rushes account resume
+    """
+    with ApiClient(load_settings().url) as client:
+        _print(client.post("account", "resume"), as_json=as_json)
+
+
+def _print(account: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(account)
+        return
+    paused, cost = account["paused"] or {}, account["cost"]
+    late = ", ".join(f"{count:,} {kind}" for kind, count in sorted(account["late_writes"].items()))
+    print_facts(
+        {
+            "account": account["name"],
+            "paused": show_text(f"{paused['reason']}: {paused['detail']}", limit=500) if paused else "",
+            "paused since": show_moment(paused.get("since")),
+            "waits": show_text(account["deferred"] or "", limit=500),
+            "outputs": show_text((account.get("outputs") or {}).get("detail", ""), limit=500),
+            "slots": account["effective_slots"] or account["slots"],
+            "submits per minute": account["submits_per_minute"],
+            "held": show_money(cost["held"]),
+            "spent": show_money(cost["spent"]),
+            "refunded": show_money(cost["refunded"]),
+            "surplus": f"{account['surpluses']:,} ({show_money(cost['surplus'])})" if account["surpluses"] else "",
+            "orphans": f"{count:,} in seven days, of somebody else" if (count := account.get("orphans")) else "",
+            "look price": f"{price:g} s of delay per request" if (price := account.get("look_price")) else "",
+            "late writes": late,
+        }
+    )

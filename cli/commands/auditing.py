@@ -1,0 +1,36 @@
+"""The audit's questions, asked of the database that the settings name."""
+
+from models.db.errors import DatabaseAway
+from models.db.session import Sessions, open_sessions, transaction
+from models.queries import EXPECTED_MIGRATION
+from rushes.monitoring.audit import Finding, audit_files, audit_rows
+from rushes.readiness import check_readiness
+from rushes.runtime import Runtime
+from rushes.settings import load_settings
+from stack.errors import CommandError
+
+
+def find_everything(*, files: bool) -> list[Finding]:
+    """Every rule and what breaks it. Raises `DatabaseAway`, or `CommandError` where it is not migrated."""
+    runtime = Runtime.open(load_settings(), threads=1, application="audit")
+    # Every statement for itself: while files are read, which takes long, no transaction may be open.
+    sessions = open_sessions(runtime.engine.execution_options(isolation_level="AUTOCOMMIT"))
+    try:
+        _require_migrated(sessions)
+        with transaction(sessions) as session:
+            findings = audit_rows(session)
+            return [*findings, *audit_files(session, runtime.store)] if files else findings
+    finally:
+        runtime.close()
+
+
+def _require_migrated(sessions: Sessions) -> None:
+    seen = check_readiness(sessions)
+    if not seen.reachable:
+        raise DatabaseAway("the database cannot be reached")
+    if not seen.migrated:
+        found = f"at {seen.migration}" if seen.migration else "empty"
+        raise CommandError(
+            f"the database is {found}, this version needs {EXPECTED_MIGRATION}",
+            hint="run `alembic upgrade head`; `rushes up` does",
+        )

@@ -1,0 +1,172 @@
+"""`rushes batch`: how far a batch is, what it costs, where its videos are."""
+
+import math
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+from uuid import UUID
+
+import typer
+
+from cli.api_client import ApiClient
+from cli.batch_download import download_files
+from cli.batch_progress import open_view, wait_for_batch
+from cli.options import FolderOption, JsonOption, LimitOption
+from cli.output import (
+    note,
+    print_facts,
+    print_json,
+    print_table,
+    show_counts,
+    show_moment,
+    show_money,
+    show_seconds,
+    show_text,
+    show_time_left,
+)
+from rushes.artifacts import video_name
+from rushes.settings import Settings, load_settings
+from stack.errors import INTERRUPTED, CommandError
+
+SHOWN_FAILURES = 10
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+app = typer.Typer(help="Batches: jobs pushed together.", no_args_is_help=True)
+WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Show progress until all jobs have ended.")]
+UnverifiedOption = Annotated[
+    bool, typer.Option("--unverified", help="Also the kept files that the probe rejects as videos.")
+]
+NameArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Name or id of a batch.", show_default=False)]
+
+
+@app.command("show")
+def show(batch: NameArgument, watch: WatchOption = False, as_json: JsonOption = False) -> None:
+    """Show a batch: jobs by state, spend, time left, and the folder of its videos.
+
+    Examples:
+
+        rushes batch show pilot
+
+        rushes batch show pilot --watch
+    """
+    settings = load_settings()
+    with ApiClient(settings.url) as client:
+        found = _watch(client, batch) if watch else client.get("batches", batch)
+        if as_json:
+            print_json(found)
+        else:
+            show_batch(client, found, settings=settings)
+
+
+@app.command("list")
+def list_batches(limit: LimitOption = 20, as_json: JsonOption = False) -> None:
+    """List batches, newest first.
+
+    Example:
+
+        rushes batch list --limit 5
+    """
+    with ApiClient(load_settings().url) as client:
+        batches = list(client.list_items("batches", limit=limit))
+    if as_json:
+        print_json({"items": batches})
+        return
+    if not batches:
+        note("there is no batch yet; `rushes submit` pushes one")
+        return
+    rows = [
+        (each["name"], f"{each['done']:,}/{each['jobs']:,}", show_counts(each["states"]), *_costs(each), _age(each))
+        for each in batches
+    ]
+    print_table(("BATCH", "DONE", "STATES", "ESTIMATED", "SPENT", "PUSHED"), rows)
+
+
+@app.command("download")
+def download(
+    batch: NameArgument, *, to: FolderOption = Path(), unverified: UnverifiedOption = False, as_json: JsonOption = False
+) -> None:
+    """Fetch the videos of a batch into a folder. A file that is there already is not fetched again.
+
+    Examples:
+
+        rushes batch download pilot --to videos
+
+        rushes batch download pilot --to videos --unverified
+    """
+    with ApiClient(load_settings().url) as client:
+        paths = download_files(client, batch, folder=to, unverified=unverified)
+    if as_json:
+        print_json({"files": [str(path) for path in paths]})
+
+
+def _watch(client: ApiClient, batch: str) -> dict[str, Any]:
+    try:
+        with open_view() as view:
+            return wait_for_batch(client, batch, view=view)
+    except KeyboardInterrupt:
+        raise CommandError("interrupted", hint="the batch goes on without you", exit_code=INTERRUPTED) from None
+
+
+def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) -> None:
+    """Everything about a batch for a person, and why jobs of it failed."""
+    cost = batch["cost"]
+    running, left = batch["done"] < batch["jobs"], batch.get("time_left")
+    time_left = show_time_left(left, seconds=batch["seconds_left"], unknown=batch.get("time_left_unknown"))
+    print_facts(
+        {
+            "batch": batch["name"],
+            "id": batch["id"],
+            "jobs": f"{batch['done']:,} of {batch['jobs']:,} ended: {show_counts(batch['states'])}",
+            "estimated": show_money(cost["estimated"]),
+            "held": show_money(cost["held"]),
+            "spent": show_money(cost["spent"]),
+            "pushed": show_moment(batch["created_at"]),
+            "finish by": _show_promise(batch),
+            "ended": show_moment(batch["ended_at"]),
+            "elapsed": show_seconds(batch["elapsed_seconds"]),
+            "outputs": show_text((batch.get("outputs") or {}).get("detail", ""), limit=500),
+            "time left": time_left if running else "",
+            "ends": f"about {show_moment(left['expected_at'])}" if running and left else "",
+            "mean": f"{show_seconds(batch['mean_seconds'])} from push to file" if batch["mean_seconds"] else "",
+            "folder": find_folder(batch["name"], settings) or "",
+        }
+    )
+    if batch["states"]["failed"]:
+        _show_failures(client, batch)
+
+
+def _show_promise(batch: dict[str, Any]) -> str:
+    chance = batch.get("finish_by_chance")
+    parts = [show_moment(batch.get("finish_by"))]
+    if batch.get("at_risk"):
+        parts.append("at risk")
+    if chance is not None:
+        parts.append(f"{math.floor(chance * 100)} % likely to hold")
+    return ", ".join(parts)
+
+
+def find_folder(batch: str, settings: Settings) -> Path | None:
+    """Where the batch's videos are, if that is on this machine."""
+    parts = urlsplit(settings.get_artifacts_url())
+    if parts.scheme != "file" or urlsplit(settings.url).hostname not in LOOPBACK:
+        return None
+    # the folder's name is made as every file's: by the store's own rule
+    inside = PurePosixPath(video_name(job_id=UUID(int=0), prompt="", batch=batch, number=1)).parent
+    return Path(url2pathname(parts.path)) / inside
+
+
+def _show_failures(client: ApiClient, batch: dict[str, Any]) -> None:
+    failed = list(client.list_items("jobs", limit=SHOWN_FAILURES, batch=batch["id"], state="failed"))
+    rows = [(job["number"], job["id"], show_text((job["error"] or {}).get("message", ""), limit=100)) for job in failed]
+    print_table(("JOB", "ID", "WHY IT FAILED"), rows)
+    if batch["states"]["failed"] > len(failed):
+        note(f"hint: `rushes job list --batch {batch['name']} --state failed` shows all of them")
+
+
+def _costs(batch: dict[str, Any]) -> tuple[str, str]:
+    return show_money(batch["cost"]["estimated"]), show_money(batch["cost"]["spent"])
+
+
+def _age(batch: dict[str, Any]) -> str:
+    return show_moment(batch["created_at"])

@@ -1,0 +1,90 @@
+"""`rushes chaos`: whether every promise holds while everything breaks, on this machine or on a staging system."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Annotated
+
+import typer
+
+from cli.options import JsonOption
+from stack.errors import CommandError
+
+SeedOption = Annotated[
+    str, typer.Option("--seed", metavar="SEED", help="Draws the plan; several, separated by commas, run in a row.")
+]
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, max=10_000, help="Jobs that are pushed, per seed.")]
+MinutesOption = Annotated[
+    float | None,
+    typer.Option("--minutes", min=0.1, max=1440, help="How long faults strike; by the jobs if left out."),
+]
+ScenarioOption = Annotated[
+    str,
+    typer.Option("--scenario", help="everything, processes, provider, lost-answers, restore or outputs: what breaks."),
+]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url", metavar="URL", help="A Postgres server of yours; a database is made there and dropped."
+    ),
+]
+RedisOption = Annotated[
+    str | None,
+    typer.Option("--redis-url", metavar="URL", help="A Redis of yours, with a database number nobody uses."),
+]
+FlushOption = Annotated[bool, typer.Option("--flush-redis", help="Also empty that database number of your Redis.")]
+
+
+def chaos(
+    *,
+    seed: SeedOption = "1",
+    jobs: JobsOption = 60,
+    minutes: MinutesOption = None,
+    scenario: ScenarioOption = "everything",
+    database_url: DatabaseOption = None,
+    redis_url: RedisOption = None,
+    flush_redis: FlushOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Break a farm by a seeded plan, let it recover, and hold every promise against what is left.
+
+    Real processes render against a simulator of their own, never with WaveSpeed: nothing is spent. By the seed they
+    are killed and frozen, Postgres and Redis go away, and the provider loses answers. Servers of yours are not stopped:
+    a database is made beside the one you name, connections to it are cut, and it is dropped at the end.
+
+    Examples:
+
+        rushes chaos
+
+        rushes chaos --seed 1,2,3 --jobs 300
+
+        rushes chaos --scenario lost-answers --jobs 300 --json
+
+        rushes chaos --scenario outputs --minutes 3
+
+        rushes chaos --database-url postgresql://staging/postgres --redis-url redis://staging:6379/15 --minutes 5
+
+    Exit codes: 0 every promise held, 1 one was broken, 2 it was refused, 3 a server is away.
+    """
+    running = _find_chaos()
+    request = running.Request(
+        seeds=seed,
+        jobs=jobs,
+        minutes=minutes,
+        scenario=scenario,
+        database_url=database_url,
+        redis_url=redis_url,
+        flush_redis=flush_redis,
+    )
+    code: int = running.run_chaos(request, as_json=as_json)
+    return code
+
+
+def _find_chaos() -> ModuleType:
+    """The package `chaos` of a checkout; it is not part of the installed ones. Raises `CommandError`."""
+    try:
+        return import_module("chaos.running")
+    except ModuleNotFoundError as error:
+        if error.name != "chaos":
+            raise
+        hint = "run it from a checkout, installed with `make setup`"
+        raise CommandError("rushes chaos is not part of the installed packages", hint=hint) from error

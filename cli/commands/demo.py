@@ -1,0 +1,11 @@
+"""`rushes demo`: the examples rendered end to end against the simulator, in a minute and for nothing."""
+
+
+def demo() -> int:
+    """Render examples/prompts.jsonl end to end against the simulator, show it, and clean up.
+
+    Nothing is ever spent, even when WAVESPEED_API_KEY is set. The videos stay in ./renders.
+    """
+    from cli.commands.demonstration import run_demo  # noqa: PLC0415 - embedded servers are an extra, as in `up`
+
+    return run_demo()

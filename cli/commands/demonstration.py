@@ -1,0 +1,116 @@
+"""The demo: a stack of its own in a temporary folder, the examples as one batch, and a table of what it took."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from cli.api_client import ApiClient
+from cli.batch_progress import open_view, wait_for_batch
+from cli.commands.batch import find_folder
+from cli.output import note, print_facts, show_money, show_seconds
+from cli.prompt_file.jobs import Fill
+from cli.prompt_file.push import load_jobs, push_batch, tell_warnings
+from rushes.settings import Settings
+from stack.errors import FAILED, CommandError
+from stack.interrupts import Interrupts
+from stack.processes import default_settings
+from stack.run import running, say
+from stack.stack import Stack, StackOptions
+
+PROMPTS = Path(__file__).resolve().parents[2] / "examples" / "prompts.jsonl"
+RENDERS = "renders"
+LOOK_SECONDS = 0.5
+LIMIT_SECONDS = 300.0
+
+SETTINGS = {
+    "slots": 12,
+    "submits_per_minute": 600,
+    "render_median_seconds": 4.0,
+    "poll_shortest_seconds": 0.5,
+    "url": "http://127.0.0.1:0",
+}
+"""An account of a high tier and a quick renderer: the lowest tier would take twelve minutes."""
+
+
+def run_demo() -> int:
+    """Run it; 0 only when every job succeeded. Whatever was started is stopped, and the temporary folder is gone."""
+    renders = Path.cwd() / RENDERS
+    renders.mkdir(exist_ok=True)
+    with Interrupts() as interrupts, tempfile.TemporaryDirectory(prefix="rushes-demo-") as folder:
+        settings = default_settings(artifacts_url=renders.as_uri(), **SETTINGS)
+        options = StackOptions(
+            folder=Path(folder),
+            flower_port=0,
+            simulator_port=0,
+            why_simulated="WAVESPEED_API_KEY is not used here" if os.environ.get("WAVESPEED_API_KEY") else "demo",
+            longest_render_seconds=12,
+        )
+        stack = Stack(settings, options, say=say, interrupts=interrupts)
+        with running(stack):
+            say(f"API {stack.settings.url}, Flower {stack.flower_url} (user {settings.flower_user})")
+            ended, seen = _render(stack)
+        _print_result(ended, seen=seen, settings=stack.settings)
+    return 0 if ended["states"]["succeeded"] == ended["jobs"] else FAILED
+
+
+def _render(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The ended batch, and what the simulator saw of it."""
+    file, prepared = load_jobs(str(PROMPTS), fill=Fill(), settings=stack.settings)
+    name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    with ApiClient(stack.settings.url) as client:
+        pushed = push_batch(client, name, file=file, prepared=prepared)
+        tell_warnings(pushed, prepared)
+        note(f"batch {name}: {pushed['jobs']} jobs, {show_money(pushed['cost']['estimated'])} estimated")
+        rest = _rest_until(stack, time.monotonic() + LIMIT_SECONDS)
+        with open_view() as view:
+            ended = wait_for_batch(client, name, view=view, every=LOOK_SECONDS, pause=rest)
+        _tell_failures(client, ended)
+    return ended, _ask_simulator(stack.settings)
+
+
+def _rest_until(stack: Stack, deadline: float) -> Callable[[float], None]:
+    """Rests of a stack, but none beyond the deadline."""
+
+    def rest(seconds: float) -> None:
+        if time.monotonic() > deadline:
+            raise CommandError(f"the demo did not end in {LIMIT_SECONDS:g} s", hint="does the machine do other work?")
+        stack.rest(seconds)
+
+    return rest
+
+
+def _tell_failures(client: ApiClient, ended: dict[str, Any]) -> None:
+    for job in client.list_items("jobs", limit=10, batch=ended["id"], state="failed"):
+        note(f"job {job['number']} failed: {(job['error'] or {}).get('message')}")
+
+
+def _ask_simulator(settings: Settings) -> dict[str, Any]:
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.get(f"{settings.wavespeed_url}/sim/stats", params={"last": 0}, timeout=10)
+        answer.raise_for_status()
+        stats: dict[str, Any] = answer.json()
+        return stats
+
+
+def _print_result(ended: dict[str, Any], *, seen: dict[str, Any], settings: Settings) -> None:
+    states = ended["states"]
+    requests_by_kind = ", ".join(f"{count} {kind}" for kind, count in sorted(seen["requests"].items()) if count)
+    print_facts(
+        {
+            "jobs": ended["jobs"],
+            "succeeded": states["succeeded"],
+            "failed": states["failed"] + states["cancelled"],
+            "spent": f"{show_money(ended['cost']['spent'])} (simulated)",
+            "mean": f"{ended['mean_seconds']:.1f} s from push to file" if ended["mean_seconds"] else "",
+            "elapsed": show_seconds(ended["elapsed_seconds"]),
+            "requests to the provider": requests_by_kind,
+            "folder": find_folder(ended["name"], settings) or "",
+        }
+    )

@@ -1,0 +1,80 @@
+"""`rushes doubt`: submissions whose answer was lost, and what a person decides about them."""
+
+from typing import Annotated
+
+import typer
+
+from cli.api_client import ApiClient
+from cli.options import JsonOption, PredictionArgument
+from cli.output import note, print_json, print_line, print_table, show_moment, show_money, show_text
+from rushes.settings import load_settings
+
+app = typer.Typer(help="Doubts: submissions whose answer was lost.", no_args_is_help=True)
+ProviderIdArgument = Annotated[
+    str, typer.Argument(metavar="PROVIDER_ID", help="Id of the provider's prediction.", show_default=False)
+]
+
+
+@app.command("list")
+def list_doubts(as_json: JsonOption = False) -> None:
+    """List submissions in doubt, oldest first. All are looked for all the time; only `person` needs your word.
+
+    Example:
+
+        rushes doubt list
+    """
+    with ApiClient(load_settings().url) as client:
+        answer = client.get("doubts")
+    if as_json:
+        print_json(answer)
+        return
+    if not answer["items"]:
+        note("nothing is in doubt")
+        return
+    rows = [
+        (
+            each["prediction_id"],
+            each["job_id"],
+            show_moment(each["posted_at"]),
+            show_money(each["price"]),
+            "person" if each["needs_person"] else "looking",
+            show_text(each["reason"]),
+            show_text(each["input"].get("prompt", "")),
+        )
+        for each in answer["items"]
+    ]
+    print_table(("PREDICTION", "JOB", "POSTED", "PRICE", "WAITS FOR", "REASON", "PROMPT"), rows)
+
+
+@app.command("adopt")
+def adopt(prediction: PredictionArgument, provider_id: ProviderIdArgument, as_json: JsonOption = False) -> None:
+    """Say which of the provider's predictions a doubt is; it is watched and stored like any other.
+
+    Example:
+
+        rushes doubt adopt 019a2b3c-4d5e-7f60-8123-456789abcdef 5f2c1e0b7a9d4c63b8e1
+    """
+    with ApiClient(load_settings().url) as client:
+        answer = client.post("predictions", prediction, "adopt", body={"provider_id": provider_id})
+    if as_json:
+        print_json(answer)
+        return
+    print_line(f"prediction {prediction} is {provider_id}; job {answer['id']} is {answer['state']}")
+
+
+@app.command("absent")
+def absent(prediction: PredictionArgument, as_json: JsonOption = False) -> None:
+    """Say that the provider never accepted a doubt: its job is bought anew. If it did, you pay twice.
+
+    The job fails instead where posting it has killed three workers (`submit_killed_worker`).
+
+    Example:
+
+        rushes doubt absent 019a2b3c-4d5e-7f60-8123-456789abcdef
+    """
+    with ApiClient(load_settings().url) as client:
+        answer = client.post("predictions", prediction, "absent")
+    if as_json:
+        print_json(answer)
+        return
+    print_line(f"prediction {prediction} is absent; job {answer['id']} is {answer['state']}")

@@ -1,0 +1,275 @@
+"""`rushes job`: what one job waits for, its history, its purchases and its file; retry, recheck and cancel."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.api_client import ApiClient
+from cli.batch_download import download_file
+from cli.options import FolderOption, JsonOption, LimitOption
+from cli.output import (
+    note,
+    print_facts,
+    print_json,
+    print_line,
+    print_table,
+    show_moment,
+    show_money,
+    show_seconds,
+    show_state,
+    show_text,
+    show_time_left,
+)
+from models import JobState
+from rushes.settings import load_settings
+from stack.errors import BAD_INPUT, CommandError
+
+app = typer.Typer(help="Jobs: one video each.", no_args_is_help=True)
+JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a job.", show_default=False)]
+JobsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of jobs.", show_default=False)]
+CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs that ended with it.", show_default=False)]
+StateOption = Annotated[JobState | None, typer.Option(help="Only jobs in this state.", show_default=False)]
+BatchOption = Annotated[str | None, typer.Option("--batch", "-b", help="Name or id of a batch.", show_default=False)]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Id or short name.", show_default=False)]
+
+
+@app.command("show")
+def show(job: JobArgument, as_json: JsonOption = False) -> None:
+    """Show a job: its state, what it waits for, its history, its predictions, cost and file.
+
+    Example:
+
+        rushes job show 019a2b3c-4d5e-7f60-8123-456789abcdef
+    """
+    with ApiClient(load_settings().url) as client:
+        found = client.get("jobs", job)
+        events = list(client.list_items("jobs", job, "events", limit=None))
+    if as_json:
+        print_json({**found, "events": events})
+        return
+    _show_facts(found, file=_find_file(events))
+    _show_predictions(found.get("predictions") or [])
+    _show_events(events)
+
+
+@app.command("list")
+def list_jobs(
+    *,
+    state: StateOption = None,
+    batch: BatchOption = None,
+    model: ModelOption = None,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, newest first.
+
+    Examples:
+
+        rushes job list --batch pilot --state failed
+
+        rushes job list --state rendering --json
+    """
+    chosen = {"state": state.value if state else None, "batch": batch, "model": model}
+    with ApiClient(load_settings().url) as client:
+        jobs = list(client.list_items("jobs", limit=limit, **chosen))
+    if as_json:
+        print_json({"items": jobs})
+        return
+    if not jobs:
+        note("no such jobs")
+        return
+    rows = [
+        (each["id"], show_state(each["state"]), _place(each), each["model"], show_text(each["input"].get("prompt", "")))
+        for each in jobs
+    ]
+    print_table(("ID", "STATE", "BATCH", "MODEL", "PROMPT"), rows)
+
+
+@app.command("retry")
+def retry(job: JobArgument, as_json: JsonOption = False) -> None:
+    """Queue a failed or cancelled job again, or fetch its video where it is paid for but not stored.
+
+    Example:
+
+        rushes job retry 019a2b3c-4d5e-7f60-8123-456789abcdef
+    """
+    with ApiClient(load_settings().url) as client:
+        answer = client.post("jobs", job, "retry")
+    if as_json:
+        print_json(answer)
+        return
+    print_line(f"job {job} is {answer['state']}")
+
+
+@app.command("cancel")
+def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
+    """Cancel a job. One that renders ends as cancelled once the provider is done; its video is kept.
+
+    Example:
+
+        rushes job cancel 019a2b3c-4d5e-7f60-8123-456789abcdef
+    """
+    with ApiClient(load_settings().url) as client:
+        answer = client.post("jobs", job, "cancel")
+    if as_json:
+        print_json(answer)
+    elif answer["outcome"] == "cancelled":
+        print_line(f"job {job} is cancelled")
+    else:
+        print_line(f"job {job} will be cancelled: its render cannot be stopped, so it ends with it")
+
+
+@app.command("recheck")
+def recheck(
+    *, jobs: JobsArgument = None, batch: BatchOption = None, code: CodeOption = None, as_json: JsonOption = False
+) -> None:
+    """Probe kept files again, without a download: a job whose file passes now ends as succeeded.
+
+    Use it after an update that can read more formats. Name jobs, or a batch, a failure code or both.
+
+    Examples:
+
+        rushes job recheck 019a2b3c-4d5e-7f60-8123-456789abcdef
+
+        rushes job recheck --batch pilot
+
+        rushes job recheck --code output_unverified
+    """
+    if bool(jobs) == (batch is not None or code is not None):
+        hint = "rushes job recheck ID, or rushes job recheck --code output_unverified"
+        raise CommandError("name jobs, or a batch or a code, not both", hint=hint, exit_code=BAD_INPUT)
+    with ApiClient(load_settings().url) as client:
+        for job in jobs or ():
+            client.post("jobs", job, "recheck")
+        filters = {name: value for name, value in (("batch", batch), ("code", code)) if value is not None}
+        count = len(jobs) if jobs else client.post("jobs", "recheck", body=filters)["jobs"]
+    if as_json:
+        print_json({"jobs": count})
+        return
+    print_line(f"{count:,} kept file{'' if count == 1 else 's'} will be probed again")
+    if count:
+        note("hint: `rushes job list --state failed` shows those that fail again")
+
+
+@app.command("download")
+def download(job: JobArgument, *, to: FolderOption = Path(), as_json: JsonOption = False) -> None:
+    """Fetch a job's video into a folder, or the kept file that the probe rejects.
+
+    Example:
+
+        rushes job download 019a2b3c-4d5e-7f60-8123-456789abcdef --to videos
+    """
+    with ApiClient(load_settings().url) as client:
+        path = download_file(client, client.get("jobs", job), folder=to)
+    if as_json:
+        print_json({"file": str(path)})
+    else:
+        print_line(str(path))
+
+
+def _find_file(events: list[dict[str, Any]]) -> str | None:
+    """Where the video was stored, as its history tells."""
+    stored = (each["detail"].get("url") for each in reversed(events) if isinstance(each["detail"], dict))
+    return next((url for url in stored if url), None)
+
+
+def _show_facts(job: dict[str, Any], *, file: str | None) -> None:
+    error, video, kept = job["error"] or {}, job["video"] or {}, job.get("unverified") or {}
+    print_facts(
+        {
+            "job": job["id"],
+            "state": show_state(job["state"]),
+            "waits for": job.get("waits_for"),
+            "progress": _show_share(job),
+            "time left": show_time_left(job.get("time_left"), unknown=job.get("time_left_unknown")),
+            "failed": f"{error.get('message')} ({error.get('code')})" if error else "",
+            "cancel": "requested" if job["cancel_requested"] and not job["ended_at"] else "",
+            "batch": _place(job),
+            "model": job["model"],
+            **{name: show_text(_spell(value), limit=500) for name, value in job["input"].items()},
+            "priority": job["priority"],
+            "attempts": f"{job['attempts']} of {job['max_attempts']}",
+            "price": show_money(job["price"]),
+            "held": show_money(job["cost"]["held"]),
+            "spent": show_money(job["cost"]["spent"]),
+            "pushed": show_moment(job["created_at"]),
+            "ended": show_moment(job["ended_at"]),
+            "file": file,
+            "video": video.get("url"),
+            "video is": _describe_video(video) if video else "",
+            "sha256": video.get("sha256"),
+            "unverified": kept.get("url"),
+            "it is": _describe_kept(kept) if kept else "",
+            "it came from": kept.get("source"),
+            "probe says": show_text(kept.get("message") or "", limit=500),
+            "kept sha256": kept.get("sha256"),
+        }
+    )
+
+
+def _show_share(job: dict[str, Any]) -> str:
+    share = job.get("progress")
+    return "" if not share or job["ended_at"] else f"{math.floor(share * 100)} %"
+
+
+def _spell(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _describe_video(video: dict[str, Any]) -> str:
+    sound = "with sound" if video["has_audio"] else "without sound"
+    length = show_seconds(video["seconds"])
+    return f"{video['bytes']:,} bytes, {video['container']}, {length}, {video['width']}x{video['height']}, {sound}"
+
+
+def _describe_kept(kept: dict[str, Any]) -> str:
+    return f"{kept['bytes']:,} bytes, {kept['content_type'] or 'of no declared type'}"
+
+
+def _show_predictions(predictions: list[dict[str, Any]]) -> None:
+    if not predictions:
+        return
+    rows = [
+        (
+            each["attempt"],
+            each["id"],
+            _show_purchase(each),
+            each["provider_id"] or "",
+            show_money(each["price"]),
+            show_moment(each["posted_at"]),
+            show_moment(each["ended_at"]),
+            show_text((each["error"] or {}).get("message", ""), limit=200),
+        )
+        for each in predictions
+    ]
+    print_table(
+        ("NO", "PREDICTION", "STATE", "PROVIDER ID", "PRICE", "POSTED", "ENDED", "ERROR"), rows, title="\npredictions"
+    )
+
+
+def _show_purchase(prediction: dict[str, Any]) -> str:
+    """Its state; of a surplus also how it ended and where its video is."""
+    told = [prediction.get("verdict"), prediction.get("video_url"), prediction.get("unverified_url")]
+    more = ", ".join(each for each in told if each)
+    return f"{prediction['state']} ({more})" if more else str(prediction["state"])
+
+
+def _show_events(events: list[dict[str, Any]]) -> None:
+    rows = [(show_moment(each["at"]), each["kind"], _describe_detail(each["detail"])) for each in events]
+    print_table(("AT", "EVENT", "DETAIL"), rows, title="\nhistory")
+
+
+def _describe_detail(detail: object) -> str:
+    if isinstance(detail, dict):
+        detail = ", ".join(f"{name}={_spell_fact(value)}" for name, value in detail.items() if value is not None)
+    return show_text(detail or "", limit=200)
+
+
+def _spell_fact(value: object) -> object:
+    return show_time_left(value) if isinstance(value, dict) and "expected_seconds" in value else value
+
+
+def _place(job: dict[str, Any]) -> str:
+    return f"{job['batch']} #{job['number']}" if job["batch"] else ""

@@ -1,0 +1,51 @@
+"""`rushes prediction`: giving up a render that does not end."""
+
+from typing import Annotated
+
+import typer
+
+from cli.api_client import ApiClient, Declined
+from cli.options import JsonOption, PredictionArgument
+from cli.output import print_json, print_line
+from rushes.settings import load_settings
+from stack.errors import CommandError
+
+UNACCEPTED = 422
+
+app = typer.Typer(help="Predictions: one purchase each.", no_args_is_help=True)
+DoubleCostOption = Annotated[
+    bool, typer.Option("--accept-double-cost", help="The render may still be billed, and the next one is too.")
+]
+
+
+# A callback, so that `abandon` stays a word of its own while it is the only command.
+@app.callback()
+def _predictions() -> None:
+    """Predictions: one purchase each."""
+
+
+@app.command("abandon")
+def abandon(
+    prediction: PredictionArgument, *, accept_double_cost: DoubleCostOption = False, as_json: JsonOption = False
+) -> None:
+    """Give up a render that outlived its watch window: `lost`, counted as spent, and its slot is free.
+
+    Its job is bought again while it has attempts left. Without the flag this only names the cost.
+
+    Example:
+
+        rushes prediction abandon 019a2b3c-4d5e-7f60-8123-456789abcdef --accept-double-cost
+    """
+    body = {"accept_double_cost": accept_double_cost}
+    with ApiClient(load_settings().url) as client:
+        try:
+            answer = client.post("predictions", prediction, "abandon", body=body)
+        except Declined as declined:
+            if declined.status != UNACCEPTED or accept_double_cost:
+                raise
+            hint = "repeat it with --accept-double-cost if that is what you want"
+            raise CommandError(*declined.errors, hint=hint, exit_code=declined.exit_code) from declined
+    if as_json:
+        print_json(answer)
+        return
+    print_line(f"prediction {prediction} is abandoned; job {answer['id']} is {answer['state']}")

@@ -1,0 +1,42 @@
+"""`rushes up`: the whole stack of one machine, kept alive until Ctrl-C."""
+
+from typing import Annotated
+
+import typer
+
+WorkersOption = Annotated[
+    int, typer.Option("--workers", "-w", min=1, max=64, help="Worker processes for submits and looks.")
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, help="Port of the API instead of RUSHES_URL's; 0 takes any.", show_default=False),
+]
+FlowerOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of Flower; 0 takes any.")]
+SimulatorOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the simulator; 0 takes any.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show what every process logs.")]
+
+
+def up(
+    *,
+    workers: WorkersOption = 1,
+    port: PortOption = None,
+    flower_port: FlowerOption = 5555,
+    simulator_port: SimulatorOption = 8900,
+    verbose: VerboseOption = False,
+) -> int:
+    """Run the whole stack until Ctrl-C: Postgres, Redis, API, workers and Flower.
+
+    Postgres and Redis are started here unless RUSHES_DATABASE_URL and RUSHES_REDIS_URL name others. Without
+    WAVESPEED_API_KEY a simulator stands in for the provider, and nothing is spent. What ends is started again.
+
+    Examples:
+
+        rushes up
+
+        RUSHES_SLOTS=100 RUSHES_SUBMITS_PER_MINUTE=500 rushes up --workers 2 --verbose
+    """
+    from stack.run import run_stack  # noqa: PLC0415 - embedded servers are an extra that other commands do without
+
+    return run_stack(
+        workers=workers, port=port, flower_port=flower_port, simulator_port=simulator_port, verbose=verbose
+    )

@@ -1,0 +1,259 @@
+"""The doctor's questions: each is one function that returns what it found and never raises."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from cli.api_client import ApiClient
+from cli.doctor.result import Check, Status
+from cli.doctor.webhooks import check_webhooks
+from models.db.errors import DatabaseAway
+from models.db.session import open_engine, open_sessions
+from models.queries import EXPECTED_MIGRATION
+from rushes.errors import InvalidInput, RushesError
+from rushes.jobs.why_waiting import describe_outage
+from rushes.readiness import Readiness, ReadinessProbe
+from rushes.settings import Settings, load_settings
+from rushes.wavespeed import KeyRefused, NoCredit, Timeouts, WaveSpeedClient
+from stack.errors import CommandError
+from stack.migrations import name_place
+
+SCARCE_BYTES = 5 * 10**9
+EXHAUSTED_BYTES = 500 * 10**6
+SCARCE_DOLLARS = 1
+DATABASE_SECONDS = 10
+REDIS_SECONDS = 5
+PROVIDER_SECONDS = 15
+
+START = "start a worker: `rushes up`, or see docs/operations.md"
+
+
+def check_everything() -> list[Check]:
+    """All checks, in the order in which one would repair things."""
+    try:
+        settings = load_settings()
+    except InvalidInput as error:
+        advice = "correct these variables; the other checks need them"
+        return [Check("settings", "failed", "; ".join(map(str, error.problems)), advice)]
+    checks = [Check("settings", "ok", f"can be read; the data folder is {settings.data_dir.absolute()}")]
+    checks += _check_database(settings)
+    asked: tuple[Callable[[Settings], Check], ...] = (check_redis, check_provider, check_disk, check_api)
+    return checks + [check(settings) for check in asked]
+
+
+def _check_database(settings: Settings) -> list[Check]:
+    """The database, its migrations, and what its rows tell of dispatcher, workers and account."""
+    try:
+        url = settings.get_database_url()
+    except InvalidInput as error:
+        return [Check("database", "failed", str(error), "start `rushes up` in this folder, or set RUSHES_DATABASE_URL")]
+    engine = open_engine(url, pool_size=1, application="rushes-doctor")
+    try:
+        return _read_database(engine, settings, place=name_place(url))
+    finally:
+        engine.dispose()
+
+
+def _read_database(engine: Engine, settings: Settings, *, place: str) -> list[Check]:
+    advice = "start it, and see that RUSHES_DATABASE_URL names it with the right user and password"
+    sessions = open_sessions(engine)
+    try:
+        seen = ReadinessProbe(sessions).check(seconds=DATABASE_SECONDS)
+    except (SQLAlchemyError, DatabaseAway) as error:
+        words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        return [Check("database", "failed", f"{place}: {words}", advice)]
+    if not seen.reachable:
+        return [Check("database", "failed", f"{place} cannot be reached", advice)]
+    reached = Check("database", "ok", f"{place} answers")
+    if not seen.migrated:
+        found = f"at {seen.migration}" if seen.migration else "empty"
+        message = f"the database is {found}, this version needs {EXPECTED_MIGRATION}"
+        return [reached, Check("migrations", "failed", message, "run `alembic upgrade head`; `rushes up` does")]
+    migrated = Check("migrations", "ok", f"at {seen.migration}")
+    return [reached, migrated, *judge_health(seen), check_webhooks(settings, sessions)]
+
+
+def judge_health(seen: Readiness) -> list[Check]:
+    """What the rows tell of the dispatcher, the workers, the account, and of what is due."""
+    checks = [
+        _judge_dispatcher(seen),
+        _judge_workers(seen),
+        _judge_account(seen),
+        _judge_lag(seen),
+        _judge_ledger(seen),
+        _judge_doubts(seen),
+        _judge_outputs(seen),
+    ]
+    return checks + ([_judge_batches(seen)] if seen.health.batches_at_risk else [])
+
+
+def _judge_dispatcher(seen: Readiness) -> Check:
+    health = seen.health
+    if health.leader:
+        return Check("dispatcher", "ok", f"{health.leader} leads")
+    if seen.dispatcher_stopped:
+        message = f"nobody has led for {health.leaderless_seconds:,.0f} s although workers live, so jobs wait"
+        advice = "look for `dispatcher.` in the logs of the workers that consume `submit`, and restart those"
+        return Check("dispatcher", "failed", message, advice)
+    if health.workers and health.leaderless_seconds is not None:
+        return Check("dispatcher", "warning", "nobody leads yet", "ask again in ten seconds")
+    return Check("dispatcher", "failed", "nobody leads, so jobs wait", START)
+
+
+def _judge_workers(seen: Readiness) -> Check:
+    if seen.health.workers:
+        return Check("workers", "ok", f"{seen.health.workers} seen in the last 15 s")
+    return Check("workers", "failed", "none seen in the last 15 s", START)
+
+
+def _judge_account(seen: Readiness) -> Check:
+    health = seen.health
+    if health.paused:
+        advice = "after a restore it opens by itself once the orphan sweep is sure; else `rushes account resume`"
+        return Check("account", "warning", f"is paused ({health.paused})", advice)
+    if not health.deferred:
+        return Check("account", "ok", "takes submissions")
+    if seen.account_stuck:
+        message = f"has taken no submission for {(health.deferred_seconds or 0) / 60:,.0f} min ({health.deferred})"
+        advice = "it does not come back by itself: see the check of the provider, mend the key, credit or rate"
+        return Check("account", "failed", message, advice)
+    advice = "jobs wait until the provider takes them again; see the check of the provider"
+    return Check("account", "warning", f"takes no submissions now ({health.deferred})", advice)
+
+
+def _judge_lag(seen: Readiness) -> Check:
+    message = f"the most overdue row is {seen.health.lag_seconds:,.0f} s late"
+    if not seen.lags:
+        return Check("lag", "ok", message)
+    advice = "see that a worker lives for every queue (`store` has its own), and add workers where it keeps growing"
+    return Check("lag", "warning", message, advice)
+
+
+def _judge_batches(seen: Readiness) -> Check:
+    message = f"{seen.health.batches_at_risk:,} will hardly have ended by the time they are to"
+    advice = "`rushes batch show` tells when each will; push them with a higher priority, or raise the account's limits"
+    return Check("batches", "warning", message, advice)
+
+
+def _judge_ledger(seen: Readiness) -> Check:
+    if not seen.health.surpluses:
+        late = f"; {seen.health.late_writes:,} late write(s) so far, which moved nothing"
+        return Check("ledger", "ok", f"nothing was bought beside another{late}")
+    message = f"{seen.health.surpluses:,} surplus prediction(s) in seven days: paid for beside another"
+    advice = "raise RUSHES_LIST_LAG_SECONDS or RUSHES_FREEZE_ALLOWANCE_SECONDS; `rushes audit` names them"
+    return Check("ledger", "warning", message, advice)
+
+
+def _judge_doubts(seen: Readiness) -> Check:
+    health = seen.health
+    if health.foreign:
+        message = f"the provider's list shows nothing of ours, so {health.foreign:,} doubt(s) and render(s) wait"
+        advice = "see whether WAVESPEED_API_KEY is the key of another account; else decide with `rushes doubt`"
+        return Check("doubts", "failed", message, advice)
+    if not health.doubts:
+        return Check("doubts", "ok", "the outcome of every submission is known")
+    message = f"{health.doubts:,} submission(s) in doubt, the oldest for {health.oldest_doubt_seconds or 0:,.0f} s"
+    if not seen.doubts_last:
+        return Check("doubts", "ok", message)
+    return Check("doubts", "warning", message, "`rushes doubt list` tells what they wait for")
+
+
+def _judge_outputs(seen: Readiness) -> Check:
+    if seen.outage is None:
+        return Check("outputs", "ok", "downloads work, as far as any was needed")
+    advice = (
+        "nothing is lost and no job fails: all downloads go on once one succeeds. If it lasts, see whether the host "
+        "answers from this machine (proxy, firewall, DNS) and whether the provider reports an incident"
+    )
+    return Check("outputs", "failed", describe_outage(seen.outage), advice)
+
+
+def check_redis(settings: Settings) -> Check:
+    """Whether it answers, and never forgets."""
+    try:
+        url = settings.get_redis_url()
+    except InvalidInput as error:
+        return Check("redis", "failed", str(error), "start `rushes up` in this folder, or set RUSHES_REDIS_URL")
+    parts = urlsplit(url)
+    place = f"{parts.hostname}:{parts.port or 6379}"
+    seconds = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
+    try:
+        with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **seconds) as client:
+            client.ping()
+            policy = client.info("memory").get("maxmemory_policy")
+    except (redis.RedisError, OSError, ValueError) as error:
+        return Check("redis", "failed", f"{place}: {error}", "start it, and see that RUSHES_REDIS_URL names it")
+    if policy not in (None, "noeviction"):
+        advice = "set maxmemory-policy to noeviction: a queue must refuse, never forget"
+        return Check("redis", "failed", f"{place} forgets when it is full ({policy})", advice)
+    return Check("redis", "ok", f"{place} answers and never forgets")
+
+
+def check_provider(settings: Settings) -> Check:
+    """Whether the key is taken and the account has money."""
+    place = settings.wavespeed_url
+    if settings.wavespeed_api_key is None:
+        advice = "set WAVESPEED_API_KEY to render for real; without it `rushes up` uses the simulator"
+        return Check("provider", "warning", "no WAVESPEED_API_KEY is set", advice)
+    try:
+        balance = _ask_balance(settings.wavespeed_url, settings.wavespeed_api_key.get_secret_value())
+    except KeyRefused as error:
+        return Check("provider", "failed", f"{place} refuses the key: {error}", "put a valid key in WAVESPEED_API_KEY")
+    except NoCredit as error:
+        return Check("provider", "failed", str(error), "top up the account")
+    except (RushesError, ValueError) as error:
+        return Check("provider", "failed", f"{place}: {error}", "is RUSHES_WAVESPEED_URL right, and the network up?")
+    if balance <= 0:
+        return Check("provider", "failed", f"{place}: the account has ${balance:.2f} left", "top up the account")
+    status: Status = "ok" if balance >= SCARCE_DOLLARS else "warning"
+    advice = "" if status == "ok" else "top up the account soon"
+    return Check("provider", status, f"{place} takes the key; ${balance:,.2f} left", advice)
+
+
+def _ask_balance(url: str, key: str) -> Decimal:
+    client = WaveSpeedClient(url, key, timeouts=Timeouts(read=PROVIDER_SECONDS, total=PROVIDER_SECONDS))
+    try:
+        return client.get_balance()
+    finally:
+        client.close()
+
+
+def check_disk(settings: Settings) -> Check:
+    """Whether videos can be written, and for how long."""
+    folder = Path(url2pathname(urlsplit(settings.get_artifacts_url()).path))
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"x")
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        return Check("disk", "failed", f"{folder}: {reason}", "RUSHES_ARTIFACTS_URL names another folder")
+    message = f"{free / 10**9:,.1f} GB free for {folder}"
+    if free < EXHAUSTED_BYTES:
+        return Check("disk", "failed", message, "make room: storing stops when the disk is full")
+    if free < SCARCE_BYTES:
+        return Check("disk", "warning", message, "make room soon")
+    return Check("disk", "ok", message)
+
+
+def check_api(settings: Settings) -> Check:
+    """Whether the API at RUSHES_URL takes jobs."""
+    try:
+        with ApiClient(settings.url) as client:
+            readiness = client.get_readiness()
+    except CommandError as error:
+        return Check("api", "failed", str(error), error.hint)
+    if readiness.get("status") != "ready":
+        return Check("api", "failed", f"{settings.url} is not ready to take jobs", "see database and migrations above")
+    return Check("api", "ok", f"{settings.url} takes jobs")

@@ -1,0 +1,1 @@
+"""A prompt file, from its lines to a pushed batch."""

@@ -1,0 +1,171 @@
+"""From the lines of a prompt file and the options of a command to jobs that the API will take."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from cli.prompt_file.parse import FileRefused, Line, LineProblem, PromptFile
+from rushes.catalog import VideoModel, find_video_model, read_text_value, video_model_names
+from rushes.errors import InvalidInput, Problem
+from rushes.jobs.pushing import MAX_ATTEMPTS, PRIORITY_LIMIT, Order, check_order
+
+_BOUNDS = {"priority": (-PRIORITY_LIMIT, PRIORITY_LIMIT), "max_attempts": (1, MAX_ATTEMPTS)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """What the options of a command put where a line says nothing; None leaves it to the catalogue."""
+
+    model: str | None = None
+    duration: int | None = None
+    audio: bool | None = None
+    priority: int | None = None
+    max_attempts: int | None = None
+
+    @property
+    def parameters(self) -> dict[str, tuple[str, Any]]:
+        """Parameters of video models: the option that set them, and its value."""
+        given = {"duration": ("--duration", self.duration), "generate_audio": ("--audio", self.audio)}
+        return {name: each for name, each in given.items() if each[1] is not None}
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Jobs as the API takes them, the line of each, their cost by the catalogue here, and warnings with counts."""
+
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    cost: Decimal = Decimal(0)
+    warnings: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Findings:
+    problems: list[LineProblem] = field(default_factory=list)
+    by_option: dict[Problem, None] = field(default_factory=dict)  # an option is wrong once, not once per line
+    without_model: list[int] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+
+
+def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int) -> Prepared:
+    """Check every line against the catalogue, the options filled in where they fit the line's video model.
+
+    Raises `FileRefused` with every problem by line and field, `InvalidInput` for an option that is wrong by itself.
+    """
+    _check_options(fill)
+    if len(file.lines) > max_jobs:
+        message = f"holds {len(file.lines):,} jobs; a batch takes at most {max_jobs:,}"
+        raise FileRefused(file.name, [LineProblem(0, Problem("", message))])
+    prepared, findings = Prepared(), _Findings()
+    for line in file.lines:
+        _prepare_line(line, fill, prepared=prepared, findings=findings)
+    if problems := _list_problems(file, findings):
+        raise FileRefused(file.name, problems)
+    unused = [option for option, _ in fill.parameters.values() if option not in findings.used]
+    prepared.warnings.update(f"{option} fits no line that leaves it open: it changes nothing" for option in unused)
+    return prepared
+
+
+def _check_options(fill: Fill) -> None:
+    problems = []
+    if fill.model is not None and find_video_model(fill.model) is None:
+        known = ", ".join(video_model_names())
+        problems.append(Problem("--model", f"unknown video model {fill.model!r}; there are {known}"))
+    for name in _BOUNDS:
+        value = getattr(fill, name)
+        if value is not None and (message := _bounds_problem(name, value)):
+            problems.append(Problem(f"--{name.replace('_', '-')}", message))
+    if problems:
+        raise InvalidInput(problems)
+
+
+def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _Findings) -> None:
+    given = dict(line.fields)
+    name = given.pop("model", fill.model)
+    if name is None:
+        findings.without_model.append(line.number)
+        return
+    model = find_video_model(name.strip() if isinstance(name, str) else name)
+    if model is None:
+        message = f"unknown video model {name!r}; there are {', '.join(video_model_names())}"
+        findings.problems.append(LineProblem(line.number, Problem("model", message)))
+        return
+    order, problems = _take_order(given, fill, model=model, is_text=line.is_text)
+    values = _fill_in(model, given, fill=fill, is_text=line.is_text)
+    filled = {key: option for key, (option, _) in fill.parameters.items() if key in values and key not in given}
+    findings.used.update(filled.values())
+    try:
+        job, warnings = check_order(Order(video_model=model.name, input=values))
+    except InvalidInput as error:
+        problems += [Problem(each.field.removeprefix("input."), each.message) for each in error.problems]
+    else:
+        prepared.cost += job.price
+        prepared.warnings.update(warnings)
+    for problem in problems:
+        _note(problem, filled, model=model, line=line, findings=findings)
+    prepared.jobs.append({"model": model.name, "input": values, **order})
+    prepared.numbers.append(line.number)
+
+
+def _take_order(
+    given: dict[str, Any], fill: Fill, *, model: VideoModel, is_text: bool
+) -> tuple[dict[str, int], list[Problem]]:
+    """Takes what is no parameter out of a line: priority and attempts."""
+    order: dict[str, int] = {}
+    problems: list[Problem] = []
+    for name in _BOUNDS:
+        if model.parameter(name) is not None:
+            continue
+        if name not in given and getattr(fill, name) is None:
+            continue
+        value = given.pop(name, getattr(fill, name))
+        value = _read_integer(value) if is_text else value
+        if message := _bounds_problem(name, value):
+            problems.append(Problem(name, message))
+        order[name] = value
+    return order, problems
+
+
+def _fill_in(model: VideoModel, given: Mapping[str, Any], *, fill: Fill, is_text: bool) -> dict[str, Any]:
+    values = {name: read_text_value(model, name, value) if is_text else value for name, value in given.items()}
+    for name, (_, value) in fill.parameters.items():
+        if name not in values and model.parameter(name) is not None:
+            values[name] = value
+    return values
+
+
+def _note(problem: Problem, filled: Mapping[str, str], *, model: VideoModel, line: Line, findings: _Findings) -> None:
+    if problem.field in filled:
+        findings.by_option[Problem(filled[problem.field], f"{problem.message} ({model.name})")] = None
+    else:
+        findings.problems.append(LineProblem(line.number, problem))
+
+
+def _list_problems(file: PromptFile, findings: _Findings) -> list[LineProblem]:
+    whole = [LineProblem(0, problem) for problem in findings.by_option]
+    missing = findings.without_model
+    if len(missing) == len(file.lines):
+        return [LineProblem(0, Problem("model", "no line names a video model: name one with --model")), *whole]
+    lines = findings.problems + [
+        LineProblem(number, Problem("model", "is missing: name a video model here, or one for such lines with --model"))
+        for number in missing
+    ]
+    return whole + sorted(lines, key=lambda each: each.number)
+
+
+def _read_integer(text: Any) -> Any:
+    try:
+        return int(text)
+    except (TypeError, ValueError):
+        return text
+
+
+def _bounds_problem(name: str, value: object) -> str | None:
+    lowest, highest = _BOUNDS[name]
+    if isinstance(value, bool) or not isinstance(value, int):
+        return f"must be a whole number, not {value!r}"
+    if not lowest <= value <= highest:
+        return f"must be between {lowest} and {highest}, not {value}"
+    return None

@@ -1,0 +1,98 @@
+"""Looking at tasks: one result, the list of the past 7 days, and deleting."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from sandbox.wavespeed.http.answers import Refusal, envelope
+from sandbox.wavespeed.http.bodies import base_of, read_integer, read_object, read_text, read_time
+from sandbox.wavespeed.http.gate import Service
+from sandbox.wavespeed.state.faults import Faults, Subject
+from sandbox.wavespeed.state.listing import Query
+from sandbox.wavespeed.state.provider import Provider
+from sandbox.wavespeed.state.tasks import Task, describe
+from sandbox.wavespeed.state.timestamps import to_ns
+
+PAGE_LIMIT = 100
+NOT_FOUND = "Prediction not found"
+
+
+async def show_result(service: Service, request: Request) -> ASGIApp:
+    """GET /predictions/{id}/result and /predictions/{id}: 200 also for tasks that failed, 404 for unknown ids."""
+    provider = service.provider
+    task = provider.find(request.path_params["task_id"])
+    if task is None:
+        raise Refusal(404, NOT_FOUND)
+    shown = describe(task, now=provider.now, base=base_of(request))
+    return envelope(shown | _show_webhook(provider.faults, task, kind="result"))
+
+
+async def list_predictions(service: Service, request: Request) -> ASGIApp:
+    """POST /predictions: `{page, items}`, newest first, without a total."""
+    provider = service.provider
+    body = await read_object(request)
+    query = _read_query(provider, body)
+    with_inputs = body.get("include_inputs") is True
+    base = base_of(request)
+    items = []
+    for task in provider.list_tasks(query):
+        item = describe(task, now=provider.now, base=base)
+        if with_inputs:
+            item |= _show_inputs(provider.faults, task)
+        items.append(item | _show_webhook(provider.faults, task, kind="list"))
+    return envelope({"page": query.page, "items": items})
+
+
+async def delete_predictions(service: Service, request: Request) -> ASGIApp:
+    """POST /predictions/delete: `{deleted_count}`; ids that are unknown do not count."""
+    ids = (await read_object(request)).get("ids")
+    if not isinstance(ids, list) or not ids or not all(isinstance(each, str) for each in ids):
+        raise Refusal(400, "ids must be a non-empty array of strings")
+    return envelope({"deleted_count": service.provider.delete(ids)})
+
+
+async def delete_prediction(service: Service, request: Request) -> ASGIApp:
+    """DELETE /predictions/{id}, from an older page: the task with the status `deleted`."""
+    provider = service.provider
+    task = provider.find(request.path_params["task_id"])
+    if task is None:
+        raise Refusal(404, NOT_FOUND)
+    provider.delete([task.id])
+    return envelope(describe(task, now=provider.now, base=base_of(request)))
+
+
+def _read_query(provider: Provider, body: dict[str, Any]) -> Query:
+    newest = 2**63
+    if lag := provider.faults.strike("list_lag", Subject("list", str(body.get("model", "")))):
+        newest = to_ns(provider.now - lag.delay)
+    before = read_time(body, "created_before")
+    return Query(
+        page=read_integer(body, "page", low=1),
+        page_size=read_integer(body, "page_size", low=1, high=PAGE_LIMIT),
+        created_after_ns=max(read_time(body, "created_after") or 0, provider.oldest_listed_ns),
+        created_before_ns=newest if before is None else min(before, newest),
+        model=read_text(body, "model"),
+        status=read_text(body, "status"),
+    )
+
+
+def _show_inputs(faults: Faults, task: Task) -> dict[str, Any]:
+    asked = task.asked
+    if not faults:
+        return {"inputs": asked.given}
+    subject = Subject("list", asked.model.id, asked.prompt)
+    if faults.strike("list_without_inputs", subject):
+        return {}
+    shown = asked.values if faults.strike("list_inputs_with_defaults", subject) else asked.given
+    if faults.strike("list_inputs_reordered", subject):
+        shown = dict(sorted(shown.items(), reverse=True))
+    return {"input" if faults.strike("list_inputs_as_input", subject) else "inputs": shown}
+
+
+def _show_webhook(faults: Faults, task: Task, *, kind: str) -> dict[str, Any]:
+    """Nothing says that the provider shows it, nor that it does not."""
+    if not faults or task.asked.webhook is None:
+        return {}
+    rule = faults.strike("show_webhook", Subject(kind, task.asked.model.id, task.asked.prompt))
+    return {rule.text: task.asked.webhook} if rule else {}

@@ -1,0 +1,130 @@
+"""POST /api/v3/{model-id}: buying a render, and every way in which the answer to that can get lost."""
+
+import asyncio
+import logging
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from rushes.catalog import VideoModel
+from sandbox.wavespeed.handlers.schemas import complain, find_model, split_input, with_defaults
+from sandbox.wavespeed.http.answers import Dropped, Hung, Refusal, envelope, garble, gateway_error
+from sandbox.wavespeed.http.bodies import base_of, read_object
+from sandbox.wavespeed.http.gate import TOO_MANY, Service, broken, find_key
+from sandbox.wavespeed.state.faults import Subject
+from sandbox.wavespeed.state.provider import Provider
+from sandbox.wavespeed.state.tasks import Submission, Task, describe
+
+logger = logging.getLogger(__name__)
+
+SYNC_LOOK_SECONDS = 0.05
+
+
+async def submit(service: Service, request: Request) -> ASGIApp:
+    """Accept, refuse or lose one submission. A task exists, and is charged, once `Provider.accept` returns."""
+    provider = service.provider
+    body = await read_object(request)
+    subject = Subject("submit", request.path_params["model_id"], str(body.get("prompt", "")))
+    if (refused := _refuse(provider, subject)) is not None:
+        return refused
+    if not provider.limit.admit(provider.now):
+        raise Refusal(429, TOO_MANY)
+    submission = _read_submission(provider, request, body=body)
+    if late := provider.faults.strike("submit_late", subject):
+        provider.accept_later(submission, late.delay)
+        return broken(504)
+    task = provider.accept(submission)
+    shown = describe(task, now=provider.now, base=submission.base) | {"status": "created"}
+    if (lost := _lose(provider, subject, shown=shown)) is not None:
+        return lost
+    if submission.sync:
+        shown = await _wait_for(provider, task)
+    return envelope(shown)
+
+
+def _refuse(provider: Provider, subject: Subject) -> ASGIApp | None:
+    """Faults that strike before anything is bought."""
+    if not provider.faults:
+        return None
+    if rule := provider.faults.strike("submit_5xx", subject):
+        provider.counts.refused[rule.status] += 1
+        return broken(rule.status)
+    if rule := provider.faults.strike("submit_bad_code", subject):
+        return envelope(None, code=rule.code, message="Internal server error")
+    if rule := provider.faults.strike("submit_429", subject):
+        raise Refusal(429, TOO_MANY, retry_after=rule.retry_after)
+    if rule := provider.faults.strike("no_credit", subject):
+        status = rule.status or provider.settings.no_credit_status
+        raise Refusal(status, "Insufficient credits. Please top up your account.")
+    return None
+
+
+def _read_submission(provider: Provider, request: Request, *, body: dict[str, Any]) -> Submission:
+    model = find_model(request.path_params["model_id"])
+    if model is None:
+        raise Refusal(400, "Model not found")
+    given, ignored = split_input(model, body)
+    if ignored:
+        _note_ignored(provider, model, keys=ignored)
+    if sentence := complain(model, given):
+        raise Refusal(400, sentence)
+    webhook = request.query_params.get("webhook") or body.get("webhook_url") or None
+    if webhook is not None and not _is_http_url(webhook):
+        raise Refusal(400, "webhook must be a valid URL")
+    return Submission(
+        model=model,
+        given=given,
+        values=with_defaults(model, given),
+        base=base_of(request),
+        webhook=webhook,
+        access_key=find_key(request, provider.settings.api_keys) or "",
+        sync=body.get("enable_sync_mode") is True,
+    )
+
+
+def _note_ignored(provider: Provider, model: VideoModel, *, keys: list[str]) -> None:
+    fresh = [key for key in keys if key not in provider.counts.ignored_keys]
+    provider.counts.ignored_keys.update(keys)
+    if fresh:
+        logger.warning("ignored %s, which %s does not know", ", ".join(map(repr, fresh)), model.id)
+
+
+def _lose(provider: Provider, subject: Subject, *, shown: dict[str, Any]) -> ASGIApp | None:
+    """Faults that strike after the task was bought: the client cannot know, or not from a good answer."""
+    if not provider.faults:
+        return None
+    if provider.faults.strike("submit_drop", subject):
+        return Dropped()
+    if provider.faults.strike("submit_504", subject):
+        return gateway_error(504, "Gateway Time-out")
+    if rule := provider.faults.strike("submit_hang", subject):
+        return Hung(rule.delay)
+    if rule := provider.faults.strike("submit_error_with_task", subject):
+        return envelope(shown, status=rule.status, code=rule.status, message="Internal server error")
+    if rule := provider.faults.strike("submit_garbage", subject):
+        return garble(envelope(shown), rule.form)
+    return None
+
+
+async def _wait_for(provider: Provider, task: Task) -> dict[str, Any]:
+    """`enable_sync_mode`: the task when it is done, or after the server's own limit as `processing` with code 5004."""
+    deadline = provider.now + provider.settings.sync_seconds
+    while task.ended is None and provider.advance() < deadline:
+        await asyncio.sleep(SYNC_LOOK_SECONDS)
+    shown = describe(task, now=provider.now, base=task.asked.base)
+    if task.ended is not None:
+        return shown
+    waited = f"Sync mode timed out after {provider.settings.sync_seconds:g} seconds; the task is still running."
+    return shown | {"status": "processing", "code": 5004, "error": f"{waited} Query {shown['urls']['get']}"}
+
+
+def _is_http_url(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -1,0 +1,124 @@
+"""The ASGI application: every address of the provider, of its content delivery network, and of the control API."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+
+from sandbox.wavespeed.handlers import account, control, files, outputs, predictions
+from sandbox.wavespeed.handlers.submitting import submit
+from sandbox.wavespeed.http.answers import Refusal
+from sandbox.wavespeed.http.gate import Gate, Handler, Service
+from sandbox.wavespeed.media.folders import BoundedFolder
+from sandbox.wavespeed.media.uploads import MediaStore
+from sandbox.wavespeed.media.videos import VideoShelf, render, render_plain
+from sandbox.wavespeed.settings import Settings
+from sandbox.wavespeed.state.provider import Provider
+from sandbox.wavespeed.webhooks import Outbox, make_secret
+
+RENDERING_THREADS = 2
+SENDING_THREADS = 16
+LONGEST_NAP_SECONDS = 0.05
+
+API = "/api/v3"
+KEYED: tuple[tuple[str, str, str, Handler], ...] = (
+    ("GET", f"{API}/predictions/{{task_id}}/result", "result", predictions.show_result),
+    ("POST", f"{API}/predictions", "list", predictions.list_predictions),
+    ("GET", f"{API}/predictions/{{task_id}}", "result", predictions.show_result),
+    ("DELETE", f"{API}/predictions/{{task_id}}", "delete", predictions.delete_prediction),
+    ("POST", f"{API}/predictions/delete", "delete", predictions.delete_predictions),
+    ("GET", f"{API}/balance", "balance", account.show_balance),
+    ("GET", f"{API}/account/balance", "balance", account.show_account_balance),
+    ("POST", f"{API}/billings/search", "billings", account.search_billings),
+    ("POST", f"{API}/user/usage_stats", "usage", account.show_usage),
+    ("GET", f"{API}/webhook/secret", "secret", account.show_webhook_secret),
+    ("POST", f"{API}/media/upload/binary", "upload", files.upload_binary),
+    ("POST", f"{API}/media/uploads", "upload", files.create_upload),
+    ("GET", f"{API}/models", "models", account.show_models),
+    ("POST", f"{API}/model/pricing", "price", account.show_pricing),
+    ("POST", f"{API}/model/price", "price", account.show_price),
+    # last: whatever else is posted below /api/v3 is taken for a model, as at the provider
+    ("POST", f"{API}/{{model_id:path}}", "submit", submit),
+)
+KEYLESS: tuple[tuple[str, str, str, Handler], ...] = (
+    ("GET", "/output/{task_id}.mp4", "download", outputs.download_output),
+    ("GET", "/media/{name}", "media", files.download_media),
+    ("PUT", "/upload/{name}", "upload", files.put_upload),
+)
+
+
+def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> ASGIApp:
+    """The simulator. Its files are in a temporary folder that goes when the application is shut down."""
+    folder = tempfile.TemporaryDirectory(prefix="wavespeed-simulator-")
+    root = Path(folder.name)
+    rendering = ThreadPoolExecutor(RENDERING_THREADS, thread_name_prefix="render")
+    sending = ThreadPoolExecutor(SENDING_THREADS, thread_name_prefix="webhook")
+    provider = Provider(settings, clock)
+    secret = settings.webhook_secret or make_secret(settings.api_keys[0])
+    outbox = Outbox(settings, provider.faults, secret=secret, executor=sending)
+    provider.on_end = outbox.announce
+    videos = BoundedFolder(root / "videos", settings.cache_bytes)
+    shelf = VideoShelf(videos, rendering, draw=render_plain if settings.plain_videos else render)
+    service = Service(provider, shelf, MediaStore(root / "media"), outbox)
+
+    @asynccontextmanager
+    async def lifespan(_app: ASGIApp) -> AsyncIterator[None]:
+        ticking = asyncio.create_task(_tick(provider, outbox))
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            outbox.close()
+            rendering.shutdown(wait=True, cancel_futures=True)
+            sending.shutdown(wait=False, cancel_futures=True)
+            provider.close()
+            folder.cleanup()
+
+    anything_else = Route("/{path:path}", Gate(_refuse_unknown, service=service, kind="unknown", keyed=False))
+    routes = [*_routes(service), *_control_routes(service), anything_else]
+    return Router(routes, redirect_slashes=False, lifespan=lifespan)
+
+
+async def _tick(provider: Provider, outbox: Outbox) -> None:
+    """One clockwork for all tasks: callbacks must go out even when nobody asks."""
+    while True:
+        now = provider.advance()
+        outbox.send_due(now)
+        dues = [due for due in (provider.agenda.next_due, outbox.next_due) if due is not None]
+        await asyncio.sleep(min([LONGEST_NAP_SECONDS, *(max(0.0, due - now) for due in dues)]))
+
+
+def _routes(service: Service) -> list[Route]:
+    return [
+        Route(path, Gate(handler, service=service, kind=kind, keyed=keyed), methods=[method])
+        for keyed, table in ((False, KEYLESS), (True, KEYED))
+        for method, path, kind, handler in table
+    ]
+
+
+def _control_routes(service: Service) -> list[Route]:
+    table: tuple[tuple[str, str, Handler], ...] = (
+        ("GET", "/sim/stats", control.show_stats),
+        ("GET", "/sim/ledger", control.show_ledger),
+        ("GET", "/sim/tasks", control.show_tasks),
+        ("GET", "/sim/times", control.show_times),
+        ("GET", "/sim/faults", control.show_faults),
+        ("PUT", "/sim/faults", control.put_faults),
+        ("DELETE", "/sim/faults", control.delete_faults),
+        ("PUT", "/sim/faults/{name}", control.put_faults),
+        ("DELETE", "/sim/faults/{name}", control.delete_faults),
+        ("GET", "/sim/account", control.show_account),
+        ("PUT", "/sim/account", control.put_account),
+    )
+    return [Route(path, control.Panel(handler, service), methods=[method]) for method, path, handler in table]
+
+
+async def _refuse_unknown(service: Service, request: Request) -> ASGIApp:
+    raise Refusal(404, "not found")

@@ -1,0 +1,1 @@
+"""Bytes: videos, pictures, uploads, and where they are kept."""

@@ -1,0 +1,227 @@
+"""The state of the simulated provider: tasks, slots, money and luck, moved by the clock and by requests."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from sandbox.wavespeed.http.answers import Refusal
+from sandbox.wavespeed.settings import Overflow, Settings
+from sandbox.wavespeed.state.agenda import Agenda
+from sandbox.wavespeed.state.counts import Counts
+from sandbox.wavespeed.state.farm import Farm
+from sandbox.wavespeed.state.fates import Durations, draw_fate
+from sandbox.wavespeed.state.faults import Faults, Subject
+from sandbox.wavespeed.state.journal import Journal, read_journal, read_task, write_task
+from sandbox.wavespeed.state.ledger import Ledger, Record
+from sandbox.wavespeed.state.limits import SlidingMinute
+from sandbox.wavespeed.state.listing import Listing, Query
+from sandbox.wavespeed.state.tasks import Submission, Task
+from sandbox.wavespeed.state.timestamps import to_ns
+
+
+class Provider:
+    """One account at the provider. Nothing runs in the background: `advance` catches up with the clock."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self.settings = settings
+        self.overflow: Overflow = settings.overflow
+        self.now = clock()
+        self.faults = Faults(settings.seed, lambda: self.now)
+        self.counts = Counts()
+        self.ledger = Ledger(settings.balance)
+        self.limit = SlidingMinute(settings.tier.submits_per_minute)
+        self.agenda = Agenda()
+        self.farm = Farm(settings.tier.slots, self.agenda, on_start=self._note_start, on_end=self._note_end)
+        self.on_end: Callable[[Task, float], None] = lambda task, moment: None
+        self._clock = clock
+        self._durations = Durations(settings)
+        self._tasks: dict[str, Task] = {}
+        self._listing = Listing()
+        self._journal: Journal | None = None
+        for name, rule in settings.faults.items():
+            self.faults.switch_on(name, rule)
+        if settings.journal is not None:
+            events = read_journal(settings.journal)
+            self._journal = Journal(settings.journal)
+            self._restore(events)
+
+    def advance(self) -> float:
+        """Let everything happen that was due by now; returns now. The clock of the simulator never goes back."""
+        self.now = max(self.now, self._clock())
+        self.agenda.run_until(self.now)
+        return self.now
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
+    # submissions
+
+    def accept(self, submission: Submission) -> Task:
+        """Create a task and hold its price. Raises `Refusal` for want of a slot (in that mode) or of credit."""
+        if self.overflow == "refuse" and self.farm.unfinished >= self.farm.slots:
+            raise Refusal(429, f"Concurrency limit reached: at most {self.farm.slots} tasks can run at the same time")
+        if submission.price > self.ledger.balance:
+            raise Refusal(self.settings.no_credit_status, "Insufficient credits. Please top up your account.")
+        task = self._make(submission, self.now)
+        self._enter(task, self.now)
+        return task
+
+    def accept_later(self, submission: Submission, delay: float) -> None:
+        """Create the task `delay` seconds from now: what a gateway that gave up too early leaves behind."""
+        task = self._make(submission, self.now + delay)
+        self._write("later", **write_task(task))
+        self.agenda.at(task.accepted, partial(self._enter, task))
+
+    # looking
+
+    def find(self, task_id: str) -> Task | None:
+        """The task with this id, for as long as the provider keeps predictions."""
+        task = self._tasks.get(task_id)
+        if task is None or task.accepted < self.now - self.settings.retention_seconds:
+            return None
+        return task
+
+    def list_tasks(self, query: Query) -> list[Task]:
+        return self._listing.read(query, now=self.now)
+
+    def all_tasks(self) -> Iterable[Task]:
+        """Every task ever accepted, in the order of acceptance."""
+        return self._tasks.values()
+
+    @property
+    def oldest_listed_ns(self) -> int:
+        return to_ns(self.now - self.settings.retention_seconds)
+
+    # changes
+
+    def delete(self, task_ids: Iterable[str]) -> int:
+        """Delete tasks, stopping those under way; returns how many there were."""
+        tasks = [task for each in task_ids if (task := self.find(each)) is not None and not task.deleted]
+        for task in tasks:
+            task.deleted = True
+            self._listing.remove(task)
+            if task.ended is None:
+                self.farm.drop(task, self.now)
+                self._close(task, ending="deleted", moment=self.now)
+            self._write("deleted", id=task.id)
+        return len(tasks)
+
+    def set_balance(self, balance: Decimal) -> None:
+        """Top up or empty the account."""
+        self.ledger.funds += balance - self.ledger.balance
+        self._write("funds", funds=str(self.ledger.funds))
+
+    # inner moves
+
+    def _make(self, submission: Submission, moment: float) -> Task:
+        subject = Subject("submit", submission.model.id, submission.prompt)
+        slow = self.faults.strike("task_slow", subject)
+        odd = self.faults.strike("task_odd_progress", subject)
+        return Task(
+            id=uuid.uuid4().hex,
+            asked=submission,
+            accepted=moment,
+            duration=slow.delay if slow else self._durations.draw(),
+            fate=draw_fate(self.faults, subject),
+            odd_status=odd.text if odd else "",
+        )
+
+    def _enter(self, task: Task, moment: float) -> None:
+        self._write("accepted", **write_task(task))
+        self._remember(task)
+        self.counts.accepted += 1
+        self.farm.add(task, moment)
+
+    def _remember(self, task: Task) -> None:
+        self._tasks[task.id] = task
+        self._listing.add(task)
+        self.ledger.hold(
+            Record(
+                uuid=uuid.uuid4().hex,
+                kind="deduct",
+                task_id=task.id,
+                model=task.asked.model.id,
+                price=task.price,
+                created=task.accepted,
+                updated=task.accepted,
+                state="pre",
+                access_key=task.asked.access_key,
+            )
+        )
+
+    def _note_start(self, task: Task, moment: float) -> None:
+        self._write("started", id=task.id, at=moment)
+
+    def _note_end(self, task: Task, moment: float) -> None:
+        self.counts.ended[task.fate.status] += 1
+        if task.fate.status == "completed":
+            self.counts.completion_times.append(moment)
+        self._close(task, ending=task.fate.ending, moment=moment)
+        self.on_end(task, moment)
+
+    def _close(self, task: Task, *, ending: str, moment: float) -> None:
+        refund_at = None
+        if ending in self.settings.refunded:
+            subject = Subject(model=task.asked.model.id, prompt=task.asked.prompt)
+            late = self.faults.strike("refund_late", subject)
+            refund_at = moment + (late.delay if late else self.settings.refund_delay)
+        self._write("ended", id=task.id, at=moment, ending=ending, refund_at=refund_at)
+        self._settle(task, ending=ending, moment=moment, refund_at=refund_at)
+
+    def _settle(self, task: Task, *, ending: str, moment: float, refund_at: float | None) -> None:
+        if refund_at is not None and refund_at > moment:
+            self.agenda.at(refund_at, partial(self.ledger.refund, task.id))
+        elif refund_at is not None:
+            self.ledger.refund(task.id, moment)
+        elif ending in {"completed", "failed", "moderation", "cancelled", "timeout", "deleted"}:
+            self.ledger.settle(task.id, moment)
+
+    def _write(self, event: str, **fields: Any) -> None:
+        if self._journal is not None:
+            self._journal.append(event, **fields)
+
+    # after a restart
+
+    def _restore(self, events: list[dict[str, Any]]) -> None:
+        later: dict[str, Task] = {}
+        for event in events:
+            self._replay(event, later)
+        for task in later.values():
+            self.agenda.at(task.accepted, partial(self._enter, task))
+        open_tasks = [task for task in self._tasks.values() if task.ended is None]
+        for task in open_tasks:
+            if task.started is not None:
+                self.farm.resume(task, task.started)
+        for task in open_tasks:
+            if task.started is None:
+                self.farm.add(task, self.now)
+
+    def _replay(self, event: dict[str, Any], later: dict[str, Task]) -> None:
+        if event["event"] == "funds":
+            self.ledger.funds = Decimal(event["funds"])
+        elif event["event"] in {"accepted", "later"}:
+            if (task := read_task(event)) is None:
+                return
+            if event["event"] == "later":
+                later[task.id] = task
+            else:
+                later.pop(task.id, None)
+                self._remember(task)
+                self.limit.count(task.accepted)
+        elif (known := self._tasks.get(event["id"])) is not None:
+            self._replay_move(known, event)
+
+    def _replay_move(self, task: Task, event: dict[str, Any]) -> None:
+        match event["event"]:
+            case "started":
+                task.started = event["at"]
+            case "ended":
+                task.ended = event["at"]
+                self._settle(task, ending=event["ending"], moment=event["at"], refund_at=event["refund_at"])
+            case "deleted":
+                task.deleted = True
+                self._listing.remove(task)

@@ -1,0 +1,137 @@
+"""One accepted submission, how it is fated to end, and the object that the provider shows of it."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from rushes.catalog import VideoModel
+from sandbox.wavespeed.state.timestamps import shorten, to_ns
+
+PICK_UP_SECONDS = 0.2
+"""A task that has a slot still reads `created` this long, or for a tenth of a shorter render."""
+
+SETTLED = ("completed", "failed", "cancelled", "timeout", "deleted")
+
+ERROR_TEXTS = {
+    1200: "Content flagged as potentially sensitive. Please try different prompts or inputs.",
+    1402: "The media at the given URL could not be fetched.",
+    5000: "Internal error while the model was running. Please try again later.",
+    5003: "The model is temporarily unavailable. Please try again later.",
+    5004: "The model took too long to answer.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """How a task ends: the status it shows, its error code (0 is none) and text, and whether there is a video."""
+
+    status: str = "completed"
+    code: int = 0
+    error: str = ""
+    has_video: bool = True
+
+    @property
+    def ending(self) -> str:
+        """The word under which refunds are configured: the status, except that a moderated failure has its own."""
+        return "moderation" if self.code == 1200 else self.status
+
+
+COMPLETED = Fate()
+
+
+def failed(code: int) -> Fate:
+    return Fate("failed", code, ERROR_TEXTS.get(code, f"The task failed with code {code}."), has_video=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A checked request for a render. `base` is the address the request came to; answers point back at it."""
+
+    model: VideoModel
+    given: dict[str, Any]
+    """The inputs as sent, without keys that the model does not know."""
+    values: dict[str, Any]
+    """The same with every default spelled out."""
+    base: str
+    webhook: str | None = None
+    access_key: str = ""
+    sync: bool = False
+
+    @property
+    def prompt(self) -> str:
+        return str(self.values.get("prompt", ""))
+
+    @property
+    def price(self) -> Decimal:
+        return self.model.price(self.values)
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """An accepted submission. Moments are seconds since 1970; `created` is to the digit what `created_at` says."""
+
+    id: str
+    asked: Submission
+    accepted: float
+    duration: float
+    fate: Fate = COMPLETED
+    odd_status: str = ""
+    """Shown instead of `processing`, to play a status that nobody has heard of."""
+    started: float | None = None
+    ended: float | None = None
+    deleted: bool = False
+    webhook_attempts: int = 0
+    price: Decimal = field(init=False)
+    created_ns: int = field(init=False)
+    created_at: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.price = self.asked.price
+        self.created_ns, self.created_at = shorten(to_ns(self.accepted), int(self.id[:8], 16) % 10)
+
+    @property
+    def seconds(self) -> float:
+        """Length of its video."""
+        return float(self.asked.model.output_seconds(self.asked.values))
+
+    @property
+    def has_video(self) -> bool:
+        return self.ended is not None and not self.deleted and self.fate.has_video
+
+    def status_at(self, now: float) -> str:
+        if self.deleted:
+            return "deleted"
+        if self.ended is not None:
+            return self.fate.status
+        if self.started is None or now < self.started + min(PICK_UP_SECONDS, self.duration / 10):
+            return "created"
+        return self.odd_status or "processing"
+
+
+def output_path(task_id: str) -> str:
+    """Path of the video on the address that plays the content delivery network."""
+    return f"/output/{task_id}.mp4"
+
+
+def describe(task: Task, *, now: float, base: str) -> dict[str, Any]:
+    """The task object of submit answers, results, lists and webhooks: empty arrays and `error: ""` while it runs.
+
+    There is no progress and no start or end time, as with the provider; `code` appears with failures only.
+    """
+    over = task.ended is not None and not task.deleted
+    elapsed_ms = int(((task.ended or now) - (task.started or now)) * 1_000) if over else 0
+    shown: dict[str, Any] = {
+        "id": task.id,
+        "model": task.asked.model.id,
+        "outputs": [base + output_path(task.id)] if task.has_video else [],
+        "urls": {"get": f"{base}/api/v3/predictions/{task.id}/result"},
+        "has_nsfw_contents": [False] if task.has_video else [],
+        "status": task.status_at(now),
+        "created_at": task.created_at,
+        "error": task.fate.error if over else "",
+        "executionTime": elapsed_ms,
+        "timings": {"inference": int(elapsed_ms * 0.97)},
+    }
+    if over and task.fate.code:
+        shown["code"] = task.fate.code
+    return shown

@@ -1,0 +1,68 @@
+"""The data folder of one machine's stack: who holds it, its secrets, and the file that tells where its servers are."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rushes.settings import SERVICES_FILE
+from sandbox.servers.folder import Lock
+from stack.errors import CommandError
+
+LOCK_FILE = "up.lock"
+PASSWORD_FILE = "flower.password"  # noqa: S105 - a file's name
+_QUOTED = str.maketrans({"\\": "\\\\", "'": "\\'"})
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """The folder, held by this process alone until the end of the block. Raises `CommandError` when it is held."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = Lock(folder / LOCK_FILE)
+        is_ours = lock.acquire()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CommandError(f"{folder} cannot be used: {reason}", hint="RUSHES_DATA_DIR names another folder") from error
+    if not is_ours:
+        raise CommandError(
+            f"a stack runs in {folder} already (process {lock.find_holder()})",
+            hint="stop that one first, or set RUSHES_DATA_DIR to another folder",
+        )
+    lock.note(os.getpid())
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_services(folder: Path, values: Mapping[str, str]) -> None:
+    """Tell other commands that use this folder where the servers are; only the owner may read it."""
+    lines = [f"{name}='{value.translate(_QUOTED)}'" for name, value in values.items()]
+    _write_private(folder / SERVICES_FILE, "\n".join(lines) + "\n")
+
+
+def remove_services(folder: Path) -> None:
+    """Nothing runs here any more."""
+    (folder / SERVICES_FILE).unlink(missing_ok=True)
+
+
+def get_flower_password(folder: Path) -> tuple[str, Path]:
+    """The password that was made for this folder, and the file it is in, which only the owner may read."""
+    path = folder / PASSWORD_FILE
+    with contextlib.suppress(FileNotFoundError):
+        if password := path.read_text().strip():
+            return password, path
+    password = secrets.token_urlsafe(18)
+    _write_private(path, password + "\n")
+    return password, path
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Whole or not at all, mode 0600 from the first byte."""
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)

@@ -1,0 +1,52 @@
+"""Addresses to listen on: the one that was asked for, or the next that is free."""
+
+import errno
+import socket
+from collections.abc import Container
+from urllib.parse import urlsplit
+
+from stack.errors import BAD_INPUT, CommandError
+
+ATTEMPTS = 100
+
+
+def read_listen_address(url: str, *, port: int | None = None) -> tuple[str, int]:
+    """Host and port that RUSHES_URL asks the API to listen on; `port` goes before it. Raises `CommandError`."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or parts.hostname is None or parts.path.strip("/"):
+        raise CommandError(
+            f"RUSHES_URL: the API cannot listen at {url}",
+            hint="it listens at plain http://HOST:PORT; put a proxy before it for anything else",
+            exit_code=BAD_INPUT,
+        )
+    return parts.hostname, next(each for each in (port, parts.port, 80) if each is not None)
+
+
+def find_free_port(host: str, port: int, *, taken: Container[int] = ()) -> int:
+    """The port where it can be listened on, else the next above that can; 0 asks for any. Raises `CommandError`."""
+    for candidate in range(port, min(port + ATTEMPTS, 65_536)) if port else [0] * ATTEMPTS:
+        found = None if candidate in taken else _try_port(host, candidate)
+        if found is not None and found not in taken:
+            return found
+    raise CommandError(f"no port from {port} to {port + ATTEMPTS - 1} is free on {host}", hint="choose another one")
+
+
+def web_url(host: str, port: int) -> str:
+    """`http://HOST:PORT`, also for IPv6."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _try_port(host: str, port: int) -> int | None:
+    """The port that was bound for a moment; None where another program has it."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+            probe.bind(address)
+            bound: int = probe.getsockname()[1]
+            return bound
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return None
+        reason = (error.strerror or str(error)).lower()
+        raise CommandError(f"nothing can listen at {host}:{port}: {reason}", exit_code=BAD_INPUT) from error

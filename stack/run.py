@@ -1,0 +1,89 @@
+"""Running a stack in the foreground: start it, say where everything is, tend it, stop it."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from rushes.settings import load_settings
+from stack.data_folder import hold_folder, remove_services, write_services
+from stack.interrupts import Interrupted, Interrupts
+from stack.log_follower import LogFollower
+from stack.stack import Stack, StackOptions
+
+FOREVER_SECONDS = 3600.0
+
+
+def run_stack(*, workers: int, port: int | None, flower_port: int, simulator_port: int, verbose: bool) -> int:
+    """What `rushes up` does. Returns 0 after Ctrl-C; raises what kept it from starting, once all is stopped again."""
+    settings = load_settings(running_stack=False)
+    options = StackOptions(
+        folder=settings.data_dir,
+        workers=workers,
+        port=port,
+        flower_port=flower_port,
+        simulator_port=simulator_port,
+    )
+    with hold_folder(settings.data_dir), Interrupts() as interrupts:
+        stack = Stack(settings, options, say=say, interrupts=interrupts)
+        with contextlib.suppress(Interrupted, KeyboardInterrupt), running(stack, verbose=verbose):
+            print_addresses(stack)
+            while True:
+                stack.rest(FOREVER_SECONDS)
+    return 0
+
+
+@contextlib.contextmanager
+def running(stack: Stack, *, verbose: bool = False) -> Iterator[None]:
+    """The stack, ready for the length of the block; nothing of it runs afterwards, whatever happens."""
+    follower = LogFollower(stack.logs, say)
+    try:
+        if verbose:
+            follower.start()
+        say(f"starting; logs go to {stack.logs}")
+        stack.start()
+        write_services(stack.settings.data_dir, _list_services(stack))
+        yield
+    finally:
+        say("stopping")
+        remove_services(stack.settings.data_dir)
+        stack.stop()
+        follower.stop()
+        say("stopped")
+
+
+def print_addresses(stack: Stack) -> None:
+    """Where everything is, one line each, on stdout."""
+    settings = stack.settings
+    password = stack.password_file or "RUSHES_FLOWER_PASSWORD"
+    lines = [
+        f"API      {settings.url}",
+        f"docs     {settings.url}/docs",
+        f"Flower   {stack.flower_url} (user {settings.flower_user}, password in {password})",
+        f"videos   {settings.get_artifacts_url()}",
+        "ready; Ctrl-C stops everything",
+    ]
+    with contextlib.suppress(OSError, ValueError):  # whoever read stdout may have gone
+        print("\n".join(lines), flush=True)
+
+
+def say(message: str) -> None:
+    """A line about the stack, on stderr; a terminal that is gone is no reason to stop."""
+    with contextlib.suppress(OSError, ValueError):
+        print(message, file=sys.stderr, flush=True)
+
+
+def _list_services(stack: Stack) -> dict[str, str]:
+    """What other commands in this folder need; the key of a paid account is never written down."""
+    settings = stack.settings
+    services = {
+        "RUSHES_DATABASE_URL": settings.get_database_url(),
+        "RUSHES_REDIS_URL": settings.get_redis_url(),
+        "RUSHES_URL": settings.url,
+        "RUSHES_ARTIFACTS_URL": settings.get_artifacts_url(),
+    }
+    if settings.database_direct_url is not None:
+        services["RUSHES_DATABASE_DIRECT_URL"] = settings.database_direct_url.get_secret_value()
+    services["RUSHES_WAVESPEED_URL"] = settings.wavespeed_url
+    if stack.simulates and settings.wavespeed_api_key is not None:
+        services["WAVESPEED_API_KEY"] = settings.wavespeed_api_key.get_secret_value()
+    return services

@@ -1,0 +1,297 @@
+"""Everything that renders on one machine, in the order in which it needs each other."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import redis
+import requests
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from rushes.errors import Conflict
+from rushes.settings import Settings
+from sandbox.servers import EmbeddedPostgres, EmbeddedRedis, free_port
+from sandbox.servers.embedded import EmbeddedServer
+from sandbox.servers.ports import PortHold, find_obstacle
+from stack.data_folder import get_flower_password
+from stack.errors import CommandError
+from stack.interrupts import Interrupts
+from stack.migrations import migrate
+from stack.ports import find_free_port, read_listen_address, web_url
+from stack.processes import (
+    LOOPBACK,
+    api_command,
+    flower_command,
+    process_environment,
+    run_as_module,
+    simulator_command,
+    step_worker_command,
+    store_worker_command,
+)
+from stack.services import ProcessPlan, ProcessService, ServerService, tail_log
+from stack.supervisor import LOOK_SECONDS, Say, Supervisor
+
+SIMULATOR_KEY = "simulator"
+READY_SECONDS = 90.0
+PORT_ATTEMPTS = 5
+ASK_SECONDS = 2.0
+
+
+class Wave(IntEnum):
+    """What is stopped together, in this order: whoever needs another goes first."""
+
+    API = 0
+    WORKERS = 1
+    FLOWER = 2
+    SIMULATOR = 3
+    REDIS = 4
+    POSTGRES = 5
+
+
+PATIENCE_SECONDS = {Wave.API: 30.0, Wave.WORKERS: 100.0, Wave.FLOWER: 30.0, Wave.SIMULATOR: 30.0}
+
+# Flower keeps nothing, and after SIGTERM it waits for a thread that listens on.
+STOP_SIGNALS = {Wave.FLOWER: signal.SIGKILL}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackOptions:
+    """How a stack is run, beyond the settings."""
+
+    folder: Path
+    workers: int = 1
+    port: int | None = None
+    flower_port: int = 5555
+    simulator_port: int = 8900
+    why_simulated: str = "no WAVESPEED_API_KEY"
+    longest_render_seconds: float = 600.0  # of the simulator
+
+
+class Stack:
+    """Servers, simulator, API, workers and Flower under one supervisor.
+
+    `settings` grows while it starts: afterwards it says where everything is.
+    """
+
+    def __init__(self, settings: Settings, options: StackOptions, *, say: Say, interrupts: Interrupts) -> None:
+        self.settings = settings.with_changes(
+            data_dir=options.folder.absolute(), artifacts_url=settings.get_artifacts_url()
+        )
+        self.options = options
+        self.flower_url = ""
+        self.password_file: Path | None = None
+        self.simulates = settings.uses_simulator
+        self._say = say
+        self._interrupts = interrupts
+        self._supervisor = Supervisor(say)
+        self._ports: set[int] = set()
+        self._hold = PortHold()  # a process listens seconds after its port was chosen, and comes back where it was
+
+    @property
+    def logs(self) -> Path:
+        """The folder of everybody's logs."""
+        return self.settings.data_dir / "logs"
+
+    def start(self) -> None:
+        """Start all of it and wait until it can be used. Raises `CommandError`, `Interrupted`; `stop` cleans up."""
+        self._start_servers()
+        self._interrupts.check()
+        migrate(self.settings.get_database_url())
+        self._start_provider()
+        self._start_api()
+        self._start_workers()
+        self._start_flower()
+        self._wait("simulator", self._simulator_answers)
+        self._wait("api", lambda: _is_ready(self.settings.url))
+        self._wait("flower", lambda: _answers(self.flower_url))
+
+    def tend(self) -> None:
+        """One round of supervision; a stack that nobody tends still works, but nothing of it is started again."""
+        self._supervisor.tend()
+
+    def rest(self, seconds: float) -> None:
+        """Wait and tend meanwhile. Raises `Interrupted`."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._interrupts.check()
+            self.tend()
+            time.sleep(LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """Stop whatever was started, in good order; in a hurry when asked twice."""
+        self._interrupts.is_blocking = False
+        self._supervisor.stop(is_hurried=lambda: self._interrupts.is_hurried)
+        self._hold.release()
+
+    def _start_servers(self) -> None:
+        if self.settings.database_url is None:
+            server = self._start_server(EmbeddedPostgres, "postgres", wave=Wave.POSTGRES)
+            self.settings = self.settings.with_changes(database_url=server.url)
+        self._interrupts.check()
+        if self.settings.redis_url is None:
+            server = self._start_server(EmbeddedRedis, "redis", wave=Wave.REDIS)
+            self.settings = self.settings.with_changes(redis_url=server.url)
+        elif reason := _explain_redis(self.settings):
+            self._say(f"warning: Redis at {reason}; jobs are accepted, but wait for it")
+
+    def _start_server(self, kind: type[EmbeddedServer], name: str, *, wave: Wave) -> EmbeddedServer:
+        """On a fixed port, so that it comes back where it was; another one when somebody else was faster."""
+        folder = self.settings.data_dir / name
+        self._interrupts.is_blocking = True
+        for attempt in range(PORT_ATTEMPTS):
+            server = kind(folder, port=(port := free_port()))
+            try:
+                self._supervisor.start(ServerService(server, wave=wave, log=folder / "server.log"))
+            except Conflict:
+                if find_obstacle(port) is None or attempt + 1 == PORT_ATTEMPTS:
+                    raise
+            else:
+                break
+        self._interrupts.is_blocking = False
+        return server
+
+    def _start_provider(self) -> None:
+        if not self.simulates:
+            self._say(f"rendering with WaveSpeed at {self.settings.wavespeed_url}, this costs money")
+            return
+        home = self.settings.data_dir / "simulator"
+        port = self._choose_port(LOOPBACK, self.options.simulator_port)
+        scratch = home / "scratch"  # a killed simulator leaves its videos; they go with the next start
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(mode=0o700, parents=True)
+        command = simulator_command(
+            self.settings,
+            port=port,
+            api_key=SIMULATOR_KEY,
+            journal=home / "journal",
+            longest_seconds=self.options.longest_render_seconds,
+        )
+        self.settings = self.settings.with_changes(
+            wavespeed_api_key=SIMULATOR_KEY, wavespeed_url=web_url(LOOPBACK, port)
+        )
+        environment = process_environment(self.settings, os.environ) | {"TMPDIR": str(scratch)}
+        self._start_process("simulator", command, environment=environment, wave=Wave.SIMULATOR)
+        self._say(f"{self.options.why_simulated}: rendering with the simulator, nothing is spent")
+
+    def _start_api(self) -> None:
+        host, wanted = read_listen_address(self.settings.url, port=self.options.port)
+        port = self._choose_port(host, wanted)
+        if port != wanted and wanted:
+            self._say(f"port {wanted} is in use: the API listens at {port} instead")
+        self.settings = self.settings.with_changes(url=web_url(host, port))
+        if self.simulates and self.settings.public_url is None:
+            self.settings = self.settings.with_changes(public_url=self.settings.url)
+        self._start_process(
+            "api",
+            api_command(host=host, port=port),
+            # Only where webhooks come in does the API need the key: it asks the provider what they are signed with.
+            environment=process_environment(self.settings, os.environ, with_key=self.settings.public_url is not None),
+            wave=Wave.API,
+        )
+
+    def _start_workers(self) -> None:
+        environment = process_environment(self.settings, os.environ, with_key=True)
+        commands = {"store": store_worker_command(self.settings)}
+        for number in range(1, self.options.workers + 1):
+            commands[f"main{number}"] = step_worker_command(self.settings, number=number)
+        for name, command in commands.items():
+            self._start_process(f"worker-{name}", command, environment=environment, wave=Wave.WORKERS)
+
+    def _start_flower(self) -> None:
+        secret = self.settings.flower_password
+        if secret is None:
+            password, self.password_file = get_flower_password(self.settings.data_dir)
+        else:
+            password = secret.get_secret_value()
+        if "," in password or ":" in self.settings.flower_user or "," in self.settings.flower_user:
+            raise CommandError("RUSHES_FLOWER_USER and RUSHES_FLOWER_PASSWORD: Flower takes no commas, nor : in a user")
+        port = self._choose_port(LOOPBACK, self.options.flower_port)
+        if port != self.options.flower_port and self.options.flower_port:
+            self._say(f"port {self.options.flower_port} is in use: Flower listens at {port} instead")
+        self.flower_url = web_url(LOOPBACK, port)
+        login = {"FLOWER_BASIC_AUTH": f"{self.settings.flower_user}:{password}"}
+        environment = process_environment(self.settings, os.environ) | login
+        self._start_process("flower", flower_command(port=port), environment=environment, wave=Wave.FLOWER)
+
+    def _start_process(self, name: str, command: Sequence[str], *, environment: dict[str, str], wave: Wave) -> None:
+        self._interrupts.check()
+        plan = ProcessPlan(
+            name=name,
+            words=run_as_module(command),
+            environment=environment,
+            log=self.logs / f"{name}.log",
+            wave=wave,
+            patience_seconds=PATIENCE_SECONDS[wave],
+            stop_signal=STOP_SIGNALS.get(wave, signal.SIGTERM),
+        )
+        self._supervisor.start(ProcessService(plan))
+
+    def _choose_port(self, host: str, wanted: int) -> int:
+        port = find_free_port(host, wanted, taken=self._ports)
+        self._ports.add(port)
+        self._hold.take(port, host=host)
+        return port
+
+    def _simulator_answers(self) -> bool:
+        return not self.simulates or _answers(f"{self.settings.wavespeed_url}/sim/stats?last=0")
+
+    def _wait(self, what: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not condition():
+            self._interrupts.check()
+            if (ended := self._supervisor.find_ended()) is not None:
+                raise _describe_failure(ended.name, how=f"ended ({ended.find_ending()})", log=ended.log)
+            if time.monotonic() > deadline:
+                raise _describe_failure(
+                    what, how=f"gave no answer in {READY_SECONDS:g} s", log=self.logs / f"{what}.log"
+                )
+            time.sleep(LOOK_SECONDS)
+
+
+def _describe_failure(what: str, *, how: str, log: Path) -> CommandError:
+    return CommandError(
+        f"{what} {how} before the stack was ready; the last lines of {log}:\n{tail_log(log)}",
+        hint="the lines above say why",
+    )
+
+
+def _is_ready(url: str) -> bool:
+    """Whether the API answers and can take jobs."""
+    status = _ask(f"{url}/readyz")
+    return status is not None and status < 400
+
+
+def _answers(url: str) -> bool:
+    """Whether something serves this address; a login page is an answer."""
+    status = _ask(url)
+    return status is not None and status < 500
+
+
+def _ask(url: str) -> int | None:
+    """The status of a GET; None without an answer."""
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.get(url, timeout=ASK_SECONDS, allow_redirects=False).status_code
+    except requests.RequestException:
+        return None
+
+
+def _explain_redis(settings: Settings) -> str | None:
+    """Why Redis cannot be used now, without its password; None if it answers."""
+    url = settings.get_redis_url()
+    seconds = {"socket_timeout": ASK_SECONDS, "socket_connect_timeout": ASK_SECONDS}
+    try:
+        with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **seconds) as client:
+            client.ping()
+    except (redis.RedisError, OSError, ValueError) as error:
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port or 6379}: {error}"
+    return None

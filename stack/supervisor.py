@@ -1,0 +1,107 @@
+"""Keeping services alive: whatever ends is started again, after a pause that doubles; at the end all are stopped."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rushes.errors import RushesError
+from stack.services import Service
+
+LOOK_SECONDS = 0.1
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pauses before starts: `first_seconds`, doubled each time, at most `longest_seconds`.
+
+    Whoever lived for `healthy_seconds` begins anew.
+    """
+
+    first_seconds: float = 1.0
+    longest_seconds: float = 30.0
+    healthy_seconds: float = 60.0
+
+    def pause_seconds(self, failures: int) -> float:
+        """The pause after so many failures in a row, from 1."""
+        return min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, 30))
+
+
+@dataclass(slots=True)
+class _Ward:
+    """A service under supervision. `start_at` is set while it waits to be started again."""
+
+    service: Service
+    started_at: float
+    failures: int = 0
+    start_at: float | None = None
+
+
+class Supervisor:
+    """Holds services in the order of their start. All of it belongs in one thread, the one that starts them."""
+
+    def __init__(self, say: Say, *, backoff: Backoff = Backoff(), clock: Callable[[], float] = time.monotonic) -> None:
+        self._say = say
+        self._backoff = backoff
+        self._clock = clock
+        self._wards: list[_Ward] = []
+
+    def start(self, service: Service) -> None:
+        """Start a service and keep it from now on. Raises what its start raises, and then does not keep it."""
+        service.start()
+        self._wards.append(_Ward(service, self._clock()))
+
+    def find_ended(self) -> Service | None:
+        """A service that does not run though it should."""
+        return next((ward.service for ward in self._wards if ward.service.find_ending() is not None), None)
+
+    def tend(self) -> None:
+        """One round: note what has ended, start what is due."""
+        for ward in self._wards:
+            if ward.start_at is not None:
+                self._start_when_due(ward)
+            elif (ending := ward.service.find_ending()) is not None:
+                self._schedule(ward, f"{ward.service.name} ended ({ending})")
+
+    def stop(self, *, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        """Stop everything, wave by wave; nothing of it runs on return. `is_hurried` ends the patience."""
+        for wave in sorted({ward.service.wave for ward in self._wards}):
+            self._stop_wave([ward.service for ward in self._wards if ward.service.wave == wave], is_hurried)
+        self._wards.clear()
+
+    def _schedule(self, ward: _Ward, what: str) -> None:
+        now = self._clock()
+        if now - ward.started_at >= self._backoff.healthy_seconds:
+            ward.failures = 0
+        ward.failures += 1
+        pause = self._backoff.pause_seconds(ward.failures)
+        ward.start_at = now + pause
+        self._say(f"{what}; it is started again in {pause:g} s")
+
+    def _start_when_due(self, ward: _Ward) -> None:
+        if ward.start_at is None or self._clock() < ward.start_at:
+            return
+        ward.start_at = None
+        ward.started_at = self._clock()
+        try:
+            ward.service.start()
+        except RushesError as error:
+            self._schedule(ward, f"{ward.service.name} did not start: {error}")
+        else:
+            self._say(f"{ward.service.name} is started again")
+
+    def _stop_wave(self, services: list[Service], is_hurried: Callable[[], bool]) -> None:
+        running = [service for service in services if service.find_ending() is None]
+        for service in running:
+            service.ask_to_stop()
+        begun = time.monotonic()
+        while running and not is_hurried():
+            waited = time.monotonic() - begun
+            running = [each for each in running if each.find_ending() is None and waited < each.patience_seconds]
+            if running:
+                time.sleep(LOOK_SECONDS / 2)
+        for service in services:
+            if service.find_ending() is None and service.patience_seconds and not is_hurried():
+                self._say(f"{service.name} did not stop in {service.patience_seconds:g} s and is killed")
+            service.end()
