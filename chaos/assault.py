@@ -18,6 +18,8 @@ TICK_SECONDS = 0.05
 COUNT_SECONDS = 0.5
 STALL_SECONDS = 330.0
 """Without one job that ends. The waits of downloads after a failure are cut short, so no back-off is longer."""
+PATIENT_STALL_SECONDS = 1_200.0
+"""The same where the waits after failures are left alone: a page is fetched again after ten minutes at the latest."""
 HASTEN_SECONDS = 20.0
 """How often in the quiet the waits after failures are cut short: they are minutes, and prove nothing any more."""
 RESTORE_PATIENCE_SECONDS = 60.0
@@ -78,18 +80,19 @@ class Assault:
         for name in self._plan.always:
             self._set_rule(name, None)
 
-    def drain(self, *, stall_seconds: float = STALL_SECONDS) -> float:
+    def drain(self, *, stall_seconds: float | None = None) -> float:
         """Keep the victim alive until every job has ended, or none ends any more; returns the seconds."""
+        patience = stall_seconds or (STALL_SECONDS if self._plan.hastens else PATIENT_STALL_SECONDS)
         began = moved_at = hastened_at = time.monotonic()
         before = -1
         while self._ended < len(self._plan.prompts):
             self._tick("quiet")
             if self._ended != before:
                 before, moved_at = self._ended, time.monotonic()
-            if time.monotonic() > hastened_at + HASTEN_SECONDS:
+            if self._plan.hastens and time.monotonic() > hastened_at + HASTEN_SECONDS:
                 self._victim.hasten()
                 hastened_at = time.monotonic()
-            if time.monotonic() > moved_at + stall_seconds:
+            if time.monotonic() > moved_at + patience:
                 self._victim.tell_stacks()
                 break
         return time.monotonic() - began

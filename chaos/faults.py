@@ -125,7 +125,7 @@ ALWAYS: Rules = {
 LOST_ANSWERS: Rules = {name: {"probability": 0.035} for name in ("submit_drop", "submit_504", "submit_hang")}
 """Together one answer in ten: 1 - 0.965**3."""
 
-_LONG, _SHORT = (45.0, 75.0), (10.0, 20.0)
+_LONG, _SHORT = (90.0, 150.0), (10.0, 20.0)
 
 OUTPUT_FAULTS: tuple[tuple[str, Mapping[str, Any], Span], ...] = (
     ("download_expired", {"status": 403}, _LONG),

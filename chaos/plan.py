@@ -130,6 +130,7 @@ class Plan:
     always: Rules
     list_lag: float  # the longest, in seconds
     restore: Restore | None = None
+    hastens: bool = True  # once all faults are over, the waits after failures are cut short
 
     @property
     def prompts(self) -> list[str]:
@@ -187,7 +188,7 @@ def _draw_outputs_plan(luck: random.Random, seed: int, *, jobs: int, minutes: fl
     during = [each.at + luck.uniform(0, 0.4) * each.seconds for each in faults[1:]]
     moments = [0.0, *sorted(luck.sample(during, min(jobs - 1, len(during))))]
     pushes = _draw_pushes(luck, jobs, moments=moments, kills=False)
-    return Plan(seed, seconds * scale, pushes, faults, {}, SHORT_LAG_SECONDS)
+    return Plan(seed, seconds * scale, pushes, faults, {}, SHORT_LAG_SECONDS, hastens=False)
 
 
 def _draw_outputs(luck: random.Random) -> tuple[list[Fault], float]:

@@ -29,6 +29,9 @@ PredictionArgument = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
 FolderOption = Annotated[
-    Path, typer.Option("--to", metavar="FOLDER", help="Where the files go; made if need be.", show_default="here")
+    Path,
+    typer.Option(
+        "--to", metavar="FOLDER", help="Where the files go. It is created if it does not exist.", show_default="here"
+    ),
 ]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="So many at most, newest first.")]

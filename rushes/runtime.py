@@ -18,6 +18,8 @@ from rushes.wavespeed import Timeouts, WaveSpeedClient
 from rushes.wavespeed.callback_urls import HookAddresses
 from rushes.wavespeed.signing_secret import WAIT_SECONDS, WebhookSecret
 
+QUICK_SECONDS = 6.0
+"""For a question in the middle of a store step, whose lease of 20 s must outlast it."""
 ACCOUNT = "default"
 """The name of the one account that the settings describe."""
 
@@ -49,6 +51,11 @@ class Runtime:
         total = self.settings.request_timeout_seconds
         timeouts = Timeouts(read=total, total=total, submit_total=self.settings.submit_timeout_seconds)
         return self._open_client(timeouts, pool_size=self.threads)
+
+    @cached_property
+    def quick_client(self) -> WaveSpeedClient:
+        """The same, for questions in the middle of a step: an answer within seconds or none."""
+        return self._open_client(Timeouts(connect=QUICK_SECONDS, read=QUICK_SECONDS, total=QUICK_SECONDS), pool_size=4)
 
     @cached_property
     def hook_secret(self) -> bytes:

@@ -119,7 +119,7 @@ def fetch_surplus_video(prediction_id: PredictionId, request: Request, runtime: 
     responses={200: sends("The bytes.", UNKNOWN_TYPE), **_FILE, **problems(404, 416, 422, 503)},
 )
 def fetch_surplus_unverified(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
-    """The same of a prediction that was paid for beside another."""
+    """Fetch the unverified file of a purchase that was made beside another."""
     file = get_surplus_file(runtime.sessions, prediction_id, ArtifactKind.UNVERIFIED)
     return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 

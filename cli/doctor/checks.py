@@ -170,7 +170,7 @@ def _judge_doubts(seen: Readiness) -> Check:
 
 def _judge_outputs(seen: Readiness) -> Check:
     if seen.outage is None:
-        return Check("outputs", "ok", "downloads work, as far as any was needed")
+        return Check("outputs", "ok", "no outage of the output host is known")
     advice = (
         "nothing is lost and no job fails: all downloads go on once one succeeds. If it lasts, see whether the host "
         "answers from this machine (proxy, firewall, DNS) and whether the provider reports an incident"

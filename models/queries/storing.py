@@ -1,4 +1,4 @@
-"""How the output host is, and what a failed download is judged by."""
+"""The state of the output host, and the evidence about a failed download."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -13,7 +13,8 @@ STORE_DUE = """(SELECT greatest(due_at, (SELECT max(outputs_probe_at) FROM accou
 """When the first store step is due; during an outage of the output host, when the next probe is."""
 
 _OUTAGE = statement("""
-    SELECT outputs_failing_since, extract(epoch FROM now() - outputs_failing_since)::float8, outputs_failure,
+    SELECT outputs_failing_since, extract(epoch FROM now() - outputs_failing_since)::float8,
+        coalesce(outputs_failure, 'no download succeeded'),
         extract(epoch FROM outputs_probe_at - now())::float8,
         (SELECT count(*) FROM job WHERE state = 'storing')
     FROM account WHERE outputs_failing_since IS NOT NULL ORDER BY outputs_failing_since LIMIT 1
@@ -21,15 +22,19 @@ _OUTAGE = statement("""
 
 _EVIDENCE = statement("""
     SELECT outputs_failing_since IS NOT NULL, outputs_probes,
-        coalesce(outputs_reached_at > now() - interval '1 minute', false),
+        coalesce(outputs_reached_at > job.output_failed_at, false),
         extract(epoch FROM now() - kept.created_at)::float8,
-        coalesce(outputs_reached_at > kept.created_at, false),
+        coalesce(outputs_reached_at > kept.repeated_at, false),
+        -- The account and the job got the time of the own failure in one transaction.
+        coalesce(outputs_failed_at > job.output_failed_at, false),
         EXISTS (
             SELECT 1 FROM artifact
             WHERE kind = 'unverified' AND sha256 = :sha256 AND prediction_id <> :prediction_id)
-    FROM account
-    LEFT JOIN artifact AS kept ON kept.prediction_id = :prediction_id AND kept.kind = 'unverified'
-    WHERE account.id = :account_id
+    FROM prediction
+    JOIN account ON account.id = prediction.account_id
+    JOIN job ON job.id = prediction.job_id
+    LEFT JOIN artifact AS kept ON kept.prediction_id = prediction.id AND kept.kind = 'unverified'
+    WHERE prediction.id = :prediction_id
 """)
 
 
@@ -48,9 +53,10 @@ class OutputEvidence(NamedTuple):
 
     outage: bool
     probes: int  # of the outage that failed so far
-    arrived_lately: bool  # a file arrived from the host within the last minute
+    arrived_since_failed: bool  # the host has given another file since it last failed this job
     kept_seconds: float | None  # since the prediction's unverified file was kept; null: it has none
-    arrived_since_kept: bool  # the host has given another file since then
+    arrived_since_repeat: bool  # the host has given another file since the same bytes arrived a second time
+    others_failed: bool  # the host has failed another job since it last failed this one
     sent_to_others: bool  # the same bytes are kept for another prediction
 
 
@@ -59,11 +65,8 @@ def find_output_outage(session: Session) -> OutputOutage | None:
     return find_one(session, _OUTAGE, OutputOutage)
 
 
-def find_output_evidence(
-    session: Session, account_id: UUID, prediction_id: UUID, *, sha256: str | None
-) -> OutputEvidence:
+def find_output_evidence(session: Session, prediction_id: UUID, *, sha256: str | None) -> OutputEvidence:
     """What is known about the host and this file; `sha256` is that of the bytes that have just arrived, if any have."""
-    values = {"account_id": account_id, "prediction_id": prediction_id, "sha256": sha256}
-    evidence = find_one(session, _EVIDENCE, OutputEvidence, **values)
-    assert evidence is not None  # noqa: S101 - a prediction has an account
+    evidence = find_one(session, _EVIDENCE, OutputEvidence, prediction_id=prediction_id, sha256=sha256)
+    assert evidence is not None  # noqa: S101 - a prediction has a job and an account
     return evidence

@@ -50,6 +50,7 @@ class Account(Base):
     epoch_at: Mapped[datetime | None]  # the last one: what a restore has forgotten came after it
     restore_epoch: Mapped[int] = mapped_column(server_default=text("0"))  # the highest RUSHES_RESTORE_EPOCH dealt with
     outputs_reached_at: Mapped[datetime | None]  # when the output host last gave a file
+    outputs_failed_at: Mapped[datetime | None]  # when a download last failed by the fault of the output host
     outputs_failing_since: Mapped[datetime | None]  # an outage of the output host: one download at a time probes
     outputs_failure: Mapped[str | None]  # how the last probe failed
     outputs_probes: Mapped[int] = mapped_column(server_default=text("0"))  # failed probes in a row

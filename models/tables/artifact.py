@@ -53,5 +53,7 @@ class Artifact(Base):
     content_type: Mapped[str | None]  # of an unverified file, as the output host named it
     source: Mapped[str | None]  # of an unverified file: the address that it came from, without its query
     message: Mapped[str | None]  # of an unverified file: why the probe rejects it
+    suspect: Mapped[str | None]  # of an unverified file: file, document or cut, see `rushes.artifacts.errors.Suspect`
+    repeated_at: Mapped[datetime | None]  # of an unverified file: when the same bytes last arrived again
     is_surplus: Mapped[bool] = mapped_column(server_default=text("false"))  # of a surplus: not the job's own file
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -50,6 +50,7 @@ class Job(Base):
     begun_at: Mapped[datetime | None]  # the store step of this claim has begun
     store_attempts: Mapped[int] = mapped_column(server_default=text("0"))
     output_failed_at: Mapped[datetime | None]  # when the output host last failed to give the file; null: it did not
+    output_releases: Mapped[int] = mapped_column(server_default=text("0"))  # outages whose end released its download
     output_warned_at: Mapped[datetime | None]  # when an event warned that downloads will soon be given up
     rechecks: Mapped[bool] = mapped_column(server_default=text("false"))  # the store step probes the kept file only
     due_at: Mapped[datetime | None] = mapped_column(server_default=func.now())

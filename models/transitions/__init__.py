@@ -68,8 +68,8 @@ from models.transitions.storing.output_host import (
     begin_output_outage,
     end_unprobed_outages,
     mark_output_failed,
+    note_output_failed,
     note_output_reached,
-    note_probe_failed,
 )
 from models.transitions.storing.steps import (
     ClaimedStore,
@@ -94,6 +94,7 @@ from models.transitions.storing.unverified import (
     end_expired_downloads,
     explain_unverified,
     keep_unverified,
+    note_repeated,
     recheck_jobs,
     warn_of_giving_up,
 )
@@ -210,9 +211,10 @@ __all__ = [
     "note_look_failure",
     "note_odd",
     "note_on_track",
+    "note_output_failed",
     "note_output_reached",
     "note_own_share",
-    "note_probe_failed",
+    "note_repeated",
     "note_retention_near",
     "note_surplus_odd",
     "note_sweep_lag",

@@ -75,8 +75,8 @@ _RETRY = statement("""
         UPDATE job
         SET state = CASE WHEN EXISTS (SELECT 1 FROM paid) THEN 'storing' ELSE 'queued' END,
             due_at = now(), ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL,
-            begun_at = NULL, store_attempts = 0, output_failed_at = NULL, output_warned_at = NULL,
-            rechecks = false, claim = claim + 1,
+            begun_at = NULL, store_attempts = 0, output_failed_at = NULL, output_releases = 0,
+            output_warned_at = NULL, rechecks = false, claim = claim + 1,
             max_attempts = least(20, max_attempts + (
                 SELECT count(*) FROM prediction
                 WHERE job_id = :job_id AND state NOT IN ('refused', 'absent', 'surplus')))

@@ -1,6 +1,6 @@
 """Storing what was rendered: outputs are copied at once, checked, and made visible in one step."""
 
-from rushes.artifacts.download import Arrived, DownloadLimits, Fingerprint, download_file
+from rushes.artifacts.download import Arrived, DownloadLimits, download_file
 from rushes.artifacts.errors import (
     DownloadCut,
     DownloadFailed,
@@ -14,7 +14,7 @@ from rushes.artifacts.errors import (
 )
 from rushes.artifacts.naming import poster_name, surplus_name, unverified_name, video_name
 from rushes.artifacts.probe import ExpectedVideo, VideoFacts
-from rushes.artifacts.save import Fetch, StoredVideo, UnverifiedFile, copy_kept, store_video
+from rushes.artifacts.save import Fetch, KeptFile, StoredVideo, UnverifiedFile, copy_kept, store_video
 from rushes.artifacts.store import ArtifactStore, LocalStore, open_store
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "DownloadLimits",
     "ExpectedVideo",
     "Fetch",
-    "Fingerprint",
+    "KeptFile",
     "LocalStore",
     "NotAVideo",
     "NotAnAddress",

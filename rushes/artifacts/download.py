@@ -4,8 +4,10 @@ urllib3 alone, because requests reads the body of a redirect into memory before 
 """
 
 import hashlib
+import itertools
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +34,9 @@ _HOPS = 6  # the address itself and five redirects
 _BUSY_STATUSES = frozenset({408, 425, 429})
 # A nonsensical wish must not park a paid file until it expires.
 _RETRY_AFTER = urllib3.Retry(retry_after_max=3600)
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
+_ANY_HEADER = zlib.MAX_WBITS | 32  # zlib finds out whether it is gzip or its own
+_TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _RANGE = re.compile(r"bytes (?P<first>\d+)-(?P<last>\d+)/(?P<total>\d+|\*)", re.ASCII)
 # Identity: the length that the server announces is then the length of the file. Some encode it all the same.
 _HEADERS = {"User-Agent": "rushes", "Accept-Encoding": "identity"}
@@ -55,7 +60,7 @@ class DownloadLimits:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The length of a file, and its SHA-256 in lower-case hex: together they tell it from any other."""
+    """The length of a file, and its SHA-256 in lower-case hex."""
 
     bytes: int
     sha256: str
@@ -132,14 +137,17 @@ def _receive(
     """One try to copy the file; raises `DecodeError` if the bytes are not encoded as the server says."""
     with _open_source(source_url, limits=limits, heartbeat=heartbeat) as (response, url):
         place = _place(url)
-        chunks = _read_chunks(response, place=place, limits=limits, deadline=deadline, decode=decode)
-        written = write_file(chunks, target, heartbeat=heartbeat)
+        chunks = _read_chunks(response, place=place, limits=limits, deadline=deadline)
+        # Any other encoding is taken as it is: servers also name here what is none.
+        if decode and response.headers.get("Content-Encoding", "").strip().lower() in _COMPRESSED:
+            chunks = _inflate(chunks, place=place)
+        written = write_file(_bound(chunks, place=place, limits=limits), target, heartbeat=heartbeat)
         if written.bytes == 0:
             raise OutputEmpty(f"{place} answered with an empty file")
         return Arrived(
             bytes=written.bytes,
             sha256=written.sha256,
-            content_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
+            content_type=_read_type(response.headers.get("Content-Type", "")),
             source=_source(url),
         )
 
@@ -168,8 +176,9 @@ def _request(url: str, *, limits: DownloadLimits) -> urllib3.BaseHTTPResponse:
         if urllib3.util.parse_url(url).scheme not in {"http", "https"}:
             raise NotAnAddress("the output is not the http(s) address of a file")
         return _pool.request("GET", url, redirect=False, preload_content=False, timeout=timeout)
-    except LocationValueError as error:
-        raise NotAnAddress("the output is not the http(s) address of a file") from error
+    except LocationValueError:
+        # Not chained: that error quotes the address with its signature.
+        raise NotAnAddress("the output is not the http(s) address of a file") from None
     except HTTPError as error:
         raise DownloadFailed(f"{_place(url)} could not be reached: {type(error).__name__}") from error
 
@@ -177,8 +186,8 @@ def _request(url: str, *, limits: DownloadLimits) -> urllib3.BaseHTTPResponse:
 def _follow(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
-    except ValueError as error:
-        raise NotAnAddress(f"{_place(url)} redirects to something that is not an address") from error
+    except ValueError:
+        raise NotAnAddress(f"{_place(url)} redirects to something that is not an address") from None
 
 
 def _check_answer(response: urllib3.BaseHTTPResponse, *, place: str, limits: DownloadLimits) -> None:
@@ -210,23 +219,58 @@ def _check_size(size: int, *, place: str, limits: DownloadLimits) -> None:
 
 
 def _read_chunks(
-    response: urllib3.BaseHTTPResponse, *, place: str, limits: DownloadLimits, deadline: float, decode: bool
+    response: urllib3.BaseHTTPResponse, *, place: str, limits: DownloadLimits, deadline: float
 ) -> Iterator[bytes]:
     """The body as it arrives: a read returns with the first bytes there are, so that a trickle cannot hide."""
     size = 0
     try:
-        while chunk := response.read1(CHUNK_BYTES, decode_content=decode):
+        while chunk := response.read1(CHUNK_BYTES, decode_content=False):
             size += len(chunk)
-            _check_size(size, place=place, limits=limits)
             yield chunk
             if time.monotonic() > deadline:
                 raise DownloadCut(f"{place} took longer than {limits.total}; {size} bytes had come")
-    except DecodeError:
-        raise
     except ReadTimeoutError as error:
         raise DownloadCut(f"{place} stopped sending after {size} bytes") from error
     except HTTPError as error:
         raise DownloadCut(f"{place} ended the file before its last byte; {size} bytes had come") from error
+
+
+def _inflate(chunks: Iterator[bytes], *, place: str) -> Iterator[bytes]:
+    """Decompress gzip, zlib or bare deflate. Raises `DecodeError`, and `DownloadCut` if the stream ends early."""
+    first = next(chunks, b"")
+    has_header = first[:2] == b"\x1f\x8b" or (first[:1] or b"\0")[0] & 0x0F == 8
+    bits = _ANY_HEADER if has_header else -zlib.MAX_WBITS
+    decoder = zlib.decompressobj(bits)
+    for chunk in itertools.chain([first], chunks):
+        left = chunk
+        while left:
+            yield _decompress(decoder, left)
+            left = decoder.unconsumed_tail
+            if decoder.unused_data:  # another member of the same file follows
+                left, decoder = decoder.unused_data, zlib.decompressobj(bits)
+    if not decoder.eof:
+        raise DownloadCut(f"{place} ended the compressed file before its last byte")
+
+
+def _decompress(decoder: "zlib._Decompress", data: bytes) -> bytes:
+    try:
+        return decoder.decompress(data, CHUNK_BYTES)
+    except zlib.error as error:
+        raise DecodeError(str(error)) from error
+
+
+def _bound(chunks: Iterator[bytes], *, place: str, limits: DownloadLimits) -> Iterator[bytes]:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        _check_size(size, place=place, limits=limits)
+        yield chunk
+
+
+def _read_type(announced: str) -> str:
+    """The media type without its parameters; empty for anything that does not look like one."""
+    media_type = announced.partition(";")[0].strip().lower()
+    return media_type if _TYPE.fullmatch(media_type) else ""
 
 
 def _retry_after(response: urllib3.BaseHTTPResponse) -> timedelta | None:

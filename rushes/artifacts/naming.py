@@ -38,9 +38,13 @@ def poster_name(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(".jpg"))
 
 
-def unverified_name(name: str) -> str:
-    """The name under which a file is kept that came in the place of a video and is none."""
-    return str(PurePosixPath(name).with_suffix(".unverified"))
+def unverified_name(name: str, *, sha256: str) -> str:
+    """The name under which bytes are kept that arrived in the place of a video and are none.
+
+    It holds a part of their checksum, so that a row never names other bytes than those it describes.
+    """
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}.{sha256[:12]}.unverified"))
 
 
 def check_name(name: str) -> PurePosixPath:

@@ -91,6 +91,10 @@ def probe_video(path: Path, *, content_type: str = "") -> Probe:
             raise explain(path, content_type=content_type, error=error) from error
     except OSError as error:
         raise Unavailable(f"the artifact storage cannot be read: {error.strerror}") from error
+    except (NotAVideo, Unavailable):
+        raise
+    except Exception as error:  # bytes from outside make the libraries raise anything: none of it may lose the file
+        raise NotAVideo(f"the output is not a playable video: {type(error).__name__}") from error
 
 
 def _probe(path: Path) -> Probe:
@@ -130,6 +134,7 @@ def _open_container(file: BinaryIO) -> InputContainer:
             options={"skip_frame": "all"},
             container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": "none", "probesize": "200000"},
             io_open=_refuse_to_open,
+            metadata_errors="replace",
         )
     except av.ArgumentError as error:  # so FFmpeg refuses a format that is not on the list
         raise NotAVideo("the output is not a playable video: it is in none of the formats of videos") from error

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from rushes.artifacts.download import CHUNK_BYTES, Arrived, DownloadLimits, Fingerprint, Heartbeat, write_file
+from rushes.artifacts.download import CHUNK_BYTES, Arrived, DownloadLimits, Heartbeat, write_file
 from rushes.artifacts.errors import NotAVideo, Suspect, storage_errors
 from rushes.artifacts.naming import check_name, poster_name, unverified_name
 from rushes.artifacts.probe import Probe, VideoFacts, probe_video
 from rushes.artifacts.store import ArtifactStore
+from rushes.errors import NotFound
 
 Fetch = Callable[[Path], Arrived]  # writes a new file at the path; raises what `download_file` raises
 
@@ -28,10 +29,20 @@ class StoredVideo:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptFile:
+    """Bytes of an earlier attempt that failed the probe."""
+
+    url: str
+    bytes: int
+    sha256: str
+    suspect: Suspect
+
+
+@dataclass(frozen=True, slots=True)
 class UnverifiedFile:
     """A file that arrived in the place of a video, with the message and the suspect of the probe.
 
-    `url` says where the bytes are kept; None if the file that was kept before stays: it is the same, or larger.
+    `url` says where the bytes are kept; None if the file of an earlier attempt stays: the same bytes, or better ones.
     """
 
     url: str | None
@@ -47,12 +58,11 @@ def store_video(
     name: str,
     temporary_name: str,
     keep_going: Callable[[], None],
-    kept: Fingerprint | None = None,
+    kept: KeptFile | None = None,
 ) -> StoredVideo | UnverifiedFile:
     """Copy an output into the store; it appears under `name` whole or not at all, and after its poster.
 
-    If it cannot be played, its bytes appear under `unverified_name(name)` instead, unless the file `kept` there before
-    is the same or larger: a page must not replace a video that was cut.
+    If it cannot be played, its bytes appear under `unverified_name(name)` instead, unless `kept` is the same or better.
 
     `temporary_name` must be this claim's own. The suffix of `name` is replaced when the container is another one.
     `keep_going` is called between the stages: it renews the caller's lease, or raises to stop. No temporary file
@@ -70,7 +80,8 @@ def store_video(
             probe = probe_video(video, content_type=arrived.content_type)
         except NotAVideo as error:
             keep_going()
-            url = _keep(video, arrived, store=store, name=name, kept=kept)
+            new = KeptFile("", arrived.bytes, arrived.sha256, error.suspect)
+            url = _keep(store, video, new, name=name, kept=kept)
             return UnverifiedFile(url=url, arrived=arrived, message=str(error), suspect=error.suspect)
         with storage_errors():
             poster.write_bytes(probe.poster)
@@ -106,10 +117,23 @@ def _publish(
     )
 
 
-def _keep(video: Path, arrived: Arrived, *, store: ArtifactStore, name: str, kept: Fingerprint | None) -> str | None:
-    if kept is not None and (arrived.sha256 == kept.sha256 or arrived.bytes < kept.bytes):
+def _keep(store: ArtifactStore, video: Path, new: KeptFile, *, name: str, kept: KeptFile | None) -> str | None:
+    if kept is not None and _is_there(store, kept.url) and (new.sha256 == kept.sha256 or _rank(new) < _rank(kept)):
         return None
-    return store.publish(video, unverified_name(name))
+    return store.publish(video, unverified_name(name, sha256=new.sha256))
+
+
+def _rank(file: KeptFile) -> tuple[int, int]:
+    """Which of two files to keep: a whole one before a cut video, that before a page, and then the larger one."""
+    return ((Suspect.DOCUMENT, Suspect.CUT, Suspect.FILE).index(file.suspect), file.bytes)
+
+
+def _is_there(store: ArtifactStore, url: str) -> bool:
+    try:
+        store.open(url).close()
+    except NotFound:
+        return False
+    return True
 
 
 def _remove(*paths: Path) -> None:

@@ -30,7 +30,7 @@ def recheck_job(sessions: Sessions, job_id: UUID, *, by: str) -> None:
 
 
 def recheck_jobs(sessions: Sessions, *, by: str, batch: str | None, code: str | None) -> int:
-    """The same for every job of a batch, or that failed with a code, or both; returns how many.
+    """Recheck all jobs of a batch, all jobs with a failure code, or both; returns how many.
 
     Raises `InvalidInput` without a filter, and `NotFound` for an unknown batch.
     """

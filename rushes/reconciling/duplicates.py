@@ -17,8 +17,8 @@ from models.transitions.watching.retention import RETENTION
 from rushes.artifacts import StoredVideo, surplus_name
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_late
-from rushes.storing.steps import StoreMoves, StoreStep, describe_files, name_video, remove_files
-from rushes.storing.transfer import STORE_LEASE, copy_output, excuse_outages
+from rushes.storing.steps import STORE_LEASE, StoreMoves, StoreStep, describe_files, name_video, remove_files
+from rushes.storing.transfer import copy_output, excuse_outages
 from rushes.watching.poll import ODD_GRACE, LookFailed, find_objection
 from rushes.wavespeed import (
     AccountRefused,

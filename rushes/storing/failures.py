@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
@@ -10,29 +11,63 @@ from sqlalchemy.orm import Session
 from models import ArtifactKind, queries, transitions
 from models.db.session import transaction
 from models.transitions import NewArtifact, StoreTicket, SurplusTicket
-from rushes.artifacts import DownloadFailed, NotAnAddress, OutputRefused, UnverifiedFile
+from models.transitions.watching.retention import RETENTION
+from rushes.artifacts import DownloadFailed, NotAnAddress, OutputRefused, Suspect, UnverifiedFile
 from rushes.errors import RushesError, Transient
-from rushes.retries import OUTPUT_PROBED, STORE_FAILED
+from rushes.retries import STORE_FAILED
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_late
-from rushes.storing.next_attempt import UNVERIFIED, FailedDownload, NextStep, plan_next
-from rushes.storing.steps import StoreDelayed, StoreFailed, StoreStep
+from rushes.storing.next_attempt import (
+    UNVERIFIED,
+    FailedDownload,
+    NextStep,
+    is_host_in_trouble,
+    plan_next,
+    settles_without_download,
+)
+from rushes.storing.output_host import blame_host, note_arrival
+from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed, StoreStep, remove_files
+from rushes.wavespeed import PredictionNotFound
+
+
+class _Answer(NamedTuple):
+    """What the provider says of a prediction whose output could not be stored."""
+
+    outputs: tuple[str, ...] = ()  # the addresses as it gives them now; none where it does not answer
+    is_unknown: bool = False  # it does not know the prediction any more
+
+
+def find_settled(runtime: Runtime, step: StoreStep) -> StoreFailed | None:
+    """End the step without a third download, if the page that came twice is known to be the file."""
+    ticket = step.ticket
+    if ticket.rechecks or ticket.kept_suspect != Suspect.DOCUMENT:
+        return None
+    with transaction(runtime.sessions) as session:
+        seen = queries.find_output_evidence(session, ticket.prediction_id, sha256=ticket.kept_sha256)
+        if not settles_without_download(Suspect.DOCUMENT, seen):
+            return None
+        message = "the same page arrived twice, while other downloads worked"
+        moved = _move(session, step, NextStep(UNVERIFIED, None), message=message)
+    if not moved:
+        count_late(runtime, step.moves.late_outcome, step.row_id)
+    return StoreFailed(message)
 
 
 def after_failure(runtime: Runtime, step: StoreStep, error: DownloadFailed) -> StoreDelayed | StoreFailed:
     """The host did not give the file."""
     ticket = step.ticket
     refused = isinstance(error, OutputRefused)
-    outputs = _ask_for_outputs(runtime, ticket) if refused or isinstance(error, NotAnAddress) else ()
+    asks = refused or isinstance(error, NotAnAddress) or ticket.age_seconds > RETENTION.total_seconds()
+    answer = _ask(runtime, step) if asks else _Answer()
     failed = FailedDownload(
         suspect=None,
         same=False,
-        refused=refused,
+        is_gone=refused or answer.is_unknown,
         attempt=ticket.attempt,
         age=timedelta(seconds=ticket.age_seconds),
         retry_after=error.retry_after,
     )
-    return _move_on(runtime, step, failed, message=str(error), outputs=outputs)
+    return _move_on(runtime, step, failed, message=str(error), outputs=answer.outputs)
 
 
 def after_unverified(runtime: Runtime, step: StoreStep, file: UnverifiedFile) -> StoreDelayed | StoreFailed:
@@ -40,16 +75,16 @@ def after_unverified(runtime: Runtime, step: StoreStep, file: UnverifiedFile) ->
     ticket = step.ticket
     if ticket.rechecks:
         return fail_recheck(runtime, step, file.message)
-    outputs = _ask_for_outputs(runtime, ticket)
-    has_moved = bool(outputs) and _places(outputs) != _places(ticket.outputs)
+    answer = _ask(runtime, step)
+    has_moved = bool(answer.outputs) and _places(answer.outputs) != _places(ticket.outputs)
     failed = FailedDownload(
         suspect=file.suspect,
         same=file.arrived.sha256 == ticket.kept_sha256 and not has_moved,
-        refused=False,
+        is_gone=answer.is_unknown,
         attempt=ticket.attempt,
         age=timedelta(seconds=ticket.age_seconds),
     )
-    return _move_on(runtime, step, failed, message=file.message, outputs=outputs, file=file)
+    return _move_on(runtime, step, failed, message=file.message, outputs=answer.outputs, file=file)
 
 
 def _move_on(
@@ -65,15 +100,19 @@ def _move_on(
     ticket = step.ticket
     sha256 = file.arrived.sha256 if file else None
     with transaction(runtime.sessions) as session:
-        seen = queries.find_output_evidence(session, ticket.account_id, ticket.prediction_id, sha256=sha256)
+        seen = queries.find_output_evidence(session, ticket.prediction_id, sha256=sha256)
         planned = plan_next(failed, seen, random=random.random)
         if outputs and list(outputs) != ticket.outputs:
             transitions.refresh_outputs(session, ticket.prediction_id, outputs=outputs)
         moved = _move(session, step, planned, message=message)
         if moved and file is not None:
-            _keep(session, ticket, file)
-        if moved and failed.blames_host:
-            _blame_host(session, ticket, message=message, probes=seen.probes)
+            _keep(session, ticket, file, counts=seen.arrived_since_failed and not is_host_in_trouble(seen))
+        if moved and failed.blames_host and isinstance(ticket, StoreTicket):
+            blame_host(session, ticket.job_id, ticket.account_id, message=message, probes=seen.probes)
+    if moved and file and file.url and ticket.kept_url and file.url != ticket.kept_url:
+        remove_files(runtime, [ticket.kept_url])
+    if not failed.blames_host and not seen.sent_to_others:  # bytes that others got, too, may be a placeholder
+        note_arrival(runtime, ticket.account_id)
     return _report(runtime, step, planned, message=message, moved=moved)
 
 
@@ -84,8 +123,11 @@ def _move(session: Session, step: StoreStep, planned: NextStep, *, message: str)
     return step.moves.delay(session, step.row_id, step.claim, delay=planned.delay, reason=reason)
 
 
-def _keep(session: Session, ticket: StoreTicket | SurplusTicket, file: UnverifiedFile) -> None:
-    if file.url is None:  # an earlier attempt kept these bytes, or a larger file
+def _keep(session: Session, ticket: StoreTicket | SurplusTicket, file: UnverifiedFile, *, counts: bool) -> None:
+    """`counts`: the same bytes again say something about the file, since the host served others in between."""
+    if file.url is None:  # an earlier attempt kept these bytes, or better ones
+        if counts and file.arrived.sha256 == ticket.kept_sha256:
+            transitions.note_repeated(session, ticket.prediction_id)
         return
     kept = NewArtifact(
         ArtifactKind.UNVERIFIED,
@@ -95,16 +137,9 @@ def _keep(session: Session, ticket: StoreTicket | SurplusTicket, file: Unverifie
         content_type=file.arrived.content_type or None,
         source=file.arrived.source,
         message=file.message,
+        suspect=file.suspect.value,
     )
     transitions.keep_unverified(session, ticket.prediction_id, file=kept)
-
-
-def _blame_host(session: Session, ticket: StoreTicket | SurplusTicket, *, message: str, probes: int) -> None:
-    """The job counts towards an outage; during one, this was its probe. The account's row is locked last."""
-    if isinstance(ticket, StoreTicket):
-        transitions.mark_output_failed(session, ticket.job_id)
-    delay = OUTPUT_PROBED.next_delay(probes + 1, random=random.random)
-    transitions.note_probe_failed(session, ticket.account_id, message=message, probe_after=delay)
 
 
 def fail_recheck(runtime: Runtime, step: StoreStep, message: str) -> StoreFailed:
@@ -137,12 +172,16 @@ def _report(
     return StoreDelayed(f"{message}; tried again in {planned.delay.total_seconds():.0f} s")
 
 
-def _ask_for_outputs(runtime: Runtime, ticket: StoreTicket | SurplusTicket) -> tuple[str, ...]:
-    """The addresses of the outputs as the provider gives them now; none where it does not answer."""
+def _ask(runtime: Runtime, step: StoreStep) -> _Answer:
+    """Ask the provider, within seconds: the lease is renewed before, and outlasts the question."""
+    with transaction(runtime.sessions) as session:
+        step.moves.renew(session, step.row_id, step.claim, lease=STORE_LEASE)
     try:
-        return runtime.client.get_prediction(ticket.provider_id).outputs
+        return _Answer(runtime.quick_client.get_prediction(step.ticket.provider_id).outputs)
+    except PredictionNotFound:
+        return _Answer(is_unknown=True)
     except RushesError:
-        return ()
+        return _Answer()
 
 
 def _places(outputs: Iterable[str]) -> list[str]:

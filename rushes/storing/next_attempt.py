@@ -2,7 +2,7 @@
 
 A host in trouble must never end a job, and a file that cannot be decoded must not be fetched for ever. Complete bytes
 in an unknown format are the file's own fault: the same bytes twice settle it. A web page or a file that ends early
-points at the host, so it needs more: other files that arrived, or time.
+points at the host, so it needs more: a host that serves all other jobs, or time.
 """
 
 from collections.abc import Callable
@@ -26,10 +26,10 @@ GONE = "output_gone"
 
 CONFIRM_AFTER = timedelta(seconds=20)
 """A file that fails the probe is fetched a second time after this long, and up to as long again."""
-LONE_DOCUMENT_AFTER = timedelta(minutes=5)
-"""A page is fetched again after this long if no file has arrived lately to show that the host is well."""
-CUT_AFTER = timedelta(hours=1)
-"""The same cut file for this long is how it is at the provider, too."""
+VOUCH_AFTER = timedelta(minutes=1)
+"""After the same page twice, this long must show that the host serves all other jobs."""
+SAME_FOR = {Suspect.DOCUMENT: timedelta(minutes=10), Suspect.CUT: timedelta(hours=1)}
+"""The same bytes for this long are what the provider has, if no other job shows trouble of the host."""
 
 
 class FailedDownload(NamedTuple):
@@ -37,7 +37,7 @@ class FailedDownload(NamedTuple):
 
     suspect: Suspect | None  # of the bytes that arrived; None: the host gave no file
     same: bool  # these bytes are the ones that an earlier attempt kept
-    refused: bool  # the host answered 4xx
+    is_gone: bool  # the host refuses the file, or the provider does not know the prediction any more
     attempt: int  # from 1
     age: timedelta  # since the prediction completed
     retry_after: timedelta | None = None
@@ -65,31 +65,34 @@ def plan_next(failed: FailedDownload, seen: OutputEvidence, *, random: Callable[
     return NextStep(code, _wait(failed, seen, random=random))
 
 
+def settles_without_download(kept: Suspect | None, seen: OutputEvidence) -> bool:
+    """Whether a page that came twice is the file: the host served every other job, between the two and since."""
+    return kept is Suspect.DOCUMENT and seen.arrived_since_repeat and not is_host_in_trouble(seen)
+
+
 def _is_settled(suspect: Suspect | None, seen: OutputEvidence) -> bool:
-    """Whether the same bytes a second time are what the provider has."""
+    """Whether the same bytes again are what the provider has."""
+    if suspect is None or suspect is Suspect.FILE:
+        return suspect is Suspect.FILE
     kept_for = timedelta(seconds=seen.kept_seconds or 0)
-    match suspect:
-        case Suspect.FILE:
-            return True
-        case Suspect.DOCUMENT:
-            vouched = seen.arrived_since_kept or kept_for >= LONE_DOCUMENT_AFTER
-            return vouched and not seen.outage and not seen.sent_to_others
-        case Suspect.CUT:
-            return kept_for >= CUT_AFTER and not seen.outage
-        case _:
-            return False
+    return kept_for >= SAME_FOR[suspect] and not is_host_in_trouble(seen)
+
+
+def is_host_in_trouble(seen: OutputEvidence) -> bool:
+    """Whether the host has failed other jobs, too, so that nothing follows from what it sent for this one."""
+    return seen.outage or seen.others_failed or seen.sent_to_others
 
 
 def _final_code(failed: FailedDownload, seen: OutputEvidence) -> str:
-    if failed.suspect or seen.kept_seconds is not None:
-        return UNVERIFIED
-    return GONE if failed.refused and failed.age >= RETENTION else EXPIRED
+    if failed.is_gone and failed.age >= RETENTION:
+        return GONE
+    return UNVERIFIED if failed.suspect or seen.kept_seconds is not None else EXPIRED
 
 
 def _wait(failed: FailedDownload, seen: OutputEvidence, *, random: Callable[[], float]) -> timedelta:
-    is_first = seen.kept_seconds is None
-    if failed.suspect is Suspect.DOCUMENT and is_first and not seen.arrived_lately:
-        return LONE_DOCUMENT_AFTER + CONFIRM_AFTER * random()
-    if failed.suspect in (Suspect.FILE, Suspect.DOCUMENT) and is_first:
+    if failed.suspect in (Suspect.FILE, Suspect.DOCUMENT) and seen.kept_seconds is None:
         return CONFIRM_AFTER * (1 + random())
+    if failed.suspect is Suspect.DOCUMENT and failed.same and not is_host_in_trouble(seen):
+        left = SAME_FOR[Suspect.DOCUMENT] - timedelta(seconds=seen.kept_seconds or 0)
+        return (VOUCH_AFTER if seen.arrived_since_failed else max(left, VOUCH_AFTER)) + CONFIRM_AFTER * random()
     return OUTPUT_FAILED.next_delay(failed.attempt, random=random, retry_after=failed.retry_after)

@@ -15,6 +15,10 @@ from rushes.artifacts import StoredVideo, video_name
 from rushes.errors import Permanent, Transient
 from rushes.runtime import Runtime
 
+STORE_LEASE = timedelta(seconds=20)
+"""Outlasts a heartbeat, a connect and a stall, and a question to the provider; a worker that dies gives the step back
+after it."""
+
 
 class StoreDelayed(Transient):
     """The video could not be copied for now; it is tried again."""

@@ -10,8 +10,8 @@ from rushes.artifacts import ExpectedVideo, StoredVideo
 from rushes.catalog import get_video_model
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_late
-from rushes.storing.steps import StoreMoves, StoreStep, describe_files, name_video, remove_files
-from rushes.storing.transfer import STORE_LEASE, copy_output, excuse_outages
+from rushes.storing.steps import STORE_LEASE, StoreMoves, StoreStep, describe_files, name_video, remove_files
+from rushes.storing.transfer import copy_output, excuse_outages
 
 _MOVES = StoreMoves(
     late_renewal="store.renew",

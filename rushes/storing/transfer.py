@@ -11,9 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
-import structlog
-
-from models import transitions
 from models.db.errors import DatabaseAway
 from models.db.session import transaction
 from models.transitions import StoreTicket, SurplusTicket
@@ -21,7 +18,7 @@ from rushes.artifacts import (
     Arrived,
     DownloadFailed,
     DownloadLimits,
-    Fingerprint,
+    KeptFile,
     StoredVideo,
     Suspect,
     UnverifiedFile,
@@ -32,14 +29,17 @@ from rushes.artifacts import (
 from rushes.errors import NotFound, Transient
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_late
-from rushes.storing.failures import after_failure, after_storage_error, after_unverified, fail_recheck
-from rushes.storing.steps import StoreLost, StoreMoves, StoreStep, StoreStopped
-
-log = structlog.get_logger(__name__)
+from rushes.storing.failures import (
+    after_failure,
+    after_storage_error,
+    after_unverified,
+    fail_recheck,
+    find_settled,
+)
+from rushes.storing.output_host import note_arrival
+from rushes.storing.steps import STORE_LEASE, StoreLost, StoreMoves, StoreStep, StoreStopped
 
 LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8), heartbeat=timedelta(seconds=2))
-STORE_LEASE = timedelta(seconds=20)
-"""Outlasts a heartbeat, a connect and a stall; a worker that dies gives the step back after it."""
 AWAY = ("database_away", "the database was away, or stood still, while it was stored")
 AWAY_AFTER_SECONDS = STORE_LEASE.total_seconds() / 2
 """A renewal that is refused after longer than this says that the database stood still, not the worker."""
@@ -57,6 +57,8 @@ def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Call
     """
     keep_going = _make_heartbeat(runtime, step, must_stop=must_stop)
     ticket = step.ticket
+    if settled := find_settled(runtime, step):
+        raise settled
     try:
         copied = store_video(
             _choose_source(runtime, step, keep_going),
@@ -64,7 +66,7 @@ def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Call
             name=name,
             temporary_name=f"{ticket.prediction_id}-{step.claim}",
             keep_going=keep_going,
-            kept=_fingerprint(ticket),
+            kept=_find_kept(ticket),
         )
     except StoreLost:
         count_late(runtime, step.moves.late_renewal, step.row_id)
@@ -80,22 +82,11 @@ def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Call
         raise fail_recheck(runtime, step, f"the kept file is gone: {error}") from error
     except Transient as error:
         raise after_storage_error(runtime, step, error) from error
-    if isinstance(copied, StoredVideo) or copied.suspect is Suspect.FILE:
-        _note_arrival(runtime, step)
     if isinstance(copied, UnverifiedFile):
         raise after_unverified(runtime, step, copied)
+    if not ticket.rechecks:
+        note_arrival(runtime, ticket.account_id)
     return copied
-
-
-def _note_arrival(runtime: Runtime, step: StoreStep) -> None:
-    """The host has given a file: an outage, if one was on, is over, and waiting downloads go on."""
-    if step.ticket.rechecks:
-        return
-    with transaction(runtime.sessions) as session:
-        ended = transitions.note_output_reached(session, step.ticket.account_id)
-    if ended is not None:
-        log.info("outputs.back", after_seconds=round(ended.seconds), released=ended.released)
-        runtime.waker.wake()
 
 
 def _choose_source(runtime: Runtime, step: StoreStep, keep_going: Callable[[], None]) -> Callable[[Path], Arrived]:
@@ -126,10 +117,11 @@ def _make_heartbeat(runtime: Runtime, step: StoreStep, *, must_stop: Callable[[]
     return keep_going
 
 
-def _fingerprint(ticket: StoreTicket | SurplusTicket) -> Fingerprint | None:
-    if ticket.kept_bytes is None or ticket.kept_sha256 is None:
+def _find_kept(ticket: StoreTicket | SurplusTicket) -> KeptFile | None:
+    if ticket.kept_url is None or ticket.kept_bytes is None or ticket.kept_sha256 is None:
         return None
-    return Fingerprint(ticket.kept_bytes, ticket.kept_sha256)
+    suspect = Suspect(ticket.kept_suspect or Suspect.FILE)
+    return KeptFile(ticket.kept_url, ticket.kept_bytes, ticket.kept_sha256, suspect)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Bytes that arrive are kept, whatever they are; twice the same settles it; a later probe can accept them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -15,9 +16,11 @@ from rushes.jobs.pushing import retry_job
 from rushes.jobs.rechecks import recheck_job, recheck_jobs
 from rushes.jobs.views import get_job
 from rushes.reconciling.duplicates import store_surplus
-from rushes.runtime import Runtime
-from rushes.storing.steps import StoreDelayed, StoreFailed
+from rushes.runtime import QUICK_SECONDS, Runtime
+from rushes.storing import store as store_module
+from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed
 from rushes.storing.store import store_job
+from rushes.wavespeed import Prediction, PredictionStatus, ProviderUnavailable
 from tests import rows
 from tests.output_host import PAGE, OutputHost, open_output_host
 from tests.rows import NOW, SECOND
@@ -110,7 +113,11 @@ def test_a_new_address_of_the_provider_is_tried_before_the_job_ends(
 ) -> None:
     job_id = add_job(runtime, host.offer("a.mp4", NOISE))
     addresses = (host.offer("b.mp4", NOISE),)
-    monkeypatch.setattr("rushes.storing.failures._ask_for_outputs", lambda *_: addresses)
+
+    def answer(provider_id: str) -> Prediction:
+        return Prediction(provider_id, PredictionStatus.COMPLETED, outputs=addresses)
+
+    monkeypatch.setattr(runtime.quick_client, "get_prediction", answer)
     for _ in range(2):  # the second download has the same bytes, but is from the old address
         with pytest.raises(StoreDelayed):
             store(runtime, job_id)
@@ -131,6 +138,81 @@ def test_a_video_replaces_the_file_that_was_kept_before_it(runtime: Runtime, hos
     assert state_of(runtime, job_id) == ("succeeded", None)
     assert get_job(runtime.sessions, job_id).find_file(ArtifactKind.UNVERIFIED) is None
     assert not [name for name in list_files(runtime) if name.endswith(".unverified")]
+
+
+def test_a_page_that_came_twice_ends_its_job_once_other_downloads_work(
+    runtime: Runtime, host: OutputHost, film: bytes
+) -> None:
+    with transaction(runtime.sessions) as session:
+        account = rows.add_account(session)
+    page = add_job(runtime, host.offer("a.mp4", PAGE, content_type="text/html"), account_id=account)
+    for name in ("b.mp4", "c.mp4"):
+        with pytest.raises(StoreDelayed):
+            store(runtime, page)
+        store(runtime, add_job(runtime, host.offer(name, film), account_id=account))
+
+    with pytest.raises(StoreFailed, match="twice"):
+        store(runtime, page)
+
+    assert state_of(runtime, page) == ("failed", "output_unverified")
+    assert host.downloads["/a.mp4"] == 2
+
+
+def test_a_page_that_came_twice_in_a_row_says_nothing(runtime: Runtime, host: OutputHost, film: bytes) -> None:
+    """The host may have been down for all, and nobody else has asked it."""
+    with transaction(runtime.sessions) as session:
+        account = rows.add_account(session)
+    page = add_job(runtime, host.offer("a.mp4", PAGE, content_type="text/html"), account_id=account)
+    for _ in range(2):
+        with pytest.raises(StoreDelayed):
+            store(runtime, page)
+    host.offer("a.mp4", film)
+    store(runtime, add_job(runtime, host.offer("b.mp4", film), account_id=account))
+    store(runtime, page)
+    assert state_of(runtime, page) == ("succeeded", None)
+
+
+def test_a_page_that_came_twice_says_nothing_while_other_downloads_fail(
+    runtime: Runtime, host: OutputHost, film: bytes
+) -> None:
+    with transaction(runtime.sessions) as session:
+        account = rows.add_account(session)
+    page = add_job(runtime, host.offer("a.mp4", PAGE, content_type="text/html"), account_id=account)
+    other = add_job(runtime, f"{host.url}/missing.mp4", account_id=account)
+    for job in (page, other, page):
+        with pytest.raises(StoreDelayed):
+            store(runtime, job)
+    host.offer("a.mp4", film)
+    store(runtime, add_job(runtime, host.offer("b.mp4", film), account_id=account))
+    store(runtime, page)
+    assert state_of(runtime, page) == ("succeeded", None)
+
+
+def test_a_type_that_is_none_is_not_kept(runtime: Runtime, host: OutputHost) -> None:
+    job_id = add_job(runtime, host.offer("a.mp4", NOISE, content_type="video/mp4\0<script>"))
+    with pytest.raises(StoreDelayed):
+        store(runtime, job_id)
+    kept = get_job(runtime.sessions, job_id).find_file(ArtifactKind.UNVERIFIED)
+    assert kept is not None
+    assert kept.content_type is None
+
+
+def test_a_provider_that_does_not_answer_costs_no_lease(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[timedelta] = []
+    renew = transitions.renew_store
+    monkeypatch.setattr(
+        "rushes.storing.store._MOVES",
+        replace(store_module._MOVES, renew=lambda *given, lease: asked.append(lease) or renew(*given, lease=lease)),
+    )
+    monkeypatch.setattr(runtime.quick_client, "get_prediction", raise_timeout)
+    with pytest.raises(StoreDelayed):
+        store(runtime, add_job(runtime, f"{runtime.settings.wavespeed_url}/output/gone.mp4"))
+    assert asked == [STORE_LEASE]
+    assert STORE_LEASE.total_seconds() / 2 > QUICK_SECONDS
+
+
+def raise_timeout(_: str) -> Prediction:
+    raise ProviderUnavailable("no answer")
 
 
 def test_a_page_never_replaces_a_cut_video(runtime: Runtime, host: OutputHost, film: bytes) -> None:

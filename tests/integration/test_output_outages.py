@@ -173,6 +173,49 @@ def test_a_job_that_was_never_tried_probes_first(
     assert probe.job_id == fresh
 
 
+def test_a_recheck_neither_probes_nor_waits_for_the_end_of_an_outage(
+    runtime: Runtime, account: UUID, host: OutputHost, film: bytes
+) -> None:
+    jobs = add_jobs(runtime, account, host, film, count=4)
+    fail_all(runtime, account, host, answer=WAYS["away"])
+    assert begin_outage(runtime, account)
+    run(runtime, "UPDATE account SET outputs_probe_at = now() + interval '1 hour'")
+    run(runtime, "UPDATE job SET rechecks = true, due_at = now() WHERE id = :id", id=jobs[0])
+    assert [each.job_id for each in claim(runtime, account)] == [jobs[0]]
+    run(runtime, "UPDATE account SET outputs_probe_at = now()")
+    (probe,) = claim(runtime, account)
+    assert probe.job_id != jobs[0]
+
+
+def test_a_probe_that_is_under_way_is_the_only_one(
+    runtime: Runtime, account: UUID, host: OutputHost, film: bytes
+) -> None:
+    add_jobs(runtime, account, host, film, count=4)
+    fail_all(runtime, account, host, answer=WAYS["away"])
+    assert begin_outage(runtime, account)
+    (probe,) = claim(runtime, account)
+    with transaction(runtime.sessions) as session:
+        assert transitions.begin_store(session, probe.job_id, probe.claim, lease=LEASE)
+    run(runtime, "UPDATE account SET outputs_probe_at = now()")
+    assert claim(runtime, account) == []
+
+
+def test_files_that_are_gone_for_good_do_not_begin_one_outage_after_another(
+    runtime: Runtime, account: UUID, host: OutputHost, film: bytes
+) -> None:
+    add_jobs(runtime, account, host, film, count=3)
+    begun = []
+    for _ in range(5):
+        run(runtime, "UPDATE job SET due_at = now()")
+        fail_all(runtime, account, host, answer=WAYS["not found"])
+        begun.append(begin_outage(runtime, account))
+        run(runtime, "UPDATE account SET outputs_reached_at = NULL")
+        with transaction(runtime.sessions) as session:
+            transitions.note_output_reached(session, account)
+        run(runtime, "UPDATE account SET outputs_reached_at = now() - interval '1 hour'")
+    assert begun == [True, True, True, False, False]
+
+
 def test_every_surface_names_an_outage(runtime: Runtime, account: UUID, host: OutputHost, film: bytes) -> None:
     jobs = add_jobs(runtime, account, host, film, count=4)
     fail_all(runtime, account, host, answer=WAYS["forbidden"])

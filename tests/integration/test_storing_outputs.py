@@ -21,7 +21,7 @@ from rushes.artifacts import (
     DownloadCut,
     DownloadFailed,
     DownloadLimits,
-    Fingerprint,
+    KeptFile,
     LocalStore,
     NotAnAddress,
     OutputEmpty,
@@ -145,7 +145,7 @@ def copy(
     *,
     keep_going: Callable[[], None] = go_on,
     name: str = "batch/1-fox.mp4",
-    kept: Fingerprint | None = None,
+    kept: KeptFile | None = None,
     **limits: timedelta | int,
 ) -> StoredVideo | UnverifiedFile:
     return store_video(
@@ -164,7 +164,7 @@ def copy_video(url: str, store: ArtifactStore) -> StoredVideo:
     return stored
 
 
-def copy_other(url: str, store: ArtifactStore, *, kept: Fingerprint | None = None) -> UnverifiedFile:
+def copy_other(url: str, store: ArtifactStore, *, kept: KeptFile | None = None) -> UnverifiedFile:
     stored = copy(url, store, kept=kept)
     assert isinstance(stored, UnverifiedFile)
     return stored
@@ -173,6 +173,11 @@ def copy_other(url: str, store: ArtifactStore, *, kept: Fingerprint | None = Non
 def published(store: LocalStore) -> list[str]:
     root = store.scratch().parent
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def unverified(*bodies: bytes) -> list[str]:
+    """The names under which these bytes are kept."""
+    return sorted(f"batch/1-fox.{hashlib.sha256(body).hexdigest()[:12]}.unverified" for body in bodies)
 
 
 def read(store: ArtifactStore, url: str) -> bytes:
@@ -302,7 +307,7 @@ def test_a_cut_that_http_cannot_notice_is_noticed_in_the_file(
 
     assert (stored.suspect, stored.arrived.bytes) == (Suspect.CUT, len(film) - 200)
     assert stored.message == f"the output ends early: {len(film) - 200} bytes of at least {len(film)}"
-    assert published(store) == ["batch/1-fox.unverified"]
+    assert published(store) == unverified(film[:-200])
 
 
 def test_a_server_that_stops_sending_is_left(server: OutputServer, store: LocalStore, film: bytes) -> None:
@@ -397,6 +402,15 @@ def test_a_compressed_answer_that_is_cut_is_a_cut_download(
     assert published(store) == []
 
 
+def test_a_compressed_answer_that_ends_early_unannounced_is_a_cut_download(
+    server: OutputServer, store: LocalStore, film: bytes
+) -> None:
+    answer = cut(gzip.compress(film)[:-100], header=("Content-Encoding", "gzip"))
+
+    with pytest.raises(DownloadCut, match="compressed"):
+        copy(server.offer(answer), store)
+
+
 def test_the_cap_holds_for_what_a_compressed_answer_unfolds_to(server: OutputServer, store: LocalStore) -> None:
     with pytest.raises(OutputTooLarge):
         copy(server.offer(whole(gzip.compress(bytes(200_000)), Content_Encoding="gzip")), store, largest_bytes=100_000)
@@ -440,6 +454,7 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 PAGE = b"<!doctype html><html>sign in</html>"
+NOISE = bytes(range(256)) * 4
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffc0000b080001000101011100ffd9")
 
 
@@ -470,14 +485,14 @@ def test_a_file_that_is_no_video_is_kept_byte_for_byte(
     )
     assert stored.suspect is suspect
     assert stored.message.startswith(message)
-    assert published(store) == ["batch/1-fox.unverified"]
+    assert published(store) == unverified(body)
 
 
 def test_a_song_is_kept(server: OutputServer, store: LocalStore, song: bytes) -> None:
     stored = copy_other(server.offer(whole(song)), store)
 
     assert (stored.suspect, stored.message) == (Suspect.FILE, "the output is audio without a picture")
-    assert published(store) == ["batch/1-fox.unverified"]
+    assert published(store) == unverified(song)
 
 
 def test_the_source_names_no_user(server: OutputServer, store: LocalStore) -> None:
@@ -486,32 +501,36 @@ def test_the_source_names_no_user(server: OutputServer, store: LocalStore) -> No
     assert copy_other(f"{url}#part", store).arrived.source == f"{server.url}/output/a.mp4"
 
 
-def fingerprint(file: UnverifiedFile) -> Fingerprint:
-    return Fingerprint(bytes=file.arrived.bytes, sha256=file.arrived.sha256)
+def as_kept(file: UnverifiedFile) -> KeptFile:
+    assert file.url is not None
+    return KeptFile(file.url, file.arrived.bytes, file.arrived.sha256, file.suspect)
 
 
-def test_the_same_bytes_are_not_published_again(server: OutputServer, store: LocalStore) -> None:
+def test_the_same_bytes_are_not_published_again_unless_the_file_is_gone(
+    server: OutputServer, store: LocalStore
+) -> None:
     url = server.offer(whole(PAGE))
     first = copy_other(url, store)
 
-    second = copy_other(url, store, kept=fingerprint(first))
+    second = copy_other(url, store, kept=as_kept(first))
+    assert (second.url, second.arrived) == (None, first.arrived)
 
-    assert second.url is None
-    assert second.arrived == first.arrived
-    assert published(store) == ["batch/1-fox.unverified"]
+    store.remove(first.url or "")
+    assert copy_other(url, store, kept=as_kept(first)).url == first.url
+    assert published(store) == unverified(PAGE)
 
 
-def test_the_larger_file_is_kept(server: OutputServer, store: LocalStore, film: bytes) -> None:
-    part = film[:-200]
+def test_the_better_file_is_kept(server: OutputServer, store: LocalStore, film: bytes) -> None:
+    part, large_page = film[:-200], PAGE + b" " * len(film)
     page = copy_other(server.offer(whole(PAGE)), store)
+    assert copy_other(server.offer(whole(large_page)), store, kept=as_kept(page)).url
 
-    larger = copy_other(server.offer(whole(part)), store, kept=fingerprint(page))
-    smaller = copy_other(server.offer(whole(PAGE)), store, kept=fingerprint(larger))
+    cut_video = copy_other(server.offer(whole(part)), store, kept=as_kept(page))
+    assert copy_other(server.offer(whole(large_page)), store, kept=as_kept(cut_video)).url is None
 
-    assert larger.url == page.url
-    assert (smaller.url, smaller.suspect) == (None, Suspect.DOCUMENT)
-    assert read(store, larger.url or "") == part
-    assert published(store) == ["batch/1-fox.unverified"]
+    whole_file = copy_other(server.offer(whole(NOISE)), store, kept=as_kept(cut_video))
+    assert copy_other(server.offer(whole(part)), store, kept=as_kept(whole_file)).url is None
+    assert read(store, whole_file.url or "") == NOISE
 
 
 def recheck(url: str, store: ArtifactStore, *, keep_going: Callable[[], None] = go_on) -> StoredVideo | UnverifiedFile:

@@ -574,7 +574,8 @@ WITHOUT_A_LOSER = {
     "keep_unverified",  # the newer file replaces the older one
     "explain_unverified",
     "mark_output_failed",  # a time, whoever writes it
-    "note_probe_failed",  # each counts
+    "note_output_failed",  # each counts
+    "note_repeated",
     "postpone_doubts",
     "note_undecidable",
     "note_foreign_list",

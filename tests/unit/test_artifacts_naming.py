@@ -56,8 +56,10 @@ def test_a_poster_lies_beside_its_video() -> None:
 
 
 def test_a_file_that_is_no_video_lies_in_the_place_of_its_video() -> None:
-    assert unverified_name("b/1-a-fox.mp4") == "b/1-a-fox.unverified"
-    assert unverified_name(surplus_name("b/1-a-fox.mp4", purchase=2)) == "b/1-a-fox.surplus-2.unverified"
+    name = unverified_name("b/1-a-fox.mp4", sha256="0123456789abcdef")
+    assert name == "b/1-a-fox.0123456789ab.unverified"
+    second = unverified_name(surplus_name("b/1-a-fox.mp4", purchase=2), sha256="0123456789abcdef")
+    assert second == "b/1-a-fox.surplus-2.0123456789ab.unverified"
 
 
 @pytest.mark.parametrize(

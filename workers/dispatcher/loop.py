@@ -169,7 +169,8 @@ class Dispatcher:
         self._reconcile(account, room.get("reconcile", 0))
         resume = 0 if account.looks_deferred_seconds > 0 else room.get("resume", 0)  # no window ends unlooked at
         self._publish(self._lookout.requeue_timed_out(count=resume), give_back=None)
-        self._keep_surpluses(now, resume=resume, store=room.get("store", 0))
+        # During an outage of the output host one download at a time probes it.
+        self._keep_surpluses(now, resume=resume, store=0 if account.outputs_failing else room.get("store", 0))
         self._lookout.learn_render_times()
         self._report(now, room.get("report", 0))
 

@@ -106,7 +106,7 @@ _BEGIN = statement("""
     )
     SELECT begun.id, begun.job_id, begun.account_id, begun.claim, provider_id, outputs, attempt, batch.name,
         batch.job_count, job.number, job.video_model, job.input, begun.store_attempts,
-        extract(epoch FROM now() - begun.accepted_at)::float8, kept.url, kept.bytes, kept.sha256
+        extract(epoch FROM now() - begun.accepted_at)::float8, kept.url, kept.bytes, kept.sha256, kept.suspect
     FROM begun JOIN job ON job.id = begun.job_id LEFT JOIN batch ON batch.id = job.batch_id
     LEFT JOIN artifact AS kept ON kept.prediction_id = begun.id AND kept.kind = 'unverified'
 """)
@@ -205,6 +205,7 @@ class SurplusTicket(NamedTuple):
     kept_url: str | None  # an unverified file of an earlier attempt
     kept_bytes: int | None
     kept_sha256: str | None
+    kept_suspect: str | None
     rechecks: bool = False
 
 

@@ -1,6 +1,6 @@
 """Outages of the output host: how one begins, what a probe says of it, and what its end releases.
 
-Downloads say by themselves how the host is: an outage is on while several jobs fail and no file arrives.
+Downloads show whether the host works: an outage is on while several jobs fail and no file arrives.
 """
 
 from datetime import timedelta
@@ -15,6 +15,8 @@ OUTAGE_JOBS = 3
 """An outage needs this many jobs that failed since a file last arrived."""
 OUTAGE_AFTER = timedelta(seconds=5)
 """The first of them failed this long ago. On a host that fails now and then, a file arrives in the meantime."""
+MOST_RELEASES = 3
+"""A job whose download still fails after the ends of this many outages does not count towards the next one."""
 LONGEST_SPREAD = timedelta(minutes=1)
 RELEASES_PER_SECOND = 20
 """After an outage the waiting downloads begin at about this rate, so that they do not bring the host down again."""
@@ -22,17 +24,18 @@ RELEASES_PER_SECOND = 20
 _MARK_JOB = statement("UPDATE job SET output_failed_at = now() WHERE id = :job_id AND state = 'storing' RETURNING 1")
 
 _BEGIN = statement("""
-    -- Jobs that failed since a file last arrived.
+    -- Jobs that failed since a file last arrived. A file that is gone for good fails after each outage again, so a job
+    -- that was released several times counts no longer.
     WITH failing AS (
         SELECT count(*) AS jobs, min(output_failed_at) AS since FROM job
-        WHERE state = 'storing' AND output_failed_at > coalesce(
+        WHERE state = 'storing' AND NOT rechecks AND output_releases < :most_releases AND output_failed_at > coalesce(
             (SELECT outputs_reached_at FROM account WHERE id = :account_id), '-infinity')
     ), begun AS (
         UPDATE account
-        SET outputs_failing_since = since, outputs_probes = 0, outputs_probe_at = now(), outputs_failure = (
+        SET outputs_failing_since = since, outputs_probes = 0, outputs_probe_at = now(), outputs_failure = coalesce((
             SELECT error_message FROM job
             WHERE state = 'storing' AND output_failed_at IS NOT NULL AND error_message IS NOT NULL
-            ORDER BY output_failed_at DESC LIMIT 1)
+            ORDER BY output_failed_at DESC LIMIT 1), 'no download succeeded')
         FROM failing
         WHERE account.id = :account_id AND outputs_failing_since IS NULL
           AND jobs >= :jobs AND since <= now() - CAST(:after AS interval)
@@ -45,19 +48,22 @@ _BEGIN = statement("""
     SELECT jobs, outputs_failure FROM begun
 """)
 
-_PROBE_FAILED = statement("""
+_FAILED = statement("""
     UPDATE account
-    SET outputs_failure = :message, outputs_probes = outputs_probes + 1, outputs_probe_at = now() + :delay
-    WHERE id = :account_id AND outputs_failing_since IS NOT NULL
+    SET outputs_failed_at = now(),
+        outputs_failure = CASE WHEN outputs_failing_since IS NOT NULL THEN :message END,
+        outputs_probes = CASE WHEN outputs_failing_since IS NOT NULL THEN outputs_probes + 1 ELSE 0 END,
+        outputs_probe_at = CASE WHEN outputs_failing_since IS NOT NULL THEN now() + CAST(:delay AS interval) END
+    WHERE id = :account_id
     RETURNING 1
 """)
 
 _REACHED = statement("""
-    -- The state before the update decides whether an outage ends. At most one write per second otherwise.
+    -- The state before the update decides whether an outage ends. At most one write per second while nothing fails.
     WITH before AS (
         SELECT id, outputs_failing_since AS since FROM account
         WHERE id = :account_id AND (outputs_failing_since IS NOT NULL OR outputs_reached_at IS NULL
-                                    OR outputs_reached_at < now() - interval '1 second')
+                                    OR outputs_reached_at < greatest(outputs_failed_at, now() - interval '1 second'))
         FOR NO KEY UPDATE
     ), reached AS (
         UPDATE account
@@ -77,11 +83,14 @@ _RELEASE = statement("""
         SELECT id FROM job
         WHERE state = 'storing' AND begun_at IS NULL AND (output_failed_at IS NOT NULL OR due_at <= now())
         ORDER BY id
-        FOR UPDATE SKIP LOCKED
+        FOR NO KEY UPDATE SKIP LOCKED
     ), spread AS (
         SELECT least(CAST(:longest AS interval), count(*) * CAST(:each AS interval)) AS length FROM waiting
     )
-    UPDATE job SET due_at = now() + random() * spread.length FROM waiting, spread WHERE job.id = waiting.id
+    UPDATE job
+    SET due_at = now() + random() * spread.length, store_attempts = 0,
+        output_releases = output_releases + CAST(output_failed_at IS NOT NULL AS int)
+    FROM waiting, spread WHERE job.id = waiting.id
     RETURNING 1
 """)
 
@@ -117,14 +126,15 @@ def mark_output_failed(session: Session, job_id: UUID) -> bool:
     return moves_one(session, _MARK_JOB, job_id=job_id)
 
 
-def note_probe_failed(session: Session, account_id: UUID, *, message: str, probe_after: timedelta) -> bool:
+def note_output_failed(session: Session, account_id: UUID, *, message: str, probe_after: timedelta) -> bool:
     """A download failed by the host's fault: if an outage is on, put its next probe off."""
-    return moves_one(session, _PROBE_FAILED, account_id=account_id, message=message, delay=probe_after)
+    return moves_one(session, _FAILED, account_id=account_id, message=message, delay=probe_after)
 
 
 def begin_output_outage(session: Session, account_id: UUID) -> OutageBegun | None:
     """Begin an outage if at least `OUTAGE_JOBS` jobs have failed, and no file has arrived, for `OUTAGE_AFTER`."""
-    return find_one(session, _BEGIN, OutageBegun, account_id=account_id, jobs=OUTAGE_JOBS, after=OUTAGE_AFTER)
+    limits = {"jobs": OUTAGE_JOBS, "after": OUTAGE_AFTER, "most_releases": MOST_RELEASES}
+    return find_one(session, _BEGIN, OutageBegun, account_id=account_id, **limits)
 
 
 def note_output_reached(session: Session, account_id: UUID) -> OutageEnded | None:

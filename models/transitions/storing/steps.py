@@ -16,6 +16,11 @@ from models.tables.base import new_id
 MOST_SILENCES = 3
 """So many store steps in a row whose worker fell silent without a word, and the job is parked."""
 
+NEWEST_OUTPUT = """LATERAL (
+        SELECT * FROM prediction WHERE job_id = job.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
+    ) AS output"""
+"""The completed prediction whose output a job stores. For JOIN ... ON true."""
+
 _TAKE_BACK = statement("""
     WITH silent AS MATERIALIZED (
         SELECT id, claim, begun_at FROM job
@@ -33,7 +38,7 @@ _TAKE_BACK = statement("""
         FROM silent
     ), taken AS (
         UPDATE job
-        SET claim = job.claim + 1, begun_at = NULL,
+        SET claim = job.claim + 1, begun_at = NULL, rechecks = rechecks AND silences < :most,
             state = CASE WHEN silences < :most THEN state
                     WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
             due_at = CASE WHEN silences < :most THEN due_at END,
@@ -86,10 +91,13 @@ _CLAIM_PROBE = statement("""
     WITH turn AS (
         UPDATE account SET outputs_probe_at = now() + :lease
         WHERE id = :account_id AND outputs_failing_since IS NOT NULL AND outputs_probe_at <= now()
+          AND NOT EXISTS (  -- a download that is under way is the probe
+              SELECT 1 FROM job WHERE state = 'storing' AND begun_at IS NOT NULL AND due_at > now() AND NOT rechecks)
         RETURNING id
     ), chosen AS MATERIALIZED (
         SELECT job.id FROM job, turn
-        WHERE state = 'storing' AND begun_at IS NULL AND (due_at <= now() OR output_failed_at IS NOT NULL)
+        WHERE state = 'storing' AND begun_at IS NULL AND NOT rechecks
+          AND (due_at <= now() OR output_failed_at IS NOT NULL)
         ORDER BY store_attempts, due_at
         LIMIT 1
         FOR UPDATE OF job SKIP LOCKED
@@ -103,24 +111,22 @@ _CLAIM_PROBE = statement("""
     )
 """)
 
-_BEGIN = statement("""
+_BEGIN = statement(f"""
     WITH begun AS (
         UPDATE job
         SET begun_at = now(), due_at = now() + :lease, store_attempts = store_attempts + 1
         WHERE id = :job_id AND claim = :claim AND state = 'storing' AND begun_at IS NULL
         RETURNING id, batch_id, number, video_model, input, store_attempts, rechecks
     )
-    SELECT begun.id, prediction.id, prediction.account_id, prediction.provider_id, prediction.outputs,
-        batch.name, batch.job_count, begun.number, begun.video_model, begun.input, begun.store_attempts,
-        extract(epoch FROM now() - prediction.ended_at)::float8, kept.url, kept.bytes, kept.sha256, rechecks
-    FROM begun
-    JOIN LATERAL (
-        SELECT * FROM prediction
-        WHERE job_id = begun.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
-    ) AS prediction ON true
-    LEFT JOIN batch ON batch.id = begun.batch_id
-    LEFT JOIN artifact AS kept ON kept.prediction_id = prediction.id AND kept.kind = 'unverified'
-""")
+    SELECT job.id, output.id, output.account_id, output.provider_id, output.outputs, batch.name, batch.job_count,
+        job.number, job.video_model, job.input, job.store_attempts,
+        extract(epoch FROM now() - coalesce(output.seen_running_at, output.ended_at))::float8,
+        kept.url, kept.bytes, kept.sha256, kept.suspect, rechecks
+    FROM begun AS job
+    JOIN {NEWEST_OUTPUT} ON true
+    LEFT JOIN batch ON batch.id = job.batch_id
+    LEFT JOIN artifact AS kept ON kept.prediction_id = output.id AND kept.kind = 'unverified'
+""")  # noqa: S608 - a constant
 
 _RENEW = statement("""
     UPDATE job SET due_at = now() + :lease
@@ -229,10 +235,11 @@ class StoreTicket(NamedTuple):
     video_model: str
     input: dict[str, Any]
     attempt: int
-    age_seconds: float  # since the prediction completed
+    age_seconds: float  # since the prediction completed, or was last seen running before that
     kept_url: str | None  # an unverified file of an earlier attempt
     kept_bytes: int | None
     kept_sha256: str | None
+    kept_suspect: str | None
     rechecks: bool  # probe the kept file instead of a download
 
 
@@ -251,6 +258,7 @@ class NewArtifact(NamedTuple):
     content_type: str | None = None
     source: str | None = None
     message: str | None = None
+    suspect: str | None = None
 
 
 def take_back_stores(session: Session, *, count: int) -> list[SilentStore]:

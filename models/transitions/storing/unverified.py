@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_all, statement
 from models.tables.artifact import ArtifactKind
 from models.tables.base import new_id
-from models.transitions.storing.steps import NewArtifact
+from models.transitions.storing.steps import NEWEST_OUTPUT, NewArtifact
 
 GIVE_UP_AFTER = timedelta(days=6)
 """Downloads are retried until then; counted from the completion. The provider deletes an output after seven days."""
@@ -18,19 +18,22 @@ WARN_BEFORE = timedelta(days=1)
 
 _KEEP = statement("""
     INSERT INTO artifact
-        (id, job_id, prediction_id, kind, url, bytes, sha256, content_type, source, message, is_surplus)
-    SELECT :id, job_id, id, :kind, :url, :bytes, :sha256, :content_type, :source, :message, state = 'surplus'
+        (id, job_id, prediction_id, kind, url, bytes, sha256, content_type, source, message, suspect, is_surplus)
+    SELECT :id, job_id, id, :kind, :url, :bytes, :sha256, :content_type, :source, :message, :suspect, state = 'surplus'
     FROM prediction WHERE id = :prediction_id
     ON CONFLICT (prediction_id, kind) DO UPDATE
     SET url = excluded.url, bytes = excluded.bytes, sha256 = excluded.sha256, content_type = excluded.content_type,
-        source = excluded.source, message = excluded.message, created_at = now()
+        source = excluded.source, message = excluded.message, suspect = excluded.suspect, repeated_at = NULL,
+        created_at = now()
 """)
+
+_REPEAT = statement("UPDATE artifact SET repeated_at = now() WHERE prediction_id = :prediction_id AND kind = :kind")
 
 _EXPLAIN = statement("UPDATE artifact SET message = :message WHERE prediction_id = :prediction_id AND kind = :kind")
 
 _DROP = statement("DELETE FROM artifact WHERE prediction_id = :prediction_id AND kind = :kind RETURNING url")
 
-_RECHECK = statement("""
+_RECHECK = statement(f"""
     WITH chosen AS MATERIALIZED (
         SELECT id FROM job
         WHERE state IN ('failed', 'cancelled') AND (CAST(:after AS uuid) IS NULL OR id > :after)
@@ -40,17 +43,15 @@ _RECHECK = statement("""
           -- The file of the newest completed prediction, and no video yet: what the store step will work on.
           AND EXISTS (
               SELECT 1 FROM artifact
-              WHERE kind = 'unverified' AND prediction_id = (
-                  SELECT prediction.id FROM prediction
-                  WHERE prediction.job_id = job.id AND prediction.state = 'completed' ORDER BY attempt DESC LIMIT 1))
+              WHERE kind = 'unverified' AND prediction_id = (SELECT output.id FROM {NEWEST_OUTPUT}))
           AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_surplus)
         ORDER BY id
         LIMIT :count
-        FOR UPDATE SKIP LOCKED
+        FOR NO KEY UPDATE
     ), rechecked AS (
         UPDATE job
         SET state = 'storing', rechecks = true, due_at = now(), ended_at = NULL, begun_at = NULL, claim = claim + 1,
-            store_attempts = 0, error_code = NULL, error_message = NULL
+            store_attempts = 0, output_failed_at = NULL, error_code = NULL, error_message = NULL
         FROM chosen WHERE job.id = chosen.id
         RETURNING job.id
     ), logged AS (
@@ -58,18 +59,15 @@ _RECHECK = statement("""
         SELECT 'job.rechecked', id, jsonb_build_object('by', CAST(:by AS text)) FROM rechecked
     )
     SELECT id FROM rechecked ORDER BY id
-""")
+""")  # noqa: S608 - a constant
 
-_WARN = statement("""
+_WARN = statement(f"""
     WITH near AS MATERIALIZED (
-        SELECT job.id, prediction.id AS prediction_id, prediction.ended_at AS completed_at
-        FROM job
-        JOIN LATERAL (
-            SELECT id, ended_at FROM prediction
-            WHERE job_id = job.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
-        ) AS prediction ON true
-        WHERE job.state = 'storing' AND output_warned_at IS NULL
-          AND prediction.ended_at < now() - CAST(:warn_after AS interval)
+        SELECT job.id, output.id AS prediction_id, output.ended_at AS completed_at
+        FROM job JOIN {NEWEST_OUTPUT} ON true
+        WHERE job.state = 'storing' AND output_warned_at IS NULL AND NOT rechecks
+          AND output.ended_at < now() - CAST(:warn_after AS interval)
+          AND output.ended_at > now() - CAST(:give_up_after AS interval)
         LIMIT :count
         FOR UPDATE OF job SKIP LOCKED
     ), warned AS (
@@ -81,18 +79,15 @@ _WARN = statement("""
             'gives_up_at', completed_at + CAST(:give_up_after AS interval), 'message', error_message) FROM warned
     )
     SELECT id FROM warned
-""")
+""")  # noqa: S608 - a constant
 
-_END = statement("""
+_END = statement(f"""
     -- Downloads that wait for the end of an outage are not tried one by one, so they are ended here.
     WITH expired AS MATERIALIZED (
-        SELECT job.id, prediction.id AS prediction_id FROM job
-        JOIN LATERAL (
-            SELECT id, ended_at FROM prediction
-            WHERE job_id = job.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
-        ) AS prediction ON true
-        WHERE job.state = 'storing' AND job.begun_at IS NULL AND job.output_failed_at IS NOT NULL
-          AND prediction.ended_at < now() - CAST(:give_up_after AS interval)
+        SELECT job.id, output.id AS prediction_id
+        FROM job JOIN {NEWEST_OUTPUT} ON true
+        WHERE job.state = 'storing' AND job.begun_at IS NULL AND job.output_failed_at IS NOT NULL AND NOT rechecks
+          AND output.ended_at < now() - CAST(:give_up_after AS interval)
         LIMIT :count
         FOR UPDATE OF job SKIP LOCKED
     ), ended AS (
@@ -109,7 +104,7 @@ _END = statement("""
         SELECT 'job.' || state, id, jsonb_build_object('code', error_code, 'message', error_message) FROM ended
     )
     SELECT id FROM ended
-""")
+""")  # noqa: S608 - a constant
 
 
 class RecheckFilter(NamedTuple):
@@ -129,10 +124,15 @@ class _Id(NamedTuple):
 
 
 def keep_unverified(session: Session, prediction_id: UUID, *, file: NewArtifact) -> None:
-    """Record a kept file; it replaces the one of an earlier attempt, whose name in the store it has."""
-    names = ("kind", "url", "bytes", "sha256", "content_type", "source", "message")
+    """Record a kept file in the place of the one of an earlier attempt, which the caller removes after the commit."""
+    names = ("kind", "url", "bytes", "sha256", "content_type", "source", "message", "suspect")
     values = {name: getattr(file, name) for name in names}
     session.execute(_KEEP, {"id": new_id(), "prediction_id": prediction_id, **values})
+
+
+def note_repeated(session: Session, prediction_id: UUID) -> None:
+    """Record that the bytes that are kept have just arrived again."""
+    session.execute(_REPEAT, {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED})
 
 
 def explain_unverified(session: Session, prediction_id: UUID, *, message: str) -> None:
