@@ -8,14 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import redis
 import requests
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from rushes.errors import Conflict
+from rushes.monitoring.broker import find_broker_fault
 from rushes.settings import Settings
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis, free_port
 from sandbox.servers.embedded import EmbeddedServer
@@ -138,8 +135,8 @@ class Stack:
         if self.settings.redis_url is None:
             server = self._start_server(EmbeddedRedis, "redis", wave=Wave.REDIS)
             self.settings = self.settings.with_changes(redis_url=server.url)
-        elif reason := _explain_redis(self.settings):
-            self._say(f"warning: Redis at {reason}; jobs are accepted, but wait for it")
+        elif fault := find_broker_fault(self.settings.get_redis_url()):
+            self._say(f"warning: Redis at {fault.message}; jobs are accepted, but wait for it")
 
     def _start_server(self, kind: type[EmbeddedServer], name: str, *, wave: Wave) -> EmbeddedServer:
         """On a fixed port, so that it comes back where it was; another one when somebody else was faster."""
@@ -282,16 +279,3 @@ def _ask(url: str) -> int | None:
             return session.get(url, timeout=ASK_SECONDS, allow_redirects=False).status_code
     except requests.RequestException:
         return None
-
-
-def _explain_redis(settings: Settings) -> str | None:
-    """Why Redis cannot be used now, without its password; None if it answers."""
-    url = settings.get_redis_url()
-    seconds = {"socket_timeout": ASK_SECONDS, "socket_connect_timeout": ASK_SECONDS}
-    try:
-        with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **seconds) as client:
-            client.ping()
-    except (redis.RedisError, OSError, ValueError) as error:
-        parts = urlsplit(url)
-        return f"{parts.hostname}:{parts.port or 6379}: {error}"
-    return None

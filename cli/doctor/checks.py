@@ -8,9 +8,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,6 +19,7 @@ from models.db.session import open_engine, open_sessions
 from models.queries import EXPECTED_MIGRATION
 from rushes.errors import InvalidInput, RushesError
 from rushes.jobs.why_waiting import describe_outage
+from rushes.monitoring.broker import find_broker_fault, name_broker
 from rushes.readiness import Readiness, ReadinessProbe
 from rushes.settings import Settings, load_settings
 from rushes.wavespeed import KeyRefused, NoCredit, Timeouts, WaveSpeedClient
@@ -32,7 +30,6 @@ SCARCE_BYTES = 5 * 10**9
 EXHAUSTED_BYTES = 500 * 10**6
 SCARCE_DOLLARS = 1
 DATABASE_SECONDS = 10
-REDIS_SECONDS = 5
 PROVIDER_SECONDS = 15
 
 START = "start a worker: `rushes up`, or see docs/operations.md"
@@ -184,19 +181,9 @@ def check_redis(settings: Settings) -> Check:
         url = settings.get_redis_url()
     except InvalidInput as error:
         return Check("redis", "failed", str(error), "start `rushes up` in this folder, or set RUSHES_REDIS_URL")
-    parts = urlsplit(url)
-    place = f"{parts.hostname}:{parts.port or 6379}"
-    seconds = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
-    try:
-        with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **seconds) as client:
-            client.ping()
-            policy = client.info("memory").get("maxmemory_policy")
-    except (redis.RedisError, OSError, ValueError) as error:
-        return Check("redis", "failed", f"{place}: {error}", "start it, and see that RUSHES_REDIS_URL names it")
-    if policy not in (None, "noeviction"):
-        advice = "set maxmemory-policy to noeviction: a queue must refuse, never forget"
-        return Check("redis", "failed", f"{place} forgets when it is full ({policy})", advice)
-    return Check("redis", "ok", f"{place} answers and never forgets")
+    if fault := find_broker_fault(url):
+        return Check("redis", "failed", fault.message, fault.advice)
+    return Check("redis", "ok", f"{name_broker(url)} answers and never forgets")
 
 
 def check_provider(settings: Settings) -> Check:
