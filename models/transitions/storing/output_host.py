@@ -103,10 +103,6 @@ _END_UNPROBED = statement("""
 """)
 
 
-class _Seconds(NamedTuple):
-    seconds: float
-
-
 class OutageBegun(NamedTuple):
     """An outage that has just been recognised."""
 
@@ -139,12 +135,12 @@ def begin_output_outage(session: Session, account_id: UUID) -> OutageBegun | Non
 
 def note_output_reached(session: Session, account_id: UUID) -> OutageEnded | None:
     """A file has arrived: end the outage, if one is on, and release every download that waits for its end."""
-    ended = find_one(session, _REACHED, _Seconds, account_id=account_id)
-    if ended is None:
+    seconds = session.execute(_REACHED, {"account_id": account_id}).scalar_one_or_none()
+    if seconds is None:
         return None
     each = timedelta(seconds=1) / RELEASES_PER_SECOND
     released = session.execute(_RELEASE, {"longest": LONGEST_SPREAD, "each": each}).all()
-    return OutageEnded(ended.seconds, len(released))
+    return OutageEnded(seconds, len(released))
 
 
 def end_unprobed_outages(session: Session) -> bool:

@@ -62,7 +62,7 @@ _TAKE_BACK = statement("""
 
 # Who fell silent may have killed its worker, or was only beside the step that did: such steps go one at a time, so
 # that the next silence convicts the right one.
-_CLAIM = statement("""
+_CLAIM = statement(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM job
         WHERE state = 'storing' AND due_at <= now() AND begun_at IS NULL AND (rechecks OR NOT :only_rechecks)
@@ -80,14 +80,11 @@ _CLAIM = statement("""
     UPDATE job
     SET claim = claim + 1, begun_at = NULL, due_at = now() + :lease
     FROM due WHERE job.id = due.id
-    RETURNING job.id, claim, (
-        SELECT prediction.id FROM prediction
-        WHERE job_id = job.id AND prediction.state = 'completed' ORDER BY attempt DESC LIMIT 1
-    )
-""")
+    RETURNING job.id, claim, (SELECT output.id FROM {NEWEST_OUTPUT})
+""")  # noqa: S608 - a constant
 
 # The job with the fewest attempts: one that was never tried tells most about the host.
-_CLAIM_PROBE = statement("""
+_CLAIM_PROBE = statement(f"""
     WITH turn AS (
         UPDATE account SET outputs_probe_at = now() + :lease
         WHERE id = :account_id AND outputs_failing_since IS NOT NULL AND outputs_probe_at <= now()
@@ -105,11 +102,8 @@ _CLAIM_PROBE = statement("""
     UPDATE job
     SET claim = claim + 1, due_at = now() + :lease
     FROM chosen WHERE job.id = chosen.id
-    RETURNING job.id, claim, (
-        SELECT prediction.id FROM prediction
-        WHERE job_id = job.id AND prediction.state = 'completed' ORDER BY attempt DESC LIMIT 1
-    )
-""")
+    RETURNING job.id, claim, (SELECT output.id FROM {NEWEST_OUTPUT})
+""")  # noqa: S608 - a constant
 
 _BEGIN = statement(f"""
     WITH begun AS (

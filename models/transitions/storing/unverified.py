@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import find_all, statement
+from models.db.rows import statement
 from models.tables.artifact import ArtifactKind
 from models.tables.base import new_id
 from models.transitions.storing.steps import NEWEST_OUTPUT, NewArtifact
@@ -115,14 +115,6 @@ class RecheckFilter(NamedTuple):
     code: str | None = None  # that the job ended with
 
 
-class _Url(NamedTuple):
-    url: str
-
-
-class _Id(NamedTuple):
-    id: UUID
-
-
 def keep_unverified(session: Session, prediction_id: UUID, *, file: NewArtifact) -> None:
     """Record a kept file in the place of the one of an earlier attempt, which the caller removes after the commit."""
     names = ("kind", "url", "bytes", "sha256", "content_type", "source", "message", "suspect")
@@ -144,7 +136,7 @@ def explain_unverified(session: Session, prediction_id: UUID, *, message: str) -
 def drop_unverified(session: Session, prediction_id: UUID) -> list[str]:
     """Forget the kept files of a prediction whose video is stored; returns their URLs, to be removed after commit."""
     values = {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED}
-    return [each.url for each in find_all(session, _DROP, _Url, **values)]
+    return list(session.execute(_DROP, values).scalars())
 
 
 def recheck_jobs(
@@ -154,7 +146,8 @@ def recheck_jobs(
 
     Jobs without a kept file, and those that have a video, are left alone. `after` is the last id of the call before.
     """
-    return [each.id for each in find_all(session, _RECHECK, _Id, by=by, after=after, count=count, **chosen._asdict())]
+    values = {"by": by, "after": after, "count": count, **chosen._asdict()}
+    return list(session.execute(_RECHECK, values).scalars())
 
 
 def warn_of_giving_up(session: Session, *, count: int) -> int:
