@@ -2,11 +2,12 @@
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.http_server import serve_http
 
 Run = Callable[..., tuple[int, str, str]]
 """Runs a command line against a stub; returns exit code, stdout and stderr."""
@@ -49,25 +50,20 @@ class StubApi:
 @contextlib.contextmanager
 def serve_stub(*answers: Answer) -> Iterator[StubApi]:
     """A stub on a free port, for the length of the block."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    stub = StubApi(f"http://127.0.0.1:{server.server_address[1]}", list(answers))
-    server.stub = stub  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield stub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+
+    class Handler(_Handler):
+        stub = StubApi("", list(answers))
+
+    with serve_http(Handler) as Handler.stub.url:
+        yield Handler.stub
 
 
 class _Handler(BaseHTTPRequestHandler):
+    stub: StubApi
     protocol_version = "HTTP/1.1"
 
     def _answer(self) -> None:
-        stub: StubApi = self.server.stub  # type: ignore[attr-defined]
+        stub = self.stub
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         stub.asked.append(Asked(self.command, self.path, json.loads(content) if content else None))
         answer = stub.answers.pop(0) if len(stub.answers) > 1 else stub.answers[0]
@@ -83,9 +79,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = _answer  # noqa: N815 - the library's names
     do_POST = _answer  # noqa: N815
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Silent."""
 
 
 def batch(**changes: Any) -> dict[str, Any]:

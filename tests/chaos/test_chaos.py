@@ -1,13 +1,11 @@
 """A short run of `rushes chaos`: processes die, servers go away, answers are lost; every promise holds."""
 
-import json
-import tempfile
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from cli.app import main
+from tests.chaos.conftest import RunChaos
 
 JOBS = 20
 PRICE = Decimal("0.24")
@@ -15,15 +13,8 @@ TRIAL = ("--seed", "71", "--jobs", str(JOBS), "--minutes", "0.15")
 
 
 @pytest.mark.timeout(300)
-def test_a_short_run_of_chaos_breaks_no_promise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    code = main(["chaos", *TRIAL, "--json"])
-    out, err = capsys.readouterr()
-    told = json.loads(out)
-    assert (code, told["ok"]) == (0, True), err
-    (run,) = told["runs"]
+def test_a_short_run_of_chaos_breaks_no_promise(run_chaos: RunChaos, tmp_path: Path) -> None:
+    run = run_chaos(*TRIAL)
     assert run["ended"] == sum(run["states"].values()) == JOBS
     assert (run["lost"], run["paid_twice"], run["broken"]) == (0, 0, {})
     assert Decimal(run["wasted"]) <= PRICE * run["strikes"].get("task_deleted", 0)  # billed, whatever its file

@@ -1,28 +1,18 @@
 """A short run in which the database is put back: what it had forgotten is found, and nothing is bought again."""
 
-import json
-import tempfile
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
-from cli.app import main
+from tests.chaos.conftest import RunChaos
 
 JOBS = 60
 TRIAL = ("--scenario", "restore", "--seed", "5", "--jobs", str(JOBS), "--minutes", "0.1")
 
 
 @pytest.mark.timeout(180)
-def test_a_database_that_is_put_back_in_mid_work_makes_nothing_be_bought_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    code = main(["chaos", *TRIAL, "--json"])
-    out, err = capsys.readouterr()
-    told = json.loads(out)
-    assert (code, told["ok"]) == (0, True), err
-    (run,) = told["runs"]
+def test_a_database_that_is_put_back_in_mid_work_makes_nothing_be_bought_twice(run_chaos: RunChaos) -> None:
+    run = run_chaos(*TRIAL)
     assert run["states"] == {"succeeded": JOBS}
     assert (run["lost"], run["paid_twice"], Decimal(run["wasted"]), run["broken"]) == (0, 0, 0, {})
     assert (run["faults"]["postgres_backup"], run["faults"]["postgres_restore"]) == (1, 1)

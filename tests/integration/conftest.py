@@ -14,6 +14,7 @@ from models.db.session import Sessions, open_engine, open_sessions
 from rushes.runtime import Runtime
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed import Simulator
+from tests.output_host import OutputHost, open_output_host
 from tests.rows import open_session
 from tests.runtimes import open_runtime
 from tests.servers import create_database, url_of
@@ -90,3 +91,10 @@ def runtime(
     opened = open_runtime(database_url, simulator, tmp_path, **runtime_settings)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def host() -> Iterator[OutputHost]:
+    """An output host of the test's own."""
+    with open_output_host() as opened:
+        yield opened

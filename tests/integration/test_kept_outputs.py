@@ -1,6 +1,5 @@
 """Bytes that arrive are kept, whatever they are; twice the same settles it; a later probe can accept them."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,18 +21,12 @@ from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed
 from rushes.storing.store import store_job
 from rushes.wavespeed import Prediction, PredictionStatus, ProviderUnavailable
 from tests import rows
-from tests.output_host import PAGE, OutputHost, open_output_host
+from tests.output_host import PAGE, OutputHost
 from tests.rows import NOW, SECOND
 from tests.runtimes import LEASE, run
 from tests.videos import make_video
 
 NOISE = bytes(range(256)) * 16
-
-
-@pytest.fixture
-def host() -> Iterator[OutputHost]:
-    with open_output_host() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """An outage of the output host: recognised from several jobs, probed by one, over for all at the first success."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -19,7 +18,7 @@ from rushes.runtime import ACCOUNT, Runtime
 from rushes.storing.steps import StoreDelayed
 from rushes.storing.store import store_job
 from tests import rows
-from tests.output_host import PAGE, Answer, OutputHost, open_output_host
+from tests.output_host import PAGE, Answer, OutputHost
 from tests.rows import MINUTE, SECOND
 from tests.runtimes import LEASE, ask, run
 from tests.videos import make_video
@@ -31,12 +30,6 @@ WAYS = {
     "a page": Answer(PAGE, content_type="text/html"),
     "empty": Answer(),
 }
-
-
-@pytest.fixture
-def host() -> Iterator[OutputHost]:
-    with open_output_host() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+from tests.http_server import serve_http
 from tests.videos import make_video
 
 SMALL_BYTES, LARGE_BYTES = 1_000_000, 300_000_000
@@ -50,19 +50,9 @@ def test_300_megabytes_are_stored_in_less_than_30(tmp_path: Path) -> None:
             for start in range(8, padding, len(zeros)):
                 self.wfile.write(zeros[: padding - start])
 
-        def log_message(self, *_: object) -> None:
-            """Stay quiet."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{server.server_port}"
-            command = [sys.executable, "-c", WORKER, url, str(tmp_path / "artifacts")]
-            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve_http(Handler) as url:
+        command = [sys.executable, "-c", WORKER, url, str(tmp_path / "artifacts")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
 
     size, growth_kib = map(int, done.stdout.split())
     assert size == LARGE_BYTES

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,7 @@ from rushes.artifacts import (
     store_video,
 )
 from rushes.errors import InvalidInput, NotFound, Transient
+from tests.http_server import serve_http
 from tests.simulator_client import wait_until
 from tests.videos import make_audio, make_video
 
@@ -70,19 +71,9 @@ def server() -> Iterator[OutputServer]:
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
 
-        def log_message(self, *_: object) -> None:
-            """Stay quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        offered.url = f"http://127.0.0.1:{httpd.server_port}"
-        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield offered
-        finally:
-            offered.closing.set()
-            httpd.shutdown()
-            thread.join()
+    with serve_http(Handler) as offered.url:
+        yield offered
+        offered.closing.set()
 
 
 @pytest.fixture

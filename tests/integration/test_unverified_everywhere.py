@@ -15,17 +15,11 @@ from rushes.storing.steps import StoreDelayed, StoreFailed
 from rushes.storing.store import store_job
 from tests import rows
 from tests.api_server import Api, serve_api
-from tests.output_host import OutputHost, open_output_host
+from tests.output_host import OutputHost
 from tests.runtimes import LEASE, run
 from tests.videos import make_video
 
 JOBS = 20
-
-
-@pytest.fixture
-def host() -> Iterator[OutputHost]:
-    with open_output_host() as opened:
-        yield opened
 
 
 @pytest.fixture
