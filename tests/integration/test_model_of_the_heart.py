@@ -366,3 +366,12 @@ def test_the_promises_hold_in_every_order_of_events(heart: type[Heart]) -> None:
             max_examples=90, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+def test_a_purchase_that_the_list_shows_two_hours_late_is_found(heart: type[Heart]) -> None:
+    """It was called absent after one hour and bought again: the sweeps must go back to where it was posted."""
+    state = heart()
+    state.begin(prompts=["a fox"], accepted=0)
+    state.submit(answer="lost", data=None, dies_at=None, hidden=2, is_stale=False)
+    state.teardown()
+    state.nothing_paid_for_is_lost()

@@ -37,7 +37,9 @@ _CLAIM = statement("""
               WHERE account_id = :account_id AND state = 'unconfirmed' AND due_at <= now())
            OR paused_reason = 'restore'
            OR ((orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause)
-               AND EXISTS (SELECT 1 FROM prediction WHERE account_id = :account_id AND accepted_at IS NOT NULL)))
+               AND EXISTS (
+                   SELECT 1 FROM prediction
+                   WHERE account_id = :account_id AND (accepted_at IS NOT NULL OR state = 'absent'))))
     RETURNING reconcile_claim
 """)
 
@@ -46,13 +48,18 @@ _BEGIN = statement("""
     SET reconcile_begun = :claim, reconcile_until = now() + :lease
     WHERE id = :account_id AND reconcile_claim = :claim AND reconcile_begun < :claim
     RETURNING now(), make_interval(secs => list_lag_seconds),
-        CASE WHEN paused_reason = 'restore'
-             THEN greatest(now() - interval '7 days', coalesce(
-                 least(epoch_at - interval '1 hour', orphans_swept_at - :sweep_overlap), '-infinity'))
-             WHEN orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause
-             THEN greatest(now() - interval '7 days', coalesce(
-                 orphans_swept_at - :sweep_overlap,
-                 (SELECT min(posted_at) FROM prediction WHERE account_id = :account_id)))
+        CASE WHEN paused_reason = 'restore' OR orphans_swept_at IS NULL OR orphans_swept_at < now() - :sweep_pause
+             THEN greatest(now() - interval '7 days', least(
+                 CASE WHEN paused_reason = 'restore'
+                      THEN coalesce(least(epoch_at - interval '1 hour', orphans_swept_at - :sweep_overlap), '-infinity')
+                      ELSE coalesce(orphans_swept_at - :sweep_overlap,
+                          (SELECT min(posted_at) FROM prediction WHERE account_id = :account_id))
+                 END,
+                 -- Not found so far, but the list may show it late: sought again whenever its age has grown by half.
+                 (SELECT min(posted_at) FROM prediction
+                  WHERE account_id = :account_id AND state = 'absent' AND posted_at > now() - interval '7 days'
+                    AND floor(log(1.5, extract(epoch FROM now() - posted_at)))
+                        > floor(log(1.5, greatest(1, extract(epoch FROM orphans_swept_at - posted_at)))))))
         END,
         CASE WHEN paused_reason = 'restore' THEN paused_at END,
         CASE WHEN paused_reason = 'restore' THEN epoch_at END
