@@ -7,10 +7,10 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
-from api.schemas.doubts import Abandonment, Adoption
 from api.schemas.jobs import Links
 from api.schemas.orders import NewBatch, NewJob, NewJobs
 from api.schemas.outputs import RecheckAsked
+from api.schemas.unconfirmed import Abandonment, Adoption
 from api.validation import read_schema
 from rushes.runtime import Runtime
 

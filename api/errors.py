@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.schemas.problems import FieldProblem, Problem
+from api.schemas.problems import FieldProblem, ProblemDetails
 from api.validation import describe_problem
 from models.db.errors import DatabaseAway
 from rushes import errors
@@ -20,7 +20,7 @@ from rushes.wavespeed import WebhookRefused
 RETRY_AFTER = timedelta(seconds=2)
 TEXT_LIMIT = 500
 """Messages name the value that is wrong, and that may be as long as a body."""
-_TOLD = 3  # problems that `detail` repeats; `errors` has them all
+_SHOWN = 3  # problems that `detail` repeats; `errors` has them all
 
 _TITLES = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 """As RFC 9110 has them; older versions of Python have older ones."""
@@ -49,7 +49,7 @@ class ProblemResponse(JSONResponse):
         problems: Sequence[errors.Problem] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        problem = Problem(
+        problem = ProblemDetails(
             type="about:blank",
             title=_TITLES.get(status) or HTTPStatus(status).phrase,
             status=status,
@@ -84,9 +84,9 @@ async def answer_error(_: Request, error: Exception) -> Response:
 
 
 def _refuse_fields(problems: Sequence[errors.Problem]) -> ProblemResponse:
-    told = "; ".join(str(problem) for problem in problems[:_TOLD])
-    more = f"; and {len(problems) - _TOLD} more" if len(problems) > _TOLD else ""
-    return ProblemResponse(422, told + more, problems=problems)
+    shown = "; ".join(str(problem) for problem in problems[:_SHOWN])
+    more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return ProblemResponse(422, shown + more, problems=problems)
 
 
 def _explain(error: HTTPException) -> str:

@@ -69,7 +69,7 @@ _PREDICTION: Json = {
     "accepted_at": "2026-11-05T12:00:01.003277Z",
     "ended_at": "2026-11-05T12:01:38.551042Z",
     "watch_windows": 0,
-    "verdict": None,
+    "outcome": None,
     "video_url": None,
     "unverified_url": None,
     "error": None,
@@ -135,7 +135,7 @@ EVENT_PAGE: Json = {
 }
 
 _LIVE_PREDICTION: Json = {**_PREDICTION, "state": "rendering", "ended_at": None}
-DOUBTS: Json = {
+UNCONFIRMED: Json = {
     "items": [
         {
             "prediction_id": PREDICTION_ID,
@@ -160,7 +160,7 @@ ADOPTED_JOB: Json = {
 }
 QUEUED_AGAIN_JOB: Json = {
     **_ASKED,
-    "predictions": [{**_PREDICTION, "state": "absent", "provider_id": None, "accepted_at": None}],
+    "predictions": [{**_PREDICTION, "state": "not_found", "provider_id": None, "accepted_at": None}],
 }
 ABANDONMENT: Json = {"accept_double_cost": True}
 _ABANDONED: Json = {"code": "abandoned", "message": "a person gave this render up; it may still be billed"}
@@ -274,14 +274,14 @@ ACCOUNT: Json = {
     "slots": 2,
     "effective_slots": None,
     "submits_per_minute": 2,
-    "cost": {"held": "0.7200", "spent": "14.4000", "refunded": "0.3600", "surplus": "0.0000"},
+    "cost": {"held": "0.7200", "spent": "14.4000", "refunded": "0.3600", "duplicate": "0.0000"},
     "paused": None,
-    "deferred": None,
-    "surpluses": 0,
-    "orphans": 0,
-    "look_price": 0.15,
+    "back_off": None,
+    "duplicates": 0,
+    "unknown_predictions": 0,
+    "check_price": 0.15,
     "outputs": None,
-    "late_writes": {"store.renew": 1},
+    "stale_writes": {"store.renew": 1},
 }
 PAUSED_ACCOUNT: Json = {
     **ACCOUNT,
@@ -300,10 +300,10 @@ READY: Json = {
     "batches_at_risk": 0,
     "lag_seconds": 0.0,
     "paused": None,
-    "late_writes": 0,
-    "surpluses": 0,
-    "doubts": 0,
-    "oldest_doubt_seconds": None,
+    "stale_writes": 0,
+    "duplicates": 0,
+    "unconfirmed": 0,
+    "oldest_unconfirmed_seconds": None,
     "foreign_list": 0,
     "outputs": None,
 }

@@ -8,10 +8,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.examples import PROBLEMS, Json
-from api.schemas.doubts import Abandonment, Adoption
 from api.schemas.orders import NewBatch, NewJob, NewJobs
 from api.schemas.outputs import RecheckAsked
-from api.schemas.problems import Problem
+from api.schemas.problems import ProblemDetails
+from api.schemas.unconfirmed import Abandonment, Adoption
 
 TITLE = "Rushes"
 SUMMARY = "A render queue for WaveSpeedAI's LTX-2 video models."
@@ -27,7 +27,10 @@ TAGS = [
     {"name": "jobs", "description": "One video each: push, follow, fetch, cancel, retry, recheck."},
     {"name": "batches", "description": "Jobs pushed together: one name, one progress bar, whole or not at all."},
     {"name": "account", "description": "The provider's account: limits, health, money."},
-    {"name": "doubts", "description": "Purchases that only a person can decide: lost answers, renders that never end."},
+    {
+        "name": "unconfirmed",
+        "description": "Purchases that only a person can decide: lost answers, renders that never end.",
+    },
     {"name": "catalog", "description": "The video models on offer, their parameters and prices."},
     {"name": "hooks", "description": "What the provider tells by itself."},
     {"name": "health", "description": "For load balancers and people on call."},
@@ -43,7 +46,7 @@ _OWN_SCHEMAS: tuple[type[BaseModel], ...] = (
     Adoption,
     Abandonment,
     RecheckAsked,
-    Problem,
+    ProblemDetails,
 )
 
 
@@ -74,7 +77,7 @@ def problems(*statuses: int) -> dict[int | str, Any]:
 
 def _describe_problem(status: int) -> Json:
     description, example = PROBLEMS[status]
-    schema = {"$ref": _REFERENCE.format(model=Problem.__name__)}
+    schema = {"$ref": _REFERENCE.format(model=ProblemDetails.__name__)}
     return {
         "description": description,
         "content": {"application/problem+json": {"schema": schema, "example": example}},

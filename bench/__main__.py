@@ -14,7 +14,7 @@ from bench.loads import CONTESTANTS, LOADS, PUSHING, SETS, SINGLE_POLLS, Load, O
 from bench.machine import describe_machine
 from bench.page import write_docs
 from bench.results import Book, group, write_book
-from bench.session import PUSHED_JOBS, PUSHED_JOBS_QUICK, Plan, Wanted, estimate_seconds, make_plan, measure
+from bench.session import PUSHED_JOBS, PUSHED_JOBS_QUICK, SessionPlan, Wanted, estimate_seconds, make_plan, measure
 from bench.single_polls import make_polls_tables
 from bench.tables import Table, make_pushing_table, make_table
 from bench.watching import SEEDS
@@ -96,7 +96,7 @@ def _print_table(table: Table) -> None:
     OUT.print(f"\n{table.title}", shown, sep="\n")
 
 
-def _describe_plan(plan: Plan) -> str:
+def _describe_plan(plan: SessionPlan) -> str:
     names = dict.fromkeys(load.name for load, _, _ in plan.contests)
     polls = [SINGLE_POLLS] if plan.wanted.polled_farms else []
     return ", ".join([*polls, *([PUSHING] if plan.pushed_jobs else []), *names])

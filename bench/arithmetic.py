@@ -25,7 +25,7 @@ class Figures:
     unseen: float  # renders that ended and were never known
     seconds: float  # from the order to the last file
     known_seconds: float | None  # from the order until the last render was known to have ended
-    watching_requests: float  # looks, single ones and list pages, per render
+    watching_requests: float  # checks, single ones and list pages, per render
     mean_delay: float | None  # seconds from the provider's completion to our knowing
     p95_delay: float | None
     slot_share: float | None  # of the slots, busy from the first moment all were to the last submission

@@ -19,15 +19,15 @@ from kombu.exceptions import OperationalError
 
 from bench.beside import Beside
 from bench.machine import describe_machine
+from bench.peers.celery_with_failures import GAVE_UP
 from bench.peers.plain_celery import ENDED, QUEUE, Options, push_jobs
 from bench.peers.sightings import read_sightings
-from bench.peers.told import GAVE_UP
 from chaos.assault import Assault, Moment, Watch
 from chaos.farm import SLOTS, open_simulator
 from chaos.plan import SCENARIOS, Push, draw_plan
 from chaos.reckoning import read_purchases, reckon
 from chaos.report import Report, Trial
-from chaos.running import Request, refuse_paid_account, run_one, tell
+from chaos.running import Request, print_reports, refuse_paid_account, run_one
 from chaos.servers import EmbeddedServers
 from chaos.victim import Member
 from cli.errors import run_guarded
@@ -47,7 +47,7 @@ OTHER_CONTAINERS = (b"G@", b"RIFF", b"FLV", b"\x00\x00\x01\xba", b"\x1aE\xdf\xa3
 
 
 def make_options(simulator: Simulator, *, broker: str, folder: Path) -> Options:
-    """Its times scaled down like ours: renders take seconds, so do looks, pauses and the visibility time-out.
+    """Its times scaled down like ours: renders take seconds, so do checks, pauses and the visibility time-out.
 
     As many threads as the account has slots. The visibility time-out is as short as a task's longest way allows.
     """
@@ -105,7 +105,7 @@ class PlainPeer:
         return self._waiting.unfinished_tasks > 0
 
     def count_ended(self) -> int:
-        """Jobs with a file, with a verdict other than completed, or given up by the task."""
+        """Jobs with a file, with an outcome other than completed, or given up by the task."""
         return len(self.list_failed() | self.list_files())
 
     def list_failed(self) -> set[str]:
@@ -124,14 +124,14 @@ class PlainPeer:
     def hasten(self) -> None:
         """Its waits are Celery's, which nobody can cut short."""
 
-    def tell_stacks(self) -> None:
+    def dump_stacks(self) -> None:
         """Into its logs."""
         for member in self._members.values():
-            member.tell_stacks()
+            member.dump_stacks()
 
     def _make_member(self, name: str, environment: Mapping[str, str], logs: Path) -> Member:
         worker = ["worker", "--pool", "threads", "-c", str(self._options.concurrency), "-Q", QUEUE, "-n", f"{name}@%h"]
-        words = [sys.executable, "-m", "celery", "-A", "bench.peers.told", *worker, "-l", "WARNING"]
+        words = [sys.executable, "-m", "celery", "-A", "bench.peers.celery_with_failures", *worker, "-l", "WARNING"]
         quiet = ["--without-gossip", "--without-mingle"]
         log = logs / f"{name}.log"
         return Member(ProcessService(ProcessPlan(name=name, words=[*words, *quiet], environment=environment, log=log)))
@@ -188,12 +188,12 @@ def _open_peer(options: Options, *, logs: Path) -> Iterator[PlainPeer]:
 
 
 class Aside:
-    """Looks on without a word, since another run has the terminal."""
+    """Checks on without a word, since another run has the terminal."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
 
-    def look(self, moment: Moment) -> None:
+    def observe(self, moment: Moment) -> None:
         """Raises what `check` raises."""
         self._check()
 
@@ -237,7 +237,7 @@ def main(
         print(f"machine: {describe_machine()}", flush=True)
         with Interrupts() as interrupts:
             reports = compare(trials, plain_jobs=plain_jobs, check=interrupts.check)
-        tell(reports, as_json=False)
+        print_reports(reports, as_json=False)
         return FAILED if any(each.is_broken for each in reports) else 0
 
     raise typer.Exit(run_guarded(run))

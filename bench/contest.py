@@ -22,7 +22,7 @@ from bench.loads import Load
 from bench.processes import SIMULATOR, Meter
 from sandbox.wavespeed import Simulator
 
-LOOK_SECONDS = 0.5
+PAUSE_SECONDS = 0.5
 PATIENCE = 5.0
 """A contest may take so many times what it should."""
 
@@ -81,12 +81,12 @@ def _wait_until_over(player: Player, arena: Arena, show: Show) -> None:
         show(done)
         if time.monotonic() > deadline:
             raise ContestFailed(f"{load.name}: {done} of {load.renders} after {PATIENCE * load.seconds:.0f} s")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(PAUSE_SECONDS)
     show(done)
     over = time.monotonic() + load.hold
     while time.monotonic() < over:
         player.count_stored()  # tends to what has ended, and notices what failed
-        time.sleep(LOOK_SECONDS)
+        time.sleep(PAUSE_SECONDS)
 
 
 def _count_done(player: Player, arena: Arena) -> int:

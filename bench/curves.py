@@ -1,4 +1,4 @@
-"""The curves of the plot, computed and not measured: what looks and list pages can reach at best."""
+"""The curves of the plot, computed and not measured: what checks and list pages can reach at best."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from rushes.render_times.poll_spacing import LogNormal
 PAGE = 100
 """Predictions on one page of the provider's list."""
 PRICES = tuple(10 ** (step / 4 - 4) for step in range(17))
-"""Of one look, in medians of delay: from a look all the time to a look or two in all."""
+"""Of one check, in medians of delay: from a check all the time to a check or two in all."""
 INTERVALS = tuple(10 ** (step / 6 - 2) for step in range(13))
 """Of the fixed schedules, in medians."""
 
@@ -24,12 +24,12 @@ def find_sweep(result: Result, interval: float) -> Point:
 
 
 def draw_curves(result: Result) -> list[Curve]:
-    """For the render times of a load: the exact optimum, and looks and list pages at fixed intervals beside it."""
+    """For the render times of a load: the exact optimum, and checks and list pages at fixed intervals beside it."""
     times = _times_of(result)
     intervals = [interval * result.median for interval in INTERVALS]
     return [
-        _curve("exact optimum, one render a look", [_find_optimum(result, price) for price in PRICES], "-"),
-        _curve("looks at a fixed interval", [price_fixed(times, spacing=interval) for interval in intervals], "--"),
+        _curve("exact optimum, one render a check", [_find_optimum(result, price) for price in PRICES], "-"),
+        _curve("checks a fixed interval", [price_fixed(times, spacing=interval) for interval in intervals], "--"),
         _curve("list pages at a fixed interval", [find_sweep(result, interval) for interval in intervals], ":"),
     ]
 

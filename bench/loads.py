@@ -12,7 +12,7 @@ CONTESTANTS = {
     SDK: "the official Python SDK in a thread pool",
     HALF_SECOND: "a thread per job that asks every 0.5 s",
     CELERY: "a plain Celery task that submits and polls",
-    RUSHES: "Rushes, by looks alone",
+    RUSHES: "Rushes, by checks alone",
     WEBHOOKS: "Rushes with webhooks, 5 % of them lost",
 }
 OURS = (RUSHES, WEBHOOKS)
@@ -57,7 +57,7 @@ class Load:
     overflow: Overflow = "queue"
     contestants: tuple[str, ...] = tuple(CONTESTANTS)
     celery_poll: float = 5.0
-    """Between two looks of the plain Celery task: what the provider asks for."""
+    """Between two checks of the plain Celery task: what the provider asks for."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of Rushes, beyond those that follow from the load; everything else has its default."""
     hold: float = 0.0
@@ -112,12 +112,12 @@ _LOADS = (
     ),
     Load(
         name="batch-946",
-        about="946 renders of about 8 s on 100 slots, none submitted ahead",
+        about="946 renders of about 8 s on 100 slots, none overcommitted",
         slots=100,
         median=8,
         renders=946,
         contestants=(RUSHES,),
-        settings={"ahead": 0},
+        settings={"overcommit": 0},
     ),
     Load(
         name="slots-3000",

@@ -1,7 +1,7 @@
-"""The best schedule of looks there is: a dynamic programme over a grid of ages, for a render time that is known.
+"""The best schedule of checks there is: a dynamic programme over a grid of ages, for a render time that is known.
 
-R. E. Barlow, L. C. Hunter and F. Proschan, "Optimum checking procedures", J. SIAM 11(4), 1963: every look costs `price`
-seconds, every second between the end of a render and the look that finds it costs one.
+R. E. Barlow, L. C. Hunter and F. Proschan, "Optimum checking procedures", J. SIAM 11(4), 1963: every check costs
+`price` seconds, every second between the end of a render and the check that finds it costs one.
 """
 
 import math
@@ -50,7 +50,7 @@ def mean_seconds(render_time: RenderTime) -> float:
 
 
 def _lay_grid(render_time: RenderTime, steps: int) -> Grid:
-    """Half of the steps are even, half lie as densely as the square-root law looks, fewer where few renders get to."""
+    """Half of the steps are even, half lie as densely as the square-root law checks, fewer where few renders get to."""
     even = _space_evenly(render_time, steps)
     passed = list(accumulate(math.sqrt(render_time.hazard(age) * render_time.survival(age)) for age in even))
     ages = set(even[::2])
@@ -79,9 +79,9 @@ def _integrate(ages: list[float], render_time: RenderTime) -> Grid:
 
 
 def _solve(grid: Grid, price: float) -> list[int]:
-    """From the end backwards, for each age that was looked at: at which to look next.
+    """From the end backwards, for each age that was checked: at which to check next.
 
-    The delay is a Monge array (what two crossing steps cost, two nested ones cost no less), so that the best next look
+    The delay is a Monge array (what two crossing steps cost, two nested ones cost no less), so that the best next check
     never comes earlier for a later one: each search ends where that of the next age ended.
     """
     ages, survivals, waits = grid
@@ -91,16 +91,16 @@ def _solve(grid: Grid, price: float) -> list[int]:
         farthest = following[now + 1] if now + 1 < last else last
         age, survival, waited = ages[now], survivals[now], waits[now]
         best, chosen = math.inf, farthest
-        for look in range(now + 1, farthest + 1):
-            cost = (ages[look] - age) * survival - (waits[look] - waited) + onward[look]
+        for check in range(now + 1, farthest + 1):
+            cost = (ages[check] - age) * survival - (waits[check] - waited) + onward[check]
             if cost < best:
-                best, chosen = cost, look
+                best, chosen = cost, check
         onward[now] = best + price * survival
         following[now] = chosen
     return following
 
 
-def _wait_between(grid: Grid, now: int, look: int) -> float:
-    """Expected delay of renders that finish between two looks: the integral of (look - t) over the density."""
+def _wait_between(grid: Grid, now: int, check: int) -> float:
+    """Expected delay of renders that finish between two checks: the integral of (check - t) over the density."""
     ages, survivals, waits = grid
-    return (ages[look] - ages[now]) * survivals[now] - (waits[look] - waits[now])
+    return (ages[check] - ages[now]) * survivals[now] - (waits[check] - waits[now])

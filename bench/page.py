@@ -27,7 +27,7 @@ answer, both by this machine's clock. *Slots busy* is measured at the simulator,
 slots were busy to the last submission. CPU and memory are of all processes of a contestant, Postgres and Redis told
 apart; the simulator is counted for none. Memory is the most that was resident at the same time. Rushes runs whole,
 with API, Flower, one worker for steps and one for downloads, on its default settings (with 100 slots the budget is
-4.5 looks a second instead of two), and is told the median of the render times as its first guess. All contestants
+4.5 checks a second instead of two), and is told the median of the render times as its first guess. All contestants
 download every video; Rushes also probes it and takes a poster frame, which is most of what its store worker does.
 """
 
@@ -73,7 +73,7 @@ def _render_plot(plot: Path, first: Result) -> str:
     return (
         f"## Delay against requests\n\n![Mean delay against watching requests per render]({plot.as_posix()})\n\n"
         f"{first.load}: {first.about}.\n\n"
-        "The line is the least mean delay that looks at one render at a time can have for so many requests, with the\n"
+        "The line is the least mean delay that checks one render at a time can have for so many requests, with the\n"
         "distribution of the render times known beforehand: the exact optimum, by dynamic programming. Below it is\n"
         "only what learns of many renders by one request, as the dotted line of list pages does, or is told.\n"
     )

@@ -1,4 +1,4 @@
-"""The plot of delay against requests: what the contestants measured, and the least that looks one by one can have."""
+"""The plot of delay against requests: what the contestants measured, and the least that checks one by one can have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ INK = "#1f2937"
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A schedule of looks: its requests per render and its mean delay in seconds, for one price after the other."""
+    """A schedule of checks: its requests per render and its mean delay in seconds, for one price after the other."""
 
     label: str
     requests: Sequence[float]

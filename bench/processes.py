@@ -26,9 +26,9 @@ SAMPLE_SECONDS = 2.0
 
 
 class Meter:
-    """Measures from entering to leaving the block: CPU, and the most memory that was seen in a look every 2 s.
+    """Measures from entering to leaving the block: CPU, and the most memory that was seen in a check every 2 s.
 
-    Only processes that live at the end are counted, but for the memory of those that a look has met. Memory is the sum
+    Only processes that live at the end are counted, but for the memory of those that a check has met. Memory is the sum
     of resident sets; for Postgres every shared page is divided by the processes that share it, since they share most.
     """
 

@@ -47,7 +47,7 @@ class Contest(NamedTuple):
     seed: int
 
 
-class Plan(NamedTuple):
+class SessionPlan(NamedTuple):
     """Every contest of a session, in order."""
 
     wanted: Wanted
@@ -59,7 +59,7 @@ class Plan(NamedTuple):
         return self.wanted.pushed_jobs if None in self.wanted.loads else 0
 
 
-def make_plan(wanted: Wanted) -> Plan:
+def make_plan(wanted: Wanted) -> SessionPlan:
     """Contestants take turns within each run, so that a machine that slows down slows everybody down alike."""
     contests = [
         Contest(replace(load, overflow=overflow), contestant, wanted.seed + run)
@@ -70,16 +70,16 @@ def make_plan(wanted: Wanted) -> Plan:
         for contestant in wanted.contestants or load.contestants
         if contestant in PLAYERS
     ]
-    return Plan(wanted, tuple(contests))
+    return SessionPlan(wanted, tuple(contests))
 
 
-def estimate_seconds(plan: Plan) -> float:
+def estimate_seconds(plan: SessionPlan) -> float:
     """About how long the session takes."""
     polls = COMPARISON_SECONDS * COMPARISONS * plan.wanted.polled_farms
     return sum(contest.load.seconds for contest in plan.contests) + PUSHING_SECONDS * bool(plan.pushed_jobs) + polls
 
 
-def measure(plan: Plan, *, console: Console) -> Book:
+def measure(plan: SessionPlan, *, console: Console) -> Book:
     """Hold every contest, with a display of how far it is. Raises `ContestFailed`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     gathered: dict[tuple[str, str, str], Result] = {}
@@ -94,19 +94,19 @@ def measure(plan: Plan, *, console: Console) -> Book:
     return Book(tuple(gathered.values()), pushing, polls)
 
 
-def _compare_polls(plan: Plan, progress: Progress) -> SinglePolls:
+def _compare_polls(plan: SessionPlan, progress: Progress) -> SinglePolls:
     task = progress.add_task(SINGLE_POLLS, total=COMPARISONS)
     return measure_single_polls(farms=plan.wanted.polled_farms, show=lambda done: progress.update(task, completed=done))
 
 
-def _push(plan: Plan, progress: Progress) -> Pushing:
+def _push(plan: SessionPlan, progress: Progress) -> Pushing:
     task = progress.add_task("pushing", total=1)
     pushing = measure_pushing(jobs=plan.pushed_jobs)
     progress.update(task, completed=1)
     return pushing
 
 
-def _hold(plan: Plan, contest: Contest, progress: Progress, *, name: str) -> Result:
+def _hold(plan: SessionPlan, contest: Contest, progress: Progress, *, name: str) -> Result:
     load, wanted = contest.load, plan.wanted
     task = progress.add_task(name, total=load.renders)
     circumstances = describe_circumstances()

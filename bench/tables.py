@@ -76,12 +76,12 @@ _Row = tuple[str, str, Callable[[Figures], str | None]]
 def _list_rows(figures: Sequence[Figures]) -> list[_Row]:
     return [
         ("watching_requests", "watching requests per render", lambda each: f"{each.watching_requests:.2f}"),
-        ("mean_delay", "mean delay from completion to knowing", lambda each: _tell(each.mean_delay, "{:.2f} s")),
-        ("p95_delay", "95 % of the renders known within", lambda each: _tell(each.p95_delay, "{:.2f} s")),
-        ("slot_share", "slots busy while jobs waited", lambda each: _tell_share(each.slot_share)),
+        ("mean_delay", "mean delay from completion to knowing", lambda each: _format(each.mean_delay, "{:.2f} s")),
+        ("p95_delay", "95 % of the renders known within", lambda each: _format(each.p95_delay, "{:.2f} s")),
+        ("slot_share", "slots busy while jobs waited", lambda each: _format_share(each.slot_share)),
         ("most_unfinished", "accepted and unfinished at most", lambda each: f"{each.most_unfinished:,.0f}"),
-        ("known_rate", "renders known per second", lambda each: _tell_rate(each, each.known_seconds)),
-        ("rate", "renders stored per second", lambda each: _tell_rate(each, each.known_seconds and each.seconds)),
+        ("known_rate", "renders known per second", lambda each: _format_rate(each, each.known_seconds)),
+        ("rate", "renders stored per second", lambda each: _format_rate(each, each.known_seconds and each.seconds)),
         ("cpu", "CPU per render, own processes", lambda each: _sum_of(each.cpu_ms, "{:.1f} ms")),
         *(_cpu_row(kind) for kind in _kinds_of(figures)),
         ("cores", "cores busy with it, servers left out", lambda each: f"{count_cores(each):.2f}"),
@@ -100,30 +100,30 @@ def _kinds_of(figures: Sequence[Figures]) -> list[str]:
 
 
 def _cpu_row(kind: str) -> _Row:
-    return f"cpu {kind}", f"- CPU, {kind}", lambda each: _tell(each.cpu_ms.get(kind), "{:.1f} ms")
+    return f"cpu {kind}", f"- CPU, {kind}", lambda each: _format(each.cpu_ms.get(kind), "{:.1f} ms")
 
 
 def _memory_row(kind: str) -> _Row:
-    return f"memory {kind}", f"- memory, {kind}", lambda each: _tell(each.memory_mb.get(kind), "{:,.0f} MB")
+    return f"memory {kind}", f"- memory, {kind}", lambda each: _format(each.memory_mb.get(kind), "{:,.0f} MB")
 
 
 def _extra_row(name: str) -> _Row:
-    return name, name, lambda each: _tell(each.extra.get(name), "{:,.0f}")
+    return name, name, lambda each: _format(each.extra.get(name), "{:,.0f}")
 
 
 def _sum_of(by_kind: dict[str, float], form: str) -> str:
     return form.format(sum(amount for kind, amount in by_kind.items() if kind not in SERVERS))
 
 
-def _tell(value: float | None, form: str) -> str | None:
+def _format(value: float | None, form: str) -> str | None:
     return None if value is None else form.format(value)
 
 
-def _tell_rate(figures: Figures, seconds: float | None) -> str | None:
+def _format_rate(figures: Figures, seconds: float | None) -> str | None:
     return f"{figures.renders / seconds:.1f}" if seconds else None
 
 
-def _tell_share(share: float | None) -> str | None:
+def _format_share(share: float | None) -> str | None:
     return None if share is None else f"{share * 100:.1f} %"
 
 

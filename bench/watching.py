@@ -1,7 +1,7 @@
 """What single polls cost: requests per render against delay, beside the best schedule there is. Simulated, no servers.
 
-A farm of some slots renders; each render is looked at as the dispatcher does with single polls, save that no shortest
-spacing holds, and what its looks have seen is learned from: never the true durations. After 200 finished renders the
+A farm of some slots renders; each render is checked as the dispatcher does with single polls, save that no shortest
+spacing holds, and what its checks have seen is learned from: never the true durations. After 200 finished renders the
 belief is held, and its schedule is priced exactly on the true distribution of that moment.
 """
 
@@ -15,9 +15,9 @@ from statistics import median
 from typing import NamedTuple, Protocol
 
 from bench.optimum import Point, find_optimum, mean_seconds
-from rushes.render_times.estimator import Finished, Running, learn_render_time
-from rushes.render_times.look_plans import next_look_age
-from rushes.render_times.poll_spacing import LogNormal, RenderTime, next_look_by_law, prior_for
+from rushes.render_times.check_plans import next_check_age
+from rushes.render_times.estimator import Finished, RunningRender, learn_render_time
+from rushes.render_times.poll_spacing import LogNormal, RenderTime, next_check_by_law, prior_for
 from rushes.settings import POLL_COST_SECONDS
 
 LEARNED_FROM = 200
@@ -61,7 +61,7 @@ class Mixture:
         return part.median_seconds * math.exp(part.sigma * rng.gauss(0, 1))
 
 
-class Scenario(NamedTuple):
+class WatchScenario(NamedTuple):
     """Durations by the number of the render."""
 
     name: str
@@ -73,19 +73,19 @@ class Scenario(NamedTuple):
 
 
 class Follow(Protocol):
-    """The age of the next look after one at `age`, as something is believed and a request has its price."""
+    """The age of the next check after one at `age`, as something is believed and a request has its price."""
 
     def __call__(self, believed: RenderTime, age: float, price: float, /) -> float: ...
 
 
 def follow_plan(believed: RenderTime, age: float, price: float) -> float:
     """As single polls are made: by the best schedule for what is believed."""
-    return next_look_age(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
+    return next_check_age(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
 
 
 def follow_law(believed: RenderTime, age: float, price: float) -> float:
     """By the square-root law, which weighs pages of the list."""
-    return next_look_by_law(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
+    return next_check_by_law(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class Comparison:
     optimum: float
     fixed: float  # a fixed spacing
     law: float  # the square-root law, told the truth
-    told: float  # ours, told the truth: what is above the optimum is the schedule's
+    reported: float  # ours, told the truth: what is above the optimum is the schedule's
     prior: float
     learned: float  # ours: what is above the last but one is what was learned wrongly
     learned_worst: float  # of the seeds
@@ -109,12 +109,14 @@ def _one(median: float, sigma: float) -> Mixture:
 
 
 SCENARIOS = (
-    Scenario("log-normal, 60 s, sigma 0.3", lambda number: _one(60, 0.3)),
-    Scenario("log-normal, 60 s, sigma 0.5", lambda number: _one(60, 0.5)),
-    Scenario("log-normal, 60 s, sigma 0.8", lambda number: _one(60, 0.8)),
-    Scenario("bimodal, 30 s and 90 s", lambda number: Mixture((0.6, 0.4), (LogNormal(30, 0.15), LogNormal(90, 0.15)))),
-    Scenario("drifting, 60 s to 90 s", lambda number: _one(60 * 1.5 ** min(1, number / LEARNED_FROM), 0.3)),
-    Scenario("changed, 60 s, then 90 s", lambda number: _one(60 if number < LEARNED_FROM / 2 else 90, 0.3)),
+    WatchScenario("log-normal, 60 s, sigma 0.3", lambda number: _one(60, 0.3)),
+    WatchScenario("log-normal, 60 s, sigma 0.5", lambda number: _one(60, 0.5)),
+    WatchScenario("log-normal, 60 s, sigma 0.8", lambda number: _one(60, 0.8)),
+    WatchScenario(
+        "bimodal, 30 s and 90 s", lambda number: Mixture((0.6, 0.4), (LogNormal(30, 0.15), LogNormal(90, 0.15)))
+    ),
+    WatchScenario("drifting, 60 s to 90 s", lambda number: _one(60 * 1.5 ** min(1, number / LEARNED_FROM), 0.3)),
+    WatchScenario("changed, 60 s, then 90 s", lambda number: _one(60 if number < LEARNED_FROM / 2 else 90, 0.3)),
 )
 
 
@@ -125,15 +127,15 @@ class _Watch(NamedTuple):
 
 
 class _Farm:
-    """Slots that are never empty, each render watched by what was believed when its next look was planned."""
+    """Slots that are never empty, each render watched by what was believed when its next check was planned."""
 
-    def __init__(self, scenario: Scenario, *, price: float, seed: int, slots: int) -> None:
+    def __init__(self, scenario: WatchScenario, *, price: float, seed: int, slots: int) -> None:
         self.belief: RenderTime = PRIOR
         self.found: list[tuple[float, float, float]] = []  # when, and the ages between which it finished
         self._scenario, self._price = scenario, price
         self._rng = random.Random(seed)  # noqa: S311 - a simulation
         self._watches: dict[int, _Watch] = {}
-        self._looks: list[tuple[float, int]] = []
+        self._checks: list[tuple[float, int]] = []
         self._started = 0
         for slot in range(slots):
             self._start(now=slot * 1.3)
@@ -141,7 +143,7 @@ class _Farm:
     def run(self) -> RenderTime:
         """Render until enough has been found finished; returns what is believed then."""
         while len(self.found) < LEARNED_FROM:
-            now, number = heapq.heappop(self._looks)
+            now, number = heapq.heappop(self._checks)
             watch = self._watches[number]
             age = now - watch.started_at
             if age < watch.duration:
@@ -162,15 +164,15 @@ class _Farm:
 
     def _plan(self, number: int, age: float) -> None:
         following = follow_plan(self.belief, age, self._price)
-        heapq.heappush(self._looks, (self._watches[number].started_at + following, number))
+        heapq.heappush(self._checks, (self._watches[number].started_at + following, number))
 
     def _believe(self, now: float) -> None:
         finished = [Finished(now - at, low, high) for at, low, high in reversed(self.found)]
-        running = [Running(now - watch.started_at) for watch in self._watches.values() if watch.started_at < now]
+        running = [RunningRender(now - watch.started_at) for watch in self._watches.values() if watch.started_at < now]
         self.belief = learn_render_time(PRIOR, finished, running)
 
 
-def learn(scenario: Scenario, *, price: float, seed: int, slots: int = SLOTS) -> RenderTime:
+def learn(scenario: WatchScenario, *, price: float, seed: int, slots: int = SLOTS) -> RenderTime:
     """What is believed after `LEARNED_FROM` finished renders that were watched at this price."""
     return _Farm(scenario, price=price, seed=seed, slots=slots).run()
 
@@ -200,13 +202,13 @@ def find_delay_at(believed: RenderTime, truth: RenderTime, *, requests: float, f
 
 
 def price_fixed(truth: RenderTime, *, spacing: float) -> Point:
-    """Requests and delay of looks every so many seconds."""
+    """Requests and delay of checks every so many seconds."""
     survivals = (truth.survival(spacing * number) for number in itertools.count())
     requests = sum(itertools.takewhile(lambda alive: alive > _UNLIKELY, survivals))
     return Point(requests, requests * spacing - mean_seconds(truth))
 
 
-def compare(scenario: Scenario, *, price: float, seeds: int = SEEDS) -> Comparison:
+def compare(scenario: WatchScenario, *, price: float, seeds: int = SEEDS) -> Comparison:
     """All schedules at the requests that the best one makes at this price."""
     truth = scenario.final
     best = find_optimum(truth, price=price)
@@ -222,14 +224,14 @@ def compare(scenario: Scenario, *, price: float, seeds: int = SEEDS) -> Comparis
         optimum=best.delay_seconds,
         fixed=price_fixed(truth, spacing=mean_seconds(truth) / (best.requests - 0.5)).delay_seconds,
         law=delay_of(truth, follow_law),
-        told=delay_of(truth),
+        reported=delay_of(truth),
         prior=delay_of(PRIOR),
         learned=median(learned),
         learned_worst=max(learned),
     )
 
 
-def trace_curves(scenario: Scenario, *, prices: Sequence[float], seed: int = 0) -> dict[str, list[Point]]:
+def trace_curves(scenario: WatchScenario, *, prices: Sequence[float], seed: int = 0) -> dict[str, list[Point]]:
     """Delay against requests, a point for each price: for a plot with the optimum as a line."""
     truth = scenario.final
     beliefs = [learn(scenario, price=price, seed=seed) for price in prices]

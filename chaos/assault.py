@@ -39,9 +39,9 @@ class Moment:
 
 
 class Watch(Protocol):
-    """Who looks on; may raise to end the run."""
+    """Who checks on; may raise to end the run."""
 
-    def look(self, moment: Moment) -> None: ...
+    def observe(self, moment: Moment) -> None: ...
 
 
 class Assault:
@@ -93,7 +93,7 @@ class Assault:
                 self._victim.hasten()
                 hastened_at = time.monotonic()
             if time.monotonic() > moved_at + patience:
-                self._victim.tell_stacks()
+                self._victim.dump_stacks()
                 break
         return time.monotonic() - began
 
@@ -135,7 +135,7 @@ class Assault:
             self._ended = self._ended if counted is None else counted
             self._counted_at = self._now()
             jobs, faults = len(self._plan.prompts), self.faults.total()
-            self._watch.look(Moment(phase, self._now(), self._plan.seconds, self._ended, jobs, faults))
+            self._watch.observe(Moment(phase, self._now(), self._plan.seconds, self._ended, jobs, faults))
         time.sleep(TICK_SECONDS)
 
     def _at(self, seconds: float, action: Callable[[], None]) -> None:

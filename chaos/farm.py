@@ -28,7 +28,8 @@ from stack.processes import (
 from stack.services import ProcessPlan, ProcessService
 
 SLOTS = 32
-"""A doubt holds its slot until the list can be trusted; with fewer, doubts would be all there is."""
+"""An unconfirmed submission holds its slot until the list can be trusted; with fewer, unconfirmed submissions would be
+all there is."""
 RENDER_SECONDS = 1.5
 SUBMIT_SECONDS = 3.0
 MARGIN_SECONDS = 3.0
@@ -137,10 +138,10 @@ class Farm:
         with contextlib.suppress(DatabaseAway), transaction(self.sessions) as session:
             hasten_stores(session)
 
-    def tell_stacks(self) -> None:
+    def dump_stacks(self) -> None:
         """Celery's workers write what they do into their logs."""
         for name in (*WORKERS, "store"):
-            self._members[name].tell_stacks()
+            self._members[name].dump_stacks()
 
     def close(self) -> None:
         """End every process."""

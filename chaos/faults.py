@@ -63,7 +63,7 @@ PROVIDER_FAULTS: Rules = {
     "task_cancelled": {"probability": 0.1},
     "task_deleted": {"probability": 0.1},
     "task_without_outputs": {"probability": 0.2},
-    "task_odd_progress": {"probability": 0.3},
+    "task_unknown_progress": {"probability": 0.3},
     "list_without_inputs": {},
     "list_inputs_reordered": {},
     "list_inputs_with_defaults": {},

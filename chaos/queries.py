@@ -38,8 +38,8 @@ class Holder(NamedTuple):
     name: str
 
 
-class Waiting(NamedTuple):
-    """Predictions without a verdict: how many, one's last error, and when the first is due."""
+class WaitingRows(NamedTuple):
+    """Predictions without an outcome: how many, one's last error, and when the first is due."""
 
     state: str
     total: int
@@ -68,6 +68,6 @@ def hasten_stores(session: Session) -> None:
     session.execute(_HASTEN)
 
 
-def list_waiting(session: Session) -> list[Waiting]:
+def list_waiting(session: Session) -> list[WaitingRows]:
     """What has not ended, for a run in which nothing goes on."""
-    return find_all(session, _LIVE, Waiting)
+    return find_all(session, _LIVE, WaitingRows)

@@ -12,7 +12,7 @@ from rushes.monitoring.audit import Finding
 
 OURS = "rushes"
 LOSSES = ("paid_has_video", "every_task_in_a_row", "files_exist", "files_unchanged")
-DOUBLES = ("bought_once", "no_orphan", "no_surplus")
+DOUBLES = ("bought_once", "no_unknown_prediction", "no_duplicate")
 COLUMNS = (
     "SEED",
     "WHO",
@@ -137,8 +137,8 @@ def list_faults(reports: Sequence[Report]) -> list[tuple[object, ...]]:
 def describe_pushes(reports: Sequence[Report]) -> str:
     """How often the API was asked again for a batch, in one line."""
     counts: Counter[str] = sum((each.pushes for each in reports), Counter())
-    told = ("repeated", "repeated"), ("answers_lost", "without an answer"), ("stored_before", "found to be stored")
-    return ", ".join(f"{counts[name]} {words}" for name, words in told)
+    kinds = ("repeated", "repeated"), ("answers_lost", "without an answer"), ("stored_before", "found to be stored")
+    return ", ".join(f"{counts[name]} {words}" for name, words in kinds)
 
 
 def _as_row(seed: str, reports: Sequence[Report]) -> tuple[object, ...]:

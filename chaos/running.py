@@ -50,8 +50,8 @@ class Request:
     def list_trials(self) -> list[Trial]:
         """One per seed. Raises `CommandError`."""
         if self.scenario not in SCENARIOS:
-            told = "\n".join(f"{each.name}: {each.about}" for each in SCENARIOS.values())
-            raise CommandError(f"there is no scenario {self.scenario!r}", hint=told, exit_code=BAD_INPUT)
+            about = "\n".join(f"{each.name}: {each.about}" for each in SCENARIOS.values())
+            raise CommandError(f"there is no scenario {self.scenario!r}", hint=about, exit_code=BAD_INPUT)
         if SCENARIOS[self.scenario].restores and self.database_url is not None:
             raise CommandError(
                 "a database of yours is not restored: leave out --database-url and --redis-url", exit_code=BAD_INPUT
@@ -82,7 +82,7 @@ def run_chaos(request: Request, *, as_json: bool) -> int:
     refuse_paid_account()
     with Interrupts() as interrupts:
         reports = [run_one(trial, opener, check=interrupts.check) for trial in trials]
-    tell(reports, as_json=as_json)
+    print_reports(reports, as_json=as_json)
     return FAILED if any(each.is_broken for each in reports) else 0
 
 
@@ -118,7 +118,7 @@ def run_one(trial: Trial, opener: Opener, *, check: Callable[[], None]) -> Repor
     return report
 
 
-def tell(reports: Sequence[Report], *, as_json: bool) -> None:
+def print_reports(reports: Sequence[Report], *, as_json: bool) -> None:
     """The table and the faults, and for what was broken the line that repeats it."""
     broken = [each for each in reports if each.is_broken]
     if as_json:
@@ -169,16 +169,16 @@ def _refuse_used_redis(url: str) -> None:
 
 
 class RunView:
-    """Looks on at one run. `check` is called at every look and may raise to end the run."""
+    """Checks on at one run. `check` is called at every check and may raise to end the run."""
 
     def __init__(self, name: str, *, check: Callable[[], None], console: Console | None = None) -> None:
         self._name = name
         self._check = check
         self._console = console or Console(stderr=True, highlight=False)
         self._is_lively = self._console.is_terminal and not self._console.is_dumb_terminal
-        columns = (TextColumn("{task.description}"), BarColumn(40), TextColumn("{task.fields[told]}"))
+        columns = (TextColumn("{task.description}"), BarColumn(40), TextColumn("{task.fields[about]}"))
         self._progress = Progress(*columns, console=self._console, transient=True)
-        self._task = self._progress.add_task(name, total=None, told="starting")
+        self._task = self._progress.add_task(name, total=None, about="starting")
         self._next_at = 0.0
 
     def __enter__(self) -> Self:
@@ -190,11 +190,11 @@ class RunView:
         if self._is_lively:
             self._progress.stop()
 
-    def look(self, moment: Moment) -> None:
+    def observe(self, moment: Moment) -> None:
         """Show it. Raises what `check` raises."""
         self._check()
         if self._is_lively:
-            self._progress.update(self._task, total=moment.jobs, completed=moment.ended, told=describe(moment))
+            self._progress.update(self._task, total=moment.jobs, completed=moment.ended, about=describe(moment))
         elif moment.seconds >= self._next_at:
             self._next_at = moment.seconds + PLAIN_SECONDS
             self._console.print(Text(f"{self._name}: {describe(moment)}"), soft_wrap=True)

@@ -125,5 +125,5 @@ def find_failed(states: Mapping[str, int]) -> Finding:
 
 
 def _find_doubled(stored: int, pushed: int) -> Finding:
-    told = () if stored == pushed else (f"{stored} of {pushed}",)
-    return Finding("pushed_once", "there are more or fewer jobs than were pushed", abs(stored - pushed), told)
+    rows = () if stored == pushed else (f"{stored} of {pushed}",)
+    return Finding("pushed_once", "there are more or fewer jobs than were pushed", abs(stored - pushed), rows)

@@ -42,7 +42,7 @@ class Member:
             _signal(pid, signal.SIGCONT)
             self._frozen = None
 
-    def tell_stacks(self) -> None:
+    def dump_stacks(self) -> None:
         """Celery answers SIGUSR1 by writing what each of its threads does into its log."""
         _signal(self.service.pid, signal.SIGUSR1)
 
@@ -72,7 +72,7 @@ class Victim(Protocol):
     def hasten(self) -> None:
         """All faults are over: whatever only waits to try again may do so now."""
 
-    def tell_stacks(self) -> None:
+    def dump_stacks(self) -> None:
         """Nothing goes on: have everybody write down what they do."""
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli.commands import account, batch, doubt, job, prediction
+from cli.commands import account, batch, job, prediction, unconfirmed
 from cli.commands.audit import audit
 from cli.commands.catalog import catalog
 from cli.commands.chaos import chaos
@@ -25,7 +25,7 @@ app.command()(submit)
 app.command()(estimate)
 app.add_typer(batch.app, name="batch")
 app.add_typer(job.app, name="job")
-app.add_typer(doubt.app, name="doubt")
+app.add_typer(unconfirmed.app, name="unconfirmed")
 app.add_typer(prediction.app, name="prediction")
 app.add_typer(account.app, name="account")
 app.command()(catalog)

@@ -15,7 +15,7 @@ from cli.api_client import ApiClient, Declined
 from cli.output import show_counts, show_moment, show_money, show_seconds, show_time_left
 from stack.errors import CommandError, ServiceAway
 
-LOOK_SECONDS = 1.0
+REFRESH_SECONDS = 1.0
 PLAIN_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 10.0
 
@@ -33,18 +33,18 @@ class View(Protocol):
 
 
 def wait_for_batch(
-    client: ApiClient, name: str, *, view: View, every: float = LOOK_SECONDS, pause: Pause = time.sleep
+    client: ApiClient, name: str, *, view: View, every: float = REFRESH_SECONDS, pause: Pause = time.sleep
 ) -> dict[str, Any]:
-    """Look at a batch until all its jobs have ended, and return it; an API that is away for a while is waited for.
+    """Check a batch until all its jobs have ended, and return it; an API that is away for a while is waited for.
 
-    `pause` waits between two looks and may raise to end the waiting.
+    `pause` waits between two checks and may raise to end the waiting.
     """
     failures = 0
     while True:
         try:
             batch = client.get("batches", name)
         except CommandError as error:
-            if not _will_pass(error):
+            if not _is_temporary(error):
                 raise
             failures += 1
             if failures == 1:
@@ -131,5 +131,5 @@ class PlainView:
         self._console.print(Text(message), soft_wrap=True)
 
 
-def _will_pass(error: CommandError) -> bool:
+def _is_temporary(error: CommandError) -> bool:
     return isinstance(error, ServiceAway) or (isinstance(error, Declined) and error.status >= 500)

@@ -15,7 +15,7 @@ ENDED = ("succeeded", "failed", "cancelled")
 _UNBOUNDED = 100_000
 _UNKNOWN = {
     "paused": "unknown: the account is paused",
-    "undecided": "unknown: a doubt waits for a person, see rushes doubt list",
+    "undecided": "unknown: an unconfirmed submission waits for a person, see rushes unconfirmed list",
     "no_dispatcher": "unknown: no dispatcher is at work",
 }
 COLOURS = {

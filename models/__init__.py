@@ -8,9 +8,9 @@ from models.tables.batch import Batch
 from models.tables.event import Event
 from models.tables.finished_render import FinishedRender
 from models.tables.job import Job
-from models.tables.late_write import LateWrite
-from models.tables.orphan import Orphan
 from models.tables.prediction import Prediction
+from models.tables.stale_write import StaleWrite
+from models.tables.unknown_prediction import UnknownPrediction
 from models.tables.worker import Leader, Worker
 
 __all__ = [
@@ -23,11 +23,11 @@ __all__ = [
     "FinishedRender",
     "Job",
     "JobState",
-    "LateWrite",
     "Leader",
-    "Orphan",
     "Prediction",
     "PredictionState",
+    "StaleWrite",
+    "UnknownPrediction",
     "Worker",
     "new_id",
 ]

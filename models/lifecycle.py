@@ -3,7 +3,7 @@
     job:         queued <-> rendering -> storing -> succeeded
                     \\__________\\____________\\____> failed | cancelled
     prediction:  submitting -> rendering -> completed | failed | cancelled | timeout | deleted | lost
-                    |  \\-> unconfirmed -> rendering (adopted) | absent
+                    |  \\-> unconfirmed -> rendering (adopted) | not found
                     \\-> refused | cancelled (withdrawn before the POST)
 
 `models/transitions/` is the only place that writes a state; the database's CHECKs and its partial unique index on
@@ -31,23 +31,25 @@ class PredictionState(StrEnum):
     SUBMITTING = "submitting"  # LIVE: to be posted (`posted_at` null), or being posted
     UNCONFIRMED = "unconfirmed"  # LIVE: posted, answer unknown: maybe bought, never posted again
     RENDERING = "rendering"  # LIVE: accepted, `provider_id` known
-    COMPLETED = "completed"  # the provider's verdict: outputs exist, paid
-    FAILED = "failed"  # the provider's verdict: refunded, save where it is `NO_OUTPUT`
-    CANCELLED = "cancelled"  # the provider's verdict, or withdrawn by us before the POST
-    TIMEOUT = "timeout"  # the provider's verdict: it gave up
-    DELETED = "deleted"  # the provider's verdict: somebody deleted it there
-    LOST = "lost"  # accepted once, unknown to the provider now or without a verdict at the end of its retention
+    COMPLETED = "completed"  # the provider's outcome: outputs exist, paid
+    FAILED = "failed"  # the provider's outcome: refunded, save where it is `NO_OUTPUT`
+    CANCELLED = "cancelled"  # the provider's outcome, or withdrawn by us before the POST
+    TIMEOUT = "timeout"  # the provider's outcome: it gave up
+    DELETED = "deleted"  # the provider's outcome: somebody deleted it there
+    LOST = "lost"  # accepted once, unknown to the provider now or without an outcome at the end of its retention
     REFUSED = "refused"  # the provider said no to the POST: nothing bought
-    ABSENT = "absent"  # in doubt, looked for and not found: the job may be bought anew
-    SURPLUS = "surplus"  # accepted after `absent` or `refused`, or beside another: paid, stored, alerted, never live
+    NOT_FOUND = "not_found"  # unconfirmed, searched for and not found: the job may be bought anew
+    DUPLICATE = (
+        "duplicate"  # accepted after `not_found` or `refused`, or beside another: paid, stored, alerted, never live
+    )
 
 
 LIVE = frozenset({PredictionState.SUBMITTING, PredictionState.UNCONFIRMED, PredictionState.RENDERING})
-"""At most one of these per job; per account at most `slots + ahead` of those that did not give their slot back."""
+"""At most one of these per job; per account at most `slots + overcommit` of those that did not give their slot back."""
 
 SLOT_WINDOWS = 3
-"""A render that outlived so many watch windows gives its slot back; the money stays held. A doubt that outlived the
-provider's retention counts as having outlived them."""
+"""A render that outlived so many watch windows gives its slot back; the money stays held. An unconfirmed submission
+that outlived the provider's retention counts as having outlived them."""
 
 IN_A_ROW = timedelta(minutes=10)
 """A refusal that comes later after the last hold is in a row with it no more: nothing was tried for long."""
@@ -56,11 +58,11 @@ NO_OUTPUT = "no_output"
 """Code of a failed prediction that the provider calls completed and has no file of: it promises refunds for failures
 only, so this one counts as spent, and another try is a purchase that a person decides on."""
 
-NOTHING_BOUGHT = frozenset({PredictionState.REFUSED, PredictionState.ABSENT})
+NOTHING_BOUGHT = frozenset({PredictionState.REFUSED, PredictionState.NOT_FOUND})
 """Endings that are no purchase."""
 
-NO_ATTEMPT = NOTHING_BOUGHT | {PredictionState.SURPLUS}
-"""Endings that consume no attempt: a surplus stood beside the job's own purchase."""
+NO_ATTEMPT = NOTHING_BOUGHT | {PredictionState.DUPLICATE}
+"""Endings that consume no attempt: a duplicate purchase stood beside the job's own purchase."""
 
 JOB_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
@@ -76,7 +78,7 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset({JobState.QUEUED, JobState.STORING}),
 }
 
-VERDICTS = frozenset(
+OUTCOMES = frozenset(
     {
         PredictionState.COMPLETED,
         PredictionState.FAILED,
@@ -86,7 +88,7 @@ VERDICTS = frozenset(
         PredictionState.LOST,
     }
 )
-"""How a prediction that was accepted ends; of a surplus they are kept apart, in `verdict`."""
+"""How a prediction that was accepted ends; of a duplicate purchase they are kept apart, in `outcome`."""
 
 PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
     PredictionState.SUBMITTING: frozenset(
@@ -97,28 +99,28 @@ PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
             PredictionState.CANCELLED,
         }
     ),
-    # A refusal that comes after the lease is a verdict all the same: nothing was bought.
+    # A refusal that comes after the lease is an outcome all the same: nothing was bought.
     PredictionState.UNCONFIRMED: frozenset(
-        {PredictionState.RENDERING, PredictionState.ABSENT, PredictionState.REFUSED}
+        {PredictionState.RENDERING, PredictionState.NOT_FOUND, PredictionState.REFUSED}
     ),
-    # Back to doubt: what it had adopted turned out to be another's, by a direct answer.
-    PredictionState.RENDERING: VERDICTS | {PredictionState.UNCONFIRMED},
+    # Back to unconfirmed: what it had adopted turned out to be another's, by a direct answer.
+    PredictionState.RENDERING: OUTCOMES | {PredictionState.UNCONFIRMED},
     # Called not bought, and its provider id turns up after all.
-    PredictionState.ABSENT: frozenset({PredictionState.SURPLUS}),
-    PredictionState.REFUSED: frozenset({PredictionState.SURPLUS}),
-    **{state: frozenset() for state in VERDICTS},
-    PredictionState.SURPLUS: frozenset(),
+    PredictionState.NOT_FOUND: frozenset({PredictionState.DUPLICATE}),
+    PredictionState.REFUSED: frozenset({PredictionState.DUPLICATE}),
+    **{state: frozenset() for state in OUTCOMES},
+    PredictionState.DUPLICATE: frozenset(),
 }
 
 
-def is_held(state: PredictionState, verdict: str | None = None) -> bool:
-    """Whether the price of this prediction is held; of a surplus its verdict decides."""
-    return state in LIVE or (state == PredictionState.SURPLUS and verdict is None)
+def is_held(state: PredictionState, outcome: str | None = None) -> bool:
+    """Whether the price of this prediction is held; of a duplicate purchase its outcome decides."""
+    return state in LIVE or (state == PredictionState.DUPLICATE and outcome is None)
 
 
-def is_spent(state: PredictionState, verdict: str | None = None, *, error_code: str | None = None) -> bool:
-    """Whether the price of this prediction counts as spent; of a surplus its verdict decides."""
-    settled = verdict if state == PredictionState.SURPLUS else state
+def is_spent(state: PredictionState, outcome: str | None = None, *, error_code: str | None = None) -> bool:
+    """Whether the price of this prediction counts as spent; of a duplicate purchase its outcome decides."""
+    settled = outcome if state == PredictionState.DUPLICATE else state
     if settled == PredictionState.FAILED and error_code == NO_OUTPUT:
         return True
     return settled in (PredictionState.COMPLETED, PredictionState.DELETED, PredictionState.LOST)

@@ -30,7 +30,8 @@ def pause_account(sessions: Sessions, *, by: str) -> AccountSummary:
 
 
 def resume_account(sessions: Sessions, *, by: str) -> AccountSummary:
-    """Submit again, also after a restore whose orphans nobody can tell. Raises `Conflict` where it is not paused."""
+    """Submit again, also after a restore whose unknown predictions nobody can tell. Raises `Conflict` where it is not
+    paused."""
     with transaction(sessions) as session:
         if not transitions.resume_account(session, _get_id(session), by=by):
             raise Conflict("the account is not paused")

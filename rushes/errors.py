@@ -8,7 +8,7 @@
     ├── Transient         try again later; may carry `retry_after`
     │   └── Unavailable   a server of ours is away (HTTP 503)
     ├── Permanent         the job fails: trying again would end the same way
-    └── Unknown           the outcome is in doubt: look before anything else
+    └── OutcomeUnknown    the outcome is unknown: check before anything else
 
 `rushes/wavespeed/errors.py` hangs the provider's answers into this tree.
 """
@@ -73,5 +73,5 @@ class Permanent(RushesError):
     """Trying again would end the same way."""
 
 
-class Unknown(RushesError):
-    """The outcome is in doubt; whoever catches this must look before doing anything else."""
+class OutcomeUnknown(RushesError):
+    """The outcome is unknown; whoever catches this must check before doing anything else."""

@@ -10,22 +10,22 @@ from models.db.errors import DatabaseAway
 from models.db.session import Sessions, transaction
 from models.queries import EXPECTED_MIGRATION, Health, OutputOutage
 
-NOBODY = Health(leader=None, workers=0, deferred=None)
+NOBODY = Health(leader=None, workers=0, back_off=None)
 
 
 STOPPED_SECONDS = 10.0
 """A dispatcher that nobody leads for so long has stopped: a lease lasts five seconds."""
 STUCK_SECONDS = 600.0
 """An account that refuses for so long does not come back by itself."""
-DOUBT_SECONDS = 600.0
-"""A doubt that needs no person is decided long before."""
+UNCONFIRMED_SECONDS = 600.0
+"""An unconfirmed submission that needs no person is decided long before."""
 LAG_SECONDS = 60.0
 """Nothing that is due waits so long in a farm that goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """A look at the database, and at what it tells of the workers; the latter is no condition for accepting jobs."""
+    """The database, and what it tells of the workers; the latter is no condition for accepting jobs."""
 
     reachable: bool
     migration: str | None
@@ -50,7 +50,7 @@ class Readiness:
     @property
     def account_stuck(self) -> bool:
         """The provider has refused everything for ten minutes."""
-        return (self.health.deferred_seconds or 0) > STUCK_SECONDS
+        return (self.health.back_off_seconds or 0) > STUCK_SECONDS
 
     @property
     def lags(self) -> bool:
@@ -58,24 +58,24 @@ class Readiness:
         return self.health.lag_seconds > LAG_SECONDS
 
     @property
-    def doubts_last(self) -> bool:
-        """A submission has been in doubt for ten minutes."""
-        return (self.health.oldest_doubt_seconds or 0) > DOUBT_SECONDS
+    def is_long_unconfirmed(self) -> bool:
+        """A submission has been unconfirmed for ten minutes."""
+        return (self.health.oldest_unconfirmed_seconds or 0) > UNCONFIRMED_SECONDS
 
 
 UNREACHABLE = Readiness(reachable=False, migration=None, health=NOBODY)
 
 
 class ReadinessProbe:
-    """Looks at the database in a thread of its own, so that a frozen one makes nobody wait for longer than said.
+    """Checks the database in a thread of its own, so that a frozen one makes nobody wait for longer than said.
 
-    Who asks while a look is under way shares it: a database that does not answer costs one thread and one connection.
+    Who asks while a check is under way shares it: a database that does not answer costs one thread and one connection.
     """
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._lock = threading.Lock()
-        self._look: Future[Readiness] | None = None
+        self._pending: Future[Readiness] | None = None
 
     def check(self, *, seconds: float) -> Readiness:
         """`check_readiness`, or that the database cannot be reached where it has not answered by then."""
@@ -91,16 +91,16 @@ class ReadinessProbe:
 
     def _begin(self) -> "Future[Readiness]":
         with self._lock:
-            if self._look is None or self._look.done():
-                self._look = Future()
-                threading.Thread(target=self._run, args=(self._look,), name="rushes-readiness", daemon=True).start()
-            return self._look
+            if self._pending is None or self._pending.done():
+                self._pending = Future()
+                threading.Thread(target=self._run, args=(self._pending,), name="rushes-readiness", daemon=True).start()
+            return self._pending
 
-    def _run(self, look: "Future[Readiness]") -> None:
+    def _run(self, pending: "Future[Readiness]") -> None:
         try:
-            look.set_result(check_readiness(self._sessions))
+            pending.set_result(check_readiness(self._sessions))
         except Exception as error:  # noqa: BLE001 - it goes to whoever asked
-            look.set_exception(error)
+            pending.set_exception(error)
 
 
 def check_readiness(sessions: Sessions) -> Readiness:

@@ -51,13 +51,13 @@ class RetryPolicy:
 SUBMIT_NOT_SENT = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(seconds=60))
 """Name resolution, refused or timed-out connections: surely nothing bought, and not the job's fault.
 
-The account waits so, too, after a doubt whose answer had a Retry-After or that came of a probe."""
+The account waits so, too, after an unconfirmed submission whose answer had a Retry-After or that came of a probe."""
 
 RENDER_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=2))
 """The provider failed the render for a reason of its own and refunds it: bought anew, as often as the job may be."""
 
-LOOK_FAILED = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(minutes=1))
-"""A poll or sweep met 429, 5xx or no answer; shared by all looks of an account."""
+CHECK_FAILED = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(minutes=1))
+"""A poll or sweep met 429, 5xx or no answer; shared by all checks of an account."""
 
 STORE_FAILED = RetryPolicy(base=timedelta(seconds=2), cap=timedelta(minutes=5))
 """The storage is full or cannot be written; the file is paid for, so it is tried until there is room."""
@@ -68,5 +68,5 @@ OUTPUT_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=30)
 OUTPUT_PROBED = RetryPolicy(base=timedelta(seconds=2), cap=timedelta(seconds=30))
 """An outage of the output host: one download probes at a time, and all others wait for its success."""
 
-ACCOUNT_DEFERRED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=5))
+ACCOUNT_BACKED_OFF = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=5))
 """The account was refused (key, credit, rate): the whole account waits, no job loses an attempt."""

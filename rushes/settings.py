@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     slots: int = Field(default=2, ge=1, le=100_000)
     submits_per_minute: int = Field(default=2, ge=1, le=1_000_000)
     restore_epoch: int = Field(default=0, ge=0, le=2**31)
-    ahead: Literal["auto"] | Annotated[int, Field(ge=0, le=100_000)] = "auto"
+    overcommit: Literal["auto"] | Annotated[int, Field(ge=0, le=100_000)] = "auto"
     max_batch_jobs: int = Field(default=100_000, ge=1)
 
     render_median_seconds: Seconds = 100
@@ -129,15 +129,15 @@ class Settings(BaseSettings):
 
     @property
     def submit_lease(self) -> timedelta:
-        """The longest that a POST may take, a frozen process included; after it the outcome is in doubt."""
+        """The longest that a POST may take, a frozen process included; after it the outcome is unknown."""
         return timedelta(seconds=self.submit_timeout_seconds + self.freeze_allowance_seconds)
 
     def count_watch_requests_per_second(self) -> float:
-        """The budget of looks: 1 for 100 slots, at least 2, unless set."""
+        """The budget of checks: 1 for 100 slots, at least 2, unless set."""
         return self.watch_requests_per_second or max(2.0, self.slots / 100)
 
     def find_poll_cost(self) -> float:
-        """Seconds of delay that a request is worth, unless set: more beside webhooks, since looks find less there."""
+        """Seconds of delay that a request is worth, unless set: more beside webhooks, since checks find less there."""
         return self.poll_cost_seconds or (POLL_COST_SECONDS if self.public_url is None else HOOKED_POLL_COST_SECONDS)
 
     def count_submit_threads(self) -> int:

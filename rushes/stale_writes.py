@@ -1,4 +1,4 @@
-"""Late writes are harmless, since every move is fenced; that they happen tells of frozen workers and short leases."""
+"""Stale writes are harmless, since every move is fenced; that they happen tells of frozen workers and short leases."""
 
 from uuid import UUID
 
@@ -13,11 +13,11 @@ from rushes.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 
-def count_late(runtime: Runtime, kind: str, row_id: UUID) -> None:
+def count_stale(runtime: Runtime, kind: str, row_id: UUID) -> None:
     """Log and count a write that moved nothing, after its transaction. Never raises: the step's outcome stands."""
-    log.warning("write.late", kind=kind, id=str(row_id))
+    log.warning("write.stale", kind=kind, id=str(row_id))
     try:
         with transaction(runtime.sessions) as session:
-            transitions.count_late_write(session, kind)
+            transitions.count_stale_write(session, kind)
     except (DatabaseAway, SQLAlchemyError):
-        log.warning("write.late_not_counted", kind=kind)
+        log.warning("write.stale_not_counted", kind=kind)

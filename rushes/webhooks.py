@@ -1,7 +1,7 @@
-"""What a webhook means for its render: the provider's answer where it is surely that, else a hint to look.
+"""What a webhook means for its render: the provider's answer where it is surely that, else a hint to check.
 
 A webhook is never the only way. What cannot be verified because the provider does not tell its secret, what tells of
-another end than a video, and all of them until the first ones have agreed with a look, are hints.
+another end than a video, and all of them until the first ones have agreed with a check, are hints.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from models.db.session import transaction
 from models.queries import WatchedPrediction
 from models.transitions import EndSeen
 from rushes.errors import NotFound, Unavailable
-from rushes.reconciling.assign import settle_told
-from rushes.reconciling.duplicates import tell_surplus
+from rushes.reconciling.assign import assign_answered
+from rushes.reconciling.duplicates import log_duplicate
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.wavespeed import (
-    Prediction,
     PredictionStatus,
+    ProviderPrediction,
     SignatureRefused,
     WebhookRefused,
     read_webhook,
@@ -32,12 +32,12 @@ from rushes.wavespeed import (
 from rushes.wavespeed.callback_urls import read_token
 
 AGREEMENTS = 5
-"""So many webhooks in agreement with a look, and none in disagreement among the latest, make the next ones answers."""
+"""So many webhooks in agreement with a check, and none in disagreement among the latest, make the next ones answers."""
 
-SAME_HINT = timedelta(seconds=1)
-"""Webhooks that come closer together than this are one reason to look."""
+SAME_REQUEST = timedelta(seconds=1)
+"""Webhooks that come closer together than this are one reason to check."""
 
-_VERDICTS = {
+_ENDINGS = {
     PredictionStatus.COMPLETED: PredictionState.FAILED,  # without outputs
     PredictionStatus.FAILED: PredictionState.FAILED,
     PredictionStatus.CANCELLED: PredictionState.CANCELLED,
@@ -75,14 +75,14 @@ def take_webhook(runtime: Runtime, webhook: Webhook) -> str:
         raise Unavailable("another one was first; send it again") from error
     if taken == "lost":
         log.warning("webhook.row_lost", prediction_id=str(prediction_id), job_id=str(job_id))
-    if taken == "surplus" and found is not None:
-        tell_surplus(row_id, found.id)
-    if taken in ("answer", "hint", "surplus"):
+    if taken == "duplicate" and found is not None:
+        log_duplicate(row_id, found.id)
+    if taken in ("answer", "hint", "duplicate"):
         runtime.waker.wake()
     return taken
 
 
-def _read_verified(runtime: Runtime, webhook: Webhook) -> Prediction | None:
+def _read_verified(runtime: Runtime, webhook: Webhook) -> ProviderPrediction | None:
     """What the provider signed; None where it cannot be checked for now, or holds no prediction."""
     secret = runtime.webhook_secret.find()
     if secret is None:
@@ -101,7 +101,9 @@ def _read_verified(runtime: Runtime, webhook: Webhook) -> Prediction | None:
         return None
 
 
-def _write(runtime: Runtime, session: Session, names: tuple[UUID, UUID], found: Prediction | None) -> tuple[str, UUID]:
+def _write(
+    runtime: Runtime, session: Session, names: tuple[UUID, UUID], found: ProviderPrediction | None
+) -> tuple[str, UUID]:
     """What it was taken for, and the row that has it."""
     row_id, learned = names[0], None
     watched = queries.find_watched(session, row_id)
@@ -111,16 +113,18 @@ def _write(runtime: Runtime, session: Session, names: tuple[UUID, UUID], found: 
     if watched is None:
         return "lost", row_id
     if found is not None and watched.provider_id == found.id:
-        if verdict := _find_verdict(found):
-            transitions.note_webhook(session, row_id, verdict=verdict)
-        if learned == PredictionState.SURPLUS:
-            return "surplus", row_id
+        if outcome := _find_outcome(found):
+            transitions.note_webhook(session, row_id, outcome=outcome)
+        if learned == PredictionState.DUPLICATE:
+            return "duplicate", row_id
         is_answer = learned is None and _is_answer(runtime, session, watched, found)
         if is_answer and transitions.complete_prediction(
             session, row_id, watched.claim, outputs=found.outputs, seen=EndSeen(by_hook=True)
         ):
             return "answer", row_id
-    return ("hint" if transitions.hint_ended(session, [row_id], quiet_for=SAME_HINT) else "nothing new"), row_id
+    return (
+        "hint" if transitions.request_early_checks(session, [row_id], quiet_for=SAME_REQUEST) else "nothing new"
+    ), row_id
 
 
 def _learn_id(
@@ -129,7 +133,7 @@ def _learn_id(
     watched: WatchedPrediction | None,
     *,
     names: tuple[UUID, UUID],
-    found: Prediction,
+    found: ProviderPrediction,
 ) -> tuple[UUID, str | None]:
     """The row that has it, and the state of that where this has written it.
 
@@ -140,24 +144,24 @@ def _learn_id(
     account = queries.find_account(session, ACCOUNT)
     if account is None:
         return prediction_id, None
-    if home_id := queries.find_home(session, job_id, found.id):
-        return home_id, None
+    if assigned_id := queries.find_assigned(session, job_id, found.id):
+        return assigned_id, None
     if not transitions.yield_adoption(session, prediction_id, account_id=account.id, provider_id=found.id):
         log.warning("webhook.id_taken", prediction_id=str(prediction_id), provider_id=found.id)
         return prediction_id, None
-    home = settle_told(session, runtime, account.id, names=names, found=found)
-    if home is None:
+    assigned = assign_answered(session, runtime, account.id, names=names, found=found)
+    if assigned is None:
         return prediction_id, None
-    if home.prediction_id is None:
+    if assigned.prediction_id is None:
         raise Unavailable("its job moves at this instant; send it again")
-    return home.prediction_id, home.state
+    return assigned.prediction_id, assigned.state
 
 
-def _find_verdict(found: Prediction) -> PredictionState | None:
-    return PredictionState.COMPLETED if found.has_succeeded else _VERDICTS.get(found.status)
+def _find_outcome(found: ProviderPrediction) -> PredictionState | None:
+    return PredictionState.COMPLETED if found.has_succeeded else _ENDINGS.get(found.status)
 
 
-def _is_answer(runtime: Runtime, session: Session, watched: WatchedPrediction, found: Prediction) -> bool:
+def _is_answer(runtime: Runtime, session: Session, watched: WatchedPrediction, found: ProviderPrediction) -> bool:
     if not found.has_succeeded or watched.state != PredictionState.RENDERING:
         return False
     if runtime.settings.webhooks_trusted == "never":

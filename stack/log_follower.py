@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-LOOK_SECONDS = 0.2
+PAUSE_SECONDS = 0.2
 
 
 class LogFollower:
@@ -30,11 +30,11 @@ class LogFollower:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS):
-            self._look()
-        self._look()
+        while not self._stopping.wait(PAUSE_SECONDS):
+            self._forward()
+        self._forward()
 
-    def _look(self) -> None:
+    def _forward(self) -> None:
         for path in sorted(self._folder.glob("*.log")):
             for line in self._read_lines(path):
                 self._say(f"{path.stem:<13} | {line}")

@@ -29,7 +29,7 @@ def api_command(*, host: str, port: int) -> list[str]:
 
 
 def step_worker_command(settings: Settings, *, number: int = 1) -> list[str]:
-    """A worker for steps of seconds: submits and looks. Any number of them."""
+    """A worker for steps of seconds: submits and checks. Any number of them."""
     threads = settings.count_submit_threads() + settings.watch_threads
     return _worker_command(f"main{number}", queues=STEP_QUEUES, threads=threads)
 

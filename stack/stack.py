@@ -33,7 +33,7 @@ from stack.processes import (
     store_worker_command,
 )
 from stack.services import ProcessPlan, ProcessService, ServerService, tail_log
-from stack.supervisor import LOOK_SECONDS, Say, Supervisor
+from stack.supervisor import PAUSE_SECONDS, Say, Supervisor
 
 SIMULATOR_KEY = "simulator"
 READY_SECONDS = 90.0
@@ -119,12 +119,12 @@ class Stack:
         while time.monotonic() < deadline:
             self._interrupts.check()
             self.tend()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(PAUSE_SECONDS)
 
     def stop(self) -> None:
         """Stop whatever was started, in good order; in a hurry when asked twice."""
         self._interrupts.is_blocking = False
-        self._supervisor.stop(is_hurried=lambda: self._interrupts.is_hurried)
+        self._supervisor.stop(is_forced=lambda: self._interrupts.is_forced)
         self._hold.release()
 
     def _start_servers(self) -> None:
@@ -249,7 +249,7 @@ class Stack:
                 raise _describe_failure(
                     what, how=f"gave no answer in {READY_SECONDS:g} s", log=self.logs / f"{what}.log"
                 )
-            time.sleep(LOOK_SECONDS)
+            time.sleep(PAUSE_SECONDS)
 
 
 def _describe_failure(what: str, *, how: str, log: Path) -> CommandError:

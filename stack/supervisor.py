@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rushes.errors import RushesError
 from stack.services import Service
 
-LOOK_SECONDS = 0.1
+PAUSE_SECONDS = 0.1
 
 Say = Callable[[str], None]
 
@@ -64,10 +64,10 @@ class Supervisor:
             elif (ending := ward.service.find_ending()) is not None:
                 self._schedule(ward, f"{ward.service.name} ended ({ending})")
 
-    def stop(self, *, is_hurried: Callable[[], bool] = lambda: False) -> None:
-        """Stop everything, wave by wave; nothing of it runs on return. `is_hurried` ends the patience."""
+    def stop(self, *, is_forced: Callable[[], bool] = lambda: False) -> None:
+        """Stop everything, wave by wave; nothing of it runs on return. `is_forced` ends the patience."""
         for wave in sorted({ward.service.wave for ward in self._wards}):
-            self._stop_wave([ward.service for ward in self._wards if ward.service.wave == wave], is_hurried)
+            self._stop_wave([ward.service for ward in self._wards if ward.service.wave == wave], is_forced)
         self._wards.clear()
 
     def _schedule(self, ward: _Ward, what: str) -> None:
@@ -91,17 +91,17 @@ class Supervisor:
         else:
             self._say(f"{ward.service.name} is started again")
 
-    def _stop_wave(self, services: list[Service], is_hurried: Callable[[], bool]) -> None:
+    def _stop_wave(self, services: list[Service], is_forced: Callable[[], bool]) -> None:
         running = [service for service in services if service.find_ending() is None]
         for service in running:
             service.ask_to_stop()
         begun = time.monotonic()
-        while running and not is_hurried():
+        while running and not is_forced():
             waited = time.monotonic() - begun
             running = [each for each in running if each.find_ending() is None and waited < each.patience_seconds]
             if running:
-                time.sleep(LOOK_SECONDS / 2)
+                time.sleep(PAUSE_SECONDS / 2)
         for service in services:
-            if service.find_ending() is None and service.patience_seconds and not is_hurried():
+            if service.find_ending() is None and service.patience_seconds and not is_forced():
                 self._say(f"{service.name} did not stop in {service.patience_seconds:g} s and is killed")
             service.end()

@@ -98,7 +98,7 @@ class Contract:
         media_type = response.headers.get("content-type", "").partition(";")[0]
         if response.status_code >= 400 and response.url.path != "/readyz" and method != "head":
             assert media_type == PROBLEM, response.text
-            self.validate({"$ref": "#/components/schemas/Problem"}, response.json())
+            self.validate({"$ref": "#/components/schemas/ProblemDetails"}, response.json())
             assert answer or response.status_code in FRAMEWORK_STATUSES, f"undocumented: {response.text}"
         elif documented and method != "head" and response.content:
             assert answer, f"undocumented: {response.status_code} {response.text}"

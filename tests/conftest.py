@@ -15,8 +15,8 @@ from tests.servers import (
     servers_running,
 )
 
-# Machines are shared and slow by turns: how long an example takes says nothing about it.
-# The same examples in every run: new ones are looked for by `--hypothesis-profile=explore`, not by who checks a change.
+# Machines are shared and slow by turns: how long an example takes says nothing about it. The same examples in every
+# run: new ones are searched for by `--hypothesis-profile=explore`, not by who checks a change.
 settings.register_profile("rushes", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("rushes")

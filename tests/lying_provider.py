@@ -11,12 +11,12 @@ from uuid import uuid4
 from rushes.wavespeed import (
     InputRefused,
     NotSent,
-    Prediction,
     PredictionNotFound,
     PredictionPage,
     PredictionStatus,
+    ProviderPrediction,
     RateLimited,
-    SubmitInDoubt,
+    SubmitOutcomeUnknown,
 )
 from rushes.wavespeed.callback_urls import HOOK_PATH
 from rushes.webhooks import Webhook
@@ -57,10 +57,10 @@ class LyingProvider:
 
     def submit(
         self, video_model_id: str, values: dict[str, Any], *, webhook: str | None = None, **_: Any
-    ) -> Prediction:
+    ) -> ProviderPrediction:
         match self.answer:
             case "never":
-                raise SubmitInDoubt("no answer")
+                raise SubmitOutcomeUnknown("no answer")
             case "not sent":
                 raise NotSent("refused connection")
             case "refuse the job":
@@ -72,12 +72,12 @@ class LyingProvider:
         task = Task(uuid4().hex, values, self.now(), webhook)
         self.tasks[task.id] = task
         if self.answer == "lost":
-            raise SubmitInDoubt("the connection was cut")
+            raise SubmitOutcomeUnknown("the connection was cut")
         if self.answer == "die after":
             raise Died
         return self.show(task)
 
-    def get_prediction(self, provider_id: str) -> Prediction:
+    def get_prediction(self, provider_id: str) -> ProviderPrediction:
         if provider_id not in self.tasks:
             raise PredictionNotFound(provider_id)
         return self.show(self.tasks[provider_id])
@@ -94,9 +94,9 @@ class LyingProvider:
         ]
         return PredictionPage(1, tuple(self.show(each) for each in reversed(shown)), unreadable=0, is_last=True)
 
-    def show(self, task: Task) -> Prediction:
+    def show(self, task: Task) -> ProviderPrediction:
         done = task.status is PredictionStatus.COMPLETED
-        return Prediction(
+        return ProviderPrediction(
             id=task.id,
             status=task.status,
             video_model_id=VIDEO_MODEL,
@@ -110,14 +110,14 @@ class LyingProvider:
         """What it sends once this task, which was given an address, is over."""
         assert task.webhook is not None
         done = task.status is PredictionStatus.COMPLETED
-        told = {
+        sent = {
             "id": task.id,
             "model": VIDEO_MODEL,
             "status": task.status.value,
             "outputs": [OUTPUT] if done else [],
             "created_at": task.created_at.isoformat(),
         }
-        body, stamp = json.dumps(told).encode(), str(int(time.time()))
+        body, stamp = json.dumps(sent).encode(), str(int(time.time()))
         signature = "v3," + sign(secret, webhook_id="msg", timestamp=stamp, body=body)
         headers = {"webhook-id": "msg", "webhook-timestamp": stamp, "webhook-signature": signature}
         return Webhook(task.webhook.rpartition(HOOK_PATH)[2], headers, body)

@@ -16,7 +16,7 @@ from models.transitions.jobs import NewJob
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
 from rushes.settings import Settings
-from rushes.wavespeed import Prediction
+from rushes.wavespeed import ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.simulator_client import wait_until
 
@@ -69,12 +69,14 @@ def begin(runtime: Runtime, account: UUID, prompt: str) -> UUID:
     return claimed.prediction_id
 
 
-def send(runtime: Runtime, prompt: str) -> Prediction:
+def send(runtime: Runtime, prompt: str) -> ProviderPrediction:
     """The POST itself."""
     return runtime.client.submit(MODEL, {"prompt": prompt}, send_before=time.monotonic() + 60)
 
 
-def accept(runtime: Runtime, prediction_id: UUID, answer: Prediction, *, watch_window: timedelta = LEASE) -> None:
+def accept(
+    runtime: Runtime, prediction_id: UUID, answer: ProviderPrediction, *, watch_window: timedelta = LEASE
+) -> None:
     """Store the provider's answer."""
     with transaction(runtime.sessions) as session:
         transitions.accept_prediction(
@@ -87,7 +89,7 @@ def accept(runtime: Runtime, prediction_id: UUID, answer: Prediction, *, watch_w
 
 
 def reconcile(runtime: Runtime, account: UUID) -> str:
-    """One pass over the doubts and orphans of an account that nobody else reconciles."""
+    """One reconciliation run and unknown predictions of an account that nobody else reconciles."""
     with transaction(runtime.sessions) as session:
         claim = transitions.claim_reconcile(session, account, lease=LEASE)
     assert claim is not None

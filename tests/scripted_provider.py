@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rushes.wavespeed import Prediction, Timeouts, WaveSpeedClient
+from rushes.wavespeed import ProviderPrediction, Timeouts, WaveSpeedClient
 from tests.scripted_server import Script, ScriptedServer
 
 KEY = "wsk_live_0123456789"
@@ -25,11 +25,11 @@ def client_of(script: Script, timeouts: Timeouts = PATIENT) -> Iterator[tuple[Wa
         client.close()
 
 
-def submit_to(script: Script) -> Prediction:
+def submit_to(script: Script) -> ProviderPrediction:
     with client_of(script) as (client, _):
         return client.submit(MODEL, VALUES)
 
 
-def look_at(script: Script) -> Prediction:
+def check_at(script: Script) -> ProviderPrediction:
     with client_of(script) as (client, _):
         return client.get_prediction(TASK["id"])

@@ -52,7 +52,7 @@ class Api:
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
-    def look(self, task_id: str) -> dict[str, Any]:
+    def get_task(self, task_id: str) -> dict[str, Any]:
         answer = self.get(f"/predictions/{task_id}/result")
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
@@ -60,7 +60,7 @@ class Api:
     def wait(self, task_id: str) -> dict[str, Any]:
         """The task once it has a terminal status."""
         return wait_until(
-            lambda: task if (task := self.look(task_id))["status"] in TERMINAL else None, f"the end of {task_id}"
+            lambda: task if (task := self.get_task(task_id))["status"] in TERMINAL else None, f"the end of {task_id}"
         )
 
     def list(self, **query: Any) -> list[dict[str, Any]]:

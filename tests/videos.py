@@ -37,7 +37,7 @@ def make_video(
         container.mux(video.encode())
         if sound is not None:
             for number in range(seconds * _AUDIO_RATE // _AUDIO_FRAME):
-                container.mux(sound.encode(_silence(number)))
+                container.mux(sound.encode(_crash(number)))
             container.mux(sound.encode())
     return path
 
@@ -69,7 +69,7 @@ def make_audio(path: Path, muxer: str, codec: str, *, cover: bytes = b"") -> Pat
             picture = container.add_stream("mjpeg", rate=1)
             picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
             picture.disposition = Disposition.attached_pic
-        frames = [_silence(number) for number in range(_AUDIO_RATE // _AUDIO_FRAME)]
+        frames = [_crash(number) for number in range(_AUDIO_RATE // _AUDIO_FRAME)]
         packets = [packet for frame in [*frames, None] for packet in sound.encode(frame)]
         if cover:
             packet = av.Packet(cover)
@@ -87,7 +87,7 @@ def _picture(number: int, *, width: int, height: int) -> av.VideoFrame:
     return frame
 
 
-def _silence(number: int) -> av.AudioFrame:
+def _crash(number: int) -> av.AudioFrame:
     frame = av.AudioFrame(format="fltp", layout="mono", samples=_AUDIO_FRAME)
     frame.planes[0].update(bytes(frame.planes[0].buffer_size))
     frame.rate, frame.pts, frame.time_base = _AUDIO_RATE, number * _AUDIO_FRAME, Fraction(1, _AUDIO_RATE)

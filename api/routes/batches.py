@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Response
 from api import examples
 from api.deps import BatchBody, JobsBody, LinksDep, RuntimeDep
 from api.openapi import problems, shows, takes
-from api.schemas.batches import Batch, BatchesAsked, BatchPage, BatchPushed, BatchWarning, Price
+from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPushed, BatchWarning, Price
 from api.schemas.jobs import EventPage, EventsAsked
 from api.schemas.orders import NewBatch, NewJobs
 from rushes.jobs.batches import get_batch, list_batch_events, list_batches
@@ -70,9 +70,9 @@ def list_all(asked: Annotated[BatchesAsked, Query()], runtime: RuntimeDep) -> Ba
     summary="Show a batch",
     responses={200: shows("The batch.", examples.BATCH), **problems(404, 503)},
 )
-def show(name: BatchName, runtime: RuntimeDep) -> Batch:
+def show(name: BatchName, runtime: RuntimeDep) -> BatchDetails:
     """One batch by its numbers: states, cost, and how long it will still take."""
-    return Batch.of(get_batch(runtime.sessions, name, forecaster=runtime.forecaster))
+    return BatchDetails.of(get_batch(runtime.sessions, name, forecaster=runtime.forecaster))
 
 
 @router.get(

@@ -12,11 +12,11 @@ from starlette.types import Message, Receive, Scope, Send
 from api.deps import RuntimeDep
 from api.errors import ProblemResponse
 from api.openapi import problems, sends
-from api.routes.doubts import PredictionId
 from api.routes.jobs import JobId
+from api.routes.unconfirmed import PredictionId
 from models import Artifact, ArtifactKind
 from rushes.errors import NotFound
-from rushes.jobs.views import get_file, get_surplus_file
+from rushes.jobs.views import get_duplicate_file, get_file
 from rushes.runtime import Runtime
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
@@ -36,7 +36,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
-class StoredFile(FileResponse):
+class StoredFileResponse(FileResponse):
     """A file from disk; a range that it does not have is answered as a problem, like every other error."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,26 +101,26 @@ def fetch_unverified(job_id: JobId, request: Request, runtime: RuntimeDep) -> Re
 @router.head("/predictions/{prediction_id}/video", include_in_schema=False)
 @router.get(
     "/predictions/{prediction_id}/video",
-    summary="Fetch the video of a surplus",
+    summary="Fetch the video of a duplicate purchase",
     response_class=FileResponse,
     responses={200: sends("The file.", "video/mp4"), **_FILE, **problems(404, 416, 422, 503)},
 )
-def fetch_surplus_video(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
-    """What was found after it was called absent or refused, paid for beside another; otherwise as a job's video."""
-    file = get_surplus_file(runtime.sessions, prediction_id, ArtifactKind.VIDEO)
+def fetch_duplicate_video(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
+    """What was found after it was marked not found or refused, paid for beside another; otherwise as a job's video."""
+    file = get_duplicate_file(runtime.sessions, prediction_id, ArtifactKind.VIDEO)
     return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 
 
 @router.head("/predictions/{prediction_id}/unverified", include_in_schema=False)
 @router.get(
     "/predictions/{prediction_id}/unverified",
-    summary="Fetch the unverified file of a surplus",
+    summary="Fetch the unverified file of a duplicate purchase",
     response_class=FileResponse,
     responses={200: sends("The bytes.", UNKNOWN_TYPE), **_FILE, **problems(404, 416, 422, 503)},
 )
-def fetch_surplus_unverified(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
+def fetch_duplicate_unverified(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
     """Fetch the unverified file of a purchase that was made beside another."""
-    file = get_surplus_file(runtime.sessions, prediction_id, ArtifactKind.UNVERIFIED)
+    file = get_duplicate_file(runtime.sessions, prediction_id, ArtifactKind.UNVERIFIED)
     return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 
 
@@ -132,7 +132,7 @@ def _send_file(runtime: Runtime, file: Artifact, *, known: str) -> Response:
         return Response(status_code=304, headers=headers)
     name = PurePosixPath(unquote(urlsplit(file.url).path)).name
     if path := runtime.store.find_path(file.url):
-        return StoredFile(
+        return StoredFileResponse(
             path, filename=name, media_type=_media_type(file), headers=headers, content_disposition_type=disposition
         )
     headers |= {"Content-Disposition": f'{disposition}; filename="{name}"', "Content-Length": str(file.bytes)}

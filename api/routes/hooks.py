@@ -35,10 +35,10 @@ async def read_body(request: Request) -> bytes:
                 "name": f"webhook-{name}",
                 "in": "header",
                 "required": True,
-                "description": told,
+                "description": about,
                 "schema": {"type": "string"},
             }
-            for name, told in (
+            for name, about in (
                 ("id", "The provider's id of the webhook."),
                 ("timestamp", "When it was signed, in Unix seconds; at most 300 seconds ago."),
                 ("signature", "`v3,` and the HMAC-SHA256 of id, timestamp and body, as hex."),
@@ -51,7 +51,7 @@ async def take(
 ) -> None:
     """For the provider alone: it is given this address, with a token of its own, when a prediction is submitted.
 
-    A completed prediction is taken as the provider's answer, once the first ones have agreed with a look; anything
-    else leads to a look at once. Sending it twice changes nothing. What is not signed by the provider is refused.
+    A completed prediction is taken as the provider's answer, once the first ones have agreed with a check; anything
+    else leads to a check once. Sending it twice changes nothing. What is not signed by the provider is refused.
     """
     await run_in_threadpool(take_webhook, runtime, Webhook(token, dict(request.headers), body))

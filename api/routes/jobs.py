@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from api import examples
 from api.deps import JobBody, LinksDep, PersonDep, RecheckBody, RuntimeDep
 from api.openapi import problems, shows, takes
-from api.schemas.jobs import EventPage, EventsAsked, Job, JobCancelled, JobPage, JobPushed, JobRetried, JobsAsked
+from api.schemas.jobs import EventPage, EventsAsked, JobCancelled, JobDetails, JobPage, JobPushed, JobRetried, JobsAsked
 from api.schemas.orders import NewJob
 from api.schemas.outputs import RecheckAsked, Rechecked
 from rushes.jobs.pushing import cancel_job, push_job, retry_job
@@ -34,7 +34,7 @@ def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response)
     """Store one job. Once this is answered with 201, the job is durable.
 
     Parameters that are left out get the catalogue's defaults, so that `input` in the answer is what will be sent.
-    After a 503 or a cut connection the job may be stored all the same: look before you push it again.
+    After a 503 or a cut connection the job may be stored all the same: check before you push it again.
     """
     job_id, warnings = push_job(runtime.sessions, new.as_order())
     runtime.waker.wake()
@@ -58,10 +58,10 @@ def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: L
     summary="Show a job",
     responses={200: shows("The job.", examples.JOB), **problems(404, 422, 503)},
 )
-def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> Job:
+def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobDetails:
     """One job with its purchases, how far it is, and the reason in `waits_for` while it does not move."""
     view = get_job(runtime.sessions, job_id, explained=True, forecaster=runtime.forecaster)
-    return Job.of(view, links)
+    return JobDetails.of(view, links)
 
 
 @router.get(
@@ -88,7 +88,7 @@ def cancel(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobCancelled:
     """
     outcome = cancel_job(runtime.sessions, job_id)
     runtime.waker.wake()
-    return JobCancelled(outcome=outcome, job=Job.of(get_job(runtime.sessions, job_id), links))
+    return JobCancelled(outcome=outcome, job=JobDetails.of(get_job(runtime.sessions, job_id), links))
 
 
 @router.post(
@@ -105,7 +105,7 @@ def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
     """
     state = retry_job(runtime.sessions, job_id)
     runtime.waker.wake()
-    return JobRetried(state=state, job=Job.of(get_job(runtime.sessions, job_id), links))
+    return JobRetried(state=state, job=JobDetails.of(get_job(runtime.sessions, job_id), links))
 
 
 @router.post(
@@ -131,8 +131,8 @@ def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> R
     status_code=202,
     responses={202: shows("The file is being probed.", examples.RECHECKED_JOB), **problems(404, 409, 422, 503)},
 )
-def recheck(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> Job:
+def recheck(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobDetails:
     """Probe the job's unverified file again; if it passes, the job ends as `succeeded`. 409 if it has none."""
     recheck_job(runtime.sessions, job_id, by=person)
     runtime.waker.wake()
-    return Job.of(get_job(runtime.sessions, job_id), links)
+    return JobDetails.of(get_job(runtime.sessions, job_id), links)

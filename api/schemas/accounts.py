@@ -12,10 +12,10 @@ from models.queries import AccountSummary
 class AccountCost(BaseModel):
     """What the account's predictions have cost, in US dollars, by our rows."""
 
-    held: Money = Field(description="For predictions without a verdict.")
+    held: Money = Field(description="For predictions without an outcome.")
     spent: Money = Field(description="For predictions that ended as paid.")
     refunded: Money = Field(description="For predictions that the provider accepted and gave back.")
-    surplus: Money = Field(description="What of `spent` was paid beside another prediction of the same job.")
+    duplicate: Money = Field(description="What of `spent` was paid beside another prediction of the same job.")
 
 
 class Pause(BaseModel):
@@ -23,7 +23,7 @@ class Pause(BaseModel):
 
     since: Time
     reason: Literal["restore", "person"] = Field(
-        description="`restore`: the database was restored, and orphans are looked for."
+        description="`restore`: the database was restored, and unknown predictions are searched for."
     )
     detail: str | None = Field(description="What it waits for, or who paused it.")
 
@@ -37,12 +37,12 @@ class AccountSeen(BaseModel):
     submits_per_minute: int
     cost: AccountCost
     paused: Pause | None
-    deferred: str | None = Field(description="Why the provider takes no submissions; null: it does.")
-    surpluses: int = Field(description="Predictions found after they had been called absent or refused.")
-    orphans: int = Field(
+    back_off: str | None = Field(description="Why the provider takes no submissions; null: it does.")
+    duplicates: int = Field(description="Predictions found after they had been marked not found or refused.")
+    unknown_predictions: int = Field(
         description="Predictions that no job asked for, found in the last seven days: somebody else uses the key."
     )
-    look_price: float | None = Field(
+    check_price: float | None = Field(
         description="Seconds of delay that each of the last requests which watch has ended, on average: "
         "`RUSHES_POLL_COST_SECONDS` where their budget is no limit, more where it is short; "
         "null before a dispatcher has led."
@@ -50,7 +50,7 @@ class AccountSeen(BaseModel):
     outputs: OutputOutageSeen | None = Field(
         description="An outage of the host that serves finished renders; null: there is none."
     )
-    late_writes: dict[str, int] = Field(description="Writes that moved nothing since they came too late, by kind.")
+    stale_writes: dict[str, int] = Field(description="Writes that moved nothing since they came too late, by kind.")
 
     @classmethod
     def of(cls, found: AccountSummary) -> Self:
@@ -62,12 +62,12 @@ class AccountSeen(BaseModel):
             slots=found.slots,
             effective_slots=found.effective_slots,
             submits_per_minute=found.submits_per_minute,
-            cost=AccountCost(held=found.held, spent=found.spent, refunded=found.refunded, surplus=found.surplus),
+            cost=AccountCost(held=found.held, spent=found.spent, refunded=found.refunded, duplicate=found.duplicate),
             paused=pause,
-            deferred=found.deferred,
-            surpluses=found.surpluses,
-            orphans=found.orphans,
-            look_price=found.look_price,
+            back_off=found.back_off,
+            duplicates=found.duplicates,
+            unknown_predictions=found.unknown_predictions,
+            check_price=found.check_price,
             outputs=OutputOutageSeen.find(found.outage),
-            late_writes=found.late_writes,
+            stale_writes=found.stale_writes,
         )

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.outputs import OutputOutageSeen
-from api.schemas.values import IdCursor, Money, Time, TimeLeft, TimeLeftUnknown, encode_cursor
+from api.schemas.values import IdCursor, Money, Time, TimeLeftEstimate, TimeLeftUnknown, encode_cursor
 from rushes.jobs.batches import BatchView
 from rushes.jobs.pushing import Estimate, Warned
 from rushes.jobs.views import Page
@@ -39,11 +39,11 @@ class BatchCost(BaseModel):
     """What a batch costs, in US dollars."""
 
     estimated: Money = Field(description="Every job rendered once, by the catalogue.")
-    held: Money = Field(description="For predictions without a verdict.")
+    held: Money = Field(description="For predictions without an outcome.")
     spent: Money = Field(description="For predictions that ended as paid.")
 
 
-class BatchTimeLeft(TimeLeft):
+class BatchTimeLeft(TimeLeftEstimate):
     """The same with the points in time."""
 
     expected_at: Time
@@ -52,7 +52,7 @@ class BatchTimeLeft(TimeLeft):
 
     @classmethod
     def of(cls, view: BatchView) -> Self | None:
-        left = TimeLeft.find(view.forecast.time_left if view.forecast else None)
+        left = TimeLeftEstimate.find(view.forecast.time_left if view.forecast else None)
         if left is None:
             return None
         seconds = left.model_dump()
@@ -60,7 +60,7 @@ class BatchTimeLeft(TimeLeft):
         return cls(**seconds, **ends)
 
 
-class Batch(BaseModel):
+class BatchDetails(BaseModel):
     """Jobs pushed together."""
 
     id: UUID
@@ -79,17 +79,17 @@ class Batch(BaseModel):
     )
     time_left: BatchTimeLeft | None = Field(
         default=None,
-        description="Until its last job will have ended, by playing through the slots, the queue before it, the pace "
+        description="Until its last job will have ended, by playing through the slots, the queue before it, the rate "
         "and the times that renders take. Null once it has ended, while `time_left_unknown` says why, in listings, "
         "and after a push without `finish_by`.",
     )
     time_left_unknown: TimeLeftUnknown = None
     finish_by: Time | None = Field(description="When it is to have ended, as its push said.")
     finish_by_chance: float | None = Field(
-        description="How likely that holds, from 0 to 1; null without one, and where nothing is foretold."
+        description="How likely that holds, from 0 to 1; null without one, and where nothing is forecast."
     )
     at_risk: bool = Field(
-        description="It will hardly hold: the chance fell below 0.9, and has not reached 0.97 since. Looked at every "
+        description="It will hardly hold: the chance fell below 0.9, and has not reached 0.97 since. Checked every "
         "ten seconds, and told by the events `batch.at_risk` and `batch.on_track`."
     )
     mean_seconds: float | None = Field(description="From push to file, over the jobs that succeeded.")
@@ -127,7 +127,7 @@ def _as_seconds(length: timedelta) -> float:
     return round(length.total_seconds(), 3)
 
 
-class BatchPushed(Batch):
+class BatchPushed(BatchDetails):
     """A batch that is stored, and what was changed on the way."""
 
     warnings: list[BatchWarning] = Field(description="Parameters that were dropped, for example.")
@@ -136,12 +136,12 @@ class BatchPushed(Batch):
 class BatchPage(BaseModel):
     """Batches, newest first."""
 
-    items: list[Batch]
+    items: list[BatchDetails]
     next_cursor: str | None
 
     @classmethod
     def of(cls, page: Page[BatchView, UUID]) -> Self:
-        return cls(items=[Batch.of(view) for view in page.items], next_cursor=encode_cursor(page.next_key))
+        return cls(items=[BatchDetails.of(view) for view in page.items], next_cursor=encode_cursor(page.next_key))
 
 
 class BatchesAsked(BaseModel):

@@ -34,19 +34,19 @@ class Ready(BaseModel):
     batches_at_risk: int = Field(description="Open batches that will hardly have ended by their `finish_by`.")
     lag_seconds: float = Field(description="How long the most overdue row has been due; more than 60 is a fault.")
     paused: str | None = Field(description="Why nothing is submitted by our own will: a restore, or a person.")
-    late_writes: int = Field(
+    stale_writes: int = Field(
         description="Writes that moved nothing since claim or state had changed, so far; many tell of frozen workers."
     )
-    surpluses: int = Field(
-        description="Predictions found after being called absent or refused, in the last seven days; any is a fault."
+    duplicates: int = Field(
+        description="Predictions found after being marked not found or refused, in the last seven days; any is a fault."
     )
-    doubts: int = Field(description="Submissions whose outcome nobody knows: their answers were lost.")
-    oldest_doubt_seconds: float | None = Field(
+    unconfirmed: int = Field(description="Submissions whose outcome nobody knows: their answers were lost.")
+    oldest_unconfirmed_seconds: float | None = Field(
         description="Since the oldest of them was posted; more than 600 is a fault. Null: there are none."
     )
     foreign_list: int = Field(
-        description="Doubts and renders that wait, since the provider's list shows none of what was accepted before "
-        "them; any is a fault: `WAVESPEED_API_KEY` is probably another account's."
+        description="Unconfirmed submissions and renders that wait, since the provider's list shows none of what was "
+        "accepted before them; any is a fault: `WAVESPEED_API_KEY` is probably another account's."
     )
     outputs: OutputOutageSeen | None = Field(
         description="An outage of the output host: every download fails. It ends by itself; null: there is none."
@@ -61,16 +61,16 @@ class Ready(BaseModel):
             expected_migration=EXPECTED_MIGRATION,
             dispatcher=seen.health.leader,
             workers=seen.health.workers,
-            account=seen.health.deferred,
+            account=seen.health.back_off,
             dispatcher_away_seconds=_rounded(seen.health.leaderless_seconds),
-            account_waits_seconds=_rounded(seen.health.deferred_seconds),
+            account_waits_seconds=_rounded(seen.health.back_off_seconds),
             batches_at_risk=seen.health.batches_at_risk,
             lag_seconds=round(seen.health.lag_seconds, 1),
             paused=seen.health.paused,
-            late_writes=seen.health.late_writes,
-            surpluses=seen.health.surpluses,
-            doubts=seen.health.doubts,
-            oldest_doubt_seconds=_rounded(seen.health.oldest_doubt_seconds),
+            stale_writes=seen.health.stale_writes,
+            duplicates=seen.health.duplicates,
+            unconfirmed=seen.health.unconfirmed,
+            oldest_unconfirmed_seconds=_rounded(seen.health.oldest_unconfirmed_seconds),
             foreign_list=seen.health.foreign,
             outputs=OutputOutageSeen.find(seen.outage),
         )

@@ -6,7 +6,16 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.values import Blank, IdCursor, Money, NumberCursor, Time, TimeLeft, TimeLeftUnknown, encode_cursor
+from api.schemas.values import (
+    Blank,
+    IdCursor,
+    Money,
+    NumberCursor,
+    Time,
+    TimeLeftEstimate,
+    TimeLeftUnknown,
+    encode_cursor,
+)
 from models import Artifact, ArtifactKind, Event, JobState, Prediction, PredictionState
 from rushes.jobs.views import JobView, Page
 
@@ -41,7 +50,7 @@ class Failure(BaseModel):
 class JobCost(BaseModel):
     """What a job has cost so far, in US dollars."""
 
-    held: Money = Field(description="For predictions without a verdict.")
+    held: Money = Field(description="For predictions without an outcome.")
     spent: Money = Field(description="For predictions that ended as paid.")
 
 
@@ -109,13 +118,13 @@ class PredictionSeen(BaseModel):
     posted_at: Time | None = Field(description="From here on it may have been bought.")
     accepted_at: Time | None = Field(description="When its `provider_id` was known.")
     ended_at: Time | None
-    watch_windows: int = Field(description="Watch windows that ended without a verdict.")
-    verdict: PredictionState | None = Field(
-        description="Of a `surplus`, found after it had been called absent or refused: how it ended; null until then."
+    watch_windows: int = Field(description="Watch windows that ended without an outcome.")
+    outcome: PredictionState | None = Field(
+        description="Of a `duplicate`, found after it was marked not found or refused: how it ended; null until then."
     )
-    video_url: str | None = Field(description="Of a `surplus`: where to fetch its video, once it is stored.")
+    video_url: str | None = Field(description="Of a `duplicate`: where to fetch its video, once it is stored.")
     unverified_url: str | None = Field(
-        description="Of a `surplus`: where to fetch bytes that are kept although the probe rejects them."
+        description="Of a `duplicate`: where to fetch bytes that are kept although the probe rejects them."
     )
     error: Failure | None
 
@@ -132,7 +141,7 @@ class PredictionSeen(BaseModel):
             accepted_at=prediction.accepted_at,
             ended_at=prediction.ended_at,
             watch_windows=prediction.watch_windows,
-            verdict=PredictionState(prediction.verdict) if prediction.verdict else None,
+            outcome=PredictionState(prediction.outcome) if prediction.outcome else None,
             video_url=video_url,
             unverified_url=unverified_url,
             error=Failure.find(prediction.error_code, prediction.error_message),
@@ -150,7 +159,7 @@ class JobListed(BaseModel):
     input: dict[str, Any] = Field(description="Every parameter, as it is sent to the provider.")
     priority: int
     price: Money = Field(description="US dollars of one render by the catalogue.")
-    attempts: int = Field(description="Predictions that were bought, or may have been, save surpluses.")
+    attempts: int = Field(description="Predictions that were bought, or may have been, save duplicate purchases.")
     max_attempts: int
     cost: JobCost
     error: Failure | None
@@ -167,7 +176,7 @@ class JobListed(BaseModel):
         description="How much of it is done: its age in what it is expected to take in all. Below 1 until it has "
         "succeeded; only told of a single job.",
     )
-    time_left: TimeLeft | None = Field(
+    time_left: TimeLeftEstimate | None = Field(
         default=None,
         description="Until it will have ended; null once it has, while `time_left_unknown` says why, and in listings.",
     )
@@ -178,7 +187,7 @@ class JobListed(BaseModel):
         return cls(**_describe(view, links))
 
 
-class Job(JobListed):
+class JobDetails(JobListed):
     """A job with its purchases, in the order they were made."""
 
     predictions: list[PredictionSeen]
@@ -188,16 +197,16 @@ class Job(JobListed):
         predictions = [
             PredictionSeen.of(
                 each,
-                video_url=_find_surplus_url(view, links, each, ArtifactKind.VIDEO),
-                unverified_url=_find_surplus_url(view, links, each, ArtifactKind.UNVERIFIED),
+                video_url=_find_duplicate_url(view, links, each, ArtifactKind.VIDEO),
+                unverified_url=_find_duplicate_url(view, links, each, ArtifactKind.UNVERIFIED),
             )
             for each in view.predictions
         ]
         return cls(predictions=predictions, **_describe(view, links), **more)
 
 
-def _find_surplus_url(view: JobView, links: Links, prediction: Prediction, kind: ArtifactKind) -> str | None:
-    return links.prediction(prediction.id, kind.value) if view.has_surplus_file(prediction, kind) else None
+def _find_duplicate_url(view: JobView, links: Links, prediction: Prediction, kind: ArtifactKind) -> str | None:
+    return links.prediction(prediction.id, kind.value) if view.has_duplicate_file(prediction, kind) else None
 
 
 def _describe(view: JobView, links: Links) -> dict[str, Any]:
@@ -222,7 +231,7 @@ def _describe(view: JobView, links: Links) -> dict[str, Any]:
         "unverified": Unverified.find(view, links),
         "waits_for": view.waits_for,
         "progress": _round_down(view.progress.share) if view.progress else None,
-        "time_left": TimeLeft.find(view.progress.time_left) if view.progress else None,
+        "time_left": TimeLeftEstimate.find(view.progress.time_left) if view.progress else None,
         "time_left_unknown": view.progress.unknown if view.progress else None,
     }
 
@@ -232,7 +241,7 @@ def _round_down(share: float | None) -> float | None:
     return None if share is None else math.floor(share * 1000) / 1000
 
 
-class JobPushed(Job):
+class JobPushed(JobDetails):
     """A job that is stored, and what was changed on the way."""
 
     warnings: list[str] = Field(description="Parameters that were dropped, for example.")
@@ -242,16 +251,16 @@ class JobCancelled(BaseModel):
     """What a cancellation came to."""
 
     outcome: Literal["cancelled", "requested"] = Field(
-        description="`requested`: it is with the provider, whose verdict ends it; a file that comes is kept."
+        description="`requested`: it is with the provider, whose outcome ends it; a file that comes is kept."
     )
-    job: Job
+    job: JobDetails
 
 
 class JobRetried(BaseModel):
     """What a retry came to."""
 
     state: Literal["queued", "storing"] = Field(description="`storing`: it is paid for and only has to be fetched.")
-    job: Job
+    job: JobDetails
 
 
 class JobPage(BaseModel):

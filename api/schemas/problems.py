@@ -10,7 +10,7 @@ class FieldProblem(BaseModel):
     message: str
 
 
-class Problem(BaseModel):
+class ProblemDetails(BaseModel):
     """A refusal or a failure, as `application/problem+json`."""
 
     type: str = Field(description="`about:blank`: the status says it all.")

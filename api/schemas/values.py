@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from rushes import forecasting
-from rushes.forecasting.forecaster import Unknown
+from rushes.forecasting.forecaster import UnknownReason
 
 Money = Annotated[
     Decimal,
@@ -27,7 +27,7 @@ Time = Annotated[
 """RFC 3339, always UTC and ending in Z."""
 
 
-class TimeLeft(BaseModel):
+class TimeLeftEstimate(BaseModel):
     """How long it still takes; the truth lies between `low_seconds` and `high_seconds` nine times in ten."""
 
     expected_seconds: float = Field(description="On average.")
@@ -40,11 +40,11 @@ class TimeLeft(BaseModel):
 
 
 TimeLeftUnknown = Annotated[
-    Unknown | None,
+    UnknownReason | None,
     Field(
         description="Why nobody can say when it will have ended: `paused`, the account takes no submissions until "
-        "somebody resumes it, and some are to be made; `undecided`, a submission in doubt waits for a person "
-        "(`rushes doubt list`); `no_dispatcher`, nobody hands out the slots."
+        "somebody resumes it, and some are to be made; `undecided`, an unconfirmed submission waits for a person "
+        "(`rushes unconfirmed list`); `no_dispatcher`, nobody hands out the slots."
     ),
 ]
 

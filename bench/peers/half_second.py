@@ -5,13 +5,13 @@ from typing import Any
 
 import requests
 
-from bench.peers.script import MODEL, Options, Render, Seen, run_script
+from bench.peers.script import MODEL, Render, ScriptOptions, Seen, run_script
 
 POLL_SECONDS = 0.5
 ENDED = ("completed", "failed", "cancelled", "timeout", "deleted")
 
 
-def open_render(options: Options) -> Render:
+def open_render(options: ScriptOptions) -> Render:
     """Plain requests: a connection of its own for each."""
     api = f"{options.url}/api/v3"
     headers = {"Authorization": f"Bearer {options.key}"}

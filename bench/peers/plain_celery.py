@@ -5,7 +5,7 @@
 
 Written as the guides of Celery and of the provider advise: late acknowledgement, so that a task outlives its worker;
 `autoretry_for` with back-off and jitter for whatever goes wrong on the wire; GETs that are repeated in place, so that
-a failing look does not begin anew; timeouts on every request, a limit on the whole wait, and a file that appears whole
+a failing check does not begin anew; timeouts on every request, a limit on the whole wait, and a file that appears whole
 or not at all. What it cannot do is in its shape: a render that waits holds a thread, and the prediction's id lives in
 that thread alone, so a task that begins again (its worker died, its POST was not answered) buys again.
 
@@ -46,7 +46,7 @@ class Options:
     folder: str = "."
     concurrency: int = 8
     poll_seconds: float = 5.0
-    """Between two looks. The provider asks for 5 and more, its own client takes 1."""
+    """Between two checks. The provider asks for 5 and more, its own client takes 1."""
     submit_seconds: float = 60.0
     """The longest that an answer to a submission is waited for."""
     wait_seconds: float = 1_800.0
@@ -73,7 +73,7 @@ class RenderFailed(Exception):
 
 
 class RenderTooLong(Exception):
-    """No verdict within the longest wait. Not tried again: the render may still go on."""
+    """No outcome within the longest wait. Not tried again: the render may still go on."""
 
 
 def create_app(options: Options) -> Celery:
@@ -137,7 +137,7 @@ def submit(session: requests.Session, model: str, prompt: str) -> str:
 
 
 def wait_for(session: requests.Session, prediction: str) -> dict[str, Any]:
-    """Ask every few seconds until the provider has a verdict."""
+    """Ask every few seconds until the provider has an outcome."""
     deadline = time.monotonic() + options.wait_seconds
     while time.monotonic() < deadline:
         time.sleep(options.poll_seconds)
@@ -146,7 +146,7 @@ def wait_for(session: requests.Session, prediction: str) -> dict[str, Any]:
         data: dict[str, Any] = answer.json()["data"]
         if data["status"] in ENDED:
             return data
-    raise RenderTooLong(f"{prediction}: no verdict within {options.wait_seconds:g} s")
+    raise RenderTooLong(f"{prediction}: no outcome within {options.wait_seconds:g} s")
 
 
 def download(session: requests.Session, url: str, path: Path) -> None:

@@ -17,7 +17,7 @@ READY = "ready"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class ScriptOptions:
     """What a script is started with."""
 
     url: str
@@ -41,7 +41,7 @@ Render = Callable[[str], Seen]
 """Buys one prompt's video and returns when it is seen to have ended."""
 
 
-def run_script(open_render: Callable[[Options], Render]) -> None:
+def run_script(open_render: Callable[[ScriptOptions], Render]) -> None:
     """Render every prompt into `{number}.mp4`; exits with 1 when one of them failed."""
     options = _read_options()
     render = open_render(options)
@@ -59,7 +59,7 @@ def run_script(open_render: Callable[[Options], Render]) -> None:
     sys.stdin.readline()  # its CPU can be read as long as it lives
 
 
-def _make_video(options: Options, render: Render, job: str, *, prompt: str) -> None:
+def _make_video(options: ScriptOptions, render: Render, job: str, *, prompt: str) -> None:
     seen = render(prompt)
     note_sighting(options.folder, job=job, prediction=seen.prediction, status=seen.status)
     if seen.status != "completed":
@@ -69,11 +69,11 @@ def _make_video(options: Options, render: Render, job: str, *, prompt: str) -> N
     (options.folder / f"{job}.mp4").write_bytes(answer.content)
 
 
-def _read_options() -> Options:
+def _read_options() -> ScriptOptions:
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
     parser.add_argument("--key", required=True)
     parser.add_argument("--folder", required=True, type=Path)
     parser.add_argument("--prompts", required=True, type=Path)
     parser.add_argument("--concurrency", required=True, type=int)
-    return Options(**vars(parser.parse_args()))
+    return ScriptOptions(**vars(parser.parse_args()))

@@ -2,10 +2,10 @@
 
 import wavespeed
 
-from bench.peers.script import MODEL, Options, Render, Seen, run_script
+from bench.peers.script import MODEL, Render, ScriptOptions, Seen, run_script
 
 
-def open_render(options: Options) -> Render:
+def open_render(options: ScriptOptions) -> Render:
     """One client for all threads, with everything as it comes."""
     client = wavespeed.Client(api_key=options.key, base_url=options.url)
 

@@ -53,22 +53,24 @@ def _print(account: dict[str, Any], *, as_json: bool) -> None:
         print_json(account)
         return
     paused, cost = account["paused"] or {}, account["cost"]
-    late = ", ".join(f"{count:,} {kind}" for kind, count in sorted(account["late_writes"].items()))
+    stale = ", ".join(f"{count:,} {kind}" for kind, count in sorted(account["stale_writes"].items()))
     print_facts(
         {
             "account": account["name"],
             "paused": show_text(f"{paused['reason']}: {paused['detail']}", limit=500) if paused else "",
             "paused since": show_moment(paused.get("since")),
-            "waits": show_text(account["deferred"] or "", limit=500),
+            "waits": show_text(account["back_off"] or "", limit=500),
             "outputs": show_text((account.get("outputs") or {}).get("detail", ""), limit=500),
             "slots": account["effective_slots"] or account["slots"],
             "submits per minute": account["submits_per_minute"],
             "held": show_money(cost["held"]),
             "spent": show_money(cost["spent"]),
             "refunded": show_money(cost["refunded"]),
-            "surplus": f"{account['surpluses']:,} ({show_money(cost['surplus'])})" if account["surpluses"] else "",
-            "orphans": f"{count:,} in seven days, of somebody else" if (count := account.get("orphans")) else "",
-            "look price": f"{price:g} s of delay per request" if (price := account.get("look_price")) else "",
-            "late writes": late,
+            "duplicates": f"{count:,} ({show_money(cost['duplicate'])})" if (count := account["duplicates"]) else "",
+            "unknown": f"{count:,} prediction(s) in seven days, of somebody else"
+            if (count := account.get("unknown_predictions"))
+            else "",
+            "check price": f"{price:g} s of delay per request" if (price := account.get("check_price")) else "",
+            "stale writes": stale,
         }
     )

@@ -15,7 +15,7 @@ from cli.batch_progress import open_view, wait_for_batch
 from cli.commands.batch import find_folder
 from cli.output import note, print_facts, show_money, show_seconds
 from cli.prompt_file.jobs import Fill
-from cli.prompt_file.push import load_jobs, push_batch, tell_warnings
+from cli.prompt_file.push import load_jobs, print_warnings, push_batch
 from rushes.settings import Settings
 from stack.errors import FAILED, CommandError
 from stack.interrupts import Interrupts
@@ -25,7 +25,7 @@ from stack.stack import Stack, StackOptions
 
 PROMPTS = Path(__file__).resolve().parents[2] / "examples" / "prompts.jsonl"
 RENDERS = "renders"
-LOOK_SECONDS = 0.5
+REFRESH_SECONDS = 0.5
 LIMIT_SECONDS = 300.0
 
 SETTINGS = {
@@ -65,12 +65,12 @@ def _render(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
     name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     with ApiClient(stack.settings.url) as client:
         pushed = push_batch(client, name, file=file, prepared=prepared)
-        tell_warnings(pushed, prepared)
+        print_warnings(pushed, prepared)
         note(f"batch {name}: {pushed['jobs']} jobs, {show_money(pushed['cost']['estimated'])} estimated")
         rest = _rest_until(stack, time.monotonic() + LIMIT_SECONDS)
         with open_view() as view:
-            ended = wait_for_batch(client, name, view=view, every=LOOK_SECONDS, pause=rest)
-        _tell_failures(client, ended)
+            ended = wait_for_batch(client, name, view=view, every=REFRESH_SECONDS, pause=rest)
+        _print_failures(client, ended)
     return ended, _ask_simulator(stack.settings)
 
 
@@ -85,7 +85,7 @@ def _rest_until(stack: Stack, deadline: float) -> Callable[[float], None]:
     return rest
 
 
-def _tell_failures(client: ApiClient, ended: dict[str, Any]) -> None:
+def _print_failures(client: ApiClient, ended: dict[str, Any]) -> None:
     for job in client.list_items("jobs", limit=10, batch=ended["id"], state="failed"):
         note(f"job {job['number']} failed: {(job['error'] or {}).get('message')}")
 

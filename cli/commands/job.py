@@ -250,9 +250,9 @@ def _show_predictions(predictions: list[dict[str, Any]]) -> None:
 
 
 def _show_purchase(prediction: dict[str, Any]) -> str:
-    """Its state; of a surplus also how it ended and where its video is."""
-    told = [prediction.get("verdict"), prediction.get("video_url"), prediction.get("unverified_url")]
-    more = ", ".join(each for each in told if each)
+    """Its state; of a duplicate purchase also how it ended and where its video is."""
+    shown = [prediction.get("outcome"), prediction.get("video_url"), prediction.get("unverified_url")]
+    more = ", ".join(each for each in shown if each)
     return f"{prediction['state']} ({more})" if more else str(prediction["state"])
 
 

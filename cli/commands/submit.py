@@ -13,7 +13,7 @@ from cli.options import AudioOption, DurationOption, FileArgument, JsonOption, M
 from cli.output import note, print_facts, print_json, print_table, show_money
 from cli.prompt_file.finish_by import read_finish_by
 from cli.prompt_file.jobs import Fill
-from cli.prompt_file.push import choose_name, explain_refusal, load_jobs, push_batch, tell_warnings
+from cli.prompt_file.push import choose_name, explain_refusal, load_jobs, print_warnings, push_batch
 from rushes.settings import Settings, load_settings
 from stack.errors import FAILED, INTERRUPTED, CommandError
 
@@ -82,9 +82,9 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
     name = choose_name(batch, file)
     with ApiClient(settings.url) as client:
         pushed = push_batch(client, name, file=prompts, prepared=prepared, finish_by=finish_at)
-        tell_warnings(pushed, prepared)
+        print_warnings(pushed, prepared)
         if not (wait or download):
-            _tell_pushed(pushed, as_json=as_json)
+            _print_pushed(pushed, as_json=as_json)
             return 0
         return _see_through(client, pushed, settings=settings, download=download, as_json=as_json)
 
@@ -110,7 +110,7 @@ def estimate(
             answer = client.post("estimate", body={"jobs": prepared.jobs}, seconds=PUSH_SECONDS)
         except Declined as declined:
             raise explain_refusal(declined, file=prompts, prepared=prepared) from declined
-    tell_warnings(answer, prepared)
+    print_warnings(answer, prepared)
     if as_json:
         print_json(answer)
         return
@@ -119,7 +119,7 @@ def estimate(
     print_table(("MODEL", "COST"), rows)
 
 
-def _tell_pushed(pushed: dict[str, Any], *, as_json: bool) -> None:
+def _print_pushed(pushed: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(pushed)
         return
@@ -139,7 +139,7 @@ def _see_through(
         if download:
             download_files(client, name, folder=download)
     except KeyboardInterrupt:
-        hint = f"the batch goes on without you; look again with `rushes batch show {name}`"
+        hint = f"the batch goes on without you; check again with `rushes batch show {name}`"
         raise CommandError("interrupted", hint=hint, exit_code=INTERRUPTED) from None
     if as_json:
         print_json(ended)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 WorkersOption = Annotated[
-    int, typer.Option("--workers", "-w", min=1, max=64, help="Worker processes for submits and looks.")
+    int, typer.Option("--workers", "-w", min=1, max=64, help="Worker processes for submits and checks.")
 ]
 PortOption = Annotated[
     int | None,

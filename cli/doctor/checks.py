@@ -88,7 +88,7 @@ def judge_health(seen: Readiness) -> list[Check]:
         _judge_account(seen),
         _judge_lag(seen),
         _judge_ledger(seen),
-        _judge_doubts(seen),
+        _judge_unconfirmed(seen),
         _judge_outputs(seen),
     ]
     return checks + ([_judge_batches(seen)] if seen.health.batches_at_risk else [])
@@ -100,7 +100,7 @@ def _judge_dispatcher(seen: Readiness) -> Check:
         return Check("dispatcher", "ok", f"{health.leader} leads")
     if seen.dispatcher_stopped:
         message = f"nobody has led for {health.leaderless_seconds:,.0f} s although workers live, so jobs wait"
-        advice = "look for `dispatcher.` in the logs of the workers that consume `submit`, and restart those"
+        advice = "search for `dispatcher.` in the logs of the workers that consume `submit`, and restart those"
         return Check("dispatcher", "failed", message, advice)
     if health.workers and health.leaderless_seconds is not None:
         return Check("dispatcher", "warning", "nobody leads yet", "ask again in ten seconds")
@@ -116,16 +116,18 @@ def _judge_workers(seen: Readiness) -> Check:
 def _judge_account(seen: Readiness) -> Check:
     health = seen.health
     if health.paused:
-        advice = "after a restore it opens by itself once the orphan sweep is sure; else `rushes account resume`"
+        advice = (
+            "after a restore it opens by itself once the unknown prediction sweep is sure; else `rushes account resume`"
+        )
         return Check("account", "warning", f"is paused ({health.paused})", advice)
-    if not health.deferred:
+    if not health.back_off:
         return Check("account", "ok", "takes submissions")
     if seen.account_stuck:
-        message = f"has taken no submission for {(health.deferred_seconds or 0) / 60:,.0f} min ({health.deferred})"
+        message = f"has taken no submission for {(health.back_off_seconds or 0) / 60:,.0f} min ({health.back_off})"
         advice = "it does not come back by itself: see the check of the provider, mend the key, credit or rate"
         return Check("account", "failed", message, advice)
     advice = "jobs wait until the provider takes them again; see the check of the provider"
-    return Check("account", "warning", f"takes no submissions now ({health.deferred})", advice)
+    return Check("account", "warning", f"takes no submissions now ({health.back_off})", advice)
 
 
 def _judge_lag(seen: Readiness) -> Check:
@@ -143,26 +145,27 @@ def _judge_batches(seen: Readiness) -> Check:
 
 
 def _judge_ledger(seen: Readiness) -> Check:
-    if not seen.health.surpluses:
-        late = f"; {seen.health.late_writes:,} late write(s) so far, which moved nothing"
+    if not seen.health.duplicates:
+        late = f"; {seen.health.stale_writes:,} stale write(s) so far, which moved nothing"
         return Check("ledger", "ok", f"nothing was bought beside another{late}")
-    message = f"{seen.health.surpluses:,} surplus prediction(s) in seven days: paid for beside another"
+    message = f"{seen.health.duplicates:,} duplicate purchase(s) in seven days: paid for beside another"
     advice = "raise RUSHES_LIST_LAG_SECONDS or RUSHES_FREEZE_ALLOWANCE_SECONDS; `rushes audit` names them"
     return Check("ledger", "warning", message, advice)
 
 
-def _judge_doubts(seen: Readiness) -> Check:
+def _judge_unconfirmed(seen: Readiness) -> Check:
     health = seen.health
     if health.foreign:
-        message = f"the provider's list shows nothing of ours, so {health.foreign:,} doubt(s) and render(s) wait"
-        advice = "see whether WAVESPEED_API_KEY is the key of another account; else decide with `rushes doubt`"
-        return Check("doubts", "failed", message, advice)
-    if not health.doubts:
-        return Check("doubts", "ok", "the outcome of every submission is known")
-    message = f"{health.doubts:,} submission(s) in doubt, the oldest for {health.oldest_doubt_seconds or 0:,.0f} s"
-    if not seen.doubts_last:
-        return Check("doubts", "ok", message)
-    return Check("doubts", "warning", message, "`rushes doubt list` tells what they wait for")
+        message = f"the provider's list shows nothing of ours, so {health.foreign:,} submission(s) and render(s) wait"
+        advice = "see whether WAVESPEED_API_KEY is the key of another account; else decide with `rushes unconfirmed`"
+        return Check("unconfirmed", "failed", message, advice)
+    if not health.unconfirmed:
+        return Check("unconfirmed", "ok", "the outcome of every submission is known")
+    seconds = health.oldest_unconfirmed_seconds or 0
+    message = f"{health.unconfirmed:,} unconfirmed submission(s), the oldest for {seconds:,.0f} s"
+    if not seen.is_long_unconfirmed:
+        return Check("unconfirmed", "ok", message)
+    return Check("unconfirmed", "warning", message, "`rushes unconfirmed list` tells what they wait for")
 
 
 def _judge_outputs(seen: Readiness) -> Check:

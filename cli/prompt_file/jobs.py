@@ -42,7 +42,7 @@ class Prepared:
 
 
 @dataclass(slots=True)
-class _Findings:
+class _FileFindings:
     problems: list[LineProblem] = field(default_factory=list)
     by_option: dict[Problem, None] = field(default_factory=dict)  # an option is wrong once, not once per line
     without_model: list[int] = field(default_factory=list)
@@ -58,7 +58,7 @@ def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int) -> Prepared:
     if len(file.lines) > max_jobs:
         message = f"holds {len(file.lines):,} jobs; a batch takes at most {max_jobs:,}"
         raise FileRefused(file.name, [LineProblem(0, Problem("", message))])
-    prepared, findings = Prepared(), _Findings()
+    prepared, findings = Prepared(), _FileFindings()
     for line in file.lines:
         _prepare_line(line, fill, prepared=prepared, findings=findings)
     if problems := _list_problems(file, findings):
@@ -81,7 +81,7 @@ def _check_options(fill: Fill) -> None:
         raise InvalidInput(problems)
 
 
-def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _Findings) -> None:
+def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _FileFindings) -> None:
     given = dict(line.fields)
     name = given.pop("model", fill.model)
     if name is None:
@@ -136,14 +136,16 @@ def _fill_in(model: VideoModel, given: Mapping[str, Any], *, fill: Fill, is_text
     return values
 
 
-def _note(problem: Problem, filled: Mapping[str, str], *, model: VideoModel, line: Line, findings: _Findings) -> None:
+def _note(
+    problem: Problem, filled: Mapping[str, str], *, model: VideoModel, line: Line, findings: _FileFindings
+) -> None:
     if problem.field in filled:
         findings.by_option[Problem(filled[problem.field], f"{problem.message} ({model.name})")] = None
     else:
         findings.problems.append(LineProblem(line.number, problem))
 
 
-def _list_problems(file: PromptFile, findings: _Findings) -> list[LineProblem]:
+def _list_problems(file: PromptFile, findings: _FileFindings) -> list[LineProblem]:
     whole = [LineProblem(0, problem) for problem in findings.by_option]
     missing = findings.without_model
     if len(missing) == len(file.lines):

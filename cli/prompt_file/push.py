@@ -38,13 +38,13 @@ def push_batch(
 ) -> dict[str, Any]:
     """Push the jobs as one batch and return it as the API tells it.
 
-    When the answer is lost, the batch is looked for by its name instead of being pushed again.
+    When the answer is lost, the batch is searched for by its name instead of being pushed again.
     """
     try:
         body = {"name": name, "jobs": prepared.jobs} | ({"finish_by": finish_by} if finish_by else {})
         return client.post("batches", body=body, seconds=PUSH_SECONDS)
     except AnswerLost as lost:
-        return _look_for(client, name, prepared=prepared, lost=lost)
+        return _search_for(client, name, prepared=prepared, lost=lost)
     except Declined as declined:
         raise explain_refusal(declined, file=file, prepared=prepared) from declined
 
@@ -62,7 +62,7 @@ def explain_refusal(declined: Declined, *, file: PromptFile, prepared: Prepared)
     return FileRefused(file.name, problems) if problems else declined
 
 
-def tell_warnings(answer: dict[str, Any], prepared: Prepared) -> None:
+def print_warnings(answer: dict[str, Any], prepared: Prepared) -> None:
     """Warnings of the API and of this side, each once, on stderr."""
     warnings = {each["message"]: int(each["jobs"]) for each in answer.get("warnings") or []}
     for message, jobs in prepared.warnings.items():
@@ -71,7 +71,7 @@ def tell_warnings(answer: dict[str, Any], prepared: Prepared) -> None:
         note(f"warning: {message}" + (f" ({jobs:,} job{'' if jobs == 1 else 's'})" if jobs else ""))
 
 
-def _look_for(client: ApiClient, name: str, *, prepared: Prepared, lost: AnswerLost) -> dict[str, Any]:
+def _search_for(client: ApiClient, name: str, *, prepared: Prepared, lost: AnswerLost) -> dict[str, Any]:
     try:
         batch = client.get("batches", name)
     except CommandError:

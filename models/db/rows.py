@@ -26,7 +26,7 @@ def find_all(session: Session, query: TextClause, shape: type[Shape], **values: 
     return [shape(*row) for row in session.execute(query, values)]
 
 
-def moves_one(session: Session, query: TextClause, **values: Any) -> bool:
+def changed_a_row(session: Session, query: TextClause, **values: Any) -> bool:
     """Run a guarded statement that returns a row for what it moved; whether it moved something."""
     return session.execute(query, values).first() is not None
 

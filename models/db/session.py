@@ -130,5 +130,5 @@ class Waker:
             with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
         except SQLAlchemyError:
-            # The dispatcher looks by itself every second; a wake-up is never worth an error.
+            # The dispatcher checks by itself every second; a wake-up is never worth an error.
             self._closed.wait(1)

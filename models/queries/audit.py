@@ -24,20 +24,20 @@ _COUNTED = """
 
 
 # What queues ahead shrinks while renders that were admitted under a larger size go on.
-_MOST_AHEAD = """greatest(ahead, coalesce((
-    SELECT max(CAST(detail->>'ahead' AS bigint)) FROM event
-    WHERE event.kind = 'account.ahead' AND event.account_id = account.id), 0))"""
+_MAX_OVERCOMMIT = """greatest(overcommit, coalesce((
+    SELECT max(CAST(detail->>'overcommit' AS bigint)) FROM event
+    WHERE event.kind = 'account.overcommit' AND event.account_id = account.id), 0))"""
 
 _ADMITTED = """NOT EXISTS (
     SELECT 1 FROM event AS born WHERE born.job_id = prediction.job_id AND born.prediction_id = prediction.id
     AND born.kind = 'prediction.created' AND born.detail->>'why' IS NOT NULL)"""
 
 
-def _rule(name: str, sentence: str, broken: str) -> "Rule":
-    return Rule(name, sentence, statement(_COUNTED.format(examples=EXAMPLES, broken=broken)))
+def _rule(name: str, sentence: str, broken: str) -> "AuditRule":
+    return AuditRule(name, sentence, statement(_COUNTED.format(examples=EXAMPLES, broken=broken)))
 
 
-class Rule(NamedTuple):
+class AuditRule(NamedTuple):
     """One promise: its name, what a broken row means, and the query that finds them."""
 
     name: str
@@ -58,7 +58,7 @@ class Purchase(NamedTuple):
     prediction_id: UUID
     job_id: UUID
     provider_id: str
-    state: str  # of a surplus its verdict, and `rendering` before it
+    state: str  # of a duplicate purchase its outcome, and `rendering` before it
     price: Decimal
     is_spent: bool
 
@@ -78,7 +78,7 @@ class Crowd(NamedTuple):
     account: str
     most_live: int
     allowed: int
-    given_back: int  # slots that stuck renders and old doubts gave back: as many more the provider may have seen
+    given_back: int  # slots that stuck renders and old submissions gave back: so many more may have rendered
 
 
 RULES = (
@@ -111,7 +111,7 @@ RULES = (
         "succeeded_has_video",
         "the job has succeeded, but no video of it is stored",
         """SELECT id::text FROM job WHERE state = 'succeeded' AND NOT EXISTS (
-               SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_surplus)""",
+               SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_duplicate)""",
     ),
     _rule(
         "paid_has_video",
@@ -122,37 +122,37 @@ RULES = (
     ),
     _rule(
         "bought_once",
-        "the job was bought more often than refunded verdicts and a person's retries and abandonments allow",
+        "the job was bought more often than refunded outcomes and a person's retries and abandonments allow",
         f"""SELECT job_id::text FROM prediction WHERE provider_id IS NOT NULL
            GROUP BY job_id
            HAVING count(*) > 1 + count(*) FILTER (WHERE {REFUNDED} OR error_code = 'abandoned') + (
                SELECT count(*) FROM event WHERE event.job_id = prediction.job_id AND kind = 'job.retried')""",  # noqa: S608
     ),
     _rule(
-        "no_surplus",
-        "the prediction was found after it had been called absent or refused: paid for beside another one",
-        "SELECT id::text FROM prediction WHERE state = 'surplus'",
+        "no_duplicate",
+        "the prediction was found after it had been marked not found or refused: paid for beside another one",
+        "SELECT id::text FROM prediction WHERE state = 'duplicate'",
     ),
     _rule(
-        "surplus_goes_on",
-        "the surplus was paid for, but nothing will fetch its video, and no file of it is kept",
+        "duplicate_goes_on",
+        "the duplicate purchase was paid for, but nothing will fetch its video, and no file of it is kept",
         """SELECT id::text FROM prediction
-           WHERE state = 'surplus' AND due_at IS NULL AND coalesce(verdict, 'completed') = 'completed'
+           WHERE state = 'duplicate' AND due_at IS NULL AND coalesce(outcome, 'completed') = 'completed'
              AND NOT EXISTS (SELECT 1 FROM artifact
                              WHERE prediction_id = prediction.id AND kind IN ('video', 'unverified'))""",
     ),
     _rule(
-        "no_orphan",
+        "no_unknown_prediction",
         "the provider has a prediction that no row of ours asked for",
-        """SELECT provider_id FROM orphan WHERE NOT EXISTS (
-               SELECT 1 FROM prediction
-               WHERE prediction.account_id = orphan.account_id AND prediction.provider_id = orphan.provider_id)""",
+        """SELECT provider_id FROM unknown_prediction WHERE NOT EXISTS ( SELECT 1 FROM prediction WHERE
+        prediction.account_id = unknown_prediction.account_id AND prediction.provider_id =
+        unknown_prediction.provider_id)""",
     ),
     _rule(
         "attempts_bounded",
         "the job had more purchases than its max_attempts",
         """SELECT job.id::text FROM job JOIN prediction ON job_id = job.id
-           WHERE provider_id IS NOT NULL AND prediction.state <> 'surplus'
+           WHERE provider_id IS NOT NULL AND prediction.state <> 'duplicate'
            GROUP BY job.id HAVING count(*) > max_attempts""",
     ),
     _rule(
@@ -162,14 +162,14 @@ RULES = (
            JOIN event AS later ON later.job_id = ending.job_id AND later.id > ending.id
            WHERE ending.kind IN ('job.succeeded', 'job.failed', 'job.cancelled')
              AND split_part(later.kind, '.', 1) IN ('job', 'prediction', 'store', 'watch')
-             AND later.kind NOT IN ('job.retried', 'job.rechecked', 'prediction.surplus')
+             AND later.kind NOT IN ('job.retried', 'job.rechecked', 'prediction.duplicate')
              AND NOT EXISTS (
                  SELECT 1 FROM event AS retried WHERE retried.job_id = ending.job_id
                  AND retried.kind IN ('job.retried', 'job.rechecked')
                  AND retried.id > ending.id AND retried.id < later.id)""",
     ),
     _rule(
-        "ends_are_told",
+        "ends_are_reported",
         "the job has ended, but the last word of its history is another one",
         """SELECT job.id::text FROM job WHERE ended_at IS NOT NULL AND job.state IS DISTINCT FROM (
                SELECT split_part(kind, '.', 2) FROM event WHERE job_id = job.id
@@ -181,7 +181,7 @@ RULES = (
         "the account has more live predictions that hold a slot than its slots and what it may queue ahead",
         f"""SELECT account.name FROM account JOIN prediction ON account_id = account.id
            WHERE state IN ('submitting', 'unconfirmed', 'rendering') AND watch_windows < {SLOT_WINDOWS} AND {_ADMITTED}
-           GROUP BY account.id HAVING count(*) > slots + {_MOST_AHEAD}""",  # noqa: S608 - constants
+           GROUP BY account.id HAVING count(*) > slots + {_MAX_OVERCOMMIT}""",  # noqa: S608 - constants
     ),
 )
 """What must hold at every instant."""
@@ -190,7 +190,7 @@ EVERY_JOB_ENDED = _rule("every_job_ended", "the job has not ended", "SELECT id::
 """What must hold once nothing is left to do."""
 
 _PURCHASES = statement(f"""
-    SELECT id, job_id, provider_id, CASE WHEN state = 'surplus' THEN coalesce(verdict, 'rendering') ELSE state END,
+    SELECT id, job_id, provider_id, CASE WHEN state = 'duplicate' THEN coalesce(outcome, 'rendering') ELSE state END,
         price, {SPENT}
     FROM prediction WHERE provider_id IS NOT NULL ORDER BY id
 """)  # noqa: S608 - a constant
@@ -201,7 +201,7 @@ _FILES = statement("SELECT id, url, bytes, sha256 FROM artifact ORDER BY id")
 # that was given back is free from then on, and its render's ending frees nothing. What was bought already, and found
 # after a restore, was not admitted: it may be more than the slots, which restored rows of the ended still hold.
 _CROWDS = statement(f"""
-    SELECT account.name, max(live)::int, slots + {_MOST_AHEAD}, count(*) FILTER (WHERE gives_back)
+    SELECT account.name, max(live)::int, slots + {_MAX_OVERCOMMIT}, count(*) FILTER (WHERE gives_back)
     FROM (
         SELECT account_id, gives_back, sum(step) OVER (PARTITION BY account_id ORDER BY at, step) AS live
         FROM (
@@ -209,7 +209,7 @@ _CROWDS = statement(f"""
                 false AS gives_back
             FROM event JOIN prediction ON prediction.id = prediction_id
             WHERE kind IN ('prediction.created', 'prediction.completed', 'prediction.failed', 'prediction.cancelled',
-                'prediction.timeout', 'prediction.deleted', 'prediction.lost', 'prediction.absent',
+                'prediction.timeout', 'prediction.deleted', 'prediction.lost', 'prediction.not_found',
                 'prediction.refused')
               AND (kind = 'prediction.created' OR watch_windows < :slot_windows)
               AND {_ADMITTED}
@@ -225,7 +225,7 @@ _CROWDS = statement(f"""
 """)  # noqa: S608 - constants
 
 
-def find_broken(session: Session, rule: Rule) -> Broken:
+def find_broken(session: Session, rule: AuditRule) -> Broken:
     """The rows that break this promise."""
     broken = find_one(session, rule.query, Broken)
     assert broken is not None  # noqa: S101 - an aggregate without GROUP BY has a row

@@ -10,12 +10,12 @@ from models.queries.accounts.back_off import WATCH_DUE
 from models.queries.storing import STORE_DUE
 
 _ACCOUNT = statement("""
-    SELECT id, deferrals, deferred_reason,
-        coalesce(extract(epoch FROM deferred_until - now())::float8, 0),
-        look_failures,
-        coalesce(extract(epoch FROM looks_deferred_until - now())::float8, 0),
+    SELECT id, back_offs, back_off_reason,
+        coalesce(extract(epoch FROM back_off_until - now())::float8, 0),
+        check_failures,
+        coalesce(extract(epoch FROM check_back_off_until - now())::float8, 0),
         sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300),
-        epoch, restore_epoch, slots, ahead, looks_owed,
+        epoch, restore_epoch, slots, overcommit, requests_owed,
         1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300),
         outputs_failing_since IS NOT NULL
     FROM account WHERE name = :name
@@ -42,17 +42,17 @@ class DispatchAccount(NamedTuple):
     """An account's health as the dispatcher needs it."""
 
     id: UUID
-    deferrals: int
-    deferred_reason: str | None
-    deferred_seconds: float  # until submissions go on; 0 or less: they do
-    look_failures: int
-    looks_deferred_seconds: float
+    back_offs: int
+    back_off_reason: str | None
+    back_off_seconds: float  # until submissions go on; 0 or less: they do
+    check_failures: int
+    check_back_off_seconds: float
     sweep_lag_seconds: float  # by how much the list was late, believed less and less: halved every 5 minutes
     epoch: int  # claims of submissions so far
     restore_epoch: int  # the highest RUSHES_RESTORE_EPOCH dealt with
     slots: int
-    ahead: int  # submitted beyond the slots: as many renders may be queueing at the provider, not yet rendering
-    looks_owed: int  # requests that looks made beyond those that were granted
+    overcommit: int  # submitted beyond the slots: as many renders may be queueing at the provider, not yet rendering
+    requests_owed: int  # requests that checks made beyond those that were granted
     own_share: float  # how much of what pages show is ours; what is not believed less and less, as with the lag
     outputs_failing: bool  # an outage of the output host: downloads wait, one at a time probes
 

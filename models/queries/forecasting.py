@@ -1,4 +1,5 @@
-"""What a forecast is made of: the slots and the pace, what is in flight, what waits before whom, what storing took."""
+"""What a forecast is made of: the slots and the rate limit, what is in flight, what waits before whom, what storing
+took."""
 
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -11,8 +12,8 @@ from models.lifecycle import SLOT_WINDOWS
 
 _CAPACITY = statement("""
     SELECT least(slots, effective_slots)::int, submits_per_minute,
-        (SELECT count(*) FROM prediction WHERE account_id = account.id AND not_before > now() - :pace_window),
-        greatest(0, coalesce(extract(epoch FROM deferred_until - now()), 0))::float8,
+        (SELECT count(*) FROM prediction WHERE account_id = account.id AND not_before > now() - :rate_window),
+        greatest(0, coalesce(extract(epoch FROM back_off_until - now()), 0))::float8,
         EXISTS (SELECT 1 FROM leader WHERE role = 'dispatcher' AND lease_until > now()),
         (SELECT coalesce(sum(threads), 0)::int FROM worker
             WHERE seen_at > now() - interval '15 seconds' AND 'store' = ANY(queues)),
@@ -54,9 +55,9 @@ _RUNNING = """
 """
 
 _STORING = """
-    SELECT {ours}, count(*), avg(extract(epoch FROM now() - coalesce(verdict.at, now())))::float8
+    SELECT {ours}, count(*), avg(extract(epoch FROM now() - coalesce(outcome.at, now())))::float8
     FROM job, LATERAL (
-        SELECT max(ended_at) AS at FROM prediction WHERE job_id = job.id AND state = 'completed') AS verdict
+        SELECT max(ended_at) AS at FROM prediction WHERE job_id = job.id AND state = 'completed') AS outcome
     WHERE job.state = 'storing'
     GROUP BY 1
 """
@@ -126,8 +127,8 @@ class Capacity(NamedTuple):
 
     slots: int
     submits_per_minute: int
-    submitted: int  # places in the pace that are taken
-    deferred_seconds: float  # until it takes submissions
+    submitted: int  # rate slots that are taken
+    back_off_seconds: float  # until it takes submissions
     led: bool  # somebody hands out the slots
     store_threads: int
     now: datetime
@@ -150,7 +151,7 @@ class RunningRenders(NamedTuple):
     ours: bool
     in_slot: bool
     posted: bool  # else it is still to be submitted
-    undecided: bool  # in doubt, and waits for a person
+    undecided: bool  # unconfirmed, and waits for a person
     renders: int
     age_seconds: float
 
@@ -160,7 +161,7 @@ class StoringJobs(NamedTuple):
 
     ours: bool
     jobs: int
-    age_seconds: float  # on average since the verdict
+    age_seconds: float  # on average since the outcome
 
 
 class WaitingJobs(NamedTuple):
@@ -173,9 +174,9 @@ class WaitingJobs(NamedTuple):
     jobs: int
 
 
-def find_capacity(session: Session, account: str, *, pace_window: timedelta) -> Capacity | None:
-    """The limits of the account of this name, and what of the pace is taken in the last so long."""
-    return find_one(session, _CAPACITY, Capacity, account=account, pace_window=pace_window)
+def find_capacity(session: Session, account: str, *, rate_window: timedelta) -> Capacity | None:
+    """The limits of the account of this name, and what of the rate limit is taken in the last so long."""
+    return find_one(session, _CAPACITY, Capacity, account=account, rate_window=rate_window)
 
 
 def find_recent(session: Session) -> Recent:

@@ -10,7 +10,7 @@ from models.db.rows import find_one, statement
 from models.queries.accounts.back_off import REFUSED, WAITING, WATCH_DUE
 from models.queries.storing import STORE_DUE
 
-EXPECTED_MIGRATION = "0011"
+EXPECTED_MIGRATION = "0012"
 """The newest migration that this code knows; a test holds it to the scripts."""
 
 _FARM = statement(f"""
@@ -23,46 +23,46 @@ _FARM = statement(f"""
         (SELECT count(*) FROM prediction WHERE state = 'rendering' AND watch_windows > 0),
         (SELECT sum(least(slots, effective_slots)) FROM account)::int,
         (SELECT string_agg(
-            deferred_reason || ' until ' || to_char(deferred_until AT TIME ZONE 'UTC', 'HH24:MI:SS'), ', ')
-            FROM account WHERE deferred_until > now()),
+            back_off_reason || ' until ' || to_char(back_off_until AT TIME ZONE 'UTC', 'HH24:MI:SS'), ', ')
+            FROM account WHERE back_off_until > now()),
         coalesce(extract(epoch FROM now() - least(
             {STORE_DUE},
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
             {WATCH_DUE}))::float8, 0),
         (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL),
-        (SELECT count(*) FROM prediction WHERE state = 'surplus'),
-        (SELECT coalesce(sum(count), 0)::bigint FROM late_write)
+        (SELECT count(*) FROM prediction WHERE state = 'duplicate'),
+        (SELECT coalesce(sum(count), 0)::bigint FROM stale_write)
 """)  # noqa: S608 - constants
 
 _HEALTH = statement(f"""
     SELECT
         (SELECT holder FROM leader WHERE role = 'dispatcher' AND lease_until > now()),
         (SELECT count(*) FROM worker WHERE seen_at > now() - interval '15 seconds'),
-        (SELECT deferred_reason || coalesce(': ' || deferred_detail, '') FROM account LEFT JOIN {WAITING} ON true
-            WHERE {REFUSED} ORDER BY deferred_until DESC LIMIT 1),
+        (SELECT back_off_reason || coalesce(': ' || back_off_detail, '') FROM account LEFT JOIN {WAITING} ON true
+            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1),
         (SELECT CASE WHEN lease_until > now() THEN NULL
                 ELSE extract(epoch FROM now() - coalesce(lease_until, first_started))::float8 END
             FROM (SELECT min(started_at) AS first_started FROM worker
                 WHERE seen_at > now() - interval '15 seconds' AND 'submit' = ANY(queues)) AS living
             LEFT JOIN leader ON role = 'dispatcher'),
-        (SELECT extract(epoch FROM now() - greatest(deferred_since, waiting.since))::float8
+        (SELECT extract(epoch FROM now() - greatest(back_off_since, waiting.since))::float8
             FROM account LEFT JOIN {WAITING} ON true
-            WHERE {REFUSED} ORDER BY deferred_until DESC LIMIT 1),
+            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1),
         greatest(0, coalesce(extract(epoch FROM now() - least(
             {STORE_DUE},
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
-                AND NOT EXISTS (SELECT 1 FROM account WHERE deferred_until > now() OR paused_at IS NOT NULL)),
+                AND NOT EXISTS (SELECT 1 FROM account WHERE back_off_until > now() OR paused_at IS NOT NULL)),
             {WATCH_DUE}))::float8, 0)),
         (SELECT count(*) FROM batch WHERE finish_by > now() - interval '1 day' AND at_risk_at IS NOT NULL
             AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))),
-        (SELECT count(*) FROM prediction WHERE state = 'surplus' AND accepted_at > now() - interval '7 days'),
+        (SELECT count(*) FROM prediction WHERE state = 'duplicate' AND accepted_at > now() - interval '7 days'),
         (SELECT paused_reason || coalesce(': ' || paused_detail, '') FROM account
             WHERE paused_at IS NOT NULL ORDER BY paused_at LIMIT 1),
-        (SELECT coalesce(sum(count), 0)::bigint FROM late_write),
+        (SELECT coalesce(sum(count), 0)::bigint FROM stale_write),
         (SELECT count(*) FROM prediction WHERE state = 'unconfirmed'),
         (SELECT extract(epoch FROM now() - min(posted_at))::float8 FROM prediction WHERE state = 'unconfirmed'),
         (SELECT count(*) FROM prediction WHERE error_code = 'foreign_list'
-            AND (state = 'unconfirmed' OR state = 'rendering' AND odd_since IS NOT NULL))
+            AND (state = 'unconfirmed' OR state = 'rendering' AND inconsistent_since IS NOT NULL))
 """)  # noqa: S608 - constants
 
 
@@ -71,7 +71,7 @@ _WORKERS_ON = statement("""
 """)
 
 
-class Farm(NamedTuple):
+class FarmStatus(NamedTuple):
     """The state of the farm in one line."""
 
     queued: int
@@ -81,11 +81,11 @@ class Farm(NamedTuple):
     unconfirmed: int
     overdue_watches: int  # renders that outlived a watch window
     slots: int | None
-    deferred: str | None
+    back_off: str | None
     lag_seconds: float  # how long the most overdue row has been due; negative: nothing is
     paused: str | None = None  # why the account submits nothing by our own will
-    surpluses: int = 0
-    late_writes: int = 0
+    duplicates: int = 0
+    stale_writes: int = 0
 
 
 class Health(NamedTuple):
@@ -93,22 +93,22 @@ class Health(NamedTuple):
 
     leader: str | None
     workers: int
-    deferred: str | None
+    back_off: str | None
     leaderless_seconds: float | None = None  # since nobody leads; None: somebody does, or nobody ever could
-    deferred_seconds: float | None = None  # since the first of the refusals in a row; what waits may be younger
+    back_off_seconds: float | None = None  # since the first of the refusals in a row; what waits may be younger
     lag_seconds: float = 0  # how long the most overdue row has been due
     batches_at_risk: int = 0  # open ones that will hardly hold their `finish_by`
-    surpluses: int = 0  # found in the last seven days: paid for beside another
+    duplicates: int = 0  # found in the last seven days: paid for beside another
     paused: str | None = None  # why the account submits nothing: a restore, or a person
-    late_writes: int = 0  # so far: they moved nothing, since claim or state had changed
-    doubts: int = 0  # submissions whose outcome nobody knows
-    oldest_doubt_seconds: float | None = None  # since the oldest of them was posted
-    foreign: int = 0  # doubts and renders left undecided, since the list seems to be another account's
+    stale_writes: int = 0  # so far: they moved nothing, since claim or state had changed
+    unconfirmed: int = 0  # submissions whose outcome nobody knows
+    oldest_unconfirmed_seconds: float | None = None  # since the oldest of them was posted
+    foreign: int = 0  # unconfirmed submissions and renders left undecided, since the list seems to be another account's
 
 
-def find_farm(session: Session) -> Farm:
-    """Backlog, live renders, doubts and deferrals."""
-    farm = find_one(session, _FARM, Farm)
+def find_farm(session: Session) -> FarmStatus:
+    """Backlog, live renders, unconfirmed submissions and back-offs."""
+    farm = find_one(session, _FARM, FarmStatus)
     assert farm is not None  # noqa: S101 - a SELECT without FROM has a row
     return farm
 

@@ -66,7 +66,7 @@ class BatchSummary(NamedTuple):
     states: dict[str, int]
     estimated: Decimal
     ended_at: datetime | None  # of its last job, once all have ended
-    held: Decimal  # for predictions without a verdict
+    held: Decimal  # for predictions without an outcome
     spent: Decimal  # for predictions that ended as paid
     mean_seconds: float | None
     finish_by: datetime | None = None

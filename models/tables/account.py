@@ -14,7 +14,7 @@ class Account(Base):
 
     __tablename__ = "account"
     __table_args__ = (
-        CheckConstraint("slots > 0 AND submits_per_minute > 0 AND ahead >= 0", name="limits"),
+        CheckConstraint("slots > 0 AND submits_per_minute > 0 AND overcommit >= 0", name="limits"),
         CheckConstraint("effective_slots > 0", name="effective_slots"),
     )
 
@@ -22,27 +22,27 @@ class Account(Base):
     name: Mapped[str] = mapped_column(unique=True)
     slots: Mapped[int]  # renders that the provider runs at once
     submits_per_minute: Mapped[int]
-    ahead: Mapped[int] = mapped_column(server_default=text("0"))  # submitted beyond the slots, where it queues
+    overcommit: Mapped[int] = mapped_column(server_default=text("0"))  # submitted beyond the slots, where it queues
     effective_slots: Mapped[int | None]  # learned from a 429 by concurrency; null: as configured
     limited_at: Mapped[datetime | None]  # the last 429 by concurrency
-    deferrals: Mapped[int] = mapped_column(server_default=text("0"))  # refusals in a row; 0: healthy
-    deferred_since: Mapped[datetime | None]  # the first of the refusals in a row
-    deferred_until: Mapped[datetime | None]  # nothing is submitted before
-    deferred_reason: Mapped[str | None]  # a word for programs: rate, key, credit
-    deferred_detail: Mapped[str | None]  # the provider's words
-    look_failures: Mapped[int] = mapped_column(server_default=text("0"))  # failed looks in a row
-    looks_deferred_until: Mapped[datetime | None]  # nothing is looked at before
-    looks_owed: Mapped[int] = mapped_column(server_default=text("0"))  # requests made beyond those that were granted
-    reconcile_claim: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token of the pass over doubts
+    back_offs: Mapped[int] = mapped_column(server_default=text("0"))  # refusals in a row; 0: healthy
+    back_off_since: Mapped[datetime | None]  # the first of the refusals in a row
+    back_off_until: Mapped[datetime | None]  # nothing is submitted before
+    back_off_reason: Mapped[str | None]  # a word for programs: rate, key, credit
+    back_off_detail: Mapped[str | None]  # the provider's words
+    check_failures: Mapped[int] = mapped_column(server_default=text("0"))  # failed checks in a row
+    check_back_off_until: Mapped[datetime | None]  # nothing is checked before
+    requests_owed: Mapped[int] = mapped_column(server_default=text("0"))  # requests made beyond those that were granted
+    reconcile_claim: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token of the reconciliation run
     reconcile_begun: Mapped[int] = mapped_column(server_default=text("0"))  # the claim whose pass has begun
-    reconcile_until: Mapped[datetime | None]  # the pass's lease
-    orphans_swept_at: Mapped[datetime | None]  # the last look for predictions that no row knows
+    reconcile_until: Mapped[datetime | None]  # the run's lease
+    swept_at: Mapped[datetime | None]  # the last search for predictions that no row knows
     list_lag_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))  # the largest ever seen
     sweep_lag_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))  # how late pages showed an end
     sweep_lag_at: Mapped[datetime | None]  # when that was seen
     own_share: Mapped[float] = mapped_column(Double, server_default=text("1"))  # of what pages show, this is ours
     own_share_at: Mapped[datetime | None]  # when that was measured
-    look_price: Mapped[float | None] = mapped_column(Double)  # seconds of delay that the last requests ended, each
+    check_price: Mapped[float | None] = mapped_column(Double)  # seconds of delay that the last requests ended, each
     hook_secret: Mapped[bytes] = mapped_column(
         LargeBinary, server_default=text("(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))")
     )  # what the tokens of webhooks are signed with: 244 random bits, never shown

@@ -55,5 +55,7 @@ class Artifact(Base):
     message: Mapped[str | None]  # of an unverified file: why the probe rejects it
     suspect: Mapped[str | None]  # of an unverified file: file, document or cut, see `rushes.artifacts.errors.Suspect`
     repeated_at: Mapped[datetime | None]  # of an unverified file: when the same bytes last arrived again
-    is_surplus: Mapped[bool] = mapped_column(server_default=text("false"))  # of a surplus: not the job's own file
+    is_duplicate: Mapped[bool] = mapped_column(
+        server_default=text("false")
+    )  # of a duplicate purchase: not the job's own file
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -7,23 +7,24 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.lifecycle import LIVE, VERDICTS, PredictionState
+from models.lifecycle import LIVE, OUTCOMES, PredictionState
 from models.tables.base import Base, new_id, one_of
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(LIVE)))
 _RENDERING = "state = 'rendering'"
-_VERDICT = ", ".join(f"'{state.value}'" for state in PredictionState if state in VERDICTS)
+_OUTCOME = ", ".join(f"'{state.value}'" for state in PredictionState if state in OUTCOMES)
 
-_HOOK_COMPARED = "hook_verdict IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook"
+_HOOK_COMPARED = "hook_outcome IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook"
 
 
 class Prediction(Base):
     """`due_at` is lease and retry timer while submitting, and the end of the watch window while rendering.
 
-    A doubt without one is looked for no more: it is as old as the provider's retention, and a person decides.
+    An unconfirmed submission without one is searched for no more: it is as old as the provider's retention, and a
+    person decides.
 
-    A surplus is over for its job; its `due_at` says when to look at it or to fetch its video, and is null once that is
-    done.
+    A duplicate purchase is over for its job; its `due_at` says when to check it or to fetch its video, and is null once
+    that is done.
     """
 
     __tablename__ = "prediction"
@@ -32,13 +33,13 @@ class Prediction(Base):
         CheckConstraint(f"({_LIVE}) = (ended_at IS NULL)", name="ended_at"),
         CheckConstraint("state <> 'unconfirmed' OR posted_at IS NOT NULL", name="posted_at"),
         CheckConstraint(
-            "state NOT IN ('rendering', 'completed', 'failed', 'timeout', 'deleted', 'lost', 'surplus')"
+            "state NOT IN ('rendering', 'completed', 'failed', 'timeout', 'deleted', 'lost', 'duplicate')"
             " OR provider_id IS NOT NULL",
             name="provider_id",
         ),
         CheckConstraint(
-            f"verdict IS NULL OR (state = 'surplus' AND verdict IN ({_VERDICT}))",
-            name="verdict",
+            f"outcome IS NULL OR (state = 'duplicate' AND outcome IN ({_OUTCOME}))",
+            name="outcome",
         ),
         UniqueConstraint("job_id", "attempt"),
         UniqueConstraint("account_id", "provider_id"),
@@ -49,10 +50,10 @@ class Prediction(Base):
         Index("ix_prediction_accepted", "accepted_at", postgresql_where=text(_RENDERING)),
         Index("ix_prediction_created", "account_id", "provider_created_at", postgresql_where=text(_RENDERING)),
         Index("ix_prediction_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
-        Index("ix_prediction_hinted", "hinted_at", postgresql_where=text(_RENDERING)),
-        Index("ix_prediction_pace", "account_id", "not_before"),
+        Index("ix_prediction_early_check", "early_check_at", postgresql_where=text(_RENDERING)),
+        Index("ix_prediction_rate_slot", "account_id", "not_before"),
         Index("ix_prediction_hook_compared", "account_id", "ended_at", postgresql_where=text(_HOOK_COMPARED)),
-        Index("ix_prediction_surplus", "due_at", postgresql_where=text("state = 'surplus'")),
+        Index("ix_prediction_duplicate", "due_at", postgresql_where=text("state = 'duplicate'")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -64,24 +65,26 @@ class Prediction(Base):
         server_default=text("0")
     )  # fencing token: who acts under an older one moves nothing
     due_at: Mapped[datetime | None]
-    not_before: Mapped[datetime | None]  # its place in the account's pace; null: none taken
+    not_before: Mapped[datetime | None]  # its rate slot; null: none taken
     posted_at: Mapped[datetime | None]  # committed before the POST: from here on it may have been bought
     provider_id: Mapped[str | None]  # WaveSpeed's prediction id: a fact, written once
     provider_created_at: Mapped[datetime | None]  # by the provider's clock
     accepted_at: Mapped[datetime | None]  # when we knew its provider_id
     adopted_at: Mapped[datetime | None]  # when its provider_id was found in the list instead of answered
-    watch_windows: Mapped[int] = mapped_column(server_default=text("0"))  # watch windows that ended without a verdict
-    hinted_at: Mapped[datetime | None]  # when something last said that it may have ended
-    odd_since: Mapped[datetime | None]  # since when the provider's answers make no sense
-    seen_running_at: Mapped[datetime | None]  # the last time before its completion, where a look knew
+    watch_windows: Mapped[int] = mapped_column(server_default=text("0"))  # watch windows that ended without an outcome
+    early_check_at: Mapped[datetime | None]  # when something last said that it may have ended
+    inconsistent_since: Mapped[datetime | None]  # since when the provider's answers make no sense
+    seen_running_at: Mapped[datetime | None]  # the last time before its completion, where a check knew
     execution_seconds: Mapped[float | None] = mapped_column(Double)  # as the provider tells it with the completion
-    price: Mapped[Decimal]  # dollars held from the row's birth, settled by the verdict
+    price: Mapped[Decimal]  # dollars held from the row's birth, settled by the outcome
     hook_asked: Mapped[bool] = mapped_column(server_default=text("false"))  # posted with an address for a webhook
     hooked_at: Mapped[datetime | None]  # the first verified webhook that told its end, before or after we knew
-    hook_verdict: Mapped[str | None]  # the state that this webhook told
-    ended_by_hook: Mapped[bool] = mapped_column(server_default=text("false"))  # the webhook was the answer, not a look
-    verdict: Mapped[str | None]  # of a surplus: how it ended at the provider; null while nobody knows
-    store_attempts: Mapped[int] = mapped_column(server_default=text("0"))  # of a surplus: fetches of its video
+    hook_outcome: Mapped[str | None]  # the state that this webhook told
+    ended_by_hook: Mapped[bool] = mapped_column(server_default=text("false"))  # the webhook was the answer, not a check
+    outcome: Mapped[str | None]  # of a duplicate purchase: how it ended at the provider; null while nobody knows
+    store_attempts: Mapped[int] = mapped_column(
+        server_default=text("0")
+    )  # of a duplicate purchase: fetches of its video
     outputs: Mapped[list[str] | None]
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]

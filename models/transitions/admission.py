@@ -12,25 +12,25 @@ from models.lifecycle import SLOT_WINDOWS
 from models.tables.base import new_id
 
 MINUTE = timedelta(seconds=60)
-PACE_TOLERANCE = timedelta(seconds=2)
-"""How long after taking its place in the pace a submission may still be posted."""
+RATE_SLOT_TOLERANCE = timedelta(seconds=2)
+"""How long after taking its rate slot a submission may still be posted."""
 SEND_ALLOWANCE = timedelta(seconds=2)
 """How long after it may be posted a submission may still be sent; later it is not sent at all."""
-PACE_WINDOW = MINUTE + PACE_TOLERANCE + SEND_ALLOWANCE
+RATE_WINDOW = MINUTE + RATE_SLOT_TOLERANCE + SEND_ALLOWANCE
 """A place is free again after the provider's minute and both allowances, so that no minute there sees one too many."""
 
 PROBE_PAUSE = timedelta(seconds=10)
 """How often one more than `effective_slots` is tried after a 429 by concurrency."""
 
-_LOCK_ACCOUNT = statement("""
+_COUNT_FREE_SLOTS = statement("""
     SELECT
-        CASE WHEN deferred_until > now() OR paused_at IS NOT NULL THEN 0
-             ELSE greatest(0, ahead - live.count + least(slots + live.stuck, CASE
+        CASE WHEN back_off_until > now() OR paused_at IS NOT NULL THEN 0
+             ELSE greatest(0, overcommit - live.count + least(slots + live.stuck, CASE
                  WHEN limited_at < now() - :probe_pause THEN effective_slots + 1 ELSE effective_slots END))
         END AS free,
-        CASE WHEN deferred_until > now() OR paused_at IS NOT NULL THEN 0
-             ELSE greatest(0, submits_per_minute - pace.count) END AS pace,
-        deferrals,
+        CASE WHEN back_off_until > now() OR paused_at IS NOT NULL THEN 0
+             ELSE greatest(0, submits_per_minute - rate_slots.count) END AS rate_slots,
+        back_offs,
         live.submitting,
         live.posting
     FROM account,
@@ -43,8 +43,8 @@ _LOCK_ACCOUNT = statement("""
         ) AS live,
         LATERAL (
             SELECT count(*) AS count FROM prediction
-            WHERE account_id = account.id AND not_before > now() - :pace_window
-        ) AS pace
+            WHERE account_id = account.id AND not_before > now() - :rate_window
+        ) AS rate_slots
     WHERE id = :account_id
 """)
 
@@ -70,7 +70,7 @@ _ADMIT = statement("""
             1 + (SELECT count(*) FROM prediction AS earlier WHERE earlier.job_id = admitted.id), price, now()
         FROM admitted
         RETURNING id, job_id, attempt
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
         SELECT 'prediction.created', job_id, id, :account_id, jsonb_build_object('attempt', attempt) FROM born
     )
@@ -99,21 +99,21 @@ class AccountRoom(NamedTuple):
     """What an account has room for right now."""
 
     free: int  # slots that no live prediction holds, those given back included
-    pace: int  # submissions that this minute still allows
-    deferrals: int  # refusals in a row; with any, one submission at a time probes
+    rate_slots: int  # submissions that this minute still allows
+    back_offs: int  # refusals in a row; with any, one submission at a time probes
     submitting: int  # live ones that were not accepted yet
     posting: int  # those of them whose message or POST is on its way
 
     @property
     def submits(self) -> int:
         """How many submissions may be started now."""
-        if not self.deferrals:
-            return self.pace
-        return 0 if self.posting else min(self.pace, 1)
+        if not self.back_offs:
+            return self.rate_slots
+        return 0 if self.posting else min(self.rate_slots, 1)
 
     def count_admissible(self, queue_room: int) -> int:
         """How many jobs may be admitted, with room for so many messages."""
-        if self.deferrals and self.submitting:
+        if self.back_offs and self.submitting:
             return 0
         without_place = self.submitting - self.posting
         return max(0, min(self.free, self.submits - without_place, queue_room))
@@ -127,18 +127,18 @@ class ClaimedSubmit(NamedTuple):
     claim: int
 
 
-def lock_account(session: Session, account_id: UUID) -> AccountRoom | None:
+def count_free_slots(session: Session, account_id: UUID) -> AccountRoom | None:
     """Lock the account's row until the end of the transaction and count what it has room for.
 
-    The lock makes admissions of two dispatchers follow each other, so that together they never exceed the limits.
-    The counts are a statement of their own: it sees what was committed while this one waited for the lock. A render
-    or a doubt that outlived `SLOT_WINDOWS` watch windows is one more slot to have, until a 429 by concurrency has
-    counted it.
+    The lock makes admissions of two dispatchers follow each other, so that together they never exceed the limits. The
+    counts are a statement of their own: it sees what was committed while this one waited for the lock. A render or an
+    unconfirmed submission that outlived `SLOT_WINDOWS` watch windows is one more slot to have, until a 429 by
+    concurrency has counted it.
     """
     if session.execute(_TAKE_LOCK, {"account_id": account_id}).first() is None:
         return None
-    windows = {"pace_window": PACE_WINDOW, "probe_pause": PROBE_PAUSE, "slot_windows": SLOT_WINDOWS}
-    return find_one(session, _LOCK_ACCOUNT, AccountRoom, account_id=account_id, **windows)
+    windows = {"rate_window": RATE_WINDOW, "probe_pause": PROBE_PAUSE, "slot_windows": SLOT_WINDOWS}
+    return find_one(session, _COUNT_FREE_SLOTS, AccountRoom, account_id=account_id, **windows)
 
 
 def admit_jobs(session: Session, account_id: UUID, *, count: int) -> int:
@@ -148,7 +148,7 @@ def admit_jobs(session: Session, account_id: UUID, *, count: int) -> int:
 
 
 def claim_submits(session: Session, account_id: UUID, *, count: int, lease: timedelta) -> list[ClaimedSubmit]:
-    """Take a place in the pace for submissions that are due, new ones and those whose message was lost.
+    """Take a rate slot for submissions that are due, new ones and those whose message was lost.
 
     The caller holds the account's lock and publishes after the commit.
     """

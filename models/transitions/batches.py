@@ -6,14 +6,14 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import as_json, moves_one, statement
+from models.db.rows import as_json, changed_a_row, statement
 
 _AT_RISK = statement("""
     WITH noted AS (
         UPDATE batch SET at_risk_at = now()
         WHERE id = :batch_id AND finish_by IS NOT NULL AND at_risk_at IS NULL
         RETURNING id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, batch_id, detail) SELECT 'batch.at_risk', id, :forecast FROM noted
     )
     SELECT id FROM noted
@@ -24,7 +24,7 @@ _ON_TRACK = statement("""
         UPDATE batch SET at_risk_at = NULL
         WHERE id = :batch_id AND at_risk_at IS NOT NULL
         RETURNING id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, batch_id, detail) SELECT 'batch.on_track', id, :forecast FROM noted
     )
     SELECT id FROM noted
@@ -33,9 +33,9 @@ _ON_TRACK = statement("""
 
 def note_at_risk(session: Session, batch_id: UUID, forecast: Mapping[str, Any]) -> bool:
     """Tell, once until it is on track again, that a batch will hardly hold its `finish_by`."""
-    return moves_one(session, _AT_RISK, batch_id=batch_id, forecast=as_json(forecast))
+    return changed_a_row(session, _AT_RISK, batch_id=batch_id, forecast=as_json(forecast))
 
 
 def note_on_track(session: Session, batch_id: UUID, forecast: Mapping[str, Any]) -> bool:
     """Tell, once, that a batch that was at risk will hold."""
-    return moves_one(session, _ON_TRACK, batch_id=batch_id, forecast=as_json(forecast))
+    return changed_a_row(session, _ON_TRACK, batch_id=batch_id, forecast=as_json(forecast))

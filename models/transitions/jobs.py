@@ -27,7 +27,7 @@ _CANCEL_QUEUED = statement("""
         UPDATE job SET state = 'cancelled', ended_at = now(), due_at = NULL
         WHERE id = :job_id AND state = 'queued'
         RETURNING id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id) SELECT 'job.cancelled', id FROM cancelled
     )
     SELECT 'cancelled' FROM cancelled
@@ -42,7 +42,7 @@ _WITHDRAW = statement("""
         UPDATE job SET state = 'cancelled', ended_at = now(), due_at = NULL
         FROM withdrawn WHERE job.id = withdrawn.job_id AND job.state = 'rendering'
         RETURNING job.id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id)
         SELECT 'prediction.cancelled', job_id, id FROM withdrawn
         UNION ALL
@@ -56,7 +56,7 @@ _REQUEST = statement("""
         UPDATE job SET cancel_requested_at = now()
         WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NULL
         RETURNING id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id) SELECT 'job.cancel_requested', id FROM requested
     )
     SELECT 'requested' FROM requested
@@ -79,11 +79,11 @@ _RETRY = statement("""
             output_warned_at = NULL, rechecks = false, claim = claim + 1,
             max_attempts = least(20, max_attempts + (
                 SELECT count(*) FROM prediction
-                WHERE job_id = :job_id AND state NOT IN ('refused', 'absent', 'surplus')))
+                WHERE job_id = :job_id AND state NOT IN ('refused', 'not_found', 'duplicate')))
         WHERE id = :job_id AND state IN ('failed', 'cancelled')
-          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_surplus)
+          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_duplicate)
         RETURNING id, state
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, detail)
         SELECT 'job.retried', id, jsonb_build_object('state', state) FROM retried
     )
@@ -138,9 +138,9 @@ def _copy_jobs(session: Session, rows: Iterable[tuple[Any, ...]]) -> None:
 
 
 def cancel_job(session: Session, job_id: UUID) -> str | None:
-    """Cancel a job: at once while nothing was posted, else as a request that its verdict fulfils.
+    """Cancel a job: at once while nothing was posted, else as a request that its outcome fulfils.
 
-    Returns `cancelled`, `requested`, or None where it had ended. The job may move between the looks, hence two rounds.
+    Returns `cancelled`, `requested`, or None where it had ended. The job may move between the checks, hence two rounds.
     """
     for _ in range(2):
         for step in (_CANCEL_QUEUED, _WITHDRAW, _REQUEST):
@@ -150,14 +150,14 @@ def cancel_job(session: Session, job_id: UUID) -> str | None:
 
 
 def _cancel(session: Session, step: TextClause, job_id: UUID) -> str | None:
-    """One look; None, and nothing locked, where it found nothing to do.
+    """One check; None, and nothing locked, where it found nothing to do.
 
-    A look that had to wait would else keep its row though it moved nothing: the job, before its prediction.
+    A check that had to wait would else keep its row though it moved nothing: the job, before its prediction.
     """
-    with session.begin_nested() as look:
+    with session.begin_nested() as attempt:
         outcome: str | None = session.execute(step, {"job_id": job_id}).scalar_one_or_none()
         if outcome is None:
-            look.rollback()
+            attempt.rollback()
     return outcome
 
 

@@ -5,11 +5,11 @@ from sqlalchemy.orm import Session
 from models.db.rows import statement
 
 _COUNT = statement("""
-    INSERT INTO late_write (kind, count) VALUES (:kind, 1)
-    ON CONFLICT (kind) DO UPDATE SET count = late_write.count + 1, last_at = now()
+    INSERT INTO stale_write (kind, count) VALUES (:kind, 1)
+    ON CONFLICT (kind) DO UPDATE SET count = stale_write.count + 1, last_at = now()
 """)
 
 
-def count_late_write(session: Session, kind: str) -> None:
+def count_stale_write(session: Session, kind: str) -> None:
     """One more write of this kind that moved nothing."""
     session.execute(_COUNT, {"kind": kind})

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import as_json, find_all, find_one, moves_one, statement
-from models.transitions.admission import PACE_TOLERANCE, ClaimedSubmit
+from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
+from models.transitions.admission import RATE_SLOT_TOLERANCE, ClaimedSubmit
 
 _BEGIN = statement("""
     WITH begun AS (
@@ -19,15 +19,15 @@ _BEGIN = statement("""
           AND prediction.state = 'submitting' AND prediction.posted_at IS NULL
           AND job.id = prediction.job_id AND job.cancel_requested_at IS NULL
           AND account.id = prediction.account_id
-          AND (account.deferred_until IS NULL OR account.deferred_until <= now())
+          AND (account.back_off_until IS NULL OR account.back_off_until <= now())
           AND account.paused_at IS NULL
           AND clock_timestamp() <= prediction.not_before + :tolerance
-        RETURNING prediction.id, job_id, account_id, video_model, input, deferrals
-    ), told AS (
+        RETURNING prediction.id, job_id, account_id, video_model, input, back_offs
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'prediction.posted', job_id, id, jsonb_build_object('claim', CAST(:claim AS bigint)) FROM begun
     )
-    SELECT id, job_id, account_id, video_model, input, deferrals FROM begun
+    SELECT id, job_id, account_id, video_model, input, back_offs FROM begun
 """)
 
 _WITHDRAW = statement("""
@@ -42,7 +42,7 @@ _WITHDRAW = statement("""
         UPDATE job SET state = 'cancelled', ended_at = now()
         FROM withdrawn WHERE job.id = withdrawn.job_id AND job.state = 'rendering'
         RETURNING job.id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id)
         SELECT 'prediction.cancelled', job_id, id FROM withdrawn
         UNION ALL
@@ -53,7 +53,7 @@ _WITHDRAW = statement("""
 
 _HAND_BACK = statement("""
     UPDATE prediction
-    SET not_before = NULL, due_at = greatest(now(), account.deferred_until)
+    SET not_before = NULL, due_at = greatest(now(), account.back_off_until)
     FROM account
     WHERE prediction.id = :prediction_id AND claim = :claim AND account.id = account_id
       AND state = 'submitting' AND posted_at IS NULL
@@ -66,7 +66,7 @@ _UNPOST = statement("""
         WHERE id = :prediction_id AND claim = :claim AND state = 'submitting'
           AND posted_at IS NOT NULL AND provider_id IS NULL
         RETURNING id, job_id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'prediction.not_sent', job_id, id, jsonb_build_object('detail', CAST(:detail AS text)) FROM unposted
     )
@@ -88,21 +88,21 @@ _ACCEPT = statement("""
             adopted_at = CASE WHEN :adopted THEN now() END,
             error_code = NULL, error_message = NULL,
             state = CASE state WHEN 'submitting' THEN 'rendering' WHEN 'unconfirmed' THEN 'rendering'
-                    WHEN 'absent' THEN 'surplus' WHEN 'refused' THEN 'surplus' ELSE state END,
+                    WHEN 'not_found' THEN 'duplicate' WHEN 'refused' THEN 'duplicate' ELSE state END,
             due_at = CASE WHEN state IN ('submitting', 'unconfirmed') THEN now() + :watch_window
-                     WHEN state IN ('absent', 'refused') THEN now() END
+                     WHEN state IN ('not_found', 'refused') THEN now() END
         WHERE id = :prediction_id AND provider_id IS NULL
           AND (NOT :must_wait OR state IN ('submitting', 'unconfirmed'))
         RETURNING id, job_id, account_id, state
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.' || CASE WHEN state IN ('rendering', 'surplus') THEN state ELSE 'accepted_late' END,
+        SELECT 'prediction.' || CASE WHEN state IN ('rendering', 'duplicate') THEN state ELSE 'accepted_late' END,
             job_id, id, account_id, jsonb_build_object('provider_id', :provider_id)
                 || CASE WHEN state = 'rendering' THEN CAST(:forecast AS jsonb) ELSE '{}' END
         FROM accepted
     ), explained AS (
-        DELETE FROM orphan USING accepted
-        WHERE orphan.account_id = accepted.account_id AND orphan.provider_id = :provider_id
+        DELETE FROM unknown_prediction USING accepted
+        WHERE unknown_prediction.account_id = accepted.account_id AND unknown_prediction.provider_id = :provider_id
     )
     SELECT state FROM accepted
 """)
@@ -124,7 +124,7 @@ _REFUSE = statement("""
             error_message = CASE WHEN :fails_job THEN :message END
         FROM refused WHERE job.id = refused.job_id AND job.state = 'rendering'
         RETURNING job.id, job.state
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
         SELECT 'prediction.refused', job_id, id, account_id,
             jsonb_build_object('code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM refused
@@ -134,26 +134,26 @@ _REFUSE = statement("""
     SELECT 1 FROM refused
 """)
 
-WORKER_SILENT = "worker_silent"
-"""Code of a doubt that came from the silence of the worker that posted, not from an answer."""
+WORKER_CRASHED = "worker_crashed"
+"""Code of an unconfirmed submission whose worker crashed, and that no answer made unconfirmed."""
 
-_DOUBT = """
-    WITH doubted AS (
+_MARK_UNCONFIRMED = """
+    WITH marked_unconfirmed AS (
         UPDATE prediction
         SET state = 'unconfirmed', due_at = now() + interval '2 seconds',
             error_code = :code, error_message = :message
         WHERE {which} AND state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL
         RETURNING id, job_id, account_id, claim
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
         SELECT 'prediction.unconfirmed', job_id, id, account_id,
-            jsonb_build_object('code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM doubted
+            jsonb_build_object('code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM marked_unconfirmed
     )
-    SELECT id, job_id, claim FROM doubted
+    SELECT id, job_id, claim FROM marked_unconfirmed
 """
-_DOUBT_ONE = statement(_DOUBT.format(which="id = :prediction_id AND claim = :claim"))
-_DOUBT_OVERDUE = statement(
-    _DOUBT.format(
+_MARK_ONE_UNCONFIRMED = statement(_MARK_UNCONFIRMED.format(which="id = :prediction_id AND claim = :claim"))
+_MARK_OVERDUE_UNCONFIRMED = statement(
+    _MARK_UNCONFIRMED.format(
         which="""id IN (
             SELECT id FROM prediction
             WHERE state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL AND due_at <= now()
@@ -171,7 +171,7 @@ class SubmitTicket(NamedTuple):
     account_id: UUID
     video_model: str
     input: dict[str, Any]
-    deferrals: int  # refusals in a row when it was given: with any, this submission probes
+    back_offs: int  # refusals in a row when it was given: with any, this submission probes
 
 
 def begin_submit(
@@ -181,26 +181,26 @@ def begin_submit(
 
     `hook_asked` says that it is posted with an address for a webhook.
 
-    None where another message was first, the claim is stale, the job was cancelled, the account is deferred or paused,
-    or the place in the pace has passed; the caller then hands the submission back.
+    None where another message was first, the claim is stale, the job was cancelled, the account backs off or paused,
+    or the rate slot has passed; the caller then hands the submission back.
     """
     values = {"prediction_id": prediction_id, "claim": claim, "lease": lease, "hook_asked": hook_asked}
-    return find_one(session, _BEGIN, SubmitTicket, tolerance=PACE_TOLERANCE, **values)
+    return find_one(session, _BEGIN, SubmitTicket, tolerance=RATE_SLOT_TOLERANCE, **values)
 
 
 def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:
-    """Give a submission that was not begun back to the dispatcher, and its place in the pace with it.
+    """Give a submission that was not begun back to the dispatcher, and its rate slot with it.
 
     Where its job is to be cancelled, both end as cancelled: nothing was bought.
     """
-    if moves_one(session, _WITHDRAW, prediction_id=prediction_id, claim=claim):
+    if changed_a_row(session, _WITHDRAW, prediction_id=prediction_id, claim=claim):
         return True
-    return moves_one(session, _HAND_BACK, prediction_id=prediction_id, claim=claim)
+    return changed_a_row(session, _HAND_BACK, prediction_id=prediction_id, claim=claim)
 
 
 def unpost_submit(session: Session, prediction_id: UUID, claim: int, *, detail: str) -> bool:
     """Nothing was sent, and that is sure: the submission may be tried again."""
-    return moves_one(session, _UNPOST, prediction_id=prediction_id, claim=claim, detail=detail)
+    return changed_a_row(session, _UNPOST, prediction_id=prediction_id, claim=claim, detail=detail)
 
 
 def postpone_submits(session: Session, claimed: Sequence[ClaimedSubmit], *, delay: timedelta) -> int:
@@ -220,7 +220,8 @@ def accept_prediction(
 ) -> str | None:
     """Write the fact that the provider accepted, whatever the claim or the state; the move follows from it.
 
-    `adopted` says that it was found in the provider's list, not told by its answer. It is no orphan any more.
+    `adopted` says that it was found in the provider's list, not told by its answer. It is no unknown prediction any
+    more.
 
     Returns the state after it, or None where a provider id was known already.
     """
@@ -272,16 +273,16 @@ def refuse_submit(
     """
     code, message = reason
     values = {"prediction_id": prediction_id, "claim": claim, "code": code, "message": message}
-    return moves_one(session, _REFUSE, fails_job=fails_job, **values)
+    return changed_a_row(session, _REFUSE, fails_job=fails_job, **values)
 
 
-def doubt_submit(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
-    """The answer to the POST is not known: it is never sent again before it has been looked for."""
+def mark_unconfirmed(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
+    """The answer to the POST is not known: it is never sent again before it has been searched for."""
     values = {"prediction_id": prediction_id, "claim": claim, "message": message}
-    return moves_one(session, _DOUBT_ONE, code="in_doubt", **values)
+    return changed_a_row(session, _MARK_ONE_UNCONFIRMED, code="outcome_unknown", **values)
 
 
-def doubt_overdue(session: Session) -> list[ClaimedSubmit]:
-    """Submissions whose worker died or froze after `posted_at` was written: their outcome is in doubt."""
-    message = "the worker that posted it fell silent"
-    return find_all(session, _DOUBT_OVERDUE, ClaimedSubmit, code=WORKER_SILENT, message=message)
+def mark_overdue_unconfirmed(session: Session) -> list[ClaimedSubmit]:
+    """Submissions whose worker died or froze after `posted_at` was written: their outcome is unconfirmed."""
+    message = "the worker that posted it crashed"
+    return find_all(session, _MARK_OVERDUE_UNCONFIRMED, ClaimedSubmit, code=WORKER_CRASHED, message=message)

@@ -12,7 +12,7 @@ from rushes.artifacts.errors import (
     StorageFull,
     Suspect,
 )
-from rushes.artifacts.naming import poster_name, surplus_name, unverified_name, video_name
+from rushes.artifacts.naming import duplicate_name, poster_name, unverified_name, video_name
 from rushes.artifacts.probe import ExpectedVideo, VideoFacts
 from rushes.artifacts.save import Fetch, KeptFile, StoredVideo, UnverifiedFile, copy_kept, store_video
 from rushes.artifacts.store import ArtifactStore, LocalStore, open_store
@@ -39,10 +39,10 @@ __all__ = [
     "VideoFacts",
     "copy_kept",
     "download_file",
+    "duplicate_name",
     "open_store",
     "poster_name",
     "store_video",
-    "surplus_name",
     "unverified_name",
     "video_name",
 ]

@@ -27,10 +27,10 @@ def video_name(
     return f"{batch}/{number:0{len(str(total or number))}d}-{slug}.mp4"
 
 
-def surplus_name(name: str, *, purchase: int) -> str:
-    """The name beside a job's video for that of a surplus, by its number among the purchases of the job."""
+def duplicate_name(name: str, *, purchase: int) -> str:
+    """The name beside a job's video for that of a duplicate purchase, by its number among the purchases of the job."""
     path = PurePosixPath(name)
-    return str(path.with_name(f"{path.stem}.surplus-{purchase}{path.suffix}"))
+    return str(path.with_name(f"{path.stem}.duplicate-{purchase}{path.suffix}"))
 
 
 def poster_name(name: str) -> str:

@@ -71,7 +71,7 @@ class VideoFacts:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a look into a file gave; `poster` is its first frame as JPEG, at most 1280 pixels wide."""
+    """What a probe of a file gave; `poster` is its first frame as JPEG, at most 1280 pixels wide."""
 
     facts: VideoFacts
     poster: bytes
@@ -81,7 +81,7 @@ def probe_video(path: Path, *, content_type: str = "") -> Probe:
     """Check that a file is a playable video and tell what it is, decoding its first frame only.
 
     Raises `NotAVideo` with the suspect; `content_type` is the media type that came with the file. Damage behind the
-    first frame is not looked for, except that an MP4, MOV, AVI, Matroska or WebM must not end early.
+    first frame is not searched for, except that an MP4, MOV, AVI, Matroska or WebM must not end early.
     """
     try:
         check_whole(path)
@@ -120,7 +120,7 @@ def _decoder_errors() -> Iterator[None]:
         reason = getattr(error, "strerror", None) or str(error)
         raise NotAVideo(f"the output is not a playable video: {reason}") from error
     except OSError as error:
-        if error.errno != errno.EINVAL:  # the demuxer looked for something before the beginning
+        if error.errno != errno.EINVAL:  # the demuxer searched for something before the beginning
             raise
         raise NotAVideo("the output is not a playable video: it makes no sense") from error
 

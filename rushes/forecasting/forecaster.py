@@ -16,13 +16,13 @@ from models import Job, JobState, Prediction, PredictionState, queries
 from models.db.session import Sessions, transaction
 from models.lifecycle import is_ended
 from models.queries import Capacity, Recent, RunningRenders, WaitingJobs, Whose
-from models.transitions.admission import PACE_WINDOW
+from models.transitions.admission import RATE_WINDOW
 from rushes.forecasting import (
+    ActiveGroup,
     Forecast,
     Outlook,
-    Running,
+    QueuedGroup,
     TimeLeft,
-    Waiting,
     add_time_left,
     forecast,
     render_time_left,
@@ -34,7 +34,7 @@ from rushes.settings import Settings
 
 REFRESH_SECONDS = 10.0
 LEARN_SECONDS = 60.0
-"""How old what is known of render times may be where a render is foretold without asking the rows."""
+"""How old what is known of render times may be where a render is forecast without asking the rows."""
 STORE_SECONDS, STORE_SIGMA = 2.0, 0.8
 """How long a video is believed to take to be stored, before any was seen."""
 UNSEEN_RENDERS = 20
@@ -42,20 +42,20 @@ UNSEEN_RENDERS = 20
 MOST_REPEATED = 0.5
 
 
-class Unknown(StrEnum):
+class UnknownReason(StrEnum):
     """Why nobody can say when something will have ended."""
 
     NO_DISPATCHER = auto()  # nobody leads: nothing moves
     PAUSED = auto()  # the account takes no submissions until the pause ends, and some are to be made
-    UNDECIDED = auto()  # a submission in doubt waits for a person
+    UNDECIDED = auto()  # an unconfirmed submission waits for a person
 
 
 @dataclass(frozen=True, slots=True)
-class Foretold:
+class ForecastResult:
     """When the last of some jobs will have ended; neither where all have."""
 
     forecast: Forecast | None = None
-    unknown: Unknown | None = None
+    unknown: UnknownReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ class Progress:
 
     share: float | None = None
     time_left: TimeLeft | None = None
-    unknown: Unknown | None = None
+    unknown: UnknownReason | None = None
 
 
 class Forecaster:
     """What the rows tell of the time that is left, by what is known of render times. Safe to use from several threads.
 
-    While no dispatcher leads nothing moves, and nothing is foretold; nor is what is yet to be submitted, while the
-    account is paused, and what waits for a person to decide a doubt.
+    While no dispatcher leads nothing moves, and nothing is forecast; nor is what is yet to be submitted, while the
+    account is paused, and what waits for a person to decide an unconfirmed submission.
     """
 
     def __init__(self, settings: Settings, *, account: str) -> None:
@@ -82,7 +82,7 @@ class Forecaster:
         self._lock = threading.Lock()
 
     def learn(self, sessions: Sessions) -> None:
-        """Take in what `foretell_render` tells by; nothing where that was done in the last minute."""
+        """Take in what `forecast_render` tells by; nothing where that was done in the last minute."""
         with self._lock:
             now = time.monotonic()
             if now - self._learned_at < LEARN_SECONDS:
@@ -92,34 +92,35 @@ class Forecaster:
             self._render_times.refresh(session)
             self._store_time = _find_store_time(queries.find_recent(session))
 
-    def foretell_render(self, video_model: str, values: Mapping[str, Any]) -> TimeLeft:
+    def forecast_render(self, video_model: str, values: Mapping[str, Any]) -> TimeLeft:
         """What a render that begins now will take until its video is stored, by what was learned last.
 
         Asks no rows, and costs microseconds from the second of a kind on.
         """
-        return _foretell(self._render_times.find(video_model, values), 0.0, self._store_time)
+        return _forecast_time_left(self._render_times.find(video_model, values), 0.0, self._store_time)
 
-    def forecast(self, session: Session, whose: Whose, *, as_if_resumed: bool = False) -> Foretold:
+    def forecast(self, session: Session, whose: Whose, *, as_if_resumed: bool = False) -> ForecastResult:
         """When the last of these jobs will have ended, or why nobody can say.
 
-        With `as_if_resumed` a pause counts as ended now, and a doubt that waits for a person as a render, so that
-        nothing ends sooner than is told. The same rows foretell the same: the dice are those of the batch or job.
+        With `as_if_resumed` a pause counts as ended now, and an unconfirmed submission that waits for a person as a
+        render, so that nothing ends sooner than is told. The same rows forecast the same: the dice are those of the
+        batch or job.
         """
         capacity = self._find_capacity(session)
         if capacity is None:
-            return Foretold(unknown=Unknown.NO_DISPATCHER)
+            return ForecastResult(unknown=UnknownReason.NO_DISPATCHER)
         live = queries.list_running(session, whose)
-        outlook = self._look_around(session, whose, capacity, live=live)
+        outlook = self._read_outlook(session, whose, capacity, live=live)
         if capacity.paused and not as_if_resumed and any(each.ours for each in outlook.waiting):
-            return Foretold(unknown=Unknown.PAUSED)
+            return ForecastResult(unknown=UnknownReason.PAUSED)
         if not as_if_resumed and any(each.undecided and each.ours for each in live):
-            return Foretold(unknown=Unknown.UNDECIDED)
+            return ForecastResult(unknown=UnknownReason.UNDECIDED)
         named = whose.batch_id or whose.job_id
         assert named is not None  # noqa: S101 - somebody's jobs are asked about
-        return Foretold(forecast(outlook, seed=named.int))
+        return ForecastResult(forecast(outlook, seed=named.int))
 
     def find_progress(self, session: Session, job: Job, live: Prediction | None) -> Progress:
-        """How far a job is; `live` is its prediction that has no verdict, or the one whose video is being stored."""
+        """How far a job is; `live` is its prediction that has no outcome, or the one whose video is being stored."""
         if is_ended(JobState(job.state)):
             return Progress(1.0 if job.state == JobState.SUCCEEDED else None)
         if job.state == JobState.QUEUED or live is None:
@@ -127,25 +128,25 @@ class Forecaster:
             return Progress(0.0, found.forecast.time_left if found.forecast else None, found.unknown)
         capacity = self._find_capacity(session)
         if capacity is None:
-            return Progress(unknown=Unknown.NO_DISPATCHER)
+            return Progress(unknown=UnknownReason.NO_DISPATCHER)
         if live.state == PredictionState.UNCONFIRMED and live.due_at is None:
-            return Progress(unknown=Unknown.UNDECIDED)
+            return Progress(unknown=UnknownReason.UNDECIDED)
         store_time = _find_store_time(queries.find_recent(session))
         begun_at = live.accepted_at or live.posted_at
         if capacity.paused and begun_at is None:
-            return Progress(0.0, unknown=Unknown.PAUSED)
+            return Progress(0.0, unknown=UnknownReason.PAUSED)
         age = _count_seconds(begun_at, capacity.now)
         if job.state == JobState.STORING:
             left = render_time_left(store_time, _count_seconds(live.ended_at, capacity.now))
         else:
-            left = _foretell(self._render_times.find(job.video_model, job.input), age, store_time)
-            wait = 0.0 if begun_at else capacity.deferred_seconds
+            left = _forecast_time_left(self._render_times.find(job.video_model, job.input), age, store_time)
+            wait = 0.0 if begun_at else capacity.back_off_seconds
             left = add_time_left(TimeLeft(wait, wait, wait), left)
         return Progress(share_done(age, left.expected_seconds), left)
 
     def _find_capacity(self, session: Session) -> Capacity | None:
         """None where nobody hands out slots."""
-        capacity = queries.find_capacity(session, self._account, pace_window=PACE_WINDOW)
+        capacity = queries.find_capacity(session, self._account, rate_window=RATE_WINDOW)
         if capacity is None or not capacity.led:
             return None
         with self._lock:
@@ -155,17 +156,19 @@ class Forecaster:
             self._render_times.refresh(session)
         return capacity
 
-    def _look_around(
+    def _read_outlook(
         self, session: Session, whose: Whose, capacity: Capacity, *, live: list[RunningRenders]
     ) -> Outlook:
         recent = queries.find_recent(session)
         store_time = _find_store_time(recent)
         # What is yet to be posted has a slot, but begins no sooner than the account takes submissions.
-        waits = capacity.paused or capacity.deferred_seconds > 0
+        waits = capacity.paused or capacity.back_off_seconds > 0
         held = [self._as_held(each) for each in live if waits and not each.posted]
         running = [self._as_running(each) for each in live if each.posted or not waits]
         storing = tuple(
-            Running(render_time=store_time, age_seconds=max(0.0, each.age_seconds), renders=each.jobs, ours=each.ours)
+            ActiveGroup(
+                render_time=store_time, age_seconds=max(0.0, each.age_seconds), renders=each.jobs, ours=each.ours
+            )
             for each in queries.list_storing(session, whose)
         )
         waiting = groupby(queries.list_waiting(session, whose), key=attrgetter("priority", "ours"))
@@ -176,14 +179,14 @@ class Forecaster:
             running=tuple(running),
             waiting=(*held, *(self._as_waiting([*alike], ours=ours) for (_, ours), alike in waiting)),
             storing=storing,
-            submits_per_second=capacity.submits_per_minute / PACE_WINDOW.total_seconds(),
+            submits_per_second=capacity.submits_per_minute / RATE_WINDOW.total_seconds(),
             submits_at_once=max(0, capacity.submits_per_minute - capacity.submitted),
-            delay_seconds=capacity.deferred_seconds,
+            delay_seconds=capacity.back_off_seconds,
             repeated=min(MOST_REPEATED, recent.failed / (recent.failed + recent.completed + UNSEEN_RENDERS)),
         )
 
-    def _as_running(self, live: RunningRenders) -> Running:
-        return Running(
+    def _as_running(self, live: RunningRenders) -> ActiveGroup:
+        return ActiveGroup(
             render_time=self._find_time(live.video_model, live.output_seconds),
             age_seconds=live.age_seconds,
             renders=live.renders,
@@ -191,12 +194,12 @@ class Forecaster:
             in_slot=live.in_slot,
         )
 
-    def _as_held(self, live: RunningRenders) -> Waiting:
+    def _as_held(self, live: RunningRenders) -> QueuedGroup:
         kind = self._find_time(live.video_model, live.output_seconds)
-        return Waiting(kinds=((kind, live.renders),), ours=live.ours)
+        return QueuedGroup(kinds=((kind, live.renders),), ours=live.ours)
 
-    def _as_waiting(self, jobs: list[WaitingJobs], *, ours: bool) -> Waiting:
-        return Waiting(
+    def _as_waiting(self, jobs: list[WaitingJobs], *, ours: bool) -> QueuedGroup:
+        return QueuedGroup(
             kinds=tuple((self._find_time(each.video_model, each.output_seconds), each.jobs) for each in jobs), ours=ours
         )
 
@@ -205,7 +208,7 @@ class Forecaster:
         return self._render_times.find_of_kind(kind)
 
 
-def _foretell(render_time: RenderTime, age_seconds: float, store_time: RenderTime) -> TimeLeft:
+def _forecast_time_left(render_time: RenderTime, age_seconds: float, store_time: RenderTime) -> TimeLeft:
     return add_time_left(render_time_left(render_time, age_seconds), render_time_left(store_time, 0.0))
 
 

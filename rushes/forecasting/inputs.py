@@ -1,4 +1,4 @@
-"""What decides when jobs will have ended: the slots, what runs, what waits before them, the pace, and storing."""
+"""What decides when jobs will have ended: the slots, what runs, what waits before them, the rate limit, and storing."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples spread evenly, so that kinds o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class ActiveGroup:
     """Renders that began so long ago, or videos that are being stored."""
 
     render_time: RenderTime
@@ -21,7 +21,7 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class QueuedGroup:
     """Jobs that wait at the same place of the queue: how many of which length, in no order."""
 
     kinds: tuple[tuple[RenderTime, int], ...]
@@ -56,10 +56,10 @@ class Outlook:
     slots: int
     store_time: RenderTime
     store_threads: int = 1
-    running: tuple[Running, ...] = ()
-    waiting: tuple[Waiting, ...] = ()  # in the order of admission, as far as they go before the last of ours
-    storing: tuple[Running, ...] = ()
+    running: tuple[ActiveGroup, ...] = ()
+    waiting: tuple[QueuedGroup, ...] = ()  # in the order of admission, as far as they go before the last of ours
+    storing: tuple[ActiveGroup, ...] = ()
     submits_per_second: float = math.inf
-    submits_at_once: int = 0  # places in the pace that are free now
+    submits_at_once: int = 0  # rate slots that are free now
     delay_seconds: float = 0.0  # until the account takes submissions
     repeated: float = 0.0  # share of the renders that fail and are bought anew

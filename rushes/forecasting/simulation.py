@@ -1,4 +1,5 @@
-"""The simulation: jobs that wait take the slot that is free first, in their order, no faster than the pace allows.
+"""The simulation: jobs that wait take the slot that is free first, in their order, no faster than the rate limit
+allows.
 
 It costs about the same whatever the queue. Of a long one the jobs in front are taken as work that the slots do at their
 rate, with its spread (a sum of many, hence normal), and only the end is played through. Many slots are played as a few,
@@ -15,7 +16,7 @@ from itertools import accumulate
 from operator import itemgetter
 from statistics import fmean
 
-from rushes.forecasting.inputs import Outlook, Running, Waiting
+from rushes.forecasting.inputs import ActiveGroup, Outlook, QueuedGroup
 from rushes.forecasting.time_left import TimeLeft, as_time_left, measure, sample
 from rushes.render_times.poll_spacing import RenderTime
 
@@ -76,9 +77,9 @@ class _Stage:
     pack: float  # slots, and jobs, that one stands for
     running: list[_Pack]
     waiting: list[_Pack]
-    gates: list[float]  # before which the pace lets none of the waiting begin
+    gates: list[float]  # before which the rate limit lets none of the waiting begin
     front: tuple[float, float]  # seconds that the slots take for the front: mean and standard deviation
-    front_gate: float  # seconds that the pace takes for it
+    front_gate: float  # seconds that the rate limit takes for it
 
 
 def _set_stage(outlook: Outlook) -> _Stage:
@@ -104,7 +105,7 @@ def _set_stage(outlook: Outlook) -> _Stage:
     )
 
 
-def _pack_running(running: Sequence[Running], pack: float) -> list[_Pack]:
+def _pack_running(running: Sequence[ActiveGroup], pack: float) -> list[_Pack]:
     """The renders in slots, the oldest first, one of so many."""
     packs: list[_Pack] = []
     place = 0.0
@@ -117,7 +118,7 @@ def _pack_running(running: Sequence[Running], pack: float) -> list[_Pack]:
     return packs
 
 
-def _pack_waiting(waiting: Sequence[Waiting], pack: float, *, front: int) -> list[_Pack]:
+def _pack_waiting(waiting: Sequence[QueuedGroup], pack: float, *, front: int) -> list[_Pack]:
     """The queue behind its front in packs, each with those of ours that are in it."""
     ends = [*accumulate(each.jobs for each in waiting)]
     packs: list[_Pack] = []

@@ -9,7 +9,7 @@ from models.db.session import Sessions, transaction
 from models.lifecycle import JOB_ENDED
 from models.queries import BatchSummary, OutputOutage, Whose
 from rushes.forecasting import Forecast
-from rushes.forecasting.forecaster import Forecaster, Unknown
+from rushes.forecasting.forecaster import Forecaster, UnknownReason
 from rushes.jobs.views import Page, cut_page, find_batch_id
 
 
@@ -20,7 +20,7 @@ class BatchView:
     summary: BatchSummary
     seen_at: datetime
     forecast: Forecast | None = None
-    unknown: Unknown | None = None  # why there is no forecast
+    unknown: UnknownReason | None = None  # why there is no forecast
     outage: OutputOutage | None = None  # of the output host, if jobs of the batch wait for it
 
     @property
@@ -52,12 +52,12 @@ class BatchView:
 
     @property
     def left(self) -> timedelta | None:
-        """Until the last job will have ended: as foretold, else by the rate so far; None before the first one has, and
+        """Until the last job will have ended: as forecast, else by the rate so far; None before the first one has, and
         while it waits for a pause to end or a person to decide.
         """
         if self.forecast is not None:
             return timedelta(seconds=self.forecast.time_left.expected_seconds)
-        if not self.done or self.unknown in {Unknown.PAUSED, Unknown.UNDECIDED}:
+        if not self.done or self.unknown in {UnknownReason.PAUSED, UnknownReason.UNDECIDED}:
             return None
         return self.elapsed * ((self.summary.job_count - self.done) / self.done)
 

@@ -144,7 +144,7 @@ def _check_finish_by(finish_by: datetime, *, now: datetime) -> None:
 
 
 def cancel_job(sessions: Sessions, job_id: UUID) -> str:
-    """Cancel a job. `cancelled` at once while nothing was posted, else `requested`: its verdict ends it.
+    """Cancel a job. `cancelled` at once while nothing was posted, else `requested`: its outcome ends it.
 
     There is no way to stop a render at the provider; what it delivers is kept.
     """

@@ -65,29 +65,29 @@ class JobView:
 
     @property
     def attempts(self) -> int:
-        """Predictions that were bought, or may have been, save surpluses."""
+        """Predictions that were bought, or may have been, save duplicate purchases."""
         return sum(each.posted_at is not None and each.state not in NO_ATTEMPT for each in self.predictions)
 
     @property
     def held(self) -> Decimal:
-        """Dollars for predictions without a verdict."""
-        return self._sum_prices(lambda each: is_held(PredictionState(each.state), each.verdict))
+        """Dollars for predictions without an outcome."""
+        return self._sum_prices(lambda each: is_held(PredictionState(each.state), each.outcome))
 
     @property
     def spent(self) -> Decimal:
         """Dollars for predictions that ended as paid."""
         return self._sum_prices(
-            lambda each: is_spent(PredictionState(each.state), each.verdict, error_code=each.error_code)
+            lambda each: is_spent(PredictionState(each.state), each.outcome, error_code=each.error_code)
         )
 
     def find_file(self, kind: ArtifactKind) -> Artifact | None:
-        """The newest stored file of this kind; never that of a surplus."""
-        own = (each for each in self.artifacts if each.kind == kind and not each.is_surplus)
+        """The newest stored file of this kind; never that of a duplicate purchase."""
+        own = (each for each in self.artifacts if each.kind == kind and not each.is_duplicate)
         return max(own, key=lambda each: each.id, default=None)
 
-    def has_surplus_file(self, prediction: Prediction, kind: ArtifactKind) -> bool:
-        """Whether this purchase is a surplus of which such a file is stored."""
-        files = (each for each in self.artifacts if each.is_surplus and each.prediction_id == prediction.id)
+    def has_duplicate_file(self, prediction: Prediction, kind: ArtifactKind) -> bool:
+        """Whether this purchase is a duplicate purchase of which such a file is stored."""
+        files = (each for each in self.artifacts if each.is_duplicate and each.prediction_id == prediction.id)
         return any(each.kind == kind for each in files)
 
     def _sum_prices(self, counts: Callable[[Prediction], bool]) -> Decimal:
@@ -148,12 +148,12 @@ def get_file(sessions: Sessions, job_id: UUID, kind: ArtifactKind) -> Artifact:
     raise Conflict(f"job {job_id} is {view.job.state}: there is no {kind.file_name} yet")
 
 
-def get_surplus_file(sessions: Sessions, prediction_id: UUID, kind: ArtifactKind) -> Artifact:
-    """The stored file of a surplus. Raises `NotFound` for any other prediction, and while there is none."""
+def get_duplicate_file(sessions: Sessions, prediction_id: UUID, kind: ArtifactKind) -> Artifact:
+    """The stored file of a duplicate purchase. Raises `NotFound` for any other prediction, and while there is none."""
     with transaction(sessions) as session:
-        file = queries.find_surplus_file(session, prediction_id, kind)
+        file = queries.find_duplicate_file(session, prediction_id, kind)
     if file is None:
-        raise NotFound(f"there is no {kind.file_name} of a surplus {prediction_id}")
+        raise NotFound(f"there is no {kind.file_name} of a duplicate purchase {prediction_id}")
     return file
 
 
@@ -174,7 +174,7 @@ def _resolve(session: Session, asked: JobQuery) -> JobFilter:
 
 def find_batch_id(session: Session, name_or_id: str) -> UUID:
     """The id of the batch with this name or id. Raises `NotFound`."""
-    # What cannot be a name is not looked for: Postgres refuses a NUL byte even in a comparison.
+    # What cannot be a name is not searched for: Postgres refuses a NUL byte even in a comparison.
     batch = queries.find_batch(session, name_or_id) if BATCH_NAME.fullmatch(name_or_id) else None
     if batch is None:
         raise NotFound(f"there is no batch {name_or_id[:80]!r}")

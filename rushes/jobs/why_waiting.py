@@ -22,7 +22,7 @@ def explain_wait(sessions: Sessions, job: Job) -> str | None:
         outage = queries.find_output_outage(session) if job.state == JobState.STORING else None
     live = next((each for each in purchases if each.ended_at is None), None)
     if live is not None and live.state == "unconfirmed":
-        return f"the provider's answer to the submission is in doubt ({live.error_message}); it is never sent again"
+        return f"the provider's answer to the submission is unconfirmed ({live.error_message}); it is never sent again"
     if live is not None and live.watch_windows:
         return f"the render outlived {live.watch_windows} watch window(s); it is watched on, ever more rarely"
     if job.state == JobState.STORING:
@@ -31,8 +31,8 @@ def explain_wait(sessions: Sessions, job: Job) -> str | None:
         return None
     if health.paused:
         return f"the account is paused ({health.paused})"
-    if health.deferred:
-        return f"the account takes no submissions ({health.deferred})"
+    if health.back_off:
+        return f"the account takes no submissions ({health.back_off})"
     if health.leader is None:
         return "no dispatcher is at work: start a worker"
     return f"waits for a slot: {farm.live} of {farm.slots} are in use, {farm.queued} job(s) are queued"

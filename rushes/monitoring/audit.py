@@ -16,8 +16,8 @@ from models.queries.audit import (
     EVERY_JOB_ENDED,
     EXAMPLES,
     RULES,
+    AuditRule,
     Purchase,
-    Rule,
     find_broken,
     list_crowds,
     list_purchases,
@@ -108,7 +108,7 @@ def compare_with_ledger(session: Session, books: Books, *, drained: bool) -> lis
     return [*findings, _find_unknown(books, purchases), _find(session, EVERY_JOB_ENDED)]
 
 
-def _find(session: Session, rule: Rule) -> Finding:
+def _find(session: Session, rule: AuditRule) -> Finding:
     broken = find_broken(session, rule)
     return Finding(rule.name, rule.sentence, broken.total, tuple(broken.examples))
 
@@ -149,7 +149,7 @@ def _compare_money(books: Books, purchases: Sequence[Purchase], *, drained: bool
     rendering = {each.provider_id: each.price for each in purchases if each.state == "rendering"}
     closed = {each.provider_id for each in purchases} - rendering.keys()
     unequal = [task for task in closed if kept.get(task) != spent.get(task)]
-    findings = [_collect("settled_alike", "the price we settled is not what the provider has kept", unequal)]
+    findings = [_collect("prices_agree", "the price we settled is not what the provider has kept", unequal)]
     if drained:
         open_ones = [task for task in held.keys() | rendering.keys() if held.get(task) != rendering.get(task)]
         findings.append(_collect("held_alike", "the price we hold is not what the provider holds", open_ones))

@@ -9,7 +9,7 @@ from models import queries, transitions
 from models.db.session import transaction
 from models.queries import Promise, Whose
 from rushes.forecasting import Forecast
-from rushes.forecasting.forecaster import Unknown
+from rushes.forecasting.forecaster import UnknownReason
 from rushes.runtime import Runtime
 
 AT_RISK_BELOW = 0.90
@@ -25,8 +25,8 @@ def check_risks(runtime: Runtime) -> str:
     """Hold every open batch with a `finish_by` against its forecast; returns a line on what was found."""
     with transaction(runtime.sessions) as session:
         promises = queries.list_promises(session, count=CHECKED_BATCHES)
-    told = [line for line in (_check(runtime, promise) for promise in promises) if line]
-    return "; ".join(told) or f"checked {len(promises)} batch(es)"
+    lines = [line for line in (_check(runtime, promise) for promise in promises) if line]
+    return "; ".join(lines) or f"checked {len(promises)} batch(es)"
 
 
 def _check(runtime: Runtime, promise: Promise) -> str | None:
@@ -35,7 +35,7 @@ def _check(runtime: Runtime, promise: Promise) -> str | None:
         # taken back.
         found = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id))
         waits_for = found.unknown
-        if waits_for in {Unknown.PAUSED, Unknown.UNDECIDED}:
+        if waits_for in {UnknownReason.PAUSED, UnknownReason.UNDECIDED}:
             found = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id), as_if_resumed=True)
         if found.forecast is None:
             return None
@@ -49,19 +49,21 @@ def _check(runtime: Runtime, promise: Promise) -> str | None:
             return None
     if not noted:
         return None
-    tell = log.warning if kind == "batch.at_risk" else log.info
-    tell(kind, batch=promise.name, **detail)
+    write = log.warning if kind == "batch.at_risk" else log.info
+    write(kind, batch=promise.name, **detail)
     return f"{kind} {promise.name}: {chance:.0%} likely to hold"
 
 
-def _describe(promise: Promise, forecast: Forecast, chance: float, *, waits_for: Unknown | None) -> dict[str, Any]:
-    told: dict[str, Any] = {"finish_by": _spell(promise.finish_by), "chance": round(chance, 3)}
+def _describe(
+    promise: Promise, forecast: Forecast, chance: float, *, waits_for: UnknownReason | None
+) -> dict[str, Any]:
+    lines: dict[str, Any] = {"finish_by": _spell(promise.finish_by), "chance": round(chance, 3)}
     if waits_for:  # nobody can say when that ends
-        return {**told, waits_for.value: True}
+        return {**lines, waits_for.value: True}
     now = promise.finish_by - timedelta(seconds=promise.seconds_left)
     left = forecast.time_left
     return {
-        **told,
+        **lines,
         "expected_at": _spell(now + timedelta(seconds=left.expected_seconds)),
         "low_at": _spell(now + timedelta(seconds=left.low_seconds)),
         "high_at": _spell(now + timedelta(seconds=left.high_seconds)),

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 from models.db.session import transaction
 from models.queries import (
     BusyBatch,
-    Farm,
+    FarmStatus,
     Whose,
     find_account,
     find_farm,
@@ -16,17 +16,20 @@ from models.queries import (
 from rushes.jobs.why_waiting import describe_outage
 from rushes.runtime import ACCOUNT, Runtime
 
-TOLD_BATCHES = 3
+REPORTED_BATCHES = 3
 
 
 def describe_farm(runtime: Runtime) -> str:
-    """Backlog, live renders, doubts, deferrals and lag; how webhooks come; how long the busiest batches still take."""
+    """Backlog, live renders, unconfirmed submissions, back-offs and lag; how webhooks come; how long the busiest
+    batches still take."""
     with transaction(runtime.sessions) as session:
-        batches = [_describe_batch(runtime, session, each) for each in list_busy_batches(session, count=TOLD_BATCHES)]
+        batches = [
+            _describe_batch(runtime, session, each) for each in list_busy_batches(session, count=REPORTED_BATCHES)
+        ]
         outage = find_output_outage(session)
         outputs = describe_outage(outage) if outage is not None else ""
-        told = [format_farm(find_farm(session)), outputs, _describe_webhooks(runtime, session), *batches]
-    return "; ".join(filter(None, told))
+        parts = [format_farm(find_farm(session)), outputs, _describe_webhooks(runtime, session), *batches]
+    return "; ".join(filter(None, parts))
 
 
 def _describe_webhooks(runtime: Runtime, session: Session) -> str:
@@ -44,19 +47,19 @@ def _describe_batch(runtime: Runtime, session: Session, batch: BusyBatch) -> str
     return f"{batch.name}: {left.expected_seconds:,.0f} s left ({interval})"
 
 
-def format_farm(farm: Farm) -> str:
+def format_farm(farm: FarmStatus) -> str:
     """The same, of numbers at hand, without the webhooks."""
     parts = [
         f"queued {farm.queued}",
         f"live {farm.live} of {farm.slots or 0} slots",
         f"rendering {farm.rendering}",
         f"storing {farm.storing}",
-        f"in doubt {farm.unconfirmed}",
+        f"unconfirmed {farm.unconfirmed}",
         f"over their watch window {farm.overdue_watches}",
         f"lag {max(0.0, farm.lag_seconds):.1f} s",
-        f"surplus {farm.surpluses}",
-        f"late writes {farm.late_writes}",
+        f"duplicate purchase {farm.duplicates}",
+        f"stale writes {farm.stale_writes}",
         f"account paused: {farm.paused}" if farm.paused else "",
-        f"account waits: {farm.deferred}" if farm.deferred else "account well",
+        f"account waits: {farm.back_off}" if farm.back_off else "account well",
     ]
     return ", ".join(filter(None, parts))

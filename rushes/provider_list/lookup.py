@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from models.queries import Witness
+from models.queries import ControlPrediction
 from rushes.errors import Transient
 from rushes.provider_list.ownership import ADVICE, ForeignList, is_ours
 from rushes.provider_list.paging import read_pages
@@ -22,11 +22,16 @@ class UndecidedList(Transient):
 
 
 def is_listed(
-    lists: CountedLists, provider_id: str, *, created_at: datetime, by_provider: bool, witnesses: Sequence[Witness]
+    lists: CountedLists,
+    provider_id: str,
+    *,
+    created_at: datetime,
+    by_provider: bool,
+    controls: Sequence[ControlPrediction],
 ) -> bool:
     """Read the list around this time, the provider's or else ours, to the end or until it shows the id.
 
-    False only for a list that shows one of the witnesses, where there are any; else raises `ForeignList`.
+    False only for a list that shows one of the control predictions, where there are any; else raises `ForeignList`.
     Raises `UndecidedList`, `AccountRefused` and `ProviderUnavailable`: then nothing is known.
     """
     seen: set[str] = set()
@@ -34,13 +39,13 @@ def is_listed(
         if provider_id in ids:
             return True
         seen |= ids
-    if is_ours(witnesses, seen):
+    if is_ours(controls, seen):
         return False
     # Farther away than the list was read: those around the nearest one.
-    nearest = min(witnesses, key=lambda each: (not each.is_earlier, abs(each.created_at - created_at)))
+    nearest = min(controls, key=lambda each: (not each.is_earlier, abs(each.created_at - created_at)))
     for ids in _read_pages(lists, nearest.created_at, margin=MARGIN):
         seen |= ids
-    if is_ours(witnesses, seen):
+    if is_ours(controls, seen):
         return False
     raise ForeignList(ADVICE)
 

@@ -1,7 +1,7 @@
 """Whether a list that was read is that of the account which our rows tell of, and not that of another one's key.
 
-Witnesses are predictions of ours that were accepted shortly before what is to be judged, so under the same key. Where
-there are some and the list shows none of them, what it does not show besides says nothing.
+Control predictions are predictions of ours that were accepted shortly before what is to be judged, so under the same
+key. Where there are some and the list shows none of them, what it does not show besides says nothing.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,40 +12,43 @@ import structlog
 
 from models import queries, transitions
 from models.db.session import transaction
-from models.queries import Witness
+from models.queries import ControlPrediction
 from rushes.errors import Transient
 from rushes.runtime import Runtime
 
 ADVICE = "the provider's list shows nothing that was accepted before it: is this the key of another account?"
 LIST_LAG = timedelta(seconds=60)
-"""Later witnesses are of use once the list has had this time to show them."""
+"""Later control predictions are of use once the list has had this time to show them."""
 
 log = structlog.get_logger(__name__)
 
 
 class ForeignList(Transient):
-    """The list shows none of the witnesses: it decides nothing."""
+    """The list shows none of the control predictions: it decides nothing."""
 
 
-def is_ours(witnesses: Sequence[Witness], listed: Collection[str]) -> bool:
-    """Whether the list shows a witness. Earlier ones count before later ones, whose key may be another already.
+def is_ours(controls: Sequence[ControlPrediction], listed: Collection[str]) -> bool:
+    """Whether the list shows a control prediction. Earlier ones count before later ones, whose key may be another
+    already.
 
-    True where there is no witness at all: nothing speaks against it.
+    True where there is no control prediction at all: nothing speaks against it.
     """
-    earlier = [each for each in witnesses if each.is_earlier]
-    return not witnesses or any(each.provider_id in listed for each in earlier or witnesses)
+    earlier = [each for each in controls if each.is_earlier]
+    return not controls or any(each.provider_id in listed for each in earlier or controls)
 
 
-def find_witnesses(runtime: Runtime, account_id: UUID, prediction_id: UUID, *, created_at: datetime) -> list[Witness]:
-    """The witnesses for a prediction that the provider seems to have lost."""
+def find_controls(
+    runtime: Runtime, account_id: UUID, prediction_id: UUID, *, created_at: datetime
+) -> list[ControlPrediction]:
+    """The control predictions for a prediction that the provider seems to have lost."""
     with transaction(runtime.sessions) as session:
         until = queries.read_clock(session) - LIST_LAG
-        return queries.list_witnesses(session, account_id, {prediction_id: created_at}, until=until)
+        return queries.list_controls(session, account_id, {prediction_id: created_at}, until=until)
 
 
-def tell_foreign(runtime: Runtime, account_id: UUID, ids: Sequence[UUID], *, once: bool = True) -> None:
+def log_foreign_list(runtime: Runtime, account_id: UUID, ids: Sequence[UUID], *, once: bool = True) -> None:
     """Note at each prediction why it is not decided, and log an error; with `once` only where one had not been told."""
     with transaction(runtime.sessions) as session:
-        told = transitions.note_foreign_list(session, ids, message=ADVICE)
-    if told or not once:
+        noted = transitions.note_foreign_list(session, ids, message=ADVICE)
+    if noted or not once:
         log.error("account.foreign_list", account_id=str(account_id), undecided=len(ids), advice=ADVICE)

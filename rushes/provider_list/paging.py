@@ -42,5 +42,5 @@ def read_pages(ask: AskForPage, *, created_before: datetime | None = None, limit
 
 def _is_oldest_first(page: PredictionPage) -> bool:
     """Rises and never falls: one odd time among many, or many of one moment, are not enough."""
-    told = [each.created_at for each in page.items if each.created_at]
-    return bool(told) and told[0] < told[-1] and all(one <= other for one, other in pairwise(told))
+    times = [each.created_at for each in page.items if each.created_at]
+    return bool(times) and times[0] < times[-1] and all(one <= other for one, other in pairwise(times))

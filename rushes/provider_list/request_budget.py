@@ -1,7 +1,7 @@
-"""The budget of requests that watch: what a step asks beyond the look that it was granted is owed to it.
+"""The budget of requests that watch: what a step asks beyond the check that it was granted is owed to it.
 
-The leader grants looks within the budget; only the step that makes one learns that it takes another page of the list.
-What is owed is a number in the account's row, which the leader pays before it grants the next look.
+The leader grants checks within the budget; only the step that makes one learns that it takes another page of the list.
+What is owed is a number in the account's row, which the leader pays before it grants the next check.
 """
 
 from collections.abc import Iterator
@@ -37,4 +37,4 @@ def charged_lists(runtime: Runtime, account_id: UUID, *, granted: int) -> Iterat
     finally:
         if lists.requests > granted:
             with one_statement(runtime.sessions) as session:
-                transitions.owe_looks(session, account_id, count=lists.requests - granted)
+                transitions.owe_requests(session, account_id, count=lists.requests - granted)

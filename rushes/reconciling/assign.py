@@ -1,5 +1,5 @@
-"""Purchases whose owner is known: orphans that carry the address of a webhook of ours, whatever their input says, those
-that equal what was called absent, and what a webhook or a late answer tells of.
+"""Purchases whose owner is known: unknown predictions that carry the address of a webhook of ours, whatever their input
+says, those that equal what was marked not found, and what a webhook or a late answer tells of.
 
 The token in the address names the prediction and the job, so a purchase finds its job even where a restored database
 has lost its row. What is learnt so is a fact: it is written at once, each in a transaction of its own.
@@ -14,118 +14,120 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
-from models.queries import Standing
-from rushes.reconciling.duplicates import tell_surplus
+from models.queries import JobSnapshot
+from rushes.reconciling.duplicates import log_duplicate
 from rushes.reconciling.matching import Candidate
 from rushes.reconciling.restore import accept_found, is_bought
 from rushes.runtime import Runtime
-from rushes.wavespeed import Prediction
+from rushes.wavespeed import ProviderPrediction
 
 READINGS = 3
-"""So often the rows are read before an orphan whose job moves all the time is left to the next pass."""
+"""So often the rows are read before an unknown prediction whose job moves all the time is left to the next run."""
 
 
-class Home(NamedTuple):
+class Assigned(NamedTuple):
     """The row that has a purchase now; None where another has settled it, or its job moves on all the time."""
 
     prediction_id: UUID | None
     state: str | None = None  # that it has by this; None: nothing was written
 
     @property
-    def is_surplus(self) -> bool:
+    def is_duplicate(self) -> bool:
         """Whether its job has another one."""
-        return self.state == PredictionState.SURPLUS
+        return self.state == PredictionState.DUPLICATE
 
 
 @dataclass(slots=True)
-class Settled:
-    """What became of the orphans whose owner is known."""
+class Assignments:
+    """What became of the unknown predictions whose owner is known."""
 
     adopted: set[UUID] = field(default_factory=set)  # the rows that have them now
-    surpluses: set[UUID] = field(default_factory=set)  # those whose job has another one
+    duplicates: set[UUID] = field(default_factory=set)  # those whose job has another one
     strangers: list[Candidate] = field(default_factory=list)  # without a row: their job is not in this database
 
     def describe(self, how: str) -> str:
         """For operators; empty where there was nothing to settle."""
-        if not (self.adopted or self.surpluses or self.strangers):
+        if not (self.adopted or self.duplicates or self.strangers):
             return ""
-        return f"; {how}: adopted {len(self.adopted)}, surplus {len(self.surpluses)}"
+        return f"; {how}: adopted {len(self.adopted)}, duplicate purchase {len(self.duplicates)}"
 
 
-def settle_named(
-    runtime: Runtime, account_id: UUID, named: Sequence[Candidate], listed: Mapping[str, Prediction]
-) -> Settled:
-    """Give each its row: that of its prediction, else one for its job where that would be bought, else a surplus.
+def assign_named(
+    runtime: Runtime, account_id: UUID, named: Sequence[Candidate], listed: Mapping[str, ProviderPrediction]
+) -> Assignments:
+    """Give each its row: that of its prediction, else one for its job where that would be bought, else a duplicate
+    purchase.
 
-    What was paid for goes first, so that it is not the surplus of what failed.
+    What was paid for goes first, so that it is not the duplicate purchase of what failed.
     """
-    settled = Settled()
+    assignments = Assignments()
     ordered = sorted(named, key=lambda each: (not is_bought(listed[each.provider_id]), _age_key(each)))
     for candidate in ordered:
         assert candidate.names is not None  # noqa: S101 - the caller passes named ones
         found = listed[candidate.provider_id]
         with transaction(runtime.sessions) as session:
-            home = _settle(session, runtime, account_id, names=candidate.names, found=found, is_told=False)
-        if home is None:
-            settled.strangers.append(candidate)
+            assigned = _assign(session, runtime, account_id, names=candidate.names, found=found, is_answered=False)
+        if assigned is None:
+            assignments.strangers.append(candidate)
             continue
-        if home.prediction_id is not None:
-            (settled.surpluses if home.is_surplus else settled.adopted).add(home.prediction_id)
-        if home.prediction_id is not None and home.is_surplus:
-            tell_surplus(home.prediction_id, candidate.provider_id)
-    return settled
+        if assigned.prediction_id is not None:
+            (assignments.duplicates if assigned.is_duplicate else assignments.adopted).add(assigned.prediction_id)
+        if assigned.prediction_id is not None and assigned.is_duplicate:
+            log_duplicate(assigned.prediction_id, candidate.provider_id)
+    return assignments
 
 
-def settle_told(
-    session: Session, runtime: Runtime, account_id: UUID, *, names: tuple[UUID, UUID], found: Prediction
-) -> Home | None:
+def assign_answered(
+    session: Session, runtime: Runtime, account_id: UUID, *, names: tuple[UUID, UUID], found: ProviderPrediction
+) -> Assigned | None:
     """The same for one that its webhook or the answer to its POST tells of; None where there is no such job.
 
-    That is no adoption, and no verdict. The caller has made sure that no other row has it. Where its own row has learnt
+    That is no adoption, and no outcome. The caller has made sure that no other row has it. Where its own row has learnt
     an id at this instant, nothing is written, as where it has one already.
     """
-    return _settle(session, runtime, account_id, names=names, found=found, is_told=True)
+    return _assign(session, runtime, account_id, names=names, found=found, is_answered=True)
 
 
 def _age_key(candidate: Candidate) -> float:
     return candidate.created_at.timestamp() if candidate.created_at else 0.0
 
 
-def _settle(
+def _assign(
     session: Session,
     runtime: Runtime,
     account_id: UUID,
     *,
     names: tuple[UUID, UUID],
-    found: Prediction,
-    is_told: bool,
-) -> Home | None:
+    found: ProviderPrediction,
+    is_answered: bool,
+) -> Assigned | None:
     """The row that it has now; None where its job is not in this database.
 
     What is read may be over a moment later. The rows themselves refuse what does not hold any more, and are read again:
-    so a job that is admitted just now gets what was bought for it, and nothing is a surplus that another has adopted.
+    so a job that is admitted just now gets what was bought for it, and nothing is a duplicate purchase that another has
+    adopted.
     """
     prediction_id, job_id = names
     for _ in range(READINGS):
-        standing = queries.find_standing(session, prediction_id, job_id)
-        if standing is None:
+        snapshot = queries.find_job_snapshot(session, prediction_id, job_id)
+        if snapshot is None:
             return None
-        target = _find_row(session, account_id, standing, names=names, found=found)
+        target = _find_row(session, account_id, snapshot, names=names, found=found)
         if target is not None:
-            accept = _accept_told if is_told else accept_found
+            accept = _accept_answered if is_answered else accept_found
             state = accept(session, runtime, target, found)
-            if state is None and not is_told:
+            if state is None and not is_answered:
                 continue
-            return Home(target, state)
-        surplus_id = transitions.record_surplus(
+            return Assigned(target, state)
+        duplicate_id = transitions.record_duplicate(
             session, account_id, job_id, provider_id=found.id, provider_created_at=found.created_at
         )
-        if surplus_id is not None:
-            return Home(surplus_id, PredictionState.SURPLUS)
-    return Home(None)
+        if duplicate_id is not None:
+            return Assigned(duplicate_id, PredictionState.DUPLICATE)
+    return Assigned(None)
 
 
-def _accept_told(session: Session, runtime: Runtime, prediction_id: UUID, found: Prediction) -> str | None:
+def _accept_answered(session: Session, runtime: Runtime, prediction_id: UUID, found: ProviderPrediction) -> str | None:
     return transitions.accept_prediction(
         session,
         prediction_id,
@@ -136,19 +138,19 @@ def _accept_told(session: Session, runtime: Runtime, prediction_id: UUID, found:
 
 
 def _find_row(
-    session: Session, account_id: UUID, standing: Standing, *, names: tuple[UUID, UUID], found: Prediction
+    session: Session, account_id: UUID, snapshot: JobSnapshot, *, names: tuple[UUID, UUID], found: ProviderPrediction
 ) -> UUID | None:
     """The row that is to have it; None where its job waits for nothing, or has moved on at this instant."""
     prediction_id, job_id = names
-    if standing.waits or (standing.is_given_up and not is_bought(found)):
-        return prediction_id  # in the latter case as a surplus without a price: it is no attempt of a job that waits
-    if standing.is_wanted:
-        return transitions.post_for_orphan(
+    if snapshot.waits or (snapshot.is_given_up and not is_bought(found)):
+        return prediction_id  # in the latter case as a duplicate without a price: no attempt of a job that waits
+    if snapshot.is_wanted:
+        return transitions.post_for_unknown(
             session,
             account_id,
             job_id,
-            prediction_id=standing.unposted_id,
+            prediction_id=snapshot.unposted_id,
             posted_at=found.created_at,
-            named=None if standing.state else prediction_id,
+            named=None if snapshot.state else prediction_id,
         )
-    return prediction_id if standing.is_given_up else None
+    return prediction_id if snapshot.is_given_up else None

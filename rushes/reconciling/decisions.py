@@ -1,4 +1,5 @@
-"""What a person decides about purchases that the system cannot decide: doubts, and renders that do not end."""
+"""What a person decides about purchases that the system cannot decide: unconfirmed submissions, and renders that do not
+end."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,47 +10,51 @@ from sqlalchemy.orm import Session
 
 from models import Prediction, PredictionState, queries, transitions
 from models.db.session import Sessions, transaction
-from models.queries import Doubt
+from models.queries import UnconfirmedSubmission
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 
 
-def list_doubts(sessions: Sessions) -> Sequence[Doubt]:
-    """Every submission in doubt, oldest first; at most as many as there are slots, and those that gave theirs back."""
+def list_unconfirmed(sessions: Sessions) -> Sequence[UnconfirmedSubmission]:
+    """Every unconfirmed submission, oldest first; at most as many as there are slots, and those that gave theirs
+    back."""
     with transaction(sessions) as session:
-        return queries.list_doubts(session)
+        return queries.list_unconfirmed(session)
 
 
-def adopt_doubt(sessions: Sessions, prediction_id: UUID, *, provider_id: str, watch_window: timedelta, by: str) -> UUID:
-    """Say which of the provider's predictions this doubt is; returns its job. The provider is not asked.
+def adopt_unconfirmed(
+    sessions: Sessions, prediction_id: UUID, *, provider_id: str, watch_window: timedelta, by: str
+) -> UUID:
+    """Say which of the provider's predictions this unconfirmed submission is; returns its job. The provider is not
+    asked.
 
-    Raises `NotFound`, or `Conflict` where it is not in doubt or another row has that id.
+    Raises `NotFound`, or `Conflict` where it is not unconfirmed or another row has that id.
     """
     taken = Conflict(f"the provider's prediction {provider_id} belongs to another submission")
     try:
         with transaction(sessions) as session:
-            adopted = transitions.adopt_doubt(
+            adopted = transitions.adopt_unconfirmed(
                 session, prediction_id, provider_id=provider_id, watch_window=watch_window, by=by
             )
             prediction = _get_prediction(session, prediction_id)
             if not adopted:
-                _require_doubt(prediction)
+                _require_unconfirmed(prediction)
                 raise taken
             return prediction.job_id
     except IntegrityError as error:
         raise taken from error
 
 
-def dismiss_doubt(sessions: Sessions, prediction_id: UUID, *, by: str) -> UUID:
+def dismiss_unconfirmed(sessions: Sessions, prediction_id: UUID, *, by: str) -> UUID:
     """Say that nothing was bought, so that the job may be bought anew; returns the job.
 
-    Raises `NotFound`, or `Conflict` where it is not in doubt.
+    Raises `NotFound`, or `Conflict` where it is not unconfirmed.
     """
     with transaction(sessions) as session:
-        dismissed = transitions.dismiss_doubt(session, prediction_id, by=by)
+        dismissed = transitions.dismiss_unconfirmed(session, prediction_id, by=by)
         prediction = _get_prediction(session, prediction_id)
         if not dismissed:
-            _require_doubt(prediction)
-            raise Conflict(f"prediction {prediction_id} was in doubt only after this was asked: ask again")
+            _require_unconfirmed(prediction)
+            raise Conflict(f"prediction {prediction_id} was unconfirmed only after this was asked: ask again")
         return prediction.job_id
 
 
@@ -85,6 +90,6 @@ def _get_prediction(session: Session, prediction_id: UUID) -> Prediction:
     return prediction
 
 
-def _require_doubt(prediction: Prediction) -> None:
+def _require_unconfirmed(prediction: Prediction) -> None:
     if prediction.state != PredictionState.UNCONFIRMED:
-        raise Conflict(f"prediction {prediction.id} is {prediction.state}: only one that is unconfirmed is in doubt")
+        raise Conflict(f"prediction {prediction.id} is {prediction.state}: only one that is unconfirmed is unconfirmed")

@@ -1,7 +1,7 @@
-"""Which of the provider's predictions is which of our submissions in doubt. Pure: no clock, no I/O.
+"""Which of the provider's predictions is which of our unconfirmed submissions. Pure: no clock, no I/O.
 
 The provider knows no reference of ours. What is compared is the input, on the keys that we sent: it may add defaults
-and re-order. Equal inputs are interchangeable, so identical jobs in doubt take one candidate each.
+and re-order. Equal inputs are interchangeable, so identical jobs unconfirmed take one candidate each.
 """
 
 import json
@@ -55,13 +55,13 @@ class Clocks:
 
 @dataclass(slots=True)
 class Findings:
-    """What one pass has found out."""
+    """What one run has found out."""
 
     adoptions: list[tuple[Submission, Candidate]] = field(default_factory=list)
     waiting: list[Submission] = field(default_factory=list)  # an equal one may still get its answer
-    missing: list[Submission] = field(default_factory=list)  # in doubt, and not among the candidates
+    missing: list[Submission] = field(default_factory=list)  # unconfirmed, and not among the candidates
     undecidable: list[Submission] = field(default_factory=list)  # a candidate that cannot be read might be it
-    orphans: list[Candidate] = field(default_factory=list)  # belong to nothing that we posted
+    unmatched: list[Candidate] = field(default_factory=list)  # belong to nothing that we posted
 
 
 def match_submissions(
@@ -82,9 +82,9 @@ def match_submissions(
         findings.adoptions += pairs
         taken |= {candidate.provider_id for _, candidate in pairs}
         for submission in left:
-            doubtful = any(_may_be(submission, each, clocks) for each in unreadable)
-            (findings.undecidable if doubtful else findings.missing).append(submission)
-    findings.orphans = [each for each in readable if each.provider_id not in taken]
+            unclear = any(_may_be(submission, each, clocks) for each in unreadable)
+            (findings.undecidable if unclear else findings.missing).append(submission)
+    findings.unmatched = [each for each in readable if each.provider_id not in taken]
     return findings
 
 

@@ -1,10 +1,10 @@
-"""One pass over an account's doubts: every submission whose answer was lost, against what the provider lists.
+"""One reconciliation run: every submission whose answer was lost, against what the provider lists.
 
-It adopts what it finds, and calls a submission absent only after the settle time and with a list that answered. Where
-the list fails it waits; it never guesses. What was compared is written in one transaction at the end: whatever dies in
-between leaves those doubts as they were. What is sure by the address of a webhook, what a restore has forgotten and
-what turns up after it was called absent is written before that, each in a transaction of its own, which the next pass
-goes on from.
+It adopts what it finds, and calls a submission not found only after the settle time and with a list that answered.
+Where the list fails it waits; it never guesses. What was compared is written in one transaction at the end: whatever
+dies in between leaves those unconfirmed submissions as they were. What is sure by the address of a webhook, what a
+restore has forgotten and what turns up after it was marked not found is written before that, each in a transaction of
+its own, which the next run goes on from.
 """
 
 from collections.abc import Sequence
@@ -18,165 +18,175 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
-from rushes.provider_list.ownership import tell_foreign
-from rushes.reconciling.assign import Settled, settle_named
+from rushes.provider_list.ownership import log_foreign_list
+from rushes.reconciling.assign import Assignments, assign_named
 from rushes.reconciling.evidence import (
     CLOCK_MARGIN,
     SWEPT,
     Listing,
-    Pass,
-    PassLost,
     ReconcileFailed,
-    keep_claim,
+    ReconciliationRun,
+    RunLost,
     lease_of,
-    prepare_pass,
+    prepare_run,
     read_candidates,
     read_list,
+    renew_claim,
 )
 from rushes.reconciling.matching import Candidate, Clocks, Findings, Submission, match_submissions
 from rushes.reconciling.restore import (
     Restoration,
-    adopt_orphans,
+    adopt_unknown,
     conclude_restore,
     is_bought,
-    match_orphans,
+    match_unknown,
 )
 from rushes.retries import LONGEST_WISH
 from rushes.runtime import Runtime
-from rushes.stale_writes import count_late
+from rushes.stale_writes import count_stale
 from rushes.wavespeed import AccountRefused, ProviderUnavailable
 
 PAUSE = timedelta(seconds=2)
-"""Between two passes: a lost answer is looked for again soon."""
+"""Between two runs: a lost answer is searched for again soon."""
 FAILED_PAUSE = timedelta(seconds=5)
 RESTORE_PAUSE = timedelta(seconds=10)
-"""The same, while the account is paused after a restore: each pass reads all that was forgotten."""
+"""The same, while the account is paused after a restore: each run reads all that was forgotten."""
 PERSON_PAUSE = timedelta(minutes=10)
-"""How often at least a doubt that a person must decide is looked at all the same; young ones sooner."""
+"""How often at least an unconfirmed submission that a person must decide is checked all the same; young ones sooner."""
 FOREIGN_PAUSE = timedelta(minutes=1)
-"""How often what a list of another account left undecided is looked at."""
+"""How often what a list of another account left undecided is checked."""
 LATE_ARRIVAL = timedelta(days=7)
-"""How long after a POST a prediction may still turn up that was called absent."""
+"""How long after a POST a prediction may still turn up that was marked not found."""
 
 log = structlog.get_logger(__name__)
 
 
-class DoubtMoved(ReconcileFailed):
-    """What was to be adopted is in doubt no more: what was found may be another's, which would be called absent."""
+class AlreadyDecided(ReconcileFailed):
+    """What was to be adopted is unconfirmed no more: what was found may be another's, which would be marked not
+    found."""
 
 
 @dataclass(slots=True)
-class _Findings(Findings):
-    """The same of a pass."""
+class _RunFindings(Findings):
+    """The same of a run."""
 
     unreached: list[Submission] = field(default_factory=list)  # posted before the list begins, and not met in it
-    tells_orphans: bool = True  # False before the settle time of a restore: what no row knows is looked at then
+    reports_unknown: bool = True  # False before the settle time of a restore: what no row knows is checked then
 
 
 def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
-    """Make the pass of this claim; returns a line for operators. Raises `ReconcileFailed`."""
+    """Make the run of this claim; returns a line for operators. Raises `ReconcileFailed`."""
     with transaction(runtime.sessions) as session:
         ticket = transitions.begin_reconcile(session, account_id, claim, lease=lease_of(runtime))
         if ticket is None:
             return "stale: nothing to do"
-        current = prepare_pass(runtime, session, account_id, claim=claim, ticket=ticket)
+        current = prepare_run(runtime, session, account_id, claim=claim, ticket=ticket)
     try:
-        return _make_pass(runtime, current)
-    except PassLost:
-        count_late(runtime, "reconcile.pass", account_id)
+        return _run(runtime, current)
+    except RunLost:
+        count_stale(runtime, "reconcile.run", account_id)
         raise
     except (AccountRefused, ProviderUnavailable) as error:
         _give_back(runtime, current, pause=max(FAILED_PAUSE, min(error.retry_after or FAILED_PAUSE, LONGEST_WISH)))
         raise ReconcileFailed(str(error)) from error
-    except (IntegrityError, DoubtMoved) as error:
-        # A direct answer, a person or another pass was first with one of them: the next pass sees that.
+    except (IntegrityError, AlreadyDecided) as error:
+        # A direct answer, a person or another run was first with one of them: the next run sees that.
         _give_back(runtime, current, pause=timedelta(0))
         raise ReconcileFailed("somebody else has decided one of them meanwhile: nothing written") from error
 
 
-def _give_back(runtime: Runtime, current: Pass, *, pause: timedelta) -> None:
+def _give_back(runtime: Runtime, current: ReconciliationRun, *, pause: timedelta) -> None:
     with transaction(runtime.sessions) as session:
         transitions.finish_reconcile(session, current.account_id, current.claim, pause=pause)
     runtime.waker.wake()
 
 
-def _make_pass(runtime: Runtime, current: Pass) -> str:
+def _run(runtime: Runtime, current: ReconciliationRun) -> str:
     listing = read_list(runtime, current)
     since, candidates = read_candidates(runtime, current, listing)
-    settled = _settle_named(runtime, current, listing, [each for each in candidates if each.names is not None])
+    settled = _assign_named(runtime, current, listing, [each for each in candidates if each.names is not None])
     candidates = [each for each in candidates if each.names is None]
-    doubts = [each for each in (*current.select_doubts(), *since) if each.prediction_id not in settled.adopted]
-    found = _match_doubts(current, listing, doubts, candidates)
+    unconfirmed = [
+        each for each in (*current.select_unconfirmed(), *since) if each.prediction_id not in settled.adopted
+    ]
+    found = _match_unconfirmed(current, listing, unconfirmed, candidates)
     foreign = current.find_foreign(listing)
-    orphans = [*found.orphans, *_unreadable(candidates)]
-    restored = _settle_restore(runtime, current, listing, orphans=orphans, foreign=foreign)
-    rest = found.orphans if restored is None else restored.strangers
-    late, strangers = _match_absent(current, listing, rest, known=settled.surpluses)
-    kept = _settle_named(runtime, current, listing, late)
-    found.orphans = [*strangers, *settled.strangers, *(restored.undecidable if restored is not None else [])]
-    found.tells_orphans = restored is None or restored.is_settled
+    unmatched = [*found.unmatched, *_unreadable(candidates)]
+    restored = _resolve_restore(runtime, current, listing, unmatched=unmatched, foreign=foreign)
+    rest = found.unmatched if restored is None else restored.strangers
+    late, strangers = _match_not_found(current, listing, rest, known=settled.duplicates)
+    kept = _assign_named(runtime, current, listing, late)
+    found.unmatched = [*strangers, *settled.strangers, *(restored.undecidable if restored is not None else [])]
+    found.reports_unknown = restored is None or restored.is_settled
     if foreign:
-        tell_foreign(runtime, current.account_id, sorted(foreign - {SWEPT}), once=False)
+        log_foreign_list(runtime, current.account_id, sorted(foreign - {SWEPT}), once=False)
     with transaction(runtime.sessions) as session:
-        told, new = _write(runtime, session, current, listing, found=found, foreign=foreign)
-        told += kept.describe("found late") + settled.describe("by their webhooks")
+        summary, new = _write(runtime, session, current, listing, found=found, foreign=foreign)
+        summary += kept.describe("found late") + settled.describe("by their webhooks")
         if restored is not None and (held_at := current.ticket.restored_at):
-            told += f"; {conclude_restore(session, current.account_id, restored, held_at=held_at)}"
+            summary += f"; {conclude_restore(session, current.account_id, restored, held_at=held_at)}"
     for provider_id in new:
-        log.warning("account.orphan", account_id=str(current.account_id), provider_id=provider_id)
+        log.warning("account.unknown_prediction", account_id=str(current.account_id), provider_id=provider_id)
     runtime.waker.wake()
-    return told
+    return summary
 
 
-def _match_doubts(
-    current: Pass, listing: Listing, doubts: Sequence[Submission], candidates: Sequence[Candidate]
-) -> _Findings:
+def _match_unconfirmed(
+    current: ReconciliationRun, listing: Listing, unconfirmed: Sequence[Submission], candidates: Sequence[Candidate]
+) -> _RunFindings:
     """What was posted before the list begins takes what the others leave."""
-    reached = [each for each in doubts if listing.reaches(each, current.clocks)]
+    reached = [each for each in unconfirmed if listing.reaches(each, current.clocks)]
     found = match_submissions(reached, candidates, clocks=current.clocks)
-    unreached = [each for each in doubts if not listing.reaches(each, current.clocks)]
-    older = match_submissions(unreached, found.orphans, clocks=current.clocks)
-    return _Findings(
+    unreached = [each for each in unconfirmed if not listing.reaches(each, current.clocks)]
+    older = match_submissions(unreached, found.unmatched, clocks=current.clocks)
+    return _RunFindings(
         adoptions=[*found.adoptions, *older.adoptions],
         waiting=found.waiting,
         missing=found.missing,
         undecidable=found.undecidable,
-        orphans=older.orphans,
+        unmatched=older.unmatched,
         unreached=older.missing,
     )
 
 
-def _match_absent(
-    current: Pass, listing: Listing, candidates: Sequence[Candidate], *, known: set[UUID]
+def _match_not_found(
+    current: ReconciliationRun, listing: Listing, candidates: Sequence[Candidate], *, known: set[UUID]
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """Whose of those called absent each is, and what is nobody's. Jobs that wait get what was paid for first."""
+    """Whose of those marked not found each is, and what is nobody's. Jobs that wait get what was paid for first."""
     clocks = Clocks(current.clocks.earliest, LATE_ARRIVAL)
     bought = [each for each in candidates if is_bought(listing.unknown[each.provider_id])]
     given_back = [each for each in candidates if not is_bought(listing.unknown[each.provider_id])]
-    wanted = match_submissions(current.select_absent(wanted=True, known=known), bought, clocks=clocks)
-    ended = current.select_absent(wanted=False, known=known)
-    others = match_submissions([*wanted.missing, *ended], [*wanted.orphans, *given_back], clocks=clocks)
-    return [current.name(*pair) for pair in (*wanted.adoptions, *others.adoptions)], others.orphans
+    wanted = match_submissions(current.select_not_found(wanted=True, known=known), bought, clocks=clocks)
+    ended = current.select_not_found(wanted=False, known=known)
+    others = match_submissions([*wanted.missing, *ended], [*wanted.unmatched, *given_back], clocks=clocks)
+    return [current.name(*pair) for pair in (*wanted.adoptions, *others.adoptions)], others.unmatched
 
 
-def _settle_named(runtime: Runtime, current: Pass, listing: Listing, named: Sequence[Candidate]) -> Settled:
+def _assign_named(
+    runtime: Runtime, current: ReconciliationRun, listing: Listing, named: Sequence[Candidate]
+) -> Assignments:
     """Give those whose job is known their rows: at once, each in a transaction of its own.
 
     What is ours by the address of its webhook goes before all matching, and needs no settle time. What equals only what
-    was called absent comes last: its job gets it where that was not bought again yet.
+    was marked not found comes last: its job gets it where that was not bought again yet.
     """
     if not named:
-        return Settled()
-    keep_claim(runtime, current)
-    return settle_named(runtime, current.account_id, named, listing.unknown)
+        return Assignments()
+    renew_claim(runtime, current)
+    return assign_named(runtime, current.account_id, named, listing.unknown)
 
 
 def _unreadable(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [each for each in candidates if each.input is None]
 
 
-def _settle_restore(
-    runtime: Runtime, current: Pass, listing: Listing, *, orphans: Sequence[Candidate], foreign: set[UUID]
+def _resolve_restore(
+    runtime: Runtime,
+    current: ReconciliationRun,
+    listing: Listing,
+    *,
+    unmatched: Sequence[Candidate],
+    foreign: set[UUID],
 ) -> Restoration | None:
     """Adopt what was bought before a restore; None where there was none.
 
@@ -185,55 +195,64 @@ def _settle_restore(
     ticket = current.ticket
     if ticket.restored_at is None:
         return None
-    if ticket.began_at < ticket.restored_at + current.settle or SWEPT in foreign:
+    if ticket.began_at < ticket.restored_at + current.settle_time or SWEPT in foreign:
         return Restoration()
     by_id = listing.unknown
-    keep_claim(runtime, current)
+    renew_claim(runtime, current)
     with transaction(runtime.sessions) as session:
-        ids = [each.provider_id for each in orphans]
-        # Not `restored_at`: a second hold moves that past what the passes of the first have found and not decided.
+        ids = [each.provider_id for each in unmatched]
+        # Not `restored_at`: a second hold moves that past what the runs of the first have found and not decided.
         known = queries.filter_strangers(session, current.account_id, ids, before=ticket.restored_to)
-        openings = queries.list_openings(session, sorted({each.video_model for each in orphans}))
-    bought = [each for each in orphans if each.provider_id not in known and is_bought(by_id[each.provider_id])]
-    found = match_orphans(bought, openings)
-    found.undecidable += adopt_orphans(runtime, current.account_id, found, by_id)
-    decided = {each.provider_id for each in (*found.undecidable, *(orphan for orphan, _ in found.adoptions))}
-    found.strangers = [each for each in orphans if each.input is not None and each.provider_id not in decided]
+        open_jobs = queries.list_open_jobs(session, sorted({each.video_model for each in unmatched}))
+    bought = [each for each in unmatched if each.provider_id not in known and is_bought(by_id[each.provider_id])]
+    found = match_unknown(bought, open_jobs)
+    found.undecidable += adopt_unknown(runtime, current.account_id, found, by_id)
+    decided = {each.provider_id for each in (*found.undecidable, *(unmatched for unmatched, _ in found.adoptions))}
+    found.strangers = [each for each in unmatched if each.input is not None and each.provider_id not in decided]
     found.is_settled = True
     return found
 
 
 def _write(
-    runtime: Runtime, session: Session, current: Pass, listing: Listing, *, found: _Findings, foreign: set[UUID]
+    runtime: Runtime,
+    session: Session,
+    current: ReconciliationRun,
+    listing: Listing,
+    *,
+    found: _RunFindings,
+    foreign: set[UUID],
 ) -> tuple[str, list[str]]:
-    """All of it or nothing, and nothing where another pass has begun meanwhile; what to tell, and the new orphans."""
+    """All of it or nothing, and nothing where another run has begun meanwhile; what to tell, and the new unknown
+    predictions."""
     lag = 0.0 if foreign else _measure_lag(session, current, listing)
     _adopt(runtime, session, found)
-    missing = [each for each in current.keep_sought(found.missing) if not each.is_open]
+    missing = [each for each in current.select_sought(found.missing) if not each.is_open]
     settled = [each for each in missing if each.posted_at < current.settled_before]
     why = "the provider's list does not show it"
     ours = [each for each in settled if each.prediction_id not in foreign]
-    absent = [each for each in ours if transitions.mark_absent(session, each.prediction_id, why=why)]
-    unreadable, unreached = current.keep_sought(found.undecidable), current.keep_sought(found.unreached)
+    not_found = [each for each in ours if transitions.mark_not_found(session, each.prediction_id, why=why)]
+    unreadable, unreached = current.select_sought(found.undecidable), current.select_sought(found.unreached)
     _leave_to_a_person(session, current, unreadable, why="a candidate's input cannot be read")
     _leave_to_a_person(session, current, unreached, why="the list is too long to be read back to it")
-    waiting = {each.prediction_id for each in (*missing, *current.keep_sought(found.waiting))}
-    waiting -= {each.prediction_id for each in absent}
-    transitions.postpone_doubts(session, sorted(waiting - foreign), delay=PAUSE)
-    transitions.postpone_doubts(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
+    waiting = {each.prediction_id for each in (*missing, *current.select_sought(found.waiting))}
+    waiting -= {each.prediction_id for each in not_found}
+    transitions.postpone_unconfirmed(session, sorted(waiting - foreign), delay=PAUSE)
+    transitions.postpone_unconfirmed(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
     is_sweep = current.ticket.sweep_after is not None
     is_ours = SWEPT not in foreign
-    orphans = transitions.insert_orphans(session, [_as_orphan(current, each) for each in found.orphans if is_ours])
-    swept = is_sweep and is_ours and found.tells_orphans
-    _finish(session, current, lag=lag, swept=swept, is_foreign=is_sweep and not is_ours)
-    told = (
-        f"adopted {len(found.adoptions)}, absent {len(absent)}, waiting {len(waiting)}, "
-        f"for a person {len(unreadable) + len(unreached)}, new orphans {len(orphans)}"
+    unmatched = transitions.insert_unknown_predictions(
+        session, [_as_unknown_prediction(current, each) for each in found.unmatched if is_ours]
     )
-    return told, orphans
+    swept = is_sweep and is_ours and found.reports_unknown
+    _finish(session, current, lag=lag, swept=swept, is_foreign=is_sweep and not is_ours)
+    summary = (
+        f"adopted {len(found.adoptions)}, not found {len(not_found)}, waiting {len(waiting)}, "
+        f"for a person {len(unreadable) + len(unreached)}, new unknown predictions {len(unmatched)}"
+    )
+    return summary, unmatched
 
 
-def _measure_lag(session: Session, current: Pass, listing: Listing) -> float:
+def _measure_lag(session: Session, current: ReconciliationRun, listing: Listing) -> float:
     return queries.measure_list_lag(
         session,
         current.account_id,
@@ -243,7 +262,7 @@ def _measure_lag(session: Session, current: Pass, listing: Listing) -> float:
     )
 
 
-def _finish(session: Session, current: Pass, *, lag: float, swept: bool, is_foreign: bool) -> None:
+def _finish(session: Session, current: ReconciliationRun, *, lag: float, swept: bool, is_foreign: bool) -> None:
     """Last, since the account's row is locked last of all; where the claim is lost, all is taken back."""
     pause = PAUSE if current.ticket.restored_at is None else RESTORE_PAUSE
     if not transitions.finish_reconcile(
@@ -254,10 +273,10 @@ def _finish(session: Session, current: Pass, *, lag: float, swept: bool, is_fore
         lag_seconds=lag,
         swept_at=current.ticket.began_at if swept else None,
     ):
-        raise PassLost("another pass took over: nothing written")
+        raise RunLost("another run took over: nothing written")
 
 
-def _adopt(runtime: Runtime, session: Session, found: _Findings) -> None:
+def _adopt(runtime: Runtime, session: Session, found: _RunFindings) -> None:
     for submission, candidate in found.adoptions:
         state = transitions.accept_prediction(
             session,
@@ -268,20 +287,22 @@ def _adopt(runtime: Runtime, session: Session, found: _Findings) -> None:
             adopted=True,
         )
         if state != PredictionState.RENDERING:
-            raise DoubtMoved(f"{submission.prediction_id} was decided meanwhile")
+            raise AlreadyDecided(f"{submission.prediction_id} was decided meanwhile")
 
 
-def _leave_to_a_person(session: Session, current: Pass, undecidable: Sequence[Submission], *, why: str) -> None:
+def _leave_to_a_person(
+    session: Session, current: ReconciliationRun, undecidable: Sequence[Submission], *, why: str
+) -> None:
     ids = [each.prediction_id for each in undecidable]
     transitions.note_undecidable(session, ids, message=f"{why}: decide by hand")
     for submission in undecidable:
         # As long again as it has waited: inputs that were missing for a moment must not cost ten minutes.
         waited = current.ticket.began_at - submission.posted_at
         delay = max(PAUSE, min(waited, PERSON_PAUSE))
-        transitions.postpone_doubts(session, [submission.prediction_id], delay=delay)
+        transitions.postpone_unconfirmed(session, [submission.prediction_id], delay=delay)
 
 
-def _as_orphan(current: Pass, candidate: Candidate) -> dict[str, object]:
+def _as_unknown_prediction(current: ReconciliationRun, candidate: Candidate) -> dict[str, object]:
     return {
         "account_id": current.account_id,
         "provider_id": candidate.provider_id,

@@ -1,6 +1,6 @@
 """After a restore: which of the predictions that no row knows were bought for which job, and when all is known.
 
-A restored database has forgotten purchases; its queue would buy them again. So the account is paused, and one pass that
+A restored database has forgotten purchases; its queue would buy them again. So the account is paused, and one run that
 begins after the settle time reads everything the provider has created since the restored state. What equals a job that
 would be bought is adopted for it: paid once. Where that cannot be told, the account waits for a person.
 """
@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
-from models.queries import Opening
+from models.queries import OpenJob
 from rushes.reconciling.matching import Candidate, Clocks, Submission, match_submissions
 from rushes.runtime import Runtime
-from rushes.wavespeed import Prediction, PredictionStatus
+from rushes.wavespeed import PredictionStatus, ProviderPrediction
 
-SWEEP = "the orphan sweep"
+SWEEP = "the unknown prediction sweep"
 EVER = Clocks(-timedelta(minutes=10), timedelta(days=3650))
 """A job is older than what was bought for it, give or take the clocks, and may have waited for long."""
 NAMED = 5
@@ -30,7 +30,7 @@ _WITHOUT_A_FILE = frozenset(
 _OUTCOMES = {
     "resumed": "submits again",
     "paused": "paused by a person",
-    None: "not opened by this pass: a person was first, or another restore was noticed",
+    None: "not opened by this run: a person was first, or another restore was noticed",
 }
 
 log = structlog.get_logger(__name__)
@@ -49,52 +49,54 @@ class Restoration:
     """What a restore's sweep has found."""
 
     adoptions: list[tuple[Candidate, Owner]] = field(default_factory=list)
-    undecidable: list[Candidate] = field(default_factory=list)  # may be ours: a person looks
+    undecidable: list[Candidate] = field(default_factory=list)  # may be ours: a person checks
     strangers: list[Candidate] = field(default_factory=list)
     is_settled: bool = False  # the settle time has passed: what was not found does not exist
 
 
-def match_orphans(orphans: Sequence[Candidate], openings: Sequence[Opening]) -> Restoration:
-    """Say whose each orphan is, by equal input with a job that would be bought.
+def match_unknown(unmatched: Sequence[Candidate], open_jobs: Sequence[OpenJob]) -> Restoration:
+    """Say whose each unknown prediction is, by equal input with a job that would be bought.
 
-    One that cannot be read, or equals only a job whose render or doubt may yet end so that it is bought again, is for a
-    person.
+    One that cannot be read, or equals only a job whose render or unconfirmed submission may yet end so that it is
+    bought again, is for a person.
     """
     found = Restoration()
-    free = {each.job_id: each for each in openings if each.is_free}
-    equal = match_submissions([_as_submission(each) for each in free.values()], orphans, clocks=EVER)
-    for submission, orphan in equal.adoptions:
-        found.adoptions.append((orphan, Owner(submission.prediction_id, free[submission.prediction_id].prediction_id)))
-    bought = [_as_submission(each) for each in openings if not each.is_free]
-    rivals = match_submissions(bought, equal.orphans, clocks=EVER)
-    found.undecidable = [each for each in orphans if each.input is None]
-    found.undecidable += [orphan for _, orphan in rivals.adoptions]
-    found.strangers = rivals.orphans
+    free = {each.job_id: each for each in open_jobs if each.is_free}
+    equal = match_submissions([_as_submission(each) for each in free.values()], unmatched, clocks=EVER)
+    for submission, candidate in equal.adoptions:
+        found.adoptions.append(
+            (candidate, Owner(submission.prediction_id, free[submission.prediction_id].prediction_id))
+        )
+    bought = [_as_submission(each) for each in open_jobs if not each.is_free]
+    rivals = match_submissions(bought, equal.unmatched, clocks=EVER)
+    found.undecidable = [each for each in unmatched if each.input is None]
+    found.undecidable += [candidate for _, candidate in rivals.adoptions]
+    found.strangers = rivals.unmatched
     return found
 
 
-def _as_submission(opening: Opening) -> Submission:
+def _as_submission(open_job: OpenJob) -> Submission:
     """The matching's words: what is paired is the job, by its id."""
-    return Submission(opening.job_id, opening.video_model, opening.input, opening.created_at, is_open=False)
+    return Submission(open_job.job_id, open_job.video_model, open_job.input, open_job.created_at, is_open=False)
 
 
-def adopt_orphans(
-    runtime: Runtime, account_id: UUID, found: Restoration, listed: Mapping[str, Prediction]
+def adopt_unknown(
+    runtime: Runtime, account_id: UUID, found: Restoration, listed: Mapping[str, ProviderPrediction]
 ) -> list[Candidate]:
     """Give every adoption its row, each in a transaction of its own; returns those whose job has moved meanwhile.
 
-    A process that dies in between leaves the rest to the next pass, which finds the rows of the first ones.
+    A process that dies in between leaves the rest to the next run, which finds the rows of the first ones.
     """
     missed = []
-    for orphan, owner in found.adoptions:
+    for candidate, owner in found.adoptions:
         with transaction(runtime.sessions) as session:
-            if not _adopt(session, runtime, account_id, owner=owner, found=listed[orphan.provider_id]):
-                missed.append(orphan)
+            if not _adopt(session, runtime, account_id, owner=owner, found=listed[candidate.provider_id]):
+                missed.append(candidate)
     return missed
 
 
-def _adopt(session: Session, runtime: Runtime, account_id: UUID, *, owner: Owner, found: Prediction) -> bool:
-    prediction_id = transitions.post_for_orphan(
+def _adopt(session: Session, runtime: Runtime, account_id: UUID, *, owner: Owner, found: ProviderPrediction) -> bool:
+    prediction_id = transitions.post_for_unknown(
         session, account_id, owner.job_id, prediction_id=owner.prediction_id, posted_at=found.created_at
     )
     if prediction_id is None:
@@ -103,7 +105,7 @@ def _adopt(session: Session, runtime: Runtime, account_id: UUID, *, owner: Owner
     return True
 
 
-def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found: Prediction) -> str | None:
+def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found: ProviderPrediction) -> str | None:
     """Write that the provider has this prediction of ours, and its video where it has that already.
 
     Returns the state as `transitions.accept_prediction` does: None, and nothing written, where the row has an id, be it
@@ -124,7 +126,7 @@ def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found:
     return state
 
 
-def is_bought(found: Prediction) -> bool:
+def is_bought(found: ProviderPrediction) -> bool:
     """Whether a job may get a file by it. What was given back or removed may be bought anew; an end that shows no file
     may show one yet."""
     return found.status not in _WITHOUT_A_FILE
@@ -144,7 +146,7 @@ def conclude_restore(session: Session, account_id: UUID, restored: Restoration, 
 
 
 def describe_undecidable(undecidable: Sequence[Candidate]) -> str:
-    """What a person has to look at."""
+    """What a person has to check."""
     ids = ", ".join(each.provider_id for each in undecidable[:NAMED])
     more = f" and {len(undecidable) - NAMED} more" if len(undecidable) > NAMED else ""
     return f"{len(undecidable)} prediction(s) at the provider may be ours, no row knows them: {ids}{more}"

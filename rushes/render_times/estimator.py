@@ -1,6 +1,6 @@
 """What finished renders teach about the time a render takes: a hazard per 5 % of age, shrunk to a prior. Pure.
 
-Observations are interval-censored (a render finished somewhere between the last look that saw it running and the look
+Observations are interval-censored (a render finished somewhere between the last check that saw it running and the check
 that found it), right-censored (renders in flight) and enter late (only what happened inside the window counts). Each
 adds to two histograms over age: renders that finished, and seconds that renders were at risk. Their ratio is the
 hazard, the estimate of Nelson and Aalen; one pseudo-render of the prior is added to both, which is the posterior mean
@@ -22,7 +22,7 @@ from rushes.render_times.poll_spacing import RenderTime
 WINDOW = 400
 """Finished renders that are learned from: the error of the hazard falls with its root, the memory of drift grows."""
 
-_STEP = 0.05  # narrower than any shape that looks a few seconds apart can tell; the kernel spans five
+_STEP = 0.05  # narrower than any shape that checks a few seconds apart can tell; the kernel spans five
 _YOUNGEST, _OLDEST = 0.1, 1e6
 _STEPS = math.ceil(math.log(_OLDEST / _YOUNGEST) / _STEP)
 _EDGES = (0.0, *(_YOUNGEST * math.exp(_STEP * step) for step in range(_STEPS + 1)))
@@ -44,7 +44,7 @@ class Finished(NamedTuple):
     high: float
 
 
-class Running(NamedTuple):
+class RunningRender(NamedTuple):
     """So many renders in flight of this age."""
 
     age: float
@@ -58,7 +58,7 @@ class Learned:
     prior: RenderTime
     hazards: tuple[float, ...]
     passed: tuple[float, ...]  # integral of the hazard up to each edge
-    _hash: int = field(init=False, repr=False, compare=False)  # taken for every look at every render, so taken once
+    _hash: int = field(init=False, repr=False, compare=False)  # taken for every check of every render, so taken once
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_hash", hash((self.prior, self.hazards, self.passed)))
@@ -123,7 +123,9 @@ class _Histogram:
         return [part + whole * width for part, whole, width in zip(self.at_risk, staying, widths, strict=True)]
 
 
-def learn_render_time(prior: RenderTime, finished: Sequence[Finished], running: Iterable[Running] = ()) -> RenderTime:
+def learn_render_time(
+    prior: RenderTime, finished: Sequence[Finished], running: Iterable[RunningRender] = ()
+) -> RenderTime:
     """The render time that these renders, newest first, and those in flight speak for; the prior itself for none.
 
     Only the newest count, back to the last change that shows. Hazards are finite and above zero wherever the prior's

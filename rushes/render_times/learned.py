@@ -1,7 +1,7 @@
 """How long renders take: the one door to what is known of it, whatever is behind.
 
 An age counts from when we knew that the provider had accepted the render; a wait in the provider's own queue is part of
-it, for looks count so too. Only completions are learned from: a storm of quick failures says nothing of renders.
+it, for checks count so too. Only completions are learned from: a storm of quick failures says nothing of renders.
 """
 
 import threading
@@ -17,7 +17,7 @@ from models import queries
 from models.queries import CompletedRender
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
 from rushes.catalog import find_video_model
-from rushes.render_times.estimator import WINDOW, Finished, Running, learn_render_time
+from rushes.render_times.estimator import WINDOW, Finished, RunningRender, learn_render_time
 from rushes.render_times.poll_spacing import RenderTime, prior_for
 from rushes.settings import Settings
 
@@ -27,7 +27,7 @@ KEPT = 1_000
 """Finished renders kept of each kind: more than are learned from, so that the window can be told from its end."""
 NEWEST = 2_000
 """Completions taken in at once: ten seconds of 200 a second. What is more comes with the next refresh."""
-_SHARE_NEW = 0.05  # a table for the looks costs milliseconds: one render in four hundred changes nothing
+_SHARE_NEW = 0.05  # a table for the checks costs milliseconds: one render in four hundred changes nothing
 _REST_SECONDS = 60.0  # after it, what has changed counts however little, and so do renders in flight
 
 
@@ -106,14 +106,14 @@ class RenderTimes:
                 seen = Finished(known.ago_seconds, known.low_seconds, known.high_seconds)
                 kind = RenderKind(known.video_model, known.output_seconds)
                 finished[kind].append((seen, known.prediction_id))
-        running = defaultdict[RenderKind, list[Running]](list)
+        running = defaultdict[RenderKind, list[RunningRender]](list)
         for group in queries.count_running(session):
             kind = find_kind(group.video_model, group.values)
-            running[kind].append(Running(group.age_seconds, group.renders))
+            running[kind].append(RunningRender(group.age_seconds, group.renders))
         for kind in finished.keys() | running.keys():
             self._believe(kind, finished[kind], running[kind])
 
-    def _believe(self, kind: RenderKind, finished: list[tuple[Finished, UUID]], running: list[Running]) -> None:
+    def _believe(self, kind: RenderKind, finished: list[tuple[Finished, UUID]], running: list[RunningRender]) -> None:
         known, now = self._beliefs.get(kind), time.monotonic()
         if known is not None and now - known.at < _REST_SECONDS:
             ids = [each for _, each in finished]
@@ -132,7 +132,7 @@ class RenderTimes:
 
         It ran still when it was last seen running, and as long as the provider says that it executed: `executionTime`
         may leave out a wait in the provider's queue, so that it is a lower bound and no more. Where neither is known,
-        looks are at least the shortest spacing apart.
+        checks are at least the shortest spacing apart.
         """
         high = max(0.0, completed.age_seconds)
         known = [each for each in (completed.running_seconds, completed.execution_seconds) if each is not None]

@@ -1,8 +1,8 @@
-"""When to look at a render again: Keller's law, as pure functions of its age.
+"""When to check a render again: Keller's law, as pure functions of its age.
 
 J. B. Keller, "Optimum checking schedules for systems subject to random failure", Management Science 21(3), 1974: with
-h(t) the hazard of finishing now and c the price of one request in seconds of delay, the best density of looks is
-n(t) = sqrt(h(t) / (2 c)), so that the next look falls where the integral of n since the last one reaches 1.
+h(t) the hazard of finishing now and c the price of one request in seconds of delay, the best density of checks is
+n(t) = sqrt(h(t) / (2 c)), so that the next check falls where the integral of n since the last one reaches 1.
 
 Ages and lengths are seconds as floats: they count from the start of a render and are not points in time.
 """
@@ -75,7 +75,7 @@ class _Table:
     """A render time on the grid, so that one question costs two bisections and no integral."""
 
     ages: "array[float]"
-    looks: "array[float]"  # integral of sqrt(hazard) up to each age: it does not depend on the price of a request
+    checks: "array[float]"  # integral of sqrt(hazard) up to each age: it does not depend on the price of a request
     left: "array[float]"  # integral of survival beyond each age
 
 
@@ -90,7 +90,7 @@ def _tabulate(render_time: RenderTime) -> _Table:
     waits = [width * _log_mean(a, b) for width, (a, b) in zip(widths, pairwise(survivals), strict=True)]
     return _Table(
         ages=array("d", ages),
-        looks=array("d", accumulate(pieces, initial=0.0)),
+        checks=array("d", accumulate(pieces, initial=0.0)),
         left=array("d", [*accumulate(reversed(waits), initial=0.0)][::-1]),
     )
 
@@ -102,15 +102,15 @@ def _log_mean(before: float, after: float) -> float:
     return (before - after) / math.log(before / after)
 
 
-def next_look_by_law(
+def next_check_by_law(
     render_time: RenderTime, *, age: float, request_cost_seconds: float, shortest: float, longest: float
 ) -> float:
-    """The age at which to look next, after a look at `age` (or after the start, with 0), by the square-root law.
+    """The age at which to check next, after a check at age `age` (or after the start, with 0), by the square-root law.
 
     Between `age + shortest` and `age + longest`; the first wins where they disagree. `request_cost_seconds` is how many
     seconds of delay one request is worth.
     """
-    best = age_of_looks(render_time, count_looks(render_time, age) + math.sqrt(2 * request_cost_seconds))
+    best = age_of_checks(render_time, count_checks(render_time, age) + math.sqrt(2 * request_cost_seconds))
     return max(age + shortest, min(best, age + longest))
 
 
@@ -125,33 +125,33 @@ def _interpolate(value: float, source: "array[float]", target: "array[float]") -
     return target[above - 1] + (target[above] - target[above - 1]) * (value - low) / (high - low)
 
 
-def count_looks(render_time: RenderTime, age: float) -> float:
-    """The integral of the square root of the hazard up to this age: what `worth_of_look` takes differences of."""
+def count_checks(render_time: RenderTime, age: float) -> float:
+    """The integral of the square root of the hazard up to this age: what `worth_of_check` takes differences of."""
     table = _tabulate(render_time)
-    return _interpolate(age, table.ages, table.looks)
+    return _interpolate(age, table.ages, table.checks)
 
 
-def age_of_looks(render_time: RenderTime, looks: float) -> float:
-    """The age at which `count_looks` comes to so much; infinite where it never does."""
+def age_of_checks(render_time: RenderTime, checks: float) -> float:
+    """The age at which `count_checks` comes to so much; infinite where it never does."""
     table = _tabulate(render_time)
-    return _interpolate(looks, table.looks, table.ages) if looks < table.looks[-1] else math.inf
+    return _interpolate(checks, table.checks, table.ages) if checks < table.checks[-1] else math.inf
 
 
-def worth_of_look(looks: float) -> float:
-    """Seconds of delay that a look is worth, by how much `count_looks` has grown since the render was known to run.
+def worth_of_check(checks: float) -> float:
+    """Seconds of delay that a check is worth, by how much `count_checks` has grown since the render was known to run.
 
-    By Keller's law a look is due as soon as its worth reaches the price of its request; where the hazard is flat, the
-    worth is h t^2 / 2. The worth of one request that looks at many renders is the sum of theirs.
+    By Keller's law a check is due as soon as its worth reaches the price of its request; where the hazard is flat, the
+    worth is h t^2 / 2. The worth of one request that checks many renders is the sum of theirs.
     """
-    return looks * looks / 2
+    return checks * checks / 2
 
 
-def weigh_silence(render_time: RenderTime, *, age: float, known_age: float, delivered: float) -> float:
-    """What is left of a look's worth at `age` when no webhook has come since the render was known to run.
+def discount_missing_webhook(render_time: RenderTime, *, age: float, known_age: float, delivered: float) -> float:
+    """What is left of a check's worth at `age` when no webhook has come since the render was known to run.
 
     `delivered` is the share of ends that a webhook tells. Young, a render is probably running: the worth is thinned by
-    1 - delivered, the density of looks by its root. The older, the more silence says that its webhook was lost, and the
-    worth comes back. Never under a ten thousandth, since a webhook is never the only way.
+    1 - delivered, the density of checks by its root. The older, the more silence says that its webhook was lost, and
+    the worth comes back. Never under a ten thousandth, since a webhook is never the only way.
     """
     missed = max(0.0001, 1 - delivered)
     if missed >= 1:
@@ -160,8 +160,8 @@ def weigh_silence(render_time: RenderTime, *, age: float, known_age: float, deli
     if now >= before:
         return missed
     running = now / before
-    told_nothing = missed * (1 - running)
-    finished = told_nothing / (told_nothing + running)
+    unreported = missed * (1 - running)
+    finished = unreported / (unreported + running)
     return max(missed, finished / -math.log(max(running, 1e-300)))
 
 
@@ -189,6 +189,6 @@ def prior_for(video_model_id: str, output_seconds: float, *, median_seconds: flo
 
 
 def resumed_spacing(window: int) -> timedelta:
-    """Time between looks at a render that outlived `window` watch windows (from 1): 30 s, doubling to 15 minutes."""
+    """Time between checks a render that outlived `window` watch windows (from 1): 30 s, doubling to 15 minutes."""
     doublings = min(max(window, 1) - 1, 10)
     return min(timedelta(seconds=30) * (1 << doublings), timedelta(minutes=15))

@@ -10,20 +10,20 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, queries, transitions
 from models.db.session import transaction
-from models.transitions import NewArtifact, StoreTicket, SurplusTicket
+from models.transitions import DuplicateTicket, NewArtifact, StoreTicket
 from models.transitions.watching.retention import RETENTION
 from rushes.artifacts import DownloadFailed, NotAnAddress, OutputRefused, Suspect, UnverifiedFile
 from rushes.errors import RushesError, Transient
 from rushes.retries import STORE_FAILED
 from rushes.runtime import Runtime
-from rushes.stale_writes import count_late
+from rushes.stale_writes import count_stale
 from rushes.storing.next_attempt import (
     UNVERIFIED,
     FailedDownload,
     NextStep,
+    is_final_without_download,
     is_host_in_trouble,
     plan_next,
-    settles_without_download,
 )
 from rushes.storing.output_host import blame_host, note_arrival
 from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed, StoreStep, remove_files
@@ -37,19 +37,19 @@ class _Answer(NamedTuple):
     is_unknown: bool = False  # it does not know the prediction any more
 
 
-def find_settled(runtime: Runtime, step: StoreStep) -> StoreFailed | None:
+def find_final(runtime: Runtime, step: StoreStep) -> StoreFailed | None:
     """End the step without a third download, if the page that came twice is known to be the file."""
     ticket = step.ticket
     if ticket.rechecks or ticket.kept_suspect != Suspect.DOCUMENT:
         return None
     with transaction(runtime.sessions) as session:
         seen = queries.find_output_evidence(session, ticket.prediction_id, sha256=ticket.kept_sha256)
-        if not settles_without_download(Suspect.DOCUMENT, seen):
+        if not is_final_without_download(Suspect.DOCUMENT, seen):
             return None
         message = "the same page arrived twice, while other downloads worked"
         moved = _move(session, step, NextStep(UNVERIFIED, None), message=message)
     if not moved:
-        count_late(runtime, step.moves.late_outcome, step.row_id)
+        count_stale(runtime, step.moves.stale_outcome, step.row_id)
     return StoreFailed(message)
 
 
@@ -123,7 +123,7 @@ def _move(session: Session, step: StoreStep, planned: NextStep, *, message: str)
     return step.moves.delay(session, step.row_id, step.claim, delay=planned.delay, reason=reason)
 
 
-def _keep(session: Session, ticket: StoreTicket | SurplusTicket, file: UnverifiedFile, *, counts: bool) -> None:
+def _keep(session: Session, ticket: StoreTicket | DuplicateTicket, file: UnverifiedFile, *, counts: bool) -> None:
     """`counts`: the same bytes again say something about the file, since the host served others in between."""
     if file.url is None:  # an earlier attempt kept these bytes, or better ones
         if counts and file.arrived.sha256 == ticket.kept_sha256:
@@ -149,7 +149,7 @@ def fail_recheck(runtime: Runtime, step: StoreStep, message: str) -> StoreFailed
         if moved:
             transitions.explain_unverified(session, step.ticket.prediction_id, message=message)
     if not moved:
-        count_late(runtime, step.moves.late_outcome, step.row_id)
+        count_stale(runtime, step.moves.stale_outcome, step.row_id)
     return StoreFailed(message)
 
 
@@ -166,7 +166,7 @@ def _report(
     runtime: Runtime, step: StoreStep, planned: NextStep, *, message: str, moved: bool
 ) -> StoreDelayed | StoreFailed:
     if not moved:
-        count_late(runtime, step.moves.late_outcome, step.row_id)
+        count_stale(runtime, step.moves.stale_outcome, step.row_id)
     if planned.delay is None:
         return StoreFailed(message)
     return StoreDelayed(f"{message}; tried again in {planned.delay.total_seconds():.0f} s")

@@ -57,7 +57,7 @@ class NextStep(NamedTuple):
 
 def plan_next(failed: FailedDownload, seen: OutputEvidence, *, random: Callable[[], float]) -> NextStep:
     """Whether and when to download again. `random` gives a number in [0, 1)."""
-    if failed.same and _is_settled(failed.suspect, seen):
+    if failed.same and _is_final(failed.suspect, seen):
         return NextStep(UNVERIFIED, None)
     if failed.age >= GIVE_UP_AFTER:
         return NextStep(_final_code(failed, seen), None)
@@ -65,12 +65,12 @@ def plan_next(failed: FailedDownload, seen: OutputEvidence, *, random: Callable[
     return NextStep(code, _wait(failed, seen, random=random))
 
 
-def settles_without_download(kept: Suspect | None, seen: OutputEvidence) -> bool:
+def is_final_without_download(kept: Suspect | None, seen: OutputEvidence) -> bool:
     """Whether a page that came twice is the file: the host served every other job, between the two and since."""
     return kept is Suspect.DOCUMENT and seen.arrived_since_repeat and not is_host_in_trouble(seen)
 
 
-def _is_settled(suspect: Suspect | None, seen: OutputEvidence) -> bool:
+def _is_final(suspect: Suspect | None, seen: OutputEvidence) -> bool:
     """Whether the same bytes again are what the provider has."""
     if suspect is None or suspect is Suspect.FILE:
         return suspect is Suspect.FILE

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind
-from models.transitions import NewArtifact, StoreTicket, SurplusTicket
+from models.transitions import DuplicateTicket, NewArtifact, StoreTicket
 from rushes.artifacts import StoredVideo, video_name
 from rushes.errors import Permanent, Transient
 from rushes.runtime import Runtime
@@ -46,20 +46,20 @@ class _Delay(Protocol):
     ) -> bool: ...
 
 
-class _Tell(Protocol):
+class _Record(Protocol):
     def __call__(self, session: Session, row_id: UUID, claim: int, /, *, reason: tuple[str, str]) -> bool: ...
 
 
 @dataclass(frozen=True)
 class StoreMoves:
-    """The moves of one kind of rows that are stored, and the kinds of its late writes."""
+    """The moves of one kind of rows that are stored, and the kinds of its stale writes."""
 
-    late_renewal: str
-    late_outcome: str
+    stale_renewal: str
+    stale_outcome: str
     renew: _Renew
     delay: _Delay
-    fail: _Tell
-    excuse: _Tell
+    fail: _Record
+    excuse: _Record
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class StoreStep:
     moves: StoreMoves
     row_id: UUID
     claim: int
-    ticket: StoreTicket | SurplusTicket
+    ticket: StoreTicket | DuplicateTicket
 
 
-def name_video(ticket: StoreTicket | SurplusTicket) -> str:
+def name_video(ticket: StoreTicket | DuplicateTicket) -> str:
     """What the video of the ticket's job is called in the store."""
     return video_name(
         job_id=ticket.job_id,

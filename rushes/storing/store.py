@@ -9,13 +9,13 @@ from models.transitions import StoreTicket
 from rushes.artifacts import ExpectedVideo, StoredVideo
 from rushes.catalog import get_video_model
 from rushes.runtime import Runtime
-from rushes.stale_writes import count_late
+from rushes.stale_writes import count_stale
 from rushes.storing.steps import STORE_LEASE, StoreMoves, StoreStep, describe_files, name_video, remove_files
 from rushes.storing.transfer import copy_output, excuse_outages
 
 _MOVES = StoreMoves(
-    late_renewal="store.renew",
-    late_outcome="store.outcome",
+    stale_renewal="store.renew",
+    stale_outcome="store.outcome",
     renew=transitions.renew_store,
     delay=transitions.delay_store,
     fail=transitions.fail_store,
@@ -54,10 +54,10 @@ def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVid
         replaced = transitions.drop_unverified(session, ticket.prediction_id) if finished else []
     remove_files(runtime, replaced)
     if not finished:
-        count_late(runtime, "store.finish", ticket.job_id)
+        count_stale(runtime, "store.finish", ticket.job_id)
         return "stored, but another worker was first"
-    told = [f"stored {stored.bytes:,} bytes, {facts.seconds:.1f} s, {facts.width}x{facts.height}", *surprises]
-    return "; ".join(told)
+    parts = [f"stored {stored.bytes:,} bytes, {facts.seconds:.1f} s, {facts.width}x{facts.height}", *surprises]
+    return "; ".join(parts)
 
 
 def _expected_of(ticket: StoreTicket) -> ExpectedVideo:

@@ -1,7 +1,7 @@
 """Copying the output of a claimed store step into the store: a lease kept meanwhile, each way to fail in the rows.
 
-The same for the video of a job and for that of a surplus; what differs is whose rows are moved. Bytes that fail the
-probe are kept, too: they were paid for.
+The same for the video of a job and for that of a duplicate purchase; what differs is whose rows are moved. Bytes that
+fail the probe are kept, too: they were paid for.
 """
 
 import time
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from models.db.errors import DatabaseAway
 from models.db.session import transaction
-from models.transitions import StoreTicket, SurplusTicket
+from models.transitions import DuplicateTicket, StoreTicket
 from rushes.artifacts import (
     Arrived,
     DownloadFailed,
@@ -28,13 +28,13 @@ from rushes.artifacts import (
 )
 from rushes.errors import NotFound, Transient
 from rushes.runtime import Runtime
-from rushes.stale_writes import count_late
+from rushes.stale_writes import count_stale
 from rushes.storing.failures import (
     after_failure,
     after_storage_error,
     after_unverified,
     fail_recheck,
-    find_settled,
+    find_final,
 )
 from rushes.storing.output_host import note_arrival
 from rushes.storing.steps import STORE_LEASE, StoreLost, StoreMoves, StoreStep, StoreStopped
@@ -57,8 +57,8 @@ def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Call
     """
     keep_going = _make_heartbeat(runtime, step, must_stop=must_stop)
     ticket = step.ticket
-    if settled := find_settled(runtime, step):
-        raise settled
+    if final := find_final(runtime, step):
+        raise final
     try:
         copied = store_video(
             _choose_source(runtime, step, keep_going),
@@ -69,7 +69,7 @@ def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Call
             kept=_find_kept(ticket),
         )
     except StoreLost:
-        count_late(runtime, step.moves.late_renewal, step.row_id)
+        count_stale(runtime, step.moves.stale_renewal, step.row_id)
         raise
     except StoreStopped:
         reason = ("handed_back", "the worker that stored it was shut down")
@@ -117,7 +117,7 @@ def _make_heartbeat(runtime: Runtime, step: StoreStep, *, must_stop: Callable[[]
     return keep_going
 
 
-def _find_kept(ticket: StoreTicket | SurplusTicket) -> KeptFile | None:
+def _find_kept(ticket: StoreTicket | DuplicateTicket) -> KeptFile | None:
     if ticket.kept_url is None or ticket.kept_bytes is None or ticket.kept_sha256 is None:
         return None
     suspect = Suspect(ticket.kept_suspect or Suspect.FILE)
@@ -130,21 +130,21 @@ def excuse_outages(
 ) -> Iterator[None]:
     """Tell in the rows of a step that the database was away in it, once it is back; `DatabaseAway` is raised on.
 
-    The step is handed back, or its silence excused: that of a worker that lives must not count as one that the video
+    The step is handed back, or its crash excused: that of a worker that lives must not count as one that the video
     killed. A shutdown ends the wait, and so do `AWAY_SECONDS`.
     """
     try:
         yield
     except DatabaseAway:
         gives_up_at = time.monotonic() + AWAY_SECONDS
-        while not _tell_away(runtime, moves, row_id, claim=claim):
+        while not _excuse_step(runtime, moves, row_id, claim=claim):
             if must_stop() or time.monotonic() > gives_up_at:
                 break
             time.sleep(AWAY_PAUSE_SECONDS)
         raise
 
 
-def _tell_away(runtime: Runtime, moves: StoreMoves, row_id: UUID, *, claim: int) -> bool:
+def _excuse_step(runtime: Runtime, moves: StoreMoves, row_id: UUID, *, claim: int) -> bool:
     try:
         with transaction(runtime.sessions) as session:
             if not moves.delay(session, row_id, claim, delay=timedelta(0), reason=AWAY):

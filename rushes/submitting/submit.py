@@ -1,4 +1,4 @@
-"""One submission: the right to post, the POST, and what came of it. A POST in doubt is never repeated."""
+"""One submission: the right to post, the POST, and what came of it. A POST whose answer is lost is never repeated."""
 
 import contextlib
 import random
@@ -16,19 +16,19 @@ from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
 from models.transitions import SubmitTicket
 from models.transitions.admission import SEND_ALLOWANCE
-from rushes.errors import Permanent, Transient, Unknown
-from rushes.reconciling.assign import Home, settle_told
-from rushes.reconciling.duplicates import tell_surplus
-from rushes.retries import ACCOUNT_DEFERRED, SUBMIT_NOT_SENT, RetryPolicy
+from rushes.errors import OutcomeUnknown, Permanent, Transient
+from rushes.reconciling.assign import Assigned, assign_answered
+from rushes.reconciling.duplicates import log_duplicate
+from rushes.retries import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT, RetryPolicy
 from rushes.runtime import Runtime
-from rushes.stale_writes import count_late
+from rushes.stale_writes import count_stale
 from rushes.wavespeed import (
     AccountRefused,
     ConcurrencyLimited,
     InputRefused,
     NotSent,
-    Prediction,
-    SubmitInDoubt,
+    ProviderPrediction,
+    SubmitOutcomeUnknown,
 )
 
 DATABASE_PAUSE_SECONDS = 0.5
@@ -42,7 +42,7 @@ class SubmitRefused(Permanent):
     """The provider said no to this input: the job has failed, nothing was bought."""
 
 
-class SubmitDeferred(Transient):
+class SubmitBackedOff(Transient):
     """The provider takes nothing from the account for now: the job is queued again, nothing was bought."""
 
 
@@ -50,15 +50,15 @@ class SubmitNotSent(Transient):
     """The provider could not be reached: nothing was sent, the submission is tried again."""
 
 
-class SubmitUnconfirmed(Unknown):
-    """Nobody knows whether the provider accepted: never sent again before it has been looked for."""
+class SubmitUnconfirmed(OutcomeUnknown):
+    """Nobody knows whether the provider accepted: never sent again before it has been searched for."""
 
 
 def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     """Post the prediction of this claim, once; returns a line for operators.
 
     Raises one of the classes above, after the rows tell of it. Where the process dies: before the first commit the
-    lease gives the row back; after it the row has `posted_at`, and the dispatcher marks it as in doubt.
+    lease gives the row back; after it the row has `posted_at`, and the dispatcher marks it as unconfirmed.
     """
     hooks = runtime.hook_addresses  # asks the database once, so before anything is written
     with _never_in_the_way(), contextlib.suppress(DatabaseAway, SQLAlchemyError):  # what is known already serves
@@ -72,7 +72,7 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
             handed_back = transitions.hand_back_submit(session, prediction_id, claim)
         runtime.waker.wake()
         return "handed back: too late for its place, or the account waits" if handed_back else "stale: nothing to do"
-    forecast = _foretell(runtime, ticket)  # before the POST: between its answer and its row there is nothing
+    forecast = _forecast_time_left(runtime, ticket)  # before the POST: between its answer and its row there is nothing
     send_before = began + SEND_ALLOWANCE.total_seconds()
     try:
         webhook = hooks.make(ticket.prediction_id, ticket.job_id) if hooks else None
@@ -84,10 +84,10 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
         _refuse(runtime, ticket, claim, error)
         raise SubmitRefused(str(error)) from error
     except AccountRefused as error:
-        _defer(runtime, ticket, claim, error)
-        raise SubmitDeferred(str(error)) from error
-    except SubmitInDoubt as error:
-        _doubt(runtime, ticket, claim, error)
+        _back_off(runtime, ticket, claim, error)
+        raise SubmitBackedOff(str(error)) from error
+    except SubmitOutcomeUnknown as error:
+        _mark_unconfirmed(runtime, ticket, claim, error)
         raise SubmitUnconfirmed(str(error)) from error
     return _accept(runtime, ticket, claim, accepted, forecast=forecast)
 
@@ -98,17 +98,19 @@ def _never_in_the_way() -> Iterator[None]:
     try:
         yield
     except Exception:
-        log.exception("submit.not_foretold")
+        log.exception("submit.forecast_failed")
 
 
-def _foretell(runtime: Runtime, ticket: SubmitTicket) -> dict[str, Any]:
+def _forecast_time_left(runtime: Runtime, ticket: SubmitTicket) -> dict[str, Any]:
     """What the event of its acceptance tells beyond its id."""
     with _never_in_the_way():
-        return {"time_left": runtime.forecaster.foretell_render(ticket.video_model, ticket.input).as_numbers()}
+        return {"time_left": runtime.forecaster.forecast_render(ticket.video_model, ticket.input).as_numbers()}
     return {}
 
 
-def _settle(runtime: Runtime, ticket: SubmitTicket, write: Callable[[Session], Outcome], *, told: str) -> Outcome:
+def _save_outcome(
+    runtime: Runtime, ticket: SubmitTicket, write: Callable[[Session], Outcome], *, description: str
+) -> Outcome:
     """Write what came of a POST, however long the database is away, locked or full, up to the lease.
 
     It is worth money: where it cannot be written, the log has it. Writing it twice changes nothing.
@@ -121,7 +123,7 @@ def _settle(runtime: Runtime, ticket: SubmitTicket, write: Callable[[Session], O
             break
         except (DatabaseAway, SQLAlchemyError) as error:
             if isinstance(error, IntegrityError) or time.monotonic() > deadline:
-                log.exception("submit.outcome_not_saved", prediction_id=str(ticket.prediction_id), outcome=told)
+                log.exception("submit.outcome_not_saved", prediction_id=str(ticket.prediction_id), outcome=description)
                 raise
             time.sleep(DATABASE_PAUSE_SECONDS)
     runtime.waker.wake()
@@ -129,7 +131,7 @@ def _settle(runtime: Runtime, ticket: SubmitTicket, write: Callable[[Session], O
 
 
 def _accept(
-    runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: Prediction, *, forecast: Mapping[str, Any]
+    runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: ProviderPrediction, *, forecast: Mapping[str, Any]
 ) -> str:
     def accept(session: Session) -> str | None:
         return transitions.accept_answer(
@@ -141,93 +143,93 @@ def _accept(
             forecast=forecast,
         )
 
-    def write(session: Session) -> Home:
+    def write(session: Session) -> Assigned:
         if not transitions.yield_adoption(
             session, ticket.prediction_id, account_id=ticket.account_id, provider_id=accepted.id
         ):
-            transitions.doubt_submit(session, ticket.prediction_id, claim, message=f"{accepted.id} is another's")
-            told = "in doubt: another submission of the same input has taken this prediction"
-            return Home(ticket.prediction_id, told)
+            transitions.mark_unconfirmed(session, ticket.prediction_id, claim, message=f"{accepted.id} is another's")
+            description = "unconfirmed: another submission of the same input has taken this prediction"
+            return Assigned(ticket.prediction_id, description)
         state = accept(session)
-        home = Home(ticket.prediction_id, state) if state else _settle_late(session, runtime, ticket, accepted)
-        transitions.clear_deferral(session, ticket.account_id)
-        return home
+        assigned = Assigned(ticket.prediction_id, state) if state else _assign_late(session, runtime, ticket, accepted)
+        transitions.clear_back_off(session, ticket.account_id)
+        return assigned
 
-    told = f"accepted as {accepted.id}"
-    if not ticket.deferrals:
+    description = f"accepted as {accepted.id}"
+    if not ticket.back_offs:
         with contextlib.suppress(DatabaseAway, SQLAlchemyError), one_statement(runtime.sessions) as session:
             if state := accept(session):
                 runtime.waker.wake()
-                return f"{told}: {state}"
+                return f"{description}: {state}"
         # Not saved, another row has adopted this very id, or the row waits no more: the long way can tell and wait.
-    home = _settle(runtime, ticket, write, told=told)
-    if home.is_surplus and home.prediction_id is not None:
-        tell_surplus(home.prediction_id, accepted.id)
-    return f"{told}: {home.state or 'known already'}"
+    assigned = _save_outcome(runtime, ticket, write, description=description)
+    if assigned.is_duplicate and assigned.prediction_id is not None:
+        log_duplicate(assigned.prediction_id, accepted.id)
+    return f"{description}: {assigned.state or 'known already'}"
 
 
-def _settle_late(session: Session, runtime: Runtime, ticket: SubmitTicket, accepted: Prediction) -> Home:
+def _assign_late(session: Session, runtime: Runtime, ticket: SubmitTicket, accepted: ProviderPrediction) -> Assigned:
     """An answer that the row does not wait for any more: its job gets what was bought, if it would be bought again."""
-    known = Home(ticket.prediction_id)
+    known = Assigned(ticket.prediction_id)
     watched = queries.find_watched(session, ticket.prediction_id)
     if watched is not None and watched.provider_id is not None:
         return known
     names = (ticket.prediction_id, ticket.job_id)
-    return settle_told(session, runtime, ticket.account_id, names=names, found=accepted) or known
+    return assign_answered(session, runtime, ticket.account_id, names=names, found=accepted) or known
 
 
 def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent) -> None:
     def write(session: Session) -> None:
         if not transitions.unpost_submit(session, ticket.prediction_id, claim, detail=str(error)):
-            # In doubt already, since this comes after the lease: but nothing was bought, and that is sure.
+            # Unconfirmed already, since this comes after the lease: but nothing was bought, and that is sure.
             reason = ("not_sent", str(error))
             transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
         if not error.is_late:
             _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
 
-    _settle(runtime, ticket, write, told=f"not sent: {error}")
+    _save_outcome(runtime, ticket, write, description=f"not sent: {error}")
 
 
 def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefused) -> None:
     def write(session: Session) -> bool:
         reason = ("input_refused", str(error))
         moved = transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=True)
-        transitions.clear_deferral(session, ticket.account_id)
+        transitions.clear_back_off(session, ticket.account_id)
         return moved
 
-    if not _settle(runtime, ticket, write, told=f"refused: {error}"):
-        count_late(runtime, "submit.refused", ticket.prediction_id)
+    if not _save_outcome(runtime, ticket, write, description=f"refused: {error}"):
+        count_stale(runtime, "submit.refused", ticket.prediction_id)
 
 
-def _defer(runtime: Runtime, ticket: SubmitTicket, claim: int, error: AccountRefused) -> None:
+def _back_off(runtime: Runtime, ticket: SubmitTicket, claim: int, error: AccountRefused) -> None:
     def write(session: Session) -> bool:
         reason = (error.reason, str(error))
         moved = transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
         if isinstance(error, ConcurrencyLimited):
             transitions.limit_slots(session, ticket.account_id)
         else:
-            _hold_account(session, ticket, error, policy=ACCOUNT_DEFERRED, reason=error.reason)
+            _hold_account(session, ticket, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)
         return moved
 
-    if not _settle(runtime, ticket, write, told=f"the account was refused: {error}"):
-        count_late(runtime, "submit.refused", ticket.prediction_id)
+    if not _save_outcome(runtime, ticket, write, description=f"the account was refused: {error}"):
+        count_stale(runtime, "submit.refused", ticket.prediction_id)
 
 
-def _doubt(runtime: Runtime, ticket: SubmitTicket, claim: int, error: SubmitInDoubt) -> None:
+def _mark_unconfirmed(runtime: Runtime, ticket: SubmitTicket, claim: int, error: SubmitOutcomeUnknown) -> None:
     def write(session: Session) -> bool:
-        moved = transitions.doubt_submit(session, ticket.prediction_id, claim, message=str(error))
+        moved = transitions.mark_unconfirmed(session, ticket.prediction_id, claim, message=str(error))
         # One lost answer says nothing about the provider; its own wish does, and so does a probe that fails.
-        if error.retry_after is not None or ticket.deferrals:
+        if error.retry_after is not None or ticket.back_offs:
             _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
         return moved
 
-    if not _settle(runtime, ticket, write, told=f"in doubt: {error}"):
-        count_late(runtime, "submit.doubted", ticket.prediction_id)
+    if not _save_outcome(runtime, ticket, write, description=f"unconfirmed: {error}"):
+        count_stale(runtime, "submit.unconfirmed", ticket.prediction_id)
 
 
 def _hold_account(
-    session: Session, ticket: SubmitTicket, error: Transient | SubmitInDoubt, *, policy: RetryPolicy, reason: str
+    session: Session, ticket: SubmitTicket, error: Transient | SubmitOutcomeUnknown, *, policy: RetryPolicy, reason: str
 ) -> None:
-    refusals = transitions.count_deferrals(session, ticket.account_id) + 1
+    refusals = transitions.count_back_offs(session, ticket.account_id) + 1
     delay = policy.next_delay(refusals, random=random.random, retry_after=error.retry_after)
-    transitions.defer_account(session, ticket.account_id, delay=delay, reason=reason, detail=str(error))
+    transitions.back_off_account(session, ticket.account_id, delay=delay, reason=reason, detail=str(error))

@@ -1,4 +1,4 @@
-"""One look at a render, and what the provider's answer means for its job."""
+"""One check of a render, and what the provider's answer means for its job."""
 
 import random
 import time
@@ -8,30 +8,30 @@ from uuid import UUID
 
 from models import PredictionState, transitions
 from models.db.session import one_statement, transaction
-from models.queries import Surplus, WatchedPrediction, find_watched
+from models.queries import Duplicate, WatchedPrediction, find_watched
 from models.transitions import EndSeen
 from rushes.errors import Transient
 from rushes.provider_list.lookup import UndecidedList, is_listed
-from rushes.provider_list.ownership import ForeignList, find_witnesses, tell_foreign
+from rushes.provider_list.ownership import ForeignList, find_controls, log_foreign_list
 from rushes.provider_list.request_budget import charged_lists
-from rushes.retries import ACCOUNT_DEFERRED, LOOK_FAILED, RENDER_FAILED
+from rushes.retries import ACCOUNT_BACKED_OFF, CHECK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime
-from rushes.stale_writes import count_late
+from rushes.stale_writes import count_stale
 from rushes.wavespeed import (
     AccountRefused,
     FailureClass,
     KeyRefused,
-    Prediction,
     PredictionNotFound,
     PredictionStatus,
+    ProviderPrediction,
     ProviderUnavailable,
     classify_failure,
 )
 
-ODD_GRACE = timedelta(seconds=60)
+INCONSISTENT_GRACE = timedelta(seconds=60)
 """How long an answer that makes no sense must last before it is believed."""
 
-_VERDICTS = {
+_ENDINGS = {
     PredictionStatus.COMPLETED: PredictionState.FAILED,  # without outputs: those with outputs never get here
     PredictionStatus.FAILED: PredictionState.FAILED,
     PredictionStatus.CANCELLED: PredictionState.CANCELLED,
@@ -40,21 +40,21 @@ _VERDICTS = {
 }
 
 
-class LookFailed(Transient):
-    """The provider gave no usable answer: nothing is known, nothing was changed, the looks of the account wait."""
+class CheckFailed(Transient):
+    """The provider gave no usable answer: nothing is known, nothing was changed, the checks of the account wait."""
 
 
-class _Verdict(NamedTuple):
+class _RenderOutcome(NamedTuple):
     state: PredictionState
     code: str
     message: str
     resubmits: bool
 
 
-def look_at_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
+def check_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     """Ask for the result of this prediction and write what has changed; returns a line for operators.
 
-    Takes no lease: a GET is idempotent, and only the verdict of the current claim moves anything. Raises `LookFailed`.
+    Takes no lease: a GET is idempotent, and only the outcome of the current claim moves anything. Raises `CheckFailed`.
     """
     with one_statement(runtime.sessions) as session:
         watched = find_watched(session, prediction_id)
@@ -67,8 +67,8 @@ def look_at_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str
     except PredictionNotFound as error:
         return _judge_unknown(runtime, prediction_id, watched, error)
     except (AccountRefused, ProviderUnavailable) as error:
-        hold_looks(runtime, watched.account_id, error, unseen=prediction_id)
-        raise LookFailed(str(error)) from error
+        hold_checks(runtime, watched.account_id, error, unseen=prediction_id)
+        raise CheckFailed(str(error)) from error
     if found.has_known_status and not found.is_terminal:
         runtime.sightings.note_running(prediction_id, asked_at=asked_at)
     return _judge(runtime, prediction_id, watched, found)
@@ -79,13 +79,15 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPredic
     try:
         objection = find_objection(runtime, prediction_id, watched, message=message)
     except (AccountRefused, ProviderUnavailable) as failure:
-        hold_looks(runtime, watched.account_id, failure)  # it was seen: a hint would put it before all others
-        raise LookFailed(str(failure)) from failure
-    return objection or _doubt(runtime, prediction_id, watched, _Verdict(PredictionState.LOST, "lost", message, False))
+        hold_checks(runtime, watched.account_id, failure)  # it was seen: a hint would put it before all others
+        raise CheckFailed(str(failure)) from failure
+    return objection or _end_if_lasting(
+        runtime, prediction_id, watched, _RenderOutcome(PredictionState.LOST, "lost", message, False)
+    )
 
 
 def find_objection(
-    runtime: Runtime, prediction_id: UUID, known: WatchedPrediction | Surplus, *, message: str
+    runtime: Runtime, prediction_id: UUID, known: WatchedPrediction | Duplicate, *, message: str
 ) -> str | None:
     """What the list says against a 404 that has lasted, as a line for operators; None where it does not show it either.
 
@@ -94,7 +96,7 @@ def find_objection(
     """
     if not known.provider_id or not known.created_at or not _is_believed(known):
         return None
-    witnesses = find_witnesses(runtime, known.account_id, prediction_id, created_at=known.created_at)
+    controls = find_controls(runtime, known.account_id, prediction_id, created_at=known.created_at)
     try:
         with charged_lists(runtime, known.account_id, granted=0) as lists:
             listed = is_listed(
@@ -102,105 +104,105 @@ def find_objection(
                 known.provider_id,
                 created_at=known.created_at,
                 by_provider=known.by_provider,
-                witnesses=witnesses,
+                controls=controls,
             )
     except ForeignList as foreign:
-        tell_foreign(runtime, known.account_id, [prediction_id])
-        return f"odd: {foreign}"
+        log_foreign_list(runtime, known.account_id, [prediction_id])
+        return f"inconsistent: {foreign}"
     except UndecidedList as undecided:
         with transaction(runtime.sessions) as session:
-            transitions.renew_odd(session, prediction_id, known.claim)
-        return f"odd: {message}; {undecided}"
-    return f"odd: {message}; but its list shows it" if listed else None
+            transitions.renew_inconsistent(session, prediction_id, known.claim)
+        return f"inconsistent: {message}; {undecided}"
+    return f"inconsistent: {message}; but its list shows it" if listed else None
 
 
-def _is_believed(known: WatchedPrediction | Surplus) -> bool:
-    return (known.odd_seconds or 0) >= ODD_GRACE.total_seconds()
+def _is_believed(known: WatchedPrediction | Duplicate) -> bool:
+    return (known.inconsistent_seconds or 0) >= INCONSISTENT_GRACE.total_seconds()
 
 
-def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
+def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: ProviderPrediction) -> str:
     if found.has_succeeded:
         return _complete(runtime, prediction_id, watched, found)
     if found.is_terminal:
-        verdict = _read_verdict(found)
+        outcome = _read_outcome(found)
         if found.status is PredictionStatus.COMPLETED:
-            return _doubt(runtime, prediction_id, watched, verdict)
-        return _end(runtime, prediction_id, watched, verdict)
+            return _end_if_lasting(runtime, prediction_id, watched, outcome)
+        return _end(runtime, prediction_id, watched, outcome)
     if not found.has_known_status:
         return _note(
             runtime, prediction_id, watched, f"the provider answers with an unknown status {found.status_text!r}"
         )
-    if watched.odd_seconds is not None:
+    if watched.inconsistent_seconds is not None:
         with transaction(runtime.sessions) as session:
-            transitions.clear_odd(session, prediction_id, watched.claim)
+            transitions.clear_inconsistent(session, prediction_id, watched.claim)
     return f"{found.status}, {watched.age_seconds or 0:.0f} s old"
 
 
-def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: Prediction) -> str:
+def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: ProviderPrediction) -> str:
     seen = EndSeen(unseen=runtime.sightings.end(prediction_id), execution=found.execution_time)
     with one_statement(runtime.sessions) as session:
         moved = transitions.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs, seen=seen)
     runtime.waker.wake()
     if not moved:
-        count_late(runtime, "watch.verdict", prediction_id)
+        count_stale(runtime, "watch.outcome", prediction_id)
         return "completed already"
     return f"completed, seen {watched.age_seconds or 0:.1f} s after it was accepted"
 
 
-def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, verdict: _Verdict) -> str:
-    delay = RENDER_FAILED.next_delay(watched.attempt, random=random.random) if verdict.resubmits else None
+def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outcome: _RenderOutcome) -> str:
+    delay = RENDER_FAILED.next_delay(watched.attempt, random=random.random) if outcome.resubmits else None
     with transaction(runtime.sessions) as session:
         moved = transitions.end_prediction(
             session,
             prediction_id,
             watched.claim,
-            state=verdict.state,
-            reason=(verdict.code, verdict.message),
+            state=outcome.state,
+            reason=(outcome.code, outcome.message),
             resubmit_after=delay,
         )
     runtime.waker.wake()
     if not moved:
-        count_late(runtime, "watch.verdict", prediction_id)
+        count_stale(runtime, "watch.outcome", prediction_id)
         return "ended already"
-    return f"{verdict.state}: {verdict.message}"
+    return f"{outcome.state}: {outcome.message}"
 
 
-def _doubt(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, verdict: _Verdict) -> str:
+def _end_if_lasting(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outcome: _RenderOutcome) -> str:
     """An answer that may be a passing mistake: believed once it has lasted."""
     if _is_believed(watched):
-        return _end(runtime, prediction_id, watched, verdict)
-    return _note(runtime, prediction_id, watched, verdict.message)
+        return _end(runtime, prediction_id, watched, outcome)
+    return _note(runtime, prediction_id, watched, outcome.message)
 
 
 def _note(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, message: str) -> str:
-    if watched.odd_seconds is None:
+    if watched.inconsistent_seconds is None:
         with transaction(runtime.sessions) as session:
-            transitions.note_odd(session, prediction_id, watched.claim, message=message)
-    return f"odd: {message}"
+            transitions.note_inconsistent(session, prediction_id, watched.claim, message=message)
+    return f"inconsistent: {message}"
 
 
-def _read_verdict(found: Prediction) -> _Verdict:
+def _read_outcome(found: ProviderPrediction) -> _RenderOutcome:
     failure = classify_failure(found)
     spoken = found.error or f"the provider ended it as {found.status}, without a word"
     message = "completed without an output" if failure is FailureClass.NO_OUTPUT else spoken
-    return _Verdict(_VERDICTS[found.status], failure.value, message, failure.is_worth_retrying)
+    return _RenderOutcome(_ENDINGS[found.status], failure.value, message, failure.is_worth_retrying)
 
 
-def hold_looks(
+def hold_checks(
     runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable, *, unseen: UUID | None = None
 ) -> None:
-    """After a look that failed: hold all looks of the account for a while; a refused key holds its submits too.
+    """After a check that failed: hold all checks of the account for a while; a refused key holds its submits too.
 
-    The schedule takes a look that it grants for made: so the one render that was not seen is hinted at, and polled as
-    soon as looks go on.
+    The schedule takes a check that it grants for made: so the one render that was not seen is hinted at, and polled as
+    soon as checks go on.
     """
     with transaction(runtime.sessions) as session:
         if unseen is not None:
-            transitions.hint_ended(session, [unseen])
-        failures = transitions.count_look_failures(session, account_id)
-        delay = LOOK_FAILED.next_delay(failures + 1, random=random.random, retry_after=error.retry_after)
-        transitions.note_look_failure(session, account_id, delay=delay)
+            transitions.request_early_checks(session, [unseen])
+        failures = transitions.count_check_failures(session, account_id)
+        delay = CHECK_FAILED.next_delay(failures + 1, random=random.random, retry_after=error.retry_after)
+        transitions.note_check_failure(session, account_id, delay=delay)
         if isinstance(error, KeyRefused):
-            transitions.defer_account(
-                session, account_id, delay=ACCOUNT_DEFERRED.base, reason=error.reason, detail=str(error)
+            transitions.back_off_account(
+                session, account_id, delay=ACCOUNT_BACKED_OFF.base, reason=error.reason, detail=str(error)
             )

@@ -1,6 +1,6 @@
-"""When to look at which renders: the leader's schedule, held in memory and rebuilt from rows.
+"""When to check which renders: the leader's schedule, held in memory and rebuilt from rows.
 
-A look is one request: a poll asks for one render, a sweep reads a page of the provider's list, which holds up to a
+A check is one request: a poll asks for one render, a sweep reads a page of the provider's list, which holds up to a
 hundred consecutive renders. Whichever is worth most goes next, once it is worth the price of a request and the budget
 allows it. The worth of a sweep is the square-root law's; a poll is worth its price when the best schedule has it next.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from models.queries import Hint, Rendering
+from models.queries import EarlyCheck, Rendering
 from rushes.render_times.learned import RenderTimes, find_kind
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
@@ -23,7 +23,7 @@ LONGEST_REST_SECONDS = 1.0
 SHORTEST_REST_SECONDS = 0.03
 EARLY = 0.9  # of a rest: while hazards rise, worth grows faster than the square of the wait
 REST_PER_RENDER_SECONDS = 20e-6
-"""Weighing the looks takes time that grows with the renders: rests are longer than that by far."""
+"""Weighing the checks takes time that grows with the renders: rests are longer than that by far."""
 BURST_SECONDS = 0.2
 WINDOW_SIZE = MAX_PAGE_SIZE - 2
 """A full page may have another behind it; a neighbour within the same millisecond may slip in."""
@@ -33,16 +33,16 @@ LEAST_LAG_SECONDS = 0.1
 LATENESS_SHARE = 0.02
 """What one more render changes of the lateness that is measured."""
 PRICE_SHARE = 0.05
-"""What one more look changes of the price that is measured."""
+"""What one more check changes of the price that is measured."""
 MOSTLY = 0.5
-"""The share of ends from which webhooks, not looks, tell how late we know."""
+"""The share of ends from which webhooks, not checks, tell how late we know."""
 AUDIT_EVERY = 20
 """Sweeps beside which one of their renders is polled too, so that a list that is late can be told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """A look at one render; `number` counts the looks under this leader."""
+    """A check of one render; `number` counts the checks under this leader."""
 
     prediction_id: UUID
     job_id: UUID
@@ -52,7 +52,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A look at a page of the list: all that the provider created between two moments, in seconds since 1970."""
+    """A check of a page of the list: all that the provider created between two moments, in seconds since 1970."""
 
     created_after: float
     created_before: float
@@ -60,14 +60,14 @@ class Sweep:
 
 
 class _Single(NamedTuple):
-    """A render to be polled: by the best schedule of polls, or by the law where pages look at it too."""
+    """A render to be polled: by the best schedule of polls, or by the law where pages check it too."""
 
     watched: Watched
     by_plan: bool
 
 
-class LookSchedule:
-    """Looks as soon as they are worth their price, within the budget of requests.
+class CheckSchedule:
+    """Checks as soon as they are worth their price, within the budget of requests.
 
     All times are monotonic seconds. A render that outlived a watch window is polled on the slower schedule.
     """
@@ -78,11 +78,11 @@ class LookSchedule:
         self._watched: dict[UUID, Watched] = {}
         self._order: list[tuple[float, int, Watched | None]] = []  # by the provider's time; the ended keep theirs
         self._apart: dict[UUID, Watched] = {}  # in no page: resumed, or without the provider's time
-        self._hurried: dict[UUID, None] = {}
+        self._requested: dict[UUID, None] = {}
         self._next_at: float | None = None
         self._rate = settings.count_watch_requests_per_second()
         self._tokens, self._filled_at = 1.0, float("-inf")
-        self._beside_at = float("-inf")  # no look beside the schedule before
+        self._beside_at = float("-inf")  # no check beside the schedule before
         self._owed = 0
         self._number = self._sweeps = self._added = 0
         self._lag_seconds = 0.0
@@ -99,7 +99,7 @@ class LookSchedule:
     def add(self, renderings: Iterable[Rendering], *, now: float, begins_window: bool = False) -> None:
         """Watch these renders; those known already keep their schedule, unless their claim has changed.
 
-        With `begins_window` each is looked at now, by whoever began its watch window.
+        With `begins_window` each is checked now, by whoever began its watch window.
         """
         for rendering in renderings:
             known = self._watched.get(rendering.prediction_id)
@@ -114,23 +114,23 @@ class LookSchedule:
                 if now is not None and watched.known_before > watched.accepted_at:
                     self._note_lateness((watched.known_at - watched.known_before) / 2 + now - watched.known_at)
             self._apart.pop(prediction_id, None)
-            self._hurried.pop(prediction_id, None)
+            self._requested.pop(prediction_id, None)
 
-    def keep(self, prediction_ids: Iterable[UUID]) -> None:
+    def retain_only(self, prediction_ids: Iterable[UUID]) -> None:
         """Watch only these: whatever else was watched has ended unnoticed."""
         self.end(self._watched.keys() - set(prediction_ids))
 
-    def hurry(self, hints: Iterable[Hint], *, now: float) -> None:
+    def request_early(self, hints: Iterable[EarlyCheck], *, now: float) -> None:
         """Poll these as soon as the budget and their last poll allow; a hint that is told again is no other hint."""
         for hint in hints:
             watched = self._watched.get(hint.prediction_id)
-            if watched is not None and watched.hinted_at < hint.hinted_at:
-                watched.hinted_at = hint.hinted_at
-                self._hurried[hint.prediction_id] = None
+            if watched is not None and watched.early_check_at < hint.early_check_at:
+                watched.early_check_at = hint.early_check_at
+                self._requested[hint.prediction_id] = None
                 self._next_at = now
 
-    def tune(self, *, list_lag_seconds: float, delivered: float, own_share: float = 1.0) -> None:
-        """Believe that the list is late by so much, that webhooks bring this share of the verdicts, and that so much of
+    def configure(self, *, list_lag_seconds: float, delivered: float, own_share: float = 1.0) -> None:
+        """Believe that the list is late by so much, that webhooks bring this share of the outcomes, and that so much of
         what a page shows is ours.
         """
         self._window_size = shrink_window(WINDOW_SIZE, share=own_share)
@@ -142,7 +142,7 @@ class LookSchedule:
         self._watched.clear()
         self._order.clear()
         self._apart.clear()
-        self._hurried.clear()
+        self._requested.clear()
         self._next_at = None
 
     def measure_lateness(self) -> float | None:
@@ -150,8 +150,8 @@ class LookSchedule:
         return self._lateness if self._delivered < MOSTLY else None
 
     def measure_price(self) -> float:
-        """What a look had to be worth of late to be made, in seconds of delay: more than its cost only where the budget
-        is short. The shadow price of a request (docs/decisions/0011).
+        """What a check had to be worth of late to be made, in seconds of delay: more than its cost only where the
+        budget is short. The shadow price of a request (docs/decisions/0011).
         """
         return self._shadow_price
 
@@ -160,17 +160,17 @@ class LookSchedule:
         return self._next_at if self._watched else None
 
     def take_due(self, *, now: float, limit: int) -> list[Poll | Sweep]:
-        """The looks to make now, at most `limit` and never more than the budget."""
+        """The checks to make now, at most `limit` and never more than the budget."""
         self._fill(now)
         if limit <= 0 or self._owed or self._next_at is None or now < self._next_at:
             return []
         self._next_at = now + LONGEST_REST_SECONDS
-        looks: list[Poll | Sweep] = list(self._take_hurried(now, limit=limit))
-        looks += self._take_worthwhile(now, limit=limit - len(looks))
-        return looks
+        checks: list[Poll | Sweep] = list(self._take_requested(now, limit=limit))
+        checks += self._take_worthwhile(now, limit=limit - len(checks))
+        return checks
 
     def count_allowed(self, *, now: float) -> int:
-        """How many looks beside the schedule may be made now; whoever makes them spends them.
+        """How many checks beside the schedule may be made now; whoever makes them spends them.
 
         One may be made a little early, lest the schedule leaves them nothing, and none before it has been made up for.
         They are at most half of the budget, lest they leave the schedule nothing.
@@ -178,15 +178,15 @@ class LookSchedule:
         self._fill(now)
         return 0 if self._owed or self._tokens < 0 or now < self._beside_at else max(1, int(self._tokens))
 
-    def spend(self, count: int) -> None:
-        """So many looks beside the schedule were made: it makes the fewer."""
+    def charge(self, count: int) -> None:
+        """So many checks beside the schedule were made: it makes the fewer."""
         self._tokens -= count
         self._beside_at = max(self._beside_at, self._filled_at) + 2 * count / self._rate
 
-    def settle(self, owed: int, *, now: float) -> int:
-        """So many requests were made beyond the looks: returns how many of them the budget pays now.
+    def pay_debt(self, owed: int, *, now: float) -> int:
+        """So many requests were made beyond the checks: returns how many of them the budget pays now.
 
-        What it cannot pay yet is to be told again; no look is made meanwhile.
+        What it cannot pay yet is to be told again; no check is made meanwhile.
         """
         self._fill(now)
         paid = max(0, min(owed, int(self._tokens)))
@@ -207,7 +207,7 @@ class LookSchedule:
         age = max(0.0, rendering.age_seconds)  # after a failover the clock of the database may be behind
         accepted_at = now - age
         known_at = now
-        if is_met:  # a new leader knows of no look, and may come after an outage
+        if is_met:  # a new leader knows of no check, and may come after an outage
             windows = rendering.watch_windows
             known_at = now - resumed_spacing(windows).total_seconds() if windows else accepted_at
         watched = Watched(
@@ -223,11 +223,11 @@ class LookSchedule:
             known_before=known_at,
             due_at=now,
             poll_at=now,
-            hint_at=now,
+            early_poll_at=now,
         )
         self._space(watched, known_at if age < LONGEST_SPACING_SECONDS else now)
         if is_met:
-            watched.due_at = watched.poll_at = watched.hint_at
+            watched.due_at = watched.poll_at = watched.early_poll_at
         self.end([rendering.prediction_id])
         self._watched[rendering.prediction_id] = watched
         if watched.watch_windows or watched.created_at is None:
@@ -239,15 +239,15 @@ class LookSchedule:
 
     def _space(self, watched: Watched, now: float) -> None:
         """After a poll at `now`."""
-        watched.hint_at = watched.poll_at = now + self._settings.poll_shortest_seconds
+        watched.early_poll_at = watched.poll_at = now + self._settings.poll_shortest_seconds
         if watched.watch_windows:
             watched.poll_at = max(watched.poll_at, now + resumed_spacing(watched.watch_windows).total_seconds())
         watched.due_at = watched.poll_at
 
-    def _take_hurried(self, now: float, *, limit: int) -> list[Poll]:
-        ready = [each for each in map(self._watched.__getitem__, self._hurried) if each.hint_at <= now]
+    def _take_requested(self, now: float, *, limit: int) -> list[Poll]:
+        ready = [each for each in map(self._watched.__getitem__, self._requested) if each.early_poll_at <= now]
         polls = [self._poll(each, now=now) for each in ready[: min(limit, int(self._tokens))]]
-        waiting = [self._watched[each].hint_at for each in self._hurried]
+        waiting = [self._watched[each].early_poll_at for each in self._requested]
         if waiting:
             self._rest_until(min(waiting), now=now)
         return polls
@@ -284,7 +284,7 @@ class LookSchedule:
         return taken
 
     def _make(self, choice: Window | _Single, *, listed: list[Watched], now: float) -> list[Poll | Sweep]:
-        """The look that was chosen, unless what was made before it has left it worth too little."""
+        """The check that was chosen, unless what was made before it has left it worth too little."""
         if isinstance(choice, _Single):
             return [self._poll(choice.watched, now=now)] if self._weigh_poll(choice, now) * SURER >= self._price else []
         covered = listed[choice.first : choice.last + 1]
@@ -328,7 +328,7 @@ class LookSchedule:
     def _poll(self, watched: Watched, *, now: float) -> Poll:
         watched.note_running(now, delivered=self._delivered)
         self._space(watched, now)
-        self._hurried.pop(watched.prediction_id, None)
+        self._requested.pop(watched.prediction_id, None)
         self._tokens -= 1
         self._number += 1
         return Poll(watched.prediction_id, watched.job_id, watched.claim, self._number)
@@ -346,10 +346,10 @@ class LookSchedule:
         self._number += 1
         self._sweeps += 1
         created = [each.created_at for each in (covered[0], covered[-1]) if each.created_at is not None]
-        looks: list[Poll | Sweep] = [Sweep(created[0], created[-1], self._number)]
+        checks: list[Poll | Sweep] = [Sweep(created[0], created[-1], self._number)]
         if self._sweeps % AUDIT_EVERY == 0 and self._tokens >= 1 and worthiest:
-            looks.append(self._poll(worthiest, now=now))
-        return looks
+            checks.append(self._poll(worthiest, now=now))
+        return checks
 
     def _plan_rest(self, worth: float, choice: Window | _Single, *, listed: list[Watched], now: float) -> None:
         """Come back when what is left will be worth its price: worth grows like the square of the wait."""
@@ -367,7 +367,7 @@ class LookSchedule:
         self._shadow_price += PRICE_SHARE * (worth - self._shadow_price)
 
     def _note_lateness(self, seconds: float) -> None:
-        """On average a render ended half-way between the look that found it and the one before."""
+        """On average a render ended half-way between the check that found it and the one before."""
         self._lateness = (
             seconds if self._lateness is None else self._lateness + LATENESS_SHARE * (seconds - self._lateness)
         )

@@ -1,4 +1,4 @@
-"""One look at a page of the provider's list, and what it means for the renders that it shows."""
+"""One check of a page of the provider's list, and what it means for the renders that it shows."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,9 +12,9 @@ from models.queries import PageEntry, list_page, measure_sweep_lag
 from models.transitions import EndSeen
 from rushes.provider_list.request_budget import CountedLists, charged_lists
 from rushes.runtime import Runtime
-from rushes.stale_writes import count_late
-from rushes.watching.poll import LookFailed, hold_looks
-from rushes.wavespeed import AccountRefused, Prediction, PredictionNotFound, ProviderUnavailable
+from rushes.stale_writes import count_stale
+from rushes.watching.poll import CheckFailed, hold_checks
+from rushes.wavespeed import AccountRefused, PredictionNotFound, ProviderPrediction, ProviderUnavailable
 
 PAGE_LIMIT = 2
 """Pages that one sweep reads at most: a second one is needed only among many predictions of others."""
@@ -22,7 +22,7 @@ LAG_MARGIN_SECONDS = 0.5
 ROUNDING_SECONDS = 0.001
 UNLIKE_SHARE = 0.05
 """What more or less of a page is ours before it is worth a write."""
-HINT_QUIET = timedelta(seconds=5)
+EARLY_CHECK_QUIET = timedelta(seconds=5)
 
 
 def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, created_before: float) -> str:
@@ -30,7 +30,7 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
 
     The moments are seconds since 1970 by the provider's clock, both inside. Completed renders of ours are moved; those
     that are shown as otherwise over, or not shown at all, are hinted at, so that they are polled one by one. What is
-    not ours is ignored. Takes no lease, since it only reads. Raises `LookFailed`.
+    not ours is ignored. Takes no lease, since it only reads. Raises `CheckFailed`.
     """
     after = datetime.fromtimestamp(created_after - ROUNDING_SECONDS, UTC)
     before = datetime.fromtimestamp(created_before + ROUNDING_SECONDS, UTC)
@@ -42,7 +42,7 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         with transaction(runtime.sessions) as session:
             ours = list_page(session, account_id, after=after, before=before)
         _meet_failure(runtime, account_id, error, ours=ours, began=began)
-        raise LookFailed(str(error)) from error
+        raise CheckFailed(str(error)) from error
     shown = {each.id: each for each in listed}
     with transaction(runtime.sessions) as session:
         ours = list_page(session, account_id, after=after, before=before)
@@ -50,17 +50,19 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         late = [each for each in over if not _complete(runtime, session, each, shown[each.provider_id])]
     # Apart from the completions, that hold their rows: two sweeps at once would wait for each other.
     with transaction(runtime.sessions) as session:
-        doubtful = [each for each in ours if _is_doubtful(each, shown.get(each.provider_id))]
-        hinted = transitions.hint_ended(session, [each.prediction_id for each in doubtful], quiet_for=HINT_QUIET)
+        unclear = [each for each in ours if _may_have_ended(each, shown.get(each.provider_id))]
+        requested = transitions.request_early_checks(
+            session, [each.prediction_id for each in unclear], quiet_for=EARLY_CHECK_QUIET
+        )
         transitions.note_own_share(session, account_id, shown=list(shown), unlike=UNLIKE_SHARE)
     for each in late:
-        count_late(runtime, "sweep.verdict", each.prediction_id)
+        count_stale(runtime, "sweep.outcome", each.prediction_id)
     finished = len(over) - len(late)
-    if finished or hinted:
+    if finished or requested:
         runtime.waker.wake()
     lag = _note_lag(runtime, account_id, listed=listed, ours=ours, began=began)
     behind = f", the list is {lag:.1f} s late" if lag else ""
-    return f"{finished} of {len(ours)} completed, {hinted} to be polled, {len(listed)} on the page{behind}"
+    return f"{finished} of {len(ours)} completed, {requested} to be polled, {len(listed)} on the page{behind}"
 
 
 def _meet_failure(
@@ -71,12 +73,12 @@ def _meet_failure(
     ours: list[PageEntry],
     began: float,
 ) -> None:
-    """A list that fails alone counts as late, so that renders are polled one by one; any other failure holds looks."""
+    """A list that fails alone counts as late, so that renders are polled one by one; any other failure holds checks."""
     if isinstance(error, ProviderUnavailable) and _is_answered(runtime, account_id, ours):
         with transaction(runtime.sessions) as session:
             transitions.note_list_failure(session, account_id, elapsed=time.monotonic() - began)
     else:
-        hold_looks(runtime, account_id, error)
+        hold_checks(runtime, account_id, error)
 
 
 def _is_answered(runtime: Runtime, account_id: UUID, ours: list[PageEntry]) -> bool:
@@ -84,7 +86,7 @@ def _is_answered(runtime: Runtime, account_id: UUID, ours: list[PageEntry]) -> b
     if not ours:
         return False
     with transaction(runtime.sessions) as session:
-        transitions.owe_looks(session, account_id, count=1)
+        transitions.owe_requests(session, account_id, count=1)
     try:
         runtime.client.get_prediction(ours[0].provider_id)
     except PredictionNotFound:
@@ -94,7 +96,7 @@ def _is_answered(runtime: Runtime, account_id: UUID, ours: list[PageEntry]) -> b
     return True
 
 
-def _complete(runtime: Runtime, session: Session, entry: PageEntry, found: Prediction) -> bool:
+def _complete(runtime: Runtime, session: Session, entry: PageEntry, found: ProviderPrediction) -> bool:
     return transitions.complete_prediction(
         session,
         entry.prediction_id,
@@ -104,9 +106,9 @@ def _complete(runtime: Runtime, session: Session, entry: PageEntry, found: Predi
     )
 
 
-def _read_pages(lists: CountedLists, *, after: datetime, before: datetime) -> list[Prediction]:
+def _read_pages(lists: CountedLists, *, after: datetime, before: datetime) -> list[ProviderPrediction]:
     """What the list shows, newest first."""
-    listed: list[Prediction] = []
+    listed: list[ProviderPrediction] = []
     for number in range(1, PAGE_LIMIT + 1):
         page = lists.list_predictions(page=number, created_after=after, created_before=before)
         listed += page.items
@@ -115,11 +117,11 @@ def _read_pages(lists: CountedLists, *, after: datetime, before: datetime) -> li
     return listed
 
 
-def _has_succeeded(found: Prediction | None) -> bool:
+def _has_succeeded(found: ProviderPrediction | None) -> bool:
     return found is not None and found.has_succeeded
 
 
-def _is_doubtful(entry: PageEntry, found: Prediction | None) -> bool:
+def _may_have_ended(entry: PageEntry, found: ProviderPrediction | None) -> bool:
     """Over without a file, in a state nobody knows, missing, or beyond the pages that were read: a poll tells more."""
     if found is None:
         return entry.should_show
@@ -127,7 +129,7 @@ def _is_doubtful(entry: PageEntry, found: Prediction | None) -> bool:
 
 
 def _note_lag(
-    runtime: Runtime, account_id: UUID, *, listed: list[Prediction], ours: list[PageEntry], began: float
+    runtime: Runtime, account_id: UUID, *, listed: list[ProviderPrediction], ours: list[PageEntry], began: float
 ) -> float:
     """Seconds by which the list was late, as far as renders tell whose end was known before it was asked for."""
     rendering = {each.provider_id for each in ours}

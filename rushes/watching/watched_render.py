@@ -1,12 +1,12 @@
-"""One render that is watched: what a look at it is worth now, and when a poll is."""
+"""One render that is watched: what a check it is worth now, and when a poll is."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
+from rushes.render_times.check_plans import next_check_age
 from rushes.render_times.learned import RenderKind, RenderTimes
-from rushes.render_times.look_plans import next_look_age
-from rushes.render_times.poll_spacing import count_looks, weigh_silence, worth_of_look
+from rushes.render_times.poll_spacing import count_checks, discount_missing_webhook, worth_of_check
 
 LONGEST_SPACING_SECONDS = 60.0
 SHORTEST_STEP_SECONDS, STEP_OF_AGE = 0.2, 0.03
@@ -22,7 +22,7 @@ class PollPlan(NamedTuple):
 
 @dataclass(slots=True)
 class Watched:
-    """What is known of a render, and tables of what looks at it are worth, drawn anew as it ages."""
+    """What is known of a render, and tables of what checks it are worth, drawn anew as it ages."""
 
     prediction_id: UUID
     job_id: UUID
@@ -32,42 +32,42 @@ class Watched:
     watch_windows: int
     kind: RenderKind
     times: RenderTimes
-    known_at: float  # it was still running then, by the look that was last asked for
-    known_before: float  # the same of the look before
-    due_at: float  # no look at it before
-    poll_at: float  # no single look at it before ...
-    hint_at: float  # ... and none for a hint
-    hinted_at: float = float("-inf")  # by the database's clock
+    known_at: float  # it was still running then, by the check that was last asked for
+    known_before: float  # the same of the check before
+    due_at: float  # no check before
+    poll_at: float  # no single check it before ...
+    early_poll_at: float  # ... and none for a hint
+    early_check_at: float = float("-inf")  # by the database's clock
     is_live: bool = True
-    looks: float = 0.0  # `count_looks` between `known_at` and `drawn_at` ...
+    checks: float = 0.0  # `count_checks` between `known_at` and `drawn_at` ...
     slope: float = 0.0  # ... and how fast it grows from then on, up to `redraw_at`
-    silence: float = 1.0  # what is left of the worth, since no webhook has come
+    discount: float = 1.0  # what is left of the worth, since no webhook has come
     drawn_at: float = 0.0
     redraw_at: float = float("-inf")
     plan: PollPlan | None = None
 
     def weigh(self, now: float, *, delivered: float) -> float:
-        """What a look that tells of now is worth, in seconds of delay; exact every 3 % of its age, linear between."""
+        """What a check that tells of now is worth, in seconds of delay; exact every 3 % of its age, linear between."""
         if now >= self.redraw_at:
             self._draw(now, delivered=delivered)
-        return self.silence * worth_of_look(max(0.0, self.looks + self.slope * (now - self.drawn_at)))
+        return self.discount * worth_of_check(max(0.0, self.checks + self.slope * (now - self.drawn_at)))
 
     def plan_poll(self, *, price: float) -> PollPlan:
-        """The next poll at this price, if nothing else looks at it before; no shortest spacing is kept.
+        """The next poll at this price, if nothing else checks it before; no shortest spacing is kept.
 
-        The worth of a poll is that of any look, times what makes it the price when the plan has it.
+        The worth of a poll is that of any check, times what makes it the price when the plan has it.
         """
         if self.plan is None:
             render_time, known_age = self.times.find_of_kind(self.kind), self.known_at - self.accepted_at
-            age = next_look_age(
+            age = next_check_age(
                 render_time,
                 age=max(0.0, known_age),
                 request_cost_seconds=price,
                 shortest=0.0,
                 longest=LONGEST_SPACING_SECONDS,
             )
-            looks = count_looks(render_time, age) - count_looks(render_time, known_age)
-            self.plan = PollPlan(self.accepted_at + age, max(_LEAST_WORTH, worth_of_look(looks)))
+            checks = count_checks(render_time, age) - count_checks(render_time, known_age)
+            self.plan = PollPlan(self.accepted_at + age, max(_LEAST_WORTH, worth_of_check(checks)))
         return self.plan
 
     def note_running(self, at: float, *, delivered: float) -> None:
@@ -80,9 +80,9 @@ class Watched:
         age, known_age = now - self.accepted_at, self.known_at - self.accepted_at
         step = max(SHORTEST_STEP_SECONDS, STEP_OF_AGE * age)
         render_time = self.times.find_of_kind(self.kind)
-        looks = count_looks(render_time, age)
-        self.looks = looks - count_looks(render_time, known_age)
-        self.slope = (count_looks(render_time, age + step) - looks) / step
-        self.silence = weigh_silence(render_time, age=age, known_age=known_age, delivered=delivered)
+        checks = count_checks(render_time, age)
+        self.checks = checks - count_checks(render_time, known_age)
+        self.slope = (count_checks(render_time, age + step) - checks) / step
+        self.discount = discount_missing_webhook(render_time, age=age, known_age=known_age, delivered=delivered)
         self.drawn_at, self.redraw_at = now, now + step
         self.plan = None

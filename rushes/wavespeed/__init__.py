@@ -12,11 +12,11 @@ from rushes.wavespeed.errors import (
     ProviderUnavailable,
     RateLimited,
     SignatureRefused,
-    SubmitInDoubt,
+    SubmitOutcomeUnknown,
     WebhookRefused,
 )
 from rushes.wavespeed.failures import FailureClass, classify_failure
-from rushes.wavespeed.predictions import Prediction, PredictionPage, PredictionStatus
+from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from rushes.wavespeed.webhooks import read_webhook, verify_webhook
 
 __all__ = [
@@ -28,14 +28,14 @@ __all__ = [
     "KeyRefused",
     "NoCredit",
     "NotSent",
-    "Prediction",
     "PredictionNotFound",
     "PredictionPage",
     "PredictionStatus",
+    "ProviderPrediction",
     "ProviderUnavailable",
     "RateLimited",
     "SignatureRefused",
-    "SubmitInDoubt",
+    "SubmitOutcomeUnknown",
     "Timeouts",
     "WaveSpeedClient",
     "WebhookRefused",

@@ -19,14 +19,14 @@ from rushes.wavespeed.errors import (
     Call,
     NotSent,
     ProviderUnavailable,
-    SubmitInDoubt,
+    SubmitOutcomeUnknown,
     error_for,
 )
 from rushes.wavespeed.money import read_money
 from rushes.wavespeed.predictions import (
-    Prediction,
     PredictionPage,
     PredictionStatus,
+    ProviderPrediction,
     find_prediction,
     read_page,
     read_prediction,
@@ -44,7 +44,7 @@ class Timeouts:
     """Seconds. `connect` bounds each address and the TLS handshake, `read` each wait, the totals everything.
 
     `submit_total` is for submits, whose single waits have no bound of their own: an answer that comes late is worth
-    more than a doubt. A name look-up cannot be cut short; it is bounded by the resolver alone.
+    more than an unconfirmed submission. A name look-up cannot be cut short; it is bounded by the resolver alone.
     """
 
     connect: float = 5
@@ -73,7 +73,7 @@ class WaveSpeedClient:
 
     No call is ever repeated or redirected: what to do after an error is the queue's decision. Proxies, `.netrc` and
     every other setting in the environment are ignored. `pool_size` is the number of connections kept open for
-    looks: as many as there are threads.
+    checks: as many as there are threads.
     """
 
     def __init__(
@@ -108,12 +108,12 @@ class WaveSpeedClient:
         *,
         send_before: float | None = None,
         webhook: str | None = None,
-    ) -> Prediction:
+    ) -> ProviderPrediction:
         """Buy one prediction; `webhook` is told of its end. Sent at most once, on a connection of its own.
 
         `send_before` is an instant of `time.monotonic()`, checked right before the first byte is sent.
         Raises `NotSent` when nothing left this machine, `AccountRefused` and `InputRefused` when the provider
-        declined (nothing was bought), `SubmitInDoubt` for whatever else is not an accepted prediction.
+        declined (nothing was bought), `SubmitOutcomeUnknown` for whatever else is not an accepted prediction.
         """
         body = json.dumps(dict(values), allow_nan=False)
         request = self._post(_model_path(video_model_id), body)
@@ -124,24 +124,28 @@ class WaveSpeedClient:
             answer = self._transport.send_once(request, exchange)
         except ExchangeError as error:
             if not exchange.sent:
-                raise NotSent(self._tell("the submit was not sent", error), is_late=exchange.late) from error.__cause__
-            raise SubmitInDoubt(self._tell("the submit was sent, but not answered", error)) from error.__cause__
+                raise NotSent(
+                    self._describe("the submit was not sent", error), is_late=exchange.late
+                ) from error.__cause__
+            raise SubmitOutcomeUnknown(
+                self._describe("the submit was sent, but not answered", error)
+            ) from error.__cause__
         reply = read_reply(answer, secret=self._key, now=datetime.now(UTC))
         if prediction := find_prediction(reply, secret=self._key):
             return replace(prediction, video_model_id=prediction.video_model_id or video_model_id)
         raise error_for(Call.SUBMIT, reply, ours=body)
 
-    def get_prediction(self, provider_id: str) -> Prediction:
-        """Look at one prediction.
+    def get_prediction(self, provider_id: str) -> ProviderPrediction:
+        """Check one prediction.
 
         Raises `PredictionNotFound`, `AccountRefused`, or `ProviderUnavailable` for whatever is not about it.
         """
-        reply = self._look(self._get(f"/predictions/{quote(provider_id, safe='')}/result"))
+        reply = self._check(self._get(f"/predictions/{quote(provider_id, safe='')}/result"))
         found = find_prediction(reply, secret=self._key)
         if not found and reply.is_success:
             found = read_prediction(reply.data, secret=self._key, default_id=provider_id)
         if not found or not (found.status_text if reply.is_success else found.has_known_status):
-            raise error_for(Call.LOOK, reply)
+            raise error_for(Call.CHECK, reply)
         if found.id != provider_id:
             raise ProviderUnavailable("WaveSpeed answered about another prediction than the one asked for")
         return found
@@ -174,7 +178,7 @@ class WaveSpeedClient:
             "include_inputs": include_inputs or None,
         }
         body = json.dumps({key: value for key, value in wanted.items() if value is not None})
-        reply = self._look(self._post("/predictions", body))
+        reply = self._check(self._post("/predictions", body))
         if found := read_page(reply, secret=self._key, page=page, page_size=page_size):
             return found
         raise error_for(Call.ASK, reply)
@@ -190,14 +194,14 @@ class WaveSpeedClient:
         Raises `AccountRefused` and `ProviderUnavailable`.
         """
         body = json.dumps({"model_id": video_model_id, "inputs": dict(values)}, allow_nan=False)
-        reply = self._look(self._post("/model/price", body), exact_numbers=True)
+        reply = self._check(self._post("/model/price", body), exact_numbers=True)
         if reply.meaning in {400, 404, 405}:  # 400: an unknown path is taken for an unknown model
             return self._ask_for_money(self._post("/model/pricing", body), ("unit_price",))
         return read_money(reply, ("discounted_price", "price"))
 
     def get_webhook_secret(self) -> str:
         """The secret that webhooks are signed with. Raises `AccountRefused` and `ProviderUnavailable`."""
-        reply = self._look(self._get("/webhook/secret"))
+        reply = self._check(self._get("/webhook/secret"))
         secret = reply.data.get("secret") if isinstance(reply.data, dict) else reply.data
         if not reply.is_success or not isinstance(secret, str) or not secret:
             raise error_for(Call.ASK, reply)
@@ -218,19 +222,19 @@ class WaveSpeedClient:
         deadline = time.monotonic() + total
         return Exchange(deadline=deadline, connect=self._timeouts.connect, read=read, send_before=send_before)
 
-    def _look(self, request: requests.Request, *, exact_numbers: bool = False) -> Reply:
+    def _check(self, request: requests.Request, *, exact_numbers: bool = False) -> Reply:
         """Send what may be asked again without harm."""
         exchange = self._begin(self._timeouts.total, read=self._timeouts.read)
         try:
             answer = self._transport.send(request, exchange)
         except ExchangeError as error:
-            raise ProviderUnavailable(self._tell("no answer from WaveSpeed", error)) from error.__cause__
+            raise ProviderUnavailable(self._describe("no answer from WaveSpeed", error)) from error.__cause__
         return read_reply(answer, secret=self._key, now=datetime.now(UTC), exact_numbers=exact_numbers)
 
     def _ask_for_money(self, request: requests.Request, keys: tuple[str, ...]) -> Decimal:
-        return read_money(self._look(request, exact_numbers=True), keys)
+        return read_money(self._check(request, exact_numbers=True), keys)
 
-    def _tell(self, what: str, error: ExchangeError) -> str:
+    def _describe(self, what: str, error: ExchangeError) -> str:
         # Never chained itself: its words may quote the other side, and so the key.
         return f"{what}: {clean_words(str(error), self._key)}"
 

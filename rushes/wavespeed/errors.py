@@ -6,19 +6,19 @@
     │       └── SignatureRefused     signed with another secret, or by somebody else
     ├── Transient
     │   ├── NotSent                  submit: not a byte of it left; nothing was bought
-    │   ├── AccountRefused           submit and look: the account's matter, not the job's; nothing was bought
+    │   ├── AccountRefused           submit and check: the account's matter, not the job's; nothing was bought
     │   │   ├── KeyRefused           the key is wrong, suspended or lacks the role
     │   │   ├── NoCredit             the account has no money left
     │   │   ├── RateLimited          too many requests this minute
     │   │   └── ConcurrencyLimited   too many renders at once
-    │   ├── ProviderUnavailable      look: no usable answer; ask again
-    │   └── PredictionNotFound       look: no such prediction, or not yet
+    │   ├── ProviderUnavailable      check: no usable answer; ask again
+    │   └── PredictionNotFound       check: no such prediction, or not yet
     ├── Permanent
     │   └── InputRefused             submit: the provider will not render this input; nothing was bought
-    └── Unknown
-        └── SubmitInDoubt            submit: it may have been bought; look before anything else
+    └── OutcomeUnknown
+        └── SubmitOutcomeUnknown            submit: it may have been bought; check before anything else
 
-A submit answered with a prediction, and a look answered with the one asked for, are answers whatever the status, and
+A submit answered with a prediction, and a check answered with the one asked for, are answers whatever the status, and
 never get here (`rushes.wavespeed.predictions.find_prediction`).
 """
 
@@ -29,7 +29,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
 
-from rushes.errors import Permanent, Refused, RushesError, Transient, Unknown
+from rushes.errors import OutcomeUnknown, Permanent, Refused, RushesError, Transient
 from rushes.wavespeed.replies import Reply
 
 
@@ -81,7 +81,7 @@ class ConcurrencyLimited(AccountRefused):
 
 
 class ProviderUnavailable(Transient):
-    """A look got no usable answer, which says nothing about the prediction."""
+    """A check got no usable answer, which says nothing about the prediction."""
 
 
 class PredictionNotFound(Transient):
@@ -92,8 +92,8 @@ class InputRefused(Permanent):
     """The provider will not render this input; the message keeps its words."""
 
 
-class SubmitInDoubt(Unknown):
-    """The submit may have been accepted and charged; it must not be repeated before it has been looked for.
+class SubmitOutcomeUnknown(OutcomeUnknown):
+    """The submit may have been accepted and charged; it must not be repeated before it has been searched for.
 
     `retry_after` is the wish of an answer that told one: when to send anything else.
     """
@@ -107,7 +107,7 @@ class Call(StrEnum):
     """What was asked."""
 
     SUBMIT = "submit"  # buy a prediction
-    LOOK = "look"  # one prediction by its id
+    CHECK = "check"  # one prediction by its id
     ASK = "ask"  # the list, the balance, a price, the webhook secret
 
 
@@ -116,12 +116,12 @@ class Row:
     """What an answer means to each kind of call.
 
     A row fits when the status is among `statuses` (None: any), the provider's words contain `says`, and, where
-    `only_json` is set, the body is a JSON object: a gateway's own page about a 404 is no verdict on anything.
+    `only_json` is set, the body is a JSON object: a gateway's own page about a 404 is no outcome on anything.
     """
 
     statuses: Container[int] | None
     submit: type[RushesError]
-    look: type[RushesError]
+    check: type[RushesError]
     ask: type[RushesError]
     says: re.Pattern[str] | None = None
     only_json: bool = False
@@ -141,7 +141,7 @@ _CREDIT = re.compile(r"insufficient (account )?(credit|balance|fund)", re.IGNORE
 _CONCURRENCY = re.compile(r"concurren|simultaneous|in parallel", re.IGNORECASE)
 
 ANSWERS: tuple[Row, ...] = (
-    # status                   submit              look                 any other question
+    # status                   submit              check                 any other question
     Row({400, 402, 403}, NoCredit, NoCredit, NoCredit, says=_CREDIT),
     Row({402}, NoCredit, NoCredit, NoCredit),
     Row({401, 403}, KeyRefused, KeyRefused, KeyRefused),
@@ -149,7 +149,7 @@ ANSWERS: tuple[Row, ...] = (
     Row({429}, RateLimited, RateLimited, RateLimited),
     Row({400, 413, 422}, InputRefused, ProviderUnavailable, ProviderUnavailable, only_json=True),
     Row({404}, InputRefused, PredictionNotFound, ProviderUnavailable, only_json=True),
-    Row(None, SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
+    Row(None, SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
 )
 """The first row that fits decides. Sources: the provider's error pages where they speak (200, 400, 401, 403, 429,
 500), its clients and third parties for the rest; the status for a lack of credit is documented nowhere."""
@@ -163,13 +163,13 @@ def find_row(reply: Reply, *, ours: str = "") -> Row:
 def error_for(call: Call, reply: Reply, *, ours: str = "") -> RushesError:
     """The error to raise for a reply that holds no prediction."""
     row = find_row(reply, ours=ours)
-    kind = {Call.SUBMIT: row.submit, Call.LOOK: row.look, Call.ASK: row.ask}[call]
+    kind = {Call.SUBMIT: row.submit, Call.CHECK: row.check, Call.ASK: row.ask}[call]
     surprise = ", but not with what was asked" if 200 <= reply.meaning < 300 else ""
     words = f": {reply.words}" if reply.words else ""
     return _make(kind, f"WaveSpeed answered {reply.heading}{surprise}{words}", reply.retry_after)
 
 
 def _make(kind: type[RushesError], message: str, retry_after: timedelta | None) -> RushesError:
-    if issubclass(kind, (Transient, SubmitInDoubt)):
+    if issubclass(kind, (Transient, SubmitOutcomeUnknown)):
         return kind(message, retry_after=retry_after)
     return kind(message)

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rushes.wavespeed.predictions import Prediction, PredictionStatus
+from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 
 
 class FailureClass(StrEnum):
@@ -18,7 +18,7 @@ class FailureClass(StrEnum):
     INPUT = "input"  # the request is wrong
     MEDIA = "media"  # the image or video given could not be fetched
     PROVIDER = "provider"  # its own trouble: refunded, worth another try
-    NO_OUTPUT = "no_output"  # completed, but with nothing to fetch: a person must look
+    NO_OUTPUT = "no_output"  # completed, but with nothing to fetch: a person must check
     CANCELLED = "cancelled"  # somebody stopped it on the provider's side
     DELETED = "deleted"  # somebody removed it on the provider's side
     UNKNOWN_TEXT = "unknown_text"  # failed with words that nobody mapped yet
@@ -73,7 +73,7 @@ _WORDS: tuple[tuple[FailureClass, str], ...] = (
 """In this order: what moderation says may also speak of parameters."""
 
 
-def classify_failure(prediction: Prediction) -> FailureClass:
+def classify_failure(prediction: ProviderPrediction) -> FailureClass:
     """The kind of failure of a prediction that ended without success.
 
     The status decides, then the code, then the code's family, then the text. Raises `ValueError` for a prediction
@@ -94,7 +94,7 @@ def _by_code(code: int | None) -> FailureClass | None:
     return next(listed, None) or next(family, None)
 
 
-def _by_text(prediction: Prediction) -> FailureClass:
+def _by_text(prediction: ProviderPrediction) -> FailureClass:
     found = (failure for failure, words in _WORDS if re.search(words, prediction.error, re.IGNORECASE))
     unmapped = FailureClass.MODERATION if prediction.has_nsfw else FailureClass.UNKNOWN_TEXT
     return next(found, unmapped)

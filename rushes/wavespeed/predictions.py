@@ -48,7 +48,7 @@ _TERMINAL = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class ProviderPrediction:
     """One prediction. `status_text` is the provider's own word, `error` is clean text without our key."""
 
     id: str
@@ -88,12 +88,12 @@ class PredictionPage:
     """One page of the list, newest first. Entries without a readable id are counted: they may be anybody's."""
 
     page: int
-    items: tuple[Prediction, ...]
+    items: tuple[ProviderPrediction, ...]
     unreadable: int
     is_last: bool
 
 
-def read_prediction(found: object, *, secret: str = "", default_id: str = "") -> Prediction | None:
+def read_prediction(found: object, *, secret: str = "", default_id: str = "") -> ProviderPrediction | None:
     """The prediction that a JSON object tells of; None when it has no usable id. Never raises."""
     if not isinstance(found, Mapping):
         return None
@@ -101,7 +101,7 @@ def read_prediction(found: object, *, secret: str = "", default_id: str = "") ->
     if not prediction_id:
         return None
     status, status_text = _read_status(found.get("status"))
-    return Prediction(
+    return ProviderPrediction(
         id=prediction_id,
         status=status,
         video_model_id=_text(found.get("model")),
@@ -117,7 +117,7 @@ def read_prediction(found: object, *, secret: str = "", default_id: str = "") ->
     )
 
 
-def find_prediction(reply: Reply, *, secret: str) -> Prediction | None:
+def find_prediction(reply: Reply, *, secret: str) -> ProviderPrediction | None:
     """The prediction in a reply, whatever its status and code say: in the envelope, or bare as webhooks carry it."""
     if found := read_prediction(reply.data, secret=secret):
         return found

@@ -71,7 +71,7 @@ def trust_public_authorities() -> ssl.SSLContext:
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Never followed, so never looked at: `requests` would read the page behind it without our limits."""
+        """Never followed, so never checked: `requests` would read the page behind it without our limits."""
 
 
 class Transport:

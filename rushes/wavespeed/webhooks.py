@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from rushes.wavespeed.errors import SignatureRefused, WebhookRefused
-from rushes.wavespeed.predictions import Prediction, read_prediction
+from rushes.wavespeed.predictions import ProviderPrediction, read_prediction
 from rushes.wavespeed.replies import read_object
 
 OLDEST_WEBHOOK = timedelta(seconds=300)
@@ -40,7 +40,7 @@ def verify_webhook(*, secret: str, headers: Mapping[str, str], body: bytes, now:
     return webhook_id
 
 
-def read_webhook(body: bytes, *, secret: str = "") -> Prediction:
+def read_webhook(body: bytes, *, secret: str = "") -> ProviderPrediction:
     """The prediction in a webhook's body, which is bare, without an envelope. Raises `WebhookRefused`."""
     if prediction := read_prediction(read_object(body), secret=secret):
         return prediction

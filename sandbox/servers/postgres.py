@@ -96,7 +96,7 @@ class EmbeddedPostgres(EmbeddedServer):
         """Lets Postgres start over the postmaster.pid of a killed one whose process id is in use again.
 
         We hold the server lock, so no process of that server lives. Postgres takes the id for its grandparent's, as
-        under pg_ctl, and still looks for an old shared memory block (CreateLockFile in utils/init/miscinit.c).
+        under pg_ctl, and still searches for an old shared memory block (CreateLockFile in utils/init/miscinit.c).
         """
         try:
             stale = (self._folder.data / "postmaster.pid").read_text().split("\n", 1)[0]

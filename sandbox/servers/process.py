@@ -106,7 +106,7 @@ def kill_family(pid: int) -> None:
 
 
 def find_holders(lock: Path) -> list[psutil.Process]:
-    """The other processes that have this file open; it looks at every process, so only when the lock is not free.
+    """The other processes that have this file open; it checks every process, so only when the lock is not free.
 
     A process id kept in a file would be no proof: ids are used again, and a container begins to count anew.
     """

@@ -6,7 +6,7 @@ real videos, keeps an account with slots, limits and a ledger, and can go wrong 
     command     options and `--help`; `python -m sandbox.wavespeed`
     handle      `Simulator`: the same as a subprocess, for tests and benchmarks
     http/       sockets and signals, the table of addresses, what every request passes, good and bad answers
-    handlers/   one module per part of the API, and /sim, where faults are switched on and looked at
+    handlers/   one module per part of the API, and /sim, where faults are switched on and checked
     state/      tasks, slots, listing, ledger, limits, agenda, fates, journal, and what can be made to go wrong
     media/      videos, pictures, uploads
     webhooks    signed callbacks

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rushes.errors import Refused
-from sandbox.wavespeed.settings import REFUNDABLE, TIERS, Settings, Tier
+from sandbox.wavespeed.settings import REFUNDABLE, TIERS, SimulatorSettings, Tier
 from sandbox.wavespeed.state.faults import FAULTS, read_rule
 from sandbox.wavespeed.state.journal import DamagedJournal
 
@@ -119,10 +119,10 @@ def _add_own_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def read_settings(options: argparse.Namespace) -> Settings:
+def read_settings(options: argparse.Namespace) -> SimulatorSettings:
     """The settings that a command line stands for."""
     tier = TIERS[options.tier]
-    return Settings(
+    return SimulatorSettings(
         api_keys=tuple(options.api_key),
         tier=Tier(
             slots=tier.slots if options.slots is None else options.slots,

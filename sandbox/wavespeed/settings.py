@@ -29,7 +29,7 @@ TIERS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class SimulatorSettings:
     """Everything that shapes a simulator. Seconds are seconds of the wall clock, money is in dollars."""
 
     api_keys: tuple[str, ...] = field(repr=False)

@@ -16,7 +16,7 @@ from typing import Any
 
 import urllib3
 
-from sandbox.wavespeed.settings import Settings
+from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.faults import Faults, Subject
 from sandbox.wavespeed.state.tasks import Task, describe
 
@@ -43,7 +43,7 @@ def make_secret(api_key: str) -> str:
 
 
 @dataclass(slots=True, order=True)
-class Delivery:
+class PendingWebhook:
     """One callback on its way, due at a moment."""
 
     due: float
@@ -57,12 +57,12 @@ class Delivery:
 class Outbox:
     """The callbacks that are due some time, in memory only: a restart of the simulator loses them."""
 
-    def __init__(self, settings: Settings, faults: Faults, *, secret: str, executor: Executor) -> None:
+    def __init__(self, settings: SimulatorSettings, faults: Faults, *, secret: str, executor: Executor) -> None:
         self._settings = settings
         self._faults = faults
         self.secret = secret
         self._executor = executor
-        self._heap: list[Delivery] = []
+        self._heap: list[PendingWebhook] = []
         self._added = 0
         self._under_way: set[asyncio.Task[None]] = set()
         self._pool = urllib3.PoolManager(num_pools=64, maxsize=16, retries=False)
@@ -83,7 +83,7 @@ class Outbox:
         secret = make_secret("somebody else") if forged else self.secret
         due = moment + (late.delay if late else 0.0)
         for _ in range(2 if self._faults.strike("webhook_duplicated", subject) else 1):
-            self._push(Delivery(due, 0, task, moment, secret))
+            self._push(PendingWebhook(due, 0, task, moment, secret))
 
     @property
     def next_due(self) -> float | None:
@@ -101,12 +101,12 @@ class Outbox:
             sending.cancel()
         self._pool.clear()
 
-    def _push(self, delivery: Delivery) -> None:
+    def _push(self, delivery: PendingWebhook) -> None:
         self._added += 1
         delivery.number = self._added
         heapq.heappush(self._heap, delivery)
 
-    async def _send(self, delivery: Delivery, now: float) -> None:
+    async def _send(self, delivery: PendingWebhook, now: float) -> None:
         task = delivery.task
         self.counts["sent"] += 1
         task.webhook_attempts += 1

@@ -38,7 +38,7 @@ class Farm:
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
 
     def start_worker(self, number: int = 1) -> subprocess.Popen[bytes]:
-        """A worker for submits and looks, with a dispatcher."""
+        """A worker for submits and checks, with a dispatcher."""
         return self._start(step_worker_command(self.settings, number=number), f"main{number}")
 
     def start_store(self) -> subprocess.Popen[bytes]:
@@ -165,7 +165,7 @@ class Farm:
             "WAVESPEED_API_KEY": self.simulator.api_key,
             "RUSHES_WAVESPEED_URL": self.simulator.url,
             "RUSHES_SLOTS": str(settings.slots),
-            "RUSHES_AHEAD": str(settings.ahead),
+            "RUSHES_OVERCOMMIT": str(settings.overcommit),
             "RUSHES_SUBMITS_PER_MINUTE": str(settings.submits_per_minute),
             "RUSHES_RENDER_MEDIAN_SECONDS": str(settings.render_median_seconds),
             "RUSHES_POLL_SHORTEST_SECONDS": str(settings.poll_shortest_seconds),
@@ -185,7 +185,7 @@ def open_farm(
     chosen: dict[str, object] = {
         "slots": 12,
         "submits_per_minute": 3_000,
-        "ahead": 0,
+        "overcommit": 0,
         "render_median_seconds": 1.0,
         "poll_shortest_seconds": 0.2,
     } | changes

@@ -8,7 +8,7 @@ from tests.acceptance.farm import Farm, open_farm
 
 JOBS = 30
 SLOTS = 4
-MOST_AHEAD = "SELECT coalesce(max((detail->>'ahead')::int), 0) FROM event WHERE kind = 'account.ahead'"
+MAX_OVERCOMMIT = "SELECT coalesce(max((detail->>'overcommit')::int), 0) FROM event WHERE kind = 'account.overcommit'"
 
 
 def render_all(farm: Farm) -> None:
@@ -35,20 +35,20 @@ def assert_no_promise_is_broken(farm: Farm) -> None:
 
 def test_renders_queue_at_a_provider_that_lets_them(database_url: str, redis_url: str, tmp_path: Path) -> None:
     servers = {"database_url": database_url, "redis_url": redis_url, "folder": tmp_path}
-    with open_farm(**servers, simulator={"overflow": "queue"}, slots=SLOTS, ahead="auto") as farm:  # type: ignore[arg-type]
+    with open_farm(**servers, simulator={"overflow": "queue"}, slots=SLOTS, overcommit="auto") as farm:  # type: ignore[arg-type]
         render_all(farm)
-        assert SLOTS < farm.simulator.stats()["most_unfinished"] <= SLOTS + farm.count(MOST_AHEAD)
+        assert SLOTS < farm.simulator.stats()["most_unfinished"] <= SLOTS + farm.count(MAX_OVERCOMMIT)
         assert_no_promise_is_broken(farm)
 
 
 def test_a_provider_that_refuses_is_not_asked_for_more_again(database_url: str, redis_url: str, tmp_path: Path) -> None:
     servers = {"database_url": database_url, "redis_url": redis_url, "folder": tmp_path}
-    with open_farm(**servers, simulator={"overflow": "refuse"}, slots=SLOTS, ahead="auto") as farm:  # type: ignore[arg-type]
+    with open_farm(**servers, simulator={"overflow": "refuse"}, slots=SLOTS, overcommit="auto") as farm:  # type: ignore[arg-type]
         render_all(farm)
         assert farm.simulator.stats()["most_unfinished"] <= SLOTS
         refusals = count_events(farm, "prediction.refused")
-        assert refusals <= farm.count(MOST_AHEAD) + 1, farm.describe()
-        assert farm.count("SELECT ahead FROM account") <= (1 if not refusals else 0)
-        assert count_events(farm, "account.deferred") == 0
+        assert refusals <= farm.count(MAX_OVERCOMMIT) + 1, farm.describe()
+        assert farm.count("SELECT overcommit FROM account") <= (1 if not refusals else 0)
+        assert count_events(farm, "account.backed_off") == 0
         assert farm.count("SELECT count(*) FROM job WHERE state IN ('failed', 'queued')") == 0
         assert_no_promise_is_broken(farm)

@@ -15,7 +15,7 @@ import requests
 
 from rushes.settings import SERVICES_FILE
 from tests.cli_process import QUICK, Rushes, find_left, run_rushes, start_rushes
-from tests.platforms import only_where_deaths_are_told
+from tests.platforms import only_where_deaths_are_signalled
 
 ANY_PORT = ("--port", "0", "--flower-port", "0", "--simulator-port", "0")
 READY = "ready; Ctrl-C stops everything"
@@ -83,7 +83,7 @@ def test_other_commands_in_the_folder_find_the_stack_and_render_with_it(up: Up) 
 
 def test_its_simulator_tells_of_ends_by_webhooks(up: Up) -> None:
     (up.folder / "one.txt").write_text("an owl at night\n")
-    ended = run_rushes("submit", "one.txt", "-m", "ltx-2-fast", "-b", "told", "--wait", folder=up.folder)
+    ended = run_rushes("submit", "one.txt", "-m", "ltx-2-fast", "-b", "reported", "--wait", folder=up.folder)
     assert ended.returncode == 0, ended.stderr
     answered = "/v1/hooks/wavespeed/{token}"
     log = up.folder / ".rushes" / "logs" / "api.log"
@@ -159,7 +159,7 @@ def test_a_database_that_is_not_there_is_named_without_its_password(tmp_path: Pa
     assert find_left(tmp_path) == []
 
 
-@only_where_deaths_are_told
+@only_where_deaths_are_signalled
 def test_nothing_outlives_it_even_by_kill_9(tmp_path: Path) -> None:
     with start_rushes("up", *ANY_PORT, folder=tmp_path, **QUICK) as rushes:
         rushes.wait_for(READY)

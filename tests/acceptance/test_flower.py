@@ -43,10 +43,10 @@ class Flower:
         """Whether it has had events of these workers: it knows nothing of what they told before it listened."""
         return {each.partition("@")[0] for each in self.get("/api/workers?status=1")} >= {*names}
 
-    def has_seen(self, name: str, *, state: str, told: str, words: str) -> bool:
+    def has_seen(self, name: str, *, state: str, reported: str, words: str) -> bool:
         """Whether a task of this name is in this state, and tells so."""
         tasks = [task for task in self.tasks(name) if task["state"] == state]
-        return any(words in (task[told] or "") for task in tasks)
+        return any(words in (task[reported] or "") for task in tasks)
 
     def _answers(self) -> bool:
         try:
@@ -80,16 +80,18 @@ def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
         what="both workers answer Flower within its second",
     )
     farm.wait_until(
-        lambda: flower.has_seen("render.submit", state="SUCCESS", told="result", words="accepted as"),
+        lambda: flower.has_seen("render.submit", state="SUCCESS", reported="result", words="accepted as"),
         what="Flower has seen a submission accepted",
     )
     assert {task["uuid"].partition("-")[0] for task in flower.tasks("render.submit")} == {"submit"}
     farm.wait_until(
-        lambda: flower.has_seen("queue.report", state="SUCCESS", told="result", words="live"),
+        lambda: flower.has_seen("queue.report", state="SUCCESS", reported="result", words="live"),
         what="a report that tells what is live",
     )
-    told = "SELECT count(*) FROM event JOIN batch ON batch.id = batch_id WHERE kind = 'batch.at_risk' AND name = 'late'"
-    farm.wait_until(lambda: farm.count(told) == 1, what="the leader has found the late batch")
+    reported = (
+        "SELECT count(*) FROM event JOIN batch ON batch.id = batch_id WHERE kind = 'batch.at_risk' AND name = 'late'"
+    )
+    farm.wait_until(lambda: farm.count(reported) == 1, what="the leader has found the late batch")
     assert farm.simulator.api_key not in requests.get(flower.url + "/api/tasks", auth=LOGIN, timeout=60).text
 
 
@@ -100,7 +102,7 @@ def test_a_refused_submission_is_red_in_flower(farm: Farm) -> None:
     farm.wait_until(lambda: flower.hears_of("main1"), what="Flower hears of the worker")
     farm.push(["take 1"])
     farm.wait_until(
-        lambda: flower.has_seen("render.submit", state="FAILURE", told="exception", words="SubmitDeferred("),
+        lambda: flower.has_seen("render.submit", state="FAILURE", reported="exception", words="SubmitBackedOff("),
         what="a red submission",
     )
 

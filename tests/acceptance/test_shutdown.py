@@ -48,11 +48,11 @@ def test_a_worker_told_to_end_finishes_its_steps_and_the_next_leads_at_once(farm
     farm.wait_until(lambda: farm.count(POSTING) >= 3, what="POSTs are under way")
     leaver, name = (first, "main2") if holder_of_lead(farm).startswith("main1") else (second, "main1")
 
-    told_at = time.monotonic()
+    reported_at = time.monotonic()
     leaver.send_signal(signal.SIGTERM)
     farm.wait_until(lambda: holder_of_lead(farm).startswith(name), what="another leads", seconds=TAKE_OVER_SECONDS)
     farm.simulator.clear_faults()
-    assert ends_within(leaver, SOFT_SECONDS - (time.monotonic() - told_at), farm) == 0
+    assert ends_within(leaver, SOFT_SECONDS - (time.monotonic() - reported_at), farm) == 0
 
     farm.wait_for_all()
     assert farm.count_jobs("succeeded") == JOBS, farm.describe()
@@ -80,7 +80,7 @@ def test_a_store_worker_told_to_end_hands_its_download_back_and_another_goes_on_
     farm.wait_for_all()
 
     assert farm.count_jobs("succeeded") == 1
-    assert farm.count("SELECT count(*) FROM event WHERE kind = 'store.silent'") == 0
+    assert farm.count("SELECT count(*) FROM event WHERE kind = 'store.crashed'") == 0
     waited = "SELECT extract(epoch FROM begun_at - (SELECT max(started_at) FROM worker))::int FROM job"
     assert farm.count(waited) < LEASE_SECONDS
     assert list((farm.settings.data_dir / "artifacts" / ".incoming").iterdir()) == []

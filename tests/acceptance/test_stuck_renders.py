@@ -1,4 +1,5 @@
-"""Renders and doubts that do not end in sight hold their money and their id, but not the slots of a small account."""
+"""Renders and unconfirmed submissions that do not end in sight hold their money and their id, but not the slots of a
+small account."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -62,18 +63,18 @@ def test_a_render_is_watched_until_the_end_of_its_retention(farm: Farm) -> None:
     assert len(farm.simulator.tasks()) == 1
 
 
-def test_doubts_older_than_the_retention_do_not_stop_an_account_of_two_slots(farm: Farm) -> None:
+def test_unconfirmed_submissions_older_than_the_retention_do_not_stop_an_account_of_two_slots(farm: Farm) -> None:
     farm.simulator.set_fault("submit_5xx", count=len(STUCK))
     farm.start_worker()
     farm.start_store()
     farm.push(STUCK)
-    doubts = "SELECT count(*) FROM prediction WHERE state = 'unconfirmed'"
-    farm.wait_until(lambda: farm.count(doubts) == len(STUCK), what="both answers are lost")
+    unconfirmed = "SELECT count(*) FROM prediction WHERE state = 'unconfirmed'"
+    farm.wait_until(lambda: farm.count(unconfirmed) == len(STUCK), what="both answers are lost")
     farm.change("UPDATE prediction SET posted_at = now() - interval '8 days'")
 
     farm.push(OTHERS[:2], batch="others")
     farm.wait_until(lambda: farm.count_jobs("succeeded") == 2, what="the others have succeeded")
-    assert farm.count(doubts) == len(STUCK)
+    assert farm.count(unconfirmed) == len(STUCK)
     assert farm.count("SELECT count(*) FROM event WHERE kind = 'prediction.undecidable'") == len(STUCK)
 
 

@@ -1,4 +1,4 @@
-"""With webhooks ends are known at once and next to nothing is asked, and what gets lost is found by looks."""
+"""With webhooks ends are known at once and next to nothing is asked, and what gets lost is found by checks."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def test_most_ends_are_told_by_webhooks_and_the_lost_ones_are_found(farm: Farm) 
     farm.simulator.set_fault("webhook_forged", probability=0.05)
     farm.start_worker()
     farm.start_store()
-    # The first few are looked at, and by them the leader learns what webhooks are worth.
+    # The first few are checked, and by them the leader learns what webhooks are worth.
     farm.push([f"first {number}" for number in range(FIRST)], batch="first")
     farm.wait_for_all()
     farm.wait_until(
@@ -48,7 +48,7 @@ def test_most_ends_are_told_by_webhooks_and_the_lost_ones_are_found(farm: Farm) 
     assert farm.count_jobs("succeeded") == FIRST + TAKES
     assert {*Counter(task["input"]["prompt"] for task in farm.simulator.tasks()).values()} == {1}
     assert farm.count("SELECT count(*) FROM prediction WHERE ended_by_hook") > TAKES / 2
-    assert farm.count("SELECT count(*) FROM prediction WHERE hook_verdict <> state") == 0
+    assert farm.count("SELECT count(*) FROM prediction WHERE hook_outcome <> state") == 0
     addresses = [task["webhook"] for task in farm.simulator.tasks()]
     assert len(set(addresses)) == FIRST + TAKES
     logs = farm.read_logs(last=10_000_000)

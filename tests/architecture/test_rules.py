@@ -175,10 +175,10 @@ def test_a_function_takes_at_most_six_parameters_and_four_by_position() -> None:
 
 
 def test_every_module_begins_with_a_line_on_what_it_is_for() -> None:
-    def is_told(path: Path) -> bool:
+    def is_documented(path: Path) -> bool:
         return bool((ast.get_docstring(parse(path)) or "").splitlines()[:1])
 
-    assert [name_of(path) for path in list_modules(*PRODUCT, "alembic", "tests") if not is_told(path)] == []
+    assert [name_of(path) for path in list_modules(*PRODUCT, "alembic", "tests") if not is_documented(path)] == []
 
 
 def test_alembic_is_a_folder_of_scripts_and_hides_no_library() -> None:
@@ -278,11 +278,13 @@ def test_every_setting_is_documented_and_no_other() -> None:
 
 def test_a_documented_default_is_the_default() -> None:
     words = (ROOT / "docs" / "settings.md").read_text()
-    told = dict(re.findall(r"^\| `RUSHES_([A-Z_]+)` \| `([^`]+)` \|", words, re.MULTILINE))
-    told.pop("DATABASE_DIRECT_URL")  # another setting's value
-    defaults = {name: Settings.model_fields[name.lower()].get_default() for name in told}
-    assert len(told) > 15
-    assert told == {name: str(value).lower() if value is False else f"{value}" for name, value in defaults.items()}
+    documented = dict(re.findall(r"^\| `RUSHES_([A-Z_]+)` \| `([^`]+)` \|", words, re.MULTILINE))
+    documented.pop("DATABASE_DIRECT_URL")  # another setting's value
+    defaults = {name: Settings.model_fields[name.lower()].get_default() for name in documented}
+    assert len(documented) > 15
+    assert documented == {
+        name: str(value).lower() if value is False else f"{value}" for name, value in defaults.items()
+    }
 
 
 def test_no_file_speaks_of_a_setting_that_is_none() -> None:

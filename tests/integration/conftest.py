@@ -21,10 +21,10 @@ from tests.servers import create_database, url_of
 
 
 @pytest.fixture(autouse=True)
-def _unhurried() -> Iterator[None]:
-    """A place in the pace waits for a machine that stands still; where it passes, tests say so themselves."""
+def _unforced() -> Iterator[None]:
+    """A rate slot waits for a machine that stands still; where it passes, tests say so themselves."""
     with pytest.MonkeyPatch.context() as patch:  # of its own, since tests undo theirs
-        patch.setattr("models.transitions.submitting.PACE_TOLERANCE", timedelta(minutes=2))
+        patch.setattr("models.transitions.submitting.RATE_SLOT_TOLERANCE", timedelta(minutes=2))
         patch.setattr("rushes.submitting.submit.SEND_ALLOWANCE", timedelta(minutes=2))
         yield
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from models import transitions
 from models.db.session import transaction
 from rushes.runtime import ACCOUNT
-from rushes.stale_writes import count_late
+from rushes.stale_writes import count_stale
 from tests import rows
 from tests.api_server import Api, Json, serve_api
 from tests.rows import SECOND
@@ -25,9 +25,9 @@ PRICES = {
     "failed": "refunded",
     "timeout": "refunded",
     "refused": None,
-    "absent": None,
+    "not_found": None,
 }
-VERDICTS = {None: "held", "completed": "spent", "failed": "refunded"}
+OUTCOMES = {None: "held", "completed": "spent", "failed": "refunded"}
 
 
 @pytest.fixture
@@ -59,29 +59,34 @@ def test_the_money_of_an_account_is_held_then_spent_or_given_back(api: Api, acco
             rows.add_render(session, state, account_id=account, price=2**power)
             if column:
                 expected[column] += 2**power
-        for power, (verdict, column) in enumerate(VERDICTS.items(), start=len(PRICES)):
-            rows.add_render(session, "surplus", account_id=account, price=2**power, verdict=verdict, due_at=SECOND)
+        for power, (outcome, column) in enumerate(OUTCOMES.items(), start=len(PRICES)):
+            rows.add_render(session, "duplicate", account_id=account, price=2**power, outcome=outcome, due_at=SECOND)
             expected[column] += 2**power
-        for state, verdict in (("failed", None), ("surplus", "failed")):
-            kept = {"price": 8192, "verdict": verdict, "error_code": "no_output"}
+        for state, outcome in (("failed", None), ("duplicate", "failed")):
+            kept = {"price": 8192, "outcome": outcome, "error_code": "no_output"}
             rows.add_render(session, state, account_id=account, **kept)
             expected["spent"] += 8192
         rows.add_render(session, "completed", price=65536)  # another account's
     shown = show(api)
-    surplus = 2 ** (len(PRICES) + 1) + 8192
-    assert shown["cost"] == {name: f"{dollars}.0000" for name, dollars in (expected | {"surplus": surplus}).items()}
-    assert shown["surpluses"] == len(VERDICTS) + 1
-    assert api.client.get("/readyz").json()["surpluses"] == len(VERDICTS) + 1
+    duplicate = 2 ** (len(PRICES) + 1) + 8192
+    assert shown["cost"] == {name: f"{dollars}.0000" for name, dollars in (expected | {"duplicate": duplicate}).items()}
+    assert shown["duplicates"] == len(OUTCOMES) + 1
+    assert api.client.get("/readyz").json()["duplicates"] == len(OUTCOMES) + 1
 
 
 def test_what_no_job_asked_for_is_counted_for_seven_days(api: Api, account: UUID) -> None:
     with transaction(api.sessions) as session:
         for provider_id, days in (("a", 0), ("b", 6), ("c", 8)):
-            orphan = {"account_id": account, "provider_id": provider_id, "video_model": rows.VIDEO_MODEL}
-            transitions.insert_orphans(session, [{**orphan, "input": None, "provider_created_at": None}])
-            aged = text("UPDATE orphan SET found_at = found_at - make_interval(days => :days) WHERE provider_id = :id")
+            unknown_prediction = {"account_id": account, "provider_id": provider_id, "video_model": rows.VIDEO_MODEL}
+            transitions.insert_unknown_predictions(
+                session, [{**unknown_prediction, "input": None, "provider_created_at": None}]
+            )
+            aged = text(
+                "UPDATE unknown_prediction SET found_at = found_at - make_interval(days => :days)"
+                " WHERE provider_id = :id"
+            )
             session.execute(aged, {"days": days, "id": provider_id})
-    assert show(api)["orphans"] == 2
+    assert show(api)["unknown_predictions"] == 2
 
 
 def test_a_person_pauses_and_resumes_and_both_are_told(api: Api, account: UUID) -> None:
@@ -91,7 +96,7 @@ def test_a_person_pauses_and_resumes_and_both_are_told(api: Api, account: UUID) 
     assert api.client.post("/v1/account/pause", headers=person).status_code == 409
     assert api.client.get("/readyz").json()["paused"] == "person: mara"
     with transaction(api.sessions) as session:
-        room = transitions.lock_account(session, account)
+        room = transitions.count_free_slots(session, account)
     assert room is not None
     assert (room.free, room.submits) == (0, 0)
     job = api.push()
@@ -103,14 +108,14 @@ def test_a_person_pauses_and_resumes_and_both_are_told(api: Api, account: UUID) 
         assert rows.kinds(session, account_id=account) == ["account.paused", "account.resumed"]
 
 
-def test_late_writes_are_counted_by_kind(api: Api, account: UUID) -> None:
-    for kind in ("store.finish", "watch.verdict", "store.finish"):
-        count_late(api.app.state.runtime, kind, account)
-    assert show(api)["late_writes"] == {"store.finish": 2, "watch.verdict": 1}
-    assert api.client.get("/readyz").json()["late_writes"] == 3
+def test_stale_writes_are_counted_by_kind(api: Api, account: UUID) -> None:
+    for kind in ("store.finish", "watch.outcome", "store.finish"):
+        count_stale(api.app.state.runtime, kind, account)
+    assert show(api)["stale_writes"] == {"store.finish": 2, "watch.outcome": 1}
+    assert api.client.get("/readyz").json()["stale_writes"] == 3
 
 
-def test_the_video_of_a_surplus_that_is_not_there_is_not_found(api: Api) -> None:
+def test_the_video_of_a_duplicate_purchase_that_is_not_there_is_not_found(api: Api) -> None:
     with transaction(api.sessions) as session:
-        render = rows.add_render(session, "surplus", due_at=SECOND)
+        render = rows.add_render(session, "duplicate", due_at=SECOND)
     assert api.client.get(f"/v1/predictions/{render.prediction_id}/video").status_code == 404

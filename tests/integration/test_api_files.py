@@ -127,7 +127,7 @@ def test_who_has_the_file_already_is_told_so(api: Api, store: LocalStore) -> Non
 
 
 @pytest.mark.parametrize("part", ["video", "poster"])
-def test_a_look_at_the_head_sends_no_file(api: Api, store: LocalStore, part: str) -> None:
+def test_a_check_the_head_sends_no_file(api: Api, store: LocalStore, part: str) -> None:
     response = api.client.head(f"/v1/jobs/{add_stored_job(api, store)}/{part}")
     assert (response.status_code, response.content) == (200, b"")
     assert int(response.headers["content-length"]) in {len(CONTENT), len(PICTURE)}
@@ -144,7 +144,7 @@ def test_a_cancelled_job_keeps_the_video_that_came(api: Api, store: LocalStore) 
 
 
 @pytest.mark.parametrize(
-    ("state", "status", "told"),
+    ("state", "status", "reported"),
     [
         ("queued", 409, "is queued: there is no video yet"),
         ("rendering", 409, "is rendering: there is no video yet"),
@@ -153,11 +153,11 @@ def test_a_cancelled_job_keeps_the_video_that_came(api: Api, store: LocalStore) 
         ("cancelled", 404, "is cancelled: it has no video"),
     ],
 )
-def test_a_job_without_a_video_says_whether_one_may_come(api: Api, state: str, status: int, told: str) -> None:
+def test_a_job_without_a_video_says_whether_one_may_come(api: Api, state: str, status: int, reported: str) -> None:
     with transaction(api.sessions) as session:
         job_id = rows.add_job(session, state)
     response = api.client.get(f"/v1/jobs/{job_id}/video")
-    assert (response.status_code, response.json()["detail"]) == (status, f"job {job_id} {told}")
+    assert (response.status_code, response.json()["detail"]) == (status, f"job {job_id} {reported}")
 
 
 def test_a_file_that_is_gone_is_not_found_and_its_place_not_told(api: Api, store: LocalStore, tmp_path: Path) -> None:

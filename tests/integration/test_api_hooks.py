@@ -26,7 +26,7 @@ from rushes.runtime import ACCOUNT
 from rushes.wavespeed import Timeouts
 from rushes.wavespeed.callback_urls import make_token
 from rushes.wavespeed.signing_secret import WebhookSecret
-from rushes.webhooks import SAME_HINT
+from rushes.webhooks import SAME_REQUEST
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed.webhooks import sign
 from tests import rows
@@ -81,10 +81,10 @@ class Hooks:
             return rows.add_render(session, state, account_id=self.account_id, **columns)
 
     def gain_trust(self, count: int = 5, **changes: Any) -> None:
-        """Rows as renders leave them whose end a webhook and a look told."""
+        """Rows as renders leave them whose end a webhook and a check told."""
         for _ in range(count):
-            told = {"provider_id": uuid4().hex, "hooked_at": NOW, "hook_verdict": "completed", "ended_at": -MINUTE}
-            self.add("completed", **told | changes)
+            reported = {"provider_id": uuid4().hex, "hooked_at": NOW, "hook_outcome": "completed", "ended_at": -MINUTE}
+            self.add("completed", **reported | changes)
 
     def read(self, render: Render) -> Any:
         with transaction(self.api.sessions) as session:
@@ -94,10 +94,10 @@ class Hooks:
         with transaction(self.api.sessions) as session:
             return str(rows.read(session, "job", render.job_id)["state"])
 
-    def is_hinted(self, render: Render) -> bool:
+    def is_early_check_requested(self, render: Render) -> bool:
         with transaction(self.api.sessions) as session:
             return render.prediction_id in {
-                each.prediction_id for each in queries.list_hinted(session, newer_than_seconds=60)
+                each.prediction_id for each in queries.list_early_checks(session, newer_than_seconds=60)
             }
 
     def add_another(self, state: str, render: Render) -> None:
@@ -124,17 +124,23 @@ class Hooks:
 
     def find_broken(self) -> set[str]:
         with transaction(self.api.sessions) as session:
-            held = ("rendering_has_live", "live_has_rendering", "no_surplus", "surplus_goes_on", "no_orphan")
+            held = (
+                "rendering_has_live",
+                "live_has_rendering",
+                "no_duplicate",
+                "duplicate_goes_on",
+                "no_unknown_prediction",
+            )
             return {rule.name for rule in RULES if rule.name in held and find_broken(session, rule).total}
 
     def token(self, render: Render) -> str:
         return make_token(render.prediction_id, render.job_id, secret=self.token_secret)
 
     def send(
-        self, token: str, *, secret: str = SECRET, age: float = 0, body: bytes | None = None, **told: Any
+        self, token: str, *, secret: str = SECRET, age: float = 0, body: bytes | None = None, **reported: Any
     ) -> httpx.Response:
-        """A webhook as the provider sends it; `told` changes what it says of a completed render."""
-        task = {"id": PROVIDER_ID, "model": rows.VIDEO_MODEL, "status": "completed", "outputs": [OUTPUT]} | told
+        """A webhook as the provider sends it; `reported` changes what it says of a completed render."""
+        task = {"id": PROVIDER_ID, "model": rows.VIDEO_MODEL, "status": "completed", "outputs": [OUTPUT]} | reported
         body = json.dumps(task).encode() if body is None else body
         stamp = str(int(time.time() - age))
         signature = sign(secret, webhook_id=PROVIDER_ID, timestamp=stamp, body=body)
@@ -186,9 +192,9 @@ def test_before_the_first_have_agreed_a_webhook_is_a_hint(hooks: Hooks) -> None:
     render = hooks.add()
     assert hooks.send(hooks.token(render)).status_code == TAKEN
     row = hooks.read(render)
-    assert (row["state"], row["hook_verdict"]) == ("rendering", "completed")
+    assert (row["state"], row["hook_outcome"]) == ("rendering", "completed")
     assert row["hooked_at"] is not None
-    assert hooks.is_hinted(render)
+    assert hooks.is_early_check_requested(render)
 
 
 def test_once_the_first_have_agreed_a_webhook_is_the_answer(hooks: Hooks) -> None:
@@ -205,11 +211,11 @@ def test_once_the_first_have_agreed_a_webhook_is_the_answer(hooks: Hooks) -> Non
 
 def test_one_that_disagreed_takes_the_trust_away(hooks: Hooks) -> None:
     hooks.gain_trust(50)
-    hooks.gain_trust(1, hook_verdict="failed")
+    hooks.gain_trust(1, hook_outcome="failed")
     render = hooks.add()
     assert hooks.send(hooks.token(render)).status_code == TAKEN
     assert hooks.read(render)["state"] == "rendering"
-    assert hooks.is_hinted(render)
+    assert hooks.is_early_check_requested(render)
 
 
 def test_what_webhooks_ended_proves_nothing_about_webhooks(hooks: Hooks) -> None:
@@ -229,8 +235,8 @@ def test_a_setting_keeps_every_webhook_a_hint(hooks: Hooks) -> None:
         assert hooks.send(hooks.token(render)).status_code == TAKEN
     finally:
         hooks.api.app.state.runtime = runtime
-    assert (hooks.read(render)["state"], hooks.read(render)["hook_verdict"]) == ("rendering", "completed")
-    assert hooks.is_hinted(render)
+    assert (hooks.read(render)["state"], hooks.read(render)["hook_outcome"]) == ("rendering", "completed")
+    assert hooks.is_early_check_requested(render)
 
 
 def test_a_webhook_that_comes_twice_or_ten_times_at_once_is_taken_once(hooks: Hooks) -> None:
@@ -247,16 +253,16 @@ def test_a_webhook_that_comes_twice_or_ten_times_at_once_is_taken_once(hooks: Ho
     assert [each["kind"] for each in events] == ["prediction.completed", "job.storing"]
 
 
-def test_a_webhook_that_comes_after_the_look_is_noted_and_moves_nothing(hooks: Hooks) -> None:
+def test_a_webhook_that_comes_after_the_check_is_noted_and_moves_nothing(hooks: Hooks) -> None:
     render = hooks.add("completed")
     assert hooks.send(hooks.token(render)).status_code == TAKEN
     row = hooks.read(render)
-    assert (row["hook_verdict"], row["ended_by_hook"], row["hinted_at"]) == ("completed", False, None)
+    assert (row["hook_outcome"], row["ended_by_hook"], row["early_check_at"]) == ("completed", False, None)
     assert row["hooked_at"] is not None
 
 
 @pytest.mark.parametrize(
-    ("told", "verdict"),
+    ("reported", "outcome"),
     [
         ({"status": "failed", "outputs": [], "error": "no"}, "failed"),
         ({"status": "completed", "outputs": []}, "failed"),
@@ -266,13 +272,13 @@ def test_a_webhook_that_comes_after_the_look_is_noted_and_moves_nothing(hooks: H
         ({"status": "a new word"}, None),
     ],
 )
-def test_anything_but_a_video_is_a_hint(hooks: Hooks, told: dict[str, Any], verdict: str | None) -> None:
+def test_anything_but_a_video_is_a_hint(hooks: Hooks, reported: dict[str, Any], outcome: str | None) -> None:
     hooks.gain_trust()
     render = hooks.add()
-    assert hooks.send(hooks.token(render), **told).status_code == TAKEN
+    assert hooks.send(hooks.token(render), **reported).status_code == TAKEN
     row = hooks.read(render)
-    assert (row["state"], row["hook_verdict"], row["hooked_at"] is None) == ("rendering", verdict, verdict is None)
-    assert hooks.is_hinted(render)
+    assert (row["state"], row["hook_outcome"], row["hooked_at"] is None) == ("rendering", outcome, outcome is None)
+    assert hooks.is_early_check_requested(render)
 
 
 def test_another_id_than_ours_is_a_hint_and_no_fact(hooks: Hooks) -> None:
@@ -281,7 +287,7 @@ def test_another_id_than_ours_is_a_hint_and_no_fact(hooks: Hooks) -> None:
     assert hooks.send(hooks.token(render), id="another").status_code == TAKEN
     row = hooks.read(render)
     assert (row["state"], row["provider_id"], row["hooked_at"]) == ("rendering", PROVIDER_ID, None)
-    assert hooks.is_hinted(render)
+    assert hooks.is_early_check_requested(render)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"status": "completed"}'])
@@ -290,7 +296,7 @@ def test_a_signed_body_without_a_prediction_is_a_hint(hooks: Hooks, body: bytes)
     render = hooks.add()
     assert hooks.send(hooks.token(render), body=body).status_code == TAKEN
     assert hooks.read(render)["state"] == "rendering"
-    assert hooks.is_hinted(render)
+    assert hooks.is_early_check_requested(render)
 
 
 @pytest.mark.parametrize("state", ["submitting", "unconfirmed"])
@@ -300,14 +306,14 @@ def test_the_id_of_a_lost_answer_is_learnt(hooks: Hooks, state: str) -> None:
     assert hooks.send(hooks.token(render), created_at="2026-01-01T00:00:00Z").status_code == TAKEN
     row = hooks.read(render)
     assert (row["state"], row["provider_id"], row["adopted_at"]) == ("rendering", PROVIDER_ID, None)
-    assert row["hook_verdict"] == "completed"
+    assert row["hook_outcome"] == "completed"
     assert row["provider_created_at"].year == 2026
-    assert hooks.is_hinted(render)
+    assert hooks.is_early_check_requested(render)
 
 
-@pytest.mark.parametrize("state", ["absent", "refused"])
+@pytest.mark.parametrize("state", ["not_found", "refused"])
 @pytest.mark.parametrize("job_state", ["rendering", "failed"])
-def test_the_id_of_what_was_called_not_bought_makes_it_a_surplus_that_is_told(
+def test_the_id_of_what_was_called_not_bought_makes_it_a_duplicate_purchase_that_is_told(
     hooks: Hooks, state: str, job_state: str
 ) -> None:
     render = hooks.add(state, provider_id=None)
@@ -319,14 +325,14 @@ def test_the_id_of_what_was_called_not_bought_makes_it_a_surplus_that_is_told(
         assert hooks.send(hooks.token(render)).status_code == TAKEN
         assert hooks.send(hooks.token(render)).status_code == TAKEN
     row = hooks.read(render)
-    assert (row["state"], row["provider_id"], row["verdict"]) == ("surplus", PROVIDER_ID, None)
-    assert row["due_at"] is not None  # it is looked at
-    told = [(each["log_level"], each["provider_id"]) for each in logs if each["event"] == "surplus.found"]
-    assert told == [("error", PROVIDER_ID)]
+    assert (row["state"], row["provider_id"], row["outcome"]) == ("duplicate", PROVIDER_ID, None)
+    assert row["due_at"] is not None  # it is checked
+    reported = [(each["log_level"], each["provider_id"]) for each in logs if each["event"] == "duplicate.found"]
+    assert reported == [("error", PROVIDER_ID)]
     assert hooks.state_of_job(render) == job_state
 
 
-@pytest.mark.parametrize("state", ["absent", "refused"])
+@pytest.mark.parametrize("state", ["not_found", "refused"])
 @pytest.mark.parametrize("waits", ["queued", "admitted"])
 def test_what_was_called_not_bought_is_its_jobs_while_that_would_be_bought(
     hooks: Hooks, state: str, waits: str
@@ -339,26 +345,26 @@ def test_what_was_called_not_bought_is_its_jobs_while_that_would_be_bought(
         hooks.add_another("submitting", render)
     with capture_logs() as logs:
         assert hooks.send(hooks.token(render)).status_code == TAKEN
-    assert [each["event"] for each in logs if each["event"].startswith("surplus")] == []
+    assert [each["event"] for each in logs if each["event"].startswith("duplicate")] == []
     assert hooks.rows_of(render) == [(state, None), ("rendering", PROVIDER_ID)]
     assert hooks.state_of_job(render) == "rendering"
     assert hooks.submits() == 0  # paid once
-    # As for every id that was only just learnt, the video is looked for; the same webhook later is the answer.
+    # As for every id that was only just learnt, the video is searched for; the same webhook later is the answer.
     assert hooks.send(hooks.token(render)).status_code == TAKEN
     assert hooks.rows_of(render) == [(state, None), ("completed", PROVIDER_ID)]
     assert hooks.state_of_job(render) == "storing"
     assert hooks.find_broken() == set()
 
 
-def test_the_id_of_a_restored_submission_that_was_withdrawn_makes_a_surplus_of_its_own(hooks: Hooks) -> None:
+def test_the_id_of_a_restored_submission_that_was_withdrawn_makes_a_duplicate_purchase_of_its_own(hooks: Hooks) -> None:
     render = hooks.add("submitting", provider_id=None)  # bought, as the provider knows and this backup does not
     with transaction(hooks.api.sessions) as session:
         assert transitions.cancel_job(session, render.job_id) == "cancelled"
     for _ in range(2):
         assert hooks.send(hooks.token(render)).status_code == TAKEN
-    assert hooks.rows_of(render) == [("cancelled", None), ("surplus", PROVIDER_ID)]
+    assert hooks.rows_of(render) == [("cancelled", None), ("duplicate", PROVIDER_ID)]
     assert hooks.state_of_job(render) == "cancelled"
-    assert hooks.find_broken() == {"no_surplus"}
+    assert hooks.find_broken() == {"no_duplicate"}
 
 
 def test_the_id_of_a_restored_submission_that_waits_makes_it_the_one_that_was_bought(hooks: Hooks) -> None:
@@ -369,7 +375,7 @@ def test_the_id_of_a_restored_submission_that_waits_makes_it_the_one_that_was_bo
     assert hooks.submits() == 0
 
 
-@pytest.mark.parametrize(("job_state", "state"), [("queued", "rendering"), ("cancelled", "surplus")])
+@pytest.mark.parametrize(("job_state", "state"), [("queued", "rendering"), ("cancelled", "duplicate")])
 def test_a_row_that_a_restore_has_lost_is_made_again(hooks: Hooks, job_state: str, state: str) -> None:
     with transaction(hooks.api.sessions) as session:
         lost = Render(hooks.account_id, rows.add_job(session, job_state), UUID(int=2))
@@ -379,28 +385,28 @@ def test_a_row_that_a_restore_has_lost_is_made_again(hooks: Hooks, job_state: st
     assert hooks.submits() == 0
 
 
-@pytest.mark.parametrize("state", ["submitting", "unconfirmed", "absent"])
+@pytest.mark.parametrize("state", ["submitting", "unconfirmed", "not_found"])
 @pytest.mark.parametrize("learnt", [PROVIDER_ID, "another"])
 def test_an_id_that_its_row_learns_at_this_instant_is_left_to_it(
     hooks: Hooks, monkeypatch: pytest.MonkeyPatch, state: str, learnt: str
 ) -> None:
     render = hooks.add(state, provider_id=None, posted_at=-SECOND)
-    if state == "absent":
+    if state == "not_found":
         hooks.move_job(render, "failed", ended_at=NOW, error_code="broken")
-    find = queries.find_standing
+    find = queries.find_job_snapshot
 
-    def look_and_be_late(*asked: Any) -> Any:
-        standing = find(*asked)
-        monkeypatch.setattr(queries, "find_standing", find)
+    def read_and_be_late(*asked: Any) -> Any:
+        snapshot = find(*asked)
+        monkeypatch.setattr(queries, "find_job_snapshot", find)
         with transaction(hooks.api.sessions) as session:
             transitions.accept_prediction(
                 session, render.prediction_id, provider_id=learnt, provider_created_at=None, watch_window=MINUTE
             )
-        return standing
+        return snapshot
 
-    monkeypatch.setattr(queries, "find_standing", look_and_be_late)
+    monkeypatch.setattr(queries, "find_job_snapshot", read_and_be_late)
     assert hooks.send(hooks.token(render)).status_code == TAKEN
-    assert hooks.rows_of(render) == [("surplus" if state == "absent" else "rendering", learnt)]
+    assert hooks.rows_of(render) == [("duplicate" if state == "not_found" else "rendering", learnt)]
 
 
 def test_an_id_learnt_by_its_token_beats_an_adoption(hooks: Hooks) -> None:
@@ -433,7 +439,7 @@ def test_what_the_provider_did_not_sign_lately_is_refused(hooks: Hooks, changes:
     refused = hooks.send(hooks.token(render), **changes)
     assert (refused.status_code, refused.json()["detail"]) == (401, words)
     row = hooks.read(render)
-    assert (row["state"], row["hooked_at"], row["hinted_at"]) == ("rendering", None, None)
+    assert (row["state"], row["hooked_at"], row["early_check_at"]) == ("rendering", None, None)
 
 
 def test_without_the_headers_it_is_refused(hooks: Hooks) -> None:
@@ -446,15 +452,15 @@ def test_a_token_that_is_not_ours_is_unknown_and_the_provider_is_not_asked(hooks
     for token in ("x", make_token(render.prediction_id, render.job_id, secret=b"guessed"), hooks.token(render)[:-1]):
         assert hooks.send(token).status_code == 404
     assert hooks.provider.asked == 0
-    assert hooks.read(render)["hinted_at"] is None
+    assert hooks.read(render)["early_check_at"] is None
 
 
 def test_a_token_whose_row_is_lost_is_taken_and_told(hooks: Hooks) -> None:
     lost = Render(hooks.account_id, UUID(int=1), UUID(int=2))
     with capture_logs() as logs:
         assert hooks.send(hooks.token(lost)).status_code == TAKEN
-    told = [each for each in logs if each["event"] == "webhook.row_lost"]
-    assert [(each["prediction_id"], each["job_id"]) for each in told] == [(str(UUID(int=2)), str(UUID(int=1)))]
+    reported = [each for each in logs if each["event"] == "webhook.row_lost"]
+    assert [(each["prediction_id"], each["job_id"]) for each in reported] == [(str(UUID(int=2)), str(UUID(int=1)))]
 
 
 def test_before_the_account_has_a_row_no_token_is_ours(hooks: Hooks) -> None:
@@ -491,7 +497,7 @@ def test_while_the_provider_does_not_tell_its_secret_webhooks_are_hints_at_once(
         render = hooks.add(provider_id=f"p{number}")
         assert hooks.send(hooks.token(render), secret="whsec_unknown", id=f"p{number}").status_code == TAKEN
         assert (hooks.read(render)["state"], hooks.read(render)["hooked_at"]) == ("rendering", None)
-        assert hooks.is_hinted(render)
+        assert hooks.is_early_check_requested(render)
     assert time.monotonic() - began < 50
     wait_until(lambda: hooks.provider.asked, "the question")
     assert hooks.provider.asked == 1
@@ -504,7 +510,7 @@ def test_an_api_without_a_key_takes_webhooks_for_hints(database_url: str, tmp_pa
         render = hooks.add()
         assert hooks.send(hooks.token(render)).status_code == TAKEN
         assert hooks.read(render)["state"] == "rendering"
-        assert hooks.is_hinted(render)
+        assert hooks.is_early_check_requested(render)
 
 
 def test_a_webhook_wakes_the_dispatcher(hooks: Hooks) -> None:
@@ -519,10 +525,10 @@ def test_a_webhook_wakes_the_dispatcher(hooks: Hooks) -> None:
 def test_webhooks_in_a_row_are_one_hint(hooks: Hooks) -> None:
     render = hooks.add()
     with transaction(hooks.api.sessions) as session:
-        rows.change(session, "prediction", render.prediction_id, hinted_at=-timedelta(seconds=0.2))
-        before = rows.read(session, "prediction", render.prediction_id)["hinted_at"]
-        assert not transitions.hint_ended(session, [render.prediction_id], quiet_for=SAME_HINT)
-    assert hooks.read(render)["hinted_at"] == before
+        rows.change(session, "prediction", render.prediction_id, early_check_at=-timedelta(seconds=0.2))
+        before = rows.read(session, "prediction", render.prediction_id)["early_check_at"]
+        assert not transitions.request_early_checks(session, [render.prediction_id], quiet_for=SAME_REQUEST)
+    assert hooks.read(render)["early_check_at"] == before
 
 
 def routes_in(logs: list[Any]) -> list[str]:

@@ -140,12 +140,12 @@ def test_a_page_takes_as_many_statements_however_long_it_is(api: Api) -> None:
         api.push_batch(f"batch-{number}", [new_job() for _ in range(5)])
 
     def count_statements(limit: int) -> int:
-        told: list[str] = []
+        reported: list[str] = []
         engine = api.app.state.runtime.engine
-        event.listen(engine, "after_cursor_execute", note := lambda *context: told.append(context[2]))
+        event.listen(engine, "after_cursor_execute", note := lambda *context: reported.append(context[2]))
         api.client.get("/v1/jobs", params={"limit": limit}).raise_for_status()
         event.remove(engine, "after_cursor_execute", note)
-        return sum(statement.startswith("SELECT") for statement in told)  # a wake-up may come in between
+        return sum(statement.startswith("SELECT") for statement in reported)  # a wake-up may come in between
 
     assert count_statements(1) == count_statements(15) <= 4
 

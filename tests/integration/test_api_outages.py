@@ -16,7 +16,7 @@ from api import bounded
 from api.routes.health import READY_SECONDS
 from models.db.session import transaction
 from models.queries import EXPECTED_MIGRATION
-from models.transitions import defer_account, lead, note_foreign_list, see_worker
+from models.transitions import back_off_account, lead, note_foreign_list, see_worker
 from sandbox.servers import EmbeddedPostgres
 from tests import rows
 from tests.api_server import Api, new_job, serve_api
@@ -110,10 +110,10 @@ def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_
                 "batches_at_risk": 0,
                 "lag_seconds": 0.0,
                 "paused": None,
-                "late_writes": 0,
-                "surpluses": 0,
-                "doubts": 0,
-                "oldest_doubt_seconds": None,
+                "stale_writes": 0,
+                "duplicates": 0,
+                "unconfirmed": 0,
+                "oldest_unconfirmed_seconds": None,
                 "foreign_list": 0,
                 "outputs": None,
             },
@@ -148,12 +148,12 @@ def test_no_route_waits_for_a_frozen_database_for_longer_than_said(
             api.client.get("/v1/jobs"),
             api.client.get(f"/v1/jobs/{stored}"),
             api.client.get("/v1/account"),
-            api.client.get("/v1/doubts"),
+            api.client.get("/v1/unconfirmed"),
         ]
         seconds = time.monotonic() - began
         assert api.client.get("/healthz").status_code == 200
-    told = [(answer.status_code, answer.headers.get("retry-after"), answer.json()["detail"]) for answer in answers]
-    assert told == [(503, "2", "the database does not answer; what was asked for may be done all the same")] * 6
+    reported = [(answer.status_code, answer.headers.get("retry-after"), answer.json()["detail"]) for answer in answers]
+    assert reported == [(503, "2", "the database does not answer; what was asked for may be done all the same")] * 6
     assert seconds < len(answers) + SLACK_SECONDS
     monkeypatch.undo()
     assert api.push()["state"] == "queued"
@@ -180,7 +180,7 @@ def test_readiness_tells_who_works_and_why_the_account_waits(api: Api) -> None:
         lead(session, "worker-1", lease=rows.MINUTE)
         see_worker(session, "worker-1", queues=["submit"], threads=4)
         see_worker(session, "worker-2", queues=["store"], threads=4)
-        defer_account(session, account_id, delay=rows.MINUTE, reason="credit", detail="top up")
+        back_off_account(session, account_id, delay=rows.MINUTE, reason="credit", detail="top up")
     seen = api.client.get("/readyz")
     assert seen.status_code == 200
     assert seen.json()["migration"] == EXPECTED_MIGRATION
@@ -196,15 +196,15 @@ def test_readiness_tells_what_has_stopped_and_since_when(api: Api) -> None:
         account_id = rows.add_account(session)
         see_worker(session, "worker-1", queues=["submit"], threads=4)
         lead(session, "worker-1", lease=rows.MINUTE)
-        defer_account(session, account_id, delay=rows.MINUTE, reason="key", detail="refused")
+        back_off_account(session, account_id, delay=rows.MINUTE, reason="key", detail="refused")
         session.execute(text("UPDATE leader SET lease_until = now() - interval '20 seconds'"))
-        aged = "deferred_since = deferred_since - interval '11 minutes', deferred_until = now() - interval '1 second'"
+        aged = "back_off_since = back_off_since - interval '11 minutes', back_off_until = now() - interval '1 second'"
         session.execute(text(f"UPDATE account SET {aged}"))  # noqa: S608 - a constant
-        defer_account(session, account_id, delay=rows.MINUTE, reason="key", detail="refused again")
-    told = api.client.get("/readyz").json()
-    assert (told["status"], told["dispatcher"]) == ("ready", None)
-    assert 20 <= told["dispatcher_away_seconds"] < 50
-    assert 660 <= told["account_waits_seconds"] < 700
+        back_off_account(session, account_id, delay=rows.MINUTE, reason="key", detail="refused again")
+    reported = api.client.get("/readyz").json()
+    assert (reported["status"], reported["dispatcher"]) == ("ready", None)
+    assert 20 <= reported["dispatcher_away_seconds"] < 50
+    assert 660 <= reported["account_waits_seconds"] < 700
 
 
 def test_a_dispatcher_that_never_led_is_counted_from_the_start_of_the_workers(api: Api) -> None:
@@ -221,14 +221,14 @@ def test_readiness_tells_how_late_the_most_overdue_row_is(api: Api) -> None:
     assert 90 <= api.client.get("/readyz").json()["lag_seconds"] < 120
 
 
-def test_readiness_tells_how_many_doubts_there_are_and_how_old_the_oldest_is(api: Api) -> None:
+def test_readiness_tells_how_many_unconfirmed_submissions_there_are_and_how_old_the_oldest_is(api: Api) -> None:
     with transaction(api.sessions) as session:
         rows.add_render(session, "unconfirmed", posted_at=timedelta(seconds=-700))
         foreign = rows.add_render(session, "unconfirmed", due_at=timedelta(0))
         note_foreign_list(session, [foreign.prediction_id], message="another account's")
-    told = api.client.get("/readyz").json()
-    assert (told["status"], told["doubts"], told["foreign_list"]) == ("ready", 2, 1)
-    assert 700 <= told["oldest_doubt_seconds"] < 730
+    reported = api.client.get("/readyz").json()
+    assert (reported["status"], reported["unconfirmed"], reported["foreign_list"]) == ("ready", 2, 1)
+    assert 700 <= reported["oldest_unconfirmed_seconds"] < 730
 
 
 def test_a_bug_is_logged_with_its_traceback_and_answered_without(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +257,7 @@ def test_each_request_leaves_one_line_that_names_the_route_and_nothing_of_the_re
         job_id = api.client.post("/v1/jobs", json=new_job(input={"prompt": "hush"})).json()["id"]
         wait_until(lambda: len(logs) == 1, "the line of the push")  # written once the answer is out
         api.client.get(f"/v1/jobs/{job_id}?secret=hush")
-        wait_until(lambda: len(logs) == 2, "the line of the look")
+        wait_until(lambda: len(logs) == 2, "the line of the check")
         api.client.get("/hush")
         wait_until(lambda: len(logs) == 3, "the line of the unknown page")
     lines = [(line["event"], line["method"], line["route"], line["status"]) for line in logs]

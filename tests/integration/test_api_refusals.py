@@ -25,7 +25,7 @@ NOT_A_URL = "must be an http or https URL"
 
 @pytest.fixture(scope="module")
 def api(postgres: EmbeddedPostgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """One API for all: what is refused leaves nothing behind, and each test looks that it did not."""
+    """One API for all: what is refused leaves nothing behind, and each test checks that it did not."""
     folder = tmp_path_factory.mktemp("api")
     with cloned_database(postgres, template=migrated_template) as url, serve_api(url, folder, max_batch_jobs=3) as api:
         yield api
@@ -91,12 +91,12 @@ def test_a_batch_names_the_problems_of_all_its_jobs(api: Api) -> None:
     assert list(fields_of(response)) == ["jobs.0.input.duration", "jobs.2.model"]
 
 
-@pytest.mark.parametrize(("count", "told"), [(0, "not 0"), (4, "not 4")])
+@pytest.mark.parametrize(("count", "reported"), [(0, "not 0"), (4, "not 4")])
 @pytest.mark.parametrize("path", ["/v1/batches", "/v1/estimate"])
-def test_a_batch_has_as_many_jobs_as_are_allowed(api: Api, path: str, count: int, told: str) -> None:
+def test_a_batch_has_as_many_jobs_as_are_allowed(api: Api, path: str, count: int, reported: str) -> None:
     body = {"jobs": [new_job()] * count} | ({"name": "pilot"} if path == "/v1/batches" else {})
     response = api.client.post(path, json=body)
-    assert (response.status_code, fields_of(response)) == (422, {"jobs": f"must hold 1 to 3 jobs, {told}"})
+    assert (response.status_code, fields_of(response)) == (422, {"jobs": f"must hold 1 to 3 jobs, {reported}"})
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a b", "x" * 65, "a\0", "ä", "pilot\n"])

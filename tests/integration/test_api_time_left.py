@@ -82,7 +82,7 @@ def test_an_ended_job_has_no_time_left(api: Api, state: str, progress: float | N
     assert (shown["progress"], shown["time_left"]) == (progress, None)
 
 
-def test_while_nobody_leads_nothing_is_foretold(api: Api) -> None:
+def test_while_nobody_leads_nothing_is_forecast(api: Api) -> None:
     api.push_batch("pilot", [new_job()])
     with transaction(api.sessions) as session:
         rows.add_account(session, name=ACCOUNT)
@@ -119,7 +119,7 @@ def test_a_batch_waits_for_what_was_pushed_before_it_or_is_urgent(api: Api) -> N
     assert expected[2] == pytest.approx(3 * expected[0], rel=0.15)
 
 
-def test_the_lowest_pace_holds_a_batch_back(api: Api) -> None:
+def test_the_lowest_rate_limit_holds_a_batch_back(api: Api) -> None:
     with transaction(api.sessions) as session:
         add_farm(session, slots=100, submits_per_minute=2)
     api.push_batch("pilot", [new_job() for _ in range(100)])
@@ -150,31 +150,31 @@ def test_while_the_account_is_paused_what_is_to_be_submitted_has_no_end(api: Api
         assert shown["time_left_unknown"] is None
 
 
-def test_what_waits_for_a_person_to_decide_a_doubt_has_no_end(api: Api) -> None:
+def test_what_waits_for_a_person_to_decide_an_unconfirmed_submission_has_no_end(api: Api) -> None:
     with transaction(api.sessions) as session:
         account = add_farm(session)
         batch = rows.insert(session, "batch", name="pilot", job_count=2)
-        handed_over, looked_for = (
+        handed_over, searched_for = (
             rows.add_job(session, "rendering", batch_id=batch, number=number) for number in (1, 2)
         )
         rows.add_prediction(session, handed_over, account, "unconfirmed", posted_at=-timedelta(days=8), due_at=rows.NOW)
-        rows.add_prediction(session, looked_for, account, "unconfirmed", posted_at=-rows.MINUTE, due_at=rows.NOW)
+        rows.add_prediction(session, searched_for, account, "unconfirmed", posted_at=-rows.MINUTE, due_at=rows.NOW)
         rows.add_job(session, "succeeded", batch_id=batch, number=3, created_at=-300 * SECOND)
     assert show_job(api, handed_over)["time_left"]["expected_seconds"] > 0
     with transaction(api.sessions) as session:
-        assert transitions.hand_over_doubts(session, count=9) == 1
+        assert transitions.hand_over_unconfirmed(session, count=9) == 1
     shown = show_job(api, handed_over)
     assert (shown["time_left"], shown["time_left_unknown"], shown["progress"]) == (None, "undecided", None)
     shown = api.client.get("/v1/batches/pilot").json()
     assert (shown["time_left"], shown["seconds_left"], shown["time_left_unknown"]) == (None, None, "undecided")
-    assert show_job(api, looked_for)["time_left"]["expected_seconds"] > 0
+    assert show_job(api, searched_for)["time_left"]["expected_seconds"] > 0
     with transaction(api.sessions) as session:
         other = rows.insert(session, "batch", name="other", job_count=1)
         rows.add_job(session, "queued", batch_id=other, number=1)
     assert api.client.get("/v1/batches/other").json()["time_left_unknown"] is None
 
 
-def test_while_the_account_is_deferred_nothing_begins(api: Api) -> None:
+def test_while_the_account_backs_off_nothing_begins(api: Api) -> None:
     with transaction(api.sessions) as session:
         account = add_farm(session, slots=2)
         batch = rows.insert(session, "batch", name="pilot", job_count=2)
@@ -184,9 +184,9 @@ def test_while_the_account_is_deferred_nothing_begins(api: Api) -> None:
         queued = rows.add_job(session)
     found = [show_job(api, jobs[0]), api.client.get("/v1/batches/pilot").json(), show_job(api, queued)]
     with transaction(api.sessions) as session:
-        rows.change(session, "account", account, deferred_until=timedelta(hours=1), deferrals=1)
-    deferred = [show_job(api, jobs[0]), api.client.get("/v1/batches/pilot").json(), show_job(api, queued)]
-    for before, after in zip(found, deferred, strict=True):
+        rows.change(session, "account", account, back_off_until=timedelta(hours=1), back_offs=1)
+    back_off = [show_job(api, jobs[0]), api.client.get("/v1/batches/pilot").json(), show_job(api, queued)]
+    for before, after in zip(found, back_off, strict=True):
         assert after["time_left"]["low_seconds"] > 3_590
         longer = after["time_left"]["expected_seconds"] - before["time_left"]["expected_seconds"]
         assert longer == pytest.approx(3_600, rel=0.1)

@@ -111,11 +111,12 @@ BREAKS = {
     "succeeded_has_video": "DELETE FROM artifact",
     "paid_has_video": "DELETE FROM artifact; UPDATE job SET state = 'failed', error_code = 'x'",
     "live_has_rendering": "UPDATE prediction SET state = 'rendering', ended_at = NULL",
-    "no_surplus": "UPDATE prediction SET state = 'surplus'",
-    "surplus_goes_on": "DELETE FROM artifact; UPDATE prediction SET state = 'surplus'",
-    "no_orphan": "INSERT INTO orphan (account_id, provider_id, video_model) SELECT id, 'task-9', 'x' FROM account",
+    "no_duplicate": "UPDATE prediction SET state = 'duplicate'",
+    "duplicate_goes_on": "DELETE FROM artifact; UPDATE prediction SET state = 'duplicate'",
+    "no_unknown_prediction": "INSERT INTO unknown_prediction (account_id, provider_id, video_model)"
+    " SELECT id, 'task-9', 'x' FROM account",
     "ended_stays_ended": "INSERT INTO event (kind, job_id) SELECT 'job.queued', id FROM job",
-    "ends_are_told": "DELETE FROM event WHERE kind = 'job.succeeded'",
+    "ends_are_reported": "DELETE FROM event WHERE kind = 'job.succeeded'",
     "attempts_bounded": "UPDATE job SET max_attempts = 1;"
     " INSERT INTO prediction (id, job_id, account_id, attempt, price, state, provider_id, ended_at)"
     " SELECT gen_random_uuid(), job_id, account_id, 2, price, 'failed', 'task-2', now() FROM prediction",
@@ -163,8 +164,8 @@ def test_a_retry_by_a_person_may_go_on_after_the_end(session: Session) -> None:
     [
         (Books([*KEPT.task_ids, "task-2"], KEPT.charges), {"every_task_in_a_row"}),
         (Books([], KEPT.charges), {"every_row_has_a_task"}),
-        (Books(["task-1"], [*KEPT.charges, Charge("task-1", "refund", "done", PRICE)]), {"settled_alike"}),
-        (Books(["task-1"], [Charge("task-1", "deduct", "pre", PRICE)]), {"settled_alike", "held_alike"}),
+        (Books(["task-1"], [*KEPT.charges, Charge("task-1", "refund", "done", PRICE)]), {"prices_agree"}),
+        (Books(["task-1"], [Charge("task-1", "deduct", "pre", PRICE)]), {"prices_agree", "held_alike"}),
         (Books(["task-1"], KEPT.charges, most_unfinished=3), {"never_over_slots"}),
     ],
 )
@@ -210,7 +211,7 @@ def test_what_was_bought_already_and_found_after_a_restore_makes_no_crowd(sessio
     accept_one(session)
     account = session.execute(text("SELECT id FROM account")).scalar_one()
     (job,) = transitions.insert_jobs(session, [NewJob("lightricks/ltx-2-retake", {"prompt": "b"}, PRICE, 0, 3)])
-    found = transitions.post_for_orphan(session, account, job, prediction_id=None, posted_at=None)
+    found = transitions.post_for_unknown(session, account, job, prediction_id=None, posted_at=None)
     assert found is not None
     session.commit()
     run(session, "UPDATE account SET slots = 1")

@@ -32,12 +32,12 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
     return run_command
 
 
-def add_surplus(database_url: str) -> UUID:
+def add_duplicate(database_url: str) -> UUID:
     with open_session(database_url) as session:
         job = rows.add_job(session)
-        surplus = rows.add_prediction(session, job, rows.add_account(session), "surplus", due_at=rows.MINUTE)
+        duplicate = rows.add_prediction(session, job, rows.add_account(session), "duplicate", due_at=rows.MINUTE)
         session.commit()
-    return surplus
+    return duplicate
 
 
 def add_video(database_url: str, folder: Path) -> Path:
@@ -66,16 +66,16 @@ def test_every_rule_that_holds_is_told_as_ok(run: Run) -> None:
 
 
 def test_a_broken_rule_is_told_with_its_rows_and_exit_code_1(run: Run, database_url: str) -> None:
-    surplus = add_surplus(database_url)
+    duplicate = add_duplicate(database_url)
     code, out, _ = run()
     assert code == 1
-    assert ["broken", "no_surplus", "1", str(surplus)] in [line.split() for line in out.splitlines()]
-    assert "no_surplus: the prediction was found after it had been called absent or refused" in out
+    assert ["broken", "no_duplicate", "1", str(duplicate)] in [line.split() for line in out.splitlines()]
+    assert "no_duplicate: the prediction was found after it had been marked not found or refused" in out
     code, out, _ = run("--json")
-    told = json.loads(out)
-    assert (code, told["ok"]) == (1, False)
-    (broken,) = [each for each in told["rules"] if not each["ok"]]
-    assert (broken["name"], broken["count"], broken["examples"]) == ("no_surplus", 1, [str(surplus)])
+    reported = json.loads(out)
+    assert (code, reported["ok"]) == (1, False)
+    (broken,) = [each for each in reported["rules"] if not each["ok"]]
+    assert (broken["name"], broken["count"], broken["examples"]) == ("no_duplicate", 1, [str(duplicate)])
 
 
 def test_files_are_hashed_on_request_only(run: Run, database_url: str, tmp_path: Path) -> None:

@@ -112,12 +112,12 @@ def test_a_session_that_outlives_its_server_is_ended_before_the_next_start(postg
 
 @contextlib.contextmanager
 def busy_session(server: EmbeddedPostgres) -> Iterator[int]:
-    """The process id of a session that computes for ever and never looks whether its server still lives."""
+    """The process id of a session that computes for ever and never checks whether its server still lives."""
     with contextlib.closing(psycopg.connect(server.start(), autocommit=True)) as session:
         pid = session.info.backend_pid
         endless = threading.Thread(target=run_until_cut, args=(session,))
         endless.start()
-        # In one transaction every look would show what the first one saw.
+        # In one transaction every check would show what the first one saw.
         with psycopg.connect(server.url, autocommit=True) as other:
             query = "select state = 'active' from pg_stat_activity where pid = %s"
             assert wait_until(lambda: other.execute(query, [pid]).fetchone() == (True,), seconds=DEADLINE_SECONDS)

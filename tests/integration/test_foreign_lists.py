@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from models import queries, transitions
 from models.db.session import transaction
 from rushes.runtime import Runtime
-from rushes.watching.poll import look_at_prediction
+from rushes.watching.poll import check_prediction
 from sandbox.wavespeed import Simulator
 from tests.runtimes import (
     MODEL,
@@ -59,10 +59,10 @@ def render(runtime: Runtime, account: UUID, prompt: str) -> UUID:
     return prediction_id
 
 
-def doubt(runtime: Runtime, account: UUID, prompt: str) -> UUID:
+def unconfirmed(runtime: Runtime, account: UUID, prompt: str) -> UUID:
     prediction_id = begin(runtime, account, prompt)
     with transaction(runtime.sessions) as session:
-        transitions.doubt_submit(session, prediction_id, 1, message="test")
+        transitions.mark_unconfirmed(session, prediction_id, 1, message="test")
     return prediction_id
 
 
@@ -72,8 +72,8 @@ def age(runtime: Runtime) -> None:
     run(runtime, f"UPDATE prediction SET posted_at = posted_at - {past}, accepted_at = accepted_at - {past}")  # noqa: S608
 
 
-def make_pass(runtime: Runtime, account: UUID) -> str:
-    run(runtime, "UPDATE account SET reconcile_until = NULL, orphans_swept_at = NULL")
+def reconcile_now(runtime: Runtime, account: UUID) -> str:
+    run(runtime, "UPDATE account SET reconcile_until = NULL, swept_at = NULL")
     run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
     return reconcile(runtime, account)
 
@@ -88,45 +88,49 @@ def count_foreign(runtime: Runtime) -> int:
         return queries.find_health(session).foreign
 
 
-def look(runtime: Runtime, prediction_id: UUID) -> str:
-    ago = "odd_since = now() - interval '5 minutes', accepted_at = accepted_at - interval '2 minutes'"
+def check(runtime: Runtime, prediction_id: UUID) -> str:
+    ago = "inconsistent_since = now() - interval '5 minutes', accepted_at = accepted_at - interval '2 minutes'"
     run(runtime, f"UPDATE prediction SET {ago}")  # noqa: S608
-    return look_at_prediction(runtime, prediction_id, 1)
+    return check_prediction(runtime, prediction_id, 1)
 
 
-def test_a_doubt_is_not_absent_for_the_list_of_another_account(ours: Runtime, foreign: Runtime, account: UUID) -> None:
-    render(ours, account, "before")
-    lost = doubt(ours, account, "lost")
-    age(ours)
-    foreign.client.submit(MODEL, {"prompt": "a stranger's"}, send_before=time.monotonic() + 60)
-    with capture_logs() as logs:
-        told = make_pass(foreign, account)
-    assert told.endswith("absent 0, waiting 1, for a person 0, new orphans 0")
-    assert [each["log_level"] for each in logs if each["event"] == "account.foreign_list"] == ["error"]
-    assert (state_of(ours, lost), count_foreign(ours)) == ("unconfirmed", 1)
-    assert ask(ours, "SELECT list_lag_seconds, orphans_swept_at FROM account") == [(0, None)]
-
-    assert "absent 1, waiting 0" in make_pass(ours, account)
-    assert (state_of(ours, lost), count_foreign(ours)) == ("absent", 0)
-
-
-def test_a_doubt_is_not_absent_although_later_ones_are_accepted_under_the_other_key(
+def test_an_unconfirmed_submission_is_not_not_found_for_the_list_of_another_account(
     ours: Runtime, foreign: Runtime, account: UUID
 ) -> None:
     render(ours, account, "before")
-    lost = doubt(ours, account, "lost")
+    lost = unconfirmed(ours, account, "lost")
+    age(ours)
+    foreign.client.submit(MODEL, {"prompt": "a stranger's"}, send_before=time.monotonic() + 60)
+    with capture_logs() as logs:
+        reported = reconcile_now(foreign, account)
+    assert reported.endswith("not found 0, waiting 1, for a person 0, new unknown predictions 0")
+    assert [each["log_level"] for each in logs if each["event"] == "account.foreign_list"] == ["error"]
+    assert (state_of(ours, lost), count_foreign(ours)) == ("unconfirmed", 1)
+    assert ask(ours, "SELECT list_lag_seconds, swept_at FROM account") == [(0, None)]
+
+    assert "not found 1, waiting 0" in reconcile_now(ours, account)
+    assert (state_of(ours, lost), count_foreign(ours)) == ("not_found", 0)
+
+
+def test_an_unconfirmed_submission_is_not_not_found_although_later_ones_are_accepted_under_the_other_key(
+    ours: Runtime, foreign: Runtime, account: UUID
+) -> None:
+    render(ours, account, "before")
+    lost = unconfirmed(ours, account, "lost")
     for number in range(6):
         render(foreign, account, f"after {number}")
     age(ours)
-    assert "absent 0, waiting 1" in make_pass(foreign, account)
+    assert "not found 0, waiting 1" in reconcile_now(foreign, account)
     assert state_of(ours, lost) == "unconfirmed"
 
 
-def test_a_first_doubt_before_anything_was_accepted_is_absent(ours: Runtime, foreign: Runtime, account: UUID) -> None:
-    lost = doubt(ours, account, "lost")
+def test_a_first_unconfirmed_submission_before_anything_was_accepted_is_not_found(
+    ours: Runtime, foreign: Runtime, account: UUID
+) -> None:
+    lost = unconfirmed(ours, account, "lost")
     age(ours)
-    assert "absent 1" in make_pass(foreign, account)
-    assert state_of(ours, lost) == "absent"
+    assert "not found 1" in reconcile_now(foreign, account)
+    assert state_of(ours, lost) == "not_found"
 
 
 @pytest.mark.parametrize("earlier", [True, False])
@@ -136,12 +140,12 @@ def test_a_render_is_not_lost_for_the_list_of_another_account(
     first, second = render(ours, account, "first"), render(ours, account, "second")
     watched = second if earlier else first
     with capture_logs() as logs:
-        told = [look(foreign, watched) for _ in range(2)]
-    assert all("is this the key of another account?" in each for each in told)
+        reported = [check(foreign, watched) for _ in range(2)]
+    assert all("is this the key of another account?" in each for each in reported)
     assert [each["log_level"] for each in logs if each["event"] == "account.foreign_list"] == ["error"]
     assert (state_of(ours, watched), count_foreign(ours)) == ("rendering", 1)
 
-    assert look(ours, watched).startswith(("created", "processing"))
+    assert check(ours, watched).startswith(("created", "processing"))
     assert count_foreign(ours) == 0
 
 
@@ -151,7 +155,7 @@ def test_a_render_is_not_lost_although_later_ones_are_accepted_under_the_other_k
     render(ours, account, "first")
     watched = render(ours, account, "second")
     render(foreign, account, "later")
-    assert "another account" in look(foreign, watched)
+    assert "another account" in check(foreign, watched)
     assert state_of(ours, watched) == "rendering"
 
 
@@ -159,11 +163,13 @@ def test_a_render_that_the_list_of_our_own_account_does_not_show_is_lost(ours: R
     render(ours, account, "before")
     gone = render(ours, account, "gone")
     run(ours, "UPDATE prediction SET provider_id = 'gone' WHERE id = :id", id=gone)
-    assert look(ours, gone).startswith("lost")
+    assert check(ours, gone).startswith("lost")
     assert state_of(ours, gone) == "lost"
 
 
-def test_witnesses_that_were_accepted_long_before_are_looked_for_where_they_are(ours: Runtime, account: UUID) -> None:
+def test_control_predictions_that_were_accepted_long_before_are_searched_for_where_they_are(
+    ours: Runtime, account: UUID
+) -> None:
     render(ours, account, "before")
     gone = render(ours, account, "gone")
     later = "provider_created_at + interval '3 hours'"
@@ -172,4 +178,4 @@ def test_witnesses_that_were_accepted_long_before_are_looked_for_where_they_are(
         f"UPDATE prediction SET provider_id = 'gone', provider_created_at = {later} WHERE id = :id",  # noqa: S608
         id=gone,
     )
-    assert look(ours, gone).startswith("lost")
+    assert check(ours, gone).startswith("lost")

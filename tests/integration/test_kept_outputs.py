@@ -14,12 +14,12 @@ from rushes.errors import Conflict, InvalidInput, NotFound
 from rushes.jobs.pushing import retry_job
 from rushes.jobs.rechecks import recheck_job, recheck_jobs
 from rushes.jobs.views import get_job
-from rushes.reconciling.duplicates import store_surplus
+from rushes.reconciling.duplicates import store_duplicate
 from rushes.runtime import QUICK_SECONDS, Runtime
 from rushes.storing import store as store_module
 from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed
 from rushes.storing.store import store_job
-from rushes.wavespeed import Prediction, PredictionStatus, ProviderUnavailable
+from rushes.wavespeed import PredictionStatus, ProviderPrediction, ProviderUnavailable
 from tests import rows
 from tests.output_host import PAGE, OutputHost
 from tests.rows import NOW, SECOND
@@ -107,8 +107,8 @@ def test_a_new_address_of_the_provider_is_tried_before_the_job_ends(
     job_id = add_job(runtime, host.offer("a.mp4", NOISE))
     addresses = (host.offer("b.mp4", NOISE),)
 
-    def answer(provider_id: str) -> Prediction:
-        return Prediction(provider_id, PredictionStatus.COMPLETED, outputs=addresses)
+    def answer(provider_id: str) -> ProviderPrediction:
+        return ProviderPrediction(provider_id, PredictionStatus.COMPLETED, outputs=addresses)
 
     monkeypatch.setattr(runtime.quick_client, "get_prediction", answer)
     for _ in range(2):  # the second download has the same bytes, but is from the old address
@@ -204,7 +204,7 @@ def test_a_provider_that_does_not_answer_costs_no_lease(runtime: Runtime, monkey
     assert STORE_LEASE.total_seconds() / 2 > QUICK_SECONDS
 
 
-def raise_timeout(_: str) -> Prediction:
+def raise_timeout(_: str) -> ProviderPrediction:
     raise ProviderUnavailable("no answer")
 
 
@@ -303,14 +303,14 @@ def test_a_recheck_by_code_reaches_every_job_with_a_kept_file(
 def test_a_duplicate_purchase_keeps_its_file_beside_that_of_the_job(runtime: Runtime, host: OutputHost) -> None:
     address = host.offer("a.mp4", NOISE)
     with transaction(runtime.sessions) as session:
-        render = rows.add_render(session, "surplus", verdict="completed", outputs=[address], due_at=NOW)
+        render = rows.add_render(session, "duplicate", outcome="completed", outputs=[address], due_at=NOW)
     for error in (StoreDelayed, StoreFailed):
         run(runtime, "UPDATE prediction SET due_at = now()")
         with transaction(runtime.sessions) as session:
-            (claimed,) = transitions.claim_surplus_stores(session, count=1, lease=LEASE)
+            (claimed,) = transitions.claim_duplicate_stores(session, count=1, lease=LEASE)
         with pytest.raises(error):
-            store_surplus(runtime, render.prediction_id, claimed.claim, must_stop=lambda: False)
+            store_duplicate(runtime, render.prediction_id, claimed.claim, must_stop=lambda: False)
     with transaction(runtime.sessions) as session:
-        file = queries.find_surplus_file(session, render.prediction_id, ArtifactKind.UNVERIFIED)
+        file = queries.find_duplicate_file(session, render.prediction_id, ArtifactKind.UNVERIFIED)
     assert file is not None
     assert get_job(runtime.sessions, render.job_id).find_file(ArtifactKind.UNVERIFIED) is None

@@ -1,4 +1,5 @@
-"""What a late worker writes is counted and moves nothing; what the provider seems to have lost is looked for first."""
+"""What a late worker writes is counted and moves nothing; what the provider seems to have lost is searched for
+first."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +25,8 @@ from rushes.storing.steps import StoreDelayed, StoreStopped
 from rushes.storing.store import store_job
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching import poll
-from rushes.watching.poll import LookFailed, look_at_prediction
-from rushes.wavespeed import Prediction, PredictionNotFound, PredictionPage, PredictionStatus
+from rushes.watching.poll import CheckFailed, check_prediction
+from rushes.wavespeed import PredictionNotFound, PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.runtimes import LEASE, PATIENCE_SECONDS, claim_submits, push, run, wish
 
@@ -65,20 +66,20 @@ def ask(runtime: Runtime, query: str) -> object:
         return session.execute(text(query)).scalar_one_or_none()
 
 
-def late_writes(runtime: Runtime) -> dict[str, int]:
+def stale_writes(runtime: Runtime) -> dict[str, int]:
     with transaction(runtime.sessions) as session:
-        return {row.kind: row.count for row in session.execute(text("SELECT kind, count FROM late_write"))}
+        return {row.kind: row.count for row in session.execute(text("SELECT kind, count FROM stale_write"))}
 
 
-def look(runtime: Runtime, render: Render) -> str:
-    return look_at_prediction(runtime, render.prediction_id, render.claim)
+def check(runtime: Runtime, render: Render) -> str:
+    return check_prediction(runtime, render.prediction_id, render.claim)
 
 
 @pytest.fixture
 def lost_results(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
     """The provider's results answer 404 for everything; its list is as ever."""
 
-    def find_nothing(_: str) -> Prediction:
+    def find_nothing(_: str) -> ProviderPrediction:
         raise PredictionNotFound("status 404")
 
     monkeypatch.setattr(runtime.client, "get_prediction", find_nothing)
@@ -86,9 +87,9 @@ def lost_results(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
 
 @pytest.mark.usefixtures("lost_results")
 def test_a_404_for_what_the_list_shows_is_never_a_loss(runtime: Runtime, render: Render) -> None:
-    assert look(runtime, render).startswith("odd")
-    run(runtime, "UPDATE prediction SET odd_since = now() - interval '5 minutes'")
-    assert look(runtime, render).endswith("but its list shows it")
+    assert check(runtime, render).startswith("inconsistent")
+    run(runtime, "UPDATE prediction SET inconsistent_since = now() - interval '5 minutes'")
+    assert check(runtime, render).endswith("but its list shows it")
     assert ask(runtime, "SELECT state FROM prediction") == "rendering"
 
 
@@ -96,61 +97,61 @@ def test_a_404_that_lasts_is_a_loss_once_a_list_has_answered_without_it(
     runtime: Runtime, simulator: Simulator, render: Render
 ) -> None:
     run(runtime, "UPDATE prediction SET provider_id = 'gone'")
-    assert look(runtime, render).startswith("odd")
-    assert look(runtime, render).startswith("odd")  # it has not lasted yet
-    run(runtime, "UPDATE prediction SET odd_since = now() - interval '5 minutes'")
+    assert check(runtime, render).startswith("inconsistent")
+    assert check(runtime, render).startswith("inconsistent")  # it has not lasted yet
+    run(runtime, "UPDATE prediction SET inconsistent_since = now() - interval '5 minutes'")
     simulator.set_fault("get_5xx", kind="list")
-    with pytest.raises(LookFailed):
-        look(runtime, render)
+    with pytest.raises(CheckFailed):
+        check(runtime, render)
     assert ask(runtime, "SELECT state FROM prediction") == "rendering"
-    assert ask(runtime, "SELECT hinted_at FROM prediction") is None  # the others go first when looks go on
+    assert ask(runtime, "SELECT early_check_at FROM prediction") is None  # the others go first when checks go on
 
     simulator.clear_faults()
-    assert look(runtime, render).startswith("lost")
+    assert check(runtime, render).startswith("lost")
     assert ask(runtime, "SELECT state FROM job") == "failed"
 
 
 @pytest.mark.usefixtures("lost_results")
 @pytest.mark.parametrize("page", [{"unreadable": 1}, {"is_last": False}], ids=["unreadable", "endless"])
-def test_a_list_that_tells_nothing_decides_nothing_and_no_other_look_waits_for_it(
+def test_a_list_that_tells_nothing_decides_nothing_and_no_other_check_waits_for_it(
     runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch, page: dict[str, Any]
 ) -> None:
     asked: list[dict[str, Any]] = []
 
-    def tell_nothing(**options: Any) -> PredictionPage:
+    def report_nothing(**options: Any) -> PredictionPage:
         asked.append(options)
         return replace(PredictionPage(page=1, items=(), unreadable=0, is_last=True), **page)
 
-    monkeypatch.setattr(runtime.client, "list_predictions", tell_nothing)
+    monkeypatch.setattr(runtime.client, "list_predictions", report_nothing)
     monkeypatch.setattr(lookup, "PAGE_LIMIT", 3)
-    look(runtime, render)
-    run(runtime, "UPDATE prediction SET odd_since = now() - interval '5 minutes'")
-    assert look(runtime, render).startswith("odd")
+    check(runtime, render)
+    run(runtime, "UPDATE prediction SET inconsistent_since = now() - interval '5 minutes'")
+    assert check(runtime, render).startswith("inconsistent")
     pages = len(asked)
     assert 1 <= pages <= 3
-    assert look(runtime, render).startswith("odd")  # a minute has to pass before the list is asked again
+    assert check(runtime, render).startswith("inconsistent")  # a minute has to pass before the list is asked again
     assert len(asked) == pages
     with transaction(runtime.sessions) as session:
-        ((state, hinted_at),) = session.execute(text("SELECT state, hinted_at FROM prediction")).all()
-        ((failures, held_until),) = session.execute(text("SELECT look_failures, looks_deferred_until FROM account"))
-    assert (state, hinted_at, failures, held_until) == ("rendering", None, 0, None)
+        ((state, early_check_at),) = session.execute(text("SELECT state, early_check_at FROM prediction")).all()
+        ((failures, held_until),) = session.execute(text("SELECT check_failures, check_back_off_until FROM account"))
+    assert (state, early_check_at, failures, held_until) == ("rendering", None, 0, None)
 
 
 @pytest.mark.usefixtures("lost_results")
-@pytest.mark.parametrize(("told", "margin"), [(True, 1), (False, 10)])
+@pytest.mark.parametrize(("reported", "margin"), [(True, 1), (False, 10)])
 def test_the_list_is_read_closely_around_the_providers_time_and_widely_around_ours(
-    runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch, *, told: bool, margin: int
+    runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch, *, reported: bool, margin: int
 ) -> None:
     asked: list[dict[str, Any]] = []
     list_predictions = runtime.client.list_predictions
     monkeypatch.setattr(
         runtime.client, "list_predictions", lambda **options: asked.append(options) or list_predictions(**options)
     )
-    if not told:
+    if not reported:
         run(runtime, "UPDATE prediction SET provider_created_at = NULL")
-    look(runtime, render)
-    run(runtime, "UPDATE prediction SET odd_since = now() - interval '5 minutes'")
-    assert look(runtime, render).endswith("but its list shows it")
+    check(runtime, render)
+    run(runtime, "UPDATE prediction SET inconsistent_since = now() - interval '5 minutes'")
+    assert check(runtime, render).endswith("but its list shows it")
     assert asked[0]["created_before"] - asked[0]["created_after"] == timedelta(minutes=2 * margin)
 
 
@@ -158,7 +159,7 @@ def until_ended(runtime: Runtime, render: Render) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while ask(runtime, "SELECT state FROM prediction WHERE state = 'rendering'") == "rendering":
         assert time.monotonic() < deadline
-        look(runtime, render)
+        check(runtime, render)
 
 
 def test_a_render_that_failed_is_bought_anew_after_a_wait_that_doubles_with_each_purchase(
@@ -190,7 +191,7 @@ def test_an_expired_address_of_a_video_is_asked_for_afresh(
     with pytest.raises(StoreDelayed, match="status 404"):
         store_job(runtime, render.job_id, claim_store(runtime), must_stop=lambda: False)
     assert store_job(runtime, render.job_id, claim_store(runtime), must_stop=lambda: False).startswith("stored")
-    assert late_writes(runtime) == {}
+    assert stale_writes(runtime) == {}
 
 
 def test_a_store_step_that_another_worker_took_over_is_counted_and_moves_nothing(
@@ -207,12 +208,12 @@ def test_a_store_step_that_another_worker_took_over_is_counted_and_moves_nothing
 
     with pytest.raises(StoreStopped, match="another worker"):
         store_job(runtime, render.job_id, claim_store(runtime), must_stop=be_frozen_past_the_lease)
-    assert late_writes(runtime) == {"store.renew": 1}
+    assert stale_writes(runtime) == {"store.renew": 1}
     assert ask(runtime, "SELECT count(*) FROM event WHERE kind = 'store.delayed'") == 0
     assert store_job(runtime, render.job_id, taken[0], must_stop=lambda: False).startswith("stored")
 
 
-def test_the_verdict_of_a_look_that_was_overtaken_is_counted(
+def test_the_outcome_of_a_check_that_was_overtaken_is_counted(
     runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge: Callable[..., str] = poll._judge
@@ -223,32 +224,34 @@ def test_the_verdict_of_a_look_that_was_overtaken_is_counted(
 
     monkeypatch.setattr(poll, "_judge", judge_after_the_window_ended)
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not late_writes(runtime):
+    while not stale_writes(runtime):
         assert time.monotonic() < deadline
         claim = ask(runtime, "SELECT claim FROM prediction")
-        look(runtime, render._replace(claim=int(str(claim))))
-    assert late_writes(runtime) == {"watch.verdict": 1}
+        check(runtime, render._replace(claim=int(str(claim))))
+    assert stale_writes(runtime) == {"watch.outcome": 1}
     assert ask(runtime, "SELECT state FROM prediction") == "rendering"
 
 
-def test_a_doubt_that_comes_after_the_lease_is_counted(runtime: Runtime, simulator: Simulator) -> None:
+def test_an_unconfirmed_submission_that_comes_after_the_lease_is_counted(
+    runtime: Runtime, simulator: Simulator
+) -> None:
     admitted = admit(runtime)
     simulator.set_fault("submit_504", count=1)
     submit = runtime.client.submit
 
-    def be_slow(*args: object, **kwargs: object) -> Prediction:
+    def be_slow(*args: object, **kwargs: object) -> ProviderPrediction:
         try:
             return submit(*args, **kwargs)  # type: ignore[arg-type]
         finally:
             run(runtime, "UPDATE prediction SET due_at = now()")
             with transaction(runtime.sessions) as session:
-                assert len(transitions.doubt_overdue(session)) == 1
+                assert len(transitions.mark_overdue_unconfirmed(session)) == 1
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime.client, "submit", be_slow)
         with pytest.raises(SubmitUnconfirmed):
             submit_prediction(runtime, admitted.prediction_id, admitted.claim)
-    assert late_writes(runtime) == {"submit.doubted": 1}
+    assert stale_writes(runtime) == {"submit.unconfirmed": 1}
 
 
 def test_a_render_is_known_to_have_run_until_the_last_poll_that_saw_it_running(
@@ -258,7 +261,7 @@ def test_a_render_is_known_to_have_run_until_the_last_poll_that_saw_it_running(
     with pytest.MonkeyPatch.context() as patch:  # however soon it ends
         running = {"status": PredictionStatus.PROCESSING, "outputs": ()}
         patch.setattr(runtime.client, "get_prediction", lambda provider_id: replace(find(provider_id), **running))
-        assert look(runtime, render).startswith("processing")
+        assert check(runtime, render).startswith("processing")
     until_ended(runtime, render)
     assert ask(runtime, "SELECT accepted_at < seen_running_at AND seen_running_at < ended_at FROM prediction") is True
 
@@ -271,11 +274,11 @@ def test_what_the_provider_completes_without_a_file_is_spent_and_bought_again_by
     empty = admit(runtime)
     submit_prediction(runtime, empty.prediction_id, empty.claim)
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while ask(runtime, "SELECT odd_since FROM prediction") is None:
+    while ask(runtime, "SELECT inconsistent_since FROM prediction") is None:
         assert time.monotonic() < deadline
-        look(runtime, empty)
-    run(runtime, "UPDATE prediction SET odd_since = now() - interval '5 minutes'")
-    assert look(runtime, empty) == "failed: completed without an output"
+        check(runtime, empty)
+    run(runtime, "UPDATE prediction SET inconsistent_since = now() - interval '5 minutes'")
+    assert check(runtime, empty) == "failed: completed without an output"
     assert ask(runtime, "SELECT state || ' ' || error_code FROM job") == "failed no_output"
     assert get_job(runtime.sessions, empty.job_id).spent == Decimal("0.24")
     if retried:

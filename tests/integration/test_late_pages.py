@@ -10,8 +10,8 @@ import pytest
 from models import transitions
 from models.db.session import transaction
 from rushes.runtime import Runtime
-from rushes.watching.poll import look_at_prediction
-from rushes.wavespeed import Prediction, PredictionNotFound
+from rushes.watching.poll import check_prediction
+from rushes.wavespeed import PredictionNotFound, ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.runtimes import accept, ask, begin, reconcile, run, send
 
@@ -30,7 +30,7 @@ def account(runtime: Runtime) -> UUID:
         return transitions.ensure_account(session, "default", slots=9, submits_per_minute=600)
 
 
-def render(runtime: Runtime, account: UUID, prompt: str) -> tuple[UUID, Prediction]:
+def render(runtime: Runtime, account: UUID, prompt: str) -> tuple[UUID, ProviderPrediction]:
     prediction_id, answer = begin(runtime, account, prompt), send(runtime, prompt)
     accept(runtime, prediction_id, answer)
     return prediction_id, answer
@@ -50,19 +50,19 @@ def make_late(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, newest: date
     monkeypatch.setattr(runtime.client, "list_predictions", list_late)
 
 
-def moment_of(answer: Prediction) -> datetime:
+def moment_of(answer: ProviderPrediction) -> datetime:
     assert answer.created_at is not None
     return answer.created_at
 
 
-def test_a_purchase_in_doubt_is_adopted_although_a_later_page_is_late(
+def test_a_purchase_unconfirmed_is_adopted_although_a_later_page_is_late(
     runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for prompt in "first", "second", "third":
         render(runtime, account, prompt)
-    doubt, bought = begin(runtime, account, "in doubt"), send(runtime, "in doubt")
+    unconfirmed, bought = begin(runtime, account, "unconfirmed"), send(runtime, "unconfirmed")
     with transaction(runtime.sessions) as session:
-        transitions.doubt_submit(session, doubt, 1, message="test")
+        transitions.mark_unconfirmed(session, unconfirmed, 1, message="test")
     for prompt in "later", "later still", "last":
         render(runtime, account, prompt)
     past = "interval '10 minutes'"
@@ -70,8 +70,8 @@ def test_a_purchase_in_doubt_is_adopted_although_a_later_page_is_late(
     run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
 
     make_late(runtime, monkeypatch, newest=moment_of(bought) + timedelta(milliseconds=1))
-    assert reconcile(runtime, account).startswith("adopted 1, absent 0")
-    ((state, provider_id),) = ask(runtime, "SELECT state, provider_id FROM prediction WHERE id = :id", id=doubt)
+    assert reconcile(runtime, account).startswith("adopted 1, not found 0")
+    ((state, provider_id),) = ask(runtime, "SELECT state, provider_id FROM prediction WHERE id = :id", id=unconfirmed)
     assert (state, provider_id) == ("rendering", bought.id)
 
 
@@ -83,13 +83,13 @@ def test_a_render_whose_page_is_gone_is_not_lost_although_a_later_page_is_late(
     watched, answer = render(runtime, account, "watched")
     for prompt in "later", "later still", "last":
         render(runtime, account, prompt)
-    ago = "odd_since = now() - interval '5 minutes', accepted_at = accepted_at - interval '2 minutes'"
+    ago = "inconsistent_since = now() - interval '5 minutes', accepted_at = accepted_at - interval '2 minutes'"
     run(runtime, f"UPDATE prediction SET {ago} WHERE id = :id", id=watched)  # noqa: S608
 
-    def find_nothing(provider_id: str) -> Prediction:
+    def find_nothing(provider_id: str) -> ProviderPrediction:
         raise PredictionNotFound(provider_id)
 
     monkeypatch.setattr(runtime.client, "get_prediction", find_nothing)
     make_late(runtime, monkeypatch, newest=moment_of(answer) + timedelta(milliseconds=1))
-    look_at_prediction(runtime, watched, 1)
+    check_prediction(runtime, watched, 1)
     assert ask(runtime, "SELECT state FROM prediction WHERE id = :id", id=watched) == [("rendering",)]

@@ -2,7 +2,7 @@
 
 Hypothesis tries orders of events that nobody thought of: answers that are lost, late or refused, workers that die
 before and after a POST and each of their commits, messages that come twice or stale, a provider that accepts late or
-shows what it has only after the settle time, verdicts by polls, pages of the list and webhooks, late, doubled and
+shows what it has only after the settle time, outcomes by polls, pages of the list and webhooks, late, doubled and
 forged ones, cancellations. Time passes by moving every stored time into the past. After each event the promises are
 held; at the end all faults stop, and everything must end.
 """
@@ -36,16 +36,16 @@ from models.transitions.jobs import NewJob
 from rushes import webhooks
 from rushes.errors import RushesError
 from rushes.forecasting.forecaster import Forecaster
-from rushes.reconciling.duplicates import look_at_surplus
+from rushes.reconciling.duplicates import check_duplicate
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.render_times.last_seen import Sightings
 from rushes.runtime import ACCOUNT
 from rushes.settings import Settings
 from rushes.submitting import submit as submitting
 from rushes.submitting.submit import submit_prediction
-from rushes.watching.poll import look_at_prediction
+from rushes.watching.poll import check_prediction
 from rushes.watching.sweep import sweep_account
-from rushes.wavespeed import Prediction, PredictionStatus, SignatureRefused
+from rushes.wavespeed import PredictionStatus, ProviderPrediction, SignatureRefused
 from rushes.wavespeed.callback_urls import HookAddresses
 from rushes.webhooks import take_webhook
 from tests.lying_provider import WEBHOOK_SECRET, Died, LyingProvider, Task
@@ -56,21 +56,29 @@ LEASE = timedelta(seconds=30)
 HOUR = timedelta(hours=1)  # longer than every lease, window and settle time
 PROMPTS = ("a fox", "a wolf")  # few, so that identical jobs are common
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
-DOUBTFUL = ("lost", "never", "die before", "die after", "freeze")
-ANSWERS = (*DOUBTFUL, *DOUBTFUL, "accept", "accept", "not sent", "refuse the job", "refuse the account")
+UNKNOWN = ("lost", "never", "die before", "die after", "freeze")
+ANSWERS = (*UNKNOWN, *UNKNOWN, "accept", "accept", "not sent", "refuse the job", "refuse the account")
 HIDDEN = (0, 0, 1, 1, 2)
 """For how many hours the list does not show what was accepted; more than one are longer than any settle time."""
 HOOK_SECRET = b"ours"
-TOLD_BY = ("nobody", "webhook", "page")
+REPORTED_BY = ("nobody", "webhook", "page")
 DEATHS = st.sampled_from((None, None, 0, 1, 2, 3, 4, 5))
 """At which point around its commits a step dies; one that has fewer lives."""
 ENDED = (PredictionStatus.COMPLETED, PredictionStatus.FAILED)
 TIMES = {
-    "account": ("deferred_until", "limited_at", "looks_deferred_until", "reconcile_until", "orphans_swept_at"),
+    "account": ("back_off_until", "limited_at", "check_back_off_until", "reconcile_until", "swept_at"),
     "job": ("due_at", "cancel_requested_at", "ended_at", "begun_at"),
     "prediction": (
-        *("due_at", "not_before", "posted_at", "provider_created_at", "accepted_at", "adopted_at", "odd_since"),
-        *("ended_at", "hinted_at", "hooked_at"),
+        *(
+            "due_at",
+            "not_before",
+            "posted_at",
+            "provider_created_at",
+            "accepted_at",
+            "adopted_at",
+            "inconsistent_since",
+        ),
+        *("ended_at", "early_check_at", "hooked_at"),
     ),
 }
 
@@ -99,7 +107,7 @@ class Heart(RuleBasedStateMachine):
             webhook_secret=SimpleNamespace(find=lambda: WEBHOOK_SECRET, find_other_than=lambda secret: None),
         )
         self.messages: list[transitions.ClaimedSubmit] = []
-        self.answers: list[tuple[SubmitTicket, int, Prediction]] = []
+        self.answers: list[tuple[SubmitTicket, int, ProviderPrediction]] = []
         self.refunded: Counter[str] = Counter()
         self.belated: Counter[str] = Counter()  # shown only after the settle time: what promise 2 assumes not to be
         self.ended: dict[UUID, str] = {}
@@ -136,7 +144,7 @@ class Heart(RuleBasedStateMachine):
     @rule()
     def dispatch(self) -> None:
         with transaction(self.sessions) as session:
-            room = transitions.lock_account(session, self.account)
+            room = transitions.count_free_slots(session, self.account)
             assert room is not None
             transitions.admit_jobs(session, self.account, count=room.count_admissible(10))
             self.messages += transitions.claim_submits(session, self.account, count=room.submits, lease=LEASE)
@@ -187,7 +195,7 @@ class Heart(RuleBasedStateMachine):
             task.created_at -= HOUR
             task.hidden_hours = max(0, task.hidden_hours - 1)
         with transaction(self.sessions) as session:
-            transitions.doubt_overdue(session)
+            transitions.mark_overdue_unconfirmed(session)
             transitions.requeue_timed_out(session, watch_window=HOUR, count=100)
             transitions.take_back_stores(session, count=100)
 
@@ -203,14 +211,14 @@ class Heart(RuleBasedStateMachine):
                 reconcile_account(self.runtime, self.account, claim)
 
     @precondition(lambda self: self.list_tasks(over=False))
-    @rule(data=st.data(), succeeds=st.booleans(), told_by=st.sampled_from(TOLD_BY))
-    def end_a_render(self, data: st.DataObject, succeeds: bool, told_by: str) -> None:
+    @rule(data=st.data(), succeeds=st.booleans(), reported_by=st.sampled_from(REPORTED_BY))
+    def end_a_render(self, data: st.DataObject, succeeds: bool, reported_by: str) -> None:
         task = data.draw(st.sampled_from(self.list_tasks(over=False)))
         task.status = PredictionStatus.COMPLETED if succeeds else PredictionStatus.FAILED
         self.refunded[task.prompt] += not succeeds
-        if told_by == "page":
+        if reported_by == "page":
             self.sweep()
-        elif told_by == "webhook":
+        elif reported_by == "webhook":
             self.take_webhook(task)
 
     def take_webhook(self, task: Task, *, dies_at: int | None = None) -> None:
@@ -240,21 +248,21 @@ class Heart(RuleBasedStateMachine):
             sweep_account(self.runtime, self.account, created_after=min(created), created_before=max(created))
 
     @rule(dies_at=DEATHS)
-    def look(self, dies_at: int | None = None) -> None:
+    def check(self, dies_at: int | None = None) -> None:
         with self.dying(dies_at):
             for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'rendering'"):
-                look_at_prediction(self.runtime, row.id, row.claim)
+                check_prediction(self.runtime, row.id, row.claim)
 
     @precondition(lambda self: self.belated)
     @rule(dies_at=DEATHS)
-    def keep_surpluses(self, dies_at: int | None = None) -> None:
+    def keep_duplicates(self, dies_at: int | None = None) -> None:
         with self.dying(dies_at):
-            for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'surplus' AND verdict IS NULL"):
-                look_at_surplus(self.runtime, row.id, row.claim)
+            for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'duplicate' AND outcome IS NULL"):
+                check_duplicate(self.runtime, row.id, row.claim)
         with transaction(self.sessions) as session:
-            for each in transitions.claim_surplus_stores(session, count=5, lease=LEASE):
-                transitions.begin_surplus_store(session, each.prediction_id, each.claim, lease=LEASE)
-                transitions.finish_surplus_store(session, each.prediction_id, each.claim, artifacts=[VIDEO])
+            for each in transitions.claim_duplicate_stores(session, count=5, lease=LEASE):
+                transitions.begin_duplicate_store(session, each.prediction_id, each.claim, lease=LEASE)
+                transitions.finish_duplicate_store(session, each.prediction_id, each.claim, artifacts=[VIDEO])
 
     @rule(dies=st.booleans())
     def store(self, dies: bool) -> None:
@@ -281,8 +289,8 @@ class Heart(RuleBasedStateMachine):
         jobs = Counter(dict(self.ask("SELECT input->>'prompt', count(*) FROM job GROUP BY 1")))
         excused = self.refunded + self.belated
         assert all(bought[prompt] <= jobs[prompt] + excused[prompt] for prompt in PROMPTS)
-        surpluses = "SELECT input->>'prompt', count(*) FROM prediction JOIN job ON job.id = job_id"
-        found = Counter(dict(self.ask(f"{surpluses} WHERE prediction.state = 'surplus' GROUP BY 1")))
+        duplicates = "SELECT input->>'prompt', count(*) FROM prediction JOIN job ON job.id = job_id"
+        found = Counter(dict(self.ask(f"{duplicates} WHERE prediction.state = 'duplicate' GROUP BY 1")))
         assert all(found[prompt] <= self.belated[prompt] for prompt in PROMPTS)
 
     @invariant()
@@ -290,13 +298,13 @@ class Heart(RuleBasedStateMachine):
         with transaction(self.sessions) as session:
             known = queries.filter_known(session, self.account, list(self.provider.tasks))
         unknown = Counter(task.prompt for task in self.provider.tasks.values() if task.id not in known)
-        in_doubt = """
+        outcome_unknown = """
             SELECT input->>'prompt', count(*) FROM prediction JOIN job ON job.id = job_id
             WHERE posted_at IS NOT NULL AND provider_id IS NULL
               AND prediction.state IN ('submitting', 'unconfirmed') GROUP BY 1
         """
-        looked_for = Counter(dict(self.ask(in_doubt)))
-        assert all(count <= looked_for[prompt] + self.belated[prompt] for prompt, count in unknown.items())
+        searched_for = Counter(dict(self.ask(outcome_unknown)))
+        assert all(count <= searched_for[prompt] + self.belated[prompt] for prompt, count in unknown.items())
 
     @invariant()
     def slots_are_never_exceeded(self) -> None:
@@ -331,25 +339,25 @@ class Heart(RuleBasedStateMachine):
             for task in self.provider.tasks.values():
                 if task.status is PredictionStatus.PROCESSING:
                     task.status = PredictionStatus.COMPLETED
-            self.look()
+            self.check()
             self.store(dies=False)
         else:
             raise AssertionError(self.ask("SELECT id, state, due_at FROM job WHERE ended_at IS NULL"))
-        self.end_surpluses()
+        self.end_duplicates()
         with transaction(self.sessions) as session:
             known = queries.filter_known(session, self.account, list(self.provider.tasks))
         assert known == set(self.provider.tasks)
         self.nothing_is_paid_for_twice()
 
-    def end_surpluses(self) -> None:
+    def end_duplicates(self) -> None:
         """What turned up too late is found, settled and stored all the same."""
         if not self.belated.total():
             return
         for _ in HIDDEN:
             self.let_an_hour_pass()
             self.reconcile()
-            self.keep_surpluses()
-        assert not self.ask("SELECT 1 FROM prediction WHERE state = 'surplus' AND verdict IS NULL")
+            self.keep_duplicates()
+        assert not self.ask("SELECT 1 FROM prediction WHERE state = 'duplicate' AND outcome IS NULL")
 
 
 @pytest.fixture
@@ -369,7 +377,7 @@ def test_the_promises_hold_in_every_order_of_events(heart: type[Heart]) -> None:
 
 
 def test_a_purchase_that_the_list_shows_two_hours_late_is_found(heart: type[Heart]) -> None:
-    """It was called absent after one hour and bought again: the sweeps must go back to where it was posted."""
+    """It was marked not found after one hour and bought again: the sweeps must go back to where it was posted."""
     state = heart()
     state.begin(prompts=["a fox"], accepted=0)
     state.submit(answer="lost", data=None, dies_at=None, hidden=2, is_stale=False)

@@ -19,14 +19,14 @@ from sqlalchemy.orm import Session
 from models import ArtifactKind, JobState, PredictionState, queries, transitions
 from models.queries import JobFilter, Whose
 from models.transitions import NewArtifact
-from models.transitions.admission import PACE_WINDOW
+from models.transitions.admission import RATE_WINDOW
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
 from sandbox.servers import EmbeddedPostgres
 from tests.rows import MINUTE, SHA256, open_session
 from tests.servers import create_database, url_of
 
 LARGE = frozenset({"job", "prediction", "event", "artifact"})
-FEW = 1_500  # rows that a hot statement may look at: renders in flight, a page, a minute's submissions
+FEW = 1_500  # rows that a hot statement may check: renders in flight, a page, a minute's submissions
 PAGE = 100
 BATCH = 4_500
 LEASE = timedelta(seconds=30)
@@ -58,7 +58,7 @@ FILL = """
 
     INSERT INTO prediction
         (id, job_id, account_id, attempt, price, state, due_at, not_before, posted_at, provider_id, accepted_at,
-        outputs, ended_at, hook_asked, hooked_at, hook_verdict, ended_by_hook, hinted_at)
+        outputs, ended_at, hook_asked, hooked_at, hook_outcome, ended_by_hook, early_check_at)
     SELECT uuidv7(), job.id, account.id, attempt, 0.36, story.state,
         CASE WHEN story.state = 'submitting' OR n % 40 = 9 THEN now() - interval '1 s'
             WHEN story.state = 'rendering' THEN now() + interval '10 min' - age END,
@@ -168,7 +168,7 @@ def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes_of(child)
 
 
-def count_looked_at(node: dict[str, Any]) -> float:
+def count_checked(node: dict[str, Any]) -> float:
     """Rows that a scan has read, those included that it threw away."""
     thrown_away = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
     return float((node["Actual Rows"] + thrown_away) * node["Actual Loops"])
@@ -184,15 +184,15 @@ def list_faults(plans: list[dict[str, Any]], *, most_rows: float) -> list[str]:
                 continue
             if scan == "Seq Scan":
                 faults.append(f"reads all of {table}: {node.get('Filter')}")
-            elif count_looked_at(node) > most_rows:
-                faults.append(f"reads {count_looked_at(node):.0f} rows of {table} by {node.get('Index Name')}")
+            elif count_checked(node) > most_rows:
+                faults.append(f"reads {count_checked(node):.0f} rows of {table} by {node.get('Index Name')}")
     return faults
 
 
 def submit_everything(farm: Farm) -> None:
     """One turn of admission."""
     transitions.raise_slots(farm.session, farm.account)
-    transitions.lock_account(farm.session, farm.account)
+    transitions.count_free_slots(farm.session, farm.account)
     transitions.admit_jobs(farm.session, farm.account, count=20)
     transitions.claim_submits(farm.session, farm.account, count=20, lease=LEASE)
 
@@ -215,7 +215,7 @@ def answer_post(farm: Farm) -> None:
     transitions.accept_prediction(farm.session, one, **answer)
     transitions.refuse_submit(farm.session, other, 0, reason=("x", "y"), fails_job=False)
     transitions.limit_slots(farm.session, farm.account)
-    transitions.doubt_submit(farm.session, other, 0, message="x")
+    transitions.mark_unconfirmed(farm.session, other, 0, message="x")
 
 
 def end_renders(farm: Farm) -> None:
@@ -236,8 +236,8 @@ def learn_render_times(farm: Farm) -> None:
 
 
 def store_everything(farm: Farm) -> None:
-    silent = farm.jobs["storing"][:2]
-    farm.session.execute(text("UPDATE job SET begun_at = now() WHERE id = ANY(:ids)"), {"ids": silent})
+    crashed = farm.jobs["storing"][:2]
+    farm.session.execute(text("UPDATE job SET begun_at = now() WHERE id = ANY(:ids)"), {"ids": crashed})
     assert len(transitions.take_back_stores(farm.session, count=500)) == 2
     claimed = transitions.claim_stores(farm.session, count=20, lease=LEASE)
     assert len(claimed) == 19
@@ -252,21 +252,21 @@ def store_everything(farm: Farm) -> None:
     transitions.fail_store(farm.session, third.job_id, third.claim, reason=("x", "y"))
 
 
-def keep_surpluses(farm: Farm) -> None:
-    """One turn, and a surplus from its first look to its file."""
+def keep_duplicates(farm: Farm) -> None:
+    """One turn, and a duplicate purchase from its first check to its file."""
     (one,) = farm.predictions["refused"][:1]
-    surplus = "UPDATE prediction SET state = 'surplus', provider_id = 's', accepted_at = now(), due_at = now()"
-    farm.session.execute(text(f"{surplus} WHERE id = :id"), {"id": one})
-    (look,) = transitions.schedule_surplus_looks(farm.session, count=5)
-    assert queries.find_surplus(farm.session, one)
-    verdict = PredictionState.COMPLETED
-    assert transitions.judge_surplus(farm.session, one, look.claim, verdict=verdict, outputs=["x"])
-    transitions.park_surplus_stores(farm.session, count=5)
-    (store,) = transitions.claim_surplus_stores(farm.session, count=5, lease=LEASE)
-    ticket = transitions.begin_surplus_store(farm.session, one, store.claim, lease=LEASE)
+    duplicate = "UPDATE prediction SET state = 'duplicate', provider_id = 's', accepted_at = now(), due_at = now()"
+    farm.session.execute(text(f"{duplicate} WHERE id = :id"), {"id": one})
+    (check,) = transitions.schedule_duplicate_checks(farm.session, count=5)
+    assert queries.find_duplicate(farm.session, one)
+    outcome = PredictionState.COMPLETED
+    assert transitions.judge_duplicate(farm.session, one, check.claim, outcome=outcome, outputs=["x"])
+    transitions.quarantine_duplicate_stores(farm.session, count=5)
+    (store,) = transitions.claim_duplicate_stores(farm.session, count=5, lease=LEASE)
+    ticket = transitions.begin_duplicate_store(farm.session, one, store.claim, lease=LEASE)
     assert ticket
-    assert transitions.finish_surplus_store(farm.session, one, ticket.claim, artifacts=[VIDEO])
-    assert queries.find_surplus_file(farm.session, one, ArtifactKind.VIDEO)
+    assert transitions.finish_duplicate_store(farm.session, one, ticket.claim, artifacts=[VIDEO])
+    assert queries.find_duplicate_file(farm.session, one, ArtifactKind.VIDEO)
 
 
 def cancel_and_retry(farm: Farm) -> None:
@@ -279,24 +279,24 @@ def cancel_and_retry(farm: Farm) -> None:
 def decide(farm: Farm) -> None:
     """What a person does to purchases."""
     one, other = farm.predictions["unconfirmed"][:2]
-    assert transitions.adopt_doubt(farm.session, one, provider_id="new", watch_window=MINUTE, by="x")
-    assert transitions.dismiss_doubt(farm.session, other, by="x")
+    assert transitions.adopt_unconfirmed(farm.session, one, provider_id="new", watch_window=MINUTE, by="x")
+    assert transitions.dismiss_unconfirmed(farm.session, other, by="x")
     stuck = farm.predictions["rendering"][0]
     farm.session.execute(text("UPDATE prediction SET watch_windows = 1 WHERE id = :id"), {"id": stuck})
     assert transitions.abandon_prediction(farm.session, stuck, by="x")
 
 
 def see_refused(farm: Farm) -> None:
-    refused = "deferrals = 1, deferred_reason = 'key', deferred_since = now(), deferred_until = now()"
+    refused = "back_offs = 1, back_off_reason = 'key', back_off_since = now(), back_off_until = now()"
     farm.session.execute(text(f"UPDATE account SET {refused}"))  # noqa: S608 - a constant
-    assert queries.find_health(farm.session).deferred == "key"
+    assert queries.find_health(farm.session).back_off == "key"
 
 
 def hint(farm: Farm) -> None:
     """What says that renders may have ended."""
     said = farm.predictions["rendering"][:2]
-    assert transitions.hint_ended(farm.session, said) == 2
-    assert set(said) <= {each.prediction_id for each in queries.list_hinted(farm.session, newer_than_seconds=10)}
+    assert transitions.request_early_checks(farm.session, said) == 2
+    assert set(said) <= {each.prediction_id for each in queries.list_early_checks(farm.session, newer_than_seconds=10)}
 
 
 def read_page(farm: Farm) -> None:
@@ -308,9 +308,9 @@ def read_page(farm: Farm) -> None:
     transitions.note_sweep_lag(farm.session, farm.account, seconds=1.0)
     transitions.note_list_failure(farm.session, farm.account, elapsed=1.0)
     transitions.note_own_share(farm.session, farm.account, shown=running[:100], unlike=0.0)
-    transitions.set_look_price(farm.session, farm.account, price=0.5)
-    transitions.owe_looks(farm.session, farm.account, count=2)
-    transitions.pay_looks(farm.session, farm.account, count=1)
+    transitions.set_check_price(farm.session, farm.account, price=0.5)
+    transitions.owe_requests(farm.session, farm.account, count=2)
+    transitions.pay_requests(farm.session, farm.account, count=1)
 
 
 def jobs_like(**chosen: Any) -> Ask:
@@ -337,21 +337,21 @@ HOT: dict[str, Ask] = {
     "admission": submit_everything,
     "submitting": claim_and_post,
     "the answer to a POST": answer_post,
-    "doubting the overdue": lambda farm: transitions.doubt_overdue(farm.session),
-    "verdicts": end_renders,
+    "doubting the overdue": lambda farm: transitions.mark_overdue_unconfirmed(farm.session),
+    "outcomes": end_renders,
     "ended watch windows": lambda farm: transitions.requeue_timed_out(farm.session, watch_window=MINUTE, count=500),
     "the end of retention": lambda farm: (
         transitions.end_retained(farm.session, count=500),
         transitions.note_retention_near(farm.session, count=500),
-        transitions.hand_over_doubts(farm.session, count=500),
+        transitions.hand_over_unconfirmed(farm.session, count=500),
     ),
     "storing": store_everything,
-    "surpluses": keep_surpluses,
+    "duplicates": keep_duplicates,
     "cancelling and retrying": cancel_and_retry,
     "a person's decisions": decide,
-    "doubts": lambda farm: queries.list_doubts(farm.session),
+    "unconfirmed": lambda farm: queries.list_unconfirmed(farm.session),
     "what a forecast is made of": lambda farm: (
-        queries.find_capacity(farm.session, "default", pace_window=PACE_WINDOW),
+        queries.find_capacity(farm.session, "default", rate_window=RATE_WINDOW),
         queries.find_recent(farm.session),
         queries.list_running(farm.session, Whose(batch_id=farm.batches[10])),
         queries.list_storing(farm.session, Whose(batch_id=farm.batches[10])),
@@ -368,14 +368,14 @@ HOT: dict[str, Ask] = {
     "a page of renders": read_page,
     "what render times are learned from": learn_render_times,
     "a webhook": lambda farm: (
-        transitions.note_webhook(farm.session, farm.predictions["rendering"][0], verdict=PredictionState.COMPLETED),
+        transitions.note_webhook(farm.session, farm.predictions["rendering"][0], outcome=PredictionState.COMPLETED),
         queries.measure_webhook_agreement(farm.session, farm.account),
     ),
     "delivered webhooks": lambda farm: (
         queries.measure_webhook_delivery(farm.session, farm.account),
-        queries.find_webhooks_told(farm.session, farm.account),
+        queries.find_webhook_stats(farm.session, farm.account),
     ),
-    "witnesses": lambda farm: queries.list_witnesses(
+    "controls": lambda farm: queries.list_controls(
         farm.session,
         farm.account,
         {farm.predictions["completed"][0]: datetime.now(UTC)},
@@ -399,7 +399,9 @@ COUNTING: dict[str, Ask] = {
     "the farm": lambda farm: queries.find_farm(farm.session),
     "its health": lambda farm: queries.find_health(farm.session),
     "its health after a refusal": see_refused,
-    "what may be bought after a restore": lambda farm: queries.list_openings(farm.session, ["lightricks/ltx-2-retake"]),
+    "what may be bought after a restore": lambda farm: queries.list_open_jobs(
+        farm.session, ["lightricks/ltx-2-retake"]
+    ),
     "jobs of a rare video model": lambda farm: queries.list_jobs(
         farm.session, JobFilter(video_model="lightricks/ltx-2-retake"), limit=PAGE
     ),
@@ -423,7 +425,7 @@ def faults_of(farm: Farm, asks: dict[str, Ask], *, run: int, most_rows: float) -
 
 
 @at_first_and_later
-def test_a_hot_statement_looks_at_few_rows(farm: Farm, run: int) -> None:
+def test_a_hot_statement_checks_few_rows(farm: Farm, run: int) -> None:
     assert faults_of(farm, HOT, run=run, most_rows=FEW) == {}
 
 

@@ -1,4 +1,4 @@
-"""A pass over the doubts keeps its claim as long as it reads, and gives it back soon when its worker dies."""
+"""A reconciliation run keeps its claim as long as it reads, and gives it back soon when its worker dies."""
 
 import time
 from datetime import timedelta
@@ -13,7 +13,7 @@ from rushes.reconciling import evidence
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
-from rushes.wavespeed import Prediction
+from rushes.wavespeed import ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.runtimes import MODEL, ask, begin_submit, claim_submits, push, run
 
@@ -28,15 +28,15 @@ def runtime_settings() -> dict[str, Any]:
 
 @pytest.fixture
 def account_id(runtime: Runtime) -> UUID:
-    """An account with one submission in doubt."""
+    """An account with one unconfirmed submission."""
     with transaction(runtime.sessions) as session:
         account = transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
     push(runtime, INPUT)
     (claimed,) = claim_submits(runtime, account)
     begin_submit(runtime, claimed)
     with transaction(runtime.sessions) as session:
-        transitions.doubt_submit(session, claimed.prediction_id, claimed.claim, message="test")
-        transitions.postpone_doubts(session, [claimed.prediction_id], delay=timedelta(0))
+        transitions.mark_unconfirmed(session, claimed.prediction_id, claimed.claim, message="test")
+        transitions.postpone_unconfirmed(session, [claimed.prediction_id], delay=timedelta(0))
     return account
 
 
@@ -45,7 +45,7 @@ def claim(runtime: Runtime, account_id: UUID) -> int | None:
         return transitions.claim_reconcile(session, account_id, lease=timedelta(minutes=1))
 
 
-def test_a_pass_that_reads_for_longer_than_its_lease_keeps_its_claim(
+def test_a_run_that_reads_for_longer_than_its_lease_keeps_its_claim(
     runtime: Runtime, simulator: Simulator, account_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(STRANGERS):
@@ -54,22 +54,22 @@ def test_a_pass_that_reads_for_longer_than_its_lease_keeps_its_claim(
     simulator.set_fault("list_without_inputs")
     first = claim(runtime, account_id)
     assert first is not None
-    look, others = runtime.client.get_prediction, list[int | None]()
+    check, others = runtime.client.get_prediction, list[int | None]()
 
-    def look_slowly(provider_id: str) -> Prediction:
-        """Half of the lease passes meanwhile, and another worker tries to take the pass over."""
+    def read_slowly(provider_id: str) -> ProviderPrediction:
+        """Half of the lease passes meanwhile, and another worker tries to take the run over."""
         half = evidence.lease_of(runtime) / 2
         run(runtime, "UPDATE account SET reconcile_until = reconcile_until - CAST(:half AS interval)", half=half)
         others.append(claim(runtime, account_id))
-        return look(provider_id)
+        return check(provider_id)
 
-    monkeypatch.setattr(runtime.client, "get_prediction", look_slowly)
-    told = reconcile_account(runtime, account_id, first)
+    monkeypatch.setattr(runtime.client, "get_prediction", read_slowly)
+    reported = reconcile_account(runtime, account_id, first)
     assert others == [None] * STRANGERS
-    assert told.startswith("adopted 0, absent 0, waiting 0, for a person 1")
+    assert reported.startswith("adopted 0, not found 0, waiting 0, for a person 1")
 
 
-def test_a_pass_whose_worker_died_is_given_back_within_a_request_and_a_margin(
+def test_a_run_whose_worker_died_is_given_back_within_a_request_and_a_margin(
     runtime: Runtime, account_id: UUID
 ) -> None:
     first = claim(runtime, account_id)
@@ -95,7 +95,7 @@ def test_a_list_that_is_refused_is_asked_again_when_the_provider_wishes(
     assert before <= until - timedelta(seconds=pause) <= after
 
 
-def test_a_doubt_that_cannot_be_decided_is_looked_at_again_soon_while_it_is_young(
+def test_an_unconfirmed_submission_that_cannot_be_decided_is_checked_again_soon_while_it_is_young(
     runtime: Runtime, simulator: Simulator, account_id: UUID
 ) -> None:
     runtime.client.submit(MODEL, INPUT, send_before=time.monotonic() + 60)

@@ -110,21 +110,21 @@ def test_who_does_not_lead_believes_the_same_and_writes_nothing(scratch: Session
 
 def test_a_render_ran_still_when_it_was_last_seen_running(scratch: Session, settings: Settings) -> None:
     seen = add_completed(scratch, took=60, seen_running_at=seconds(-1 - 7), execution_seconds=40.0)
-    told = add_completed(scratch, took=60, seen_running_at=seconds(-1 - 30), execution_seconds=55.0)
-    untold = add_completed(scratch, took=60)
+    reported = add_completed(scratch, took=60, seen_running_at=seconds(-1 - 30), execution_seconds=55.0)
+    unreported = add_completed(scratch, took=60)
     boastful = add_completed(scratch, took=60, execution_seconds=3_600.0)
     RenderTimes(settings).refresh(scratch, records=True)
 
     assert read_interval(scratch, seen) == pytest.approx((53, 60))
-    assert read_interval(scratch, told) == pytest.approx((55, 60))
-    assert read_interval(scratch, untold) == pytest.approx((60 - SHORTEST, 60))
+    assert read_interval(scratch, reported) == pytest.approx((55, 60))
+    assert read_interval(scratch, unreported) == pytest.approx((60 - SHORTEST, 60))
     assert read_interval(scratch, boastful) == pytest.approx((60, 60))
 
 
-def test_the_look_that_finds_it_finished_says_what_it_knows(scratch: Session) -> None:
+def test_the_check_that_finds_it_finished_says_what_it_knows(scratch: Session) -> None:
     render = add_render(scratch, "rendering", accepted_at=seconds(-60))
-    told = EndSeen(unseen=seconds(4), execution=seconds(57))
-    assert transitions.complete_prediction(scratch, render.prediction_id, 0, outputs=[OUTPUT], seen=told)
+    reported = EndSeen(unseen=seconds(4), execution=seconds(57))
+    assert transitions.complete_prediction(scratch, render.prediction_id, 0, outputs=[OUTPUT], seen=reported)
 
     row = read(scratch, "prediction", render.prediction_id)
     assert row["ended_at"] - row["seen_running_at"] == seconds(4)

@@ -1,4 +1,4 @@
-"""After a restore of the database nothing is submitted before what it has forgotten was looked for and adopted."""
+"""After a restore of the database nothing is submitted before what it has forgotten was searched for and adopted."""
 
 import time
 from collections import Counter
@@ -21,7 +21,7 @@ from rushes.reconciling.epoch_file import hold_after_restore, keep_epoch, read_e
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
-from rushes.watching.poll import look_at_prediction
+from rushes.watching.poll import check_prediction
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed import Simulator
 from tests.runtimes import LEASE, MODEL, ask, claim_submits, open_runtime, push, reconcile, run, wait_until_over, wish
@@ -68,7 +68,7 @@ class World:
     def submit(self, count: int) -> int:
         """What the dispatcher and its workers do: admit, claim, keep the epoch, post. Returns how many."""
         with transaction(self.runtime.sessions) as session:
-            room = transitions.lock_account(session, self.account)
+            room = transitions.count_free_slots(session, self.account)
             assert room is not None
             transitions.admit_jobs(session, self.account, count=room.count_admissible(count))
             claimed = transitions.claim_submits(session, self.account, count=min(count, room.submits), lease=LEASE)
@@ -85,26 +85,26 @@ class World:
         return hold_after_restore(self.runtime, account)
 
     def sweep(self, *, settled: bool) -> str:
-        """One pass; `settled` says that the settle time has passed."""
+        """One run; `settled` says that the settle time has passed."""
         if settled:
             self.run("UPDATE account SET paused_at = paused_at - interval '10 minutes'")
         self.run("UPDATE account SET reconcile_until = NULL")
         self.run("UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
         return reconcile(self.runtime, self.account)
 
-    def submit_in_doubt(self) -> None:
+    def submit_without_answer(self) -> None:
         with pytest.raises(SubmitUnconfirmed):
             self.submit(1)
 
-    def decide_doubts(self) -> str:
-        """What passes make of every doubt when nothing was restored."""
+    def decide_unconfirmed(self) -> str:
+        """What passes make of every unconfirmed submission when nothing was restored."""
         return self.sweep(settled=False)
 
     def see_ends(self) -> None:
         """Poll every render once it is over; what is to be bought again is due at once."""
         wait_until_over(self.simulator)
         for prediction_id, claim in self.ask("SELECT id, claim FROM prediction WHERE state = 'rendering'"):
-            look_at_prediction(self.runtime, UUID(str(prediction_id)), int(str(claim)))
+            check_prediction(self.runtime, UUID(str(prediction_id)), int(str(claim)))
         self.run("UPDATE job SET due_at = now() WHERE state = 'queued'")
 
     def run(self, statement: str) -> None:
@@ -147,7 +147,7 @@ def test_what_a_restored_database_has_forgotten_is_adopted_and_not_bought_again(
     assert world.sweep(settled=True).endswith("restored: adopted 3, submits again")
     assert world.submit(20) == 1
     assert world.bought() == {"a": 2, "b": 1, "c": 1}
-    assert world.ask("SELECT count(*) FROM orphan") == [(0,)]
+    assert world.ask("SELECT count(*) FROM unknown_prediction") == [(0,)]
     assert world.ask("SELECT count(DISTINCT provider_id) FROM prediction") == [(4,)]
     with transaction(world.runtime.sessions) as session:
         assert {rule.name for rule in RULES if find_broken(session, rule).total} == set()
@@ -167,7 +167,7 @@ def test_a_submission_that_was_claimed_in_the_restored_rows_and_posted_later_is_
     assert world.ask("SELECT state, attempt FROM prediction") == [("completed", 1)]
 
 
-def test_an_orphan_that_may_be_ours_waits_for_a_person_and_a_strangers_does_not(world: World) -> None:
+def test_an_unknown_prediction_that_may_be_ours_waits_for_a_person_and_a_strangers_does_not(world: World) -> None:
     world.push("a")
     assert world.submit(1) == 1
     world.back_up()
@@ -182,7 +182,7 @@ def test_an_orphan_that_may_be_ours_waits_for_a_person_and_a_strangers_does_not(
     paused = accounts.get_account(world.runtime.sessions)
     assert paused.paused_reason == "restore"
     assert twin.id in str(paused.paused_detail)
-    assert world.ask("SELECT count(*) FROM orphan") == [(2,)]
+    assert world.ask("SELECT count(*) FROM unknown_prediction") == [(2,)]
     assert accounts.resume_account(world.runtime.sessions, by="mara").paused_at is None
     assert not world.hold()
     world.push("b")
@@ -198,7 +198,7 @@ def test_a_second_hold_forgets_nothing_that_the_first_waits_for(world: World) ->
     world.restore(restore_epoch=1)
     assert world.hold()
     assert twin.id in world.sweep(settled=True)
-    world.run("UPDATE orphan SET found_at = found_at - interval '30 minutes'")
+    world.run("UPDATE unknown_prediction SET found_at = found_at - interval '30 minutes'")
 
     world.restore(restore_epoch=2)  # the same rows: somebody has raised it once more
     assert world.hold()
@@ -207,7 +207,7 @@ def test_a_second_hold_forgets_nothing_that_the_first_waits_for(world: World) ->
 
 
 @pytest.mark.parametrize("by_a_person", [True, False])
-def test_a_pass_that_was_overtaken_says_that_it_opened_nothing(
+def test_a_run_that_was_overtaken_says_that_it_opened_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, by_a_person: bool
 ) -> None:
     world.back_up()
@@ -216,47 +216,47 @@ def test_a_pass_that_was_overtaken_says_that_it_opened_nothing(
     held_again = "UPDATE account SET paused_at = now()"
     listing = queries.filter_strangers
 
-    def look_and_be_late(*asked: object, **more: object) -> set[str]:
+    def read_and_be_late(*asked: object, **more: object) -> set[str]:
         if by_a_person:
             accounts.resume_account(world.runtime.sessions, by="mara")
         else:
             world.run(held_again)
         return listing(*asked, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(queries, "filter_strangers", look_and_be_late)
-    assert "restored: adopted 0, not opened by this pass" in world.sweep(settled=True)
+    monkeypatch.setattr(queries, "filter_strangers", read_and_be_late)
+    assert "restored: adopted 0, not opened by this run" in world.sweep(settled=True)
     assert (accounts.get_account(world.runtime.sessions).paused_at is None) == by_a_person
 
 
-def test_an_orphan_from_before_the_restored_state_is_a_strangers(world: World) -> None:
+def test_an_unknown_prediction_from_before_the_restored_state_is_a_strangers(world: World) -> None:
     world.push("a")
     assert world.submit(1) == 1
     world.runtime.client.submit(MODEL, wish(), send_before=time.monotonic() + 60)
-    assert world.sweep(settled=False).endswith("new orphans 1")
-    world.run("UPDATE orphan SET found_at = found_at - interval '1 hour'")
+    assert world.sweep(settled=False).endswith("new unknown predictions 1")
+    world.run("UPDATE unknown_prediction SET found_at = found_at - interval '1 hour'")
     world.back_up()
     world.restore(restore_epoch=1)
     assert world.hold()
     assert world.sweep(settled=True).endswith("restored: adopted 0, submits again")
 
 
-def test_what_was_bought_after_a_doubt_that_failed_is_not_bought_again(world: World) -> None:
+def test_what_was_bought_after_an_unconfirmed_submission_that_failed_is_not_bought_again(world: World) -> None:
     world.simulator.set_fault("task_failed", count=1)
     world.simulator.set_fault("submit_drop", count=1)
     world.push("a")
-    world.submit_in_doubt()
+    world.submit_without_answer()
     world.back_up()
-    assert world.decide_doubts().startswith("adopted 1")
+    assert world.decide_unconfirmed().startswith("adopted 1")
     world.see_ends()
     assert world.submit(1) == 1
     bought_after = str(world.simulator.tasks()[-1]["id"])
     world.restore()
 
     assert world.hold()
-    told = world.sweep(settled=True)
-    assert told.startswith("adopted 1")
-    assert "waits for a person" in told
-    assert bought_after in told
+    reported = world.sweep(settled=True)
+    assert reported.startswith("adopted 1")
+    assert "waits for a person" in reported
+    assert bought_after in reported
     world.see_ends()
     assert world.submit(20) == 0
     assert world.sweep(settled=True).endswith("restored: adopted 1, submits again")
@@ -264,33 +264,33 @@ def test_what_was_bought_after_a_doubt_that_failed_is_not_bought_again(world: Wo
     assert world.bought() == {"a": 2}
 
 
-def test_what_was_bought_after_a_doubt_was_called_absent_is_not_bought_again(world: World) -> None:
+def test_what_was_bought_after_an_unconfirmed_submission_was_marked_not_found_is_not_bought_again(world: World) -> None:
     world.simulator.set_fault("submit_5xx", count=1)
     world.push("a")
-    world.submit_in_doubt()
+    world.submit_without_answer()
     world.run("UPDATE prediction SET posted_at = posted_at - interval '1 hour'")
     world.back_up()
-    assert world.decide_doubts().startswith("adopted 0, absent 1")
+    assert world.decide_unconfirmed().startswith("adopted 0, not found 1")
     assert world.submit(1) == 1
     world.restore()
 
     assert world.hold()
-    told = world.sweep(settled=True)
-    assert told.startswith("adopted 0, absent 1")
-    assert "waits for a person" in told
+    reported = world.sweep(settled=True)
+    assert reported.startswith("adopted 0, not found 1")
+    assert "waits for a person" in reported
     assert world.sweep(settled=True).endswith("restored: adopted 1, submits again")
     assert world.submit(20) == 0
     assert world.bought() == {"a": 1}
 
 
-def test_a_pass_before_the_settle_time_is_no_sweep(world: World) -> None:
+def test_a_run_before_the_settle_time_is_no_sweep(world: World) -> None:
     world.push("a")
     assert world.submit(1) == 1
     world.back_up()
     assert world.submit(1) == 0
     world.restore(restore_epoch=1)
     assert world.hold()
-    swept = "SELECT orphans_swept_at FROM account"
+    swept = "SELECT swept_at FROM account"
     before = world.ask(swept)
     assert "waits for the settle time" in world.sweep(settled=False)
     assert world.ask(swept) == before
@@ -383,7 +383,7 @@ def test_a_message_from_before_the_pause_posts_nothing(world: World) -> None:
     assert world.bought() == {}
 
 
-def test_an_adoption_that_somebody_else_made_first_costs_the_pass_no_lease(
+def test_an_adoption_that_somebody_else_made_first_costs_the_run_no_lease(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.push("a", "a")
@@ -395,16 +395,16 @@ def test_an_adoption_that_somebody_else_made_first_costs_the_pass_no_lease(
     taken = "UPDATE prediction SET provider_id = '{}' WHERE state = 'rendering'"
     filter_known, pages = queries.filter_known, [1]
 
-    def look_before_somebody_adopts(*asked: object, **more: object) -> set[str]:
+    def read_before_somebody_adopts(*asked: object, **more: object) -> set[str]:
         known = filter_known(*asked, **more)  # type: ignore[arg-type]
         if pages:
             pages.pop()
-            return known  # of the one page; what follows is the last look at the rows
+            return known  # of the one page; what follows is the last check of the rows
         other = next(each["id"] for each in world.simulator.tasks() if each["id"] not in known)
         world.run(taken.format(other))
         return known
 
-    monkeypatch.setattr(queries, "filter_known", look_before_somebody_adopts)
+    monkeypatch.setattr(queries, "filter_known", read_before_somebody_adopts)
     with pytest.raises(ReconcileFailed, match="somebody else has decided"):
         world.sweep(settled=False)
     assert world.ask("SELECT reconcile_until <= clock_timestamp() FROM account") == [(True,)]

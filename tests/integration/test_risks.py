@@ -55,7 +55,7 @@ def show(api: Api) -> dict[str, Any]:
     return found
 
 
-def told(api: Api) -> list[str]:
+def reported(api: Api) -> list[str]:
     events = api.client.get("/v1/batches/pilot/events").raise_for_status().json()["items"]
     return [each["kind"] for each in events]
 
@@ -90,16 +90,16 @@ def test_an_end_that_cannot_be_is_refused_by_its_name_and_nothing_is_stored(
 def test_a_risk_is_told_once_and_once_that_it_is_over(api: Api) -> None:
     push(api)
     check_risks(runtime_of(api))
-    assert (told(api), show(api)["at_risk"]) == ([], False)
+    assert (reported(api), show(api)["at_risk"]) == ([], False)
     promise(api, timedelta(minutes=10))
     for _ in range(3):
         check_risks(runtime_of(api))
-    assert (told(api), show(api)["at_risk"]) == (["batch.at_risk"], True)
+    assert (reported(api), show(api)["at_risk"]) == (["batch.at_risk"], True)
     assert api.client.get("/readyz").json()["batches_at_risk"] == 1
     promise(api, 10 * HOUR)
     for _ in range(3):
         check_risks(runtime_of(api))
-    assert (told(api), show(api)["at_risk"]) == (["batch.at_risk", "batch.on_track"], False)
+    assert (reported(api), show(api)["at_risk"]) == (["batch.at_risk", "batch.on_track"], False)
     assert api.client.get("/readyz").json()["batches_at_risk"] == 0
 
 
@@ -130,19 +130,19 @@ def test_between_the_two_chances_nothing_is_told(api: Api) -> None:
     push(api)
     promise(api, find_end(api, 0.94))
     check_risks(runtime_of(api))
-    assert told(api) == []
+    assert reported(api) == []
     promise(api, timedelta(minutes=10))
     check_risks(runtime_of(api))
     promise(api, find_end(api, 0.94))
     check_risks(runtime_of(api))
-    assert told(api) == ["batch.at_risk"]
+    assert reported(api) == ["batch.at_risk"]
 
 
 def test_a_batch_that_is_late_is_at_risk(api: Api) -> None:
     push(api)
     promise(api, timedelta(seconds=-5))
     check_risks(runtime_of(api))
-    assert (told(api), show(api)["finish_by_chance"]) == (["batch.at_risk"], 0)
+    assert (reported(api), show(api)["finish_by_chance"]) == (["batch.at_risk"], 0)
 
 
 def test_a_batch_that_has_ended_is_not_at_risk_whatever_was_told(api: Api) -> None:
@@ -162,7 +162,7 @@ def test_while_the_account_is_paused_a_risk_is_told_without_an_end_and_none_is_t
         transitions.pause_account(session, account, by="alice")
     promise(api, 10 * HOUR)
     check_risks(runtime_of(api))
-    assert (told(api), show(api)["finish_by_chance"]) == ([], None)
+    assert (reported(api), show(api)["finish_by_chance"]) == ([], None)
     promise(api, timedelta(minutes=10))
     check_risks(runtime_of(api))
     (event,) = api.client.get("/v1/batches/pilot/events").json()["items"]
@@ -170,11 +170,11 @@ def test_while_the_account_is_paused_a_risk_is_told_without_an_end_and_none_is_t
     assert set(event["detail"]) == {"finish_by", "chance", "paused"}
     promise(api, 10 * HOUR)
     check_risks(runtime_of(api))
-    assert told(api) == ["batch.at_risk"]
+    assert reported(api) == ["batch.at_risk"]
     with transaction(api.sessions) as session:
         transitions.resume_account(session, account, by="alice")
     check_risks(runtime_of(api))
-    assert told(api) == ["batch.at_risk", "batch.on_track"]
+    assert reported(api) == ["batch.at_risk", "batch.on_track"]
 
 
 def test_while_a_person_is_to_decide_a_risk_is_told_without_an_end(api: Api) -> None:
@@ -183,10 +183,10 @@ def test_while_a_person_is_to_decide_a_risk_is_told_without_an_end(api: Api) -> 
         job_id, account_id = session.execute(text("SELECT job.id, account.id FROM job, account LIMIT 1")).one()
         rows.change(session, "job", job_id, state="rendering", due_at=None)
         rows.add_prediction(session, job_id, account_id, "unconfirmed", posted_at=-timedelta(days=8), due_at=rows.NOW)
-        transitions.hand_over_doubts(session, count=1)
+        transitions.hand_over_unconfirmed(session, count=1)
     promise(api, 100 * 24 * HOUR)
     check_risks(runtime_of(api))
-    assert (told(api), show(api)["finish_by_chance"]) == ([], None)
+    assert (reported(api), show(api)["finish_by_chance"]) == ([], None)
     promise(api, timedelta(minutes=1))
     check_risks(runtime_of(api))
     (event,) = api.client.get("/v1/batches/pilot/events").json()["items"]

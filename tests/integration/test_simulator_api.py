@@ -84,7 +84,7 @@ def test_even_an_instant_render_is_answered_as_created(api: Api, simulator: Simu
     simulator.set_fault("task_slow", delay=0, count=1)
     task = api.buy()
     assert task["status"] == "created"
-    assert api.look(task["id"])["status"] == "completed"
+    assert api.get_task(task["id"])["status"] == "completed"
 
 
 @pytest.mark.usefixtures("still_running")
@@ -165,12 +165,12 @@ def test_sync_mode_gives_up_with_code_5004_and_the_task_goes_on() -> None:
 
 def test_a_task_goes_through_its_statuses_to_a_result(api: Api, simulator: Simulator) -> None:
     def follow() -> tuple[list[str], dict[str, Any]] | None:
-        """What was seen of a task; None where it had ended before the first look."""
+        """What was seen of a task; None where it had ended before the first check."""
         simulator.set_fault("task_slow", delay=1.0, count=1)
         task_id = api.buy()["id"]
         seen: list[str] = []
-        wait_until(lambda: seen.append(api.look(task_id)["status"]) or seen[-1] == "completed", "completion")
-        return ([*dict.fromkeys(seen)], api.look(task_id)) if len(set(seen)) > 1 else None
+        wait_until(lambda: seen.append(api.get_task(task_id)["status"]) or seen[-1] == "completed", "completion")
+        return ([*dict.fromkeys(seen)], api.get_task(task_id)) if len(set(seen)) > 1 else None
 
     seen, task = wait_until(follow, "a task that was seen running")
     assert seen in (["created", "processing", "completed"], ["processing", "completed"])
@@ -284,7 +284,7 @@ def test_bulk_delete_counts_and_the_task_reads_deleted(api: Api) -> None:
     ids = [api.buy()["id"] for _ in range(2)]
     answer = api.post("/predictions/delete", {"ids": [*ids, "unknown"]})
     assert answer.json()["data"] == {"deleted_count": 2}
-    assert [api.look(each)["status"] for each in ids] == ["deleted", "deleted"]
+    assert [api.get_task(each)["status"] for each in ids] == ["deleted", "deleted"]
     assert not set(ids) & {item["id"] for item in api.list()}
 
 

@@ -218,7 +218,7 @@ def test_get_garbage_is_a_200_of_no_use(api: Api, simulator: Simulator, form: st
     assert (answer.status_code, is_json(answer)) == (200, readable)
     if readable:
         assert answer.json()["code"] == 500
-    api.look(task_id)
+    api.get_task(task_id)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -303,19 +303,19 @@ def test_tasks_end_as_the_fault_says(
 
 
 def test_an_unknown_status_stays(api: Api, simulator: Simulator) -> None:
-    simulator.set_fault("task_unknown_status", text="parked", count=1)
+    simulator.set_fault("task_unknown_status", text="quarantined", count=1)
     task_id = api.buy()["id"]
-    wait_until(lambda: api.look(task_id)["status"] == "parked", "the status")
+    wait_until(lambda: api.get_task(task_id)["status"] == "quarantined", "the status")
     assert [each["state"] for each in simulator.ledger() if each["task_id"] == task_id] == ["pre"]
 
 
 def test_an_odd_status_can_also_come_on_the_way(api: Api, simulator: Simulator) -> None:
     def follow() -> list[str]:
-        simulator.set_fault("task_odd_progress", count=1)
+        simulator.set_fault("task_unknown_progress", count=1)
         simulator.set_fault("task_slow", delay=1.0, count=1)
         task_id = api.buy()["id"]
         seen: list[str] = []
-        wait_until(lambda: seen.append(api.look(task_id)["status"]) or seen[-1] in TERMINAL, "its end")
+        wait_until(lambda: seen.append(api.get_task(task_id)["status"]) or seen[-1] in TERMINAL, "its end")
         return [*dict.fromkeys(seen)][-2:]
 
     wait_until(lambda: follow() == ["pending", "completed"], "a task that was seen before its end")
@@ -387,10 +387,10 @@ def test_results_and_the_list_can_show_the_address_of_the_webhook(api: Api, simu
     address = "http://127.0.0.1:9/hook"
     task_id = api.buy(query={"webhook": address})["id"]
     without = api.buy()["id"]
-    assert "webhook" not in api.look(task_id)
+    assert "webhook" not in api.get_task(task_id)
     simulator.set_fault("show_webhook")
-    assert api.look(task_id)["webhook"] == address
-    assert "webhook" not in api.look(without)
+    assert api.get_task(task_id)["webhook"] == address
+    assert "webhook" not in api.get_task(without)
     simulator.set_fault("show_webhook", text="webhook_url")
     assert [each["webhook_url"] for each in api.list() if each["id"] == task_id] == [address]
 

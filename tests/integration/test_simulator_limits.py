@@ -34,12 +34,12 @@ def test_tasks_beyond_the_slots_are_accepted_and_stay_created() -> None:
     with Simulator(slots=2, submits_per_minute=100, faults={"task_slow": {"delay": 3_600}}) as simulator:
         api = Api(simulator)
         ids = [api.buy()["id"] for _ in range(5)]
-        wait_until(lambda: api.look(ids[1])["status"] == "processing", "processing")
-        assert [api.look(each)["status"] for each in ids] == ["processing"] * 2 + ["created"] * 3
+        wait_until(lambda: api.get_task(ids[1])["status"] == "processing", "processing")
+        assert [api.get_task(each)["status"] for each in ids] == ["processing"] * 2 + ["created"] * 3
         stats = simulator.stats()
         assert (stats["unfinished"], stats["most_unfinished"], stats["running"]) == (5, 5, 2)
         simulator.set_account(slots=5)
-        wait_until(lambda: {api.look(each)["status"] for each in ids} == {"processing"}, "more slots")
+        wait_until(lambda: {api.get_task(each)["status"] for each in ids} == {"processing"}, "more slots")
 
 
 def test_tasks_beyond_the_slots_are_refused_in_that_mode() -> None:

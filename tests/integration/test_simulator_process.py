@@ -104,10 +104,10 @@ def test_after_a_kill_the_journal_brings_back_tasks_and_ledger(tmp_path: Path) -
         assert [(each["task_id"], each["type"], each["state"], each["price"]) for each in simulator.ledger()] == [
             (each["task_id"], each["type"], each["state"], each["price"]) for each in ledger
         ]
-        again = api.look(finished["id"])
+        again = api.get_task(finished["id"])
         assert again["status"] == "completed"
         assert requests.get(again["outputs"][0], timeout=60).ok
-        assert [api.look(each)["status"] for each in running] == ["processing"] * 3
+        assert [api.get_task(each)["status"] for each in running] == ["processing"] * 3
         assert len(api.list()) == 4
 
 

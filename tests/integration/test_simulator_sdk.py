@@ -68,7 +68,7 @@ def test_a_lost_answer_is_called_ambiguous_and_not_repeated(client: wavespeed.Cl
     assert after["requests"]["submit"] == before["requests"].get("submit", 0) + 1
 
 
-def test_failing_looks_are_tried_again(client: wavespeed.Client, simulator: Simulator) -> None:
+def test_failing_checks_are_tried_again(client: wavespeed.Client, simulator: Simulator) -> None:
     simulator.set_fault("get_5xx", count=3)
     assert client.run(PRO, {"prompt": "a cat"}, poll_interval=0.05)["outputs"]
 

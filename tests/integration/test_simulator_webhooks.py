@@ -54,7 +54,7 @@ def test_a_completed_task_is_announced_with_the_bare_object_and_a_good_signature
     assert callback.headers["webhook-id"] == task_id
     assert abs(int(callback.headers["webhook-timestamp"]) - time.time()) < 30
     assert callback.headers["content-type"] == "application/json"
-    assert json.loads(callback.body) == api.look(task_id)
+    assert json.loads(callback.body) == api.get_task(task_id)
 
 
 def test_the_other_way_to_name_the_address_works_too(api: Api, receiver: Receiver) -> None:
@@ -69,16 +69,16 @@ def test_an_address_that_is_none_is_refused(api: Api) -> None:
 def test_a_failure_is_announced(api: Api, simulator: Simulator, receiver: Receiver) -> None:
     simulator.set_fault("task_failed", count=1)
     api.buy(query={"webhook": receiver.url})
-    told = json.loads(receiver.wait_for(1)[0].body)
-    assert (told["status"], told["code"], told["outputs"]) == ("failed", 5000, [])
+    reported = json.loads(receiver.wait_for(1)[0].body)
+    assert (reported["status"], reported["code"], reported["outputs"]) == ("failed", 5000, [])
 
 
 @pytest.mark.parametrize("fault", ["task_cancelled", "task_timeout", "task_deleted", "task_unknown_status"])
 def test_other_endings_are_not_announced(api: Api, simulator: Simulator, receiver: Receiver, fault: str) -> None:
     simulator.set_fault(fault, count=1)
     before = simulator.stats()["webhooks"].get("announced", 0)
-    silent = api.buy(query={"webhook": receiver.url})["id"]
-    wait_until(lambda: next(each for each in simulator.tasks() if each["id"] == silent)["ended"], "the end")
+    unannounced = api.buy(query={"webhook": receiver.url})["id"]
+    wait_until(lambda: next(each for each in simulator.tasks() if each["id"] == unannounced)["ended"], "the end")
     loud = api.buy(query={"webhook": receiver.url})["id"]
     assert [each.headers["webhook-id"] for each in receiver.wait_for(1)] == [loud]
     assert simulator.stats()["webhooks"]["announced"] == before + 1

@@ -11,8 +11,8 @@ import pytest
 from models import transitions
 from models.db.errors import DatabaseAway
 from models.db.session import transaction
-from models.transitions.storing.steps import MOST_SILENCES
-from rushes.reconciling.duplicates import store_surplus
+from models.transitions.storing.steps import MAX_STORE_CRASHES
+from rushes.reconciling.duplicates import store_duplicate
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.storing import store, transfer
@@ -101,9 +101,9 @@ def test_a_step_whose_database_was_away_is_handed_back_once_it_is_back(
 def test_outages_that_outlast_the_lease_never_park_a_job(
     runtime: Runtime, job_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(MOST_SILENCES + 1):
+    for _ in range(MAX_STORE_CRASHES + 1):
         store_through_an_outage(runtime, monkeypatch, job_id, meanwhile=lambda: take_back(runtime, job_id))
-    assert events(runtime, job_id) == ["store.silent", "store.delayed"] * (MOST_SILENCES + 1)
+    assert events(runtime, job_id) == ["store.crashed", "store.delayed"] * (MAX_STORE_CRASHES + 1)
     with transaction(runtime.sessions) as session:
         assert rows.read(session, "job", job_id)["state"] == "storing"
 
@@ -146,56 +146,58 @@ def test_a_second_message_that_cannot_begin_leaves_the_step_to_the_first(
 
 
 @pytest.fixture
-def surplus_id(runtime: Runtime) -> UUID:
+def duplicate_id(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
         return rows.add_render(
-            session, "surplus", verdict="completed", outputs=[OUTPUT], due_at=NOW, posted_at=-SECOND
+            session, "duplicate", outcome="completed", outputs=[OUTPUT], due_at=NOW, posted_at=-SECOND
         ).prediction_id
 
 
-def claim_surplus(runtime: Runtime) -> int:
-    """As the dispatcher does: those that fell silent too often are parked first."""
+def claim_duplicate(runtime: Runtime) -> int:
+    """As the dispatcher does: those that crashed too often are quarantined first."""
     with transaction(runtime.sessions) as session:
-        assert transitions.park_surplus_stores(session, count=5) == 0
-        (claimed,) = transitions.claim_surplus_stores(session, count=5, lease=LEASE)
+        assert transitions.quarantine_duplicate_stores(session, count=5) == 0
+        (claimed,) = transitions.claim_duplicate_stores(session, count=5, lease=LEASE)
     return claimed.claim
 
 
-def lose_the_lease(runtime: Runtime, surplus_id: UUID) -> None:
+def lose_the_lease(runtime: Runtime, duplicate_id: UUID) -> None:
     with transaction(runtime.sessions) as session:
-        rows.change(session, "prediction", surplus_id, due_at=-SECOND)
-        assert transitions.claim_surplus_stores(session, count=5, lease=LEASE)
-        rows.change(session, "prediction", surplus_id, due_at=-SECOND)
+        rows.change(session, "prediction", duplicate_id, due_at=-SECOND)
+        assert transitions.claim_duplicate_stores(session, count=5, lease=LEASE)
+        rows.change(session, "prediction", duplicate_id, due_at=-SECOND)
 
 
 @pytest.mark.parametrize("outlasts_lease", [True, False])
-def test_outages_never_park_a_surplus(
-    runtime: Runtime, surplus_id: UUID, monkeypatch: pytest.MonkeyPatch, outlasts_lease: bool
+def test_outages_never_park_a_duplicate_purchase(
+    runtime: Runtime, duplicate_id: UUID, monkeypatch: pytest.MonkeyPatch, outlasts_lease: bool
 ) -> None:
-    for number in range(1, MOST_SILENCES + 2):
-        own = claim_surplus(runtime)
+    for number in range(1, MAX_STORE_CRASHES + 2):
+        own = claim_duplicate(runtime)
         go_through_an_outage(
             monkeypatch,
-            lambda own=own: store_surplus(runtime, surplus_id, own, must_stop=lambda: False),  # type: ignore[misc]
-            meanwhile=lambda: lose_the_lease(runtime, surplus_id) if outlasts_lease else None,
+            lambda own=own: store_duplicate(runtime, duplicate_id, own, must_stop=lambda: False),  # type: ignore[misc]
+            meanwhile=lambda: lose_the_lease(runtime, duplicate_id) if outlasts_lease else None,
         )
         with transaction(runtime.sessions) as session:
-            told = rows.list_events(session, prediction_id=surplus_id)
-        assert [(each["kind"], each["detail"]["code"]) for each in told] == [
-            ("surplus.delayed", "database_away")
+            reported = rows.list_events(session, prediction_id=duplicate_id)
+        assert [(each["kind"], each["detail"]["code"]) for each in reported] == [
+            ("duplicate.delayed", "database_away")
         ] * number
-    assert claim_surplus(runtime)  # due at once
+    assert claim_duplicate(runtime)  # due at once
 
 
-def test_a_silence_of_a_surplus_is_excused_once_and_only_after_it(runtime: Runtime, surplus_id: UUID) -> None:
+def test_a_silence_of_a_duplicate_purchase_is_excused_once_and_only_after_it(
+    runtime: Runtime, duplicate_id: UUID
+) -> None:
     def excuse(claim: int) -> bool:
         with transaction(runtime.sessions) as session:
-            return transitions.excuse_surplus_store(session, surplus_id, claim, reason=transfer.AWAY)
+            return transitions.excuse_duplicate_store(session, duplicate_id, claim, reason=transfer.AWAY)
 
-    own = claim_surplus(runtime)
+    own = claim_duplicate(runtime)
     with transaction(runtime.sessions) as session:
-        ticket = transitions.begin_surplus_store(session, surplus_id, own, lease=LEASE)
+        ticket = transitions.begin_duplicate_store(session, duplicate_id, own, lease=LEASE)
     assert ticket is not None
     assert not excuse(ticket.claim)  # it still has its claim
-    lose_the_lease(runtime, surplus_id)
+    lose_the_lease(runtime, duplicate_id)
     assert [excuse(ticket.claim) for _ in range(2)] == [True, False]

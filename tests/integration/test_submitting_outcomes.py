@@ -20,7 +20,7 @@ from rushes.forecasting import forecaster
 from rushes.jobs.views import get_job
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
-from rushes.submitting.submit import SubmitDeferred, SubmitNotSent, submit_prediction
+from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, submit_prediction
 from sandbox.wavespeed import Simulator
 from tests import rows
 from tests.scripted_server import deaf_port
@@ -53,7 +53,7 @@ def claim_one(runtime: Runtime) -> ClaimedSubmit:
     with transaction(runtime.sessions) as session:
         account = transitions.ensure_account(session, ACCOUNT, slots=5, submits_per_minute=60)
         rows.add_job(session, input={"prompt": "a fox", "duration": 6, "generate_audio": True})
-        assert transitions.lock_account(session, account)
+        assert transitions.count_free_slots(session, account)
         transitions.admit_jobs(session, account, count=1)
         (claimed,) = transitions.claim_submits(session, account, count=1, lease=LEASE * rows.SECOND)
     return claimed
@@ -100,16 +100,16 @@ def test_the_event_of_an_accepted_render_tells_what_it_will_take(runtime: Runtim
     began = time.monotonic()
     submit_prediction(runtime, claimed.prediction_id, claimed.claim)
     with transaction(runtime.sessions) as session:
-        (told,) = rows.list_events(session, prediction_id=claimed.prediction_id, kind="prediction.rendering")
+        (reported,) = rows.list_events(session, prediction_id=claimed.prediction_id, kind="prediction.rendering")
     job = get_job(runtime.sessions, claimed.job_id, forecaster=runtime.forecaster)
     assert job.progress is not None
     assert job.progress.time_left is not None
-    left = told["detail"]["time_left"]
+    left = reported["detail"]["time_left"]
     assert 0 < left["low_seconds"] < left["expected_seconds"] < left["high_seconds"]
     assert left == pytest.approx(job.progress.time_left.as_numbers(), abs=5 + time.monotonic() - began)
 
 
-def test_what_is_foretold_at_the_post_was_learned_no_longer_than_a_minute_ago(
+def test_what_is_forecast_at_the_post_was_learned_no_longer_than_a_minute_ago(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed = claim_one(runtime)
@@ -118,9 +118,9 @@ def test_what_is_foretold_at_the_post_was_learned_no_longer_than_a_minute_ago(
         for number in range(100):
             age = timedelta(seconds=7 + number / 100)
             rows.add_render(session, "completed", account_id=account, accepted_at=-age, execution_seconds=7)
-    before = runtime.forecaster.foretell_render(rows.VIDEO_MODEL, rows.INPUT)
+    before = runtime.forecaster.forecast_render(rows.VIDEO_MODEL, rows.INPUT)
     submit_prediction(runtime, claimed.prediction_id, claimed.claim)
-    learned = runtime.forecaster.foretell_render(rows.VIDEO_MODEL, rows.INPUT)
+    learned = runtime.forecaster.forecast_render(rows.VIDEO_MODEL, rows.INPUT)
     assert learned.expected_seconds < 20 < before.expected_seconds
     monkeypatch.setattr(forecaster.RenderTimes, "refresh", lambda *_: pytest.fail("learned twice in a minute"))
     runtime.forecaster.learn(runtime.sessions)
@@ -135,8 +135,8 @@ def test_a_post_does_not_wait_for_what_cannot_be_learned(runtime: Runtime, monke
     assert submit_prediction(runtime, claimed.prediction_id, claimed.claim).startswith("accepted as")
 
 
-@pytest.mark.parametrize("broken", ["learn", "foretell_render"])
-def test_what_cannot_be_foretold_costs_no_answer_and_no_submission(
+@pytest.mark.parametrize("broken", ["learn", "forecast_render"])
+def test_what_cannot_be_forecast_costs_no_answer_and_no_submission(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     def fail(*_: object) -> None:
@@ -145,9 +145,9 @@ def test_what_cannot_be_foretold_costs_no_answer_and_no_submission(
     monkeypatch.setattr(runtime.forecaster, broken, fail)
     claimed = claim_one(runtime)
     with capture_logs() as logs:
-        told = submit_prediction(runtime, claimed.prediction_id, claimed.claim)
-    assert told.endswith(PredictionState.RENDERING)
-    assert [each["log_level"] for each in logs if each["event"] == "submit.not_foretold"] == ["error"]
+        reported = submit_prediction(runtime, claimed.prediction_id, claimed.claim)
+    assert reported.endswith(PredictionState.RENDERING)
+    assert [each["log_level"] for each in logs if each["event"] == "submit.forecast_failed"] == ["error"]
     with transaction(runtime.sessions) as session:
         (event,) = rows.list_events(session, prediction_id=claimed.prediction_id, kind="prediction.rendering")
     assert ("time_left" in event["detail"]) == (broken == "learn")
@@ -167,7 +167,7 @@ def test_what_was_not_sent_is_told_even_after_the_lease(database_url: str, tmp_p
 def test_a_refused_account_costs_the_job_nothing(runtime: Runtime, simulator: Simulator) -> None:
     claimed = claim_one(runtime)
     simulator.set_fault("submit_429", count=1, retry_after=30)
-    with pytest.raises(SubmitDeferred):
+    with pytest.raises(SubmitBackedOff):
         submit_prediction(runtime, claimed.prediction_id, claimed.claim)
     assert read_prediction(runtime, claimed)["state"] == PredictionState.REFUSED
     with transaction(runtime.sessions) as session:
@@ -186,8 +186,8 @@ def give_up(runtime: Runtime, claimed: ClaimedSubmit, *, then: str) -> None:
     """Its worker is frozen, the list does not show it, and its job goes on."""
     with transaction(runtime.sessions) as session:
         account = rows.read(session, "prediction", claimed.prediction_id)["account_id"]
-        assert transitions.doubt_submit(session, claimed.prediction_id, claimed.claim, message="frozen")
-        assert transitions.mark_absent(session, claimed.prediction_id, why="not listed")
+        assert transitions.mark_unconfirmed(session, claimed.prediction_id, claimed.claim, message="frozen")
+        assert transitions.mark_not_found(session, claimed.prediction_id, why="not listed")
         if then != "queued":
             assert transitions.admit_jobs(session, account, count=1) == 1
         if then == "posted":
@@ -195,17 +195,17 @@ def give_up(runtime: Runtime, claimed: ClaimedSubmit, *, then: str) -> None:
             assert transitions.begin_submit(session, again.prediction_id, again.claim, lease=LEASE * rows.SECOND)
 
 
-@pytest.mark.parametrize("deferrals", [0, 2])
+@pytest.mark.parametrize("back_offs", [0, 2])
 @pytest.mark.parametrize(
     ("then", "states"),
     [
-        ("queued", {("absent", False), ("rendering", True)}),
-        ("admitted", {("absent", False), ("rendering", True)}),
-        ("posted", {("surplus", True), ("submitting", False)}),
+        ("queued", {("not_found", False), ("rendering", True)}),
+        ("admitted", {("not_found", False), ("rendering", True)}),
+        ("posted", {("duplicate", True), ("submitting", False)}),
     ],
 )
-def test_an_answer_that_comes_after_it_was_called_absent_is_its_jobs_while_that_would_be_bought(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, then: str, states: set[tuple[str, bool]], deferrals: int
+def test_an_answer_that_comes_after_it_was_marked_not_found_is_its_jobs_while_that_would_be_bought(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, then: str, states: set[tuple[str, bool]], back_offs: int
 ) -> None:
     claimed = claim_one(runtime)
     submit = runtime.client.submit
@@ -217,9 +217,9 @@ def test_an_answer_that_comes_after_it_was_called_absent_is_its_jobs_while_that_
 
     monkeypatch.setattr(runtime.client, "submit", submit_and_freeze)
     with transaction(runtime.sessions) as session:
-        session.execute(text("UPDATE account SET deferrals = :deferrals"), {"deferrals": deferrals})
-    told = submit_prediction(runtime, claimed.prediction_id, claimed.claim)
-    assert told.endswith("surplus" if then == "posted" else "rendering")
+        session.execute(text("UPDATE account SET back_offs = :back_offs"), {"back_offs": back_offs})
+    reported = submit_prediction(runtime, claimed.prediction_id, claimed.claim)
+    assert reported.endswith("duplicate" if then == "posted" else "rendering")
     query = "SELECT state, provider_id IS NOT NULL FROM prediction WHERE job_id = :id ORDER BY attempt"
     with transaction(runtime.sessions) as session:
         found = session.execute(text(query), {"id": claimed.job_id}).all()

@@ -49,7 +49,7 @@ def open_account(runtime: Runtime) -> UUID:
         return transitions.ensure_account(session, ACCOUNT, slots=SLOTS, submits_per_minute=60)
 
 
-def submit_in_doubt(runtime: Runtime, account: UUID, *, count: int = 1) -> None:
+def submit_without_answer(runtime: Runtime, account: UUID, *, count: int = 1) -> None:
     """So many jobs are pushed and posted, and none is answered with a task."""
     push(runtime, *(wish(str(number)) for number in range(count)))
     for claimed in claim_submits(runtime, account, count=count):
@@ -57,15 +57,15 @@ def submit_in_doubt(runtime: Runtime, account: UUID, *, count: int = 1) -> None:
             submit_prediction(runtime, claimed.prediction_id, claimed.claim)
 
 
-def read_deferral(runtime: Runtime) -> tuple[Any, ...]:
-    """Deferrals in a row, why, and for how much longer."""
-    ((*told,),) = ask(runtime, "SELECT deferrals, deferred_reason, deferred_until - now() FROM account")
-    return tuple(told)
+def read_back_off(runtime: Runtime) -> tuple[Any, ...]:
+    """Back-offs in a row, why, and for how much longer."""
+    ((*reported,),) = ask(runtime, "SELECT back_offs, back_off_reason, back_off_until - now() FROM account")
+    return tuple(reported)
 
 
 def count_free(runtime: Runtime, account: UUID) -> int:
     with transaction(runtime.sessions) as session:
-        room = transitions.lock_account(session, account)
+        room = transitions.count_free_slots(session, account)
     assert room is not None
     return room.count_admissible(SLOTS)
 
@@ -73,9 +73,9 @@ def count_free(runtime: Runtime, account: UUID) -> int:
 def test_a_503_with_a_retry_after_holds_the_account_for_so_long(database_url: str, tmp_path: Path) -> None:
     with runtime_at(answering_503("600"), database_url, tmp_path) as runtime:
         account = open_account(runtime)
-        submit_in_doubt(runtime, account)
-        deferrals, reason, left = read_deferral(runtime)
-        assert (deferrals, reason) == (1, "unreachable")
+        submit_without_answer(runtime, account)
+        back_offs, reason, left = read_back_off(runtime)
+        assert (back_offs, reason) == (1, "unreachable")
         assert timedelta(minutes=9) < left < timedelta(minutes=11)
         assert count_free(runtime, account) == 0
         assert ask(runtime, "SELECT state FROM prediction") == [("unconfirmed",)]
@@ -84,21 +84,21 @@ def test_a_503_with_a_retry_after_holds_the_account_for_so_long(database_url: st
 def test_a_lost_answer_alone_holds_nothing(database_url: str, tmp_path: Path) -> None:
     with runtime_at(answering_503(None), database_url, tmp_path) as runtime:
         account = open_account(runtime)
-        submit_in_doubt(runtime, account, count=2)
-        assert read_deferral(runtime) == (0, None, None)
+        submit_without_answer(runtime, account, count=2)
+        assert read_back_off(runtime) == (0, None, None)
         assert count_free(runtime, account) == SLOTS - 2
 
 
-def test_a_probe_that_ends_in_doubt_is_not_followed_by_the_next_at_once(
+def test_a_probe_that_ends_unconfirmed_is_not_followed_by_the_next_at_once(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("random.random", lambda: 0.9)
     with runtime_at(answering_503(None), database_url, tmp_path) as runtime:
         account = open_account(runtime)
-        run(runtime, "UPDATE account SET deferrals = 3, deferred_until = now() - interval '1 second'")
-        submit_in_doubt(runtime, account)
-        deferrals, reason, left = read_deferral(runtime)
-        assert (deferrals, reason) == (4, "unreachable")
+        run(runtime, "UPDATE account SET back_offs = 3, back_off_until = now() - interval '1 second'")
+        submit_without_answer(runtime, account)
+        back_offs, reason, left = read_back_off(runtime)
+        assert (back_offs, reason) == (4, "unreachable")
         ceiling = 8 * SUBMIT_NOT_SENT.base
         assert 0.5 * ceiling < left < ceiling
         assert count_free(runtime, account) == 0

@@ -38,16 +38,16 @@ def submitted(
         with transaction(runtime.sessions) as session:
             account = transitions.ensure_account(session, ACCOUNT, slots=5, submits_per_minute=60)
             rows.add_job(session, input=INPUT)
-            transitions.lock_account(session, account)
+            transitions.count_free_slots(session, account)
             transitions.admit_jobs(session, account, count=1)
             (claimed,) = transitions.claim_submits(session, account, count=1, lease=30 * rows.SECOND)
-        told: list[str] = []
+        reported: list[str] = []
         try:
-            told.append(submit_prediction(runtime, claimed.prediction_id, claimed.claim))
+            reported.append(submit_prediction(runtime, claimed.prediction_id, claimed.claim))
         except (SubmitRefused, SubmitUnconfirmed) as error:
-            told.append(str(error))
+            reported.append(str(error))
         with transaction(runtime.sessions) as session:
-            row: Any = dict(rows.read(session, "prediction", claimed.prediction_id)) | {"told": told[0]}
+            row: Any = dict(rows.read(session, "prediction", claimed.prediction_id)) | {"reported": reported[0]}
             row["events"] = str(rows.list_events(session))
         yield runtime, row, server.requests[0]
         runtime.close()
@@ -72,7 +72,7 @@ def test_a_submission_carries_the_token_of_its_prediction_and_job(database_url: 
         assert read_token(token_of(request), secret=secret) == (row["id"], row["job_id"])
         assert (row["state"], row["hook_asked"]) == ("rendering", True)
         assert request.json == INPUT
-        assert token_of(request) not in row["told"] + row["events"]
+        assert token_of(request) not in row["reported"] + row["events"]
 
 
 def test_without_a_public_url_there_is_no_address(database_url: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A sweep reads a page of the list: what is over moves, what is doubtful is hinted at, strangers are left alone."""
+"""A sweep reads a page of the list: what is over moves, what is unclear is hinted at, strangers are left alone."""
 
 import time
 from collections.abc import Iterator
@@ -17,23 +17,23 @@ from rushes.retries import RetryPolicy
 from rushes.runtime import Runtime
 from rushes.watching import poll
 from rushes.watching import sweep as sweeping
-from rushes.watching.poll import LookFailed
+from rushes.watching.poll import CheckFailed
 from rushes.watching.schedule import WINDOW_SIZE
 from rushes.watching.sweep import sweep_account
-from rushes.wavespeed import Prediction
+from rushes.wavespeed import ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests import rows
 from tests.runtimes import MODEL, accept, ask, begin_submit, claim_submits, push, run, wait_until_over
 
 WINDOW = timedelta(minutes=10)
 PATIENCE_SECONDS = 30.0
-HELD = "SELECT look_failures, looks_deferred_until > now() + interval '10 minutes' FROM account"
+HELD = "SELECT check_failures, check_back_off_until > now() + interval '10 minutes' FROM account"
 
 
 @pytest.fixture(autouse=True)
 def _unjittered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Held looks are held for half an hour: the jitter of a second may be next to nothing."""
-    monkeypatch.setattr(poll, "LOOK_FAILED", RetryPolicy(base=timedelta(hours=1), cap=timedelta(hours=1)))
+    """Held checks are held for half an hour: the jitter of a second may be next to nothing."""
+    monkeypatch.setattr(poll, "CHECK_FAILED", RetryPolicy(base=timedelta(hours=1), cap=timedelta(hours=1)))
     monkeypatch.setattr("random.random", lambda: 0.5)
 
 
@@ -54,14 +54,14 @@ def render(runtime: Runtime, account_id: UUID, *, count: int, hold: bool = True)
     push(runtime, *({"prompt": f"take {number}", "duration": 6} for number in range(count)))
     predictions = []
     for number in range(count):
-        (claimed,) = claim_submits(runtime, account_id)  # one by one: a place in the pace passes soon
+        (claimed,) = claim_submits(runtime, account_id)  # one by one: a rate slot passes soon
         begin_submit(runtime, claimed)
         accept(runtime, claimed.prediction_id, submit(runtime, f"take {number}"), watch_window=WINDOW)
         predictions.append(claimed.prediction_id)
     return predictions
 
 
-def submit(runtime: Runtime, prompt: str) -> Prediction:
+def submit(runtime: Runtime, prompt: str) -> ProviderPrediction:
     return runtime.client.submit(MODEL, {"prompt": prompt, "duration": 6}, send_before=time.monotonic() + 60)
 
 
@@ -75,8 +75,8 @@ def test_one_page_moves_all_that_is_over(runtime: Runtime, simulator: Simulator,
     render(runtime, account_id, count=20)
     wait_until_over(simulator)
     before = simulator.stats()["requests"]
-    told = sweep(runtime, account_id)
-    assert told.startswith("20 of 20 completed"), told
+    reported = sweep(runtime, account_id)
+    assert reported.startswith("20 of 20 completed"), reported
     assert ask(runtime, "SELECT state, count(*) FROM prediction GROUP BY 1") == [("completed", 20)]
     assert ask(runtime, "SELECT state, count(*) FROM job GROUP BY 1") == [("storing", 20)]
     assert ask(runtime, "SELECT count(*) FROM prediction WHERE outputs IS NULL") == [(0,)]
@@ -95,23 +95,25 @@ def test_what_still_runs_is_left_alone(runtime: Runtime, simulator: Simulator, a
     simulator.set_fault("task_slow")
     render(runtime, account_id, count=3)
     assert sweep(runtime, account_id).startswith("0 of 3 completed, 0 to be polled, 3 on the page")
-    assert ask(runtime, "SELECT state, count(*), count(hinted_at) FROM prediction GROUP BY 1") == [("rendering", 3, 0)]
+    assert ask(runtime, "SELECT state, count(*), count(early_check_at) FROM prediction GROUP BY 1") == [
+        ("rendering", 3, 0)
+    ]
 
 
 def test_a_failed_render_is_left_to_a_poll(
     runtime: Runtime, simulator: Simulator, account_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeping, "HINT_QUIET", timedelta(minutes=5))
+    monkeypatch.setattr(sweeping, "EARLY_CHECK_QUIET", timedelta(minutes=5))
     simulator.set_fault("task_failed")
     render(runtime, account_id, count=2)
     wait_until_over(simulator)
     assert "2 to be polled" in sweep(runtime, account_id)
     assert "0 to be polled" in sweep(runtime, account_id)  # asked for already
     with transaction(runtime.sessions) as session:
-        assert len(queries.list_hinted(session, newer_than_seconds=60)) == 2
+        assert len(queries.list_early_checks(session, newer_than_seconds=60)) == 2
 
 
-def test_the_schedule_of_looks_reads_no_texts(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+def test_the_schedule_of_checks_reads_no_texts(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
     predictions = render(runtime, account_id, count=1)
     with transaction(runtime.sessions) as session:
         session.execute(text('UPDATE job SET input = input || \'{"image": "https://example.com/1.png"}\''))
@@ -174,7 +176,7 @@ def test_a_render_missing_from_its_page_is_polled_once_it_should_show(
             rows.change(session, "prediction", prediction_id, accepted_at=timedelta(seconds=seconds))
     assert "1 to be polled" in sweep(runtime, account_id)
     with transaction(runtime.sessions) as session:
-        (hint,) = queries.list_hinted(session, newer_than_seconds=60)
+        (hint,) = queries.list_early_checks(session, newer_than_seconds=60)
     assert hint.prediction_id == old != young
 
 
@@ -194,12 +196,12 @@ def test_a_list_that_is_late_is_found_out(runtime: Runtime, simulator: Simulator
     assert account.sweep_lag_seconds == pytest.approx(lag, rel=0.2)
 
 
-def test_a_list_that_fails_as_results_do_holds_the_looks(
+def test_a_list_that_fails_as_results_do_holds_the_checks(
     runtime: Runtime, simulator: Simulator, account_id: UUID
 ) -> None:
     simulator.set_fault("get_5xx")
     render(runtime, account_id, count=1)
-    with pytest.raises(LookFailed):
+    with pytest.raises(CheckFailed):
         sweep(runtime, account_id)
     assert ask(runtime, HELD) == [(1, True)]
     assert ask(runtime, "SELECT sweep_lag_seconds FROM account") == [(0,)]
@@ -215,12 +217,12 @@ def test_a_list_that_fails_alone_counts_as_late_the_more_the_longer(
         run(runtime, "UPDATE prediction SET provider_id = 'gone'")
     lags: list[object] = []
     for _ in range(5):
-        with pytest.raises(LookFailed):
+        with pytest.raises(CheckFailed):
             sweep(runtime, account_id)
         lags += ask(runtime, "SELECT round(sweep_lag_seconds / 5) * 5 FROM account")  # it decays meanwhile
     assert lags == [(5,), (10,), (20,), (40,), (60,)]
     assert ask(runtime, HELD) == [(0, None)]
-    assert ask(runtime, "SELECT looks_owed FROM account") == [(5,)]  # one result each
+    assert ask(runtime, "SELECT requests_owed FROM account") == [(5,)]  # one result each
 
 
 def test_lists_that_fail_together_are_one_failure_and_make_no_measured_lag_smaller(
@@ -238,10 +240,10 @@ def test_lists_that_fail_together_are_one_failure_and_make_no_measured_lag_small
     assert 90 < lag < 100
 
 
-def test_a_list_that_refuses_holds_the_looks(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+def test_a_list_that_refuses_holds_the_checks(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
     simulator.set_fault("get_429", kind="list")
     render(runtime, account_id, count=1)
-    with pytest.raises(LookFailed):
+    with pytest.raises(CheckFailed):
         sweep(runtime, account_id)
     assert ask(runtime, HELD) == [(1, True)]
 
@@ -261,4 +263,4 @@ def test_a_completion_that_somebody_else_wrote_first_is_counted_as_late(
 
     monkeypatch.setattr(sweeping, "list_page", list_then_complete)
     assert sweep(runtime, account_id).startswith("1 of 2 completed")
-    assert ask(runtime, "SELECT kind, count FROM late_write") == [("sweep.verdict", 1)]
+    assert ask(runtime, "SELECT kind, count FROM stale_write") == [("sweep.outcome", 1)]

@@ -15,7 +15,7 @@ from models.db.session import Sessions, transaction
 from models.tables.base import new_id
 from rushes.runtime import Runtime
 from rushes.watching.sweep import sweep_account
-from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus
+from rushes.wavespeed import PredictionPage, PredictionStatus, ProviderPrediction
 from tests import rows
 from tests.locks import wait_for_a_blocked_statement
 from tests.rows import MINUTE
@@ -36,9 +36,9 @@ def renders(runtime: Runtime) -> list[UUID]:
 
 def show_pages(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """The late list shows the first render as failed, which leads to a hint; the timely one both as completed."""
-    done = Prediction("r1", PredictionStatus.COMPLETED, outputs=("https://example.com/x.mp4",))
+    done = ProviderPrediction("r1", PredictionStatus.COMPLETED, outputs=("https://example.com/x.mp4",))
     pages = {
-        LATE: [replace(done, id="r2"), Prediction("r1", PredictionStatus.FAILED)],
+        LATE: [replace(done, id="r2"), ProviderPrediction("r1", PredictionStatus.FAILED)],
         TIMELY: [replace(done, id="r2"), done],
     }
 
@@ -78,7 +78,7 @@ def test_a_page_that_completes_and_hints_does_not_deadlock_with_one_that_complet
         for sweeping in [pool.submit(sweep, LATE), pool.submit(sweep, TIMELY)]:
             sweeping.result(timeout=60)
     assert ask(runtime, "SELECT state FROM prediction") == [("completed",)] * 2
-    assert ask(runtime, "SELECT kind, count FROM late_write") == [("sweep.verdict", 1)]
+    assert ask(runtime, "SELECT kind, count FROM stale_write") == [("sweep.outcome", 1)]
 
 
 def test_hints_take_their_rows_in_the_order_of_ids(shared_sessions: Sessions) -> None:
@@ -90,13 +90,13 @@ def test_hints_take_their_rows_in_the_order_of_ids(shared_sessions: Sessions) ->
     def hint() -> int:
         with transaction(shared_sessions) as session:
             session.execute(text("SET LOCAL enable_indexscan = off"))  # which goes by the ids on its own
-            return transitions.hint_ended(session, [first, last])
+            return transitions.request_early_checks(session, [first, last])
 
     with ThreadPoolExecutor(1) as pool:
         with transaction(shared_sessions) as session:
             session.execute(text("SELECT 1 FROM prediction WHERE id = :id FOR UPDATE"), {"id": first})
-            hinted = pool.submit(hint)
+            requested = pool.submit(hint)
             wait_for_a_blocked_statement(shared_sessions)
             with transaction(shared_sessions) as other:
                 free = other.scalars(text("SELECT id FROM prediction FOR UPDATE SKIP LOCKED")).all()
-        assert (list(free), hinted.result(timeout=20)) == ([last], 2)
+        assert (list(free), requested.result(timeout=20)) == ([last], 2)

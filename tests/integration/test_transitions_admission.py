@@ -1,4 +1,4 @@
-"""Admission: slots, pace, the probing of a deferred or limited account, and who goes first."""
+"""Admission: slots, pace, the probing of a backed off or limited account, and who goes first."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from models import PredictionState, transitions
 from models.db.session import Sessions, transaction
 from models.lifecycle import LIVE, SLOT_WINDOWS
 from models.tables.base import new_id
-from models.transitions.admission import PACE_WINDOW, PROBE_PAUSE, AccountRoom
+from models.transitions.admission import PROBE_PAUSE, RATE_WINDOW, AccountRoom
 from tests import rows
 from tests.rows import MINUTE, NOW, SECOND, Render
 
@@ -21,7 +21,7 @@ QUEUE_ROOM = 1_000
 
 
 def room_of(session: Session, account_id: UUID) -> AccountRoom:
-    room = transitions.lock_account(session, account_id)
+    room = transitions.count_free_slots(session, account_id)
     assert room is not None
     return room
 
@@ -49,12 +49,12 @@ def finish(session: Session, render: Render) -> None:
 
 
 def age_places(session: Session, by: timedelta) -> None:
-    """Let time pass for every place taken in the pace."""
+    """Let time pass for every place taken in the rate limit."""
     session.execute(text("UPDATE prediction SET not_before = not_before - :by"), {"by": by})
 
 
 def test_an_unknown_account_has_no_room(scratch: Session) -> None:
-    assert transitions.lock_account(scratch, new_id()) is None
+    assert transitions.count_free_slots(scratch, new_id()) is None
 
 
 def test_as_many_jobs_are_admitted_as_there_are_slots(scratch: Session) -> None:
@@ -81,7 +81,7 @@ def test_slots_of_other_accounts_count_for_themselves(scratch: Session) -> None:
 
 
 def test_an_account_may_submit_ahead_of_its_slots(scratch: Session) -> None:
-    account = rows.add_account(scratch, slots=2, ahead=1)
+    account = rows.add_account(scratch, slots=2, overcommit=1)
     for _ in range(5):
         rows.add_job(scratch)
     assert len(admit(scratch, account)) == 3
@@ -120,7 +120,7 @@ def test_what_waits_for_a_place_is_not_overtaken_by_new_admissions(scratch: Sess
     assert len(admit(scratch, account)) == 2
 
 
-def test_places_in_the_pace_are_free_again_after_a_minute_and_its_allowances(scratch: Session) -> None:
+def test_rate_slots_are_free_again_after_a_minute_and_its_allowances(scratch: Session) -> None:
     account = rows.add_account(scratch, submits_per_minute=4)
     for _ in range(20):
         rows.add_job(scratch)
@@ -131,13 +131,13 @@ def test_places_in_the_pace_are_free_again_after_a_minute_and_its_allowances(scr
     refused = admitted[3]
     assert transitions.begin_submit(scratch, refused.prediction_id, refused.claim, lease=LEASE)
     transitions.refuse_submit(scratch, refused.prediction_id, refused.claim, reason=("rate", "slow"), fails_job=False)
-    age_places(scratch, PACE_WINDOW - SECOND)
+    age_places(scratch, RATE_WINDOW - SECOND)
     assert admit(scratch, account) == []  # refused ones included
     age_places(scratch, SECOND)
     assert len(admit(scratch, account)) == 4
 
 
-def test_the_pace_slides(scratch: Session) -> None:
+def test_the_rate_limit_slides(scratch: Session) -> None:
     account = rows.add_account(scratch, submits_per_minute=3)
     for _ in range(20):
         rows.add_job(scratch)
@@ -147,7 +147,7 @@ def test_the_pace_slides(scratch: Session) -> None:
         for render in admitted:
             finish(scratch, render)
         taken.append(len(admitted))
-        age_places(scratch, PACE_WINDOW / 4)
+        age_places(scratch, RATE_WINDOW / 4)
     assert taken == [1, 1, 1, 0, 1, 1, 1, 0, 1]
 
 
@@ -155,9 +155,9 @@ def test_a_place_that_was_given_back_is_taken_by_another(scratch: Session) -> No
     account = rows.add_account(scratch, submits_per_minute=1)
     rows.add_job(scratch)
     (render,) = admit(scratch, account)
-    assert room_of(scratch, account).pace == 0
+    assert room_of(scratch, account).rate_slots == 0
     assert transitions.hand_back_submit(scratch, render.prediction_id, render.claim)
-    assert room_of(scratch, account).pace == 1
+    assert room_of(scratch, account).rate_slots == 1
 
 
 def test_a_lost_message_is_published_again_in_a_place_of_its_own(scratch: Session) -> None:
@@ -166,37 +166,37 @@ def test_a_lost_message_is_published_again_in_a_place_of_its_own(scratch: Sessio
     (render,) = admit(scratch, account)
     rows.change(scratch, "prediction", render.prediction_id, due_at=-SECOND)
     assert admit(scratch, account) == []
-    age_places(scratch, PACE_WINDOW)
+    age_places(scratch, RATE_WINDOW)
     (again,) = admit(scratch, account)
     assert again == render._replace(claim=render.claim + 1)
     assert transitions.begin_submit(scratch, render.prediction_id, render.claim, lease=LEASE) is None
 
 
-def test_a_deferred_account_takes_nothing(scratch: Session) -> None:
+def test_a_backed_off_account_takes_nothing(scratch: Session) -> None:
     account = rows.add_account(scratch)
     rows.add_job(scratch)
-    transitions.defer_account(scratch, account, delay=MINUTE, reason="credit", detail="no money left")
+    transitions.back_off_account(scratch, account, delay=MINUTE, reason="credit", detail="no money left")
     room = room_of(scratch, account)
-    assert (room.free, room.pace, room.submits) == (0, 0, 0)
+    assert (room.free, room.rate_slots, room.submits) == (0, 0, 0)
     assert admit(scratch, account) == []
-    assert rows.kinds(scratch, account_id=account) == ["account.deferred"]
+    assert rows.kinds(scratch, account_id=account) == ["account.backed_off"]
 
 
-def test_an_account_whose_deferral_has_passed_is_probed_by_one(scratch: Session) -> None:
-    account = rows.add_account(scratch, deferrals=2, deferred_until=-SECOND)
+def test_an_account_whose_back_off_has_passed_is_probed_by_one(scratch: Session) -> None:
+    account = rows.add_account(scratch, back_offs=2, back_off_until=-SECOND)
     for _ in range(5):
         rows.add_job(scratch)
     (probe,) = admit(scratch, account)
     assert admit(scratch, account) == []
     assert transitions.begin_submit(scratch, probe.prediction_id, probe.claim, lease=LEASE)
     assert admit(scratch, account) == []
-    transitions.clear_deferral(scratch, account)
+    transitions.clear_back_off(scratch, account)
     assert len(admit(scratch, account)) == 4
     assert rows.kinds(scratch, account_id=account)[-5] == "account.recovered"
 
 
-def test_of_many_handed_back_by_a_deferral_one_probes(scratch: Session) -> None:
-    account = rows.add_account(scratch, deferrals=1, deferred_until=-SECOND)
+def test_of_many_handed_back_by_a_back_off_one_probes(scratch: Session) -> None:
+    account = rows.add_account(scratch, back_offs=1, back_off_until=-SECOND)
     for _ in range(5):
         rows.add_render(scratch, "submitting", account_id=account, not_before=None, due_at=-SECOND)
     (probe,) = admit(scratch, account)
@@ -209,21 +209,21 @@ def test_of_many_handed_back_by_a_deferral_one_probes(scratch: Session) -> None:
 
 
 def test_a_probe_whose_message_was_lost_is_published_again(scratch: Session) -> None:
-    account = rows.add_account(scratch, deferrals=1, deferred_until=-SECOND)
+    account = rows.add_account(scratch, back_offs=1, back_off_until=-SECOND)
     rows.add_render(scratch, "submitting", account_id=account, due_at=-SECOND)
     assert len(admit(scratch, account)) == 1
 
 
-def test_refusals_during_a_deferral_are_one_deferral(scratch: Session) -> None:
+def test_refusals_during_a_back_off_are_one_back_off(scratch: Session) -> None:
     account = rows.add_account(scratch)
     for delay in (30, 10, 60):
-        transitions.defer_account(scratch, account, delay=delay * SECOND, reason="rate", detail="slow down")
+        transitions.back_off_account(scratch, account, delay=delay * SECOND, reason="rate", detail="slow down")
     row = rows.read(scratch, "account", account)
-    assert row["deferrals"] == transitions.count_deferrals(scratch, account) == 1
-    assert row["deferred_until"] - scratch.execute(text("SELECT now()")).scalar_one() == MINUTE
-    rows.change(scratch, "account", account, deferred_until=-SECOND)
-    transitions.defer_account(scratch, account, delay=MINUTE, reason="rate", detail="slow down")
-    assert transitions.count_deferrals(scratch, account) == 2
+    assert row["back_offs"] == transitions.count_back_offs(scratch, account) == 1
+    assert row["back_off_until"] - scratch.execute(text("SELECT now()")).scalar_one() == MINUTE
+    rows.change(scratch, "account", account, back_off_until=-SECOND)
+    transitions.back_off_account(scratch, account, delay=MINUTE, reason="rate", detail="slow down")
+    assert transitions.count_back_offs(scratch, account) == 2
 
 
 def test_a_limit_by_concurrency_is_learned_probed_and_forgotten(scratch: Session) -> None:
@@ -244,20 +244,20 @@ def test_a_limit_by_concurrency_is_learned_probed_and_forgotten(scratch: Session
     assert not transitions.raise_slots(scratch, account)
 
 
-def test_what_is_submitted_ahead_ends_with_a_limit_and_returns_when_that_is_old(scratch: Session) -> None:
+def test_what_is_overcommitted_ends_with_a_limit_and_returns_when_that_is_old(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=2)
-    assert transitions.set_ahead(scratch, account, ahead=2, quiet_for=MINUTE)
-    assert not transitions.set_ahead(scratch, account, ahead=2, quiet_for=MINUTE)
+    assert transitions.set_overcommit(scratch, account, overcommit=2, quiet_for=MINUTE)
+    assert not transitions.set_overcommit(scratch, account, overcommit=2, quiet_for=MINUTE)
     assert room_of(scratch, account).free == 4
     for _ in range(2):
         rows.add_render(scratch, "rendering", account_id=account)
     transitions.limit_slots(scratch, account)
     assert room_of(scratch, account).free == 0
-    assert not transitions.set_ahead(scratch, account, ahead=1, quiet_for=MINUTE)
+    assert not transitions.set_overcommit(scratch, account, overcommit=1, quiet_for=MINUTE)
     rows.change(scratch, "account", account, limited_at=-MINUTE - SECOND)
-    assert transitions.set_ahead(scratch, account, ahead=1, quiet_for=MINUTE)
+    assert transitions.set_overcommit(scratch, account, overcommit=1, quiet_for=MINUTE)
     assert room_of(scratch, account).free == 1
-    assert transitions.set_ahead(scratch, account, ahead=0, quiet_for=MINUTE)
+    assert transitions.set_overcommit(scratch, account, overcommit=0, quiet_for=MINUTE)
 
 
 def test_a_limited_account_keeps_one_slot(scratch: Session) -> None:
@@ -291,7 +291,7 @@ def test_a_purchase_is_numbered_and_priced_as_its_job(scratch: Session) -> None:
 
 
 def test_no_plan_claims_more_than_was_asked_for(scratch: Session) -> None:
-    """An inner query with LIMIT that runs once per outer row would, and so exceed the pace."""
+    """An inner query with LIMIT that runs once per outer row would, and so exceed the rate limit."""
     account = rows.add_account(scratch)
     for _ in range(30):
         rows.add_render(scratch, "submitting", account_id=account, due_at=-SECOND)
@@ -319,10 +319,10 @@ def test_admissions_of_one_account_wait_for_each_other(sessions: Sessions) -> No
     with transaction(sessions) as session:
         account = rows.add_account(session)
     with transaction(sessions) as first, transaction(sessions) as second:
-        assert transitions.lock_account(first, account)
+        assert transitions.count_free_slots(first, account)
         second.execute(text("SET LOCAL lock_timeout = '50ms'"))
         with pytest.raises(Exception, match="lock timeout"), second.begin_nested():
-            transitions.lock_account(second, account)
+            transitions.count_free_slots(second, account)
 
 
 def test_a_stuck_render_gives_its_slot_back_after_three_windows(scratch: Session) -> None:

@@ -57,14 +57,14 @@ CONTRADICTIONS = {
     "a succeeded job without a video": """
         SELECT id FROM job WHERE state = 'succeeded' AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id)
     """,
-    "a waiting row that nothing will ever look at": """
+    "a waiting row that nothing will ever check": """
         SELECT id FROM job WHERE state IN ('queued', 'storing') AND due_at IS NULL
         UNION ALL
         SELECT id FROM prediction WHERE state IN ('submitting', 'rendering') AND due_at IS NULL
     """,
     "a job that was bought more often than it may be": """
         SELECT job_id FROM prediction JOIN job ON job.id = job_id
-        WHERE prediction.state NOT IN ('refused', 'absent', 'surplus')
+        WHERE prediction.state NOT IN ('refused', 'not_found', 'duplicate')
         GROUP BY job_id, max_attempts HAVING count(*) > max_attempts
     """,
     "an account with more live predictions than slots": """
@@ -110,7 +110,7 @@ class Limits(NamedTuple):
     jobs: int = 60
 
 
-def test_dispatchers_together_never_exceed_slots_or_pace(sessions: Sessions) -> None:
+def test_dispatchers_together_never_exceed_slots_or_rate(sessions: Sessions) -> None:
     limits, most_live, lock = Limits(), [0], threading.Lock()
     with transaction(sessions) as session:
         account = rows.add_account(session, slots=limits.slots, submits_per_minute=limits.submits_per_minute)
@@ -119,7 +119,7 @@ def test_dispatchers_together_never_exceed_slots_or_pace(sessions: Sessions) -> 
 
     def dispatch() -> list[transitions.ClaimedSubmit]:
         with transaction(sessions) as session:
-            room = transitions.lock_account(session, account)
+            room = transitions.count_free_slots(session, account)
             assert room is not None
             transitions.admit_jobs(session, account, count=room.count_admissible(3))
             return transitions.claim_submits(session, account, count=min(3, room.submits), lease=LEASE)
@@ -128,7 +128,7 @@ def test_dispatchers_together_never_exceed_slots_or_pace(sessions: Sessions) -> 
         with transaction(sessions) as session:
             if not transitions.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE):
                 transitions.hand_back_submit(session, claimed.prediction_id, claimed.claim)
-                return  # this machine was too slow for its place in the pace
+                return  # this machine was too slow for its rate slot
         with transaction(sessions) as session:
             live = session.execute(text("SELECT count(*) FROM prediction WHERE ended_at IS NULL")).scalar_one()
             with lock:
@@ -186,7 +186,7 @@ class Hunt:
     def do_dispatch(self, session: Session, render: Render) -> Any:
         rows.change(session, "account", self.account, limited_at=-MINUTE)
         transitions.raise_slots(session, self.account)
-        room = transitions.lock_account(session, self.account)
+        room = transitions.count_free_slots(session, self.account)
         assert room is not None
         transitions.admit_jobs(session, self.account, count=room.count_admissible(4))
         return transitions.claim_submits(session, self.account, count=room.submits, lease=LEASE)
@@ -197,18 +197,18 @@ class Hunt:
 
     def do_not_send(self, session: Session, render: Render) -> Any:
         unposted = transitions.unpost_submit(session, render.prediction_id, render.claim, detail="x")
-        transitions.count_deferrals(session, self.account)
-        transitions.defer_account(session, self.account, delay=NOW, reason="unreachable", detail="x")
+        transitions.count_back_offs(session, self.account)
+        transitions.back_off_account(session, self.account, delay=NOW, reason="unreachable", detail="x")
         return unposted
 
     def do_accept(self, session: Session, render: Render) -> Any:
         accepted = accept(session, render.prediction_id)
-        transitions.clear_deferral(session, self.account)
+        transitions.clear_back_off(session, self.account)
         return accepted
 
     def do_refuse_the_job(self, session: Session, render: Render) -> Any:
         refused = transitions.refuse_submit(session, render.prediction_id, render.claim, reason=REASON, fails_job=True)
-        transitions.clear_deferral(session, self.account)
+        transitions.clear_back_off(session, self.account)
         return refused
 
     def do_refuse_the_account(self, session: Session, render: Render) -> Any:
@@ -216,13 +216,13 @@ class Hunt:
         transitions.limit_slots(session, self.account)
         return refused
 
-    def do_doubt(self, session: Session, render: Render) -> Any:
-        return transitions.doubt_submit(session, render.prediction_id, render.claim, message="?")
+    def do_mark_unconfirmed(self, session: Session, render: Render) -> Any:
+        return transitions.mark_unconfirmed(session, render.prediction_id, render.claim, message="?")
 
-    def do_doubt_overdue(self, session: Session, render: Render) -> Any:
+    def do_mark_overdue_unconfirmed(self, session: Session, render: Render) -> Any:
         overdue = "UPDATE prediction SET due_at = now() WHERE id = :id AND state = 'submitting'"
         session.execute(text(overdue), {"id": render.prediction_id})
-        return transitions.doubt_overdue(session)
+        return transitions.mark_overdue_unconfirmed(session)
 
     def do_complete(self, session: Session, render: Render) -> Any:
         return transitions.complete_prediction(session, render.prediction_id, render.claim, outputs=["x"])
@@ -273,7 +273,7 @@ def test_a_cancellation_that_waited_for_an_admission_takes_the_prediction_before
     engine: Engine = sessions.kw["bind"]
     locked = []
 
-    def look(*asked: Any) -> None:
+    def check(*asked: Any) -> None:
         if "withdrawn" in asked[2]:
             with transaction(sessions) as other:
                 free = "SELECT 1 FROM job WHERE id = :id FOR UPDATE SKIP LOCKED"
@@ -283,7 +283,7 @@ def test_a_cancellation_that_waited_for_an_admission_takes_the_prediction_before
         with transaction(sessions) as session:
             return transitions.cancel_job(session, job)
 
-    listen(engine, "before_cursor_execute", look)
+    listen(engine, "before_cursor_execute", check)
     with ThreadPoolExecutor(1) as pool:
         with transaction(sessions) as admission:
             assert transitions.admit_jobs(admission, account, count=1) == 1

@@ -28,8 +28,8 @@ Move = tuple[str, str | None, str]
 HOUR = timedelta(hours=1)  # longer than these tests take
 JOB_CLAIM, PREDICTION_CLAIM = 3, 7
 
-NO_VERDICTS = {PredictionState.COMPLETED, PredictionState.UNCONFIRMED}
-VERDICTS = sorted(PREDICTION_MOVES[PredictionState.RENDERING] - NO_VERDICTS)
+NO_OUTCOMES = {PredictionState.COMPLETED, PredictionState.UNCONFIRMED}
+OUTCOMES = sorted(PREDICTION_MOVES[PredictionState.RENDERING] - NO_OUTCOMES)
 ARGUMENTS: dict[str, Any] = {
     "artifacts": [NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 1, SHA256)],
     "batch_id": new_id(),
@@ -51,7 +51,7 @@ ARGUMENTS: dict[str, Any] = {
     "lease": timedelta(seconds=30),
     "message": "some words",
     "name": "some-name",
-    "orphans": [],
+    "unknown_predictions": [],
     "outputs": [OUTPUT],
     "pause": timedelta(seconds=2),
     "posted_at": None,
@@ -62,7 +62,7 @@ ARGUMENTS: dict[str, Any] = {
     "queues": ["submit"],
     "quiet_for": timedelta(0),
     "prediction_ids": [],
-    "ahead": 2,
+    "overcommit": 2,
     "reason": ("a_code", "some words"),
     "seconds": 2.5,
     "restore_epoch": 1,
@@ -73,16 +73,16 @@ ARGUMENTS: dict[str, Any] = {
     "submits_per_minute": 2,
     "threads": 4,
     "unlike": 0.05,
-    "verdict": PredictionState.COMPLETED,
+    "outcome": PredictionState.COMPLETED,
     "watch_window": timedelta(minutes=10),
     "why": "some words",
 }
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "end_prediction": {
-        **{state.value: {"state": state} for state in VERDICTS},
+        **{state.value: {"state": state} for state in OUTCOMES},
         "for good": {"state": PredictionState.FAILED, "resubmit_after": None},
     },
-    "post_for_orphan": {"no row left": {"prediction_id": None}, "not posted yet": {}},
+    "post_for_unknown": {"no row left": {"prediction_id": None}, "not posted yet": {}},
     "refuse_submit": {"the job's fault": {"fails_job": True}, "the account's fault": {"fails_job": False}},
 }
 FUNCTIONS = {
@@ -215,10 +215,11 @@ def session(postgres: EmbeddedPostgres, worlds_database: str) -> Iterator[Sessio
 
 
 def is_allowed(move: Move) -> bool:
-    """Whether the graph has this move; a job is born as `queued`, a prediction as `submitting` or already a surplus."""
+    """Whether the graph has this move; a job is born as `queued`, a prediction as `submitting` or already a duplicate
+    purchase."""
     table, before, after = move
     if before is None:
-        return after in {"prediction": {"submitting", "surplus"}, "job": {"queued"}}[table]
+        return after in {"prediction": {"submitting", "duplicate"}, "job": {"queued"}}[table]
     if table == "job":
         return after in JOB_MOVES[JobState(before)]
     return after in PREDICTION_MOVES[PredictionState(before)]
@@ -227,8 +228,8 @@ def is_allowed(move: Move) -> bool:
 def kind_of(move: Move, name: str) -> str:
     """The event that tells of this move."""
     match move:
-        case ("prediction", None, "surplus"):
-            return "prediction.surplus"
+        case ("prediction", None, "duplicate"):
+            return "prediction.duplicate"
         case ("prediction", None, _) | ("job", "queued", "rendering"):
             return "prediction.created"
         case ("job", None, _):
@@ -252,10 +253,10 @@ def run(session: Session, name: str, world: World, before: rows.State, **changes
     ]
     context = f"{name}({changes}) in {world}"
     assert outcome or not moves, f"{context} moved {moves} and said {outcome!r}"
-    told = [(row_id, each["kind"]) for each in events for row_id in (each["job_id"], each["prediction_id"])]
+    reported = [(row_id, each["kind"]) for each in events for row_id in (each["job_id"], each["prediction_id"])]
     for row_id, move in moves:
-        assert told.count((row_id, kind_of(move, name))) == 1, f"{context}: {move} was told in {told}"
-    untrue = STATE_KINDS & {kind for _, kind in told} - {kind_of(move, name) for _, move in moves}
+        assert reported.count((row_id, kind_of(move, name))) == 1, f"{context}: {move} was told in {reported}"
+    untrue = STATE_KINDS & {kind for _, kind in reported} - {kind_of(move, name) for _, move in moves}
     assert not untrue, f"{context}: {untrue} did not happen"
     return {move for _, move in moves}
 
@@ -304,7 +305,7 @@ def test_a_stale_claim_changes_nothing(session: Session, name: str, off_by: int)
     assert rows.read_everything(session) == before
 
 
-OF_A_PERSON = {"cancel_job", "retry_job", "adopt_doubt", "dismiss_doubt", "abandon_prediction"}
+OF_A_PERSON = {"cancel_job", "retry_job", "adopt_unconfirmed", "dismiss_unconfirmed", "abandon_prediction"}
 OF_A_PERSON |= {"pause_account", "resume_account", "release_restored"}
 
 

@@ -35,7 +35,7 @@ class Race(NamedTuple):
     name: str
     setup: Setup
     move: Move
-    told: Sequence[str] = ()
+    reported: Sequence[str] = ()
 
 
 def in_state(state: str, **columns: Any) -> Setup:
@@ -146,20 +146,20 @@ def accept_answer(session: Session, render: Render) -> str | None:
 
 
 def adopt(session: Session, render: Render) -> bool:
-    return transitions.adopt_doubt(
+    return transitions.adopt_unconfirmed(
         session, render.prediction_id, provider_id=str(render.prediction_id), watch_window=MINUTE, by="x"
     )
 
 
 def dismiss(session: Session, render: Render) -> bool:
-    return transitions.dismiss_doubt(session, render.prediction_id, by="x")
+    return transitions.dismiss_unconfirmed(session, render.prediction_id, by="x")
 
 
 def abandon(session: Session, render: Render) -> bool:
     return transitions.abandon_prediction(session, render.prediction_id, by="x")
 
 
-def orphan_of(render: Render) -> dict[str, Any]:
+def unknown_of(render: Render) -> dict[str, Any]:
     return {"account_id": render.account_id, "provider_id": "p1", "video_model": VIDEO_MODEL, "input": None}
 
 
@@ -185,8 +185,8 @@ def refuse(session: Session, render: Render) -> bool:
     return transitions.refuse_submit(session, render.prediction_id, 0, reason=REASON, fails_job=True)
 
 
-def doubt(session: Session, render: Render) -> bool:
-    return transitions.doubt_submit(session, render.prediction_id, 0, message="?")
+def unconfirmed(session: Session, render: Render) -> bool:
+    return transitions.mark_unconfirmed(session, render.prediction_id, 0, message="?")
 
 
 def cancel(session: Session, render: Render) -> str | None:
@@ -210,13 +210,13 @@ def release(session: Session, render: Render) -> str | None:
     return transitions.release_restored(session, render.account_id, by="x", held_at=held_at or datetime.now(UTC))
 
 
-def of_surplus(move: Callable[..., Any], **values: Any) -> Move:
+def of_duplicate(move: Callable[..., Any], **values: Any) -> Move:
     return lambda session, render: move(session, render.prediction_id, 0, **values)
 
 
 POSTED: Any = {"posted_at": -MINUTE}
-FETCHED: Any = {"due_at": -SECOND, "verdict": "completed", "outputs": ["x"]}
-DISMISSED = ["doubt.decided", "prediction.absent", "job.queued"]
+FETCHED: Any = {"due_at": -SECOND, "outcome": "completed", "outputs": ["x"]}
+DISMISSED = ["submission.decided", "prediction.not_found", "job.queued"]
 ABANDONED = ["prediction.abandoned", "prediction.lost", "job.queued"]
 RACES = [
     Race(
@@ -239,14 +239,14 @@ RACES = [
     ),
     Race("accept_prediction", in_state("submitting", **POSTED), accept, ["prediction.rendering"]),
     Race("accept_prediction", in_state("unconfirmed"), accept, ["prediction.rendering"]),
-    Race("accept_prediction", in_state("absent"), accept, ["prediction.surplus"]),
+    Race("accept_prediction", in_state("not_found"), accept, ["prediction.duplicate"]),
     Race("accept_answer", in_state("submitting", **POSTED), accept_answer, ["prediction.rendering"]),
     Race("refuse_submit", in_state("submitting", **POSTED), refuse, ["prediction.refused", "job.failed"]),
-    Race("doubt_submit", in_state("submitting", **POSTED), doubt, ["prediction.unconfirmed"]),
+    Race("mark_unconfirmed", in_state("submitting", **POSTED), unconfirmed, ["prediction.unconfirmed"]),
     Race(
-        "doubt_overdue",
+        "mark_overdue_unconfirmed",
         in_state("submitting", **POSTED, due_at=-SECOND),
-        lambda s, r: transitions.doubt_overdue(s),
+        lambda s, r: transitions.mark_overdue_unconfirmed(s),
         ["prediction.unconfirmed"],
     ),
     Race("complete_prediction", in_state("rendering"), complete, ["prediction.completed", "job.storing"]),
@@ -272,21 +272,21 @@ RACES = [
     Race("note_at_risk", promised(), at_risk, ["batch.at_risk"]),
     Race("note_on_track", promised(at_risk_at=NOW), on_track, ["batch.on_track"]),
     Race(
-        "hand_over_doubts",
+        "hand_over_unconfirmed",
         in_state("unconfirmed", posted_at=-timedelta(days=8), due_at=NOW),
-        lambda s, r: transitions.hand_over_doubts(s, count=5),
+        lambda s, r: transitions.hand_over_unconfirmed(s, count=5),
         ["prediction.undecidable"],
     ),
     Race(
-        "note_odd",
+        "note_inconsistent",
         in_state("rendering"),
-        lambda s, r: transitions.note_odd(s, r.prediction_id, 0, message="x"),
-        ["prediction.odd"],
+        lambda s, r: transitions.note_inconsistent(s, r.prediction_id, 0, message="x"),
+        ["prediction.inconsistent"],
     ),
     Race(
-        "hint_ended",
+        "request_early_checks",
         in_state("rendering"),
-        lambda s, r: transitions.hint_ended(s, [r.prediction_id], quiet_for=MINUTE),
+        lambda s, r: transitions.request_early_checks(s, [r.prediction_id], quiet_for=MINUTE),
     ),
     Race(
         "note_sweep_lag",
@@ -304,30 +304,30 @@ RACES = [
         lambda s, r: transitions.note_own_share(s, r.account_id, shown=["a-stranger-s"] * 100, unlike=0.05),
     ),
     Race(
-        "set_look_price",
+        "set_check_price",
         account_with(),
-        lambda s, r: transitions.set_look_price(s, r.account_id, price=0.5),
+        lambda s, r: transitions.set_check_price(s, r.account_id, price=0.5),
     ),
     Race(
-        "pay_looks",
-        account_with(looks_owed=1),
-        lambda s, r: transitions.pay_looks(s, r.account_id, count=1),
+        "pay_requests",
+        account_with(requests_owed=1),
+        lambda s, r: transitions.pay_requests(s, r.account_id, count=1),
     ),
     Race(
-        "clear_odd",
-        in_state("rendering", odd_since=NOW),
-        lambda s, r: transitions.clear_odd(s, r.prediction_id, 0),
+        "clear_inconsistent",
+        in_state("rendering", inconsistent_since=NOW),
+        lambda s, r: transitions.clear_inconsistent(s, r.prediction_id, 0),
     ),
     Race(
         "note_webhook",
         in_state("completed"),
-        lambda s, r: transitions.note_webhook(s, r.prediction_id, verdict=PredictionState.COMPLETED),
+        lambda s, r: transitions.note_webhook(s, r.prediction_id, outcome=PredictionState.COMPLETED),
     ),
     Race(
         "take_back_stores",
         begun_store,
         lambda s, r: transitions.take_back_stores(s, count=5),
-        ["store.silent"],
+        ["store.crashed"],
     ),
     Race("claim_stores", in_state("completed"), claim_stores),
     Race(
@@ -386,53 +386,55 @@ RACES = [
         ["job.failed"],
     ),
     Race(
-        "schedule_surplus_looks",
-        in_state("surplus", due_at=-SECOND),
-        lambda s, r: transitions.schedule_surplus_looks(s, count=5),
+        "schedule_duplicate_checks",
+        in_state("duplicate", due_at=-SECOND),
+        lambda s, r: transitions.schedule_duplicate_checks(s, count=5),
     ),
     Race(
-        "judge_surplus",
-        in_state("surplus", due_at=-SECOND),
-        of_surplus(transitions.judge_surplus, verdict=PredictionState.COMPLETED, outputs=["x"]),
-        ["surplus.completed"],
+        "judge_duplicate",
+        in_state("duplicate", due_at=-SECOND),
+        of_duplicate(transitions.judge_duplicate, outcome=PredictionState.COMPLETED, outputs=["x"]),
+        ["duplicate.completed"],
     ),
     Race(
-        "note_surplus_odd",
-        in_state("surplus", due_at=-SECOND),
-        of_surplus(transitions.note_surplus_odd, message="x"),
-        ["surplus.odd"],
+        "note_duplicate_inconsistent",
+        in_state("duplicate", due_at=-SECOND),
+        of_duplicate(transitions.note_duplicate_inconsistent, message="x"),
+        ["duplicate.inconsistent"],
     ),
     Race(
-        "park_surplus_stores",
-        in_state("surplus", store_attempts=3, **FETCHED),
-        lambda s, r: transitions.park_surplus_stores(s, count=5),
-        ["surplus.not_stored"],
+        "quarantine_duplicate_stores",
+        in_state("duplicate", store_attempts=3, **FETCHED),
+        lambda s, r: transitions.quarantine_duplicate_stores(s, count=5),
+        ["duplicate.not_stored"],
     ),
     Race(
-        "claim_surplus_stores",
-        in_state("surplus", **FETCHED),
-        lambda s, r: transitions.claim_surplus_stores(s, count=5, lease=LEASE),
+        "claim_duplicate_stores",
+        in_state("duplicate", **FETCHED),
+        lambda s, r: transitions.claim_duplicate_stores(s, count=5, lease=LEASE),
     ),
     Race(
-        "begin_surplus_store", in_state("surplus", **FETCHED), of_surplus(transitions.begin_surplus_store, lease=LEASE)
+        "begin_duplicate_store",
+        in_state("duplicate", **FETCHED),
+        of_duplicate(transitions.begin_duplicate_store, lease=LEASE),
     ),
     Race(
-        "delay_surplus_store",
-        in_state("surplus", **FETCHED),
-        of_surplus(transitions.delay_surplus_store, delay=MINUTE, reason=REASON),
-        ["surplus.delayed"],
+        "delay_duplicate_store",
+        in_state("duplicate", **FETCHED),
+        of_duplicate(transitions.delay_duplicate_store, delay=MINUTE, reason=REASON),
+        ["duplicate.delayed"],
     ),
     Race(
-        "fail_surplus_store",
-        in_state("surplus", **FETCHED),
-        of_surplus(transitions.fail_surplus_store, reason=REASON),
-        ["surplus.not_stored"],
+        "fail_duplicate_store",
+        in_state("duplicate", **FETCHED),
+        of_duplicate(transitions.fail_duplicate_store, reason=REASON),
+        ["duplicate.not_stored"],
     ),
     Race(
-        "finish_surplus_store",
-        in_state("surplus", **FETCHED),
-        of_surplus(transitions.finish_surplus_store, artifacts=[VIDEO]),
-        ["surplus.stored"],
+        "finish_duplicate_store",
+        in_state("duplicate", **FETCHED),
+        of_duplicate(transitions.finish_duplicate_store, artifacts=[VIDEO]),
+        ["duplicate.stored"],
     ),
     Race(
         "hold_restored",
@@ -465,52 +467,52 @@ RACES = [
         ["account.resumed"],
     ),
     Race(
-        "post_for_orphan",
+        "post_for_unknown",
         job_in("queued"),
-        lambda s, r: transitions.post_for_orphan(s, r.account_id, r.job_id, prediction_id=None, posted_at=None),
+        lambda s, r: transitions.post_for_unknown(s, r.account_id, r.job_id, prediction_id=None, posted_at=None),
         ["prediction.created"],
     ),
     Race(
-        "post_for_orphan",
+        "post_for_unknown",
         in_state("submitting"),
-        lambda s, r: transitions.post_for_orphan(
+        lambda s, r: transitions.post_for_unknown(
             s, r.account_id, r.job_id, prediction_id=r.prediction_id, posted_at=None
         ),
     ),
     Race(
-        "record_surplus",
+        "record_duplicate",
         job_in("succeeded"),
-        lambda s, r: transitions.record_surplus(
+        lambda s, r: transitions.record_duplicate(
             s, r.account_id, r.job_id, provider_id=str(r.job_id), provider_created_at=None
         ),
-        ["prediction.surplus"],
+        ["prediction.duplicate"],
     ),
     Race("cancel_job", job_in("queued"), cancel, ["job.cancelled"]),
     Race("cancel_job", in_state("submitting"), cancel, ["prediction.cancelled", "job.cancelled"]),
     Race("retry_job", job_in("failed"), retry, ["job.retried"]),
     Race("retry_job", job_in("cancelled"), retry, ["job.retried"]),
     Race(
-        "clear_deferral",
-        account_with(deferrals=1),
-        lambda s, r: transitions.clear_deferral(s, r.account_id),
+        "clear_back_off",
+        account_with(back_offs=1),
+        lambda s, r: transitions.clear_back_off(s, r.account_id),
         ["account.recovered"],
     ),
     Race(
-        "set_ahead",
+        "set_overcommit",
         account_with(),
-        lambda s, r: transitions.set_ahead(s, r.account_id, ahead=3, quiet_for=MINUTE),
-        ["account.ahead"],
+        lambda s, r: transitions.set_overcommit(s, r.account_id, overcommit=3, quiet_for=MINUTE),
+        ["account.overcommit"],
     ),
     Race("raise_slots", limited, lambda s, r: transitions.raise_slots(s, r.account_id)),
     Race(
-        "note_look_failure",
+        "note_check_failure",
         account_with(),
-        lambda s, r: transitions.note_look_failure(s, r.account_id, delay=MINUTE),
+        lambda s, r: transitions.note_check_failure(s, r.account_id, delay=MINUTE),
     ),
     Race(
-        "clear_look_failures",
-        account_with(look_failures=1, looks_deferred_until=-MINUTE),
-        lambda s, r: transitions.clear_look_failures(s, r.account_id, quiet_for=SECOND),
+        "clear_check_failures",
+        account_with(check_failures=1, check_back_off_until=-MINUTE),
+        lambda s, r: transitions.clear_check_failures(s, r.account_id, quiet_for=SECOND),
     ),
     Race(
         "insert_batch",
@@ -521,13 +523,13 @@ RACES = [
         ["job.pushed"],
     ),
     Race(
-        "mark_absent",
+        "mark_not_found",
         in_state("unconfirmed", due_at=NOW, **POSTED),
-        lambda s, r: transitions.mark_absent(s, r.prediction_id, why="x"),
-        ["prediction.absent", "job.queued"],
+        lambda s, r: transitions.mark_not_found(s, r.prediction_id, why="x"),
+        ["prediction.not_found", "job.queued"],
     ),
-    Race("adopt_doubt", in_state("unconfirmed", **POSTED), adopt, ["doubt.decided", "prediction.rendering"]),
-    Race("dismiss_doubt", in_state("unconfirmed", **POSTED), dismiss, DISMISSED),
+    Race("adopt_unconfirmed", in_state("unconfirmed", **POSTED), adopt, ["submission.decided", "prediction.rendering"]),
+    Race("dismiss_unconfirmed", in_state("unconfirmed", **POSTED), dismiss, DISMISSED),
     Race("abandon_prediction", in_state("rendering", watch_windows=1), abandon, ABANDONED),
     Race(
         "claim_reconcile",
@@ -540,20 +542,20 @@ RACES = [
         lambda s, r: transitions.begin_reconcile(s, r.account_id, 1, lease=LEASE),
     ),
     Race(
-        "insert_orphans",
+        "insert_unknown_predictions",
         account_with(),
-        lambda s, r: transitions.insert_orphans(s, [orphan_of(r)]),
-        ["account.orphan"],
+        lambda s, r: transitions.insert_unknown_predictions(s, [unknown_of(r)]),
+        ["account.unknown_prediction"],
     ),
 ]
 WITHOUT_A_LOSER = {
-    "count_deferrals",  # reads
-    "count_look_failures",
-    "count_late_write",
+    "count_back_offs",  # reads
+    "count_check_failures",
+    "count_stale_write",
     "advance_epoch",  # each counts
-    "owe_looks",
-    "lock_account",
-    "defer_account",  # the longer wait stands, whoever was first
+    "owe_requests",
+    "count_free_slots",
+    "back_off_account",  # the longer wait stands, whoever was first
     "ensure_account",
     "limit_slots",
     "insert_jobs",  # new rows
@@ -561,25 +563,25 @@ WITHOUT_A_LOSER = {
     "postpone_stores",
     "postpone_submits",
     "refresh_outputs",
-    "renew_odd",  # as often as it is told
+    "renew_inconsistent",  # as often as it is told
     "renew_store",
     "see_worker",
     "drop_worker",
     "resign",
     "renew_reconcile",
-    "renew_surplus_store",
+    "renew_duplicate_store",
     "excuse_store",  # tells, moves nothing
-    "excuse_surplus_store",
+    "excuse_duplicate_store",
     "finish_reconcile",
     "keep_unverified",  # the newer file replaces the older one
     "explain_unverified",
     "mark_output_failed",  # a time, whoever writes it
     "note_output_failed",  # each counts
     "note_repeated",
-    "postpone_doubts",
+    "postpone_unconfirmed",
     "note_undecidable",
     "note_foreign_list",
-    "yield_adoption",  # the answer of one is the doubt of the other: test_transitions_reconciling.py
+    "yield_adoption",  # the answer of one is the unconfirmed submission of the other: test_transitions_reconciling.py
     "lead",  # below: it is raced by name
 }
 
@@ -616,7 +618,7 @@ def test_only_one_of_two_workers_moves_a_row(shared_sessions: Sessions, contest:
         render, newest = set_up(shared_sessions, contest.setup)
         outcomes = race(shared_sessions, render, contest.move, contest.move)
         assert sorted(map(bool, outcomes)) == [False, True], outcomes
-        assert Counter(kinds_since(shared_sessions, newest)) == Counter(contest.told)
+        assert Counter(kinds_since(shared_sessions, newest)) == Counter(contest.reported)
 
 
 def test_every_move_has_its_race() -> None:
@@ -663,19 +665,19 @@ def test_a_render_ends_in_one_way(shared_sessions: Sessions) -> None:
         assert len(kinds_since(shared_sessions, newest)) == 2
 
 
-def test_an_acceptance_outlives_a_doubt(shared_sessions: Sessions) -> None:
+def test_an_acceptance_outlives_an_unconfirmed_submission(shared_sessions: Sessions) -> None:
     for _ in range(ROUNDS):
         render, _ = set_up(shared_sessions, in_state("submitting", **POSTED))
-        assert race(shared_sessions, render, accept, doubt)[0] == "rendering"
+        assert race(shared_sessions, render, accept, unconfirmed)[0] == "rendering"
         with transaction(shared_sessions) as session:
             assert rows.read(session, "prediction", render.prediction_id)["state"] == "rendering"
 
 
-def test_a_doubt_is_decided_in_one_way(shared_sessions: Sessions) -> None:
+def test_an_unconfirmed_submission_is_decided_in_one_way(shared_sessions: Sessions) -> None:
     for _ in range(ROUNDS):
         render, newest = set_up(shared_sessions, in_state("unconfirmed", **POSTED))
         assert sorted(race(shared_sessions, render, adopt, dismiss)) == [False, True]
-        assert kinds_since(shared_sessions, newest).count("doubt.decided") == 1
+        assert kinds_since(shared_sessions, newest).count("submission.decided") == 1
 
 
 def test_a_render_is_completed_or_abandoned(shared_sessions: Sessions) -> None:
@@ -686,13 +688,13 @@ def test_a_render_is_completed_or_abandoned(shared_sessions: Sessions) -> None:
         assert ("prediction.abandoned" in kinds_since(shared_sessions, newest)) == abandoned
 
 
-def test_a_refusal_outlives_a_doubt(shared_sessions: Sessions) -> None:
+def test_a_refusal_outlives_an_unconfirmed_submission(shared_sessions: Sessions) -> None:
     for _ in range(ROUNDS):
         render, newest = set_up(shared_sessions, in_state("submitting", **POSTED))
-        refused, doubted = race(shared_sessions, render, refuse, doubt)
+        refused, marked_unconfirmed = race(shared_sessions, render, refuse, unconfirmed)
         assert refused
-        told = ["prediction.unconfirmed"] if doubted else []
-        assert kinds_since(shared_sessions, newest) == [*told, "prediction.refused", "job.failed"]
+        reported = ["prediction.unconfirmed"] if marked_unconfirmed else []
+        assert kinds_since(shared_sessions, newest) == [*reported, "prediction.refused", "job.failed"]
 
 
 def test_a_job_that_is_cancelled_while_it_is_admitted_is_cancelled(shared_sessions: Sessions) -> None:

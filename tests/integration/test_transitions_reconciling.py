@@ -1,4 +1,5 @@
-"""Doubts: what was looked for and found, what a direct answer takes back, and what nobody asked for."""
+"""Unconfirmed submissions: what was searched for and found, what a direct answer takes back, and what nobody asked
+for."""
 
 from datetime import timedelta
 from typing import Any
@@ -31,7 +32,7 @@ def account(scratch: Session) -> Any:
     return rows.add_account(scratch)
 
 
-def doubted(session: Session, account: UUID) -> Render:
+def marked_unconfirmed(session: Session, account: UUID) -> Render:
     return rows.add_render(session, "unconfirmed", account_id=account, posted_at=-SECOND, due_at=-SECOND)
 
 
@@ -39,17 +40,17 @@ def state_of(session: Session, render: Render) -> Any:
     return rows.read(session, "prediction", render.prediction_id)["state"]
 
 
-def test_an_orphan_that_its_job_has_adopted_stays_where_it_is(scratch: Session) -> None:
+def test_an_unknown_prediction_that_its_job_has_adopted_stays_where_it_is(scratch: Session) -> None:
     account_id = rows.add_account(scratch)
     job_id = rows.add_job(scratch, JobState.RENDERING)
-    absent = rows.add_prediction(scratch, job_id, account_id, "absent")
+    not_found = rows.add_prediction(scratch, job_id, account_id, "not_found")
     adopter = rows.add_prediction(scratch, job_id, account_id, "rendering", provider_id="found", adopted_at=NOW)
-    assert not transitions.yield_adoption(scratch, absent, account_id=account_id, provider_id="found")
+    assert not transitions.yield_adoption(scratch, not_found, account_id=account_id, provider_id="found")
     assert rows.read(scratch, "prediction", adopter)["state"] == "rendering"
 
 
 def test_a_direct_answer_takes_an_adoption_back(scratch: Session, account: UUID) -> None:
-    adopter, answered = doubted(scratch, account), doubted(scratch, account)
+    adopter, answered = marked_unconfirmed(scratch, account), marked_unconfirmed(scratch, account)
     assert accept(scratch, adopter, "p1", adopted=True) == PredictionState.RENDERING
 
     assert transitions.yield_adoption(scratch, answered.prediction_id, account_id=account, provider_id="p1")
@@ -62,23 +63,23 @@ def test_a_direct_answer_takes_an_adoption_back(scratch: Session, account: UUID)
 
 
 @pytest.mark.parametrize(("windows", "kept"), [(0, 0), (2, 0), (3, 3), (4, 4)])
-def test_a_doubt_that_gave_its_adoption_up_knows_nothing_of_that_render(
+def test_an_unconfirmed_submission_that_gave_its_adoption_up_knows_nothing_of_that_render(
     scratch: Session, account: UUID, windows: int, kept: int
 ) -> None:
-    adopter, answered = doubted(scratch, account), doubted(scratch, account)
+    adopter, answered = marked_unconfirmed(scratch, account), marked_unconfirmed(scratch, account)
     accept(scratch, adopter, "p1", adopted=True)
-    rows.change(scratch, "prediction", adopter.prediction_id, odd_since=-MINUTE, watch_windows=windows)
-    before = transitions.lock_account(scratch, account)
+    rows.change(scratch, "prediction", adopter.prediction_id, inconsistent_since=-MINUTE, watch_windows=windows)
+    before = transitions.count_free_slots(scratch, account)
 
     assert transitions.yield_adoption(scratch, answered.prediction_id, account_id=account, provider_id="p1")
 
     row = rows.read(scratch, "prediction", adopter.prediction_id)
-    assert (row["odd_since"], row["watch_windows"]) == (None, kept)
-    assert transitions.lock_account(scratch, account) == before  # a slot that was given back stays so
+    assert (row["inconsistent_since"], row["watch_windows"]) == (None, kept)
+    assert transitions.count_free_slots(scratch, account) == before  # a slot that was given back stays so
 
 
 def test_what_an_adopter_has_ended_with_stays_its_own(scratch: Session, account: UUID) -> None:
-    adopter, answered = doubted(scratch, account), doubted(scratch, account)
+    adopter, answered = marked_unconfirmed(scratch, account), marked_unconfirmed(scratch, account)
     accept(scratch, adopter, "p1", adopted=True)
     assert transitions.complete_prediction(scratch, adopter.prediction_id, 0, outputs=["x"])
 
@@ -88,49 +89,56 @@ def test_what_an_adopter_has_ended_with_stays_its_own(scratch: Session, account:
 
 
 def test_a_direct_answer_is_never_taken_back(scratch: Session, account: UUID) -> None:
-    first, second = doubted(scratch, account), doubted(scratch, account)
+    first, second = marked_unconfirmed(scratch, account), marked_unconfirmed(scratch, account)
     accept(scratch, first, "p1", adopted=False)
 
     assert not transitions.yield_adoption(scratch, second.prediction_id, account_id=account, provider_id="p1")
     assert state_of(scratch, first) == PredictionState.RENDERING
 
 
-def test_an_absent_job_is_queued_again_and_loses_no_attempt(scratch: Session, account: UUID) -> None:
-    render = doubted(scratch, account)
+def test_a_not_found_job_is_queued_again_and_loses_no_attempt(scratch: Session, account: UUID) -> None:
+    render = marked_unconfirmed(scratch, account)
 
-    assert transitions.mark_absent(scratch, render.prediction_id, why="not listed")
+    assert transitions.mark_not_found(scratch, render.prediction_id, why="not listed")
 
-    assert state_of(scratch, render) == PredictionState.ABSENT
+    assert state_of(scratch, render) == PredictionState.NOT_FOUND
     assert rows.read(scratch, "job", render.job_id)["state"] == "queued"
-    assert not transitions.mark_absent(scratch, render.prediction_id, why="not listed")
+    assert not transitions.mark_not_found(scratch, render.prediction_id, why="not listed")
 
 
-def test_an_absent_job_that_was_cancelled_ends(scratch: Session, account: UUID) -> None:
-    render = doubted(scratch, account)
+def test_a_not_found_job_that_was_cancelled_ends(scratch: Session, account: UUID) -> None:
+    render = marked_unconfirmed(scratch, account)
     rows.change(scratch, "job", render.job_id, cancel_requested_at=NOW)
 
-    assert transitions.mark_absent(scratch, render.prediction_id, why="not listed")
+    assert transitions.mark_not_found(scratch, render.prediction_id, why="not listed")
 
     assert rows.read(scratch, "job", render.job_id)["state"] == "cancelled"
 
 
-def test_what_turns_up_after_absent_is_a_surplus(scratch: Session, account: UUID) -> None:
-    render = doubted(scratch, account)
-    transitions.mark_absent(scratch, render.prediction_id, why="not listed")
+def test_what_turns_up_after_not_found_is_a_duplicate_purchase(scratch: Session, account: UUID) -> None:
+    render = marked_unconfirmed(scratch, account)
+    transitions.mark_not_found(scratch, render.prediction_id, why="not listed")
 
-    assert accept(scratch, render, "p1", adopted=True) == PredictionState.SURPLUS
+    assert accept(scratch, render, "p1", adopted=True) == PredictionState.DUPLICATE
     assert rows.read(scratch, "job", render.job_id)["state"] == "queued"
 
 
-def test_an_orphan_is_told_of_once(scratch: Session, account: UUID) -> None:
-    orphan = {"account_id": account, "provider_id": "p1", "video_model": VIDEO_MODEL, "input": {"prompt": "x"}}
+def test_an_unknown_prediction_is_told_of_once(scratch: Session, account: UUID) -> None:
+    unknown_prediction = {
+        "account_id": account,
+        "provider_id": "p1",
+        "video_model": VIDEO_MODEL,
+        "input": {"prompt": "x"},
+    }
 
-    assert [transitions.insert_orphans(scratch, [orphan]) for _ in range(2)] == [["p1"], []]
-    assert rows.kinds(scratch, account_id=account) == ["account.orphan"]
+    assert [transitions.insert_unknown_predictions(scratch, [unknown_prediction]) for _ in range(2)] == [["p1"], []]
+    assert rows.kinds(scratch, account_id=account) == ["account.unknown_prediction"]
 
 
-def test_a_pass_is_claimed_when_a_doubt_is_due_and_never_by_two(scratch: Session, account: UUID) -> None:
-    doubted(scratch, account)
+def test_a_run_is_claimed_when_an_unconfirmed_submission_is_due_and_never_by_two(
+    scratch: Session, account: UUID
+) -> None:
+    marked_unconfirmed(scratch, account)
     claim = transitions.claim_reconcile(scratch, account, lease=LEASE)
     assert claim == 1
     assert transitions.claim_reconcile(scratch, account, lease=LEASE) is None

@@ -1,4 +1,5 @@
-"""The end of the provider's retention: told a day before, once, and only then a loss, or a person's doubt."""
+"""The end of the provider's retention: told a day before, once, and only then a loss, or a person's unconfirmed
+submission."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -39,21 +40,21 @@ def test_a_render_is_lost_when_its_retention_ends_and_not_before(scratch: Sessio
     assert states_of(scratch, ended) == ("lost", "cancelled" if cancel else "failed")
     assert rows.read(scratch, "prediction", ended.prediction_id)["error_code"] == "retention_ended"
     assert rows.read(scratch, "job", ended.job_id)["error_code"] == "retention_ended"
-    told = rows.list_events(scratch, prediction_id=ended.prediction_id)
-    assert [event["kind"] for event in told] == ["prediction.lost", "job.cancelled" if cancel else "job.failed"]
-    assert told[0]["detail"]["code"] == "retention_ended"
+    reported = rows.list_events(scratch, prediction_id=ended.prediction_id)
+    assert [event["kind"] for event in reported] == ["prediction.lost", "job.cancelled" if cancel else "job.failed"]
+    assert reported[0]["detail"]["code"] == "retention_ended"
     assert transitions.end_retained(scratch, count=5) == 0
     assert not transitions.complete_prediction(scratch, ended.prediction_id, ended.claim, outputs=[OUTPUT])
 
 
-def test_the_near_end_of_retention_is_told_once_and_forgotten_with_the_verdict(scratch: Session) -> None:
+def test_the_near_end_of_retention_is_told_once_and_forgotten_with_the_outcome(scratch: Session) -> None:
     young, near = render_aged(scratch, ALERTED - MINUTE), render_aged(scratch, ALERTED + MINUTE)
     assert transitions.note_retention_near(scratch, count=5) == 1
     assert transitions.note_retention_near(scratch, count=5) == 0
     assert rows.kinds(scratch, job_id=young.job_id) == []
-    (told,) = rows.list_events(scratch, job_id=near.job_id)
-    assert told["kind"] == "prediction.retention_near"
-    assert told["detail"]["provider_id"] == rows.read(scratch, "prediction", near.prediction_id)["provider_id"]
+    (reported,) = rows.list_events(scratch, job_id=near.job_id)
+    assert reported["kind"] == "prediction.retention_near"
+    assert reported["detail"]["provider_id"] == rows.read(scratch, "prediction", near.prediction_id)["provider_id"]
     assert transitions.complete_prediction(scratch, near.prediction_id, near.claim, outputs=[OUTPUT])
     assert rows.read(scratch, "prediction", near.prediction_id)["error_code"] is None
 
@@ -61,7 +62,7 @@ def test_the_near_end_of_retention_is_told_once_and_forgotten_with_the_verdict(s
 @pytest.mark.parametrize("foreign_first", [True, False])
 def test_the_near_end_of_retention_and_a_foreign_list_are_told_once_each(scratch: Session, foreign_first: bool) -> None:
     near = render_aged(scratch, ALERTED + MINUTE)
-    transitions.note_odd(scratch, near.prediction_id, near.claim, message="404")
+    transitions.note_inconsistent(scratch, near.prediction_id, near.claim, message="404")
     for _ in range(3):
         if foreign_first:
             transitions.note_foreign_list(scratch, [near.prediction_id], message="another account's")
@@ -69,8 +70,8 @@ def test_the_near_end_of_retention_and_a_foreign_list_are_told_once_each(scratch
         if not foreign_first:
             transitions.note_foreign_list(scratch, [near.prediction_id], message="another account's")
         assert queries.find_health(scratch).foreign == 1
-    told = rows.kinds(scratch, job_id=near.job_id)
-    assert sorted(told) == ["prediction.foreign_list", "prediction.odd", "prediction.retention_near"]
+    reported = rows.kinds(scratch, job_id=near.job_id)
+    assert sorted(reported) == ["prediction.foreign_list", "prediction.inconsistent", "prediction.retention_near"]
 
 
 def test_what_completes_in_its_last_hour_is_no_loss(scratch: Session) -> None:
@@ -80,85 +81,87 @@ def test_what_completes_in_its_last_hour_is_no_loss(scratch: Session) -> None:
     assert states_of(scratch, render) == ("completed", "storing")
 
 
-def doubt_aged(session: Session, age: timedelta, **columns: Any) -> Render:
+def unconfirmed_aged(session: Session, age: timedelta, **columns: Any) -> Render:
     return rows.add_render(session, "unconfirmed", posted_at=-age, due_at=NOW, **columns)
 
 
-def claim_pass(session: Session, account_id: UUID) -> int | None:
-    rows.change(session, "account", account_id, reconcile_until=None, orphans_swept_at=NOW)
+def claim_run(session: Session, account_id: UUID) -> int | None:
+    rows.change(session, "account", account_id, reconcile_until=None, swept_at=NOW)
     return transitions.claim_reconcile(session, account_id, lease=MINUTE)
 
 
 def free_slots(session: Session, account_id: UUID) -> int:
-    room = transitions.lock_account(session, account_id)
+    room = transitions.count_free_slots(session, account_id)
     assert room is not None
     return room.free
 
 
-def test_a_doubt_as_old_as_the_retention_waits_for_a_person_and_no_pass_looks_for_it(scratch: Session) -> None:
-    old = doubt_aged(scratch, SEARCH + MINUTE, error_code="in_doubt")
-    young = doubt_aged(scratch, SEARCH - MINUTE)
-    assert claim_pass(scratch, old.account_id) is not None
-    assert transitions.hand_over_doubts(scratch, count=5) == 1
-    assert transitions.hand_over_doubts(scratch, count=5) == 0
-    assert claim_pass(scratch, old.account_id) is None
-    assert claim_pass(scratch, young.account_id) is not None
-    needing = {each.prediction_id: each.needs_person for each in queries.list_doubts(scratch)}
+def test_an_unconfirmed_submission_as_old_as_the_retention_waits_for_a_person_and_no_run_searches_for_it(
+    scratch: Session,
+) -> None:
+    old = unconfirmed_aged(scratch, SEARCH + MINUTE, error_code="outcome_unknown")
+    young = unconfirmed_aged(scratch, SEARCH - MINUTE)
+    assert claim_run(scratch, old.account_id) is not None
+    assert transitions.hand_over_unconfirmed(scratch, count=5) == 1
+    assert transitions.hand_over_unconfirmed(scratch, count=5) == 0
+    assert claim_run(scratch, old.account_id) is None
+    assert claim_run(scratch, young.account_id) is not None
+    needing = {each.prediction_id: each.needs_person for each in queries.list_unconfirmed(scratch)}
     assert needing == {old.prediction_id: True, young.prediction_id: False}
     assert rows.kinds(scratch, job_id=old.job_id) == ["prediction.undecidable"]
 
 
-def test_a_pass_that_began_before_brings_no_old_doubt_back(scratch: Session) -> None:
-    old = doubt_aged(scratch, RETENTION + MINUTE)
-    transitions.hand_over_doubts(scratch, count=5)
-    transitions.postpone_doubts(scratch, [old.prediction_id], delay=-SECOND)
+def test_a_run_that_began_before_brings_no_old_unconfirmed_submission_back(scratch: Session) -> None:
+    old = unconfirmed_aged(scratch, RETENTION + MINUTE)
+    transitions.hand_over_unconfirmed(scratch, count=5)
+    transitions.postpone_unconfirmed(scratch, [old.prediction_id], delay=-SECOND)
     assert transitions.note_foreign_list(scratch, [old.prediction_id], message="x") == 0
-    assert claim_pass(scratch, old.account_id) is None
-    assert queries.list_doubts(scratch)[0].needs_person
+    assert claim_run(scratch, old.account_id) is None
+    assert queries.list_unconfirmed(scratch)[0].needs_person
 
 
 @pytest.mark.parametrize(("age", "due_at"), [(SEARCH + MINUTE, NOW), (MINUTE, None)])
-def test_no_pass_calls_absent_what_may_have_left_the_list_or_waits_for_a_person(
+def test_no_run_marks_not_found_what_may_have_left_the_list_or_waits_for_a_person(
     scratch: Session, age: timedelta, due_at: timedelta | None
 ) -> None:
-    doubt = rows.add_render(scratch, "unconfirmed", posted_at=-age, due_at=due_at)
-    assert not transitions.mark_absent(scratch, doubt.prediction_id, why="not listed")
-    assert states_of(scratch, doubt) == ("unconfirmed", "rendering")
-    assert transitions.dismiss_doubt(scratch, doubt.prediction_id, by="mara")
-    assert states_of(scratch, doubt) == ("absent", "queued")
+    unconfirmed = rows.add_render(scratch, "unconfirmed", posted_at=-age, due_at=due_at)
+    assert not transitions.mark_not_found(scratch, unconfirmed.prediction_id, why="not listed")
+    assert states_of(scratch, unconfirmed) == ("unconfirmed", "rendering")
+    assert transitions.dismiss_unconfirmed(scratch, unconfirmed.prediction_id, by="mara")
+    assert states_of(scratch, unconfirmed) == ("not_found", "queued")
 
 
-def test_an_old_doubt_gives_its_slot_back_and_keeps_its_money(scratch: Session) -> None:
+def test_an_old_unconfirmed_submission_gives_its_slot_back_and_keeps_its_money(scratch: Session) -> None:
     account = rows.add_account(scratch, name="old", slots=1)
-    old = doubt_aged(scratch, RETENTION + MINUTE, account_id=account)
+    old = unconfirmed_aged(scratch, RETENTION + MINUTE, account_id=account)
     born = "INSERT INTO event (kind, prediction_id) VALUES ('prediction.created', :id)"
     scratch.execute(text(born), {"id": old.prediction_id})
     assert free_slots(scratch, account) == 0
-    transitions.hand_over_doubts(scratch, count=5)
+    transitions.hand_over_unconfirmed(scratch, count=5)
     assert free_slots(scratch, account) == 1
     summary = queries.summarise_account(scratch, "old")
     assert summary is not None
     assert summary.held == Decimal("0.36")
 
     rows.add_render(scratch, "rendering", account_id=account)
-    assert transitions.adopt_doubt(scratch, old.prediction_id, provider_id="p", watch_window=MINUTE, by="mara")
+    assert transitions.adopt_unconfirmed(scratch, old.prediction_id, provider_id="p", watch_window=MINUTE, by="mara")
     assert free_slots(scratch, account) == 0
     within = next(rule for rule in RULES if rule.name == "within_slots")
     assert not find_broken(scratch, within).total
     assert list_crowds(scratch) == [Crowd("old", most_live=1, allowed=1, given_back=1)]
 
 
-def test_an_old_doubt_that_a_person_calls_absent_is_bought_anew(scratch: Session) -> None:
-    old = doubt_aged(scratch, RETENTION + MINUTE)
-    transitions.hand_over_doubts(scratch, count=5)
-    assert transitions.dismiss_doubt(scratch, old.prediction_id, by="mara")
-    assert states_of(scratch, old) == ("absent", "queued")
+def test_an_old_unconfirmed_submission_that_a_person_marks_not_found_is_bought_anew(scratch: Session) -> None:
+    old = unconfirmed_aged(scratch, RETENTION + MINUTE)
+    transitions.hand_over_unconfirmed(scratch, count=5)
+    assert transitions.dismiss_unconfirmed(scratch, old.prediction_id, by="mara")
+    assert states_of(scratch, old) == ("not_found", "queued")
 
 
-def test_a_limit_below_the_slots_is_raised_past_old_doubts(scratch: Session) -> None:
+def test_a_limit_below_the_slots_is_raised_past_old_unconfirmed_submissions(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=3, effective_slots=2)
-    doubt_aged(scratch, RETENTION + MINUTE, account_id=account)
-    transitions.hand_over_doubts(scratch, count=5)
+    unconfirmed_aged(scratch, RETENTION + MINUTE, account_id=account)
+    transitions.hand_over_unconfirmed(scratch, count=5)
     for _ in range(2):
         rows.add_render(scratch, "rendering", account_id=account)
     transitions.raise_slots(scratch, account)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from models import PredictionState, transitions
 from models.lifecycle import LIVE
 from models.transitions import ClaimedSubmit
-from models.transitions.admission import PACE_TOLERANCE
+from models.transitions.admission import RATE_SLOT_TOLERANCE
 from tests import rows
 from tests.rows import MINUTE, NOW, SECOND, Render
 
@@ -57,19 +57,19 @@ def test_a_claimed_submission_is_begun_once(scratch: Session) -> None:
     ("table", "changes"),
     [
         ("job", {"cancel_requested_at": NOW}),
-        ("account", {"deferred_until": SECOND}),
-        ("prediction", {"not_before": -PACE_TOLERANCE - SECOND}),
+        ("account", {"back_off_until": SECOND}),
+        ("prediction", {"not_before": -RATE_SLOT_TOLERANCE - SECOND}),
         ("prediction", {"not_before": None}),
         ("prediction", {"claim": 5}),
         ("prediction", {"posted_at": NOW}),
         ("prediction", {"posted_at": NOW, "state": "unconfirmed"}),
     ],
-    ids=["cancelled", "account deferred", "too late", "no place", "stale claim", "posted", "in doubt"],
+    ids=["cancelled", "account backed off", "too late", "no place", "stale claim", "posted", "unconfirmed"],
 )
 def test_posting_is_refused(
     scratch: Session, monkeypatch: pytest.MonkeyPatch, table: str, changes: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("models.transitions.submitting.PACE_TOLERANCE", PACE_TOLERANCE)
+    monkeypatch.setattr("models.transitions.submitting.RATE_SLOT_TOLERANCE", RATE_SLOT_TOLERANCE)
     render = rows.add_render(scratch, "submitting", claim=4)
     row_id = {"job": render.job_id, "account": render.account_id, "prediction": render.prediction_id}[table]
     rows.change(scratch, table, row_id, **changes)
@@ -78,9 +78,9 @@ def test_posting_is_refused(
     assert rows.read_everything(scratch) == before
 
 
-def test_posting_goes_on_when_the_deferral_has_passed(scratch: Session) -> None:
+def test_posting_goes_on_when_the_back_off_has_passed(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
-    rows.change(scratch, "account", render.account_id, deferred_until=-SECOND, deferrals=3)
+    rows.change(scratch, "account", render.account_id, back_off_until=-SECOND, back_offs=3)
     assert begin(scratch, render) is not None
 
 
@@ -92,12 +92,12 @@ def test_what_was_not_begun_gives_its_place_back(scratch: Session) -> None:
     assert len(transitions.claim_submits(scratch, render.account_id, count=1, lease=LEASE)) == 1
 
 
-def test_what_is_handed_back_waits_for_the_deferred_account(scratch: Session) -> None:
+def test_what_is_handed_back_waits_for_the_backed_off_account(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
-    rows.change(scratch, "account", render.account_id, deferred_until=MINUTE)
+    rows.change(scratch, "account", render.account_id, back_off_until=MINUTE)
     assert transitions.hand_back_submit(scratch, render.prediction_id, render.claim)
     assert (
-        prediction_of(scratch, render)["due_at"] == rows.read(scratch, "account", render.account_id)["deferred_until"]
+        prediction_of(scratch, render)["due_at"] == rows.read(scratch, "account", render.account_id)["back_off_until"]
     )
 
 
@@ -153,7 +153,7 @@ def test_unpublished_messages_give_their_places_back(scratch: Session) -> None:
 @pytest.mark.parametrize("claim_off_by", [0, 3])
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("submitting", "rendering"), ("unconfirmed", "rendering"), ("absent", "surplus"), ("refused", "surplus")],
+    [("submitting", "rendering"), ("unconfirmed", "rendering"), ("not_found", "duplicate"), ("refused", "duplicate")],
 )
 def test_an_acceptance_is_a_fact_whatever_the_claim(
     scratch: Session, before: str, after: str, claim_off_by: int
@@ -163,7 +163,7 @@ def test_an_acceptance_is_a_fact_whatever_the_claim(
     assert accept(scratch, render) == after
     prediction = prediction_of(scratch, render)
     assert (prediction["state"], prediction["provider_id"], prediction["provider_created_at"]) == (after, "p-1", STAMP)
-    assert (prediction["due_at"] is not None) == (after in LIVE or after == "surplus")  # which is watched too
+    assert (prediction["due_at"] is not None) == (after in LIVE or after == "duplicate")  # which is watched too
     assert rows.kinds(scratch, prediction_id=render.prediction_id) == [f"prediction.{after}"]
 
 
@@ -188,18 +188,18 @@ def test_a_provider_id_belongs_to_one_prediction_of_an_account(scratch: Session)
         accept(scratch, other)
 
 
-@pytest.mark.parametrize("state", ["absent", "refused"])
+@pytest.mark.parametrize("state", ["not_found", "refused"])
 def test_what_is_found_after_all_is_watched_and_never_holds_a_slot_again(scratch: Session, state: str) -> None:
     render = rows.add_render(scratch, state)
     anew = rows.add_prediction(scratch, render.job_id, render.account_id, "rendering")
-    assert accept(scratch, render) == "surplus"
+    assert accept(scratch, render) == "duplicate"
     assert rows.read(scratch, "prediction", anew)["state"] == "rendering"
     assert job_of(scratch, render)["state"] == "rendering"
-    room = transitions.lock_account(scratch, render.account_id)
+    room = transitions.count_free_slots(scratch, render.account_id)
     assert room is not None
     assert room.free == 99
-    (look,) = transitions.schedule_surplus_looks(scratch, count=5)
-    assert look.prediction_id == render.prediction_id
+    (check,) = transitions.schedule_duplicate_checks(scratch, count=5)
+    assert check.prediction_id == render.prediction_id
 
 
 @pytest.mark.parametrize("fails_job", [True, False])
@@ -227,10 +227,10 @@ def test_a_refusal_before_the_post_moves_nothing(scratch: Session) -> None:
     assert not refused
 
 
-def test_a_post_without_an_answer_is_in_doubt_and_never_posted_again(scratch: Session) -> None:
+def test_a_post_without_an_answer_is_unconfirmed_and_never_posted_again(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
     assert begin(scratch, render)
-    assert transitions.doubt_submit(scratch, render.prediction_id, render.claim, message="the answer was cut")
+    assert transitions.mark_unconfirmed(scratch, render.prediction_id, render.claim, message="the answer was cut")
     assert prediction_of(scratch, render)["state"] == "unconfirmed"
     assert job_of(scratch, render)["state"] == "rendering"
     assert not transitions.unpost_submit(scratch, render.prediction_id, render.claim, detail="x")
@@ -240,12 +240,12 @@ def test_a_post_without_an_answer_is_in_doubt_and_never_posted_again(scratch: Se
     assert transitions.claim_submits(scratch, render.account_id, count=5, lease=LEASE) == []
 
 
-def test_a_worker_that_falls_silent_after_posting_leaves_a_doubt(scratch: Session) -> None:
-    silent = rows.add_render(scratch, "submitting", claim=2, posted_at=-MINUTE, due_at=-SECOND)
+def test_a_worker_that_crashes_after_posting_leaves_an_unconfirmed_submission(scratch: Session) -> None:
+    crashed = rows.add_render(scratch, "submitting", claim=2, posted_at=-MINUTE, due_at=-SECOND)
     at_work = rows.add_render(scratch, "submitting", posted_at=-SECOND, due_at=MINUTE)
     unposted = rows.add_render(scratch, "submitting", due_at=-SECOND)
-    assert transitions.doubt_overdue(scratch) == [ClaimedSubmit(silent.prediction_id, silent.job_id, 2)]
-    assert prediction_of(scratch, silent)["state"] == "unconfirmed"
+    assert transitions.mark_overdue_unconfirmed(scratch) == [ClaimedSubmit(crashed.prediction_id, crashed.job_id, 2)]
+    assert prediction_of(scratch, crashed)["state"] == "unconfirmed"
     assert prediction_of(scratch, at_work)["state"] == prediction_of(scratch, unposted)["state"] == "submitting"
 
 

@@ -1,4 +1,4 @@
-"""What the provider's verdict moves, what its silence means, and how a video is stored or given up."""
+"""What the provider's outcome moves, what its silence means, and how a video is stored or given up."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
 from models.lifecycle import LIVE, NO_ATTEMPT, PREDICTION_MOVES
-from models.transitions import ClaimedStore, NewArtifact, SilentStore
+from models.transitions import ClaimedStore, CrashedStore, NewArtifact
 from tests import rows
 from tests.rows import MINUTE, NOW, OUTPUT, SECOND, SHA256, Render
 
@@ -44,21 +44,25 @@ def claim_store(session: Session) -> ClaimedStore:
 
 
 def test_a_completed_render_frees_its_slot_and_waits_to_be_stored(scratch: Session) -> None:
-    render = rows.add_render(scratch, "rendering", accepted_at=-MINUTE, odd_since=NOW)
+    render = rows.add_render(scratch, "rendering", accepted_at=-MINUTE, inconsistent_since=NOW)
     assert transitions.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
     prediction = prediction_of(scratch, render)
-    assert (prediction["state"], prediction["outputs"], prediction["odd_since"]) == ("completed", [OUTPUT], None)
+    assert (prediction["state"], prediction["outputs"], prediction["inconsistent_since"]) == (
+        "completed",
+        [OUTPUT],
+        None,
+    )
     assert job_of(scratch, render)["state"] == "storing"
-    told = rows.list_events(scratch, job_id=render.job_id)
-    assert [event["kind"] for event in told] == ["prediction.completed", "job.storing"]
-    assert told[0]["detail"] == {"seconds": 60.0}
+    reported = rows.list_events(scratch, job_id=render.job_id)
+    assert [event["kind"] for event in reported] == ["prediction.completed", "job.storing"]
+    assert reported[0]["detail"] == {"seconds": 60.0}
     assert not transitions.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
 
 
 @pytest.mark.parametrize("state", sorted(PREDICTION_MOVES[PredictionState.RENDERING] - {"completed", "unconfirmed"}))
 @pytest.mark.parametrize("cancel", [True, False])
 @pytest.mark.parametrize("resubmit", [True, False])
-def test_a_verdict_without_a_file_queues_fails_or_cancels_the_job(
+def test_an_outcome_without_a_file_queues_fails_or_cancels_the_job(
     scratch: Session, state: str, cancel: bool, resubmit: bool
 ) -> None:
     render = rows.add_render(scratch, "rendering")
@@ -93,7 +97,7 @@ def test_only_what_was_bought_as_its_render_consumes_an_attempt(scratch: Session
     assert rows.read(scratch, "job", job)["state"] == ("queued" if earlier in NO_ATTEMPT else "failed")
 
 
-def test_a_watch_window_that_ends_is_no_verdict(scratch: Session) -> None:
+def test_a_watch_window_that_ends_is_no_outcome(scratch: Session) -> None:
     late = rows.add_render(scratch, "rendering", claim=2, due_at=-SECOND)
     in_time = rows.add_render(scratch, "rendering")
     now = scratch.execute(text("SELECT now()")).scalar_one()
@@ -104,12 +108,12 @@ def test_a_watch_window_that_ends_is_no_verdict(scratch: Session) -> None:
         rows.change(scratch, "prediction", late.prediction_id, due_at=-SECOND)
     assert prediction_of(scratch, late)["state"] == "rendering"
     assert prediction_of(scratch, in_time)["watch_windows"] == 0
-    told = rows.list_events(scratch, prediction_id=late.prediction_id)[0]
-    assert told["kind"] == "watch.timed_out"
-    assert told["detail"] == {"window": 1, "provider_id": prediction_of(scratch, late)["provider_id"]}
+    reported = rows.list_events(scratch, prediction_id=late.prediction_id)[0]
+    assert reported["kind"] == "watch.timed_out"
+    assert reported["detail"] == {"window": 1, "provider_id": prediction_of(scratch, late)["provider_id"]}
 
 
-def test_a_look_of_an_earlier_window_moves_nothing_and_the_next_one_does(scratch: Session) -> None:
+def test_a_check_of_an_earlier_window_moves_nothing_and_the_next_one_does(scratch: Session) -> None:
     render = rows.add_render(scratch, "rendering", due_at=-SECOND)
     (watch,) = transitions.requeue_timed_out(scratch, watch_window=MINUTE, count=5)
     assert not transitions.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
@@ -118,24 +122,24 @@ def test_a_look_of_an_earlier_window_moves_nothing_and_the_next_one_does(scratch
 
 def test_answers_that_make_no_sense_are_told_once_until_they_do(scratch: Session) -> None:
     render = rows.add_render(scratch, "rendering")
-    note = [transitions.note_odd(scratch, render.prediction_id, render.claim, message="?") for _ in range(2)]
-    clear = [transitions.clear_odd(scratch, render.prediction_id, render.claim) for _ in range(2)]
+    note = [transitions.note_inconsistent(scratch, render.prediction_id, render.claim, message="?") for _ in range(2)]
+    clear = [transitions.clear_inconsistent(scratch, render.prediction_id, render.claim) for _ in range(2)]
     assert (note, clear) == ([True, False], [True, False])
-    assert rows.kinds(scratch, prediction_id=render.prediction_id) == ["prediction.odd"]
+    assert rows.kinds(scratch, prediction_id=render.prediction_id) == ["prediction.inconsistent"]
 
 
-def test_failed_looks_hold_the_account_once_and_are_forgotten_after_a_while(scratch: Session) -> None:
+def test_failed_checks_hold_the_account_once_and_are_forgotten_after_a_while(scratch: Session) -> None:
     account = rows.add_account(scratch)
-    assert transitions.note_look_failure(scratch, account, delay=MINUTE)
-    assert not transitions.note_look_failure(scratch, account, delay=5 * MINUTE)
-    assert transitions.count_look_failures(scratch, account) == 1
-    rows.change(scratch, "account", account, looks_deferred_until=-SECOND)
-    assert not transitions.clear_look_failures(scratch, account, quiet_for=MINUTE)
-    assert transitions.note_look_failure(scratch, account, delay=NOW)
-    assert transitions.count_look_failures(scratch, account) == 2
-    rows.change(scratch, "account", account, looks_deferred_until=-2 * MINUTE)
-    assert transitions.clear_look_failures(scratch, account, quiet_for=MINUTE)
-    assert transitions.count_look_failures(scratch, account) == 0
+    assert transitions.note_check_failure(scratch, account, delay=MINUTE)
+    assert not transitions.note_check_failure(scratch, account, delay=5 * MINUTE)
+    assert transitions.count_check_failures(scratch, account) == 1
+    rows.change(scratch, "account", account, check_back_off_until=-SECOND)
+    assert not transitions.clear_check_failures(scratch, account, quiet_for=MINUTE)
+    assert transitions.note_check_failure(scratch, account, delay=NOW)
+    assert transitions.count_check_failures(scratch, account) == 2
+    rows.change(scratch, "account", account, check_back_off_until=-2 * MINUTE)
+    assert transitions.clear_check_failures(scratch, account, quiet_for=MINUTE)
+    assert transitions.count_check_failures(scratch, account) == 0
 
 
 def test_a_store_step_is_begun_once_and_knows_its_job(scratch: Session) -> None:
@@ -153,7 +157,7 @@ def test_a_store_step_is_begun_once_and_knows_its_job(scratch: Session) -> None:
     assert transitions.begin_store(scratch, job, 1, lease=LEASE) is None
 
 
-def test_a_store_step_whose_worker_fell_silent_is_taken_over(scratch: Session) -> None:
+def test_a_store_step_whose_worker_crashed_is_taken_over(scratch: Session) -> None:
     render = rows.add_render(scratch, "completed")
     first = claim_store(scratch)
     assert transitions.begin_store(scratch, render.job_id, first.claim, lease=LEASE)
@@ -161,7 +165,7 @@ def test_a_store_step_whose_worker_fell_silent_is_taken_over(scratch: Session) -
     assert transitions.claim_stores(scratch, count=5, lease=LEASE) == []
     rows.change(scratch, "job", render.job_id, due_at=-SECOND)
     assert transitions.claim_stores(scratch, count=5, lease=LEASE) == []  # before it was taken back
-    assert transitions.take_back_stores(scratch, count=5) == [SilentStore(render.job_id, 1, 1, False)]
+    assert transitions.take_back_stores(scratch, count=5) == [CrashedStore(render.job_id, 1, 1, False)]
     second = claim_store(scratch)
     assert transitions.begin_store(scratch, render.job_id, second.claim, lease=LEASE)
     assert not transitions.renew_store(scratch, render.job_id, first.claim, lease=LEASE)

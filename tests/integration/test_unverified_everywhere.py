@@ -110,7 +110,7 @@ def test_twenty_unreadable_outputs_are_kept_and_accepted_by_a_later_probe(
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "told"),
+    ("path", "body", "status", "reported"),
     [
         ("/v1/jobs/recheck", {}, 422, "name a batch, a code, or both"),
         ("/v1/jobs/recheck", {"batch": "nothing"}, 404, "there is no batch"),
@@ -118,10 +118,10 @@ def test_twenty_unreadable_outputs_are_kept_and_accepted_by_a_later_probe(
         (f"/v1/jobs/{UUID(int=7)}/recheck", None, 404, "there is no job"),
     ],
 )
-def test_a_recheck_that_cannot_be_says_why(api: Api, path: str, body: object, status: int, told: str) -> None:
+def test_a_recheck_that_cannot_be_says_why(api: Api, path: str, body: object, status: int, reported: str) -> None:
     answer = api.client.post(path, json=body)
     assert answer.status_code == status
-    assert told in answer.text
+    assert reported in answer.text
 
 
 def test_a_recheck_needs_jobs_or_a_filter(api: Api, capsys: pytest.CaptureFixture[str]) -> None:

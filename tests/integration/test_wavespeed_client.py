@@ -16,9 +16,9 @@ from rushes.wavespeed import (
     PredictionStatus,
     ProviderUnavailable,
     RateLimited,
-    SubmitInDoubt,
+    SubmitOutcomeUnknown,
 )
-from tests.scripted_provider import KEY, MODEL, TASK, VALUES, client_of, envelope, look_at, submit_to
+from tests.scripted_provider import KEY, MODEL, TASK, VALUES, check_at, client_of, envelope, submit_to
 from tests.scripted_server import Peer, answering
 
 
@@ -65,8 +65,8 @@ REFUSALS = [
     (400, "Insufficient credits, please top up", NoCredit),
     (429, "rate limit exceeded", RateLimited),
     (429, "the concurrency limit of 3 has been reached", ConcurrencyLimited),
-    (500, "internal", SubmitInDoubt),
-    (503, "busy", SubmitInDoubt),
+    (500, "internal", SubmitOutcomeUnknown),
+    (503, "busy", SubmitOutcomeUnknown),
 ]
 
 
@@ -101,18 +101,18 @@ def test_a_code_in_a_200_means_what_that_status_means(status: int, message: str,
         b'{"code": NaN, "data": {"id": "abc"}}',
     ],
 )
-def test_a_200_without_a_usable_id_is_in_doubt(body: bytes) -> None:
-    with pytest.raises(SubmitInDoubt):
+def test_a_200_without_a_usable_id_is_unconfirmed(body: bytes) -> None:
+    with pytest.raises(SubmitOutcomeUnknown):
         submit_to(answering((200, body)))
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
-def test_a_gateways_page_is_no_verdict_on_the_input(status: int) -> None:
-    with pytest.raises(SubmitInDoubt):
+def test_a_gateways_page_is_no_outcome_on_the_input(status: int) -> None:
+    with pytest.raises(SubmitOutcomeUnknown):
         submit_to(answering((status, b"<html>nginx</html>")))
 
 
-def test_a_429_page_of_a_gateway_still_defers_the_account() -> None:
+def test_a_429_page_of_a_gateway_still_backs_off_the_account() -> None:
     with pytest.raises(RateLimited):
         submit_to(answering((429, b"<html>slow down</html>")))
 
@@ -144,12 +144,12 @@ def test_retry_after_is_read_in_both_forms(header: str | None, low: int, high: i
     assert caught.value.reason == "rate"
 
 
-def test_an_answer_that_leaves_a_submit_in_doubt_keeps_its_retry_after() -> None:
+def test_an_answer_that_leaves_a_submit_unconfirmed_keeps_its_retry_after() -> None:
     def script(peer: Peer) -> None:
         peer.read_request()
         peer.answer(503, b"<html>down for maintenance</html>", Retry_After="600")
 
-    with pytest.raises(SubmitInDoubt) as caught:
+    with pytest.raises(SubmitOutcomeUnknown) as caught:
         submit_to(script)
     assert caught.value.retry_after == timedelta(minutes=10)
 
@@ -176,21 +176,21 @@ def test_an_answer_that_leaves_a_submit_in_doubt_keeps_its_retry_after() -> None
         (500, envelope({**TASK, "status": "error"}), ProviderUnavailable),
     ],
 )
-def test_a_look_raises_what_the_answer_means(status: int, body: object, expected: type[RushesError]) -> None:
+def test_a_check_raises_what_the_answer_means(status: int, body: object, expected: type[RushesError]) -> None:
     with pytest.raises(expected) as caught:
-        look_at(answering((status, body)))
+        check_at(answering((status, body)))
     assert type(caught.value) is expected
     assert isinstance(caught.value, Transient)
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 200), (200, 5004), (500, 500), (404, 404)])
-def test_a_look_answered_with_the_prediction_is_an_answer_whatever_the_status(status: int, code: int) -> None:
-    found = look_at(answering((status, envelope({**TASK, "status": "failed", "error": "moderation"}, code))))
+def test_a_check_answered_with_the_prediction_is_an_answer_whatever_the_status(status: int, code: int) -> None:
+    found = check_at(answering((status, envelope({**TASK, "status": "failed", "error": "moderation"}, code))))
     assert (found.status, found.error) == (PredictionStatus.FAILED, "moderation")
 
 
-def test_a_look_keeps_a_status_that_nobody_knows() -> None:
-    found = look_at(answering((200, envelope({**TASK, "status": "Archived"}))))
+def test_a_check_keeps_a_status_that_nobody_knows() -> None:
+    found = check_at(answering((200, envelope({**TASK, "status": "Archived"}))))
     assert (found.status, found.status_text, found.is_terminal) == (PredictionStatus.UNKNOWN, "Archived", False)
 
 

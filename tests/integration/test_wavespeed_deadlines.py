@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from rushes.wavespeed import NotSent, ProviderUnavailable, SubmitInDoubt, Timeouts, WaveSpeedClient
+from rushes.wavespeed import NotSent, ProviderUnavailable, SubmitOutcomeUnknown, Timeouts, WaveSpeedClient
 from rushes.wavespeed.connections import MAX_ANSWER_BYTES
 from tests.scripted_provider import KEY, MODEL, PATIENT, TASK, VALUES, client_of, envelope
 from tests.scripted_server import Peer, Script, ScriptedServer, answering, deaf_port, full_port, trust_authority
 
 TOTAL = 0.5
-HURRIED = Timeouts(connect=90, read=90, total=TOTAL, submit_total=TOTAL)
+FORCED = Timeouts(connect=90, read=90, total=TOTAL, submit_total=TOTAL)
 SLACK = 30.0
 """Seconds that a busy machine may add; far below what any of these servers would take by itself."""
 
@@ -31,14 +31,14 @@ def lasting(seconds: float) -> Iterator[None]:
 
 
 def submit_until_sent(client: WaveSpeedClient, values: dict[str, Any] = VALUES, *, lasts: float = TOTAL) -> None:
-    """It ends in doubt after so long; on a machine that stands still the time may be up before the first byte."""
+    """It ends unconfirmed after so long; on a machine that stands still the time may be up before the first byte."""
     for _ in range(10):
         with lasting(lasts):
             try:
                 client.submit(MODEL, values)
             except NotSent:
                 continue
-            except SubmitInDoubt:
+            except SubmitOutcomeUnknown:
                 return
         raise AssertionError("it was answered")
     raise AssertionError("it was never sent")
@@ -79,23 +79,23 @@ SLOW = [drip_the_head, drip_the_body, drip_chunks, continue_for_ever, say_nothin
 
 
 @pytest.mark.parametrize("script", SLOW)
-def test_a_submit_ends_in_doubt_when_its_total_time_is_up(script: Script) -> None:
-    with client_of(script, HURRIED) as (client, server):
+def test_a_submit_ends_unconfirmed_when_its_total_time_is_up(script: Script) -> None:
+    with client_of(script, FORCED) as (client, server):
         submit_until_sent(client)
         server.wait_for_request()
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("script", SLOW)
-def test_a_look_ends_when_its_total_time_is_up(script: Script) -> None:
-    with client_of(script, HURRIED) as (client, server):
+def test_a_check_ends_when_its_total_time_is_up(script: Script) -> None:
+    with client_of(script, FORCED) as (client, server):
         with lasting(TOTAL), pytest.raises(ProviderUnavailable):
             client.get_prediction(TASK["id"])
         server.wait_for_request()
     assert len(server.requests) == 1
 
 
-def test_the_total_time_of_a_kept_connection_begins_anew_with_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_total_time_of_a_kept_connection_begins_anew_with_each_check(monkeypatch: pytest.MonkeyPatch) -> None:
     passed, monotonic = [0.0], time.monotonic
     with client_of(answering((200, envelope(TASK))), PATIENT) as (client, server):
         monkeypatch.setattr(time, "monotonic", lambda: monotonic() + passed[0])
@@ -105,7 +105,7 @@ def test_the_total_time_of_a_kept_connection_begins_anew_with_each_look(monkeypa
     assert server.connections == 1
 
 
-def test_a_look_gives_up_on_silence_before_its_total_time() -> None:
+def test_a_check_gives_up_on_silence_before_its_total_time() -> None:
     impatient = Timeouts(connect=60, read=0.3, total=120)
     with client_of(say_nothing, impatient) as (client, _), lasting(0.3), pytest.raises(ProviderUnavailable):
         client.get_prediction(TASK["id"])
@@ -118,7 +118,7 @@ def read_slowly(peer: Peer) -> None:
 
 @pytest.mark.parametrize("script", [Peer.hang, read_slowly])
 def test_a_server_that_hardly_reads_cannot_hold_a_submit(script: Script) -> None:
-    with client_of(script, HURRIED) as (client, _):
+    with client_of(script, FORCED) as (client, _):
         submit_until_sent(client, {"prompt": "x" * 30_000_000})
 
 
@@ -161,7 +161,7 @@ def test_an_answer_without_end_is_cut_at_the_limit(script: Script) -> None:
         client.get_prediction(TASK["id"])
 
 
-def submit_at(url: str, timeouts: Timeouts = HURRIED, **kwargs: Any) -> None:
+def submit_at(url: str, timeouts: Timeouts = FORCED, **kwargs: Any) -> None:
     client = WaveSpeedClient(url, KEY, timeouts=timeouts, tls=kwargs.pop("tls", None))
     client.submit(MODEL, VALUES, **kwargs)
 
@@ -248,7 +248,7 @@ def secure_url(server: ScriptedServer) -> str:
     return server.url.replace("http:", "https:")
 
 
-def test_submits_and_looks_work_over_tls(tls: ssl.SSLContext) -> None:
+def test_submits_and_checks_work_over_tls(tls: ssl.SSLContext) -> None:
     with ScriptedServer(over_tls(answering((200, envelope(TASK))))) as server:
         client = WaveSpeedClient(secure_url(server), KEY, tls=tls)
         ids = {
@@ -296,7 +296,7 @@ def close_at_once(_: Peer) -> None:
 @pytest.mark.parametrize(
     "script",
     [answer_in_plain_text, drip_a_handshake, close_at_once, Peer.reset, Peer.hang, over_tls(close_at_once)],
-    ids=["plain text", "drip", "close", "reset", "silence", "a certificate of nobody's"],
+    ids=["plain text", "drip", "close", "reset", "crash", "a certificate of nobody's"],
 )
 def test_a_submit_without_a_handshake_is_surely_not_sent(script: Script) -> None:
     began = time.monotonic()

@@ -7,12 +7,12 @@ from urllib.parse import quote
 import pytest
 
 from rushes.errors import RushesError
-from rushes.wavespeed import SubmitInDoubt
-from tests.scripted_provider import KEY, MODEL, TASK, VALUES, client_of, envelope, look_at, submit_to
+from rushes.wavespeed import SubmitOutcomeUnknown
+from tests.scripted_provider import KEY, MODEL, TASK, VALUES, check_at, client_of, envelope, submit_to
 from tests.scripted_server import Peer, answering
 
 
-@pytest.mark.parametrize("call", ["submit", "look", "page"])
+@pytest.mark.parametrize("call", ["submit", "check", "page"])
 @pytest.mark.parametrize("status", [200, 400, 401, 500])
 def test_the_key_is_in_no_error_no_log_and_no_representation(
     call: str, status: int, caplog: pytest.LogCaptureFixture
@@ -22,7 +22,7 @@ def test_the_key_is_in_no_error_no_log_and_no_representation(
     with client_of(script) as (client, server):
         calls = {
             "submit": lambda: client.submit(MODEL, VALUES),
-            "look": lambda: client.get_prediction(TASK["id"]),
+            "check": lambda: client.get_prediction(TASK["id"]),
             "page": client.list_predictions,
         }
         with pytest.raises(RushesError) as caught:
@@ -38,7 +38,7 @@ def test_the_key_echoed_in_a_broken_status_line_is_not_shown() -> None:
         peer.read_request()
         peer.send(f"who is {KEY}?\r\n\r\n".encode())
 
-    with pytest.raises(SubmitInDoubt) as caught:
+    with pytest.raises(SubmitOutcomeUnknown) as caught:
         submit_to(script)
     assert KEY not in "".join(traceback.format_exception(caught.value))
 
@@ -47,7 +47,7 @@ def test_an_error_does_not_show_the_webhooks_secrets() -> None:
     token = "hu" + "sh"  # since a traceback quotes this source
     with (
         client_of(lambda peer: peer.read_request() and peer.reset()) as (client, _),
-        pytest.raises(SubmitInDoubt) as caught,
+        pytest.raises(SubmitOutcomeUnknown) as caught,
     ):
         client.submit(MODEL, VALUES, webhook=f"https://rushes.example/hooks?token={token}")
     assert token not in "".join(traceback.format_exception(caught.value))
@@ -65,8 +65,8 @@ def test_a_webhooks_token_that_the_provider_quotes_is_not_shown(quoted: str) -> 
         client.submit(MODEL, VALUES, webhook=url)
     assert token not in "".join(traceback.format_exception(caught.value))
     assert "[token], sorry" in str(caught.value)
-    assert token not in look_at(answering((200, envelope({**TASK, "error": words})))).error
+    assert token not in check_at(answering((200, envelope({**TASK, "error": words})))).error
 
 
 def test_a_predictions_error_text_does_not_show_the_key() -> None:
-    assert look_at(answering((200, envelope({**TASK, "error": f"key {KEY}"})))).error == "key [key]"
+    assert check_at(answering((200, envelope({**TASK, "error": f"key {KEY}"})))).error == "key [key]"

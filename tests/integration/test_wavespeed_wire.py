@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes.wavespeed import AccountRefused, InputRefused, ProviderUnavailable, SubmitInDoubt
+from rushes.wavespeed import AccountRefused, InputRefused, ProviderUnavailable, SubmitOutcomeUnknown
 from tests.scripted_provider import MODEL, TASK, VALUES, client_of, envelope, submit_to
 from tests.scripted_server import Peer, Script, answering
 
@@ -18,7 +18,7 @@ def test_a_redirect_of_a_submit_is_not_followed() -> None:
             peer.answer(307, b"moved", Location=f"/api/v3/{MODEL}?again")
 
     with client_of(script) as (client, server):
-        with pytest.raises(SubmitInDoubt):
+        with pytest.raises(SubmitOutcomeUnknown):
             client.submit(MODEL, VALUES)
         with pytest.raises(ProviderUnavailable):
             client.get_prediction(TASK["id"])
@@ -68,20 +68,20 @@ CUTS = [close_after_request, reset_after_request, cut_the_head, cut_the_body, cu
 
 
 @pytest.mark.parametrize("script", CUTS)
-def test_a_submit_cut_after_it_was_sent_is_in_doubt_and_not_repeated(script: Script) -> None:
-    with client_of(script) as (client, server), pytest.raises(SubmitInDoubt):
+def test_a_submit_cut_after_it_was_sent_is_unconfirmed_and_not_repeated(script: Script) -> None:
+    with client_of(script) as (client, server), pytest.raises(SubmitOutcomeUnknown):
         client.submit(MODEL, VALUES)
     assert len(server.requests) == server.connections == 1
 
 
 @pytest.mark.parametrize("script", CUTS)
-def test_a_look_that_is_cut_is_not_repeated_either(script: Script) -> None:
+def test_a_check_that_is_cut_is_not_repeated_either(script: Script) -> None:
     with client_of(script) as (client, server), pytest.raises(ProviderUnavailable):
         client.get_prediction(TASK["id"])
     assert len(server.requests) == server.connections == 1
 
 
-def test_looks_share_a_connection_and_a_submit_has_its_own() -> None:
+def test_checks_share_a_connection_and_a_submit_has_its_own() -> None:
     with client_of(answering((200, envelope(TASK)))) as (client, server):
         client.get_prediction(TASK["id"])
         client.submit(MODEL, VALUES)
@@ -139,5 +139,5 @@ def test_whatever_bytes_come_back_a_submit_ends_as_one_of_the_errors_or_a_predic
         peer.read_request()
         peer.send(answer)
 
-    with contextlib.suppress(SubmitInDoubt, AccountRefused, InputRefused):
+    with contextlib.suppress(SubmitOutcomeUnknown, AccountRefused, InputRefused):
         assert submit_to(script).id

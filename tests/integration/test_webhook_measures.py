@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models import queries
-from models.queries import Agreement, Delivery, WebhooksTold
+from models.queries import Agreement, Delivery, WebhookStats
 from tests import rows
 from tests.rows import NOW, SECOND
 
@@ -28,7 +28,7 @@ def add_ends(session: Session, account_id: UUID, delays: Iterable[float | None],
             hook_asked=True,
             ended_at=ended_at,
             hooked_at=None if delay is None else ended_at + delay * SECOND,
-            hook_verdict=None if delay is None else "completed",
+            hook_outcome=None if delay is None else "completed",
         )
 
 
@@ -74,13 +74,13 @@ def test_only_ends_count_that_a_webhook_could_have_told(scratch: Session, accoun
 
 
 def test_agreement_counts_what_both_told(scratch: Session, account_id: UUID) -> None:
-    told = [("completed", "completed"), ("completed", "failed"), ("failed", "failed"), ("lost", "completed")]
-    for state, verdict in told:
-        rows.add_render(scratch, state, account_id=account_id, hook_verdict=verdict, hooked_at=NOW)
+    reported = [("completed", "completed"), ("completed", "failed"), ("failed", "failed"), ("lost", "completed")]
+    for state, outcome in reported:
+        rows.add_render(scratch, state, account_id=account_id, hook_outcome=outcome, hooked_at=NOW)
     rows.add_render(scratch, "completed", account_id=account_id)
-    rows.add_render(scratch, "rendering", account_id=account_id, hook_verdict="failed", hooked_at=NOW)
+    rows.add_render(scratch, "rendering", account_id=account_id, hook_outcome="failed", hooked_at=NOW)
     rows.add_render(
-        scratch, "completed", account_id=account_id, hook_verdict="completed", hooked_at=NOW, ended_by_hook=True
+        scratch, "completed", account_id=account_id, hook_outcome="completed", hooked_at=NOW, ended_by_hook=True
     )
     assert queries.measure_webhook_agreement(scratch, account_id) == Agreement(agreed=2, disagreed=1)
 
@@ -91,11 +91,11 @@ def test_agreement_is_measured_by_the_latest_200(scratch: Session, account_id: U
 
 
 def test_what_a_person_is_told_of_webhooks(scratch: Session, account_id: UUID) -> None:
-    assert queries.find_webhooks_told(scratch, account_id) == WebhooksTold(0, None, None)
+    assert queries.find_webhook_stats(scratch, account_id) == WebhookStats(0, None, None)
     add_ends(scratch, account_id, [None, 0])
-    told = queries.find_webhooks_told(scratch, account_id)
-    assert (told.asked, told.share, told.last_seconds) == (2, None, pytest.approx(11, abs=1))
+    reported = queries.find_webhook_stats(scratch, account_id)
+    assert (reported.asked, reported.share, reported.last_seconds) == (2, None, pytest.approx(11, abs=1))
     add_ends(scratch, account_id, [None, None])
-    assert queries.find_webhooks_told(scratch, account_id)._replace(last_seconds=None) == WebhooksTold(4, None, None)
+    assert queries.find_webhook_stats(scratch, account_id)._replace(last_seconds=None) == WebhookStats(4, None, None)
     add_ends(scratch, account_id, [0])
-    assert queries.find_webhooks_told(scratch, account_id).share == 0.4
+    assert queries.find_webhook_stats(scratch, account_id).share == 0.4

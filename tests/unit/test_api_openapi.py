@@ -69,7 +69,7 @@ def test_every_error_is_a_problem(path: str, route: Json) -> None:
         errors.pop("503")  # is an answer there, in the same shape as 200
     for status, answer in errors.items():
         assert list(answer["content"]) == [PROBLEM], status
-        assert answer["content"][PROBLEM]["schema"] == {"$ref": "#/components/schemas/Problem"}
+        assert answer["content"][PROBLEM]["schema"] == {"$ref": "#/components/schemas/ProblemDetails"}
         assert str(answer["content"][PROBLEM]["example"]["status"]) == status
 
 

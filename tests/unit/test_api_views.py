@@ -16,7 +16,7 @@ from rushes.jobs.views import JobView, cut_page
 from rushes.readiness import Readiness
 
 BEGAN = datetime(2026, 11, 5, 12, tzinfo=UTC)
-NOBODY = Health(leader=None, workers=0, deferred=None)
+NOBODY = Health(leader=None, workers=0, back_off=None)
 
 
 def batch(states: dict[str, int], *, ended_after: int | None = None) -> BatchView:
@@ -40,7 +40,7 @@ def test_what_is_left_follows_from_the_rate_so_far() -> None:
     assert (view.done, view.elapsed, view.left) == (5, timedelta(seconds=100), timedelta(seconds=300))
 
 
-def test_nothing_is_foretold_before_the_first_job_has_ended() -> None:
+def test_nothing_is_forecast_before_the_first_job_has_ended() -> None:
     assert batch({"queued": 2, "rendering": 1}).left is None
 
 
@@ -54,9 +54,9 @@ def test_every_state_is_counted_even_at_nought() -> None:
     assert batch({"succeeded": 1}).states == states
 
 
-def bought(state: PredictionState, *, posted: bool = True, verdict: str | None = None) -> Prediction:
+def bought(state: PredictionState, *, posted: bool = True, outcome: str | None = None) -> Prediction:
     posted_at = BEGAN if posted else None
-    return Prediction(id=uuid4(), state=state.value, price=Decimal("0.36"), posted_at=posted_at, verdict=verdict)
+    return Prediction(id=uuid4(), state=state.value, price=Decimal("0.36"), posted_at=posted_at, outcome=outcome)
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def bought(state: PredictionState, *, posted: bool = True, verdict: str | None =
         (bought(PredictionState.RENDERING), 1, "0.36", "0"),
         (bought(PredictionState.COMPLETED), 1, "0", "0.36"),
         (bought(PredictionState.LOST), 1, "0", "0.36"),
-        (bought(PredictionState.SURPLUS), 0, "0.36", "0"),
-        (bought(PredictionState.SURPLUS, verdict="completed"), 0, "0", "0.36"),
-        (bought(PredictionState.SURPLUS, verdict="failed"), 0, "0", "0"),
+        (bought(PredictionState.DUPLICATE), 0, "0.36", "0"),
+        (bought(PredictionState.DUPLICATE, outcome="completed"), 0, "0", "0.36"),
+        (bought(PredictionState.DUPLICATE, outcome="failed"), 0, "0", "0"),
         (bought(PredictionState.DELETED), 1, "0", "0.36"),
         (bought(PredictionState.FAILED), 1, "0", "0"),
         (bought(PredictionState.TIMEOUT), 1, "0", "0"),
         (bought(PredictionState.REFUSED), 0, "0", "0"),
-        (bought(PredictionState.ABSENT), 0, "0", "0"),
+        (bought(PredictionState.NOT_FOUND), 0, "0", "0"),
         (bought(PredictionState.CANCELLED, posted=False), 0, "0", "0"),
     ],
 )

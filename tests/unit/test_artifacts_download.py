@@ -1,4 +1,4 @@
-"""The pace at which a download reports."""
+"""The rate limit at which a download reports."""
 
 from datetime import timedelta
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.artifacts import poster_name, surplus_name, unverified_name, video_name
+from rushes.artifacts import duplicate_name, poster_name, unverified_name, video_name
 from rushes.artifacts.naming import SLUG_LIMIT, check_name
 from rushes.errors import InvalidInput
 from rushes.jobs.pushing import BATCH_NAME
@@ -58,8 +58,8 @@ def test_a_poster_lies_beside_its_video() -> None:
 def test_a_file_that_is_no_video_lies_in_the_place_of_its_video() -> None:
     name = unverified_name("b/1-a-fox.mp4", sha256="0123456789abcdef")
     assert name == "b/1-a-fox.0123456789ab.unverified"
-    second = unverified_name(surplus_name("b/1-a-fox.mp4", purchase=2), sha256="0123456789abcdef")
-    assert second == "b/1-a-fox.surplus-2.0123456789ab.unverified"
+    second = unverified_name(duplicate_name("b/1-a-fox.mp4", purchase=2), sha256="0123456789abcdef")
+    assert second == "b/1-a-fox.duplicate-2.0123456789ab.unverified"
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from bench.chaos import PlainPeer, is_video
+from bench.peers.celery_with_failures import GAVE_UP
 from bench.peers.plain_celery import Options
 from bench.peers.sightings import note_sighting
-from bench.peers.told import GAVE_UP
 from chaos.plan import Push
 from sandbox.wavespeed.media.containers import remux
 from sandbox.wavespeed.media.videos import Clip, render_plain
@@ -38,7 +38,7 @@ def test_a_video_in_another_container_is_one(tmp_path: Path, container: str) -> 
     assert is_video(path)
 
 
-def test_a_job_has_ended_by_a_file_a_bad_verdict_or_a_task_that_gave_up(tmp_path: Path) -> None:
+def test_a_job_has_ended_by_a_file_a_bad_outcome_or_a_task_that_gave_up(tmp_path: Path) -> None:
     peer = open_peer(tmp_path)
     (tmp_path / "3-0.mp4").write_bytes(VIDEO)
     note_sighting(tmp_path, job="3-1", prediction="p", status="failed")

@@ -22,7 +22,7 @@ def make_result(*, slots: int) -> Result:
     )
 
 
-def test_a_dearer_look_means_fewer_looks_and_more_delay() -> None:
+def test_a_dearer_check_means_fewer_checks_and_more_delay() -> None:
     optimum, fixed, pages = draw_curves(make_result(slots=150))
     assert all(more > fewer for more, fewer in itertools.pairwise(optimum.requests))
     assert all(less < more for less, more in itertools.pairwise(optimum.delays))

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 import pytest
 
 from bench.optimum import Point, find_optimum, mean_seconds
-from bench.watching import PRIOR, SCENARIOS, Scenario, compare, follow_law, price_fixed, price_schedule, trace_curves
+from bench.watching import (
+    PRIOR,
+    SCENARIOS,
+    WatchScenario,
+    compare,
+    follow_law,
+    price_fixed,
+    price_schedule,
+    trace_curves,
+)
 from rushes.render_times.poll_spacing import LogNormal
 
 PRICE = 0.1
@@ -41,7 +50,7 @@ def fixed(spacing: float) -> Point:
     return price_fixed(Flat(10), spacing=spacing)
 
 
-def test_looks_at_even_times_cost_what_arithmetic_says() -> None:
+def test_checks_even_times_cost_what_arithmetic_says() -> None:
     requests = 1 / (1 - math.exp(-0.1))
 
     assert price_fixed(Flat(10), spacing=1) == pytest.approx((requests, requests - 10), rel=1e-3)
@@ -59,10 +68,10 @@ def test_nothing_costs_less_than_the_best_schedule(sigma: float) -> None:
 
 
 @pytest.mark.parametrize("scenario", [SCENARIOS[0], SCENARIOS[3]], ids=lambda each: each.name)
-def test_two_hundred_renders_teach_a_schedule_near_the_best(scenario: Scenario) -> None:
+def test_two_hundred_renders_teach_a_schedule_near_the_best(scenario: WatchScenario) -> None:
     compared = compare(scenario, price=0.5, seeds=1)
 
-    assert 0.999 < compared.told / compared.optimum < 1.005
+    assert 0.999 < compared.reported / compared.optimum < 1.005
     assert compared.learned < 1.1 * compared.optimum
     assert compared.learned < 0.8 * compared.prior < 0.8 * compared.fixed
 

@@ -27,7 +27,7 @@ class Provider:
         self.log.append((time.monotonic() - self.began, name, None))
 
     def tasks(self) -> list[int]:
-        """Another one whenever somebody looks."""
+        """Another one whenever somebody checks."""
         self.bought.append(0)
         return [*self.bought]
 
@@ -82,7 +82,7 @@ class Crowd:
     def hasten(self) -> None:
         """Nothing waits."""
 
-    def tell_stacks(self) -> None:
+    def dump_stacks(self) -> None:
         raise AssertionError("something goes on")
 
 
@@ -96,8 +96,8 @@ class NoServers:
 
 
 class Looker:
-    def look(self, moment: Moment) -> None:
-        """Looks on."""
+    def observe(self, moment: Moment) -> None:
+        """Checks on."""
 
 
 def run(*faults: Fault, pushes: tuple[Push, ...] = (), seconds: float = 0.5) -> tuple[Assault, Provider, Crowd]:

@@ -88,18 +88,23 @@ def test_the_line_that_repeats_a_run_names_what_is_not_the_default() -> None:
 
 def test_the_table_has_a_row_per_run_and_a_sum_for_whoever_ran_more_than_once() -> None:
     rows = list_rows([make_report(1), make_report(2, cost=Cost(0, 1, CENTS)), make_report(1, who="plain Celery")])
-    told = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-    assert [(row["SEED"], row["WHO"]) for row in told] == [
+    reported = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    assert [(row["SEED"], row["WHO"]) for row in reported] == [
         ("1", "rushes"),
         ("2", "rushes"),
         ("1", "plain Celery"),
         ("all", "rushes"),
     ]
-    assert (told[-1]["JOBS"], told[-1]["ENDED"], told[-1]["PAID TWICE"], told[-1]["WASTED"]) == (20, 20, 1, "$0.24")
-    assert told[2]["BROKEN"] == ""
+    assert (reported[-1]["JOBS"], reported[-1]["ENDED"], reported[-1]["PAID TWICE"], reported[-1]["WASTED"]) == (
+        20,
+        20,
+        1,
+        "$0.24",
+    )
+    assert reported[2]["BROKEN"] == ""
 
 
 def test_faults_are_told_by_kind_with_how_often_they_struck() -> None:
     faults, strikes = Counter(kill_main=2, get_5xx=1), Counter(get_5xx=7, list_lag=3, outage=0)
-    told = list_faults([make_report(faults=faults, strikes=strikes)])
-    assert told == [("get_5xx", 1, 7), ("kill_main", 2, ""), ("list_lag", "always on", 3)]
+    reported = list_faults([make_report(faults=faults, strikes=strikes)])
+    assert reported == [("get_5xx", 1, 7), ("kill_main", 2, ""), ("list_lag", "always on", 3)]

@@ -9,21 +9,21 @@ from tests.cli_stub import Answer, Run, problem, serve_stub
 
 
 def test_an_account_is_shown_with_its_money(run: Run) -> None:
-    with serve_stub(Answer(200, {**ACCOUNT, "surpluses": 2, "orphans": 1})) as stub:
+    with serve_stub(Answer(200, {**ACCOUNT, "duplicates": 2, "unknown_predictions": 1})) as stub:
         code, out, _ = run(stub, "account", "show")
     assert (code, stub.asked[0].path) == (0, "/v1/account")
     facts = {line[:20].strip(): line[20:] for line in out.splitlines()}
     assert {"held": "$0.72", "spent": "$14.40", "refunded": "$0.36"}.items() <= facts.items()
-    assert facts["late writes"] == "1 store.renew"
-    assert facts["look price"] == "0.15 s of delay per request"
-    assert facts["surplus"] == "2 ($0.00)"
-    assert facts["orphans"] == "1 in seven days, of somebody else"
+    assert facts["stale writes"] == "1 store.renew"
+    assert facts["check price"] == "0.15 s of delay per request"
+    assert facts["duplicates"] == "2 ($0.00)"
+    assert facts["unknown"] == "1 prediction(s) in seven days, of somebody else"
     assert "paused" not in facts
 
 
-def test_an_account_without_orphans_has_no_line_for_them(run: Run) -> None:
+def test_an_account_without_unknown_predictions_has_no_line_for_them(run: Run) -> None:
     with serve_stub(Answer(200, ACCOUNT)) as stub:
-        assert "orphans" not in run(stub, "account", "show")[1]
+        assert "unknown_predictions" not in run(stub, "account", "show")[1]
 
 
 @pytest.mark.parametrize(("word", "answer"), [("pause", PAUSED_ACCOUNT), ("resume", ACCOUNT)])

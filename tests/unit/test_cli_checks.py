@@ -5,13 +5,13 @@ import pytest
 from cli.doctor.checks import judge_health
 from cli.doctor.result import Check
 from cli.doctor.webhooks import judge_webhooks
-from models.queries import EXPECTED_MIGRATION, Health, WebhooksTold
+from models.queries import EXPECTED_MIGRATION, Health, WebhookStats
 from rushes.readiness import Readiness
 
 
 def judge(**changes: object) -> dict[str, Check]:
     """The checks by name of a farm that is well but for the changes."""
-    health = Health(leader="main1@host", workers=2, deferred=None)._replace(**changes)
+    health = Health(leader="main1@host", workers=2, back_off=None)._replace(**changes)
     seen = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=health)
     return {check.name: check for check in judge_health(seen)}
 
@@ -27,18 +27,23 @@ def test_a_farm_that_is_well_has_nothing_to_mend() -> None:
         ({"leader": None, "leaderless_seconds": 42.0}, "dispatcher", "failed", "nobody has led for 42 s although"),
         ({"leader": None, "workers": 0, "leaderless_seconds": 42.0}, "dispatcher", "failed", "nobody leads, so jobs"),
         ({"workers": 0}, "workers", "failed", "none seen"),
-        ({"deferred": "rate", "deferred_seconds": 30.0}, "account", "warning", "takes no submissions now (rate)"),
-        ({"deferred": "key: no", "deferred_seconds": 720.0}, "account", "failed", "for 12 min (key: no)"),
+        ({"back_off": "rate", "back_off_seconds": 30.0}, "account", "warning", "takes no submissions now (rate)"),
+        ({"back_off": "key: no", "back_off_seconds": 720.0}, "account", "failed", "for 12 min (key: no)"),
         ({"batches_at_risk": 2}, "batches", "warning", "2 will hardly have ended"),
-        ({"paused": "restore: x", "deferred": "rate"}, "account", "warning", "is paused (restore: x)"),
+        ({"paused": "restore: x", "back_off": "rate"}, "account", "warning", "is paused (restore: x)"),
         (
-            {"doubts": 3, "oldest_doubt_seconds": 700.0},
-            "doubts",
+            {"unconfirmed": 3, "oldest_unconfirmed_seconds": 700.0},
+            "unconfirmed",
             "warning",
-            "3 submission(s) in doubt",
+            "3 unconfirmed submission(s)",
         ),
-        ({"doubts": 3, "oldest_doubt_seconds": 20.0, "foreign": 2}, "doubts", "failed", "so 2 doubt(s) and render(s)"),
-        ({"surpluses": 2}, "ledger", "warning", "2 surplus prediction(s)"),
+        (
+            {"unconfirmed": 3, "oldest_unconfirmed_seconds": 20.0, "foreign": 2},
+            "unconfirmed",
+            "failed",
+            "so 2 submission(s) and render(s)",
+        ),
+        ({"duplicates": 2}, "ledger", "warning", "2 duplicate purchase(s)"),
         ({"lag_seconds": 75.4}, "lag", "warning", "75 s late"),
     ],
 )
@@ -50,20 +55,20 @@ def test_what_has_stopped_is_told_with_advice(changes: dict[str, object], name: 
 
 
 @pytest.mark.parametrize(
-    ("told", "public", "status", "words"),
+    ("stats", "public", "status", "words"),
     [
-        (WebhooksTold(0, None, None), False, "ok", "are off: RUSHES_PUBLIC_URL is not set"),
-        (WebhooksTold(0, None, None), True, "ok", "are on, no render with one has ended yet"),
-        (WebhooksTold(3, None, 4.0), True, "ok", "3 renders with one have ended, too few to tell; the last came 4 s"),
-        (WebhooksTold(200, 0.985, 30.4), True, "ok", "98% of the latest ends were told in time; the last came 30 s"),
-        (WebhooksTold(200, 0.5, 7200.0), False, "ok", "the last came 2 h ago"),
-        (WebhooksTold(200, 0.49, 600.0), True, "warning", "49% of the latest ends were told in time; the last came 10"),
-        (WebhooksTold(5, 0.0, None), True, "warning", "none ever came"),
+        (WebhookStats(0, None, None), False, "ok", "are off: RUSHES_PUBLIC_URL is not set"),
+        (WebhookStats(0, None, None), True, "ok", "are on, no render with one has ended yet"),
+        (WebhookStats(3, None, 4.0), True, "ok", "3 renders with one have ended, too few to tell; the last came 4 s"),
+        (WebhookStats(200, 0.985, 30.4), True, "ok", "98% of the latest ends were told in time; the last came 30 s"),
+        (WebhookStats(200, 0.5, 7200.0), False, "ok", "the last came 2 h ago"),
+        (WebhookStats(200, 0.49, 600.0), True, "warning", "49% of the latest ends were told in time; the last came 10"),
+        (WebhookStats(5, 0.0, None), True, "warning", "none ever came"),
     ],
 )
 def test_webhooks_that_stay_away_are_told_and_fail_nothing(
-    told: WebhooksTold, public: bool, status: str, words: str
+    stats: WebhookStats, public: bool, status: str, words: str
 ) -> None:
-    check = judge_webhooks(told, has_public_url=public)
+    check = judge_webhooks(stats, has_public_url=public)
     assert (check.name, check.status, bool(check.advice)) == ("webhooks", status, status == "warning")
     assert words in check.message

@@ -105,7 +105,7 @@ def test_no_file_s_name_makes_a_batch_name_that_would_be_refused() -> None:
         choose_name("", "x")
 
 
-def test_a_lost_answer_is_looked_for_instead_of_pushing_again(run: Run) -> None:
+def test_a_lost_answer_is_searched_for_instead_of_pushing_again(run: Run) -> None:
     write("prompts.jsonl", GOOD * 2)
     with serve_stub(Answer(drop=True), Answer(200, batch())) as stub:
         code, out, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot")
@@ -176,7 +176,7 @@ def test_ctrl_c_while_waiting_says_that_the_batch_goes_on(run: Run, monkeypatch:
         code, out, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--wait", "--json")
     assert (code, out) == (130, "")
     assert err.endswith(
-        "error: interrupted\nhint: the batch goes on without you; look again with `rushes batch show pilot`\n"
+        "error: interrupted\nhint: the batch goes on without you; check again with `rushes batch show pilot`\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""`rushes doubt` and `rushes prediction` as a person types them, against a scripted API."""
+"""`rushes unconfirmed` and `rushes prediction` as a person types them, against a scripted API."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli_stub import UUID, Answer, Run, job, problem, serve_stub
 
-DOUBT = {
+UNCONFIRMED = {
     "prediction_id": UUID,
     "job_id": UUID.replace("9", "8"),
     "batch": None,
@@ -20,10 +20,10 @@ DOUBT = {
 }
 
 
-def test_doubts_are_listed_with_what_they_wait_for(run: Run) -> None:
-    with serve_stub(Answer(200, {"items": [DOUBT, {**DOUBT, "needs_person": False}]})) as stub:
-        code, out, _ = run(stub, "doubt", "list")
-    assert (code, stub.asked[0].path) == (0, "/v1/doubts")
+def test_unconfirmed_submissions_are_listed_with_what_they_wait_for(run: Run) -> None:
+    with serve_stub(Answer(200, {"items": [UNCONFIRMED, {**UNCONFIRMED, "needs_person": False}]})) as stub:
+        code, out, _ = run(stub, "unconfirmed", "list")
+    assert (code, stub.asked[0].path) == (0, "/v1/unconfirmed")
     _, first, second = out.splitlines()
     assert first.startswith(UUID)
     assert ("person" in first, "person" in second) == (True, False)
@@ -32,17 +32,17 @@ def test_doubts_are_listed_with_what_they_wait_for(run: Run) -> None:
     assert "\x1b" not in out
 
 
-def test_no_doubt_is_said_on_stderr(run: Run) -> None:
+def test_no_unconfirmed_submission_is_said_on_stderr(run: Run) -> None:
     with serve_stub(Answer(200, {"items": []})) as stub:
-        assert run(stub, "doubt", "list") == (0, "", "nothing is in doubt\n")
-        assert json.loads(run(stub, "doubt", "list", "--json")[1]) == {"items": []}
+        assert run(stub, "unconfirmed", "list") == (0, "", "nothing is unconfirmed\n")
+        assert json.loads(run(stub, "unconfirmed", "list", "--json")[1]) == {"items": []}
 
 
 @pytest.mark.parametrize(
     ("words", "path", "body", "said"),
     [
-        (("doubt", "adopt", UUID, "task-7"), "adopt", {"provider_id": "task-7"}, f"prediction {UUID} is task-7"),
-        (("doubt", "absent", UUID), "absent", None, f"prediction {UUID} is absent"),
+        (("unconfirmed", "adopt", UUID, "task-7"), "adopt", {"provider_id": "task-7"}, f"prediction {UUID} is task-7"),
+        (("unconfirmed", "dismiss", UUID), "dismiss", None, f"prediction {UUID} is marked not found"),
         (
             ("prediction", "abandon", UUID, "--accept-double-cost"),
             "abandon",
@@ -74,4 +74,4 @@ def test_without_the_flag_the_cost_is_named_and_how_to_accept_it(run: Run) -> No
 
 def test_a_refused_decision_is_told_in_the_api_s_words(run: Run) -> None:
     with serve_stub(problem(409, "it is completed")) as stub:
-        assert run(stub, "doubt", "absent", UUID) == (2, "", "error: it is completed\n")
+        assert run(stub, "unconfirmed", "dismiss", UUID) == (2, "", "error: it is completed\n")

@@ -47,7 +47,7 @@ class Notebook:
         self.notes.append(message)
 
 
-def test_it_looks_until_every_job_has_ended() -> None:
+def test_it_checks_until_every_job_has_ended() -> None:
     view, pauses = Notebook(), list[float]()
     client = ScriptedClient(batch(done=0), batch(done=1), batch(done=2))
     ended = wait_for_batch(client, "pilot", view=view, every=1.0, pause=pauses.append)
@@ -76,7 +76,7 @@ def test_a_running_batch_is_described_by_counts_spend_and_times() -> None:
     )
 
 
-def test_what_is_foretold_is_told_with_its_interval() -> None:
+def test_what_is_forecast_is_told_with_its_interval() -> None:
     left = {"expected_seconds": 61.0, "low_seconds": 40.0, "high_seconds": 99.0}
     assert describe_batch(batch(**RUNNING, time_left=left)).endswith(" · about 1:01 (40 s to 1:39) left")
 

@@ -14,7 +14,7 @@ import pytest
 from rushes.errors import Unavailable
 from stack.services import ProcessPlan, ProcessService, describe_code, open_log, tail_log
 from stack.supervisor import Backoff, Supervisor
-from tests.platforms import only_where_deaths_are_told
+from tests.platforms import only_where_deaths_are_signalled
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = "import sys; print('ready', flush=True); "
@@ -128,7 +128,7 @@ def test_ending_it_ends_what_it_started_as_well(launch: Callable[[str], ProcessS
     assert service.find_ending() == "killed by SIGKILL"
 
 
-@only_where_deaths_are_told
+@only_where_deaths_are_signalled
 def test_it_dies_with_its_supervisor_even_by_kill_9_and_though_it_ignores_sigterm(tmp_path: Path) -> None:
     supervisor = subprocess.Popen(
         [sys.executable, "-c", SUPERVISE, STUBBORN, str(tmp_path / "child.log")],

@@ -109,13 +109,15 @@ def test_a_folder_that_cannot_be_made_is_refused_with_the_reason(tmp_path: Path)
 
 
 def test_other_commands_find_the_services_as_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = "postgresql://user:p'a$s@127.0.0.1/rushes?options=-c%20x"
+    strange = "postgresql://user:p'a$s@127.0.0.1/rushes?options=-c%20x"
     monkeypatch.setenv("RUSHES_DATA_DIR", str(tmp_path))
     for name in ("RUSHES_DATABASE_URL", "RUSHES_URL", "WAVESPEED_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    write_services(tmp_path, {"RUSHES_DATABASE_URL": odd, "RUSHES_URL": "http://127.0.0.1:9", "WAVESPEED_API_KEY": "k"})
+    write_services(
+        tmp_path, {"RUSHES_DATABASE_URL": strange, "RUSHES_URL": "http://127.0.0.1:9", "WAVESPEED_API_KEY": "k"}
+    )
     found = load_settings()
-    assert found.get_database_url() == odd
+    assert found.get_database_url() == strange
     assert found.url == "http://127.0.0.1:9"
     assert found.wavespeed_api_key is not None
     assert stat.S_IMODE((tmp_path / SERVICES_FILE).stat().st_mode) == 0o600

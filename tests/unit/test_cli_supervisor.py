@@ -156,7 +156,7 @@ def test_one_that_does_not_stop_is_ended_when_its_patience_is_over_and_that_is_s
 def test_a_hurry_ends_the_patience() -> None:
     stage = Stage()
     worker = stage.start(FakeService("worker", obeys=False, patience_seconds=3600))
-    stage.supervisor.stop(is_hurried=lambda: True)
+    stage.supervisor.stop(is_forced=lambda: True)
     assert worker.ending == "ended"
 
 

@@ -48,7 +48,7 @@ def test_a_job_that_has_ended_shows_neither(run: Run) -> None:
     assert not {"progress", "time left"} & set(facts_of(out))
 
 
-def test_a_job_s_history_tells_what_was_foretold_when_it_was_accepted(run: Run) -> None:
+def test_a_job_s_history_tells_what_was_forecast_when_it_was_accepted(run: Run) -> None:
     accepted = {"at": "2026-11-05T12:00:00Z", "kind": "prediction.rendering", "detail": {"time_left": LEFT}}
     with serve_stub(Answer(body=job()), Answer(body={"items": [accepted], "next_cursor": None})) as stub:
         _, out, _ = run(stub, "job", "show", UUID)
@@ -59,8 +59,8 @@ def test_json_tells_what_the_api_tells(run: Run) -> None:
     rendering = job(state="rendering", ended_at=None, progress=0.25, time_left=LEFT)
     with serve_stub(Answer(body=rendering), Answer(body={"items": [], "next_cursor": None})) as stub:
         _, out, _ = run(stub, "job", "show", UUID, "--json")
-    told = json.loads(out)
-    assert (told["progress"], told["time_left"]) == (0.25, LEFT)
+    reported = json.loads(out)
+    assert (reported["progress"], reported["time_left"]) == (0.25, LEFT)
 
 
 def test_a_batch_shows_when_it_will_have_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_a_batch_shows_when_it_will_have_ended(run: Run, monkeypatch: pytest.Mon
     assert facts_of(out)["ends"].startswith("about 2026-11-05 ")
 
 
-def test_a_batch_that_is_watched_is_looked_at_until_it_has_ended(run: Run) -> None:
+def test_a_batch_that_is_watched_is_checked_until_it_has_ended(run: Run) -> None:
     with serve_stub(Answer(body=batch(**RUNNING)), Answer(body=batch())) as stub:
         code, out, err = run(stub, "batch", "show", "pilot", "--watch")
     assert (code, len(stub.asked)) == (0, 2)
@@ -88,22 +88,22 @@ def test_without_an_interval_the_rate_so_far_is_told(left: Any, seconds: float |
 
 
 @pytest.mark.parametrize(
-    ("unknown", "told"),
+    ("unknown", "reported"),
     [
         ("paused", "unknown: the account is paused"),
-        ("undecided", "unknown: a doubt waits for a person, see rushes doubt list"),
+        ("undecided", "unknown: an unconfirmed submission waits for a person, see rushes unconfirmed list"),
     ],
 )
-def test_why_nobody_knows_the_end_is_told_in_its_place(run: Run, unknown: str, told: str) -> None:
+def test_why_nobody_knows_the_end_is_told_in_its_place(run: Run, unknown: str, reported: str) -> None:
     without = {"seconds_left": None, "time_left": None, "time_left_unknown": unknown}
     with serve_stub(Answer(body=batch(**RUNNING | without))) as stub:
         _, out, _ = run(stub, "batch", "show", "pilot")
-    assert facts_of(out)["time left"] == told
-    assert f"time left {told}" in describe_batch(batch(**RUNNING | without))
+    assert facts_of(out)["time left"] == reported
+    assert f"time left {reported}" in describe_batch(batch(**RUNNING | without))
     queued = job(state="queued", ended_at=None, time_left_unknown=unknown)
     with serve_stub(Answer(body=queued), Answer(body={"items": [], "next_cursor": None})) as stub:
         _, out, _ = run(stub, "job", "show", UUID)
-    assert facts_of(out)["time left"] == told
+    assert facts_of(out)["time left"] == reported
 
 
 NOON = datetime(2026, 11, 5, 12, tzinfo=UTC)

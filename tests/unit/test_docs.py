@@ -28,7 +28,7 @@ POLICIES = {name: value for name, value in vars(retries).items() if isinstance(v
 MEASURED = {"docs/performance.md"}
 """Written by `python -m bench --write-docs`."""
 PREFIXES = (
-    "account|ack|batch|dispatcher|doubt|epoch|job|outputs|prediction|request|store|submit|surplus|watch|watchdog|webhook|worker"
+    "account|ack|batch|dispatcher|unconfirmed|epoch|job|outputs|prediction|request|store|submit|duplicate|watch|watchdog|webhook|worker"
     "|write"
 )
 
@@ -68,8 +68,10 @@ def test_every_fault_is_in_the_index() -> None:
 
 
 def test_the_table_of_waits_has_every_policy_with_its_figures() -> None:
-    told = {cells[0].strip("`"): cells[1:] for cells in rows_of(FAILURES.split("## The waits")[1])[1:]}
-    assert told == {name: [f"{spell(policy.base)} s", f"{spell(policy.cap)} s"] for name, policy in POLICIES.items()}
+    reported = {cells[0].strip("`"): cells[1:] for cells in rows_of(FAILURES.split("## The waits")[1])[1:]}
+    assert reported == {
+        name: [f"{spell(policy.base)} s", f"{spell(policy.cap)} s"] for name, policy in POLICIES.items()
+    }
 
 
 def spell(length: timedelta) -> str:
@@ -92,7 +94,7 @@ def test_every_class_of_failed_predictions_has_its_row_and_its_codes() -> None:
 
 
 def test_every_decision_about_an_answer_has_its_row() -> None:
-    decisions = {kind.__name__ for row in ANSWERS for kind in (row.submit, row.look, row.ask)} | {
+    decisions = {kind.__name__ for row in ANSWERS for kind in (row.submit, row.check, row.ask)} | {
         errors.NotSent.__name__
     }
     named = {name for cells in rows_of(FAILURES) for name in re.findall(r"`(\w+)`", cells[0])}

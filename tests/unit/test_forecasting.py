@@ -1,4 +1,4 @@
-"""What is foretold against what is played out: every truth here is a simulation of its own, job by job."""
+"""What is forecast against what is played out: every truth here is a simulation of its own, job by job."""
 
 import heapq
 import math
@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rushes.forecasting import (
+    ActiveGroup,
     Outlook,
-    Running,
+    QueuedGroup,
     TimeLeft,
-    Waiting,
     add_time_left,
     forecast,
     render_time_left,
@@ -31,11 +31,11 @@ LENGTHS = st.builds(LogNormal, st.floats(1, 1000), st.floats(0.1, 1.5))
 AGES = st.floats(0, 5000, allow_subnormal=False)
 
 
-def queue(jobs: int, *, render_time: LogNormal = PRO, ours: bool = True) -> Waiting:
-    return Waiting(kinds=((render_time, jobs),), ours=ours)
+def queue(jobs: int, *, render_time: LogNormal = PRO, ours: bool = True) -> QueuedGroup:
+    return QueuedGroup(kinds=((render_time, jobs),), ours=ours)
 
 
-def outlook(slots: int, *waiting: Waiting, **more: object) -> Outlook:
+def outlook(slots: int, *waiting: QueuedGroup, **more: object) -> Outlook:
     return Outlook(slots=slots, store_time=QUICK, store_threads=1000, waiting=waiting, **more)  # type: ignore[arg-type]
 
 
@@ -77,21 +77,25 @@ def play(case: Outlook, dice: random.Random) -> float:
 
 
 CASES = {
-    "one render": outlook(2, running=(Running(render_time=PRO, age_seconds=50),)),
+    "one render": outlook(2, running=(ActiveGroup(render_time=PRO, age_seconds=50),)),
     "a few on two slots": outlook(
-        2, queue(4), running=(Running(render_time=PRO, age_seconds=50), Running(render_time=PRO, age_seconds=10))
+        2,
+        queue(4),
+        running=(ActiveGroup(render_time=PRO, age_seconds=50), ActiveGroup(render_time=PRO, age_seconds=10)),
     ),
-    "two slots, a long queue of two kinds": outlook(2, Waiting(kinds=((PRO, 100), (FAST, 100)))),
+    "two slots, a long queue of two kinds": outlook(2, QueuedGroup(kinds=((PRO, 100), (FAST, 100)))),
     "others first": outlook(24, queue(300, ours=False), queue(300)),
     "a hundred slots": outlook(100, queue(1000)),
     "the lowest tier's pace": outlook(2, queue(10), submits_per_second=2 / 64, submits_at_once=2),
-    "the pace is what binds": outlook(50, queue(200), submits_per_second=10 / 64, submits_at_once=10),
+    "the rate limit is what binds": outlook(50, queue(200), submits_per_second=10 / 64, submits_at_once=10),
     "after a pause": outlook(10, queue(40), delay_seconds=500.0),
     "one render in ten fails": outlook(12, queue(100), repeated=0.1),
     "few of ours among many that run": outlook(
         100,
         queue(30),
-        running=tuple(Running(render_time=PRO, age_seconds=age, renders=10, ours=False) for age in range(5, 205, 20)),
+        running=tuple(
+            ActiveGroup(render_time=PRO, age_seconds=age, renders=10, ours=False) for age in range(5, 205, 20)
+        ),
     ),
 }
 
@@ -175,13 +179,13 @@ def test_a_queue_that_doubles_takes_longer_however_it_is_played(slots: int) -> N
 
 
 def test_nothing_of_ours_has_no_forecast() -> None:
-    others = Running(render_time=PRO, age_seconds=1, ours=False)
+    others = ActiveGroup(render_time=PRO, age_seconds=1, ours=False)
     assert forecast(outlook(2), seed=0) is None
     assert forecast(outlook(2, queue(3, ours=False), running=(others,), storing=(others,)), seed=0) is None
 
 
 def test_a_video_that_is_being_stored_takes_as_long_as_that() -> None:
-    found = forecast(outlook(2, storing=(Running(render_time=QUICK, age_seconds=0),)), seed=0)
+    found = forecast(outlook(2, storing=(ActiveGroup(render_time=QUICK, age_seconds=0),)), seed=0)
     assert found is not None
     assert found.time_left.expected_seconds == pytest.approx(2.1, rel=0.1)
 
@@ -194,7 +198,7 @@ def test_few_threads_that_store_hold_the_end_back() -> None:
 
 
 def test_a_render_that_gave_its_slot_back_is_waited_for_and_takes_none() -> None:
-    stuck = Running(render_time=PRO, age_seconds=3_000, in_slot=False)
+    stuck = ActiveGroup(render_time=PRO, age_seconds=3_000, in_slot=False)
     with_stuck, without = (
         forecast(outlook(1, queue(1, render_time=QUICK), running=running), seed=0) for running in ((stuck,), ())
     )
@@ -204,7 +208,7 @@ def test_a_render_that_gave_its_slot_back_is_waited_for_and_takes_none() -> None
     assert with_stuck.time_left.high_seconds > 500
 
 
-def test_the_same_seed_foretells_the_same() -> None:
+def test_the_same_seed_forecasts_the_same() -> None:
     case = CASES["a hundred slots"]
     assert forecast(case, seed=5) == forecast(case, seed=5) != forecast(case, seed=6)
 

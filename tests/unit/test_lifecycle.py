@@ -61,7 +61,9 @@ def test_a_job_may_succeed_until_it_has_succeeded(walk: list[JobState]) -> None:
 
 
 @given(walk=walks(PREDICTION_MOVES, steps=30))
-def test_a_prediction_comes_back_to_a_state_only_by_way_of_a_doubt(walk: list[PredictionState]) -> None:
+def test_a_prediction_comes_back_to_a_state_only_by_way_of_an_unconfirmed_submission(
+    walk: list[PredictionState],
+) -> None:
     again = {state for state in walk if walk.count(state) > 1}
     assert again <= {PredictionState.UNCONFIRMED, PredictionState.RENDERING}
 
@@ -86,17 +88,17 @@ def test_an_ended_job_moves_only_where_a_person_retries_it() -> None:
     }
 
 
-def test_an_ended_prediction_moves_only_to_surplus_where_it_was_called_not_bought() -> None:
+def test_an_ended_prediction_moves_only_to_duplicate_purchase_where_it_was_called_not_bought() -> None:
     moving = {state: PREDICTION_MOVES[state] for state in PREDICTION_ENDED if PREDICTION_MOVES[state]}
-    assert moving == {state: {PredictionState.SURPLUS} for state in NOTHING_BOUGHT}
+    assert moving == {state: {PredictionState.DUPLICATE} for state in NOTHING_BOUGHT}
 
 
-def test_only_a_submission_or_an_adoption_may_be_in_doubt() -> None:
-    doubted = {state for state, moves in PREDICTION_MOVES.items() if PredictionState.UNCONFIRMED in moves}
-    assert doubted == {PredictionState.SUBMITTING, PredictionState.RENDERING}
+def test_only_a_submission_or_an_adoption_may_be_unconfirmed() -> None:
+    marked_unconfirmed = {state for state, moves in PREDICTION_MOVES.items() if PredictionState.UNCONFIRMED in moves}
+    assert marked_unconfirmed == {PredictionState.SUBMITTING, PredictionState.RENDERING}
 
 
-def test_what_is_in_doubt_is_never_submitted_again() -> None:
+def test_what_is_unconfirmed_is_never_submitted_again() -> None:
     assert PredictionState.SUBMITTING not in reach(PREDICTION_MOVES, PredictionState.UNCONFIRMED)
 
 
@@ -113,9 +115,9 @@ def test_live_is_what_holds_a_slot() -> None:
 
 
 def test_nothing_bought_has_ended() -> None:
-    assert {"refused", "absent"} == NOTHING_BOUGHT
+    assert {"refused", "not_found"} == NOTHING_BOUGHT
     assert NOTHING_BOUGHT < NO_ATTEMPT < PREDICTION_ENDED
-    assert {"surplus"} == NO_ATTEMPT - NOTHING_BOUGHT
+    assert {"duplicate"} == NO_ATTEMPT - NOTHING_BOUGHT
 
 
 def quoted(sql: str) -> set[str]:
@@ -142,7 +144,7 @@ def test_a_check_holds_the_column_to_the_states(table: "Table[Any]", name: str, 
 
 
 def test_every_state_that_follows_an_acceptance_needs_the_providers_id() -> None:
-    accepted = PREDICTION_MOVES[PredictionState.RENDERING] | {PredictionState.RENDERING, PredictionState.SURPLUS}
+    accepted = PREDICTION_MOVES[PredictionState.RENDERING] | {PredictionState.RENDERING, PredictionState.DUPLICATE}
     without = {PredictionState.CANCELLED, PredictionState.UNCONFIRMED}  # withdrawn before the POST; given back
     assert quoted(check(PREDICTION, "ck_prediction_provider_id")) == accepted - without
 

@@ -1,4 +1,4 @@
-"""Pairing submissions in doubt with what the provider lists."""
+"""Pairing unconfirmed submissions with what the provider lists."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,11 +56,11 @@ def test_an_equal_input_is_adopted_however_it_is_shown(shown: dict[str, Any]) ->
     ],
     ids=["prompt", "duration", "video model", "too early", "too late", "a key is missing"],
 )
-def test_an_unequal_candidate_is_an_orphan(other: Candidate) -> None:
+def test_an_unequal_candidate_is_an_unknown_prediction(other: Candidate) -> None:
     findings = match_submissions([ours := submission()], [other], clocks=CLOCKS)
 
     assert findings.missing == [ours]
-    assert findings.orphans == [other]
+    assert findings.unmatched == [other]
 
 
 def test_identical_jobs_take_one_candidate_each_the_oldest_the_oldest() -> None:
@@ -79,14 +79,14 @@ def test_one_candidate_is_never_adopted_twice() -> None:
 
 
 def test_an_equal_twin_that_may_still_be_answered_makes_all_wait() -> None:
-    doubted, twin, other = submission(), submission(at=1, is_open=True), submission("a wolf")
+    marked_unconfirmed, twin, other = submission(), submission(at=1, is_open=True), submission("a wolf")
     wolf = candidate("a wolf")
 
-    findings = match_submissions([doubted, twin, other], [candidate(), wolf], clocks=CLOCKS)
+    findings = match_submissions([marked_unconfirmed, twin, other], [candidate(), wolf], clocks=CLOCKS)
 
-    assert findings.waiting == [doubted]
+    assert findings.waiting == [marked_unconfirmed]
     assert adopted(findings) == {other.prediction_id: wolf.provider_id}
-    assert not findings.orphans
+    assert not findings.unmatched
 
 
 def test_a_candidate_that_cannot_be_read_makes_absence_impossible() -> None:
@@ -126,7 +126,7 @@ def test_every_submission_has_one_fate_and_every_candidate_at_most_one_owner(
     waiting = {each.input["prompt"] for each in submissions if each.is_open}
     settled = [each for each in submissions if not (each.is_open and each.input["prompt"] in waiting)]
     assert sorted(fates) == sorted(each.prediction_id for each in settled)
-    assert not {each.provider_id for each in found.orphans} & set(owners)
+    assert not {each.provider_id for each in found.unmatched} & set(owners)
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.booleans() | st.text()))

@@ -19,8 +19,8 @@ from rushes.storing.next_attempt import (
     UNVERIFIED,
     VOUCH_AFTER,
     FailedDownload,
+    is_final_without_download,
     plan_next,
-    settles_without_download,
 )
 
 MINUTE = timedelta(minutes=1)
@@ -92,10 +92,10 @@ def test_trouble_of_the_host_keeps_a_page_or_a_cut_file_from_ending_a_job(suspec
 
 def test_a_page_that_came_twice_settles_once_the_host_has_served_all_others() -> None:
     vouched = KEPT._replace(arrived_since_repeat=True)
-    assert settles_without_download(DOCUMENT, vouched)
-    assert not settles_without_download(DOCUMENT, KEPT)
-    assert not any(settles_without_download(kept, vouched) for kept in (None, FILE, CUT))
-    assert not any(settles_without_download(DOCUMENT, vouched._replace(**each)) for each in TROUBLE.values())
+    assert is_final_without_download(DOCUMENT, vouched)
+    assert not is_final_without_download(DOCUMENT, KEPT)
+    assert not any(is_final_without_download(kept, vouched) for kept in (None, FILE, CUT))
+    assert not any(is_final_without_download(DOCUMENT, vouched._replace(**each)) for each in TROUBLE.values())
 
 
 @pytest.mark.parametrize(

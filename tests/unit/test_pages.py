@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.provider_list.paging import read_pages
-from rushes.wavespeed import Prediction, PredictionPage, PredictionStatus, ProviderUnavailable
+from rushes.wavespeed import PredictionPage, PredictionStatus, ProviderPrediction, ProviderUnavailable
 
 SIZE = 3
 BEGAN = datetime(2026, 11, 20, tzinfo=UTC)
@@ -29,7 +29,8 @@ class Provider:
         listed = [(number, moment(each)) for number, each in enumerate(self._created) if moment(each) <= end]
         shown = listed[(page - 1) * SIZE : page * SIZE]
         items = tuple(
-            Prediction(id=str(number), status=PredictionStatus.CREATED, created_at=created) for number, created in shown
+            ProviderPrediction(id=str(number), status=PredictionStatus.CREATED, created_at=created)
+            for number, created in shown
         )
         return PredictionPage(page, items, 0, is_last=len(items) < SIZE)
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from rushes.render_times.poll_spacing import (
     LogNormal,
     RenderTime,
-    count_looks,
+    count_checks,
+    discount_missing_webhook,
     expected_seconds_left,
-    next_look_by_law,
+    next_check_by_law,
     prior_for,
     resumed_spacing,
-    weigh_silence,
-    worth_of_look,
+    worth_of_check,
 )
 
 USUAL = LogNormal(median_seconds=60, sigma=0.3)
@@ -42,18 +42,18 @@ class Exponential:
         return math.exp(-age_seconds / self.mean_seconds)
 
 
-def looks(render_time: RenderTime, *, cost: float) -> Iterator[float]:
-    """The ages of all looks that a render gets while it is at all likely to be unfinished."""
+def checks(render_time: RenderTime, *, cost: float) -> Iterator[float]:
+    """The ages of all checks that a render gets while it is at all likely to be unfinished."""
     age = 0.0
     while render_time.survival(age) > 1e-9:
-        age = next_look_by_law(render_time, age=age, request_cost_seconds=cost, shortest=1e-3, longest=1e9)
+        age = next_check_by_law(render_time, age=age, request_cost_seconds=cost, shortest=1e-3, longest=1e9)
         yield age
 
 
-def requests_and_delay(ages_of_looks: Iterator[float]) -> tuple[float, float]:
-    """Expected number of looks at a render of the usual kind, and expected seconds from its end to the next look."""
+def requests_and_delay(ages_of_checks: Iterator[float]) -> tuple[float, float]:
+    """Expected number of checks a render of the usual kind, and expected seconds from its end to the next check."""
     requests = end_noticed = last = 0.0
-    for age in ages_of_looks:
+    for age in ages_of_checks:
         requests += USUAL.survival(last)
         end_noticed += age * (USUAL.survival(last) - USUAL.survival(age))
         last = age
@@ -68,9 +68,9 @@ def best_possible_price(*, cost: float, step: float, end: float = 300.0) -> floa
     onward = [0.0] * len(grid)
     for now in range(len(grid) - 2, -1, -1):
         best = math.inf
-        for look in range(now + 1, len(grid)):
-            finished = survivals[now] - survivals[look]
-            price = grid[look] * finished - (finished_age[look] - finished_age[now]) + onward[look]
+        for check in range(now + 1, len(grid)):
+            finished = survivals[now] - survivals[check]
+            price = grid[check] * finished - (finished_age[check] - finished_age[now]) + onward[check]
             best = min(best, price)
             if price > 1.5 * best + 1e-6:
                 break
@@ -82,23 +82,23 @@ def best_possible_price(*, cost: float, step: float, end: float = 300.0) -> floa
     ("cost", "requests", "delay"), [(0.0052, 56, 0.284), (0.02116, 28, 0.566), (0.111, 12.5, 1.27), (1.17, 4.2, 3.95)]
 )
 def test_requests_buy_short_delays_at_a_known_rate(cost: float, requests: float, delay: float) -> None:
-    assert requests_and_delay(looks(USUAL, cost=cost)) == pytest.approx((requests, delay), rel=0.01)
+    assert requests_and_delay(checks(USUAL, cost=cost)) == pytest.approx((requests, delay), rel=0.01)
 
 
 @pytest.mark.parametrize(("cost", "step", "excess"), [(0.02116, 0.1, 0.01), (0.111, 0.2, 0.01), (1.17, 0.25, 0.016)])
 def test_the_law_costs_little_more_than_the_best_schedule(cost: float, step: float, excess: float) -> None:
     """Keller's continuous law is known to come within 0.6 to 1.6 % of the exact optimum."""
-    requests, delay = requests_and_delay(looks(USUAL, cost=cost))
+    requests, delay = requests_and_delay(checks(USUAL, cost=cost))
 
     assert cost * requests + delay < (1 + excess) * best_possible_price(cost=cost, step=step)
 
 
 @settings(deadline=None)  # a new distribution costs a table
 @given(render_time=log_normals, age=ages, cost=costs, shortest=st.floats(0.01, 10), longest=st.floats(0.01, 100))
-def test_a_look_falls_between_the_shortest_and_the_longest_wait(
+def test_a_check_falls_between_the_shortest_and_the_longest_wait(
     render_time: LogNormal, age: float, cost: float, shortest: float, longest: float
 ) -> None:
-    following = next_look_by_law(render_time, age=age, request_cost_seconds=cost, shortest=shortest, longest=longest)
+    following = next_check_by_law(render_time, age=age, request_cost_seconds=cost, shortest=shortest, longest=longest)
 
     assert following >= age + shortest > age
     assert following <= max(age + longest, age + shortest)
@@ -106,20 +106,20 @@ def test_a_look_falls_between_the_shortest_and_the_longest_wait(
 
 @settings(deadline=None)
 @given(mean=st.floats(1, 1_000), age=st.floats(0, 10_000), cost=st.floats(0.01, 10))
-def test_where_the_hazard_is_flat_looks_are_evenly_spaced(mean: float, age: float, cost: float) -> None:
+def test_where_the_hazard_is_flat_checks_are_evenly_spaced(mean: float, age: float, cost: float) -> None:
     spacing = math.sqrt(2 * cost * mean)
-    following = next_look_by_law(Exponential(mean), age=age, request_cost_seconds=cost, shortest=1e-6, longest=1e9)
+    following = next_check_by_law(Exponential(mean), age=age, request_cost_seconds=cost, shortest=1e-6, longest=1e9)
 
     assert following - age == pytest.approx(spacing, rel=1e-6)
-    grown = count_looks(Exponential(mean), age + spacing) - count_looks(Exponential(mean), age)
-    assert worth_of_look(grown) == pytest.approx(cost, rel=1e-5)
+    grown = count_checks(Exponential(mean), age + spacing) - count_checks(Exponential(mean), age)
+    assert worth_of_check(grown) == pytest.approx(cost, rel=1e-5)
 
 
 @settings(deadline=None)
 @given(render_time=log_normals, age=ages, cost=costs, factor=st.floats(1.01, 100))
 def test_dearer_requests_are_made_later(render_time: LogNormal, age: float, cost: float, factor: float) -> None:
     cheap, dear = (
-        next_look_by_law(render_time, age=age, request_cost_seconds=each, shortest=1e-6, longest=1e6)
+        next_check_by_law(render_time, age=age, request_cost_seconds=each, shortest=1e-6, longest=1e6)
         for each in (cost, cost * factor)
     )
 
@@ -128,10 +128,12 @@ def test_dearer_requests_are_made_later(render_time: LogNormal, age: float, cost
 
 @settings(deadline=None)
 @given(render_time=log_normals, age=ages, later=ages, cost=costs)
-def test_a_later_look_is_followed_by_a_later_one(render_time: LogNormal, age: float, later: float, cost: float) -> None:
+def test_a_later_check_is_followed_by_a_later_one(
+    render_time: LogNormal, age: float, later: float, cost: float
+) -> None:
     assume(age < later)
     first, second = (
-        next_look_by_law(render_time, age=each, request_cost_seconds=cost, shortest=0.1, longest=1e6)
+        next_check_by_law(render_time, age=each, request_cost_seconds=cost, shortest=0.1, longest=1e6)
         for each in (age, later)
     )
 
@@ -141,7 +143,7 @@ def test_a_later_look_is_followed_by_a_later_one(render_time: LogNormal, age: fl
 def test_the_likely_time_is_watched_more_closely_than_the_unlikely() -> None:
     spacings = {}
     for age in (0.0, 20.0, 60.0, 600.0):
-        following = next_look_by_law(USUAL, age=age, request_cost_seconds=0.1, shortest=0.01, longest=1e6)
+        following = next_check_by_law(USUAL, age=age, request_cost_seconds=0.1, shortest=0.01, longest=1e6)
         spacings[age] = following - age
 
     assert spacings[0] > 20
@@ -159,7 +161,7 @@ def test_extreme_values_give_finite_answers(median: float, sigma: float, age: fl
     assert 0 <= render_time.survival(age) <= 1
     assert 0 <= expected_seconds_left(render_time, age) < math.inf
     for cost in (1e-12, 1e12):
-        following = next_look_by_law(render_time, age=age, request_cost_seconds=cost, shortest=1, longest=60)
+        following = next_check_by_law(render_time, age=age, request_cost_seconds=cost, shortest=1, longest=60)
         assert age + 1 <= following <= age + 60
 
 
@@ -215,11 +217,15 @@ def test_the_time_left_agrees_with_the_closed_form(median: float, sigma: float, 
 
 @pytest.mark.parametrize(("delivered", "left"), [(0.0, 1), (0.96, 0.04), (1.0, 0.0001), (2.0, 0.0001)])
 def test_a_webhook_thins_the_worth_of_a_young_render_by_what_it_misses(delivered: float, left: float) -> None:
-    assert weigh_silence(USUAL, age=20.0, known_age=0.0, delivered=delivered) == pytest.approx(left, rel=0.05)
+    assert discount_missing_webhook(USUAL, age=20.0, known_age=0.0, delivered=delivered) == pytest.approx(
+        left, rel=0.05
+    )
 
 
 def test_a_long_silence_brings_the_worth_back() -> None:
-    worths = [weigh_silence(USUAL, age=age, known_age=0.0, delivered=0.96) for age in (20.0, 60.0, 120.0, 180.0)]
+    worths = [
+        discount_missing_webhook(USUAL, age=age, known_age=0.0, delivered=0.96) for age in (20.0, 60.0, 120.0, 180.0)
+    ]
     assert worths[0] == pytest.approx(0.04, rel=0.05)
     assert worths[2] > 3 * worths[0]
     running = USUAL.survival(120.0)
@@ -231,7 +237,7 @@ def test_a_long_silence_brings_the_worth_back() -> None:
 def test_silence_never_adds_to_the_worth(
     render_time: LogNormal, age: float, known_age: float, delivered: float
 ) -> None:
-    assert 0 < weigh_silence(render_time, age=age, known_age=known_age, delivered=delivered) <= 1
+    assert 0 < discount_missing_webhook(render_time, age=age, known_age=known_age, delivered=delivered) <= 1
 
 
 def test_the_prior_is_wide_and_grows_mildly_with_the_length() -> None:
@@ -248,5 +254,5 @@ def test_the_prior_is_wide_and_grows_mildly_with_the_length() -> None:
 @pytest.mark.parametrize(
     ("window", "seconds"), [(0, 30), (1, 30), (2, 60), (3, 120), (5, 480), (6, 900), (7, 900), (10**6, 900)]
 )
-def test_a_resumed_render_is_looked_at_ever_more_slowly(window: int, seconds: int) -> None:
+def test_a_resumed_render_is_checked_ever_more_slowly(window: int, seconds: int) -> None:
     assert resumed_spacing(window) == timedelta(seconds=seconds)

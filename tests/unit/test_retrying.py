@@ -64,8 +64,8 @@ def test_the_other_sides_wish_is_a_floor_of_at_most_an_hour(
 def test_callers_that_were_told_the_same_come_back_apart() -> None:
     wish = timedelta(seconds=30)
     early, late = (
-        retries.ACCOUNT_DEFERRED.next_delay(1, random=lambda draw=draw: draw, retry_after=wish) for draw in (0.0, 0.9)
+        retries.ACCOUNT_BACKED_OFF.next_delay(1, random=lambda draw=draw: draw, retry_after=wish) for draw in (0.0, 0.9)
     )
 
     assert early == wish
-    assert late == wish + retries.ACCOUNT_DEFERRED.base * 0.9
+    assert late == wish + retries.ACCOUNT_BACKED_OFF.base * 0.9

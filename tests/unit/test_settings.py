@@ -54,7 +54,7 @@ def refusals_of(values: dict[str, str], environment: pytest.MonkeyPatch) -> dict
     return {problem.field: problem.message for problem in refusal.value.problems}
 
 
-def test_a_look_costs_more_beside_webhooks_unless_its_price_is_set(environment: pytest.MonkeyPatch) -> None:
+def test_a_check_costs_more_beside_webhooks_unless_its_price_is_set(environment: pytest.MonkeyPatch) -> None:
     alone = load_settings().find_poll_cost()
     environment.setenv("RUSHES_PUBLIC_URL", "https://rushes.example.com")
     assert load_settings().find_poll_cost() > alone
@@ -186,7 +186,7 @@ def test_what_runs_in_the_data_folder_is_read_below_the_environment(
     assert load_settings(running_stack=False).database_url is None
 
 
-def test_the_running_stack_is_looked_for_in_the_default_data_folder(tmp_path: Path) -> None:
+def test_the_running_stack_is_searched_for_in_the_default_data_folder(tmp_path: Path) -> None:
     (tmp_path / ".rushes").mkdir()
     (tmp_path / ".rushes" / SERVICES_FILE).write_text("RUSHES_DATABASE_URL=postgresql://stack/db\n")
     assert load_settings().get_database_url() == "postgresql://stack/db"
@@ -251,6 +251,6 @@ def test_submit_threads_follow_the_rate(rate: int, threads: int) -> None:
     assert settings.with_changes(submit_threads=7).count_submit_threads() == 7
 
 
-def test_a_submission_is_in_doubt_only_after_its_post_has_timed_out() -> None:
+def test_a_submission_is_unconfirmed_only_after_its_post_has_timed_out() -> None:
     settings = load_settings()
     assert settings.submit_lease > timedelta(seconds=settings.submit_timeout_seconds)

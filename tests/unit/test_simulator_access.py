@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message
 
 from sandbox.wavespeed.http.app import create_app
-from sandbox.wavespeed.settings import Settings
+from sandbox.wavespeed.settings import SimulatorSettings
 
 
 def get(path: str, *, client: str = "127.0.0.1", key: str = "first") -> int:
@@ -30,7 +30,7 @@ def get(path: str, *, client: str = "127.0.0.1", key: str = "first") -> int:
         "client": (client, 5_000),
         "headers": [(b"authorization", f"Bearer {key}".encode())],
     }
-    asyncio.run(create_app(Settings(api_keys=("first", "second")))(scope, receive, send))
+    asyncio.run(create_app(SimulatorSettings(api_keys=("first", "second")))(scope, receive, send))
     return int(sent[0]["status"])
 
 

@@ -5,16 +5,16 @@ from decimal import Decimal
 import pytest
 
 from sandbox.wavespeed.command import build_parser, main, read_settings
-from sandbox.wavespeed.settings import TIERS, Settings, Tier
+from sandbox.wavespeed.settings import TIERS, SimulatorSettings, Tier
 from sandbox.wavespeed.state.faults import FAULTS
 
 
-def settings_of(*arguments: str) -> Settings:
+def settings_of(*arguments: str) -> SimulatorSettings:
     return read_settings(build_parser().parse_args(["--api-key", "secret-key", *arguments]))
 
 
 def test_the_defaults_of_the_command_are_those_of_the_settings() -> None:
-    assert settings_of() == Settings(api_keys=("secret-key",))
+    assert settings_of() == SimulatorSettings(api_keys=("secret-key",))
 
 
 @pytest.mark.parametrize(

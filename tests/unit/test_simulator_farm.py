@@ -9,22 +9,22 @@ from hypothesis import strategies as st
 
 from rushes.catalog import VIDEO_MODELS
 from sandbox.wavespeed.state.agenda import Agenda
-from sandbox.wavespeed.state.farm import Farm
-from sandbox.wavespeed.state.tasks import Submission, Task
+from sandbox.wavespeed.state.farm import RenderFarm
+from sandbox.wavespeed.state.tasks import Task, TaskRequest
 
 MODEL = VIDEO_MODELS[0]
 
 
 def make_task(duration: float, accepted: float = 0.0) -> Task:
     values = {"prompt": "a cat", "duration": 6, "generate_audio": True}
-    asked = Submission(model=MODEL, given=values, values=values, base="http://provider")
+    asked = TaskRequest(model=MODEL, given=values, values=values, base="http://provider")
     return Task(id=uuid.uuid4().hex, asked=asked, accepted=accepted, duration=duration)
 
 
-def make_farm(slots: int) -> tuple[Farm, Agenda, list[Task]]:
+def make_farm(slots: int) -> tuple[RenderFarm, Agenda, list[Task]]:
     agenda = Agenda()
     ended: list[Task] = []
-    farm = Farm(slots, agenda, on_start=lambda task, at: None, on_end=lambda task, at: ended.append(task))
+    farm = RenderFarm(slots, agenda, on_start=lambda task, at: None, on_end=lambda task, at: ended.append(task))
     return farm, agenda, ended
 
 
@@ -51,7 +51,7 @@ def test_slots_are_never_exceeded_and_everything_ends(durations: list[int], slot
 
 
 @given(DURATIONS, st.integers(1, 6), st.lists(st.floats(0, 500), max_size=10))
-def test_when_somebody_looks_changes_nothing(durations: list[int], slots: int, looks: list[float]) -> None:
+def test_when_somebody_checks_changes_nothing(durations: list[int], slots: int, checks: list[float]) -> None:
     def play(moments: list[float]) -> list[tuple[float | None, float | None]]:
         farm, agenda, _ = make_farm(slots)
         tasks = [make_task(duration) for duration in durations]
@@ -62,7 +62,7 @@ def test_when_somebody_looks_changes_nothing(durations: list[int], slots: int, l
         agenda.run_until(10_000)
         return [(task.started, task.ended) for task in tasks]
 
-    assert play(looks) == play([])
+    assert play(checks) == play([])
 
 
 @given(DURATIONS)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from rushes.catalog import get_video_model
 from sandbox.wavespeed.handlers.schemas import with_defaults
 from sandbox.wavespeed.http.answers import Refusal
-from sandbox.wavespeed.settings import Settings, Tier
+from sandbox.wavespeed.settings import SimulatorSettings, Tier
 from sandbox.wavespeed.state.journal import DamagedJournal
 from sandbox.wavespeed.state.listing import Query
 from sandbox.wavespeed.state.provider import Provider
-from sandbox.wavespeed.state.tasks import Submission, Task, describe
+from sandbox.wavespeed.state.tasks import Task, TaskRequest, describe
 
 START = 1_800_000_000.0
 
@@ -31,16 +31,16 @@ class Clock:
 
 def make_provider(clock: Clock, **changes: Any) -> Provider:
     settings: dict[str, Any] = {"api_keys": ("k",), "tier": Tier(slots=3, submits_per_minute=100)}
-    return Provider(Settings(**{**settings, **changes}), clock)
+    return Provider(SimulatorSettings(**{**settings, **changes}), clock)
 
 
-def order(prompt: str = "a cat", **inputs: Any) -> Submission:
+def order(prompt: str = "a cat", **inputs: Any) -> TaskRequest:
     model = get_video_model("ltx-2-pro")
     sent = {"prompt": prompt, **inputs}
-    return Submission(model=model, given=sent, values=with_defaults(model, sent), base="http://provider")
+    return TaskRequest(model=model, given=sent, values=with_defaults(model, sent), base="http://provider")
 
 
-def pass_time(provider: Provider, clock: Clock, seconds: float) -> None:
+def advance_time(provider: Provider, clock: Clock, seconds: float) -> None:
     clock.now += seconds
     provider.advance()
 
@@ -60,7 +60,7 @@ def test_the_price_is_held_at_submission_and_kept_at_completion() -> None:
     [record] = provider.ledger.of(task.id)
     assert (record.kind, record.state, record.price) == ("deduct", "pre", Decimal("0.48"))
     assert provider.ledger.balance == Decimal("9.52")
-    pass_time(provider, clock, 600)
+    advance_time(provider, clock, 600)
     assert [(each.kind, each.state) for each in provider.ledger.of(task.id)] == [("deduct", "done")]
     assert provider.ledger.balance == Decimal("9.52")
 
@@ -81,7 +81,7 @@ def test_what_is_refunded_by_default(fault: str, kinds: list[str], state: str) -
     clock = Clock()
     provider = make_provider(clock, faults={fault: 1})
     task = provider.accept(order())
-    pass_time(provider, clock, 600)
+    advance_time(provider, clock, 600)
     records = provider.ledger.of(task.id)
     assert [each.kind for each in records] == kinds
     assert records[0].state == state
@@ -94,9 +94,9 @@ def test_a_refund_can_be_delayed_by_the_account_and_by_a_fault() -> None:
     )
     tasks = {task.id: task for task in (provider.accept(order()), provider.accept(order()))}
     while provider.farm.unfinished:
-        pass_time(provider, clock, 1)
+        advance_time(provider, clock, 1)
     assert money(provider)[1] <= order().price  # the later of the two, at least, has not come back yet
-    pass_time(provider, clock, 1_000)
+    advance_time(provider, clock, 1_000)
     refunds = [each for each in provider.ledger.records if each.kind == "refund"]
     assert sorted(each.created - (tasks[each.task_id].ended or 0) for each in refunds) == pytest.approx([50, 500])
 
@@ -111,11 +111,11 @@ def test_the_ledger_adds_up_at_every_moment(fates: list[str], step: int) -> None
             provider.faults.switch_on(fate, 1)
         if provider.ledger.balance >= order().price:
             provider.accept(order())
-        pass_time(provider, clock, step)
+        advance_time(provider, clock, step)
         deducted, refunded, balance = money(provider)
         assert balance == 8 - deducted + refunded
         assert balance >= 0
-    pass_time(provider, clock, 40_000)
+    advance_time(provider, clock, 40_000)
     failed = sum(task.fate.status == "failed" for task in provider.all_tasks())
     assert money(provider)[1] == failed * order().price
     assert all(each.state == "done" for each in provider.ledger.records)
@@ -137,9 +137,9 @@ def test_beyond_the_slots_tasks_wait_as_created() -> None:
     clock = Clock()
     provider = make_provider(clock)
     tasks = [provider.accept(order()) for _ in range(5)]
-    pass_time(provider, clock, 1)
+    advance_time(provider, clock, 1)
     assert [task.status_at(provider.now) for task in tasks] == ["processing"] * 3 + ["created"] * 2
-    pass_time(provider, clock, 2_000)
+    advance_time(provider, clock, 2_000)
     assert provider.farm.most_running == 3
     assert all(task.status_at(provider.now) == "completed" for task in tasks)
 
@@ -152,7 +152,7 @@ def test_beyond_the_slots_tasks_are_refused_in_that_mode() -> None:
     with pytest.raises(Refusal, match="Concurrency limit") as refusal:
         provider.accept(order())
     assert refusal.value.status == 429
-    pass_time(provider, clock, 600)
+    advance_time(provider, clock, 600)
     provider.accept(order())
 
 
@@ -193,9 +193,9 @@ def test_a_late_acceptance_appears_when_it_is_due() -> None:
     clock = Clock()
     provider = make_provider(clock)
     provider.accept_later(order(), 10.0)
-    pass_time(provider, clock, 9.9)
+    advance_time(provider, clock, 9.9)
     assert list(provider.all_tasks()) == []
-    pass_time(provider, clock, 5)
+    advance_time(provider, clock, 5)
     [task] = provider.all_tasks()
     assert task.accepted == START + 10
     assert len(provider.ledger.of(task.id)) == 1
@@ -205,9 +205,9 @@ def test_predictions_are_kept_for_the_retention_only() -> None:
     clock = Clock()
     provider = make_provider(clock, retention_seconds=1_000.0)
     task = provider.accept(order())
-    pass_time(provider, clock, 999)
+    advance_time(provider, clock, 999)
     assert provider.find(task.id) is task
-    pass_time(provider, clock, 2)
+    advance_time(provider, clock, 2)
     assert provider.find(task.id) is None
 
 
@@ -215,8 +215,8 @@ def test_the_clock_never_goes_back() -> None:
     clock = Clock()
     provider = make_provider(clock)
     task = provider.accept(order())
-    pass_time(provider, clock, 700)
-    pass_time(provider, clock, -700)
+    advance_time(provider, clock, 700)
+    advance_time(provider, clock, -700)
     assert task.status_at(provider.now) == "completed"
 
 
@@ -225,7 +225,7 @@ def test_the_list_is_newest_first_and_pages_do_not_overlap() -> None:
     provider = make_provider(clock)
     for _ in range(25):
         provider.accept(order())
-        pass_time(provider, clock, 0.7)
+        advance_time(provider, clock, 0.7)
     pages = [provider.list_tasks(Query(page=page, page_size=10)) for page in (1, 2, 3, 4)]
     assert [len(page) for page in pages] == [10, 10, 5, 0]
     listed = [task for page in pages for task in page]
@@ -236,7 +236,7 @@ def test_the_list_is_newest_first_and_pages_do_not_overlap() -> None:
 def test_the_list_filters_by_window_model_and_status() -> None:
     clock = Clock()
     provider = make_provider(clock)
-    first, second, third = [(provider.accept(order()), pass_time(provider, clock, 1_000))[0] for _ in range(3)]
+    first, second, third = [(provider.accept(order()), advance_time(provider, clock, 1_000))[0] for _ in range(3)]
     window = Query(page=1, page_size=10, created_after_ns=second.created_ns, created_before_ns=second.created_ns)
     assert provider.list_tasks(window) == [second]
     newest = provider.accept(order())
@@ -265,7 +265,7 @@ def test_ten_thousand_renders_in_flight_need_no_thread() -> None:
         provider.accept(order())
     assert (provider.farm.unfinished, provider.farm.running) == (10_000, 10_000)
     assert threading.active_count() == before
-    pass_time(provider, clock, 600)
+    advance_time(provider, clock, 600)
     assert provider.farm.unfinished == 0
     assert len(provider.counts.completion_times) == 10_000
     assert provider.farm.slot_seconds == pytest.approx(sum(task.duration for task in provider.all_tasks()))
@@ -289,7 +289,7 @@ def play_a_while(provider: Provider, clock: Clock) -> None:
     provider.faults.switch_on("task_failed", {"probability": 0.4})
     for number in range(12):
         provider.accept(order(f"number {number} 漢字"))
-        pass_time(provider, clock, 20)
+        advance_time(provider, clock, 20)
     provider.delete([next(iter(provider.all_tasks())).id])
     provider.accept_later(order("late"), 30.0)
     provider.set_balance(Decimal(77))
@@ -307,7 +307,7 @@ def test_a_restarted_provider_knows_its_tasks_and_its_ledger(tmp_path: Path) -> 
     assert after.ledger.balance == before.ledger.balance == 77
     for provider in (before, after):
         provider._journal = None  # both go on; only one may write
-    pass_time(before, clock, 2_000)
+    advance_time(before, clock, 2_000)
     after.advance()
     assert summary(after) == summary(before)
     assert sorted(ledger_lines(after)) == sorted(ledger_lines(before))
@@ -364,7 +364,7 @@ def test_a_failed_task_has_a_code_and_a_text() -> None:
     clock = Clock()
     provider = make_provider(clock, faults={"task_failed": {"code": 1402}})
     task: Task = provider.accept(order())
-    pass_time(provider, clock, 600)
+    advance_time(provider, clock, 600)
     shown = describe(task, now=provider.now, base="http://provider")
     assert (shown["status"], shown["code"], shown["outputs"]) == ("failed", 1402, [])
     assert "could not be fetched" in shown["error"]

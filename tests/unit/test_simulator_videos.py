@@ -18,7 +18,7 @@ from sandbox.wavespeed.media.folders import BoundedFolder
 from sandbox.wavespeed.media.stills import draw_still
 from sandbox.wavespeed.media.videos import Clip, VideoShelf, render, render_plain
 from sandbox.wavespeed.state.faults import CONTAINERS
-from sandbox.wavespeed.state.tasks import Submission, Task
+from sandbox.wavespeed.state.tasks import Task, TaskRequest
 
 
 def make_clip(text: str = "a cat", seconds: float = 6, has_sound: bool = True) -> Clip:
@@ -28,7 +28,7 @@ def make_clip(text: str = "a cat", seconds: float = 6, has_sound: bool = True) -
 def make_task(number: int, **inputs: Any) -> Task:
     model = get_video_model("ltx-2-pro")
     sent = {"prompt": f"cat {number}", **inputs}
-    asked = Submission(model=model, given=sent, values=with_defaults(model, sent), base="http://provider")
+    asked = TaskRequest(model=model, given=sent, values=with_defaults(model, sent), base="http://provider")
     return Task(id=f"{number:032x}", asked=asked, accepted=0.0, duration=1.0)
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes.render_times.estimator import WINDOW, Finished, Running, choose_window, learn_render_time
-from rushes.render_times.poll_spacing import LogNormal, RenderTime, expected_seconds_left, next_look_by_law
+from rushes.render_times.estimator import WINDOW, Finished, RunningRender, choose_window, learn_render_time
+from rushes.render_times.poll_spacing import LogNormal, RenderTime, expected_seconds_left, next_check_by_law
 
 PRIOR = LogNormal(median_seconds=100, sigma=0.8)
 AGES = [0.0, 1e-3, *(0.1 * 1.1**step for step in range(180))]
@@ -19,11 +19,11 @@ spans = st.tuples(st.floats(0, 1e7), st.floats(0, 1e5), st.floats(0, 1e5))
 finishes = st.lists(spans, max_size=60).map(
     lambda all_: [Finished(ago, *sorted((one, other))) for ago, one, other in sorted(all_)]
 )
-runnings = st.lists(st.builds(Running, age=st.floats(0, 1e7), renders=st.integers(1, 10_000)), max_size=20)
+runnings = st.lists(st.builds(RunningRender, age=st.floats(0, 1e7), renders=st.integers(1, 10_000)), max_size=20)
 
 
 def take(durations: Iterable[float], *, width: float = 0.0, every: float = 1e4) -> list[Finished]:
-    """Renders made one after the other, the last one found just now, each by a look within `width` seconds."""
+    """Renders made one after the other, the last one found just now, each by a check within `width` seconds."""
     ordered = list(durations)
     return [
         Finished(ago=index * every, low=max(0.0, each - width / 2), high=each + width / 2)
@@ -43,7 +43,7 @@ def median_of(render_time: RenderTime) -> float:
 @settings(deadline=None, max_examples=60)
 @given(finished=finishes, running=runnings)
 def test_whatever_was_seen_the_hazard_is_finite_and_survival_falls(
-    finished: list[Finished], running: list[Running]
+    finished: list[Finished], running: list[RunningRender]
 ) -> None:
     learned = learn_render_time(PRIOR, finished, running)
 
@@ -56,10 +56,12 @@ def test_whatever_was_seen_the_hazard_is_finite_and_survival_falls(
 
 @settings(deadline=None, max_examples=20)
 @given(finished=finishes, running=runnings)
-def test_looks_and_the_time_left_can_be_worked_out_from_it(finished: list[Finished], running: list[Running]) -> None:
+def test_checks_and_the_time_left_can_be_worked_out_from_it(
+    finished: list[Finished], running: list[RunningRender]
+) -> None:
     learned = learn_render_time(PRIOR, finished, running)
 
-    following = next_look_by_law(learned, age=30, request_cost_seconds=0.5, shortest=1, longest=60)
+    following = next_check_by_law(learned, age=30, request_cost_seconds=0.5, shortest=1, longest=60)
     assert 31 <= following <= 90
     assert 0 <= expected_seconds_left(learned, 30) < math.inf
     assert hash(learned) == hash(learn_render_time(PRIOR, finished, running))
@@ -105,14 +107,14 @@ def test_two_sorts_of_renders_keep_a_gap_between_them() -> None:
 def test_renders_in_flight_push_the_belief_to_longer_times() -> None:
     finished = take(draw(30, median=40, sigma=0.3))
     alone = learn_render_time(PRIOR, finished)
-    beside = learn_render_time(PRIOR, finished, [Running(80, 30)])
+    beside = learn_render_time(PRIOR, finished, [RunningRender(80, 30)])
 
     assert beside.survival(80) > 1.3 * alone.survival(80)
     assert median_of(beside) > median_of(alone)
 
 
 def test_renders_in_flight_alone_say_that_it_takes_longer() -> None:
-    learned = learn_render_time(PRIOR, [], [Running(100, 20)])
+    learned = learn_render_time(PRIOR, [], [RunningRender(100, 20)])
 
     assert learned.survival(100) > 0.9
     assert learned.hazard(300) == pytest.approx(PRIOR.hazard(300))
@@ -127,10 +129,10 @@ def test_beyond_what_was_seen_the_hazard_is_that_of_the_prior() -> None:
 
 def test_wide_intervals_do_not_widen_the_belief() -> None:
     """Seen only every 15 s, as coarse as the spread itself: what is learned is no wider than the truth by a tenth."""
-    looks = [15.0 * number for number in range(1, 40)]
+    checks = [15.0 * number for number in range(1, 40)]
     seen = []
     for index, each in enumerate(draw(WINDOW, median=60, sigma=0.25)):
-        high = next(look for look in looks if look >= each)
+        high = next(check for check in checks if check >= each)
         seen.append(Finished(float(index), high - 15, high))
     learned = learn_render_time(PRIOR, seen)
     truth = LogNormal(median_seconds=60, sigma=0.25)
@@ -161,7 +163,7 @@ def test_only_what_happened_inside_the_window_counts() -> None:
     before, after = draw(300, median=60, sigma=0.2), draw(40, median=20, sigma=0.2, seed=2)
     finished = take([*before, *after])
     window = choose_window(finished)
-    old = [Running(finished[window].ago + 30.0, 500)]
+    old = [RunningRender(finished[window].ago + 30.0, 500)]
     learned = learn_render_time(PRIOR, finished, old)
 
     assert learned.hazard(20) == pytest.approx(learn_render_time(PRIOR, finished).hazard(20), rel=0.05)

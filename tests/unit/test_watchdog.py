@@ -1,4 +1,4 @@
-"""When a worker is called stuck: only where it could have worked, at every look, and did not."""
+"""When a worker is called stuck: only where it could have worked, at every check, and did not."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,43 +9,43 @@ from rushes.settings import Settings
 from workers.supervision.running_tasks import Steps
 from workers.supervision.watchdog import (
     LONG_STEP_SECONDS,
-    SILENT_LIMITS,
+    STUCK_LIMITS,
     Evidence,
     Judge,
-    Look,
+    Observation,
     is_free,
     limits_of_steps,
     pause_of,
 )
 
 LIMIT, PAUSE = 60.0, 10.0
-LOOKS = 12
+CHECKS = 12
 
 
-def looks(count: int = LOOKS, **changes: Any) -> list[Look]:
-    """Looks at a worker that begins nothing while messages wait, its dispatcher alive."""
+def observations(count: int = CHECKS, **changes: Any) -> list[Observation]:
+    """Checks a worker that begins nothing while messages wait, its dispatcher alive."""
     seen: dict[str, Any] = {"begun": 7, "is_free": True, "waiting": 3} | changes
-    return [Look(at=number * PAUSE, turns=number, **seen) for number in range(count)]
+    return [Observation(at=number * PAUSE, turns=number, **seen) for number in range(count)]
 
 
-def judge_all(seen: Iterable[Look]) -> Evidence | None:
+def judge_all(seen: Iterable[Observation]) -> Evidence | None:
     judge = Judge(limit=LIMIT, pause=PAUSE)
     return next((evidence for evidence in map(judge.judge, seen) if evidence), None)
 
 
 def test_a_worker_that_begins_nothing_while_messages_wait_is_stuck_after_the_limit() -> None:
-    evidence = judge_all(looks())
+    evidence = judge_all(observations())
     assert evidence is not None
     assert (evidence.reason, evidence.seconds) == ("begins no step while messages wait", LIMIT + PAUSE)
     assert (evidence.waiting, evidence.begun) == (3, 7)
-    assert judge_all(looks(int(LIMIT / PAUSE) + 1)) is None
+    assert judge_all(observations(int(LIMIT / PAUSE) + 1)) is None
 
 
 @pytest.mark.parametrize(
     "excuse", [{"waiting": 0}, {"waiting": None}, {"is_free": False}], ids=["an idle farm", "servers away", "all busy"]
 )
 def test_what_it_cannot_help_is_not_held_against_it(excuse: dict[str, Any]) -> None:
-    assert judge_all(looks(**excuse)) is None
+    assert judge_all(observations(**excuse)) is None
 
 
 @pytest.mark.parametrize(
@@ -54,32 +54,38 @@ def test_what_it_cannot_help_is_not_held_against_it(excuse: dict[str, Any]) -> N
     ids=["empty queues", "servers away", "all busy", "a step"],
 )
 def test_one_excuse_begins_the_limit_anew(excuse: dict[str, Any]) -> None:
-    seen = [*looks(5), Look(**{"at": 50.0, "begun": 7, "turns": 5, "is_free": True, "waiting": 3} | excuse)]
+    seen = [
+        *observations(5),
+        Observation(**{"at": 50.0, "begun": 7, "turns": 5, "is_free": True, "waiting": 3} | excuse),
+    ]
     begun = excuse.get("begun", 7)
-    later = [Look(at=60.0 + n * PAUSE, begun=begun, turns=6 + n, is_free=True, waiting=3) for n in range(5)]
+    later = [Observation(at=60.0 + n * PAUSE, begun=begun, turns=6 + n, is_free=True, waiting=3) for n in range(5)]
     assert judge_all([*seen, *later]) is None
-    more = Look(at=120.0, begun=begun, turns=12, is_free=True, waiting=3)
-    assert judge_all([*seen, *later, Look(at=110.0, begun=begun, turns=11, is_free=True, waiting=3), more]) is not None
+    more = Observation(at=120.0, begun=begun, turns=12, is_free=True, waiting=3)
+    assert (
+        judge_all([*seen, *later, Observation(at=110.0, begun=begun, turns=11, is_free=True, waiting=3), more])
+        is not None
+    )
 
 
 def test_a_frozen_process_is_not_judged_by_the_time_it_slept() -> None:
-    thawed = [Look(at=500.0 + n * PAUSE, begun=7, turns=9, is_free=True, waiting=3) for n in range(6)]
-    assert judge_all([*looks(5), *thawed]) is None
+    thawed = [Observation(at=500.0 + n * PAUSE, begun=7, turns=9, is_free=True, waiting=3) for n in range(6)]
+    assert judge_all([*observations(5), *thawed]) is None
 
 
 @pytest.mark.parametrize("limit", [5.0, 60.0, 600.0])
 def test_a_freeze_as_long_as_the_limit_is_not_held_against_a_worker(limit: float) -> None:
     judge = Judge(limit=limit, pause=pause_of(limit))
     moments = (0.0, pause_of(limit), pause_of(limit) + 1.1 * limit)
-    seen = [Look(at=at, begun=7, turns=number, is_free=True, waiting=3) for number, at in enumerate(moments)]
+    seen = [Observation(at=at, begun=7, turns=number, is_free=True, waiting=3) for number, at in enumerate(moments)]
     assert [judge.judge(each) for each in seen] == [None, None, None]
 
 
 def test_a_dispatcher_that_finishes_no_turn_is_stuck_though_no_message_waits() -> None:
-    count = int(SILENT_LIMITS * LIMIT / PAUSE)
-    silent = [Look(at=n * PAUSE, begun=0, turns=4, is_free=True, waiting=0) for n in range(count + 2)]
-    assert judge_all(silent[:-1]) is None
-    evidence = judge_all(silent)
+    count = int(STUCK_LIMITS * LIMIT / PAUSE)
+    stuck = [Observation(at=n * PAUSE, begun=0, turns=4, is_free=True, waiting=0) for n in range(count + 2)]
+    assert judge_all(stuck[:-1]) is None
+    evidence = judge_all(stuck)
     assert evidence is not None
     assert evidence.reason == "its dispatcher finishes no turn"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes.errors import Permanent, RushesError, Transient, Unknown
+from rushes.errors import OutcomeUnknown, Permanent, RushesError, Transient
 from rushes.wavespeed.connections import MAX_ANSWER_BYTES
 from rushes.wavespeed.errors import (
     ANSWERS,
@@ -21,7 +21,7 @@ from rushes.wavespeed.errors import (
     PredictionNotFound,
     ProviderUnavailable,
     RateLimited,
-    SubmitInDoubt,
+    SubmitOutcomeUnknown,
     error_for,
     find_row,
 )
@@ -42,7 +42,7 @@ def said(message: str) -> dict[str, object]:
     return {"message": message}
 
 
-# status, body, then what it means to a submit, to a look at one prediction, to any other question
+# status, body, then what it means to a submit, to a check of one prediction, to any other question
 SAMPLES: list[tuple[int, object, Kind, Kind, Kind]] = [
     (402, {}, NoCredit, NoCredit, NoCredit),
     (402, b"", NoCredit, NoCredit, NoCredit),
@@ -62,16 +62,22 @@ SAMPLES: list[tuple[int, object, Kind, Kind, Kind]] = [
     (413, {}, InputRefused, ProviderUnavailable, ProviderUnavailable),
     (422, {"detail": [{"loc": ["prompt"]}]}, InputRefused, ProviderUnavailable, ProviderUnavailable),
     (404, {}, InputRefused, PredictionNotFound, ProviderUnavailable),
-    (400, b"<html>", SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
-    (404, b"no such route", SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
-    (413, b"", SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
-    (422, b"[]", SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
+    (400, b"<html>", SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
+    (404, b"no such route", SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
+    (413, b"", SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
+    (422, b"[]", SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
     *(
-        (status, body, SubmitInDoubt, ProviderUnavailable, ProviderUnavailable)
+        (status, body, SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable)
         for status in (200, 201, 202, 204, 301, 302, 307, 308, 405, 408, 409, 410, 418, 500, 502, 503, 504, 520, 999)
         for body in ({}, b"<html>", said("insufficient credit, concurrency"))
     ),
-    (200, {"code": 200, "message": "success", "data": None}, SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
+    (
+        200,
+        {"code": 200, "message": "success", "data": None},
+        SubmitOutcomeUnknown,
+        ProviderUnavailable,
+        ProviderUnavailable,
+    ),
     (200, {"code": 400}, InputRefused, ProviderUnavailable, ProviderUnavailable),
     (200, {"code": "422"}, InputRefused, ProviderUnavailable, ProviderUnavailable),
     (200, {"code": 401}, KeyRefused, KeyRefused, KeyRefused),
@@ -79,19 +85,19 @@ SAMPLES: list[tuple[int, object, Kind, Kind, Kind]] = [
     (200, {"code": 404}, InputRefused, PredictionNotFound, ProviderUnavailable),
     (200, {"code": 429, "message": "concurrency"}, ConcurrencyLimited, RateLimited, RateLimited),
     (200, {"code": 429}, RateLimited, RateLimited, RateLimited),
-    (200, {"code": 500}, SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
-    (200, {"code": 5004}, SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
-    (200, {"code": 0}, SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
-    (200, {"code": -1}, SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
-    (200, {"code": True}, SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
-    (500, {"code": 400}, SubmitInDoubt, ProviderUnavailable, ProviderUnavailable),
+    (200, {"code": 500}, SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
+    (200, {"code": 5004}, SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
+    (200, {"code": 0}, SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
+    (200, {"code": -1}, SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
+    (200, {"code": True}, SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
+    (500, {"code": 400}, SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
 ]
 
 
-@pytest.mark.parametrize(("status", "body", "submit", "look", "ask"), SAMPLES)
-def test_an_answer_means_this(status: int, body: object, submit: Kind, look: Kind, ask: Kind) -> None:
+@pytest.mark.parametrize(("status", "body", "submit", "check", "ask"), SAMPLES)
+def test_an_answer_means_this(status: int, body: object, submit: Kind, check: Kind, ask: Kind) -> None:
     reply = reply_of(status, body)
-    assert tuple(type(error_for(call, reply)) for call in Call) == (submit, look, ask)
+    assert tuple(type(error_for(call, reply)) for call in Call) == (submit, check, ask)
 
 
 def test_every_row_of_the_table_has_a_sample() -> None:
@@ -103,12 +109,12 @@ def test_every_row_of_the_table_has_a_sample() -> None:
     st.integers(100, 999),
     st.none() | st.dictionaries(st.sampled_from(["code", "message", "error", "data"]), st.integers() | st.text()),
 )
-def test_no_look_fails_a_job_and_no_submit_is_called_unsent(status: int, body: dict[str, object] | None) -> None:
+def test_no_check_fails_a_job_and_no_submit_is_called_unsent(status: int, body: dict[str, object] | None) -> None:
     reply = reply_of(status, body if body is not None else b"")
-    assert isinstance(error_for(Call.LOOK, reply), Transient)
+    assert isinstance(error_for(Call.CHECK, reply), Transient)
     assert isinstance(error_for(Call.ASK, reply), Transient)
     error = error_for(Call.SUBMIT, reply)
-    assert isinstance(error, (AccountRefused, Permanent, Unknown))
+    assert isinstance(error, (AccountRefused, Permanent, OutcomeUnknown))
     assert not isinstance(error, NotSent)
 
 
@@ -132,13 +138,13 @@ def test_a_refusal_keeps_the_providers_words_in_one_line_of_limited_length() -> 
 
 
 def test_an_embedded_code_is_named() -> None:
-    assert str(error_for(Call.LOOK, reply_of(200, {"code": 404, "message": "gone"}))) == (
+    assert str(error_for(Call.CHECK, reply_of(200, {"code": 404, "message": "gone"}))) == (
         "WaveSpeed answered 200 with code 404: gone"
     )
 
 
 def test_a_page_of_html_is_not_quoted() -> None:
-    error = error_for(Call.LOOK, reply_of(502, b"<html><script>alert(1)</script>"))
+    error = error_for(Call.CHECK, reply_of(502, b"<html><script>alert(1)</script>"))
     assert str(error) == "WaveSpeed answered 502: a page of HTML"
 
 

@@ -3,12 +3,12 @@
 import pytest
 
 from models.lifecycle import NO_OUTPUT
-from rushes.wavespeed import FailureClass, Prediction, PredictionStatus, classify_failure
+from rushes.wavespeed import FailureClass, PredictionStatus, ProviderPrediction, classify_failure
 from rushes.wavespeed.failures import TASK_ERRORS
 
 
-def failed(error: str = "", code: int | None = None, *, has_nsfw: bool = False) -> Prediction:
-    return Prediction(id="abc", status=PredictionStatus.FAILED, error=error, error_code=code, has_nsfw=has_nsfw)
+def failed(error: str = "", code: int | None = None, *, has_nsfw: bool = False) -> ProviderPrediction:
+    return ProviderPrediction(id="abc", status=PredictionStatus.FAILED, error=error, error_code=code, has_nsfw=has_nsfw)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_an_nsfw_mark_tells_where_words_do_not() -> None:
     ],
 )
 def test_another_end_than_failed_speaks_for_itself(status: PredictionStatus, failure: FailureClass) -> None:
-    assert classify_failure(Prediction(id="abc", status=status, error="invalid", error_code=1401)) is failure
+    assert classify_failure(ProviderPrediction(id="abc", status=status, error="invalid", error_code=1401)) is failure
 
 
 def test_what_is_kept_without_a_file_has_the_code_that_the_rows_know_it_by_and_is_not_bought_again() -> None:
@@ -87,11 +87,11 @@ def test_only_the_providers_own_trouble_is_worth_another_try() -> None:
 @pytest.mark.parametrize(
     "prediction",
     [
-        Prediction(id="abc", status=PredictionStatus.PROCESSING),
-        Prediction(id="abc", status=PredictionStatus.UNKNOWN),
-        Prediction(id="abc", status=PredictionStatus.COMPLETED, outputs=("https://cdn.example/a.mp4",)),
+        ProviderPrediction(id="abc", status=PredictionStatus.PROCESSING),
+        ProviderPrediction(id="abc", status=PredictionStatus.UNKNOWN),
+        ProviderPrediction(id="abc", status=PredictionStatus.COMPLETED, outputs=("https://cdn.example/a.mp4",)),
     ],
 )
-def test_what_has_not_failed_has_no_class(prediction: Prediction) -> None:
+def test_what_has_not_failed_has_no_class(prediction: ProviderPrediction) -> None:
     with pytest.raises(ValueError, match="has not failed"):
         classify_failure(prediction)

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes.wavespeed import Prediction, PredictionStatus
+from rushes.wavespeed import PredictionStatus, ProviderPrediction
 from rushes.wavespeed.predictions import read_prediction
 
 URL = "https://cdn.example/a.mp4"
 
 
-def read(**fields: object) -> Prediction:
+def read(**fields: object) -> ProviderPrediction:
     prediction = read_prediction({"id": "abc", "status": "completed", **fields})
     assert prediction is not None
     return prediction
@@ -32,7 +32,7 @@ def test_a_recorded_answer_is_read_in_full() -> None:
         timings={"inference": 100_000},
         input={"prompt": "fog"},
     )
-    assert found == Prediction(
+    assert found == ProviderPrediction(
         id="abc",
         status=PredictionStatus.COMPLETED,
         video_model_id="lightricks/ltx-2-pro/text-to-video",
@@ -210,6 +210,6 @@ def test_the_address_of_a_webhook_is_read_where_it_is_shown_and_shown_nowhere(ke
     assert "a-token" not in repr(found)
 
 
-@pytest.mark.parametrize("odd", [None, "", 3, {}, ["https://rushes.example"], "x" * 2_001])
-def test_an_odd_address_of_a_webhook_is_none(odd: object) -> None:
-    assert read(webhook=odd).webhook is None
+@pytest.mark.parametrize("strange", [None, "", 3, {}, ["https://rushes.example"], "x" * 2_001])
+def test_an_odd_address_of_a_webhook_is_none(strange: object) -> None:
+    assert read(webhook=strange).webhook is None

@@ -29,7 +29,7 @@ class DispatcherStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         from workers.dispatcher.loop import Dispatcher  # noqa: PLC0415 - imports the app, which is still being built
-        from workers.supervision.shutdown import Leaving  # noqa: PLC0415 - as above
+        from workers.supervision.shutdown import ShutdownMonitor  # noqa: PLC0415 - as above
 
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.freeze()
@@ -40,7 +40,7 @@ class DispatcherStep(bootsteps.StartStopStep):
             get_runtime(), parent.app, name=str(parent.hostname), queues=queues, threads=threads
         )
         self._dispatcher.start()
-        Leaving(get_runtime(), steps=STEPS, resign=self._dispatcher.resign).start()
+        ShutdownMonitor(get_runtime(), steps=STEPS, resign=self._dispatcher.resign).start()
         self._start_watchdog(parent, queues=queues, threads=threads)
 
     def stop(self, parent: Any) -> None:

@@ -6,7 +6,7 @@ ASIDE_SECONDS = 3.0
 """Every worker asks for the lead once a second, so another has it by then; where there is none, it is taken again."""
 
 
-class Fitness:
+class LeaderHealth:
     """Times are monotonic seconds. Turns that Postgres failed are not told: who cannot reach it loses the lead."""
 
     def __init__(self) -> None:

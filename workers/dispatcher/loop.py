@@ -19,16 +19,16 @@ from models import queries, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
 from models.queries import DispatchAccount
-from models.transitions import ClaimedStore, ClaimedSubmit, SurplusStep
-from models.transitions.admission import PACE_WINDOW
+from models.transitions import ClaimedStore, ClaimedSubmit, DuplicateStep
+from models.transitions.admission import RATE_WINDOW
 from rushes.reconciling.epoch_file import hold_after_restore, keep_epoch
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
-from rushes.submitting.pacing import AheadSize, PostWindow, Spread, lateness_of_looks
-from workers.dispatcher.leadership import Fitness
+from rushes.submitting.limits import InFlightWindow, OvercommitSizer, SubmitTokenBucket, lateness_of_checks
+from workers.dispatcher.leadership import LeaderHealth
 from workers.dispatcher.publisher import BrokerAway, Message, Publisher
 from workers.dispatcher.wakeup import Alarm
-from workers.dispatcher.watch_schedule import Lookout
+from workers.dispatcher.watch_schedule import WatchScheduler
 
 LEAD_LEASE = timedelta(seconds=5)
 UNSTARTED_LEASE = timedelta(seconds=15)
@@ -42,19 +42,19 @@ SHORTEST_TURN_SECONDS = 0.04
 LONGEST_PAUSE_SECONDS = 0.2
 """Between two turns in a storm the dispatcher pauses as long as a turn takes, so that steps get their processor."""
 ROUNDS_SECONDS = 0.5
-"""How often the leader looks for what can wait a little: silent steps, doubts, ended windows, other workers."""
+"""How often the leader does what can wait a little: crashed steps, unconfirmed submissions, ended windows, workers."""
 NO_ROOM_SECONDS = 0.1
 """When to try again what was due and found no room."""
 TIDY_SECONDS = 3600.0
 ABANDONED_AFTER = timedelta(days=1)
 STOP_SECONDS = 10.0
 CLAIM_LIMIT = 500
-SURPLUS_SECONDS = 1.0
+DUPLICATE_SECONDS = 1.0
 RETENTION_SECONDS = 10.0
 """How often the leader asks whether a render nears or has reached the end of the provider's retention."""
 BACK_AT_ONCE = timedelta(0)
-AHEAD_RETRY = timedelta(hours=1)
-"""After a 429 by concurrency nothing is submitted ahead for so long."""
+OVERCOMMIT_RETRY = timedelta(hours=1)
+"""After a 429 by concurrency nothing is overcommitted for so long."""
 
 log = structlog.get_logger(__name__)
 
@@ -69,17 +69,17 @@ class Dispatcher:
         self._queues = tuple(queues)
         self._threads = threads
         self._leads = "submit" in queues  # a process that only stores videos is kept free for that
-        self._lookout = Lookout(runtime)
-        self._ahead, self._spread = _plan_submits(runtime.settings)
-        self._window = PostWindow()
+        self._watch_scheduler = WatchScheduler(runtime)
+        self._overcommit, self._bucket = _plan_submits(runtime.settings)
+        self._window = InFlightWindow()
         self._alarm = Alarm(runtime.settings.get_listen_url())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
         self._seen_at = self._led_at = self._reported_at = self._tidied_at = float("-inf")
-        self._retained_at = self._surplus_at = self._rounds_at = float("-inf")
+        self._retained_at = self._duplicate_at = self._rounds_at = float("-inf")
         self._pools: dict[str, int] = {}
         self._term: int | None = None
-        self._fitness = Fitness()
+        self._health = LeaderHealth()
         self._turns = 0
 
     def start(self) -> None:
@@ -119,13 +119,13 @@ class Dispatcher:
             return LONGEST_SLEEP_SECONDS
         except BrokerAway as error:
             log.warning("dispatcher.broker_away", error=str(error))
-            self._lookout.forget()  # looks that were not published were not made
+            self._watch_scheduler.forget()  # checks that were not published were not made
         except Exception:  # a dispatcher that ends without a word is the worst that can happen
             log.exception("dispatcher.turn_failed")
         else:
-            self._fitness.note_good()
+            self._health.note_good()
             return seconds
-        if self._fitness.note_failed(began=began, now=time.monotonic()) and self._term is not None:
+        if self._health.note_failed(began=began, now=time.monotonic()) and self._term is not None:
             self._stand_aside()
         return LONGEST_SLEEP_SECONDS
 
@@ -139,7 +139,7 @@ class Dispatcher:
         """One round of everything; returns the seconds until something is due."""
         now = time.monotonic()
         self._show_life(now)
-        if not self._leads or not self._fitness.may_lead(now) or not self._take_lead(now):
+        if not self._leads or not self._health.may_lead(now) or not self._take_lead(now):
             return LONGEST_SLEEP_SECONDS
         makes_rounds = now - self._rounds_at >= ROUNDS_SECONDS
         with transaction(self._runtime.sessions) as session:
@@ -147,9 +147,11 @@ class Dispatcher:
             if makes_rounds and account is not None:
                 self._rounds_at = now
                 self._pools = queries.count_threads(session)
-                transitions.doubt_overdue(session)
+                transitions.mark_overdue_unconfirmed(session)
                 transitions.raise_slots(session, account.id)
-                transitions.set_ahead(session, account.id, ahead=self._size_ahead(account), quiet_for=AHEAD_RETRY)
+                transitions.set_overcommit(
+                    session, account.id, overcommit=self._size_overcommit(account), quiet_for=OVERCOMMIT_RETRY
+                )
         if account is None:
             return LONGEST_SLEEP_SECONDS  # its row comes with the first sign of life
         hold_after_restore(self._runtime, account)
@@ -158,8 +160,8 @@ class Dispatcher:
             self._make_rounds(account, room, now)
         self._submit(account, room.get("submit", 0))
         self._store(account, room.get("store", 0))
-        looks = self._lookout.choose_looks(account, count=room.get("watch", 0), term=self._term)
-        self._publish(looks, give_back=None)
+        checks = self._watch_scheduler.choose_checks(account, count=room.get("watch", 0), term=self._term)
+        self._publish(checks, give_back=None)
         return self._find_rest()
 
     def _make_rounds(self, account: DispatchAccount, room: Mapping[str, int], now: float) -> None:
@@ -167,11 +169,11 @@ class Dispatcher:
         self._take_back_stores()
         self._watch_output_host(account)
         self._reconcile(account, room.get("reconcile", 0))
-        resume = 0 if account.looks_deferred_seconds > 0 else room.get("resume", 0)  # no window ends unlooked at
-        self._publish(self._lookout.requeue_timed_out(count=resume), give_back=None)
+        resume = 0 if account.check_back_off_seconds > 0 else room.get("resume", 0)  # no window ends unlooked at
+        self._publish(self._watch_scheduler.requeue_timed_out(count=resume), give_back=None)
         # During an outage of the output host one download at a time probes it.
-        self._keep_surpluses(now, resume=resume, store=0 if account.outputs_failing else room.get("store", 0))
-        self._lookout.learn_render_times()
+        self._keep_duplicates(now, resume=resume, store=0 if account.outputs_failing else room.get("store", 0))
+        self._watch_scheduler.learn_render_times()
         self._report(now, room.get("report", 0))
 
     def _show_life(self, now: float) -> None:
@@ -197,7 +199,7 @@ class Dispatcher:
             term = transitions.lead(session, self._name, lease=LEAD_LEASE)
         if term != self._term:
             log.info("dispatcher.leads" if term else "dispatcher.follows", term=term)
-            self._lookout.forget()
+            self._watch_scheduler.forget()
         self._term, self._led_at = term, now
         return term is not None
 
@@ -208,22 +210,22 @@ class Dispatcher:
         with transaction(self._runtime.sessions) as session:
             ended = transitions.end_retained(session, count=CLAIM_LIMIT)
             near = transitions.note_retention_near(session, count=CLAIM_LIMIT)
-            doubts = transitions.hand_over_doubts(session, count=CLAIM_LIMIT)
+            unconfirmed = transitions.hand_over_unconfirmed(session, count=CLAIM_LIMIT)
             downloads = transitions.end_expired_downloads(session, count=CLAIM_LIMIT)
             warned = transitions.warn_of_giving_up(session, count=CLAIM_LIMIT)
-        if ended or near or doubts:
-            log.warning("dispatcher.retention", ended=ended, near=near, doubts=doubts)
+        if ended or near or unconfirmed:
+            log.warning("dispatcher.retention", ended=ended, near=near, unconfirmed=unconfirmed)
         if downloads or warned:
             log.error("dispatcher.downloads_expire", given_up=downloads, within_a_day=warned)
 
     def _submit(self, account: DispatchAccount, room: int) -> None:
         now = time.monotonic()
         with transaction(self._runtime.sessions) as session:
-            state = transitions.lock_account(session, account.id)
+            state = transitions.count_free_slots(session, account.id)
             if state is None:
                 return
-            state = state._replace(pace=self._spread.allow(now=now, left=state.pace))
-            handed_back = min(state.pace, state.submitting - state.posting)
+            state = state._replace(rate_slots=self._bucket.allow(now=now, left=state.rate_slots))
+            handed_back = min(state.rate_slots, state.submitting - state.posting)
             window = self._window.allow(now=now, threads=self._count_posters(), handed_back=handed_back)
             room = max(0, min(room, window - state.posting))
             admissible = state.count_admissible(room)
@@ -234,18 +236,18 @@ class Dispatcher:
         if epoch:
             keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
 
-        self._spread.take(len(claimed))
-        self._ahead.note(now=now, admitted=admitted, submitting=state.submitting, free=state.free - admitted)
+        self._bucket.take(len(claimed))
+        self._overcommit.note(now=now, admitted=admitted, submitting=state.submitting, free=state.free - admitted)
 
         def give_back(session: Session) -> None:
             transitions.postpone_submits(session, claimed, delay=BACK_AT_ONCE)
 
         self._publish([_submit_message(each) for each in claimed], give_back)
 
-    def _size_ahead(self, account: DispatchAccount) -> int:
-        fixed = self._runtime.settings.ahead
-        self._ahead.seen_seconds = self._lookout.measure_lateness() or self._ahead.seen_seconds
-        return self._ahead.next_size(current=account.ahead, slots=account.slots) if fixed == "auto" else fixed
+    def _size_overcommit(self, account: DispatchAccount) -> int:
+        fixed = self._runtime.settings.overcommit
+        self._overcommit.seen_seconds = self._watch_scheduler.measure_lateness() or self._overcommit.seen_seconds
+        return self._overcommit.next_size(current=account.overcommit, slots=account.slots) if fixed == "auto" else fixed
 
     def _reconcile(self, account: DispatchAccount, room: int) -> None:
         if room <= 0:
@@ -253,16 +255,16 @@ class Dispatcher:
         with transaction(self._runtime.sessions) as session:
             claim = transitions.claim_reconcile(session, account.id, lease=UNSTARTED_LEASE)
         if claim is not None:
-            # Should the message be lost, its lease ends and another pass is claimed.
+            # Should the message be lost, its lease ends and another run is claimed.
             message = Message(
                 "render.reconcile", "reconcile", (str(account.id), claim), f"reconcile-{account.id}-{claim}"
             )
             self._publish([message], give_back=None)
 
     def _count_posters(self) -> int:
-        """Submissions that may be under way: as many as threads, less those that are for looks.
+        """Submissions that may be under way: as many as threads, less those that are for checks.
 
-        More would wait for a thread, lose their place in the pace and be handed back.
+        More would wait for a thread, lose their rate slot and be handed back.
         """
         settings = self._runtime.settings
         posters = settings.count_submit_threads()
@@ -270,9 +272,11 @@ class Dispatcher:
 
     def _take_back_stores(self) -> None:
         with transaction(self._runtime.sessions) as session:
-            silent = transitions.take_back_stores(session, count=CLAIM_LIMIT)
-        for each in silent:
-            log.warning("dispatcher.store_silent", job_id=str(each.job_id), silences=each.silences, parked=each.parked)
+            crashed = transitions.take_back_stores(session, count=CLAIM_LIMIT)
+        for each in crashed:
+            log.warning(
+                "dispatcher.store_crashed", job_id=str(each.job_id), crashes=each.crashes, quarantined=each.quarantined
+            )
 
     def _watch_output_host(self, account: DispatchAccount) -> None:
         with one_statement(self._runtime.sessions) as session:
@@ -296,21 +300,21 @@ class Dispatcher:
 
         self._publish([_store_message(each) for each in claimed], give_back)
 
-    def _keep_surpluses(self, now: float, *, resume: int, store: int) -> None:
-        if now - self._surplus_at < SURPLUS_SECONDS:
+    def _keep_duplicates(self, now: float, *, resume: int, store: int) -> None:
+        if now - self._duplicate_at < DUPLICATE_SECONDS:
             return
-        self._surplus_at = now
-        allowed = min(resume, CLAIM_LIMIT, self._lookout.count_allowed())
+        self._duplicate_at = now
+        allowed = min(resume, CLAIM_LIMIT, self._watch_scheduler.count_allowed())
         with transaction(self._runtime.sessions) as session:
-            looks = transitions.schedule_surplus_looks(session, count=allowed)
-            parked = transitions.park_surplus_stores(session, count=CLAIM_LIMIT)
-            stores = transitions.claim_surplus_stores(session, count=min(store, CLAIM_LIMIT), lease=UNSTARTED_LEASE)
-        self._lookout.spend(len(looks))
-        if parked:
-            log.error("dispatcher.surplus_parked", count=parked)
+            checks = transitions.schedule_duplicate_checks(session, count=allowed)
+            quarantined = transitions.quarantine_duplicate_stores(session, count=CLAIM_LIMIT)
+            stores = transitions.claim_duplicate_stores(session, count=min(store, CLAIM_LIMIT), lease=UNSTARTED_LEASE)
+        self._watch_scheduler.charge(len(checks))
+        if quarantined:
+            log.error("dispatcher.duplicate_quarantined", count=quarantined)
         # Should a message be lost, its row is due again.
-        messages = [_surplus_message(each, "watch", queue="resume") for each in looks]
-        messages += [_surplus_message(each, "store", queue="store") for each in stores]
+        messages = [_duplicate_message(each, "watch", queue="resume") for each in checks]
+        messages += [_duplicate_message(each, "store", queue="store") for each in stores]
         self._publish(messages, give_back=None)
 
     def _report(self, now: float, room: int) -> None:
@@ -335,13 +339,13 @@ class Dispatcher:
     def _find_rest(self) -> float:
         with one_statement(self._runtime.sessions) as session:
             until_due = queries.find_seconds_until_due(session)
-        next_look = self._lookout.find_next_at()
-        until_look = next_look - time.monotonic() if next_look is not None else LONGEST_SLEEP_SECONDS
-        if until_look <= 0:
-            until_look = NO_ROOM_SECONDS
+        next_check = self._watch_scheduler.find_next_at()
+        until_check = next_check - time.monotonic() if next_check is not None else LONGEST_SLEEP_SECONDS
+        if until_check <= 0:
+            until_check = NO_ROOM_SECONDS
         if until_due is not None and until_due <= 0:
             until_due = NO_ROOM_SECONDS
-        return max(0.0, min(until_look, LONGEST_SLEEP_SECONDS if until_due is None else until_due))
+        return max(0.0, min(until_check, LONGEST_SLEEP_SECONDS if until_due is None else until_due))
 
     def _leave(self) -> None:
         self._alarm.close()
@@ -357,14 +361,14 @@ class Dispatcher:
             log.warning("dispatcher.not_resigned")  # the lease ends by itself
 
 
-def _plan_submits(settings: Settings) -> tuple[AheadSize, Spread]:
-    lateness = lateness_of_looks(
+def _plan_submits(settings: Settings) -> tuple[OvercommitSizer, SubmitTokenBucket]:
+    lateness = lateness_of_checks(
         request_cost_seconds=settings.find_poll_cost(),
         median_seconds=settings.render_median_seconds,
         slots=settings.slots,
     )
-    spread = Spread(per_window=settings.submits_per_minute, window_seconds=PACE_WINDOW.total_seconds())
-    return AheadSize(seen_seconds=lateness), spread
+    bucket = SubmitTokenBucket(per_window=settings.submits_per_minute, window_seconds=RATE_WINDOW.total_seconds())
+    return OvercommitSizer(seen_seconds=lateness), bucket
 
 
 def _submit_message(claimed: ClaimedSubmit) -> Message:
@@ -377,6 +381,6 @@ def _store_message(claimed: ClaimedStore) -> Message:
     return Message("render.store", "store", (str(claimed.job_id), claimed.claim), task_id)
 
 
-def _surplus_message(step: SurplusStep, verb: str, *, queue: str) -> Message:
-    task_id = f"surplus-{verb}-{step.job_id}-{step.prediction_id}-{step.claim}-{time.time():.0f}"
-    return Message(f"surplus.{verb}", queue, (str(step.prediction_id), step.claim), task_id)
+def _duplicate_message(step: DuplicateStep, verb: str, *, queue: str) -> Message:
+    task_id = f"duplicate-{verb}-{step.job_id}-{step.prediction_id}-{step.claim}-{time.time():.0f}"
+    return Message(f"duplicate.{verb}", queue, (str(step.prediction_id), step.claim), task_id)

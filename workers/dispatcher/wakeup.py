@@ -10,7 +10,7 @@ from models.db.session import WAKE_CHANNEL, plain_url
 
 log = structlog.get_logger(__name__)
 
-LOOK_AROUND_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 0.25
 """The longest sleep where LISTEN does not work, as behind a transaction pooler."""
 
 RETRY_SECONDS = 5.0
@@ -37,7 +37,7 @@ class Alarm:
         """Return after so many seconds, or earlier when woken; never later."""
         connection = self._get_connection()
         if connection is None:
-            self._rung.wait(min(seconds, LOOK_AROUND_SECONDS))
+            self._rung.wait(min(seconds, LONGEST_WAIT_SECONDS))
             self._rung.clear()
             return
         deadline = time.monotonic() + seconds
@@ -73,7 +73,7 @@ class Alarm:
             except psycopg.Error:
                 self._retry_at = time.monotonic() + RETRY_SECONDS
             if self._connection is None and not self._warned:
-                log.warning("dispatcher.without_listen", looks_every_seconds=LOOK_AROUND_SECONDS)
+                log.warning("dispatcher.without_listen", reads_every_seconds=LONGEST_WAIT_SECONDS)
                 self._warned = True
         return self._connection
 

@@ -1,4 +1,4 @@
-"""The leader's part that watches: which renders are in flight, how long they take, and which looks go out now."""
+"""The leader's part that watches: which renders are in flight, how long they take, and which checks go out now."""
 
 import time
 from collections.abc import Sequence
@@ -13,53 +13,53 @@ from models.queries import DispatchAccount
 from models.transitions import TimedOutWatch
 from rushes.render_times.learned import RenderTimes
 from rushes.runtime import Runtime
-from rushes.watching.schedule import LookSchedule, Poll, Sweep
+from rushes.watching.schedule import CheckSchedule, Poll, Sweep
 from workers.dispatcher.publisher import Message
 
-LOOK_LIMIT = 500
+CHECK_LIMIT = 500
 REBUILD_SECONDS = 60.0
 EVER_SECONDS = 1e9
 COMMIT_SECONDS = 10.0
 """Longer than any commit takes to become visible."""
 OVERLAP_SECONDS = 0.5
 """Longer than nearly every commit takes."""
-LOOKS_QUIET = timedelta(seconds=15)
+CHECKS_QUIET = timedelta(seconds=15)
 RENDER_TIMES_SECONDS = 10.0
 """How often the leader learns from what was rendered."""
 WEIGH_SECONDS, FIRST_WEIGH_SECONDS = 10.0, 1.0
 """How often the leader asks how many ends webhooks tell in time; the second while few have ended."""
 PRICE_SECONDS = 10.0
-"""How often the leader tells what a look is worth."""
-TOLD_CHANGE = 0.1
+"""How often the leader tells what a check is worth."""
+LOGGED_CHANGE = 0.1
 """A change of that share that is worth a line in the log."""
 
 log = structlog.get_logger(__name__)
 
 
-class Lookout:
+class WatchScheduler:
     """Used by the dispatcher's thread alone. What it returns is to be published; nothing of it took a lease."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._render_times = RenderTimes(runtime.settings)
-        self._looks = LookSchedule(runtime.settings, self._render_times)
+        self._schedule = CheckSchedule(runtime.settings, self._render_times)
         self._rebuilt_at = self._overlapped_at = self._learned_at = self._weigh_at = float("-inf")
         self._priced_at = float("-inf")
         self._delivered = 0.0  # share of ends that webhooks are expected to tell in time
-        self._delivered_told = float("-inf")
+        self._delivered_logged = float("-inf")
 
     def forget(self) -> None:
         """Start anew from rows: another led meanwhile."""
-        self._looks.forget()
+        self._schedule.forget()
         self._rebuilt_at = float("-inf")
 
     def find_next_at(self) -> float | None:
-        """When the next look may be due, in monotonic seconds; None while nothing is watched."""
-        return self._looks.find_next_at()
+        """When the next check may be due, in monotonic seconds; None while nothing is watched."""
+        return self._schedule.find_next_at()
 
     def measure_lateness(self) -> float | None:
         """Seconds from a completion to our knowing, of late; None while nobody can tell."""
-        return self._looks.measure_lateness()
+        return self._schedule.measure_lateness()
 
     def learn_render_times(self) -> None:
         """Take in, every ten seconds, how long renders took."""
@@ -67,53 +67,53 @@ class Lookout:
             self._render_times.refresh(session, records=True, fresh_for=RENDER_TIMES_SECONDS)
 
     def requeue_timed_out(self, *, count: int) -> list[Message]:
-        """The next, slower watch window of renders whose window has passed; the slower schedule looks in any case."""
+        """The next, slower watch window of renders whose window has passed; the slower schedule checks in any case."""
         window = self._runtime.settings.watch_window
         if count <= 0:
             return []
         with transaction(self._runtime.sessions) as session:
-            count = min(count, LOOK_LIMIT, self.count_allowed())
+            count = min(count, CHECK_LIMIT, self.count_allowed())
             timed_out = transitions.requeue_timed_out(session, watch_window=window, count=count)
-            self._looks.spend(len(timed_out))
+            self._schedule.charge(len(timed_out))
             if timed_out:
                 ids = [each.prediction_id for each in timed_out]
                 resumed = queries.list_rendering_of(session, ids)
-                self._looks.add(resumed, now=time.monotonic(), begins_window=True)
+                self._schedule.add(resumed, now=time.monotonic(), begins_window=True)
         return [_resume_message(each) for each in timed_out]
 
     def count_allowed(self) -> int:
-        """How many looks beside the schedule the budget allows now."""
-        return self._looks.count_allowed(now=time.monotonic())
+        """How many checks beside the schedule the budget allows now."""
+        return self._schedule.count_allowed(now=time.monotonic())
 
-    def spend(self, count: int) -> None:
-        """So many looks beside the schedule are made."""
-        self._looks.spend(count)
+    def charge(self, count: int) -> None:
+        """So many checks beside the schedule are made."""
+        self._schedule.charge(count)
 
-    def choose_looks(self, account: DispatchAccount, *, count: int, term: int | None) -> Sequence[Message]:
-        """The looks to make now, at most `count`; none while the account's looks are held."""
+    def choose_checks(self, account: DispatchAccount, *, count: int, term: int | None) -> Sequence[Message]:
+        """The checks to make now, at most `count`; none while the account's checks are held."""
         with transaction(self._runtime.sessions) as session:
             self._learn(session, account)
-            self._settle(session, account)
-            if account.looks_deferred_seconds > 0 or count <= 0:
+            self._pay_debt(session, account)
+            if account.check_back_off_seconds > 0 or count <= 0:
                 return []
-            if account.look_failures:
-                transitions.clear_look_failures(session, account.id, quiet_for=LOOKS_QUIET)
+            if account.check_failures:
+                transitions.clear_check_failures(session, account.id, quiet_for=CHECKS_QUIET)
                 count = 1
         self._weigh_webhooks(account)
-        self._looks.tune(
+        self._schedule.configure(
             list_lag_seconds=account.sweep_lag_seconds, delivered=self._delivered, own_share=account.own_share
         )
-        looks = self._looks.take_due(now=time.monotonic(), limit=min(count, LOOK_LIMIT))
-        return [_look_message(account, look, term=term) for look in looks]
+        checks = self._schedule.take_due(now=time.monotonic(), limit=min(count, CHECK_LIMIT))
+        return [_check_message(account, check, term=term) for check in checks]
 
     def _learn(self, session: Session, account: DispatchAccount) -> None:
         """Take in what began, ended or was hinted at since the last turn; all of it now and then."""
         now = time.monotonic()
         if now - self._rebuilt_at >= REBUILD_SECONDS:
             if self._rebuilt_at == float("-inf"):
-                self._looks.learn_places(queries.list_ended_places(session, account.id))
+                self._schedule.learn_places(queries.list_ended_places(session, account.id))
             rendering = queries.list_rendering(session, newer_than_seconds=EVER_SECONDS)
-            self._looks.keep(each.prediction_id for each in rendering)
+            self._schedule.retain_only(each.prediction_id for each in rendering)
             self._rebuilt_at = self._overlapped_at = now
             newer_than = COMMIT_SECONDS
         else:
@@ -121,19 +121,19 @@ class Lookout:
             self._overlapped_at = now if overlaps else self._overlapped_at
             newer_than = now - self._learned_at + (2 * COMMIT_SECONDS if overlaps else OVERLAP_SECONDS)
             rendering = queries.list_rendering(session, newer_than_seconds=newer_than)
-        self._looks.add(rendering, now=now)
-        self._looks.end(queries.list_ended(session, account.id, newer_than_seconds=newer_than), now=now)
-        self._looks.hurry(queries.list_hinted(session, newer_than_seconds=newer_than), now=now)
+        self._schedule.add(rendering, now=now)
+        self._schedule.end(queries.list_ended(session, account.id, newer_than_seconds=newer_than), now=now)
+        self._schedule.request_early(queries.list_early_checks(session, newer_than_seconds=newer_than), now=now)
         self._learned_at = now
 
-    def _settle(self, session: Session, account: DispatchAccount) -> None:
+    def _pay_debt(self, session: Session, account: DispatchAccount) -> None:
         now = time.monotonic()
         if now - self._priced_at >= PRICE_SECONDS:
             self._priced_at = now
-            price = float(f"{self._looks.measure_price():.2g}")  # so that it changes rarely
-            transitions.set_look_price(session, account.id, price=price)
-        if paid := self._looks.settle(account.looks_owed, now=now):
-            transitions.pay_looks(session, account.id, count=paid)
+            price = float(f"{self._schedule.measure_price():.2g}")  # so that it changes rarely
+            transitions.set_check_price(session, account.id, price=price)
+        if paid := self._schedule.pay_debt(account.requests_owed, now=now):
+            transitions.pay_requests(session, account.id, count=paid)
 
     def _weigh_webhooks(self, account: DispatchAccount) -> None:
         now = time.monotonic()
@@ -143,17 +143,17 @@ class Lookout:
             delivery = queries.measure_webhook_delivery(session, account.id)
         self._weigh_at = now + (WEIGH_SECONDS if delivery.share is not None else FIRST_WEIGH_SECONDS)
         self._delivered = delivery.belief
-        if delivery.share is not None and abs(delivery.share - self._delivered_told) >= TOLD_CHANGE:
-            self._delivered_told = delivery.share
-            log.info("dispatcher.webhooks", told_in_time=round(delivery.share, 2))
+        if delivery.share is not None and abs(delivery.share - self._delivered_logged) >= LOGGED_CHANGE:
+            self._delivered_logged = delivery.share
+            log.info("dispatcher.webhooks", delivered_in_time=round(delivery.share, 2))
 
 
-def _look_message(account: DispatchAccount, look: Poll | Sweep, *, term: int | None) -> Message:
-    if isinstance(look, Poll):
-        task_id = f"poll-{look.job_id}-{look.prediction_id}-{look.claim}-{look.number}"
-        return Message("watch.poll", "watch", (str(look.prediction_id), look.claim), task_id)
-    page = (str(account.id), look.created_after, look.created_before)
-    return Message("watch.sweep", "watch", page, f"sweep-{term}-{look.number}")
+def _check_message(account: DispatchAccount, check: Poll | Sweep, *, term: int | None) -> Message:
+    if isinstance(check, Poll):
+        task_id = f"poll-{check.job_id}-{check.prediction_id}-{check.claim}-{check.number}"
+        return Message("watch.poll", "watch", (str(check.prediction_id), check.claim), task_id)
+    page = (str(account.id), check.created_after, check.created_before)
+    return Message("watch.sweep", "watch", page, f"sweep-{term}-{check.number}")
 
 
 def _resume_message(watch: TimedOutWatch) -> Message:

@@ -20,10 +20,10 @@ from workers.dispatcher.publisher import open_redis
 from workers.supervision.running_tasks import Steps
 
 AWAY_LIMIT_SECONDS = 8.0
-"""With the looks themselves, and the quarter second until one is told, less than twenty."""
+"""With the checks themselves, and the quarter second until one is told, less than twenty."""
 
 NOTICE_SECONDS = 0.25
-LOOK_SECONDS = 2.0
+PROBE_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ class Surroundings:
     steps: int  # under way
 
 
-def is_told_to_end() -> bool:
+def is_shutting_down() -> bool:
     """Whether this worker was sent SIGTERM, SIGINT or SIGQUIT."""
     # `is not None`: Celery sets these to an exit code, and 0 is one.
     return worker_state.should_stop is not None or worker_state.should_terminate is not None
@@ -48,14 +48,14 @@ def has_nothing_to_wait_for(seen: Surroundings) -> bool:
     return not seen.postgres or (not seen.redis and not seen.steps)
 
 
-class Leaving:
+class ShutdownMonitor:
     """A thread that sleeps until the worker is told to end: it resigns at once, and sees that the end comes."""
 
     def __init__(self, runtime: Runtime, *, steps: Steps, resign: Callable[[], None]) -> None:
         self._runtime = runtime
         self._steps = steps
         self._resign = resign
-        self._redis = open_redis(runtime.settings, seconds=LOOK_SECONDS)
+        self._redis = open_redis(runtime.settings, seconds=PROBE_SECONDS)
         self._thread = threading.Thread(target=self._run, name="rushes-leaving", daemon=True)
 
     def start(self) -> None:
@@ -63,22 +63,22 @@ class Leaving:
         self._thread.start()
 
     def _run(self) -> None:
-        while not is_told_to_end():
+        while not is_shutting_down():
             time.sleep(NOTICE_SECONDS)
         self._resign()
         since = time.monotonic()
         while True:
             began = time.monotonic()
-            seen = self._look()
+            seen = self._observe()
             if not has_nothing_to_wait_for(seen):
                 since = time.monotonic()
             elif began - since > AWAY_LIMIT_SECONDS:
                 self._end(seen)
             time.sleep(NOTICE_SECONDS)
 
-    def _look(self) -> Surroundings:
+    def _observe(self) -> Surroundings:
         try:
-            postgres = self._runtime.readiness.check(seconds=LOOK_SECONDS).reachable
+            postgres = self._runtime.readiness.check(seconds=PROBE_SECONDS).reachable
         except Exception:  # noqa: BLE001 - whatever it says, it answers
             postgres = True
         try:

@@ -22,27 +22,27 @@ from rushes.runtime import Runtime
 from rushes.settings import Settings
 from workers.dispatcher.publisher import open_redis
 from workers.supervision.running_tasks import Steps
-from workers.supervision.shutdown import is_told_to_end
+from workers.supervision.shutdown import is_shutting_down
 
 EXIT_STUCK = 70
 """EX_SOFTWARE: any supervisor takes it for a failure."""
 
-LOOKS_PER_LIMIT = 6
+OBSERVATIONS_PER_LIMIT = 6
 LONGEST_PAUSE_SECONDS = 10.0
 FROZEN_PAUSES = 3
-"""So many pauses between two looks mean that nobody was there to look."""
+"""So many pauses between two checks mean that nobody was there to check."""
 REDIS_SECONDS = 5.0
-SILENT_LIMITS = 5
+STUCK_LIMITS = 5
 """A dispatcher's turn may last: it is bounded by the time-outs of its statements, one after the other."""
 LONG_STEP_SECONDS = 3_600.0
-"""Downloads and passes over doubts last as long as bytes and pages come."""
-LONG_STEPS = frozenset({"render.store", "surplus.store", "render.reconcile"})
+"""Downloads and reconciliation runs last as long as bytes and pages come."""
+LONG_STEPS = frozenset({"render.store", "duplicate.store", "render.reconcile"})
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Observation:
     """What was seen at one instant; times are monotonic seconds."""
 
     at: float
@@ -64,32 +64,34 @@ class Evidence:
 
 
 class Judge:
-    """Looks in, evidence out; knows no clock but the looks'."""
+    """Checks in, evidence out; knows no clock but the checks'."""
 
     def __init__(self, *, limit: float, pause: float) -> None:
         self._limit = limit
         self._pause = pause
-        self._last: Look | None = None
-        self._idle_since = self._silent_since = 0.0
+        self._last: Observation | None = None
+        self._idle_since = self._stuck_since = 0.0
 
-    def judge(self, look: Look) -> Evidence | None:
-        """Evidence where for longer than the limit, at every look, the worker could have worked and did not."""
-        last, self._last = self._last, look
-        if last is None or look.waiting is None or look.at - last.at > FROZEN_PAUSES * self._pause:
-            self._idle_since = self._silent_since = look.at
+    def judge(self, observation: Observation) -> Evidence | None:
+        """Evidence where for longer than the limit, at every check, the worker could have worked and did not."""
+        last, self._last = self._last, observation
+        if last is None or observation.waiting is None or observation.at - last.at > FROZEN_PAUSES * self._pause:
+            self._idle_since = self._stuck_since = observation.at
             return None
-        if look.begun != last.begun or not look.is_free or not look.waiting:
-            self._idle_since = look.at
-        if look.turns != last.turns:
-            self._silent_since = look.at
-        if look.at - self._idle_since > self._limit:
-            return self._tell(look, "begins no step while messages wait", self._idle_since)
-        if look.at - self._silent_since > SILENT_LIMITS * self._limit:
-            return self._tell(look, "its dispatcher finishes no turn", self._silent_since)
+        if observation.begun != last.begun or not observation.is_free or not observation.waiting:
+            self._idle_since = observation.at
+        if observation.turns != last.turns:
+            self._stuck_since = observation.at
+        if observation.at - self._idle_since > self._limit:
+            return self._report(observation, "begins no step while messages wait", self._idle_since)
+        if observation.at - self._stuck_since > STUCK_LIMITS * self._limit:
+            return self._report(observation, "its dispatcher finishes no turn", self._stuck_since)
         return None
 
-    def _tell(self, look: Look, reason: str, since: float) -> Evidence:
-        return Evidence(reason, round(look.at - since, 1), look.waiting or 0, look.begun, look.turns)
+    def _report(self, observation: Observation, reason: str, since: float) -> Evidence:
+        return Evidence(
+            reason, round(observation.at - since, 1), observation.waiting or 0, observation.begun, observation.turns
+        )
 
 
 class Watchdog:
@@ -116,22 +118,22 @@ class Watchdog:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more: a worker that is leaving begins nothing, and should not."""
+        """Check no more: a worker that is leaving begins nothing, and should not."""
         self._stopping.set()
 
     def _run(self) -> None:
         while not self._stopping.wait(self._pause):
             try:
-                evidence = self._judge.judge(self._look())
+                evidence = self._judge.judge(self._observe())
             except Exception:  # a watchdog that dies without a word guards nothing
-                log.exception("watchdog.look_failed")
+                log.exception("watchdog.observation_failed")
                 continue
-            if evidence and not self._is_leaving():
+            if evidence and not self._is_shutting_down():
                 end_process(evidence, self._steps.list_running())
 
-    def _look(self) -> Look:
-        waiting = None if self._is_leaving() else self._count_waiting()
-        return Look(
+    def _observe(self) -> Observation:
+        waiting = None if self._is_shutting_down() else self._count_waiting()
+        return Observation(
             at=time.monotonic(),
             begun=self._steps.count_begun(),
             turns=self._count_turns(),
@@ -139,8 +141,8 @@ class Watchdog:
             waiting=waiting,
         )
 
-    def _is_leaving(self) -> bool:
-        return is_told_to_end() or self._stopping.is_set()
+    def _is_shutting_down(self) -> bool:
+        return is_shutting_down() or self._stopping.is_set()
 
     def _count_waiting(self) -> int | None:
         try:
@@ -156,16 +158,16 @@ class Watchdog:
 
 
 def pause_of(limit: float) -> float:
-    """Seconds between two looks: a freeze as long as the limit is always longer than what counts as one."""
-    return min(LONGEST_PAUSE_SECONDS, limit / LOOKS_PER_LIMIT)
+    """Seconds between two checks: a freeze as long as the limit is always longer than what counts as one."""
+    return min(LONGEST_PAUSE_SECONDS, limit / OBSERVATIONS_PER_LIMIT)
 
 
 def limits_of_steps(settings: Settings) -> dict[str, float]:
     """Seconds after which a step of a kind no longer excuses its thread; each is far beyond the step's own bounds."""
     lease = settings.submit_lease.total_seconds()
-    look = 10 * settings.request_timeout_seconds
-    looks = dict.fromkeys(("watch.poll", "watch.resume", "surplus.watch"), look)
-    return {"render.submit": 3 * lease} | looks | dict.fromkeys(LONG_STEPS, LONG_STEP_SECONDS)
+    observation = 10 * settings.request_timeout_seconds
+    checks = dict.fromkeys(("watch.poll", "watch.resume", "duplicate.watch"), observation)
+    return {"render.submit": 3 * lease} | checks | dict.fromkeys(LONG_STEPS, LONG_STEP_SECONDS)
 
 
 def is_free(running: Sequence[tuple[str, float]], *, threads: int, limits: Mapping[str, float]) -> bool:

@@ -14,17 +14,17 @@ from models.queries.storing import OutputOutage, find_output_outage
 # Reads every prediction of the account: it is asked by people, not by a loop.
 _SUMMARY = statement(f"""
     SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
-        CASE WHEN {REFUSED} THEN deferred_reason || coalesce(': ' || deferred_detail, '') END,
-        money.held, money.spent, money.refunded, money.surplus, money.surpluses, epoch,
-        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM late_write), look_price,
-        (SELECT count(*) FROM orphan WHERE account_id = account.id AND found_at > now() - interval '7 days')
+        CASE WHEN {REFUSED} THEN back_off_reason || coalesce(': ' || back_off_detail, '') END,
+        money.held, money.spent, money.refunded, money.duplicate, money.duplicates, epoch,
+        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM stale_write), check_price,
+        (SELECT count(*) FROM unknown_prediction WHERE account_id = account.id AND found_at > now() - interval '7 days')
     FROM account LEFT JOIN {WAITING} ON true,
         LATERAL (
             SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
                 coalesce(sum(price) FILTER (WHERE {SPENT}), 0) AS spent,
                 coalesce(sum(price) FILTER (WHERE {REFUNDED}), 0) AS refunded,
-                coalesce(sum(price) FILTER (WHERE state = 'surplus' AND {SPENT}), 0) AS surplus,
-                count(*) FILTER (WHERE state = 'surplus') AS surpluses
+                coalesce(sum(price) FILTER (WHERE state = 'duplicate' AND {SPENT}), 0) AS duplicate,
+                count(*) FILTER (WHERE state = 'duplicate') AS duplicates
             FROM prediction WHERE account_id = account.id
         ) AS money
     WHERE name = :name
@@ -41,16 +41,16 @@ class AccountSummary(NamedTuple):
     paused_at: datetime | None
     paused_reason: str | None
     paused_detail: str | None
-    deferred: str | None
-    held: Decimal  # for predictions without a verdict
+    back_off: str | None
+    held: Decimal  # for predictions without an outcome
     spent: Decimal  # for those that ended as paid
     refunded: Decimal  # for those that the provider accepted and gave back
-    surplus: Decimal  # what of `spent` was paid beside another
-    surpluses: int
+    duplicate: Decimal  # what of `spent` was paid beside another
+    duplicates: int
     epoch: int
-    late_writes: dict[str, int]  # by kind
-    look_price: float | None  # seconds of delay that the last requests which watch were worth, each
-    orphans: int  # found in the last seven days: no row asked for them
+    stale_writes: dict[str, int]  # by kind
+    check_price: float | None  # seconds of delay that the last requests which watch were worth, each
+    unknown_predictions: int  # found in the last seven days: no row asked for them
     outage: OutputOutage | None = None  # of the output host
 
 

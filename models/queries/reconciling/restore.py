@@ -11,8 +11,9 @@ from models.db.rows import find_all, find_one, statement
 from models.lifecycle import NOTHING_BOUGHT, PredictionState
 
 # In the order in which they would have been submitted; what cannot be bought (again) by itself is no owner. What is in
-# doubt may be called absent, or adopt what fails: its job is bought again then, as that of a render is.
-_OPENINGS = statement("""
+# unconfirmed submission may be marked not found, or adopt what fails: its job is bought again then, as that of a render
+# is.
+_OPEN_JOBS = statement("""
     SELECT job.id, prediction.id, video_model, input, job.created_at,
         prediction.id IS NULL OR prediction.provider_id IS NULL AND posted_at IS NULL
     FROM job LEFT JOIN prediction ON job_id = job.id AND prediction.state IN ('submitting', 'unconfirmed', 'rendering')
@@ -23,12 +24,12 @@ _OPENINGS = statement("""
 """)
 
 _STRANGERS = statement("""
-    SELECT provider_id FROM orphan
+    SELECT provider_id FROM unknown_prediction
     WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[]))
       AND found_at < CAST(:before AS timestamptz)
 """)
 
-_STANDING = statement("""
+_JOB_SNAPSHOT = statement("""
     SELECT own.state, own.provider_id IS NOT NULL, own.posted_at IS NOT NULL,
         job.state = 'queued' AND cancel_requested_at IS NULL,
         (SELECT id FROM prediction WHERE job_id = job.id AND prediction.state = 'submitting' AND posted_at IS NULL)
@@ -36,11 +37,12 @@ _STANDING = statement("""
     WHERE job.id = :job_id
 """)
 
-_HOME = statement("SELECT id FROM prediction WHERE job_id = :job_id AND provider_id = :provider_id")
+_ASSIGNED = statement("SELECT id FROM prediction WHERE job_id = :job_id AND provider_id = :provider_id")
 
 
-class Opening(NamedTuple):
-    """A job that the restored rows would buy, or buy again should its render fail or its doubt end as absent."""
+class OpenJob(NamedTuple):
+    """A job that the restored rows would buy, or buy again should its render fail or its unconfirmed submission end as
+    not found."""
 
     job_id: UUID
     prediction_id: UUID | None  # of its live one
@@ -50,7 +52,7 @@ class Opening(NamedTuple):
     is_free: bool  # nothing of it is, or may be, bought now
 
 
-class Standing(NamedTuple):
+class JobSnapshot(NamedTuple):
     """How a job, and a prediction that was posted for it, stand when the provider shows that prediction."""
 
     state: str | None  # of the prediction; None: its row was lost by a restore
@@ -73,25 +75,25 @@ class Standing(NamedTuple):
 
     @property
     def is_given_up(self) -> bool:
-        """Whether the prediction was called absent or refused: not bought, as far as the rows tell."""
+        """Whether the prediction was marked not found or refused: not bought, as far as the rows tell."""
         return self.state in NOTHING_BOUGHT and not self.is_known
 
 
-def list_openings(session: Session, video_models: Sequence[str]) -> list[Opening]:
+def list_open_jobs(session: Session, video_models: Sequence[str]) -> list[OpenJob]:
     """The jobs of these video models that may be bought from now on."""
-    return find_all(session, _OPENINGS, Opening, video_models=list(video_models))
+    return find_all(session, _OPEN_JOBS, OpenJob, video_models=list(video_models))
 
 
 def filter_strangers(session: Session, account_id: UUID, ids: Sequence[str], *, before: datetime | None) -> set[str]:
-    """Those of the provider ids that were orphans already at that moment; none where it is not known."""
+    """Those of the provider ids that were unknown predictions already at that moment; none where it is not known."""
     return set(session.scalars(_STRANGERS, {"account_id": account_id, "ids": list(ids), "before": before}))
 
 
-def find_standing(session: Session, prediction_id: UUID, job_id: UUID) -> Standing | None:
+def find_job_snapshot(session: Session, prediction_id: UUID, job_id: UUID) -> JobSnapshot | None:
     """How this job and this prediction of it stand; None where there is no such job."""
-    return find_one(session, _STANDING, Standing, prediction_id=prediction_id, job_id=job_id)
+    return find_one(session, _JOB_SNAPSHOT, JobSnapshot, prediction_id=prediction_id, job_id=job_id)
 
 
-def find_home(session: Session, job_id: UUID, provider_id: str) -> UUID | None:
+def find_assigned(session: Session, job_id: UUID, provider_id: str) -> UUID | None:
     """Which prediction of this job the provider knows by this id; None where none does."""
-    return session.scalars(_HOME, {"job_id": job_id, "provider_id": provider_id}).one_or_none()
+    return session.scalars(_ASSIGNED, {"job_id": job_id, "provider_id": provider_id}).one_or_none()

@@ -1,4 +1,4 @@
-"""What a pass over submissions in doubt reads."""
+"""What a run over unconfirmed submissions reads."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -17,12 +17,12 @@ _POSTED = statement("""
         job.state = 'queued' AND cancel_requested_at IS NULL
     FROM prediction JOIN job ON job.id = job_id
     WHERE account_id = :account_id AND provider_id IS NULL AND posted_at IS NOT NULL
-      AND prediction.state IN ('submitting', 'unconfirmed', 'absent')
+      AND prediction.state IN ('submitting', 'unconfirmed', 'not_found')
       AND posted_at > now() - interval '7 days'
     ORDER BY posted_at
 """)
 
-_DOUBTS = statement("""
+_UNCONFIRMED = statement("""
     SELECT prediction.id, job_id, batch.name, video_model, input, prediction.price, posted_at,
         prediction.error_code IS NOT DISTINCT FROM 'undecidable', coalesce(prediction.error_message, '')
     FROM prediction JOIN job ON job.id = job_id LEFT JOIN batch ON batch.id = batch_id
@@ -67,7 +67,7 @@ _ASKED = """
     CROSS JOIN LATERAL ({earlier} UNION ALL {later}) AS found
     WHERE found.accepted_at BETWEEN moment - interval '24 hours' AND moment + interval '24 hours'
 """
-_WITNESSES = statement(
+_CONTROLS = statement(
     _ASKED.format(
         earlier=_NEIGHBOURS.format(is_earlier="true", side="<", order="DESC", within="<= moment"),
         later=_NEIGHBOURS.format(is_earlier="false", side=">", order="ASC", within="< :until"),
@@ -84,11 +84,11 @@ class Posted(NamedTuple):
     input: dict[str, Any]
     posted_at: datetime
     state: str
-    is_due: bool  # its answer may come, or it is looked for now
+    is_due: bool  # its answer may come, or it is searched for now
     is_wanted: bool  # its job waits to be bought (again)
 
 
-class Witness(NamedTuple):
+class ControlPrediction(NamedTuple):
     """A prediction that was accepted near another one, which any list of the same account shows."""
 
     prediction_id: UUID  # the other one
@@ -97,8 +97,8 @@ class Witness(NamedTuple):
     is_earlier: bool  # accepted before it
 
 
-class Doubt(NamedTuple):
-    """A submission in doubt as a person sees it; `reason` says what is known."""
+class UnconfirmedSubmission(NamedTuple):
+    """An unconfirmed submission as a person sees it; `reason` says what is known."""
 
     prediction_id: UUID
     job_id: UUID
@@ -123,9 +123,9 @@ def list_posted(session: Session, account_id: UUID) -> list[Posted]:
     return find_all(session, _POSTED, Posted, account_id=account_id)
 
 
-def list_doubts(session: Session) -> list[Doubt]:
-    """Every submission in doubt, oldest first."""
-    return find_all(session, _DOUBTS, Doubt)
+def list_unconfirmed(session: Session) -> list[UnconfirmedSubmission]:
+    """Every unconfirmed submission, oldest first."""
+    return find_all(session, _UNCONFIRMED, UnconfirmedSubmission)
 
 
 def find_offsets(session: Session, account_id: UUID) -> Offsets:
@@ -138,15 +138,15 @@ def filter_known(session: Session, account_id: UUID, ids: Sequence[str]) -> set[
     return set(session.scalars(_KNOWN, {"account_id": account_id, "ids": list(ids)}))
 
 
-def list_witnesses(
+def list_controls(
     session: Session, account_id: UUID, moments: Mapping[UUID, datetime], *, until: datetime
-) -> list[Witness]:
+) -> list[ControlPrediction]:
     """Up to five accepted before and after each of these predictions, within 24 hours of its moment.
 
     Later ones are of use only if they were accepted before `until`.
     """
     values = {"ids": list(moments), "moments": list(moments.values()), "until": until}
-    return find_all(session, _WITNESSES, Witness, account_id=account_id, **values) if moments else []
+    return find_all(session, _CONTROLS, ControlPrediction, account_id=account_id, **values) if moments else []
 
 
 def measure_list_lag(

@@ -1,4 +1,4 @@
-"""What the looks read: which renders are in flight, which have ended, which are said to have ended."""
+"""What the checks read: which renders are in flight, which have ended, which are said to have ended."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from models.db.rows import find_all, find_one, statement
 _WATCHED = statement("""
     SELECT prediction.job_id, prediction.account_id, prediction.state, prediction.claim, provider_id,
         extract(epoch FROM now() - accepted_at)::float8,
-        extract(epoch FROM now() - odd_since)::float8,
+        extract(epoch FROM now() - inconsistent_since)::float8,
         watch_windows, coalesce(provider_created_at, accepted_at), provider_created_at IS NOT NULL, attempt
     FROM prediction WHERE id = :prediction_id
 """)
@@ -38,9 +38,9 @@ _ENDED_PLACES = statement("""
     LIMIT 20000
 """)
 
-_HINTED = statement("""
-    SELECT id, extract(epoch FROM hinted_at)::float8 FROM prediction
-    WHERE state = 'rendering' AND hinted_at > now() - make_interval(secs => :newer_than)
+_EARLY_CHECKS = statement("""
+    SELECT id, extract(epoch FROM early_check_at)::float8 FROM prediction
+    WHERE state = 'rendering' AND early_check_at > now() - make_interval(secs => :newer_than)
 """)
 
 _ON_PAGE = statement("""
@@ -56,7 +56,7 @@ _SWEEP_LAG = statement("""
 
 
 class WatchedPrediction(NamedTuple):
-    """What a look needs to know of a prediction."""
+    """What a check needs to know of a prediction."""
 
     job_id: UUID
     account_id: UUID
@@ -64,7 +64,7 @@ class WatchedPrediction(NamedTuple):
     claim: int
     provider_id: str | None
     age_seconds: float | None  # since it was accepted
-    odd_seconds: float | None  # since the provider's answers make no sense
+    inconsistent_seconds: float | None  # since the provider's answers make no sense
     watch_windows: int
     created_at: datetime | None  # by the provider's clock where it told, else when we knew of it
     by_provider: bool  # it told
@@ -84,11 +84,11 @@ class Rendering(NamedTuple):
     provider_created_at: float | None  # seconds since 1970 by the provider's clock
 
 
-class Hint(NamedTuple):
-    """Somebody says that this render may have ended; `hinted_at` in seconds since 1970."""
+class EarlyCheck(NamedTuple):
+    """Somebody says that this render may have ended; `early_check_at` in seconds since 1970."""
 
     prediction_id: UUID
-    hinted_at: float
+    early_check_at: float
 
 
 class PageEntry(NamedTuple):
@@ -101,7 +101,7 @@ class PageEntry(NamedTuple):
 
 
 def find_watched(session: Session, prediction_id: UUID) -> WatchedPrediction | None:
-    """The prediction to look at, whatever its state."""
+    """The prediction to check, whatever its state."""
     return find_one(session, _WATCHED, WatchedPrediction, prediction_id=prediction_id)
 
 
@@ -125,9 +125,9 @@ def list_ended_places(session: Session, account_id: UUID) -> list[float]:
     return list(session.scalars(_ENDED_PLACES, {"account_id": account_id}))
 
 
-def list_hinted(session: Session, *, newer_than_seconds: float) -> list[Hint]:
+def list_early_checks(session: Session, *, newer_than_seconds: float) -> list[EarlyCheck]:
     """Renders in flight that were said in the last so many seconds to have ended."""
-    return find_all(session, _HINTED, Hint, newer_than=newer_than_seconds)
+    return find_all(session, _EARLY_CHECKS, EarlyCheck, newer_than=newer_than_seconds)
 
 
 def list_page(session: Session, account_id: UUID, *, after: datetime, before: datetime) -> list[PageEntry]:

@@ -35,17 +35,17 @@ _DELIVERY = statement("""
 """)
 
 _AGREEMENT = statement("""
-    SELECT count(*) FILTER (WHERE hook_verdict = state), count(*) FILTER (WHERE hook_verdict <> state)
+    SELECT count(*) FILTER (WHERE hook_outcome = state), count(*) FILTER (WHERE hook_outcome <> state)
     FROM (
-        SELECT hook_verdict, state FROM prediction
-        WHERE account_id = :account_id AND hook_verdict IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook
+        SELECT hook_outcome, state FROM prediction
+        WHERE account_id = :account_id AND hook_outcome IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook
         ORDER BY ended_at DESC
         LIMIT :window
     ) AS latest
     WHERE state IN ('completed', 'failed', 'cancelled', 'timeout', 'deleted')
 """)
 
-_TOLD = statement("""
+_STATS = statement("""
     SELECT count(*), extract(epoch FROM now() - max(hooked_at))::float8
     FROM (
         SELECT hooked_at FROM prediction
@@ -59,28 +59,28 @@ _TOLD = statement("""
 class Delivery(NamedTuple):
     """Of how many ends that a webhook could have told it did so in time."""
 
-    told: int
+    delivered: int
     ended: int
 
     @property
     def share(self) -> float | None:
         """From 0 to 1; None where too few have ended."""
-        return self.told / self.ended if self.ended >= FEWEST else None
+        return self.delivered / self.ended if self.ended >= FEWEST else None
 
     @property
     def belief(self) -> float:
         """What to expect of the next one, above 0 and below 1: by Jeffreys' rule, a half before any has ended."""
-        return (self.told + 0.5) / (self.ended + 1)
+        return (self.delivered + 0.5) / (self.ended + 1)
 
 
 class Agreement(NamedTuple):
-    """How often a webhook and a look told the same end of a render, among the latest that both told of."""
+    """How often a webhook and a check told the same end of a render, among the latest that both told of."""
 
     agreed: int
     disagreed: int
 
 
-class WebhooksTold(NamedTuple):
+class WebhookStats(NamedTuple):
     """How webhooks have come of late."""
 
     asked: int  # ends of renders that were posted with an address, at most the latest 200
@@ -100,19 +100,19 @@ def measure_webhook_delivery(session: Session, account_id: UUID) -> Delivery:
     The ends counted are those of renders that were posted with an address.
     """
     values = {"account_id": account_id, "in_time": IN_TIME, "recent": RECENT, "window": WINDOW}
-    told, ended, told_recently, ended_recently = session.execute(_DELIVERY, values).one()
-    if ended and told_recently / ended_recently < told / ended - CHANCE:
-        return Delivery(told_recently, ended_recently)
-    return Delivery(told, ended)
+    delivered, ended, delivered_recently, ended_recently = session.execute(_DELIVERY, values).one()
+    if ended and delivered_recently / ended_recently < delivered / ended - CHANCE:
+        return Delivery(delivered_recently, ended_recently)
+    return Delivery(delivered, ended)
 
 
 def measure_webhook_agreement(session: Session, account_id: UUID) -> Agreement:
-    """Whether webhooks told the truth, by the last 200 ends that a look decided and a webhook told too."""
+    """Whether webhooks told the truth, by the last 200 ends that a check decided and a webhook told too."""
     found = find_one(session, _AGREEMENT, Agreement, account_id=account_id, window=WINDOW)
     return found or Agreement(0, 0)
 
 
-def find_webhooks_told(session: Session, account_id: UUID) -> WebhooksTold:
+def find_webhook_stats(session: Session, account_id: UUID) -> WebhookStats:
     """What a person wants to know of webhooks."""
-    asked, last_seconds = session.execute(_TOLD, {"account_id": account_id, "window": WINDOW}).one()
-    return WebhooksTold(asked, measure_webhook_delivery(session, account_id).share, last_seconds)
+    asked, last_seconds = session.execute(_STATS, {"account_id": account_id, "window": WINDOW}).one()
+    return WebhookStats(asked, measure_webhook_delivery(session, account_id).share, last_seconds)

@@ -1,17 +1,18 @@
-"""What a person decides about a purchase: who a doubt is, that nothing was bought, that a render is given up."""
+"""What a person decides about a purchase: who an unconfirmed submission is, that nothing was bought, that a render is
+given up."""
 
 from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import moves_one, statement
+from models.db.rows import changed_a_row, statement
 from models.lifecycle import PredictionState
-from models.transitions.reconciling.runs import mark_absent
+from models.transitions.reconciling.runs import mark_not_found
 from models.transitions.submitting import accept_prediction
 from models.transitions.watching.renders import end_prediction
 
-# The lock holds the doubt still until the move that follows in the same transaction.
+# The lock holds the unconfirmed submission still until the move that follows in the same transaction.
 _DECIDE = statement("""
     WITH held AS (
         SELECT id, job_id, account_id FROM prediction
@@ -20,9 +21,9 @@ _DECIDE = statement("""
               SELECT 1 FROM prediction AS other
               WHERE other.account_id = prediction.account_id AND other.provider_id = CAST(:provider_id AS text))
         FOR UPDATE
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'doubt.decided', job_id, id, account_id, jsonb_strip_nulls(jsonb_build_object(
+        SELECT 'submission.decided', job_id, id, account_id, jsonb_strip_nulls(jsonb_build_object(
             'how', CAST(:how AS text), 'by', CAST(:by AS text), 'provider_id', CAST(:provider_id AS text)))
         FROM held
     )
@@ -34,7 +35,7 @@ _ABANDON = statement("""
         SELECT id, job_id, account_id, claim, provider_id, price, watch_windows FROM prediction
         WHERE id = :prediction_id AND state = 'rendering' AND watch_windows >= 1
         FOR UPDATE
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
         SELECT 'prediction.abandoned', job_id, id, account_id, jsonb_build_object(
             'by', CAST(:by AS text), 'provider_id', provider_id, 'price', CAST(price AS text),
@@ -45,10 +46,13 @@ _ABANDON = statement("""
 """)
 
 
-def adopt_doubt(session: Session, prediction_id: UUID, *, provider_id: str, watch_window: timedelta, by: str) -> bool:
-    """A person says which of the provider's predictions this doubt is; it is watched like any adoption.
+def adopt_unconfirmed(
+    session: Session, prediction_id: UUID, *, provider_id: str, watch_window: timedelta, by: str
+) -> bool:
+    """A person says which of the provider's predictions this unconfirmed submission is; it is watched like any
+    adoption.
 
-    False where it is not in doubt, or another row has that id; a race for the id ends in its unique constraint.
+    False where it is not unconfirmed, or another row has that id; a race for the id ends in its unique constraint.
     """
     if not _decide(session, prediction_id, how="adopted", by=by, provider_id=provider_id):
         return False
@@ -63,15 +67,15 @@ def adopt_doubt(session: Session, prediction_id: UUID, *, provider_id: str, watc
     return state is not None
 
 
-def dismiss_doubt(session: Session, prediction_id: UUID, *, by: str) -> bool:
-    """A person says that nothing was bought: as if it had been looked for and not found."""
-    if not _decide(session, prediction_id, how="absent", by=by):
+def dismiss_unconfirmed(session: Session, prediction_id: UUID, *, by: str) -> bool:
+    """A person says that nothing was bought: as if it had been searched for and not found."""
+    if not _decide(session, prediction_id, how="not_found", by=by):
         return False
-    return mark_absent(session, prediction_id, why="a person decided", decided=True)
+    return mark_not_found(session, prediction_id, why="a person decided", decided=True)
 
 
 def _decide(session: Session, prediction_id: UUID, *, how: str, by: str, provider_id: str | None = None) -> bool:
-    return moves_one(session, _DECIDE, prediction_id=prediction_id, how=how, by=by, provider_id=provider_id)
+    return changed_a_row(session, _DECIDE, prediction_id=prediction_id, how=how, by=by, provider_id=provider_id)
 
 
 def abandon_prediction(session: Session, prediction_id: UUID, *, by: str) -> bool:

@@ -1,4 +1,4 @@
-"""A paused account submits nothing: after a restore until orphans were looked for, or by a person's word.
+"""A paused account submits nothing: after a restore until unknown predictions were searched for, or by a person's word.
 
 The epoch grows with every claim of submissions and is also kept outside the database. A database that is behind it
 has forgotten submissions, and so perhaps purchases.
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import moves_one, statement
+from models.db.rows import changed_a_row, statement
 from models.tables.base import new_id
 
 _ADVANCE = statement("""
@@ -26,7 +26,7 @@ _HOLD = statement("""
             epoch = greatest(epoch, :epoch), restore_epoch = greatest(restore_epoch, :restore_epoch)
         WHERE id = :account_id AND (epoch < :epoch OR restore_epoch < :restore_epoch)
         RETURNING id, epoch_at
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, account_id, detail)
         SELECT 'account.paused', id, jsonb_build_object(
             'reason', 'restore', 'detail', CAST(:detail AS text), 'restored_to', epoch_at) FROM held
@@ -39,7 +39,7 @@ _EXPLAIN = statement("""
         UPDATE account SET paused_detail = :detail
         WHERE id = :account_id AND paused_reason = 'restore' AND paused_detail IS DISTINCT FROM :detail
         RETURNING id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, account_id, detail)
         SELECT 'account.paused', id, jsonb_build_object('reason', 'restore', 'detail', CAST(:detail AS text))
         FROM explained
@@ -56,7 +56,7 @@ _PAUSE = statement("""
             person_paused_by = CASE WHEN paused_at IS NOT NULL THEN CAST(:by AS text) END
         WHERE id = :account_id AND (paused_at IS NULL OR paused_reason = 'restore' AND person_paused_at IS NULL)
         RETURNING id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, account_id, detail)
         SELECT 'account.paused', id, jsonb_build_object('reason', 'person', 'by', CAST(:by AS text)) FROM paused
     )
@@ -71,7 +71,7 @@ _RESUME = statement("""
         FROM (SELECT paused_reason AS reason FROM account WHERE id = :account_id FOR NO KEY UPDATE) AS before
         WHERE id = :account_id AND paused_at IS NOT NULL
         RETURNING id, before.reason
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, account_id, detail)
         SELECT 'account.resumed', id, jsonb_build_object('reason', reason, 'by', CAST(:by AS text)) FROM resumed
     )
@@ -86,7 +86,7 @@ _RELEASE = statement("""
             person_paused_at = NULL, person_paused_by = NULL
         WHERE id = :account_id AND paused_reason = 'restore' AND paused_at = :held_at
         RETURNING id, paused_detail, CASE WHEN paused_at IS NULL THEN 'resumed' ELSE 'paused' END AS outcome
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, account_id, detail)
         SELECT 'account.' || outcome, id, CASE outcome
             WHEN 'resumed' THEN jsonb_build_object('reason', 'restore', 'by', CAST(:by AS text))
@@ -108,7 +108,7 @@ _BEAR = statement("""
             coalesce(CAST(:posted_at AS timestamptz), now())
         FROM taken
         RETURNING id, job_id, attempt
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
         SELECT 'prediction.created', job_id, id, :account_id, jsonb_build_object(
             'attempt', attempt, 'why', 'bought already: the provider shows it') FROM born
@@ -132,12 +132,12 @@ def advance_epoch(session: Session, account_id: UUID) -> int:
 def hold_restored(session: Session, account_id: UUID, *, epoch: int, restore_epoch: int, detail: str) -> bool:
     """Pause an account whose row is behind one of these epochs: its database has been restored."""
     values = {"account_id": account_id, "epoch": epoch, "restore_epoch": restore_epoch, "detail": detail}
-    return moves_one(session, _HOLD, **values)
+    return changed_a_row(session, _HOLD, **values)
 
 
 def explain_pause(session: Session, account_id: UUID, *, detail: str) -> bool:
     """Say what an account that is paused for a restore waits for; told once."""
-    return moves_one(session, _EXPLAIN, account_id=account_id, detail=detail)
+    return changed_a_row(session, _EXPLAIN, account_id=account_id, detail=detail)
 
 
 def pause_account(session: Session, account_id: UUID, *, by: str) -> bool:
@@ -145,12 +145,12 @@ def pause_account(session: Session, account_id: UUID, *, by: str) -> bool:
 
     While it is paused for a restore, that goes on, and this pause stands after it.
     """
-    return moves_one(session, _PAUSE, account_id=account_id, by=by)
+    return changed_a_row(session, _PAUSE, account_id=account_id, by=by)
 
 
 def resume_account(session: Session, account_id: UUID, *, by: str) -> bool:
     """A person's act: submit again, whatever it was paused for. False where it is not paused."""
-    return moves_one(session, _RESUME, account_id=account_id, by=by)
+    return changed_a_row(session, _RESUME, account_id=account_id, by=by)
 
 
 def release_restored(session: Session, account_id: UUID, *, by: str, held_at: datetime) -> str | None:
@@ -163,7 +163,7 @@ def release_restored(session: Session, account_id: UUID, *, by: str, held_at: da
     return outcome
 
 
-def post_for_orphan(
+def post_for_unknown(
     session: Session,
     account_id: UUID,
     job_id: UUID,

@@ -1,7 +1,7 @@
-"""A surplus: found after it was called absent or refused, so paid for beside another. Watched and stored; its job is
-left alone.
+"""A duplicate purchase: found after it was marked not found or refused, so paid for beside another. Watched and stored;
+its job is left alone.
 
-Its state stays `surplus`; how it ended is its `verdict`, and `due_at` is when to look at it or to fetch its video.
+Its state stays `duplicate`; how it ended is its `outcome`, and `due_at` is when to check it or to fetch its video.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import as_json, find_all, find_one, moves_one, statement
+from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
 from models.lifecycle import PredictionState
-from models.transitions.storing.steps import MOST_SILENCES, NewArtifact, insert_artifacts
+from models.transitions.storing.steps import MAX_STORE_CRASHES, NewArtifact, insert_artifacts
 
 # A quarter of the time that it is known: what was rendered long ago is seen at once, a young one soon enough.
 _SCHEDULE = statement("""
     WITH due AS MATERIALIZED (
         SELECT id FROM prediction
-        WHERE state = 'surplus' AND due_at <= now() AND verdict IS NULL
+        WHERE state = 'duplicate' AND due_at <= now() AND outcome IS NULL
         ORDER BY due_at
         LIMIT :count
         FOR UPDATE SKIP LOCKED
@@ -33,59 +33,61 @@ _SCHEDULE = statement("""
 _JUDGE = statement("""
     WITH judged AS (
         UPDATE prediction
-        SET verdict = :verdict, outputs = :outputs, odd_since = NULL, error_code = :code, error_message = :message,
-            due_at = CASE WHEN CAST(:verdict AS text) = 'completed' THEN now() END
-        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict IS NULL
+        SET outcome = :outcome, outputs = :outputs, inconsistent_since = NULL,
+            error_code = :code, error_message = :message,
+            due_at = CASE WHEN CAST(:outcome AS text) = 'completed' THEN now() END
+        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome IS NULL
         RETURNING id, job_id, account_id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'surplus.' || CAST(:verdict AS text), job_id, id, account_id, jsonb_strip_nulls(jsonb_build_object(
+        SELECT 'duplicate.' || CAST(:outcome AS text), job_id, id, account_id, jsonb_strip_nulls(jsonb_build_object(
             'code', CAST(:code AS text), 'message', CAST(:message AS text))) FROM judged
     )
     SELECT 1 FROM judged
 """)
 
-_NOTE_ODD = statement("""
+_NOTE_INCONSISTENT = statement("""
     WITH noted AS (
-        UPDATE prediction SET odd_since = now()
-        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict IS NULL AND odd_since IS NULL
+        UPDATE prediction SET inconsistent_since = now()
+        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome IS NULL
+          AND inconsistent_since IS NULL
         RETURNING id, job_id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'surplus.odd', job_id, id, jsonb_build_object('message', CAST(:message AS text)) FROM noted
+        SELECT 'duplicate.inconsistent', job_id, id, jsonb_build_object('message', CAST(:message AS text)) FROM noted
     )
     SELECT 1 FROM noted
 """)
 
 # An attempt is counted when it begins and told when it ends: what was not told killed its worker, or froze it.
-_PARK = statement("""
-    WITH silent AS MATERIALIZED (
+_QUARANTINE = statement("""
+    WITH crashed AS MATERIALIZED (
         SELECT id FROM prediction
-        WHERE state = 'surplus' AND verdict = 'completed' AND due_at <= now()
+        WHERE state = 'duplicate' AND outcome = 'completed' AND due_at <= now()
           AND store_attempts - (
               SELECT count(*) FROM event
-              WHERE event.job_id = prediction.job_id AND prediction_id = prediction.id AND kind = 'surplus.delayed'
+              WHERE event.job_id = prediction.job_id AND prediction_id = prediction.id AND kind = 'duplicate.delayed'
           ) >= :most
         LIMIT :count
         FOR UPDATE SKIP LOCKED
-    ), parked AS (
+    ), quarantined AS (
         UPDATE prediction
         SET due_at = NULL, claim = claim + 1, error_code = 'store_killed_worker',
-            error_message = 'the worker that fetched it fell silent ' || CAST(:most AS text) || ' times'
-        FROM silent WHERE prediction.id = silent.id
+            error_message = 'the worker that fetched it crashed ' || CAST(:most AS text) || ' times'
+        FROM crashed WHERE prediction.id = crashed.id
         RETURNING prediction.id, job_id, error_code, error_message, store_attempts
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'surplus.not_stored', job_id, id, jsonb_build_object(
-            'code', error_code, 'message', error_message, 'attempts', store_attempts) FROM parked
+        SELECT 'duplicate.not_stored', job_id, id, jsonb_build_object(
+            'code', error_code, 'message', error_message, 'attempts', store_attempts) FROM quarantined
     )
-    SELECT id FROM parked
+    SELECT id FROM quarantined
 """)
 
 _CLAIM = statement("""
     WITH due AS MATERIALIZED (
         SELECT id FROM prediction
-        WHERE state = 'surplus' AND due_at <= now() AND verdict = 'completed'
+        WHERE state = 'duplicate' AND due_at <= now() AND outcome = 'completed'
         ORDER BY due_at
         LIMIT :count
         FOR UPDATE SKIP LOCKED
@@ -100,7 +102,7 @@ _BEGIN = statement("""
     WITH begun AS (
         UPDATE prediction
         SET claim = claim + 1, due_at = now() + :lease, store_attempts = store_attempts + 1
-        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict = 'completed'
+        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome = 'completed'
           AND due_at IS NOT NULL
         RETURNING id, job_id, account_id, claim, provider_id, outputs, attempt, store_attempts, accepted_at
     )
@@ -113,7 +115,7 @@ _BEGIN = statement("""
 
 _RENEW = statement("""
     UPDATE prediction SET due_at = now() + :lease
-    WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND due_at IS NOT NULL
+    WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND due_at IS NOT NULL
     RETURNING 1
 """)
 
@@ -121,28 +123,29 @@ _DELAY = statement("""
     WITH delayed AS (
         UPDATE prediction
         SET claim = claim + 1, due_at = now() + :delay, error_code = :code, error_message = :message
-        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict = 'completed'
+        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome = 'completed'
           AND due_at IS NOT NULL
         RETURNING id, job_id, store_attempts
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'surplus.delayed', job_id, id, jsonb_build_object('attempt', store_attempts,
+        SELECT 'duplicate.delayed', job_id, id, jsonb_build_object('attempt', store_attempts,
             'claim', CAST(:claim AS bigint), 'code', CAST(:code AS text), 'message', CAST(:message AS text))
         FROM delayed
     )
     SELECT 1 FROM delayed
 """)
 
-# A step that has begun and was told of by no event, while a later claim goes on, was silent.
+# A step that began and that no event mentions, while a later claim goes on, crashed.
 _EXCUSE = statement("""
     INSERT INTO event (kind, job_id, prediction_id, detail)
-    SELECT 'surplus.delayed', job_id, id, jsonb_build_object('attempt', store_attempts,
+    SELECT 'duplicate.delayed', job_id, id, jsonb_build_object('attempt', store_attempts,
         'claim', CAST(:claim AS bigint), 'code', CAST(:code AS text), 'message', CAST(:message AS text))
     FROM prediction
-    WHERE id = :prediction_id AND claim > :claim AND state = 'surplus' AND verdict = 'completed' AND due_at IS NOT NULL
+    WHERE id = :prediction_id AND claim > :claim AND state = 'duplicate' AND outcome = 'completed'
+      AND due_at IS NOT NULL
       AND NOT EXISTS (
           SELECT 1 FROM event
-          WHERE event.job_id = prediction.job_id AND prediction_id = prediction.id AND kind = 'surplus.delayed'
+          WHERE event.job_id = prediction.job_id AND prediction_id = prediction.id AND kind = 'duplicate.delayed'
             AND CAST(detail->>'claim' AS bigint) = :claim)
     RETURNING 1
 """)
@@ -151,12 +154,12 @@ _FAIL = statement("""
     WITH failed AS (
         UPDATE prediction
         SET claim = claim + 1, due_at = NULL, error_code = :code, error_message = :message
-        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict = 'completed'
+        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome = 'completed'
           AND due_at IS NOT NULL
         RETURNING id, job_id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'surplus.not_stored', job_id, id, jsonb_build_object(
+        SELECT 'duplicate.not_stored', job_id, id, jsonb_build_object(
             'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM failed
     )
     SELECT 1 FROM failed
@@ -166,27 +169,28 @@ _FINISH = statement("""
     WITH finished AS (
         UPDATE prediction
         SET claim = claim + 1, due_at = NULL, error_code = NULL, error_message = NULL
-        WHERE id = :prediction_id AND claim = :claim AND state = 'surplus' AND verdict = 'completed'
+        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome = 'completed'
           AND due_at IS NOT NULL
         RETURNING id, job_id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'surplus.stored', job_id, id, :detail FROM finished
+        SELECT 'duplicate.stored', job_id, id, :detail FROM finished
     )
     SELECT job_id FROM finished
 """)
 
 
-class SurplusStep(NamedTuple):
-    """A look at a surplus, or the fetching of its video, to be published."""
+class DuplicateStep(NamedTuple):
+    """A check of a duplicate purchase, or the fetching of its video, to be published."""
 
     prediction_id: UUID
     job_id: UUID
     claim: int
 
 
-class SurplusTicket(NamedTuple):
-    """What the fetching of a surplus's video needs to know; its moves take `claim`, not that of the message."""
+class DuplicateTicket(NamedTuple):
+    """What the fetching of a duplicate purchase's video needs to know; its moves take `claim`, not that of the
+    message."""
 
     prediction_id: UUID
     job_id: UUID
@@ -209,78 +213,83 @@ class SurplusTicket(NamedTuple):
     rechecks: bool = False
 
 
-def schedule_surplus_looks(session: Session, *, count: int) -> list[SurplusStep]:
-    """The surpluses that are to be looked at now, each with its next look set: a lost message costs one spacing."""
-    return find_all(session, _SCHEDULE, SurplusStep, count=count)
+def schedule_duplicate_checks(session: Session, *, count: int) -> list[DuplicateStep]:
+    """The duplicate purchases that are to be checked now, each with its next check set: a lost message costs one
+    spacing."""
+    return find_all(session, _SCHEDULE, DuplicateStep, count=count)
 
 
-def judge_surplus(
+def judge_duplicate(
     session: Session,
     prediction_id: UUID,
     claim: int,
     *,
-    verdict: PredictionState,
+    outcome: PredictionState,
     outputs: Sequence[str] = (),
     reason: tuple[str | None, str | None] = (None, None),
 ) -> bool:
-    """The provider's verdict on a surplus: its price is settled by it, and a completed one is to be fetched.
+    """The provider's outcome on a duplicate purchase: its price is settled by it, and a completed one is to be fetched.
 
     `reason` is a code and a sentence where it is no file. Its job has gone its own way and is left alone.
     """
     code, message = reason
-    values = {"prediction_id": prediction_id, "claim": claim, "verdict": verdict.value, "code": code}
-    return moves_one(session, _JUDGE, outputs=as_json(list(outputs)) if outputs else None, message=message, **values)
+    values = {"prediction_id": prediction_id, "claim": claim, "outcome": outcome.value, "code": code}
+    return changed_a_row(
+        session, _JUDGE, outputs=as_json(list(outputs)) if outputs else None, message=message, **values
+    )
 
 
-def note_surplus_odd(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
+def note_duplicate_inconsistent(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
     """Remember since when the provider's answers make no sense; true for the first of them."""
-    return moves_one(session, _NOTE_ODD, prediction_id=prediction_id, claim=claim, message=message)
+    return changed_a_row(session, _NOTE_INCONSISTENT, prediction_id=prediction_id, claim=claim, message=message)
 
 
-def park_surplus_stores(session: Session, *, count: int) -> int:
-    """Give up those whose fetching made its worker fall silent `MOST_SILENCES` times. Returns how many."""
-    return len(session.execute(_PARK, {"count": count, "most": MOST_SILENCES}).all())
+def quarantine_duplicate_stores(session: Session, *, count: int) -> int:
+    """Give up those whose fetching made its worker crash `MAX_STORE_CRASHES` times. Returns how many."""
+    return len(session.execute(_QUARANTINE, {"count": count, "most": MAX_STORE_CRASHES}).all())
 
 
-def claim_surplus_stores(session: Session, *, count: int, lease: timedelta) -> list[SurplusStep]:
-    """Take the surpluses whose video is to be fetched; one whose worker died is due again after its lease."""
-    return find_all(session, _CLAIM, SurplusStep, count=count, lease=lease)
+def claim_duplicate_stores(session: Session, *, count: int, lease: timedelta) -> list[DuplicateStep]:
+    """Take the duplicate purchases whose video is to be fetched; one whose worker died is due again after its lease."""
+    return find_all(session, _CLAIM, DuplicateStep, count=count, lease=lease)
 
 
-def begin_surplus_store(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> SurplusTicket | None:
+def begin_duplicate_store(
+    session: Session, prediction_id: UUID, claim: int, *, lease: timedelta
+) -> DuplicateTicket | None:
     """Start the step of this claim, once; the attempt is counted before the work."""
-    return find_one(session, _BEGIN, SurplusTicket, prediction_id=prediction_id, claim=claim, lease=lease)
+    return find_one(session, _BEGIN, DuplicateTicket, prediction_id=prediction_id, claim=claim, lease=lease)
 
 
-def renew_surplus_store(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> bool:
+def renew_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> bool:
     """Keep the step for another `lease`; False where it was lost to another worker."""
-    return moves_one(session, _RENEW, prediction_id=prediction_id, claim=claim, lease=lease)
+    return changed_a_row(session, _RENEW, prediction_id=prediction_id, claim=claim, lease=lease)
 
 
-def delay_surplus_store(
+def delay_duplicate_store(
     session: Session, prediction_id: UUID, claim: int, *, delay: timedelta, reason: tuple[str, str]
 ) -> bool:
     """Try again after `delay`; `reason` is a code and a sentence."""
     values = {"prediction_id": prediction_id, "claim": claim, "code": reason[0], "message": reason[1]}
-    return moves_one(session, _DELAY, delay=delay, **values)
+    return changed_a_row(session, _DELAY, delay=delay, **values)
 
 
-def excuse_surplus_store(session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
-    """Say why the step that began with this claim was silent, after another has claimed it: its worker lives.
+def excuse_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
+    """Say why the step that began with this claim looked crashed, after another has claimed it: its worker lives.
 
-    `claim` is that of its ticket. True for the first excuse: that silence then does not count towards parking.
+    `claim` is that of its ticket. True for the first excuse: that crash then does not count towards quarantine.
     """
     values = {"prediction_id": prediction_id, "claim": claim, "code": reason[0], "message": reason[1]}
-    return moves_one(session, _EXCUSE, **values)
+    return changed_a_row(session, _EXCUSE, **values)
 
 
-def fail_surplus_store(session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
+def fail_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
     """Its video cannot be had; `reason` is a code and a sentence."""
     values = {"prediction_id": prediction_id, "claim": claim, "code": reason[0], "message": reason[1]}
-    return moves_one(session, _FAIL, **values)
+    return changed_a_row(session, _FAIL, **values)
 
 
-def finish_surplus_store(
+def finish_duplicate_store(
     session: Session, prediction_id: UUID, claim: int, *, artifacts: Sequence[NewArtifact]
 ) -> bool:
     """Its files are visible, the video first: they are kept beside those of the job, and told apart from them."""
@@ -290,5 +299,5 @@ def finish_surplus_store(
     job_id = session.execute(_FINISH, values).scalar_one_or_none()
     if job_id is None:
         return False
-    insert_artifacts(session, artifacts, job_id=job_id, prediction_id=prediction_id, is_surplus=True)
+    insert_artifacts(session, artifacts, job_id=job_id, prediction_id=prediction_id, is_duplicate=True)
     return True

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import find_one, moves_one, statement
+from models.db.rows import changed_a_row, find_one, statement
 
 OUTAGE_JOBS = 3
 """An outage needs this many jobs that failed since a file last arrived."""
@@ -119,12 +119,12 @@ class OutageEnded(NamedTuple):
 
 def mark_output_failed(session: Session, job_id: UUID) -> bool:
     """Record that the host has just failed to give this job's file."""
-    return moves_one(session, _MARK_JOB, job_id=job_id)
+    return changed_a_row(session, _MARK_JOB, job_id=job_id)
 
 
 def note_output_failed(session: Session, account_id: UUID, *, message: str, probe_after: timedelta) -> bool:
     """A download failed by the host's fault: if an outage is on, put its next probe off."""
-    return moves_one(session, _FAILED, account_id=account_id, message=message, delay=probe_after)
+    return changed_a_row(session, _FAILED, account_id=account_id, message=message, delay=probe_after)
 
 
 def begin_output_outage(session: Session, account_id: UUID) -> OutageBegun | None:
@@ -145,4 +145,4 @@ def note_output_reached(session: Session, account_id: UUID) -> OutageEnded | Non
 
 def end_unprobed_outages(session: Session) -> bool:
     """End an outage that nothing can probe any more, since no job waits for a file."""
-    return moves_one(session, _END_UNPROBED)
+    return changed_a_row(session, _END_UNPROBED)

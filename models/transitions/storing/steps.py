@@ -9,12 +9,12 @@ from uuid import UUID
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from models.db.rows import as_json, find_all, find_one, moves_one, statement
+from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
 from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.base import new_id
 
-MOST_SILENCES = 3
-"""So many store steps in a row whose worker fell silent without a word, and the job is parked."""
+MAX_STORE_CRASHES = 3
+"""So many store steps in a row whose worker crashed without a word, and the job is quarantined."""
 
 NEWEST_OUTPUT = """LATERAL (
         SELECT * FROM prediction WHERE job_id = job.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
@@ -22,7 +22,7 @@ NEWEST_OUTPUT = """LATERAL (
 """The completed prediction whose output a job stores. For JOIN ... ON true."""
 
 _TAKE_BACK = statement("""
-    WITH silent AS MATERIALIZED (
+    WITH crashed AS MATERIALIZED (
         SELECT id, claim, begun_at FROM job
         WHERE state = 'storing' AND due_at <= now() AND begun_at IS NOT NULL
         ORDER BY due_at
@@ -31,46 +31,46 @@ _TAKE_BACK = statement("""
     ), counted AS (
         SELECT id, claim, begun_at, 1 + (
             SELECT count(*) FROM event
-            WHERE event.job_id = silent.id AND kind = 'store.silent' AND event.id > coalesce((
+            WHERE event.job_id = crashed.id AND kind = 'store.crashed' AND event.id > coalesce((
                 SELECT max(id) FROM event
-                WHERE event.job_id = silent.id AND kind IN ('store.delayed', 'job.retried', 'job.rechecked')), 0)
-        ) AS silences
-        FROM silent
+                WHERE event.job_id = crashed.id AND kind IN ('store.delayed', 'job.retried', 'job.rechecked')), 0)
+        ) AS crashes
+        FROM crashed
     ), taken AS (
         UPDATE job
-        SET claim = job.claim + 1, begun_at = NULL, rechecks = rechecks AND silences < :most,
-            state = CASE WHEN silences < :most THEN state
+        SET claim = job.claim + 1, begun_at = NULL, rechecks = rechecks AND crashes < :most,
+            state = CASE WHEN crashes < :most THEN state
                     WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
-            due_at = CASE WHEN silences < :most THEN due_at END,
-            ended_at = CASE WHEN silences >= :most THEN now() END,
-            error_code = CASE WHEN silences < :most THEN 'store_silent' ELSE 'store_killed_worker' END,
-            error_message = 'the worker of the store step fell silent ' || silences || ' times in a row, attempt '
+            due_at = CASE WHEN crashes < :most THEN due_at END,
+            ended_at = CASE WHEN crashes >= :most THEN now() END,
+            error_code = CASE WHEN crashes < :most THEN 'store_crashed' ELSE 'store_killed_worker' END,
+            error_message = 'the worker of the store step crashed ' || crashes || ' times in a row, attempt '
                 || store_attempts || ' the last; which workers they were is not known'
         FROM counted WHERE job.id = counted.id
-        RETURNING job.id, state, store_attempts, silences, counted.claim, counted.begun_at, error_code, error_message
-    ), told AS (
+        RETURNING job.id, state, store_attempts, crashes, counted.claim, counted.begun_at, error_code, error_message
+    ), logged AS (
         INSERT INTO event (kind, job_id, detail)
-        SELECT 'store.silent', id, jsonb_build_object(
-            'attempt', store_attempts, 'in_a_row', silences, 'claim', claim, 'begun_at', begun_at) FROM taken
+        SELECT 'store.crashed', id, jsonb_build_object(
+            'attempt', store_attempts, 'in_a_row', crashes, 'claim', claim, 'begun_at', begun_at) FROM taken
         UNION ALL
         SELECT 'job.' || state, id, jsonb_build_object(
             'code', error_code, 'message', error_message, 'attempts', store_attempts)
         FROM taken WHERE state <> 'storing'
     )
-    SELECT id, store_attempts, silences, state <> 'storing' FROM taken
+    SELECT id, store_attempts, crashes, state <> 'storing' FROM taken
 """)
 
-# Who fell silent may have killed its worker, or was only beside the step that did: such steps go one at a time, so
-# that the next silence convicts the right one.
+# Who crashed may have killed its worker, or was only beside the step that did: such steps go one at a time, so
+# that the next crash identifies the step at fault.
 _CLAIM = statement(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM job
         WHERE state = 'storing' AND due_at <= now() AND begun_at IS NULL AND (rechecks OR NOT :only_rechecks)
-          AND (error_code IS DISTINCT FROM 'store_silent' OR id = (
+          AND (error_code IS DISTINCT FROM 'store_crashed' OR id = (
               SELECT id FROM job
-              WHERE state = 'storing' AND due_at <= now() AND begun_at IS NULL AND error_code = 'store_silent'
+              WHERE state = 'storing' AND due_at <= now() AND begun_at IS NULL AND error_code = 'store_crashed'
                 AND NOT EXISTS (
-                    SELECT 1 FROM job WHERE state = 'storing' AND due_at > now() AND error_code = 'store_silent')
+                    SELECT 1 FROM job WHERE state = 'storing' AND due_at > now() AND error_code = 'store_crashed')
               ORDER BY due_at
               LIMIT 1))
         ORDER BY due_at
@@ -142,7 +142,7 @@ _DELAY = statement("""
             error_code = :code, error_message = :message
         WHERE id = :job_id AND claim = :claim AND state = 'storing'
         RETURNING id, store_attempts
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, detail)
         SELECT 'store.delayed', id, jsonb_build_object(
             'attempt', store_attempts, 'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM delayed
@@ -150,16 +150,16 @@ _DELAY = statement("""
     SELECT 1 FROM delayed
 """)
 
-# The newest event decides how many silences are in a row: a delay after this silence ends the row.
+# The newest event decides how many crashes are in a row: a delay after this crash ends the row.
 _EXCUSE = statement("""
     INSERT INTO event (kind, job_id, detail)
     SELECT 'store.delayed', id, jsonb_build_object(
         'attempt', store_attempts, 'code', CAST(:code AS text), 'message', CAST(:message AS text))
     FROM job
     WHERE id = :job_id AND state = 'storing' AND EXISTS (
-        SELECT 1 FROM event AS silence
-        WHERE silence.job_id = job.id AND silence.kind = 'store.silent'
-          AND CAST(silence.detail->>'claim' AS bigint) = :claim)
+        SELECT 1 FROM event AS crash
+        WHERE crash.job_id = job.id AND crash.kind = 'store.crashed'
+          AND CAST(crash.detail->>'claim' AS bigint) = :claim)
     RETURNING 1
 """)
 
@@ -170,7 +170,7 @@ _FAIL = statement("""
             ended_at = now(), due_at = NULL, error_code = :code, error_message = :message, rechecks = false
         WHERE id = :job_id AND claim = :claim AND state = 'storing'
         RETURNING id, state
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, detail)
         SELECT 'job.' || state, id, jsonb_build_object(
             'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM failed
@@ -186,7 +186,7 @@ _FINISH = statement("""
             rechecks = false
         WHERE id = :job_id AND claim = :claim AND state = 'storing'
         RETURNING id, state
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'job.' || state, id, :prediction_id, :detail FROM finished
     )
@@ -194,7 +194,8 @@ _FINISH = statement("""
 """)
 
 _REFRESH = statement("""
-    UPDATE prediction SET outputs = :outputs WHERE id = :prediction_id AND state IN ('completed', 'surplus') RETURNING 1
+    UPDATE prediction SET outputs = :outputs WHERE id = :prediction_id AND state IN ('completed', 'duplicate')
+    RETURNING 1
 """)
 
 
@@ -206,13 +207,13 @@ class ClaimedStore(NamedTuple):
     prediction_id: UUID
 
 
-class SilentStore(NamedTuple):
+class CrashedStore(NamedTuple):
     """A store step whose lease ran out after it had begun."""
 
     job_id: UUID
     attempts: int
-    silences: int  # in a row, without a recorded outcome between them
-    parked: bool  # the job has ended: it is not tried again by itself
+    crashes: int  # in a row, without a recorded outcome between them
+    quarantined: bool  # the job has ended: it is not tried again by itself
 
 
 class StoreTicket(NamedTuple):
@@ -255,13 +256,13 @@ class NewArtifact(NamedTuple):
     suspect: str | None = None
 
 
-def take_back_stores(session: Session, *, count: int) -> list[SilentStore]:
-    """Take back the steps whose worker fell silent, so that they can be claimed again; each silence is told.
+def take_back_stores(session: Session, *, count: int) -> list[CrashedStore]:
+    """Take back the steps whose worker crashed, so that they can be claimed again; each crash is an event.
 
-    After `MOST_SILENCES` in a row the job ends as failed (`store_killed_worker`), or as cancelled where that was asked
-    for; a delay or a hand-back in between begins the count anew.
+    After `MAX_STORE_CRASHES` in a row the job ends as failed (`store_killed_worker`), or as cancelled where that was
+    asked for; a delay or a hand-back in between begins the count anew.
     """
-    return find_all(session, _TAKE_BACK, SilentStore, count=count, most=MOST_SILENCES)
+    return find_all(session, _TAKE_BACK, CrashedStore, count=count, most=MAX_STORE_CRASHES)
 
 
 def claim_stores(session: Session, *, count: int, lease: timedelta, only_rechecks: bool = False) -> list[ClaimedStore]:
@@ -293,25 +294,25 @@ def begin_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta)
 
 def renew_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> bool:
     """Keep the step for another `lease`; False where it was lost to another worker."""
-    return moves_one(session, _RENEW, job_id=job_id, claim=claim, lease=lease)
+    return changed_a_row(session, _RENEW, job_id=job_id, claim=claim, lease=lease)
 
 
 def delay_store(session: Session, job_id: UUID, claim: int, *, delay: timedelta, reason: tuple[str, str]) -> bool:
     """Try again after `delay`; `reason` is a code and a sentence."""
     code, message = reason
-    return moves_one(session, _DELAY, job_id=job_id, claim=claim, delay=delay, code=code, message=message)
+    return changed_a_row(session, _DELAY, job_id=job_id, claim=claim, delay=delay, code=code, message=message)
 
 
 def excuse_store(session: Session, job_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
-    """Say why the step of this claim was silent, after it was taken back: its worker lives, so it does not count."""
+    """Say why the step of this claim looked crashed, after it was taken back: that crash then does not count."""
     code, message = reason
-    return moves_one(session, _EXCUSE, job_id=job_id, claim=claim, code=code, message=message)
+    return changed_a_row(session, _EXCUSE, job_id=job_id, claim=claim, code=code, message=message)
 
 
 def fail_store(session: Session, job_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
     """The video cannot be had; `reason` is a code and a sentence."""
     code, message = reason
-    return moves_one(session, _FAIL, job_id=job_id, claim=claim, code=code, message=message)
+    return changed_a_row(session, _FAIL, job_id=job_id, claim=claim, code=code, message=message)
 
 
 def finish_store(
@@ -328,9 +329,9 @@ def finish_store(
     The video comes first; `surprises` tells where it is not what was asked for, which is kept in the history.
     """
     video = artifacts[0]
-    told = {"url": video.url, "bytes": video.bytes, "sha256": video.sha256}
-    detail = as_json(told | ({"differs": list(surprises)} if surprises else {}))
-    if not moves_one(session, _FINISH, job_id=job_id, claim=claim, prediction_id=prediction_id, detail=detail):
+    logged = {"url": video.url, "bytes": video.bytes, "sha256": video.sha256}
+    detail = as_json(logged | ({"differs": list(surprises)} if surprises else {}))
+    if not changed_a_row(session, _FINISH, job_id=job_id, claim=claim, prediction_id=prediction_id, detail=detail):
         return False
     insert_artifacts(session, artifacts, job_id=job_id, prediction_id=prediction_id)
     return True
@@ -343,4 +344,4 @@ def insert_artifacts(session: Session, artifacts: Sequence[NewArtifact], **colum
 
 def refresh_outputs(session: Session, prediction_id: UUID, *, outputs: Sequence[str]) -> bool:
     """The provider gave new addresses for the same outputs."""
-    return moves_one(session, _REFRESH, prediction_id=prediction_id, outputs=as_json(list(outputs)))
+    return changed_a_row(session, _REFRESH, prediction_id=prediction_id, outputs=as_json(list(outputs)))

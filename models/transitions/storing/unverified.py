@@ -18,8 +18,9 @@ WARN_BEFORE = timedelta(days=1)
 
 _KEEP = statement("""
     INSERT INTO artifact
-        (id, job_id, prediction_id, kind, url, bytes, sha256, content_type, source, message, suspect, is_surplus)
-    SELECT :id, job_id, id, :kind, :url, :bytes, :sha256, :content_type, :source, :message, :suspect, state = 'surplus'
+        (id, job_id, prediction_id, kind, url, bytes, sha256, content_type, source, message, suspect, is_duplicate)
+    SELECT :id, job_id, id, :kind, :url, :bytes, :sha256, :content_type, :source, :message, :suspect,
+        state = 'duplicate'
     FROM prediction WHERE id = :prediction_id
     ON CONFLICT (prediction_id, kind) DO UPDATE
     SET url = excluded.url, bytes = excluded.bytes, sha256 = excluded.sha256, content_type = excluded.content_type,
@@ -44,7 +45,7 @@ _RECHECK = statement(f"""
           AND EXISTS (
               SELECT 1 FROM artifact
               WHERE kind = 'unverified' AND prediction_id = (SELECT output.id FROM {NEWEST_OUTPUT}))
-          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_surplus)
+          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_duplicate)
         ORDER BY id
         LIMIT :count
         FOR NO KEY UPDATE

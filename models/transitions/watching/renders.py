@@ -1,4 +1,4 @@
-"""What the provider says of an accepted prediction, and what its silence means."""
+"""What the provider says of an accepted prediction, and what its lack of an answer means."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -7,13 +7,13 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import as_json, find_all, moves_one, statement
+from models.db.rows import as_json, changed_a_row, find_all, statement
 from models.lifecycle import PredictionState
 
 _COMPLETE = statement("""
     WITH completed AS (
         UPDATE prediction
-        SET state = 'completed', ended_at = now(), due_at = NULL, odd_since = NULL, outputs = :outputs,
+        SET state = 'completed', ended_at = now(), due_at = NULL, inconsistent_since = NULL, outputs = :outputs,
             error_code = NULL, error_message = NULL, ended_by_hook = :by_hook,
             seen_running_at = now() - CAST(:unseen AS interval), execution_seconds = :execution
         WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
@@ -22,7 +22,7 @@ _COMPLETE = statement("""
         UPDATE job SET state = 'storing', due_at = now(), begun_at = NULL, store_attempts = 0
         FROM completed WHERE job.id = completed.job_id AND job.state = 'rendering'
         RETURNING job.id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'prediction.completed', job_id, id, jsonb_strip_nulls(jsonb_build_object(
             'seconds', round(CAST(extract(epoch FROM ended_at - accepted_at) AS numeric), 3),
@@ -41,7 +41,7 @@ _END = statement("""
         RETURNING id, job_id
     ), spent AS (
         SELECT count(*) AS attempts FROM prediction
-        WHERE job_id = (SELECT job_id FROM ended) AND state NOT IN ('refused', 'absent', 'surplus')
+        WHERE job_id = (SELECT job_id FROM ended) AND state NOT IN ('refused', 'not_found', 'duplicate')
     ), moved AS (
         UPDATE job
         SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
@@ -53,7 +53,7 @@ _END = statement("""
             error_code = :code, error_message = :message
         FROM ended, spent WHERE job.id = ended.job_id AND job.state = 'rendering'
         RETURNING job.id, job.state
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'prediction.' || CAST(:state AS text), job_id, id,
             jsonb_build_object('code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM ended
@@ -76,7 +76,7 @@ _REQUEUE = statement("""
             due_at = now() + CAST(:watch_window AS interval) * power(2, least(watch_windows, 5))
         FROM due WHERE prediction.id = due.id
         RETURNING prediction.id, job_id, claim, watch_windows, provider_id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'watch.timed_out', job_id, id,
             jsonb_build_object('window', watch_windows, 'provider_id', provider_id) FROM requeued
@@ -84,41 +84,42 @@ _REQUEUE = statement("""
     SELECT id, job_id, claim, watch_windows FROM requeued
 """)
 
-_NOTE_ODD = statement("""
+_NOTE_INCONSISTENT = statement("""
     WITH noted AS (
-        UPDATE prediction SET odd_since = now()
-        WHERE id = :prediction_id AND claim = :claim AND state = 'rendering' AND odd_since IS NULL
+        UPDATE prediction SET inconsistent_since = now()
+        WHERE id = :prediction_id AND claim = :claim AND state = 'rendering' AND inconsistent_since IS NULL
         RETURNING id, job_id
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'prediction.odd', job_id, id, jsonb_build_object('message', CAST(:message AS text)) FROM noted
+        SELECT 'prediction.inconsistent', job_id, id, jsonb_build_object('message', CAST(:message AS text)) FROM noted
     )
     SELECT 1 FROM noted
 """)
 
-_RENEW_ODD = statement("""
-    UPDATE prediction SET odd_since = now()
-    WHERE id = :prediction_id AND claim = :claim AND state IN ('rendering', 'surplus') AND odd_since IS NOT NULL
+_RENEW_INCONSISTENT = statement("""
+    UPDATE prediction SET inconsistent_since = now()
+    WHERE id = :prediction_id AND claim = :claim AND state IN ('rendering', 'duplicate')
+      AND inconsistent_since IS NOT NULL
     RETURNING 1
 """)
 
-_CLEAR_ODD = statement("""
-    UPDATE prediction SET odd_since = NULL
-    WHERE id = :prediction_id AND claim = :claim AND odd_since IS NOT NULL
+_CLEAR_INCONSISTENT = statement("""
+    UPDATE prediction SET inconsistent_since = NULL
+    WHERE id = :prediction_id AND claim = :claim AND inconsistent_since IS NOT NULL
     RETURNING 1
 """)
 
 
 # In the order of their ids, as whoever completes several, so that nobody waits for each other.
-_HINT = statement("""
+_REQUEST_EARLY_CHECKS = statement("""
     WITH said AS MATERIALIZED (
         SELECT id FROM prediction
         WHERE id = ANY(CAST(:prediction_ids AS uuid[])) AND state = 'rendering'
-          AND (hinted_at IS NULL OR hinted_at < now() - CAST(:quiet_for AS interval))
+          AND (early_check_at IS NULL OR early_check_at < now() - CAST(:quiet_for AS interval))
         ORDER BY id
         FOR NO KEY UPDATE
     )
-    UPDATE prediction SET hinted_at = now() FROM said WHERE prediction.id = said.id
+    UPDATE prediction SET early_check_at = now() FROM said WHERE prediction.id = said.id
     RETURNING 1
 """)
 
@@ -156,23 +157,25 @@ _OWN_SHARE = """
 """
 _NOTE_OWN_SHARE = statement(_OWN_SHARE.format(believed=_BELIEVED))
 
-_OWE_LOOKS = statement("UPDATE account SET looks_owed = looks_owed + :count WHERE id = :account_id RETURNING 1")
+_OWE_REQUESTS = statement(
+    "UPDATE account SET requests_owed = requests_owed + :count WHERE id = :account_id RETURNING 1"
+)
 
-_PAY_LOOKS = statement("""
-    UPDATE account SET looks_owed = greatest(0, looks_owed - :count) WHERE id = :account_id AND looks_owed > 0
+_PAY_REQUESTS = statement("""
+    UPDATE account SET requests_owed = greatest(0, requests_owed - :count) WHERE id = :account_id AND requests_owed > 0
     RETURNING 1
 """)
 
 
-_SET_LOOK_PRICE = statement("""
-    UPDATE account SET look_price = CAST(:price AS float8)
-    WHERE id = :account_id AND look_price IS DISTINCT FROM CAST(:price AS float8)
+_SET_CHECK_PRICE = statement("""
+    UPDATE account SET check_price = CAST(:price AS float8)
+    WHERE id = :account_id AND check_price IS DISTINCT FROM CAST(:price AS float8)
     RETURNING 1
 """)
 
 
 class TimedOutWatch(NamedTuple):
-    """A prediction whose watch window ended without a verdict: to be watched on, with its provider id."""
+    """A prediction whose watch window ended without an outcome: to be watched on, with its provider id."""
 
     prediction_id: UUID
     job_id: UUID
@@ -183,17 +186,17 @@ class TimedOutWatch(NamedTuple):
 class EndSeen(NamedTuple):
     """How a render's end was seen: what render times and the share of webhooks are learned from, as far as known."""
 
-    by_hook: bool = False  # a webhook told it, not a look
-    unseen: timedelta | None = None  # how long ago a look last saw it running
+    by_hook: bool = False  # a webhook told it, not a check
+    unseen: timedelta | None = None  # how long ago a check last saw it running
     execution: timedelta | None = None  # the time that the provider says it took
 
 
 def complete_prediction(
     session: Session, prediction_id: UUID, claim: int, *, outputs: Sequence[str], seen: EndSeen | None = None
 ) -> bool:
-    """The provider's verdict is a file: its job goes on to storing. Its slot is free from this commit on."""
+    """The provider's outcome is a file: its job goes on to storing. Its slot is free from this commit on."""
     seen = seen or EndSeen()
-    return moves_one(
+    return changed_a_row(
         session,
         _COMPLETE,
         prediction_id=prediction_id,
@@ -214,12 +217,12 @@ def end_prediction(
     reason: tuple[str, str],
     resubmit_after: timedelta | None,
 ) -> bool:
-    """The provider's verdict is no file; `reason` is a code and a sentence.
+    """The provider's outcome is no file; `reason` is a code and a sentence.
 
     With `resubmit_after` the job is queued again while it has attempts left; a cancelled job ends as cancelled.
     """
     code, message = reason
-    return moves_one(
+    return changed_a_row(
         session,
         _END,
         prediction_id=prediction_id,
@@ -233,37 +236,41 @@ def end_prediction(
 
 
 def requeue_timed_out(session: Session, *, watch_window: timedelta, count: int) -> list[TimedOutWatch]:
-    """Begin the next, longer watch window of renders whose window has passed. A time-out is no verdict."""
+    """Begin the next, longer watch window of renders whose window has passed. A time-out is no outcome."""
     return find_all(session, _REQUEUE, TimedOutWatch, watch_window=watch_window, count=count)
 
 
-def note_odd(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
+def note_inconsistent(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
     """Remember since when the provider's answers make no sense; true for the first of them."""
-    return moves_one(session, _NOTE_ODD, prediction_id=prediction_id, claim=claim, message=message)
+    return changed_a_row(session, _NOTE_INCONSISTENT, prediction_id=prediction_id, claim=claim, message=message)
 
 
-def renew_odd(session: Session, prediction_id: UUID, claim: int) -> bool:
+def renew_inconsistent(session: Session, prediction_id: UUID, claim: int) -> bool:
     """The provider's answers make no sense, and nothing could be decided: let them last as long again."""
-    return moves_one(session, _RENEW_ODD, prediction_id=prediction_id, claim=claim)
+    return changed_a_row(session, _RENEW_INCONSISTENT, prediction_id=prediction_id, claim=claim)
 
 
-def clear_odd(session: Session, prediction_id: UUID, claim: int) -> bool:
+def clear_inconsistent(session: Session, prediction_id: UUID, claim: int) -> bool:
     """The provider's answers make sense again."""
-    return moves_one(session, _CLEAR_ODD, prediction_id=prediction_id, claim=claim)
+    return changed_a_row(session, _CLEAR_INCONSISTENT, prediction_id=prediction_id, claim=claim)
 
 
-def hint_ended(session: Session, prediction_ids: Iterable[UUID], *, quiet_for: timedelta = timedelta(0)) -> int:
-    """Ask for a look at once at these renders, that may have ended; returns how many were asked for.
+def request_early_checks(
+    session: Session, prediction_ids: Iterable[UUID], *, quiet_for: timedelta = timedelta(0)
+) -> int:
+    """Ask for a check once at these renders, that may have ended; returns how many were asked for.
 
     Those asked for in the last `quiet_for` already are left alone.
     """
     ids = sorted(prediction_ids)
-    return len(session.execute(_HINT, {"prediction_ids": ids, "quiet_for": quiet_for}).all()) if ids else 0
+    return (
+        len(session.execute(_REQUEST_EARLY_CHECKS, {"prediction_ids": ids, "quiet_for": quiet_for}).all()) if ids else 0
+    )
 
 
 def note_sweep_lag(session: Session, account_id: UUID, *, seconds: float) -> bool:
     """Remember that the provider's list showed an end so late; at most one write a second, unless it is worse."""
-    return moves_one(session, _NOTE_SWEEP_LAG, account_id=account_id, seconds=seconds)
+    return changed_a_row(session, _NOTE_SWEEP_LAG, account_id=account_id, seconds=seconds)
 
 
 def note_list_failure(session: Session, account_id: UUID, *, elapsed: float) -> bool:
@@ -271,7 +278,7 @@ def note_list_failure(session: Session, account_id: UUID, *, elapsed: float) -> 
 
     Failures of lists that were asked for together are one.
     """
-    return moves_one(session, _NOTE_LIST_FAILURE, account_id=account_id, elapsed=elapsed)
+    return changed_a_row(session, _NOTE_LIST_FAILURE, account_id=account_id, elapsed=elapsed)
 
 
 def note_own_share(session: Session, account_id: UUID, *, shown: Sequence[str], unlike: float) -> bool:
@@ -280,19 +287,19 @@ def note_own_share(session: Session, account_id: UUID, *, shown: Sequence[str], 
     A full page is believed, a short one as far as it is full. Writes nothing where that differs by no more than
     `unlike` from what is believed: without news that all is ours, with a half-life of five minutes.
     """
-    return moves_one(session, _NOTE_OWN_SHARE, account_id=account_id, shown=list(shown), unlike=unlike)
+    return changed_a_row(session, _NOTE_OWN_SHARE, account_id=account_id, shown=list(shown), unlike=unlike)
 
 
-def owe_looks(session: Session, account_id: UUID, *, count: int) -> bool:
+def owe_requests(session: Session, account_id: UUID, *, count: int) -> bool:
     """So many requests were made to watch, beyond those that the leader had granted."""
-    return moves_one(session, _OWE_LOOKS, account_id=account_id, count=count)
+    return changed_a_row(session, _OWE_REQUESTS, account_id=account_id, count=count)
 
 
-def pay_looks(session: Session, account_id: UUID, *, count: int) -> bool:
+def pay_requests(session: Session, account_id: UUID, *, count: int) -> bool:
     """So many of them were taken from the budget. Writes nothing where none is owed."""
-    return moves_one(session, _PAY_LOOKS, account_id=account_id, count=count)
+    return changed_a_row(session, _PAY_REQUESTS, account_id=account_id, count=count)
 
 
-def set_look_price(session: Session, account_id: UUID, *, price: float) -> bool:
+def set_check_price(session: Session, account_id: UUID, *, price: float) -> bool:
     """Tell operators what the requests that watch are worth, each, in seconds of delay."""
-    return moves_one(session, _SET_LOOK_PRICE, account_id=account_id, price=price)
+    return changed_a_row(session, _SET_CHECK_PRICE, account_id=account_id, price=price)

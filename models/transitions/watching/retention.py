@@ -1,4 +1,4 @@
-"""The end of the provider's retention: the only silence that ends a render, and the search for a lost answer."""
+"""The end of the provider's retention, which ends a render without an answer, and the search for a lost answer."""
 
 from datetime import timedelta
 
@@ -10,7 +10,8 @@ from models.lifecycle import SLOT_WINDOWS
 RETENTION = timedelta(days=7)
 """How long the provider keeps a prediction and its outputs (its documentation); counted from when we knew its id."""
 SEARCH = RETENTION - timedelta(hours=1)
-"""How long after its POST a doubt is looked for: the list shows it until then at least, however long a pass lasts."""
+"""How long after its POST an unconfirmed submission is searched for: the list shows it until then at least, however
+long a run lasts."""
 RETENTION_ALERT = timedelta(hours=24)
 """How long before that end somebody is told, once."""
 
@@ -33,7 +34,7 @@ _END = statement("""
             ended_at = now(), due_at = NULL, error_code = 'retention_ended', error_message = :message
         FROM ended WHERE job.id = ended.job_id AND job.state = 'rendering'
         RETURNING job.id, job.state
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'prediction.lost', job_id, id, jsonb_build_object(
             'code', 'retention_ended', 'message', CAST(:message AS text),
@@ -64,7 +65,7 @@ _NOTE_NEAR = statement(f"""
         SET error_code = coalesce(error_code, 'retention_near'), error_message = coalesce(error_message, :message)
         WHERE id = ANY(CAST(:ids AS uuid[])) AND {_UNTOLD}
         RETURNING id, job_id, provider_id, accepted_at
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
         SELECT 'prediction.retention_near', job_id, id, jsonb_build_object(
             'provider_id', provider_id, 'ends_at', accepted_at + :retention) FROM noted
@@ -85,7 +86,7 @@ _HAND_OVER = statement("""
             error_code = 'undecidable', error_message = :message
         FROM due WHERE prediction.id = due.id
         RETURNING prediction.id, job_id, account_id, due.watch_windows < :slot_windows AS gives_slot_back
-    ), told AS (
+    ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
         SELECT 'prediction.undecidable', job_id, id, account_id, jsonb_build_object(
             'message', CAST(:message AS text), 'gives_slot_back', gives_slot_back) FROM handed_over
@@ -99,7 +100,7 @@ def end_retained(session: Session, *, count: int) -> int:
 
     Never bought anew by itself: nobody knows whether it was paid for.
     """
-    message = f"no verdict within the provider's retention of {RETENTION.days} days"
+    message = f"no outcome within the provider's retention of {RETENTION.days} days"
     return len(session.execute(_END, {"retention": RETENTION, "count": count, "message": message}).all())
 
 
@@ -113,15 +114,15 @@ def note_retention_near(session: Session, *, count: int) -> int:
     if not ids:
         return 0
     hours = RETENTION_ALERT / timedelta(hours=1)
-    message = f"no verdict yet, and the provider keeps it for less than {hours:.0f} hours"
+    message = f"no outcome yet, and the provider keeps it for less than {hours:.0f} hours"
     return len(session.execute(_NOTE_NEAR, {"ids": ids, "retention": RETENTION, "message": message}).all())
 
 
-def hand_over_doubts(session: Session, *, count: int) -> int:
-    """Leave doubts to a person that are older than `SEARCH`. Returns how many.
+def hand_over_unconfirmed(session: Session, *, count: int) -> int:
+    """Leave unconfirmed submissions to a person that are older than `SEARCH`. Returns how many.
 
-    Soon no list shows them any more, so passes look for them no longer. They give their slots back, never their money:
-    they are live until a person adopts them or calls them absent, or an answer comes after all.
+    Soon no list shows them any more, so passes search for them no longer. They give their slots back, never their
+    money: they are live until a person adopts them or calls them not found, or an answer comes after all.
     """
     message = f"not found within the provider's retention of {RETENTION.days} days: decide by hand"
     values = {"search": SEARCH, "count": count, "message": message, "slot_windows": SLOT_WINDOWS}

@@ -12,7 +12,7 @@ from rushes.catalog import VideoModel
 from sandbox.wavespeed.handlers.schemas import complain_about_size, find_model, list_models, price_of
 from sandbox.wavespeed.http.answers import Refusal, envelope
 from sandbox.wavespeed.http.bodies import base_of, read_integer, read_object, read_text, read_time
-from sandbox.wavespeed.http.gate import Service
+from sandbox.wavespeed.http.gate import GatedService
 from sandbox.wavespeed.state.ledger import Record
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.timestamps import NANOSECONDS, format_time, to_ns
@@ -22,27 +22,27 @@ USAGE_DAYS = 31
 SORTS = ("created_at ASC", "created_at DESC")
 
 
-async def show_balance(service: Service, request: Request) -> ASGIApp:
+async def show_balance(service: GatedService, request: Request) -> ASGIApp:
     """GET /balance."""
     return envelope({"balance": float(service.provider.ledger.balance)})
 
 
-async def show_account_balance(service: Service, request: Request) -> ASGIApp:
+async def show_account_balance(service: GatedService, request: Request) -> ASGIApp:
     """GET /account/balance, from an older page."""
     return envelope({"balance": float(service.provider.ledger.balance), "currency": CURRENCY})
 
 
-async def show_webhook_secret(service: Service, request: Request) -> ASGIApp:
+async def show_webhook_secret(service: GatedService, request: Request) -> ASGIApp:
     """GET /webhook/secret."""
     return envelope({"secret": service.outbox.secret})
 
 
-async def show_models(service: Service, request: Request) -> ASGIApp:
+async def show_models(service: GatedService, request: Request) -> ASGIApp:
     """GET /models."""
     return envelope(list_models(base_of(request)))
 
 
-async def show_price(service: Service, request: Request) -> ASGIApp:
+async def show_price(service: GatedService, request: Request) -> ASGIApp:
     """POST /model/price."""
     model, price = await _read_price(request)
     return envelope(
@@ -56,7 +56,7 @@ async def show_price(service: Service, request: Request) -> ASGIApp:
     )
 
 
-async def show_pricing(service: Service, request: Request) -> ASGIApp:
+async def show_pricing(service: GatedService, request: Request) -> ASGIApp:
     """POST /model/pricing, the older of the two."""
     model, price = await _read_price(request)
     return envelope({"model_id": model.id, "unit_price": float(price), "currency": CURRENCY})
@@ -75,7 +75,7 @@ async def _read_price(request: Request) -> tuple[VideoModel, Decimal]:
     return model, price_of(model, inputs)
 
 
-async def search_billings(service: Service, request: Request) -> ASGIApp:
+async def search_billings(service: GatedService, request: Request) -> ASGIApp:
     """POST /billings/search: records with the order and the prediction they belong to, newest first by default."""
     provider = service.provider
     body = await read_object(request)
@@ -157,7 +157,7 @@ class _Usage:
             self.last_used = max(self.last_used, format_time(to_ns(record.created)))
 
 
-async def show_usage(service: Service, request: Request) -> ASGIApp:
+async def show_usage(service: GatedService, request: Request) -> ASGIApp:
     """POST /user/usage_stats: what was spent, refunds taken off, in at most 31 days."""
     provider = service.provider
     body = await read_object(request)

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rushes.errors import Refused
 from sandbox.wavespeed.http.answers import Refusal, as_json
 from sandbox.wavespeed.http.bodies import read_integer, read_object
-from sandbox.wavespeed.http.gate import Handler, Service
+from sandbox.wavespeed.http.gate import GatedService, Handler
 from sandbox.wavespeed.state.faults import FAULTS
 from sandbox.wavespeed.state.ledger import Record
 from sandbox.wavespeed.state.provider import Provider
@@ -22,7 +22,7 @@ LAST_COMPLETIONS = 1_000
 class Panel:
     """A route of the control API: beyond the reach of keys, faults and counting, and only for this machine."""
 
-    def __init__(self, handler: Handler, service: Service) -> None:
+    def __init__(self, handler: Handler, service: GatedService) -> None:
         self._handler = handler
         self._service = service
 
@@ -41,7 +41,7 @@ class Panel:
         return await self._handler(self._service, request)
 
 
-async def show_stats(service: Service, request: Request) -> ASGIApp:
+async def show_stats(service: GatedService, request: Request) -> ASGIApp:
     """GET /sim/stats. `?last=n`: that many of the newest completion times (seconds since 1970), 1000 by default."""
     provider = service.provider
     provider.farm.measure(provider.now)
@@ -71,7 +71,7 @@ async def show_stats(service: Service, request: Request) -> ASGIApp:
     )
 
 
-async def show_ledger(service: Service, request: Request) -> ASGIApp:
+async def show_ledger(service: GatedService, request: Request) -> ASGIApp:
     """GET /sim/ledger: all records; money as strings, so that nothing is rounded."""
     ledger = service.provider.ledger
     return as_json(
@@ -83,7 +83,7 @@ async def show_ledger(service: Service, request: Request) -> ASGIApp:
     )
 
 
-async def show_tasks(service: Service, request: Request) -> ASGIApp:
+async def show_tasks(service: GatedService, request: Request) -> ASGIApp:
     """GET /sim/tasks: every task in the order of acceptance; `?last=n` for the newest n."""
     provider = service.provider
     tasks = list(provider.all_tasks())
@@ -91,7 +91,7 @@ async def show_tasks(service: Service, request: Request) -> ASGIApp:
     return as_json([_show_task(provider, task) for task in tasks[len(tasks) - min(last, len(tasks)) :]])
 
 
-async def show_times(service: Service, request: Request) -> ASGIApp:
+async def show_times(service: GatedService, request: Request) -> ASGIApp:
     """GET /sim/times: `[id, accepted, started, ended]` of every task in the order of acceptance, cheap for thousands.
 
     Seconds since 1970, null where it has not happened yet: what really was, to measure a client's knowledge against.
@@ -100,13 +100,13 @@ async def show_times(service: Service, request: Request) -> ASGIApp:
     return as_json([[task.id, task.accepted, task.started, task.ended] for task in tasks])
 
 
-async def show_faults(service: Service, request: Request) -> ASGIApp:
+async def show_faults(service: GatedService, request: Request) -> ASGIApp:
     """GET /sim/faults: the active ones with their rules, and all that there are."""
     known = {name: each.about for name, each in FAULTS.items()}
     return as_json({"active": service.provider.faults.list_active(), "known": known})
 
 
-async def put_faults(service: Service, request: Request) -> ASGIApp:
+async def put_faults(service: GatedService, request: Request) -> ASGIApp:
     """PUT /sim/faults: `{name: rule, ...}` sets these and leaves the others; with a name in the path its rule alone."""
     body = await read_object(request)
     name = request.path_params.get("name")
@@ -119,19 +119,19 @@ async def put_faults(service: Service, request: Request) -> ASGIApp:
     return as_json({"active": faults.list_active()})
 
 
-async def delete_faults(service: Service, request: Request) -> ASGIApp:
+async def delete_faults(service: GatedService, request: Request) -> ASGIApp:
     """DELETE /sim/faults or /sim/faults/{name}."""
     faults = service.provider.faults
     faults.switch_off(request.path_params.get("name"))
     return as_json({"active": faults.list_active()})
 
 
-async def show_account(service: Service, request: Request) -> ASGIApp:
+async def show_account(service: GatedService, request: Request) -> ASGIApp:
     """GET /sim/account: the limits and the balance."""
     return as_json(_show_account(service.provider))
 
 
-async def put_account(service: Service, request: Request) -> ASGIApp:
+async def put_account(service: GatedService, request: Request) -> ASGIApp:
     """PUT /sim/account: change `balance`, `slots`, `submits_per_minute` or `overflow` while the simulator runs."""
     provider = service.provider
     body = await read_object(request)

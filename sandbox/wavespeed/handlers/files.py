@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.wavespeed.http.answers import Refusal, envelope
 from sandbox.wavespeed.http.bodies import base_of, read_integer, read_object, read_text
-from sandbox.wavespeed.http.gate import Service
+from sandbox.wavespeed.http.gate import GatedService
 from sandbox.wavespeed.media.folders import BoundedFolder
 from sandbox.wavespeed.media.uploads import UPLOAD_LIMIT, Upload
 
@@ -44,7 +44,7 @@ def not_found() -> PlainTextResponse:
     return PlainTextResponse("not found", status_code=404)
 
 
-async def upload_binary(service: Service, request: Request) -> ASGIApp:
+async def upload_binary(service: GatedService, request: Request) -> ASGIApp:
     """POST /media/upload/binary: multipart with the field `file`."""
     if int(request.headers.get("content-length") or 0) > UPLOAD_LIMIT + CHUNK_BYTES:
         raise Refusal(413, f"the file is too large: at most {UPLOAD_LIMIT // 2**20} MB")
@@ -63,7 +63,7 @@ async def upload_binary(service: Service, request: Request) -> ASGIApp:
     return envelope(_show_upload(upload, request))
 
 
-async def create_upload(service: Service, request: Request) -> ASGIApp:
+async def create_upload(service: GatedService, request: Request) -> ASGIApp:
     """POST /media/uploads: a ticket that says how and where to PUT the bytes, without the key."""
     body = await read_object(request)
     filename = read_text(body, "filename")
@@ -79,7 +79,7 @@ async def create_upload(service: Service, request: Request) -> ASGIApp:
     return envelope(_show_upload(upload, request) | {"upload": instruction})
 
 
-async def put_upload(service: Service, request: Request) -> ASGIApp:
+async def put_upload(service: GatedService, request: Request) -> ASGIApp:
     """PUT of the bytes of a ticket: exactly its headers, and no key, as a signed storage address wants it."""
     upload = service.media.find(request.path_params["name"])
     if upload is None:
@@ -91,7 +91,7 @@ async def put_upload(service: Service, request: Request) -> ASGIApp:
     return PlainTextResponse("")
 
 
-async def download_media(service: Service, request: Request) -> ASGIApp:
+async def download_media(service: GatedService, request: Request) -> ASGIApp:
     """GET /media/{name}: an uploaded file, without a key."""
     upload = service.media.find(request.path_params["name"])
     if upload is None:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sandbox.wavespeed.handlers.files import file_answer, not_found
 from sandbox.wavespeed.handlers.substitutes import make_other, write_page
 from sandbox.wavespeed.http.answers import Cut, Dripped, Hung
-from sandbox.wavespeed.http.gate import Service, broken
+from sandbox.wavespeed.http.gate import GatedService, broken
 from sandbox.wavespeed.media.containers import MEDIA_TYPES
 from sandbox.wavespeed.media.videos import VideoShelf
 from sandbox.wavespeed.state.faults import Subject
@@ -46,7 +46,7 @@ class AlteredFile:
         await answer(scope, receive, send)
 
 
-async def download_output(service: Service, request: Request) -> ASGIApp:
+async def download_output(service: GatedService, request: Request) -> ASGIApp:
     """GET /output/{id}.mp4: the video of a completed task, without a key, for as long as the prediction is kept."""
     provider = service.provider
     task = provider.find(request.path_params["task_id"])
@@ -58,7 +58,7 @@ async def download_output(service: Service, request: Request) -> ASGIApp:
     return answer or _worsen(service, task, answer=_alter(service, task) or OutputFile(service.shelf, task))
 
 
-def _fail(service: Service, task: Task) -> ASGIApp | None:
+def _fail(service: GatedService, task: Task) -> ASGIApp | None:
     """No file at all."""
     faults, subject = service.provider.faults, _subject(task)
     if rule := faults.strike("download_hang", subject):
@@ -70,7 +70,7 @@ def _fail(service: Service, task: Task) -> ASGIApp | None:
     return None
 
 
-def _replace(service: Service, task: Task) -> ASGIApp | None:
+def _replace(service: GatedService, task: Task) -> ASGIApp | None:
     """Something else with status 200."""
     faults, subject = service.provider.faults, _subject(task)
     if rule := faults.strike("download_garbage", subject):
@@ -82,7 +82,7 @@ def _replace(service: Service, task: Task) -> ASGIApp | None:
     return None
 
 
-def _alter(service: Service, task: Task) -> ASGIApp | None:
+def _alter(service: GatedService, task: Task) -> ASGIApp | None:
     """The file, or a part of it, in an unusual form."""
     faults, subject, shelf = service.provider.faults, _subject(task), service.shelf
     if rule := faults.strike("download_truncated", subject):
@@ -97,7 +97,7 @@ def _alter(service: Service, task: Task) -> ASGIApp | None:
     return None
 
 
-def _worsen(service: Service, task: Task, *, answer: ASGIApp) -> ASGIApp:
+def _worsen(service: GatedService, task: Task, *, answer: ASGIApp) -> ASGIApp:
     faults, subject = service.provider.faults, _subject(task)
     if rule := faults.strike("download_slow", subject):
         answer = Dripped(answer, rule.delay)

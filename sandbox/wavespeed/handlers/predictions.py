@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 from sandbox.wavespeed.http.answers import Refusal, envelope
 from sandbox.wavespeed.http.bodies import base_of, read_integer, read_object, read_text, read_time
-from sandbox.wavespeed.http.gate import Service
+from sandbox.wavespeed.http.gate import GatedService
 from sandbox.wavespeed.state.faults import Faults, Subject
 from sandbox.wavespeed.state.listing import Query
 from sandbox.wavespeed.state.provider import Provider
@@ -18,7 +18,7 @@ PAGE_LIMIT = 100
 NOT_FOUND = "Prediction not found"
 
 
-async def show_result(service: Service, request: Request) -> ASGIApp:
+async def show_result(service: GatedService, request: Request) -> ASGIApp:
     """GET /predictions/{id}/result and /predictions/{id}: 200 also for tasks that failed, 404 for unknown ids."""
     provider = service.provider
     task = provider.find(request.path_params["task_id"])
@@ -28,7 +28,7 @@ async def show_result(service: Service, request: Request) -> ASGIApp:
     return envelope(shown | _show_webhook(provider.faults, task, kind="result"))
 
 
-async def list_predictions(service: Service, request: Request) -> ASGIApp:
+async def list_predictions(service: GatedService, request: Request) -> ASGIApp:
     """POST /predictions: `{page, items}`, newest first, without a total."""
     provider = service.provider
     body = await read_object(request)
@@ -44,7 +44,7 @@ async def list_predictions(service: Service, request: Request) -> ASGIApp:
     return envelope({"page": query.page, "items": items})
 
 
-async def delete_predictions(service: Service, request: Request) -> ASGIApp:
+async def delete_predictions(service: GatedService, request: Request) -> ASGIApp:
     """POST /predictions/delete: `{deleted_count}`; ids that are unknown do not count."""
     ids = (await read_object(request)).get("ids")
     if not isinstance(ids, list) or not ids or not all(isinstance(each, str) for each in ids):
@@ -52,7 +52,7 @@ async def delete_predictions(service: Service, request: Request) -> ASGIApp:
     return envelope({"deleted_count": service.provider.delete(ids)})
 
 
-async def delete_prediction(service: Service, request: Request) -> ASGIApp:
+async def delete_prediction(service: GatedService, request: Request) -> ASGIApp:
     """DELETE /predictions/{id}, from an older page: the task with the status `deleted`."""
     provider = service.provider
     task = provider.find(request.path_params["task_id"])

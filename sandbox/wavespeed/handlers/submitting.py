@@ -12,17 +12,17 @@ from rushes.catalog import VideoModel
 from sandbox.wavespeed.handlers.schemas import complain, find_model, split_input, with_defaults
 from sandbox.wavespeed.http.answers import Dropped, Hung, Refusal, envelope, garble, gateway_error
 from sandbox.wavespeed.http.bodies import base_of, read_object
-from sandbox.wavespeed.http.gate import TOO_MANY, Service, broken, find_key
+from sandbox.wavespeed.http.gate import TOO_MANY, GatedService, broken, find_key
 from sandbox.wavespeed.state.faults import Subject
 from sandbox.wavespeed.state.provider import Provider
-from sandbox.wavespeed.state.tasks import Submission, Task, describe
+from sandbox.wavespeed.state.tasks import Task, TaskRequest, describe
 
 logger = logging.getLogger(__name__)
 
-SYNC_LOOK_SECONDS = 0.05
+SYNC_PAUSE_SECONDS = 0.05
 
 
-async def submit(service: Service, request: Request) -> ASGIApp:
+async def submit(service: GatedService, request: Request) -> ASGIApp:
     """Accept, refuse or lose one submission. A task exists, and is charged, once `Provider.accept` returns."""
     provider = service.provider
     body = await read_object(request)
@@ -61,7 +61,7 @@ def _refuse(provider: Provider, subject: Subject) -> ASGIApp | None:
     return None
 
 
-def _read_submission(provider: Provider, request: Request, *, body: dict[str, Any]) -> Submission:
+def _read_submission(provider: Provider, request: Request, *, body: dict[str, Any]) -> TaskRequest:
     model = find_model(request.path_params["model_id"])
     if model is None:
         raise Refusal(400, "Model not found")
@@ -73,7 +73,7 @@ def _read_submission(provider: Provider, request: Request, *, body: dict[str, An
     webhook = request.query_params.get("webhook") or body.get("webhook_url") or None
     if webhook is not None and not _is_http_url(webhook):
         raise Refusal(400, "webhook must be a valid URL")
-    return Submission(
+    return TaskRequest(
         model=model,
         given=given,
         values=with_defaults(model, given),
@@ -112,7 +112,7 @@ async def _wait_for(provider: Provider, task: Task) -> dict[str, Any]:
     """`enable_sync_mode`: the task when it is done, or after the server's own limit as `processing` with code 5004."""
     deadline = provider.now + provider.settings.sync_seconds
     while task.ended is None and provider.advance() < deadline:
-        await asyncio.sleep(SYNC_LOOK_SECONDS)
+        await asyncio.sleep(SYNC_PAUSE_SECONDS)
     shown = describe(task, now=provider.now, base=task.asked.base)
     if task.ended is not None:
         return shown

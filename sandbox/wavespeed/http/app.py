@@ -15,11 +15,11 @@ from starlette.types import ASGIApp
 from sandbox.wavespeed.handlers import account, control, files, outputs, predictions
 from sandbox.wavespeed.handlers.submitting import submit
 from sandbox.wavespeed.http.answers import Refusal
-from sandbox.wavespeed.http.gate import Gate, Handler, Service
+from sandbox.wavespeed.http.gate import Gate, GatedService, Handler
 from sandbox.wavespeed.media.folders import BoundedFolder
 from sandbox.wavespeed.media.uploads import MediaStore
 from sandbox.wavespeed.media.videos import VideoShelf, render, render_plain
-from sandbox.wavespeed.settings import Settings
+from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.webhooks import Outbox, make_secret
 
@@ -54,7 +54,7 @@ KEYLESS: tuple[tuple[str, str, str, Handler], ...] = (
 )
 
 
-def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> ASGIApp:
+def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.time) -> ASGIApp:
     """The simulator. Its files are in a temporary folder that goes when the application is shut down."""
     folder = tempfile.TemporaryDirectory(prefix="wavespeed-simulator-")
     root = Path(folder.name)
@@ -66,7 +66,7 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> AS
     provider.on_end = outbox.announce
     videos = BoundedFolder(root / "videos", settings.cache_bytes)
     shelf = VideoShelf(videos, rendering, draw=render_plain if settings.plain_videos else render)
-    service = Service(provider, shelf, MediaStore(root / "media"), outbox)
+    service = GatedService(provider, shelf, MediaStore(root / "media"), outbox)
 
     @asynccontextmanager
     async def lifespan(_app: ASGIApp) -> AsyncIterator[None]:
@@ -95,7 +95,7 @@ async def _tick(provider: Provider, outbox: Outbox) -> None:
         await asyncio.sleep(min([LONGEST_NAP_SECONDS, *(max(0.0, due - now) for due in dues)]))
 
 
-def _routes(service: Service) -> list[Route]:
+def _routes(service: GatedService) -> list[Route]:
     return [
         Route(path, Gate(handler, service=service, kind=kind, keyed=keyed), methods=[method])
         for keyed, table in ((False, KEYLESS), (True, KEYED))
@@ -103,7 +103,7 @@ def _routes(service: Service) -> list[Route]:
     ]
 
 
-def _control_routes(service: Service) -> list[Route]:
+def _control_routes(service: GatedService) -> list[Route]:
     table: tuple[tuple[str, str, Handler], ...] = (
         ("GET", "/sim/stats", control.show_stats),
         ("GET", "/sim/ledger", control.show_ledger),
@@ -120,5 +120,5 @@ def _control_routes(service: Service) -> list[Route]:
     return [Route(path, control.Panel(handler, service), methods=[method]) for method, path, handler in table]
 
 
-async def _refuse_unknown(service: Service, request: Request) -> ASGIApp:
+async def _refuse_unknown(service: GatedService, request: Request) -> ASGIApp:
     raise Refusal(404, "not found")

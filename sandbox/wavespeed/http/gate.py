@@ -24,7 +24,7 @@ _TITLES = {500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unava
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class GatedService:
     """What the handlers work with."""
 
     provider: Provider
@@ -33,13 +33,13 @@ class Service:
     outbox: Outbox
 
 
-Handler = Callable[[Service, Request], Awaitable[ASGIApp]]
+Handler = Callable[[GatedService, Request], Awaitable[ASGIApp]]
 
 
 class Gate:
     """One route: a handler behind the gate. `kind` is the word under which its requests are counted."""
 
-    def __init__(self, handler: Handler, *, service: Service, kind: str, keyed: bool = True) -> None:
+    def __init__(self, handler: Handler, *, service: GatedService, kind: str, keyed: bool = True) -> None:
         self._handler = handler
         self._service = service
         self._kind = kind

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.wavespeed.http.answers import TRANSPORT
 from sandbox.wavespeed.http.app import create_app
-from sandbox.wavespeed.settings import Settings
+from sandbox.wavespeed.settings import SimulatorSettings
 
 GRACE_SECONDS = 1
 KEEP_ALIVE_SECONDS = 75
@@ -46,7 +46,7 @@ class AnnouncingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, *, host: str, port: int, log_level: str) -> None:
+def serve(settings: SimulatorSettings, *, host: str, port: int, log_level: str) -> None:
     """Serve until SIGTERM or SIGINT, then exit with status 0. Raises `OSError` when the address cannot be had."""
     listening = socket.create_server((host, port), backlog=2048)
     bound_port = listening.getsockname()[1]

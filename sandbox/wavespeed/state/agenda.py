@@ -1,4 +1,4 @@
-"""What will happen when: the simulator has no timer per render, it catches up with the clock when it is looked at."""
+"""What will happen when: the simulator has no timer per render, it catches up with the clock when it is checked."""
 
 import heapq
 from collections.abc import Callable

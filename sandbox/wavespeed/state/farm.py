@@ -7,17 +7,17 @@ from functools import partial
 from sandbox.wavespeed.state.agenda import Agenda
 from sandbox.wavespeed.state.tasks import Task
 
-Told = Callable[[Task, float], None]
+Notify = Callable[[Task, float], None]
 
 
-class Farm:
+class RenderFarm:
     """Renders at most `slots` tasks at the same time; the others wait in the order of their acceptance.
 
-    Everything happens at its exact moment on the agenda, however late somebody looks: when a render ends at t, the
+    Everything happens at its exact moment on the agenda, however late somebody checks: when a render ends at t, the
     next one starts at t.
     """
 
-    def __init__(self, slots: int, agenda: Agenda, *, on_start: Told, on_end: Told) -> None:
+    def __init__(self, slots: int, agenda: Agenda, *, on_start: Notify, on_end: Notify) -> None:
         self._slots = slots
         self._agenda = agenda
         self._on_start = on_start

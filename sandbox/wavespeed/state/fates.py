@@ -4,15 +4,15 @@ import math
 import random
 from dataclasses import replace
 
-from sandbox.wavespeed.settings import Settings
-from sandbox.wavespeed.state.faults import Faults, Rule, Subject
+from sandbox.wavespeed.settings import SimulatorSettings
+from sandbox.wavespeed.state.faults import FaultRule, Faults, Subject
 from sandbox.wavespeed.state.tasks import COMPLETED, Fate, failed
 
 
 class Durations:
     """Log-normal render times: `median_seconds` and `sigma`, cut at `cap_seconds`, divided by `speed`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
         self._luck = random.Random(f"{settings.seed}:durations")  # noqa: S311 - not for secrets
 
@@ -41,6 +41,6 @@ def draw_fate(faults: Faults, subject: Subject) -> Fate:
     return next((fate for name, fate in _ENDINGS.items() if faults.strike(name, subject)), COMPLETED)
 
 
-def _failed_by(rule: Rule) -> Fate:
+def _failed_by(rule: FaultRule) -> Fate:
     fate = failed(rule.code)
     return replace(fate, error=rule.text) if rule.text else fate

@@ -22,7 +22,7 @@ def _check_status(status: int) -> int:
     return status
 
 
-class Rule(BaseModel):
+class FaultRule(BaseModel):
     """When a fault strikes, and with which particulars; which particulars a fault takes is in `FAULTS`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -93,7 +93,9 @@ FAULTS: dict[str, Description] = {
     "task_timeout": Description("status timeout", {}),
     "task_deleted": Description("status deleted", {}),
     "task_unknown_status": Description("ends with a status that nobody knows", {"text": "archived"}),
-    "task_odd_progress": Description("an unknown status instead of processing, then completed", {"text": "pending"}),
+    "task_unknown_progress": Description(
+        "an unknown status instead of processing, then completed", {"text": "pending"}
+    ),
     "task_without_outputs": Description("status completed, but no outputs", {}),
     "task_slow": Description("the render takes exactly this long", {"delay": 86_400.0}),
     # listing
@@ -151,7 +153,7 @@ class Subject:
 
 @dataclass(slots=True, eq=False)
 class _Active:
-    rule: Rule
+    rule: FaultRule
     ends: float | None
     fired: int = 0
 
@@ -185,7 +187,7 @@ class Faults:
         else:
             self._active.pop(name, None)
 
-    def strike(self, name: str, subject: Subject) -> Rule | None:
+    def strike(self, name: str, subject: Subject) -> FaultRule | None:
         """The rule of this fault when it strikes now, else None."""
         active = self._active.get(name)
         if active is None or not _concerns(active.rule, subject):
@@ -208,7 +210,7 @@ class Faults:
         }
 
 
-def read_rule(name: str, given: object) -> Rule:
+def read_rule(name: str, given: object) -> FaultRule:
     """The rule that a person wrote for this fault; raises as `Faults.switch_on`."""
     if name not in FAULTS:
         raise NotFound(f"unknown fault {name!r}; there are {', '.join(FAULTS)}")
@@ -220,7 +222,7 @@ def read_rule(name: str, given: object) -> Rule:
         takes = ", ".join(sorted(COMMON | set(particulars)))
         raise InvalidInput([Problem(name, f"does not take {', '.join(sorted(strangers))}; it takes {takes}")])
     try:
-        rule = Rule.model_validate({**particulars, **fields})
+        rule = FaultRule.model_validate({**particulars, **fields})
     except ValidationError as error:
         raise InvalidInput(
             [Problem(f"{name}.{'.'.join(map(str, each['loc']))}", each["msg"]) for each in error.errors()]
@@ -230,7 +232,7 @@ def read_rule(name: str, given: object) -> Rule:
     return rule
 
 
-def _concerns(rule: Rule, subject: Subject) -> bool:
+def _concerns(rule: FaultRule, subject: Subject) -> bool:
     if rule.kind is not None and rule.kind != subject.kind:
         return False
     if rule.model is not None and not fnmatchcase(subject.model, rule.model):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from sandbox.wavespeed.handlers.schemas import find_model, with_defaults
-from sandbox.wavespeed.state.tasks import Fate, Submission, Task
+from sandbox.wavespeed.state.tasks import Fate, Task, TaskRequest
 
 
 class DamagedJournal(Exception):
@@ -65,7 +65,7 @@ def write_task(task: Task) -> dict[str, Any]:
         "access_key": asked.access_key,
         "accepted": task.accepted,
         "duration": task.duration,
-        "odd_status": task.odd_status,
+        "unknown_status": task.unknown_status,
         "fate": asdict(task.fate),
     }
 
@@ -75,7 +75,7 @@ def read_task(fields: dict[str, Any]) -> Task | None:
     model = find_model(fields["model"])
     if model is None:
         return None
-    asked = Submission(
+    asked = TaskRequest(
         model=model,
         given=fields["given"],
         values=with_defaults(model, fields["given"]),
@@ -89,5 +89,5 @@ def read_task(fields: dict[str, Any]) -> Task | None:
         accepted=fields["accepted"],
         duration=fields["duration"],
         fate=Fate(**fields["fate"]),
-        odd_status=fields["odd_status"],
+        unknown_status=fields["unknown_status"],
     )

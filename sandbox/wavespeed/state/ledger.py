@@ -42,7 +42,7 @@ class Ledger:
         self._append(record)
         self._spent += record.price
 
-    def settle(self, task_id: str, moment: float) -> None:
+    def close(self, task_id: str, moment: float) -> None:
         """The price stays with the provider for good."""
         for record in self.of(task_id):
             record.state = "done"
@@ -54,7 +54,7 @@ class Ledger:
         if not held or any(record.kind == "refund" for record in held):
             return
         first = held[0]
-        self.settle(task_id, moment)
+        self.close(task_id, moment)
         self._append(
             Record(
                 uuid=uuid.uuid4().hex,

@@ -18,7 +18,7 @@ class Query:
     status: str | None = None
 
 
-class Listing:
+class TaskListing:
     """Tasks by creation time. A deleted task is no longer listed."""
 
     def __init__(self) -> None:

@@ -8,24 +8,24 @@ from functools import partial
 from typing import Any
 
 from sandbox.wavespeed.http.answers import Refusal
-from sandbox.wavespeed.settings import Overflow, Settings
+from sandbox.wavespeed.settings import Overflow, SimulatorSettings
 from sandbox.wavespeed.state.agenda import Agenda
 from sandbox.wavespeed.state.counts import Counts
-from sandbox.wavespeed.state.farm import Farm
+from sandbox.wavespeed.state.farm import RenderFarm
 from sandbox.wavespeed.state.fates import Durations, draw_fate
 from sandbox.wavespeed.state.faults import Faults, Subject
 from sandbox.wavespeed.state.journal import Journal, read_journal, read_task, write_task
 from sandbox.wavespeed.state.ledger import Ledger, Record
 from sandbox.wavespeed.state.limits import SlidingMinute
-from sandbox.wavespeed.state.listing import Listing, Query
-from sandbox.wavespeed.state.tasks import Submission, Task
+from sandbox.wavespeed.state.listing import Query, TaskListing
+from sandbox.wavespeed.state.tasks import Task, TaskRequest
 from sandbox.wavespeed.state.timestamps import to_ns
 
 
 class Provider:
     """One account at the provider. Nothing runs in the background: `advance` catches up with the clock."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: SimulatorSettings, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
         self.overflow: Overflow = settings.overflow
         self.now = clock()
@@ -34,12 +34,12 @@ class Provider:
         self.ledger = Ledger(settings.balance)
         self.limit = SlidingMinute(settings.tier.submits_per_minute)
         self.agenda = Agenda()
-        self.farm = Farm(settings.tier.slots, self.agenda, on_start=self._note_start, on_end=self._note_end)
+        self.farm = RenderFarm(settings.tier.slots, self.agenda, on_start=self._note_start, on_end=self._note_end)
         self.on_end: Callable[[Task, float], None] = lambda task, moment: None
         self._clock = clock
         self._durations = Durations(settings)
         self._tasks: dict[str, Task] = {}
-        self._listing = Listing()
+        self._listing = TaskListing()
         self._journal: Journal | None = None
         for name, rule in settings.faults.items():
             self.faults.switch_on(name, rule)
@@ -60,7 +60,7 @@ class Provider:
 
     # submissions
 
-    def accept(self, submission: Submission) -> Task:
+    def accept(self, submission: TaskRequest) -> Task:
         """Create a task and hold its price. Raises `Refusal` for want of a slot (in that mode) or of credit."""
         if self.overflow == "refuse" and self.farm.unfinished >= self.farm.slots:
             raise Refusal(429, f"Concurrency limit reached: at most {self.farm.slots} tasks can run at the same time")
@@ -70,7 +70,7 @@ class Provider:
         self._enter(task, self.now)
         return task
 
-    def accept_later(self, submission: Submission, delay: float) -> None:
+    def accept_later(self, submission: TaskRequest, delay: float) -> None:
         """Create the task `delay` seconds from now: what a gateway that gave up too early leaves behind."""
         task = self._make(submission, self.now + delay)
         self._write("later", **write_task(task))
@@ -117,17 +117,17 @@ class Provider:
 
     # inner moves
 
-    def _make(self, submission: Submission, moment: float) -> Task:
+    def _make(self, submission: TaskRequest, moment: float) -> Task:
         subject = Subject("submit", submission.model.id, submission.prompt)
         slow = self.faults.strike("task_slow", subject)
-        odd = self.faults.strike("task_odd_progress", subject)
+        unknown = self.faults.strike("task_unknown_progress", subject)
         return Task(
             id=uuid.uuid4().hex,
             asked=submission,
             accepted=moment,
             duration=slow.delay if slow else self._durations.draw(),
             fate=draw_fate(self.faults, subject),
-            odd_status=odd.text if odd else "",
+            unknown_status=unknown.text if unknown else "",
         )
 
     def _enter(self, task: Task, moment: float) -> None:
@@ -170,15 +170,15 @@ class Provider:
             late = self.faults.strike("refund_late", subject)
             refund_at = moment + (late.delay if late else self.settings.refund_delay)
         self._write("ended", id=task.id, at=moment, ending=ending, refund_at=refund_at)
-        self._settle(task, ending=ending, moment=moment, refund_at=refund_at)
+        self._record_end(task, ending=ending, moment=moment, refund_at=refund_at)
 
-    def _settle(self, task: Task, *, ending: str, moment: float, refund_at: float | None) -> None:
+    def _record_end(self, task: Task, *, ending: str, moment: float, refund_at: float | None) -> None:
         if refund_at is not None and refund_at > moment:
             self.agenda.at(refund_at, partial(self.ledger.refund, task.id))
         elif refund_at is not None:
             self.ledger.refund(task.id, moment)
         elif ending in {"completed", "failed", "moderation", "cancelled", "timeout", "deleted"}:
-            self.ledger.settle(task.id, moment)
+            self.ledger.close(task.id, moment)
 
     def _write(self, event: str, **fields: Any) -> None:
         if self._journal is not None:
@@ -221,7 +221,7 @@ class Provider:
                 task.started = event["at"]
             case "ended":
                 task.ended = event["at"]
-                self._settle(task, ending=event["ending"], moment=event["at"], refund_at=event["refund_at"])
+                self._record_end(task, ending=event["ending"], moment=event["at"], refund_at=event["refund_at"])
             case "deleted":
                 task.deleted = True
                 self._listing.remove(task)

@@ -44,7 +44,7 @@ def failed(code: int) -> Fate:
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class TaskRequest:
     """A checked request for a render. `base` is the address the request came to; answers point back at it."""
 
     model: VideoModel
@@ -71,11 +71,11 @@ class Task:
     """An accepted submission. Moments are seconds since 1970; `created` is to the digit what `created_at` says."""
 
     id: str
-    asked: Submission
+    asked: TaskRequest
     accepted: float
     duration: float
     fate: Fate = COMPLETED
-    odd_status: str = ""
+    unknown_status: str = ""
     """Shown instead of `processing`, to play a status that nobody has heard of."""
     started: float | None = None
     ended: float | None = None
@@ -105,7 +105,7 @@ class Task:
             return self.fate.status
         if self.started is None or now < self.started + min(PICK_UP_SECONDS, self.duration / 10):
             return "created"
-        return self.odd_status or "processing"
+        return self.unknown_status or "processing"
 
 
 def output_path(task_id: str) -> str:

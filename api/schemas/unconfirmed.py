@@ -1,4 +1,4 @@
-"""Submissions in doubt as they are shown, and what a person decides about purchases."""
+"""Unconfirmed submissions as they are shown, and what a person decides about purchases."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
@@ -7,13 +7,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.values import Money, Time
-from models.queries import Doubt
+from models.queries import UnconfirmedSubmission
 from rushes.catalog import find_video_model
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-class DoubtSeen(BaseModel):
+class UnconfirmedView(BaseModel):
     """A submission whose outcome nobody knows yet."""
 
     prediction_id: UUID
@@ -23,31 +23,33 @@ class DoubtSeen(BaseModel):
     input: dict[str, Any] = Field(description="What was sent to the provider.")
     price: Money = Field(description="US dollars, held until it is decided.")
     posted_at: Time
-    needs_person: bool = Field(description="Looking has found candidates that cannot be read; it is still looked for.")
+    needs_person: bool = Field(
+        description="Looking has found candidates that cannot be read; it is still searched for."
+    )
     reason: str = Field(description="What is known, for a person's eyes.")
 
     @classmethod
-    def of(cls, doubt: Doubt) -> Self:
-        model = find_video_model(doubt.video_model)
-        return cls(model=model.name if model else doubt.video_model, **_facts_of(doubt))
+    def of(cls, unconfirmed: UnconfirmedSubmission) -> Self:
+        model = find_video_model(unconfirmed.video_model)
+        return cls(model=model.name if model else unconfirmed.video_model, **_facts_of(unconfirmed))
 
 
-def _facts_of(doubt: Doubt) -> dict[str, Any]:
-    return {name: value for name, value in doubt._asdict().items() if name != "video_model"}
+def _facts_of(unconfirmed: UnconfirmedSubmission) -> dict[str, Any]:
+    return {name: value for name, value in unconfirmed._asdict().items() if name != "video_model"}
 
 
-class Doubts(BaseModel):
-    """Every submission in doubt, oldest first."""
+class UnconfirmedList(BaseModel):
+    """Every unconfirmed submission, oldest first."""
 
-    items: list[DoubtSeen]
+    items: list[UnconfirmedView]
 
     @classmethod
-    def of(cls, doubts: Sequence[Doubt]) -> Self:
-        return cls(items=[DoubtSeen.of(each) for each in doubts])
+    def of(cls, unconfirmed: Sequence[UnconfirmedSubmission]) -> Self:
+        return cls(items=[UnconfirmedView.of(each) for each in unconfirmed])
 
 
 class Adoption(BaseModel):
-    """Which of the provider's predictions a doubt is."""
+    """Which of the provider's predictions an unconfirmed submission is."""
 
     model_config = _STRICT
 

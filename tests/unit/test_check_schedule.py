@@ -1,4 +1,4 @@
-"""The leader's schedule of looks: the worthiest first, never too many, never at a render that ended."""
+"""The leader's schedule of checks: the worthiest first, never too many, never at a render that ended."""
 
 import math
 import random
@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.queries import Hint, Rendering
+from models.queries import EarlyCheck, Rendering
+from rushes.render_times.check_plans import next_check_age
 from rushes.render_times.learned import RenderTimes
-from rushes.render_times.look_plans import next_look_age
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
 from rushes.watching.schedule import (
@@ -23,7 +23,7 @@ from rushes.watching.schedule import (
     LONGEST_SPACING_SECONDS,
     SURER,
     WINDOW_SIZE,
-    LookSchedule,
+    CheckSchedule,
     Poll,
     Sweep,
 )
@@ -44,10 +44,10 @@ def make_settings(**changes: Any) -> Settings:
     return Settings(**(defaults | chosen | changes))
 
 
-def make_schedule(**changes: Any) -> LookSchedule:
+def make_schedule(**changes: Any) -> CheckSchedule:
     """A schedule that has learned nothing yet."""
     settings = make_settings(**changes)
-    return LookSchedule(settings, RenderTimes(settings))
+    return CheckSchedule(settings, RenderTimes(settings))
 
 
 def rendering(
@@ -67,33 +67,33 @@ def rendering(
 
 
 def follow(
-    schedule: LookSchedule, *, start: float, until: float, limit: int = NO_LIMIT
+    schedule: CheckSchedule, *, start: float, until: float, limit: int = NO_LIMIT
 ) -> list[tuple[float, Poll | Sweep]]:
-    """Take every look as soon as it is due."""
-    looks: list[tuple[float, Poll | Sweep]] = []
+    """Take every check as soon as it is due."""
+    checks: list[tuple[float, Poll | Sweep]] = []
     now = start
     while now <= until:
-        looks += [(now, look) for look in schedule.take_due(now=now, limit=limit)]
+        checks += [(now, check) for check in schedule.take_due(now=now, limit=limit)]
         next_at = schedule.find_next_at()
         assert next_at is not None
         assert next_at > now, "a schedule that asks for no rest spins"
         now = next_at
-    return looks
+    return checks
 
 
-def polls_of(looks: list[tuple[float, Poll | Sweep]], prediction_id: UUID) -> list[float]:
-    return [at for at, look in looks if isinstance(look, Poll) and look.prediction_id == prediction_id]
+def polls_of(checks: list[tuple[float, Poll | Sweep]], prediction_id: UUID) -> list[float]:
+    return [at for at, check in checks if isinstance(check, Poll) and check.prediction_id == prediction_id]
 
 
-def sweeps_in(looks: list[tuple[float, Poll | Sweep]]) -> list[tuple[float, Sweep]]:
-    return [(at, look) for at, look in looks if isinstance(look, Sweep)]
+def sweeps_in(checks: list[tuple[float, Poll | Sweep]]) -> list[tuple[float, Sweep]]:
+    return [(at, check) for at, check in checks if isinstance(check, Sweep)]
 
 
 @dataclass
 class Account:
-    """A provider with so many slots, all of them busy; what is over is known a moment after a look that shows it."""
+    """A provider with so many slots, all of them busy; what is over is known a moment after a check that shows it."""
 
-    schedule: LookSchedule
+    schedule: CheckSchedule
     slots: int
     renders: int
     sigma: float = 0.5
@@ -101,7 +101,7 @@ class Account:
     requests: int = 0
     delays: list[float] = field(default_factory=list)
     ends: dict[UUID, tuple[float, float]] = field(default_factory=dict)
-    silent: set[UUID] = field(default_factory=set)
+    unannounced: set[UUID] = field(default_factory=set)
     prices: list[float] = field(default_factory=list)  # while the slots were full
 
     def run(self) -> None:
@@ -114,19 +114,21 @@ class Account:
                 self.schedule.add([render], now=now)
                 now += 0.001
             self.take_webhooks(luck, now)
-            for look in self.schedule.take_due(now=now, limit=NO_LIMIT):
+            for check in self.schedule.take_due(now=now, limit=NO_LIMIT):
                 self.requests += 1
-                self.see(look, now)
-            ends = [end for each, (_, end) in self.ends.items() if self.delivered and each not in self.silent]
+                self.see(check, now)
+            ends = [end for each, (_, end) in self.ends.items() if self.delivered and each not in self.unannounced]
             now = max(now + 0.001, min([self.schedule.find_next_at() or 0.0, *ends]))
 
     def take_webhooks(self, luck: random.Random, now: float) -> None:
         """Each end is told at once, or never."""
-        for prediction_id in [each for each, (_, end) in self.ends.items() if end <= now and each not in self.silent]:
+        for prediction_id in [
+            each for each, (_, end) in self.ends.items() if end <= now and each not in self.unannounced
+        ]:
             if luck.random() < self.delivered:
                 self.know(prediction_id, now)
             else:
-                self.silent.add(prediction_id)
+                self.unannounced.add(prediction_id)
 
     def know(self, prediction_id: UUID, now: float) -> None:
         _, end = self.ends.pop(prediction_id)
@@ -135,17 +137,17 @@ class Account:
         if self.slots < len(self.delays) < self.renders - self.slots:
             self.prices.append(self.schedule.measure_price())
 
-    def see(self, look: Poll | Sweep, now: float) -> None:
+    def see(self, check: Poll | Sweep, now: float) -> None:
         for prediction_id, (created, end) in list(self.ends.items()):
-            if isinstance(look, Sweep):
-                shown = look.created_after <= created <= look.created_before
+            if isinstance(check, Sweep):
+                shown = check.created_after <= created <= check.created_before
             else:
-                shown = look.prediction_id == prediction_id
+                shown = check.prediction_id == prediction_id
             if shown and end <= now:
                 self.know(prediction_id, now)
 
 
-def test_a_new_schedule_has_nothing_to_look_at() -> None:
+def test_a_new_schedule_has_nothing_to_check() -> None:
     schedule = make_schedule()
     assert len(schedule) == 0
     assert schedule.find_next_at() is None
@@ -168,7 +170,7 @@ def test_completions_are_seen_at_once_and_asked_for_rarely(
 
 def test_beside_webhooks_that_are_lost_now_and_then_hardly_anything_is_asked_for() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
-    schedule.tune(list_lag_seconds=0.0, delivered=0.95)
+    schedule.configure(list_lag_seconds=0.0, delivered=0.95)
     account = Account(schedule, slots=100, renders=1_000, delivered=0.95)
     account.run()
     assert account.requests / 1_000 <= 0.3
@@ -179,23 +181,23 @@ def test_beside_webhooks_that_are_lost_now_and_then_hardly_anything_is_asked_for
 def test_the_budget_is_never_exceeded() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
     schedule.add([rendering(created=None, age=20.0) for _ in range(300)], now=0.0)
-    looks = follow(schedule, start=0.0, until=60.0)
-    assert 110 <= len(looks) <= 121
-    assert all(later - earlier >= 0.5 - 1e-6 for (earlier, _), (later, _) in pairwise(looks))
+    checks = follow(schedule, start=0.0, until=60.0)
+    assert 110 <= len(checks) <= 121
+    assert all(later - earlier >= 0.5 - 1e-6 for (earlier, _), (later, _) in pairwise(checks))
 
 
 @pytest.mark.parametrize("rate", [0.5, 2.0, 10.0])
 @pytest.mark.parametrize("extra", [[1], [0, 0, 9], [3, 0, 1, 5]])
-def test_requests_beyond_the_looks_are_within_the_budget_of_any_minute(extra: list[int], rate: float) -> None:
+def test_requests_beyond_the_checks_are_within_the_budget_of_any_minute(extra: list[int], rate: float) -> None:
     schedule = make_schedule(watch_requests_per_second=rate)
     schedule.add([rendering(created=None, age=20.0) for _ in range(100)], now=0.0)
     now, owed, requests = 0.0, 0, list[float]()
     while now < 200.0:
-        owed -= schedule.settle(owed, now=now)
-        looks = schedule.take_due(now=now, limit=NO_LIMIT)
-        for look in looks:
-            owed += extra[look.number % len(extra)]
-            requests += [now] * (1 + extra[look.number % len(extra)])
+        owed -= schedule.pay_debt(owed, now=now)
+        checks = schedule.take_due(now=now, limit=NO_LIMIT)
+        for check in checks:
+            owed += extra[check.number % len(extra)]
+            requests += [now] * (1 + extra[check.number % len(extra)])
         now = max(now + 0.04, min(schedule.find_next_at() or 0.0, now + 1.0))
     most_at_once = max(1.0, rate * BURST_SECONDS) * (1 + max(extra))
     for first, at in enumerate(requests):
@@ -205,7 +207,7 @@ def test_requests_beyond_the_looks_are_within_the_budget_of_any_minute(extra: li
 
 
 @pytest.mark.parametrize(("slots", "renders", "rate"), [(20, 400, 0.5), (20, 400, 1.0), (100, 1_000, 2.0)])
-def test_a_short_budget_makes_the_looks_of_a_higher_price(slots: int, renders: int, rate: float) -> None:
+def test_a_short_budget_makes_the_checks_of_a_higher_price(slots: int, renders: int, rate: float) -> None:
     short = Account(make_schedule(poll_cost_seconds=0.01, watch_requests_per_second=rate), slots, renders)
     short.run()
     price = sum(short.prices) / len(short.prices)
@@ -224,9 +226,9 @@ def test_where_the_budget_is_no_limit_the_price_is_what_was_set() -> None:
 
 def test_nothing_beside_the_schedule_is_granted_before_what_is_owed_is_paid() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
-    assert schedule.settle(5, now=0.0) == 1
+    assert schedule.pay_debt(5, now=0.0) == 1
     assert schedule.count_allowed(now=0.1) == 0
-    assert sum(schedule.settle(4 - paid, now=at) for at, paid in ((0.6, 0), (1.1, 1), (1.6, 2), (2.1, 3))) == 4
+    assert sum(schedule.pay_debt(4 - paid, now=at) for at, paid in ((0.6, 0), (1.1, 1), (1.6, 2), (2.1, 3))) == 4
     assert schedule.count_allowed(now=2.6) == 1
 
 
@@ -235,22 +237,22 @@ def test_what_is_granted_early_beside_the_schedule_is_made_up_for() -> None:
     granted = 0
     for second in range(600):
         count = min(1, schedule.count_allowed(now=float(second)))
-        schedule.spend(count)
+        schedule.charge(count)
         granted += count
     assert granted <= 32
 
 
-def test_looks_beside_the_schedule_leave_it_half_of_the_budget() -> None:
+def test_checks_beside_the_schedule_leave_it_half_of_the_budget() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
     schedule.add([rendering(created=None, age=20.0) for _ in range(300)], now=0.0)
-    beside, looks = 0, 0
-    for number in range(200):  # the leader's rounds, which come before its looks
+    beside, checks = 0, 0
+    for number in range(200):  # the leader's rounds, which come before its checks
         count = min(1, schedule.count_allowed(now=0.5 * number))
-        schedule.spend(count)
+        schedule.charge(count)
         beside += count
-        looks += len(schedule.take_due(now=0.5 * number, limit=NO_LIMIT))
+        checks += len(schedule.take_due(now=0.5 * number, limit=NO_LIMIT))
     assert beside == pytest.approx(100, abs=2)
-    assert looks == pytest.approx(100, abs=2)
+    assert checks == pytest.approx(100, abs=2)
 
 
 def test_renders_too_young_to_be_done_are_not_read() -> None:
@@ -277,11 +279,11 @@ def test_a_page_holds_a_hundred_those_included_that_ended() -> None:
 
 def test_a_window_leaves_room_for_what_others_submit() -> None:
     schedule = make_schedule()
-    schedule.tune(list_lag_seconds=0.0, delivered=0.0, own_share=0.5)
+    schedule.configure(list_lag_seconds=0.0, delivered=0.0, own_share=0.5)
     schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(250)], now=0.0)
     sweeps = sweeps_in(follow(schedule, start=0.1, until=20.0))
     assert {sweep.created_before - sweep.created_after + 1 for _, sweep in sweeps} <= set(range(49))
-    schedule.tune(list_lag_seconds=0.0, delivered=0.0, own_share=1.0)
+    schedule.configure(list_lag_seconds=0.0, delivered=0.0, own_share=1.0)
     sweeps = sweeps_in(follow(schedule, start=20.0, until=30.0))
     assert max(sweep.created_before - sweep.created_after + 1 for _, sweep in sweeps) == WINDOW_SIZE
 
@@ -289,9 +291,9 @@ def test_a_window_leaves_room_for_what_others_submit() -> None:
 def test_a_render_alone_is_polled_and_no_more_often_than_the_provider_asks() -> None:
     schedule, render = make_schedule(), rendering()
     schedule.add([render], now=0.0)
-    looks = follow(schedule, start=0.0, until=300.0)
-    times = polls_of(looks, render.prediction_id)
-    assert len(times) == len(looks) > 5
+    checks = follow(schedule, start=0.0, until=300.0)
+    times = polls_of(checks, render.prediction_id)
+    assert len(times) == len(checks) > 5
     assert all(later - earlier >= SHORTEST - 1e-6 for earlier, later in pairwise([0.0, *times]))
     assert all(later - earlier <= LONGEST_SPACING_SECONDS + 2 for earlier, later in pairwise([0.0, *times]))
 
@@ -300,20 +302,20 @@ def test_a_render_alone_is_polled_and_no_more_often_than_the_provider_asks() -> 
 def test_renders_share_the_spacing_that_the_provider_asks_for(count: int, age: float, cost: float) -> None:
     schedule = make_schedule(poll_cost_seconds=cost)
     schedule.add([rendering(created=1_000.0 + number, age=age) for number in range(count)], now=0.0)
-    looks = follow(schedule, start=0.0, until=100.0)
-    assert len(looks) <= (100.0 / SHORTEST + 1) * count
+    checks = follow(schedule, start=0.0, until=100.0)
+    assert len(checks) <= (100.0 / SHORTEST + 1) * count
 
 
 def test_a_render_alone_is_polled_when_the_best_schedule_has_it() -> None:
     settings = make_settings(poll_shortest_seconds=0.5)
     times = RenderTimes(settings)
-    schedule, render = LookSchedule(settings, times), rendering()
+    schedule, render = CheckSchedule(settings, times), rendering()
     schedule.add([render], now=0.0)
     polls = polls_of(follow(schedule, start=0.0, until=60.0), render.prediction_id)
     assert len(polls) > 10
     believed = times.find(render.video_model, render.values)
     for last, at in pairwise([0.0, *polls]):
-        planned = next_look_age(
+        planned = next_check_age(
             believed, age=last, request_cost_seconds=settings.find_poll_cost() / SURER, shortest=0.5, longest=60
         )
         assert at == pytest.approx(planned, abs=0.1)
@@ -325,19 +327,19 @@ def test_a_render_in_no_page_is_polled() -> None:
     assert polls_of(follow(schedule, start=0.0, until=60.0), render.prediction_id)
 
 
-def test_a_look_carries_its_render() -> None:
+def test_a_check_carries_its_render() -> None:
     schedule, render = make_schedule(), rendering(claim=3)
     schedule.add([render], now=0.0)
-    looks = [look for _, look in follow(schedule, start=0.0, until=200.0)]
-    assert looks[:2] == [Poll(render.prediction_id, render.job_id, 3, number) for number in (1, 2)]
+    checks = [check for _, check in follow(schedule, start=0.0, until=200.0)]
+    assert checks[:2] == [Poll(render.prediction_id, render.job_id, 3, number) for number in (1, 2)]
 
 
 def test_the_limit_is_kept_and_what_is_left_stays_due() -> None:
     schedule, renders = make_schedule(), [rendering(created=None) for _ in range(7)]
     schedule.add(renders, now=0.0)
     taken = [schedule.take_due(now=50.0 + number, limit=3) for number in range(4)]
-    assert [len(looks) for looks in taken] == [3, 3, 1, 0]
-    assert {look.prediction_id for looks in taken for look in looks if isinstance(look, Poll)} == {
+    assert [len(checks) for checks in taken] == [3, 3, 1, 0]
+    assert {check.prediction_id for checks in taken for check in checks if isinstance(check, Poll)} == {
         each.prediction_id for each in renders
     }
 
@@ -353,26 +355,26 @@ def test_a_render_that_ended_is_forgotten() -> None:
 def test_what_ended_unnoticed_is_forgotten_too() -> None:
     schedule, ended, goes_on = make_schedule(), rendering(), rendering(created=1_001.0)
     schedule.add([ended, goes_on], now=0.0)
-    schedule.keep([goes_on.prediction_id])
+    schedule.retain_only([goes_on.prediction_id])
     assert len(schedule) == 1
 
 
 def test_a_hint_is_followed_at_once_and_once() -> None:
     schedule, render = make_schedule(render_median_seconds=1_000.0), rendering(age=10.0)
-    hint = Hint(render.prediction_id, 5.0)
+    hint = EarlyCheck(render.prediction_id, 5.0)
     schedule.add([render], now=0.0)
-    schedule.hurry([hint], now=0.0)
-    assert [look.number for look in schedule.take_due(now=0.0, limit=NO_LIMIT)] == [1]
-    schedule.hurry([hint], now=7.0)
+    schedule.request_early([hint], now=0.0)
+    assert [check.number for check in schedule.take_due(now=0.0, limit=NO_LIMIT)] == [1]
+    schedule.request_early([hint], now=7.0)
     assert schedule.take_due(now=7.0, limit=NO_LIMIT) == []
-    schedule.hurry([Hint(render.prediction_id, 6.0)], now=8.0)
+    schedule.request_early([EarlyCheck(render.prediction_id, 6.0)], now=8.0)
     assert len(schedule.take_due(now=8.0, limit=NO_LIMIT)) == 1
 
 
 def test_a_hint_at_a_resumed_render_does_not_wait_for_its_slow_schedule() -> None:
     schedule, render = make_schedule(), rendering(age=600.0, windows=6)
     schedule.add([render], now=0.0, begins_window=True)
-    schedule.hurry([Hint(render.prediction_id, 1.0)], now=1.0)
+    schedule.request_early([EarlyCheck(render.prediction_id, 1.0)], now=1.0)
     assert polls_of(follow(schedule, start=1.0, until=20.0), render.prediction_id) == [pytest.approx(SHORTEST)]
 
 
@@ -380,8 +382,8 @@ def test_resumed_renders_take_turns_where_the_budget_is_short() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
     renders = [rendering(age=600.0, windows=1, created=float(number)) for number in range(100)]
     schedule.add(renders, now=0.0)
-    looks = follow(schedule, start=0.0, until=200.0)
-    counts = [len(polls_of(looks, each.prediction_id)) for each in renders]
+    checks = follow(schedule, start=0.0, until=200.0)
+    counts = [len(polls_of(checks, each.prediction_id)) for each in renders]
     assert max(counts) - min(counts) <= 1
 
 
@@ -396,11 +398,11 @@ def test_a_stuck_render_does_not_keep_the_places_of_all_that_ended_after_it() ->
     assert len(schedule._order) < 50
 
 
-def test_looks_beside_the_schedule_are_taken_from_its_budget() -> None:
+def test_checks_beside_the_schedule_are_taken_from_its_budget() -> None:
     schedule = make_schedule(watch_requests_per_second=10.0)
     schedule.add([rendering(created=None, age=20.0) for _ in range(50)], now=0.0)
     assert schedule.count_allowed(now=0.0) == 2
-    schedule.spend(2)
+    schedule.charge(2)
     assert schedule.take_due(now=0.01, limit=NO_LIMIT) == []
 
 
@@ -424,15 +426,15 @@ def test_what_ended_before_this_leader_began_fills_pages_all_the_same() -> None:
 def test_a_hint_waits_for_the_spacing_and_for_the_budget() -> None:
     schedule, render = make_schedule(render_median_seconds=1_000.0), rendering(age=10.0)
     schedule.add([render], now=0.0)
-    schedule.hurry([Hint(render.prediction_id, 1.0)], now=0.0)
+    schedule.request_early([EarlyCheck(render.prediction_id, 1.0)], now=0.0)
     schedule.take_due(now=0.0, limit=NO_LIMIT)
-    schedule.hurry([Hint(render.prediction_id, 2.0)], now=0.5)
+    schedule.request_early([EarlyCheck(render.prediction_id, 2.0)], now=0.5)
     assert polls_of(follow(schedule, start=0.5, until=20.0), render.prediction_id) == [pytest.approx(SHORTEST)]
 
 
 def test_a_hint_at_what_is_not_watched_is_nothing() -> None:
     schedule = make_schedule()
-    schedule.hurry([Hint(uuid4(), 1.0)], now=0.0)
+    schedule.request_early([EarlyCheck(uuid4(), 1.0)], now=0.0)
     assert schedule.take_due(now=1.0, limit=NO_LIMIT) == []
 
 
@@ -442,9 +444,9 @@ def test_a_changed_claim_replans_and_leaves_one_schedule() -> None:
     new = old._replace(claim=2, watch_windows=1)
     schedule.add([new], now=1.0)
     assert len(schedule) == 1
-    looks = follow(schedule, start=1.0, until=160.0)
-    assert {look.claim for _, look in looks if isinstance(look, Poll)} == {2}
-    for number, at in enumerate(polls_of(looks, new.prediction_id), start=1):
+    checks = follow(schedule, start=1.0, until=160.0)
+    assert {check.claim for _, check in checks if isinstance(check, Poll)} == {2}
+    for number, at in enumerate(polls_of(checks, new.prediction_id), start=1):
         assert at == pytest.approx(1.0 + 30 * number, abs=number * (LONGEST_REST_SECONDS + 0.1))
 
 
@@ -458,7 +460,7 @@ def test_a_render_past_its_window_is_on_the_slower_schedule(windows: int) -> Non
 
 
 @pytest.mark.parametrize("age", [61.0, 500.0, 86_400.0])
-def test_an_old_render_met_by_a_new_leader_is_looked_at_once_the_spacing_has_passed(age: float) -> None:
+def test_an_old_render_met_by_a_new_leader_is_checked_once_the_spacing_has_passed(age: float) -> None:
     schedule, render = make_schedule(), rendering(age=age)
     schedule.add([render], now=10.0)
     (first, *_) = polls_of(follow(schedule, start=10.0, until=30.0), render.prediction_id)
@@ -466,7 +468,7 @@ def test_an_old_render_met_by_a_new_leader_is_looked_at_once_the_spacing_has_pas
 
 
 @pytest.mark.parametrize("windows", [1, 6])
-def test_leaders_that_forget_again_and_again_look_at_a_resumed_render_all_the_same(windows: int) -> None:
+def test_leaders_that_forget_again_and_again_check_a_resumed_render_all_the_same(windows: int) -> None:
     schedule, render = make_schedule(), rendering(age=2_000.0, windows=windows)
     for began in (10.0, 610.0, 1_210.0):
         schedule.forget()
@@ -493,10 +495,10 @@ def test_a_leader_that_lost_the_lead_forgets_everything() -> None:
     assert schedule.take_due(now=1e6, limit=NO_LIMIT) == []
 
 
-def test_webhooks_thin_the_looks_by_the_root_of_what_they_miss() -> None:
+def test_webhooks_thin_the_checks_by_the_root_of_what_they_miss() -> None:
     def count(delivered: float) -> int:
         schedule = make_schedule(poll_shortest_seconds=0.01)
-        schedule.tune(list_lag_seconds=0.0, delivered=delivered)
+        schedule.configure(list_lag_seconds=0.0, delivered=delivered)
         schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(90)], now=0.0)
         return len(follow(schedule, start=0.0, until=20.0))
 
@@ -509,16 +511,16 @@ def test_lateness_is_measured_until_webhooks_tell_most_ends() -> None:
     measured = schedule.measure_lateness()
     assert measured is not None
     for delivered, lateness in ((0.01, measured), (0.6, None), (0.4, measured)):  # a belief is never nothing
-        schedule.tune(list_lag_seconds=0.0, delivered=delivered)
+        schedule.configure(list_lag_seconds=0.0, delivered=delivered)
         assert schedule.measure_lateness() == lateness
 
 
 def test_a_list_that_is_late_makes_polls_worth_more_than_sweeps() -> None:
     schedule = make_schedule(poll_shortest_seconds=1.0)
-    schedule.tune(list_lag_seconds=15.0, delivered=0.0)
+    schedule.configure(list_lag_seconds=15.0, delivered=0.0)
     schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(5)], now=0.0)
-    looks = follow(schedule, start=0.0, until=30.0)
-    assert len(sweeps_in(looks)) < len(looks) / 2
+    checks = follow(schedule, start=0.0, until=30.0)
+    assert len(sweeps_in(checks)) < len(checks) / 2
 
 
 @pytest.mark.parametrize(("count", "median"), [(20, MEDIAN), (20, 3_600.0), (100, MEDIAN)])
@@ -526,27 +528,27 @@ def test_while_the_list_fails_every_render_is_polled(count: int, median: float) 
     schedule, lag, now = make_schedule(watch_requests_per_second=2.0, render_median_seconds=median), 0.0, 0.0
     renders = [rendering(created=1_000.0 + number, age=20.0) for number in range(count)]
     schedule.add(renders, now=0.0)
-    looks: list[tuple[float, Poll | Sweep]] = []
+    checks: list[tuple[float, Poll | Sweep]] = []
     while now < 600.0:
         taken = schedule.take_due(now=now, limit=NO_LIMIT)
-        looks += [(now, look) for look in taken]
+        checks += [(now, check) for check in taken]
         lag *= 0.5 ** (0.05 / 300)
-        if any(isinstance(look, Sweep) for look in taken):
+        if any(isinstance(check, Sweep) for check in taken):
             lag = min(60.0, max(5.0, 2 * lag))
-        schedule.tune(list_lag_seconds=lag, delivered=0.0)
+        schedule.configure(list_lag_seconds=lag, delivered=0.0)
         now += 0.05
-    assert len(sweeps_in(looks)) < len(looks) / 10
+    assert len(sweeps_in(checks)) < len(checks) / 10
     for each in renders:
-        times = [0.0, *polls_of(looks, each.prediction_id), 600.0]
+        times = [0.0, *polls_of(checks, each.prediction_id), 600.0]
         assert max(later - earlier for earlier, later in pairwise(times)) < 300
 
 
 def test_now_and_then_a_sweep_is_checked_by_a_poll() -> None:
     schedule = make_schedule(poll_shortest_seconds=0.5)
     schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(50)], now=0.0)
-    looks = follow(schedule, start=0.0, until=30.0)
-    polls = len(looks) - len(sweeps_in(looks))
-    assert 0 < polls <= len(looks) / 10
+    checks = follow(schedule, start=0.0, until=30.0)
+    polls = len(checks) - len(sweeps_in(checks))
+    assert 0 < polls <= len(checks) / 10
 
 
 @pytest.mark.parametrize(("model", "values"), [("studio/withdrawn", {"prompt": "x"}), ("", {"prompt": "x"})])

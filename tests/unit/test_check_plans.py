@@ -1,4 +1,4 @@
-"""The best schedule of single polls: what it costs, and where it looks."""
+"""The best schedule of single polls: what it costs, and where it checks."""
 
 import math
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from bench.optimum import find_optimum
 from bench.watching import Mixture, follow_law, price_schedule
-from rushes.render_times.look_plans import next_look_age
+from rushes.render_times.check_plans import next_check_age
 from rushes.render_times.poll_spacing import LogNormal, RenderTime
 
 TWO_SORTS = Mixture((0.6, 0.4), (LogNormal(30, 0.15), LogNormal(90, 0.15)))
 
 
-def ages_of_looks(render_time: RenderTime, *, cost: float) -> Iterator[float]:
+def ages_of_checks(render_time: RenderTime, *, cost: float) -> Iterator[float]:
     age = 0.0
     while render_time.survival(age) > 1e-4:
-        age = next_look_age(render_time, age=age, request_cost_seconds=cost, shortest=0.0, longest=1e9)
+        age = next_check_age(render_time, age=age, request_cost_seconds=cost, shortest=0.0, longest=1e9)
         yield age
 
 
@@ -31,8 +31,8 @@ def test_told_the_truth_no_schedule_is_better(truth: RenderTime, cost: float) ->
     assert planned.requests * cost + planned.delay_seconds < 1.003 * (best.requests * cost + best.delay_seconds)
 
 
-def test_with_two_sorts_of_renders_the_gap_between_them_is_not_looked_at() -> None:
-    ages = list(ages_of_looks(TWO_SORTS, cost=0.5))
+def test_with_two_sorts_of_renders_the_gap_between_them_is_not_checked() -> None:
+    ages = list(ages_of_checks(TWO_SORTS, cost=0.5))
     law = price_schedule(TWO_SORTS, TWO_SORTS, price=0.5, follow=follow_law)
     planned = price_schedule(TWO_SORTS, TWO_SORTS, price=0.5)
 
@@ -42,7 +42,7 @@ def test_with_two_sorts_of_renders_the_gap_between_them_is_not_looked_at() -> No
 
 @pytest.mark.parametrize("cost", [0.1, 1.0, 10.0])
 def test_the_tail_of_long_renders_is_left_to_the_law_without_a_break(cost: float) -> None:
-    ages = list(ages_of_looks(LogNormal(60, 0.5), cost=cost))
+    ages = list(ages_of_checks(LogNormal(60, 0.5), cost=cost))
     spacings = [later - earlier for earlier, later in pairwise(ages)]
 
     assert all(late < 1.6 * early for early, late in pairwise(spacings[1:]))
@@ -57,10 +57,10 @@ def test_the_tail_of_long_renders_is_left_to_the_law_without_a_break(cost: float
     shortest=st.floats(0.01, 10),
     longest=st.floats(0.01, 100),
 )
-def test_a_look_falls_between_the_shortest_and_the_longest_wait(
+def test_a_check_falls_between_the_shortest_and_the_longest_wait(
     render_time: LogNormal, age: float, cost: float, shortest: float, longest: float
 ) -> None:
-    following = next_look_age(render_time, age=age, request_cost_seconds=cost, shortest=shortest, longest=longest)
+    following = next_check_age(render_time, age=age, request_cost_seconds=cost, shortest=shortest, longest=longest)
 
     assert age + shortest <= following <= max(age + longest, age + shortest)
 
@@ -70,7 +70,7 @@ def test_a_look_falls_between_the_shortest_and_the_longest_wait(
 def test_extreme_values_give_finite_answers(median: float, sigma: float) -> None:
     for age in (0.0, 1e-300, 1.0, 1e7, 1e15):
         for cost in (1e-12, 1e12):
-            following = next_look_age(
+            following = next_check_age(
                 LogNormal(median, sigma), age=age, request_cost_seconds=cost, shortest=1, longest=60
             )
             assert age + 1 <= following <= age + 60

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from models.tables.base import Base
 
 
-class Orphan(Base):
-    """Reported once; gone when a row turns out to have asked for it, which may make that row a surplus."""
+class UnknownPrediction(Base):
+    """Reported once; gone when a row turns out to have asked for it, which may make that row a duplicate purchase."""
 
-    __tablename__ = "orphan"
+    __tablename__ = "unknown_prediction"
 
     account_id: Mapped[UUID] = mapped_column(ForeignKey("account.id"), primary_key=True)
     provider_id: Mapped[str] = mapped_column(primary_key=True)

@@ -8,10 +8,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from models.tables.base import Base
 
 
-class LateWrite(Base):
+class StaleWrite(Base):
     """Writes that moved nothing since claim or state had changed; a row is written only where that happens."""
 
-    __tablename__ = "late_write"
+    __tablename__ = "stale_write"
 
     kind: Mapped[str] = mapped_column(primary_key=True)  # the step and what it wanted, as `store.finish`
     count: Mapped[int]

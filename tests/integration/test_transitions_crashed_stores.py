@@ -1,4 +1,4 @@
-"""A store step that kills its worker is parked with the evidence, and takes no others with it."""
+"""A store step that kills its worker is quarantined with the evidence, and takes no others with it."""
 
 from datetime import timedelta
 from typing import Any
@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, transitions
-from models.transitions import SilentStore
-from models.transitions.storing.steps import MOST_SILENCES
+from models.transitions import CrashedStore
+from models.transitions.storing.steps import MAX_STORE_CRASHES
 from tests import rows
 from tests.rows import NOW, SECOND, Render
 
@@ -24,7 +24,7 @@ def begin_all(session: Session) -> dict[Any, int]:
     return {each.job_id: each.claim for each in claimed}
 
 
-def fall_silent(session: Session, *job_ids: Any) -> list[SilentStore]:
+def crash(session: Session, *job_ids: Any) -> list[CrashedStore]:
     """The worker of these steps dies: their leases run out."""
     for job_id in job_ids:
         rows.change(session, "job", job_id, due_at=-SECOND)
@@ -41,32 +41,32 @@ def finish(session: Session, render: Render, claim: int) -> bool:
 @pytest.mark.parametrize("cancel", [True, False])
 def test_three_silences_in_a_row_park_the_job_and_a_retry_stores_it(scratch: Session, cancel: bool) -> None:
     render = rows.add_render(scratch, "completed")
-    for number in range(1, MOST_SILENCES + 1):
+    for number in range(1, MAX_STORE_CRASHES + 1):
         assert list(begin_all(scratch)) == [render.job_id]
         if cancel:
             transitions.cancel_job(scratch, render.job_id)
-        parked = number == MOST_SILENCES
-        assert fall_silent(scratch, render.job_id) == [SilentStore(render.job_id, number, number, parked)]
+        quarantined = number == MAX_STORE_CRASHES
+        assert crash(scratch, render.job_id) == [CrashedStore(render.job_id, number, number, quarantined)]
     job = rows.read(scratch, "job", render.job_id)
     state = "cancelled" if cancel else "failed"
     assert (job["state"], job["error_code"], job["due_at"]) == (state, "store_killed_worker", None)
     assert "3 times in a row" in job["error_message"]
     assert "not known" in job["error_message"]
-    told = [event for event in rows.list_events(scratch, job_id=render.job_id) if "cancel_req" not in event["kind"]]
-    assert [event["kind"] for event in told] == ["store.silent"] * MOST_SILENCES + [f"job.{state}"]
-    assert told[-1]["detail"]["attempts"] == MOST_SILENCES
+    reported = [event for event in rows.list_events(scratch, job_id=render.job_id) if "cancel_req" not in event["kind"]]
+    assert [event["kind"] for event in reported] == ["store.crashed"] * MAX_STORE_CRASHES + [f"job.{state}"]
+    assert reported[-1]["detail"]["attempts"] == MAX_STORE_CRASHES
 
     assert transitions.retry_job(scratch, render.job_id) == "storing"
     assert list(begin_all(scratch)) == [render.job_id]
-    assert fall_silent(scratch, render.job_id) == [SilentStore(render.job_id, 1, 1, False)]  # counted anew
+    assert crash(scratch, render.job_id) == [CrashedStore(render.job_id, 1, 1, False)]  # counted anew
 
 
 def test_an_outcome_in_between_begins_the_count_anew(scratch: Session) -> None:
     render = rows.add_render(scratch, "completed")
-    for _ in range(MOST_SILENCES):
+    for _ in range(MAX_STORE_CRASHES):
         begin_all(scratch)
-        (silent,) = fall_silent(scratch, render.job_id)
-        assert (silent.silences, silent.parked) == (1, False)
+        (crashed,) = crash(scratch, render.job_id)
+        assert (crashed.crashes, crashed.quarantined) == (1, False)
         claim = begin_all(scratch)[render.job_id]
         assert transitions.delay_store(scratch, render.job_id, claim, delay=NOW, reason=DELAYED)
         assert rows.read(scratch, "job", render.job_id)["error_code"] == DELAYED[0]
@@ -74,10 +74,10 @@ def test_an_outcome_in_between_begins_the_count_anew(scratch: Session) -> None:
 
 def test_a_message_that_was_lost_is_no_silence(scratch: Session) -> None:
     render = rows.add_render(scratch, "completed")
-    for _ in range(MOST_SILENCES + 1):
+    for _ in range(MAX_STORE_CRASHES + 1):
         (claimed,) = transitions.claim_stores(scratch, count=5, lease=LEASE)
         assert claimed.job_id == render.job_id
-        assert fall_silent(scratch, render.job_id) == []
+        assert crash(scratch, render.job_id) == []
     assert rows.read(scratch, "job", render.job_id)["state"] == "storing"
 
 
@@ -91,20 +91,20 @@ def test_a_step_that_kills_its_worker_takes_no_others_with_it(scratch: Session) 
         assert turns < 20, unfinished
         begun = begin_all(scratch)
         if killer in begun:
-            fall_silent(scratch, *begun)  # it takes its whole worker with it
+            crash(scratch, *begun)  # it takes its whole worker with it
             continue
         for job_id, claim in begun.items():
             assert finish(scratch, by_job[job_id], claim)
     ends = {each: rows.read(scratch, "job", each)["state"] for each in by_job}
     assert ends == {each: "failed" if each == killer else "succeeded" for each in by_job}
-    silences = {each: rows.kinds(scratch, job_id=each).count("store.silent") for each in by_job}
-    assert silences == {each: MOST_SILENCES if each == killer else 1 for each in by_job}
+    crashes = {each: rows.kinds(scratch, job_id=each).count("store.crashed") for each in by_job}
+    assert crashes == {each: MAX_STORE_CRASHES if each == killer else 1 for each in by_job}
 
 
 def test_what_was_taken_back_is_stored_one_at_a_time_and_beside_new_ones(scratch: Session) -> None:
     suspects = [rows.add_render(scratch, "completed").job_id for _ in range(3)]
     assert set(begin_all(scratch)) == set(suspects)
-    assert len(fall_silent(scratch, *suspects)) == len(suspects)
+    assert len(crash(scratch, *suspects)) == len(suspects)
     new = rows.add_render(scratch, "completed").job_id
     begun = begin_all(scratch)
     assert new in begun

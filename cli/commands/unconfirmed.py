@@ -1,4 +1,4 @@
-"""`rushes doubt`: submissions whose answer was lost, and what a person decides about them."""
+"""`rushes unconfirmed`: submissions whose answer was lost, and what a person decides about them."""
 
 from typing import Annotated
 
@@ -9,27 +9,27 @@ from cli.options import JsonOption, PredictionArgument
 from cli.output import note, print_json, print_line, print_table, show_moment, show_money, show_text
 from rushes.settings import load_settings
 
-app = typer.Typer(help="Doubts: submissions whose answer was lost.", no_args_is_help=True)
+app = typer.Typer(help="Unconfirmed submissions: submissions whose answer was lost.", no_args_is_help=True)
 ProviderIdArgument = Annotated[
     str, typer.Argument(metavar="PROVIDER_ID", help="Id of the provider's prediction.", show_default=False)
 ]
 
 
 @app.command("list")
-def list_doubts(as_json: JsonOption = False) -> None:
-    """List submissions in doubt, oldest first. All are looked for all the time; only `person` needs your word.
+def list_unconfirmed(as_json: JsonOption = False) -> None:
+    """List unconfirmed submissions, oldest first. All are searched for all the time; only `person` needs your word.
 
     Example:
 
-        rushes doubt list
+        rushes unconfirmed list
     """
     with ApiClient(load_settings().url) as client:
-        answer = client.get("doubts")
+        answer = client.get("unconfirmed")
     if as_json:
         print_json(answer)
         return
     if not answer["items"]:
-        note("nothing is in doubt")
+        note("nothing is unconfirmed")
         return
     rows = [
         (
@@ -48,11 +48,11 @@ def list_doubts(as_json: JsonOption = False) -> None:
 
 @app.command("adopt")
 def adopt(prediction: PredictionArgument, provider_id: ProviderIdArgument, as_json: JsonOption = False) -> None:
-    """Say which of the provider's predictions a doubt is; it is watched and stored like any other.
+    """Say which of the provider's predictions an unconfirmed submission is; it is watched and stored like any other.
 
     Example:
 
-        rushes doubt adopt 019a2b3c-4d5e-7f60-8123-456789abcdef 5f2c1e0b7a9d4c63b8e1
+        rushes unconfirmed adopt 019a2b3c-4d5e-7f60-8123-456789abcdef 5f2c1e0b7a9d4c63b8e1
     """
     with ApiClient(load_settings().url) as client:
         answer = client.post("predictions", prediction, "adopt", body={"provider_id": provider_id})
@@ -62,19 +62,19 @@ def adopt(prediction: PredictionArgument, provider_id: ProviderIdArgument, as_js
     print_line(f"prediction {prediction} is {provider_id}; job {answer['id']} is {answer['state']}")
 
 
-@app.command("absent")
-def absent(prediction: PredictionArgument, as_json: JsonOption = False) -> None:
-    """Say that the provider never accepted a doubt: its job is bought anew. If it did, you pay twice.
+@app.command("dismiss")
+def dismiss(prediction: PredictionArgument, as_json: JsonOption = False) -> None:
+    """Say that the provider never accepted an unconfirmed submission: its job is bought anew. If it did, you pay twice.
 
     The job fails instead where posting it has killed three workers (`submit_killed_worker`).
 
     Example:
 
-        rushes doubt absent 019a2b3c-4d5e-7f60-8123-456789abcdef
+        rushes unconfirmed dismiss 019a2b3c-4d5e-7f60-8123-456789abcdef
     """
     with ApiClient(load_settings().url) as client:
-        answer = client.post("predictions", prediction, "absent")
+        answer = client.post("predictions", prediction, "dismiss")
     if as_json:
         print_json(answer)
         return
-    print_line(f"prediction {prediction} is absent; job {answer['id']} is {answer['state']}")
+    print_line(f"prediction {prediction} is marked not found; job {answer['id']} is {answer['state']}")

@@ -1,4 +1,4 @@
-"""What a person decides about purchases: doubts, and renders that do not end."""
+"""What a person decides about purchases: unconfirmed submissions, and renders that do not end."""
 
 from typing import Annotated
 from uuid import UUID
@@ -8,29 +8,29 @@ from fastapi import APIRouter, Path
 from api import examples
 from api.deps import AbandonmentBody, AdoptionBody, LinksDep, PersonDep, RuntimeDep
 from api.openapi import problems, shows, takes
-from api.schemas.doubts import Abandonment, Adoption, Doubts
-from api.schemas.jobs import Job
+from api.schemas.jobs import JobDetails
+from api.schemas.unconfirmed import Abandonment, Adoption, UnconfirmedList
 from rushes.jobs.views import get_job
-from rushes.reconciling.decisions import abandon_prediction, adopt_doubt, dismiss_doubt, list_doubts
+from rushes.reconciling.decisions import abandon_prediction, adopt_unconfirmed, dismiss_unconfirmed, list_unconfirmed
 
-router = APIRouter(prefix="/v1", tags=["doubts"])
+router = APIRouter(prefix="/v1", tags=["unconfirmed"])
 
 PredictionId = Annotated[UUID, Path(description="The prediction's id.", examples=[examples.PREDICTION_ID])]
 
 
 @router.get(
-    "/doubts",
-    summary="List submissions in doubt",
-    responses={200: shows("What is in doubt now.", examples.DOUBTS), **problems(503)},
+    "/unconfirmed",
+    summary="List unconfirmed submissions",
+    responses={200: shows("What is unconfirmed now.", examples.UNCONFIRMED), **problems(503)},
 )
-def list_all(runtime: RuntimeDep) -> Doubts:
-    """Submissions whose answer was lost, oldest first. They are looked for in the provider's list all the time."""
-    return Doubts.of(list_doubts(runtime.sessions))
+def list_all(runtime: RuntimeDep) -> UnconfirmedList:
+    """Submissions whose answer was lost, oldest first. They are searched for in the provider's list all the time."""
+    return UnconfirmedList.of(list_unconfirmed(runtime.sessions))
 
 
 @router.post(
     "/predictions/{prediction_id}/adopt",
-    summary="Adopt a doubt",
+    summary="Adopt an unconfirmed submission",
     responses={
         200: shows("The job, which renders.", examples.ADOPTED_JOB),
         **problems(400, 404, 409, 413, 415, 422, 503),
@@ -39,13 +39,13 @@ def list_all(runtime: RuntimeDep) -> Doubts:
 )
 def adopt(
     *, prediction_id: PredictionId, asked: AdoptionBody, runtime: RuntimeDep, links: LinksDep, person: PersonDep
-) -> Job:
+) -> JobDetails:
     """Say which of the provider's predictions this submission became. It is watched and stored like any other.
 
-    The provider is not asked: look at its page first. A prediction that is not `unconfirmed`, or an id that belongs
+    The provider is not asked: check its page first. A prediction that is not `unconfirmed`, or an id that belongs
     to another submission, is refused with 409.
     """
-    job_id = adopt_doubt(
+    job_id = adopt_unconfirmed(
         runtime.sessions,
         prediction_id,
         provider_id=asked.provider_id,
@@ -53,27 +53,27 @@ def adopt(
         by=person,
     )
     runtime.waker.wake()
-    return Job.of(get_job(runtime.sessions, job_id), links)
+    return JobDetails.of(get_job(runtime.sessions, job_id), links)
 
 
 @router.post(
-    "/predictions/{prediction_id}/absent",
-    summary="Call a doubt absent",
+    "/predictions/{prediction_id}/dismiss",
+    summary="Mark an unconfirmed submission as not found",
     responses={
         200: shows("The job, queued again or failed.", examples.QUEUED_AGAIN_JOB),
         **problems(404, 409, 422, 503),
     },
 )
-def call_absent(*, prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> Job:
+def dismiss(*, prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobDetails:
     """Say that the provider never accepted this submission: its job is queued again and no attempt is lost.
 
     The job fails instead where posting it has killed three workers (`submit_killed_worker`).
 
     If it was accepted after all, the job is paid for twice. Anything that is not `unconfirmed` is refused with 409.
     """
-    job_id = dismiss_doubt(runtime.sessions, prediction_id, by=person)
+    job_id = dismiss_unconfirmed(runtime.sessions, prediction_id, by=person)
     runtime.waker.wake()
-    return Job.of(get_job(runtime.sessions, job_id), links)
+    return JobDetails.of(get_job(runtime.sessions, job_id), links)
 
 
 @router.post(
@@ -87,7 +87,7 @@ def call_absent(*, prediction_id: PredictionId, runtime: RuntimeDep, links: Link
 )
 def abandon(
     *, prediction_id: PredictionId, asked: AbandonmentBody, runtime: RuntimeDep, links: LinksDep, person: PersonDep
-) -> Job:
+) -> JobDetails:
     """Give up a render that outlived its watch window. It ends as `lost`, counted as spent, and its slot is free.
 
     The provider cannot be told and may still bill it. The job is bought again while it has attempts left, else it
@@ -95,4 +95,4 @@ def abandon(
     """
     job_id = abandon_prediction(runtime.sessions, prediction_id, accept_double_cost=asked.accept_double_cost, by=person)
     runtime.waker.wake()
-    return Job.of(get_job(runtime.sessions, job_id), links)
+    return JobDetails.of(get_job(runtime.sessions, job_id), links)

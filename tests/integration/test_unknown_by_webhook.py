@@ -1,4 +1,5 @@
-"""An orphan whose webhook leads back to a job of ours is owned, whatever its input: paid for once, or a surplus."""
+"""An unknown prediction whose webhook leads back to a job of ours is owned, whatever its input: paid for once, or a
+duplicate purchase."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,8 @@ from models import queries, transitions
 from models.db.session import transaction
 from models.queries.audit import RULES, find_broken
 from rushes.reconciling import reconcile as reconciling
-from rushes.reconciling.assign import Settled, settle_named
-from rushes.reconciling.duplicates import look_at_surplus, store_surplus
+from rushes.reconciling.assign import Assignments, assign_named
+from rushes.reconciling.duplicates import check_duplicate, store_duplicate
 from rushes.runtime import ACCOUNT
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.wavespeed.callback_urls import HookAddresses, read_address
@@ -70,7 +71,7 @@ class World:
         self.run("UPDATE job SET state = 'queued', due_at = now(), ended_at = NULL WHERE id = :id", id=job_id)
 
     def sweep(self) -> str:
-        self.run("UPDATE account SET reconcile_until = NULL, orphans_swept_at = NULL")
+        self.run("UPDATE account SET reconcile_until = NULL, swept_at = NULL")
         self.run("UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
         return reconcile(self.runtime, self.account)
 
@@ -132,7 +133,7 @@ def bought(world: World) -> tuple[UUID, str]:
 
 @pytest.mark.parametrize("key", ["webhook", "webhook_url"])
 @pytest.mark.parametrize("readable", [True, False])
-def test_each_of_two_equal_doubts_gets_its_own_and_not_the_others(
+def test_each_of_two_equal_unconfirmed_submissions_gets_its_own_and_not_the_others(
     world: World, simulator: Simulator, key: str, readable: bool
 ) -> None:
     simulator.set_fault("show_webhook", text=key)
@@ -143,7 +144,7 @@ def test_each_of_two_equal_doubts_gets_its_own_and_not_the_others(
     assert world.submit() == 2
     # By input and time each would now get the other's.
     world.run("UPDATE prediction SET posted_at = posted_at - interval '1 s' WHERE job_id = :id", id=jobs[1])
-    assert world.sweep().endswith("; by their webhooks: adopted 2, surplus 0")
+    assert world.sweep().endswith("; by their webhooks: adopted 2, duplicate purchase 0")
     for task in simulator.tasks()[1:]:
         _, job_id = world.names_in(task)
         ((state, provider_id),) = world.rows_of(job_id)
@@ -151,14 +152,16 @@ def test_each_of_two_equal_doubts_gets_its_own_and_not_the_others(
     assert world.find_broken() == set()
 
 
-def test_a_doubt_with_an_equal_twin_still_in_flight_need_not_wait_for_it(world: World, simulator: Simulator) -> None:
+def test_an_unconfirmed_submission_with_an_equal_twin_still_in_flight_need_not_wait_for_it(
+    world: World, simulator: Simulator
+) -> None:
     simulator.set_fault("submit_drop", count=1)
     world.push()
     assert world.submit() == 1
     world.push()
     world.admit()
     world.run("UPDATE prediction SET posted_at = now() WHERE state = 'submitting'")  # its answer may still come
-    assert world.sweep().startswith("adopted 0, absent 0, waiting 0")
+    assert world.sweep().startswith("adopted 0, not found 0, waiting 0")
     known = world.ask("SELECT state = 'submitting', provider_id IS NOT NULL FROM prediction ORDER BY id")
     assert known[1:] == [(False, True), (True, False)]
 
@@ -171,13 +174,13 @@ def test_a_lost_row_is_made_again_for_a_job_that_would_be_bought(
     world.forget(job_id)
     if restored:
         world.hold()
-    assert "by their webhooks: adopted 1, surplus 0" in world.sweep()
+    assert "by their webhooks: adopted 1, duplicate purchase 0" in world.sweep()
     assert world.rows_of(job_id) == [("completed", provider_id)]
     assert world.state_of(job_id) == "storing"
     made, _ = world.names_in(world.simulator.tasks()[-1])
     assert world.ask("SELECT id FROM prediction WHERE provider_id = :id", id=provider_id) == [(made,)]
     assert world.submit() == 0  # paid for once
-    assert world.ask("SELECT count(*) FROM orphan") == [(0,)]
+    assert world.ask("SELECT count(*) FROM unknown_prediction") == [(0,)]
     assert world.find_broken() == set()
 
 
@@ -186,25 +189,25 @@ def test_a_submission_that_was_not_posted_yet_is_what_was_bought(world: World, b
     world.forget(job_id)
     world.admit()
     assert world.rows_of(job_id) == [("submitting", None)]
-    assert "adopted 1, surplus 0" in world.sweep()
+    assert "adopted 1, duplicate purchase 0" in world.sweep()
     assert world.rows_of(job_id) == [("completed", provider_id)]
     assert world.submit() == 0
     assert world.find_broken() == set()
 
 
-def test_a_job_that_was_called_absent_and_waits_is_not_bought_anew(world: World, bought: tuple[UUID, str]) -> None:
+def test_a_job_that_was_marked_not_found_and_waits_is_not_bought_anew(world: World, bought: tuple[UUID, str]) -> None:
     job_id, provider_id = bought
-    gone = "state = 'absent', provider_id = NULL, accepted_at = NULL, ended_at = now(), due_at = NULL"
+    gone = "state = 'not_found', provider_id = NULL, accepted_at = NULL, ended_at = now(), due_at = NULL"
     world.run(f"UPDATE prediction SET {gone} WHERE job_id = :id", id=job_id)  # noqa: S608
     world.run("UPDATE job SET state = 'queued', due_at = now() WHERE id = :id", id=job_id)
-    assert "adopted 1, surplus 0" in world.sweep()
-    assert world.rows_of(job_id) == [("absent", None), ("completed", provider_id)]
+    assert "adopted 1, duplicate purchase 0" in world.sweep()
+    assert world.rows_of(job_id) == [("not_found", None), ("completed", provider_id)]
     assert world.submit() == 0
     assert world.find_broken() == set()
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
-def test_what_a_job_that_has_ended_does_not_need_is_kept_as_a_surplus(
+def test_what_a_job_that_has_ended_does_not_need_is_kept_as_a_duplicate_purchase(
     world: World, bought: tuple[UUID, str], state: str
 ) -> None:
     job_id, provider_id = bought
@@ -212,30 +215,32 @@ def test_what_a_job_that_has_ended_does_not_need_is_kept_as_a_surplus(
     code = "broken" if state == "failed" else None
     ended = "UPDATE job SET state = :state, due_at = NULL, ended_at = now(), error_code = :code WHERE id = :id"
     world.run(ended, state=state, code=code, id=job_id)
-    assert "adopted 0, surplus 1" in world.sweep()
-    assert world.rows_of(job_id) == [("surplus", provider_id)]
-    ((surplus_id,),) = world.ask("SELECT id FROM prediction WHERE state = 'surplus'")
-    assert look_at_surplus(world.runtime, surplus_id, 0).startswith("completed")
+    assert "adopted 0, duplicate purchase 1" in world.sweep()
+    assert world.rows_of(job_id) == [("duplicate", provider_id)]
+    ((duplicate_id,),) = world.ask("SELECT id FROM prediction WHERE state = 'duplicate'")
+    assert check_duplicate(world.runtime, duplicate_id, 0).startswith("completed")
     with transaction(world.runtime.sessions) as session:
-        (step,) = transitions.claim_surplus_stores(session, count=5, lease=LEASE)
-    assert store_surplus(world.runtime, surplus_id, step.claim, must_stop=lambda: False).startswith("stored")
+        (step,) = transitions.claim_duplicate_stores(session, count=5, lease=LEASE)
+    assert store_duplicate(world.runtime, duplicate_id, step.claim, must_stop=lambda: False).startswith("stored")
     assert world.state_of(job_id) == state
-    assert world.ask("SELECT count(*) FROM orphan") == [(0,)]
+    assert world.ask("SELECT count(*) FROM unknown_prediction") == [(0,)]
     assert "adopted" not in world.sweep().partition("; by")[2]  # a row knows it now
 
 
-def test_what_was_bought_beside_another_live_one_is_a_surplus(world: World, bought: tuple[UUID, str]) -> None:
+def test_what_was_bought_beside_another_live_one_is_a_duplicate_purchase(
+    world: World, bought: tuple[UUID, str]
+) -> None:
     job_id, provider_id = bought
     world.forget(job_id)
     world.simulator.set_fault("task_slow")
     assert world.submit() == 1
-    assert "adopted 0, surplus 1" in world.sweep()
-    (live, _), surplus = world.rows_of(job_id)
-    assert (live, surplus) == ("rendering", ("surplus", provider_id))
-    assert world.find_broken() == {"bought_once", "no_surplus"}
+    assert "adopted 0, duplicate purchase 1" in world.sweep()
+    (live, _), duplicate = world.rows_of(job_id)
+    assert (live, duplicate) == ("rendering", ("duplicate", provider_id))
+    assert world.find_broken() == {"bought_once", "no_duplicate"}
 
 
-def test_what_was_refused_and_bought_all_the_same_is_a_surplus_in_its_own_row(
+def test_what_was_refused_and_bought_all_the_same_is_a_duplicate_purchase_in_its_own_row(
     world: World, bought: tuple[UUID, str]
 ) -> None:
     job_id, provider_id = bought
@@ -243,21 +248,21 @@ def test_what_was_refused_and_bought_all_the_same_is_a_surplus_in_its_own_row(
     world.run(f"UPDATE prediction SET {refused} WHERE job_id = :id", id=job_id)  # noqa: S608
     ended = "UPDATE job SET state = 'failed', error_code = 'input_refused', ended_at = now() WHERE id = :id"
     world.run(ended, id=job_id)
-    assert "adopted 0, surplus 1" in world.sweep()
-    assert world.rows_of(job_id) == [("surplus", provider_id)]
+    assert "adopted 0, duplicate purchase 1" in world.sweep()
+    assert world.rows_of(job_id) == [("duplicate", provider_id)]
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Let this happen between the first reading of the rows and what follows from it."""
-    find = queries.find_standing
+    find = queries.find_job_snapshot
 
-    def look_and_be_late(*asked: Any) -> Any:
-        standing = find(*asked)
-        monkeypatch.setattr(queries, "find_standing", find)
+    def read_and_be_late(*asked: Any) -> Any:
+        snapshot = find(*asked)
+        monkeypatch.setattr(queries, "find_job_snapshot", find)
         act()
-        return standing
+        return snapshot
 
-    monkeypatch.setattr(queries, "find_standing", look_and_be_late)
+    monkeypatch.setattr(queries, "find_job_snapshot", read_and_be_late)
 
 
 def test_a_job_that_is_admitted_at_this_instant_gets_what_was_bought_for_it(
@@ -266,30 +271,30 @@ def test_a_job_that_is_admitted_at_this_instant_gets_what_was_bought_for_it(
     job_id, provider_id = bought
     world.forget(job_id)
     meanwhile(monkeypatch, world.admit)
-    assert "adopted 1, surplus 0" in world.sweep()
+    assert "adopted 1, duplicate purchase 0" in world.sweep()
     assert world.rows_of(job_id) == [("completed", provider_id)]
     assert world.submit() == 0
     assert world.find_broken() == set()
 
 
-def test_an_orphan_that_another_pass_has_adopted_at_this_instant_is_neither_surplus_nor_orphan(
+def test_what_another_run_has_adopted_at_this_instant_is_neither_duplicate_nor_unknown(
     world: World, bought: tuple[UUID, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, provider_id = bought
     world.forget(job_id)
 
-    def settle_twice(*asked: Any) -> Settled:
-        meanwhile(monkeypatch, lambda: settle_named(*asked))
-        return settle_named(*asked)
+    def assign_twice(*asked: Any) -> Assignments:
+        meanwhile(monkeypatch, lambda: assign_named(*asked))
+        return assign_named(*asked)
 
-    monkeypatch.setattr(reconciling, "settle_named", settle_twice)
-    assert "new orphans 0" in world.sweep()
+    monkeypatch.setattr(reconciling, "assign_named", assign_twice)
+    assert "new unknown predictions 0" in world.sweep()
     assert world.rows_of(job_id) == [("completed", provider_id)]
-    assert world.ask("SELECT count(*) FROM orphan") == [(0,)]
+    assert world.ask("SELECT count(*) FROM unknown_prediction") == [(0,)]
     assert world.find_broken() == set()
 
 
-def test_a_doubt_that_is_answered_with_another_id_at_this_instant_does_not_end_with_this_ones_video(
+def test_an_unconfirmed_submission_that_is_answered_with_another_id_at_this_instant_does_not_end_with_this_ones_video(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.simulator.set_fault("submit_drop", count=1)
@@ -299,18 +304,18 @@ def test_a_doubt_that_is_answered_with_another_id_at_this_instant_does_not_end_w
     answered = "state = 'rendering', provider_id = 'another', accepted_at = now(), error_code = NULL"
     answer = f"UPDATE prediction SET {answered} WHERE job_id = :id"  # noqa: S608
     meanwhile(monkeypatch, lambda: world.run(answer, id=job_id))
-    assert world.sweep().endswith("; by their webhooks: adopted 0, surplus 1")
-    assert world.rows_of(job_id) == [("rendering", "another"), ("surplus", world.simulator.tasks()[-1]["id"])]
+    assert world.sweep().endswith("; by their webhooks: adopted 0, duplicate purchase 1")
+    assert world.rows_of(job_id) == [("rendering", "another"), ("duplicate", world.simulator.tasks()[-1]["id"])]
 
 
-def test_no_surplus_is_recorded_for_a_job_that_would_be_bought(world: World) -> None:
+def test_no_duplicate_purchase_is_recorded_for_a_job_that_would_be_bought(world: World) -> None:
     job_id = world.push("b")
     outcomes = []
     for prepare in (lambda: None, world.admit, world.submit):
         prepare()
         with transaction(world.runtime.sessions) as session:
             outcomes.append(
-                transitions.record_surplus(session, world.account, job_id, provider_id="p", provider_created_at=None)
+                transitions.record_duplicate(session, world.account, job_id, provider_id="p", provider_created_at=None)
             )
     assert [each is not None for each in outcomes] == [False, False, True]
 
@@ -325,12 +330,12 @@ def test_what_failed_takes_no_job_from_what_was_paid_for(world: World) -> None:
     world.finish()
     failed, paid = (str(each["id"]) for each in world.simulator.tasks()[1:])
     world.forget(job_id)
-    assert "adopted 1, surplus 1" in world.sweep()
-    assert world.rows_of(job_id) == [("completed", paid), ("surplus", failed)]
+    assert "adopted 1, duplicate purchase 1" in world.sweep()
+    assert world.rows_of(job_id) == [("completed", paid), ("duplicate", failed)]
 
 
 @pytest.mark.parametrize("restored", [False, True])
-def test_the_render_of_a_job_that_is_gone_is_an_orphan_and_nobody_elses(
+def test_the_render_of_a_job_that_is_gone_is_an_unknown_prediction_and_nobody_elses(
     world: World, bought: tuple[UUID, str], restored: bool
 ) -> None:
     job_id, provider_id = bought
@@ -340,8 +345,8 @@ def test_the_render_of_a_job_that_is_gone_is_an_orphan_and_nobody_elses(
     if restored:
         world.hold()
         world.run("UPDATE account SET paused_at = paused_at - interval '10 minutes'")
-    assert "new orphans 1; by their webhooks: adopted 0, surplus 0" in world.sweep()
-    assert world.ask("SELECT provider_id FROM orphan") == [(provider_id,)]
+    assert "new unknown predictions 1; by their webhooks: adopted 0, duplicate purchase 0" in world.sweep()
+    assert world.ask("SELECT provider_id FROM unknown_prediction") == [(provider_id,)]
     assert world.rows_of(twin) == []
     assert world.submit() == 1
 
@@ -352,6 +357,6 @@ def test_an_address_that_we_did_not_sign_says_nothing(world: World) -> None:
     stranger = world.runtime.client.submit(
         MODEL, wish(), send_before=time.monotonic() + 60, webhook=forged.make(uuid4(), job_id)
     )
-    assert world.sweep().endswith("new orphans 1")
-    assert world.ask("SELECT provider_id FROM orphan") == [(stranger.id,)]
+    assert world.sweep().endswith("new unknown predictions 1")
+    assert world.ask("SELECT provider_id FROM unknown_prediction") == [(stranger.id,)]
     assert world.rows_of(job_id) == []

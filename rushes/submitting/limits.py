@@ -16,22 +16,22 @@ CUT = 0.7
 GROWTH = 0.1
 SMALLEST_WINDOW = 4
 """Of submissions under way, however many are handed back."""
-SMALLEST_SPREAD = 20
+SMALLEST_BUCKET = 20
 """Smaller allowances are used as they come: a person who pushed two jobs sees both begin."""
 
 
-def lateness_of_looks(*, request_cost_seconds: float, median_seconds: float, slots: int) -> float:
-    """Mean seconds from a completion to the look that sees it, by the square-root law, before any was measured.
+def lateness_of_checks(*, request_cost_seconds: float, median_seconds: float, slots: int) -> float:
+    """Mean seconds from a completion to the check that sees it, by the square-root law, before any was measured.
 
     Half of the spacing sqrt(2 c / h), with a hazard of about 2 per median and render where most renders end; one page
-    of the provider's list looks at up to a hundred renders at once. An answer takes its time, too.
+    of the provider's list checks up to a hundred renders at once. An answer takes its time, too.
     """
     renders = min(slots, PAGE_RENDERS)
     return max(ANSWER_SECONDS, math.sqrt(request_cost_seconds * median_seconds / renders) / 2)
 
 
-class AheadSize:
-    """Sizes `ahead`: renders submitted beyond the slots, so that a freed slot finds the next one there already.
+class OvercommitSizer:
+    """Sizes `overcommit`: renders submitted beyond the slots, so that a freed slot finds the next one there already.
 
     While the slots are full, admissions follow completions, so their rate is that of completions. In the time that a
     freed slot takes to be refilled m more complete: the rate times `seen_seconds`, and those that are being submitted
@@ -65,10 +65,10 @@ class AheadSize:
         return min(wanted, max(1, 2 * current))
 
 
-class Spread:
+class SubmitTokenBucket:
     """Lets a burst fill empty slots, then spreads submissions, so that none waits a whole minute behind another burst.
 
-    Once half of the minute's allowance is used the pace is taken to bind: what is left is spread evenly over one
+    Once half of the minute's allowance is used the rate limit is taken to bind: what is left is spread evenly over one
     window, and from then on the allowance is, until three quarters of it are free again.
     """
 
@@ -83,7 +83,7 @@ class Spread:
     def allow(self, *, now: float, left: int) -> int:
         """How many submissions may go now, where the last window leaves room for so many."""
         half = self._per_window // 2
-        if self._per_window < SMALLEST_SPREAD:
+        if self._per_window < SMALLEST_BUCKET:
             return left
         if 4 * left >= 3 * self._per_window:
             self._bound_at = None
@@ -102,10 +102,10 @@ class Spread:
         self._tokens -= min(count, self._tokens)
 
 
-class PostWindow:
+class InFlightWindow:
     """How many submissions may be under way: fewer after some were handed back, then more again, up to the threads.
 
-    One is handed back when no thread took it within its place in the pace. That is a message and a step for nothing,
+    One is handed back when no thread took it within its rate slot. That is a message and a step for nothing,
     and means that the worker or the provider is slower than messages come. Cut at most once a second, to `CUT`.
     """
 

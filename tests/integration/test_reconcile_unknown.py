@@ -1,4 +1,4 @@
-"""What a row of ours may have asked for is no orphan, however late its answer comes."""
+"""What a row of ours may have asked for is no unknown prediction, however late its answer comes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,21 +11,21 @@ from models import transitions
 from models.db.session import transaction
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import Runtime
-from rushes.wavespeed import Prediction
+from rushes.wavespeed import ProviderPrediction
 from tests.runtimes import accept, ask, begin, reconcile, run, send
 
 
 @pytest.fixture
 def account(runtime: Runtime) -> UUID:
-    """An account with one render, so that it is swept for orphans."""
+    """An account with one render, so that it is swept for unknown predictions."""
     with transaction(runtime.sessions) as session:
         account = transitions.ensure_account(session, "default", slots=9, submits_per_minute=600)
     accept(runtime, begin(runtime, account, "the first"), send(runtime, "the first"))
     return account
 
 
-def make_pass(runtime: Runtime, account: UUID) -> str:
-    run(runtime, "UPDATE account SET reconcile_until = NULL, orphans_swept_at = NULL")
+def reconcile_now(runtime: Runtime, account: UUID) -> str:
+    run(runtime, "UPDATE account SET reconcile_until = NULL, swept_at = NULL")
     run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
     return reconcile(runtime, account)
 
@@ -42,40 +42,40 @@ def post_while_listed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, post: C
     monkeypatch.setattr(runtime.client, "list_predictions", list_after_post)
 
 
-def test_what_is_posted_while_the_list_is_read_is_no_orphan(
+def test_what_is_posted_while_the_list_is_read_is_no_unknown_prediction(
     runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    posted: list[tuple[UUID, Prediction]] = []
+    posted: list[tuple[UUID, ProviderPrediction]] = []
     post_while_listed(runtime, monkeypatch, lambda: posted.append((begin(runtime, account, "a"), send(runtime, "a"))))
-    assert make_pass(runtime, account).endswith("new orphans 0")
+    assert reconcile_now(runtime, account).endswith("new unknown predictions 0")
 
     accept(runtime, *posted[0])
-    assert make_pass(runtime, account).endswith("new orphans 0")
+    assert reconcile_now(runtime, account).endswith("new unknown predictions 0")
 
 
-def test_a_doubt_takes_nothing_that_an_equal_one_has_posted_meanwhile(
+def test_an_unconfirmed_submission_takes_nothing_that_an_equal_one_has_posted_meanwhile(
     runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    doubt = begin(runtime, account, "a")
+    unconfirmed = begin(runtime, account, "a")
     with transaction(runtime.sessions) as session:
-        transitions.doubt_submit(session, doubt, 1, message="test")
-    twins: list[tuple[UUID, Prediction]] = []
+        transitions.mark_unconfirmed(session, unconfirmed, 1, message="test")
+    twins: list[tuple[UUID, ProviderPrediction]] = []
     post_while_listed(runtime, monkeypatch, lambda: twins.append((begin(runtime, account, "a"), send(runtime, "a"))))
-    assert make_pass(runtime, account).startswith("adopted 0, absent 0, waiting 1")
+    assert reconcile_now(runtime, account).startswith("adopted 0, not found 0, waiting 1")
 
     accept(runtime, *twins[0])
     send(runtime, "a")
-    assert make_pass(runtime, account).startswith("adopted 1, absent 0, waiting 0")
+    assert reconcile_now(runtime, account).startswith("adopted 1, not found 0, waiting 0")
 
 
 @pytest.mark.parametrize("dismissed", [False, True])
-def test_a_doubt_that_is_decided_meanwhile_takes_nothing_from_its_twin(
+def test_an_unconfirmed_submission_that_is_decided_meanwhile_takes_nothing_from_its_twin(
     runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch, dismissed: bool
 ) -> None:
     first, second = begin(runtime, account, "a"), begin(runtime, account, "a")
     with transaction(runtime.sessions) as session:
-        for doubt in (first, second):
-            transitions.doubt_submit(session, doubt, 1, message="test")
+        for unconfirmed in (first, second):
+            transitions.mark_unconfirmed(session, unconfirmed, 1, message="test")
     run(runtime, "UPDATE prediction SET posted_at = posted_at - interval '5 minutes' WHERE state = 'unconfirmed'")
     answer = None if dismissed else send(runtime, "a")
     its_own = send(runtime, "a")
@@ -89,23 +89,27 @@ def test_a_doubt_that_is_decided_meanwhile_takes_nothing_from_its_twin(
             run(runtime, forget_clocks)
             return
         with transaction(runtime.sessions) as session:
-            assert transitions.dismiss_doubt(session, first, by="mara")
+            assert transitions.dismiss_unconfirmed(session, first, by="mara")
 
     post_while_listed(runtime, monkeypatch, decide)
     with pytest.raises(ReconcileFailed, match="somebody else has decided"):
-        make_pass(runtime, account)
-    assert make_pass(runtime, account).startswith("adopted 1, absent 0")
+        reconcile_now(runtime, account)
+    assert reconcile_now(runtime, account).startswith("adopted 1, not found 0")
     twins = "SELECT provider_id FROM prediction WHERE id = :id"
     assert ask(runtime, twins, id=second) == [(its_own.id,)]
 
 
-def test_an_orphan_that_a_row_turns_out_to_have_asked_for_is_one_no_more(runtime: Runtime, account: UUID) -> None:
+def test_an_unknown_prediction_that_a_row_turns_out_to_have_asked_for_is_one_no_more(
+    runtime: Runtime, account: UUID
+) -> None:
     stranger = send(runtime, "nobody's")
     with capture_logs() as logs:
-        assert make_pass(runtime, account).endswith("new orphans 1")
-        assert make_pass(runtime, account).endswith("new orphans 0")
-    told = [(each["log_level"], each["provider_id"]) for each in logs if each["event"] == "account.orphan"]
-    assert told == [("warning", stranger.id)]
+        assert reconcile_now(runtime, account).endswith("new unknown predictions 1")
+        assert reconcile_now(runtime, account).endswith("new unknown predictions 0")
+    reported = [
+        (each["log_level"], each["provider_id"]) for each in logs if each["event"] == "account.unknown_prediction"
+    ]
+    assert reported == [("warning", stranger.id)]
 
     accept(runtime, begin(runtime, account, "nobody's"), stranger)
-    assert ask(runtime, "SELECT provider_id FROM orphan") == []
+    assert ask(runtime, "SELECT provider_id FROM unknown_prediction") == []

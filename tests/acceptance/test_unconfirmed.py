@@ -14,8 +14,8 @@ JOBS = 16
 
 @pytest.fixture
 def farm(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Farm]:
-    settle = {"submit_timeout_seconds": 3.0, "freeze_allowance_seconds": 5.0, "list_lag_seconds": 4.0}
-    with open_farm(database_url=database_url, redis_url=redis_url, folder=tmp_path, **settle) as started:
+    limits = {"submit_timeout_seconds": 3.0, "freeze_allowance_seconds": 5.0, "list_lag_seconds": 4.0}
+    with open_farm(database_url=database_url, redis_url=redis_url, folder=tmp_path, **limits) as started:
         yield started
 
 
@@ -39,10 +39,10 @@ def test_a_lost_answer_is_found_and_never_bought_again(farm: Farm, fault: str) -
     render_all(farm, [f"take {number}" for number in range(JOBS)])
 
     assert bought(farm) == {f"take {number}": 1 for number in range(JOBS)}
-    # A submission that takes longer than its three seconds is in doubt, too, and may still be answered.
+    # A submission that takes longer than its three seconds is unconfirmed, too, and may still be answered.
     adopted = farm.count("SELECT count(*) FROM prediction WHERE adopted_at IS NOT NULL")
     assert JOBS // 4 <= adopted <= farm.count("SELECT count(*) FROM event WHERE kind = 'prediction.unconfirmed'")
-    assert farm.count("SELECT count(*) FROM orphan") == 0
+    assert farm.count("SELECT count(*) FROM unknown_prediction") == 0
 
 
 def test_identical_jobs_whose_answers_are_lost_take_one_prediction_each(farm: Farm) -> None:
@@ -60,8 +60,8 @@ def test_what_was_never_accepted_is_bought_anew_after_the_settle_time(farm: Farm
     render_all(farm, ["take 1", "take 2", "take 3"])
 
     assert bought(farm) == {"take 1": 1, "take 2": 1, "take 3": 1}
-    assert farm.count("SELECT count(*) FROM prediction WHERE state = 'absent'") == 2
-    waited = "SELECT min(ended_at - posted_at) > interval '12 seconds' FROM prediction WHERE state = 'absent'"
+    assert farm.count("SELECT count(*) FROM prediction WHERE state = 'not_found'") == 2
+    waited = "SELECT min(ended_at - posted_at) > interval '12 seconds' FROM prediction WHERE state = 'not_found'"
     assert farm.ask(waited) == [(True,)]
 
 
@@ -72,10 +72,10 @@ def test_a_list_that_fails_decides_nothing(farm: Farm) -> None:
     farm.start_store()
     farm.push(["take 1"])
     farm.wait_until(
-        lambda: farm.count("SELECT count(*) FROM prediction WHERE state = 'unconfirmed'") == 1, what="doubt"
+        lambda: farm.count("SELECT count(*) FROM prediction WHERE state = 'unconfirmed'") == 1, what="unconfirmed"
     )
-    settled = time.monotonic() + 16  # longer than the settle time
-    farm.wait_until(lambda: time.monotonic() > settled, what="the settle time is over", seconds=20)
+    settled = time.monotonic() + 16  # longer than the limits time
+    farm.wait_until(lambda: time.monotonic() > settled, what="the limits time is over", seconds=20)
     assert farm.ask("SELECT state FROM prediction") == [("unconfirmed",)]
 
     farm.simulator.clear_faults()

@@ -1,9 +1,9 @@
-"""When to look next at a render that is polled alone: the best schedule for what is believed of its time. Pure.
+"""When to check next at a render that is polled alone: the best schedule for what is believed of its time. Pure.
 
 R. E. Barlow, L. C. Hunter and F. Proschan, "Optimum checking procedures", J. SIAM 11(4), 1963, as a dynamic programme
-over ages. The square-root law (`rushes/render_times/poll_spacing.py`) is what it comes to where looks are many. Where
-they are few the hazard changes much from one look to the next, which the law does not know: with two sorts of renders
-it looks on into the gap between them. One table serves all renders of which the same is believed; a question costs one
+over ages. The square-root law (`rushes/render_times/poll_spacing.py`) is what it comes to where checks are many. Where
+they are few the hazard changes much from one check to the next, which the law does not know: with two sorts of renders
+it checks on into the gap between them. One table serves all renders of which the same is believed; a question costs one
 bisection.
 
 Ages and lengths are seconds as floats.
@@ -16,9 +16,9 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from rushes.render_times.poll_spacing import RenderTime, age_of_looks, count_looks, next_look_by_law
+from rushes.render_times.poll_spacing import RenderTime, age_of_checks, count_checks, next_check_by_law
 
-_STEPS_PER_LOOK = 8  # of the law: so many that the grid costs one part in a thousand
+_STEPS_PER_CHECK = 8  # of the law: so many that the grid costs one part in a thousand
 _FEWEST_STEPS, _MOST_STEPS = 512, 4096
 _UNLIKELY = 1e-4
 _YOUNGEST, _OLDEST = 0.02, 1e7
@@ -27,16 +27,16 @@ _PLANS = 128  # of 20 KB each
 
 
 class _Plan(NamedTuple):
-    """For each age that was looked at, in order, how long to wait for the next look."""
+    """For each age that was checked, in order, how long to wait for the next check."""
 
     ages: "array[float]"
     waits: "array[float]"
 
 
-def next_look_age(
+def next_check_age(
     render_time: RenderTime, *, age: float, request_cost_seconds: float, shortest: float, longest: float
 ) -> float:
-    """The age at which to look next, after a look at `age` (or after the start, with 0), where looks are polls.
+    """The age at which to check next, after a check at age `age` (or after the start, with 0), where checks are polls.
 
     Between `age + shortest` and `age + longest`; the first wins where they disagree. `request_cost_seconds` is how many
     seconds of delay one request is worth. What outlives all but one render in ten thousand is left to the law.
@@ -44,7 +44,7 @@ def next_look_age(
     plan = _make_plan(render_time, request_cost_seconds)
     place = bisect_left(plan.ages, age)
     if place == len(plan.ages):
-        return next_look_by_law(
+        return next_check_by_law(
             render_time, age=age, request_cost_seconds=request_cost_seconds, shortest=shortest, longest=longest
         )
     if place > 0 and 2 * age < plan.ages[place - 1] + plan.ages[place]:
@@ -60,19 +60,19 @@ def _make_plan(render_time: RenderTime, price: float) -> _Plan:
     following = _solve(ages, survivals, price=price, beyond=beyond)
     last = len(ages) - 1
     planned = bisect_left(following, last)
-    waits = (ages[look] - age for age, look in zip(ages, following[:planned], strict=False))
+    waits = (ages[check] - age for age, check in zip(ages, following[:planned], strict=False))
     return _Plan(array("d", ages[:planned]), array("d", waits))
 
 
 def _lay_grid(render_time: RenderTime, price: float) -> list[float]:
-    """Ages eight times as densely as the law looks, up to one that is hardly ever reached."""
+    """Ages eight times as densely as the law checks, up to one that is hardly ever reached."""
     end = _find_end(render_time)
-    looks = count_looks(render_time, end)
-    if looks <= 0:
+    checks = count_checks(render_time, end)
+    if checks <= 0:
         return [0.0]
-    wanted = _STEPS_PER_LOOK * looks / math.sqrt(2 * price)
+    wanted = _STEPS_PER_CHECK * checks / math.sqrt(2 * price)
     steps = round(min(max(wanted, _FEWEST_STEPS), _MOST_STEPS))
-    return [0.0, *(age_of_looks(render_time, looks * number / steps) for number in range(1, steps)), end]
+    return [0.0, *(age_of_checks(render_time, checks * number / steps) for number in range(1, steps)), end]
 
 
 def _find_end(render_time: RenderTime) -> float:
@@ -84,11 +84,11 @@ def _find_end(render_time: RenderTime) -> float:
 
 
 def _solve(ages: list[float], survivals: list[float], *, price: float, beyond: float) -> list[int]:
-    """From the end backwards, for each age that was looked at: the place of the next one; it never falls.
+    """From the end backwards, for each age that was checked: the place of the next one; it never falls.
 
-    `beyond` is what looks and delay cost after the last age.
+    `beyond` is what checks and delay cost after the last age.
 
-    The delay is a Monge array (what two crossing steps cost, two nested ones cost no less), so that the best next look
+    The delay is a Monge array (what two crossing steps cost, two nested ones cost no less), so that the best next check
     never comes earlier for a later one: each search ends where that of the next age ended.
     """
     spans = zip(pairwise(ages), pairwise(survivals), strict=True)
@@ -98,10 +98,10 @@ def _solve(ages: list[float], survivals: list[float], *, price: float, beyond: f
     for now in range(last - 1, -1, -1):
         age, survival, farthest = ages[now], survivals[now], following[now + 1]
         best, chosen = math.inf, farthest
-        for look in range(now + 1, farthest + 1):
-            cost = (ages[look] - age) * survival - waits[look] + onward[look]
+        for check in range(now + 1, farthest + 1):
+            cost = (ages[check] - age) * survival - waits[check] + onward[check]
             if cost < best:
-                best, chosen = cost, look
+                best, chosen = cost, check
         onward[now] = best + waits[now] + price * survival
         following[now] = chosen
     return following

@@ -1,4 +1,4 @@
-"""While the looks of an account are held none is made: no watch window ends, and no surplus is looked at."""
+"""While the checks of an account are held none is made: no watch window ends, and no duplicate purchase is checked."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,13 +22,14 @@ Rounds = Callable[[], list[str]]
 
 @pytest.fixture
 def account_id(runtime: Runtime) -> UUID:
-    """Of what is due now, one render has outlived its window, one surplus is to be looked at and one to be fetched."""
+    """Of what is due now, one render has outlived its window, one duplicate purchase is to be checked and one to be
+    fetched."""
     with transaction(runtime.sessions) as session:
         account = transitions.ensure_account(session, ACCOUNT, slots=9, submits_per_minute=600)
         rows.add_render(session, "rendering", account_id=account, due_at=-2 * MINUTE, accepted_at=-12 * MINUTE)
-        rows.add_render(session, "surplus", account_id=account, due_at=NOW)
-        fetched: dict[str, Any] = {"verdict": "completed", "outputs": [rows.OUTPUT]}
-        rows.add_render(session, "surplus", account_id=account, due_at=NOW, **fetched)
+        rows.add_render(session, "duplicate", account_id=account, due_at=NOW)
+        fetched: dict[str, Any] = {"outcome": "completed", "outputs": [rows.OUTPUT]}
+        rows.add_render(session, "duplicate", account_id=account, due_at=NOW, **fetched)
     return account
 
 
@@ -49,18 +50,18 @@ def make_rounds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Rounds:
     return make
 
 
-def test_no_window_ends_and_no_surplus_is_looked_at_while_looks_are_held(
+def test_no_window_ends_and_no_duplicate_purchase_is_checked_while_checks_are_held(
     runtime: Runtime, account_id: UUID, make_rounds: Rounds
 ) -> None:
-    run(runtime, "UPDATE account SET look_failures = 1, looks_deferred_until = now() + interval '40 minutes'")
-    assert make_rounds() == ["surplus.store"]
+    run(runtime, "UPDATE account SET check_failures = 1, check_back_off_until = now() + interval '40 minutes'")
+    assert make_rounds() == ["duplicate.store"]
     assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(0,)]
-    run(runtime, "UPDATE account SET looks_deferred_until = now()")
-    assert make_rounds() + make_rounds() == ["watch.resume", "surplus.watch"]  # the budget of each leader allows one
+    run(runtime, "UPDATE account SET check_back_off_until = now()")
+    assert make_rounds() + make_rounds() == ["watch.resume", "duplicate.watch"]  # the budget of each leader allows one
     assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(1,)]
 
 
-def test_what_held_looks_keep_waiting_is_neither_late_nor_worth_a_turn(runtime: Runtime, account_id: UUID) -> None:
+def test_what_held_checks_keep_waiting_is_neither_late_nor_worth_a_turn(runtime: Runtime, account_id: UUID) -> None:
     def see() -> tuple[float, float, float]:
         with transaction(runtime.sessions) as session:
             until_due = queries.find_seconds_until_due(session)
@@ -70,7 +71,7 @@ def test_what_held_looks_keep_waiting_is_neither_late_nor_worth_a_turn(runtime: 
     until_due, *lags = see()
     assert [-until_due, *lags] == pytest.approx([120] * 3, abs=30)
     with transaction(runtime.sessions) as session:
-        rows.change(session, "account", account_id, looks_deferred_until=40 * MINUTE)
+        rows.change(session, "account", account_id, check_back_off_until=40 * MINUTE)
     until_due, lag, farm_lag = see()
     assert until_due == pytest.approx(40 * MINUTE / SECOND, abs=30)
     assert lag == 0

@@ -1,6 +1,6 @@
 """The plain Celery task with a note of the tasks that give up, as an operator would see them in Flower.
 
-The task itself is untouched: `celery -A bench.peers.told worker`.
+The task itself is untouched: `celery -A bench.peers.celery_with_failures worker`.
 """
 
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""What a person decides about purchases over HTTP: doubts adopted or called absent, renders abandoned."""
+"""What a person decides about purchases over HTTP: unconfirmed submissions adopted or marked not found, renders
+abandoned."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ def add_render(api: Api, state: str, **columns: Any) -> Render:
         return rows.add_render(session, state, **columns)
 
 
-def doubted(api: Api, **columns: Any) -> Render:
+def marked_unconfirmed(api: Api, **columns: Any) -> Render:
     return add_render(api, "unconfirmed", **{"posted_at": -SECOND, "due_at": SECOND, **columns})
 
 
@@ -52,11 +53,11 @@ def read_all(api: Api) -> dict[str, Any]:
         return rows.read_everything(session)
 
 
-def test_doubts_are_listed_oldest_first_and_say_which_need_a_person(api: Api) -> None:
-    young = doubted(api, error_code="in_doubt", error_message="no answer")
-    old = doubted(api, posted_at=-9 * rows.MINUTE, error_code="undecidable", error_message="cannot be read")
+def test_unconfirmed_submissions_are_listed_oldest_first_and_say_which_need_a_person(api: Api) -> None:
+    young = marked_unconfirmed(api, error_code="outcome_unknown", error_message="no answer")
+    old = marked_unconfirmed(api, posted_at=-9 * rows.MINUTE, error_code="undecidable", error_message="cannot be read")
     stuck(api)
-    items = api.client.get("/v1/doubts").raise_for_status().json()["items"]
+    items = api.client.get("/v1/unconfirmed").raise_for_status().json()["items"]
     assert [each["prediction_id"] for each in items] == [str(old.prediction_id), str(young.prediction_id)]
     assert [(each["needs_person"], each["reason"]) for each in items] == [
         (True, "cannot be read"),
@@ -66,23 +67,23 @@ def test_doubts_are_listed_oldest_first_and_say_which_need_a_person(api: Api) ->
     assert items[0]["input"]["prompt"] == "a lighthouse"
 
 
-def test_an_adopted_doubt_renders_and_tells_who_decided(api: Api) -> None:
-    render = doubted(api)
+def test_an_adopted_unconfirmed_submission_renders_and_tells_who_decided(api: Api) -> None:
+    render = marked_unconfirmed(api)
     job = decide(api, render, "adopt", provider_id="task-7").raise_for_status().json()
     (bought,) = job["predictions"]
     assert (job["state"], bought["state"], bought["provider_id"]) == ("rendering", "rendering", "task-7")
-    assert events_of(api, render, kind="doubt.decided") == [
+    assert events_of(api, render, kind="submission.decided") == [
         {"how": "adopted", "by": "127.0.0.1", "provider_id": "task-7"}
     ]
     with transaction(api.sessions) as session:
         row = rows.read(session, "prediction", render.prediction_id)
     assert row["adopted_at"] is not None
     assert row["due_at"] is not None
-    assert api.client.get("/v1/doubts").json() == {"items": []}
+    assert api.client.get("/v1/unconfirmed").json() == {"items": []}
 
 
 def test_an_id_that_another_row_has_is_not_adopted(api: Api) -> None:
-    render = doubted(api)
+    render = marked_unconfirmed(api)
     add_render(api, "rendering", account_id=render.account_id, provider_id="task-7")
     before = read_all(api)
     refused = decide(api, render, "adopt", provider_id="task-7")
@@ -92,39 +93,40 @@ def test_an_id_that_another_row_has_is_not_adopted(api: Api) -> None:
 
 
 def test_of_two_who_adopt_the_same_id_at_once_one_is_refused(api: Api) -> None:
-    first = doubted(api)
-    second = doubted(api, account_id=first.account_id)
+    first = marked_unconfirmed(api)
+    second = marked_unconfirmed(api, account_id=first.account_id)
     with ThreadPoolExecutor(1) as pool:
         with transaction(api.sessions) as session:
-            assert transitions.adopt_doubt(
+            assert transitions.adopt_unconfirmed(
                 session, first.prediction_id, provider_id="task-7", watch_window=SECOND, by="x"
             )
             late = pool.submit(decide, api, second, "adopt", provider_id="task-7")
             wait_for_a_blocked_statement(api.sessions)
         assert late.result().status_code == 409
-    assert events_of(api, second, kind="doubt.decided") == []
+    assert events_of(api, second, kind="submission.decided") == []
 
 
 @pytest.mark.parametrize("provider_id", ["", " ", "a b", "a\0", "ä", "x" * 201])
 def test_what_cannot_be_a_provider_id_is_refused_by_field(api: Api, provider_id: str) -> None:
-    refused = decide(api, doubted(api), "adopt", provider_id=provider_id)
+    refused = decide(api, marked_unconfirmed(api), "adopt", provider_id=provider_id)
     assert (refused.status_code, list(fields_of(refused))) == (422, ["provider_id"])
 
 
-def test_an_absent_doubt_is_queued_again_and_tells_whom_the_proxy_named(api: Api) -> None:
-    render = doubted(api)
+def test_an_not_found_unconfirmed_submission_is_queued_again_and_tells_whom_the_proxy_named(api: Api) -> None:
+    render = marked_unconfirmed(api)
     api.client.headers["X-Forwarded-User"] = "ada"
-    job = decide(api, render, "absent").raise_for_status().json()
-    assert (job["state"], job["attempts"], job["predictions"][0]["state"]) == ("queued", 0, "absent")
+    job = decide(api, render, "dismiss").raise_for_status().json()
+    assert (job["state"], job["attempts"], job["predictions"][0]["state"]) == ("queued", 0, "not_found")
     assert job["cost"] == {"held": "0.0000", "spent": "0.0000"}
-    assert events_of(api, render, kind="doubt.decided") == [{"how": "absent", "by": "ada"}]
+    assert events_of(api, render, kind="submission.decided") == [{"how": "not_found", "by": "ada"}]
 
 
 @pytest.mark.parametrize(
-    ("what", "body"), [("adopt", {"provider_id": "task-7"}), ("absent", {}), ("abandon", {"accept_double_cost": True})]
+    ("what", "body"),
+    [("adopt", {"provider_id": "task-7"}), ("dismiss", {}), ("abandon", {"accept_double_cost": True})],
 )
-@pytest.mark.parametrize("state", ["submitting", "completed", "absent", "failed", "lost"])
-def test_what_is_neither_in_doubt_nor_rendering_is_not_decided(api: Api, what: str, body: Json, state: str) -> None:
+@pytest.mark.parametrize("state", ["submitting", "completed", "not_found", "failed", "lost"])
+def test_what_is_neither_unconfirmed_nor_rendering_is_not_decided(api: Api, what: str, body: Json, state: str) -> None:
     render = add_render(api, state)
     before = read_all(api)
     refused = decide(api, render, what, **body)
@@ -134,7 +136,8 @@ def test_what_is_neither_in_doubt_nor_rendering_is_not_decided(api: Api, what: s
 
 
 @pytest.mark.parametrize(
-    ("what", "body"), [("adopt", {"provider_id": "task-7"}), ("absent", {}), ("abandon", {"accept_double_cost": True})]
+    ("what", "body"),
+    [("adopt", {"provider_id": "task-7"}), ("dismiss", {}), ("abandon", {"accept_double_cost": True})],
 )
 def test_a_prediction_that_is_not_there_is_not_found(api: Api, what: str, body: Json) -> None:
     assert decide(api, Render(NOBODY, NOBODY, NOBODY), what, **body).status_code == 404
@@ -147,9 +150,9 @@ def test_an_abandoned_render_counts_as_spent_and_its_job_is_queued_again(api: Ap
     assert (job["state"], job["attempts"], bought["state"]) == ("queued", 1, "lost")
     assert bought["error"]["code"] == "abandoned"
     assert job["cost"] == {"held": "0.0000", "spent": "0.3600"}
-    (told,) = events_of(api, render, kind="prediction.abandoned")
-    assert (told["by"], told["provider_id"], told["windows"]) == ("127.0.0.1", "task-7", 1)
-    assert Decimal(told["price"]) == Decimal("0.36")
+    (reported,) = events_of(api, render, kind="prediction.abandoned")
+    assert (reported["by"], reported["provider_id"], reported["windows"]) == ("127.0.0.1", "task-7", 1)
+    assert Decimal(reported["price"]) == Decimal("0.36")
 
 
 def test_a_job_without_attempts_left_fails_when_its_render_is_abandoned(api: Api) -> None:

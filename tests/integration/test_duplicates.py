@@ -1,4 +1,5 @@
-"""A prediction that is found after `absent` is watched, stored beside its job's video, and settled; its job is left."""
+"""A prediction that is found after `not_found` is watched, stored beside its job's video, and settled; its job is
+left."""
 
 import hashlib
 from collections.abc import Iterator
@@ -15,15 +16,15 @@ from models.db.session import transaction
 from models.lifecycle import PredictionState
 from models.queries.audit import list_purchases
 from models.transitions import NewArtifact
-from rushes.jobs.views import get_job, get_surplus_file
+from rushes.jobs.views import get_duplicate_file, get_job
 from rushes.monitoring import audit
-from rushes.reconciling.duplicates import look_at_surplus, store_surplus
+from rushes.reconciling.duplicates import check_duplicate, store_duplicate
 from rushes.runtime import Runtime
 from rushes.storing.steps import StoreDelayed, StoreStopped
 from rushes.storing.store import store_job
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
-from rushes.watching.poll import look_at_prediction
-from rushes.wavespeed import Prediction, PredictionNotFound, PredictionPage, PredictionStatus
+from rushes.watching.poll import check_prediction
+from rushes.wavespeed import PredictionNotFound, PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.rows import SHA256
 from tests.runtimes import (
@@ -66,27 +67,27 @@ def job_id(runtime: Runtime, account: UUID) -> UUID:
 
 
 @pytest.fixture
-def absent_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID) -> UUID:
-    """Shown by the provider long after its gateway gave up, and called absent in between."""
+def not_found_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID) -> UUID:
+    """Shown by the provider long after its gateway gave up, and marked not found in between."""
     simulator.set_fault("submit_504", count=1)
     simulator.set_fault("list_lag", delay=86_400.0)
     prediction_id, claim = begin(runtime, account)
     with pytest.raises(SubmitUnconfirmed):
         submit_prediction(runtime, prediction_id, claim)
     run(runtime, "UPDATE prediction SET posted_at = posted_at - interval '10 minutes', due_at = now()")
-    assert "absent 1" in reconcile(runtime, account)
+    assert "not found 1" in reconcile(runtime, account)
     simulator.clear_fault("list_lag")
-    run(runtime, "UPDATE account SET reconcile_until = NULL, orphans_swept_at = NULL")
+    run(runtime, "UPDATE account SET reconcile_until = NULL, swept_at = NULL")
     return prediction_id
 
 
 @pytest.fixture
-def surplus_id(runtime: Runtime, account: UUID, absent_id: UUID) -> UUID:
+def duplicate_id(runtime: Runtime, account: UUID, not_found_id: UUID) -> UUID:
     """The same, found when its job has been bought anew."""
     prediction_id, claim = begin(runtime, account)
     submit_prediction(runtime, prediction_id, claim)
-    assert "found late: adopted 0, surplus 1" in reconcile(runtime, account)
-    return absent_id
+    assert "found late: adopted 0, duplicate purchase 1" in reconcile(runtime, account)
+    return not_found_id
 
 
 def begin(runtime: Runtime, account: UUID) -> tuple[UUID, int]:
@@ -101,40 +102,40 @@ def read(runtime: Runtime, prediction_id: UUID) -> dict[str, Any]:
 
 
 def watch(runtime: Runtime, prediction_id: UUID) -> None:
-    """Look until there is a verdict."""
+    """Check until there is an outcome."""
 
-    def has_verdict() -> bool:
-        look_at_surplus(runtime, prediction_id, read(runtime, prediction_id)["claim"])
-        return read(runtime, prediction_id)["verdict"] is not None
+    def has_outcome() -> bool:
+        check_duplicate(runtime, prediction_id, read(runtime, prediction_id)["claim"])
+        return read(runtime, prediction_id)["outcome"] is not None
 
-    wait_until(has_verdict, "a verdict", seconds=PATIENCE_SECONDS)
+    wait_until(has_outcome, "an outcome", seconds=PATIENCE_SECONDS)
 
 
 def claim_store(runtime: Runtime) -> int:
-    run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'surplus' AND due_at IS NOT NULL")
+    run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'duplicate' AND due_at IS NOT NULL")
     with transaction(runtime.sessions) as session:
-        (claimed,) = transitions.claim_surplus_stores(session, count=5, lease=LEASE)
+        (claimed,) = transitions.claim_duplicate_stores(session, count=5, lease=LEASE)
     return claimed.claim
 
 
 def keep(runtime: Runtime, prediction_id: UUID) -> str:
-    return store_surplus(runtime, prediction_id, claim_store(runtime), must_stop=lambda: False)
+    return store_duplicate(runtime, prediction_id, claim_store(runtime), must_stop=lambda: False)
 
 
-def test_a_surplus_is_watched_stored_and_settled_while_its_job_goes_its_own_way(
-    runtime: Runtime, simulator: Simulator, job_id: UUID, surplus_id: UUID
+def test_a_duplicate_purchase_is_watched_stored_and_settled_while_its_job_goes_its_own_way(
+    runtime: Runtime, simulator: Simulator, job_id: UUID, duplicate_id: UUID
 ) -> None:
     before = get_job(runtime.sessions, job_id)
     assert (before.job.state, before.held, before.spent) == ("rendering", 2 * PRICE, 0)
-    watch(runtime, surplus_id)
-    assert keep(runtime, surplus_id).startswith("stored")
-    assert look_at_surplus(runtime, surplus_id, read(runtime, surplus_id)["claim"]) == "stale: nothing to watch"
+    watch(runtime, duplicate_id)
+    assert keep(runtime, duplicate_id).startswith("stored")
+    assert check_duplicate(runtime, duplicate_id, read(runtime, duplicate_id)["claim"]) == "stale: nothing to watch"
     kept = get_job(runtime.sessions, job_id)
     assert (kept.job.state, kept.find_file(ArtifactKind.VIDEO), kept.spent) == ("rendering", None, PRICE)
 
     prediction_id, claim = find_own(runtime)
     wait_until(
-        lambda: look_at_prediction(runtime, prediction_id, claim) != "" and is_storing(runtime, job_id),
+        lambda: check_prediction(runtime, prediction_id, claim) != "" and is_storing(runtime, job_id),
         "the job's own render ends",
         seconds=PATIENCE_SECONDS,
     )
@@ -143,32 +144,32 @@ def test_a_surplus_is_watched_stored_and_settled_while_its_job_goes_its_own_way(
     store_job(runtime, job_id, store.claim, must_stop=lambda: False)
 
     view = get_job(runtime.sessions, job_id)
-    own, surplus = (
+    own, duplicate = (
         view.find_file(ArtifactKind.VIDEO),
-        get_surplus_file(runtime.sessions, surplus_id, ArtifactKind.VIDEO),
+        get_duplicate_file(runtime.sessions, duplicate_id, ArtifactKind.VIDEO),
     )
     assert own is not None
-    assert surplus.url == own.url.replace(".mp4", ".surplus-1.mp4")
-    content = runtime.store.open(surplus.url).read()
-    assert hashlib.sha256(content).hexdigest() == surplus.sha256
+    assert duplicate.url == own.url.replace(".mp4", ".duplicate-1.mp4")
+    content = runtime.store.open(duplicate.url).read()
+    assert hashlib.sha256(content).hexdigest() == duplicate.sha256
     assert (view.job.state, view.spent, view.held) == ("succeeded", 2 * PRICE, 0)
     books = read_books(simulator)
     with transaction(runtime.sessions) as session:
         assert names(audit.compare_with_ledger(session, books, drained=True)) == set()
-        assert names(audit.audit_rows(session)) == {"bought_once", "no_surplus"}  # it was paid for twice, and is told
+        assert names(audit.audit_rows(session)) == {"bought_once", "no_duplicate"}  # it was paid for twice, and is told
 
 
-def test_what_was_called_absent_and_is_found_before_its_job_is_bought_anew_is_taken_for_it(
-    runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, absent_id: UUID
+def test_what_was_marked_not_found_and_is_found_before_its_job_is_bought_anew_is_taken_for_it(
+    runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, not_found_id: UUID
 ) -> None:
     run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
-    assert "found late: adopted 1, surplus 0" in reconcile(runtime, account)
+    assert "found late: adopted 1, duplicate purchase 0" in reconcile(runtime, account)
     assert claim_submits(runtime, account) == []
     view = get_job(runtime.sessions, job_id)
     assert (view.job.state, view.held + view.spent) in {("rendering", PRICE), ("storing", PRICE)}
     (task,) = simulator.tasks()
     rows = "SELECT state, provider_id FROM prediction ORDER BY id"
-    assert ask(runtime, rows)[0] == ("absent", None)
+    assert ask(runtime, rows)[0] == ("not_found", None)
     assert ask(runtime, rows)[1][1] == task["id"]
 
 
@@ -180,19 +181,19 @@ def refunded(simulator: Simulator) -> None:
 
 @pytest.mark.usefixtures("refunded")
 def test_what_is_found_late_and_was_given_back_is_no_attempt_of_the_job_that_waits(
-    runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, absent_id: UUID
+    runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, not_found_id: UUID
 ) -> None:
     wait_until_over(simulator)
     run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
-    assert "found late: adopted 0, surplus 1" in reconcile(runtime, account)
+    assert "found late: adopted 0, duplicate purchase 1" in reconcile(runtime, account)
     assert get_job(runtime.sessions, job_id).job.state == "queued"
-    watch(runtime, absent_id)
-    assert read(runtime, absent_id)["verdict"] == "failed"
+    watch(runtime, not_found_id)
+    assert read(runtime, not_found_id)["outcome"] == "failed"
     assert get_job(runtime.sessions, job_id).spent == 0
 
 
 def test_what_is_found_late_without_a_file_yet_is_the_jobs_that_waits(
-    runtime: Runtime, simulator: Simulator, account: UUID, absent_id: UUID, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, simulator: Simulator, account: UUID, not_found_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait_until_over(simulator)
     run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
@@ -203,8 +204,8 @@ def test_what_is_found_late_without_a_file_yet_is_the_jobs_that_waits(
         return replace(page, items=tuple(replace(each, outputs=()) for each in page.items))
 
     monkeypatch.setattr(runtime.client, "list_predictions", list_without_outputs)
-    assert "found late: adopted 1, surplus 0" in reconcile(runtime, account)
-    assert read(runtime, absent_id)["state"] == "absent"
+    assert "found late: adopted 1, duplicate purchase 0" in reconcile(runtime, account)
+    assert read(runtime, not_found_id)["state"] == "not_found"
     assert claim_submits(runtime, account) == []
 
 
@@ -230,109 +231,115 @@ def read_books(simulator: Simulator) -> audit.Books:
     return audit.Books([each["id"] for each in simulator.tasks()], charges)
 
 
-def test_a_surplus_that_fails_is_given_back(runtime: Runtime, simulator: Simulator, surplus_id: UUID) -> None:
-    surplus = read(runtime, surplus_id)
+def test_a_duplicate_purchase_that_fails_is_given_back(
+    runtime: Runtime, simulator: Simulator, duplicate_id: UUID
+) -> None:
+    duplicate = read(runtime, duplicate_id)
     with transaction(runtime.sessions) as session:
-        verdict, reason = PredictionState.FAILED, ("task_failed", "some words")
-        assert transitions.judge_surplus(session, surplus_id, surplus["claim"], verdict=verdict, reason=reason)
-    view = get_job(runtime.sessions, surplus["job_id"])
+        outcome, reason = PredictionState.FAILED, ("task_failed", "some words")
+        assert transitions.judge_duplicate(session, duplicate_id, duplicate["claim"], outcome=outcome, reason=reason)
+    view = get_job(runtime.sessions, duplicate["job_id"])
     assert (view.held, view.spent, view.job.state) == (PRICE, 0, "rendering")  # of its own
     with transaction(runtime.sessions) as session:
         assert {each.state for each in list_purchases(session)} == {"failed", "rendering"}
-        assert names(audit.audit_rows(session)) == {"no_surplus"}
+        assert names(audit.audit_rows(session)) == {"no_duplicate"}
 
 
-def test_a_store_step_that_was_shut_down_or_died_is_taken_up_again_and_its_late_writes_move_nothing(
-    runtime: Runtime, surplus_id: UUID
+def test_a_store_step_that_was_shut_down_or_died_is_taken_up_again_and_its_stale_writes_move_nothing(
+    runtime: Runtime, duplicate_id: UUID
 ) -> None:
-    watch(runtime, surplus_id)
+    watch(runtime, duplicate_id)
     with pytest.raises(StoreStopped):
-        store_surplus(runtime, surplus_id, claim_store(runtime), must_stop=lambda: True)
+        store_duplicate(runtime, duplicate_id, claim_store(runtime), must_stop=lambda: True)
     with transaction(runtime.sessions) as session:
-        died = transitions.begin_surplus_store(session, surplus_id, read(runtime, surplus_id)["claim"], lease=LEASE)
+        died = transitions.begin_duplicate_store(
+            session, duplicate_id, read(runtime, duplicate_id)["claim"], lease=LEASE
+        )
     assert died
     first = claim_store(runtime)
     with transaction(runtime.sessions) as session:
-        assert not transitions.renew_surplus_store(session, surplus_id, died.claim, lease=LEASE)
-        assert not transitions.finish_surplus_store(session, surplus_id, died.claim, artifacts=[VIDEO])
-    assert store_surplus(runtime, surplus_id, first, must_stop=lambda: False).startswith("stored")
-    assert store_surplus(runtime, surplus_id, first, must_stop=lambda: False) == "stale: nothing to do"
+        assert not transitions.renew_duplicate_store(session, duplicate_id, died.claim, lease=LEASE)
+        assert not transitions.finish_duplicate_store(session, duplicate_id, died.claim, artifacts=[VIDEO])
+    assert store_duplicate(runtime, duplicate_id, first, must_stop=lambda: False).startswith("stored")
+    assert store_duplicate(runtime, duplicate_id, first, must_stop=lambda: False) == "stale: nothing to do"
 
 
-def test_a_surplus_whose_fetching_kills_its_worker_is_parked_after_three_silences(
-    runtime: Runtime, surplus_id: UUID
+def test_a_duplicate_purchase_whose_fetching_kills_its_worker_is_quarantined_after_three_silences(
+    runtime: Runtime, duplicate_id: UUID
 ) -> None:
-    watch(runtime, surplus_id)
+    watch(runtime, duplicate_id)
     for _ in range(3):
         claim = claim_store(runtime)
         with transaction(runtime.sessions) as session:
-            assert transitions.begin_surplus_store(session, surplus_id, claim, lease=LEASE)
-            assert transitions.park_surplus_stores(session, count=5) == 0
+            assert transitions.begin_duplicate_store(session, duplicate_id, claim, lease=LEASE)
+            assert transitions.quarantine_duplicate_stores(session, count=5) == 0
     run(runtime, "UPDATE prediction SET due_at = now()")
     with transaction(runtime.sessions) as session:
-        assert transitions.park_surplus_stores(session, count=5) == 1
-        assert transitions.claim_surplus_stores(session, count=5, lease=LEASE) == []
-        assert names(audit.audit_rows(session)) == {"bought_once", "no_surplus", "surplus_goes_on"}
-    assert read(runtime, surplus_id)["error_code"] == "store_killed_worker"
+        assert transitions.quarantine_duplicate_stores(session, count=5) == 1
+        assert transitions.claim_duplicate_stores(session, count=5, lease=LEASE) == []
+        assert names(audit.audit_rows(session)) == {"bought_once", "no_duplicate", "duplicate_goes_on"}
+    assert read(runtime, duplicate_id)["error_code"] == "store_killed_worker"
 
 
-def test_an_expired_address_of_a_surplus_is_asked_for_afresh(
-    runtime: Runtime, simulator: Simulator, surplus_id: UUID
+def test_an_expired_address_of_a_duplicate_purchase_is_asked_for_afresh(
+    runtime: Runtime, simulator: Simulator, duplicate_id: UUID
 ) -> None:
-    watch(runtime, surplus_id)
-    there = read(runtime, surplus_id)["outputs"]
+    watch(runtime, duplicate_id)
+    there = read(runtime, duplicate_id)["outputs"]
     gone = f"{simulator.url}/output/gone.mp4"
     run(runtime, f"UPDATE prediction SET outputs = jsonb_build_array('{gone}')")  # noqa: S608 - a constant
     with pytest.raises(StoreDelayed, match="status 404"):
-        keep(runtime, surplus_id)
-    assert read(runtime, surplus_id)["outputs"] == there
-    assert keep(runtime, surplus_id).startswith("stored")
+        keep(runtime, duplicate_id)
+    assert read(runtime, duplicate_id)["outputs"] == there
+    assert keep(runtime, duplicate_id).startswith("stored")
 
 
-def test_a_good_answer_ends_the_doubt_about_a_surplus(
-    runtime: Runtime, surplus_id: UUID, monkeypatch: pytest.MonkeyPatch
+def test_a_good_answer_ends_the_unconfirmed_submission_about_a_duplicate_purchase(
+    runtime: Runtime, duplicate_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look(status: PredictionStatus | None) -> str:
-        def answer(provider_id: str) -> Prediction:
+    def check(status: PredictionStatus | None) -> str:
+        def answer(provider_id: str) -> ProviderPrediction:
             if status is None:
                 raise PredictionNotFound("not found")
-            return Prediction(id=provider_id, status=status)
+            return ProviderPrediction(id=provider_id, status=status)
 
         monkeypatch.setattr(runtime.client, "get_prediction", answer)
-        return look_at_surplus(runtime, surplus_id, claim)
+        return check_duplicate(runtime, duplicate_id, claim)
 
-    claim = read(runtime, surplus_id)["claim"]
-    assert look(None).startswith("odd")
-    run(runtime, "UPDATE prediction SET odd_since = odd_since - interval '1 day'")
-    look(PredictionStatus.PROCESSING)
-    assert read(runtime, surplus_id)["odd_since"] is None
-    assert look(PredictionStatus.COMPLETED).startswith("odd")  # no output: believed only once it has lasted
-    assert read(runtime, surplus_id)["verdict"] is None
+    claim = read(runtime, duplicate_id)["claim"]
+    assert check(None).startswith("inconsistent")
+    run(runtime, "UPDATE prediction SET inconsistent_since = inconsistent_since - interval '1 day'")
+    check(PredictionStatus.PROCESSING)
+    assert read(runtime, duplicate_id)["inconsistent_since"] is None
+    assert check(PredictionStatus.COMPLETED).startswith("inconsistent")  # no output: believed only once it has lasted
+    assert read(runtime, duplicate_id)["outcome"] is None
 
 
-def test_a_surplus_is_not_lost_for_a_list_that_tells_nothing(
-    runtime: Runtime, surplus_id: UUID, monkeypatch: pytest.MonkeyPatch
+def test_a_duplicate_purchase_is_not_lost_for_a_list_that_tells_nothing(
+    runtime: Runtime, duplicate_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def find_nothing(_: str) -> Prediction:
+    def find_nothing(_: str) -> ProviderPrediction:
         raise PredictionNotFound("not found")
 
     monkeypatch.setattr(runtime.client, "get_prediction", find_nothing)
     unreadable = PredictionPage(page=1, items=(), unreadable=1, is_last=True)
     monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: unreadable)
-    claim = read(runtime, surplus_id)["claim"]
-    look_at_surplus(runtime, surplus_id, claim)
-    run(runtime, "UPDATE prediction SET odd_since = odd_since - interval '1 day'")
-    assert "no readable id" in look_at_surplus(runtime, surplus_id, claim)
-    assert read(runtime, surplus_id)["verdict"] is None
+    claim = read(runtime, duplicate_id)["claim"]
+    check_duplicate(runtime, duplicate_id, claim)
+    run(runtime, "UPDATE prediction SET inconsistent_since = inconsistent_since - interval '1 day'")
+    assert "no readable id" in check_duplicate(runtime, duplicate_id, claim)
+    assert read(runtime, duplicate_id)["outcome"] is None
 
 
-def test_a_surplus_without_a_verdict_ends_with_the_providers_retention(runtime: Runtime, surplus_id: UUID) -> None:
+def test_a_duplicate_purchase_without_an_outcome_ends_with_the_providers_retention(
+    runtime: Runtime, duplicate_id: UUID
+) -> None:
     run(runtime, "UPDATE prediction SET provider_created_at = now() - interval '8 days'")
     with transaction(runtime.sessions) as session:
-        (look,) = transitions.schedule_surplus_looks(session, count=5)
-        assert transitions.schedule_surplus_looks(session, count=5) == []  # its next look is set
-    assert look_at_surplus(runtime, surplus_id, look.claim).startswith("lost")
-    assert read(runtime, surplus_id)["verdict"] == "lost"
+        (check,) = transitions.schedule_duplicate_checks(session, count=5)
+        assert transitions.schedule_duplicate_checks(session, count=5) == []  # its next check is set
+    assert check_duplicate(runtime, duplicate_id, check.claim).startswith("lost")
+    assert read(runtime, duplicate_id)["outcome"] == "lost"
     with transaction(runtime.sessions) as session:
-        assert queries.find_surplus(session, surplus_id)
-        assert transitions.schedule_surplus_looks(session, count=5) == []
+        assert queries.find_duplicate(session, duplicate_id)
+        assert transitions.schedule_duplicate_checks(session, count=5) == []

@@ -1,4 +1,4 @@
-"""A submission that kills its worker is parked with the evidence, not tried without end."""
+"""A submission that kills its worker is quarantined with the evidence, not tried without end."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import transitions
-from models.transitions.reconciling.runs import MOST_SILENT_SUBMITS, SILENT_SPREAD
+from models.transitions.reconciling.runs import CRASH_SPREAD, MAX_SUBMIT_CRASHES
 from tests import rows
 from tests.rows import NOW, SECOND
 
@@ -36,23 +36,23 @@ def post(session: Session, account: UUID, job_id: UUID) -> tuple[UUID, int]:
     return claimed.prediction_id, claimed.claim
 
 
-def fall_silent(session: Session, account: UUID, job_id: UUID) -> UUID:
+def crash(session: Session, account: UUID, job_id: UUID) -> UUID:
     """Post it, and its worker dies of it: the lease runs out."""
     prediction_id, _ = post(session, account, job_id)
     rows.change(session, "prediction", prediction_id, due_at=-SECOND)
-    assert [each.prediction_id for each in transitions.doubt_overdue(session)] == [prediction_id]
+    assert [each.prediction_id for each in transitions.mark_overdue_unconfirmed(session)] == [prediction_id]
     return prediction_id
 
 
 def lose_the_answer(session: Session, account: UUID, job_id: UUID) -> UUID:
     """Post it, and the provider hangs up."""
     prediction_id, claim = post(session, account, job_id)
-    assert transitions.doubt_submit(session, prediction_id, claim, message="no answer")
+    assert transitions.mark_unconfirmed(session, prediction_id, claim, message="no answer")
     return prediction_id
 
 
-def look_for(session: Session, prediction_id: UUID) -> None:
-    assert transitions.mark_absent(session, prediction_id, why="not listed")
+def search_for(session: Session, prediction_id: UUID) -> None:
+    assert transitions.mark_not_found(session, prediction_id, why="not listed")
 
 
 def read_job(session: Session, job_id: UUID) -> tuple[Any, ...]:
@@ -61,84 +61,84 @@ def read_job(session: Session, job_id: UUID) -> tuple[Any, ...]:
 
 
 QUEUED = ("queued", None, False, False)
-PARKED = ("failed", "submit_killed_worker", True, True)
+QUARANTINED = ("failed", "submit_killed_worker", True, True)
 
 
-def test_the_third_submission_whose_worker_dies_parks_the_job_with_the_evidence(
+def test_the_third_submission_whose_worker_dies_quarantines_the_job_with_the_evidence(
     scratch: Session, account: UUID, job_id: UUID
 ) -> None:
     killed = []
-    for _ in range(MOST_SILENT_SUBMITS):
+    for _ in range(MAX_SUBMIT_CRASHES):
         assert read_job(scratch, job_id) == QUEUED
-        killed.append(fall_silent(scratch, account, job_id))
-        look_for(scratch, killed[-1])
-    assert read_job(scratch, job_id) == PARKED
+        killed.append(crash(scratch, account, job_id))
+        search_for(scratch, killed[-1])
+    assert read_job(scratch, job_id) == QUARANTINED
     assert "3 times" in rows.read(scratch, "job", job_id)["error_message"]
-    told = rows.list_events(scratch, job_id=job_id)
-    assert [each["kind"] for each in told][-2:] == ["prediction.absent", "job.failed"]
-    assert told[-1]["detail"]["code"] == "submit_killed_worker"
-    assert set(told[-1]["detail"]["predictions"]) == {str(each) for each in killed}
+    reported = rows.list_events(scratch, job_id=job_id)
+    assert [each["kind"] for each in reported][-2:] == ["prediction.not_found", "job.failed"]
+    assert reported[-1]["detail"]["code"] == "submit_killed_worker"
+    assert set(reported[-1]["detail"]["predictions"]) == {str(each) for each in killed}
     assert transitions.admit_jobs(scratch, account, count=5) == 0
 
 
 def test_a_retry_counts_anew(scratch: Session, account: UUID, job_id: UUID) -> None:
-    for _ in range(MOST_SILENT_SUBMITS):
-        look_for(scratch, fall_silent(scratch, account, job_id))
+    for _ in range(MAX_SUBMIT_CRASHES):
+        search_for(scratch, crash(scratch, account, job_id))
     assert transitions.retry_job(scratch, job_id) == "queued"
-    for _ in range(MOST_SILENT_SUBMITS - 1):
-        look_for(scratch, fall_silent(scratch, account, job_id))
+    for _ in range(MAX_SUBMIT_CRASHES - 1):
+        search_for(scratch, crash(scratch, account, job_id))
         assert read_job(scratch, job_id) == QUEUED
-    look_for(scratch, fall_silent(scratch, account, job_id))
-    assert read_job(scratch, job_id) == PARKED
+    search_for(scratch, crash(scratch, account, job_id))
+    assert read_job(scratch, job_id) == QUARANTINED
 
 
 def test_lost_answers_never_park_a_job(scratch: Session, account: UUID, job_id: UUID) -> None:
-    for _ in range(MOST_SILENT_SUBMITS - 1):
-        look_for(scratch, fall_silent(scratch, account, job_id))
-    for _ in range(MOST_SILENT_SUBMITS + 1):
-        look_for(scratch, lose_the_answer(scratch, account, job_id))
+    for _ in range(MAX_SUBMIT_CRASHES - 1):
+        search_for(scratch, crash(scratch, account, job_id))
+    for _ in range(MAX_SUBMIT_CRASHES + 1):
+        search_for(scratch, lose_the_answer(scratch, account, job_id))
         assert read_job(scratch, job_id) == QUEUED
-    look_for(scratch, fall_silent(scratch, account, job_id))
-    assert read_job(scratch, job_id) == PARKED
+    search_for(scratch, crash(scratch, account, job_id))
+    assert read_job(scratch, job_id) == QUARANTINED
 
 
 def test_a_worker_that_died_after_the_provider_had_accepted_does_not_count(
     scratch: Session, account: UUID, job_id: UUID
 ) -> None:
-    for number in range(MOST_SILENT_SUBMITS):
-        prediction_id = fall_silent(scratch, account, job_id)
-        look_for(scratch, prediction_id)
+    for number in range(MAX_SUBMIT_CRASHES):
+        prediction_id = crash(scratch, account, job_id)
+        search_for(scratch, prediction_id)
         found = {"provider_id": f"p{number}", "provider_created_at": None, "watch_window": LEASE}
-        assert transitions.accept_prediction(scratch, prediction_id, adopted=True, **found) == "surplus"
+        assert transitions.accept_prediction(scratch, prediction_id, adopted=True, **found) == "duplicate"
     assert read_job(scratch, job_id) == QUEUED
 
 
 def test_a_job_that_was_cancelled_ends_as_cancelled(scratch: Session, account: UUID, job_id: UUID) -> None:
-    for _ in range(MOST_SILENT_SUBMITS - 1):
-        look_for(scratch, fall_silent(scratch, account, job_id))
-    last = fall_silent(scratch, account, job_id)
+    for _ in range(MAX_SUBMIT_CRASHES - 1):
+        search_for(scratch, crash(scratch, account, job_id))
+    last = crash(scratch, account, job_id)
     assert transitions.cancel_job(scratch, job_id) == "requested"
-    look_for(scratch, last)
+    search_for(scratch, last)
     assert read_job(scratch, job_id) == ("cancelled", "submit_killed_worker", True, True)
 
 
 def test_a_person_who_says_that_nothing_was_bought_does_not_let_it_kill_on(
     scratch: Session, account: UUID, job_id: UUID
 ) -> None:
-    for _ in range(MOST_SILENT_SUBMITS - 1):
-        look_for(scratch, fall_silent(scratch, account, job_id))
-    assert transitions.dismiss_doubt(scratch, fall_silent(scratch, account, job_id), by="mara")
-    assert read_job(scratch, job_id) == PARKED
+    for _ in range(MAX_SUBMIT_CRASHES - 1):
+        search_for(scratch, crash(scratch, account, job_id))
+    assert transitions.dismiss_unconfirmed(scratch, crash(scratch, account, job_id), by="mara")
+    assert read_job(scratch, job_id) == QUARANTINED
 
 
 def test_jobs_that_died_together_are_not_posted_together_again(scratch: Session, account: UUID) -> None:
     waits = []
     for _ in range(8):
         job_id = rows.add_job(scratch)
-        look_for(scratch, fall_silent(scratch, account, job_id))
+        search_for(scratch, crash(scratch, account, job_id))
         job = rows.read(scratch, "job", job_id)
         waits.append(job["due_at"] - rows.read(scratch, "prediction", prediction_of(scratch, job_id))["ended_at"])
-    assert all(timedelta(0) <= wait <= SILENT_SPREAD for wait in waits)
+    assert all(timedelta(0) <= wait <= CRASH_SPREAD for wait in waits)
     assert len(set(waits)) == len(waits)
 
 
@@ -148,5 +148,5 @@ def prediction_of(session: Session, job_id: UUID) -> UUID:
 
 
 def test_what_lost_its_answer_is_queued_again_at_once(scratch: Session, account: UUID, job_id: UUID) -> None:
-    look_for(scratch, lose_the_answer(scratch, account, job_id))
+    search_for(scratch, lose_the_answer(scratch, account, job_id))
     assert transitions.admit_jobs(scratch, account, count=5) == 1
