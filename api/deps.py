@@ -8,10 +8,11 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from api.schemas.jobs import Links
-from api.schemas.orders import NewBatch, NewJob, NewJobs
+from api.schemas.orders import NewBatch, NewJobs
 from api.schemas.outputs import RecheckAsked
 from api.schemas.unconfirmed import Abandonment, Adoption
 from api.validation import read_schema
+from rushes.jobs.orders import JobOrder
 from rushes.runtime import Runtime
 
 MEGABYTE = 1_000_000
@@ -85,7 +86,7 @@ async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") ->
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 LinksDep = Annotated[Links, Depends(get_links)]
 PersonDep = Annotated[str, Depends(get_person)]
-JobBody = Annotated[NewJob, Depends(body_of(NewJob, limit_bytes=JOB_BYTES))]
+JobBody = Annotated[JobOrder, Depends(body_of(JobOrder, limit_bytes=JOB_BYTES))]
 JobsBody = Annotated[NewJobs, Depends(body_of(NewJobs, limit_bytes=BATCH_BYTES))]
 BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch, limit_bytes=BATCH_BYTES))]
 AdoptionBody = Annotated[Adoption, Depends(body_of(Adoption, limit_bytes=JOB_BYTES))]

@@ -8,10 +8,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.examples import PROBLEMS, Json
-from api.schemas.orders import NewBatch, NewJob, NewJobs
+from api.schemas.orders import NewBatch, NewJobs
 from api.schemas.outputs import RecheckAsked
 from api.schemas.problems import ProblemDetails
 from api.schemas.unconfirmed import Abandonment, Adoption
+from rushes.jobs.orders import JobOrder
 
 TITLE = "Rushes"
 SUMMARY = "A render queue for WaveSpeedAI's LTX-2 video models."
@@ -40,7 +41,7 @@ _NULL = "\0null"
 """Stands for null in examples while FastAPI builds the document, since it leaves out whatever is null."""
 _REFERENCE = "#/components/schemas/{model}"
 _OWN_SCHEMAS: tuple[type[BaseModel], ...] = (
-    NewJob,
+    JobOrder,
     NewJobs,
     NewBatch,
     Adoption,

@@ -45,7 +45,7 @@ def wish(prompt: str = "a") -> dict[str, object]:
 def push(runtime: Runtime, *inputs: dict[str, Any]) -> list[UUID]:
     """Queue a job for each of these inputs."""
     with transaction(runtime.sessions) as session:
-        return transitions.insert_jobs(session, [NewJob(MODEL, each, PRICE, 0, 3) for each in inputs])
+        return [transitions.insert_job(session, NewJob(MODEL, each, PRICE, 0, 3)).id for each in inputs]
 
 
 def claim_submits(runtime: Runtime, account: UUID, *, count: int = 1) -> list[ClaimedSubmit]:

@@ -10,7 +10,7 @@ from api.openapi import problems, shows, takes
 from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPushed, BatchWarning, Price
 from api.schemas.jobs import EventPage, EventsAsked
 from api.schemas.orders import NewBatch, NewJobs
-from rushes.jobs.batches import get_batch, list_batch_events, list_batches
+from rushes.jobs.batches import get_batch, list_batch_events, list_batches, view_pushed_batch
 from rushes.jobs.pushing import estimate_cost, push_batch
 
 router = APIRouter(prefix="/v1", tags=["batches"])
@@ -29,7 +29,7 @@ BatchName = Annotated[str, Path(description="The batch's name or id.", examples=
 )
 def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
     """Check jobs as a push would and price them by the catalogue. Nothing is stored."""
-    return Price.of(estimate_cost(new.as_orders(), max_jobs=runtime.settings.max_batch_jobs))
+    return Price.of(estimate_cost(new.jobs, max_jobs=runtime.settings.max_batch_jobs))
 
 
 @router.post(
@@ -48,10 +48,10 @@ def push(new: BatchBody, runtime: RuntimeDep, links: LinksDep, response: Respons
     That makes a push safe to repeat: after a cut connection, push again, and take 409 for a yes.
     """
     limit = runtime.settings.max_batch_jobs
-    _, checked = push_batch(runtime.sessions, new.name, new.as_orders(), max_jobs=limit, finish_by=new.finish_by)
+    batch, checked = push_batch(runtime.sessions, new.name, new.jobs, max_jobs=limit, finish_by=new.finish_by)
     runtime.waker.wake()
     response.headers["Location"] = links.batch(new.name)
-    view = get_batch(runtime.sessions, new.name, forecaster=runtime.forecaster if new.finish_by else None)
+    view = view_pushed_batch(runtime.sessions, batch, cost=checked.cost, forecaster=runtime.forecaster)
     return BatchPushed.of(view, warnings=BatchWarning.list_of(checked.warnings))
 
 

@@ -9,11 +9,11 @@ from api import examples
 from api.deps import JobBody, LinksDep, PersonDep, RecheckBody, RuntimeDep
 from api.openapi import problems, shows, takes
 from api.schemas.jobs import EventPage, EventsAsked, JobCancelled, JobDetails, JobPage, JobPushed, JobRetried, JobsAsked
-from api.schemas.orders import NewJob
 from api.schemas.outputs import RecheckAsked, Rechecked
+from rushes.jobs.orders import JobOrder
 from rushes.jobs.pushing import cancel_job, push_job, retry_job
 from rushes.jobs.rechecks import recheck_job, recheck_jobs
-from rushes.jobs.views import JobQuery, get_job, get_pushed_job, list_events, list_jobs
+from rushes.jobs.views import JobQuery, JobView, get_job, list_events, list_jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -28,7 +28,7 @@ JobId = Annotated[UUID, Path(description="The job's id.", examples=[examples.JOB
         201: shows("The job is stored and will be rendered.", examples.PUSHED_JOB),
         **problems(400, 413, 415, 422, 503),
     },
-    openapi_extra=takes(NewJob, text_to_video=examples.NEW_JOB, image_to_video=examples.NEW_IMAGE_JOB),
+    openapi_extra=takes(JobOrder, text_to_video=examples.NEW_JOB, image_to_video=examples.NEW_IMAGE_JOB),
 )
 def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response) -> JobPushed:
     """Store one job. Once this is answered with 201, the job is durable.
@@ -36,10 +36,10 @@ def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response)
     Parameters that are left out get the catalogue's defaults, so that `input` in the answer is what will be sent.
     After a 503 or a cut connection the job may be stored all the same: check before you push it again.
     """
-    job_id, warnings = push_job(runtime.sessions, new.as_order())
+    job, warnings = push_job(runtime.sessions, new)
     runtime.waker.wake()
-    response.headers["Location"] = links.job(job_id)
-    return JobPushed.of(get_pushed_job(runtime.sessions, job_id), links, warnings=list(warnings))
+    response.headers["Location"] = links.job(job.id)
+    return JobPushed.of(JobView(job), links, warnings=list(warnings))
 
 
 @router.get(

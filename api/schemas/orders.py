@@ -1,28 +1,12 @@
-"""Jobs as they are asked for. Parsing is strict, and unknown fields are refused: a typing error must not cost money."""
+"""Several jobs as a caller asks for them."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from rushes.jobs.pushing import MAX_ATTEMPTS, PRIORITY_LIMIT, Order
+from rushes.jobs.orders import JobOrder
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
-
-
-class NewJob(BaseModel):
-    """One video to render."""
-
-    model_config = _STRICT
-
-    model: Annotated[str, Field(max_length=200, description="Video model by id or short name; see `/v1/catalog`.")]
-    input: Annotated[dict[str, Any], Field(description="The video model's parameters; see `/v1/catalog`.")]
-    priority: Annotated[int, Field(ge=-PRIORITY_LIMIT, le=PRIORITY_LIMIT, description="Higher goes first.")] = 0
-    max_attempts: Annotated[
-        int, Field(ge=1, le=MAX_ATTEMPTS, description="Purchases at most, when renders fail and are refunded.")
-    ] = 3
-
-    def as_order(self) -> Order:
-        return Order(video_model=self.model, input=self.input, priority=self.priority, max_attempts=self.max_attempts)
 
 
 class NewJobs(BaseModel):
@@ -30,10 +14,7 @@ class NewJobs(BaseModel):
 
     model_config = _STRICT
 
-    jobs: list[NewJob]
-
-    def as_orders(self) -> list[Order]:
-        return [job.as_order() for job in self.jobs]
+    jobs: list[JobOrder]
 
 
 class NewBatch(NewJobs):

@@ -9,7 +9,8 @@ from typing import Any
 from cli.prompt_file.parse import FileRefused, Line, LineProblem, PromptFile
 from rushes.catalog import VideoModel, find_video_model, read_text_value, video_model_names
 from rushes.errors import InvalidInput, Problem
-from rushes.jobs.pushing import MAX_ATTEMPTS, PRIORITY_LIMIT, Order, check_order
+from rushes.jobs.orders import MAX_ATTEMPTS, PRIORITY_LIMIT, JobOrder
+from rushes.jobs.pushing import check_order
 
 _BOUNDS = {"priority": (-PRIORITY_LIMIT, PRIORITY_LIMIT), "max_attempts": (1, MAX_ATTEMPTS)}
 
@@ -97,7 +98,7 @@ def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _File
     filled = {key: option for key, (option, _) in fill.parameters.items() if key in values and key not in given}
     findings.used.update(filled.values())
     try:
-        job, warnings = check_order(Order(video_model=model.name, input=values))
+        job, warnings = check_order(JobOrder(model=model.name, input=values))
     except InvalidInput as error:
         problems += [Problem(each.field.removeprefix("input."), each.message) for each in error.problems]
     else:

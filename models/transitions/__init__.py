@@ -20,7 +20,7 @@ from models.transitions.accounts import (
 )
 from models.transitions.admission import ClaimedSubmit, admit_jobs, claim_submits, count_free_slots
 from models.transitions.batches import note_at_risk, note_on_track
-from models.transitions.jobs import cancel_job, insert_batch, insert_jobs, retry_job
+from models.transitions.jobs import cancel_job, insert_batch, insert_job, retry_job
 from models.transitions.leadership import drop_worker, lead, resign, see_worker
 from models.transitions.reconciling.decisions import abandon_prediction, adopt_unconfirmed, dismiss_unconfirmed
 from models.transitions.reconciling.restore import (
@@ -194,7 +194,7 @@ __all__ = [
     "hand_over_unconfirmed",
     "hold_restored",
     "insert_batch",
-    "insert_jobs",
+    "insert_job",
     "insert_unknown_predictions",
     "judge_duplicate",
     "keep_unverified",

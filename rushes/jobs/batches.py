@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
-from models import Event, JobState, queries
+from models import Batch, Event, JobState, queries
 from models.db.session import Sessions, transaction
 from models.lifecycle import JOB_ENDED
 from models.queries import BatchSummary, OutputOutage, Whose
@@ -73,6 +74,18 @@ def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | N
             return view
         found = forecaster.forecast(session, Whose(batch_id=batch_id))
         return replace(view, forecast=found.forecast, unknown=found.unknown)
+
+
+def view_pushed_batch(sessions: Sessions, batch: Batch, *, cost: Decimal, forecaster: Forecaster) -> BatchView:
+    """A batch right after its push, at `cost` dollars. Only a batch with a `finish_by` gets a forecast."""
+    nothing, states = Decimal(0), {JobState.QUEUED.value: batch.job_count}
+    numbers = (batch.id, batch.name, batch.job_count, batch.created_at, states, cost, None, nothing, nothing, None)
+    view = BatchView(BatchSummary(*numbers, finish_by=batch.finish_by), batch.created_at)
+    if batch.finish_by is None:
+        return view
+    with transaction(sessions) as session:
+        found = forecaster.forecast(session, Whose(batch_id=batch.id))
+    return replace(view, forecast=found.forecast, unknown=found.unknown)
 
 
 def list_batch_events(sessions: Sessions, name_or_id: str, *, limit: int, after: int) -> Page[Event, int]:

@@ -2,37 +2,25 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
-from models import Job, JobState, queries, transitions
+from models import Batch, Job, JobState, queries, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.jobs import NewJob
 from rushes.catalog import find_video_model, normalise_input, video_model_names
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+from rushes.jobs.orders import JobOrder
 
 BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A batch's name is also the name of its folder of videos."""
 
 LONGEST_PROMISE = timedelta(days=366)
-MAX_ATTEMPTS = 20
-PRIORITY_LIMIT = 100
 PROBLEM_LIMIT = 100
 """Of a large batch that is wrong throughout, so many problems are listed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """A job as it is asked for, not checked yet."""
-
-    video_model: str
-    input: Mapping[str, Any]
-    priority: int = 0
-    max_attempts: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +53,12 @@ class Checked:
         return sum((job.price for job in self.jobs), Decimal(0))
 
 
-def check_order(order: Order) -> tuple[NewJob, tuple[str, ...]]:
+def check_order(order: JobOrder) -> tuple[NewJob, tuple[str, ...]]:
     """Check one order and price it; returns the job and warnings. Raises `InvalidInput` that names the fields."""
-    model = find_video_model(order.video_model)
+    model = find_video_model(order.model)
     if model is None:
         known = ", ".join(video_model_names())
-        raise InvalidInput([Problem("model", f"unknown video model {order.video_model!r}; there are {known}")])
+        raise InvalidInput([Problem("model", f"unknown video model {order.model!r}; there are {known}")])
     try:
         normalised = normalise_input(model, order.input)
     except InvalidInput as error:
@@ -79,7 +67,7 @@ def check_order(order: Order) -> tuple[NewJob, tuple[str, ...]]:
     return NewJob(model.id, normalised.values, price, order.priority, order.max_attempts), normalised.warnings
 
 
-def check_orders(orders: Sequence[Order], *, max_jobs: int) -> Checked:
+def check_orders(orders: Sequence[JobOrder], *, max_jobs: int) -> Checked:
     """Check a whole batch. Raises `InvalidInput` with the problems of all its jobs, as `jobs.16.input.duration`."""
     if not 1 <= len(orders) <= max_jobs:
         raise InvalidInput([Problem("jobs", f"must hold 1 to {max_jobs} jobs, not {len(orders)}")])
@@ -99,7 +87,7 @@ def check_orders(orders: Sequence[Order], *, max_jobs: int) -> Checked:
     return Checked(jobs, tuple(Warned(message, count) for message, count in warnings.items()))
 
 
-def estimate_cost(orders: Sequence[Order], *, max_jobs: int) -> Estimate:
+def estimate_cost(orders: Sequence[JobOrder], *, max_jobs: int) -> Estimate:
     """Price orders without storing anything. Raises `InvalidInput` as a push would."""
     checked = check_orders(orders, max_jobs=max_jobs)
     by_model: defaultdict[str, Decimal] = defaultdict(Decimal)
@@ -108,20 +96,20 @@ def estimate_cost(orders: Sequence[Order], *, max_jobs: int) -> Estimate:
     return Estimate(len(checked.jobs), checked.cost, dict(by_model), checked.warnings)
 
 
-def push_job(sessions: Sessions, order: Order) -> tuple[UUID, tuple[str, ...]]:
-    """Store one job; returns its id and warnings. Once this returns, the job is durable."""
-    job, warnings = check_order(order)
+def push_job(sessions: Sessions, order: JobOrder) -> tuple[Job, tuple[str, ...]]:
+    """Store one job; returns its row and warnings. Once this returns, the job is durable."""
+    new, warnings = check_order(order)
     with transaction(sessions) as session:
-        (job_id,) = transitions.insert_jobs(session, [job])
-    return job_id, warnings
+        return transitions.insert_job(session, new), warnings
 
 
 def push_batch(
-    sessions: Sessions, name: str, orders: Sequence[Order], *, max_jobs: int, finish_by: datetime | None = None
-) -> tuple[UUID, Checked]:
-    """Store a batch whole or not at all. Raises `InvalidInput`, or `Conflict` where the name is taken.
+    sessions: Sessions, name: str, orders: Sequence[JobOrder], *, max_jobs: int, finish_by: datetime | None = None
+) -> tuple[Batch, Checked]:
+    """Store a batch whole or not at all; returns its row and its jobs.
 
-    `finish_by` is when it is to have ended: nothing goes faster for it, but it is told when it will hardly hold.
+    Raises `InvalidInput`, or `Conflict` if the name is taken. `finish_by` is when it should have ended: nothing goes
+    faster for it, but an event says when it is likely to be missed.
     """
     if not BATCH_NAME.fullmatch(name):
         message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or digit"
@@ -130,10 +118,10 @@ def push_batch(
     with transaction(sessions) as session:
         if finish_by is not None:
             _check_finish_by(finish_by, now=queries.read_clock(session))
-        batch_id = transitions.insert_batch(session, name, checked.jobs, finish_by=finish_by)
-    if batch_id is None:
+        batch = transitions.insert_batch(session, name, checked.jobs, finish_by=finish_by)
+    if batch is None:
         raise Conflict(f"a batch named {name!r} exists already")
-    return batch_id, checked
+    return batch, checked
 
 
 def _check_finish_by(finish_by: datetime, *, now: datetime) -> None:

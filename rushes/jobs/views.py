@@ -44,9 +44,9 @@ class JobView:
     """A job with everything that hangs on it."""
 
     job: Job
-    batch: str | None
-    predictions: Sequence[Prediction]
-    artifacts: Sequence[Artifact]
+    batch: str | None = None
+    predictions: Sequence[Prediction] = ()
+    artifacts: Sequence[Artifact] = ()
     waits_for: str | None = None
     progress: Progress | None = None
 
@@ -106,15 +106,6 @@ def get_job(
         if forecaster is not None:
             view = replace(view, progress=forecaster.find_progress(session, job, view.live))
     return replace(view, waits_for=explain_wait(sessions, job)) if explained else view
-
-
-def get_pushed_job(sessions: Sessions, job_id: UUID) -> JobView:
-    """A job right after its push: one statement while it is still queued, since nothing hangs on it then."""
-    with transaction(sessions) as session:
-        job = queries.find_job(session, job_id)
-    if job is None or job.state != JobState.QUEUED:
-        return get_job(sessions, job_id)
-    return JobView(job, None, (), ())
 
 
 def list_jobs(sessions: Sessions, asked: JobQuery, *, limit: int, before: UUID | None) -> Page[JobView, UUID]:

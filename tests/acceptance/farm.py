@@ -14,7 +14,8 @@ import psutil
 import psycopg
 
 from models.db.session import Waker, open_engine, open_sessions
-from rushes.jobs.pushing import Order, push_batch
+from rushes.jobs.orders import JobOrder
+from rushes.jobs.pushing import push_batch
 from rushes.settings import Settings
 from sandbox.wavespeed import Simulator
 from stack.processes import flower_command, step_worker_command, store_worker_command
@@ -51,10 +52,10 @@ class Farm:
 
     def push(self, prompts: list[str], *, batch: str = "test") -> UUID:
         """Push a batch of the cheapest jobs."""
-        orders = [Order(video_model="ltx-2-fast", input={"prompt": prompt}) for prompt in prompts]
-        batch_id, _ = push_batch(self._sessions, batch, orders, max_jobs=10_000)
+        orders = [JobOrder(model="ltx-2-fast", input={"prompt": prompt}) for prompt in prompts]
+        stored, _ = push_batch(self._sessions, batch, orders, max_jobs=10_000)
         self._waker.wake()
-        return batch_id
+        return stored.id
 
     def ask(self, query: str) -> list[tuple[object, ...]]:
         """Rows of a query; asked by one thread."""

@@ -52,9 +52,9 @@ def run(session: Session, sql: str, **values: object) -> None:
 def accept_one(session: Session) -> tuple[UUID, UUID]:
     """A job whose prediction renders as `task-1`."""
     account = transitions.ensure_account(session, "default", slots=2, submits_per_minute=60)
-    (job,) = transitions.insert_jobs(
-        session, [NewJob("lightricks/ltx-2-fast/text-to-video", {"prompt": "a"}, PRICE, 0, 3)]
-    )
+    job = transitions.insert_job(
+        session, NewJob("lightricks/ltx-2-fast/text-to-video", {"prompt": "a"}, PRICE, 0, 3)
+    ).id
     session.commit()
     transitions.admit_jobs(session, account, count=1)
     (claimed,) = transitions.claim_submits(session, account, count=1, lease=timedelta(seconds=MINUTE))
@@ -210,7 +210,7 @@ def test_a_slot_that_was_given_back_makes_no_crowd(session: Session) -> None:
 def test_what_was_bought_already_and_found_after_a_restore_makes_no_crowd(session: Session) -> None:
     accept_one(session)
     account = session.execute(text("SELECT id FROM account")).scalar_one()
-    (job,) = transitions.insert_jobs(session, [NewJob("lightricks/ltx-2-retake", {"prompt": "b"}, PRICE, 0, 3)])
+    job = transitions.insert_job(session, NewJob("lightricks/ltx-2-retake", {"prompt": "b"}, PRICE, 0, 3)).id
     found = transitions.post_for_unknown(session, account, job, prediction_id=None, posted_at=None)
     assert found is not None
     session.commit()

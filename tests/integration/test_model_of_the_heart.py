@@ -139,7 +139,7 @@ class Heart(RuleBasedStateMachine):
     def push(self, prompt: str) -> None:
         values = {"prompt": prompt, "duration": 6, "generate_audio": True}
         with transaction(self.sessions) as session:
-            transitions.insert_jobs(session, [NewJob(VIDEO_MODEL, values, 1, 0, 2)])  # type: ignore[arg-type]
+            transitions.insert_job(session, NewJob(VIDEO_MODEL, values, 1, 0, 2))  # type: ignore[arg-type]
 
     @rule()
     def dispatch(self) -> None:

@@ -51,6 +51,7 @@ ARGUMENTS: dict[str, Any] = {
     "lease": timedelta(seconds=30),
     "message": "some words",
     "name": "some-name",
+    "new": NewJob(VIDEO_MODEL, {"prompt": "x"}, 1, 0, 3),  # type: ignore[arg-type]
     "unknown_predictions": [],
     "outputs": [OUTPUT],
     "pause": timedelta(seconds=2),

@@ -30,9 +30,10 @@ def new_job(**changes: Any) -> NewJob:
 def test_a_batch_is_stored_in_its_order(scratch: Session) -> None:
     prompts = ["tab\tand \\ backslash", "new\nline", "\\N", "\U0001f980", "{}", '"']
     batch = transitions.insert_batch(scratch, "pilot", [new_job(input={"prompt": each}) for each in prompts])
+    assert batch is not None
     stored = scratch.execute(
         text("SELECT number, input->>'prompt', state, due_at <= now() FROM job WHERE batch_id = :id ORDER BY id"),
-        {"id": batch},
+        {"id": batch.id},
     )
     assert [tuple(row) for row in stored] == [
         (number, prompt, "queued", True) for number, prompt in enumerate(prompts, start=1)
@@ -48,9 +49,13 @@ def test_a_batch_whose_name_is_taken_stores_nothing(scratch: Session) -> None:
 
 
 def test_jobs_without_a_batch_are_stored_in_their_order(scratch: Session) -> None:
-    ids = transitions.insert_jobs(scratch, [new_job(priority=priority) for priority in (3, 1, 2)])
+    jobs = [transitions.insert_job(scratch, new_job(priority=priority)) for priority in (3, 1, 2)]
+    ids = [each.id for each in jobs]
     assert [rows.read(scratch, "job", each)["priority"] for each in ids] == [3, 1, 2]
     assert ids == sorted(ids)
+    assert [(each.state, each.created_at) for each in jobs] == [
+        (stored["state"], stored["created_at"]) for stored in (rows.read(scratch, "job", each) for each in ids)
+    ]
     assert [event["job_id"] for event in rows.list_events(scratch)] == ids
 
 
@@ -66,18 +71,29 @@ def demote(session: Session) -> None:
     session.execute(text("SET TRANSACTION READ ONLY"))
 
 
+def push_one(session: Session) -> object:
+    return transitions.insert_job(session, new_job())
+
+
+def push_many(session: Session) -> object:
+    return transitions.insert_batch(session, "pilot", [new_job()])
+
+
+@pytest.mark.parametrize("insert", [push_one, push_many])
 @pytest.mark.parametrize("befall", [cut_off, demote])
-def test_a_database_that_goes_away_during_a_push_is_away(sessions: Sessions, befall: Callable[[Session], None]) -> None:
+def test_a_database_that_goes_away_during_a_push_is_away(
+    sessions: Sessions, befall: Callable[[Session], None], insert: Callable[[Session], object]
+) -> None:
     def push() -> None:
         with transaction(sessions) as session:
             befall(session)
-            transitions.insert_jobs(session, [new_job()])
+            insert(session)
 
     with pytest.raises(DatabaseAway):
         push()
     with transaction(sessions) as session:
         assert rows.count(session, "job") == 0
-        assert transitions.insert_jobs(session, [new_job()])
+        assert insert(session)
 
 
 @pytest.mark.parametrize(

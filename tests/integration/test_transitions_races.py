@@ -558,7 +558,7 @@ WITHOUT_A_LOSER = {
     "back_off_account",  # the longer wait stands, whoever was first
     "ensure_account",
     "limit_slots",
-    "insert_jobs",  # new rows
+    "insert_job",  # new rows
     "hand_back_submit",  # nothing but `due_at` changes
     "postpone_stores",
     "postpone_submits",

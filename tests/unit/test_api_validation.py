@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from api.errors import TEXT_LIMIT, ProblemResponse, answer_error
-from api.schemas.orders import NewBatch, NewJob
+from api.schemas.orders import NewBatch
 from api.validation import read_schema
 from models.db.errors import DatabaseAway
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
-from rushes.jobs.pushing import Order
+from rushes.jobs.orders import JobOrder
 
 FINE = {"model": "ltx-2-pro", "input": {"prompt": "a fox"}}
 
@@ -26,8 +26,8 @@ def refuse(schema: type, value: Any) -> dict[str, str]:
 
 
 def test_a_job_becomes_an_order() -> None:
-    new = read_schema(NewJob, json.dumps({**FINE, "priority": -5, "max_attempts": 1}).encode())
-    assert new.as_order() == Order(video_model="ltx-2-pro", input={"prompt": "a fox"}, priority=-5, max_attempts=1)
+    new = read_schema(JobOrder, json.dumps({**FINE, "priority": -5, "max_attempts": 1}).encode())
+    assert new == JobOrder(model="ltx-2-pro", input={"prompt": "a fox"}, priority=-5, max_attempts=1)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_a_job_becomes_an_order() -> None:
     ],
 )
 def test_a_wrong_field_is_named(change: dict[str, Any], field: str, message: str) -> None:
-    assert refuse(NewJob, {**FINE, **change}) == {field: message}
+    assert refuse(JobOrder, {**FINE, **change}) == {field: message}
     assert refuse(NewBatch, {"name": "pilot", "jobs": [FINE, {**FINE, **change}]}) == {f"jobs.1.{field}": message}
 
 
 def test_a_flat_job_is_told_where_parameters_go() -> None:
-    wrong = refuse(NewJob, {"model": "ltx-2-pro", "prompt": "a fox", "duration": 6, "seed": 1})
+    wrong = refuse(JobOrder, {"model": "ltx-2-pro", "prompt": "a fox", "duration": 6, "seed": 1})
     hint = "unknown field; parameters of the video model go into `input`"
     assert wrong == {"input": "is required", "prompt": hint, "duration": hint, "seed": hint}
 
@@ -61,7 +61,7 @@ def test_a_flat_job_is_told_where_parameters_go() -> None:
 @pytest.mark.parametrize("body", [b"[]", b'"a fox"', b"7", b"null"])
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidInput, match="must be an object"):
-        read_schema(NewJob, body)
+        read_schema(JobOrder, body)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
 )
 def test_what_is_no_json_is_refused_with_its_place(body: bytes, place: str) -> None:
     with pytest.raises(HTTPException, match=place) as refused:
-        read_schema(NewJob, body)
+        read_schema(JobOrder, body)
     assert refused.value.status_code == 400
 
 
