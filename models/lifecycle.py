@@ -12,6 +12,7 @@ live predictions hold the rest.
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class JobState(StrEnum):
@@ -23,6 +24,13 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"  # nothing: the file is there
     FAILED = "failed"  # nothing, unless a person retries it
     CANCELLED = "cancelled"  # nothing, unless a person retries it
+
+
+class Reason(NamedTuple):
+    """Why something ended or waits."""
+
+    code: str  # a word for programs
+    message: str  # a sentence for people
 
 
 class PredictionState(StrEnum):

@@ -29,7 +29,7 @@ from rushes.wavespeed import (
     read_webhook,
     verify_webhook,
 )
-from rushes.wavespeed.callback_urls import read_token
+from rushes.wavespeed.callback_urls import Origin, read_token
 
 AGREEMENTS = 5
 """So many webhooks in agreement with a check, and none in disagreement among the latest, make the next ones answers."""
@@ -101,14 +101,12 @@ def _read_verified(runtime: Runtime, webhook: Webhook) -> ProviderPrediction | N
         return None
 
 
-def _write(
-    runtime: Runtime, session: Session, names: tuple[UUID, UUID], found: ProviderPrediction | None
-) -> tuple[str, UUID]:
+def _write(runtime: Runtime, session: Session, origin: Origin, found: ProviderPrediction | None) -> tuple[str, UUID]:
     """What it was taken for, and the row that has it."""
-    row_id, learned = names[0], None
+    row_id, learned = origin.prediction_id, None
     watched = queries.find_watched(session, row_id)
     if found is not None and (watched is None or watched.provider_id is None):
-        row_id, learned = _learn_id(runtime, session, watched, names=names, found=found)
+        row_id, learned = _learn_id(runtime, session, watched, origin=origin, found=found)
         watched = queries.find_watched(session, row_id)
     if watched is None:
         return "lost", row_id
@@ -132,7 +130,7 @@ def _learn_id(
     session: Session,
     watched: WatchedPrediction | None,
     *,
-    names: tuple[UUID, UUID],
+    origin: Origin,
     found: ProviderPrediction,
 ) -> tuple[UUID, str | None]:
     """The row that has it, and the state of that where this has written it.
@@ -140,7 +138,7 @@ def _learn_id(
     Its token was sent with this one POST: what comes back with it is as good as the direct answer. Where its row waits
     for nothing any more, its job may: so it goes the way of every purchase whose owner is sure.
     """
-    prediction_id, job_id = names
+    prediction_id, job_id = origin
     account = queries.find_account(session, ACCOUNT)
     if account is None:
         return prediction_id, None
@@ -149,7 +147,7 @@ def _learn_id(
     if not transitions.yield_adoption(session, prediction_id, account_id=account.id, provider_id=found.id):
         log.warning("webhook.id_taken", prediction_id=str(prediction_id), provider_id=found.id)
         return prediction_id, None
-    assigned = assign_answered(session, runtime, account.id, names=names, found=found)
+    assigned = assign_answered(session, runtime, account.id, origin=origin, found=found)
     if assigned is None:
         return prediction_id, None
     if assigned.prediction_id is None:

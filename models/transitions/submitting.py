@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
+from models.lifecycle import Reason
 from models.transitions.admission import RATE_SLOT_TOLERANCE, ClaimedSubmit
 
 _BEGIN = statement("""
@@ -264,15 +265,9 @@ def accept_answer(
     return state
 
 
-def refuse_submit(
-    session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str], fails_job: bool
-) -> bool:
-    """The provider said no and sold nothing: the job fails, or goes back to the queue where it is not its fault.
-
-    `reason` is a code and a sentence.
-    """
-    code, message = reason
-    values = {"prediction_id": prediction_id, "claim": claim, "code": code, "message": message}
+def refuse_submit(session: Session, prediction_id: UUID, claim: int, *, reason: Reason, fails_job: bool) -> bool:
+    """The provider said no and sold nothing: the job fails, or goes back to the queue where it is not its fault."""
+    values = {"prediction_id": prediction_id, "claim": claim} | reason._asdict()
     return changed_a_row(session, _REFUSE, fails_job=fails_job, **values)
 
 

@@ -20,6 +20,7 @@ from rushes.reconciling.matching import Candidate
 from rushes.reconciling.restore import accept_found, is_bought
 from rushes.runtime import Runtime
 from rushes.wavespeed import ProviderPrediction
+from rushes.wavespeed.callback_urls import Origin
 
 READINGS = 3
 """So often the rows are read before an unknown prediction whose job moves all the time is left to the next run."""
@@ -63,10 +64,10 @@ def assign_named(
     assignments = Assignments()
     ordered = sorted(named, key=lambda each: (not is_bought(listed[each.provider_id]), _age_key(each)))
     for candidate in ordered:
-        assert candidate.names is not None  # noqa: S101 - the caller passes named ones
+        assert candidate.origin is not None  # noqa: S101 - the caller passes named ones
         found = listed[candidate.provider_id]
         with transaction(runtime.sessions) as session:
-            assigned = _assign(session, runtime, account_id, names=candidate.names, found=found, is_answered=False)
+            assigned = _assign(session, runtime, account_id, origin=candidate.origin, found=found, is_answered=False)
         if assigned is None:
             assignments.strangers.append(candidate)
             continue
@@ -78,14 +79,14 @@ def assign_named(
 
 
 def assign_answered(
-    session: Session, runtime: Runtime, account_id: UUID, *, names: tuple[UUID, UUID], found: ProviderPrediction
+    session: Session, runtime: Runtime, account_id: UUID, *, origin: Origin, found: ProviderPrediction
 ) -> Assigned | None:
     """The same for one that its webhook or the answer to its POST tells of; None where there is no such job.
 
     That is no adoption, and no outcome. The caller has made sure that no other row has it. Where its own row has learnt
     an id at this instant, nothing is written, as where it has one already.
     """
-    return _assign(session, runtime, account_id, names=names, found=found, is_answered=True)
+    return _assign(session, runtime, account_id, origin=origin, found=found, is_answered=True)
 
 
 def _age_key(candidate: Candidate) -> float:
@@ -97,7 +98,7 @@ def _assign(
     runtime: Runtime,
     account_id: UUID,
     *,
-    names: tuple[UUID, UUID],
+    origin: Origin,
     found: ProviderPrediction,
     is_answered: bool,
 ) -> Assigned | None:
@@ -107,12 +108,12 @@ def _assign(
     so a job that is admitted just now gets what was bought for it, and nothing is a duplicate purchase that another has
     adopted.
     """
-    prediction_id, job_id = names
+    prediction_id, job_id = origin
     for _ in range(READINGS):
         snapshot = queries.find_job_snapshot(session, prediction_id, job_id)
         if snapshot is None:
             return None
-        target = _find_row(session, account_id, snapshot, names=names, found=found)
+        target = _find_row(session, account_id, snapshot, origin=origin, found=found)
         if target is not None:
             accept = _accept_answered if is_answered else accept_found
             state = accept(session, runtime, target, found)
@@ -138,10 +139,10 @@ def _accept_answered(session: Session, runtime: Runtime, prediction_id: UUID, fo
 
 
 def _find_row(
-    session: Session, account_id: UUID, snapshot: JobSnapshot, *, names: tuple[UUID, UUID], found: ProviderPrediction
+    session: Session, account_id: UUID, snapshot: JobSnapshot, *, origin: Origin, found: ProviderPrediction
 ) -> UUID | None:
     """The row that is to have it; None where its job waits for nothing, or has moved on at this instant."""
-    prediction_id, job_id = names
+    prediction_id, job_id = origin
     if snapshot.waits or (snapshot.is_given_up and not is_bought(found)):
         return prediction_id  # in the latter case as a duplicate without a price: no attempt of a job that waits
     if snapshot.is_wanted:

@@ -12,6 +12,7 @@ import structlog
 
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
+from models.lifecycle import Reason
 from models.queries import Duplicate
 from models.transitions import DuplicateTicket
 from models.transitions.watching.retention import RETENTION
@@ -58,7 +59,9 @@ def check_duplicate(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
         return "stale: nothing to watch"
     if duplicate.age_seconds > RETENTION.total_seconds():
         message = f"no outcome within the provider's retention of {RETENTION.days} days"
-        return _judge(runtime, prediction_id, duplicate, PredictionState.LOST, reason=("retention_ended", message))
+        return _judge(
+            runtime, prediction_id, duplicate, PredictionState.LOST, reason=Reason("retention_ended", message)
+        )
     try:
         found = runtime.client.get_prediction(duplicate.provider_id)
     except PredictionNotFound as error:
@@ -70,9 +73,9 @@ def check_duplicate(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
 
 def _judge_unknown(runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, error: PredictionNotFound) -> str:
     """As for any render: lost only where a 404 has lasted and the list does not show it either."""
-    reason = ("lost", f"the provider does not know it any more: {error}")
+    reason = Reason("lost", f"the provider does not know it any more: {error}")
     try:
-        objection = find_objection(runtime, prediction_id, duplicate, message=reason[1])
+        objection = find_objection(runtime, prediction_id, duplicate, message=reason.message)
     except (AccountRefused, ProviderUnavailable) as failure:
         raise CheckFailed(str(failure)) from failure
     return objection or _end_if_lasting(runtime, prediction_id, duplicate, PredictionState.LOST, reason=reason)
@@ -91,29 +94,29 @@ def _read(runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, found: Pr
             with transaction(runtime.sessions) as session:
                 transitions.clear_inconsistent(session, prediction_id, duplicate.claim)
         return f"{found.status_text or found.status}, {duplicate.age_seconds:.0f} s old"
-    reason = (classify_failure(found).value, found.error or f"the provider ended it as {found.status}")
+    reason = Reason(classify_failure(found).value, found.error or f"the provider ended it as {found.status}")
     if found.status is PredictionStatus.COMPLETED:
         return _end_if_lasting(runtime, prediction_id, duplicate, PredictionState.FAILED, reason=reason)
     return _judge(runtime, prediction_id, duplicate, PredictionState(found.status.value), reason=reason)
 
 
 def _end_if_lasting(
-    runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, outcome: PredictionState, *, reason: tuple[str, str]
+    runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, outcome: PredictionState, *, reason: Reason
 ) -> str:
     """An answer that may be a passing mistake: believed once it has lasted."""
     if (duplicate.inconsistent_seconds or 0) >= INCONSISTENT_GRACE.total_seconds():
         return _judge(runtime, prediction_id, duplicate, outcome, reason=reason)
     with transaction(runtime.sessions) as session:
-        transitions.note_duplicate_inconsistent(session, prediction_id, duplicate.claim, message=reason[1])
-    return f"inconsistent: {reason[1]}"
+        transitions.note_duplicate_inconsistent(session, prediction_id, duplicate.claim, message=reason.message)
+    return f"inconsistent: {reason.message}"
 
 
 def _judge(
-    runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, outcome: PredictionState, *, reason: tuple[str, str]
+    runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, outcome: PredictionState, *, reason: Reason
 ) -> str:
     with transaction(runtime.sessions) as session:
         transitions.judge_duplicate(session, prediction_id, duplicate.claim, outcome=outcome, reason=reason)
-    return f"{outcome}: {reason[1]}"
+    return f"{outcome}: {reason.message}"
 
 
 def store_duplicate(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:

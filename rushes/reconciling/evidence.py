@@ -18,7 +18,7 @@ from rushes.provider_list.paging import read_pages
 from rushes.reconciling.matching import Candidate, Clocks, Submission, canonical
 from rushes.runtime import Runtime
 from rushes.wavespeed import PredictionNotFound, PredictionPage, ProviderPrediction, ProviderUnavailable
-from rushes.wavespeed.callback_urls import read_address
+from rushes.wavespeed.callback_urls import Origin, read_address
 
 LEASE_MARGIN = timedelta(seconds=10)
 """A run holds its claim for one request and this, and renews it before each one, however many there are."""
@@ -124,7 +124,7 @@ class ReconciliationRun:
     def name(self, submission: Submission, candidate: Candidate) -> Candidate:
         """The candidate, and whose it is."""
         job_id = next(each.job_id for each in self.posted if each.prediction_id == submission.prediction_id)
-        return replace(candidate, names=(submission.prediction_id, job_id))
+        return replace(candidate, origin=Origin(submission.prediction_id, job_id))
 
     def select_sought(self, submissions: Sequence[Submission]) -> list[Submission]:
         """Those that this run was to search for: of the others it adopts what it meets, and decides nothing else."""
@@ -250,14 +250,14 @@ def read_candidates(
 
 def _as_candidate(runtime: Runtime, current: ReconciliationRun, listed: ProviderPrediction) -> Candidate:
     """Where the list shows neither whose it is nor its input, its result is asked for them."""
-    shown, names = listed, _read_names(runtime, listed)
-    if names is None and listed.inputs is None:
+    shown, origin = listed, _read_origin(runtime, listed)
+    if origin is None and listed.inputs is None:
         shown = _fetch_result(runtime, current, listed)
-        names = _read_names(runtime, shown)
-    return Candidate(listed.id, listed.video_model_id, shown.inputs, listed.created_at, names)
+        origin = _read_origin(runtime, shown)
+    return Candidate(listed.id, listed.video_model_id, shown.inputs, listed.created_at, origin)
 
 
-def _read_names(runtime: Runtime, shown: ProviderPrediction) -> tuple[UUID, UUID] | None:
+def _read_origin(runtime: Runtime, shown: ProviderPrediction) -> Origin | None:
     return read_address(shown.webhook, secret=runtime.hook_secret) if shown.webhook else None
 
 

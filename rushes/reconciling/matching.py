@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from rushes.wavespeed.callback_urls import Origin
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
@@ -36,7 +38,7 @@ class Candidate:
     video_model: str
     input: Mapping[str, Any] | None
     created_at: datetime | None
-    names: tuple[UUID, UUID] | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

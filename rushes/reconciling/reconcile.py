@@ -104,8 +104,8 @@ def _give_back(runtime: Runtime, current: ReconciliationRun, *, pause: timedelta
 def _run(runtime: Runtime, current: ReconciliationRun) -> str:
     listing = read_list(runtime, current)
     since, candidates = read_candidates(runtime, current, listing)
-    settled = _assign_named(runtime, current, listing, [each for each in candidates if each.names is not None])
-    candidates = [each for each in candidates if each.names is None]
+    settled = _assign_named(runtime, current, listing, [each for each in candidates if each.origin is not None])
+    candidates = [each for each in candidates if each.origin is None]
     unconfirmed = [
         each for each in (*current.select_unconfirmed(), *since) if each.prediction_id not in settled.adopted
     ]

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, queries, transitions
 from models.db.session import transaction
+from models.lifecycle import Reason
 from models.transitions import DuplicateTicket, NewArtifact, StoreTicket
 from models.transitions.watching.retention import RETENTION
 from rushes.artifacts import DownloadFailed, NotAnAddress, OutputRefused, Suspect, UnverifiedFile
@@ -117,7 +118,7 @@ def _move_on(
 
 
 def _move(session: Session, step: StoreStep, planned: NextStep, *, message: str) -> bool:
-    reason = (planned.code, message)
+    reason = Reason(planned.code, message)
     if planned.delay is None:
         return step.moves.fail(session, step.row_id, step.claim, reason=reason)
     return step.moves.delay(session, step.row_id, step.claim, delay=planned.delay, reason=reason)
@@ -145,7 +146,7 @@ def _keep(session: Session, ticket: StoreTicket | DuplicateTicket, file: Unverif
 def fail_recheck(runtime: Runtime, step: StoreStep, message: str) -> StoreFailed:
     """A recheck did not pass: the job ends as it was."""
     with transaction(runtime.sessions) as session:
-        moved = step.moves.fail(session, step.row_id, step.claim, reason=(UNVERIFIED, message))
+        moved = step.moves.fail(session, step.row_id, step.claim, reason=Reason(UNVERIFIED, message))
         if moved:
             transitions.explain_unverified(session, step.ticket.prediction_id, message=message)
     if not moved:

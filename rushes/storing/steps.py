@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind
+from models.lifecycle import Reason
 from models.transitions import DuplicateTicket, NewArtifact, StoreTicket
 from rushes.artifacts import StoredVideo, video_name
 from rushes.errors import Permanent, Transient
@@ -41,13 +42,11 @@ class _Renew(Protocol):
 
 
 class _Delay(Protocol):
-    def __call__(
-        self, session: Session, row_id: UUID, claim: int, /, *, delay: timedelta, reason: tuple[str, str]
-    ) -> bool: ...
+    def __call__(self, session: Session, row_id: UUID, claim: int, /, *, delay: timedelta, reason: Reason) -> bool: ...
 
 
 class _Record(Protocol):
-    def __call__(self, session: Session, row_id: UUID, claim: int, /, *, reason: tuple[str, str]) -> bool: ...
+    def __call__(self, session: Session, row_id: UUID, claim: int, /, *, reason: Reason) -> bool: ...
 
 
 @dataclass(frozen=True)

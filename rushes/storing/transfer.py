@@ -13,6 +13,7 @@ from uuid import UUID
 
 from models.db.errors import DatabaseAway
 from models.db.session import transaction
+from models.lifecycle import Reason
 from models.transitions import DuplicateTicket, StoreTicket
 from rushes.artifacts import (
     Arrived,
@@ -40,7 +41,7 @@ from rushes.storing.output_host import note_arrival
 from rushes.storing.steps import STORE_LEASE, StoreLost, StoreMoves, StoreStep, StoreStopped
 
 LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8), heartbeat=timedelta(seconds=2))
-AWAY = ("database_away", "the database was away, or stood still, while it was stored")
+AWAY = Reason("database_away", "the database was away, or stood still, while it was stored")
 AWAY_AFTER_SECONDS = STORE_LEASE.total_seconds() / 2
 """A renewal that is refused after longer than this says that the database stood still, not the worker."""
 AWAY_PAUSE_SECONDS = 1.0
@@ -72,7 +73,7 @@ def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Call
         count_stale(runtime, step.moves.stale_renewal, step.row_id)
         raise
     except StoreStopped:
-        reason = ("handed_back", "the worker that stored it was shut down")
+        reason = Reason("handed_back", "the worker that stored it was shut down")
         with transaction(runtime.sessions) as session:
             step.moves.delay(session, step.row_id, step.claim, delay=timedelta(0), reason=reason)
         raise
@@ -110,7 +111,7 @@ def _make_heartbeat(runtime: Runtime, step: StoreStep, *, must_stop: Callable[[]
         with transaction(runtime.sessions) as session:
             renewed = step.moves.renew(session, step.row_id, step.claim, lease=STORE_LEASE)
         if not renewed and time.monotonic() - began > AWAY_AFTER_SECONDS:
-            raise DatabaseAway(AWAY[1])
+            raise DatabaseAway(AWAY.message)
         if not renewed:
             raise StoreLost("another worker took the step over")
 

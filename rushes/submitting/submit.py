@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from models import queries, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
+from models.lifecycle import Reason
 from models.transitions import SubmitTicket
 from models.transitions.admission import SEND_ALLOWANCE
 from rushes.errors import OutcomeUnknown, Permanent, Transient
@@ -30,6 +31,7 @@ from rushes.wavespeed import (
     ProviderPrediction,
     SubmitOutcomeUnknown,
 )
+from rushes.wavespeed.callback_urls import Origin
 
 DATABASE_PAUSE_SECONDS = 0.5
 
@@ -174,15 +176,15 @@ def _assign_late(session: Session, runtime: Runtime, ticket: SubmitTicket, accep
     watched = queries.find_watched(session, ticket.prediction_id)
     if watched is not None and watched.provider_id is not None:
         return known
-    names = (ticket.prediction_id, ticket.job_id)
-    return assign_answered(session, runtime, ticket.account_id, names=names, found=accepted) or known
+    origin = Origin(ticket.prediction_id, ticket.job_id)
+    return assign_answered(session, runtime, ticket.account_id, origin=origin, found=accepted) or known
 
 
 def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent) -> None:
     def write(session: Session) -> None:
         if not transitions.unpost_submit(session, ticket.prediction_id, claim, detail=str(error)):
             # Unconfirmed already, since this comes after the lease: but nothing was bought, and that is sure.
-            reason = ("not_sent", str(error))
+            reason = Reason("not_sent", str(error))
             transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
         if not error.is_late:
             _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
@@ -192,7 +194,7 @@ def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSen
 
 def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefused) -> None:
     def write(session: Session) -> bool:
-        reason = ("input_refused", str(error))
+        reason = Reason("input_refused", str(error))
         moved = transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=True)
         transitions.clear_back_off(session, ticket.account_id)
         return moved
@@ -203,7 +205,7 @@ def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefu
 
 def _back_off(runtime: Runtime, ticket: SubmitTicket, claim: int, error: AccountRefused) -> None:
     def write(session: Session) -> bool:
-        reason = (error.reason, str(error))
+        reason = Reason(error.reason, str(error))
         moved = transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
         if isinstance(error, ConcurrencyLimited):
             transitions.limit_slots(session, ticket.account_id)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from models import PredictionState, transitions
 from models.db.session import one_statement, transaction
+from models.lifecycle import Reason
 from models.queries import Duplicate, WatchedPrediction, find_watched
 from models.transitions import EndSeen
 from rushes.errors import Transient
@@ -46,8 +47,7 @@ class CheckFailed(Transient):
 
 class _RenderOutcome(NamedTuple):
     state: PredictionState
-    code: str
-    message: str
+    reason: Reason
     resubmits: bool
 
 
@@ -82,7 +82,7 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPredic
         hold_checks(runtime, watched.account_id, failure)  # it was seen: a hint would put it before all others
         raise CheckFailed(str(failure)) from failure
     return objection or _end_if_lasting(
-        runtime, prediction_id, watched, _RenderOutcome(PredictionState.LOST, "lost", message, False)
+        runtime, prediction_id, watched, _RenderOutcome(PredictionState.LOST, Reason("lost", message), False)
     )
 
 
@@ -157,21 +157,21 @@ def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outc
             prediction_id,
             watched.claim,
             state=outcome.state,
-            reason=(outcome.code, outcome.message),
+            reason=outcome.reason,
             resubmit_after=delay,
         )
     runtime.waker.wake()
     if not moved:
         count_stale(runtime, "watch.outcome", prediction_id)
         return "ended already"
-    return f"{outcome.state}: {outcome.message}"
+    return f"{outcome.state}: {outcome.reason.message}"
 
 
 def _end_if_lasting(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outcome: _RenderOutcome) -> str:
     """An answer that may be a passing mistake: believed once it has lasted."""
     if _is_believed(watched):
         return _end(runtime, prediction_id, watched, outcome)
-    return _note(runtime, prediction_id, watched, outcome.message)
+    return _note(runtime, prediction_id, watched, outcome.reason.message)
 
 
 def _note(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, message: str) -> str:
@@ -185,7 +185,7 @@ def _read_outcome(found: ProviderPrediction) -> _RenderOutcome:
     failure = classify_failure(found)
     spoken = found.error or f"the provider ended it as {found.status}, without a word"
     message = "completed without an output" if failure is FailureClass.NO_OUTPUT else spoken
-    return _RenderOutcome(_ENDINGS[found.status], failure.value, message, failure.is_worth_retrying)
+    return _RenderOutcome(_ENDINGS[found.status], Reason(failure.value, message), failure.is_worth_retrying)
 
 
 def hold_checks(
@@ -193,8 +193,8 @@ def hold_checks(
 ) -> None:
     """After a check that failed: hold all checks of the account for a while; a refused key holds its submits too.
 
-    The schedule takes a check that it grants for made: so the one render that was not seen is hinted at, and polled as
-    soon as checks go on.
+    The schedule counts a check that it grants as made. So an early check is requested for the one render that was not
+    seen: it is polled as soon as checks go on.
     """
     with transaction(runtime.sessions) as session:
         if unseen is not None:

@@ -9,6 +9,7 @@ import hmac
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -19,13 +20,20 @@ _SIGNATURE = 16  # bytes that are kept of the HMAC
 _SHAPE = re.compile(r"[A-Za-z0-9_-]{64}")  # of 48 bytes; no other text stands for the same ones
 
 
+class Origin(NamedTuple):
+    """Which submission of ours bought a prediction."""
+
+    prediction_id: UUID
+    job_id: UUID
+
+
 def make_token(prediction_id: UUID, job_id: UUID, *, secret: bytes) -> str:
     """64 characters that are fit for an address. Raises `ValueError` for an empty secret."""
     named = prediction_id.bytes + job_id.bytes
     return urlsafe_b64encode(named + _sign(named, secret)).decode()
 
 
-def read_token(token: str, *, secret: bytes) -> tuple[UUID, UUID] | None:
+def read_token(token: str, *, secret: bytes) -> Origin | None:
     """The prediction and the job that a token names; None for what was not made with this secret."""
     if not _SHAPE.fullmatch(token):
         return None
@@ -33,10 +41,10 @@ def read_token(token: str, *, secret: bytes) -> tuple[UUID, UUID] | None:
     named, signature = raw[:_NAMED], raw[_NAMED:]
     if not hmac.compare_digest(signature, _sign(named, secret)):
         return None
-    return UUID(bytes=named[:16]), UUID(bytes=named[16:])
+    return Origin(UUID(bytes=named[:16]), UUID(bytes=named[16:]))
 
 
-def read_address(address: str, *, secret: bytes) -> tuple[UUID, UUID] | None:
+def read_address(address: str, *, secret: bytes) -> Origin | None:
     """The prediction and the job that an address names, whatever public URL it was made with; None for any other."""
     path = re.split(r"[?#]", unquote(address), maxsplit=1)[0]
     _, found, token = path.rpartition(HOOK_PATH)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from models import transitions
 from models.db.session import open_engine, open_sessions
-from models.lifecycle import SLOT_WINDOWS, PredictionState
+from models.lifecycle import SLOT_WINDOWS, PredictionState, Reason
 from models.queries.audit import Crowd, list_crowds
 from models.tables.artifact import ArtifactKind
 from models.transitions import NewArtifact
@@ -151,7 +151,7 @@ def test_a_second_live_prediction_and_more_than_the_slots_are_found(session: Ses
 def test_a_retry_by_a_person_may_go_on_after_the_end(session: Session) -> None:
     job, prediction = accept_one(session)
     transitions.end_prediction(
-        session, prediction, 1, state=PredictionState.FAILED, reason=("input", "no"), resubmit_after=None
+        session, prediction, 1, state=PredictionState.FAILED, reason=Reason("input", "no"), resubmit_after=None
     )
     session.commit()
     assert transitions.retry_job(session, job) == "queued"

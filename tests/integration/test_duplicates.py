@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from models import ArtifactKind, queries, transitions
 from models.db.session import transaction
-from models.lifecycle import PredictionState
+from models.lifecycle import PredictionState, Reason
 from models.queries.audit import list_purchases
 from models.transitions import NewArtifact
 from rushes.jobs.views import get_duplicate_file, get_job
@@ -236,7 +236,7 @@ def test_a_duplicate_purchase_that_fails_is_given_back(
 ) -> None:
     duplicate = read(runtime, duplicate_id)
     with transaction(runtime.sessions) as session:
-        outcome, reason = PredictionState.FAILED, ("task_failed", "some words")
+        outcome, reason = PredictionState.FAILED, Reason("task_failed", "some words")
         assert transitions.judge_duplicate(session, duplicate_id, duplicate["claim"], outcome=outcome, reason=reason)
     view = get_job(runtime.sessions, duplicate["job_id"])
     assert (view.held, view.spent, view.job.state) == (PRICE, 0, "rendering")  # of its own

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from chaos.reckoning import read_purchases
 from models import PredictionState, transitions
 from models.db.session import transaction
+from models.lifecycle import Reason
 from models.transitions import ClaimedSubmit
 from rushes.jobs.views import get_job
 from rushes.monitoring.audit import audit_rows, compare_with_ledger
@@ -303,7 +304,7 @@ def submit_all(session: Session) -> list[ClaimedSubmit]:
 def test_an_empty_completion_excuses_no_second_purchase(runtime: Runtime, render: Render) -> None:
     end = {"state": PredictionState.FAILED, "resubmit_after": timedelta(0)}
     with transaction(runtime.sessions) as session:
-        transitions.end_prediction(session, render.prediction_id, render.claim, reason=("no_output", "x"), **end)
+        transitions.end_prediction(session, render.prediction_id, render.claim, reason=Reason("no_output", "x"), **end)
         (again,) = submit_all(session)
     submit_prediction(runtime, again.prediction_id, again.claim)
     with transaction(runtime.sessions) as session:

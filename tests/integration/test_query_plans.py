@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, JobState, PredictionState, queries, transitions
+from models.lifecycle import Reason
 from models.queries import JobFilter, Whose
 from models.transitions import NewArtifact
 from models.transitions.admission import RATE_WINDOW
@@ -213,7 +214,7 @@ def answer_post(farm: Farm) -> None:
     answer = {"provider_id": "new", "provider_created_at": None, "watch_window": MINUTE}
     transitions.accept_answer(farm.session, one, **answer, forecast={})
     transitions.accept_prediction(farm.session, one, **answer)
-    transitions.refuse_submit(farm.session, other, 0, reason=("x", "y"), fails_job=False)
+    transitions.refuse_submit(farm.session, other, 0, reason=Reason("x", "y"), fails_job=False)
     transitions.limit_slots(farm.session, farm.account)
     transitions.mark_unconfirmed(farm.session, other, 0, message="x")
 
@@ -222,7 +223,7 @@ def end_renders(farm: Farm) -> None:
     one, other = farm.predictions["rendering"][:2]
     transitions.complete_prediction(farm.session, one, 0, outputs=["x"])
     transitions.end_prediction(
-        farm.session, other, 0, state=PredictionState.FAILED, reason=("x", "y"), resubmit_after=MINUTE
+        farm.session, other, 0, state=PredictionState.FAILED, reason=Reason("x", "y"), resubmit_after=MINUTE
     )
 
 
@@ -248,8 +249,8 @@ def store_everything(farm: Farm) -> None:
     transitions.finish_store(
         farm.session, first.job_id, first.claim, prediction_id=first.prediction_id, artifacts=[VIDEO]
     )
-    transitions.delay_store(farm.session, second.job_id, second.claim, delay=MINUTE, reason=("x", "y"))
-    transitions.fail_store(farm.session, third.job_id, third.claim, reason=("x", "y"))
+    transitions.delay_store(farm.session, second.job_id, second.claim, delay=MINUTE, reason=Reason("x", "y"))
+    transitions.fail_store(farm.session, third.job_id, third.claim, reason=Reason("x", "y"))
 
 
 def keep_duplicates(farm: Farm) -> None:

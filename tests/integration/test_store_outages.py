@@ -11,6 +11,7 @@ import pytest
 from models import transitions
 from models.db.errors import DatabaseAway
 from models.db.session import transaction
+from models.lifecycle import Reason
 from models.transitions.storing.steps import MAX_STORE_CRASHES
 from rushes.reconciling.duplicates import store_duplicate
 from rushes.runtime import Runtime
@@ -114,7 +115,7 @@ def test_a_silence_is_excused_only_by_its_own_claim(runtime: Runtime, job_id: UU
         transitions.begin_store(session, job_id, own, lease=LEASE)
     take_back(runtime, job_id)
     with transaction(runtime.sessions) as session:
-        excuses = [transitions.excuse_store(session, job_id, each, reason=("x", "y")) for each in (own - 1, own)]
+        excuses = [transitions.excuse_store(session, job_id, each, reason=Reason("x", "y")) for each in (own - 1, own)]
     assert excuses == [False, True]
 
 

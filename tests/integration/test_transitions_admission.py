@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, transitions
 from models.db.session import Sessions, transaction
-from models.lifecycle import LIVE, SLOT_WINDOWS
+from models.lifecycle import LIVE, SLOT_WINDOWS, Reason
 from models.tables.base import new_id
 from models.transitions.admission import PROBE_PAUSE, RATE_WINDOW, AccountRoom
 from tests import rows
@@ -130,7 +130,9 @@ def test_rate_slots_are_free_again_after_a_minute_and_its_allowances(scratch: Se
         finish(scratch, render)
     refused = admitted[3]
     assert transitions.begin_submit(scratch, refused.prediction_id, refused.claim, lease=LEASE)
-    transitions.refuse_submit(scratch, refused.prediction_id, refused.claim, reason=("rate", "slow"), fails_job=False)
+    transitions.refuse_submit(
+        scratch, refused.prediction_id, refused.claim, reason=Reason("rate", "slow"), fails_job=False
+    )
     age_places(scratch, RATE_WINDOW - SECOND)
     assert admit(scratch, account) == []  # refused ones included
     age_places(scratch, SECOND)
@@ -203,7 +205,7 @@ def test_of_many_handed_back_by_a_back_off_one_probes(scratch: Session) -> None:
     assert admit(scratch, account) == []
     assert transitions.begin_submit(scratch, probe.prediction_id, probe.claim, lease=LEASE)
     assert admit(scratch, account) == []
-    refused = ("rate", "slow down")
+    refused = Reason("rate", "slow down")
     transitions.refuse_submit(scratch, probe.prediction_id, probe.claim, reason=refused, fails_job=False)
     assert len(admit(scratch, account)) == 1
 

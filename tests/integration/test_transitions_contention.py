@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
 from models.db.session import Sessions, transaction
-from models.lifecycle import JOB_MOVES, PREDICTION_MOVES
+from models.lifecycle import JOB_MOVES, PREDICTION_MOVES, Reason
 from models.transitions import NewArtifact
 from tests import rows
 from tests.locks import wait_for_a_blocked_statement
@@ -24,7 +24,7 @@ from tests.rows import MINUTE, NOW, SHA256, Render
 THREADS = 8
 STEPS = 100  # of each thread
 LEASE = timedelta(seconds=30)
-REASON = ("a_code", "some words")
+REASON = Reason("a_code", "some words")
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
 
 RECORD_MOVES = """

@@ -7,13 +7,14 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, transitions
+from models.lifecycle import Reason
 from models.transitions import CrashedStore
 from models.transitions.storing.steps import MAX_STORE_CRASHES
 from tests import rows
 from tests.rows import NOW, SECOND, Render
 
 LEASE = timedelta(seconds=20)
-DELAYED = ("not_stored", "the download was cut")
+DELAYED = Reason("not_stored", "the download was cut")
 
 
 def begin_all(session: Session) -> dict[Any, int]:

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, JobState, PredictionState, transitions
-from models.lifecycle import JOB_MOVES, LIVE, PREDICTION_MOVES
+from models.lifecycle import JOB_MOVES, LIVE, PREDICTION_MOVES, Reason
 from models.tables.base import new_id
 from models.transitions import ClaimedStore, ClaimedSubmit, NewArtifact, RecheckFilter
 from models.transitions.jobs import NewJob
@@ -64,7 +64,7 @@ ARGUMENTS: dict[str, Any] = {
     "quiet_for": timedelta(0),
     "prediction_ids": [],
     "overcommit": 2,
-    "reason": ("a_code", "some words"),
+    "reason": Reason("a_code", "some words"),
     "seconds": 2.5,
     "restore_epoch": 1,
     "resubmit_after": timedelta(seconds=5),

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
 from models.db.session import Sessions, transaction
+from models.lifecycle import Reason
 from models.transitions import NewArtifact, RecheckFilter
 from models.transitions.jobs import NewJob
 from tests import rows
@@ -22,7 +23,7 @@ from tests.rows import MINUTE, NOW, SECOND, SHA256, VIDEO_MODEL, Render
 
 ROUNDS = 10
 LEASE = timedelta(minutes=10)  # longer than ten rounds take
-REASON = ("a_code", "some words")
+REASON = Reason("a_code", "some words")
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
 
 Setup = Callable[[Session], Render]

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import PredictionState, transitions
-from models.lifecycle import LIVE
+from models.lifecycle import LIVE, Reason
 from models.transitions import ClaimedSubmit
 from models.transitions.admission import RATE_SLOT_TOLERANCE
 from tests import rows
@@ -209,7 +209,7 @@ def test_a_refusal_frees_the_slot_and_says_whose_fault_it_was(scratch: Session, 
     assert begin(scratch, render)
     if cancel:
         transitions.cancel_job(scratch, render.job_id)
-    reason = ("input_refused", "the prompt is not wanted")
+    reason = Reason("input_refused", "the prompt is not wanted")
     assert transitions.refuse_submit(scratch, render.prediction_id, render.claim, reason=reason, fails_job=fails_job)
     job, prediction = job_of(scratch, render), prediction_of(scratch, render)
     assert prediction["state"] == "refused"
@@ -223,7 +223,9 @@ def test_a_refusal_frees_the_slot_and_says_whose_fault_it_was(scratch: Session, 
 
 def test_a_refusal_before_the_post_moves_nothing(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
-    refused = transitions.refuse_submit(scratch, render.prediction_id, render.claim, reason=("x", "y"), fails_job=True)
+    refused = transitions.refuse_submit(
+        scratch, render.prediction_id, render.claim, reason=Reason("x", "y"), fails_job=True
+    )
     assert not refused
 
 

@@ -8,13 +8,13 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
-from models.lifecycle import LIVE, NO_ATTEMPT, PREDICTION_MOVES
+from models.lifecycle import LIVE, NO_ATTEMPT, PREDICTION_MOVES, Reason
 from models.transitions import ClaimedStore, CrashedStore, NewArtifact
 from tests import rows
 from tests.rows import MINUTE, NOW, OUTPUT, SECOND, SHA256, Render
 
 LEASE = timedelta(seconds=20)
-REASON = ("generation_failed", "the model gave up")
+REASON = Reason("generation_failed", "the model gave up")
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256, container="mp4", width=1920, height=1080)
 POSTER = NewArtifact(ArtifactKind.POSTER, "file:///a.jpg", 3, SHA256)
 
@@ -196,7 +196,9 @@ def test_a_delayed_store_step_is_tried_again_later_under_another_claim(scratch: 
     render = rows.add_render(scratch, "completed")
     claimed = claim_store(scratch)
     assert transitions.begin_store(scratch, render.job_id, claimed.claim, lease=LEASE)
-    assert transitions.delay_store(scratch, render.job_id, claimed.claim, delay=MINUTE, reason=("full", "no space"))
+    assert transitions.delay_store(
+        scratch, render.job_id, claimed.claim, delay=MINUTE, reason=Reason("full", "no space")
+    )
     assert transitions.claim_stores(scratch, count=5, lease=LEASE) == []
     assert job_of(scratch, render)["error_code"] == "full"
     rows.change(scratch, "job", render.job_id, due_at=NOW)
@@ -213,7 +215,7 @@ def test_a_video_that_cannot_be_had_fails_the_job_and_a_retry_fetches_it(scratch
     claimed = claim_store(scratch)
     if cancel:
         transitions.cancel_job(scratch, render.job_id)
-    assert transitions.fail_store(scratch, render.job_id, claimed.claim, reason=("output_expired", "it is gone"))
+    assert transitions.fail_store(scratch, render.job_id, claimed.claim, reason=Reason("output_expired", "it is gone"))
     assert job_of(scratch, render)["state"] == ("cancelled" if cancel else "failed")
     assert transitions.retry_job(scratch, render.job_id) == "storing"
     assert claim_store(scratch).prediction_id == render.prediction_id

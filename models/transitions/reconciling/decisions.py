@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, statement
-from models.lifecycle import PredictionState
+from models.lifecycle import PredictionState, Reason
 from models.transitions.reconciling.runs import mark_not_found
 from models.transitions.submitting import accept_prediction
 from models.transitions.watching.renders import end_prediction
@@ -86,7 +86,7 @@ def abandon_prediction(session: Session, prediction_id: UUID, *, by: str) -> boo
     claim = session.execute(_ABANDON, {"prediction_id": prediction_id, "by": by}).scalar_one_or_none()
     if claim is None:
         return False
-    reason = ("abandoned", "a person gave this render up; it may still be billed")
+    reason = Reason("abandoned", "a person gave this render up; it may still be billed")
     return end_prediction(
         session, prediction_id, claim, state=PredictionState.LOST, reason=reason, resubmit_after=timedelta(0)
     )

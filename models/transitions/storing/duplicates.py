@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
-from models.lifecycle import PredictionState
+from models.lifecycle import PredictionState, Reason
 from models.transitions.storing.steps import MAX_STORE_CRASHES, NewArtifact, insert_artifacts
 
 # A quarter of the time that it is known: what was rendered long ago is seen at once, a young one soon enough.
@@ -226,17 +226,21 @@ def judge_duplicate(
     *,
     outcome: PredictionState,
     outputs: Sequence[str] = (),
-    reason: tuple[str | None, str | None] = (None, None),
+    reason: Reason | None = None,
 ) -> bool:
     """The provider's outcome on a duplicate purchase: its price is settled by it, and a completed one is to be fetched.
 
-    `reason` is a code and a sentence where it is no file. Its job has gone its own way and is left alone.
+    A `reason` is given where it is no file. Its job has gone its own way and is left alone.
     """
-    code, message = reason
-    values = {"prediction_id": prediction_id, "claim": claim, "outcome": outcome.value, "code": code}
-    return changed_a_row(
-        session, _JUDGE, outputs=as_json(list(outputs)) if outputs else None, message=message, **values
-    )
+    code, message = reason or (None, None)
+    values = {
+        "prediction_id": prediction_id,
+        "claim": claim,
+        "outcome": outcome.value,
+        "code": code,
+        "message": message,
+    }
+    return changed_a_row(session, _JUDGE, outputs=as_json(list(outputs)) if outputs else None, **values)
 
 
 def note_duplicate_inconsistent(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
@@ -267,25 +271,25 @@ def renew_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, 
 
 
 def delay_duplicate_store(
-    session: Session, prediction_id: UUID, claim: int, *, delay: timedelta, reason: tuple[str, str]
+    session: Session, prediction_id: UUID, claim: int, *, delay: timedelta, reason: Reason
 ) -> bool:
-    """Try again after `delay`; `reason` is a code and a sentence."""
-    values = {"prediction_id": prediction_id, "claim": claim, "code": reason[0], "message": reason[1]}
+    """Try again after `delay`."""
+    values = {"prediction_id": prediction_id, "claim": claim} | reason._asdict()
     return changed_a_row(session, _DELAY, delay=delay, **values)
 
 
-def excuse_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
+def excuse_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, reason: Reason) -> bool:
     """Say why the step that began with this claim looked crashed, after another has claimed it: its worker lives.
 
     `claim` is that of its ticket. True for the first excuse: that crash then does not count towards quarantine.
     """
-    values = {"prediction_id": prediction_id, "claim": claim, "code": reason[0], "message": reason[1]}
+    values = {"prediction_id": prediction_id, "claim": claim} | reason._asdict()
     return changed_a_row(session, _EXCUSE, **values)
 
 
-def fail_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
-    """Its video cannot be had; `reason` is a code and a sentence."""
-    values = {"prediction_id": prediction_id, "claim": claim, "code": reason[0], "message": reason[1]}
+def fail_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, reason: Reason) -> bool:
+    """Its video cannot be had."""
+    values = {"prediction_id": prediction_id, "claim": claim} | reason._asdict()
     return changed_a_row(session, _FAIL, **values)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
+from models.lifecycle import Reason
 from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.base import new_id
 
@@ -297,22 +298,19 @@ def renew_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta)
     return changed_a_row(session, _RENEW, job_id=job_id, claim=claim, lease=lease)
 
 
-def delay_store(session: Session, job_id: UUID, claim: int, *, delay: timedelta, reason: tuple[str, str]) -> bool:
-    """Try again after `delay`; `reason` is a code and a sentence."""
-    code, message = reason
-    return changed_a_row(session, _DELAY, job_id=job_id, claim=claim, delay=delay, code=code, message=message)
+def delay_store(session: Session, job_id: UUID, claim: int, *, delay: timedelta, reason: Reason) -> bool:
+    """Try again after `delay`."""
+    return changed_a_row(session, _DELAY, job_id=job_id, claim=claim, delay=delay, **reason._asdict())
 
 
-def excuse_store(session: Session, job_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
+def excuse_store(session: Session, job_id: UUID, claim: int, *, reason: Reason) -> bool:
     """Say why the step of this claim looked crashed, after it was taken back: that crash then does not count."""
-    code, message = reason
-    return changed_a_row(session, _EXCUSE, job_id=job_id, claim=claim, code=code, message=message)
+    return changed_a_row(session, _EXCUSE, job_id=job_id, claim=claim, **reason._asdict())
 
 
-def fail_store(session: Session, job_id: UUID, claim: int, *, reason: tuple[str, str]) -> bool:
-    """The video cannot be had; `reason` is a code and a sentence."""
-    code, message = reason
-    return changed_a_row(session, _FAIL, job_id=job_id, claim=claim, code=code, message=message)
+def fail_store(session: Session, job_id: UUID, claim: int, *, reason: Reason) -> bool:
+    """The video cannot be had."""
+    return changed_a_row(session, _FAIL, job_id=job_id, claim=claim, **reason._asdict())
 
 
 def finish_store(

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, find_all, statement
-from models.lifecycle import PredictionState
+from models.lifecycle import PredictionState, Reason
 
 _COMPLETE = statement("""
     WITH completed AS (
@@ -214,22 +214,20 @@ def end_prediction(
     claim: int,
     *,
     state: PredictionState,
-    reason: tuple[str, str],
+    reason: Reason,
     resubmit_after: timedelta | None,
 ) -> bool:
-    """The provider's outcome is no file; `reason` is a code and a sentence.
+    """The provider's outcome is no file.
 
     With `resubmit_after` the job is queued again while it has attempts left; a cancelled job ends as cancelled.
     """
-    code, message = reason
     return changed_a_row(
         session,
         _END,
         prediction_id=prediction_id,
         claim=claim,
         state=state.value,
-        code=code,
-        message=message,
+        **reason._asdict(),
         resubmits=resubmit_after is not None,
         delay=resubmit_after or timedelta(0),
     )
