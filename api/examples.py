@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.queries import EXPECTED_MIGRATION
+from models.queries.health import EXPECTED_MIGRATION
 
 Json = dict[str, Any]
 

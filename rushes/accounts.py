@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from models import queries, transitions
 from models.db.session import Sessions, transaction
-from models.queries import AccountSummary
+from models.queries.accounts.summary import AccountSummary
 from rushes.errors import Conflict, NotFound
 from rushes.runtime import ACCOUNT
 
@@ -24,7 +24,7 @@ def pause_account(sessions: Sessions, *, by: str) -> AccountSummary:
     it.
     """
     with transaction(sessions) as session:
-        if not transitions.pause_account(session, _get_id(session), by=by):
+        if not transitions.restore.pause_account(session, _get_id(session), by=by):
             raise Conflict("the account is paused already by a person")
         return _get(session)
 
@@ -33,20 +33,20 @@ def resume_account(sessions: Sessions, *, by: str) -> AccountSummary:
     """Submit again, also after a restore whose unknown predictions nobody can tell. Raises `Conflict` where it is not
     paused."""
     with transaction(sessions) as session:
-        if not transitions.resume_account(session, _get_id(session), by=by):
+        if not transitions.restore.resume_account(session, _get_id(session), by=by):
             raise Conflict("the account is not paused")
         return _get(session)
 
 
 def _get(session: Session) -> AccountSummary:
-    summary = queries.summarise_account(session, ACCOUNT)
+    summary = queries.summary.summarise_account(session, ACCOUNT)
     if summary is None:
         raise NotFound("there is no account yet: start a worker")
     return summary
 
 
 def _get_id(session: Session) -> UUID:
-    account = queries.find_account(session, ACCOUNT)
+    account = queries.dispatching.find_account(session, ACCOUNT)
     if account is None:
         raise NotFound("there is no account yet: start a worker")
     return account.id

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from models import queries
 from models.db.errors import DatabaseAway
 from models.db.session import Sessions, transaction
-from models.queries import EXPECTED_MIGRATION, Health, OutputOutage
+from models.queries.health import EXPECTED_MIGRATION, Health
+from models.queries.storing import OutputOutage
 
 NOBODY = Health(leader=None, workers=0, back_off=None)
 
@@ -107,10 +108,10 @@ def check_readiness(sessions: Sessions) -> Readiness:
     """Never raises for a database that is away or not migrated: that is the answer."""
     try:
         with transaction(sessions) as session:
-            seen = Readiness(reachable=True, migration=queries.find_migration(session), health=NOBODY)
+            seen = Readiness(reachable=True, migration=queries.health.find_migration(session), health=NOBODY)
             if not seen.migrated:
                 return seen
-            health, outage = queries.find_health(session), queries.find_output_outage(session)
+            health, outage = queries.health.find_health(session), queries.storing.find_output_outage(session)
             return Readiness(reachable=True, migration=seen.migration, health=health, outage=outage)
     except DatabaseAway:
         return UNREACHABLE

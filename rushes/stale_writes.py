@@ -18,6 +18,6 @@ def count_stale(runtime: Runtime, kind: str, row_id: UUID) -> None:
     log.warning("write.stale", kind=kind, id=str(row_id))
     try:
         with transaction(runtime.sessions) as session:
-            transitions.count_stale_write(session, kind)
+            transitions.stale_writes.count_stale_write(session, kind)
     except (DatabaseAway, SQLAlchemyError):
         log.warning("write.stale_not_counted", kind=kind)

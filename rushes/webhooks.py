@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
-from models.queries import WatchedPrediction
-from models.transitions import EndSeen
+from models.queries.watching.renders import WatchedPrediction
+from models.transitions.watching.renders import EndSeen
 from rushes.errors import NotFound, Unavailable
 from rushes.reconciling.assign import assign_answered
 from rushes.reconciling.duplicates import log_duplicate
@@ -104,24 +104,24 @@ def _read_verified(runtime: Runtime, webhook: Webhook) -> ProviderPrediction | N
 def _write(runtime: Runtime, session: Session, origin: Origin, found: ProviderPrediction | None) -> tuple[str, UUID]:
     """What it was taken for, and the row that has it."""
     row_id, learned = origin.prediction_id, None
-    watched = queries.find_watched(session, row_id)
+    watched = queries.renders.find_watched(session, row_id)
     if found is not None and (watched is None or watched.provider_id is None):
         row_id, learned = _learn_id(runtime, session, watched, origin=origin, found=found)
-        watched = queries.find_watched(session, row_id)
+        watched = queries.renders.find_watched(session, row_id)
     if watched is None:
         return "lost", row_id
     if found is not None and watched.provider_id == found.id:
         if outcome := _find_outcome(found):
-            transitions.note_webhook(session, row_id, outcome=outcome)
+            transitions.webhooks.note_webhook(session, row_id, outcome=outcome)
         if learned == PredictionState.DUPLICATE:
             return "duplicate", row_id
         is_answer = learned is None and _is_answer(runtime, session, watched, found)
-        if is_answer and transitions.complete_prediction(
+        if is_answer and transitions.renders.complete_prediction(
             session, row_id, watched.claim, outputs=found.outputs, seen=EndSeen(by_hook=True)
         ):
             return "answer", row_id
     return (
-        "hint" if transitions.request_early_checks(session, [row_id], quiet_for=SAME_REQUEST) else "nothing new"
+        "hint" if transitions.renders.request_early_checks(session, [row_id], quiet_for=SAME_REQUEST) else "nothing new"
     ), row_id
 
 
@@ -139,12 +139,12 @@ def _learn_id(
     for nothing any more, its job may: so it goes the way of every purchase whose owner is sure.
     """
     prediction_id, job_id = origin
-    account = queries.find_account(session, ACCOUNT)
+    account = queries.dispatching.find_account(session, ACCOUNT)
     if account is None:
         return prediction_id, None
-    if assigned_id := queries.find_assigned(session, job_id, found.id):
+    if assigned_id := queries.restore.find_assigned(session, job_id, found.id):
         return assigned_id, None
-    if not transitions.yield_adoption(session, prediction_id, account_id=account.id, provider_id=found.id):
+    if not transitions.runs.yield_adoption(session, prediction_id, account_id=account.id, provider_id=found.id):
         log.warning("webhook.id_taken", prediction_id=str(prediction_id), provider_id=found.id)
         return prediction_id, None
     assigned = assign_answered(session, runtime, account.id, origin=origin, found=found)
@@ -164,5 +164,5 @@ def _is_answer(runtime: Runtime, session: Session, watched: WatchedPrediction, f
         return False
     if runtime.settings.webhooks_trusted == "never":
         return False
-    seen = queries.measure_webhook_agreement(session, watched.account_id)
+    seen = queries.webhooks.measure_webhook_agreement(session, watched.account_id)
     return seen.agreed >= AGREEMENTS and not seen.disagreed

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from models import transitions
 from models.db.session import transaction
-from models.transitions import ClaimedSubmit
+from models.transitions.admission import ClaimedSubmit
 from models.transitions.jobs import NewJob
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
@@ -45,20 +45,20 @@ def wish(prompt: str = "a") -> dict[str, object]:
 def push(runtime: Runtime, *inputs: dict[str, Any]) -> list[UUID]:
     """Queue a job for each of these inputs."""
     with transaction(runtime.sessions) as session:
-        return [transitions.insert_job(session, NewJob(MODEL, each, PRICE, 0, 3)).id for each in inputs]
+        return [transitions.jobs.insert_job(session, NewJob(MODEL, each, PRICE, 0, 3)).id for each in inputs]
 
 
 def claim_submits(runtime: Runtime, account: UUID, *, count: int = 1) -> list[ClaimedSubmit]:
     """Admit so many of what is queued, and take what is to be submitted."""
     with transaction(runtime.sessions) as session:
-        transitions.admit_jobs(session, account, count=count)
-        return transitions.claim_submits(session, account, count=count, lease=LEASE)
+        transitions.admission.admit_jobs(session, account, count=count)
+        return transitions.admission.claim_submits(session, account, count=count, lease=LEASE)
 
 
 def begin_submit(runtime: Runtime, claimed: ClaimedSubmit) -> None:
     """Write that it is posted now."""
     with transaction(runtime.sessions) as session:
-        assert transitions.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE)
+        assert transitions.submitting.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE)
 
 
 def begin(runtime: Runtime, account: UUID, prompt: str) -> UUID:
@@ -79,7 +79,7 @@ def accept(
 ) -> None:
     """Store the provider's answer."""
     with transaction(runtime.sessions) as session:
-        transitions.accept_prediction(
+        transitions.submitting.accept_prediction(
             session,
             prediction_id,
             provider_id=answer.id,
@@ -91,7 +91,7 @@ def accept(
 def reconcile(runtime: Runtime, account: UUID) -> str:
     """One reconciliation run and unknown predictions of an account that nobody else reconciles."""
     with transaction(runtime.sessions) as session:
-        claim = transitions.claim_reconcile(session, account, lease=LEASE)
+        claim = transitions.runs.claim_reconcile(session, account, lease=LEASE)
     assert claim is not None
     return reconcile_account(runtime, account, claim)
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from api.schemas.outputs import OutputOutageSeen
 from api.schemas.values import Money, Time
-from models.queries import AccountSummary
+from models.queries.accounts.summary import AccountSummary
 
 
 class AccountCost(BaseModel):

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from api.schemas.outputs import OutputOutageSeen
-from models.queries import EXPECTED_MIGRATION
+from models.queries.health import EXPECTED_MIGRATION
 from rushes.readiness import Readiness
 
 

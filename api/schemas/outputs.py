@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.values import Time
-from models.queries import OutputOutage
+from models.queries.storing import OutputOutage
 from rushes.jobs.why_waiting import describe_outage
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.values import Money, Time
-from models.queries import UnconfirmedSubmission
+from models.queries.reconciling.runs import UnconfirmedSubmission
 from rushes.catalog import find_video_model
 
 _STRICT = ConfigDict(extra="forbid", strict=True)

@@ -2,7 +2,7 @@
 
 from models.db.errors import DatabaseAway
 from models.db.session import Sessions, open_sessions, transaction
-from models.queries import EXPECTED_MIGRATION
+from models.queries.health import EXPECTED_MIGRATION
 from rushes.monitoring.audit import Finding, audit_files, audit_rows
 from rushes.readiness import check_readiness
 from rushes.runtime import Runtime

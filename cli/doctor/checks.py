@@ -16,7 +16,7 @@ from cli.doctor.result import Check, Status
 from cli.doctor.webhooks import check_webhooks
 from models.db.errors import DatabaseAway
 from models.db.session import open_engine, open_sessions
-from models.queries import EXPECTED_MIGRATION
+from models.queries.health import EXPECTED_MIGRATION
 from rushes.errors import InvalidInput, RushesError
 from rushes.jobs.why_waiting import describe_outage
 from rushes.monitoring.broker import find_broker_fault, name_broker

@@ -6,7 +6,7 @@ from cli.doctor.result import Check
 from models import queries
 from models.db.errors import DatabaseAway
 from models.db.session import Sessions, transaction
-from models.queries import WebhookStats
+from models.queries.watching.webhooks import WebhookStats
 from rushes.runtime import ACCOUNT
 from rushes.settings import Settings
 
@@ -18,8 +18,8 @@ def check_webhooks(settings: Settings, sessions: Sessions) -> Check:
     """What settings and rows tell of the account's webhooks."""
     try:
         with transaction(sessions) as session:
-            account = queries.find_account(session, ACCOUNT)
-            stats = queries.find_webhook_stats(session, account.id) if account else WebhookStats(0, None, None)
+            account = queries.dispatching.find_account(session, ACCOUNT)
+            stats = queries.webhooks.find_webhook_stats(session, account.id) if account else WebhookStats(0, None, None)
     except (SQLAlchemyError, DatabaseAway):
         return Check("webhooks", "warning", "the database did not tell", "ask again")
     return judge_webhooks(stats, has_public_url=settings.public_url is not None)

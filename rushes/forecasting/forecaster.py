@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from models import Job, JobState, Prediction, PredictionState, queries
 from models.db.session import Sessions, transaction
 from models.lifecycle import is_ended
-from models.queries import Capacity, Recent, RunningRenders, WaitingJobs, Whose
+from models.queries.forecasting import Capacity, Recent, RunningRenders, WaitingJobs, Whose
 from models.transitions.admission import RATE_WINDOW
 from rushes.forecasting import (
     ActiveGroup,
@@ -90,7 +90,7 @@ class Forecaster:
             self._learned_at = now
         with transaction(sessions) as session:
             self._render_times.refresh(session)
-            self._store_time = _find_store_time(queries.find_recent(session))
+            self._store_time = _find_store_time(queries.forecasting.find_recent(session))
 
     def forecast_render(self, video_model: str, values: Mapping[str, Any]) -> TimeLeft:
         """What a render that begins now will take until its video is stored, by what was learned last.
@@ -109,7 +109,7 @@ class Forecaster:
         capacity = self._find_capacity(session)
         if capacity is None:
             return ForecastResult(unknown=UnknownReason.NO_DISPATCHER)
-        live = queries.list_running(session, whose)
+        live = queries.forecasting.list_running(session, whose)
         outlook = self._read_outlook(session, whose, capacity, live=live)
         if capacity.paused and not as_if_resumed and any(each.ours for each in outlook.waiting):
             return ForecastResult(unknown=UnknownReason.PAUSED)
@@ -131,7 +131,7 @@ class Forecaster:
             return Progress(unknown=UnknownReason.NO_DISPATCHER)
         if live.state == PredictionState.UNCONFIRMED and live.due_at is None:
             return Progress(unknown=UnknownReason.UNDECIDED)
-        store_time = _find_store_time(queries.find_recent(session))
+        store_time = _find_store_time(queries.forecasting.find_recent(session))
         begun_at = live.accepted_at or live.posted_at
         if capacity.paused and begun_at is None:
             return Progress(0.0, unknown=UnknownReason.PAUSED)
@@ -146,7 +146,7 @@ class Forecaster:
 
     def _find_capacity(self, session: Session) -> Capacity | None:
         """None where nobody hands out slots."""
-        capacity = queries.find_capacity(session, self._account, rate_window=RATE_WINDOW)
+        capacity = queries.forecasting.find_capacity(session, self._account, rate_window=RATE_WINDOW)
         if capacity is None or not capacity.led:
             return None
         with self._lock:
@@ -159,7 +159,7 @@ class Forecaster:
     def _read_outlook(
         self, session: Session, whose: Whose, capacity: Capacity, *, live: list[RunningRenders]
     ) -> Outlook:
-        recent = queries.find_recent(session)
+        recent = queries.forecasting.find_recent(session)
         store_time = _find_store_time(recent)
         # What is yet to be posted has a slot, but begins no sooner than the account takes submissions.
         waits = capacity.paused or capacity.back_off_seconds > 0
@@ -169,9 +169,9 @@ class Forecaster:
             ActiveGroup(
                 render_time=store_time, age_seconds=max(0.0, each.age_seconds), renders=each.jobs, ours=each.ours
             )
-            for each in queries.list_storing(session, whose)
+            for each in queries.forecasting.list_storing(session, whose)
         )
-        waiting = groupby(queries.list_waiting(session, whose), key=attrgetter("priority", "ours"))
+        waiting = groupby(queries.forecasting.list_waiting(session, whose), key=attrgetter("priority", "ours"))
         return Outlook(
             slots=capacity.slots,
             store_time=store_time,

@@ -8,7 +8,9 @@ from uuid import UUID
 from models import Batch, Event, JobState, queries
 from models.db.session import Sessions, transaction
 from models.lifecycle import JOB_ENDED
-from models.queries import BatchSummary, OutputOutage, Whose
+from models.queries.forecasting import Whose
+from models.queries.jobs import BatchSummary
+from models.queries.storing import OutputOutage
 from rushes.forecasting import Forecast
 from rushes.forecasting.forecaster import Forecaster, UnknownReason
 from rushes.jobs.views import Page, cut_page, find_batch_id
@@ -67,9 +69,9 @@ def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | N
     """The batch with this name or id, and on request when it will have ended. Raises `NotFound`."""
     with transaction(sessions) as session:
         batch_id = find_batch_id(session, name_or_id)
-        (summary,) = queries.summarise_batches(session, [batch_id])
-        outage = queries.find_output_outage(session) if summary.states.get(JobState.STORING) else None
-        view = BatchView(summary, queries.read_clock(session), outage=outage)
+        (summary,) = queries.jobs.summarise_batches(session, [batch_id])
+        outage = queries.storing.find_output_outage(session) if summary.states.get(JobState.STORING) else None
+        view = BatchView(summary, queries.health.read_clock(session), outage=outage)
         if forecaster is None or view.done == summary.job_count:
             return view
         found = forecaster.forecast(session, Whose(batch_id=batch_id))
@@ -92,15 +94,15 @@ def list_batch_events(sessions: Sessions, name_or_id: str, *, limit: int, after:
     """What was told of a batch as a whole, oldest first. Raises `NotFound`."""
     with transaction(sessions) as session:
         batch_id = find_batch_id(session, name_or_id)
-        events = queries.list_batch_events(session, batch_id, limit=limit + 1, after=after)
+        events = queries.jobs.list_batch_events(session, batch_id, limit=limit + 1, after=after)
     return cut_page(events, limit=limit, key=lambda event: event.id)
 
 
 def list_batches(sessions: Sessions, *, limit: int, before: UUID | None) -> Page[BatchView, UUID]:
     """Batches, newest first."""
     with transaction(sessions) as session:
-        batches = queries.list_batches(session, limit=limit + 1, before=before)
+        batches = queries.jobs.list_batches(session, limit=limit + 1, before=before)
         page = cut_page(batches, limit=limit, key=lambda batch: batch.id)
-        summaries = queries.summarise_batches(session, [batch.id for batch in page.items])
-        seen_at = queries.read_clock(session)
+        summaries = queries.jobs.summarise_batches(session, [batch.id for batch in page.items])
+        seen_at = queries.health.read_clock(session)
     return Page([BatchView(summary, seen_at) for summary in summaries], page.next_key)

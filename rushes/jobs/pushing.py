@@ -100,7 +100,7 @@ def push_job(sessions: Sessions, order: JobOrder) -> tuple[Job, tuple[str, ...]]
     """Store one job; returns its row and warnings. Once this returns, the job is durable."""
     new, warnings = check_order(order)
     with transaction(sessions) as session:
-        return transitions.insert_job(session, new), warnings
+        return transitions.jobs.insert_job(session, new), warnings
 
 
 def push_batch(
@@ -117,8 +117,8 @@ def push_batch(
     checked = check_orders(orders, max_jobs=max_jobs)
     with transaction(sessions) as session:
         if finish_by is not None:
-            _check_finish_by(finish_by, now=queries.read_clock(session))
-        batch = transitions.insert_batch(session, name, checked.jobs, finish_by=finish_by)
+            _check_finish_by(finish_by, now=queries.health.read_clock(session))
+        batch = transitions.jobs.insert_batch(session, name, checked.jobs, finish_by=finish_by)
     if batch is None:
         raise Conflict(f"a batch named {name!r} exists already")
     return batch, checked
@@ -137,7 +137,7 @@ def cancel_job(sessions: Sessions, job_id: UUID) -> str:
     There is no way to stop a render at the provider; what it delivers is kept.
     """
     with transaction(sessions) as session:
-        outcome = transitions.cancel_job(session, job_id)
+        outcome = transitions.jobs.cancel_job(session, job_id)
         if outcome is None:
             job = _get_job(session.get(Job, job_id), job_id)
             raise Conflict(f"job {job_id} has ended: it is {job.state}")
@@ -147,7 +147,7 @@ def cancel_job(sessions: Sessions, job_id: UUID) -> str:
 def retry_job(sessions: Sessions, job_id: UUID) -> str:
     """Queue a failed or cancelled job again, or fetch its video where it is paid for but not stored."""
     with transaction(sessions) as session:
-        state = transitions.retry_job(session, job_id)
+        state = transitions.jobs.retry_job(session, job_id)
         if state is None:
             job = _get_job(session.get(Job, job_id), job_id)
             stored = job.state == JobState.CANCELLED

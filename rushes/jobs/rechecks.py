@@ -4,7 +4,7 @@ from uuid import UUID
 
 from models import queries, transitions
 from models.db.session import Sessions, transaction
-from models.transitions import RecheckFilter
+from models.transitions.storing.unverified import RecheckFilter
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 from rushes.jobs.views import find_batch_id
 
@@ -18,10 +18,10 @@ def recheck_job(sessions: Sessions, job_id: UUID, *, by: str) -> None:
     Raises `NotFound` for an unknown job, and `Conflict` if it has not ended, has a video or has no kept file.
     """
     with transaction(sessions) as session:
-        if transitions.recheck_jobs(session, RecheckFilter(ids=[job_id]), by=by):
+        if transitions.unverified.recheck_jobs(session, RecheckFilter(ids=[job_id]), by=by):
             return
-        job = queries.find_job(session, job_id)
-        kinds = {each.kind for each in queries.list_artifacts(session, [job_id])}
+        job = queries.jobs.find_job(session, job_id)
+        kinds = {each.kind for each in queries.jobs.list_artifacts(session, [job_id])}
     if job is None:
         raise NotFound(f"there is no job {job_id}")
     if "unverified" not in kinds:
@@ -41,7 +41,7 @@ def recheck_jobs(sessions: Sessions, *, by: str, batch: str | None, code: str | 
     total, last = 0, None
     while True:
         with transaction(sessions) as session:
-            ids = transitions.recheck_jobs(session, chosen, by=by, after=last, count=_AT_ONCE)
+            ids = transitions.unverified.recheck_jobs(session, chosen, by=by, after=last, count=_AT_ONCE)
         total += len(ids)
         if len(ids) < _AT_ONCE:
             return total

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from models import Artifact, ArtifactKind, Event, Job, JobState, Prediction, PredictionState, queries
 from models.db.session import Sessions, transaction
 from models.lifecycle import NO_ATTEMPT, is_ended, is_held, is_spent
-from models.queries import JobFilter
+from models.queries.jobs import JobFilter
 from rushes.catalog import find_video_model, video_model_names
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster, Progress
@@ -99,7 +99,7 @@ def get_job(
 ) -> JobView:
     """One job, on request with the reason why it does not move, and with how far it is. Raises `NotFound`."""
     with transaction(sessions) as session:
-        job = queries.find_job(session, job_id)
+        job = queries.jobs.find_job(session, job_id)
         if job is None:
             raise NotFound(f"there is no job {job_id}")
         (view,) = _view_jobs(session, [job])
@@ -115,7 +115,7 @@ def list_jobs(sessions: Sessions, asked: JobQuery, *, limit: int, before: UUID |
     """
     with transaction(sessions) as session:
         chosen = _resolve(session, asked)
-        jobs = queries.list_jobs(session, chosen, limit=limit + 1, before=before)
+        jobs = queries.jobs.list_jobs(session, chosen, limit=limit + 1, before=before)
         page = cut_page(jobs, limit=limit, key=lambda job: job.id)
         return Page(_view_jobs(session, page.items), page.next_key)
 
@@ -123,9 +123,9 @@ def list_jobs(sessions: Sessions, asked: JobQuery, *, limit: int, before: UUID |
 def list_events(sessions: Sessions, job_id: UUID, *, limit: int, after: int) -> Page[Event, int]:
     """A job's history, oldest first. Raises `NotFound` where there is no such job."""
     with transaction(sessions) as session:
-        if queries.find_job(session, job_id) is None:
+        if queries.jobs.find_job(session, job_id) is None:
             raise NotFound(f"there is no job {job_id}")
-        events = queries.list_events(session, job_id, limit=limit + 1, after=after)
+        events = queries.jobs.list_events(session, job_id, limit=limit + 1, after=after)
     return cut_page(events, limit=limit, key=lambda event: event.id)
 
 
@@ -142,7 +142,7 @@ def get_file(sessions: Sessions, job_id: UUID, kind: ArtifactKind) -> Artifact:
 def get_duplicate_file(sessions: Sessions, prediction_id: UUID, kind: ArtifactKind) -> Artifact:
     """The stored file of a duplicate purchase. Raises `NotFound` for any other prediction, and while there is none."""
     with transaction(sessions) as session:
-        file = queries.find_duplicate_file(session, prediction_id, kind)
+        file = queries.duplicates.find_duplicate_file(session, prediction_id, kind)
     if file is None:
         raise NotFound(f"there is no {kind.file_name} of a duplicate purchase {prediction_id}")
     return file
@@ -166,7 +166,7 @@ def _resolve(session: Session, asked: JobQuery) -> JobFilter:
 def find_batch_id(session: Session, name_or_id: str) -> UUID:
     """The id of the batch with this name or id. Raises `NotFound`."""
     # What cannot be a name is not searched for: Postgres refuses a NUL byte even in a comparison.
-    batch = queries.find_batch(session, name_or_id) if BATCH_NAME.fullmatch(name_or_id) else None
+    batch = queries.jobs.find_batch(session, name_or_id) if BATCH_NAME.fullmatch(name_or_id) else None
     if batch is None:
         raise NotFound(f"there is no batch {name_or_id[:80]!r}")
     return batch.id
@@ -175,9 +175,9 @@ def find_batch_id(session: Session, name_or_id: str) -> UUID:
 def _view_jobs(session: Session, jobs: Sequence[Job]) -> list[JobView]:
     ids = [job.id for job in jobs]
     batch_ids = {job.batch_id for job in jobs if job.batch_id}
-    names = queries.name_batches(session, batch_ids) if batch_ids else {}
-    predictions = _group_by_job(queries.list_predictions(session, ids))
-    artifacts = _group_by_job(queries.list_artifacts(session, ids))
+    names = queries.jobs.name_batches(session, batch_ids) if batch_ids else {}
+    predictions = _group_by_job(queries.jobs.list_predictions(session, ids))
+    artifacts = _group_by_job(queries.jobs.list_artifacts(session, ids))
     return [
         JobView(
             job, names[job.batch_id] if job.batch_id else None, predictions.get(job.id, []), artifacts.get(job.id, [])

@@ -2,7 +2,7 @@
 
 from models import Job, JobState, queries
 from models.db.session import Sessions, transaction
-from models.queries import OutputOutage
+from models.queries.storing import OutputOutage
 
 
 def describe_outage(outage: OutputOutage) -> str:
@@ -17,9 +17,9 @@ def describe_outage(outage: OutputOutage) -> str:
 def explain_wait(sessions: Sessions, job: Job) -> str | None:
     """Why a job that has not ended does not move, in a sentence; None where it is on its way or has ended."""
     with transaction(sessions) as session:
-        farm, health = queries.find_farm(session), queries.find_health(session)
-        purchases = queries.list_predictions(session, [job.id])
-        outage = queries.find_output_outage(session) if job.state == JobState.STORING else None
+        farm, health = queries.health.find_farm(session), queries.health.find_health(session)
+        purchases = queries.jobs.list_predictions(session, [job.id])
+        outage = queries.storing.find_output_outage(session) if job.state == JobState.STORING else None
     live = next((each for each in purchases if each.ended_at is None), None)
     if live is not None and live.state == "unconfirmed":
         return f"the provider's answer to the submission is unconfirmed ({live.error_message}); it is never sent again"

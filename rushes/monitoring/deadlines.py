@@ -7,7 +7,7 @@ import structlog
 
 from models import queries, transitions
 from models.db.session import transaction
-from models.queries import Promise, Whose
+from models.queries.forecasting import Promise, Whose
 from rushes.forecasting import Forecast
 from rushes.forecasting.forecaster import UnknownReason
 from rushes.runtime import Runtime
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 def check_risks(runtime: Runtime) -> str:
     """Hold every open batch with a `finish_by` against its forecast; returns a line on what was found."""
     with transaction(runtime.sessions) as session:
-        promises = queries.list_promises(session, count=CHECKED_BATCHES)
+        promises = queries.forecasting.list_promises(session, count=CHECKED_BATCHES)
     lines = [line for line in (_check(runtime, promise) for promise in promises) if line]
     return "; ".join(lines) or f"checked {len(promises)} batch(es)"
 
@@ -42,9 +42,9 @@ def _check(runtime: Runtime, promise: Promise) -> str | None:
         chance = found.forecast.chance_within(promise.seconds_left)
         detail = _describe(promise, found.forecast, chance, waits_for=waits_for)
         if not promise.at_risk and chance < AT_RISK_BELOW:
-            kind, noted = "batch.at_risk", transitions.note_at_risk(session, promise.batch_id, detail)
+            kind, noted = "batch.at_risk", transitions.batches.note_at_risk(session, promise.batch_id, detail)
         elif promise.at_risk and chance >= ON_TRACK_FROM and not waits_for:
-            kind, noted = "batch.on_track", transitions.note_on_track(session, promise.batch_id, detail)
+            kind, noted = "batch.on_track", transitions.batches.note_on_track(session, promise.batch_id, detail)
         else:
             return None
     if not noted:

@@ -3,16 +3,11 @@
 from sqlalchemy.orm import Session
 
 from models.db.session import transaction
-from models.queries import (
-    BusyBatch,
-    FarmStatus,
-    Whose,
-    find_account,
-    find_farm,
-    find_output_outage,
-    list_busy_batches,
-    measure_webhook_delivery,
-)
+from models.queries.dispatching import find_account
+from models.queries.forecasting import BusyBatch, Whose, list_busy_batches
+from models.queries.health import FarmStatus, find_farm
+from models.queries.storing import find_output_outage
+from models.queries.watching.webhooks import measure_webhook_delivery
 from rushes.jobs.why_waiting import describe_outage
 from rushes.runtime import ACCOUNT, Runtime
 

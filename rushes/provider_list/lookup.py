@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from models.queries import ControlPrediction
+from models.queries.reconciling.runs import ControlPrediction
 from rushes.errors import Transient
 from rushes.provider_list.ownership import ADVICE, ForeignList, is_ours
 from rushes.provider_list.paging import read_pages

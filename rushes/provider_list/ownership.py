@@ -12,7 +12,7 @@ import structlog
 
 from models import queries, transitions
 from models.db.session import transaction
-from models.queries import ControlPrediction
+from models.queries.reconciling.runs import ControlPrediction
 from rushes.errors import Transient
 from rushes.runtime import Runtime
 
@@ -42,13 +42,13 @@ def find_controls(
 ) -> list[ControlPrediction]:
     """The control predictions for a prediction that the provider seems to have lost."""
     with transaction(runtime.sessions) as session:
-        until = queries.read_clock(session) - LIST_LAG
-        return queries.list_controls(session, account_id, {prediction_id: created_at}, until=until)
+        until = queries.health.read_clock(session) - LIST_LAG
+        return queries.runs.list_controls(session, account_id, {prediction_id: created_at}, until=until)
 
 
 def log_foreign_list(runtime: Runtime, account_id: UUID, ids: Sequence[UUID], *, once: bool = True) -> None:
     """Note at each prediction why it is not decided, and log an error; with `once` only where one had not been told."""
     with transaction(runtime.sessions) as session:
-        noted = transitions.note_foreign_list(session, ids, message=ADVICE)
+        noted = transitions.runs.note_foreign_list(session, ids, message=ADVICE)
     if noted or not once:
         log.error("account.foreign_list", account_id=str(account_id), undecided=len(ids), advice=ADVICE)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
-from models.queries import JobSnapshot
+from models.queries.reconciling.restore import JobSnapshot
 from rushes.reconciling.duplicates import log_duplicate
 from rushes.reconciling.matching import Candidate
 from rushes.reconciling.restore import accept_found, is_bought
@@ -110,7 +110,7 @@ def _assign(
     """
     prediction_id, job_id = origin
     for _ in range(READINGS):
-        snapshot = queries.find_job_snapshot(session, prediction_id, job_id)
+        snapshot = queries.restore.find_job_snapshot(session, prediction_id, job_id)
         if snapshot is None:
             return None
         target = _find_row(session, account_id, snapshot, origin=origin, found=found)
@@ -120,7 +120,7 @@ def _assign(
             if state is None and not is_answered:
                 continue
             return Assigned(target, state)
-        duplicate_id = transitions.record_duplicate(
+        duplicate_id = transitions.unknown_predictions.record_duplicate(
             session, account_id, job_id, provider_id=found.id, provider_created_at=found.created_at
         )
         if duplicate_id is not None:
@@ -129,7 +129,7 @@ def _assign(
 
 
 def _accept_answered(session: Session, runtime: Runtime, prediction_id: UUID, found: ProviderPrediction) -> str | None:
-    return transitions.accept_prediction(
+    return transitions.submitting.accept_prediction(
         session,
         prediction_id,
         provider_id=found.id,
@@ -146,7 +146,7 @@ def _find_row(
     if snapshot.waits or (snapshot.is_given_up and not is_bought(found)):
         return prediction_id  # in the latter case as a duplicate without a price: no attempt of a job that waits
     if snapshot.is_wanted:
-        return transitions.post_for_unknown(
+        return transitions.restore.post_for_unknown(
             session,
             account_id,
             job_id,

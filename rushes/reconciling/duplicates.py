@@ -13,8 +13,8 @@ import structlog
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
 from models.lifecycle import Reason
-from models.queries import Duplicate
-from models.transitions import DuplicateTicket
+from models.queries.duplicates import Duplicate
+from models.transitions.storing.duplicates import DuplicateTicket
 from models.transitions.watching.retention import RETENTION
 from rushes.artifacts import StoredVideo, duplicate_name
 from rushes.runtime import Runtime
@@ -36,10 +36,10 @@ log = structlog.get_logger(__name__)
 _MOVES = StoreMoves(
     stale_renewal="duplicate.renew",
     stale_outcome="duplicate.outcome",
-    renew=transitions.renew_duplicate_store,
-    delay=transitions.delay_duplicate_store,
-    fail=transitions.fail_duplicate_store,
-    excuse=transitions.excuse_duplicate_store,
+    renew=transitions.duplicates.renew_duplicate_store,
+    delay=transitions.duplicates.delay_duplicate_store,
+    fail=transitions.duplicates.fail_duplicate_store,
+    excuse=transitions.duplicates.excuse_duplicate_store,
 )
 
 
@@ -54,7 +54,7 @@ def check_duplicate(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     Takes no lease: its next check was set when this one was published, so a process that dies costs one spacing.
     """
     with transaction(runtime.sessions) as session:
-        duplicate = queries.find_duplicate(session, prediction_id)
+        duplicate = queries.duplicates.find_duplicate(session, prediction_id)
     if duplicate is None or duplicate.claim != claim or duplicate.outcome is not None:
         return "stale: nothing to watch"
     if duplicate.age_seconds > RETENTION.total_seconds():
@@ -84,7 +84,7 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, 
 def _read(runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, found: ProviderPrediction) -> str:
     if found.has_succeeded:
         with transaction(runtime.sessions) as session:
-            transitions.judge_duplicate(
+            transitions.duplicates.judge_duplicate(
                 session, prediction_id, duplicate.claim, outcome=PredictionState.COMPLETED, outputs=found.outputs
             )
         runtime.waker.wake()
@@ -92,7 +92,7 @@ def _read(runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, found: Pr
     if not found.is_terminal:
         if found.has_known_status and duplicate.inconsistent_seconds is not None:
             with transaction(runtime.sessions) as session:
-                transitions.clear_inconsistent(session, prediction_id, duplicate.claim)
+                transitions.renders.clear_inconsistent(session, prediction_id, duplicate.claim)
         return f"{found.status_text or found.status}, {duplicate.age_seconds:.0f} s old"
     reason = Reason(classify_failure(found).value, found.error or f"the provider ended it as {found.status}")
     if found.status is PredictionStatus.COMPLETED:
@@ -107,7 +107,9 @@ def _end_if_lasting(
     if (duplicate.inconsistent_seconds or 0) >= INCONSISTENT_GRACE.total_seconds():
         return _judge(runtime, prediction_id, duplicate, outcome, reason=reason)
     with transaction(runtime.sessions) as session:
-        transitions.note_duplicate_inconsistent(session, prediction_id, duplicate.claim, message=reason.message)
+        transitions.duplicates.note_duplicate_inconsistent(
+            session, prediction_id, duplicate.claim, message=reason.message
+        )
     return f"inconsistent: {reason.message}"
 
 
@@ -115,7 +117,7 @@ def _judge(
     runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, outcome: PredictionState, *, reason: Reason
 ) -> str:
     with transaction(runtime.sessions) as session:
-        transitions.judge_duplicate(session, prediction_id, duplicate.claim, outcome=outcome, reason=reason)
+        transitions.duplicates.judge_duplicate(session, prediction_id, duplicate.claim, outcome=outcome, reason=reason)
     return f"{outcome}: {reason.message}"
 
 
@@ -125,7 +127,7 @@ def store_duplicate(runtime: Runtime, prediction_id: UUID, claim: int, *, must_s
     Raises as `copy_output` does, and excuses outages of the database.
     """
     with transaction(runtime.sessions) as session:
-        ticket = transitions.begin_duplicate_store(session, prediction_id, claim, lease=STORE_LEASE)
+        ticket = transitions.duplicates.begin_duplicate_store(session, prediction_id, claim, lease=STORE_LEASE)
     if ticket is None:
         return "stale: nothing to do"
     step = StoreStep(_MOVES, prediction_id, ticket.claim, ticket)
@@ -136,10 +138,10 @@ def store_duplicate(runtime: Runtime, prediction_id: UUID, claim: int, *, must_s
 
 def _finish(runtime: Runtime, ticket: DuplicateTicket, stored: StoredVideo) -> str:
     with transaction(runtime.sessions) as session:
-        finished = transitions.finish_duplicate_store(
+        finished = transitions.duplicates.finish_duplicate_store(
             session, ticket.prediction_id, ticket.claim, artifacts=describe_files(stored)
         )
-        replaced = transitions.drop_unverified(session, ticket.prediction_id) if finished else []
+        replaced = transitions.unverified.drop_unverified(session, ticket.prediction_id) if finished else []
     remove_files(runtime, replaced)
     if not finished:
         count_stale(runtime, "duplicate.finish", ticket.prediction_id)

@@ -16,7 +16,7 @@ import structlog
 
 from models import transitions
 from models.db.session import transaction
-from models.queries import DispatchAccount
+from models.queries.dispatching import DispatchAccount
 from rushes.runtime import Runtime
 
 FOLDER = "epochs"
@@ -66,7 +66,7 @@ def hold_after_restore(runtime: Runtime, account: DispatchAccount) -> bool:
     behind = f"its epoch is {account.epoch}, the data folder has seen {kept}"
     detail = behind if account.epoch < kept else f"RUSHES_RESTORE_EPOCH was raised to {asked}"
     with transaction(runtime.sessions) as session:
-        held = transitions.hold_restored(session, account.id, epoch=kept, restore_epoch=asked, detail=detail)
+        held = transitions.restore.hold_restored(session, account.id, epoch=kept, restore_epoch=asked, detail=detail)
     if held:
         log.error("account.restored", detail=detail)
     return held

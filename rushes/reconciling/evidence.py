@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
-from models.queries import ControlPrediction, Posted
-from models.transitions import RunTicket
+from models.queries.reconciling.runs import ControlPrediction, Posted
+from models.transitions.reconciling.runs import RunTicket
 from rushes.errors import Transient
 from rushes.provider_list.ownership import is_ours
 from rushes.provider_list.paging import read_pages
@@ -144,7 +144,7 @@ def lease_of(runtime: Runtime) -> timedelta:
 def renew_claim(runtime: Runtime, current: ReconciliationRun) -> None:
     """Renew it. Raises `RunLost`."""
     with transaction(runtime.sessions) as session:
-        if not transitions.renew_reconcile(session, current.account_id, current.claim, lease=lease_of(runtime)):
+        if not transitions.runs.renew_reconcile(session, current.account_id, current.claim, lease=lease_of(runtime)):
             raise RunLost("another run took over: nothing written")
 
 
@@ -155,7 +155,7 @@ def prepare_run(
     settings = runtime.settings
     slack = timedelta(seconds=settings.list_lag_seconds)
     settle_time = settings.submit_lease + max(slack, ticket.list_lag + CLOCK_MARGIN)
-    offsets = queries.find_offsets(session, account_id)
+    offsets = queries.runs.find_offsets(session, account_id)
     if offsets.after_post is None or offsets.after_answer is None:
         clocks = Clocks(-UNKNOWN_CLOCK, settle_time + UNKNOWN_CLOCK)
     else:
@@ -163,7 +163,7 @@ def prepare_run(
         clocks = Clocks(
             min(timedelta(0), offsets.after_post) - CLOCK_MARGIN, settle_time + provider_lead + CLOCK_MARGIN
         )
-    posted = queries.list_posted(session, account_id)
+    posted = queries.runs.list_posted(session, account_id)
     sought = _find_sought(posted, clocks)
     controls = _choose_controls(session, account_id, ticket, sought=sought, settle_time=settle_time)
     return ReconciliationRun(account_id, claim, ticket, posted, sought, clocks, settle_time, controls)
@@ -193,10 +193,10 @@ def _choose_controls(
         for each in sought
         if each.state == PredictionState.UNCONFIRMED and each.posted_at < settled_before
     }
-    found = queries.list_controls(session, account_id, moments, until=settled_before)
+    found = queries.runs.list_controls(session, account_id, moments, until=settled_before)
     if ticket.sweep_after is None:
         return found
-    swept = queries.list_controls(session, account_id, {SWEPT: settled_before}, until=settled_before)
+    swept = queries.runs.list_controls(session, account_id, {SWEPT: settled_before}, until=settled_before)
     return found + [each for each in swept if each.created_at > ticket.sweep_after]
 
 
@@ -231,7 +231,7 @@ def _note_page(runtime: Runtime, current: ReconciliationRun, listing: Listing, p
     """What rows of ours have is not kept: a long list must fit into the memory."""
     ids = [each.id for each in page.items]
     with transaction(runtime.sessions) as session:
-        known = queries.filter_known(session, current.account_id, ids)
+        known = queries.runs.filter_known(session, current.account_id, ids)
     listing.shown.update(ids)
     listing.unknown |= {each.id: each for each in page.items if each.id not in known}
 
@@ -242,8 +242,8 @@ def read_candidates(
     """Who posted while the list was read, and what no row of ours has."""
     with transaction(runtime.sessions) as session:
         # After the list, and the rows without an id first: so every row that posted what is listed is one or the other.
-        since = current.select_since(queries.list_posted(session, current.account_id))
-        known = queries.filter_known(session, current.account_id, list(listing.unknown))
+        since = current.select_since(queries.runs.list_posted(session, current.account_id))
+        known = queries.runs.filter_known(session, current.account_id, list(listing.unknown))
     unknown = [each for each in listing.unknown.values() if each.id not in known]
     return since, [_as_candidate(runtime, current, each) for each in unknown]
 

@@ -77,7 +77,7 @@ class _RunFindings(Findings):
 def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
     """Make the run of this claim; returns a line for operators. Raises `ReconcileFailed`."""
     with transaction(runtime.sessions) as session:
-        ticket = transitions.begin_reconcile(session, account_id, claim, lease=lease_of(runtime))
+        ticket = transitions.runs.begin_reconcile(session, account_id, claim, lease=lease_of(runtime))
         if ticket is None:
             return "stale: nothing to do"
         current = prepare_run(runtime, session, account_id, claim=claim, ticket=ticket)
@@ -97,7 +97,7 @@ def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
 
 def _give_back(runtime: Runtime, current: ReconciliationRun, *, pause: timedelta) -> None:
     with transaction(runtime.sessions) as session:
-        transitions.finish_reconcile(session, current.account_id, current.claim, pause=pause)
+        transitions.runs.finish_reconcile(session, current.account_id, current.claim, pause=pause)
     runtime.waker.wake()
 
 
@@ -202,8 +202,8 @@ def _resolve_restore(
     with transaction(runtime.sessions) as session:
         ids = [each.provider_id for each in unmatched]
         # Not `restored_at`: a second hold moves that past what the runs of the first have found and not decided.
-        known = queries.filter_strangers(session, current.account_id, ids, before=ticket.restored_to)
-        open_jobs = queries.list_open_jobs(session, sorted({each.video_model for each in unmatched}))
+        known = queries.restore.filter_strangers(session, current.account_id, ids, before=ticket.restored_to)
+        open_jobs = queries.restore.list_open_jobs(session, sorted({each.video_model for each in unmatched}))
     bought = [each for each in unmatched if each.provider_id not in known and is_bought(by_id[each.provider_id])]
     found = match_unknown(bought, open_jobs)
     found.undecidable += adopt_unknown(runtime, current.account_id, found, by_id)
@@ -230,17 +230,17 @@ def _write(
     settled = [each for each in missing if each.posted_at < current.settled_before]
     why = "the provider's list does not show it"
     ours = [each for each in settled if each.prediction_id not in foreign]
-    not_found = [each for each in ours if transitions.mark_not_found(session, each.prediction_id, why=why)]
+    not_found = [each for each in ours if transitions.runs.mark_not_found(session, each.prediction_id, why=why)]
     unreadable, unreached = current.select_sought(found.undecidable), current.select_sought(found.unreached)
     _leave_to_a_person(session, current, unreadable, why="a candidate's input cannot be read")
     _leave_to_a_person(session, current, unreached, why="the list is too long to be read back to it")
     waiting = {each.prediction_id for each in (*missing, *current.select_sought(found.waiting))}
     waiting -= {each.prediction_id for each in not_found}
-    transitions.postpone_unconfirmed(session, sorted(waiting - foreign), delay=PAUSE)
-    transitions.postpone_unconfirmed(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
+    transitions.runs.postpone_unconfirmed(session, sorted(waiting - foreign), delay=PAUSE)
+    transitions.runs.postpone_unconfirmed(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
     is_sweep = current.ticket.sweep_after is not None
     is_ours = SWEPT not in foreign
-    unmatched = transitions.insert_unknown_predictions(
+    unmatched = transitions.runs.insert_unknown_predictions(
         session, [_as_unknown_prediction(current, each) for each in found.unmatched if is_ours]
     )
     swept = is_sweep and is_ours and found.reports_unknown
@@ -253,7 +253,7 @@ def _write(
 
 
 def _measure_lag(session: Session, current: ReconciliationRun, listing: Listing) -> float:
-    return queries.measure_list_lag(
+    return queries.runs.measure_list_lag(
         session,
         current.account_id,
         listed=listing.shown,
@@ -265,7 +265,7 @@ def _measure_lag(session: Session, current: ReconciliationRun, listing: Listing)
 def _finish(session: Session, current: ReconciliationRun, *, lag: float, swept: bool, is_foreign: bool) -> None:
     """Last, since the account's row is locked last of all; where the claim is lost, all is taken back."""
     pause = PAUSE if current.ticket.restored_at is None else RESTORE_PAUSE
-    if not transitions.finish_reconcile(
+    if not transitions.runs.finish_reconcile(
         session,
         current.account_id,
         current.claim,
@@ -278,7 +278,7 @@ def _finish(session: Session, current: ReconciliationRun, *, lag: float, swept: 
 
 def _adopt(runtime: Runtime, session: Session, found: _RunFindings) -> None:
     for submission, candidate in found.adoptions:
-        state = transitions.accept_prediction(
+        state = transitions.submitting.accept_prediction(
             session,
             submission.prediction_id,
             provider_id=candidate.provider_id,
@@ -294,12 +294,12 @@ def _leave_to_a_person(
     session: Session, current: ReconciliationRun, undecidable: Sequence[Submission], *, why: str
 ) -> None:
     ids = [each.prediction_id for each in undecidable]
-    transitions.note_undecidable(session, ids, message=f"{why}: decide by hand")
+    transitions.runs.note_undecidable(session, ids, message=f"{why}: decide by hand")
     for submission in undecidable:
         # As long again as it has waited: inputs that were missing for a moment must not cost ten minutes.
         waited = current.ticket.began_at - submission.posted_at
         delay = max(PAUSE, min(waited, PERSON_PAUSE))
-        transitions.postpone_unconfirmed(session, [submission.prediction_id], delay=delay)
+        transitions.runs.postpone_unconfirmed(session, [submission.prediction_id], delay=delay)
 
 
 def _as_unknown_prediction(current: ReconciliationRun, candidate: Candidate) -> dict[str, object]:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
-from models.queries import OpenJob
+from models.queries.reconciling.restore import OpenJob
 from rushes.reconciling.matching import Candidate, Clocks, Submission, match_submissions
 from rushes.runtime import Runtime
 from rushes.wavespeed import PredictionStatus, ProviderPrediction
@@ -96,7 +96,7 @@ def adopt_unknown(
 
 
 def _adopt(session: Session, runtime: Runtime, account_id: UUID, *, owner: Owner, found: ProviderPrediction) -> bool:
-    prediction_id = transitions.post_for_unknown(
+    prediction_id = transitions.restore.post_for_unknown(
         session, account_id, owner.job_id, prediction_id=owner.prediction_id, posted_at=found.created_at
     )
     if prediction_id is None:
@@ -108,10 +108,10 @@ def _adopt(session: Session, runtime: Runtime, account_id: UUID, *, owner: Owner
 def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found: ProviderPrediction) -> str | None:
     """Write that the provider has this prediction of ours, and its video where it has that already.
 
-    Returns the state as `transitions.accept_prediction` does: None, and nothing written, where the row has an id, be it
+    Returns the state as `submitting.accept_prediction` does: None, and nothing written, where the row has an id, be it
     another one, whose end is not this one's.
     """
-    state = transitions.accept_prediction(
+    state = transitions.submitting.accept_prediction(
         session,
         prediction_id,
         provider_id=found.id,
@@ -120,9 +120,9 @@ def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found:
         adopted=True,
     )
     is_rendering = state == PredictionState.RENDERING
-    watched = queries.find_watched(session, prediction_id) if is_rendering and found.has_succeeded else None
+    watched = queries.renders.find_watched(session, prediction_id) if is_rendering and found.has_succeeded else None
     if watched is not None:
-        transitions.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs)
+        transitions.renders.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs)
     return state
 
 
@@ -139,9 +139,9 @@ def conclude_restore(session: Session, account_id: UUID, restored: Restoration, 
     adopted = f"restored: adopted {len(restored.adoptions)}"
     if restored.undecidable:
         detail = describe_undecidable(restored.undecidable)
-        transitions.explain_pause(session, account_id, detail=detail)
+        transitions.restore.explain_pause(session, account_id, detail=detail)
         return f"{adopted}, waits for a person: {detail}"
-    outcome = transitions.release_restored(session, account_id, by=SWEEP, held_at=held_at)
+    outcome = transitions.restore.release_restored(session, account_id, by=SWEEP, held_at=held_at)
     return f"{adopted}, {_OUTCOMES[outcome]}"
 
 

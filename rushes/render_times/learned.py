@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import queries
-from models.queries import CompletedRender
+from models.queries.watching.render_times import CompletedRender
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
 from rushes.catalog import find_video_model
 from rushes.render_times.estimator import WINDOW, Finished, RunningRender, learn_render_time
@@ -92,7 +92,7 @@ class RenderTimes:
             self._refreshing.release()
 
     def _learn(self, session: Session, *, records: bool) -> None:
-        completed = queries.list_completed(session, count=NEWEST)
+        completed = queries.render_times.list_completed(session, count=NEWEST)
         new = {each.prediction_id: self._read_completed(each) for each in completed}
         if records and new:
             record_finished(session, list(new.values()), keep=KEPT)
@@ -101,13 +101,13 @@ class RenderTimes:
             read = new[each.prediction_id]
             seen = Finished(each.ago_seconds, read.low_seconds, read.high_seconds)
             finished[RenderKind(read.video_model, read.output_seconds)].append((seen, each.prediction_id))
-        for known in queries.list_finished(session, count=WINDOW + 1):
+        for known in queries.render_times.list_finished(session, count=WINDOW + 1):
             if known.prediction_id not in new:
                 seen = Finished(known.ago_seconds, known.low_seconds, known.high_seconds)
                 kind = RenderKind(known.video_model, known.output_seconds)
                 finished[kind].append((seen, known.prediction_id))
         running = defaultdict[RenderKind, list[RunningRender]](list)
-        for group in queries.count_running(session):
+        for group in queries.render_times.count_running(session):
             kind = find_kind(group.video_model, group.values)
             running[kind].append(RunningRender(group.age_seconds, group.renders))
         for kind in finished.keys() | running.keys():

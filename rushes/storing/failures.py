@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from models import ArtifactKind, queries, transitions
 from models.db.session import transaction
 from models.lifecycle import Reason
-from models.transitions import DuplicateTicket, NewArtifact, StoreTicket
+from models.transitions.storing.duplicates import DuplicateTicket
+from models.transitions.storing.steps import NewArtifact, StoreTicket
 from models.transitions.watching.retention import RETENTION
 from rushes.artifacts import DownloadFailed, NotAnAddress, OutputRefused, Suspect, UnverifiedFile
 from rushes.errors import RushesError, Transient
@@ -44,7 +45,7 @@ def find_final(runtime: Runtime, step: StoreStep) -> StoreFailed | None:
     if ticket.rechecks or ticket.kept_suspect != Suspect.DOCUMENT:
         return None
     with transaction(runtime.sessions) as session:
-        seen = queries.find_output_evidence(session, ticket.prediction_id, sha256=ticket.kept_sha256)
+        seen = queries.storing.find_output_evidence(session, ticket.prediction_id, sha256=ticket.kept_sha256)
         if not is_final_without_download(Suspect.DOCUMENT, seen):
             return None
         message = "the same page arrived twice, while other downloads worked"
@@ -101,10 +102,10 @@ def _move_on(
     ticket = step.ticket
     sha256 = file.arrived.sha256 if file else None
     with transaction(runtime.sessions) as session:
-        seen = queries.find_output_evidence(session, ticket.prediction_id, sha256=sha256)
+        seen = queries.storing.find_output_evidence(session, ticket.prediction_id, sha256=sha256)
         planned = plan_next(failed, seen, random=random.random)
         if outputs and list(outputs) != ticket.outputs:
-            transitions.refresh_outputs(session, ticket.prediction_id, outputs=outputs)
+            transitions.steps.refresh_outputs(session, ticket.prediction_id, outputs=outputs)
         moved = _move(session, step, planned, message=message)
         if moved and file is not None:
             _keep(session, ticket, file, counts=seen.arrived_since_failed and not is_host_in_trouble(seen))
@@ -128,7 +129,7 @@ def _keep(session: Session, ticket: StoreTicket | DuplicateTicket, file: Unverif
     """`counts`: the same bytes again say something about the file, since the host served others in between."""
     if file.url is None:  # an earlier attempt kept these bytes, or better ones
         if counts and file.arrived.sha256 == ticket.kept_sha256:
-            transitions.note_repeated(session, ticket.prediction_id)
+            transitions.unverified.note_repeated(session, ticket.prediction_id)
         return
     kept = NewArtifact(
         ArtifactKind.UNVERIFIED,
@@ -140,7 +141,7 @@ def _keep(session: Session, ticket: StoreTicket | DuplicateTicket, file: Unverif
         message=file.message,
         suspect=file.suspect.value,
     )
-    transitions.keep_unverified(session, ticket.prediction_id, file=kept)
+    transitions.unverified.keep_unverified(session, ticket.prediction_id, file=kept)
 
 
 def fail_recheck(runtime: Runtime, step: StoreStep, message: str) -> StoreFailed:
@@ -148,7 +149,7 @@ def fail_recheck(runtime: Runtime, step: StoreStep, message: str) -> StoreFailed
     with transaction(runtime.sessions) as session:
         moved = step.moves.fail(session, step.row_id, step.claim, reason=Reason(UNVERIFIED, message))
         if moved:
-            transitions.explain_unverified(session, step.ticket.prediction_id, message=message)
+            transitions.unverified.explain_unverified(session, step.ticket.prediction_id, message=message)
     if not moved:
         count_stale(runtime, step.moves.stale_outcome, step.row_id)
     return StoreFailed(message)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
 
-from models.queries import OutputEvidence
+from models.queries.storing import OutputEvidence
 from models.transitions.storing.unverified import GIVE_UP_AFTER
 from models.transitions.watching.retention import RETENTION
 from rushes.artifacts import Suspect

@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 def note_arrival(runtime: Runtime, account_id: UUID) -> None:
     """The host has given a file: an outage, if one was on, is over, and waiting downloads go on."""
     with transaction(runtime.sessions) as session:
-        ended = transitions.note_output_reached(session, account_id)
+        ended = transitions.output_host.note_output_reached(session, account_id)
     if ended is not None:
         log.info("outputs.back", after_seconds=round(ended.seconds), released=ended.released)
         runtime.waker.wake()
@@ -25,6 +25,6 @@ def note_arrival(runtime: Runtime, account_id: UUID) -> None:
 
 def blame_host(session: Session, job_id: UUID, account_id: UUID, *, message: str, probes: int) -> None:
     """Count the job towards an outage; during one, this was its probe. Locks the job, then the account."""
-    transitions.mark_output_failed(session, job_id)
+    transitions.output_host.mark_output_failed(session, job_id)
     delay = OUTPUT_PROBED.next_delay(probes + 1, random=random.random)
-    transitions.note_output_failed(session, account_id, message=message, probe_after=delay)
+    transitions.output_host.note_output_failed(session, account_id, message=message, probe_after=delay)

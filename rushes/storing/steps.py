@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind
 from models.lifecycle import Reason
-from models.transitions import DuplicateTicket, NewArtifact, StoreTicket
+from models.transitions.storing.duplicates import DuplicateTicket
+from models.transitions.storing.steps import NewArtifact, StoreTicket
 from rushes.artifacts import StoredVideo, video_name
 from rushes.errors import Permanent, Transient
 from rushes.runtime import Runtime

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from models import transitions
 from models.db.session import transaction
-from models.transitions import StoreTicket
+from models.transitions.storing.steps import StoreTicket
 from rushes.artifacts import ExpectedVideo, StoredVideo
 from rushes.catalog import get_video_model
 from rushes.runtime import Runtime
@@ -16,10 +16,10 @@ from rushes.storing.transfer import copy_output, excuse_outages
 _MOVES = StoreMoves(
     stale_renewal="store.renew",
     stale_outcome="store.outcome",
-    renew=transitions.renew_store,
-    delay=transitions.delay_store,
-    fail=transitions.fail_store,
-    excuse=transitions.excuse_store,
+    renew=transitions.steps.renew_store,
+    delay=transitions.steps.delay_store,
+    fail=transitions.steps.fail_store,
+    excuse=transitions.steps.excuse_store,
 )
 
 
@@ -31,7 +31,7 @@ def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable
     """
     # Not excused before it has begun: its claim may be that of another message's step, which goes on.
     with transaction(runtime.sessions) as session:
-        ticket = transitions.begin_store(session, job_id, claim, lease=STORE_LEASE)
+        ticket = transitions.steps.begin_store(session, job_id, claim, lease=STORE_LEASE)
     if ticket is None:
         return "stale: nothing to do"
     step = StoreStep(_MOVES, job_id, claim, ticket)
@@ -43,7 +43,7 @@ def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVid
     facts = stored.facts
     surprises = facts.differences(_expected_of(ticket))
     with transaction(runtime.sessions) as session:
-        finished = transitions.finish_store(
+        finished = transitions.steps.finish_store(
             session,
             ticket.job_id,
             claim,
@@ -51,7 +51,7 @@ def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVid
             artifacts=describe_files(stored),
             surprises=surprises,
         )
-        replaced = transitions.drop_unverified(session, ticket.prediction_id) if finished else []
+        replaced = transitions.unverified.drop_unverified(session, ticket.prediction_id) if finished else []
     remove_files(runtime, replaced)
     if not finished:
         count_stale(runtime, "store.finish", ticket.job_id)

@@ -14,7 +14,8 @@ from uuid import UUID
 from models.db.errors import DatabaseAway
 from models.db.session import transaction
 from models.lifecycle import Reason
-from models.transitions import DuplicateTicket, StoreTicket
+from models.transitions.storing.duplicates import DuplicateTicket
+from models.transitions.storing.steps import StoreTicket
 from rushes.artifacts import (
     Arrived,
     DownloadFailed,

@@ -15,8 +15,8 @@ from models import queries, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
 from models.lifecycle import Reason
-from models.transitions import SubmitTicket
 from models.transitions.admission import SEND_ALLOWANCE
+from models.transitions.submitting import SubmitTicket
 from rushes.errors import OutcomeUnknown, Permanent, Transient
 from rushes.reconciling.assign import Assigned, assign_answered
 from rushes.reconciling.duplicates import log_duplicate
@@ -68,10 +68,12 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     began = time.monotonic()
     lease = runtime.settings.submit_lease
     with one_statement(runtime.sessions) as session:
-        ticket = transitions.begin_submit(session, prediction_id, claim, lease=lease, hook_asked=hooks is not None)
+        ticket = transitions.submitting.begin_submit(
+            session, prediction_id, claim, lease=lease, hook_asked=hooks is not None
+        )
     if ticket is None:
         with transaction(runtime.sessions) as session:
-            handed_back = transitions.hand_back_submit(session, prediction_id, claim)
+            handed_back = transitions.submitting.hand_back_submit(session, prediction_id, claim)
         runtime.waker.wake()
         return "handed back: too late for its place, or the account waits" if handed_back else "stale: nothing to do"
     forecast = _forecast_time_left(runtime, ticket)  # before the POST: between its answer and its row there is nothing
@@ -136,7 +138,7 @@ def _accept(
     runtime: Runtime, ticket: SubmitTicket, claim: int, accepted: ProviderPrediction, *, forecast: Mapping[str, Any]
 ) -> str:
     def accept(session: Session) -> str | None:
-        return transitions.accept_answer(
+        return transitions.submitting.accept_answer(
             session,
             ticket.prediction_id,
             provider_id=accepted.id,
@@ -146,15 +148,17 @@ def _accept(
         )
 
     def write(session: Session) -> Assigned:
-        if not transitions.yield_adoption(
+        if not transitions.runs.yield_adoption(
             session, ticket.prediction_id, account_id=ticket.account_id, provider_id=accepted.id
         ):
-            transitions.mark_unconfirmed(session, ticket.prediction_id, claim, message=f"{accepted.id} is another's")
+            transitions.submitting.mark_unconfirmed(
+                session, ticket.prediction_id, claim, message=f"{accepted.id} is another's"
+            )
             description = "unconfirmed: another submission of the same input has taken this prediction"
             return Assigned(ticket.prediction_id, description)
         state = accept(session)
         assigned = Assigned(ticket.prediction_id, state) if state else _assign_late(session, runtime, ticket, accepted)
-        transitions.clear_back_off(session, ticket.account_id)
+        transitions.accounts.clear_back_off(session, ticket.account_id)
         return assigned
 
     description = f"accepted as {accepted.id}"
@@ -173,7 +177,7 @@ def _accept(
 def _assign_late(session: Session, runtime: Runtime, ticket: SubmitTicket, accepted: ProviderPrediction) -> Assigned:
     """An answer that the row does not wait for any more: its job gets what was bought, if it would be bought again."""
     known = Assigned(ticket.prediction_id)
-    watched = queries.find_watched(session, ticket.prediction_id)
+    watched = queries.renders.find_watched(session, ticket.prediction_id)
     if watched is not None and watched.provider_id is not None:
         return known
     origin = Origin(ticket.prediction_id, ticket.job_id)
@@ -182,10 +186,10 @@ def _assign_late(session: Session, runtime: Runtime, ticket: SubmitTicket, accep
 
 def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent) -> None:
     def write(session: Session) -> None:
-        if not transitions.unpost_submit(session, ticket.prediction_id, claim, detail=str(error)):
+        if not transitions.submitting.unpost_submit(session, ticket.prediction_id, claim, detail=str(error)):
             # Unconfirmed already, since this comes after the lease: but nothing was bought, and that is sure.
             reason = Reason("not_sent", str(error))
-            transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
+            transitions.submitting.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
         if not error.is_late:
             _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
 
@@ -195,8 +199,10 @@ def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSen
 def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefused) -> None:
     def write(session: Session) -> bool:
         reason = Reason("input_refused", str(error))
-        moved = transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=True)
-        transitions.clear_back_off(session, ticket.account_id)
+        moved = transitions.submitting.refuse_submit(
+            session, ticket.prediction_id, claim, reason=reason, fails_job=True
+        )
+        transitions.accounts.clear_back_off(session, ticket.account_id)
         return moved
 
     if not _save_outcome(runtime, ticket, write, description=f"refused: {error}"):
@@ -206,9 +212,11 @@ def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefu
 def _back_off(runtime: Runtime, ticket: SubmitTicket, claim: int, error: AccountRefused) -> None:
     def write(session: Session) -> bool:
         reason = Reason(error.reason, str(error))
-        moved = transitions.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
+        moved = transitions.submitting.refuse_submit(
+            session, ticket.prediction_id, claim, reason=reason, fails_job=False
+        )
         if isinstance(error, ConcurrencyLimited):
-            transitions.limit_slots(session, ticket.account_id)
+            transitions.accounts.limit_slots(session, ticket.account_id)
         else:
             _hold_account(session, ticket, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)
         return moved
@@ -219,7 +227,7 @@ def _back_off(runtime: Runtime, ticket: SubmitTicket, claim: int, error: Account
 
 def _mark_unconfirmed(runtime: Runtime, ticket: SubmitTicket, claim: int, error: SubmitOutcomeUnknown) -> None:
     def write(session: Session) -> bool:
-        moved = transitions.mark_unconfirmed(session, ticket.prediction_id, claim, message=str(error))
+        moved = transitions.submitting.mark_unconfirmed(session, ticket.prediction_id, claim, message=str(error))
         # One lost answer says nothing about the provider; its own wish does, and so does a probe that fails.
         if error.retry_after is not None or ticket.back_offs:
             _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
@@ -232,6 +240,6 @@ def _mark_unconfirmed(runtime: Runtime, ticket: SubmitTicket, claim: int, error:
 def _hold_account(
     session: Session, ticket: SubmitTicket, error: Transient | SubmitOutcomeUnknown, *, policy: RetryPolicy, reason: str
 ) -> None:
-    refusals = transitions.count_back_offs(session, ticket.account_id) + 1
+    refusals = transitions.accounts.count_back_offs(session, ticket.account_id) + 1
     delay = policy.next_delay(refusals, random=random.random, retry_after=error.retry_after)
-    transitions.back_off_account(session, ticket.account_id, delay=delay, reason=reason, detail=str(error))
+    transitions.accounts.back_off_account(session, ticket.account_id, delay=delay, reason=reason, detail=str(error))

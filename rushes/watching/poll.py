@@ -9,8 +9,9 @@ from uuid import UUID
 from models import PredictionState, transitions
 from models.db.session import one_statement, transaction
 from models.lifecycle import Reason
-from models.queries import Duplicate, WatchedPrediction, find_watched
-from models.transitions import EndSeen
+from models.queries.duplicates import Duplicate
+from models.queries.watching.renders import WatchedPrediction, find_watched
+from models.transitions.watching.renders import EndSeen
 from rushes.errors import Transient
 from rushes.provider_list.lookup import UndecidedList, is_listed
 from rushes.provider_list.ownership import ForeignList, find_controls, log_foreign_list
@@ -111,7 +112,7 @@ def find_objection(
         return f"inconsistent: {foreign}"
     except UndecidedList as undecided:
         with transaction(runtime.sessions) as session:
-            transitions.renew_inconsistent(session, prediction_id, known.claim)
+            transitions.renders.renew_inconsistent(session, prediction_id, known.claim)
         return f"inconsistent: {message}; {undecided}"
     return f"inconsistent: {message}; but its list shows it" if listed else None
 
@@ -134,14 +135,16 @@ def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, fo
         )
     if watched.inconsistent_seconds is not None:
         with transaction(runtime.sessions) as session:
-            transitions.clear_inconsistent(session, prediction_id, watched.claim)
+            transitions.renders.clear_inconsistent(session, prediction_id, watched.claim)
     return f"{found.status}, {watched.age_seconds or 0:.0f} s old"
 
 
 def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: ProviderPrediction) -> str:
     seen = EndSeen(unseen=runtime.sightings.end(prediction_id), execution=found.execution_time)
     with one_statement(runtime.sessions) as session:
-        moved = transitions.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs, seen=seen)
+        moved = transitions.renders.complete_prediction(
+            session, prediction_id, watched.claim, outputs=found.outputs, seen=seen
+        )
     runtime.waker.wake()
     if not moved:
         count_stale(runtime, "watch.outcome", prediction_id)
@@ -152,7 +155,7 @@ def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction,
 def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outcome: _RenderOutcome) -> str:
     delay = RENDER_FAILED.next_delay(watched.attempt, random=random.random) if outcome.resubmits else None
     with transaction(runtime.sessions) as session:
-        moved = transitions.end_prediction(
+        moved = transitions.renders.end_prediction(
             session,
             prediction_id,
             watched.claim,
@@ -177,7 +180,7 @@ def _end_if_lasting(runtime: Runtime, prediction_id: UUID, watched: WatchedPredi
 def _note(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, message: str) -> str:
     if watched.inconsistent_seconds is None:
         with transaction(runtime.sessions) as session:
-            transitions.note_inconsistent(session, prediction_id, watched.claim, message=message)
+            transitions.renders.note_inconsistent(session, prediction_id, watched.claim, message=message)
     return f"inconsistent: {message}"
 
 
@@ -198,11 +201,11 @@ def hold_checks(
     """
     with transaction(runtime.sessions) as session:
         if unseen is not None:
-            transitions.request_early_checks(session, [unseen])
-        failures = transitions.count_check_failures(session, account_id)
+            transitions.renders.request_early_checks(session, [unseen])
+        failures = transitions.accounts.count_check_failures(session, account_id)
         delay = CHECK_FAILED.next_delay(failures + 1, random=random.random, retry_after=error.retry_after)
-        transitions.note_check_failure(session, account_id, delay=delay)
+        transitions.accounts.note_check_failure(session, account_id, delay=delay)
         if isinstance(error, KeyRefused):
-            transitions.back_off_account(
+            transitions.accounts.back_off_account(
                 session, account_id, delay=ACCOUNT_BACKED_OFF.base, reason=error.reason, detail=str(error)
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from models.queries import EarlyCheck, Rendering
+from models.queries.watching.renders import EarlyCheck, Rendering
 from rushes.render_times.learned import RenderTimes, find_kind
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from models import transitions
 from models.db.session import transaction
-from models.queries import PageEntry, list_page, measure_sweep_lag
-from models.transitions import EndSeen
+from models.queries.watching.renders import PageEntry, list_page, measure_sweep_lag
+from models.transitions.watching.renders import EndSeen
 from rushes.provider_list.request_budget import CountedLists, charged_lists
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
@@ -51,10 +51,10 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
     # Apart from the completions, that hold their rows: two sweeps at once would wait for each other.
     with transaction(runtime.sessions) as session:
         unclear = [each for each in ours if _may_have_ended(each, shown.get(each.provider_id))]
-        requested = transitions.request_early_checks(
+        requested = transitions.renders.request_early_checks(
             session, [each.prediction_id for each in unclear], quiet_for=EARLY_CHECK_QUIET
         )
-        transitions.note_own_share(session, account_id, shown=list(shown), unlike=UNLIKE_SHARE)
+        transitions.renders.note_own_share(session, account_id, shown=list(shown), unlike=UNLIKE_SHARE)
     for each in late:
         count_stale(runtime, "sweep.outcome", each.prediction_id)
     finished = len(over) - len(late)
@@ -76,7 +76,7 @@ def _meet_failure(
     """A list that fails alone counts as late, so that renders are polled one by one; any other failure holds checks."""
     if isinstance(error, ProviderUnavailable) and _is_answered(runtime, account_id, ours):
         with transaction(runtime.sessions) as session:
-            transitions.note_list_failure(session, account_id, elapsed=time.monotonic() - began)
+            transitions.renders.note_list_failure(session, account_id, elapsed=time.monotonic() - began)
     else:
         hold_checks(runtime, account_id, error)
 
@@ -86,7 +86,7 @@ def _is_answered(runtime: Runtime, account_id: UUID, ours: list[PageEntry]) -> b
     if not ours:
         return False
     with transaction(runtime.sessions) as session:
-        transitions.owe_requests(session, account_id, count=1)
+        transitions.renders.owe_requests(session, account_id, count=1)
     try:
         runtime.client.get_prediction(ours[0].provider_id)
     except PredictionNotFound:
@@ -97,7 +97,7 @@ def _is_answered(runtime: Runtime, account_id: UUID, ours: list[PageEntry]) -> b
 
 
 def _complete(runtime: Runtime, session: Session, entry: PageEntry, found: ProviderPrediction) -> bool:
-    return transitions.complete_prediction(
+    return transitions.renders.complete_prediction(
         session,
         entry.prediction_id,
         entry.claim,
@@ -141,5 +141,5 @@ def _note_lag(
         lag = measure_sweep_lag(session, account_id, running=running, elapsed=elapsed)
         if lag <= LAG_MARGIN_SECONDS:
             return 0.0
-        transitions.note_sweep_lag(session, account_id, seconds=lag)
+        transitions.renders.note_sweep_lag(session, account_id, seconds=lag)
     return lag

@@ -39,7 +39,7 @@ def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
 @pytest.fixture
 def account(api: Api) -> UUID:
     with transaction(api.sessions) as session:
-        return transitions.ensure_account(session, ACCOUNT, slots=2, submits_per_minute=2)
+        return transitions.accounts.ensure_account(session, ACCOUNT, slots=2, submits_per_minute=2)
 
 
 def show(api: Api) -> Json:
@@ -78,7 +78,7 @@ def test_what_no_job_asked_for_is_counted_for_seven_days(api: Api, account: UUID
     with transaction(api.sessions) as session:
         for provider_id, days in (("a", 0), ("b", 6), ("c", 8)):
             unknown_prediction = {"account_id": account, "provider_id": provider_id, "video_model": rows.VIDEO_MODEL}
-            transitions.insert_unknown_predictions(
+            transitions.runs.insert_unknown_predictions(
                 session, [{**unknown_prediction, "input": None, "provider_created_at": None}]
             )
             aged = text(
@@ -96,7 +96,7 @@ def test_a_person_pauses_and_resumes_and_both_are_told(api: Api, account: UUID) 
     assert api.client.post("/v1/account/pause", headers=person).status_code == 409
     assert api.client.get("/readyz").json()["paused"] == "person: mara"
     with transaction(api.sessions) as session:
-        room = transitions.count_free_slots(session, account)
+        room = transitions.admission.count_free_slots(session, account)
     assert room is not None
     assert (room.free, room.submits) == (0, 0)
     job = api.push()

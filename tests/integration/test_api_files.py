@@ -175,6 +175,6 @@ def test_a_file_outside_of_the_store_is_never_sent(api: Api, store: LocalStore, 
     outside = tmp_path / "secret.mp4"
     outside.write_bytes(b"secret")
     with transaction(api.sessions) as session:
-        for file in queries.list_artifacts(session, [job_id]):
+        for file in queries.jobs.list_artifacts(session, [job_id]):
             rows.change(session, "artifact", file.id, url=outside.as_uri())
     assert api.client.get(f"/v1/jobs/{job_id}/video").status_code == 404

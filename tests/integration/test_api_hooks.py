@@ -73,7 +73,7 @@ class Hooks:
         self.provider = provider
         with transaction(api.sessions) as session:
             self.account_id = rows.add_account(session, name=ACCOUNT)
-            self.token_secret = queries.find_hook_secret(session, ACCOUNT) or b""
+            self.token_secret = queries.webhooks.find_hook_secret(session, ACCOUNT) or b""
 
     def add(self, state: str = "rendering", **columns: Any) -> Render:
         columns = {"provider_id": PROVIDER_ID, "hook_asked": True} | columns
@@ -97,7 +97,7 @@ class Hooks:
     def is_early_check_requested(self, render: Render) -> bool:
         with transaction(self.api.sessions) as session:
             return render.prediction_id in {
-                each.prediction_id for each in queries.list_early_checks(session, newer_than_seconds=60)
+                each.prediction_id for each in queries.renders.list_early_checks(session, newer_than_seconds=60)
             }
 
     def add_another(self, state: str, render: Render) -> None:
@@ -119,8 +119,8 @@ class Hooks:
         """How many submissions go out now, whatever they wait for."""
         with transaction(self.api.sessions) as session:
             session.execute(text("UPDATE prediction SET due_at = now() WHERE state = 'submitting'"))
-            transitions.admit_jobs(session, self.account_id, count=9)
-            return len(transitions.claim_submits(session, self.account_id, count=9, lease=MINUTE))
+            transitions.admission.admit_jobs(session, self.account_id, count=9)
+            return len(transitions.admission.claim_submits(session, self.account_id, count=9, lease=MINUTE))
 
     def find_broken(self) -> set[str]:
         with transaction(self.api.sessions) as session:
@@ -359,7 +359,7 @@ def test_what_was_called_not_bought_is_its_jobs_while_that_would_be_bought(
 def test_the_id_of_a_restored_submission_that_was_withdrawn_makes_a_duplicate_purchase_of_its_own(hooks: Hooks) -> None:
     render = hooks.add("submitting", provider_id=None)  # bought, as the provider knows and this backup does not
     with transaction(hooks.api.sessions) as session:
-        assert transitions.cancel_job(session, render.job_id) == "cancelled"
+        assert transitions.jobs.cancel_job(session, render.job_id) == "cancelled"
     for _ in range(2):
         assert hooks.send(hooks.token(render)).status_code == TAKEN
     assert hooks.rows_of(render) == [("cancelled", None), ("duplicate", PROVIDER_ID)]
@@ -393,18 +393,18 @@ def test_an_id_that_its_row_learns_at_this_instant_is_left_to_it(
     render = hooks.add(state, provider_id=None, posted_at=-SECOND)
     if state == "not_found":
         hooks.move_job(render, "failed", ended_at=NOW, error_code="broken")
-    find = queries.find_job_snapshot
+    find = queries.restore.find_job_snapshot
 
     def read_and_be_late(*asked: Any) -> Any:
         snapshot = find(*asked)
-        monkeypatch.setattr(queries, "find_job_snapshot", find)
+        monkeypatch.setattr(queries.restore, "find_job_snapshot", find)
         with transaction(hooks.api.sessions) as session:
-            transitions.accept_prediction(
+            transitions.submitting.accept_prediction(
                 session, render.prediction_id, provider_id=learnt, provider_created_at=None, watch_window=MINUTE
             )
         return snapshot
 
-    monkeypatch.setattr(queries, "find_job_snapshot", read_and_be_late)
+    monkeypatch.setattr(queries.restore, "find_job_snapshot", read_and_be_late)
     assert hooks.send(hooks.token(render)).status_code == TAKEN
     assert hooks.rows_of(render) == [("duplicate" if state == "not_found" else "rendering", learnt)]
 
@@ -527,7 +527,7 @@ def test_webhooks_in_a_row_are_one_hint(hooks: Hooks) -> None:
     with transaction(hooks.api.sessions) as session:
         rows.change(session, "prediction", render.prediction_id, early_check_at=-timedelta(seconds=0.2))
         before = rows.read(session, "prediction", render.prediction_id)["early_check_at"]
-        assert not transitions.request_early_checks(session, [render.prediction_id], quiet_for=SAME_REQUEST)
+        assert not transitions.renders.request_early_checks(session, [render.prediction_id], quiet_for=SAME_REQUEST)
     assert hooks.read(render)["early_check_at"] == before
 
 

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import event
 
 from models.db.session import WAKE_CHANNEL, transaction
-from models.transitions import ensure_account, lead
+from models.transitions.accounts import ensure_account
+from models.transitions.leadership import lead
 from tests import rows
 from tests.api_server import PROMPT, Api, Json, fields_of, new_job, serve_api
 

@@ -15,8 +15,10 @@ from structlog.testing import capture_logs
 from api import bounded
 from api.routes.health import READY_SECONDS
 from models.db.session import transaction
-from models.queries import EXPECTED_MIGRATION
-from models.transitions import back_off_account, lead, note_foreign_list, see_worker
+from models.queries.health import EXPECTED_MIGRATION
+from models.transitions.accounts import back_off_account
+from models.transitions.leadership import lead, see_worker
+from models.transitions.reconciling.runs import note_foreign_list
 from sandbox.servers import EmbeddedPostgres
 from tests import rows
 from tests.api_server import Api, new_job, serve_api

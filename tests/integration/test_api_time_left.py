@@ -27,8 +27,8 @@ def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
 
 def add_farm(session: Session, *, slots: int = 2, submits_per_minute: int = 1000) -> UUID:
     """An account whose jobs somebody hands out and stores."""
-    transitions.lead(session, "worker-1", lease=rows.MINUTE)
-    transitions.see_worker(session, "worker-1", queues=["submit", "store"], threads=8)
+    transitions.leadership.lead(session, "worker-1", lease=rows.MINUTE)
+    transitions.leadership.see_worker(session, "worker-1", queues=["submit", "store"], threads=8)
     return rows.add_account(session, name=ACCOUNT, slots=slots, submits_per_minute=submits_per_minute)
 
 
@@ -138,7 +138,7 @@ def test_while_the_account_is_paused_what_is_to_be_submitted_has_no_end(api: Api
             rows.add_prediction(session, job, account, "rendering")
             rows.add_job(session, "succeeded", batch_id=batch, number=2, created_at=-300 * SECOND)
         rows.add_job(session, "queued", batch_id=waits, number=3)
-        transitions.pause_account(session, account, by="alice")
+        transitions.restore.pause_account(session, account, by="alice")
     for job in (queued, held):
         shown = show_job(api, job)
         assert (shown["time_left"], shown["time_left_unknown"], shown["progress"]) == (None, "paused", 0)
@@ -162,7 +162,7 @@ def test_what_waits_for_a_person_to_decide_an_unconfirmed_submission_has_no_end(
         rows.add_job(session, "succeeded", batch_id=batch, number=3, created_at=-300 * SECOND)
     assert show_job(api, handed_over)["time_left"]["expected_seconds"] > 0
     with transaction(api.sessions) as session:
-        assert transitions.hand_over_unconfirmed(session, count=9) == 1
+        assert transitions.retention.hand_over_unconfirmed(session, count=9) == 1
     shown = show_job(api, handed_over)
     assert (shown["time_left"], shown["time_left_unknown"], shown["progress"]) == (None, "undecided", None)
     shown = api.client.get("/v1/batches/pilot").json()

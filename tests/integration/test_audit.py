@@ -16,8 +16,8 @@ from models.db.session import open_engine, open_sessions
 from models.lifecycle import SLOT_WINDOWS, PredictionState, Reason
 from models.queries.audit import Crowd, list_crowds
 from models.tables.artifact import ArtifactKind
-from models.transitions import NewArtifact
 from models.transitions.jobs import NewJob
+from models.transitions.storing.steps import NewArtifact
 from rushes.artifacts import ArtifactStore, open_store
 from rushes.monitoring.audit import Books, Charge, Finding, audit_files, audit_rows, compare_with_ledger
 from tests import rows
@@ -51,16 +51,16 @@ def run(session: Session, sql: str, **values: object) -> None:
 
 def accept_one(session: Session) -> tuple[UUID, UUID]:
     """A job whose prediction renders as `task-1`."""
-    account = transitions.ensure_account(session, "default", slots=2, submits_per_minute=60)
-    job = transitions.insert_job(
+    account = transitions.accounts.ensure_account(session, "default", slots=2, submits_per_minute=60)
+    job = transitions.jobs.insert_job(
         session, NewJob("lightricks/ltx-2-fast/text-to-video", {"prompt": "a"}, PRICE, 0, 3)
     ).id
     session.commit()
-    transitions.admit_jobs(session, account, count=1)
-    (claimed,) = transitions.claim_submits(session, account, count=1, lease=timedelta(seconds=MINUTE))
+    transitions.admission.admit_jobs(session, account, count=1)
+    (claimed,) = transitions.admission.claim_submits(session, account, count=1, lease=timedelta(seconds=MINUTE))
     session.commit()
-    transitions.begin_submit(session, claimed.prediction_id, claimed.claim, lease=timedelta(seconds=MINUTE))
-    transitions.accept_prediction(
+    transitions.submitting.begin_submit(session, claimed.prediction_id, claimed.claim, lease=timedelta(seconds=MINUTE))
+    transitions.submitting.accept_prediction(
         session,
         claimed.prediction_id,
         provider_id="task-1",
@@ -74,15 +74,15 @@ def accept_one(session: Session) -> tuple[UUID, UUID]:
 def succeed_one(session: Session, store: ArtifactStore) -> tuple[UUID, UUID]:
     """The same, stored in full."""
     job, prediction = accept_one(session)
-    transitions.complete_prediction(session, prediction, 1, outputs=["http://127.0.0.1/video.mp4"])
+    transitions.renders.complete_prediction(session, prediction, 1, outputs=["http://127.0.0.1/video.mp4"])
     session.commit()
-    (claimed,) = transitions.claim_stores(session, count=1, lease=timedelta(seconds=MINUTE))
-    transitions.begin_store(session, job, claimed.claim, lease=timedelta(seconds=MINUTE))
+    (claimed,) = transitions.steps.claim_stores(session, count=1, lease=timedelta(seconds=MINUTE))
+    transitions.steps.begin_store(session, job, claimed.claim, lease=timedelta(seconds=MINUTE))
     draft = store.scratch() / "draft"
     draft.write_bytes(CONTENT)
     url = store.publish(draft, "jobs/a.mp4")
     video = NewArtifact(ArtifactKind.VIDEO, url, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
-    transitions.finish_store(session, job, claimed.claim, prediction_id=prediction, artifacts=(video,))
+    transitions.steps.finish_store(session, job, claimed.claim, prediction_id=prediction, artifacts=(video,))
     session.commit()
     return job, prediction
 
@@ -150,11 +150,11 @@ def test_a_second_live_prediction_and_more_than_the_slots_are_found(session: Ses
 
 def test_a_retry_by_a_person_may_go_on_after_the_end(session: Session) -> None:
     job, prediction = accept_one(session)
-    transitions.end_prediction(
+    transitions.renders.end_prediction(
         session, prediction, 1, state=PredictionState.FAILED, reason=Reason("input", "no"), resubmit_after=None
     )
     session.commit()
-    assert transitions.retry_job(session, job) == "queued"
+    assert transitions.jobs.retry_job(session, job) == "queued"
     session.commit()
     assert not names(audit_rows(session))
 
@@ -189,7 +189,7 @@ def test_a_slot_that_was_given_back_makes_no_crowd(session: Session) -> None:
     _, stuck = accept_one(session)
     for _ in range(SLOT_WINDOWS):
         run(session, "UPDATE prediction SET due_at = now()")
-        transitions.requeue_timed_out(session, watch_window=timedelta(0), count=1)
+        transitions.renders.requeue_timed_out(session, watch_window=timedelta(0), count=1)
         session.commit()
     account = session.execute(text("SELECT id FROM account")).scalar_one()
     other = rows.add_render(session, "rendering", account_id=account)
@@ -198,7 +198,9 @@ def test_a_slot_that_was_given_back_makes_no_crowd(session: Session) -> None:
     assert not names(audit_rows(session))
     assert list_crowds(session) == [Crowd("default", most_live=1, allowed=1, given_back=1)]
 
-    assert transitions.complete_prediction(session, stuck, 1 + SLOT_WINDOWS, outputs=["http://127.0.0.1/video.mp4"])
+    assert transitions.renders.complete_prediction(
+        session, stuck, 1 + SLOT_WINDOWS, outputs=["http://127.0.0.1/video.mp4"]
+    )
     session.commit()
     assert list_crowds(session) == [Crowd("default", most_live=1, allowed=1, given_back=1)]
 
@@ -210,8 +212,8 @@ def test_a_slot_that_was_given_back_makes_no_crowd(session: Session) -> None:
 def test_what_was_bought_already_and_found_after_a_restore_makes_no_crowd(session: Session) -> None:
     accept_one(session)
     account = session.execute(text("SELECT id FROM account")).scalar_one()
-    job = transitions.insert_job(session, NewJob("lightricks/ltx-2-retake", {"prompt": "b"}, PRICE, 0, 3)).id
-    found = transitions.post_for_unknown(session, account, job, prediction_id=None, posted_at=None)
+    job = transitions.jobs.insert_job(session, NewJob("lightricks/ltx-2-retake", {"prompt": "b"}, PRICE, 0, 3)).id
+    found = transitions.restore.post_for_unknown(session, account, job, prediction_id=None, posted_at=None)
     assert found is not None
     session.commit()
     run(session, "UPDATE account SET slots = 1")
@@ -233,7 +235,7 @@ def test_a_changed_and_a_missing_file_are_found(session: Session, store: Artifac
 def test_a_purchase_after_an_abandoned_one_is_a_person_s_and_breaks_nothing(session: Session) -> None:
     _, prediction = accept_one(session)
     run(session, "UPDATE prediction SET watch_windows = 1")
-    assert transitions.abandon_prediction(session, prediction, by="somebody")
+    assert transitions.decisions.abandon_prediction(session, prediction, by="somebody")
     session.commit()
     again = (
         "INSERT INTO prediction (id, job_id, account_id, attempt, price, state, provider_id, ended_at)"

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models import queries, transitions
 from models.db.session import transaction
-from models.queries import DispatchAccount
+from models.queries.dispatching import DispatchAccount
 from rushes.reconciling.duplicates import check_duplicate
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.watching.poll import CheckFailed, check_prediction
@@ -39,7 +39,7 @@ def simulator() -> Iterator[Simulator]:
 @pytest.fixture
 def account_id(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
-        return transitions.ensure_account(session, ACCOUNT, slots=300, submits_per_minute=100_000)
+        return transitions.accounts.ensure_account(session, ACCOUNT, slots=300, submits_per_minute=100_000)
 
 
 def owed(runtime: Runtime) -> int:
@@ -48,7 +48,7 @@ def owed(runtime: Runtime) -> int:
 
 def find_account(runtime: Runtime) -> DispatchAccount:
     with transaction(runtime.sessions) as session:
-        account = queries.find_account(session, ACCOUNT)
+        account = queries.dispatching.find_account(session, ACCOUNT)
     assert account is not None
     return account
 
@@ -117,7 +117,7 @@ def test_no_check_is_made_before_what_is_owed_is_paid(
                 session, "rendering", account_id=account_id, accepted_at=-age, provider_created_at=-age
             )
             rows.change(session, "prediction", render.prediction_id, due_at=rows.NOW)
-        transitions.owe_requests(session, account_id, count=debt)
+        transitions.renders.owe_requests(session, account_id, count=debt)
     watch_scheduler = WatchScheduler(runtime)
 
     def choose(*, after: float) -> int:
@@ -160,14 +160,14 @@ def test_the_leader_tells_the_price_of_a_check(runtime: Runtime, account_id: UUI
 
 
 def get_price(session: Session) -> float | None:
-    account = queries.summarise_account(session, ACCOUNT)
+    account = queries.summary.summarise_account(session, ACCOUNT)
     assert account is not None
     return account.check_price
 
 
 def test_another_leader_pays_what_the_first_one_left(runtime: Runtime, account_id: UUID) -> None:
     with transaction(runtime.sessions) as session:
-        transitions.owe_requests(session, account_id, count=3)
+        transitions.renders.owe_requests(session, account_id, count=3)
     for left in (2, 1):
         WatchScheduler(runtime).choose_checks(find_account(runtime), count=ROOM, term=1)
         assert owed(runtime) == left
@@ -175,7 +175,7 @@ def test_another_leader_pays_what_the_first_one_left(runtime: Runtime, account_i
 
 def test_what_is_paid_is_never_more_than_what_is_owed(runtime: Runtime, account_id: UUID) -> None:
     with transaction(runtime.sessions) as session:
-        assert not transitions.pay_requests(session, account_id, count=1)
-        transitions.owe_requests(session, account_id, count=1)
-        assert transitions.pay_requests(session, account_id, count=4)
+        assert not transitions.renders.pay_requests(session, account_id, count=1)
+        transitions.renders.owe_requests(session, account_id, count=1)
+        assert transitions.renders.pay_requests(session, account_id, count=4)
     assert ask(runtime, "SELECT requests_owed FROM account") == [(0,)]

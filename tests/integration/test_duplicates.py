@@ -15,7 +15,7 @@ from models import ArtifactKind, queries, transitions
 from models.db.session import transaction
 from models.lifecycle import PredictionState, Reason
 from models.queries.audit import list_purchases
-from models.transitions import NewArtifact
+from models.transitions.storing.steps import NewArtifact
 from rushes.jobs.views import get_duplicate_file, get_job
 from rushes.monitoring import audit
 from rushes.reconciling.duplicates import check_duplicate, store_duplicate
@@ -58,7 +58,7 @@ def runtime_settings() -> dict[str, Any]:
 @pytest.fixture
 def account(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
-        return transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
+        return transitions.accounts.ensure_account(session, "default", slots=1, submits_per_minute=60)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def watch(runtime: Runtime, prediction_id: UUID) -> None:
 def claim_store(runtime: Runtime) -> int:
     run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'duplicate' AND due_at IS NOT NULL")
     with transaction(runtime.sessions) as session:
-        (claimed,) = transitions.claim_duplicate_stores(session, count=5, lease=LEASE)
+        (claimed,) = transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
     return claimed.claim
 
 
@@ -140,7 +140,7 @@ def test_a_duplicate_purchase_is_watched_stored_and_settled_while_its_job_goes_i
         seconds=PATIENCE_SECONDS,
     )
     with transaction(runtime.sessions) as session:
-        (store,) = transitions.claim_stores(session, count=1, lease=LEASE)
+        (store,) = transitions.steps.claim_stores(session, count=1, lease=LEASE)
     store_job(runtime, job_id, store.claim, must_stop=lambda: False)
 
     view = get_job(runtime.sessions, job_id)
@@ -237,7 +237,9 @@ def test_a_duplicate_purchase_that_fails_is_given_back(
     duplicate = read(runtime, duplicate_id)
     with transaction(runtime.sessions) as session:
         outcome, reason = PredictionState.FAILED, Reason("task_failed", "some words")
-        assert transitions.judge_duplicate(session, duplicate_id, duplicate["claim"], outcome=outcome, reason=reason)
+        assert transitions.duplicates.judge_duplicate(
+            session, duplicate_id, duplicate["claim"], outcome=outcome, reason=reason
+        )
     view = get_job(runtime.sessions, duplicate["job_id"])
     assert (view.held, view.spent, view.job.state) == (PRICE, 0, "rendering")  # of its own
     with transaction(runtime.sessions) as session:
@@ -252,14 +254,14 @@ def test_a_store_step_that_was_shut_down_or_died_is_taken_up_again_and_its_stale
     with pytest.raises(StoreStopped):
         store_duplicate(runtime, duplicate_id, claim_store(runtime), must_stop=lambda: True)
     with transaction(runtime.sessions) as session:
-        died = transitions.begin_duplicate_store(
+        died = transitions.duplicates.begin_duplicate_store(
             session, duplicate_id, read(runtime, duplicate_id)["claim"], lease=LEASE
         )
     assert died
     first = claim_store(runtime)
     with transaction(runtime.sessions) as session:
-        assert not transitions.renew_duplicate_store(session, duplicate_id, died.claim, lease=LEASE)
-        assert not transitions.finish_duplicate_store(session, duplicate_id, died.claim, artifacts=[VIDEO])
+        assert not transitions.duplicates.renew_duplicate_store(session, duplicate_id, died.claim, lease=LEASE)
+        assert not transitions.duplicates.finish_duplicate_store(session, duplicate_id, died.claim, artifacts=[VIDEO])
     assert store_duplicate(runtime, duplicate_id, first, must_stop=lambda: False).startswith("stored")
     assert store_duplicate(runtime, duplicate_id, first, must_stop=lambda: False) == "stale: nothing to do"
 
@@ -271,12 +273,12 @@ def test_a_duplicate_purchase_whose_fetching_kills_its_worker_is_quarantined_aft
     for _ in range(3):
         claim = claim_store(runtime)
         with transaction(runtime.sessions) as session:
-            assert transitions.begin_duplicate_store(session, duplicate_id, claim, lease=LEASE)
-            assert transitions.quarantine_duplicate_stores(session, count=5) == 0
+            assert transitions.duplicates.begin_duplicate_store(session, duplicate_id, claim, lease=LEASE)
+            assert transitions.duplicates.quarantine_duplicate_stores(session, count=5) == 0
     run(runtime, "UPDATE prediction SET due_at = now()")
     with transaction(runtime.sessions) as session:
-        assert transitions.quarantine_duplicate_stores(session, count=5) == 1
-        assert transitions.claim_duplicate_stores(session, count=5, lease=LEASE) == []
+        assert transitions.duplicates.quarantine_duplicate_stores(session, count=5) == 1
+        assert transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE) == []
         assert names(audit.audit_rows(session)) == {"bought_once", "no_duplicate", "duplicate_goes_on"}
     assert read(runtime, duplicate_id)["error_code"] == "store_killed_worker"
 
@@ -336,10 +338,10 @@ def test_a_duplicate_purchase_without_an_outcome_ends_with_the_providers_retenti
 ) -> None:
     run(runtime, "UPDATE prediction SET provider_created_at = now() - interval '8 days'")
     with transaction(runtime.sessions) as session:
-        (check,) = transitions.schedule_duplicate_checks(session, count=5)
-        assert transitions.schedule_duplicate_checks(session, count=5) == []  # its next check is set
+        (check,) = transitions.duplicates.schedule_duplicate_checks(session, count=5)
+        assert transitions.duplicates.schedule_duplicate_checks(session, count=5) == []  # its next check is set
     assert check_duplicate(runtime, duplicate_id, check.claim).startswith("lost")
     assert read(runtime, duplicate_id)["outcome"] == "lost"
     with transaction(runtime.sessions) as session:
-        assert queries.find_duplicate(session, duplicate_id)
-        assert transitions.schedule_duplicate_checks(session, count=5) == []
+        assert queries.duplicates.find_duplicate(session, duplicate_id)
+        assert transitions.duplicates.schedule_duplicate_checks(session, count=5) == []

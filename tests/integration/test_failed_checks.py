@@ -29,13 +29,13 @@ def runtime_settings() -> dict[str, Any]:
 @pytest.fixture
 def prediction_id(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
-        account_id = transitions.ensure_account(session, ACCOUNT, slots=9, submits_per_minute=600)
+        account_id = transitions.accounts.ensure_account(session, ACCOUNT, slots=9, submits_per_minute=600)
         return rows.add_render(session, "rendering", account_id=account_id).prediction_id
 
 
 def choose(runtime: Runtime, watch_scheduler: WatchScheduler) -> list[Message]:
     with transaction(runtime.sessions) as session:
-        account = queries.find_account(session, ACCOUNT)
+        account = queries.dispatching.find_account(session, ACCOUNT)
     assert account is not None
     return [*watch_scheduler.choose_checks(account, count=9, term=1)]
 
@@ -49,7 +49,7 @@ def test_a_poll_that_failed_is_made_again_and_its_hint_is_not_lost(
     watch_scheduler = WatchScheduler(runtime)
     assert choose(runtime, watch_scheduler) == []
     with transaction(runtime.sessions) as session:
-        transitions.request_early_checks(session, [prediction_id])
+        transitions.renders.request_early_checks(session, [prediction_id])
     polls: list[Message] = []
     wait_until(lambda: polls.extend(choose(runtime, watch_scheduler)) or bool(polls), "the poll")
     simulator.set_fault("get_5xx")

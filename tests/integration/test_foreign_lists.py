@@ -49,7 +49,7 @@ def foreign(ours: Runtime, database_url: str, tmp_path: Path) -> Iterator[Runtim
 @pytest.fixture
 def account(ours: Runtime) -> UUID:
     with transaction(ours.sessions) as session:
-        return transitions.ensure_account(session, "default", slots=9, submits_per_minute=600)
+        return transitions.accounts.ensure_account(session, "default", slots=9, submits_per_minute=600)
 
 
 def render(runtime: Runtime, account: UUID, prompt: str) -> UUID:
@@ -62,7 +62,7 @@ def render(runtime: Runtime, account: UUID, prompt: str) -> UUID:
 def unconfirmed(runtime: Runtime, account: UUID, prompt: str) -> UUID:
     prediction_id = begin(runtime, account, prompt)
     with transaction(runtime.sessions) as session:
-        transitions.mark_unconfirmed(session, prediction_id, 1, message="test")
+        transitions.submitting.mark_unconfirmed(session, prediction_id, 1, message="test")
     return prediction_id
 
 
@@ -85,7 +85,7 @@ def state_of(runtime: Runtime, prediction_id: UUID) -> str:
 
 def count_foreign(runtime: Runtime) -> int:
     with transaction(runtime.sessions) as session:
-        return queries.find_health(session).foreign
+        return queries.health.find_health(session).foreign
 
 
 def check(runtime: Runtime, prediction_id: UUID) -> str:

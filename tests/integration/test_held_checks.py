@@ -25,7 +25,7 @@ def account_id(runtime: Runtime) -> UUID:
     """Of what is due now, one render has outlived its window, one duplicate purchase is to be checked and one to be
     fetched."""
     with transaction(runtime.sessions) as session:
-        account = transitions.ensure_account(session, ACCOUNT, slots=9, submits_per_minute=600)
+        account = transitions.accounts.ensure_account(session, ACCOUNT, slots=9, submits_per_minute=600)
         rows.add_render(session, "rendering", account_id=account, due_at=-2 * MINUTE, accepted_at=-12 * MINUTE)
         rows.add_render(session, "duplicate", account_id=account, due_at=NOW)
         fetched: dict[str, Any] = {"outcome": "completed", "outputs": [rows.OUTPUT]}
@@ -42,7 +42,7 @@ def make_rounds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Rounds:
         leader = Dispatcher(runtime, Celery(), name="test", queues=["submit"], threads=1)
         monkeypatch.setattr(leader, "_publish", lambda messages, **_: published.extend(messages))
         with transaction(runtime.sessions) as session:
-            account = queries.find_account(session, ACCOUNT)
+            account = queries.dispatching.find_account(session, ACCOUNT)
         assert account is not None
         leader._make_rounds(account, ROOM, 1_000.0)
         return sorted(each.task for each in published)
@@ -64,9 +64,13 @@ def test_no_window_ends_and_no_duplicate_purchase_is_checked_while_checks_are_he
 def test_what_held_checks_keep_waiting_is_neither_late_nor_worth_a_turn(runtime: Runtime, account_id: UUID) -> None:
     def see() -> tuple[float, float, float]:
         with transaction(runtime.sessions) as session:
-            until_due = queries.find_seconds_until_due(session)
+            until_due = queries.dispatching.find_seconds_until_due(session)
             assert until_due is not None
-            return until_due, queries.find_health(session).lag_seconds, queries.find_farm(session).lag_seconds
+            return (
+                until_due,
+                queries.health.find_health(session).lag_seconds,
+                queries.health.find_farm(session).lag_seconds,
+            )
 
     until_due, *lags = see()
     assert [-until_due, *lags] == pytest.approx([120] * 3, abs=30)

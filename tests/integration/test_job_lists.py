@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import JobState, queries
-from models.queries import JobFilter
+from models.queries.jobs import JobFilter
 from tests import rows
 
 STATES = (JobState.QUEUED, JobState.FAILED, JobState.SUCCEEDED)
@@ -35,7 +35,7 @@ def fill(session: Session) -> dict[UUID, dict[str, Any]]:
 def turn_pages(session: Session, chosen: JobFilter, *, limit: int) -> list[UUID]:
     """The ids of all pages."""
     found: list[UUID] = []
-    while page := queries.list_jobs(session, chosen, limit=limit, before=found[-1] if found else None):
+    while page := queries.jobs.list_jobs(session, chosen, limit=limit, before=found[-1] if found else None):
         assert len(page) <= limit
         found += [job.id for job in page]
     return found
@@ -53,6 +53,6 @@ def test_every_filter_finds_its_jobs_once_and_newest_first(scratch: Session) -> 
 
 def test_a_filter_that_nothing_meets_finds_nothing(scratch: Session) -> None:
     fill(scratch)
-    assert queries.list_jobs(scratch, JobFilter(state=JobState.STORING), limit=5) == []
-    assert queries.list_jobs(scratch, JobFilter(video_model="b/none"), limit=5) == []
-    assert queries.list_jobs(scratch, JobFilter(batch_id=UUID(int=1)), limit=5) == []
+    assert queries.jobs.list_jobs(scratch, JobFilter(state=JobState.STORING), limit=5) == []
+    assert queries.jobs.list_jobs(scratch, JobFilter(video_model="b/none"), limit=5) == []
+    assert queries.jobs.list_jobs(scratch, JobFilter(batch_id=UUID(int=1)), limit=5) == []

@@ -44,7 +44,7 @@ def store(runtime: Runtime, job_id: UUID) -> str:
     """The job's next store step, now. Raises what the step raises."""
     with transaction(runtime.sessions) as session:
         rows.change(session, "job", job_id, due_at=-SECOND)
-        claimed = {each.job_id: each.claim for each in transitions.claim_stores(session, count=50, lease=LEASE)}
+        claimed = {each.job_id: each.claim for each in transitions.steps.claim_stores(session, count=50, lease=LEASE)}
     return store_job(runtime, job_id, claimed[job_id], must_stop=lambda: False)
 
 
@@ -192,7 +192,7 @@ def test_a_type_that_is_none_is_not_kept(runtime: Runtime, host: OutputHost) -> 
 
 def test_a_provider_that_does_not_answer_costs_no_lease(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[timedelta] = []
-    renew = transitions.renew_store
+    renew = transitions.steps.renew_store
     monkeypatch.setattr(
         "rushes.storing.store._MOVES",
         replace(store_module._MOVES, renew=lambda *given, lease: asked.append(lease) or renew(*given, lease=lease)),
@@ -307,10 +307,10 @@ def test_a_duplicate_purchase_keeps_its_file_beside_that_of_the_job(runtime: Run
     for error in (StoreDelayed, StoreFailed):
         run(runtime, "UPDATE prediction SET due_at = now()")
         with transaction(runtime.sessions) as session:
-            (claimed,) = transitions.claim_duplicate_stores(session, count=1, lease=LEASE)
+            (claimed,) = transitions.duplicates.claim_duplicate_stores(session, count=1, lease=LEASE)
         with pytest.raises(error):
             store_duplicate(runtime, render.prediction_id, claimed.claim, must_stop=lambda: False)
     with transaction(runtime.sessions) as session:
-        file = queries.find_duplicate_file(session, render.prediction_id, ArtifactKind.UNVERIFIED)
+        file = queries.duplicates.find_duplicate_file(session, render.prediction_id, ArtifactKind.UNVERIFIED)
     assert file is not None
     assert get_job(runtime.sessions, render.job_id).find_file(ArtifactKind.UNVERIFIED) is None

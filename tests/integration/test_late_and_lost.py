@@ -17,7 +17,7 @@ from chaos.reckoning import read_purchases
 from models import PredictionState, transitions
 from models.db.session import transaction
 from models.lifecycle import Reason
-from models.transitions import ClaimedSubmit
+from models.transitions.admission import ClaimedSubmit
 from rushes.jobs.views import get_job
 from rushes.monitoring.audit import audit_rows, compare_with_ledger
 from rushes.provider_list import lookup
@@ -48,7 +48,7 @@ def simulator() -> Iterator[Simulator]:
 
 def admit(runtime: Runtime) -> Render:
     with transaction(runtime.sessions) as session:
-        account = transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
+        account = transitions.accounts.ensure_account(session, "default", slots=1, submits_per_minute=60)
     (job_id,) = push(runtime, wish())
     (claimed,) = claim_submits(runtime, account)
     return Render(job_id, claimed.prediction_id, claimed.claim)
@@ -179,7 +179,7 @@ def test_a_render_that_failed_is_bought_anew_after_a_wait_that_doubles_with_each
 def claim_store(runtime: Runtime) -> int:
     run(runtime, "UPDATE job SET due_at = now(), begun_at = NULL WHERE state = 'storing'")
     with transaction(runtime.sessions) as session:
-        (claimed,) = transitions.claim_stores(session, count=1, lease=LEASE)
+        (claimed,) = transitions.steps.claim_stores(session, count=1, lease=LEASE)
     return claimed.claim
 
 
@@ -246,7 +246,7 @@ def test_an_unconfirmed_submission_that_comes_after_the_lease_is_counted(
         finally:
             run(runtime, "UPDATE prediction SET due_at = now()")
             with transaction(runtime.sessions) as session:
-                assert len(transitions.mark_overdue_unconfirmed(session)) == 1
+                assert len(transitions.submitting.mark_overdue_unconfirmed(session)) == 1
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime.client, "submit", be_slow)
@@ -284,7 +284,7 @@ def test_what_the_provider_completes_without_a_file_is_spent_and_bought_again_by
     assert get_job(runtime.sessions, empty.job_id).spent == Decimal("0.24")
     if retried:
         with transaction(runtime.sessions) as session:
-            assert transitions.retry_job(session, empty.job_id) == "queued"
+            assert transitions.jobs.retry_job(session, empty.job_id) == "queued"
             (again,) = submit_all(session)
         submit_prediction(runtime, again.prediction_id, again.claim)
         until_ended(runtime, Render(empty.job_id, again.prediction_id, again.claim))
@@ -296,15 +296,17 @@ def test_what_the_provider_completes_without_a_file_is_spent_and_bought_again_by
 
 
 def submit_all(session: Session) -> list[ClaimedSubmit]:
-    account = transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
-    transitions.admit_jobs(session, account, count=1)
-    return transitions.claim_submits(session, account, count=1, lease=LEASE)
+    account = transitions.accounts.ensure_account(session, "default", slots=1, submits_per_minute=60)
+    transitions.admission.admit_jobs(session, account, count=1)
+    return transitions.admission.claim_submits(session, account, count=1, lease=LEASE)
 
 
 def test_an_empty_completion_excuses_no_second_purchase(runtime: Runtime, render: Render) -> None:
     end = {"state": PredictionState.FAILED, "resubmit_after": timedelta(0)}
     with transaction(runtime.sessions) as session:
-        transitions.end_prediction(session, render.prediction_id, render.claim, reason=Reason("no_output", "x"), **end)
+        transitions.renders.end_prediction(
+            session, render.prediction_id, render.claim, reason=Reason("no_output", "x"), **end
+        )
         (again,) = submit_all(session)
     submit_prediction(runtime, again.prediction_id, again.claim)
     with transaction(runtime.sessions) as session:

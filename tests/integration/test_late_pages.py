@@ -27,7 +27,7 @@ def simulator() -> Iterator[Simulator]:
 @pytest.fixture
 def account(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
-        return transitions.ensure_account(session, "default", slots=9, submits_per_minute=600)
+        return transitions.accounts.ensure_account(session, "default", slots=9, submits_per_minute=600)
 
 
 def render(runtime: Runtime, account: UUID, prompt: str) -> tuple[UUID, ProviderPrediction]:
@@ -62,7 +62,7 @@ def test_a_purchase_unconfirmed_is_adopted_although_a_later_page_is_late(
         render(runtime, account, prompt)
     unconfirmed, bought = begin(runtime, account, "unconfirmed"), send(runtime, "unconfirmed")
     with transaction(runtime.sessions) as session:
-        transitions.mark_unconfirmed(session, unconfirmed, 1, message="test")
+        transitions.submitting.mark_unconfirmed(session, unconfirmed, 1, message="test")
     for prompt in "later", "later still", "last":
         render(runtime, account, prompt)
     past = "interval '10 minutes'"

@@ -25,7 +25,7 @@ HOUR = timedelta(hours=1)
 def account(runtime: Runtime) -> UUID:
     """An account that was swept for unknown predictions just now."""
     with transaction(runtime.sessions) as session:
-        account = transitions.ensure_account(session, "default", slots=9, submits_per_minute=600)
+        account = transitions.accounts.ensure_account(session, "default", slots=9, submits_per_minute=600)
     accept(runtime, begin(runtime, account, "the first"), send(runtime, "the first"))
     run(runtime, "UPDATE account SET swept_at = now()")
     return account
@@ -63,7 +63,7 @@ def unconfirmed(runtime: Runtime, account: UUID, prompt: str, *, age: timedelta)
     """A submission without an answer that was posted so long ago, and is searched for now."""
     prediction_id = begin(runtime, account, prompt)
     with transaction(runtime.sessions) as session:
-        transitions.mark_unconfirmed(session, prediction_id, 1, message="test")
+        transitions.submitting.mark_unconfirmed(session, prediction_id, 1, message="test")
     change = "UPDATE prediction SET posted_at = posted_at - :age, due_at = now() WHERE id = :id"
     run(runtime, change, age=age, id=prediction_id)
     return prediction_id

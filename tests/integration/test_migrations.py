@@ -87,7 +87,7 @@ def test_downgrading_to_base_leaves_nothing(empty_url: str) -> None:
         assert session.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 0
     command.upgrade(config_for(empty_url), "head")
     with open_session(empty_url) as session:
-        assert queries.find_migration(session) == queries.EXPECTED_MIGRATION
+        assert queries.health.find_migration(session) == queries.health.EXPECTED_MIGRATION
 
 
 def test_every_step_can_be_taken_down_and_up_again(empty_url: str) -> None:
@@ -99,10 +99,10 @@ def test_every_step_can_be_taken_down_and_up_again(empty_url: str) -> None:
 
 def test_the_scripts_are_one_line_that_ends_where_the_code_expects(empty_url: str) -> None:
     scripts = ScriptDirectory.from_config(config_for(empty_url))
-    assert scripts.get_heads() == [queries.EXPECTED_MIGRATION]
+    assert scripts.get_heads() == [queries.health.EXPECTED_MIGRATION]
     assert len(scripts.get_bases()) == 1
 
 
 def test_an_empty_database_is_at_no_migration(empty_url: str) -> None:
     with open_session(empty_url) as session:
-        assert queries.find_migration(session) is None
+        assert queries.health.find_migration(session) is None

@@ -31,8 +31,9 @@ from sqlalchemy import text
 from models import ArtifactKind, Base, JobState, queries, transitions
 from models.db.session import Sessions, transaction
 from models.lifecycle import JOB_ENDED, SLOT_WINDOWS
-from models.transitions import NewArtifact, SubmitTicket
 from models.transitions.jobs import NewJob
+from models.transitions.storing.steps import NewArtifact
+from models.transitions.submitting import SubmitTicket
 from rushes import webhooks
 from rushes.errors import RushesError
 from rushes.forecasting.forecaster import Forecaster
@@ -92,7 +93,7 @@ class Heart(RuleBasedStateMachine):
         super().__init__()
         with transaction(self.sessions) as session:
             session.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY"))
-            self.account = transitions.ensure_account(session, "default", slots=3, submits_per_minute=1_000)
+            self.account = transitions.accounts.ensure_account(session, "default", slots=3, submits_per_minute=1_000)
         self.provider = LyingProvider(now=lambda: self.ask("SELECT clock_timestamp()")[0][0])
         self.mortal = MortalSessions(self.sessions)
         self.runtime: Any = SimpleNamespace(
@@ -106,7 +107,7 @@ class Heart(RuleBasedStateMachine):
             hook_addresses=HookAddresses("https://ours.example", HOOK_SECRET),
             webhook_secret=SimpleNamespace(find=lambda: WEBHOOK_SECRET, find_other_than=lambda secret: None),
         )
-        self.messages: list[transitions.ClaimedSubmit] = []
+        self.messages: list[transitions.admission.ClaimedSubmit] = []
         self.answers: list[tuple[SubmitTicket, int, ProviderPrediction]] = []
         self.refunded: Counter[str] = Counter()
         self.belated: Counter[str] = Counter()  # shown only after the settle time: what promise 2 assumes not to be
@@ -139,15 +140,15 @@ class Heart(RuleBasedStateMachine):
     def push(self, prompt: str) -> None:
         values = {"prompt": prompt, "duration": 6, "generate_audio": True}
         with transaction(self.sessions) as session:
-            transitions.insert_job(session, NewJob(VIDEO_MODEL, values, 1, 0, 2))  # type: ignore[arg-type]
+            transitions.jobs.insert_job(session, NewJob(VIDEO_MODEL, values, 1, 0, 2))  # type: ignore[arg-type]
 
     @rule()
     def dispatch(self) -> None:
         with transaction(self.sessions) as session:
-            room = transitions.count_free_slots(session, self.account)
+            room = transitions.admission.count_free_slots(session, self.account)
             assert room is not None
-            transitions.admit_jobs(session, self.account, count=room.count_admissible(10))
-            self.messages += transitions.claim_submits(session, self.account, count=room.submits, lease=LEASE)
+            transitions.admission.admit_jobs(session, self.account, count=room.count_admissible(10))
+            self.messages += transitions.admission.claim_submits(session, self.account, count=room.submits, lease=LEASE)
 
     @rule(
         data=st.data(),
@@ -173,7 +174,7 @@ class Heart(RuleBasedStateMachine):
             if answer == "freeze":
                 self.freeze(message, self.provider.tasks[new])
 
-    def freeze(self, message: transitions.ClaimedSubmit, task: Task) -> None:
+    def freeze(self, message: transitions.admission.ClaimedSubmit, task: Task) -> None:
         """The worker has its answer and is stopped before it writes it."""
         row = self.ask("SELECT input FROM job WHERE id = :id", id=message.job_id)[0]
         ticket = SubmitTicket(message.prediction_id, message.job_id, self.account, VIDEO_MODEL, row.input, 0)
@@ -195,9 +196,9 @@ class Heart(RuleBasedStateMachine):
             task.created_at -= HOUR
             task.hidden_hours = max(0, task.hidden_hours - 1)
         with transaction(self.sessions) as session:
-            transitions.mark_overdue_unconfirmed(session)
-            transitions.requeue_timed_out(session, watch_window=HOUR, count=100)
-            transitions.take_back_stores(session, count=100)
+            transitions.submitting.mark_overdue_unconfirmed(session)
+            transitions.renders.requeue_timed_out(session, watch_window=HOUR, count=100)
+            transitions.steps.take_back_stores(session, count=100)
 
     @rule(dies_at=DEATHS)
     def reconcile(self, dies_at: int | None = None) -> None:
@@ -205,7 +206,7 @@ class Heart(RuleBasedStateMachine):
             # Seconds pass, no more: what is hidden from the list stays hidden.
             session.execute(text("UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'"))
             session.execute(text("UPDATE account SET reconcile_until = NULL"))
-            claim = transitions.claim_reconcile(session, self.account, lease=LEASE)
+            claim = transitions.runs.claim_reconcile(session, self.account, lease=LEASE)
         if claim is not None:
             with self.dying(dies_at):
                 reconcile_account(self.runtime, self.account, claim)
@@ -260,28 +261,30 @@ class Heart(RuleBasedStateMachine):
             for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'duplicate' AND outcome IS NULL"):
                 check_duplicate(self.runtime, row.id, row.claim)
         with transaction(self.sessions) as session:
-            for each in transitions.claim_duplicate_stores(session, count=5, lease=LEASE):
-                transitions.begin_duplicate_store(session, each.prediction_id, each.claim, lease=LEASE)
-                transitions.finish_duplicate_store(session, each.prediction_id, each.claim, artifacts=[VIDEO])
+            for each in transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE):
+                transitions.duplicates.begin_duplicate_store(session, each.prediction_id, each.claim, lease=LEASE)
+                transitions.duplicates.finish_duplicate_store(
+                    session, each.prediction_id, each.claim, artifacts=[VIDEO]
+                )
 
     @rule(dies=st.booleans())
     def store(self, dies: bool) -> None:
         with transaction(self.sessions) as session:
-            claimed = transitions.claim_stores(session, count=2, lease=LEASE)
+            claimed = transitions.steps.claim_stores(session, count=2, lease=LEASE)
         for each in claimed:
             with transaction(self.sessions) as session:
-                transitions.begin_store(session, each.job_id, each.claim, lease=LEASE)
+                transitions.steps.begin_store(session, each.job_id, each.claim, lease=LEASE)
             if not dies:
                 with transaction(self.sessions) as session:
                     ids = {"prediction_id": each.prediction_id, "artifacts": [VIDEO]}
-                    transitions.finish_store(session, each.job_id, each.claim, **ids)
+                    transitions.steps.finish_store(session, each.job_id, each.claim, **ids)
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         jobs = self.ask("SELECT id FROM job ORDER BY id")
         if jobs:
             with transaction(self.sessions) as session:
-                transitions.cancel_job(session, data.draw(st.sampled_from([row.id for row in jobs])))
+                transitions.jobs.cancel_job(session, data.draw(st.sampled_from([row.id for row in jobs])))
 
     @invariant()
     def nothing_is_paid_for_twice(self) -> None:
@@ -296,7 +299,7 @@ class Heart(RuleBasedStateMachine):
     @invariant()
     def nothing_paid_for_is_lost(self) -> None:
         with transaction(self.sessions) as session:
-            known = queries.filter_known(session, self.account, list(self.provider.tasks))
+            known = queries.runs.filter_known(session, self.account, list(self.provider.tasks))
         unknown = Counter(task.prompt for task in self.provider.tasks.values() if task.id not in known)
         outcome_unknown = """
             SELECT input->>'prompt', count(*) FROM prediction JOIN job ON job.id = job_id
@@ -345,7 +348,7 @@ class Heart(RuleBasedStateMachine):
             raise AssertionError(self.ask("SELECT id, state, due_at FROM job WHERE ended_at IS NULL"))
         self.end_duplicates()
         with transaction(self.sessions) as session:
-            known = queries.filter_known(session, self.account, list(self.provider.tasks))
+            known = queries.runs.filter_known(session, self.account, list(self.provider.tasks))
         assert known == set(self.provider.tasks)
         self.nothing_is_paid_for_twice()
 

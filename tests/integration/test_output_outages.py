@@ -7,7 +7,7 @@ import pytest
 
 from models import queries, transitions
 from models.db.session import transaction
-from models.transitions import ClaimedStore
+from models.transitions.storing.steps import ClaimedStore
 from rushes.accounts import get_account
 from rushes.jobs.batches import get_batch
 from rushes.jobs.views import get_job
@@ -35,7 +35,7 @@ WAYS = {
 @pytest.fixture
 def account(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
-        return transitions.ensure_account(session, ACCOUNT, slots=100, submits_per_minute=1000)
+        return transitions.accounts.ensure_account(session, ACCOUNT, slots=100, submits_per_minute=1000)
 
 
 def add_jobs(runtime: Runtime, account: UUID, host: OutputHost, film: bytes, *, count: int) -> list[UUID]:
@@ -58,11 +58,11 @@ def film(tmp_path: Path) -> bytes:
 def claim(runtime: Runtime, account: UUID) -> list[ClaimedStore]:
     """What the dispatcher would publish now."""
     with transaction(runtime.sessions) as session:
-        found = queries.find_account(session, ACCOUNT)
+        found = queries.dispatching.find_account(session, ACCOUNT)
         assert found is not None
         failing = found.outputs_failing
-        probe = transitions.claim_probe(session, account, lease=LEASE) if failing else []
-        return probe + transitions.claim_stores(session, count=50, lease=LEASE, only_rechecks=failing)
+        probe = transitions.steps.claim_probe(session, account, lease=LEASE) if failing else []
+        return probe + transitions.steps.claim_stores(session, count=50, lease=LEASE, only_rechecks=failing)
 
 
 def take(runtime: Runtime, claimed: ClaimedStore) -> bool:
@@ -78,7 +78,7 @@ def begin_outage(runtime: Runtime, account: UUID) -> bool:
     """The leader's question, six seconds after the failures."""
     run(runtime, "UPDATE job SET output_failed_at = output_failed_at - interval '6 seconds'")
     with transaction(runtime.sessions) as session:
-        return transitions.begin_output_outage(session, account) is not None
+        return transitions.output_host.begin_output_outage(session, account) is not None
 
 
 def fail_all(runtime: Runtime, account: UUID, host: OutputHost, *, answer: Answer) -> None:
@@ -106,7 +106,7 @@ def test_one_download_probes_an_outage_and_its_success_releases_all(
     (probe,) = claim(runtime, account)
     assert take(runtime, probe)
     with transaction(runtime.sessions) as session:
-        assert queries.find_output_outage(session) is None
+        assert queries.storing.find_output_outage(session) is None
         assert rows.kinds(session, account_id=account) == ["account.outputs_failing", "account.outputs_back"]
     waits = ask(runtime, "SELECT extract(epoch FROM due_at - now()) FROM job WHERE state = 'storing'")
     assert len(waits) == 5
@@ -188,7 +188,7 @@ def test_a_probe_that_is_under_way_is_the_only_one(
     assert begin_outage(runtime, account)
     (probe,) = claim(runtime, account)
     with transaction(runtime.sessions) as session:
-        assert transitions.begin_store(session, probe.job_id, probe.claim, lease=LEASE)
+        assert transitions.steps.begin_store(session, probe.job_id, probe.claim, lease=LEASE)
     run(runtime, "UPDATE account SET outputs_probe_at = now()")
     assert claim(runtime, account) == []
 
@@ -204,7 +204,7 @@ def test_files_that_are_gone_for_good_do_not_begin_one_outage_after_another(
         begun.append(begin_outage(runtime, account))
         run(runtime, "UPDATE account SET outputs_reached_at = NULL")
         with transaction(runtime.sessions) as session:
-            transitions.note_output_reached(session, account)
+            transitions.output_host.note_output_reached(session, account)
         run(runtime, "UPDATE account SET outputs_reached_at = now() - interval '1 hour'")
     assert begun == [True, True, True, False, False]
 
@@ -214,7 +214,7 @@ def test_every_surface_names_an_outage(runtime: Runtime, account: UUID, host: Ou
     fail_all(runtime, account, host, answer=WAYS["forbidden"])
     assert begin_outage(runtime, account)
     with transaction(runtime.sessions) as session:
-        outage = queries.find_output_outage(session)
+        outage = queries.storing.find_output_outage(session)
     assert outage is not None
     assert outage.waiting == 4
     assert "status 403" in outage.failure
@@ -239,8 +239,8 @@ def test_an_outage_makes_no_lag(runtime: Runtime, account: UUID, host: OutputHos
     run(runtime, "UPDATE job SET due_at = now() - interval '10 minutes'")
     run(runtime, "UPDATE account SET outputs_probe_at = now() + interval '20 seconds'")
     with transaction(runtime.sessions) as session:
-        assert queries.find_health(session).lag_seconds == 0
-        assert (queries.find_seconds_until_due(session) or 0) > 0
+        assert queries.health.find_health(session).lag_seconds == 0
+        assert (queries.dispatching.find_seconds_until_due(session) or 0) > 0
 
 
 def test_an_outage_that_nobody_waits_for_ends(runtime: Runtime, account: UUID, host: OutputHost, film: bytes) -> None:
@@ -248,10 +248,10 @@ def test_an_outage_that_nobody_waits_for_ends(runtime: Runtime, account: UUID, h
     fail_all(runtime, account, host, answer=WAYS["forbidden"])
     assert begin_outage(runtime, account)
     with transaction(runtime.sessions) as session:
-        assert not transitions.end_unprobed_outages(session)
+        assert not transitions.output_host.end_unprobed_outages(session)
     run(runtime, "UPDATE job SET state = 'failed', ended_at = now(), due_at = NULL")
     with transaction(runtime.sessions) as session:
-        assert transitions.end_unprobed_outages(session)
+        assert transitions.output_host.end_unprobed_outages(session)
 
 
 def test_an_event_warns_a_day_before_downloads_are_given_up(runtime: Runtime, account: UUID) -> None:
@@ -261,7 +261,7 @@ def test_an_event_warns_a_day_before_downloads_are_given_up(runtime: Runtime, ac
             for ended in (-5 * 24 * 60 * MINUTE - SECOND, -4 * 24 * 60 * MINUTE)
         )
     with transaction(runtime.sessions) as session:
-        assert [transitions.warn_of_giving_up(session, count=9) for _ in range(2)] == [1, 0]
+        assert [transitions.unverified.warn_of_giving_up(session, count=9) for _ in range(2)] == [1, 0]
         assert rows.kinds(session, job_id=old) == ["store.giving_up_soon"]
         assert rows.kinds(session, job_id=young) == []
 
@@ -273,9 +273,9 @@ def test_downloads_that_wait_for_the_end_of_an_outage_are_given_up_after_six_day
     fail_all(runtime, account, host, answer=WAYS["forbidden"])
     assert begin_outage(runtime, account)
     with transaction(runtime.sessions) as session:
-        assert transitions.end_expired_downloads(session, count=9) == 0
+        assert transitions.unverified.end_expired_downloads(session, count=9) == 0
     run(runtime, "UPDATE prediction SET ended_at = now() - interval '6 days'")
     with transaction(runtime.sessions) as session:
-        assert transitions.end_expired_downloads(session, count=9) == 4
+        assert transitions.unverified.end_expired_downloads(session, count=9) == 4
     ended = {(job.state, job.error_code) for job in (get_job(runtime.sessions, each).job for each in jobs)}
     assert ended == {("failed", "output_expired")}

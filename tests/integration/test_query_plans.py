@@ -18,9 +18,10 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, JobState, PredictionState, queries, transitions
 from models.lifecycle import Reason
-from models.queries import JobFilter, Whose
-from models.transitions import NewArtifact
+from models.queries.forecasting import Whose
+from models.queries.jobs import JobFilter
 from models.transitions.admission import RATE_WINDOW
+from models.transitions.storing.steps import NewArtifact
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
 from sandbox.servers import EmbeddedPostgres
 from tests.rows import MINUTE, SHA256, open_session
@@ -192,19 +193,19 @@ def list_faults(plans: list[dict[str, Any]], *, most_rows: float) -> list[str]:
 
 def submit_everything(farm: Farm) -> None:
     """One turn of admission."""
-    transitions.raise_slots(farm.session, farm.account)
-    transitions.count_free_slots(farm.session, farm.account)
-    transitions.admit_jobs(farm.session, farm.account, count=20)
-    transitions.claim_submits(farm.session, farm.account, count=20, lease=LEASE)
+    transitions.accounts.raise_slots(farm.session, farm.account)
+    transitions.admission.count_free_slots(farm.session, farm.account)
+    transitions.admission.admit_jobs(farm.session, farm.account, count=20)
+    transitions.admission.claim_submits(farm.session, farm.account, count=20, lease=LEASE)
 
 
 def claim_and_post(farm: Farm) -> None:
-    claimed = transitions.claim_submits(farm.session, farm.account, count=2, lease=LEASE)
+    claimed = transitions.admission.claim_submits(farm.session, farm.account, count=2, lease=LEASE)
     one, other = claimed
-    transitions.postpone_submits(farm.session, [other], delay=LEASE)
-    transitions.begin_submit(farm.session, one.prediction_id, one.claim, lease=LEASE)
-    transitions.unpost_submit(farm.session, one.prediction_id, one.claim, detail="x")
-    transitions.hand_back_submit(farm.session, one.prediction_id, one.claim)
+    transitions.submitting.postpone_submits(farm.session, [other], delay=LEASE)
+    transitions.submitting.begin_submit(farm.session, one.prediction_id, one.claim, lease=LEASE)
+    transitions.submitting.unpost_submit(farm.session, one.prediction_id, one.claim, detail="x")
+    transitions.submitting.hand_back_submit(farm.session, one.prediction_id, one.claim)
 
 
 def answer_post(farm: Farm) -> None:
@@ -212,45 +213,45 @@ def answer_post(farm: Farm) -> None:
     for prediction in (one, other):
         farm.session.execute(text("UPDATE prediction SET posted_at = now() WHERE id = :id"), {"id": prediction})
     answer = {"provider_id": "new", "provider_created_at": None, "watch_window": MINUTE}
-    transitions.accept_answer(farm.session, one, **answer, forecast={})
-    transitions.accept_prediction(farm.session, one, **answer)
-    transitions.refuse_submit(farm.session, other, 0, reason=Reason("x", "y"), fails_job=False)
-    transitions.limit_slots(farm.session, farm.account)
-    transitions.mark_unconfirmed(farm.session, other, 0, message="x")
+    transitions.submitting.accept_answer(farm.session, one, **answer, forecast={})
+    transitions.submitting.accept_prediction(farm.session, one, **answer)
+    transitions.submitting.refuse_submit(farm.session, other, 0, reason=Reason("x", "y"), fails_job=False)
+    transitions.accounts.limit_slots(farm.session, farm.account)
+    transitions.submitting.mark_unconfirmed(farm.session, other, 0, message="x")
 
 
 def end_renders(farm: Farm) -> None:
     one, other = farm.predictions["rendering"][:2]
-    transitions.complete_prediction(farm.session, one, 0, outputs=["x"])
-    transitions.end_prediction(
+    transitions.renders.complete_prediction(farm.session, one, 0, outputs=["x"])
+    transitions.renders.end_prediction(
         farm.session, other, 0, state=PredictionState.FAILED, reason=Reason("x", "y"), resubmit_after=MINUTE
     )
 
 
 def learn_render_times(farm: Farm) -> None:
-    completed = queries.list_completed(farm.session, count=500)
+    completed = queries.render_times.list_completed(farm.session, count=500)
     assert len(completed) == 500
     new = [NewFinishedRender(each.prediction_id, each.video_model, 6, each.ended_at, 1.0, 2.0) for each in completed]
     record_finished(farm.session, new, keep=1_000)
-    queries.list_finished(farm.session, count=400)
-    queries.count_running(farm.session)
+    queries.render_times.list_finished(farm.session, count=400)
+    queries.render_times.count_running(farm.session)
 
 
 def store_everything(farm: Farm) -> None:
     crashed = farm.jobs["storing"][:2]
     farm.session.execute(text("UPDATE job SET begun_at = now() WHERE id = ANY(:ids)"), {"ids": crashed})
-    assert len(transitions.take_back_stores(farm.session, count=500)) == 2
-    claimed = transitions.claim_stores(farm.session, count=20, lease=LEASE)
+    assert len(transitions.steps.take_back_stores(farm.session, count=500)) == 2
+    claimed = transitions.steps.claim_stores(farm.session, count=20, lease=LEASE)
     assert len(claimed) == 19
-    transitions.postpone_stores(farm.session, claimed[10:], delay=MINUTE)
+    transitions.steps.postpone_stores(farm.session, claimed[10:], delay=MINUTE)
     first, second, third = claimed[:3]
-    assert transitions.begin_store(farm.session, first.job_id, first.claim, lease=LEASE)
-    transitions.renew_store(farm.session, first.job_id, first.claim, lease=LEASE)
-    transitions.finish_store(
+    assert transitions.steps.begin_store(farm.session, first.job_id, first.claim, lease=LEASE)
+    transitions.steps.renew_store(farm.session, first.job_id, first.claim, lease=LEASE)
+    transitions.steps.finish_store(
         farm.session, first.job_id, first.claim, prediction_id=first.prediction_id, artifacts=[VIDEO]
     )
-    transitions.delay_store(farm.session, second.job_id, second.claim, delay=MINUTE, reason=Reason("x", "y"))
-    transitions.fail_store(farm.session, third.job_id, third.claim, reason=Reason("x", "y"))
+    transitions.steps.delay_store(farm.session, second.job_id, second.claim, delay=MINUTE, reason=Reason("x", "y"))
+    transitions.steps.fail_store(farm.session, third.job_id, third.claim, reason=Reason("x", "y"))
 
 
 def keep_duplicates(farm: Farm) -> None:
@@ -258,68 +259,70 @@ def keep_duplicates(farm: Farm) -> None:
     (one,) = farm.predictions["refused"][:1]
     duplicate = "UPDATE prediction SET state = 'duplicate', provider_id = 's', accepted_at = now(), due_at = now()"
     farm.session.execute(text(f"{duplicate} WHERE id = :id"), {"id": one})
-    (check,) = transitions.schedule_duplicate_checks(farm.session, count=5)
-    assert queries.find_duplicate(farm.session, one)
+    (check,) = transitions.duplicates.schedule_duplicate_checks(farm.session, count=5)
+    assert queries.duplicates.find_duplicate(farm.session, one)
     outcome = PredictionState.COMPLETED
-    assert transitions.judge_duplicate(farm.session, one, check.claim, outcome=outcome, outputs=["x"])
-    transitions.quarantine_duplicate_stores(farm.session, count=5)
-    (store,) = transitions.claim_duplicate_stores(farm.session, count=5, lease=LEASE)
-    ticket = transitions.begin_duplicate_store(farm.session, one, store.claim, lease=LEASE)
+    assert transitions.duplicates.judge_duplicate(farm.session, one, check.claim, outcome=outcome, outputs=["x"])
+    transitions.duplicates.quarantine_duplicate_stores(farm.session, count=5)
+    (store,) = transitions.duplicates.claim_duplicate_stores(farm.session, count=5, lease=LEASE)
+    ticket = transitions.duplicates.begin_duplicate_store(farm.session, one, store.claim, lease=LEASE)
     assert ticket
-    assert transitions.finish_duplicate_store(farm.session, one, ticket.claim, artifacts=[VIDEO])
-    assert queries.find_duplicate_file(farm.session, one, ArtifactKind.VIDEO)
+    assert transitions.duplicates.finish_duplicate_store(farm.session, one, ticket.claim, artifacts=[VIDEO])
+    assert queries.duplicates.find_duplicate_file(farm.session, one, ArtifactKind.VIDEO)
 
 
 def cancel_and_retry(farm: Farm) -> None:
     for state in ("queued", "rendering", "storing"):
-        transitions.cancel_job(farm.session, farm.jobs[state][-1])
+        transitions.jobs.cancel_job(farm.session, farm.jobs[state][-1])
     for state in ("failed", "cancelled"):
-        transitions.retry_job(farm.session, farm.jobs[state][0])
+        transitions.jobs.retry_job(farm.session, farm.jobs[state][0])
 
 
 def decide(farm: Farm) -> None:
     """What a person does to purchases."""
     one, other = farm.predictions["unconfirmed"][:2]
-    assert transitions.adopt_unconfirmed(farm.session, one, provider_id="new", watch_window=MINUTE, by="x")
-    assert transitions.dismiss_unconfirmed(farm.session, other, by="x")
+    assert transitions.decisions.adopt_unconfirmed(farm.session, one, provider_id="new", watch_window=MINUTE, by="x")
+    assert transitions.decisions.dismiss_unconfirmed(farm.session, other, by="x")
     stuck = farm.predictions["rendering"][0]
     farm.session.execute(text("UPDATE prediction SET watch_windows = 1 WHERE id = :id"), {"id": stuck})
-    assert transitions.abandon_prediction(farm.session, stuck, by="x")
+    assert transitions.decisions.abandon_prediction(farm.session, stuck, by="x")
 
 
 def see_refused(farm: Farm) -> None:
     refused = "back_offs = 1, back_off_reason = 'key', back_off_since = now(), back_off_until = now()"
     farm.session.execute(text(f"UPDATE account SET {refused}"))  # noqa: S608 - a constant
-    assert queries.find_health(farm.session).back_off == "key"
+    assert queries.health.find_health(farm.session).back_off == "key"
 
 
 def hint(farm: Farm) -> None:
     """What says that renders may have ended."""
     said = farm.predictions["rendering"][:2]
-    assert transitions.request_early_checks(farm.session, said) == 2
-    assert set(said) <= {each.prediction_id for each in queries.list_early_checks(farm.session, newer_than_seconds=10)}
+    assert transitions.renders.request_early_checks(farm.session, said) == 2
+    assert set(said) <= {
+        each.prediction_id for each in queries.renders.list_early_checks(farm.session, newer_than_seconds=10)
+    }
 
 
 def read_page(farm: Farm) -> None:
     """What a sweep compares with the provider's list."""
     whole = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-    queries.list_page(farm.session, farm.account, after=whole[0], before=whole[1])
+    queries.renders.list_page(farm.session, farm.account, after=whole[0], before=whole[1])
     running = [str(each) for each in farm.predictions["rendering"]]
-    queries.measure_sweep_lag(farm.session, farm.account, running=running, elapsed=1.0)
-    transitions.note_sweep_lag(farm.session, farm.account, seconds=1.0)
-    transitions.note_list_failure(farm.session, farm.account, elapsed=1.0)
-    transitions.note_own_share(farm.session, farm.account, shown=running[:100], unlike=0.0)
-    transitions.set_check_price(farm.session, farm.account, price=0.5)
-    transitions.owe_requests(farm.session, farm.account, count=2)
-    transitions.pay_requests(farm.session, farm.account, count=1)
+    queries.renders.measure_sweep_lag(farm.session, farm.account, running=running, elapsed=1.0)
+    transitions.renders.note_sweep_lag(farm.session, farm.account, seconds=1.0)
+    transitions.renders.note_list_failure(farm.session, farm.account, elapsed=1.0)
+    transitions.renders.note_own_share(farm.session, farm.account, shown=running[:100], unlike=0.0)
+    transitions.renders.set_check_price(farm.session, farm.account, price=0.5)
+    transitions.renders.owe_requests(farm.session, farm.account, count=2)
+    transitions.renders.pay_requests(farm.session, farm.account, count=1)
 
 
 def jobs_like(**chosen: Any) -> Ask:
     """A page of jobs, from the newest on and from the middle of the list."""
 
     def ask(farm: Farm) -> None:
-        last = queries.list_jobs(farm.session, JobFilter(**chosen), limit=PAGE)[-1].id
-        queries.list_jobs(farm.session, JobFilter(**chosen), limit=PAGE, before=last)
+        last = queries.jobs.list_jobs(farm.session, JobFilter(**chosen), limit=PAGE)[-1].id
+        queries.jobs.list_jobs(farm.session, JobFilter(**chosen), limit=PAGE, before=last)
 
     return ask
 
@@ -329,7 +332,7 @@ def jobs_of_batches(**chosen: Any) -> Ask:
 
     def ask(farm: Farm) -> None:
         for batch in (farm.batches[0], farm.batches[10], farm.batches[-1]):
-            queries.list_jobs(farm.session, JobFilter(batch_id=batch, **chosen), limit=PAGE)
+            queries.jobs.list_jobs(farm.session, JobFilter(batch_id=batch, **chosen), limit=PAGE)
 
     return ask
 
@@ -338,54 +341,58 @@ HOT: dict[str, Ask] = {
     "admission": submit_everything,
     "submitting": claim_and_post,
     "the answer to a POST": answer_post,
-    "doubting the overdue": lambda farm: transitions.mark_overdue_unconfirmed(farm.session),
+    "doubting the overdue": lambda farm: transitions.submitting.mark_overdue_unconfirmed(farm.session),
     "outcomes": end_renders,
-    "ended watch windows": lambda farm: transitions.requeue_timed_out(farm.session, watch_window=MINUTE, count=500),
+    "ended watch windows": lambda farm: transitions.renders.requeue_timed_out(
+        farm.session, watch_window=MINUTE, count=500
+    ),
     "the end of retention": lambda farm: (
-        transitions.end_retained(farm.session, count=500),
-        transitions.note_retention_near(farm.session, count=500),
-        transitions.hand_over_unconfirmed(farm.session, count=500),
+        transitions.retention.end_retained(farm.session, count=500),
+        transitions.retention.note_retention_near(farm.session, count=500),
+        transitions.retention.hand_over_unconfirmed(farm.session, count=500),
     ),
     "storing": store_everything,
     "duplicates": keep_duplicates,
     "cancelling and retrying": cancel_and_retry,
     "a person's decisions": decide,
-    "unconfirmed": lambda farm: queries.list_unconfirmed(farm.session),
+    "unconfirmed": lambda farm: queries.runs.list_unconfirmed(farm.session),
     "what a forecast is made of": lambda farm: (
-        queries.find_capacity(farm.session, "default", rate_window=RATE_WINDOW),
-        queries.find_recent(farm.session),
-        queries.list_running(farm.session, Whose(batch_id=farm.batches[10])),
-        queries.list_storing(farm.session, Whose(batch_id=farm.batches[10])),
+        queries.forecasting.find_capacity(farm.session, "default", rate_window=RATE_WINDOW),
+        queries.forecasting.find_recent(farm.session),
+        queries.forecasting.list_running(farm.session, Whose(batch_id=farm.batches[10])),
+        queries.forecasting.list_storing(farm.session, Whose(batch_id=farm.batches[10])),
     ),
-    "promises": lambda farm: queries.list_promises(farm.session, count=100),
-    "a batch's history": lambda farm: queries.list_batch_events(farm.session, farm.batches[0], limit=PAGE),
-    "busy batches": lambda farm: queries.list_busy_batches(farm.session, count=3),
-    "when something is due": lambda farm: queries.find_seconds_until_due(farm.session),
-    "new renders": lambda farm: queries.list_rendering(farm.session, newer_than_seconds=10),
-    "all renders": lambda farm: queries.list_rendering(farm.session, newer_than_seconds=1e9),
-    "some renders": lambda farm: queries.list_rendering_of(farm.session, farm.predictions["rendering"]),
-    "what has ended": lambda farm: queries.list_ended(farm.session, farm.account, newer_than_seconds=10),
+    "promises": lambda farm: queries.forecasting.list_promises(farm.session, count=100),
+    "a batch's history": lambda farm: queries.jobs.list_batch_events(farm.session, farm.batches[0], limit=PAGE),
+    "busy batches": lambda farm: queries.forecasting.list_busy_batches(farm.session, count=3),
+    "when something is due": lambda farm: queries.dispatching.find_seconds_until_due(farm.session),
+    "new renders": lambda farm: queries.renders.list_rendering(farm.session, newer_than_seconds=10),
+    "all renders": lambda farm: queries.renders.list_rendering(farm.session, newer_than_seconds=1e9),
+    "some renders": lambda farm: queries.renders.list_rendering_of(farm.session, farm.predictions["rendering"]),
+    "what has ended": lambda farm: queries.renders.list_ended(farm.session, farm.account, newer_than_seconds=10),
     "hints": hint,
     "a page of renders": read_page,
     "what render times are learned from": learn_render_times,
     "a webhook": lambda farm: (
-        transitions.note_webhook(farm.session, farm.predictions["rendering"][0], outcome=PredictionState.COMPLETED),
-        queries.measure_webhook_agreement(farm.session, farm.account),
+        transitions.webhooks.note_webhook(
+            farm.session, farm.predictions["rendering"][0], outcome=PredictionState.COMPLETED
+        ),
+        queries.webhooks.measure_webhook_agreement(farm.session, farm.account),
     ),
     "delivered webhooks": lambda farm: (
-        queries.measure_webhook_delivery(farm.session, farm.account),
-        queries.find_webhook_stats(farm.session, farm.account),
+        queries.webhooks.measure_webhook_delivery(farm.session, farm.account),
+        queries.webhooks.find_webhook_stats(farm.session, farm.account),
     ),
-    "controls": lambda farm: queries.list_controls(
+    "controls": lambda farm: queries.runs.list_controls(
         farm.session,
         farm.account,
         {farm.predictions["completed"][0]: datetime.now(UTC)},
         until=datetime.now(UTC),
     ),
-    "one render": lambda farm: queries.find_watched(farm.session, farm.predictions["rendering"][0]),
-    "a job's history": lambda farm: queries.list_events(farm.session, farm.jobs["succeeded"][0], limit=PAGE),
-    "a page's predictions": lambda farm: queries.list_predictions(farm.session, farm.jobs["succeeded"]),
-    "a page's files": lambda farm: queries.list_artifacts(farm.session, farm.jobs["succeeded"]),
+    "one render": lambda farm: queries.renders.find_watched(farm.session, farm.predictions["rendering"][0]),
+    "a job's history": lambda farm: queries.jobs.list_events(farm.session, farm.jobs["succeeded"][0], limit=PAGE),
+    "a page's predictions": lambda farm: queries.jobs.list_predictions(farm.session, farm.jobs["succeeded"]),
+    "a page's files": lambda farm: queries.jobs.list_artifacts(farm.session, farm.jobs["succeeded"]),
     "jobs": jobs_like(),
     **{f"{state} jobs": jobs_like(state=state) for state in JobState if state != JobState.STORING},
     "jobs of a batch": jobs_of_batches(),
@@ -394,19 +401,23 @@ HOT: dict[str, Ask] = {
     "jobs of a video model": jobs_like(video_model="lightricks/ltx-2-pro/text-to-video"),
 }
 COUNTING: dict[str, Ask] = {
-    "places of what has ended": lambda farm: queries.list_ended_places(farm.session, farm.account),
-    "the queue before a batch": lambda farm: queries.list_waiting(farm.session, Whose(batch_id=farm.batches[-1])),
-    "the queue before a job": lambda farm: queries.list_waiting(farm.session, Whose(job_id=farm.jobs["queued"][0])),
-    "the farm": lambda farm: queries.find_farm(farm.session),
-    "its health": lambda farm: queries.find_health(farm.session),
+    "places of what has ended": lambda farm: queries.renders.list_ended_places(farm.session, farm.account),
+    "the queue before a batch": lambda farm: queries.forecasting.list_waiting(
+        farm.session, Whose(batch_id=farm.batches[-1])
+    ),
+    "the queue before a job": lambda farm: queries.forecasting.list_waiting(
+        farm.session, Whose(job_id=farm.jobs["queued"][0])
+    ),
+    "the farm": lambda farm: queries.health.find_farm(farm.session),
+    "its health": lambda farm: queries.health.find_health(farm.session),
     "its health after a refusal": see_refused,
-    "what may be bought after a restore": lambda farm: queries.list_open_jobs(
+    "what may be bought after a restore": lambda farm: queries.restore.list_open_jobs(
         farm.session, ["lightricks/ltx-2-retake"]
     ),
-    "jobs of a rare video model": lambda farm: queries.list_jobs(
+    "jobs of a rare video model": lambda farm: queries.jobs.list_jobs(
         farm.session, JobFilter(video_model="lightricks/ltx-2-retake"), limit=PAGE
     ),
-    "jobs of no video model": lambda farm: queries.list_jobs(farm.session, JobFilter(video_model="x"), limit=PAGE),
+    "jobs of no video model": lambda farm: queries.jobs.list_jobs(farm.session, JobFilter(video_model="x"), limit=PAGE),
 }
 
 at_first_and_later = pytest.mark.parametrize("run", [1, SETTLED])
@@ -432,7 +443,7 @@ def test_a_hot_statement_checks_few_rows(farm: Farm, run: int) -> None:
 
 @at_first_and_later
 def test_a_batchs_numbers_are_read_from_its_own_jobs(farm: Farm, run: int) -> None:
-    asks: dict[str, Ask] = {"numbers": lambda farm: queries.summarise_batches(farm.session, farm.batches[4:5])}
+    asks: dict[str, Ask] = {"numbers": lambda farm: queries.jobs.summarise_batches(farm.session, farm.batches[4:5])}
     faults = faults_of(farm, asks, run=run, most_rows=BATCH)
     # Its predictions: one by one, or all at once where that is cheaper; the planner weighs the sizes of both.
     assert set(faults.get("numbers", ())) <= {"reads all of prediction: None"}

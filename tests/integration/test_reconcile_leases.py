@@ -30,19 +30,19 @@ def runtime_settings() -> dict[str, Any]:
 def account_id(runtime: Runtime) -> UUID:
     """An account with one unconfirmed submission."""
     with transaction(runtime.sessions) as session:
-        account = transitions.ensure_account(session, "default", slots=1, submits_per_minute=60)
+        account = transitions.accounts.ensure_account(session, "default", slots=1, submits_per_minute=60)
     push(runtime, INPUT)
     (claimed,) = claim_submits(runtime, account)
     begin_submit(runtime, claimed)
     with transaction(runtime.sessions) as session:
-        transitions.mark_unconfirmed(session, claimed.prediction_id, claimed.claim, message="test")
-        transitions.postpone_unconfirmed(session, [claimed.prediction_id], delay=timedelta(0))
+        transitions.submitting.mark_unconfirmed(session, claimed.prediction_id, claimed.claim, message="test")
+        transitions.runs.postpone_unconfirmed(session, [claimed.prediction_id], delay=timedelta(0))
     return account
 
 
 def claim(runtime: Runtime, account_id: UUID) -> int | None:
     with transaction(runtime.sessions) as session:
-        return transitions.claim_reconcile(session, account_id, lease=timedelta(minutes=1))
+        return transitions.runs.claim_reconcile(session, account_id, lease=timedelta(minutes=1))
 
 
 def test_a_run_that_reads_for_longer_than_its_lease_keeps_its_claim(
@@ -75,7 +75,7 @@ def test_a_run_whose_worker_died_is_given_back_within_a_request_and_a_margin(
     first = claim(runtime, account_id)
     assert first is not None
     with transaction(runtime.sessions) as session:
-        assert transitions.begin_reconcile(session, account_id, first, lease=evidence.lease_of(runtime))
+        assert transitions.runs.begin_reconcile(session, account_id, first, lease=evidence.lease_of(runtime))
         query = "SELECT extract(epoch FROM reconcile_until - now())::float8 FROM account"
         held = session.connection().exec_driver_sql(query).scalar_one()
     assert 60 < held <= 70

@@ -19,7 +19,7 @@ from tests.runtimes import accept, ask, begin, reconcile, run, send
 def account(runtime: Runtime) -> UUID:
     """An account with one render, so that it is swept for unknown predictions."""
     with transaction(runtime.sessions) as session:
-        account = transitions.ensure_account(session, "default", slots=9, submits_per_minute=600)
+        account = transitions.accounts.ensure_account(session, "default", slots=9, submits_per_minute=600)
     accept(runtime, begin(runtime, account, "the first"), send(runtime, "the first"))
     return account
 
@@ -58,7 +58,7 @@ def test_an_unconfirmed_submission_takes_nothing_that_an_equal_one_has_posted_me
 ) -> None:
     unconfirmed = begin(runtime, account, "a")
     with transaction(runtime.sessions) as session:
-        transitions.mark_unconfirmed(session, unconfirmed, 1, message="test")
+        transitions.submitting.mark_unconfirmed(session, unconfirmed, 1, message="test")
     twins: list[tuple[UUID, ProviderPrediction]] = []
     post_while_listed(runtime, monkeypatch, lambda: twins.append((begin(runtime, account, "a"), send(runtime, "a"))))
     assert reconcile_now(runtime, account).startswith("adopted 0, not found 0, waiting 1")
@@ -75,7 +75,7 @@ def test_an_unconfirmed_submission_that_is_decided_meanwhile_takes_nothing_from_
     first, second = begin(runtime, account, "a"), begin(runtime, account, "a")
     with transaction(runtime.sessions) as session:
         for unconfirmed in (first, second):
-            transitions.mark_unconfirmed(session, unconfirmed, 1, message="test")
+            transitions.submitting.mark_unconfirmed(session, unconfirmed, 1, message="test")
     run(runtime, "UPDATE prediction SET posted_at = posted_at - interval '5 minutes' WHERE state = 'unconfirmed'")
     answer = None if dismissed else send(runtime, "a")
     its_own = send(runtime, "a")
@@ -89,7 +89,7 @@ def test_an_unconfirmed_submission_that_is_decided_meanwhile_takes_nothing_from_
             run(runtime, forget_clocks)
             return
         with transaction(runtime.sessions) as session:
-            assert transitions.dismiss_unconfirmed(session, first, by="mara")
+            assert transitions.decisions.dismiss_unconfirmed(session, first, by="mara")
 
     post_while_listed(runtime, monkeypatch, decide)
     with pytest.raises(ReconcileFailed, match="somebody else has decided"):

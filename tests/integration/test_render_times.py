@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
 from models.db.session import Sessions, transaction
-from models.transitions import EndSeen
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
+from models.transitions.watching.renders import EndSeen
 from rushes.render_times.learned import KEPT, RenderKind, RenderTimes
 from rushes.render_times.poll_spacing import RenderTime
 from rushes.settings import Settings
@@ -124,7 +124,7 @@ def test_a_render_ran_still_when_it_was_last_seen_running(scratch: Session, sett
 def test_the_check_that_finds_it_finished_says_what_it_knows(scratch: Session) -> None:
     render = add_render(scratch, "rendering", accepted_at=seconds(-60))
     reported = EndSeen(unseen=seconds(4), execution=seconds(57))
-    assert transitions.complete_prediction(scratch, render.prediction_id, 0, outputs=[OUTPUT], seen=reported)
+    assert transitions.renders.complete_prediction(scratch, render.prediction_id, 0, outputs=[OUTPUT], seen=reported)
 
     row = read(scratch, "prediction", render.prediction_id)
     assert row["ended_at"] - row["seen_running_at"] == seconds(4)
@@ -147,13 +147,13 @@ def test_renders_in_flight_are_counted_by_kind_and_age(scratch: Session, setting
     before = render_times.find_of_kind(KIND).survival(200)
     render_times.refresh(scratch)
 
-    assert [each.renders for each in queries.count_running(scratch)] == [20]
+    assert [each.renders for each in queries.render_times.count_running(scratch)] == [20]
     assert render_times.find_of_kind(KIND).survival(200) > 2 * before
 
 
 def test_of_each_kind_the_newest_are_kept(scratch: Session, settings: Settings) -> None:
     ids = [add_completed(scratch, took=20, ago=10.0 + number) for number in range(5)]
-    now = queries.read_clock(scratch)
+    now = queries.health.read_clock(scratch)
     renders = [NewFinishedRender(each, VIDEO_MODEL, 6, now - seconds(number), 1, 2) for number, each in enumerate(ids)]
     other = add_completed(scratch, took=20, ago=1e4)
     record_finished(scratch, [*renders, NewFinishedRender(other, VIDEO_MODEL, 8, now - seconds(1e4), 1, 2)], keep=3)

@@ -40,7 +40,7 @@ class World:
         self._backup = ""
         self.runtime = self._open(url)
         with transaction(self.runtime.sessions) as session:
-            self.account = transitions.ensure_account(session, ACCOUNT, slots=20, submits_per_minute=60)
+            self.account = transitions.accounts.ensure_account(session, ACCOUNT, slots=20, submits_per_minute=60)
 
     def _open(self, url: str, **changes: object) -> Runtime:
         return open_runtime(url, self.simulator, self._folder, **changes)
@@ -68,11 +68,13 @@ class World:
     def submit(self, count: int) -> int:
         """What the dispatcher and its workers do: admit, claim, keep the epoch, post. Returns how many."""
         with transaction(self.runtime.sessions) as session:
-            room = transitions.count_free_slots(session, self.account)
+            room = transitions.admission.count_free_slots(session, self.account)
             assert room is not None
-            transitions.admit_jobs(session, self.account, count=room.count_admissible(count))
-            claimed = transitions.claim_submits(session, self.account, count=min(count, room.submits), lease=LEASE)
-            epoch = transitions.advance_epoch(session, self.account) if claimed else 0
+            transitions.admission.admit_jobs(session, self.account, count=room.count_admissible(count))
+            claimed = transitions.admission.claim_submits(
+                session, self.account, count=min(count, room.submits), lease=LEASE
+            )
+            epoch = transitions.restore.advance_epoch(session, self.account) if claimed else 0
         keep_epoch(self.runtime.settings.data_dir, self.account, epoch)
         for each in claimed:
             submit_prediction(self.runtime, each.prediction_id, each.claim)
@@ -80,7 +82,7 @@ class World:
 
     def hold(self) -> bool:
         with transaction(self.runtime.sessions) as session:
-            account = queries.find_account(session, ACCOUNT)
+            account = queries.dispatching.find_account(session, ACCOUNT)
         assert account is not None
         return hold_after_restore(self.runtime, account)
 
@@ -136,7 +138,7 @@ def test_what_a_restored_database_has_forgotten_is_adopted_and_not_bought_again(
     assert world.submit(20) == 0
     ((job_id,),) = world.ask("SELECT id FROM job WHERE input->>'prompt' = 'c'")
     with transaction(world.runtime.sessions) as session:
-        job = queries.find_job(session, UUID(str(job_id)))
+        job = queries.jobs.find_job(session, UUID(str(job_id)))
     assert job is not None
     waits_for = explain_wait(world.runtime.sessions, job)
     assert waits_for is not None
@@ -156,7 +158,7 @@ def test_what_a_restored_database_has_forgotten_is_adopted_and_not_bought_again(
 def test_a_submission_that_was_claimed_in_the_restored_rows_and_posted_later_is_adopted(world: World) -> None:
     world.push("a")
     with transaction(world.runtime.sessions) as session:
-        transitions.admit_jobs(session, world.account, count=1)
+        transitions.admission.admit_jobs(session, world.account, count=1)
     world.back_up()
     assert world.submit(1) == 1
     wait_until_over(world.simulator)
@@ -214,7 +216,7 @@ def test_a_run_that_was_overtaken_says_that_it_opened_nothing(
     world.restore(restore_epoch=1)
     assert world.hold()
     held_again = "UPDATE account SET paused_at = now()"
-    listing = queries.filter_strangers
+    listing = queries.restore.filter_strangers
 
     def read_and_be_late(*asked: object, **more: object) -> set[str]:
         if by_a_person:
@@ -223,7 +225,7 @@ def test_a_run_that_was_overtaken_says_that_it_opened_nothing(
             world.run(held_again)
         return listing(*asked, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(queries, "filter_strangers", read_and_be_late)
+    monkeypatch.setattr(queries.restore, "filter_strangers", read_and_be_late)
     assert "restored: adopted 0, not opened by this run" in world.sweep(settled=True)
     assert (accounts.get_account(world.runtime.sessions).paused_at is None) == by_a_person
 
@@ -365,8 +367,8 @@ def test_a_turn_of_the_dispatcher_that_claims_nothing_leaves_the_folder_alone(
     leader = loop.Dispatcher(world.runtime, Celery(), name="test", queues=["submit"], threads=1)
     monkeypatch.setattr(leader, "_publish", lambda *_: None)
     with transaction(world.runtime.sessions) as session:
-        account = queries.find_account(session, ACCOUNT)
-        transitions.see_worker(session, "test", queues=["submit"], threads=1)
+        account = queries.dispatching.find_account(session, ACCOUNT)
+        transitions.leadership.see_worker(session, "test", queues=["submit"], threads=1)
     assert account is not None
     leader._submit(account, 5)
     assert kept == []
@@ -393,7 +395,7 @@ def test_an_adoption_that_somebody_else_made_first_costs_the_run_no_lease(
     assert world.submit(1) == 1
     world.run("UPDATE prediction SET due_at = now(), posted_at = posted_at - interval '2 seconds'")
     taken = "UPDATE prediction SET provider_id = '{}' WHERE state = 'rendering'"
-    filter_known, pages = queries.filter_known, [1]
+    filter_known, pages = queries.runs.filter_known, [1]
 
     def read_before_somebody_adopts(*asked: object, **more: object) -> set[str]:
         known = filter_known(*asked, **more)  # type: ignore[arg-type]
@@ -404,7 +406,7 @@ def test_an_adoption_that_somebody_else_made_first_costs_the_run_no_lease(
         world.run(taken.format(other))
         return known
 
-    monkeypatch.setattr(queries, "filter_known", read_before_somebody_adopts)
+    monkeypatch.setattr(queries.runs, "filter_known", read_before_somebody_adopts)
     with pytest.raises(ReconcileFailed, match="somebody else has decided"):
         world.sweep(settled=False)
     assert world.ask("SELECT reconcile_until <= clock_timestamp() FROM account") == [(True,)]

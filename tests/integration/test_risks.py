@@ -25,8 +25,8 @@ def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
     """An API on a farm with one slot, whose renders are believed to take 100 s in the middle."""
     with serve_api(database_url, tmp_path, render_median_seconds=100) as served:
         with transaction(served.sessions) as session:
-            transitions.lead(session, "worker-1", lease=HOUR)
-            transitions.see_worker(session, "worker-1", queues=["submit", "store"], threads=8)
+            transitions.leadership.lead(session, "worker-1", lease=HOUR)
+            transitions.leadership.see_worker(session, "worker-1", queues=["submit", "store"], threads=8)
             rows.add_account(session, name=ACCOUNT, slots=1)
         yield served
 
@@ -159,7 +159,7 @@ def test_while_the_account_is_paused_a_risk_is_told_without_an_end_and_none_is_t
     push(api)
     with transaction(api.sessions) as session:
         account = session.execute(text("SELECT id FROM account")).scalar_one()
-        transitions.pause_account(session, account, by="alice")
+        transitions.restore.pause_account(session, account, by="alice")
     promise(api, 10 * HOUR)
     check_risks(runtime_of(api))
     assert (reported(api), show(api)["finish_by_chance"]) == ([], None)
@@ -172,7 +172,7 @@ def test_while_the_account_is_paused_a_risk_is_told_without_an_end_and_none_is_t
     check_risks(runtime_of(api))
     assert reported(api) == ["batch.at_risk"]
     with transaction(api.sessions) as session:
-        transitions.resume_account(session, account, by="alice")
+        transitions.restore.resume_account(session, account, by="alice")
     check_risks(runtime_of(api))
     assert reported(api) == ["batch.at_risk", "batch.on_track"]
 
@@ -183,7 +183,7 @@ def test_while_a_person_is_to_decide_a_risk_is_told_without_an_end(api: Api) -> 
         job_id, account_id = session.execute(text("SELECT job.id, account.id FROM job, account LIMIT 1")).one()
         rows.change(session, "job", job_id, state="rendering", due_at=None)
         rows.add_prediction(session, job_id, account_id, "unconfirmed", posted_at=-timedelta(days=8), due_at=rows.NOW)
-        transitions.hand_over_unconfirmed(session, count=1)
+        transitions.retention.hand_over_unconfirmed(session, count=1)
     promise(api, 100 * 24 * HOUR)
     check_risks(runtime_of(api))
     assert (reported(api), show(api)["finish_by_chance"]) == ([], None)

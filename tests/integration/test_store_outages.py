@@ -41,7 +41,7 @@ def job_id(runtime: Runtime) -> UUID:
 
 def claim(runtime: Runtime) -> int:
     with transaction(runtime.sessions) as session:
-        (claimed,) = transitions.claim_stores(session, count=1, lease=LEASE)
+        (claimed,) = transitions.steps.claim_stores(session, count=1, lease=LEASE)
     return claimed.claim
 
 
@@ -49,7 +49,7 @@ def take_back(runtime: Runtime, job_id: UUID) -> None:
     """Its lease runs out while it stores."""
     with transaction(runtime.sessions) as session:
         rows.change(session, "job", job_id, due_at=-SECOND)
-        transitions.take_back_stores(session, count=5)
+        transitions.steps.take_back_stores(session, count=5)
 
 
 def go_through_an_outage(monkeypatch: pytest.MonkeyPatch, step: Callable[[], str], *, meanwhile: Any) -> None:
@@ -112,10 +112,12 @@ def test_outages_that_outlast_the_lease_never_park_a_job(
 def test_a_silence_is_excused_only_by_its_own_claim(runtime: Runtime, job_id: UUID) -> None:
     own = claim(runtime)
     with transaction(runtime.sessions) as session:
-        transitions.begin_store(session, job_id, own, lease=LEASE)
+        transitions.steps.begin_store(session, job_id, own, lease=LEASE)
     take_back(runtime, job_id)
     with transaction(runtime.sessions) as session:
-        excuses = [transitions.excuse_store(session, job_id, each, reason=Reason("x", "y")) for each in (own - 1, own)]
+        excuses = [
+            transitions.steps.excuse_store(session, job_id, each, reason=Reason("x", "y")) for each in (own - 1, own)
+        ]
     assert excuses == [False, True]
 
 
@@ -137,12 +139,12 @@ def test_a_second_message_that_cannot_begin_leaves_the_step_to_the_first(
 ) -> None:
     own = claim(runtime)
     with transaction(runtime.sessions) as session:
-        assert transitions.begin_store(session, job_id, own, lease=LEASE)
+        assert transitions.steps.begin_store(session, job_id, own, lease=LEASE)
     monkeypatch.setattr(store, "transaction", be_away)
     with pytest.raises(DatabaseAway):
         store_job(runtime, job_id, own, must_stop=lambda: False)
     with transaction(runtime.sessions) as session:
-        assert transitions.renew_store(session, job_id, own, lease=LEASE)
+        assert transitions.steps.renew_store(session, job_id, own, lease=LEASE)
     assert events(runtime, job_id) == []
 
 
@@ -157,15 +159,15 @@ def duplicate_id(runtime: Runtime) -> UUID:
 def claim_duplicate(runtime: Runtime) -> int:
     """As the dispatcher does: those that crashed too often are quarantined first."""
     with transaction(runtime.sessions) as session:
-        assert transitions.quarantine_duplicate_stores(session, count=5) == 0
-        (claimed,) = transitions.claim_duplicate_stores(session, count=5, lease=LEASE)
+        assert transitions.duplicates.quarantine_duplicate_stores(session, count=5) == 0
+        (claimed,) = transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
     return claimed.claim
 
 
 def lose_the_lease(runtime: Runtime, duplicate_id: UUID) -> None:
     with transaction(runtime.sessions) as session:
         rows.change(session, "prediction", duplicate_id, due_at=-SECOND)
-        assert transitions.claim_duplicate_stores(session, count=5, lease=LEASE)
+        assert transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
         rows.change(session, "prediction", duplicate_id, due_at=-SECOND)
 
 
@@ -193,11 +195,11 @@ def test_a_silence_of_a_duplicate_purchase_is_excused_once_and_only_after_it(
 ) -> None:
     def excuse(claim: int) -> bool:
         with transaction(runtime.sessions) as session:
-            return transitions.excuse_duplicate_store(session, duplicate_id, claim, reason=transfer.AWAY)
+            return transitions.duplicates.excuse_duplicate_store(session, duplicate_id, claim, reason=transfer.AWAY)
 
     own = claim_duplicate(runtime)
     with transaction(runtime.sessions) as session:
-        ticket = transitions.begin_duplicate_store(session, duplicate_id, own, lease=LEASE)
+        ticket = transitions.duplicates.begin_duplicate_store(session, duplicate_id, own, lease=LEASE)
     assert ticket is not None
     assert not excuse(ticket.claim)  # it still has its claim
     lose_the_lease(runtime, duplicate_id)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models import queries, transitions
-from models.queries import Health
+from models.queries.health import Health
 from tests import rows
 from tests.rows import MINUTE, NOW, SECOND
 
@@ -22,9 +22,9 @@ def refuse(session: Session, **columns: Any) -> UUID:
 
 def see(session: Session) -> tuple[Health, str | None]:
     """What is told of the health, and of the account."""
-    account = queries.summarise_account(session, "default")
+    account = queries.summary.summarise_account(session, "default")
     assert account is not None
-    return queries.find_health(session), account.back_off
+    return queries.health.find_health(session), account.back_off
 
 
 def test_a_refusal_whose_hold_is_over_is_no_alarm_while_nothing_waits(scratch: Session) -> None:
@@ -72,6 +72,6 @@ def test_a_job_that_is_refused_again_and_again_alone_is_stuck(
 ) -> None:
     account = refuse(scratch, back_off_until=-ago)
     rows.add_job(scratch, created_at=-30 * MINUTE, due_at=NOW)  # each refusal queues it again
-    transitions.back_off_account(scratch, account, delay=MINUTE, reason="key", detail="401")
+    transitions.accounts.back_off_account(scratch, account, delay=MINUTE, reason="key", detail="401")
     health, _ = see(scratch)
     assert health.back_off_seconds == pytest.approx(stuck / SECOND)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from models import PredictionState, transitions
 from models.db.session import transaction
-from models.transitions import ClaimedSubmit
+from models.transitions.admission import ClaimedSubmit
 from rushes.forecasting import forecaster
 from rushes.jobs.views import get_job
 from rushes.runtime import ACCOUNT, Runtime
@@ -51,11 +51,11 @@ def runtime(database_url: str, tmp_path: Path, simulator: Simulator) -> Iterator
 def claim_one(runtime: Runtime) -> ClaimedSubmit:
     """A job of the account's, admitted and claimed."""
     with transaction(runtime.sessions) as session:
-        account = transitions.ensure_account(session, ACCOUNT, slots=5, submits_per_minute=60)
+        account = transitions.accounts.ensure_account(session, ACCOUNT, slots=5, submits_per_minute=60)
         rows.add_job(session, input={"prompt": "a fox", "duration": 6, "generate_audio": True})
-        assert transitions.count_free_slots(session, account)
-        transitions.admit_jobs(session, account, count=1)
-        (claimed,) = transitions.claim_submits(session, account, count=1, lease=LEASE * rows.SECOND)
+        assert transitions.admission.count_free_slots(session, account)
+        transitions.admission.admit_jobs(session, account, count=1)
+        (claimed,) = transitions.admission.claim_submits(session, account, count=1, lease=LEASE * rows.SECOND)
     return claimed
 
 
@@ -96,7 +96,7 @@ def test_an_accepted_id_outlasts_a_locked_table(
 def test_the_event_of_an_accepted_render_tells_what_it_will_take(runtime: Runtime) -> None:
     claimed = claim_one(runtime)
     with transaction(runtime.sessions) as session:
-        transitions.lead(session, "worker-1", lease=rows.MINUTE)
+        transitions.leadership.lead(session, "worker-1", lease=rows.MINUTE)
     began = time.monotonic()
     submit_prediction(runtime, claimed.prediction_id, claimed.claim)
     with transaction(runtime.sessions) as session:
@@ -186,13 +186,15 @@ def give_up(runtime: Runtime, claimed: ClaimedSubmit, *, then: str) -> None:
     """Its worker is frozen, the list does not show it, and its job goes on."""
     with transaction(runtime.sessions) as session:
         account = rows.read(session, "prediction", claimed.prediction_id)["account_id"]
-        assert transitions.mark_unconfirmed(session, claimed.prediction_id, claimed.claim, message="frozen")
-        assert transitions.mark_not_found(session, claimed.prediction_id, why="not listed")
+        assert transitions.submitting.mark_unconfirmed(session, claimed.prediction_id, claimed.claim, message="frozen")
+        assert transitions.runs.mark_not_found(session, claimed.prediction_id, why="not listed")
         if then != "queued":
-            assert transitions.admit_jobs(session, account, count=1) == 1
+            assert transitions.admission.admit_jobs(session, account, count=1) == 1
         if then == "posted":
-            (again,) = transitions.claim_submits(session, account, count=1, lease=LEASE * rows.SECOND)
-            assert transitions.begin_submit(session, again.prediction_id, again.claim, lease=LEASE * rows.SECOND)
+            (again,) = transitions.admission.claim_submits(session, account, count=1, lease=LEASE * rows.SECOND)
+            assert transitions.submitting.begin_submit(
+                session, again.prediction_id, again.claim, lease=LEASE * rows.SECOND
+            )
 
 
 @pytest.mark.parametrize("back_offs", [0, 2])

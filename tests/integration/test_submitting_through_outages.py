@@ -46,7 +46,7 @@ def runtime_at(script: Script, database_url: str, folder: Path) -> Iterator[Runt
 
 def open_account(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
-        return transitions.ensure_account(session, ACCOUNT, slots=SLOTS, submits_per_minute=60)
+        return transitions.accounts.ensure_account(session, ACCOUNT, slots=SLOTS, submits_per_minute=60)
 
 
 def submit_without_answer(runtime: Runtime, account: UUID, *, count: int = 1) -> None:
@@ -65,7 +65,7 @@ def read_back_off(runtime: Runtime) -> tuple[Any, ...]:
 
 def count_free(runtime: Runtime, account: UUID) -> int:
     with transaction(runtime.sessions) as session:
-        room = transitions.count_free_slots(session, account)
+        room = transitions.admission.count_free_slots(session, account)
     assert room is not None
     return room.count_admissible(SLOTS)
 

@@ -36,11 +36,11 @@ def submitted(
         )
         runtime = Runtime.open(chosen, threads=2, application="test")
         with transaction(runtime.sessions) as session:
-            account = transitions.ensure_account(session, ACCOUNT, slots=5, submits_per_minute=60)
+            account = transitions.accounts.ensure_account(session, ACCOUNT, slots=5, submits_per_minute=60)
             rows.add_job(session, input=INPUT)
-            transitions.count_free_slots(session, account)
-            transitions.admit_jobs(session, account, count=1)
-            (claimed,) = transitions.claim_submits(session, account, count=1, lease=30 * rows.SECOND)
+            transitions.admission.count_free_slots(session, account)
+            transitions.admission.admit_jobs(session, account, count=1)
+            (claimed,) = transitions.admission.claim_submits(session, account, count=1, lease=30 * rows.SECOND)
         reported: list[str] = []
         try:
             reported.append(submit_prediction(runtime, claimed.prediction_id, claimed.claim))
@@ -67,7 +67,7 @@ def test_a_submission_carries_the_token_of_its_prediction_and_job(database_url: 
         request,
     ):
         with transaction(runtime.sessions) as session:
-            secret = queries.find_hook_secret(session, ACCOUNT)
+            secret = queries.webhooks.find_hook_secret(session, ACCOUNT)
         assert secret
         assert read_token(token_of(request), secret=secret) == (row["id"], row["job_id"])
         assert (row["state"], row["hook_asked"]) == ("rendering", True)

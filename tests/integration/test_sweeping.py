@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from models import queries, transitions
 from models.db.session import transaction
-from models.queries import PageEntry
+from models.queries.watching.renders import PageEntry
 from rushes.retries import RetryPolicy
 from rushes.runtime import Runtime
 from rushes.watching import poll
@@ -46,7 +46,7 @@ def simulator() -> Iterator[Simulator]:
 @pytest.fixture
 def account_id(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
-        return transitions.ensure_account(session, "default", slots=300, submits_per_minute=100_000)
+        return transitions.accounts.ensure_account(session, "default", slots=300, submits_per_minute=100_000)
 
 
 def render(runtime: Runtime, account_id: UUID, *, count: int, hold: bool = True) -> list[UUID]:
@@ -110,15 +110,15 @@ def test_a_failed_render_is_left_to_a_poll(
     assert "2 to be polled" in sweep(runtime, account_id)
     assert "0 to be polled" in sweep(runtime, account_id)  # asked for already
     with transaction(runtime.sessions) as session:
-        assert len(queries.list_early_checks(session, newer_than_seconds=60)) == 2
+        assert len(queries.renders.list_early_checks(session, newer_than_seconds=60)) == 2
 
 
 def test_the_schedule_of_checks_reads_no_texts(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
     predictions = render(runtime, account_id, count=1)
     with transaction(runtime.sessions) as session:
         session.execute(text('UPDATE job SET input = input || \'{"image": "https://example.com/1.png"}\''))
-        (since,) = queries.list_rendering(session, newer_than_seconds=60)
-        (of,) = queries.list_rendering_of(session, predictions)
+        (since,) = queries.renders.list_rendering(session, newer_than_seconds=60)
+        (of,) = queries.renders.list_rendering_of(session, predictions)
     assert since.values == of.values == {"duration": 6}
 
 
@@ -134,7 +134,7 @@ def test_predictions_of_others_are_ignored_and_read_past(
 
 def believe(runtime: Runtime) -> float:
     with transaction(runtime.sessions) as session:
-        account = queries.find_account(session, "default")
+        account = queries.dispatching.find_account(session, "default")
     assert account is not None
     return account.own_share
 
@@ -176,7 +176,7 @@ def test_a_render_missing_from_its_page_is_polled_once_it_should_show(
             rows.change(session, "prediction", prediction_id, accepted_at=timedelta(seconds=seconds))
     assert "1 to be polled" in sweep(runtime, account_id)
     with transaction(runtime.sessions) as session:
-        (hint,) = queries.list_early_checks(session, newer_than_seconds=60)
+        (hint,) = queries.renders.list_early_checks(session, newer_than_seconds=60)
     assert hint.prediction_id == old != young
 
 
@@ -191,7 +191,7 @@ def test_a_list_that_is_late_is_found_out(runtime: Runtime, simulator: Simulator
     ((lag,),) = ask(runtime, "SELECT sweep_lag_seconds FROM account")
     assert 7.5 < lag < 7.5 + PATIENCE_SECONDS
     with transaction(runtime.sessions) as session:
-        account = queries.find_account(session, "default")
+        account = queries.dispatching.find_account(session, "default")
     assert account is not None
     assert account.sweep_lag_seconds == pytest.approx(lag, rel=0.2)
 
@@ -230,7 +230,7 @@ def test_lists_that_fail_together_are_one_failure_and_make_no_measured_lag_small
 ) -> None:
     def fail(elapsed: float) -> bool:
         with transaction(runtime.sessions) as session:
-            return transitions.note_list_failure(session, account_id, elapsed=elapsed)
+            return transitions.renders.note_list_failure(session, account_id, elapsed=elapsed)
 
     assert fail(elapsed=600.0)
     assert not fail(elapsed=600.0)
@@ -255,10 +255,10 @@ def test_a_completion_that_somebody_else_wrote_first_is_counted_as_late(
     wait_until_over(simulator)
 
     def list_then_complete(session: Session, *asked: Any, **window: Any) -> list[PageEntry]:
-        listed = queries.list_page(session, *asked, **window)
+        listed = queries.renders.list_page(session, *asked, **window)
         claim = next(each.claim for each in listed if each.prediction_id == first)
         with transaction(runtime.sessions) as other:
-            assert transitions.complete_prediction(other, first, claim, outputs=["https://example.com/x.mp4"])
+            assert transitions.renders.complete_prediction(other, first, claim, outputs=["https://example.com/x.mp4"])
         return listed
 
     monkeypatch.setattr(sweeping, "list_page", list_then_complete)

@@ -27,7 +27,7 @@ LATE, TIMELY = "late", "timely"
 @pytest.fixture
 def renders(runtime: Runtime) -> list[UUID]:
     with transaction(runtime.sessions) as session:
-        account = transitions.ensure_account(session, "default", slots=9, submits_per_minute=600)
+        account = transitions.accounts.ensure_account(session, "default", slots=9, submits_per_minute=600)
         found = [rows.add_render(session, "rendering", account_id=account, provider_id=each) for each in ("r1", "r2")]
         for each in found:
             rows.change(session, "prediction", each.prediction_id, provider_created_at=-MINUTE, accepted_at=-MINUTE)
@@ -50,7 +50,7 @@ def show_pages(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def meet_after_the_first_completion(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each sweep holds the first row that it completes until the other one holds its own."""
-    complete, both, met = transitions.complete_prediction, threading.Barrier(2), threading.local()
+    complete, both, met = transitions.renders.complete_prediction, threading.Barrier(2), threading.local()
 
     def complete_and_meet(*given: Any, **also: Any) -> bool:
         moved = complete(*given, **also)
@@ -59,7 +59,7 @@ def meet_after_the_first_completion(monkeypatch: pytest.MonkeyPatch) -> None:
             both.wait(timeout=20)
         return moved
 
-    monkeypatch.setattr(transitions, "complete_prediction", complete_and_meet)
+    monkeypatch.setattr(transitions.renders, "complete_prediction", complete_and_meet)
 
 
 def test_a_page_that_completes_and_hints_does_not_deadlock_with_one_that_completes(
@@ -90,7 +90,7 @@ def test_hints_take_their_rows_in_the_order_of_ids(shared_sessions: Sessions) ->
     def hint() -> int:
         with transaction(shared_sessions) as session:
             session.execute(text("SET LOCAL enable_indexscan = off"))  # which goes by the ids on its own
-            return transitions.request_early_checks(session, [first, last])
+            return transitions.renders.request_early_checks(session, [first, last])
 
     with ThreadPoolExecutor(1) as pool:
         with transaction(shared_sessions) as session:

@@ -21,7 +21,7 @@ QUEUE_ROOM = 1_000
 
 
 def room_of(session: Session, account_id: UUID) -> AccountRoom:
-    room = transitions.count_free_slots(session, account_id)
+    room = transitions.admission.count_free_slots(session, account_id)
     assert room is not None
     return room
 
@@ -30,22 +30,22 @@ def admit(session: Session, account_id: UUID, *, queue_room: int = QUEUE_ROOM) -
     """One turn of the dispatcher; what it would publish."""
     room = room_of(session, account_id)
     if admissible := room.count_admissible(queue_room):
-        transitions.admit_jobs(session, account_id, count=admissible)
-    claimed = transitions.claim_submits(session, account_id, count=min(queue_room, room.submits), lease=LEASE)
+        transitions.admission.admit_jobs(session, account_id, count=admissible)
+    claimed = transitions.admission.claim_submits(session, account_id, count=min(queue_room, room.submits), lease=LEASE)
     return [Render(account_id, each.job_id, each.prediction_id, each.claim) for each in claimed]
 
 
 def finish(session: Session, render: Render) -> None:
     """The render is accepted and completes at once."""
-    assert transitions.begin_submit(session, render.prediction_id, render.claim, lease=LEASE)
-    transitions.accept_prediction(
+    assert transitions.submitting.begin_submit(session, render.prediction_id, render.claim, lease=LEASE)
+    transitions.submitting.accept_prediction(
         session,
         render.prediction_id,
         provider_id=str(render.prediction_id),
         provider_created_at=None,
         watch_window=MINUTE,
     )
-    assert transitions.complete_prediction(session, render.prediction_id, render.claim, outputs=["x"])
+    assert transitions.renders.complete_prediction(session, render.prediction_id, render.claim, outputs=["x"])
 
 
 def age_places(session: Session, by: timedelta) -> None:
@@ -54,7 +54,7 @@ def age_places(session: Session, by: timedelta) -> None:
 
 
 def test_an_unknown_account_has_no_room(scratch: Session) -> None:
-    assert transitions.count_free_slots(scratch, new_id()) is None
+    assert transitions.admission.count_free_slots(scratch, new_id()) is None
 
 
 def test_as_many_jobs_are_admitted_as_there_are_slots(scratch: Session) -> None:
@@ -106,7 +106,7 @@ def test_a_post_that_hangs_keeps_no_other_slot_idle(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=2, submits_per_minute=2)
     rows.add_job(scratch)
     (hanging,) = admit(scratch, account)
-    assert transitions.begin_submit(scratch, hanging.prediction_id, hanging.claim, lease=LEASE)
+    assert transitions.submitting.begin_submit(scratch, hanging.prediction_id, hanging.claim, lease=LEASE)
     rows.add_job(scratch)
     assert len(admit(scratch, account)) == 1
 
@@ -129,8 +129,8 @@ def test_rate_slots_are_free_again_after_a_minute_and_its_allowances(scratch: Se
     for render in admitted[:3]:
         finish(scratch, render)
     refused = admitted[3]
-    assert transitions.begin_submit(scratch, refused.prediction_id, refused.claim, lease=LEASE)
-    transitions.refuse_submit(
+    assert transitions.submitting.begin_submit(scratch, refused.prediction_id, refused.claim, lease=LEASE)
+    transitions.submitting.refuse_submit(
         scratch, refused.prediction_id, refused.claim, reason=Reason("rate", "slow"), fails_job=False
     )
     age_places(scratch, RATE_WINDOW - SECOND)
@@ -158,7 +158,7 @@ def test_a_place_that_was_given_back_is_taken_by_another(scratch: Session) -> No
     rows.add_job(scratch)
     (render,) = admit(scratch, account)
     assert room_of(scratch, account).rate_slots == 0
-    assert transitions.hand_back_submit(scratch, render.prediction_id, render.claim)
+    assert transitions.submitting.hand_back_submit(scratch, render.prediction_id, render.claim)
     assert room_of(scratch, account).rate_slots == 1
 
 
@@ -171,13 +171,13 @@ def test_a_lost_message_is_published_again_in_a_place_of_its_own(scratch: Sessio
     age_places(scratch, RATE_WINDOW)
     (again,) = admit(scratch, account)
     assert again == render._replace(claim=render.claim + 1)
-    assert transitions.begin_submit(scratch, render.prediction_id, render.claim, lease=LEASE) is None
+    assert transitions.submitting.begin_submit(scratch, render.prediction_id, render.claim, lease=LEASE) is None
 
 
 def test_a_backed_off_account_takes_nothing(scratch: Session) -> None:
     account = rows.add_account(scratch)
     rows.add_job(scratch)
-    transitions.back_off_account(scratch, account, delay=MINUTE, reason="credit", detail="no money left")
+    transitions.accounts.back_off_account(scratch, account, delay=MINUTE, reason="credit", detail="no money left")
     room = room_of(scratch, account)
     assert (room.free, room.rate_slots, room.submits) == (0, 0, 0)
     assert admit(scratch, account) == []
@@ -190,9 +190,9 @@ def test_an_account_whose_back_off_has_passed_is_probed_by_one(scratch: Session)
         rows.add_job(scratch)
     (probe,) = admit(scratch, account)
     assert admit(scratch, account) == []
-    assert transitions.begin_submit(scratch, probe.prediction_id, probe.claim, lease=LEASE)
+    assert transitions.submitting.begin_submit(scratch, probe.prediction_id, probe.claim, lease=LEASE)
     assert admit(scratch, account) == []
-    transitions.clear_back_off(scratch, account)
+    transitions.accounts.clear_back_off(scratch, account)
     assert len(admit(scratch, account)) == 4
     assert rows.kinds(scratch, account_id=account)[-5] == "account.recovered"
 
@@ -203,10 +203,10 @@ def test_of_many_handed_back_by_a_back_off_one_probes(scratch: Session) -> None:
         rows.add_render(scratch, "submitting", account_id=account, not_before=None, due_at=-SECOND)
     (probe,) = admit(scratch, account)
     assert admit(scratch, account) == []
-    assert transitions.begin_submit(scratch, probe.prediction_id, probe.claim, lease=LEASE)
+    assert transitions.submitting.begin_submit(scratch, probe.prediction_id, probe.claim, lease=LEASE)
     assert admit(scratch, account) == []
     refused = Reason("rate", "slow down")
-    transitions.refuse_submit(scratch, probe.prediction_id, probe.claim, reason=refused, fails_job=False)
+    transitions.submitting.refuse_submit(scratch, probe.prediction_id, probe.claim, reason=refused, fails_job=False)
     assert len(admit(scratch, account)) == 1
 
 
@@ -219,52 +219,52 @@ def test_a_probe_whose_message_was_lost_is_published_again(scratch: Session) -> 
 def test_refusals_during_a_back_off_are_one_back_off(scratch: Session) -> None:
     account = rows.add_account(scratch)
     for delay in (30, 10, 60):
-        transitions.back_off_account(scratch, account, delay=delay * SECOND, reason="rate", detail="slow down")
+        transitions.accounts.back_off_account(scratch, account, delay=delay * SECOND, reason="rate", detail="slow down")
     row = rows.read(scratch, "account", account)
-    assert row["back_offs"] == transitions.count_back_offs(scratch, account) == 1
+    assert row["back_offs"] == transitions.accounts.count_back_offs(scratch, account) == 1
     assert row["back_off_until"] - scratch.execute(text("SELECT now()")).scalar_one() == MINUTE
     rows.change(scratch, "account", account, back_off_until=-SECOND)
-    transitions.back_off_account(scratch, account, delay=MINUTE, reason="rate", detail="slow down")
-    assert transitions.count_back_offs(scratch, account) == 2
+    transitions.accounts.back_off_account(scratch, account, delay=MINUTE, reason="rate", detail="slow down")
+    assert transitions.accounts.count_back_offs(scratch, account) == 2
 
 
 def test_a_limit_by_concurrency_is_learned_probed_and_forgotten(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=10)
     for _ in range(4):
         rows.add_render(scratch, "rendering", account_id=account)
-    transitions.limit_slots(scratch, account)
+    transitions.accounts.limit_slots(scratch, account)
     assert room_of(scratch, account).free == 0
     rows.change(scratch, "account", account, limited_at=-PROBE_PAUSE - SECOND)
     assert room_of(scratch, account).free == 1
     rows.add_render(scratch, "rendering", account_id=account)
-    assert transitions.raise_slots(scratch, account)
+    assert transitions.accounts.raise_slots(scratch, account)
     assert rows.read(scratch, "account", account)["effective_slots"] == 5
     for _ in range(5):
         rows.add_render(scratch, "rendering", account_id=account)
-    assert transitions.raise_slots(scratch, account)
+    assert transitions.accounts.raise_slots(scratch, account)
     assert rows.read(scratch, "account", account)["effective_slots"] is None
-    assert not transitions.raise_slots(scratch, account)
+    assert not transitions.accounts.raise_slots(scratch, account)
 
 
 def test_what_is_overcommitted_ends_with_a_limit_and_returns_when_that_is_old(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=2)
-    assert transitions.set_overcommit(scratch, account, overcommit=2, quiet_for=MINUTE)
-    assert not transitions.set_overcommit(scratch, account, overcommit=2, quiet_for=MINUTE)
+    assert transitions.accounts.set_overcommit(scratch, account, overcommit=2, quiet_for=MINUTE)
+    assert not transitions.accounts.set_overcommit(scratch, account, overcommit=2, quiet_for=MINUTE)
     assert room_of(scratch, account).free == 4
     for _ in range(2):
         rows.add_render(scratch, "rendering", account_id=account)
-    transitions.limit_slots(scratch, account)
+    transitions.accounts.limit_slots(scratch, account)
     assert room_of(scratch, account).free == 0
-    assert not transitions.set_overcommit(scratch, account, overcommit=1, quiet_for=MINUTE)
+    assert not transitions.accounts.set_overcommit(scratch, account, overcommit=1, quiet_for=MINUTE)
     rows.change(scratch, "account", account, limited_at=-MINUTE - SECOND)
-    assert transitions.set_overcommit(scratch, account, overcommit=1, quiet_for=MINUTE)
+    assert transitions.accounts.set_overcommit(scratch, account, overcommit=1, quiet_for=MINUTE)
     assert room_of(scratch, account).free == 1
-    assert transitions.set_overcommit(scratch, account, overcommit=0, quiet_for=MINUTE)
+    assert transitions.accounts.set_overcommit(scratch, account, overcommit=0, quiet_for=MINUTE)
 
 
 def test_a_limited_account_keeps_one_slot(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=10)
-    transitions.limit_slots(scratch, account)
+    transitions.accounts.limit_slots(scratch, account)
     assert room_of(scratch, account).free == 1
 
 
@@ -302,10 +302,10 @@ def test_no_plan_claims_more_than_was_asked_for(scratch: Session) -> None:
         rows.add_job(scratch)
     for way in ("hashjoin", "mergejoin", "hashagg", "sort", "material", "memoize"):
         scratch.execute(text(f"SET LOCAL enable_{way} = off"))
-    assert transitions.admit_jobs(scratch, account, count=2) == 2
-    assert len(transitions.claim_submits(scratch, account, count=2, lease=LEASE)) == 2
-    assert len(transitions.claim_stores(scratch, count=2, lease=LEASE)) == 2
-    assert len(transitions.requeue_timed_out(scratch, watch_window=MINUTE, count=2)) == 2
+    assert transitions.admission.admit_jobs(scratch, account, count=2) == 2
+    assert len(transitions.admission.claim_submits(scratch, account, count=2, lease=LEASE)) == 2
+    assert len(transitions.steps.claim_stores(scratch, count=2, lease=LEASE)) == 2
+    assert len(transitions.renders.requeue_timed_out(scratch, watch_window=MINUTE, count=2)) == 2
 
 
 def test_a_job_that_another_holds_is_passed_over(sessions: Sessions) -> None:
@@ -321,10 +321,10 @@ def test_admissions_of_one_account_wait_for_each_other(sessions: Sessions) -> No
     with transaction(sessions) as session:
         account = rows.add_account(session)
     with transaction(sessions) as first, transaction(sessions) as second:
-        assert transitions.count_free_slots(first, account)
+        assert transitions.admission.count_free_slots(first, account)
         second.execute(text("SET LOCAL lock_timeout = '50ms'"))
         with pytest.raises(Exception, match="lock timeout"), second.begin_nested():
-            transitions.count_free_slots(second, account)
+            transitions.admission.count_free_slots(second, account)
 
 
 def test_a_stuck_render_gives_its_slot_back_after_three_windows(scratch: Session) -> None:
@@ -342,13 +342,13 @@ def test_stuck_renders_do_not_stop_a_small_account_unless_the_provider_counts_th
     for _ in range(2):
         rows.add_render(scratch, "rendering", account_id=account, watch_windows=SLOT_WINDOWS)
     assert room_of(scratch, account).free == 2
-    transitions.limit_slots(scratch, account)  # 429 by concurrency: it counts them
+    transitions.accounts.limit_slots(scratch, account)  # 429 by concurrency: it counts them
     assert room_of(scratch, account).free == 0
     rows.change(scratch, "account", account, limited_at=-PROBE_PAUSE - SECOND)
     assert room_of(scratch, account).free == 1
     rows.add_render(scratch, "rendering", account_id=account)  # the probe was accepted after all
-    assert transitions.raise_slots(scratch, account)
+    assert transitions.accounts.raise_slots(scratch, account)
     rows.add_render(scratch, "rendering", account_id=account)
-    assert transitions.raise_slots(scratch, account)
+    assert transitions.accounts.raise_slots(scratch, account)
     assert rows.read(scratch, "account", account)["effective_slots"] is None
     assert room_of(scratch, account).free == 0

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from models import ArtifactKind, PredictionState, transitions
 from models.db.session import Sessions, transaction
 from models.lifecycle import JOB_MOVES, PREDICTION_MOVES, Reason
-from models.transitions import NewArtifact
+from models.transitions.storing.steps import NewArtifact
 from tests import rows
 from tests.locks import wait_for_a_blocked_statement
 from tests.rows import MINUTE, NOW, SHA256, Render
@@ -93,7 +93,7 @@ def run_together(workers: Iterable[Callable[[], None]]) -> None:
 
 
 def accept(session: Session, prediction_id: Any) -> str | None:
-    return transitions.accept_prediction(
+    return transitions.submitting.accept_prediction(
         session,
         prediction_id,
         provider_id=str(prediction_id),
@@ -117,17 +117,17 @@ def test_dispatchers_together_never_exceed_slots_or_rate(sessions: Sessions) -> 
         for _ in range(limits.jobs):
             rows.add_job(session)
 
-    def dispatch() -> list[transitions.ClaimedSubmit]:
+    def dispatch() -> list[transitions.admission.ClaimedSubmit]:
         with transaction(sessions) as session:
-            room = transitions.count_free_slots(session, account)
+            room = transitions.admission.count_free_slots(session, account)
             assert room is not None
-            transitions.admit_jobs(session, account, count=room.count_admissible(3))
-            return transitions.claim_submits(session, account, count=min(3, room.submits), lease=LEASE)
+            transitions.admission.admit_jobs(session, account, count=room.count_admissible(3))
+            return transitions.admission.claim_submits(session, account, count=min(3, room.submits), lease=LEASE)
 
-    def submit(claimed: transitions.ClaimedSubmit) -> None:
+    def submit(claimed: transitions.admission.ClaimedSubmit) -> None:
         with transaction(sessions) as session:
-            if not transitions.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE):
-                transitions.hand_back_submit(session, claimed.prediction_id, claimed.claim)
+            if not transitions.submitting.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE):
+                transitions.submitting.hand_back_submit(session, claimed.prediction_id, claimed.claim)
                 return  # this machine was too slow for its rate slot
         with transaction(sessions) as session:
             live = session.execute(text("SELECT count(*) FROM prediction WHERE ended_at IS NULL")).scalar_one()
@@ -135,7 +135,7 @@ def test_dispatchers_together_never_exceed_slots_or_rate(sessions: Sessions) -> 
                 most_live.append(live)
             assert accept(session, claimed.prediction_id)
         with transaction(sessions) as session:
-            assert transitions.complete_prediction(session, claimed.prediction_id, claimed.claim, outputs=["x"])
+            assert transitions.renders.complete_prediction(session, claimed.prediction_id, claimed.claim, outputs=["x"])
 
     def work() -> None:
         for _ in range(15):
@@ -185,50 +185,54 @@ class Hunt:
 
     def do_dispatch(self, session: Session, render: Render) -> Any:
         rows.change(session, "account", self.account, limited_at=-MINUTE)
-        transitions.raise_slots(session, self.account)
-        room = transitions.count_free_slots(session, self.account)
+        transitions.accounts.raise_slots(session, self.account)
+        room = transitions.admission.count_free_slots(session, self.account)
         assert room is not None
-        transitions.admit_jobs(session, self.account, count=room.count_admissible(4))
-        return transitions.claim_submits(session, self.account, count=room.submits, lease=LEASE)
+        transitions.admission.admit_jobs(session, self.account, count=room.count_admissible(4))
+        return transitions.admission.claim_submits(session, self.account, count=room.submits, lease=LEASE)
 
     def do_begin(self, session: Session, render: Render) -> Any:
-        begun = transitions.begin_submit(session, render.prediction_id, render.claim, lease=LEASE)
-        return begun or transitions.hand_back_submit(session, render.prediction_id, render.claim)
+        begun = transitions.submitting.begin_submit(session, render.prediction_id, render.claim, lease=LEASE)
+        return begun or transitions.submitting.hand_back_submit(session, render.prediction_id, render.claim)
 
     def do_not_send(self, session: Session, render: Render) -> Any:
-        unposted = transitions.unpost_submit(session, render.prediction_id, render.claim, detail="x")
-        transitions.count_back_offs(session, self.account)
-        transitions.back_off_account(session, self.account, delay=NOW, reason="unreachable", detail="x")
+        unposted = transitions.submitting.unpost_submit(session, render.prediction_id, render.claim, detail="x")
+        transitions.accounts.count_back_offs(session, self.account)
+        transitions.accounts.back_off_account(session, self.account, delay=NOW, reason="unreachable", detail="x")
         return unposted
 
     def do_accept(self, session: Session, render: Render) -> Any:
         accepted = accept(session, render.prediction_id)
-        transitions.clear_back_off(session, self.account)
+        transitions.accounts.clear_back_off(session, self.account)
         return accepted
 
     def do_refuse_the_job(self, session: Session, render: Render) -> Any:
-        refused = transitions.refuse_submit(session, render.prediction_id, render.claim, reason=REASON, fails_job=True)
-        transitions.clear_back_off(session, self.account)
+        refused = transitions.submitting.refuse_submit(
+            session, render.prediction_id, render.claim, reason=REASON, fails_job=True
+        )
+        transitions.accounts.clear_back_off(session, self.account)
         return refused
 
     def do_refuse_the_account(self, session: Session, render: Render) -> Any:
-        refused = transitions.refuse_submit(session, render.prediction_id, render.claim, reason=REASON, fails_job=False)
-        transitions.limit_slots(session, self.account)
+        refused = transitions.submitting.refuse_submit(
+            session, render.prediction_id, render.claim, reason=REASON, fails_job=False
+        )
+        transitions.accounts.limit_slots(session, self.account)
         return refused
 
     def do_mark_unconfirmed(self, session: Session, render: Render) -> Any:
-        return transitions.mark_unconfirmed(session, render.prediction_id, render.claim, message="?")
+        return transitions.submitting.mark_unconfirmed(session, render.prediction_id, render.claim, message="?")
 
     def do_mark_overdue_unconfirmed(self, session: Session, render: Render) -> Any:
         overdue = "UPDATE prediction SET due_at = now() WHERE id = :id AND state = 'submitting'"
         session.execute(text(overdue), {"id": render.prediction_id})
-        return transitions.mark_overdue_unconfirmed(session)
+        return transitions.submitting.mark_overdue_unconfirmed(session)
 
     def do_complete(self, session: Session, render: Render) -> Any:
-        return transitions.complete_prediction(session, render.prediction_id, render.claim, outputs=["x"])
+        return transitions.renders.complete_prediction(session, render.prediction_id, render.claim, outputs=["x"])
 
     def do_end(self, session: Session, render: Render) -> Any:
-        return transitions.end_prediction(
+        return transitions.renders.end_prediction(
             session,
             render.prediction_id,
             render.claim,
@@ -238,33 +242,33 @@ class Hunt:
         )
 
     def do_requeue(self, session: Session, render: Render) -> Any:
-        return transitions.requeue_timed_out(session, watch_window=NOW, count=3)
+        return transitions.renders.requeue_timed_out(session, watch_window=NOW, count=3)
 
     def do_take_back(self, session: Session, render: Render) -> Any:
-        return transitions.take_back_stores(session, count=3)
+        return transitions.steps.take_back_stores(session, count=3)
 
     def do_store(self, session: Session, render: Render) -> Any:
-        claimed = transitions.claim_stores(session, count=2, lease=LEASE)
+        claimed = transitions.steps.claim_stores(session, count=2, lease=LEASE)
         for each in claimed[:1]:
-            assert transitions.begin_store(session, each.job_id, each.claim, lease=LEASE)
-            transitions.finish_store(
+            assert transitions.steps.begin_store(session, each.job_id, each.claim, lease=LEASE)
+            transitions.steps.finish_store(
                 session, each.job_id, each.claim, prediction_id=each.prediction_id, artifacts=[VIDEO]
             )
-        transitions.postpone_stores(session, claimed[1:], delay=NOW)
+        transitions.steps.postpone_stores(session, claimed[1:], delay=NOW)
         return claimed
 
     def do_give_up_storing(self, session: Session, render: Render) -> Any:
-        claimed = transitions.claim_stores(session, count=1, lease=LEASE)
-        return [transitions.fail_store(session, each.job_id, each.claim, reason=REASON) for each in claimed]
+        claimed = transitions.steps.claim_stores(session, count=1, lease=LEASE)
+        return [transitions.steps.fail_store(session, each.job_id, each.claim, reason=REASON) for each in claimed]
 
     def do_push(self, session: Session, render: Render) -> Any:
         return rows.add_job(session, max_attempts=4)
 
     def do_cancel(self, session: Session, render: Render) -> Any:
-        return transitions.cancel_job(session, render.job_id)
+        return transitions.jobs.cancel_job(session, render.job_id)
 
     def do_retry(self, session: Session, render: Render) -> Any:
-        return transitions.retry_job(session, render.job_id)
+        return transitions.jobs.retry_job(session, render.job_id)
 
 
 def test_a_cancellation_that_waited_for_an_admission_takes_the_prediction_before_the_job(sessions: Sessions) -> None:
@@ -281,12 +285,12 @@ def test_a_cancellation_that_waited_for_an_admission_takes_the_prediction_before
 
     def cancel() -> str | None:
         with transaction(sessions) as session:
-            return transitions.cancel_job(session, job)
+            return transitions.jobs.cancel_job(session, job)
 
     listen(engine, "before_cursor_execute", check)
     with ThreadPoolExecutor(1) as pool:
         with transaction(sessions) as admission:
-            assert transitions.admit_jobs(admission, account, count=1) == 1
+            assert transitions.admission.admit_jobs(admission, account, count=1) == 1
             cancelled = pool.submit(cancel)
             wait_for_a_blocked_statement(sessions)
         assert cancelled.result(timeout=60) == "cancelled"

@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, transitions
 from models.lifecycle import Reason
-from models.transitions import CrashedStore
-from models.transitions.storing.steps import MAX_STORE_CRASHES
+from models.transitions.storing.steps import MAX_STORE_CRASHES, CrashedStore
 from tests import rows
 from tests.rows import NOW, SECOND, Render
 
@@ -19,9 +18,9 @@ DELAYED = Reason("not_stored", "the download was cut")
 
 def begin_all(session: Session) -> dict[Any, int]:
     """Claim and begin what may be claimed; the claims by job."""
-    claimed = transitions.claim_stores(session, count=50, lease=LEASE)
+    claimed = transitions.steps.claim_stores(session, count=50, lease=LEASE)
     for each in claimed:
-        assert transitions.begin_store(session, each.job_id, each.claim, lease=LEASE)
+        assert transitions.steps.begin_store(session, each.job_id, each.claim, lease=LEASE)
     return {each.job_id: each.claim for each in claimed}
 
 
@@ -29,12 +28,12 @@ def crash(session: Session, *job_ids: Any) -> list[CrashedStore]:
     """The worker of these steps dies: their leases run out."""
     for job_id in job_ids:
         rows.change(session, "job", job_id, due_at=-SECOND)
-    return transitions.take_back_stores(session, count=50)
+    return transitions.steps.take_back_stores(session, count=50)
 
 
 def finish(session: Session, render: Render, claim: int) -> bool:
-    video = transitions.NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, rows.SHA256)
-    return transitions.finish_store(
+    video = transitions.storing.steps.NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, rows.SHA256)
+    return transitions.steps.finish_store(
         session, render.job_id, claim, prediction_id=render.prediction_id, artifacts=[video]
     )
 
@@ -45,7 +44,7 @@ def test_three_silences_in_a_row_park_the_job_and_a_retry_stores_it(scratch: Ses
     for number in range(1, MAX_STORE_CRASHES + 1):
         assert list(begin_all(scratch)) == [render.job_id]
         if cancel:
-            transitions.cancel_job(scratch, render.job_id)
+            transitions.jobs.cancel_job(scratch, render.job_id)
         quarantined = number == MAX_STORE_CRASHES
         assert crash(scratch, render.job_id) == [CrashedStore(render.job_id, number, number, quarantined)]
     job = rows.read(scratch, "job", render.job_id)
@@ -57,7 +56,7 @@ def test_three_silences_in_a_row_park_the_job_and_a_retry_stores_it(scratch: Ses
     assert [event["kind"] for event in reported] == ["store.crashed"] * MAX_STORE_CRASHES + [f"job.{state}"]
     assert reported[-1]["detail"]["attempts"] == MAX_STORE_CRASHES
 
-    assert transitions.retry_job(scratch, render.job_id) == "storing"
+    assert transitions.jobs.retry_job(scratch, render.job_id) == "storing"
     assert list(begin_all(scratch)) == [render.job_id]
     assert crash(scratch, render.job_id) == [CrashedStore(render.job_id, 1, 1, False)]  # counted anew
 
@@ -69,14 +68,14 @@ def test_an_outcome_in_between_begins_the_count_anew(scratch: Session) -> None:
         (crashed,) = crash(scratch, render.job_id)
         assert (crashed.crashes, crashed.quarantined) == (1, False)
         claim = begin_all(scratch)[render.job_id]
-        assert transitions.delay_store(scratch, render.job_id, claim, delay=NOW, reason=DELAYED)
+        assert transitions.steps.delay_store(scratch, render.job_id, claim, delay=NOW, reason=DELAYED)
         assert rows.read(scratch, "job", render.job_id)["error_code"] == DELAYED[0]
 
 
 def test_a_message_that_was_lost_is_no_silence(scratch: Session) -> None:
     render = rows.add_render(scratch, "completed")
     for _ in range(MAX_STORE_CRASHES + 1):
-        (claimed,) = transitions.claim_stores(scratch, count=5, lease=LEASE)
+        (claimed,) = transitions.steps.claim_stores(scratch, count=5, lease=LEASE)
         assert claimed.job_id == render.job_id
         assert crash(scratch, render.job_id) == []
     assert rows.read(scratch, "job", render.job_id)["state"] == "storing"
@@ -112,5 +111,5 @@ def test_what_was_taken_back_is_stored_one_at_a_time_and_beside_new_ones(scratch
     assert len(begun) == 2
     assert begin_all(scratch) == {}  # until the first suspect has an outcome
     (first,) = set(begun) - {new}
-    assert transitions.delay_store(scratch, first, begun[first], delay=LEASE, reason=DELAYED)
+    assert transitions.steps.delay_store(scratch, first, begun[first], delay=LEASE, reason=DELAYED)
     assert len(begin_all(scratch)) == 1

@@ -29,10 +29,10 @@ def job_id(scratch: Session) -> UUID:
 def post(session: Session, account: UUID, job_id: UUID) -> tuple[UUID, int]:
     """Admit the job and write that it is posted; its prediction and claim."""
     rows.change(session, "job", job_id, due_at=NOW)
-    assert transitions.admit_jobs(session, account, count=5) == 1
-    (claimed,) = transitions.claim_submits(session, account, count=5, lease=LEASE)
+    assert transitions.admission.admit_jobs(session, account, count=5) == 1
+    (claimed,) = transitions.admission.claim_submits(session, account, count=5, lease=LEASE)
     assert claimed.job_id == job_id
-    assert transitions.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE)
+    assert transitions.submitting.begin_submit(session, claimed.prediction_id, claimed.claim, lease=LEASE)
     return claimed.prediction_id, claimed.claim
 
 
@@ -40,19 +40,19 @@ def crash(session: Session, account: UUID, job_id: UUID) -> UUID:
     """Post it, and its worker dies of it: the lease runs out."""
     prediction_id, _ = post(session, account, job_id)
     rows.change(session, "prediction", prediction_id, due_at=-SECOND)
-    assert [each.prediction_id for each in transitions.mark_overdue_unconfirmed(session)] == [prediction_id]
+    assert [each.prediction_id for each in transitions.submitting.mark_overdue_unconfirmed(session)] == [prediction_id]
     return prediction_id
 
 
 def lose_the_answer(session: Session, account: UUID, job_id: UUID) -> UUID:
     """Post it, and the provider hangs up."""
     prediction_id, claim = post(session, account, job_id)
-    assert transitions.mark_unconfirmed(session, prediction_id, claim, message="no answer")
+    assert transitions.submitting.mark_unconfirmed(session, prediction_id, claim, message="no answer")
     return prediction_id
 
 
 def search_for(session: Session, prediction_id: UUID) -> None:
-    assert transitions.mark_not_found(session, prediction_id, why="not listed")
+    assert transitions.runs.mark_not_found(session, prediction_id, why="not listed")
 
 
 def read_job(session: Session, job_id: UUID) -> tuple[Any, ...]:
@@ -78,13 +78,13 @@ def test_the_third_submission_whose_worker_dies_quarantines_the_job_with_the_evi
     assert [each["kind"] for each in reported][-2:] == ["prediction.not_found", "job.failed"]
     assert reported[-1]["detail"]["code"] == "submit_killed_worker"
     assert set(reported[-1]["detail"]["predictions"]) == {str(each) for each in killed}
-    assert transitions.admit_jobs(scratch, account, count=5) == 0
+    assert transitions.admission.admit_jobs(scratch, account, count=5) == 0
 
 
 def test_a_retry_counts_anew(scratch: Session, account: UUID, job_id: UUID) -> None:
     for _ in range(MAX_SUBMIT_CRASHES):
         search_for(scratch, crash(scratch, account, job_id))
-    assert transitions.retry_job(scratch, job_id) == "queued"
+    assert transitions.jobs.retry_job(scratch, job_id) == "queued"
     for _ in range(MAX_SUBMIT_CRASHES - 1):
         search_for(scratch, crash(scratch, account, job_id))
         assert read_job(scratch, job_id) == QUEUED
@@ -109,7 +109,7 @@ def test_a_worker_that_died_after_the_provider_had_accepted_does_not_count(
         prediction_id = crash(scratch, account, job_id)
         search_for(scratch, prediction_id)
         found = {"provider_id": f"p{number}", "provider_created_at": None, "watch_window": LEASE}
-        assert transitions.accept_prediction(scratch, prediction_id, adopted=True, **found) == "duplicate"
+        assert transitions.submitting.accept_prediction(scratch, prediction_id, adopted=True, **found) == "duplicate"
     assert read_job(scratch, job_id) == QUEUED
 
 
@@ -117,7 +117,7 @@ def test_a_job_that_was_cancelled_ends_as_cancelled(scratch: Session, account: U
     for _ in range(MAX_SUBMIT_CRASHES - 1):
         search_for(scratch, crash(scratch, account, job_id))
     last = crash(scratch, account, job_id)
-    assert transitions.cancel_job(scratch, job_id) == "requested"
+    assert transitions.jobs.cancel_job(scratch, job_id) == "requested"
     search_for(scratch, last)
     assert read_job(scratch, job_id) == ("cancelled", "submit_killed_worker", True, True)
 
@@ -127,7 +127,7 @@ def test_a_person_who_says_that_nothing_was_bought_does_not_let_it_kill_on(
 ) -> None:
     for _ in range(MAX_SUBMIT_CRASHES - 1):
         search_for(scratch, crash(scratch, account, job_id))
-    assert transitions.dismiss_unconfirmed(scratch, crash(scratch, account, job_id), by="mara")
+    assert transitions.decisions.dismiss_unconfirmed(scratch, crash(scratch, account, job_id), by="mara")
     assert read_job(scratch, job_id) == QUARANTINED
 
 
@@ -149,4 +149,4 @@ def prediction_of(session: Session, job_id: UUID) -> UUID:
 
 def test_what_lost_its_answer_is_queued_again_at_once(scratch: Session, account: UUID, job_id: UUID) -> None:
     search_for(scratch, lose_the_answer(scratch, account, job_id))
-    assert transitions.admit_jobs(scratch, account, count=5) == 1
+    assert transitions.admission.admit_jobs(scratch, account, count=5) == 1

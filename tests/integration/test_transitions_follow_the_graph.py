@@ -13,13 +13,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy.orm import Session
 
-from models import ArtifactKind, JobState, PredictionState, transitions
+from models import ArtifactKind, JobState, PredictionState
 from models.lifecycle import JOB_MOVES, LIVE, PREDICTION_MOVES, Reason
 from models.tables.base import new_id
-from models.transitions import ClaimedStore, ClaimedSubmit, NewArtifact, RecheckFilter
+from models.transitions.admission import ClaimedSubmit
 from models.transitions.jobs import NewJob
+from models.transitions.storing.steps import ClaimedStore, NewArtifact
+from models.transitions.storing.unverified import RecheckFilter
 from sandbox.servers import EmbeddedPostgres
 from tests import rows
+from tests.moves import list_moves
 from tests.rows import NOW, OUTPUT, SECOND, SHA256, VIDEO_MODEL, open_session
 from tests.servers import create_database, url_of
 
@@ -87,10 +90,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "refuse_submit": {"the job's fault": {"fails_job": True}, "the account's fault": {"fails_job": False}},
 }
 FUNCTIONS = {
-    name: function
-    for name in transitions.__all__
-    if inspect.isfunction(function := getattr(transitions, name))
-    and "session" in inspect.signature(function).parameters
+    name: function for name, function in list_moves().items() if "session" in inspect.signature(function).parameters
 }
 FENCED = {
     name for name, function in FUNCTIONS.items() if {"claim", "claimed"} & set(inspect.signature(function).parameters)

@@ -29,7 +29,7 @@ def new_job(**changes: Any) -> NewJob:
 
 def test_a_batch_is_stored_in_its_order(scratch: Session) -> None:
     prompts = ["tab\tand \\ backslash", "new\nline", "\\N", "\U0001f980", "{}", '"']
-    batch = transitions.insert_batch(scratch, "pilot", [new_job(input={"prompt": each}) for each in prompts])
+    batch = transitions.jobs.insert_batch(scratch, "pilot", [new_job(input={"prompt": each}) for each in prompts])
     assert batch is not None
     stored = scratch.execute(
         text("SELECT number, input->>'prompt', state, due_at <= now() FROM job WHERE batch_id = :id ORDER BY id"),
@@ -42,14 +42,14 @@ def test_a_batch_is_stored_in_its_order(scratch: Session) -> None:
 
 
 def test_a_batch_whose_name_is_taken_stores_nothing(scratch: Session) -> None:
-    assert transitions.insert_batch(scratch, "pilot", [new_job()])
+    assert transitions.jobs.insert_batch(scratch, "pilot", [new_job()])
     before = rows.read_everything(scratch)
-    assert transitions.insert_batch(scratch, "pilot", [new_job()]) is None
+    assert transitions.jobs.insert_batch(scratch, "pilot", [new_job()]) is None
     assert rows.read_everything(scratch) == before
 
 
 def test_jobs_without_a_batch_are_stored_in_their_order(scratch: Session) -> None:
-    jobs = [transitions.insert_job(scratch, new_job(priority=priority)) for priority in (3, 1, 2)]
+    jobs = [transitions.jobs.insert_job(scratch, new_job(priority=priority)) for priority in (3, 1, 2)]
     ids = [each.id for each in jobs]
     assert [rows.read(scratch, "job", each)["priority"] for each in ids] == [3, 1, 2]
     assert ids == sorted(ids)
@@ -72,11 +72,11 @@ def demote(session: Session) -> None:
 
 
 def push_one(session: Session) -> object:
-    return transitions.insert_job(session, new_job())
+    return transitions.jobs.insert_job(session, new_job())
 
 
 def push_many(session: Session) -> object:
-    return transitions.insert_batch(session, "pilot", [new_job()])
+    return transitions.jobs.insert_batch(session, "pilot", [new_job()])
 
 
 @pytest.mark.parametrize("insert", [push_one, push_many])
@@ -106,25 +106,25 @@ def test_the_database_refuses_a_job_that_makes_no_sense(scratch: Session, wrong:
 
 def test_a_queued_job_is_cancelled_at_once(scratch: Session) -> None:
     job = rows.add_job(scratch)
-    assert transitions.cancel_job(scratch, job) == "cancelled"
+    assert transitions.jobs.cancel_job(scratch, job) == "cancelled"
     assert rows.read(scratch, "job", job)["due_at"] is None
     assert rows.kinds(scratch, job_id=job) == ["job.cancelled"]
 
 
 def test_a_submission_that_was_not_posted_is_withdrawn_with_its_job(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting", claim=4)
-    assert transitions.cancel_job(scratch, render.job_id) == "cancelled"
+    assert transitions.jobs.cancel_job(scratch, render.job_id) == "cancelled"
     prediction = rows.read(scratch, "prediction", render.prediction_id)
     assert (prediction["state"], prediction["claim"]) == ("cancelled", 5)
     assert rows.kinds(scratch, job_id=render.job_id) == ["prediction.cancelled", "job.cancelled"]
-    assert transitions.begin_submit(scratch, render.prediction_id, 4, lease=MINUTE) is None
+    assert transitions.submitting.begin_submit(scratch, render.prediction_id, 4, lease=MINUTE) is None
 
 
 @pytest.mark.parametrize("state", ["submitting", "unconfirmed", "rendering", "completed"])
 def test_what_was_posted_can_only_be_asked_to_end(scratch: Session, state: str) -> None:
     render = rows.add_render(scratch, state, posted_at=NOW)
     before = rows.read(scratch, "job", render.job_id)
-    assert [transitions.cancel_job(scratch, render.job_id) for _ in range(3)] == ["requested"] * 3
+    assert [transitions.jobs.cancel_job(scratch, render.job_id) for _ in range(3)] == ["requested"] * 3
     after = dict(rows.read(scratch, "job", render.job_id))
     assert after["cancel_requested_at"] is not None
     assert after | {"cancel_requested_at": None} == before
@@ -136,19 +136,19 @@ def test_what_was_posted_can_only_be_asked_to_end(scratch: Session, state: str) 
 def test_an_ended_job_cannot_be_cancelled(scratch: Session, state: str) -> None:
     job = rows.add_job(scratch, state)
     before = rows.read_everything(scratch)
-    assert transitions.cancel_job(scratch, job) is None
+    assert transitions.jobs.cancel_job(scratch, job) is None
     assert rows.read_everything(scratch) == before
 
 
 def test_there_is_nothing_to_cancel_or_retry_where_there_is_no_job(scratch: Session) -> None:
-    assert transitions.cancel_job(scratch, new_id()) is None
-    assert transitions.retry_job(scratch, new_id()) is None
+    assert transitions.jobs.cancel_job(scratch, new_id()) is None
+    assert transitions.jobs.retry_job(scratch, new_id()) is None
 
 
 @pytest.mark.parametrize("state", ["queued", "rendering", "storing", "succeeded"])
 def test_only_a_failed_or_cancelled_job_is_retried(scratch: Session, state: str) -> None:
     job = rows.add_job(scratch, state)
-    assert transitions.retry_job(scratch, job) is None
+    assert transitions.jobs.retry_job(scratch, job) is None
     assert rows.read(scratch, "job", job)["state"] == state
 
 
@@ -158,7 +158,7 @@ def test_a_retry_fetches_what_was_paid_for_and_else_buys_anew(scratch: Session, 
     job = rows.add_job(scratch, state, cancel_requested_at=NOW, error_code="x", store_attempts=5, begun_at=NOW, claim=3)
     rows.add_prediction(scratch, job, rows.add_account(scratch), ended)
     expected = JobState.STORING if ended == PredictionState.COMPLETED else JobState.QUEUED
-    assert transitions.retry_job(scratch, job) == expected
+    assert transitions.jobs.retry_job(scratch, job) == expected
     row = rows.read(scratch, "job", job)
     assert row["state"] == expected
     cleared = ("cancel_requested_at", "error_code", "error_message", "ended_at", "begun_at")
@@ -166,14 +166,14 @@ def test_a_retry_fetches_what_was_paid_for_and_else_buys_anew(scratch: Session, 
     assert (row["store_attempts"], row["claim"]) == (0, 4)
     assert rows.list_events(scratch, job_id=job)[-1]["detail"] == {"state": expected}
     if expected == JobState.STORING:
-        assert [each.job_id for each in transitions.claim_stores(scratch, count=5, lease=MINUTE)] == [job]
+        assert [each.job_id for each in transitions.steps.claim_stores(scratch, count=5, lease=MINUTE)] == [job]
 
 
 @pytest.mark.parametrize("ended", ENDED_PREDICTIONS)
 def test_a_retry_gives_as_many_attempts_as_the_job_had(scratch: Session, ended: str) -> None:
     job = rows.add_job(scratch, "failed", max_attempts=2)
     rows.add_prediction(scratch, job, rows.add_account(scratch), ended)
-    transitions.retry_job(scratch, job)
+    transitions.jobs.retry_job(scratch, job)
     consumed = ended not in NO_ATTEMPT
     assert rows.read(scratch, "job", job)["max_attempts"] == 2 + consumed
 
@@ -181,11 +181,11 @@ def test_a_retry_gives_as_many_attempts_as_the_job_had(scratch: Session, ended: 
 def test_a_job_whose_video_is_stored_is_not_retried(scratch: Session) -> None:
     job = rows.add_job(scratch, "cancelled")
     rows.add_artifact(scratch, job, rows.add_prediction(scratch, job, rows.add_account(scratch), "completed"))
-    assert transitions.retry_job(scratch, job) is None
+    assert transitions.jobs.retry_job(scratch, job) is None
 
 
 def test_retries_never_exceed_twenty_attempts(scratch: Session) -> None:
     job = rows.add_job(scratch, "failed", max_attempts=20)
     rows.add_prediction(scratch, job, rows.add_account(scratch), "failed")
-    assert transitions.retry_job(scratch, job) == "queued"
+    assert transitions.jobs.retry_job(scratch, job) == "queued"
     assert rows.read(scratch, "job", job)["max_attempts"] == 20

@@ -1,6 +1,5 @@
 """Two workers, one row, one winner: each move is made by two sessions at the same instant, ten times over."""
 
-import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,9 +15,11 @@ from sqlalchemy.orm import Session
 from models import ArtifactKind, PredictionState, transitions
 from models.db.session import Sessions, transaction
 from models.lifecycle import Reason
-from models.transitions import NewArtifact, RecheckFilter
 from models.transitions.jobs import NewJob
+from models.transitions.storing.steps import NewArtifact
+from models.transitions.storing.unverified import RecheckFilter
 from tests import rows
+from tests.moves import list_moves
 from tests.rows import MINUTE, NOW, SECOND, SHA256, VIDEO_MODEL, Render
 
 ROUNDS = 10
@@ -67,11 +68,11 @@ def promised(**columns: Any) -> Setup:
 
 
 def at_risk(session: Session, render: Render) -> bool:
-    return transitions.note_at_risk(session, render.job_id, {"chance": 0.5})
+    return transitions.batches.note_at_risk(session, render.job_id, {"chance": 0.5})
 
 
 def on_track(session: Session, render: Render) -> bool:
-    return transitions.note_on_track(session, render.job_id, {"chance": 0.99})
+    return transitions.batches.note_on_track(session, render.job_id, {"chance": 0.99})
 
 
 def limited(session: Session) -> Render:
@@ -126,7 +127,7 @@ def unverified() -> Setup:
 
 
 def accept(session: Session, render: Render) -> str | None:
-    return transitions.accept_prediction(
+    return transitions.submitting.accept_prediction(
         session,
         render.prediction_id,
         provider_id=f"{render.prediction_id} {threading.get_ident()}",
@@ -136,7 +137,7 @@ def accept(session: Session, render: Render) -> str | None:
 
 
 def accept_answer(session: Session, render: Render) -> str | None:
-    return transitions.accept_answer(
+    return transitions.submitting.accept_answer(
         session,
         render.prediction_id,
         provider_id=f"{render.prediction_id} {threading.get_ident()}",
@@ -147,17 +148,17 @@ def accept_answer(session: Session, render: Render) -> str | None:
 
 
 def adopt(session: Session, render: Render) -> bool:
-    return transitions.adopt_unconfirmed(
+    return transitions.decisions.adopt_unconfirmed(
         session, render.prediction_id, provider_id=str(render.prediction_id), watch_window=MINUTE, by="x"
     )
 
 
 def dismiss(session: Session, render: Render) -> bool:
-    return transitions.dismiss_unconfirmed(session, render.prediction_id, by="x")
+    return transitions.decisions.dismiss_unconfirmed(session, render.prediction_id, by="x")
 
 
 def abandon(session: Session, render: Render) -> bool:
-    return transitions.abandon_prediction(session, render.prediction_id, by="x")
+    return transitions.decisions.abandon_prediction(session, render.prediction_id, by="x")
 
 
 def unknown_of(render: Render) -> dict[str, Any]:
@@ -165,50 +166,54 @@ def unknown_of(render: Render) -> dict[str, Any]:
 
 
 def end(session: Session, render: Render) -> bool:
-    return transitions.end_prediction(
+    return transitions.renders.end_prediction(
         session, render.prediction_id, 0, state=PredictionState.FAILED, reason=REASON, resubmit_after=SECOND
     )
 
 
 def complete(session: Session, render: Render) -> bool:
-    return transitions.complete_prediction(session, render.prediction_id, 0, outputs=["x"])
+    return transitions.renders.complete_prediction(session, render.prediction_id, 0, outputs=["x"])
 
 
 def finish_store(session: Session, render: Render) -> bool:
-    return transitions.finish_store(session, render.job_id, 0, prediction_id=render.prediction_id, artifacts=[VIDEO])
+    return transitions.steps.finish_store(
+        session, render.job_id, 0, prediction_id=render.prediction_id, artifacts=[VIDEO]
+    )
 
 
 def begin(session: Session, render: Render) -> Any:
-    return transitions.begin_submit(session, render.prediction_id, 0, lease=LEASE)
+    return transitions.submitting.begin_submit(session, render.prediction_id, 0, lease=LEASE)
 
 
 def refuse(session: Session, render: Render) -> bool:
-    return transitions.refuse_submit(session, render.prediction_id, 0, reason=REASON, fails_job=True)
+    return transitions.submitting.refuse_submit(session, render.prediction_id, 0, reason=REASON, fails_job=True)
 
 
 def unconfirmed(session: Session, render: Render) -> bool:
-    return transitions.mark_unconfirmed(session, render.prediction_id, 0, message="?")
+    return transitions.submitting.mark_unconfirmed(session, render.prediction_id, 0, message="?")
 
 
 def cancel(session: Session, render: Render) -> str | None:
-    return transitions.cancel_job(session, render.job_id)
+    return transitions.jobs.cancel_job(session, render.job_id)
 
 
 def retry(session: Session, render: Render) -> str | None:
-    return transitions.retry_job(session, render.job_id)
+    return transitions.jobs.retry_job(session, render.job_id)
 
 
 def admit(session: Session, render: Render) -> int:
-    return transitions.admit_jobs(session, render.account_id, count=5)
+    return transitions.admission.admit_jobs(session, render.account_id, count=5)
 
 
 def claim_stores(session: Session, _: Render) -> Any:
-    return transitions.claim_stores(session, count=5, lease=LEASE)
+    return transitions.steps.claim_stores(session, count=5, lease=LEASE)
 
 
 def release(session: Session, render: Render) -> str | None:
     held_at = rows.read(session, "account", render.account_id)["paused_at"]
-    return transitions.release_restored(session, render.account_id, by="x", held_at=held_at or datetime.now(UTC))
+    return transitions.restore.release_restored(
+        session, render.account_id, by="x", held_at=held_at or datetime.now(UTC)
+    )
 
 
 def of_duplicate(move: Callable[..., Any], **values: Any) -> Move:
@@ -229,13 +234,13 @@ RACES = [
     Race(
         "claim_submits",
         in_state("submitting", due_at=-SECOND),
-        lambda s, r: transitions.claim_submits(s, r.account_id, count=5, lease=LEASE),
+        lambda s, r: transitions.admission.claim_submits(s, r.account_id, count=5, lease=LEASE),
     ),
     Race("begin_submit", in_state("submitting"), begin, ["prediction.posted"]),
     Race(
         "unpost_submit",
         in_state("submitting", **POSTED),
-        lambda s, r: transitions.unpost_submit(s, r.prediction_id, 0, detail="x"),
+        lambda s, r: transitions.submitting.unpost_submit(s, r.prediction_id, 0, detail="x"),
         ["prediction.not_sent"],
     ),
     Race("accept_prediction", in_state("submitting", **POSTED), accept, ["prediction.rendering"]),
@@ -247,7 +252,7 @@ RACES = [
     Race(
         "mark_overdue_unconfirmed",
         in_state("submitting", **POSTED, due_at=-SECOND),
-        lambda s, r: transitions.mark_overdue_unconfirmed(s),
+        lambda s, r: transitions.submitting.mark_overdue_unconfirmed(s),
         ["prediction.unconfirmed"],
     ),
     Race("complete_prediction", in_state("rendering"), complete, ["prediction.completed", "job.storing"]),
@@ -255,19 +260,19 @@ RACES = [
     Race(
         "requeue_timed_out",
         in_state("rendering", due_at=-SECOND),
-        lambda s, r: transitions.requeue_timed_out(s, watch_window=MINUTE, count=5),
+        lambda s, r: transitions.renders.requeue_timed_out(s, watch_window=MINUTE, count=5),
         ["watch.timed_out"],
     ),
     Race(
         "end_retained",
         in_state("rendering", accepted_at=-timedelta(days=8)),
-        lambda s, r: transitions.end_retained(s, count=5),
+        lambda s, r: transitions.retention.end_retained(s, count=5),
         ["prediction.lost", "job.failed"],
     ),
     Race(
         "note_retention_near",
         in_state("rendering", accepted_at=-timedelta(days=6, hours=1)),
-        lambda s, r: transitions.note_retention_near(s, count=5),
+        lambda s, r: transitions.retention.note_retention_near(s, count=5),
         ["prediction.retention_near"],
     ),
     Race("note_at_risk", promised(), at_risk, ["batch.at_risk"]),
@@ -275,184 +280,184 @@ RACES = [
     Race(
         "hand_over_unconfirmed",
         in_state("unconfirmed", posted_at=-timedelta(days=8), due_at=NOW),
-        lambda s, r: transitions.hand_over_unconfirmed(s, count=5),
+        lambda s, r: transitions.retention.hand_over_unconfirmed(s, count=5),
         ["prediction.undecidable"],
     ),
     Race(
         "note_inconsistent",
         in_state("rendering"),
-        lambda s, r: transitions.note_inconsistent(s, r.prediction_id, 0, message="x"),
+        lambda s, r: transitions.renders.note_inconsistent(s, r.prediction_id, 0, message="x"),
         ["prediction.inconsistent"],
     ),
     Race(
         "request_early_checks",
         in_state("rendering"),
-        lambda s, r: transitions.request_early_checks(s, [r.prediction_id], quiet_for=MINUTE),
+        lambda s, r: transitions.renders.request_early_checks(s, [r.prediction_id], quiet_for=MINUTE),
     ),
     Race(
         "note_sweep_lag",
         account_with(),
-        lambda s, r: transitions.note_sweep_lag(s, r.account_id, seconds=2.0),
+        lambda s, r: transitions.renders.note_sweep_lag(s, r.account_id, seconds=2.0),
     ),
     Race(
         "note_list_failure",
         account_with(),
-        lambda s, r: transitions.note_list_failure(s, r.account_id, elapsed=60.0),
+        lambda s, r: transitions.renders.note_list_failure(s, r.account_id, elapsed=60.0),
     ),
     Race(
         "note_own_share",
         account_with(),
-        lambda s, r: transitions.note_own_share(s, r.account_id, shown=["a-stranger-s"] * 100, unlike=0.05),
+        lambda s, r: transitions.renders.note_own_share(s, r.account_id, shown=["a-stranger-s"] * 100, unlike=0.05),
     ),
     Race(
         "set_check_price",
         account_with(),
-        lambda s, r: transitions.set_check_price(s, r.account_id, price=0.5),
+        lambda s, r: transitions.renders.set_check_price(s, r.account_id, price=0.5),
     ),
     Race(
         "pay_requests",
         account_with(requests_owed=1),
-        lambda s, r: transitions.pay_requests(s, r.account_id, count=1),
+        lambda s, r: transitions.renders.pay_requests(s, r.account_id, count=1),
     ),
     Race(
         "clear_inconsistent",
         in_state("rendering", inconsistent_since=NOW),
-        lambda s, r: transitions.clear_inconsistent(s, r.prediction_id, 0),
+        lambda s, r: transitions.renders.clear_inconsistent(s, r.prediction_id, 0),
     ),
     Race(
         "note_webhook",
         in_state("completed"),
-        lambda s, r: transitions.note_webhook(s, r.prediction_id, outcome=PredictionState.COMPLETED),
+        lambda s, r: transitions.webhooks.note_webhook(s, r.prediction_id, outcome=PredictionState.COMPLETED),
     ),
     Race(
         "take_back_stores",
         begun_store,
-        lambda s, r: transitions.take_back_stores(s, count=5),
+        lambda s, r: transitions.steps.take_back_stores(s, count=5),
         ["store.crashed"],
     ),
     Race("claim_stores", in_state("completed"), claim_stores),
     Race(
         "begin_store",
         in_state("completed"),
-        lambda s, r: transitions.begin_store(s, r.job_id, 0, lease=LEASE),
+        lambda s, r: transitions.steps.begin_store(s, r.job_id, 0, lease=LEASE),
     ),
     Race(
         "delay_store",
         in_state("completed"),
-        lambda s, r: transitions.delay_store(s, r.job_id, 0, delay=MINUTE, reason=REASON),
+        lambda s, r: transitions.steps.delay_store(s, r.job_id, 0, delay=MINUTE, reason=REASON),
         ["store.delayed"],
     ),
     Race(
         "fail_store",
         in_state("completed"),
-        lambda s, r: transitions.fail_store(s, r.job_id, 0, reason=REASON),
+        lambda s, r: transitions.steps.fail_store(s, r.job_id, 0, reason=REASON),
         ["job.failed"],
     ),
     Race("finish_store", in_state("completed"), finish_store, ["job.succeeded"]),
     Race(
         "claim_probe",
         failing_host(outputs_failing_since=-MINUTE, outputs_probe_at=-SECOND),
-        lambda s, r: transitions.claim_probe(s, r.account_id, lease=LEASE),
+        lambda s, r: transitions.steps.claim_probe(s, r.account_id, lease=LEASE),
     ),
     Race(
         "begin_output_outage",
         failing_host(),
-        lambda s, r: transitions.begin_output_outage(s, r.account_id),
+        lambda s, r: transitions.output_host.begin_output_outage(s, r.account_id),
         ["account.outputs_failing"],
     ),
     Race(
         "note_output_reached",
         account_with(outputs_failing_since=-MINUTE),
-        lambda s, r: transitions.note_output_reached(s, r.account_id),
+        lambda s, r: transitions.output_host.note_output_reached(s, r.account_id),
         ["account.outputs_back"],
     ),
-    Race("end_unprobed_outages", nothing_to_probe, lambda s, _: transitions.end_unprobed_outages(s)),
-    Race("drop_unverified", unverified(), lambda s, r: transitions.drop_unverified(s, r.prediction_id)),
+    Race("end_unprobed_outages", nothing_to_probe, lambda s, _: transitions.output_host.end_unprobed_outages(s)),
+    Race("drop_unverified", unverified(), lambda s, r: transitions.unverified.drop_unverified(s, r.prediction_id)),
     Race(
         "recheck_jobs",
         unverified(),
-        lambda s, r: transitions.recheck_jobs(s, RecheckFilter(ids=[r.job_id]), by="x"),
+        lambda s, r: transitions.unverified.recheck_jobs(s, RecheckFilter(ids=[r.job_id]), by="x"),
         ["job.rechecked"],
     ),
     Race(
         "warn_of_giving_up",
         in_state("completed", ended_at=-timedelta(days=5, hours=1)),
-        lambda s, _: transitions.warn_of_giving_up(s, count=5),
+        lambda s, _: transitions.unverified.warn_of_giving_up(s, count=5),
         ["store.giving_up_soon"],
     ),
     Race(
         "end_expired_downloads",
         failed_download(ended_at=-timedelta(days=6, hours=1)),
-        lambda s, _: transitions.end_expired_downloads(s, count=5),
+        lambda s, _: transitions.unverified.end_expired_downloads(s, count=5),
         ["job.failed"],
     ),
     Race(
         "schedule_duplicate_checks",
         in_state("duplicate", due_at=-SECOND),
-        lambda s, r: transitions.schedule_duplicate_checks(s, count=5),
+        lambda s, r: transitions.duplicates.schedule_duplicate_checks(s, count=5),
     ),
     Race(
         "judge_duplicate",
         in_state("duplicate", due_at=-SECOND),
-        of_duplicate(transitions.judge_duplicate, outcome=PredictionState.COMPLETED, outputs=["x"]),
+        of_duplicate(transitions.duplicates.judge_duplicate, outcome=PredictionState.COMPLETED, outputs=["x"]),
         ["duplicate.completed"],
     ),
     Race(
         "note_duplicate_inconsistent",
         in_state("duplicate", due_at=-SECOND),
-        of_duplicate(transitions.note_duplicate_inconsistent, message="x"),
+        of_duplicate(transitions.duplicates.note_duplicate_inconsistent, message="x"),
         ["duplicate.inconsistent"],
     ),
     Race(
         "quarantine_duplicate_stores",
         in_state("duplicate", store_attempts=3, **FETCHED),
-        lambda s, r: transitions.quarantine_duplicate_stores(s, count=5),
+        lambda s, r: transitions.duplicates.quarantine_duplicate_stores(s, count=5),
         ["duplicate.not_stored"],
     ),
     Race(
         "claim_duplicate_stores",
         in_state("duplicate", **FETCHED),
-        lambda s, r: transitions.claim_duplicate_stores(s, count=5, lease=LEASE),
+        lambda s, r: transitions.duplicates.claim_duplicate_stores(s, count=5, lease=LEASE),
     ),
     Race(
         "begin_duplicate_store",
         in_state("duplicate", **FETCHED),
-        of_duplicate(transitions.begin_duplicate_store, lease=LEASE),
+        of_duplicate(transitions.duplicates.begin_duplicate_store, lease=LEASE),
     ),
     Race(
         "delay_duplicate_store",
         in_state("duplicate", **FETCHED),
-        of_duplicate(transitions.delay_duplicate_store, delay=MINUTE, reason=REASON),
+        of_duplicate(transitions.duplicates.delay_duplicate_store, delay=MINUTE, reason=REASON),
         ["duplicate.delayed"],
     ),
     Race(
         "fail_duplicate_store",
         in_state("duplicate", **FETCHED),
-        of_duplicate(transitions.fail_duplicate_store, reason=REASON),
+        of_duplicate(transitions.duplicates.fail_duplicate_store, reason=REASON),
         ["duplicate.not_stored"],
     ),
     Race(
         "finish_duplicate_store",
         in_state("duplicate", **FETCHED),
-        of_duplicate(transitions.finish_duplicate_store, artifacts=[VIDEO]),
+        of_duplicate(transitions.duplicates.finish_duplicate_store, artifacts=[VIDEO]),
         ["duplicate.stored"],
     ),
     Race(
         "hold_restored",
         account_with(epoch=1),
-        lambda s, r: transitions.hold_restored(s, r.account_id, epoch=2, restore_epoch=0, detail="x"),
+        lambda s, r: transitions.restore.hold_restored(s, r.account_id, epoch=2, restore_epoch=0, detail="x"),
         ["account.paused"],
     ),
     Race(
         "explain_pause",
         account_with(paused_at=NOW, paused_reason="restore"),
-        lambda s, r: transitions.explain_pause(s, r.account_id, detail="x"),
+        lambda s, r: transitions.restore.explain_pause(s, r.account_id, detail="x"),
         ["account.paused"],
     ),
     Race(
         "pause_account",
         account_with(),
-        lambda s, r: transitions.pause_account(s, r.account_id, by="x"),
+        lambda s, r: transitions.restore.pause_account(s, r.account_id, by="x"),
         ["account.paused"],
     ),
     Race(
@@ -464,26 +469,28 @@ RACES = [
     Race(
         "resume_account",
         account_with(paused_at=NOW, paused_reason="person"),
-        lambda s, r: transitions.resume_account(s, r.account_id, by="x"),
+        lambda s, r: transitions.restore.resume_account(s, r.account_id, by="x"),
         ["account.resumed"],
     ),
     Race(
         "post_for_unknown",
         job_in("queued"),
-        lambda s, r: transitions.post_for_unknown(s, r.account_id, r.job_id, prediction_id=None, posted_at=None),
+        lambda s, r: transitions.restore.post_for_unknown(
+            s, r.account_id, r.job_id, prediction_id=None, posted_at=None
+        ),
         ["prediction.created"],
     ),
     Race(
         "post_for_unknown",
         in_state("submitting"),
-        lambda s, r: transitions.post_for_unknown(
+        lambda s, r: transitions.restore.post_for_unknown(
             s, r.account_id, r.job_id, prediction_id=r.prediction_id, posted_at=None
         ),
     ),
     Race(
         "record_duplicate",
         job_in("succeeded"),
-        lambda s, r: transitions.record_duplicate(
+        lambda s, r: transitions.unknown_predictions.record_duplicate(
             s, r.account_id, r.job_id, provider_id=str(r.job_id), provider_created_at=None
         ),
         ["prediction.duplicate"],
@@ -495,30 +502,30 @@ RACES = [
     Race(
         "clear_back_off",
         account_with(back_offs=1),
-        lambda s, r: transitions.clear_back_off(s, r.account_id),
+        lambda s, r: transitions.accounts.clear_back_off(s, r.account_id),
         ["account.recovered"],
     ),
     Race(
         "set_overcommit",
         account_with(),
-        lambda s, r: transitions.set_overcommit(s, r.account_id, overcommit=3, quiet_for=MINUTE),
+        lambda s, r: transitions.accounts.set_overcommit(s, r.account_id, overcommit=3, quiet_for=MINUTE),
         ["account.overcommit"],
     ),
-    Race("raise_slots", limited, lambda s, r: transitions.raise_slots(s, r.account_id)),
+    Race("raise_slots", limited, lambda s, r: transitions.accounts.raise_slots(s, r.account_id)),
     Race(
         "note_check_failure",
         account_with(),
-        lambda s, r: transitions.note_check_failure(s, r.account_id, delay=MINUTE),
+        lambda s, r: transitions.accounts.note_check_failure(s, r.account_id, delay=MINUTE),
     ),
     Race(
         "clear_check_failures",
         account_with(check_failures=1, check_back_off_until=-MINUTE),
-        lambda s, r: transitions.clear_check_failures(s, r.account_id, quiet_for=SECOND),
+        lambda s, r: transitions.accounts.clear_check_failures(s, r.account_id, quiet_for=SECOND),
     ),
     Race(
         "insert_batch",
         account_with(),
-        lambda s, r: transitions.insert_batch(
+        lambda s, r: transitions.jobs.insert_batch(
             s, str(r.account_id), [NewJob(VIDEO_MODEL, {"prompt": "x"}, Decimal(1), 0, 3)]
         ),
         ["job.pushed"],
@@ -526,7 +533,7 @@ RACES = [
     Race(
         "mark_not_found",
         in_state("unconfirmed", due_at=NOW, **POSTED),
-        lambda s, r: transitions.mark_not_found(s, r.prediction_id, why="x"),
+        lambda s, r: transitions.runs.mark_not_found(s, r.prediction_id, why="x"),
         ["prediction.not_found", "job.queued"],
     ),
     Race("adopt_unconfirmed", in_state("unconfirmed", **POSTED), adopt, ["submission.decided", "prediction.rendering"]),
@@ -535,17 +542,17 @@ RACES = [
     Race(
         "claim_reconcile",
         in_state("unconfirmed", due_at=-SECOND, **POSTED),
-        lambda s, r: transitions.claim_reconcile(s, r.account_id, lease=LEASE),
+        lambda s, r: transitions.runs.claim_reconcile(s, r.account_id, lease=LEASE),
     ),
     Race(
         "begin_reconcile",
         account_with(reconcile_claim=1),
-        lambda s, r: transitions.begin_reconcile(s, r.account_id, 1, lease=LEASE),
+        lambda s, r: transitions.runs.begin_reconcile(s, r.account_id, 1, lease=LEASE),
     ),
     Race(
         "insert_unknown_predictions",
         account_with(),
-        lambda s, r: transitions.insert_unknown_predictions(s, [unknown_of(r)]),
+        lambda s, r: transitions.runs.insert_unknown_predictions(s, [unknown_of(r)]),
         ["account.unknown_prediction"],
     ),
 ]
@@ -623,13 +630,12 @@ def test_only_one_of_two_workers_moves_a_row(shared_sessions: Sessions, contest:
 
 
 def test_every_move_has_its_race() -> None:
-    moves = {name for name in transitions.__all__ if inspect.isfunction(getattr(transitions, name))}
-    assert {each.name for each in RACES} | WITHOUT_A_LOSER == moves
+    assert {each.name for each in RACES} | WITHOUT_A_LOSER == set(list_moves())
     assert not {each.name for each in RACES} & WITHOUT_A_LOSER
 
 
 def lead_as(holder: str) -> Move:
-    return lambda session, _: transitions.lead(session, holder, lease=MINUTE)
+    return lambda session, _: transitions.leadership.lead(session, holder, lease=MINUTE)
 
 
 def test_one_of_two_dispatchers_leads(shared_sessions: Sessions) -> None:
@@ -640,7 +646,7 @@ def test_one_of_two_dispatchers_leads(shared_sessions: Sessions) -> None:
         assert sorted(terms, key=str) == [term, None]
         with transaction(shared_sessions) as session:
             for holder in holders:
-                transitions.resign(session, holder)
+                transitions.leadership.resign(session, holder)
 
 
 def test_two_who_ask_a_posted_job_to_end_are_both_answered_and_told_once(shared_sessions: Sessions) -> None:

@@ -34,8 +34,8 @@ def states_of(session: Session, render: Render) -> tuple[str, str]:
 def test_a_render_is_lost_when_its_retention_ends_and_not_before(scratch: Session, cancel: bool) -> None:
     kept, ended = render_aged(scratch, RETENTION - MINUTE), render_aged(scratch, RETENTION + MINUTE)
     if cancel:
-        transitions.cancel_job(scratch, ended.job_id)
-    assert transitions.end_retained(scratch, count=5) == 1
+        transitions.jobs.cancel_job(scratch, ended.job_id)
+    assert transitions.retention.end_retained(scratch, count=5) == 1
     assert states_of(scratch, kept) == ("rendering", "rendering")
     assert states_of(scratch, ended) == ("lost", "cancelled" if cancel else "failed")
     assert rows.read(scratch, "prediction", ended.prediction_id)["error_code"] == "retention_ended"
@@ -43,41 +43,41 @@ def test_a_render_is_lost_when_its_retention_ends_and_not_before(scratch: Sessio
     reported = rows.list_events(scratch, prediction_id=ended.prediction_id)
     assert [event["kind"] for event in reported] == ["prediction.lost", "job.cancelled" if cancel else "job.failed"]
     assert reported[0]["detail"]["code"] == "retention_ended"
-    assert transitions.end_retained(scratch, count=5) == 0
-    assert not transitions.complete_prediction(scratch, ended.prediction_id, ended.claim, outputs=[OUTPUT])
+    assert transitions.retention.end_retained(scratch, count=5) == 0
+    assert not transitions.renders.complete_prediction(scratch, ended.prediction_id, ended.claim, outputs=[OUTPUT])
 
 
 def test_the_near_end_of_retention_is_told_once_and_forgotten_with_the_outcome(scratch: Session) -> None:
     young, near = render_aged(scratch, ALERTED - MINUTE), render_aged(scratch, ALERTED + MINUTE)
-    assert transitions.note_retention_near(scratch, count=5) == 1
-    assert transitions.note_retention_near(scratch, count=5) == 0
+    assert transitions.retention.note_retention_near(scratch, count=5) == 1
+    assert transitions.retention.note_retention_near(scratch, count=5) == 0
     assert rows.kinds(scratch, job_id=young.job_id) == []
     (reported,) = rows.list_events(scratch, job_id=near.job_id)
     assert reported["kind"] == "prediction.retention_near"
     assert reported["detail"]["provider_id"] == rows.read(scratch, "prediction", near.prediction_id)["provider_id"]
-    assert transitions.complete_prediction(scratch, near.prediction_id, near.claim, outputs=[OUTPUT])
+    assert transitions.renders.complete_prediction(scratch, near.prediction_id, near.claim, outputs=[OUTPUT])
     assert rows.read(scratch, "prediction", near.prediction_id)["error_code"] is None
 
 
 @pytest.mark.parametrize("foreign_first", [True, False])
 def test_the_near_end_of_retention_and_a_foreign_list_are_told_once_each(scratch: Session, foreign_first: bool) -> None:
     near = render_aged(scratch, ALERTED + MINUTE)
-    transitions.note_inconsistent(scratch, near.prediction_id, near.claim, message="404")
+    transitions.renders.note_inconsistent(scratch, near.prediction_id, near.claim, message="404")
     for _ in range(3):
         if foreign_first:
-            transitions.note_foreign_list(scratch, [near.prediction_id], message="another account's")
-        transitions.note_retention_near(scratch, count=5)
+            transitions.runs.note_foreign_list(scratch, [near.prediction_id], message="another account's")
+        transitions.retention.note_retention_near(scratch, count=5)
         if not foreign_first:
-            transitions.note_foreign_list(scratch, [near.prediction_id], message="another account's")
-        assert queries.find_health(scratch).foreign == 1
+            transitions.runs.note_foreign_list(scratch, [near.prediction_id], message="another account's")
+        assert queries.health.find_health(scratch).foreign == 1
     reported = rows.kinds(scratch, job_id=near.job_id)
     assert sorted(reported) == ["prediction.foreign_list", "prediction.inconsistent", "prediction.retention_near"]
 
 
 def test_what_completes_in_its_last_hour_is_no_loss(scratch: Session) -> None:
     render = render_aged(scratch, RETENTION + MINUTE)
-    assert transitions.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
-    assert transitions.end_retained(scratch, count=5) == 0
+    assert transitions.renders.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
+    assert transitions.retention.end_retained(scratch, count=5) == 0
     assert states_of(scratch, render) == ("completed", "storing")
 
 
@@ -87,11 +87,11 @@ def unconfirmed_aged(session: Session, age: timedelta, **columns: Any) -> Render
 
 def claim_run(session: Session, account_id: UUID) -> int | None:
     rows.change(session, "account", account_id, reconcile_until=None, swept_at=NOW)
-    return transitions.claim_reconcile(session, account_id, lease=MINUTE)
+    return transitions.runs.claim_reconcile(session, account_id, lease=MINUTE)
 
 
 def free_slots(session: Session, account_id: UUID) -> int:
-    room = transitions.count_free_slots(session, account_id)
+    room = transitions.admission.count_free_slots(session, account_id)
     assert room is not None
     return room.free
 
@@ -102,22 +102,22 @@ def test_an_unconfirmed_submission_as_old_as_the_retention_waits_for_a_person_an
     old = unconfirmed_aged(scratch, SEARCH + MINUTE, error_code="outcome_unknown")
     young = unconfirmed_aged(scratch, SEARCH - MINUTE)
     assert claim_run(scratch, old.account_id) is not None
-    assert transitions.hand_over_unconfirmed(scratch, count=5) == 1
-    assert transitions.hand_over_unconfirmed(scratch, count=5) == 0
+    assert transitions.retention.hand_over_unconfirmed(scratch, count=5) == 1
+    assert transitions.retention.hand_over_unconfirmed(scratch, count=5) == 0
     assert claim_run(scratch, old.account_id) is None
     assert claim_run(scratch, young.account_id) is not None
-    needing = {each.prediction_id: each.needs_person for each in queries.list_unconfirmed(scratch)}
+    needing = {each.prediction_id: each.needs_person for each in queries.runs.list_unconfirmed(scratch)}
     assert needing == {old.prediction_id: True, young.prediction_id: False}
     assert rows.kinds(scratch, job_id=old.job_id) == ["prediction.undecidable"]
 
 
 def test_a_run_that_began_before_brings_no_old_unconfirmed_submission_back(scratch: Session) -> None:
     old = unconfirmed_aged(scratch, RETENTION + MINUTE)
-    transitions.hand_over_unconfirmed(scratch, count=5)
-    transitions.postpone_unconfirmed(scratch, [old.prediction_id], delay=-SECOND)
-    assert transitions.note_foreign_list(scratch, [old.prediction_id], message="x") == 0
+    transitions.retention.hand_over_unconfirmed(scratch, count=5)
+    transitions.runs.postpone_unconfirmed(scratch, [old.prediction_id], delay=-SECOND)
+    assert transitions.runs.note_foreign_list(scratch, [old.prediction_id], message="x") == 0
     assert claim_run(scratch, old.account_id) is None
-    assert queries.list_unconfirmed(scratch)[0].needs_person
+    assert queries.runs.list_unconfirmed(scratch)[0].needs_person
 
 
 @pytest.mark.parametrize(("age", "due_at"), [(SEARCH + MINUTE, NOW), (MINUTE, None)])
@@ -125,9 +125,9 @@ def test_no_run_marks_not_found_what_may_have_left_the_list_or_waits_for_a_perso
     scratch: Session, age: timedelta, due_at: timedelta | None
 ) -> None:
     unconfirmed = rows.add_render(scratch, "unconfirmed", posted_at=-age, due_at=due_at)
-    assert not transitions.mark_not_found(scratch, unconfirmed.prediction_id, why="not listed")
+    assert not transitions.runs.mark_not_found(scratch, unconfirmed.prediction_id, why="not listed")
     assert states_of(scratch, unconfirmed) == ("unconfirmed", "rendering")
-    assert transitions.dismiss_unconfirmed(scratch, unconfirmed.prediction_id, by="mara")
+    assert transitions.decisions.dismiss_unconfirmed(scratch, unconfirmed.prediction_id, by="mara")
     assert states_of(scratch, unconfirmed) == ("not_found", "queued")
 
 
@@ -137,14 +137,16 @@ def test_an_old_unconfirmed_submission_gives_its_slot_back_and_keeps_its_money(s
     born = "INSERT INTO event (kind, prediction_id) VALUES ('prediction.created', :id)"
     scratch.execute(text(born), {"id": old.prediction_id})
     assert free_slots(scratch, account) == 0
-    transitions.hand_over_unconfirmed(scratch, count=5)
+    transitions.retention.hand_over_unconfirmed(scratch, count=5)
     assert free_slots(scratch, account) == 1
-    summary = queries.summarise_account(scratch, "old")
+    summary = queries.summary.summarise_account(scratch, "old")
     assert summary is not None
     assert summary.held == Decimal("0.36")
 
     rows.add_render(scratch, "rendering", account_id=account)
-    assert transitions.adopt_unconfirmed(scratch, old.prediction_id, provider_id="p", watch_window=MINUTE, by="mara")
+    assert transitions.decisions.adopt_unconfirmed(
+        scratch, old.prediction_id, provider_id="p", watch_window=MINUTE, by="mara"
+    )
     assert free_slots(scratch, account) == 0
     within = next(rule for rule in RULES if rule.name == "within_slots")
     assert not find_broken(scratch, within).total
@@ -153,16 +155,16 @@ def test_an_old_unconfirmed_submission_gives_its_slot_back_and_keeps_its_money(s
 
 def test_an_old_unconfirmed_submission_that_a_person_marks_not_found_is_bought_anew(scratch: Session) -> None:
     old = unconfirmed_aged(scratch, RETENTION + MINUTE)
-    transitions.hand_over_unconfirmed(scratch, count=5)
-    assert transitions.dismiss_unconfirmed(scratch, old.prediction_id, by="mara")
+    transitions.retention.hand_over_unconfirmed(scratch, count=5)
+    assert transitions.decisions.dismiss_unconfirmed(scratch, old.prediction_id, by="mara")
     assert states_of(scratch, old) == ("not_found", "queued")
 
 
 def test_a_limit_below_the_slots_is_raised_past_old_unconfirmed_submissions(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=3, effective_slots=2)
     unconfirmed_aged(scratch, RETENTION + MINUTE, account_id=account)
-    transitions.hand_over_unconfirmed(scratch, count=5)
+    transitions.retention.hand_over_unconfirmed(scratch, count=5)
     for _ in range(2):
         rows.add_render(scratch, "rendering", account_id=account)
-    transitions.raise_slots(scratch, account)
+    transitions.accounts.raise_slots(scratch, account)
     assert rows.read(scratch, "account", account)["effective_slots"] == 3

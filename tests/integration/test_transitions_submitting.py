@@ -9,8 +9,7 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, transitions
 from models.lifecycle import LIVE, Reason
-from models.transitions import ClaimedSubmit
-from models.transitions.admission import RATE_SLOT_TOLERANCE
+from models.transitions.admission import RATE_SLOT_TOLERANCE, ClaimedSubmit
 from tests import rows
 from tests.rows import MINUTE, NOW, SECOND, Render
 
@@ -19,12 +18,12 @@ WINDOW = timedelta(minutes=10)
 STAMP = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
-def begin(session: Session, render: Render) -> transitions.SubmitTicket | None:
-    return transitions.begin_submit(session, render.prediction_id, render.claim, lease=LEASE)
+def begin(session: Session, render: Render) -> transitions.submitting.SubmitTicket | None:
+    return transitions.submitting.begin_submit(session, render.prediction_id, render.claim, lease=LEASE)
 
 
 def accept(session: Session, render: Render, provider_id: str = "p-1") -> str | None:
-    return transitions.accept_prediction(
+    return transitions.submitting.accept_prediction(
         session, render.prediction_id, provider_id=provider_id, provider_created_at=STAMP, watch_window=WINDOW
     )
 
@@ -86,16 +85,16 @@ def test_posting_goes_on_when_the_back_off_has_passed(scratch: Session) -> None:
 
 def test_what_was_not_begun_gives_its_place_back(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting", not_before=-3 * SECOND, due_at=MINUTE)
-    assert transitions.hand_back_submit(scratch, render.prediction_id, render.claim)
+    assert transitions.submitting.hand_back_submit(scratch, render.prediction_id, render.claim)
     prediction = prediction_of(scratch, render)
     assert prediction["not_before"] is None
-    assert len(transitions.claim_submits(scratch, render.account_id, count=1, lease=LEASE)) == 1
+    assert len(transitions.admission.claim_submits(scratch, render.account_id, count=1, lease=LEASE)) == 1
 
 
 def test_what_is_handed_back_waits_for_the_backed_off_account(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
     rows.change(scratch, "account", render.account_id, back_off_until=MINUTE)
-    assert transitions.hand_back_submit(scratch, render.prediction_id, render.claim)
+    assert transitions.submitting.hand_back_submit(scratch, render.prediction_id, render.claim)
     assert (
         prediction_of(scratch, render)["due_at"] == rows.read(scratch, "account", render.account_id)["back_off_until"]
     )
@@ -104,15 +103,17 @@ def test_what_is_handed_back_waits_for_the_backed_off_account(scratch: Session) 
 def test_what_was_begun_cannot_be_handed_back(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
     assert begin(scratch, render)
-    assert not transitions.hand_back_submit(scratch, render.prediction_id, render.claim)
+    assert not transitions.submitting.hand_back_submit(scratch, render.prediction_id, render.claim)
 
 
 def test_what_was_surely_not_sent_is_posted_again(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
     assert begin(scratch, render)
-    assert transitions.unpost_submit(scratch, render.prediction_id, render.claim, detail="connection refused")
+    assert transitions.submitting.unpost_submit(
+        scratch, render.prediction_id, render.claim, detail="connection refused"
+    )
     assert rows.kinds(scratch, prediction_id=render.prediction_id)[-1] == "prediction.not_sent"
-    (claimed,) = transitions.claim_submits(scratch, render.account_id, count=5, lease=LEASE)
+    (claimed,) = transitions.admission.claim_submits(scratch, render.account_id, count=5, lease=LEASE)
     assert claimed.claim == render.claim + 1
     assert begin(scratch, render) is None
     assert begin(scratch, render._replace(claim=claimed.claim)) is not None
@@ -123,30 +124,30 @@ def test_a_cancelled_job_ends_though_its_post_was_never_sent(scratch: Session, s
     """The request came while the POST was on its way; the POST then turned out not to have been sent."""
     render = rows.add_render(scratch, "submitting")
     assert begin(scratch, render)
-    assert transitions.cancel_job(scratch, render.job_id) == "requested"
-    assert transitions.unpost_submit(scratch, render.prediction_id, render.claim, detail="no route to host")
+    assert transitions.jobs.cancel_job(scratch, render.job_id) == "requested"
+    assert transitions.submitting.unpost_submit(scratch, render.prediction_id, render.claim, detail="no route to host")
     if step_by_step:
-        for claimed in transitions.claim_submits(scratch, render.account_id, count=5, lease=LEASE):
+        for claimed in transitions.admission.claim_submits(scratch, render.account_id, count=5, lease=LEASE):
             render = render._replace(claim=claimed.claim)
             assert begin(scratch, render) is None
-            transitions.hand_back_submit(scratch, render.prediction_id, claimed.claim)
+            transitions.submitting.hand_back_submit(scratch, render.prediction_id, claimed.claim)
     else:
-        transitions.hand_back_submit(scratch, render.prediction_id, render.claim)
+        transitions.submitting.hand_back_submit(scratch, render.prediction_id, render.claim)
     assert job_of(scratch, render)["state"] == "cancelled"
     assert prediction_of(scratch, render)["state"] == "cancelled"
     assert rows.kinds(scratch, job_id=render.job_id)[-2:] == ["prediction.cancelled", "job.cancelled"]
-    assert transitions.claim_submits(scratch, render.account_id, count=5, lease=LEASE) == []
+    assert transitions.admission.claim_submits(scratch, render.account_id, count=5, lease=LEASE) == []
 
 
 def test_unpublished_messages_give_their_places_back(scratch: Session) -> None:
     account = rows.add_account(scratch)
     renders = [rows.add_render(scratch, "submitting", account_id=account, due_at=NOW) for _ in range(3)]
-    claimed = transitions.claim_submits(scratch, account, count=3, lease=LEASE)
+    claimed = transitions.admission.claim_submits(scratch, account, count=3, lease=LEASE)
     begun = Render(account, claimed[0].job_id, claimed[0].prediction_id, claimed[0].claim)
     assert begin(scratch, begun)
-    assert transitions.postpone_submits(scratch, claimed, delay=NOW) == 2
+    assert transitions.submitting.postpone_submits(scratch, claimed, delay=NOW) == 2
     assert prediction_of(scratch, begun)["posted_at"] is not None
-    again = transitions.claim_submits(scratch, account, count=5, lease=LEASE)
+    again = transitions.admission.claim_submits(scratch, account, count=5, lease=LEASE)
     assert {each.prediction_id for each in again} == {each.prediction_id for each in renders} - {begun.prediction_id}
 
 
@@ -195,10 +196,10 @@ def test_what_is_found_after_all_is_watched_and_never_holds_a_slot_again(scratch
     assert accept(scratch, render) == "duplicate"
     assert rows.read(scratch, "prediction", anew)["state"] == "rendering"
     assert job_of(scratch, render)["state"] == "rendering"
-    room = transitions.count_free_slots(scratch, render.account_id)
+    room = transitions.admission.count_free_slots(scratch, render.account_id)
     assert room is not None
     assert room.free == 99
-    (check,) = transitions.schedule_duplicate_checks(scratch, count=5)
+    (check,) = transitions.duplicates.schedule_duplicate_checks(scratch, count=5)
     assert check.prediction_id == render.prediction_id
 
 
@@ -208,9 +209,11 @@ def test_a_refusal_frees_the_slot_and_says_whose_fault_it_was(scratch: Session, 
     render = rows.add_render(scratch, "submitting")
     assert begin(scratch, render)
     if cancel:
-        transitions.cancel_job(scratch, render.job_id)
+        transitions.jobs.cancel_job(scratch, render.job_id)
     reason = Reason("input_refused", "the prompt is not wanted")
-    assert transitions.refuse_submit(scratch, render.prediction_id, render.claim, reason=reason, fails_job=fails_job)
+    assert transitions.submitting.refuse_submit(
+        scratch, render.prediction_id, render.claim, reason=reason, fails_job=fails_job
+    )
     job, prediction = job_of(scratch, render), prediction_of(scratch, render)
     assert prediction["state"] == "refused"
     assert (prediction["error_code"], prediction["error_message"]) == reason
@@ -223,7 +226,7 @@ def test_a_refusal_frees_the_slot_and_says_whose_fault_it_was(scratch: Session, 
 
 def test_a_refusal_before_the_post_moves_nothing(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
-    refused = transitions.refuse_submit(
+    refused = transitions.submitting.refuse_submit(
         scratch, render.prediction_id, render.claim, reason=Reason("x", "y"), fails_job=True
     )
     assert not refused
@@ -232,21 +235,25 @@ def test_a_refusal_before_the_post_moves_nothing(scratch: Session) -> None:
 def test_a_post_without_an_answer_is_unconfirmed_and_never_posted_again(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
     assert begin(scratch, render)
-    assert transitions.mark_unconfirmed(scratch, render.prediction_id, render.claim, message="the answer was cut")
+    assert transitions.submitting.mark_unconfirmed(
+        scratch, render.prediction_id, render.claim, message="the answer was cut"
+    )
     assert prediction_of(scratch, render)["state"] == "unconfirmed"
     assert job_of(scratch, render)["state"] == "rendering"
-    assert not transitions.unpost_submit(scratch, render.prediction_id, render.claim, detail="x")
+    assert not transitions.submitting.unpost_submit(scratch, render.prediction_id, render.claim, detail="x")
     assert begin(scratch, render) is None
-    assert transitions.claim_submits(scratch, render.account_id, count=5, lease=LEASE) == []
+    assert transitions.admission.claim_submits(scratch, render.account_id, count=5, lease=LEASE) == []
     rows.change(scratch, "prediction", render.prediction_id, due_at=-MINUTE)
-    assert transitions.claim_submits(scratch, render.account_id, count=5, lease=LEASE) == []
+    assert transitions.admission.claim_submits(scratch, render.account_id, count=5, lease=LEASE) == []
 
 
 def test_a_worker_that_crashes_after_posting_leaves_an_unconfirmed_submission(scratch: Session) -> None:
     crashed = rows.add_render(scratch, "submitting", claim=2, posted_at=-MINUTE, due_at=-SECOND)
     at_work = rows.add_render(scratch, "submitting", posted_at=-SECOND, due_at=MINUTE)
     unposted = rows.add_render(scratch, "submitting", due_at=-SECOND)
-    assert transitions.mark_overdue_unconfirmed(scratch) == [ClaimedSubmit(crashed.prediction_id, crashed.job_id, 2)]
+    assert transitions.submitting.mark_overdue_unconfirmed(scratch) == [
+        ClaimedSubmit(crashed.prediction_id, crashed.job_id, 2)
+    ]
     assert prediction_of(scratch, crashed)["state"] == "unconfirmed"
     assert prediction_of(scratch, at_work)["state"] == prediction_of(scratch, unposted)["state"] == "submitting"
 

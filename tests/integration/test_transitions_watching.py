@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
 from models.lifecycle import LIVE, NO_ATTEMPT, PREDICTION_MOVES, Reason
-from models.transitions import ClaimedStore, CrashedStore, NewArtifact
+from models.transitions.storing.steps import ClaimedStore, CrashedStore, NewArtifact
 from tests import rows
 from tests.rows import MINUTE, NOW, OUTPUT, SECOND, SHA256, Render
 
@@ -20,7 +20,7 @@ POSTER = NewArtifact(ArtifactKind.POSTER, "file:///a.jpg", 3, SHA256)
 
 
 def end(session: Session, render: Render, *, state: str = "failed", resubmit: bool = True) -> bool:
-    return transitions.end_prediction(
+    return transitions.renders.end_prediction(
         session,
         render.prediction_id,
         render.claim,
@@ -39,13 +39,13 @@ def prediction_of(session: Session, render: Render) -> Any:
 
 
 def claim_store(session: Session) -> ClaimedStore:
-    (claimed,) = transitions.claim_stores(session, count=5, lease=LEASE)
+    (claimed,) = transitions.steps.claim_stores(session, count=5, lease=LEASE)
     return claimed
 
 
 def test_a_completed_render_frees_its_slot_and_waits_to_be_stored(scratch: Session) -> None:
     render = rows.add_render(scratch, "rendering", accepted_at=-MINUTE, inconsistent_since=NOW)
-    assert transitions.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
+    assert transitions.renders.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
     prediction = prediction_of(scratch, render)
     assert (prediction["state"], prediction["outputs"], prediction["inconsistent_since"]) == (
         "completed",
@@ -56,7 +56,7 @@ def test_a_completed_render_frees_its_slot_and_waits_to_be_stored(scratch: Sessi
     reported = rows.list_events(scratch, job_id=render.job_id)
     assert [event["kind"] for event in reported] == ["prediction.completed", "job.storing"]
     assert reported[0]["detail"] == {"seconds": 60.0}
-    assert not transitions.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
+    assert not transitions.renders.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
 
 
 @pytest.mark.parametrize("state", sorted(PREDICTION_MOVES[PredictionState.RENDERING] - {"completed", "unconfirmed"}))
@@ -67,7 +67,7 @@ def test_an_outcome_without_a_file_queues_fails_or_cancels_the_job(
 ) -> None:
     render = rows.add_render(scratch, "rendering")
     if cancel:
-        assert transitions.cancel_job(scratch, render.job_id) == "requested"
+        assert transitions.jobs.cancel_job(scratch, render.job_id) == "requested"
     assert end(scratch, render, state=state, resubmit=resubmit)
     job = job_of(scratch, render)
     expected = "cancelled" if cancel else "queued" if resubmit else "failed"
@@ -102,7 +102,7 @@ def test_a_watch_window_that_ends_is_no_outcome(scratch: Session) -> None:
     in_time = rows.add_render(scratch, "rendering")
     now = scratch.execute(text("SELECT now()")).scalar_one()
     for window, minutes in enumerate((10, 20, 40, 80, 160, 320, 320), start=1):
-        (watch,) = transitions.requeue_timed_out(scratch, watch_window=10 * MINUTE, count=5)
+        (watch,) = transitions.renders.requeue_timed_out(scratch, watch_window=10 * MINUTE, count=5)
         assert (watch.prediction_id, watch.claim, watch.windows) == (late.prediction_id, 2 + window, window)
         assert prediction_of(scratch, late)["due_at"] == now + minutes * MINUTE
         rows.change(scratch, "prediction", late.prediction_id, due_at=-SECOND)
@@ -115,31 +115,34 @@ def test_a_watch_window_that_ends_is_no_outcome(scratch: Session) -> None:
 
 def test_a_check_of_an_earlier_window_moves_nothing_and_the_next_one_does(scratch: Session) -> None:
     render = rows.add_render(scratch, "rendering", due_at=-SECOND)
-    (watch,) = transitions.requeue_timed_out(scratch, watch_window=MINUTE, count=5)
-    assert not transitions.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
-    assert transitions.complete_prediction(scratch, render.prediction_id, watch.claim, outputs=[OUTPUT])
+    (watch,) = transitions.renders.requeue_timed_out(scratch, watch_window=MINUTE, count=5)
+    assert not transitions.renders.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
+    assert transitions.renders.complete_prediction(scratch, render.prediction_id, watch.claim, outputs=[OUTPUT])
 
 
 def test_answers_that_make_no_sense_are_told_once_until_they_do(scratch: Session) -> None:
     render = rows.add_render(scratch, "rendering")
-    note = [transitions.note_inconsistent(scratch, render.prediction_id, render.claim, message="?") for _ in range(2)]
-    clear = [transitions.clear_inconsistent(scratch, render.prediction_id, render.claim) for _ in range(2)]
+    note = [
+        transitions.renders.note_inconsistent(scratch, render.prediction_id, render.claim, message="?")
+        for _ in range(2)
+    ]
+    clear = [transitions.renders.clear_inconsistent(scratch, render.prediction_id, render.claim) for _ in range(2)]
     assert (note, clear) == ([True, False], [True, False])
     assert rows.kinds(scratch, prediction_id=render.prediction_id) == ["prediction.inconsistent"]
 
 
 def test_failed_checks_hold_the_account_once_and_are_forgotten_after_a_while(scratch: Session) -> None:
     account = rows.add_account(scratch)
-    assert transitions.note_check_failure(scratch, account, delay=MINUTE)
-    assert not transitions.note_check_failure(scratch, account, delay=5 * MINUTE)
-    assert transitions.count_check_failures(scratch, account) == 1
+    assert transitions.accounts.note_check_failure(scratch, account, delay=MINUTE)
+    assert not transitions.accounts.note_check_failure(scratch, account, delay=5 * MINUTE)
+    assert transitions.accounts.count_check_failures(scratch, account) == 1
     rows.change(scratch, "account", account, check_back_off_until=-SECOND)
-    assert not transitions.clear_check_failures(scratch, account, quiet_for=MINUTE)
-    assert transitions.note_check_failure(scratch, account, delay=NOW)
-    assert transitions.count_check_failures(scratch, account) == 2
+    assert not transitions.accounts.clear_check_failures(scratch, account, quiet_for=MINUTE)
+    assert transitions.accounts.note_check_failure(scratch, account, delay=NOW)
+    assert transitions.accounts.count_check_failures(scratch, account) == 2
     rows.change(scratch, "account", account, check_back_off_until=-2 * MINUTE)
-    assert transitions.clear_check_failures(scratch, account, quiet_for=MINUTE)
-    assert transitions.count_check_failures(scratch, account) == 0
+    assert transitions.accounts.clear_check_failures(scratch, account, quiet_for=MINUTE)
+    assert transitions.accounts.count_check_failures(scratch, account) == 0
 
 
 def test_a_store_step_is_begun_once_and_knows_its_job(scratch: Session) -> None:
@@ -150,26 +153,26 @@ def test_a_store_step_is_begun_once_and_knows_its_job(scratch: Session) -> None:
     prediction = rows.add_prediction(scratch, job, account, "completed")
     claimed = claim_store(scratch)
     assert claimed == ClaimedStore(job, 1, prediction)
-    ticket = transitions.begin_store(scratch, job, 1, lease=LEASE)
+    ticket = transitions.steps.begin_store(scratch, job, 1, lease=LEASE)
     assert ticket is not None
     assert (ticket.prediction_id, ticket.outputs, ticket.attempt) == (prediction, [OUTPUT], 1)
     assert (ticket.batch_name, ticket.batch_size, ticket.number) == ("pilot", 24, 7)
-    assert transitions.begin_store(scratch, job, 1, lease=LEASE) is None
+    assert transitions.steps.begin_store(scratch, job, 1, lease=LEASE) is None
 
 
 def test_a_store_step_whose_worker_crashed_is_taken_over(scratch: Session) -> None:
     render = rows.add_render(scratch, "completed")
     first = claim_store(scratch)
-    assert transitions.begin_store(scratch, render.job_id, first.claim, lease=LEASE)
-    assert transitions.renew_store(scratch, render.job_id, first.claim, lease=LEASE)
-    assert transitions.claim_stores(scratch, count=5, lease=LEASE) == []
+    assert transitions.steps.begin_store(scratch, render.job_id, first.claim, lease=LEASE)
+    assert transitions.steps.renew_store(scratch, render.job_id, first.claim, lease=LEASE)
+    assert transitions.steps.claim_stores(scratch, count=5, lease=LEASE) == []
     rows.change(scratch, "job", render.job_id, due_at=-SECOND)
-    assert transitions.claim_stores(scratch, count=5, lease=LEASE) == []  # before it was taken back
-    assert transitions.take_back_stores(scratch, count=5) == [CrashedStore(render.job_id, 1, 1, False)]
+    assert transitions.steps.claim_stores(scratch, count=5, lease=LEASE) == []  # before it was taken back
+    assert transitions.steps.take_back_stores(scratch, count=5) == [CrashedStore(render.job_id, 1, 1, False)]
     second = claim_store(scratch)
-    assert transitions.begin_store(scratch, render.job_id, second.claim, lease=LEASE)
-    assert not transitions.renew_store(scratch, render.job_id, first.claim, lease=LEASE)
-    stale = transitions.finish_store(
+    assert transitions.steps.begin_store(scratch, render.job_id, second.claim, lease=LEASE)
+    assert not transitions.steps.renew_store(scratch, render.job_id, first.claim, lease=LEASE)
+    stale = transitions.steps.finish_store(
         scratch, render.job_id, first.claim, prediction_id=render.prediction_id, artifacts=[VIDEO]
     )
     assert not stale
@@ -181,8 +184,8 @@ def test_a_stored_video_ends_the_job_and_is_kept_though_it_was_cancelled(scratch
     render = rows.add_render(scratch, "completed")
     claimed = claim_store(scratch)
     if cancel:
-        transitions.cancel_job(scratch, render.job_id)
-    assert transitions.finish_store(
+        transitions.jobs.cancel_job(scratch, render.job_id)
+    assert transitions.steps.finish_store(
         scratch, render.job_id, claimed.claim, prediction_id=render.prediction_id, artifacts=[VIDEO, POSTER]
     )
     state = "cancelled" if cancel else "succeeded"
@@ -195,15 +198,15 @@ def test_a_stored_video_ends_the_job_and_is_kept_though_it_was_cancelled(scratch
 def test_a_delayed_store_step_is_tried_again_later_under_another_claim(scratch: Session) -> None:
     render = rows.add_render(scratch, "completed")
     claimed = claim_store(scratch)
-    assert transitions.begin_store(scratch, render.job_id, claimed.claim, lease=LEASE)
-    assert transitions.delay_store(
+    assert transitions.steps.begin_store(scratch, render.job_id, claimed.claim, lease=LEASE)
+    assert transitions.steps.delay_store(
         scratch, render.job_id, claimed.claim, delay=MINUTE, reason=Reason("full", "no space")
     )
-    assert transitions.claim_stores(scratch, count=5, lease=LEASE) == []
+    assert transitions.steps.claim_stores(scratch, count=5, lease=LEASE) == []
     assert job_of(scratch, render)["error_code"] == "full"
     rows.change(scratch, "job", render.job_id, due_at=NOW)
     again = claim_store(scratch)
-    ticket = transitions.begin_store(scratch, render.job_id, again.claim, lease=LEASE)
+    ticket = transitions.steps.begin_store(scratch, render.job_id, again.claim, lease=LEASE)
     assert ticket is not None
     assert ticket.attempt == 2
     assert rows.list_events(scratch, job_id=render.job_id)[-1]["detail"]["attempt"] == 1
@@ -214,21 +217,23 @@ def test_a_video_that_cannot_be_had_fails_the_job_and_a_retry_fetches_it(scratch
     render = rows.add_render(scratch, "completed")
     claimed = claim_store(scratch)
     if cancel:
-        transitions.cancel_job(scratch, render.job_id)
-    assert transitions.fail_store(scratch, render.job_id, claimed.claim, reason=Reason("output_expired", "it is gone"))
+        transitions.jobs.cancel_job(scratch, render.job_id)
+    assert transitions.steps.fail_store(
+        scratch, render.job_id, claimed.claim, reason=Reason("output_expired", "it is gone")
+    )
     assert job_of(scratch, render)["state"] == ("cancelled" if cancel else "failed")
-    assert transitions.retry_job(scratch, render.job_id) == "storing"
+    assert transitions.jobs.retry_job(scratch, render.job_id) == "storing"
     assert claim_store(scratch).prediction_id == render.prediction_id
 
 
 def test_unpublished_store_messages_are_due_again(scratch: Session) -> None:
     for _ in range(3):
         rows.add_render(scratch, "completed")
-    claimed = transitions.claim_stores(scratch, count=3, lease=LEASE)
+    claimed = transitions.steps.claim_stores(scratch, count=3, lease=LEASE)
     begun = claimed[0]
-    assert transitions.begin_store(scratch, begun.job_id, begun.claim, lease=LEASE)
-    assert transitions.postpone_stores(scratch, claimed, delay=NOW) == 2
-    again = transitions.claim_stores(scratch, count=5, lease=LEASE)
+    assert transitions.steps.begin_store(scratch, begun.job_id, begun.claim, lease=LEASE)
+    assert transitions.steps.postpone_stores(scratch, claimed, delay=NOW) == 2
+    again = transitions.steps.claim_stores(scratch, count=5, lease=LEASE)
     assert {each.job_id for each in again} == {each.job_id for each in claimed[1:]}
 
 
@@ -236,12 +241,12 @@ def test_the_longest_waiting_is_stored_first(scratch: Session) -> None:
     renders = [rows.add_render(scratch, "completed") for _ in range(3)]
     for render, wait in zip(renders, (1, 3, 2), strict=True):
         rows.change(scratch, "job", render.job_id, due_at=-wait * SECOND)
-    order = [transitions.claim_stores(scratch, count=1, lease=LEASE)[0].job_id for _ in range(3)]
+    order = [transitions.steps.claim_stores(scratch, count=1, lease=LEASE)[0].job_id for _ in range(3)]
     assert order == [renders[1].job_id, renders[2].job_id, renders[0].job_id]
 
 
 def test_outputs_are_refreshed_only_where_there_are_some(scratch: Session) -> None:
     completed, failed = rows.add_render(scratch, "completed"), rows.add_render(scratch, "failed")
-    assert transitions.refresh_outputs(scratch, completed.prediction_id, outputs=["https://example.com/new.mp4"])
+    assert transitions.steps.refresh_outputs(scratch, completed.prediction_id, outputs=["https://example.com/new.mp4"])
     assert prediction_of(scratch, completed)["outputs"] == ["https://example.com/new.mp4"]
-    assert not transitions.refresh_outputs(scratch, failed.prediction_id, outputs=["x"])
+    assert not transitions.steps.refresh_outputs(scratch, failed.prediction_id, outputs=["x"])

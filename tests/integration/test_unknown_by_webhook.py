@@ -43,14 +43,14 @@ class World:
         self.simulator = simulator
         self.runtime = open_runtime(url, simulator, folder, public_url=PUBLIC_URL)
         with transaction(self.runtime.sessions) as session:
-            self.account = transitions.ensure_account(session, ACCOUNT, slots=20, submits_per_minute=600)
+            self.account = transitions.accounts.ensure_account(session, ACCOUNT, slots=20, submits_per_minute=600)
 
     def push(self, prompt: str = "a") -> UUID:
         return push(self.runtime, wish(prompt))[0]
 
     def admit(self) -> None:
         with transaction(self.runtime.sessions) as session:
-            transitions.admit_jobs(session, self.account, count=20)
+            transitions.admission.admit_jobs(session, self.account, count=20)
 
     def submit(self) -> int:
         """Everything that waits, whatever the answers; returns how many were posted."""
@@ -84,7 +84,7 @@ class World:
     def hold(self) -> None:
         """As a restored database is."""
         with transaction(self.runtime.sessions) as session:
-            assert transitions.hold_restored(session, self.account, epoch=99, restore_epoch=0, detail="test")
+            assert transitions.restore.hold_restored(session, self.account, epoch=99, restore_epoch=0, detail="test")
 
     def find_broken(self) -> set[str]:
         with transaction(self.runtime.sessions) as session:
@@ -220,7 +220,7 @@ def test_what_a_job_that_has_ended_does_not_need_is_kept_as_a_duplicate_purchase
     ((duplicate_id,),) = world.ask("SELECT id FROM prediction WHERE state = 'duplicate'")
     assert check_duplicate(world.runtime, duplicate_id, 0).startswith("completed")
     with transaction(world.runtime.sessions) as session:
-        (step,) = transitions.claim_duplicate_stores(session, count=5, lease=LEASE)
+        (step,) = transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
     assert store_duplicate(world.runtime, duplicate_id, step.claim, must_stop=lambda: False).startswith("stored")
     assert world.state_of(job_id) == state
     assert world.ask("SELECT count(*) FROM unknown_prediction") == [(0,)]
@@ -254,15 +254,15 @@ def test_what_was_refused_and_bought_all_the_same_is_a_duplicate_purchase_in_its
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Let this happen between the first reading of the rows and what follows from it."""
-    find = queries.find_job_snapshot
+    find = queries.restore.find_job_snapshot
 
     def read_and_be_late(*asked: Any) -> Any:
         snapshot = find(*asked)
-        monkeypatch.setattr(queries, "find_job_snapshot", find)
+        monkeypatch.setattr(queries.restore, "find_job_snapshot", find)
         act()
         return snapshot
 
-    monkeypatch.setattr(queries, "find_job_snapshot", read_and_be_late)
+    monkeypatch.setattr(queries.restore, "find_job_snapshot", read_and_be_late)
 
 
 def test_a_job_that_is_admitted_at_this_instant_gets_what_was_bought_for_it(
@@ -315,7 +315,9 @@ def test_no_duplicate_purchase_is_recorded_for_a_job_that_would_be_bought(world:
         prepare()
         with transaction(world.runtime.sessions) as session:
             outcomes.append(
-                transitions.record_duplicate(session, world.account, job_id, provider_id="p", provider_created_at=None)
+                transitions.unknown_predictions.record_duplicate(
+                    session, world.account, job_id, provider_id="p", provider_created_at=None
+                )
             )
     assert [each is not None for each in outcomes] == [False, False, True]
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models import queries
-from models.queries import Agreement, Delivery, WebhookStats
+from models.queries.watching.webhooks import Agreement, Delivery, WebhookStats
 from tests import rows
 from tests.rows import NOW, SECOND
 
@@ -33,11 +33,11 @@ def add_ends(session: Session, account_id: UUID, delays: Iterable[float | None],
 
 
 def test_from_fewer_than_five_ends_no_share_is_told(scratch: Session, account_id: UUID) -> None:
-    assert queries.measure_webhook_delivery(scratch, account_id) == Delivery(0, 0)
+    assert queries.webhooks.measure_webhook_delivery(scratch, account_id) == Delivery(0, 0)
     add_ends(scratch, account_id, [0] * 4)
-    assert queries.measure_webhook_delivery(scratch, account_id).share is None
+    assert queries.webhooks.measure_webhook_delivery(scratch, account_id).share is None
     add_ends(scratch, account_id, [0])
-    assert queries.measure_webhook_delivery(scratch, account_id).share == 1.0
+    assert queries.webhooks.measure_webhook_delivery(scratch, account_id).share == 1.0
 
 
 def test_a_few_deliveries_are_believed_a_little_and_none_is_ever_certain() -> None:
@@ -50,17 +50,17 @@ def test_a_webhook_counts_that_came_before_we_knew_or_up_to_five_seconds_after(
     scratch: Session, account_id: UUID
 ) -> None:
     add_ends(scratch, account_id, [-3, 0, 4.9, 5, 5.1, 9, None, None])
-    assert queries.measure_webhook_delivery(scratch, account_id).share == 0.5
+    assert queries.webhooks.measure_webhook_delivery(scratch, account_id).share == 0.5
 
 
 def test_deliveries_that_stop_are_noticed_sooner_than_they_are_forgotten(scratch: Session, account_id: UUID) -> None:
     add_ends(scratch, account_id, [None] * 20 + [0] * 180)
-    assert queries.measure_webhook_delivery(scratch, account_id).share == 0.5
+    assert queries.webhooks.measure_webhook_delivery(scratch, account_id).share == 0.5
 
 
 def test_deliveries_that_begin_again_are_believed_slowly(scratch: Session, account_id: UUID) -> None:
     add_ends(scratch, account_id, [0] * 50 + [None] * 150 + [0] * 50)
-    assert queries.measure_webhook_delivery(scratch, account_id).share == 0.25
+    assert queries.webhooks.measure_webhook_delivery(scratch, account_id).share == 0.25
 
 
 def test_only_ends_count_that_a_webhook_could_have_told(scratch: Session, account_id: UUID) -> None:
@@ -70,7 +70,7 @@ def test_only_ends_count_that_a_webhook_could_have_told(scratch: Session, accoun
     for _ in range(5):
         rows.add_render(scratch, "completed", account_id=account_id, ended_at=-9 * SECOND)  # posted without an address
         rows.add_render(scratch, "completed", account_id=account_id, ended_at=NOW, hook_asked=True)  # it may still come
-    assert queries.measure_webhook_delivery(scratch, account_id).share == 1.0
+    assert queries.webhooks.measure_webhook_delivery(scratch, account_id).share == 1.0
 
 
 def test_agreement_counts_what_both_told(scratch: Session, account_id: UUID) -> None:
@@ -82,20 +82,22 @@ def test_agreement_counts_what_both_told(scratch: Session, account_id: UUID) -> 
     rows.add_render(
         scratch, "completed", account_id=account_id, hook_outcome="completed", hooked_at=NOW, ended_by_hook=True
     )
-    assert queries.measure_webhook_agreement(scratch, account_id) == Agreement(agreed=2, disagreed=1)
+    assert queries.webhooks.measure_webhook_agreement(scratch, account_id) == Agreement(agreed=2, disagreed=1)
 
 
 def test_agreement_is_measured_by_the_latest_200(scratch: Session, account_id: UUID) -> None:
     add_ends(scratch, account_id, [0] * 205)
-    assert queries.measure_webhook_agreement(scratch, account_id) == Agreement(agreed=200, disagreed=0)
+    assert queries.webhooks.measure_webhook_agreement(scratch, account_id) == Agreement(agreed=200, disagreed=0)
 
 
 def test_what_a_person_is_told_of_webhooks(scratch: Session, account_id: UUID) -> None:
-    assert queries.find_webhook_stats(scratch, account_id) == WebhookStats(0, None, None)
+    assert queries.webhooks.find_webhook_stats(scratch, account_id) == WebhookStats(0, None, None)
     add_ends(scratch, account_id, [None, 0])
-    reported = queries.find_webhook_stats(scratch, account_id)
+    reported = queries.webhooks.find_webhook_stats(scratch, account_id)
     assert (reported.asked, reported.share, reported.last_seconds) == (2, None, pytest.approx(11, abs=1))
     add_ends(scratch, account_id, [None, None])
-    assert queries.find_webhook_stats(scratch, account_id)._replace(last_seconds=None) == WebhookStats(4, None, None)
+    assert queries.webhooks.find_webhook_stats(scratch, account_id)._replace(last_seconds=None) == WebhookStats(
+        4, None, None
+    )
     add_ends(scratch, account_id, [0])
-    assert queries.find_webhook_stats(scratch, account_id).share == 0.4
+    assert queries.webhooks.find_webhook_stats(scratch, account_id).share == 0.4

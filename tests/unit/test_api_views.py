@@ -10,7 +10,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from models import Job, Prediction, PredictionState
-from models.queries import EXPECTED_MIGRATION, BatchSummary, Health
+from models.queries.health import EXPECTED_MIGRATION, Health
+from models.queries.jobs import BatchSummary
 from rushes.jobs.batches import BatchView
 from rushes.jobs.views import JobView, cut_page
 from rushes.readiness import Readiness

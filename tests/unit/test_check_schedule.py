@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.queries import EarlyCheck, Rendering
+from models.queries.watching.renders import EarlyCheck, Rendering
 from rushes.render_times.check_plans import next_check_age
 from rushes.render_times.learned import RenderTimes
 from rushes.render_times.poll_spacing import resumed_spacing

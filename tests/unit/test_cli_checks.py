@@ -5,7 +5,8 @@ import pytest
 from cli.doctor.checks import judge_health
 from cli.doctor.result import Check
 from cli.doctor.webhooks import judge_webhooks
-from models.queries import EXPECTED_MIGRATION, Health, WebhookStats
+from models.queries.health import EXPECTED_MIGRATION, Health
+from models.queries.watching.webhooks import WebhookStats
 from rushes.readiness import Readiness
 
 

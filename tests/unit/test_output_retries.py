@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.queries import OutputEvidence
+from models.queries.storing import OutputEvidence
 from models.transitions.storing.unverified import GIVE_UP_AFTER
 from models.transitions.watching.retention import RETENTION
 from rushes.artifacts import Suspect

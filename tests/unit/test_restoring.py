@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from models.queries import OpenJob
+from models.queries.reconciling.restore import OpenJob
 from rushes.reconciling.matching import Candidate
 from rushes.reconciling.restore import Owner, describe_undecidable, match_unknown
 

@@ -18,9 +18,10 @@ from sqlalchemy.orm import Session
 from models import queries, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
-from models.queries import DispatchAccount
-from models.transitions import ClaimedStore, ClaimedSubmit, DuplicateStep
-from models.transitions.admission import RATE_WINDOW
+from models.queries.dispatching import DispatchAccount
+from models.transitions.admission import RATE_WINDOW, ClaimedSubmit
+from models.transitions.storing.duplicates import DuplicateStep
+from models.transitions.storing.steps import ClaimedStore
 from rushes.reconciling.epoch_file import hold_after_restore, keep_epoch
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
@@ -143,13 +144,13 @@ class Dispatcher:
             return LONGEST_SLEEP_SECONDS
         makes_rounds = now - self._rounds_at >= ROUNDS_SECONDS
         with transaction(self._runtime.sessions) as session:
-            account = queries.find_account(session, ACCOUNT)
+            account = queries.dispatching.find_account(session, ACCOUNT)
             if makes_rounds and account is not None:
                 self._rounds_at = now
-                self._pools = queries.count_threads(session)
-                transitions.mark_overdue_unconfirmed(session)
-                transitions.raise_slots(session, account.id)
-                transitions.set_overcommit(
+                self._pools = queries.dispatching.count_threads(session)
+                transitions.submitting.mark_overdue_unconfirmed(session)
+                transitions.accounts.raise_slots(session, account.id)
+                transitions.accounts.set_overcommit(
                     session, account.id, overcommit=self._size_overcommit(account), quiet_for=OVERCOMMIT_RETRY
                 )
         if account is None:
@@ -180,10 +181,10 @@ class Dispatcher:
         if now - self._seen_at < SIGN_OF_LIFE_SECONDS:
             return
         with transaction(self._runtime.sessions) as session:
-            transitions.see_worker(session, self._name, queues=self._queues, threads=self._threads)
+            transitions.leadership.see_worker(session, self._name, queues=self._queues, threads=self._threads)
             if self._leads:
                 settings = self._runtime.settings
-                transitions.ensure_account(
+                transitions.accounts.ensure_account(
                     session, ACCOUNT, slots=settings.slots, submits_per_minute=settings.submits_per_minute
                 )
         self._seen_at = now
@@ -196,7 +197,7 @@ class Dispatcher:
         if self._term is not None and now - self._led_at < LEAD_SECONDS:
             return True
         with transaction(self._runtime.sessions) as session:
-            term = transitions.lead(session, self._name, lease=LEAD_LEASE)
+            term = transitions.leadership.lead(session, self._name, lease=LEAD_LEASE)
         if term != self._term:
             log.info("dispatcher.leads" if term else "dispatcher.follows", term=term)
             self._watch_scheduler.forget()
@@ -208,11 +209,11 @@ class Dispatcher:
             return
         self._retained_at = now
         with transaction(self._runtime.sessions) as session:
-            ended = transitions.end_retained(session, count=CLAIM_LIMIT)
-            near = transitions.note_retention_near(session, count=CLAIM_LIMIT)
-            unconfirmed = transitions.hand_over_unconfirmed(session, count=CLAIM_LIMIT)
-            downloads = transitions.end_expired_downloads(session, count=CLAIM_LIMIT)
-            warned = transitions.warn_of_giving_up(session, count=CLAIM_LIMIT)
+            ended = transitions.retention.end_retained(session, count=CLAIM_LIMIT)
+            near = transitions.retention.note_retention_near(session, count=CLAIM_LIMIT)
+            unconfirmed = transitions.retention.hand_over_unconfirmed(session, count=CLAIM_LIMIT)
+            downloads = transitions.unverified.end_expired_downloads(session, count=CLAIM_LIMIT)
+            warned = transitions.unverified.warn_of_giving_up(session, count=CLAIM_LIMIT)
         if ended or near or unconfirmed:
             log.warning("dispatcher.retention", ended=ended, near=near, unconfirmed=unconfirmed)
         if downloads or warned:
@@ -221,7 +222,7 @@ class Dispatcher:
     def _submit(self, account: DispatchAccount, room: int) -> None:
         now = time.monotonic()
         with transaction(self._runtime.sessions) as session:
-            state = transitions.count_free_slots(session, account.id)
+            state = transitions.admission.count_free_slots(session, account.id)
             if state is None:
                 return
             state = state._replace(rate_slots=self._bucket.allow(now=now, left=state.rate_slots))
@@ -229,10 +230,10 @@ class Dispatcher:
             window = self._window.allow(now=now, threads=self._count_posters(), handed_back=handed_back)
             room = max(0, min(room, window - state.posting))
             admissible = state.count_admissible(room)
-            admitted = transitions.admit_jobs(session, account.id, count=admissible) if admissible else 0
+            admitted = transitions.admission.admit_jobs(session, account.id, count=admissible) if admissible else 0
             count = min(room, state.submits)
-            claimed = transitions.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
-            epoch = transitions.advance_epoch(session, account.id) if claimed else 0
+            claimed = transitions.admission.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
+            epoch = transitions.restore.advance_epoch(session, account.id) if claimed else 0
         if epoch:
             keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
 
@@ -240,7 +241,7 @@ class Dispatcher:
         self._overcommit.note(now=now, admitted=admitted, submitting=state.submitting, free=state.free - admitted)
 
         def give_back(session: Session) -> None:
-            transitions.postpone_submits(session, claimed, delay=BACK_AT_ONCE)
+            transitions.submitting.postpone_submits(session, claimed, delay=BACK_AT_ONCE)
 
         self._publish([_submit_message(each) for each in claimed], give_back)
 
@@ -253,7 +254,7 @@ class Dispatcher:
         if room <= 0:
             return
         with transaction(self._runtime.sessions) as session:
-            claim = transitions.claim_reconcile(session, account.id, lease=UNSTARTED_LEASE)
+            claim = transitions.runs.claim_reconcile(session, account.id, lease=UNSTARTED_LEASE)
         if claim is not None:
             # Should the message be lost, its lease ends and another run is claimed.
             message = Message(
@@ -272,7 +273,7 @@ class Dispatcher:
 
     def _take_back_stores(self) -> None:
         with transaction(self._runtime.sessions) as session:
-            crashed = transitions.take_back_stores(session, count=CLAIM_LIMIT)
+            crashed = transitions.steps.take_back_stores(session, count=CLAIM_LIMIT)
         for each in crashed:
             log.warning(
                 "dispatcher.store_crashed", job_id=str(each.job_id), crashes=each.crashes, quarantined=each.quarantined
@@ -281,8 +282,8 @@ class Dispatcher:
     def _watch_output_host(self, account: DispatchAccount) -> None:
         with one_statement(self._runtime.sessions) as session:
             if account.outputs_failing:
-                transitions.end_unprobed_outages(session)
-            elif begun := transitions.begin_output_outage(session, account.id):
+                transitions.output_host.end_unprobed_outages(session)
+            elif begun := transitions.output_host.begin_output_outage(session, account.id):
                 log.warning("outputs.failing", jobs=begun.jobs, failure=begun.failure)
 
     def _store(self, account: DispatchAccount, room: int) -> None:
@@ -290,13 +291,13 @@ class Dispatcher:
             return
         failing = account.outputs_failing
         with one_statement(self._runtime.sessions) as session:
-            probe = transitions.claim_probe(session, account.id, lease=UNSTARTED_LEASE) if failing else []
-            claimed = probe + transitions.claim_stores(
+            probe = transitions.steps.claim_probe(session, account.id, lease=UNSTARTED_LEASE) if failing else []
+            claimed = probe + transitions.steps.claim_stores(
                 session, count=room, lease=UNSTARTED_LEASE, only_rechecks=failing
             )
 
         def give_back(session: Session) -> None:
-            transitions.postpone_stores(session, claimed, delay=BACK_AT_ONCE)
+            transitions.steps.postpone_stores(session, claimed, delay=BACK_AT_ONCE)
 
         self._publish([_store_message(each) for each in claimed], give_back)
 
@@ -306,9 +307,11 @@ class Dispatcher:
         self._duplicate_at = now
         allowed = min(resume, CLAIM_LIMIT, self._watch_scheduler.count_allowed())
         with transaction(self._runtime.sessions) as session:
-            checks = transitions.schedule_duplicate_checks(session, count=allowed)
-            quarantined = transitions.quarantine_duplicate_stores(session, count=CLAIM_LIMIT)
-            stores = transitions.claim_duplicate_stores(session, count=min(store, CLAIM_LIMIT), lease=UNSTARTED_LEASE)
+            checks = transitions.duplicates.schedule_duplicate_checks(session, count=allowed)
+            quarantined = transitions.duplicates.quarantine_duplicate_stores(session, count=CLAIM_LIMIT)
+            stores = transitions.duplicates.claim_duplicate_stores(
+                session, count=min(store, CLAIM_LIMIT), lease=UNSTARTED_LEASE
+            )
         self._watch_scheduler.charge(len(checks))
         if quarantined:
             log.error("dispatcher.duplicate_quarantined", count=quarantined)
@@ -323,7 +326,7 @@ class Dispatcher:
         self._reported_at = now
         messages = [Message("queue.report", "report", (), f"report-{self._term}-{now:.0f}")]
         with transaction(self._runtime.sessions) as session:
-            if queries.list_promises(session, count=1):
+            if queries.forecasting.list_promises(session, count=1):
                 messages.append(Message("batch.check", "report", (), f"check-{self._term}-{now:.0f}"))
         self._publisher.publish(messages)
 
@@ -338,7 +341,7 @@ class Dispatcher:
 
     def _find_rest(self) -> float:
         with one_statement(self._runtime.sessions) as session:
-            until_due = queries.find_seconds_until_due(session)
+            until_due = queries.dispatching.find_seconds_until_due(session)
         next_check = self._watch_scheduler.find_next_at()
         until_check = next_check - time.monotonic() if next_check is not None else LONGEST_SLEEP_SECONDS
         if until_check <= 0:
@@ -354,9 +357,9 @@ class Dispatcher:
     def _give_up_lead(self, *, leaves: bool) -> None:
         try:
             with transaction(self._runtime.sessions) as session:
-                transitions.resign(session, self._name)
+                transitions.leadership.resign(session, self._name)
                 if leaves:
-                    transitions.drop_worker(session, self._name)
+                    transitions.leadership.drop_worker(session, self._name)
         except (DatabaseAway, SQLAlchemyError):
             log.warning("dispatcher.not_resigned")  # the lease ends by itself
 

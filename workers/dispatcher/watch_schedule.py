@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from models import queries, transitions
 from models.db.session import transaction
-from models.queries import DispatchAccount
-from models.transitions import TimedOutWatch
+from models.queries.dispatching import DispatchAccount
+from models.transitions.watching.renders import TimedOutWatch
 from rushes.render_times.learned import RenderTimes
 from rushes.runtime import Runtime
 from rushes.watching.schedule import CheckSchedule, Poll, Sweep
@@ -73,11 +73,11 @@ class WatchScheduler:
             return []
         with transaction(self._runtime.sessions) as session:
             count = min(count, CHECK_LIMIT, self.count_allowed())
-            timed_out = transitions.requeue_timed_out(session, watch_window=window, count=count)
+            timed_out = transitions.renders.requeue_timed_out(session, watch_window=window, count=count)
             self._schedule.charge(len(timed_out))
             if timed_out:
                 ids = [each.prediction_id for each in timed_out]
-                resumed = queries.list_rendering_of(session, ids)
+                resumed = queries.renders.list_rendering_of(session, ids)
                 self._schedule.add(resumed, now=time.monotonic(), begins_window=True)
         return [_resume_message(each) for each in timed_out]
 
@@ -97,7 +97,7 @@ class WatchScheduler:
             if account.check_back_off_seconds > 0 or count <= 0:
                 return []
             if account.check_failures:
-                transitions.clear_check_failures(session, account.id, quiet_for=CHECKS_QUIET)
+                transitions.accounts.clear_check_failures(session, account.id, quiet_for=CHECKS_QUIET)
                 count = 1
         self._weigh_webhooks(account)
         self._schedule.configure(
@@ -111,8 +111,8 @@ class WatchScheduler:
         now = time.monotonic()
         if now - self._rebuilt_at >= REBUILD_SECONDS:
             if self._rebuilt_at == float("-inf"):
-                self._schedule.learn_places(queries.list_ended_places(session, account.id))
-            rendering = queries.list_rendering(session, newer_than_seconds=EVER_SECONDS)
+                self._schedule.learn_places(queries.renders.list_ended_places(session, account.id))
+            rendering = queries.renders.list_rendering(session, newer_than_seconds=EVER_SECONDS)
             self._schedule.retain_only(each.prediction_id for each in rendering)
             self._rebuilt_at = self._overlapped_at = now
             newer_than = COMMIT_SECONDS
@@ -120,10 +120,10 @@ class WatchScheduler:
             overlaps = now - self._overlapped_at >= COMMIT_SECONDS
             self._overlapped_at = now if overlaps else self._overlapped_at
             newer_than = now - self._learned_at + (2 * COMMIT_SECONDS if overlaps else OVERLAP_SECONDS)
-            rendering = queries.list_rendering(session, newer_than_seconds=newer_than)
+            rendering = queries.renders.list_rendering(session, newer_than_seconds=newer_than)
         self._schedule.add(rendering, now=now)
-        self._schedule.end(queries.list_ended(session, account.id, newer_than_seconds=newer_than), now=now)
-        self._schedule.request_early(queries.list_early_checks(session, newer_than_seconds=newer_than), now=now)
+        self._schedule.end(queries.renders.list_ended(session, account.id, newer_than_seconds=newer_than), now=now)
+        self._schedule.request_early(queries.renders.list_early_checks(session, newer_than_seconds=newer_than), now=now)
         self._learned_at = now
 
     def _pay_debt(self, session: Session, account: DispatchAccount) -> None:
@@ -131,16 +131,16 @@ class WatchScheduler:
         if now - self._priced_at >= PRICE_SECONDS:
             self._priced_at = now
             price = float(f"{self._schedule.measure_price():.2g}")  # so that it changes rarely
-            transitions.set_check_price(session, account.id, price=price)
+            transitions.renders.set_check_price(session, account.id, price=price)
         if paid := self._schedule.pay_debt(account.requests_owed, now=now):
-            transitions.pay_requests(session, account.id, count=paid)
+            transitions.renders.pay_requests(session, account.id, count=paid)
 
     def _weigh_webhooks(self, account: DispatchAccount) -> None:
         now = time.monotonic()
         if self._runtime.settings.public_url is None or now < self._weigh_at:
             return
         with transaction(self._runtime.sessions) as session:
-            delivery = queries.measure_webhook_delivery(session, account.id)
+            delivery = queries.webhooks.measure_webhook_delivery(session, account.id)
         self._weigh_at = now + (WEIGH_SECONDS if delivery.share is not None else FIRST_WEIGH_SECONDS)
         self._delivered = delivery.belief
         if delivery.share is not None and abs(delivery.share - self._delivered_logged) >= LOGGED_CHANGE:

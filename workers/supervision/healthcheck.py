@@ -7,7 +7,7 @@ import socket
 import sys
 
 from models.db.session import open_engine, open_sessions, transaction
-from models.queries import count_workers_on
+from models.queries.health import count_workers_on
 from rushes.settings import load_settings
 
 

@@ -151,7 +151,7 @@ class Watchdog:
                 pipeline.llen(queue)
             waiting = sum(pipeline.execute())
             with transaction(self._runtime.sessions) as session:
-                queries.read_clock(session)
+                queries.health.read_clock(session)
         except (redis.RedisError, OSError, DatabaseAway):
             return None
         return int(waiting)

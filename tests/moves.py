@@ -1,0 +1,21 @@
+"""Every move: the public functions of `models/transitions/` that change a state or append an event."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from models import transitions
+
+HELPERS = {"insert_artifacts", "record_finished"}
+"""Called within a move, or after one."""
+
+
+def list_moves() -> dict[str, Callable[..., Any]]:
+    """The moves by name. A name stands for one function."""
+    moves: dict[str, Callable[..., Any]] = {}
+    for module in (getattr(transitions, name) for name in transitions.__all__):
+        for name, function in vars(module).items():
+            if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_"):
+                assert name not in moves, name
+                moves[name] = function
+    return {name: function for name, function in moves.items() if name not in HELPERS}
