@@ -8,10 +8,9 @@ from importlib.metadata import version
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
-from api.access_log import AccessLog
-from api.bounded import BoundedAnswers
 from api.docs_page import router as docs_router
 from api.errors import install_error_handlers
+from api.middleware import AccessLog, BoundedAnswers
 from api.openapi import describe_api
 from api.routes import account, batches, catalog, files, health, hooks, jobs, unconfirmed
 from rushes.logs import configure_logging

@@ -7,11 +7,12 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.examples import PROBLEMS, Json
+from api.examples import Json
 from api.schemas.orders import NewBatch, NewJobs
 from api.schemas.outputs import RecheckAsked
 from api.schemas.problems import ProblemDetails
 from api.schemas.unconfirmed import Abandonment, Adoption
+from api.status_examples import PROBLEMS
 from rushes.jobs.orders import JobOrder
 
 TITLE = "Rushes"

@@ -8,7 +8,7 @@ from api import examples
 from api.deps import BatchBody, JobsBody, LinksDep, RuntimeDep
 from api.openapi import problems, shows, takes
 from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPushed, BatchWarning, Price
-from api.schemas.jobs import EventPage, EventsAsked
+from api.schemas.events import EventPage, EventsAsked
 from api.schemas.orders import NewBatch, NewJobs
 from rushes.jobs.batches import get_batch, list_batch_events, list_batches, view_pushed_batch
 from rushes.jobs.pushing import estimate_cost, push_batch

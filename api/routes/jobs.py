@@ -8,7 +8,8 @@ from fastapi import APIRouter, Path, Query, Response
 from api import examples
 from api.deps import JobBody, LinksDep, PersonDep, RecheckBody, RuntimeDep
 from api.openapi import problems, shows, takes
-from api.schemas.jobs import EventPage, EventsAsked, JobCancelled, JobDetails, JobPage, JobPushed, JobRetried, JobsAsked
+from api.schemas.events import EventPage, EventsAsked
+from api.schemas.jobs import JobCancelled, JobDetails, JobPage, JobPushed, JobRetried, JobsAsked
 from api.schemas.outputs import RecheckAsked, Rechecked
 from rushes.jobs.orders import JobOrder
 from rushes.jobs.pushing import cancel_job, push_job, retry_job

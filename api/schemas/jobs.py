@@ -10,13 +10,12 @@ from api.schemas.values import (
     Blank,
     IdCursor,
     Money,
-    NumberCursor,
     Time,
     TimeLeftEstimate,
     TimeLeftUnknown,
     encode_cursor,
 )
-from models import Artifact, ArtifactKind, Event, JobState, Prediction, PredictionState
+from models import Artifact, ArtifactKind, JobState, Prediction, PredictionState
 from rushes.jobs.views import JobView, Page
 
 
@@ -274,34 +273,6 @@ class JobPage(BaseModel):
         return cls(items=[JobListed.of(view, links) for view in page.items], next_cursor=encode_cursor(page.next_key))
 
 
-class EventSeen(BaseModel):
-    """One line of a job's history."""
-
-    id: int
-    at: Time
-    kind: str
-    prediction_id: UUID | None
-    detail: dict[str, Any] = Field(
-        description="What the kind has to tell. That of `prediction.rendering` holds the job's `time_left`, counted "
-        "from `at`; that of `batch.at_risk` and `batch.on_track` when the batch is expected to end."
-    )
-
-    @classmethod
-    def of(cls, event: Event) -> Self:
-        return cls(id=event.id, at=event.at, kind=event.kind, prediction_id=event.prediction_id, detail=event.detail)
-
-
-class EventPage(BaseModel):
-    """A job's history, oldest first."""
-
-    items: list[EventSeen]
-    next_cursor: str | None
-
-    @classmethod
-    def of(cls, page: Page[Event, int]) -> Self:
-        return cls(items=[EventSeen.of(event) for event in page.items], next_cursor=encode_cursor(page.next_key))
-
-
 class JobsAsked(BaseModel):
     """Which jobs to list."""
 
@@ -314,12 +285,3 @@ class JobsAsked(BaseModel):
     )
     limit: int = Field(default=50, ge=1, le=500, description="Jobs per page.")
     cursor: IdCursor = Field(default=None, description="`next_cursor` of the page before.")
-
-
-class EventsAsked(BaseModel):
-    """Which part of a job's history to list."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    limit: int = Field(default=200, ge=1, le=1000, description="Events per page.")
-    cursor: NumberCursor = Field(default=0, description="`next_cursor` of the page before.")

@@ -53,8 +53,6 @@ def chaos(
 
     Examples:
 
-        rushes chaos
-
         rushes chaos --seed 1,2,3 --jobs 300
 
         rushes chaos --scenario lost-answers --jobs 300 --json
@@ -75,8 +73,7 @@ def chaos(
         redis_url=redis_url,
         flush_redis=flush_redis,
     )
-    code: int = running.run_chaos(request, as_json=as_json)
-    return code
+    return int(running.run_chaos(request, as_json=as_json))
 
 
 def _find_chaos() -> ModuleType:

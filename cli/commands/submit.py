@@ -59,9 +59,7 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
     download: DownloadOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Push a prompt file as one batch: all of its jobs or none.
-
-    Every line is checked first; a line that is wrong refuses the whole file, by line and field.
+    """Push a prompt file as one batch: all of its jobs, or none if a line is wrong. Wrong lines are listed by field.
 
     Examples:
 
@@ -79,9 +77,8 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
     finish_at = read_finish_by(finish_by, finish_in)
     fill = Fill(model=model, duration=duration, audio=audio, priority=priority, max_attempts=max_attempts)
     prompts, prepared = load_jobs(file, fill=fill, settings=settings)
-    name = choose_name(batch, file)
     with ApiClient(settings.url) as client:
-        pushed = push_batch(client, name, file=prompts, prepared=prepared, finish_by=finish_at)
+        pushed = push_batch(client, choose_name(batch, file), file=prompts, prepared=prepared, finish_by=finish_at)
         print_warnings(pushed, prepared)
         if not (wait or download):
             _print_pushed(pushed, as_json=as_json)

@@ -19,6 +19,9 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
+new_id = uuid7
+"""Makes a key that sorts by the time it was made."""
+
 
 class Base(DeclarativeBase):
     """Every table. Times are the database's clock in UTC, money is dollars to the hundredth of a cent."""
@@ -33,11 +36,6 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSONB(),
         list[str]: JSONB(),
     }
-
-
-def new_id() -> UUID:
-    """A key that sorts by the time it was made (UUIDv7)."""
-    return uuid7()
 
 
 def one_of(column: str, states: type[StrEnum]) -> CheckConstraint:

@@ -8,18 +8,21 @@ this folder writes a state.
 
 from models.transitions import accounts, admission, batches, jobs, leadership, stale_writes, submitting
 from models.transitions.reconciling import decisions, restore, runs, unknown_predictions
-from models.transitions.storing import duplicates, output_host, steps, unverified
-from models.transitions.watching import finished_renders, renders, retention, webhooks
+from models.transitions.storing import claims, duplicates, output_host, steps, unverified
+from models.transitions.watching import duplicate_renders, finished_renders, lists, renders, retention, webhooks
 
 __all__ = [
     "accounts",
     "admission",
     "batches",
+    "claims",
     "decisions",
+    "duplicate_renders",
     "duplicates",
     "finished_renders",
     "jobs",
     "leadership",
+    "lists",
     "output_host",
     "renders",
     "restore",

@@ -95,6 +95,11 @@ _CLAIM = statement("""
 """)
 
 
+_ADVANCE = statement("""
+    UPDATE account SET epoch = epoch + 1, epoch_at = now() WHERE id = :account_id RETURNING epoch
+""")
+
+
 class AccountRoom(NamedTuple):
     """What an account has room for right now."""
 
@@ -153,3 +158,8 @@ def claim_submits(session: Session, account_id: UUID, *, count: int, lease: time
     The caller holds the account's lock and publishes after the commit.
     """
     return find_all(session, _CLAIM, ClaimedSubmit, account_id=account_id, count=count, lease=lease)
+
+
+def advance_epoch(session: Session, account_id: UUID) -> int:
+    """Count one more claim of submissions; the caller keeps the number outside the database before it publishes."""
+    return int(session.execute(_ADVANCE, {"account_id": account_id}).scalar_one())

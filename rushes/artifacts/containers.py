@@ -1,4 +1,9 @@
-"""The containers of moving pictures that are read, by the names that FFmpeg gives them."""
+"""The containers of moving pictures: those that are read, by FFmpeg's names, and whether a file is whole."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+from rushes.artifacts.errors import NotAVideo, Suspect
 
 _SUFFIXES = {
     "apng": ".apng",
@@ -38,6 +43,10 @@ CONTAINERS = ",".join([*_SUFFIXES, *_OTHERS.split(), *_AUDIO.split()])
 # The oldest QuickTime files name no brand.
 _MOV_BRANDS = {"": "mov", "qt ": "mov", "3g2": "3g2", "3gp": "3gp", "avi": "avif", "f4v": "f4v", "mjp": "mj2"}
 
+_BOX_TYPES = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot"})
+_STILL_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"mif2", b"msf1"})
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
 
 def short_name(format_name: str, *, brand: str, start: bytes) -> str:
     """One name for the container; FFmpeg tells only the family. `start` is the beginning of the file."""
@@ -50,3 +59,71 @@ def short_name(format_name: str, *, brand: str, start: bytes) -> str:
 
 def suffix_of(container: str) -> str:
     return _SUFFIXES.get(container, f".{container}")
+
+
+def check_whole(path: Path) -> None:
+    """Raise `NotAVideo` when an MP4, MOV, AVI, Matroska or WebM ends before its end, or is a still image in boxes."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(16)
+        least = 0
+        # A long first box is a film; anything else that long is a text with the word in it.
+        if start[4:8] in _BOX_TYPES and (start[0] == 0 or start[4:8] in {b"moov", b"mdat"}):
+            least = _least_of_boxes(file, size=size, brand=start[8:12])
+        elif start[:4] == b"RIFF" and start[8:12] == b"AVI ":
+            least = _least_of_riff(start)
+        elif start[:4] == _EBML:
+            least = _least_of_segment(file)
+    if size < least:
+        raise NotAVideo(f"the output ends early: {size} bytes of at least {least}", suspect=Suspect.CUT)
+
+
+def _least_of_boxes(file: BinaryIO, *, size: int, brand: bytes) -> int:
+    """How long the file is at least, by its boxes (ISO/IEC 14496-12, section 4.2)."""
+    found = set()
+    position = 0
+    while position < size:
+        file.seek(position)
+        header = file.read(16)
+        length = int.from_bytes(header[:4])
+        if length == 1:
+            length = int.from_bytes(header[8:])
+        if len(header) < 8 or (length == 0 and header[4:8] in _BOX_TYPES):  # up to the end
+            length = size - position
+        elif length < 8:  # padding behind the last box
+            return size
+        found.add(header[4:8])
+        position += length
+    if position == size and b"moov" not in found and brand in _STILL_BRANDS:
+        raise NotAVideo("the output is a still image (heic or avif)")
+    # Without both of them there is nothing to play: another box must follow.
+    return position if {b"moov", b"mdat"} <= found else max(position, size + 8)
+
+
+def _least_of_riff(start: bytes) -> int:
+    length = int.from_bytes(start[4:8], "little")
+    return 0 if length == 2**32 - 1 else 8 + length  # unknown while it was written as a stream
+
+
+def _least_of_segment(file: BinaryIO) -> int:
+    """How long the file is at least, by the length of its segment (RFC 8794, section 6)."""
+    file.seek(len(_EBML))
+    header = _read_length(file)
+    if header is None:
+        return 0
+    file.seek(header, 1)
+    if file.read(len(_SEGMENT)) != _SEGMENT:
+        return 0
+    length = _read_length(file)
+    return 0 if length is None else file.tell() + length
+
+
+def _read_length(file: BinaryIO) -> int | None:
+    """A number of EBML; None if it is unknown or there is none."""
+    first = file.read(1)
+    if first in {b"", b"\0"}:
+        return None
+    rest = 8 - first[0].bit_length()
+    unknown = (1 << 7 * (rest + 1)) - 1
+    length = int.from_bytes(first + file.read(rest)) & unknown
+    return None if length == unknown else length

@@ -23,8 +23,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-from rushes.artifacts.containers import CONTAINERS, short_name, suffix_of
-from rushes.artifacts.cuts import check_whole
+from rushes.artifacts.containers import CONTAINERS, check_whole, short_name, suffix_of
 from rushes.artifacts.errors import NotAVideo
 from rushes.artifacts.lookalikes import explain
 from rushes.errors import Unavailable

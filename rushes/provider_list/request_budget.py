@@ -37,4 +37,4 @@ def charged_lists(runtime: Runtime, account_id: UUID, *, granted: int) -> Iterat
     finally:
         if lists.requests > granted:
             with one_statement(runtime.sessions) as session:
-                transitions.renders.owe_requests(session, account_id, count=lists.requests - granted)
+                transitions.lists.owe_requests(session, account_id, count=lists.requests - granted)

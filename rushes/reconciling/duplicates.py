@@ -84,7 +84,7 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, 
 def _read(runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, found: ProviderPrediction) -> str:
     if found.has_succeeded:
         with transaction(runtime.sessions) as session:
-            transitions.duplicates.judge_duplicate(
+            transitions.duplicate_renders.judge_duplicate(
                 session, prediction_id, duplicate.claim, outcome=PredictionState.COMPLETED, outputs=found.outputs
             )
         runtime.waker.wake()
@@ -107,7 +107,7 @@ def _end_if_lasting(
     if (duplicate.inconsistent_seconds or 0) >= INCONSISTENT_GRACE.total_seconds():
         return _judge(runtime, prediction_id, duplicate, outcome, reason=reason)
     with transaction(runtime.sessions) as session:
-        transitions.duplicates.note_duplicate_inconsistent(
+        transitions.duplicate_renders.note_duplicate_inconsistent(
             session, prediction_id, duplicate.claim, message=reason.message
         )
     return f"inconsistent: {reason.message}"
@@ -117,7 +117,9 @@ def _judge(
     runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, outcome: PredictionState, *, reason: Reason
 ) -> str:
     with transaction(runtime.sessions) as session:
-        transitions.duplicates.judge_duplicate(session, prediction_id, duplicate.claim, outcome=outcome, reason=reason)
+        transitions.duplicate_renders.judge_duplicate(
+            session, prediction_id, duplicate.claim, outcome=outcome, reason=reason
+        )
     return f"{outcome}: {reason.message}"
 
 

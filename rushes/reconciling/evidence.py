@@ -41,6 +41,10 @@ class RunLost(ReconcileFailed):
     """Another run took over, whose findings count."""
 
 
+class AlreadyDecided(ReconcileFailed):
+    """A submission that was to be adopted has another outcome by now: what was found may be another's."""
+
+
 @dataclass(slots=True)
 class Listing:
     """What the provider's list shows from `since` on, which is its time."""

@@ -1,10 +1,9 @@
 """One reconciliation run: every submission whose answer was lost, against what the provider lists.
 
-It adopts what it finds, and calls a submission not found only after the settle time and with a list that answered.
-Where the list fails it waits; it never guesses. What was compared is written in one transaction at the end: whatever
-dies in between leaves those unconfirmed submissions as they were. What is sure by the address of a webhook, what a
-restore has forgotten and what turns up after it was marked not found is written before that, each in a transaction of
-its own, which the next run goes on from.
+A run adopts what it finds. It marks a submission not found only after the settle time and if the list answered;
+where the list fails, it waits. Matches are written in one transaction at the end, so a run that dies leaves the
+submissions unconfirmed. Three things are written earlier, each in its own transaction: what a webhook's address proves,
+what a restore has forgotten, and what turns up after it was marked not found.
 """
 
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from rushes.reconciling.assign import Assignments, assign_named
 from rushes.reconciling.evidence import (
     CLOCK_MARGIN,
     SWEPT,
+    AlreadyDecided,
     Listing,
     ReconcileFailed,
     ReconciliationRun,
@@ -34,13 +34,7 @@ from rushes.reconciling.evidence import (
     renew_claim,
 )
 from rushes.reconciling.matching import Candidate, Clocks, Findings, Submission, match_submissions
-from rushes.reconciling.restore import (
-    Restoration,
-    adopt_unknown,
-    conclude_restore,
-    is_bought,
-    match_unknown,
-)
+from rushes.reconciling.restore import Restoration, adopt_unknown, conclude_restore, is_bought, match_unknown
 from rushes.retries import LONGEST_WISH
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
@@ -59,11 +53,6 @@ LATE_ARRIVAL = timedelta(days=7)
 """How long after a POST a prediction may still turn up that was marked not found."""
 
 log = structlog.get_logger(__name__)
-
-
-class AlreadyDecided(ReconcileFailed):
-    """What was to be adopted is unconfirmed no more: what was found may be another's, which would be marked not
-    found."""
 
 
 @dataclass(slots=True)
@@ -104,25 +93,24 @@ def _give_back(runtime: Runtime, current: ReconciliationRun, *, pause: timedelta
 def _run(runtime: Runtime, current: ReconciliationRun) -> str:
     listing = read_list(runtime, current)
     since, candidates = read_candidates(runtime, current, listing)
-    settled = _assign_named(runtime, current, listing, [each for each in candidates if each.origin is not None])
+    assigned = _assign_named(runtime, current, listing, [each for each in candidates if each.origin is not None])
     candidates = [each for each in candidates if each.origin is None]
-    unconfirmed = [
-        each for each in (*current.select_unconfirmed(), *since) if each.prediction_id not in settled.adopted
-    ]
+    posted = (*current.select_unconfirmed(), *since)
+    unconfirmed = [each for each in posted if each.prediction_id not in assigned.adopted]
     found = _match_unconfirmed(current, listing, unconfirmed, candidates)
     foreign = current.find_foreign(listing)
-    unmatched = [*found.unmatched, *_unreadable(candidates)]
+    unmatched = [*found.unmatched, *(each for each in candidates if each.input is None)]
     restored = _resolve_restore(runtime, current, listing, unmatched=unmatched, foreign=foreign)
     rest = found.unmatched if restored is None else restored.strangers
-    late, strangers = _match_not_found(current, listing, rest, known=settled.duplicates)
+    late, strangers = _match_not_found(current, listing, rest, known=assigned.duplicates)
     kept = _assign_named(runtime, current, listing, late)
-    found.unmatched = [*strangers, *settled.strangers, *(restored.undecidable if restored is not None else [])]
+    found.unmatched = [*strangers, *assigned.strangers, *(restored.undecidable if restored is not None else [])]
     found.reports_unknown = restored is None or restored.is_settled
     if foreign:
         log_foreign_list(runtime, current.account_id, sorted(foreign - {SWEPT}), once=False)
     with transaction(runtime.sessions) as session:
         summary, new = _write(runtime, session, current, listing, found=found, foreign=foreign)
-        summary += kept.describe("found late") + settled.describe("by their webhooks")
+        summary += kept.describe("found late") + assigned.describe("by their webhooks")
         if restored is not None and (held_at := current.ticket.restored_at):
             summary += f"; {conclude_restore(session, current.account_id, restored, held_at=held_at)}"
     for provider_id in new:
@@ -174,10 +162,6 @@ def _assign_named(
         return Assignments()
     renew_claim(runtime, current)
     return assign_named(runtime, current.account_id, named, listing.unknown)
-
-
-def _unreadable(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return [each for each in candidates if each.input is None]
 
 
 def _resolve_restore(

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import NamedTuple
 from urllib.parse import urlsplit
+from uuid import UUID
 
+import structlog
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, queries, transitions
@@ -16,7 +18,7 @@ from models.transitions.storing.steps import NewArtifact, StoreTicket
 from models.transitions.watching.retention import RETENTION
 from rushes.artifacts import DownloadFailed, NotAnAddress, OutputRefused, Suspect, UnverifiedFile
 from rushes.errors import RushesError, Transient
-from rushes.retries import STORE_FAILED
+from rushes.retries import OUTPUT_PROBED, STORE_FAILED
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
 from rushes.storing.next_attempt import (
@@ -27,9 +29,10 @@ from rushes.storing.next_attempt import (
     is_host_in_trouble,
     plan_next,
 )
-from rushes.storing.output_host import blame_host, note_arrival
 from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed, StoreStep, remove_files
 from rushes.wavespeed import PredictionNotFound
+
+log = structlog.get_logger(__name__)
 
 
 class _Answer(NamedTuple):
@@ -110,7 +113,7 @@ def _move_on(
         if moved and file is not None:
             _keep(session, ticket, file, counts=seen.arrived_since_failed and not is_host_in_trouble(seen))
         if moved and failed.blames_host and isinstance(ticket, StoreTicket):
-            blame_host(session, ticket.job_id, ticket.account_id, message=message, probes=seen.probes)
+            _blame_host(session, ticket.job_id, ticket.account_id, message=message, probes=seen.probes)
     if moved and file and file.url and ticket.kept_url and file.url != ticket.kept_url:
         remove_files(runtime, [ticket.kept_url])
     if not failed.blames_host and not seen.sent_to_others:  # bytes that others got, too, may be a placeholder
@@ -189,3 +192,19 @@ def _ask(runtime: Runtime, step: StoreStep) -> _Answer:
 def _places(outputs: Iterable[str]) -> list[str]:
     """The addresses without their queries: a new signature is not a new file."""
     return [urlsplit(each)._replace(query="", fragment="").geturl() for each in outputs]
+
+
+def note_arrival(runtime: Runtime, account_id: UUID) -> None:
+    """The host has given a file: an outage, if one was on, is over, and waiting downloads go on."""
+    with transaction(runtime.sessions) as session:
+        ended = transitions.output_host.note_output_reached(session, account_id)
+    if ended is not None:
+        log.info("outputs.back", after_seconds=round(ended.seconds), released=ended.released)
+        runtime.waker.wake()
+
+
+def _blame_host(session: Session, job_id: UUID, account_id: UUID, *, message: str, probes: int) -> None:
+    """Count the job towards an outage; during one, this was its probe. Locks the job, then the account."""
+    transitions.output_host.mark_output_failed(session, job_id)
+    delay = OUTPUT_PROBED.next_delay(probes + 1, random=random.random)
+    transitions.output_host.note_output_failed(session, account_id, message=message, probe_after=delay)

@@ -37,8 +37,8 @@ from rushes.storing.failures import (
     after_unverified,
     fail_recheck,
     find_final,
+    note_arrival,
 )
-from rushes.storing.output_host import note_arrival
 from rushes.storing.steps import STORE_LEASE, StoreLost, StoreMoves, StoreStep, StoreStopped
 
 LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8), heartbeat=timedelta(seconds=2))

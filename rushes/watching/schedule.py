@@ -7,16 +7,15 @@ allows it. The worth of a sweep is the square-root law's; a poll is worth its pr
 
 from bisect import insort
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
 from uuid import UUID
 
 from models.queries.watching.renders import EarlyCheck, Rendering
-from rushes.render_times.learned import RenderTimes, find_kind
+from rushes.render_times.learned import RenderTimes
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
+from rushes.watching.budget import RequestBudget, RunningMean
 from rushes.watching.page_windows import Window, find_alone, pick_windows, shrink_window
-from rushes.watching.watched_render import LONGEST_SPACING_SECONDS, Watched
+from rushes.watching.watched_render import LONGEST_SPACING_SECONDS, Poll, PollCandidate, Sweep, Watched
 from rushes.wavespeed import MAX_PAGE_SIZE
 
 LONGEST_REST_SECONDS = 1.0
@@ -24,7 +23,6 @@ SHORTEST_REST_SECONDS = 0.03
 EARLY = 0.9  # of a rest: while hazards rise, worth grows faster than the square of the wait
 REST_PER_RENDER_SECONDS = 20e-6
 """Weighing the checks takes time that grows with the renders: rests are longer than that by far."""
-BURST_SECONDS = 0.2
 WINDOW_SIZE = MAX_PAGE_SIZE - 2
 """A full page may have another behind it; a neighbour within the same millisecond may slip in."""
 SURER = 1.25
@@ -40,32 +38,6 @@ AUDIT_EVERY = 20
 """Sweeps beside which one of their renders is polled too, so that a list that is late can be told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """A check of one render; `number` counts the checks under this leader."""
-
-    prediction_id: UUID
-    job_id: UUID
-    claim: int
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """A check of a page of the list: all that the provider created between two moments, in seconds since 1970."""
-
-    created_after: float
-    created_before: float
-    number: int
-
-
-class _Single(NamedTuple):
-    """A render to be polled: by the best schedule of polls, or by the law where pages check it too."""
-
-    watched: Watched
-    by_plan: bool
-
-
 class CheckSchedule:
     """Checks as soon as they are worth their price, within the budget of requests.
 
@@ -73,23 +45,21 @@ class CheckSchedule:
     """
 
     def __init__(self, settings: Settings, times: RenderTimes) -> None:
-        self._settings = settings
+        self._shortest = settings.poll_shortest_seconds
         self._times = times
         self._watched: dict[UUID, Watched] = {}
         self._order: list[tuple[float, int, Watched | None]] = []  # by the provider's time; the ended keep theirs
         self._apart: dict[UUID, Watched] = {}  # in no page: resumed, or without the provider's time
         self._requested: dict[UUID, None] = {}
         self._next_at: float | None = None
-        self._rate = settings.count_watch_requests_per_second()
-        self._tokens, self._filled_at = 1.0, float("-inf")
-        self._beside_at = float("-inf")  # no check beside the schedule before
-        self._owed = 0
+        self._budget = RequestBudget(settings.count_watch_requests_per_second())
         self._number = self._sweeps = self._added = 0
         self._lag_seconds = 0.0
         self._window_size = WINDOW_SIZE
-        self._lateness: float | None = None
+        self._lateness = RunningMean(LATENESS_SHARE)
         self._delivered = 0.0
-        self._price = self._shadow_price = settings.find_poll_cost()
+        self._price = settings.find_poll_cost()
+        self._shadow_price = RunningMean(PRICE_SHARE, start=self._price)
         self._poll_price = self._price / SURER
         self._is_short = False  # something worth its price waits for the budget
 
@@ -112,7 +82,8 @@ class CheckSchedule:
             if watched := self._watched.pop(prediction_id, None):
                 watched.is_live = False
                 if now is not None and watched.known_before > watched.accepted_at:
-                    self._note_lateness((watched.known_at - watched.known_before) / 2 + now - watched.known_at)
+                    # On average a render ended half-way between the check that found it and the one before.
+                    self._lateness.add((watched.known_at - watched.known_before) / 2 + now - watched.known_at)
             self._apart.pop(prediction_id, None)
             self._requested.pop(prediction_id, None)
 
@@ -147,13 +118,12 @@ class CheckSchedule:
 
     def measure_lateness(self) -> float | None:
         """Seconds from a completion to our knowing, of late; None before any was seen, and where webhooks tell most."""
-        return self._lateness if self._delivered < MOSTLY else None
+        return self._lateness.value if self._delivered < MOSTLY else None
 
     def measure_price(self) -> float:
-        """What a check had to be worth of late to be made, in seconds of delay: more than its cost only where the
-        budget is short. The shadow price of a request (docs/decisions/0011).
-        """
-        return self._shadow_price
+        """Seconds of delay that a check had to be worth lately to be made: more than its cost only where the budget is
+        short. The shadow price of a request (docs/decisions/0011)."""
+        return self._shadow_price.value or self._price
 
     def find_next_at(self) -> float | None:
         """When to call `take_due` again; None while nothing is watched."""
@@ -161,40 +131,26 @@ class CheckSchedule:
 
     def take_due(self, *, now: float, limit: int) -> list[Poll | Sweep]:
         """The checks to make now, at most `limit` and never more than the budget."""
-        self._fill(now)
-        if limit <= 0 or self._owed or self._next_at is None or now < self._next_at:
+        self._budget.fill(now)
+        if limit <= 0 or self._budget.is_in_debt or self._next_at is None or now < self._next_at:
             return []
         self._next_at = now + LONGEST_REST_SECONDS
-        checks: list[Poll | Sweep] = list(self._take_requested(now, limit=limit))
-        checks += self._take_worthwhile(now, limit=limit - len(checks))
-        return checks
+        requested = self._take_requested(now, limit=limit)
+        return [*requested, *self._take_worthwhile(now, limit=limit - len(requested))]
 
     def count_allowed(self, *, now: float) -> int:
-        """How many checks beside the schedule may be made now; whoever makes them spends them.
-
-        One may be made a little early, lest the schedule leaves them nothing, and none before it has been made up for.
-        They are at most half of the budget, lest they leave the schedule nothing.
-        """
-        self._fill(now)
-        return 0 if self._owed or self._tokens < 0 or now < self._beside_at else max(1, int(self._tokens))
+        """How many requests outside the schedule may be made now; whoever makes them charges them."""
+        return self._budget.count_allowed(now=now)
 
     def charge(self, count: int) -> None:
-        """So many checks beside the schedule were made: it makes the fewer."""
-        self._tokens -= count
-        self._beside_at = max(self._beside_at, self._filled_at) + 2 * count / self._rate
+        """Charge `count` requests outside the schedule to the budget."""
+        self._budget.charge(count)
 
     def pay_debt(self, owed: int, *, now: float) -> int:
-        """So many requests were made beyond the checks: returns how many of them the budget pays now.
-
-        What it cannot pay yet is to be told again; no check is made meanwhile.
-        """
-        self._fill(now)
-        paid = max(0, min(owed, int(self._tokens)))
-        self._tokens -= paid
-        self._owed = owed - paid
-        if self._owed and self._next_at is not None:
-            payable = min(self._owed, self._find_burst())
-            self._next_at = max(self._next_at, now + (payable - self._tokens) / self._rate)
+        """Pay requests that checks made beyond those granted; returns how many. Until all are paid no check is made."""
+        paid = self._budget.pay_debt(owed, now=now)
+        if self._budget.is_in_debt and self._next_at is not None:
+            self._next_at = max(self._next_at, now + self._budget.seconds_until_payable())
         return paid
 
     def learn_places(self, created: Iterable[float]) -> None:
@@ -204,28 +160,9 @@ class CheckSchedule:
             insort(self._order, (created_at, self._added, None))
 
     def _watch(self, rendering: Rendering, *, now: float, is_met: bool) -> None:
-        age = max(0.0, rendering.age_seconds)  # after a failover the clock of the database may be behind
-        accepted_at = now - age
-        known_at = now
-        if is_met:  # a new leader knows of no check, and may come after an outage
-            windows = rendering.watch_windows
-            known_at = now - resumed_spacing(windows).total_seconds() if windows else accepted_at
-        watched = Watched(
-            prediction_id=rendering.prediction_id,
-            job_id=rendering.job_id,
-            claim=rendering.claim,
-            accepted_at=accepted_at,
-            created_at=rendering.provider_created_at,
-            watch_windows=rendering.watch_windows,
-            kind=find_kind(rendering.video_model, rendering.values),
-            times=self._times,
-            known_at=known_at,
-            known_before=known_at,
-            due_at=now,
-            poll_at=now,
-            early_poll_at=now,
-        )
-        self._space(watched, known_at if age < LONGEST_SPACING_SECONDS else now)
+        watched = Watched.begin(rendering, self._times, now=now, is_met=is_met)
+        age = now - watched.accepted_at
+        watched.space(watched.known_at if age < LONGEST_SPACING_SECONDS else now, shortest=self._shortest)
         if is_met:
             watched.due_at = watched.poll_at = watched.early_poll_at
         self.end([rendering.prediction_id])
@@ -237,16 +174,9 @@ class CheckSchedule:
             insort(self._order, (watched.created_at, self._added, watched))
         self._rest_until(now + max(0.0, LONGEST_REST_SECONDS - age), now=now)
 
-    def _space(self, watched: Watched, now: float) -> None:
-        """After a poll at `now`."""
-        watched.early_poll_at = watched.poll_at = now + self._settings.poll_shortest_seconds
-        if watched.watch_windows:
-            watched.poll_at = max(watched.poll_at, now + resumed_spacing(watched.watch_windows).total_seconds())
-        watched.due_at = watched.poll_at
-
     def _take_requested(self, now: float, *, limit: int) -> list[Poll]:
         ready = [each for each in map(self._watched.__getitem__, self._requested) if each.early_poll_at <= now]
-        polls = [self._poll(each, now=now) for each in ready[: min(limit, int(self._tokens))]]
+        polls = [self._poll(each, now=now) for each in ready[: min(limit, int(self._budget.tokens))]]
         waiting = [self._watched[each].early_poll_at for each in self._requested]
         if waiting:
             self._rest_until(min(waiting), now=now)
@@ -261,7 +191,7 @@ class CheckSchedule:
         windows = pick_windows(ranks, worths, size=self._window_size, price=self._price)
         singles = self._list_singles(listed, alone=alone, windows=windows)
         polls = [(self._weigh_poll(each, now), each) for each in singles]
-        choices: list[tuple[float, Window | _Single]] = [
+        choices: list[tuple[float, Window | PollCandidate]] = [
             (each.worth, each) for each in windows if each.first < each.last
         ]
         choices += [(worth * SURER, each) for worth, each in polls if worth > 0]
@@ -272,20 +202,20 @@ class CheckSchedule:
             self._rest_until(min(waiting), now=now)
         taken: list[Poll | Sweep] = []
         for place, (worth, choice) in enumerate(choices):
-            if worth < self._price or self._tokens < 1 or len(taken) >= limit:
+            if worth < self._price or self._budget.tokens < 1 or len(taken) >= limit:
                 self._is_short = worth >= self._price
                 for missed in choices[place:]:
                     self._plan_rest(*missed, listed=listed, now=now)
                 return taken
             taken += self._make(choice, listed=listed, now=now)
-            self._note_price(worth if self._is_short else self._price)
+            self._shadow_price.add(worth if self._is_short else self._price)
         if taken:
             self._rest_until(now, now=now)
         return taken
 
-    def _make(self, choice: Window | _Single, *, listed: list[Watched], now: float) -> list[Poll | Sweep]:
+    def _make(self, choice: Window | PollCandidate, *, listed: list[Watched], now: float) -> list[Poll | Sweep]:
         """The check that was chosen, unless what was made before it has left it worth too little."""
-        if isinstance(choice, _Single):
+        if isinstance(choice, PollCandidate):
             return [self._poll(choice.watched, now=now)] if self._weigh_poll(choice, now) * SURER >= self._price else []
         covered = listed[choice.first : choice.last + 1]
         if sum(self._weigh_page(each, now) for each in covered) < self._price:
@@ -298,13 +228,15 @@ class CheckSchedule:
         del self._order[: live[0][0] if live else len(self._order)]
         return [watched for _, watched in live], [rank for rank, _ in live]
 
-    def _list_singles(self, listed: list[Watched], *, alone: list[int], windows: list[Window]) -> list[_Single]:
+    def _list_singles(self, listed: list[Watched], *, alone: list[int], windows: list[Window]) -> list[PollCandidate]:
         """The renders that may be worth a poll: those in no page, or alone in theirs; all, where the list is late."""
         if self._lag_seconds:
-            return [_Single(each, by_plan=True) for each in self._watched.values()]
+            return [PollCandidate(each, by_plan=True) for each in self._watched.values()]
         planned = [*self._apart.values(), *(listed[place] for place in alone)]
         left = [listed[each.first] for each in windows if each.first == each.last]
-        return [_Single(each, by_plan=True) for each in planned] + [_Single(each, by_plan=False) for each in left]
+        return [PollCandidate(each, by_plan=True) for each in planned] + [
+            PollCandidate(each, by_plan=False) for each in left
+        ]
 
     def _weigh_page(self, watched: Watched, now: float) -> float:
         if watched.watch_windows or now < watched.due_at:
@@ -313,7 +245,7 @@ class CheckSchedule:
         worth = watched.weigh(shown_at, delivered=self._delivered)
         return max(worth, self._price) if shown_at - watched.known_at >= LONGEST_SPACING_SECONDS else worth
 
-    def _weigh_poll(self, single: _Single, now: float) -> float:
+    def _weigh_poll(self, single: PollCandidate, now: float) -> float:
         watched = single.watched
         if now < watched.poll_at:
             return 0.0
@@ -327,9 +259,9 @@ class CheckSchedule:
 
     def _poll(self, watched: Watched, *, now: float) -> Poll:
         watched.note_running(now, delivered=self._delivered)
-        self._space(watched, now)
+        watched.space(now, shortest=self._shortest)
         self._requested.pop(watched.prediction_id, None)
-        self._tokens -= 1
+        self._budget.take()
         self._number += 1
         return Poll(watched.prediction_id, watched.job_id, watched.claim, self._number)
 
@@ -337,49 +269,32 @@ class CheckSchedule:
         pollable = [each for each in covered if now >= each.poll_at]
         worthiest = max(pollable, key=lambda each: each.weigh(now, delivered=self._delivered), default=None)
         # The provider asks for one request per render and so many seconds: a page is shared by those it shows.
-        spacing = self._settings.poll_shortest_seconds / len(covered)
+        spacing = self._shortest / len(covered)
         for each in covered:
             each.note_running(now - self._lag_seconds, delivered=self._delivered)
             if not each.watch_windows:
                 each.due_at = now + spacing
-        self._tokens -= 1
+        self._budget.take()
         self._number += 1
         self._sweeps += 1
         created = [each.created_at for each in (covered[0], covered[-1]) if each.created_at is not None]
         checks: list[Poll | Sweep] = [Sweep(created[0], created[-1], self._number)]
-        if self._sweeps % AUDIT_EVERY == 0 and self._tokens >= 1 and worthiest:
+        if self._sweeps % AUDIT_EVERY == 0 and self._budget.tokens >= 1 and worthiest:
             checks.append(self._poll(worthiest, now=now))
         return checks
 
-    def _plan_rest(self, worth: float, choice: Window | _Single, *, listed: list[Watched], now: float) -> None:
+    def _plan_rest(self, worth: float, choice: Window | PollCandidate, *, listed: list[Watched], now: float) -> None:
         """Come back when what is left will be worth its price: worth grows like the square of the wait."""
         if worth >= self._price:
-            self._rest_until(now + (1 - self._tokens) / self._rate, now=now)
+            self._rest_until(now + self._budget.seconds_until(1), now=now)
             return
-        if isinstance(choice, _Single):
+        if isinstance(choice, PollCandidate):
             waits = (now - choice.watched.known_at) / SURER
         else:
             covered = listed[choice.first : choice.last + 1]
             waits = sum(self._weigh_page(each, now) * (now - each.known_at) for each in covered) / worth
         self._rest_until(now + EARLY * waits * ((self._price / worth) ** 0.5 - 1), now=now)
 
-    def _note_price(self, worth: float) -> None:
-        self._shadow_price += PRICE_SHARE * (worth - self._shadow_price)
-
-    def _note_lateness(self, seconds: float) -> None:
-        """On average a render ended half-way between the check that found it and the one before."""
-        self._lateness = (
-            seconds if self._lateness is None else self._lateness + LATENESS_SHARE * (seconds - self._lateness)
-        )
-
     def _rest_until(self, at: float, *, now: float) -> None:
         rested = max(at, now + max(SHORTEST_REST_SECONDS, REST_PER_RENDER_SECONDS * len(self._watched)))
         self._next_at = rested if self._next_at is None else min(self._next_at, rested)
-
-    def _fill(self, now: float) -> None:
-        burst = self._find_burst()
-        self._tokens = min(burst, self._tokens + (now - max(self._filled_at, now - burst / self._rate)) * self._rate)
-        self._filled_at = now
-
-    def _find_burst(self) -> float:
-        return max(1.0, self._rate * BURST_SECONDS)

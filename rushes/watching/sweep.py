@@ -54,7 +54,7 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         requested = transitions.renders.request_early_checks(
             session, [each.prediction_id for each in unclear], quiet_for=EARLY_CHECK_QUIET
         )
-        transitions.renders.note_own_share(session, account_id, shown=list(shown), unlike=UNLIKE_SHARE)
+        transitions.lists.note_own_share(session, account_id, shown=list(shown), unlike=UNLIKE_SHARE)
     for each in late:
         count_stale(runtime, "sweep.outcome", each.prediction_id)
     finished = len(over) - len(late)
@@ -76,7 +76,7 @@ def _meet_failure(
     """A list that fails alone counts as late, so that renders are polled one by one; any other failure holds checks."""
     if isinstance(error, ProviderUnavailable) and _is_answered(runtime, account_id, ours):
         with transaction(runtime.sessions) as session:
-            transitions.renders.note_list_failure(session, account_id, elapsed=time.monotonic() - began)
+            transitions.lists.note_list_failure(session, account_id, elapsed=time.monotonic() - began)
     else:
         hold_checks(runtime, account_id, error)
 
@@ -86,7 +86,7 @@ def _is_answered(runtime: Runtime, account_id: UUID, ours: list[PageEntry]) -> b
     if not ours:
         return False
     with transaction(runtime.sessions) as session:
-        transitions.renders.owe_requests(session, account_id, count=1)
+        transitions.lists.owe_requests(session, account_id, count=1)
     try:
         runtime.client.get_prediction(ours[0].provider_id)
     except PredictionNotFound:
@@ -141,5 +141,5 @@ def _note_lag(
         lag = measure_sweep_lag(session, account_id, running=running, elapsed=elapsed)
         if lag <= LAG_MARGIN_SECONDS:
             return 0.0
-        transitions.renders.note_sweep_lag(session, account_id, seconds=lag)
+        transitions.lists.note_sweep_lag(session, account_id, seconds=lag)
     return lag

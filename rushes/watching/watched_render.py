@@ -1,16 +1,36 @@
-"""One render that is watched: what a check it is worth now, and when a poll is."""
+"""One render that is watched: what a check of it is worth now, when a poll is, and the checks to be made."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from uuid import UUID
 
+from models.queries.watching.renders import Rendering
 from rushes.render_times.check_plans import next_check_age
-from rushes.render_times.learned import RenderKind, RenderTimes
-from rushes.render_times.poll_spacing import count_checks, discount_missing_webhook, worth_of_check
+from rushes.render_times.learned import RenderKind, RenderTimes, find_kind
+from rushes.render_times.poll_spacing import count_checks, discount_missing_webhook, resumed_spacing, worth_of_check
 
 LONGEST_SPACING_SECONDS = 60.0
 SHORTEST_STEP_SECONDS, STEP_OF_AGE = 0.2, 0.03
 _LEAST_WORTH = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """A check of one render; `number` counts the checks under this leader."""
+
+    prediction_id: UUID
+    job_id: UUID
+    claim: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A check of a page of the list: all that the provider created between two moments, in seconds since 1970."""
+
+    created_after: float
+    created_before: float
+    number: int
 
 
 class PollPlan(NamedTuple):
@@ -45,6 +65,37 @@ class Watched:
     drawn_at: float = 0.0
     redraw_at: float = float("-inf")
     plan: PollPlan | None = None
+
+    @classmethod
+    def begin(cls, rendering: Rendering, times: RenderTimes, *, now: float, is_met: bool) -> Self:
+        """A render that is watched from now on. `is_met`: by a new leader, which may come after an outage."""
+        age = max(0.0, rendering.age_seconds)  # after a failover the clock of the database may be behind
+        known_at = now
+        if is_met:  # a new leader knows of no check
+            windows = rendering.watch_windows
+            known_at = now - (resumed_spacing(windows).total_seconds() if windows else age)
+        return cls(
+            prediction_id=rendering.prediction_id,
+            job_id=rendering.job_id,
+            claim=rendering.claim,
+            accepted_at=now - age,
+            created_at=rendering.provider_created_at,
+            watch_windows=rendering.watch_windows,
+            kind=find_kind(rendering.video_model, rendering.values),
+            times=times,
+            known_at=known_at,
+            known_before=known_at,
+            due_at=now,
+            poll_at=now,
+            early_poll_at=now,
+        )
+
+    def space(self, now: float, *, shortest: float) -> None:
+        """After a poll at `now`: the next comes `shortest` seconds later at the earliest."""
+        self.early_poll_at = self.poll_at = now + shortest
+        if self.watch_windows:
+            self.poll_at = max(self.poll_at, now + resumed_spacing(self.watch_windows).total_seconds())
+        self.due_at = self.poll_at
 
     def weigh(self, now: float, *, delivered: float) -> float:
         """What a check that tells of now is worth, in seconds of delay; exact every 3 % of its age, linear between."""
@@ -86,3 +137,10 @@ class Watched:
         self.discount = discount_missing_webhook(render_time, age=age, known_age=known_age, delivered=delivered)
         self.drawn_at, self.redraw_at = now, now + step
         self.plan = None
+
+
+class PollCandidate(NamedTuple):
+    """A render to be polled: by the best schedule of polls, or by the law where pages check it too."""
+
+    watched: Watched
+    by_plan: bool

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from api import bounded
+from api import middleware
 from api.routes.health import READY_SECONDS
 from models.db.session import transaction
 from models.queries.health import EXPECTED_MIGRATION
@@ -141,7 +141,7 @@ def test_no_route_waits_for_a_frozen_database_for_longer_than_said(
 ) -> None:
     stored = api.push()["id"]
     fill_pool(api)
-    monkeypatch.setattr(bounded, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(middleware, "ANSWER_SECONDS", 1.0)
     with frozen(postgres):
         began = time.monotonic()
         answers = [

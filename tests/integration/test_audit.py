@@ -76,7 +76,7 @@ def succeed_one(session: Session, store: ArtifactStore) -> tuple[UUID, UUID]:
     job, prediction = accept_one(session)
     transitions.renders.complete_prediction(session, prediction, 1, outputs=["http://127.0.0.1/video.mp4"])
     session.commit()
-    (claimed,) = transitions.steps.claim_stores(session, count=1, lease=timedelta(seconds=MINUTE))
+    (claimed,) = transitions.claims.claim_stores(session, count=1, lease=timedelta(seconds=MINUTE))
     transitions.steps.begin_store(session, job, claimed.claim, lease=timedelta(seconds=MINUTE))
     draft = store.scratch() / "draft"
     draft.write_bytes(CONTENT)

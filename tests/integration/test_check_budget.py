@@ -117,7 +117,7 @@ def test_no_check_is_made_before_what_is_owed_is_paid(
                 session, "rendering", account_id=account_id, accepted_at=-age, provider_created_at=-age
             )
             rows.change(session, "prediction", render.prediction_id, due_at=rows.NOW)
-        transitions.renders.owe_requests(session, account_id, count=debt)
+        transitions.lists.owe_requests(session, account_id, count=debt)
     watch_scheduler = WatchScheduler(runtime)
 
     def choose(*, after: float) -> int:
@@ -167,7 +167,7 @@ def get_price(session: Session) -> float | None:
 
 def test_another_leader_pays_what_the_first_one_left(runtime: Runtime, account_id: UUID) -> None:
     with transaction(runtime.sessions) as session:
-        transitions.renders.owe_requests(session, account_id, count=3)
+        transitions.lists.owe_requests(session, account_id, count=3)
     for left in (2, 1):
         WatchScheduler(runtime).choose_checks(find_account(runtime), count=ROOM, term=1)
         assert owed(runtime) == left
@@ -175,7 +175,7 @@ def test_another_leader_pays_what_the_first_one_left(runtime: Runtime, account_i
 
 def test_what_is_paid_is_never_more_than_what_is_owed(runtime: Runtime, account_id: UUID) -> None:
     with transaction(runtime.sessions) as session:
-        assert not transitions.renders.pay_requests(session, account_id, count=1)
-        transitions.renders.owe_requests(session, account_id, count=1)
-        assert transitions.renders.pay_requests(session, account_id, count=4)
+        assert not transitions.lists.pay_requests(session, account_id, count=1)
+        transitions.lists.owe_requests(session, account_id, count=1)
+        assert transitions.lists.pay_requests(session, account_id, count=4)
     assert ask(runtime, "SELECT requests_owed FROM account") == [(0,)]

@@ -140,7 +140,7 @@ def test_a_duplicate_purchase_is_watched_stored_and_settled_while_its_job_goes_i
         seconds=PATIENCE_SECONDS,
     )
     with transaction(runtime.sessions) as session:
-        (store,) = transitions.steps.claim_stores(session, count=1, lease=LEASE)
+        (store,) = transitions.claims.claim_stores(session, count=1, lease=LEASE)
     store_job(runtime, job_id, store.claim, must_stop=lambda: False)
 
     view = get_job(runtime.sessions, job_id)
@@ -237,7 +237,7 @@ def test_a_duplicate_purchase_that_fails_is_given_back(
     duplicate = read(runtime, duplicate_id)
     with transaction(runtime.sessions) as session:
         outcome, reason = PredictionState.FAILED, Reason("task_failed", "some words")
-        assert transitions.duplicates.judge_duplicate(
+        assert transitions.duplicate_renders.judge_duplicate(
             session, duplicate_id, duplicate["claim"], outcome=outcome, reason=reason
         )
     view = get_job(runtime.sessions, duplicate["job_id"])
@@ -338,10 +338,10 @@ def test_a_duplicate_purchase_without_an_outcome_ends_with_the_providers_retenti
 ) -> None:
     run(runtime, "UPDATE prediction SET provider_created_at = now() - interval '8 days'")
     with transaction(runtime.sessions) as session:
-        (check,) = transitions.duplicates.schedule_duplicate_checks(session, count=5)
-        assert transitions.duplicates.schedule_duplicate_checks(session, count=5) == []  # its next check is set
+        (check,) = transitions.duplicate_renders.schedule_duplicate_checks(session, count=5)
+        assert transitions.duplicate_renders.schedule_duplicate_checks(session, count=5) == []  # its next check is set
     assert check_duplicate(runtime, duplicate_id, check.claim).startswith("lost")
     assert read(runtime, duplicate_id)["outcome"] == "lost"
     with transaction(runtime.sessions) as session:
         assert queries.duplicates.find_duplicate(session, duplicate_id)
-        assert transitions.duplicates.schedule_duplicate_checks(session, count=5) == []
+        assert transitions.duplicate_renders.schedule_duplicate_checks(session, count=5) == []

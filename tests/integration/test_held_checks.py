@@ -40,7 +40,7 @@ def make_rounds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Rounds:
     def make() -> list[str]:
         published: list[Message] = []
         leader = Dispatcher(runtime, Celery(), name="test", queues=["submit"], threads=1)
-        monkeypatch.setattr(leader, "_publish", lambda messages, **_: published.extend(messages))
+        monkeypatch.setattr(leader._publisher, "publish", published.extend)
         with transaction(runtime.sessions) as session:
             account = queries.dispatching.find_account(session, ACCOUNT)
         assert account is not None

@@ -44,7 +44,7 @@ def store(runtime: Runtime, job_id: UUID) -> str:
     """The job's next store step, now. Raises what the step raises."""
     with transaction(runtime.sessions) as session:
         rows.change(session, "job", job_id, due_at=-SECOND)
-        claimed = {each.job_id: each.claim for each in transitions.steps.claim_stores(session, count=50, lease=LEASE)}
+        claimed = {each.job_id: each.claim for each in transitions.claims.claim_stores(session, count=50, lease=LEASE)}
     return store_job(runtime, job_id, claimed[job_id], must_stop=lambda: False)
 
 

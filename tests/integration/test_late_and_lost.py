@@ -179,7 +179,7 @@ def test_a_render_that_failed_is_bought_anew_after_a_wait_that_doubles_with_each
 def claim_store(runtime: Runtime) -> int:
     run(runtime, "UPDATE job SET due_at = now(), begun_at = NULL WHERE state = 'storing'")
     with transaction(runtime.sessions) as session:
-        (claimed,) = transitions.steps.claim_stores(session, count=1, lease=LEASE)
+        (claimed,) = transitions.claims.claim_stores(session, count=1, lease=LEASE)
     return claimed.claim
 
 

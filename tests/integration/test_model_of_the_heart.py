@@ -198,7 +198,7 @@ class Heart(RuleBasedStateMachine):
         with transaction(self.sessions) as session:
             transitions.submitting.mark_overdue_unconfirmed(session)
             transitions.renders.requeue_timed_out(session, watch_window=HOUR, count=100)
-            transitions.steps.take_back_stores(session, count=100)
+            transitions.claims.take_back_stores(session, count=100)
 
     @rule(dies_at=DEATHS)
     def reconcile(self, dies_at: int | None = None) -> None:
@@ -270,7 +270,7 @@ class Heart(RuleBasedStateMachine):
     @rule(dies=st.booleans())
     def store(self, dies: bool) -> None:
         with transaction(self.sessions) as session:
-            claimed = transitions.steps.claim_stores(session, count=2, lease=LEASE)
+            claimed = transitions.claims.claim_stores(session, count=2, lease=LEASE)
         for each in claimed:
             with transaction(self.sessions) as session:
                 transitions.steps.begin_store(session, each.job_id, each.claim, lease=LEASE)

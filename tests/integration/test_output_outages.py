@@ -7,7 +7,7 @@ import pytest
 
 from models import queries, transitions
 from models.db.session import transaction
-from models.transitions.storing.steps import ClaimedStore
+from models.transitions.storing.claims import ClaimedStore
 from rushes.accounts import get_account
 from rushes.jobs.batches import get_batch
 from rushes.jobs.views import get_job
@@ -61,8 +61,8 @@ def claim(runtime: Runtime, account: UUID) -> list[ClaimedStore]:
         found = queries.dispatching.find_account(session, ACCOUNT)
         assert found is not None
         failing = found.outputs_failing
-        probe = transitions.steps.claim_probe(session, account, lease=LEASE) if failing else []
-        return probe + transitions.steps.claim_stores(session, count=50, lease=LEASE, only_rechecks=failing)
+        probe = transitions.claims.claim_probe(session, account, lease=LEASE) if failing else []
+        return probe + transitions.claims.claim_stores(session, count=50, lease=LEASE, only_rechecks=failing)
 
 
 def take(runtime: Runtime, claimed: ClaimedStore) -> bool:

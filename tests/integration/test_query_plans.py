@@ -240,10 +240,10 @@ def learn_render_times(farm: Farm) -> None:
 def store_everything(farm: Farm) -> None:
     crashed = farm.jobs["storing"][:2]
     farm.session.execute(text("UPDATE job SET begun_at = now() WHERE id = ANY(:ids)"), {"ids": crashed})
-    assert len(transitions.steps.take_back_stores(farm.session, count=500)) == 2
-    claimed = transitions.steps.claim_stores(farm.session, count=20, lease=LEASE)
+    assert len(transitions.claims.take_back_stores(farm.session, count=500)) == 2
+    claimed = transitions.claims.claim_stores(farm.session, count=20, lease=LEASE)
     assert len(claimed) == 19
-    transitions.steps.postpone_stores(farm.session, claimed[10:], delay=MINUTE)
+    transitions.claims.postpone_stores(farm.session, claimed[10:], delay=MINUTE)
     first, second, third = claimed[:3]
     assert transitions.steps.begin_store(farm.session, first.job_id, first.claim, lease=LEASE)
     transitions.steps.renew_store(farm.session, first.job_id, first.claim, lease=LEASE)
@@ -259,10 +259,10 @@ def keep_duplicates(farm: Farm) -> None:
     (one,) = farm.predictions["refused"][:1]
     duplicate = "UPDATE prediction SET state = 'duplicate', provider_id = 's', accepted_at = now(), due_at = now()"
     farm.session.execute(text(f"{duplicate} WHERE id = :id"), {"id": one})
-    (check,) = transitions.duplicates.schedule_duplicate_checks(farm.session, count=5)
+    (check,) = transitions.duplicate_renders.schedule_duplicate_checks(farm.session, count=5)
     assert queries.duplicates.find_duplicate(farm.session, one)
     outcome = PredictionState.COMPLETED
-    assert transitions.duplicates.judge_duplicate(farm.session, one, check.claim, outcome=outcome, outputs=["x"])
+    assert transitions.duplicate_renders.judge_duplicate(farm.session, one, check.claim, outcome=outcome, outputs=["x"])
     transitions.duplicates.quarantine_duplicate_stores(farm.session, count=5)
     (store,) = transitions.duplicates.claim_duplicate_stores(farm.session, count=5, lease=LEASE)
     ticket = transitions.duplicates.begin_duplicate_store(farm.session, one, store.claim, lease=LEASE)
@@ -309,12 +309,12 @@ def read_page(farm: Farm) -> None:
     queries.renders.list_page(farm.session, farm.account, after=whole[0], before=whole[1])
     running = [str(each) for each in farm.predictions["rendering"]]
     queries.renders.measure_sweep_lag(farm.session, farm.account, running=running, elapsed=1.0)
-    transitions.renders.note_sweep_lag(farm.session, farm.account, seconds=1.0)
-    transitions.renders.note_list_failure(farm.session, farm.account, elapsed=1.0)
-    transitions.renders.note_own_share(farm.session, farm.account, shown=running[:100], unlike=0.0)
-    transitions.renders.set_check_price(farm.session, farm.account, price=0.5)
-    transitions.renders.owe_requests(farm.session, farm.account, count=2)
-    transitions.renders.pay_requests(farm.session, farm.account, count=1)
+    transitions.lists.note_sweep_lag(farm.session, farm.account, seconds=1.0)
+    transitions.lists.note_list_failure(farm.session, farm.account, elapsed=1.0)
+    transitions.lists.note_own_share(farm.session, farm.account, shown=running[:100], unlike=0.0)
+    transitions.lists.set_check_price(farm.session, farm.account, price=0.5)
+    transitions.lists.owe_requests(farm.session, farm.account, count=2)
+    transitions.lists.pay_requests(farm.session, farm.account, count=1)
 
 
 def jobs_like(**chosen: Any) -> Ask:

@@ -26,7 +26,8 @@ from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed import Simulator
 from tests.runtimes import LEASE, MODEL, ask, claim_submits, open_runtime, push, reconcile, run, wait_until_over, wish
 from tests.servers import cloned_database
-from workers.dispatcher import loop
+from workers.dispatcher import submit
+from workers.dispatcher.publisher import Publisher
 
 
 class World:
@@ -74,7 +75,7 @@ class World:
             claimed = transitions.admission.claim_submits(
                 session, self.account, count=min(count, room.submits), lease=LEASE
             )
-            epoch = transitions.restore.advance_epoch(session, self.account) if claimed else 0
+            epoch = transitions.admission.advance_epoch(session, self.account) if claimed else 0
         keep_epoch(self.runtime.settings.data_dir, self.account, epoch)
         for each in claimed:
             submit_prediction(self.runtime, each.prediction_id, each.claim)
@@ -363,17 +364,18 @@ def test_a_turn_of_the_dispatcher_that_claims_nothing_leaves_the_folder_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[object] = []
-    monkeypatch.setattr(loop, "keep_epoch", lambda *asked: kept.append(asked[-1]))
-    leader = loop.Dispatcher(world.runtime, Celery(), name="test", queues=["submit"], threads=1)
-    monkeypatch.setattr(leader, "_publish", lambda *_: None)
+    monkeypatch.setattr(submit, "keep_epoch", lambda *asked: kept.append(asked[-1]))
+    publisher = Publisher(Celery())
+    monkeypatch.setattr(publisher, "publish", lambda _: None)
+    leader = submit.SubmitStep(world.runtime, publisher)
     with transaction(world.runtime.sessions) as session:
         account = queries.dispatching.find_account(session, ACCOUNT)
         transitions.leadership.see_worker(session, "test", queues=["submit"], threads=1)
     assert account is not None
-    leader._submit(account, 5)
+    leader.submit(account, room=5, threads=1)
     assert kept == []
     world.push("a")
-    leader._submit(account, 5)
+    leader.submit(account, room=5, threads=1)
     assert kept == [1]
 
 

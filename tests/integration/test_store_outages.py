@@ -12,7 +12,7 @@ from models import transitions
 from models.db.errors import DatabaseAway
 from models.db.session import transaction
 from models.lifecycle import Reason
-from models.transitions.storing.steps import MAX_STORE_CRASHES
+from models.transitions.storing.claims import MAX_STORE_CRASHES
 from rushes.reconciling.duplicates import store_duplicate
 from rushes.runtime import Runtime
 from rushes.settings import Settings
@@ -41,7 +41,7 @@ def job_id(runtime: Runtime) -> UUID:
 
 def claim(runtime: Runtime) -> int:
     with transaction(runtime.sessions) as session:
-        (claimed,) = transitions.steps.claim_stores(session, count=1, lease=LEASE)
+        (claimed,) = transitions.claims.claim_stores(session, count=1, lease=LEASE)
     return claimed.claim
 
 
@@ -49,7 +49,7 @@ def take_back(runtime: Runtime, job_id: UUID) -> None:
     """Its lease runs out while it stores."""
     with transaction(runtime.sessions) as session:
         rows.change(session, "job", job_id, due_at=-SECOND)
-        transitions.steps.take_back_stores(session, count=5)
+        transitions.claims.take_back_stores(session, count=5)
 
 
 def go_through_an_outage(monkeypatch: pytest.MonkeyPatch, step: Callable[[], str], *, meanwhile: Any) -> None:

@@ -230,7 +230,7 @@ def test_lists_that_fail_together_are_one_failure_and_make_no_measured_lag_small
 ) -> None:
     def fail(elapsed: float) -> bool:
         with transaction(runtime.sessions) as session:
-            return transitions.renders.note_list_failure(session, account_id, elapsed=elapsed)
+            return transitions.lists.note_list_failure(session, account_id, elapsed=elapsed)
 
     assert fail(elapsed=600.0)
     assert not fail(elapsed=600.0)

@@ -304,7 +304,7 @@ def test_no_plan_claims_more_than_was_asked_for(scratch: Session) -> None:
         scratch.execute(text(f"SET LOCAL enable_{way} = off"))
     assert transitions.admission.admit_jobs(scratch, account, count=2) == 2
     assert len(transitions.admission.claim_submits(scratch, account, count=2, lease=LEASE)) == 2
-    assert len(transitions.steps.claim_stores(scratch, count=2, lease=LEASE)) == 2
+    assert len(transitions.claims.claim_stores(scratch, count=2, lease=LEASE)) == 2
     assert len(transitions.renders.requeue_timed_out(scratch, watch_window=MINUTE, count=2)) == 2
 
 

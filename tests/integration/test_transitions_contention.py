@@ -245,20 +245,20 @@ class Hunt:
         return transitions.renders.requeue_timed_out(session, watch_window=NOW, count=3)
 
     def do_take_back(self, session: Session, render: Render) -> Any:
-        return transitions.steps.take_back_stores(session, count=3)
+        return transitions.claims.take_back_stores(session, count=3)
 
     def do_store(self, session: Session, render: Render) -> Any:
-        claimed = transitions.steps.claim_stores(session, count=2, lease=LEASE)
+        claimed = transitions.claims.claim_stores(session, count=2, lease=LEASE)
         for each in claimed[:1]:
             assert transitions.steps.begin_store(session, each.job_id, each.claim, lease=LEASE)
             transitions.steps.finish_store(
                 session, each.job_id, each.claim, prediction_id=each.prediction_id, artifacts=[VIDEO]
             )
-        transitions.steps.postpone_stores(session, claimed[1:], delay=NOW)
+        transitions.claims.postpone_stores(session, claimed[1:], delay=NOW)
         return claimed
 
     def do_give_up_storing(self, session: Session, render: Render) -> Any:
-        claimed = transitions.steps.claim_stores(session, count=1, lease=LEASE)
+        claimed = transitions.claims.claim_stores(session, count=1, lease=LEASE)
         return [transitions.steps.fail_store(session, each.job_id, each.claim, reason=REASON) for each in claimed]
 
     def do_push(self, session: Session, render: Render) -> Any:

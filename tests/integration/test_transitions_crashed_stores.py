@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, transitions
 from models.lifecycle import Reason
-from models.transitions.storing.steps import MAX_STORE_CRASHES, CrashedStore
+from models.transitions.storing.claims import MAX_STORE_CRASHES, CrashedStore
 from tests import rows
 from tests.rows import NOW, SECOND, Render
 
@@ -18,7 +18,7 @@ DELAYED = Reason("not_stored", "the download was cut")
 
 def begin_all(session: Session) -> dict[Any, int]:
     """Claim and begin what may be claimed; the claims by job."""
-    claimed = transitions.steps.claim_stores(session, count=50, lease=LEASE)
+    claimed = transitions.claims.claim_stores(session, count=50, lease=LEASE)
     for each in claimed:
         assert transitions.steps.begin_store(session, each.job_id, each.claim, lease=LEASE)
     return {each.job_id: each.claim for each in claimed}
@@ -28,7 +28,7 @@ def crash(session: Session, *job_ids: Any) -> list[CrashedStore]:
     """The worker of these steps dies: their leases run out."""
     for job_id in job_ids:
         rows.change(session, "job", job_id, due_at=-SECOND)
-    return transitions.steps.take_back_stores(session, count=50)
+    return transitions.claims.take_back_stores(session, count=50)
 
 
 def finish(session: Session, render: Render, claim: int) -> bool:
@@ -75,7 +75,7 @@ def test_an_outcome_in_between_begins_the_count_anew(scratch: Session) -> None:
 def test_a_message_that_was_lost_is_no_silence(scratch: Session) -> None:
     render = rows.add_render(scratch, "completed")
     for _ in range(MAX_STORE_CRASHES + 1):
-        (claimed,) = transitions.steps.claim_stores(scratch, count=5, lease=LEASE)
+        (claimed,) = transitions.claims.claim_stores(scratch, count=5, lease=LEASE)
         assert claimed.job_id == render.job_id
         assert crash(scratch, render.job_id) == []
     assert rows.read(scratch, "job", render.job_id)["state"] == "storing"

@@ -18,7 +18,8 @@ from models.lifecycle import JOB_MOVES, LIVE, PREDICTION_MOVES, Reason
 from models.tables.base import new_id
 from models.transitions.admission import ClaimedSubmit
 from models.transitions.jobs import NewJob
-from models.transitions.storing.steps import ClaimedStore, NewArtifact
+from models.transitions.storing.claims import ClaimedStore
+from models.transitions.storing.steps import NewArtifact
 from models.transitions.storing.unverified import RecheckFilter
 from sandbox.servers import EmbeddedPostgres
 from tests import rows

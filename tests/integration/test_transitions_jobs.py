@@ -166,7 +166,7 @@ def test_a_retry_fetches_what_was_paid_for_and_else_buys_anew(scratch: Session, 
     assert (row["store_attempts"], row["claim"]) == (0, 4)
     assert rows.list_events(scratch, job_id=job)[-1]["detail"] == {"state": expected}
     if expected == JobState.STORING:
-        assert [each.job_id for each in transitions.steps.claim_stores(scratch, count=5, lease=MINUTE)] == [job]
+        assert [each.job_id for each in transitions.claims.claim_stores(scratch, count=5, lease=MINUTE)] == [job]
 
 
 @pytest.mark.parametrize("ended", ENDED_PREDICTIONS)

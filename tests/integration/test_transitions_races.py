@@ -206,7 +206,7 @@ def admit(session: Session, render: Render) -> int:
 
 
 def claim_stores(session: Session, _: Render) -> Any:
-    return transitions.steps.claim_stores(session, count=5, lease=LEASE)
+    return transitions.claims.claim_stores(session, count=5, lease=LEASE)
 
 
 def release(session: Session, render: Render) -> str | None:
@@ -297,27 +297,27 @@ RACES = [
     Race(
         "note_sweep_lag",
         account_with(),
-        lambda s, r: transitions.renders.note_sweep_lag(s, r.account_id, seconds=2.0),
+        lambda s, r: transitions.lists.note_sweep_lag(s, r.account_id, seconds=2.0),
     ),
     Race(
         "note_list_failure",
         account_with(),
-        lambda s, r: transitions.renders.note_list_failure(s, r.account_id, elapsed=60.0),
+        lambda s, r: transitions.lists.note_list_failure(s, r.account_id, elapsed=60.0),
     ),
     Race(
         "note_own_share",
         account_with(),
-        lambda s, r: transitions.renders.note_own_share(s, r.account_id, shown=["a-stranger-s"] * 100, unlike=0.05),
+        lambda s, r: transitions.lists.note_own_share(s, r.account_id, shown=["a-stranger-s"] * 100, unlike=0.05),
     ),
     Race(
         "set_check_price",
         account_with(),
-        lambda s, r: transitions.renders.set_check_price(s, r.account_id, price=0.5),
+        lambda s, r: transitions.lists.set_check_price(s, r.account_id, price=0.5),
     ),
     Race(
         "pay_requests",
         account_with(requests_owed=1),
-        lambda s, r: transitions.renders.pay_requests(s, r.account_id, count=1),
+        lambda s, r: transitions.lists.pay_requests(s, r.account_id, count=1),
     ),
     Race(
         "clear_inconsistent",
@@ -332,7 +332,7 @@ RACES = [
     Race(
         "take_back_stores",
         begun_store,
-        lambda s, r: transitions.steps.take_back_stores(s, count=5),
+        lambda s, r: transitions.claims.take_back_stores(s, count=5),
         ["store.crashed"],
     ),
     Race("claim_stores", in_state("completed"), claim_stores),
@@ -357,7 +357,7 @@ RACES = [
     Race(
         "claim_probe",
         failing_host(outputs_failing_since=-MINUTE, outputs_probe_at=-SECOND),
-        lambda s, r: transitions.steps.claim_probe(s, r.account_id, lease=LEASE),
+        lambda s, r: transitions.claims.claim_probe(s, r.account_id, lease=LEASE),
     ),
     Race(
         "begin_output_outage",
@@ -394,18 +394,18 @@ RACES = [
     Race(
         "schedule_duplicate_checks",
         in_state("duplicate", due_at=-SECOND),
-        lambda s, r: transitions.duplicates.schedule_duplicate_checks(s, count=5),
+        lambda s, r: transitions.duplicate_renders.schedule_duplicate_checks(s, count=5),
     ),
     Race(
         "judge_duplicate",
         in_state("duplicate", due_at=-SECOND),
-        of_duplicate(transitions.duplicates.judge_duplicate, outcome=PredictionState.COMPLETED, outputs=["x"]),
+        of_duplicate(transitions.duplicate_renders.judge_duplicate, outcome=PredictionState.COMPLETED, outputs=["x"]),
         ["duplicate.completed"],
     ),
     Race(
         "note_duplicate_inconsistent",
         in_state("duplicate", due_at=-SECOND),
-        of_duplicate(transitions.duplicates.note_duplicate_inconsistent, message="x"),
+        of_duplicate(transitions.duplicate_renders.note_duplicate_inconsistent, message="x"),
         ["duplicate.inconsistent"],
     ),
     Race(

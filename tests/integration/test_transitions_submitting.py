@@ -199,7 +199,7 @@ def test_what_is_found_after_all_is_watched_and_never_holds_a_slot_again(scratch
     room = transitions.admission.count_free_slots(scratch, render.account_id)
     assert room is not None
     assert room.free == 99
-    (check,) = transitions.duplicates.schedule_duplicate_checks(scratch, count=5)
+    (check,) = transitions.duplicate_renders.schedule_duplicate_checks(scratch, count=5)
     assert check.prediction_id == render.prediction_id
 
 

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
 from models.lifecycle import LIVE, NO_ATTEMPT, PREDICTION_MOVES, Reason
-from models.transitions.storing.steps import ClaimedStore, CrashedStore, NewArtifact
+from models.transitions.storing.claims import ClaimedStore, CrashedStore
+from models.transitions.storing.steps import NewArtifact
 from tests import rows
 from tests.rows import MINUTE, NOW, OUTPUT, SECOND, SHA256, Render
 
@@ -39,7 +40,7 @@ def prediction_of(session: Session, render: Render) -> Any:
 
 
 def claim_store(session: Session) -> ClaimedStore:
-    (claimed,) = transitions.steps.claim_stores(session, count=5, lease=LEASE)
+    (claimed,) = transitions.claims.claim_stores(session, count=5, lease=LEASE)
     return claimed
 
 
@@ -165,10 +166,10 @@ def test_a_store_step_whose_worker_crashed_is_taken_over(scratch: Session) -> No
     first = claim_store(scratch)
     assert transitions.steps.begin_store(scratch, render.job_id, first.claim, lease=LEASE)
     assert transitions.steps.renew_store(scratch, render.job_id, first.claim, lease=LEASE)
-    assert transitions.steps.claim_stores(scratch, count=5, lease=LEASE) == []
+    assert transitions.claims.claim_stores(scratch, count=5, lease=LEASE) == []
     rows.change(scratch, "job", render.job_id, due_at=-SECOND)
-    assert transitions.steps.claim_stores(scratch, count=5, lease=LEASE) == []  # before it was taken back
-    assert transitions.steps.take_back_stores(scratch, count=5) == [CrashedStore(render.job_id, 1, 1, False)]
+    assert transitions.claims.claim_stores(scratch, count=5, lease=LEASE) == []  # before it was taken back
+    assert transitions.claims.take_back_stores(scratch, count=5) == [CrashedStore(render.job_id, 1, 1, False)]
     second = claim_store(scratch)
     assert transitions.steps.begin_store(scratch, render.job_id, second.claim, lease=LEASE)
     assert not transitions.steps.renew_store(scratch, render.job_id, first.claim, lease=LEASE)
@@ -202,7 +203,7 @@ def test_a_delayed_store_step_is_tried_again_later_under_another_claim(scratch: 
     assert transitions.steps.delay_store(
         scratch, render.job_id, claimed.claim, delay=MINUTE, reason=Reason("full", "no space")
     )
-    assert transitions.steps.claim_stores(scratch, count=5, lease=LEASE) == []
+    assert transitions.claims.claim_stores(scratch, count=5, lease=LEASE) == []
     assert job_of(scratch, render)["error_code"] == "full"
     rows.change(scratch, "job", render.job_id, due_at=NOW)
     again = claim_store(scratch)
@@ -229,11 +230,11 @@ def test_a_video_that_cannot_be_had_fails_the_job_and_a_retry_fetches_it(scratch
 def test_unpublished_store_messages_are_due_again(scratch: Session) -> None:
     for _ in range(3):
         rows.add_render(scratch, "completed")
-    claimed = transitions.steps.claim_stores(scratch, count=3, lease=LEASE)
+    claimed = transitions.claims.claim_stores(scratch, count=3, lease=LEASE)
     begun = claimed[0]
     assert transitions.steps.begin_store(scratch, begun.job_id, begun.claim, lease=LEASE)
-    assert transitions.steps.postpone_stores(scratch, claimed, delay=NOW) == 2
-    again = transitions.steps.claim_stores(scratch, count=5, lease=LEASE)
+    assert transitions.claims.postpone_stores(scratch, claimed, delay=NOW) == 2
+    again = transitions.claims.claim_stores(scratch, count=5, lease=LEASE)
     assert {each.job_id for each in again} == {each.job_id for each in claimed[1:]}
 
 
@@ -241,7 +242,7 @@ def test_the_longest_waiting_is_stored_first(scratch: Session) -> None:
     renders = [rows.add_render(scratch, "completed") for _ in range(3)]
     for render, wait in zip(renders, (1, 3, 2), strict=True):
         rows.change(scratch, "job", render.job_id, due_at=-wait * SECOND)
-    order = [transitions.steps.claim_stores(scratch, count=1, lease=LEASE)[0].job_id for _ in range(3)]
+    order = [transitions.claims.claim_stores(scratch, count=1, lease=LEASE)[0].job_id for _ in range(3)]
     assert order == [renders[1].job_id, renders[2].job_id, renders[0].job_id]
 
 

@@ -49,7 +49,7 @@ def store_all(runtime: Runtime) -> list[str]:
     """Every store step that waits, now; how each ended."""
     run(runtime, "UPDATE job SET due_at = now() WHERE state = 'storing'")
     with transaction(runtime.sessions) as session:
-        claimed = transitions.steps.claim_stores(session, count=50, lease=LEASE)
+        claimed = transitions.claims.claim_stores(session, count=50, lease=LEASE)
     ended = []
     for each in claimed:
         try:

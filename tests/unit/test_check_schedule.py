@@ -17,16 +17,15 @@ from rushes.render_times.check_plans import next_check_age
 from rushes.render_times.learned import RenderTimes
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
+from rushes.watching.budget import BURST_SECONDS
 from rushes.watching.schedule import (
-    BURST_SECONDS,
     LONGEST_REST_SECONDS,
     LONGEST_SPACING_SECONDS,
     SURER,
     WINDOW_SIZE,
     CheckSchedule,
-    Poll,
-    Sweep,
 )
+from rushes.watching.watched_render import Poll, Sweep
 
 SHORTEST = 5.0
 NO_LIMIT = 10_000

@@ -7,33 +7,27 @@ wake-up comes or a second has passed.
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import structlog
 from celery import Celery
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from models import queries, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
 from models.queries.dispatching import DispatchAccount
-from models.transitions.admission import RATE_WINDOW, ClaimedSubmit
-from models.transitions.storing.duplicates import DuplicateStep
-from models.transitions.storing.steps import ClaimedStore
-from rushes.reconciling.epoch_file import hold_after_restore, keep_epoch
+from rushes.reconciling.epoch_file import hold_after_restore
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.settings import Settings
-from rushes.submitting.limits import InFlightWindow, OvercommitSizer, SubmitTokenBucket, lateness_of_checks
 from workers.dispatcher.leadership import LeaderHealth
-from workers.dispatcher.publisher import BrokerAway, Message, Publisher
+from workers.dispatcher.publisher import UNSTARTED_LEASE, BrokerAway, Message, Publisher
+from workers.dispatcher.store import CLAIM_LIMIT, StoreStep
+from workers.dispatcher.submit import SubmitStep
 from workers.dispatcher.wakeup import Alarm
 from workers.dispatcher.watch_schedule import WatchScheduler
 
 LEAD_LEASE = timedelta(seconds=5)
-UNSTARTED_LEASE = timedelta(seconds=15)
-"""How long a published message may wait for a worker before its row is published again."""
 SIGN_OF_LIFE_SECONDS = 4.0
 LEAD_SECONDS = 1.0
 REPORT_SECONDS = 10.0
@@ -49,13 +43,8 @@ NO_ROOM_SECONDS = 0.1
 TIDY_SECONDS = 3600.0
 ABANDONED_AFTER = timedelta(days=1)
 STOP_SECONDS = 10.0
-CLAIM_LIMIT = 500
-DUPLICATE_SECONDS = 1.0
 RETENTION_SECONDS = 10.0
 """How often the leader asks whether a render nears or has reached the end of the provider's retention."""
-BACK_AT_ONCE = timedelta(0)
-OVERCOMMIT_RETRY = timedelta(hours=1)
-"""After a 429 by concurrency nothing is overcommitted for so long."""
 
 log = structlog.get_logger(__name__)
 
@@ -71,13 +60,13 @@ class Dispatcher:
         self._threads = threads
         self._leads = "submit" in queues  # a process that only stores videos is kept free for that
         self._watch_scheduler = WatchScheduler(runtime)
-        self._overcommit, self._bucket = _plan_submits(runtime.settings)
-        self._window = InFlightWindow()
+        self._submit = SubmitStep(runtime, self._publisher)
+        self._store = StoreStep(runtime, self._publisher)
         self._alarm = Alarm(runtime.settings.get_listen_url())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
         self._seen_at = self._led_at = self._reported_at = self._tidied_at = float("-inf")
-        self._retained_at = self._duplicate_at = self._rounds_at = float("-inf")
+        self._retained_at = self._rounds_at = float("-inf")
         self._pools: dict[str, int] = {}
         self._term: int | None = None
         self._health = LeaderHealth()
@@ -150,30 +139,29 @@ class Dispatcher:
                 self._pools = queries.dispatching.count_threads(session)
                 transitions.submitting.mark_overdue_unconfirmed(session)
                 transitions.accounts.raise_slots(session, account.id)
-                transitions.accounts.set_overcommit(
-                    session, account.id, overcommit=self._size_overcommit(account), quiet_for=OVERCOMMIT_RETRY
-                )
+                self._submit.set_overcommit(session, account, lateness=self._watch_scheduler.measure_lateness())
         if account is None:
             return LONGEST_SLEEP_SECONDS  # its row comes with the first sign of life
         hold_after_restore(self._runtime, account)
         room = self._publisher.measure_room(self._pools)
         if makes_rounds:
             self._make_rounds(account, room, now)
-        self._submit(account, room.get("submit", 0))
-        self._store(account, room.get("store", 0))
+        self._submit.submit(account, room=room.get("submit", 0), threads=self._pools.get("submit", 0))
+        self._store.store(account, room=room.get("store", 0))
         checks = self._watch_scheduler.choose_checks(account, count=room.get("watch", 0), term=self._term)
-        self._publish(checks, give_back=None)
+        self._publisher.publish(checks)
         return self._find_rest()
 
     def _make_rounds(self, account: DispatchAccount, room: Mapping[str, int], now: float) -> None:
         self._end_retained(now)
-        self._take_back_stores()
-        self._watch_output_host(account)
+        self._store.take_back()
+        self._store.watch_output_host(account)
         self._reconcile(account, room.get("reconcile", 0))
         resume = 0 if account.check_back_off_seconds > 0 else room.get("resume", 0)  # no window ends unlooked at
-        self._publish(self._watch_scheduler.requeue_timed_out(count=resume), give_back=None)
+        self._publisher.publish(self._watch_scheduler.requeue_timed_out(count=resume))
         # During an outage of the output host one download at a time probes it.
-        self._keep_duplicates(now, resume=resume, store=0 if account.outputs_failing else room.get("store", 0))
+        stores = 0 if account.outputs_failing else room.get("store", 0)
+        self._store.keep_duplicates(self._watch_scheduler, now, resume=resume, store=stores)
         self._watch_scheduler.learn_render_times()
         self._report(now, room.get("report", 0))
 
@@ -219,37 +207,6 @@ class Dispatcher:
         if downloads or warned:
             log.error("dispatcher.downloads_expire", given_up=downloads, within_a_day=warned)
 
-    def _submit(self, account: DispatchAccount, room: int) -> None:
-        now = time.monotonic()
-        with transaction(self._runtime.sessions) as session:
-            state = transitions.admission.count_free_slots(session, account.id)
-            if state is None:
-                return
-            state = state._replace(rate_slots=self._bucket.allow(now=now, left=state.rate_slots))
-            handed_back = min(state.rate_slots, state.submitting - state.posting)
-            window = self._window.allow(now=now, threads=self._count_posters(), handed_back=handed_back)
-            room = max(0, min(room, window - state.posting))
-            admissible = state.count_admissible(room)
-            admitted = transitions.admission.admit_jobs(session, account.id, count=admissible) if admissible else 0
-            count = min(room, state.submits)
-            claimed = transitions.admission.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
-            epoch = transitions.restore.advance_epoch(session, account.id) if claimed else 0
-        if epoch:
-            keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
-
-        self._bucket.take(len(claimed))
-        self._overcommit.note(now=now, admitted=admitted, submitting=state.submitting, free=state.free - admitted)
-
-        def give_back(session: Session) -> None:
-            transitions.submitting.postpone_submits(session, claimed, delay=BACK_AT_ONCE)
-
-        self._publish([_submit_message(each) for each in claimed], give_back)
-
-    def _size_overcommit(self, account: DispatchAccount) -> int:
-        fixed = self._runtime.settings.overcommit
-        self._overcommit.seen_seconds = self._watch_scheduler.measure_lateness() or self._overcommit.seen_seconds
-        return self._overcommit.next_size(current=account.overcommit, slots=account.slots) if fixed == "auto" else fixed
-
     def _reconcile(self, account: DispatchAccount, room: int) -> None:
         if room <= 0:
             return
@@ -260,65 +217,7 @@ class Dispatcher:
             message = Message(
                 "render.reconcile", "reconcile", (str(account.id), claim), f"reconcile-{account.id}-{claim}"
             )
-            self._publish([message], give_back=None)
-
-    def _count_posters(self) -> int:
-        """Submissions that may be under way: as many as threads, less those that are for checks.
-
-        More would wait for a thread, lose their rate slot and be handed back.
-        """
-        settings = self._runtime.settings
-        posters = settings.count_submit_threads()
-        return max(1, self._pools.get("submit", 0) * posters // (posters + settings.watch_threads))
-
-    def _take_back_stores(self) -> None:
-        with transaction(self._runtime.sessions) as session:
-            crashed = transitions.steps.take_back_stores(session, count=CLAIM_LIMIT)
-        for each in crashed:
-            log.warning(
-                "dispatcher.store_crashed", job_id=str(each.job_id), crashes=each.crashes, quarantined=each.quarantined
-            )
-
-    def _watch_output_host(self, account: DispatchAccount) -> None:
-        with one_statement(self._runtime.sessions) as session:
-            if account.outputs_failing:
-                transitions.output_host.end_unprobed_outages(session)
-            elif begun := transitions.output_host.begin_output_outage(session, account.id):
-                log.warning("outputs.failing", jobs=begun.jobs, failure=begun.failure)
-
-    def _store(self, account: DispatchAccount, room: int) -> None:
-        if room <= 0:
-            return
-        failing = account.outputs_failing
-        with one_statement(self._runtime.sessions) as session:
-            probe = transitions.steps.claim_probe(session, account.id, lease=UNSTARTED_LEASE) if failing else []
-            claimed = probe + transitions.steps.claim_stores(
-                session, count=room, lease=UNSTARTED_LEASE, only_rechecks=failing
-            )
-
-        def give_back(session: Session) -> None:
-            transitions.steps.postpone_stores(session, claimed, delay=BACK_AT_ONCE)
-
-        self._publish([_store_message(each) for each in claimed], give_back)
-
-    def _keep_duplicates(self, now: float, *, resume: int, store: int) -> None:
-        if now - self._duplicate_at < DUPLICATE_SECONDS:
-            return
-        self._duplicate_at = now
-        allowed = min(resume, CLAIM_LIMIT, self._watch_scheduler.count_allowed())
-        with transaction(self._runtime.sessions) as session:
-            checks = transitions.duplicates.schedule_duplicate_checks(session, count=allowed)
-            quarantined = transitions.duplicates.quarantine_duplicate_stores(session, count=CLAIM_LIMIT)
-            stores = transitions.duplicates.claim_duplicate_stores(
-                session, count=min(store, CLAIM_LIMIT), lease=UNSTARTED_LEASE
-            )
-        self._watch_scheduler.charge(len(checks))
-        if quarantined:
-            log.error("dispatcher.duplicate_quarantined", count=quarantined)
-        # Should a message be lost, its row is due again.
-        messages = [_duplicate_message(each, "watch", queue="resume") for each in checks]
-        messages += [_duplicate_message(each, "store", queue="store") for each in stores]
-        self._publish(messages, give_back=None)
+            self._publisher.publish([message])
 
     def _report(self, now: float, room: int) -> None:
         if room <= 0 or now - self._reported_at < REPORT_SECONDS:
@@ -329,15 +228,6 @@ class Dispatcher:
             if queries.forecasting.list_promises(session, count=1):
                 messages.append(Message("batch.check", "report", (), f"check-{self._term}-{now:.0f}"))
         self._publisher.publish(messages)
-
-    def _publish(self, messages: Sequence[Message], give_back: Callable[[Session], None] | None) -> None:
-        try:
-            self._publisher.publish(messages)
-        except BrokerAway:
-            if give_back is not None:
-                with transaction(self._runtime.sessions) as session:
-                    give_back(session)
-            raise
 
     def _find_rest(self) -> float:
         with one_statement(self._runtime.sessions) as session:
@@ -362,28 +252,3 @@ class Dispatcher:
                     transitions.leadership.drop_worker(session, self._name)
         except (DatabaseAway, SQLAlchemyError):
             log.warning("dispatcher.not_resigned")  # the lease ends by itself
-
-
-def _plan_submits(settings: Settings) -> tuple[OvercommitSizer, SubmitTokenBucket]:
-    lateness = lateness_of_checks(
-        request_cost_seconds=settings.find_poll_cost(),
-        median_seconds=settings.render_median_seconds,
-        slots=settings.slots,
-    )
-    bucket = SubmitTokenBucket(per_window=settings.submits_per_minute, window_seconds=RATE_WINDOW.total_seconds())
-    return OvercommitSizer(seen_seconds=lateness), bucket
-
-
-def _submit_message(claimed: ClaimedSubmit) -> Message:
-    task_id = f"submit-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
-    return Message("render.submit", "submit", (str(claimed.prediction_id), claimed.claim), task_id)
-
-
-def _store_message(claimed: ClaimedStore) -> Message:
-    task_id = f"store-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
-    return Message("render.store", "store", (str(claimed.job_id), claimed.claim), task_id)
-
-
-def _duplicate_message(step: DuplicateStep, verb: str, *, queue: str) -> Message:
-    task_id = f"duplicate-{verb}-{step.job_id}-{step.prediction_id}-{step.claim}-{time.time():.0f}"
-    return Message(f"duplicate.{verb}", queue, (str(step.prediction_id), step.claim), task_id)

@@ -1,8 +1,9 @@
 """Publishing steps: how much room the queues have, and a batch of messages in one pipeline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, cast
 
 import redis
@@ -10,9 +11,13 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from sqlalchemy.orm import Session
 
+from models.db.session import Sessions, transaction
 from rushes.settings import Settings
 
+UNSTARTED_LEASE = timedelta(seconds=15)
+"""How long a published message may wait for a worker before its row is published again."""
 UNSTARTED_POOLS = 2
 """Per queue, messages for so many pools may wait; the backlog itself stays in rows."""
 
@@ -70,6 +75,17 @@ class Publisher:
                     )
         except (redis.RedisError, KombuError, OSError) as error:
             raise BrokerAway(str(error)) from error
+
+    def publish_or_give_back(
+        self, messages: Sequence[Message], sessions: Sessions, give_back: Callable[[Session], None]
+    ) -> None:
+        """Publish all of them; where that fails, `give_back` frees their rows at once. Raises `BrokerAway`."""
+        try:
+            self.publish(messages)
+        except BrokerAway:
+            with transaction(sessions) as session:
+                give_back(session)
+            raise
 
 
 def open_redis(settings: Settings, *, seconds: float) -> redis.Redis:

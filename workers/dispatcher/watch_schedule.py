@@ -13,7 +13,8 @@ from models.queries.dispatching import DispatchAccount
 from models.transitions.watching.renders import TimedOutWatch
 from rushes.render_times.learned import RenderTimes
 from rushes.runtime import Runtime
-from rushes.watching.schedule import CheckSchedule, Poll, Sweep
+from rushes.watching.schedule import CheckSchedule
+from rushes.watching.watched_render import Poll, Sweep
 from workers.dispatcher.publisher import Message
 
 CHECK_LIMIT = 500
@@ -131,9 +132,9 @@ class WatchScheduler:
         if now - self._priced_at >= PRICE_SECONDS:
             self._priced_at = now
             price = float(f"{self._schedule.measure_price():.2g}")  # so that it changes rarely
-            transitions.renders.set_check_price(session, account.id, price=price)
+            transitions.lists.set_check_price(session, account.id, price=price)
         if paid := self._schedule.pay_debt(account.requests_owed, now=now):
-            transitions.renders.pay_requests(session, account.id, count=paid)
+            transitions.lists.pay_requests(session, account.id, count=paid)
 
     def _weigh_webhooks(self, account: DispatchAccount) -> None:
         now = time.monotonic()

@@ -12,10 +12,6 @@ from sqlalchemy.orm import Session
 from models.db.rows import changed_a_row, statement
 from models.tables.base import new_id
 
-_ADVANCE = statement("""
-    UPDATE account SET epoch = epoch + 1, epoch_at = now() WHERE id = :account_id RETURNING epoch
-""")
-
 # The epochs are taken over at once, so that one restore pauses once. A person's pause is kept beneath.
 _HOLD = statement("""
     WITH held AS (
@@ -122,11 +118,6 @@ _POST = statement("""
     WHERE id = :prediction_id AND state = 'submitting' AND posted_at IS NULL AND provider_id IS NULL
     RETURNING id
 """)
-
-
-def advance_epoch(session: Session, account_id: UUID) -> int:
-    """Count one more claim of submissions; the caller keeps the number outside the database before it publishes."""
-    return int(session.execute(_ADVANCE, {"account_id": account_id}).scalar_one())
 
 
 def hold_restored(session: Session, account_id: UUID, *, epoch: int, restore_epoch: int, detail: str) -> bool:

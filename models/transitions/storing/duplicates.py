@@ -12,52 +12,10 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
-from models.lifecycle import PredictionState, Reason
-from models.transitions.storing.steps import MAX_STORE_CRASHES, NewArtifact, insert_artifacts
-
-# A quarter of the time that it is known: what was rendered long ago is seen at once, a young one soon enough.
-_SCHEDULE = statement("""
-    WITH due AS MATERIALIZED (
-        SELECT id FROM prediction
-        WHERE state = 'duplicate' AND due_at <= now() AND outcome IS NULL
-        ORDER BY due_at
-        LIMIT :count
-        FOR UPDATE SKIP LOCKED
-    )
-    UPDATE prediction
-    SET due_at = now() + least(interval '15 minutes', greatest(interval '30 seconds', (now() - accepted_at) / 4))
-    FROM due WHERE prediction.id = due.id
-    RETURNING prediction.id, job_id, claim
-""")
-
-_JUDGE = statement("""
-    WITH judged AS (
-        UPDATE prediction
-        SET outcome = :outcome, outputs = :outputs, inconsistent_since = NULL,
-            error_code = :code, error_message = :message,
-            due_at = CASE WHEN CAST(:outcome AS text) = 'completed' THEN now() END
-        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome IS NULL
-        RETURNING id, job_id, account_id
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'duplicate.' || CAST(:outcome AS text), job_id, id, account_id, jsonb_strip_nulls(jsonb_build_object(
-            'code', CAST(:code AS text), 'message', CAST(:message AS text))) FROM judged
-    )
-    SELECT 1 FROM judged
-""")
-
-_NOTE_INCONSISTENT = statement("""
-    WITH noted AS (
-        UPDATE prediction SET inconsistent_since = now()
-        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome IS NULL
-          AND inconsistent_since IS NULL
-        RETURNING id, job_id
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'duplicate.inconsistent', job_id, id, jsonb_build_object('message', CAST(:message AS text)) FROM noted
-    )
-    SELECT 1 FROM noted
-""")
+from models.lifecycle import Reason
+from models.transitions.storing.claims import MAX_STORE_CRASHES
+from models.transitions.storing.steps import NewArtifact, insert_artifacts
+from models.transitions.watching.duplicate_renders import DuplicateStep
 
 # An attempt is counted when it begins and told when it ends: what was not told killed its worker, or froze it.
 _QUARANTINE = statement("""
@@ -180,14 +138,6 @@ _FINISH = statement("""
 """)
 
 
-class DuplicateStep(NamedTuple):
-    """A check of a duplicate purchase, or the fetching of its video, to be published."""
-
-    prediction_id: UUID
-    job_id: UUID
-    claim: int
-
-
 class DuplicateTicket(NamedTuple):
     """What the fetching of a duplicate purchase's video needs to know; its moves take `claim`, not that of the
     message."""
@@ -211,41 +161,6 @@ class DuplicateTicket(NamedTuple):
     kept_sha256: str | None
     kept_suspect: str | None
     rechecks: bool = False
-
-
-def schedule_duplicate_checks(session: Session, *, count: int) -> list[DuplicateStep]:
-    """The duplicate purchases that are to be checked now, each with its next check set: a lost message costs one
-    spacing."""
-    return find_all(session, _SCHEDULE, DuplicateStep, count=count)
-
-
-def judge_duplicate(
-    session: Session,
-    prediction_id: UUID,
-    claim: int,
-    *,
-    outcome: PredictionState,
-    outputs: Sequence[str] = (),
-    reason: Reason | None = None,
-) -> bool:
-    """The provider's outcome on a duplicate purchase: its price is settled by it, and a completed one is to be fetched.
-
-    A `reason` is given where it is no file. Its job has gone its own way and is left alone.
-    """
-    code, message = reason or (None, None)
-    values = {
-        "prediction_id": prediction_id,
-        "claim": claim,
-        "outcome": outcome.value,
-        "code": code,
-        "message": message,
-    }
-    return changed_a_row(session, _JUDGE, outputs=as_json(list(outputs)) if outputs else None, **values)
-
-
-def note_duplicate_inconsistent(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
-    """Remember since when the provider's answers make no sense; true for the first of them."""
-    return changed_a_row(session, _NOTE_INCONSISTENT, prediction_id=prediction_id, claim=claim, message=message)
 
 
 def quarantine_duplicate_stores(session: Session, *, count: int) -> int:

@@ -1,0 +1,96 @@
+"""The leader's part that stores: downloads of jobs and of duplicate purchases, crashed steps, the output host."""
+
+import time
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.orm import Session
+
+from models import transitions
+from models.db.session import one_statement, transaction
+from models.queries.dispatching import DispatchAccount
+from models.transitions.storing.claims import ClaimedStore
+from models.transitions.watching.duplicate_renders import DuplicateStep
+from rushes.runtime import Runtime
+from workers.dispatcher.publisher import UNSTARTED_LEASE, Message, Publisher
+from workers.dispatcher.watch_schedule import WatchScheduler
+
+CLAIM_LIMIT = 500
+DUPLICATE_SECONDS = 1.0
+BACK_AT_ONCE = timedelta(0)
+
+log = structlog.get_logger(__name__)
+
+
+class StoreStep:
+    """Used by the dispatcher's thread alone."""
+
+    def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
+        self._runtime = runtime
+        self._publisher = publisher
+        self._duplicate_at = float("-inf")
+
+    def take_back(self) -> None:
+        """Take back the steps whose worker crashed."""
+        with transaction(self._runtime.sessions) as session:
+            crashed = transitions.claims.take_back_stores(session, count=CLAIM_LIMIT)
+        for each in crashed:
+            log.warning(
+                "dispatcher.store_crashed", job_id=str(each.job_id), crashes=each.crashes, quarantined=each.quarantined
+            )
+
+    def watch_output_host(self, account: DispatchAccount) -> None:
+        """Begin an outage of the output host, or end one that nothing probes any more."""
+        with one_statement(self._runtime.sessions) as session:
+            if account.outputs_failing:
+                transitions.output_host.end_unprobed_outages(session)
+            elif begun := transitions.output_host.begin_output_outage(session, account.id):
+                log.warning("outputs.failing", jobs=begun.jobs, failure=begun.failure)
+
+    def store(self, account: DispatchAccount, *, room: int) -> None:
+        """Claim and publish the downloads that are due, at most `room`; during an outage one probe and rechecks."""
+        if room <= 0:
+            return
+        failing = account.outputs_failing
+        with one_statement(self._runtime.sessions) as session:
+            probe = transitions.claims.claim_probe(session, account.id, lease=UNSTARTED_LEASE) if failing else []
+            claimed = probe + transitions.claims.claim_stores(
+                session, count=room, lease=UNSTARTED_LEASE, only_rechecks=failing
+            )
+
+        def give_back(session: Session) -> None:
+            transitions.claims.postpone_stores(session, claimed, delay=BACK_AT_ONCE)
+
+        self._publisher.publish_or_give_back(
+            [_store_message(each) for each in claimed], self._runtime.sessions, give_back
+        )
+
+    def keep_duplicates(self, watch: WatchScheduler, now: float, *, resume: int, store: int) -> None:
+        """Check duplicate purchases and store their videos: at most `resume` and `store` messages."""
+        if now - self._duplicate_at < DUPLICATE_SECONDS:
+            return
+        self._duplicate_at = now
+        allowed = min(resume, CLAIM_LIMIT, watch.count_allowed())
+        with transaction(self._runtime.sessions) as session:
+            checks = transitions.duplicate_renders.schedule_duplicate_checks(session, count=allowed)
+            quarantined = transitions.duplicates.quarantine_duplicate_stores(session, count=CLAIM_LIMIT)
+            stores = transitions.duplicates.claim_duplicate_stores(
+                session, count=min(store, CLAIM_LIMIT), lease=UNSTARTED_LEASE
+            )
+        watch.charge(len(checks))
+        if quarantined:
+            log.error("dispatcher.duplicate_quarantined", count=quarantined)
+        # Should a message be lost, its row is due again.
+        messages = [_duplicate_message(each, "watch", queue="resume") for each in checks]
+        messages += [_duplicate_message(each, "store", queue="store") for each in stores]
+        self._publisher.publish(messages)
+
+
+def _store_message(claimed: ClaimedStore) -> Message:
+    task_id = f"store-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
+    return Message("render.store", "store", (str(claimed.job_id), claimed.claim), task_id)
+
+
+def _duplicate_message(step: DuplicateStep, verb: str, *, queue: str) -> Message:
+    task_id = f"duplicate-{verb}-{step.job_id}-{step.prediction_id}-{step.claim}-{time.time():.0f}"
+    return Message(f"duplicate.{verb}", queue, (str(step.prediction_id), step.claim), task_id)

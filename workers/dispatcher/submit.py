@@ -1,0 +1,94 @@
+"""The leader's part that submits: it admits jobs to free slots, claims their submissions and publishes them."""
+
+import time
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from models import transitions
+from models.db.session import transaction
+from models.queries.dispatching import DispatchAccount
+from models.transitions.admission import RATE_WINDOW, ClaimedSubmit
+from rushes.reconciling.epoch_file import keep_epoch
+from rushes.runtime import Runtime
+from rushes.settings import Settings
+from rushes.submitting.limits import InFlightWindow, OvercommitSizer, SubmitTokenBucket, lateness_of_checks
+from workers.dispatcher.publisher import UNSTARTED_LEASE, Message, Publisher
+
+BACK_AT_ONCE = timedelta(0)
+OVERCOMMIT_RETRY = timedelta(hours=1)
+"""After a 429 by concurrency nothing is overcommitted for so long."""
+
+
+class SubmitStep:
+    """Used by the dispatcher's thread alone."""
+
+    def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
+        settings = runtime.settings
+        self._runtime = runtime
+        self._publisher = publisher
+        self._overcommit = _open_sizer(settings)
+        self._bucket = SubmitTokenBucket(
+            per_window=settings.submits_per_minute, window_seconds=RATE_WINDOW.total_seconds()
+        )
+        self._window = InFlightWindow()
+
+    def submit(self, account: DispatchAccount, *, room: int, threads: int) -> None:
+        """Admit, claim and publish: at most `room` messages, for a pool of so many threads."""
+        now = time.monotonic()
+        with transaction(self._runtime.sessions) as session:
+            state = transitions.admission.count_free_slots(session, account.id)
+            if state is None:
+                return
+            state = state._replace(rate_slots=self._bucket.allow(now=now, left=state.rate_slots))
+            handed_back = min(state.rate_slots, state.submitting - state.posting)
+            window = self._window.allow(now=now, threads=self._count_posters(threads), handed_back=handed_back)
+            room = max(0, min(room, window - state.posting))
+            admissible = state.count_admissible(room)
+            admitted = transitions.admission.admit_jobs(session, account.id, count=admissible) if admissible else 0
+            count = min(room, state.submits)
+            claimed = transitions.admission.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
+            epoch = transitions.admission.advance_epoch(session, account.id) if claimed else 0
+        if epoch:
+            keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
+
+        self._bucket.take(len(claimed))
+        self._overcommit.note(now=now, admitted=admitted, submitting=state.submitting, free=state.free - admitted)
+
+        def give_back(session: Session) -> None:
+            transitions.submitting.postpone_submits(session, claimed, delay=BACK_AT_ONCE)
+
+        self._publisher.publish_or_give_back(
+            [_submit_message(each) for each in claimed], self._runtime.sessions, give_back
+        )
+
+    def set_overcommit(self, session: Session, account: DispatchAccount, *, lateness: float | None) -> None:
+        """Write how many renders may queue beyond the slots; `lateness` is in seconds, where it was measured."""
+        size: int | str = self._runtime.settings.overcommit
+        if not isinstance(size, int):
+            self._overcommit.seen_seconds = lateness or self._overcommit.seen_seconds
+            size = self._overcommit.next_size(current=account.overcommit, slots=account.slots)
+        transitions.accounts.set_overcommit(session, account.id, overcommit=size, quiet_for=OVERCOMMIT_RETRY)
+
+    def _count_posters(self, threads: int) -> int:
+        """Submissions that may be under way: as many as threads, less those that are for checks.
+
+        More would wait for a thread, lose their rate slot and be handed back.
+        """
+        settings = self._runtime.settings
+        posters = settings.count_submit_threads()
+        return max(1, threads * posters // (posters + settings.watch_threads))
+
+
+def _open_sizer(settings: Settings) -> OvercommitSizer:
+    lateness = lateness_of_checks(
+        request_cost_seconds=settings.find_poll_cost(),
+        median_seconds=settings.render_median_seconds,
+        slots=settings.slots,
+    )
+    return OvercommitSizer(seen_seconds=lateness)
+
+
+def _submit_message(claimed: ClaimedSubmit) -> Message:
+    task_id = f"submit-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
+    return Message("render.submit", "submit", (str(claimed.prediction_id), claimed.claim), task_id)
