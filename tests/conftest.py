@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
-from tests.servers import (
+from tests.support.servers import (
     database_url,
     migrated_template,
     postgres,

@@ -52,7 +52,7 @@ def format_farm(farm: FarmStatus) -> str:
         f"unconfirmed {farm.unconfirmed}",
         f"over their watch window {farm.overdue_watches}",
         f"lag {max(0.0, farm.lag_seconds):.1f} s",
-        f"duplicate purchase {farm.duplicates}",
+        f"duplicates {farm.duplicates}",
         f"stale writes {farm.stale_writes}",
         f"account paused: {farm.paused}" if farm.paused else "",
         f"account waits: {farm.back_off}" if farm.back_off else "account well",

@@ -50,7 +50,7 @@ class Assignments:
         """For operators; empty where there was nothing to settle."""
         if not (self.adopted or self.duplicates or self.strangers):
             return ""
-        return f"; {how}: adopted {len(self.adopted)}, duplicate purchase {len(self.duplicates)}"
+        return f"; {how}: adopted {len(self.adopted)}, duplicates {len(self.duplicates)}"
 
 
 def assign_named(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli_process import find_left, run_rushes, start_rushes
+from tests.support.cli_process import find_left, run_rushes, start_rushes
 
 HOSTILE = {
     "WAVESPEED_API_KEY": "a-key-that-costs-money",

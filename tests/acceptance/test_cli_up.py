@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from rushes.settings import SERVICES_FILE
-from tests.cli_process import QUICK, Rushes, find_left, run_rushes, start_rushes
-from tests.platforms import only_where_deaths_are_signalled
+from tests.support.cli_process import QUICK, Rushes, find_left, run_rushes, start_rushes
+from tests.support.platforms import only_where_deaths_are_signalled
 
 ANY_PORT = ("--port", "0", "--flower-port", "0", "--simulator-port", "0")
 READY = "ready; Ctrl-C stops everything"

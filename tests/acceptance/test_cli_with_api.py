@@ -13,8 +13,8 @@ from sandbox.servers import EmbeddedPostgres
 from sandbox.servers.ports import PortHold
 from stack.ports import find_free_port
 from stack.processes import api_command, run_as_module
-from tests.cli_process import ROOT, clean_environment, run_rushes
-from tests.cli_stub import UUID
+from tests.support.cli_process import ROOT, clean_environment, run_rushes
+from tests.support.cli_stub import UUID
 
 EXAMPLES = ROOT / "examples"
 

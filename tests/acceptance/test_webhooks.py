@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.farm import Farm, open_farm
-from tests.api_server import serve_api
+from tests.support.api_server import serve_api
 
 FIRST = 20
 TAKES = 60
@@ -29,7 +29,7 @@ def farm(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Farm]:
         yield started
 
 
-def test_most_ends_are_told_by_webhooks_and_the_lost_ones_are_found(farm: Farm) -> None:
+def test_most_ends_are_reported_by_webhooks_and_the_lost_ones_are_found(farm: Farm) -> None:
     farm.simulator.set_fault("webhook_lost", probability=0.05)
     farm.simulator.set_fault("webhook_duplicated", probability=0.1)
     farm.simulator.set_fault("webhook_forged", probability=0.05)

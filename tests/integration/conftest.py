@@ -14,10 +14,10 @@ from models.db.session import Sessions, open_engine, open_sessions
 from rushes.runtime import Runtime
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed import Simulator
-from tests.output_host import OutputHost, open_output_host
-from tests.rows import open_session
-from tests.runtimes import open_runtime
-from tests.servers import create_database, url_of
+from tests.support.output_host import OutputHost, open_output_host
+from tests.support.rows import open_session
+from tests.support.runtimes import open_runtime
+from tests.support.servers import create_database, url_of
 
 
 @pytest.fixture(autouse=True)

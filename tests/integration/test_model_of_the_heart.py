@@ -49,9 +49,9 @@ from rushes.watching.sweep import sweep_account
 from rushes.wavespeed import PredictionStatus, ProviderPrediction, SignatureRefused
 from rushes.wavespeed.callback_urls import HookAddresses
 from rushes.webhooks import take_webhook
-from tests.lying_provider import WEBHOOK_SECRET, Died, LyingProvider, Task
-from tests.mortal_sessions import MortalSessions
-from tests.rows import SHA256, VIDEO_MODEL
+from tests.support.lying_provider import WEBHOOK_SECRET, Died, LyingProvider, Task
+from tests.support.mortal_sessions import MortalSessions
+from tests.support.rows import SHA256, VIDEO_MODEL
 
 LEASE = timedelta(seconds=30)
 HOUR = timedelta(hours=1)  # longer than every lease, window and settle time

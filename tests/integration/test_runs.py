@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Session
 
 from chaos.queries import hasten_stores
-from tests.rows import MINUTE, NOW, SECOND, add_render, change, read
+from tests.support.rows import MINUTE, NOW, SECOND, add_render, change, read
 
 
 def test_downloads_that_wait_after_a_failure_are_due_at_once_and_leases_stay(scratch: Session) -> None:

@@ -17,14 +17,14 @@ from celery import Celery
 
 from rushes.runtime import Runtime
 from sandbox.wavespeed import Simulator
-from tests.api_server import Api, serve_api
-from tests.runtimes import ask
-from tests.simulator_client import wait_until
+from tests.support.api_server import Api, serve_api
+from tests.support.runtimes import ask
+from tests.support.simulator_client import wait_until
 from workers import tasks
 from workers.dispatcher import loop
 from workers.dispatcher.publisher import Message, Publisher
-from workers.dispatcher.store import StoreStep
-from workers.dispatcher.submit import SubmitStep
+from workers.dispatcher.store import StoreDispatch
+from workers.dispatcher.submit import SubmitDispatch
 from workers.dispatcher.watch_schedule import WatchScheduler
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,7 +132,7 @@ def state_of(runtime: Runtime, table: str) -> str:
 
 def test_a_job_passes_through_few_modules(runtime: Runtime, trace: Trace, api: Api, open_dispatcher: Any) -> None:
     followed = ("render.submit", "watch.poll", "watch.sweep", "render.store")
-    steps = ((SubmitStep, "submit"), (StoreStep, "store"), (WatchScheduler, "choose_checks"))
+    steps = ((SubmitDispatch, "submit"), (StoreDispatch, "store"), (WatchScheduler, "choose_checks"))
     turn = open_dispatcher(followed, steps)
     trace.follow(api.push, model="ltx-2-fast")
     wait_until(lambda: turn() is not None and state_of(runtime, "job") == "succeeded", "the stored file")
@@ -143,7 +143,7 @@ def test_a_lost_answer_passes_through_few_modules(
     runtime: Runtime, simulator: Simulator, trace: Trace, api: Api, open_dispatcher: Any
 ) -> None:
     simulator.set_fault("submit_504")
-    steps = ((SubmitStep, "submit"), (loop.Dispatcher, "_reconcile"))
+    steps = ((SubmitDispatch, "submit"), (loop.Dispatcher, "_reconcile"))
     turn = open_dispatcher(("render.submit", "render.reconcile"), steps)
     api.push(model="ltx-2-fast")
     wait_until(lambda: turn() is not None and state_of(runtime, "prediction") == "rendering", "the adoption")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.app import main
-from tests.cli_stub import Run, StubApi
+from tests.support.cli_stub import Run, StubApi
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_every_decision_about_an_answer_has_its_row() -> None:
     assert decisions <= named
 
 
-def test_every_line_that_is_logged_is_told_of() -> None:
+def test_every_line_that_is_logged_is_reported() -> None:
     logged = set(re.findall(r"log\.\w+\(\s*\"([a-z_]+\.[a-z_]+)\"", SOURCES))
     assert len(logged) > 20
     assert {each for each in logged if f"`{each}`" not in OPERATIONS} == set()

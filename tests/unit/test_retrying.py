@@ -61,7 +61,7 @@ def test_the_other_sides_wish_is_a_floor_of_at_most_an_hour(
     assert delay <= max(policy.cap, min(wish, timedelta(hours=1)) + policy.base)
 
 
-def test_callers_that_were_told_the_same_come_back_apart() -> None:
+def test_callers_that_got_the_same_answer_come_back_apart() -> None:
     wish = timedelta(seconds=30)
     early, late = (
         retries.ACCOUNT_BACKED_OFF.next_delay(1, random=lambda draw=draw: draw, retry_after=wish) for draw in (0.0, 0.9)

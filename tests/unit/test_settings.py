@@ -225,7 +225,7 @@ def test_a_key_means_the_real_provider(environment: pytest.MonkeyPatch) -> None:
     assert not load_settings().uses_simulator
 
 
-def test_videos_go_to_the_data_folder_unless_told_otherwise(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_videos_go_to_the_data_folder_unless_set_otherwise(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert load_settings().get_artifacts_url() == (tmp_path / ".rushes" / "artifacts").as_uri()
     environment.setenv("RUSHES_ARTIFACTS_URL", "file:///srv/videos")
     assert load_settings().get_artifacts_url() == "file:///srv/videos"

@@ -22,8 +22,8 @@ from rushes.reconciling.epoch_file import hold_after_restore
 from rushes.runtime import ACCOUNT, Runtime
 from workers.dispatcher.leadership import LeaderHealth
 from workers.dispatcher.publisher import UNSTARTED_LEASE, BrokerAway, Message, Publisher
-from workers.dispatcher.store import CLAIM_LIMIT, StoreStep
-from workers.dispatcher.submit import SubmitStep
+from workers.dispatcher.store import CLAIM_LIMIT, StoreDispatch
+from workers.dispatcher.submit import SubmitDispatch
 from workers.dispatcher.wakeup import Alarm
 from workers.dispatcher.watch_schedule import WatchScheduler
 
@@ -60,8 +60,8 @@ class Dispatcher:
         self._threads = threads
         self._leads = "submit" in queues  # a process that only stores videos is kept free for that
         self._watch_scheduler = WatchScheduler(runtime)
-        self._submit = SubmitStep(runtime, self._publisher)
-        self._store = StoreStep(runtime, self._publisher)
+        self._submit = SubmitDispatch(runtime, self._publisher)
+        self._store = StoreDispatch(runtime, self._publisher)
         self._alarm = Alarm(runtime.settings.get_listen_url())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)

@@ -22,7 +22,7 @@ BACK_AT_ONCE = timedelta(0)
 log = structlog.get_logger(__name__)
 
 
-class StoreStep:
+class StoreDispatch:
     """Used by the dispatcher's thread alone."""
 
     def __init__(self, runtime: Runtime, publisher: Publisher) -> None:

@@ -20,7 +20,7 @@ OVERCOMMIT_RETRY = timedelta(hours=1)
 """After a 429 by concurrency nothing is overcommitted for so long."""
 
 
-class SubmitStep:
+class SubmitDispatch:
     """Used by the dispatcher's thread alone."""
 
     def __init__(self, runtime: Runtime, publisher: Publisher) -> None:

@@ -1,0 +1,85 @@
+"""Names use the field's standard terms, as `docs/glossary.md` defines them; the words they replaced stay out."""
+
+import ast
+import re
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PLACES = ("api", "bench", "chaos", "cli", "models", "rushes", "sandbox", "stack", "tests", "workers")
+WORDS = {
+    "absent": "not_found",
+    "ahead": "overcommit",
+    "deferral": "back_off",
+    "deferrals": "back_offs",
+    "deferred": "backed_off",
+    "doubt": "unconfirmed",
+    "doubts": "unconfirmed",
+    "foretell": "forecast",
+    "foretold": "forecast",
+    "hinted": "early_check",
+    "hurry": "request_early",
+    "look": "check",
+    "lookout": "WatchScheduler",
+    "looks": "checks",
+    "odd": "inconsistent",
+    "orphan": "unknown_prediction",
+    "orphans": "unknown_predictions",
+    "pace": "rate limit, rate_slot",
+    "parked": "quarantined",
+    "silence": "crash",
+    "silent": "crashed",
+    "surplus": "duplicate",
+    "surpluses": "duplicates",
+    "told": "logged, returned, known",
+    "verdict": "outcome",
+    "verdicts": "outcomes",
+    "witness": "control prediction",
+    "witnesses": "controls",
+}
+"""What was said before, and what is said now."""
+NAMES = {"Home", "Standing", "Opening", "Settled", "Spread", "PostWindow", "AheadSize", "Leaving", "Fitness", "Pass"}
+ELSEWHERE = {"test_words.py"}
+PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[./-][A-Za-z_][A-Za-z0-9_]*)*")
+
+
+def list_names(path: Path) -> Iterator[str]:
+    """Names of the code, and literals that are one: states, columns, events, fields of the API."""
+    with tokenize.open(path) as source:
+        for token in tokenize.generate_tokens(source.readline):
+            if token.type == tokenize.NAME:
+                yield token.string
+            elif token.type == tokenize.STRING:
+                literal = token.string.lstrip("rbfuRBFU").strip("\"'")
+                if IDENTIFIER.fullmatch(literal):
+                    yield literal
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_name_uses_a_replaced_word(place: str) -> None:
+    found = {
+        f"{path.relative_to(ROOT)}: {name} (say {WORDS.get(word, 'another name')})"
+        for path in (ROOT / place).rglob("*.py")
+        if path.name not in ELSEWHERE
+        for name in list_names(path)
+        for word in [each.lower() for each in PART.findall(name)]
+        if word in WORDS or name in NAMES
+    }
+    assert not found
+
+
+def test_a_class_name_stands_for_one_class() -> None:
+    classes = Counter(
+        node.name
+        for place in PLACES
+        if place != "tests"
+        for path in (ROOT / place).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert {name: count for name, count in classes.items() if count > 1} == {}

@@ -1,0 +1,132 @@
+"""Batches over HTTP: priced, pushed whole or not at all, and followed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.db.session import transaction
+from tests.support import rows
+from tests.support.api_server import Api, new_job, serve_api
+
+SECOND = rows.SECOND
+
+
+@pytest.fixture
+def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
+    with serve_api(database_url, tmp_path) as served:
+        yield served
+
+
+def test_a_batch_is_stored_in_the_order_it_was_pushed(api: Api) -> None:
+    jobs = [new_job(input={"prompt": f"take {number}"}) for number in range(1, 1501)]
+    pushed = api.client.post("/v1/batches", json={"name": "pilot", "jobs": jobs})
+    batch = pushed.json()
+    assert pushed.status_code == 201
+    assert pushed.headers["location"].endswith("/v1/batches/pilot")
+    assert (batch["jobs"], batch["states"]["queued"], batch["done"]) == (1500, 1500, 0)
+    assert batch["cost"] == {"estimated": "540.0000", "held": "0.0000", "spent": "0.0000"}
+    assert (batch["ended_at"], batch["seconds_left"], batch["mean_seconds"]) == (None, None, None)
+    first = api.client.get("/v1/jobs?batch=pilot&limit=500").json()["items"]
+    assert [(job["number"], job["input"]["prompt"]) for job in first] == [
+        (number, f"take {number}") for number in range(1500, 1000, -1)
+    ]
+
+
+def test_warnings_of_a_batch_are_counted(api: Api) -> None:
+    batch = api.push_batch("pilot", [new_job(input={"seed": 1}), new_job(input={"seed": 2}), new_job()])
+    assert batch["warnings"] == [{"message": "seed is not supported by ltx-2-pro: dropped", "jobs": 2}]
+
+
+def test_a_name_is_given_once(api: Api) -> None:
+    api.push_batch("pilot", [new_job()])
+    again = api.client.post("/v1/batches", json={"name": "pilot", "jobs": [new_job(), new_job()]})
+    assert (again.status_code, again.json()["detail"]) == (409, "a batch named 'pilot' exists already")
+    assert api.client.get("/v1/batches/pilot").json()["jobs"] == 1
+    with transaction(api.sessions) as session:
+        assert (rows.count(session, "batch"), rows.count(session, "job")) == (1, 1)
+
+
+def test_a_batch_is_found_by_name_and_by_id(api: Api) -> None:
+    batch = api.push_batch("pilot", [new_job()])
+    by_name = api.client.get("/v1/batches/pilot").json()
+    by_id = api.client.get(f"/v1/batches/{batch['id']}").json()
+    assert by_name["id"] == by_id["id"] == batch["id"]
+
+
+def test_a_batch_that_is_named_like_the_id_of_another_is_shown_when_it_is_pushed(api: Api) -> None:
+    first = api.push_batch("pilot", [new_job()])
+    second = api.push_batch(first["id"], [new_job(), new_job()])
+    assert (second["name"], second["jobs"]) == (first["id"], 2)
+
+
+def test_progress_follows_from_the_jobs_and_their_purchases(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account_id = rows.add_account(session)
+        batch_id = rows.insert(session, "batch", name="pilot", job_count=4, created_at=-100 * SECOND)
+        place = {"batch_id": batch_id, "created_at": -100 * SECOND}
+        done = rows.add_job(session, "succeeded", number=1, ended_at=-40 * SECOND, **place)
+        rows.add_prediction(session, done, account_id, "failed")
+        rows.add_prediction(session, done, account_id, "completed")
+        rendering = rows.add_job(session, "rendering", number=2, **place)
+        rows.add_prediction(session, rendering, account_id, "rendering")
+        rows.add_job(session, "queued", number=3, **place)
+        rows.add_job(session, "queued", number=4, **place)
+    batch = api.client.get("/v1/batches/pilot").json()
+    states = {"queued": 2, "rendering": 1, "storing": 0, "succeeded": 1, "failed": 0, "cancelled": 0}
+    assert (batch["states"], batch["done"]) == (states, 1)
+    assert batch["cost"] == {"estimated": "1.4400", "held": "0.3600", "spent": "0.3600"}
+    assert batch["mean_seconds"] == 60.0
+    assert 100 <= batch["elapsed_seconds"] < 160
+    assert batch["seconds_left"] == pytest.approx(3 * batch["elapsed_seconds"], abs=0.01)
+
+
+def test_a_batch_that_has_ended_tells_when(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        batch_id = rows.insert(session, "batch", name="pilot", job_count=1, created_at=-100 * SECOND)
+        rows.add_job(session, "failed", number=1, batch_id=batch_id, ended_at=-40 * SECOND)
+    batch = api.client.get("/v1/batches/pilot").json()
+    assert (batch["elapsed_seconds"], batch["seconds_left"], batch["done"]) == (60.0, 0.0, 1)
+    assert batch["ended_at"]
+
+
+def test_walking_the_pages_shows_every_batch_once_newest_first(api: Api) -> None:
+    assert api.client.get("/v1/batches").json() == {"items": [], "next_cursor": None}
+    for number in range(5):
+        api.push_batch(f"batch-{number}", [new_job()])
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = api.client.get("/v1/batches", params={"limit": 2, "cursor": cursor}).json()
+        seen += [batch["name"] for batch in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == [f"batch-{number}" for number in (4, 3, 2, 1, 0)]
+
+
+def test_an_estimate_sums_by_video_model_and_stores_nothing(api: Api) -> None:
+    jobs = [new_job(), new_job(input={"duration": 10}), new_job(model="ltx-2-fast", input={"seed": 1})]
+    assert api.client.post("/v1/estimate", json={"jobs": jobs}).json() == {
+        "jobs": 3,
+        "cost": "1.2000",
+        "cost_by_model": {
+            "lightricks/ltx-2-pro/text-to-video": "0.9600",
+            "lightricks/ltx-2-fast/text-to-video": "0.2400",
+        },
+        "warnings": [{"message": "seed is not supported by ltx-2-fast: dropped", "jobs": 1}],
+    }
+    with transaction(api.sessions) as session:
+        assert rows.count(session, "job") == 0
+
+
+def test_the_catalogue_lists_every_video_model_with_its_parameters(api: Api) -> None:
+    models = {model["name"]: model for model in api.client.get("/v1/catalog").json()["models"]}
+    assert list(models) == ["ltx-2-pro", "ltx-2-pro-i2v", "ltx-2-fast", "ltx-2-fast-i2v", "ltx-2-retake"]
+    assert models["ltx-2-pro"]["price_per_second"] == "0.0600"
+    duration = next(each for each in models["ltx-2-pro"]["parameters"] if each["name"] == "duration")
+    assert duration == {
+        "name": "duration",
+        "kind": "integer",
+        "about": "seconds",
+        "required": False,
+        "default": 6,
+        "choices": [6, 8, 10],
+    }

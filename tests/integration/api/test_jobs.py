@@ -1,0 +1,211 @@
+"""Jobs over HTTP: pushed, shown, listed, cancelled and retried, against a real Postgres."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import event
+
+from models.db.session import WAKE_CHANNEL, transaction
+from models.transitions.accounts import ensure_account
+from models.transitions.leadership import lead
+from tests.support import rows
+from tests.support.api_server import PROMPT, Api, Json, fields_of, new_job, serve_api
+
+
+@pytest.fixture
+def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
+    with serve_api(database_url, tmp_path) as served:
+        yield served
+
+
+def walk(api: Api, path: str, **query: Any) -> list[Json]:
+    """Every item of a listing, page by page."""
+    items, cursor = [], ""
+    while cursor is not None:
+        page = api.client.get(path, params={**query, "cursor": cursor}).raise_for_status().json()
+        items += page["items"]
+        cursor = page["next_cursor"]
+    return items
+
+
+def test_a_pushed_job_is_stored_with_the_catalogues_defaults(api: Api) -> None:
+    pushed = api.client.post("/v1/jobs", json=new_job(priority=7, max_attempts=2))
+    job = pushed.json()
+    assert pushed.status_code == 201
+    assert job["input"] == {"prompt": PROMPT, "duration": 6, "generate_audio": True}
+    assert (job["model"], job["state"], job["priority"], job["max_attempts"]) == ("ltx-2-pro", "queued", 7, 2)
+    assert (job["price"], job["cost"], job["attempts"]) == ("0.3600", {"held": "0.0000", "spent": "0.0000"}, 0)
+    assert (job["batch"], job["number"], job["video"], job["error"], job["warnings"]) == (None, None, None, None, [])
+    shown = api.client.get(pushed.headers["location"]).json()
+    del job["warnings"]
+    assert shown == {
+        **job,
+        "progress": 0.0,
+        "time_left_unknown": "no_dispatcher",
+        "waits_for": "no dispatcher is at work: start a worker",
+    }
+
+
+def test_a_dropped_parameter_is_warned_of(api: Api) -> None:
+    job = api.push(model="lightricks/ltx-2-fast/text-to-video", input={"seed": 7, "negative_prompt": "rain"})
+    assert job["input"] == {"prompt": PROMPT, "duration": 6, "generate_audio": True}
+    assert job["warnings"] == [
+        "seed is not supported by ltx-2-fast: dropped",
+        "negative_prompt is not supported by ltx-2-fast: dropped",
+    ]
+
+
+def test_a_push_wakes_the_dispatcher(api: Api, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as listener:
+        listener.execute(f"LISTEN {WAKE_CHANNEL}")
+        api.push()
+        assert [note.channel for note in listener.notifies(timeout=60, stop_after=1)] == [WAKE_CHANNEL]
+
+
+def test_a_job_shows_its_purchases_its_money_and_its_failure(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account_id = rows.add_account(session)
+        job_id = rows.add_job(session, "failed", error_code="nsfw", error_message="the provider refused the prompt")
+        for state in ("refused", "failed", "lost"):
+            rows.add_prediction(session, job_id, account_id, state, error_code=state)
+    job = api.client.get(f"/v1/jobs/{job_id}").json()
+    assert [(each["attempt"], each["state"]) for each in job["predictions"]] == [
+        (1, "refused"),
+        (2, "failed"),
+        (3, "lost"),
+    ]
+    assert job["predictions"][1]["error"] == {"code": "failed", "message": ""}
+    assert job["predictions"][2]["provider_id"]
+    assert (job["attempts"], job["cost"]) == (2, {"held": "0.0000", "spent": "0.3600"})
+    assert job["error"] == {"code": "nsfw", "message": "the provider refused the prompt"}
+    assert job["waits_for"] is None
+
+
+def test_a_queued_job_says_that_it_waits_for_a_slot(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        ensure_account(session, "default", slots=2, submits_per_minute=2)
+        lead(session, "worker-1", lease=timedelta(minutes=1))
+    job = api.push()
+    shown = api.client.get(f"/v1/jobs/{job['id']}").json()
+    assert shown["waits_for"] == "waits for a slot: 0 of 2 are in use, 1 job(s) are queued"
+
+
+def test_walking_the_pages_shows_every_job_once_while_others_are_pushed(api: Api) -> None:
+    pushed = [api.push()["id"] for _ in range(7)]
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = api.client.get("/v1/jobs", params={"limit": 3, "cursor": cursor}).json()
+        seen += [job["id"] for job in page["items"]]
+        cursor = page["next_cursor"]
+        api.push()
+    assert seen == pushed[::-1]
+
+
+def test_a_page_that_ends_with_the_last_job_has_no_next_one(api: Api) -> None:
+    api.push()
+    api.push()
+    assert api.client.get("/v1/jobs?limit=2").json()["next_cursor"] is None
+
+
+def test_filters_choose_jobs_by_state_batch_and_video_model(api: Api) -> None:
+    single = api.push(model="ltx-2-fast")["id"]
+    batch = api.push_batch("pilot", [new_job(), new_job(model="ltx-2-fast")])
+    cancelled = walk(api, "/v1/jobs", batch="pilot", model="ltx-2-pro")[0]["id"]
+    api.client.post(f"/v1/jobs/{cancelled}/cancel").raise_for_status()
+    second = walk(api, "/v1/jobs", batch="pilot", state="queued")[0]["id"]
+
+    def chosen(**query: str) -> set[str]:
+        return {job["id"] for job in walk(api, "/v1/jobs", **query)}
+
+    assert chosen() == {single, cancelled, second}
+    assert chosen(state="", batch="", model="") == {single, cancelled, second}
+    assert chosen(state="queued") == {single, second}
+    assert chosen(batch="pilot") == chosen(batch=batch["id"]) == {cancelled, second}
+    assert chosen(model="ltx-2-fast") == chosen(model="lightricks/ltx-2-fast/text-to-video") == {single, second}
+    assert chosen(batch="pilot", model="ltx-2-fast", state="queued") == {second}
+    assert chosen(state="storing") == set()
+
+
+def test_listed_jobs_know_their_batch_and_their_place_in_it(api: Api) -> None:
+    api.push_batch("pilot", [new_job(), new_job()])
+    listed = walk(api, "/v1/jobs")
+    assert [(job["batch"], job["number"]) for job in listed] == [("pilot", 2), ("pilot", 1)]
+
+
+def test_a_page_takes_as_many_statements_however_long_it_is(api: Api) -> None:
+    for number in range(3):
+        api.push_batch(f"batch-{number}", [new_job() for _ in range(5)])
+
+    def count_statements(limit: int) -> int:
+        reported: list[str] = []
+        engine = api.app.state.runtime.engine
+        event.listen(engine, "after_cursor_execute", note := lambda *context: reported.append(context[2]))
+        api.client.get("/v1/jobs", params={"limit": limit}).raise_for_status()
+        event.remove(engine, "after_cursor_execute", note)
+        return sum(statement.startswith("SELECT") for statement in reported)  # a wake-up may come in between
+
+    assert count_statements(1) == count_statements(15) <= 4
+
+
+def test_the_history_is_reported_oldest_first_and_each_line_once(api: Api) -> None:
+    job_id = api.push()["id"]
+    for move in ("cancel", "retry") * 3:
+        api.client.post(f"/v1/jobs/{job_id}/{move}").raise_for_status()
+    events = walk(api, f"/v1/jobs/{job_id}/events", limit=2)
+    assert [each["kind"] for each in events] == ["job.pushed", *("job.cancelled", "job.retried") * 3]
+    assert [each["id"] for each in events] == sorted({each["id"] for each in events})
+    assert events[-1]["detail"] == {"state": "queued"}
+
+
+def test_a_history_is_not_continued_with_the_cursor_of_a_job_listing(api: Api) -> None:
+    job_id = api.push()["id"]
+    api.push()
+    cursor = api.client.get("/v1/jobs?limit=1").json()["next_cursor"]
+    response = api.client.get(f"/v1/jobs/{job_id}/events", params={"cursor": cursor})
+    assert (response.status_code, list(fields_of(response))) == (422, ["cursor"])
+
+
+def test_a_queued_job_is_cancelled_at_once_and_only_once(api: Api) -> None:
+    job_id = api.push()["id"]
+    cancelled = api.client.post(f"/v1/jobs/{job_id}/cancel")
+    assert (cancelled.status_code, cancelled.json()["outcome"]) == (202, "cancelled")
+    assert cancelled.json()["job"]["state"] == "cancelled"
+    assert cancelled.json()["job"]["ended_at"]
+    again = api.client.post(f"/v1/jobs/{job_id}/cancel")
+    assert (again.status_code, again.json()["detail"]) == (409, f"job {job_id} has ended: it is cancelled")
+
+
+def test_a_render_in_flight_is_only_asked_to_end(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        render = rows.add_render(session, "rendering")
+    answer = api.client.post(f"/v1/jobs/{render.job_id}/cancel").json()
+    assert (answer["outcome"], answer["job"]["state"], answer["job"]["cancel_requested"]) == (
+        "requested",
+        "rendering",
+        True,
+    )
+
+
+def test_a_failed_job_is_queued_again(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        job_id = rows.add_job(session, "failed")
+    answer = api.client.post(f"/v1/jobs/{job_id}/retry")
+    assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+    assert (answer.json()["job"]["state"], answer.json()["job"]["error"]) == ("queued", None)
+
+
+def test_a_video_that_is_paid_for_is_fetched_and_not_bought_again(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        job_id = rows.add_job(session, "failed")
+        rows.add_prediction(session, job_id, rows.add_account(session), "completed")
+    assert api.client.post(f"/v1/jobs/{job_id}/retry").json()["state"] == "storing"
+
+
+def test_a_job_that_has_not_failed_is_not_retried(api: Api) -> None:
+    job_id = api.push()["id"]
+    answer = api.client.post(f"/v1/jobs/{job_id}/retry")
+    assert (answer.status_code, answer.json()["detail"]) == (409, f"job {job_id} is queued")

@@ -1,0 +1,282 @@
+"""The API while its database is away, behind, or something else goes wrong."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from api import middleware
+from api.routes.health import READY_SECONDS
+from models.db.session import transaction
+from models.queries.health import EXPECTED_MIGRATION
+from models.transitions.accounts import back_off_account
+from models.transitions.leadership import lead, see_worker
+from models.transitions.reconciling.runs import note_foreign_list
+from sandbox.servers import EmbeddedPostgres
+from tests.support import rows
+from tests.support.api_server import Api, new_job, serve_api
+from tests.support.servers import cloned_database
+from tests.support.simulator_client import wait_until
+
+SLACK_SECONDS = 30
+"""What a busy machine may add."""
+
+
+@pytest.fixture
+def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
+    with serve_api(database_url, tmp_path) as served:
+        yield served
+
+
+def test_a_stopped_database_is_reported_and_jobs_are_accepted_again_once_it_is_back(
+    api: Api, postgres: EmbeddedPostgres
+) -> None:
+    stored = api.push()["id"]
+    fill_pool(api)
+    postgres.stop()
+    answers = [
+        api.client.post("/v1/jobs", json=new_job()),
+        api.client.post("/v1/batches", json={"name": "pilot", "jobs": [new_job()]}),
+        api.client.get("/v1/jobs"),
+        api.client.get(f"/v1/jobs/{stored}"),
+        api.client.get("/v1/batches"),
+        api.client.post(f"/v1/jobs/{stored}/cancel"),
+    ]
+    assert [(answer.status_code, answer.headers.get("retry-after")) for answer in answers] == [(503, "2")] * 6
+    assert answers[0].json()["detail"] == "the database cannot be reached"
+    ready = api.client.get("/readyz")
+    assert (ready.status_code, ready.json()["status"], ready.json()["database"]) == (503, "not ready", "away")
+    assert api.client.get("/healthz").json() == {"status": "ok"}
+    assert api.client.post("/v1/estimate", json={"jobs": [new_job()]}).status_code == 200
+    postgres.start()
+    assert api.push()["state"] == "queued"
+    assert api.client.get("/readyz").status_code == 200
+    assert len(api.client.get("/v1/jobs").json()["items"]) == 2
+
+
+def test_connections_that_a_restart_cut_cost_one_refused_push_at_most(api: Api, postgres: EmbeddedPostgres) -> None:
+    fill_pool(api)
+    postgres.stop()
+    postgres.start()
+    statuses = [api.client.post("/v1/jobs", json=new_job()).status_code for _ in range(6)]
+    assert statuses in ([201] * 6, [503] + [201] * 5)
+
+
+def fill_pool(api: Api) -> None:
+    """Several connections that have been used before and lie idle."""
+    together = threading.Barrier(4)
+
+    def use() -> None:
+        with transaction(api.sessions) as session:
+            rows.count(session, "job")
+            together.wait(timeout=60)
+
+    threads = [threading.Thread(target=use) for _ in range(together.parties)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_an_api_starts_without_its_database(tmp_path: Path) -> None:
+    with serve_api("postgresql://user:hush@127.0.0.1:1/none", tmp_path) as api:
+        assert api.client.get("/healthz").status_code == 200
+        refused = api.client.post("/v1/jobs", json=new_job())
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        assert "hush" not in refused.text
+
+
+def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    postgres.start()
+    with cloned_database(postgres, template="template1") as url, serve_api(url, tmp_path) as api:
+        ready = api.client.get("/readyz")
+        assert (ready.status_code, ready.json()) == (
+            503,
+            {
+                "status": "not ready",
+                "database": "ok",
+                "migration": None,
+                "expected_migration": EXPECTED_MIGRATION,
+                "dispatcher": None,
+                "workers": 0,
+                "account": None,
+                "dispatcher_away_seconds": None,
+                "account_waits_seconds": None,
+                "batches_at_risk": 0,
+                "lag_seconds": 0.0,
+                "paused": None,
+                "stale_writes": 0,
+                "duplicates": 0,
+                "unconfirmed": 0,
+                "oldest_unconfirmed_seconds": None,
+                "foreign_list": 0,
+                "outputs": None,
+            },
+        )
+
+
+@contextmanager
+def frozen(postgres: EmbeddedPostgres) -> Iterator[None]:
+    """All of Postgres stands still, with its connections open."""
+    server = psutil.Process(postgres.pid)
+    family = [*server.children(recursive=True), server]
+    for process in family:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.resume()
+
+
+def test_no_route_waits_for_a_frozen_database_for_longer_than_said(
+    api: Api, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = api.push()["id"]
+    fill_pool(api)
+    monkeypatch.setattr(middleware, "ANSWER_SECONDS", 1.0)
+    with frozen(postgres):
+        began = time.monotonic()
+        answers = [
+            api.client.post("/v1/jobs", json=new_job()),
+            api.client.post("/v1/batches", json={"name": "pilot", "jobs": [new_job()]}),
+            api.client.get("/v1/jobs"),
+            api.client.get(f"/v1/jobs/{stored}"),
+            api.client.get("/v1/account"),
+            api.client.get("/v1/unconfirmed"),
+        ]
+        seconds = time.monotonic() - began
+        assert api.client.get("/healthz").status_code == 200
+    reported = [(answer.status_code, answer.headers.get("retry-after"), answer.json()["detail"]) for answer in answers]
+    assert reported == [(503, "2", "the database does not answer; what was asked for may be done all the same")] * 6
+    assert seconds < len(answers) + SLACK_SECONDS
+    monkeypatch.undo()
+    assert api.push()["state"] == "queued"
+    assert api.client.get(f"/v1/jobs/{stored}").status_code == 200
+
+
+def test_a_frozen_database_is_reported_within_seconds_and_again_well_when_it_thaws(
+    api: Api, postgres: EmbeddedPostgres
+) -> None:
+    fill_pool(api)
+    assert api.client.get("/readyz").status_code == 200
+    with frozen(postgres):
+        began = time.monotonic()
+        answers = [api.client.get("/readyz") for _ in range(3)]
+        seconds = time.monotonic() - began
+    assert [(answer.status_code, answer.json()["database"]) for answer in answers] == [(503, "away")] * 3
+    assert seconds < 3 * READY_SECONDS + SLACK_SECONDS
+    assert api.client.get("/readyz").status_code == 200
+
+
+def test_readiness_tells_who_works_and_why_the_account_waits(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account_id = rows.add_account(session)
+        lead(session, "worker-1", lease=rows.MINUTE)
+        see_worker(session, "worker-1", queues=["submit"], threads=4)
+        see_worker(session, "worker-2", queues=["store"], threads=4)
+        back_off_account(session, account_id, delay=rows.MINUTE, reason="credit", detail="top up")
+    seen = api.client.get("/readyz")
+    assert seen.status_code == 200
+    assert seen.json()["migration"] == EXPECTED_MIGRATION
+    assert (seen.json()["dispatcher"], seen.json()["workers"]) == ("worker-1", 2)
+    assert seen.json()["account"] == "credit: top up"
+    assert seen.json()["dispatcher_away_seconds"] is None
+    assert 0 <= seen.json()["account_waits_seconds"] < 30
+    assert seen.json()["lag_seconds"] == 0
+
+
+def test_readiness_tells_what_has_stopped_and_since_when(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account_id = rows.add_account(session)
+        see_worker(session, "worker-1", queues=["submit"], threads=4)
+        lead(session, "worker-1", lease=rows.MINUTE)
+        back_off_account(session, account_id, delay=rows.MINUTE, reason="key", detail="refused")
+        session.execute(text("UPDATE leader SET lease_until = now() - interval '20 seconds'"))
+        aged = "back_off_since = back_off_since - interval '11 minutes', back_off_until = now() - interval '1 second'"
+        session.execute(text(f"UPDATE account SET {aged}"))  # noqa: S608 - a constant
+        back_off_account(session, account_id, delay=rows.MINUTE, reason="key", detail="refused again")
+    reported = api.client.get("/readyz").json()
+    assert (reported["status"], reported["dispatcher"]) == ("ready", None)
+    assert 20 <= reported["dispatcher_away_seconds"] < 50
+    assert 660 <= reported["account_waits_seconds"] < 700
+
+
+def test_a_dispatcher_that_never_led_is_counted_from_the_start_of_the_workers(api: Api) -> None:
+    assert api.client.get("/readyz").json()["dispatcher_away_seconds"] is None
+    with transaction(api.sessions) as session:
+        see_worker(session, "worker-1", queues=["submit"], threads=4)
+        session.execute(text("UPDATE worker SET started_at = now() - interval '15 seconds'"))
+    assert 15 <= api.client.get("/readyz").json()["dispatcher_away_seconds"] < 45
+
+
+def test_readiness_tells_how_late_the_most_overdue_row_is(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        rows.add_render(session, "rendering", due_at=timedelta(seconds=-90))
+    assert 90 <= api.client.get("/readyz").json()["lag_seconds"] < 120
+
+
+def test_readiness_tells_how_many_unconfirmed_submissions_there_are_and_how_old_the_oldest_is(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        rows.add_render(session, "unconfirmed", posted_at=timedelta(seconds=-700))
+        foreign = rows.add_render(session, "unconfirmed", due_at=timedelta(0))
+        note_foreign_list(session, [foreign.prediction_id], message="another account's")
+    reported = api.client.get("/readyz").json()
+    assert (reported["status"], reported["unconfirmed"], reported["foreign_list"]) == ("ready", 2, 1)
+    assert 700 <= reported["oldest_unconfirmed_seconds"] < 730
+
+
+def test_a_bug_is_logged_with_its_traceback_and_answered_without(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("the secret of the bug")
+
+    monkeypatch.setattr("api.routes.jobs.list_jobs", stumble)
+    with capture_logs() as logs:
+        response = api.client.get("/v1/jobs")
+    assert (response.status_code, response.json()) == (
+        500,
+        {
+            "type": "about:blank",
+            "title": "Internal Server Error",
+            "status": 500,
+            "detail": "an unexpected error; it was logged",
+            "errors": [],
+        },
+    )
+    failed = next(line for line in logs if line["event"] == "request.failed")
+    assert (failed["log_level"], failed["exc_info"], failed["route"]) == ("error", True, "/v1/jobs")
+
+
+def test_each_request_leaves_one_line_that_names_the_route_and_nothing_of_the_request(api: Api) -> None:
+    with capture_logs() as logs:
+        job_id = api.client.post("/v1/jobs", json=new_job(input={"prompt": "hush"})).json()["id"]
+        wait_until(lambda: len(logs) == 1, "the line of the push")  # written once the answer is out
+        api.client.get(f"/v1/jobs/{job_id}?secret=hush")
+        wait_until(lambda: len(logs) == 2, "the line of the check")
+        api.client.get("/hush")
+        wait_until(lambda: len(logs) == 3, "the line of the unknown page")
+    lines = [(line["event"], line["method"], line["route"], line["status"]) for line in logs]
+    assert lines == [
+        ("request.answered", "POST", "/v1/jobs", 201),
+        ("request.answered", "GET", "/v1/jobs/{job_id}", 200),
+        ("request.answered", "GET", "unknown", 404),
+    ]
+    assert all(line["milliseconds"] >= 0 for line in logs)
+    assert "hush" not in str(logs)
+
+
+def test_the_front_door_leads_to_the_page(api: Api) -> None:
+    front = api.client.get("/")
+    assert (front.status_code, front.headers["location"]) == (307, "docs")
+    page = api.client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert f"curl -X POST {api.client.base_url}/v1/jobs".replace("//v1", "/v1") in page.text
+    assert api.client.get("/openapi.json").json() == api.app.openapi()

@@ -1,0 +1,108 @@
+"""The migrations: from nothing to the models, and back to nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from models import Base, queries
+from sandbox.servers import EmbeddedPostgres
+from tests.support.rows import open_session
+from tests.support.servers import cloned_database
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# What a database is made of, as Postgres itself tells it: names, types, defaults, rules.
+CATALOGUE = {
+    "columns": """
+        SELECT table_name, column_name, data_type, numeric_precision, numeric_scale, is_nullable, column_default,
+            is_identity, identity_generation
+        FROM information_schema.columns WHERE table_schema = 'public'
+    """,
+    "constraints": """
+        SELECT conrelid::regclass::text, conname, contype, pg_get_constraintdef(oid), convalidated, condeferrable
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
+    """,
+    "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    "everything else": """
+        SELECT relname, relkind::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
+        UNION ALL SELECT proname, 'function' FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        UNION ALL SELECT tgname, 'trigger' FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL SELECT typname, 'type' FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype <> 'c'
+    """,
+}
+
+
+@pytest.fixture
+def empty_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database in which nothing is."""
+    with cloned_database(postgres, template="template1") as url:
+        yield url
+
+
+def config_for(url: str) -> Config:
+    config = Config(str(ROOT / "alembic.ini"))
+    config.attributes["url"] = url
+    return config
+
+
+def describe(session: Session) -> dict[str, set[tuple[Any, ...]]]:
+    """The whole schema, but for Alembic's own table."""
+    described = {}
+    for part, query in CATALOGUE.items():
+        rows = {tuple(row) for row in session.execute(text(query))}
+        described[part] = {row for row in rows if not str(row[0]).startswith(("alembic_version", "_alembic_version"))}
+    return described
+
+
+def test_upgrading_an_empty_database_makes_what_the_models_say(empty_url: str, database_url: str) -> None:
+    with open_session(empty_url) as made, open_session(database_url) as migrated:
+        Base.metadata.create_all(made.connection())
+        for part, expected in describe(made).items():
+            assert expected, part
+            assert describe(migrated)[part] == expected, part
+
+
+def test_alembic_finds_nothing_to_migrate(database_url: str) -> None:
+    with open_session(database_url) as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_downgrading_to_base_leaves_nothing(empty_url: str) -> None:
+    with open_session(empty_url) as session:
+        nothing = describe(session)
+    command.upgrade(config_for(empty_url), "head")
+    command.downgrade(config_for(empty_url), "base")
+    with open_session(empty_url) as session:
+        assert describe(session) == nothing
+        assert session.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 0
+    command.upgrade(config_for(empty_url), "head")
+    with open_session(empty_url) as session:
+        assert queries.health.find_migration(session) == queries.health.EXPECTED_MIGRATION
+
+
+def test_every_step_can_be_taken_down_and_up_again(empty_url: str) -> None:
+    for script in reversed(list(ScriptDirectory.from_config(config_for(empty_url)).walk_revisions())):
+        command.upgrade(config_for(empty_url), script.revision)
+        command.downgrade(config_for(empty_url), "-1")
+        command.upgrade(config_for(empty_url), script.revision)
+
+
+def test_the_scripts_are_one_line_that_ends_where_the_code_expects(empty_url: str) -> None:
+    scripts = ScriptDirectory.from_config(config_for(empty_url))
+    assert scripts.get_heads() == [queries.health.EXPECTED_MIGRATION]
+    assert len(scripts.get_bases()) == 1
+
+
+def test_an_empty_database_is_at_no_migration(empty_url: str) -> None:
+    with open_session(empty_url) as session:
+        assert queries.health.find_migration(session) is None

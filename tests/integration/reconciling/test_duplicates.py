@@ -1,0 +1,347 @@
+"""A prediction that is found after `not_found` is watched, stored beside its job's video, and settled; its job is
+left."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from models import ArtifactKind, queries, transitions
+from models.db.session import transaction
+from models.lifecycle import PredictionState, Reason
+from models.queries.audit import list_purchases
+from models.transitions.storing.steps import NewArtifact
+from rushes.jobs.views import get_duplicate_file, get_job
+from rushes.monitoring import audit
+from rushes.reconciling.duplicates import check_duplicate, store_duplicate
+from rushes.runtime import Runtime
+from rushes.storing.steps import StoreDelayed, StoreStopped
+from rushes.storing.store import store_job
+from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
+from rushes.watching.poll import check_prediction
+from rushes.wavespeed import PredictionNotFound, PredictionPage, PredictionStatus, ProviderPrediction
+from sandbox.wavespeed import Simulator
+from tests.support.rows import SHA256
+from tests.support.runtimes import (
+    LEASE,
+    PATIENCE_SECONDS,
+    PRICE,
+    ask,
+    claim_submits,
+    push,
+    reconcile,
+    run,
+    wait_until_over,
+    wish,
+)
+from tests.support.simulator_client import wait_until
+
+VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(median=0.2, sigma=0.01) as started:
+        yield started
+
+
+@pytest.fixture
+def runtime_settings() -> dict[str, Any]:
+    return {"slots": 1, "submits_per_minute": 60}
+
+
+@pytest.fixture
+def account(runtime: Runtime) -> UUID:
+    with transaction(runtime.sessions) as session:
+        return transitions.accounts.ensure_account(session, "default", slots=1, submits_per_minute=60)
+
+
+@pytest.fixture
+def job_id(runtime: Runtime, account: UUID) -> UUID:
+    return push(runtime, wish())[0]
+
+
+@pytest.fixture
+def not_found_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID) -> UUID:
+    """Shown by the provider long after its gateway gave up, and marked not found in between."""
+    simulator.set_fault("submit_504", count=1)
+    simulator.set_fault("list_lag", delay=86_400.0)
+    prediction_id, claim = begin(runtime, account)
+    with pytest.raises(SubmitUnconfirmed):
+        submit_prediction(runtime, prediction_id, claim)
+    run(runtime, "UPDATE prediction SET posted_at = posted_at - interval '10 minutes', due_at = now()")
+    assert "not found 1" in reconcile(runtime, account)
+    simulator.clear_fault("list_lag")
+    run(runtime, "UPDATE account SET reconcile_until = NULL, swept_at = NULL")
+    return prediction_id
+
+
+@pytest.fixture
+def duplicate_id(runtime: Runtime, account: UUID, not_found_id: UUID) -> UUID:
+    """The same, found when its job has been bought anew."""
+    prediction_id, claim = begin(runtime, account)
+    submit_prediction(runtime, prediction_id, claim)
+    assert "found late: adopted 0, duplicates 1" in reconcile(runtime, account)
+    return not_found_id
+
+
+def begin(runtime: Runtime, account: UUID) -> tuple[UUID, int]:
+    (claimed,) = claim_submits(runtime, account)
+    return claimed.prediction_id, claimed.claim
+
+
+def read(runtime: Runtime, prediction_id: UUID) -> dict[str, Any]:
+    with transaction(runtime.sessions) as session:
+        query = text("SELECT * FROM prediction WHERE id = :id")
+        return dict(session.execute(query, {"id": prediction_id}).mappings().one())
+
+
+def watch(runtime: Runtime, prediction_id: UUID) -> None:
+    """Check until there is an outcome."""
+
+    def has_outcome() -> bool:
+        check_duplicate(runtime, prediction_id, read(runtime, prediction_id)["claim"])
+        return read(runtime, prediction_id)["outcome"] is not None
+
+    wait_until(has_outcome, "an outcome", seconds=PATIENCE_SECONDS)
+
+
+def claim_store(runtime: Runtime) -> int:
+    run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'duplicate' AND due_at IS NOT NULL")
+    with transaction(runtime.sessions) as session:
+        (claimed,) = transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
+    return claimed.claim
+
+
+def keep(runtime: Runtime, prediction_id: UUID) -> str:
+    return store_duplicate(runtime, prediction_id, claim_store(runtime), must_stop=lambda: False)
+
+
+def test_a_duplicate_purchase_is_watched_stored_and_settled_while_its_job_goes_its_own_way(
+    runtime: Runtime, simulator: Simulator, job_id: UUID, duplicate_id: UUID
+) -> None:
+    before = get_job(runtime.sessions, job_id)
+    assert (before.job.state, before.held, before.spent) == ("rendering", 2 * PRICE, 0)
+    watch(runtime, duplicate_id)
+    assert keep(runtime, duplicate_id).startswith("stored")
+    assert check_duplicate(runtime, duplicate_id, read(runtime, duplicate_id)["claim"]) == "stale: nothing to watch"
+    kept = get_job(runtime.sessions, job_id)
+    assert (kept.job.state, kept.find_file(ArtifactKind.VIDEO), kept.spent) == ("rendering", None, PRICE)
+
+    prediction_id, claim = find_own(runtime)
+    wait_until(
+        lambda: check_prediction(runtime, prediction_id, claim) != "" and is_storing(runtime, job_id),
+        "the job's own render ends",
+        seconds=PATIENCE_SECONDS,
+    )
+    with transaction(runtime.sessions) as session:
+        (store,) = transitions.claims.claim_stores(session, count=1, lease=LEASE)
+    store_job(runtime, job_id, store.claim, must_stop=lambda: False)
+
+    view = get_job(runtime.sessions, job_id)
+    own, duplicate = (
+        view.find_file(ArtifactKind.VIDEO),
+        get_duplicate_file(runtime.sessions, duplicate_id, ArtifactKind.VIDEO),
+    )
+    assert own is not None
+    assert duplicate.url == own.url.replace(".mp4", ".duplicate-1.mp4")
+    content = runtime.store.open(duplicate.url).read()
+    assert hashlib.sha256(content).hexdigest() == duplicate.sha256
+    assert (view.job.state, view.spent, view.held) == ("succeeded", 2 * PRICE, 0)
+    books = read_books(simulator)
+    with transaction(runtime.sessions) as session:
+        assert names(audit.compare_with_ledger(session, books, drained=True)) == set()
+        assert names(audit.audit_rows(session)) == {"bought_once", "no_duplicate"}  # it was paid for twice, and is told
+
+
+def test_what_was_marked_not_found_and_is_found_before_its_job_is_bought_anew_is_taken_for_it(
+    runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, not_found_id: UUID
+) -> None:
+    run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
+    assert "found late: adopted 1, duplicates 0" in reconcile(runtime, account)
+    assert claim_submits(runtime, account) == []
+    view = get_job(runtime.sessions, job_id)
+    assert (view.job.state, view.held + view.spent) in {("rendering", PRICE), ("storing", PRICE)}
+    (task,) = simulator.tasks()
+    rows = "SELECT state, provider_id FROM prediction ORDER BY id"
+    assert ask(runtime, rows)[0] == ("not_found", None)
+    assert ask(runtime, rows)[1][1] == task["id"]
+
+
+@pytest.fixture
+def refunded(simulator: Simulator) -> None:
+    """The first render fails for a reason of the input's, and is given back."""
+    simulator.set_fault("task_moderated", count=1)
+
+
+@pytest.mark.usefixtures("refunded")
+def test_what_is_found_late_and_was_given_back_is_no_attempt_of_the_job_that_waits(
+    runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, not_found_id: UUID
+) -> None:
+    wait_until_over(simulator)
+    run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
+    assert "found late: adopted 0, duplicates 1" in reconcile(runtime, account)
+    assert get_job(runtime.sessions, job_id).job.state == "queued"
+    watch(runtime, not_found_id)
+    assert read(runtime, not_found_id)["outcome"] == "failed"
+    assert get_job(runtime.sessions, job_id).spent == 0
+
+
+def test_what_is_found_late_without_a_file_yet_is_the_jobs_that_waits(
+    runtime: Runtime, simulator: Simulator, account: UUID, not_found_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_until_over(simulator)
+    run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
+    list_predictions = runtime.client.list_predictions
+
+    def list_without_outputs(**options: Any) -> PredictionPage:
+        page = list_predictions(**options)
+        return replace(page, items=tuple(replace(each, outputs=()) for each in page.items))
+
+    monkeypatch.setattr(runtime.client, "list_predictions", list_without_outputs)
+    assert "found late: adopted 1, duplicates 0" in reconcile(runtime, account)
+    assert read(runtime, not_found_id)["state"] == "not_found"
+    assert claim_submits(runtime, account) == []
+
+
+def find_own(runtime: Runtime) -> tuple[UUID, int]:
+    """The prediction that the job waits for, and its claim."""
+    ((prediction_id, claim),) = ask(runtime, "SELECT id, claim FROM prediction WHERE state = 'rendering'")
+    return prediction_id, claim
+
+
+def is_storing(runtime: Runtime, job_id: UUID) -> bool:
+    return get_job(runtime.sessions, job_id).job.state == "storing"
+
+
+def names(findings: list[audit.Finding]) -> set[str]:
+    return {each.name for each in findings if each.is_broken}
+
+
+def read_books(simulator: Simulator) -> audit.Books:
+    charges = [
+        audit.Charge(each["task_id"], each["type"], each["state"], Decimal(each["price"]))
+        for each in simulator.ledger()
+    ]
+    return audit.Books([each["id"] for each in simulator.tasks()], charges)
+
+
+def test_a_duplicate_purchase_that_fails_is_given_back(
+    runtime: Runtime, simulator: Simulator, duplicate_id: UUID
+) -> None:
+    duplicate = read(runtime, duplicate_id)
+    with transaction(runtime.sessions) as session:
+        outcome, reason = PredictionState.FAILED, Reason("task_failed", "some words")
+        assert transitions.duplicate_renders.judge_duplicate(
+            session, duplicate_id, duplicate["claim"], outcome=outcome, reason=reason
+        )
+    view = get_job(runtime.sessions, duplicate["job_id"])
+    assert (view.held, view.spent, view.job.state) == (PRICE, 0, "rendering")  # of its own
+    with transaction(runtime.sessions) as session:
+        assert {each.state for each in list_purchases(session)} == {"failed", "rendering"}
+        assert names(audit.audit_rows(session)) == {"no_duplicate"}
+
+
+def test_a_store_step_that_was_shut_down_or_died_is_taken_up_again_and_its_stale_writes_move_nothing(
+    runtime: Runtime, duplicate_id: UUID
+) -> None:
+    watch(runtime, duplicate_id)
+    with pytest.raises(StoreStopped):
+        store_duplicate(runtime, duplicate_id, claim_store(runtime), must_stop=lambda: True)
+    with transaction(runtime.sessions) as session:
+        died = transitions.duplicates.begin_duplicate_store(
+            session, duplicate_id, read(runtime, duplicate_id)["claim"], lease=LEASE
+        )
+    assert died
+    first = claim_store(runtime)
+    with transaction(runtime.sessions) as session:
+        assert not transitions.duplicates.renew_duplicate_store(session, duplicate_id, died.claim, lease=LEASE)
+        assert not transitions.duplicates.finish_duplicate_store(session, duplicate_id, died.claim, artifacts=[VIDEO])
+    assert store_duplicate(runtime, duplicate_id, first, must_stop=lambda: False).startswith("stored")
+    assert store_duplicate(runtime, duplicate_id, first, must_stop=lambda: False) == "stale: nothing to do"
+
+
+def test_a_duplicate_purchase_whose_fetching_kills_its_worker_is_quarantined_after_three_silences(
+    runtime: Runtime, duplicate_id: UUID
+) -> None:
+    watch(runtime, duplicate_id)
+    for _ in range(3):
+        claim = claim_store(runtime)
+        with transaction(runtime.sessions) as session:
+            assert transitions.duplicates.begin_duplicate_store(session, duplicate_id, claim, lease=LEASE)
+            assert transitions.duplicates.quarantine_duplicate_stores(session, count=5) == 0
+    run(runtime, "UPDATE prediction SET due_at = now()")
+    with transaction(runtime.sessions) as session:
+        assert transitions.duplicates.quarantine_duplicate_stores(session, count=5) == 1
+        assert transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE) == []
+        assert names(audit.audit_rows(session)) == {"bought_once", "no_duplicate", "duplicate_goes_on"}
+    assert read(runtime, duplicate_id)["error_code"] == "store_killed_worker"
+
+
+def test_an_expired_address_of_a_duplicate_purchase_is_asked_for_afresh(
+    runtime: Runtime, simulator: Simulator, duplicate_id: UUID
+) -> None:
+    watch(runtime, duplicate_id)
+    there = read(runtime, duplicate_id)["outputs"]
+    gone = f"{simulator.url}/output/gone.mp4"
+    run(runtime, f"UPDATE prediction SET outputs = jsonb_build_array('{gone}')")  # noqa: S608 - a constant
+    with pytest.raises(StoreDelayed, match="status 404"):
+        keep(runtime, duplicate_id)
+    assert read(runtime, duplicate_id)["outputs"] == there
+    assert keep(runtime, duplicate_id).startswith("stored")
+
+
+def test_a_good_answer_ends_the_unconfirmed_submission_about_a_duplicate_purchase(
+    runtime: Runtime, duplicate_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(status: PredictionStatus | None) -> str:
+        def answer(provider_id: str) -> ProviderPrediction:
+            if status is None:
+                raise PredictionNotFound("not found")
+            return ProviderPrediction(id=provider_id, status=status)
+
+        monkeypatch.setattr(runtime.client, "get_prediction", answer)
+        return check_duplicate(runtime, duplicate_id, claim)
+
+    claim = read(runtime, duplicate_id)["claim"]
+    assert check(None).startswith("inconsistent")
+    run(runtime, "UPDATE prediction SET inconsistent_since = inconsistent_since - interval '1 day'")
+    check(PredictionStatus.PROCESSING)
+    assert read(runtime, duplicate_id)["inconsistent_since"] is None
+    assert check(PredictionStatus.COMPLETED).startswith("inconsistent")  # no output: believed only once it has lasted
+    assert read(runtime, duplicate_id)["outcome"] is None
+
+
+def test_a_duplicate_purchase_is_not_lost_for_a_list_that_tells_nothing(
+    runtime: Runtime, duplicate_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_nothing(_: str) -> ProviderPrediction:
+        raise PredictionNotFound("not found")
+
+    monkeypatch.setattr(runtime.client, "get_prediction", find_nothing)
+    unreadable = PredictionPage(page=1, items=(), unreadable=1, is_last=True)
+    monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: unreadable)
+    claim = read(runtime, duplicate_id)["claim"]
+    check_duplicate(runtime, duplicate_id, claim)
+    run(runtime, "UPDATE prediction SET inconsistent_since = inconsistent_since - interval '1 day'")
+    assert "no readable id" in check_duplicate(runtime, duplicate_id, claim)
+    assert read(runtime, duplicate_id)["outcome"] is None
+
+
+def test_a_duplicate_purchase_without_an_outcome_ends_with_the_providers_retention(
+    runtime: Runtime, duplicate_id: UUID
+) -> None:
+    run(runtime, "UPDATE prediction SET provider_created_at = now() - interval '8 days'")
+    with transaction(runtime.sessions) as session:
+        (check,) = transitions.duplicate_renders.schedule_duplicate_checks(session, count=5)
+        assert transitions.duplicate_renders.schedule_duplicate_checks(session, count=5) == []  # its next check is set
+    assert check_duplicate(runtime, duplicate_id, check.claim).startswith("lost")
+    assert read(runtime, duplicate_id)["outcome"] == "lost"
+    with transaction(runtime.sessions) as session:
+        assert queries.duplicates.find_duplicate(session, duplicate_id)
+        assert transitions.duplicate_renders.schedule_duplicate_checks(session, count=5) == []

@@ -1,0 +1,116 @@
+"""A reconciliation run keeps its claim as long as it reads, and gives it back soon when its worker dies."""
+
+import time
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from models import transitions
+from models.db.session import transaction
+from rushes.reconciling import evidence
+from rushes.reconciling.evidence import ReconcileFailed
+from rushes.reconciling.reconcile import reconcile_account
+from rushes.runtime import Runtime
+from rushes.wavespeed import ProviderPrediction
+from sandbox.wavespeed import Simulator
+from tests.support.runtimes import MODEL, ask, begin_submit, claim_submits, push, run
+
+INPUT = {"prompt": "a"}
+STRANGERS = 6
+
+
+@pytest.fixture
+def runtime_settings() -> dict[str, Any]:
+    return {"request_timeout_seconds": 60}
+
+
+@pytest.fixture
+def account_id(runtime: Runtime) -> UUID:
+    """An account with one unconfirmed submission."""
+    with transaction(runtime.sessions) as session:
+        account = transitions.accounts.ensure_account(session, "default", slots=1, submits_per_minute=60)
+    push(runtime, INPUT)
+    (claimed,) = claim_submits(runtime, account)
+    begin_submit(runtime, claimed)
+    with transaction(runtime.sessions) as session:
+        transitions.submitting.mark_unconfirmed(session, claimed.prediction_id, claimed.claim, message="test")
+        transitions.runs.postpone_unconfirmed(session, [claimed.prediction_id], delay=timedelta(0))
+    return account
+
+
+def claim(runtime: Runtime, account_id: UUID) -> int | None:
+    with transaction(runtime.sessions) as session:
+        return transitions.runs.claim_reconcile(session, account_id, lease=timedelta(minutes=1))
+
+
+def test_a_run_that_reads_for_longer_than_its_lease_keeps_its_claim(
+    runtime: Runtime, simulator: Simulator, account_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(STRANGERS):
+        wanted = INPUT | {"prompt": f"a stranger's {number}"}
+        runtime.client.submit(MODEL, wanted, send_before=time.monotonic() + 60)
+    simulator.set_fault("list_without_inputs")
+    first = claim(runtime, account_id)
+    assert first is not None
+    check, others = runtime.client.get_prediction, list[int | None]()
+
+    def read_slowly(provider_id: str) -> ProviderPrediction:
+        """Half of the lease passes meanwhile, and another worker tries to take the run over."""
+        half = evidence.lease_of(runtime) / 2
+        run(runtime, "UPDATE account SET reconcile_until = reconcile_until - CAST(:half AS interval)", half=half)
+        others.append(claim(runtime, account_id))
+        return check(provider_id)
+
+    monkeypatch.setattr(runtime.client, "get_prediction", read_slowly)
+    reported = reconcile_account(runtime, account_id, first)
+    assert others == [None] * STRANGERS
+    assert reported.startswith("adopted 0, not found 0, waiting 0, for a person 1")
+
+
+def test_a_run_whose_worker_died_is_given_back_within_a_request_and_a_margin(
+    runtime: Runtime, account_id: UUID
+) -> None:
+    first = claim(runtime, account_id)
+    assert first is not None
+    with transaction(runtime.sessions) as session:
+        assert transitions.runs.begin_reconcile(session, account_id, first, lease=evidence.lease_of(runtime))
+        query = "SELECT extract(epoch FROM reconcile_until - now())::float8 FROM account"
+        held = session.connection().exec_driver_sql(query).scalar_one()
+    assert 60 < held <= 70
+
+
+@pytest.mark.parametrize(("wish", "pause"), [(None, 5), (1, 5), (600, 600), (86_400, 3600)])
+def test_a_list_that_is_refused_is_asked_again_when_the_provider_wishes(
+    runtime: Runtime, simulator: Simulator, account_id: UUID, wish: int | None, pause: int
+) -> None:
+    simulator.set_fault("get_429", kind="list", retry_after=wish)
+    first = claim(runtime, account_id)
+    assert first is not None
+    ((before,),) = ask(runtime, "SELECT now()")
+    with pytest.raises(ReconcileFailed):
+        reconcile_account(runtime, account_id, first)
+    ((until, after),) = ask(runtime, "SELECT reconcile_until, now() FROM account")
+    assert before <= until - timedelta(seconds=pause) <= after
+
+
+def test_an_unconfirmed_submission_that_cannot_be_decided_is_checked_again_soon_while_it_is_young(
+    runtime: Runtime, simulator: Simulator, account_id: UUID
+) -> None:
+    runtime.client.submit(MODEL, INPUT, send_before=time.monotonic() + 60)
+    simulator.set_fault("list_without_inputs")
+    first = claim(runtime, account_id)
+    assert first is not None
+    assert "for a person 1" in reconcile_account(runtime, account_id, first)
+    with transaction(runtime.sessions) as session:
+        query = "SELECT extract(epoch FROM due_at - now())::float8 FROM prediction"
+        assert session.connection().exec_driver_sql(query).scalar_one() < 60
+
+    simulator.clear_faults()
+    with transaction(runtime.sessions) as session:
+        session.connection().exec_driver_sql("UPDATE prediction SET due_at = now()")
+        session.connection().exec_driver_sql("UPDATE account SET reconcile_until = now()")
+    second = claim(runtime, account_id)
+    assert second is not None
+    assert reconcile_account(runtime, account_id, second).startswith("adopted 1")

@@ -1,0 +1,364 @@
+"""An unknown prediction whose webhook leads back to a job of ours is owned, whatever its input: paid for once, or a
+duplicate purchase."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from models import queries, transitions
+from models.db.session import transaction
+from models.queries.audit import RULES, find_broken
+from rushes.reconciling import reconcile as reconciling
+from rushes.reconciling.assign import Assignments, assign_named
+from rushes.reconciling.duplicates import check_duplicate, store_duplicate
+from rushes.runtime import ACCOUNT
+from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
+from rushes.wavespeed.callback_urls import HookAddresses, read_address
+from sandbox.wavespeed import Simulator
+from tests.support.runtimes import (
+    LEASE,
+    MODEL,
+    ask,
+    claim_submits,
+    open_runtime,
+    push,
+    reconcile,
+    run,
+    wait_until_over,
+    wish,
+)
+
+PUBLIC_URL = "http://127.0.0.1:9/farm"  # nobody listens: webhooks are lost
+
+
+class World:
+    """A farm whose provider shows the addresses of webhooks, and whose rows can be forgotten."""
+
+    def __init__(self, url: str, simulator: Simulator, folder: Path) -> None:
+        self.simulator = simulator
+        self.runtime = open_runtime(url, simulator, folder, public_url=PUBLIC_URL)
+        with transaction(self.runtime.sessions) as session:
+            self.account = transitions.accounts.ensure_account(session, ACCOUNT, slots=20, submits_per_minute=600)
+
+    def push(self, prompt: str = "a") -> UUID:
+        return push(self.runtime, wish(prompt))[0]
+
+    def admit(self) -> None:
+        with transaction(self.runtime.sessions) as session:
+            transitions.admission.admit_jobs(session, self.account, count=20)
+
+    def submit(self) -> int:
+        """Everything that waits, whatever the answers; returns how many were posted."""
+        claimed = claim_submits(self.runtime, self.account, count=20)
+        for each in claimed:
+            with suppress(SubmitUnconfirmed):
+                submit_prediction(self.runtime, each.prediction_id, each.claim)
+        return len(claimed)
+
+    def finish(self) -> None:
+        """Let the provider end everything."""
+        wait_until_over(self.simulator)
+
+    def forget(self, job_id: UUID) -> None:
+        """The job as an older backup has it: queued, nothing bought."""
+        self.run("DELETE FROM event WHERE job_id = :id", id=job_id)
+        self.run("DELETE FROM prediction WHERE job_id = :id", id=job_id)
+        self.run("UPDATE job SET state = 'queued', due_at = now(), ended_at = NULL WHERE id = :id", id=job_id)
+
+    def sweep(self) -> str:
+        self.run("UPDATE account SET reconcile_until = NULL, swept_at = NULL")
+        self.run("UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
+        return reconcile(self.runtime, self.account)
+
+    def run(self, statement: str, **values: object) -> None:
+        run(self.runtime, statement, **values)
+
+    def ask(self, query: str, **values: object) -> list[Any]:
+        return ask(self.runtime, query, **values)
+
+    def hold(self) -> None:
+        """As a restored database is."""
+        with transaction(self.runtime.sessions) as session:
+            assert transitions.restore.hold_restored(session, self.account, epoch=99, restore_epoch=0, detail="test")
+
+    def find_broken(self) -> set[str]:
+        with transaction(self.runtime.sessions) as session:
+            return {rule.name for rule in RULES if find_broken(session, rule).total}
+
+    def rows_of(self, job_id: UUID) -> list[tuple[str, str]]:
+        """State and provider id of each of its predictions, in their order."""
+        return self.ask("SELECT state, provider_id FROM prediction WHERE job_id = :id ORDER BY attempt", id=job_id)
+
+    def state_of(self, job_id: UUID) -> str:
+        ((state,),) = self.ask("SELECT state FROM job WHERE id = :id", id=job_id)
+        return str(state)
+
+    def names_in(self, task: dict[str, Any]) -> tuple[UUID, UUID]:
+        """The prediction and the job that this task of the provider was bought for."""
+        found = read_address(str(task["webhook"]), secret=self.runtime.hook_secret)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(median=0.2, sigma=0.01, webhook_retries=0) as started:
+        started.set_fault("show_webhook")
+        yield started
+
+
+@pytest.fixture
+def world(database_url: str, simulator: Simulator, tmp_path: Path) -> Iterator[World]:
+    """With one render beside those of the tests, since only accounts that bought something are swept."""
+    opened = World(database_url, simulator, tmp_path)
+    opened.push("an anchor")
+    assert opened.submit() == 1
+    yield opened
+    opened.runtime.close()
+
+
+@pytest.fixture
+def bought(world: World) -> tuple[UUID, str]:
+    """A job whose render was bought and is over, and that render's id at the provider."""
+    job_id = world.push()
+    assert world.submit() == 1
+    world.finish()
+    return job_id, str(world.simulator.tasks()[-1]["id"])
+
+
+@pytest.mark.parametrize("key", ["webhook", "webhook_url"])
+@pytest.mark.parametrize("readable", [True, False])
+def test_each_of_two_equal_unconfirmed_submissions_gets_its_own_and_not_the_others(
+    world: World, simulator: Simulator, key: str, readable: bool
+) -> None:
+    simulator.set_fault("show_webhook", text=key)
+    simulator.set_fault("submit_drop")
+    if not readable:
+        simulator.set_fault("list_without_inputs")
+    jobs = [world.push(), world.push()]
+    assert world.submit() == 2
+    # By input and time each would now get the other's.
+    world.run("UPDATE prediction SET posted_at = posted_at - interval '1 s' WHERE job_id = :id", id=jobs[1])
+    assert world.sweep().endswith("; by their webhooks: adopted 2, duplicates 0")
+    for task in simulator.tasks()[1:]:
+        _, job_id = world.names_in(task)
+        ((state, provider_id),) = world.rows_of(job_id)
+        assert (state in {"rendering", "completed"}, provider_id) == (True, task["id"])
+    assert world.find_broken() == set()
+
+
+def test_an_unconfirmed_submission_with_an_equal_twin_still_in_flight_need_not_wait_for_it(
+    world: World, simulator: Simulator
+) -> None:
+    simulator.set_fault("submit_drop", count=1)
+    world.push()
+    assert world.submit() == 1
+    world.push()
+    world.admit()
+    world.run("UPDATE prediction SET posted_at = now() WHERE state = 'submitting'")  # its answer may still come
+    assert world.sweep().startswith("adopted 0, not found 0, waiting 0")
+    known = world.ask("SELECT state = 'submitting', provider_id IS NOT NULL FROM prediction ORDER BY id")
+    assert known[1:] == [(False, True), (True, False)]
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_lost_row_is_made_again_for_a_job_that_would_be_bought(
+    world: World, bought: tuple[UUID, str], restored: bool
+) -> None:
+    job_id, provider_id = bought
+    world.forget(job_id)
+    if restored:
+        world.hold()
+    assert "by their webhooks: adopted 1, duplicates 0" in world.sweep()
+    assert world.rows_of(job_id) == [("completed", provider_id)]
+    assert world.state_of(job_id) == "storing"
+    made, _ = world.names_in(world.simulator.tasks()[-1])
+    assert world.ask("SELECT id FROM prediction WHERE provider_id = :id", id=provider_id) == [(made,)]
+    assert world.submit() == 0  # paid for once
+    assert world.ask("SELECT count(*) FROM unknown_prediction") == [(0,)]
+    assert world.find_broken() == set()
+
+
+def test_a_submission_that_was_not_posted_yet_is_what_was_bought(world: World, bought: tuple[UUID, str]) -> None:
+    job_id, provider_id = bought
+    world.forget(job_id)
+    world.admit()
+    assert world.rows_of(job_id) == [("submitting", None)]
+    assert "adopted 1, duplicates 0" in world.sweep()
+    assert world.rows_of(job_id) == [("completed", provider_id)]
+    assert world.submit() == 0
+    assert world.find_broken() == set()
+
+
+def test_a_job_that_was_marked_not_found_and_waits_is_not_bought_anew(world: World, bought: tuple[UUID, str]) -> None:
+    job_id, provider_id = bought
+    gone = "state = 'not_found', provider_id = NULL, accepted_at = NULL, ended_at = now(), due_at = NULL"
+    world.run(f"UPDATE prediction SET {gone} WHERE job_id = :id", id=job_id)  # noqa: S608
+    world.run("UPDATE job SET state = 'queued', due_at = now() WHERE id = :id", id=job_id)
+    assert "adopted 1, duplicates 0" in world.sweep()
+    assert world.rows_of(job_id) == [("not_found", None), ("completed", provider_id)]
+    assert world.submit() == 0
+    assert world.find_broken() == set()
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
+def test_what_a_job_that_has_ended_does_not_need_is_kept_as_a_duplicate_purchase(
+    world: World, bought: tuple[UUID, str], state: str
+) -> None:
+    job_id, provider_id = bought
+    world.forget(job_id)
+    code = "broken" if state == "failed" else None
+    ended = "UPDATE job SET state = :state, due_at = NULL, ended_at = now(), error_code = :code WHERE id = :id"
+    world.run(ended, state=state, code=code, id=job_id)
+    assert "adopted 0, duplicates 1" in world.sweep()
+    assert world.rows_of(job_id) == [("duplicate", provider_id)]
+    ((duplicate_id,),) = world.ask("SELECT id FROM prediction WHERE state = 'duplicate'")
+    assert check_duplicate(world.runtime, duplicate_id, 0).startswith("completed")
+    with transaction(world.runtime.sessions) as session:
+        (step,) = transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
+    assert store_duplicate(world.runtime, duplicate_id, step.claim, must_stop=lambda: False).startswith("stored")
+    assert world.state_of(job_id) == state
+    assert world.ask("SELECT count(*) FROM unknown_prediction") == [(0,)]
+    assert "adopted" not in world.sweep().partition("; by")[2]  # a row knows it now
+
+
+def test_what_was_bought_beside_another_live_one_is_a_duplicate_purchase(
+    world: World, bought: tuple[UUID, str]
+) -> None:
+    job_id, provider_id = bought
+    world.forget(job_id)
+    world.simulator.set_fault("task_slow")
+    assert world.submit() == 1
+    assert "adopted 0, duplicates 1" in world.sweep()
+    (live, _), duplicate = world.rows_of(job_id)
+    assert (live, duplicate) == ("rendering", ("duplicate", provider_id))
+    assert world.find_broken() == {"bought_once", "no_duplicate"}
+
+
+def test_what_was_refused_and_bought_all_the_same_is_a_duplicate_purchase_in_its_own_row(
+    world: World, bought: tuple[UUID, str]
+) -> None:
+    job_id, provider_id = bought
+    refused = "state = 'refused', provider_id = NULL, accepted_at = NULL, ended_at = now(), due_at = NULL"
+    world.run(f"UPDATE prediction SET {refused} WHERE job_id = :id", id=job_id)  # noqa: S608
+    ended = "UPDATE job SET state = 'failed', error_code = 'input_refused', ended_at = now() WHERE id = :id"
+    world.run(ended, id=job_id)
+    assert "adopted 0, duplicates 1" in world.sweep()
+    assert world.rows_of(job_id) == [("duplicate", provider_id)]
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let this happen between the first reading of the rows and what follows from it."""
+    find = queries.restore.find_job_snapshot
+
+    def read_and_be_late(*asked: Any) -> Any:
+        snapshot = find(*asked)
+        monkeypatch.setattr(queries.restore, "find_job_snapshot", find)
+        act()
+        return snapshot
+
+    monkeypatch.setattr(queries.restore, "find_job_snapshot", read_and_be_late)
+
+
+def test_a_job_that_is_admitted_at_this_instant_gets_what_was_bought_for_it(
+    world: World, bought: tuple[UUID, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, provider_id = bought
+    world.forget(job_id)
+    meanwhile(monkeypatch, world.admit)
+    assert "adopted 1, duplicates 0" in world.sweep()
+    assert world.rows_of(job_id) == [("completed", provider_id)]
+    assert world.submit() == 0
+    assert world.find_broken() == set()
+
+
+def test_what_another_run_has_adopted_at_this_instant_is_neither_duplicate_nor_unknown(
+    world: World, bought: tuple[UUID, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, provider_id = bought
+    world.forget(job_id)
+
+    def assign_twice(*asked: Any) -> Assignments:
+        meanwhile(monkeypatch, lambda: assign_named(*asked))
+        return assign_named(*asked)
+
+    monkeypatch.setattr(reconciling, "assign_named", assign_twice)
+    assert "new unknown predictions 0" in world.sweep()
+    assert world.rows_of(job_id) == [("completed", provider_id)]
+    assert world.ask("SELECT count(*) FROM unknown_prediction") == [(0,)]
+    assert world.find_broken() == set()
+
+
+def test_an_unconfirmed_submission_that_is_answered_with_another_id_at_this_instant_does_not_end_with_this_ones_video(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.simulator.set_fault("submit_drop", count=1)
+    job_id = world.push()
+    assert world.submit() == 1
+    world.finish()
+    answered = "state = 'rendering', provider_id = 'another', accepted_at = now(), error_code = NULL"
+    answer = f"UPDATE prediction SET {answered} WHERE job_id = :id"  # noqa: S608
+    meanwhile(monkeypatch, lambda: world.run(answer, id=job_id))
+    assert world.sweep().endswith("; by their webhooks: adopted 0, duplicates 1")
+    assert world.rows_of(job_id) == [("rendering", "another"), ("duplicate", world.simulator.tasks()[-1]["id"])]
+
+
+def test_no_duplicate_purchase_is_recorded_for_a_job_that_would_be_bought(world: World) -> None:
+    job_id = world.push("b")
+    outcomes = []
+    for prepare in (lambda: None, world.admit, world.submit):
+        prepare()
+        with transaction(world.runtime.sessions) as session:
+            outcomes.append(
+                transitions.unknown_predictions.record_duplicate(
+                    session, world.account, job_id, provider_id="p", provider_created_at=None
+                )
+            )
+    assert [each is not None for each in outcomes] == [False, False, True]
+
+
+def test_what_failed_takes_no_job_from_what_was_paid_for(world: World) -> None:
+    world.simulator.set_fault("task_failed", count=1)
+    job_id = world.push()
+    assert world.submit() == 1
+    world.finish()
+    world.forget(job_id)
+    assert world.submit() == 1
+    world.finish()
+    failed, paid = (str(each["id"]) for each in world.simulator.tasks()[1:])
+    world.forget(job_id)
+    assert "adopted 1, duplicates 1" in world.sweep()
+    assert world.rows_of(job_id) == [("completed", paid), ("duplicate", failed)]
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_the_render_of_a_job_that_is_gone_is_an_unknown_prediction_and_nobody_elses(
+    world: World, bought: tuple[UUID, str], restored: bool
+) -> None:
+    job_id, provider_id = bought
+    world.forget(job_id)
+    world.run("DELETE FROM job WHERE id = :id", id=job_id)
+    twin = world.push()
+    if restored:
+        world.hold()
+        world.run("UPDATE account SET paused_at = paused_at - interval '10 minutes'")
+    assert "new unknown predictions 1; by their webhooks: adopted 0, duplicates 0" in world.sweep()
+    assert world.ask("SELECT provider_id FROM unknown_prediction") == [(provider_id,)]
+    assert world.rows_of(twin) == []
+    assert world.submit() == 1
+
+
+def test_an_address_that_we_did_not_sign_says_nothing(world: World) -> None:
+    forged = HookAddresses(PUBLIC_URL, b"another secret")
+    job_id = world.push()
+    stranger = world.runtime.client.submit(
+        MODEL, wish(), send_before=time.monotonic() + 60, webhook=forged.make(uuid4(), job_id)
+    )
+    assert world.sweep().endswith("new unknown predictions 1")
+    assert world.ask("SELECT provider_id FROM unknown_prediction") == [(stranger.id,)]
+    assert world.rows_of(job_id) == []

@@ -1,0 +1,104 @@
+"""A provider that answers 5xx: the account waits where it says so or where a probe fails, and for no lost answer."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from models import transitions
+from models.db.session import transaction
+from rushes.retries import SUBMIT_NOT_SENT
+from rushes.runtime import ACCOUNT, Runtime
+from rushes.settings import Settings
+from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
+from tests.support.runtimes import ask, claim_submits, push, run, wish
+from tests.support.scripted_server import Peer, Script, ScriptedServer
+
+SLOTS = 4
+
+
+def answering_503(retry_after: str | None) -> Script:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        headers = {"Retry_After": retry_after} if retry_after else {}
+        peer.answer(503, b"<html>down for maintenance</html>", **headers)
+
+    return script
+
+
+@contextmanager
+def runtime_at(script: Script, database_url: str, folder: Path) -> Iterator[Runtime]:
+    with ScriptedServer(script) as server:
+        settings = Settings(
+            database_url=database_url,  # type: ignore[arg-type]
+            data_dir=folder,
+            wavespeed_api_key="wsk_1",  # type: ignore[arg-type]
+            wavespeed_url=server.url,
+        )
+        runtime = Runtime.open(settings, threads=2, application="test")
+        yield runtime
+        runtime.close()
+
+
+def open_account(runtime: Runtime) -> UUID:
+    with transaction(runtime.sessions) as session:
+        return transitions.accounts.ensure_account(session, ACCOUNT, slots=SLOTS, submits_per_minute=60)
+
+
+def submit_without_answer(runtime: Runtime, account: UUID, *, count: int = 1) -> None:
+    """So many jobs are pushed and posted, and none is answered with a task."""
+    push(runtime, *(wish(str(number)) for number in range(count)))
+    for claimed in claim_submits(runtime, account, count=count):
+        with pytest.raises(SubmitUnconfirmed):
+            submit_prediction(runtime, claimed.prediction_id, claimed.claim)
+
+
+def read_back_off(runtime: Runtime) -> tuple[Any, ...]:
+    """Back-offs in a row, why, and for how much longer."""
+    ((*reported,),) = ask(runtime, "SELECT back_offs, back_off_reason, back_off_until - now() FROM account")
+    return tuple(reported)
+
+
+def count_free(runtime: Runtime, account: UUID) -> int:
+    with transaction(runtime.sessions) as session:
+        room = transitions.admission.count_free_slots(session, account)
+    assert room is not None
+    return room.count_admissible(SLOTS)
+
+
+def test_a_503_with_a_retry_after_holds_the_account_for_so_long(database_url: str, tmp_path: Path) -> None:
+    with runtime_at(answering_503("600"), database_url, tmp_path) as runtime:
+        account = open_account(runtime)
+        submit_without_answer(runtime, account)
+        back_offs, reason, left = read_back_off(runtime)
+        assert (back_offs, reason) == (1, "unreachable")
+        assert timedelta(minutes=9) < left < timedelta(minutes=11)
+        assert count_free(runtime, account) == 0
+        assert ask(runtime, "SELECT state FROM prediction") == [("unconfirmed",)]
+
+
+def test_a_lost_answer_alone_holds_nothing(database_url: str, tmp_path: Path) -> None:
+    with runtime_at(answering_503(None), database_url, tmp_path) as runtime:
+        account = open_account(runtime)
+        submit_without_answer(runtime, account, count=2)
+        assert read_back_off(runtime) == (0, None, None)
+        assert count_free(runtime, account) == SLOTS - 2
+
+
+def test_a_probe_that_ends_unconfirmed_is_not_followed_by_the_next_at_once(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.random", lambda: 0.9)
+    with runtime_at(answering_503(None), database_url, tmp_path) as runtime:
+        account = open_account(runtime)
+        run(runtime, "UPDATE account SET back_offs = 3, back_off_until = now() - interval '1 second'")
+        submit_without_answer(runtime, account)
+        back_offs, reason, left = read_back_off(runtime)
+        assert (back_offs, reason) == (4, "unreachable")
+        ceiling = 8 * SUBMIT_NOT_SENT.base
+        assert 0.5 * ceiling < left < ceiling
+        assert count_free(runtime, account) == 0

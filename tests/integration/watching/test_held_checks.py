@@ -1,0 +1,82 @@
+"""While the checks of an account are held none is made: no watch window ends, and no duplicate purchase is checked."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from celery import Celery
+
+from models import queries, transitions
+from models.db.session import transaction
+from rushes.runtime import ACCOUNT, Runtime
+from tests.support import rows
+from tests.support.rows import MINUTE, NOW, SECOND
+from tests.support.runtimes import ask, run
+from workers.dispatcher.loop import Dispatcher
+from workers.dispatcher.publisher import Message
+
+ROOM = {"resume": 9, "store": 9}
+Rounds = Callable[[], list[str]]
+
+
+@pytest.fixture
+def account_id(runtime: Runtime) -> UUID:
+    """Of what is due now, one render has outlived its window, one duplicate purchase is to be checked and one to be
+    fetched."""
+    with transaction(runtime.sessions) as session:
+        account = transitions.accounts.ensure_account(session, ACCOUNT, slots=9, submits_per_minute=600)
+        rows.add_render(session, "rendering", account_id=account, due_at=-2 * MINUTE, accepted_at=-12 * MINUTE)
+        rows.add_render(session, "duplicate", account_id=account, due_at=NOW)
+        fetched: dict[str, Any] = {"outcome": "completed", "outputs": [rows.OUTPUT]}
+        rows.add_render(session, "duplicate", account_id=account, due_at=NOW, **fetched)
+    return account
+
+
+@pytest.fixture
+def make_rounds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Rounds:
+    """One round of a new leader; returns what it publishes."""
+
+    def make() -> list[str]:
+        published: list[Message] = []
+        leader = Dispatcher(runtime, Celery(), name="test", queues=["submit"], threads=1)
+        monkeypatch.setattr(leader._publisher, "publish", published.extend)
+        with transaction(runtime.sessions) as session:
+            account = queries.dispatching.find_account(session, ACCOUNT)
+        assert account is not None
+        leader._make_rounds(account, ROOM, 1_000.0)
+        return sorted(each.task for each in published)
+
+    return make
+
+
+def test_no_window_ends_and_no_duplicate_purchase_is_checked_while_checks_are_held(
+    runtime: Runtime, account_id: UUID, make_rounds: Rounds
+) -> None:
+    run(runtime, "UPDATE account SET check_failures = 1, check_back_off_until = now() + interval '40 minutes'")
+    assert make_rounds() == ["duplicate.store"]
+    assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(0,)]
+    run(runtime, "UPDATE account SET check_back_off_until = now()")
+    assert make_rounds() + make_rounds() == ["watch.resume", "duplicate.watch"]  # the budget of each leader allows one
+    assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(1,)]
+
+
+def test_what_held_checks_keep_waiting_is_neither_late_nor_worth_a_turn(runtime: Runtime, account_id: UUID) -> None:
+    def see() -> tuple[float, float, float]:
+        with transaction(runtime.sessions) as session:
+            until_due = queries.dispatching.find_seconds_until_due(session)
+            assert until_due is not None
+            return (
+                until_due,
+                queries.health.find_health(session).lag_seconds,
+                queries.health.find_farm(session).lag_seconds,
+            )
+
+    until_due, *lags = see()
+    assert [-until_due, *lags] == pytest.approx([120] * 3, abs=30)
+    with transaction(runtime.sessions) as session:
+        rows.change(session, "account", account_id, check_back_off_until=40 * MINUTE)
+    until_due, lag, farm_lag = see()
+    assert until_due == pytest.approx(40 * MINUTE / SECOND, abs=30)
+    assert lag == 0
+    assert farm_lag < 0

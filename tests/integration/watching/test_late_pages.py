@@ -1,0 +1,95 @@
+"""A list whose second page is late, while its first was not: what is between them is bought already."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from models import transitions
+from models.db.session import transaction
+from rushes.runtime import Runtime
+from rushes.watching.poll import check_prediction
+from rushes.wavespeed import PredictionNotFound, ProviderPrediction
+from sandbox.wavespeed import Simulator
+from tests.support.runtimes import accept, ask, begin, reconcile, run, send
+
+PAGE = 3
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(median=600) as started:
+        yield started
+
+
+@pytest.fixture
+def account(runtime: Runtime) -> UUID:
+    with transaction(runtime.sessions) as session:
+        return transitions.accounts.ensure_account(session, "default", slots=9, submits_per_minute=600)
+
+
+def render(runtime: Runtime, account: UUID, prompt: str) -> tuple[UUID, ProviderPrediction]:
+    prediction_id, answer = begin(runtime, account, prompt), send(runtime, prompt)
+    accept(runtime, prediction_id, answer)
+    return prediction_id, answer
+
+
+def make_late(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, newest: datetime) -> None:
+    """From the second page on nothing is shown that was created after this; pages hold three."""
+    list_predictions = runtime.client.list_predictions
+    asked: list[object] = []
+
+    def list_late(*, created_before: datetime | None = None, **options: Any) -> Any:
+        asked.append(created_before)
+        if len(asked) > 1:
+            created_before = min(newest, created_before or newest)
+        return list_predictions(page_size=PAGE, created_before=created_before, **options)
+
+    monkeypatch.setattr(runtime.client, "list_predictions", list_late)
+
+
+def moment_of(answer: ProviderPrediction) -> datetime:
+    assert answer.created_at is not None
+    return answer.created_at
+
+
+def test_a_purchase_unconfirmed_is_adopted_although_a_later_page_is_late(
+    runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for prompt in "first", "second", "third":
+        render(runtime, account, prompt)
+    unconfirmed, bought = begin(runtime, account, "unconfirmed"), send(runtime, "unconfirmed")
+    with transaction(runtime.sessions) as session:
+        transitions.submitting.mark_unconfirmed(session, unconfirmed, 1, message="test")
+    for prompt in "later", "later still", "last":
+        render(runtime, account, prompt)
+    past = "interval '10 minutes'"
+    run(runtime, f"UPDATE prediction SET posted_at = posted_at - {past}, accepted_at = accepted_at - {past}")  # noqa: S608
+    run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
+
+    make_late(runtime, monkeypatch, newest=moment_of(bought) + timedelta(milliseconds=1))
+    assert reconcile(runtime, account).startswith("adopted 1, not found 0")
+    ((state, provider_id),) = ask(runtime, "SELECT state, provider_id FROM prediction WHERE id = :id", id=unconfirmed)
+    assert (state, provider_id) == ("rendering", bought.id)
+
+
+def test_a_render_whose_page_is_gone_is_not_lost_although_a_later_page_is_late(
+    runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for prompt in "first", "second", "third":
+        render(runtime, account, prompt)
+    watched, answer = render(runtime, account, "watched")
+    for prompt in "later", "later still", "last":
+        render(runtime, account, prompt)
+    ago = "inconsistent_since = now() - interval '5 minutes', accepted_at = accepted_at - interval '2 minutes'"
+    run(runtime, f"UPDATE prediction SET {ago} WHERE id = :id", id=watched)  # noqa: S608
+
+    def find_nothing(provider_id: str) -> ProviderPrediction:
+        raise PredictionNotFound(provider_id)
+
+    monkeypatch.setattr(runtime.client, "get_prediction", find_nothing)
+    make_late(runtime, monkeypatch, newest=moment_of(answer) + timedelta(milliseconds=1))
+    check_prediction(runtime, watched, 1)
+    assert ask(runtime, "SELECT state FROM prediction WHERE id = :id", id=watched) == [("rendering",)]

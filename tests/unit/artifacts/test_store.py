@@ -1,0 +1,193 @@
+"""What every store promises, tried on the one on a local disk."""
+
+import errno
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from rushes.artifacts import ArtifactStore, LocalStore, StorageFull, open_store
+from rushes.errors import InvalidInput, NotFound, Unavailable
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "my artifacts"
+
+
+@pytest.fixture
+def store(root: Path) -> ArtifactStore:
+    return open_store(root.as_uri())
+
+
+def put(store: ArtifactStore, *, content: bytes, name: str) -> str:
+    source = store.scratch() / "claim-1.part"
+    source.write_bytes(content)
+    return store.publish(source, name)
+
+
+def test_opening_a_store_touches_nothing(store: ArtifactStore, root: Path) -> None:
+    assert not root.exists()
+
+
+def test_a_published_file_can_be_read_by_its_url(store: ArtifactStore, root: Path) -> None:
+    url = put(store, content=b"film", name="batch/1.mp4")
+
+    with store.open(url) as file:
+        assert file.read() == b"film"
+    assert store.find_path(url) == root / "batch" / "1.mp4"
+    assert list(store.scratch().iterdir()) == []
+
+
+def test_publishing_again_replaces_the_file_and_readers_of_the_old_one_finish_it(store: ArtifactStore) -> None:
+    url = put(store, content=b"old", name="1.mp4")
+
+    with store.open(url) as reader:
+        assert put(store, content=b"newer", name="1.mp4") == url
+        assert reader.read() == b"old"
+    with store.open(url) as reader:
+        assert reader.read() == b"newer"
+
+
+@pytest.mark.parametrize("name", ["../out.mp4", "/out.mp4", "a/../../out.mp4", "a\0b", "", ".incoming/x"])
+def test_a_name_that_escapes_is_refused_and_the_file_stays(store: ArtifactStore, name: str) -> None:
+    source = store.scratch() / "claim-1.part"
+    source.write_bytes(b"film")
+
+    with pytest.raises(InvalidInput):
+        store.publish(source, name)
+
+    assert source.read_bytes() == b"film"
+
+
+def test_folders_are_open_to_readers(store: ArtifactStore, root: Path) -> None:
+    mask = os.umask(0)
+    try:
+        put(store, content=b"film", name="a/b/1.mp4")
+    finally:
+        os.umask(mask)
+
+    assert [(root / folder).stat().st_mode & 0o777 for folder in ("a", "a/b")] == [0o755, 0o755]
+
+
+def test_the_file_and_its_folder_are_on_disk_before_the_url_is_given(
+    store: ArtifactStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, content=b"film", name="a/0.mp4")
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+
+    put(store, content=b"film", name="a/1.mp4")
+
+    assert synced == [(root / "a" / "1.mp4").stat().st_ino, (root / "a").stat().st_ino]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/a.mp4",
+        "s3://bucket/a.mp4",
+        "file://elsewhere/a.mp4",
+        "file:///etc/passwd",
+        "{root}/a/../../outside.txt",
+        "{root}/a/%2e%2e/%2e%2e/outside.txt",
+        "{root}/a",
+        "{root}/none.mp4",
+        "{root}/%00",
+        "{root}/a/1.mp4?download",
+        "http://[",
+        "",
+    ],
+)
+def test_only_published_files_are_found(store: ArtifactStore, root: Path, url: str) -> None:
+    put(store, content=b"film", name="a/1.mp4")
+    (root.parent / "outside.txt").write_text("secret")
+    url = url.format(root=root.as_uri())
+
+    assert store.find_path(url) is None
+    with pytest.raises(NotFound):
+        store.open(url)
+
+
+def test_a_removed_file_is_gone_and_removing_it_again_is_no_error(store: ArtifactStore) -> None:
+    url = put(store, content=b"film", name="a/1.unverified")
+
+    store.remove(url)
+    store.remove(url)
+
+    assert store.find_path(url) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/a.mp4",
+        "{outside}",
+        "{root}/a/%2e%2e/%2e%2e/outside.txt",
+        "{root}/.incoming/claim-1.part",
+        "{root}/%00",
+        "{root}",
+        "",
+    ],
+)
+def test_only_published_files_are_removed(store: ArtifactStore, root: Path, url: str) -> None:
+    outside, unfinished = root.parent / "outside.txt", store.scratch() / "claim-1.part"
+    outside.write_text("secret")
+    unfinished.write_bytes(b"film")
+
+    with pytest.raises(InvalidInput):
+        store.remove(url.format(root=root.as_uri(), outside=outside.as_uri()))
+
+    assert outside.exists()
+    assert unfinished.exists()
+
+
+def test_files_that_a_dead_worker_left_are_removed_and_live_ones_kept(store: ArtifactStore) -> None:
+    dead, live = store.scratch() / "dead.part", store.scratch() / "live.part"
+    dead.write_bytes(b"")
+    live.write_bytes(b"")
+    os.utime(dead, (0, 0))
+
+    assert store.remove_abandoned(older_than=timedelta(hours=1)) == 1
+
+    assert not dead.exists()
+    assert live.exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_recognised(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def fail(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    put(store, content=b"film", name="1.mp4")
+    monkeypatch.setattr(os, "fsync", fail)
+
+    with pytest.raises(StorageFull, match="RUSHES_ARTIFACTS_URL"):
+        put(store, content=b"film", name="1.mp4")
+
+
+def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(Unavailable, match="cannot be written"):
+        LocalStore(tmp_path / "file" / "root").scratch()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/videos",
+        "renders",
+        "/srv/renders",
+        "file:renders",
+        "file://host/renders",
+        "file:///a?b",
+        "file:///a#b",
+        "http://[",
+        "",
+    ],
+)
+def test_a_url_that_no_store_answers_to_is_refused_by_name(url: str) -> None:
+    with pytest.raises(InvalidInput, match=r"RUSHES_ARTIFACTS_URL.*file://"):
+        open_store(url)

@@ -1,0 +1,77 @@
+"""The doctor's judgement of what the rows tell: what is a fault, what passes by itself, and what to do."""
+
+import pytest
+
+from cli.doctor.checks import judge_health
+from cli.doctor.result import Check
+from cli.doctor.webhooks import judge_webhooks
+from models.queries.health import EXPECTED_MIGRATION, Health
+from models.queries.watching.webhooks import WebhookStats
+from rushes.readiness import Readiness
+
+
+def judge(**changes: object) -> dict[str, Check]:
+    """The checks by name of a farm that is well but for the changes."""
+    health = Health(leader="main1@host", workers=2, back_off=None)._replace(**changes)
+    seen = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=health)
+    return {check.name: check for check in judge_health(seen)}
+
+
+def test_a_farm_that_is_well_has_nothing_to_mend() -> None:
+    assert {(check.status, check.advice) for check in judge().values()} == {("ok", "")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "status", "words"),
+    [
+        ({"leader": None, "leaderless_seconds": 4.0}, "dispatcher", "warning", "nobody leads yet"),
+        ({"leader": None, "leaderless_seconds": 42.0}, "dispatcher", "failed", "nobody has led for 42 s although"),
+        ({"leader": None, "workers": 0, "leaderless_seconds": 42.0}, "dispatcher", "failed", "nobody leads, so jobs"),
+        ({"workers": 0}, "workers", "failed", "none seen"),
+        ({"back_off": "rate", "back_off_seconds": 30.0}, "account", "warning", "takes no submissions now (rate)"),
+        ({"back_off": "key: no", "back_off_seconds": 720.0}, "account", "failed", "for 12 min (key: no)"),
+        ({"batches_at_risk": 2}, "batches", "warning", "2 will hardly have ended"),
+        ({"paused": "restore: x", "back_off": "rate"}, "account", "warning", "is paused (restore: x)"),
+        (
+            {"unconfirmed": 3, "oldest_unconfirmed_seconds": 700.0},
+            "unconfirmed",
+            "warning",
+            "3 unconfirmed submission(s)",
+        ),
+        (
+            {"unconfirmed": 3, "oldest_unconfirmed_seconds": 20.0, "foreign": 2},
+            "unconfirmed",
+            "failed",
+            "so 2 submission(s) and render(s)",
+        ),
+        ({"duplicates": 2}, "ledger", "warning", "2 duplicate purchase(s)"),
+        ({"lag_seconds": 75.4}, "lag", "warning", "75 s late"),
+    ],
+)
+def test_what_has_stopped_is_reported_with_advice(
+    changes: dict[str, object], name: str, status: str, words: str
+) -> None:
+    checks = judge(**changes)
+    assert checks[name].status == status
+    assert words in checks[name].message
+    assert checks[name].advice
+
+
+@pytest.mark.parametrize(
+    ("stats", "public", "status", "words"),
+    [
+        (WebhookStats(0, None, None), False, "ok", "are off: RUSHES_PUBLIC_URL is not set"),
+        (WebhookStats(0, None, None), True, "ok", "are on, no render with one has ended yet"),
+        (WebhookStats(3, None, 4.0), True, "ok", "3 renders with one have ended, too few to tell; the last came 4 s"),
+        (WebhookStats(200, 0.985, 30.4), True, "ok", "98% of the latest ends were told in time; the last came 30 s"),
+        (WebhookStats(200, 0.5, 7200.0), False, "ok", "the last came 2 h ago"),
+        (WebhookStats(200, 0.49, 600.0), True, "warning", "49% of the latest ends were told in time; the last came 10"),
+        (WebhookStats(5, 0.0, None), True, "warning", "none ever came"),
+    ],
+)
+def test_webhooks_that_stay_away_are_reported_and_fail_nothing(
+    stats: WebhookStats, public: bool, status: str, words: str
+) -> None:
+    check = judge_webhooks(stats, has_public_url=public)
+    assert (check.name, check.status, bool(check.advice)) == ("webhooks", status, status == "warning")
+    assert words in check.message

@@ -1,0 +1,357 @@
+"""The commands as a person types them, against a scripted API."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.output import name_for, print_table, show_money, show_seconds, show_text
+from cli.prompt_file.push import choose_name
+from rushes.errors import InvalidInput
+from tests.support.cli_stub import UUID, Answer, Run, batch, job, problem, serve_stub
+
+GOOD = '{"prompt": "a fox", "model": "ltx-2-pro"}\n'
+
+
+def write(name: str, content: str) -> str:
+    Path(name).write_text(content)
+    return name
+
+
+def test_a_file_is_pushed_as_one_batch_and_the_next_step_is_said(run: Run) -> None:
+    answer = batch(done=0, warnings=[{"message": "seed is not supported by ltx-2-pro: dropped", "jobs": 2}])
+    write("prompts.jsonl", '{"prompt": "a", "seed": 1}\n{"prompt": "b", "model": "ltx-2-fast", "seed": 2}\n')
+    with serve_stub(Answer(201, answer)) as stub:
+        code, out, err = run(stub, "submit", "prompts.jsonl", "-b", "pilot", "-m", "ltx-2-pro", "-d", "8", "--no-audio")
+    assert code == 0
+    (asked,) = stub.asked
+    assert (asked.method, asked.path) == ("POST", "/v1/batches")
+    assert asked.body == {
+        "name": "pilot",
+        "jobs": [
+            {"model": "ltx-2-pro", "input": {"prompt": "a", "seed": 1, "duration": 8, "generate_audio": False}},
+            {"model": "ltx-2-fast", "input": {"prompt": "b", "seed": 2, "duration": 8, "generate_audio": False}},
+        ],
+    }
+    assert out.splitlines() == ["batch  pilot", f"id     {UUID}", "jobs   2", "cost   $0.72 (estimated)"]
+    assert "warning: seed is not supported by ltx-2-pro: dropped (2 jobs)" in err
+    assert "hint: `rushes batch show pilot` shows how far it is" in err
+
+
+def test_a_wrong_line_refuses_the_whole_file_and_nothing_is_sent(run: Run) -> None:
+    write("prompts.jsonl", GOOD * 16 + '{"prompt": "b", "model": "ltx-2-pro", "duration": 7}\n' + GOOD * 23)
+    with serve_stub(Answer(201, batch())) as stub:
+        code, out, err = run(stub, "submit", "prompts.jsonl")
+    assert (code, out, stub.asked) == (2, "", [])
+    assert err == "error: prompts.jsonl:17: duration: must be one of 6, 8, 10, not 7\nhint: nothing was sent\n"
+
+
+def test_of_many_wrong_lines_twenty_are_shown(run: Run) -> None:
+    write("prompts.jsonl", '{"prompt": "", "model": "ltx-2-pro"}\n' * 30)
+    _, _, err = run(None, "submit", "prompts.jsonl")
+    assert len(err.splitlines()) == 22
+    assert err.splitlines()[20] == "error: and 10 more"
+
+
+def test_json_is_all_there_is_on_stdout(run: Run) -> None:
+    write("prompts.jsonl", GOOD)
+    with serve_stub(Answer(201, batch())) as stub:
+        code, out, _ = run(stub, "submit", "prompts.jsonl", "--json")
+    assert code == 0
+    assert json.loads(out) == batch()
+
+
+def test_what_the_api_refuses_is_reported_by_the_file_s_lines(run: Run) -> None:
+    write("prompts.jsonl", f"\n{GOOD}\n{GOOD}")
+    refusal = problem(422, "wrong", ("jobs.0.input.duration", "must be 6"), ("jobs.1", "is strange"))
+    with serve_stub(refusal) as stub:
+        code, _, err = run(stub, "submit", "prompts.jsonl")
+    assert code == 2
+    assert err.splitlines()[:2] == [
+        "error: prompts.jsonl:2: duration: must be 6",
+        "error: prompts.jsonl:4: is strange",
+    ]
+
+
+def test_a_name_that_is_taken_asks_for_another(run: Run) -> None:
+    write("prompts.jsonl", GOOD)
+    with serve_stub(problem(409, "a batch named 'pilot' exists already")) as stub:
+        code, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot")
+    assert code == 2
+    assert err == "error: a batch named 'pilot' exists already\nhint: choose another name with --batch\n"
+
+
+def test_a_name_that_cannot_be_is_refused_before_anything_is_sent(run: Run) -> None:
+    write("prompts.jsonl", GOOD)
+    code, _, err = run(None, "submit", "prompts.jsonl", "--batch", "../up")
+    assert code == 2
+    assert err.startswith("error: --batch: must be 1 to 64 letters")
+
+
+def test_without_a_name_the_file_and_the_time_make_one() -> None:
+    name = choose_name(None, "/x/My prompts (2).jsonl")
+    assert name.startswith("My-prompts--2-2")
+    assert choose_name(None, "-").startswith("stdin-20")
+    assert choose_name(None, "___.csv").startswith("batch-20")
+    assert len(choose_name(None, "x" * 300 + ".csv")) <= 64
+
+
+def test_no_file_s_name_makes_a_batch_name_that_would_be_refused() -> None:
+    for stem in ("-a", ".hidden", "ä", "a/b", "1", "日本", "a" * 100, "a.b_c-d"):
+        made = choose_name(None, f"{stem}.txt")
+        assert choose_name(made, "x") == made
+    with pytest.raises(InvalidInput):
+        choose_name("", "x")
+
+
+def test_a_lost_answer_is_searched_for_instead_of_pushing_again(run: Run) -> None:
+    write("prompts.jsonl", GOOD * 2)
+    with serve_stub(Answer(drop=True), Answer(200, batch())) as stub:
+        code, out, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot")
+    assert code == 0
+    assert [(asked.method, asked.path) for asked in stub.asked] == [
+        ("POST", "/v1/batches"),
+        ("GET", "/v1/batches/pilot"),
+    ]
+    assert "the answer got lost, but the batch is stored" in err
+    assert "batch  pilot" in out
+
+
+def test_a_lost_answer_without_a_batch_says_how_to_be_sure(run: Run) -> None:
+    write("prompts.jsonl", GOOD)
+    with serve_stub(Answer(drop=True), problem(404, "no batch")) as stub:
+        code, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot")
+    assert code == 3
+    assert "submit again only if it was not" in err
+
+
+def test_an_api_that_is_away_is_exit_code_3_and_a_hint(run: Run) -> None:
+    write("prompts.jsonl", GOOD)
+    code, _, err = run(None, "submit", "prompts.jsonl")
+    assert code == 3
+    assert err.splitlines() == [
+        "error: the API at http://127.0.0.1:9 cannot be reached",
+        "hint: start it with `rushes up`, or set RUSHES_URL to where it runs",
+    ]
+
+
+def test_a_database_that_is_away_is_exit_code_3_and_a_hint(run: Run) -> None:
+    with serve_stub(problem(503, "the database cannot be reached", **{"Retry-After": "2"})) as stub:
+        code, _, err = run(stub, "batch", "list")
+    assert code == 3
+    assert err.startswith("error: the database cannot be reached\nhint: try again in 2 s")
+
+
+def test_waiting_shows_progress_and_ends_with_the_batch(run: Run, tmp_path: Path) -> None:
+    write("prompts.jsonl", GOOD * 2)
+    with serve_stub(
+        Answer(201, batch(done=0)), Answer(200, batch(done=0, states={"queued": 2})), Answer(200, batch())
+    ) as stub:
+        code, out, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--wait")
+    assert code == 0
+    assert "pilot: 0/2 done · 2 queued" in err
+    assert "pilot: 2/2 done · 2 succeeded" in err
+    assert "2 of 2 ended: 2 succeeded" in out
+    assert f"folder     {tmp_path}/data/artifacts/pilot" in out
+
+
+def test_waiting_for_a_batch_with_a_failed_job_exits_with_1_and_says_why(run: Run) -> None:
+    write("prompts.jsonl", GOOD * 2)
+    ended = batch(states={"succeeded": 1, "failed": 1})
+    failed = {"items": [job(state="failed", error={"code": "input", "message": "no such image"})], "next_cursor": None}
+    with serve_stub(Answer(201, batch()), Answer(200, ended), Answer(200, failed)) as stub:
+        code, out, _ = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--wait")
+    assert code == 1
+    assert "no such image" in out
+
+
+def test_ctrl_c_while_waiting_says_that_the_batch_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.commands.submit.wait_for_batch", interrupt)
+    write("prompts.jsonl", GOOD)
+    with serve_stub(Answer(201, batch())) as stub:
+        code, out, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--wait", "--json")
+    assert (code, out) == (130, "")
+    assert err.endswith(
+        "error: interrupted\nhint: the batch goes on without you; check again with `rushes batch show pilot`\n"
+    )
+
+
+def test_videos_are_downloaded_whole_and_only_once(run: Run) -> None:
+    write("prompts.jsonl", GOOD)
+    video = {"sha256": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"}  # of foo
+    jobs = Answer(200, {"items": [job(video=video), job(state="failed")], "next_cursor": None})
+    film = Answer(200, b"foo", {"Content-Disposition": 'attachment; filename="../../1-a-fox.mp4"'})
+    answers = [Answer(201, batch()), Answer(200, batch()), jobs, film]
+    for _ in range(2):
+        with serve_stub(*answers) as stub:
+            code, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--download", "films")
+        assert code == 0
+        assert "1 video in films" in err
+        assert [path.name for path in Path("films").iterdir()] == ["1-a-fox.mp4"]
+        assert Path("films/1-a-fox.mp4").read_bytes() == b"foo"
+
+
+def test_a_damaged_download_leaves_no_file(run: Run) -> None:
+    write("prompts.jsonl", GOOD)
+    jobs = Answer(200, {"items": [job(video={"sha256": "0" * 64})], "next_cursor": None})
+    with serve_stub(Answer(201, batch()), Answer(200, batch()), jobs, Answer(200, b"fo")) as stub:
+        code, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--download", "films")
+    assert code == 1
+    assert "arrived damaged" in err
+    assert list(Path("films").iterdir()) == []
+
+
+def test_an_estimate_names_the_cost_by_video_model(run: Run) -> None:
+    write("prompts.txt", "a\nb\n")
+    price = {
+        "jobs": 2,
+        "cost": "1.2000",
+        "cost_by_model": {"lightricks/ltx-2-pro/text-to-video": "1.2000"},
+        "warnings": [],
+    }
+    with serve_stub(Answer(200, price)) as stub:
+        code, out, _ = run(stub, "estimate", "prompts.txt", "--model", "ltx-2-pro", "--duration", "10")
+    assert code == 0
+    assert stub.asked[0].path == "/v1/estimate"
+    assert out.splitlines() == [
+        *("jobs  2", "cost  $1.20"),
+        *("MODEL                               COST", "lightricks/ltx-2-pro/text-to-video  $1.20"),
+    ]
+
+
+def test_a_job_is_shown_with_what_it_waits_for_its_purchases_and_its_history(run: Run) -> None:
+    bought = {
+        "id": UUID,
+        "attempt": 1,
+        "state": "failed",
+        "provider_id": "pred-1",
+        "price": "0.3600",
+        "posted_at": "2026-11-05T12:00:01Z",
+        "ended_at": "2026-11-05T12:00:08Z",
+        "error": {"message": "GPU \x1b[31mfell over"},
+    }
+    shown = job(state="queued", waits_for="waits for a slot: 2 of 2 are in use", predictions=[bought], ended_at=None)
+    stored = {"at": "2026-11-05T12:00:00Z", "kind": "job.succeeded", "detail": {"url": "file:///v/1.mp4", "bytes": 9}}
+    events = {
+        "items": [{"id": 1, "at": "2026-11-05T12:00:00Z", "kind": "job.pushed", "detail": {}}, stored],
+        "next_cursor": None,
+    }
+    with serve_stub(Answer(200, shown), Answer(200, events)) as stub:
+        code, out, _ = run(stub, "job", "show", UUID)
+    assert code == 0
+    assert [asked.path for asked in stub.asked] == [f"/v1/jobs/{UUID}", f"/v1/jobs/{UUID}/events?limit=500"]
+    for part in (
+        "waits for a slot: 2 of 2",
+        "pred-1",
+        "GPU [31mfell over",
+        "job.pushed",
+        "bytes=9",
+        "file:///v/1.mp4",
+        "pilot #1",
+    ):
+        assert part in out
+    assert "\x1b" not in out
+
+
+def test_a_job_s_json_holds_its_history(run: Run) -> None:
+    with serve_stub(Answer(200, job()), Answer(200, {"items": [{"id": 1}], "next_cursor": None})) as stub:
+        code, out, _ = run(stub, "job", "show", UUID, "--json")
+    assert code == 0
+    assert json.loads(out) == {**job(), "events": [{"id": 1}]}
+
+
+def test_jobs_are_listed_by_state_batch_and_model(run: Run) -> None:
+    with serve_stub(Answer(200, {"items": [job()], "next_cursor": "more"})) as stub:
+        code, out, _ = run(stub, "job", "list", "--state", "failed", "-b", "pilot", "-m", "ltx-2-pro", "-n", "1")
+    assert code == 0
+    assert stub.asked[0].path == "/v1/jobs?state=failed&batch=pilot&model=ltx-2-pro&limit=1"
+    assert out.splitlines()[1].split("  ") == [UUID, "succeeded", "pilot #1", "ltx-2-pro", "a fox"]
+
+
+@pytest.mark.parametrize(
+    ("words", "answer", "said"),
+    [
+        (("retry",), {"state": "queued", "job": job()}, f"job {UUID} is queued"),
+        (("cancel",), {"outcome": "cancelled", "job": job()}, f"job {UUID} is cancelled"),
+        (
+            ("cancel",),
+            {"outcome": "requested", "job": job()},
+            f"job {UUID} will be cancelled: its render cannot be stopped",
+        ),
+    ],
+)
+def test_jobs_are_retried_and_cancelled(run: Run, words: tuple[str], answer: dict[str, Any], said: str) -> None:
+    with serve_stub(Answer(202, answer)) as stub:
+        code, out, _ = run(stub, "job", *words, UUID)
+    assert code == 0
+    assert (stub.asked[0].method, stub.asked[0].path) == ("POST", f"/v1/jobs/{UUID}/{words[0]}")
+    assert out.startswith(said)
+
+
+def test_a_refused_cancel_is_reported_in_the_api_s_words(run: Run) -> None:
+    with serve_stub(problem(409, f"job {UUID} has ended: it is succeeded")) as stub:
+        code, _, err = run(stub, "job", "cancel", UUID)
+    assert (code, err) == (2, f"error: job {UUID} has ended: it is succeeded\n")
+
+
+def test_batches_are_listed_and_an_empty_list_says_what_to_do(run: Run) -> None:
+    with serve_stub(Answer(200, {"items": [batch()], "next_cursor": None})) as stub:
+        assert "pilot  2/2   2 succeeded  $0.72" in run(stub, "batch", "list")[1]
+    with serve_stub(Answer(200, {"items": [], "next_cursor": None})) as stub:
+        code, out, err = run(stub, "batch", "list")
+    assert (code, out) == (0, "")
+    assert "`rushes submit` pushes one" in err
+
+
+def test_the_folder_is_only_reported_where_it_is_on_this_machine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.commands.batch.LOOPBACK", ())
+    with serve_stub(Answer(200, batch())) as stub:
+        assert "folder" not in run(stub, "batch", "show", "pilot")[1]
+
+
+def test_wrong_settings_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUSHES_SLOTS", "many")
+    code, _, err = run(None, "batch", "list")
+    assert code == 2
+    assert err.startswith("error: RUSHES_SLOTS: ")
+
+
+@pytest.mark.parametrize(
+    ("dollars", "shown"),
+    [("0.3600", "$0.36"), ("14.0000", "$14.00"), ("1234.5050", "$1,234.505"), ("0.0004", "$0.0004"), (None, "")],
+)
+def test_money_is_shown_to_the_cent_or_as_precise_as_it_is(dollars: str | None, shown: str) -> None:
+    assert show_money(dollars) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.4, "0 s"), (59.4, "59 s"), (60, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (None, "unknown")],
+)
+def test_lengths_of_time_are_shown_as_clocks(seconds: float | None, shown: str) -> None:
+    assert show_seconds(seconds) == shown
+
+
+def test_text_is_one_line_without_control_characters() -> None:
+    assert show_text("a\nb\x1b]0;x\x07  c") == "a b ]0;x c"
+    assert show_text("x" * 100, limit=10) == "x" * 9 + "…"
+
+
+def test_names_are_made_in_utc() -> None:
+    from datetime import datetime, timedelta, timezone  # noqa: PLC0415
+
+    late = datetime(2026, 12, 31, 23, 30, tzinfo=timezone(timedelta(hours=-2)))
+    assert name_for("a", now=late) == "a-20270101-013000"
+
+
+def test_a_table_that_no_terminal_shows_is_never_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(("FIRST", "A LONG HEADING"), [("x" * 30, "y" * 30)])
+    heading, row = capsys.readouterr().out.splitlines()
+    assert (heading.split(maxsplit=1), row.split()) == (["FIRST", "A LONG HEADING"], ["x" * 30, "y" * 30])

@@ -1,0 +1,95 @@
+"""Inputs as the simulated provider sees them: its sentences, its silence about unknown keys, its prices."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rushes.catalog import VIDEO_MODELS, get_video_model
+from sandbox.wavespeed.handlers.schemas import complain, find_model, list_models, price_of, split_input, with_defaults
+
+PRO = get_video_model("ltx-2-pro")
+RETAKE = get_video_model("ltx-2-retake")
+VIDEO = "http://files/in.mp4"
+
+
+@pytest.mark.parametrize(
+    ("model", "given_input", "sentence"),
+    [
+        (PRO, {"prompt": "a cat"}, None),
+        (PRO, {"prompt": "a cat", "duration": 10, "generate_audio": False}, None),
+        (PRO, {}, "prompt is required"),
+        (PRO, {"prompt": "  "}, "prompt must not be empty"),
+        (PRO, {"prompt": 5}, "prompt must be a string"),
+        (PRO, {"prompt": "x" * 5_001}, "prompt must be at most 5000 characters"),
+        (PRO, {"prompt": "x" * 5_000}, None),
+        (PRO, {"prompt": "a cat", "duration": 7}, "duration must be one of [6, 8, 10]"),
+        (PRO, {"prompt": "a cat", "duration": "6"}, "duration must be an integer"),
+        (PRO, {"prompt": "a cat", "duration": True}, "duration must be an integer"),
+        (PRO, {"prompt": "a cat", "generate_audio": 1}, "generate_audio must be a boolean"),
+        (RETAKE, {"prompt": "a cat", "end_time": 5}, "video is required"),
+        (RETAKE, {"prompt": "a cat", "video": VIDEO, "end_time": 5.5}, None),
+        (RETAKE, {"prompt": "a cat", "video": "in.mp4", "end_time": 5}, "video must be a URL"),
+        (RETAKE, {"prompt": "a cat", "video": VIDEO, "start_time": -1, "end_time": 5}, "start_time must be at least 0"),
+        (RETAKE, {"prompt": "a cat", "video": VIDEO, "end_time": float("nan")}, "end_time must be at least 0"),
+        (
+            RETAKE,
+            {"prompt": "a cat", "video": VIDEO, "end_time": 1},
+            "the region from start_time to end_time must last 2 to 16 seconds",
+        ),
+    ],
+)
+def test_what_the_provider_says_of_an_input(model: Any, given_input: dict[str, Any], sentence: str | None) -> None:
+    assert complain(model, given_input) == sentence
+
+
+def test_unknown_keys_are_distinguished_and_nulls_count_as_left_out() -> None:
+    body = {"seed": 1, "duration": None, "prompt": "a cat", "enable_sync_mode": True, "negative_prompt": "dog"}
+    assert split_input(PRO, body) == ({"prompt": "a cat"}, ["seed", "negative_prompt"])
+
+
+@given(st.text(max_size=50))
+def test_any_text_survives_as_valid_unicode(text: str) -> None:
+    given_input, _ = split_input(PRO, {"prompt": text})
+    assert given_input["prompt"].encode().decode() == given_input["prompt"]
+
+
+def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
+    assert split_input(PRO, {"prompt": "a\ud83d cat 🐈"})[0] == {"prompt": "a\ufffd cat 🐈"}
+
+
+def test_defaults_are_spelled_out_in_the_order_of_the_schema() -> None:
+    spelled = with_defaults(PRO, {"duration": 8, "prompt": "a cat"})
+    assert list(spelled.items()) == [("prompt", "a cat"), ("duration", 8), ("generate_audio", True)]
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "price"),
+    [
+        (PRO, {}, "0.06"),
+        (PRO, {"prompt": "a cat"}, "0.06"),
+        (PRO, {"duration": 10}, "0.60"),
+        (get_video_model("ltx-2-fast"), {"duration": 20}, "0.80"),
+        (RETAKE, {"start_time": 1, "end_time": 5}, "0.40"),
+    ],
+)
+def test_prices_collapse_to_the_base_price_without_inputs(model: Any, inputs: dict[str, Any], price: str) -> None:
+    assert price_of(model, inputs) == Decimal(price)
+
+
+def test_every_model_is_listed_with_its_schema() -> None:
+    listed = {each["model_id"]: each for each in list_models("http://provider")}
+    assert set(listed) == {model.id for model in VIDEO_MODELS}
+    schema = listed[PRO.id]["api_schema"]["api_schemas"][0]["request_schema"]
+    assert schema["required"] == ["prompt"]
+    assert schema["x-order-properties"] == ["prompt", "duration", "generate_audio"]
+    assert schema["properties"]["duration"]["enum"] == [6, 8, 10]
+    retake = listed[RETAKE.id]["api_schema"]["api_schemas"][0]["request_schema"]
+    assert retake["required"] == ["video", "prompt", "end_time"]
+
+
+def test_short_names_are_not_the_providers() -> None:
+    assert find_model("ltx-2-pro") is None
+    assert find_model(PRO.id) is PRO
