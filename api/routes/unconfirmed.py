@@ -11,7 +11,12 @@ from api.openapi import problems, shows, takes
 from api.schemas.jobs import JobDetails
 from api.schemas.unconfirmed import Abandonment, Adoption, UnconfirmedList
 from rushes.jobs.views import get_job
-from rushes.reconciling.decisions import abandon_prediction, adopt_unconfirmed, dismiss_unconfirmed, list_unconfirmed
+from rushes.reconciling.operator_decisions import (
+    abandon_prediction,
+    adopt_unconfirmed,
+    dismiss_unconfirmed,
+    list_unconfirmed,
+)
 
 router = APIRouter(prefix="/v1", tags=["unconfirmed"])
 

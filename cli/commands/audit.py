@@ -28,7 +28,7 @@ def audit(*, files: FilesOption = False, as_json: JsonOption = False) -> int:
 
     Exit codes: 0 every rule holds, 1 one is broken, 3 the database is away.
     """
-    from cli.commands.auditing import find_everything  # noqa: PLC0415 - its libraries would slow down every other command
+    from cli.commands.audit_report import find_everything  # noqa: PLC0415 - its libraries would slow down every other command
 
     findings = find_everything(files=files)
     broken = [each for each in findings if each.is_broken]

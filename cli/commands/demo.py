@@ -6,6 +6,6 @@ def demo() -> int:
 
     Nothing is ever spent, even when WAVESPEED_API_KEY is set. The videos stay in ./renders.
     """
-    from cli.commands.demonstration import run_demo  # noqa: PLC0415 - embedded servers are an extra, as in `up`
+    from cli.commands.demo_run import run_demo  # noqa: PLC0415 - embedded servers are an extra, as in `up`
 
     return run_demo()

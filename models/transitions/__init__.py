@@ -6,8 +6,8 @@ account's row last of all, and who locks an account first (admission, claiming) 
 this folder writes a state.
 """
 
-from models.transitions import accounts, admission, batches, jobs, leadership, stale_writes, submitting
-from models.transitions.reconciling import decisions, restore, runs, unknown_predictions
+from models.transitions import accounts, admission, batches, jobs, leadership, slots, stale_writes, submitting
+from models.transitions.reconciling import operator_decisions, restore, runs, unconfirmed, unknown_predictions
 from models.transitions.storing import claims, duplicates, output_host, steps, unverified
 from models.transitions.watching import duplicate_renders, finished_renders, lists, renders, retention, webhooks
 
@@ -16,21 +16,23 @@ __all__ = [
     "admission",
     "batches",
     "claims",
-    "decisions",
     "duplicate_renders",
     "duplicates",
     "finished_renders",
     "jobs",
     "leadership",
     "lists",
+    "operator_decisions",
     "output_host",
     "renders",
     "restore",
     "retention",
     "runs",
+    "slots",
     "stale_writes",
     "steps",
     "submitting",
+    "unconfirmed",
     "unknown_predictions",
     "unverified",
     "webhooks",

@@ -49,6 +49,6 @@ def find_controls(
 def log_foreign_list(runtime: Runtime, account_id: UUID, ids: Sequence[UUID], *, once: bool = True) -> None:
     """Note at each prediction why it is not decided, and log an error; with `once` only where one had not been told."""
     with transaction(runtime.sessions) as session:
-        noted = transitions.runs.note_foreign_list(session, ids, message=ADVICE)
+        noted = transitions.unconfirmed.note_foreign_list(session, ids, message=ADVICE)
     if noted or not once:
         log.error("account.foreign_list", account_id=str(account_id), undecided=len(ids), advice=ADVICE)

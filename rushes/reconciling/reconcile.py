@@ -214,14 +214,14 @@ def _write(
     settled = [each for each in missing if each.posted_at < current.settled_before]
     why = "the provider's list does not show it"
     ours = [each for each in settled if each.prediction_id not in foreign]
-    not_found = [each for each in ours if transitions.runs.mark_not_found(session, each.prediction_id, why=why)]
+    not_found = [each for each in ours if transitions.unconfirmed.mark_not_found(session, each.prediction_id, why=why)]
     unreadable, unreached = current.select_sought(found.undecidable), current.select_sought(found.unreached)
     _leave_to_a_person(session, current, unreadable, why="a candidate's input cannot be read")
     _leave_to_a_person(session, current, unreached, why="the list is too long to be read back to it")
     waiting = {each.prediction_id for each in (*missing, *current.select_sought(found.waiting))}
     waiting -= {each.prediction_id for each in not_found}
-    transitions.runs.postpone_unconfirmed(session, sorted(waiting - foreign), delay=PAUSE)
-    transitions.runs.postpone_unconfirmed(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
+    transitions.unconfirmed.postpone_unconfirmed(session, sorted(waiting - foreign), delay=PAUSE)
+    transitions.unconfirmed.postpone_unconfirmed(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
     is_sweep = current.ticket.sweep_after is not None
     is_ours = SWEPT not in foreign
     unmatched = transitions.runs.insert_unknown_predictions(
@@ -278,12 +278,12 @@ def _leave_to_a_person(
     session: Session, current: ReconciliationRun, undecidable: Sequence[Submission], *, why: str
 ) -> None:
     ids = [each.prediction_id for each in undecidable]
-    transitions.runs.note_undecidable(session, ids, message=f"{why}: decide by hand")
+    transitions.unconfirmed.note_undecidable(session, ids, message=f"{why}: decide by hand")
     for submission in undecidable:
         # As long again as it has waited: inputs that were missing for a moment must not cost ten minutes.
         waited = current.ticket.began_at - submission.posted_at
         delay = max(PAUSE, min(waited, PERSON_PAUSE))
-        transitions.runs.postpone_unconfirmed(session, [submission.prediction_id], delay=delay)
+        transitions.unconfirmed.postpone_unconfirmed(session, [submission.prediction_id], delay=delay)
 
 
 def _as_unknown_prediction(current: ReconciliationRun, candidate: Candidate) -> dict[str, object]:

@@ -15,8 +15,8 @@ from rushes.wavespeed.errors import (
     SubmitOutcomeUnknown,
     WebhookRefused,
 )
-from rushes.wavespeed.failures import FailureClass, classify_failure
 from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
+from rushes.wavespeed.render_failures import FailureClass, classify_failure
 from rushes.wavespeed.webhooks import read_webhook, verify_webhook
 
 __all__ = [

@@ -14,14 +14,9 @@ from urllib.parse import quote, urlsplit
 import requests
 from requests.auth import AuthBase
 
+from rushes.wavespeed.answers import Call, error_for
 from rushes.wavespeed.connections import Exchange
-from rushes.wavespeed.errors import (
-    Call,
-    NotSent,
-    ProviderUnavailable,
-    SubmitOutcomeUnknown,
-    error_for,
-)
+from rushes.wavespeed.errors import NotSent, ProviderUnavailable, SubmitOutcomeUnknown
 from rushes.wavespeed.money import read_money
 from rushes.wavespeed.predictions import (
     PredictionPage,

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from rushes.wavespeed.errors import Call, error_for
+from rushes.wavespeed.answers import Call, error_for
 from rushes.wavespeed.replies import Reply
 
 

@@ -58,7 +58,7 @@ class ProviderPrediction:
     outputs: tuple[str, ...] = ()
     error: str = ""
     error_code: int | None = None
-    """The provider's task error code (`rushes.wavespeed.failures`); None when it gave none or 0."""
+    """The provider's task error code (`rushes.wavespeed.render_failures`); None when it gave none or 0."""
     created_at: datetime | None = None
     execution_time: timedelta | None = None
     """None until the provider tells a time above zero."""

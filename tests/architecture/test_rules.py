@@ -297,7 +297,7 @@ def test_no_file_speaks_of_a_setting_that_is_none() -> None:
 def test_only_the_settings_read_settings_from_the_environment() -> None:
     reads = re.compile(r"(environ(\.get)?[\[(]|getenv\()\s*[\"'](RUSHES|WAVESPEED)_")
     readers = {name_of(path) for path in list_modules() if reads.search(path.read_text())}
-    only_names_the_key = "cli/commands/demonstration.py"  # it says that it leaves the key alone
+    only_names_the_key = "cli/commands/demo_run.py"  # it says that it leaves the key alone
     assert readers <= {"rushes/settings.py", only_names_the_key}
 
 

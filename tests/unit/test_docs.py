@@ -9,8 +9,8 @@ import pytest
 from rushes import retries
 from rushes.retries import RetryPolicy
 from rushes.wavespeed import errors
-from rushes.wavespeed.errors import ANSWERS
-from rushes.wavespeed.failures import TASK_ERRORS, FailureClass
+from rushes.wavespeed.answers import ANSWERS
+from rushes.wavespeed.render_failures import TASK_ERRORS, FailureClass
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -37,7 +37,7 @@ class SubmitDispatch:
         """Admit, claim and publish: at most `room` messages, for a pool of so many threads."""
         now = time.monotonic()
         with transaction(self._runtime.sessions) as session:
-            state = transitions.admission.count_free_slots(session, account.id)
+            state = transitions.slots.count_free_slots(session, account.id)
             if state is None:
                 return
             state = state._replace(rate_slots=self._bucket.allow(now=now, left=state.rate_slots))

@@ -18,7 +18,7 @@ from models.db.session import transaction
 from models.queries.health import EXPECTED_MIGRATION
 from models.transitions.accounts import back_off_account
 from models.transitions.leadership import lead, see_worker
-from models.transitions.reconciling.runs import note_foreign_list
+from models.transitions.reconciling.unconfirmed import note_foreign_list
 from sandbox.servers import EmbeddedPostgres
 from tests.support import rows
 from tests.support.api_server import Api, new_job, serve_api

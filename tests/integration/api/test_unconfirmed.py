@@ -97,7 +97,7 @@ def test_of_two_who_adopt_the_same_id_at_once_one_is_refused(api: Api) -> None:
     second = marked_unconfirmed(api, account_id=first.account_id)
     with ThreadPoolExecutor(1) as pool:
         with transaction(api.sessions) as session:
-            assert transitions.decisions.adopt_unconfirmed(
+            assert transitions.operator_decisions.adopt_unconfirmed(
                 session, first.prediction_id, provider_id="task-7", watch_window=SECOND, by="x"
             )
             late = pool.submit(decide, api, second, "adopt", provider_id="task-7")

@@ -194,7 +194,7 @@ def list_faults(plans: list[dict[str, Any]], *, most_rows: float) -> list[str]:
 def submit_everything(farm: Farm) -> None:
     """One turn of admission."""
     transitions.accounts.raise_slots(farm.session, farm.account)
-    transitions.admission.count_free_slots(farm.session, farm.account)
+    transitions.slots.count_free_slots(farm.session, farm.account)
     transitions.admission.admit_jobs(farm.session, farm.account, count=20)
     transitions.admission.claim_submits(farm.session, farm.account, count=20, lease=LEASE)
 
@@ -281,11 +281,13 @@ def cancel_and_retry(farm: Farm) -> None:
 def decide(farm: Farm) -> None:
     """What a person does to purchases."""
     one, other = farm.predictions["unconfirmed"][:2]
-    assert transitions.decisions.adopt_unconfirmed(farm.session, one, provider_id="new", watch_window=MINUTE, by="x")
-    assert transitions.decisions.dismiss_unconfirmed(farm.session, other, by="x")
+    assert transitions.operator_decisions.adopt_unconfirmed(
+        farm.session, one, provider_id="new", watch_window=MINUTE, by="x"
+    )
+    assert transitions.operator_decisions.dismiss_unconfirmed(farm.session, other, by="x")
     stuck = farm.predictions["rendering"][0]
     farm.session.execute(text("UPDATE prediction SET watch_windows = 1 WHERE id = :id"), {"id": stuck})
-    assert transitions.decisions.abandon_prediction(farm.session, stuck, by="x")
+    assert transitions.operator_decisions.abandon_prediction(farm.session, stuck, by="x")
 
 
 def see_refused(farm: Farm) -> None:

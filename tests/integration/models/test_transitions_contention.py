@@ -119,7 +119,7 @@ def test_dispatchers_together_never_exceed_slots_or_rate(sessions: Sessions) -> 
 
     def dispatch() -> list[transitions.admission.ClaimedSubmit]:
         with transaction(sessions) as session:
-            room = transitions.admission.count_free_slots(session, account)
+            room = transitions.slots.count_free_slots(session, account)
             assert room is not None
             transitions.admission.admit_jobs(session, account, count=room.count_admissible(3))
             return transitions.admission.claim_submits(session, account, count=min(3, room.submits), lease=LEASE)
@@ -186,7 +186,7 @@ class Hunt:
     def do_dispatch(self, session: Session, render: Render) -> Any:
         rows.change(session, "account", self.account, limited_at=-MINUTE)
         transitions.accounts.raise_slots(session, self.account)
-        room = transitions.admission.count_free_slots(session, self.account)
+        room = transitions.slots.count_free_slots(session, self.account)
         assert room is not None
         transitions.admission.admit_jobs(session, self.account, count=room.count_admissible(4))
         return transitions.admission.claim_submits(session, self.account, count=room.submits, lease=LEASE)

@@ -148,17 +148,17 @@ def accept_answer(session: Session, render: Render) -> str | None:
 
 
 def adopt(session: Session, render: Render) -> bool:
-    return transitions.decisions.adopt_unconfirmed(
+    return transitions.operator_decisions.adopt_unconfirmed(
         session, render.prediction_id, provider_id=str(render.prediction_id), watch_window=MINUTE, by="x"
     )
 
 
 def dismiss(session: Session, render: Render) -> bool:
-    return transitions.decisions.dismiss_unconfirmed(session, render.prediction_id, by="x")
+    return transitions.operator_decisions.dismiss_unconfirmed(session, render.prediction_id, by="x")
 
 
 def abandon(session: Session, render: Render) -> bool:
-    return transitions.decisions.abandon_prediction(session, render.prediction_id, by="x")
+    return transitions.operator_decisions.abandon_prediction(session, render.prediction_id, by="x")
 
 
 def unknown_of(render: Render) -> dict[str, Any]:
@@ -533,7 +533,7 @@ RACES = [
     Race(
         "mark_not_found",
         in_state("unconfirmed", due_at=NOW, **POSTED),
-        lambda s, r: transitions.runs.mark_not_found(s, r.prediction_id, why="x"),
+        lambda s, r: transitions.unconfirmed.mark_not_found(s, r.prediction_id, why="x"),
         ["prediction.not_found", "job.queued"],
     ),
     Race("adopt_unconfirmed", in_state("unconfirmed", **POSTED), adopt, ["submission.decided", "prediction.rendering"]),

@@ -69,13 +69,13 @@ def test_an_unconfirmed_submission_that_gave_its_adoption_up_knows_nothing_of_th
     adopter, answered = marked_unconfirmed(scratch, account), marked_unconfirmed(scratch, account)
     accept(scratch, adopter, "p1", adopted=True)
     rows.change(scratch, "prediction", adopter.prediction_id, inconsistent_since=-MINUTE, watch_windows=windows)
-    before = transitions.admission.count_free_slots(scratch, account)
+    before = transitions.slots.count_free_slots(scratch, account)
 
     assert transitions.runs.yield_adoption(scratch, answered.prediction_id, account_id=account, provider_id="p1")
 
     row = rows.read(scratch, "prediction", adopter.prediction_id)
     assert (row["inconsistent_since"], row["watch_windows"]) == (None, kept)
-    assert transitions.admission.count_free_slots(scratch, account) == before  # a slot that was given back stays so
+    assert transitions.slots.count_free_slots(scratch, account) == before  # a slot that was given back stays so
 
 
 def test_what_an_adopter_has_ended_with_stays_its_own(scratch: Session, account: UUID) -> None:
@@ -99,25 +99,25 @@ def test_a_direct_answer_is_never_taken_back(scratch: Session, account: UUID) ->
 def test_a_not_found_job_is_queued_again_and_loses_no_attempt(scratch: Session, account: UUID) -> None:
     render = marked_unconfirmed(scratch, account)
 
-    assert transitions.runs.mark_not_found(scratch, render.prediction_id, why="not listed")
+    assert transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
 
     assert state_of(scratch, render) == PredictionState.NOT_FOUND
     assert rows.read(scratch, "job", render.job_id)["state"] == "queued"
-    assert not transitions.runs.mark_not_found(scratch, render.prediction_id, why="not listed")
+    assert not transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
 
 
 def test_a_not_found_job_that_was_cancelled_ends(scratch: Session, account: UUID) -> None:
     render = marked_unconfirmed(scratch, account)
     rows.change(scratch, "job", render.job_id, cancel_requested_at=NOW)
 
-    assert transitions.runs.mark_not_found(scratch, render.prediction_id, why="not listed")
+    assert transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
 
     assert rows.read(scratch, "job", render.job_id)["state"] == "cancelled"
 
 
 def test_what_turns_up_after_not_found_is_a_duplicate_purchase(scratch: Session, account: UUID) -> None:
     render = marked_unconfirmed(scratch, account)
-    transitions.runs.mark_not_found(scratch, render.prediction_id, why="not listed")
+    transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
 
     assert accept(scratch, render, "p1", adopted=True) == PredictionState.DUPLICATE
     assert rows.read(scratch, "job", render.job_id)["state"] == "queued"

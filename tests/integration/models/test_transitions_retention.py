@@ -67,10 +67,10 @@ def test_the_near_end_of_retention_and_a_foreign_list_are_reported_once_each(
     transitions.renders.note_inconsistent(scratch, near.prediction_id, near.claim, message="404")
     for _ in range(3):
         if foreign_first:
-            transitions.runs.note_foreign_list(scratch, [near.prediction_id], message="another account's")
+            transitions.unconfirmed.note_foreign_list(scratch, [near.prediction_id], message="another account's")
         transitions.retention.note_retention_near(scratch, count=5)
         if not foreign_first:
-            transitions.runs.note_foreign_list(scratch, [near.prediction_id], message="another account's")
+            transitions.unconfirmed.note_foreign_list(scratch, [near.prediction_id], message="another account's")
         assert queries.health.find_health(scratch).foreign == 1
     reported = rows.kinds(scratch, job_id=near.job_id)
     assert sorted(reported) == ["prediction.foreign_list", "prediction.inconsistent", "prediction.retention_near"]
@@ -93,7 +93,7 @@ def claim_run(session: Session, account_id: UUID) -> int | None:
 
 
 def free_slots(session: Session, account_id: UUID) -> int:
-    room = transitions.admission.count_free_slots(session, account_id)
+    room = transitions.slots.count_free_slots(session, account_id)
     assert room is not None
     return room.free
 
@@ -116,8 +116,8 @@ def test_an_unconfirmed_submission_as_old_as_the_retention_waits_for_a_person_an
 def test_a_run_that_began_before_brings_no_old_unconfirmed_submission_back(scratch: Session) -> None:
     old = unconfirmed_aged(scratch, RETENTION + MINUTE)
     transitions.retention.hand_over_unconfirmed(scratch, count=5)
-    transitions.runs.postpone_unconfirmed(scratch, [old.prediction_id], delay=-SECOND)
-    assert transitions.runs.note_foreign_list(scratch, [old.prediction_id], message="x") == 0
+    transitions.unconfirmed.postpone_unconfirmed(scratch, [old.prediction_id], delay=-SECOND)
+    assert transitions.unconfirmed.note_foreign_list(scratch, [old.prediction_id], message="x") == 0
     assert claim_run(scratch, old.account_id) is None
     assert queries.runs.list_unconfirmed(scratch)[0].needs_person
 
@@ -127,9 +127,9 @@ def test_no_run_marks_not_found_what_may_have_left_the_list_or_waits_for_a_perso
     scratch: Session, age: timedelta, due_at: timedelta | None
 ) -> None:
     unconfirmed = rows.add_render(scratch, "unconfirmed", posted_at=-age, due_at=due_at)
-    assert not transitions.runs.mark_not_found(scratch, unconfirmed.prediction_id, why="not listed")
+    assert not transitions.unconfirmed.mark_not_found(scratch, unconfirmed.prediction_id, why="not listed")
     assert states_of(scratch, unconfirmed) == ("unconfirmed", "rendering")
-    assert transitions.decisions.dismiss_unconfirmed(scratch, unconfirmed.prediction_id, by="mara")
+    assert transitions.operator_decisions.dismiss_unconfirmed(scratch, unconfirmed.prediction_id, by="mara")
     assert states_of(scratch, unconfirmed) == ("not_found", "queued")
 
 
@@ -146,7 +146,7 @@ def test_an_old_unconfirmed_submission_gives_its_slot_back_and_keeps_its_money(s
     assert summary.held == Decimal("0.36")
 
     rows.add_render(scratch, "rendering", account_id=account)
-    assert transitions.decisions.adopt_unconfirmed(
+    assert transitions.operator_decisions.adopt_unconfirmed(
         scratch, old.prediction_id, provider_id="p", watch_window=MINUTE, by="mara"
     )
     assert free_slots(scratch, account) == 0
@@ -158,7 +158,7 @@ def test_an_old_unconfirmed_submission_gives_its_slot_back_and_keeps_its_money(s
 def test_an_old_unconfirmed_submission_that_a_person_marks_not_found_is_bought_anew(scratch: Session) -> None:
     old = unconfirmed_aged(scratch, RETENTION + MINUTE)
     transitions.retention.hand_over_unconfirmed(scratch, count=5)
-    assert transitions.decisions.dismiss_unconfirmed(scratch, old.prediction_id, by="mara")
+    assert transitions.operator_decisions.dismiss_unconfirmed(scratch, old.prediction_id, by="mara")
     assert states_of(scratch, old) == ("not_found", "queued")
 
 

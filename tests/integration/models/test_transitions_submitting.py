@@ -196,7 +196,7 @@ def test_what_is_found_after_all_is_watched_and_never_holds_a_slot_again(scratch
     assert accept(scratch, render) == "duplicate"
     assert rows.read(scratch, "prediction", anew)["state"] == "rendering"
     assert job_of(scratch, render)["state"] == "rendering"
-    room = transitions.admission.count_free_slots(scratch, render.account_id)
+    room = transitions.slots.count_free_slots(scratch, render.account_id)
     assert room is not None
     assert room.free == 99
     (check,) = transitions.duplicate_renders.schedule_duplicate_checks(scratch, count=5)

@@ -235,7 +235,7 @@ def test_a_changed_and_a_missing_file_are_found(session: Session, store: Artifac
 def test_a_purchase_after_an_abandoned_one_is_a_person_s_and_breaks_nothing(session: Session) -> None:
     _, prediction = accept_one(session)
     run(session, "UPDATE prediction SET watch_windows = 1")
-    assert transitions.decisions.abandon_prediction(session, prediction, by="somebody")
+    assert transitions.operator_decisions.abandon_prediction(session, prediction, by="somebody")
     session.commit()
     again = (
         "INSERT INTO prediction (id, job_id, account_id, attempt, price, state, provider_id, ended_at)"

@@ -89,7 +89,7 @@ def test_an_unconfirmed_submission_that_is_decided_meanwhile_takes_nothing_from_
             run(runtime, forget_clocks)
             return
         with transaction(runtime.sessions) as session:
-            assert transitions.decisions.dismiss_unconfirmed(session, first, by="mara")
+            assert transitions.operator_decisions.dismiss_unconfirmed(session, first, by="mara")
 
     post_while_listed(runtime, monkeypatch, decide)
     with pytest.raises(ReconcileFailed, match="somebody else has decided"):

@@ -53,7 +53,7 @@ def claim_one(runtime: Runtime) -> ClaimedSubmit:
     with transaction(runtime.sessions) as session:
         account = transitions.accounts.ensure_account(session, ACCOUNT, slots=5, submits_per_minute=60)
         rows.add_job(session, input={"prompt": "a fox", "duration": 6, "generate_audio": True})
-        assert transitions.admission.count_free_slots(session, account)
+        assert transitions.slots.count_free_slots(session, account)
         transitions.admission.admit_jobs(session, account, count=1)
         (claimed,) = transitions.admission.claim_submits(session, account, count=1, lease=LEASE * rows.SECOND)
     return claimed
@@ -187,7 +187,7 @@ def give_up(runtime: Runtime, claimed: ClaimedSubmit, *, then: str) -> None:
     with transaction(runtime.sessions) as session:
         account = rows.read(session, "prediction", claimed.prediction_id)["account_id"]
         assert transitions.submitting.mark_unconfirmed(session, claimed.prediction_id, claimed.claim, message="frozen")
-        assert transitions.runs.mark_not_found(session, claimed.prediction_id, why="not listed")
+        assert transitions.unconfirmed.mark_not_found(session, claimed.prediction_id, why="not listed")
         if then != "queued":
             assert transitions.admission.admit_jobs(session, account, count=1) == 1
         if then == "posted":

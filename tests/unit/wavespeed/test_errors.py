@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rushes.errors import OutcomeUnknown, Permanent, RushesError, Transient
+from rushes.wavespeed.answers import ANSWERS, Call, error_for, find_row
 from rushes.wavespeed.connections import MAX_ANSWER_BYTES
 from rushes.wavespeed.errors import (
-    ANSWERS,
     AccountRefused,
-    Call,
     ConcurrencyLimited,
     InputRefused,
     KeyRefused,
@@ -22,8 +21,6 @@ from rushes.wavespeed.errors import (
     ProviderUnavailable,
     RateLimited,
     SubmitOutcomeUnknown,
-    error_for,
-    find_row,
 )
 from rushes.wavespeed.replies import WORDS_LIMIT, Reply, read_reply
 from rushes.wavespeed.transport import Answer

@@ -4,7 +4,7 @@ import pytest
 
 from models.lifecycle import NO_OUTPUT
 from rushes.wavespeed import FailureClass, PredictionStatus, ProviderPrediction, classify_failure
-from rushes.wavespeed.failures import TASK_ERRORS
+from rushes.wavespeed.render_failures import TASK_ERRORS
 
 
 def failed(error: str = "", code: int | None = None, *, has_nsfw: bool = False) -> ProviderPrediction:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, statement
 from models.lifecycle import PredictionState, Reason
-from models.transitions.reconciling.runs import mark_not_found
+from models.transitions.reconciling.unconfirmed import mark_not_found
 from models.transitions.submitting import accept_prediction
 from models.transitions.watching.renders import end_prediction
 

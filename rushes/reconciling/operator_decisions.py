@@ -32,7 +32,7 @@ def adopt_unconfirmed(
     taken = Conflict(f"the provider's prediction {provider_id} belongs to another submission")
     try:
         with transaction(sessions) as session:
-            adopted = transitions.decisions.adopt_unconfirmed(
+            adopted = transitions.operator_decisions.adopt_unconfirmed(
                 session, prediction_id, provider_id=provider_id, watch_window=watch_window, by=by
             )
             prediction = _get_prediction(session, prediction_id)
@@ -50,7 +50,7 @@ def dismiss_unconfirmed(sessions: Sessions, prediction_id: UUID, *, by: str) -> 
     Raises `NotFound`, or `Conflict` where it is not unconfirmed.
     """
     with transaction(sessions) as session:
-        dismissed = transitions.decisions.dismiss_unconfirmed(session, prediction_id, by=by)
+        dismissed = transitions.operator_decisions.dismiss_unconfirmed(session, prediction_id, by=by)
         prediction = _get_prediction(session, prediction_id)
         if not dismissed:
             _require_unconfirmed(prediction)
@@ -71,7 +71,7 @@ def abandon_prediction(sessions: Sessions, prediction_id: UUID, *, accept_double
             raise Conflict(f"prediction {prediction_id} has not outlived its watch window yet")
         if not accept_double_cost:
             raise InvalidInput([Problem("accept_double_cost", _name_cost(prediction))])
-        if not transitions.decisions.abandon_prediction(session, prediction_id, by=by):
+        if not transitions.operator_decisions.abandon_prediction(session, prediction_id, by=by):
             raise Conflict(f"prediction {prediction_id} has just ended")
         return prediction.job_id
 
