@@ -9,7 +9,7 @@ from cli.options import JsonOption, PredictionArgument
 from cli.output import note, print_json, print_line, print_table, show_moment, show_money, show_text
 from rushes.settings import load_settings
 
-app = typer.Typer(help="Unconfirmed submissions: submissions whose answer was lost.", no_args_is_help=True)
+app = typer.Typer(help="Unconfirmed submissions: the answers to their POSTs were lost.", no_args_is_help=True)
 ProviderIdArgument = Annotated[
     str, typer.Argument(metavar="PROVIDER_ID", help="Id of the provider's prediction.", show_default=False)
 ]

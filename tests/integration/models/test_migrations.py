@@ -1,5 +1,6 @@
 """The migrations: from nothing to the models, and back to nothing."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,44 @@ def test_the_scripts_are_one_line_that_ends_where_the_code_expects(empty_url: st
 def test_an_empty_database_is_at_no_migration(empty_url: str) -> None:
     with open_session(empty_url) as session:
         assert queries.health.find_migration(session) is None
+
+
+OLD_EVENTS = {
+    "account.ahead": {"ahead": 2},
+    "account.deferred": {"reason": "rate"},
+    "doubt.decided": {"how": "absent", "by": "mara"},
+    "prediction.unconfirmed": {"code": "worker_silent"},
+    "prediction.surplus": {},
+    "store.silent": {"claim": 3},
+    "surplus.not_stored": {"code": "x"},
+}
+NEW_EVENTS = {
+    "account.overcommit": {"overcommit": 2},
+    "account.backed_off": {"reason": "rate"},
+    "submission.decided": {"how": "not_found", "by": "mara"},
+    "prediction.unconfirmed": {"code": "worker_crashed"},
+    "prediction.duplicate": {},
+    "store.crashed": {"claim": 3},
+    "duplicate.not_stored": {"code": "x"},
+}
+
+
+def read_pairs(session: Session, of: str) -> dict[str, Any]:
+    return {row[0]: row[1] for row in session.execute(text(f"SELECT {of}"))}
+
+
+def test_the_vocabulary_is_renamed_in_the_rows_and_back(empty_url: str) -> None:
+    command.upgrade(config_for(empty_url), "0011")
+    with open_session(empty_url) as session:
+        for kind, detail in OLD_EVENTS.items():
+            values = {"kind": kind, "detail": json.dumps(detail)}
+            session.execute(text("INSERT INTO event (kind, detail) VALUES (:kind, CAST(:detail AS jsonb))"), values)
+        session.execute(text("INSERT INTO late_write (kind, count) VALUES ('watch.verdict', 7), ('store.renew', 1)"))
+        session.commit()
+    command.upgrade(config_for(empty_url), "head")
+    with open_session(empty_url) as session:
+        assert read_pairs(session, "kind, detail FROM event") == NEW_EVENTS
+        assert read_pairs(session, "kind, count FROM stale_write") == {"watch.outcome": 7, "store.renew": 1}
+    command.downgrade(config_for(empty_url), "0011")
+    with open_session(empty_url) as session:
+        assert read_pairs(session, "kind, detail FROM event") == OLD_EVENTS
