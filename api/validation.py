@@ -42,7 +42,7 @@ _WORDS = {
 def read_schema(schema: type[Schema], body: bytes | bytearray) -> Schema:
     """Parse and check a body in one go. Raises `InvalidInput`, or HTTP 400 for what is no JSON.
 
-    One run in pydantic's parser: 100,000 jobs take half a second and 40 MB. It also bounds depth and digits.
+    One pass through pydantic's parser: 100,000 jobs take half a second and 40 MB. It also bounds depth and digits.
     """
     try:
         return schema.model_validate_json(body)

@@ -188,7 +188,7 @@ def _open_peer(options: Options, *, logs: Path) -> Iterator[PlainPeer]:
 
 
 class Aside:
-    """Checks on without a word, since another run has the terminal."""
+    """Watches without a word, since another run has the terminal."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check

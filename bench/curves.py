@@ -29,7 +29,7 @@ def draw_curves(result: Result) -> list[Curve]:
     intervals = [interval * result.median for interval in INTERVALS]
     return [
         _curve("exact optimum, one render a check", [_find_optimum(result, price) for price in PRICES], "-"),
-        _curve("checks a fixed interval", [price_fixed(times, spacing=interval) for interval in intervals], "--"),
+        _curve("checks at a fixed interval", [price_fixed(times, spacing=interval) for interval in intervals], "--"),
         _curve("list pages at a fixed interval", [find_sweep(result, interval) for interval in intervals], ":"),
     ]
 

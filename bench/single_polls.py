@@ -40,7 +40,7 @@ def _make_table(polls: SinglePolls, price: float) -> Table:
     rows = []
     for each in polls.comparisons:
         if each.price == price:
-            delays = (each.fixed, each.prior, each.law, each.reported, each.learned, each.learned_worst)
+            delays = (each.fixed, each.prior, each.law, each.informed, each.learned, each.learned_worst)
             ratios = (f"{delay / each.optimum:.3f}" for delay in delays)
             rows.append((each.scenario, f"{each.requests:.1f}", f"{each.optimum:.2f} s", *ratios))
     farms = "one farm" if polls.farms == 1 else f"medians over {polls.farms} farms"

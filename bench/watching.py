@@ -98,7 +98,7 @@ class Comparison:
     optimum: float
     fixed: float  # a fixed spacing
     law: float  # the square-root law, told the truth
-    reported: float  # ours, told the truth: what is above the optimum is the schedule's
+    informed: float  # ours, told the truth: what is above the optimum is the schedule's
     prior: float
     learned: float  # ours: what is above the last but one is what was learned wrongly
     learned_worst: float  # of the seeds
@@ -224,7 +224,7 @@ def compare(scenario: WatchScenario, *, price: float, seeds: int = SEEDS) -> Com
         optimum=best.delay_seconds,
         fixed=price_fixed(truth, spacing=mean_seconds(truth) / (best.requests - 0.5)).delay_seconds,
         law=delay_of(truth, follow_law),
-        reported=delay_of(truth),
+        informed=delay_of(truth),
         prior=delay_of(PRIOR),
         learned=median(learned),
         learned_worst=max(learned),

@@ -39,7 +39,7 @@ class Moment:
 
 
 class Watch(Protocol):
-    """Who checks on; may raise to end the run."""
+    """Who watches; may raise to end the run."""
 
     def observe(self, moment: Moment) -> None: ...
 

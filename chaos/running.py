@@ -169,7 +169,7 @@ def _refuse_used_redis(url: str) -> None:
 
 
 class RunView:
-    """Checks on at one run. `check` is called at every check and may raise to end the run."""
+    """Watches at one run. `check` is called at every check and may raise to end the run."""
 
     def __init__(self, name: str, *, check: Callable[[], None], console: Console | None = None) -> None:
         self._name = name

@@ -128,7 +128,10 @@ class ApiClient:
             return CommandError(f"{self.url} cannot be asked: {error}", hint="RUSHES_URL says where the API is")
         if not asked_to_do or _never_connected(error):
             return _away(self.url)
-        return AnswerLost(f"the API at {self.url} gave no answer: it may have done what was asked", hint="check first")
+        return AnswerLost(
+            f"the API at {self.url} gave no answer: it may have done what was asked",
+            hint="see whether it was done before you repeat it",
+        )
 
 
 def wait_for(client: ApiClient, *, seconds: float) -> bool:

@@ -1,4 +1,4 @@
-"""Ctrl-C and the other ways to be told to stop, as something to check instead of something that strikes anywhere."""
+"""Ctrl-C and the other signals to stop, as something to ask about instead of something that strikes anywhere."""
 
 import signal
 from types import FrameType, TracebackType
@@ -20,7 +20,7 @@ class Interrupts:
     """Counts SIGINT, SIGTERM and SIGHUP while it is open; a signal that was ignored before stays ignored.
 
     Nothing is raised where the signal strikes, since that could lose a process just started. While `is_blocking` is
-    set, for a wait that does not check, the second one raises `KeyboardInterrupt` all the same.
+    set, for a wait that does not ask, the second one raises `KeyboardInterrupt` all the same.
     """
 
     def __init__(self) -> None:

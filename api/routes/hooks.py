@@ -52,6 +52,6 @@ async def take(
     """For the provider alone: it is given this address, with a token of its own, when a prediction is submitted.
 
     A completed prediction is taken as the provider's answer, once the first ones have agreed with a check; anything
-    else leads to a check once. Sending it twice changes nothing. What is not signed by the provider is refused.
+    else leads to a check at once. Sending it twice changes nothing. What is not signed by the provider is refused.
     """
     await run_in_threadpool(take_webhook, runtime, Webhook(token, dict(request.headers), body))

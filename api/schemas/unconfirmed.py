@@ -23,9 +23,7 @@ class UnconfirmedView(BaseModel):
     input: dict[str, Any] = Field(description="What was sent to the provider.")
     price: Money = Field(description="US dollars, held until it is decided.")
     posted_at: Time
-    needs_person: bool = Field(
-        description="Looking has found candidates that cannot be read; it is still searched for."
-    )
+    needs_person: bool = Field(description="The search found candidates that cannot be read; it goes on.")
     reason: str = Field(description="What is known, for a person's eyes.")
 
     @classmethod

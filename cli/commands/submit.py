@@ -59,7 +59,7 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
     download: DownloadOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Push a prompt file as one batch: all of its jobs, or none if a line is wrong. Wrong lines are listed by field.
+    """Push a prompt file as one batch: all of its jobs, or none. Wrong lines are listed by line and field.
 
     Examples:
 

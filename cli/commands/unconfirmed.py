@@ -29,7 +29,7 @@ def list_unconfirmed(as_json: JsonOption = False) -> None:
         print_json(answer)
         return
     if not answer["items"]:
-        note("nothing is unconfirmed")
+        note("no submission is unconfirmed")
         return
     rows = [
         (

@@ -34,7 +34,7 @@ class Account(Base):
     check_back_off_until: Mapped[datetime | None]  # nothing is checked before
     requests_owed: Mapped[int] = mapped_column(server_default=text("0"))  # requests made beyond those that were granted
     reconcile_claim: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token of the reconciliation run
-    reconcile_begun: Mapped[int] = mapped_column(server_default=text("0"))  # the claim whose pass has begun
+    reconcile_begun: Mapped[int] = mapped_column(server_default=text("0"))  # the claim whose run has begun
     reconcile_until: Mapped[datetime | None]  # the run's lease
     swept_at: Mapped[datetime | None]  # the last search for predictions that no row knows
     list_lag_seconds: Mapped[float] = mapped_column(Double, server_default=text("0"))  # the largest ever seen

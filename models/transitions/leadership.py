@@ -44,5 +44,5 @@ def see_worker(session: Session, name: str, *, queues: Sequence[str], threads: i
 
 
 def drop_worker(session: Session, name: str) -> None:
-    """A worker leaves; rows that crashed an hour ago go with it."""
+    """A worker leaves; rows without a sign of life for an hour go with it."""
     session.execute(_DROP, {"name": name})

@@ -136,7 +136,7 @@ _REFUSE = statement("""
 """)
 
 WORKER_CRASHED = "worker_crashed"
-"""Code of an unconfirmed submission whose worker crashed, and that no answer made unconfirmed."""
+"""Code of an unconfirmed submission that became unconfirmed because its worker crashed, not by an answer."""
 
 _MARK_UNCONFIRMED = """
     WITH marked_unconfirmed AS (

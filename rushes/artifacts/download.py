@@ -45,8 +45,7 @@ _pool = urllib3.PoolManager(maxsize=32, headers=_HEADERS, retries=False, ca_cert
 
 @dataclass(frozen=True, slots=True)
 class DownloadLimits:
-    """What one download may take. `stall` is the longest wait without a byte, `heartbeat` the rate limit of
-    `keep_going`.
+    """What one download may take. `stall` is the longest wait without a byte, `heartbeat` how often `keep_going` runs.
 
     A lease that `keep_going` renews must outlast `heartbeat + connect + stall`, since nothing is called while no byte
     comes, and the time the disk takes to flush a file.

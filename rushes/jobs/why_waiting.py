@@ -22,7 +22,7 @@ def explain_wait(sessions: Sessions, job: Job) -> str | None:
         outage = queries.storing.find_output_outage(session) if job.state == JobState.STORING else None
     live = next((each for each in purchases if each.ended_at is None), None)
     if live is not None and live.state == "unconfirmed":
-        return f"the provider's answer to the submission is unconfirmed ({live.error_message}); it is never sent again"
+        return f"the provider's answer to the submission was lost ({live.error_message}); it is never sent again"
     if live is not None and live.watch_windows:
         return f"the render outlived {live.watch_windows} watch window(s); it is watched on, ever more rarely"
     if job.state == JobState.STORING:

@@ -1,7 +1,8 @@
 """Which of the provider's predictions is which of our unconfirmed submissions. Pure: no clock, no I/O.
 
 The provider knows no reference of ours. What is compared is the input, on the keys that we sent: it may add defaults
-and re-order. Equal inputs are interchangeable, so identical jobs unconfirmed take one candidate each.
+and re-order. Equal inputs are interchangeable, so unconfirmed submissions with identical inputs take one candidate
+each.
 """
 
 import json

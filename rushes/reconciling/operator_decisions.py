@@ -54,7 +54,7 @@ def dismiss_unconfirmed(sessions: Sessions, prediction_id: UUID, *, by: str) -> 
         prediction = _get_prediction(session, prediction_id)
         if not dismissed:
             _require_unconfirmed(prediction)
-            raise Conflict(f"prediction {prediction_id} was unconfirmed only after this was asked: ask again")
+            raise Conflict(f"prediction {prediction_id} became unconfirmed only after you asked: ask again: ask again")
         return prediction.job_id
 
 
@@ -92,4 +92,6 @@ def _get_prediction(session: Session, prediction_id: UUID) -> Prediction:
 
 def _require_unconfirmed(prediction: Prediction) -> None:
     if prediction.state != PredictionState.UNCONFIRMED:
-        raise Conflict(f"prediction {prediction.id} is {prediction.state}: only one that is unconfirmed is unconfirmed")
+        raise Conflict(
+            f"prediction {prediction.id} is {prediction.state}: only an unconfirmed submission can be decided"
+        )

@@ -49,6 +49,8 @@ PERSON_PAUSE = timedelta(minutes=10)
 """How often at least an unconfirmed submission that a person must decide is checked all the same; young ones sooner."""
 FOREIGN_PAUSE = timedelta(minutes=1)
 """How often what a list of another account left undecided is checked."""
+LAG_WINDOW = timedelta(hours=1)
+"""Younger renders show how late the list is; of an older one it may have dropped something else."""
 LATE_ARRIVAL = timedelta(days=7)
 """How long after a POST a prediction may still turn up that was marked not found."""
 
@@ -242,7 +244,7 @@ def _measure_lag(session: Session, current: ReconciliationRun, listing: Listing)
         current.account_id,
         listed=listing.shown,
         listed_at=current.ticket.began_at,
-        after=listing.since + CLOCK_MARGIN,
+        after=max(listing.since + CLOCK_MARGIN, current.ticket.began_at - LAG_WINDOW),
     )
 
 

@@ -1,10 +1,10 @@
-"""When to check next at a render that is polled alone: the best schedule for what is believed of its time. Pure.
+"""When to check a render again that is polled alone: the best schedule for what is believed of its time. Pure.
 
 R. E. Barlow, L. C. Hunter and F. Proschan, "Optimum checking procedures", J. SIAM 11(4), 1963, as a dynamic programme
 over ages. The square-root law (`rushes/render_times/poll_spacing.py`) is what it comes to where checks are many. Where
 they are few the hazard changes much from one check to the next, which the law does not know: with two sorts of renders
-it checks on into the gap between them. One table serves all renders of which the same is believed; a question costs one
-bisection.
+it keeps checking in the gap between them. One table serves all renders of which the same is believed; a question costs
+one bisection.
 
 Ages and lengths are seconds as floats.
 """

@@ -189,6 +189,6 @@ def prior_for(video_model_id: str, output_seconds: float, *, median_seconds: flo
 
 
 def resumed_spacing(window: int) -> timedelta:
-    """Time between checks a render that outlived `window` watch windows (from 1): 30 s, doubling to 15 minutes."""
+    """Time between checks of a render that outlived `window` watch windows (from 1): 30 s, doubling to 15 minutes."""
     doublings = min(max(window, 1) - 1, 10)
     return min(timedelta(seconds=30) * (1 << doublings), timedelta(minutes=15))

@@ -42,7 +42,7 @@ class PollPlan(NamedTuple):
 
 @dataclass(slots=True)
 class Watched:
-    """What is known of a render, and tables of what checks it are worth, drawn anew as it ages."""
+    """What is known of a render, and tables of what checks of it are worth, drawn anew as it ages."""
 
     prediction_id: UUID
     job_id: UUID
@@ -55,7 +55,7 @@ class Watched:
     known_at: float  # it was still running then, by the check that was last asked for
     known_before: float  # the same of the check before
     due_at: float  # no check before
-    poll_at: float  # no single check it before ...
+    poll_at: float  # no poll before ...
     early_poll_at: float  # ... and none for a hint
     early_check_at: float = float("-inf")  # by the database's clock
     is_live: bool = True

@@ -33,7 +33,7 @@ class Row:
     """What an answer means to each kind of call.
 
     A row fits when the status is among `statuses` (None: any), the provider's words contain `says`, and, where
-    `only_json` is set, the body is a JSON object: a gateway's own page about a 404 is no outcome on anything.
+    `only_json` is set, the body is a JSON object: a gateway's own page about a 404 proves nothing.
     """
 
     statuses: Container[int] | None

@@ -28,7 +28,7 @@ class BrokerAway(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One step to be run. The id reports an operator which; duplicates cost one UPDATE."""
+    """One step to be run. The id tells an operator which; duplicates cost one UPDATE."""
 
     task: str
     queue: str

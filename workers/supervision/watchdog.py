@@ -64,7 +64,7 @@ class Evidence:
 
 
 class Judge:
-    """Checks in, evidence out; knows no clock but the checks'."""
+    """Observations in, evidence out; knows no clock but the checks'."""
 
     def __init__(self, *, limit: float, pause: float) -> None:
         self._limit = limit

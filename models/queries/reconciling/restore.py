@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_all, find_one, statement
 from models.lifecycle import NOTHING_BOUGHT, PredictionState
 
-# In the order in which they would have been submitted; what cannot be bought (again) by itself is no owner. What is in
+# In the order in which they would have been submitted; what cannot be bought (again) by itself is no owner. An
 # unconfirmed submission may be marked not found, or adopt what fails: its job is bought again then, as that of a render
 # is.
 _OPEN_JOBS = statement("""

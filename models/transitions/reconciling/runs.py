@@ -13,6 +13,7 @@ from models.db.rows import changed_a_row, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
 from models.tables.event import Event
 from models.tables.unknown_prediction import UnknownPrediction
+from models.transitions.watching.retention import SEARCH
 
 SWEEP_PAUSE = timedelta(minutes=10)
 """How often the account is swept for predictions that no row knows."""
@@ -32,7 +33,8 @@ _CLAIM = statement("""
            OR ((swept_at IS NULL OR swept_at < now() - :sweep_pause)
                AND EXISTS (
                    SELECT 1 FROM prediction
-                   WHERE account_id = :account_id AND (accepted_at IS NOT NULL OR state = 'not_found'))))
+                   WHERE account_id = :account_id AND (accepted_at IS NOT NULL
+                       OR state = 'not_found' AND posted_at > now() - interval '7 days'))))
     RETURNING reconcile_claim
 """)
 
@@ -48,11 +50,14 @@ _BEGIN = statement("""
                       ELSE coalesce(swept_at - :sweep_overlap,
                           (SELECT min(posted_at) FROM prediction WHERE account_id = :account_id))
                  END,
-                 -- Not found so far, but the list may show it late: sought again whenever its age has grown by half.
+                 -- Not found so far, but the list may show it late: searched for again whenever its age has grown by
+                 -- half, and once more before the list drops it. Not after a restore, whose list must be read whole.
                  (SELECT min(posted_at) FROM prediction
                   WHERE account_id = :account_id AND state = 'not_found' AND posted_at > now() - interval '7 days'
-                    AND floor(log(1.5, extract(epoch FROM now() - posted_at)))
-                        > floor(log(1.5, greatest(1, extract(epoch FROM swept_at - posted_at)))))))
+                    AND account.paused_reason IS DISTINCT FROM 'restore'
+                    AND (floor(log(1.5, greatest(1, extract(epoch FROM now() - posted_at))))
+                            > floor(log(1.5, greatest(1, extract(epoch FROM swept_at - posted_at))))
+                        OR now() - :search >= posted_at AND swept_at - :search < posted_at))))
         END,
         CASE WHEN paused_reason = 'restore' THEN paused_at END,
         CASE WHEN paused_reason = 'restore' THEN epoch_at END
@@ -118,7 +123,7 @@ def claim_reconcile(session: Session, account_id: UUID, *, lease: timedelta) -> 
 
 def begin_reconcile(session: Session, account_id: UUID, claim: int, *, lease: timedelta) -> RunTicket | None:
     """Start the run of this claim, once."""
-    sweeps = {"sweep_pause": SWEEP_PAUSE, "sweep_overlap": SWEEP_OVERLAP}
+    sweeps = {"sweep_pause": SWEEP_PAUSE, "sweep_overlap": SWEEP_OVERLAP, "search": SEARCH}
     return find_one(session, _BEGIN, RunTicket, account_id=account_id, claim=claim, lease=lease, **sweeps)
 
 

@@ -206,7 +206,7 @@ def clear_inconsistent(session: Session, prediction_id: UUID, claim: int) -> boo
 def request_early_checks(
     session: Session, prediction_ids: Iterable[UUID], *, quiet_for: timedelta = timedelta(0)
 ) -> int:
-    """Ask for a check once at these renders, that may have ended; returns how many were asked for.
+    """Ask that these renders be checked at once, that may have ended; returns how many were asked for.
 
     Those asked for in the last `quiet_for` already are left alone.
     """

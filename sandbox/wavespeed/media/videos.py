@@ -26,7 +26,7 @@ from sandbox.wavespeed.media.folders import BoundedFolder
 from sandbox.wavespeed.media.stills import BACKGROUND, Still, draw_still
 from sandbox.wavespeed.state.tasks import Task
 
-X264_OPTIONS = {"preset": "ultrafast", "configure": "zerolatency", "qp": "36"}
+X264_OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "qp": "36"}
 SAMPLE_RATE = 48_000
 TONE_STEP = 20
 """Seconds: one encoded tone serves all videos up to this length."""

@@ -89,5 +89,5 @@ def read_task(fields: dict[str, Any]) -> Task | None:
         accepted=fields["accepted"],
         duration=fields["duration"],
         fate=Fate(**fields["fate"]),
-        unknown_status=fields["unknown_status"],
+        unknown_status=fields.get("unknown_status", ""),
     )

@@ -10,10 +10,13 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import JobState, PredictionState, queries, transitions
+from models.transitions.reconciling.runs import SWEEP_OVERLAP
+from models.transitions.watching.retention import RETENTION, SEARCH
 from tests.support import rows
 from tests.support.rows import MINUTE, NOW, SECOND, VIDEO_MODEL, Render
 
 LEASE = timedelta(seconds=30)
+HOUR = timedelta(hours=1)
 
 
 def accept(session: Session, render: Render, provider_id: str, *, adopted: bool) -> str | None:
@@ -171,3 +174,45 @@ def test_the_list_lag_is_the_age_of_what_it_does_not_show(scratch: Session, acco
     )
 
     assert 19 < lag < 22
+
+
+@pytest.mark.parametrize(
+    ("posted", "swept", "goes_back"),
+    [
+        (2 * HOUR, HOUR, True),  # its age has grown by half
+        (5 * HOUR, 11 * MINUTE, False),  # not yet again
+        (SEARCH + 5 * MINUTE, 11 * MINUTE, True),  # the list soon drops it
+        (RETENTION + HOUR, 11 * MINUTE, False),  # the list has dropped it
+        (-MINUTE, 11 * MINUTE, False),  # by a clock that is ahead of this one
+    ],
+)
+def test_a_sweep_goes_back_to_a_not_found_submission(
+    scratch: Session, account: UUID, posted: timedelta, swept: timedelta, goes_back: bool
+) -> None:
+    render = marked_unconfirmed(scratch, account)
+    transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
+    rows.change(scratch, "prediction", render.prediction_id, posted_at=-posted)
+    rows.add_render(scratch, "rendering", account_id=account, accepted_at=-SECOND)
+    rows.change(scratch, "account", account, swept_at=-swept)
+
+    claim = transitions.runs.claim_reconcile(scratch, account, lease=LEASE)
+
+    ticket = transitions.runs.begin_reconcile(scratch, account, claim or 0, lease=LEASE)
+    assert ticket is not None
+    assert ticket.sweep_after is not None
+    depth = posted if goes_back else swept + SWEEP_OVERLAP
+    assert abs(ticket.began_at - ticket.sweep_after - depth) < timedelta(seconds=1)
+
+
+def test_a_sweep_after_a_restore_goes_back_to_no_not_found_submission(scratch: Session, account: UUID) -> None:
+    render = marked_unconfirmed(scratch, account)
+    transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
+    rows.change(scratch, "prediction", render.prediction_id, posted_at=-2 * HOUR)
+    rows.change(scratch, "account", account, swept_at=-HOUR, paused_reason="restore", paused_at=NOW, epoch_at=-MINUTE)
+
+    claim = transitions.runs.claim_reconcile(scratch, account, lease=LEASE)
+
+    ticket = transitions.runs.begin_reconcile(scratch, account, claim or 0, lease=LEASE)
+    assert ticket is not None
+    assert ticket.sweep_after is not None
+    assert ticket.began_at - ticket.sweep_after < 2 * HOUR - MINUTE

@@ -71,7 +71,7 @@ def test_nothing_costs_less_than_the_best_schedule(sigma: float) -> None:
 def test_two_hundred_renders_teach_a_schedule_near_the_best(scenario: WatchScenario) -> None:
     compared = compare(scenario, price=0.5, seeds=1)
 
-    assert 0.999 < compared.reported / compared.optimum < 1.005
+    assert 0.999 < compared.informed / compared.optimum < 1.005
     assert compared.learned < 1.1 * compared.optimum
     assert compared.learned < 0.8 * compared.prior < 0.8 * compared.fixed
 
