@@ -8,10 +8,10 @@ SEEDS ?= 1,2,3
 JOBS ?= 300
 SCENARIO ?= everything
 
-.PHONY: help setup demo up test check format bench chaos lock clean
+.PHONY: help setup demo up test test-fast check format bench chaos lock clean
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 setup: $(STAMP) ## create .venv with the locked dependencies
 
@@ -33,6 +33,9 @@ up: $(STAMP) ## run the whole stack until Ctrl-C
 
 test: $(STAMP) ## run every test
 	@$(BIN)/python -m pytest -n $(WORKERS)
+
+test-fast: $(STAMP) ## run the unit tests and the rules of the house (a minute)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) tests/unit tests/architecture
 
 check: $(STAMP) ## format, lint, types, imports
 	$(BIN)/ruff format --check .

@@ -18,22 +18,22 @@ from rushes.runtime import Runtime
 from rushes.settings import Settings, load_settings
 
 THREADS = 20
-"""Requests that are worked on at once; each has a connection of its own."""
+"""Requests handled at once. Each one has its own connection."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application; connects to nothing before the first request. Without settings it reads the environment.
+    """Create the application. It connects to nothing before the first request.
 
-    Raises `InvalidInput` that names the variables which are wrong or missing.
+    Without `settings` it reads the environment. Raises `InvalidInput`, which names the wrong or missing variables.
     """
     if settings is None:
         settings = load_settings()
         configure_logging(as_json=settings.log_json)
-        logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # ours says the same, and how long it took
+        logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # our line also has the duration
     app = FastAPI(version=version("rushes"), docs_url=None, redoc_url=None, lifespan=_live)
     app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
     app.add_middleware(BoundedAnswers)
-    app.add_middleware(AccessLog)  # the last is the outermost
+    app.add_middleware(AccessLog)  # added last, so outermost
     install_error_handlers(app)
     for module in (jobs, files, batches, unconfirmed, account, catalog, hooks, health):
         app.include_router(module.router)

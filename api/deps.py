@@ -1,4 +1,4 @@
-"""What routes are given: the runtime, addresses, and bodies that are read once and bounded."""
+"""Dependencies of the routes: the runtime, links, and bodies that are read once and limited in size."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -17,38 +17,41 @@ from rushes.runtime import Runtime
 
 MEGABYTE = 1_000_000
 JOB_BYTES = MEGABYTE
-"""A prompt of 5,000 characters takes 60 kB where every one of them is escaped."""
+"""A prompt of 5,000 characters takes 60 kB if every character is escaped."""
 BATCH_BYTES = 256 * MEGABYTE
 
-_INLINE_BYTES = 64_000  # parsed in less than a millisecond, which a thread would cost too
+_INLINE_BYTES = 64_000  # parsed in less than a millisecond; a thread would cost as much
 
 _PERSON_LENGTH = 100
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-# Dependencies are coroutines although they wait for nothing: FastAPI would send a function to a thread of its own.
+# Dependencies are coroutines although they wait for nothing: FastAPI would run a function in a thread of its own.
 async def get_runtime(request: Request) -> Runtime:
-    """What the process holds while it runs."""
+    """Return the runtime of this process."""
     runtime: Runtime = request.app.state.runtime
     return runtime
 
 
 async def get_links(request: Request) -> Links:
-    """Addresses that work for this client, whatever name or proxy it came by."""
+    """Return links that work for this client, whatever host name or proxy it used."""
     return Links(str(request.base_url))
 
 
 async def get_person(request: Request) -> str:
-    """Who asks, for the history: whom a proxy with a login names, else the client's address. No proof of anything."""
+    """Name the caller for the history: the user that a proxy with a login names, else the client's address.
+
+    The name is not verified.
+    """
     address = request.client.host if request.client else "unknown"
     return (request.headers.get("x-forwarded-user", "").strip() or address)[:_PERSON_LENGTH]
 
 
 def body_of(schema: type[Schema], *, limit_bytes: int) -> Callable[[Request], Awaitable[Schema]]:
-    """A dependency that reads a JSON body of at most so many bytes and checks it against the schema.
+    """Return a dependency that reads a JSON body of at most `limit_bytes` and checks it against the schema.
 
-    FastAPI's own way would parse a large body in the event loop, take NaN for a number, and answer in another shape.
+    FastAPI itself would parse a large body in the event loop, accept NaN as a number, and use another error shape.
     """
 
     async def read(request: Request) -> Schema:
@@ -62,7 +65,7 @@ def body_of(schema: type[Schema], *, limit_bytes: int) -> Callable[[Request], Aw
 
 
 def _require_json(request: Request) -> None:
-    # Also keeps foreign web pages out: a browser sends this type only after asking whether it may.
+    # This also keeps other web pages out: a browser sends this type only after asking for permission.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "send the body as JSON, with the header `Content-Type: application/json`")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
@@ -70,7 +73,7 @@ def _require_json(request: Request) -> None:
 
 
 async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") -> bytearray:
-    """The body, of at most so many bytes."""
+    """Read a body of at most `limit_bytes`."""
     too_large = HTTPException(413, f"the body has more than {limit_bytes:,} bytes{hint}")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:

@@ -1,4 +1,4 @@
-"""The small parts of the page at /docs. Everything that comes from outside is escaped here."""
+"""Building blocks of the page at /docs. All text from outside is escaped here."""
 
 import json
 import re
@@ -7,24 +7,24 @@ from html import escape
 from typing import Any, TypeAlias
 
 Markup: TypeAlias = str
-"""HTML that is escaped already."""
+"""HTML that is already escaped."""
 
 _REQUIRED = ' <span class="need">required</span>'
 _TOKEN = re.compile(r'(?P<k>"(?:[^"\\]|\\.)*"(?=: ))|(?P<s>"(?:[^"\\]|\\.)*")|(?P<n>-?\d[\d.eE+-]*|true|false|null)')
 
 
 def render_text(text: str) -> Markup:
-    """Paragraphs, with `code` between backticks."""
+    """Render paragraphs, with `code` between backticks."""
     return "".join(f"<p>{render_words(part.strip())}</p>" for part in text.split("\n\n") if part.strip())
 
 
 def render_words(text: str) -> Markup:
-    """One sentence or a few, with `code` between backticks."""
+    """Render one or more sentences, with `code` between backticks."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 
 def render_table(rows: Sequence[tuple[str, Markup, bool, str]]) -> Markup:
-    """Rows of name, kind, whether it is required, and what it is about."""
+    """Render rows of name, kind, required flag and description."""
     body = "".join(
         f"<tr><td><code>{escape(name)}</code>{_REQUIRED if required else ''}</td>"
         f"<td>{kind}</td><td>{render_words(about)}</td></tr>"
@@ -34,7 +34,7 @@ def render_table(rows: Sequence[tuple[str, Markup, bool, str]]) -> Markup:
 
 
 def render_type(schema: dict[str, Any]) -> Markup:
-    """A JSON schema in a few words; other shapes are linked."""
+    """Describe a JSON schema in a few words, with links to other shapes."""
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#shape-{name}">{name}</a>'
@@ -53,7 +53,7 @@ def render_type(schema: dict[str, Any]) -> Markup:
 
 
 def render_example(value: Any) -> Markup:
-    """JSON, indented and coloured."""
+    """Render JSON, indented and coloured."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return f"<pre>{_colour(text)}</pre>"
 

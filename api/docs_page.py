@@ -1,4 +1,4 @@
-"""The page at /docs: the OpenAPI document for people. Self-contained, so that it also opens where no network is."""
+"""The page at /docs: the OpenAPI document for people. It is self-contained, so it also opens without a network."""
 
 from collections.abc import Iterator
 from html import escape
@@ -20,19 +20,19 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 
 @router.get("/")
 async def open_docs() -> RedirectResponse:
-    """Whoever comes by the front door wants to know what there is."""
+    """Redirect the root to the documentation."""
     return RedirectResponse("docs")
 
 
 @router.get("/docs")
 def show_docs(request: Request) -> HTMLResponse:
-    """Every route with its parameters, examples and a command to try it."""
+    """Show every route with its parameters, examples and a command to try it."""
     page = render_page(request.app.openapi(), str(request.base_url).rstrip("/"))
     return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
 
 
 def render_page(document: Json, address: str) -> str:
-    """The page for an OpenAPI document of an API at this address."""
+    """Render the page for the OpenAPI document of an API at this address."""
     info, shapes = document["info"], document["components"]["schemas"]
     routes = list(_list_routes(document))
     return _TEMPLATE.substitute(
@@ -106,7 +106,7 @@ def _render_parameters(parameters: list[Json]) -> Markup:
 
 
 def _unless_null(schema: Json) -> Json:
-    """A parameter that may be left out has no value then, whatever the schema says of null."""
+    """Drop null from the schema of an optional parameter: if it is left out, it has no value at all."""
     given = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
     return given[0] if len(given) == 1 else schema
 
@@ -145,7 +145,7 @@ def _render_media(media_type: str, content: Json) -> Markup:
 
 
 def _render_shape(name: str, shape: Json) -> Markup:
-    # What we answer is always there; what we are sent has fields that may be left out, and no others.
+    # Our responses always have every field. Requests may leave out fields, and may have no others.
     required = shape.get("required", []) if shape.get("additionalProperties") is False else []
     rows = [
         (field, _render_limits(schema), field in required, schema.get("description", ""))

@@ -7,7 +7,7 @@ from api.examples import Json
 
 
 def curl_line(route: Json, *, method: str, url: str) -> str:
-    """A curl command for this route, with the document's own examples."""
+    """Return a curl command for this route, with the document's own examples."""
     for parameter in route.get("parameters", []):
         if parameter["in"] == "path":
             url = url.replace(f"{{{parameter['name']}}}", _example_of(parameter))
@@ -27,5 +27,5 @@ def _example_of(parameter: Json) -> str:
 
 
 def _answer_types(route: Json) -> set[str]:
-    """Media types of the answers that are no errors."""
+    """Return the media types of the successful answers."""
     return {kind for status, each in route["responses"].items() if status < "3" for kind in each.get("content", {})}

@@ -1,4 +1,4 @@
-"""Every error as a problem (RFC 9457): one shape, nothing of our insides in it."""
+"""Answer every error as a problem (RFC 9457), in one shape and without internal details."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ from rushes.wavespeed import WebhookRefused
 
 RETRY_AFTER = timedelta(seconds=2)
 TEXT_LIMIT = 500
-"""Messages name the value that is wrong, and that may be as long as a body."""
-_SHOWN = 3  # problems that `detail` repeats; `errors` has them all
+"""Characters per message. Messages quote the wrong value, which can be as long as the body."""
+_SHOWN = 3  # problems repeated in `detail`; `errors` lists all of them
 
 _TITLES = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
-"""As RFC 9110 has them; older versions of Python have older ones."""
+"""Phrases of RFC 9110. Older versions of Python use older phrases."""
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.InvalidInput, 422),
@@ -37,7 +37,7 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
 
 
 class ProblemResponse(JSONResponse):
-    """A problem on its way out."""
+    """A response that carries a problem."""
 
     media_type = "application/problem+json"
 
@@ -64,13 +64,13 @@ def _shorten(text: str) -> str:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer everything that is raised on purpose; a bug is answered by the middleware `AccessLog`."""
+    """Answer every error that is raised on purpose. The middleware `AccessLog` answers bugs."""
     for kind in (errors.RushesError, DatabaseAway, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer_error)
 
 
 async def answer_error(_: Request, error: Exception) -> Response:
-    """The problem that tells of this error. Raises it again where it is none of those that have a status."""
+    """Return the problem for this error. Raises the error again if it has no status."""
     if isinstance(error, RequestValidationError):
         return _refuse_fields([describe_problem(detail, skip=1) for detail in error.errors()])
     if isinstance(error, HTTPException):
@@ -90,7 +90,7 @@ def _refuse_fields(problems: Sequence[errors.Problem]) -> ProblemResponse:
 
 
 def _explain(error: HTTPException) -> str:
-    """The framework only repeats the status; our own messages stay."""
+    """Replace the framework's messages, which only repeat the status. Keep our own messages."""
     if error.detail != HTTPStatus(error.status_code).phrase:
         return error.detail
     return {404: "there is nothing at this address; see /docs", 405: "this address does not take that method"}.get(

@@ -1,4 +1,4 @@
-"""One story in examples: a fox is pushed, rendered and fetched. A test holds each to its schema."""
+"""Examples that follow one job: a fox is pushed, rendered and fetched. A test checks each against its schema."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every request passes: one log line, the last net for bugs, and a bound to how long it waits for its answer."""
+"""Middleware for every request: one log line, an answer to bugs, and a limit on the wait for an answer."""
 
 import asyncio
 import time
@@ -10,18 +10,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import RETRY_AFTER, ProblemResponse
 
 ANSWER_SECONDS = 15.0
-"""From when the request has been read; longer than a database that works takes for any page."""
+"""Counted from when the request has been read. A working database takes less time for any page."""
 SECONDS_PER_MEGABYTE = 1.0
-"""And so much longer for its body: a batch of a hundred thousand jobs takes a while to write."""
+"""Added per megabyte of the body: a batch of a hundred thousand jobs takes a while to write."""
 _MEGABYTE = 1_000_000
 
 log = structlog.get_logger(__name__)
 
 
 class AccessLog:
-    """Logs method, path template, status and milliseconds: no ids, no query, no body.
+    """Logs method, path template, status and milliseconds; no ids, no query, no body.
 
-    An exception that nobody expected is logged with its traceback and answered without it.
+    It logs an unexpected exception with its traceback and answers without the traceback.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -64,15 +64,15 @@ def _route_of(scope: Scope) -> str:
 
 
 class BoundedAnswers:
-    """Answers 503 where a route has not begun to answer in time. An answer that has begun, as of a file, may last.
+    """Answers 503 if a route has not begun to answer in time. An answer that has begun (a file, for example) may last.
 
-    The route goes on in its thread until the database answers or fails; what it says then is dropped. So a push that
-    was answered 503 may have been accepted all the same, as where a connection breaks before the answer.
+    The route goes on in its thread until the database answers or fails, and its late answer is dropped. So a push that
+    was answered with 503 may still have been accepted, just as when a connection breaks before the answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._abandoned: set[asyncio.Task[None]] = set()  # the event loop itself keeps no task alive
+        self._abandoned: set[asyncio.Task[None]] = set()  # the event loop does not keep tasks alive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,17 +100,17 @@ class BoundedAnswers:
     def _forget(self, task: "asyncio.Task[None]") -> None:
         self._abandoned.discard(task)
         if not task.cancelled():
-            task.exception()  # seen: nobody waits for it any more
+            task.exception()  # marks the exception as seen: nothing awaits this task any more
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     headers = {"Retry-After": str(int(RETRY_AFTER.total_seconds()))}
-    detail = "the database does not answer; what was asked for may be done all the same"
+    detail = "the database does not answer; the request may still be carried out"
     await ProblemResponse(503, detail, headers=headers)(scope, receive, send)
 
 
 class _Exchange:
-    """One request and its answer, watched as they pass."""
+    """One request and its answer, observed as they pass through."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -123,7 +123,7 @@ class _Exchange:
         self.is_abandoned = False
 
     def measure_left(self) -> float | None:
-        """Seconds until it is late; None once it answers."""
+        """Return the seconds until the route is late; None once it answers."""
         if self._answers:
             return None
         if self._reads:
@@ -131,12 +131,12 @@ class _Exchange:
         return max(0.0, self._moved_at + ANSWER_SECONDS + self._megabytes * SECONDS_PER_MEGABYTE - self._now())
 
     def is_late(self) -> bool:
-        """Whether it has had its time, and has not begun to answer."""
+        """Return whether the time is up and the route has not begun to answer."""
         return not self._reads and self.measure_left() == 0
 
     async def receive(self) -> Message:
-        """What the client sends."""
-        self._reads = True  # how long a client takes to send is not ours to bound
+        """Receive a message from the client."""
+        self._reads = True  # no limit on how long a client takes to send
         try:
             message = await self._receive()
         finally:
@@ -146,7 +146,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """What the route answers, unless it comes too late."""
+        """Send a message of the route, unless it comes too late."""
         if self.is_abandoned:
             return
         self._answers = True

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond what FastAPI finds by itself: bodies, examples, problems."""
+"""Add to the OpenAPI document everything that FastAPI cannot infer: bodies, examples, problems."""
 
 from typing import Any
 
@@ -18,28 +18,28 @@ from rushes.jobs.orders import JobOrder
 TITLE = "Rushes"
 SUMMARY = "A render queue for WaveSpeedAI's LTX-2 video models."
 DESCRIPTION = """\
-Push prompts, fetch videos. Once a push is answered with 201 the job is durable; nothing paid for is lost, and nothing \
+Push prompts, fetch videos. A job is durable once its push is answered with 201. Nothing paid for is lost, and nothing \
 is paid for twice.
 
-Money is US dollars as text with four decimals, times are RFC 3339 in UTC, ids are UUIDs. Listings are walked with \
-`next_cursor`. Every error is a problem (RFC 9457, `application/problem+json`) that names the fields that are wrong; \
-503 comes with `Retry-After`.\
+Amounts are US dollars as text with four decimals, times are RFC 3339 in UTC, and ids are UUIDs. To page through a \
+list, pass `next_cursor` as `cursor`. Every error is a problem (RFC 9457, `application/problem+json`) that names the \
+wrong fields. A 503 comes with `Retry-After`.\
 """
 TAGS = [
     {"name": "jobs", "description": "One video each: push, follow, fetch, cancel, retry, recheck."},
-    {"name": "batches", "description": "Jobs pushed together: one name, one progress bar, whole or not at all."},
+    {"name": "batches", "description": "Jobs pushed together: one name, one progress bar, all stored or none."},
     {"name": "account", "description": "The provider's account: limits, health, money."},
     {
         "name": "unconfirmed",
-        "description": "Purchases that only a person can decide: lost answers, renders that never end.",
+        "description": "Purchases that need a person's decision: lost answers, renders that never end.",
     },
     {"name": "catalog", "description": "The video models on offer, their parameters and prices."},
-    {"name": "hooks", "description": "What the provider tells by itself."},
+    {"name": "hooks", "description": "Webhooks that the provider sends."},
     {"name": "health", "description": "For load balancers and people on call."},
 ]
 
 _NULL = "\0null"
-"""Stands for null in examples while FastAPI builds the document, since it leaves out whatever is null."""
+"""Stands for null in examples while FastAPI builds the document, because FastAPI drops null values."""
 _REFERENCE = "#/components/schemas/{model}"
 _OWN_SCHEMAS: tuple[type[BaseModel], ...] = (
     JobOrder,
@@ -53,7 +53,7 @@ _OWN_SCHEMAS: tuple[type[BaseModel], ...] = (
 
 
 def takes(schema: type[BaseModel], **examples: Json) -> Json:
-    """`openapi_extra` of a route whose body is read by a dependency of ours; examples by name."""
+    """Return `openapi_extra` for a route if one of our dependencies reads its body. Examples are keyed by name."""
     named = {
         name: {"summary": name.replace("_", " "), "value": _swap(value, None, _NULL)}
         for name, value in examples.items()
@@ -63,17 +63,17 @@ def takes(schema: type[BaseModel], **examples: Json) -> Json:
 
 
 def shows(description: str, example: Json) -> Json:
-    """A response by example; its schema is the route's response model."""
+    """Describe a response by an example. Its schema is the route's response model."""
     return {"description": description, "content": {"application/json": {"example": _swap(example, None, _NULL)}}}
 
 
 def sends(description: str, media_type: str) -> Json:
-    """A response that is a file."""
+    """Describe a response that is a file."""
     return {"description": description, "content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
 
 
 def problems(*statuses: int) -> dict[int | str, Any]:
-    """The errors that a route may answer with."""
+    """Describe the errors that a route may return."""
     return {status: _describe_problem(status) for status in statuses}
 
 
@@ -87,7 +87,7 @@ def _describe_problem(status: int) -> Json:
 
 
 def describe_api(app: FastAPI) -> None:
-    """Let the document hold the schemas that only our own parts refer to. It is made once, when first asked for."""
+    """Add the schemas to which only our own parts refer. The document is built once, on the first request for it."""
 
     def build() -> Json:
         if app.openapi_schema is None:
@@ -109,7 +109,7 @@ def describe_api(app: FastAPI) -> None:
 
 
 def _swap(value: Any, old: object, new: object) -> Any:
-    """A copy of JSON in which one value stands for another, wherever it is."""
+    """Copy JSON and replace one value by another throughout."""
     if isinstance(value, dict):
         return {key: _swap(each, old, new) for key, each in value.items()}
     if isinstance(value, list):
@@ -118,7 +118,7 @@ def _swap(value: Any, old: object, new: object) -> Any:
 
 
 def _drop_framework_errors(document: Json) -> None:
-    """FastAPI adds its own shape of 422 to every route with parameters that has none; ours never answers so."""
+    """Remove the 422 that FastAPI adds to every route with parameters that has none. We never return that shape."""
     for methods in document["paths"].values():
         for route in methods.values():
             if "application/json" in route["responses"].get("422", {}).get("content", {}):

@@ -18,10 +18,10 @@ PROBLEMS: dict[int, tuple[str, Json]] = {
         _problem(400, "Bad Request", "the body is not JSON: expected ident at line 2 column 14"),
     ),
     401: (
-        "It is not signed by the provider, or not lately.",
+        "The provider did not sign the webhook, or the signature is too old.",
         _problem(401, "Unauthorized", "the webhook's signature does not match"),
     ),
-    404: ("There is no such thing.", _problem(404, "Not Found", f"there is no job {JOB_ID}")),
+    404: ("It does not exist.", _problem(404, "Not Found", f"there is no job {JOB_ID}")),
     409: (
         "It exists already, or its state does not allow this.",
         _problem(409, "Conflict", f"job {JOB_ID} has ended: it is succeeded"),
@@ -47,7 +47,7 @@ PROBLEMS: dict[int, tuple[str, Json]] = {
         _problem(422, "Unprocessable Content", "input.duration: must be one of 6, 8, 10, not 7", _DURATION),
     ),
     503: (
-        "The database is away; try again after `Retry-After` seconds.",
+        "The database is away. Try again after `Retry-After` seconds.",
         _problem(503, "Service Unavailable", "the database cannot be reached"),
     ),
 }

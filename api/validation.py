@@ -1,4 +1,4 @@
-"""From bytes to a checked schema, and from pydantic's complaints to sentences that name the field."""
+"""Parse bytes into a checked schema, and turn pydantic's errors into messages that name the field."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -40,9 +40,9 @@ _WORDS = {
 
 
 def read_schema(schema: type[Schema], body: bytes | bytearray) -> Schema:
-    """Parse and check a body in one go. Raises `InvalidInput`, or HTTP 400 for what is no JSON.
+    """Parse and check a body in one pass. Raises `InvalidInput`, or HTTP 400 if the body is not JSON.
 
-    One pass through pydantic's parser: 100,000 jobs take half a second and 40 MB. It also bounds depth and digits.
+    Pydantic's parser takes half a second and 40 MB for 100,000 jobs. It also limits depth and digits.
     """
     try:
         return schema.model_validate_json(body)
@@ -54,7 +54,7 @@ def read_schema(schema: type[Schema], body: bytes | bytearray) -> Schema:
 
 
 def describe_problem(detail: Mapping[str, Any], *, skip: int = 0) -> Problem:
-    """One complaint in our words; `skip` drops the first parts of its place."""
+    """Turn one of pydantic's errors into a problem. `skip` drops the first parts of its location."""
     words = _WORDS.get(detail["type"], "")
     message = words.format(**detail.get("ctx", {})) if words else detail["msg"]
     return Problem(".".join(str(part) for part in detail["loc"][skip:]), message)

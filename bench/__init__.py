@@ -1,1 +1,1 @@
-"""What is measured: `make bench`, or `python -m bench --help`."""
+"""The benchmarks: `make bench`, or `python -m bench --help`."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, and print the figures with the machine they are from."""
+"""`python -m bench`: measure, and print the figures with a description of the machine."""
 
 import sys
 from collections.abc import Sequence
@@ -28,29 +28,29 @@ def _list_choices() -> str:
     loads = "\n\n".join(f"{load.name}: {load.about}" for load in LOADS.values())
     sets = "\n\n".join(f"{name} stands for {', '.join(names)}" for name, names in SETS.items())
     contestants = "\n\n".join(f"{name}: {about}" for name, about in CONTESTANTS.items())
-    others = f"{PUSHING}: jobs accepted over HTTP\n\n{SINGLE_POLLS}: single polls beside the exact optimum, simulated"
+    others = f"{PUSHING}: jobs accepted over HTTP\n\n{SINGLE_POLLS}: single polls against the exact optimum, simulated"
     return f"LOADS\n\n{loads}\n\n{others}\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
 
 
 def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
-    loads: Annotated[list[str] | None, typer.Argument(help="names of loads or sets, see below")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="a tenth of everything: does it work?")] = False,
-    runs: Annotated[int, typer.Option(min=1, help="the figures are medians over so many")] = 1,
-    contestant: Annotated[list[str] | None, typer.Option(help="only this one; may be repeated")] = None,
+    loads: Annotated[list[str] | None, typer.Argument(help="names of loads or sets, listed below")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="run a tenth of everything, as a smoke test")] = False,
+    runs: Annotated[int, typer.Option(min=1, help="number of runs; the figures are medians over them")] = 1,
+    contestant: Annotated[list[str] | None, typer.Option(help="only this contestant; may be repeated")] = None,
     overflow: Annotated[
-        str, typer.Option(help="beyond the slots the provider may queue, refuse (429), or both in turn")
+        str, typer.Option(help="beyond the slots the provider may queue, refuse (429), or both: one after the other")
     ] = "queue",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a setting of Rushes; may be repeated")
     ] = None,
-    prompts: Annotated[Path | None, typer.Option(help="a prompt per line, instead of made ones")] = None,
-    seed: Annotated[int, typer.Option(help="of the render times; the next run takes the next one")] = 1,
+    prompts: Annotated[Path | None, typer.Option(help="file with a prompt per line, instead of generated ones")] = None,
+    seed: Annotated[int, typer.Option(help="of the render times; each further run uses the next number")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    docs: Annotated[bool, typer.Option("--write-docs", help="keep the results in docs/performance.md")] = False,
+    docs: Annotated[bool, typer.Option("--write-docs", help="save the results in docs/performance.md")] = False,
 ) -> None:
-    """Measure Rushes beside what others do, on this machine, against a simulated provider.
+    """Compare Rushes with other clients on this machine, against a simulated provider.
 
-    Without a name the standard set is measured, in less than 15 minutes.
+    Without a name it measures the standard set, in less than 15 minutes.
     """
     names = _read_names(loads or ["standard"])
     wanted = Wanted(

@@ -1,4 +1,4 @@
-"""What every contestant finds, and what is asked of it."""
+"""The environment of every contestant, and the interface it must offer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,34 +12,34 @@ from sandbox.wavespeed import Simulator
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """The load, the provider, an empty folder, the prompts."""
+    """The load, the provider, an empty folder and the prompts for a contestant."""
 
     load: Load
     simulator: Simulator
     folder: Path
     prompts: Sequence[str]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of Rushes, on request of whoever measures."""
+    """Settings of Rushes that the user asked for."""
 
 
 class Player(Protocol):
-    """A contestant that is ready."""
+    """A contestant that is ready to start."""
 
     def begin(self) -> None:
-        """Take the order of all prompts."""
+        """Start to render all prompts."""
 
     def count_stored(self) -> int:
-        """How many videos are stored. Raises `ContestFailed` when the contestant has given up."""
+        """The number of videos stored. Raises `ContestFailed` if the contestant has given up."""
 
     def read_known(self) -> dict[str, float]:
-        """When each completed prediction was known to be (seconds since 1970), by the provider's id."""
+        """When the contestant knew that each prediction was completed (seconds since 1970), by the provider's id."""
 
     def read_extra(self) -> dict[str, float]:
-        """Figures that only this contestant has."""
+        """Figures specific to this contestant."""
 
 
 Contestant = Callable[[Arena], AbstractContextManager[Player]]
 
 
 class ContestFailed(SystemExit):
-    """A contestant did not do its work, so there is nothing to compare; the message says why."""
+    """A contestant did not finish its work, so there is nothing to compare; the message gives the reason."""

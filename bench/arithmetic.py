@@ -1,4 +1,4 @@
-"""What figures are made of. Pure: standard library only, no clock, no I/O."""
+"""The calculation of the figures. Pure: standard library only, no clock, no I/O."""
 
 import math
 import statistics
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Span(NamedTuple):
-    """What really happened to one task at the provider, in seconds since 1970."""
+    """The true times of one task at the provider, in seconds since 1970."""
 
     task: str
     accepted: float
@@ -19,29 +19,29 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What one contestant came to under one load. None where there was nothing to measure."""
+    """The figures of one contestant under one load. None if there was nothing to measure."""
 
     renders: int
-    unseen: float  # renders that ended and were never known
-    seconds: float  # from the order to the last file
-    known_seconds: float | None  # from the order until the last render was known to have ended
-    watching_requests: float  # checks, single ones and list pages, per render
-    mean_delay: float | None  # seconds from the provider's completion to our knowing
+    unseen: float  # renders whose end the contestant never learned of
+    seconds: float  # from the start to the last file
+    known_seconds: float | None  # from the start until the contestant knew of the last render's end
+    watching_requests: float  # polls and list pages, per render
+    mean_delay: float | None  # seconds from the completion at the provider until the contestant knows
     p95_delay: float | None
-    slot_share: float | None  # of the slots, busy from the first moment all were to the last submission
-    most_unfinished: float  # accepted and not ended, at the same time
+    slot_share: float | None  # share of busy slots, from the first moment all were busy to the last submission
+    most_unfinished: float  # most renders accepted and not ended at the same time
     requests: dict[str, float]  # per render, by kind
     cpu_ms: dict[str, float]  # per render, by kind of process
-    memory_mb: dict[str, float]  # at most at the same time, by kind of process
-    simulator_cores: float  # how much of a core the simulator took
-    extra: dict[str, float] = field(default_factory=dict)  # what only this contestant has
+    memory_mb: dict[str, float]  # peak, by kind of process
+    simulator_cores: float  # share of a core that the simulator used
+    extra: dict[str, float] = field(default_factory=dict)  # figures specific to this contestant
 
 
 def measure_slot_share(spans: Sequence[Span], slots: int) -> float | None:
-    """Which share of the slots was busy while a backlog existed.
+    """The share of slots that were busy while a backlog existed.
 
-    From the first moment at which all slots were busy (as many as ever were, where never all were) until the last
-    task was accepted. None where the last one was accepted before.
+    It is measured from the first moment at which all slots were busy (or, if they never all were, at which the most
+    were) until the last task was accepted. None if the last task was accepted before.
     """
     steps = _count_running(spans)
     if not steps:
@@ -58,7 +58,7 @@ def measure_slot_share(spans: Sequence[Span], slots: int) -> float | None:
 
 
 def _count_running(spans: Iterable[Span]) -> list[tuple[float, int]]:
-    """After each moment at which something started or ended: how many were running then."""
+    """The number of running renders after each moment at which one started or ended."""
     changes: dict[float, int] = {}
     for span in spans:
         if span.started is not None:
@@ -73,30 +73,30 @@ def _count_running(spans: Iterable[Span]) -> list[tuple[float, int]]:
 
 
 def measure_delays(spans: Iterable[Span], known: Mapping[str, float]) -> list[float]:
-    """Seconds from the end of each task to the moment at which the client knew of it, in rising order.
+    """Seconds from the end of each task until the client knew of it, in rising order.
 
-    Both clocks are this machine's. Tasks of which the client never knew are left out.
+    Both times are from this machine's clock. Tasks that the client never knew of are left out.
     """
     return sorted(known[span.task] - span.ended for span in spans if span.ended is not None and span.task in known)
 
 
 def count_unseen(spans: Iterable[Span], known: Mapping[str, float]) -> int:
-    """How many tasks ended and were never known."""
+    """The number of tasks that ended without the client knowing."""
     return sum(span.ended is not None and span.task not in known for span in spans)
 
 
 def find_percentile(rising: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least this share of the values does not exceed; None of no values."""
+    """The smallest value that at least this share of the values does not exceed; None if there are no values."""
     return rising[max(0, math.ceil(share * len(rising)) - 1)] if rising else None
 
 
 def find_mean(values: Sequence[float]) -> float | None:
-    """The mean; None of no values."""
+    """The mean; None if there are no values."""
     return math.fsum(values) / len(values) if values else None
 
 
 def find_medians(runs: Sequence[Figures]) -> Figures:
-    """Figure by figure the median over the runs; a run that has no such figure is left out."""
+    """The median over the runs for each figure, without the runs that lack the figure."""
     return Figures(**_merge([asdict(run) for run in runs]))
 
 

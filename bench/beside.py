@@ -1,4 +1,4 @@
-"""A function that runs in a process of its own, beside what the caller does."""
+"""A function that runs in its own process, in parallel with the caller."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from stack.interrupts import Interrupts
 Subject = TypeVar("Subject")
 Result = TypeVar("Result")
 Check = Callable[[], None]
-"""Raises once somebody has asked the process to stop; to be called now and then."""
+"""Raises if the process was asked to stop; the function must call it regularly."""
 
 END_SECONDS = 30.0
 
 
 class Beside(Generic[Subject, Result]):
-    """Runs `work(subject, check)` from the beginning of the block on; at its end the process is told to stop.
+    """Starts `work(subject, check)` at the start of the block; the end of the block stops the process.
 
-    The function and what it takes and gives must be known by name or to pickle. It has a main thread of its own, which
-    embedded servers want.
+    The function, its argument and its result must be importable by name or picklable. The process has its own main
+    thread, which embedded servers need.
     """
 
     def __init__(self, work: Callable[[Subject, Check], Result], subject: Subject) -> None:
@@ -32,11 +32,11 @@ class Beside(Generic[Subject, Result]):
 
     def __enter__(self) -> Self:
         self._process.start()
-        self._sender.close()  # so that only the process holds it, and its death is seen
+        self._sender.close()  # only the child then holds it, so that its death is noticed
         return self
 
     def wait(self, check: Check, *, every: float = 0.5) -> Result:
-        """The result. Raises what `check` raises meanwhile, and `CommandError` where the process has died."""
+        """The result. Raises any error from `check`, and `CommandError` if the process has died."""
         while not self._answer.poll(every):
             check()
         try:

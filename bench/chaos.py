@@ -1,4 +1,4 @@
-"""`python -m bench.chaos`: break Rushes and a plain Celery task by the same plan, and compare what they lost."""
+"""`python -m bench.chaos`: inject the same faults into Rushes and a plain Celery task, and compare their losses."""
 
 import contextlib
 import os
@@ -43,13 +43,13 @@ WORKERS = {"main": "plain1", "leader": "plain2"}
 STALL_SECONDS = 150.0
 PAUSE_SECONDS = 0.5
 OTHER_CONTAINERS = (b"G@", b"RIFF", b"FLV", b"\x00\x00\x01\xba", b"\x1aE\xdf\xa3")
-"""First bytes of MPEG-TS, AVI, FLV, MPEG and Matroska, which the simulator's output host sends, too."""
+"""The first bytes of MPEG-TS, AVI, FLV, MPEG and Matroska, which the simulator's output host also sends."""
 
 
 def make_options(simulator: Simulator, *, broker: str, folder: Path) -> Options:
-    """Its times scaled down like ours: renders take seconds, so do checks, pauses and the visibility time-out.
+    """Its times, scaled down like ours: renders, checks, pauses and the visibility time-out take seconds.
 
-    As many threads as the account has slots. The visibility time-out is as short as a task's longest way allows.
+    It has one thread per slot of the account. The visibility time-out is as short as a task's longest path allows.
     """
     return Options(
         url=simulator.url,
@@ -66,20 +66,20 @@ def make_options(simulator: Simulator, *, broker: str, folder: Path) -> Options:
 
 
 class PlainPeer:
-    """Two workers of the plain task, supervised like ours; its pushes are repeated until the broker has taken them."""
+    """Two workers for the plain task, supervised like ours; each push is repeated until the broker accepts it."""
 
     def __init__(self, options: Options, *, logs: Path) -> None:
         self._options = options
         self._folder = Path(options.folder)
         self._waiting: queue.Queue[tuple[str, str]] = queue.Queue()
-        self._jobs: dict[str, str] = {}  # prompts by job
+        self._jobs: dict[str, str] = {}  # the prompt of each job
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CELERY_")}
         environment |= options.to_environment() | {"PYTHONUNBUFFERED": "1"}
         self._members = {name: self._make_member(name, environment, logs) for name in WORKERS.values()}
         threading.Thread(target=self._run, name="plain-pusher", daemon=True).start()
 
     def tend(self) -> None:
-        """Start what does not run."""
+        """Start each process that does not run."""
         for member in self._members.values():
             member.tend()
 
@@ -89,7 +89,7 @@ class PlainPeer:
             member.kill()
 
     def find(self, target: str) -> Member | None:
-        """One of its workers; it has no API, no store worker and no leader, but as many workers for everything."""
+        """One of its two workers, which do everything; it has no API, store worker or leader."""
         return self._members[WORKERS[target]] if target in WORKERS else None
 
     def push(self, push: Push) -> None:
@@ -101,31 +101,31 @@ class PlainPeer:
 
     @property
     def is_pushing(self) -> bool:
-        """Whether the broker has not taken every message yet."""
+        """Whether the broker has not accepted every message yet."""
         return self._waiting.unfinished_tasks > 0
 
     def count_ended(self) -> int:
-        """Jobs with a file, with an outcome other than completed, or given up by the task."""
+        """The number of jobs with a file, with an outcome other than completed, or that their task gave up."""
         return len(self.list_failed() | self.list_files())
 
     def list_failed(self) -> set[str]:
-        """Jobs whose render ended without a video, or whose task gave up."""
+        """Jobs with a render that ended without a video, or with a task that gave up."""
         bad = {*ENDED, GAVE_UP} - {"completed"}
         return {each.job for each in read_sightings(self._folder) if each.status in bad}
 
     def list_files(self) -> set[str]:
-        """Jobs that have a file, whatever is in it."""
+        """Jobs that have a file, with any content."""
         return {path.stem for path in self._folder.glob("*.mp4")}
 
     def count_videos(self) -> Counter[str]:
-        """By prompt, the files that are videos."""
+        """The number of files that are videos, by prompt."""
         return Counter(self._jobs[job] for job in self.list_files() if is_video(self._folder / f"{job}.mp4"))
 
     def hasten(self) -> None:
-        """Its waits are Celery's, which nobody can cut short."""
+        """Does nothing: Celery's waits cannot be cut short."""
 
     def dump_stacks(self) -> None:
-        """Into its logs."""
+        """Have its workers write their stacks to their logs."""
         for member in self._members.values():
             member.dump_stacks()
 
@@ -152,14 +152,14 @@ class PlainPeer:
 
 
 def is_video(path: Path) -> bool:
-    """Whether the file begins as an MP4 or another container does; a web page that came in its place does not."""
+    """Whether the file begins like an MP4 or another container; a web page that replaced it does not."""
     with path.open("rb") as file:
         start = file.read(12)
     return start[4:8] == b"ftyp" or start.startswith(OTHER_CONTAINERS)
 
 
 def run_plain(trial: Trial, *, folder: Path, watch: Watch) -> Report:
-    """The same plan as ours for so many jobs, as far as its faults have something to strike."""
+    """Run the same plan as for Rushes with this trial's jobs, as far as its faults have a target."""
     plan = draw_plan(trial.seed, jobs=trial.jobs, scenario=SCENARIOS[trial.scenario], minutes=trial.minutes)
     report = Report(trial, who=PLAIN, logs=str(folder))
     began = time.monotonic()
@@ -188,18 +188,18 @@ def _open_peer(options: Options, *, logs: Path) -> Iterator[PlainPeer]:
 
 
 class Aside:
-    """Watches without a word, since another run has the terminal."""
+    """Watches silently, since another run uses the terminal."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
 
     def observe(self, moment: Moment) -> None:
-        """Raises what `check` raises."""
+        """Raises any error that `check` raises."""
         self._check()
 
 
 def run_plain_aside(trial: Trial, check: Callable[[], None]) -> Report:
-    """In a folder that is gone afterwards."""
+    """Run the plain task in a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="plain-chaos-"))
     try:
         return run_plain(trial, folder=folder, watch=Aside(check))
@@ -208,9 +208,9 @@ def run_plain_aside(trial: Trial, check: Callable[[], None]) -> Report:
 
 
 def compare(trials: Sequence[Trial], *, plain_jobs: int, check: Callable[[], None]) -> list[Report]:
-    """Ours for every trial, and beside them the plain task for the first one, with as many jobs or fewer.
+    """Run Rushes for every trial and, in parallel, the plain task for the first one, with as many jobs or fewer.
 
-    The plain task mostly waits for what never comes, so that it costs the others little to run beside them.
+    The plain task mostly waits for events that never come, so running it in parallel slows Rushes little.
     """
     opener = Request().choose_ground()
     if not plain_jobs:
@@ -225,11 +225,11 @@ def main(
     seeds: Annotated[str, typer.Option(help="separated by commas")] = "1,2,3",
     jobs: Annotated[int, typer.Option(help="per seed")] = 300,
     scenario: Annotated[str, typer.Option(help=", ".join(SCENARIOS))] = "everything",
-    plain_jobs: Annotated[int, typer.Option(help="jobs of the plain Celery task, under the first seed; 0: none")] = (
+    plain_jobs: Annotated[int, typer.Option(help="jobs of the plain Celery task, for the first seed; 0: none")] = (
         PLAIN_JOBS
     ),
 ) -> None:
-    """Break a farm and its plain counterpart by the same plan. Exit code 1 where a promise of ours was broken."""
+    """Inject the same faults into Rushes and a plain Celery task. Exit code 1 if Rushes broke a promise."""
 
     def run() -> int:
         trials = Request(seeds=seeds, jobs=jobs, scenario=scenario).list_trials()

@@ -1,4 +1,4 @@
-"""One contest: a contestant, a load, a provider of its own that deals everybody the same renders, and the figures."""
+"""One contest: a contestant, a load, its own provider with the same renders for every contestant, and the figures."""
 
 import itertools
 import tempfile
@@ -24,10 +24,10 @@ from sandbox.wavespeed import Simulator
 
 PAUSE_SECONDS = 0.5
 PATIENCE = 5.0
-"""A contest may take so many times what it should."""
+"""A contest may take this many times its expected time."""
 
 Show = Callable[[int], None]
-"""Told how many videos are stored (or tasks accepted, where the load is only held)."""
+"""Receives the number of stored videos (or of accepted tasks, if the load is only held)."""
 
 _WATCHING = ("result", "list")
 
@@ -43,8 +43,8 @@ def hold_contest(
 ) -> Figures:
     """Measure one contestant under one load.
 
-    The simulator draws the time of the n-th task it accepts from the seed, so that every contestant has the same
-    renders. Raises `ContestFailed` when the contestant does not do its work, since its figures would be worthless.
+    The simulator draws the render time of the n-th accepted task from the seed, so that every contestant gets the same
+    renders. Raises `ContestFailed` if the contestant does not finish, since its figures would be worthless.
     """
     ordered = list(itertools.islice(itertools.cycle(prompts), load.renders)) if prompts else _make_prompts(load)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, open_simulator(load, seed=seed) as simulator:
@@ -85,7 +85,7 @@ def _wait_until_over(player: Player, arena: Arena, show: Show) -> None:
     show(done)
     over = time.monotonic() + load.hold
     while time.monotonic() < over:
-        player.count_stored()  # tends to what has ended, and notices what failed
+        player.count_stored()  # also restarts ended processes and raises on failures
         time.sleep(PAUSE_SECONDS)
 
 

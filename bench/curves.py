@@ -1,4 +1,4 @@
-"""The curves of the plot, computed and not measured: what checks and list pages can reach at best."""
+"""The curves of the plot, computed and not measured: the best that checks and list pages can reach."""
 
 import math
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from rushes.render_times.poll_spacing import LogNormal
 PAGE = 100
 """Predictions on one page of the provider's list."""
 PRICES = tuple(10 ** (step / 4 - 4) for step in range(17))
-"""Of one check, in medians of delay: from a check all the time to a check or two in all."""
+"""Prices of one check, in medians of delay: from constant checking to one or two checks in all."""
 INTERVALS = tuple(10 ** (step / 6 - 2) for step in range(13))
-"""Of the fixed schedules, in medians."""
+"""Intervals of the fixed schedules, in medians."""
 
 
 def find_sweep(result: Result, interval: float) -> Point:
-    """List pages read at equal distances, as many as it takes to see every render under way."""
+    """List pages read at equal intervals, as many as are needed to see every running render."""
     pages = math.ceil(result.slots / PAGE)
     return Point(pages * mean_seconds(_times_of(result)) / (interval * result.slots), interval / 2)
 
 
 def draw_curves(result: Result) -> list[Curve]:
-    """For the render times of a load: the exact optimum, and checks and list pages at fixed intervals beside it."""
+    """For the render times of a load: the exact optimum, and checks and list pages at fixed intervals."""
     times = _times_of(result)
     intervals = [interval * result.median for interval in INTERVALS]
     return [

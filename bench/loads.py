@@ -1,4 +1,4 @@
-"""The loads that are measured, by name, and what a run of the standard set consists of."""
+"""The loads that are measured, by name, and the standard set."""
 
 import math
 from collections.abc import Mapping
@@ -31,21 +31,21 @@ PROMISES: dict[tuple[str, str], dict[str, str]] = {
     ("batch-946", "queue"): {"most_unfinished": "<= 100", "API errors": "0"},
     ("instant", "queue"): {"known_rate": ">= 60", "cpu worker": "<= 15 ms"},
 }
-"""What Rushes is held to under a load, by the figure it is about."""
+"""The promises for Rushes under a load, by figure."""
 
 PUSHING = "pushing"
-"""Not a load on the provider: how fast jobs are accepted over HTTP."""
+"""Not a load on the provider: the rate at which jobs are accepted over HTTP."""
 
 SINGLE_POLLS = "single-polls"
-"""Not a load either: single polls beside the exact optimum, simulated without servers."""
+"""Not a load either: single polls compared with the exact optimum, simulated without servers."""
 
 OVERHEAD_SECONDS = 15.0
-"""To start and stop what a contest needs."""
+"""Time to start and stop the processes of a contest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """So many renders on an account of so many slots; seconds, with log-normal render times."""
+    """A number of renders on an account with `slots`. Render times are log-normal; times are in seconds."""
 
     name: str
     about: str
@@ -57,20 +57,20 @@ class Load:
     overflow: Overflow = "queue"
     contestants: tuple[str, ...] = tuple(CONTESTANTS)
     celery_poll: float = 5.0
-    """Between two checks of the plain Celery task: what the provider asks for."""
+    """Seconds between two checks of the plain Celery task; the provider asks for this interval."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of Rushes, beyond those that follow from the load; everything else has its default."""
+    """Settings of Rushes in addition to those that follow from the load; all others have their defaults."""
     hold: float = 0.0
-    """Above 0: the load is only held, and measured for so long after the last submission, not rendered to the end."""
+    """Above 0: the load is held and measured for this long after the last submission, not rendered to the end."""
 
     @property
     def cap(self) -> float:
-        """No render takes longer."""
+        """The longest render time."""
         return max(600.0, 10 * self.median)
 
     @property
     def seconds(self) -> float:
-        """About how long one contest takes."""
+        """The approximate duration of one contest."""
         filling = self.renders / self.submits_per_minute * 60
         if self.hold:
             return OVERHEAD_SECONDS + filling + self.hold
@@ -169,14 +169,14 @@ _QUICK_RENDERS = {
 }
 
 STANDARD = (SINGLE_POLLS, PUSHING, "instant", "watching-100-short", "slots-3-short")
-"""What is measured when nobody asks for something else: within 15 minutes on two cores."""
+"""The set that is measured by default: within 15 minutes on two cores."""
 
 FULL = (SINGLE_POLLS, PUSHING, "instant", "batch-946", "watching-100", "slots-3", "slots-3000", "in-flight-10000")
 SETS = {"standard": STANDARD, "full": FULL}
 
 
 def quicken(load: Load) -> Load:
-    """The same in a tenth of everything, to see that it works: its figures say nothing about speed."""
+    """A tenth of the load, to check that it works; its figures say nothing about speed."""
     changes: dict[str, Any] = {
         "name": f"{load.name}-quick",
         "slots": _QUICK_SLOTS.get(load.name, load.slots),
@@ -191,7 +191,7 @@ def quicken(load: Load) -> Load:
 
 
 def list_names(words: list[str]) -> list[str]:
-    """The names of loads that the words stand for: names, and names of sets. Raises `KeyError` with a wrong one."""
+    """Expand names of loads and sets to names of loads. Raises `KeyError` with an unknown name."""
     names: list[str] = []
     for word in words:
         for name in SETS.get(word, (word,)):

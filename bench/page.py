@@ -1,4 +1,4 @@
-"""`docs/performance.md`: every table from what is kept in `docs/performance.json`, and the plot."""
+"""`docs/performance.md`: every table from `docs/performance.json`, and the plot."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from bench.tables import Table, explain_contestants, make_pushing_table, make_ta
 
 DOCS = Path(__file__).parents[1] / "docs"
 PLOTTED = ("watching-100", "watching-100-short", "watching-100-quick", "watching-100-short-quick")
-"""The load of the plot is the first of these that was measured."""
+"""The plot shows the first of these loads that was measured."""
 
 _INTRODUCTION = """\
 # Performance
@@ -33,7 +33,7 @@ download every video; Rushes also probes it and takes a poster frame, which is m
 
 
 def write_docs(new: Book, docs: Path = DOCS) -> list[Path]:
-    """Add new results to what is kept, and write the data, the plot and the page. Returns their paths."""
+    """Merge new results into the saved ones, and write the data, the plot and the page. Returns their paths."""
     data, page, plot = docs / "performance.json", docs / "performance.md", docs / "images" / "watching.png"
     book = merge(read_book(data), new)
     data.write_text(write_book(book))
@@ -45,7 +45,7 @@ def write_docs(new: Book, docs: Path = DOCS) -> list[Path]:
 
 
 def choose_plotted(results: Sequence[Result]) -> list[Result]:
-    """The results of the plot: one load, where the provider queues."""
+    """The results for the plot: one load, with a provider that queues."""
     tables = group(results)
     return next((found for name in PLOTTED if (found := tables.get((name, "queue")))), [])
 
@@ -64,7 +64,7 @@ def render_page(book: Book, *, plot: Path | None) -> str:
 
 
 def render_table(table: Table) -> str:
-    """A table in Markdown, figures to the right."""
+    """A table in Markdown with right-aligned figures."""
     lines = [table.header, ("---", *["---:"] * (len(table.header) - 1)), *table.rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -114,7 +114,7 @@ def _command(results: Sequence[Result]) -> str:
 
 
 def _describe(circumstances: Mapping[str, Mapping[str, str]]) -> str:
-    """Each different machine and day once, with whom it is about where that is not everybody."""
+    """Each distinct machine and date once, with the names it applies to if they differ."""
     days: dict[tuple[str, ...], list[str]] = {}
     for name, each in circumstances.items():
         days.setdefault((each["machine"], each["versions"], each["date"][:10]), []).append(name)

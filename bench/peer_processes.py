@@ -1,4 +1,4 @@
-"""The other contestants as processes: started, told to begin, read from their folders."""
+"""The other contestants as processes: start them, signal them to begin, read results from their folders."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ STOP_SECONDS = 20.0
 
 
 class Peer:
-    """A process that leaves videos and sightings in its folder."""
+    """A process that writes videos and sightings to its folder."""
 
     def __init__(self, process: subprocess.Popen[str], arena: Arena, *, log: Path, begin: Callable[[], None]) -> None:
         self.process = process
@@ -46,7 +46,7 @@ class Peer:
 
 @contextlib.contextmanager
 def open_script(arena: Arena, *, module: str) -> Iterator[Peer]:
-    """A script with a thread pool, a thread per slot."""
+    """A script with a thread pool: one thread per slot."""
     prompts = arena.folder / "prompts.txt"
     prompts.write_text("".join(f"{prompt}\n" for prompt in arena.prompts))
     words = ["--url", arena.simulator.url, "--key", arena.simulator.api_key, "--folder", str(arena.folder)]
@@ -58,7 +58,7 @@ def open_script(arena: Arena, *, module: str) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def open_plain_celery(arena: Arena) -> Iterator[Peer]:
-    """A Celery worker with a thread per slot, and a Redis of its own."""
+    """A Celery worker with one thread per slot, and its own Redis."""
     with EmbeddedRedis(arena.folder / "redis") as server:
         broker = server.start()
         options = plain_celery.Options(
@@ -113,5 +113,5 @@ def _wait(condition: Callable[[], bool], *, what: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise ContestFailed(f"not within {READY_SECONDS:g} s: {what}")
+            raise ContestFailed(f"timed out after {READY_SECONDS:g} s, waiting until {what}")
         time.sleep(0.1)

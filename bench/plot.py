@@ -1,4 +1,4 @@
-"""The plot of delay against requests: what the contestants measured, and the least that checks one by one can have."""
+"""The plot of delay against requests: the contestants' results, and the least delay that single polls can have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ INK = "#1f2937"
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A schedule of checks: its requests per render and its mean delay in seconds, for one price after the other."""
+    """A schedule of checks: its requests per render and its mean delay in seconds, for each of several prices."""
 
     label: str
     requests: Sequence[float]
@@ -31,7 +31,7 @@ class Curve:
 
 
 def draw_plot(results: Sequence[Result], curves: Sequence[Curve], path: Path) -> None:
-    """Write a PNG. Both axes are logarithmic; nearer to the lower left corner is better."""
+    """Write a PNG. Both axes are logarithmic; closer to the lower left corner is better."""
     picture = Picture(figsize=(8, 5), dpi=120, layout="constrained")
     axes = picture.subplots()
     for number, curve in enumerate(curves):
@@ -40,7 +40,7 @@ def draw_plot(results: Sequence[Result], curves: Sequence[Curve], path: Path) ->
         _mark(axes, result, above=number % 2 == 0)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.margins(x=0.1)  # the names stand to the right of their marks
+    axes.margins(x=0.1)  # names are to the right of their marks
     axes.set_xlabel("watching requests per render")
     axes.set_ylabel("mean delay from completion to knowing, seconds")
     axes.grid(visible=True, which="both", alpha=0.2)

@@ -1,4 +1,4 @@
-"""CPU and memory by kind of process, of everything that this process has started."""
+"""CPU and memory, by kind of process, of all descendants of this process."""
 
 import contextlib
 import threading
@@ -26,10 +26,10 @@ SAMPLE_SECONDS = 2.0
 
 
 class Meter:
-    """Measures from entering to leaving the block: CPU, and the most memory that was seen in a check every 2 s.
+    """Measures CPU from entering to leaving the block, and the peak memory of samples taken every 2 s.
 
-    Only processes that live at the end are counted, but for the memory of those that a check has met. Memory is the sum
-    of resident sets; for Postgres every shared page is divided by the processes that share it, since they share most.
+    CPU counts only processes that are alive at the end; memory counts every process that was sampled. Memory is the sum
+    of resident sets. For Postgres each shared page is divided by the processes that share it: they share most pages.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Meter:
 
 
 def measure_cpu() -> dict[str, float]:
-    """CPU seconds by kind, over all living descendants."""
+    """CPU seconds by kind, of all living descendants."""
     spent: defaultdict[str, float] = defaultdict(float)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -74,7 +74,7 @@ def measure_cpu() -> dict[str, float]:
 
 
 def measure_memory() -> dict[str, int]:
-    """Bytes by kind, over all living descendants."""
+    """Bytes by kind, of all living descendants."""
     held: defaultdict[str, int] = defaultdict(int)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -84,17 +84,17 @@ def measure_memory() -> dict[str, int]:
 
 
 def subtract(later: Mapping[str, float], earlier: Mapping[str, float]) -> dict[str, float]:
-    """What was spent between two measurements; never negative, though a process may have ended in between."""
+    """The amount spent between two measurements; never negative, even if a process ended between them."""
     return {kind: max(0.0, spent - earlier.get(kind, 0.0)) for kind, spent in later.items()}
 
 
 def kind_of(command: str) -> str:
-    """The kind of process that a command line is of."""
+    """The kind of process that has this command line."""
     return next((kind for kind, mark in _KINDS if mark in command), "other")
 
 
 def _share_bytes(process: psutil.Process) -> int:
     try:
         return int(process.memory_full_info().pss)
-    except (psutil.Error, AttributeError):  # elsewhere than on Linux nobody tells what is shared
+    except (psutil.Error, AttributeError):  # only Linux reports shared pages
         return int(process.memory_info().rss)

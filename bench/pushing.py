@@ -1,4 +1,4 @@
-"""Accepting jobs over HTTP: one large batch, and single jobs from a few clients, with no worker at work."""
+"""Acceptance of jobs over HTTP: one large batch, and single jobs from a few clients, without a working worker."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ CLIENTS = 8
 
 
 def measure_pushing(*, jobs: int) -> Pushing:
-    """Push so many jobs as one batch and a tenth of them singly, beside yardsticks of the same run."""
+    """Push this number of jobs as one batch and a tenth of it singly, and measure the yardsticks in the same run."""
     circumstances = describe_circumstances()
     with open_stack(workers=0) as stack:
         url, database = stack.settings.url, stack.settings.get_database_url()

@@ -1,4 +1,4 @@
-"""Measured results as they are kept: what was measured, in how many runs, on which machine, and when."""
+"""Saved results: the measurement, the number of runs, the machine and the date."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class Result:
     sigma: float
     runs: tuple[Figures, ...]
     circumstances: Mapping[str, str]
-    settings: Mapping[str, str] = field(default_factory=dict)  # of Rushes, where somebody asked for other ones
+    settings: Mapping[str, str] = field(default_factory=dict)  # settings of Rushes that the user changed
 
     @property
     def figures(self) -> Figures:
@@ -33,7 +33,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pushing:
-    """Jobs accepted per second."""
+    """Numbers of jobs accepted per second."""
 
     batch: float
     single: float
@@ -44,15 +44,15 @@ class Pushing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinglePolls:
-    """Single polls beside the best schedule there is."""
+    """Single polls compared with the optimal schedule."""
 
     comparisons: tuple[Comparison, ...]
-    farms: int  # that the figures are medians over
+    farms: int  # number of farms; the figures are medians over them
     circumstances: Mapping[str, str]
 
 
 class Book(NamedTuple):
-    """Everything that is known by measuring."""
+    """All measured results."""
 
     results: tuple[Result, ...] = ()
     pushing: Pushing | None = None
@@ -60,7 +60,7 @@ class Book(NamedTuple):
 
 
 def merge(kept: Book, new: Book) -> Book:
-    """What is kept, with everything replaced that was measured anew: same load, same mode, same contestant."""
+    """The saved results, with new ones in place of those for the same load, mode and contestant."""
     found = {_key(result): result for result in (*kept.results, *new.results)}
     return Book(tuple(found.values()), new.pushing or kept.pushing, new.single_polls or kept.single_polls)
 
@@ -74,7 +74,7 @@ def write_book(book: Book) -> str:
 
 
 def read_book(path: Path) -> Book:
-    """The book at this path; an empty one where there is none yet."""
+    """The book at this path; an empty one if there is none yet."""
     if not path.exists():
         return Book()
     kept = json.loads(path.read_text())
@@ -86,7 +86,7 @@ def read_book(path: Path) -> Book:
 
 
 def group(results: Sequence[Result]) -> dict[tuple[str, str], list[Result]]:
-    """Results that stand side by side: by load and mode of the provider, in the order in which they came."""
+    """Results grouped by load and mode of the provider, for tables; groups keep their order of appearance."""
     tables: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         tables.setdefault((result.load, result.overflow), []).append(result)

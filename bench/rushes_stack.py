@@ -1,4 +1,4 @@
-"""Rushes as a contestant, whole: API, dispatcher, workers, Flower, Postgres and Redis in a temporary folder."""
+"""Rushes as a contestant, complete: API, dispatcher, workers, Flower, Postgres and Redis in a temporary folder."""
 
 import contextlib
 import tempfile
@@ -25,7 +25,7 @@ TENDING_SECONDS = 0.05
 
 
 class Asker:
-    """A client that asks the API for one job twice a second, to see how it answers under load."""
+    """A client that requests one job from the API twice a second, to measure its answers under load."""
 
     def __init__(self) -> None:
         self.failed = 0
@@ -34,13 +34,13 @@ class Asker:
         self._thread: threading.Thread | None = None
 
     def start(self, url: str) -> None:
-        """Begin to ask for the newest job."""
+        """Start to request the newest job."""
         job = requests.get(f"{url}/v1/jobs", params={"limit": 1}, timeout=30).json()["items"][0]["id"]
         self._thread = threading.Thread(target=self._ask, args=(f"{url}/v1/jobs/{job}",), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop asking; nothing happens when it has not begun."""
+        """Stop; does nothing if it has not started."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()
@@ -57,7 +57,7 @@ class Asker:
 
 
 class RushesPlayer:
-    """A stack that is ready."""
+    """A running stack that is ready for jobs."""
 
     def __init__(self, stack: Stack, prompts: Sequence[str], database: psycopg.Connection[tuple[Any, ...]]) -> None:
         self._stack = stack
@@ -87,7 +87,7 @@ class RushesPlayer:
 
 @contextlib.contextmanager
 def open_stack(*, folder: Path | None = None, workers: int = 1, **changes: Any) -> Iterator[Stack]:
-    """A whole stack, gone afterwards; with a simulator of its own unless a key is among the changes."""
+    """A complete stack for the block, with its own simulator unless the changes include a key."""
     with contextlib.ExitStack() as exits:
         interrupts = exits.enter_context(Interrupts())
         home = folder or Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="rushes-bench-")))
@@ -101,7 +101,7 @@ def open_stack(*, folder: Path | None = None, workers: int = 1, **changes: Any) 
 
 @contextlib.contextmanager
 def open_rushes(arena: Arena, **changes: Any) -> Iterator[RushesPlayer]:
-    """One worker for steps and one for downloads, with the default settings but for what the load decides."""
+    """One worker for steps and one for downloads, with default settings except those that the load determines."""
     load = arena.load
     chosen = {
         "wavespeed_api_key": arena.simulator.api_key,
@@ -126,7 +126,7 @@ def open_rushes(arena: Arena, **changes: Any) -> Iterator[RushesPlayer]:
 
 @contextlib.contextmanager
 def open_rushes_with_webhooks(arena: Arena) -> Iterator[RushesPlayer]:
-    """The same with an address for the provider's callbacks, some of which never come."""
+    """The same with an address for the provider's webhooks, some of which are lost."""
     arena.simulator.set_fault("webhook_lost", probability=LOST_WEBHOOKS)
     url = f"http://127.0.0.1:{free_port()}"
     with open_rushes(arena, url=url, **{WEBHOOK_SETTING: url}) as player:
@@ -134,7 +134,7 @@ def open_rushes_with_webhooks(arena: Arena) -> Iterator[RushesPlayer]:
 
 
 def has_webhooks() -> bool:
-    """Whether Rushes takes the provider's callbacks."""
+    """Whether Rushes accepts the provider's webhooks."""
     return WEBHOOK_SETTING in Settings.model_fields
 
 
@@ -145,5 +145,5 @@ def post_batch(url: str, prompts: Sequence[str]) -> None:
 
 
 def order(prompt: str) -> dict[str, Any]:
-    """A job as the API takes it."""
+    """A job in the form that the API accepts."""
     return {"model": "ltx-2-fast", "input": {"prompt": prompt, "duration": 6}}

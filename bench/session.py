@@ -1,4 +1,4 @@
-"""One session of measuring: which contests in which order, shown as they go, and gathered into results."""
+"""One session: the contests and their order, a progress display, and the collected results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,11 +24,11 @@ COMPARISON_SECONDS = 0.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What somebody asked for. A load of None is the pushing of jobs."""
+    """The user's request. A load of None is the pushing of jobs."""
 
     loads: tuple[Load | None, ...]
     contestants: tuple[str, ...] = ()
-    """Only these; empty for those that the load has."""
+    """Only these contestants; empty means those of the load."""
     overflows: tuple[Overflow, ...] = ("queue",)
     runs: int = 1
     seed: int = 1
@@ -40,7 +40,7 @@ class Wanted:
 
 
 class Contest(NamedTuple):
-    """One contestant, once."""
+    """One run of one contestant."""
 
     load: Load
     contestant: str
@@ -55,12 +55,12 @@ class SessionPlan(NamedTuple):
 
     @property
     def pushed_jobs(self) -> int:
-        """Jobs to push; 0 when nobody asked for that."""
+        """Jobs to push; 0 if pushing was not requested."""
         return self.wanted.pushed_jobs if None in self.wanted.loads else 0
 
 
 def make_plan(wanted: Wanted) -> SessionPlan:
-    """Contestants take turns within each run, so that a machine that slows down slows everybody down alike."""
+    """Contestants take turns within each run, so that a slower machine affects all of them equally."""
     contests = [
         Contest(replace(load, overflow=overflow), contestant, wanted.seed + run)
         for load in wanted.loads
@@ -74,13 +74,13 @@ def make_plan(wanted: Wanted) -> SessionPlan:
 
 
 def estimate_seconds(plan: SessionPlan) -> float:
-    """About how long the session takes."""
+    """The approximate duration of the session."""
     polls = COMPARISON_SECONDS * COMPARISONS * plan.wanted.polled_farms
     return sum(contest.load.seconds for contest in plan.contests) + PUSHING_SECONDS * bool(plan.pushed_jobs) + polls
 
 
 def measure(plan: SessionPlan, *, console: Console) -> Book:
-    """Hold every contest, with a display of how far it is. Raises `ContestFailed`."""
+    """Hold every contest, with a progress display. Raises `ContestFailed`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     gathered: dict[tuple[str, str, str], Result] = {}
     with Progress(*columns, console=console) as progress:

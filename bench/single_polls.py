@@ -1,4 +1,4 @@
-"""Single polls, simulated: delay at equal requests beside the best schedule there is. Needs no servers."""
+"""Single polls, simulated: their delay compared with the optimal schedule at equal requests. Needs no servers."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ _HEADER = ("durations", "requests", "best delay", "fixed", "prior", "law, told",
 
 
 def measure_single_polls(*, farms: int, show: Callable[[int], None] = lambda done: None) -> SinglePolls:
-    """Compare at every price, over so many farms; `show` is told how many comparisons are done."""
+    """Compare at every price, over `farms` farms; `show` receives the number of comparisons done."""
     circumstances = describe_circumstances()
     compared = []
     for price in PRICES:

@@ -1,4 +1,4 @@
-"""Results as tables: a row per figure, a column per contestant, the same for the screen and for the page."""
+"""Results as tables, with a row per figure and a column per contestant; the screen and the page show the same."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _MODES = {"queue": "the provider queues beyond the slots", "refuse": "the provid
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Words only."""
+    """A table of text cells."""
 
     title: str
     header: tuple[str, ...]
@@ -31,7 +31,7 @@ class Table:
 
 
 def make_table(results: Sequence[Result]) -> Table:
-    """One load in one mode: the contestants side by side, and what is promised of Rushes."""
+    """One load in one mode: the contestants side by side, and the promises for Rushes."""
     first, figures = results[0], [result.figures for result in results]
     promises = PROMISES.get((first.load, first.overflow), {})
     rows = []
@@ -45,7 +45,7 @@ def make_table(results: Sequence[Result]) -> Table:
 
 
 def make_pushing_table(pushing: Pushing) -> Table:
-    """How fast jobs are accepted, beside what the same Postgres did in the same minute."""
+    """The rate at which jobs are accepted, compared with that of the same Postgres in the same minute."""
     return Table(
         "pushing: jobs accepted over HTTP",
         ("", "per second", "ratio"),
@@ -59,13 +59,13 @@ def make_pushing_table(pushing: Pushing) -> Table:
 
 
 def explain_contestants(results: Sequence[Result]) -> list[str]:
-    """A line on each contestant that occurs."""
+    """A line about each contestant that occurs."""
     occurring = dict.fromkeys(result.contestant for result in results)
     return [f"{SHORT_NAMES.get(name, name)}: {CONTESTANTS[name]}" for name in occurring if name in CONTESTANTS]
 
 
 def count_cores(figures: Figures) -> float:
-    """Cores that all processes of a contestant were busy on, servers left out."""
+    """The number of cores used by all processes of a contestant, without servers."""
     own = sum(spent for kind, spent in figures.cpu_ms.items() if kind not in SERVERS)
     return own * figures.renders / 1_000 / figures.seconds
 
@@ -94,7 +94,7 @@ def _list_rows(figures: Sequence[Figures]) -> list[_Row]:
 
 
 def _kinds_of(figures: Sequence[Figures]) -> list[str]:
-    """The kinds worth a row of their own: a script is all of its own processes already."""
+    """The kinds that get their own row. `client` gets none, since a script has no other kind."""
     occurring = {kind for each in figures for kind in each.cpu_ms}
     return [kind for kind in (*_KINDS, *sorted(occurring - set(_KINDS))) if kind in occurring and kind != "client"]
 

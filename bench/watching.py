@@ -1,8 +1,8 @@
-"""What single polls cost: requests per render against delay, beside the best schedule there is. Simulated, no servers.
+"""The cost of single polls: requests per render against delay, compared with the optimal schedule. Needs no servers.
 
-A farm of some slots renders; each render is checked as the dispatcher does with single polls, save that no shortest
-spacing holds, and what its checks have seen is learned from: never the true durations. After 200 finished renders the
-belief is held, and its schedule is priced exactly on the true distribution of that moment.
+A farm with a number of slots is simulated. It polls each render like the dispatcher, except that there is no shortest
+spacing, and learns only from the results of its polls, never from the true durations. After 200 finished renders the
+belief is frozen, and the cost of its schedule is calculated exactly on the true distribution of that moment.
 """
 
 import heapq
@@ -23,7 +23,7 @@ from rushes.settings import POLL_COST_SECONDS
 LEARNED_FROM = 200
 SLOTS = 20
 PRICES = (0.02, POLL_COST_SECONDS, 0.5)
-"""Seconds of delay that a request is worth; the second is the default of RUSHES_POLL_COST_SECONDS."""
+"""Seconds of delay that one request is worth; the second price is the default of RUSHES_POLL_COST_SECONDS."""
 CURVE_PRICES = tuple(0.01 * 2**step for step in range(8))
 SEEDS = 5
 PRIOR = prior_for("lightricks/ltx-2-pro/text-to-video", 6)
@@ -41,7 +41,7 @@ class Truth(RenderTime, Protocol):
 
 @dataclass(frozen=True)
 class Mixture:
-    """Renders of several sorts, each with its share."""
+    """A mixture of render times, each with its share."""
 
     shares: tuple[float, ...]
     parts: tuple[LogNormal, ...]
@@ -62,7 +62,7 @@ class Mixture:
 
 
 class WatchScenario(NamedTuple):
-    """Durations by the number of the render."""
+    """The distribution of durations for each render, by its number."""
 
     name: str
     truth_of: Callable[[int], Truth]
@@ -73,35 +73,35 @@ class WatchScenario(NamedTuple):
 
 
 class Follow(Protocol):
-    """The age of the next check after one at `age`, as something is believed and a request has its price."""
+    """Returns the age of the next check after one at `age`, for a believed render time and a price per request."""
 
     def __call__(self, believed: RenderTime, age: float, price: float, /) -> float: ...
 
 
 def follow_plan(believed: RenderTime, age: float, price: float) -> float:
-    """As single polls are made: by the best schedule for what is believed."""
+    """As single polls do it: by the best schedule for the believed render time."""
     return next_check_age(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
 
 
 def follow_law(believed: RenderTime, age: float, price: float) -> float:
-    """By the square-root law, which weighs pages of the list."""
+    """By the square-root law, which Rushes uses to weigh pages of the list."""
     return next_check_by_law(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Schedules at the requests of the best one, where requests have a price; delays in seconds."""
+    """Schedules compared at the number of requests of the best one for a price; delays in seconds."""
 
     scenario: str
     price: float
     requests: float
     optimum: float
     fixed: float  # a fixed spacing
-    law: float  # the square-root law, told the truth
-    informed: float  # ours, told the truth: what is above the optimum is the schedule's
+    law: float  # the square-root law with the true distribution
+    informed: float  # ours with the true distribution: the excess over the optimum is due to the schedule
     prior: float
-    learned: float  # ours: what is above the last but one is what was learned wrongly
-    learned_worst: float  # of the seeds
+    learned: float  # ours: the excess over `informed` is due to learning errors
+    learned_worst: float  # the worst of all seeds
 
 
 def _one(median: float, sigma: float) -> Mixture:
@@ -127,11 +127,11 @@ class _Watch(NamedTuple):
 
 
 class _Farm:
-    """Slots that are never empty, each render watched by what was believed when its next check was planned."""
+    """Slots that are never empty. Each check is planned with the belief held at that time."""
 
     def __init__(self, scenario: WatchScenario, *, price: float, seed: int, slots: int) -> None:
         self.belief: RenderTime = PRIOR
-        self.found: list[tuple[float, float, float]] = []  # when, and the ages between which it finished
+        self.found: list[tuple[float, float, float]] = []  # time, and the ages between which the render finished
         self._scenario, self._price = scenario, price
         self._rng = random.Random(seed)  # noqa: S311 - a simulation
         self._watches: dict[int, _Watch] = {}
@@ -141,7 +141,7 @@ class _Farm:
             self._start(now=slot * 1.3)
 
     def run(self) -> RenderTime:
-        """Render until enough has been found finished; returns what is believed then."""
+        """Render until enough finished renders were found; returns the belief at that time."""
         while len(self.found) < LEARNED_FROM:
             now, number = heapq.heappop(self._checks)
             watch = self._watches[number]
@@ -173,12 +173,12 @@ class _Farm:
 
 
 def learn(scenario: WatchScenario, *, price: float, seed: int, slots: int = SLOTS) -> RenderTime:
-    """What is believed after `LEARNED_FROM` finished renders that were watched at this price."""
+    """The belief after `LEARNED_FROM` finished renders that were watched at this price."""
     return _Farm(scenario, price=price, seed=seed, slots=slots).run()
 
 
 def price_schedule(believed: RenderTime, truth: RenderTime, *, price: float, follow: Follow = follow_plan) -> Point:
-    """Requests and delay per render of a schedule made for a belief, exactly, where another thing is true."""
+    """Exact requests and delay per render of a schedule made for a belief, on the true distribution."""
     requests = found = age = 0.0
     alive = 1.0
     while alive > _UNLIKELY:
@@ -191,25 +191,25 @@ def price_schedule(believed: RenderTime, truth: RenderTime, *, price: float, fol
 
 
 def find_delay_at(believed: RenderTime, truth: RenderTime, *, requests: float, follow: Follow = follow_plan) -> float:
-    """Delay of a schedule made for a belief when its price is such that it makes so many requests."""
+    """Delay of a schedule made for a belief, at the price for which it makes `requests` requests."""
     price = PRICES[0]
     for _ in range(_TRIES):
         point = price_schedule(believed, truth, price=price, follow=follow)
         if abs(point.requests / requests - 1) < _SAME:
             break
-        price *= (point.requests / requests) ** 2  # requests are about inverse to the root of the price
-    return point.delay_seconds * point.requests / requests  # and delay is about inverse to requests
+        price *= (point.requests / requests) ** 2  # requests are about proportional to 1 / sqrt(price)
+    return point.delay_seconds * point.requests / requests  # and delay is about proportional to 1 / requests
 
 
 def price_fixed(truth: RenderTime, *, spacing: float) -> Point:
-    """Requests and delay of checks every so many seconds."""
+    """Requests and delay of checks every `spacing` seconds."""
     survivals = (truth.survival(spacing * number) for number in itertools.count())
     requests = sum(itertools.takewhile(lambda alive: alive > _UNLIKELY, survivals))
     return Point(requests, requests * spacing - mean_seconds(truth))
 
 
 def compare(scenario: WatchScenario, *, price: float, seeds: int = SEEDS) -> Comparison:
-    """All schedules at the requests that the best one makes at this price."""
+    """All schedules at the number of requests that the best one makes at this price."""
     truth = scenario.final
     best = find_optimum(truth, price=price)
 
@@ -232,7 +232,7 @@ def compare(scenario: WatchScenario, *, price: float, seeds: int = SEEDS) -> Com
 
 
 def trace_curves(scenario: WatchScenario, *, prices: Sequence[float], seed: int = 0) -> dict[str, list[Point]]:
-    """Delay against requests, a point for each price: for a plot with the optimum as a line."""
+    """Delay against requests, with a point for each price, for a plot that shows the optimum as a line."""
     truth = scenario.final
     beliefs = [learn(scenario, price=price, seed=seed) for price in prices]
     best = [find_optimum(truth, price=price) for price in prices]

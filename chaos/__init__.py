@@ -1,1 +1,1 @@
-"""`rushes chaos`: a farm of real processes, broken by a seeded plan, and the promises held against what is left."""
+"""`rushes chaos`: break a farm of real processes by a seeded plan, then check every promise against the result."""

@@ -1,4 +1,4 @@
-"""One run of a plan: its faults let loose on a victim, then quiet, then the wait for the end of every job."""
+"""One run of a plan: inject its faults into a victim, stop them, then wait until every job has ended."""
 
 import heapq
 import itertools
@@ -17,35 +17,35 @@ from sandbox.wavespeed import Simulator
 TICK_SECONDS = 0.05
 COUNT_SECONDS = 0.5
 STALL_SECONDS = 330.0
-"""Without one job that ends. The waits of downloads after a failure are cut short, so no back-off is longer."""
+"""Seconds without a job that ends, after which a run gives up. No back-off is longer, since download waits are cut."""
 PATIENT_STALL_SECONDS = 1_200.0
-"""The same where the waits after failures are left alone: a page is fetched again after ten minutes at the latest."""
+"""The same if the waits after failures are not cut: a page is fetched again after ten minutes at the latest."""
 HASTEN_SECONDS = 20.0
-"""How often in the quiet the waits after failures are cut short: they are minutes, and prove nothing any more."""
+"""How often waits after failures are cut short once all faults are over: they last minutes and prove nothing then."""
 RESTORE_PATIENCE_SECONDS = 60.0
 KILL_IN_PUSH = "kill_api_in_push"
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How far a run is."""
+    """The progress of a run."""
 
     phase: str  # `faults`, then `quiet`
-    seconds: float  # since its beginning
-    of_seconds: float  # until all is quiet
+    seconds: float  # since the start
+    of_seconds: float  # until all faults are over
     ended: int
     jobs: int
     faults: int
 
 
 class Watch(Protocol):
-    """Who watches; may raise to end the run."""
+    """An observer of a run; may raise to end the run."""
 
     def observe(self, moment: Moment) -> None: ...
 
 
 class Assault:
-    """Lets the plan loose on the victim; one thread, so that the order of the faults is the plan's."""
+    """Applies the plan to the victim, in one thread, so that faults occur in the plan's order."""
 
     def __init__(self, plan: Plan, victim: Victim, *, simulator: Simulator, servers: Servers, watch: Watch) -> None:
         self._plan = plan
@@ -53,7 +53,7 @@ class Assault:
         self._simulator = simulator
         self._servers = servers
         self._watch = watch
-        self._open: Counter[str] = Counter()  # faults of the provider that are on, and how many windows keep them on
+        self._open: Counter[str] = Counter()  # active faults of the provider, with the number of windows of each
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._began = time.monotonic()
@@ -61,10 +61,10 @@ class Assault:
         self._ended = 0
         self._restore = self._restore_in_time(plan.restore) if plan.restore else None
         self.faults: Counter[str] = Counter()
-        self.strikes: Counter[str] = Counter()  # of the provider's faults: how often each one struck
+        self.strikes: Counter[str] = Counter()  # how often each fault of the provider struck
 
     def run(self) -> None:
-        """Push, break, and make whole again; returns when all faults are over and every job was pushed."""
+        """Push the jobs, inject the faults and end them; returns when all faults are over and every job was pushed."""
         self._victim.tend()
         self._began = time.monotonic()
         for name, rule in self._plan.always.items():
@@ -81,7 +81,7 @@ class Assault:
             self._set_rule(name, None)
 
     def drain(self, *, stall_seconds: float | None = None) -> float:
-        """Keep the victim alive until every job has ended, or none ends any more; returns the seconds."""
+        """Keep the victim alive until every job has ended or no more jobs end; returns the seconds it took."""
         patience = stall_seconds or (STALL_SECONDS if self._plan.hastens else PATIENT_STALL_SECONDS)
         began = moved_at = hastened_at = time.monotonic()
         before = -1
@@ -102,10 +102,10 @@ class Assault:
             self._restore = None
 
     def _restore_in_time(self, restore: Restore) -> Iterator[str]:
-        """Copy the database once so much was bought, and later put the copy in its place; yields while it waits.
+        """Copy the database once a share of the jobs was bought, and later restore the copy; yields while it waits.
 
-        Everything that writes is killed before, as an operator would stop it: what its messages and the provider's
-        webhooks say after that is of a future that the rows have not seen. It strikes each purchase that is forgotten.
+        All processes that write are killed before the restore, as an operator would stop them. Afterwards, messages and
+        webhooks may refer to changes that the copy lacks. Each purchase that the copy lacks counts as one strike.
         """
         known = 0
         for kind, share in ((BACKUP, restore.copied_at), (RESTORE, restore.returned_at)):
@@ -118,11 +118,11 @@ class Assault:
             self._servers.strike(kind)
             self.faults[kind] += 1
             known = self._count_bought()
-        self._ended = 0  # until it is counted anew
+        self._ended = 0  # until the next count
 
     @property
     def _latest_restore(self) -> float:
-        """Where buying has come to a standstill, it is restored all the same."""
+        """The time at which the database is restored even if buying has stopped."""
         return self._plan.seconds + RESTORE_PATIENCE_SECONDS
 
     def _count_bought(self) -> int:
@@ -151,7 +151,7 @@ class Assault:
     def _push(self, push: Push) -> None:
         self._victim.push(push)
         if push.kills_after is not None and (api := self._victim.find("api")) is not None:
-            time.sleep(push.kills_after)  # into the middle of the request
+            time.sleep(push.kills_after)  # kill it in the middle of the request
             api.kill()
             self.faults[KILL_IN_PUSH] += 1
 
@@ -170,7 +170,7 @@ class Assault:
         self._open[fault.name] += 1
         if self._open[fault.name] == 1:
             self._set_rule(fault.name, rule)
-        # by the plan's time, so that a late start does not carry it into the next fault of its kind
+        # use the plan's time, so that a late start does not overlap the next fault of this kind
         self._at(fault.at + fault.seconds, lambda: self._switch_off(fault.name))
 
     def _switch_off(self, name: str) -> None:
@@ -179,7 +179,7 @@ class Assault:
             self._set_rule(name, self._plan.always.get(name))
 
     def _set_rule(self, name: str, rule: Mapping[str, Any] | None) -> None:
-        """Replace the rule of a fault, or take it away, and count how often the one before has struck."""
+        """Replace or remove the rule of a fault, and count how often the previous rule struck."""
         self.strikes[name] += self._simulator.faults().get(name, {"fired": 0})["fired"]
         if rule is None:
             self._simulator.clear_fault(name)

@@ -1,4 +1,4 @@
-"""Rushes itself as the victim: API, two workers with a dispatcher each and a store worker, as real processes."""
+"""Rushes as the victim: the API, two workers with a dispatcher each, and a store worker, as real processes."""
 
 import contextlib
 import os
@@ -28,8 +28,8 @@ from stack.processes import (
 from stack.services import ProcessPlan, ProcessService
 
 SLOTS = 32
-"""An unconfirmed submission holds its slot until the list can be trusted; with fewer, unconfirmed submissions would be
-all there is."""
+"""An unconfirmed submission holds its slot until the list can be trusted; with fewer slots, unconfirmed submissions
+would hold all of them."""
 RENDER_SECONDS = 1.5
 SUBMIT_SECONDS = 3.0
 MARGIN_SECONDS = 3.0
@@ -38,7 +38,7 @@ BATCHES = "chaos"
 
 
 def open_simulator(plan: Plan) -> Simulator:
-    """The provider of a run: it refuses what is too much, and gives back what failed."""
+    """The simulator of a run: it refuses submissions beyond its slots and refunds failed renders."""
     return Simulator(
         slots=SLOTS,
         submits_per_minute=3_000,
@@ -49,7 +49,7 @@ def open_simulator(plan: Plan) -> Simulator:
 
 
 def make_settings(plan: Plan, simulator: Simulator, *, database_url: str, redis_url: str, folder: Path) -> Settings:
-    """Settings for renders and leases of seconds, whatever the environment says; the key is the simulator's."""
+    """Settings for renders and leases of seconds, with the simulator's key; the environment is ignored."""
     url = web_url(LOOPBACK, find_free_port(LOOPBACK, 0))
     webhooks = {"public_url": url} if takes_webhooks() else {}
     return default_settings(
@@ -71,7 +71,7 @@ def make_settings(plan: Plan, simulator: Simulator, *, database_url: str, redis_
 
 
 def takes_webhooks() -> bool:
-    """Whether the provider may be told where to call us."""
+    """Whether the provider may be given a webhook address."""
     return "public_url" in Settings.model_fields
 
 
@@ -85,7 +85,7 @@ class Farm:
         self.sessions = open_sessions(self._engine)
         self._environment = process_environment(settings, os.environ, with_key=True)
         port = int(settings.url.rpartition(":")[2])
-        self._hold = PortHold()  # while nobody listens there: the API is killed, and comes back where it was
+        self._hold = PortHold()  # keeps the port free while the API is down: it is killed and restarts on the same port
         self._hold.take(port)
         commands = {
             "api": api_command(host=LOOPBACK, port=port),
@@ -95,7 +95,7 @@ class Farm:
         self._members = {name: self._make_member(name, words, folder) for name, words in commands.items()}
 
     def tend(self) -> None:
-        """Start what does not run."""
+        """Start each process that does not run."""
         for member in self._members.values():
             member.tend()
 
@@ -105,7 +105,7 @@ class Farm:
             member.kill()
 
     def find(self, target: str) -> Member | None:
-        """The process in this role; the one that leads, or led last, is told by its row."""
+        """The process in this role; a database row names the current or last leader."""
         if target in self._members:
             return self._members[target]
         with contextlib.suppress(DatabaseAway), transaction(self.sessions) as session:
@@ -114,7 +114,7 @@ class Farm:
         return None
 
     def push(self, push: Push) -> None:
-        """Through the API, until the batch is there."""
+        """Push through the API, until the batch is stored."""
         self.pusher.push(push)
 
     @property
@@ -134,12 +134,12 @@ class Farm:
         return None
 
     def hasten(self) -> None:
-        """Downloads that wait after a failure, up to five minutes, are made now."""
+        """Run at once the downloads that wait, for up to five minutes, after a failure."""
         with contextlib.suppress(DatabaseAway), transaction(self.sessions) as session:
             hasten_stores(session)
 
     def dump_stacks(self) -> None:
-        """Celery's workers write what they do into their logs."""
+        """Have the Celery workers write their stack traces to their logs."""
         for name in (*WORKERS, "store"):
             self._members[name].dump_stacks()
 
@@ -158,7 +158,7 @@ class Farm:
 
 @contextlib.contextmanager
 def open_farm(settings: Settings, *, folder: Path, wait: Callable[[], None]) -> Iterator[Farm]:
-    """A farm whose processes have been started, and `wait` has returned; none is left after the block."""
+    """A farm with its processes started, once `wait` has returned; no process is left after the block."""
     farm = Farm(settings, folder=folder)
     try:
         farm.tend()

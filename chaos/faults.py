@@ -1,4 +1,4 @@
-"""Every fault that a run can meet: how our processes and servers die, and what the provider does wrong. Pure data."""
+"""Every fault that a run can inject: failures of our processes and servers, and faults of the provider. Pure data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ PROCESS_FAULTS: Spans = {
 """SIGKILL and SIGSTOP, each with the shortest and the longest duration in seconds."""
 
 CONNECTION_FAULTS: Spans = {"postgres_backends": (0, 0), "redis_clients": (0, 0)}
-"""Connections cut from the servers' side: what can be done to servers that others use, too."""
+"""Connections cut from the server's side. These faults are also used on servers that others share."""
 
 FLUSH_FAULTS: Spans = {"redis_flush": (0, 0)}
 
@@ -31,10 +31,10 @@ SERVER_FAULTS: Spans = {
     "postgres_restart": (0, 0),
     "postgres_kill": (0.5, 2),
 }
-"""What is done only to servers of the run's own."""
+"""Faults only for the run's own servers."""
 
 BACKUP, RESTORE = "postgres_backup", "postgres_restore"
-"""A copy of the stopped database, and its return in the place of a later state; never drawn, but a scenario's own."""
+"""A copy of the stopped database, and its restore over a later state. Never drawn; one scenario applies them."""
 
 OWN_FAULTS: Spans = PROCESS_FAULTS | CONNECTION_FAULTS | FLUSH_FAULTS | SERVER_FAULTS
 
@@ -80,18 +80,18 @@ PROVIDER_FAULTS: Rules = {
     "download_partial": {"probability": 0.5},
     "download_container": {"probability": 0.5, "form": "mpegts"},
 }
-"""Faults of the provider, each with its rule; they last 3 to 8 seconds, save those of the whole account.
+"""Faults of the provider, each with its rule; they last 3 to 8 seconds, except those of the whole account.
 
-Left out is what never ends (`task_unknown_status`: the render is watched until the retention of seven days ends) and
-what makes both sides' books differ for a while (`refund_late`). Left out, too, is a file that is no video
-(`download_other`): after two equal downloads such a job ends as failed, by design, and its render is paid for.
+Three faults are left out. `task_unknown_status` never ends: the render is watched until the retention of seven days
+ends. `refund_late` makes both sides' books differ for a while. `download_other` sends a file that is no video: after
+two equal downloads such a job ends as failed, by design, and its render is paid for.
 """
 
 LONG_RUNS_ONLY = frozenset({"task_without_outputs"})
-"""Believed only after it has lasted for a minute: a short run would wait for nothing else."""
+"""Rushes believes it only after it has lasted for a minute: a short run would only wait for that."""
 
 WHOLE_ACCOUNT = frozenset({"key_rejected", "no_credit", "outage"})
-"""After these the account waits for longer than they last; they take 1 to 3 seconds, or a run would only wait."""
+"""After these the account waits for longer than they last. They take 1 to 3 seconds; else a run would only wait."""
 
 WEBHOOK_FAULTS: Rules = {
     "webhook_lost": {"probability": 0.5},
@@ -102,10 +102,10 @@ WEBHOOK_FAULTS: Rules = {
 }
 
 MINUTE_OUTAGE = "outage_minute"
-"""The provider is away for a whole minute: once, in long runs."""
+"""The provider is away for a whole minute: once, in long runs only."""
 
 ALIASES = {MINUTE_OUTAGE: "outage"}
-"""Kinds of ours that are another name for a fault of the simulator's."""
+"""Our kinds that stand for a fault with another name in the simulator."""
 
 ALWAYS: Rules = {
     "submit_drop": {"probability": 0.04},
@@ -118,9 +118,10 @@ ALWAYS: Rules = {
     "download_cut": {"probability": 0.1},
     "download_garbage": {"probability": 0.04},
     "download_5xx": {"probability": 0.05},
-    "slow_answer": {"probability": 0.3, "delay": 0.5, "kind": "submit"},  # so that some die in the middle of a POST
+    # Slow answers, so that some processes die in the middle of a POST.
+    "slow_answer": {"probability": 0.3, "delay": 0.5, "kind": "submit"},
 }
-"""On from the first second to the last, save while a stronger one of the same kind strikes."""
+"""Active from the first second to the last, except while a stronger one of the same kind strikes."""
 
 LOST_ANSWERS: Rules = {name: {"probability": 0.035} for name in ("submit_drop", "submit_504", "submit_hang")}
 """Together one answer in ten: 1 - 0.965**3."""
@@ -131,14 +132,14 @@ OUTPUT_FAULTS: tuple[tuple[str, Mapping[str, Any], Span], ...] = (
     ("download_expired", {"status": 403}, _LONG),
     ("download_expired", {"status": 404}, _LONG),
     ("download_garbage", {"same": True}, _LONG),
-    ("download_garbage", {}, _LONG),  # each page has a request id of its own
+    ("download_garbage", {}, _LONG),  # each page has its own request id
     ("download_empty", {}, _LONG),
     ("download_truncated", {}, _LONG),
     ("download_gzip", {}, _SHORT),
     ("download_partial", {}, _SHORT),
     *(("download_container", {"form": form}, _SHORT) for form in ("mpegts", "avi", "flv", "mpeg", "matroska", "mov")),
 )
-"""How the output host fails in the scenario `outputs`: each fault, its rule, and its span in seconds."""
+"""How the output host fails in the scenario `outputs`: each fault, its rule, and its duration in seconds."""
 
 OUTPUT_GAP: Span = (3.0, 6.0)
 """Seconds for which the output host is healthy between some of them."""

@@ -1,4 +1,4 @@
-"""What goes wrong and when, drawn from a seed: the same seed gives the same plan. Pure: no clock, no I/O."""
+"""The faults of a run and their times, drawn from a seed: the same seed gives the same plan. Pure: no clock, no I/O."""
 
 import random
 from collections.abc import Iterable, Mapping
@@ -22,9 +22,9 @@ from chaos.faults import (
 )
 
 LONG_RUN_JOBS = 200
-"""From here on the list lags by what a provider's may, and the provider is away for a minute."""
+"""From this length on, the list lags as much as a provider's may, and the provider is away for a minute."""
 SECONDS_PER_JOB, SHORT_SECONDS_PER_JOB = 0.2, 0.3
-"""How long faults strike for each job: about as long as it takes the farm under them."""
+"""Seconds of faults per job: about as long as the farm takes for one job under these faults."""
 OWN_EVERY, PROVIDERS_EVERY = 3.2, 2.4
 """Seconds between two faults, of ours and of the provider, in a long run."""
 SHORT_OWN_EVERY, SHORT_PROVIDERS_EVERY = 2.0, 1.5
@@ -33,7 +33,7 @@ LAG_PROBABILITY = 0.6
 OUTAGE_SECONDS = 60.0
 GAP_PROBABILITY = 0.5
 TWIN_EVERY = 10
-"""Every so many jobs one asks for the same as the one before it."""
+"""One job in this number has the same prompt as the job before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Scenario:
     always_lags: bool = False  # the list lags by 20 s in short runs, too
     restores: bool = False  # the database is put back to an earlier state, once
     breaks_outputs: bool = False  # the output host fails in each way, one after the other; nothing else is drawn
-    wants_success: bool = False  # every job must succeed: none may fail
+    wants_success: bool = False  # every job must succeed
 
 
 SCENARIOS = {
@@ -88,22 +88,22 @@ SCENARIOS = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """One fault: when it begins (seconds from the start), its kind, how long it lasts and the provider's rule."""
+    """One fault: its start (seconds from the start of the run), kind, duration and, for the provider, its rule."""
 
     at: float
     kind: str
     seconds: float
-    rule: Mapping[str, Any] | None = field(default=None, compare=False)  # None: a fault of our own
+    rule: Mapping[str, Any] | None = field(default=None, compare=False)  # None: a fault of our own side
 
     @property
     def name(self) -> str:
-        """What the simulator calls it."""
+        """Its name in the simulator."""
         return ALIASES.get(self.kind, self.kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """One batch: when it is pushed, its prompts, and how long after that the API is killed, if it is."""
+    """One batch: the time of its push, its prompts, and the delay after which the API is killed, if it is."""
 
     at: float
     number: int
@@ -113,7 +113,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """The share of all jobs that was bought when the database is copied, and of the rest when the copy returns."""
+    """Shares of jobs bought: of all jobs when the database is copied, and of the rest when the copy is restored."""
 
     copied_at: float
     returned_at: float
@@ -121,7 +121,7 @@ class Restore:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run: batches are pushed, faults begin at their times, and all is quiet after `seconds`."""
+    """A run: its batches, its faults at their times; all faults are over after `seconds`."""
 
     seed: int
     seconds: float
@@ -134,7 +134,7 @@ class Plan:
 
     @property
     def prompts(self) -> list[str]:
-        """Of every job."""
+        """The prompts of all jobs."""
         return [prompt for push in self.pushes for prompt in push.prompts]
 
 
@@ -147,9 +147,9 @@ def draw_plan(
     kinds: Iterable[str] = OWN_FAULTS,
     webhooks: bool = False,
 ) -> Plan:
-    """A plan for so many jobs, about as long as they render unless `minutes` says otherwise.
+    """A plan for this number of jobs, about as long as they render unless `minutes` is given.
 
-    `kinds` are the faults of our own that can be made; they change nothing else of the plan.
+    `kinds` are the faults that can be injected on our side; they change nothing else in the plan.
     """
     luck = random.Random(f"chaos:{seed}")  # noqa: S311 - not for secrets
     if scenario.breaks_outputs:
@@ -158,7 +158,7 @@ def draw_plan(
     has_outage = is_long and scenario.breaks_provider
     by_jobs = 8 + jobs * (SECONDS_PER_JOB if is_long else SHORT_SECONDS_PER_JOB)
     seconds = minutes * 60 if minutes else by_jobs + (OUTAGE_SECONDS if has_outage else 0)
-    # What is pushed after the copy is gone with the restore, by design; so everything is there before.
+    # A restore loses, by design, every job pushed after the copy; so all jobs are pushed before it.
     moments = _draw_moments(luck, jobs, seconds=0 if scenario.restores else seconds)
     pushes = _draw_pushes(luck, jobs, moments=moments, kills=scenario.breaks_processes)
     faults = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
@@ -176,12 +176,12 @@ def draw_plan(
 
 
 def _draw_restore(luck: random.Random) -> Restore:
-    """Some of the purchases are known to the copy, many are forgotten, and some are left to do."""
+    """The copy holds some of the purchases, lacks many, and some are made after the restore."""
     return Restore(luck.uniform(0.05, 0.3), luck.uniform(0.3, 0.9))
 
 
 def _draw_outputs_plan(luck: random.Random, seed: int, *, jobs: int, minutes: float | None) -> Plan:
-    """The output host alone fails; a batch is pushed while it fails in this way, so that each way meets new files."""
+    """Only the output host fails. A batch is pushed during each kind of failure, so that each one meets new files."""
     drawn, seconds = _draw_outputs(luck)
     scale = minutes * 60 / seconds if minutes else 1.0
     faults = tuple(replace(each, at=each.at * scale, seconds=each.seconds * scale) for each in drawn)
@@ -192,7 +192,7 @@ def _draw_outputs_plan(luck: random.Random, seed: int, *, jobs: int, minutes: fl
 
 
 def _draw_outputs(luck: random.Random) -> tuple[list[Fault], float]:
-    """Each way once, and when the last one ends. Two of the same kind never meet: the gap comes between them."""
+    """Each kind of failure once, and the end of the last one. A gap separates two of the same kind."""
     faults: list[Fault] = []
     at = 0.0
     for kind, rule, span in luck.sample(OUTPUT_FAULTS, len(OUTPUT_FAULTS)):
@@ -223,7 +223,7 @@ def _make_prompts(number: int, size: int) -> tuple[str, ...]:
 
 
 def _draw_own(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fault]:
-    """A fault every few seconds; a long freeze at the end is only a wait, so there is none."""
+    """A fault every few seconds; no long freeze at the end, since it would only be a wait."""
     dealt = _deal(luck, [*OWN_FAULTS], seconds, every=OWN_EVERY if is_long else SHORT_OWN_EVERY)
     faults = [Fault(at, kind, luck.uniform(*OWN_FAULTS[kind])) for at, kind in dealt]
     return [each for each in faults if each.seconds < 20 or each.at + 10 < seconds]
@@ -240,7 +240,7 @@ def _draw_providers(luck: random.Random, seconds: float, *, is_long: bool, webho
 
 
 def _deal(luck: random.Random, kinds: list[str], seconds: float, *, every: float) -> list[tuple[float, str]]:
-    """Dealt as from a pack of cards, so that each kind comes about equally often."""
+    """Draw kinds like cards from a shuffled pack, so that each kind occurs about equally often."""
     dealt: list[tuple[float, str]] = []
     hand: list[str] = []
     at = 1.0

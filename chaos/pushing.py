@@ -1,4 +1,4 @@
-"""Pushing batches through an API that dies: repeated until the batch is there, and never there twice."""
+"""Push batches through an API that dies: repeat each push until the batch is stored, and never store it twice."""
 
 import queue
 import threading
@@ -16,7 +16,7 @@ MODEL = "ltx-2-fast"
 
 
 class Pusher:
-    """A client with a thread of its own. A batch's name is what makes its push safe to repeat: taken means stored."""
+    """A client with its own thread. The batch's name makes a push safe to repeat: a name in use means it is stored."""
 
     def __init__(self, url: str, *, prefix: str) -> None:
         self._url = url
@@ -25,24 +25,24 @@ class Pusher:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-chaos-pusher", daemon=True)
         self.counts: Counter[str] = Counter()
-        """answers_lost, repeated, stored_before: of pushes."""
+        """Counts of pushes: answers_lost, repeated, stored_before."""
         self.failure: CommandError | None = None
 
     @property
     def is_pushing(self) -> bool:
-        """Whether a batch is not stored yet. Raises what the API refused for good."""
+        """Whether a batch is not stored yet. Raises the error if the API refused a push for good."""
         if self.failure is not None:
             raise self.failure
         return self._waiting.unfinished_tasks > 0
 
     def push(self, push: Push) -> None:
-        """Push it as soon as those before are there; returns at once."""
+        """Push it as soon as the earlier batches are stored; returns at once."""
         if not self._thread.is_alive():
             self._thread.start()
         self._waiting.put(push)
 
     def close(self) -> None:
-        """Give up what is not there yet."""
+        """Give up the batches that are not stored yet."""
         self._closed.set()
         self._waiting.put(None)
         if self._thread.is_alive():
@@ -69,7 +69,7 @@ class Pusher:
                 return
 
     def _try(self, client: ApiClient, body: dict[str, Any]) -> bool:
-        """Whether the batch is there now. Raises `Declined` where it never will be."""
+        """Whether the batch is stored now. Raises `Declined` if it never will be."""
         try:
             client.post("batches", body=body, seconds=PUSH_SECONDS)
         except AnswerLost:

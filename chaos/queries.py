@@ -1,4 +1,4 @@
-"""What a run of chaos asks its own database."""
+"""The queries that a chaos run makes in its own database."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ _LIVE = statement("""
     FROM prediction WHERE state IN ('submitting', 'unconfirmed', 'rendering') GROUP BY 1
 """)
 
-# What is due sooner may have been claimed and not begun: that is a lease, and stays.
+# A row that is due sooner may be claimed but not begun: then `due_at` is a lease and must stay.
 _HASTEN = statement("""
     UPDATE job SET due_at = now()
     WHERE state = 'storing' AND begun_at IS NULL AND error_code IS NOT NULL AND due_at > now() + interval '15 seconds'
@@ -26,20 +26,20 @@ _HASTEN = statement("""
 
 
 class Counted(NamedTuple):
-    """How many of something."""
+    """A count by name."""
 
     name: str
     total: int
 
 
 class Holder(NamedTuple):
-    """Who leads, or led last."""
+    """The current or last leader."""
 
     name: str
 
 
 class WaitingRows(NamedTuple):
-    """Predictions without an outcome: how many, one's last error, and when the first is due."""
+    """Predictions without an outcome: their number, one last error, and the time until the first is due."""
 
     state: str
     total: int
@@ -53,21 +53,21 @@ def count_states(session: Session) -> dict[str, int]:
 
 
 def find_last_leader(session: Session) -> str | None:
-    """The name of the worker that leads, or led last."""
+    """The name of the current or last leader."""
     found = find_one(session, _LEADER, Holder)
     return found.name if found else None
 
 
 def count_videos(session: Session) -> dict[str, int]:
-    """By prompt, how many jobs have a video."""
+    """The number of jobs with a video, by prompt."""
     return {each.name: each.total for each in find_all(session, _VIDEOS, Counted)}
 
 
 def hasten_stores(session: Session) -> None:
-    """Let the time pass that downloads wait after a failure; leases are left alone."""
+    """End the waits of downloads after a failure; leases stay unchanged."""
     session.execute(_HASTEN)
 
 
 def list_waiting(session: Session) -> list[WaitingRows]:
-    """What has not ended, for a run in which nothing goes on."""
+    """The predictions that have not ended, for a run that makes no progress."""
     return find_all(session, _LIVE, WaitingRows)

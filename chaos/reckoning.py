@@ -1,4 +1,4 @@
-"""What a run cost, by the provider's own books and the files alone: the same reckoning for whoever was the victim."""
+"""The cost of a run, from the provider's books and the files alone, calculated the same way for every victim."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,30 +10,30 @@ from rushes.monitoring.audit import Books, Charge
 from sandbox.wavespeed import Simulator
 
 BILLED = ("completed", "deleted")
-"""Endings whose price the provider keeps, a file or not."""
+"""Endings for which the provider keeps the price, with or without a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Renders that were paid for and not refunded, against the jobs that wanted them and the files there are."""
+    """Renders that were paid for and not refunded, compared with the jobs that wanted them and the existing files."""
 
-    lost: int  # paid for, wanted, rendered, and no file
+    lost: int  # paid for, wanted and rendered, but without a file
     paid_twice: int  # paid for beyond what was wanted
-    wasted: Decimal  # dollars for what is not a wanted file
+    wasted: Decimal  # dollars spent on anything but a wanted file
 
 
 @dataclass(frozen=True, slots=True)
 class Purchases:
-    """By prompt, what the provider kept the money for."""
+    """The purchases for which the provider kept the money, by prompt."""
 
     books: Books
     kept: Counter[str]
     spent: Mapping[str, Decimal]
-    empty: Counter[str] = field(default_factory=Counter)  # of `kept`, what never had a file to fetch
+    empty: Counter[str] = field(default_factory=Counter)  # the part of `kept` that never had a file to fetch
 
 
 def read_purchases(simulator: Simulator) -> Purchases:
-    """The simulator's tasks and ledger, as the audit reads any provider's."""
+    """The simulator's tasks and ledger, in the form in which the audit reads those of any provider."""
     charges = [
         Charge(each["task_id"], each["type"], each["state"], Decimal(each["price"])) for each in simulator.ledger()
     ]
@@ -52,7 +52,7 @@ def read_purchases(simulator: Simulator) -> Purchases:
 
 
 def reckon(purchases: Purchases, *, wanted: Mapping[str, int], files: Mapping[str, int]) -> Cost:
-    """`wanted` and `files` count jobs and their videos by prompt: equal jobs may have each other's render."""
+    """`wanted` and `files` count jobs and their videos by prompt, since equal jobs may get each other's render."""
     lost = twice = 0
     wasted = Decimal(0)
     for prompt, bought in purchases.kept.items():

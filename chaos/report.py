@@ -1,4 +1,4 @@
-"""What runs came to: a row each, sums, and the line that repeats one that broke a promise."""
+"""The results of runs: one row per run, sums, and the command that repeats a run that broke a promise."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is run: the same trial meets the same plan."""
+    """The parameters of a run: the same trial gets the same plan."""
 
     seed: int
     jobs: int
@@ -38,7 +38,7 @@ class Trial:
 
     @property
     def command(self) -> str:
-        """The line that repeats it."""
+        """The command that repeats it."""
         words = [f"rushes chaos --seed {self.seed} --jobs {self.jobs}"]
         words += [f"--minutes {self.minutes:g}"] if self.minutes else []
         words += [f"--scenario {self.scenario}"] if self.scenario != "everything" else []
@@ -47,17 +47,17 @@ class Trial:
 
 @dataclass(slots=True)
 class Report:
-    """What one run came to. `broken` is only known of ourselves: the audit reads our rows."""
+    """The result of one run. `broken` is only known for Rushes, since the audit reads our rows."""
 
     trial: Trial
     who: str = OURS
     faults: Counter[str] = field(default_factory=Counter)
-    strikes: Counter[str] = field(default_factory=Counter)  # of the provider's faults: how often each one struck
+    strikes: Counter[str] = field(default_factory=Counter)  # how often each fault of the provider struck
     pushes: Counter[str] = field(default_factory=Counter)
     states: dict[str, int] = field(default_factory=dict)
     cost: Cost = field(default_factory=lambda: Cost(0, 0, Decimal(0)))
     findings: list[Finding] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)  # what had not ended
+    waiting: list[str] = field(default_factory=list)  # predictions that had not ended
     seconds: float = 0.0
     drain_seconds: float = 0.0
     logs: str = ""
@@ -68,7 +68,7 @@ class Report:
 
     @property
     def is_broken(self) -> bool:
-        """Whether a promise of ours did not hold; others promise nothing."""
+        """Whether a promise of Rushes did not hold; other victims make no promises."""
         return self.who == OURS and bool(self.broken or self.lost or self.paid_twice or self.ended < self.trial.jobs)
 
     @property
@@ -77,7 +77,7 @@ class Report:
 
     @property
     def lost(self) -> int:
-        """Paid for, and no file: by the books, or by the audit where that finds more."""
+        """Renders paid for without a file: by the books, or by the audit if that finds more."""
         return max(self.cost.lost, self._count(LOSSES))
 
     @property
@@ -85,13 +85,13 @@ class Report:
         return max(self.cost.paid_twice, self._count(DOUBLES))
 
     def describe(self) -> str:
-        """For a run that broke a promise: which, with examples, and how to repeat it."""
+        """For a run that broke a promise: the broken promises, with examples, and the command that repeats it."""
         lines = [f"{each.name}: {each.count} x {each.sentence}: {', '.join(each.examples)}" for each in self.broken]
         lines += self.waiting
         return "\n".join([*lines, f"logs: {self.logs}", f"repeat it with: {self.trial.command}"])
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report as a dictionary for JSON."""
         return {
             "seed": self.trial.seed,
             "who": self.who,
@@ -117,7 +117,7 @@ class Report:
 
 
 def list_rows(reports: Sequence[Report]) -> list[tuple[object, ...]]:
-    """The table: a row per run, and a sum for everybody who ran more than once."""
+    """The table: a row per run, and a sum for each victim with more than one run."""
     rows = [_as_row(str(each.trial.seed), [each]) for each in reports]
     for who in dict.fromkeys(each.who for each in reports):
         own = [each for each in reports if each.who == who]
@@ -127,7 +127,7 @@ def list_rows(reports: Sequence[Report]) -> list[tuple[object, ...]]:
 
 
 def list_faults(reports: Sequence[Report]) -> list[tuple[object, ...]]:
-    """By kind: how often it was injected, and how often the provider's struck a request."""
+    """For each kind: how often it was injected and, for the provider's faults, how often it struck a request."""
     faults: Counter[str] = sum((each.faults for each in reports), Counter())
     strikes: Counter[str] = sum((each.strikes for each in reports), Counter())
     kinds = sorted({*faults, *(kind for kind, count in strikes.items() if count)})
@@ -135,7 +135,7 @@ def list_faults(reports: Sequence[Report]) -> list[tuple[object, ...]]:
 
 
 def describe_pushes(reports: Sequence[Report]) -> str:
-    """How often the API was asked again for a batch, in one line."""
+    """How often pushes of batches were repeated, in one line."""
     counts: Counter[str] = sum((each.pushes for each in reports), Counter())
     kinds = ("repeated", "repeated"), ("answers_lost", "without an answer"), ("stored_before", "found to be stored")
     return ", ".join(f"{counts[name]} {words}" for name, words in kinds)

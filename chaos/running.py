@@ -1,4 +1,4 @@
-"""What `rushes chaos` does: refuses what could reach a paid account, runs every seed, and tells what came of it."""
+"""Implements `rushes chaos`: refuse settings that could reach a paid account, run every seed, report the results."""
 
 import shutil
 import sys
@@ -31,13 +31,13 @@ from stack.migrations import name_place
 
 PREFIX = "rushes_chaos_"
 PLAIN_SECONDS = 10.0
-"""How often a run says how far it is, where there is no terminal."""
+"""Seconds between two progress lines of a run if there is no terminal."""
 Opener = Callable[[Path], AbstractContextManager[Ground]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was asked for on the command line."""
+    """The options of the command line."""
 
     seeds: str = "1"
     jobs: int = 60
@@ -54,7 +54,8 @@ class Request:
             raise CommandError(f"there is no scenario {self.scenario!r}", hint=about, exit_code=BAD_INPUT)
         if SCENARIOS[self.scenario].restores and self.database_url is not None:
             raise CommandError(
-                "a database of yours is not restored: leave out --database-url and --redis-url", exit_code=BAD_INPUT
+                "this scenario never restores your database: leave out --database-url and --redis-url",
+                exit_code=BAD_INPUT,
             )
         try:
             seeds = [int(seed) for seed in self.seeds.split(",")]
@@ -63,7 +64,7 @@ class Request:
         return [Trial(seed, self.jobs, self.scenario, self.minutes) for seed in seeds]
 
     def choose_ground(self) -> Opener:
-        """Where runs take place. Raises `CommandError`."""
+        """The servers that runs use. Raises `CommandError`."""
         if self.database_url is None and self.redis_url is None:
             if self.flush_redis:
                 raise CommandError(
@@ -77,7 +78,7 @@ class Request:
 
 
 def run_chaos(request: Request, *, as_json: bool) -> int:
-    """Run every seed and tell; 0 where every promise held in every run. Raises `CommandError`."""
+    """Run every seed and report; returns 0 if every promise held in every run. Raises `CommandError`."""
     trials, opener = request.list_trials(), request.choose_ground()
     refuse_paid_account()
     with Interrupts() as interrupts:
@@ -87,23 +88,23 @@ def run_chaos(request: Request, *, as_json: bool) -> int:
 
 
 def refuse_paid_account() -> None:
-    """Raises `CommandError` where the environment names a provider: runs have a simulator and nothing else.
+    """Raises `CommandError` if the environment names a provider: runs only use a simulator.
 
-    The processes of a run get none of these variables; this is the second lock on the same door.
+    This is a second safeguard: the processes of a run get none of these variables anyway.
     """
     settings = load_settings(running_stack=False)
     named = [] if settings.wavespeed_api_key is None else ["WAVESPEED_API_KEY"]
     named += [] if settings.wavespeed_url == PROVIDER_URL else ["RUSHES_WAVESPEED_URL"]
     if named:
         raise CommandError(
-            f"{' and '.join(named)} set: a run only ever renders with a simulator of its own",
+            f"{' and '.join(named)} set: a run only renders with its own simulator",
             hint=f"unset {' '.join(named)}",
             exit_code=BAD_INPUT,
         )
 
 
 def run_one(trial: Trial, opener: Opener, *, check: Callable[[], None]) -> Report:
-    """One run in a temporary folder, which stays where a promise was broken."""
+    """One run in a temporary folder, which is kept if a promise was broken."""
     folder = Path(tempfile.mkdtemp(prefix=f"rushes-chaos-{trial.seed}-"))
     holds = False
     try:
@@ -111,7 +112,7 @@ def run_one(trial: Trial, opener: Opener, *, check: Callable[[], None]) -> Repor
             report = run_trial(trial, ground, folder=folder, watch=view)
         holds = not report.is_broken
     finally:
-        if holds or not any(folder.iterdir()):  # refused before anything was started
+        if holds or not any(folder.iterdir()):  # refused before anything started
             shutil.rmtree(folder)
         else:
             note(f"seed {trial.seed}: logs are in {folder}")
@@ -119,7 +120,7 @@ def run_one(trial: Trial, opener: Opener, *, check: Callable[[], None]) -> Repor
 
 
 def print_reports(reports: Sequence[Report], *, as_json: bool) -> None:
-    """The table and the faults, and for what was broken the line that repeats it."""
+    """Print the table and the faults and, for each run that broke a promise, the command that repeats it."""
     broken = [each for each in reports if each.is_broken]
     if as_json:
         print_json({"ok": not broken, "runs": [each.as_dict() for each in reports]})
@@ -134,7 +135,7 @@ def print_reports(reports: Sequence[Report], *, as_json: bool) -> None:
 
 @contextmanager
 def _staging_ground(database_url: str, redis_url: str, *, may_flush: bool) -> Iterator[Ground]:
-    """A database of the run's own on this server. Raises `CommandError` where it cannot be made, or Redis is used."""
+    """A new database for the run on this server. Raises `CommandError` if it cannot be created or Redis is in use."""
     _refuse_used_redis(redis_url)
     place = name_place(database_url)
     try:
@@ -144,32 +145,32 @@ def _staging_ground(database_url: str, redis_url: str, *, may_flush: bool) -> It
     except SQLAlchemyError as error:
         words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         hint = "the user needs CREATEDB, and the URL must not lead to a pooler"
-        raise CommandError(f"no database can be made at {place}: {words}", hint=hint) from error
+        raise CommandError(f"no database can be created at {place}: {words}", hint=hint) from error
     try:
         with shared_ground(own, redis_url, may_flush=may_flush) as ground:
             yield ground
     finally:
-        drop_database(own, beside=database_url)
+        drop_database(own, maintenance_url=database_url)
 
 
 def _refuse_used_redis(url: str) -> None:
-    """Somebody's workers on the same number would take the run's messages, and the other way round."""
+    """Other workers on the same database number would take the run's messages, and the run would take theirs."""
     try:
         with open_redis(url) as client:
             others = len(list_clients(client)) - 1
     except (redis.RedisError, ValueError) as error:
         words = type(error).__name__  # its message may quote the password
-        raise ServiceAway(f"the Redis cannot be asked ({words})", hint="is --redis-url right?") from error
+        raise ServiceAway(f"Redis cannot be reached ({words})", hint="is --redis-url right?") from error
     if others:
         raise CommandError(
             f"{others} other client(s) use this database number of the Redis",
-            hint="end the URL with a number that nobody uses, such as /15",
+            hint="end the URL with an unused database number, such as /15",
             exit_code=BAD_INPUT,
         )
 
 
 class RunView:
-    """Watches at one run. `check` is called at every check and may raise to end the run."""
+    """Shows the progress of one run. `check` is called at every update and may raise to end the run."""
 
     def __init__(self, name: str, *, check: Callable[[], None], console: Console | None = None) -> None:
         self._name = name
@@ -191,7 +192,7 @@ class RunView:
             self._progress.stop()
 
     def observe(self, moment: Moment) -> None:
-        """Show it. Raises what `check` raises."""
+        """Show the progress. Raises any error that `check` raises."""
         self._check()
         if self._is_lively:
             self._progress.update(self._task, total=moment.jobs, completed=moment.ended, about=describe(moment))
@@ -201,7 +202,7 @@ class RunView:
 
 
 def describe(moment: Moment) -> str:
-    """One line."""
+    """The progress in one line."""
     ended = f"{moment.ended}/{moment.jobs} ended, {moment.faults} faults"
     if moment.phase == "faults":
         return f"{ended}, {show_seconds(moment.seconds)} of about {show_seconds(moment.of_seconds)}"

@@ -1,4 +1,4 @@
-"""The Postgres and the Redis of a run, and what can be done to them: all of it to our own, little to somebody's."""
+"""The Postgres and Redis of a run and the faults for them: all faults for our own servers, few for shared ones."""
 
 import contextlib
 import os
@@ -20,23 +20,23 @@ from sandbox.servers.embedded import EmbeddedServer
 
 REDIS_SECONDS = 2.0
 DATA, COPY = "data", "copy"
-"""Where an embedded server keeps its data, and where a run keeps what it was."""
+"""The folder with an embedded server's data, and the folder with a run's copy of it."""
 
 Undo = Callable[[], None]
 
 
 class Servers(Protocol):
-    """Where both are, and which faults they take."""
+    """Both servers, and the faults that can be injected into them."""
 
     @property
     def kinds(self) -> frozenset[str]: ...
 
     def strike(self, kind: str) -> Undo | None:
-        """Do it now; returns what ends it, where something must. A server that is away already is no error."""
+        """Inject it now; returns a function that ends it, if needed. A server that is already down is no error."""
 
 
 class EmbeddedServers:
-    """Servers of the run's own: they are killed, restarted, frozen and emptied. Without a Postgres, only Redis is."""
+    """The run's own servers: they are killed, restarted, frozen and emptied. Without a Postgres, only Redis is."""
 
     def __init__(self, redis_server: EmbeddedRedis, postgres: EmbeddedPostgres | None = None) -> None:
         self._servers: dict[str, EmbeddedServer] = {"redis": redis_server}
@@ -70,7 +70,7 @@ class EmbeddedServers:
 
 
 class SharedServers:
-    """Servers that others use, too: connections to the run's own database are cut, and it may be told to flush."""
+    """Servers that others use, too: only connections to the run's own database are cut, and Redis may be flushed."""
 
     def __init__(self, database_url: str, redis_url: str, *, may_flush: bool) -> None:
         self._urls = {"postgres": database_url, "redis": redis_url}
@@ -86,7 +86,7 @@ class SharedServers:
 
 
 def cut(kind: str, url: str) -> None:
-    """End every connection to this database, or empty it; one number of a Redis is one database."""
+    """End every connection to this database, or empty it. In Redis, a database is one database number."""
     if kind == "postgres_backends":
         with contextlib.suppress(DatabaseAway):
             end_connections(url)
@@ -123,7 +123,7 @@ def list_clients(client: redis.Redis) -> list[int]:
 
 
 def _copy(server: EmbeddedServer, source: str, target: str) -> None:
-    """One folder of the server's in the place of the other, while it is stopped in good order."""
+    """Stop the server cleanly, replace one of its folders with a copy of the other, and start it again."""
     server.stop()
     if (server.folder / target).exists():
         shutil.rmtree(server.folder / target)

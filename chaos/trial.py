@@ -1,4 +1,4 @@
-"""One run from nothing to its report: servers, simulator, farm, the assault, the wait, and the audit."""
+"""One complete run, from start to report: servers, simulator, farm, faults, the wait, and the audit."""
 
 import contextlib
 import time
@@ -28,7 +28,7 @@ READY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where a run takes place: a migrated database without jobs, a Redis without messages, and what they suffer."""
+    """The servers of a run: a database without jobs, a Redis without messages, and the faults for both."""
 
     database_url: str
     redis_url: str
@@ -37,19 +37,19 @@ class Ground:
 
 @contextlib.contextmanager
 def embedded_ground(folder: Path) -> Iterator[Ground]:
-    """Servers of the run's own, gone afterwards; their logs stay."""
+    """The run's own servers, stopped afterwards; their logs stay."""
     with EmbeddedPostgres(folder / "postgres", fsync=False) as postgres, EmbeddedRedis(folder / "redis") as valkey:
         yield Ground(postgres.url, valkey.url, EmbeddedServers(valkey, postgres))
 
 
 @contextlib.contextmanager
 def shared_ground(database_url: str, redis_url: str, *, may_flush: bool) -> Iterator[Ground]:
-    """Somebody's servers: nothing of them is stopped."""
+    """Servers that others use: none of them is stopped."""
     yield Ground(database_url, redis_url, SharedServers(database_url, redis_url, may_flush=may_flush))
 
 
 def run_trial(trial: Trial, ground: Ground, *, folder: Path, watch: Watch) -> Report:
-    """Run it in this folder, whose logs stay there; no process of it is left afterwards."""
+    """Run it in this folder and leave the logs there; no process of it is left afterwards."""
     plan = _draw(trial, ground.servers)
     report = Report(trial, logs=str(folder))
     began = time.monotonic()
@@ -94,7 +94,7 @@ def _is_ready(client: ApiClient) -> bool:
 
 
 def _fill_in(report: Report, plan: Plan, farm: Farm, purchases: Purchases) -> None:
-    """What the rows, the files and the provider's books say now."""
+    """Fill the report from the current rows, files and provider's books."""
     with transaction(farm.sessions) as session:
         store = open_store(farm.settings.get_artifacts_url())
         report.findings = [
@@ -116,7 +116,7 @@ def _fill_in(report: Report, plan: Plan, farm: Farm, purchases: Purchases) -> No
 
 
 def find_failed(states: Mapping[str, int]) -> Finding:
-    """For a scenario in which every job must succeed."""
+    """The jobs that did not succeed, for a scenario in which every job must."""
     others = {state: count for state, count in states.items() if state != "succeeded"}
     examples = tuple(f"{count} {state}" for state, count in sorted(others.items()))
     return Finding(

@@ -1,4 +1,4 @@
-"""Whom a run breaks: anything that takes jobs and is made of processes that can be killed and frozen."""
+"""The victim of a run: any system that accepts jobs and runs as processes that can be killed and frozen."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from stack.services import ProcessService
 
 
 class Member:
-    """A process of the victim's."""
+    """One process of the victim."""
 
     def __init__(self, service: ProcessService) -> None:
         self.service = service
@@ -21,13 +21,13 @@ class Member:
         return self._frozen is not None and self._frozen == self.service.pid
 
     def tend(self) -> None:
-        """Start it where it does not run, as any process manager would."""
+        """Start it if it does not run, as any process manager would."""
         if self.service.find_ending() is not None:
             self.service.start()
             self._frozen = None
 
     def kill(self) -> None:
-        """SIGKILL; it is gone on return."""
+        """SIGKILL; the process is gone on return."""
         self.service.end()
 
     def freeze(self) -> int | None:
@@ -43,37 +43,37 @@ class Member:
             self._frozen = None
 
     def dump_stacks(self) -> None:
-        """Celery answers SIGUSR1 by writing what each of its threads does into its log."""
+        """Send SIGUSR1: Celery writes the stack of each of its threads to its log."""
         _signal(self.service.pid, signal.SIGUSR1)
 
 
 class Victim(Protocol):
-    """What a run needs to know of it. Nothing here raises because a server is away."""
+    """The interface a run needs. No method raises because a server is away."""
 
     def tend(self) -> None:
-        """Start what does not run."""
+        """Start each process that does not run."""
 
     def end(self) -> None:
         """SIGKILL all of it; `tend` starts it again."""
 
     def find(self, target: str) -> Member | None:
-        """The process in this role (`main`, `leader`, `store`, `api`); None where there is none now."""
+        """The process in this role (`main`, `leader`, `store`, `api`); None if there is none now."""
 
     def push(self, push: Push) -> None:
-        """Begin to push these jobs, and go on until they are there; returns at once."""
+        """Start to push these jobs, and continue until they are stored; returns at once."""
 
     @property
     def is_pushing(self) -> bool:
-        """Whether jobs are on their way."""
+        """Whether a push is under way."""
 
     def count_ended(self) -> int | None:
-        """Jobs that have ended, well or not; None where nobody can tell now."""
+        """The number of jobs that have ended, successfully or not; None if it cannot be read now."""
 
     def hasten(self) -> None:
-        """All faults are over: whatever only waits to try again may do so now."""
+        """All faults are over: run at once every step that only waits for its next attempt."""
 
     def dump_stacks(self) -> None:
-        """Nothing goes on: have everybody write down what they do."""
+        """Nothing makes progress: have every process write its stacks to its log."""
 
 
 def _signal(pid: int | None, number: signal.Signals) -> None:

@@ -1,1 +1,1 @@
-"""People type here."""
+"""The command line."""

@@ -1,4 +1,4 @@
-"""The HTTP API as the command line sees it: JSON in, JSON out, every failure an error that says what to do."""
+"""Client of the HTTP API: JSON in, JSON out. Every failure becomes an error that says what to do."""
 
 import contextlib
 import time
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 
 class Declined(CommandError):
-    """The API understood and said no; `problems` name the fields, `status` is the HTTP status."""
+    """The API understood the request and refused it. `problems` name the fields, `status` is the HTTP status."""
 
     def __init__(self, status: int, detail: str, *, problems: Sequence[Problem] = ()) -> None:
         errors = [str(problem) for problem in problems] or [detail]
@@ -34,23 +34,23 @@ class Declined(CommandError):
 
 
 class AnswerLost(ServiceAway):
-    """The request was sent and no answer came: it may have been carried out."""
+    """The request was sent and no answer arrived, so it may have been carried out."""
 
 
 _HINTS = {
-    404: "`rushes batch list` and `rushes job list` show what there is",
+    404: "`rushes batch list` and `rushes job list` show what exists",
     413: "split the file into several batches",
-    500: "the API's log says more",
+    500: "see the API's log",
 }
 
 
 class ApiClient:
-    """One connection to the API at `url`. Nothing is repeated here: whoever calls decides."""
+    """One connection to the API at `url`. It repeats no request; the caller decides."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self._session = requests.Session()
-        self._session.trust_env = False  # no proxy and no .netrc between us and a server of ours
+        self._session.trust_env = False  # our own server needs neither a proxy nor .netrc
         self._session.headers.update({"Accept": "application/json", "User-Agent": "rushes-cli"})
 
     def __enter__(self) -> Self:
@@ -60,26 +60,26 @@ class ApiClient:
         self._session.close()
 
     def get(self, *path: str, **query: Any) -> Json:
-        """GET `/v1/<path>`; parts are quoted. Raises `Declined`, `ServiceAway`."""
+        """GET `/v1/<path>`, with its parts quoted. Raises `Declined` or `ServiceAway`."""
         return self._ask("GET", _join("v1", *path), query=query)
 
     def post(self, *path: str, body: Json | None = None, seconds: float = READ_SECONDS) -> Json:
-        """POST likewise. Raises `AnswerLost` where it may have been carried out."""
+        """POST in the same way. Raises `AnswerLost` if the request may have been carried out."""
         return self._ask("POST", _join("v1", *path), body=body, seconds=seconds)
 
     def is_ready(self) -> bool:
-        """Whether the API answers and can take jobs."""
+        """Return whether the API answers and can accept jobs."""
         try:
             return self._send("GET", "/readyz", seconds=READ_SECONDS).ok
         except ServiceAway:
             return False
 
     def get_readiness(self) -> Json:
-        """What `/readyz` says, ready or not. Raises `ServiceAway` where nothing answers."""
+        """Return the answer of `/readyz`, ready or not. Raises `ServiceAway` if nothing answers."""
         return _read_object(self._send("GET", "/readyz", seconds=READ_SECONDS), self.url)
 
     def list_items(self, *path: str, limit: int | None, **query: Any) -> Iterator[Json]:
-        """Items of a list, page by page, up to `limit`; None: all of them."""
+        """Yield the items of a list, page by page, up to `limit`; None yields all of them."""
         cursor, left = None, limit
         while left is None or left > 0:
             page = self.get(*path, **query, cursor=cursor, limit=min(PAGE, left) if left is not None else PAGE)
@@ -91,7 +91,7 @@ class ApiClient:
 
     @contextlib.contextmanager
     def download(self, path: str) -> Iterator[requests.Response]:
-        """The open answer of a GET for a file. Raises as `get`."""
+        """Open the answer to a GET for a file. Raises as `get` does."""
         answer = self._send("GET", path, seconds=READ_SECONDS, stream=True)
         with contextlib.closing(answer):
             if answer.status_code != requests.codes.ok:
@@ -125,17 +125,19 @@ class ApiClient:
         if not isinstance(
             error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
         ):
-            return CommandError(f"{self.url} cannot be asked: {error}", hint="RUSHES_URL says where the API is")
+            return CommandError(
+                f"the request to {self.url} failed: {error}", hint="check RUSHES_URL, the address of the API"
+            )
         if not asked_to_do or _never_connected(error):
             return _away(self.url)
         return AnswerLost(
-            f"the API at {self.url} gave no answer: it may have done what was asked",
-            hint="see whether it was done before you repeat it",
+            f"the API at {self.url} gave no answer: it may have carried out the request",
+            hint="check whether it was carried out before you repeat it",
         )
 
 
 def wait_for(client: ApiClient, *, seconds: float) -> bool:
-    """Whether the API became ready in time."""
+    """Return whether the API became ready in time."""
     deadline = time.monotonic() + seconds
     while not client.is_ready():
         if time.monotonic() > deadline:
@@ -156,7 +158,7 @@ def _away(url: str) -> ServiceAway:
 
 
 def _never_connected(error: requests.RequestException) -> bool:
-    """Whether nothing can have been carried out, because nothing was sent."""
+    """Return whether the request was never sent, so that nothing can have been carried out."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(error, requests.ConnectTimeout) or isinstance(reason, urllib3.exceptions.NewConnectionError)
 
@@ -167,7 +169,7 @@ def _error_of(answer: requests.Response, url: str) -> CommandError:
         wait = answer.headers.get("Retry-After", "")
         detail = problem.get("detail") or f"the API at {url} answered {answer.status_code}"
         again = f"try again in {wait} s" if wait.isdigit() else "try again in a moment"
-        return ServiceAway(str(detail), hint=f"{again}; `rushes doctor` says what is wrong")
+        return ServiceAway(str(detail), hint=f"{again}; `rushes doctor` shows what is wrong")
     if "status" not in problem and "title" not in problem:
         return _not_ours(answer, url)
     detail = str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status_code}")
@@ -181,8 +183,8 @@ def _error_of(answer: requests.Response, url: str) -> CommandError:
 
 def _not_ours(answer: requests.Response, url: str) -> CommandError:
     return CommandError(
-        f"what listens at {url} is not the Rushes API (it answered {answer.status_code})",
-        hint="RUSHES_URL says where the API is",
+        f"the server at {url} is not the Rushes API (it answered {answer.status_code})",
+        hint="check RUSHES_URL, the address of the API",
     )
 
 

@@ -1,4 +1,4 @@
-"""All commands: one function each; errors, exit codes and output have one shape."""
+"""All commands, one function each. Errors, exit codes and output have one shape."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""Fetching stored files through the API: each appears whole or not at all."""
+"""Fetch stored files through the API. Each file appears whole or not at all."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def download_files(client: ApiClient, batch: str, *, folder: Path, unverified: bool = False) -> list[Path]:
-    """Fetch the video of every job of a batch that has one; a file that is there already is not fetched again.
+    """Fetch the video of every job of a batch that has one. A file that already exists is not fetched again.
 
     `unverified` also fetches the kept file of every job that has no video.
     """
@@ -32,7 +32,7 @@ def download_files(client: ApiClient, batch: str, *, folder: Path, unverified: b
 
 
 def find_kind(job: dict[str, Any], kinds: Sequence[str] = ("video", "unverified")) -> str | None:
-    """The first of these kinds of files that the job has."""
+    """Return the first of these kinds of files that the job has."""
     return next((kind for kind in kinds if job.get(kind)), None)
 
 
@@ -42,7 +42,7 @@ def download_file(
     """Fetch the first of these kinds of files that the job has. Raises `CommandError` if it has none of them."""
     kind = find_kind(job, kinds)
     if kind is None:
-        hint = "`rushes job show` tells what it waits for"
+        hint = "`rushes job show` shows what it waits for"
         raise CommandError(f"job {job['id']} is {job['state']}: there is no file", hint=hint)
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{job['id']}.part"
@@ -72,7 +72,7 @@ def _write(answer: requests.Response, part: Path) -> None:
 
 
 def _name_of(answer: requests.Response, job: dict[str, Any]) -> str:
-    """The name that the API proposes, held inside the folder."""
+    """Return the name that the API proposes, kept inside the folder."""
     header = Message()
     header["Content-Disposition"] = answer.headers.get("Content-Disposition", "")
     proposed = Path(header.get_filename() or "").name

@@ -1,4 +1,4 @@
-"""Waiting for a batch to end, and showing how far it is: live on a terminal, line by line elsewhere."""
+"""Wait for a batch to end and show its progress: live on a terminal, line by line elsewhere."""
 
 import time
 from collections.abc import Callable
@@ -23,19 +23,19 @@ Pause = Callable[[float], None]
 
 
 class View(Protocol):
-    """Where progress is shown."""
+    """Shows progress."""
 
     def show(self, batch: dict[str, Any]) -> None:
-        """The batch as it is now."""
+        """Show the batch as it is now."""
 
     def note(self, message: str) -> None:
-        """A line that stays."""
+        """Show a line that stays."""
 
 
 def wait_for_batch(
     client: ApiClient, name: str, *, view: View, every: float = REFRESH_SECONDS, pause: Pause = time.sleep
 ) -> dict[str, Any]:
-    """Check a batch until all its jobs have ended, and return it; an API that is away for a while is waited for.
+    """Check a batch until all its jobs have ended, and return it. Keep trying while the API is temporarily away.
 
     `pause` waits between two checks and may raise to end the waiting.
     """
@@ -48,7 +48,7 @@ def wait_for_batch(
                 raise
             failures += 1
             if failures == 1:
-                view.note(f"{error}; the batch goes on, asking again until it answers")
+                view.note(f"{error}; the batch goes on, retrying until the API answers")
             pause(min(LONGEST_PAUSE_SECONDS, every * 2**failures))
             continue
         if failures:
@@ -61,7 +61,7 @@ def wait_for_batch(
 
 
 def describe_batch(batch: dict[str, Any]) -> str:
-    """How far it is, in one line."""
+    """Describe the batch's progress in one line."""
     cost = batch["cost"]
     parts = [show_counts(batch["states"]), f"{show_money(cost['spent'])} of {show_money(cost['estimated'])} spent"]
     if batch["elapsed_seconds"] is not None:
@@ -71,19 +71,19 @@ def describe_batch(batch: dict[str, Any]) -> str:
         unknown = show_time_left(None, unknown=batch.get("time_left_unknown")) or "not known yet"
         parts.append(f"{left} left" if left else f"time left {unknown}")
         if batch.get("at_risk"):
-            parts.append(f"at risk to end after {show_moment(batch['finish_by'])}")
+            parts.append(f"at risk of ending after {show_moment(batch['finish_by'])}")
     return " · ".join(parts)
 
 
 def open_view(console: Console | None = None) -> "LiveView | PlainView":
-    """The view that fits stderr."""
+    """Return the view that suits stderr."""
     console = console or Console(stderr=True, highlight=False)
     lively = console.is_terminal and not console.is_dumb_terminal
     return LiveView(console) if lively else PlainView(console)
 
 
 class LiveView:
-    """A bar and a line under it, drawn again in place."""
+    """A bar and a line under it, redrawn in place."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=4, redirect_stdout=False)
@@ -106,7 +106,7 @@ class LiveView:
 
 
 class PlainView:
-    """A line whenever something has changed, but not more often than every few seconds."""
+    """Prints a line when something has changed, but at most every `PLAIN_SECONDS` until the batch ends."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console

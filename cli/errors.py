@@ -1,4 +1,4 @@
-"""What a person sees when something goes wrong: `error: ...`, then `hint: ...`, and an exit code; never a traceback."""
+"""Report failures to people: `error: ...`, then `hint: ...`, and an exit code. Never a traceback."""
 
 import contextlib
 import os
@@ -15,12 +15,12 @@ from stack.errors import BAD_INPUT, FAILED, INTERRUPTED, SERVICE_AWAY, CommandEr
 SHOWN_PROBLEMS = 20
 
 _HINT = "\nhint: "
-# The library that typer parses with is private to it; its UsageError is the public BadParameter's parent.
+# Typer's parser library is private to it. The parser's UsageError is the parent of the public BadParameter.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def run_guarded(command: Callable[[], int | None]) -> int:
-    """Run a command and return its exit code; whatever goes wrong is said on stderr in the one shape there is."""
+    """Run a command and return its exit code. Report every failure on stderr in one shape."""
     _make_output_forgiving()
     try:
         code = command() or 0
@@ -37,7 +37,7 @@ def run_guarded(command: Callable[[], int | None]) -> int:
 
 
 def report(error: Exception) -> int:
-    """Print any error in the one shape, and return the exit code that goes with it."""
+    """Print an error in that shape and return its exit code."""
     said = _explain_ours(error) if isinstance(error, RushesError) else _explain_others(error)
     print_errors(said.errors, hint=said.hint)
     return said.exit_code
@@ -72,13 +72,11 @@ def _explain_others(error: Exception) -> CommandError:
             return CommandError(f"{error.filename}: {reason}" if error.filename else reason)
         case _:
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return CommandError(
-                f"unexpected: {what}", hint="this is a fault in rushes; `rushes doctor` checks the rest"
-            )
+            return CommandError(f"unexpected: {what}", hint="this is a bug in rushes; `rushes doctor` checks the rest")
 
 
 def print_errors(errors: Sequence[str], *, hint: str = "") -> None:
-    """`error: ...` per error, then `hint: ...` per line of the hint, on stderr."""
+    """Print `error: ...` per error, then `hint: ...` per line of the hint, on stderr."""
     lines = [f"error: {error}" for error in errors] + [f"hint: {line}" for line in hint.splitlines()]
     with contextlib.suppress(OSError, ValueError):  # stderr may be closed
         print("\n".join(lines), file=sys.stderr, flush=True)
@@ -94,7 +92,7 @@ def _explain_usage(error: Exception) -> CommandError:
 
 
 def _make_output_forgiving() -> None:
-    """A terminal or pipe that cannot show a character gets an escape for it, not a crash."""
+    """Write an escape, instead of crashing, for a character that the terminal or pipe cannot show."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -102,7 +100,7 @@ def _make_output_forgiving() -> None:
 
 
 def _drop_stdout() -> None:
-    """The reader has gone: what is still buffered goes nowhere, or the interpreter would complain at its end."""
+    """Discard buffered output, because the reader has gone. Otherwise the interpreter would complain when it exits."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

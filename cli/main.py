@@ -1,4 +1,4 @@
-"""`rushes`: the entry point, which imports nothing until it can take a Ctrl-C."""
+"""`rushes`: the entry point. It imports nothing until it can handle Ctrl-C."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What goes to stdout: JSON for programs, tables and lines for people. Everything else goes to stderr."""
+"""Output on stdout: JSON for programs, tables and lines for people. Everything else goes to stderr."""
 
 import json
 import sys
@@ -29,23 +29,23 @@ COLOURS = {
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout, and nothing else."""
+    """Print one JSON document on stdout, and nothing else."""
     readable = (sys.stdout.encoding or "").lower().startswith("utf")
     print(json.dumps(value, indent=2, ensure_ascii=not readable))
 
 
 def note(message: str) -> None:
-    """A line for a person, on stderr."""
+    """Print a line for a person on stderr."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text(message))
 
 
 def print_line(message: str) -> None:
-    """A line of a command's result, on stdout."""
+    """Print a line of a command's result on stdout."""
     Console(highlight=False, soft_wrap=True).print(Text(message))
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """Names and values in two columns; empty values are left out, long ones are not cut."""
+    """Print names and values in two columns. Empty values are omitted, and long ones are not cut."""
     given = {name: value for name, value in facts.items() if value not in (None, "")}
     width = max(map(len, given), default=0)
     console = Console(highlight=False, soft_wrap=True)
@@ -55,7 +55,7 @@ def print_facts(facts: Mapping[str, object]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """A table. On a terminal the last column is cut to fit, elsewhere nothing is."""
+    """Print a table. On a terminal the last column is cut to fit; elsewhere nothing is cut."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
     cells = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
     for index, column in enumerate(columns):
@@ -68,7 +68,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     if console.is_terminal:
         console.print(table)
         return
-    console = Console(highlight=False, width=_UNBOUNDED)  # `print` would take no more than the console's own width
+    console = Console(highlight=False, width=_UNBOUNDED)  # `print` is limited to the console's own width
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
@@ -80,12 +80,12 @@ def show_state(state: str) -> Text:
 
 
 def show_counts(states: Mapping[str, int]) -> str:
-    """`3 queued, 2 rendering`: the states that have jobs, in the order of a job's life."""
+    """`3 queued, 2 rendering`: the states that have jobs, in life-cycle order."""
     return ", ".join(f"{states[state]:,} {state}" for state in STATES if states.get(state)) or "no jobs"
 
 
 def show_money(dollars: str | None) -> str:
-    """`$14.40`: to the cent, or as precise as it is."""
+    """`$14.40`: two decimals, or more if the amount needs them."""
     if dollars is None:
         return ""
     whole, _, rest = dollars.partition(".")
@@ -104,8 +104,9 @@ def show_seconds(seconds: float | None) -> str:
 
 
 def show_time_left(left: Mapping[str, Any] | None, *, seconds: float | None = None, unknown: str | None = None) -> str:
-    """`about 5:00 (4:10 to 6:30)`: what is expected, and between which it lies nine times in ten; without an interval
-    `about 5:00`; where nobody can say why, as the API's word tells it, or nothing.
+    """`about 5:00 (4:10 to 6:30)`: the expected time and the interval that holds nine times in ten.
+
+    Without an interval: `about 5:00`. Without either: the reason for the API's code `unknown`, or nothing.
     """
     if left is None and seconds is None:
         return _UNKNOWN.get(unknown or "", "")
@@ -116,7 +117,7 @@ def show_time_left(left: Mapping[str, Any] | None, *, seconds: float | None = No
 
 
 def show_moment(moment: str | None) -> str:
-    """A time of the API in this machine's time zone, to the second."""
+    """Show a time of the API in this machine's time zone, to the second."""
     if not moment:
         return ""
     local = datetime.fromisoformat(moment).astimezone()
@@ -124,12 +125,12 @@ def show_moment(moment: str | None) -> str:
 
 
 def show_text(text: object, *, limit: int = 60) -> str:
-    """Somebody's words in one line: cut, and without what would command the terminal."""
+    """Show outside text in one line: cut to `limit`, and without terminal control characters."""
     line = " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def name_for(stem: str, *, now: datetime) -> str:
-    """A batch name from a file's name and the time, in UTC."""
+    """Make a batch name from a file's name and the time in UTC."""
     clean = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in stem)
     return f"{clean.strip('._-')[:40] or 'batch'}-{now.astimezone(UTC):%Y%m%d-%H%M%S}"

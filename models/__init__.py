@@ -1,4 +1,4 @@
-"""What is stored, and the only place that spells SQL."""
+"""The stored data. No other package contains SQL."""
 
 from models.lifecycle import JobState, PredictionState
 from models.tables.account import Account

@@ -6,8 +6,8 @@
                     |  \\-> unconfirmed -> rendering (adopted) | not found
                     \\-> refused | cancelled (withdrawn before the POST)
 
-`models/transitions/` is the only place that writes a state; the database's CHECKs and its partial unique index on
-live predictions hold the rest.
+Only `models/transitions/` writes a state. The database enforces the rest, by CHECKs and by a partial unique index on
+live predictions.
 """
 
 from datetime import timedelta
@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 
 class JobState(StrEnum):
-    """What a job waits for."""
+    """The state of a job. Each comment says what the job waits for."""
 
     QUEUED = "queued"  # a free slot, or the end of a back-off (`due_at`)
-    RENDERING = "rendering"  # its one live prediction
-    STORING = "storing"  # its video to be copied, checked and made visible
-    SUCCEEDED = "succeeded"  # nothing: the file is there
+    RENDERING = "rendering"  # the outcome of its one live prediction
+    STORING = "storing"  # a worker to copy its video, check it and make it visible
+    SUCCEEDED = "succeeded"  # nothing: its file is stored
     FAILED = "failed"  # nothing, unless a person retries it
     CANCELLED = "cancelled"  # nothing, unless a person retries it
 
@@ -29,48 +29,49 @@ class JobState(StrEnum):
 class Reason(NamedTuple):
     """Why something ended or waits."""
 
-    code: str  # a word for programs
-    message: str  # a sentence for people
+    code: str  # machine-readable code
+    message: str  # message for people
 
 
 class PredictionState(StrEnum):
-    """How far one purchase has come. LIVE ones hold a slot and the job's only right to buy."""
+    """The state of one purchase. A LIVE one holds a slot and the job's only right to buy."""
 
-    SUBMITTING = "submitting"  # LIVE: to be posted (`posted_at` null), or being posted
-    UNCONFIRMED = "unconfirmed"  # LIVE: posted, answer unknown: maybe bought, never posted again
+    SUBMITTING = "submitting"  # LIVE: waits for its POST (`posted_at` is null), or the POST is under way
+    UNCONFIRMED = "unconfirmed"  # LIVE: posted, answer unknown; may have been bought, so it is never posted again
     RENDERING = "rendering"  # LIVE: accepted, `provider_id` known
     COMPLETED = "completed"  # the provider's outcome: outputs exist, paid
-    FAILED = "failed"  # the provider's outcome: refunded, save where it is `NO_OUTPUT`
-    CANCELLED = "cancelled"  # the provider's outcome, or withdrawn by us before the POST
-    TIMEOUT = "timeout"  # the provider's outcome: it gave up
+    FAILED = "failed"  # the provider's outcome: refunded, unless its code is `NO_OUTPUT`
+    CANCELLED = "cancelled"  # the provider's outcome, or we withdrew it before the POST
+    TIMEOUT = "timeout"  # the provider's outcome: the provider gave up
     DELETED = "deleted"  # the provider's outcome: somebody deleted it there
-    LOST = "lost"  # accepted once, unknown to the provider now or without an outcome at the end of its retention
-    REFUSED = "refused"  # the provider said no to the POST: nothing bought
-    NOT_FOUND = "not_found"  # unconfirmed, searched for and not found: the job may be bought anew
+    LOST = "lost"  # accepted, but the provider no longer knows it, or its retention ended without an outcome
+    REFUSED = "refused"  # the provider refused the POST: nothing was bought
+    NOT_FOUND = "not_found"  # unconfirmed, searched for and not found: the job may be bought again
     DUPLICATE = (
-        "duplicate"  # accepted after `not_found` or `refused`, or beside another: paid, stored, alerted, never live
+        "duplicate"  # accepted after `not_found` or `refused`, or on top of another: paid, stored, alerted, never live
     )
 
 
 LIVE = frozenset({PredictionState.SUBMITTING, PredictionState.UNCONFIRMED, PredictionState.RENDERING})
-"""At most one of these per job; per account at most `slots + overcommit` of those that did not give their slot back."""
+"""A job has at most one of these. An account has at most `slots + overcommit` that have not given their slot back."""
 
 SLOT_WINDOWS = 3
-"""A render that outlived so many watch windows gives its slot back; the money stays held. An unconfirmed submission
-that outlived the provider's retention counts as having outlived them."""
+"""A render that has outlived this many watch windows gives its slot back; its price stays held. An unconfirmed
+submission that has outlived the provider's retention counts as having outlived them."""
 
 IN_A_ROW = timedelta(minutes=10)
-"""A refusal that comes later after the last hold is in a row with it no more: nothing was tried for long."""
+"""A refusal that comes later than this after the last back-off ended starts a new row: nothing was tried for a long
+time."""
 
 NO_OUTPUT = "no_output"
-"""Code of a failed prediction that the provider calls completed and has no file of: it promises refunds for failures
-only, so this one counts as spent, and another try is a purchase that a person decides on."""
+"""Code of a failed prediction that the provider calls completed but has no file for. The provider promises refunds for
+failures only, so this one counts as spent. A person decides whether to buy the job again."""
 
 NOTHING_BOUGHT = frozenset({PredictionState.REFUSED, PredictionState.NOT_FOUND})
-"""Endings that are no purchase."""
+"""States that end a prediction without a purchase."""
 
 NO_ATTEMPT = NOTHING_BOUGHT | {PredictionState.DUPLICATE}
-"""Endings that consume no attempt: a duplicate purchase stood beside the job's own purchase."""
+"""Endings that consume no attempt. A duplicate purchase is one of them: the job made its own purchase as well."""
 
 JOB_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
@@ -81,7 +82,7 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.RENDERING: _ENDINGS | {JobState.QUEUED, JobState.STORING},
     JobState.STORING: _ENDINGS | {JobState.SUCCEEDED},
     JobState.SUCCEEDED: frozenset(),
-    # A person's retry: to `storing` when a paid output still waits to be fetched, else to `queued`.
+    # A person's retry leads to `storing` if a paid output can still be fetched, else to `queued`.
     JobState.FAILED: frozenset({JobState.QUEUED, JobState.STORING}),
     JobState.CANCELLED: frozenset({JobState.QUEUED, JobState.STORING}),
 }
@@ -96,7 +97,7 @@ OUTCOMES = frozenset(
         PredictionState.LOST,
     }
 )
-"""How a prediction that was accepted ends; of a duplicate purchase they are kept apart, in `outcome`."""
+"""How an accepted prediction ends. A duplicate purchase keeps its ending in `outcome` instead of `state`."""
 
 PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
     PredictionState.SUBMITTING: frozenset(
@@ -107,13 +108,13 @@ PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
             PredictionState.CANCELLED,
         }
     ),
-    # A refusal that comes after the lease is an outcome all the same: nothing was bought.
+    # A refusal that arrives after the lease still counts: nothing was bought.
     PredictionState.UNCONFIRMED: frozenset(
         {PredictionState.RENDERING, PredictionState.NOT_FOUND, PredictionState.REFUSED}
     ),
-    # Back to unconfirmed: what it had adopted turned out to be another's, by a direct answer.
+    # Back to unconfirmed: a direct answer showed that the adopted prediction belongs to another submission.
     PredictionState.RENDERING: OUTCOMES | {PredictionState.UNCONFIRMED},
-    # Called not bought, and its provider id turns up after all.
+    # Recorded as not bought, but its provider id turned up after all.
     PredictionState.NOT_FOUND: frozenset({PredictionState.DUPLICATE}),
     PredictionState.REFUSED: frozenset({PredictionState.DUPLICATE}),
     **{state: frozenset() for state in OUTCOMES},
@@ -122,12 +123,12 @@ PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
 
 
 def is_held(state: PredictionState, outcome: str | None = None) -> bool:
-    """Whether the price of this prediction is held; of a duplicate purchase its outcome decides."""
+    """Whether the price of this prediction is held. For a duplicate purchase, its outcome decides."""
     return state in LIVE or (state == PredictionState.DUPLICATE and outcome is None)
 
 
 def is_spent(state: PredictionState, outcome: str | None = None, *, error_code: str | None = None) -> bool:
-    """Whether the price of this prediction counts as spent; of a duplicate purchase its outcome decides."""
+    """Whether the price of this prediction counts as spent. For a duplicate purchase, its outcome decides."""
     settled = outcome if state == PredictionState.DUPLICATE else state
     if settled == PredictionState.FAILED and error_code == NO_OUTPUT:
         return True

@@ -1,4 +1,4 @@
-"""The account as people see it, and what they may do to it."""
+"""Read, pause and resume the account."""
 
 from uuid import UUID
 
@@ -12,16 +12,16 @@ from rushes.runtime import ACCOUNT
 
 
 def get_account(sessions: Sessions) -> AccountSummary:
-    """The account with its money. Raises `NotFound` before a worker has made its row."""
+    """Return the account with its money. Raises `NotFound` before a worker has created its row."""
     with transaction(sessions) as session:
         return _get(session)
 
 
 def pause_account(sessions: Sessions, *, by: str) -> AccountSummary:
-    """Submit nothing until it is resumed; what renders is watched and stored.
+    """Submit nothing until the account is resumed. Running renders are still watched and stored.
 
-    Raises `Conflict` where a person paused it already. While a restore pauses it, that goes on; this one stands after
-    it.
+    Raises `Conflict` if a person has already paused it. A pause after a restore continues, and this one remains after
+    it ends.
     """
     with transaction(sessions) as session:
         if not transitions.restore.pause_account(session, _get_id(session), by=by):
@@ -30,8 +30,10 @@ def pause_account(sessions: Sessions, *, by: str) -> AccountSummary:
 
 
 def resume_account(sessions: Sessions, *, by: str) -> AccountSummary:
-    """Submit again, also after a restore whose unknown predictions nobody can tell. Raises `Conflict` where it is not
-    paused."""
+    """Submit again, even after a restore that left unknown predictions unexplained.
+
+    Raises `Conflict` if the account is not paused.
+    """
     with transaction(sessions) as session:
         if not transitions.restore.resume_account(session, _get_id(session), by=by):
             raise Conflict("the account is not paused")

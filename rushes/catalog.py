@@ -1,7 +1,7 @@
 """The video models on offer: their parameters, limits and prices. Pure: standard library only.
 
-A new video model is one entry in `VIDEO_MODELS`. Sources: the provider's model pages as reviewed in late 2026;
-LTX-2 Pro and Fast render 1920x1080 with synchronised audio and know neither `seed` nor `negative_prompt`.
+To add a video model, add one entry to `VIDEO_MODELS`. Source: the provider's model pages as reviewed in late 2026.
+LTX-2 Pro and Fast render 1920x1080 with synchronised audio and support neither `seed` nor `negative_prompt`.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,14 +15,14 @@ from rushes.errors import InvalidInput, NotFound, Problem
 PROMPT_LIMIT = 5_000
 URL_LIMIT = 2_048
 UNSUPPORTED = frozenset({"negative_prompt", "seed"})
-"""Parameters that other video models know: dropped with a warning, since their absence costs nothing."""
+"""Parameters of other video models. They are dropped with a warning, because their absence costs nothing."""
 
 ParameterKind = Literal["text", "url", "integer", "number", "flag"]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One input of a video model. `default` None means that the caller must give it."""
+    """One input of a video model. If `default` is None, the caller must give a value."""
 
     name: str
     kind: ParameterKind
@@ -36,7 +36,7 @@ class Parameter:
         return self.default is None
 
     def problem_with(self, value: object) -> str | None:
-        """What is wrong with this value, in a few words; None when nothing is."""
+        """Describe the problem with this value in a few words; None if there is none."""
         if message := _CHECKS[self.kind](value):
             return message
         if self.choices and value not in self.choices:
@@ -58,25 +58,25 @@ class VideoModel:
     width: int = 1920
     height: int = 1080
     region_seconds: tuple[int, int] | None = None
-    """For video models that render a region between `start_time` and `end_time`: its shortest and longest length."""
+    """The shortest and longest region, for video models that render from `start_time` to `end_time`."""
 
     def parameter(self, name: str) -> Parameter | None:
         return next((each for each in self.parameters if each.name == name), None)
 
     def output_seconds(self, values: Mapping[str, Any]) -> Decimal:
-        """Length of the video that a normalised input asks for."""
+        """Return the length of the video that a normalised input asks for."""
         if self.region_seconds is None:
             return Decimal(values["duration"])
         return Decimal(str(values["end_time"])) - Decimal(str(values["start_time"]))
 
     def price(self, values: Mapping[str, Any]) -> Decimal:
-        """Dollars that the provider charges for a normalised input, to the hundredth of a cent."""
+        """Return the dollars that the provider charges for a normalised input, to the hundredth of a cent."""
         return (self.price_per_second * self.output_seconds(values)).quantize(Decimal("0.0001"))
 
 
 @dataclass(frozen=True, slots=True)
 class NormalisedInput:
-    """An input with every parameter spelled out, so that what we sent can be recognised again."""
+    """An input with every parameter given explicitly, so that we can recognise it again later."""
 
     values: dict[str, Any]
     warnings: tuple[str, ...] = ()
@@ -184,7 +184,7 @@ VIDEO_MODELS: tuple[VideoModel, ...] = (
     VideoModel(
         id="lightricks/ltx-2-retake",
         name="ltx-2-retake",
-        about="LTX-2 Retake, renders a region of a video anew",
+        about="LTX-2 Retake, renders a region of a video again",
         parameters=(
             Parameter("video", "url", "http(s) URL of the video to change, at most 100 MB"),
             PROMPT,
@@ -198,26 +198,26 @@ VIDEO_MODELS: tuple[VideoModel, ...] = (
 
 
 def find_video_model(name: object, models: tuple[VideoModel, ...] = VIDEO_MODELS) -> VideoModel | None:
-    """The video model with this id or short name."""
+    """Return the video model with this id or short name."""
     return next((model for model in models if name in (model.id, model.name)), None)
 
 
 def get_video_model(name: str, models: tuple[VideoModel, ...] = VIDEO_MODELS) -> VideoModel:
-    """As `find_video_model`, but raises `NotFound` naming the ones there are."""
+    """Like `find_video_model`, but raises `NotFound` with the list of known models."""
     if model := find_video_model(name, models):
         return model
     raise NotFound(f"unknown video model {name!r}; there are {', '.join(video_model_names(models))}")
 
 
 def video_model_names(models: tuple[VideoModel, ...] = VIDEO_MODELS) -> list[str]:
-    """The short names, in the order of the catalogue."""
+    """Return the short names, in the order of the catalogue."""
     return [model.name for model in models]
 
 
 def normalise_input(model: VideoModel, given: Mapping[str, Any]) -> NormalisedInput:
-    """Check an input and spell out every parameter.
+    """Check an input and make every parameter explicit.
 
-    Unsupported parameters are dropped with a warning; any other unknown one is refused, because the provider would
+    Parameters in `UNSUPPORTED` are dropped with a warning. Any other unknown one is refused, because the provider would
     silently ignore it and bill a default. Raises `InvalidInput` with every problem found.
     """
     problems = [
@@ -256,7 +256,7 @@ def _region_problems(model: VideoModel, values: Mapping[str, Any]) -> list[Probl
 
 
 def read_text_value(model: VideoModel, name: str, text: str) -> Any:
-    """Turn a cell of a CSV file or a command-line value into the type its parameter has; nonsense is left as it is."""
+    """Convert a CSV cell or a command-line value to its parameter's type. Unreadable text is left unchanged."""
     parameter = model.parameter(name)
     kind = parameter.kind if parameter else "text"
     try:

@@ -1,16 +1,16 @@
-"""The error tree: a branch is a decision, not a place.
+"""The error tree: each branch stands for a decision, not for a place in the code.
 
     RushesError
-    ├── Refused           the caller's fault: say what to change; nothing was stored
+    ├── Refused           the caller's fault: the message says what to change; nothing was stored
     │   ├── InvalidInput  one or more fields are wrong (HTTP 422)
     │   ├── NotFound      there is no such thing (HTTP 404)
     │   └── Conflict      it exists already, or its state does not allow this (HTTP 409)
     ├── Transient         try again later; may carry `retry_after`
-    │   └── Unavailable   a server of ours is away (HTTP 503)
-    ├── Permanent         the job fails: trying again would end the same way
-    └── OutcomeUnknown    the outcome is unknown: check before anything else
+    │   └── Unavailable   a server of ours does not respond (HTTP 503)
+    ├── Permanent         the job fails: another try would end the same way
+    └── OutcomeUnknown    the outcome is unknown: check before doing anything else
 
-`rushes/wavespeed/errors.py` hangs the provider's answers into this tree.
+`rushes/wavespeed/errors.py` adds the provider's answers to this tree.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from datetime import timedelta
 
 
 class RushesError(Exception):
-    """Anything that Rushes raises on purpose; `str()` is fit for a person's eyes."""
+    """Any error that Rushes raises on purpose. `str()` gives a message for people."""
 
 
 class Refused(RushesError):
@@ -28,13 +28,13 @@ class Refused(RushesError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one field; `field` is a dotted path such as `jobs.16.duration`, or empty for the whole."""
+    """A problem with one field. `field` is a dotted path such as `jobs.16.duration`, or empty for the whole input."""
 
     field: str
     message: str
 
     def under(self, prefix: str) -> "Problem":
-        """The same problem, seen from one level further out."""
+        """Return the same problem with `prefix` before its field."""
         return Problem(field=f"{prefix}.{self.field}" if self.field else prefix, message=self.message)
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class Problem:
 
 
 class InvalidInput(Refused):
-    """One or more fields are wrong; all of them are listed, not only the first."""
+    """One or more fields are wrong. All of them are listed, not only the first."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
@@ -54,11 +54,11 @@ class NotFound(Refused):
 
 
 class Conflict(Refused):
-    """It exists already, or its state does not allow what was asked."""
+    """It exists already, or its state does not allow the request."""
 
 
 class Transient(RushesError):
-    """Worth another try; `retry_after` is the other side's own wish, where it gave one."""
+    """Worth another try. `retry_after` is the wait that the other side asked for, if any."""
 
     def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
         super().__init__(message)
@@ -66,12 +66,12 @@ class Transient(RushesError):
 
 
 class Unavailable(Transient):
-    """A server that we depend on is away for the moment."""
+    """A server that we depend on does not respond at the moment."""
 
 
 class Permanent(RushesError):
-    """Trying again would end the same way."""
+    """Another try would end the same way."""
 
 
 class OutcomeUnknown(RushesError):
-    """The outcome is unknown; whoever catches this must check before doing anything else."""
+    """The outcome is unknown. The caller must check it before doing anything else."""

@@ -1,4 +1,4 @@
-"""Logging: a static event name plus fields, one line each, on standard error; as JSON where a program reads it."""
+"""Logging: one line per event on standard error, with a static event name and fields. JSON for programs."""
 
 import logging
 import sys
@@ -20,7 +20,7 @@ def configure_logging(*, as_json: bool, level: int = logging.INFO) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    # structlog's own choice where rich is installed shows the variables of every frame: addresses with passwords too.
+    # If rich is installed, structlog's default shows the variables of every frame, including URLs with passwords.
     console = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
@@ -38,7 +38,7 @@ def configure_logging(*, as_json: bool, level: int = logging.INFO) -> None:
 
 
 def flush_logs() -> None:
-    """Write what is buffered: for a process that ends without Python's own farewell."""
+    """Flush the buffered lines, for a process that ends without Python's own exit handling."""
     for handler in logging.getLogger().handlers:
         handler.flush()
     sys.stderr.flush()

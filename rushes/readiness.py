@@ -1,4 +1,4 @@
-"""Whether jobs can be accepted, and who would render them."""
+"""Whether the API can accept jobs, and whether workers would render them."""
 
 import asyncio
 import threading
@@ -15,18 +15,18 @@ NOBODY = Health(leader=None, workers=0, back_off=None)
 
 
 STOPPED_SECONDS = 10.0
-"""A dispatcher that nobody leads for so long has stopped: a lease lasts five seconds."""
+"""The dispatcher has stopped if it has had no leader for this long. A lease lasts five seconds."""
 STUCK_SECONDS = 600.0
-"""An account that refuses for so long does not come back by itself."""
+"""An account that refuses for this long does not recover by itself."""
 UNCONFIRMED_SECONDS = 600.0
-"""An unconfirmed submission that needs no person is decided long before."""
+"""An unconfirmed submission that needs no person is decided long before this."""
 LAG_SECONDS = 60.0
-"""Nothing that is due waits so long in a farm that goes on."""
+"""In a working farm, nothing that is due waits this long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """The database, and what it tells of the workers; the latter is no condition for accepting jobs."""
+    """The state of the database, and of the workers as it shows them. Accepting jobs does not depend on the workers."""
 
     reachable: bool
     migration: str | None
@@ -35,7 +35,7 @@ class Readiness:
 
     @property
     def migrated(self) -> bool:
-        """Migrations are numbered. A newer one than ours is fine: it comes first when many machines are updated."""
+        """Migrations are numbered. A newer one than ours is fine: with many machines, the database is updated first."""
         return self.migration is not None and self.migration >= EXPECTED_MIGRATION
 
     @property
@@ -44,7 +44,7 @@ class Readiness:
 
     @property
     def dispatcher_stopped(self) -> bool:
-        """Nobody has led for ten seconds although somebody could."""
+        """The dispatcher has had no leader for ten seconds, although a worker could lead."""
         seconds = self.health.leaderless_seconds
         return self.health.workers > 0 and seconds is not None and seconds > STOPPED_SECONDS
 
@@ -55,7 +55,7 @@ class Readiness:
 
     @property
     def lags(self) -> bool:
-        """Something that is due has waited for a minute."""
+        """Due work has waited for a minute."""
         return self.health.lag_seconds > LAG_SECONDS
 
     @property
@@ -68,9 +68,9 @@ UNREACHABLE = Readiness(reachable=False, migration=None, health=NOBODY)
 
 
 class ReadinessProbe:
-    """Checks the database in a thread of its own, so that a frozen one makes nobody wait for longer than said.
+    """Checks the database in its own thread, so that a frozen database delays no caller beyond the given time.
 
-    Who asks while a check is under way shares it: a database that does not answer costs one thread and one connection.
+    Callers share a running check: a database that does not answer costs one thread and one connection.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -79,7 +79,7 @@ class ReadinessProbe:
         self._pending: Future[Readiness] | None = None
 
     def check(self, *, seconds: float) -> Readiness:
-        """`check_readiness`, or that the database cannot be reached where it has not answered by then."""
+        """Return `check_readiness`, or `UNREACHABLE` if the database has not answered after `seconds`."""
         try:
             return self._begin().result(seconds)
         except TimeoutError:
@@ -100,12 +100,12 @@ class ReadinessProbe:
     def _run(self, pending: "Future[Readiness]") -> None:
         try:
             pending.set_result(check_readiness(self._sessions))
-        except Exception as error:  # noqa: BLE001 - it goes to whoever asked
+        except Exception as error:  # noqa: BLE001 - passed on to the caller
             pending.set_exception(error)
 
 
 def check_readiness(sessions: Sessions) -> Readiness:
-    """Never raises for a database that is away or not migrated: that is the answer."""
+    """Never raises if the database is unreachable or not migrated: the result says so."""
     try:
         with transaction(sessions) as session:
             seen = Readiness(reachable=True, migration=queries.health.find_migration(session), health=NOBODY)

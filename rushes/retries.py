@@ -1,7 +1,7 @@
-"""How long to wait after an error before another try, as pure functions of the attempt.
+"""How long to wait after an error before the next try, as pure functions of the attempt.
 
-Full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): a uniform draw between nothing and
-a ceiling that doubles, so that clients that failed together do not come back together.
+Full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): a uniform draw between zero and a
+ceiling that doubles, so that clients that failed together do not retry together.
 """
 
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 LONGEST_WISH = timedelta(hours=1)
-"""How long a Retry-After is heeded: a nonsensical one must not park paid work."""
+"""The longest Retry-After that is obeyed. A nonsensical one must not block paid work."""
 
 
 def backoff(attempt: int, *, base: timedelta, cap: timedelta, random: Callable[[], float]) -> timedelta:
-    """The wait after failure number `attempt` (from 1): uniform up to `base * 2**(attempt - 1)`, at most `cap`.
+    """Return the wait after failure number `attempt` (from 1): uniform up to `base * 2**(attempt - 1)`, at most `cap`.
 
-    `random` gives a number in [0, 1).
+    `random` returns a number in [0, 1).
     """
     return random() * _ceiling(attempt, base=base, cap=cap)
 
@@ -30,7 +30,7 @@ def _ceiling(attempt: int, *, base: timedelta, cap: timedelta) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How one kind of failure is met. Only the caller's own deadline ends it."""
+    """The waits after one kind of failure. Only the caller's own deadline ends the retries."""
 
     base: timedelta
     cap: timedelta
@@ -38,9 +38,9 @@ class RetryPolicy:
     def next_delay(
         self, attempt: int, *, random: Callable[[], float], retry_after: timedelta | None = None
     ) -> timedelta:
-        """The wait after failure number `attempt` (from 1).
+        """Return the wait after failure number `attempt` (from 1).
 
-        The other side's own wish (up to an hour) is a floor; what it told many at once is spread out over `base`.
+        `retry_after` (up to an hour) is a lower bound. Many clients may get the same one, so it is spread over `base`.
         """
         delay = backoff(attempt, base=self.base, cap=self.cap, random=random)
         if retry_after is None:
@@ -49,24 +49,24 @@ class RetryPolicy:
 
 
 SUBMIT_NOT_SENT = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(seconds=60))
-"""Name resolution, refused or timed-out connections: surely nothing bought, and not the job's fault.
+"""Name resolution failed, or the connection was refused or timed out: nothing was bought, and no job is at fault.
 
-The account waits so, too, after an unconfirmed submission whose answer had a Retry-After or that came of a probe."""
+The account also waits this long after an unconfirmed submission that had a Retry-After or came from a probe."""
 
 RENDER_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=2))
-"""The provider failed the render for a reason of its own and refunds it: bought anew, as often as the job may be."""
+"""The provider failed the render by its own fault and refunds it. It is bought again, up to the job's attempts."""
 
 CHECK_FAILED = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(minutes=1))
-"""A poll or sweep met 429, 5xx or no answer; shared by all checks of an account."""
+"""A poll or sweep got 429, 5xx or no answer. All checks of an account share this wait."""
 
 STORE_FAILED = RetryPolicy(base=timedelta(seconds=2), cap=timedelta(minutes=5))
-"""The storage is full or cannot be written; the file is paid for, so it is tried until there is room."""
+"""The storage is full or not writable. The file is paid for, so the store step is tried until there is room."""
 
 OUTPUT_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=30))
-"""The output host did not give a job's file; six days after completion end this, not a number of attempts."""
+"""The output host did not deliver a job's file. The retries end six days after completion, not after some attempts."""
 
 OUTPUT_PROBED = RetryPolicy(base=timedelta(seconds=2), cap=timedelta(seconds=30))
-"""An outage of the output host: one download probes at a time, and all others wait for its success."""
+"""An outage of the output host. One download at a time probes it, and all others wait for its success."""
 
 ACCOUNT_BACKED_OFF = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=5))
-"""The account was refused (key, credit, rate): the whole account waits, no job loses an attempt."""
+"""The account was refused (key, credit, rate). The whole account waits, and no job loses an attempt."""

@@ -1,4 +1,4 @@
-"""What a process of ours holds while it runs: settings, connections, provider client and artifact store."""
+"""The resources of a running process: settings, connections, provider client and artifact store."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,14 +19,14 @@ from rushes.wavespeed.callback_urls import HookAddresses
 from rushes.wavespeed.signing_secret import WAIT_SECONDS, WebhookSecret
 
 QUICK_SECONDS = 6.0
-"""For a question in the middle of a store step, whose lease of 20 s must outlast it."""
+"""Timeout for a request within a store step. The step's lease of 20 s must outlast it."""
 ACCOUNT = "default"
 """The name of the one account that the settings describe."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Built once at the edge of a process and passed down; nothing connects before it is used."""
+    """Built once when a process starts, and passed down. Nothing connects before its first use."""
 
     settings: Settings
     engine: Engine
@@ -36,7 +36,7 @@ class Runtime:
 
     @classmethod
     def open(cls, settings: Settings, *, threads: int, application: str) -> Self:
-        """Connections for so many threads, to the database and to the provider."""
+        """Prepare connections to the database and to the provider for this number of threads."""
         pooler = settings.database_direct_url is not None
         engine = open_engine(
             settings.get_database_url(), pool_size=threads, pooler=pooler, application=f"rushes-{application}"
@@ -47,34 +47,34 @@ class Runtime:
 
     @cached_property
     def client(self) -> WaveSpeedClient:
-        """The provider's client. Raises `InvalidInput` where no key is set."""
+        """The provider's client. Raises `InvalidInput` if no key is set."""
         total = self.settings.request_timeout_seconds
         timeouts = Timeouts(read=total, total=total, submit_total=self.settings.submit_timeout_seconds)
         return self._open_client(timeouts, pool_size=self.threads)
 
     @cached_property
     def quick_client(self) -> WaveSpeedClient:
-        """The same, for questions in the middle of a step: an answer within seconds or none."""
+        """The same, for requests within a step: it returns an answer within seconds or none."""
         return self._open_client(Timeouts(connect=QUICK_SECONDS, read=QUICK_SECONDS, total=QUICK_SECONDS), pool_size=4)
 
     @cached_property
     def hook_secret(self) -> bytes:
-        """What the tokens of webhooks are signed with. Raises `NotFound` before the account has a row."""
+        """The secret that signs our webhook tokens. Raises `NotFound` before the account has a row."""
         with transaction(self.sessions) as session:
             secret = find_hook_secret(session, ACCOUNT)
         if secret is None:
-            raise NotFound("no worker has begun yet, so nothing was submitted")
+            raise NotFound("no worker has started yet, so nothing was submitted: start a worker")
         return secret
 
     @cached_property
     def hook_addresses(self) -> HookAddresses | None:
-        """Where the provider is to send webhooks; None where no public URL is set."""
+        """The addresses that the provider sends webhooks to; None if no public URL is set."""
         public_url = self.settings.public_url
         return HookAddresses(public_url, self.hook_secret) if public_url is not None else None
 
     @cached_property
     def webhook_secret(self) -> WebhookSecret:
-        """What the provider signs webhooks with, asked of it within seconds or not at all."""
+        """The secret that the provider signs webhooks with. Fetching it takes seconds at most, or fails."""
         timeouts = Timeouts(connect=WAIT_SECONDS, read=WAIT_SECONDS, total=WAIT_SECONDS)
 
         def fetch() -> str:
@@ -88,7 +88,7 @@ class Runtime:
 
     @cached_property
     def sightings(self) -> Sightings:
-        """What its polls saw running."""
+        """The renders that this process's polls last saw running."""
         return Sightings()
 
     @cached_property
@@ -98,12 +98,12 @@ class Runtime:
 
     @cached_property
     def forecaster(self) -> Forecaster:
-        """How long batches and jobs still take."""
+        """Forecasts how long batches and jobs will still take."""
         return Forecaster(self.settings, account=ACCOUNT)
 
     @cached_property
     def store(self) -> ArtifactStore:
-        """Where videos go."""
+        """The store for videos."""
         return open_store(self.settings.get_artifacts_url())
 
     def _open_client(self, timeouts: Timeouts, *, pool_size: int) -> WaveSpeedClient:
@@ -115,6 +115,6 @@ class Runtime:
         )
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         self.waker.close()
         self.engine.dispose()

@@ -13,12 +13,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from rushes.errors import InvalidInput, Problem
 
 SERVICES_FILE = "services.env"
-"""Written under the data folder by `rushes up`: where its servers listen. The environment goes before it."""
+"""`rushes up` writes the addresses of its servers to this file in the data folder. The environment overrides it."""
 
 PROVIDER_URL = "https://api.wavespeed.ai"
 
 POLL_COST_SECONDS, HOOKED_POLL_COST_SECONDS = 0.11, 0.2
-"""What a request is worth by default, in seconds of delay: without webhooks and beside them."""
+"""The default price of a request, in seconds of delay: without webhooks, and in addition to them."""
 
 _WEB = ("http", "https")
 
@@ -30,7 +30,7 @@ def _url_with(*schemes: str) -> AfterValidator:
             parts = urlsplit(text)
             usable = parts.scheme in schemes and (parts.scheme not in _WEB or bool(parts.hostname))
             _ = parts.port
-        except ValueError:  # its words may quote a password
+        except ValueError:  # its text may quote a password
             usable = False
         if not usable:
             raise ValueError(f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}")
@@ -42,7 +42,7 @@ def _url_with(*schemes: str) -> AfterValidator:
 def _check_public(url: str) -> str:
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must hold neither user nor query: the provider is told it")
+        raise ValueError("must not hold a user, password, query or fragment: the provider receives this URL")
     return url
 
 
@@ -60,7 +60,7 @@ Seconds = Annotated[float, Field(gt=0, le=timedelta(days=7).total_seconds())]
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, each by one variable; frozen, checked at start."""
+    """All settings, one variable each. Frozen, and checked at start."""
 
     model_config = SettingsConfigDict(
         env_prefix="RUSHES_",
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
 
     @property
     def uses_simulator(self) -> bool:
-        """Without a key there is nobody to ask but the simulator."""
+        """Without a key, only the simulator can answer."""
         return self.wavespeed_api_key is None
 
     @property
@@ -129,39 +129,39 @@ class Settings(BaseSettings):
 
     @property
     def submit_lease(self) -> timedelta:
-        """The longest that a POST may take, a frozen process included; after it the outcome is unknown."""
+        """The longest that a POST may take, including a frozen process. After that its outcome is unknown."""
         return timedelta(seconds=self.submit_timeout_seconds + self.freeze_allowance_seconds)
 
     def count_watch_requests_per_second(self) -> float:
-        """The budget of checks: 1 for 100 slots, at least 2, unless set."""
+        """Return the check requests per second: 1 per 100 slots and at least 2, unless set."""
         return self.watch_requests_per_second or max(2.0, self.slots / 100)
 
     def find_poll_cost(self) -> float:
-        """Seconds of delay that a request is worth, unless set: more beside webhooks, since checks find less there."""
+        """Return the seconds of delay that a request is worth, unless set. Higher with webhooks: checks find less."""
         return self.poll_cost_seconds or (POLL_COST_SECONDS if self.public_url is None else HOOKED_POLL_COST_SECONDS)
 
     def count_submit_threads(self) -> int:
-        """Threads for submitting: the rate times a second of latency, unless set."""
+        """Return the number of submit threads: the submit rate times one second of latency, unless set."""
         return self.submit_threads or min(50, max(4, math.ceil(self.submits_per_minute / 60)))
 
     def get_database_url(self) -> str:
-        """Where Postgres is; raises `InvalidInput` where nobody said and no stack of ours runs."""
+        """Return the URL of Postgres. Raises `InvalidInput` if it is not set and no stack of ours runs."""
         return _get_url(self.database_url, "RUSHES_DATABASE_URL")
 
     def get_listen_url(self) -> str:
-        """Where LISTEN works: the direct address where a transaction pooler stands before the database."""
+        """Return a URL that supports LISTEN: the direct one if a transaction pooler is in front of the database."""
         return self.database_direct_url.get_secret_value() if self.database_direct_url else self.get_database_url()
 
     def get_redis_url(self) -> str:
-        """Where Redis is; raises `InvalidInput` likewise."""
+        """Return the URL of Redis. Raises `InvalidInput` under the same conditions."""
         return _get_url(self.redis_url, "RUSHES_REDIS_URL")
 
     def get_artifacts_url(self) -> str:
-        """Where videos go: `artifacts/` in the data folder unless set."""
+        """Return the URL of the video store: `artifacts/` in the data folder, unless set."""
         return self.artifacts_url or (self.data_dir.absolute() / "artifacts").as_uri()
 
     def with_changes(self, **changes: Any) -> Self:
-        """The same settings with some replaced, checked again. Raises `InvalidInput` that names the variables."""
+        """Return a checked copy with some settings replaced. Raises `InvalidInput` that names the variables."""
         try:
             return type(self)(**{**self.model_dump(), **changes})
         except ValidationError as error:
@@ -177,7 +177,7 @@ def _get_url(secret: SecretStr | None, variable: str) -> str:
 
 
 def load_settings(*, running_stack: bool = True) -> Settings:
-    """Read the environment, and the addresses of the stack that runs in the data folder unless told otherwise.
+    """Read the environment and, with `running_stack`, the addresses of the stack that runs in the data folder.
 
     Raises `InvalidInput` that names the variables.
     """

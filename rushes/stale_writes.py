@@ -1,4 +1,4 @@
-"""Stale writes are harmless, since every move is fenced; that they happen tells of frozen workers and short leases."""
+"""Stale writes are harmless, because every move is fenced. They are a sign of frozen workers or short leases."""
 
 from uuid import UUID
 
@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 def count_stale(runtime: Runtime, kind: str, row_id: UUID) -> None:
-    """Log and count a write that moved nothing, after its transaction. Never raises: the step's outcome stands."""
+    """Log and count a write that changed nothing, after its transaction. Never raises: the step's outcome stands."""
     log.warning("write.stale", kind=kind, id=str(row_id))
     try:
         with transaction(runtime.sessions) as session:

@@ -1,7 +1,8 @@
-"""What a webhook means for its render: the provider's answer where it is surely that, else a hint to check.
+"""How a webhook affects its render: as the provider's answer if that is certain, else as a hint to check.
 
-A webhook is never the only way. What cannot be verified because the provider does not tell its secret, what tells of
-another end than a video, and all of them until the first ones have agreed with a check, are hints.
+We never depend on webhooks alone. A webhook is only a hint in three cases: the provider does not disclose its secret,
+so the webhook cannot be verified; it reports another outcome than a video; or too few webhooks have agreed with a
+check so far.
 """
 
 from collections.abc import Mapping
@@ -32,10 +33,10 @@ from rushes.wavespeed import (
 from rushes.wavespeed.callback_urls import Origin, read_token
 
 AGREEMENTS = 5
-"""So many webhooks in agreement with a check, and none in disagreement among the latest, make the next ones answers."""
+"""Once this many webhooks agreed with a check, and none of the latest disagreed, the next ones count as answers."""
 
 SAME_REQUEST = timedelta(seconds=1)
-"""Webhooks that come closer together than this are one reason to check."""
+"""Webhooks closer together than this cause only one check."""
 
 _ENDINGS = {
     PredictionStatus.COMPLETED: PredictionState.FAILED,  # without outputs
@@ -50,7 +51,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A webhook as it came in. What it holds is shown nowhere."""
+    """A webhook as received. Its contents are never shown."""
 
     token: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
@@ -58,10 +59,10 @@ class Webhook:
 
 
 def take_webhook(runtime: Runtime, webhook: Webhook) -> str:
-    """Write what this webhook tells, wake the dispatcher, and return a word on what it was taken for.
+    """Write the facts in this webhook, wake the dispatcher, and return one word for how it was used.
 
-    Taking it twice changes nothing. Raises `NotFound` for a token that is not ours and `WebhookRefused` for what the
-    provider did not sign, or not lately.
+    Processing it twice changes nothing. Raises `NotFound` if the token is not ours. Raises `WebhookRefused` if the
+    provider did not sign the webhook, or not recently.
     """
     named = read_token(webhook.token, secret=runtime.hook_secret)
     if named is None:
@@ -71,8 +72,8 @@ def take_webhook(runtime: Runtime, webhook: Webhook) -> str:
     try:
         with transaction(runtime.sessions) as session:
             taken, row_id = _write(runtime, session, named, found)
-    except IntegrityError as error:  # somebody else has learned this provider id at the same instant
-        raise Unavailable("another one was first; send it again") from error
+    except IntegrityError as error:  # another process wrote this provider id at the same instant
+        raise Unavailable("another process wrote this provider id first; send it again") from error
     if taken == "lost":
         log.warning("webhook.row_lost", prediction_id=str(prediction_id), job_id=str(job_id))
     if taken == "duplicate" and found is not None:
@@ -83,7 +84,7 @@ def take_webhook(runtime: Runtime, webhook: Webhook) -> str:
 
 
 def _read_verified(runtime: Runtime, webhook: Webhook) -> ProviderPrediction | None:
-    """What the provider signed; None where it cannot be checked for now, or holds no prediction."""
+    """Return the signed prediction; None if the signature cannot be checked for now or it holds no prediction."""
     secret = runtime.webhook_secret.find()
     if secret is None:
         return None
@@ -102,7 +103,7 @@ def _read_verified(runtime: Runtime, webhook: Webhook) -> ProviderPrediction | N
 
 
 def _write(runtime: Runtime, session: Session, origin: Origin, found: ProviderPrediction | None) -> tuple[str, UUID]:
-    """What it was taken for, and the row that has it."""
+    """Return how the webhook was used, and the row that has the prediction."""
     row_id, learned = origin.prediction_id, None
     watched = queries.renders.find_watched(session, row_id)
     if found is not None and (watched is None or watched.provider_id is None):
@@ -133,10 +134,10 @@ def _learn_id(
     origin: Origin,
     found: ProviderPrediction,
 ) -> tuple[UUID, str | None]:
-    """The row that has it, and the state of that where this has written it.
+    """Return the row that has this provider id, and its state if this call wrote it.
 
-    Its token was sent with this one POST: what comes back with it is as good as the direct answer. Where its row waits
-    for nothing any more, its job may: so it goes the way of every purchase whose owner is sure.
+    The token was sent with exactly one POST, so a webhook with it is as good as the direct answer. If the row no longer
+    waits, its job may still wait. The purchase is then assigned like every purchase with a known owner.
     """
     prediction_id, job_id = origin
     account = queries.dispatching.find_account(session, ACCOUNT)
@@ -151,7 +152,7 @@ def _learn_id(
     if assigned is None:
         return prediction_id, None
     if assigned.prediction_id is None:
-        raise Unavailable("its job moves at this instant; send it again")
+        raise Unavailable("its job is changing at this instant; send it again")
     return assigned.prediction_id, assigned.state
 
 

@@ -1,1 +1,1 @@
-"""Everything that renders on one machine: processes, servers, ports and the data folder. Imports nothing from cli."""
+"""The stack of one machine: processes, servers, ports and the data folder. Imports nothing from cli."""

@@ -1,7 +1,7 @@
-"""What happens between the supervisor and a process of it: share the supervisor's fate, execute.
+"""Runs between the supervisor and each of its processes: tie the process's life to the supervisor's, then exec.
 
-Run by path: `python -I -S child.py FATE SIGNAL SUPERVISOR_PID COMMAND...`, where FATE is the file that knows how. A
-process of its own, because code between fork and exec in a process that has threads may deadlock.
+Run by path: `python -I -S child.py FATE SIGNAL SUPERVISOR_PID COMMAND...`. FATE is the file that defines `share_fate`.
+This is a separate process because code between fork and exec may deadlock in a process that has threads.
 """
 
 import os
@@ -11,8 +11,8 @@ import sys
 
 
 def main(fate: str, number: str, supervisor: str, *command: str) -> None:
-    """Does not return: the command takes over this process and its id."""
-    for name in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):  # python's own ways, which exec would hand on
+    """Does not return: the command replaces this process and keeps its id."""
+    for name in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):  # Python's own handling, which exec would pass on
         signal.signal(name, signal.SIG_DFL)
     runpy.run_path(fate)["share_fate"](int(number), int(supervisor))
     os.execv(command[0], command)  # noqa: S606 - the supervisor's own command line

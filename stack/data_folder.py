@@ -1,4 +1,4 @@
-"""The data folder of one machine's stack: who holds it, its secrets, and the file that tells where its servers are."""
+"""The data folder of one machine's stack: its lock, its secrets, and the file with the addresses of its servers."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ _QUOTED = str.maketrans({"\\": "\\\\", "'": "\\'"})
 
 @contextlib.contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
-    """The folder, held by this process alone until the end of the block. Raises `CommandError` when it is held."""
+    """Lock the folder for this process until the block ends. Raises `CommandError` if another process holds it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = Lock(folder / LOCK_FILE)
@@ -38,18 +38,18 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
 
 def write_services(folder: Path, values: Mapping[str, str]) -> None:
-    """Tell other commands that use this folder where the servers are; only the owner may read it."""
+    """Record the servers' addresses for other commands that use this folder; only the owner can read the file."""
     lines = [f"{name}='{value.translate(_QUOTED)}'" for name, value in values.items()]
     _write_private(folder / SERVICES_FILE, "\n".join(lines) + "\n")
 
 
 def remove_services(folder: Path) -> None:
-    """Nothing runs here any more."""
+    """Remove the file when the stack has stopped."""
     (folder / SERVICES_FILE).unlink(missing_ok=True)
 
 
 def get_flower_password(folder: Path) -> tuple[str, Path]:
-    """The password that was made for this folder, and the file it is in, which only the owner may read."""
+    """The password generated for this folder, and the file that holds it; only the owner can read the file."""
     path = folder / PASSWORD_FILE
     with contextlib.suppress(FileNotFoundError):
         if password := path.read_text().strip():
@@ -60,7 +60,7 @@ def get_flower_password(folder: Path) -> tuple[str, Path]:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Whole or not at all, mode 0600 from the first byte."""
+    """Write the whole file or nothing, with mode 0600 from the first byte."""
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""A command that cannot go on: what went wrong, what to do about it, and the exit code."""
+"""Errors that end a command: the cause, a hint on what to do, and the exit code."""
 
 from rushes.errors import RushesError
 
@@ -9,7 +9,7 @@ INTERRUPTED = 130
 
 
 class CommandError(RushesError):
-    """A command that cannot go on: one or more errors, what to do about them, and how to exit."""
+    """Ends a command: one or more errors, a hint on what to do, and the exit code."""
 
     def __init__(self, *errors: str, hint: str = "", exit_code: int = FAILED) -> None:
         super().__init__("; ".join(errors))

@@ -1,4 +1,4 @@
-"""Ctrl-C and the other signals to stop, as something to ask about instead of something that strikes anywhere."""
+"""Ctrl-C and other stop signals, recorded so that code can check for them at safe points."""
 
 import signal
 from types import FrameType, TracebackType
@@ -10,7 +10,7 @@ _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(CommandError):
-    """Somebody asked the command to stop."""
+    """A signal asked the command to stop."""
 
     def __init__(self) -> None:
         super().__init__("interrupted", exit_code=INTERRUPTED)
@@ -19,8 +19,8 @@ class Interrupted(CommandError):
 class Interrupts:
     """Counts SIGINT, SIGTERM and SIGHUP while it is open; a signal that was ignored before stays ignored.
 
-    Nothing is raised where the signal strikes, since that could lose a process just started. While `is_blocking` is
-    set, for a wait that does not ask, the second one raises `KeyboardInterrupt` all the same.
+    The signal handler raises nothing, since that could lose track of a process just started. Only while `is_blocking`
+    is set, during a wait that does not call `check`, the second signal raises `KeyboardInterrupt`.
     """
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class Interrupts:
 
     @property
     def is_forced(self) -> bool:
-        """Asked more than once: no more patience."""
+        """Whether more than one signal came: stop waiting and kill."""
         return self.count > 1
 
     def check(self) -> None:
-        """Raises `Interrupted` once somebody has asked."""
+        """Raises `Interrupted` if a signal has come."""
         if self.count:
             raise Interrupted
 

@@ -1,4 +1,4 @@
-"""`--verbose`: what the processes log, live, each line with the name of its process."""
+"""`--verbose`: show the processes' logs live, each line with the name of its process."""
 
 import threading
 from collections.abc import Callable
@@ -8,7 +8,7 @@ PAUSE_SECONDS = 0.2
 
 
 class LogFollower:
-    """Follows every `*.log` of a folder from where it ends now, in a thread of its own."""
+    """Follows every `*.log` in a folder from its current end, in its own thread."""
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self._folder = folder
@@ -19,12 +19,12 @@ class LogFollower:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start following."""
         self._thread = threading.Thread(target=self._run, name="log-follower", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Show what is there yet, and end."""
+        """Show the remaining lines, then stop."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -43,7 +43,7 @@ class LogFollower:
         place = self._places.get(path, 0)
         try:
             with path.open("rb") as file:
-                place = place if place <= path.stat().st_size else 0  # set aside, and begun anew
+                place = place if place <= path.stat().st_size else 0  # the log was rotated: start at 0
                 file.seek(place)
                 new = file.read()
         except OSError:

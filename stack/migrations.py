@@ -1,4 +1,4 @@
-"""Bringing a database to the newest migration."""
+"""Upgrade a database to the newest migration."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ ALEMBIC_INI = Path(__file__).resolve().parent.parent / "alembic.ini"
 
 
 def migrate(database_url: str) -> None:
-    """Upgrade to head; a database that is there already stays as it is. Raises `CommandError`."""
+    """Upgrade to head; a database already at head stays unchanged. Raises `CommandError`."""
     if not ALEMBIC_INI.is_file():
         raise CommandError(
             f"{ALEMBIC_INI} is missing: the migrations are not part of the installed packages",

@@ -1,4 +1,4 @@
-"""Addresses to listen on: the one that was asked for, or the next that is free."""
+"""Addresses to listen on: the requested one, or the next free one."""
 
 import errno
 import socket
@@ -11,7 +11,7 @@ ATTEMPTS = 100
 
 
 def read_listen_address(url: str, *, port: int | None = None) -> tuple[str, int]:
-    """Host and port that RUSHES_URL asks the API to listen on; `port` goes before it. Raises `CommandError`."""
+    """Host and port for the API from RUSHES_URL; `port` overrides the URL's port. Raises `CommandError`."""
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname is None or parts.path.strip("/"):
         raise CommandError(
@@ -23,7 +23,7 @@ def read_listen_address(url: str, *, port: int | None = None) -> tuple[str, int]
 
 
 def find_free_port(host: str, port: int, *, taken: Container[int] = ()) -> int:
-    """The port where it can be listened on, else the next above that can; 0 asks for any. Raises `CommandError`."""
+    """The port if it is free, else the next free one above it; 0 means any port. Raises `CommandError`."""
     for candidate in range(port, min(port + ATTEMPTS, 65_536)) if port else [0] * ATTEMPTS:
         found = None if candidate in taken else _try_port(host, candidate)
         if found is not None and found not in taken:
@@ -37,7 +37,7 @@ def web_url(host: str, port: int) -> str:
 
 
 def _try_port(host: str, port: int) -> int | None:
-    """The port that was bound for a moment; None where another program has it."""
+    """Bind the port briefly and return it; None if another program uses it."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:

@@ -1,4 +1,4 @@
-"""The command line and the environment of every process: what `rushes up` runs and what a deployment must run."""
+"""The command line and the environment of every process, as `rushes up` runs it and a deployment must run it."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,30 +17,30 @@ STORE_QUEUES = ("store",)
 FLOWER_TASKS = 5_000
 """Tasks that Flower keeps in memory; the history is in the database."""
 _FOREIGN = ("RUSHES_", "WAVESPEED_", "FLOWER_", "CELERY_")
-"""Variables that would change a process behind the settings' back: CELERY_BROKER_URL, for one, names another broker."""
+"""Variables that would override the settings of a process; CELERY_BROKER_URL, for example, names another broker."""
 
 _PROVIDER_KEY = "WAVESPEED_API_KEY"
 
 
 def api_command(*, host: str, port: int) -> list[str]:
-    """The HTTP API; one process, as many as wanted behind a balancer."""
+    """The HTTP API, as one process; run any number of them behind a load balancer."""
     address = ["--host", host, "--port", str(port)]
     return ["uvicorn", "--factory", "api.app:create_app", *address, "--no-access-log"]
 
 
 def step_worker_command(settings: Settings, *, number: int = 1) -> list[str]:
-    """A worker for steps of seconds: submits and checks. Any number of them."""
+    """A worker for steps that take seconds: submissions and checks. Run any number of them."""
     threads = settings.count_submit_threads() + settings.watch_threads
     return _worker_command(f"main{number}", queues=STEP_QUEUES, threads=threads)
 
 
 def store_worker_command(settings: Settings) -> list[str]:
-    """A worker for downloads, which may last: apart from the rest, so that they never starve a submit."""
+    """A worker for downloads. They may take long, so a separate worker runs them and they never delay a submission."""
     return _worker_command("store", queues=STORE_QUEUES, threads=settings.store_threads)
 
 
 def flower_command(*, port: int, address: str = LOOPBACK) -> list[str]:
-    """Flower, read-only. Its login comes by FLOWER_BASIC_AUTH, never by the command line, which everybody can see."""
+    """Flower, read-only. FLOWER_BASIC_AUTH holds its login, because every user can read the command line."""
     limits = ["--read_only=True", f"--max_tasks={FLOWER_TASKS}"]
     return [*CELERY, "flower", f"--address={address}", f"--port={port}", *limits]
 
@@ -48,7 +48,7 @@ def flower_command(*, port: int, address: str = LOOPBACK) -> list[str]:
 def simulator_command(
     settings: Settings, *, port: int, api_key: str, journal: Path, longest_seconds: float = 600
 ) -> list[str]:
-    """The provider's stand-in, with an account whose limits are those of the settings. Its key is worth nothing."""
+    """The simulator of the provider. Its account has the limits from the settings; its key has no value."""
     limits = ["--slots", str(settings.slots), "--submits-per-minute", str(settings.submits_per_minute)]
     renders = ["--median", f"{settings.render_median_seconds:g}", "--cap", f"{longest_seconds:g}"]
     words = ["sandbox.wavespeed", "--host", LOOPBACK, "--port", str(port), "--api-key", api_key]
@@ -56,18 +56,18 @@ def simulator_command(
 
 
 def run_as_module(command: Sequence[str]) -> list[str]:
-    """The same command under this very Python, so that no PATH decides which one runs."""
+    """The same command, run by the current Python interpreter, so that PATH does not decide which one runs."""
     return [sys.executable, "-m", *command]
 
 
 def _worker_command(name: str, *, queues: Sequence[str], threads: int) -> list[str]:
     pool = ["--pool", "threads", "-c", str(threads)]
-    quiet = ["--without-gossip", "--without-mingle"]  # workers talk through rows, not to each other
+    quiet = ["--without-gossip", "--without-mingle"]  # workers communicate through rows, not with each other
     return [*CELERY, "worker", *pool, "-Q", ",".join(queues), "-n", f"{name}@%h", *quiet]
 
 
 def spell_settings(settings: Settings) -> dict[str, str]:
-    """Settings as the variables they are read from; the unset ones are left out."""
+    """The settings as environment variables; unset ones are left out."""
     spelled = {}
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
@@ -78,9 +78,9 @@ def spell_settings(settings: Settings) -> dict[str, str]:
 
 
 def process_environment(settings: Settings, base: Mapping[str, str], *, with_key: bool = False) -> dict[str, str]:
-    """The environment of a process: `base` without what is ours, and the settings. The key only goes where it is used.
+    """The environment of a process: `base` without our variables, plus the settings; the key only if `with_key`.
 
-    Flower's password goes nowhere: Flower gets it in its own way.
+    No process gets Flower's password from here; Flower itself gets it through FLOWER_BASIC_AUTH.
     """
     inherited = {name: value for name, value in base.items() if not name.startswith(_FOREIGN)}
     spelled = spell_settings(settings)
@@ -91,7 +91,7 @@ def process_environment(settings: Settings, base: Mapping[str, str], *, with_key
 
 
 def default_settings(**changes: Any) -> Settings:
-    """The defaults with some replaced, whatever the environment says."""
+    """The defaults with these changes; the environment is ignored."""
     defaults = {name: field.get_default() for name, field in Settings.model_fields.items()}
     return Settings(**(defaults | changes))
 

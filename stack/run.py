@@ -1,4 +1,4 @@
-"""Running a stack in the foreground: start it, say where everything is, tend it, stop it."""
+"""Run a stack in the foreground: start it, print its addresses, supervise it, stop it."""
 
 import contextlib
 import sys
@@ -14,7 +14,7 @@ FOREVER_SECONDS = 3600.0
 
 
 def run_stack(*, workers: int, port: int | None, flower_port: int, simulator_port: int, verbose: bool) -> int:
-    """What `rushes up` does. Returns 0 after Ctrl-C; raises what kept it from starting, once all is stopped again."""
+    """Implements `rushes up`. Returns 0 after Ctrl-C. If the start fails, stops everything and raises the error."""
     settings = load_settings(running_stack=False)
     options = StackOptions(
         folder=settings.data_dir,
@@ -34,7 +34,7 @@ def run_stack(*, workers: int, port: int | None, flower_port: int, simulator_por
 
 @contextlib.contextmanager
 def running(stack: Stack, *, verbose: bool = False) -> Iterator[None]:
-    """The stack, ready for the length of the block; nothing of it runs afterwards, whatever happens."""
+    """Run the stack for the duration of the block. No process of it runs afterwards, whatever happens."""
     follower = LogFollower(stack.logs, say)
     try:
         if verbose:
@@ -52,7 +52,7 @@ def running(stack: Stack, *, verbose: bool = False) -> Iterator[None]:
 
 
 def print_addresses(stack: Stack) -> None:
-    """Where everything is, one line each, on stdout."""
+    """Print the address of each service to stdout, one per line."""
     settings = stack.settings
     password = stack.password_file or "RUSHES_FLOWER_PASSWORD"
     lines = [
@@ -62,18 +62,18 @@ def print_addresses(stack: Stack) -> None:
         f"videos   {settings.get_artifacts_url()}",
         "ready; Ctrl-C stops everything",
     ]
-    with contextlib.suppress(OSError, ValueError):  # whoever read stdout may have gone
+    with contextlib.suppress(OSError, ValueError):  # the reader of stdout may be gone
         print("\n".join(lines), flush=True)
 
 
 def say(message: str) -> None:
-    """A line about the stack, on stderr; a terminal that is gone is no reason to stop."""
+    """Print a line about the stack to stderr. A closed terminal does not stop the stack."""
     with contextlib.suppress(OSError, ValueError):
         print(message, file=sys.stderr, flush=True)
 
 
 def _list_services(stack: Stack) -> dict[str, str]:
-    """What other commands in this folder need; the key of a paid account is never written down."""
+    """The variables that other commands in this folder need. The key of a paid account is never written to disk."""
     settings = stack.settings
     services = {
         "RUSHES_DATABASE_URL": settings.get_database_url(),

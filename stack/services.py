@@ -1,4 +1,4 @@
-"""What a supervisor keeps alive: a process of ours, or an embedded server. Both start, end and stop in one way."""
+"""Services that a supervisor keeps alive: our processes and embedded servers, behind one interface."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ TAIL_LINES = 15
 
 
 class Service(Protocol):
-    """Something that is to run until it is told to stop. `wave`: the lowest are stopped first, equals together."""
+    """A service that runs until it is stopped. The lowest `wave` is stopped first; equal waves are stopped together."""
 
     @property
     def name(self) -> str: ...
@@ -33,24 +33,24 @@ class Service(Protocol):
 
     @property
     def patience_seconds(self) -> float:
-        """How long it may take to stop of its own accord."""
+        """How long it may take to stop by itself."""
 
     def start(self) -> None:
-        """Start it; called again after it has ended. Raises `RushesError` when it cannot."""
+        """Start it; called again after it has ended. Raises `RushesError` if it cannot start."""
 
     def find_ending(self) -> str | None:
-        """How it ended, in words; None while it runs."""
+        """How it ended, as text; None while it runs."""
 
     def ask_to_stop(self) -> None:
-        """Ask it to end what it does, and return at once."""
+        """Ask it to finish its work, and return at once."""
 
     def end(self) -> None:
-        """End it whatever it does; it is gone on return."""
+        """End it in any state; it no longer runs on return."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessPlan:
-    """A process: its words, its whole environment, its log."""
+    """A process: its command line, its complete environment, its log."""
 
     name: str
     words: Sequence[str | Path]
@@ -62,10 +62,10 @@ class ProcessPlan:
 
 
 class ProcessService:
-    """A process in a session of its own, so that Ctrl-C reaches the supervisor alone.
+    """A process in its own session, so that Ctrl-C reaches only the supervisor.
 
-    Linux: it gets SIGKILL when the thread that started it dies, even by kill -9; `start` belongs in the main thread.
-    Nothing milder: with its servers gone as well, a worker would wait for them instead of ending.
+    Linux: the process gets SIGKILL when the thread that started it dies, even by kill -9, so call `start` in the main
+    thread. A milder signal would not do: the servers are gone too, and a worker would wait for them instead of ending.
     """
 
     def __init__(self, plan: ProcessPlan) -> None:
@@ -94,7 +94,7 @@ class ProcessService:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Starts it. Raises `Unavailable` when the system cannot."""
+        """Start it. Raises `Unavailable` if the system cannot start it."""
         fate = (CHILD, str(int(signal.SIGKILL)), str(os.getpid()))
         try:
             with open_log(self.plan.log) as log:
@@ -103,7 +103,7 @@ class ProcessService:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    cwd=ROOT,  # `-A workers.app` must find ours, whatever the user's folder holds
+                    cwd=ROOT,  # `-A workers.app` must find our package, whatever is in the user's folder
                     env=dict(self.plan.environment),
                     start_new_session=True,
                 )
@@ -119,7 +119,7 @@ class ProcessService:
             self._process.send_signal(self.plan.stop_signal)
 
     def end(self) -> None:
-        """SIGKILL for the process and whatever it started."""
+        """Send SIGKILL to the process and everything it started."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -128,7 +128,7 @@ class ProcessService:
 
 
 class ServerService:
-    """An embedded server, which knows by itself how to start and stop in good order."""
+    """An embedded server, which starts and stops itself cleanly."""
 
     patience_seconds = 0.0
 
@@ -143,25 +143,25 @@ class ServerService:
         return self.server.title
 
     def start(self) -> None:
-        """Starts it at the address it had: everybody else holds on to that."""
+        """Start it at its previous address, which all other services keep using."""
         url = self.server.start()
         if self._url not in (None, url):
             self.server.stop()
-            raise RushesError(f"{self.name} would not come back at its old port")
+            raise RushesError(f"{self.name} could not restart at its old port")
         self._url = url
 
     def find_ending(self) -> str | None:
         return None if self.server.running else "its process is gone"
 
     def ask_to_stop(self) -> None:
-        """Nothing yet: `end` does it in good order."""
+        """Does nothing: `end` stops the server cleanly."""
 
     def end(self) -> None:
         self.server.stop()
 
 
 def describe_code(code: int) -> str:
-    """An exit code as a person would say it."""
+    """An exit code as readable text."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -171,7 +171,7 @@ def describe_code(code: int) -> str:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """A log to append to; a long one is set aside first. The caller closes it."""
+    """A log to append to; a long one is first renamed. The caller closes it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size > LOG_LIMIT_BYTES:

@@ -1,4 +1,4 @@
-"""Everything that renders on one machine, in the order in which it needs each other."""
+"""All services that render on one machine, started in the order of their dependencies."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ ASK_SECONDS = 2.0
 
 
 class Wave(IntEnum):
-    """What is stopped together, in this order: whoever needs another goes first."""
+    """Services of one wave are stopped together, in this order: a service stops before those that it depends on."""
 
     API = 0
     WORKERS = 1
@@ -54,13 +54,13 @@ class Wave(IntEnum):
 
 PATIENCE_SECONDS = {Wave.API: 30.0, Wave.WORKERS: 100.0, Wave.FLOWER: 30.0, Wave.SIMULATOR: 30.0}
 
-# Flower keeps nothing, and after SIGTERM it waits for a thread that listens on.
+# Flower has no state to save, and after SIGTERM it would wait for a thread that keeps listening.
 STOP_SIGNALS = {Wave.FLOWER: signal.SIGKILL}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackOptions:
-    """How a stack is run, beyond the settings."""
+    """Options for running a stack, in addition to the settings."""
 
     folder: Path
     workers: int = 1
@@ -74,7 +74,7 @@ class StackOptions:
 class Stack:
     """Servers, simulator, API, workers and Flower under one supervisor.
 
-    `settings` grows while it starts: afterwards it says where everything is.
+    `start` adds addresses to `settings`; afterwards they hold the address of every service.
     """
 
     def __init__(self, settings: Settings, options: StackOptions, *, say: Say, interrupts: Interrupts) -> None:
@@ -89,15 +89,15 @@ class Stack:
         self._interrupts = interrupts
         self._supervisor = Supervisor(say)
         self._ports: set[int] = set()
-        self._hold = PortHold()  # a process listens seconds after its port was chosen, and comes back where it was
+        self._hold = PortHold()  # a process listens seconds after its port was chosen, and restarts on the same port
 
     @property
     def logs(self) -> Path:
-        """The folder of everybody's logs."""
+        """The folder that holds the logs of all services."""
         return self.settings.data_dir / "logs"
 
     def start(self) -> None:
-        """Start all of it and wait until it can be used. Raises `CommandError`, `Interrupted`; `stop` cleans up."""
+        """Start everything and wait until it is ready. Raises `CommandError` or `Interrupted`; `stop` cleans up."""
         self._start_servers()
         self._interrupts.check()
         migrate(self.settings.get_database_url())
@@ -110,11 +110,11 @@ class Stack:
         self._wait("flower", lambda: _answers(self.flower_url))
 
     def tend(self) -> None:
-        """One round of supervision; a stack that nobody tends still works, but nothing of it is started again."""
+        """One round of supervision. Without it the stack still works, but no service is restarted."""
         self._supervisor.tend()
 
     def rest(self, seconds: float) -> None:
-        """Wait and tend meanwhile. Raises `Interrupted`."""
+        """Wait, and supervise meanwhile. Raises `Interrupted`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self._interrupts.check()
@@ -122,7 +122,7 @@ class Stack:
             time.sleep(PAUSE_SECONDS)
 
     def stop(self) -> None:
-        """Stop whatever was started, in good order; in a hurry when asked twice."""
+        """Stop everything that was started, in order. A second interrupt kills the services at once."""
         self._interrupts.is_blocking = False
         self._supervisor.stop(is_forced=lambda: self._interrupts.is_forced)
         self._hold.release()
@@ -139,7 +139,7 @@ class Stack:
             self._say(f"warning: Redis at {fault.message}; jobs are accepted, but wait for it")
 
     def _start_server(self, kind: type[EmbeddedServer], name: str, *, wave: Wave) -> EmbeddedServer:
-        """On a fixed port, so that it comes back where it was; another one when somebody else was faster."""
+        """Start on a fixed port, so that a restart uses the same one; try another if a program takes it first."""
         folder = self.settings.data_dir / name
         self._interrupts.is_blocking = True
         for attempt in range(PORT_ATTEMPTS):
@@ -160,7 +160,7 @@ class Stack:
             return
         home = self.settings.data_dir / "simulator"
         port = self._choose_port(LOOPBACK, self.options.simulator_port)
-        scratch = home / "scratch"  # a killed simulator leaves its videos; they go with the next start
+        scratch = home / "scratch"  # a killed simulator leaves its videos behind; remove them
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700, parents=True)
         command = simulator_command(
@@ -188,7 +188,7 @@ class Stack:
         self._start_process(
             "api",
             api_command(host=host, port=port),
-            # Only where webhooks come in does the API need the key: it asks the provider what they are signed with.
+            # The API needs the key only if it receives webhooks: it asks the provider for their signing secret.
             environment=process_environment(self.settings, os.environ, with_key=self.settings.public_url is not None),
             wave=Wave.API,
         )
@@ -260,19 +260,19 @@ def _describe_failure(what: str, *, how: str, log: Path) -> CommandError:
 
 
 def _is_ready(url: str) -> bool:
-    """Whether the API answers and can take jobs."""
+    """Whether the API answers and can accept jobs."""
     status = _ask(f"{url}/readyz")
     return status is not None and status < 400
 
 
 def _answers(url: str) -> bool:
-    """Whether something serves this address; a login page is an answer."""
+    """Whether a server answers at this address; a login page counts as an answer."""
     status = _ask(url)
     return status is not None and status < 500
 
 
 def _ask(url: str) -> int | None:
-    """The status of a GET; None without an answer."""
+    """The status of a GET; None if there is no answer."""
     try:
         with requests.Session() as session:
             session.trust_env = False

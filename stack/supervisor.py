@@ -1,4 +1,4 @@
-"""Keeping services alive: whatever ends is started again, after a pause that doubles; at the end all are stopped."""
+"""Keep services alive: restart each service that ends, after a pause that doubles, and stop all of them at the end."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 class Backoff:
     """Pauses before starts: `first_seconds`, doubled each time, at most `longest_seconds`.
 
-    Whoever lived for `healthy_seconds` begins anew.
+    A service that ran for `healthy_seconds` starts again from the first pause.
     """
 
     first_seconds: float = 1.0
@@ -24,13 +24,13 @@ class Backoff:
     healthy_seconds: float = 60.0
 
     def pause_seconds(self, failures: int) -> float:
-        """The pause after so many failures in a row, from 1."""
+        """The pause after this number of failures in a row; counts from 1."""
         return min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, 30))
 
 
 @dataclass(slots=True)
 class _Ward:
-    """A service under supervision. `start_at` is set while it waits to be started again."""
+    """A service under supervision. `start_at` is set while the service waits for a restart."""
 
     service: Service
     started_at: float
@@ -39,7 +39,7 @@ class _Ward:
 
 
 class Supervisor:
-    """Holds services in the order of their start. All of it belongs in one thread, the one that starts them."""
+    """Holds services in the order of their start. Call it from one thread only, the one that starts them."""
 
     def __init__(self, say: Say, *, backoff: Backoff = Backoff(), clock: Callable[[], float] = time.monotonic) -> None:
         self._say = say
@@ -48,16 +48,16 @@ class Supervisor:
         self._wards: list[_Ward] = []
 
     def start(self, service: Service) -> None:
-        """Start a service and keep it from now on. Raises what its start raises, and then does not keep it."""
+        """Start a service and supervise it. If its start raises, the error is passed on and the service is not kept."""
         service.start()
         self._wards.append(_Ward(service, self._clock()))
 
     def find_ended(self) -> Service | None:
-        """A service that does not run though it should."""
+        """The first service that should run but has ended; None if all run."""
         return next((ward.service for ward in self._wards if ward.service.find_ending() is not None), None)
 
     def tend(self) -> None:
-        """One round: note what has ended, start what is due."""
+        """One round: schedule a restart for each service that has ended, and start those that are due."""
         for ward in self._wards:
             if ward.start_at is not None:
                 self._start_when_due(ward)
@@ -65,7 +65,7 @@ class Supervisor:
                 self._schedule(ward, f"{ward.service.name} ended ({ending})")
 
     def stop(self, *, is_forced: Callable[[], bool] = lambda: False) -> None:
-        """Stop everything, wave by wave; nothing of it runs on return. `is_forced` ends the patience."""
+        """Stop everything, wave by wave; no service runs on return. Once `is_forced` is true, services are killed."""
         for wave in sorted({ward.service.wave for ward in self._wards}):
             self._stop_wave([ward.service for ward in self._wards if ward.service.wave == wave], is_forced)
         self._wards.clear()

@@ -1,1 +1,1 @@
-"""Work happens here: Celery's app, its tasks and the dispatcher."""
+"""The workers: the Celery app, its tasks and the dispatcher."""

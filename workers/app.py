@@ -12,8 +12,8 @@ EXCHANGE = Exchange("rushes", type="direct")
 QUEUES = ("submit", "reconcile", "watch", "resume", "store", "report")
 
 TRANSPORT_OPTIONS = {
-    "ack_emulation": False,  # no copy of what was taken is kept in Redis: a row's lease is the redelivery
-    "priority_steps": [0],  # nothing of ours has a priority, and each would be one more list to wait for
+    "ack_emulation": False,  # Redis keeps no copy of a received message: the row's lease is the redelivery
+    "priority_steps": [0],  # our tasks have no priorities, and each would add one more list to wait for
     "health_check_interval": 10,
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> Celery:
         broker_transport_options=TRANSPORT_OPTIONS,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_pool_limit=50,  # Flower asks eight things at once and needs two connections for each
+        broker_pool_limit=50,  # Flower makes eight requests at once and needs two connections for each
         broker_pool_acquire_timeout=10,
         event_queue_expires=60,
         event_queue_ttl=30,

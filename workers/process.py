@@ -1,4 +1,4 @@
-"""What one worker process holds: its runtime, made at first use, never inherited across a fork."""
+"""The runtime of one worker process. It is created at first use and never inherited across a fork."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ _threads = 10
 
 
 def set_threads(threads: int) -> None:
-    """Size the pools of connections for so many threads; called before the first use."""
+    """Size the connection pools for `threads` threads. Call this before the first use."""
     global _threads  # noqa: PLW0603 - a process has one pool, and Celery's tasks have no place to hold it
     _threads = threads
 
@@ -27,7 +27,7 @@ def get_runtime() -> Runtime:
 
 
 def close_runtime() -> None:
-    """Let go of the connections of this process."""
+    """Close the connections of this process."""
     with _lock:
         runtime = _runtimes.pop(os.getpid(), None)
     if runtime is not None:

@@ -1,4 +1,5 @@
-"""The steps as Celery tasks: ids in, one line out for Flower, a named exception where an operator should see red."""
+"""The steps as Celery tasks. A task takes ids and returns one line for Flower. It raises a named exception if Flower
+should show a failure."""
 
 from uuid import UUID
 
@@ -30,7 +31,7 @@ def submit(prediction_id: str, claim: int) -> str:
 
 @shared_task(name="render.reconcile", throws=(ReconcileFailed, DatabaseAway))
 def reconcile(account_id: str, claim: int) -> str:
-    """Search for the submissions of an account whose answers were lost."""
+    """Search for an account's submissions with lost answers."""
     return reconcile_account(get_runtime(), UUID(account_id), claim)
 
 
@@ -48,7 +49,7 @@ def sweep(account_id: str, created_after: float, created_before: float) -> str:
 
 @shared_task(name="watch.resume", throws=CHECK_OUTCOMES)
 def resume(prediction_id: str, claim: int) -> str:
-    """Go on watching a render whose watch window ended without an outcome."""
+    """Continue to watch a render after its watch window ended without an outcome."""
     return check_prediction(get_runtime(), UUID(prediction_id), claim)
 
 
@@ -60,23 +61,23 @@ def store(job_id: str, claim: int) -> str:
 
 @shared_task(name="duplicate.watch", throws=CHECK_OUTCOMES)
 def watch_duplicate(prediction_id: str, claim: int) -> str:
-    """Check a prediction that was found after it had been marked not found."""
+    """Check a duplicate purchase."""
     return check_duplicate(get_runtime(), UUID(prediction_id), claim)
 
 
 @shared_task(name="duplicate.store", throws=STORE_OUTCOMES)
 def keep_duplicate(prediction_id: str, claim: int) -> str:
-    """Copy the video of such a one."""
+    """Copy the video of a duplicate purchase."""
     return store_duplicate(get_runtime(), UUID(prediction_id), claim, must_stop=is_shutting_down)
 
 
 @shared_task(name="queue.report", throws=(DatabaseAway,))
 def report() -> str:
-    """Tell the state of the farm to whoever watches Flower."""
+    """Report the state of the farm in one line for Flower."""
     return status_line.describe_farm(get_runtime())
 
 
 @shared_task(name="batch.check", throws=(DatabaseAway,))
 def check_batches() -> str:
-    """Hold the batches that are to end by some time against their forecasts."""
+    """Compare the batches that have a `finish_by` with their forecasts."""
     return deadlines.check_risks(get_runtime())

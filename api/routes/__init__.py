@@ -1,1 +1,1 @@
-"""The routes: dependencies, one use case, a response schema."""
+"""The routes. Each one has dependencies, one use case and a response schema."""

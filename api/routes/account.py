@@ -1,4 +1,4 @@
-"""The provider's account: its limits, its health, its money, and whether it submits."""
+"""The provider's account: its limits, health and costs, and whether it submits."""
 
 from fastapi import APIRouter
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/account", tags=["account"])
     responses={200: shows("The account now.", examples.ACCOUNT), **problems(404, 503)},
 )
 def show(runtime: RuntimeDep) -> AccountSeen:
-    """Held, spent and refunded dollars are summed over every prediction there is. 404 before a worker has started."""
+    """The held, spent and refunded amounts are sums over all predictions. 404 before a worker has started."""
     return AccountSeen.of(accounts.get_account(runtime.sessions))
 
 
@@ -27,19 +27,19 @@ def show(runtime: RuntimeDep) -> AccountSeen:
     responses={200: shows("The account, paused.", examples.PAUSED_ACCOUNT), **problems(404, 409, 503)},
 )
 def pause(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
-    """Submit nothing until it is resumed; jobs are still accepted, and what renders is watched and stored."""
+    """Submit nothing until the account is resumed. Jobs are still accepted, and renders are watched and stored."""
     return AccountSeen.of(accounts.pause_account(runtime.sessions, by=person))
 
 
 @router.post(
     "/resume",
     summary="Resume the account",
-    responses={200: shows("The account, which submits again.", examples.ACCOUNT), **problems(404, 409, 503)},
+    responses={200: shows("The account, submitting again.", examples.ACCOUNT), **problems(404, 409, 503)},
 )
 def resume(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
-    """Submit again. After a restore it says that what was found at the provider belongs to no job of ours.
+    """Submit again. After a restore, this states that the predictions found at the provider belong to no job of ours.
 
-    What belongs to one all the same is then bought a second time.
+    If one of them does belong to a job, that job is bought a second time.
     """
     seen = AccountSeen.of(accounts.resume_account(runtime.sessions, by=person))
     runtime.waker.wake()

@@ -22,13 +22,13 @@ BatchName = Annotated[str, Path(description="The batch's name or id.", examples=
     "/estimate",
     summary="Price jobs",
     responses={
-        200: shows("What the jobs would cost.", examples.PRICE),
+        200: shows("The price of the jobs.", examples.PRICE),
         **problems(400, 413, 415, 422),
     },
     openapi_extra=takes(NewJobs, two_jobs=examples.NEW_JOBS),
 )
 def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
-    """Check jobs as a push would and price them by the catalogue. Nothing is stored."""
+    """Check jobs as a push does and price them from the catalogue. Nothing is stored."""
     return Price.of(estimate_cost(new.jobs, max_jobs=runtime.settings.max_batch_jobs))
 
 
@@ -43,9 +43,9 @@ def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
     openapi_extra=takes(NewBatch, two_jobs=examples.NEW_BATCH, to_have_ended_by_a_time=examples.URGENT_BATCH),
 )
 def push(new: BatchBody, runtime: RuntimeDep, links: LinksDep, response: Response) -> BatchPushed:
-    """Store up to 100,000 jobs under a name, whole or not at all. A name that is taken is refused with 409.
+    """Store up to 100,000 jobs under a name, all of them or none. A name that is taken is refused with 409.
 
-    That makes a push safe to repeat: after a cut connection, push again, and take 409 for a yes.
+    This makes a push safe to repeat: after a broken connection, push again and treat 409 as success.
     """
     limit = runtime.settings.max_batch_jobs
     batch, checked = push_batch(runtime.sessions, new.name, new.jobs, max_jobs=limit, finish_by=new.finish_by)
@@ -71,7 +71,7 @@ def list_all(asked: Annotated[BatchesAsked, Query()], runtime: RuntimeDep) -> Ba
     responses={200: shows("The batch.", examples.BATCH), **problems(404, 503)},
 )
 def show(name: BatchName, runtime: RuntimeDep) -> BatchDetails:
-    """One batch by its numbers: states, cost, and how long it will still take."""
+    """Summary of one batch: states, cost and time left."""
     return BatchDetails.of(get_batch(runtime.sessions, name, forecaster=runtime.forecaster))
 
 
@@ -81,5 +81,5 @@ def show(name: BatchName, runtime: RuntimeDep) -> BatchDetails:
     responses={200: shows("A page of events.", examples.BATCH_EVENT_PAGE), **problems(404, 422, 503)},
 )
 def show_events(name: BatchName, asked: Annotated[EventsAsked, Query()], runtime: RuntimeDep) -> EventPage:
-    """What was told of the batch as a whole, oldest first: that it is at risk, or on track again."""
+    """Events of the batch as a whole, oldest first: it is at risk, or on track again."""
     return EventPage.of(list_batch_events(runtime.sessions, name, limit=asked.limit, after=asked.cursor))

@@ -31,13 +31,13 @@ MEDIA_TYPES = {
 UNKNOWN_TYPE = "application/octet-stream"
 _CHUNK_BYTES = 256 * 1024
 _FILE: dict[int | str, dict[str, Any]] = {
-    206: {"description": "The part that `Range` asks for."},
-    304: {"description": "You have it: `If-None-Match`."},
+    206: {"description": "The part requested by `Range`."},
+    304: {"description": "Unchanged: `If-None-Match` names this file."},
 }
 
 
 class StoredFileResponse(FileResponse):
-    """A file from disk; a range that it does not have is answered as a problem, like every other error."""
+    """A file from disk. A range outside the file is answered with a problem, like every other error."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal: ProblemResponse | None = None
@@ -64,9 +64,9 @@ class StoredFileResponse(FileResponse):
     responses={200: sends("The file.", "video/mp4"), **_FILE, **problems(404, 409, 416, 422, 503)},
 )
 def fetch_video(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
-    """The provider's file, byte for byte. `ETag` is its SHA-256, ranges are honoured.
+    """The provider's file, byte for byte. `ETag` is its SHA-256, and range requests are supported.
 
-    409 while there is none yet, 404 for a job that ended without one.
+    409 while the job has no video yet, 404 if it ended without one.
     """
     file = get_file(runtime.sessions, job_id, ArtifactKind.VIDEO)
     return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
@@ -80,7 +80,7 @@ def fetch_video(job_id: JobId, request: Request, runtime: RuntimeDep) -> Respons
     responses={200: sends("The picture.", "image/jpeg"), **_FILE, **problems(404, 409, 416, 422, 503)},
 )
 def fetch_poster(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
-    """The first frame of the video as JPEG; otherwise as the video."""
+    """The first frame of the video as JPEG. Otherwise as for the video."""
     file = get_file(runtime.sessions, job_id, ArtifactKind.POSTER)
     return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 
@@ -93,7 +93,7 @@ def fetch_poster(job_id: JobId, request: Request, runtime: RuntimeDep) -> Respon
     responses={200: sends("The bytes.", UNKNOWN_TYPE), **_FILE, **problems(404, 409, 416, 422, 503)},
 )
 def fetch_unverified(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
-    """Bytes that arrived and that the probe rejects as a video. Sent as a download, whatever they are."""
+    """A downloaded file that the probe rejects as a video. It is always sent as an attachment."""
     file = get_file(runtime.sessions, job_id, ArtifactKind.UNVERIFIED)
     return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 
@@ -106,7 +106,10 @@ def fetch_unverified(job_id: JobId, request: Request, runtime: RuntimeDep) -> Re
     responses={200: sends("The file.", "video/mp4"), **_FILE, **problems(404, 416, 422, 503)},
 )
 def fetch_duplicate_video(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
-    """What was found after it was marked not found or refused, paid for beside another; otherwise as a job's video."""
+    """The video of a prediction found after it was marked not found or refused, and paid for in addition to another.
+
+    Otherwise as for a job's video.
+    """
     file = get_duplicate_file(runtime.sessions, prediction_id, ArtifactKind.VIDEO)
     return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 
@@ -119,14 +122,14 @@ def fetch_duplicate_video(prediction_id: PredictionId, request: Request, runtime
     responses={200: sends("The bytes.", UNKNOWN_TYPE), **_FILE, **problems(404, 416, 422, 503)},
 )
 def fetch_duplicate_unverified(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
-    """Fetch the unverified file of a purchase that was made beside another."""
+    """The unverified file of a prediction that was paid for in addition to another."""
     file = get_duplicate_file(runtime.sessions, prediction_id, ArtifactKind.UNVERIFIED)
     return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
 
 
 def _send_file(runtime: Runtime, file: Artifact, *, known: str) -> Response:
     headers = {"ETag": f'"{file.sha256}"', "X-Content-Type-Options": "nosniff"}
-    # A web page of somebody else's must never be shown under our own address.
+    # Never show someone else's web page under our own address.
     disposition = "attachment" if file.kind == ArtifactKind.UNVERIFIED else "inline"
     if file.sha256 in known:
         return Response(status_code=304, headers=headers)

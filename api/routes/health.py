@@ -8,14 +8,14 @@ from api.openapi import shows
 from api.schemas.health import Alive, Ready
 
 READY_SECONDS = 3.0
-"""Those who ask give up soon; a database that does not answer by then is away."""
+"""Callers give up soon. A database that does not answer by then counts as away."""
 
 router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz", summary="Is the process alive?", responses={200: shows("It is.", status_examples.ALIVE)})
 async def show_health() -> Alive:
-    """Touches nothing else; restart the process when this fails."""
+    """Checks nothing but the process. Restart the process if this fails."""
     return Alive(status="ok")
 
 
@@ -30,8 +30,8 @@ async def show_health() -> Alive:
 async def show_readiness(runtime: RuntimeDep, response: Response) -> Ready:
     """Ready means that the database is reachable and migrated.
 
-    Jobs are accepted without workers, Redis or the provider; what is told of those is information. The answer comes
-    within three seconds, also where the database is frozen.
+    The API accepts jobs without workers, Redis or the provider; their state is reported for information only. The
+    answer comes within three seconds, even if the database is frozen.
     """
     seen = await runtime.readiness.ask(seconds=READY_SECONDS)
     response.status_code = 200 if seen.ready else 503

@@ -11,15 +11,15 @@ from api.openapi import problems
 from rushes.webhooks import Webhook, take_webhook
 
 HOOK_BYTES = 1_000_000
-"""What a prediction tells of itself takes a kilobyte or two, with its input a hundred at most."""
+"""A prediction's own data takes one or two kilobytes, with its input a hundred at most."""
 
 router = APIRouter(prefix="/v1/hooks", tags=["hooks"])
 
-Token = Annotated[str, Path(description="What the address was given out with.", examples=[examples.HOOK_TOKEN])]
+Token = Annotated[str, Path(description="The token that was issued with the address.", examples=[examples.HOOK_TOKEN])]
 
 
 async def read_body(request: Request) -> bytes:
-    """The bytes as they came: those are what is signed."""
+    """Return the bytes as received, because the signature covers them."""
     return bytes(await read_bounded(request, HOOK_BYTES))
 
 
@@ -28,7 +28,7 @@ async def read_body(request: Request) -> bytes:
     summary="Take a webhook",
     status_code=204,
     response_class=Response,
-    responses={204: {"description": "It was taken."}, **problems(401, 404, 413, 503)},
+    responses={204: {"description": "The webhook was accepted."}, **problems(401, 404, 413, 503)},
     openapi_extra={
         "parameters": [
             {
@@ -49,9 +49,10 @@ async def read_body(request: Request) -> bytes:
 async def take(
     *, token: Token, request: Request, body: Annotated[bytes, Depends(read_body)], runtime: RuntimeDep
 ) -> None:
-    """For the provider alone: it is given this address, with a token of its own, when a prediction is submitted.
+    """Only for the provider. It receives this address with each submission, with a separate token for each prediction.
 
-    A completed prediction is taken as the provider's answer, once the first ones have agreed with a check; anything
-    else leads to a check at once. Sending it twice changes nothing. What is not signed by the provider is refused.
+    Once the first webhooks have agreed with a check, a completed prediction counts as the provider's answer. Anything
+    else triggers a check at once. Sending a webhook twice changes nothing. A webhook that the provider did not sign is
+    refused.
     """
     await run_in_threadpool(take_webhook, runtime, Webhook(token, dict(request.headers), body))

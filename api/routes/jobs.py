@@ -32,10 +32,10 @@ JobId = Annotated[UUID, Path(description="The job's id.", examples=[examples.JOB
     openapi_extra=takes(JobOrder, text_to_video=examples.NEW_JOB, image_to_video=examples.NEW_IMAGE_JOB),
 )
 def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response) -> JobPushed:
-    """Store one job. Once this is answered with 201, the job is durable.
+    """Store one job. The job is durable once this is answered with 201.
 
-    Parameters that are left out get the catalogue's defaults, so that `input` in the answer is what will be sent.
-    After a 503 or a cut connection the job may be stored all the same: check before you push it again.
+    Omitted parameters get the catalogue's defaults, so `input` in the answer is the input that will be sent. After a
+    503 or a broken connection the job may still have been stored: check before you push it again.
     """
     job, warnings = push_job(runtime.sessions, new)
     runtime.waker.wake()
@@ -49,7 +49,7 @@ def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response)
     responses={200: shows("A page of jobs.", examples.JOB_PAGE), **problems(404, 422, 503)},
 )
 def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: LinksDep) -> JobPage:
-    """Jobs, newest first. Jobs pushed while you walk the pages do not shift them."""
+    """Jobs, newest first. Jobs pushed while you page through the list do not shift the pages."""
     query = JobQuery(state=asked.state, batch=asked.batch, video_model=asked.model)
     return JobPage.of(list_jobs(runtime.sessions, query, limit=asked.limit, before=asked.cursor), links)
 
@@ -60,7 +60,7 @@ def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: L
     responses={200: shows("The job.", examples.JOB), **problems(404, 422, 503)},
 )
 def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobDetails:
-    """One job with its purchases, how far it is, and the reason in `waits_for` while it does not move."""
+    """One job with its purchases and progress. `waits_for` gives the reason while the job does not progress."""
     view = get_job(runtime.sessions, job_id, explained=True, forecaster=runtime.forecaster)
     return JobDetails.of(view, links)
 
@@ -79,12 +79,15 @@ def show_events(job_id: JobId, asked: Annotated[EventsAsked, Query()], runtime: 
     "/{job_id}/cancel",
     summary="Cancel a job",
     status_code=202,
-    responses={202: shows("What came of it.", examples.CANCELLED_JOB), **problems(404, 409, 422, 503)},
+    responses={
+        202: shows("The job, and the result of the request.", examples.CANCELLED_JOB),
+        **problems(404, 409, 422, 503),
+    },
 )
 def cancel(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobCancelled:
-    """Cancel at once while nothing was submitted; else ask for it.
+    """Cancel at once if nothing was submitted; otherwise request the cancellation.
 
-    A render in flight cannot be stopped at the provider and is paid for: its file is stored, and the job then ends as
+    A running render cannot be stopped at the provider and is paid for. Its file is stored, and the job then ends as
     `cancelled`. A job that has ended is refused with 409.
     """
     outcome = cancel_job(runtime.sessions, job_id)
@@ -96,13 +99,13 @@ def cancel(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobCancelled:
     "/{job_id}/retry",
     summary="Retry a job",
     status_code=202,
-    responses={202: shows("The job goes on.", examples.RETRIED_JOB), **problems(404, 409, 422, 503)},
+    responses={202: shows("The job, active again.", examples.RETRIED_JOB), **problems(404, 409, 422, 503)},
 )
 def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
-    """Give a failed or cancelled job as many attempts as it had.
+    """Give a failed or cancelled job as many new attempts as it had.
 
-    A video that is paid for but was not stored is fetched, not bought again. Only a job that failed with `output_gone`,
-    whose file the provider has deleted, is bought again. Any other state is refused with 409.
+    A video that is paid for but not stored is downloaded, not bought again. The one exception is a job that failed with
+    `output_gone`: the provider has deleted its file, so the job is bought again. Any other state is refused with 409.
     """
     state = retry_job(runtime.sessions, job_id)
     runtime.waker.wake()
@@ -117,9 +120,9 @@ def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
     openapi_extra=takes(RecheckAsked, by_code=examples.RECHECK),
 )
 def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> Rechecked:
-    """Probe the unverified files of a batch, of a failure code, or both. Nothing is downloaded and nothing is bought.
+    """Probe unverified files again, selected by batch, failure code or both. Nothing is downloaded or bought.
 
-    A job whose file passes ends as `succeeded`, the others end as they were. Use it after an update that can read more.
+    A job ends as `succeeded` if its file passes; the others end as before. Use this after an update that can read more.
     """
     jobs = recheck_jobs(runtime.sessions, by=person, batch=asked.batch, code=asked.code)
     runtime.waker.wake()
@@ -133,7 +136,7 @@ def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> R
     responses={202: shows("The file is being probed.", examples.RECHECKED_JOB), **problems(404, 409, 422, 503)},
 )
 def recheck(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobDetails:
-    """Probe the job's unverified file again; if it passes, the job ends as `succeeded`. 409 if it has none."""
+    """Probe the job's unverified file again. If it passes, the job ends as `succeeded`. 409 if the job has none."""
     recheck_job(runtime.sessions, job_id, by=person)
     runtime.waker.wake()
     return JobDetails.of(get_job(runtime.sessions, job_id), links)

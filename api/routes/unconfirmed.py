@@ -1,4 +1,4 @@
-"""What a person decides about purchases: unconfirmed submissions, and renders that do not end."""
+"""A person's decisions about purchases: unconfirmed submissions, and renders that do not end."""
 
 from typing import Annotated
 from uuid import UUID
@@ -26,10 +26,10 @@ PredictionId = Annotated[UUID, Path(description="The prediction's id.", examples
 @router.get(
     "/unconfirmed",
     summary="List unconfirmed submissions",
-    responses={200: shows("What is unconfirmed now.", examples.UNCONFIRMED), **problems(503)},
+    responses={200: shows("The submissions that are unconfirmed now.", examples.UNCONFIRMED), **problems(503)},
 )
 def list_all(runtime: RuntimeDep) -> UnconfirmedList:
-    """Submissions whose answer was lost, oldest first. They are searched for in the provider's list all the time."""
+    """Submissions with a lost answer, oldest first. The workers keep searching for them in the provider's list."""
     return UnconfirmedList.of(list_unconfirmed(runtime.sessions))
 
 
@@ -37,7 +37,7 @@ def list_all(runtime: RuntimeDep) -> UnconfirmedList:
     "/predictions/{prediction_id}/adopt",
     summary="Adopt an unconfirmed submission",
     responses={
-        200: shows("The job, which renders.", examples.ADOPTED_JOB),
+        200: shows("The job, now rendering.", examples.ADOPTED_JOB),
         **problems(400, 404, 409, 413, 415, 422, 503),
     },
     openapi_extra=takes(Adoption, found_by_hand=examples.ADOPTION),
@@ -45,10 +45,10 @@ def list_all(runtime: RuntimeDep) -> UnconfirmedList:
 def adopt(
     *, prediction_id: PredictionId, asked: AdoptionBody, runtime: RuntimeDep, links: LinksDep, person: PersonDep
 ) -> JobDetails:
-    """Say which of the provider's predictions this submission became. It is watched and stored like any other.
+    """Assign one of the provider's predictions to this submission. It is then watched and stored like any other.
 
-    The provider is not asked: check its page first. A prediction that is not `unconfirmed`, or an id that belongs
-    to another submission, is refused with 409.
+    The API does not ask the provider, so check the provider's page first. A prediction that is not `unconfirmed`, or
+    an id that belongs to another submission, is refused with 409.
     """
     job_id = adopt_unconfirmed(
         runtime.sessions,
@@ -70,11 +70,11 @@ def adopt(
     },
 )
 def dismiss(*, prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobDetails:
-    """Say that the provider never accepted this submission: its job is queued again and no attempt is lost.
+    """State that the provider never accepted this submission. Its job is queued again and loses no attempt.
 
-    The job fails instead where posting it has killed three workers (`submit_killed_worker`).
+    The job fails instead if posting it has killed three workers (`submit_killed_worker`).
 
-    If it was accepted after all, the job is paid for twice. Anything that is not `unconfirmed` is refused with 409.
+    If the provider did accept it, the job is paid for twice. Anything that is not `unconfirmed` is refused with 409.
     """
     job_id = dismiss_unconfirmed(runtime.sessions, prediction_id, by=person)
     runtime.waker.wake()
@@ -93,10 +93,10 @@ def dismiss(*, prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDep
 def abandon(
     *, prediction_id: PredictionId, asked: AbandonmentBody, runtime: RuntimeDep, links: LinksDep, person: PersonDep
 ) -> JobDetails:
-    """Give up a render that outlived its watch window. It ends as `lost`, counted as spent, and its slot is free.
+    """Give up a render that outlived its watch window. It ends as `lost`, counts as spent, and frees its slot.
 
-    The provider cannot be told and may still bill it. The job is bought again while it has attempts left, else it
-    fails. Without `accept_double_cost` it is refused with 422, which names the cost.
+    The provider cannot be notified and may still bill the render. The job is bought again if it has attempts left;
+    otherwise it fails. Without `accept_double_cost` the request is refused with 422, which names the cost.
     """
     job_id = abandon_prediction(runtime.sessions, prediction_id, accept_double_cost=asked.accept_double_cost, by=person)
     runtime.waker.wake()

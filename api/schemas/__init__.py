@@ -1,1 +1,1 @@
-"""What goes over the wire: names, units and formats are the contract."""
+"""Schemas of requests and responses. Their names, units and formats are the contract."""

@@ -1,4 +1,4 @@
-"""The provider's account as it is shown."""
+"""The provider's account, as the API shows it."""
 
 from typing import Literal, Self
 
@@ -10,47 +10,51 @@ from models.queries.accounts.summary import AccountSummary
 
 
 class AccountCost(BaseModel):
-    """What the account's predictions have cost, in US dollars, by our rows."""
+    """The cost of the account's predictions in US dollars, according to our rows."""
 
     held: Money = Field(description="For predictions without an outcome.")
     spent: Money = Field(description="For predictions that ended as paid.")
-    refunded: Money = Field(description="For predictions that the provider accepted and gave back.")
-    duplicate: Money = Field(description="What of `spent` was paid beside another prediction of the same job.")
+    refunded: Money = Field(description="For predictions that the provider accepted and then refunded.")
+    duplicate: Money = Field(
+        description="The part of `spent` that was paid in addition to another prediction of the same job."
+    )
 
 
 class Pause(BaseModel):
-    """Why nothing is submitted by our own will."""
+    """Why we submit nothing for now."""
 
     since: Time
     reason: Literal["restore", "person"] = Field(
-        description="`restore`: the database was restored, and unknown predictions are searched for."
+        description="`restore`: the database was restored, and unknown predictions are being searched for."
     )
-    detail: str | None = Field(description="What it waits for, or who paused it.")
+    detail: str | None = Field(description="The reason for the wait, or the name of the person who paused the account.")
 
 
 class AccountSeen(BaseModel):
-    """An account of the provider."""
+    """An account at the provider."""
 
     name: str
-    slots: int = Field(description="Renders at once, by the settings.")
-    effective_slots: int | None = Field(description="Fewer, as learned from the provider; null: as set.")
+    slots: int = Field(description="Renders at once, according to the settings.")
+    effective_slots: int | None = Field(
+        description="A lower number, learned from the provider; null if `slots` applies."
+    )
     submits_per_minute: int
     cost: AccountCost
     paused: Pause | None
-    back_off: str | None = Field(description="Why the provider takes no submissions; null: it does.")
+    back_off: str | None = Field(description="Why the provider accepts no submissions; null if it does.")
     duplicates: int = Field(description="Predictions found after they had been marked not found or refused.")
     unknown_predictions: int = Field(
         description="Predictions that no job asked for, found in the last seven days: somebody else uses the key."
     )
     check_price: float | None = Field(
-        description="Seconds of delay that each of the last requests which watch has ended, on average: "
-        "`RUSHES_POLL_COST_SECONDS` where their budget is no limit, more where it is short; "
-        "null before a dispatcher has led."
+        description="Seconds of delay that each of the latest checks has ended, on average. "
+        "This is `RUSHES_POLL_COST_SECONDS` while the request budget is no limit, and more while the budget is short. "
+        "Null before a dispatcher has led."
     )
     outputs: OutputOutageSeen | None = Field(
-        description="An outage of the host that serves finished renders; null: there is none."
+        description="An outage of the host that serves finished renders; null if there is none."
     )
-    stale_writes: dict[str, int] = Field(description="Writes that moved nothing since they came too late, by kind.")
+    stale_writes: dict[str, int] = Field(description="Writes that changed nothing because they came too late, by kind.")
 
     @classmethod
     def of(cls, found: AccountSummary) -> Self:

@@ -1,4 +1,4 @@
-"""Batches by their numbers, and estimates."""
+"""Summaries of batches, and estimates."""
 
 from datetime import timedelta
 from typing import Any, Self
@@ -14,7 +14,7 @@ from rushes.jobs.views import Page
 
 
 class BatchWarning(BaseModel):
-    """A warning, and how many jobs it is about."""
+    """A warning, and the number of jobs it concerns."""
 
     message: str
     jobs: int
@@ -36,15 +36,15 @@ class StateCounts(BaseModel):
 
 
 class BatchCost(BaseModel):
-    """What a batch costs, in US dollars."""
+    """The cost of a batch in US dollars."""
 
-    estimated: Money = Field(description="Every job rendered once, by the catalogue.")
+    estimated: Money = Field(description="Catalogue price of rendering every job once.")
     held: Money = Field(description="For predictions without an outcome.")
     spent: Money = Field(description="For predictions that ended as paid.")
 
 
 class BatchTimeLeft(TimeLeftEstimate):
-    """The same with the points in time."""
+    """The remaining time of a batch, also as points in time."""
 
     expected_at: Time
     low_at: Time
@@ -67,35 +67,36 @@ class BatchDetails(BaseModel):
     name: str
     jobs: int
     states: StateCounts
-    done: int = Field(description="Jobs that have ended, well or not.")
+    done: int = Field(description="Jobs that have succeeded, failed or been cancelled.")
     cost: BatchCost
     created_at: Time
     ended_at: Time | None = Field(description="When its last job ended.")
     elapsed_seconds: float = Field(description="From the push until now, or until its last job ended.")
     seconds_left: float | None = Field(
-        description="On average, as in `time_left`; where that is null, by the rate so far. Null before the first job "
-        "has ended, and where `time_left_unknown` is `paused` or `undecided`; listings, which do not tell that, go by "
-        "the rate."
+        description="Expected time left, as in `time_left`; if that is null, derived from the rate so far. Null before "
+        "the first job has ended, and while `time_left_unknown` is `paused` or `undecided`. Listings do not show "
+        "`time_left_unknown` and use the rate."
     )
     time_left: BatchTimeLeft | None = Field(
         default=None,
-        description="Until its last job will have ended, by playing through the slots, the queue before it, the rate "
-        "and the times that renders take. Null once it has ended, while `time_left_unknown` says why, in listings, "
+        description="Time until the last job ends, simulated from the slots, the queue ahead, the rate and the render "
+        "times. Null once the batch has ended, while `time_left_unknown` gives a reason, in listings, "
         "and after a push without `finish_by`.",
     )
     time_left_unknown: TimeLeftUnknown = None
-    finish_by: Time | None = Field(description="When it is to have ended, as its push said.")
+    finish_by: Time | None = Field(description="The deadline given with the push.")
     finish_by_chance: float | None = Field(
-        description="How likely that holds, from 0 to 1; null without one, and where nothing is forecast."
+        description="Probability from 0 to 1 that the batch ends by `finish_by`. Null without `finish_by`, and without "
+        "a forecast."
     )
     at_risk: bool = Field(
-        description="It will hardly hold: the chance fell below 0.9, and has not reached 0.97 since. Checked every "
-        "ten seconds, and told by the events `batch.at_risk` and `batch.on_track`."
+        description="The batch is likely to miss `finish_by`: the chance fell below 0.9 and has not reached 0.97 "
+        "since. Checked every ten seconds. The events `batch.at_risk` and `batch.on_track` record each change."
     )
-    mean_seconds: float | None = Field(description="From push to file, over the jobs that succeeded.")
+    mean_seconds: float | None = Field(description="Mean time from push to file, over the jobs that succeeded.")
     outputs: OutputOutageSeen | None = Field(
         default=None,
-        description="An outage of the output host that jobs of this batch wait for; null in listings, too.",
+        description="An outage of the output host that delays jobs of this batch. Null in listings, too.",
     )
 
     @classmethod
@@ -128,9 +129,9 @@ def _as_seconds(length: timedelta) -> float:
 
 
 class BatchPushed(BatchDetails):
-    """A batch that is stored, and what was changed on the way."""
+    """A stored batch, with warnings about changes to its jobs."""
 
-    warnings: list[BatchWarning] = Field(description="Parameters that were dropped, for example.")
+    warnings: list[BatchWarning] = Field(description="For example, parameters that were dropped.")
 
 
 class BatchPage(BaseModel):
@@ -150,15 +151,15 @@ class BatchesAsked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=50, ge=1, le=500, description="Batches per page.")
-    cursor: IdCursor = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: IdCursor = Field(default=None, description="`next_cursor` of the previous page.")
 
 
 class Price(BaseModel):
-    """What jobs would cost by the catalogue, in US dollars."""
+    """Catalogue price of jobs, in US dollars."""
 
     jobs: int
     cost: Money
-    cost_by_model: dict[str, Money] = Field(description="By the video models' ids.")
+    cost_by_model: dict[str, Money] = Field(description="Keyed by video model id.")
     warnings: list[BatchWarning]
 
     @classmethod

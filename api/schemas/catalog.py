@@ -15,8 +15,8 @@ class ParameterOffered(BaseModel):
     kind: Literal["text", "url", "integer", "number", "flag"]
     about: str
     required: bool
-    default: Any = Field(description="What is sent where it is not given; null for a required one.")
-    choices: list[int] = Field(description="The only values there are; empty where any will do.")
+    default: Any = Field(description="The value sent if the parameter is not given; null if it is required.")
+    choices: list[int] = Field(description="All allowed values; empty if any value is allowed.")
 
     @classmethod
     def of(cls, parameter: Parameter) -> Self:
@@ -34,7 +34,7 @@ class VideoModelOffered(BaseModel):
     """A video model as the provider sells it."""
 
     id: str
-    name: str = Field(description="Short name; good wherever the id is.")
+    name: str = Field(description="Short name; accepted wherever the id is.")
     about: str
     price_per_second: Money = Field(description="US dollars per second of video.")
     width: int

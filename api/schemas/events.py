@@ -15,15 +15,15 @@ from rushes.jobs.views import Page
 
 
 class EventSeen(BaseModel):
-    """One line of a job's history."""
+    """One entry in the history of a job or a batch."""
 
     id: int
     at: Time
     kind: str
     prediction_id: UUID | None
     detail: dict[str, Any] = Field(
-        description="What the kind has to tell. That of `prediction.rendering` holds the job's `time_left`, counted "
-        "from `at`; that of `batch.at_risk` and `batch.on_track` when the batch is expected to end."
+        description="Facts that depend on the kind. `prediction.rendering` holds the job's `time_left`, counted from "
+        "`at`; `batch.at_risk` and `batch.on_track` hold the expected end of the batch."
     )
 
     @classmethod
@@ -32,7 +32,7 @@ class EventSeen(BaseModel):
 
 
 class EventPage(BaseModel):
-    """A job's history, oldest first."""
+    """The history of a job or a batch, oldest first."""
 
     items: list[EventSeen]
     next_cursor: str | None
@@ -43,9 +43,9 @@ class EventPage(BaseModel):
 
 
 class EventsAsked(BaseModel):
-    """Which part of a job's history to list."""
+    """Which part of the history to list."""
 
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=200, ge=1, le=1000, description="Events per page.")
-    cursor: NumberCursor = Field(default=0, description="`next_cursor` of the page before.")
+    cursor: NumberCursor = Field(default=0, description="`next_cursor` of the previous page.")

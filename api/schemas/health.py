@@ -16,40 +16,42 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether jobs can be accepted, and who would render them."""
+    """Whether the API can accept jobs, and which processes would render them."""
 
     status: Literal["ready", "not ready"]
     database: Literal["ok", "away"]
-    migration: str | None = Field(description="The one that the database is at.")
-    expected_migration: str = Field(description="The newest one that this version knows; it takes later ones too.")
-    dispatcher: str | None = Field(description="The worker that leads; without one, jobs are accepted but wait.")
+    migration: str | None = Field(description="Current migration of the database.")
+    expected_migration: str = Field(description="Newest migration that this version knows. It accepts later ones, too.")
+    dispatcher: str | None = Field(description="The worker that leads. Without one, jobs are accepted but wait.")
     workers: int = Field(description="Worker processes seen in the last 15 seconds.")
-    account: str | None = Field(description="Why the provider's account takes no submissions; null: it does.")
+    account: str | None = Field(description="Why the provider's account takes no submissions; null if it does.")
     dispatcher_away_seconds: float | None = Field(
-        description="How long nobody has led, although workers live; more than 10 is a fault. Null: somebody leads."
+        description="Time without a leader although workers are alive. More than 10 is a fault. Null if a worker leads."
     )
     account_waits_seconds: float | None = Field(
-        description="Since the first of the refusals in a row; more than 600 is a fault. Null: the account is well."
+        description="Time since the first of the refusals in a row. More than 600 is a fault. "
+        "Null if the account is healthy."
     )
-    batches_at_risk: int = Field(description="Open batches that will hardly have ended by their `finish_by`.")
-    lag_seconds: float = Field(description="How long the most overdue row has been due; more than 60 is a fault.")
-    paused: str | None = Field(description="Why nothing is submitted by our own will: a restore, or a person.")
+    batches_at_risk: int = Field(description="Open batches that are likely to miss their `finish_by`.")
+    lag_seconds: float = Field(description="How late the most overdue row is. More than 60 is a fault.")
+    paused: str | None = Field(description="Why we submit nothing for now: a restore, or a person.")
     stale_writes: int = Field(
-        description="Writes that moved nothing since claim or state had changed, so far; many tell of frozen workers."
+        description="Writes so far that changed nothing because the claim or the state had changed. Many of them "
+        "indicate frozen workers."
     )
     duplicates: int = Field(
-        description="Predictions found after being marked not found or refused, in the last seven days; any is a fault."
+        description="Predictions found in the last seven days after being marked not found or refused. Any is a fault."
     )
-    unconfirmed: int = Field(description="Submissions whose outcome nobody knows: their answers were lost.")
+    unconfirmed: int = Field(description="Submissions with an unknown outcome, because their answers were lost.")
     oldest_unconfirmed_seconds: float | None = Field(
-        description="Since the oldest of them was posted; more than 600 is a fault. Null: there are none."
+        description="Time since the oldest of them was posted. More than 600 is a fault. Null if there are none."
     )
     foreign_list: int = Field(
-        description="Unconfirmed submissions and renders that wait, since the provider's list shows none of what was "
-        "accepted before them; any is a fault: `WAVESPEED_API_KEY` is probably another account's."
+        description="Unconfirmed submissions and renders that wait because the provider's list shows no prediction "
+        "accepted before them. Any is a fault: `WAVESPEED_API_KEY` probably belongs to another account."
     )
     outputs: OutputOutageSeen | None = Field(
-        description="An outage of the output host: every download fails. It ends by itself; null: there is none."
+        description="An outage of the output host: every download fails. It ends by itself. Null if there is none."
     )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Jobs, their purchases and their history as they are shown."""
+"""Jobs, their purchases and their history, as the API shows them."""
 
 import math
 from typing import Annotated, Any, Literal, Self
@@ -20,7 +20,7 @@ from rushes.jobs.views import JobView, Page
 
 
 class Links:
-    """Addresses as the client reaches this API."""
+    """Addresses at which the client reaches this API."""
 
     def __init__(self, base_url: str) -> None:
         self._root = base_url.rstrip("/")
@@ -36,10 +36,10 @@ class Links:
 
 
 class Failure(BaseModel):
-    """Why it ended badly."""
+    """Why a job or a prediction failed."""
 
-    code: str = Field(description="A word for programs.")
-    message: str = Field(description="A sentence for people.")
+    code: str = Field(description="Machine-readable code.")
+    message: str = Field(description="Message for people.")
 
     @classmethod
     def find(cls, code: str | None, message: str | None) -> Self | None:
@@ -47,16 +47,16 @@ class Failure(BaseModel):
 
 
 class JobCost(BaseModel):
-    """What a job has cost so far, in US dollars."""
+    """The cost of a job so far, in US dollars."""
 
     held: Money = Field(description="For predictions without an outcome.")
     spent: Money = Field(description="For predictions that ended as paid.")
 
 
 class Video(BaseModel):
-    """A stored file, checked."""
+    """A stored video that passed the probe."""
 
-    url: str = Field(description="Where to fetch it; ranges are honoured.")
+    url: str = Field(description="Address of the file. Range requests are supported.")
     bytes: int
     sha256: str
     container: str | None
@@ -81,14 +81,14 @@ class Video(BaseModel):
 
 
 class Unverified(BaseModel):
-    """Bytes that arrived and are kept, although the probe rejects them as a video."""
+    """A downloaded file that is kept although the probe rejects it as a video."""
 
-    url: str = Field(description="Where to fetch them.")
+    url: str = Field(description="Address of the file.")
     bytes: int
     sha256: str
-    content_type: str | None = Field(description="As the output host named it.")
-    source: str | None = Field(description="The address that they came from, without its query.")
-    message: str | None = Field(description="Why the probe rejects them.")
+    content_type: str | None = Field(description="As declared by the output host.")
+    source: str | None = Field(description="The address it was downloaded from, without the query.")
+    message: str | None = Field(description="Why the probe rejects it.")
     kept_at: Time
 
     @classmethod
@@ -114,16 +114,17 @@ class PredictionSeen(BaseModel):
     provider_id: str | None = Field(description="The provider's prediction id.")
     price: Money
     created_at: Time
-    posted_at: Time | None = Field(description="From here on it may have been bought.")
-    accepted_at: Time | None = Field(description="When its `provider_id` was known.")
+    posted_at: Time | None = Field(description="From this time on, the prediction may have been bought.")
+    accepted_at: Time | None = Field(description="When its `provider_id` became known.")
     ended_at: Time | None
     watch_windows: int = Field(description="Watch windows that ended without an outcome.")
     outcome: PredictionState | None = Field(
-        description="Of a `duplicate`, found after it was marked not found or refused: how it ended; null until then."
+        description="Only for a `duplicate`, found after it was marked not found or refused: how it ended; "
+        "null until then."
     )
-    video_url: str | None = Field(description="Of a `duplicate`: where to fetch its video, once it is stored.")
+    video_url: str | None = Field(description="Only for a `duplicate`: address of its video, once it is stored.")
     unverified_url: str | None = Field(
-        description="Of a `duplicate`: where to fetch bytes that are kept although the probe rejects them."
+        description="Only for a `duplicate`: address of a file that is kept although the probe rejects it."
     )
     error: Failure | None
 
@@ -148,17 +149,17 @@ class PredictionSeen(BaseModel):
 
 
 class JobListed(BaseModel):
-    """A job as it is listed: everything but its purchases."""
+    """A job as listed, without its purchases."""
 
     id: UUID
     batch: str | None
-    number: int | None = Field(description="Place in the batch, from 1.")
+    number: int | None = Field(description="Position in the batch, from 1.")
     model: str = Field(description="The video model's short name.")
     state: JobState
-    input: dict[str, Any] = Field(description="Every parameter, as it is sent to the provider.")
+    input: dict[str, Any] = Field(description="All parameters, as sent to the provider.")
     priority: int
-    price: Money = Field(description="US dollars of one render by the catalogue.")
-    attempts: int = Field(description="Predictions that were bought, or may have been, save duplicate purchases.")
+    price: Money = Field(description="Catalogue price of one render, in US dollars.")
+    attempts: int = Field(description="Predictions that were or may have been bought, without duplicate purchases.")
     max_attempts: int
     cost: JobCost
     error: Failure | None
@@ -166,18 +167,21 @@ class JobListed(BaseModel):
     created_at: Time
     ended_at: Time | None
     video: Video | None
-    unverified: Unverified | None = Field(description="Kept bytes that are no video, as far as the probe knows.")
-    waits_for: str | None = Field(default=None, description="Why it does not move; only told of a single job.")
+    unverified: Unverified | None = Field(description="A kept file that the probe rejects as a video.")
+    waits_for: str | None = Field(
+        default=None, description="Why the job does not progress. Only shown for a single job."
+    )
     progress: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="How much of it is done: its age in what it is expected to take in all. Below 1 until it has "
-        "succeeded; only told of a single job.",
+        description="Share of the job that is done: its age divided by its expected total time. Below 1 until the job "
+        "has succeeded. Only shown for a single job.",
     )
     time_left: TimeLeftEstimate | None = Field(
         default=None,
-        description="Until it will have ended; null once it has, while `time_left_unknown` says why, and in listings.",
+        description="Time until the job ends. Null once it has ended, while `time_left_unknown` gives a reason, "
+        "and in listings.",
     )
     time_left_unknown: TimeLeftUnknown = None
 
@@ -236,29 +240,32 @@ def _describe(view: JobView, links: Links) -> dict[str, Any]:
 
 
 def _round_down(share: float | None) -> float | None:
-    """To three decimals; what is not done never becomes 1."""
+    """Round down to three decimals, so that an unfinished job never shows 1."""
     return None if share is None else math.floor(share * 1000) / 1000
 
 
 class JobPushed(JobDetails):
-    """A job that is stored, and what was changed on the way."""
+    """A stored job, with warnings about changes to its input."""
 
-    warnings: list[str] = Field(description="Parameters that were dropped, for example.")
+    warnings: list[str] = Field(description="For example, parameters that were dropped.")
 
 
 class JobCancelled(BaseModel):
-    """What a cancellation came to."""
+    """The result of a cancellation."""
 
     outcome: Literal["cancelled", "requested"] = Field(
-        description="`requested`: it is with the provider, whose outcome ends it; a file that comes is kept."
+        description="`requested`: the provider has the job, and the provider's outcome ends it. A file that arrives "
+        "is kept."
     )
     job: JobDetails
 
 
 class JobRetried(BaseModel):
-    """What a retry came to."""
+    """The result of a retry."""
 
-    state: Literal["queued", "storing"] = Field(description="`storing`: it is paid for and only has to be fetched.")
+    state: Literal["queued", "storing"] = Field(
+        description="`storing`: the video is paid for and only needs to be downloaded."
+    )
     job: JobDetails
 
 
@@ -284,4 +291,4 @@ class JobsAsked(BaseModel):
         default=None, description="Only jobs for this video model, by id or short name."
     )
     limit: int = Field(default=50, ge=1, le=500, description="Jobs per page.")
-    cursor: IdCursor = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: IdCursor = Field(default=None, description="`next_cursor` of the previous page.")

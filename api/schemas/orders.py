@@ -1,4 +1,4 @@
-"""Several jobs as a caller asks for them."""
+"""Requests for several jobs."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 class NewJobs(BaseModel):
-    """Jobs to be priced."""
+    """Jobs to price."""
 
     model_config = _STRICT
 
@@ -18,7 +18,7 @@ class NewJobs(BaseModel):
 
 
 class NewBatch(NewJobs):
-    """Jobs to be pushed together."""
+    """Jobs to push together."""
 
     name: Annotated[
         str, Field(description="1 to 64 letters, digits, dots, dashes or underscores; also the folder of its videos.")
@@ -26,8 +26,8 @@ class NewBatch(NewJobs):
     finish_by: Annotated[
         AwareDatetime | None,
         Field(
-            description="When it is to have ended, with its time zone. Nothing goes faster for it; it is told "
-            "(`at_risk`, the event `batch.at_risk`) when it will hardly hold.",
+            description="Deadline of the batch, with its time zone. It does not speed anything up. `at_risk` and the "
+            "event `batch.at_risk` report that the batch is likely to miss it.",
             examples=["2026-11-05T13:00:00Z"],
         ),
     ] = None

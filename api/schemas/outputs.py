@@ -1,4 +1,4 @@
-"""The output host, and files that fail the probe, as they are shown."""
+"""The output host, and files that fail the probe, as the API shows them."""
 
 from typing import Annotated, Self
 
@@ -10,12 +10,12 @@ from rushes.jobs.why_waiting import describe_outage
 
 
 class OutputOutageSeen(BaseModel):
-    """An outage of the output host: downloads wait for its end, and no job fails for it."""
+    """An outage of the output host. Downloads wait until it ends, and no job fails because of it."""
 
-    since: Time = Field(description="When the first of the downloads failed.")
+    since: Time = Field(description="When the first download failed.")
     failure: str = Field(description="How the last download failed.")
-    waiting: int = Field(description="Jobs whose file is to be stored.")
-    detail: str = Field(description="A sentence for people, with the next probe.")
+    waiting: int = Field(description="Jobs with a file still to be stored.")
+    detail: str = Field(description="Message for people, with the next probe.")
 
     @classmethod
     def find(cls, outage: OutputOutage | None) -> Self | None:
@@ -25,7 +25,7 @@ class OutputOutageSeen(BaseModel):
 
 
 class RecheckAsked(BaseModel):
-    """Which kept files to probe again; at least one filter."""
+    """Selects the kept files to probe again. At least one filter is required."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -36,6 +36,6 @@ class RecheckAsked(BaseModel):
 
 
 class Rechecked(BaseModel):
-    """What a recheck came to."""
+    """The result of a recheck."""
 
     jobs: int = Field(description="Jobs whose kept files are being probed again.")

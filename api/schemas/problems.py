@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field."""
+    """A problem with one field."""
 
     field: str = Field(description="Dotted path, such as `jobs.16.input.duration`.")
     message: str
@@ -13,8 +13,8 @@ class FieldProblem(BaseModel):
 class ProblemDetails(BaseModel):
     """A refusal or a failure, as `application/problem+json`."""
 
-    type: str = Field(description="`about:blank`: the status says it all.")
+    type: str = Field(description="`about:blank`: the status identifies the problem.")
     title: str = Field(description="The status in words.")
     status: int
-    detail: str = Field(description="What happened, for a person's eyes.")
-    errors: list[FieldProblem] = Field(description="Every field that is wrong, at most 100; empty for other errors.")
+    detail: str = Field(description="What happened, as a message for people.")
+    errors: list[FieldProblem] = Field(description="All wrong fields, at most 100. Empty for other errors.")

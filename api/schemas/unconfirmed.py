@@ -1,4 +1,4 @@
-"""Unconfirmed submissions as they are shown, and what a person decides about purchases."""
+"""Unconfirmed submissions as the API shows them, and a person's decisions about purchases."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
@@ -14,17 +14,17 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 class UnconfirmedView(BaseModel):
-    """A submission whose outcome nobody knows yet."""
+    """A submission with an outcome that is not known yet."""
 
     prediction_id: UUID
     job_id: UUID
     batch: str | None
     model: str = Field(description="The video model's short name.")
-    input: dict[str, Any] = Field(description="What was sent to the provider.")
-    price: Money = Field(description="US dollars, held until it is decided.")
+    input: dict[str, Any] = Field(description="All parameters, as sent to the provider.")
+    price: Money = Field(description="US dollars, held until the submission is decided.")
     posted_at: Time
-    needs_person: bool = Field(description="The search found candidates that cannot be read; it goes on.")
-    reason: str = Field(description="What is known, for a person's eyes.")
+    needs_person: bool = Field(description="The search found candidates that it cannot read. The search goes on.")
+    reason: str = Field(description="The known facts, as a message for people.")
 
     @classmethod
     def of(cls, unconfirmed: UnconfirmedSubmission) -> Self:
@@ -47,7 +47,7 @@ class UnconfirmedList(BaseModel):
 
 
 class Adoption(BaseModel):
-    """Which of the provider's predictions an unconfirmed submission is."""
+    """Assigns one of the provider's predictions to an unconfirmed submission."""
 
     model_config = _STRICT
 
@@ -57,7 +57,7 @@ class Adoption(BaseModel):
 
 
 class Abandonment(BaseModel):
-    """Giving up a render that does not end."""
+    """Gives up a render that does not end."""
 
     model_config = _STRICT
 

@@ -17,7 +17,7 @@ Money = Annotated[
     PlainSerializer(lambda amount: f"{amount:.4f}", return_type=str),
     WithJsonSchema({"type": "string", "format": "decimal", "pattern": r"^\d+\.\d{4}$", "examples": ["0.3600"]}),
 ]
-"""US dollars as text with four decimals: JSON's numbers would round it."""
+"""US dollars as text with four decimals, because JSON numbers would round them."""
 
 Time = Annotated[
     datetime,
@@ -28,7 +28,7 @@ Time = Annotated[
 
 
 class TimeLeftEstimate(BaseModel):
-    """How long it still takes; the truth lies between `low_seconds` and `high_seconds` nine times in ten."""
+    """The remaining time. Nine times in ten it lies between `low_seconds` and `high_seconds`."""
 
     expected_seconds: float = Field(description="On average.")
     low_seconds: float
@@ -42,15 +42,15 @@ class TimeLeftEstimate(BaseModel):
 TimeLeftUnknown = Annotated[
     UnknownReason | None,
     Field(
-        description="Why nobody can say when it will have ended: `paused`, the account takes no submissions until "
-        "somebody resumes it, and some are to be made; `undecided`, an unconfirmed submission waits for a person "
-        "(`rushes unconfirmed list`); `no_dispatcher`, nobody hands out the slots."
+        description="Why there is no forecast of the end. `paused`: submissions are still to be made, and the account "
+        "takes none until a person resumes it. `undecided`: an unconfirmed submission waits for a person "
+        "(`rushes unconfirmed list`). `no_dispatcher`: no dispatcher assigns the slots."
     ),
 ]
 
 
 def encode_cursor(key: UUID | int | None) -> str | None:
-    """The last key of a page as text for a URL, without meaning to whoever sends it back; None stays None."""
+    """Encode the last key of a page as text for a URL, opaque to the client. None stays None."""
     if key is None:
         return None
     content = key.bytes if isinstance(key, UUID) else key.to_bytes(8)
@@ -82,9 +82,9 @@ def _read_number_cursor(cursor: object) -> object:
 
 _TEXT: dict[str, Any] = {"type": "string"}
 IdCursor = Annotated[UUID | None, BeforeValidator(_read_id_cursor), WithJsonSchema(_TEXT)]
-"""Where a page of jobs or batches begins."""
+"""The start of a page of jobs or batches."""
 NumberCursor = Annotated[int, BeforeValidator(_read_number_cursor), WithJsonSchema(_TEXT)]
-"""Where a page of events begins; 0 for the first one."""
+"""The start of a page of events; 0 for the first page."""
 
 
 def _blank_as_none(value: object) -> object:
@@ -92,4 +92,4 @@ def _blank_as_none(value: object) -> object:
 
 
 Blank = BeforeValidator(_blank_as_none)
-"""An empty query parameter is one that was not given."""
+"""Treats an empty query parameter as one that was not given."""

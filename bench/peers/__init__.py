@@ -1,1 +1,1 @@
-"""How others do it: the contestants of the proof page, each a process of its own that is written as people write it."""
+"""The other contestants of the performance page: each is a separate process, written in the usual way."""

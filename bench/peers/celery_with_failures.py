@@ -1,6 +1,6 @@
-"""The plain Celery task with a note of the tasks that give up, as an operator would see them in Flower.
+"""The plain Celery task plus a record of the tasks that give up, as an operator would see them in Flower.
 
-The task itself is untouched: `celery -A bench.peers.celery_with_failures worker`.
+The task itself is unchanged: `celery -A bench.peers.celery_with_failures worker`.
 """
 
 from pathlib import Path
@@ -18,5 +18,5 @@ GAVE_UP = "gave up"
 
 @task_failure.connect
 def note_failure(args: tuple[Any, ...] = (), **rest: Any) -> None:
-    """A task has ended with an error and is not tried again."""
+    """Record a task that has ended with an error and is not retried."""
     note_sighting(Path(options.folder), job=str(args[0]), prediction="", status=GAVE_UP)

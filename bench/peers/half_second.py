@@ -1,4 +1,4 @@
-"""Polling as it is most often written: submit, then ask for the result every half second."""
+"""The most common way to poll: submit, then request the result every half second."""
 
 import time
 from typing import Any
@@ -12,7 +12,7 @@ ENDED = ("completed", "failed", "cancelled", "timeout", "deleted")
 
 
 def open_render(options: ScriptOptions) -> Render:
-    """Plain requests: a connection of its own for each."""
+    """Plain requests, with a new connection for each."""
     api = f"{options.url}/api/v3"
     headers = {"Authorization": f"Bearer {options.key}"}
 

@@ -3,14 +3,15 @@
     python -m bench.peers.plain_celery --url http://127.0.0.1:9000 --key KEY --broker redis://127.0.0.1:6379/0 \\
         --folder videos --concurrency 100
 
-Written as the guides of Celery and of the provider advise: late acknowledgement, so that a task outlives its worker;
-`autoretry_for` with back-off and jitter for whatever goes wrong on the wire; GETs that are repeated in place, so that
-a failing check does not begin anew; timeouts on every request, a limit on the whole wait, and a file that appears whole
-or not at all. What it cannot do is in its shape: a render that waits holds a thread, and the prediction's id lives in
-that thread alone, so a task that begins again (its worker died, its POST was not answered) buys again.
+It follows the guides of Celery and of the provider: late acknowledgement, so that a task survives its worker;
+`autoretry_for` with back-off and jitter for every network error; GETs that are retried in place, so that a failing
+check does not restart the task; timeouts on every request, a limit on the whole wait, and a file that appears complete
+or not at all. Its design limits it: a waiting render holds a thread, and only that thread knows the prediction's id, so
+a task that starts again (its worker died, its POST got no answer) buys again.
 
-The same by the environment, for `celery -A bench.peers.plain_celery worker`: the fields of `Options`, as `PLAIN_URL`
-and so on. `push_jobs` sends work; a finished video is `{job}.mp4` in the folder, and `sightings` has when it was known.
+For `celery -A bench.peers.plain_celery worker`, the environment sets the same options: the fields of `Options`, as
+`PLAIN_URL` and so on. `push_jobs` sends work. A finished video is `{job}.mp4` in the folder; `sightings` holds the
+time at which its end was known.
 """
 
 import argparse
@@ -38,7 +39,7 @@ ENDED = ("completed", "failed", "cancelled", "timeout", "deleted")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a worker is started with; times in seconds."""
+    """The options of a worker; times are in seconds."""
 
     url: str = "http://127.0.0.1:9000"
     key: str = ""
@@ -46,38 +47,38 @@ class Options:
     folder: str = "."
     concurrency: int = 8
     poll_seconds: float = 5.0
-    """Between two checks. The provider asks for 5 and more, its own client takes 1."""
+    """Time between two checks. The provider asks for 5 or more; its own client uses 1."""
     submit_seconds: float = 60.0
-    """The longest that an answer to a submission is waited for."""
+    """The longest wait for the answer to a submission."""
     wait_seconds: float = 1_800.0
-    """The longest that one render is waited for."""
+    """The longest wait for one render."""
     visibility_seconds: int = 3_600
-    """When Redis gives a dead worker's tasks to others; must be more than a task takes, or it runs twice."""
+    """Time after which Redis gives a dead worker's tasks to others; a task that takes longer runs twice."""
     retry_seconds: int = 60
     """The longest pause between two attempts of a task."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Options":
-        """The defaults with what `PLAIN_...` says."""
+        """The defaults, overridden by the `PLAIN_...` variables."""
         kinds = {name: type(default) for name, default in asdict(cls()).items()}
         given = {name: environment.get(f"PLAIN_{name.upper()}") for name in kinds}
         return cls(**{name: kinds[name](value) for name, value in given.items() if value is not None})
 
     def to_environment(self) -> dict[str, str]:
-        """The variables from which `from_environment` reads the same."""
+        """The variables from which `from_environment` reads the same options."""
         return {f"PLAIN_{name.upper()}": str(value) for name, value in asdict(self).items()}
 
 
 class RenderFailed(Exception):
-    """The provider says that the render has ended without a video. Not tried again: it may have been charged."""
+    """The provider reports that the render ended without a video. Not retried: it may have been charged."""
 
 
 class RenderTooLong(Exception):
-    """No outcome within the longest wait. Not tried again: the render may still go on."""
+    """No outcome within the longest wait. Not retried: the render may still be running."""
 
 
 def create_app(options: Options) -> Celery:
-    """Celery as its guide sets it up for long tasks that must not get lost."""
+    """Celery set up as its guide recommends for long tasks that must not get lost."""
     app = Celery("plain", broker=options.broker)
     app.conf.update(
         task_default_queue=QUEUE,
@@ -117,7 +118,7 @@ def render(self: Task[Any, Any], job: str, prompt: str, model: str = DEFAULT_MOD
 
 
 def open_session(key: str) -> requests.Session:
-    """A session that repeats GETs, and never a POST, on errors of the wire and of the server."""
+    """A session that retries GETs, but never a POST, on network and server errors."""
     session = requests.Session()
     session.trust_env = False
     session.headers["Authorization"] = f"Bearer {key}"
@@ -137,7 +138,7 @@ def submit(session: requests.Session, model: str, prompt: str) -> str:
 
 
 def wait_for(session: requests.Session, prediction: str) -> dict[str, Any]:
-    """Ask every few seconds until the provider has an outcome."""
+    """Poll every few seconds until the provider has an outcome."""
     deadline = time.monotonic() + options.wait_seconds
     while time.monotonic() < deadline:
         time.sleep(options.poll_seconds)
@@ -150,7 +151,7 @@ def wait_for(session: requests.Session, prediction: str) -> dict[str, Any]:
 
 
 def download(session: requests.Session, url: str, path: Path) -> None:
-    """Copy the video, again where it is cut; the file appears when it is whole."""
+    """Download the video, again if it is cut off; the file appears when it is complete."""
     unfinished = path.with_suffix(".part")
     for attempt in range(1, DOWNLOAD_ATTEMPTS + 1):
         try:
@@ -164,7 +165,7 @@ def download(session: requests.Session, url: str, path: Path) -> None:
 
 
 def fetch(session: requests.Session, url: str, path: Path) -> None:
-    """One attempt at a download. The key is not for the content delivery network."""
+    """One attempt at a download. The key is not sent to the content delivery network."""
     answer = session.get(url, stream=True, timeout=(10, 30), headers={"Authorization": None})
     with answer, path.open("wb") as file:
         answer.raise_for_status()
@@ -187,7 +188,7 @@ def run_worker(chosen: Options) -> NoReturn:
 
 
 def read_options(arguments: list[str] | None = None) -> Options:
-    """The options of a command line, over those of the environment."""
+    """The options of a command line, which override those of the environment."""
     parser = argparse.ArgumentParser(prog="python -m bench.peers.plain_celery")
     for name, value in asdict(options).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)

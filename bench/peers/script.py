@@ -1,4 +1,4 @@
-"""A script around a thread pool: prompts from a file, as many threads as the account has slots, a folder of videos."""
+"""A script around a thread pool: prompts from a file, one thread per slot of the account, a folder of videos."""
 
 import argparse
 import sys
@@ -13,12 +13,12 @@ from bench.peers.sightings import note_sighting
 
 MODEL = "lightricks/ltx-2-fast/text-to-video"
 READY = "ready"
-"""Printed when everything is imported; then a line on standard input says when to begin, and another when to end."""
+"""Printed once everything is imported; one line on standard input then starts the work, and another ends the script."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptOptions:
-    """What a script is started with."""
+    """The options of a script."""
 
     url: str
     key: str
@@ -30,7 +30,7 @@ class ScriptOptions:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The answer with which a render has ended."""
+    """The answer that shows the end of a render."""
 
     prediction: str
     status: str
@@ -38,11 +38,11 @@ class Seen:
 
 
 Render = Callable[[str], Seen]
-"""Buys one prompt's video and returns when it is seen to have ended."""
+"""Buys one prompt's video and returns once it sees the end of the render."""
 
 
 def run_script(open_render: Callable[[ScriptOptions], Render]) -> None:
-    """Render every prompt into `{number}.mp4`; exits with 1 when one of them failed."""
+    """Render every prompt into `{number}.mp4`; exits with 1 if one of them failed."""
     options = _read_options()
     render = open_render(options)
     prompts = options.prompts.read_text().splitlines()
@@ -56,7 +56,7 @@ def run_script(open_render: Callable[[ScriptOptions], Render]) -> None:
     failures = [repr(error) for each in rendering if (error := each.exception()) is not None]
     if failures:
         sys.exit(f"{len(failures)} of {len(prompts)} failed, the first with {failures[0]}")
-    sys.stdin.readline()  # its CPU can be read as long as it lives
+    sys.stdin.readline()  # its CPU time can only be read while it lives
 
 
 def _make_video(options: ScriptOptions, render: Render, job: str, *, prompt: str) -> None:

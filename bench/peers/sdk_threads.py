@@ -1,4 +1,4 @@
-"""The provider's own Python client in a thread pool: `run` submits, and asks once a second until it is done."""
+"""The provider's own Python client in a thread pool: `run` submits, then polls once a second until it is done."""
 
 import wavespeed
 
@@ -6,11 +6,11 @@ from bench.peers.script import MODEL, Render, ScriptOptions, Seen, run_script
 
 
 def open_render(options: ScriptOptions) -> Render:
-    """One client for all threads, with everything as it comes."""
+    """One client for all threads, with its defaults."""
     client = wavespeed.Client(api_key=options.key, base_url=options.url)
 
     def render(prompt: str) -> Seen:
-        answer = client.run_no_throw(MODEL, {"prompt": prompt})  # `run`, but it tells the id
+        answer = client.run_no_throw(MODEL, {"prompt": prompt})  # like `run`, but returns the id
         return Seen(answer["task_id"], answer["status"], answer["outputs"] or [])
 
     return render

@@ -1,4 +1,4 @@
-"""What a contestant saw and when: one line of JSON per render, so that all are measured alike."""
+"""A contestant's sightings: one line of JSON per render, so that all contestants are measured alike."""
 
 import json
 import os
@@ -11,7 +11,7 @@ SIGHTINGS = "sightings.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """The moment (seconds since 1970) at which a client held the answer that a render has ended, and that answer."""
+    """An answer that shows the end of a render, and when the client held it (seconds since 1970)."""
 
     job: str
     prediction: str
@@ -20,7 +20,7 @@ class Sighting:
 
 
 def note_sighting(folder: Path, *, job: str, prediction: str, status: str) -> None:
-    """Write down what has just been seen. One write of one line: any number of threads and processes may do so."""
+    """Record an answer just seen. It is one write of one line, so any number of threads and processes may call it."""
     line = json.dumps(asdict(Sighting(job, prediction, status, time.time()))) + "\n"
     handle = os.open(folder / SIGHTINGS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
@@ -30,7 +30,7 @@ def note_sighting(folder: Path, *, job: str, prediction: str, status: str) -> No
 
 
 def read_sightings(folder: Path) -> list[Sighting]:
-    """Everything noted so far, in that order; none where nobody has noted anything."""
+    """All sightings so far, in order; empty if there are none."""
     path = folder / SIGHTINGS
     lines = path.read_text().splitlines() if path.exists() else []
     return [Sighting(**json.loads(line)) for line in lines]

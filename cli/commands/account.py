@@ -1,4 +1,4 @@
-"""`rushes account`: limits, health and money of the provider's account, and whether it submits."""
+"""`rushes account`: the limits, health and costs of the provider's account, and whether it submits."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ app = typer.Typer(help="The account: limits, health and money.", no_args_is_help
 
 @app.command("show")
 def show(as_json: JsonOption = False) -> None:
-    """Show what the account may do, why it does not, and what it has cost.
+    """Show the account's limits, why it does not submit, and its costs.
 
     Example:
 
@@ -26,7 +26,7 @@ def show(as_json: JsonOption = False) -> None:
 
 @app.command("pause")
 def pause(as_json: JsonOption = False) -> None:
-    """Submit nothing until it is resumed; what renders is watched and stored.
+    """Submit nothing until the account is resumed. Renders in progress are watched and stored.
 
     Example:
 
@@ -38,7 +38,9 @@ def pause(as_json: JsonOption = False) -> None:
 
 @app.command("resume")
 def resume(as_json: JsonOption = False) -> None:
-    """Submit again. After a restore: say that what was found at the provider is not ours. If it is, you pay twice.
+    """Submit again. After a restore, this states that the predictions found at the provider are not ours.
+
+    If one of them is ours, you pay for it twice.
 
     Example:
 
@@ -67,7 +69,7 @@ def _print(account: dict[str, Any], *, as_json: bool) -> None:
             "spent": show_money(cost["spent"]),
             "refunded": show_money(cost["refunded"]),
             "duplicates": f"{count:,} ({show_money(cost['duplicate'])})" if (count := account["duplicates"]) else "",
-            "unknown": f"{count:,} prediction(s) in seven days, of somebody else"
+            "unknown": f"{count:,} prediction(s) in seven days that no job asked for"
             if (count := account.get("unknown_predictions"))
             else "",
             "check price": f"{price:g} s of delay per request" if (price := account.get("check_price")) else "",

@@ -1,4 +1,4 @@
-"""`rushes audit`: whether every promise holds, by the rows and on request by the bytes of every file."""
+"""`rushes audit`: check every guarantee against the rows and, on request, against the bytes of every file."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ _COLOURS = {"ok": "green", "broken": "bold red"}
 
 
 def audit(*, files: FilesOption = False, as_json: JsonOption = False) -> int:
-    """Hold every rule of the system against its rows. It reads the database itself, and is safe while all runs.
+    """Check every rule of the system against its rows. It reads the database directly and is safe on a running system.
 
     Examples:
 
@@ -26,7 +26,7 @@ def audit(*, files: FilesOption = False, as_json: JsonOption = False) -> int:
 
         rushes audit --files --json
 
-    Exit codes: 0 every rule holds, 1 one is broken, 3 the database is away.
+    Exit codes: 0 every rule holds, 1 a rule is broken, 3 the database is away.
     """
     from cli.commands.audit_report import find_everything  # noqa: PLC0415 - its libraries would slow down every other command
 

@@ -1,4 +1,4 @@
-"""The audit's questions, asked of the database that the settings name."""
+"""Run the audit on the database that the settings name."""
 
 from models.db.errors import DatabaseAway
 from models.db.session import Sessions, open_sessions, transaction
@@ -11,9 +11,9 @@ from stack.errors import CommandError
 
 
 def find_everything(*, files: bool) -> list[Finding]:
-    """Every rule and what breaks it. Raises `DatabaseAway`, or `CommandError` where it is not migrated."""
+    """Return every rule with its violations. Raises `DatabaseAway`, or `CommandError` if it is not migrated."""
     runtime = Runtime.open(load_settings(), threads=1, application="audit")
-    # Every statement for itself: while files are read, which takes long, no transaction may be open.
+    # Commit every statement by itself: reading files takes long, and no transaction may be open meanwhile.
     sessions = open_sessions(runtime.engine.execution_options(isolation_level="AUTOCOMMIT"))
     try:
         _require_migrated(sessions)

@@ -1,4 +1,4 @@
-"""`rushes batch`: how far a batch is, what it costs, where its videos are."""
+"""`rushes batch`: the progress, costs and videos of a batch."""
 
 import math
 from pathlib import Path, PurePosixPath
@@ -35,7 +35,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 app = typer.Typer(help="Batches: jobs pushed together.", no_args_is_help=True)
 WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Show progress until all jobs have ended.")]
 UnverifiedOption = Annotated[
-    bool, typer.Option("--unverified", help="Also the kept files that the probe rejects as videos.")
+    bool, typer.Option("--unverified", help="Also fetch the kept files that the probe rejects as videos.")
 ]
 NameArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Name or id of a batch.", show_default=False)]
 
@@ -86,7 +86,7 @@ def list_batches(limit: LimitOption = 20, as_json: JsonOption = False) -> None:
 def download(
     batch: NameArgument, *, to: FolderOption = Path(), unverified: UnverifiedOption = False, as_json: JsonOption = False
 ) -> None:
-    """Fetch the videos of a batch into a folder. A file that is there already is not fetched again.
+    """Fetch the videos of a batch into a folder. A file that already exists is not fetched again.
 
     Examples:
 
@@ -109,7 +109,7 @@ def _watch(client: ApiClient, batch: str) -> dict[str, Any]:
 
 
 def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) -> None:
-    """Everything about a batch for a person, and why jobs of it failed."""
+    """Print everything about a batch for a person, and why jobs of it failed."""
     cost = batch["cost"]
     running, left = batch["done"] < batch["jobs"], batch.get("time_left")
     time_left = show_time_left(left, seconds=batch["seconds_left"], unknown=batch.get("time_left_unknown"))
@@ -147,11 +147,11 @@ def _show_promise(batch: dict[str, Any]) -> str:
 
 
 def find_folder(batch: str, settings: Settings) -> Path | None:
-    """Where the batch's videos are, if that is on this machine."""
+    """Return the folder of the batch's videos, if it is on this machine."""
     parts = urlsplit(settings.get_artifacts_url())
     if parts.scheme != "file" or urlsplit(settings.url).hostname not in LOOPBACK:
         return None
-    # the folder's name is made as every file's: by the store's own rule
+    # the store's own rule for file names also determines the folder
     inside = PurePosixPath(video_name(job_id=UUID(int=0), prompt="", batch=batch, number=1)).parent
     return Path(url2pathname(parts.path)) / inside
 

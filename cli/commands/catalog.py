@@ -9,7 +9,7 @@ from rushes.settings import load_settings
 
 
 def catalog(as_json: JsonOption = False) -> None:
-    """Show the video models: their parameters, limits and prices.
+    """Show the video models with their parameters, limits and prices.
 
     Example:
 

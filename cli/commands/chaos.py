@@ -1,4 +1,4 @@
-"""`rushes chaos`: whether every promise holds while everything breaks, on this machine or on a staging system."""
+"""`rushes chaos`: check every guarantee while everything breaks, on this machine or on a staging system."""
 
 from importlib import import_module
 from types import ModuleType
@@ -10,26 +10,33 @@ from cli.options import JsonOption
 from stack.errors import CommandError
 
 SeedOption = Annotated[
-    str, typer.Option("--seed", metavar="SEED", help="Draws the plan; several, separated by commas, run in a row.")
+    str,
+    typer.Option(
+        "--seed", metavar="SEED", help="Seed of the fault plan. Several seeds, separated by commas, run one by one."
+    ),
 ]
-JobsOption = Annotated[int, typer.Option("--jobs", min=1, max=10_000, help="Jobs that are pushed, per seed.")]
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, max=10_000, help="Jobs to push per seed.")]
 MinutesOption = Annotated[
     float | None,
-    typer.Option("--minutes", min=0.1, max=1440, help="How long faults strike; by the jobs if left out."),
+    typer.Option(
+        "--minutes", min=0.1, max=1440, help="How long to inject faults. If omitted, it depends on the number of jobs."
+    ),
 ]
 ScenarioOption = Annotated[
     str,
-    typer.Option("--scenario", help="everything, processes, provider, lost-answers, restore or outputs: what breaks."),
+    typer.Option(
+        "--scenario", help="Kind of faults: everything, processes, provider, lost-answers, restore or outputs."
+    ),
 ]
 DatabaseOption = Annotated[
     str | None,
     typer.Option(
-        "--database-url", metavar="URL", help="A Postgres server of yours; a database is made there and dropped."
+        "--database-url", metavar="URL", help="Your own Postgres server. A database is created there and dropped."
     ),
 ]
 RedisOption = Annotated[
     str | None,
-    typer.Option("--redis-url", metavar="URL", help="A Redis of yours, with a database number nobody uses."),
+    typer.Option("--redis-url", metavar="URL", help="Your own Redis, with a database number that nothing else uses."),
 ]
 FlushOption = Annotated[bool, typer.Option("--flush-redis", help="Also empty that database number of your Redis.")]
 
@@ -45,11 +52,11 @@ def chaos(
     flush_redis: FlushOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Break a farm by a seeded plan, let it recover, and hold every promise against what is left.
+    """Break a render farm by a seeded plan, let it recover, and check every guarantee.
 
-    Real processes render against a simulator of their own, never with WaveSpeed: nothing is spent. By the seed they
-    are killed and frozen, Postgres and Redis go away, and the provider loses answers. Servers of yours are not stopped:
-    a database is made beside the one you name, connections to it are cut, and it is dropped at the end.
+    Real processes render against their own simulator, never with WaveSpeed, so nothing is spent. The seed decides when
+    they are killed and frozen, Postgres and Redis go away, and the provider loses answers. Your own servers are not
+    stopped: a database is created next to the one you name, its connections are cut, and it is dropped at the end.
 
     Examples:
 
@@ -61,7 +68,7 @@ def chaos(
 
         rushes chaos --database-url postgresql://staging/postgres --redis-url redis://staging:6379/15 --minutes 5
 
-    Exit codes: 0 every promise held, 1 one was broken, 2 it was refused, 3 a server is away.
+    Exit codes: 0 every guarantee held, 1 one was broken, 2 the run was refused, 3 a server is away.
     """
     running = _find_chaos()
     request = running.Request(
@@ -77,7 +84,7 @@ def chaos(
 
 
 def _find_chaos() -> ModuleType:
-    """The package `chaos` of a checkout; it is not part of the installed ones. Raises `CommandError`."""
+    """Import the package `chaos` of a checkout. Installed packages do not contain it. Raises `CommandError`."""
     try:
         return import_module("chaos.running")
     except ModuleNotFoundError as error:

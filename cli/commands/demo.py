@@ -1,8 +1,8 @@
-"""`rushes demo`: the examples rendered end to end against the simulator, in a minute and for nothing."""
+"""`rushes demo`: render the examples end to end against the simulator, in a minute and at no cost."""
 
 
 def demo() -> int:
-    """Render examples/prompts.jsonl end to end against the simulator, show it, and clean up.
+    """Render examples/prompts.jsonl end to end against the simulator, show the result, and clean up.
 
     Nothing is ever spent, even when WAVESPEED_API_KEY is set. The videos stay in ./renders.
     """

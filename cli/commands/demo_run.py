@@ -1,4 +1,4 @@
-"""The demo: a stack of its own in a temporary folder, the examples as one batch, and a table of what it took."""
+"""The demo: its own stack in a temporary folder, the examples as one batch, and a table of the results."""
 
 import os
 import tempfile
@@ -35,11 +35,11 @@ SETTINGS = {
     "poll_shortest_seconds": 0.5,
     "url": "http://127.0.0.1:0",
 }
-"""An account of a high tier and a quick renderer: the lowest tier would take twelve minutes."""
+"""A high-tier account and a fast renderer. The lowest tier would take twelve minutes."""
 
 
 def run_demo() -> int:
-    """Run it; 0 only when every job succeeded. Whatever was started is stopped, and the temporary folder is gone."""
+    """Run the demo and return 0 only if every job succeeded. Stops all it started and removes the temporary folder."""
     renders = Path.cwd() / RENDERS
     renders.mkdir(exist_ok=True)
     with Interrupts() as interrupts, tempfile.TemporaryDirectory(prefix="rushes-demo-") as folder:
@@ -60,7 +60,7 @@ def run_demo() -> int:
 
 
 def _render(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The ended batch, and what the simulator saw of it."""
+    """Return the ended batch, and the simulator's statistics about it."""
     file, prepared = load_jobs(str(PROMPTS), fill=Fill(), settings=stack.settings)
     name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     with ApiClient(stack.settings.url) as client:
@@ -75,11 +75,13 @@ def _render(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _rest_until(stack: Stack, deadline: float) -> Callable[[float], None]:
-    """Rests of a stack, but none beyond the deadline."""
+    """Return a function that rests as the stack does, but raises after the deadline."""
 
     def rest(seconds: float) -> None:
         if time.monotonic() > deadline:
-            raise CommandError(f"the demo did not end in {LIMIT_SECONDS:g} s", hint="does the machine do other work?")
+            raise CommandError(
+                f"the demo did not end in {LIMIT_SECONDS:g} s", hint="check whether the machine does other work"
+            )
         stack.rest(seconds)
 
     return rest

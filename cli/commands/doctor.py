@@ -1,4 +1,4 @@
-"""`rushes doctor`: what works, what does not, and what to do about it."""
+"""`rushes doctor`: show what works, what does not, and what to do about it."""
 
 from rich.text import Text
 
@@ -10,13 +10,13 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
 def doctor(as_json: JsonOption = False) -> int:
-    """Check settings, database, Redis, provider, disk and workers, and say what to do. No secret is shown.
+    """Check settings, database, Redis, provider, disk and workers, and give advice. No secret is shown.
 
     Example:
 
         rushes doctor
 
-    Exit codes: 0 nothing failed, 1 something did.
+    Exit codes: 0 no check failed, 1 a check failed.
     """
     from cli.doctor.checks import check_everything  # noqa: PLC0415 - its libraries would slow down every other command
 

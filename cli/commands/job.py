@@ -1,4 +1,4 @@
-"""`rushes job`: what one job waits for, its history, its purchases and its file; retry, recheck and cancel."""
+"""`rushes job`: show a job's wait, history, purchases and file; retry, recheck and cancel it."""
 
 import math
 from pathlib import Path
@@ -29,10 +29,14 @@ from stack.errors import BAD_INPUT, CommandError
 app = typer.Typer(help="Jobs: one video each.", no_args_is_help=True)
 JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a job.", show_default=False)]
 JobsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of jobs.", show_default=False)]
-CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs that ended with it.", show_default=False)]
+CodeOption = Annotated[
+    str | None, typer.Option("--code", help="Only jobs that ended with this failure code.", show_default=False)
+]
 StateOption = Annotated[JobState | None, typer.Option(help="Only jobs in this state.", show_default=False)]
 BatchOption = Annotated[str | None, typer.Option("--batch", "-b", help="Name or id of a batch.", show_default=False)]
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Id or short name.", show_default=False)]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="Id or short name of a video model.", show_default=False)
+]
 
 
 @app.command("show")
@@ -89,7 +93,7 @@ def list_jobs(
 
 @app.command("retry")
 def retry(job: JobArgument, as_json: JsonOption = False) -> None:
-    """Queue a failed or cancelled job again, or fetch its video where it is paid for but not stored.
+    """Queue a failed or cancelled job again, or fetch its video if it is paid for but not stored.
 
     Example:
 
@@ -105,7 +109,7 @@ def retry(job: JobArgument, as_json: JsonOption = False) -> None:
 
 @app.command("cancel")
 def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
-    """Cancel a job. One that renders ends as cancelled once the provider is done; its video is kept.
+    """Cancel a job. A rendering job ends as cancelled once the provider is done, and its video is kept.
 
     Example:
 
@@ -118,14 +122,14 @@ def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
     elif answer["outcome"] == "cancelled":
         print_line(f"job {job} is cancelled")
     else:
-        print_line(f"job {job} will be cancelled: its render cannot be stopped, so it ends with it")
+        print_line(f"job {job} will be cancelled: its render cannot be stopped, so the job ends when the render ends")
 
 
 @app.command("recheck")
 def recheck(
     *, jobs: JobsArgument = None, batch: BatchOption = None, code: CodeOption = None, as_json: JsonOption = False
 ) -> None:
-    """Probe kept files again, without a download: a job whose file passes now ends as succeeded.
+    """Probe kept files again, without a download. A job ends as succeeded if its file passes now.
 
     Use it after an update that can read more formats. Name jobs, or a batch, a failure code or both.
 
@@ -150,12 +154,12 @@ def recheck(
         return
     print_line(f"{count:,} kept file{'' if count == 1 else 's'} will be probed again")
     if count:
-        note("hint: `rushes job list --state failed` shows those that fail again")
+        note("hint: `rushes job list --state failed` shows the jobs that fail again")
 
 
 @app.command("download")
 def download(job: JobArgument, *, to: FolderOption = Path(), as_json: JsonOption = False) -> None:
-    """Fetch a job's video into a folder, or the kept file that the probe rejects.
+    """Fetch a job's video, or the kept file that the probe rejects, into a folder.
 
     Example:
 
@@ -170,7 +174,7 @@ def download(job: JobArgument, *, to: FolderOption = Path(), as_json: JsonOption
 
 
 def _find_file(events: list[dict[str, Any]]) -> str | None:
-    """Where the video was stored, as its history tells."""
+    """Return where the video was stored, according to the history."""
     stored = (each["detail"].get("url") for each in reversed(events) if isinstance(each["detail"], dict))
     return next((url for url in stored if url), None)
 
@@ -250,7 +254,7 @@ def _show_predictions(predictions: list[dict[str, Any]]) -> None:
 
 
 def _show_purchase(prediction: dict[str, Any]) -> str:
-    """Its state; of a duplicate purchase also how it ended and where its video is."""
+    """Show its state and, for a duplicate purchase, how it ended and where its video is."""
     shown = [prediction.get("outcome"), prediction.get("video_url"), prediction.get("unverified_url")]
     more = ", ".join(each for each in shown if each)
     return f"{prediction['state']} ({more})" if more else str(prediction["state"])

@@ -1,4 +1,4 @@
-"""`rushes prediction`: giving up a render that does not end."""
+"""`rushes prediction`: give up a render that does not end."""
 
 from typing import Annotated
 
@@ -14,11 +14,14 @@ UNACCEPTED = 422
 
 app = typer.Typer(help="Predictions: one purchase each.", no_args_is_help=True)
 DoubleCostOption = Annotated[
-    bool, typer.Option("--accept-double-cost", help="The render may still be billed, and the next one is too.")
+    bool,
+    typer.Option(
+        "--accept-double-cost", help="Accept that this render may still be billed in addition to the next one."
+    ),
 ]
 
 
-# A callback, so that `abandon` stays a word of its own while it is the only command.
+# The callback keeps `abandon` a subcommand while it is the only command.
 @app.callback()
 def _predictions() -> None:
     """Predictions: one purchase each."""
@@ -28,9 +31,9 @@ def _predictions() -> None:
 def abandon(
     prediction: PredictionArgument, *, accept_double_cost: DoubleCostOption = False, as_json: JsonOption = False
 ) -> None:
-    """Give up a render that outlived its watch window: `lost`, counted as spent, and its slot is free.
+    """Give up a render that outlived its watch window. It ends as `lost`, counts as spent, and frees its slot.
 
-    Its job is bought again while it has attempts left. Without the flag this only names the cost.
+    Its job is bought again if it has attempts left. Without the flag, the command only shows the cost.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""`rushes submit` and `rushes estimate`: a prompt file becomes a batch, or a price."""
+"""`rushes submit` and `rushes estimate`: turn a prompt file into a batch, or price it."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,24 +18,26 @@ from rushes.settings import Settings, load_settings
 from stack.errors import FAILED, INTERRUPTED, CommandError
 
 BatchOption = Annotated[
-    str | None, typer.Option("--batch", "-b", help="Name of the batch; else made of file and time.", show_default=False)
+    str | None,
+    typer.Option("--batch", "-b", help="Name of the batch. If omitted: made from file and time.", show_default=False),
 ]
 PriorityOption = Annotated[
-    int | None, typer.Option(help="Higher goes first, for lines that leave it open.", show_default=False)
+    int | None, typer.Option(help="Priority for lines that do not set it. Higher goes first.", show_default=False)
 ]
 AttemptsOption = Annotated[
-    int | None, typer.Option(help="Purchases per job at most, for lines that leave it open.", show_default=False)
+    int | None, typer.Option(help="Most purchases per job, for lines that do not set it.", show_default=False)
 ]
 FinishByOption = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="When the batch is to have ended, with its zone: 2026-01-01T12:00Z. Told when it will hardly hold.",
+        help="Deadline with its time zone: 2026-01-01T12:00Z. The batch is marked at risk if it is likely to miss it.",
         show_default=False,
     ),
 ]
 FinishInOption = Annotated[
-    str | None, typer.Option(metavar="LENGTH", help="The same from now on: 2h, 90m, 1d12h.", show_default=False)
+    str | None,
+    typer.Option(metavar="LENGTH", help="Deadline as a length from now: 2h, 90m, 1d12h.", show_default=False),
 ]
 WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Show progress until all jobs have ended.")]
 DownloadOption = Annotated[
@@ -59,7 +61,7 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
     download: DownloadOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Push a prompt file as one batch: all of its jobs, or none. Wrong lines are listed by line and field.
+    """Push a prompt file as one batch: all of its jobs, or none. Problems are listed by line and field.
 
     Examples:
 
@@ -94,7 +96,7 @@ def estimate(
     audio: AudioOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a prompt file would cost. Nothing is stored and nothing is spent.
+    """Price a prompt file. Nothing is stored and nothing is spent.
 
     Example:
 
@@ -122,7 +124,7 @@ def _print_pushed(pushed: dict[str, Any], *, as_json: bool) -> None:
         return
     cost = f"{show_money(pushed['cost']['estimated'])} (estimated)"
     print_facts({"batch": pushed["name"], "id": pushed["id"], "jobs": f"{pushed['jobs']:,}", "cost": cost})
-    note(f"hint: `rushes batch show {pushed['name']}` shows how far it is")
+    note(f"hint: `rushes batch show {pushed['name']}` shows its progress")
 
 
 def _see_through(

@@ -1,4 +1,4 @@
-"""`rushes unconfirmed`: submissions whose answer was lost, and what a person decides about them."""
+"""`rushes unconfirmed`: submissions with a lost answer, and a person's decisions about them."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ ProviderIdArgument = Annotated[
 
 @app.command("list")
 def list_unconfirmed(as_json: JsonOption = False) -> None:
-    """List unconfirmed submissions, oldest first. All are searched for all the time; only `person` needs your word.
+    """List unconfirmed submissions, oldest first. The search for all of them goes on; only `person` needs a decision.
 
     Example:
 
@@ -48,7 +48,7 @@ def list_unconfirmed(as_json: JsonOption = False) -> None:
 
 @app.command("adopt")
 def adopt(prediction: PredictionArgument, provider_id: ProviderIdArgument, as_json: JsonOption = False) -> None:
-    """Say which of the provider's predictions an unconfirmed submission is; it is watched and stored like any other.
+    """Assign one of the provider's predictions to an unconfirmed submission. It is watched and stored like any other.
 
     Example:
 
@@ -64,9 +64,9 @@ def adopt(prediction: PredictionArgument, provider_id: ProviderIdArgument, as_js
 
 @app.command("dismiss")
 def dismiss(prediction: PredictionArgument, as_json: JsonOption = False) -> None:
-    """Say that the provider never accepted an unconfirmed submission: its job is bought anew. If it did, you pay twice.
+    """State that the provider never accepted a submission. Its job is bought again; if the provider did, you pay twice.
 
-    The job fails instead where posting it has killed three workers (`submit_killed_worker`).
+    The job fails instead if posting it has killed three workers (`submit_killed_worker`).
 
     Example:
 

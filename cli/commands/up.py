@@ -1,4 +1,4 @@
-"""`rushes up`: the whole stack of one machine, kept alive until Ctrl-C."""
+"""`rushes up`: run the whole stack on one machine and keep it alive until Ctrl-C."""
 
 from typing import Annotated
 
@@ -9,10 +9,10 @@ WorkersOption = Annotated[
 ]
 PortOption = Annotated[
     int | None,
-    typer.Option(min=0, max=65535, help="Port of the API instead of RUSHES_URL's; 0 takes any.", show_default=False),
+    typer.Option(min=0, max=65535, help="Port of the API instead of RUSHES_URL's; 0 picks any.", show_default=False),
 ]
-FlowerOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of Flower; 0 takes any.")]
-SimulatorOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the simulator; 0 takes any.")]
+FlowerOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of Flower; 0 picks any.")]
+SimulatorOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the simulator; 0 picks any.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show what every process logs.")]
 
 
@@ -26,8 +26,8 @@ def up(
 ) -> int:
     """Run the whole stack until Ctrl-C: Postgres, Redis, API, workers and Flower.
 
-    Postgres and Redis are started here unless RUSHES_DATABASE_URL and RUSHES_REDIS_URL name others. Without
-    WAVESPEED_API_KEY a simulator stands in for the provider, and nothing is spent. What ends is started again.
+    The command starts Postgres and Redis unless RUSHES_DATABASE_URL and RUSHES_REDIS_URL name others. Without
+    WAVESPEED_API_KEY a simulator replaces the provider, and nothing is spent. A process that ends is restarted.
 
     Examples:
 

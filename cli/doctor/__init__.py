@@ -1,1 +1,1 @@
-"""The doctor's questions."""
+"""The doctor's checks."""

@@ -1,4 +1,4 @@
-"""The doctor's questions: each is one function that returns what it found and never raises."""
+"""The doctor's checks. Each one is a function that returns its finding and never raises."""
 
 import shutil
 import tempfile
@@ -36,7 +36,7 @@ START = "start a worker: `rushes up`, or see docs/operations.md"
 
 
 def check_everything() -> list[Check]:
-    """All checks, in the order in which one would repair things."""
+    """Run all checks, in the order in which to fix problems."""
     try:
         settings = load_settings()
     except InvalidInput as error:
@@ -49,7 +49,7 @@ def check_everything() -> list[Check]:
 
 
 def _check_database(settings: Settings) -> list[Check]:
-    """The database, its migrations, and what its rows tell of dispatcher, workers and account."""
+    """Check the database, its migrations, and its rows about dispatcher, workers and account."""
     try:
         url = settings.get_database_url()
     except InvalidInput as error:
@@ -62,7 +62,7 @@ def _check_database(settings: Settings) -> list[Check]:
 
 
 def _read_database(engine: Engine, settings: Settings, *, place: str) -> list[Check]:
-    advice = "start it, and see that RUSHES_DATABASE_URL names it with the right user and password"
+    advice = "start it, and check that RUSHES_DATABASE_URL names it with the right user and password"
     sessions = open_sessions(engine)
     try:
         seen = ReadinessProbe(sessions).check(seconds=DATABASE_SECONDS)
@@ -81,7 +81,7 @@ def _read_database(engine: Engine, settings: Settings, *, place: str) -> list[Ch
 
 
 def judge_health(seen: Readiness) -> list[Check]:
-    """What the rows tell of the dispatcher, the workers, the account, and of what is due."""
+    """Judge from the rows the dispatcher, the workers, the account, and the work that is due."""
     checks = [
         _judge_dispatcher(seen),
         _judge_workers(seen),
@@ -100,10 +100,10 @@ def _judge_dispatcher(seen: Readiness) -> Check:
         return Check("dispatcher", "ok", f"{health.leader} leads")
     if seen.dispatcher_stopped:
         message = f"nobody has led for {health.leaderless_seconds:,.0f} s although workers live, so jobs wait"
-        advice = "search for `dispatcher.` in the logs of the workers that consume `submit`, and restart those"
+        advice = "search for `dispatcher.` in the logs of the workers that consume `submit`, and restart those workers"
         return Check("dispatcher", "failed", message, advice)
     if health.workers and health.leaderless_seconds is not None:
-        return Check("dispatcher", "warning", "nobody leads yet", "ask again in ten seconds")
+        return Check("dispatcher", "warning", "nobody leads yet", "check again in ten seconds")
     return Check("dispatcher", "failed", "nobody leads, so jobs wait", START)
 
 
@@ -117,16 +117,17 @@ def _judge_account(seen: Readiness) -> Check:
     health = seen.health
     if health.paused:
         advice = (
-            "after a restore it opens by itself once the unknown prediction sweep is sure; else `rushes account resume`"
+            "after a restore it resumes by itself once the unknown prediction sweep leaves no doubt; otherwise run "
+            "`rushes account resume`"
         )
         return Check("account", "warning", f"is paused ({health.paused})", advice)
     if not health.back_off:
         return Check("account", "ok", "takes submissions")
     if seen.account_stuck:
         message = f"has taken no submission for {(health.back_off_seconds or 0) / 60:,.0f} min ({health.back_off})"
-        advice = "it does not come back by itself: see the check of the provider, mend the key, credit or rate"
+        advice = "it does not recover by itself: see the provider check, and fix the key, credit or rate"
         return Check("account", "failed", message, advice)
-    advice = "jobs wait until the provider takes them again; see the check of the provider"
+    advice = "jobs wait until the provider accepts them again; see the provider check"
     return Check("account", "warning", f"takes no submissions now ({health.back_off})", advice)
 
 
@@ -134,21 +135,23 @@ def _judge_lag(seen: Readiness) -> Check:
     message = f"the most overdue row is {seen.health.lag_seconds:,.0f} s late"
     if not seen.lags:
         return Check("lag", "ok", message)
-    advice = "see that a worker lives for every queue (`store` has its own), and add workers where it keeps growing"
+    advice = "check that every queue has a live worker (`store` has its own), and add workers if the lag keeps growing"
     return Check("lag", "warning", message, advice)
 
 
 def _judge_batches(seen: Readiness) -> Check:
-    message = f"{seen.health.batches_at_risk:,} will hardly have ended by the time they are to"
-    advice = "`rushes batch show` tells when each will; push them with a higher priority, or raise the account's limits"
+    message = f"{seen.health.batches_at_risk:,} likely to miss their deadline"
+    advice = (
+        "`rushes batch show` forecasts the end of each; push them with a higher priority, or raise the account's limits"
+    )
     return Check("batches", "warning", message, advice)
 
 
 def _judge_ledger(seen: Readiness) -> Check:
     if not seen.health.duplicates:
-        late = f"; {seen.health.stale_writes:,} stale write(s) so far, which moved nothing"
-        return Check("ledger", "ok", f"nothing was bought beside another{late}")
-    message = f"{seen.health.duplicates:,} duplicate purchase(s) in seven days: paid for beside another"
+        late = f"; {seen.health.stale_writes:,} stale write(s) so far, which changed nothing"
+        return Check("ledger", "ok", f"there are no duplicate purchases{late}")
+    message = f"{seen.health.duplicates:,} duplicate purchase(s) in seven days: each paid for in addition to another"
     advice = "raise RUSHES_LIST_LAG_SECONDS or RUSHES_FREEZE_ALLOWANCE_SECONDS; `rushes audit` names them"
     return Check("ledger", "warning", message, advice)
 
@@ -156,8 +159,10 @@ def _judge_ledger(seen: Readiness) -> Check:
 def _judge_unconfirmed(seen: Readiness) -> Check:
     health = seen.health
     if health.foreign:
-        message = f"the provider's list shows nothing of ours, so {health.foreign:,} submission(s) and render(s) wait"
-        advice = "see whether WAVESPEED_API_KEY is the key of another account; else decide with `rushes unconfirmed`"
+        message = (
+            f"the provider's list shows none of our predictions, so {health.foreign:,} submission(s) and render(s) wait"
+        )
+        advice = "check whether WAVESPEED_API_KEY belongs to another account; if not, decide with `rushes unconfirmed`"
         return Check("unconfirmed", "failed", message, advice)
     if not health.unconfirmed:
         return Check("unconfirmed", "ok", "the outcome of every submission is known")
@@ -165,32 +170,32 @@ def _judge_unconfirmed(seen: Readiness) -> Check:
     message = f"{health.unconfirmed:,} unconfirmed submission(s), the oldest for {seconds:,.0f} s"
     if not seen.is_long_unconfirmed:
         return Check("unconfirmed", "ok", message)
-    return Check("unconfirmed", "warning", message, "`rushes unconfirmed list` tells what they wait for")
+    return Check("unconfirmed", "warning", message, "`rushes unconfirmed list` shows what they wait for")
 
 
 def _judge_outputs(seen: Readiness) -> Check:
     if seen.outage is None:
         return Check("outputs", "ok", "no outage of the output host is known")
     advice = (
-        "nothing is lost and no job fails: all downloads go on once one succeeds. If it lasts, see whether the host "
+        "nothing is lost and no job fails: all downloads go on once one succeeds. If it lasts, check whether the host "
         "answers from this machine (proxy, firewall, DNS) and whether the provider reports an incident"
     )
     return Check("outputs", "failed", describe_outage(seen.outage), advice)
 
 
 def check_redis(settings: Settings) -> Check:
-    """Whether it answers, and never forgets."""
+    """Check that Redis answers and evicts no keys."""
     try:
         url = settings.get_redis_url()
     except InvalidInput as error:
         return Check("redis", "failed", str(error), "start `rushes up` in this folder, or set RUSHES_REDIS_URL")
     if fault := find_broker_fault(url):
         return Check("redis", "failed", fault.message, fault.advice)
-    return Check("redis", "ok", f"{name_broker(url)} answers and never forgets")
+    return Check("redis", "ok", f"{name_broker(url)} answers and evicts no keys")
 
 
 def check_provider(settings: Settings) -> Check:
-    """Whether the key is taken and the account has money."""
+    """Check that the provider accepts the key and the account has money."""
     place = settings.wavespeed_url
     if settings.wavespeed_api_key is None:
         advice = "set WAVESPEED_API_KEY to render for real; without it `rushes up` uses the simulator"
@@ -202,12 +207,12 @@ def check_provider(settings: Settings) -> Check:
     except NoCredit as error:
         return Check("provider", "failed", str(error), "top up the account")
     except (RushesError, ValueError) as error:
-        return Check("provider", "failed", f"{place}: {error}", "is RUSHES_WAVESPEED_URL right, and the network up?")
+        return Check("provider", "failed", f"{place}: {error}", "check RUSHES_WAVESPEED_URL and the network")
     if balance <= 0:
         return Check("provider", "failed", f"{place}: the account has ${balance:.2f} left", "top up the account")
     status: Status = "ok" if balance >= SCARCE_DOLLARS else "warning"
     advice = "" if status == "ok" else "top up the account soon"
-    return Check("provider", status, f"{place} takes the key; ${balance:,.2f} left", advice)
+    return Check("provider", status, f"{place} accepts the key; ${balance:,.2f} left", advice)
 
 
 def _ask_balance(url: str, key: str) -> Decimal:
@@ -219,7 +224,7 @@ def _ask_balance(url: str, key: str) -> Decimal:
 
 
 def check_disk(settings: Settings) -> Check:
-    """Whether videos can be written, and for how long."""
+    """Check that videos can be written, and how much space is left."""
     folder = Path(url2pathname(urlsplit(settings.get_artifacts_url()).path))
     there = next(path for path in (folder, *folder.parents) if path.exists())
     try:
@@ -228,7 +233,7 @@ def check_disk(settings: Settings) -> Check:
         free = shutil.disk_usage(there).free
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        return Check("disk", "failed", f"{folder}: {reason}", "RUSHES_ARTIFACTS_URL names another folder")
+        return Check("disk", "failed", f"{folder}: {reason}", "set RUSHES_ARTIFACTS_URL to another folder")
     message = f"{free / 10**9:,.1f} GB free for {folder}"
     if free < EXHAUSTED_BYTES:
         return Check("disk", "failed", message, "make room: storing stops when the disk is full")
@@ -238,12 +243,14 @@ def check_disk(settings: Settings) -> Check:
 
 
 def check_api(settings: Settings) -> Check:
-    """Whether the API at RUSHES_URL takes jobs."""
+    """Check that the API at RUSHES_URL accepts jobs."""
     try:
         with ApiClient(settings.url) as client:
             readiness = client.get_readiness()
     except CommandError as error:
         return Check("api", "failed", str(error), error.hint)
     if readiness.get("status") != "ready":
-        return Check("api", "failed", f"{settings.url} is not ready to take jobs", "see database and migrations above")
-    return Check("api", "ok", f"{settings.url} takes jobs")
+        return Check(
+            "api", "failed", f"{settings.url} is not ready to accept jobs", "see the checks of database and migrations"
+        )
+    return Check("api", "ok", f"{settings.url} accepts jobs")

@@ -1,4 +1,4 @@
-"""What the doctor has found out: the answer to one of its questions."""
+"""The result of one of the doctor's checks."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Status = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was asked, what was found, and what to do about it."""
+    """The name of a check, its finding, and the advice."""
 
     name: str
     status: Status
@@ -16,5 +16,5 @@ class Check:
     advice: str = ""
 
     def as_dict(self) -> dict[str, str]:
-        """For JSON."""
+        """Return the check as data for JSON."""
         return asdict(self)

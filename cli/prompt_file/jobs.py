@@ -1,4 +1,4 @@
-"""From the lines of a prompt file and the options of a command to jobs that the API will take."""
+"""Turn the lines of a prompt file and the options of a command into jobs for the API."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _BOUNDS = {"priority": (-PRIORITY_LIMIT, PRIORITY_LIMIT), "max_attempts": (1, MA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
-    """What the options of a command put where a line says nothing; None leaves it to the catalogue."""
+    """Values from a command's options, for lines that do not set them. None leaves a value to the catalogue."""
 
     model: str | None = None
     duration: int | None = None
@@ -27,14 +27,14 @@ class Fill:
 
     @property
     def parameters(self) -> dict[str, tuple[str, Any]]:
-        """Parameters of video models: the option that set them, and its value."""
+        """Return, per parameter of video models, the option that set it and its value."""
         given = {"duration": ("--duration", self.duration), "generate_audio": ("--audio", self.audio)}
         return {name: each for name, each in given.items() if each[1] is not None}
 
 
 @dataclass(slots=True)
 class Prepared:
-    """Jobs as the API takes them, the line of each, their cost by the catalogue here, and warnings with counts."""
+    """Jobs for the API, the line of each, their cost by the local catalogue, and warnings with counts."""
 
     jobs: list[dict[str, Any]] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
@@ -45,15 +45,15 @@ class Prepared:
 @dataclass(slots=True)
 class _FileFindings:
     problems: list[LineProblem] = field(default_factory=list)
-    by_option: dict[Problem, None] = field(default_factory=dict)  # an option is wrong once, not once per line
+    by_option: dict[Problem, None] = field(default_factory=dict)  # report a wrong option once, not once per line
     without_model: list[int] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
 
 
 def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int) -> Prepared:
-    """Check every line against the catalogue, the options filled in where they fit the line's video model.
+    """Check every line against the catalogue. Options fill in missing values if they fit the line's video model.
 
-    Raises `FileRefused` with every problem by line and field, `InvalidInput` for an option that is wrong by itself.
+    Raises `FileRefused` with every problem by line and field, or `InvalidInput` for an option that is itself wrong.
     """
     _check_options(fill)
     if len(file.lines) > max_jobs:
@@ -65,7 +65,7 @@ def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int) -> Prepared:
     if problems := _list_problems(file, findings):
         raise FileRefused(file.name, problems)
     unused = [option for option, _ in fill.parameters.values() if option not in findings.used]
-    prepared.warnings.update(f"{option} fits no line that leaves it open: it changes nothing" for option in unused)
+    prepared.warnings.update(f"{option} changes nothing: it fits no line that does not set it" for option in unused)
     return prepared
 
 
@@ -113,7 +113,7 @@ def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _File
 def _take_order(
     given: dict[str, Any], fill: Fill, *, model: VideoModel, is_text: bool
 ) -> tuple[dict[str, int], list[Problem]]:
-    """Takes what is no parameter out of a line: priority and attempts."""
+    """Remove priority and attempts from a line, because they are not parameters."""
     order: dict[str, int] = {}
     problems: list[Problem] = []
     for name in _BOUNDS:
@@ -152,7 +152,9 @@ def _list_problems(file: PromptFile, findings: _FileFindings) -> list[LineProble
     if len(missing) == len(file.lines):
         return [LineProblem(0, Problem("model", "no line names a video model: name one with --model")), *whole]
     lines = findings.problems + [
-        LineProblem(number, Problem("model", "is missing: name a video model here, or one for such lines with --model"))
+        LineProblem(
+            number, Problem("model", "is missing: name a video model here, or name one for such lines with --model")
+        )
         for number in missing
     ]
     return whole + sorted(lines, key=lambda each: each.number)

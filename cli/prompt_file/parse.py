@@ -1,4 +1,4 @@
-"""Prompt files: JSON lines, CSV or plain text, read into one record per job; the catalogue is not asked."""
+"""Read prompt files (JSON lines, CSV or plain text) into one record per job. The catalogue is not consulted."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ STDIN = "-"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One job of a file. `is_text` says that its values are text yet, to be typed by the video model they are for."""
+    """One job of a file. If `is_text`, its values are still text, and its video model determines their types."""
 
     number: int
     fields: dict[str, Any]
@@ -25,14 +25,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class LineProblem:
-    """What is wrong with a line; number 0 stands for the whole file."""
+    """A problem with a line. Number 0 stands for the whole file."""
 
     number: int
     problem: Problem
 
 
 class FileRefused(Refused):
-    """A prompt file that cannot be used, with all that is wrong with it as `FILE:17: field: message`."""
+    """A prompt file that cannot be used, with all its problems as `FILE:17: field: message`."""
 
     def __init__(self, name: str, problems: list[LineProblem]) -> None:
         self.name = name
@@ -40,7 +40,7 @@ class FileRefused(Refused):
         super().__init__("; ".join(self.lines()))
 
     def lines(self, limit: int | None = None) -> list[str]:
-        """One line per problem; past the limit they are only counted."""
+        """Return one line per problem. Problems past the limit are only counted."""
         shown = self.problems[:limit]
         lines = [f"{self.name}{f':{each.number}' if each.number else ''}: {each.problem}" for each in shown]
         hidden = len(self.problems) - len(shown)
@@ -56,7 +56,7 @@ class PromptFile:
 
 
 class _BadLine(Exception):
-    """Reading cannot go on after this line, or the line is no record."""
+    """Reading cannot go on after this line, or the line is not a record."""
 
     def __init__(self, number: int, message: str, *, field: str = "") -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ class _BadLine(Exception):
 
 
 def read_prompt_file(source: str) -> PromptFile:
-    """Read `.jsonl`, `.csv` or `.txt`, or JSON lines from standard input for `-`. Raises `FileRefused`."""
+    """Read `.jsonl`, `.csv` or `.txt`; for `-`, read JSON lines from standard input. Raises `FileRefused`."""
     name, suffix = ("stdin", ".jsonl") if source == STDIN else (source, Path(source).suffix.lower())
     parse = _find_parser(name, suffix)
     text = _decode(name, _read_bytes(source))
@@ -111,7 +111,7 @@ def _decode(name: str, data: bytes) -> str:
 
 
 def _split(text: str) -> Iterator[tuple[int, str]]:
-    """Lines that hold something, with their numbers. Only line feeds end a line: JSON strings may hold the others."""
+    """Yield non-blank lines with their numbers. Only line feeds end a line: JSON strings may hold other line breaks."""
     for number, line in enumerate(text.split("\n"), start=1):
         if stripped := line.strip():
             yield number, stripped
@@ -140,14 +140,14 @@ def _read_object(number: int, line: str) -> dict[str, Any]:
         return found
 
     def refuse_constant(word: str) -> NoReturn:
-        raise _BadLine(number, f"is no JSON: {word} is no value")
+        raise _BadLine(number, f"is not JSON: {word} is not a value")
 
     try:
         value = json.loads(line, object_pairs_hook=refuse_twins, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
-        raise _BadLine(number, f"is no JSON: {error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}") from None
+        raise _BadLine(number, f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}") from None
     except (ValueError, RecursionError):
-        raise _BadLine(number, "is no JSON that can be read: too deep, or a number too long") from None
+        raise _BadLine(number, "is not readable JSON: it is too deep, or a number is too long") from None
     if not isinstance(value, dict):
         raise _BadLine(number, 'must be a JSON object, such as {"prompt": "..."}')
     return value
@@ -162,14 +162,14 @@ def _parse_csv(text: str) -> Iterator[Line | LineProblem]:
         if header is None:
             header = _check_header(number, cells)
         elif len(cells) != len(header):
-            message = f"has {len(cells)} cells where the header has {len(header)}"
+            message = f"has {len(cells)} cells, but the header has {len(header)}"
             yield LineProblem(number, Problem("", message))
         else:
             yield from _read_row(number, header=header, cells=cells)
 
 
 def _read_rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the line they begin on: a quoted cell may run over many lines."""
+    """Yield rows with the line they begin on, because a quoted cell may span several lines."""
     while True:
         number = reader.line_num + 1
         try:
@@ -177,7 +177,7 @@ def _read_rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            what = "a quote is opened and never closed" if "end of data" in str(error) else f"is no CSV: {error}"
+            what = "a quote is opened and never closed" if "end of data" in str(error) else f"is not CSV: {error}"
             raise _BadLine(number, what) from None
         yield number, cells
 
@@ -196,7 +196,7 @@ def _check_header(number: int, cells: list[str]) -> list[str]:
 
 
 def _read_row(number: int, *, header: list[str], cells: list[str]) -> Iterator[Line | LineProblem]:
-    """Empty cells leave their parameter open."""
+    """Read a row. An empty cell does not set its parameter."""
     if any(cell.strip() for name, cell in zip(header, cells, strict=True) if not name):
         yield LineProblem(number, Problem("", "has a value in a column without a name"))
         return
@@ -215,5 +215,5 @@ _PARSERS: dict[str, Callable[[str], Iterator[Line | LineProblem]]] = {
 def _find_parser(name: str, suffix: str) -> Callable[[str], Iterator[Line | LineProblem]]:
     if suffix not in _PARSERS:
         but = f", not {suffix}" if suffix else ""
-        _refuse(name, f"must end in .jsonl, .csv or .txt, which says how it is read{but}")
+        _refuse(name, f"must end in .jsonl, .csv or .txt{but}: the ending selects the format")
     return _PARSERS[suffix]

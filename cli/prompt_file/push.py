@@ -1,4 +1,4 @@
-"""Sending a prepared prompt file to the API: whole or not at all, and never twice."""
+"""Send a prepared prompt file to the API: all of it or nothing, and never twice."""
 
 import re
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def load_jobs(source: str, *, fill: Fill, settings: Settings) -> tuple[PromptFil
 
 
 def choose_name(given: str | None, source: str, *, now: datetime | None = None) -> str:
-    """The batch's name: as given, else made of file and time. Raises `InvalidInput` for one that cannot be."""
+    """Return the given batch name, or make one from file and time. Raises `InvalidInput` for an invalid name."""
     if given is None:
         return name_for("stdin" if source == STDIN else Path(source).stem, now=now or datetime.now(UTC))
     if not BATCH_NAME.fullmatch(given):
@@ -36,9 +36,9 @@ def choose_name(given: str | None, source: str, *, now: datetime | None = None) 
 def push_batch(
     client: ApiClient, name: str, *, file: PromptFile, prepared: Prepared, finish_by: str | None = None
 ) -> dict[str, Any]:
-    """Push the jobs as one batch and return it as the API tells it.
+    """Push the jobs as one batch and return it as the API shows it.
 
-    When the answer is lost, the batch is searched for by its name instead of being pushed again.
+    If the answer is lost, search for the batch by its name instead of pushing it again.
     """
     try:
         body = {"name": name, "jobs": prepared.jobs} | ({"finish_by": finish_by} if finish_by else {})
@@ -50,7 +50,7 @@ def push_batch(
 
 
 def explain_refusal(declined: Declined, *, file: PromptFile, prepared: Prepared) -> Exception:
-    """The API's refusal in terms of the file's lines, as far as it is about lines."""
+    """Express the API's refusal in terms of the file's lines, if it is about lines."""
     if declined.status == 409:
         return CommandError(*declined.errors, hint="choose another name with --batch", exit_code=declined.exit_code)
     problems = []
@@ -63,7 +63,7 @@ def explain_refusal(declined: Declined, *, file: PromptFile, prepared: Prepared)
 
 
 def print_warnings(answer: dict[str, Any], prepared: Prepared) -> None:
-    """Warnings of the API and of this side, each once, on stderr."""
+    """Print the warnings of the API and of this side on stderr, each once."""
     warnings = {each["message"]: int(each["jobs"]) for each in answer.get("warnings") or []}
     for message, jobs in prepared.warnings.items():
         warnings.setdefault(message, 0 if message.startswith("--") else jobs)
@@ -75,10 +75,10 @@ def _search_for(client: ApiClient, name: str, *, prepared: Prepared, lost: Answe
     try:
         batch = client.get("batches", name)
     except CommandError:
-        hint = f"`rushes batch show {name}` tells whether it was stored; submit again only if it was not"
+        hint = f"`rushes batch show {name}` shows whether it was stored; submit again only if it was not"
         raise CommandError(*lost.errors, hint=hint, exit_code=lost.exit_code) from lost
     if batch["jobs"] != len(prepared.jobs):
         hint = "choose another name with --batch"
         raise CommandError(f"a batch named {name!r} with other jobs exists already", hint=hint) from lost
-    note("the answer got lost, but the batch is stored")
+    note("the answer was lost, but the batch is stored")
     return batch

@@ -1,1 +1,1 @@
-"""Connections, transactions, errors of the database, and how statements are run."""
+"""Database connections, transactions, errors, and helpers that run statements."""

@@ -1,4 +1,4 @@
-"""Databases as a whole: making one beside another, dropping it, and ending every connection to it."""
+"""Whole databases: create one on the same server, drop it, and end every connection to it."""
 
 import uuid
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ CONNECT_SECONDS = 5
 
 
 def create_database(url: str, *, prefix: str) -> str:
-    """Make an empty database of a new name on this server and return its URL. Raises `DatabaseAway`.
+    """Create an empty database with a new name on this server and return its URL. Raises `DatabaseAway`.
 
-    Whatever else the server says, such as that this user may make none, comes as `SQLAlchemyError`.
+    Any other error of the server raises `SQLAlchemyError`, for example if this user may not create databases.
     """
     name = f"{prefix}{uuid.uuid4().hex[:12]}"
     with _connect(url) as connection:
@@ -24,15 +24,15 @@ def create_database(url: str, *, prefix: str) -> str:
     return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
-def drop_database(url: str, *, beside: str) -> None:
-    """Drop the database at `url`, whoever is connected; `beside` is another one of the same server."""
+def drop_database(url: str, *, maintenance_url: str) -> None:
+    """Drop the database at `url`, even if clients are connected. `maintenance_url` is another one on its server."""
     name = make_url(url).database or ""
-    with _connect(beside) as connection:
+    with _connect(maintenance_url) as connection:
         connection.execute(text(f"DROP DATABASE IF EXISTS {_quote(connection, name)} WITH (FORCE)"))
 
 
 def end_connections(url: str) -> None:
-    """End all other connections to this database, and to no other of the server. Raises `DatabaseAway`."""
+    """End all other connections to this database, and to no other database of the server. Raises `DatabaseAway`."""
     with _connect(url) as connection:
         connection.execute(
             text(
@@ -44,7 +44,7 @@ def end_connections(url: str) -> None:
 
 @contextmanager
 def _connect(url: str) -> Iterator[Connection]:
-    """A connection of its own that commits every statement."""
+    """A separate connection that commits every statement."""
     engine = create_engine(
         driver_url(url),
         poolclass=NullPool,

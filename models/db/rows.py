@@ -1,4 +1,4 @@
-"""How named SQL statements are run: text with bound parameters, one row or many, as a tuple type of the caller's."""
+"""Run SQL statements with bound parameters. One row or many are returned, as the caller's tuple type."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +16,7 @@ def statement(sql: str) -> TextClause:
 
 
 def find_one(session: Session, query: TextClause, shape: type[Shape], **values: Any) -> Shape | None:
-    """The first row in the caller's shape, columns in the order of its fields; None where there is none."""
+    """The first row in the caller's shape, columns in the order of its fields; None if there is no row."""
     row = session.execute(query, values).first()
     return shape(*row) if row is not None else None
 
@@ -27,7 +27,7 @@ def find_all(session: Session, query: TextClause, shape: type[Shape], **values: 
 
 
 def changed_a_row(session: Session, query: TextClause, **values: Any) -> bool:
-    """Run a guarded statement that returns a row for what it moved; whether it moved something."""
+    """Run a guarded statement that returns a row if it changed something. Returns whether it did."""
     return session.execute(query, values).first() is not None
 
 

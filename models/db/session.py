@@ -1,4 +1,4 @@
-"""Connections to Postgres: one engine per process, sessions from it, and the wake-up call to the dispatcher."""
+"""Connections to Postgres: one engine per process, its sessions, and the wake-up call to the dispatcher."""
 
 import threading
 from collections.abc import Iterator
@@ -20,19 +20,19 @@ _SERVER_SIDE_LIMITS = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_t
 
 
 def driver_url(url: str) -> str:
-    """The same database, spelled for SQLAlchemy with psycopg 3."""
+    """The URL of the same database for SQLAlchemy with psycopg 3."""
     return make_url(url).set(drivername=_DRIVER).render_as_string(hide_password=False)
 
 
 def plain_url(url: str) -> str:
-    """The same database, spelled for psycopg itself."""
+    """The URL of the same database for psycopg itself."""
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def open_engine(url: str, *, pool_size: int = 5, pooler: bool = False, application: str = "rushes") -> Engine:
-    """An engine whose every wait is bounded.
+    """An engine that bounds every wait.
 
-    `pooler` says that a transaction pooler stands before Postgres: it passes neither session options nor prepared
+    `pooler` says that a transaction pooler is in front of Postgres. It supports neither session options nor prepared
     statements.
     """
     connect_args: dict[str, object] = {
@@ -56,13 +56,13 @@ def open_engine(url: str, *, pool_size: int = 5, pooler: bool = False, applicati
 
 
 def open_sessions(engine: Engine) -> Sessions:
-    """Sessions that keep what they loaded after the commit: rows are read once and passed on."""
+    """Sessions that keep loaded rows after the commit: rows are read once and passed on."""
     return sessionmaker(engine, expire_on_commit=False)
 
 
 @contextmanager
 def transaction(sessions: Sessions) -> Iterator[Session]:
-    """One transaction, committed at the end. Raises `DatabaseAway` where Postgres cannot be reached."""
+    """One transaction, committed at the end. Raises `DatabaseAway` if Postgres cannot be reached."""
     try:
         with sessions.begin() as session:
             yield session
@@ -76,7 +76,7 @@ def transaction(sessions: Sessions) -> Iterator[Session]:
 def one_statement(sessions: Sessions) -> Iterator[Session]:
     """For one statement, which commits itself: one round trip instead of three. Raises as `transaction` does.
 
-    What is run in here is committed when it returns, and stays so whatever follows in the block.
+    The statement is committed when it returns. A later error in the block does not undo it.
     """
     try:
         with sessions() as session:
@@ -89,10 +89,10 @@ def one_statement(sessions: Sessions) -> Iterator[Session]:
 
 
 class Waker:
-    """Tells the dispatcher that rows have changed, outside the transaction that changed them.
+    """Notifies the dispatcher that rows have changed, outside the transaction that changed them.
 
-    Calls are coalesced to one NOTIFY per `pause_seconds`, since a notifying commit takes a lock that all others
-    share. A lost wake-up costs at most the dispatcher's longest sleep.
+    Calls are coalesced to one NOTIFY per `pause_seconds`, because a notifying commit takes a lock that all other
+    notifying commits share. A lost wake-up costs at most the dispatcher's longest sleep.
     """
 
     def __init__(self, engine: Engine, *, pause_seconds: float = 0.02) -> None:
@@ -113,7 +113,7 @@ class Waker:
                     self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread; a wake-up asked for in the same instant may be lost."""
+        """Stop the thread. A wake-up requested at the same instant may be lost."""
         self._closed.set()
         self._asked.set()
         if self._thread is not None:
@@ -130,5 +130,5 @@ class Waker:
             with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
         except SQLAlchemyError:
-            # The dispatcher checks by itself every second; a wake-up is never worth an error.
+            # The dispatcher looks by itself every second, so a failed wake-up is not an error.
             self._closed.wait(1)

@@ -1,4 +1,4 @@
-"""The reads. Those of the dispatcher are hot: each has its partial index, and a test holds its plan."""
+"""The reads. The dispatcher's queries are hot: each has its partial index, and a test checks its plan."""
 
 from models.queries import audit, dispatching, duplicates, forecasting, health, jobs, storing
 from models.queries.accounts import summary

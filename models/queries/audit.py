@@ -1,7 +1,7 @@
-"""The promises as SQL: each query selects the ids of the rows that break one; none selected means that it holds.
+"""The guarantees as SQL. Each query selects the ids of the rows that break one; it holds if none is selected.
 
-Every query is one statement, so it sees one snapshot and is safe on a live system. They read whole tables: they are
-for an audit, not for a loop.
+Every query is one statement, so it sees one snapshot and is safe on a live system. The queries read whole tables: use
+them for an audit, not in a loop.
 """
 
 from decimal import Decimal
@@ -23,7 +23,7 @@ _COUNTED = """
 """
 
 
-# What queues ahead shrinks while renders that were admitted under a larger size go on.
+# The overcommit may shrink while renders that were admitted under a larger one go on.
 _MAX_OVERCOMMIT = """greatest(overcommit, coalesce((
     SELECT max(CAST(detail->>'overcommit' AS bigint)) FROM event
     WHERE event.kind = 'account.overcommit' AND event.account_id = account.id), 0))"""
@@ -38,7 +38,7 @@ def _rule(name: str, sentence: str, broken: str) -> "AuditRule":
 
 
 class AuditRule(NamedTuple):
-    """One promise: its name, what a broken row means, and the query that finds them."""
+    """One guarantee: its name, what a broken row means, and the query that finds such rows."""
 
     name: str
     sentence: str
@@ -46,25 +46,25 @@ class AuditRule(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """How many rows break a promise, and a few of their ids."""
+    """How many rows break a guarantee, and a few of their ids."""
 
     total: int
     examples: list[str]
 
 
 class Purchase(NamedTuple):
-    """A prediction that the provider accepted, as our rows tell of it."""
+    """A prediction that the provider accepted, as our rows show it."""
 
     prediction_id: UUID
     job_id: UUID
     provider_id: str
-    state: str  # of a duplicate purchase its outcome, and `rendering` before it
+    state: str  # for a duplicate purchase its outcome; `rendering` while it has none
     price: Decimal
     is_spent: bool
 
 
 class StoredFile(NamedTuple):
-    """A file that an artifact's row promises."""
+    """A file that should exist according to an artifact's row."""
 
     artifact_id: UUID
     url: str
@@ -73,12 +73,12 @@ class StoredFile(NamedTuple):
 
 
 class Crowd(NamedTuple):
-    """The most live predictions that held a slot of an account at once, by its history."""
+    """The largest number of live predictions that held a slot of an account at once, from its history."""
 
     account: str
     most_live: int
     allowed: int
-    given_back: int  # slots that stuck renders and old submissions gave back: so many more may have rendered
+    given_back: int  # slots that stuck renders and old submissions gave back: this many more may have rendered
 
 
 RULES = (
@@ -130,7 +130,7 @@ RULES = (
     ),
     _rule(
         "no_duplicate",
-        "the prediction was found after it had been marked not found or refused: paid for beside another one",
+        "the prediction was found after it had been marked not found or refused: paid for in addition to another",
         "SELECT id::text FROM prediction WHERE state = 'duplicate'",
     ),
     _rule(
@@ -170,7 +170,7 @@ RULES = (
     ),
     _rule(
         "ends_are_reported",
-        "the job has ended, but the last word of its history is another one",
+        "the job has ended, but the last event of its history names another state",
         """SELECT job.id::text FROM job WHERE ended_at IS NOT NULL AND job.state IS DISTINCT FROM (
                SELECT split_part(kind, '.', 2) FROM event WHERE job_id = job.id
                AND kind IN ('job.succeeded', 'job.failed', 'job.cancelled', 'job.retried', 'job.rechecked')
@@ -178,16 +178,16 @@ RULES = (
     ),
     _rule(
         "within_slots",
-        "the account has more live predictions that hold a slot than its slots and what it may queue ahead",
+        "the account has more live predictions that hold a slot than its slots and its overcommit allow",
         f"""SELECT account.name FROM account JOIN prediction ON account_id = account.id
            WHERE state IN ('submitting', 'unconfirmed', 'rendering') AND watch_windows < {SLOT_WINDOWS} AND {_ADMITTED}
            GROUP BY account.id HAVING count(*) > slots + {_MAX_OVERCOMMIT}""",  # noqa: S608 - constants
     ),
 )
-"""What must hold at every instant."""
+"""The rules that must hold at every instant."""
 
 EVERY_JOB_ENDED = _rule("every_job_ended", "the job has not ended", "SELECT id::text FROM job WHERE ended_at IS NULL")
-"""What must hold once nothing is left to do."""
+"""The rule that must hold once nothing is left to do."""
 
 _PURCHASES = statement(f"""
     SELECT id, job_id, provider_id, CASE WHEN state = 'duplicate' THEN coalesce(outcome, 'rendering') ELSE state END,
@@ -197,9 +197,9 @@ _PURCHASES = statement(f"""
 
 _FILES = statement("SELECT id, url, bytes, sha256 FROM artifact ORDER BY id")
 
-# An ending is committed before the count that admits its successor, and events carry the time of the statement. A slot
-# that was given back is free from then on, and its render's ending frees nothing. What was bought already, and found
-# after a restore, was not admitted: it may be more than the slots, which restored rows of the ended still hold.
+# An ending is committed before the count that admits its successor, and events carry the time of their statement. A
+# slot that was given back is free from then on; the ending of its render frees nothing. Purchases found after a restore
+# were not admitted. They may exceed the slots, because restored rows of ended predictions still hold slots.
 _CROWDS = statement(f"""
     SELECT account.name, max(live)::int, slots + {_MAX_OVERCOMMIT}, count(*) FILTER (WHERE gives_back)
     FROM (
@@ -226,7 +226,7 @@ _CROWDS = statement(f"""
 
 
 def find_broken(session: Session, rule: AuditRule) -> Broken:
-    """The rows that break this promise."""
+    """The rows that break this guarantee."""
     broken = find_one(session, rule.query, Broken)
     assert broken is not None  # noqa: S101 - an aggregate without GROUP BY has a row
     return broken
@@ -238,10 +238,10 @@ def list_purchases(session: Session) -> list[Purchase]:
 
 
 def list_stored_files(session: Session) -> list[StoredFile]:
-    """Every file that a row promises."""
+    """Every file that should exist according to a row."""
     return find_all(session, _FILES, StoredFile)
 
 
 def list_crowds(session: Session) -> list[Crowd]:
-    """Per account, the most live predictions at once in all of its history, and today's limit."""
+    """Per account, the largest number of live predictions at once in its whole history, and today's limit."""
     return find_all(session, _CROWDS, Crowd, slot_windows=SLOT_WINDOWS)

@@ -1,4 +1,4 @@
-"""What the dispatcher reads."""
+"""The dispatcher's reads."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -44,26 +44,26 @@ class DispatchAccount(NamedTuple):
     id: UUID
     back_offs: int
     back_off_reason: str | None
-    back_off_seconds: float  # until submissions go on; 0 or less: they do
+    back_off_seconds: float  # until submissions may continue; 0 or less: they may now
     check_failures: int
     check_back_off_seconds: float
-    sweep_lag_seconds: float  # by how much the list was late, believed less and less: halved every 5 minutes
+    sweep_lag_seconds: float  # by how much the list was late; the estimate halves every 5 minutes
     epoch: int  # claims of submissions so far
-    restore_epoch: int  # the highest RUSHES_RESTORE_EPOCH dealt with
+    restore_epoch: int  # the highest RUSHES_RESTORE_EPOCH handled
     slots: int
-    overcommit: int  # submitted beyond the slots: as many renders may be queueing at the provider, not yet rendering
-    requests_owed: int  # requests that checks made beyond those that were granted
-    own_share: float  # how much of what pages show is ours; what is not believed less and less, as with the lag
-    outputs_failing: bool  # an outage of the output host: downloads wait, one at a time probes
+    overcommit: int  # renders submitted beyond the slots: this many may queue at the provider, not yet rendering
+    requests_owed: int  # requests that checks made beyond those granted
+    own_share: float  # share of a page's entries that is ours; the others' share halves every 5 minutes
+    outputs_failing: bool  # the output host has an outage: downloads wait, one at a time probes
 
 
 def find_account(session: Session, name: str) -> DispatchAccount | None:
-    """The account of this name."""
+    """The account with this name."""
     return find_one(session, _ACCOUNT, DispatchAccount, name=name)
 
 
 def find_seconds_until_due(session: Session) -> float | None:
-    """Seconds until the earliest row is due; negative when one is overdue, None when nothing waits for a time."""
+    """Seconds until the earliest row is due. Negative if one is overdue, None if nothing waits for a time."""
     seconds: float | None = session.execute(_UNTIL_DUE).scalar_one()
     return seconds
 

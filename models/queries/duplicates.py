@@ -1,4 +1,4 @@
-"""What a check of a duplicate purchase reads."""
+"""The reads of a check of a duplicate purchase."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -27,10 +27,10 @@ class Duplicate(NamedTuple):
     claim: int
     provider_id: str
     outcome: str | None
-    age_seconds: float  # since the provider accepted it, or we knew of it where that is not told
+    age_seconds: float  # since the provider created it or we learned of it, whichever is earlier
     inconsistent_seconds: float | None  # since the provider's answers make no sense
-    created_at: datetime  # by the provider's clock where it told, else when we knew of it
-    by_provider: bool  # it told
+    created_at: datetime  # by the provider's clock if it reported one, else when we learned of it
+    by_provider: bool  # the provider reported created_at
 
 
 def find_duplicate(session: Session, prediction_id: UUID) -> Duplicate | None:

@@ -1,4 +1,4 @@
-"""What a forecast is made of: the slots and the rate limit, what is in flight, what waits before whom, what storing
+"""The inputs of a forecast: slots and rate limit, renders in flight, the queue in its order, and how long storing
 took."""
 
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ _RECENT = statement("""
         count(*) FILTER (WHERE prediction.state = 'completed'),
         count(*) FILTER (WHERE prediction.state IN ('failed', 'timeout'))
     FROM (
-        -- A range: told as an equality, the planner would walk a long queue of youngest jobs to find them.
+        -- A range: with an equality, the planner would walk a long queue of youngest jobs to find them.
         SELECT id, ended_at FROM job
         WHERE (state, id) >= ('succeeded', '00000000-0000-0000-0000-000000000000'::uuid)
           AND (state, id) <= ('succeeded', 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
@@ -37,12 +37,12 @@ _RECENT = statement("""
     JOIN prediction ON job_id = done.id
 """)
 
-# The kind of a render: its video model and the seconds that it was asked for.
+# The kind of a render: its video model and the requested seconds.
 _KIND = """job.video_model, round(coalesce((input->>'duration')::numeric,
         (input->>'end_time')::numeric - (input->>'start_time')::numeric))::int"""
 _OURS = "coalesce(job.id = :job_id OR job.batch_id = :batch_id, false)"
 
-# Ages that are nearly the same are one: buckets a quarter of a natural logarithm wide.
+# Nearly equal ages are grouped, in buckets a quarter of a natural logarithm wide.
 _RUNNING = """
     SELECT {kind}, {ours}, watch_windows < :slot_windows,
         prediction.state <> 'submitting' OR posted_at IS NOT NULL,
@@ -99,65 +99,65 @@ _BUSY = statement("""
 
 
 class Promise(NamedTuple):
-    """An open batch that is to have ended by some time."""
+    """An open batch with a `finish_by`."""
 
     batch_id: UUID
     name: str
     finish_by: datetime
-    seconds_left: float  # until then; negative: it is late
-    at_risk: bool  # was told to be
+    seconds_left: float  # until finish_by; negative: it is late
+    at_risk: bool  # recorded as at risk
 
 
 class BusyBatch(NamedTuple):
-    """A batch that renders."""
+    """A batch with renders in flight."""
 
     batch_id: UUID
     name: str
 
 
 class Whose(NamedTuple):
-    """The jobs that are asked about: those of a batch, or one."""
+    """The jobs to forecast: all jobs of a batch, or one job."""
 
     batch_id: UUID | None = None
     job_id: UUID | None = None
 
 
 class Capacity(NamedTuple):
-    """How fast an account takes jobs."""
+    """How fast an account can take jobs."""
 
     slots: int
     submits_per_minute: int
-    submitted: int  # rate slots that are taken
-    back_off_seconds: float  # until it takes submissions
-    led: bool  # somebody hands out the slots
+    submitted: int  # rate slots taken
+    back_off_seconds: float  # until it takes submissions again
+    led: bool  # a leader hands out the slots
     store_threads: int
     now: datetime
-    paused: bool  # it takes none until somebody or something ends the pause
+    paused: bool  # it takes none until the pause is ended
 
 
 class Recent(NamedTuple):
-    """What became of the renders of the youngest jobs that succeeded."""
+    """The results of the renders of the youngest jobs that succeeded."""
 
-    store_seconds: float | None  # in the middle
+    store_seconds: float | None  # median
     completed: int
     failed: int
 
 
 class RunningRenders(NamedTuple):
-    """Renders of one kind that have run about as long."""
+    """Renders of one kind with about the same age."""
 
     video_model: str
     output_seconds: int | None
     ours: bool
     in_slot: bool
-    posted: bool  # else it is still to be submitted
-    undecided: bool  # unconfirmed, and waits for a person
+    posted: bool  # if false, it is still to be submitted
+    undecided: bool  # unconfirmed, waits for a person
     renders: int
     age_seconds: float
 
 
 class StoringJobs(NamedTuple):
-    """Jobs whose video is to be stored."""
+    """Jobs with a video to store."""
 
     ours: bool
     jobs: int
@@ -165,7 +165,7 @@ class StoringJobs(NamedTuple):
 
 
 class WaitingJobs(NamedTuple):
-    """Queued jobs of one kind, in the order of admission as far as priorities tell; others' before ours."""
+    """Queued jobs of one kind, ordered by priority like admission. Within a priority, others' jobs precede ours."""
 
     priority: int
     ours: bool
@@ -175,12 +175,12 @@ class WaitingJobs(NamedTuple):
 
 
 def find_capacity(session: Session, account: str, *, rate_window: timedelta) -> Capacity | None:
-    """The limits of the account of this name, and what of the rate limit is taken in the last so long."""
+    """The limits of the account with this name, and how many rate slots were taken within the last `rate_window`."""
     return find_one(session, _CAPACITY, Capacity, account=account, rate_window=rate_window)
 
 
 def find_recent(session: Session) -> Recent:
-    """How long storing took lately, and how many renders failed before one completed."""
+    """How long storing took recently, and how many renders failed before one completed."""
     recent = find_one(session, _RECENT, Recent)
     assert recent is not None  # noqa: S101 - an aggregate has a row
     return recent
@@ -197,16 +197,16 @@ def list_busy_batches(session: Session, *, count: int) -> list[BusyBatch]:
 
 
 def list_running(session: Session, whose: Whose) -> list[RunningRenders]:
-    """What is in flight or about to be posted."""
+    """Renders in flight or about to be posted."""
     return find_all(session, _RUNNING_OF, RunningRenders, slot_windows=SLOT_WINDOWS, **whose._asdict())
 
 
 def list_storing(session: Session, whose: Whose) -> list[StoringJobs]:
-    """What is to be stored."""
+    """Jobs to be stored."""
     return find_all(session, _STORING_OF, StoringJobs, **whose._asdict())
 
 
 def list_waiting(session: Session, whose: Whose) -> list[WaitingJobs]:
-    """The queue as far as the last job of theirs, in the dispatcher's order."""
+    """The queue up to the last of these jobs, in the dispatcher's order."""
     query = _WAITING_OF_BATCH if whose.batch_id else _WAITING_OF_JOB
     return find_all(session, query, WaitingJobs, **whose._asdict())

@@ -1,4 +1,4 @@
-"""What operators ask: is it working, what does it wait for."""
+"""Answers for operators: is it working, and what does it wait for?"""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from models.queries.accounts.back_off import REFUSED, WAITING, WATCH_DUE
 from models.queries.storing import STORE_DUE
 
 EXPECTED_MIGRATION = "0012"
-"""The newest migration that this code knows; a test holds it to the scripts."""
+"""The newest migration that this code knows. A test compares it with the scripts."""
 
 _FARM = statement(f"""
     SELECT
@@ -82,28 +82,28 @@ class FarmStatus(NamedTuple):
     overdue_watches: int  # renders that outlived a watch window
     slots: int | None
     back_off: str | None
-    lag_seconds: float  # how long the most overdue row has been due; negative: nothing is
-    paused: str | None = None  # why the account submits nothing by our own will
+    lag_seconds: float  # how long the most overdue row has been due; negative: nothing is due
+    paused: str | None = None  # why the account is paused
     duplicates: int = 0
     stale_writes: int = 0
 
 
 class Health(NamedTuple):
-    """Who works, and what does not go on."""
+    """The living workers, the leader, and everything that is held up."""
 
     leader: str | None
     workers: int
     back_off: str | None
-    leaderless_seconds: float | None = None  # since nobody leads; None: somebody does, or nobody ever could
-    back_off_seconds: float | None = None  # since the first of the refusals in a row; what waits may be younger
+    leaderless_seconds: float | None = None  # since there is no leader; None: there is one, or no worker could lead
+    back_off_seconds: float | None = None  # since the first of the refusals in a row, or since something waits if later
     lag_seconds: float = 0  # how long the most overdue row has been due
-    batches_at_risk: int = 0  # open ones that will hardly hold their `finish_by`
-    duplicates: int = 0  # found in the last seven days: paid for beside another
+    batches_at_risk: int = 0  # open batches that are likely to miss their `finish_by`
+    duplicates: int = 0  # found in the last seven days: paid for in addition to another
     paused: str | None = None  # why the account submits nothing: a restore, or a person
-    stale_writes: int = 0  # so far: they moved nothing, since claim or state had changed
-    unconfirmed: int = 0  # submissions whose outcome nobody knows
+    stale_writes: int = 0  # so far: they changed nothing, because the claim or the state had changed
+    unconfirmed: int = 0  # submissions with an unknown outcome
     oldest_unconfirmed_seconds: float | None = None  # since the oldest of them was posted
-    foreign: int = 0  # unconfirmed submissions and renders left undecided, since the list seems to be another account's
+    foreign: int = 0  # unconfirmed submissions and renders left undecided: the list seems to be another account's
 
 
 def find_farm(session: Session) -> FarmStatus:
@@ -114,7 +114,7 @@ def find_farm(session: Session) -> FarmStatus:
 
 
 def find_health(session: Session) -> Health:
-    """The dispatcher's holder, the living workers, why an account waits, and since when what should go on does not."""
+    """The leader, the living workers, why an account waits, and how long overdue work has been held up."""
     health = find_one(session, _HEALTH, Health)
     assert health is not None  # noqa: S101 - as above
     return health
@@ -126,7 +126,7 @@ def count_workers_on(session: Session, host: str) -> int:
 
 
 def find_migration(session: Session) -> str | None:
-    """The migration that the database is at; None for an empty database."""
+    """The database's current migration; None for an empty database."""
     if not inspect(session.connection()).has_table("alembic_version"):
         return None
     version: str | None = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
@@ -134,6 +134,6 @@ def find_migration(session: Session) -> str | None:
 
 
 def read_clock(session: Session) -> datetime:
-    """The database's clock: what every stored time is to be compared with."""
+    """The database's clock. Compare every stored time with it."""
     now: datetime = session.scalars(select(func.clock_timestamp())).one()
     return now

@@ -1,4 +1,4 @@
-"""What people and upstream systems read."""
+"""Reads for people and upstream systems."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ _SUMMARIES = statement(f"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Which jobs to list; None leaves a property open."""
+    """Which jobs to list. None does not filter by that property."""
 
     state: JobState | None = None
     batch_id: UUID | None = None
@@ -57,7 +57,7 @@ _LAST = UUID(int=2**128 - 1)
 
 
 class BatchSummary(NamedTuple):
-    """A batch by its numbers. Dollars; seconds from push to file."""
+    """A batch in numbers. Money is in dollars; seconds count from push to file."""
 
     id: UUID
     name: str
@@ -65,7 +65,7 @@ class BatchSummary(NamedTuple):
     created_at: datetime
     states: dict[str, int]
     estimated: Decimal
-    ended_at: datetime | None  # of its last job, once all have ended
+    ended_at: datetime | None  # when its last job ended, once all have ended
     held: Decimal  # for predictions without an outcome
     spent: Decimal  # for predictions that ended as paid
     mean_seconds: float | None
@@ -79,7 +79,7 @@ def find_job(session: Session, job_id: UUID) -> Job | None:
 
 
 def list_jobs(session: Session, chosen: JobFilter, *, limit: int, before: UUID | None = None) -> Sequence[Job]:
-    """Jobs, newest first; `before` is the last id of the page before."""
+    """Jobs, newest first. `before` is the last id of the previous page."""
     wanted: dict[InstrumentedAttribute[Any], object] = {}
     if chosen.batch_id is not None:
         wanted[Job.batch_id] = chosen.batch_id
@@ -90,27 +90,27 @@ def list_jobs(session: Session, chosen: JobFilter, *, limit: int, before: UUID |
         query = query.where(Job.video_model == chosen.video_model)
     elif chosen.video_model is not None:
         wanted[Job.video_model] = chosen.video_model
-    # A range of an index that begins with what is wanted. Told as equalities, the planner would rather walk all jobs
-    # from the youngest on until it has met enough of these: with a long queue, that is the queue.
+    # Select a range of an index that begins with the wanted columns. With equalities, the planner would rather walk all
+    # jobs from the youngest on until it has found enough matches. With a long queue, it would walk the whole queue.
     key = tuple_(*wanted, Job.id)
     query = query.where(key >= tuple_(*wanted.values(), UUID(int=0)), key < tuple_(*wanted.values(), before or _LAST))
     return session.scalars(query.order_by(*(column.desc() for column in (*wanted, Job.id))).limit(limit)).all()
 
 
 def list_events(session: Session, job_id: UUID, *, limit: int, after: int = 0) -> Sequence[Event]:
-    """A job's history, oldest first; `after` is the last id of the page before."""
+    """A job's history, oldest first. `after` is the last id of the previous page."""
     query = select(Event).where(Event.job_id == job_id, Event.id > after).order_by(Event.id).limit(limit)
     return session.scalars(query).all()
 
 
 def list_batch_events(session: Session, batch_id: UUID, *, limit: int, after: int = 0) -> Sequence[Event]:
-    """What was told of a batch as a whole, oldest first."""
+    """The events of a batch as a whole, oldest first."""
     query = select(Event).where(Event.batch_id == batch_id, Event.id > after).order_by(Event.id).limit(limit)
     return session.scalars(query).all()
 
 
 def list_predictions(session: Session, job_ids: Iterable[UUID]) -> Sequence[Prediction]:
-    """All purchases of these jobs, in the order they were made."""
+    """All purchases of these jobs, in order."""
     query = select(Prediction).where(Prediction.job_id.in_(job_ids)).order_by(Prediction.job_id, Prediction.attempt)
     return session.scalars(query).all()
 
@@ -136,7 +136,7 @@ def name_batches(session: Session, ids: Iterable[UUID]) -> dict[UUID, str]:
 
 
 def list_batches(session: Session, *, limit: int, before: UUID | None = None) -> Sequence[Batch]:
-    """Batches, newest first; `before` is the last id of the page before."""
+    """Batches, newest first. `before` is the last id of the previous page."""
     query = select(Batch).order_by(Batch.id.desc()).limit(limit)
     if before is not None:
         query = query.where(Batch.id < before)

@@ -10,7 +10,7 @@ from models.db.rows import find_one, statement
 
 STORE_DUE = """(SELECT greatest(due_at, (SELECT max(outputs_probe_at) FROM account))
         FROM job WHERE state = 'storing' ORDER BY due_at LIMIT 1)"""
-"""When the first store step is due; during an outage of the output host, when the next probe is."""
+"""When the first store step is due. During an outage of the output host, not before the next probe is due."""
 
 _OUTAGE = statement("""
     SELECT outputs_failing_since, extract(epoch FROM now() - outputs_failing_since)::float8,
@@ -25,7 +25,7 @@ _EVIDENCE = statement("""
         coalesce(outputs_reached_at > job.output_failed_at, false),
         extract(epoch FROM now() - kept.created_at)::float8,
         coalesce(outputs_reached_at > kept.repeated_at, false),
-        -- The account and the job got the time of the own failure in one transaction.
+        -- This job's own failure set both times in one transaction, so they are then equal.
         coalesce(outputs_failed_at > job.output_failed_at, false),
         EXISTS (
             SELECT 1 FROM artifact
@@ -45,17 +45,17 @@ class OutputOutage(NamedTuple):
     seconds: float
     failure: str  # how the last download failed
     next_probe_seconds: float
-    waiting: int  # jobs whose file is to be stored
+    waiting: int  # jobs with a file to store
 
 
 class OutputEvidence(NamedTuple):
-    """What tells a fault of the output host from a fault of one file."""
+    """The facts that distinguish a fault of the output host from a fault of one file."""
 
     outage: bool
-    probes: int  # of the outage that failed so far
-    arrived_since_failed: bool  # the host has given another file since it last failed this job
+    probes: int  # failed probes of the outage so far
+    arrived_since_failed: bool  # the host has delivered another file since it last failed this job
     kept_seconds: float | None  # since the prediction's unverified file was kept; null: it has none
-    arrived_since_repeat: bool  # the host has given another file since the same bytes arrived a second time
+    arrived_since_repeat: bool  # the host has delivered another file since the same bytes arrived again
     others_failed: bool  # the host has failed another job since it last failed this one
     sent_to_others: bool  # the same bytes are kept for another prediction
 
@@ -66,7 +66,7 @@ def find_output_outage(session: Session) -> OutputOutage | None:
 
 
 def find_output_evidence(session: Session, prediction_id: UUID, *, sha256: str | None) -> OutputEvidence:
-    """What is known about the host and this file; `sha256` is that of the bytes that have just arrived, if any have."""
+    """The known facts about the host and this file. `sha256` is that of the bytes that have just arrived, if any."""
     evidence = find_one(session, _EVIDENCE, OutputEvidence, prediction_id=prediction_id, sha256=sha256)
     assert evidence is not None  # noqa: S101 - a prediction has a job and an account
     return evidence

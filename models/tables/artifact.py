@@ -12,21 +12,21 @@ from models.tables.base import Base, new_id, one_of
 
 
 class ArtifactKind(StrEnum):
-    """What the file is."""
+    """The kind of a stored file."""
 
     VIDEO = "video"  # the provider's file, byte for byte
-    POSTER = "poster"  # its first frame as JPEG
-    UNVERIFIED = "unverified"  # bytes that arrived and fail the probe
+    POSTER = "poster"  # the video's first frame as JPEG
+    UNVERIFIED = "unverified"  # bytes that arrived for an output but failed the probe
 
     @property
     def file_name(self) -> str:
-        """What to call it in a sentence."""
+        """Its name in a message."""
         return "unverified file" if self is ArtifactKind.UNVERIFIED else self.value
 
 
 class Artifact(Base):
-    """Written after the file became visible: a video and its poster in the transaction that ends the job, an unverified
-    file with the failed attempt that fetched it.
+    """The row is written after the file has become visible. A video and its poster are written in the transaction that
+    ends the job, an unverified file with the failed attempt that fetched it.
     """
 
     __tablename__ = "artifact"
@@ -50,12 +50,12 @@ class Artifact(Base):
     width: Mapped[int | None]
     height: Mapped[int | None]
     has_audio: Mapped[bool | None]
-    content_type: Mapped[str | None]  # of an unverified file, as the output host named it
-    source: Mapped[str | None]  # of an unverified file: the address that it came from, without its query
-    message: Mapped[str | None]  # of an unverified file: why the probe rejects it
-    suspect: Mapped[str | None]  # of an unverified file: file, document or cut, see `rushes.artifacts.errors.Suspect`
-    repeated_at: Mapped[datetime | None]  # of an unverified file: when the same bytes last arrived again
+    content_type: Mapped[str | None]  # unverified file: the content type that the output host sent
+    source: Mapped[str | None]  # unverified file: the address it came from, without its query
+    message: Mapped[str | None]  # unverified file: why the probe rejects it
+    suspect: Mapped[str | None]  # unverified file: file, document or cut, see `rushes.artifacts.errors.Suspect`
+    repeated_at: Mapped[datetime | None]  # unverified file: when the same bytes last arrived again
     is_duplicate: Mapped[bool] = mapped_column(
         server_default=text("false")
-    )  # of a duplicate purchase: not the job's own file
+    )  # belongs to a duplicate purchase; not the job's own file
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

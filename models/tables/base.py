@@ -1,4 +1,4 @@
-"""The declarative base: naming of constraints, and the column types that every table shares."""
+"""The declarative base: the names of constraints, and the column types that all tables share."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -20,11 +20,11 @@ NAMING = {
 }
 
 new_id = uuid7
-"""Makes a key that sorts by the time it was made."""
+"""Makes a key that sorts by its creation time."""
 
 
 class Base(DeclarativeBase):
-    """Every table. Times are the database's clock in UTC, money is dollars to the hundredth of a cent."""
+    """Base of every table. Times are by the database's clock, in UTC. Money is in dollars, to a hundredth of a cent."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own name for a class-wide setting
@@ -39,6 +39,6 @@ class Base(DeclarativeBase):
 
 
 def one_of(column: str, states: type[StrEnum]) -> CheckConstraint:
-    """A CHECK that holds a text column to the members of an enum."""
+    """A CHECK that restricts a text column to the members of an enum."""
     values = ", ".join(f"'{state.value}'" for state in states)
     return CheckConstraint(f"{column} IN ({values})", name=column)

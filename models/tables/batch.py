@@ -1,4 +1,4 @@
-"""Jobs pushed together: one name, one progress bar."""
+"""Jobs that were pushed together, with one name and one progress bar."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,7 @@ from models.tables.base import Base, new_id
 
 
 class Batch(Base):
-    """Its counts and its spend are summed from its jobs."""
+    """Counts and spend are not stored here; they are summed over the batch's jobs."""
 
     __tablename__ = "batch"
     __table_args__ = (
@@ -23,5 +23,5 @@ class Batch(Base):
     name: Mapped[str] = mapped_column(unique=True)  # also the name of its folder of videos
     job_count: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    finish_by: Mapped[datetime | None]  # when it is to have ended; null: whenever
-    at_risk_at: Mapped[datetime | None]  # since when that will hardly hold; null: it will
+    finish_by: Mapped[datetime | None]  # deadline for its last job; null: none
+    at_risk_at: Mapped[datetime | None]  # since when it is likely to miss finish_by; null: it is not

@@ -1,4 +1,4 @@
-"""One line of history, appended in the same transaction as the change that it tells of."""
+"""One line of history, appended in the same transaction as the change that it describes."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from models.tables.base import Base
 
 
 class Event(Base):
-    """Kinds are `noun.past_participle`; see docs/glossary.md. No foreign keys: history outlives what it tells of."""
+    """Kinds are `noun.past_participle` (docs/glossary.md). No foreign keys: history outlives the rows it describes."""
 
     __tablename__ = "event"
     __table_args__ = (
@@ -25,5 +25,5 @@ class Event(Base):
     job_id: Mapped[UUID | None]
     prediction_id: Mapped[UUID | None]
     account_id: Mapped[UUID | None]
-    batch_id: Mapped[UUID | None]  # of what is told of a batch as a whole
+    batch_id: Mapped[UUID | None]  # set if the event is about a batch as a whole
     detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))

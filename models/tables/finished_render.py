@@ -1,4 +1,4 @@
-"""How long renders took: what render times are learned from, worked out of predictions and rebuilt from them."""
+"""How long renders took. Render times are learned from these rows, which can be rebuilt from predictions."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,7 @@ from models.tables.base import Base
 
 
 class FinishedRender(Base):
-    """One completed render by its kind; the newest of each kind are kept. No foreign key: it may outlive its row."""
+    """One completed render. Only the newest of each kind are kept. No foreign key: it may outlive its prediction."""
 
     __tablename__ = "finished_render"
     __table_args__ = (
@@ -23,5 +23,5 @@ class FinishedRender(Base):
     video_model: Mapped[str]
     output_seconds: Mapped[int]
     ended_at: Mapped[datetime]  # when it was found finished
-    low_seconds: Mapped[float] = mapped_column(Double)  # the greatest age at which it surely ran still
+    low_seconds: Mapped[float] = mapped_column(Double)  # the greatest age at which it was certainly still running
     high_seconds: Mapped[float] = mapped_column(Double)  # its age when it was found finished

@@ -13,7 +13,7 @@ from models.tables.base import Base, new_id, one_of
 
 
 class Job(Base):
-    """`due_at` is back-off while queued, and lease while storing; ended jobs have none."""
+    """`due_at` is the end of a back-off while queued, and the end of a lease while storing. Ended jobs have none."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -30,7 +30,7 @@ class Job(Base):
             "output_failed_at",
             postgresql_where=text("state = 'storing' AND output_failed_at IS NOT NULL"),
         ),
-        # One for each way in which `list_jobs` turns its pages.
+        # One index for each filter that `list_jobs` pages by.
         Index("ix_job_state", "state", "id"),
         Index("ix_job_batch", "batch_id", "id"),
         Index("ix_job_batch_state", "batch_id", "state", "id"),
@@ -39,23 +39,23 @@ class Job(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("batch.id"))
-    number: Mapped[int | None]  # place in the batch, from 1
+    number: Mapped[int | None]  # position in the batch, from 1
     video_model: Mapped[str]  # the provider's model id
-    input: Mapped[dict[str, Any]]  # every parameter, as it is sent
-    price: Mapped[Decimal]  # dollars of one render by the catalogue
+    input: Mapped[dict[str, Any]]  # every parameter, as sent to the provider
+    price: Mapped[Decimal]  # dollars for one render, from the catalogue
     priority: Mapped[int] = mapped_column(server_default=text("0"))  # higher goes first
-    max_attempts: Mapped[int] = mapped_column(server_default=text("3"))  # purchases at most
+    max_attempts: Mapped[int] = mapped_column(server_default=text("3"))  # limit of purchases
     state: Mapped[str] = mapped_column(server_default=text("'queued'"))
     claim: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token of the store step
-    begun_at: Mapped[datetime | None]  # the store step of this claim has begun
+    begun_at: Mapped[datetime | None]  # when the store step of this claim began; null: it has not
     store_attempts: Mapped[int] = mapped_column(server_default=text("0"))
-    output_failed_at: Mapped[datetime | None]  # when the output host last failed to give the file; null: it did not
+    output_failed_at: Mapped[datetime | None]  # when the output host last failed to deliver its file; null: it has not
     output_releases: Mapped[int] = mapped_column(server_default=text("0"))  # outages whose end released its download
-    output_warned_at: Mapped[datetime | None]  # when an event warned that downloads will soon be given up
-    rechecks: Mapped[bool] = mapped_column(server_default=text("false"))  # the store step probes the kept file only
+    output_warned_at: Mapped[datetime | None]  # when an event warned that its downloads will soon be given up
+    rechecks: Mapped[bool] = mapped_column(server_default=text("false"))  # its store step only probes the kept file
     due_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
     cancel_requested_at: Mapped[datetime | None]
-    error_code: Mapped[str | None]  # a word for programs
-    error_message: Mapped[str | None]  # a sentence for people
+    error_code: Mapped[str | None]  # machine-readable code
+    error_message: Mapped[str | None]  # message for people
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]

@@ -18,13 +18,14 @@ _HOOK_COMPARED = "hook_outcome IS NOT NULL AND ended_at IS NOT NULL AND NOT ende
 
 
 class Prediction(Base):
-    """`due_at` is lease and retry timer while submitting, and the end of the watch window while rendering.
+    """`due_at` depends on the state. While submitting, it is the lease and the retry timer. While rendering, it is the
+    end of the watch window.
 
-    An unconfirmed submission without one is searched for no more: it is as old as the provider's retention, and a
-    person decides.
+    An unconfirmed submission without `due_at` is no longer searched for: it is as old as the provider's retention, and
+    a person decides.
 
-    A duplicate purchase is over for its job; its `due_at` says when to check it or to fetch its video, and is null once
-    that is done.
+    A duplicate purchase no longer affects its job. Its `due_at` says when to check it or to fetch its video, and is
+    null once that is done.
     """
 
     __tablename__ = "prediction"
@@ -43,7 +44,7 @@ class Prediction(Base):
         ),
         UniqueConstraint("job_id", "attempt"),
         UniqueConstraint("account_id", "provider_id"),
-        # The database itself refuses a second purchase while one may be alive.
+        # The database itself refuses a second purchase while one may be live.
         Index("uq_prediction_live", "job_id", unique=True, postgresql_where=text(_LIVE)),
         Index("ix_prediction_slots", "account_id", "state", postgresql_where=text(_LIVE)),
         Index("ix_prediction_due", "state", "due_at", postgresql_where=text(_LIVE)),
@@ -63,28 +64,28 @@ class Prediction(Base):
     state: Mapped[str] = mapped_column(server_default=text("'submitting'"))
     claim: Mapped[int] = mapped_column(
         server_default=text("0")
-    )  # fencing token: who acts under an older one moves nothing
+    )  # fencing token: a process that acts under an older claim changes nothing
     due_at: Mapped[datetime | None]
-    not_before: Mapped[datetime | None]  # its rate slot; null: none taken
-    posted_at: Mapped[datetime | None]  # committed before the POST: from here on it may have been bought
-    provider_id: Mapped[str | None]  # WaveSpeed's prediction id: a fact, written once
+    not_before: Mapped[datetime | None]  # time of its rate slot; null: none taken
+    posted_at: Mapped[datetime | None]  # committed before the POST: from this commit on it may have been bought
+    provider_id: Mapped[str | None]  # WaveSpeed's prediction id; written once
     provider_created_at: Mapped[datetime | None]  # by the provider's clock
-    accepted_at: Mapped[datetime | None]  # when we knew its provider_id
-    adopted_at: Mapped[datetime | None]  # when its provider_id was found in the list instead of answered
+    accepted_at: Mapped[datetime | None]  # when we learned its provider_id
+    adopted_at: Mapped[datetime | None]  # when its provider_id was taken from the list, not from the answer to the POST
     watch_windows: Mapped[int] = mapped_column(server_default=text("0"))  # watch windows that ended without an outcome
-    early_check_at: Mapped[datetime | None]  # when something last said that it may have ended
+    early_check_at: Mapped[datetime | None]  # when a page or a webhook last suggested that it ended, or a check failed
     inconsistent_since: Mapped[datetime | None]  # since when the provider's answers make no sense
-    seen_running_at: Mapped[datetime | None]  # the last time before its completion, where a check knew
-    execution_seconds: Mapped[float | None] = mapped_column(Double)  # as the provider tells it with the completion
-    price: Mapped[Decimal]  # dollars held from the row's birth, settled by the outcome
+    seen_running_at: Mapped[datetime | None]  # when a check last saw it running before its completion, if known
+    execution_seconds: Mapped[float | None] = mapped_column(Double)  # as the provider reports it with the completion
+    price: Mapped[Decimal]  # dollars; held from the row's creation on, settled by the outcome
     hook_asked: Mapped[bool] = mapped_column(server_default=text("false"))  # posted with an address for a webhook
-    hooked_at: Mapped[datetime | None]  # the first verified webhook that told its end, before or after we knew
-    hook_outcome: Mapped[str | None]  # the state that this webhook told
-    ended_by_hook: Mapped[bool] = mapped_column(server_default=text("false"))  # the webhook was the answer, not a check
-    outcome: Mapped[str | None]  # of a duplicate purchase: how it ended at the provider; null while nobody knows
+    hooked_at: Mapped[datetime | None]  # when the first verified webhook reported its end, before or after we knew
+    hook_outcome: Mapped[str | None]  # the state that this webhook reported
+    ended_by_hook: Mapped[bool] = mapped_column(server_default=text("false"))  # ended by the webhook, not by a check
+    outcome: Mapped[str | None]  # duplicate purchase: how it ended at the provider; null: not known yet
     store_attempts: Mapped[int] = mapped_column(
         server_default=text("0")
-    )  # of a duplicate purchase: fetches of its video
+    )  # duplicate purchase: how often its video was fetched
     outputs: Mapped[list[str] | None]
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]

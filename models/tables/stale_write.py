@@ -1,4 +1,4 @@
-"""How often somebody came too late: one row per kind of write."""
+"""How often a write came too late: one row per kind of write."""
 
 from datetime import datetime
 
@@ -9,10 +9,10 @@ from models.tables.base import Base
 
 
 class StaleWrite(Base):
-    """Writes that moved nothing since claim or state had changed; a row is written only where that happens."""
+    """Counts the writes that changed nothing because the claim or the state had changed. The first creates the row."""
 
     __tablename__ = "stale_write"
 
-    kind: Mapped[str] = mapped_column(primary_key=True)  # the step and what it wanted, as `store.finish`
+    kind: Mapped[str] = mapped_column(primary_key=True)  # the step and the attempted write, such as `store.finish`
     count: Mapped[int]
     last_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,4 +1,4 @@
-"""A prediction at the provider that no row of ours asked for: made on its website, or bought and forgotten."""
+"""A prediction at the provider that no row of ours asked for: made on its website, or bought and lost from our rows."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from models.tables.base import Base
 
 
 class UnknownPrediction(Base):
-    """Reported once; gone when a row turns out to have asked for it, which may make that row a duplicate purchase."""
+    """Reported once. Deleted if a row turns out to have asked for it; that row may become a duplicate purchase."""
 
     __tablename__ = "unknown_prediction"
 

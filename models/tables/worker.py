@@ -1,4 +1,4 @@
-"""Who works, and who leads: rows with leases, so that a frozen process is replaced by doing nothing."""
+"""The living workers and the leader. Their rows hold leases, so a frozen process is replaced without any action."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from models.tables.base import Base
 
 
 class Worker(Base):
-    """A worker process, by its last sign of life; the dispatcher sizes its queues by the threads of the living."""
+    """A worker process and its last sign of life. The dispatcher sizes its queues by the threads of living workers."""
 
     __tablename__ = "worker"
 
@@ -23,7 +23,7 @@ class Worker(Base):
 
 
 class Leader(Base):
-    """The one dispatcher among the workers. Two at once are safe, since admission locks the account's row."""
+    """The one worker that dispatches. Two at once are safe, because admission locks the account's row."""
 
     __tablename__ = "leader"
 

@@ -1,9 +1,9 @@
-"""The moves: one function per change of state, each one guarded UPDATE that also appends its event.
+"""The transitions. Each function makes one change of state by one guarded UPDATE that also appends its event.
 
-Every function returns what it moved, or None (or False) where somebody was first or the claim is stale; nothing is
-raised for losing a race. No two moves can wait for each other: predictions are locked before their jobs, an
-account's row last of all, and who locks an account first (admission, claiming) takes the rest with SKIP LOCKED. Only
-this folder writes a state.
+Every function returns the rows it changed, or None (or False) if another process was first or the claim is stale.
+Losing a race raises nothing. Transitions cannot deadlock: they lock predictions before their jobs, and an account's row
+last. A transition that locks an account first (admission, claiming) takes the other locks with SKIP LOCKED. Only this
+folder writes a state.
 """
 
 from models.transitions import accounts, admission, batches, jobs, leadership, slots, stale_writes, submitting

@@ -110,42 +110,43 @@ _CLEAR_CHECK_FAILURES = statement("""
 
 
 def ensure_account(session: Session, name: str, *, slots: int, submits_per_minute: int) -> UUID:
-    """Write the limits of the settings into the account's row, which is made where there is none."""
+    """Write the limits from the settings into the account's row. Creates the row if there is none."""
     limits = {"name": name, "slots": slots, "submits_per_minute": submits_per_minute}
     return UUID(str(session.execute(_ENSURE, {"id": new_id(), **limits}).scalar_one()))
 
 
 def back_off_account(session: Session, account_id: UUID, *, delay: timedelta, reason: str, detail: str) -> bool:
-    """Submit nothing before `delay` has passed; back-offs in a row are counted until one submission is accepted."""
+    """Submit nothing until `delay` has passed. Back-offs in a row are counted until one submission is accepted."""
     why = {"reason": reason, "detail": detail}
     return changed_a_row(session, _BACK_OFF, account_id=account_id, delay=delay, in_a_row=IN_A_ROW, **why)
 
 
 def count_back_offs(session: Session, account_id: UUID) -> int:
-    """Refusals in a row; locks the account's row, so that refusals at the same time count one after the other."""
+    """Refusals in a row. Locks the account's row, so that simultaneous refusals are counted one after the other."""
     return int(session.execute(_COUNT_BACK_OFFS, {"account_id": account_id}).scalar_one())
 
 
 def clear_back_off(session: Session, account_id: UUID) -> bool:
-    """The account accepts again. Writes nothing where it was healthy."""
+    """Record that the account accepts submissions again. Writes nothing if it was healthy."""
     return changed_a_row(session, _CLEAR_BACK_OFF, account_id=account_id)
 
 
 def limit_slots(session: Session, account_id: UUID) -> bool:
-    """The provider refused one more at once: what is live now is all that it takes, given-back slots included.
+    """The provider refused a submission for its concurrency: limit the slots to the predictions that are live now.
 
-    Nothing is overcommitted from now on, and the refused job has lost nothing.
+    Predictions that gave their slot back count, too. From now on, nothing is overcommitted. The refused job loses
+    nothing.
     """
     return changed_a_row(session, _LIMIT_SLOTS, account_id=account_id)
 
 
 def raise_slots(session: Session, account_id: UUID) -> bool:
-    """The provider took more at once than we had learned: believe it. Writes nothing where no limit was learned."""
+    """Raise the learned limit if the provider runs more renders than it allows. Writes nothing without such a limit."""
     return changed_a_row(session, _RAISE_SLOTS, account_id=account_id, slot_windows=SLOT_WINDOWS)
 
 
 def set_overcommit(session: Session, account_id: UUID, *, overcommit: int, quiet_for: timedelta) -> bool:
-    """Submit so many beyond the slots, unless the provider refused one for its concurrency within `quiet_for`."""
+    """Submit `overcommit` renders beyond the slots, unless a concurrency 429 came within the last `quiet_for`."""
     return changed_a_row(session, _SET_OVERCOMMIT, account_id=account_id, overcommit=overcommit, quiet_for=quiet_for)
 
 
@@ -155,10 +156,10 @@ def count_check_failures(session: Session, account_id: UUID) -> int:
 
 
 def note_check_failure(session: Session, account_id: UUID, *, delay: timedelta) -> bool:
-    """Hold all checks of the account for `delay`; failures during a hold are the same failure."""
+    """Hold all checks of the account for `delay`. Failures during a hold do not count again."""
     return changed_a_row(session, _NOTE_CHECK_FAILURE, account_id=account_id, delay=delay)
 
 
 def clear_check_failures(session: Session, account_id: UUID, *, quiet_for: timedelta) -> bool:
-    """Forget the failed checks once `quiet_for` has passed without another."""
+    """Reset the count of failed checks once `quiet_for` has passed since the hold without another failure."""
     return changed_a_row(session, _CLEAR_CHECK_FAILURES, account_id=account_id, quiet_for=quiet_for)

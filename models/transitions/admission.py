@@ -1,4 +1,4 @@
-"""From the queue into a slot: admitting jobs, and claiming the submissions that are to be published."""
+"""From the queue into a slot: admit jobs, and claim the submissions to publish."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,14 +12,15 @@ from models.tables.base import new_id
 
 MINUTE = timedelta(seconds=60)
 RATE_SLOT_TOLERANCE = timedelta(seconds=2)
-"""How long after taking its rate slot a submission may still be posted."""
+"""A submission may be posted up to this long after it took its rate slot."""
 SEND_ALLOWANCE = timedelta(seconds=2)
-"""How long after it may be posted a submission may still be sent; later it is not sent at all."""
+"""A submission may be sent up to this long after the last moment at which it may be posted; later it is not sent."""
 RATE_WINDOW = MINUTE + RATE_SLOT_TOLERANCE + SEND_ALLOWANCE
-"""A place is free again after the provider's minute and both allowances, so that no minute there sees one too many."""
+"""A rate slot is free again after the provider's minute plus both allowances, so that no minute at the provider sees
+one submission too many."""
 
 
-# NO KEY: rows that refer to the account may be written meanwhile, and nobody waits for them.
+# NO KEY: rows that refer to the account may be written meanwhile without waiting.
 _ADMIT = statement("""
     WITH best AS MATERIALIZED (
         SELECT id, priority, price FROM job
@@ -46,7 +47,7 @@ _ADMIT = statement("""
     SELECT id FROM born
 """)
 
-# MATERIALIZED here and in every claim: a planner that runs the inner query once per row would exceed its LIMIT.
+# MATERIALIZED here and in every claim: if the planner ran the inner query once per row, it would exceed the LIMIT.
 _CLAIM = statement("""
     WITH due AS MATERIALIZED (
         SELECT id FROM prediction
@@ -70,7 +71,7 @@ _ADVANCE = statement("""
 
 
 class ClaimedSubmit(NamedTuple):
-    """A submission to be published."""
+    """A claimed submission, to be published."""
 
     prediction_id: UUID
     job_id: UUID
@@ -78,19 +79,19 @@ class ClaimedSubmit(NamedTuple):
 
 
 def admit_jobs(session: Session, account_id: UUID, *, count: int) -> int:
-    """Give the best queued jobs a slot each: a prediction in `submitting`, due at once. Returns how many."""
+    """Give each of the best queued jobs a slot: a prediction in `submitting`, due at once. Returns how many."""
     ids: Sequence[UUID] = [new_id() for _ in range(count)]
     return len(session.execute(_ADMIT, {"account_id": account_id, "count": count, "ids": ids}).all())
 
 
 def claim_submits(session: Session, account_id: UUID, *, count: int, lease: timedelta) -> list[ClaimedSubmit]:
-    """Take a rate slot for submissions that are due, new ones and those whose message was lost.
+    """Take a rate slot for each due submission: new ones, and those with a lost message.
 
-    The caller holds the account's lock and publishes after the commit.
+    The caller must hold the account's lock, and publish after the commit.
     """
     return find_all(session, _CLAIM, ClaimedSubmit, account_id=account_id, count=count, lease=lease)
 
 
 def advance_epoch(session: Session, account_id: UUID) -> int:
-    """Count one more claim of submissions; the caller keeps the number outside the database before it publishes."""
+    """Count one more claim of submissions. The caller stores the number outside the database before it publishes."""
     return int(session.execute(_ADVANCE, {"account_id": account_id}).scalar_one())

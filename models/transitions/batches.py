@@ -1,4 +1,4 @@
-"""What is told of a batch as a whole: that it will hardly end in time, and that it will again."""
+"""Events about a batch as a whole: it is likely to miss its `finish_by`, or it is on track again."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,10 +32,10 @@ _ON_TRACK = statement("""
 
 
 def note_at_risk(session: Session, batch_id: UUID, forecast: Mapping[str, Any]) -> bool:
-    """Tell, once until it is on track again, that a batch will hardly hold its `finish_by`."""
+    """Record that a batch is likely to miss its `finish_by`. Records it once, until the batch is on track again."""
     return changed_a_row(session, _AT_RISK, batch_id=batch_id, forecast=as_json(forecast))
 
 
 def note_on_track(session: Session, batch_id: UUID, forecast: Mapping[str, Any]) -> bool:
-    """Tell, once, that a batch that was at risk will hold."""
+    """Record, once, that a batch that was at risk is on track again."""
     return changed_a_row(session, _ON_TRACK, batch_id=batch_id, forecast=as_json(forecast))

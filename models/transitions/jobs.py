@@ -1,4 +1,4 @@
-"""Jobs as people and upstream systems move them: pushed, cancelled, retried."""
+"""The transitions of jobs that people and upstream systems ask for: push, cancel, retry."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -97,7 +97,7 @@ _COPY = """
 
 
 class NewJob(NamedTuple):
-    """A job that was checked and priced."""
+    """A new job, already checked and priced."""
 
     video_model: str
     input: dict[str, Any]
@@ -107,7 +107,7 @@ class NewJob(NamedTuple):
 
 
 def insert_batch(session: Session, name: str, jobs: list[NewJob], *, finish_by: datetime | None = None) -> Batch | None:
-    """Store a batch and all its jobs, numbered from 1 in their order; None where the name is taken."""
+    """Store a batch and all its jobs, numbered from 1 in the given order. Returns None if the name is taken."""
     born = insert(Batch).values(id=new_id(), name=name, job_count=len(jobs), finish_by=finish_by)
     batch = session.scalars(born.on_conflict_do_nothing(index_elements=["name"]).returning(Batch)).first()
     if batch is None:
@@ -118,7 +118,7 @@ def insert_batch(session: Session, name: str, jobs: list[NewJob], *, finish_by: 
 
 
 def insert_job(session: Session, new: NewJob) -> Job:
-    """Store a job that belongs to no batch; returns its row."""
+    """Store a job that belongs to no batch. Returns its row."""
     job = Job(id=new_id(), **new._asdict())
     session.add(job)
     session.flush()
@@ -135,14 +135,16 @@ def _copy_jobs(session: Session, rows: Iterable[tuple[Any, ...]]) -> None:
             for row in rows:
                 copy.write_row([Jsonb(value) if isinstance(value, dict) else value for value in row])
     except psycopg.Error as error:
-        # Past SQLAlchemy, so in its words: callers tell a lost database from a wrong row by them.
+        # COPY bypasses SQLAlchemy, so raise its error type: callers use it to distinguish a lost database from a bad
+        # row.
         raise DBAPIError.instance(_COPY, None, error, psycopg.Error, hide_parameters=True) from error
 
 
 def cancel_job(session: Session, job_id: UUID) -> str | None:
-    """Cancel a job: at once while nothing was posted, else as a request that its outcome fulfils.
+    """Cancel a job at once if nothing was posted. Otherwise request it; the job is then cancelled by its outcome.
 
-    Returns `cancelled`, `requested`, or None where it had ended. The job may move between the checks, hence two rounds.
+    Returns `cancelled`, `requested`, or None if the job had ended. The job may move between the checks, so there are
+    two rounds.
     """
     for _ in range(2):
         for step in (_CANCEL_QUEUED, _WITHDRAW, _REQUEST):
@@ -152,9 +154,10 @@ def cancel_job(session: Session, job_id: UUID) -> str | None:
 
 
 def _cancel(session: Session, step: TextClause, job_id: UUID) -> str | None:
-    """One check; None, and nothing locked, where it found nothing to do.
+    """Make one check. Returns None, and keeps no lock, if there was nothing to do.
 
-    A check that had to wait would else keep its row though it moved nothing: the job, before its prediction.
+    Without the rollback, a check that had to wait would keep its row locked although it changed nothing. The job would
+    then be locked before its prediction.
     """
     with session.begin_nested() as attempt:
         outcome: str | None = session.execute(step, {"job_id": job_id}).scalar_one_or_none()
@@ -164,10 +167,10 @@ def _cancel(session: Session, step: TextClause, job_id: UUID) -> str | None:
 
 
 def retry_job(session: Session, job_id: UUID) -> str | None:
-    """Give a failed or cancelled job a new life with as many attempts as it had; returns its new state.
+    """Retry a failed or cancelled job, with as many further attempts as it had. Returns its new state.
 
-    A paid output that was not stored is fetched, not bought again, unless the provider has deleted it (`output_gone`).
-    None where the job cannot be retried.
+    A paid output that was not stored is fetched and not bought again, unless the provider has deleted it
+    (`output_gone`). Returns None if the job cannot be retried.
     """
     state: str | None = session.execute(_RETRY, {"job_id": job_id}).scalar_one_or_none()
     return state

@@ -1,4 +1,4 @@
-"""Who is alive, and who leads."""
+"""The living workers and the leader."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -28,21 +28,21 @@ _DROP = statement("DELETE FROM worker WHERE name = :name OR seen_at < now() - in
 
 
 def lead(session: Session, holder: str, *, lease: timedelta) -> int | None:
-    """Take or keep the lead for `lease`; returns the term, or None while another holds it."""
+    """Take or keep the lead for `lease`. Returns the term, or None while another worker holds the lead."""
     term: int | None = session.execute(_LEAD, {"holder": holder, "lease": lease}).scalar_one_or_none()
     return term
 
 
 def resign(session: Session, holder: str) -> None:
-    """Let another lead at once."""
+    """End this holder's lease, so that another worker can lead at once."""
     session.execute(_RESIGN, {"holder": holder})
 
 
 def see_worker(session: Session, name: str, *, queues: Sequence[str], threads: int) -> None:
-    """A worker's sign of life."""
+    """Record a worker's sign of life."""
     session.execute(_SEE, {"name": name, "queues": list(queues), "threads": threads})
 
 
 def drop_worker(session: Session, name: str) -> None:
-    """A worker leaves; rows without a sign of life for an hour go with it."""
+    """Delete the row of a worker that leaves, and all rows without a sign of life for an hour."""
     session.execute(_DROP, {"name": name})

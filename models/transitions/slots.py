@@ -1,4 +1,4 @@
-"""How many slots of the account are free, and how many submissions it takes now."""
+"""How many slots of the account are free, and how many submissions it accepts now."""
 
 from datetime import timedelta
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from models.lifecycle import SLOT_WINDOWS
 from models.transitions.admission import RATE_WINDOW
 
 PROBE_PAUSE = timedelta(seconds=10)
-"""How often one more than `effective_slots` is tried after a 429 by concurrency."""
+"""After a concurrency 429, one render more than `effective_slots` is tried this often."""
 
 
 _COUNT_FREE_SLOTS = statement("""
@@ -44,13 +44,13 @@ _TAKE_LOCK = statement("SELECT 1 FROM account WHERE id = :account_id FOR NO KEY 
 
 
 class AccountRoom(NamedTuple):
-    """What an account has room for right now."""
+    """How many more submissions an account has room for right now."""
 
-    free: int  # slots that no live prediction holds, those given back included
-    rate_slots: int  # submissions that this minute still allows
-    back_offs: int  # refusals in a row; with any, one submission at a time probes
-    submitting: int  # live ones that were not accepted yet
-    posting: int  # those of them whose message or POST is on its way
+    free: int  # slots that no live prediction holds, including slots given back
+    rate_slots: int  # submissions that the rate limit still allows in this minute
+    back_offs: int  # refusals in a row; above 0, one submission at a time probes
+    submitting: int  # live predictions not accepted yet
+    posting: int  # of these, the ones with a message or a POST under way
 
     @property
     def submits(self) -> int:
@@ -60,7 +60,7 @@ class AccountRoom(NamedTuple):
         return 0 if self.posting else min(self.rate_slots, 1)
 
     def count_admissible(self, queue_room: int) -> int:
-        """How many jobs may be admitted, with room for so many messages."""
+        """How many jobs may be admitted if the queue has room for `queue_room` messages."""
         if self.back_offs and self.submitting:
             return 0
         without_place = self.submitting - self.posting
@@ -68,12 +68,12 @@ class AccountRoom(NamedTuple):
 
 
 def count_free_slots(session: Session, account_id: UUID) -> AccountRoom | None:
-    """Lock the account's row until the end of the transaction and count what it has room for.
+    """Lock the account's row until the end of the transaction, and count how much room the account has.
 
-    The lock makes admissions of two dispatchers follow each other, so that together they never exceed the limits. The
-    counts are a statement of their own: it sees what was committed while this one waited for the lock. A render or an
-    unconfirmed submission that outlived `SLOT_WINDOWS` watch windows is one more slot to have, until a 429 by
-    concurrency has counted it.
+    The lock serialises the admissions of two dispatchers, so that together they never exceed the limits. A second
+    statement counts, so it sees everything that was committed while the first waited for the lock. A render or an
+    unconfirmed submission that outlived `SLOT_WINDOWS` watch windows adds one slot, until a concurrency 429 has
+    counted it.
     """
     if session.execute(_TAKE_LOCK, {"account_id": account_id}).first() is None:
         return None

@@ -1,4 +1,4 @@
-"""Counting those who came too late: their writes have moved nothing."""
+"""Count stale writes: they came too late and changed nothing."""
 
 from sqlalchemy.orm import Session
 
@@ -11,5 +11,5 @@ _COUNT = statement("""
 
 
 def count_stale_write(session: Session, kind: str) -> None:
-    """One more write of this kind that moved nothing."""
+    """Count one more write of this kind that changed nothing."""
     session.execute(_COUNT, {"kind": kind})

@@ -1,4 +1,4 @@
-"""Submitting, exactly once: what may be posted, and what came of it."""
+"""Submit exactly once: decide whether a prediction may be posted, and record the result."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -136,7 +136,7 @@ _REFUSE = statement("""
 """)
 
 WORKER_CRASHED = "worker_crashed"
-"""Code of an unconfirmed submission that became unconfirmed because its worker crashed, not by an answer."""
+"""Code of a submission that became unconfirmed because its worker crashed, not because of an answer."""
 
 _MARK_UNCONFIRMED = """
     WITH marked_unconfirmed AS (
@@ -172,27 +172,27 @@ class SubmitTicket(NamedTuple):
     account_id: UUID
     video_model: str
     input: dict[str, Any]
-    back_offs: int  # refusals in a row when it was given: with any, this submission probes
+    back_offs: int  # refusals in a row when the ticket was given; above 0, this submission probes
 
 
 def begin_submit(
     session: Session, prediction_id: UUID, claim: int, *, lease: timedelta, hook_asked: bool = False
 ) -> SubmitTicket | None:
-    """Write `posted_at`: from this commit on the prediction may have been bought.
+    """Write `posted_at`. From this commit on, the prediction may have been bought.
 
     `hook_asked` says that it is posted with an address for a webhook.
 
-    None where another message was first, the claim is stale, the job was cancelled, the account backs off or paused,
-    or the rate slot has passed; the caller then hands the submission back.
+    Returns None if another message was first, the claim is stale, the job was cancelled, the account backs off or is
+    paused, or the rate slot has passed. The caller then hands the submission back.
     """
     values = {"prediction_id": prediction_id, "claim": claim, "lease": lease, "hook_asked": hook_asked}
     return find_one(session, _BEGIN, SubmitTicket, tolerance=RATE_SLOT_TOLERANCE, **values)
 
 
 def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:
-    """Give a submission that was not begun back to the dispatcher, and its rate slot with it.
+    """Give a submission that was not begun back to the dispatcher, together with its rate slot.
 
-    Where its job is to be cancelled, both end as cancelled: nothing was bought.
+    If its job is to be cancelled, both end as cancelled: nothing was bought.
     """
     if changed_a_row(session, _WITHDRAW, prediction_id=prediction_id, claim=claim):
         return True
@@ -200,12 +200,12 @@ def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:
 
 
 def unpost_submit(session: Session, prediction_id: UUID, claim: int, *, detail: str) -> bool:
-    """Nothing was sent, and that is sure: the submission may be tried again."""
+    """Record that certainly nothing was sent. The submission may be tried again."""
     return changed_a_row(session, _UNPOST, prediction_id=prediction_id, claim=claim, detail=detail)
 
 
 def postpone_submits(session: Session, claimed: Sequence[ClaimedSubmit], *, delay: timedelta) -> int:
-    """The messages of these could not be published: give them back. Returns how many."""
+    """Give back claimed submissions whose messages could not be published. Returns how many."""
     ids, claims = [each.prediction_id for each in claimed], [each.claim for each in claimed]
     return len(session.execute(_POSTPONE, {"ids": ids, "claims": claims, "delay": delay}).all())
 
@@ -219,12 +219,12 @@ def accept_prediction(
     watch_window: timedelta,
     adopted: bool = False,
 ) -> str | None:
-    """Write the fact that the provider accepted, whatever the claim or the state; the move follows from it.
+    """Record that the provider accepted the prediction, whatever its claim or state; the new state follows from that.
 
-    `adopted` says that it was found in the provider's list, not told by its answer. It is no unknown prediction any
-    more.
+    `adopted` says that its id was found in the provider's list and did not come with the answer to the POST. The
+    prediction is removed from the unknown predictions.
 
-    Returns the state after it, or None where a provider id was known already.
+    Returns the new state, or None if a provider id was known already.
     """
     values = {
         "prediction_id": prediction_id,
@@ -248,9 +248,10 @@ def accept_answer(
     watch_window: timedelta,
     forecast: Mapping[str, Any],
 ) -> str | None:
-    """The same by the provider's answer to the POST, so that the render begins now: its event tells `forecast`.
+    """Like `accept_prediction`, by the answer to the POST. The render begins now, so its event holds `forecast`.
 
-    None, too, where the row waits for no answer any more: its job may have been queued again, and decides.
+    Also returns None if the row no longer waits for an answer. Its job may have been queued again; the job's state then
+    decides what the answer means.
     """
     values = {
         "prediction_id": prediction_id,
@@ -266,18 +267,18 @@ def accept_answer(
 
 
 def refuse_submit(session: Session, prediction_id: UUID, claim: int, *, reason: Reason, fails_job: bool) -> bool:
-    """The provider said no and sold nothing: the job fails, or goes back to the queue where it is not its fault."""
+    """The provider refused the POST and sold nothing. The job fails, or is queued again if it is not at fault."""
     values = {"prediction_id": prediction_id, "claim": claim} | reason._asdict()
     return changed_a_row(session, _REFUSE, fails_job=fails_job, **values)
 
 
 def mark_unconfirmed(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
-    """The answer to the POST is not known: it is never sent again before it has been searched for."""
+    """The answer to the POST is not known. The submission is not sent again before it has been searched for."""
     values = {"prediction_id": prediction_id, "claim": claim, "message": message}
     return changed_a_row(session, _MARK_ONE_UNCONFIRMED, code="outcome_unknown", **values)
 
 
 def mark_overdue_unconfirmed(session: Session) -> list[ClaimedSubmit]:
-    """Submissions whose worker died or froze after `posted_at` was written: their outcome is unconfirmed."""
+    """Mark submissions as unconfirmed if their worker died or froze after it had written `posted_at`."""
     message = "the worker that posted it crashed"
     return find_all(session, _MARK_OVERDUE_UNCONFIRMED, ClaimedSubmit, code=WORKER_CRASHED, message=message)

@@ -1,4 +1,4 @@
-"""Storing what was rendered: outputs are copied at once, checked, and made visible in one step."""
+"""Store rendered videos: outputs are copied at once, checked, and made visible in one step."""
 
 from rushes.artifacts.download import Arrived, DownloadLimits, download_file
 from rushes.artifacts.errors import (

@@ -1,4 +1,4 @@
-"""The containers of moving pictures: those that are read, by FFmpeg's names, and whether a file is whole."""
+"""The video containers that we read, by FFmpeg's names, and the check whether a file is whole."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -26,21 +26,21 @@ _SUFFIXES = {
     "vivo": ".viv",
     "yuv4mpegpipe": ".y4m",
 }
-# The rest have their own name as their suffix.
+# For these the suffix equals the name.
 _OTHERS = """
     mov mp4 m4a 3gp 3g2 mj2 webm nut ivf mxf gxf rm ivr wtv nsv swf
     cine kux lvf lxf mlv mods moflex mtv mxg nuv pmp pva r3d ser ty usm xmv
     4xm anm bethsoftvid bfi bink c93 dfa dsicin dxa ea gdv hnm idcin ipmovie jv mm mv paf psxstr rl2 roq rpl siff smk
     smush thp tiertexseq tmv vividas vmd wc3movie wsvqa yop
 """
-_AUDIO = "aac ac3 aiff amr flac mp3 w64 wav"  # only to say what they are
-# Left out, of all that FFmpeg reads: formats that refer to other files or URLs (hls, dash, concat, imf, sdp, rtsp, sap,
+_AUDIO = "aac ac3 aiff amr flac mp3 w64 wav"  # only to report them as audio
+# FFmpeg reads more. Left out are formats that refer to other files or URLs (hls, dash, concat, imf, sdp, rtsp, sap,
 # webm_dash_manifest), devices, still images (the pipes, image2, ico, fits, iff), text drawn as pictures (tty, bin, adf,
 # idf, xbin), and streams without a header of their own, because noise or a JPEG can be mistaken for them (h264, hevc,
-# mpegvideo, m4v, mjpeg, mpjpeg, obu, rawvideo and the like, and formats that only a suffix tells).
+# mpegvideo, m4v, mjpeg, mpjpeg, obu, rawvideo and the like, and formats that only their suffix identifies).
 CONTAINERS = ",".join([*_SUFFIXES, *_OTHERS.split(), *_AUDIO.split()])
 
-# The oldest QuickTime files name no brand.
+# The oldest QuickTime files have no brand.
 _MOV_BRANDS = {"": "mov", "qt ": "mov", "3g2": "3g2", "3gp": "3gp", "avi": "avif", "f4v": "f4v", "mjp": "mj2"}
 
 _BOX_TYPES = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot"})
@@ -49,7 +49,7 @@ _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def short_name(format_name: str, *, brand: str, start: bytes) -> str:
-    """One name for the container; FFmpeg tells only the family. `start` is the beginning of the file."""
+    """Return one name for the container; FFmpeg gives only the family. `start` is the beginning of the file."""
     if format_name.startswith("mov"):
         return _MOV_BRANDS.get(brand[:3], "mp4")
     if format_name.startswith("matroska"):
@@ -62,12 +62,12 @@ def suffix_of(container: str) -> str:
 
 
 def check_whole(path: Path) -> None:
-    """Raise `NotAVideo` when an MP4, MOV, AVI, Matroska or WebM ends before its end, or is a still image in boxes."""
+    """Raise `NotAVideo` if an MP4, MOV, AVI, Matroska or WebM file is cut short, or is a still image in MP4 boxes."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(16)
         least = 0
-        # A long first box is a film; anything else that long is a text with the word in it.
+        # A very long first box is a video only if it is moov or mdat; otherwise the file is text that holds the word.
         if start[4:8] in _BOX_TYPES and (start[0] == 0 or start[4:8] in {b"moov", b"mdat"}):
             least = _least_of_boxes(file, size=size, brand=start[8:12])
         elif start[:4] == b"RIFF" and start[8:12] == b"AVI ":
@@ -79,7 +79,7 @@ def check_whole(path: Path) -> None:
 
 
 def _least_of_boxes(file: BinaryIO, *, size: int, brand: bytes) -> int:
-    """How long the file is at least, by its boxes (ISO/IEC 14496-12, section 4.2)."""
+    """Return the least length of the file by its boxes (ISO/IEC 14496-12, section 4.2)."""
     found = set()
     position = 0
     while position < size:
@@ -88,25 +88,25 @@ def _least_of_boxes(file: BinaryIO, *, size: int, brand: bytes) -> int:
         length = int.from_bytes(header[:4])
         if length == 1:
             length = int.from_bytes(header[8:])
-        if len(header) < 8 or (length == 0 and header[4:8] in _BOX_TYPES):  # up to the end
+        if len(header) < 8 or (length == 0 and header[4:8] in _BOX_TYPES):  # extends to the end of the file
             length = size - position
-        elif length < 8:  # padding behind the last box
+        elif length < 8:  # padding after the last box
             return size
         found.add(header[4:8])
         position += length
     if position == size and b"moov" not in found and brand in _STILL_BRANDS:
         raise NotAVideo("the output is a still image (heic or avif)")
-    # Without both of them there is nothing to play: another box must follow.
+    # A file that lacks either of them cannot be played, so another box must follow.
     return position if {b"moov", b"mdat"} <= found else max(position, size + 8)
 
 
 def _least_of_riff(start: bytes) -> int:
     length = int.from_bytes(start[4:8], "little")
-    return 0 if length == 2**32 - 1 else 8 + length  # unknown while it was written as a stream
+    return 0 if length == 2**32 - 1 else 8 + length  # written as a stream: length unknown
 
 
 def _least_of_segment(file: BinaryIO) -> int:
-    """How long the file is at least, by the length of its segment (RFC 8794, section 6)."""
+    """Return the least length of the file by the length of its segment (RFC 8794, section 6)."""
     file.seek(len(_EBML))
     header = _read_length(file)
     if header is None:
@@ -119,7 +119,7 @@ def _least_of_segment(file: BinaryIO) -> int:
 
 
 def _read_length(file: BinaryIO) -> int | None:
-    """A number of EBML; None if it is unknown or there is none."""
+    """Read an EBML length; None if it is unknown or missing."""
     first = file.read(1)
     if first in {b"", b"\0"}:
         return None

@@ -1,6 +1,6 @@
-"""Streaming a provider's output to a file: bounded in bytes, seconds and memory.
+"""Stream a provider's output to a file, with limits on bytes, seconds and memory.
 
-urllib3 alone, because requests reads the body of a redirect into memory before it goes on.
+We use urllib3 directly, because `requests` reads the body of a redirect into memory before it follows it.
 """
 
 import hashlib
@@ -32,23 +32,23 @@ from rushes.artifacts.errors import (
 CHUNK_BYTES = 256 * 1024
 _HOPS = 6  # the address itself and five redirects
 _BUSY_STATUSES = frozenset({408, 425, 429})
-# A nonsensical wish must not park a paid file until it expires.
+# A nonsensical Retry-After must not delay a paid file until it expires.
 _RETRY_AFTER = urllib3.Retry(retry_after_max=3600)
 _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
-_ANY_HEADER = zlib.MAX_WBITS | 32  # zlib finds out whether it is gzip or its own
+_ANY_HEADER = zlib.MAX_WBITS | 32  # zlib detects whether the header is gzip's or its own
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _RANGE = re.compile(r"bytes (?P<first>\d+)-(?P<last>\d+)/(?P<total>\d+|\*)", re.ASCII)
-# Identity: the length that the server announces is then the length of the file. Some encode it all the same.
+# Identity makes the announced length the length of the file. Some servers encode the file anyway.
 _HEADERS = {"User-Agent": "rushes", "Accept-Encoding": "identity"}
 _pool = urllib3.PoolManager(maxsize=32, headers=_HEADERS, retries=False, ca_certs=DEFAULT_CA_BUNDLE_PATH)
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadLimits:
-    """What one download may take. `stall` is the longest wait without a byte, `heartbeat` how often `keep_going` runs.
+    """The limits of one download. `stall` is the longest wait without a byte; `keep_going` runs once per `heartbeat`.
 
-    A lease that `keep_going` renews must outlast `heartbeat + connect + stall`, since nothing is called while no byte
-    comes, and the time the disk takes to flush a file.
+    A lease that `keep_going` renews must outlast `heartbeat + connect + stall` plus the time the disk takes to flush a
+    file, because nothing is called while no byte arrives.
     """
 
     largest_bytes: int = 4 * 1024**3
@@ -60,7 +60,7 @@ class DownloadLimits:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The length of a file, and its SHA-256 in lower-case hex."""
+    """The length of a file and its SHA-256 in lower-case hex."""
 
     bytes: int
     sha256: str
@@ -68,10 +68,10 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A file that arrived: its length, and its SHA-256 in lower-case hex.
+    """A downloaded file: its length and its SHA-256 in lower-case hex.
 
-    `content_type` is the media type that the server named, in lower case without parameters, or empty. `source` is
-    the address that gave the bytes, without query, fragment and user info: signatures are secrets.
+    `content_type` is the media type from the server, in lower case and without parameters, or empty. `source` is the
+    final address, without query, fragment and user info, because signatures are secrets.
     """
 
     bytes: int
@@ -81,7 +81,7 @@ class Arrived:
 
 
 class Heartbeat:
-    """Calls `keep_going`, but no more often than once per `interval`, however often it is beaten."""
+    """Calls `keep_going` at most once per `interval`, however often `beat` is called."""
 
     def __init__(
         self,
@@ -102,11 +102,11 @@ class Heartbeat:
 
 
 def download_file(source_url: str, target: Path, *, limits: DownloadLimits, keep_going: Callable[[], None]) -> Arrived:
-    """Copy what `source_url` serves into the new file `target`, following redirects and sending no credentials.
+    """Download `source_url` into the new file `target`. Follows redirects and sends no credentials.
 
-    Returns only when every byte has arrived. A compressed answer is decoded, unless its bytes are not so encoded: then
-    they are fetched again and taken as they are. Raises `DownloadFailed` or one of its kinds, `StorageFull`,
-    `Unavailable`, or whatever `keep_going` raises to stop; `target` is then left for the caller to remove.
+    Returns only when every byte has arrived. A compressed answer is decoded. If its bytes are not really compressed,
+    they are fetched again and stored as they are. Raises `DownloadFailed` or a subclass, `StorageFull`, `Unavailable`,
+    or any exception that `keep_going` raises to stop. The caller must then remove `target`.
     """
     heartbeat = Heartbeat(keep_going, interval=limits.heartbeat)
     deadline = time.monotonic() + limits.total.total_seconds()
@@ -119,7 +119,7 @@ def download_file(source_url: str, target: Path, *, limits: DownloadLimits, keep
 
 
 def write_file(chunks: Iterable[bytes], target: Path, *, heartbeat: Heartbeat) -> Fingerprint:
-    """Write the chunks to the new file `target`, beating the heart after each."""
+    """Write the chunks to the new file `target`, with a heartbeat after each."""
     digest = hashlib.sha256()
     size = 0
     with storage_errors(), target.open("xb") as file:
@@ -134,11 +134,11 @@ def write_file(chunks: Iterable[bytes], target: Path, *, heartbeat: Heartbeat) -
 def _receive(
     source_url: str, target: Path, *, limits: DownloadLimits, heartbeat: Heartbeat, deadline: float, decode: bool
 ) -> Arrived:
-    """One try to copy the file; raises `DecodeError` if the bytes are not encoded as the server says."""
+    """Try once to copy the file. Raises `DecodeError` if the bytes are not encoded as the server says."""
     with _open_source(source_url, limits=limits, heartbeat=heartbeat) as (response, url):
         place = _place(url)
         chunks = _read_chunks(response, place=place, limits=limits, deadline=deadline)
-        # Any other encoding is taken as it is: servers also name here what is none.
+        # With any other value the bytes are stored as they are: servers also put values here that are no encoding.
         if decode and response.headers.get("Content-Encoding", "").strip().lower() in _COMPRESSED:
             chunks = _inflate(chunks, place=place)
         written = write_file(_bound(chunks, place=place, limits=limits), target, heartbeat=heartbeat)
@@ -156,7 +156,7 @@ def _receive(
 def _open_source(
     source_url: str, *, limits: DownloadLimits, heartbeat: Heartbeat
 ) -> Iterator[tuple[urllib3.BaseHTTPResponse, str]]:
-    """The answer that carries the file and its address; the status and the announced length are checked."""
+    """Yield the answer that carries the file, and its address, after checking status and announced length."""
     url = source_url
     for _ in range(_HOPS):
         with _request(url, limits=limits) as response:
@@ -177,7 +177,7 @@ def _request(url: str, *, limits: DownloadLimits) -> urllib3.BaseHTTPResponse:
             raise NotAnAddress("the output is not the http(s) address of a file")
         return _pool.request("GET", url, redirect=False, preload_content=False, timeout=timeout)
     except LocationValueError:
-        # Not chained: that error quotes the address with its signature.
+        # Not chained: the original error quotes the address with its signature.
         raise NotAnAddress("the output is not the http(s) address of a file") from None
     except HTTPError as error:
         raise DownloadFailed(f"{_place(url)} could not be reached: {type(error).__name__}") from error
@@ -204,7 +204,7 @@ def _check_answer(response: urllib3.BaseHTTPResponse, *, place: str, limits: Dow
 
 
 def _check_range(announced: str, *, place: str) -> None:
-    """Some servers send the whole file as a range of it; anything unclear is left to the probe."""
+    """Refuse a partial range. Some servers send the whole file as a range. Unclear cases are left to the probe."""
     found = _RANGE.fullmatch(announced.strip())
     if found is None:
         return
@@ -221,7 +221,7 @@ def _check_size(size: int, *, place: str, limits: DownloadLimits) -> None:
 def _read_chunks(
     response: urllib3.BaseHTTPResponse, *, place: str, limits: DownloadLimits, deadline: float
 ) -> Iterator[bytes]:
-    """The body as it arrives: a read returns with the first bytes there are, so that a trickle cannot hide."""
+    """Yield the body as it arrives. A read returns the first available bytes, so that a trickle stays visible."""
     size = 0
     try:
         while chunk := response.read1(CHUNK_BYTES, decode_content=False):
@@ -246,7 +246,7 @@ def _inflate(chunks: Iterator[bytes], *, place: str) -> Iterator[bytes]:
         while left:
             yield _decompress(decoder, left)
             left = decoder.unconsumed_tail
-            if decoder.unused_data:  # another member of the same file follows
+            if decoder.unused_data:  # another gzip member follows
                 left, decoder = decoder.unused_data, zlib.decompressobj(bits)
     if not decoder.eof:
         raise DownloadCut(f"{place} ended the compressed file before its last byte")
@@ -268,7 +268,7 @@ def _bound(chunks: Iterator[bytes], *, place: str, limits: DownloadLimits) -> It
 
 
 def _read_type(announced: str) -> str:
-    """The media type without its parameters; empty for anything that does not look like one."""
+    """Return the media type without its parameters, or an empty string if it does not look like one."""
     media_type = announced.partition(";")[0].strip().lower()
     return media_type if _TYPE.fullmatch(media_type) else ""
 
@@ -282,7 +282,7 @@ def _retry_after(response: urllib3.BaseHTTPResponse) -> timedelta | None:
 
 
 def _place(url: str) -> str:
-    """Where a URL points, without its query: signatures are secrets."""
+    """Return the host and path of a URL, without its query: signatures are secrets."""
     parts = urllib3.util.parse_url(url)
     return f"{parts.host}{parts.path or ''}"
 

@@ -1,16 +1,16 @@
-"""What can go wrong while an output is copied, hung into the tree of `rushes.errors`.
+"""The errors of copying an output, as branches of the tree in `rushes.errors`.
 
 Transient
-├── DownloadFailed      the output host is away, slow or busy (may carry `retry_after`)
+├── DownloadFailed      the output host is unreachable, slow or busy (may carry `retry_after`)
 │   ├── DownloadCut     the connection ended before the last byte, or no bytes came for too long
-│   ├── OutputRefused   it answers 4xx: the file is gone or forbidden, or the link has expired
-│   ├── OutputEmpty     it answers 200 with no bytes
+│   ├── OutputRefused   the host answers 4xx: the file is gone or forbidden, or the link has expired
+│   ├── OutputEmpty     the host answers 200 with no bytes
 │   ├── OutputTooLarge  more bytes than the cap
 │   └── NotAnAddress    the output, or a redirect, is not an http(s) address
-├── StorageFull         no room: an operator must make some
+├── StorageFull         no room: an operator must free some
 └── Unavailable         the storage cannot be written (read-only, no permission, broken disk)
 Permanent
-└── NotAVideo           the bytes arrived and are no playable video; `suspect` says who is to blame
+└── NotAVideo           the bytes arrived but are not a playable video; `suspect` says who is to blame
 """
 
 import errno
@@ -24,10 +24,10 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Suspect(StrEnum):
-    """The cause that the probe found for its failure; it says who is to blame."""
+    """The likely cause of a failed probe. It says who is to blame."""
 
     FILE = "file"  # complete bytes in no format that we can decode: a damaged video, a still image, audio, text
-    DOCUMENT = "document"  # an HTML, XML or JSON document in the place of the file: probably an error page of the host
+    DOCUMENT = "document"  # an HTML, XML or JSON document instead of the file: probably an error page of the host
     CUT = "cut"  # a known container that ends early: probably a fault of the host
 
 
@@ -47,7 +47,7 @@ class OutputRefused(DownloadFailed):
 
 
 class OutputEmpty(DownloadFailed):
-    """The output host answers that all is well, and sends no bytes."""
+    """The output host answers with success but sends no bytes."""
 
 
 class OutputTooLarge(DownloadFailed):
@@ -59,11 +59,11 @@ class NotAnAddress(DownloadFailed):
 
 
 class StorageFull(Transient):
-    """The artifact storage has no room; never the job's fault."""
+    """The artifact storage has no room. This is never the job's fault."""
 
 
 class NotAVideo(Permanent):
-    """The file arrived and cannot be played: not a video container, no picture, damaged, or ending early."""
+    """The file arrived but cannot be played: not a video container, no picture, damaged, or cut short."""
 
     def __init__(self, message: str, *, suspect: Suspect = Suspect.FILE) -> None:
         super().__init__(message)
@@ -79,6 +79,6 @@ def storage_errors() -> Iterator[None]:
         if error.errno in _FULL:
             raise StorageFull(
                 f"the artifact storage is full ({error.strerror}); "
-                "free some space or let RUSHES_ARTIFACTS_URL name a larger volume: stored files resume by themselves"
+                "free some space or point RUSHES_ARTIFACTS_URL to a larger volume; storing then resumes by itself"
             ) from error
         raise Unavailable(f"the artifact storage cannot be written: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""Describe what a file that is not a video seems to be."""
+"""Describe the apparent type of a file that is not a video."""
 
 import codecs
 import re
@@ -25,7 +25,7 @@ _IMAGES = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "ICO
 
 
 def explain(path: Path, *, content_type: str, error: NotAVideo) -> NotAVideo:
-    """The error for a file that cannot be played, with a clearer message if it seems to be something else."""
+    """Return the error for a file that cannot be played, with a clearer message if the file has another type."""
     document = _find_document(path, content_type)
     if document is not None:
         named = f" ({content_type})" if content_type else ""
@@ -35,7 +35,7 @@ def explain(path: Path, *, content_type: str, error: NotAVideo) -> NotAVideo:
 
 
 def _find_document(path: Path, content_type: str) -> str | None:
-    """By the type that the host named, or else by the first bytes."""
+    """Decide by the type that the host gave, or else by the first bytes."""
     if content_type in _DOCUMENT_TYPES:
         return _DOCUMENT_TYPES[content_type]
     if content_type.endswith(("+xml", "+json")):
@@ -55,5 +55,5 @@ def _find_image(path: Path) -> str | None:
         with Image.open(path, formats=_IMAGES) as image:
             kind = "an animated image" if getattr(image, "is_animated", False) else "a still image"
             return f"{kind} ({(image.format or '').lower()})"
-    except Exception:  # noqa: BLE001 - bytes from outside make the library raise anything
+    except Exception:  # noqa: BLE001 - foreign bytes can make the library raise anything
         return None

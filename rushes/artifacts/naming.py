@@ -1,4 +1,4 @@
-"""The names that artifacts get: readable first, and never shared by two jobs."""
+"""The names of artifacts: readable, and never shared by two jobs."""
 
 import os
 from pathlib import PurePosixPath
@@ -9,8 +9,8 @@ from slugify import slugify
 from rushes.errors import InvalidInput, Problem
 
 SLUG_LIMIT = 60
-_SLUG_SOURCE_LIMIT = 400  # a prompt may have 5,000 characters; transliterating them all would buy nothing
-_PART_LIMIT_BYTES = 255  # the longest file name that common file systems take
+_SLUG_SOURCE_LIMIT = 400  # a prompt may have 5,000 characters; there is no use in transliterating them all
+_PART_LIMIT_BYTES = 255  # the longest file name that common file systems allow
 
 
 def video_name(
@@ -18,8 +18,8 @@ def video_name(
 ) -> str:
     """`<batch>/<number>-<slug>.mp4`, or `jobs/<slug>-<job id>.mp4` without a batch.
 
-    A batch's name is unique and fit for a folder, and a number is unique in it, so no two jobs share a name. Numbers
-    are padded to the width of `total`, so that a listing sorts as the batch was pushed.
+    A batch's name is unique and valid as a folder name, and a number is unique in its batch, so no two jobs share a
+    name. Numbers are padded to the width of `total`, so that a listing has the order of the push.
     """
     slug = _slug(prompt, otherwise="video")
     if batch is None or number is None:
@@ -28,29 +28,29 @@ def video_name(
 
 
 def duplicate_name(name: str, *, purchase: int) -> str:
-    """The name beside a job's video for that of a duplicate purchase, by its number among the purchases of the job."""
+    """Return the name for a duplicate purchase's video: the job's video name with the number of the purchase."""
     path = PurePosixPath(name)
     return str(path.with_name(f"{path.stem}.duplicate-{purchase}{path.suffix}"))
 
 
 def poster_name(name: str) -> str:
-    """The name of the poster frame that belongs to a video."""
+    """Return the name of a video's poster frame."""
     return str(PurePosixPath(name).with_suffix(".jpg"))
 
 
 def unverified_name(name: str, *, sha256: str) -> str:
-    """The name under which bytes are kept that arrived in the place of a video and are none.
+    """Return the name for bytes that arrived instead of a video.
 
-    It holds a part of their checksum, so that a row never names other bytes than those it describes.
+    It contains a part of their checksum, so that a row never points to bytes other than the ones it describes.
     """
     path = PurePosixPath(name)
     return str(path.with_name(f"{path.stem}.{sha256[:12]}.unverified"))
 
 
 def check_name(name: str) -> PurePosixPath:
-    """The name as a path that stays below the root of a store; raises `InvalidInput` for any other.
+    """Return the name as a path below the root of a store. Raises `InvalidInput` for any other name.
 
-    Parts that begin with a dot are kept for the store itself.
+    Parts that begin with a dot are reserved for the store itself.
     """
     path = PurePosixPath(name)
     if not path.parts or path.is_absolute() or str(path) != name:

@@ -1,7 +1,7 @@
-"""Looking into a downloaded file: is it a video, of what kind, and what does its first frame show?
+"""Probe a downloaded file: whether it is a video, of what kind, and its first frame.
 
-The file comes from outside. Only the containers below are read, by their own bytes and whatever they are called, and
-nothing they refer to is opened: a playlist would otherwise make the decoder fetch other files and URLs.
+The file comes from outside. We read only the containers below, detected by their bytes and not by their name. We open
+nothing that a file refers to: otherwise a playlist could make the decoder fetch other files and URLs.
 """
 
 import errno
@@ -28,7 +28,7 @@ from rushes.artifacts.errors import NotAVideo
 from rushes.artifacts.lookalikes import explain
 from rushes.errors import Unavailable
 
-_LARGEST_PIXELS = 8192 * 8192  # four times 8K; a forged size must not make the decoder ask for gigabytes
+_LARGEST_PIXELS = 8192 * 8192  # twice 8K; a forged size must not make the decoder allocate gigabytes
 _FIRST_FRAME_PACKETS = 64
 _POSTER_WIDTH = 1280
 _POSTER_QUALITY = 85
@@ -37,7 +37,7 @@ _SECONDS_TOLERANCE = Decimal("0.5")
 
 @dataclass(frozen=True, slots=True)
 class ExpectedVideo:
-    """What a job asked for."""
+    """The video that a job asked for."""
 
     seconds: Decimal
     width: int
@@ -46,7 +46,7 @@ class ExpectedVideo:
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What a file is. `container` is one short name (mp4, webm, mpegts, ...); `seconds` has three places."""
+    """The properties of a file. `container` is a short name (mp4, webm, mpegts, ...); `seconds` has three decimals."""
 
     container: str
     seconds: Decimal
@@ -59,7 +59,7 @@ class VideoFacts:
         return suffix_of(self.container)
 
     def differences(self, expected: ExpectedVideo) -> tuple[str, ...]:
-        """In words, where the video is not what was asked for: a warning only, since it is paid for all the same."""
+        """Describe how the video differs from the request. Only a warning, because the video is paid for anyway."""
         found = []
         if abs(self.seconds - expected.seconds) > _SECONDS_TOLERANCE:
             found.append(f"lasts {self.seconds.normalize():f} s, not {expected.seconds.normalize():f} s")
@@ -70,17 +70,17 @@ class VideoFacts:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a probe of a file gave; `poster` is its first frame as JPEG, at most 1280 pixels wide."""
+    """The result of a probe. `poster` is the first frame as JPEG, at most 1280 pixels wide."""
 
     facts: VideoFacts
     poster: bytes
 
 
 def probe_video(path: Path, *, content_type: str = "") -> Probe:
-    """Check that a file is a playable video and tell what it is, decoding its first frame only.
+    """Check that a file is a playable video and describe it. Decodes only the first frame.
 
-    Raises `NotAVideo` with the suspect; `content_type` is the media type that came with the file. Damage behind the
-    first frame is not searched for, except that an MP4, MOV, AVI, Matroska or WebM must not end early.
+    `content_type` is the media type that came with the file. Raises `NotAVideo` with the suspect. Damage after the
+    first frame is not detected, except that an MP4, MOV, AVI, Matroska or WebM file must not end early.
     """
     try:
         check_whole(path)
@@ -92,7 +92,7 @@ def probe_video(path: Path, *, content_type: str = "") -> Probe:
         raise Unavailable(f"the artifact storage cannot be read: {error.strerror}") from error
     except (NotAVideo, Unavailable):
         raise
-    except Exception as error:  # bytes from outside make the libraries raise anything: none of it may lose the file
+    except Exception as error:  # foreign bytes can make the libraries raise anything, and the file must still be kept
         raise NotAVideo(f"the output is not a playable video: {type(error).__name__}") from error
 
 
@@ -119,9 +119,9 @@ def _decoder_errors() -> Iterator[None]:
         reason = getattr(error, "strerror", None) or str(error)
         raise NotAVideo(f"the output is not a playable video: {reason}") from error
     except OSError as error:
-        if error.errno != errno.EINVAL:  # the demuxer searched for something before the beginning
+        if error.errno != errno.EINVAL:  # EINVAL: the demuxer sought before the beginning
             raise
-        raise NotAVideo("the output is not a playable video: it makes no sense") from error
+        raise NotAVideo("the output is not a playable video: its data is inconsistent") from error
 
 
 def _open_container(file: BinaryIO) -> InputContainer:
@@ -129,14 +129,14 @@ def _open_container(file: BinaryIO) -> InputContainer:
         return av.open(
             file,
             mode="r",
-            # The analysis of the streams need not decode: what it would find out comes from the first frame.
+            # The stream analysis need not decode: we get the same facts from the first frame.
             options={"skip_frame": "all"},
             container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": "none", "probesize": "200000"},
             io_open=_refuse_to_open,
             metadata_errors="replace",
         )
-    except av.ArgumentError as error:  # so FFmpeg refuses a format that is not on the list
-        raise NotAVideo("the output is not a playable video: it is in none of the formats of videos") from error
+    except av.ArgumentError as error:  # FFmpeg raises this for a format that is not on the list
+        raise NotAVideo("the output is not a playable video: its format is not a known video format") from error
 
 
 def _refuse_to_open(*_: object) -> NoReturn:
@@ -150,7 +150,7 @@ def _kind_of(container: InputContainer, path: Path) -> str:
 
 
 def _get_video_stream(container: InputContainer) -> VideoStream:
-    """The first stream of moving pictures: the cover of a song is none, and neither is a GIF of one picture."""
+    """Return the first stream of moving pictures. A song's cover does not count, nor does a GIF of one picture."""
     readable = (stream for stream in container.streams.video if stream.codec_context is not None)
     stream = next((each for each in readable if Disposition.attached_pic not in each.disposition), None)
     if stream is None:
@@ -167,8 +167,8 @@ def _get_video_stream(container: InputContainer) -> VideoStream:
 
 def _decode_first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
     for packet in itertools.islice(container.demux(stream), _FIRST_FRAME_PACKETS):
-        with suppress(av.InvalidDataError):  # a recording may begin between two whole pictures
-            # Asked to flush, the decoder gives the frame at once; otherwise it waits for those that may be shown first.
+        with suppress(av.InvalidDataError):  # a recording may begin between two complete pictures
+            # With a flush, the decoder returns the frame at once. Otherwise it waits for frames to be shown before it.
             frames = stream.decode(packet) or stream.decode(None)
             if frames:
                 return frames[0]
@@ -177,7 +177,7 @@ def _decode_first_frame(container: InputContainer, stream: VideoStream) -> Video
 
 
 def _length_of(container: InputContainer, stream: VideoStream, *, first: VideoFrame) -> Decimal:
-    # A program stream names no length, and FFmpeg guesses badly where it seldom names the time.
+    # A program stream has no length, and FFmpeg's guess is poor if time stamps are rare.
     known = None if container.format.name == "mpeg" else container.duration
     seconds = Fraction(known, av.time_base) if known else _measure(container, stream, first=first)
     if seconds <= 0:
@@ -186,7 +186,7 @@ def _length_of(container: InputContainer, stream: VideoStream, *, first: VideoFr
 
 
 def _measure(container: InputContainer, stream: VideoStream, *, first: VideoFrame) -> Fraction:
-    """For containers written as a stream, whose header names no length: reads the rest of the file without decoding."""
+    """Measure a container without a length in its header (written as a stream): read the rest without decoding."""
     shown: Iterator[VideoFrame | Packet[VideoStream]] = itertools.chain([first], container.demux(stream))
     start = latest = end = first.pts or 0
     for each in shown:

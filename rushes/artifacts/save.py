@@ -1,4 +1,4 @@
-"""Copying a finished render: download, check, poster frame, and only then visible."""
+"""Copy a finished render: download, check, make the poster frame, and only then make it visible."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Fetch = Callable[[Path], Arrived]  # writes a new file at the path; raises what 
 
 @dataclass(frozen=True, slots=True)
 class StoredVideo:
-    """A video that is visible and safe on disk, with its poster frame; sizes in bytes, SHA-256 in lower-case hex."""
+    """A video that is visible and durable, with its poster frame. Sizes in bytes, SHA-256 in lower-case hex."""
 
     url: str
     bytes: int
@@ -30,7 +30,7 @@ class StoredVideo:
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """Bytes of an earlier attempt that failed the probe."""
+    """The file of an earlier attempt that failed the probe."""
 
     url: str
     bytes: int
@@ -40,9 +40,9 @@ class KeptFile:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedFile:
-    """A file that arrived in the place of a video, with the message and the suspect of the probe.
+    """A file that arrived instead of a video, with the probe's message and suspect.
 
-    `url` says where the bytes are kept; None if the file of an earlier attempt stays: the same bytes, or better ones.
+    `url` is where the bytes are kept. It is None if an earlier attempt's file stays: the same bytes, or better ones.
     """
 
     url: str | None
@@ -60,14 +60,14 @@ def store_video(
     keep_going: Callable[[], None],
     kept: KeptFile | None = None,
 ) -> StoredVideo | UnverifiedFile:
-    """Copy an output into the store; it appears under `name` whole or not at all, and after its poster.
+    """Copy an output into the store. It appears under `name` whole or not at all, and after its poster.
 
     If it cannot be played, its bytes appear under `unverified_name(name)` instead, unless `kept` is the same or better.
 
-    `temporary_name` must be this claim's own. The suffix of `name` is replaced when the container is another one.
-    `keep_going` is called between the stages: it renews the caller's lease, or raises to stop. No temporary file
-    outlives any exception. Storing the same output again under the same name replaces the file by an equal one.
-    Raises what `fetch` and the store raise.
+    `temporary_name` must be unique to this claim. The suffix of `name` is replaced if the container is a different one.
+    `keep_going` is called between the stages; it renews the caller's lease, or raises to stop. After any exception the
+    temporary files are removed. Storing the same output again under the same name replaces the file with an equal one.
+    Raises any exception that `fetch` and the store raise.
     """
     check_name(name)
     check_name(temporary_name)
@@ -94,7 +94,7 @@ def store_video(
 def copy_kept(
     store: ArtifactStore, url: str, target: Path, *, limits: DownloadLimits, keep_going: Callable[[], None]
 ) -> Arrived:
-    """Copy a published file into the new file `target`, as `download_file` does; raises `NotFound` if it is gone."""
+    """Copy a published file into the new file `target`, like `download_file`. Raises `NotFound` if it is gone."""
     heartbeat = Heartbeat(keep_going, interval=limits.heartbeat)
     with store.open(url) as file:
         written = write_file(iter(lambda: file.read(CHUNK_BYTES), b""), target, heartbeat=heartbeat)
@@ -124,7 +124,7 @@ def _keep(store: ArtifactStore, video: Path, new: KeptFile, *, name: str, kept: 
 
 
 def _rank(file: KeptFile) -> tuple[int, int]:
-    """Which of two files to keep: a whole one before a cut video, that before a page, and then the larger one."""
+    """Rank a file to decide which one to keep: a whole file over a cut video, a cut video over a page, then by size."""
     return ((Suspect.DOCUMENT, Suspect.CUT, Suspect.FILE).index(file.suspect), file.bytes)
 
 

@@ -1,4 +1,4 @@
-"""Where artifacts live: what a store promises, and the one on a local disk."""
+"""The artifact store: its interface, and the implementation on a local disk."""
 
 import os
 import time
@@ -17,33 +17,33 @@ _FOLDER_MODE = 0o755
 
 
 class ArtifactStore(Protocol):
-    """Keeps finished files under names; every method may raise `StorageFull` or `Unavailable`."""
+    """Keeps finished files under names. Every method may raise `StorageFull` or `Unavailable`."""
 
     def scratch(self) -> Path:
-        """A folder on this machine for files that are not finished."""
+        """Return a folder on this machine for unfinished files."""
 
     def publish(self, source: Path, name: str) -> str:
         """Move a finished file to `name` in one atomic step and return its URL.
 
-        Readers see the whole file or, under that name, what was there before. When this returns, a power cut no
-        longer loses it. Raises `InvalidInput` for a name that would leave the store.
+        Readers see either the whole file or the previous content under that name. Once this returns, the file survives
+        a power cut. Raises `InvalidInput` for a name that would leave the store.
         """
 
     def open(self, url: str) -> BinaryIO:
-        """Read a published file; raises `NotFound`."""
+        """Open a published file for reading. Raises `NotFound`."""
 
     def find_path(self, url: str) -> Path | None:
-        """The published file on this machine's disk; None when it is not on one, or gone."""
+        """Return the path of a published file on this machine's disk, or None if it is not on one or is gone."""
 
     def remove(self, url: str) -> None:
-        """Remove a published file; no error if it is gone already. Raises `InvalidInput` for a URL of another place."""
+        """Remove a published file; no error if it is gone. Raises `InvalidInput` for a URL outside the store."""
 
     def remove_abandoned(self, *, older_than: timedelta) -> int:
-        """Drop unfinished files that nobody has written to for so long (their worker died), and say how many."""
+        """Delete unfinished files without a write for `older_than` (their worker died). Returns how many."""
 
 
 class LocalStore:
-    """A folder on a disk that all workers and the API share; unfinished files wait in `.incoming` beside the rest."""
+    """A folder on a disk that all workers and the API share. Unfinished files are in its subfolder `.incoming`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
@@ -93,14 +93,14 @@ class LocalStore:
         return removed
 
     def _locate(self, url: str) -> Path | None:
-        """The path that a URL names inside the store, whether or not there is a file; None for any other place."""
+        """Return the path that a URL names, whether or not a file exists; None if it is outside the store."""
         path = _path_of(url)
         inside = path is not None and ".." not in path.parts and path.is_relative_to(self._root)
         return path if inside else None
 
 
 def open_store(url: str) -> ArtifactStore:
-    """The store that a URL names. Touches nothing yet; raises `InvalidInput` for a URL that no store answers to."""
+    """Return the store for a URL. Touches nothing yet. Raises `InvalidInput` for a URL that fits no store."""
     path = _path_of(url)
     if path is None:
         rule = "must be file:/// and an absolute folder, percent-encoded; there is no other kind of storage yet"
@@ -109,7 +109,7 @@ def open_store(url: str) -> ArtifactStore:
 
 
 def _path_of(url: str) -> Path | None:
-    """The absolute path in a file URL (RFC 8089); None for any other."""
+    """Return the absolute path in a file URL (RFC 8089), or None for any other URL."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -119,7 +119,7 @@ def _path_of(url: str) -> Path | None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each one durable before anything is put into it."""
+    """Make a folder and its missing parents. Each one is durable before anything is put into it."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
@@ -138,5 +138,5 @@ def _sync(path: Path) -> None:
 def _last_written(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except FileNotFoundError:  # published or removed since it was listed
+    except FileNotFoundError:  # published or removed after it was listed
         return float("inf")

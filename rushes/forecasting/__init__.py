@@ -1,4 +1,4 @@
-"""How long it will still take: one render by its age, jobs by playing the slots through. Pure: standard library only.
+"""Forecast the time left: of one render by its age, of jobs by simulating the slots. Pure: standard library only.
 
 Ages, lengths and ends are seconds as floats, counted from now.
 """

@@ -1,4 +1,4 @@
-"""Forecasts from the rows: when a batch or a job will have ended, and how far a job is."""
+"""Forecasts from the rows: when a batch or a job will end, and the progress of a job."""
 
 import threading
 import time
@@ -34,25 +34,25 @@ from rushes.settings import Settings
 
 REFRESH_SECONDS = 10.0
 LEARN_SECONDS = 60.0
-"""How old what is known of render times may be where a render is forecast without asking the rows."""
+"""The greatest age of the learned render times when a render is forecast without a query."""
 STORE_SECONDS, STORE_SIGMA = 2.0, 0.8
-"""How long a video is believed to take to be stored, before any was seen."""
+"""The prior for the time to store a video, before any was seen."""
 UNSEEN_RENDERS = 20
-"""The share of renders that fail is taken as if so many more had gone well."""
+"""Successful renders added to the count when the share of failed renders is estimated."""
 MOST_REPEATED = 0.5
 
 
 class UnknownReason(StrEnum):
-    """Why nobody can say when something will have ended."""
+    """Why there is no forecast."""
 
-    NO_DISPATCHER = auto()  # nobody leads: nothing moves
-    PAUSED = auto()  # the account takes no submissions until the pause ends, and some are to be made
+    NO_DISPATCHER = auto()  # there is no leader, so nothing moves
+    PAUSED = auto()  # submissions are due, and the account takes none until the pause ends
     UNDECIDED = auto()  # an unconfirmed submission waits for a person
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastResult:
-    """When the last of some jobs will have ended; neither where all have."""
+    """When the last of some jobs will end, or why this is unknown. Both are None if all have ended."""
 
     forecast: Forecast | None = None
     unknown: UnknownReason | None = None
@@ -60,7 +60,7 @@ class ForecastResult:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much of a job is done, from 0 to 1, and what is left; None where nobody can say, with the reason."""
+    """The share of a job that is done, from 0 to 1, and the time left; None if unknown, with the reason."""
 
     share: float | None = None
     time_left: TimeLeft | None = None
@@ -68,10 +68,10 @@ class Progress:
 
 
 class Forecaster:
-    """What the rows tell of the time that is left, by what is known of render times. Safe to use from several threads.
+    """Forecasts the time left from the rows and the learned render times. Safe to use from several threads.
 
-    While no dispatcher leads nothing moves, and nothing is forecast; nor is what is yet to be submitted, while the
-    account is paused, and what waits for a person to decide an unconfirmed submission.
+    There is no forecast while no dispatcher leads, because nothing moves. Nor is there one for jobs yet to be submitted
+    while the account is paused, or for jobs with an unconfirmed submission that a person must decide.
     """
 
     def __init__(self, settings: Settings, *, account: str) -> None:
@@ -82,7 +82,7 @@ class Forecaster:
         self._lock = threading.Lock()
 
     def learn(self, sessions: Sessions) -> None:
-        """Take in what `forecast_render` tells by; nothing where that was done in the last minute."""
+        """Refresh the data that `forecast_render` uses, unless that was done in the last minute."""
         with self._lock:
             now = time.monotonic()
             if now - self._learned_at < LEARN_SECONDS:
@@ -93,18 +93,18 @@ class Forecaster:
             self._store_time = _find_store_time(queries.forecasting.find_recent(session))
 
     def forecast_render(self, video_model: str, values: Mapping[str, Any]) -> TimeLeft:
-        """What a render that begins now will take until its video is stored, by what was learned last.
+        """Forecast the time from now until a render that starts now is stored, from the last learned data.
 
-        Asks no rows, and costs microseconds from the second of a kind on.
+        Runs no query. From the second render of a kind on it takes microseconds.
         """
         return _forecast_time_left(self._render_times.find(video_model, values), 0.0, self._store_time)
 
     def forecast(self, session: Session, whose: Whose, *, as_if_resumed: bool = False) -> ForecastResult:
-        """When the last of these jobs will have ended, or why nobody can say.
+        """Forecast when the last of these jobs will end, or return why this is unknown.
 
-        With `as_if_resumed` a pause counts as ended now, and an unconfirmed submission that waits for a person as a
-        render, so that nothing ends sooner than is told. The same rows forecast the same: the dice are those of the
-        batch or job.
+        `as_if_resumed` assumes that a pause ends now, and counts an unconfirmed submission waiting for a person as a
+        render. The true end is then no sooner than the forecast. The same rows give the same forecast, because the id
+        of the batch or job seeds the random numbers.
         """
         capacity = self._find_capacity(session)
         if capacity is None:
@@ -116,11 +116,11 @@ class Forecaster:
         if not as_if_resumed and any(each.undecided and each.ours for each in live):
             return ForecastResult(unknown=UnknownReason.UNDECIDED)
         named = whose.batch_id or whose.job_id
-        assert named is not None  # noqa: S101 - somebody's jobs are asked about
+        assert named is not None  # noqa: S101 - the query names a batch or a job
         return ForecastResult(forecast(outlook, seed=named.int))
 
     def find_progress(self, session: Session, job: Job, live: Prediction | None) -> Progress:
-        """How far a job is; `live` is its prediction that has no outcome, or the one whose video is being stored."""
+        """Return the progress of a job. `live` is its prediction without an outcome, or the one being stored."""
         if is_ended(JobState(job.state)):
             return Progress(1.0 if job.state == JobState.SUCCEEDED else None)
         if job.state == JobState.QUEUED or live is None:
@@ -145,7 +145,7 @@ class Forecaster:
         return Progress(share_done(age, left.expected_seconds), left)
 
     def _find_capacity(self, session: Session) -> Capacity | None:
-        """None where nobody hands out slots."""
+        """Return the account's capacity, or None if no dispatcher leads."""
         capacity = queries.forecasting.find_capacity(session, self._account, rate_window=RATE_WINDOW)
         if capacity is None or not capacity.led:
             return None
@@ -161,7 +161,7 @@ class Forecaster:
     ) -> Outlook:
         recent = queries.forecasting.find_recent(session)
         store_time = _find_store_time(recent)
-        # What is yet to be posted has a slot, but begins no sooner than the account takes submissions.
+        # A submission that is not yet posted has a slot, but starts only when the account takes submissions.
         waits = capacity.paused or capacity.back_off_seconds > 0
         held = [self._as_held(each) for each in live if waits and not each.posted]
         running = [self._as_running(each) for each in live if each.posted or not waits]
@@ -214,7 +214,7 @@ def _forecast_time_left(render_time: RenderTime, age_seconds: float, store_time:
 
 def _find_store_time(recent: Recent) -> RenderTime:
     seconds = STORE_SECONDS if recent.store_seconds is None else recent.store_seconds
-    return LogNormal(float(f"{max(0.01, seconds):.1g}"), STORE_SIGMA)  # rounded: each one's tables are kept
+    return LogNormal(float(f"{max(0.01, seconds):.1g}"), STORE_SIGMA)  # rounded: tables are kept for each value
 
 
 def _count_seconds(since: datetime | None, now: datetime) -> float:

@@ -1,9 +1,8 @@
-"""The simulation: jobs that wait take the slot that is free first, in their order, no faster than the rate limit
-allows.
+"""The simulation: waiting jobs take the first free slot, in their order, no faster than the rate limit allows.
 
-It costs about the same whatever the queue. Of a long one the jobs in front are taken as work that the slots do at their
-rate, with its spread (a sum of many, hence normal), and only the end is played through. Many slots are played as a few,
-each a pack of slots: a pack's jobs begin together, and its latest is drawn as the greatest of so many.
+It costs about the same for any queue. Only the end of a long queue is simulated. The jobs in front of it count as one
+amount of work, normally distributed because it is a sum of many, that the slots do at their rate. Many slots are
+simulated as a few packs. The jobs of a pack begin together, and its last end is drawn as the maximum over its jobs.
 """
 
 import math
@@ -22,18 +21,18 @@ from rushes.render_times.poll_spacing import RenderTime
 
 RUNS = 200
 SLOTS = 12
-"""Slots that are played one by one; more of them go in packs."""
+"""The most slots that are simulated one by one. More slots are grouped into packs."""
 ROUNDS = 8
-"""How often each of them takes a job in what is played: after so many, what ran at first is forgotten."""
+"""Jobs that each simulated slot takes. After this number, the renders that ran at first have no more effect."""
 LOW, HIGH = 0.04, 0.96
-"""A little more than nine in ten of the runs: they are few, and what is played is an abridgement."""
+"""Slightly more than nine in ten of the runs, because the runs are few and the simulation is simplified."""
 
 _NEVER = [-math.inf] * RUNS
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """When the last of our jobs will have ended, by many simulations: seconds from now, rising."""
+    """When the last of our jobs will end, in each of many simulations: seconds from now, ascending."""
 
     ends: tuple[float, ...]
 
@@ -43,26 +42,26 @@ class Forecast:
         return as_time_left(fmean(self.ends), low, high)
 
     def chance_within(self, seconds: float) -> float:
-        """How likely it is that all will have ended by then."""
+        """Return the chance that all jobs end within `seconds`."""
         return bisect_right(self.ends, seconds) / len(self.ends)
 
 
 def forecast(outlook: Outlook, *, seed: int) -> Forecast | None:
-    """When the last of our jobs will have ended; None where there is none. The same for the same seed."""
+    """Forecast when the last of our jobs will end; None if there are none. The same seed gives the same forecast."""
     renders = any(each.ours for each in outlook.running) or any(each.ours for each in outlook.waiting)
     if not renders and not any(each.ours for each in outlook.storing):
         return None
     ends = [0.0] * RUNS
     if renders:
-        dice = random.Random(seed)  # noqa: S311 - simulations are no secrets
+        dice = random.Random(seed)  # noqa: S311 - simulations are not secret
         ends = _play(_set_stage(outlook), outlook, dice)
-    # Dice of its own: a job more or less in the queue is then the only difference between two forecasts.
+    # Storing has its own dice. Two forecasts then differ only by the jobs in the queue.
     return Forecast(tuple(sorted(_add_storing(ends, outlook, random.Random(seed + 1)))))  # noqa: S311 - as above
 
 
 @dataclass(frozen=True, slots=True)
 class _Pack:
-    """Jobs that are played as one; `ours` of them are asked about."""
+    """Jobs that are simulated as one. `ours` is how many of them the forecast is about."""
 
     render_time: RenderTime
     ours: float
@@ -71,22 +70,22 @@ class _Pack:
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What is played: few slots, few packs, and the queue's front as work."""
+    """The setup of the simulation: few slots, few packs, and the front of the queue as an amount of work."""
 
     slots: int
-    pack: float  # slots, and jobs, that one stands for
+    pack: float  # slots, and jobs, that one simulated slot or job stands for
     running: list[_Pack]
     waiting: list[_Pack]
-    gates: list[float]  # before which the rate limit lets none of the waiting begin
-    front: tuple[float, float]  # seconds that the slots take for the front: mean and standard deviation
-    front_gate: float  # seconds that the rate limit takes for it
+    gates: list[float]  # for each waiting pack, the earliest start that the rate limit allows
+    front: tuple[float, float]  # seconds that the slots need for the front: mean and standard deviation
+    front_gate: float  # seconds that the rate limit needs for the front
 
 
 def _set_stage(outlook: Outlook) -> _Stage:
     slots = min(outlook.slots, SLOTS)
     pack = outlook.slots / slots
     running = _pack_running(outlook.running, pack)
-    # What runs beyond the slots waits at the provider for one of them, before everything that waits here.
+    # Renders beyond the slots wait for a slot at the provider, before every job that waits here.
     early = [_Pack(each.render_time, each.ours) for each in running[slots:]]
     queued = sum(each.jobs for each in outlook.waiting)
     front = max(0, queued - math.floor(ROUNDS * SLOTS * pack))
@@ -106,7 +105,7 @@ def _set_stage(outlook: Outlook) -> _Stage:
 
 
 def _pack_running(running: Sequence[ActiveGroup], pack: float) -> list[_Pack]:
-    """The renders in slots, the oldest first, one of so many."""
+    """Return the renders in slots, oldest first, one for each `pack` of them."""
     packs: list[_Pack] = []
     place = 0.0
     for each in sorted(running, key=lambda each: -each.age_seconds):
@@ -119,7 +118,7 @@ def _pack_running(running: Sequence[ActiveGroup], pack: float) -> list[_Pack]:
 
 
 def _pack_waiting(waiting: Sequence[QueuedGroup], pack: float, *, front: int) -> list[_Pack]:
-    """The queue behind its front in packs, each with those of ours that are in it."""
+    """Return the queue after its front in packs, each with the number of our jobs in it."""
     ends = [*accumulate(each.jobs for each in waiting)]
     packs: list[_Pack] = []
     place = float(front)
@@ -136,7 +135,7 @@ def _pack_waiting(waiting: Sequence[QueuedGroup], pack: float, *, front: int) ->
 
 
 def _measure_front(outlook: Outlook, front: int) -> tuple[float, float]:
-    """Seconds that the slots take for the front: mean and standard deviation."""
+    """Return the seconds that the slots need for the front: mean and standard deviation."""
     work = variance = 0.0
     left = front
     for each in outlook.waiting:
@@ -148,7 +147,7 @@ def _measure_front(outlook: Outlook, front: int) -> tuple[float, float]:
 
 
 def _play(stage: _Stage, outlook: Outlook, dice: random.Random) -> list[float]:
-    """When the last render of ours ends, run by run."""
+    """Return when our last render ends, for each run."""
     running = [_draw(dice, each, outlook.repeated) for each in stage.running]
     lengths = [_draw(dice, each, outlook.repeated) for each in stage.waiting]
     latest = lengths if stage.pack == 1 else [_draw_latest(dice, each, outlook.repeated) for each in stage.waiting]
@@ -173,7 +172,7 @@ def _by_run(columns: list[list[float]]) -> Iterable[tuple[float, ...]]:
 
 
 def _extend(ends: list[float], begun: list[float], *, stage: _Stage, dice: random.Random) -> list[float]:
-    """Add the front. When the last job begins varies less with many slots than with the few that were played."""
+    """Add the front. With many slots, the start of the last job varies less than with the few simulated ones."""
     middle = fmean(begun)
     calmer = 1 / math.sqrt(stage.pack) - 1
     mean, deviation = stage.front
@@ -182,7 +181,7 @@ def _extend(ends: list[float], begun: list[float], *, stage: _Stage, dice: rando
 
 
 def _end_running(stage: _Stage, outlook: Outlook, *, running: list[list[float]], dice: random.Random) -> list[float]:
-    """When the last of ours that run already ends, run by run."""
+    """Return when our last running render ends, for each run."""
     alone = stage.pack == 1
     columns = [column for each, column in zip(stage.running, running, strict=True) if alone and each.ours]
     for each in outlook.running:
@@ -193,7 +192,7 @@ def _end_running(stage: _Stage, outlook: Outlook, *, running: list[list[float]],
 
 
 def _add_storing(ends: list[float], outlook: Outlook, dice: random.Random) -> list[float]:
-    """Each video is stored after its render; no more at once than there are threads for it."""
+    """Add the time to store the videos. Each is stored after its render, at most one per store thread at a time."""
     videos = sum(each.renders for each in (*outlook.running, *outlook.storing))
     videos += sum(each.jobs for each in outlook.waiting)
     least = videos * measure(outlook.store_time)[0] / max(1, outlook.store_threads)
@@ -207,7 +206,7 @@ def _add_storing(ends: list[float], outlook: Outlook, dice: random.Random) -> li
 
 
 def _draw(dice: random.Random, pack: _Pack, repeated: float) -> list[float]:
-    """How long it still takes, run by run; with those that fail and are rendered again."""
+    """Draw the time left of a pack for each run, including renders that fail and are rendered again."""
     lengths = sample(dice, pack.render_time, pack.age_seconds, runs=RUNS)
     if not repeated:
         return lengths
@@ -216,7 +215,7 @@ def _draw(dice: random.Random, pack: _Pack, repeated: float) -> list[float]:
 
 
 def _draw_latest(dice: random.Random, pack: _Pack, repeated: float) -> list[float]:
-    """The same for the latest of ours in the pack."""
+    """Draw the same for the last of our jobs in the pack."""
     latest = sample(dice, pack.render_time, pack.age_seconds, of=pack.ours, runs=RUNS)
     if not (repeated and pack.ours):
         return latest

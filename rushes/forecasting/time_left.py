@@ -1,4 +1,4 @@
-"""How long renders take yet, by their age: means, quantiles, samples, and the latest of many."""
+"""The time left of renders by their age: means, quantiles, samples, and the last of many."""
 
 import math
 import random
@@ -12,7 +12,7 @@ from rushes.render_times.poll_spacing import RenderTime, expected_seconds_left
 
 LOW, HIGH = 0.05, 0.95
 LONGEST_SECONDS = 7 * 86_400.0
-"""The provider's retention: nothing renders longer."""
+"""The provider's retention. No render takes longer."""
 
 _YOUNGEST, _STEP = 0.02, 0.03  # the grid: 20 ms to the longest in steps of 3 %
 _IMPOSSIBLE = 1e-300
@@ -22,25 +22,25 @@ _STRATA, _FRESH_STRATA = 32, 256
 
 @dataclass(frozen=True, slots=True)
 class TimeLeft:
-    """Seconds left on average, and between which the truth lies nine times in ten."""
+    """Mean seconds left, and the interval that holds the true value nine times in ten."""
 
     expected_seconds: float
     low_seconds: float
     high_seconds: float
 
     def as_numbers(self) -> dict[str, float]:
-        """By their names, to a tenth of a second: as events and the API tell it."""
+        """Return the values by name, to a tenth of a second, as in events and the API."""
         return {name: round(seconds, 1) for name, seconds in asdict(self).items()}
 
 
 def render_time_left(render_time: RenderTime, age_seconds: float) -> TimeLeft:
-    """What a render of this age takes yet: the mean, and the quantiles of what its age leaves possible."""
+    """Return the time left of a render of this age: the mean, and the quantiles given that age."""
     low, high = (_find_left(render_time, age_seconds, -math.log(1 - share)) for share in (LOW, HIGH))
     return as_time_left(expected_seconds_left(render_time, age_seconds), low, high)
 
 
 def add_time_left(first: TimeLeft, then: TimeLeft) -> TimeLeft:
-    """One after the other; the interval is rather too wide, as if the two were long together."""
+    """Add two times in sequence. The interval is slightly too wide, as if both were always long together."""
     return TimeLeft(
         first.expected_seconds + then.expected_seconds,
         first.low_seconds + then.low_seconds,
@@ -49,8 +49,9 @@ def add_time_left(first: TimeLeft, then: TimeLeft) -> TimeLeft:
 
 
 def share_done(age_seconds: float, left_seconds: float) -> float:
-    """How much of a render is done: its age in what it is expected to take in all, so that a late one never seems near
-    its end for long. 0 at birth, below 1 while anything is left.
+    """Return the share of a render that is done: its age divided by its expected total time.
+
+    A late render thus never seems near its end for long. 0 at the start, below 1 while any time is left.
     """
     total = age_seconds + left_seconds
     return max(0.0, age_seconds) / total if total > 0 else 0.0
@@ -59,10 +60,10 @@ def share_done(age_seconds: float, left_seconds: float) -> float:
 def sample(
     dice: random.Random, render_time: RenderTime, age: float = 0.0, *, of: float = 1.0, runs: int
 ) -> list[float]:
-    """What the latest of so many renders of this age takes yet, run by run."""
+    """Draw the time left of the last of `of` renders of this age, for each run."""
     lengths = _spread(render_time, age, of)
     longest = lengths[-1]
-    # The longest decide when a batch ends: those of the last share are drawn one by one, the others from the list.
+    # The longest renders decide when a batch ends. The last share is drawn one by one, the others from the list.
     return [
         _find_latest(render_time, age, of, share=1 - dice.random() / len(lengths)) if length == longest else length
         for length in dice.choices(lengths, k=runs)
@@ -71,35 +72,35 @@ def sample(
 
 @lru_cache(maxsize=_TABLES)
 def measure(render_time: RenderTime) -> tuple[float, float]:
-    """Mean and variance of what a render takes."""
+    """Return the mean and variance of a render's time."""
     lengths = [_find_latest(render_time, 0.0, 1.0, share=(place + 0.5) / 1_000) for place in range(1_000)]
     return expected_seconds_left(render_time, 0.0), pvariance(lengths)
 
 
 @lru_cache(maxsize=4 * _TABLES)
 def _spread(render_time: RenderTime, age: float, of: float) -> list[float]:
-    """Quantiles in the middle of equal shares, rising."""
+    """Return the quantiles at the middle of equal shares, ascending."""
     count = _FRESH_STRATA if age == 0 and of == 1 else _STRATA
     return [_find_latest(render_time, age, of, share=(place + 0.5) / count) for place in range(count)]
 
 
 def _find_latest(render_time: RenderTime, age: float, of: float, *, share: float) -> float:
-    """By when, with this probability, the latest of so many renders of this age will have ended."""
+    """Return the time by which the last of `of` renders of this age ends with probability `share`."""
     return _find_left(render_time, age, -math.log(max(_IMPOSSIBLE, -math.expm1(math.log(share) / max(of, 1.0)))))
 
 
 def _find_left(render_time: RenderTime, age: float, hazard: float) -> float:
-    """After how long a render of this age has met so much more hazard: the inverse of its survival."""
+    """Return the time after which a render of this age has met `hazard` more hazard: the inverse of its survival."""
     ages, met = _tabulate(render_time)
     goal = _interpolate(age, ages, met) + hazard
-    if age >= ages[-1]:  # so far out that a flat hazard is the best that can be said
+    if age >= ages[-1]:  # so far out that a flat hazard is the best estimate
         return min(LONGEST_SECONDS, hazard / max(render_time.hazard(age), 1 / LONGEST_SECONDS))
     return max(0.0, _interpolate(goal, met, ages) - age)
 
 
 @lru_cache(maxsize=_TABLES)
 def _tabulate(render_time: RenderTime) -> "tuple[array[float], array[float]]":
-    """Ages, and the hazard met by each: the negative logarithm of its survival."""
+    """Return ages, and the hazard met up to each: the negative logarithm of its survival."""
     ages, met = array("d", [0.0]), array("d", [0.0])
     age = _YOUNGEST
     while age <= LONGEST_SECONDS and (survival := render_time.survival(age)) > _IMPOSSIBLE:
@@ -110,7 +111,7 @@ def _tabulate(render_time: RenderTime) -> "tuple[array[float], array[float]]":
 
 
 def _interpolate(value: float, source: "array[float]", target: "array[float]") -> float:
-    """Read a table of two rising columns between its lines; beyond its end, the end."""
+    """Interpolate a table of two ascending columns. Beyond its end, return the last value."""
     above = bisect_right(source, value)
     if above == len(source):
         return target[-1]
@@ -119,5 +120,5 @@ def _interpolate(value: float, source: "array[float]", target: "array[float]") -
 
 
 def as_time_left(expected: float, low: float, high: float) -> TimeLeft:
-    """A mean beyond its own interval, as of a tail without end, is told as the interval's bound."""
+    """Build a `TimeLeft`. A mean outside its own interval, as with an endless tail, is cut to the interval's bound."""
     return TimeLeft(min(max(expected, low), high), low, high)

@@ -1,1 +1,1 @@
-"""What people and upstream systems do with jobs and batches: push, read, retry, recheck, and why a job waits."""
+"""The operations on jobs and batches for people and upstream systems: push, read, retry, recheck, explain a wait."""

@@ -1,4 +1,4 @@
-"""How far a batch has come, what it has cost, and how long it will still take."""
+"""Batches: their progress, their cost and their time left."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from rushes.jobs.views import Page, cut_page, find_batch_id
 
 @dataclass(frozen=True, slots=True)
 class BatchView:
-    """A batch by its numbers, as they were at `seen_at` by the database's clock."""
+    """The numbers of a batch at `seen_at`, by the database's clock."""
 
     summary: BatchSummary
     seen_at: datetime
@@ -28,35 +28,37 @@ class BatchView:
 
     @property
     def states(self) -> dict[str, int]:
-        """Jobs by state, every state named."""
+        """Number of jobs by state; every state is listed."""
         return {state.value: self.summary.states.get(state, 0) for state in JobState}
 
     @property
     def done(self) -> int:
-        """Jobs that have ended, well or not."""
+        """Number of jobs that have ended, successfully or not."""
         return sum(self.states[state] for state in JOB_ENDED)
 
     @property
     def elapsed(self) -> timedelta:
-        """From the push until now, or until the last job ended."""
+        """Time from the push until now, or until the last job ended."""
         return (self.summary.ended_at or self.seen_at) - self.summary.created_at
 
     @property
     def chance(self) -> float | None:
-        """How likely it will have ended by its `finish_by`; None without one, or without a forecast."""
+        """The chance that the batch ends by its `finish_by`; None without one, or without a forecast."""
         if self.summary.finish_by is None or self.forecast is None:
             return None
         return self.forecast.chance_within((self.summary.finish_by - self.seen_at).total_seconds())
 
     @property
     def at_risk(self) -> bool:
-        """It is open, and was told to hold its `finish_by` hardly."""
+        """The batch is open and was recorded as likely to miss its `finish_by`."""
         return self.summary.at_risk_at is not None and self.done < self.summary.job_count
 
     @property
     def left(self) -> timedelta | None:
-        """Until the last job will have ended: as forecast, else by the rate so far; None before the first one has, and
-        while it waits for a pause to end or a person to decide.
+        """Time until the last job ends, by the forecast, or else by the rate so far.
+
+        Without a forecast it is None before the first job has ended, and while the batch waits for a pause to end or a
+        person to decide.
         """
         if self.forecast is not None:
             return timedelta(seconds=self.forecast.time_left.expected_seconds)
@@ -66,7 +68,7 @@ class BatchView:
 
 
 def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | None = None) -> BatchView:
-    """The batch with this name or id, and on request when it will have ended. Raises `NotFound`."""
+    """Return the batch with this name or id, with its forecast if a `forecaster` is given. Raises `NotFound`."""
     with transaction(sessions) as session:
         batch_id = find_batch_id(session, name_or_id)
         (summary,) = queries.jobs.summarise_batches(session, [batch_id])
@@ -79,7 +81,7 @@ def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | N
 
 
 def view_pushed_batch(sessions: Sessions, batch: Batch, *, cost: Decimal, forecaster: Forecaster) -> BatchView:
-    """A batch right after its push, at `cost` dollars. Only a batch with a `finish_by` gets a forecast."""
+    """Return a batch right after its push, at `cost` dollars. Only a batch with a `finish_by` gets a forecast."""
     nothing, states = Decimal(0), {JobState.QUEUED.value: batch.job_count}
     numbers = (batch.id, batch.name, batch.job_count, batch.created_at, states, cost, None, nothing, nothing, None)
     view = BatchView(BatchSummary(*numbers, finish_by=batch.finish_by), batch.created_at)
@@ -91,7 +93,7 @@ def view_pushed_batch(sessions: Sessions, batch: Batch, *, cost: Decimal, foreca
 
 
 def list_batch_events(sessions: Sessions, name_or_id: str, *, limit: int, after: int) -> Page[Event, int]:
-    """What was told of a batch as a whole, oldest first. Raises `NotFound`."""
+    """List the events of a batch as a whole, oldest first. Raises `NotFound`."""
     with transaction(sessions) as session:
         batch_id = find_batch_id(session, name_or_id)
         events = queries.jobs.list_batch_events(session, batch_id, limit=limit + 1, after=after)
@@ -99,7 +101,7 @@ def list_batch_events(sessions: Sessions, name_or_id: str, *, limit: int, after:
 
 
 def list_batches(sessions: Sessions, *, limit: int, before: UUID | None) -> Page[BatchView, UUID]:
-    """Batches, newest first."""
+    """List batches, newest first."""
     with transaction(sessions) as session:
         batches = queries.jobs.list_batches(session, limit=limit + 1, before=before)
         page = cut_page(batches, limit=limit, key=lambda batch: batch.id)

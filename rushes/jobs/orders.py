@@ -1,4 +1,4 @@
-"""A job as a caller asks for it. Unknown fields are refused: a typing error must not cost money."""
+"""A caller's request for a job. Unknown fields are refused: a typing error must not cost money."""
 
 from typing import Annotated, Any
 
@@ -17,5 +17,5 @@ class JobOrder(BaseModel):
     input: Annotated[dict[str, Any], Field(description="The video model's parameters; see `/v1/catalog`.")]
     priority: Annotated[int, Field(ge=-PRIORITY_LIMIT, le=PRIORITY_LIMIT, description="Higher goes first.")] = 0
     max_attempts: Annotated[
-        int, Field(ge=1, le=MAX_ATTEMPTS, description="Purchases at most, when renders fail and are refunded.")
+        int, Field(ge=1, le=MAX_ATTEMPTS, description="Maximum number of purchases, if renders fail and are refunded.")
     ] = 3

@@ -1,4 +1,4 @@
-"""Pushing, pricing, cancelling and retrying jobs: what upstream systems and people ask for."""
+"""Push, price, cancel and retry jobs, for upstream systems and people."""
 
 import re
 from collections import Counter, defaultdict
@@ -20,12 +20,12 @@ BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 LONGEST_PROMISE = timedelta(days=366)
 PROBLEM_LIMIT = 100
-"""Of a large batch that is wrong throughout, so many problems are listed."""
+"""The most problems that are listed for one batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A warning, and how many jobs it is about."""
+    """A warning and the number of jobs that it applies to."""
 
     message: str
     jobs: int
@@ -33,7 +33,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What the jobs will cost by the catalogue, in dollars, before anything is spent."""
+    """The cost of the jobs by the catalogue, in dollars, before anything is spent."""
 
     jobs: int
     cost: Decimal
@@ -43,7 +43,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Orders that may be stored."""
+    """Orders that have passed all checks."""
 
     jobs: list[NewJob] = field(default_factory=list)
     warnings: tuple[Warned, ...] = ()
@@ -54,7 +54,7 @@ class Checked:
 
 
 def check_order(order: JobOrder) -> tuple[NewJob, tuple[str, ...]]:
-    """Check one order and price it; returns the job and warnings. Raises `InvalidInput` that names the fields."""
+    """Check and price one order. Returns the job and warnings. Raises `InvalidInput` that names the fields."""
     model = find_video_model(order.model)
     if model is None:
         known = ", ".join(video_model_names())
@@ -68,7 +68,7 @@ def check_order(order: JobOrder) -> tuple[NewJob, tuple[str, ...]]:
 
 
 def check_orders(orders: Sequence[JobOrder], *, max_jobs: int) -> Checked:
-    """Check a whole batch. Raises `InvalidInput` with the problems of all its jobs, as `jobs.16.input.duration`."""
+    """Check a whole batch. Raises `InvalidInput` with the problems of its jobs, named like `jobs.16.input.duration`."""
     if not 1 <= len(orders) <= max_jobs:
         raise InvalidInput([Problem("jobs", f"must hold 1 to {max_jobs} jobs, not {len(orders)}")])
     jobs: list[NewJob] = []
@@ -88,7 +88,7 @@ def check_orders(orders: Sequence[JobOrder], *, max_jobs: int) -> Checked:
 
 
 def estimate_cost(orders: Sequence[JobOrder], *, max_jobs: int) -> Estimate:
-    """Price orders without storing anything. Raises `InvalidInput` as a push would."""
+    """Price orders without storing anything. Raises `InvalidInput` like a push."""
     checked = check_orders(orders, max_jobs=max_jobs)
     by_model: defaultdict[str, Decimal] = defaultdict(Decimal)
     for job in checked.jobs:
@@ -97,7 +97,7 @@ def estimate_cost(orders: Sequence[JobOrder], *, max_jobs: int) -> Estimate:
 
 
 def push_job(sessions: Sessions, order: JobOrder) -> tuple[Job, tuple[str, ...]]:
-    """Store one job; returns its row and warnings. Once this returns, the job is durable."""
+    """Store one job. Returns its row and warnings. Once this returns, the job is durable."""
     new, warnings = check_order(order)
     with transaction(sessions) as session:
         return transitions.jobs.insert_job(session, new), warnings
@@ -106,10 +106,10 @@ def push_job(sessions: Sessions, order: JobOrder) -> tuple[Job, tuple[str, ...]]
 def push_batch(
     sessions: Sessions, name: str, orders: Sequence[JobOrder], *, max_jobs: int, finish_by: datetime | None = None
 ) -> tuple[Batch, Checked]:
-    """Store a batch whole or not at all; returns its row and its jobs.
+    """Store a batch as a whole or not at all. Returns its row and its jobs.
 
-    Raises `InvalidInput`, or `Conflict` if the name is taken. `finish_by` is when it should have ended: nothing goes
-    faster for it, but an event says when it is likely to be missed.
+    Raises `InvalidInput`, or `Conflict` if the name is taken. `finish_by` is the time by which the batch should end. It
+    does not speed anything up, but an event reports when it is likely to be missed.
     """
     if not BATCH_NAME.fullmatch(name):
         message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or digit"
@@ -132,9 +132,9 @@ def _check_finish_by(finish_by: datetime, *, now: datetime) -> None:
 
 
 def cancel_job(sessions: Sessions, job_id: UUID) -> str:
-    """Cancel a job. `cancelled` at once while nothing was posted, else `requested`: its outcome ends it.
+    """Cancel a job. Returns `cancelled` if nothing was posted, or `requested`: then the render's outcome ends the job.
 
-    There is no way to stop a render at the provider; what it delivers is kept.
+    There is no way to stop a render at the provider. Its video is kept.
     """
     with transaction(sessions) as session:
         outcome = transitions.jobs.cancel_job(session, job_id)
@@ -145,7 +145,7 @@ def cancel_job(sessions: Sessions, job_id: UUID) -> str:
 
 
 def retry_job(sessions: Sessions, job_id: UUID) -> str:
-    """Queue a failed or cancelled job again, or fetch its video where it is paid for but not stored."""
+    """Queue a failed or cancelled job again, or fetch its video if it is paid for but not stored."""
     with transaction(sessions) as session:
         state = transitions.jobs.retry_job(session, job_id)
         if state is None:

@@ -1,4 +1,4 @@
-"""Probing kept files again: by job, by batch or by failure code."""
+"""Probe kept files again: by job, by batch or by failure code."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ _AT_ONCE = 500
 
 
 def recheck_job(sessions: Sessions, job_id: UUID, *, by: str) -> None:
-    """Let a store worker probe the job's kept file again; nothing is downloaded and nothing is bought.
+    """Make a store worker probe the job's kept file again. Nothing is downloaded or bought.
 
     Raises `NotFound` for an unknown job, and `Conflict` if it has not ended, has a video or has no kept file.
     """
@@ -30,7 +30,7 @@ def recheck_job(sessions: Sessions, job_id: UUID, *, by: str) -> None:
 
 
 def recheck_jobs(sessions: Sessions, *, by: str, batch: str | None, code: str | None) -> int:
-    """Recheck all jobs of a batch, all jobs with a failure code, or both; returns how many.
+    """Recheck all jobs of a batch, all jobs with a failure code, or both. Returns how many.
 
     Raises `InvalidInput` without a filter, and `NotFound` for an unknown batch.
     """

@@ -1,4 +1,4 @@
-"""Jobs as people and upstream systems see them: the row, its purchases, its files and its money in one piece."""
+"""Views of jobs for people and upstream systems: the row, its purchases, its files and its money together."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ Key = TypeVar("Key", UUID, int)
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item, Key]):
-    """One page of a listing, and the key of its last item where there are more."""
+    """One page of a listing, and the key of its last item if there are more."""
 
     items: Sequence[Item]
     next_key: Key | None
@@ -32,7 +32,7 @@ class Page(Generic[Item, Key]):
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Which jobs to list, in the words of who asks: a batch by name or id, a video model by id or short name."""
+    """Which jobs to list, as the caller writes it: a batch by name or id, a video model by id or short name."""
 
     state: JobState | None = None
     batch: str | None = None
@@ -41,7 +41,7 @@ class JobQuery:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job with everything that hangs on it."""
+    """A job with everything that belongs to it."""
 
     job: Job
     batch: str | None = None
@@ -52,20 +52,20 @@ class JobView:
 
     @property
     def live(self) -> Prediction | None:
-        """The prediction that it waits for; while its video is being stored, the one that made it."""
+        """The prediction that the job waits for, or the one that made its video while that is being stored."""
         state = PredictionState.COMPLETED if self.job.state == JobState.STORING else None
         candidates = (each for each in self.predictions if (each.state == state if state else each.ended_at is None))
         return max(candidates, key=lambda each: each.attempt, default=None)
 
     @property
     def model_name(self) -> str:
-        """The short name of its video model; the id of one that has left the catalogue."""
+        """The short name of its video model, or the id if the model is no longer in the catalogue."""
         model = find_video_model(self.job.video_model)
         return model.name if model else self.job.video_model
 
     @property
     def attempts(self) -> int:
-        """Predictions that were bought, or may have been, save duplicate purchases."""
+        """Number of predictions that were bought, or may have been, without duplicate purchases."""
         return sum(each.posted_at is not None and each.state not in NO_ATTEMPT for each in self.predictions)
 
     @property
@@ -81,12 +81,12 @@ class JobView:
         )
 
     def find_file(self, kind: ArtifactKind) -> Artifact | None:
-        """The newest stored file of this kind; never that of a duplicate purchase."""
+        """Return the newest stored file of this kind, but never a duplicate purchase's file."""
         own = (each for each in self.artifacts if each.kind == kind and not each.is_duplicate)
         return max(own, key=lambda each: each.id, default=None)
 
     def has_duplicate_file(self, prediction: Prediction, kind: ArtifactKind) -> bool:
-        """Whether this purchase is a duplicate purchase of which such a file is stored."""
+        """Whether this is a duplicate purchase with a stored file of this kind."""
         files = (each for each in self.artifacts if each.is_duplicate and each.prediction_id == prediction.id)
         return any(each.kind == kind for each in files)
 
@@ -97,7 +97,7 @@ class JobView:
 def get_job(
     sessions: Sessions, job_id: UUID, *, explained: bool = False, forecaster: Forecaster | None = None
 ) -> JobView:
-    """One job, on request with the reason why it does not move, and with how far it is. Raises `NotFound`."""
+    """Return one job, on request with the reason for its wait and with its progress. Raises `NotFound`."""
     with transaction(sessions) as session:
         job = queries.jobs.find_job(session, job_id)
         if job is None:
@@ -109,7 +109,7 @@ def get_job(
 
 
 def list_jobs(sessions: Sessions, asked: JobQuery, *, limit: int, before: UUID | None) -> Page[JobView, UUID]:
-    """Jobs, newest first, in five statements at most whatever the limit.
+    """List jobs, newest first, with at most five statements for any limit.
 
     Raises `NotFound` for an unknown batch and `InvalidInput` for an unknown video model.
     """
@@ -121,7 +121,7 @@ def list_jobs(sessions: Sessions, asked: JobQuery, *, limit: int, before: UUID |
 
 
 def list_events(sessions: Sessions, job_id: UUID, *, limit: int, after: int) -> Page[Event, int]:
-    """A job's history, oldest first. Raises `NotFound` where there is no such job."""
+    """List a job's history, oldest first. Raises `NotFound` if there is no such job."""
     with transaction(sessions) as session:
         if queries.jobs.find_job(session, job_id) is None:
             raise NotFound(f"there is no job {job_id}")
@@ -130,7 +130,7 @@ def list_events(sessions: Sessions, job_id: UUID, *, limit: int, after: int) -> 
 
 
 def get_file(sessions: Sessions, job_id: UUID, kind: ArtifactKind) -> Artifact:
-    """A job's stored file. Raises `Conflict` while it may still come, `NotFound` where it never will."""
+    """Return a job's stored file. Raises `Conflict` while it may still arrive, and `NotFound` if it never will."""
     view = get_job(sessions, job_id)
     if file := view.find_file(kind):
         return file
@@ -140,7 +140,7 @@ def get_file(sessions: Sessions, job_id: UUID, kind: ArtifactKind) -> Artifact:
 
 
 def get_duplicate_file(sessions: Sessions, prediction_id: UUID, kind: ArtifactKind) -> Artifact:
-    """The stored file of a duplicate purchase. Raises `NotFound` for any other prediction, and while there is none."""
+    """Return the stored file of a duplicate purchase. Raises `NotFound` if there is none, or for other predictions."""
     with transaction(sessions) as session:
         file = queries.duplicates.find_duplicate_file(session, prediction_id, kind)
     if file is None:
@@ -149,7 +149,7 @@ def get_duplicate_file(sessions: Sessions, prediction_id: UUID, kind: ArtifactKi
 
 
 def cut_page(rows: Sequence[Item], *, limit: int, key: Callable[[Item], Key]) -> Page[Item, Key]:
-    """The first `limit` of rows that were asked for with one more, which tells whether there is a next page."""
+    """Return the first `limit` of `rows`. Callers query one row more, which shows whether there is a next page."""
     items = rows[:limit]
     return Page(items, key(items[-1]) if len(rows) > limit else None)
 
@@ -164,8 +164,8 @@ def _resolve(session: Session, asked: JobQuery) -> JobFilter:
 
 
 def find_batch_id(session: Session, name_or_id: str) -> UUID:
-    """The id of the batch with this name or id. Raises `NotFound`."""
-    # What cannot be a name is not searched for: Postgres refuses a NUL byte even in a comparison.
+    """Return the id of the batch with this name or id. Raises `NotFound`."""
+    # Do not query an impossible name: Postgres refuses a NUL byte even in a comparison.
     batch = queries.jobs.find_batch(session, name_or_id) if BATCH_NAME.fullmatch(name_or_id) else None
     if batch is None:
         raise NotFound(f"there is no batch {name_or_id[:80]!r}")

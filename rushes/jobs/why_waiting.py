@@ -1,4 +1,4 @@
-"""Why a job does not move, and how the output host is: one sentence for every surface."""
+"""Explain why a job waits, and describe an outage of the output host: one text for all interfaces."""
 
 from models import Job, JobState, queries
 from models.db.session import Sessions, transaction
@@ -6,7 +6,7 @@ from models.queries.storing import OutputOutage
 
 
 def describe_outage(outage: OutputOutage) -> str:
-    """What happened, why, and what follows."""
+    """Describe the outage, its cause and its consequences."""
     probe = f"the next probe is in {max(0.0, outage.next_probe_seconds):.0f} s"
     return (
         f"every download has failed for {outage.seconds:,.0f} s ({outage.failure}); {outage.waiting:,} job(s) wait, "
@@ -15,7 +15,7 @@ def describe_outage(outage: OutputOutage) -> str:
 
 
 def explain_wait(sessions: Sessions, job: Job) -> str | None:
-    """Why a job that has not ended does not move, in a sentence; None where it is on its way or has ended."""
+    """Return a sentence on why a job does not move; None if it is moving or has ended."""
     with transaction(sessions) as session:
         farm, health = queries.health.find_farm(session), queries.health.find_health(session)
         purchases = queries.jobs.list_predictions(session, [job.id])

@@ -1,1 +1,1 @@
-"""Checking the promises, the deadlines of batches, and the state of the queue in one line."""
+"""Check the guarantees and the deadlines of batches, and describe the queue in one line."""

@@ -1,7 +1,7 @@
-"""The promises, checked: over our rows, against the provider's books, and down to the bytes of every file.
+"""Check the guarantees: in our rows, against the provider's books, and in the bytes of every file.
 
 audit_rows            rows alone: safe and useful on a live system at any time
-audit_files           every promised file is there, byte for byte; reads all of them
+audit_files           every promised file exists, byte for byte; reads all files
 compare_with_ledger   the provider's own list of tasks and charges: nothing lost, nothing bought twice
 """
 
@@ -31,7 +31,7 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One promise and how often it is broken; a count of 0 means that it holds."""
+    """One guarantee and how often it is broken. A count of 0 means that it holds."""
 
     name: str
     sentence: str
@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One record of the provider's billing: a `deduct` is `pre` while its task is open, a `refund` gives it back."""
+    """One record of the provider's billing. A `deduct` is `pre` while its task is open; a `refund` returns it."""
 
     task_id: str
     kind: str
@@ -55,14 +55,14 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What the provider says it has done for the account."""
+    """The provider's record of its work for the account."""
 
     task_ids: Sequence[str]
     charges: Sequence[Charge]
-    most_unfinished: int | None = None  # the most tasks at once that it ever saw, where it tells
+    most_unfinished: int | None = None  # the most tasks that it ever saw at once, if it reports this
 
     def list_kept(self) -> dict[str, Decimal]:
-        """By task, what was charged for good and not given back."""
+        """Return the final charges by task, without refunded ones."""
         refunded = {each.task_id for each in self.charges if each.kind == "refund"}
         return {
             each.task_id: each.price
@@ -71,17 +71,17 @@ class Books:
         }
 
     def list_held(self) -> dict[str, Decimal]:
-        """By task, what is held while the task is open."""
+        """Return the amounts held for open tasks, by task."""
         return {each.task_id: each.price for each in self.charges if each.kind == "deduct" and each.state == "pre"}
 
 
 def audit_rows(session: Session) -> list[Finding]:
-    """Every promise that rows alone can break, each with its count and up to ten examples."""
+    """Check every guarantee that rows alone can break. Each finding has its count and up to ten examples."""
     return [_find(session, rule) for rule in RULES]
 
 
 def audit_files(session: Session, store: ArtifactStore) -> list[Finding]:
-    """Whether every file that a row promises is there with the promised size and SHA-256."""
+    """Check that every file that a row promises exists with the promised size and SHA-256."""
     missing, changed = [], []
     for promised in list_stored_files(session):
         found = _measure(store, promised.url)
@@ -96,7 +96,7 @@ def audit_files(session: Session, store: ArtifactStore) -> list[Finding]:
 
 
 def compare_with_ledger(session: Session, books: Books, *, drained: bool) -> list[Finding]:
-    """Our rows against the provider's books. `drained` says that nothing is under way: then all must be equal."""
+    """Compare our rows with the provider's books. `drained` means that nothing is under way: then all must be equal."""
     purchases = list_purchases(session)
     findings = [
         _find_unbought(books, purchases),
@@ -104,7 +104,7 @@ def compare_with_ledger(session: Session, books: Books, *, drained: bool) -> lis
         _find_crowds(session, books),
     ]
     if not drained:
-        return findings  # a task that no row knows may be one whose answer is on its way
+        return findings  # a task without a row may be one that the provider is still answering
     return [*findings, _find_unknown(books, purchases), _find(session, EVERY_JOB_ENDED)]
 
 
@@ -133,7 +133,7 @@ def _measure(store: ArtifactStore, url: str) -> tuple[int, str] | None:
 def _find_unknown(books: Books, purchases: Sequence[Purchase]) -> Finding:
     known = {each.provider_id for each in purchases}
     named = {*books.task_ids, *(each.task_id for each in books.charges)}
-    return _collect("every_task_in_a_row", "the provider accepted a task that no row of ours knows", named - known)
+    return _collect("every_task_in_a_row", "the provider accepted a task that none of our rows has", named - known)
 
 
 def _find_unbought(books: Books, purchases: Sequence[Purchase]) -> Finding:
@@ -143,7 +143,7 @@ def _find_unbought(books: Books, purchases: Sequence[Purchase]) -> Finding:
 
 
 def _compare_money(books: Books, purchases: Sequence[Purchase], *, drained: bool) -> list[Finding]:
-    """What both sides have closed must agree; what only one of them has closed, only when nothing is under way."""
+    """Tasks that we closed must have equal prices on both sides. Open tasks and sums must agree only once drained."""
     kept, held = books.list_kept(), books.list_held()
     spent = {each.provider_id: each.price for each in purchases if each.is_spent}
     rendering = {each.provider_id: each.price for each in purchases if each.state == "rendering"}
@@ -164,4 +164,4 @@ def _find_crowds(session: Session, books: Books) -> Finding:
     allowed = sum(each.allowed + each.given_back for each in crowds)
     if books.most_unfinished is not None and books.most_unfinished > allowed:
         over.append(f"the provider saw {books.most_unfinished} of {allowed}")
-    return _collect("never_over_slots", "more was under way at once than the slots and what may queue ahead", over)
+    return _collect("never_over_slots", "more renders were under way at once than slots and overcommit allow", over)

@@ -1,4 +1,4 @@
-"""Whether a Redis can be used as the broker."""
+"""Check whether a Redis can be used as the broker."""
 
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -11,14 +11,14 @@ TIMEOUT_SECONDS = 5
 
 
 class BrokerFault(NamedTuple):
-    """Why it cannot be used, with its host and port but without its password, and what to do about it."""
+    """The reason why a Redis cannot be used, with host and port but without the password, and the advice."""
 
     message: str
     advice: str
 
 
 def find_broker_fault(url: str) -> BrokerFault | None:
-    """None if the Redis at `url` answers and evicts no keys."""
+    """Return None if the Redis at `url` answers and evicts no keys."""
     place = name_broker(url)
     seconds = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
     try:
@@ -26,14 +26,14 @@ def find_broker_fault(url: str) -> BrokerFault | None:
             client.ping()
             policy = client.info("memory").get("maxmemory_policy")
     except (redis.RedisError, OSError, ValueError) as error:
-        return BrokerFault(f"{place}: {error}", "start it, and see that RUSHES_REDIS_URL names it")
+        return BrokerFault(f"{place}: {error}", "start it, and check that RUSHES_REDIS_URL points to it")
     if policy not in (None, "noeviction"):
-        advice = "set maxmemory-policy to noeviction: a queue must refuse, never forget"
-        return BrokerFault(f"{place} forgets when it is full ({policy})", advice)
+        advice = "set maxmemory-policy to noeviction: a full queue must refuse messages, not lose them"
+        return BrokerFault(f"{place} evicts keys when it is full ({policy})", advice)
     return None
 
 
 def name_broker(url: str) -> str:
-    """Its host and port."""
+    """Return the host and port of a Redis."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port or 6379}"

@@ -1,4 +1,4 @@
-"""Whether batches will end when they are to: told once when that is at risk, and once when it is not any more."""
+"""Check whether batches will end by their `finish_by`. Each change, to at risk or back on track, is recorded once."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,15 +14,15 @@ from rushes.runtime import Runtime
 
 AT_RISK_BELOW = 0.90
 ON_TRACK_FROM = 0.97
-"""Higher than the other, so that a chance between the two changes nothing and nothing flaps."""
+"""Higher than `AT_RISK_BELOW`, so that a chance between the two changes nothing and the state does not flap."""
 CHECKED_BATCHES = 100
-"""The most urgent are checked, so many at a time."""
+"""The number of batches checked at a time, the most urgent first."""
 
 log = structlog.get_logger(__name__)
 
 
 def check_risks(runtime: Runtime) -> str:
-    """Hold every open batch with a `finish_by` against its forecast; returns a line on what was found."""
+    """Compare every open batch that has a `finish_by` with its forecast. Returns a line with the findings."""
     with transaction(runtime.sessions) as session:
         promises = queries.forecasting.list_promises(session, count=CHECKED_BATCHES)
     lines = [line for line in (_check(runtime, promise) for promise in promises) if line]
@@ -31,8 +31,8 @@ def check_risks(runtime: Runtime) -> str:
 
 def _check(runtime: Runtime, promise: Promise) -> str | None:
     with transaction(runtime.sessions) as session:
-        # While the account is paused, or a person is waited for, it can only come later: a risk is told, and none is
-        # taken back.
+        # While the account is paused or a person must decide, the batch can only end later. So a risk is recorded, but
+        # none is withdrawn.
         found = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id))
         waits_for = found.unknown
         if waits_for in {UnknownReason.PAUSED, UnknownReason.UNDECIDED}:
@@ -58,7 +58,7 @@ def _describe(
     promise: Promise, forecast: Forecast, chance: float, *, waits_for: UnknownReason | None
 ) -> dict[str, Any]:
     lines: dict[str, Any] = {"finish_by": _spell(promise.finish_by), "chance": round(chance, 3)}
-    if waits_for:  # nobody can say when that ends
+    if waits_for:  # its end is unknown
         return {**lines, waits_for.value: True}
     now = promise.finish_by - timedelta(seconds=promise.seconds_left)
     left = forecast.time_left

@@ -15,8 +15,10 @@ REPORTED_BATCHES = 3
 
 
 def describe_farm(runtime: Runtime) -> str:
-    """Backlog, live renders, unconfirmed submissions, back-offs and lag; how webhooks come; how long the busiest
-    batches still take."""
+    """Describe the backlog, live renders, unconfirmed submissions, back-offs and lag.
+
+    Also describes an outage of the output host, the delivery of webhooks, and the time left of the busiest batches.
+    """
     with transaction(runtime.sessions) as session:
         batches = [
             _describe_batch(runtime, session, each) for each in list_busy_batches(session, count=REPORTED_BATCHES)
@@ -30,7 +32,7 @@ def describe_farm(runtime: Runtime) -> str:
 def _describe_webhooks(runtime: Runtime, session: Session) -> str:
     account = find_account(session, ACCOUNT) if runtime.settings.public_url is not None else None
     share = measure_webhook_delivery(session, account.id).share if account is not None else None
-    return "" if share is None else f"webhooks tell {share:.0%} of the ends in time"
+    return "" if share is None else f"webhooks report {share:.0%} of the ends in time"
 
 
 def _describe_batch(runtime: Runtime, session: Session, batch: BusyBatch) -> str:
@@ -43,7 +45,7 @@ def _describe_batch(runtime: Runtime, session: Session, batch: BusyBatch) -> str
 
 
 def format_farm(farm: FarmStatus) -> str:
-    """The same, of numbers at hand, without the webhooks."""
+    """Describe the given numbers alone, without outage, webhooks and batches."""
     parts = [
         f"queued {farm.queued}",
         f"live {farm.live} of {farm.slots or 0} slots",

@@ -1,4 +1,4 @@
-"""Whether the provider's list shows a prediction that its result page does not know."""
+"""Look up in the provider's list a prediction that its result page does not know."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -11,14 +11,14 @@ from rushes.provider_list.paging import read_pages
 from rushes.provider_list.request_budget import CountedLists
 
 MARGIN = timedelta(minutes=1)
-"""To both sides of the provider's own time, by which it lists."""
+"""Margin on both sides of the provider's own time, by which it lists."""
 WIDE_MARGIN = timedelta(minutes=10)
-"""The same of our time: clocks differ."""
+"""Margin on both sides of our time: clocks differ."""
 PAGE_LIMIT = 100
 
 
 class UndecidedList(Transient):
-    """The list was answered and tells nothing: it is too long, or not readable."""
+    """The provider sent the list, but it is too long or not readable, so nothing is known."""
 
 
 def is_listed(
@@ -31,7 +31,7 @@ def is_listed(
 ) -> bool:
     """Read the list around this time, the provider's or else ours, to the end or until it shows the id.
 
-    False only for a list that shows one of the control predictions, where there are any; else raises `ForeignList`.
+    Returns False only if the list shows a control prediction or there is none; otherwise raises `ForeignList`.
     Raises `UndecidedList`, `AccountRefused` and `ProviderUnavailable`: then nothing is known.
     """
     seen: set[str] = set()
@@ -41,7 +41,7 @@ def is_listed(
         seen |= ids
     if is_ours(controls, seen):
         return False
-    # Farther away than the list was read: those around the nearest one.
+    # The control predictions may lie outside the range read so far: read around the nearest one.
     nearest = min(controls, key=lambda each: (not each.is_earlier, abs(each.created_at - created_at)))
     for ids in _read_pages(lists, nearest.created_at, margin=MARGIN):
         seen |= ids

@@ -1,7 +1,7 @@
-"""The budget of requests that watch: what a step asks beyond the check that it was granted is owed to it.
+"""The budget of requests that watch: requests beyond the granted check become a debt.
 
-The leader grants checks within the budget; only the step that makes one learns that it takes another page of the list.
-What is owed is a number in the account's row, which the leader pays before it grants the next check.
+The leader grants checks within the budget. Only the step that makes a check learns that it needs another page of the
+list. The debt is a number in the account's row. The leader pays it before it grants the next check.
 """
 
 from collections.abc import Iterator
@@ -16,21 +16,21 @@ from rushes.wavespeed import PredictionPage, WaveSpeedClient
 
 
 class CountedLists:
-    """The provider's list, with a count of what was asked of it."""
+    """The provider's list, with a count of the requests made."""
 
     def __init__(self, client: WaveSpeedClient) -> None:
         self._client = client
         self.requests = 0
 
     def list_predictions(self, **asked: Any) -> PredictionPage:
-        """As the client's, failed requests counted too."""
+        """Like the client's method. Failed requests count, too."""
         self.requests += 1
         return self._client.list_predictions(**asked)
 
 
 @contextmanager
 def charged_lists(runtime: Runtime, account_id: UUID, *, granted: int) -> Iterator[CountedLists]:
-    """A list to read from, with so many requests granted already: those beyond are owed at the end, come what may."""
+    """Yield a list to read from. Requests beyond `granted` are recorded as owed at the end, even after an error."""
     lists = CountedLists(runtime.client)
     try:
         yield lists

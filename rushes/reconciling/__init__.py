@@ -1,1 +1,1 @@
-"""Finding submissions whose answer was lost in the provider's list, also after a restore."""
+"""Searches the provider's list for submissions with a lost answer, also after a restore."""

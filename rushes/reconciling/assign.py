@@ -1,8 +1,9 @@
-"""Purchases whose owner is known: unknown predictions that carry the address of a webhook of ours, whatever their input
-says, those that equal what was marked not found, and what a webhook or a late answer tells of.
+"""Assigns purchases with a known owner to their jobs.
 
-The token in the address names the prediction and the job, so a purchase finds its job even where a restored database
-has lost its row. What is learnt so is a fact: it is written at once, each in a transaction of its own.
+These are unknown predictions that carry the address of one of our webhooks, whatever their input; those that equal a
+submission marked not found; and those reported by a webhook or a late answer. The token in the address names the
+prediction and the job, so a purchase finds its job even if a restored database has lost its row. The owner is a fact,
+so each assignment is written at once, in its own transaction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,31 +24,31 @@ from rushes.wavespeed import ProviderPrediction
 from rushes.wavespeed.callback_urls import Origin
 
 READINGS = 3
-"""So often the rows are read before an unknown prediction whose job moves all the time is left to the next run."""
+"""The rows are read at most this often. If the job still keeps changing, its prediction is left to the next run."""
 
 
 class Assigned(NamedTuple):
-    """The row that has a purchase now; None where another has settled it, or its job moves on all the time."""
+    """The row that has a purchase now; None if another process settled it, or its job keeps changing."""
 
     prediction_id: UUID | None
-    state: str | None = None  # that it has by this; None: nothing was written
+    state: str | None = None  # as this call wrote it; None: nothing was written
 
     @property
     def is_duplicate(self) -> bool:
-        """Whether its job has another one."""
+        """Whether its job has another purchase."""
         return self.state == PredictionState.DUPLICATE
 
 
 @dataclass(slots=True)
 class Assignments:
-    """What became of the unknown predictions whose owner is known."""
+    """The results for unknown predictions with a known owner."""
 
     adopted: set[UUID] = field(default_factory=set)  # the rows that have them now
-    duplicates: set[UUID] = field(default_factory=set)  # those whose job has another one
-    strangers: list[Candidate] = field(default_factory=list)  # without a row: their job is not in this database
+    duplicates: set[UUID] = field(default_factory=set)  # rows of duplicate purchases: their job has another one
+    strangers: list[Candidate] = field(default_factory=list)  # no row: their job is not in this database
 
     def describe(self, how: str) -> str:
-        """For operators; empty where there was nothing to settle."""
+        """Describe the results for operators; empty if there was nothing to settle."""
         if not (self.adopted or self.duplicates or self.strangers):
             return ""
         return f"; {how}: adopted {len(self.adopted)}, duplicates {len(self.duplicates)}"
@@ -56,10 +57,9 @@ class Assignments:
 def assign_named(
     runtime: Runtime, account_id: UUID, named: Sequence[Candidate], listed: Mapping[str, ProviderPrediction]
 ) -> Assignments:
-    """Give each its row: that of its prediction, else one for its job where that would be bought, else a duplicate
-    purchase.
+    """Give each prediction its row: its own; else one for its job if that would be bought; else a duplicate purchase.
 
-    What was paid for goes first, so that it is not the duplicate purchase of what failed.
+    Paid predictions go first, so that none becomes the duplicate purchase of a failed one.
     """
     assignments = Assignments()
     ordered = sorted(named, key=lambda each: (not is_bought(listed[each.provider_id]), _age_key(each)))
@@ -81,10 +81,10 @@ def assign_named(
 def assign_answered(
     session: Session, runtime: Runtime, account_id: UUID, *, origin: Origin, found: ProviderPrediction
 ) -> Assigned | None:
-    """The same for one that its webhook or the answer to its POST tells of; None where there is no such job.
+    """Do the same for a prediction reported by its webhook or the answer to its POST; None if there is no such job.
 
-    That is no adoption, and no outcome. The caller has made sure that no other row has it. Where its own row has learnt
-    an id at this instant, nothing is written, as where it has one already.
+    This is neither an adoption nor an outcome. The caller has made sure that no other row has this prediction. If its
+    own row has an id, even one written at this instant, nothing is written.
     """
     return _assign(session, runtime, account_id, origin=origin, found=found, is_answered=True)
 
@@ -102,11 +102,11 @@ def _assign(
     found: ProviderPrediction,
     is_answered: bool,
 ) -> Assigned | None:
-    """The row that it has now; None where its job is not in this database.
+    """Return the row that has the prediction now; None if its job is not in this database.
 
-    What is read may be over a moment later. The rows themselves refuse what does not hold any more, and are read again:
-    so a job that is admitted just now gets what was bought for it, and nothing is a duplicate purchase that another has
-    adopted.
+    The snapshot may be out of date a moment later. Writes that no longer apply then change nothing, and the rows are
+    read again. So a job that is just being admitted gets its purchase, and a prediction that another row has adopted
+    never becomes a duplicate purchase.
     """
     prediction_id, job_id = origin
     for _ in range(READINGS):
@@ -141,10 +141,10 @@ def _accept_answered(session: Session, runtime: Runtime, prediction_id: UUID, fo
 def _find_row(
     session: Session, account_id: UUID, snapshot: JobSnapshot, *, origin: Origin, found: ProviderPrediction
 ) -> UUID | None:
-    """The row that is to have it; None where its job waits for nothing, or has moved on at this instant."""
+    """Return the row to assign it to; None if its job needs no purchase, or has just changed."""
     prediction_id, job_id = origin
     if snapshot.waits or (snapshot.is_given_up and not is_bought(found)):
-        return prediction_id  # in the latter case as a duplicate without a price: no attempt of a job that waits
+        return prediction_id  # if given up, as a duplicate without a price: no attempt of a job that waits
     if snapshot.is_wanted:
         return transitions.restore.post_for_unknown(
             session,

@@ -1,5 +1,5 @@
-"""What becomes of a duplicate purchase: watched to its outcome, its video stored beside the job's, nothing of its job
-moved.
+"""Handles a duplicate purchase: watches it to its outcome and stores its video next to the job's. Its job stays
+unchanged.
 
 A duplicate purchase was found after it had been marked not found or refused, so its job may have been paid for twice.
 It holds no slot.
@@ -44,14 +44,14 @@ _MOVES = StoreMoves(
 
 
 def log_duplicate(prediction_id: UUID, provider_id: str) -> None:
-    """Tell operators that something was bought twice, or may have been."""
+    """Report to operators that a job was bought twice, or may have been."""
     log.error("duplicate.found", prediction_id=str(prediction_id), provider_id=provider_id)
 
 
 def check_duplicate(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
-    """Ask for its result and write an outcome; returns a line for operators. Raises `CheckFailed`.
+    """Request its result and write an outcome; return a line for operators. Raises `CheckFailed`.
 
-    Takes no lease: its next check was set when this one was published, so a process that dies costs one spacing.
+    Takes no lease: the next check was scheduled when this one was published, so a process that dies costs one spacing.
     """
     with transaction(runtime.sessions) as session:
         duplicate = queries.duplicates.find_duplicate(session, prediction_id)
@@ -72,7 +72,7 @@ def check_duplicate(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
 
 
 def _judge_unknown(runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, error: PredictionNotFound) -> str:
-    """As for any render: lost only where a 404 has lasted and the list does not show it either."""
+    """As for any render: it is lost only if a 404 has lasted and the list does not show it either."""
     reason = Reason("lost", f"the provider does not know it any more: {error}")
     try:
         objection = find_objection(runtime, prediction_id, duplicate, message=reason.message)
@@ -88,7 +88,7 @@ def _read(runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, found: Pr
                 session, prediction_id, duplicate.claim, outcome=PredictionState.COMPLETED, outputs=found.outputs
             )
         runtime.waker.wake()
-        return "completed: its video is stored beside that of its job"
+        return "completed: its video is stored next to that of its job"
     if not found.is_terminal:
         if found.has_known_status and duplicate.inconsistent_seconds is not None:
             with transaction(runtime.sessions) as session:
@@ -103,7 +103,7 @@ def _read(runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, found: Pr
 def _end_if_lasting(
     runtime: Runtime, prediction_id: UUID, duplicate: Duplicate, outcome: PredictionState, *, reason: Reason
 ) -> str:
-    """An answer that may be a passing mistake: believed once it has lasted."""
+    """Handle an answer that may be a temporary error: believe it only after it has lasted."""
     if (duplicate.inconsistent_seconds or 0) >= INCONSISTENT_GRACE.total_seconds():
         return _judge(runtime, prediction_id, duplicate, outcome, reason=reason)
     with transaction(runtime.sessions) as session:
@@ -124,9 +124,9 @@ def _judge(
 
 
 def store_duplicate(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
-    """Store the video of this claim, once, under a name of its own; returns a line for operators.
+    """Store the video of this claim, once, under its own name; return a line for operators.
 
-    Raises as `copy_output` does, and excuses outages of the database.
+    Raises the same errors as `copy_output`, and excuses database outages.
     """
     with transaction(runtime.sessions) as session:
         ticket = transitions.duplicates.begin_duplicate_store(session, prediction_id, claim, lease=STORE_LEASE)

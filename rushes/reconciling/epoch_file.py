@@ -1,12 +1,12 @@
-"""The epoch outside the database: what tells that the database has been restored to an earlier state.
+"""The epoch outside the database: it shows that the database has been restored to an earlier state.
 
-Every claim of submissions advances the epoch in the account's row; once that is committed, and before a message is
-published, a small file in the data folder learns it. So a database that is behind the file has forgotten submissions.
-Many machines have many folders: there a person raises RUSHES_RESTORE_EPOCH after a restore.
+Every claim of submissions advances the epoch in the account's row. After that commit, and before a message is
+published, a small file in the data folder records the epoch. So a database that is behind the file has forgotten
+submissions. Several machines have several folders: there a person raises RUSHES_RESTORE_EPOCH after a restore.
 
-The leader reads it once a turn. That only one leads is thrift, so nothing here relies on it: the number is the file's
-name, a higher one is another file, and whoever has made one removes only lower ones. So the highest number stays,
-whatever the order in which two leaders write.
+The leader reads the epoch once a turn. Having a single leader only saves work, so nothing here relies on it. The number
+is part of the file name, and a higher number is another file. A process that creates a file removes only lower ones. So
+the highest number stays, in whatever order two leaders write.
 """
 
 from pathlib import Path
@@ -25,14 +25,14 @@ log = structlog.get_logger(__name__)
 
 
 def read_epoch(folder: Path, account_id: UUID) -> int:
-    """The highest epoch that this folder has seen of this account; 0 where it has seen none."""
+    """Return the highest epoch of this account that the folder holds; 0 if it holds none."""
     return max(_list_epochs(folder, account_id), default=0)
 
 
 def keep_epoch(folder: Path, account_id: UUID, epoch: int) -> None:
-    """Remember an epoch that is committed. What is read afterwards is never less, whoever else keeps one meanwhile.
+    """Record a committed epoch. Later reads never return less, even if other processes record one meanwhile.
 
-    A folder that cannot be written is told and forgiven: it protects from a restore that has not happened.
+    If the folder cannot be written, log a warning and go on: it protects against a restore that has not happened.
     """
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def _list_epochs(folder: Path, account_id: UUID) -> list[int]:
 
 
 def hold_after_restore(runtime: Runtime, account: DispatchAccount) -> bool:
-    """Pause the account where its row is behind what is kept outside; whether it was paused now."""
+    """Pause the account if its row is behind the epochs kept outside; return whether this call paused it."""
     kept, asked = read_epoch(runtime.settings.data_dir, account.id), runtime.settings.restore_epoch
     if account.epoch >= kept and account.restore_epoch >= asked:
         return False

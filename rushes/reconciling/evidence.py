@@ -1,4 +1,4 @@
-"""One reconciliation run: what it knows before it asks, and what the provider's list shows it."""
+"""The evidence of one reconciliation run: its rows before the first request, and the provider's list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,14 +21,15 @@ from rushes.wavespeed import PredictionNotFound, PredictionPage, ProviderPredict
 from rushes.wavespeed.callback_urls import Origin, read_address
 
 LEASE_MARGIN = timedelta(seconds=10)
-"""A run holds its claim for one request and this, and renews it before each one, however many there are."""
+"""A run holds its claim for one request plus this margin, and renews it before each request."""
 CLOCK_MARGIN = timedelta(seconds=5)
 UNKNOWN_CLOCK = timedelta(minutes=10)
-"""How far apart the clocks may be before any answer has told."""
+"""How far apart the clocks may be until an answer shows the offset."""
 PAGE_LIMIT = 1_000
-"""More is not read in one run: the list is whole from where it ended on, and nothing older is decided by it."""
+"""A run reads at most this many pages. The list is complete back to the end of the last one; nothing older is decided
+by it."""
 SWEPT = UUID(int=2**128 - 1)
-"""Stands for the sweep among the predictions that have control predictions: every prediction was born before it."""
+"""Represents the sweep among the predictions that have control predictions: every prediction was created before it."""
 
 log = structlog.get_logger(__name__)
 
@@ -38,29 +39,29 @@ class ReconcileFailed(Transient):
 
 
 class RunLost(ReconcileFailed):
-    """Another run took over, whose findings count."""
+    """Another run took over, and its findings count."""
 
 
 class AlreadyDecided(ReconcileFailed):
-    """A submission that was to be adopted has another outcome by now: what was found may be another's."""
+    """A submission to be adopted has another outcome by now: the prediction found may belong to another one."""
 
 
 @dataclass(slots=True)
 class Listing:
-    """What the provider's list shows from `since` on, which is its time."""
+    """The provider's list from `since` on, by the provider's clock."""
 
     since: datetime
     shown: set[str] = field(default_factory=set)
-    unknown: dict[str, ProviderPrediction] = field(default_factory=dict)  # that no row had when their page was read
+    unknown: dict[str, ProviderPrediction] = field(default_factory=dict)  # no row had them when their page was read
 
     def reaches(self, submission: Submission, clocks: Clocks) -> bool:
-        """Whether it goes back to where this one would be."""
+        """Whether the list goes back to the time of this submission."""
         return submission.posted_at + clocks.earliest - CLOCK_MARGIN >= self.since
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationRun:
-    """What a run knows before it asks."""
+    """The state of a run before its first request."""
 
     account_id: UUID
     claim: int
@@ -73,16 +74,15 @@ class ReconciliationRun:
 
     @property
     def settled_before(self) -> datetime:
-        """What was posted before this, and is not in the list now, does not exist."""
+        """A submission posted before this that the list does not show now does not exist at the provider."""
         return self.ticket.began_at - self.settle_time
 
     @property
     def listed_after(self) -> datetime:
-        """The provider's time from which on the list is read.
+        """The start of the list to read, by the provider's clock.
 
-        Only what is sought counts: neither what was marked not found, for which the sweeps suffice, nor another
-        unconfirmed submission that waits for its next turn, or every run would read the list back to the oldest of the
-        week.
+        Read back to the oldest submission that this run searches for. The sweeps cover those marked not found. Other
+        unconfirmed submissions wait for their next turn: otherwise every run would read back to the oldest of the week.
         """
         start = min((each.posted_at for each in self.sought), default=self.ticket.began_at) + self.clocks.earliest
         if (swept_after := self.swept_after) is not None:
@@ -91,15 +91,15 @@ class ReconciliationRun:
 
     @property
     def swept_after(self) -> datetime | None:
-        """The provider's time from which on this run sweeps; None where it does not."""
+        """The start of this run's sweep, by the provider's clock; None if it does not sweep."""
         return self.ticket.sweep_after + self.clocks.earliest if self.ticket.sweep_after is not None else None
 
     def find_foreign(self, listing: Listing) -> set[UUID]:
-        """The unconfirmed submissions, or `SWEPT`, that this list says nothing about: it shows no control prediction of
-        those that it reaches.
+        """Return the unconfirmed submissions, or `SWEPT`, about which this list proves nothing: it reaches back to some
+        of their control predictions, but shows none of them.
 
-        Where it is foreign to an unconfirmed submission, a sweep without a control prediction of its own has none that
-        speaks for it.
+        If the list is foreign to an unconfirmed submission, it is also foreign to a sweep that has no control
+        predictions of its own.
         """
         by_id: dict[UUID, list[ControlPrediction]] = {}
         for each in self.controls:
@@ -109,29 +109,30 @@ class ReconciliationRun:
         return foreign if not foreign or SWEPT in by_id else foreign | {SWEPT}
 
     def select_unconfirmed(self) -> list[Submission]:
-        """Those whose answer may come, or was lost."""
+        """Select submissions that still wait for their answer, or lost it."""
         unconfirmed = [each for each in self.posted if each.state != PredictionState.NOT_FOUND]
         return [_as_submission(each, is_open=each.state == PredictionState.SUBMITTING) for each in unconfirmed]
 
     def select_not_found(self, *, wanted: bool, known: set[UUID]) -> list[Submission]:
-        """Those marked not found, and not `known` since, whose job waits to be bought again, or the others."""
+        """Select submissions marked not found that are not `known` since; `wanted`: whether their job waits to be
+        bought again."""
         not_found = [
             each for each in self.posted if each.state == PredictionState.NOT_FOUND and each.is_wanted is wanted
         ]
         return [_as_submission(each, is_open=False) for each in not_found if each.prediction_id not in known]
 
     def select_since(self, posted: Sequence[Posted]) -> list[Submission]:
-        """Those that were posted since the run began: what is theirs may be in the list, though nobody has said so."""
+        """Select submissions posted since the run began. The list may show their predictions before any answer does."""
         before = {each.prediction_id for each in self.posted}
         return [_as_submission(each, is_open=True) for each in posted if each.prediction_id not in before]
 
     def name(self, submission: Submission, candidate: Candidate) -> Candidate:
-        """The candidate, and whose it is."""
+        """Return the candidate with its owner set."""
         job_id = next(each.job_id for each in self.posted if each.prediction_id == submission.prediction_id)
         return replace(candidate, origin=Origin(submission.prediction_id, job_id))
 
     def select_sought(self, submissions: Sequence[Submission]) -> list[Submission]:
-        """Those that this run was to search for: of the others it adopts what it meets, and decides nothing else."""
+        """Select those that this run searches for. It may adopt the others, but decides nothing else about them."""
         sought = {each.prediction_id for each in self.sought}
         return [each for each in submissions if each.prediction_id in sought]
 
@@ -141,12 +142,12 @@ def _as_submission(posted: Posted, *, is_open: bool) -> Submission:
 
 
 def lease_of(runtime: Runtime) -> timedelta:
-    """For how long a run is another's before its next request is due."""
+    """The lease of a run: it must renew its claim for the next request within this time."""
     return timedelta(seconds=runtime.settings.request_timeout_seconds) + LEASE_MARGIN
 
 
 def renew_claim(runtime: Runtime, current: ReconciliationRun) -> None:
-    """Renew it. Raises `RunLost`."""
+    """Renew the run's claim. Raises `RunLost`."""
     with transaction(runtime.sessions) as session:
         if not transitions.runs.renew_reconcile(session, current.account_id, current.claim, lease=lease_of(runtime)):
             raise RunLost("another run took over: nothing written")
@@ -155,7 +156,7 @@ def renew_claim(runtime: Runtime, current: ReconciliationRun) -> None:
 def prepare_run(
     runtime: Runtime, session: Session, account_id: UUID, *, claim: int, ticket: RunTicket
 ) -> ReconciliationRun:
-    """Read the rows that it is about."""
+    """Read the rows for this run."""
     settings = runtime.settings
     slack = timedelta(seconds=settings.list_lag_seconds)
     settle_time = settings.submit_lease + max(slack, ticket.list_lag + CLOCK_MARGIN)
@@ -174,7 +175,8 @@ def prepare_run(
 
 
 def _find_sought(posted: Sequence[Posted], clocks: Clocks) -> list[Posted]:
-    """What is due, and the older twins that could take what a due one takes: the oldest takes the oldest."""
+    """Select the due submissions, and older ones with the same input that could take their candidates: the oldest
+    submission takes the oldest candidate."""
     sought, within = [], clocks.latest - clocks.earliest
     first: dict[tuple[str, str], datetime] = {}
     for each in reversed(posted):  # the youngest first
@@ -190,7 +192,8 @@ def _find_sought(posted: Sequence[Posted], clocks: Clocks) -> list[Posted]:
 def _choose_controls(
     session: Session, account_id: UUID, ticket: RunTicket, *, sought: Sequence[Posted], settle_time: timedelta
 ) -> list[ControlPrediction]:
-    """For what this run may mark not found, and for the sweep; only those that the list has had time to show."""
+    """Choose control predictions for the submissions that this run may mark not found, and for its sweep; only those
+    that the list has had time to show."""
     settled_before = ticket.began_at - settle_time
     moments = {
         each.prediction_id: each.posted_at
@@ -232,7 +235,7 @@ def read_list(runtime: Runtime, current: ReconciliationRun) -> Listing:
 
 
 def _note_page(runtime: Runtime, current: ReconciliationRun, listing: Listing, page: PredictionPage) -> None:
-    """What rows of ours have is not kept: a long list must fit into the memory."""
+    """Keep entries only if no row of ours has them: a long list must fit into memory."""
     ids = [each.id for each in page.items]
     with transaction(runtime.sessions) as session:
         known = queries.runs.filter_known(session, current.account_id, ids)
@@ -243,9 +246,9 @@ def _note_page(runtime: Runtime, current: ReconciliationRun, listing: Listing, p
 def read_candidates(
     runtime: Runtime, current: ReconciliationRun, listing: Listing
 ) -> tuple[list[Submission], list[Candidate]]:
-    """Who posted while the list was read, and what no row of ours has."""
+    """Return submissions posted since the run began, and listed predictions that no row of ours has."""
     with transaction(runtime.sessions) as session:
-        # After the list, and the rows without an id first: so every row that posted what is listed is one or the other.
+        # Read after the list, rows without an id first. So each row that posted a listed prediction is in one or both.
         since = current.select_since(queries.runs.list_posted(session, current.account_id))
         known = queries.runs.filter_known(session, current.account_id, list(listing.unknown))
     unknown = [each for each in listing.unknown.values() if each.id not in known]
@@ -253,7 +256,7 @@ def read_candidates(
 
 
 def _as_candidate(runtime: Runtime, current: ReconciliationRun, listed: ProviderPrediction) -> Candidate:
-    """Where the list shows neither whose it is nor its input, its result is asked for them."""
+    """Build a candidate. If the list shows neither its owner nor its input, ask for the result to get them."""
     shown, origin = listed, _read_origin(runtime, listed)
     if origin is None and listed.inputs is None:
         shown = _fetch_result(runtime, current, listed)

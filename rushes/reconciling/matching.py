@@ -1,8 +1,8 @@
-"""Which of the provider's predictions is which of our unconfirmed submissions. Pure: no clock, no I/O.
+"""Matches the provider's predictions with our unconfirmed submissions. Pure: no clock, no I/O.
 
-The provider knows no reference of ours. What is compared is the input, on the keys that we sent: it may add defaults
-and re-order. Equal inputs are interchangeable, so unconfirmed submissions with identical inputs take one candidate
-each.
+The provider knows no reference of ours. So we compare inputs, but only the keys that we sent: the provider may add
+defaults and reorder keys. Equal inputs are interchangeable, so unconfirmed submissions with identical inputs take one
+candidate each.
 """
 
 import json
@@ -19,7 +19,7 @@ from rushes.wavespeed.callback_urls import Origin
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One of ours that was posted and has no provider id. `is_open`: its answer may still come."""
+    """A submission of ours that was posted and has no provider id. `is_open`: its answer may still come."""
 
     prediction_id: UUID
     video_model: str
@@ -30,9 +30,9 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A prediction at the provider that no row of ours knows; `input` None where it cannot be read.
+    """A prediction at the provider that no row of ours has; `input` is None if it cannot be read.
 
-    `names` are the prediction and the job that the address of its webhook tells of, where it shows one of ours.
+    `origin` holds the prediction and the job named by its webhook's address, if the address is one of ours.
     """
 
     provider_id: str
@@ -50,7 +50,7 @@ class Clocks:
     latest: timedelta
 
     def allow(self, submission: Submission, candidate: Candidate) -> bool:
-        """Whether this candidate can have come of this submission, by the time it was created."""
+        """Whether this submission can have created this candidate, judging by the time of its creation."""
         if candidate.created_at is None:
             return True
         return self.earliest <= candidate.created_at - submission.posted_at <= self.latest
@@ -58,13 +58,13 @@ class Clocks:
 
 @dataclass(slots=True)
 class Findings:
-    """What one run has found out."""
+    """The results of matching."""
 
     adoptions: list[tuple[Submission, Candidate]] = field(default_factory=list)
     waiting: list[Submission] = field(default_factory=list)  # an equal one may still get its answer
     missing: list[Submission] = field(default_factory=list)  # unconfirmed, and not among the candidates
-    undecidable: list[Submission] = field(default_factory=list)  # a candidate that cannot be read might be it
-    unmatched: list[Candidate] = field(default_factory=list)  # belong to nothing that we posted
+    undecidable: list[Submission] = field(default_factory=list)  # a candidate that cannot be read may be it
+    unmatched: list[Candidate] = field(default_factory=list)  # belong to no submission of ours
 
 
 def match_submissions(
@@ -92,7 +92,7 @@ def match_submissions(
 
 
 def canonical(values: Mapping[str, Any]) -> str:
-    """Equal inputs give equal text: keys sorted, 6.0 written as 6, white space at the ends of texts dropped."""
+    """Return the same text for equal inputs: keys sorted, 6.0 written as 6, texts stripped of outer white space."""
     return json.dumps({key: _plain(value) for key, value in values.items()}, sort_keys=True)
 
 
@@ -131,7 +131,7 @@ def _group_candidates(
 def _pair(
     submissions: Sequence[Submission], candidates: Sequence[Candidate], clocks: Clocks
 ) -> tuple[list[tuple[Submission, Candidate]], list[Submission]]:
-    """Oldest to oldest, as far as the clocks allow; the windows are equally long, so greedy is best."""
+    """Pair oldest with oldest, as far as the clocks allow. All windows have the same length, so greedy is optimal."""
     free = sorted(candidates, key=lambda each: each.created_at.timestamp() if each.created_at else math.inf)
     pairs, left = [], []
     for submission in submissions:

@@ -1,4 +1,4 @@
-"""What a person decides about purchases that the system cannot decide: unconfirmed submissions, and renders that do not
+"""A person's decisions about purchases that the system cannot decide: unconfirmed submissions, and renders that do not
 end."""
 
 from collections.abc import Sequence
@@ -15,8 +15,7 @@ from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 
 
 def list_unconfirmed(sessions: Sessions) -> Sequence[UnconfirmedSubmission]:
-    """Every unconfirmed submission, oldest first; at most as many as there are slots, and those that gave theirs
-    back."""
+    """Return all unconfirmed submissions, oldest first; at most one per slot, plus those that gave their slot back."""
     with transaction(sessions) as session:
         return queries.runs.list_unconfirmed(session)
 
@@ -24,10 +23,10 @@ def list_unconfirmed(sessions: Sessions) -> Sequence[UnconfirmedSubmission]:
 def adopt_unconfirmed(
     sessions: Sessions, prediction_id: UUID, *, provider_id: str, watch_window: timedelta, by: str
 ) -> UUID:
-    """Say which of the provider's predictions this unconfirmed submission is; returns its job. The provider is not
-    asked.
+    """Assign one of the provider's predictions to this unconfirmed submission; return its job. Makes no request to the
+    provider.
 
-    Raises `NotFound`, or `Conflict` where it is not unconfirmed or another row has that id.
+    Raises `NotFound`, or `Conflict` if it is not unconfirmed or another row has that id.
     """
     taken = Conflict(f"the provider's prediction {provider_id} belongs to another submission")
     try:
@@ -45,28 +44,29 @@ def adopt_unconfirmed(
 
 
 def dismiss_unconfirmed(sessions: Sessions, prediction_id: UUID, *, by: str) -> UUID:
-    """Say that nothing was bought, so that the job may be bought anew; returns the job.
+    """Record that nothing was bought, so that the job may be bought again; return the job.
 
-    Raises `NotFound`, or `Conflict` where it is not unconfirmed.
+    Raises `NotFound`, or `Conflict` if it is not unconfirmed.
     """
     with transaction(sessions) as session:
         dismissed = transitions.operator_decisions.dismiss_unconfirmed(session, prediction_id, by=by)
         prediction = _get_prediction(session, prediction_id)
         if not dismissed:
             _require_unconfirmed(prediction)
-            raise Conflict(f"prediction {prediction_id} became unconfirmed only after you asked: ask again: ask again")
+            raise Conflict(f"prediction {prediction_id} became unconfirmed only after your request: send it again")
         return prediction.job_id
 
 
 def abandon_prediction(sessions: Sessions, prediction_id: UUID, *, accept_double_cost: bool, by: str) -> UUID:
-    """Give up a render that outlived its watch window; returns its job, which is bought again if it may be.
+    """Give up a render that outlived its watch window; return its job, which is bought again if allowed.
 
-    Raises `NotFound`, `Conflict` for any other prediction, `InvalidInput` that names the cost unless it is accepted.
+    Raises `NotFound`; `Conflict` for any other prediction; and `InvalidInput`, which names the cost, if the cost is not
+    accepted.
     """
     with transaction(sessions) as session:
         prediction = _get_prediction(session, prediction_id)
         if prediction.state != PredictionState.RENDERING:
-            raise Conflict(f"prediction {prediction_id} is {prediction.state}: only one that renders can be abandoned")
+            raise Conflict(f"prediction {prediction_id} is {prediction.state}: only a rendering one can be abandoned")
         if not prediction.watch_windows:
             raise Conflict(f"prediction {prediction_id} has not outlived its watch window yet")
         if not accept_double_cost:

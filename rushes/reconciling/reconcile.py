@@ -1,9 +1,9 @@
-"""One reconciliation run: every submission whose answer was lost, against what the provider lists.
+"""One reconciliation run: compares every submission with a lost answer to the provider's list.
 
-A run adopts what it finds. It marks a submission not found only after the settle time and if the list answered;
-where the list fails, it waits. Matches are written in one transaction at the end, so a run that dies leaves the
-submissions unconfirmed. Three things are written earlier, each in its own transaction: what a webhook's address proves,
-what a restore has forgotten, and what turns up after it was marked not found.
+A run adopts the predictions it finds. It marks a submission not found only after the settle time and if the list
+answered; if the list fails, it waits. Matches are written in one transaction at the end, so a run that dies leaves the
+submissions unconfirmed. Three kinds are written earlier, each in its own transaction: predictions that a webhook's
+address identifies, purchases that a restore has forgotten, and late arrivals of submissions marked not found.
 """
 
 from collections.abc import Sequence
@@ -41,32 +41,32 @@ from rushes.stale_writes import count_stale
 from rushes.wavespeed import AccountRefused, ProviderUnavailable
 
 PAUSE = timedelta(seconds=2)
-"""Between two runs: a lost answer is searched for again soon."""
+"""Between two runs: the search for a lost answer resumes soon."""
 FAILED_PAUSE = timedelta(seconds=5)
 RESTORE_PAUSE = timedelta(seconds=10)
-"""The same, while the account is paused after a restore: each run reads all that was forgotten."""
+"""Between two runs while the account is paused after a restore: each run reads the whole forgotten period."""
 PERSON_PAUSE = timedelta(minutes=10)
-"""How often at least an unconfirmed submission that a person must decide is checked all the same; young ones sooner."""
+"""A submission that a person must decide is still checked at least this often, and more often while it is young."""
 FOREIGN_PAUSE = timedelta(minutes=1)
-"""How often what a list of another account left undecided is checked."""
+"""How often a submission is checked if another account's list left it undecided."""
 LAG_WINDOW = timedelta(hours=1)
-"""Younger renders show how late the list is; of an older one it may have dropped something else."""
+"""Only renders younger than this show how late the list is; it may lack an older one for another reason."""
 LATE_ARRIVAL = timedelta(days=7)
-"""How long after a POST a prediction may still turn up that was marked not found."""
+"""How long after a POST a prediction that was marked not found may still turn up."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _RunFindings(Findings):
-    """The same of a run."""
+    """The findings of a whole run."""
 
-    unreached: list[Submission] = field(default_factory=list)  # posted before the list begins, and not met in it
-    reports_unknown: bool = True  # False before the settle time of a restore: what no row knows is checked then
+    unreached: list[Submission] = field(default_factory=list)  # posted before the list begins, and not found in it
+    reports_unknown: bool = True  # False before the settle time of a restore: unknown predictions are checked then
 
 
 def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
-    """Make the run of this claim; returns a line for operators. Raises `ReconcileFailed`."""
+    """Make the run of this claim; return a line for operators. Raises `ReconcileFailed`."""
     with transaction(runtime.sessions) as session:
         ticket = transitions.runs.begin_reconcile(session, account_id, claim, lease=lease_of(runtime))
         if ticket is None:
@@ -81,9 +81,9 @@ def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
         _give_back(runtime, current, pause=max(FAILED_PAUSE, min(error.retry_after or FAILED_PAUSE, LONGEST_WISH)))
         raise ReconcileFailed(str(error)) from error
     except (IntegrityError, AlreadyDecided) as error:
-        # A direct answer, a person or another run was first with one of them: the next run sees that.
+        # A direct answer, a person or another run decided one of them first: the next run sees that.
         _give_back(runtime, current, pause=timedelta(0))
-        raise ReconcileFailed("somebody else has decided one of them meanwhile: nothing written") from error
+        raise ReconcileFailed("somebody else has decided one of these submissions: nothing written") from error
 
 
 def _give_back(runtime: Runtime, current: ReconciliationRun, *, pause: timedelta) -> None:
@@ -124,7 +124,7 @@ def _run(runtime: Runtime, current: ReconciliationRun) -> str:
 def _match_unconfirmed(
     current: ReconciliationRun, listing: Listing, unconfirmed: Sequence[Submission], candidates: Sequence[Candidate]
 ) -> _RunFindings:
-    """What was posted before the list begins takes what the others leave."""
+    """First match submissions that the list reaches. Older submissions, posted before the list begins, get the rest."""
     reached = [each for each in unconfirmed if listing.reaches(each, current.clocks)]
     found = match_submissions(reached, candidates, clocks=current.clocks)
     unreached = [each for each in unconfirmed if not listing.reaches(each, current.clocks)]
@@ -142,7 +142,7 @@ def _match_unconfirmed(
 def _match_not_found(
     current: ReconciliationRun, listing: Listing, candidates: Sequence[Candidate], *, known: set[UUID]
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """Whose of those marked not found each is, and what is nobody's. Jobs that wait get what was paid for first."""
+    """Match candidates with submissions marked not found; return matches and strangers. Waiting jobs get paid ones."""
     clocks = Clocks(current.clocks.earliest, LATE_ARRIVAL)
     bought = [each for each in candidates if is_bought(listing.unknown[each.provider_id])]
     given_back = [each for each in candidates if not is_bought(listing.unknown[each.provider_id])]
@@ -155,10 +155,10 @@ def _match_not_found(
 def _assign_named(
     runtime: Runtime, current: ReconciliationRun, listing: Listing, named: Sequence[Candidate]
 ) -> Assignments:
-    """Give those whose job is known their rows: at once, each in a transaction of its own.
+    """Give predictions with a known job their rows: at once, each in its own transaction.
 
-    What is ours by the address of its webhook goes before all matching, and needs no settle time. What equals only what
-    was marked not found comes last: its job gets it where that was not bought again yet.
+    A prediction identified by its webhook's address goes before all matching and needs no settle time. One that equals
+    only a submission marked not found comes last: its job gets it if it was not bought again yet.
     """
     if not named:
         return Assignments()
@@ -174,9 +174,9 @@ def _resolve_restore(
     unmatched: Sequence[Candidate],
     foreign: set[UUID],
 ) -> Restoration | None:
-    """Adopt what was bought before a restore; None where there was none.
+    """Adopt purchases made before a restore; return None if there was no restore.
 
-    Before the settle time nothing is decided: a POST of the forgotten time may still be accepted, or not be listed.
+    Before the settle time nothing is decided: a POST from the forgotten period may be accepted or listed late.
     """
     ticket = current.ticket
     if ticket.restored_at is None:
@@ -187,7 +187,7 @@ def _resolve_restore(
     renew_claim(runtime, current)
     with transaction(runtime.sessions) as session:
         ids = [each.provider_id for each in unmatched]
-        # Not `restored_at`: a second hold moves that past what the runs of the first have found and not decided.
+        # Not `restored_at`: a second hold moves it past predictions that runs of the first found but did not decide.
         known = queries.restore.filter_strangers(session, current.account_id, ids, before=ticket.restored_to)
         open_jobs = queries.restore.list_open_jobs(session, sorted({each.video_model for each in unmatched}))
     bought = [each for each in unmatched if each.provider_id not in known and is_bought(by_id[each.provider_id])]
@@ -208,7 +208,7 @@ def _write(
     found: _RunFindings,
     foreign: set[UUID],
 ) -> tuple[str, list[str]]:
-    """All of it or nothing, and nothing where another run has begun meanwhile; what to tell, and the new unknown
+    """Write everything, or nothing if another run has begun meanwhile; return the summary and the new unknown
     predictions."""
     lag = 0.0 if foreign else _measure_lag(session, current, listing)
     _adopt(runtime, session, found)
@@ -249,7 +249,7 @@ def _measure_lag(session: Session, current: ReconciliationRun, listing: Listing)
 
 
 def _finish(session: Session, current: ReconciliationRun, *, lag: float, swept: bool, is_foreign: bool) -> None:
-    """Last, since the account's row is locked last of all; where the claim is lost, all is taken back."""
+    """Comes last, because the account's row is locked last of all. If the claim is lost, everything is rolled back."""
     pause = PAUSE if current.ticket.restored_at is None else RESTORE_PAUSE
     if not transitions.runs.finish_reconcile(
         session,
@@ -282,7 +282,7 @@ def _leave_to_a_person(
     ids = [each.prediction_id for each in undecidable]
     transitions.unconfirmed.note_undecidable(session, ids, message=f"{why}: decide by hand")
     for submission in undecidable:
-        # As long again as it has waited: inputs that were missing for a moment must not cost ten minutes.
+        # Wait as long again as it has waited: inputs that are missing for a moment must not cost ten minutes.
         waited = current.ticket.began_at - submission.posted_at
         delay = max(PAUSE, min(waited, PERSON_PAUSE))
         transitions.unconfirmed.postpone_unconfirmed(session, [submission.prediction_id], delay=delay)

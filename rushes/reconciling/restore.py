@@ -1,8 +1,8 @@
-"""After a restore: which of the predictions that no row knows were bought for which job, and when all is known.
+"""After a restore: assigns unknown predictions to the jobs they were bought for, then releases the account.
 
-A restored database has forgotten purchases; its queue would buy them again. So the account is paused, and one run that
-begins after the settle time reads everything the provider has created since the restored state. What equals a job that
-would be bought is adopted for it: paid once. Where that cannot be told, the account waits for a person.
+A restored database has forgotten purchases, and its queue would buy them again. So the account is paused. A run that
+begins after the settle time reads everything the provider has created since the restored state. If a prediction equals
+a job that would be bought, the job adopts it, so it is paid once. If this is unclear, the account waits for a person.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from rushes.wavespeed import PredictionStatus, ProviderPrediction
 
 SWEEP = "the unknown prediction sweep"
 EVER = Clocks(-timedelta(minutes=10), timedelta(days=3650))
-"""A job is older than what was bought for it, give or take the clocks, and may have waited for long."""
+"""A job is older than its purchase, apart from clock differences, and may have waited for a long time."""
 NAMED = 5
 _WITHOUT_A_FILE = frozenset(
     {PredictionStatus.FAILED, PredictionStatus.CANCELLED, PredictionStatus.TIMEOUT, PredictionStatus.DELETED}
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whom a prediction was bought for; without a prediction's id its row was lost too."""
+    """The job that a prediction was bought for; without a prediction id, its row was lost, too."""
 
     job_id: UUID
     prediction_id: UUID | None
@@ -46,19 +46,19 @@ class Owner:
 
 @dataclass(slots=True)
 class Restoration:
-    """What a restore's sweep has found."""
+    """The results of the sweep after a restore."""
 
     adoptions: list[tuple[Candidate, Owner]] = field(default_factory=list)
     undecidable: list[Candidate] = field(default_factory=list)  # may be ours: a person checks
     strangers: list[Candidate] = field(default_factory=list)
-    is_settled: bool = False  # the settle time has passed: what was not found does not exist
+    is_settled: bool = False  # the settle time has passed: a purchase that was not found does not exist
 
 
 def match_unknown(unmatched: Sequence[Candidate], open_jobs: Sequence[OpenJob]) -> Restoration:
-    """Say whose each unknown prediction is, by equal input with a job that would be bought.
+    """Find the owner of each unknown prediction: a job with equal input that would be bought.
 
-    One that cannot be read, or equals only a job whose render or unconfirmed submission may yet end so that it is
-    bought again, is for a person.
+    A prediction is left to a person if it cannot be read, or if it equals only a job with a purchase that may still
+    fail or turn out not found, so that the job is bought again.
     """
     found = Restoration()
     free = {each.job_id: each for each in open_jobs if each.is_free}
@@ -76,16 +76,16 @@ def match_unknown(unmatched: Sequence[Candidate], open_jobs: Sequence[OpenJob]) 
 
 
 def _as_submission(open_job: OpenJob) -> Submission:
-    """The matching's words: what is paired is the job, by its id."""
+    """Express the job as a submission for the matching, under the job's id."""
     return Submission(open_job.job_id, open_job.video_model, open_job.input, open_job.created_at, is_open=False)
 
 
 def adopt_unknown(
     runtime: Runtime, account_id: UUID, found: Restoration, listed: Mapping[str, ProviderPrediction]
 ) -> list[Candidate]:
-    """Give every adoption its row, each in a transaction of its own; returns those whose job has moved meanwhile.
+    """Give every adoption its row, each in its own transaction; return those whose job has changed meanwhile.
 
-    A process that dies in between leaves the rest to the next run, which finds the rows of the first ones.
+    If the process dies in between, the next run does the rest and finds the rows written before.
     """
     missed = []
     for candidate, owner in found.adoptions:
@@ -106,10 +106,10 @@ def _adopt(session: Session, runtime: Runtime, account_id: UUID, *, owner: Owner
 
 
 def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found: ProviderPrediction) -> str | None:
-    """Write that the provider has this prediction of ours, and its video where it has that already.
+    """Write that the provider has this prediction of ours, and also its completion if it has succeeded.
 
-    Returns the state as `submitting.accept_prediction` does: None, and nothing written, where the row has an id, be it
-    another one, whose end is not this one's.
+    Returns the state as `submitting.accept_prediction` does. If the row has an id already, this returns None and writes
+    nothing: the id may be another one, and then its outcome is not this prediction's.
     """
     state = transitions.submitting.accept_prediction(
         session,
@@ -127,13 +127,13 @@ def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found:
 
 
 def is_bought(found: ProviderPrediction) -> bool:
-    """Whether a job may get a file by it. What was given back or removed may be bought anew; an end that shows no file
-    may show one yet."""
+    """Whether a job may still get a file from it. A refunded or deleted prediction may be bought again; a completed one
+    without a file may still show one."""
     return found.status not in _WITHOUT_A_FILE
 
 
 def conclude_restore(session: Session, account_id: UUID, restored: Restoration, *, held_at: datetime) -> str:
-    """Open the account, or say what it waits for; a line for operators. A person's pause stands."""
+    """Release the account, or record why it waits; return a line for operators. A person's pause stays."""
     if not restored.is_settled:
         return "restored: waits for the settle time"
     adopted = f"restored: adopted {len(restored.adoptions)}"
@@ -146,7 +146,7 @@ def conclude_restore(session: Session, account_id: UUID, restored: Restoration, 
 
 
 def describe_undecidable(undecidable: Sequence[Candidate]) -> str:
-    """What a person has to check."""
+    """Describe the predictions that a person has to check."""
     ids = ", ".join(each.provider_id for each in undecidable[:NAMED])
     more = f" and {len(undecidable) - NAMED} more" if len(undecidable) > NAMED else ""
-    return f"{len(undecidable)} prediction(s) at the provider may be ours, no row knows them: {ids}{more}"
+    return f"{len(undecidable)} prediction(s) at the provider may be ours, but no row has them: {ids}{more}"

@@ -1,1 +1,1 @@
-"""How long renders take, and when to poll them by it."""
+"""How long renders take, and when to poll them based on that."""

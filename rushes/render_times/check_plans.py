@@ -1,10 +1,9 @@
-"""When to check a render again that is polled alone: the best schedule for what is believed of its time. Pure.
+"""When to check an individually polled render again: the best schedule for its estimated render time. Pure.
 
 R. E. Barlow, L. C. Hunter and F. Proschan, "Optimum checking procedures", J. SIAM 11(4), 1963, as a dynamic programme
-over ages. The square-root law (`rushes/render_times/poll_spacing.py`) is what it comes to where checks are many. Where
-they are few the hazard changes much from one check to the next, which the law does not know: with two sorts of renders
-it keeps checking in the gap between them. One table serves all renders of which the same is believed; a question costs
-one bisection.
+over ages. With many checks it approaches the square-root law (`rushes/render_times/poll_spacing.py`). With few checks
+the hazard changes a lot from one check to the next, and the law ignores that: with two sorts of renders it keeps
+checking in the gap between them. All renders with the same render time share one table; a look-up costs one bisection.
 
 Ages and lengths are seconds as floats.
 """
@@ -18,7 +17,7 @@ from typing import NamedTuple
 
 from rushes.render_times.poll_spacing import RenderTime, age_of_checks, count_checks, next_check_by_law
 
-_STEPS_PER_CHECK = 8  # of the law: so many that the grid costs one part in a thousand
+_STEPS_PER_CHECK = 8  # per check of the law; with 8 the grid adds one part in a thousand to the cost
 _FEWEST_STEPS, _MOST_STEPS = 512, 4096
 _UNLIKELY = 1e-4
 _YOUNGEST, _OLDEST = 0.02, 1e7
@@ -27,7 +26,7 @@ _PLANS = 128  # of 20 KB each
 
 
 class _Plan(NamedTuple):
-    """For each age that was checked, in order, how long to wait for the next check."""
+    """For each checked age, in order, how long to wait until the next check."""
 
     ages: "array[float]"
     waits: "array[float]"
@@ -36,10 +35,11 @@ class _Plan(NamedTuple):
 def next_check_age(
     render_time: RenderTime, *, age: float, request_cost_seconds: float, shortest: float, longest: float
 ) -> float:
-    """The age at which to check next, after a check at age `age` (or after the start, with 0), where checks are polls.
+    """Return the age of the next check, after a check at age `age` (or the start, with 0), if every check is a poll.
 
-    Between `age + shortest` and `age + longest`; the first wins where they disagree. `request_cost_seconds` is how many
-    seconds of delay one request is worth. What outlives all but one render in ten thousand is left to the law.
+    The result lies between `age + shortest` and `age + longest`; if they conflict, the first wins.
+    `request_cost_seconds` is how many seconds of delay one request is worth. At ages that only one render in ten
+    thousand reaches, the law decides.
     """
     plan = _make_plan(render_time, request_cost_seconds)
     place = bisect_left(plan.ages, age)
@@ -65,7 +65,7 @@ def _make_plan(render_time: RenderTime, price: float) -> _Plan:
 
 
 def _lay_grid(render_time: RenderTime, price: float) -> list[float]:
-    """Ages eight times as densely as the law checks, up to one that is hardly ever reached."""
+    """Return ages eight times as dense as the law's checks, up to an age that is almost never reached."""
     end = _find_end(render_time)
     checks = count_checks(render_time, end)
     if checks <= 0:
@@ -84,12 +84,12 @@ def _find_end(render_time: RenderTime) -> float:
 
 
 def _solve(ages: list[float], survivals: list[float], *, price: float, beyond: float) -> list[int]:
-    """From the end backwards, for each age that was checked: the place of the next one; it never falls.
+    """Return the index of the best next check for each age, computed backwards from the end. It never decreases.
 
-    `beyond` is what checks and delay cost after the last age.
+    `beyond` is the cost of checks and delay after the last age.
 
-    The delay is a Monge array (what two crossing steps cost, two nested ones cost no less), so that the best next check
-    never comes earlier for a later one: each search ends where that of the next age ended.
+    The delay is a Monge array (two nested steps cost no less than two crossing ones). So a later age never has an
+    earlier best next check, and each search can end at the result for the next age.
     """
     spans = zip(pairwise(ages), pairwise(survivals), strict=True)
     waits = [*accumulate(((end - age) * (before + after) / 2 for (age, end), (before, after) in spans), initial=0.0)]

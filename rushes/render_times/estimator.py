@@ -1,11 +1,11 @@
-"""What finished renders teach about the time a render takes: a hazard per 5 % of age, shrunk to a prior. Pure.
+"""Estimate render times from finished renders: a hazard per 5 % of age, shrunk towards a prior. Pure.
 
-Observations are interval-censored (a render finished somewhere between the last check that saw it running and the check
-that found it), right-censored (renders in flight) and enter late (only what happened inside the window counts). Each
-adds to two histograms over age: renders that finished, and seconds that renders were at risk. Their ratio is the
-hazard, the estimate of Nelson and Aalen; one pseudo-render of the prior is added to both, which is the posterior mean
-of a Poisson rate with a Gamma prior. Where in its interval a render finished is told by the estimate itself, repeated
-a few times (the self-consistency of Turnbull, stopped early: carried to the end it makes spikes of noise).
+Observations are interval-censored (a render finished between the last check that saw it running and the check that
+found it finished), right-censored (renders in flight) and enter late (only events inside the window count). Each one
+adds to two histograms over age: finished renders, and seconds that renders were at risk. Their ratio is the hazard, the
+Nelson-Aalen estimate. One pseudo-render of the prior is added to both, which gives the posterior mean of a Poisson rate
+with a Gamma prior. The estimate itself decides where in its interval a render finished, repeated a few times
+(Turnbull's self-consistency, stopped early: run to convergence it turns noise into spikes).
 
 Ages and lengths are seconds as floats.
 """
@@ -20,9 +20,9 @@ from typing import NamedTuple
 from rushes.render_times.poll_spacing import RenderTime
 
 WINDOW = 400
-"""Finished renders that are learned from: the error of the hazard falls with its root, the memory of drift grows."""
+"""The most finished renders to learn from. More lower the hazard's error by their root, but remember drift longer."""
 
-_STEP = 0.05  # narrower than any shape that checks a few seconds apart can tell; the kernel spans five
+_STEP = 0.05  # narrower than any shape that checks a few seconds apart can resolve; the kernel spans five
 _YOUNGEST, _OLDEST = 0.1, 1e6
 _STEPS = math.ceil(math.log(_OLDEST / _YOUNGEST) / _STEP)
 _EDGES = (0.0, *(_YOUNGEST * math.exp(_STEP * step) for step in range(_STEPS + 1)))
@@ -31,13 +31,13 @@ _KERNEL = (1 / 9, 2 / 9, 3 / 9, 2 / 9, 1 / 9)
 _PSEUDO_RENDERS = 1.0
 _ROUNDS = 4
 _NEVER = 1e-12
-_NARROWEST = 1e-6  # of an age: an interval with no width has one
+_NARROWEST = 1e-6  # as a share of the age: the width of an interval without width
 _FIRST_BLOCK, _GROWTH = 20, 1.5
 _CHANGED = 2.5  # standard errors: a false alarm costs a few per cent of delay, a missed change ten times that
 
 
 class Finished(NamedTuple):
-    """A render that was found finished `ago` seconds ago, at the age `high`; it ran still at the age `low`."""
+    """A render that was found finished `ago` seconds ago, at age `high`. It was still running at age `low`."""
 
     ago: float
     low: float
@@ -45,7 +45,7 @@ class Finished(NamedTuple):
 
 
 class RunningRender(NamedTuple):
-    """So many renders in flight of this age."""
+    """A number of renders in flight of the same age."""
 
     age: float
     renders: int = 1
@@ -53,12 +53,12 @@ class RunningRender(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A constant hazard in each bucket of age; beyond the last bucket that anything is known of, the prior's."""
+    """A constant hazard in each bucket of age, and the prior's hazard beyond the last bucket with data."""
 
     prior: RenderTime
     hazards: tuple[float, ...]
     passed: tuple[float, ...]  # integral of the hazard up to each edge
-    _hash: int = field(init=False, repr=False, compare=False)  # taken for every check of every render, so taken once
+    _hash: int = field(init=False, repr=False, compare=False)  # needed for every check, so computed once
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_hash", hash((self.prior, self.hazards, self.passed)))
@@ -88,11 +88,11 @@ class _Histogram:
 
     finished: list[float] = field(default_factory=lambda: [0.0] * _BUCKETS)
     at_risk: list[float] = field(default_factory=lambda: [0.0] * _BUCKETS)
-    entering: list[float] = field(default_factory=lambda: [0.0] * _BUCKETS)  # that stay for the whole bucket, ...
-    leaving: list[float] = field(default_factory=lambda: [0.0] * _BUCKETS)  # ... and for no more of them
+    entering: list[float] = field(default_factory=lambda: [0.0] * _BUCKETS)  # at risk for whole buckets from here ...
+    leaving: list[float] = field(default_factory=lambda: [0.0] * _BUCKETS)  # ... to here
 
     def add_running(self, entered: float, age: float, count: float = 1.0) -> None:
-        """Renders that did not finish between these ages."""
+        """Add renders that did not finish between these ages."""
         if age <= entered:
             return
         first, last = _find_bucket(entered), _find_bucket(age)
@@ -105,7 +105,7 @@ class _Histogram:
         self.leaving[last] += count
 
     def add_finished(self, low: float, high: float, guess: RenderTime) -> None:
-        """A render that finished between two ages, where `guess` holds it for likely."""
+        """Add a render that finished between two ages, distributed between them by `guess`."""
         edges = [low, *_EDGES[_find_bucket(low) + 1 : _find_bucket(high) + 1], high]
         survivals = [guess.survival(edge) for edge in edges]
         mass, left = survivals[0] - survivals[-1], 1.0
@@ -117,7 +117,7 @@ class _Histogram:
             left -= share
 
     def sum_at_risk(self) -> list[float]:
-        """Seconds at risk, those of whole buckets included."""
+        """Return the seconds at risk, including whole buckets."""
         staying = accumulate(map(float.__sub__, self.entering, self.leaving))
         widths = (end - begin for begin, end in pairwise(_EDGES))
         return [part + whole * width for part, whole, width in zip(self.at_risk, staying, widths, strict=True)]
@@ -126,10 +126,10 @@ class _Histogram:
 def learn_render_time(
     prior: RenderTime, finished: Sequence[Finished], running: Iterable[RunningRender] = ()
 ) -> RenderTime:
-    """The render time that these renders, newest first, and those in flight speak for; the prior itself for none.
+    """Estimate the render time from finished renders, newest first, and renders in flight. With none, it is the prior.
 
-    Only the newest count, back to the last change that shows. Hazards are finite and above zero wherever the prior's
-    are.
+    Only the newest renders count, back to the last visible change. Hazards are finite and above zero wherever the
+    prior's are.
     """
     recent = finished[: choose_window(finished)]
     span = finished[len(recent)].ago if len(recent) < len(finished) else math.inf
@@ -152,16 +152,16 @@ def learn_render_time(
 
 
 def _widen(entered: float, seen: Finished) -> tuple[float, float]:
-    """The ages between which it finished inside the window, never the same."""
+    """Return the ages between which the render finished inside the window. They are never equal."""
     high = max(seen.high, entered, _YOUNGEST / 10)
     low = min(max(seen.low, entered), high * (1 - _NARROWEST))
     return (low if low > _NEVER else 0.0), high
 
 
 def choose_window(finished: Sequence[Finished]) -> int:
-    """How many of the newest renders took alike: the window grows until the next block differs from it.
+    """Return how many of the newest renders took similar times. The window grows until the next block differs from it.
 
-    Welch's test on the logarithms of the durations, at most `WINDOW` renders.
+    Uses Welch's test on the logarithms of the durations, over at most `WINDOW` renders.
     """
     logs = [math.log(max((each.low + each.high) / 2, _NARROWEST)) for each in finished[:WINDOW]]
     size = min(_FIRST_BLOCK, len(logs))

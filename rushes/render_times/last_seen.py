@@ -1,7 +1,7 @@
-"""When polls of this process last saw which renders running, or queued: in memory, so that nothing is written for it.
+"""When the polls of this process last saw each render running or queued. Kept in memory, so it costs no writes.
 
-Another process may have seen it later, and a new one has seen nothing: what is known here is a lower bound, as for all
-that render times are learned from.
+Another process may have seen a render later, and a new process has seen nothing. So these ages are lower bounds, like
+all data that render times are learned from.
 """
 
 import threading
@@ -10,7 +10,7 @@ from datetime import timedelta
 from uuid import UUID
 
 MOST = 20_000
-"""Renders that are remembered; beyond it the one that was noted first is forgotten."""
+"""The most renders that are remembered. Beyond this, the one noted first is dropped."""
 
 
 class Sightings:
@@ -22,7 +22,7 @@ class Sightings:
         self._lock = threading.Lock()
 
     def note_running(self, prediction_id: UUID, *, asked_at: float) -> None:
-        """It was running when it was asked for, at this monotonic second; when the answer came says nothing."""
+        """Note that a render was running at this monotonic second, when we asked. The answer's time does not matter."""
         with self._lock:
             self._seen.pop(prediction_id, None)
             self._seen[prediction_id] = asked_at
@@ -30,7 +30,7 @@ class Sightings:
                 del self._seen[next(iter(self._seen))]
 
     def end(self, prediction_id: UUID) -> timedelta | None:
-        """How long ago it was last seen running, as far as this process knows; it is remembered no more."""
+        """Return how long ago this process last saw the render running, and forget the render."""
         with self._lock:
             seen_at = self._seen.pop(prediction_id, None)
         return timedelta(seconds=time.monotonic() - seen_at) if seen_at is not None else None

@@ -1,7 +1,8 @@
-"""How long renders take: the one door to what is known of it, whatever is behind.
+"""How long renders take: the only interface to the learned render times.
 
-An age counts from when we knew that the provider had accepted the render; a wait in the provider's own queue is part of
-it, for checks count so too. Only completions are learned from: a storm of quick failures says nothing of renders.
+Age counts from the moment we knew that the provider had accepted the render. It includes any wait in the provider's
+own queue, because checks count the same way. We learn only from completions: many quick failures say nothing about
+render times.
 """
 
 import threading
@@ -22,24 +23,24 @@ from rushes.render_times.poll_spacing import RenderTime, prior_for
 from rushes.settings import Settings
 
 UNKNOWN_OUTPUT_SECONDS = 6
-"""For inputs from before the catalogue changed, and video models that it does not know."""
+"""For inputs older than a change of the catalogue, and for video models that it does not contain."""
 KEPT = 1_000
-"""Finished renders kept of each kind: more than are learned from, so that the window can be told from its end."""
+"""Finished renders kept per kind. More than we learn from, so that the age of the window's end is known."""
 NEWEST = 2_000
-"""Completions taken in at once: ten seconds of 200 a second. What is more comes with the next refresh."""
-_SHARE_NEW = 0.05  # a table for the checks costs milliseconds: one render in four hundred changes nothing
-_REST_SECONDS = 60.0  # after it, what has changed counts however little, and so do renders in flight
+"""The most completions read at once: ten seconds at 200 per second. The next refresh reads the rest."""
+_SHARE_NEW = 0.05  # a table of checks costs milliseconds, and one render in four hundred changes nothing
+_REST_SECONDS = 60.0  # after this, even the smallest change counts, and so do renders in flight
 
 
 class RenderKind(NamedTuple):
-    """Renders that are alike in how long they take; lengths that are no whole seconds are rounded."""
+    """Renders that take similar times. Lengths are rounded to whole seconds."""
 
     video_model: str
     output_seconds: int
 
 
 def find_kind(video_model: str, values: Mapping[str, Any]) -> RenderKind:
-    """The kind of a render, by its normalised input."""
+    """Return the kind of a render from its normalised input."""
     model = find_video_model(video_model)
     try:
         seconds = round(model.output_seconds(values)) if model else UNKNOWN_OUTPUT_SECONDS
@@ -55,10 +56,10 @@ class _Belief(NamedTuple):
 
 
 class RenderTimes:
-    """What is believed about the time that renders of each kind take: the prior, until something was learned.
+    """The estimated render time of each kind: the prior, until something has been learned.
 
-    What `find` and `find_of_kind` answer may change with every `refresh`, so ask again instead of keeping it. Safe to
-    use from several threads.
+    The results of `find` and `find_of_kind` may change with every `refresh`, so call them again instead of keeping a
+    result. Safe to use from several threads.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -69,19 +70,19 @@ class RenderTimes:
         self._refreshing = threading.Lock()
 
     def find(self, video_model: str, values: Mapping[str, Any]) -> RenderTime:
-        """The time that a render with this normalised input takes, from our acceptance to its completion."""
+        """Return the render time for this normalised input, from our acceptance to completion."""
         return self.find_of_kind(find_kind(video_model, values))
 
     def find_of_kind(self, kind: RenderKind) -> RenderTime:
-        """The same, by kind."""
+        """Return the same by kind."""
         belief = self._beliefs.get(kind)
         return belief.render_time if belief else self._find_prior(kind)
 
     def refresh(self, session: Session, *, records: bool = False, fresh_for: float = 0.0) -> None:
-        """Take in what has been learned since; nothing where that was done in the last `fresh_for` seconds.
+        """Learn from the renders since the last refresh, unless that was in the last `fresh_for` seconds.
 
-        Costs three statements, and some milliseconds for each kind of which there is much news. Who leads also
-        `records` the completions of which no finished render tells yet, in the caller's transaction.
+        Costs three statements, and some milliseconds for each kind with much new data. The leader also sets `records`,
+        which inserts the missing finished renders for completions, in the caller's transaction.
         """
         if time.monotonic() - self._refreshed_at < fresh_for or not self._refreshing.acquire(blocking=False):
             return
@@ -128,11 +129,11 @@ class RenderTimes:
         return prior_for(kind.video_model, kind.output_seconds, median_seconds=self._median_seconds)
 
     def _read_completed(self, completed: CompletedRender) -> NewFinishedRender:
-        """The ages between which it finished.
+        """Return the ages between which the render finished.
 
-        It ran still when it was last seen running, and as long as the provider says that it executed: `executionTime`
-        may leave out a wait in the provider's queue, so that it is a lower bound and no more. Where neither is known,
-        checks are at least the shortest spacing apart.
+        It was still running when it was last seen running, and for as long as the provider says that it executed.
+        `executionTime` may omit a wait in the provider's queue, so it is only a lower bound. If neither is known, we
+        assume the shortest spacing between checks, because checks are at least that far apart.
         """
         high = max(0.0, completed.age_seconds)
         known = [each for each in (completed.running_seconds, completed.execution_seconds) if each is not None]

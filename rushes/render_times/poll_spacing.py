@@ -2,9 +2,9 @@
 
 J. B. Keller, "Optimum checking schedules for systems subject to random failure", Management Science 21(3), 1974: with
 h(t) the hazard of finishing now and c the price of one request in seconds of delay, the best density of checks is
-n(t) = sqrt(h(t) / (2 c)), so that the next check falls where the integral of n since the last one reaches 1.
+n(t) = sqrt(h(t) / (2 c)). The next check is due when the integral of n since the last check reaches 1.
 
-Ages and lengths are seconds as floats: they count from the start of a render and are not points in time.
+Ages and lengths are seconds as floats. They count from the start of a render and are not points in time.
 """
 
 import math
@@ -22,20 +22,20 @@ _TABLES = 128  # of 50 KB each
 
 
 class RenderTime(Protocol):
-    """The distribution of the time a render takes. Immutable: what is worked out for one is kept by its hash."""
+    """The distribution of the time a render takes. Immutable, because computed tables are cached by its hash."""
 
     def __hash__(self) -> int: ...
 
     def hazard(self, age_seconds: float) -> float:
-        """Chance per second of finishing at this age, having not finished before; finite and never negative."""
+        """Return the chance per second of finishing at this age, given no finish before; finite, never negative."""
 
     def survival(self, age_seconds: float) -> float:
-        """Chance of not having finished by this age: 1 at birth, never rising."""
+        """Return the chance of not having finished by this age: 1 at the start, never rising."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogNormal:
-    """Logarithms of render times are normal: `median_seconds` in the middle, `sigma` their standard deviation."""
+    """The logarithms of render times are normal, with median `median_seconds` and standard deviation `sigma`."""
 
     median_seconds: float
     sigma: float
@@ -53,7 +53,7 @@ class LogNormal:
         return 1.0 if age_seconds <= 0 else math.erfc(self._z(age_seconds) / math.sqrt(2)) / 2
 
     def quantile(self, probability: float) -> float:
-        """The age by which this share of renders has finished; `probability` strictly between 0 and 1."""
+        """Return the age by which this share of renders has finished. `probability` is strictly between 0 and 1."""
         return self.median_seconds * math.exp(self.sigma * NormalDist().inv_cdf(probability))
 
     def _z(self, age_seconds: float) -> float:
@@ -61,7 +61,7 @@ class LogNormal:
 
 
 def _inverse_mills(z: float) -> float:
-    """Density over survival of the standard normal; the tail, where both underflow, by Laplace's continued fraction."""
+    """Density over survival of the standard normal. In the tail both underflow: use Laplace's continued fraction."""
     if z < 5:
         return math.exp(-z * z / 2) * math.sqrt(2 / math.pi) / math.erfc(z / math.sqrt(2))
     fraction = z
@@ -72,10 +72,10 @@ def _inverse_mills(z: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A render time on the grid, so that one question costs two bisections and no integral."""
+    """A render time on the grid, so that one look-up costs two bisections and no integral."""
 
     ages: "array[float]"
-    checks: "array[float]"  # integral of sqrt(hazard) up to each age: it does not depend on the price of a request
+    checks: "array[float]"  # integral of sqrt(hazard) up to each age; independent of the price of a request
     left: "array[float]"  # integral of survival beyond each age
 
 
@@ -96,7 +96,7 @@ def _tabulate(render_time: RenderTime) -> _Table:
 
 
 def _log_mean(before: float, after: float) -> float:
-    """Mean of a survival that falls exponentially from one value to the other: exact where the hazard is flat."""
+    """Return the mean of a survival that falls exponentially between two values. Exact for a flat hazard."""
     if after <= 0 or before - after <= 1e-9 * before:
         return (before + after) / 2
     return (before - after) / math.log(before / after)
@@ -105,17 +105,17 @@ def _log_mean(before: float, after: float) -> float:
 def next_check_by_law(
     render_time: RenderTime, *, age: float, request_cost_seconds: float, shortest: float, longest: float
 ) -> float:
-    """The age at which to check next, after a check at age `age` (or after the start, with 0), by the square-root law.
+    """Return the age of the next check by the square-root law, after a check at age `age` (or the start, with 0).
 
-    Between `age + shortest` and `age + longest`; the first wins where they disagree. `request_cost_seconds` is how many
-    seconds of delay one request is worth.
+    The result lies between `age + shortest` and `age + longest`; if they conflict, the first wins.
+    `request_cost_seconds` is how many seconds of delay one request is worth.
     """
     best = age_of_checks(render_time, count_checks(render_time, age) + math.sqrt(2 * request_cost_seconds))
     return max(age + shortest, min(best, age + longest))
 
 
 def _interpolate(value: float, source: "array[float]", target: "array[float]") -> float:
-    """Read a table of two rising columns between its lines; beyond its ends, the end."""
+    """Interpolate a table of two ascending columns. Beyond its ends, return the end value."""
     above = bisect_right(source, value)
     if above == 0:
         return target[0]
@@ -126,32 +126,34 @@ def _interpolate(value: float, source: "array[float]", target: "array[float]") -
 
 
 def count_checks(render_time: RenderTime, age: float) -> float:
-    """The integral of the square root of the hazard up to this age: what `worth_of_check` takes differences of."""
+    """Return the integral of sqrt(hazard) up to this age. `worth_of_check` takes a difference of two of these."""
     table = _tabulate(render_time)
     return _interpolate(age, table.ages, table.checks)
 
 
 def age_of_checks(render_time: RenderTime, checks: float) -> float:
-    """The age at which `count_checks` comes to so much; infinite where it never does."""
+    """Return the age at which `count_checks` reaches `checks`; infinite if it never does."""
     table = _tabulate(render_time)
     return _interpolate(checks, table.checks, table.ages) if checks < table.checks[-1] else math.inf
 
 
 def worth_of_check(checks: float) -> float:
-    """Seconds of delay that a check is worth, by how much `count_checks` has grown since the render was known to run.
+    """Return the seconds of delay that a check is worth.
 
-    By Keller's law a check is due as soon as its worth reaches the price of its request; where the hazard is flat, the
-    worth is h t^2 / 2. The worth of one request that checks many renders is the sum of theirs.
+    `checks` is the growth of `count_checks` since the render was known to run. By Keller's law a check is due once its
+    worth reaches the price of its request. With a flat hazard the worth is h t^2 / 2. A request that checks many
+    renders is worth the sum of their worths.
     """
     return checks * checks / 2
 
 
 def discount_missing_webhook(render_time: RenderTime, *, age: float, known_age: float, delivered: float) -> float:
-    """What is left of a check's worth at `age` when no webhook has come since the render was known to run.
+    """Return the share of a check's worth that remains at `age` if no webhook has come since `known_age`.
 
-    `delivered` is the share of ends that a webhook tells. Young, a render is probably running: the worth is thinned by
-    1 - delivered, the density of checks by its root. The older, the more silence says that its webhook was lost, and
-    the worth comes back. Never under a ten thousandth, since a webhook is never the only way.
+    At `known_age` the render was known to run. `delivered` is the share of ends that a webhook reports. A young render
+    is probably still running: the worth is multiplied by 1 - delivered, and the density of checks by its square root.
+    The older the render, the more likely its webhook was lost, and the worth rises again. It is never below one ten
+    thousandth, because a webhook is never the only way.
     """
     missed = max(0.0001, 1 - delivered)
     if missed >= 1:
@@ -166,11 +168,11 @@ def discount_missing_webhook(render_time: RenderTime, *, age: float, known_age: 
 
 
 def expected_seconds_left(render_time: RenderTime, age: float) -> float:
-    """How long a render of this age will take yet, on average; finite at any age."""
+    """Return the mean time left of a render of this age. Finite at any age."""
     survival = render_time.survival(age)
     table = _tabulate(render_time)
     above = bisect_right(table.ages, age)
-    if survival < 1e-300 or above == len(table.ages):  # so far out that a flat hazard is the best that can be said
+    if survival < 1e-300 or above == len(table.ages):  # so far out that a flat hazard is the best estimate
         return 1 / max(render_time.hazard(age), 1 / _OLDEST)
     later = table.ages[above]
     left = table.left[above] + (later - age) * _log_mean(survival, render_time.survival(later))
@@ -178,11 +180,11 @@ def expected_seconds_left(render_time: RenderTime, age: float) -> float:
 
 
 def prior_for(video_model_id: str, output_seconds: float, *, median_seconds: float = 100.0) -> RenderTime:
-    """What is believed about a render before any has been seen: wide, and longer for longer videos.
+    """Return the render time assumed before any render has been seen: wide, and longer for longer videos.
 
-    `median_seconds` is for 6 seconds of video on LTX-2 Pro. Little is known: the provider documents no times, one user
-    reports 109 s for 6 seconds on Fast, another guesses 60 to 180 s on Pro and 15 to 45 s on Fast. Hence sigma 0.8: one
-    render in ten below 0.36 of the median, one in ten above 2.8 times it.
+    `median_seconds` is for 6 seconds of video on LTX-2 Pro. Little is known: the provider documents no times. One user
+    reports 109 s for 6 seconds on Fast; another guesses 60 to 180 s on Pro and 15 to 45 s on Fast. Hence sigma 0.8: one
+    render in ten takes less than 0.36 of the median, and one in ten more than 2.8 times the median.
     """
     speed = 0.7 if "fast" in video_model_id else 1.0
     return LogNormal(median_seconds=median_seconds * speed * math.sqrt(max(output_seconds, 1) / 6), sigma=0.8)

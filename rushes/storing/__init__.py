@@ -1,1 +1,1 @@
-"""Storing the output of a completed prediction, and what follows a download that gave no video."""
+"""Storing the output of a completed prediction, and handling a download that gave no video."""

@@ -1,4 +1,4 @@
-"""What becomes of a store step that gave no video: its rows, the bytes that arrived, and what it says of the host."""
+"""Handles a store step that gave no video: updates its rows, keeps the bytes that arrived, and judges the host."""
 
 import random
 from collections.abc import Iterable
@@ -36,14 +36,14 @@ log = structlog.get_logger(__name__)
 
 
 class _Answer(NamedTuple):
-    """What the provider says of a prediction whose output could not be stored."""
+    """The provider's answer about a prediction with an output that could not be stored."""
 
-    outputs: tuple[str, ...] = ()  # the addresses as it gives them now; none where it does not answer
-    is_unknown: bool = False  # it does not know the prediction any more
+    outputs: tuple[str, ...] = ()  # the current addresses; none if the provider does not answer
+    is_unknown: bool = False  # the provider does not know the prediction any more
 
 
 def find_final(runtime: Runtime, step: StoreStep) -> StoreFailed | None:
-    """End the step without a third download, if the page that came twice is known to be the file."""
+    """End the step without a third download if the page that came twice is known to be the file."""
     ticket = step.ticket
     if ticket.rechecks or ticket.kept_suspect != Suspect.DOCUMENT:
         return None
@@ -51,7 +51,7 @@ def find_final(runtime: Runtime, step: StoreStep) -> StoreFailed | None:
         seen = queries.storing.find_output_evidence(session, ticket.prediction_id, sha256=ticket.kept_sha256)
         if not is_final_without_download(Suspect.DOCUMENT, seen):
             return None
-        message = "the same page arrived twice, while other downloads worked"
+        message = "the same web page arrived twice instead of a video, while other downloads worked"
         moved = _move(session, step, NextStep(UNVERIFIED, None), message=message)
     if not moved:
         count_stale(runtime, step.moves.stale_outcome, step.row_id)
@@ -59,7 +59,7 @@ def find_final(runtime: Runtime, step: StoreStep) -> StoreFailed | None:
 
 
 def after_failure(runtime: Runtime, step: StoreStep, error: DownloadFailed) -> StoreDelayed | StoreFailed:
-    """The host did not give the file."""
+    """Handle a download for which the host gave no file."""
     ticket = step.ticket
     refused = isinstance(error, OutputRefused)
     asks = refused or isinstance(error, NotAnAddress) or ticket.age_seconds > RETENTION.total_seconds()
@@ -76,7 +76,7 @@ def after_failure(runtime: Runtime, step: StoreStep, error: DownloadFailed) -> S
 
 
 def after_unverified(runtime: Runtime, step: StoreStep, file: UnverifiedFile) -> StoreDelayed | StoreFailed:
-    """Bytes arrived, and the probe rejects them."""
+    """Handle bytes that arrived but that the probe rejects."""
     ticket = step.ticket
     if ticket.rechecks:
         return fail_recheck(runtime, step, file.message)
@@ -101,7 +101,7 @@ def _move_on(
     outputs: tuple[str, ...],
     file: UnverifiedFile | None = None,
 ) -> StoreDelayed | StoreFailed:
-    """Delay the step or end it, keep the bytes that arrived, and note how the host is: one transaction."""
+    """In one transaction, delay or end the step, keep the bytes that arrived, and record the state of the host."""
     ticket = step.ticket
     sha256 = file.arrived.sha256 if file else None
     with transaction(runtime.sessions) as session:
@@ -129,7 +129,7 @@ def _move(session: Session, step: StoreStep, planned: NextStep, *, message: str)
 
 
 def _keep(session: Session, ticket: StoreTicket | DuplicateTicket, file: UnverifiedFile, *, counts: bool) -> None:
-    """`counts`: the same bytes again say something about the file, since the host served others in between."""
+    """Keep the bytes. `counts`: a repeat is evidence about the file, since the host served others in between."""
     if file.url is None:  # an earlier attempt kept these bytes, or better ones
         if counts and file.arrived.sha256 == ticket.kept_sha256:
             transitions.unverified.note_repeated(session, ticket.prediction_id)
@@ -148,7 +148,7 @@ def _keep(session: Session, ticket: StoreTicket | DuplicateTicket, file: Unverif
 
 
 def fail_recheck(runtime: Runtime, step: StoreStep, message: str) -> StoreFailed:
-    """A recheck did not pass: the job ends as it was."""
+    """Handle a recheck that did not pass: the job ends as before."""
     with transaction(runtime.sessions) as session:
         moved = step.moves.fail(session, step.row_id, step.claim, reason=Reason(UNVERIFIED, message))
         if moved:
@@ -159,7 +159,7 @@ def fail_recheck(runtime: Runtime, step: StoreStep, message: str) -> StoreFailed
 
 
 def after_storage_error(runtime: Runtime, step: StoreStep, error: Transient) -> StoreDelayed | StoreFailed:
-    """The artifact storage is full or cannot be written: tried again until there is room."""
+    """Handle artifact storage that is full or not writable: the step is tried again until there is room."""
     delay = STORE_FAILED.next_delay(step.ticket.attempt, random=random.random, retry_after=error.retry_after)
     planned = NextStep("not_stored", delay)
     with transaction(runtime.sessions) as session:
@@ -178,7 +178,7 @@ def _report(
 
 
 def _ask(runtime: Runtime, step: StoreStep) -> _Answer:
-    """Ask the provider, within seconds: the lease is renewed before, and outlasts the question."""
+    """Ask the provider, within seconds. The lease is renewed first and outlasts the request."""
     with transaction(runtime.sessions) as session:
         step.moves.renew(session, step.row_id, step.claim, lease=STORE_LEASE)
     try:
@@ -190,12 +190,12 @@ def _ask(runtime: Runtime, step: StoreStep) -> _Answer:
 
 
 def _places(outputs: Iterable[str]) -> list[str]:
-    """The addresses without their queries: a new signature is not a new file."""
+    """Return the addresses without their queries: a new signature is not a new file."""
     return [urlsplit(each)._replace(query="", fragment="").geturl() for each in outputs]
 
 
 def note_arrival(runtime: Runtime, account_id: UUID) -> None:
-    """The host has given a file: an outage, if one was on, is over, and waiting downloads go on."""
+    """Record that the host has given a file: this ends any outage, and waiting downloads go on."""
     with transaction(runtime.sessions) as session:
         ended = transitions.output_host.note_output_reached(session, account_id)
     if ended is not None:
@@ -204,7 +204,7 @@ def note_arrival(runtime: Runtime, account_id: UUID) -> None:
 
 
 def _blame_host(session: Session, job_id: UUID, account_id: UUID, *, message: str, probes: int) -> None:
-    """Count the job towards an outage; during one, this was its probe. Locks the job, then the account."""
+    """Count the job towards an outage; during one, this download was its probe. Locks the job, then the account."""
     transitions.output_host.mark_output_failed(session, job_id)
     delay = OUTPUT_PROBED.next_delay(probes + 1, random=random.random)
     transitions.output_host.note_output_failed(session, account_id, message=message, probe_after=delay)

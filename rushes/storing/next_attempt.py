@@ -1,8 +1,8 @@
-"""What follows a download that gave no video: another try, or the end of the job. Pure functions of what is known.
+"""Decides what follows a download that gave no video: another attempt, or the end of the job. Pure functions.
 
-A host in trouble must never end a job, and a file that cannot be decoded must not be fetched for ever. Complete bytes
-in an unknown format are the file's own fault: the same bytes twice settle it. A web page or a file that ends early
-points at the host, so it needs more: a host that serves all other jobs, or time.
+A host in trouble must never end a job, and a file that cannot be decoded must not be fetched forever. Complete bytes in
+an unknown format are the file's fault: if the same bytes come twice, that is final. A web page or a truncated file
+suggests a fault of the host. It needs more evidence: a host that serves all other jobs, or time.
 """
 
 from collections.abc import Callable
@@ -18,25 +18,25 @@ from rushes.retries import OUTPUT_FAILED
 FAILED = "output_failed"
 """Code of a delay: the host did not give the file."""
 UNVERIFIED = "output_unverified"
-"""Code of a delay or an end: bytes arrived and are kept, and the probe rejects them."""
+"""Code of a delay or an end: bytes arrived and are kept, but the probe rejects them."""
 EXPIRED = "output_expired"
 """Code of an end: six days of downloads have failed."""
 GONE = "output_gone"
-"""Code of an end: the provider keeps the file no longer, so only another purchase can give one."""
+"""Code of an end: the provider no longer keeps the file, so only another purchase can give one."""
 
 CONFIRM_AFTER = timedelta(seconds=20)
-"""A file that fails the probe is fetched a second time after this long, and up to as long again."""
+"""A file that fails the probe is fetched again after one to two times this delay."""
 VOUCH_AFTER = timedelta(minutes=1)
-"""After the same page twice, this long must show that the host serves all other jobs."""
+"""After the same page came twice, the host must be seen to serve all other jobs for this long."""
 SAME_FOR = {Suspect.DOCUMENT: timedelta(minutes=10), Suspect.CUT: timedelta(hours=1)}
-"""The same bytes for this long are what the provider has, if no other job shows trouble of the host."""
+"""Bytes that stay the same for this long are the provider's file, if no other job shows trouble of the host."""
 
 
 class FailedDownload(NamedTuple):
     """A download that gave no video."""
 
-    suspect: Suspect | None  # of the bytes that arrived; None: the host gave no file
-    same: bool  # these bytes are the ones that an earlier attempt kept
+    suspect: Suspect | None  # kind of bytes that arrived; None: the host gave no file
+    same: bool  # an earlier attempt kept the same bytes
     is_gone: bool  # the host refuses the file, or the provider does not know the prediction any more
     attempt: int  # from 1
     age: timedelta  # since the prediction completed
@@ -49,14 +49,14 @@ class FailedDownload(NamedTuple):
 
 
 class NextStep(NamedTuple):
-    """A code for programs, and the wait before another try; None: the job ends with this code."""
+    """A machine-readable code, and the wait before another attempt; None: the job ends with this code."""
 
     code: str
     delay: timedelta | None
 
 
 def plan_next(failed: FailedDownload, seen: OutputEvidence, *, random: Callable[[], float]) -> NextStep:
-    """Whether and when to download again. `random` gives a number in [0, 1)."""
+    """Decide whether and when to download again. `random` returns a number in [0, 1)."""
     if failed.same and _is_final(failed.suspect, seen):
         return NextStep(UNVERIFIED, None)
     if failed.age >= GIVE_UP_AFTER:
@@ -66,12 +66,12 @@ def plan_next(failed: FailedDownload, seen: OutputEvidence, *, random: Callable[
 
 
 def is_final_without_download(kept: Suspect | None, seen: OutputEvidence) -> bool:
-    """Whether a page that came twice is the file: the host served every other job, between the two and since."""
+    """Whether a page that came twice is the file: the host served every other job, both between the two and since."""
     return kept is Suspect.DOCUMENT and seen.arrived_since_repeat and not is_host_in_trouble(seen)
 
 
 def _is_final(suspect: Suspect | None, seen: OutputEvidence) -> bool:
-    """Whether the same bytes again are what the provider has."""
+    """Whether repeated bytes are the provider's file."""
     if suspect is None or suspect is Suspect.FILE:
         return suspect is Suspect.FILE
     kept_for = timedelta(seconds=seen.kept_seconds or 0)
@@ -79,7 +79,7 @@ def _is_final(suspect: Suspect | None, seen: OutputEvidence) -> bool:
 
 
 def is_host_in_trouble(seen: OutputEvidence) -> bool:
-    """Whether the host has failed other jobs, too, so that nothing follows from what it sent for this one."""
+    """Whether the host has failed other jobs, too, so that its bytes for this one prove nothing."""
     return seen.outage or seen.others_failed or seen.sent_to_others
 
 

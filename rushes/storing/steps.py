@@ -1,4 +1,4 @@
-"""A store step: what it is to fetch, whose rows it moves, and how it can end."""
+"""A store step: the output to fetch, the rows it changes, and the ways it can end."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,20 +18,20 @@ from rushes.errors import Permanent, Transient
 from rushes.runtime import Runtime
 
 STORE_LEASE = timedelta(seconds=20)
-"""Outlasts a heartbeat, a connect and a stall, and a question to the provider; a worker that dies gives the step back
-after it."""
+"""Longer than a heartbeat, a connect and a stall, and a request to the provider. After a worker dies, the step is free
+again at the end of this lease."""
 
 
 class StoreDelayed(Transient):
-    """The video could not be copied for now; it is tried again."""
+    """The video could not be copied for now; the copy is tried again."""
 
 
 class StoreFailed(Permanent):
-    """The video cannot be had: the job has failed, although it was paid for."""
+    """The video cannot be stored: the job has failed, although it was paid for."""
 
 
 class StoreStopped(Transient):
-    """The worker is shutting down, or lost its claim: the step is handed back, nothing was made visible."""
+    """The worker is shutting down, or lost its claim: the step is handed back, and nothing was made visible."""
 
 
 class StoreLost(StoreStopped):
@@ -52,7 +52,7 @@ class _Record(Protocol):
 
 @dataclass(frozen=True)
 class StoreMoves:
-    """The moves of one kind of rows that are stored, and the kinds of its stale writes."""
+    """The transitions for one kind of row that a store step changes, and the kinds of its stale writes."""
 
     stale_renewal: str
     stale_outcome: str
@@ -64,7 +64,7 @@ class StoreMoves:
 
 @dataclass(frozen=True)
 class StoreStep:
-    """A store step that has begun: the row that its moves take, the claim they take, and what it is to fetch."""
+    """A store step that has begun: the row and the claim for its moves, and the ticket with the output to fetch."""
 
     moves: StoreMoves
     row_id: UUID
@@ -73,7 +73,7 @@ class StoreStep:
 
 
 def name_video(ticket: StoreTicket | DuplicateTicket) -> str:
-    """What the video of the ticket's job is called in the store."""
+    """Return the name in the store of the video of the ticket's job."""
     return video_name(
         job_id=ticket.job_id,
         prompt=str(ticket.input.get("prompt", "")),
@@ -84,7 +84,7 @@ def name_video(ticket: StoreTicket | DuplicateTicket) -> str:
 
 
 def describe_files(stored: StoredVideo) -> tuple[NewArtifact, NewArtifact]:
-    """The video and its poster, as they are kept in rows."""
+    """Return the rows for the video and its poster."""
     facts = stored.facts
     video = NewArtifact(
         ArtifactKind.VIDEO,
@@ -101,7 +101,7 @@ def describe_files(stored: StoredVideo) -> tuple[NewArtifact, NewArtifact]:
 
 
 def remove_files(runtime: Runtime, urls: Iterable[str]) -> None:
-    """Remove kept files that a video has replaced. One that cannot be removed stays, and does no harm."""
+    """Remove kept files that a video has replaced. A file that cannot be removed stays, and does no harm."""
     for url in urls:
         with suppress(Transient):
             runtime.store.remove(url)

@@ -24,12 +24,12 @@ _MOVES = StoreMoves(
 
 
 def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
-    """Store the video of this claim, once; returns a line for operators.
+    """Store the video of this claim, once; return a line for operators.
 
-    `must_stop` tells of a shutdown: the step then hands its claim back at once. Raises as `copy_output` does, and
-    excuses outages of the database.
+    `must_stop` returns True during a shutdown: the step then hands its claim back at once. Raises the same errors as
+    `copy_output`, and excuses database outages.
     """
-    # Not excused before it has begun: its claim may be that of another message's step, which goes on.
+    # Excuse no outage before the step has begun: the claim may belong to another message's step, which goes on.
     with transaction(runtime.sessions) as session:
         ticket = transitions.steps.begin_store(session, job_id, claim, lease=STORE_LEASE)
     if ticket is None:

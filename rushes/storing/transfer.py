@@ -1,7 +1,7 @@
-"""Copying the output of a claimed store step into the store: a lease kept meanwhile, each way to fail in the rows.
+"""Copies the output of a claimed store step into the store, keeps its lease, and records each failure in the rows.
 
-The same for the video of a job and for that of a duplicate purchase; what differs is whose rows are moved. Bytes that
-fail the probe are kept, too: they were paid for.
+A job's video and a duplicate purchase's video take the same path; only the rows differ. Bytes that fail the probe are
+kept, too: they were paid for.
 """
 
 import time
@@ -42,20 +42,20 @@ from rushes.storing.failures import (
 from rushes.storing.steps import STORE_LEASE, StoreLost, StoreMoves, StoreStep, StoreStopped
 
 LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8), heartbeat=timedelta(seconds=2))
-AWAY = Reason("database_away", "the database was away, or stood still, while it was stored")
+AWAY = Reason("database_away", "the database was unreachable, or stood still, while the video was stored")
 AWAY_AFTER_SECONDS = STORE_LEASE.total_seconds() / 2
-"""A renewal that is refused after longer than this says that the database stood still, not the worker."""
+"""If a renewal takes longer than this and is refused, the database stood still, not the worker."""
 AWAY_PAUSE_SECONDS = 1.0
-"""How often a step asks for a database that was away."""
+"""Time between a step's attempts to reach a database that was away."""
 AWAY_SECONDS = 1_800.0
 """Well below the limit of a step, so that the watchdog never takes an outage for a stuck worker."""
 
 
 def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Callable[[], bool]) -> StoredVideo:
-    """Copy the step's output into the store under this name, its lease renewed at each heartbeat.
+    """Copy the step's output into the store under this name, renewing its lease at each heartbeat.
 
-    Raises `StoreDelayed`, `StoreFailed` or `StoreStopped`, after the rows tell of it; or `DatabaseAway`. A process that
-    dies leaves a temporary file that carries its claim, and no more.
+    Raises `StoreDelayed`, `StoreFailed` or `StoreStopped` after recording it in the rows; or `DatabaseAway`. If the
+    process dies, it leaves only a temporary file with its claim in the name.
     """
     keep_going = _make_heartbeat(runtime, step, must_stop=must_stop)
     ticket = step.ticket
@@ -74,7 +74,7 @@ def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Call
         count_stale(runtime, step.moves.stale_renewal, step.row_id)
         raise
     except StoreStopped:
-        reason = Reason("handed_back", "the worker that stored it was shut down")
+        reason = Reason("handed_back", "the worker was shut down while it stored the video")
         with transaction(runtime.sessions) as session:
             step.moves.delay(session, step.row_id, step.claim, delay=timedelta(0), reason=reason)
         raise
@@ -92,7 +92,7 @@ def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Call
 
 
 def _choose_source(runtime: Runtime, step: StoreStep, keep_going: Callable[[], None]) -> Callable[[Path], Arrived]:
-    """The output's address; for a recheck the file that an earlier attempt kept."""
+    """Choose the output's address or, for a recheck, the file that an earlier attempt kept."""
     ticket = step.ticket
 
     def download(target: Path) -> Arrived:
@@ -114,7 +114,7 @@ def _make_heartbeat(runtime: Runtime, step: StoreStep, *, must_stop: Callable[[]
         if not renewed and time.monotonic() - began > AWAY_AFTER_SECONDS:
             raise DatabaseAway(AWAY.message)
         if not renewed:
-            raise StoreLost("another worker took the step over")
+            raise StoreLost("another worker took over the step")
 
     return keep_going
 
@@ -130,10 +130,10 @@ def _find_kept(ticket: StoreTicket | DuplicateTicket) -> KeptFile | None:
 def excuse_outages(
     runtime: Runtime, moves: StoreMoves, *, row_id: UUID, claim: int, must_stop: Callable[[], bool]
 ) -> Iterator[None]:
-    """Tell in the rows of a step that the database was away in it, once it is back; `DatabaseAway` is raised on.
+    """Once the database is back, record in the step's rows that it was away; re-raise `DatabaseAway`.
 
-    The step is handed back, or its crash excused: that of a worker that lives must not count as one that the video
-    killed. A shutdown ends the wait, and so do `AWAY_SECONDS`.
+    The step is handed back, or its crash is excused: a live worker must not count as one that the video killed. A
+    shutdown ends the wait, and so does `AWAY_SECONDS`.
     """
     try:
         yield

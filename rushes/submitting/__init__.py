@@ -1,1 +1,1 @@
-"""Submitting a prediction, exactly once, and at which rate."""
+"""Submitting a prediction exactly once, within the rate limits."""

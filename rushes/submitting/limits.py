@@ -1,43 +1,45 @@
-"""How many renders queue at the provider, and how many submissions go at once and a minute; the leader's memory."""
+"""Limits on renders queued at the provider, and on submissions at once and per minute; kept in the leader's memory."""
 
 import math
 
 MEMORY_SECONDS = 20.0
-"""What was admitted fades with this time constant."""
+"""Past admissions fade with this time constant."""
 LARGEST_SHARE = 0.25
-"""Of the slots: more renders than these never queue, whatever the arithmetic says."""
+"""Share of the slots: the cap on renders that queue, whatever the formula yields."""
 SHRINKS_BELOW = 0.7
-"""A smaller size is believed only where it is this much smaller, so that the size does not flutter."""
+"""The size shrinks only to less than this share of the current one, so that it does not oscillate."""
 
 PAGE_RENDERS = 100
 ANSWER_SECONDS = 0.5
-"""With the list's own lag and the turns of the dispatcher no completion is known sooner, on the average."""
+"""The list's own lag and the dispatcher's turns delay the news of a completion by this much on average."""
 CUT = 0.7
 GROWTH = 0.1
 SMALLEST_WINDOW = 4
-"""Of submissions under way, however many are handed back."""
+"""Submissions that may always be under way, however many are handed back."""
 SMALLEST_BUCKET = 20
-"""Smaller allowances are used as they come: a person who pushed two jobs sees both begin."""
+"""Smaller allowances are used at once: a person who pushes two jobs sees both begin."""
 
 
 def lateness_of_checks(*, request_cost_seconds: float, median_seconds: float, slots: int) -> float:
-    """Mean seconds from a completion to the check that sees it, by the square-root law, before any was measured.
+    """Estimate the mean seconds from a completion to the check that sees it, until measurements exist.
 
-    Half of the spacing sqrt(2 c / h), with a hazard of about 2 per median and render where most renders end; one page
-    of the provider's list checks up to a hundred renders at once. An answer takes its time, too.
+    By the square-root law this is half of the spacing sqrt(2 c / h). When most renders end, the hazard h is about 2 per
+    median and render. One page of the provider's list checks up to a hundred renders at once. An answer also takes
+    time, so the result is at least `ANSWER_SECONDS`.
     """
     renders = min(slots, PAGE_RENDERS)
     return max(ANSWER_SECONDS, math.sqrt(request_cost_seconds * median_seconds / renders) / 2)
 
 
 class OvercommitSizer:
-    """Sizes `overcommit`: renders submitted beyond the slots, so that a freed slot finds the next one there already.
+    """Sizes `overcommit`: renders submitted beyond the slots, so that a freed slot finds the next render waiting.
 
-    While the slots are full, admissions follow completions, so their rate is that of completions. In the time that a
-    freed slot takes to be refilled m more complete: the rate times `seen_seconds`, and those that are being submitted
-    right now, by Little's law. They come at random, so m + 2 sqrt(m) are kept. All times are monotonic seconds.
+    While the slots are full, each completion causes an admission, so both have the same rate. While we refill a freed
+    slot, m more renders complete. By Little's law, m is the rate times `seen_seconds`, plus the submissions under way.
+    Completions are random, so the size is m + 2 sqrt(m). All times are monotonic seconds.
 
-    `seen_seconds`, from the provider's completion to our knowing, may be changed at any time by whoever measures it.
+    `seen_seconds` runs from the provider's completion until we know of it. The code that measures it may change it at
+    any time.
     """
 
     def __init__(self, *, seen_seconds: float) -> None:
@@ -48,14 +50,14 @@ class OvercommitSizer:
         self._submitting = 0.0
 
     def note(self, *, now: float, admitted: int, submitting: int, free: int) -> None:
-        """One turn of the dispatcher: what it admitted, how many were not accepted yet before, and what stayed free."""
+        """Record a turn of the dispatcher: jobs admitted, submissions not yet accepted before it, slots left free."""
         fade = 0.0 if self._at is None else math.exp((self._at - now) / MEMORY_SECONDS)
         self._admitted = self._admitted * fade + admitted
         self._submitting = submitting + (self._submitting - submitting) * fade
         self._at, self._free = now, free
 
     def next_size(self, *, current: int, slots: int) -> int:
-        """The size to use from now on: at first one render, never more than doubled, the same while slots are free."""
+        """Return the next size. It starts at one render, at most doubles, and stays the same while slots are free."""
         if self._free > 0:
             return current
         m = self._admitted / MEMORY_SECONDS * self.seen_seconds + self._submitting
@@ -68,8 +70,8 @@ class OvercommitSizer:
 class SubmitTokenBucket:
     """Lets a burst fill empty slots, then spreads submissions, so that none waits a whole minute behind another burst.
 
-    Once half of the minute's allowance is used the rate limit is taken to bind: what is left is spread evenly over one
-    window, and from then on the allowance is, until three quarters of it are free again.
+    Once half of the minute's allowance is used, the rate limit counts as binding. The bucket spreads the rest evenly
+    over one window. After that it spreads the full allowance, until three quarters of it are free again.
     """
 
     def __init__(self, *, per_window: int, window_seconds: float) -> None:
@@ -81,7 +83,7 @@ class SubmitTokenBucket:
         self._at = float("-inf")
 
     def allow(self, *, now: float, left: int) -> int:
-        """How many submissions may go now, where the last window leaves room for so many."""
+        """Return how many submissions may go now, if the last window leaves room for `left`."""
         half = self._per_window // 2
         if self._per_window < SMALLEST_BUCKET:
             return left
@@ -98,15 +100,16 @@ class SubmitTokenBucket:
         return min(left, int(self._tokens))
 
     def take(self, count: int) -> None:
-        """So many of those allowed were used."""
+        """Record that `count` of the allowed submissions were used."""
         self._tokens -= min(count, self._tokens)
 
 
 class InFlightWindow:
-    """How many submissions may be under way: fewer after some were handed back, then more again, up to the threads.
+    """Limits submissions under way: shrinks after some were handed back, then grows again up to the threads.
 
-    One is handed back when no thread took it within its rate slot. That is a message and a step for nothing,
-    and means that the worker or the provider is slower than messages come. Cut at most once a second, to `CUT`.
+    A submission is handed back when no thread took it within its rate slot. That wastes a message and a step. It means
+    that messages arrive faster than the worker or the provider handles them. The limit is multiplied by `CUT` at most
+    once a second.
     """
 
     def __init__(self) -> None:
@@ -114,7 +117,7 @@ class InFlightWindow:
         self._cut_at = float("-inf")
 
     def allow(self, *, now: float, threads: int, handed_back: int) -> int:
-        """One turn of the dispatcher: how many of its threads may post, where so many submissions lost their place."""
+        """Return how many threads may post in this turn of the dispatcher; `handed_back` lost their rate slots."""
         if not handed_back:
             self._share = min(1.0, self._share + GROWTH / threads)
         elif now - self._cut_at >= 1:

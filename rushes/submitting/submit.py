@@ -1,4 +1,4 @@
-"""One submission: the right to post, the POST, and what came of it. A POST whose answer is lost is never repeated."""
+"""One submission: the right to post, the POST and its outcome. If the answer to a POST is lost, it is not repeated."""
 
 import contextlib
 import random
@@ -41,30 +41,31 @@ Outcome = TypeVar("Outcome")
 
 
 class SubmitRefused(Permanent):
-    """The provider said no to this input: the job has failed, nothing was bought."""
+    """The provider refused this input: the job has failed and nothing was bought."""
 
 
 class SubmitBackedOff(Transient):
-    """The provider takes nothing from the account for now: the job is queued again, nothing was bought."""
+    """The provider accepts nothing from the account for now: the job is queued again and nothing was bought."""
 
 
 class SubmitNotSent(Transient):
-    """The provider could not be reached: nothing was sent, the submission is tried again."""
+    """The provider could not be reached: nothing was sent, and the submission is tried again."""
 
 
 class SubmitUnconfirmed(OutcomeUnknown):
-    """Nobody knows whether the provider accepted: never sent again before it has been searched for."""
+    """It is unknown whether the provider accepted. It is never sent again before a search for it."""
 
 
 def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
-    """Post the prediction of this claim, once; returns a line for operators.
+    """Post the prediction of this claim, once; return a line for operators.
 
-    Raises one of the classes above, after the rows tell of it. Where the process dies: before the first commit the
-    lease gives the row back; after it the row has `posted_at`, and the dispatcher marks it as unconfirmed.
+    Raises one of the classes above, after recording the outcome in the rows. If the process dies before the first
+    commit, the lease gives the row back. If it dies later, the row has `posted_at` and the dispatcher marks it
+    unconfirmed.
     """
-    hooks = runtime.hook_addresses  # asks the database once, so before anything is written
-    with _never_in_the_way(), contextlib.suppress(DatabaseAway, SQLAlchemyError):  # what is known already serves
-        runtime.forecaster.learn(runtime.sessions)  # once a minute, likewise
+    hooks = runtime.hook_addresses  # queries the database once, so before any write
+    with _never_in_the_way(), contextlib.suppress(DatabaseAway, SQLAlchemyError):  # else use the data we have
+        runtime.forecaster.learn(runtime.sessions)  # queries once a minute, so also before any write
     began = time.monotonic()
     lease = runtime.settings.submit_lease
     with one_statement(runtime.sessions) as session:
@@ -75,8 +76,8 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
         with transaction(runtime.sessions) as session:
             handed_back = transitions.submitting.hand_back_submit(session, prediction_id, claim)
         runtime.waker.wake()
-        return "handed back: too late for its place, or the account waits" if handed_back else "stale: nothing to do"
-    forecast = _forecast_time_left(runtime, ticket)  # before the POST: between its answer and its row there is nothing
+        return "handed back: its rate slot passed, or the account waits" if handed_back else "stale: nothing to do"
+    forecast = _forecast_time_left(runtime, ticket)  # before the POST, so that nothing delays saving its answer
     send_before = began + SEND_ALLOWANCE.total_seconds()
     try:
         webhook = hooks.make(ticket.prediction_id, ticket.job_id) if hooks else None
@@ -98,7 +99,7 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
 
 @contextlib.contextmanager
 def _never_in_the_way() -> Iterator[None]:
-    """For what a submission is better with and does without: whatever fails in it is told, and no more."""
+    """Wrap optional work of a submission: log any failure and continue."""
     try:
         yield
     except Exception:
@@ -106,7 +107,7 @@ def _never_in_the_way() -> Iterator[None]:
 
 
 def _forecast_time_left(runtime: Runtime, ticket: SubmitTicket) -> dict[str, Any]:
-    """What the event of its acceptance tells beyond its id."""
+    """Return the fields that the acceptance event holds in addition to the id."""
     with _never_in_the_way():
         return {"time_left": runtime.forecaster.forecast_render(ticket.video_model, ticket.input).as_numbers()}
     return {}
@@ -115,9 +116,9 @@ def _forecast_time_left(runtime: Runtime, ticket: SubmitTicket) -> dict[str, Any
 def _save_outcome(
     runtime: Runtime, ticket: SubmitTicket, write: Callable[[Session], Outcome], *, description: str
 ) -> Outcome:
-    """Write what came of a POST, however long the database is away, locked or full, up to the lease.
+    """Write the outcome of a POST. Retry while the database is away, locked or full, for up to the lease.
 
-    It is worth money: where it cannot be written, the log has it. Writing it twice changes nothing.
+    The outcome is worth money: if it cannot be written, it is logged. Writing it twice changes nothing.
     """
     deadline = time.monotonic() + runtime.settings.submit_lease.total_seconds()
     while True:
@@ -152,7 +153,7 @@ def _accept(
             session, ticket.prediction_id, account_id=ticket.account_id, provider_id=accepted.id
         ):
             transitions.submitting.mark_unconfirmed(
-                session, ticket.prediction_id, claim, message=f"{accepted.id} is another's"
+                session, ticket.prediction_id, claim, message=f"{accepted.id} belongs to another submission"
             )
             description = "unconfirmed: another submission of the same input has taken this prediction"
             return Assigned(ticket.prediction_id, description)
@@ -167,7 +168,7 @@ def _accept(
             if state := accept(session):
                 runtime.waker.wake()
                 return f"{description}: {state}"
-        # Not saved, another row has adopted this very id, or the row waits no more: the long way can tell and wait.
+        # Not saved, or another row has adopted this id, or the row no longer waits: the full path handles each case.
     assigned = _save_outcome(runtime, ticket, write, description=description)
     if assigned.is_duplicate and assigned.prediction_id is not None:
         log_duplicate(assigned.prediction_id, accepted.id)
@@ -175,7 +176,7 @@ def _accept(
 
 
 def _assign_late(session: Session, runtime: Runtime, ticket: SubmitTicket, accepted: ProviderPrediction) -> Assigned:
-    """An answer that the row does not wait for any more: its job gets what was bought, if it would be bought again."""
+    """Handle an answer that its row no longer waits for: the job gets the purchase if it would be bought again."""
     known = Assigned(ticket.prediction_id)
     watched = queries.renders.find_watched(session, ticket.prediction_id)
     if watched is not None and watched.provider_id is not None:
@@ -187,7 +188,7 @@ def _assign_late(session: Session, runtime: Runtime, ticket: SubmitTicket, accep
 def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent) -> None:
     def write(session: Session) -> None:
         if not transitions.submitting.unpost_submit(session, ticket.prediction_id, claim, detail=str(error)):
-            # Unconfirmed already, since this comes after the lease: but nothing was bought, and that is sure.
+            # The lease has ended, so the row is unconfirmed already. But it is certain that nothing was bought.
             reason = Reason("not_sent", str(error))
             transitions.submitting.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
         if not error.is_late:
@@ -228,7 +229,7 @@ def _back_off(runtime: Runtime, ticket: SubmitTicket, claim: int, error: Account
 def _mark_unconfirmed(runtime: Runtime, ticket: SubmitTicket, claim: int, error: SubmitOutcomeUnknown) -> None:
     def write(session: Session) -> bool:
         moved = transitions.submitting.mark_unconfirmed(session, ticket.prediction_id, claim, message=str(error))
-        # One lost answer says nothing about the provider; its own wish does, and so does a probe that fails.
+        # One lost answer says nothing about the provider. A delay that it asks for does, and so does a failed probe.
         if error.retry_after is not None or ticket.back_offs:
             _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
         return moved

@@ -1,1 +1,1 @@
-"""How a render is watched: one poll, one sweep of a page, and the schedule that chooses between them."""
+"""Watching renders: one poll, one sweep of a page, and the schedule that chooses between them."""

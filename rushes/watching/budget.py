@@ -1,10 +1,10 @@
-"""The budget of requests that watch: a bucket of tokens and what is owed to it. Times are monotonic seconds."""
+"""The budget of requests that watch: a token bucket and its debt. Times are monotonic seconds."""
 
 BURST_SECONDS = 0.2
 
 
 class RequestBudget:
-    """At most `rate` requests a second, in bursts of `BURST_SECONDS`; what was made beyond it is paid back first."""
+    """At most `rate` requests a second, in bursts of `BURST_SECONDS`. Requests beyond it are paid back first."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -14,30 +14,30 @@ class RequestBudget:
 
     @property
     def tokens(self) -> float:
-        """Requests that may be made now; fractions count up to the next one."""
+        """Requests that may be made now; a fraction is progress towards the next one."""
         return self._tokens
 
     @property
     def is_in_debt(self) -> bool:
-        """Requests were made beyond the budget and are not paid yet: none is granted meanwhile."""
+        """Whether requests beyond the budget are still unpaid: until then, none is granted."""
         return self._owed > 0
 
     def fill(self, now: float) -> None:
-        """Add what has come since the last time, at most a burst."""
+        """Add the tokens earned since the last call, at most a burst."""
         burst = self._find_burst()
         since = now - max(self._filled_at, now - burst / self._rate)
         self._tokens = min(burst, self._tokens + since * self._rate)
         self._filled_at = now
 
     def take(self) -> None:
-        """One request of the schedule is made."""
+        """Spend a token on one request of the schedule."""
         self._tokens -= 1
 
     def count_allowed(self, *, now: float) -> int:
-        """How many requests outside the schedule may be made now; whoever makes them charges them.
+        """Return how many requests outside the schedule may be made now; the caller charges those it makes.
 
-        One may be made a little early, because the schedule may leave no whole token, and none before it has been made
-        up for. They are at most half of the budget, so that the schedule gets the other half.
+        One may be made a little early, because the schedule may leave no whole token. The next must wait until that one
+        is made up for. These requests take at most half of the budget, so that the schedule gets the other half.
         """
         self.fill(now)
         return 0 if self._owed or self._tokens < 0 or now < self._unscheduled_at else max(1, int(self._tokens))
@@ -48,9 +48,9 @@ class RequestBudget:
         self._unscheduled_at = max(self._unscheduled_at, self._filled_at) + 2 * count / self._rate
 
     def pay_debt(self, owed: int, *, now: float) -> int:
-        """Requests were made beyond those that were granted: pay what the budget can; returns how many it paid.
+        """Pay for requests made beyond those granted, as far as the budget allows; return how many were paid.
 
-        What it cannot pay yet is to be passed again.
+        Pass the unpaid rest again later.
         """
         self.fill(now)
         paid = max(0, min(owed, int(self._tokens)))
@@ -59,11 +59,11 @@ class RequestBudget:
         return paid
 
     def seconds_until(self, tokens: float) -> float:
-        """Until there are so many tokens; negative if there are."""
+        """Return the time until there are this many tokens; negative if there are already."""
         return (tokens - self._tokens) / self._rate
 
     def seconds_until_payable(self) -> float:
-        """Until the debt, or a burst of it, can be paid."""
+        """Return the time until the debt, or a burst of it, can be paid."""
         return self.seconds_until(min(self._owed, self._find_burst()))
 
     def _find_burst(self) -> float:
@@ -71,12 +71,12 @@ class RequestBudget:
 
 
 class RunningMean:
-    """Each value changes the mean by `share` of the difference; without a start, the first value is the mean."""
+    """A mean that each value changes by `share` of the difference; without a start, it begins at the first value."""
 
     def __init__(self, share: float, *, start: float | None = None) -> None:
         self._share = share
         self.value = start
 
     def add(self, value: float) -> None:
-        """Take a value in."""
+        """Include a value."""
         self.value = value if self.value is None else self.value + self._share * (value - self.value)

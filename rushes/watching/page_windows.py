@@ -1,4 +1,4 @@
-"""Which stretches of a list are worth a page of it: windows over rows in order, as pure functions."""
+"""Finds the stretches of a list that are worth reading a page: windows over ordered rows, as pure functions."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ _ONE_IN_TWENTY = 1.645  # standard deviations
 
 
 class Window(NamedTuple):
-    """Neighbours `first` to `last` (indices, both inside), and what they are worth together."""
+    """Neighbours `first` to `last` (indices, both inclusive), and their total worth."""
 
     worth: float
     first: int
@@ -17,10 +17,10 @@ class Window(NamedTuple):
 
 
 def pick_windows(ranks: Sequence[int], worths: Sequence[float], *, size: int, price: float) -> list[Window]:
-    """The best windows that share no row and are worth the price, best first; where none is, the best there is.
+    """Return the best disjoint windows that are worth the price, best first; if none is, the single best one.
 
-    Row i stands at place `ranks[i]` of the list (rising) and is worth `worths[i]` (not negative): a window spans at
-    most `size` places, whatever stands at those that are not given.
+    Row i has place `ranks[i]` in the list (rising) and is worth `worths[i]` (not negative). A window spans at most
+    `size` places, including places of rows that are not given.
     """
     picked: list[Window] = []
     taken = bytearray(len(ranks))
@@ -32,9 +32,9 @@ def pick_windows(ranks: Sequence[int], worths: Sequence[float], *, size: int, pr
 
 
 def shrink_window(size: int, *, share: float) -> int:
-    """How many of ours a page of `size` holds, where this share of what it shows is ours: at least one.
+    """Return how many renders of ours a page of `size` holds if they are this share of it: at least one.
 
-    Fewer than the mean, by what nineteen pages in twenty keep to.
+    The result is below the mean, so that nineteen pages in twenty hold this many.
     """
     share = min(1.0, max(0.0, share))
     spread = math.sqrt(share * (1 - share) / size)
@@ -42,13 +42,13 @@ def shrink_window(size: int, *, share: float) -> int:
 
 
 def find_alone(ranks: Sequence[int], *, size: int) -> list[int]:
-    """The rows, by index, that no window of so many places shows together with another."""
+    """Return the indices of the rows that no window of `size` places shows together with another row."""
     far = [True, *(rank - before >= size for before, rank in pairwise(ranks)), True]
     return [row for row in range(len(ranks)) if far[row] and far[row + 1]]
 
 
 def _span_windows(ranks: Sequence[int], worths: Sequence[float], *, size: int, price: float) -> list[Window]:
-    """The widest window that ends with each row, of those worth the price; or else the one worth most."""
+    """Take the widest window that ends at each row. Return those worth the price, or else the one worth most."""
     sums = [*accumulate(worths, initial=0.0)]
     windows: list[Window] = []
     best, best_worth, first = None, 0.0, 0

@@ -1,4 +1,4 @@
-"""One check of a render, and what the provider's answer means for its job."""
+"""One poll of a render, and the effect of the provider's answer on its job."""
 
 import random
 import time
@@ -31,7 +31,7 @@ from rushes.wavespeed import (
 )
 
 INCONSISTENT_GRACE = timedelta(seconds=60)
-"""How long an answer that makes no sense must last before it is believed."""
+"""How long an inconsistent answer must last before it is believed."""
 
 _ENDINGS = {
     PredictionStatus.COMPLETED: PredictionState.FAILED,  # without outputs: those with outputs never get here
@@ -43,7 +43,7 @@ _ENDINGS = {
 
 
 class CheckFailed(Transient):
-    """The provider gave no usable answer: nothing is known, nothing was changed, the checks of the account wait."""
+    """The provider gave no usable answer: nothing is known, no outcome was written, and the account's checks wait."""
 
 
 class _RenderOutcome(NamedTuple):
@@ -53,9 +53,9 @@ class _RenderOutcome(NamedTuple):
 
 
 def check_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
-    """Ask for the result of this prediction and write what has changed; returns a line for operators.
+    """Request the result of this prediction and write any change; return a line for operators. Raises `CheckFailed`.
 
-    Takes no lease: a GET is idempotent, and only the outcome of the current claim moves anything. Raises `CheckFailed`.
+    Takes no lease: a GET is idempotent, and only an outcome under the current claim changes rows.
     """
     with one_statement(runtime.sessions) as session:
         watched = find_watched(session, prediction_id)
@@ -80,7 +80,7 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPredic
     try:
         objection = find_objection(runtime, prediction_id, watched, message=message)
     except (AccountRefused, ProviderUnavailable) as failure:
-        hold_checks(runtime, watched.account_id, failure)  # it was seen: a hint would put it before all others
+        hold_checks(runtime, watched.account_id, failure)  # it was seen: an early check would put it before all others
         raise CheckFailed(str(failure)) from failure
     return objection or _end_if_lasting(
         runtime, prediction_id, watched, _RenderOutcome(PredictionState.LOST, Reason("lost", message), False)
@@ -90,10 +90,10 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPredic
 def find_objection(
     runtime: Runtime, prediction_id: UUID, known: WatchedPrediction | Duplicate, *, message: str
 ) -> str | None:
-    """What the list says against a 404 that has lasted, as a line for operators; None where it does not show it either.
+    """Return the list's objection to a 404 that has lasted, as a line for operators; None if the list lacks it, too.
 
-    None, and nothing asked, before it has lasted. Raises `AccountRefused` and `ProviderUnavailable`, where the list
-    cannot be had.
+    Before the 404 has lasted, returns None without a request. Raises `AccountRefused` and `ProviderUnavailable` if the
+    list cannot be read.
     """
     if not known.provider_id or not known.created_at or not _is_believed(known):
         return None
@@ -171,7 +171,7 @@ def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outc
 
 
 def _end_if_lasting(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outcome: _RenderOutcome) -> str:
-    """An answer that may be a passing mistake: believed once it has lasted."""
+    """Handle an answer that may be a temporary error: believe it only after it has lasted."""
     if _is_believed(watched):
         return _end(runtime, prediction_id, watched, outcome)
     return _note(runtime, prediction_id, watched, outcome.reason.message)
@@ -186,7 +186,7 @@ def _note(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, mes
 
 def _read_outcome(found: ProviderPrediction) -> _RenderOutcome:
     failure = classify_failure(found)
-    spoken = found.error or f"the provider ended it as {found.status}, without a word"
+    spoken = found.error or f"the provider ended it as {found.status}, without a reason"
     message = "completed without an output" if failure is FailureClass.NO_OUTPUT else spoken
     return _RenderOutcome(_ENDINGS[found.status], Reason(failure.value, message), failure.is_worth_retrying)
 
@@ -194,10 +194,10 @@ def _read_outcome(found: ProviderPrediction) -> _RenderOutcome:
 def hold_checks(
     runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable, *, unseen: UUID | None = None
 ) -> None:
-    """After a check that failed: hold all checks of the account for a while; a refused key holds its submits too.
+    """After a failed check, hold all checks of the account for a while. A refused key also holds its submissions.
 
-    The schedule counts a check that it grants as made. So an early check is requested for the one render that was not
-    seen: it is polled as soon as checks go on.
+    The schedule counts every granted check as made. So this requests an early check of the one render that was not
+    seen: it is polled as soon as checks resume.
     """
     with transaction(runtime.sessions) as session:
         if unseen is not None:

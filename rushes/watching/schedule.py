@@ -1,8 +1,8 @@
-"""When to check which renders: the leader's schedule, held in memory and rebuilt from rows.
+"""The leader's schedule of checks, held in memory and rebuilt from rows.
 
-A check is one request: a poll asks for one render, a sweep reads a page of the provider's list, which holds up to a
-hundred consecutive renders. Whichever is worth most goes next, once it is worth the price of a request and the budget
-allows it. The worth of a sweep is the square-root law's; a poll is worth its price when the best schedule has it next.
+A check is one request. A poll asks for one render; a sweep reads a page of the provider's list, which holds up to a
+hundred consecutive renders. The check worth most goes next, once it is worth the price of a request and the budget
+allows it. The square-root law gives a sweep's worth. A poll reaches its price at its time in the best schedule.
 """
 
 from bisect import insort
@@ -20,26 +20,26 @@ from rushes.wavespeed import MAX_PAGE_SIZE
 
 LONGEST_REST_SECONDS = 1.0
 SHORTEST_REST_SECONDS = 0.03
-EARLY = 0.9  # of a rest: while hazards rise, worth grows faster than the square of the wait
+EARLY = 0.9  # share of a rest: while hazards rise, worth grows faster than the square of the wait
 REST_PER_RENDER_SECONDS = 20e-6
-"""Weighing the checks takes time that grows with the renders: rests are longer than that by far."""
+"""Weighing the checks takes time in proportion to the renders. Rests are far longer than that."""
 WINDOW_SIZE = MAX_PAGE_SIZE - 2
-"""A full page may have another behind it; a neighbour within the same millisecond may slip in."""
+"""A full page may be followed by another, and a neighbour within the same millisecond may be included."""
 SURER = 1.25
-"""How much more a poll is worth than a sweep that would see the same: it is never late and tells of errors."""
+"""How much more a poll is worth than a sweep that would see the same: it is never late and shows errors."""
 LEAST_LAG_SECONDS = 0.1
 LATENESS_SHARE = 0.02
-"""What one more render changes of the lateness that is measured."""
+"""The weight of one more render in the measured lateness."""
 PRICE_SHARE = 0.05
-"""What one more check changes of the price that is measured."""
+"""The weight of one more check in the measured price."""
 MOSTLY = 0.5
-"""The share of ends from which webhooks, not checks, tell how late we know."""
+"""From this share of outcomes on, webhooks instead of checks determine how late we know."""
 AUDIT_EVERY = 20
-"""Sweeps beside which one of their renders is polled too, so that a list that is late can be told."""
+"""One sweep in this many also polls one of its renders, to detect a late list."""
 
 
 class CheckSchedule:
-    """Checks as soon as they are worth their price, within the budget of requests.
+    """Grants checks as soon as they are worth their price, within the budget of requests.
 
     All times are monotonic seconds. A render that outlived a watch window is polled on the slower schedule.
     """
@@ -48,8 +48,8 @@ class CheckSchedule:
         self._shortest = settings.poll_shortest_seconds
         self._times = times
         self._watched: dict[UUID, Watched] = {}
-        self._order: list[tuple[float, int, Watched | None]] = []  # by the provider's time; the ended keep theirs
-        self._apart: dict[UUID, Watched] = {}  # in no page: resumed, or without the provider's time
+        self._order: list[tuple[float, int, Watched | None]] = []  # by the provider's time; ended ones keep their place
+        self._apart: dict[UUID, Watched] = {}  # in no page: resumed, or without a provider's time
         self._requested: dict[UUID, None] = {}
         self._next_at: float | None = None
         self._budget = RequestBudget(settings.count_watch_requests_per_second())
@@ -61,15 +61,15 @@ class CheckSchedule:
         self._price = settings.find_poll_cost()
         self._shadow_price = RunningMean(PRICE_SHARE, start=self._price)
         self._poll_price = self._price / SURER
-        self._is_short = False  # something worth its price waits for the budget
+        self._is_short = False  # a check worth its price waits for the budget
 
     def __len__(self) -> int:
         return len(self._watched)
 
     def add(self, renderings: Iterable[Rendering], *, now: float, begins_window: bool = False) -> None:
-        """Watch these renders; those known already keep their schedule, unless their claim has changed.
+        """Watch these renders. Known ones keep their schedule, unless their claim has changed.
 
-        With `begins_window` each is checked now, by whoever began its watch window.
+        With `begins_window`, the process that began the watch window checks each one now.
         """
         for rendering in renderings:
             known = self._watched.get(rendering.prediction_id)
@@ -77,22 +77,22 @@ class CheckSchedule:
                 self._watch(rendering, now=now, is_met=known is None and not begins_window)
 
     def end(self, prediction_ids: Iterable[UUID], *, now: float | None = None) -> None:
-        """Watch these no more: they have ended, and at `now` it is known."""
+        """Stop watching these: they have ended, and we know it at `now`."""
         for prediction_id in prediction_ids:
             if watched := self._watched.pop(prediction_id, None):
                 watched.is_live = False
                 if now is not None and watched.known_before > watched.accepted_at:
-                    # On average a render ended half-way between the check that found it and the one before.
+                    # On average a render ended halfway between the check that found it and the one before.
                     self._lateness.add((watched.known_at - watched.known_before) / 2 + now - watched.known_at)
             self._apart.pop(prediction_id, None)
             self._requested.pop(prediction_id, None)
 
     def retain_only(self, prediction_ids: Iterable[UUID]) -> None:
-        """Watch only these: whatever else was watched has ended unnoticed."""
+        """Watch only these: all others have ended unnoticed."""
         self.end(self._watched.keys() - set(prediction_ids))
 
     def request_early(self, hints: Iterable[EarlyCheck], *, now: float) -> None:
-        """Poll these as soon as the budget and their last poll allow; a hint that is told again is no other hint."""
+        """Poll these as soon as the budget and their last poll allow. A repeated hint counts once."""
         for hint in hints:
             watched = self._watched.get(hint.prediction_id)
             if watched is not None and watched.early_check_at < hint.early_check_at:
@@ -101,15 +101,13 @@ class CheckSchedule:
                 self._next_at = now
 
     def configure(self, *, list_lag_seconds: float, delivered: float, own_share: float = 1.0) -> None:
-        """Believe that the list is late by so much, that webhooks bring this share of the outcomes, and that so much of
-        what a page shows is ours.
-        """
+        """Set the list's lag, the share of outcomes that webhooks deliver, and the share of a page that is ours."""
         self._window_size = shrink_window(WINDOW_SIZE, share=own_share)
         self._lag_seconds = list_lag_seconds if list_lag_seconds >= LEAST_LAG_SECONDS else 0.0
         self._delivered = delivered
 
     def forget(self) -> None:
-        """Drop everything: another leads now."""
+        """Drop everything: another process leads now."""
         self._watched.clear()
         self._order.clear()
         self._apart.clear()
@@ -117,20 +115,20 @@ class CheckSchedule:
         self._next_at = None
 
     def measure_lateness(self) -> float | None:
-        """Seconds from a completion to our knowing, of late; None before any was seen, and where webhooks tell most."""
+        """Return recent seconds from a completion to our knowing it; None without data, or if webhooks show most."""
         return self._lateness.value if self._delivered < MOSTLY else None
 
     def measure_price(self) -> float:
-        """Seconds of delay that a check had to be worth lately to be made: more than its cost only where the budget is
-        short. The shadow price of a request (docs/decisions/0011)."""
+        """Return the seconds of delay that a check recently had to be worth. They exceed its cost only if the budget is
+        short. This is the shadow price of a request (docs/decisions/0011)."""
         return self._shadow_price.value or self._price
 
     def find_next_at(self) -> float | None:
-        """When to call `take_due` again; None while nothing is watched."""
+        """Return when to call `take_due` again; None while no render is watched."""
         return self._next_at if self._watched else None
 
     def take_due(self, *, now: float, limit: int) -> list[Poll | Sweep]:
-        """The checks to make now, at most `limit` and never more than the budget."""
+        """Return the checks to make now, at most `limit` and never more than the budget."""
         self._budget.fill(now)
         if limit <= 0 or self._budget.is_in_debt or self._next_at is None or now < self._next_at:
             return []
@@ -139,7 +137,7 @@ class CheckSchedule:
         return [*requested, *self._take_worthwhile(now, limit=limit - len(requested))]
 
     def count_allowed(self, *, now: float) -> int:
-        """How many requests outside the schedule may be made now; whoever makes them charges them."""
+        """Return how many requests outside the schedule may be made now; the caller charges those it makes."""
         return self._budget.count_allowed(now=now)
 
     def charge(self, count: int) -> None:
@@ -147,14 +145,14 @@ class CheckSchedule:
         self._budget.charge(count)
 
     def pay_debt(self, owed: int, *, now: float) -> int:
-        """Pay requests that checks made beyond those granted; returns how many. Until all are paid no check is made."""
+        """Pay for requests made beyond those granted; return how many. No check is made until all are paid."""
         paid = self._budget.pay_debt(owed, now=now)
         if self._budget.is_in_debt and self._next_at is not None:
             self._next_at = max(self._next_at, now + self._budget.seconds_until_payable())
         return paid
 
     def learn_places(self, created: Iterable[float]) -> None:
-        """Take in by the provider's time what has ended before this leader began: it fills pages all the same."""
+        """Add renders that ended before this leader began, by the provider's time: they fill pages, too."""
         for created_at in created:
             self._added += 1
             insort(self._order, (created_at, self._added, None))
@@ -214,7 +212,7 @@ class CheckSchedule:
         return taken
 
     def _make(self, choice: Window | PollCandidate, *, listed: list[Watched], now: float) -> list[Poll | Sweep]:
-        """The check that was chosen, unless what was made before it has left it worth too little."""
+        """Return the chosen check, unless earlier checks of this turn have left it worth too little."""
         if isinstance(choice, PollCandidate):
             return [self._poll(choice.watched, now=now)] if self._weigh_poll(choice, now) * SURER >= self._price else []
         covered = listed[choice.first : choice.last + 1]
@@ -223,13 +221,13 @@ class CheckSchedule:
         return self._sweep(covered, now=now)
 
     def _list_watched(self) -> tuple[list[Watched], list[int]]:
-        """The renders that a page can show, in the list's order, with their places in it."""
+        """Return the renders that a page can show, in the list's order, with their places in it."""
         live = [(rank, watched) for rank, (_, _, watched) in enumerate(self._order) if watched and watched.is_live]
         del self._order[: live[0][0] if live else len(self._order)]
         return [watched for _, watched in live], [rank for rank, _ in live]
 
     def _list_singles(self, listed: list[Watched], *, alone: list[int], windows: list[Window]) -> list[PollCandidate]:
-        """The renders that may be worth a poll: those in no page, or alone in theirs; all, where the list is late."""
+        """Return renders that may be worth a poll: those in no page or alone in one; if the list is late, all."""
         if self._lag_seconds:
             return [PollCandidate(each, by_plan=True) for each in self._watched.values()]
         planned = [*self._apart.values(), *(listed[place] for place in alone)]
@@ -249,7 +247,7 @@ class CheckSchedule:
         watched = single.watched
         if now < watched.poll_at:
             return 0.0
-        if watched.watch_windows:  # the longer overdue the more, so that none starves where the budget is short
+        if watched.watch_windows:  # worth more the longer it is overdue, so that none starves if the budget is short
             spacing = resumed_spacing(watched.watch_windows).total_seconds()
             return self._price * max(1.0, (now - watched.known_at) / spacing)
         worth = watched.weigh(now, delivered=self._delivered)
@@ -268,7 +266,7 @@ class CheckSchedule:
     def _sweep(self, covered: list[Watched], *, now: float) -> list[Poll | Sweep]:
         pollable = [each for each in covered if now >= each.poll_at]
         worthiest = max(pollable, key=lambda each: each.weigh(now, delivered=self._delivered), default=None)
-        # The provider asks for one request per render and so many seconds: a page is shared by those it shows.
+        # The provider asks for one request per render every `shortest` seconds. Renders of a page share its request.
         spacing = self._shortest / len(covered)
         for each in covered:
             each.note_running(now - self._lag_seconds, delivered=self._delivered)
@@ -284,7 +282,7 @@ class CheckSchedule:
         return checks
 
     def _plan_rest(self, worth: float, choice: Window | PollCandidate, *, listed: list[Watched], now: float) -> None:
-        """Come back when what is left will be worth its price: worth grows like the square of the wait."""
+        """Come back when this check will be worth its price: worth grows like the square of the wait."""
         if worth >= self._price:
             self._rest_until(now + self._budget.seconds_until(1), now=now)
             return

@@ -1,4 +1,4 @@
-"""One check of a page of the provider's list, and what it means for the renders that it shows."""
+"""One check of a page of the provider's list, and its effect on the renders that it shows."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -17,20 +17,21 @@ from rushes.watching.poll import CheckFailed, hold_checks
 from rushes.wavespeed import AccountRefused, PredictionNotFound, ProviderPrediction, ProviderUnavailable
 
 PAGE_LIMIT = 2
-"""Pages that one sweep reads at most: a second one is needed only among many predictions of others."""
+"""Pages that one sweep reads at most: it needs a second one only if many listed predictions are not ours."""
 LAG_MARGIN_SECONDS = 0.5
 ROUNDING_SECONDS = 0.001
 UNLIKE_SHARE = 0.05
-"""What more or less of a page is ours before it is worth a write."""
+"""How much our share of a page must change before it is worth a write."""
 EARLY_CHECK_QUIET = timedelta(seconds=5)
 
 
 def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, created_before: float) -> str:
-    """Read what the provider created between two moments, and write what has changed; returns a line for operators.
+    """Read predictions that the provider created between two moments, and write any changes; return a line for
+    operators. Raises `CheckFailed`.
 
-    The moments are seconds since 1970 by the provider's clock, both inside. Completed renders of ours are moved; those
-    that are shown as otherwise over, or not shown at all, are hinted at, so that they are polled one by one. What is
-    not ours is ignored. Takes no lease, since it only reads. Raises `CheckFailed`.
+    The moments are seconds since 1970 by the provider's clock, both inclusive. Completed renders of ours are recorded
+    as completed. Renders of ours that ended otherwise, or are not shown at all, get an early-check request and are
+    polled one by one. Other predictions are ignored. Takes no lease, since it only reads from the provider.
     """
     after = datetime.fromtimestamp(created_after - ROUNDING_SECONDS, UTC)
     before = datetime.fromtimestamp(created_before + ROUNDING_SECONDS, UTC)
@@ -48,7 +49,7 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         ours = list_page(session, account_id, after=after, before=before)
         over = [each for each in ours if _has_succeeded(shown.get(each.provider_id))]
         late = [each for each in over if not _complete(runtime, session, each, shown[each.provider_id])]
-    # Apart from the completions, that hold their rows: two sweeps at once would wait for each other.
+    # In a separate transaction, because completions lock their rows: two concurrent sweeps would wait for each other.
     with transaction(runtime.sessions) as session:
         unclear = [each for each in ours if _may_have_ended(each, shown.get(each.provider_id))]
         requested = transitions.renders.request_early_checks(
@@ -73,7 +74,7 @@ def _meet_failure(
     ours: list[PageEntry],
     began: float,
 ) -> None:
-    """A list that fails alone counts as late, so that renders are polled one by one; any other failure holds checks."""
+    """If only the list fails, count it as late, so that renders are polled one by one. Else hold the checks."""
     if isinstance(error, ProviderUnavailable) and _is_answered(runtime, account_id, ours):
         with transaction(runtime.sessions) as session:
             transitions.lists.note_list_failure(session, account_id, elapsed=time.monotonic() - began)
@@ -82,7 +83,7 @@ def _meet_failure(
 
 
 def _is_answered(runtime: Runtime, account_id: UUID, ours: list[PageEntry]) -> bool:
-    """Whether the provider answers for the result of one of them."""
+    """Whether the provider answers a request for the result of one of them."""
     if not ours:
         return False
     with transaction(runtime.sessions) as session:
@@ -107,7 +108,7 @@ def _complete(runtime: Runtime, session: Session, entry: PageEntry, found: Provi
 
 
 def _read_pages(lists: CountedLists, *, after: datetime, before: datetime) -> list[ProviderPrediction]:
-    """What the list shows, newest first."""
+    """Return the listed predictions, newest first."""
     listed: list[ProviderPrediction] = []
     for number in range(1, PAGE_LIMIT + 1):
         page = lists.list_predictions(page=number, created_after=after, created_before=before)
@@ -122,7 +123,7 @@ def _has_succeeded(found: ProviderPrediction | None) -> bool:
 
 
 def _may_have_ended(entry: PageEntry, found: ProviderPrediction | None) -> bool:
-    """Over without a file, in a state nobody knows, missing, or beyond the pages that were read: a poll tells more."""
+    """Whether a poll will show more: it ended without a file, has an unknown status, or is on no page that was read."""
     if found is None:
         return entry.should_show
     return (found.is_terminal or not found.has_known_status) and not found.has_succeeded
@@ -131,7 +132,7 @@ def _may_have_ended(entry: PageEntry, found: ProviderPrediction | None) -> bool:
 def _note_lag(
     runtime: Runtime, account_id: UUID, *, listed: list[ProviderPrediction], ours: list[PageEntry], began: float
 ) -> float:
-    """Seconds by which the list was late, as far as renders tell whose end was known before it was asked for."""
+    """Measure how many seconds the list was late, from renders that it shows as running although we knew their end."""
     rendering = {each.provider_id for each in ours}
     running = [each.id for each in listed if not each.is_terminal and each.id not in rendering]
     if not running:

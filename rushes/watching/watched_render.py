@@ -1,4 +1,4 @@
-"""One render that is watched: what a check of it is worth now, when a poll is, and the checks to be made."""
+"""One watched render: the worth of a check now, the time of its next poll, and the kinds of checks."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -26,7 +26,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A check of a page of the list: all that the provider created between two moments, in seconds since 1970."""
+    """A check of a page of the list: all predictions created between two moments, in seconds since 1970."""
 
     created_after: float
     created_before: float
@@ -34,7 +34,7 @@ class Sweep:
 
 
 class PollPlan(NamedTuple):
-    """When the best schedule has the next poll, and what `weigh` says of it then."""
+    """The time of the next poll in the best schedule, and the result of `weigh` then."""
 
     at: float
     worth: float
@@ -42,36 +42,36 @@ class PollPlan(NamedTuple):
 
 @dataclass(slots=True)
 class Watched:
-    """What is known of a render, and tables of what checks of it are worth, drawn anew as it ages."""
+    """The known facts about a render, and the worth of its checks, recomputed as it ages."""
 
     prediction_id: UUID
     job_id: UUID
     claim: int
-    accepted_at: float  # all times but the provider's are by the monotonic clock
-    created_at: float | None  # by the provider's clock; None: in no page that could be named
+    accepted_at: float  # all times use the monotonic clock, unless stated otherwise
+    created_at: float | None  # by the provider's clock; None: no page can be requested that shows it
     watch_windows: int
     kind: RenderKind
     times: RenderTimes
-    known_at: float  # it was still running then, by the check that was last asked for
-    known_before: float  # the same of the check before
-    due_at: float  # no check before
-    poll_at: float  # no poll before ...
-    early_poll_at: float  # ... and none for a hint
+    known_at: float  # it was still running then, by the latest check requested
+    known_before: float  # the same by the check before that one
+    due_at: float  # no check before this
+    poll_at: float  # no poll before this ...
+    early_poll_at: float  # ... and no early check before this
     early_check_at: float = float("-inf")  # by the database's clock
     is_live: bool = True
     checks: float = 0.0  # `count_checks` between `known_at` and `drawn_at` ...
     slope: float = 0.0  # ... and how fast it grows from then on, up to `redraw_at`
-    discount: float = 1.0  # what is left of the worth, since no webhook has come
+    discount: float = 1.0  # factor on the worth, because no webhook has come
     drawn_at: float = 0.0
     redraw_at: float = float("-inf")
     plan: PollPlan | None = None
 
     @classmethod
     def begin(cls, rendering: Rendering, times: RenderTimes, *, now: float, is_met: bool) -> Self:
-        """A render that is watched from now on. `is_met`: by a new leader, which may come after an outage."""
-        age = max(0.0, rendering.age_seconds)  # after a failover the clock of the database may be behind
+        """Start to watch a render. `is_met`: a new leader takes it over, maybe after an outage."""
+        age = max(0.0, rendering.age_seconds)  # after a failover the database's clock may be behind
         known_at = now
-        if is_met:  # a new leader knows of no check
+        if is_met:  # a new leader does not know of any check
             windows = rendering.watch_windows
             known_at = now - (resumed_spacing(windows).total_seconds() if windows else age)
         return cls(
@@ -91,22 +91,25 @@ class Watched:
         )
 
     def space(self, now: float, *, shortest: float) -> None:
-        """After a poll at `now`: the next comes `shortest` seconds later at the earliest."""
+        """Space the polls: after one at `now`, the next comes `shortest` seconds later at the earliest."""
         self.early_poll_at = self.poll_at = now + shortest
         if self.watch_windows:
             self.poll_at = max(self.poll_at, now + resumed_spacing(self.watch_windows).total_seconds())
         self.due_at = self.poll_at
 
     def weigh(self, now: float, *, delivered: float) -> float:
-        """What a check that tells of now is worth, in seconds of delay; exact every 3 % of its age, linear between."""
+        """Return the worth of a check that shows the state at `now`, in seconds of delay.
+
+        The worth is exact every 3 % of the render's age, and linear in between.
+        """
         if now >= self.redraw_at:
             self._draw(now, delivered=delivered)
         return self.discount * worth_of_check(max(0.0, self.checks + self.slope * (now - self.drawn_at)))
 
     def plan_poll(self, *, price: float) -> PollPlan:
-        """The next poll at this price, if nothing else checks it before; no shortest spacing is kept.
+        """Plan the next poll at this price, if no other check comes first. Ignores the shortest spacing.
 
-        The worth of a poll is that of any check, times what makes it the price when the plan has it.
+        A poll is worth as much as any check, times the factor that makes its worth equal the price at the planned time.
         """
         if self.plan is None:
             render_time, known_age = self.times.find_of_kind(self.kind), self.known_at - self.accepted_at
@@ -122,7 +125,7 @@ class Watched:
         return self.plan
 
     def note_running(self, at: float, *, delivered: float) -> None:
-        """It was running then: nothing can have been missed before."""
+        """Record that it was running at `at`: no earlier end can have been missed."""
         if at > self.known_at:
             self.known_before, self.known_at = self.known_at, at
             self._draw(at, delivered=delivered)
@@ -140,7 +143,7 @@ class Watched:
 
 
 class PollCandidate(NamedTuple):
-    """A render to be polled: by the best schedule of polls, or by the law where pages check it too."""
+    """A render to poll: by the best schedule of polls, or by the square-root law if pages check it, too."""
 
     watched: Watched
     by_plan: bool

@@ -1,4 +1,4 @@
-"""The provider: its REST API, what its answers mean, its failures and its webhooks."""
+"""The provider: its REST API, the meaning of its answers, its failures and its webhooks."""
 
 from rushes.wavespeed.client import MAX_PAGE_SIZE, Timeouts, WaveSpeedClient
 from rushes.wavespeed.errors import (

@@ -1,4 +1,4 @@
-"""What the provider's answers mean: one table of statuses and words, and the error that each one raises."""
+"""The meaning of the provider's answers: one table of statuses and message texts, with the error for each."""
 
 import re
 from collections.abc import Container
@@ -21,7 +21,7 @@ from rushes.wavespeed.replies import Reply
 
 
 class Call(StrEnum):
-    """What was asked."""
+    """The kind of request."""
 
     SUBMIT = "submit"  # buy a prediction
     CHECK = "check"  # one prediction by its id
@@ -30,10 +30,10 @@ class Call(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What an answer means to each kind of call.
+    """The error that an answer raises, for each kind of call.
 
-    A row fits when the status is among `statuses` (None: any), the provider's words contain `says`, and, where
-    `only_json` is set, the body is a JSON object: a gateway's own page about a 404 proves nothing.
+    A row fits if the status is in `statuses` (None: any) and the provider's message matches `says`. With `only_json`
+    the body must also be a JSON object, because a gateway's own 404 page proves nothing.
     """
 
     statuses: Container[int] | None
@@ -50,7 +50,7 @@ class Row:
             return False
         if self.says is None:
             return True
-        # A message may quote our input: a prompt that speaks of credit must not stop the account.
+        # A message may quote our input. A prompt that mentions credit must not stop the account.
         return bool(self.says.search(reply.words)) and not self.says.search(ours)
 
 
@@ -71,20 +71,20 @@ ANSWERS: tuple[Row, ...] = (
     Row({404}, InputRefused, PredictionNotFound, ProviderUnavailable, only_json=True),
     Row(None, SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
 )
-"""The first row that fits decides. Sources: the provider's error pages where they speak (200, 400, 401, 403, 429,
-500), its clients and third parties for the rest; the status for a lack of credit is documented nowhere."""
+"""The first row that fits decides. Sources: the provider's error pages for 200, 400, 401, 403, 429 and 500; its clients
+and third parties for the rest. The status for a lack of credit is not documented anywhere."""
 
 
 def find_row(reply: Reply, *, ours: str = "") -> Row:
-    """The row of `ANSWERS` for a reply; `ours` is what we sent, whose words do not count as the provider's."""
+    """Find the row of `ANSWERS` for a reply. `ours` is the body we sent; its text does not count as the provider's."""
     return next(row for row in ANSWERS if row.fits(reply, ours))
 
 
 def error_for(call: Call, reply: Reply, *, ours: str = "") -> RushesError:
-    """The error to raise for a reply that holds no prediction."""
+    """Return the error to raise for a reply that holds no prediction."""
     row = find_row(reply, ours=ours)
     kind = {Call.SUBMIT: row.submit, Call.CHECK: row.check, Call.ASK: row.ask}[call]
-    surprise = ", but not with what was asked" if 200 <= reply.meaning < 300 else ""
+    surprise = ", but without the requested data" if 200 <= reply.meaning < 300 else ""
     words = f": {reply.words}" if reply.words else ""
     return _make(kind, f"WaveSpeed answered {reply.heading}{surprise}{words}", reply.retry_after)
 

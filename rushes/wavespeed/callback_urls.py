@@ -1,7 +1,7 @@
-"""The token in the address that a webhook comes to. Pure: standard library only.
+"""The token in the webhook address. Pure: standard library only.
 
-A token names its prediction and its job, so that both are known even where the row was lost by a database restore,
-and carries a signature of ours, so that nobody can make one.
+A token names its prediction and its job, so we know both even if a database restore lost the row. We sign it, so
+nobody else can make one.
 """
 
 import hashlib
@@ -16,25 +16,25 @@ from uuid import UUID
 HOOK_PATH = "/v1/hooks/wavespeed/"
 
 _NAMED = 32  # bytes of the two ids
-_SIGNATURE = 16  # bytes that are kept of the HMAC
-_SHAPE = re.compile(r"[A-Za-z0-9_-]{64}")  # of 48 bytes; no other text stands for the same ones
+_SIGNATURE = 16  # bytes of the HMAC that we keep
+_SHAPE = re.compile(r"[A-Za-z0-9_-]{64}")  # encodes 48 bytes; no other text encodes the same bytes
 
 
 class Origin(NamedTuple):
-    """Which submission of ours bought a prediction."""
+    """The submission of ours that bought a prediction."""
 
     prediction_id: UUID
     job_id: UUID
 
 
 def make_token(prediction_id: UUID, job_id: UUID, *, secret: bytes) -> str:
-    """64 characters that are fit for an address. Raises `ValueError` for an empty secret."""
+    """Return 64 URL-safe characters. Raises `ValueError` for an empty secret."""
     named = prediction_id.bytes + job_id.bytes
     return urlsafe_b64encode(named + _sign(named, secret)).decode()
 
 
 def read_token(token: str, *, secret: bytes) -> Origin | None:
-    """The prediction and the job that a token names; None for what was not made with this secret."""
+    """Return the prediction and the job that a token names, or None if it was not made with this secret."""
     if not _SHAPE.fullmatch(token):
         return None
     raw = urlsafe_b64decode(token)
@@ -45,7 +45,7 @@ def read_token(token: str, *, secret: bytes) -> Origin | None:
 
 
 def read_address(address: str, *, secret: bytes) -> Origin | None:
-    """The prediction and the job that an address names, whatever public URL it was made with; None for any other."""
+    """Return the prediction and the job that an address names, whatever its public URL; None if it names none."""
     path = re.split(r"[?#]", unquote(address), maxsplit=1)[0]
     _, found, token = path.rpartition(HOOK_PATH)
     return read_token(token, secret=secret) if found else None
@@ -53,13 +53,13 @@ def read_address(address: str, *, secret: bytes) -> Origin | None:
 
 @dataclass(frozen=True, slots=True)
 class HookAddresses:
-    """The addresses that the provider is given; `public_url` may have a path of its own."""
+    """The webhook addresses that we give to the provider. `public_url` may have a path of its own."""
 
     public_url: str
     secret: bytes = field(repr=False)
 
     def make(self, prediction_id: UUID, job_id: UUID) -> str:
-        """The address for the webhook of this prediction. It is a secret."""
+        """Return the webhook address of this prediction. It is a secret."""
         return f"{self.public_url.rstrip('/')}{HOOK_PATH}{make_token(prediction_id, job_id, secret=self.secret)}"
 
 

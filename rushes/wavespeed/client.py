@@ -1,4 +1,4 @@
-"""The provider's REST API, version 3: one method per question, one error per decision (`rushes.wavespeed.errors`)."""
+"""The provider's REST API, version 3: one method per request, one error per decision (`rushes.wavespeed.errors`)."""
 
 import json
 import re
@@ -36,10 +36,10 @@ _MODEL_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `connect` bounds each address and the TLS handshake, `read` each wait, the totals everything.
+    """Seconds. `connect` bounds each address and the TLS handshake, `read` bounds each wait, the totals bound all.
 
-    `submit_total` is for submits, whose single waits have no bound of their own: an answer that comes late is worth
-    more than an unconfirmed submission. A name look-up cannot be cut short; it is bounded by the resolver alone.
+    Submits use `submit_total` alone, with no limit on a single wait: a late answer is worth more than an unconfirmed
+    submission. Only the resolver bounds a name look-up, because we cannot cut it short.
     """
 
     connect: float = 5
@@ -53,7 +53,7 @@ class Timeouts:
 
 
 class _Bearer(AuthBase):
-    """Puts the key on a request; shows it nowhere else."""
+    """Puts the key on a request and shows it nowhere else."""
 
     def __init__(self, key: str) -> None:
         self._key = key
@@ -64,11 +64,11 @@ class _Bearer(AuthBase):
 
 
 class WaveSpeedClient:
-    """One account at WaveSpeed. Usable from any number of threads; to be made after a fork, not before.
+    """One account at WaveSpeed. Any number of threads may use it. Create it after a fork, not before.
 
-    No call is ever repeated or redirected: what to do after an error is the queue's decision. Proxies, `.netrc` and
-    every other setting in the environment are ignored. `pool_size` is the number of connections kept open for
-    checks: as many as there are threads.
+    The client never repeats or redirects a call; after an error the queue decides how to go on. It ignores proxies,
+    `.netrc` and every other setting in the environment. `pool_size` is the number of connections kept open for checks:
+    one per thread.
     """
 
     def __init__(
@@ -104,11 +104,12 @@ class WaveSpeedClient:
         send_before: float | None = None,
         webhook: str | None = None,
     ) -> ProviderPrediction:
-        """Buy one prediction; `webhook` is told of its end. Sent at most once, on a connection of its own.
+        """Buy one prediction. The request is sent at most once, on its own connection.
 
-        `send_before` is an instant of `time.monotonic()`, checked right before the first byte is sent.
-        Raises `NotSent` when nothing left this machine, `AccountRefused` and `InputRefused` when the provider
-        declined (nothing was bought), `SubmitOutcomeUnknown` for whatever else is not an accepted prediction.
+        The provider reports the end of the render to the address `webhook`. `send_before` is an instant of
+        `time.monotonic()`, checked right before the first byte is sent. Raises `NotSent` if nothing left this machine,
+        `AccountRefused` or `InputRefused` if the provider declined (nothing was bought), and `SubmitOutcomeUnknown` for
+        any other answer that is not an accepted prediction.
         """
         body = json.dumps(dict(values), allow_nan=False)
         request = self._post(_model_path(video_model_id), body)
@@ -133,7 +134,7 @@ class WaveSpeedClient:
     def get_prediction(self, provider_id: str) -> ProviderPrediction:
         """Check one prediction.
 
-        Raises `PredictionNotFound`, `AccountRefused`, or `ProviderUnavailable` for whatever is not about it.
+        Raises `PredictionNotFound`, `AccountRefused`, or `ProviderUnavailable` for any answer that is not about it.
         """
         reply = self._check(self._get(f"/predictions/{quote(provider_id, safe='')}/result"))
         found = find_prediction(reply, secret=self._key)
@@ -142,7 +143,7 @@ class WaveSpeedClient:
         if not found or not (found.status_text if reply.is_success else found.has_known_status):
             raise error_for(Call.CHECK, reply)
         if found.id != provider_id:
-            raise ProviderUnavailable("WaveSpeed answered about another prediction than the one asked for")
+            raise ProviderUnavailable("WaveSpeed answered about a different prediction than the requested one")
         return found
 
     def list_predictions(
@@ -156,10 +157,11 @@ class WaveSpeedClient:
         created_before: datetime | None = None,
         include_inputs: bool = False,
     ) -> PredictionPage:
-        """One page of the account's predictions of the past 7 days, newest first, with all those sent from the website.
+        """Return one page of the account's predictions of the past 7 days, newest first.
 
-        The bounds (aware) are widened to whole milliseconds. `include_inputs` is not documented, but asked for by
-        the provider's own CLI. Raises `AccountRefused` and `ProviderUnavailable`.
+        The list includes predictions sent from the website. The bounds are aware datetimes, widened to whole
+        milliseconds. `include_inputs` is not documented, but the provider's own CLI uses it.
+        Raises `AccountRefused` and `ProviderUnavailable`.
         """
         if page < 1 or not 1 <= page_size <= MAX_PAGE_SIZE:
             raise ValueError(f"page must be at least 1 and page_size 1 to {MAX_PAGE_SIZE}")
@@ -179,23 +181,23 @@ class WaveSpeedClient:
         raise error_for(Call.ASK, reply)
 
     def get_balance(self) -> Decimal:
-        """Dollars left in the account. Raises `AccountRefused` and `ProviderUnavailable`."""
+        """Return the dollars left in the account. Raises `AccountRefused` and `ProviderUnavailable`."""
         return self._ask_for_money(self._get("/balance"), ("balance",))
 
     def get_price(self, video_model_id: str, values: Mapping[str, Any]) -> Decimal:
-        """Dollars that the provider would charge for this input, discount included.
+        """Return the dollars that the provider would charge for this input, discount included.
 
-        Asks the newer of two endpoints and, where that one does not exist, the older.
+        Asks the newer of two endpoints, and the older one if the newer does not exist.
         Raises `AccountRefused` and `ProviderUnavailable`.
         """
         body = json.dumps({"model_id": video_model_id, "inputs": dict(values)}, allow_nan=False)
         reply = self._check(self._post("/model/price", body), exact_numbers=True)
-        if reply.meaning in {400, 404, 405}:  # 400: an unknown path is taken for an unknown model
+        if reply.meaning in {400, 404, 405}:  # 400: the provider takes an unknown path for an unknown model
             return self._ask_for_money(self._post("/model/pricing", body), ("unit_price",))
         return read_money(reply, ("discounted_price", "price"))
 
     def get_webhook_secret(self) -> str:
-        """The secret that webhooks are signed with. Raises `AccountRefused` and `ProviderUnavailable`."""
+        """Return the secret that webhooks are signed with. Raises `AccountRefused` and `ProviderUnavailable`."""
         reply = self._check(self._get("/webhook/secret"))
         secret = reply.data.get("secret") if isinstance(reply.data, dict) else reply.data
         if not reply.is_success or not isinstance(secret, str) or not secret:
@@ -203,7 +205,7 @@ class WaveSpeedClient:
         return secret
 
     def close(self) -> None:
-        """Close the connections kept open. A call made later opens new ones."""
+        """Close the kept connections. A later call opens new ones."""
         self._transport.close()
 
     def _get(self, path: str) -> requests.Request:
@@ -218,7 +220,7 @@ class WaveSpeedClient:
         return Exchange(deadline=deadline, connect=self._timeouts.connect, read=read, send_before=send_before)
 
     def _check(self, request: requests.Request, *, exact_numbers: bool = False) -> Reply:
-        """Send what may be asked again without harm."""
+        """Send a request that is safe to repeat."""
         exchange = self._begin(self._timeouts.total, read=self._timeouts.read)
         try:
             answer = self._transport.send(request, exchange)
@@ -230,7 +232,7 @@ class WaveSpeedClient:
         return read_money(self._check(request, exact_numbers=True), keys)
 
     def _describe(self, what: str, error: ExchangeError) -> str:
-        # Never chained itself: its words may quote the other side, and so the key.
+        # Never chained itself: its text may quote the other side, and thus the key.
         return f"{what}: {clean_words(str(error), self._key)}"
 
 

@@ -1,11 +1,11 @@
-"""Connections that obey a total deadline, and record whether anything was sent.
+"""Connections that obey a total deadline and record whether anything was sent.
 
-`requests` and `urllib3` bound each wait on the socket, not their sum, and their exception classes do not tell
-for certain whether a request left. Both are settled here, in the connection: every wait is cut to what is left of
-the total time, and `Exchange.sent` is set right before the first byte goes out.
+`requests` and `urllib3` bound each wait on the socket, not their sum. Their exception classes do not show for certain
+whether a request left. The connection solves both: it cuts every wait to the rest of the total time, and it sets
+`Exchange.sent` right before the first byte goes out.
 
-Not bounded: the name look-up, since `getaddrinfo` knows no time limit and the resolver's own applies. The
-deadlines are checked after it: a slow look-up makes a call return late, but never sends late.
+The name look-up is not bounded: `getaddrinfo` has no time limit, so the resolver's own applies. We check the deadlines
+after it, so a slow look-up can make a call return late, but never send late.
 """
 
 import http.client
@@ -23,14 +23,14 @@ from urllib3.exceptions import NewConnectionError
 from urllib3.util.connection import create_connection
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-"""A page of 100 predictions with their inputs is about one megabyte: nothing near this is an answer of theirs."""
+"""A page of 100 predictions with inputs is about one megabyte. No answer of the provider comes near this limit."""
 
 _PIECE_BYTES = 16 * 1024
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and its answer: how long they may last, in seconds or `time.monotonic()`, and how far they came."""
+    """One request and its answer: their limits, in seconds or as `time.monotonic()`, and how far they came."""
 
     deadline: float
     connect: float
@@ -42,14 +42,14 @@ class Exchange:
     received: int = 0
 
     def patience(self, limit: float) -> float:
-        """Seconds that the next wait may last. Raises `TimeoutError` when the total time is up."""
+        """Return the seconds that the next wait may last. Raises `TimeoutError` when the total time is up."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the total time for this call is up")
         return min(limit, left)
 
     def begin_piece(self) -> float:
-        """Seconds that the bytes about to leave may take. Raises `TimeoutError` when it is too late to send them."""
+        """Return the seconds that sending the next bytes may take. Raises `TimeoutError` if it is too late to send."""
         patience = self.patience(self.read)
         if not self.sent and self.send_before is not None and time.monotonic() >= self.send_before:
             self.late = True
@@ -76,7 +76,7 @@ def underway(exchange: Exchange) -> Iterator[None]:
 
 
 class _AnswerStream(io.RawIOBase):
-    """The receiving side of a socket, each wait cut to what is left of the exchange."""
+    """The receiving side of a socket. Each wait is cut to the time left for the exchange."""
 
     def __init__(self, sock: socket.socket, exchange: Exchange) -> None:
         self._sock = sock
@@ -106,12 +106,12 @@ class _BoundedResponse(http.client.HTTPResponse):
 
 
 class BoundedConnection(HTTPConnection):
-    """Works only inside `underway`, whose exchange it obeys and reports to."""
+    """Works only inside `underway`. It obeys the limits of that exchange and reports to it."""
 
     response_class = _BoundedResponse
 
     def _new_conn(self) -> socket.socket:
-        """Try each address in turn: `connect` bounds each one and the TLS handshake, the deadline bounds them all."""
+        """Try each address in turn. `connect` bounds each one and the TLS handshake; the deadline bounds them all."""
         exchange = _underway.get()
         failure: OSError = OSError("the name has no address")
         for address in self._find_addresses():
@@ -119,7 +119,7 @@ class BoundedConnection(HTTPConnection):
                 return self._open(address, exchange)
             except OSError as error:
                 failure = error
-        # Not the bare OSError: urllib3 forgives some of those and would go on without a socket.
+        # Not the bare OSError: urllib3 ignores some of them and would continue without a socket.
         raise NewConnectionError(self, "no connection") from failure
 
     def _find_addresses(self) -> list[str]:
@@ -145,4 +145,4 @@ class BoundedConnection(HTTPConnection):
 
 
 class BoundedTLSConnection(BoundedConnection, HTTPSConnection):
-    """The same over TLS; handshake bytes are not the request's."""
+    """The same over TLS. Handshake bytes do not count as part of the request."""

@@ -1,12 +1,12 @@
-"""What the provider's answers mean, as branches of `rushes.errors`; `answers.py` says which answer is which.
+"""The provider's errors, as branches of `rushes.errors`. `answers.py` maps each answer to one of them.
 
     RushesError
     ├── Refused
-    │   └── WebhookRefused           not from the provider, too old, or not what it signed
+    │   └── WebhookRefused           not from the provider, too old, or changed after it was signed
     │       └── SignatureRefused     signed with another secret, or by somebody else
     ├── Transient
-    │   ├── NotSent                  submit: not a byte of it left; nothing was bought
-    │   ├── AccountRefused           submit and check: the account's matter, not the job's; nothing was bought
+    │   ├── NotSent                  submit: not a byte left; nothing was bought
+    │   ├── AccountRefused           submit and check: a problem of the account, not of the job; nothing was bought
     │   │   ├── KeyRefused           the key is wrong, suspended or lacks the role
     │   │   ├── NoCredit             the account has no money left
     │   │   ├── RateLimited          too many requests this minute
@@ -18,8 +18,8 @@
     └── OutcomeUnknown
         └── SubmitOutcomeUnknown     submit: it may have been bought; check before anything else
 
-A submit answered with a prediction, and a check answered with the one asked for, are answers whatever the status, and
-never get here (`rushes.wavespeed.predictions.find_prediction`).
+If a submit returns a prediction, or a check returns the requested prediction, no error is raised, whatever the status
+(`rushes.wavespeed.predictions.find_prediction`).
 """
 
 from datetime import timedelta
@@ -33,11 +33,11 @@ class WebhookRefused(Refused):
 
 
 class SignatureRefused(WebhookRefused):
-    """Its signature does not match: it is forged, or the provider's secret has changed."""
+    """The signature does not match: the webhook is forged, or the provider's secret has changed."""
 
 
 class NotSent(Transient):
-    """Not a byte of the submit left this machine. `is_late` tells that its time to be sent had passed."""
+    """Not a byte of the submit left this machine. `is_late` is set if the time to send it had passed."""
 
     def __init__(self, message: str, *, is_late: bool = False) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class AccountRefused(Transient):
     """The account cannot do this now; no job is at fault and nothing was bought."""
 
     reason: ClassVar[str]
-    """One word for a machine."""
+    """One machine-readable word."""
 
 
 class KeyRefused(AccountRefused):
@@ -70,27 +70,27 @@ class RateLimited(AccountRefused):
 
 
 class ConcurrencyLimited(AccountRefused):
-    """As many renders as the account may have at once are running."""
+    """The account already runs its maximum number of renders."""
 
     reason = "concurrency"
 
 
 class ProviderUnavailable(Transient):
-    """A check got no usable answer, which says nothing about the prediction."""
+    """A check got no usable answer. This says nothing about the prediction."""
 
 
 class PredictionNotFound(Transient):
-    """The provider knows no such prediction. A young one may not be visible yet: give it time before believing it."""
+    """The provider knows no such prediction. A new one may not be visible yet: allow some time before believing it."""
 
 
 class InputRefused(Permanent):
-    """The provider will not render this input; the message keeps its words."""
+    """The provider will not render this input. The message keeps the provider's text."""
 
 
 class SubmitOutcomeUnknown(OutcomeUnknown):
-    """The submit may have been accepted and charged; it must not be repeated before it has been searched for.
+    """The submit may have been accepted and charged. Do not repeat it before searching for it.
 
-    `retry_after` is the wish of an answer that told one: when to send anything else.
+    `retry_after` is how long to wait before sending anything else, if the answer said so.
     """
 
     def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:

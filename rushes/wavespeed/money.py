@@ -7,7 +7,7 @@ from rushes.wavespeed.replies import Reply
 
 
 def read_money(reply: Reply, keys: tuple[str, ...]) -> Decimal:
-    """The first of these amounts that is there and not zero; zero when that is the only one."""
+    """Return the first of these amounts that is present and not zero; zero if no other is present."""
     data = reply.data if reply.is_success and isinstance(reply.data, dict) else {}
     amounts = [amount for key in keys if (amount := _read_amount(data.get(key))) is not None]
     if not amounts:

@@ -1,6 +1,6 @@
-"""A prediction as the provider tells of it, read tolerantly: only its id is indispensable.
+"""A prediction as the provider describes it, read tolerantly: only the id is required.
 
-Fields and statuses: the provider's get-result page; `cancelled`, `timeout` and `deleted` from its own clients.
+Sources: the provider's get-result page for fields and statuses; its own clients for `cancelled`, `timeout`, `deleted`.
 """
 
 import re
@@ -21,15 +21,15 @@ _USABLE_ID = re.compile(r"[A-Za-z0-9][!-~]{0,199}")
 class PredictionStatus(StrEnum):
     """Where a prediction stands, in the provider's words."""
 
-    CREATED = "created"  # accepted; where the provider queues, it waits here
+    CREATED = "created"  # accepted; it waits here if the provider queues it
     PENDING = "pending"  # seen in one client only
     PROCESSING = "processing"  # rendering
     COMPLETED = "completed"  # over, with outputs
     FAILED = "failed"  # over, with an error
-    CANCELLED = "cancelled"  # over; no way to cause it is documented
+    CANCELLED = "cancelled"  # over; the documentation gives no way to cause it
     TIMEOUT = "timeout"  # over: the provider gave up
     DELETED = "deleted"  # over: removed by somebody
-    UNKNOWN = "unknown"  # a word that is not in this list: watch slowly and tell a person
+    UNKNOWN = "unknown"  # a word that is not in this list: watch slowly and notify a person
 
     @property
     def is_terminal(self) -> bool:
@@ -49,7 +49,7 @@ _TERMINAL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ProviderPrediction:
-    """One prediction. `status_text` is the provider's own word, `error` is clean text without our key."""
+    """One prediction. `status_text` is the provider's own word; `error` is clean text without our key."""
 
     id: str
     status: PredictionStatus
@@ -61,16 +61,16 @@ class ProviderPrediction:
     """The provider's task error code (`rushes.wavespeed.render_failures`); None when it gave none or 0."""
     created_at: datetime | None = None
     execution_time: timedelta | None = None
-    """None until the provider tells a time above zero."""
+    """None until the provider gives a time above zero."""
     has_nsfw: bool = False
     inputs: dict[str, Any] | None = field(default=None, repr=False)
-    """What was submitted, where the provider was asked for it and could tell."""
+    """The submitted input, if we asked for it and the provider returned it."""
     webhook: str | None = field(default=None, repr=False)
-    """The address that was given for its webhook, where the provider shows it, which no page of it says. A secret."""
+    """The webhook address that we gave, if the provider returns it, which is not documented. A secret."""
 
     @property
     def is_terminal(self) -> bool:
-        """True when nothing more will happen to it."""
+        """True if the prediction is over."""
         return self.status.is_terminal
 
     @property
@@ -79,13 +79,13 @@ class ProviderPrediction:
 
     @property
     def has_succeeded(self) -> bool:
-        """True when there is something to fetch. `completed` without outputs is not a success."""
+        """True if there is something to fetch. `completed` without outputs is not a success."""
         return self.status is PredictionStatus.COMPLETED and bool(self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionPage:
-    """One page of the list, newest first. Entries without a readable id are counted: they may be anybody's."""
+    """One page of the list, newest first. Entries without a readable id are counted, because any may be ours."""
 
     page: int
     items: tuple[ProviderPrediction, ...]
@@ -94,7 +94,7 @@ class PredictionPage:
 
 
 def read_prediction(found: object, *, secret: str = "", default_id: str = "") -> ProviderPrediction | None:
-    """The prediction that a JSON object tells of; None when it has no usable id. Never raises."""
+    """Return the prediction that a JSON object describes, or None if it has no usable id. Never raises."""
     if not isinstance(found, Mapping):
         return None
     prediction_id = _read_id(found.get("id")) or default_id
@@ -118,18 +118,18 @@ def read_prediction(found: object, *, secret: str = "", default_id: str = "") ->
 
 
 def find_prediction(reply: Reply, *, secret: str) -> ProviderPrediction | None:
-    """The prediction in a reply, whatever its status and code say: in the envelope, or bare as webhooks carry it."""
+    """Return the prediction in a reply, whatever its status and code: in the envelope, or bare as in webhooks."""
     if found := read_prediction(reply.data, secret=secret):
         return found
     bare = reply.envelope or {}
-    # An error body may have an `id` of its own, say of the request: a bare task has more than that.
+    # An error body may have its own `id`, for example of the request. A bare task has more fields than that.
     if isinstance(bare.get("status"), str) and any(key in bare for key in ("model", "outputs", "urls")):
         return read_prediction(bare, secret=secret)
     return None
 
 
 def read_page(reply: Reply, *, secret: str, page: int, page_size: int) -> PredictionPage | None:
-    """The page of the list in a reply; None when there is none. An empty one may have null for its items."""
+    """Return the page of the list in a reply, or None if there is none. An empty page may have null for its items."""
     data = reply.data if reply.is_success else None
     if not isinstance(data, Mapping) or "items" not in data:
         return None
@@ -168,13 +168,13 @@ def _read_error_code(found: Mapping[str, Any]) -> int | None:
 
 
 def _read_moment(value: object) -> datetime | None:
-    """RFC 3339 with 0 to 9 fractional digits; digits beyond microseconds are cut. Without a zone it is UTC."""
+    """Read RFC 3339 with 0 to 9 fractional digits. Digits beyond microseconds are cut; no zone means UTC."""
     try:
         moment = datetime.fromisoformat(_text(value).upper())
         utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
-    # A server that has no time to tell may send its zero, the year 1.
+    # A server without a time may send its zero value, the year 1.
     return utc if utc.year >= 2000 else None
 
 

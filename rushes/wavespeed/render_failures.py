@@ -1,7 +1,7 @@
 """Why a finished prediction has nothing to fetch, and whether the same input deserves another try.
 
-Codes and the rule "1xxx: change the request, 5xxx: try again" are from the provider's error-code page. Many failures
-carry only text, so words decide where codes are missing.
+The codes and the rule "1xxx: change the request, 5xxx: try again" are from the provider's error-code page. Many
+failures carry only text, so the text decides if there is no code.
 """
 
 import re
@@ -12,20 +12,20 @@ from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 
 
 class FailureClass(StrEnum):
-    """What kind of failure it was."""
+    """The kind of failure."""
 
-    MODERATION = "moderation"  # the provider will not show this; a refund is not promised
+    MODERATION = "moderation"  # the provider will not show this; it promises no refund
     INPUT = "input"  # the request is wrong
     MEDIA = "media"  # the image or video given could not be fetched
-    PROVIDER = "provider"  # its own trouble: refunded, worth another try
+    PROVIDER = "provider"  # the provider's own fault: refunded, worth another try
     NO_OUTPUT = "no_output"  # completed, but with nothing to fetch: a person must check
     CANCELLED = "cancelled"  # somebody stopped it on the provider's side
     DELETED = "deleted"  # somebody removed it on the provider's side
-    UNKNOWN_TEXT = "unknown_text"  # failed with words that nobody mapped yet
+    UNKNOWN_TEXT = "unknown_text"  # failed with a text that is not mapped yet
 
     @property
     def is_worth_retrying(self) -> bool:
-        """Only what the provider calls its own trouble; its SDK draws the line at the same place."""
+        """True only for failures that the provider calls its own fault. Its SDK makes the same distinction."""
         return self is FailureClass.PROVIDER
 
 
@@ -70,14 +70,14 @@ _WORDS: tuple[tuple[FailureClass, str], ...] = (
     (FailureClass.INPUT, r"invalid|must be|is required|missing|parameter|(un|not )supported"),
     (FailureClass.INPUT, r"too (long|short|large|small)"),
 )
-"""In this order: what moderation says may also speak of parameters."""
+"""The order matters: a moderation message may also mention parameters."""
 
 
 def classify_failure(prediction: ProviderPrediction) -> FailureClass:
-    """The kind of failure of a prediction that ended without success.
+    """Classify the failure of a prediction that ended without success.
 
-    The status decides, then the code, then the code's family, then the text. Raises `ValueError` for a prediction
-    that is not over or that has succeeded.
+    The status decides first, then the code, the code's family, and the text. Raises `ValueError` for a prediction that
+    is not over or that has succeeded.
     """
     if not prediction.is_terminal or prediction.has_succeeded:
         raise ValueError(f"prediction {prediction.id} is {prediction.status}: it has not failed")

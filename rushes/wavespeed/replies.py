@@ -1,6 +1,6 @@
-"""Reading what the provider answered: the envelope `{code, message, data}`, its words, its wish to be left alone.
+"""Read the provider's answers: the envelope `{code, message, data}`, the message, and `Retry-After`.
 
-Tolerant on purpose: whatever comes back is read as far as it can be, and nothing here raises.
+Tolerant on purpose: every answer is read as far as possible, and nothing here raises.
 """
 
 import json
@@ -16,18 +16,18 @@ from rushes.wavespeed.transport import Answer
 
 WORDS_LIMIT = 500
 _HOOK = re.compile(r"(hooks(?:\\?/|%2F)wavespeed(?:\\?/|%2F))[\w%-]+", re.IGNORECASE)
-"""An address of ours in somebody's words: whoever knows its token could hint at a render."""
+"""A webhook address of ours in a foreign text. Anybody with its token could request an early check of a render."""
 LONGEST_RETRY_AFTER = timedelta(days=1)
-"""A longer wish is taken for this one: an account is never shut out for good by a header."""
+"""A longer `Retry-After` is cut to this, so that a header cannot block an account for good."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer of the provider, read as far as it can be.
+    """One answer of the provider, read as far as possible.
 
-    `status` is HTTP's; `meaning` is the same unless HTTP says success and the envelope's `code` does not: then it is
-    that code. `envelope` is None when the body is not a JSON object. `words` is the provider's own message, fit to
-    be shown: without our key, in one line, of limited length.
+    `status` is the HTTP status. `meaning` equals it, unless HTTP says success and the envelope has a `code`: then it is
+    that code. `envelope` is None if the body is not a JSON object. `words` is the provider's message, safe to show:
+    without our key, on one line, of limited length.
     """
 
     status: int
@@ -46,12 +46,12 @@ class Reply:
 
     @property
     def heading(self) -> str:
-        """The status, as a person says it: `429`, or `200 with code 429`."""
+        """The status for a person to read: `429`, or `200 with code 429`."""
         return str(self.status) if self.meaning == self.status else f"{self.status} with code {self.meaning}"
 
 
 def read_reply(answer: Answer, *, secret: str, now: datetime, exact_numbers: bool = False) -> Reply:
-    """Read an answer. `exact_numbers` reads fractions as `Decimal`, for money; `secret` is blotted out of `words`."""
+    """Read an answer. `exact_numbers` reads fractions as `Decimal`, for money. `secret` is removed from `words`."""
     envelope = read_object(answer.body, exact_numbers=exact_numbers)
     words = _find_words(envelope) if envelope is not None else _plain_text(answer.body)
     return Reply(
@@ -64,7 +64,7 @@ def read_reply(answer: Answer, *, secret: str, now: datetime, exact_numbers: boo
 
 
 def read_object(body: bytes, *, exact_numbers: bool = False) -> dict[str, Any] | None:
-    """The JSON object that a body holds; None when it holds anything else."""
+    """Return the JSON object in a body, or None if it holds anything else."""
     try:
         found = json.loads(body, parse_float=Decimal if exact_numbers else None, parse_constant=_refuse_constant)
     except (ValueError, ArithmeticError, RecursionError):
@@ -73,9 +73,9 @@ def read_object(body: bytes, *, exact_numbers: bool = False) -> dict[str, Any] |
 
 
 def read_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
-    """`Retry-After` in either form of RFC 9110 10.2.3, seconds or a date, as a wait from `now`; None when unreadable.
+    """Read `Retry-After`, seconds or a date (RFC 9110 10.2.3), as a wait from `now`; None if it is unreadable.
 
-    The provider documents no such header; gateways in front of it send it.
+    The provider does not document this header; gateways in front of it send it.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
@@ -89,7 +89,7 @@ def read_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
 
 
 def clean_words(text: str, secret: str, limit: int = WORDS_LIMIT) -> str:
-    """Somebody else's text, fit for a database, a log and a person: one line, no secret, no control characters."""
+    """Make foreign text safe to store, log and show: one line, no secret, no control characters."""
     text = _HOOK.sub(r"\1[token]", text)
     if secret:
         text = text.replace(secret, "[key]")
@@ -99,7 +99,7 @@ def clean_words(text: str, secret: str, limit: int = WORDS_LIMIT) -> str:
 
 
 def text_of(value: object) -> str:
-    """A message as text, whether it came as a string, as an object that holds one, or as something else."""
+    """Return a message as text, whether it came as a string, as an object that holds one, or as anything else."""
     match value:
         case None | False | "":
             return ""
@@ -114,7 +114,7 @@ def text_of(value: object) -> str:
 
 
 def whole_number(value: object) -> int | None:
-    """A number that may have come as digits in a string; None for anything else."""
+    """Read a whole number, which may have come as digits in a string; None for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

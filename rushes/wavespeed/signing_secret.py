@@ -1,6 +1,6 @@
-"""The secret that the provider signs webhooks with: asked for once per process, and again when it fits no more.
+"""The secret that the provider signs webhooks with. Each process fetches it once, and again if it no longer matches.
 
-Whoever asks waits for a moment at most, however slow the provider is: the question runs in a thread of its own.
+The fetch runs in its own thread, so a caller waits for a moment at most, however slow the provider is.
 """
 
 import threading
@@ -12,15 +12,15 @@ import structlog
 from rushes.errors import RushesError
 
 WAIT_SECONDS = 2.0
-"""How long at most somebody is made to wait for the provider's answer."""
+"""The longest that a caller waits for the provider's answer."""
 PAUSE_SECONDS = 60.0
-"""Between two questions, so that forged webhooks cost the provider next to nothing."""
+"""The shortest time between two fetches, so that forged webhooks cause almost no requests to the provider."""
 
 log = structlog.get_logger(__name__)
 
 
 class WebhookSecret:
-    """Usable from any number of threads, which share one question. `fetch` asks the provider; it may raise."""
+    """Any number of threads may use it; they share one fetch. `fetch` asks the provider and may raise."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class WebhookSecret:
         self._secret: str | None = None
 
     def find(self) -> str | None:
-        """The secret; None where the provider does not tell it for now."""
+        """Return the secret, or None if the provider does not return it for now."""
         if self._secret is None:
             self._ask()
         return self._secret
 
     def find_other_than(self, failed: str) -> str | None:
-        """The secret that took the place of one that fits no more; None where there is none yet."""
+        """Return the secret that replaced `failed`, which no longer matches; None if there is none yet."""
         if self._secret == failed:
             self._ask()
         return self._secret if self._secret != failed else None

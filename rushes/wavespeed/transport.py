@@ -1,4 +1,4 @@
-"""Requests over bounded connections: one whole answer, or `ExchangeError`. Never a retry, never a redirect."""
+"""Requests over bounded connections: one whole answer or `ExchangeError`. Never retries, never follows a redirect."""
 
 import http.client
 import ssl
@@ -27,12 +27,12 @@ _FAULTS = (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HT
 
 
 class ExchangeError(Exception):
-    """No whole answer came; `Exchange.sent` tells whether the other side may have seen the request."""
+    """No whole answer came. `Exchange.sent` shows whether the other side may have seen the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, whatever its status."""
+    """A whole answer with any status."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,7 +48,7 @@ class _BoundedTLSPool(urllib3.HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Never retries; all its connections are bounded and share one TLS context, which is dear to load."""
+    """Never retries. All its connections are bounded and share one TLS context, which is expensive to load."""
 
     def __init__(self, *, pool_size: int, tls: ssl.SSLContext) -> None:
         self._tls = tls
@@ -63,7 +63,7 @@ class _Adapter(HTTPAdapter):
 
 
 def trust_public_authorities() -> ssl.SSLContext:
-    """A TLS context that checks names and chains against the authorities that `requests` ships with."""
+    """Return a TLS context that checks names and chains against the authorities that `requests` ships with."""
     context = create_urllib3_context()
     context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     return context
@@ -71,11 +71,11 @@ def trust_public_authorities() -> ssl.SSLContext:
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Never followed, so never checked: `requests` would read the page behind it without our limits."""
+        """Return None, so that `requests` follows no redirect: it would read the redirect's body without our limits."""
 
 
 class Transport:
-    """Sends requests: over kept connections what may be repeated, over one of its own what may not."""
+    """Sends repeatable requests over kept connections, and every other request over its own connection."""
 
     def __init__(self, *, auth: AuthBase, headers: Mapping[str, str], pool_size: int, tls: ssl.SSLContext) -> None:
         self._auth = auth
@@ -85,14 +85,14 @@ class Transport:
         self._threads = threading.local()
 
     def send(self, request: requests.Request, exchange: Exchange) -> Answer:
-        """Over a kept connection, if there is a live one. Raises `ExchangeError`."""
+        """Send over a kept connection, if one is alive. Raises `ExchangeError`."""
         session: requests.Session | None = getattr(self._threads, "session", None)
         if session is None:
             session = self._threads.session = self._new_session(self._kept)
         return _run(session, request, exchange)
 
     def send_once(self, request: requests.Request, exchange: Exchange) -> Answer:
-        """Over a new connection, closed afterwards, so that no dying one swallows it. Raises `ExchangeError`."""
+        """Send over a new connection and close it, so that no dying connection loses it. Raises `ExchangeError`."""
         with self._new_session(_Adapter(pool_size=1, tls=self._tls)) as session:
             session.headers["Connection"] = "close"
             return _run(session, request, exchange)
@@ -122,8 +122,8 @@ def _run(session: requests.Session, request: requests.Request, exchange: Exchang
         ):
             return Answer(response.status_code, response.headers, _read_body(response))
     except _FAULTS as error:
-        # The root, not the wrappers: they carry the URL in their text and the key in their request. And only what
-        # this machine says: anything else may quote the other side, which may quote the key.
+        # Report the root, not the wrappers: they hold the URL in their text and the key in their request. Chain only
+        # errors of this machine: any other may quote the other side, which may quote the key.
         root = _root_of(error, handled)
         raise ExchangeError(_words_of(root)) from (root if isinstance(root, OSError) else None)
 
@@ -138,7 +138,7 @@ def _read_body(response: requests.Response) -> bytes:
 
 
 def _root_of(error: BaseException, handled: BaseException | None) -> BaseException:
-    """The first cause of an error, short of what the caller was handling when it called us."""
+    """Return the first cause of an error, but not the error that the caller was already handling."""
     while (cause := error.__cause__ or error.__context__) and cause is not handled:
         error = cause
     return error

@@ -1,8 +1,8 @@
-"""Whether a webhook is the provider's, and what it tells. Pure: time is an argument.
+"""Verify and read webhooks of the provider. Pure: time is an argument.
 
 Scheme (the provider's verifying-webhook page): `webhook-signature: v3,<hex>` is HMAC-SHA256 over
-`webhook-id + "." + webhook-timestamp + "." + body`, keyed with the text of the secret after `whsec_`, which is not
-base64-decoded. The worked samples of that page do not verify; the test vector here is one of ours.
+`webhook-id + "." + webhook-timestamp + "." + body`. The key is the text of the secret after `whsec_`, not
+base64-decoded. The worked samples on that page do not verify, so the test vector here is our own.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ _VERSION = "v3,"
 
 
 def verify_webhook(*, secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
-    """Check signature and age; returns the `webhook-id`, which is signed too.
+    """Check the signature and the age. Returns the `webhook-id`, which is signed too.
 
-    Raises `WebhookRefused` for a header missing or a timestamp more than 300 seconds from `now` (aware) either way,
-    and `SignatureRefused`, which is one of those, for a signature that does not match; `ValueError` for a secret that
-    is empty, since anybody could sign with that one.
+    Raises `WebhookRefused` for a missing header or a timestamp more than 300 seconds before or after `now` (aware).
+    Raises its subclass `SignatureRefused` if the signature does not match. Raises `ValueError` for an empty secret,
+    because anybody could sign with it.
     """
     key = secret.removeprefix(_SECRET_PREFIX).encode()
     if not key:
@@ -41,7 +41,7 @@ def verify_webhook(*, secret: str, headers: Mapping[str, str], body: bytes, now:
 
 
 def read_webhook(body: bytes, *, secret: str = "") -> ProviderPrediction:
-    """The prediction in a webhook's body, which is bare, without an envelope. Raises `WebhookRefused`."""
+    """Return the prediction in a webhook's body, which has no envelope. Raises `WebhookRefused`."""
     if prediction := read_prediction(read_object(body), secret=secret):
         return prediction
     raise WebhookRefused("the webhook's body holds no prediction")
@@ -55,6 +55,6 @@ def _check_age(stamp: str, now: datetime) -> None:
 
 
 def _is_among(expected: str, signatures: str) -> bool:
-    # A sender that rotates its secret may list several, separated by spaces.
+    # A sender that rotates its secret may list several signatures, separated by spaces.
     wanted = (_VERSION + expected).encode()
     return any(hmac.compare_digest(wanted, each.encode()) for each in signatures.split())

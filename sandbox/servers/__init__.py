@@ -1,4 +1,4 @@
-"""Real Postgres and Valkey for one machine, run from wheels: nothing to install, nothing left behind."""
+"""Real Postgres and Valkey servers on one machine, run from wheels: nothing to install, nothing left running."""
 
 from sandbox.servers.ports import free_port
 from sandbox.servers.postgres import EmbeddedPostgres

@@ -1,11 +1,11 @@
-"""What happens between a launcher and its embedded server: drop root, share the launcher's fate, execute.
+"""Runs between a launcher and its embedded server: drop root, tie the server's life to the launcher's, then exec.
 
-Run by path: `python -I -S child.py FOLDER SIGNAL LAUNCHER_PID COMMAND...`. A process of its own, with nothing but the
-standard library, because code between fork and exec in a launcher that has threads may deadlock.
+Run by path: `python -I -S child.py FOLDER SIGNAL LAUNCHER_PID COMMAND...`. This is a separate process with only the
+standard library, because code between fork and exec may deadlock in a launcher that has threads.
 
-Postgres refuses to run as root. A root launcher's server therefore runs as the owner of FOLDER; when that is root
-itself, in a private user namespace where root's files belong to `nobody`; where namespaces are denied (the default in
-many containers), FOLDER is given to the real `nobody`.
+Postgres refuses to run as root. A root launcher's server therefore runs as the owner of FOLDER. If root owns FOLDER,
+the server runs in a private user namespace in which root's files belong to `nobody`. If namespaces are denied (the
+default in many containers), FOLDER is given to the real `nobody`.
 """
 
 import ctypes
@@ -17,21 +17,21 @@ from pathlib import Path
 CLONE_NEWUSER = 0x10000000  # linux/sched.h
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2  # linux/prctl.h
 CAP_DAC_OVERRIDE, CAPABILITY_VERSION_3 = 1, 0x20080522  # linux/capability.h
-NOBODY = 65534  # initdb wants a user that /etc/passwd knows; this one is in every image
+NOBODY = 65534  # initdb needs a user listed in /etc/passwd; this one is in every image
 LINUX = sys.platform == "linux"
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 def call(name: str, *arguments: object) -> None:
-    """Calls libc; raises OSError when it says no."""
+    """Call libc; raises OSError if the call fails."""
     if getattr(libc, name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
 
 
 def enter_private_namespace() -> None:
-    """Root's files become nobody's, seen from here: the server is not root, and no file changes its owner."""
+    """Map root to `nobody` for this process: the server is not root, and no file changes its owner."""
     call("unshare", CLONE_NEWUSER)
     own = Path("/proc/self")
     (own / "setgroups").write_text("deny")
@@ -40,7 +40,7 @@ def enter_private_namespace() -> None:
 
 
 def are_namespaces_allowed() -> bool:
-    """Tried in a child, since a namespace that was entered but could not be mapped cannot be left."""
+    """Try it in a child process, since a process cannot leave a namespace that it entered but failed to map."""
     if not LINUX:
         return False
     probe = os.fork()
@@ -54,7 +54,7 @@ def are_namespaces_allowed() -> bool:
 
 
 def keep_file_access() -> None:
-    """Lets the server pass folders that only root may enter (a venv below /root, a temporary folder of mode 0700)."""
+    """Let the server pass folders that only root can enter (a venv below /root, a temporary folder with mode 0700)."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     bit = 1 << CAP_DAC_OVERRIDE
     call("capset", header, (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0))  # effective, permitted, inheritable
@@ -62,7 +62,7 @@ def keep_file_access() -> None:
 
 
 def become(uid: int, gid: int) -> None:
-    """Becomes that user for good."""
+    """Switch to that user permanently."""
     if LINUX:
         call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
@@ -77,7 +77,7 @@ def become(uid: int, gid: int) -> None:
 
 
 def drop_root(folder: Path) -> None:
-    """Stops being root, in the way that leaves FOLDER with the owner it has, if there is one."""
+    """Drop root, and keep FOLDER's owner if there is a way to do so."""
     owner = folder.stat()
     if owner.st_uid != 0:
         become(owner.st_uid, owner.st_gid)
@@ -90,7 +90,7 @@ def drop_root(folder: Path) -> None:
 
 
 def share_fate(number: int, launcher: int) -> None:
-    """Linux: the kernel sends this signal when the launching thread dies, even by kill -9; it survives exec."""
+    """Linux: have the kernel send this signal when the launching thread dies, even by kill -9; this survives exec."""
     if not LINUX:
         return
     call("prctl", PR_SET_PDEATHSIG, number, 0, 0, 0)
@@ -99,8 +99,8 @@ def share_fate(number: int, launcher: int) -> None:
 
 
 def main(folder: str, number: str, launcher: str, *command: str) -> None:
-    """Does not return: the server takes over this process, its id and its open files."""
-    for name in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):  # python's own ways, which exec would hand on
+    """Does not return: the server replaces this process and keeps its id and open files."""
+    for name in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):  # Python's own handling, which exec would pass on
         signal.signal(name, signal.SIG_DFL)
     os.umask(0o077)
     if os.geteuid() == 0:

@@ -1,4 +1,4 @@
-"""The life of an embedded server, the same for each kind: claim the folder, start, serve, stop or be killed."""
+"""The life cycle of every kind of embedded server: claim the folder, start, serve, stop or be killed."""
 
 import contextlib
 import signal
@@ -16,14 +16,14 @@ from sandbox.servers.ports import HOST, PortHold, find_obstacle, free_port
 from sandbox.servers.process import end, feed, find_holders, kill_family, signal_holders, spawn, wait_until
 
 PORT_ATTEMPTS = 5
-PORT_CLASH = "Address already in use"  # both servers log the system's own words
+PORT_CLASH = "Address already in use"  # both servers log the system's error text
 
 
 class EmbeddedServer(ABC):
-    """One server in one folder, alive no longer than the thread that starts it.
+    """One server in one folder. It lives no longer than the thread that starts it.
 
     Linux: the server stops by itself when the launcher dies, even by kill -9. The kernel ties that to the *thread*, so
-    `start` wants the main thread. macOS has no such thing: there the next `start` ends what a dead launcher left.
+    call `start` in the main thread. macOS cannot do this: there the next `start` ends servers left by a dead launcher.
     """
 
     title: ClassVar[str]
@@ -31,12 +31,12 @@ class EmbeddedServer(ABC):
     start_seconds: ClassVar[float] = 60.0  # recovery after a crash may replay a lot
     stop_seconds: ClassVar[float] = 30.0
     leftover_seconds: ClassVar[float] = 10.0
-    killed_seconds: ClassVar[float] = 60.0  # none of its own doing: until the kernel has got round to it
+    killed_seconds: ClassVar[float] = 60.0  # not the server's own work: until the kernel has ended it
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
-        """Touches nothing yet. Without a port, a free one is chosen at the first start and kept while it stays free.
+        """Changes nothing yet. Without a port, the first start chooses a free one and keeps it while it stays free.
 
-        Linux: from the first start on it is held, also while the server does not run, until the end of a `with` block.
+        Linux: from the first start to the end of a `with` block the port is held, even while the server does not run.
         """
         self._folder = ServerFolder(folder)
         self._fixed_port = port
@@ -48,16 +48,16 @@ class EmbeddedServer(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where clients connect, password included. Raises Unavailable before the first start."""
+        """The URL for clients, including the password. Raises Unavailable before the first start."""
 
     @property
     def folder(self) -> Path:
-        """Where data, password and log are."""
+        """The folder with data, password and log."""
         return self._folder.path
 
     @property
     def pid(self) -> int:
-        """The server's process id. Raises Unavailable when it was not started, or stopped."""
+        """The server's process id. Raises Unavailable if it was not started or has been stopped."""
         if self._process is None:
             raise Unavailable(f"{self.title} in {self._folder.path} is not started")
         return self._process.pid
@@ -75,15 +75,15 @@ class EmbeddedServer(ABC):
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> str:
-        """Starts the server unless it runs, waits until it answers, and returns its URL. Call it from the main thread.
+        """Start the server unless it runs, wait until it answers, and return its URL. Call it in the main thread.
 
-        The first start sets the data up; data and password outlive stop and kill. Raises Conflict when the folder is in
-        use by another process or the fixed port is taken, Unavailable (with the last log lines) when it does not start.
+        The first start creates the data; data and password survive stop and kill. Raises Conflict if another process
+        uses the folder or the fixed port is taken, and Unavailable (with the last log lines) if it does not start.
         """
         if self.running:
             return self.url
         if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("start() wants the main thread: the server dies with the thread that started it")
+            raise RuntimeError("start() needs the main thread: the server dies with the thread that started it")
         self._folder.claim()
         try:
             self._end_leftover()
@@ -95,13 +95,13 @@ class EmbeddedServer(ABC):
         return self.url
 
     def stop(self) -> None:
-        """Orderly: the server ends its work within `stop_seconds`, or is killed. Harmless when it does not run."""
+        """Stop cleanly: the server ends its work within `stop_seconds` or is killed. Harmless if it does not run."""
         if self._process is not None:
             end(self._process, number=self.stop_signal, seconds=self.stop_seconds)
         self._let_go()
 
     def kill(self) -> None:
-        """SIGKILL, as in a crash: on return no process of the server holds a file. `start` recovers the data."""
+        """SIGKILL, as in a crash. On return no process of the server holds a file; `start` recovers the data."""
         if self._process is not None:
             kill_family(self._process.pid)
             self._process.wait()
@@ -119,30 +119,30 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Sets the password, and makes `data/` if this is the first start."""
+        """Set the password, and create `data/` on the first start."""
 
     @abstractmethod
     def _command(self) -> Sequence[str | Path]:
-        """What runs the server; everybody on the machine can read it, so nothing secret."""
+        """The server's command line. Every user of the machine can read it, so it must hold no secret."""
 
     def _configuration(self) -> str:
-        """What the server reads from its standard input."""
+        """The text that the server reads from its standard input."""
         return ""
 
     def _environment(self) -> Mapping[str, str]:
-        """What the server finds in its environment besides the usual."""
+        """Extra environment variables for the server."""
         return {}
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Whether it takes connections; asked every few milliseconds."""
+        """Whether it accepts connections; called every few milliseconds."""
 
     def _launch(self) -> None:
-        """Starts on a free port, and on another one when somebody else was faster."""
+        """Start on a free port, or on another one if a program takes it first."""
         for _ in range(PORT_ATTEMPTS):
             self._choose_port()
             self._spawn(self._command(), owning=self._folder.data)
-            # Asked once more, it may take longer than it is given, and would seem not to have started.
+            # Rely on this result: a second check could time out, and a running server would seem not to have started.
             if self._wait_until_ready():
                 return
             if self.running or PORT_CLASH not in self._folder.read_log():
@@ -150,7 +150,7 @@ class EmbeddedServer(ABC):
         raise self._failure()
 
     def _wait_until_ready(self) -> bool:
-        """Whether it answered before it ended and in time."""
+        """Whether it answered in time and before it ended."""
         is_ready = False
 
         def is_over() -> bool:
@@ -176,7 +176,7 @@ class EmbeddedServer(ABC):
         self._hold.take(self._port)
 
     def _spawn(self, command: Sequence[str | Path], *, owning: Path) -> None:
-        """Starts a process that alone may write to the data, logs to our log and dies with us."""
+        """Start a process that has sole access to the data, writes to our log and dies with the launcher."""
         self._end_leftover()
         lock = self._folder.server_lock
         with self._folder.open_log() as log:
@@ -188,11 +188,11 @@ class EmbeddedServer(ABC):
                 lock=lock.file,
                 environment=self._environment(),
             )
-        lock.release()  # ours; the server holds on to it
+        lock.release()  # our hold only; the server keeps its own
         feed(self._process, self._configuration())
 
     def _end_leftover(self) -> None:
-        """Sees to it that nothing writes to the data any more; then the server lock is ours."""
+        """End every process that still writes to the data, then take the server lock."""
         lock = self._folder.server_lock
         for number, seconds in ((self.stop_signal, self.leftover_seconds), (signal.SIGKILL, self.killed_seconds)):
             if lock.acquire():
@@ -209,7 +209,7 @@ class EmbeddedServer(ABC):
     def _let_go(self) -> None:
         if self._process is not None:
             self._process = None
-            with contextlib.suppress(FileNotFoundError):  # somebody removed the folder under us
+            with contextlib.suppress(FileNotFoundError):  # the folder was removed meanwhile
                 wait_until(self._folder.server_lock.acquire, seconds=self.leftover_seconds)  # its children end too
         self._folder.release()
 

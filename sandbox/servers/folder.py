@@ -1,4 +1,4 @@
-"""A server's place on disk: its data, password, log and the two locks that keep it single."""
+"""A server's folder on disk: its data, password, log, and two locks that prevent a second server."""
 
 import contextlib
 import fcntl
@@ -14,14 +14,14 @@ TAIL_LINES = 15
 
 
 class Lock:
-    """An flock on a file, which the kernel lets go when the last process that holds it dies, however it dies."""
+    """An flock on a file. The kernel releases it when the last process that holds it dies, however it dies."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
 
     def acquire(self) -> bool:
-        """Whether it is held now; does not wait."""
+        """Try to take the lock without waiting; returns whether it is held now."""
         if self._file is not None:
             return True
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -34,25 +34,25 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Closes our hold; processes that inherited it hold it still."""
+        """Release our hold; processes that inherited the lock still hold it."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     @property
     def file(self) -> int:
-        """The descriptor, to be inherited."""
+        """The file descriptor, for child processes to inherit."""
         if self._file is None:
             raise RuntimeError(f"{self.path} is not held")
         return self._file
 
     def note(self, pid: int) -> None:
-        """Writes down who holds it, for people."""
+        """Write the holder's process id to the file, for people to read."""
         os.ftruncate(self.file, 0)
         os.pwrite(self.file, f"{pid}\n".encode(), 0)
 
     def find_holder(self) -> int | None:
-        """The process id that was noted last: for people, since the note outlives the process."""
+        """The last process id written. Only for people to read, since it outlives the process."""
         with contextlib.suppress(OSError, ValueError):
             return int(self.path.read_text())
         return None
@@ -61,8 +61,8 @@ class Lock:
 class ServerFolder:
     """`data/`, `password`, `server.log`, and two locks.
 
-    `launcher.lock` is held by the process that starts and stops the server. `server.lock` is inherited by the server
-    and all its children: while it is held something may still write to `data/`, and nobody else may start.
+    The process that starts and stops the server holds `launcher.lock`. The server and all its children inherit
+    `server.lock`: while it is held, a process may still write to `data/`, and no other server may start.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,7 +75,7 @@ class ServerFolder:
         self._log_start = 0
 
     def claim(self) -> None:
-        """Makes the folder ours until `release`; raises Conflict when another live launcher has it."""
+        """Claim the folder until `release`; raises Conflict if another live launcher holds it."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             is_ours = self.launcher_lock.acquire()
@@ -89,14 +89,14 @@ class ServerFolder:
         self.launcher_lock.note(os.getpid())
 
     def release(self) -> None:
-        """Lets another launcher have it."""
+        """Release the folder for other launchers."""
         self.server_lock.release()
         self.launcher_lock.release()
 
     def read_password(self, *, create: bool) -> str:
-        """The server's password, the same for the folder's whole life; `create` makes a missing one (file mode 0600).
+        """The server's password, fixed for the life of the folder; `create` makes a missing one (file mode 0600).
 
-        Raises Conflict when it is missing and may not be made.
+        Raises Conflict if it is missing and `create` is false.
         """
         with contextlib.suppress(FileNotFoundError):
             return self.password.read_text().strip()
@@ -115,7 +115,7 @@ class ServerFolder:
         return self.password.read_text().strip()
 
     def open_log(self) -> IO[bytes]:
-        """The log, for one more start; the caller closes it. A long one is set aside first as `server.log.1`."""
+        """Open the log for a new start; the caller closes it. A long log is first renamed to `server.log.1`."""
         with contextlib.suppress(FileNotFoundError):
             if self.log.stat().st_size > LOG_LIMIT_BYTES:
                 self.log.replace(self.log.with_name("server.log.1"))
@@ -124,13 +124,13 @@ class ServerFolder:
         return file
 
     def read_log(self) -> str:
-        """What was logged since the last start."""
+        """The log since the last start."""
         with contextlib.suppress(FileNotFoundError), self.log.open("rb") as file:
             file.seek(self._log_start)
             return file.read().decode(errors="replace")
         return ""
 
     def tail_log(self) -> str:
-        """The last lines since the last start, fit for an error message."""
+        """The last lines logged since the last start, indented for an error message."""
         lines = self.read_log().splitlines()[-TAIL_LINES:]
         return "\n".join(f"  {line}" for line in lines) or "  (nothing was logged)"

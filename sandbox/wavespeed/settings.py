@@ -1,4 +1,4 @@
-"""What one simulator is started with: the account, its limits, how renders behave, and where things are kept."""
+"""The settings of one simulator: the account, its limits, the behaviour of renders, and the location of files."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -8,12 +8,12 @@ from typing import Any, Literal
 Overflow = Literal["queue", "refuse"]
 
 REFUNDABLE = ("failed", "moderation", "cancelled", "timeout", "deleted")
-"""Endings that may be refunded. The provider promises it for failures and time-outs and is silent about the rest."""
+"""Endings that may be refunded. The provider promises it for failures and time-outs and does not mention others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Limits of an account level: renders at the same time, and submissions per sliding minute."""
+    """Limits of an account level: concurrent renders, and submissions per sliding minute."""
 
     slots: int
     submits_per_minute: int
@@ -30,7 +30,7 @@ TIERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorSettings:
-    """Everything that shapes a simulator. Seconds are seconds of the wall clock, money is in dollars."""
+    """All settings of a simulator. Seconds are wall-clock seconds; money is in dollars."""
 
     api_keys: tuple[str, ...] = field(repr=False)
     tier: Tier = TIERS["silver"]

@@ -1,4 +1,4 @@
-"""Callbacks to the client: signed, sent when a task has completed or failed, tried again with growing pauses."""
+"""Signed callbacks to the client, sent when a task has completed or failed, and retried with growing pauses."""
 
 import asyncio
 import base64
@@ -30,21 +30,21 @@ ANNOUNCED = frozenset({"completed", "failed"})
 def sign(secret: str, *, webhook_id: str, timestamp: str, body: bytes) -> str:
     """The hex digest of `webhook-signature: v3,<digest>`.
 
-    HMAC-SHA256 over id, dot, timestamp, dot, body. The key is the secret without its prefix, as plain text: what
-    remains looks like base64 but is not decoded.
+    HMAC-SHA256 over id, dot, timestamp, dot, body. The key is the secret without its prefix, as plain text: the rest
+    looks like base64 but is not decoded.
     """
     key = secret.removeprefix(SECRET_PREFIX).encode()
     return hmac.new(key, f"{webhook_id}.{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
 
 
 def make_secret(api_key: str) -> str:
-    """The account's secret: the same for the same key, also after a restart."""
+    """The account's secret, derived from the key, so that it stays the same after a restart."""
     return SECRET_PREFIX + base64.b64encode(hashlib.sha256(f"webhooks of {api_key}".encode()).digest()).decode()
 
 
 @dataclass(slots=True, order=True)
 class PendingWebhook:
-    """One callback on its way, due at a moment."""
+    """One pending callback and the time at which it is due."""
 
     due: float
     number: int
@@ -55,7 +55,7 @@ class PendingWebhook:
 
 
 class Outbox:
-    """The callbacks that are due some time, in memory only: a restart of the simulator loses them."""
+    """All pending callbacks, in memory only: a restart of the simulator loses them."""
 
     def __init__(self, settings: SimulatorSettings, faults: Faults, *, secret: str, executor: Executor) -> None:
         self._settings = settings
@@ -67,10 +67,10 @@ class Outbox:
         self._under_way: set[asyncio.Task[None]] = set()
         self._pool = urllib3.PoolManager(num_pools=64, maxsize=16, retries=False)
         self.counts: Counter[str] = Counter()
-        """announced, lost, sent (attempts), delivered, given_up."""
+        """Counts: announced, lost, sent (attempts), delivered, given_up."""
 
     def announce(self, task: Task, moment: float) -> None:
-        """Note that a task has ended; the faults decide what becomes of its callback."""
+        """Queue the callback for a task that has ended, unless the faults change it."""
         if task.asked.webhook is None or task.fate.status not in ANNOUNCED:
             return
         self.counts["announced"] += 1
@@ -90,7 +90,7 @@ class Outbox:
         return self._heap[0].due if self._heap else None
 
     def send_due(self, now: float) -> None:
-        """Begin to send everything that is due; must be called from the event loop."""
+        """Start sending every callback that is due; must be called from the event loop."""
         while self._heap and self._heap[0].due <= now:
             sending = asyncio.get_running_loop().create_task(self._send(heapq.heappop(self._heap), now))
             self._under_way.add(sending)
@@ -111,7 +111,7 @@ class Outbox:
         self.counts["sent"] += 1
         task.webhook_attempts += 1
         body = json.dumps(describe(task, now=now, base=task.asked.base), separators=(",", ":")).encode()
-        # every attempt carries the time at which it is made: the receiver refuses what is older than 5 minutes
+        # every attempt carries its own timestamp: the receiver refuses callbacks older than 5 minutes
         timestamp = str(int(time.time()))
         signature = sign(delivery.secret, webhook_id=task.id, timestamp=timestamp, body=body)
         headers = {

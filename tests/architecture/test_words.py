@@ -83,3 +83,22 @@ def test_a_class_name_stands_for_one_class() -> None:
         if isinstance(node, ast.ClassDef)
     )
     assert {name: count for name, count in classes.items() if count > 1} == {}
+
+
+RULED_OUT = re.compile(r"\b(told|hardly|lest|beside|so many|so long)\b", re.IGNORECASE)
+"""Words that make a sentence hard to read. The page of measurements is made from the strings of the benchmark."""
+PROSE = ("api", "chaos", "cli", "docs", "models", "rushes", "sandbox", "stack", "workers")
+MEASURED = {"performance.md", "performance.json"}
+
+
+@pytest.mark.parametrize("place", [*PROSE, "README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_no_sentence_uses_a_ruled_out_word(place: str) -> None:
+    paths = [ROOT / place] if (ROOT / place).is_file() else [*(ROOT / place).rglob("*")]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in paths
+        if path.suffix in {".py", ".md", ".html"} and path.name not in MEASURED
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if RULED_OUT.search(line)
+    ]
+    assert found == []

@@ -119,7 +119,9 @@ def test_a_wrong_url_is_refused_by_name(name: str, wrong: str, schemes: str, env
 @pytest.mark.parametrize("wrong", ["https://u@h", "https://u:hush@h", "https://h/?a=b", "https://h/#a"])
 def test_a_public_url_holds_nothing_but_a_place(wrong: str, environment: pytest.MonkeyPatch) -> None:
     refusals = refusals_of({"RUSHES_PUBLIC_URL": wrong}, environment)
-    assert refusals == {"RUSHES_PUBLIC_URL": "must hold neither user nor query: the provider is told it"}
+    assert refusals == {
+        "RUSHES_PUBLIC_URL": "must not hold a user, password, query or fragment: the provider receives this URL"
+    }
 
 
 def test_every_wrong_variable_is_named_at_once(environment: pytest.MonkeyPatch) -> None:

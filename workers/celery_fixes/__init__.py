@@ -1,1 +1,1 @@
-"""What we change in Celery: its consumer, its task events, and the threads that live beside its pool."""
+"""Our changes to Celery: its consumer, its task events, and the threads that run next to its pool."""

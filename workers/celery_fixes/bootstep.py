@@ -1,4 +1,4 @@
-"""Celery's hook for the threads beside the pool: a step of the worker's blueprint that owns them."""
+"""Celery's hook for the threads next to the pool: a step of the worker's blueprint owns them."""
 
 import gc
 import sys
@@ -12,13 +12,14 @@ from workers.process import get_runtime, set_threads
 from workers.supervision.running_tasks import STEPS
 
 SWITCH_SECONDS = 0.02
-"""Each thread that waits for the interpreter wakes so often to ask for it: with fifty, Python's 5 ms are dear."""
+"""Each thread that waits for the interpreter wakes this often to ask for it. With fifty threads, Python's default of
+5 ms is expensive."""
 
 log = structlog.get_logger(__name__)
 
 
 class DispatcherStep(bootsteps.StartStopStep):
-    """Starts with the pool and stops before it, so that no step is published for a worker that is leaving."""
+    """Starts with the pool and stops before it, so that no step is published for a worker that is shutting down."""
 
     requires = ("celery.worker.components:Pool",)
 

@@ -1,4 +1,4 @@
-"""Celery's consumer, with one change: losing Redis never ends the worker."""
+"""Celery's consumer with one change: losing Redis never ends the worker."""
 
 from typing import Any
 
@@ -9,28 +9,28 @@ log = structlog.get_logger(__name__)
 
 
 class SurvivingConsumer(Consumer):
-    """What was received by a connection that is gone is neither handed back nor acknowledged.
+    """Messages received on a connection that is gone are neither handed back nor acknowledged.
 
-    kombu does both by opening connections of the closed channel, which raises `AttributeError`; Celery takes only
-    errors of the connection for a reason to reconnect, and ends the worker. Nothing is owed to the old connection:
-    this process still has the messages, and the lease of a row is the redelivery.
+    kombu does both through the closed channel, which raises `AttributeError`. Celery reconnects only after connection
+    errors; after any other error it ends the worker. The old connection needs neither: this process still has the
+    messages, and the lease of a row is the redelivery.
     """
 
     task_consumer: Any  # this and `call_soon_ack` are missing in the type stubs
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Close the broken connection, handing nothing back through it."""
+        """Close the broken connection without handing messages back through it."""
         if self.task_consumer is not None:
             self.task_consumer.channel.do_restore = False
         super().on_connection_error_after_connected(exc)
 
     def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
-        """Acknowledge in the event loop, if the message's channel is still open then."""
+        """Acknowledge in the event loop if the message's channel is still open then."""
         return super().call_soon_ack(acknowledge_if_open, p, *args, **kwargs)  # type: ignore[misc]
 
 
 def is_gone(channel: Any) -> bool:
-    """Whether the channel's connection was closed; it may be before the channel is."""
+    """Whether the channel's connection was closed. It may be closed before the channel is."""
     return channel.closed or channel.connection is None or channel.connection.client is None
 
 

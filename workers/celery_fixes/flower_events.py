@@ -1,17 +1,17 @@
-"""Celery's task events, sent to Flower as lists: one message per interval instead of one or two per task."""
+"""Sends Celery's task events to Flower as lists: one message per interval instead of one or two per task."""
 
 from typing import Any
 
 from celery import bootsteps
 
 FLUSH_SECONDS = 0.25
-"""How long an event waits at most; Flower's own pages are asked for anew more rarely."""
+"""The longest time that an event waits. Flower's own pages are reloaded less often."""
 LIST_LIMIT = 1_000
-"""So many are sent at once, whatever the interval."""
+"""This many events are sent at once, even before the interval ends."""
 
 
 class EventLists(bootsteps.StartStopStep):
-    """Takes the flushing over from the event loop, which would send whatever one round of it has brought."""
+    """Flushes events instead of the event loop, which would send the events of each single round."""
 
     requires = ("celery.worker.consumer.events:Events",)
 

@@ -1,4 +1,4 @@
-"""Celery's signals that we use: logging is ours, connections end with the process."""
+"""The Celery signals that we use: we configure logging, and connections close with the process."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from workers.supervision import running_tasks
 
 
 def connect() -> None:
-    """Take over logging, count running_tasks, and close connections at the end."""
+    """Take over logging, track running tasks, and close connections at the end."""
     running_tasks.connect()
     setup_logging.connect(_configure, weak=False)
     worker_process_init.connect(_forget_inherited, weak=False)

@@ -1,1 +1,1 @@
-"""The dispatcher: one leader among the workers that turns due rows into messages."""
+"""The dispatcher: one worker leads and turns due rows into messages."""

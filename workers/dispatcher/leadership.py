@@ -1,24 +1,25 @@
-"""Whether this process is fit to lead, by how its turns went: what it is cut off from may answer another."""
+"""Whether this process is fit to lead, judged by its turns. A server that it cannot reach may answer another worker."""
 
 FAILING_SECONDS = 5.0
-"""As long as a lease: a leader whose turns fail for longer is replaced as one that froze."""
+"""As long as a lease: if a leader's turns fail for longer, it is replaced like one that froze."""
 ASIDE_SECONDS = 3.0
-"""Every worker asks for the lead once a second, so another has it by then; where there is none, it is taken again."""
+"""Every worker asks for the lead once a second, so another has it by then. If there is none, this one leads again."""
 
 
 class LeaderHealth:
-    """Times are monotonic seconds. Turns that Postgres failed are not told: who cannot reach it loses the lead."""
+    """Times are monotonic seconds. Turns that failed because of Postgres are not reported here: a worker that cannot
+    reach it loses the lead anyway."""
 
     def __init__(self) -> None:
         self._failing_since: float | None = None
         self._aside_until = float("-inf")
 
     def note_good(self) -> None:
-        """A turn went well."""
+        """Record that a turn succeeded."""
         self._failing_since = None
 
     def note_failed(self, *, began: float, now: float) -> bool:
-        """A turn failed; True where the lead is to be given up, since none went well for too long."""
+        """Record that a turn failed. Returns True if no turn has succeeded for too long: give up the lead."""
         if self._failing_since is None:
             self._failing_since = began
         if now - self._failing_since <= FAILING_SECONDS:
@@ -28,5 +29,5 @@ class LeaderHealth:
         return True
 
     def may_lead(self, now: float) -> bool:
-        """False for a few seconds after the lead was given up."""
+        """Whether this process may lead: not for a few seconds after it gave up the lead."""
         return now >= self._aside_until

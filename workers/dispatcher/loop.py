@@ -1,8 +1,8 @@
-"""The dispatcher: one leader among the workers that turns due rows into messages.
+"""The dispatcher: one worker leads and turns due rows into messages.
 
-Every worker runs one; a row with a lease says who leads, which is only thrift: two leaders at once are safe, since
-admission locks the account's row and every claim is a guarded UPDATE. It sleeps until the earliest row is due, a
-wake-up comes or a second has passed.
+Every worker runs a dispatcher. A row with a lease names the leader. The lease only saves work: two leaders at once are
+safe, because admission locks the account's row and every claim is a guarded UPDATE. The dispatcher sleeps until the
+earliest row is due, a wake-up comes or one second has passed.
 """
 
 import threading
@@ -33,24 +33,25 @@ LEAD_SECONDS = 1.0
 REPORT_SECONDS = 10.0
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_TURN_SECONDS = 0.04
-"""Wake-ups in a storm are served together."""
+"""The shortest turn. Wake-ups that arrive within it are served together."""
 LONGEST_PAUSE_SECONDS = 0.2
-"""Between two turns in a storm the dispatcher pauses as long as a turn takes, so that steps get their processor."""
+"""When wake-ups are frequent, the dispatcher pauses between turns for as long as a turn takes, but no longer than this.
+Steps then get processor time."""
 ROUNDS_SECONDS = 0.5
-"""How often the leader does what can wait a little: crashed steps, unconfirmed submissions, ended windows, workers."""
+"""How often the leader handles less urgent work: crashed steps, unconfirmed submissions, ended windows, workers."""
 NO_ROOM_SECONDS = 0.1
-"""When to try again what was due and found no room."""
+"""When to retry work that was due but found no room in its queue."""
 TIDY_SECONDS = 3600.0
 ABANDONED_AFTER = timedelta(days=1)
 STOP_SECONDS = 10.0
 RETENTION_SECONDS = 10.0
-"""How often the leader asks whether a render nears or has reached the end of the provider's retention."""
+"""How often the leader looks for renders near or past the end of the provider's retention."""
 
 log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Runs in a thread of its own with connections of its own."""
+    """Runs in its own thread with its own connections."""
 
     def __init__(self, runtime: Runtime, app: Celery, *, name: str, queues: Sequence[str], threads: int) -> None:
         self._runtime = runtime
@@ -58,7 +59,7 @@ class Dispatcher:
         self._name = name
         self._queues = tuple(queues)
         self._threads = threads
-        self._leads = "submit" in queues  # a process that only stores videos is kept free for that
+        self._leads = "submit" in queues  # a process that only stores videos does nothing else
         self._watch_scheduler = WatchScheduler(runtime)
         self._submit = SubmitDispatch(runtime, self._publisher)
         self._store = StoreDispatch(runtime, self._publisher)
@@ -73,21 +74,21 @@ class Dispatcher:
         self._turns = 0
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Start the thread and return at once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the turn at hand and resign, so that another leads at once."""
+        """Finish the current turn and resign, so that another worker leads at once."""
         self.resign()
         self._thread.join(timeout=STOP_SECONDS)
 
     def resign(self) -> None:
-        """Ask for the same, and return at once."""
+        """Request the same as `stop`, and return at once."""
         self._stopping.set()
         self._alarm.ring()
 
     def count_turns(self) -> int:
-        """Turns finished, failed ones too; for whoever watches that they go on."""
+        """Finished turns, including failed ones. The watchdog checks that the number grows."""
         return self._turns
 
     def _run(self) -> None:
@@ -110,7 +111,7 @@ class Dispatcher:
         except BrokerAway as error:
             log.warning("dispatcher.broker_away", error=str(error))
             self._watch_scheduler.forget()  # checks that were not published were not made
-        except Exception:  # a dispatcher that ends without a word is the worst that can happen
+        except Exception:  # the dispatcher must never end silently
             log.exception("dispatcher.turn_failed")
         else:
             self._health.note_good()
@@ -120,13 +121,14 @@ class Dispatcher:
         return LONGEST_SLEEP_SECONDS
 
     def _stand_aside(self) -> None:
-        """Let another lead, which may reach what this one does not; alone, it leads again in a few seconds."""
+        """Let another worker lead, which may reach servers that this one cannot. If there is none, lead again in a few
+        seconds."""
         log.warning("dispatcher.stands_aside", term=self._term)
         self._term = None
         self._give_up_lead(leaves=False)
 
     def _turn(self) -> float:
-        """One round of everything; returns the seconds until something is due."""
+        """Do all due work once. Returns the seconds until something is due."""
         now = time.monotonic()
         self._show_life(now)
         if not self._leads or not self._health.may_lead(now) or not self._take_lead(now):
@@ -141,7 +143,7 @@ class Dispatcher:
                 transitions.accounts.raise_slots(session, account.id)
                 self._submit.set_overcommit(session, account, lateness=self._watch_scheduler.measure_lateness())
         if account is None:
-            return LONGEST_SLEEP_SECONDS  # its row comes with the first sign of life
+            return LONGEST_SLEEP_SECONDS  # its row is created with the first sign of life
         hold_after_restore(self._runtime, account)
         room = self._publisher.measure_room(self._pools)
         if makes_rounds:
@@ -157,9 +159,9 @@ class Dispatcher:
         self._store.take_back()
         self._store.watch_output_host(account)
         self._reconcile(account, room.get("reconcile", 0))
-        resume = 0 if account.check_back_off_seconds > 0 else room.get("resume", 0)  # no window ends unlooked at
+        resume = 0 if account.check_back_off_seconds > 0 else room.get("resume", 0)  # no window may end without a check
         self._publisher.publish(self._watch_scheduler.requeue_timed_out(count=resume))
-        # During an outage of the output host one download at a time probes it.
+        # During an outage of the output host, one download at a time probes it.
         stores = 0 if account.outputs_failing else room.get("store", 0)
         self._store.keep_duplicates(self._watch_scheduler, now, resume=resume, store=stores)
         self._watch_scheduler.learn_render_times()
@@ -213,7 +215,7 @@ class Dispatcher:
         with transaction(self._runtime.sessions) as session:
             claim = transitions.runs.claim_reconcile(session, account.id, lease=UNSTARTED_LEASE)
         if claim is not None:
-            # Should the message be lost, its lease ends and another run is claimed.
+            # If the message is lost, its lease ends and another run is claimed.
             message = Message(
                 "render.reconcile", "reconcile", (str(account.id), claim), f"reconcile-{account.id}-{claim}"
             )

@@ -1,4 +1,4 @@
-"""Publishing steps: how much room the queues have, and a batch of messages in one pipeline."""
+"""Publish steps: measure the room in the queues, and send many messages in one pipeline."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,16 +19,16 @@ from rushes.settings import Settings
 UNSTARTED_LEASE = timedelta(seconds=15)
 """How long a published message may wait for a worker before its row is published again."""
 UNSTARTED_POOLS = 2
-"""Per queue, messages for so many pools may wait; the backlog itself stays in rows."""
+"""In each queue, messages for this many pools may wait. The backlog itself stays in rows."""
 
 
 class BrokerAway(Exception):
-    """Redis cannot be reached: nothing was published, or nobody knows what was."""
+    """Redis cannot be reached: nothing was published, or it is not known which messages were."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One step to be run. The id tells an operator which; duplicates cost one UPDATE."""
+    """One step to run. The id shows an operator which step it is. A duplicate message costs one UPDATE."""
 
     task: str
     queue: str
@@ -37,13 +37,13 @@ class Message:
 
 
 class Publisher:
-    """Used by the dispatcher's thread alone."""
+    """Only the dispatcher's thread may use this."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
     def measure_room(self, threads: Mapping[str, int]) -> dict[str, int]:
-        """How many messages each queue takes: two pools' worth less what waits. Raises `BrokerAway`."""
+        """How many messages each queue can take: two pools' worth minus the waiting ones. Raises `BrokerAway`."""
         queues = list(threads)
         try:
             with self._app.connection_or_acquire() as connection:
@@ -59,7 +59,7 @@ class Publisher:
         }
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Publish all of them in one pipeline. Raises `BrokerAway`; some may have been published then."""
+        """Publish all messages in one pipeline. Raises `BrokerAway`; some of them may then have been published."""
         if not messages:
             return
         try:
@@ -79,7 +79,7 @@ class Publisher:
     def publish_or_give_back(
         self, messages: Sequence[Message], sessions: Sessions, give_back: Callable[[Session], None]
     ) -> None:
-        """Publish all of them; where that fails, `give_back` frees their rows at once. Raises `BrokerAway`."""
+        """Publish all messages. If that fails, `give_back` frees their rows at once. Raises `BrokerAway`."""
         try:
             self.publish(messages)
         except BrokerAway:
@@ -89,7 +89,7 @@ class Publisher:
 
 
 def open_redis(settings: Settings, *, seconds: float) -> redis.Redis:
-    """A connection beside Celery's, whose every call answers or fails within so many seconds."""
+    """A connection in addition to Celery's. Each call answers or fails within `seconds`."""
     return redis.Redis.from_url(
         settings.get_redis_url(),
         socket_timeout=seconds,
@@ -99,5 +99,5 @@ def open_redis(settings: Settings, *, seconds: float) -> redis.Redis:
 
 
 def _pipeline(producer: Any) -> AbstractContextManager[Any]:
-    # `batch` came with kombu 5.7; the type stubs are older.
+    # kombu 5.7 introduced `batch`; the type stubs are older.
     return cast("AbstractContextManager[Any]", producer.batch())

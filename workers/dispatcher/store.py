@@ -1,4 +1,4 @@
-"""The leader's part that stores: downloads of jobs and of duplicate purchases, crashed steps, the output host."""
+"""The leader's storing work: downloads of jobs and of duplicate purchases, crashed steps, the output host."""
 
 import time
 from datetime import timedelta
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class StoreDispatch:
-    """Used by the dispatcher's thread alone."""
+    """Only the dispatcher's thread may use this."""
 
     def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
         self._runtime = runtime
@@ -40,7 +40,7 @@ class StoreDispatch:
             )
 
     def watch_output_host(self, account: DispatchAccount) -> None:
-        """Begin an outage of the output host, or end one that nothing probes any more."""
+        """Begin an outage of the output host, or end one if nothing can probe it any more."""
         with one_statement(self._runtime.sessions) as session:
             if account.outputs_failing:
                 transitions.output_host.end_unprobed_outages(session)
@@ -48,7 +48,7 @@ class StoreDispatch:
                 log.warning("outputs.failing", jobs=begun.jobs, failure=begun.failure)
 
     def store(self, account: DispatchAccount, *, room: int) -> None:
-        """Claim and publish the downloads that are due, at most `room`; during an outage one probe and rechecks."""
+        """Claim and publish the due downloads, at most `room`. During an outage, only one probe and rechecks."""
         if room <= 0:
             return
         failing = account.outputs_failing
@@ -80,7 +80,7 @@ class StoreDispatch:
         watch.charge(len(checks))
         if quarantined:
             log.error("dispatcher.duplicate_quarantined", count=quarantined)
-        # Should a message be lost, its row is due again.
+        # If a message is lost, its row becomes due again.
         messages = [_duplicate_message(each, "watch", queue="resume") for each in checks]
         messages += [_duplicate_message(each, "store", queue="store") for each in stores]
         self._publisher.publish(messages)

@@ -1,4 +1,4 @@
-"""The leader's part that submits: it admits jobs to free slots, claims their submissions and publishes them."""
+"""The leader's submitting work: admit jobs to free slots, claim their submissions and publish them."""
 
 import time
 from datetime import timedelta
@@ -17,11 +17,11 @@ from workers.dispatcher.publisher import UNSTARTED_LEASE, Message, Publisher
 
 BACK_AT_ONCE = timedelta(0)
 OVERCOMMIT_RETRY = timedelta(hours=1)
-"""After a 429 by concurrency nothing is overcommitted for so long."""
+"""After a concurrency 429, nothing is overcommitted for this long."""
 
 
 class SubmitDispatch:
-    """Used by the dispatcher's thread alone."""
+    """Only the dispatcher's thread may use this."""
 
     def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
         settings = runtime.settings
@@ -34,7 +34,7 @@ class SubmitDispatch:
         self._window = InFlightWindow()
 
     def submit(self, account: DispatchAccount, *, room: int, threads: int) -> None:
-        """Admit, claim and publish: at most `room` messages, for a pool of so many threads."""
+        """Admit, claim and publish at most `room` messages, for pools with `threads` threads in all."""
         now = time.monotonic()
         with transaction(self._runtime.sessions) as session:
             state = transitions.slots.count_free_slots(session, account.id)
@@ -50,7 +50,7 @@ class SubmitDispatch:
             claimed = transitions.admission.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
             epoch = transitions.admission.advance_epoch(session, account.id) if claimed else 0
         if epoch:
-            keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before anything of it can be bought
+            keep_epoch(self._runtime.settings.data_dir, account.id, epoch)  # before any of them can be bought
 
         self._bucket.take(len(claimed))
         self._overcommit.note(now=now, admitted=admitted, submitting=state.submitting, free=state.free - admitted)
@@ -63,7 +63,7 @@ class SubmitDispatch:
         )
 
     def set_overcommit(self, session: Session, account: DispatchAccount, *, lateness: float | None) -> None:
-        """Write how many renders may queue beyond the slots; `lateness` is in seconds, where it was measured."""
+        """Write how many renders may queue beyond the slots. `lateness` is in seconds, None if not measured."""
         size: int | str = self._runtime.settings.overcommit
         if not isinstance(size, int):
             self._overcommit.seen_seconds = lateness or self._overcommit.seen_seconds
@@ -71,9 +71,9 @@ class SubmitDispatch:
         transitions.accounts.set_overcommit(session, account.id, overcommit=size, quiet_for=OVERCOMMIT_RETRY)
 
     def _count_posters(self, threads: int) -> int:
-        """Submissions that may be under way: as many as threads, less those that are for checks.
+        """How many submissions may be under way: one per thread, minus the threads for checks.
 
-        More would wait for a thread, lose their rate slot and be handed back.
+        More of them would wait for a thread, lose their rate slot and be handed back.
         """
         settings = self._runtime.settings
         posters = settings.count_submit_threads()

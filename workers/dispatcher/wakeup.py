@@ -1,4 +1,4 @@
-"""The dispatcher's alarm clock: sleeps until a time, a wake-up from Postgres, or a call from this process."""
+"""The dispatcher's alarm clock. It sleeps until a time, a wake-up from Postgres, or a call from this process."""
 
 import threading
 import time
@@ -11,20 +11,20 @@ from models.db.session import WAKE_CHANNEL, plain_url
 log = structlog.get_logger(__name__)
 
 LONGEST_WAIT_SECONDS = 0.25
-"""The longest sleep where LISTEN does not work, as behind a transaction pooler."""
+"""The longest sleep if LISTEN does not work, for example behind a transaction pooler."""
 
 RETRY_SECONDS = 5.0
 UNHEARD_SECONDS = 300.0
-"""A pooler stays a pooler; each try costs two seconds."""
+"""The pause between tries behind a pooler. A pooler is rarely removed, and each try costs two seconds."""
 STEP_SECONDS = 0.5
 
 
 class Unheard(Exception):
-    """Connected and listening, and yet a notification did not arrive."""
+    """The connection listens, but a test notification did not arrive."""
 
 
 class Alarm:
-    """Used by one thread, save `ring`."""
+    """For one thread only, except for `ring`."""
 
     def __init__(self, url: str) -> None:
         self._url = plain_url(url)
@@ -34,7 +34,7 @@ class Alarm:
         self._warned = False
 
     def wait(self, seconds: float) -> None:
-        """Return after so many seconds, or earlier when woken; never later."""
+        """Return after `seconds`, or earlier if woken; never later."""
         connection = self._get_connection()
         if connection is None:
             self._rung.wait(min(seconds, LONGEST_WAIT_SECONDS))
@@ -42,7 +42,7 @@ class Alarm:
             return
         deadline = time.monotonic() + seconds
         try:
-            # In short steps, since `ring` cannot interrupt the wait on the socket.
+            # Wait in short steps, because `ring` cannot interrupt the wait on the socket.
             while not self._rung.is_set():
                 left = deadline - time.monotonic()
                 for _ in connection.notifies(timeout=max(0.0, min(left, STEP_SECONDS)), stop_after=1):
@@ -59,7 +59,7 @@ class Alarm:
         self._rung.set()
 
     def close(self) -> None:
-        """Let go of the connection; the next wait opens another."""
+        """Close the connection. The next wait opens another."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -79,7 +79,7 @@ class Alarm:
 
 
 def _listen(url: str) -> "psycopg.Connection[tuple[object, ...]]":
-    """A listening connection that was seen to work: a transaction pooler accepts LISTEN and never delivers."""
+    """A listening connection, tested with a notification: a transaction pooler accepts LISTEN but never delivers."""
     connection = psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="rushes-listen")
     connection.execute(f"LISTEN {WAKE_CHANNEL}")
     with psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="rushes-listen") as other:

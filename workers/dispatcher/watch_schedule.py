@@ -1,4 +1,4 @@
-"""The leader's part that watches: which renders are in flight, how long they take, and which checks go out now."""
+"""The leader's watching work: which renders are in flight, how long they take, and which checks to publish now."""
 
 import time
 from collections.abc import Sequence
@@ -21,24 +21,25 @@ CHECK_LIMIT = 500
 REBUILD_SECONDS = 60.0
 EVER_SECONDS = 1e9
 COMMIT_SECONDS = 10.0
-"""Longer than any commit takes to become visible."""
+"""Any commit becomes visible within this time."""
 OVERLAP_SECONDS = 0.5
-"""Longer than nearly every commit takes."""
+"""Nearly every commit becomes visible within this time."""
 CHECKS_QUIET = timedelta(seconds=15)
 RENDER_TIMES_SECONDS = 10.0
-"""How often the leader learns from what was rendered."""
+"""How often the leader learns from finished renders."""
 WEIGH_SECONDS, FIRST_WEIGH_SECONDS = 10.0, 1.0
-"""How often the leader asks how many ends webhooks tell in time; the second while few have ended."""
+"""How often the leader measures the share of ends that webhooks report in time. The second applies while few have
+ended."""
 PRICE_SECONDS = 10.0
-"""How often the leader tells what a check is worth."""
+"""How often the leader records the value of a check."""
 LOGGED_CHANGE = 0.1
-"""A change of that share that is worth a line in the log."""
+"""The smallest change of the webhooks' share that is logged."""
 
 log = structlog.get_logger(__name__)
 
 
 class WatchScheduler:
-    """Used by the dispatcher's thread alone. What it returns is to be published; nothing of it took a lease."""
+    """Only the dispatcher's thread may use this. The caller publishes the returned messages; they hold no lease."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -46,29 +47,30 @@ class WatchScheduler:
         self._schedule = CheckSchedule(runtime.settings, self._render_times)
         self._rebuilt_at = self._overlapped_at = self._learned_at = self._weigh_at = float("-inf")
         self._priced_at = float("-inf")
-        self._delivered = 0.0  # share of ends that webhooks are expected to tell in time
+        self._delivered = 0.0  # share of ends that webhooks are expected to report in time
         self._delivered_logged = float("-inf")
 
     def forget(self) -> None:
-        """Start anew from rows: another led meanwhile."""
+        """Rebuild the schedule from rows at the next turn, because another worker led meanwhile."""
         self._schedule.forget()
         self._rebuilt_at = float("-inf")
 
     def find_next_at(self) -> float | None:
-        """When the next check may be due, in monotonic seconds; None while nothing is watched."""
+        """When the next check may be due, in monotonic seconds; None if nothing is watched."""
         return self._schedule.find_next_at()
 
     def measure_lateness(self) -> float | None:
-        """Seconds from a completion to our knowing, of late; None while nobody can tell."""
+        """Recent seconds between a completion and our learning of it; None if not known."""
         return self._schedule.measure_lateness()
 
     def learn_render_times(self) -> None:
-        """Take in, every ten seconds, how long renders took."""
+        """Learn how long renders took, at most every ten seconds."""
         with transaction(self._runtime.sessions) as session:
             self._render_times.refresh(session, records=True, fresh_for=RENDER_TIMES_SECONDS)
 
     def requeue_timed_out(self, *, count: int) -> list[Message]:
-        """The next, slower watch window of renders whose window has passed; the slower schedule checks in any case."""
+        """Begin the next, slower watch window of renders with a window that has passed. Returns a check of each; the
+        slower schedule checks them in any case."""
         window = self._runtime.settings.watch_window
         if count <= 0:
             return []
@@ -83,15 +85,15 @@ class WatchScheduler:
         return [_resume_message(each) for each in timed_out]
 
     def count_allowed(self) -> int:
-        """How many checks beside the schedule the budget allows now."""
+        """How many checks outside the schedule the budget allows now."""
         return self._schedule.count_allowed(now=time.monotonic())
 
     def charge(self, count: int) -> None:
-        """So many checks beside the schedule are made."""
+        """Charge `count` checks outside the schedule to the budget."""
         self._schedule.charge(count)
 
     def choose_checks(self, account: DispatchAccount, *, count: int, term: int | None) -> Sequence[Message]:
-        """The checks to make now, at most `count`; none while the account's checks are held."""
+        """The checks to make now, at most `count`. Empty while the account's checks are on hold."""
         with transaction(self._runtime.sessions) as session:
             self._learn(session, account)
             self._pay_debt(session, account)
@@ -108,7 +110,8 @@ class WatchScheduler:
         return [_check_message(account, check, term=term) for check in checks]
 
     def _learn(self, session: Session, account: DispatchAccount) -> None:
-        """Take in what began, ended or was hinted at since the last turn; all of it now and then."""
+        """Read the renders that began, ended or got an early-check request since the last turn. From time to time, read
+        all renders."""
         now = time.monotonic()
         if now - self._rebuilt_at >= REBUILD_SECONDS:
             if self._rebuilt_at == float("-inf"):

@@ -1,1 +1,1 @@
-"""Whether a worker process works, and how it ends."""
+"""Supervision of a worker process: whether it works, and how it ends."""

@@ -1,4 +1,4 @@
-"""A container's health check: exits 0 while a worker of this host shows signs of life.
+"""A container's health check. It exits with 0 while a worker on this host shows signs of life.
 
 Run it with `python -m workers.supervision.healthcheck`.
 """
@@ -12,7 +12,7 @@ from rushes.settings import load_settings
 
 
 def main() -> int:
-    """0 where a worker of this host was seen in the last 15 seconds, else 1."""
+    """Return 0 if a worker on this host was seen in the last 15 seconds, else 1."""
     engine = open_engine(load_settings().get_database_url(), pool_size=1, application="rushes-health")
     try:
         with transaction(open_sessions(engine)) as session:

@@ -1,4 +1,4 @@
-"""What this process is at: how many steps it began, and since when its threads are busy with which."""
+"""The steps of this process: how many began, which ones run, and for how long."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from celery.signals import task_postrun, task_prerun
 
 
 class Steps:
-    """A thread has one step at a time. Safe for any thread."""
+    """Steps by thread; a thread runs one step at a time. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -16,13 +16,13 @@ class Steps:
         self._running: dict[int, tuple[str, float]] = {}
 
     def begin(self, task: str) -> None:
-        """This thread begins a step."""
+        """Record that this thread begins a step."""
         with self._lock:
             self._begun += 1
             self._running[threading.get_ident()] = (task, time.monotonic())
 
     def end(self) -> None:
-        """This thread's step is over."""
+        """Record that this thread's step has ended."""
         with self._lock:
             self._running.pop(threading.get_ident(), None)
 
@@ -32,7 +32,7 @@ class Steps:
             return self._begun
 
     def list_running(self) -> list[tuple[str, float]]:
-        """The tasks under way, each with its age in seconds."""
+        """The running tasks, each with its age in seconds."""
         now = time.monotonic()
         with self._lock:
             return [(task, now - began) for task, began in self._running.values()]

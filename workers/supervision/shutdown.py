@@ -1,7 +1,7 @@
-"""A worker that was told to end ends, even where the servers that it would say goodbye to are away.
+"""Makes a worker end after a signal, even if Redis or Postgres is away.
 
-Celery's own way out goes through Redis, call by call, each with its time-out, and waits for steps that may wait for
-Postgres. Nothing is owed to servers that are away: the rows give back what the process held, as after a crash.
+Celery's own shutdown makes several Redis calls, each with its time-out, and waits for steps that may wait for Postgres.
+Servers that are away need no clean shutdown: the rows give back what the process held, as after a crash.
 """
 
 import os
@@ -20,7 +20,7 @@ from workers.dispatcher.publisher import open_redis
 from workers.supervision.running_tasks import Steps
 
 AWAY_LIMIT_SECONDS = 8.0
-"""With the checks themselves, and the quarter second until one is told, less than twenty."""
+"""Together with the checks themselves, and the quarter second until the signal is noticed, less than twenty seconds."""
 
 NOTICE_SECONDS = 0.25
 PROBE_SECONDS = 2.0
@@ -30,26 +30,26 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a worker that leaves sees at one instant."""
+    """The state of the servers and of the own steps at one instant, during a shutdown."""
 
-    postgres: bool  # answers
-    redis: bool
-    steps: int  # under way
+    postgres: bool  # it answers
+    redis: bool  # it answers
+    steps: int  # running steps
 
 
 def is_shutting_down() -> bool:
     """Whether this worker was sent SIGTERM, SIGINT or SIGQUIT."""
-    # `is not None`: Celery sets these to an exit code, and 0 is one.
+    # `is not None`: Celery sets these to an exit code, which may be 0.
     return worker_state.should_stop is not None or worker_state.should_terminate is not None
 
 
 def has_nothing_to_wait_for(seen: Surroundings) -> bool:
-    """Whether waiting achieves nothing: no step can save its outcome, or none runs and only Redis holds us."""
+    """Whether waiting achieves nothing: no step can save its outcome, or none runs and only Redis delays the end."""
     return not seen.postgres or (not seen.redis and not seen.steps)
 
 
 class ShutdownMonitor:
-    """A thread that sleeps until the worker is told to end: it resigns at once, and sees that the end comes."""
+    """A thread that sleeps until the worker gets a signal to end. It then resigns at once and enforces the end."""
 
     def __init__(self, runtime: Runtime, *, steps: Steps, resign: Callable[[], None]) -> None:
         self._runtime = runtime
@@ -59,7 +59,7 @@ class ShutdownMonitor:
         self._thread = threading.Thread(target=self._run, name="rushes-leaving", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns at once. Ends with the process."""
+        """Start the thread and return at once. The thread ends with the process."""
         self._thread.start()
 
     def _run(self) -> None:
@@ -91,4 +91,4 @@ class ShutdownMonitor:
         running = [f"{task} for {age:.0f} s" for task, age in self._steps.list_running()]
         log.warning("worker.left_at_once", postgres=seen.postgres, redis=seen.redis, running=running)
         flush_logs()
-        os._exit(0)  # as it was told; what it held comes back when its leases end
+        os._exit(0)  # a requested end, so exit code 0; its rows become free when their leases end

@@ -1,7 +1,7 @@
-"""The watchdog: ends a worker that lives, could work and does not, so that its supervisor starts it again.
+"""The watchdog ends a worker that is alive and could work but does not, so that its supervisor restarts it.
 
-A worker whose consumer is dead still shows signs of life, and messages may lie in its queues for ever. What it cannot
-help is never held against it: servers that are away, threads busy with steps within their limits, empty queues, and
+A worker with a dead consumer still shows signs of life, and messages could stay in its queues for ever. Causes outside
+the worker's control never count: servers that are away, threads busy with steps within their limits, empty queues, and
 time in which the process itself was frozen.
 """
 
@@ -25,17 +25,17 @@ from workers.supervision.running_tasks import Steps
 from workers.supervision.shutdown import is_shutting_down
 
 EXIT_STUCK = 70
-"""EX_SOFTWARE: any supervisor takes it for a failure."""
+"""EX_SOFTWARE: every supervisor treats it as a failure."""
 
 OBSERVATIONS_PER_LIMIT = 6
 LONGEST_PAUSE_SECONDS = 10.0
 FROZEN_PAUSES = 3
-"""So many pauses between two checks mean that nobody was there to check."""
+"""More than this many pauses between two checks mean that the process was frozen."""
 REDIS_SECONDS = 5.0
 STUCK_LIMITS = 5
-"""A dispatcher's turn may last: it is bounded by the time-outs of its statements, one after the other."""
+"""A dispatcher's turn may take this many limits: only the time-outs of its consecutive statements bound it."""
 LONG_STEP_SECONDS = 3_600.0
-"""Downloads and reconciliation runs last as long as bytes and pages come."""
+"""Downloads and reconciliation runs may continue as long as bytes and pages arrive."""
 LONG_STEPS = frozenset({"render.store", "duplicate.store", "render.reconcile"})
 
 log = structlog.get_logger(__name__)
@@ -43,18 +43,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen at one instant; times are monotonic seconds."""
+    """The state of the worker at one instant. Times are monotonic seconds."""
 
     at: float
     begun: int  # steps that this process has begun
     turns: int  # turns that its dispatcher has finished
-    is_free: bool  # a thread has no step, or one that outlived its limit
-    waiting: int | None  # messages in its queues; None: Redis or Postgres is away, so nothing could be begun
+    is_free: bool  # a thread has no step, or a step that outlived its limit
+    waiting: int | None  # messages in its queues; None: Redis or Postgres is away, so no step could begin
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Why a worker is called stuck."""
+    """Why a worker counts as stuck."""
 
     reason: str
     seconds: float
@@ -64,7 +64,7 @@ class Evidence:
 
 
 class Judge:
-    """Observations in, evidence out; knows no clock but the checks'."""
+    """Takes observations and returns evidence. It uses no clock except the observations' times."""
 
     def __init__(self, *, limit: float, pause: float) -> None:
         self._limit = limit
@@ -73,7 +73,7 @@ class Judge:
         self._idle_since = self._stuck_since = 0.0
 
     def judge(self, observation: Observation) -> Evidence | None:
-        """Evidence where for longer than the limit, at every check, the worker could have worked and did not."""
+        """Return evidence if, at every check for longer than the limit, the worker could have worked but did not."""
         last, self._last = self._last, observation
         if last is None or observation.waiting is None or observation.at - last.at > FROZEN_PAUSES * self._pause:
             self._idle_since = self._stuck_since = observation.at
@@ -95,7 +95,7 @@ class Judge:
 
 
 class Watchdog:
-    """Runs in a thread of its own, with a connection to Redis of its own: the consumer's may be what hangs."""
+    """Runs in its own thread with its own connection to Redis, because the consumer's connection may hang."""
 
     def __init__(
         self, runtime: Runtime, *, queues: Sequence[str], threads: int, steps: Steps, count_turns: Callable[[], int]
@@ -114,18 +114,18 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="rushes-watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Start the thread and return at once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Check no more: a worker that is leaving begins nothing, and should not."""
+        """Stop checking: a worker that is shutting down should begin no step."""
         self._stopping.set()
 
     def _run(self) -> None:
         while not self._stopping.wait(self._pause):
             try:
                 evidence = self._judge.judge(self._observe())
-            except Exception:  # a watchdog that dies without a word guards nothing
+            except Exception:  # the watchdog must not end silently
                 log.exception("watchdog.observation_failed")
                 continue
             if evidence and not self._is_shutting_down():
@@ -158,12 +158,12 @@ class Watchdog:
 
 
 def pause_of(limit: float) -> float:
-    """Seconds between two checks: a freeze as long as the limit is always longer than what counts as one."""
+    """Seconds between two checks: short enough that a freeze as long as the limit always counts as a freeze."""
     return min(LONGEST_PAUSE_SECONDS, limit / OBSERVATIONS_PER_LIMIT)
 
 
 def limits_of_steps(settings: Settings) -> dict[str, float]:
-    """Seconds after which a step of a kind no longer excuses its thread; each is far beyond the step's own bounds."""
+    """Seconds after which a step of each kind no longer excuses its thread: far beyond the step's own bounds."""
     lease = settings.submit_lease.total_seconds()
     observation = 10 * settings.request_timeout_seconds
     checks = dict.fromkeys(("watch.poll", "watch.resume", "duplicate.watch"), observation)
@@ -171,13 +171,13 @@ def limits_of_steps(settings: Settings) -> dict[str, float]:
 
 
 def is_free(running: Sequence[tuple[str, float]], *, threads: int, limits: Mapping[str, float]) -> bool:
-    """Whether a thread could take a step: it has none, or one that has outlived its limit."""
+    """Whether a thread could take a step: it has none, or its step has outlived its limit."""
     busy = sum(age <= limits.get(task, LONG_STEP_SECONDS) for task, age in running)
     return busy < threads
 
 
 def end_process(evidence: Evidence, running: Sequence[tuple[str, float]]) -> None:
-    """Say why, and end at once: threads that hang cannot be asked, and rows outlive the process."""
+    """Log the evidence and end the process at once: hanging threads cannot be stopped, and rows outlive the process."""
     log.critical(
         "watchdog.stuck",
         **asdict(evidence),

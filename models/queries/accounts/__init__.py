@@ -1,1 +1,1 @@
-"""An account with its money, and what makes it wait."""
+"""An account with its money, and the reasons why it waits."""

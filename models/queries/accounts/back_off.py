@@ -1,12 +1,13 @@
-"""What an account that was refused makes wait, and whether it still does, which its row alone cannot tell."""
+"""The work that waits because the provider refused an account, and whether it still waits. The account's row alone does
+not show this."""
 
 from models.lifecycle import IN_A_ROW
 
 REFUSED = f"""account.back_offs > 0
     AND (account.back_off_until > now() OR account.check_failures > 0
         OR account.back_off_until > now() - interval '{IN_A_ROW}' AND waiting.since IS NOT NULL)"""
-"""The provider takes nothing: a hold lasts, checks fail, or something is yet to show that it takes submissions again,
-which is tried as soon as a hold has passed."""
+"""The provider takes nothing: a back-off lasts, checks fail, or no submission has yet shown that it accepts again. The
+next submission is tried as soon as the back-off has passed."""
 
 WAITING = """LATERAL (
         SELECT least(
@@ -15,8 +16,8 @@ WAITING = """LATERAL (
                 WHERE prediction.state = 'submitting' AND prediction.account_id = account.id)) AS since
         WHERE account.back_offs > 0
     ) AS waiting"""
-"""Since when something is queued or not answered yet; null where nothing is. For LEFT JOIN ... ON true."""
+"""Since when something is queued or not answered yet; null if nothing is. For LEFT JOIN ... ON true."""
 
 WATCH_DUE = """(SELECT greatest(due_at, (SELECT max(check_back_off_until) FROM account))
         FROM prediction WHERE state = 'rendering' ORDER BY due_at LIMIT 1)"""
-"""When the first watch window ends, or may: none does while checks are held."""
+"""When the first watch window ends, but not before a hold on checks ends: no window ends during one."""

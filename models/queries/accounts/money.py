@@ -1,4 +1,4 @@
-"""What a prediction costs, by its row: held until its outcome, then spent or given back."""
+"""The cost of a prediction, from its row: held until its outcome, then spent or refunded."""
 
 from models.lifecycle import NO_OUTPUT
 
@@ -8,11 +8,11 @@ _EMPTY = f"({_OUTCOME} = 'failed' AND prediction.error_code IS NOT DISTINCT FROM
 
 HELD = """(prediction.state IN ('submitting', 'unconfirmed', 'rendering')
     OR (prediction.state = 'duplicate' AND prediction.outcome IS NULL))"""
-"""Without an outcome: the provider may still keep the price."""
+"""The prediction has no outcome: the provider may still keep the price."""
 
 SPENT = f"({_OUTCOME} IN ('completed', 'deleted', 'lost') OR {_EMPTY})"
-"""Paid for, as far as anybody knows: nobody says that a lost, a deleted or an empty one is given back."""
+"""Paid for, as far as we know: the provider does not promise a refund for a lost, deleted or empty one."""
 
 REFUNDED = f"""(prediction.provider_id IS NOT NULL
     AND {_OUTCOME} IN ('failed', 'cancelled', 'timeout') AND NOT {_EMPTY})"""
-"""Accepted, and given back by the provider's outcome."""
+"""Accepted, and refunded by the provider's outcome."""

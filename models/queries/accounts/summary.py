@@ -11,7 +11,7 @@ from models.queries.accounts.back_off import REFUSED, WAITING
 from models.queries.accounts.money import HELD, REFUNDED, SPENT
 from models.queries.storing import OutputOutage, find_output_outage
 
-# Reads every prediction of the account: it is asked by people, not by a loop.
+# Reads every prediction of the account: run it for people, not in a loop.
 _SUMMARY = statement(f"""
     SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
         CASE WHEN {REFUSED} THEN back_off_reason || coalesce(': ' || back_off_detail, '') END,
@@ -32,7 +32,7 @@ _SUMMARY = statement(f"""
 
 
 class AccountSummary(NamedTuple):
-    """An account by its limits, its health and its money in dollars."""
+    """An account's limits, health and money. Money is in dollars."""
 
     name: str
     slots: int
@@ -43,18 +43,18 @@ class AccountSummary(NamedTuple):
     paused_detail: str | None
     back_off: str | None
     held: Decimal  # for predictions without an outcome
-    spent: Decimal  # for those that ended as paid
-    refunded: Decimal  # for those that the provider accepted and gave back
-    duplicate: Decimal  # what of `spent` was paid beside another
+    spent: Decimal  # for predictions that ended as paid
+    refunded: Decimal  # for predictions that the provider accepted and refunded
+    duplicate: Decimal  # part of `spent` that was paid for duplicate purchases
     duplicates: int
     epoch: int
     stale_writes: dict[str, int]  # by kind
-    check_price: float | None  # seconds of delay that the last requests which watch were worth, each
+    check_price: float | None  # seconds of delay that each of the last requests of checks was worth
     unknown_predictions: int  # found in the last seven days: no row asked for them
-    outage: OutputOutage | None = None  # of the output host
+    outage: OutputOutage | None = None  # current outage of the output host
 
 
 def summarise_account(session: Session, name: str) -> AccountSummary | None:
-    """The account of this name."""
+    """The account with this name."""
     summary = find_one(session, _SUMMARY, AccountSummary, name=name)
     return summary._replace(outage=find_output_outage(session)) if summary else None

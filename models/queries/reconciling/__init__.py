@@ -1,1 +1,1 @@
-"""What a reconciliation run reads, also after a restore."""
+"""The reads of a reconciliation run, also after a restore."""

@@ -1,4 +1,4 @@
-"""What is asked after a restore: who may have bought what no row knows."""
+"""Reads after a restore: which job may have bought an unknown prediction."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_all, find_one, statement
 from models.lifecycle import NOTHING_BOUGHT, PredictionState
 
-# In the order in which they would have been submitted; what cannot be bought (again) by itself is no owner. An
-# unconfirmed submission may be marked not found, or adopt what fails: its job is bought again then, as that of a render
-# is.
+# In the order in which they would have been submitted. A job that cannot be bought (again) automatically is no owner.
+# An unconfirmed submission may be marked not found, or may adopt a prediction that fails. Its job is then bought again,
+# like the job of a failed render.
 _OPEN_JOBS = statement("""
     SELECT job.id, prediction.id, video_model, input, job.created_at,
         prediction.id IS NULL OR prediction.provider_id IS NULL AND posted_at IS NULL
@@ -41,29 +41,29 @@ _ASSIGNED = statement("SELECT id FROM prediction WHERE job_id = :job_id AND prov
 
 
 class OpenJob(NamedTuple):
-    """A job that the restored rows would buy, or buy again should its render fail or its unconfirmed submission end as
-    not found."""
+    """A job that the restored rows would buy, or would buy again if its render fails or its unconfirmed submission ends
+    as not found."""
 
     job_id: UUID
-    prediction_id: UUID | None  # of its live one
+    prediction_id: UUID | None  # its live prediction
     video_model: str
     input: dict[str, Any]
     created_at: datetime
-    is_free: bool  # nothing of it is, or may be, bought now
+    is_free: bool  # nothing is, or may be, bought for it at present
 
 
 class JobSnapshot(NamedTuple):
-    """How a job, and a prediction that was posted for it, stand when the provider shows that prediction."""
+    """The state of a job and of a prediction posted for it, when the provider shows that prediction."""
 
-    state: str | None  # of the prediction; None: its row was lost by a restore
-    is_known: bool  # it has a provider id, maybe another one
+    state: str | None  # of the prediction; None: a restore lost its row
+    is_known: bool  # the prediction has a provider id, maybe another one
     is_posted: bool
     is_queued: bool  # the job would be bought
-    unposted_id: UUID | None  # what the job waits for, where that was not posted yet
+    unposted_id: UUID | None  # the job's submission that is not posted yet, if any
 
     @property
     def waits(self) -> bool:
-        """Whether the prediction was posted and nobody knows its provider id."""
+        """Whether the prediction was posted and its provider id is not known."""
         return self.state in (PredictionState.SUBMITTING, PredictionState.UNCONFIRMED) and (
             self.is_posted and not self.is_known
         )
@@ -75,7 +75,7 @@ class JobSnapshot(NamedTuple):
 
     @property
     def is_given_up(self) -> bool:
-        """Whether the prediction was marked not found or refused: not bought, as far as the rows tell."""
+        """Whether the prediction was marked not found or refused: not bought, according to the rows."""
         return self.state in NOTHING_BOUGHT and not self.is_known
 
 
@@ -85,15 +85,15 @@ def list_open_jobs(session: Session, video_models: Sequence[str]) -> list[OpenJo
 
 
 def filter_strangers(session: Session, account_id: UUID, ids: Sequence[str], *, before: datetime | None) -> set[str]:
-    """Those of the provider ids that were unknown predictions already at that moment; none where it is not known."""
+    """The provider ids that were already unknown predictions at `before`; none if that moment is not known."""
     return set(session.scalars(_STRANGERS, {"account_id": account_id, "ids": list(ids), "before": before}))
 
 
 def find_job_snapshot(session: Session, prediction_id: UUID, job_id: UUID) -> JobSnapshot | None:
-    """How this job and this prediction of it stand; None where there is no such job."""
+    """The state of this job and of this prediction of it; None if there is no such job."""
     return find_one(session, _JOB_SNAPSHOT, JobSnapshot, prediction_id=prediction_id, job_id=job_id)
 
 
 def find_assigned(session: Session, job_id: UUID, provider_id: str) -> UUID | None:
-    """Which prediction of this job the provider knows by this id; None where none does."""
+    """The prediction of this job with this provider id; None if there is none."""
     return session.scalars(_ASSIGNED, {"job_id": job_id, "provider_id": provider_id}).one_or_none()

@@ -1,4 +1,4 @@
-"""What a run over unconfirmed submissions reads."""
+"""The reads of a reconciliation run over unconfirmed submissions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -53,7 +53,7 @@ _UNLISTED = statement("""
       AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:ids AS text[])) AS listed (id) WHERE listed.id = provider_id)
 """)
 
-# By id, which is by birth: no index on the time is needed. The inner limits bound what is read where few have a time.
+# Ids sort by creation time, so no index on the time is needed. The inner limits bound the reads if few have a time.
 _NEIGHBOURS = """
     (SELECT provider_id, provider_created_at, accepted_at, {is_earlier} AS is_earlier
      FROM (SELECT * FROM prediction WHERE account_id = :account_id AND id {side} asked.prediction_id
@@ -84,21 +84,21 @@ class Posted(NamedTuple):
     input: dict[str, Any]
     posted_at: datetime
     state: str
-    is_due: bool  # its answer may come, or it is searched for now
+    is_due: bool  # its answer may still come, or it is searched for now
     is_wanted: bool  # its job waits to be bought (again)
 
 
 class ControlPrediction(NamedTuple):
-    """A prediction that was accepted near another one, which any list of the same account shows."""
+    """A prediction that was accepted near another one. Any list of the same account shows it."""
 
-    prediction_id: UUID  # the other one
+    prediction_id: UUID  # the other prediction
     provider_id: str
     created_at: datetime  # by the provider's clock
-    is_earlier: bool  # accepted before it
+    is_earlier: bool  # accepted before the other prediction
 
 
 class UnconfirmedSubmission(NamedTuple):
-    """An unconfirmed submission as a person sees it; `reason` says what is known."""
+    """An unconfirmed submission as shown to a person. `reason` says what is known."""
 
     prediction_id: UUID
     job_id: UUID
@@ -112,14 +112,14 @@ class UnconfirmedSubmission(NamedTuple):
 
 
 class Offsets(NamedTuple):
-    """How the provider's clock was seen to relate to ours; None before anything was accepted."""
+    """Observed offsets between the provider's clock and ours; None before anything was accepted."""
 
-    after_post: timedelta | None  # least of created - posted
-    after_answer: timedelta | None  # greatest of created - accepted
+    after_post: timedelta | None  # smallest of created - posted
+    after_answer: timedelta | None  # largest of created - accepted
 
 
 def list_posted(session: Session, account_id: UUID) -> list[Posted]:
-    """Everything that was posted in the provider's retention and has no provider id, oldest first."""
+    """Every submission posted within the provider's retention that has no provider id, oldest first."""
     return find_all(session, _POSTED, Posted, account_id=account_id)
 
 
@@ -129,21 +129,21 @@ def list_unconfirmed(session: Session) -> list[UnconfirmedSubmission]:
 
 
 def find_offsets(session: Session, account_id: UUID) -> Offsets:
-    """How the provider's clock relates to ours, by its latest answers."""
+    """The offsets between the provider's clock and ours, from its latest answers."""
     return find_one(session, _OFFSETS, Offsets, account_id=account_id) or Offsets(None, None)
 
 
 def filter_known(session: Session, account_id: UUID, ids: Sequence[str]) -> set[str]:
-    """Those of the provider ids that rows of ours have."""
+    """The provider ids that our rows have."""
     return set(session.scalars(_KNOWN, {"account_id": account_id, "ids": list(ids)}))
 
 
 def list_controls(
     session: Session, account_id: UUID, moments: Mapping[UUID, datetime], *, until: datetime
 ) -> list[ControlPrediction]:
-    """Up to five accepted before and after each of these predictions, within 24 hours of its moment.
+    """Up to five predictions accepted before and five after each of these, within 24 hours of its moment.
 
-    Later ones are of use only if they were accepted before `until`.
+    Later ones are useful only if they were accepted before `until`.
     """
     values = {"ids": list(moments), "moments": list(moments.values()), "until": until}
     return find_all(session, _CONTROLS, ControlPrediction, account_id=account_id, **values) if moments else []
@@ -152,6 +152,6 @@ def list_controls(
 def measure_list_lag(
     session: Session, account_id: UUID, *, listed: Iterable[str], listed_at: datetime, after: datetime
 ) -> float:
-    """Seconds that the provider's list was behind: the age of the oldest render of ours that it did not show."""
+    """Seconds by which the provider's list was behind: the age of our oldest render that it did not show."""
     values = {"account_id": account_id, "ids": list(listed), "listed_at": listed_at, "after": after}
     return float(session.execute(_UNLISTED, values).scalar_one())

@@ -1,1 +1,1 @@
-"""What the schedule, webhooks and learned render times read."""
+"""The reads of the check schedule, of webhooks and of learned render times."""

@@ -1,4 +1,4 @@
-"""What render times are learned from: renders that completed, and those in flight. Ages count from acceptance."""
+"""The data that render times are learned from: completed renders and renders in flight. Ages count from acceptance."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, statement
 
-# Adopted predictions are left out: when they were accepted is not known.
-# Ten seconds are longer than any commit takes to become visible.
+# Adopted predictions are left out, because their time of acceptance is not known.
+# Any commit becomes visible within ten seconds.
 _COMPLETED = statement("""
     SELECT prediction.id, video_model, input - '{prompt,image,video}'::text[], prediction.ended_at,
         extract(epoch FROM now() - prediction.ended_at)::float8,
@@ -60,16 +60,16 @@ _RUNNING = statement("""
 
 
 class CompletedRender(NamedTuple):
-    """A completed prediction that no finished render tells of yet; `values` is its input without texts."""
+    """A completed prediction that is not yet recorded as a finished render. `values` is its input without texts."""
 
     prediction_id: UUID
     video_model: str
     values: dict[str, Any]
     ended_at: datetime
     ago_seconds: float
-    age_seconds: float  # when it was found completed
+    age_seconds: float  # its age when it was found completed
     running_seconds: float | None  # its age when it was last seen running
-    execution_seconds: float | None  # as the provider tells it
+    execution_seconds: float | None  # as the provider reports it
 
 
 class KnownRender(NamedTuple):
@@ -84,7 +84,7 @@ class KnownRender(NamedTuple):
 
 
 class RendersInFlight(NamedTuple):
-    """Renders in flight of about the same age; `values` is their input without texts."""
+    """Renders in flight of about the same age. `values` is their input without texts."""
 
     video_model: str
     values: dict[str, Any]
@@ -93,15 +93,15 @@ class RendersInFlight(NamedTuple):
 
 
 def list_completed(session: Session, *, count: int) -> list[CompletedRender]:
-    """Completed predictions that no finished render tells of, oldest first; of all there are, the newest `count`."""
+    """Completed predictions not yet recorded as finished renders, oldest first; of all of them, the newest `count`."""
     return find_all(session, _COMPLETED, CompletedRender, count=count)
 
 
 def list_finished(session: Session, *, count: int) -> list[KnownRender]:
-    """Of each kind the newest `count` finished renders, newest first."""
+    """The newest `count` finished renders of each kind, newest first."""
     return find_all(session, _FINISHED, KnownRender, count=count)
 
 
 def count_running(session: Session) -> list[RendersInFlight]:
-    """Renders in flight by kind and age, ages within 2 % taken together."""
+    """Renders in flight by kind and age. Ages within 2 % of each other are grouped."""
     return find_all(session, _RUNNING, RendersInFlight)

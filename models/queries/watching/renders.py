@@ -1,4 +1,4 @@
-"""What the checks read: which renders are in flight, which have ended, which are said to have ended."""
+"""The reads of checks: renders in flight, renders that have ended, and renders with an early-check request."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -56,7 +56,7 @@ _SWEEP_LAG = statement("""
 
 
 class WatchedPrediction(NamedTuple):
-    """What a check needs to know of a prediction."""
+    """The data about a prediction that a check needs."""
 
     job_id: UUID
     account_id: UUID
@@ -66,13 +66,13 @@ class WatchedPrediction(NamedTuple):
     age_seconds: float | None  # since it was accepted
     inconsistent_seconds: float | None  # since the provider's answers make no sense
     watch_windows: int
-    created_at: datetime | None  # by the provider's clock where it told, else when we knew of it
-    by_provider: bool  # it told
+    created_at: datetime | None  # by the provider's clock if it reported one, else when we learned of it
+    by_provider: bool  # the provider reported created_at
     attempt: int  # 1 for the first purchase of the job
 
 
 class Rendering(NamedTuple):
-    """A render in flight; `values` is its input without texts."""
+    """A render in flight. `values` is its input without texts."""
 
     prediction_id: UUID
     job_id: UUID
@@ -85,7 +85,7 @@ class Rendering(NamedTuple):
 
 
 class EarlyCheck(NamedTuple):
-    """Somebody says that this render may have ended; `early_check_at` in seconds since 1970."""
+    """An early-check request: this render may have ended. `early_check_at` is in seconds since 1970."""
 
     prediction_id: UUID
     early_check_at: float
@@ -97,7 +97,7 @@ class PageEntry(NamedTuple):
     prediction_id: UUID
     provider_id: str
     claim: int
-    should_show: bool  # old enough for a list that lags a little
+    should_show: bool  # old enough that a list with a small lag shows it
 
 
 def find_watched(session: Session, prediction_id: UUID) -> WatchedPrediction | None:
@@ -106,39 +106,39 @@ def find_watched(session: Session, prediction_id: UUID) -> WatchedPrediction | N
 
 
 def list_rendering(session: Session, *, newer_than_seconds: float) -> list[Rendering]:
-    """Renders in flight that were accepted in the last so many seconds."""
+    """Renders in flight that were accepted in the last `newer_than_seconds`."""
     return find_all(session, _RENDERING_SINCE, Rendering, newer_than=newer_than_seconds)
 
 
 def list_rendering_of(session: Session, ids: Iterable[UUID]) -> list[Rendering]:
-    """Those of the predictions that still render."""
+    """The predictions with these ids that still render."""
     return find_all(session, _RENDERING_OF, Rendering, ids=list(ids))
 
 
 def list_ended(session: Session, account_id: UUID, *, newer_than_seconds: float) -> list[UUID]:
-    """Predictions that ended in the last so many seconds."""
+    """Predictions that ended in the last `newer_than_seconds`."""
     return list(session.scalars(_ENDED, {"account_id": account_id, "newer_than": newer_than_seconds}))
 
 
 def list_ended_places(session: Session, account_id: UUID) -> list[float]:
-    """When the provider created what ended in the last quarter of an hour, in seconds since 1970."""
+    """When the provider created the predictions that ended in the last 15 minutes, in seconds since 1970."""
     return list(session.scalars(_ENDED_PLACES, {"account_id": account_id}))
 
 
 def list_early_checks(session: Session, *, newer_than_seconds: float) -> list[EarlyCheck]:
-    """Renders in flight that were said in the last so many seconds to have ended."""
+    """Renders in flight with an early-check request in the last `newer_than_seconds`."""
     return find_all(session, _EARLY_CHECKS, EarlyCheck, newer_than=newer_than_seconds)
 
 
 def list_page(session: Session, account_id: UUID, *, after: datetime, before: datetime) -> list[PageEntry]:
-    """Renders in flight that the provider created between two moments, both inside, in the order of their ids."""
+    """Renders in flight that the provider created between two moments, both included, in the order of their ids."""
     return find_all(session, _ON_PAGE, PageEntry, account_id=account_id, after=after, before=before)
 
 
 def measure_sweep_lag(session: Session, account_id: UUID, *, running: Sequence[str], elapsed: float) -> float:
-    """Seconds by which a list is late that shows these as running: how long ago we knew the first of them to be over.
+    """Seconds by which a list is late that shows these as running: the time since we knew that the first had ended.
 
-    `elapsed` seconds have passed since the list was asked for. Zero or less: it was not late.
+    `elapsed` seconds have passed since the list was requested. Zero or less: it was not late.
     """
     values = {"account_id": account_id, "ids": list(running), "elapsed": elapsed}
     return float(session.execute(_SWEEP_LAG, values).scalar_one())

@@ -1,4 +1,4 @@
-"""Webhooks as the rows tell of them: what came in time, and whether it was true."""
+"""Webhooks as the rows record them: how many came in time, and whether they were right."""
 
 from datetime import timedelta
 from typing import NamedTuple
@@ -9,14 +9,14 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_one, statement
 
 IN_TIME = timedelta(seconds=5)
-"""A webhook that comes so long after we knew has still been delivered; a later one has not."""
+"""A webhook that comes up to this long after we knew counts as delivered; a later one does not."""
 WINDOW = 200
 RECENT = 40
-"""How many of the latest of those tell that deliveries have stopped."""
+"""How many of the latest of these ends show that deliveries have stopped."""
 CHANCE = 0.1
-"""A share of the recent ones that is lower by no more than this may be so by chance."""
+"""If the recent share is lower by no more than this, it may be chance."""
 FEWEST = 5
-"""From fewer ends nobody is told a share."""
+"""With fewer ends than this, no share is reported."""
 
 _SECRET = statement("SELECT hook_secret FROM account WHERE name = :name")
 
@@ -57,47 +57,48 @@ _STATS = statement("""
 
 
 class Delivery(NamedTuple):
-    """Of how many ends that a webhook could have told it did so in time."""
+    """How many ends a webhook could have reported, and how many it reported in time."""
 
     delivered: int
     ended: int
 
     @property
     def share(self) -> float | None:
-        """From 0 to 1; None where too few have ended."""
+        """From 0 to 1; None if too few have ended."""
         return self.delivered / self.ended if self.ended >= FEWEST else None
 
     @property
     def belief(self) -> float:
-        """What to expect of the next one, above 0 and below 1: by Jeffreys' rule, a half before any has ended."""
+        """The chance that the next one is delivered, above 0 and below 1. By Jeffreys' rule: 0.5 before any has
+        ended."""
         return (self.delivered + 0.5) / (self.ended + 1)
 
 
 class Agreement(NamedTuple):
-    """How often a webhook and a check told the same end of a render, among the latest that both told of."""
+    """How often a webhook and a check reported the same outcome, among the latest renders that both reported on."""
 
     agreed: int
     disagreed: int
 
 
 class WebhookStats(NamedTuple):
-    """How webhooks have come of late."""
+    """How webhooks have been delivered recently."""
 
     asked: int  # ends of renders that were posted with an address, at most the latest 200
-    share: float | None  # told in time, 0 to 1; None where there are too few
-    last_seconds: float | None  # since the last of them came; None: none did
+    share: float | None  # share reported in time, 0 to 1; None if there are too few ends
+    last_seconds: float | None  # since the last webhook of these came; None: none came
 
 
 def find_hook_secret(session: Session, name: str) -> bytes | None:
-    """What the tokens of this account's webhooks are signed with; None where there is no such account."""
+    """The key that signs the tokens of this account's webhooks; None if there is no such account."""
     secret: bytes | None = session.execute(_SECRET, {"name": name}).scalar_one_or_none()
     return secret
 
 
 def measure_webhook_delivery(session: Session, account_id: UUID) -> Delivery:
-    """How many ends a webhook told in time: of the last 200, or of the last 40 where it has dropped.
+    """How many ends webhooks reported in time: of the last 200, or of the last 40 if the share has dropped.
 
-    The ends counted are those of renders that were posted with an address.
+    Only renders that were posted with an address are counted.
     """
     values = {"account_id": account_id, "in_time": IN_TIME, "recent": RECENT, "window": WINDOW}
     delivered, ended, delivered_recently, ended_recently = session.execute(_DELIVERY, values).one()
@@ -107,12 +108,12 @@ def measure_webhook_delivery(session: Session, account_id: UUID) -> Delivery:
 
 
 def measure_webhook_agreement(session: Session, account_id: UUID) -> Agreement:
-    """Whether webhooks told the truth, by the last 200 ends that a check decided and a webhook told too."""
+    """Whether webhooks were right, from the last 200 ends that a check decided and a webhook also reported."""
     found = find_one(session, _AGREEMENT, Agreement, account_id=account_id, window=WINDOW)
     return found or Agreement(0, 0)
 
 
 def find_webhook_stats(session: Session, account_id: UUID) -> WebhookStats:
-    """What a person wants to know of webhooks."""
+    """Webhook statistics for people."""
     asked, last_seconds = session.execute(_STATS, {"account_id": account_id, "window": WINDOW}).one()
     return WebhookStats(asked, measure_webhook_delivery(session, account_id).share, last_seconds)

@@ -1,1 +1,1 @@
-"""Reconciliation runs, unknown predictions, decisions of a person, and pauses after a restore."""
+"""Reconciliation runs, unknown predictions, an operator's decisions, and pauses after a restore."""

@@ -1,5 +1,5 @@
-"""What a person decides about a purchase: who an unconfirmed submission is, that nothing was bought, that a render is
-given up."""
+"""A person's decisions about a purchase: adopt a prediction for an unconfirmed submission, record that nothing was
+bought, or give a render up."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -12,7 +12,7 @@ from models.transitions.reconciling.unconfirmed import mark_not_found
 from models.transitions.submitting import accept_prediction
 from models.transitions.watching.renders import end_prediction
 
-# The lock holds the unconfirmed submission still until the move that follows in the same transaction.
+# The lock prevents changes to the unconfirmed submission until the next transition in the same transaction.
 _DECIDE = statement("""
     WITH held AS (
         SELECT id, job_id, account_id FROM prediction
@@ -49,10 +49,11 @@ _ABANDON = statement("""
 def adopt_unconfirmed(
     session: Session, prediction_id: UUID, *, provider_id: str, watch_window: timedelta, by: str
 ) -> bool:
-    """A person says which of the provider's predictions this unconfirmed submission is; it is watched like any
+    """A person assigns one of the provider's predictions to this unconfirmed submission. It is watched like any other
     adoption.
 
-    False where it is not unconfirmed, or another row has that id; a race for the id ends in its unique constraint.
+    Returns False if the submission is not unconfirmed or another row has that id. The unique constraint decides a race
+    for the id.
     """
     if not _decide(session, prediction_id, how="adopted", by=by, provider_id=provider_id):
         return False
@@ -68,7 +69,7 @@ def adopt_unconfirmed(
 
 
 def dismiss_unconfirmed(session: Session, prediction_id: UUID, *, by: str) -> bool:
-    """A person says that nothing was bought: as if it had been searched for and not found."""
+    """A person states that nothing was bought. The effect is the same as if it had been searched for and not found."""
     if not _decide(session, prediction_id, how="not_found", by=by):
         return False
     return mark_not_found(session, prediction_id, why="a person decided", decided=True)
@@ -79,9 +80,9 @@ def _decide(session: Session, prediction_id: UUID, *, how: str, by: str, provide
 
 
 def abandon_prediction(session: Session, prediction_id: UUID, *, by: str) -> bool:
-    """A person gives up a render that outlived a watch window: `lost`, counted as spent, its slot free.
+    """A person gives up a render that outlived a watch window. It ends as `lost`, counts as spent and frees its slot.
 
-    Its job is queued again while it has attempts left. The claim is read under the lock, so no watch comes between.
+    Its job is queued again if it has attempts left. The claim is read under the lock, so no check can intervene.
     """
     claim = session.execute(_ABANDON, {"prediction_id": prediction_id, "by": by}).scalar_one_or_none()
     if claim is None:

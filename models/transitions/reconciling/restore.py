@@ -1,7 +1,8 @@
-"""A paused account submits nothing: after a restore until unknown predictions were searched for, or by a person's word.
+"""Pauses. A paused account submits nothing: after a restore, until unknown predictions were searched for, or because a
+person paused it.
 
-The epoch grows with every claim of submissions and is also kept outside the database. A database that is behind it
-has forgotten submissions, and so perhaps purchases.
+The epoch grows with every claim of submissions and is also kept outside the database. If the database is behind that
+copy, it has lost submissions and perhaps purchases.
 """
 
 from datetime import datetime
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import changed_a_row, statement
 from models.tables.base import new_id
 
-# The epochs are taken over at once, so that one restore pauses once. A person's pause is kept beneath.
+# Both epochs are updated at once, so that one restore pauses once. A person's pause is kept and stands afterwards.
 _HOLD = statement("""
     WITH held AS (
         UPDATE account
@@ -121,33 +122,34 @@ _POST = statement("""
 
 
 def hold_restored(session: Session, account_id: UUID, *, epoch: int, restore_epoch: int, detail: str) -> bool:
-    """Pause an account whose row is behind one of these epochs: its database has been restored."""
+    """Pause the account if its row is behind one of these epochs: its database has then been restored."""
     values = {"account_id": account_id, "epoch": epoch, "restore_epoch": restore_epoch, "detail": detail}
     return changed_a_row(session, _HOLD, **values)
 
 
 def explain_pause(session: Session, account_id: UUID, *, detail: str) -> bool:
-    """Say what an account that is paused for a restore waits for; told once."""
+    """Record what an account paused for a restore waits for. Each detail is recorded once."""
     return changed_a_row(session, _EXPLAIN, account_id=account_id, detail=detail)
 
 
 def pause_account(session: Session, account_id: UUID, *, by: str) -> bool:
-    """A person's act: nothing is submitted until the account is resumed. False where a person has paused it already.
+    """A person pauses the account: it submits nothing until it is resumed. Returns False if a person has already paused
+    it.
 
-    While it is paused for a restore, that goes on, and this pause stands after it.
+    A pause for a restore continues, and this pause stands after it.
     """
     return changed_a_row(session, _PAUSE, account_id=account_id, by=by)
 
 
 def resume_account(session: Session, account_id: UUID, *, by: str) -> bool:
-    """A person's act: submit again, whatever it was paused for. False where it is not paused."""
+    """A person resumes the account, whatever it was paused for. Returns False if it is not paused."""
     return changed_a_row(session, _RESUME, account_id=account_id, by=by)
 
 
 def release_restored(session: Session, account_id: UUID, *, by: str, held_at: datetime) -> str | None:
-    """End the pause for the restore that was seen at `held_at`: `resumed`, or `paused` where a person's pause stands.
+    """End the pause for the restore detected at `held_at`. Returns `resumed`, or `paused` if a person's pause stands.
 
-    None where the account is not paused for that restore any more.
+    Returns None if the account is no longer paused for that restore.
     """
     values = {"account_id": account_id, "by": by, "held_at": held_at}
     outcome: str | None = session.execute(_RELEASE, values).scalar_one_or_none()
@@ -163,11 +165,11 @@ def post_for_unknown(
     posted_at: datetime | None,
     named: UUID | None = None,
 ) -> UUID | None:
-    """A purchase that the restored rows do not know of gets its row: that of a submission not posted yet, or a new one.
+    """Give a row to a purchase that the restored rows lost: the row of a submission not posted yet, or a new one.
 
-    `posted_at` is when the provider created it; `named` is the id of a new row, where that is known. The caller goes on
-    with `accept_prediction` in the same transaction.
-    None where the job or the submission has moved meanwhile.
+    `posted_at` is when the provider created it. `named` is the id of a new row, if known. The caller continues with
+    `accept_prediction` in the same transaction.
+    Returns None if the job or the submission has moved meanwhile.
     """
     if prediction_id is not None:
         values = {"prediction_id": prediction_id, "posted_at": posted_at}

@@ -1,4 +1,4 @@
-"""Unconfirmed submissions: who searches for them, and what was found."""
+"""Reconciliation runs: claim, renew and finish the search for unconfirmed submissions, and record its findings."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -16,10 +16,10 @@ from models.tables.unknown_prediction import UnknownPrediction
 from models.transitions.watching.retention import SEARCH
 
 SWEEP_PAUSE = timedelta(minutes=10)
-"""How often the account is swept for predictions that no row knows."""
+"""How often the account is swept for unknown predictions."""
 
 SWEEP_OVERLAP = timedelta(minutes=15)
-"""How far a sweep reads back behind the one before: `list_lag_seconds` is at most ten minutes."""
+"""How far a sweep reads back before the start of the previous one: `list_lag_seconds` is at most ten minutes."""
 
 
 _CLAIM = statement("""
@@ -50,8 +50,8 @@ _BEGIN = statement("""
                       ELSE coalesce(swept_at - :sweep_overlap,
                           (SELECT min(posted_at) FROM prediction WHERE account_id = :account_id))
                  END,
-                 -- Not found so far, but the list may show it late: searched for again whenever its age has grown by
-                 -- half, and once more before the list drops it. Not after a restore, whose list must be read whole.
+                 -- Not found so far, but the list may show it late. Search again whenever its age has grown by half,
+                 -- and once more before the list drops it. Not after a restore: the whole list must then be read.
                  (SELECT min(posted_at) FROM prediction
                   WHERE account_id = :account_id AND state = 'not_found' AND posted_at > now() - interval '7 days'
                     AND account.paused_reason IS DISTINCT FROM 'restore'
@@ -79,7 +79,8 @@ _FINISH = statement("""
 """)
 
 
-# What was learned of the other's render is forgotten, save that a slot was given back: another has it since.
+# Forget everything learned about the other submission's render, except that a slot was given back: that slot has been
+# given to another since.
 _YIELD = statement("""
     WITH yielded AS (
         UPDATE prediction
@@ -88,7 +89,7 @@ _YIELD = statement("""
             watch_windows = CASE WHEN watch_windows < :slot_windows THEN 0 ELSE watch_windows END
         WHERE account_id = :account_id AND provider_id = :provider_id AND id <> :prediction_id
           AND adopted_at IS NOT NULL AND state = 'rendering'
-          AND job_id <> (SELECT job_id FROM prediction WHERE id = :prediction_id)  -- of one job it has the right home
+          AND job_id <> (SELECT job_id FROM prediction WHERE id = :prediction_id)  -- in the same job, it stays
         RETURNING id, job_id, account_id
     ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
@@ -108,14 +109,14 @@ class RunTicket(NamedTuple):
     """The right to make one reconciliation run."""
 
     began_at: datetime
-    list_lag: timedelta  # the largest ever seen
-    sweep_after: datetime | None  # also sweep for unknown predictions that are younger than this
-    restored_at: datetime | None  # when it was seen that the database was restored; None: it was not
-    restored_to: datetime | None  # the last claim of submissions that the restored rows tell of
+    list_lag: timedelta  # the largest list lag ever seen
+    sweep_after: datetime | None  # also sweep for unknown predictions younger than this
+    restored_at: datetime | None  # when the restore of the database was detected; None: not restored
+    restored_to: datetime | None  # time of the last claim of submissions in the restored rows
 
 
 def claim_reconcile(session: Session, account_id: UUID, *, lease: timedelta) -> int | None:
-    """Take the run over this account's unconfirmed submissions, where one is due; returns its claim."""
+    """Claim the reconciliation run of this account if one is due. Returns its claim."""
     values = {"account_id": account_id, "lease": lease, "sweep_pause": SWEEP_PAUSE}
     claim: int | None = session.execute(_CLAIM, values).scalar_one_or_none()
     return claim
@@ -128,7 +129,7 @@ def begin_reconcile(session: Session, account_id: UUID, claim: int, *, lease: ti
 
 
 def renew_reconcile(session: Session, account_id: UUID, claim: int, *, lease: timedelta) -> bool:
-    """Keep the run; False where another has taken it over, whose findings then count."""
+    """Renew the run's lease. Returns False if another run has taken over; only the other run's findings then count."""
     return changed_a_row(session, _RENEW, account_id=account_id, claim=claim, lease=lease)
 
 
@@ -141,15 +142,15 @@ def finish_reconcile(
     lag_seconds: float = 0,
     swept_at: datetime | None = None,
 ) -> bool:
-    """End the run; the next begins after `pause` at the earliest. `swept_at`: when it began, if it swept."""
+    """End the run. The next begins after `pause` at the earliest. `swept_at` is when this run began, if it swept."""
     values = {"account_id": account_id, "claim": claim, "pause": pause}
     return changed_a_row(session, _FINISH, lag_seconds=lag_seconds, swept_at=swept_at, **values)
 
 
 def yield_adoption(session: Session, prediction_id: UUID, *, account_id: UUID, provider_id: str) -> bool:
-    """A direct answer beats an adoption: who adopted this provider id is unconfirmed again.
+    """A direct answer overrides an adoption: a submission that adopted this provider id is unconfirmed again.
 
-    False where another row holds it for good; the caller's own submission is then what is unconfirmed.
+    Returns False if another row keeps the id. The caller's own submission is then the unconfirmed one.
     """
     values = {"account_id": account_id, "provider_id": provider_id, "prediction_id": prediction_id}
     session.execute(_YIELD, values | {"slot_windows": SLOT_WINDOWS})
@@ -157,7 +158,7 @@ def yield_adoption(session: Session, prediction_id: UUID, *, account_id: UUID, p
 
 
 def insert_unknown_predictions(session: Session, unknown_predictions: Sequence[dict[str, Any]]) -> list[str]:
-    """Keep and report predictions that no row asked for, each once; returns the provider ids of the new ones."""
+    """Store and report predictions that no row asked for, each once. Returns the provider ids of the new ones."""
     if not unknown_predictions:
         return []
     born = (

@@ -1,4 +1,4 @@
-"""What a reconciliation run decides about an unconfirmed submission: not found, not yet, or not without a person."""
+"""A reconciliation run's decisions on an unconfirmed submission: not found, search again, or leave it to a person."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,11 +11,12 @@ from models.transitions.submitting import WORKER_CRASHED
 from models.transitions.watching.retention import SEARCH
 
 MAX_SUBMIT_CRASHES = 3
-"""So many submissions of a job whose worker crashed and that never reached the provider, and the job is quarantined."""
+"""A job is quarantined after this many crashed submissions that never reached the provider."""
 
 
 CRASH_SPREAD = timedelta(seconds=10)
-"""Over so long they are queued again: those that died of another's submission are not beside it the next time, too."""
+"""Crashed submissions are queued again at a random time within this span, so that those that died of another's
+submission do not run next to it again."""
 
 
 _NOT_FOUND = statement("""
@@ -97,13 +98,13 @@ _FOREIGN = statement("""
 
 
 def mark_not_found(session: Session, prediction_id: UUID, *, why: str, decided: bool = False) -> bool:
-    """Searched for and not found: nothing was bought, the job is queued anew.
+    """The submission was searched for and not found: nothing was bought, and the job is queued again.
 
-    It fails instead (`submit_killed_worker`) where this is the third such one since it was last retried whose worker
-    crashed: as far as anybody can see, posting it kills workers. That holds for a person's word, too.
+    The job fails instead (`submit_killed_worker`) if this is its third crashed submission marked not found since it was
+    last retried: apparently, posting it kills workers. This also applies if a person decides.
 
-    False where it is searched for no more: it waits for a person then, or is so old that the list may have dropped it
-    while it was read. `decided` says that it is that person's word.
+    Returns False if the submission is no longer searched for. It then waits for a person, or is so old that the list
+    may have dropped it while it was read. `decided` says that a person decided.
     """
     values = {"prediction_id": prediction_id, "why": why, "decided": decided, "search": SEARCH}
     crashed = {"crashed": WORKER_CRASHED, "most": MAX_SUBMIT_CRASHES, "spread": CRASH_SPREAD}
@@ -111,17 +112,17 @@ def mark_not_found(session: Session, prediction_id: UUID, *, why: str, decided: 
 
 
 def postpone_unconfirmed(session: Session, ids: Sequence[UUID], *, delay: timedelta) -> None:
-    """Search for these again after `delay`, save those that are searched for no more."""
+    """Search for these again after `delay`, except for those that are no longer searched for."""
     if ids:
         session.execute(_POSTPONE, {"ids": list(ids), "delay": delay})
 
 
 def note_undecidable(session: Session, ids: Sequence[UUID], *, message: str) -> None:
-    """These are for a person to decide; told once."""
+    """Record, once each, that a person has to decide these."""
     if ids:
         session.execute(_UNDECIDABLE, {"ids": list(ids), "message": message})
 
 
 def note_foreign_list(session: Session, ids: Sequence[UUID], *, message: str) -> int:
-    """These are not decided, since the list seems to be another account's; told once. Returns of how many now."""
+    """Record, once each, that these stay undecided because the list seems to be another account's. Returns how many."""
     return len(session.execute(_FOREIGN, {"ids": sorted(ids), "message": message}).all()) if ids else 0

@@ -1,4 +1,4 @@
-"""What is sure to have been bought for a job of ours, and no row tells of."""
+"""A prediction that was certainly bought for a job of ours, but has no row."""
 
 from datetime import datetime
 from uuid import UUID
@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import statement
 from models.tables.base import new_id
 
-# Somebody else may make this row, or another purchase of the job, at the same instant: then the next run sees it.
+# Another process may create this row, or another purchase of the job, at the same instant. The next run then sees it.
 _RECORD = statement("""
     WITH born AS (
         INSERT INTO prediction (id, job_id, account_id, attempt, state, price, due_at, posted_at, provider_id,
@@ -30,7 +30,7 @@ _RECORD = statement("""
     SELECT id FROM born
 """)
 
-# Asked after the row is born, since predictions are locked before jobs. The lock holds the job still.
+# Runs after the INSERT, because predictions are locked before jobs. The lock prevents changes to the job.
 _UNWANTED = statement("""
     SELECT 1 FROM job
     WHERE id = :job_id AND NOT (state = 'queued' AND cancel_requested_at IS NULL)
@@ -44,11 +44,11 @@ _UNWANTED = statement("""
 def record_duplicate(
     session: Session, account_id: UUID, job_id: UUID, *, provider_id: str, provider_created_at: datetime | None
 ) -> UUID | None:
-    """A purchase for a job that does not wait for one gets a row: watched and stored as a duplicate purchase, its job
-    left alone.
+    """Give a row to a purchase for a job that does not wait for one. It is watched and stored as a duplicate purchase;
+    its job is left alone.
 
-    Returns the row's id; None, and nothing written, where a row knows this prediction already, the job is gone, or
-    would be bought from now on and so can have it instead.
+    Returns the row's id. Returns None and writes nothing if a row already has this prediction, if the job is gone, or
+    if the job is yet to be bought and so can have this purchase instead.
     """
     values = {"account_id": account_id, "job_id": job_id, "provider_id": provider_id}
     with session.begin_nested() as savepoint:

@@ -1,1 +1,1 @@
-"""How a file is stored, kept or given up; the output host; duplicate purchases."""
+"""Store, keep or give up a file; outages of the output host; duplicate purchases."""

@@ -1,4 +1,4 @@
-"""Which store steps are due: claimed by the dispatcher, given back, or taken back from a worker that crashed."""
+"""Due store steps: the dispatcher claims them, gives them back, or takes them back from a crashed worker."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,7 +11,7 @@ from models.db.rows import find_all, statement
 from models.transitions.storing.steps import NEWEST_OUTPUT
 
 MAX_STORE_CRASHES = 3
-"""So many store steps in a row whose worker crashed without a word, and the job is quarantined."""
+"""A job is quarantined after this many crashed store steps in a row."""
 
 
 _TAKE_BACK = statement("""
@@ -54,8 +54,8 @@ _TAKE_BACK = statement("""
 """)
 
 
-# Who crashed may have killed its worker, or was only beside the step that did: such steps go one at a time, so
-# that the next crash identifies the step at fault.
+# A crashed step may have killed its worker, or only have run next to the step that did. Run such steps one at a time,
+# so that the next crash identifies the step at fault.
 _CLAIM = statement(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM job
@@ -78,12 +78,12 @@ _CLAIM = statement(f"""
 """)  # noqa: S608 - a constant
 
 
-# The job with the fewest attempts: one that was never tried tells most about the host.
+# Probe with the job with the fewest attempts: a file that was never tried says most about the host.
 _CLAIM_PROBE = statement(f"""
     WITH turn AS (
         UPDATE account SET outputs_probe_at = now() + :lease
         WHERE id = :account_id AND outputs_failing_since IS NOT NULL AND outputs_probe_at <= now()
-          AND NOT EXISTS (  -- a download that is under way is the probe
+          AND NOT EXISTS (  -- a download under way is the probe
               SELECT 1 FROM job WHERE state = 'storing' AND begun_at IS NOT NULL AND due_at > now() AND NOT rechecks)
         RETURNING id
     ), chosen AS MATERIALIZED (
@@ -110,7 +110,7 @@ _POSTPONE = statement("""
 
 
 class ClaimedStore(NamedTuple):
-    """A store step to be published."""
+    """A claimed store step, to be published."""
 
     job_id: UUID
     claim: int
@@ -118,40 +118,41 @@ class ClaimedStore(NamedTuple):
 
 
 class CrashedStore(NamedTuple):
-    """A store step whose lease ran out after it had begun."""
+    """A store step that had begun when its lease ran out."""
 
     job_id: UUID
     attempts: int
     crashes: int  # in a row, without a recorded outcome between them
-    quarantined: bool  # the job has ended: it is not tried again by itself
+    quarantined: bool  # the job has ended: it is not retried automatically
 
 
 def take_back_stores(session: Session, *, count: int) -> list[CrashedStore]:
-    """Take back the steps whose worker crashed, so that they can be claimed again; each crash is an event.
+    """Take back the steps whose worker crashed, so that they can be claimed again. Each crash is recorded as an event.
 
-    After `MAX_STORE_CRASHES` in a row the job ends as failed (`store_killed_worker`), or as cancelled where that was
-    asked for; a delay or a hand-back in between begins the count anew.
+    After `MAX_STORE_CRASHES` crashes in a row, the job ends as failed (`store_killed_worker`), or as cancelled if that
+    was requested. A delay or a hand-back in between restarts the count.
     """
     return find_all(session, _TAKE_BACK, CrashedStore, count=count, most=MAX_STORE_CRASHES)
 
 
 def claim_stores(session: Session, *, count: int, lease: timedelta, only_rechecks: bool = False) -> list[ClaimedStore]:
-    """Take the store steps that are due and not begun; of those that were taken back, one at a time.
+    """Claim the store steps that are due and not begun. Steps that were taken back are claimed one at a time.
 
-    During an outage of the output host `only_rechecks` leaves the downloads to `claim_probe`.
+    During an outage of the output host, `only_rechecks` leaves the downloads to `claim_probe`.
     """
     return find_all(session, _CLAIM, ClaimedStore, count=count, lease=lease, only_rechecks=only_rechecks)
 
 
 def claim_probe(session: Session, account_id: UUID, *, lease: timedelta) -> list[ClaimedStore]:
-    """Take one download that probes the output host, if an outage is on and its next probe is due.
+    """Claim one download that probes the output host, if an outage is on and its next probe is due.
 
-    The next probe is due after `lease` at the latest, so a worker that dies while it probes costs no more than that.
+    The next probe is due after `lease` at the latest, so a worker that dies during a probe costs no more time than
+    that.
     """
     return find_all(session, _CLAIM_PROBE, ClaimedStore, account_id=account_id, lease=lease)
 
 
 def postpone_stores(session: Session, claimed: Sequence[ClaimedStore], *, delay: timedelta) -> int:
-    """The messages of these could not be published: give them back. Returns how many."""
+    """Give back claimed store steps whose messages could not be published. Returns how many."""
     ids, claims = [each.job_id for each in claimed], [each.claim for each in claimed]
     return len(session.execute(_POSTPONE, {"ids": ids, "claims": claims, "delay": delay}).all())

@@ -1,7 +1,7 @@
-"""A duplicate purchase: found after it was marked not found or refused, so paid for beside another. Watched and stored;
-its job is left alone.
+"""Store the video of a duplicate purchase: one found after it was marked not found or refused, so paid for in addition
+to another. It is watched and stored; its job is left alone.
 
-Its state stays `duplicate`; how it ended is its `outcome`, and `due_at` is when to check it or to fetch its video.
+Its state stays `duplicate`. `outcome` is how it ended; `due_at` is when to check it or to fetch its video.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,8 @@ from models.transitions.storing.claims import MAX_STORE_CRASHES
 from models.transitions.storing.steps import NewArtifact, insert_artifacts
 from models.transitions.watching.duplicate_renders import DuplicateStep
 
-# An attempt is counted when it begins and told when it ends: what was not told killed its worker, or froze it.
+# An attempt is counted when it begins and recorded as an event when it ends. An attempt without an event killed or
+# froze its worker.
 _QUARANTINE = statement("""
     WITH crashed AS MATERIALIZED (
         SELECT id FROM prediction
@@ -93,7 +94,7 @@ _DELAY = statement("""
     SELECT 1 FROM delayed
 """)
 
-# A step that began and that no event mentions, while a later claim goes on, crashed.
+# If a step began, no event mentions it and a later claim goes on, the step counts as crashed.
 _EXCUSE = statement("""
     INSERT INTO event (kind, job_id, prediction_id, detail)
     SELECT 'duplicate.delayed', job_id, id, jsonb_build_object('attempt', store_attempts,
@@ -139,8 +140,8 @@ _FINISH = statement("""
 
 
 class DuplicateTicket(NamedTuple):
-    """What the fetching of a duplicate purchase's video needs to know; its moves take `claim`, not that of the
-    message."""
+    """The data that a worker needs to fetch a duplicate purchase's video. Its transitions take this `claim`, not the
+    message's."""
 
     prediction_id: UUID
     job_id: UUID
@@ -155,7 +156,7 @@ class DuplicateTicket(NamedTuple):
     video_model: str
     input: dict[str, Any]
     attempt: int
-    age_seconds: float  # since its provider id was known
+    age_seconds: float  # since we learned its provider id
     kept_url: str | None  # an unverified file of an earlier attempt
     kept_bytes: int | None
     kept_sha256: str | None
@@ -164,24 +165,24 @@ class DuplicateTicket(NamedTuple):
 
 
 def quarantine_duplicate_stores(session: Session, *, count: int) -> int:
-    """Give up those whose fetching made its worker crash `MAX_STORE_CRASHES` times. Returns how many."""
+    """Give up the duplicate purchases that crashed their worker `MAX_STORE_CRASHES` times. Returns how many."""
     return len(session.execute(_QUARANTINE, {"count": count, "most": MAX_STORE_CRASHES}).all())
 
 
 def claim_duplicate_stores(session: Session, *, count: int, lease: timedelta) -> list[DuplicateStep]:
-    """Take the duplicate purchases whose video is to be fetched; one whose worker died is due again after its lease."""
+    """Claim the duplicate purchases with a video to fetch. If the worker dies, one is due again after its lease."""
     return find_all(session, _CLAIM, DuplicateStep, count=count, lease=lease)
 
 
 def begin_duplicate_store(
     session: Session, prediction_id: UUID, claim: int, *, lease: timedelta
 ) -> DuplicateTicket | None:
-    """Start the step of this claim, once; the attempt is counted before the work."""
+    """Start the step of this claim, once. The attempt is counted before the work begins."""
     return find_one(session, _BEGIN, DuplicateTicket, prediction_id=prediction_id, claim=claim, lease=lease)
 
 
 def renew_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> bool:
-    """Keep the step for another `lease`; False where it was lost to another worker."""
+    """Keep the step for another `lease`. Returns False if another worker has taken it over."""
     return changed_a_row(session, _RENEW, prediction_id=prediction_id, claim=claim, lease=lease)
 
 
@@ -194,16 +195,17 @@ def delay_duplicate_store(
 
 
 def excuse_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, reason: Reason) -> bool:
-    """Say why the step that began with this claim looked crashed, after another has claimed it: its worker lives.
+    """Record why a step looked crashed although its worker lives, after another worker has claimed it.
 
-    `claim` is that of its ticket. True for the first excuse: that crash then does not count towards quarantine.
+    `claim` is the one from its ticket. Returns True for the first excuse: that crash then does not count towards
+    quarantine.
     """
     values = {"prediction_id": prediction_id, "claim": claim} | reason._asdict()
     return changed_a_row(session, _EXCUSE, **values)
 
 
 def fail_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, reason: Reason) -> bool:
-    """Its video cannot be had."""
+    """Record that its video cannot be stored."""
     values = {"prediction_id": prediction_id, "claim": claim} | reason._asdict()
     return changed_a_row(session, _FAIL, **values)
 
@@ -211,7 +213,7 @@ def fail_duplicate_store(session: Session, prediction_id: UUID, claim: int, *, r
 def finish_duplicate_store(
     session: Session, prediction_id: UUID, claim: int, *, artifacts: Sequence[NewArtifact]
 ) -> bool:
-    """Its files are visible, the video first: they are kept beside those of the job, and told apart from them."""
+    """Record its files, which are visible now; the video comes first. They are kept apart from the job's own files."""
     video = artifacts[0]
     detail = as_json({"stored_as": video.url, "bytes": video.bytes, "sha256": video.sha256})
     values = {"prediction_id": prediction_id, "claim": claim, "detail": detail}

@@ -1,4 +1,4 @@
-"""Outages of the output host: how one begins, what a probe says of it, and what its end releases.
+"""Outages of the output host: begin one, record its probes, and release the waiting downloads at its end.
 
 Downloads show whether the host works: an outage is on while several jobs fail and no file arrives.
 """
@@ -14,18 +14,18 @@ from models.db.rows import changed_a_row, find_one, statement
 OUTAGE_JOBS = 3
 """An outage needs this many jobs that failed since a file last arrived."""
 OUTAGE_AFTER = timedelta(seconds=5)
-"""The first of them failed this long ago. On a host that fails now and then, a file arrives in the meantime."""
+"""The first of them must have failed this long ago. If a host fails only now and then, a file arrives in that time."""
 MOST_RELEASES = 3
-"""A job whose download still fails after the ends of this many outages does not count towards the next one."""
+"""A job that still fails after the ends of this many outages does not count towards the next one."""
 LONGEST_SPREAD = timedelta(minutes=1)
 RELEASES_PER_SECOND = 20
-"""After an outage the waiting downloads begin at about this rate, so that they do not bring the host down again."""
+"""After an outage, the waiting downloads begin at about this rate, so that they do not bring the host down again."""
 
 _MARK_JOB = statement("UPDATE job SET output_failed_at = now() WHERE id = :job_id AND state = 'storing' RETURNING 1")
 
 _BEGIN = statement("""
-    -- Jobs that failed since a file last arrived. A file that is gone for good fails after each outage again, so a job
-    -- that was released several times counts no longer.
+    -- Jobs that failed since a file last arrived. A file that is gone for good fails again after each outage, so a job
+    -- that was released several times no longer counts.
     WITH failing AS (
         SELECT count(*) AS jobs, min(output_failed_at) AS since FROM job
         WHERE state = 'storing' AND NOT rechecks AND output_releases < :most_releases AND output_failed_at > coalesce(
@@ -59,7 +59,7 @@ _FAILED = statement("""
 """)
 
 _REACHED = statement("""
-    -- The state before the update decides whether an outage ends. At most one write per second while nothing fails.
+    -- The state before the update decides whether an outage ends. While nothing fails, at most one write per second.
     WITH before AS (
         SELECT id, outputs_failing_since AS since FROM account
         WHERE id = :account_id AND (outputs_failing_since IS NOT NULL OR outputs_reached_at IS NULL
@@ -78,7 +78,7 @@ _REACHED = statement("""
 """)
 
 _RELEASE = statement("""
-    -- Every download that waits and no worker has; evenly over a time that grows with their number.
+    -- Every download that waits and that no worker has, spread evenly over a time that grows with their number.
     WITH waiting AS MATERIALIZED (
         SELECT id FROM job
         WHERE state = 'storing' AND begun_at IS NULL AND (output_failed_at IS NOT NULL OR due_at <= now())
@@ -104,7 +104,7 @@ _END_UNPROBED = statement("""
 
 
 class OutageBegun(NamedTuple):
-    """An outage that has just been recognised."""
+    """An outage that has just been detected."""
 
     jobs: int  # that failed since a file last arrived
     failure: str | None
@@ -118,12 +118,12 @@ class OutageEnded(NamedTuple):
 
 
 def mark_output_failed(session: Session, job_id: UUID) -> bool:
-    """Record that the host has just failed to give this job's file."""
+    """Record that the host has just failed to deliver this job's file."""
     return changed_a_row(session, _MARK_JOB, job_id=job_id)
 
 
 def note_output_failed(session: Session, account_id: UUID, *, message: str, probe_after: timedelta) -> bool:
-    """A download failed by the host's fault: if an outage is on, put its next probe off."""
+    """Record that a download failed by the host's fault. If an outage is on, postpone its next probe."""
     return changed_a_row(session, _FAILED, account_id=account_id, message=message, delay=probe_after)
 
 
@@ -134,7 +134,7 @@ def begin_output_outage(session: Session, account_id: UUID) -> OutageBegun | Non
 
 
 def note_output_reached(session: Session, account_id: UUID) -> OutageEnded | None:
-    """A file has arrived: end the outage, if one is on, and release every download that waits for its end."""
+    """Record that a file has arrived. If an outage is on, end it and release every download that waits for its end."""
     seconds = session.execute(_REACHED, {"account_id": account_id}).scalar_one_or_none()
     if seconds is None:
         return None
@@ -144,5 +144,5 @@ def note_output_reached(session: Session, account_id: UUID) -> OutageEnded | Non
 
 
 def end_unprobed_outages(session: Session) -> bool:
-    """End an outage that nothing can probe any more, since no job waits for a file."""
+    """End an outage if nothing can probe it any more, because no job waits for a file."""
     return changed_a_row(session, _END_UNPROBED)

@@ -1,4 +1,4 @@
-"""Copying a video: who may, for how long, and how it ended."""
+"""The store step that copies a video: begin it, renew its lease, and record how it ended."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,7 +17,7 @@ from models.tables.base import new_id
 NEWEST_OUTPUT = """LATERAL (
         SELECT * FROM prediction WHERE job_id = job.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
     ) AS output"""
-"""The completed prediction whose output a job stores. For JOIN ... ON true."""
+"""The newest completed prediction of a job: the job stores its output. For JOIN ... ON true."""
 
 
 _BEGIN = statement(f"""
@@ -59,7 +59,7 @@ _DELAY = statement("""
     SELECT 1 FROM delayed
 """)
 
-# The newest event decides how many crashes are in a row: a delay after this crash ends the row.
+# Crashes in a row are counted from the latest delay, so a delay after this crash ends the row.
 _EXCUSE = statement("""
     INSERT INTO event (kind, job_id, detail)
     SELECT 'store.delayed', id, jsonb_build_object(
@@ -109,7 +109,7 @@ _REFRESH = statement("""
 
 
 class StoreTicket(NamedTuple):
-    """What a store step needs to know."""
+    """The data that a store step needs."""
 
     job_id: UUID
     prediction_id: UUID
@@ -149,12 +149,12 @@ class NewArtifact(NamedTuple):
 
 
 def begin_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> StoreTicket | None:
-    """Start the step of this claim, once; the attempt is counted before the work."""
+    """Start the step of this claim, once. The attempt is counted before the work begins."""
     return find_one(session, _BEGIN, StoreTicket, job_id=job_id, claim=claim, lease=lease)
 
 
 def renew_store(session: Session, job_id: UUID, claim: int, *, lease: timedelta) -> bool:
-    """Keep the step for another `lease`; False where it was lost to another worker."""
+    """Keep the step for another `lease`. Returns False if another worker has taken it over."""
     return changed_a_row(session, _RENEW, job_id=job_id, claim=claim, lease=lease)
 
 
@@ -164,12 +164,12 @@ def delay_store(session: Session, job_id: UUID, claim: int, *, delay: timedelta,
 
 
 def excuse_store(session: Session, job_id: UUID, claim: int, *, reason: Reason) -> bool:
-    """Say why the step of this claim looked crashed, after it was taken back: that crash then does not count."""
+    """Record why the step of this claim looked crashed, after it was taken back. That crash then does not count."""
     return changed_a_row(session, _EXCUSE, job_id=job_id, claim=claim, **reason._asdict())
 
 
 def fail_store(session: Session, job_id: UUID, claim: int, *, reason: Reason) -> bool:
-    """The video cannot be had."""
+    """Record that the video cannot be stored."""
     return changed_a_row(session, _FAIL, job_id=job_id, claim=claim, **reason._asdict())
 
 
@@ -182,9 +182,9 @@ def finish_store(
     artifacts: Sequence[NewArtifact],
     surprises: Sequence[str] = (),
 ) -> bool:
-    """The files are visible: the job has succeeded, or ends as cancelled where that was asked for.
+    """Record the files, which are visible now. The job succeeds, or ends as cancelled if that was requested.
 
-    The video comes first; `surprises` tells where it is not what was asked for, which is kept in the history.
+    The video comes first. `surprises` lists how it differs from the request; they are kept in the history.
     """
     video = artifacts[0]
     logged = {"url": video.url, "bytes": video.bytes, "sha256": video.sha256}
@@ -196,10 +196,10 @@ def finish_store(
 
 
 def insert_artifacts(session: Session, artifacts: Sequence[NewArtifact], **columns: UUID | bool) -> None:
-    """Rows for these files; `columns` are the same for all."""
+    """Insert rows for these files. `columns` are the same for all of them."""
     session.execute(insert(Artifact), [{"id": new_id(), **columns, **each._asdict()} for each in artifacts])
 
 
 def refresh_outputs(session: Session, prediction_id: UUID, *, outputs: Sequence[str]) -> bool:
-    """The provider gave new addresses for the same outputs."""
+    """Record the new addresses that the provider gave for the same outputs."""
     return changed_a_row(session, _REFRESH, prediction_id=prediction_id, outputs=as_json(list(outputs)))

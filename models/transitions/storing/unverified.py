@@ -1,4 +1,4 @@
-"""Files that fail the probe: kept with the attempt that fetched them, probed again on request, dropped for a video."""
+"""Files that fail the probe. They are kept, probed again on request, and dropped once a video is stored."""
 
 from datetime import timedelta
 from typing import NamedTuple
@@ -12,9 +12,9 @@ from models.tables.base import new_id
 from models.transitions.storing.steps import NEWEST_OUTPUT, NewArtifact
 
 GIVE_UP_AFTER = timedelta(days=6)
-"""Downloads are retried until then; counted from the completion. The provider deletes an output after seven days."""
+"""Downloads are retried until this long after the completion. The provider deletes an output after seven days."""
 WARN_BEFORE = timedelta(days=1)
-"""How long before that an event warns, once."""
+"""An event warns once, this long before downloads are given up."""
 
 _KEEP = statement("""
     INSERT INTO artifact
@@ -41,7 +41,7 @@ _RECHECK = statement(f"""
           AND (CAST(:ids AS uuid[]) IS NULL OR id = ANY(CAST(:ids AS uuid[])))
           AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
           AND (CAST(:code AS text) IS NULL OR error_code = :code)
-          -- The file of the newest completed prediction, and no video yet: what the store step will work on.
+          -- The newest completed prediction has a kept file, and the job has no video: the store step uses that file.
           AND EXISTS (
               SELECT 1 FROM artifact
               WHERE kind = 'unverified' AND prediction_id = (SELECT output.id FROM {NEWEST_OUTPUT}))
@@ -83,7 +83,7 @@ _WARN = statement(f"""
 """)  # noqa: S608 - a constant
 
 _END = statement(f"""
-    -- Downloads that wait for the end of an outage are not tried one by one, so they are ended here.
+    -- Downloads that wait for the end of an outage are not tried one by one, so this statement ends them.
     WITH expired AS MATERIALIZED (
         SELECT job.id, output.id AS prediction_id
         FROM job JOIN {NEWEST_OUTPUT} ON true
@@ -109,22 +109,22 @@ _END = statement(f"""
 
 
 class RecheckFilter(NamedTuple):
-    """Which jobs to recheck; None leaves a property open."""
+    """Which jobs to recheck. None does not filter by that property."""
 
     ids: list[UUID] | None = None
     batch_id: UUID | None = None
-    code: str | None = None  # that the job ended with
+    code: str | None = None  # error code that the job ended with
 
 
 def keep_unverified(session: Session, prediction_id: UUID, *, file: NewArtifact) -> None:
-    """Record a kept file in the place of the one of an earlier attempt, which the caller removes after the commit."""
+    """Record a kept file. It replaces that of an earlier attempt, which the caller removes after the commit."""
     names = ("kind", "url", "bytes", "sha256", "content_type", "source", "message", "suspect")
     values = {name: getattr(file, name) for name in names}
     session.execute(_KEEP, {"id": new_id(), "prediction_id": prediction_id, **values})
 
 
 def note_repeated(session: Session, prediction_id: UUID) -> None:
-    """Record that the bytes that are kept have just arrived again."""
+    """Record that the kept bytes have just arrived again."""
     session.execute(_REPEAT, {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED})
 
 
@@ -135,7 +135,7 @@ def explain_unverified(session: Session, prediction_id: UUID, *, message: str) -
 
 
 def drop_unverified(session: Session, prediction_id: UUID) -> list[str]:
-    """Forget the kept files of a prediction whose video is stored; returns their URLs, to be removed after commit."""
+    """Delete the rows of kept files once the prediction's video is stored. Returns the URLs to remove after commit."""
     values = {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED}
     return list(session.execute(_DROP, values).scalars())
 
@@ -143,20 +143,20 @@ def drop_unverified(session: Session, prediction_id: UUID) -> list[str]:
 def recheck_jobs(
     session: Session, chosen: RecheckFilter, *, by: str, after: UUID | None = None, count: int = 1000
 ) -> list[UUID]:
-    """Send ended jobs back to storing, where their kept files are probed again; returns the ids, in their order.
+    """Move ended jobs back to storing, so that their kept files are probed again. Returns the ids in order.
 
-    Jobs without a kept file, and those that have a video, are left alone. `after` is the last id of the call before.
+    Jobs without a kept file and jobs with a video are left alone. `after` is the last id of the previous call.
     """
     values = {"by": by, "after": after, "count": count, **chosen._asdict()}
     return list(session.execute(_RECHECK, values).scalars())
 
 
 def warn_of_giving_up(session: Session, *, count: int) -> int:
-    """Record, once per job, that its downloads are given up within a day; returns how many."""
+    """Record, once per job, that its downloads are given up within a day. Returns how many."""
     values = {"warn_after": GIVE_UP_AFTER - WARN_BEFORE, "give_up_after": GIVE_UP_AFTER, "count": count}
     return len(session.execute(_WARN, values).all())
 
 
 def end_expired_downloads(session: Session, *, count: int) -> int:
-    """Fail the jobs whose downloads have failed until six days after completion; returns how many."""
+    """Fail the jobs whose downloads have failed until six days after completion. Returns how many."""
     return len(session.execute(_END, {"give_up_after": GIVE_UP_AFTER, "count": count}).all())

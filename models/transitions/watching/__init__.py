@@ -1,1 +1,1 @@
-"""What the provider says of an accepted prediction, webhooks, the end of its retention, and learned times."""
+"""The provider's outcomes of accepted predictions, webhooks, the end of its retention, and learned render times."""

@@ -1,4 +1,4 @@
-"""Watching duplicate purchases: when each is checked, and what the provider says of it."""
+"""Watch duplicate purchases: schedule their checks and record the provider's outcome."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from models.db.rows import as_json, changed_a_row, find_all, statement
 from models.lifecycle import PredictionState, Reason
 
-# A quarter of the time that it is known: what was rendered long ago is seen at once, a young one soon enough.
+# Check again after a quarter of the time since we learned of it: an old render is seen at once, a young one soon
+# enough.
 _SCHEDULE = statement("""
     WITH due AS MATERIALIZED (
         SELECT id FROM prediction
@@ -57,7 +58,7 @@ _NOTE_INCONSISTENT = statement("""
 
 
 class DuplicateStep(NamedTuple):
-    """A check of a duplicate purchase, or the fetching of its video, to be published."""
+    """A check of a duplicate purchase, or a fetch of its video, to be published."""
 
     prediction_id: UUID
     job_id: UUID
@@ -65,8 +66,8 @@ class DuplicateStep(NamedTuple):
 
 
 def schedule_duplicate_checks(session: Session, *, count: int) -> list[DuplicateStep]:
-    """The duplicate purchases that are to be checked now, each with its next check set: a lost message costs one
-    spacing."""
+    """Return the duplicate purchases to check now, and set the next check of each. A lost message thus delays a check
+    by one interval."""
     return find_all(session, _SCHEDULE, DuplicateStep, count=count)
 
 
@@ -79,9 +80,9 @@ def judge_duplicate(
     outputs: Sequence[str] = (),
     reason: Reason | None = None,
 ) -> bool:
-    """The provider's outcome on a duplicate purchase: its price is settled by it, and a completed one is to be fetched.
+    """Record the provider's outcome of a duplicate purchase. It settles the price; a completed one is to be fetched.
 
-    A `reason` is given where it is no file. Its job has gone its own way and is left alone.
+    `reason` is given if the outcome is not a file. The job does not depend on it and is left alone.
     """
     code, message = reason or (None, None)
     values = {
@@ -95,5 +96,5 @@ def judge_duplicate(
 
 
 def note_duplicate_inconsistent(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
-    """Remember since when the provider's answers make no sense; true for the first of them."""
+    """Record since when the provider's answers make no sense. Returns True for the first such answer."""
     return changed_a_row(session, _NOTE_INCONSISTENT, prediction_id=prediction_id, claim=claim, message=message)

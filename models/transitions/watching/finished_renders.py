@@ -1,4 +1,4 @@
-"""What is worked out of rows for speed: written in batches by whoever leads, rebuilt from the rows when lost."""
+"""Finished renders, derived from other rows for speed. The leader writes them in batches; lost ones are rebuilt."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,7 +27,7 @@ _TRIM = statement("""
 
 
 class NewFinishedRender(NamedTuple):
-    """A finished render to be kept."""
+    """A finished render to store."""
 
     prediction_id: UUID
     video_model: str
@@ -38,8 +38,8 @@ class NewFinishedRender(NamedTuple):
 
 
 def record_finished(session: Session, renders: Sequence[NewFinishedRender], *, keep: int) -> None:
-    """Keep these finished renders, of each kind the newest `keep`. Who keeps one again changes nothing."""
-    ordered = sorted(renders)  # one order for all, so that two who do this at once wait for each other in turn
+    """Store these finished renders, and keep the newest `keep` of each kind. Storing one again changes nothing."""
+    ordered = sorted(renders)  # the same order everywhere, so that two processes at once cannot deadlock
     columns = [list(column) for column in zip(*ordered, strict=True)] or [[] for _ in NewFinishedRender._fields]
     names = ("ids", "video_models", "output_seconds", "ended_at", "low", "high")
     session.execute(_RECORD, dict(zip(names, columns, strict=True)))

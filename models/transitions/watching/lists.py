@@ -1,4 +1,4 @@
-"""What checks show of the provider's list (its lag, the share of ours) and what they cost."""
+"""The provider's list as checks see it (its lag, our share of it), and the cost of checks."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -66,37 +66,38 @@ _SET_CHECK_PRICE = statement("""
 
 
 def note_sweep_lag(session: Session, account_id: UUID, *, seconds: float) -> bool:
-    """Remember that the provider's list showed an end so late; at most one write a second, unless it is worse."""
+    """Record that the provider's list showed an end `seconds` late. At most one write a second, unless it is worse."""
     return changed_a_row(session, _NOTE_SWEEP_LAG, account_id=account_id, seconds=seconds)
 
 
 def note_list_failure(session: Session, account_id: UUID, *, elapsed: float) -> bool:
-    """The list alone failed, asked `elapsed` seconds ago: believe it to be late by twice as much, by 5 to 60 seconds.
+    """Only the list failed; it was requested `elapsed` seconds ago. Double its assumed lag, within 5 to 60 seconds.
 
-    Failures of lists that were asked for together are one.
+    Failures of lists that were requested together count once.
     """
     return changed_a_row(session, _NOTE_LIST_FAILURE, account_id=account_id, elapsed=elapsed)
 
 
 def note_own_share(session: Session, account_id: UUID, *, shown: Sequence[str], unlike: float) -> bool:
-    """Remember how much of what pages show is ours, by the provider ids that one showed.
+    """Update our share of a page's entries, from the provider ids that one page showed.
 
-    A full page is believed, a short one as far as it is full. Writes nothing where that differs by no more than
-    `unlike` from what is believed: without news that all is ours, with a half-life of five minutes.
+    A full page replaces the estimate; a shorter one counts in proportion to its size. Without news, the estimate
+    returns to 1 (all ours) with a half-life of five minutes. Writes nothing if the page's share differs from the
+    estimate by no more than `unlike`.
     """
     return changed_a_row(session, _NOTE_OWN_SHARE, account_id=account_id, shown=list(shown), unlike=unlike)
 
 
 def owe_requests(session: Session, account_id: UUID, *, count: int) -> bool:
-    """So many requests were made to watch, beyond those that the leader had granted."""
+    """Record that checks made `count` requests more than the leader had granted."""
     return changed_a_row(session, _OWE_REQUESTS, account_id=account_id, count=count)
 
 
 def pay_requests(session: Session, account_id: UUID, *, count: int) -> bool:
-    """So many of them were taken from the budget. Writes nothing where none is owed."""
+    """Record that `count` of the owed requests were taken from the budget. Writes nothing if none is owed."""
     return changed_a_row(session, _PAY_REQUESTS, account_id=account_id, count=count)
 
 
 def set_check_price(session: Session, account_id: UUID, *, price: float) -> bool:
-    """Tell operators what the requests that watch are worth, each, in seconds of delay."""
+    """Record, for operators, how many seconds of delay each request of a check is worth."""
     return changed_a_row(session, _SET_CHECK_PRICE, account_id=account_id, price=price)

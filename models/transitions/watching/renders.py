@@ -1,4 +1,4 @@
-"""What the provider says of an accepted prediction, and what its lack of an answer means."""
+"""Record the provider's outcome of an accepted prediction, or the lack of one."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -110,7 +110,7 @@ _CLEAR_INCONSISTENT = statement("""
 """)
 
 
-# In the order of their ids, as whoever completes several, so that nobody waits for each other.
+# Lock in the order of the ids, like every transaction that completes several, so that no two wait for each other.
 _REQUEST_EARLY_CHECKS = statement("""
     WITH said AS MATERIALIZED (
         SELECT id FROM prediction
@@ -125,7 +125,7 @@ _REQUEST_EARLY_CHECKS = statement("""
 
 
 class TimedOutWatch(NamedTuple):
-    """A prediction whose watch window ended without an outcome: to be watched on, with its provider id."""
+    """A prediction with a watch window that ended without an outcome. It is watched on, by its provider id."""
 
     prediction_id: UUID
     job_id: UUID
@@ -134,17 +134,17 @@ class TimedOutWatch(NamedTuple):
 
 
 class EndSeen(NamedTuple):
-    """How a render's end was seen: what render times and the share of webhooks are learned from, as far as known."""
+    """How a render's end was seen, as far as known. Render times and the webhooks' share are learned from it."""
 
-    by_hook: bool = False  # a webhook told it, not a check
+    by_hook: bool = False  # reported by a webhook, not by a check
     unseen: timedelta | None = None  # how long ago a check last saw it running
-    execution: timedelta | None = None  # the time that the provider says it took
+    execution: timedelta | None = None  # the render's duration as the provider reports it
 
 
 def complete_prediction(
     session: Session, prediction_id: UUID, claim: int, *, outputs: Sequence[str], seen: EndSeen | None = None
 ) -> bool:
-    """The provider's outcome is a file: its job goes on to storing. Its slot is free from this commit on."""
+    """The provider's outcome is a file: the job moves on to storing. The slot is free from this commit on."""
     seen = seen or EndSeen()
     return changed_a_row(
         session,
@@ -167,9 +167,10 @@ def end_prediction(
     reason: Reason,
     resubmit_after: timedelta | None,
 ) -> bool:
-    """The provider's outcome is no file.
+    """The prediction ends without a file.
 
-    With `resubmit_after` the job is queued again while it has attempts left; a cancelled job ends as cancelled.
+    With `resubmit_after`, the job is queued again if it has attempts left. A job with a cancel request ends as
+    cancelled.
     """
     return changed_a_row(
         session,
@@ -184,31 +185,31 @@ def end_prediction(
 
 
 def requeue_timed_out(session: Session, *, watch_window: timedelta, count: int) -> list[TimedOutWatch]:
-    """Begin the next, longer watch window of renders whose window has passed. A time-out is no outcome."""
+    """Begin the next, longer watch window of renders with a window that has passed. A time-out is not an outcome."""
     return find_all(session, _REQUEUE, TimedOutWatch, watch_window=watch_window, count=count)
 
 
 def note_inconsistent(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
-    """Remember since when the provider's answers make no sense; true for the first of them."""
+    """Record since when the provider's answers make no sense. Returns True for the first such answer."""
     return changed_a_row(session, _NOTE_INCONSISTENT, prediction_id=prediction_id, claim=claim, message=message)
 
 
 def renew_inconsistent(session: Session, prediction_id: UUID, claim: int) -> bool:
-    """The provider's answers make no sense, and nothing could be decided: let them last as long again."""
+    """The provider's answers make no sense and nothing could be decided: restart the time that they may last."""
     return changed_a_row(session, _RENEW_INCONSISTENT, prediction_id=prediction_id, claim=claim)
 
 
 def clear_inconsistent(session: Session, prediction_id: UUID, claim: int) -> bool:
-    """The provider's answers make sense again."""
+    """Record that the provider's answers make sense again."""
     return changed_a_row(session, _CLEAR_INCONSISTENT, prediction_id=prediction_id, claim=claim)
 
 
 def request_early_checks(
     session: Session, prediction_ids: Iterable[UUID], *, quiet_for: timedelta = timedelta(0)
 ) -> int:
-    """Ask that these renders be checked at once, that may have ended; returns how many were asked for.
+    """Request an immediate check of these renders, which may have ended. Returns how many requests were recorded.
 
-    Those asked for in the last `quiet_for` already are left alone.
+    Renders with a request within the last `quiet_for` are left alone.
     """
     ids = sorted(prediction_ids)
     return (

@@ -1,4 +1,4 @@
-"""The end of the provider's retention, which ends a render without an answer, and the search for a lost answer."""
+"""The end of the provider's retention. It ends a render without an outcome, and the search for a lost answer."""
 
 from datetime import timedelta
 
@@ -8,12 +8,12 @@ from models.db.rows import statement
 from models.lifecycle import SLOT_WINDOWS
 
 RETENTION = timedelta(days=7)
-"""How long the provider keeps a prediction and its outputs (its documentation); counted from when we knew its id."""
+"""How long the provider keeps a prediction and its outputs (its documentation). Counted from when we learned its id."""
 SEARCH = RETENTION - timedelta(hours=1)
-"""How long after its POST an unconfirmed submission is searched for: the list shows it until then at least, however
-long a run lasts."""
+"""An unconfirmed submission is searched for until this long after its POST. Until then the list is sure to show it,
+however long a run lasts."""
 RETENTION_ALERT = timedelta(hours=24)
-"""How long before that end somebody is told, once."""
+"""An event warns once, this long before the end of the retention."""
 
 _END = statement("""
     WITH due AS MATERIALIZED (
@@ -58,7 +58,7 @@ _FIND_NEAR = statement(f"""
     FOR UPDATE SKIP LOCKED
 """)  # noqa: S608 - constants of this file
 
-# The row is locked by now, so this sees what others have told of it. Another word for programs is left as it is.
+# The row is locked by now, so this sees the events that others have recorded for it. An existing error code is kept.
 _NOTE_NEAR = statement(f"""
     WITH noted AS (
         UPDATE prediction
@@ -96,18 +96,18 @@ _HAND_OVER = statement("""
 
 
 def end_retained(session: Session, *, count: int) -> int:
-    """End renders that the provider keeps no longer as `lost`; their jobs fail, or end as cancelled. Returns how many.
+    """End renders that the provider no longer keeps as `lost`. Their jobs fail, or end as cancelled. Returns how many.
 
-    Never bought anew by itself: nobody knows whether it was paid for.
+    They are never bought again automatically, because nobody knows whether they were paid for.
     """
     message = f"no outcome within the provider's retention of {RETENTION.days} days"
     return len(session.execute(_END, {"retention": RETENTION, "count": count, "message": message}).all())
 
 
 def note_retention_near(session: Session, *, count: int) -> int:
-    """Tell of renders that the provider keeps for less than `RETENTION_ALERT`; returns how many.
+    """Record, once each, the renders that the provider keeps for less than `RETENTION_ALERT`. Returns how many.
 
-    Once each: what tells that it was told is the event, since `error_code` may hold something else meanwhile.
+    The event shows that it was recorded, because `error_code` may hold something else meanwhile.
     """
     near = {"alert_after": RETENTION - RETENTION_ALERT, "count": count}
     ids = list(session.scalars(_FIND_NEAR, near))
@@ -119,10 +119,10 @@ def note_retention_near(session: Session, *, count: int) -> int:
 
 
 def hand_over_unconfirmed(session: Session, *, count: int) -> int:
-    """Leave unconfirmed submissions to a person that are older than `SEARCH`. Returns how many.
+    """Leave unconfirmed submissions that are older than `SEARCH` to a person. Returns how many.
 
-    Soon no list shows them any more, so passes search for them no longer. They give their slots back, never their
-    money: they are live until a person adopts them or calls them not found, or an answer comes after all.
+    Soon no list shows them any more, so runs stop searching for them. They give their slots back, but their price stays
+    held: they are live until a person adopts one for them or marks them not found, or until an answer comes after all.
     """
     message = f"not found within the provider's retention of {RETENTION.days} days: decide by hand"
     values = {"search": SEARCH, "count": count, "message": message, "slot_windows": SLOT_WINDOWS}

@@ -1,4 +1,4 @@
-"""What a webhook leaves in a prediction's row besides the move that may follow from it."""
+"""The columns that a webhook writes in a prediction's row, in addition to the transition that may follow."""
 
 from uuid import UUID
 
@@ -15,5 +15,5 @@ _NOTE = statement("""
 
 
 def note_webhook(session: Session, prediction_id: UUID, *, outcome: PredictionState) -> bool:
-    """Write the fact that a verified webhook told this end, whatever the state; true for the first of them."""
+    """Record that a verified webhook reported this outcome, whatever the state. Returns True for the first webhook."""
     return changed_a_row(session, _NOTE, prediction_id=prediction_id, outcome=outcome.value)

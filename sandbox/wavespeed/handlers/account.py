@@ -28,7 +28,7 @@ async def show_balance(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def show_account_balance(service: GatedService, request: Request) -> ASGIApp:
-    """GET /account/balance, from an older page."""
+    """GET /account/balance, from an older documentation page."""
     return envelope({"balance": float(service.provider.ledger.balance), "currency": CURRENCY})
 
 
@@ -57,7 +57,7 @@ async def show_price(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def show_pricing(service: GatedService, request: Request) -> ASGIApp:
-    """POST /model/pricing, the older of the two."""
+    """POST /model/pricing, the older of the two price endpoints."""
     model, price = await _read_price(request)
     return envelope({"model_id": model.id, "unit_price": float(price), "currency": CURRENCY})
 
@@ -76,7 +76,7 @@ async def _read_price(request: Request) -> tuple[VideoModel, Decimal]:
 
 
 async def search_billings(service: GatedService, request: Request) -> ASGIApp:
-    """POST /billings/search: records with the order and the prediction they belong to, newest first by default."""
+    """POST /billings/search: records with their order and prediction, newest first by default."""
     provider = service.provider
     body = await read_object(request)
     page = read_integer(body, "page", low=1, default=1)
@@ -158,7 +158,7 @@ class _Usage:
 
 
 async def show_usage(service: GatedService, request: Request) -> ASGIApp:
-    """POST /user/usage_stats: what was spent, refunds taken off, in at most 31 days."""
+    """POST /user/usage_stats: the money spent, less refunds, in at most 31 days."""
     provider = service.provider
     body = await read_object(request)
     start, end = read_time(body, "start_time"), read_time(body, "end_time")

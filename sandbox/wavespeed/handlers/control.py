@@ -1,4 +1,4 @@
-"""/sim: what the simulator has seen and done, and the switches for its faults. No key; only from this machine."""
+"""/sim: the simulator's statistics, and the switches for its faults. No key; only from this machine."""
 
 from decimal import Decimal, InvalidOperation
 from ipaddress import ip_address
@@ -20,7 +20,7 @@ LAST_COMPLETIONS = 1_000
 
 
 class Panel:
-    """A route of the control API: beyond the reach of keys, faults and counting, and only for this machine."""
+    """A route of the control API: without keys, faults and counters, and only for this machine."""
 
     def __init__(self, handler: Handler, service: GatedService) -> None:
         self._handler = handler
@@ -42,7 +42,7 @@ class Panel:
 
 
 async def show_stats(service: GatedService, request: Request) -> ASGIApp:
-    """GET /sim/stats. `?last=n`: that many of the newest completion times (seconds since 1970), 1000 by default."""
+    """GET /sim/stats. `?last=n`: the newest n completion times (seconds since 1970), 1000 by default."""
     provider = service.provider
     provider.farm.measure(provider.now)
     counts, farm = provider.counts, provider.farm
@@ -72,7 +72,7 @@ async def show_stats(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def show_ledger(service: GatedService, request: Request) -> ASGIApp:
-    """GET /sim/ledger: all records; money as strings, so that nothing is rounded."""
+    """GET /sim/ledger: all records. Money is sent as strings, so that nothing is rounded."""
     ledger = service.provider.ledger
     return as_json(
         {
@@ -92,22 +92,22 @@ async def show_tasks(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def show_times(service: GatedService, request: Request) -> ASGIApp:
-    """GET /sim/times: `[id, accepted, started, ended]` of every task in the order of acceptance, cheap for thousands.
+    """GET /sim/times: `[id, accepted, started, ended]` of every task in the order of acceptance; cheap for thousands.
 
-    Seconds since 1970, null where it has not happened yet: what really was, to measure a client's knowledge against.
+    Seconds since 1970, null if it has not happened yet. These are the true times, to compare with a client's.
     """
     tasks = service.provider.all_tasks()
     return as_json([[task.id, task.accepted, task.started, task.ended] for task in tasks])
 
 
 async def show_faults(service: GatedService, request: Request) -> ASGIApp:
-    """GET /sim/faults: the active ones with their rules, and all that there are."""
+    """GET /sim/faults: the active faults with their rules, and a list of all faults."""
     known = {name: each.about for name, each in FAULTS.items()}
     return as_json({"active": service.provider.faults.list_active(), "known": known})
 
 
 async def put_faults(service: GatedService, request: Request) -> ASGIApp:
-    """PUT /sim/faults: `{name: rule, ...}` sets these and leaves the others; with a name in the path its rule alone."""
+    """PUT /sim/faults: `{name: rule, ...}` sets only these faults; with a name in the path, the body is its rule."""
     body = await read_object(request)
     name = request.path_params.get("name")
     faults = service.provider.faults

@@ -1,4 +1,4 @@
-"""Bytes of the client: uploads in both generations, and the address where they are found."""
+"""The client's files: both generations of upload endpoints, and the download of uploaded files."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +20,7 @@ CHUNK_BYTES = 2**20
 
 
 class MediaFile:
-    """A file that was uploaded, as long as there was room for it."""
+    """An uploaded file, if there was room to keep it."""
 
     def __init__(self, folder: BoundedFolder, upload: Upload) -> None:
         self._folder = folder
@@ -35,8 +35,8 @@ class MediaFile:
 
 
 def file_answer(path: Path, media_type: str) -> FileResponse:
-    """A file with ranges and HEAD."""
-    # a video comes back with the same bytes after it was removed, so the tag must not tell the file's age
+    """A file answer that supports ranges and HEAD."""
+    # a removed video is rendered again with the same bytes, so the ETag must not depend on the file's age
     return FileResponse(path, headers={"etag": f'"{path.name}"'}, media_type=media_type)
 
 
@@ -64,7 +64,7 @@ async def upload_binary(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def create_upload(service: GatedService, request: Request) -> ASGIApp:
-    """POST /media/uploads: a ticket that says how and where to PUT the bytes, without the key."""
+    """POST /media/uploads: a ticket with the address and headers for the PUT of the bytes, which needs no key."""
     body = await read_object(request)
     filename = read_text(body, "filename")
     if filename is None:
@@ -80,7 +80,7 @@ async def create_upload(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def put_upload(service: GatedService, request: Request) -> ASGIApp:
-    """PUT of the bytes of a ticket: exactly its headers, and no key, as a signed storage address wants it."""
+    """PUT of the bytes of a ticket, with exactly its headers and no key, as for a signed storage address."""
     upload = service.media.find(request.path_params["name"])
     if upload is None:
         raise Refusal(404, "unknown upload")

@@ -1,4 +1,4 @@
-"""The address that plays the content delivery network: videos of completed tasks, and every way to fail with them."""
+"""The simulated content delivery network: videos of completed tasks, and every download fault."""
 
 import gzip
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from sandbox.wavespeed.state.tasks import Task
 
 
 class OutputFile:
-    """The video of a task, rendered if need be, with ranges and HEAD."""
+    """The video of a task, rendered if needed; supports ranges and HEAD."""
 
     def __init__(self, shelf: VideoShelf, task: Task, *, container: str = "mp4") -> None:
         self._shelf = shelf
@@ -32,7 +32,7 @@ class OutputFile:
 
 
 class AlteredFile:
-    """The video of a task in an answer that is made of its bytes."""
+    """An answer made from the bytes of a task's video."""
 
     def __init__(self, shelf: VideoShelf, task: Task, alter: Callable[[bytes], Response]) -> None:
         self._shelf = shelf
@@ -47,7 +47,7 @@ class AlteredFile:
 
 
 async def download_output(service: GatedService, request: Request) -> ASGIApp:
-    """GET /output/{id}.mp4: the video of a completed task, without a key, for as long as the prediction is kept."""
+    """GET /output/{id}.mp4: the video of a completed task, without a key, while the prediction is kept."""
     provider = service.provider
     task = provider.find(request.path_params["task_id"])
     if task is None or not task.has_video:
@@ -59,7 +59,7 @@ async def download_output(service: GatedService, request: Request) -> ASGIApp:
 
 
 def _fail(service: GatedService, task: Task) -> ASGIApp | None:
-    """No file at all."""
+    """Faults that send no file at all."""
     faults, subject = service.provider.faults, _subject(task)
     if rule := faults.strike("download_hang", subject):
         return Hung(rule.delay)
@@ -71,7 +71,7 @@ def _fail(service: GatedService, task: Task) -> ASGIApp | None:
 
 
 def _replace(service: GatedService, task: Task) -> ASGIApp | None:
-    """Something else with status 200."""
+    """Faults that send something else with status 200."""
     faults, subject = service.provider.faults, _subject(task)
     if rule := faults.strike("download_garbage", subject):
         return write_page(rule.form, same=rule.same)
@@ -83,7 +83,7 @@ def _replace(service: GatedService, task: Task) -> ASGIApp | None:
 
 
 def _alter(service: GatedService, task: Task) -> ASGIApp | None:
-    """The file, or a part of it, in an unusual form."""
+    """Faults that send the file, or a part of it, in an unusual form."""
     faults, subject, shelf = service.provider.faults, _subject(task), service.shelf
     if rule := faults.strike("download_truncated", subject):
         fraction = rule.fraction

@@ -1,4 +1,4 @@
-"""Looking at tasks: one result, the list of the past 7 days, and deleting."""
+"""Read tasks: one result, or the list of the past 7 days; and delete them."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ async def list_predictions(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def delete_predictions(service: GatedService, request: Request) -> ASGIApp:
-    """POST /predictions/delete: `{deleted_count}`; ids that are unknown do not count."""
+    """POST /predictions/delete: `{deleted_count}`; unknown ids do not count."""
     ids = (await read_object(request)).get("ids")
     if not isinstance(ids, list) or not ids or not all(isinstance(each, str) for each in ids):
         raise Refusal(400, "ids must be a non-empty array of strings")
@@ -53,7 +53,7 @@ async def delete_predictions(service: GatedService, request: Request) -> ASGIApp
 
 
 async def delete_prediction(service: GatedService, request: Request) -> ASGIApp:
-    """DELETE /predictions/{id}, from an older page: the task with the status `deleted`."""
+    """DELETE /predictions/{id}, from an older documentation page: returns the task with the status `deleted`."""
     provider = service.provider
     task = provider.find(request.path_params["task_id"])
     if task is None:
@@ -91,7 +91,7 @@ def _show_inputs(faults: Faults, task: Task) -> dict[str, Any]:
 
 
 def _show_webhook(faults: Faults, task: Task, *, kind: str) -> dict[str, Any]:
-    """Nothing says that the provider shows it, nor that it does not."""
+    """The documentation does not state whether the provider shows the webhook."""
     if not faults or task.asked.webhook is None:
         return {}
     rule = faults.strike("show_webhook", Subject(kind, task.asked.model.id, task.asked.prompt))

@@ -1,4 +1,4 @@
-"""What the provider checks of an input, what it says when it is wrong, and the models it lists with their schemas."""
+"""The provider's checks of an input, its error texts, and the list of models with their schemas."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -7,8 +7,8 @@ from typing import Any
 from rushes.catalog import PROMPT_LIMIT, VIDEO_MODELS, Parameter, VideoModel
 
 SWITCHES = frozenset({"enable_sync_mode", "webhook_url"})
-"""Keys that steer the request instead of the render. `enable_base64_output` and `stream` are not offered for
-these video models: they count as unknown keys."""
+"""Keys that control the request instead of the render. The provider does not offer `enable_base64_output` and
+`stream` for these video models: they count as unknown keys."""
 
 _JSON_TYPES = {"text": "string", "url": "string", "integer": "integer", "number": "number", "flag": "boolean"}
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
@@ -23,14 +23,14 @@ _MODELS_BY_ID = {model.id: model for model in VIDEO_MODELS}
 
 
 def find_model(model_id: str) -> VideoModel | None:
-    """The model with exactly this id: short names are not the provider's."""
+    """The model with exactly this id; the provider has no short names."""
     return _MODELS_BY_ID.get(model_id)
 
 
 def split_input(model: VideoModel, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """What the model knows of a body, in the order sent, and the names of the keys that nobody knows.
+    """The inputs in a body that the model knows, in the order sent, and the names of the unknown keys.
 
-    A null counts as left out. The provider ignores unknown keys without a word and bills the defaults.
+    A null counts as missing. The provider silently ignores unknown keys and bills the defaults.
     """
     known = {parameter.name for parameter in model.parameters}
     given = {name: _mend(value) for name, value in body.items() if name in known and value is not None}
@@ -38,7 +38,7 @@ def split_input(model: VideoModel, body: Mapping[str, Any]) -> tuple[dict[str, A
 
 
 def complain(model: VideoModel, given: Mapping[str, Any]) -> str | None:
-    """The sentence with which the provider refuses this input; None when it is fine."""
+    """The message with which the provider refuses this input; None if it is valid."""
     for parameter in model.parameters:
         if sentence := _complain_about(parameter, given):
             return sentence
@@ -51,13 +51,13 @@ def complain(model: VideoModel, given: Mapping[str, Any]) -> str | None:
 
 
 def with_defaults(model: VideoModel, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The input that is rendered and billed: in the order of the schema, defaults where nothing was given."""
+    """The input that is rendered and billed: in the order of the schema, with defaults for missing values."""
     spelled = {each.name: given.get(each.name, each.default) for each in model.parameters}
     return {name: value for name, value in spelled.items() if value is not None}
 
 
 def price_of(model: VideoModel, inputs: Mapping[str, Any]) -> Decimal:
-    """The price of one call. Inputs that do not tell the length collapse it to the base price, as the provider does."""
+    """The price of one call. As at the provider, inputs without a length give the base price."""
     given, _ = split_input(model, inputs)
     sized = {name for name in ("duration", "start_time", "end_time") if name in given}
     if not sized or (model.region_seconds is not None and "end_time" not in sized):
@@ -66,7 +66,7 @@ def price_of(model: VideoModel, inputs: Mapping[str, Any]) -> Decimal:
 
 
 def complain_about_size(model: VideoModel, inputs: Mapping[str, Any]) -> str | None:
-    """As `complain`, for the inputs that decide the price only: prices can be asked for without a prompt."""
+    """Like `complain`, but only for inputs that affect the price: a price request needs no prompt."""
     given, _ = split_input(model, inputs)
     sized = [each for each in model.parameters if each.kind in {"integer", "number"} and each.name in given]
     return next((sentence for each in sized if (sentence := _complain_about(each, given))), None)
@@ -158,7 +158,7 @@ def _complain_about_text(name: str, value: str) -> str | None:
 
 
 def _mend(value: object) -> object:
-    """Halves of surrogate pairs become U+FFFD, as in a server whose strings are UTF-8."""
+    """Replace halves of surrogate pairs with U+FFFD, like a server with UTF-8 strings."""
     if not isinstance(value, str) or value.isascii():
         return value
     return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,4 +1,4 @@
-"""POST /api/v3/{model-id}: buying a render, and every way in which the answer to that can get lost."""
+"""POST /api/v3/{model-id}: buy a render, and every way in which the answer can get lost."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ SYNC_PAUSE_SECONDS = 0.05
 
 
 async def submit(service: GatedService, request: Request) -> ASGIApp:
-    """Accept, refuse or lose one submission. A task exists, and is charged, once `Provider.accept` returns."""
+    """Accept, refuse or lose one submission. Once `Provider.accept` returns, the task exists and is charged."""
     provider = service.provider
     body = await read_object(request)
     subject = Subject("submit", request.path_params["model_id"], str(body.get("prompt", "")))
@@ -92,7 +92,7 @@ def _note_ignored(provider: Provider, model: VideoModel, *, keys: list[str]) -> 
 
 
 def _lose(provider: Provider, subject: Subject, *, shown: dict[str, Any]) -> ASGIApp | None:
-    """Faults that strike after the task was bought: the client cannot know, or not from a good answer."""
+    """Faults that strike after the purchase: the client gets no answer, or not a good one."""
     if not provider.faults:
         return None
     if provider.faults.strike("submit_drop", subject):
@@ -109,7 +109,7 @@ def _lose(provider: Provider, subject: Subject, *, shown: dict[str, Any]) -> ASG
 
 
 async def _wait_for(provider: Provider, task: Task) -> dict[str, Any]:
-    """`enable_sync_mode`: the task when it is done, or after the server's own limit as `processing` with code 5004."""
+    """`enable_sync_mode`: the task when it is done, or after the server's limit as `processing` with code 5004."""
     deadline = provider.now + provider.settings.sync_seconds
     while task.ended is None and provider.advance() < deadline:
         await asyncio.sleep(SYNC_PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Answers in the place of a video: documents that name an error, and files of another kind."""
+"""Answers that replace a video: documents that report an error, and files of another kind."""
 
 import io
 import json
@@ -14,13 +14,13 @@ from sandbox.wavespeed.state.tasks import Task
 
 NOISE_BYTES = 20_000
 NOISE = range(0x80, 0xC0)
-"""Bytes that begin neither a character of UTF-8 nor a packet or frame of any container."""
+"""Bytes that start neither a UTF-8 character nor a packet or frame of any container."""
 IMAGE_SIZE = (640, 360)
 SOUND_SECONDS = 2
 
 
 def write_page(form: str, *, same: bool) -> Response:
-    """A document with status 200: `html`, `json` or `xml`. Its request id is a new one, or none at all."""
+    """A document with status 200: `html`, `json` or `xml`. It has a new request id, or none if `same`."""
     request_id = "" if same else secrets.token_hex(8)
     match form:
         case "json":
@@ -35,7 +35,7 @@ def write_page(form: str, *, same: bool) -> Response:
 
 
 def make_other(task: Task, form: str) -> Response:
-    """A file that is no video: `noise`, `image`, `audio` or `text`. Each task has its own, and always the same."""
+    """A file that is no video: `noise`, `image`, `audio` or `text`. Each task has its own, always the same one."""
     match form:
         case "image":
             return Response(_draw_image(task), media_type="image/png")

@@ -1,1 +1,1 @@
-"""Sockets, the table of addresses, what every request passes, and good and bad answers."""
+"""Sockets, the routing table, the gate that every request passes, and good and bad answers."""

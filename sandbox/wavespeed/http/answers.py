@@ -1,4 +1,4 @@
-"""Answers, well-formed and not: the envelope of the provider, and every way in which a server can let one down."""
+"""Answers, well-formed and broken: the provider's envelope, and every way in which a server can fail a client."""
 
 import asyncio
 import json
@@ -8,14 +8,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TRANSPORT = "sandbox.wavespeed.transport"
-"""Key of the ASGI scope's extensions under which the server leaves the connection, so that it can be broken."""
+"""Key in the ASGI scope's extensions under which the server stores the connection, so that it can be dropped."""
 
 GATEWAY_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>\r\n"
 DRIP_PIECES = 20
 
 
 class Refusal(Exception):
-    """An error answer of the provider; `error_code` is the extra string that some carry."""
+    """An error answer of the provider; `error_code` is an extra string that some answers have."""
 
     def __init__(self, status: int, message: str, *, error_code: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -38,18 +38,18 @@ def as_json(body: object, *, status: int = 200, headers: dict[str, str] | None =
 
 
 def envelope(data: object, *, status: int = 200, code: int = 200, message: str = "success") -> Response:
-    """The form of every JSON answer of the provider."""
+    """The envelope of every JSON answer of the provider."""
     return as_json({"code": code, "message": message, "data": data}, status=status)
 
 
 def gateway_error(status: int, title: str) -> Response:
-    """What a gateway in front of the provider says: a page, not an envelope."""
+    """The answer of a gateway in front of the provider: a page, not an envelope."""
     return Response(GATEWAY_PAGE.format(f"{status} {title}"), status_code=status, media_type="text/html")
 
 
 def garble(answer: Response, form: str) -> Response:
-    """The same answer, unreadable: `html` is a page with status 200, `truncated` half of the document, and `code` an
-    envelope with status 200 whose own code is 500."""
+    """Make the answer unreadable: `html` is a page with status 200, `truncated` is half of the document, and `code` is
+    an envelope with status 200 and code 500 inside."""
     match form:
         case "truncated":
             body = bytes(answer.body)
@@ -61,7 +61,7 @@ def garble(answer: Response, form: str) -> Response:
 
 
 def label(answer: ASGIApp) -> str:
-    """A word for the statistics: the HTTP status, or what went wrong instead."""
+    """A label for the statistics: the HTTP status, or the failure that replaced the answer."""
     match answer:
         case Response():
             return str(answer.status_code)
@@ -82,7 +82,7 @@ class Dropped:
 
 
 class Hung:
-    """No answer for `seconds`, or until the client goes; then the connection is reset."""
+    """No answer for `seconds`, or until the client disconnects; then the connection is reset."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -131,7 +131,7 @@ class Dripped:
 
 
 class Cut:
-    """The answer's headers and this fraction of its body; then the connection ends."""
+    """The answer's headers and a fraction of its body; then the connection ends."""
 
     def __init__(self, answer: ASGIApp, fraction: float) -> None:
         self._answer = answer
@@ -170,7 +170,7 @@ def _split(body: bytes, size: int) -> list[bytes]:
 
 
 async def _is_patient(receive: Receive, seconds: float) -> bool:
-    """Wait; false as soon as the client has gone."""
+    """Wait for `seconds`; false as soon as the client has disconnected."""
     try:
         await asyncio.wait_for(_wait_for_disconnect(receive), seconds)
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""The ASGI application: every address of the provider, of its content delivery network, and of the control API."""
+"""The ASGI application: all routes of the provider, its content delivery network, and the control API."""
 
 import asyncio
 import tempfile
@@ -44,7 +44,7 @@ KEYED: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", f"{API}/models", "models", account.show_models),
     ("POST", f"{API}/model/pricing", "price", account.show_pricing),
     ("POST", f"{API}/model/price", "price", account.show_price),
-    # last: whatever else is posted below /api/v3 is taken for a model, as at the provider
+    # last: as at the provider, any other POST below /api/v3 is taken as a model id
     ("POST", f"{API}/{{model_id:path}}", "submit", submit),
 )
 KEYLESS: tuple[tuple[str, str, str, Handler], ...] = (
@@ -55,7 +55,7 @@ KEYLESS: tuple[tuple[str, str, str, Handler], ...] = (
 
 
 def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.time) -> ASGIApp:
-    """The simulator. Its files are in a temporary folder that goes when the application is shut down."""
+    """The simulator. Its files are in a temporary folder that is removed when the application shuts down."""
     folder = tempfile.TemporaryDirectory(prefix="wavespeed-simulator-")
     root = Path(folder.name)
     rendering = ThreadPoolExecutor(RENDERING_THREADS, thread_name_prefix="render")
@@ -87,7 +87,7 @@ def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.ti
 
 
 async def _tick(provider: Provider, outbox: Outbox) -> None:
-    """One clockwork for all tasks: callbacks must go out even when nobody asks."""
+    """One timer for all tasks: callbacks must be sent even if no request arrives."""
     while True:
         now = provider.advance()
         outbox.send_due(now)

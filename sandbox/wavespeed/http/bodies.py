@@ -1,4 +1,4 @@
-"""Reading what a request carries: JSON bodies with their fields, and the address it came to."""
+"""Read a request: the fields of its JSON body, and the address that it used."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ def read_integer(body: dict[str, Any], name: str, *, low: int, high: int = 2**31
 
 
 def read_text(body: dict[str, Any], name: str) -> str | None:
-    """A string; None when it is left out or empty."""
+    """A string; None if it is missing or empty."""
     value = body.get(name)
     if value is not None and not isinstance(value, str):
         raise Refusal(400, f"{name} must be a string")
@@ -43,7 +43,7 @@ def read_text(body: dict[str, Any], name: str) -> str | None:
 
 
 def read_time(body: dict[str, Any], name: str) -> int | None:
-    """Nanoseconds since 1970; None when it is left out."""
+    """Nanoseconds since 1970; None if it is missing."""
     value = body.get(name)
     if value is None or value == "":
         return None

@@ -1,4 +1,4 @@
-"""What every request passes: the clock, the faults of servers and gateways, the key, and the counting."""
+"""The gate that every request passes: the clock, the faults of servers and gateways, the key check, the counters."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.webhooks import Outbox
 
 READING = frozenset({"result", "list", "balance", "billings", "usage", "price", "models", "secret"})
-"""Kinds of requests that the `get_*` faults strike."""
+"""Kinds of requests that the `get_*` faults affect."""
 
 TOO_MANY = "Too many requests. Rate limits reset every minute."
 
@@ -25,7 +25,7 @@ _TITLES = {500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unava
 
 @dataclass(frozen=True, slots=True)
 class GatedService:
-    """What the handlers work with."""
+    """The objects that the handlers use."""
 
     provider: Provider
     shelf: VideoShelf
@@ -37,7 +37,7 @@ Handler = Callable[[GatedService, Request], Awaitable[ASGIApp]]
 
 
 class Gate:
-    """One route: a handler behind the gate. `kind` is the word under which its requests are counted."""
+    """One route: a handler behind the gate. `kind` is the name under which its requests are counted."""
 
     def __init__(self, handler: Handler, *, service: GatedService, kind: str, keyed: bool = True) -> None:
         self._handler = handler
@@ -111,7 +111,7 @@ class Gate:
 
 
 def broken(status: int) -> ASGIApp:
-    """A server error: an envelope from the server itself, a page from the gateway, a dropped connection for 0."""
+    """A server error: an envelope from the server, a page from the gateway, or a dropped connection for status 0."""
     if status == 0:
         return Dropped()
     if status == 500:
@@ -120,7 +120,7 @@ def broken(status: int) -> ASGIApp:
 
 
 def reject_key(status: int) -> Refusal:
-    """401 for a key that is missing or wrong, 403 for one whose role does not allow this."""
+    """401 for a missing or wrong key, 403 for a key with a role that does not allow the request."""
     if status == 403:
         message = "This API key has the role viewer. Use a key with the role developer or owner."
         return Refusal(403, message, error_code="permission_denied")
@@ -128,7 +128,7 @@ def reject_key(status: int) -> Refusal:
 
 
 def find_key(request: Request, api_keys: tuple[str, ...]) -> str | None:
-    """A name for the key that this request carries; None when it carries none of the account's."""
+    """The name of the key in this request; None if it has none of the account's keys."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         return None

@@ -1,4 +1,4 @@
-"""Serving the application on a socket, in a way that lets it break connections."""
+"""Serve the application on a socket, and let it break connections."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ KEEP_ALIVE_SECONDS = 75
 
 
 class BreakableProtocol(HttpToolsProtocol):
-    """Leaves the connection in the scope: ASGI itself knows no way to drop one without an answer."""
+    """Stores the connection in the scope: ASGI has no way to drop a connection without an answer."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -28,7 +28,7 @@ class BreakableProtocol(HttpToolsProtocol):
 
 
 class AnnouncingServer(uvicorn.Server):
-    """Prints one line of JSON with its URL as soon as it answers; resets all connections when it is told to stop."""
+    """Prints one line of JSON with its URL as soon as it answers; resets all connections when it stops."""
 
     def __init__(self, config: uvicorn.Config, url: str) -> None:
         super().__init__(config)
@@ -47,7 +47,7 @@ class AnnouncingServer(uvicorn.Server):
 
 
 def serve(settings: SimulatorSettings, *, host: str, port: int, log_level: str) -> None:
-    """Serve until SIGTERM or SIGINT, then exit with status 0. Raises `OSError` when the address cannot be had."""
+    """Serve until SIGTERM or SIGINT, then exit with status 0. Raises `OSError` if the address cannot be bound."""
     listening = socket.create_server((host, port), backlog=2048)
     bound_port = listening.getsockname()[1]
     config = uvicorn.Config(
@@ -61,7 +61,7 @@ def serve(settings: SimulatorSettings, *, host: str, port: int, log_level: str) 
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    # the server raises the signal again after its shutdown: that is the end, and a good one
+    # the server raises the signal again after its shutdown: exit then, with status 0
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     AnnouncingServer(config, f"http://{host}:{bound_port}").run(sockets=[listening])

@@ -1,1 +1,1 @@
-"""Bytes: videos, pictures, uploads, and where they are kept."""
+"""Media: videos, pictures, uploads, and the folders that hold them."""

@@ -1,4 +1,4 @@
-"""The same video in another container, without encoding it anew."""
+"""Move a video to another container without encoding it again."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ MEDIA_TYPES = {
 }
 
 _WITH_START_CODES = frozenset({"mpegts", "avi", "mpeg"})
-"""Containers that want H.264 as a stream (Annex B), where an MP4 has lengths in the place of start codes."""
+"""Containers that need H.264 as a stream (Annex B); an MP4 has lengths in place of start codes."""
 
 _WITHOUT_AAC = frozenset({"mpeg"})
 
 
 def remux(path: Path, container: str) -> None:
-    """Replace an MP4 by the same video in this container; it loses its sound where the container holds no AAC.
+    """Replace an MP4 with the same video in this container. It loses its sound if the container cannot hold AAC.
 
     The same MP4 always gives the same bytes.
     """
@@ -44,5 +44,5 @@ def remux(path: Path, container: str) -> None:
 
 
 def _create(path: Path, container: str) -> OutputContainer:
-    """Without ids that FFmpeg would draw anew for each file."""
+    """Open the output without the random ids that FFmpeg would write to each file."""
     return av.open(path, "w", format=container, container_options={"fflags": "+bitexact"})

@@ -1,4 +1,4 @@
-"""A folder of files that never grows beyond a size: the least recently used ones go first."""
+"""A folder with a size limit: the least recently used files are removed first."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 class BoundedFolder:
-    """Keeps account of the files put into it. To be used from one thread only.
+    """Tracks the files put into it. Use it from one thread only.
 
-    A file that is held is never removed, so the folder can be over its limit for as long as holders need it.
+    A held file is never removed, so the folder can exceed its limit while files are held.
     """
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
@@ -24,18 +24,18 @@ class BoundedFolder:
         return name in self._sizes
 
     def place(self, name: str) -> Path:
-        """Where the file of this name is, or would be."""
+        """The path of the file with this name, whether it exists or not."""
         return self.path / name
 
     def add(self, name: str) -> None:
-        """Take a whole file that is in its place into account, and make room for it."""
+        """Track a complete file that is at its path, and make room for it."""
         self.discard(name)
         self._sizes[name] = self.place(name).stat().st_size
         self.total_bytes += self._sizes[name]
         self._evict(keep=name)
 
     def discard(self, name: str) -> None:
-        """Forget a file without removing it, if it was there."""
+        """Stop tracking a file, if it was tracked, without removing it."""
         self.total_bytes -= self._sizes.pop(name, 0)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The picture of a simulated video: the prompt, legible at any length, and which render it is."""
+"""The picture of a simulated video: the prompt, legible at any length, and a caption that identifies the render."""
 
 import hashlib
 import textwrap
@@ -12,12 +12,12 @@ MARGIN = 80
 CAPTION_SIZE = 30
 BACKGROUND, INK, FAINT_INK = 38, 232, 150
 LINE_HEIGHT, LETTER_WIDTH = 1.3, 0.54
-"""In font sizes; the width is what the bundled font needs on average."""
+"""In font sizes; the width is the average of the bundled font."""
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A picture as the planes of YUV 4:2:0: only its brightness varies, the colour is one for the whole."""
+    """A picture as the planes of YUV 4:2:0. Only the brightness varies; the whole picture has one colour."""
 
     luma: bytes
     blue: int
@@ -25,9 +25,9 @@ class Still:
 
 
 def draw_still(text: str, caption: str, *, width: int, height: int) -> Still:
-    """Draw any text, however long and in whatever script; the same arguments always give the same bytes.
+    """Draw any text, of any length and in any script. The same arguments always give the same bytes.
 
-    Letters that the bundled font lacks show as boxes. A text that fits at no size ends in an ellipsis.
+    Letters that the bundled font lacks appear as boxes. A text that fits at no size ends in an ellipsis.
     """
     image = Image.new("L", (width, height), BACKGROUND)
     pen = ImageDraw.Draw(image)

@@ -1,4 +1,4 @@
-"""Files that clients upload: tickets, and the folder in which the bytes are kept."""
+"""Files that clients upload: tickets, and the folder that holds the bytes."""
 
 import mimetypes
 import secrets
@@ -16,7 +16,7 @@ TYPES = ("image", "video", "audio")
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that may be, or has been, sent. `name` is unguessable and part of its address."""
+    """A file that a client may send or has sent. `name` is unguessable and part of its address."""
 
     name: str
     filename: str
@@ -29,19 +29,19 @@ class Upload:
 
     @property
     def token(self) -> str:
-        """What a client must send along with the bytes."""
+        """The token that a client must send with the bytes."""
         return self.name.partition(".")[0][::-1]
 
 
 class MediaStore:
-    """Uploaded files, oldest removed first once there are too many bytes of them."""
+    """Uploaded files. Once they exceed a total size, the oldest are removed first."""
 
     def __init__(self, path: Path) -> None:
         self.folder = BoundedFolder(path, KEPT_BYTES)
         self._known: dict[str, Upload] = {}
 
     def announce(self, filename: str, size: int, *, content_type: str | None) -> Upload:
-        """Make a place for a file. Raises `Refusal`: 413 above the limit, 400 for what is not image, video or audio."""
+        """Create an upload. Raises `Refusal`: 413 above the limit, 400 unless it is image, video or audio."""
         if size > UPLOAD_LIMIT:
             raise Refusal(413, f"the file is too large: at most {UPLOAD_LIMIT // 2**20} MB")
         guessed = content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
@@ -55,7 +55,7 @@ class MediaStore:
         return self._known.get(name)
 
     async def receive(self, upload: Upload, chunks: AsyncIterator[bytes]) -> None:
-        """Store the bytes; raises `Refusal` (400) when they are not as many as announced, and keeps nothing then."""
+        """Store the bytes. If there are more or fewer than announced, keep nothing and raise `Refusal` (400)."""
         place = self.folder.place(upload.name)
         received = 0
         with place.open("wb") as file:

@@ -1,7 +1,7 @@
-"""The videos: real MP4 files, H.264 with AAC sound, for some ten milliseconds of work each.
+"""The videos: real MP4 files, H.264 with AAC sound, at a cost of about ten milliseconds each.
 
-What makes them cheap: one frame per second; only the first frame is encoded, since the others of a still picture are
-the same few bytes for every picture ("as before") and are made once; and the sound is one tone, encoded once.
+They are cheap because they have one frame per second and only the first frame is encoded: the other frames of a still
+picture are the same few bytes for every picture ("as before") and are made once. The sound is one tone, encoded once.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ SAMPLE_RATE = 48_000
 TONE_STEP = 20
 """Seconds: one encoded tone serves all videos up to this length."""
 PERIOD = 200
-"""Samples of one swing of the tone: 240 Hz."""
+"""Samples in one period of the tone: 240 Hz."""
 MILLISECOND = Fraction(1, 1_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What to render. `seconds` is its length to the millisecond."""
+    """The content to render. `seconds` is its length, to the millisecond."""
 
     text: str
     caption: str
@@ -75,16 +75,16 @@ def render(clip: Clip, path: Path) -> None:
 
 
 def render_plain(clip: Clip, path: Path) -> None:
-    """Write a video of the clip's length, size and sound that shows nothing, for a tenth of a millisecond of work.
+    """Write a video with the clip's length, size and sound that shows nothing; it costs a tenth of a millisecond.
 
-    The clip's words are in a `free` box at the end, so that no two videos have the same bytes.
+    A `free` box at the end holds the clip's text, so that no two videos have the same bytes.
     """
     words = f"{clip.caption}   {clip.text}"
     path.write_bytes(_render_once(replace(clip, text="", caption="")) + make_free_box(words))
 
 
 def make_free_box(words: str) -> bytes:
-    """What makes an MP4 differ from another one without a change to what it plays."""
+    """A `free` box that makes the bytes of an MP4 unique without changing its content."""
     content = words.encode()
     return (len(content) + 8).to_bytes(4, "big") + b"free" + content
 
@@ -98,7 +98,7 @@ def _render_once(clip: Clip) -> bytes:
 
 
 class VideoShelf:
-    """Videos of finished tasks, rendered at their first download and kept on disk as long as there is room."""
+    """Videos of finished tasks, rendered at their first download and kept on disk while there is room."""
 
     def __init__(
         self, folder: BoundedFolder, executor: Executor, *, draw: Callable[[Clip, Path], None] = render
@@ -110,7 +110,7 @@ class VideoShelf:
         self.rendered = 0
 
     async def fetch(self, task: Task, *, container: str = "mp4") -> str:
-        """The name in the folder of this task's video, rendered if need be; never twice at the same time."""
+        """The file name of this task's video. It is rendered if needed, never twice at the same time."""
         name = f"{task.id}.{container}"
         while name not in self.folder:
             if name not in self._under_way:
@@ -179,7 +179,7 @@ def _frame(still: Still, *, width: int, height: int) -> av.VideoFrame:
 
 @lru_cache
 def _repeats(count: int, *, width: int, height: int) -> list[bytes]:
-    """The encoded frames after the first of any still picture of this size: every block of them says "as before"."""
+    """The encoded frames after the first, for any still picture of this size: every block in them means "as before"."""
     if count < 1:
         return []
     context = av.CodecContext.create("libx264", "w")

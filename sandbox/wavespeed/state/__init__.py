@@ -1,1 +1,1 @@
-"""The state of the provider: tasks, slots, money, faults and luck."""
+"""The state of the provider: tasks, slots, money, faults and random choices."""

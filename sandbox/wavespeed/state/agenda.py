@@ -1,4 +1,4 @@
-"""What will happen when: the simulator has no timer per render, it catches up with the clock when it is checked."""
+"""Scheduled events. The simulator has no timer per render; it catches up with the clock on each request or tick."""
 
 import heapq
 from collections.abc import Callable
@@ -7,7 +7,7 @@ Act = Callable[[float], None]
 
 
 class Agenda:
-    """Acts in the order of their moments. An act learns the moment it was due, not the one at which it was run."""
+    """Acts in the order of their due times. An act receives its due time, not the time at which it runs."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Act]] = []
@@ -19,7 +19,7 @@ class Agenda:
         self._added += 1
 
     def run_until(self, now: float) -> None:
-        """Run everything due by `now`, including what the acts themselves add."""
+        """Run every act due by `now`, including acts that other acts add."""
         while self._heap and self._heap[0][0] <= now:
             moment, _, act = heapq.heappop(self._heap)
             act(moment)

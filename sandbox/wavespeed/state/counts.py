@@ -1,4 +1,4 @@
-"""What the simulator has counted since its start."""
+"""The simulator's counters."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True, eq=False)
 class Counts:
-    """What has happened since the start."""
+    """Counters since the start of the simulator."""
 
     requests: Counter[str] = field(default_factory=Counter)
     answers: dict[str, Counter[str]] = field(default_factory=dict)
-    """Per kind of request: how often each HTTP status, or `dropped`, `hung`, was the answer."""
+    """For each kind of request: how often each HTTP status, or `dropped` or `hung`, was the answer."""
     accepted: int = 0
     refused: Counter[int] = field(default_factory=Counter)
-    """Submissions that got an error instead of a task, by HTTP status."""
+    """Submissions answered with an error instead of a task, by HTTP status."""
     ended: Counter[str] = field(default_factory=Counter)
     ignored_keys: Counter[str] = field(default_factory=Counter)
-    """Input keys that no parameter has; each is logged when it is first seen."""
+    """Input keys that match no parameter; each is logged when it first appears."""
     completion_times: list[float] = field(default_factory=list)
 
     def count_answer(self, kind: str, answer: str) -> None:

@@ -1,4 +1,4 @@
-"""The provider's machines: a number of slots, a queue before them, and renders that end on their own."""
+"""The provider's machines: a number of slots, a queue for them, and renders that end by themselves."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,10 +11,10 @@ Notify = Callable[[Task, float], None]
 
 
 class RenderFarm:
-    """Renders at most `slots` tasks at the same time; the others wait in the order of their acceptance.
+    """Renders at most `slots` tasks at the same time; other tasks wait in the order of their acceptance.
 
-    Everything happens at its exact moment on the agenda, however late somebody checks: when a render ends at t, the
-    next one starts at t.
+    Every event takes its exact time from the agenda, however late a client checks: when a render ends at t, the next
+    one starts at t.
     """
 
     def __init__(self, slots: int, agenda: Agenda, *, on_start: Notify, on_end: Notify) -> None:
@@ -29,7 +29,7 @@ class RenderFarm:
         self.most_running = 0
         self.most_unfinished = 0
         self.slot_seconds = 0.0
-        """Sum over all slots of the seconds in which they were busy: for the slot utilisation."""
+        """Busy seconds, summed over all slots; used for the slot utilisation."""
 
     @property
     def slots(self) -> int:
@@ -40,25 +40,25 @@ class RenderFarm:
         return self.running + self._waiting_count
 
     def resize(self, slots: int, moment: float) -> None:
-        """Change the number of slots. Renders under way go on, even when they are too many now."""
+        """Change the number of slots. Running renders continue, even if there are now more of them than slots."""
         self._slots = slots
         self._fill(moment)
 
     def add(self, task: Task, moment: float) -> None:
-        """Take an accepted task: it starts at once or waits for a slot."""
+        """Add an accepted task: it starts at once or waits for a slot."""
         self._waiting.append(task)
         self._waiting_count += 1
         self._fill(moment)
         self.most_unfinished = max(self.most_unfinished, self.unfinished)
 
     def resume(self, task: Task, started: float) -> None:
-        """Take a task that was under way when the simulator stopped: it goes on as if nothing had happened."""
+        """Add a task that was running when the simulator stopped: it continues as if there had been no stop."""
         self._occupy(started)
         self._agenda.at(started + task.duration, partial(self._finish, task))
         self.most_unfinished = max(self.most_unfinished, self.unfinished)
 
     def drop(self, task: Task, moment: float) -> None:
-        """Stop an unfinished task: its slot is free at once."""
+        """Stop an unfinished task and free its slot at once."""
         if task.started is None:
             self._waiting_count -= 1
         else:
@@ -67,7 +67,7 @@ class RenderFarm:
         self._fill(moment)
 
     def measure(self, now: float) -> None:
-        """Bring `slot_seconds` up to `now`."""
+        """Update `slot_seconds` to `now`."""
         if now > self._measured_until:
             self.slot_seconds += self.running * (now - self._measured_until)
             self._measured_until = now

@@ -1,4 +1,4 @@
-"""How long the next render takes and how it ends, drawn when it is accepted."""
+"""The duration and the ending of a render, drawn when its task is accepted."""
 
 import math
 import random
@@ -31,7 +31,7 @@ _ENDINGS = {
 
 
 def draw_fate(faults: Faults, subject: Subject) -> Fate:
-    """How a task ends: completed, unless a fault says otherwise."""
+    """How a task ends: completed, unless a fault strikes."""
     if not faults:
         return COMPLETED
     if rule := faults.strike("task_failed", subject):

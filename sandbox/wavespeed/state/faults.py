@@ -1,7 +1,7 @@
-"""Everything that can be made to go wrong, switched on and off while the simulator runs.
+"""All faults of the simulator, switched on and off while it runs.
 
-A fault has a name from `FAULTS` and a rule: how likely, how often, how long, for whom. Each fault draws from a
-random generator of its own, seeded with the simulator's seed, so one fault never changes the luck of another.
+A fault has a name from `FAULTS` and a rule: its probability, count, duration and targets. Each fault draws from its
+own random generator, seeded with the simulator's seed, so one fault never changes the draws of another.
 """
 
 import random
@@ -23,15 +23,15 @@ def _check_status(status: int) -> int:
 
 
 class FaultRule(BaseModel):
-    """When a fault strikes, and with which particulars; which particulars a fault takes is in `FAULTS`."""
+    """When a fault strikes, and its parameters; `FAULTS` lists the parameters that each fault takes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     probability: float = Field(default=1.0, ge=0, le=1)
-    count: int | None = Field(default=None, ge=1, description="strikes at most this often")
-    duration: float | None = Field(default=None, gt=0, description="seconds until it goes away on its own")
+    count: int | None = Field(default=None, ge=1, description="maximum number of strikes")
+    duration: float | None = Field(default=None, gt=0, description="seconds until it ends by itself")
     model: str | None = Field(default=None, description="only for model ids of this pattern, such as */ltx-2-pro/*")
-    prompt: str | None = Field(default=None, description="only for prompts that contain this")
+    prompt: str | None = Field(default=None, description="only for prompts that contain this text")
     kind: str | None = Field(default=None, description="only for this kind of request: submit, result, list, ...")
     delay: float = Field(default=0.0, ge=0, description="seconds")
     status: Annotated[int, AfterValidator(_check_status)] = 0
@@ -45,7 +45,7 @@ class FaultRule(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a fault does, which particulars it takes besides the common ones, their defaults, and the forms it has."""
+    """The effect of a fault, its parameters other than the common ones, their defaults, and its forms."""
 
     about: str
     particulars: Mapping[str, Any]
@@ -69,7 +69,7 @@ FAULTS: dict[str, Description] = {
     "submit_5xx": Description("refused before anything was created", {"status": 503}),
     "submit_bad_code": Description("status 200 with this code inside, nothing created", {"code": 500}),
     "submit_429": Description("too many requests", {"retry_after": None}),
-    "no_credit": Description("refused for want of credit; status 0 is the configured one", {"status": 0}),
+    "no_credit": Description("refused for lack of credit; status 0 is the configured one", {"status": 0}),
     # submissions: the task exists and is charged, but the answer does not say so
     "submit_drop": Description("the connection is dropped after the task was created", {}),
     "submit_504": Description("the gateway answers 504 after the task was created", {}),
@@ -92,7 +92,7 @@ FAULTS: dict[str, Description] = {
     "task_cancelled": Description("status cancelled", {}),
     "task_timeout": Description("status timeout", {}),
     "task_deleted": Description("status deleted", {}),
-    "task_unknown_status": Description("ends with a status that nobody knows", {"text": "archived"}),
+    "task_unknown_status": Description("ends with an unknown status", {"text": "archived"}),
     "task_unknown_progress": Description(
         "an unknown status instead of processing, then completed", {"text": "pending"}
     ),
@@ -125,8 +125,8 @@ FAULTS: dict[str, Description] = {
     "download_truncated": Description(
         "this fraction of the file, with a Content-Length that fits it", {"fraction": 0.5}
     ),
-    "download_gzip": Description("the file in gzip, although nobody asked for it", {}),
-    "download_partial": Description("206 with the whole file, although nobody asked for a range", {}),
+    "download_gzip": Description("the file in gzip, although the client did not ask for it", {}),
+    "download_partial": Description("206 with the whole file, although the client asked for no range", {}),
     "download_container": Description(
         "the video as mpegts, avi, flv, mpeg (without sound), matroska or mov",
         {"form": "mpegts"},
@@ -144,7 +144,7 @@ FAULTS: dict[str, Description] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom a fault could strike: the kind of request, and model and prompt where they are known."""
+    """The target of a fault: the kind of request, and the model and prompt if known."""
 
     kind: str = ""
     model: str = ""
@@ -159,7 +159,7 @@ class _Active:
 
 
 class Faults:
-    """The faults that are switched on."""
+    """The active faults."""
 
     def __init__(self, seed: int, clock: Callable[[], float]) -> None:
         self._seed = seed
@@ -171,9 +171,9 @@ class Faults:
         return bool(self._active)
 
     def switch_on(self, name: str, given: object) -> None:
-        """Set the rule of a fault: a number or true is its probability, an object its fields.
+        """Set the rule of a fault: a number or true is its probability, an object holds its fields.
 
-        Raises `NotFound` for an unknown name and `InvalidInput` for a rule that does not fit it.
+        Raises `NotFound` for an unknown name and `InvalidInput` for a rule that does not fit the fault.
         """
         rule = read_rule(name, given)
         ends = None if rule.duration is None else self._clock() + rule.duration
@@ -188,7 +188,7 @@ class Faults:
             self._active.pop(name, None)
 
     def strike(self, name: str, subject: Subject) -> FaultRule | None:
-        """The rule of this fault when it strikes now, else None."""
+        """The rule of this fault if it strikes now, else None."""
         active = self._active.get(name)
         if active is None or not _concerns(active.rule, subject):
             return None
@@ -203,7 +203,7 @@ class Faults:
         return active.rule
 
     def list_active(self) -> dict[str, dict[str, Any]]:
-        """Every fault that is on: its rule and how often it has struck."""
+        """Every active fault, with its rule and how often it has struck."""
         return {
             name: {**active.rule.model_dump(exclude_unset=True), "fired": active.fired}
             for name, active in self._active.items()
@@ -211,7 +211,7 @@ class Faults:
 
 
 def read_rule(name: str, given: object) -> FaultRule:
-    """The rule that a person wrote for this fault; raises as `Faults.switch_on`."""
+    """Validate the rule given for this fault; raises the same errors as `Faults.switch_on`."""
     if name not in FAULTS:
         raise NotFound(f"unknown fault {name!r}; there are {', '.join(FAULTS)}")
     fields = {"probability": float(given)} if isinstance(given, (bool, int, float)) else given

@@ -1,7 +1,7 @@
-"""An append-only journal, so that a simulator that is started again still knows its tasks and its ledger.
+"""An append-only journal, so that a restarted simulator still has its tasks and its ledger.
 
-One JSON object per line, written before the answer goes out. Files that were uploaded and callbacks under way are
-not in it: a restart loses them, as it may at the provider.
+It holds one JSON object per line, written before the answer is sent. It does not hold uploaded files and pending
+callbacks: a restart loses them, as it may at the provider.
 """
 
 import json
@@ -33,7 +33,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Every event of the journal; a torn last line, the mark of a kill, is cut off the file.
+    """Every event of the journal. A torn last line, which a kill leaves, is cut off the file.
 
     Raises `DamagedJournal` for any other line that is not JSON.
     """
@@ -54,7 +54,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
 
 def write_task(task: Task) -> dict[str, Any]:
-    """The fields from which `read_task` makes the same task again."""
+    """The fields from which `read_task` recreates the same task."""
     asked = task.asked
     return {
         "id": task.id,
@@ -71,7 +71,7 @@ def write_task(task: Task) -> dict[str, Any]:
 
 
 def read_task(fields: dict[str, Any]) -> Task | None:
-    """The task of a journal line; None when the catalogue no longer has its video model."""
+    """The task of a journal line; None if the catalogue no longer has its video model."""
     model = find_model(fields["model"])
     if model is None:
         return None

@@ -1,4 +1,4 @@
-"""The account's money: every price is held at submission, and kept or given back when the task ends."""
+"""The account's money: each price is held at submission, and kept or refunded when the task ends."""
 
 import uuid
 from dataclasses import dataclass
@@ -43,13 +43,13 @@ class Ledger:
         self._spent += record.price
 
     def close(self, task_id: str, moment: float) -> None:
-        """The price stays with the provider for good."""
+        """Close the deduction: the provider keeps the price."""
         for record in self.of(task_id):
             record.state = "done"
             record.updated = moment
 
     def refund(self, task_id: str, moment: float) -> None:
-        """Give the whole price back and close the deduction; once only, however often it is called."""
+        """Refund the whole price and close the deduction; repeated calls do nothing."""
         held = self.of(task_id)
         if not held or any(record.kind == "refund" for record in held):
             return

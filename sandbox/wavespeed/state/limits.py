@@ -4,7 +4,7 @@ from collections import deque
 
 
 class SlidingMinute:
-    """Lets at most `limit` requests through in any 60 seconds. What it turns away does not count against it."""
+    """Admits at most `limit` requests in any 60 seconds. Refused requests do not count."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -19,5 +19,5 @@ class SlidingMinute:
         return True
 
     def count(self, moment: float) -> None:
-        """Note a request that was let through; moments must not go back."""
+        """Count an admitted request; moments must not decrease."""
         self._passed.append(moment)

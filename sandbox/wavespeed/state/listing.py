@@ -1,4 +1,4 @@
-"""The list of predictions: every task in the order of its `created_at`, and pages of it, newest first."""
+"""The list of predictions: every task in the order of `created_at`, and pages of it, newest first."""
 
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from sandbox.wavespeed.state.tasks import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One page of a list: both ends of the window count as inside; times are nanoseconds since 1970."""
+    """A query for one page of the list. The window includes both ends; times are nanoseconds since 1970."""
 
     page: int
     page_size: int

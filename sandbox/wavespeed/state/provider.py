@@ -1,4 +1,4 @@
-"""The state of the simulated provider: tasks, slots, money and luck, moved by the clock and by requests."""
+"""The state of the simulated provider: tasks, slots, money and random choices, changed by the clock and by requests."""
 
 import time
 import uuid
@@ -49,7 +49,7 @@ class Provider:
             self._restore(events)
 
     def advance(self) -> float:
-        """Let everything happen that was due by now; returns now. The clock of the simulator never goes back."""
+        """Run every event due by now and return now. The clock of the simulator never goes back."""
         self.now = max(self.now, self._clock())
         self.agenda.run_until(self.now)
         return self.now
@@ -61,7 +61,7 @@ class Provider:
     # submissions
 
     def accept(self, submission: TaskRequest) -> Task:
-        """Create a task and hold its price. Raises `Refusal` for want of a slot (in that mode) or of credit."""
+        """Create a task and hold its price. Raises `Refusal` without a free slot (in mode `refuse`) or credit."""
         if self.overflow == "refuse" and self.farm.unfinished >= self.farm.slots:
             raise Refusal(429, f"Concurrency limit reached: at most {self.farm.slots} tasks can run at the same time")
         if submission.price > self.ledger.balance:
@@ -71,15 +71,15 @@ class Provider:
         return task
 
     def accept_later(self, submission: TaskRequest, delay: float) -> None:
-        """Create the task `delay` seconds from now: what a gateway that gave up too early leaves behind."""
+        """Create the task `delay` seconds from now, as when a gateway gives up too early."""
         task = self._make(submission, self.now + delay)
         self._write("later", **write_task(task))
         self.agenda.at(task.accepted, partial(self._enter, task))
 
-    # looking
+    # reading
 
     def find(self, task_id: str) -> Task | None:
-        """The task with this id, for as long as the provider keeps predictions."""
+        """The task with this id; None once the provider's retention has ended."""
         task = self._tasks.get(task_id)
         if task is None or task.accepted < self.now - self.settings.retention_seconds:
             return None
@@ -99,7 +99,7 @@ class Provider:
     # changes
 
     def delete(self, task_ids: Iterable[str]) -> int:
-        """Delete tasks, stopping those under way; returns how many there were."""
+        """Delete tasks and stop those that have not ended; returns the number deleted."""
         tasks = [task for each in task_ids if (task := self.find(each)) is not None and not task.deleted]
         for task in tasks:
             task.deleted = True
@@ -115,7 +115,7 @@ class Provider:
         self.ledger.funds += balance - self.ledger.balance
         self._write("funds", funds=str(self.ledger.funds))
 
-    # inner moves
+    # internal transitions
 
     def _make(self, submission: TaskRequest, moment: float) -> Task:
         subject = Subject("submit", submission.model.id, submission.prompt)

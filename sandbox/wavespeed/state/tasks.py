@@ -1,4 +1,4 @@
-"""One accepted submission, how it is fated to end, and the object that the provider shows of it."""
+"""One accepted submission, its predetermined ending, and the task object that the provider shows."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -8,7 +8,7 @@ from rushes.catalog import VideoModel
 from sandbox.wavespeed.state.timestamps import shorten, to_ns
 
 PICK_UP_SECONDS = 0.2
-"""A task that has a slot still reads `created` this long, or for a tenth of a shorter render."""
+"""A task with a slot still shows `created` for this long, or for a tenth of a shorter render."""
 
 SETTLED = ("completed", "failed", "cancelled", "timeout", "deleted")
 
@@ -23,7 +23,7 @@ ERROR_TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """How a task ends: the status it shows, its error code (0 is none) and text, and whether there is a video."""
+    """How a task ends: its final status, error code (0 is none) and text, and whether it has a video."""
 
     status: str = "completed"
     code: int = 0
@@ -32,7 +32,7 @@ class Fate:
 
     @property
     def ending(self) -> str:
-        """The word under which refunds are configured: the status, except that a moderated failure has its own."""
+        """The name under which refunds are configured: the status, except that a moderated failure has its own name."""
         return "moderation" if self.code == 1200 else self.status
 
 
@@ -45,13 +45,13 @@ def failed(code: int) -> Fate:
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """A checked request for a render. `base` is the address the request came to; answers point back at it."""
+    """A validated request for a render. `base` is the address that the request used; URLs in answers start with it."""
 
     model: VideoModel
     given: dict[str, Any]
-    """The inputs as sent, without keys that the model does not know."""
+    """The inputs as sent, without keys unknown to the model."""
     values: dict[str, Any]
-    """The same with every default spelled out."""
+    """The same with every default filled in."""
     base: str
     webhook: str | None = None
     access_key: str = ""
@@ -68,7 +68,7 @@ class TaskRequest:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """An accepted submission. Moments are seconds since 1970; `created` is to the digit what `created_at` says."""
+    """An accepted submission. Moments are seconds since 1970; `created` equals `created_at` to the digit."""
 
     id: str
     asked: TaskRequest
@@ -76,7 +76,7 @@ class Task:
     duration: float
     fate: Fate = COMPLETED
     unknown_status: str = ""
-    """Shown instead of `processing`, to play a status that nobody has heard of."""
+    """Shown instead of `processing`, to simulate an unknown status."""
     started: float | None = None
     ended: float | None = None
     deleted: bool = False
@@ -109,14 +109,14 @@ class Task:
 
 
 def output_path(task_id: str) -> str:
-    """Path of the video on the address that plays the content delivery network."""
+    """Path of the video on the simulated content delivery network."""
     return f"/output/{task_id}.mp4"
 
 
 def describe(task: Task, *, now: float, base: str) -> dict[str, Any]:
     """The task object of submit answers, results, lists and webhooks: empty arrays and `error: ""` while it runs.
 
-    There is no progress and no start or end time, as with the provider; `code` appears with failures only.
+    As at the provider, there is no progress and no start or end time; `code` appears only with failures.
     """
     over = task.ended is not None and not task.deleted
     elapsed_ms = int(((task.ended or now) - (task.started or now)) * 1_000) if over else 0

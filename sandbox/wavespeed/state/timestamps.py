@@ -5,16 +5,16 @@ from datetime import UTC, datetime
 
 NANOSECONDS = 1_000_000_000
 SHORT_FRACTION_ERROR_NS = 50_000_000
-"""Fewer than three digits are used only where that shifts the moment by at most this much."""
+"""Fewer than three digits are used only if that shifts the moment by at most this much."""
 
 _ISO_8601 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:?\d\d)?")
 
 
 def shorten(moment_ns: int, digits: int) -> tuple[int, str]:
-    """A moment cut down to `digits` fractional digits, and its text, which tells the returned moment exactly.
+    """A moment cut to `digits` fractional digits, and its text, which represents the returned moment exactly.
 
-    Short fractions are rare in a clock that runs, so 0 to 2 digits give way to 3 where they would shift the moment
-    noticeably. The result is never later than the argument.
+    Short fractions are rare on a running clock, so 3 digits replace 0 to 2 digits if those would shift the moment too
+    much. The result is never later than the argument.
     """
     if moment_ns % 10 ** (9 - digits) > SHORT_FRACTION_ERROR_NS:
         digits = 3
@@ -30,9 +30,9 @@ def format_time(moment_ns: int, digits: int = 3) -> str:
 
 
 def parse_time(text: object) -> int | None:
-    """Nanoseconds since 1970 of an ISO 8601 time or of digits that count milliseconds; None when it is neither.
+    """Nanoseconds since 1970 from an ISO 8601 time or from digits that count milliseconds; None for anything else.
 
-    The billing pages document milliseconds, the command line of the provider sends ISO 8601. No zone means UTC.
+    The billing pages document milliseconds; the provider's command line sends ISO 8601. No zone means UTC.
     """
     if not isinstance(text, str):
         return None

@@ -155,7 +155,7 @@ def test_no_route_waits_for_a_frozen_database_for_longer_than_said(
         seconds = time.monotonic() - began
         assert api.client.get("/healthz").status_code == 200
     reported = [(answer.status_code, answer.headers.get("retry-after"), answer.json()["detail"]) for answer in answers]
-    assert reported == [(503, "2", "the database does not answer; what was asked for may be done all the same")] * 6
+    assert reported == [(503, "2", "the database does not answer; the request may still be carried out")] * 6
     assert seconds < len(answers) + SLACK_SECONDS
     monkeypatch.undo()
     assert api.push()["state"] == "queued"

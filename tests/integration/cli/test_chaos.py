@@ -55,7 +55,7 @@ def test_a_paid_account_in_the_environment_is_refused(
     monkeypatch.setenv(name, value)
     code, out, err = run()
     assert (code, out) == (2, "")
-    assert err == f"error: {name} set: a run only ever renders with a simulator of its own\nhint: unset {name}\n"
+    assert err == f"error: {name} set: a run only renders with its own simulator\nhint: unset {name}\n"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_paid_account_in_the_environment_is_refused(
         (("--flush-redis",), "--flush-redis is for a Redis of yours"),
         (
             ("--scenario", "restore", "--database-url", "postgresql://x/y", "--redis-url", "redis://127.0.0.1:1/0"),
-            "a database of yours is not restored",
+            "this scenario never restores your database",
         ),
         (("--redis-url", "redis://127.0.0.1:1/0"), "--database-url and --redis-url belong together"),
     ],

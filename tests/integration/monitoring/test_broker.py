@@ -18,7 +18,7 @@ def test_a_redis_that_forgets_or_is_away_cannot_be_used(tmp_path: Path) -> None:
         forgets = find_broker_fault(url)
     away = find_broker_fault(url)
     assert forgets is not None
-    assert forgets.message == f"{name_broker(url)} forgets when it is full (allkeys-lru)"
+    assert forgets.message == f"{name_broker(url)} evicts keys when it is full (allkeys-lru)"
     assert away is not None
     assert away.message.startswith(f"{name_broker(url)}: ")
     assert not any(password in words for words in (*forgets, *away))

@@ -1,4 +1,4 @@
-"""How many ends webhooks tell in time, and whether they tell the truth, as the rows have it."""
+"""How many ends webhooks report in time, and whether they tell the truth, as the rows have it."""
 
 from collections.abc import Iterable
 from uuid import UUID

@@ -17,7 +17,7 @@ def test_an_account_is_shown_with_its_money(run: Run) -> None:
     assert facts["stale writes"] == "1 store.renew"
     assert facts["check price"] == "0.15 s of delay per request"
     assert facts["duplicates"] == "2 ($0.00)"
-    assert facts["unknown"] == "1 prediction(s) in seven days, of somebody else"
+    assert facts["unknown"] == "1 prediction(s) in seven days that no job asked for"
     assert "paused" not in facts
 
 

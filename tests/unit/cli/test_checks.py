@@ -30,7 +30,7 @@ def test_a_farm_that_is_well_has_nothing_to_mend() -> None:
         ({"workers": 0}, "workers", "failed", "none seen"),
         ({"back_off": "rate", "back_off_seconds": 30.0}, "account", "warning", "takes no submissions now (rate)"),
         ({"back_off": "key: no", "back_off_seconds": 720.0}, "account", "failed", "for 12 min (key: no)"),
-        ({"batches_at_risk": 2}, "batches", "warning", "2 will hardly have ended"),
+        ({"batches_at_risk": 2}, "batches", "warning", "2 likely to miss their deadline"),
         ({"paused": "restore: x", "back_off": "rate"}, "account", "warning", "is paused (restore: x)"),
         (
             {"unconfirmed": 3, "oldest_unconfirmed_seconds": 700.0},
@@ -61,12 +61,27 @@ def test_what_has_stopped_is_reported_with_advice(
     ("stats", "public", "status", "words"),
     [
         (WebhookStats(0, None, None), False, "ok", "are off: RUSHES_PUBLIC_URL is not set"),
-        (WebhookStats(0, None, None), True, "ok", "are on, no render with one has ended yet"),
-        (WebhookStats(3, None, 4.0), True, "ok", "3 renders with one have ended, too few to tell; the last came 4 s"),
-        (WebhookStats(200, 0.985, 30.4), True, "ok", "98% of the latest ends were told in time; the last came 30 s"),
-        (WebhookStats(200, 0.5, 7200.0), False, "ok", "the last came 2 h ago"),
-        (WebhookStats(200, 0.49, 600.0), True, "warning", "49% of the latest ends were told in time; the last came 10"),
-        (WebhookStats(5, 0.0, None), True, "warning", "none ever came"),
+        (WebhookStats(0, None, None), True, "ok", "are on; no render with one has ended yet"),
+        (
+            WebhookStats(3, None, 4.0),
+            True,
+            "ok",
+            "3 renders with one have ended, too few to judge; the last arrived 4 s",
+        ),
+        (
+            WebhookStats(200, 0.985, 30.4),
+            True,
+            "ok",
+            "98% of the latest ends were reported in time; the last arrived 30 s",
+        ),
+        (WebhookStats(200, 0.5, 7200.0), False, "ok", "the last arrived 2 h ago"),
+        (
+            WebhookStats(200, 0.49, 600.0),
+            True,
+            "warning",
+            "49% of the latest ends were reported in time; the last arrived 10",
+        ),
+        (WebhookStats(5, 0.0, None), True, "warning", "none has arrived"),
     ],
 )
 def test_webhooks_that_stay_away_are_reported_and_fail_nothing(

@@ -36,7 +36,7 @@ def test_a_file_is_pushed_as_one_batch_and_the_next_step_is_said(run: Run) -> No
     }
     assert out.splitlines() == ["batch  pilot", f"id     {UUID}", "jobs   2", "cost   $0.72 (estimated)"]
     assert "warning: seed is not supported by ltx-2-pro: dropped (2 jobs)" in err
-    assert "hint: `rushes batch show pilot` shows how far it is" in err
+    assert "hint: `rushes batch show pilot` shows its progress" in err
 
 
 def test_a_wrong_line_refuses_the_whole_file_and_nothing_is_sent(run: Run) -> None:
@@ -114,7 +114,7 @@ def test_a_lost_answer_is_searched_for_instead_of_pushing_again(run: Run) -> Non
         ("POST", "/v1/batches"),
         ("GET", "/v1/batches/pilot"),
     ]
-    assert "the answer got lost, but the batch is stored" in err
+    assert "the answer was lost, but the batch is stored" in err
     assert "batch  pilot" in out
 
 

@@ -34,7 +34,7 @@ def test_unconfirmed_submissions_are_listed_with_what_they_wait_for(run: Run) ->
 
 def test_no_unconfirmed_submission_is_said_on_stderr(run: Run) -> None:
     with serve_stub(Answer(200, {"items": []})) as stub:
-        assert run(stub, "unconfirmed", "list") == (0, "", "nothing is unconfirmed\n")
+        assert run(stub, "unconfirmed", "list") == (0, "", "no submission is unconfirmed\n")
         assert json.loads(run(stub, "unconfirmed", "list", "--json")[1]) == {"items": []}
 
 

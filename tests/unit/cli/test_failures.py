@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 UNEXPECTED = """\
 error: unexpected: ZeroDivisionError: no
-hint: this is a fault in rushes; `rushes doctor` checks the rest
+hint: this is a bug in rushes; `rushes doctor` checks the rest
 """
 
 

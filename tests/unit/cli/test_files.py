@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cli.prompt_file.parse import FileRefused, read_prompt_file
 
-UNREADABLE = "a.jsonl:1: is no JSON that can be read: too deep, or a number too long"
+UNREADABLE = "a.jsonl:1: is not readable JSON: it is too deep, or a number is too long"
 
 
 def read(folder: Path, name: str, content: str | bytes) -> list[tuple[int, dict[str, Any]]]:
@@ -64,24 +64,24 @@ def test_a_file_becomes_records_with_line_numbers(
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.doc", "x", ["a.doc: must end in .jsonl, .csv or .txt, which says how it is read, not .doc"]),
-        ("prompts", "x", ["prompts: must end in .jsonl, .csv or .txt, which says how it is read"]),
+        ("a.doc", "x", ["a.doc: must end in .jsonl, .csv or .txt, not .doc: the ending selects the format"]),
+        ("prompts", "x", ["prompts: must end in .jsonl, .csv or .txt: the ending selects the format"]),
         ("a.txt", "\n \n", ["a.txt: holds no jobs"]),
         ("a.csv", "prompt\n", ["a.csv: holds no jobs"]),
         ("a.txt", b"fine\ncaf\xe9\n", ["a.txt:2: is not UTF-8 text (byte 0xe9)"]),
         ("a.txt", "a fox".encode("utf-16"), ["a.txt: is UTF-16 text: save it as UTF-8"]),
         ("a.jsonl", '{"prompt": "a"}\n[1]', ['a.jsonl:2: must be a JSON object, such as {"prompt": "..."}']),
-        ("a.jsonl", '{"a": 1 "b": 2}', ["a.jsonl:1: is no JSON: expecting ',' delimiter at column 9"]),
+        ("a.jsonl", '{"a": 1 "b": 2}', ["a.jsonl:1: is not JSON: expecting ',' delimiter at column 9"]),
         ("a.jsonl", '{"a": 1, "a": 2}', ["a.jsonl:1: a: is given twice"]),
-        ("a.jsonl", '{"a": NaN}', ["a.jsonl:1: is no JSON: NaN is no value"]),
+        ("a.jsonl", '{"a": NaN}', ["a.jsonl:1: is not JSON: NaN is not a value"]),
         ("a.jsonl", '{"a": ' + "9" * 5000 + "}", [UNREADABLE]),
         ("a.jsonl", "[" * 100_000, [UNREADABLE]),
         (
             "a.jsonl",
             "x\n{}\ny",
             [
-                "a.jsonl:1: is no JSON: expecting value at column 1",
-                "a.jsonl:3: is no JSON: expecting value at column 1",
+                "a.jsonl:1: is not JSON: expecting value at column 1",
+                "a.jsonl:3: is not JSON: expecting value at column 1",
             ],
         ),
         ("a.csv", "duration\n8\n", ["a.csv:1: the header has no column named prompt"]),
@@ -94,12 +94,12 @@ def test_a_file_becomes_records_with_line_numbers(
         (
             "a.csv",
             "prompt,duration\na,8,9\nb\n",
-            ["a.csv:2: has 3 cells where the header has 2", "a.csv:3: has 1 cells where the header has 2"],
+            ["a.csv:2: has 3 cells, but the header has 2", "a.csv:3: has 1 cells, but the header has 2"],
         ),
         ("a.csv", "prompt,\na,b\n", ["a.csv:2: has a value in a column without a name"]),
         ("a.csv", 'prompt\nfine\n"never closed\nto the end\n', ["a.csv:3: a quote is opened and never closed"]),
-        ("a.csv", 'prompt\n"a" b\n', ["a.csv:2: is no CSV: ',' expected after '\"'"]),
-        ("a.csv", "prompt\n" + "x" * 200_000, ["a.csv:2: is no CSV: field larger than field limit (131072)"]),
+        ("a.csv", 'prompt\n"a" b\n', ["a.csv:2: is not CSV: ',' expected after '\"'"]),
+        ("a.csv", "prompt\n" + "x" * 200_000, ["a.csv:2: is not CSV: field larger than field limit (131072)"]),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_line(

@@ -61,7 +61,7 @@ def test_an_option_goes_only_where_the_video_model_has_the_parameter() -> None:
 
 def test_an_option_that_fits_no_line_is_warned_of() -> None:
     assert list(prepare(RETAKE, fill=Fill(duration=10)).warnings) == [
-        "--duration fits no line that leaves it open: it changes nothing"
+        "--duration changes nothing: it fits no line that does not set it"
     ]
 
 

@@ -128,10 +128,10 @@ def test_an_end_is_a_time_with_its_zone_or_a_length(by: str | None, within: str 
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["--finish-by", "2026-11-05T13:00"], "--finish-by: must name its time zone, as 2026-11-05T13:00Z or"),
-        (["--finish-by", "noon"], "--finish-by: must be a time as 2026-01-01T12:00Z, not 'noon'"),
-        (["--finish-in", "2 weeks"], "--finish-in: must be a length as 2h, 90m or 1d12h, not '2 weeks'"),
-        (["--finish-in", ""], "--finish-in: must be a length as"),
+        (["--finish-by", "2026-11-05T13:00"], "--finish-by: must name its time zone, such as 2026-11-05T13:00Z or"),
+        (["--finish-by", "noon"], "--finish-by: must be a time such as 2026-01-01T12:00Z, not 'noon'"),
+        (["--finish-in", "2 weeks"], "--finish-in: must be a length such as 2h, 90m or 1d12h, not '2 weeks'"),
+        (["--finish-in", ""], "--finish-in: must be a length such as"),
         (["--finish-in", "2h", "--finish-by", "2026-11-05T13:00Z"], "--finish-in: cannot be given together with"),
     ],
 )
@@ -156,7 +156,7 @@ def test_a_batch_at_risk_says_so_and_how_likely_it_holds(run: Run) -> None:
     with serve_stub(Answer(body=batch(**RUNNING, **promised))) as stub:
         _, out, _ = run(stub, "batch", "show", "pilot")
     assert facts_of(out)["finish by"].endswith(", at risk, 66 % likely to hold")
-    assert "at risk to end after 2026-11-05" in describe_batch(batch(**RUNNING, **promised))
+    assert "at risk of ending after 2026-11-05" in describe_batch(batch(**RUNNING, **promised))
 
 
 def test_an_end_that_the_api_refuses_is_reported_by_its_name(run: Run) -> None:
