@@ -60,7 +60,7 @@ SLOT_WINDOWS = 3
 submission that has outlived the provider's retention counts as having outlived them."""
 
 IN_A_ROW = timedelta(minutes=10)
-"""A refusal that comes later than this after the last back-off ended starts a new row: nothing was tried for a long
+"""A refusal that comes later than this after the last back-off ended starts a new series: nothing was tried for a long
 time."""
 
 NO_OUTPUT = "no_output"

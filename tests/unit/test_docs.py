@@ -1,11 +1,14 @@
 """The documents are true where a program can tell: links, the table of failures, and the names of what is logged."""
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
+from models.lifecycle import JOB_MOVES, PREDICTION_MOVES, JobState, PredictionState
 from rushes import retries
 from rushes.retries import RetryPolicy
 from rushes.wavespeed import errors
@@ -14,6 +17,7 @@ from rushes.wavespeed.render_failures import TASK_ERRORS, FailureClass
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 FAILURES = (ROOT / "docs" / "failures.md").read_text()
 FAULTS = "".join(path.read_text() for path in sorted((ROOT / "docs" / "operations").glob("*.md")))
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text() + FAULTS
@@ -119,3 +123,19 @@ def test_what_the_faults_name_as_an_event_a_line_or_a_task_exists() -> None:
     assert len(named) > 40
     made = set(re.findall(r"`([a-z]+\.[a-z_]+)`", GLOSSARY))
     assert {each for each in named if f'"{each}"' not in SOURCES and f"'{each}'" not in SOURCES} <= made
+
+
+@pytest.mark.parametrize(
+    ("number", "moves", "starts"),
+    [(0, JOB_MOVES, {JobState.QUEUED}), (1, PREDICTION_MOVES, {PredictionState.SUBMITTING})],
+    ids=["job", "prediction"],
+)
+def test_the_state_diagram_shows_every_move(
+    number: int, moves: Mapping[StrEnum, frozenset[StrEnum]], starts: set[StrEnum]
+) -> None:
+    diagrams = re.findall(r"```mermaid\nstateDiagram-v2\n(.*?)```", ARCHITECTURE, re.DOTALL)
+    drawn = re.findall(r"^ +(\S+) --> (\w+)", diagrams[number], re.MULTILINE)
+    assert len(drawn) == len(set(drawn))
+    assert set(drawn) == {(source, target) for source, targets in moves.items() for target in targets} | {
+        ("[*]", start) for start in starts
+    }
