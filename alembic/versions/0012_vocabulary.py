@@ -64,6 +64,8 @@ LIVE_OR_ENDED = (
     "'submitting', 'unconfirmed', 'rendering', 'completed', 'failed', 'cancelled', 'timeout', 'deleted', 'lost',"
     " 'refused'"
 )
+Pairs = tuple[tuple[str, str], ...]
+_PAIRS = "unnest(CAST(:old AS text[]), CAST(:new AS text[])) AS pair (old, new)"
 OUTCOMES = "'completed', 'failed', 'cancelled', 'timeout', 'deleted', 'lost'"
 
 
@@ -115,25 +117,14 @@ def _create_checks(outcome: str, *, not_found: str, duplicate: str) -> None:
 
 
 def _rename_values(*, old: int, new: int, overcommit: tuple[str, str]) -> None:
-    """Rename values in the rows, from place `old` of each pair to place `new`."""
-    writes = "stale_write" if new else "late_write"
-    codes = (("prediction", "error_code"), ("job", "error_code"))
-    for table, column, pairs in (
-        ("prediction", "state", STATES),
-        ("event", "kind", KINDS),
-        (writes, "kind", STALE_WRITES),
-        *((table, column, CODES) for table, column in codes),
-    ):
-        for pair in pairs:
-            _replace(table, column, pair[old], pair[new])
-    for pair in (*CODES, *STATES):
-        key = "code" if pair in CODES else "how"
-        op.execute(
-            sa.text(
-                f"UPDATE event SET detail = detail || jsonb_build_object('{key}', CAST(:new AS text))"  # noqa: S608
-                f" WHERE detail->>'{key}' = :old"
-            ).bindparams(old=pair[old], new=pair[new])
-        )
+    """Rename values in the rows, from place `old` of each pair to place `new`. One pass over each column."""
+    _replace("prediction", "state", STATES, old=old, new=new)
+    _replace("prediction", "error_code", CODES, old=old, new=new)
+    _replace("job", "error_code", CODES, old=old, new=new)
+    _replace("event", "kind", KINDS, old=old, new=new)
+    _replace("stale_write" if new else "late_write", "kind", STALE_WRITES, old=old, new=new)
+    _replace_in_detail("code", CODES, old=old, new=new)
+    _replace_in_detail("how", STATES, old=old, new=new)
     before, after = overcommit
     op.execute(
         f"UPDATE event SET detail = detail - '{before}' || jsonb_build_object('{after}', detail->'{before}')"  # noqa: S608
@@ -141,6 +132,18 @@ def _rename_values(*, old: int, new: int, overcommit: tuple[str, str]) -> None:
     )
 
 
-def _replace(table: str, column: str, old: str, new: str) -> None:
-    statement = f"UPDATE {table} SET {column} = :new WHERE {column} = :old"  # noqa: S608 - names of this file
-    op.execute(sa.text(statement).bindparams(old=old, new=new))
+def _replace(table: str, column: str, pairs: Pairs, *, old: int, new: int) -> None:
+    statement = f"UPDATE {table} SET {column} = pair.new FROM {_PAIRS} WHERE {column} = pair.old"  # noqa: S608 - as above
+    op.execute(sa.text(statement).bindparams(**_bind(pairs, old=old, new=new)))
+
+
+def _replace_in_detail(key: str, pairs: Pairs, *, old: int, new: int) -> None:
+    statement = (
+        f"UPDATE event SET detail = detail || jsonb_build_object('{key}', pair.new)"  # noqa: S608 - as above
+        f" FROM {_PAIRS} WHERE detail->>'{key}' = pair.old"
+    )
+    op.execute(sa.text(statement).bindparams(**_bind(pairs, old=old, new=new)))
+
+
+def _bind(pairs: Pairs, *, old: int, new: int) -> dict[str, list[str]]:
+    return {"old": [pair[old] for pair in pairs], "new": [pair[new] for pair in pairs]}

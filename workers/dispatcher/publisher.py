@@ -18,6 +18,8 @@ from rushes.settings import Settings
 
 UNSTARTED_LEASE = timedelta(seconds=15)
 """How long a published message may wait for a worker before its row is published again."""
+BACK_AT_ONCE = timedelta(0)
+"""A row whose message could not be published is due again at once."""
 UNSTARTED_POOLS = 2
 """In each queue, messages for this many pools may wait. The backlog itself stays in rows."""
 

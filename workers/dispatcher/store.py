@@ -1,7 +1,6 @@
 """The leader's storing work: downloads of jobs and of duplicate purchases, crashed steps, the output host."""
 
 import time
-from datetime import timedelta
 
 import structlog
 from sqlalchemy.orm import Session
@@ -12,12 +11,11 @@ from models.queries.dispatching import DispatchAccount
 from models.transitions.storing.claims import ClaimedStore
 from models.transitions.watching.duplicate_renders import DuplicateStep
 from rushes.runtime import Runtime
-from workers.dispatcher.publisher import UNSTARTED_LEASE, Message, Publisher
+from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message, Publisher
 from workers.dispatcher.watch_schedule import WatchScheduler
 
 CLAIM_LIMIT = 500
 DUPLICATE_SECONDS = 1.0
-BACK_AT_ONCE = timedelta(0)
 
 log = structlog.get_logger(__name__)
 

@@ -13,9 +13,8 @@ from rushes.reconciling.epoch_file import keep_epoch
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.submitting.limits import InFlightWindow, OvercommitSizer, SubmitTokenBucket, lateness_of_checks
-from workers.dispatcher.publisher import UNSTARTED_LEASE, Message, Publisher
+from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message, Publisher
 
-BACK_AT_ONCE = timedelta(0)
 OVERCOMMIT_RETRY = timedelta(hours=1)
 """After a concurrency 429, nothing is overcommitted for this long."""
 
