@@ -46,7 +46,7 @@ check: $(STAMP) ## format, lint, types, imports
 format: $(STAMP) ## apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-bench: $(STAMP) ## measure beside what others do, and print the figures (15 minutes)
+bench: $(STAMP) ## measure against what others do, and print the figures (15 minutes)
 	@$(BIN)/python -m bench
 
 chaos: $(STAMP) ## break a farm by a seeded plan, three times, audit it, compare it (10 minutes)

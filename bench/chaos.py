@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from kombu.exceptions import OperationalError
 
-from bench.beside import Beside
+from bench.child_process import ChildProcess
 from bench.machine import describe_machine
 from bench.peers.celery_with_failures import GAVE_UP
 from bench.peers.plain_celery import ENDED, QUEUE, Options, push_jobs
@@ -216,7 +216,7 @@ def compare(trials: Sequence[Trial], *, plain_jobs: int, check: Callable[[], Non
     if not plain_jobs:
         return [run_one(trial, opener, check=check) for trial in trials]
     trial = replace(trials[0], jobs=min(plain_jobs, trials[0].jobs))
-    with Beside(run_plain_aside, trial) as plain:
+    with ChildProcess(run_plain_aside, trial) as plain:
         reports = [run_one(trial, opener, check=check) for trial in trials]
         return [*reports, plain.wait(check)]
 

@@ -17,18 +17,18 @@ PLOTTED = ("watching-100", "watching-100-short", "watching-100-quick", "watching
 _INTRODUCTION = """\
 # Performance
 
-Measured, not claimed: `python -m bench --help` lists the loads, and every table below was written by it
-(`--write-docs`) from `performance.json`. Do not edit this page.
+`python -m bench --write-docs` measured every figure below and wrote this page from `performance.json`. Do not edit it.
+`python -m bench --help` lists the loads.
 
-Every contestant works against a simulator of its own with the same seed, so the n-th render takes the same time for
-everybody; they run one after the other on the same machine, or a few at a time where together they leave half idle.
-*Delay* is from the moment at which the simulator ended the render to the moment at which the contestant held the
-answer, both by this machine's clock. *Slots busy* is measured at the simulator, from the first moment at which all
-slots were busy to the last submission. CPU and memory are of all processes of a contestant, Postgres and Redis told
-apart; the simulator is counted for none. Memory is the most that was resident at the same time. Rushes runs whole,
-with API, Flower, one worker for steps and one for downloads, on its default settings (with 100 slots the budget is
-4.5 checks a second instead of two), and is told the median of the render times as its first guess. All contestants
-download every video; Rushes also probes it and takes a poster frame, which is most of what its store worker does.
+Each contestant works against its own simulator with the same seed, so the n-th render takes the same time for all of
+them. They run one after the other on the same machine, or a few at a time if together they leave half of it idle.
+*Delay* is the time from the end of a render in the simulator to the arrival of the answer at the contestant, by this
+machine's clock. *Slots busy* is measured at the simulator, from the first moment at which all slots were busy to the
+last submission. CPU and memory cover all processes of a contestant, with Postgres and Redis listed separately; the
+simulator counts for none. Memory is the maximum that was resident at the same time. Rushes runs as a whole: API,
+Flower, one worker for steps and one for downloads. Its settings are the defaults (with 100 slots the budget is 4.5
+checks a second instead of two), except that its first guess is the true median of the render times. All contestants
+download every video; Rushes also probes it and takes a poster frame, which is most of its store worker's work.
 """
 
 
@@ -73,9 +73,9 @@ def _render_plot(plot: Path, first: Result) -> str:
     return (
         f"## Delay against requests\n\n![Mean delay against watching requests per render]({plot.as_posix()})\n\n"
         f"{first.load}: {first.about}.\n\n"
-        "The line is the least mean delay that checks one render at a time can have for so many requests, with the\n"
-        "distribution of the render times known beforehand: the exact optimum, by dynamic programming. Below it is\n"
-        "only what learns of many renders by one request, as the dotted line of list pages does, or is told.\n"
+        "The line is the exact optimum, by dynamic programming: the least mean delay for a number of requests if each\n"
+        "checks one render and the distribution of render times is known. Only a contestant that learns of many\n"
+        "renders by one request (the dotted line: list pages) or by webhooks can be below it.\n"
     )
 
 

@@ -9,15 +9,25 @@ from bench.watching import LEARNED_FROM, PRICES, SCENARIOS, SLOTS, compare
 
 COMPARISONS = len(PRICES) * len(SCENARIOS)
 ABOUT = f"""\
-Simulated, without servers: polls of one render at a time, after {LEARNED_FROM} finished renders on {SLOTS} slots were
-learned from by such polls. The mean delay is given as a ratio to that of the exact optimum (a dynamic programme that
-knows the distribution) for as many requests per render. *Rushes, told* knows the distribution too: what it lacks is the
-schedule's fault, the rest that of what was learned. Promised is a ratio of at most 1.10 for the log-normal, bimodal and
-drifting durations. No shortest spacing holds, but in use `RUSHES_POLL_SHORTEST_SECONDS` does. In use a render is polled
-singly where no page of the list shows another one beside it, or where the list is late; these farms would be read by
-pages.
+Simulated, without servers: each request polls one render, after such polls have learned from {LEARNED_FROM} finished
+renders on {SLOTS} slots. The mean delay is a ratio to that of the exact optimum (a dynamic programme that knows the
+distribution) for the same number of requests per render. *Rushes, informed* also knows the distribution: its excess is
+the schedule's fault, and the rest is the fault of learning. The promise is a ratio of at most 1.10 for the log-normal,
+bimodal and drifting durations. These polls have no shortest spacing; in use, `RUSHES_POLL_SHORTEST_SECONDS` applies.
+In use, Rushes polls a render singly only if no page of the list shows another one with it, or if the list is late. It
+would read these farms by pages.
 """
-_HEADER = ("durations", "requests", "best delay", "fixed", "prior", "law, told", "Rushes, told", "Rushes", "worst farm")
+_HEADER = (
+    "durations",
+    "requests",
+    "best delay",
+    "fixed",
+    "prior",
+    "law, informed",
+    "Rushes, informed",
+    "Rushes",
+    "worst farm",
+)
 
 
 def measure_single_polls(*, farms: int, show: Callable[[int], None] = lambda done: None) -> SinglePolls:

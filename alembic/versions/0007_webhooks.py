@@ -1,4 +1,4 @@
-"""Webhooks: the secret of their tokens, and what they told."""
+"""Webhooks: the secret of their tokens, and what they reported."""
 
 import sqlalchemy as sa
 from alembic import op

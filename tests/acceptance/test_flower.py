@@ -40,7 +40,7 @@ class Flower:
         return [task for task in self.get("/api/tasks").values() if task["name"] == name]
 
     def hears_of(self, *names: str) -> bool:
-        """Whether it has had events of these workers: it knows nothing of what they told before it listened."""
+        """Whether it has had events of these workers: it knows nothing of the events before it listened."""
         return {each.partition("@")[0] for each in self.get("/api/workers?status=1")} >= {*names}
 
     def has_seen(self, name: str, *, state: str, reported: str, words: str) -> bool:

@@ -1,4 +1,4 @@
-"""Workers are told to end: each step is finished or handed back, and the next worker goes on at once."""
+"""Workers are asked to end: each step is finished or handed back, and the next worker goes on at once."""
 
 import contextlib
 import signal

@@ -52,7 +52,7 @@ def test_a_render_is_watched_until_the_end_of_its_retention(farm: Farm) -> None:
     near = "SELECT count(*) FROM event WHERE kind = 'prediction.retention_near'"
 
     age(farm, "6 days 1 hour")
-    farm.wait_until(lambda: farm.count(near) == 1, what="somebody is told")
+    farm.wait_until(lambda: farm.count(near) == 1, what="the warning")
     assert farm.ask("SELECT state FROM prediction") == [("rendering",)]
 
     age(farm, "7 days 1 hour")
@@ -79,5 +79,5 @@ def test_unconfirmed_submissions_older_than_the_retention_do_not_stop_an_account
 
 
 def age(farm: Farm, interval: str) -> None:
-    """Let the render have been accepted so long ago."""
+    """Let the render have been accepted this long ago."""
     farm.change(f"UPDATE prediction SET accepted_at = now() - interval '{interval}'")  # noqa: S608 - of the tests

@@ -151,6 +151,12 @@ def test_a_module_fits_in_400_lines() -> None:
     assert {name: length for name, length in lengths.items() if length > MODULE_LINES} == {}
 
 
+def test_a_class_name_stands_for_one_class() -> None:
+    nodes = (node for path in list_modules(*PRODUCT, "bench") for node in ast.walk(parse(path)))
+    classes = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef))
+    assert {name: count for name, count in classes.items() if count > 1} == {}
+
+
 def test_a_function_fits_in_40_lines() -> None:
     lengths = {name: count_lines(function) for name, function in all_functions()}
     assert {name: length for name, length in lengths.items() if length > FUNCTION_LINES} == {}

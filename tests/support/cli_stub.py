@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def batch(**changes: Any) -> dict[str, Any]:
-    """A batch as the API tells it, all of it succeeded unless told otherwise."""
+    """A batch as the API tells it, all of it succeeded unless set otherwise."""
     states = {"queued": 0, "rendering": 0, "storing": 0, "succeeded": 2, "failed": 0, "cancelled": 0}
     return {
         "id": UUID,

@@ -59,7 +59,7 @@ def insert(session: Session, table: str, **columns: Any) -> UUID:
 
 
 def add_account(session: Session, **columns: Any) -> UUID:
-    """An account with room for much, unless told otherwise."""
+    """An account with room for much, unless set otherwise."""
     return insert(session, "account", **{"name": uuid4().hex, "slots": 100, "submits_per_minute": 1000} | columns)
 
 

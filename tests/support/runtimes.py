@@ -49,7 +49,7 @@ def push(runtime: Runtime, *inputs: dict[str, Any]) -> list[UUID]:
 
 
 def claim_submits(runtime: Runtime, account: UUID, *, count: int = 1) -> list[ClaimedSubmit]:
-    """Admit so many of what is queued, and take what is to be submitted."""
+    """Admit `count` queued jobs, and take what is to be submitted."""
     with transaction(runtime.sessions) as session:
         transitions.admission.admit_jobs(session, account, count=count)
         return transitions.admission.claim_submits(session, account, count=count, lease=LEASE)

@@ -164,7 +164,7 @@ class ScriptedServer:
             time.sleep(0.01)
 
     def wait_for_ends(self, connections: int, seconds: float = 60) -> None:
-        """Until so many connections have come and been closed on this side."""
+        """Until this many connections have come and been closed on this side."""
         with self._ending:
             assert self._ending.wait_for(lambda: self._ended >= connections, seconds)
 

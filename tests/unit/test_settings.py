@@ -54,7 +54,7 @@ def refusals_of(values: dict[str, str], environment: pytest.MonkeyPatch) -> dict
     return {problem.field: problem.message for problem in refusal.value.problems}
 
 
-def test_a_check_costs_more_beside_webhooks_unless_its_price_is_set(environment: pytest.MonkeyPatch) -> None:
+def test_a_check_costs_more_with_webhooks_unless_its_price_is_set(environment: pytest.MonkeyPatch) -> None:
     alone = load_settings().find_poll_cost()
     environment.setenv("RUSHES_PUBLIC_URL", "https://rushes.example.com")
     assert load_settings().find_poll_cost() > alone

@@ -1,4 +1,4 @@
-"""Webhooks over HTTP: what is believed, what is a hint, what is refused, and what is never told."""
+"""Webhooks over HTTP: what is believed, what is a hint, what is refused, and what never leaks."""
 
 import json
 import time
@@ -81,7 +81,7 @@ class Hooks:
             return rows.add_render(session, state, account_id=self.account_id, **columns)
 
     def gain_trust(self, count: int = 5, **changes: Any) -> None:
-        """Rows as renders leave them whose end a webhook and a check told."""
+        """Rows of renders whose end a webhook and a check have reported."""
         for _ in range(count):
             reported = {"provider_id": uuid4().hex, "hooked_at": NOW, "hook_outcome": "completed", "ended_at": -MINUTE}
             self.add("completed", **reported | changes)

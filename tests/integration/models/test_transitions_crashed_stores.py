@@ -101,7 +101,7 @@ def test_a_step_that_kills_its_worker_takes_no_others_with_it(scratch: Session) 
     assert crashes == {each: MAX_STORE_CRASHES if each == killer else 1 for each in by_job}
 
 
-def test_what_was_taken_back_is_stored_one_at_a_time_and_beside_new_ones(scratch: Session) -> None:
+def test_reclaimed_stores_run_one_at_a_time_alongside_new_ones(scratch: Session) -> None:
     suspects = [rows.add_render(scratch, "completed").job_id for _ in range(3)]
     assert set(begin_all(scratch)) == set(suspects)
     assert len(crash(scratch, *suspects)) == len(suspects)

@@ -1,4 +1,4 @@
-"""Every move from every state: it is in the graph and its event is told, or nothing has moved.
+"""Every move from every state: it is in the graph and appends its event, or nothing has moved.
 
 What is called with what is read from the signatures, so that a new move cannot be forgotten here.
 """
@@ -243,7 +243,7 @@ def kind_of(move: Move, name: str) -> str:
 
 
 def run(session: Session, name: str, world: World, before: rows.State, **changes: Any) -> set[Move]:
-    """Call a move and take it back; what has moved, having checked that each move was told once."""
+    """Call a move and take it back; what has moved, having checked that each move has one event."""
     savepoint = session.begin_nested()
     outcome = world.call(session, name, **changes)
     after, events = rows.read_states(session), rows.list_events(session)
@@ -257,7 +257,7 @@ def run(session: Session, name: str, world: World, before: rows.State, **changes
     assert outcome or not moves, f"{context} moved {moves} and said {outcome!r}"
     reported = [(row_id, each["kind"]) for each in events for row_id in (each["job_id"], each["prediction_id"])]
     for row_id, move in moves:
-        assert reported.count((row_id, kind_of(move, name))) == 1, f"{context}: {move} was told in {reported}"
+        assert reported.count((row_id, kind_of(move, name))) == 1, f"{context}: {move} is in {reported}"
     untrue = STATE_KINDS & {kind for _, kind in reported} - {kind_of(move, name) for _, move in moves}
     assert not untrue, f"{context}: {untrue} did not happen"
     return {move for _, move in moves}

@@ -571,7 +571,7 @@ WITHOUT_A_LOSER = {
     "postpone_stores",
     "postpone_submits",
     "refresh_outputs",
-    "renew_inconsistent",  # as often as it is told
+    "renew_inconsistent",  # each call counts
     "renew_store",
     "see_worker",
     "drop_worker",
@@ -615,7 +615,7 @@ def set_up(sessions: Sessions, setup: Setup) -> tuple[Render, int]:
 
 
 def kinds_since(sessions: Sessions, newest: int) -> list[str]:
-    """What was told after that event."""
+    """The events after this one."""
     with transaction(sessions) as session:
         return [event["kind"] for event in rows.list_events(session, after=newest)]
 

@@ -1,4 +1,4 @@
-"""The end of the provider's retention: told a day before, once, and only then a loss, or a person's unconfirmed
+"""The end of the provider's retention: reported a day before, once, and only then a loss, or a person's unconfirmed
 submission."""
 
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""`finish_by`: what may be promised, and that a risk is told once, and once that it is over."""
+"""`finish_by`: what may be promised, and that a risk is reported once, and its end once."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -21,7 +21,7 @@ def refuse(session: Session, **columns: Any) -> UUID:
 
 
 def see(session: Session) -> tuple[Health, str | None]:
-    """What is told of the health, and of the account."""
+    """The health and the account, as users see them."""
     account = queries.summary.summarise_account(session, "default")
     assert account is not None
     return queries.health.find_health(session), account.back_off

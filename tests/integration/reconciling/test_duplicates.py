@@ -1,4 +1,4 @@
-"""A prediction that is found after `not_found` is watched, stored beside its job's video, and settled; its job is
+"""A prediction that is found after `not_found` is watched, stored next to its job's video, and settled; its job is
 left."""
 
 import hashlib
@@ -156,7 +156,7 @@ def test_a_duplicate_purchase_is_watched_stored_and_settled_while_its_job_goes_i
     books = read_books(simulator)
     with transaction(runtime.sessions) as session:
         assert names(audit.compare_with_ledger(session, books, drained=True)) == set()
-        assert names(audit.audit_rows(session)) == {"bought_once", "no_duplicate"}  # it was paid for twice, and is told
+        assert names(audit.audit_rows(session)) == {"bought_once", "no_duplicate"}  # paid for twice, and reported
 
 
 def test_what_was_marked_not_found_and_is_found_before_its_job_is_bought_anew_is_taken_for_it(

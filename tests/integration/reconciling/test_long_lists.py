@@ -60,7 +60,7 @@ def asked_at(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[datetime
 
 
 def unconfirmed(runtime: Runtime, account: UUID, prompt: str, *, age: timedelta) -> UUID:
-    """A submission without an answer that was posted so long ago, and is searched for now."""
+    """A submission without an answer that was posted `age` ago, and is searched for now."""
     prediction_id = begin(runtime, account, prompt)
     with transaction(runtime.sessions) as session:
         transitions.submitting.mark_unconfirmed(session, prediction_id, 1, message="test")
@@ -181,7 +181,7 @@ def test_a_sweep_counts_from_when_its_list_was_begun(runtime: Runtime, account: 
 def test_an_old_unconfirmed_submission_keeps_no_account_paused_after_a_restore(
     runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch, read_to: float, reported: str
 ) -> None:
-    """The list is cut so many hours before now; an hour before the restored state would do."""
+    """The list is cut `read_to` hours before now; an hour before the restored state would do."""
     unconfirmed(runtime, account, "old", age=timedelta(days=3))
     held = "paused_reason = 'restore', paused_at = now() - interval '10 minutes', epoch_at = now()"
     run(runtime, f"UPDATE account SET {held}")  # noqa: S608 - a constant

@@ -114,7 +114,7 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def world(database_url: str, simulator: Simulator, tmp_path: Path) -> Iterator[World]:
-    """With one render beside those of the tests, since only accounts that bought something are swept."""
+    """With one render in addition to those of the tests, since only accounts that bought something are swept."""
     opened = World(database_url, simulator, tmp_path)
     opened.push("an anchor")
     assert opened.submit() == 1
@@ -227,9 +227,7 @@ def test_what_a_job_that_has_ended_does_not_need_is_kept_as_a_duplicate_purchase
     assert "adopted" not in world.sweep().partition("; by")[2]  # a row knows it now
 
 
-def test_what_was_bought_beside_another_live_one_is_a_duplicate_purchase(
-    world: World, bought: tuple[UUID, str]
-) -> None:
+def test_a_second_live_purchase_is_a_duplicate(world: World, bought: tuple[UUID, str]) -> None:
     job_id, provider_id = bought
     world.forget(job_id)
     world.simulator.set_fault("task_slow")

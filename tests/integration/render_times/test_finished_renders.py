@@ -34,7 +34,7 @@ def seconds(number: float) -> timedelta:
 
 
 def add_completed(session: Session, *, took: float, ago: float = 1.0, **columns: Any) -> UUID:
-    """A render that was found completed so many seconds ago, so many seconds after it was accepted."""
+    """A render that was found completed some seconds ago, some seconds after it was accepted."""
     values = {"accepted_at": seconds(-ago - took), "ended_at": seconds(-ago)} | columns
     return add_render(session, PredictionState.COMPLETED, **values).prediction_id
 
@@ -190,7 +190,7 @@ def test_two_who_lead_at_once_keep_each_render_once(shared_sessions: Sessions, s
             barrier.wait(timeout=60)
             with transaction(shared_sessions) as session:
                 RenderTimes(settings).refresh(session, records=True)
-        except Exception as error:  # noqa: BLE001 - told below
+        except Exception as error:  # noqa: BLE001 - asserted below
             failures.append(error)
 
     threads = [threading.Thread(target=lead) for _ in range(2)]

@@ -300,7 +300,7 @@ def test_a_recheck_by_code_reaches_every_job_with_a_kept_file(
     assert recheck_jobs(runtime.sessions, by="mara", batch=None, code="output_unverified") == 0
 
 
-def test_a_duplicate_purchase_keeps_its_file_beside_that_of_the_job(runtime: Runtime, host: OutputHost) -> None:
+def test_a_duplicate_purchase_keeps_its_file_next_to_that_of_the_job(runtime: Runtime, host: OutputHost) -> None:
     address = host.offer("a.mp4", NOISE)
     with transaction(runtime.sessions) as session:
         render = rows.add_render(session, "duplicate", outcome="completed", outputs=[address], due_at=NOW)

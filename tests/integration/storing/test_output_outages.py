@@ -124,7 +124,7 @@ def test_two_failing_jobs_are_no_outage(runtime: Runtime, account: UUID, host: O
     assert not begin_outage(runtime, account)
 
 
-def test_failures_beside_a_success_are_no_outage(
+def test_failures_alongside_a_success_are_no_outage(
     runtime: Runtime, account: UUID, host: OutputHost, film: bytes
 ) -> None:
     add_jobs(runtime, account, host, film, count=5)

@@ -50,7 +50,7 @@ def open_account(runtime: Runtime) -> UUID:
 
 
 def submit_without_answer(runtime: Runtime, account: UUID, *, count: int = 1) -> None:
-    """So many jobs are pushed and posted, and none is answered with a task."""
+    """`count` jobs are pushed and posted, and none is answered with a task."""
     push(runtime, *(wish(str(number)) for number in range(count)))
     for claimed in claim_submits(runtime, account, count=count):
         with pytest.raises(SubmitUnconfirmed):
@@ -70,7 +70,7 @@ def count_free(runtime: Runtime, account: UUID) -> int:
     return room.count_admissible(SLOTS)
 
 
-def test_a_503_with_a_retry_after_holds_the_account_for_so_long(database_url: str, tmp_path: Path) -> None:
+def test_a_503_with_a_retry_after_holds_the_account_for_that_time(database_url: str, tmp_path: Path) -> None:
     with runtime_at(answering_503("600"), database_url, tmp_path) as runtime:
         account = open_account(runtime)
         submit_without_answer(runtime, account)

@@ -22,7 +22,7 @@ from workers.dispatcher.watch_schedule import WatchScheduler
 
 @pytest.fixture
 def runtime_settings() -> dict[str, Any]:
-    """Renders so long that no check is worth its price for an hour."""
+    """Renders of such a length that no check is worth its price for an hour."""
     return {"render_median_seconds": 86_400.0, "poll_shortest_seconds": 0.2}
 
 

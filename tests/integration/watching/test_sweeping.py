@@ -50,7 +50,7 @@ def account_id(runtime: Runtime) -> UUID:
 
 
 def render(runtime: Runtime, account_id: UUID, *, count: int, hold: bool = True) -> list[UUID]:
-    """Submit so many jobs; returns their predictions. Held ones are known to the rows."""
+    """Submit `count` jobs; returns their predictions. Held ones are known to the rows."""
     push(runtime, *({"prompt": f"take {number}", "duration": 6} for number in range(count)))
     predictions = []
     for number in range(count):

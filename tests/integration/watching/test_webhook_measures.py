@@ -18,7 +18,7 @@ def account_id(scratch: Session) -> UUID:
 
 
 def add_ends(session: Session, account_id: UUID, delays: Iterable[float | None], *, state: str = "completed") -> None:
-    """Renders that ended, the youngest first; so many seconds after we knew their webhooks came, or never."""
+    """Renders that ended, the youngest first. Each webhook came this many seconds after we knew, or never."""
     for number, delay in enumerate(delays):
         ended_at = -(10 + number) * SECOND
         rows.add_render(

@@ -31,7 +31,7 @@ def lasting(seconds: float) -> Iterator[None]:
 
 
 def submit_until_sent(client: WaveSpeedClient, values: dict[str, Any] = VALUES, *, lasts: float = TOTAL) -> None:
-    """It ends unconfirmed after so long; on a machine that stands still the time may be up before the first byte."""
+    """It ends unconfirmed after this time; on a machine that stands still the time may be up before the first byte."""
     for _ in range(10):
         with lasting(lasts):
             try:
@@ -117,7 +117,7 @@ def read_slowly(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("script", [Peer.hang, read_slowly])
-def test_a_server_that_hardly_reads_cannot_hold_a_submit(script: Script) -> None:
+def test_a_server_that_reads_slowly_cannot_hold_a_submit(script: Script) -> None:
     with client_of(script, FORCED) as (client, _):
         submit_until_sent(client, {"prompt": "x" * 30_000_000})
 

@@ -51,7 +51,7 @@ def test_every_prompt_gives_a_name_that_stays_in_the_store(prompt: str, batch: s
     assert len(check_name(name).parts) == 2
 
 
-def test_a_poster_lies_beside_its_video() -> None:
+def test_a_poster_lies_next_to_its_video() -> None:
     assert poster_name("b/1-a-fox.mp4") == "b/1-a-fox.jpg"
 
 

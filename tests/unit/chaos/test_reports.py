@@ -1,4 +1,4 @@
-"""What a run is told to have cost, and what is broken."""
+"""What a report says a run has cost, and what it says is broken."""
 
 from collections import Counter
 from dataclasses import replace

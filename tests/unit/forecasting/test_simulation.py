@@ -127,7 +127,7 @@ def test_ten_thousand_jobs_cost_twenty_milliseconds() -> None:
             forecast(case, seed=seed)
             best = min(best, time.thread_time() - began)
         spent.append(best)
-    assert max(spent) < 0.060, spent  # three times what it takes: other tests run beside this one
+    assert max(spent) < 0.060, spent  # three times what it takes: other tests run at the same time
 
 
 @settings(deadline=None)  # the first question about a length makes its table

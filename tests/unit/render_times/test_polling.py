@@ -1,4 +1,4 @@
-"""Keller's law: its properties, and its price beside that of the best schedule there is."""
+"""Keller's law: its properties, and its price compared with that of the best schedule."""
 
 import math
 from collections.abc import Iterator

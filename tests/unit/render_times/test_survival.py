@@ -107,10 +107,10 @@ def test_two_sorts_of_renders_keep_a_gap_between_them() -> None:
 def test_renders_in_flight_push_the_belief_to_longer_times() -> None:
     finished = take(draw(30, median=40, sigma=0.3))
     alone = learn_render_time(PRIOR, finished)
-    beside = learn_render_time(PRIOR, finished, [RunningRender(80, 30)])
+    with_longer = learn_render_time(PRIOR, finished, [RunningRender(80, 30)])
 
-    assert beside.survival(80) > 1.3 * alone.survival(80)
-    assert median_of(beside) > median_of(alone)
+    assert with_longer.survival(80) > 1.3 * alone.survival(80)
+    assert median_of(with_longer) > median_of(alone)
 
 
 def test_renders_in_flight_alone_say_that_it_takes_longer() -> None:

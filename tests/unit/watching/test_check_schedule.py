@@ -33,7 +33,7 @@ MEDIAN = 20.0
 
 
 def make_settings(**changes: Any) -> Settings:
-    """The defaults, whatever the environment says; a budget that is no limit, unless told otherwise."""
+    """The defaults, whatever the environment says; a budget that is no limit, unless set otherwise."""
     defaults = {name: field.get_default() for name, field in Settings.model_fields.items()}
     chosen = {
         "poll_shortest_seconds": SHORTEST,
@@ -90,7 +90,7 @@ def sweeps_in(checks: list[tuple[float, Poll | Sweep]]) -> list[tuple[float, Swe
 
 @dataclass
 class Account:
-    """A provider with so many slots, all of them busy; what is over is known a moment after a check that shows it."""
+    """A provider whose slots are all busy; what is over is known a moment after a check that shows it."""
 
     schedule: CheckSchedule
     slots: int
@@ -120,7 +120,7 @@ class Account:
             now = max(now + 0.001, min([self.schedule.find_next_at() or 0.0, *ends]))
 
     def take_webhooks(self, luck: random.Random, now: float) -> None:
-        """Each end is told at once, or never."""
+        """Each end is announced at once, or never."""
         for prediction_id in [
             each for each, (_, end) in self.ends.items() if end <= now and each not in self.unannounced
         ]:
@@ -167,7 +167,7 @@ def test_completions_are_seen_at_once_and_asked_for_rarely(
     assert account.schedule.measure_lateness() == pytest.approx(delay, rel=0.6)
 
 
-def test_beside_webhooks_that_are_lost_now_and_then_hardly_anything_is_asked_for() -> None:
+def test_with_webhooks_that_are_rarely_lost_few_checks_are_made() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
     schedule.configure(list_lag_seconds=0.0, delivered=0.95)
     account = Account(schedule, slots=100, renders=1_000, delivered=0.95)
@@ -223,7 +223,7 @@ def test_where_the_budget_is_no_limit_the_price_is_what_was_set() -> None:
     assert account.prices[-1] == pytest.approx(0.3)
 
 
-def test_nothing_beside_the_schedule_is_granted_before_what_is_owed_is_paid() -> None:
+def test_no_check_outside_the_schedule_is_granted_before_the_debt_is_paid() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
     assert schedule.pay_debt(5, now=0.0) == 1
     assert schedule.count_allowed(now=0.1) == 0
@@ -231,7 +231,7 @@ def test_nothing_beside_the_schedule_is_granted_before_what_is_owed_is_paid() ->
     assert schedule.count_allowed(now=2.6) == 1
 
 
-def test_what_is_granted_early_beside_the_schedule_is_made_up_for() -> None:
+def test_the_schedule_makes_up_for_a_check_granted_early() -> None:
     schedule = make_schedule(watch_requests_per_second=0.1)
     granted = 0
     for second in range(600):
@@ -241,16 +241,16 @@ def test_what_is_granted_early_beside_the_schedule_is_made_up_for() -> None:
     assert granted <= 32
 
 
-def test_checks_beside_the_schedule_leave_it_half_of_the_budget() -> None:
+def test_checks_outside_the_schedule_leave_it_half_of_the_budget() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
     schedule.add([rendering(created=None, age=20.0) for _ in range(300)], now=0.0)
-    beside, checks = 0, 0
+    unscheduled, checks = 0, 0
     for number in range(200):  # the leader's rounds, which come before its checks
         count = min(1, schedule.count_allowed(now=0.5 * number))
         schedule.charge(count)
-        beside += count
+        unscheduled += count
         checks += len(schedule.take_due(now=0.5 * number, limit=NO_LIMIT))
-    assert beside == pytest.approx(100, abs=2)
+    assert unscheduled == pytest.approx(100, abs=2)
     assert checks == pytest.approx(100, abs=2)
 
 
@@ -397,7 +397,7 @@ def test_a_stuck_render_does_not_keep_the_places_of_all_that_ended_after_it() ->
     assert len(schedule._order) < 50
 
 
-def test_checks_beside_the_schedule_are_taken_from_its_budget() -> None:
+def test_checks_outside_the_schedule_are_taken_from_its_budget() -> None:
     schedule = make_schedule(watch_requests_per_second=10.0)
     schedule.add([rendering(created=None, age=20.0) for _ in range(50)], now=0.0)
     assert schedule.count_allowed(now=0.0) == 2

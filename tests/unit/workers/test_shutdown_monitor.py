@@ -1,4 +1,4 @@
-"""When a worker that was told to end waits for nothing more, and how its publisher tells that Redis is away."""
+"""When a worker that is shutting down waits for nothing more, and how its publisher reports that Redis is away."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace

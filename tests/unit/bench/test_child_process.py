@@ -1,4 +1,4 @@
-"""A function in a process of its own: its result comes back, its death is told, and nothing of it is left."""
+"""A function in a process of its own: its result comes back, its death is reported, and nothing of it is left."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.beside import Beside
+from bench.child_process import ChildProcess
 from stack.errors import CommandError
 from stack.interrupts import Interrupted
 
@@ -36,13 +36,13 @@ def check_nothing() -> None:
 
 
 def test_its_result_comes_back() -> None:
-    with Beside(add_one, 1) as beside:
-        assert beside.wait(check_nothing) == 2
+    with ChildProcess(add_one, 1) as child:
+        assert child.wait(check_nothing) == 2
 
 
 def test_a_process_that_died_is_reported() -> None:
-    with Beside(die, 3) as beside, pytest.raises(CommandError, match="without a result"):
-        beside.wait(check_nothing)
+    with ChildProcess(die, 3) as child, pytest.raises(CommandError, match="without a result"):
+        child.wait(check_nothing)
 
 
 def test_whoever_leaves_early_asks_it_to_stop_and_waits_until_it_has(tmp_path: Path) -> None:
@@ -50,6 +50,6 @@ def test_whoever_leaves_early_asks_it_to_stop_and_waits_until_it_has(tmp_path: P
         if (tmp_path / "began").exists():
             raise Interrupted
 
-    with pytest.raises(Interrupted), Beside(wait_for_ever, tmp_path) as beside:
-        beside.wait(give_up_once_it_runs, every=0.01)
+    with pytest.raises(Interrupted), ChildProcess(wait_for_ever, tmp_path) as child:
+        child.wait(give_up_once_it_runs, every=0.01)
     assert (tmp_path / "asked to stop").exists()

@@ -17,7 +17,7 @@ Check = Callable[[], None]
 END_SECONDS = 30.0
 
 
-class Beside(Generic[Subject, Result]):
+class ChildProcess(Generic[Subject, Result]):
     """Starts `work(subject, check)` at the start of the block; the end of the block stops the process.
 
     The function, its argument and its result must be importable by name or picklable. The process has its own main
