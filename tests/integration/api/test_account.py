@@ -1,7 +1,5 @@
 """The account over HTTP: its money from rows, pauses by a person, and what came too late."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -12,7 +10,7 @@ from models.db.session import transaction
 from rushes.runtime import ACCOUNT
 from rushes.stale_writes import count_stale
 from tests.support import rows
-from tests.support.api_server import Api, Json, serve_api
+from tests.support.api_server import Api, Json
 from tests.support.rows import SECOND
 
 PRICES = {
@@ -28,12 +26,6 @@ PRICES = {
     "not_found": None,
 }
 OUTCOMES = {None: "held", "completed": "spent", "failed": "refunded"}
-
-
-@pytest.fixture
-def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
-    with serve_api(database_url, tmp_path) as served:
-        yield served
 
 
 @pytest.fixture

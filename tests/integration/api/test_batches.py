@@ -1,21 +1,12 @@
 """Batches over HTTP: priced, pushed whole or not at all, and followed."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from models.db.session import transaction
 from tests.support import rows
-from tests.support.api_server import Api, new_job, serve_api
+from tests.support.api_server import Api, new_job
 
 SECOND = rows.SECOND
-
-
-@pytest.fixture
-def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
-    with serve_api(database_url, tmp_path) as served:
-        yield served
 
 
 def test_a_batch_is_stored_in_the_order_it_was_pushed(api: Api) -> None:

@@ -1,7 +1,6 @@
 """Stored files over HTTP: whole, in parts, once, or not at all."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -11,17 +10,11 @@ from models import queries
 from models.db.session import transaction
 from rushes.artifacts import LocalStore
 from tests.support import rows
-from tests.support.api_server import Api, serve_api
+from tests.support.api_server import Api
 
 CONTENT = bytes(range(256)) * 1000
 PICTURE = b"\xff\xd8 a picture"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-@pytest.fixture
-def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
-    with serve_api(database_url, tmp_path) as served:
-        yield served
 
 
 @pytest.fixture

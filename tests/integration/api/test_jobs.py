@@ -1,25 +1,16 @@
 """Jobs over HTTP: pushed, shown, listed, cancelled and retried, against a real Postgres."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 from sqlalchemy import event
 
 from models.db.session import WAKE_CHANNEL, transaction
 from models.transitions.accounts import ensure_account
 from models.transitions.leadership import lead
 from tests.support import rows
-from tests.support.api_server import PROMPT, Api, Json, fields_of, new_job, serve_api
-
-
-@pytest.fixture
-def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
-    with serve_api(database_url, tmp_path) as served:
-        yield served
+from tests.support.api_server import PROMPT, Api, Json, fields_of, new_job
 
 
 def walk(api: Api, path: str, **query: Any) -> list[Json]:

@@ -29,12 +29,6 @@ SLACK_SECONDS = 30
 """What a busy machine may add."""
 
 
-@pytest.fixture
-def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
-    with serve_api(database_url, tmp_path) as served:
-        yield served
-
-
 def test_a_stopped_database_is_reported_and_jobs_are_accepted_again_once_it_is_back(
     api: Api, postgres: EmbeddedPostgres
 ) -> None:

@@ -1,10 +1,8 @@
 """What a person decides about purchases over HTTP: unconfirmed submissions adopted or marked not found, renders
 abandoned."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,17 +11,11 @@ import pytest
 from models import transitions
 from models.db.session import transaction
 from tests.support import rows
-from tests.support.api_server import Api, Json, fields_of, serve_api
+from tests.support.api_server import Api, Json, fields_of
 from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.rows import SECOND, Render
 
 NOBODY = UUID(int=1)
-
-
-@pytest.fixture
-def api(database_url: str, tmp_path: Path) -> Iterator[Api]:
-    with serve_api(database_url, tmp_path) as served:
-        yield served
 
 
 def add_render(api: Api, state: str, **columns: Any) -> Render:

@@ -23,11 +23,6 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def api(simulator: Simulator) -> Api:
-    return Api(simulator)
-
-
-@pytest.fixture
 def still_running(simulator: Simulator) -> Iterator[None]:
     """Renders begun in this test do not end in it."""
     simulator.set_fault("task_slow", delay=3_600)

@@ -24,17 +24,6 @@ def running() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def simulator(running: Simulator) -> Iterator[Simulator]:
-    yield running
-    running.clear_faults()
-
-
-@pytest.fixture
-def api(simulator: Simulator) -> Api:
-    return Api(simulator)
-
-
-@pytest.fixture
 def bought(simulator: Simulator) -> Any:
     """How many tasks and how many deductions there are more than before this test."""
     before = len(simulator.tasks()), len([each for each in simulator.ledger() if each["type"] == "deduct"])

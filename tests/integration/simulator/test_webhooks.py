@@ -21,17 +21,6 @@ def running() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def simulator(running: Simulator) -> Iterator[Simulator]:
-    yield running
-    running.clear_faults()
-
-
-@pytest.fixture
-def api(simulator: Simulator) -> Api:
-    return Api(simulator)
-
-
-@pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with receiving_callbacks() as receiver:
         yield receiver
