@@ -12,8 +12,8 @@ ABOUT = f"""\
 Simulated, without servers: each request polls one render, after such polls have learned from {LEARNED_FROM} finished
 renders on {SLOTS} slots. The mean delay is a ratio to that of the exact optimum (a dynamic programme that knows the
 distribution) for the same number of requests per render. *Rushes, informed* also knows the distribution: its excess is
-the schedule's fault, and the rest is the fault of learning. The promise is a ratio of at most 1.10 for the log-normal,
-bimodal and drifting durations. These polls have no shortest spacing; in use, `RUSHES_POLL_SHORTEST_SECONDS` applies.
+due to the square-root law, and the rest is due to learning. These polls have no shortest spacing; in use,
+`RUSHES_POLL_SHORTEST_SECONDS` applies.
 In use, Rushes polls a render singly only if no page of the list shows another one with it, or if the list is late. It
 would read these farms by pages.
 """
@@ -23,7 +23,6 @@ _HEADER = (
     "best delay",
     "fixed",
     "prior",
-    "law, informed",
     "Rushes, informed",
     "Rushes",
     "worst farm",
@@ -50,7 +49,7 @@ def _make_table(polls: SinglePolls, price: float) -> Table:
     rows = []
     for each in polls.comparisons:
         if each.price == price:
-            delays = (each.fixed, each.prior, each.law, each.informed, each.learned, each.learned_worst)
+            delays = (each.fixed, each.prior, each.informed, each.learned, each.learned_worst)
             ratios = (f"{delay / each.optimum:.3f}" for delay in delays)
             rows.append((each.scenario, f"{each.requests:.1f}", f"{each.optimum:.2f} s", *ratios))
     farms = "one farm" if polls.farms == 1 else f"medians over {polls.farms} farms"

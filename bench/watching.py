@@ -1,8 +1,9 @@
 """The cost of single polls: requests per render against delay, compared with the optimal schedule. Needs no servers.
 
-A farm with a number of slots is simulated. It polls each render like the dispatcher, except that there is no shortest
-spacing, and learns only from the results of its polls, never from the true durations. After 200 finished renders the
-belief is frozen, and the cost of its schedule is calculated exactly on the true distribution of that moment.
+A farm with a number of slots is simulated. It polls each render by the square-root law, as the dispatcher does, but
+without a shortest spacing. It learns only from the results of its polls, never from the true durations. After 200
+finished renders the belief is frozen, and the cost of its schedule is calculated exactly on the true distribution of
+that moment.
 """
 
 import heapq
@@ -15,9 +16,8 @@ from statistics import median
 from typing import NamedTuple, Protocol
 
 from bench.optimum import Point, find_optimum, mean_seconds
-from rushes.render_times.check_plans import next_check_age
 from rushes.render_times.estimator import Finished, RunningRender, learn_render_time
-from rushes.render_times.poll_spacing import LogNormal, RenderTime, next_check_by_law, prior_for
+from rushes.render_times.poll_spacing import LogNormal, RenderTime, count_checks, prior_for
 from rushes.settings import POLL_COST_SECONDS
 
 LEARNED_FROM = 200
@@ -28,6 +28,7 @@ CURVE_PRICES = tuple(0.01 * 2**step for step in range(8))
 SEEDS = 5
 PRIOR = prior_for("lightricks/ltx-2-pro/text-to-video", 6)
 _SHORTEST, _LONGEST = 1e-3, 60.0
+_HALVINGS = 60
 _UNLIKELY = 1e-7
 _RENDERS_PER_BELIEF = 10
 _TRIES, _SAME = 15, 1e-3
@@ -72,20 +73,25 @@ class WatchScenario(NamedTuple):
         return self.truth_of(LEARNED_FROM)
 
 
-class Follow(Protocol):
-    """Returns the age of the next check after one at `age`, for a believed render time and a price per request."""
+def next_check_age(
+    believed: RenderTime,
+    *,
+    age: float,
+    request_cost_seconds: float,
+    shortest: float = _SHORTEST,
+    longest: float = _LONGEST,
+) -> float:
+    """Return the age of the next check by the square-root law, after a check at age `age` (or the start, with 0).
 
-    def __call__(self, believed: RenderTime, age: float, price: float, /) -> float: ...
-
-
-def follow_plan(believed: RenderTime, age: float, price: float) -> float:
-    """As single polls do it: by the best schedule for the believed render time."""
-    return next_check_age(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
-
-
-def follow_law(believed: RenderTime, age: float, price: float) -> float:
-    """By the square-root law, which Rushes uses to weigh pages of the list."""
-    return next_check_by_law(believed, age=age, request_cost_seconds=price, shortest=_SHORTEST, longest=_LONGEST)
+    The result lies between `age + shortest` and `age + longest`; if they conflict, the first wins.
+    `request_cost_seconds` is how many seconds of delay one request is worth.
+    """
+    due = count_checks(believed, age) + math.sqrt(2 * request_cost_seconds)
+    low, high = age, age + longest
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if count_checks(believed, middle) >= due else (middle, high)
+    return max(age + shortest, high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +103,7 @@ class Comparison:
     requests: float
     optimum: float
     fixed: float  # a fixed spacing
-    law: float  # the square-root law with the true distribution
-    informed: float  # ours with the true distribution: the excess over the optimum is due to the schedule
+    informed: float  # ours with the true distribution: the excess over the optimum is due to the law
     prior: float
     learned: float  # ours: the excess over `informed` is due to learning errors
     learned_worst: float  # the worst of all seeds
@@ -163,7 +168,7 @@ class _Farm:
         self._started += 1
 
     def _plan(self, number: int, age: float) -> None:
-        following = follow_plan(self.belief, age, self._price)
+        following = next_check_age(self.belief, age=age, request_cost_seconds=self._price)
         heapq.heappush(self._checks, (self._watches[number].started_at + following, number))
 
     def _believe(self, now: float) -> None:
@@ -177,12 +182,12 @@ def learn(scenario: WatchScenario, *, price: float, seed: int, slots: int = SLOT
     return _Farm(scenario, price=price, seed=seed, slots=slots).run()
 
 
-def price_schedule(believed: RenderTime, truth: RenderTime, *, price: float, follow: Follow = follow_plan) -> Point:
+def price_schedule(believed: RenderTime, truth: RenderTime, *, price: float) -> Point:
     """Exact requests and delay per render of a schedule made for a belief, on the true distribution."""
     requests = found = age = 0.0
     alive = 1.0
     while alive > _UNLIKELY:
-        following = follow(believed, age, price)
+        following = next_check_age(believed, age=age, request_cost_seconds=price)
         still = truth.survival(following)
         requests += alive
         found += following * (alive - still)
@@ -190,11 +195,11 @@ def price_schedule(believed: RenderTime, truth: RenderTime, *, price: float, fol
     return Point(requests, found - mean_seconds(truth))
 
 
-def find_delay_at(believed: RenderTime, truth: RenderTime, *, requests: float, follow: Follow = follow_plan) -> float:
+def find_delay_at(believed: RenderTime, truth: RenderTime, *, requests: float) -> float:
     """Delay of a schedule made for a belief, at the price for which it makes `requests` requests."""
     price = PRICES[0]
     for _ in range(_TRIES):
-        point = price_schedule(believed, truth, price=price, follow=follow)
+        point = price_schedule(believed, truth, price=price)
         if abs(point.requests / requests - 1) < _SAME:
             break
         price *= (point.requests / requests) ** 2  # requests are about proportional to 1 / sqrt(price)
@@ -213,8 +218,8 @@ def compare(scenario: WatchScenario, *, price: float, seeds: int = SEEDS) -> Com
     truth = scenario.final
     best = find_optimum(truth, price=price)
 
-    def delay_of(believed: RenderTime, follow: Follow = follow_plan) -> float:
-        return find_delay_at(believed, truth, requests=best.requests, follow=follow)
+    def delay_of(believed: RenderTime) -> float:
+        return find_delay_at(believed, truth, requests=best.requests)
 
     learned = [delay_of(learn(scenario, price=price, seed=seed)) for seed in range(seeds)]
     return Comparison(
@@ -223,7 +228,6 @@ def compare(scenario: WatchScenario, *, price: float, seeds: int = SEEDS) -> Com
         requests=best.requests,
         optimum=best.delay_seconds,
         fixed=price_fixed(truth, spacing=mean_seconds(truth) / (best.requests - 0.5)).delay_seconds,
-        law=delay_of(truth, follow_law),
         informed=delay_of(truth),
         prior=delay_of(PRIOR),
         learned=median(learned),

@@ -102,18 +102,6 @@ def _log_mean(before: float, after: float) -> float:
     return (before - after) / math.log(before / after)
 
 
-def next_check_by_law(
-    render_time: RenderTime, *, age: float, request_cost_seconds: float, shortest: float, longest: float
-) -> float:
-    """Return the age of the next check by the square-root law, after a check at age `age` (or the start, with 0).
-
-    The result lies between `age + shortest` and `age + longest`; if they conflict, the first wins.
-    `request_cost_seconds` is how many seconds of delay one request is worth.
-    """
-    best = age_of_checks(render_time, count_checks(render_time, age) + math.sqrt(2 * request_cost_seconds))
-    return max(age + shortest, min(best, age + longest))
-
-
 def _interpolate(value: float, source: "array[float]", target: "array[float]") -> float:
     """Interpolate a table of two ascending columns. Beyond its ends, return the end value."""
     above = bisect_right(source, value)
@@ -129,12 +117,6 @@ def count_checks(render_time: RenderTime, age: float) -> float:
     """Return the integral of sqrt(hazard) up to this age. `worth_of_check` takes a difference of two of these."""
     table = _tabulate(render_time)
     return _interpolate(age, table.ages, table.checks)
-
-
-def age_of_checks(render_time: RenderTime, checks: float) -> float:
-    """Return the age at which `count_checks` reaches `checks`; infinite if it never does."""
-    table = _tabulate(render_time)
-    return _interpolate(checks, table.checks, table.ages) if checks < table.checks[-1] else math.inf
 
 
 def worth_of_check(checks: float) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import NamedTuple
 
 _ONE_IN_TWENTY = 1.645  # standard deviations
@@ -39,12 +39,6 @@ def shrink_window(size: int, *, share: float) -> int:
     share = min(1.0, max(0.0, share))
     spread = math.sqrt(share * (1 - share) / size)
     return max(1, math.floor(size * (share - _ONE_IN_TWENTY * spread)))
-
-
-def find_alone(ranks: Sequence[int], *, size: int) -> list[int]:
-    """Return the indices of the rows that no window of `size` places shows together with another row."""
-    far = [True, *(rank - before >= size for before, rank in pairwise(ranks)), True]
-    return [row for row in range(len(ranks)) if far[row] and far[row + 1]]
 
 
 def _span_windows(ranks: Sequence[int], worths: Sequence[float], *, size: int, price: float) -> list[Window]:

@@ -1,8 +1,8 @@
 """The leader's schedule of checks, held in memory and rebuilt from rows.
 
 A check is one request. A poll asks for one render; a sweep reads a page of the provider's list, which holds up to a
-hundred consecutive renders. The check worth most goes next, once it is worth the price of a request and the budget
-allows it. The square-root law gives a sweep's worth. A poll reaches its price at its time in the best schedule.
+hundred consecutive renders. The square-root law gives the worth of both. The check worth most goes next, once it is
+worth the price of a request and the budget allows it.
 """
 
 from bisect import insort
@@ -14,8 +14,8 @@ from rushes.render_times.learned import RenderTimes
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
 from rushes.watching.budget import RequestBudget, RunningMean
-from rushes.watching.page_windows import Window, find_alone, pick_windows, shrink_window
-from rushes.watching.watched_render import LONGEST_SPACING_SECONDS, Poll, PollCandidate, Sweep, Watched
+from rushes.watching.page_windows import Window, pick_windows, shrink_window
+from rushes.watching.watched_render import LONGEST_SPACING_SECONDS, Poll, Sweep, Watched
 from rushes.wavespeed import MAX_PAGE_SIZE
 
 LONGEST_REST_SECONDS = 1.0
@@ -60,7 +60,6 @@ class CheckSchedule:
         self._delivered = 0.0
         self._price = settings.find_poll_cost()
         self._shadow_price = RunningMean(PRICE_SHARE, start=self._price)
-        self._poll_price = self._price / SURER
         self._is_short = False  # a check worth its price waits for the budget
 
     def __len__(self) -> int:
@@ -183,19 +182,15 @@ class CheckSchedule:
     def _take_worthwhile(self, now: float, *, limit: int) -> list[Poll | Sweep]:
         listed, ranks = self._list_watched()
         worths = [self._weigh_page(each, now) for each in listed]
-        alone = [] if self._lag_seconds else find_alone(ranks, size=self._window_size)
-        for place in alone:
-            worths[place] = 0.0
         windows = pick_windows(ranks, worths, size=self._window_size, price=self._price)
-        singles = self._list_singles(listed, alone=alone, windows=windows)
-        polls = [(self._weigh_poll(each, now), each) for each in singles]
-        choices: list[tuple[float, Window | PollCandidate]] = [
+        singles = self._list_singles(listed, windows)
+        choices: list[tuple[float, Window | Watched]] = [
             (each.worth, each) for each in windows if each.first < each.last
         ]
-        choices += [(worth * SURER, each) for worth, each in polls if worth > 0]
+        choices += [(worth * SURER, each) for each in singles if (worth := self._weigh_poll(each, now)) > 0]
         choices.sort(key=lambda choice: choice[0], reverse=True)
         waiting = [each.due_at for each in listed if each.due_at > now]
-        waiting += [plan.at for each in singles if (plan := each.watched.plan) and plan.at > now]
+        waiting += [each.poll_at for each in singles if each.poll_at > now]
         if waiting:
             self._rest_until(min(waiting), now=now)
         taken: list[Poll | Sweep] = []
@@ -211,10 +206,10 @@ class CheckSchedule:
             self._rest_until(now, now=now)
         return taken
 
-    def _make(self, choice: Window | PollCandidate, *, listed: list[Watched], now: float) -> list[Poll | Sweep]:
+    def _make(self, choice: Window | Watched, *, listed: list[Watched], now: float) -> list[Poll | Sweep]:
         """Return the chosen check, unless earlier checks of this turn have left it worth too little."""
-        if isinstance(choice, PollCandidate):
-            return [self._poll(choice.watched, now=now)] if self._weigh_poll(choice, now) * SURER >= self._price else []
+        if isinstance(choice, Watched):
+            return [self._poll(choice, now=now)] if self._weigh_poll(choice, now) * SURER >= self._price else []
         covered = listed[choice.first : choice.last + 1]
         if sum(self._weigh_page(each, now) for each in covered) < self._price:
             return []
@@ -226,15 +221,11 @@ class CheckSchedule:
         del self._order[: live[0][0] if live else len(self._order)]
         return [watched for _, watched in live], [rank for rank, _ in live]
 
-    def _list_singles(self, listed: list[Watched], *, alone: list[int], windows: list[Window]) -> list[PollCandidate]:
+    def _list_singles(self, listed: list[Watched], windows: list[Window]) -> list[Watched]:
         """Return renders that may be worth a poll: those in no page or alone in one; if the list is late, all."""
         if self._lag_seconds:
-            return [PollCandidate(each, by_plan=True) for each in self._watched.values()]
-        planned = [*self._apart.values(), *(listed[place] for place in alone)]
-        left = [listed[each.first] for each in windows if each.first == each.last]
-        return [PollCandidate(each, by_plan=True) for each in planned] + [
-            PollCandidate(each, by_plan=False) for each in left
-        ]
+            return [*self._watched.values()]
+        return [*self._apart.values(), *(listed[each.first] for each in windows if each.first == each.last)]
 
     def _weigh_page(self, watched: Watched, now: float) -> float:
         if watched.watch_windows or now < watched.due_at:
@@ -243,16 +234,13 @@ class CheckSchedule:
         worth = watched.weigh(shown_at, delivered=self._delivered)
         return max(worth, self._price) if shown_at - watched.known_at >= LONGEST_SPACING_SECONDS else worth
 
-    def _weigh_poll(self, single: PollCandidate, now: float) -> float:
-        watched = single.watched
+    def _weigh_poll(self, watched: Watched, now: float) -> float:
         if now < watched.poll_at:
             return 0.0
         if watched.watch_windows:  # worth more the longer it is overdue, so that none starves if the budget is short
             spacing = resumed_spacing(watched.watch_windows).total_seconds()
             return self._price * max(1.0, (now - watched.known_at) / spacing)
         worth = watched.weigh(now, delivered=self._delivered)
-        if single.by_plan:
-            worth *= self._poll_price / watched.plan_poll(price=self._poll_price).worth
         return max(worth, self._price) if now - watched.known_at >= LONGEST_SPACING_SECONDS else worth
 
     def _poll(self, watched: Watched, *, now: float) -> Poll:
@@ -281,13 +269,13 @@ class CheckSchedule:
             checks.append(self._poll(worthiest, now=now))
         return checks
 
-    def _plan_rest(self, worth: float, choice: Window | PollCandidate, *, listed: list[Watched], now: float) -> None:
+    def _plan_rest(self, worth: float, choice: Window | Watched, *, listed: list[Watched], now: float) -> None:
         """Come back when this check will be worth its price: worth grows like the square of the wait."""
         if worth >= self._price:
             self._rest_until(now + self._budget.seconds_until(1), now=now)
             return
-        if isinstance(choice, PollCandidate):
-            waits = (now - choice.watched.known_at) / SURER
+        if isinstance(choice, Watched):
+            waits = (now - choice.known_at) / SURER
         else:
             covered = listed[choice.first : choice.last + 1]
             waits = sum(self._weigh_page(each, now) * (now - each.known_at) for each in covered) / worth

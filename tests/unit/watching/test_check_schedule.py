@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.watching import next_check_age
 from models.queries.watching.renders import EarlyCheck, Rendering
-from rushes.render_times.check_plans import next_check_age
 from rushes.render_times.learned import RenderTimes
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
@@ -305,7 +305,7 @@ def test_renders_share_the_spacing_that_the_provider_asks_for(count: int, age: f
     assert len(checks) <= (100.0 / SHORTEST + 1) * count
 
 
-def test_a_render_alone_is_polled_when_the_best_schedule_has_it() -> None:
+def test_a_render_alone_is_polled_by_the_square_root_law() -> None:
     settings = make_settings(poll_shortest_seconds=0.5)
     times = RenderTimes(settings)
     schedule, render = CheckSchedule(settings, times), rendering()
@@ -313,11 +313,10 @@ def test_a_render_alone_is_polled_when_the_best_schedule_has_it() -> None:
     polls = polls_of(follow(schedule, start=0.0, until=60.0), render.prediction_id)
     assert len(polls) > 10
     believed = times.find(render.video_model, render.values)
+    price = settings.find_poll_cost() / SURER
     for last, at in pairwise([0.0, *polls]):
-        planned = next_check_age(
-            believed, age=last, request_cost_seconds=settings.find_poll_cost() / SURER, shortest=0.5, longest=60
-        )
-        assert at == pytest.approx(planned, abs=0.1)
+        planned = next_check_age(believed, age=last, request_cost_seconds=price, shortest=0.5, longest=60)
+        assert at == pytest.approx(planned, abs=0.2)
 
 
 def test_a_render_in_no_page_is_polled() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.watching.page_windows import Window, find_alone, pick_windows, shrink_window
+from rushes.watching.page_windows import Window, pick_windows, shrink_window
 
 rows = st.lists(st.tuples(st.integers(1, 40), st.floats(0, 10)), max_size=60)
 
@@ -62,17 +62,3 @@ def test_a_page_covers_a_window_among_others_nearly_always(share: float) -> None
         within += ours >= size
     assert within / 2_000 > 0.93
     assert size > 98 * share * 0.6
-
-
-@pytest.mark.parametrize(
-    ("ranks", "alone"),
-    [
-        ([], []),
-        ([7], [0]),
-        ([0, 97, 194], []),
-        ([0, 98, 196], [0, 1, 2]),
-        ([0, 200, 201, 400], [0, 3]),
-    ],
-)
-def test_a_row_is_alone_where_no_page_reaches_its_neighbours(ranks: list[int], alone: list[int]) -> None:
-    assert find_alone(ranks, size=98) == alone
