@@ -67,7 +67,7 @@ _PREDICTION: Json = {
     "accepted_at": "2026-11-05T12:00:01.003277Z",
     "ended_at": "2026-11-05T12:01:38.551042Z",
     "watch_windows": 0,
-    "outcome": None,
+    "is_duplicate": False,
     "video_url": None,
     "unverified_url": None,
     "error": None,

@@ -5,6 +5,7 @@
     prediction:  submitting -> rendering -> completed | failed | cancelled | timeout | deleted | lost
                     |  \\-> unconfirmed -> rendering (adopted) | not found
                     \\-> refused | cancelled (withdrawn before the POST)
+                 not found | refused -> rendering (a duplicate purchase turned up)
 
 Only `models/transitions/` writes a state. The database enforces the rest, by CHECKs and by a partial unique index on
 live predictions.
@@ -47,13 +48,11 @@ class PredictionState(StrEnum):
     LOST = "lost"  # accepted, but the provider no longer knows it, or its retention ended without an outcome
     REFUSED = "refused"  # the provider refused the POST: nothing was bought
     NOT_FOUND = "not_found"  # unconfirmed, searched for and not found: the job may be bought again
-    DUPLICATE = (
-        "duplicate"  # accepted after `not_found` or `refused`, or on top of another: paid, stored, alerted, never live
-    )
 
 
 LIVE = frozenset({PredictionState.SUBMITTING, PredictionState.UNCONFIRMED, PredictionState.RENDERING})
-"""A job has at most one of these. An account has at most `slots + overcommit` that have not given their slot back."""
+"""A job has at most one of these, duplicate purchases not counted. An account admits at most `slots + overcommit` that
+have not given their slot back."""
 
 SLOT_WINDOWS = 3
 """A render that has outlived this many watch windows gives its slot back; its price stays held. An unconfirmed
@@ -69,9 +68,6 @@ failures only, so this one counts as spent. A person decides whether to buy the 
 
 NOTHING_BOUGHT = frozenset({PredictionState.REFUSED, PredictionState.NOT_FOUND})
 """States that end a prediction without a purchase."""
-
-NO_ATTEMPT = NOTHING_BOUGHT | {PredictionState.DUPLICATE}
-"""Endings that consume no attempt. A duplicate purchase is one of them: the job made its own purchase as well."""
 
 JOB_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
@@ -97,7 +93,7 @@ OUTCOMES = frozenset(
         PredictionState.LOST,
     }
 )
-"""How an accepted prediction ends. A duplicate purchase keeps its ending in `outcome` instead of `state`."""
+"""How an accepted prediction ends."""
 
 PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
     PredictionState.SUBMITTING: frozenset(
@@ -114,29 +110,22 @@ PREDICTION_MOVES: dict[PredictionState, frozenset[PredictionState]] = {
     ),
     # Back to unconfirmed: a direct answer showed that the adopted prediction belongs to another submission.
     PredictionState.RENDERING: OUTCOMES | {PredictionState.UNCONFIRMED},
-    # Recorded as not bought, but its provider id turned up after all.
-    PredictionState.NOT_FOUND: frozenset({PredictionState.DUPLICATE}),
-    PredictionState.REFUSED: frozenset({PredictionState.DUPLICATE}),
+    # Recorded as not bought, but its provider id turned up after all: a duplicate purchase from then on.
+    PredictionState.NOT_FOUND: frozenset({PredictionState.RENDERING}),
+    PredictionState.REFUSED: frozenset({PredictionState.RENDERING}),
     **{state: frozenset() for state in OUTCOMES},
-    PredictionState.DUPLICATE: frozenset(),
 }
 
 
-def is_held(state: PredictionState, outcome: str | None = None) -> bool:
-    """Whether the price of this prediction is held. For a duplicate purchase, its outcome decides."""
-    return state in LIVE or (state == PredictionState.DUPLICATE and outcome is None)
-
-
-def is_spent(state: PredictionState, outcome: str | None = None, *, error_code: str | None = None) -> bool:
-    """Whether the price of this prediction counts as spent. For a duplicate purchase, its outcome decides."""
-    settled = outcome if state == PredictionState.DUPLICATE else state
-    if settled == PredictionState.FAILED and error_code == NO_OUTPUT:
+def is_spent(state: PredictionState, *, error_code: str | None = None) -> bool:
+    """Whether the price of this prediction counts as spent."""
+    if state == PredictionState.FAILED and error_code == NO_OUTPUT:
         return True
-    return settled in (PredictionState.COMPLETED, PredictionState.DELETED, PredictionState.LOST)
+    return state in (PredictionState.COMPLETED, PredictionState.DELETED, PredictionState.LOST)
 
 
 def is_live(state: PredictionState) -> bool:
-    """Whether this prediction holds a slot and its job's right to buy."""
+    """Whether this prediction holds a slot, its price, and its job's right to buy."""
     return state in LIVE
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
 from models.queries.watching.renders import WatchedPrediction
+from models.transitions.submitting import DUPLICATE
 from models.transitions.watching.renders import EndSeen
 from rushes.errors import NotFound, Unavailable
 from rushes.reconciling.assign import assign_answered
@@ -114,7 +115,7 @@ def _write(runtime: Runtime, session: Session, origin: Origin, found: ProviderPr
     if found is not None and watched.provider_id == found.id:
         if outcome := _find_outcome(found):
             transitions.webhooks.note_webhook(session, row_id, outcome=outcome)
-        if learned == PredictionState.DUPLICATE:
+        if learned == DUPLICATE:
             return "duplicate", row_id
         is_answer = learned is None and _is_answer(runtime, session, watched, found)
         if is_answer and transitions.renders.complete_prediction(

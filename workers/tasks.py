@@ -7,7 +7,7 @@ from celery import shared_task
 
 from models.db.errors import DatabaseAway
 from rushes.monitoring import deadlines, status_line
-from rushes.reconciling.duplicates import check_duplicate, store_duplicate
+from rushes.reconciling.duplicates import store_duplicate
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.storing.steps import StoreDelayed, StoreFailed, StoreStopped
@@ -57,12 +57,6 @@ def resume(prediction_id: str, claim: int) -> str:
 def store(job_id: str, claim: int) -> str:
     """Copy one video."""
     return store_job(get_runtime(), UUID(job_id), claim, must_stop=is_shutting_down)
-
-
-@shared_task(name="duplicate.watch", throws=CHECK_OUTCOMES)
-def watch_duplicate(prediction_id: str, claim: int) -> str:
-    """Check a duplicate purchase."""
-    return check_duplicate(get_runtime(), UUID(prediction_id), claim)
 
 
 @shared_task(name="duplicate.store", throws=STORE_OUTCOMES)

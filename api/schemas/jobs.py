@@ -118,13 +118,12 @@ class PredictionSeen(BaseModel):
     accepted_at: Time | None = Field(description="When its `provider_id` became known.")
     ended_at: Time | None
     watch_windows: int = Field(description="Watch windows that ended without an outcome.")
-    outcome: PredictionState | None = Field(
-        description="Only for a `duplicate`, found after it was marked not found or refused: how it ended; "
-        "null until then."
+    is_duplicate: bool = Field(
+        description="Found after it was marked not found or refused: paid for in addition to another purchase."
     )
-    video_url: str | None = Field(description="Only for a `duplicate`: address of its video, once it is stored.")
+    video_url: str | None = Field(description="Only for a duplicate: address of its video, once it is stored.")
     unverified_url: str | None = Field(
-        description="Only for a `duplicate`: address of a file that is kept although the probe rejects it."
+        description="Only for a duplicate: address of a file that is kept although the probe rejects it."
     )
     error: Failure | None
 
@@ -141,7 +140,7 @@ class PredictionSeen(BaseModel):
             accepted_at=prediction.accepted_at,
             ended_at=prediction.ended_at,
             watch_windows=prediction.watch_windows,
-            outcome=PredictionState(prediction.outcome) if prediction.outcome else None,
+            is_duplicate=prediction.is_duplicate,
             video_url=video_url,
             unverified_url=unverified_url,
             error=Failure.find(prediction.error_code, prediction.error_message),

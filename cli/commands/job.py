@@ -254,8 +254,8 @@ def _show_predictions(predictions: list[dict[str, Any]]) -> None:
 
 
 def _show_purchase(prediction: dict[str, Any]) -> str:
-    """Show its state and, for a duplicate purchase, how it ended and where its video is."""
-    shown = [prediction.get("outcome"), prediction.get("video_url"), prediction.get("unverified_url")]
+    """Show its state and, for a duplicate purchase, where its video is."""
+    shown = ["duplicate" if prediction["is_duplicate"] else "", prediction["video_url"], prediction["unverified_url"]]
     more = ", ".join(each for each in shown if each)
     return f"{prediction['state']} ({more})" if more else str(prediction["state"])
 

@@ -1,6 +1,6 @@
 """The reads. The dispatcher's queries are hot: each has its partial index, and a test checks its plan."""
 
-from models.queries import audit, dispatching, duplicates, forecasting, health, jobs, storing
+from models.queries import audit, dispatching, forecasting, health, jobs, storing
 from models.queries.accounts import summary
 from models.queries.reconciling import restore, runs
 from models.queries.watching import render_times, renders, webhooks
@@ -8,7 +8,6 @@ from models.queries.watching import render_times, renders, webhooks
 __all__ = [
     "audit",
     "dispatching",
-    "duplicates",
     "forecasting",
     "health",
     "jobs",

@@ -58,7 +58,7 @@ class Purchase(NamedTuple):
     prediction_id: UUID
     job_id: UUID
     provider_id: str
-    state: str  # for a duplicate purchase its outcome; `rendering` while it has none
+    state: str
     price: Decimal
     is_spent: bool
 
@@ -86,26 +86,28 @@ RULES = (
         "one_live_prediction",
         "the job has more than one prediction that may be bought or rendering",
         """SELECT job_id::text FROM prediction WHERE state IN ('submitting', 'unconfirmed', 'rendering')
-           GROUP BY job_id HAVING count(*) > 1""",
+           AND NOT is_duplicate GROUP BY job_id HAVING count(*) > 1""",
     ),
     _rule(
         "rendering_has_live",
         "the job renders, but has no live prediction: nothing would ever move it",
         """SELECT id::text FROM job WHERE state = 'rendering' AND NOT EXISTS (
-               SELECT 1 FROM prediction WHERE job_id = job.id
+               SELECT 1 FROM prediction WHERE job_id = job.id AND NOT is_duplicate
                AND prediction.state IN ('submitting', 'unconfirmed', 'rendering'))""",
     ),
     _rule(
         "live_has_rendering",
         "the prediction is live, but its job does not render",
         """SELECT prediction.id::text FROM prediction JOIN job ON job.id = job_id
-           WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering') AND job.state <> 'rendering'""",
+           WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering') AND NOT is_duplicate
+           AND job.state <> 'rendering'""",
     ),
     _rule(
         "storing_has_output",
         "the job stores, but no prediction of it has completed",
         """SELECT id::text FROM job WHERE state = 'storing' AND NOT EXISTS (
-               SELECT 1 FROM prediction WHERE job_id = job.id AND prediction.state = 'completed')""",
+               SELECT 1 FROM prediction
+               WHERE job_id = job.id AND prediction.state = 'completed' AND NOT is_duplicate)""",
     ),
     _rule(
         "succeeded_has_video",
@@ -117,7 +119,7 @@ RULES = (
         "paid_has_video",
         "the prediction was paid for and its job has ended, but no file of it is kept",
         """SELECT prediction.id::text FROM prediction JOIN job ON job.id = job_id
-           WHERE prediction.state = 'completed' AND job.ended_at IS NOT NULL AND NOT EXISTS (
+           WHERE prediction.state = 'completed' AND NOT is_duplicate AND job.ended_at IS NOT NULL AND NOT EXISTS (
                SELECT 1 FROM artifact WHERE prediction_id = prediction.id AND kind IN ('video', 'unverified'))""",
     ),
     _rule(
@@ -131,13 +133,13 @@ RULES = (
     _rule(
         "no_duplicate",
         "the prediction was found after it had been marked not found or refused: paid for in addition to another",
-        "SELECT id::text FROM prediction WHERE state = 'duplicate'",
+        "SELECT id::text FROM prediction WHERE is_duplicate",
     ),
     _rule(
         "duplicate_goes_on",
         "the duplicate purchase was paid for, but nothing will fetch its video, and no file of it is kept",
         """SELECT id::text FROM prediction
-           WHERE state = 'duplicate' AND due_at IS NULL AND coalesce(outcome, 'completed') = 'completed'
+           WHERE is_duplicate AND state = 'completed' AND due_at IS NULL
              AND NOT EXISTS (SELECT 1 FROM artifact
                              WHERE prediction_id = prediction.id AND kind IN ('video', 'unverified'))""",
     ),
@@ -152,7 +154,7 @@ RULES = (
         "attempts_bounded",
         "the job had more purchases than its max_attempts",
         """SELECT job.id::text FROM job JOIN prediction ON job_id = job.id
-           WHERE provider_id IS NOT NULL AND prediction.state <> 'duplicate'
+           WHERE provider_id IS NOT NULL AND NOT is_duplicate
            GROUP BY job.id HAVING count(*) > max_attempts""",
     ),
     _rule(
@@ -162,7 +164,8 @@ RULES = (
            JOIN event AS later ON later.job_id = ending.job_id AND later.id > ending.id
            WHERE ending.kind IN ('job.succeeded', 'job.failed', 'job.cancelled')
              AND split_part(later.kind, '.', 1) IN ('job', 'prediction', 'store', 'watch')
-             AND later.kind NOT IN ('job.retried', 'job.rechecked', 'prediction.duplicate')
+             AND later.kind NOT IN ('job.retried', 'job.rechecked')
+             AND NOT EXISTS (SELECT 1 FROM prediction WHERE prediction.id = later.prediction_id AND is_duplicate)
              AND NOT EXISTS (
                  SELECT 1 FROM event AS retried WHERE retried.job_id = ending.job_id
                  AND retried.kind IN ('job.retried', 'job.rechecked')
@@ -180,7 +183,8 @@ RULES = (
         "within_slots",
         "the account has more live predictions that hold a slot than its slots and its overcommit allow",
         f"""SELECT account.name FROM account JOIN prediction ON account_id = account.id
-           WHERE state IN ('submitting', 'unconfirmed', 'rendering') AND watch_windows < {SLOT_WINDOWS} AND {_ADMITTED}
+           WHERE state IN ('submitting', 'unconfirmed', 'rendering') AND watch_windows < {SLOT_WINDOWS}
+             AND NOT is_duplicate AND {_ADMITTED}
            GROUP BY account.id HAVING count(*) > slots + {_MAX_OVERCOMMIT}""",  # noqa: S608 - constants
     ),
 )
@@ -190,8 +194,7 @@ EVERY_JOB_ENDED = _rule("every_job_ended", "the job has not ended", "SELECT id::
 """The rule that must hold once nothing is left to do."""
 
 _PURCHASES = statement(f"""
-    SELECT id, job_id, provider_id, CASE WHEN state = 'duplicate' THEN coalesce(outcome, 'rendering') ELSE state END,
-        price, {SPENT}
+    SELECT id, job_id, provider_id, state, price, {SPENT}
     FROM prediction WHERE provider_id IS NOT NULL ORDER BY id
 """)  # noqa: S608 - a constant
 
@@ -199,7 +202,7 @@ _FILES = statement("SELECT id, url, bytes, sha256 FROM artifact ORDER BY id")
 
 # An ending is committed before the count that admits its successor, and events carry the time of their statement. A
 # slot that was given back is free from then on; the ending of its render frees nothing. Purchases found after a restore
-# were not admitted. They may exceed the slots, because restored rows of ended predictions still hold slots.
+# and duplicate purchases were not admitted, so they may exceed the slots.
 _CROWDS = statement(f"""
     SELECT account.name, max(live)::int, slots + {_MAX_OVERCOMMIT}, count(*) FILTER (WHERE gives_back)
     FROM (
@@ -211,13 +214,15 @@ _CROWDS = statement(f"""
             WHERE kind IN ('prediction.created', 'prediction.completed', 'prediction.failed', 'prediction.cancelled',
                 'prediction.timeout', 'prediction.deleted', 'prediction.lost', 'prediction.not_found',
                 'prediction.refused')
-              AND (kind = 'prediction.created' OR watch_windows < :slot_windows)
+              AND (kind = 'prediction.created' OR CASE WHEN is_duplicate
+                  THEN kind IN ('prediction.not_found', 'prediction.refused') ELSE watch_windows < :slot_windows END)
               AND {_ADMITTED}
             UNION ALL
             SELECT prediction.account_id, at, -1, true
             FROM event JOIN prediction ON prediction.id = prediction_id
             WHERE (kind = 'watch.timed_out' AND CAST(detail->>'window' AS int) = :slot_windows
-                OR kind = 'prediction.undecidable' AND CAST(detail->>'gives_slot_back' AS boolean)) AND {_ADMITTED}
+                OR kind = 'prediction.undecidable' AND CAST(detail->>'gives_slot_back' AS boolean))
+                AND NOT is_duplicate AND {_ADMITTED}
         ) AS steps
     ) AS history
     JOIN account ON account.id = account_id

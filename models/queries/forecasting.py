@@ -34,13 +34,14 @@ _RECENT = statement("""
           AND (state, id) <= ('succeeded', 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
         ORDER BY state DESC, id DESC LIMIT 100
     ) AS done
-    JOIN prediction ON job_id = done.id
+    JOIN prediction ON job_id = done.id AND NOT is_duplicate
 """)
 
 # The kind of a render: its video model and the requested seconds.
 _KIND = """job.video_model, round(coalesce((input->>'duration')::numeric,
         (input->>'end_time')::numeric - (input->>'start_time')::numeric))::int"""
 _OURS = "coalesce(job.id = :job_id OR job.batch_id = :batch_id, false)"
+_OUR_RENDER = f"NOT is_duplicate AND {_OURS}"  # a duplicate purchase holds a slot, but no job waits for it
 
 # Nearly equal ages are grouped, in buckets a quarter of a natural logarithm wide.
 _RUNNING = """
@@ -57,7 +58,8 @@ _RUNNING = """
 _STORING = """
     SELECT {ours}, count(*), avg(extract(epoch FROM now() - coalesce(outcome.at, now())))::float8
     FROM job, LATERAL (
-        SELECT max(ended_at) AS at FROM prediction WHERE job_id = job.id AND state = 'completed') AS outcome
+        SELECT max(ended_at) AS at FROM prediction
+        WHERE job_id = job.id AND state = 'completed' AND NOT is_duplicate) AS outcome
     WHERE job.state = 'storing'
     GROUP BY 1
 """
@@ -73,7 +75,7 @@ _WAITING = """
     GROUP BY 1, 2, 3, 4
     ORDER BY 1 DESC, 2
 """
-_RUNNING_OF = statement(_RUNNING.format(ours=_OURS, kind=_KIND))
+_RUNNING_OF = statement(_RUNNING.format(ours=_OUR_RENDER, kind=_KIND))
 _STORING_OF = statement(_STORING.format(ours=_OURS))
 _WAITING_OF_BATCH = statement(_WAITING.format(whose="batch_id = :batch_id", ours=_OURS, kind=_KIND))
 _WAITING_OF_JOB = statement(_WAITING.format(whose="id = :job_id", ours=_OURS, kind=_KIND))

@@ -10,7 +10,7 @@ from models.db.rows import find_one, statement
 from models.queries.accounts.back_off import REFUSED, WAITING, WATCH_DUE
 from models.queries.storing import STORE_DUE
 
-EXPECTED_MIGRATION = "0012"
+EXPECTED_MIGRATION = "0013"
 """The newest migration that this code knows. A test compares it with the scripts."""
 
 _FARM = statement(f"""
@@ -30,7 +30,7 @@ _FARM = statement(f"""
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
             {WATCH_DUE}))::float8, 0),
         (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL),
-        (SELECT count(*) FROM prediction WHERE state = 'duplicate'),
+        (SELECT count(*) FROM prediction WHERE is_duplicate),
         (SELECT coalesce(sum(count), 0)::bigint FROM stale_write)
 """)  # noqa: S608 - constants
 
@@ -55,7 +55,7 @@ _HEALTH = statement(f"""
             {WATCH_DUE}))::float8, 0)),
         (SELECT count(*) FROM batch WHERE finish_by > now() - interval '1 day' AND at_risk_at IS NOT NULL
             AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))),
-        (SELECT count(*) FROM prediction WHERE state = 'duplicate' AND accepted_at > now() - interval '7 days'),
+        (SELECT count(*) FROM prediction WHERE is_duplicate AND accepted_at > now() - interval '7 days'),
         (SELECT paused_reason || coalesce(': ' || paused_detail, '') FROM account
             WHERE paused_at IS NOT NULL ORDER BY paused_at LIMIT 1),
         (SELECT coalesce(sum(count), 0)::bigint FROM stale_write),

@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from models.db.rows import find_all, statement
 from models.lifecycle import JobState
 from models.queries.accounts.money import HELD, SPENT
-from models.tables.artifact import Artifact
+from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.batch import Batch
 from models.tables.event import Event
 from models.tables.job import Job
@@ -118,6 +118,14 @@ def list_predictions(session: Session, job_ids: Iterable[UUID]) -> Sequence[Pred
 def list_artifacts(session: Session, job_ids: Iterable[UUID]) -> Sequence[Artifact]:
     """All stored files of these jobs."""
     return session.scalars(select(Artifact).where(Artifact.job_id.in_(job_ids))).all()
+
+
+def find_duplicate_file(session: Session, prediction_id: UUID, kind: ArtifactKind) -> Artifact | None:
+    """The stored file of this kind that belongs to a duplicate purchase."""
+    query = select(Artifact).where(
+        Artifact.prediction_id == prediction_id, Artifact.kind == kind, Artifact.is_duplicate
+    )
+    return session.scalars(query).first()
 
 
 def find_batch(session: Session, name_or_id: str) -> Batch | None:

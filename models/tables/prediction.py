@@ -7,12 +7,11 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.lifecycle import LIVE, OUTCOMES, PredictionState
+from models.lifecycle import LIVE, PredictionState
 from models.tables.base import Base, new_id, one_of
 
 _LIVE = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(LIVE)))
 _RENDERING = "state = 'rendering'"
-_OUTCOME = ", ".join(f"'{state.value}'" for state in PredictionState if state in OUTCOMES)
 
 _HOOK_COMPARED = "hook_outcome IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook"
 
@@ -24,8 +23,8 @@ class Prediction(Base):
     An unconfirmed submission without `due_at` is no longer searched for: it is as old as the provider's retention, and
     a person decides.
 
-    A duplicate purchase no longer affects its job. Its `due_at` says when to check it or to fetch its video, and is
-    null once that is done.
+    A duplicate purchase is watched and priced like any other, but does not affect its job. Once it has completed, its
+    `due_at` says when to fetch its video, and is null after that.
     """
 
     __tablename__ = "prediction"
@@ -34,18 +33,15 @@ class Prediction(Base):
         CheckConstraint(f"({_LIVE}) = (ended_at IS NULL)", name="ended_at"),
         CheckConstraint("state <> 'unconfirmed' OR posted_at IS NOT NULL", name="posted_at"),
         CheckConstraint(
-            "state NOT IN ('rendering', 'completed', 'failed', 'timeout', 'deleted', 'lost', 'duplicate')"
+            "state NOT IN ('rendering', 'completed', 'failed', 'timeout', 'deleted', 'lost')"
             " OR provider_id IS NOT NULL",
             name="provider_id",
         ),
-        CheckConstraint(
-            f"outcome IS NULL OR (state = 'duplicate' AND outcome IN ({_OUTCOME}))",
-            name="outcome",
-        ),
+        CheckConstraint("NOT is_duplicate OR provider_id IS NOT NULL", name="is_duplicate"),
         UniqueConstraint("job_id", "attempt"),
         UniqueConstraint("account_id", "provider_id"),
         # The database itself refuses a second purchase while one may be live.
-        Index("uq_prediction_live", "job_id", unique=True, postgresql_where=text(_LIVE)),
+        Index("uq_prediction_live", "job_id", unique=True, postgresql_where=text(f"{_LIVE} AND NOT is_duplicate")),
         Index("ix_prediction_slots", "account_id", "state", postgresql_where=text(_LIVE)),
         Index("ix_prediction_due", "state", "due_at", postgresql_where=text(_LIVE)),
         Index("ix_prediction_accepted", "accepted_at", postgresql_where=text(_RENDERING)),
@@ -53,8 +49,14 @@ class Prediction(Base):
         Index("ix_prediction_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         Index("ix_prediction_early_check", "early_check_at", postgresql_where=text(_RENDERING)),
         Index("ix_prediction_rate_slot", "account_id", "not_before"),
-        Index("ix_prediction_hook_compared", "account_id", "ended_at", postgresql_where=text(_HOOK_COMPARED)),
-        Index("ix_prediction_duplicate", "due_at", postgresql_where=text("state = 'duplicate'")),
+        Index(
+            "ix_prediction_hook_compared",
+            "account_id",
+            "ended_at",
+            postgresql_where=text(_HOOK_COMPARED),
+            postgresql_include=["state", "hook_outcome"],  # read from the index alone
+        ),
+        Index("ix_prediction_duplicate", "due_at", postgresql_where=text("is_duplicate")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -82,7 +84,9 @@ class Prediction(Base):
     hooked_at: Mapped[datetime | None]  # when the first verified webhook reported its end, before or after we knew
     hook_outcome: Mapped[str | None]  # the state that this webhook reported
     ended_by_hook: Mapped[bool] = mapped_column(server_default=text("false"))  # ended by the webhook, not by a check
-    outcome: Mapped[str | None]  # duplicate purchase: how it ended at the provider; null: not known yet
+    is_duplicate: Mapped[bool] = mapped_column(
+        server_default=text("false")
+    )  # turned up after `not_found` or `refused`, or on top of another purchase of its job
     store_attempts: Mapped[int] = mapped_column(
         server_default=text("0")
     )  # duplicate purchase: how often its video was fetched

@@ -9,14 +9,13 @@ folder writes a state.
 from models.transitions import accounts, admission, batches, jobs, leadership, slots, stale_writes, submitting
 from models.transitions.reconciling import operator_decisions, restore, runs, unconfirmed, unknown_predictions
 from models.transitions.storing import claims, duplicates, output_host, steps, unverified
-from models.transitions.watching import duplicate_renders, finished_renders, lists, renders, retention, webhooks
+from models.transitions.watching import finished_renders, lists, renders, retention, webhooks
 
 __all__ = [
     "accounts",
     "admission",
     "batches",
     "claims",
-    "duplicate_renders",
     "duplicates",
     "finished_renders",
     "jobs",

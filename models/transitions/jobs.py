@@ -69,7 +69,7 @@ _REQUEST = statement("""
 _RETRY = statement("""
     WITH paid AS (
         SELECT 1 FROM prediction JOIN job ON job.id = prediction.job_id
-        WHERE job_id = :job_id AND prediction.state = 'completed'
+        WHERE job_id = :job_id AND prediction.state = 'completed' AND NOT is_duplicate
           AND job.error_code IS DISTINCT FROM 'output_gone'
           AND NOT EXISTS (SELECT 1 FROM artifact WHERE prediction_id = prediction.id AND kind = 'video')
     ), retried AS (
@@ -80,7 +80,7 @@ _RETRY = statement("""
             output_warned_at = NULL, rechecks = false, claim = claim + 1,
             max_attempts = least(20, max_attempts + (
                 SELECT count(*) FROM prediction
-                WHERE job_id = :job_id AND state NOT IN ('refused', 'not_found', 'duplicate')))
+                WHERE job_id = :job_id AND state NOT IN ('refused', 'not_found') AND NOT is_duplicate))
         WHERE id = :job_id AND state IN ('failed', 'cancelled')
           AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_duplicate)
         RETURNING id, state

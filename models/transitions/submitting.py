@@ -88,24 +88,26 @@ _ACCEPT = statement("""
         SET provider_id = :provider_id, provider_created_at = :provider_created_at, accepted_at = now(),
             adopted_at = CASE WHEN :adopted THEN now() END,
             error_code = NULL, error_message = NULL,
-            state = CASE state WHEN 'submitting' THEN 'rendering' WHEN 'unconfirmed' THEN 'rendering'
-                    WHEN 'not_found' THEN 'duplicate' WHEN 'refused' THEN 'duplicate' ELSE state END,
-            due_at = CASE WHEN state IN ('submitting', 'unconfirmed') THEN now() + :watch_window
-                     WHEN state IN ('not_found', 'refused') THEN now() END
+            state = CASE WHEN state = 'cancelled' THEN state ELSE 'rendering' END,
+            due_at = CASE WHEN state <> 'cancelled' THEN now() + :watch_window END,
+            ended_at = CASE WHEN state = 'cancelled' THEN ended_at END,
+            -- Its job may have bought another one meanwhile. It may have ended long ago: check it now.
+            is_duplicate = state IN ('not_found', 'refused'),
+            early_check_at = CASE WHEN state IN ('not_found', 'refused') THEN now() END
         WHERE id = :prediction_id AND provider_id IS NULL
           AND (NOT :must_wait OR state IN ('submitting', 'unconfirmed'))
-        RETURNING id, job_id, account_id, state
+        RETURNING id, job_id, account_id, CASE WHEN is_duplicate THEN 'duplicate' ELSE state END AS became
     ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.' || CASE WHEN state IN ('rendering', 'duplicate') THEN state ELSE 'accepted_late' END,
+        SELECT 'prediction.' || CASE became WHEN 'cancelled' THEN 'accepted_late' ELSE became END,
             job_id, id, account_id, jsonb_build_object('provider_id', :provider_id)
-                || CASE WHEN state = 'rendering' THEN CAST(:forecast AS jsonb) ELSE '{}' END
+                || CASE WHEN became = 'rendering' THEN CAST(:forecast AS jsonb) ELSE '{}' END
         FROM accepted
     ), explained AS (
         DELETE FROM unknown_prediction USING accepted
         WHERE unknown_prediction.account_id = accepted.account_id AND unknown_prediction.provider_id = :provider_id
     )
-    SELECT state FROM accepted
+    SELECT became FROM accepted
 """)
 
 _REFUSE = statement("""
@@ -162,6 +164,10 @@ _MARK_OVERDUE_UNCONFIRMED = statement(
         )"""
     )
 )
+
+
+DUPLICATE = "duplicate"
+"""What `accept_prediction` returns for a row that becomes a duplicate purchase."""
 
 
 class SubmitTicket(NamedTuple):
@@ -224,7 +230,8 @@ def accept_prediction(
     `adopted` says that its id was found in the provider's list and did not come with the answer to the POST. The
     prediction is removed from the unknown predictions.
 
-    Returns the new state, or None if a provider id was known already.
+    Returns the new state, or `DUPLICATE` if the row had been marked not found or refused: it then renders as a
+    duplicate purchase. Returns None if a provider id was known already.
     """
     values = {
         "prediction_id": prediction_id,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import Artifact, ArtifactKind, Event, Job, JobState, Prediction, PredictionState, queries
 from models.db.session import Sessions, transaction
-from models.lifecycle import NO_ATTEMPT, is_ended, is_held, is_spent
+from models.lifecycle import NOTHING_BOUGHT, is_ended, is_live, is_spent
 from models.queries.jobs import JobFilter
 from rushes.catalog import find_video_model, video_model_names
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
@@ -54,7 +54,8 @@ class JobView:
     def live(self) -> Prediction | None:
         """The prediction that the job waits for, or the one that made its video while that is being stored."""
         state = PredictionState.COMPLETED if self.job.state == JobState.STORING else None
-        candidates = (each for each in self.predictions if (each.state == state if state else each.ended_at is None))
+        own = (each for each in self.predictions if not each.is_duplicate)
+        candidates = (each for each in own if (each.state == state if state else each.ended_at is None))
         return max(candidates, key=lambda each: each.attempt, default=None)
 
     @property
@@ -66,19 +67,18 @@ class JobView:
     @property
     def attempts(self) -> int:
         """Number of predictions that were bought, or may have been, without duplicate purchases."""
-        return sum(each.posted_at is not None and each.state not in NO_ATTEMPT for each in self.predictions)
+        own = (each for each in self.predictions if not each.is_duplicate)
+        return sum(each.posted_at is not None and each.state not in NOTHING_BOUGHT for each in own)
 
     @property
     def held(self) -> Decimal:
         """Dollars for predictions without an outcome."""
-        return self._sum_prices(lambda each: is_held(PredictionState(each.state), each.outcome))
+        return self._sum_prices(lambda each: is_live(PredictionState(each.state)))
 
     @property
     def spent(self) -> Decimal:
         """Dollars for predictions that ended as paid."""
-        return self._sum_prices(
-            lambda each: is_spent(PredictionState(each.state), each.outcome, error_code=each.error_code)
-        )
+        return self._sum_prices(lambda each: is_spent(PredictionState(each.state), error_code=each.error_code))
 
     def find_file(self, kind: ArtifactKind) -> Artifact | None:
         """Return the newest stored file of this kind, but never a duplicate purchase's file."""
@@ -142,7 +142,7 @@ def get_file(sessions: Sessions, job_id: UUID, kind: ArtifactKind) -> Artifact:
 def get_duplicate_file(sessions: Sessions, prediction_id: UUID, kind: ArtifactKind) -> Artifact:
     """Return the stored file of a duplicate purchase. Raises `NotFound` if there is none, or for other predictions."""
     with transaction(sessions) as session:
-        file = queries.duplicates.find_duplicate_file(session, prediction_id, kind)
+        file = queries.jobs.find_duplicate_file(session, prediction_id, kind)
     if file is None:
         raise NotFound(f"there is no {kind.file_name} of a duplicate purchase {prediction_id}")
     return file

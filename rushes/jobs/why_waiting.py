@@ -20,7 +20,7 @@ def explain_wait(sessions: Sessions, job: Job) -> str | None:
         farm, health = queries.health.find_farm(session), queries.health.find_health(session)
         purchases = queries.jobs.list_predictions(session, [job.id])
         outage = queries.storing.find_output_outage(session) if job.state == JobState.STORING else None
-    live = next((each for each in purchases if each.ended_at is None), None)
+    live = next((each for each in purchases if each.ended_at is None and not each.is_duplicate), None)
     if live is not None and live.state == "unconfirmed":
         return f"the provider's answer to the submission was lost ({live.error_message}); it is never sent again"
     if live is not None and live.watch_windows:

@@ -13,9 +13,10 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models import PredictionState, queries, transitions
+from models import queries, transitions
 from models.db.session import transaction
 from models.queries.reconciling.restore import JobSnapshot
+from models.transitions.submitting import DUPLICATE
 from rushes.reconciling.duplicates import log_duplicate
 from rushes.reconciling.matching import Candidate
 from rushes.reconciling.restore import accept_found, is_bought
@@ -36,7 +37,7 @@ class Assigned(NamedTuple):
     @property
     def is_duplicate(self) -> bool:
         """Whether its job has another purchase."""
-        return self.state == PredictionState.DUPLICATE
+        return self.state == DUPLICATE
 
 
 @dataclass(slots=True)
@@ -121,10 +122,15 @@ def _assign(
                 continue
             return Assigned(target, state)
         duplicate_id = transitions.unknown_predictions.record_duplicate(
-            session, account_id, job_id, provider_id=found.id, provider_created_at=found.created_at
+            session,
+            account_id,
+            job_id,
+            provider_id=found.id,
+            provider_created_at=found.created_at,
+            watch_window=runtime.settings.watch_window,
         )
         if duplicate_id is not None:
-            return Assigned(duplicate_id, PredictionState.DUPLICATE)
+            return Assigned(duplicate_id, DUPLICATE)
     return Assigned(None)
 
 

@@ -9,7 +9,6 @@ from uuid import UUID
 from models import PredictionState, transitions
 from models.db.session import one_statement, transaction
 from models.lifecycle import Reason
-from models.queries.duplicates import Duplicate
 from models.queries.watching.renders import WatchedPrediction, find_watched
 from models.transitions.watching.renders import EndSeen
 from rushes.errors import Transient
@@ -78,7 +77,7 @@ def check_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
 def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, error: PredictionNotFound) -> str:
     message = f"the provider does not know it any more: {error}"
     try:
-        objection = find_objection(runtime, prediction_id, watched, message=message)
+        objection = _find_objection(runtime, prediction_id, watched, message=message)
     except (AccountRefused, ProviderUnavailable) as failure:
         hold_checks(runtime, watched.account_id, failure)  # it was seen: an early check would put it before all others
         raise CheckFailed(str(failure)) from failure
@@ -87,38 +86,36 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPredic
     )
 
 
-def find_objection(
-    runtime: Runtime, prediction_id: UUID, known: WatchedPrediction | Duplicate, *, message: str
-) -> str | None:
+def _find_objection(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, *, message: str) -> str | None:
     """Return the list's objection to a 404 that has lasted, as a line for operators; None if the list lacks it, too.
 
     Before the 404 has lasted, returns None without a request. Raises `AccountRefused` and `ProviderUnavailable` if the
     list cannot be read.
     """
-    if not known.provider_id or not known.created_at or not _is_believed(known):
+    if not watched.provider_id or not watched.created_at or not _is_believed(watched):
         return None
-    controls = find_controls(runtime, known.account_id, prediction_id, created_at=known.created_at)
+    controls = find_controls(runtime, watched.account_id, prediction_id, created_at=watched.created_at)
     try:
-        with charged_lists(runtime, known.account_id, granted=0) as lists:
+        with charged_lists(runtime, watched.account_id, granted=0) as lists:
             listed = is_listed(
                 lists,
-                known.provider_id,
-                created_at=known.created_at,
-                by_provider=known.by_provider,
+                watched.provider_id,
+                created_at=watched.created_at,
+                by_provider=watched.by_provider,
                 controls=controls,
             )
     except ForeignList as foreign:
-        log_foreign_list(runtime, known.account_id, [prediction_id])
+        log_foreign_list(runtime, watched.account_id, [prediction_id])
         return f"inconsistent: {foreign}"
     except UndecidedList as undecided:
         with transaction(runtime.sessions) as session:
-            transitions.renders.renew_inconsistent(session, prediction_id, known.claim)
+            transitions.renders.renew_inconsistent(session, prediction_id, watched.claim)
         return f"inconsistent: {message}; {undecided}"
     return f"inconsistent: {message}; but its list shows it" if listed else None
 
 
-def _is_believed(known: WatchedPrediction | Duplicate) -> bool:
-    return (known.inconsistent_seconds or 0) >= INCONSISTENT_GRACE.total_seconds()
+def _is_believed(watched: WatchedPrediction) -> bool:
+    return (watched.inconsistent_seconds or 0) >= INCONSISTENT_GRACE.total_seconds()
 
 
 def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: ProviderPrediction) -> str:

@@ -37,7 +37,6 @@ from models.transitions.submitting import SubmitTicket
 from rushes import webhooks
 from rushes.errors import RushesError
 from rushes.forecasting.forecaster import Forecaster
-from rushes.reconciling.duplicates import check_duplicate
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.render_times.last_seen import Sightings
 from rushes.runtime import ACCOUNT
@@ -257,10 +256,7 @@ class Heart(RuleBasedStateMachine):
     @precondition(lambda self: self.belated)
     @rule(dies_at=DEATHS)
     def keep_duplicates(self, dies_at: int | None = None) -> None:
-        with self.dying(dies_at):
-            for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'duplicate' AND outcome IS NULL"):
-                check_duplicate(self.runtime, row.id, row.claim)
-        with transaction(self.sessions) as session:
+        with self.dying(dies_at), transaction(self.sessions) as session:
             for each in transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE):
                 transitions.duplicates.begin_duplicate_store(session, each.prediction_id, each.claim, lease=LEASE)
                 transitions.duplicates.finish_duplicate_store(
@@ -293,7 +289,7 @@ class Heart(RuleBasedStateMachine):
         excused = self.refunded + self.belated
         assert all(bought[prompt] <= jobs[prompt] + excused[prompt] for prompt in PROMPTS)
         duplicates = "SELECT input->>'prompt', count(*) FROM prediction JOIN job ON job.id = job_id"
-        found = Counter(dict(self.ask(f"{duplicates} WHERE prediction.state = 'duplicate' GROUP BY 1")))
+        found = Counter(dict(self.ask(f"{duplicates} WHERE is_duplicate GROUP BY 1")))
         assert all(found[prompt] <= self.belated[prompt] for prompt in PROMPTS)
 
     @invariant()
@@ -313,7 +309,7 @@ class Heart(RuleBasedStateMachine):
     def slots_are_never_exceeded(self) -> None:
         held = """
             SELECT count(*) FROM prediction
-            WHERE ended_at IS NULL AND watch_windows < :given_back
+            WHERE ended_at IS NULL AND watch_windows < :given_back AND NOT is_duplicate
         """
         assert self.ask(held, given_back=SLOT_WINDOWS)[0][0] <= 3
 
@@ -359,8 +355,9 @@ class Heart(RuleBasedStateMachine):
         for _ in HIDDEN:
             self.let_an_hour_pass()
             self.reconcile()
+            self.check()
             self.keep_duplicates()
-        assert not self.ask("SELECT 1 FROM prediction WHERE state = 'duplicate' AND outcome IS NULL")
+        assert not self.ask("SELECT 1 FROM prediction WHERE is_duplicate AND ended_at IS NULL")
 
 
 @pytest.fixture

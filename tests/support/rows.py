@@ -28,7 +28,7 @@ SHA256 = "0" * 64
 
 State = dict[tuple[str, UUID], str]
 
-_ACCEPTED = frozenset({"rendering", "completed", "failed", "timeout", "deleted", "lost", "duplicate"})
+_ACCEPTED = frozenset({"rendering", "completed", "failed", "timeout", "deleted", "lost"})
 
 
 @contextmanager
@@ -98,10 +98,10 @@ def add_prediction(session: Session, job_id: UUID, account_id: UUID, state: str,
 
 
 def add_render(session: Session, state: str, *, account_id: UUID | None = None, **columns: Any) -> Render:
-    """A job with one prediction in this state; the job waits for it, or for its video."""
+    """A job with one prediction in this state; the job waits for it, or for its video, unless it is a duplicate."""
     account_id = account_id or add_account(session)
     job_state = JobState.STORING if state == PredictionState.COMPLETED else JobState.RENDERING
-    job_id = add_job(session, JobState.QUEUED if state == PredictionState.DUPLICATE else job_state)
+    job_id = add_job(session, JobState.QUEUED if columns.get("is_duplicate") else job_state)
     prediction_id = add_prediction(session, job_id, account_id, state, **columns)
     return Render(account_id, job_id, prediction_id, columns.get("claim", 0))
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,7 +16,6 @@ from models.lifecycle import (
     JOB_ENDED,
     JOB_MOVES,
     LIVE,
-    NO_ATTEMPT,
     NOTHING_BOUGHT,
     PREDICTION_MOVES,
     is_ended,
@@ -65,13 +65,13 @@ def test_a_prediction_comes_back_to_a_state_only_by_way_of_an_unconfirmed_submis
     walk: list[PredictionState],
 ) -> None:
     again = {state for state in walk if walk.count(state) > 1}
-    assert again <= {PredictionState.UNCONFIRMED, PredictionState.RENDERING}
+    assert again <= {PredictionState.UNCONFIRMED, PredictionState.RENDERING} | NOTHING_BOUGHT
 
 
 @given(walk=walks(PREDICTION_MOVES, steps=30))
-def test_a_prediction_that_ended_is_never_live_again(walk: list[PredictionState]) -> None:
-    lives = [is_live(state) for state in walk]
-    assert lives == sorted(lives, reverse=True)
+def test_an_ended_prediction_is_live_again_only_if_nothing_was_bought(walk: list[PredictionState]) -> None:
+    resumed = {before for before, after in pairwise(walk) if is_live(after) and not is_live(before)}
+    assert resumed <= NOTHING_BOUGHT
 
 
 @pytest.mark.parametrize("state", sorted(LIVE))
@@ -88,9 +88,9 @@ def test_an_ended_job_moves_only_where_a_person_retries_it() -> None:
     }
 
 
-def test_an_ended_prediction_moves_only_to_duplicate_purchase_where_it_was_called_not_bought() -> None:
+def test_an_ended_prediction_renders_again_only_if_it_was_recorded_as_not_bought() -> None:
     moving = {state: PREDICTION_MOVES[state] for state in PREDICTION_ENDED if PREDICTION_MOVES[state]}
-    assert moving == {state: {PredictionState.DUPLICATE} for state in NOTHING_BOUGHT}
+    assert moving == {state: {PredictionState.RENDERING} for state in NOTHING_BOUGHT}
 
 
 def test_only_a_submission_or_an_adoption_may_be_unconfirmed() -> None:
@@ -116,8 +116,7 @@ def test_live_is_what_holds_a_slot() -> None:
 
 def test_nothing_bought_has_ended() -> None:
     assert {"refused", "not_found"} == NOTHING_BOUGHT
-    assert NOTHING_BOUGHT < NO_ATTEMPT < PREDICTION_ENDED
-    assert {"duplicate"} == NO_ATTEMPT - NOTHING_BOUGHT
+    assert NOTHING_BOUGHT < PREDICTION_ENDED
 
 
 def quoted(sql: str) -> set[str]:
@@ -144,7 +143,7 @@ def test_a_check_holds_the_column_to_the_states(table: "Table[Any]", name: str, 
 
 
 def test_every_state_that_follows_an_acceptance_needs_the_providers_id() -> None:
-    accepted = PREDICTION_MOVES[PredictionState.RENDERING] | {PredictionState.RENDERING, PredictionState.DUPLICATE}
+    accepted = PREDICTION_MOVES[PredictionState.RENDERING] | {PredictionState.RENDERING}
     without = {PredictionState.CANCELLED, PredictionState.UNCONFIRMED}  # withdrawn before the POST; given back
     assert quoted(check(PREDICTION, "ck_prediction_provider_id")) == accepted - without
 

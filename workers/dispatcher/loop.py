@@ -162,8 +162,7 @@ class Dispatcher:
         resume = 0 if account.check_back_off_seconds > 0 else room.get("resume", 0)  # no window may end without a check
         self._publisher.publish(self._watch_scheduler.requeue_timed_out(count=resume))
         # During an outage of the output host, one download at a time probes it.
-        stores = 0 if account.outputs_failing else room.get("store", 0)
-        self._store.keep_duplicates(self._watch_scheduler, now, resume=resume, store=stores)
+        self._store.store_duplicates(now, room=0 if account.outputs_failing else room.get("store", 0))
         self._watch_scheduler.learn_render_times()
         self._report(now, room.get("report", 0))
 

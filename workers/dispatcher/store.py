@@ -9,10 +9,9 @@ from models import transitions
 from models.db.session import one_statement, transaction
 from models.queries.dispatching import DispatchAccount
 from models.transitions.storing.claims import ClaimedStore
-from models.transitions.watching.duplicate_renders import DuplicateStep
+from models.transitions.storing.duplicates import ClaimedDuplicate
 from rushes.runtime import Runtime
 from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message, Publisher
-from workers.dispatcher.watch_schedule import WatchScheduler
 
 CLAIM_LIMIT = 500
 DUPLICATE_SECONDS = 1.0
@@ -63,25 +62,20 @@ class StoreDispatch:
             [_store_message(each) for each in claimed], self._runtime.sessions, give_back
         )
 
-    def keep_duplicates(self, watch: WatchScheduler, now: float, *, resume: int, store: int) -> None:
-        """Check duplicate purchases and store their videos: at most `resume` and `store` messages."""
+    def store_duplicates(self, now: float, *, room: int) -> None:
+        """Publish fetches of the videos of duplicate purchases, at most `room`."""
         if now - self._duplicate_at < DUPLICATE_SECONDS:
             return
         self._duplicate_at = now
-        allowed = min(resume, CLAIM_LIMIT, watch.count_allowed())
         with transaction(self._runtime.sessions) as session:
-            checks = transitions.duplicate_renders.schedule_duplicate_checks(session, count=allowed)
             quarantined = transitions.duplicates.quarantine_duplicate_stores(session, count=CLAIM_LIMIT)
-            stores = transitions.duplicates.claim_duplicate_stores(
-                session, count=min(store, CLAIM_LIMIT), lease=UNSTARTED_LEASE
+            claimed = transitions.duplicates.claim_duplicate_stores(
+                session, count=min(room, CLAIM_LIMIT), lease=UNSTARTED_LEASE
             )
-        watch.charge(len(checks))
         if quarantined:
             log.error("dispatcher.duplicate_quarantined", count=quarantined)
         # If a message is lost, its row becomes due again.
-        messages = [_duplicate_message(each, "watch", queue="resume") for each in checks]
-        messages += [_duplicate_message(each, "store", queue="store") for each in stores]
-        self._publisher.publish(messages)
+        self._publisher.publish([_duplicate_message(each) for each in claimed])
 
 
 def _store_message(claimed: ClaimedStore) -> Message:
@@ -89,6 +83,6 @@ def _store_message(claimed: ClaimedStore) -> Message:
     return Message("render.store", "store", (str(claimed.job_id), claimed.claim), task_id)
 
 
-def _duplicate_message(step: DuplicateStep, verb: str, *, queue: str) -> Message:
-    task_id = f"duplicate-{verb}-{step.job_id}-{step.prediction_id}-{step.claim}-{time.time():.0f}"
-    return Message(f"duplicate.{verb}", queue, (str(step.prediction_id), step.claim), task_id)
+def _duplicate_message(claimed: ClaimedDuplicate) -> Message:
+    task_id = f"duplicate-store-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}-{time.time():.0f}"
+    return Message("duplicate.store", "store", (str(claimed.prediction_id), claimed.claim), task_id)

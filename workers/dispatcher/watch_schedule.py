@@ -75,7 +75,7 @@ class WatchScheduler:
         if count <= 0:
             return []
         with transaction(self._runtime.sessions) as session:
-            count = min(count, CHECK_LIMIT, self.count_allowed())
+            count = min(count, CHECK_LIMIT, self._schedule.count_allowed(now=time.monotonic()))
             timed_out = transitions.renders.requeue_timed_out(session, watch_window=window, count=count)
             self._schedule.charge(len(timed_out))
             if timed_out:
@@ -83,14 +83,6 @@ class WatchScheduler:
                 resumed = queries.renders.list_rendering_of(session, ids)
                 self._schedule.add(resumed, now=time.monotonic(), begins_window=True)
         return [_resume_message(each) for each in timed_out]
-
-    def count_allowed(self) -> int:
-        """How many checks outside the schedule the budget allows now."""
-        return self._schedule.count_allowed(now=time.monotonic())
-
-    def charge(self, count: int) -> None:
-        """Charge `count` checks outside the schedule to the budget."""
-        self._schedule.charge(count)
 
     def choose_checks(self, account: DispatchAccount, *, count: int, term: int | None) -> Sequence[Message]:
         """The checks to make now, at most `count`. Empty while the account's checks are on hold."""

@@ -166,7 +166,7 @@ def limits_of_steps(settings: Settings) -> dict[str, float]:
     """Seconds after which a step of each kind no longer excuses its thread: far beyond the step's own bounds."""
     lease = settings.submit_lease.total_seconds()
     observation = 10 * settings.request_timeout_seconds
-    checks = dict.fromkeys(("watch.poll", "watch.resume", "duplicate.watch"), observation)
+    checks = dict.fromkeys(("watch.poll", "watch.resume"), observation)
     return {"render.submit": 3 * lease} | checks | dict.fromkeys(LONG_STEPS, LONG_STEP_SECONDS)
 
 

@@ -23,8 +23,8 @@ _SUMMARY = statement(f"""
             SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
                 coalesce(sum(price) FILTER (WHERE {SPENT}), 0) AS spent,
                 coalesce(sum(price) FILTER (WHERE {REFUNDED}), 0) AS refunded,
-                coalesce(sum(price) FILTER (WHERE state = 'duplicate' AND {SPENT}), 0) AS duplicate,
-                count(*) FILTER (WHERE state = 'duplicate') AS duplicates
+                coalesce(sum(price) FILTER (WHERE is_duplicate AND {SPENT}), 0) AS duplicate,
+                count(*) FILTER (WHERE is_duplicate) AS duplicates
             FROM prediction WHERE account_id = account.id
         ) AS money
     WHERE name = :name

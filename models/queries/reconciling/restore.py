@@ -16,7 +16,8 @@ from models.lifecycle import NOTHING_BOUGHT, PredictionState
 _OPEN_JOBS = statement("""
     SELECT job.id, prediction.id, video_model, input, job.created_at,
         prediction.id IS NULL OR prediction.provider_id IS NULL AND posted_at IS NULL
-    FROM job LEFT JOIN prediction ON job_id = job.id AND prediction.state IN ('submitting', 'unconfirmed', 'rendering')
+    FROM job LEFT JOIN prediction ON job_id = job.id AND NOT is_duplicate
+        AND prediction.state IN ('submitting', 'unconfirmed', 'rendering')
     WHERE (job.state = 'queued' AND cancel_requested_at IS NULL
            OR job.state = 'rendering' AND prediction.id IS NOT NULL)
       AND video_model = ANY(CAST(:video_models AS text[]))

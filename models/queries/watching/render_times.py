@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, statement
 
-# Adopted predictions are left out, because their time of acceptance is not known.
+# Adopted predictions and duplicate purchases are left out, because their time of acceptance is not known.
 # Any commit becomes visible within ten seconds.
 _COMPLETED = statement("""
     SELECT prediction.id, video_model, input - '{prompt,image,video}'::text[], prediction.ended_at,
@@ -17,7 +17,7 @@ _COMPLETED = statement("""
         extract(epoch FROM seen_running_at - accepted_at)::float8,
         execution_seconds
     FROM prediction JOIN job ON job.id = job_id
-    WHERE prediction.state = 'completed' AND adopted_at IS NULL
+    WHERE prediction.state = 'completed' AND adopted_at IS NULL AND NOT is_duplicate
       AND prediction.ended_at >= coalesce(
         (SELECT max(ended_at) - interval '10 s' FROM finished_render),
         (SELECT ended_at FROM prediction WHERE state = 'completed' AND ended_at IS NOT NULL
@@ -53,7 +53,7 @@ _RUNNING = statement("""
         SELECT video_model, input - '{prompt,image,video}'::text[] AS values,
             extract(epoch FROM now() - accepted_at)::float8 AS age
         FROM prediction JOIN job ON job.id = job_id
-        WHERE prediction.state = 'rendering' AND adopted_at IS NULL AND accepted_at <= now()
+        WHERE prediction.state = 'rendering' AND adopted_at IS NULL AND NOT is_duplicate AND accepted_at <= now()
     ) AS running
     GROUP BY video_model, values, floor(ln(greatest(age, 0.1)) * 50)
 """)

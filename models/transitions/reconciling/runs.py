@@ -88,7 +88,7 @@ _YIELD = statement("""
             adopted_at = NULL, due_at = now(), claim = claim + 1, inconsistent_since = NULL,
             watch_windows = CASE WHEN watch_windows < :slot_windows THEN 0 ELSE watch_windows END
         WHERE account_id = :account_id AND provider_id = :provider_id AND id <> :prediction_id
-          AND adopted_at IS NOT NULL AND state = 'rendering'
+          AND adopted_at IS NOT NULL AND state = 'rendering' AND NOT is_duplicate
           AND job_id <> (SELECT job_id FROM prediction WHERE id = :prediction_id)  -- in the same job, it stays
         RETURNING id, job_id, account_id
     ), logged AS (

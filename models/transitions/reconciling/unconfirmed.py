@@ -86,7 +86,7 @@ _UNDECIDABLE = statement("""
 _FOREIGN = statement("""
     WITH marked AS (
         UPDATE prediction SET error_code = 'foreign_list', error_message = :message
-        WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('unconfirmed', 'rendering', 'duplicate')
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('unconfirmed', 'rendering')
           AND due_at IS NOT NULL AND error_code IS DISTINCT FROM 'foreign_list'
         RETURNING id, job_id, account_id
     )

@@ -1,6 +1,6 @@
 """A prediction that was certainly bought for a job of ours, but has no row."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -11,11 +11,12 @@ from models.tables.base import new_id
 # Another process may create this row, or another purchase of the job, at the same instant. The next run then sees it.
 _RECORD = statement("""
     WITH born AS (
-        INSERT INTO prediction (id, job_id, account_id, attempt, state, price, due_at, posted_at, provider_id,
-            provider_created_at, accepted_at, adopted_at, ended_at)
+        INSERT INTO prediction (id, job_id, account_id, attempt, state, is_duplicate, price, due_at, posted_at,
+            provider_id, provider_created_at, accepted_at, adopted_at, early_check_at)
         SELECT :id, job.id, :account_id,
-            1 + (SELECT count(*) FROM prediction AS earlier WHERE earlier.job_id = job.id), 'duplicate', price, now(),
-            coalesce(CAST(:created_at AS timestamptz), now()), :provider_id, :created_at, now(), now(), now()
+            1 + (SELECT count(*) FROM prediction AS earlier WHERE earlier.job_id = job.id), 'rendering', true, price,
+            now() + :watch_window, coalesce(CAST(:created_at AS timestamptz), now()), :provider_id, :created_at,
+            now(), now(), now()
         FROM job WHERE job.id = :job_id
         ON CONFLICT DO NOTHING
         RETURNING id, job_id, account_id
@@ -42,7 +43,13 @@ _UNWANTED = statement("""
 
 
 def record_duplicate(
-    session: Session, account_id: UUID, job_id: UUID, *, provider_id: str, provider_created_at: datetime | None
+    session: Session,
+    account_id: UUID,
+    job_id: UUID,
+    *,
+    provider_id: str,
+    provider_created_at: datetime | None,
+    watch_window: timedelta,
 ) -> UUID | None:
     """Give a row to a purchase for a job that does not wait for one. It is watched and stored as a duplicate purchase;
     its job is left alone.
@@ -50,7 +57,7 @@ def record_duplicate(
     Returns the row's id. Returns None and writes nothing if a row already has this prediction, if the job is gone, or
     if the job is yet to be bought and so can have this purchase instead.
     """
-    values = {"account_id": account_id, "job_id": job_id, "provider_id": provider_id}
+    values = {"account_id": account_id, "job_id": job_id, "provider_id": provider_id, "watch_window": watch_window}
     with session.begin_nested() as savepoint:
         born: UUID | None = session.execute(
             _RECORD, {"id": new_id(), "created_at": provider_created_at, **values}

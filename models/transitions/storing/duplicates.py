@@ -1,7 +1,5 @@
 """Store the video of a duplicate purchase: one found after it was marked not found or refused, so paid for in addition
-to another. It is watched and stored; its job is left alone.
-
-Its state stays `duplicate`. `outcome` is how it ended; `due_at` is when to check it or to fetch its video.
+to another. Its job is left alone. `due_at` is when to fetch its video.
 """
 
 from collections.abc import Sequence
@@ -15,14 +13,13 @@ from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
 from models.lifecycle import Reason
 from models.transitions.storing.claims import MAX_STORE_CRASHES
 from models.transitions.storing.steps import NewArtifact, insert_artifacts
-from models.transitions.watching.duplicate_renders import DuplicateStep
 
 # An attempt is counted when it begins and recorded as an event when it ends. An attempt without an event killed or
 # froze its worker.
 _QUARANTINE = statement("""
     WITH crashed AS MATERIALIZED (
         SELECT id FROM prediction
-        WHERE state = 'duplicate' AND outcome = 'completed' AND due_at <= now()
+        WHERE is_duplicate AND state = 'completed' AND due_at <= now()
           AND store_attempts - (
               SELECT count(*) FROM event
               WHERE event.job_id = prediction.job_id AND prediction_id = prediction.id AND kind = 'duplicate.delayed'
@@ -46,7 +43,7 @@ _QUARANTINE = statement("""
 _CLAIM = statement("""
     WITH due AS MATERIALIZED (
         SELECT id FROM prediction
-        WHERE state = 'duplicate' AND due_at <= now() AND outcome = 'completed'
+        WHERE is_duplicate AND state = 'completed' AND due_at <= now()
         ORDER BY due_at
         LIMIT :count
         FOR UPDATE SKIP LOCKED
@@ -61,7 +58,7 @@ _BEGIN = statement("""
     WITH begun AS (
         UPDATE prediction
         SET claim = claim + 1, due_at = now() + :lease, store_attempts = store_attempts + 1
-        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome = 'completed'
+        WHERE id = :prediction_id AND claim = :claim AND is_duplicate AND state = 'completed'
           AND due_at IS NOT NULL
         RETURNING id, job_id, account_id, claim, provider_id, outputs, attempt, store_attempts, accepted_at
     )
@@ -74,7 +71,7 @@ _BEGIN = statement("""
 
 _RENEW = statement("""
     UPDATE prediction SET due_at = now() + :lease
-    WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND due_at IS NOT NULL
+    WHERE id = :prediction_id AND claim = :claim AND is_duplicate AND state = 'completed' AND due_at IS NOT NULL
     RETURNING 1
 """)
 
@@ -82,7 +79,7 @@ _DELAY = statement("""
     WITH delayed AS (
         UPDATE prediction
         SET claim = claim + 1, due_at = now() + :delay, error_code = :code, error_message = :message
-        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome = 'completed'
+        WHERE id = :prediction_id AND claim = :claim AND is_duplicate AND state = 'completed'
           AND due_at IS NOT NULL
         RETURNING id, job_id, store_attempts
     ), logged AS (
@@ -100,7 +97,7 @@ _EXCUSE = statement("""
     SELECT 'duplicate.delayed', job_id, id, jsonb_build_object('attempt', store_attempts,
         'claim', CAST(:claim AS bigint), 'code', CAST(:code AS text), 'message', CAST(:message AS text))
     FROM prediction
-    WHERE id = :prediction_id AND claim > :claim AND state = 'duplicate' AND outcome = 'completed'
+    WHERE id = :prediction_id AND claim > :claim AND is_duplicate AND state = 'completed'
       AND due_at IS NOT NULL
       AND NOT EXISTS (
           SELECT 1 FROM event
@@ -113,7 +110,7 @@ _FAIL = statement("""
     WITH failed AS (
         UPDATE prediction
         SET claim = claim + 1, due_at = NULL, error_code = :code, error_message = :message
-        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome = 'completed'
+        WHERE id = :prediction_id AND claim = :claim AND is_duplicate AND state = 'completed'
           AND due_at IS NOT NULL
         RETURNING id, job_id
     ), logged AS (
@@ -128,7 +125,7 @@ _FINISH = statement("""
     WITH finished AS (
         UPDATE prediction
         SET claim = claim + 1, due_at = NULL, error_code = NULL, error_message = NULL
-        WHERE id = :prediction_id AND claim = :claim AND state = 'duplicate' AND outcome = 'completed'
+        WHERE id = :prediction_id AND claim = :claim AND is_duplicate AND state = 'completed'
           AND due_at IS NOT NULL
         RETURNING id, job_id
     ), logged AS (
@@ -137,6 +134,14 @@ _FINISH = statement("""
     )
     SELECT job_id FROM finished
 """)
+
+
+class ClaimedDuplicate(NamedTuple):
+    """A claimed fetch of a duplicate purchase's video, to be published."""
+
+    prediction_id: UUID
+    job_id: UUID
+    claim: int
 
 
 class DuplicateTicket(NamedTuple):
@@ -169,9 +174,9 @@ def quarantine_duplicate_stores(session: Session, *, count: int) -> int:
     return len(session.execute(_QUARANTINE, {"count": count, "most": MAX_STORE_CRASHES}).all())
 
 
-def claim_duplicate_stores(session: Session, *, count: int, lease: timedelta) -> list[DuplicateStep]:
+def claim_duplicate_stores(session: Session, *, count: int, lease: timedelta) -> list[ClaimedDuplicate]:
     """Claim the duplicate purchases with a video to fetch. If the worker dies, one is due again after its lease."""
-    return find_all(session, _CLAIM, DuplicateStep, count=count, lease=lease)
+    return find_all(session, _CLAIM, ClaimedDuplicate, count=count, lease=lease)
 
 
 def begin_duplicate_store(

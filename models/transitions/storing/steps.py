@@ -15,7 +15,8 @@ from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.base import new_id
 
 NEWEST_OUTPUT = """LATERAL (
-        SELECT * FROM prediction WHERE job_id = job.id AND state = 'completed' ORDER BY attempt DESC LIMIT 1
+        SELECT * FROM prediction WHERE job_id = job.id AND state = 'completed' AND NOT is_duplicate
+        ORDER BY attempt DESC LIMIT 1
     ) AS output"""
 """The newest completed prediction of a job: the job stores its output. For JOIN ... ON true."""
 
@@ -103,7 +104,7 @@ _FINISH = statement("""
 """)
 
 _REFRESH = statement("""
-    UPDATE prediction SET outputs = :outputs WHERE id = :prediction_id AND state IN ('completed', 'duplicate')
+    UPDATE prediction SET outputs = :outputs WHERE id = :prediction_id AND state = 'completed'
     RETURNING 1
 """)
 

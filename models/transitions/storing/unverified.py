@@ -20,7 +20,7 @@ _KEEP = statement("""
     INSERT INTO artifact
         (id, job_id, prediction_id, kind, url, bytes, sha256, content_type, source, message, suspect, is_duplicate)
     SELECT :id, job_id, id, :kind, :url, :bytes, :sha256, :content_type, :source, :message, :suspect,
-        state = 'duplicate'
+        is_duplicate
     FROM prediction WHERE id = :prediction_id
     ON CONFLICT (prediction_id, kind) DO UPDATE
     SET url = excluded.url, bytes = excluded.bytes, sha256 = excluded.sha256, content_type = excluded.content_type,

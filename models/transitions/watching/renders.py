@@ -13,14 +13,15 @@ from models.lifecycle import PredictionState, Reason
 _COMPLETE = statement("""
     WITH completed AS (
         UPDATE prediction
-        SET state = 'completed', ended_at = now(), due_at = NULL, inconsistent_since = NULL, outputs = :outputs,
+        SET state = 'completed', ended_at = now(), inconsistent_since = NULL, outputs = :outputs,
+            due_at = CASE WHEN is_duplicate THEN now() END,  -- its own row, not its job's, says when to fetch its video
             error_code = NULL, error_message = NULL, ended_by_hook = :by_hook,
             seen_running_at = now() - CAST(:unseen AS interval), execution_seconds = :execution
         WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
-        RETURNING id, job_id, accepted_at, ended_at
+        RETURNING id, job_id, is_duplicate, accepted_at, ended_at
     ), moved AS (
         UPDATE job SET state = 'storing', due_at = now(), begun_at = NULL, store_attempts = 0
-        FROM completed WHERE job.id = completed.job_id AND job.state = 'rendering'
+        FROM completed WHERE job.id = completed.job_id AND job.state = 'rendering' AND NOT completed.is_duplicate
         RETURNING job.id
     ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
@@ -38,10 +39,10 @@ _END = statement("""
         UPDATE prediction
         SET state = :state, ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
         WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
-        RETURNING id, job_id
+        RETURNING id, job_id, is_duplicate
     ), spent AS (
         SELECT count(*) AS attempts FROM prediction
-        WHERE job_id = (SELECT job_id FROM ended) AND state NOT IN ('refused', 'not_found', 'duplicate')
+        WHERE job_id = (SELECT job_id FROM ended) AND state NOT IN ('refused', 'not_found') AND NOT is_duplicate
     ), moved AS (
         UPDATE job
         SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
@@ -51,7 +52,7 @@ _END = statement("""
             ended_at = CASE WHEN cancel_requested_at IS NOT NULL OR NOT (:resubmits AND attempts < max_attempts)
                        THEN now() END,
             error_code = :code, error_message = :message
-        FROM ended, spent WHERE job.id = ended.job_id AND job.state = 'rendering'
+        FROM ended, spent WHERE job.id = ended.job_id AND job.state = 'rendering' AND NOT ended.is_duplicate
         RETURNING job.id, job.state
     ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
@@ -98,8 +99,7 @@ _NOTE_INCONSISTENT = statement("""
 
 _RENEW_INCONSISTENT = statement("""
     UPDATE prediction SET inconsistent_since = now()
-    WHERE id = :prediction_id AND claim = :claim AND state IN ('rendering', 'duplicate')
-      AND inconsistent_since IS NOT NULL
+    WHERE id = :prediction_id AND claim = :claim AND state = 'rendering' AND inconsistent_since IS NOT NULL
     RETURNING 1
 """)
 
@@ -144,7 +144,10 @@ class EndSeen(NamedTuple):
 def complete_prediction(
     session: Session, prediction_id: UUID, claim: int, *, outputs: Sequence[str], seen: EndSeen | None = None
 ) -> bool:
-    """The provider's outcome is a file: the job moves on to storing. The slot is free from this commit on."""
+    """The provider's outcome is a file: the job moves on to storing. The slot is free from this commit on.
+
+    The file of a duplicate purchase is fetched without the job, which stays as it is.
+    """
     seen = seen or EndSeen()
     return changed_a_row(
         session,
@@ -170,7 +173,7 @@ def end_prediction(
     """The prediction ends without a file.
 
     With `resubmit_after`, the job is queued again if it has attempts left. A job with a cancel request ends as
-    cancelled.
+    cancelled. The end of a duplicate purchase does not move its job.
     """
     return changed_a_row(
         session,

@@ -27,12 +27,12 @@ _END = statement("""
         SET state = 'lost', ended_at = now(), due_at = NULL, claim = claim + 1,
             error_code = 'retention_ended', error_message = :message
         FROM due WHERE prediction.id = due.id
-        RETURNING prediction.id, job_id, provider_id, accepted_at
+        RETURNING prediction.id, job_id, is_duplicate, provider_id, accepted_at
     ), moved AS (
         UPDATE job
         SET state = CASE WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
             ended_at = now(), due_at = NULL, error_code = 'retention_ended', error_message = :message
-        FROM ended WHERE job.id = ended.job_id AND job.state = 'rendering'
+        FROM ended WHERE job.id = ended.job_id AND job.state = 'rendering' AND NOT ended.is_duplicate
         RETURNING job.id, job.state
     ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)

@@ -1,5 +1,6 @@
 """The account over HTTP: its money from rows, pauses by a person, and what came too late."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,6 @@ from rushes.runtime import ACCOUNT
 from rushes.stale_writes import count_stale
 from tests.support import rows
 from tests.support.api_server import Api, Json
-from tests.support.rows import SECOND
 
 PRICES = {
     "submitting": "held",
@@ -25,7 +25,7 @@ PRICES = {
     "refused": None,
     "not_found": None,
 }
-OUTCOMES = {None: "held", "completed": "spent", "failed": "refunded"}
+OUTCOMES = {"rendering": "held", "completed": "spent", "failed": "refunded"}
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def test_the_money_of_an_account_is_held_then_spent_or_given_back(api: Api, acco
             if column:
                 expected[column] += 2**power
         for power, (outcome, column) in enumerate(OUTCOMES.items(), start=len(PRICES)):
-            rows.add_render(session, "duplicate", account_id=account, price=2**power, outcome=outcome, due_at=SECOND)
+            rows.add_render(session, outcome, account_id=account, price=2**power, is_duplicate=True)
             expected[column] += 2**power
-        for state, outcome in (("failed", None), ("duplicate", "failed")):
-            kept = {"price": 8192, "outcome": outcome, "error_code": "no_output"}
-            rows.add_render(session, state, account_id=account, **kept)
+        for is_duplicate in (False, True):
+            empty: dict[str, Any] = {"price": 8192, "is_duplicate": is_duplicate, "error_code": "no_output"}
+            rows.add_render(session, "failed", account_id=account, **empty)
             expected["spent"] += 8192
         rows.add_render(session, "completed", price=65536)  # another account's
     shown = show(api)
@@ -109,5 +109,5 @@ def test_stale_writes_are_counted_by_kind(api: Api, account: UUID) -> None:
 
 def test_the_video_of_a_duplicate_purchase_that_is_not_there_is_not_found(api: Api) -> None:
     with transaction(api.sessions) as session:
-        render = rows.add_render(session, "duplicate", due_at=SECOND)
+        render = rows.add_render(session, "rendering", is_duplicate=True)
     assert api.client.get(f"/v1/predictions/{render.prediction_id}/video").status_code == 404

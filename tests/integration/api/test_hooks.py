@@ -110,8 +110,11 @@ class Hooks:
             rows.change(session, "job", render.job_id, state=state, **columns)
 
     def rows_of(self, render: Render) -> list[tuple[str, str | None]]:
-        """State and provider id of each prediction of its job, in their order."""
-        query = text("SELECT state, provider_id FROM prediction WHERE job_id = :id ORDER BY attempt")
+        """State and provider id of each prediction of its job, in their order; `duplicate` for a duplicate purchase."""
+        query = text("""
+            SELECT CASE WHEN is_duplicate THEN 'duplicate' ELSE state END AS state, provider_id
+            FROM prediction WHERE job_id = :id ORDER BY attempt
+        """)
         with transaction(self.api.sessions) as session:
             return [(row.state, row.provider_id) for row in session.execute(query, {"id": render.job_id})]
 
@@ -325,8 +328,8 @@ def test_the_id_of_what_was_called_not_bought_makes_it_a_duplicate_purchase_that
         assert hooks.send(hooks.token(render)).status_code == TAKEN
         assert hooks.send(hooks.token(render)).status_code == TAKEN
     row = hooks.read(render)
-    assert (row["state"], row["provider_id"], row["outcome"]) == ("duplicate", PROVIDER_ID, None)
-    assert row["due_at"] is not None  # it is checked
+    assert (row["state"], row["provider_id"], row["is_duplicate"]) == ("rendering", PROVIDER_ID, True)
+    assert row["early_check_at"] is not None
     reported = [(each["log_level"], each["provider_id"]) for each in logs if each["event"] == "duplicate.found"]
     assert reported == [("error", PROVIDER_ID)]
     assert hooks.state_of_job(render) == job_state

@@ -35,7 +35,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
 def add_duplicate(database_url: str) -> UUID:
     with open_session(database_url) as session:
         job = rows.add_job(session)
-        duplicate = rows.add_prediction(session, job, rows.add_account(session), "duplicate", due_at=rows.MINUTE)
+        duplicate = rows.add_prediction(session, job, rows.add_account(session), "rendering", is_duplicate=True)
         session.commit()
     return duplicate
 

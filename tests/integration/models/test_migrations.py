@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from models import Base, queries
 from sandbox.servers import EmbeddedPostgres
+from tests.support import rows
 from tests.support.rows import open_session
 from tests.support.servers import cloned_database
 
@@ -148,3 +149,23 @@ def test_the_vocabulary_is_renamed_in_the_rows_and_back(empty_url: str) -> None:
     command.downgrade(config_for(empty_url), "0011")
     with open_session(empty_url) as session:
         assert read_pairs(session, "kind, detail FROM event") == OLD_EVENTS
+
+
+def test_duplicate_purchases_keep_their_outcome_as_their_state(empty_url: str) -> None:
+    def list_predictions(columns: str) -> list[tuple[Any, ...]]:
+        with open_session(empty_url) as session:
+            return [tuple(row) for row in session.execute(text(f"SELECT {columns} FROM prediction ORDER BY attempt"))]  # noqa: S608
+
+    before = [("duplicate", None, False), ("duplicate", "completed", False), ("completed", None, False)]
+    command.upgrade(config_for(empty_url), "0012")
+    with open_session(empty_url) as session:
+        account, job = rows.add_account(session), rows.add_job(session)
+        for state, outcome, _ in before:
+            rows.add_prediction(session, job, account, state, outcome=outcome, provider_id=f"{state} {outcome}")
+        session.commit()
+    command.upgrade(config_for(empty_url), "head")
+    live, completed, own = list_predictions("state, is_duplicate, ended_at IS NULL, early_check_at IS NOT NULL")
+    assert live == ("rendering", True, True, True)
+    assert (completed, own) == (("completed", True, False, False), ("completed", False, False, False))
+    command.downgrade(config_for(empty_url), "0012")
+    assert list_predictions("state, outcome, ended_at IS NULL") == before

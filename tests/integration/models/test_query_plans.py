@@ -257,18 +257,17 @@ def store_everything(farm: Farm) -> None:
 def keep_duplicates(farm: Farm) -> None:
     """One turn, and a duplicate purchase from its first check to its file."""
     (one,) = farm.predictions["refused"][:1]
-    duplicate = "UPDATE prediction SET state = 'duplicate', provider_id = 's', accepted_at = now(), due_at = now()"
-    farm.session.execute(text(f"{duplicate} WHERE id = :id"), {"id": one})
-    (check,) = transitions.duplicate_renders.schedule_duplicate_checks(farm.session, count=5)
-    assert queries.duplicates.find_duplicate(farm.session, one)
-    outcome = PredictionState.COMPLETED
-    assert transitions.duplicate_renders.judge_duplicate(farm.session, one, check.claim, outcome=outcome, outputs=["x"])
+    found: Any = {"provider_id": "s", "provider_created_at": None, "watch_window": MINUTE}
+    assert transitions.submitting.accept_prediction(farm.session, one, **found) == "duplicate"
+    watched = queries.renders.find_watched(farm.session, one)
+    assert watched
+    assert transitions.renders.complete_prediction(farm.session, one, watched.claim, outputs=["x"])
     transitions.duplicates.quarantine_duplicate_stores(farm.session, count=5)
     (store,) = transitions.duplicates.claim_duplicate_stores(farm.session, count=5, lease=LEASE)
     ticket = transitions.duplicates.begin_duplicate_store(farm.session, one, store.claim, lease=LEASE)
     assert ticket
     assert transitions.duplicates.finish_duplicate_store(farm.session, one, ticket.claim, artifacts=[VIDEO])
-    assert queries.duplicates.find_duplicate_file(farm.session, one, ArtifactKind.VIDEO)
+    assert queries.jobs.find_duplicate_file(farm.session, one, ArtifactKind.VIDEO)
 
 
 def cancel_and_retry(farm: Farm) -> None:

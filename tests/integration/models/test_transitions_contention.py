@@ -43,16 +43,17 @@ RECORD_MOVES = """
 CONTRADICTIONS = {
     "an ended or queued job with a live prediction": """
         SELECT job.id FROM job JOIN prediction ON job_id = job.id
-        WHERE job.state NOT IN ('rendering') AND prediction.state IN ('submitting', 'unconfirmed', 'rendering')
+        WHERE job.state <> 'rendering' AND prediction.state IN ('submitting', 'unconfirmed', 'rendering')
+          AND NOT is_duplicate
     """,
     "a rendering job without a live prediction": """
         SELECT id FROM job WHERE state = 'rendering' AND NOT EXISTS (
             SELECT 1 FROM prediction
-            WHERE job_id = job.id AND state IN ('submitting', 'unconfirmed', 'rendering'))
+            WHERE job_id = job.id AND state IN ('submitting', 'unconfirmed', 'rendering') AND NOT is_duplicate)
     """,
     "a storing job without anything to store": """
         SELECT id FROM job WHERE state = 'storing' AND NOT EXISTS (
-            SELECT 1 FROM prediction WHERE job_id = job.id AND state = 'completed')
+            SELECT 1 FROM prediction WHERE job_id = job.id AND state = 'completed' AND NOT is_duplicate)
     """,
     "a succeeded job without a video": """
         SELECT id FROM job WHERE state = 'succeeded' AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id)
@@ -64,13 +65,13 @@ CONTRADICTIONS = {
     """,
     "a job that was bought more often than it may be": """
         SELECT job_id FROM prediction JOIN job ON job.id = job_id
-        WHERE prediction.state NOT IN ('refused', 'not_found', 'duplicate')
+        WHERE prediction.state NOT IN ('refused', 'not_found') AND NOT is_duplicate
         GROUP BY job_id, max_attempts HAVING count(*) > max_attempts
     """,
     "an account with more live predictions than slots": """
         SELECT account.id FROM account JOIN prediction ON account_id = account.id
         WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
-          AND NOT (prediction.state = 'rendering' AND watch_windows >= 3)
+          AND NOT (prediction.state = 'rendering' AND watch_windows >= 3) AND NOT is_duplicate
         GROUP BY account.id, slots HAVING count(*) > slots
     """,
     "a move that no event tells of": """
@@ -80,6 +81,7 @@ CONTRADICTIONS = {
             WHERE row_id IN (job_id, prediction_id) AND event.kind IN (
                 move.kind || '.' || after,
                 CASE WHEN move.kind = 'job' AND after = 'rendering' THEN 'prediction.created'
+                     WHEN before IN ('not_found', 'refused') THEN 'prediction.duplicate'
                      WHEN before IN ('failed', 'cancelled') THEN 'job.retried' END))
     """,
 }

@@ -217,11 +217,11 @@ def session(postgres: EmbeddedPostgres, worlds_database: str) -> Iterator[Sessio
 
 
 def is_allowed(move: Move) -> bool:
-    """Whether the graph has this move; a job is born as `queued`, a prediction as `submitting` or already a duplicate
-    purchase."""
+    """Whether the graph has this move; a job is born as `queued`, a prediction as `submitting`, a duplicate purchase as
+    `rendering`."""
     table, before, after = move
     if before is None:
-        return after in {"prediction": {"submitting", "duplicate"}, "job": {"queued"}}[table]
+        return after in {"prediction": {"submitting", "rendering"}, "job": {"queued"}}[table]
     if table == "job":
         return after in JOB_MOVES[JobState(before)]
     return after in PREDICTION_MOVES[PredictionState(before)]
@@ -230,7 +230,7 @@ def is_allowed(move: Move) -> bool:
 def kind_of(move: Move, name: str) -> str:
     """The event that tells of this move."""
     match move:
-        case ("prediction", None, "duplicate"):
+        case ("prediction", None | "not_found" | "refused", "rendering"):
             return "prediction.duplicate"
         case ("prediction", None, _) | ("job", "queued", "rendering"):
             return "prediction.created"

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from models import JobState, PredictionState, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import Sessions, plain_url, transaction
-from models.lifecycle import LIVE, NO_ATTEMPT
+from models.lifecycle import LIVE, NOTHING_BOUGHT
 from models.tables.base import new_id
 from models.transitions.jobs import NewJob
 from tests.support import rows
@@ -174,7 +174,7 @@ def test_a_retry_gives_as_many_attempts_as_the_job_had(scratch: Session, ended: 
     job = rows.add_job(scratch, "failed", max_attempts=2)
     rows.add_prediction(scratch, job, rows.add_account(scratch), ended)
     transitions.jobs.retry_job(scratch, job)
-    consumed = ended not in NO_ATTEMPT
+    consumed = ended not in NOTHING_BOUGHT
     assert rows.read(scratch, "job", job)["max_attempts"] == 2 + consumed
 
 

@@ -221,7 +221,7 @@ def of_duplicate(move: Callable[..., Any], **values: Any) -> Move:
 
 
 POSTED: Any = {"posted_at": -MINUTE}
-FETCHED: Any = {"due_at": -SECOND, "outcome": "completed", "outputs": ["x"]}
+FETCHED: Any = {"is_duplicate": True, "due_at": -SECOND}
 DISMISSED = ["submission.decided", "prediction.not_found", "job.queued"]
 ABANDONED = ["prediction.abandoned", "prediction.lost", "job.queued"]
 RACES = [
@@ -256,7 +256,9 @@ RACES = [
         ["prediction.unconfirmed"],
     ),
     Race("complete_prediction", in_state("rendering"), complete, ["prediction.completed", "job.storing"]),
+    Race("complete_prediction", in_state("rendering", is_duplicate=True), complete, ["prediction.completed"]),
     Race("end_prediction", in_state("rendering"), end, ["prediction.failed", "job.queued"]),
+    Race("end_prediction", in_state("rendering", is_duplicate=True), end, ["prediction.failed"]),
     Race(
         "requeue_timed_out",
         in_state("rendering", due_at=-SECOND),
@@ -392,53 +394,36 @@ RACES = [
         ["job.failed"],
     ),
     Race(
-        "schedule_duplicate_checks",
-        in_state("duplicate", due_at=-SECOND),
-        lambda s, r: transitions.duplicate_renders.schedule_duplicate_checks(s, count=5),
-    ),
-    Race(
-        "judge_duplicate",
-        in_state("duplicate", due_at=-SECOND),
-        of_duplicate(transitions.duplicate_renders.judge_duplicate, outcome=PredictionState.COMPLETED, outputs=["x"]),
-        ["duplicate.completed"],
-    ),
-    Race(
-        "note_duplicate_inconsistent",
-        in_state("duplicate", due_at=-SECOND),
-        of_duplicate(transitions.duplicate_renders.note_duplicate_inconsistent, message="x"),
-        ["duplicate.inconsistent"],
-    ),
-    Race(
         "quarantine_duplicate_stores",
-        in_state("duplicate", store_attempts=3, **FETCHED),
+        in_state("completed", store_attempts=3, **FETCHED),
         lambda s, r: transitions.duplicates.quarantine_duplicate_stores(s, count=5),
         ["duplicate.not_stored"],
     ),
     Race(
         "claim_duplicate_stores",
-        in_state("duplicate", **FETCHED),
+        in_state("completed", **FETCHED),
         lambda s, r: transitions.duplicates.claim_duplicate_stores(s, count=5, lease=LEASE),
     ),
     Race(
         "begin_duplicate_store",
-        in_state("duplicate", **FETCHED),
+        in_state("completed", **FETCHED),
         of_duplicate(transitions.duplicates.begin_duplicate_store, lease=LEASE),
     ),
     Race(
         "delay_duplicate_store",
-        in_state("duplicate", **FETCHED),
+        in_state("completed", **FETCHED),
         of_duplicate(transitions.duplicates.delay_duplicate_store, delay=MINUTE, reason=REASON),
         ["duplicate.delayed"],
     ),
     Race(
         "fail_duplicate_store",
-        in_state("duplicate", **FETCHED),
+        in_state("completed", **FETCHED),
         of_duplicate(transitions.duplicates.fail_duplicate_store, reason=REASON),
         ["duplicate.not_stored"],
     ),
     Race(
         "finish_duplicate_store",
-        in_state("duplicate", **FETCHED),
+        in_state("completed", **FETCHED),
         of_duplicate(transitions.duplicates.finish_duplicate_store, artifacts=[VIDEO]),
         ["duplicate.stored"],
     ),
@@ -491,7 +476,7 @@ RACES = [
         "record_duplicate",
         job_in("succeeded"),
         lambda s, r: transitions.unknown_predictions.record_duplicate(
-            s, r.account_id, r.job_id, provider_id=str(r.job_id), provider_created_at=None
+            s, r.account_id, r.job_id, provider_id=str(r.job_id), provider_created_at=None, watch_window=MINUTE
         ),
         ["prediction.duplicate"],
     ),

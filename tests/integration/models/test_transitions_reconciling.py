@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from models import JobState, PredictionState, queries, transitions
 from models.transitions.reconciling.runs import SWEEP_OVERLAP
+from models.transitions.submitting import DUPLICATE
 from models.transitions.watching.retention import RETENTION, SEARCH
 from tests.support import rows
 from tests.support.rows import MINUTE, NOW, SECOND, VIDEO_MODEL, Render
@@ -122,7 +123,7 @@ def test_what_turns_up_after_not_found_is_a_duplicate_purchase(scratch: Session,
     render = marked_unconfirmed(scratch, account)
     transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
 
-    assert accept(scratch, render, "p1", adopted=True) == PredictionState.DUPLICATE
+    assert accept(scratch, render, "p1", adopted=True) == DUPLICATE
     assert rows.read(scratch, "job", render.job_id)["state"] == "queued"
 
 

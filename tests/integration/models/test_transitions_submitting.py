@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import PredictionState, transitions
+from models import PredictionState, queries, transitions
 from models.lifecycle import LIVE, Reason
 from models.transitions.admission import RATE_SLOT_TOLERANCE, ClaimedSubmit
+from models.transitions.submitting import DUPLICATE
 from tests.support import rows
 from tests.support.rows import MINUTE, NOW, SECOND, Render
 
@@ -153,19 +154,21 @@ def test_unpublished_messages_give_their_places_back(scratch: Session) -> None:
 
 @pytest.mark.parametrize("claim_off_by", [0, 3])
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [("submitting", "rendering"), ("unconfirmed", "rendering"), ("not_found", "duplicate"), ("refused", "duplicate")],
+    ("before", "became"),
+    [("submitting", "rendering"), ("unconfirmed", "rendering"), ("not_found", DUPLICATE), ("refused", DUPLICATE)],
 )
 def test_an_acceptance_is_a_fact_whatever_the_claim(
-    scratch: Session, before: str, after: str, claim_off_by: int
+    scratch: Session, before: str, became: str, claim_off_by: int
 ) -> None:
     render = rows.add_render(scratch, before, claim=4)
     rows.change(scratch, "prediction", render.prediction_id, claim=4 + claim_off_by)
-    assert accept(scratch, render) == after
+    assert accept(scratch, render) == became
     prediction = prediction_of(scratch, render)
-    assert (prediction["state"], prediction["provider_id"], prediction["provider_created_at"]) == (after, "p-1", STAMP)
-    assert (prediction["due_at"] is not None) == (after in LIVE or after == "duplicate")  # which is watched too
-    assert rows.kinds(scratch, prediction_id=render.prediction_id) == [f"prediction.{after}"]
+    facts = (prediction["state"], prediction["provider_id"], prediction["provider_created_at"])
+    assert facts == ("rendering", "p-1", STAMP)
+    assert prediction["due_at"] is not None
+    assert prediction["is_duplicate"] == (became == DUPLICATE)
+    assert rows.kinds(scratch, prediction_id=render.prediction_id) == [f"prediction.{became}"]
 
 
 @pytest.mark.parametrize("state", sorted(PredictionState))
@@ -190,7 +193,7 @@ def test_a_provider_id_belongs_to_one_prediction_of_an_account(scratch: Session)
 
 
 @pytest.mark.parametrize("state", ["not_found", "refused"])
-def test_what_is_found_after_all_is_watched_and_never_holds_a_slot_again(scratch: Session, state: str) -> None:
+def test_a_purchase_found_late_is_watched_and_holds_a_slot(scratch: Session, state: str) -> None:
     render = rows.add_render(scratch, state)
     anew = rows.add_prediction(scratch, render.job_id, render.account_id, "rendering")
     assert accept(scratch, render) == "duplicate"
@@ -198,8 +201,8 @@ def test_what_is_found_after_all_is_watched_and_never_holds_a_slot_again(scratch
     assert job_of(scratch, render)["state"] == "rendering"
     room = transitions.slots.count_free_slots(scratch, render.account_id)
     assert room is not None
-    assert room.free == 99
-    (check,) = transitions.duplicate_renders.schedule_duplicate_checks(scratch, count=5)
+    assert room.free == 98
+    (check,) = queries.renders.list_early_checks(scratch, newer_than_seconds=60)
     assert check.prediction_id == render.prediction_id
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
-from models.lifecycle import LIVE, NO_ATTEMPT, PREDICTION_MOVES, Reason
+from models.lifecycle import LIVE, NOTHING_BOUGHT, PREDICTION_MOVES, Reason
 from models.transitions.storing.claims import ClaimedStore, CrashedStore
 from models.transitions.storing.steps import NewArtifact
 from tests.support import rows
@@ -95,7 +95,7 @@ def test_only_what_was_bought_as_its_render_consumes_an_attempt(scratch: Session
     rows.add_prediction(scratch, job, account, earlier)
     prediction = rows.add_prediction(scratch, job, account, "rendering")
     assert end(scratch, Render(account, job, prediction))
-    assert rows.read(scratch, "job", job)["state"] == ("queued" if earlier in NO_ATTEMPT else "failed")
+    assert rows.read(scratch, "job", job)["state"] == ("queued" if earlier in NOTHING_BOUGHT else "failed")
 
 
 def test_a_watch_window_that_ends_is_no_outcome(scratch: Session) -> None:

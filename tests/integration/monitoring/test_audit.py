@@ -111,8 +111,8 @@ BREAKS = {
     "succeeded_has_video": "DELETE FROM artifact",
     "paid_has_video": "DELETE FROM artifact; UPDATE job SET state = 'failed', error_code = 'x'",
     "live_has_rendering": "UPDATE prediction SET state = 'rendering', ended_at = NULL",
-    "no_duplicate": "UPDATE prediction SET state = 'duplicate'",
-    "duplicate_goes_on": "DELETE FROM artifact; UPDATE prediction SET state = 'duplicate'",
+    "no_duplicate": "UPDATE prediction SET is_duplicate = true",
+    "duplicate_goes_on": "DELETE FROM artifact; UPDATE prediction SET is_duplicate = true",
     "no_unknown_prediction": "INSERT INTO unknown_prediction (account_id, provider_id, video_model)"
     " SELECT id, 'task-9', 'x' FROM account",
     "ended_stays_ended": "INSERT INTO event (kind, job_id) SELECT 'job.queued', id FROM job",

@@ -4,6 +4,7 @@ left."""
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -11,14 +12,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from models import ArtifactKind, queries, transitions
+from models import ArtifactKind, transitions
 from models.db.session import transaction
 from models.lifecycle import PredictionState, Reason
 from models.queries.audit import list_purchases
 from models.transitions.storing.steps import NewArtifact
 from rushes.jobs.views import get_duplicate_file, get_job
 from rushes.monitoring import audit
-from rushes.reconciling.duplicates import check_duplicate, store_duplicate
+from rushes.reconciling.duplicates import store_duplicate
 from rushes.runtime import Runtime
 from rushes.storing.steps import StoreDelayed, StoreStopped
 from rushes.storing.store import store_job
@@ -105,14 +106,17 @@ def watch(runtime: Runtime, prediction_id: UUID) -> None:
     """Check until there is an outcome."""
 
     def has_outcome() -> bool:
-        check_duplicate(runtime, prediction_id, read(runtime, prediction_id)["claim"])
-        return read(runtime, prediction_id)["outcome"] is not None
+        check_prediction(runtime, prediction_id, read(runtime, prediction_id)["claim"])
+        return read(runtime, prediction_id)["ended_at"] is not None
 
     wait_until(has_outcome, "an outcome", seconds=PATIENCE_SECONDS)
 
 
 def claim_store(runtime: Runtime) -> int:
-    run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'duplicate' AND due_at IS NOT NULL")
+    run(
+        runtime,
+        "UPDATE prediction SET due_at = now() WHERE is_duplicate AND state = 'completed' AND due_at IS NOT NULL",
+    )
     with transaction(runtime.sessions) as session:
         (claimed,) = transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
     return claimed.claim
@@ -129,7 +133,7 @@ def test_a_duplicate_purchase_is_watched_stored_and_settled_while_its_job_goes_i
     assert (before.job.state, before.held, before.spent) == ("rendering", 2 * PRICE, 0)
     watch(runtime, duplicate_id)
     assert keep(runtime, duplicate_id).startswith("stored")
-    assert check_duplicate(runtime, duplicate_id, read(runtime, duplicate_id)["claim"]) == "stale: nothing to watch"
+    assert check_prediction(runtime, duplicate_id, read(runtime, duplicate_id)["claim"]) == "stale: nothing to watch"
     kept = get_job(runtime.sessions, job_id)
     assert (kept.job.state, kept.find_file(ArtifactKind.VIDEO), kept.spent) == ("rendering", None, PRICE)
 
@@ -188,7 +192,7 @@ def test_what_is_found_late_and_was_given_back_is_no_attempt_of_the_job_that_wai
     assert "found late: adopted 0, duplicates 1" in reconcile(runtime, account)
     assert get_job(runtime.sessions, job_id).job.state == "queued"
     watch(runtime, not_found_id)
-    assert read(runtime, not_found_id)["outcome"] == "failed"
+    assert read(runtime, not_found_id)["state"] == "failed"
     assert get_job(runtime.sessions, job_id).spent == 0
 
 
@@ -211,7 +215,9 @@ def test_what_is_found_late_without_a_file_yet_is_the_jobs_that_waits(
 
 def find_own(runtime: Runtime) -> tuple[UUID, int]:
     """The prediction that the job waits for, and its claim."""
-    ((prediction_id, claim),) = ask(runtime, "SELECT id, claim FROM prediction WHERE state = 'rendering'")
+    ((prediction_id, claim),) = ask(
+        runtime, "SELECT id, claim FROM prediction WHERE state = 'rendering' AND NOT is_duplicate"
+    )
     return prediction_id, claim
 
 
@@ -237,8 +243,8 @@ def test_a_duplicate_purchase_that_fails_is_given_back(
     duplicate = read(runtime, duplicate_id)
     with transaction(runtime.sessions) as session:
         outcome, reason = PredictionState.FAILED, Reason("task_failed", "some words")
-        assert transitions.duplicate_renders.judge_duplicate(
-            session, duplicate_id, duplicate["claim"], outcome=outcome, reason=reason
+        assert transitions.renders.end_prediction(
+            session, duplicate_id, duplicate["claim"], state=outcome, reason=reason, resubmit_after=timedelta(0)
         )
     view = get_job(runtime.sessions, duplicate["job_id"])
     assert (view.held, view.spent, view.job.state) == (PRICE, 0, "rendering")  # of its own
@@ -296,7 +302,7 @@ def test_an_expired_address_of_a_duplicate_purchase_is_asked_for_afresh(
     assert keep(runtime, duplicate_id).startswith("stored")
 
 
-def test_a_good_answer_ends_the_unconfirmed_submission_about_a_duplicate_purchase(
+def test_a_good_answer_clears_the_inconsistency_of_a_duplicate_purchase(
     runtime: Runtime, duplicate_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check(status: PredictionStatus | None) -> str:
@@ -306,7 +312,7 @@ def test_a_good_answer_ends_the_unconfirmed_submission_about_a_duplicate_purchas
             return ProviderPrediction(id=provider_id, status=status)
 
         monkeypatch.setattr(runtime.client, "get_prediction", answer)
-        return check_duplicate(runtime, duplicate_id, claim)
+        return check_prediction(runtime, duplicate_id, claim)
 
     claim = read(runtime, duplicate_id)["claim"]
     assert check(None).startswith("inconsistent")
@@ -314,7 +320,7 @@ def test_a_good_answer_ends_the_unconfirmed_submission_about_a_duplicate_purchas
     check(PredictionStatus.PROCESSING)
     assert read(runtime, duplicate_id)["inconsistent_since"] is None
     assert check(PredictionStatus.COMPLETED).startswith("inconsistent")  # no output: believed only once it has lasted
-    assert read(runtime, duplicate_id)["outcome"] is None
+    assert read(runtime, duplicate_id)["ended_at"] is None
 
 
 def test_a_duplicate_purchase_is_not_lost_for_a_list_that_tells_nothing(
@@ -327,21 +333,18 @@ def test_a_duplicate_purchase_is_not_lost_for_a_list_that_tells_nothing(
     unreadable = PredictionPage(page=1, items=(), unreadable=1, is_last=True)
     monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: unreadable)
     claim = read(runtime, duplicate_id)["claim"]
-    check_duplicate(runtime, duplicate_id, claim)
+    check_prediction(runtime, duplicate_id, claim)
     run(runtime, "UPDATE prediction SET inconsistent_since = inconsistent_since - interval '1 day'")
-    assert "no readable id" in check_duplicate(runtime, duplicate_id, claim)
-    assert read(runtime, duplicate_id)["outcome"] is None
+    assert "no readable id" in check_prediction(runtime, duplicate_id, claim)
+    assert read(runtime, duplicate_id)["ended_at"] is None
 
 
 def test_a_duplicate_purchase_without_an_outcome_ends_with_the_providers_retention(
     runtime: Runtime, duplicate_id: UUID
 ) -> None:
-    run(runtime, "UPDATE prediction SET provider_created_at = now() - interval '8 days'")
+    job_id = read(runtime, duplicate_id)["job_id"]
+    run(runtime, f"UPDATE prediction SET accepted_at = now() - interval '8 days' WHERE id = '{duplicate_id}'")  # noqa: S608
     with transaction(runtime.sessions) as session:
-        (check,) = transitions.duplicate_renders.schedule_duplicate_checks(session, count=5)
-        assert transitions.duplicate_renders.schedule_duplicate_checks(session, count=5) == []  # its next check is set
-    assert check_duplicate(runtime, duplicate_id, check.claim).startswith("lost")
-    assert read(runtime, duplicate_id)["outcome"] == "lost"
-    with transaction(runtime.sessions) as session:
-        assert queries.duplicates.find_duplicate(session, duplicate_id)
-        assert transitions.duplicate_renders.schedule_duplicate_checks(session, count=5) == []
+        assert transitions.retention.end_retained(session, count=5) == 1
+    assert read(runtime, duplicate_id)["state"] == "lost"
+    assert get_job(runtime.sessions, job_id).job.state == "rendering"

@@ -15,9 +15,10 @@ from models.db.session import transaction
 from models.queries.audit import RULES, find_broken
 from rushes.reconciling import reconcile as reconciling
 from rushes.reconciling.assign import Assignments, assign_named
-from rushes.reconciling.duplicates import check_duplicate, store_duplicate
+from rushes.reconciling.duplicates import store_duplicate
 from rushes.runtime import ACCOUNT
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
+from rushes.watching.poll import check_prediction
 from rushes.wavespeed.callback_urls import HookAddresses, read_address
 from sandbox.wavespeed import Simulator
 from tests.support.runtimes import (
@@ -91,8 +92,12 @@ class World:
             return {rule.name for rule in RULES if find_broken(session, rule).total}
 
     def rows_of(self, job_id: UUID) -> list[tuple[str, str]]:
-        """State and provider id of each of its predictions, in their order."""
-        return self.ask("SELECT state, provider_id FROM prediction WHERE job_id = :id ORDER BY attempt", id=job_id)
+        """State and provider id of each of its predictions, in their order; `duplicate` for any duplicate purchase."""
+        query = """
+            SELECT CASE WHEN is_duplicate THEN 'duplicate' ELSE state END, provider_id
+            FROM prediction WHERE job_id = :id ORDER BY attempt
+        """
+        return self.ask(query, id=job_id)
 
     def state_of(self, job_id: UUID) -> str:
         ((state,),) = self.ask("SELECT state FROM job WHERE id = :id", id=job_id)
@@ -217,8 +222,8 @@ def test_what_a_job_that_has_ended_does_not_need_is_kept_as_a_duplicate_purchase
     world.run(ended, state=state, code=code, id=job_id)
     assert "adopted 0, duplicates 1" in world.sweep()
     assert world.rows_of(job_id) == [("duplicate", provider_id)]
-    ((duplicate_id,),) = world.ask("SELECT id FROM prediction WHERE state = 'duplicate'")
-    assert check_duplicate(world.runtime, duplicate_id, 0).startswith("completed")
+    ((duplicate_id,),) = world.ask("SELECT id FROM prediction WHERE is_duplicate")
+    assert check_prediction(world.runtime, duplicate_id, 0).startswith("completed")
     with transaction(world.runtime.sessions) as session:
         (step,) = transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
     assert store_duplicate(world.runtime, duplicate_id, step.claim, must_stop=lambda: False).startswith("stored")
@@ -314,7 +319,7 @@ def test_no_duplicate_purchase_is_recorded_for_a_job_that_would_be_bought(world:
         with transaction(world.runtime.sessions) as session:
             outcomes.append(
                 transitions.unknown_predictions.record_duplicate(
-                    session, world.account, job_id, provider_id="p", provider_created_at=None
+                    session, world.account, job_id, provider_id="p", provider_created_at=None, watch_window=LEASE
                 )
             )
     assert [each is not None for each in outcomes] == [False, False, True]

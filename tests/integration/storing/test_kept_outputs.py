@@ -303,7 +303,7 @@ def test_a_recheck_by_code_reaches_every_job_with_a_kept_file(
 def test_a_duplicate_purchase_keeps_its_file_next_to_that_of_the_job(runtime: Runtime, host: OutputHost) -> None:
     address = host.offer("a.mp4", NOISE)
     with transaction(runtime.sessions) as session:
-        render = rows.add_render(session, "duplicate", outcome="completed", outputs=[address], due_at=NOW)
+        render = rows.add_render(session, "completed", is_duplicate=True, outputs=[address], due_at=NOW)
     for error in (StoreDelayed, StoreFailed):
         run(runtime, "UPDATE prediction SET due_at = now()")
         with transaction(runtime.sessions) as session:
@@ -311,6 +311,6 @@ def test_a_duplicate_purchase_keeps_its_file_next_to_that_of_the_job(runtime: Ru
         with pytest.raises(error):
             store_duplicate(runtime, render.prediction_id, claimed.claim, must_stop=lambda: False)
     with transaction(runtime.sessions) as session:
-        file = queries.duplicates.find_duplicate_file(session, render.prediction_id, ArtifactKind.UNVERIFIED)
+        file = queries.jobs.find_duplicate_file(session, render.prediction_id, ArtifactKind.UNVERIFIED)
     assert file is not None
     assert get_job(runtime.sessions, render.job_id).find_file(ArtifactKind.UNVERIFIED) is None

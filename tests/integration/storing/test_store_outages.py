@@ -152,7 +152,7 @@ def test_a_second_message_that_cannot_begin_leaves_the_step_to_the_first(
 def duplicate_id(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
         return rows.add_render(
-            session, "duplicate", outcome="completed", outputs=[OUTPUT], due_at=NOW, posted_at=-SECOND
+            session, "completed", is_duplicate=True, outputs=[OUTPUT], due_at=NOW, posted_at=-SECOND
         ).prediction_id
 
 

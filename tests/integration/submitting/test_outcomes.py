@@ -222,7 +222,10 @@ def test_an_answer_that_comes_after_it_was_marked_not_found_is_its_jobs_while_th
         session.execute(text("UPDATE account SET back_offs = :back_offs"), {"back_offs": back_offs})
     reported = submit_prediction(runtime, claimed.prediction_id, claimed.claim)
     assert reported.endswith("duplicate" if then == "posted" else "rendering")
-    query = "SELECT state, provider_id IS NOT NULL FROM prediction WHERE job_id = :id ORDER BY attempt"
+    query = """
+        SELECT CASE WHEN is_duplicate THEN 'duplicate' ELSE state END, provider_id IS NOT NULL
+        FROM prediction WHERE job_id = :id ORDER BY attempt
+    """
     with transaction(runtime.sessions) as session:
         found = session.execute(text(query), {"id": claimed.job_id}).all()
         assert {tuple(row) for row in found} == states

@@ -1,7 +1,6 @@
-"""While the checks of an account are held none is made: no watch window ends, and no duplicate purchase is checked."""
+"""While the checks of an account are held none is made, and no watch window ends. Videos are fetched all the same."""
 
 from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -22,14 +21,11 @@ Rounds = Callable[[], list[str]]
 
 @pytest.fixture
 def account_id(runtime: Runtime) -> UUID:
-    """Of what is due now, one render has outlived its window, one duplicate purchase is to be checked and one to be
-    fetched."""
+    """One render has outlived its window, and the video of one duplicate purchase is to be fetched."""
     with transaction(runtime.sessions) as session:
         account = transitions.accounts.ensure_account(session, ACCOUNT, slots=9, submits_per_minute=600)
         rows.add_render(session, "rendering", account_id=account, due_at=-2 * MINUTE, accepted_at=-12 * MINUTE)
-        rows.add_render(session, "duplicate", account_id=account, due_at=NOW)
-        fetched: dict[str, Any] = {"outcome": "completed", "outputs": [rows.OUTPUT]}
-        rows.add_render(session, "duplicate", account_id=account, due_at=NOW, **fetched)
+        rows.add_render(session, "completed", account_id=account, due_at=NOW, is_duplicate=True)
     return account
 
 
@@ -50,14 +46,12 @@ def make_rounds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Rounds:
     return make
 
 
-def test_no_window_ends_and_no_duplicate_purchase_is_checked_while_checks_are_held(
-    runtime: Runtime, account_id: UUID, make_rounds: Rounds
-) -> None:
+def test_no_window_ends_while_checks_are_held(runtime: Runtime, account_id: UUID, make_rounds: Rounds) -> None:
     run(runtime, "UPDATE account SET check_failures = 1, check_back_off_until = now() + interval '40 minutes'")
     assert make_rounds() == ["duplicate.store"]
     assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(0,)]
     run(runtime, "UPDATE account SET check_back_off_until = now()")
-    assert make_rounds() + make_rounds() == ["watch.resume", "duplicate.watch"]  # the budget of each leader allows one
+    assert make_rounds() == ["watch.resume"]
     assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(1,)]
 
 

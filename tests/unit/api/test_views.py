@@ -55,9 +55,11 @@ def test_every_state_is_counted_even_at_nought() -> None:
     assert batch({"succeeded": 1}).states == states
 
 
-def bought(state: PredictionState, *, posted: bool = True, outcome: str | None = None) -> Prediction:
+def bought(state: PredictionState, *, posted: bool = True, is_duplicate: bool = False) -> Prediction:
     posted_at = BEGAN if posted else None
-    return Prediction(id=uuid4(), state=state.value, price=Decimal("0.36"), posted_at=posted_at, outcome=outcome)
+    return Prediction(
+        id=uuid4(), state=state.value, price=Decimal("0.36"), posted_at=posted_at, is_duplicate=is_duplicate
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,9 +71,9 @@ def bought(state: PredictionState, *, posted: bool = True, outcome: str | None =
         (bought(PredictionState.RENDERING), 1, "0.36", "0"),
         (bought(PredictionState.COMPLETED), 1, "0", "0.36"),
         (bought(PredictionState.LOST), 1, "0", "0.36"),
-        (bought(PredictionState.DUPLICATE), 0, "0.36", "0"),
-        (bought(PredictionState.DUPLICATE, outcome="completed"), 0, "0", "0.36"),
-        (bought(PredictionState.DUPLICATE, outcome="failed"), 0, "0", "0"),
+        (bought(PredictionState.RENDERING, is_duplicate=True), 0, "0.36", "0"),
+        (bought(PredictionState.COMPLETED, is_duplicate=True), 0, "0", "0.36"),
+        (bought(PredictionState.FAILED, is_duplicate=True), 0, "0", "0"),
         (bought(PredictionState.DELETED), 1, "0", "0.36"),
         (bought(PredictionState.FAILED), 1, "0", "0"),
         (bought(PredictionState.TIMEOUT), 1, "0", "0"),

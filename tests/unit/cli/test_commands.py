@@ -232,6 +232,9 @@ def test_a_job_is_shown_with_what_it_waits_for_its_purchases_and_its_history(run
         "price": "0.3600",
         "posted_at": "2026-11-05T12:00:01Z",
         "ended_at": "2026-11-05T12:00:08Z",
+        "is_duplicate": False,
+        "video_url": None,
+        "unverified_url": None,
         "error": {"message": "GPU \x1b[31mfell over"},
     }
     shown = job(state="queued", waits_for="waits for a slot: 2 of 2 are in use", predictions=[bought], ended_at=None)
