@@ -20,8 +20,8 @@ _LIVE = statement("""
 
 # A row that is due sooner may be claimed but not begun: then `due_at` is a lease and must stay.
 _HASTEN = statement("""
-    UPDATE job SET due_at = now()
-    WHERE state = 'storing' AND begun_at IS NULL AND error_code IS NOT NULL AND due_at > now() + interval '15 seconds'
+    UPDATE prediction SET due_at = now()
+    WHERE state = 'completed' AND begun_at IS NULL AND error_code IS NOT NULL AND due_at > now() + interval '15 seconds'
 """)
 
 

@@ -20,8 +20,7 @@ from models.queries.watching.renders import WatchedPrediction
 from models.transitions.submitting import DUPLICATE
 from models.transitions.watching.renders import EndSeen
 from rushes.errors import NotFound, Unavailable
-from rushes.reconciling.assign import assign_answered
-from rushes.reconciling.duplicates import log_duplicate
+from rushes.reconciling.assign import assign_answered, log_duplicate
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.wavespeed import (
     PredictionStatus,

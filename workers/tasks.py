@@ -7,11 +7,10 @@ from celery import shared_task
 
 from models.db.errors import DatabaseAway
 from rushes.monitoring import deadlines, status_line
-from rushes.reconciling.duplicates import store_duplicate
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.storing.steps import StoreDelayed, StoreFailed, StoreStopped
-from rushes.storing.store import store_job
+from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import CheckFailed, check_prediction
 from rushes.watching.sweep import sweep_account
@@ -54,15 +53,9 @@ def resume(prediction_id: str, claim: int) -> str:
 
 
 @shared_task(name="render.store", throws=STORE_OUTCOMES)
-def store(job_id: str, claim: int) -> str:
+def store(prediction_id: str, claim: int) -> str:
     """Copy one video."""
-    return store_job(get_runtime(), UUID(job_id), claim, must_stop=is_shutting_down)
-
-
-@shared_task(name="duplicate.store", throws=STORE_OUTCOMES)
-def keep_duplicate(prediction_id: str, claim: int) -> str:
-    """Copy the video of a duplicate purchase."""
-    return store_duplicate(get_runtime(), UUID(prediction_id), claim, must_stop=is_shutting_down)
+    return store_output(get_runtime(), UUID(prediction_id), claim, must_stop=is_shutting_down)
 
 
 @shared_task(name="queue.report", throws=(DatabaseAway,))

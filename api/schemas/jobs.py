@@ -225,7 +225,7 @@ def _describe(view: JobView, links: Links) -> dict[str, Any]:
         "attempts": view.attempts,
         "max_attempts": job.max_attempts,
         "cost": JobCost(held=view.held, spent=view.spent),
-        "error": Failure.find(job.error_code, job.error_message),
+        "error": Failure.find(view.failing.error_code, view.failing.error_message),
         "cancel_requested": job.cancel_requested_at is not None,
         "created_at": job.created_at,
         "ended_at": job.ended_at,

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
 from models.queries.accounts.money import REFUNDED, SPENT
+from models.transitions.storing.steps import TO_STORE
 
 EXAMPLES = 10
 
@@ -104,10 +105,10 @@ RULES = (
     ),
     _rule(
         "storing_has_output",
-        "the job stores, but no prediction of it has completed",
-        """SELECT id::text FROM job WHERE state = 'storing' AND NOT EXISTS (
+        "the job stores, but no prediction of it has an output to store",
+        f"""SELECT id::text FROM job WHERE state = 'storing' AND NOT EXISTS (
                SELECT 1 FROM prediction
-               WHERE job_id = job.id AND prediction.state = 'completed' AND NOT is_duplicate)""",
+               WHERE job_id = job.id AND {TO_STORE} AND NOT is_duplicate)""",  # noqa: S608 - a constant
     ),
     _rule(
         "succeeded_has_video",

@@ -7,32 +7,32 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import find_one, statement
+from models.transitions.storing.steps import TO_STORE
 
-STORE_DUE = """(SELECT greatest(due_at, (SELECT max(outputs_probe_at) FROM account))
-        FROM job WHERE state = 'storing' ORDER BY due_at LIMIT 1)"""
+STORE_DUE = f"""(SELECT greatest(due_at, (SELECT max(outputs_probe_at) FROM account))
+        FROM prediction WHERE {TO_STORE} ORDER BY due_at LIMIT 1)"""  # noqa: S608 - a constant
 """When the first store step is due. During an outage of the output host, not before the next probe is due."""
 
-_OUTAGE = statement("""
+_OUTAGE = statement(f"""
     SELECT outputs_failing_since, extract(epoch FROM now() - outputs_failing_since)::float8,
         coalesce(outputs_failure, 'no download succeeded'),
         extract(epoch FROM outputs_probe_at - now())::float8,
-        (SELECT count(*) FROM job WHERE state = 'storing')
+        (SELECT count(*) FROM prediction WHERE {TO_STORE})
     FROM account WHERE outputs_failing_since IS NOT NULL ORDER BY outputs_failing_since LIMIT 1
-""")
+""")  # noqa: S608 - a constant
 
 _EVIDENCE = statement("""
     SELECT outputs_failing_since IS NOT NULL, outputs_probes,
-        coalesce(outputs_reached_at > job.output_failed_at, false),
+        coalesce(outputs_reached_at > prediction.output_failed_at, false),
         extract(epoch FROM now() - kept.created_at)::float8,
         coalesce(outputs_reached_at > kept.repeated_at, false),
-        -- This job's own failure set both times in one transaction, so they are then equal.
-        coalesce(outputs_failed_at > job.output_failed_at, false),
+        -- This prediction's own failure set both times in one transaction, so they are then equal.
+        coalesce(outputs_failed_at > prediction.output_failed_at, false),
         EXISTS (
             SELECT 1 FROM artifact
             WHERE kind = 'unverified' AND sha256 = :sha256 AND prediction_id <> :prediction_id)
     FROM prediction
     JOIN account ON account.id = prediction.account_id
-    JOIN job ON job.id = prediction.job_id
     LEFT JOIN artifact AS kept ON kept.prediction_id = prediction.id AND kept.kind = 'unverified'
     WHERE prediction.id = :prediction_id
 """)
@@ -45,7 +45,7 @@ class OutputOutage(NamedTuple):
     seconds: float
     failure: str  # how the last download failed
     next_probe_seconds: float
-    waiting: int  # jobs with a file to store
+    waiting: int  # files to store
 
 
 class OutputEvidence(NamedTuple):
@@ -53,10 +53,10 @@ class OutputEvidence(NamedTuple):
 
     outage: bool
     probes: int  # failed probes of the outage so far
-    arrived_since_failed: bool  # the host has delivered another file since it last failed this job
+    arrived_since_failed: bool  # the host has delivered another file since it last failed this one
     kept_seconds: float | None  # since the prediction's unverified file was kept; null: it has none
     arrived_since_repeat: bool  # the host has delivered another file since the same bytes arrived again
-    others_failed: bool  # the host has failed another job since it last failed this one
+    others_failed: bool  # the host has failed another download since it last failed this one
     sent_to_others: bool  # the same bytes are kept for another prediction
 
 
@@ -68,5 +68,5 @@ def find_output_outage(session: Session) -> OutputOutage | None:
 def find_output_evidence(session: Session, prediction_id: UUID, *, sha256: str | None) -> OutputEvidence:
     """The known facts about the host and this file. `sha256` is that of the bytes that have just arrived, if any."""
     evidence = find_one(session, _EVIDENCE, OutputEvidence, prediction_id=prediction_id, sha256=sha256)
-    assert evidence is not None  # noqa: S101 - a prediction has a job and an account
+    assert evidence is not None  # noqa: S101 - a prediction has an account
     return evidence

@@ -13,7 +13,7 @@ from models.tables.base import Base, new_id, one_of
 
 
 class Job(Base):
-    """`due_at` is the end of a back-off while queued, and the end of a lease while storing. Ended jobs have none."""
+    """`due_at` is the end of a back-off while queued. In every other state, a prediction says what is due."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -24,12 +24,7 @@ class Job(Base):
         CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="error"),
         UniqueConstraint("batch_id", "number"),
         Index("ix_job_admission", text("priority DESC"), "id", postgresql_where=text("state = 'queued'")),
-        Index("ix_job_due", "state", "due_at", postgresql_where=text("state IN ('queued', 'storing')")),
-        Index(
-            "ix_job_output_failed",
-            "output_failed_at",
-            postgresql_where=text("state = 'storing' AND output_failed_at IS NOT NULL"),
-        ),
+        Index("ix_job_due", "due_at", postgresql_where=text("state = 'queued'")),
         # One index for each filter that `list_jobs` pages by.
         Index("ix_job_state", "state", "id"),
         Index("ix_job_batch", "batch_id", "id"),
@@ -46,13 +41,6 @@ class Job(Base):
     priority: Mapped[int] = mapped_column(server_default=text("0"))  # higher goes first
     max_attempts: Mapped[int] = mapped_column(server_default=text("3"))  # limit of purchases
     state: Mapped[str] = mapped_column(server_default=text("'queued'"))
-    claim: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token of the store step
-    begun_at: Mapped[datetime | None]  # when the store step of this claim began; null: it has not
-    store_attempts: Mapped[int] = mapped_column(server_default=text("0"))
-    output_failed_at: Mapped[datetime | None]  # when the output host last failed to deliver its file; null: it has not
-    output_releases: Mapped[int] = mapped_column(server_default=text("0"))  # outages whose end released its download
-    output_warned_at: Mapped[datetime | None]  # when an event warned that its downloads will soon be given up
-    rechecks: Mapped[bool] = mapped_column(server_default=text("false"))  # its store step only probes the kept file
     due_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
     cancel_requested_at: Mapped[datetime | None]
     error_code: Mapped[str | None]  # machine-readable code

@@ -13,6 +13,7 @@ from models.tables.base import Base, new_id, one_of
 _LIVE = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(LIVE)))
 _RENDERING = "state = 'rendering'"
 
+_TO_STORE = "state = 'completed' AND due_at IS NOT NULL"
 _HOOK_COMPARED = "hook_outcome IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook"
 
 
@@ -23,8 +24,10 @@ class Prediction(Base):
     An unconfirmed submission without `due_at` is no longer searched for: it is as old as the provider's retention, and
     a person decides.
 
-    A duplicate purchase is watched and priced like any other, but does not affect its job. Once it has completed, its
-    `due_at` says when to fetch its video, and is null after that.
+    Once completed, `due_at` is the lease and the retry timer of the store step, and null when its output is stored or
+    given up.
+
+    A duplicate purchase is watched, stored and priced like any other, but does not affect its job.
     """
 
     __tablename__ = "prediction"
@@ -56,7 +59,13 @@ class Prediction(Base):
             postgresql_where=text(_HOOK_COMPARED),
             postgresql_include=["state", "hook_outcome"],  # read from the index alone
         ),
-        Index("ix_prediction_duplicate", "due_at", postgresql_where=text("is_duplicate")),
+        Index("ix_prediction_duplicate", "accepted_at", postgresql_where=text("is_duplicate")),
+        Index("ix_prediction_to_store", "due_at", postgresql_where=text(_TO_STORE)),
+        Index(
+            "ix_prediction_output_failed",
+            "output_failed_at",
+            postgresql_where=text(f"{_TO_STORE} AND output_failed_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -87,10 +96,15 @@ class Prediction(Base):
     is_duplicate: Mapped[bool] = mapped_column(
         server_default=text("false")
     )  # turned up after `not_found` or `refused`, or on top of another purchase of its job
-    store_attempts: Mapped[int] = mapped_column(
-        server_default=text("0")
-    )  # duplicate purchase: how often its video was fetched
     outputs: Mapped[list[str] | None]
+    begun_at: Mapped[datetime | None]  # when the store step of this claim began; null: it has not
+    store_attempts: Mapped[int] = mapped_column(server_default=text("0"))  # store steps begun since the last retry
+    store_crashes: Mapped[int] = mapped_column(server_default=text("0"))  # store steps that crashed in a row
+    crashed_claim: Mapped[int | None]  # claim of the last of them
+    output_failed_at: Mapped[datetime | None]  # when the output host last failed to deliver its file; null: it has not
+    output_releases: Mapped[int] = mapped_column(server_default=text("0"))  # outages whose end released its download
+    output_warned_at: Mapped[datetime | None]  # when an event warned that its downloads will soon be given up
+    rechecks: Mapped[bool] = mapped_column(server_default=text("false"))  # its store step only probes the kept file
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -8,7 +8,7 @@ folder writes a state.
 
 from models.transitions import accounts, admission, batches, jobs, leadership, slots, stale_writes, submitting
 from models.transitions.reconciling import operator_decisions, restore, runs, unconfirmed, unknown_predictions
-from models.transitions.storing import claims, duplicates, output_host, steps, unverified
+from models.transitions.storing import claims, output_host, steps, unverified
 from models.transitions.watching import finished_renders, lists, renders, retention, webhooks
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "admission",
     "batches",
     "claims",
-    "duplicates",
     "finished_renders",
     "jobs",
     "leadership",

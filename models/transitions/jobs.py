@@ -17,6 +17,7 @@ from models.db.rows import statement
 from models.tables.base import new_id
 from models.tables.batch import Batch
 from models.tables.job import Job
+from models.transitions.storing.steps import HAS_NO_VIDEO, NEWEST_OUTPUT
 
 _PUSHED_BATCH = statement("""
     INSERT INTO event (kind, job_id) SELECT 'job.pushed', id FROM job WHERE batch_id = :batch_id ORDER BY number
@@ -66,30 +67,38 @@ _REQUEST = statement("""
     WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NOT NULL
 """)
 
-_RETRY = statement("""
-    WITH paid AS (
-        SELECT 1 FROM prediction JOIN job ON job.id = prediction.job_id
-        WHERE job_id = :job_id AND prediction.state = 'completed' AND NOT is_duplicate
-          AND job.error_code IS DISTINCT FROM 'output_gone'
-          AND NOT EXISTS (SELECT 1 FROM artifact WHERE prediction_id = prediction.id AND kind = 'video')
+_RETRY = statement(f"""
+    -- The lock keeps a recheck out, also if the output is gone.
+    WITH paid AS MATERIALIZED (
+        SELECT prediction.id, job.error_code IS DISTINCT FROM 'output_gone' AS may_be_there
+        FROM prediction JOIN job ON job.id = prediction.job_id
+        WHERE job_id = :job_id AND job.state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
+          AND prediction.state = 'completed' AND {NEWEST_OUTPUT}
+        FOR UPDATE OF prediction
+    ), fetched AS (
+        UPDATE prediction
+        SET due_at = now(), begun_at = NULL, claim = claim + 1, store_attempts = 0, store_crashes = 0,
+            output_failed_at = NULL, output_releases = 0, output_warned_at = NULL, rechecks = false,
+            error_code = NULL, error_message = NULL
+        FROM paid WHERE prediction.id = paid.id AND may_be_there AND due_at IS NULL
+        RETURNING 1
     ), retried AS (
         UPDATE job
-        SET state = CASE WHEN EXISTS (SELECT 1 FROM paid) THEN 'storing' ELSE 'queued' END,
-            due_at = now(), ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL,
-            begun_at = NULL, store_attempts = 0, output_failed_at = NULL, output_releases = 0,
-            output_warned_at = NULL, rechecks = false, claim = claim + 1,
+        SET state = CASE WHEN EXISTS (SELECT 1 FROM fetched) THEN 'storing' ELSE 'queued' END,
+            due_at = CASE WHEN NOT EXISTS (SELECT 1 FROM fetched) THEN now() END,
+            ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL,
             max_attempts = least(20, max_attempts + (
                 SELECT count(*) FROM prediction
                 WHERE job_id = :job_id AND state NOT IN ('refused', 'not_found') AND NOT is_duplicate))
         WHERE id = :job_id AND state IN ('failed', 'cancelled')
-          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_duplicate)
+          AND {HAS_NO_VIDEO}
         RETURNING id, state
     ), logged AS (
         INSERT INTO event (kind, job_id, detail)
         SELECT 'job.retried', id, jsonb_build_object('state', state) FROM retried
     )
     SELECT state FROM retried
-""")
+""")  # noqa: S608 - constants
 
 _COPY = """
     COPY job (id, batch_id, number, video_model, input, price, priority, max_attempts) FROM STDIN

@@ -59,6 +59,11 @@ class JobView:
         return max(candidates, key=lambda each: each.attempt, default=None)
 
     @property
+    def failing(self) -> Job | Prediction:
+        """The row with the latest error: while its video is being stored, that of its prediction."""
+        return (self.live if self.job.state == JobState.STORING else None) or self.job
+
+    @property
     def model_name(self) -> str:
         """The short name of its video model, or the id if the model is no longer in the catalogue."""
         model = find_video_model(self.job.video_model)

@@ -1,6 +1,6 @@
 """Explain why a job waits, and describe an outage of the output host: one text for all interfaces."""
 
-from models import Job, JobState, queries
+from models import Job, JobState, Prediction, queries
 from models.db.session import Sessions, transaction
 from models.queries.storing import OutputOutage
 
@@ -26,7 +26,9 @@ def explain_wait(sessions: Sessions, job: Job) -> str | None:
     if live is not None and live.watch_windows:
         return f"the render outlived {live.watch_windows} watch window(s); it is watched on, ever more rarely"
     if job.state == JobState.STORING:
-        return _explain_storing(job, outage)
+        completed = (each for each in purchases if each.state == "completed" and not each.is_duplicate)
+        output = max(completed, key=lambda each: each.attempt, default=None)
+        return _explain_storing(output, outage) if output else None
     if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting" and not live.posted_at):
         return None
     if health.paused:
@@ -38,12 +40,12 @@ def explain_wait(sessions: Sessions, job: Job) -> str | None:
     return f"waits for a slot: {farm.live} of {farm.slots} are in use, {farm.queued} job(s) are queued"
 
 
-def _explain_storing(job: Job, outage: OutputOutage | None) -> str | None:
-    if job.rechecks:
+def _explain_storing(output: Prediction, outage: OutputOutage | None) -> str | None:
+    if output.rechecks:
         return "its kept file is probed again"
     if outage is not None:
         return describe_outage(outage)
-    if job.error_message is None:
+    if output.error_message is None:
         return None
-    again = f" at {job.due_at:%H:%M:%S} UTC" if job.due_at else ""
-    return f"storing is tried again{again}: {job.error_message}"
+    again = f" at {output.due_at:%H:%M:%S} UTC" if output.due_at else ""
+    return f"storing is tried again{again}: {output.error_message}"

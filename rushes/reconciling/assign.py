@@ -11,18 +11,20 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
+import structlog
 from sqlalchemy.orm import Session
 
 from models import queries, transitions
 from models.db.session import transaction
 from models.queries.reconciling.restore import JobSnapshot
 from models.transitions.submitting import DUPLICATE
-from rushes.reconciling.duplicates import log_duplicate
 from rushes.reconciling.matching import Candidate
 from rushes.reconciling.restore import accept_found, is_bought
 from rushes.runtime import Runtime
 from rushes.wavespeed import ProviderPrediction
 from rushes.wavespeed.callback_urls import Origin
+
+log = structlog.get_logger(__name__)
 
 READINGS = 3
 """The rows are read at most this often. If the job still keeps changing, its prediction is left to the next run."""
@@ -88,6 +90,11 @@ def assign_answered(
     own row has an id, even one written at this instant, nothing is written.
     """
     return _assign(session, runtime, account_id, origin=origin, found=found, is_answered=True)
+
+
+def log_duplicate(prediction_id: UUID, provider_id: str) -> None:
+    """Report to operators that a job was bought twice, or may have been."""
+    log.error("duplicate.found", prediction_id=str(prediction_id), provider_id=provider_id)
 
 
 def _age_key(candidate: Candidate) -> float:

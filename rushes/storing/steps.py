@@ -1,19 +1,12 @@
-"""A store step: the output to fetch, the rows it changes, and the ways it can end."""
+"""A store step: the names and rows of its files, and the ways it can end."""
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
-from uuid import UUID
-
-from sqlalchemy.orm import Session
 
 from models import ArtifactKind
-from models.lifecycle import Reason
-from models.transitions.storing.duplicates import DuplicateTicket
 from models.transitions.storing.steps import NewArtifact, StoreTicket
-from rushes.artifacts import StoredVideo, video_name
+from rushes.artifacts import StoredVideo, duplicate_name, video_name
 from rushes.errors import Permanent, Transient
 from rushes.runtime import Runtime
 
@@ -38,49 +31,16 @@ class StoreLost(StoreStopped):
     """Another worker has the step now: there is nothing to hand back."""
 
 
-class _Renew(Protocol):
-    def __call__(self, session: Session, row_id: UUID, claim: int, /, *, lease: timedelta) -> bool: ...
-
-
-class _Delay(Protocol):
-    def __call__(self, session: Session, row_id: UUID, claim: int, /, *, delay: timedelta, reason: Reason) -> bool: ...
-
-
-class _Record(Protocol):
-    def __call__(self, session: Session, row_id: UUID, claim: int, /, *, reason: Reason) -> bool: ...
-
-
-@dataclass(frozen=True)
-class StoreMoves:
-    """The transitions for one kind of row that a store step changes, and the kinds of its stale writes."""
-
-    stale_renewal: str
-    stale_outcome: str
-    renew: _Renew
-    delay: _Delay
-    fail: _Record
-    excuse: _Record
-
-
-@dataclass(frozen=True)
-class StoreStep:
-    """A store step that has begun: the row and the claim for its moves, and the ticket with the output to fetch."""
-
-    moves: StoreMoves
-    row_id: UUID
-    claim: int
-    ticket: StoreTicket | DuplicateTicket
-
-
-def name_video(ticket: StoreTicket | DuplicateTicket) -> str:
-    """Return the name in the store of the video of the ticket's job."""
-    return video_name(
+def name_video(ticket: StoreTicket) -> str:
+    """Return the name of the ticket's video in the store. That of a duplicate purchase is next to its job's."""
+    name = video_name(
         job_id=ticket.job_id,
         prompt=str(ticket.input.get("prompt", "")),
         batch=ticket.batch_name,
         number=ticket.number,
         total=ticket.batch_size,
     )
+    return duplicate_name(name, purchase=ticket.purchase) if ticket.is_duplicate else name
 
 
 def describe_files(stored: StoredVideo) -> tuple[NewArtifact, NewArtifact]:

@@ -10,20 +10,11 @@ from rushes.artifacts import ExpectedVideo, StoredVideo
 from rushes.catalog import get_video_model
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.storing.steps import STORE_LEASE, StoreMoves, StoreStep, describe_files, name_video, remove_files
+from rushes.storing.steps import STORE_LEASE, describe_files, remove_files
 from rushes.storing.transfer import copy_output, excuse_outages
 
-_MOVES = StoreMoves(
-    stale_renewal="store.renew",
-    stale_outcome="store.outcome",
-    renew=transitions.steps.renew_store,
-    delay=transitions.steps.delay_store,
-    fail=transitions.steps.fail_store,
-    excuse=transitions.steps.excuse_store,
-)
 
-
-def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
+def store_output(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
     """Store the video of this claim, once; return a line for operators.
 
     `must_stop` returns True during a shutdown: the step then hands its claim back at once. Raises the same errors as
@@ -31,30 +22,28 @@ def store_job(runtime: Runtime, job_id: UUID, claim: int, *, must_stop: Callable
     """
     # Excuse no outage before the step has begun: the claim may belong to another message's step, which goes on.
     with transaction(runtime.sessions) as session:
-        ticket = transitions.steps.begin_store(session, job_id, claim, lease=STORE_LEASE)
+        ticket = transitions.steps.begin_store(session, prediction_id, claim, lease=STORE_LEASE)
     if ticket is None:
         return "stale: nothing to do"
-    step = StoreStep(_MOVES, job_id, claim, ticket)
-    with excuse_outages(runtime, _MOVES, row_id=job_id, claim=claim, must_stop=must_stop):
-        return _finish(runtime, ticket, claim, copy_output(runtime, step, name=name_video(ticket), must_stop=must_stop))
+    with excuse_outages(runtime, ticket, must_stop=must_stop):
+        return _finish(runtime, ticket, copy_output(runtime, ticket, must_stop=must_stop))
 
 
-def _finish(runtime: Runtime, ticket: StoreTicket, claim: int, stored: StoredVideo) -> str:
+def _finish(runtime: Runtime, ticket: StoreTicket, stored: StoredVideo) -> str:
     facts = stored.facts
     surprises = facts.differences(_expected_of(ticket))
     with transaction(runtime.sessions) as session:
         finished = transitions.steps.finish_store(
             session,
-            ticket.job_id,
-            claim,
-            prediction_id=ticket.prediction_id,
+            ticket.prediction_id,
+            ticket.claim,
             artifacts=describe_files(stored),
             surprises=surprises,
         )
         replaced = transitions.unverified.drop_unverified(session, ticket.prediction_id) if finished else []
     remove_files(runtime, replaced)
     if not finished:
-        count_stale(runtime, "store.finish", ticket.job_id)
+        count_stale(runtime, "store.finish", ticket.prediction_id)
         return "stored, but another worker was first"
     parts = [f"stored {stored.bytes:,} bytes, {facts.seconds:.1f} s, {facts.width}x{facts.height}", *surprises]
     return "; ".join(parts)

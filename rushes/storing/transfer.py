@@ -1,7 +1,6 @@
 """Copies the output of a claimed store step into the store, keeps its lease, and records each failure in the rows.
 
-A job's video and a duplicate purchase's video take the same path; only the rows differ. Bytes that fail the probe are
-kept, too: they were paid for.
+Bytes that fail the probe are kept, too: they were paid for.
 """
 
 import time
@@ -9,12 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
 
+from models import transitions
 from models.db.errors import DatabaseAway
 from models.db.session import transaction
 from models.lifecycle import Reason
-from models.transitions.storing.duplicates import DuplicateTicket
 from models.transitions.storing.steps import StoreTicket
 from rushes.artifacts import (
     Arrived,
@@ -39,7 +37,7 @@ from rushes.storing.failures import (
     find_final,
     note_arrival,
 )
-from rushes.storing.steps import STORE_LEASE, StoreLost, StoreMoves, StoreStep, StoreStopped
+from rushes.storing.steps import STORE_LEASE, StoreLost, StoreStopped, name_video
 
 LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8), heartbeat=timedelta(seconds=2))
 AWAY = Reason("database_away", "the database was unreachable, or stood still, while the video was stored")
@@ -51,49 +49,49 @@ AWAY_SECONDS = 1_800.0
 """Well below the limit of a step, so that the watchdog never takes an outage for a stuck worker."""
 
 
-def copy_output(runtime: Runtime, step: StoreStep, *, name: str, must_stop: Callable[[], bool]) -> StoredVideo:
-    """Copy the step's output into the store under this name, renewing its lease at each heartbeat.
+def copy_output(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[], bool]) -> StoredVideo:
+    """Copy the output into the store, renewing the step's lease at each heartbeat.
 
     Raises `StoreDelayed`, `StoreFailed` or `StoreStopped` after recording it in the rows; or `DatabaseAway`. If the
     process dies, it leaves only a temporary file with its claim in the name.
     """
-    keep_going = _make_heartbeat(runtime, step, must_stop=must_stop)
-    ticket = step.ticket
-    if final := find_final(runtime, step):
+    keep_going = _make_heartbeat(runtime, ticket, must_stop=must_stop)
+    if final := find_final(runtime, ticket):
         raise final
     try:
         copied = store_video(
-            _choose_source(runtime, step, keep_going),
+            _choose_source(runtime, ticket, keep_going),
             store=runtime.store,
-            name=name,
-            temporary_name=f"{ticket.prediction_id}-{step.claim}",
+            name=name_video(ticket),
+            temporary_name=f"{ticket.prediction_id}-{ticket.claim}",
             keep_going=keep_going,
             kept=_find_kept(ticket),
         )
     except StoreLost:
-        count_stale(runtime, step.moves.stale_renewal, step.row_id)
+        count_stale(runtime, "store.renew", ticket.prediction_id)
         raise
     except StoreStopped:
         reason = Reason("handed_back", "the worker was shut down while it stored the video")
         with transaction(runtime.sessions) as session:
-            step.moves.delay(session, step.row_id, step.claim, delay=timedelta(0), reason=reason)
+            transitions.steps.delay_store(
+                session, ticket.prediction_id, ticket.claim, delay=timedelta(0), reason=reason
+            )
         raise
     except DownloadFailed as error:
-        raise after_failure(runtime, step, error) from error
+        raise after_failure(runtime, ticket, error) from error
     except NotFound as error:
-        raise fail_recheck(runtime, step, f"the kept file is gone: {error}") from error
+        raise fail_recheck(runtime, ticket, f"the kept file is gone: {error}") from error
     except Transient as error:
-        raise after_storage_error(runtime, step, error) from error
+        raise after_storage_error(runtime, ticket, error) from error
     if isinstance(copied, UnverifiedFile):
-        raise after_unverified(runtime, step, copied)
+        raise after_unverified(runtime, ticket, copied)
     if not ticket.rechecks:
         note_arrival(runtime, ticket.account_id)
     return copied
 
 
-def _choose_source(runtime: Runtime, step: StoreStep, keep_going: Callable[[], None]) -> Callable[[Path], Arrived]:
+def _choose_source(runtime: Runtime, ticket: StoreTicket, keep_going: Callable[[], None]) -> Callable[[Path], Arrived]:
     """Choose the output's address or, for a recheck, the file that an earlier attempt kept."""
-    ticket = step.ticket
 
     def download(target: Path) -> Arrived:
         return download_file(ticket.outputs[0], target, limits=LIMITS, keep_going=keep_going)
@@ -104,13 +102,13 @@ def _choose_source(runtime: Runtime, step: StoreStep, keep_going: Callable[[], N
     return copy if ticket.rechecks else download
 
 
-def _make_heartbeat(runtime: Runtime, step: StoreStep, *, must_stop: Callable[[], bool]) -> Callable[[], None]:
+def _make_heartbeat(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[], bool]) -> Callable[[], None]:
     def keep_going() -> None:
         if must_stop():
             raise StoreStopped("the worker is shutting down")
         began = time.monotonic()
         with transaction(runtime.sessions) as session:
-            renewed = step.moves.renew(session, step.row_id, step.claim, lease=STORE_LEASE)
+            renewed = transitions.steps.renew_store(session, ticket.prediction_id, ticket.claim, lease=STORE_LEASE)
         if not renewed and time.monotonic() - began > AWAY_AFTER_SECONDS:
             raise DatabaseAway(AWAY.message)
         if not renewed:
@@ -119,7 +117,7 @@ def _make_heartbeat(runtime: Runtime, step: StoreStep, *, must_stop: Callable[[]
     return keep_going
 
 
-def _find_kept(ticket: StoreTicket | DuplicateTicket) -> KeptFile | None:
+def _find_kept(ticket: StoreTicket) -> KeptFile | None:
     if ticket.kept_url is None or ticket.kept_bytes is None or ticket.kept_sha256 is None:
         return None
     suspect = Suspect(ticket.kept_suspect or Suspect.FILE)
@@ -127,10 +125,8 @@ def _find_kept(ticket: StoreTicket | DuplicateTicket) -> KeptFile | None:
 
 
 @contextmanager
-def excuse_outages(
-    runtime: Runtime, moves: StoreMoves, *, row_id: UUID, claim: int, must_stop: Callable[[], bool]
-) -> Iterator[None]:
-    """Once the database is back, record in the step's rows that it was away; re-raise `DatabaseAway`.
+def excuse_outages(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[], bool]) -> Iterator[None]:
+    """Once the database is back, record in the step's row that it was away; re-raise `DatabaseAway`.
 
     The step is handed back, or its crash is excused: a live worker must not count as one that the video killed. A
     shutdown ends the wait, and so does `AWAY_SECONDS`.
@@ -139,18 +135,19 @@ def excuse_outages(
         yield
     except DatabaseAway:
         gives_up_at = time.monotonic() + AWAY_SECONDS
-        while not _excuse_step(runtime, moves, row_id, claim=claim):
+        while not _excuse_step(runtime, ticket):
             if must_stop() or time.monotonic() > gives_up_at:
                 break
             time.sleep(AWAY_PAUSE_SECONDS)
         raise
 
 
-def _excuse_step(runtime: Runtime, moves: StoreMoves, row_id: UUID, *, claim: int) -> bool:
+def _excuse_step(runtime: Runtime, ticket: StoreTicket) -> bool:
+    own = (ticket.prediction_id, ticket.claim)
     try:
         with transaction(runtime.sessions) as session:
-            if not moves.delay(session, row_id, claim, delay=timedelta(0), reason=AWAY):
-                moves.excuse(session, row_id, claim, reason=AWAY)
+            if not transitions.steps.delay_store(session, *own, delay=timedelta(0), reason=AWAY):
+                transitions.steps.excuse_store(session, *own, reason=AWAY)
     except DatabaseAway:
         return False
     runtime.waker.wake()

@@ -18,8 +18,7 @@ from models.lifecycle import Reason
 from models.transitions.admission import SEND_ALLOWANCE
 from models.transitions.submitting import SubmitTicket
 from rushes.errors import OutcomeUnknown, Permanent, Transient
-from rushes.reconciling.assign import Assigned, assign_answered
-from rushes.reconciling.duplicates import log_duplicate
+from rushes.reconciling.assign import Assigned, assign_answered, log_duplicate
 from rushes.retries import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT, RetryPolicy
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale

@@ -67,7 +67,7 @@ def test_a_store_worker_asked_to_end_hands_its_download_back_and_another_goes_on
     farm.start_worker()
     leaver = farm.start_store()
     farm.push(["take 1"])
-    downloads = "SELECT count(*) FROM job WHERE state = 'storing' AND due_at > now() + interval '16 seconds'"
+    downloads = "SELECT count(*) FROM prediction WHERE state = 'completed' AND due_at > now() + interval '16 seconds'"
     farm.wait_until(lambda: farm.count(downloads) == 1, what="a download holds a store lease")
 
     leaver.send_signal(signal.SIGTERM)
@@ -75,13 +75,14 @@ def test_a_store_worker_asked_to_end_hands_its_download_back_and_another_goes_on
     # Not by when it is due: a dispatcher that has not seen the leaver go may have published it again already.
     handed_back = "SELECT count(*) FROM event WHERE kind = 'store.delayed' AND detail->>'code' = 'handed_back'"
     assert farm.count(handed_back) == 1, farm.describe()
-    assert farm.count("SELECT count(*) FROM job WHERE state = 'storing' AND begun_at IS NULL") == 1
+    waits = "SELECT count(*) FROM prediction WHERE state = 'completed' AND due_at IS NOT NULL AND begun_at IS NULL"
+    assert farm.count(waits) == 1
     farm.start_store()
     farm.wait_for_all()
 
     assert farm.count_jobs("succeeded") == 1
     assert farm.count("SELECT count(*) FROM event WHERE kind = 'store.crashed'") == 0
-    waited = "SELECT extract(epoch FROM begun_at - (SELECT max(started_at) FROM worker))::int FROM job"
+    waited = "SELECT extract(epoch FROM begun_at - (SELECT max(started_at) FROM worker))::int FROM prediction"
     assert farm.count(waited) < LEASE_SECONDS
     assert list((farm.settings.data_dir / "artifacts" / ".incoming").iterdir()) == []
 

@@ -67,7 +67,7 @@ DEATHS = st.sampled_from((None, None, 0, 1, 2, 3, 4, 5))
 ENDED = (PredictionStatus.COMPLETED, PredictionStatus.FAILED)
 TIMES = {
     "account": ("back_off_until", "limited_at", "check_back_off_until", "reconcile_until", "swept_at"),
-    "job": ("due_at", "cancel_requested_at", "ended_at", "begun_at"),
+    "job": ("due_at", "cancel_requested_at", "ended_at"),
     "prediction": (
         *(
             "due_at",
@@ -78,7 +78,7 @@ TIMES = {
             "adopted_at",
             "inconsistent_since",
         ),
-        *("ended_at", "early_check_at", "hooked_at"),
+        *("ended_at", "early_check_at", "hooked_at", "begun_at"),
     ),
 }
 
@@ -253,27 +253,16 @@ class Heart(RuleBasedStateMachine):
             for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'rendering'"):
                 check_prediction(self.runtime, row.id, row.claim)
 
-    @precondition(lambda self: self.belated)
-    @rule(dies_at=DEATHS)
-    def keep_duplicates(self, dies_at: int | None = None) -> None:
-        with self.dying(dies_at), transaction(self.sessions) as session:
-            for each in transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE):
-                transitions.duplicates.begin_duplicate_store(session, each.prediction_id, each.claim, lease=LEASE)
-                transitions.duplicates.finish_duplicate_store(
-                    session, each.prediction_id, each.claim, artifacts=[VIDEO]
-                )
-
     @rule(dies=st.booleans())
     def store(self, dies: bool) -> None:
         with transaction(self.sessions) as session:
             claimed = transitions.claims.claim_stores(session, count=2, lease=LEASE)
         for each in claimed:
             with transaction(self.sessions) as session:
-                transitions.steps.begin_store(session, each.job_id, each.claim, lease=LEASE)
+                transitions.steps.begin_store(session, each.prediction_id, each.claim, lease=LEASE)
             if not dies:
                 with transaction(self.sessions) as session:
-                    ids = {"prediction_id": each.prediction_id, "artifacts": [VIDEO]}
-                    transitions.steps.finish_store(session, each.job_id, each.claim, **ids)
+                    transitions.steps.finish_store(session, each.prediction_id, each.claim, artifacts=[VIDEO])
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -356,7 +345,7 @@ class Heart(RuleBasedStateMachine):
             self.let_an_hour_pass()
             self.reconcile()
             self.check()
-            self.keep_duplicates()
+            self.store(dies=False)
         assert not self.ask("SELECT 1 FROM prediction WHERE is_duplicate AND ended_at IS NULL")
 
 

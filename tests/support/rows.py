@@ -71,7 +71,7 @@ def add_job(session: Session, state: str = JobState.QUEUED, **columns: Any) -> U
         "price": "0.36",
         "state": str(state),
         "ended_at": NOW if state in JOB_ENDED else None,
-        "due_at": NOW if state in {JobState.QUEUED, JobState.STORING} else None,
+        "due_at": NOW if state == JobState.QUEUED else None,
         "error_code": "broken" if state == JobState.FAILED else None,
     }
     return insert(session, "job", **defaults | columns)
@@ -80,13 +80,14 @@ def add_job(session: Session, state: str = JobState.QUEUED, **columns: Any) -> U
 def add_prediction(session: Session, job_id: UUID, account_id: UUID, state: str, **columns: Any) -> UUID:
     """A prediction in this state, as its moves would have left it; `submitting` ones are claimed but not posted."""
     live = state in LIVE
+    is_to_store = state == "completed" and count(session, "job", id=job_id, state="storing") > 0
     defaults: dict[str, Any] = {
         "job_id": job_id,
         "account_id": account_id,
         "attempt": 1 + count(session, "prediction", job_id=job_id),
         "state": str(state),
         "price": "0.36",
-        "due_at": {"submitting": 15 * SECOND, "rendering": 10 * MINUTE}.get(state),
+        "due_at": {"submitting": 15 * SECOND, "rendering": 10 * MINUTE}.get(state, NOW if is_to_store else None),
         "not_before": NOW,
         "posted_at": None if state in {"submitting", "cancelled"} else NOW,
         "provider_id": uuid4().hex if state in _ACCEPTED else None,

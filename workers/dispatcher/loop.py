@@ -161,8 +161,6 @@ class Dispatcher:
         self._reconcile(account, room.get("reconcile", 0))
         resume = 0 if account.check_back_off_seconds > 0 else room.get("resume", 0)  # no window may end without a check
         self._publisher.publish(self._watch_scheduler.requeue_timed_out(count=resume))
-        # During an outage of the output host, one download at a time probes it.
-        self._store.store_duplicates(now, room=0 if account.outputs_failing else room.get("store", 0))
         self._watch_scheduler.learn_render_times()
         self._report(now, room.get("report", 0))
 

@@ -1,6 +1,4 @@
-"""The leader's storing work: downloads of jobs and of duplicate purchases, crashed steps, the output host."""
-
-import time
+"""The leader's storing work: downloads, crashed steps, the output host."""
 
 import structlog
 from sqlalchemy.orm import Session
@@ -9,12 +7,10 @@ from models import transitions
 from models.db.session import one_statement, transaction
 from models.queries.dispatching import DispatchAccount
 from models.transitions.storing.claims import ClaimedStore
-from models.transitions.storing.duplicates import ClaimedDuplicate
 from rushes.runtime import Runtime
 from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message, Publisher
 
 CLAIM_LIMIT = 500
-DUPLICATE_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +21,6 @@ class StoreDispatch:
     def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
         self._runtime = runtime
         self._publisher = publisher
-        self._duplicate_at = float("-inf")
 
     def take_back(self) -> None:
         """Take back the steps whose worker crashed."""
@@ -62,27 +57,7 @@ class StoreDispatch:
             [_store_message(each) for each in claimed], self._runtime.sessions, give_back
         )
 
-    def store_duplicates(self, now: float, *, room: int) -> None:
-        """Publish fetches of the videos of duplicate purchases, at most `room`."""
-        if now - self._duplicate_at < DUPLICATE_SECONDS:
-            return
-        self._duplicate_at = now
-        with transaction(self._runtime.sessions) as session:
-            quarantined = transitions.duplicates.quarantine_duplicate_stores(session, count=CLAIM_LIMIT)
-            claimed = transitions.duplicates.claim_duplicate_stores(
-                session, count=min(room, CLAIM_LIMIT), lease=UNSTARTED_LEASE
-            )
-        if quarantined:
-            log.error("dispatcher.duplicate_quarantined", count=quarantined)
-        # If a message is lost, its row becomes due again.
-        self._publisher.publish([_duplicate_message(each) for each in claimed])
-
 
 def _store_message(claimed: ClaimedStore) -> Message:
     task_id = f"store-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
-    return Message("render.store", "store", (str(claimed.job_id), claimed.claim), task_id)
-
-
-def _duplicate_message(claimed: ClaimedDuplicate) -> Message:
-    task_id = f"duplicate-store-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}-{time.time():.0f}"
-    return Message("duplicate.store", "store", (str(claimed.prediction_id), claimed.claim), task_id)
+    return Message("render.store", "store", (str(claimed.prediction_id), claimed.claim), task_id)

@@ -36,7 +36,7 @@ STUCK_LIMITS = 5
 """A dispatcher's turn may take this many limits: only the time-outs of its consecutive statements bound it."""
 LONG_STEP_SECONDS = 3_600.0
 """Downloads and reconciliation runs may continue as long as bytes and pages arrive."""
-LONG_STEPS = frozenset({"render.store", "duplicate.store", "render.reconcile"})
+LONG_STEPS = frozenset({"render.store", "render.reconcile"})
 
 log = structlog.get_logger(__name__)
 

@@ -1,1 +1,1 @@
-"""Store, keep or give up a file; outages of the output host; duplicate purchases."""
+"""Store, keep or give up a file; outages of the output host."""

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, find_one, statement
+from models.transitions.storing.steps import TO_STORE
 
 OUTAGE_JOBS = 3
 """An outage needs this many jobs that failed since a file last arrived."""
@@ -21,20 +22,22 @@ LONGEST_SPREAD = timedelta(minutes=1)
 RELEASES_PER_SECOND = 20
 """After an outage, the waiting downloads begin at about this rate, so that they do not bring the host down again."""
 
-_MARK_JOB = statement("UPDATE job SET output_failed_at = now() WHERE id = :job_id AND state = 'storing' RETURNING 1")
+_MARK = statement(f"""
+    UPDATE prediction SET output_failed_at = now() WHERE id = :prediction_id AND {TO_STORE} RETURNING 1
+""")  # noqa: S608 - a constant
 
-_BEGIN = statement("""
-    -- Jobs that failed since a file last arrived. A file that is gone for good fails again after each outage, so a job
-    -- that was released several times no longer counts.
+# Downloads that failed since a file last arrived. A file that is gone for good fails again after each outage, so one
+# that was released several times no longer counts.
+_BEGIN = statement(f"""
     WITH failing AS (
-        SELECT count(*) AS jobs, min(output_failed_at) AS since FROM job
-        WHERE state = 'storing' AND NOT rechecks AND output_releases < :most_releases AND output_failed_at > coalesce(
+        SELECT count(*) AS jobs, min(output_failed_at) AS since FROM prediction
+        WHERE {TO_STORE} AND NOT rechecks AND output_releases < :most_releases AND output_failed_at > coalesce(
             (SELECT outputs_reached_at FROM account WHERE id = :account_id), '-infinity')
     ), begun AS (
         UPDATE account
         SET outputs_failing_since = since, outputs_probes = 0, outputs_probe_at = now(), outputs_failure = coalesce((
-            SELECT error_message FROM job
-            WHERE state = 'storing' AND output_failed_at IS NOT NULL AND error_message IS NOT NULL
+            SELECT error_message FROM prediction
+            WHERE {TO_STORE} AND output_failed_at IS NOT NULL AND error_message IS NOT NULL
             ORDER BY output_failed_at DESC LIMIT 1), 'no download succeeded')
         FROM failing
         WHERE account.id = :account_id AND outputs_failing_since IS NULL
@@ -46,7 +49,7 @@ _BEGIN = statement("""
             'since', since, 'jobs', jobs, 'message', outputs_failure) FROM begun
     )
     SELECT jobs, outputs_failure FROM begun
-""")
+""")  # noqa: S608 - a constant
 
 _FAILED = statement("""
     UPDATE account
@@ -77,30 +80,30 @@ _REACHED = statement("""
     SELECT extract(epoch FROM now() - since)::float8 FROM before WHERE since IS NOT NULL
 """)
 
-_RELEASE = statement("""
-    -- Every download that waits and that no worker has, spread evenly over a time that grows with their number.
+# Every download that waits and that no worker has, spread evenly over a time that grows with their number.
+_RELEASE = statement(f"""
     WITH waiting AS MATERIALIZED (
-        SELECT id FROM job
-        WHERE state = 'storing' AND begun_at IS NULL AND (output_failed_at IS NOT NULL OR due_at <= now())
+        SELECT id FROM prediction
+        WHERE {TO_STORE} AND begun_at IS NULL AND (output_failed_at IS NOT NULL OR due_at <= now())
         ORDER BY id
         FOR NO KEY UPDATE SKIP LOCKED
     ), spread AS (
         SELECT least(CAST(:longest AS interval), count(*) * CAST(:each AS interval)) AS length FROM waiting
     )
-    UPDATE job
+    UPDATE prediction
     SET due_at = now() + random() * spread.length, store_attempts = 0,
         output_releases = output_releases + CAST(output_failed_at IS NOT NULL AS int)
-    FROM waiting, spread WHERE job.id = waiting.id
+    FROM waiting, spread WHERE prediction.id = waiting.id
     RETURNING 1
-""")
+""")  # noqa: S608 - a constant
 
-_END_UNPROBED = statement("""
+_END_UNPROBED = statement(f"""
     UPDATE account
     SET outputs_failing_since = NULL, outputs_failure = NULL, outputs_probes = 0, outputs_probe_at = NULL
     WHERE outputs_failing_since IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM job WHERE state = 'storing' AND output_failed_at IS NOT NULL)
+      AND NOT EXISTS (SELECT 1 FROM prediction WHERE {TO_STORE} AND output_failed_at IS NOT NULL)
     RETURNING 1
-""")
+""")  # noqa: S608 - a constant
 
 
 class OutageBegun(NamedTuple):
@@ -117,9 +120,9 @@ class OutageEnded(NamedTuple):
     released: int  # downloads that were waiting for its end
 
 
-def mark_output_failed(session: Session, job_id: UUID) -> bool:
-    """Record that the host has just failed to deliver this job's file."""
-    return changed_a_row(session, _MARK_JOB, job_id=job_id)
+def mark_output_failed(session: Session, prediction_id: UUID) -> bool:
+    """Record that the host has just failed to deliver this prediction's file."""
+    return changed_a_row(session, _MARK, prediction_id=prediction_id)
 
 
 def note_output_failed(session: Session, account_id: UUID, *, message: str, probe_after: timedelta) -> bool:

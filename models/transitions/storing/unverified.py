@@ -9,7 +9,16 @@ from sqlalchemy.orm import Session
 from models.db.rows import statement
 from models.tables.artifact import ArtifactKind
 from models.tables.base import new_id
-from models.transitions.storing.steps import NEWEST_OUTPUT, NewArtifact
+from models.transitions.storing.steps import (
+    ENDS,
+    ENDS_AS_FAILED,
+    EVENT_KIND,
+    HAS_NO_VIDEO,
+    JOB_ENDS,
+    NEWEST_OUTPUT,
+    TO_STORE,
+    NewArtifact,
+)
 
 GIVE_UP_AFTER = timedelta(days=6)
 """Downloads are retried until this long after the completion. The provider deletes an output after seven days."""
@@ -34,78 +43,84 @@ _EXPLAIN = statement("UPDATE artifact SET message = :message WHERE prediction_id
 
 _DROP = statement("DELETE FROM artifact WHERE prediction_id = :prediction_id AND kind = :kind RETURNING url")
 
-_RECHECK = statement(f"""
-    WITH chosen AS MATERIALIZED (
-        SELECT id FROM job
-        WHERE state IN ('failed', 'cancelled') AND (CAST(:after AS uuid) IS NULL OR id > :after)
-          AND (CAST(:ids AS uuid[]) IS NULL OR id = ANY(CAST(:ids AS uuid[])))
-          AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
-          AND (CAST(:code AS text) IS NULL OR error_code = :code)
-          -- The newest completed prediction has a kept file, and the job has no video: the store step uses that file.
-          AND EXISTS (
-              SELECT 1 FROM artifact
-              WHERE kind = 'unverified' AND prediction_id = (SELECT output.id FROM {NEWEST_OUTPUT}))
-          AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id AND kind = 'video' AND NOT is_duplicate)
-        ORDER BY id
-        LIMIT :count
-        FOR NO KEY UPDATE
+# The lock on the prediction keeps a retry out. The second statement then sees what the job is by now.
+_LOCK_KEPT = statement(f"""
+    SELECT prediction.id FROM prediction JOIN job ON job.id = job_id
+    WHERE job.state IN ('failed', 'cancelled') AND (CAST(:after AS uuid) IS NULL OR job.id > :after)
+      AND (CAST(:ids AS uuid[]) IS NULL OR job.id = ANY(CAST(:ids AS uuid[])))
+      AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
+      AND (CAST(:code AS text) IS NULL OR job.error_code = :code)
+      -- The newest completed prediction has a kept file, and the job has no video: the store step uses that file.
+      AND prediction.state = 'completed' AND {NEWEST_OUTPUT} AND {HAS_NO_VIDEO}
+      AND EXISTS (SELECT 1 FROM artifact WHERE kind = 'unverified' AND prediction_id = prediction.id)
+    ORDER BY job.id
+    LIMIT :count
+    FOR UPDATE OF prediction
+""")  # noqa: S608 - constants
+
+_RECHECK = statement("""
+    WITH fetched AS (
+        UPDATE prediction
+        SET rechecks = true, due_at = now(), begun_at = NULL, claim = prediction.claim + 1, store_attempts = 0,
+            store_crashes = 0, output_failed_at = NULL, error_code = NULL, error_message = NULL
+        FROM job
+        WHERE prediction.id = ANY(CAST(:predictions AS uuid[])) AND prediction.due_at IS NULL
+          AND job.id = job_id AND job.state IN ('failed', 'cancelled')
+        RETURNING prediction.id, job_id
     ), rechecked AS (
         UPDATE job
-        SET state = 'storing', rechecks = true, due_at = now(), ended_at = NULL, begun_at = NULL, claim = claim + 1,
-            store_attempts = 0, output_failed_at = NULL, error_code = NULL, error_message = NULL
-        FROM chosen WHERE job.id = chosen.id
+        SET state = 'storing', ended_at = NULL, error_code = NULL, error_message = NULL
+        FROM fetched WHERE job.id = fetched.job_id
         RETURNING job.id
     ), logged AS (
         INSERT INTO event (kind, job_id, detail)
         SELECT 'job.rechecked', id, jsonb_build_object('by', CAST(:by AS text)) FROM rechecked
     )
     SELECT id FROM rechecked ORDER BY id
-""")  # noqa: S608 - a constant
+""")
 
 _WARN = statement(f"""
     WITH near AS MATERIALIZED (
-        SELECT job.id, output.id AS prediction_id, output.ended_at AS completed_at
-        FROM job JOIN {NEWEST_OUTPUT} ON true
-        WHERE job.state = 'storing' AND output_warned_at IS NULL AND NOT rechecks
-          AND output.ended_at < now() - CAST(:warn_after AS interval)
-          AND output.ended_at > now() - CAST(:give_up_after AS interval)
+        SELECT id FROM prediction
+        WHERE {TO_STORE} AND output_warned_at IS NULL AND NOT rechecks
+          AND ended_at < now() - CAST(:warn_after AS interval)
+          AND ended_at > now() - CAST(:give_up_after AS interval)
         LIMIT :count
-        FOR UPDATE OF job SKIP LOCKED
+        FOR UPDATE SKIP LOCKED
     ), warned AS (
-        UPDATE job SET output_warned_at = now() FROM near WHERE job.id = near.id
-        RETURNING job.id, near.prediction_id, near.completed_at, job.error_message
+        UPDATE prediction SET output_warned_at = now() FROM near WHERE prediction.id = near.id
+        RETURNING prediction.id, job_id, ended_at, error_message
     ), logged AS (
         INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'store.giving_up_soon', id, prediction_id, jsonb_build_object(
-            'gives_up_at', completed_at + CAST(:give_up_after AS interval), 'message', error_message) FROM warned
+        SELECT 'store.giving_up_soon', job_id, id, jsonb_build_object(
+            'gives_up_at', ended_at + CAST(:give_up_after AS interval), 'message', error_message) FROM warned
     )
     SELECT id FROM warned
 """)  # noqa: S608 - a constant
 
+# Downloads that wait for the end of an outage are not tried one by one, so this statement ends them.
 _END = statement(f"""
-    -- Downloads that wait for the end of an outage are not tried one by one, so this statement ends them.
     WITH expired AS MATERIALIZED (
-        SELECT job.id, output.id AS prediction_id
-        FROM job JOIN {NEWEST_OUTPUT} ON true
-        WHERE job.state = 'storing' AND job.begun_at IS NULL AND job.output_failed_at IS NOT NULL AND NOT rechecks
-          AND output.ended_at < now() - CAST(:give_up_after AS interval)
+        SELECT id FROM prediction
+        WHERE {TO_STORE} AND begun_at IS NULL AND output_failed_at IS NOT NULL AND NOT rechecks
+          AND ended_at < now() - CAST(:give_up_after AS interval)
         LIMIT :count
-        FOR UPDATE OF job SKIP LOCKED
+        FOR UPDATE SKIP LOCKED
     ), ended AS (
-        UPDATE job
-        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
-            ended_at = now(), due_at = NULL, claim = claim + 1,
-            error_code = CASE WHEN EXISTS (
-                SELECT 1 FROM artifact WHERE artifact.prediction_id = expired.prediction_id AND kind = 'unverified')
-                THEN 'output_unverified' ELSE 'output_expired' END
-        FROM expired WHERE job.id = expired.id
-        RETURNING job.id, state, error_code, error_message
-    ), logged AS (
-        INSERT INTO event (kind, job_id, detail)
-        SELECT 'job.' || state, id, jsonb_build_object('code', error_code, 'message', error_message) FROM ended
+        UPDATE prediction
+        SET due_at = NULL, claim = claim + 1, error_code = CASE WHEN EXISTS (
+            SELECT 1 FROM artifact WHERE artifact.prediction_id = prediction.id AND kind = 'unverified')
+            THEN 'output_unverified' ELSE 'output_expired' END
+        FROM expired WHERE prediction.id = expired.id
+        RETURNING prediction.id, job_id, is_duplicate, error_code, error_message
+    ), {JOB_ENDS}, logged AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT {EVENT_KIND}, job_id, ended.id, jsonb_build_object(
+            'code', ended.error_code, 'message', ended.error_message)
+        FROM {ENDS}
     )
     SELECT id FROM ended
-""")  # noqa: S608 - a constant
+""")  # noqa: S608 - constants
 
 
 class RecheckFilter(NamedTuple):
@@ -147,16 +162,17 @@ def recheck_jobs(
 
     Jobs without a kept file and jobs with a video are left alone. `after` is the last id of the previous call.
     """
-    values = {"by": by, "after": after, "count": count, **chosen._asdict()}
-    return list(session.execute(_RECHECK, values).scalars())
+    kept = list(session.scalars(_LOCK_KEPT, {"after": after, "count": count, **chosen._asdict()}))
+    return list(session.scalars(_RECHECK, {"predictions": kept, "by": by})) if kept else []
 
 
 def warn_of_giving_up(session: Session, *, count: int) -> int:
-    """Record, once per job, that its downloads are given up within a day. Returns how many."""
+    """Record, once per prediction, that its downloads are given up within a day. Returns how many."""
     values = {"warn_after": GIVE_UP_AFTER - WARN_BEFORE, "give_up_after": GIVE_UP_AFTER, "count": count}
     return len(session.execute(_WARN, values).all())
 
 
 def end_expired_downloads(session: Session, *, count: int) -> int:
-    """Fail the jobs whose downloads have failed until six days after completion. Returns how many."""
-    return len(session.execute(_END, {"give_up_after": GIVE_UP_AFTER, "count": count}).all())
+    """Give up downloads that have failed until six days after completion. Their jobs fail. Returns how many."""
+    values = {"give_up_after": GIVE_UP_AFTER, "count": count, **ENDS_AS_FAILED}
+    return len(session.execute(_END, values).all())

@@ -14,13 +14,13 @@ _COMPLETE = statement("""
     WITH completed AS (
         UPDATE prediction
         SET state = 'completed', ended_at = now(), inconsistent_since = NULL, outputs = :outputs,
-            due_at = CASE WHEN is_duplicate THEN now() END,  -- its own row, not its job's, says when to fetch its video
+            due_at = now(),  -- from now on, its output is to be stored
             error_code = NULL, error_message = NULL, ended_by_hook = :by_hook,
             seen_running_at = now() - CAST(:unseen AS interval), execution_seconds = :execution
         WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
         RETURNING id, job_id, is_duplicate, accepted_at, ended_at
     ), moved AS (
-        UPDATE job SET state = 'storing', due_at = now(), begun_at = NULL, store_attempts = 0
+        UPDATE job SET state = 'storing', due_at = NULL
         FROM completed WHERE job.id = completed.job_id AND job.state = 'rendering' AND NOT completed.is_duplicate
         RETURNING job.id
     ), logged AS (

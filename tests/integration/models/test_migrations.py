@@ -152,10 +152,6 @@ def test_the_vocabulary_is_renamed_in_the_rows_and_back(empty_url: str) -> None:
 
 
 def test_duplicate_purchases_keep_their_outcome_as_their_state(empty_url: str) -> None:
-    def list_predictions(columns: str) -> list[tuple[Any, ...]]:
-        with open_session(empty_url) as session:
-            return [tuple(row) for row in session.execute(text(f"SELECT {columns} FROM prediction ORDER BY attempt"))]  # noqa: S608
-
     before = [("duplicate", None, False), ("duplicate", "completed", False), ("completed", None, False)]
     command.upgrade(config_for(empty_url), "0012")
     with open_session(empty_url) as session:
@@ -164,8 +160,33 @@ def test_duplicate_purchases_keep_their_outcome_as_their_state(empty_url: str) -
             rows.add_prediction(session, job, account, state, outcome=outcome, provider_id=f"{state} {outcome}")
         session.commit()
     command.upgrade(config_for(empty_url), "head")
-    live, completed, own = list_predictions("state, is_duplicate, ended_at IS NULL, early_check_at IS NOT NULL")
+    columns = "state, is_duplicate, ended_at IS NULL, early_check_at IS NOT NULL"
+    live, completed, own = list_predictions(empty_url, columns)
     assert live == ("rendering", True, True, True)
     assert (completed, own) == (("completed", True, False, False), ("completed", False, False, False))
     command.downgrade(config_for(empty_url), "0012")
-    assert list_predictions("state, outcome, ended_at IS NULL") == before
+    assert list_predictions(empty_url, "state, outcome, ended_at IS NULL") == before
+
+
+def test_a_store_step_moves_from_the_job_to_its_prediction_and_back(empty_url: str) -> None:
+    command.upgrade(config_for(empty_url), "0012")
+    with open_session(empty_url) as session:
+        step: dict[str, Any] = {"claim": 3, "store_attempts": 2, "due_at": rows.MINUTE, "error_code": "store_crashed"}
+        job = rows.add_job(session, "storing", **step)
+        rows.add_prediction(session, job, rows.add_account(session), "completed", claim=1, due_at=None)
+        for kind in ("store.crashed", "store.delayed", "store.crashed"):
+            session.execute(text("INSERT INTO event (kind, job_id) VALUES (:kind, :job)"), {"kind": kind, "job": job})
+        session.commit()
+    command.upgrade(config_for(empty_url), "head")
+    columns = "claim, store_attempts, due_at IS NOT NULL, error_code"
+    assert list_predictions(empty_url, f"{columns}, store_crashes") == [(3, 2, True, "store_crashed", 1)]
+    with open_session(empty_url) as session:
+        assert session.execute(text("SELECT due_at, error_code FROM job")).one() == (None, None)
+    command.downgrade(config_for(empty_url), "0012")
+    with open_session(empty_url) as session:
+        assert session.execute(text(f"SELECT {columns} FROM job")).one() == (3, 2, True, "store_crashed")  # noqa: S608
+
+
+def list_predictions(url: str, columns: str) -> list[tuple[Any, ...]]:
+    with open_session(url) as session:
+        return [tuple(row) for row in session.execute(text(f"SELECT {columns} FROM prediction ORDER BY attempt"))]  # noqa: S608

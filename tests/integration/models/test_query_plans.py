@@ -45,7 +45,7 @@ FILL = """
     SELECT uuidv7(), batch.id, CASE WHEN batch.id IS NOT NULL THEN n END,
         'lightricks/' || CASE WHEN n % 10000 = 0 THEN 'ltx-2-retake' ELSE 'ltx-2-pro/text-to-video' END,
         '{"prompt": "a lighthouse at dusk", "duration": 6, "generate_audio": true}', 0.36, (n % 3) - 1, state,
-        CASE state WHEN 'queued' THEN now() - age / 100 WHEN 'storing' THEN now() END, now() - age,
+        CASE state WHEN 'queued' THEN now() - age / 100 END, now() - age,
         CASE WHEN state IN ('succeeded', 'failed', 'cancelled') THEN now() - age / 2 END,
         CASE WHEN state = 'failed' THEN 'broken' END
     FROM generate_series(1, 100000) AS n
@@ -62,8 +62,9 @@ FILL = """
         (id, job_id, account_id, attempt, price, state, due_at, not_before, posted_at, provider_id, accepted_at,
         outputs, ended_at, hook_asked, hooked_at, hook_outcome, ended_by_hook, early_check_at)
     SELECT uuidv7(), job.id, account.id, attempt, 0.36, story.state,
-        CASE WHEN story.state = 'submitting' OR n % 40 = 9 THEN now() - interval '1 s'
-            WHEN story.state = 'rendering' THEN now() + interval '10 min' - age END,
+        CASE WHEN story.state = 'submitting' OR live AND n % 40 = 9 THEN now() - interval '1 s'
+            WHEN story.state = 'rendering' THEN now() + interval '10 min' - age
+            WHEN job.state = 'storing' AND story.state = 'completed' THEN now() END,
         now() - age, CASE WHEN story.state <> 'submitting' THEN now() - age END,
         CASE WHEN accepted THEN 'p' || n || '-' || attempt END, CASE WHEN accepted THEN now() - age END,
         CASE WHEN story.state = 'completed' THEN '["https://example.com/x.mp4"]'::jsonb END,
@@ -238,20 +239,20 @@ def learn_render_times(farm: Farm) -> None:
 
 
 def store_everything(farm: Farm) -> None:
-    crashed = farm.jobs["storing"][:2]
-    farm.session.execute(text("UPDATE job SET begun_at = now() WHERE id = ANY(:ids)"), {"ids": crashed})
+    crashed = text("UPDATE prediction SET begun_at = now() WHERE job_id = ANY(:ids) AND due_at IS NOT NULL")
+    farm.session.execute(crashed, {"ids": farm.jobs["storing"][:2]})
     assert len(transitions.claims.take_back_stores(farm.session, count=500)) == 2
     claimed = transitions.claims.claim_stores(farm.session, count=20, lease=LEASE)
     assert len(claimed) == 19
     transitions.claims.postpone_stores(farm.session, claimed[10:], delay=MINUTE)
     first, second, third = claimed[:3]
-    assert transitions.steps.begin_store(farm.session, first.job_id, first.claim, lease=LEASE)
-    transitions.steps.renew_store(farm.session, first.job_id, first.claim, lease=LEASE)
-    transitions.steps.finish_store(
-        farm.session, first.job_id, first.claim, prediction_id=first.prediction_id, artifacts=[VIDEO]
+    assert transitions.steps.begin_store(farm.session, first.prediction_id, first.claim, lease=LEASE)
+    transitions.steps.renew_store(farm.session, first.prediction_id, first.claim, lease=LEASE)
+    transitions.steps.finish_store(farm.session, first.prediction_id, first.claim, artifacts=[VIDEO])
+    transitions.steps.delay_store(
+        farm.session, second.prediction_id, second.claim, delay=MINUTE, reason=Reason("x", "y")
     )
-    transitions.steps.delay_store(farm.session, second.job_id, second.claim, delay=MINUTE, reason=Reason("x", "y"))
-    transitions.steps.fail_store(farm.session, third.job_id, third.claim, reason=Reason("x", "y"))
+    transitions.steps.fail_store(farm.session, third.prediction_id, third.claim, reason=Reason("x", "y"))
 
 
 def keep_duplicates(farm: Farm) -> None:
@@ -262,11 +263,11 @@ def keep_duplicates(farm: Farm) -> None:
     watched = queries.renders.find_watched(farm.session, one)
     assert watched
     assert transitions.renders.complete_prediction(farm.session, one, watched.claim, outputs=["x"])
-    transitions.duplicates.quarantine_duplicate_stores(farm.session, count=5)
-    (store,) = transitions.duplicates.claim_duplicate_stores(farm.session, count=5, lease=LEASE)
-    ticket = transitions.duplicates.begin_duplicate_store(farm.session, one, store.claim, lease=LEASE)
-    assert ticket
-    assert transitions.duplicates.finish_duplicate_store(farm.session, one, ticket.claim, artifacts=[VIDEO])
+    claims = {
+        each.prediction_id: each.claim for each in transitions.claims.claim_stores(farm.session, count=500, lease=LEASE)
+    }
+    assert transitions.steps.begin_store(farm.session, one, claims[one], lease=LEASE)
+    assert transitions.steps.finish_store(farm.session, one, claims[one], artifacts=[VIDEO])
     assert queries.jobs.find_duplicate_file(farm.session, one, ArtifactKind.VIDEO)
 
 

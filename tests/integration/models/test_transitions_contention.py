@@ -53,13 +53,19 @@ CONTRADICTIONS = {
     """,
     "a storing job without anything to store": """
         SELECT id FROM job WHERE state = 'storing' AND NOT EXISTS (
-            SELECT 1 FROM prediction WHERE job_id = job.id AND state = 'completed' AND NOT is_duplicate)
+            SELECT 1 FROM prediction
+            WHERE job_id = job.id AND state = 'completed' AND prediction.due_at IS NOT NULL AND NOT is_duplicate)
+    """,
+    "a video to store for a job that does not wait for it": """
+        SELECT prediction.id FROM prediction JOIN job ON job.id = job_id
+        WHERE prediction.state = 'completed' AND prediction.due_at IS NOT NULL
+          AND job.state <> 'storing' AND NOT is_duplicate
     """,
     "a succeeded job without a video": """
         SELECT id FROM job WHERE state = 'succeeded' AND NOT EXISTS (SELECT 1 FROM artifact WHERE job_id = job.id)
     """,
     "a waiting row that nothing will ever check": """
-        SELECT id FROM job WHERE state IN ('queued', 'storing') AND due_at IS NULL
+        SELECT id FROM job WHERE state = 'queued' AND due_at IS NULL
         UNION ALL
         SELECT id FROM prediction WHERE state IN ('submitting', 'rendering') AND due_at IS NULL
     """,
@@ -173,7 +179,7 @@ class Hunt:
         """A job, mostly one that renders, with the last of its predictions; sometimes under a stale claim."""
         every = session.execute(
             text("""
-                SELECT job.state = 'rendering' AS renders, job.id, job.claim, last.id, last.claim
+                SELECT job.state = 'rendering' AS renders, job.id, last.id, coalesce(last.claim, 0)
                 FROM job LEFT JOIN LATERAL (
                     SELECT id, claim FROM prediction WHERE job_id = job.id ORDER BY attempt DESC LIMIT 1
                 ) AS last ON true
@@ -181,9 +187,8 @@ class Hunt:
             """)
         ).all()
         likely = [row for row in every if row.renders] if chance.random() < 0.8 else every
-        _, job_id, job_claim, prediction_id, claim = chance.choice(likely or every)
-        known = job_claim if claim is None else claim
-        return Render(self.account, job_id, prediction_id or job_id, known - (chance.random() < 0.1))
+        _, job_id, prediction_id, claim = chance.choice(likely or every)
+        return Render(self.account, job_id, prediction_id or job_id, claim - (chance.random() < 0.1))
 
     def do_dispatch(self, session: Session, render: Render) -> Any:
         rows.change(session, "account", self.account, limited_at=-MINUTE)
@@ -252,16 +257,16 @@ class Hunt:
     def do_store(self, session: Session, render: Render) -> Any:
         claimed = transitions.claims.claim_stores(session, count=2, lease=LEASE)
         for each in claimed[:1]:
-            assert transitions.steps.begin_store(session, each.job_id, each.claim, lease=LEASE)
-            transitions.steps.finish_store(
-                session, each.job_id, each.claim, prediction_id=each.prediction_id, artifacts=[VIDEO]
-            )
+            assert transitions.steps.begin_store(session, each.prediction_id, each.claim, lease=LEASE)
+            transitions.steps.finish_store(session, each.prediction_id, each.claim, artifacts=[VIDEO])
         transitions.claims.postpone_stores(session, claimed[1:], delay=NOW)
         return claimed
 
     def do_give_up_storing(self, session: Session, render: Render) -> Any:
         claimed = transitions.claims.claim_stores(session, count=1, lease=LEASE)
-        return [transitions.steps.fail_store(session, each.job_id, each.claim, reason=REASON) for each in claimed]
+        return [
+            transitions.steps.fail_store(session, each.prediction_id, each.claim, reason=REASON) for each in claimed
+        ]
 
     def do_push(self, session: Session, render: Render) -> Any:
         return rows.add_job(session, max_attempts=4)

@@ -30,7 +30,7 @@ from tests.support.servers import create_database, url_of
 Move = tuple[str, str | None, str]
 
 HOUR = timedelta(hours=1)  # longer than these tests take
-JOB_CLAIM, PREDICTION_CLAIM = 3, 7
+CLAIM = 5
 
 NO_OUTCOMES = {PredictionState.COMPLETED, PredictionState.UNCONFIRMED}
 OUTCOMES = sorted(PREDICTION_MOVES[PredictionState.RENDERING] - NO_OUTCOMES)
@@ -123,23 +123,22 @@ class World:
     def build(self, session: Session) -> None:
         """Put its rows into the database."""
         due = -SECOND if self.overdue else HOUR
-        waits = self.job_state in {JobState.QUEUED, JobState.STORING}
         self.ids["account_id"] = account = rows.add_account(session)
         self.ids["job_id"] = job = rows.add_job(
             session,
             self.job_state,
-            claim=JOB_CLAIM,
             cancel_requested_at=NOW if self.cancel_requested else None,
-            due_at=due if waits else None,
-            begun_at=-SECOND if self.begun else None,
-            output_failed_at=-SECOND if self.download_failed else None,
+            due_at=due if self.job_state == JobState.QUEUED else None,
         )
         self.ids["prediction_id"] = prediction = new_id()
         if self.prediction_state is None:
             return
-        columns: dict[str, Any] = {"id": prediction, "claim": PREDICTION_CLAIM, "not_before": HOUR}
+        columns: dict[str, Any] = {"id": prediction, "claim": CLAIM, "not_before": HOUR}
         if self.prediction_state in LIVE:
             columns |= {"due_at": due, "posted_at": -SECOND if self.posted else None}
+        if self.job_state == JobState.STORING:
+            columns |= {"due_at": due, "begun_at": -SECOND if self.begun else None}
+            columns["output_failed_at"] = -SECOND if self.download_failed else None
         columns["watch_windows"] = int(self.timed_out)
         if self.kept_no_longer:
             columns["accepted_at"] = -timedelta(days=8)
@@ -154,11 +153,11 @@ class World:
     def call(self, session: Session, name: str, *, claim_off_by: int = 0, **changes: Any) -> Any:
         """Call a move on these rows, whatever it wants to know."""
         signature = inspect.signature(FUNCTIONS[name]).parameters
-        job_claim, prediction_claim = JOB_CLAIM + claim_off_by, PREDICTION_CLAIM + claim_off_by
-        submit = ClaimedSubmit(self.ids["prediction_id"], self.ids["job_id"], prediction_claim)
-        store = ClaimedStore(self.ids["job_id"], job_claim, self.ids["prediction_id"])
+        claim = CLAIM + claim_off_by
+        submit = ClaimedSubmit(self.ids["prediction_id"], self.ids["job_id"], claim)
+        store = ClaimedStore(self.ids["prediction_id"], self.ids["job_id"], claim)
         known = ARGUMENTS | self.ids
-        known["claim"] = job_claim if "job_id" in signature else prediction_claim
+        known["claim"] = claim
         known["ids"] = known["prediction_ids"] = [self.ids["prediction_id"]]
         known["claimed"] = [submit if "submits" in name else store]
         known |= changes

@@ -155,17 +155,24 @@ def test_only_a_failed_or_cancelled_job_is_retried(scratch: Session, state: str)
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
 @pytest.mark.parametrize("ended", ENDED_PREDICTIONS)
 def test_a_retry_fetches_what_was_paid_for_and_else_buys_anew(scratch: Session, state: str, ended: str) -> None:
-    job = rows.add_job(scratch, state, cancel_requested_at=NOW, error_code="x", store_attempts=5, begun_at=NOW, claim=3)
-    rows.add_prediction(scratch, job, rows.add_account(scratch), ended)
+    job = rows.add_job(scratch, state, cancel_requested_at=NOW, error_code="x")
+    tried = {"store_attempts": 5, "begun_at": NOW, "claim": 3, "error_code": "x"}
+    prediction = rows.add_prediction(scratch, job, rows.add_account(scratch), ended, **tried)
     expected = JobState.STORING if ended == PredictionState.COMPLETED else JobState.QUEUED
     assert transitions.jobs.retry_job(scratch, job) == expected
     row = rows.read(scratch, "job", job)
     assert row["state"] == expected
-    cleared = ("cancel_requested_at", "error_code", "error_message", "ended_at", "begun_at")
+    cleared = ("cancel_requested_at", "error_code", "error_message", "ended_at")
     assert [row[name] for name in cleared] == [None] * len(cleared)
-    assert (row["store_attempts"], row["claim"]) == (0, 4)
     assert rows.list_events(scratch, job_id=job)[-1]["detail"] == {"state": expected}
     if expected == JobState.STORING:
+        output = rows.read(scratch, "prediction", prediction)
+        assert (output["store_attempts"], output["claim"], output["begun_at"], output["error_code"]) == (
+            0,
+            4,
+            None,
+            None,
+        )
         assert [each.job_id for each in transitions.claims.claim_stores(scratch, count=5, lease=MINUTE)] == [job]
 
 

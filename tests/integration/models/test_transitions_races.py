@@ -80,18 +80,17 @@ def limited(session: Session) -> Render:
     return rows.add_render(session, "rendering", account_id=render.account_id)
 
 
-def begun_store(session: Session) -> Render:
-    render = rows.add_render(session, "completed")
-    rows.change(session, "job", render.job_id, begun_at=-MINUTE, due_at=-SECOND)
-    return render
+def begun_store(**columns: Any) -> Setup:
+    return in_state("completed", begun_at=-MINUTE, due_at=-SECOND, **columns)
 
 
 def failed_download(**columns: Any) -> Setup:
-    """A job whose last download failed a minute ago by the host's fault."""
+    """A render whose last download failed a minute ago by the host's fault."""
 
     def add(session: Session) -> Render:
         render = rows.add_render(session, "completed", **columns)
-        rows.change(session, "job", render.job_id, output_failed_at=-MINUTE, error_message="status 403")
+        failed = {"output_failed_at": -MINUTE, "error_message": "status 403"}
+        rows.change(session, "prediction", render.prediction_id, **failed)
         return render
 
     return add
@@ -108,8 +107,8 @@ def failing_host(**columns: Any) -> Setup:
 
 
 def nothing_to_probe(session: Session) -> Render:
-    """An outage, and no job whose download has failed."""
-    session.execute(text("UPDATE job SET output_failed_at = NULL"))
+    """An outage, and nothing whose download has failed."""
+    session.execute(text("UPDATE prediction SET output_failed_at = NULL"))
     session.execute(text("UPDATE account SET outputs_failing_since = NULL"))
     return account_with(outputs_failing_since=-MINUTE)(session)
 
@@ -119,7 +118,8 @@ def unverified() -> Setup:
 
     def add(session: Session) -> Render:
         render = rows.add_render(session, "completed")
-        rows.change(session, "job", render.job_id, state="failed", ended_at=NOW, due_at=None, error_code="x")
+        rows.change(session, "job", render.job_id, state="failed", ended_at=NOW, error_code="x")
+        rows.change(session, "prediction", render.prediction_id, due_at=None)
         rows.add_artifact(session, render.job_id, render.prediction_id, kind="unverified")
         return render
 
@@ -176,9 +176,7 @@ def complete(session: Session, render: Render) -> bool:
 
 
 def finish_store(session: Session, render: Render) -> bool:
-    return transitions.steps.finish_store(
-        session, render.job_id, 0, prediction_id=render.prediction_id, artifacts=[VIDEO]
-    )
+    return transitions.steps.finish_store(session, render.prediction_id, 0, artifacts=[VIDEO])
 
 
 def begin(session: Session, render: Render) -> Any:
@@ -216,12 +214,7 @@ def release(session: Session, render: Render) -> str | None:
     )
 
 
-def of_duplicate(move: Callable[..., Any], **values: Any) -> Move:
-    return lambda session, render: move(session, render.prediction_id, 0, **values)
-
-
 POSTED: Any = {"posted_at": -MINUTE}
-FETCHED: Any = {"is_duplicate": True, "due_at": -SECOND}
 DISMISSED = ["submission.decided", "prediction.not_found", "job.queued"]
 ABANDONED = ["prediction.abandoned", "prediction.lost", "job.queued"]
 RACES = [
@@ -333,29 +326,42 @@ RACES = [
     ),
     Race(
         "take_back_stores",
-        begun_store,
+        begun_store(),
         lambda s, r: transitions.claims.take_back_stores(s, count=5),
         ["store.crashed"],
+    ),
+    Race(
+        "take_back_stores",
+        begun_store(store_crashes=2, is_duplicate=True),
+        lambda s, r: transitions.claims.take_back_stores(s, count=5),
+        ["store.crashed", "duplicate.not_stored"],
     ),
     Race("claim_stores", in_state("completed"), claim_stores),
     Race(
         "begin_store",
         in_state("completed"),
-        lambda s, r: transitions.steps.begin_store(s, r.job_id, 0, lease=LEASE),
+        lambda s, r: transitions.steps.begin_store(s, r.prediction_id, 0, lease=LEASE),
     ),
     Race(
         "delay_store",
         in_state("completed"),
-        lambda s, r: transitions.steps.delay_store(s, r.job_id, 0, delay=MINUTE, reason=REASON),
+        lambda s, r: transitions.steps.delay_store(s, r.prediction_id, 0, delay=MINUTE, reason=REASON),
         ["store.delayed"],
     ),
     Race(
         "fail_store",
         in_state("completed"),
-        lambda s, r: transitions.steps.fail_store(s, r.job_id, 0, reason=REASON),
+        lambda s, r: transitions.steps.fail_store(s, r.prediction_id, 0, reason=REASON),
         ["job.failed"],
     ),
+    Race(
+        "fail_store",
+        in_state("completed", is_duplicate=True, due_at=NOW),
+        lambda s, r: transitions.steps.fail_store(s, r.prediction_id, 0, reason=REASON),
+        ["duplicate.not_stored"],
+    ),
     Race("finish_store", in_state("completed"), finish_store, ["job.succeeded"]),
+    Race("finish_store", in_state("completed", is_duplicate=True, due_at=NOW), finish_store, ["duplicate.stored"]),
     Race(
         "claim_probe",
         failing_host(outputs_failing_since=-MINUTE, outputs_probe_at=-SECOND),
@@ -374,6 +380,12 @@ RACES = [
         ["account.outputs_back"],
     ),
     Race("end_unprobed_outages", nothing_to_probe, lambda s, _: transitions.output_host.end_unprobed_outages(s)),
+    Race(
+        "excuse_store",
+        in_state("completed", store_crashes=1, crashed_claim=0),
+        lambda s, r: transitions.steps.excuse_store(s, r.prediction_id, 0, reason=REASON),
+        ["store.delayed"],
+    ),
     Race("drop_unverified", unverified(), lambda s, r: transitions.unverified.drop_unverified(s, r.prediction_id)),
     Race(
         "recheck_jobs",
@@ -392,40 +404,6 @@ RACES = [
         failed_download(ended_at=-timedelta(days=6, hours=1)),
         lambda s, _: transitions.unverified.end_expired_downloads(s, count=5),
         ["job.failed"],
-    ),
-    Race(
-        "quarantine_duplicate_stores",
-        in_state("completed", store_attempts=3, **FETCHED),
-        lambda s, r: transitions.duplicates.quarantine_duplicate_stores(s, count=5),
-        ["duplicate.not_stored"],
-    ),
-    Race(
-        "claim_duplicate_stores",
-        in_state("completed", **FETCHED),
-        lambda s, r: transitions.duplicates.claim_duplicate_stores(s, count=5, lease=LEASE),
-    ),
-    Race(
-        "begin_duplicate_store",
-        in_state("completed", **FETCHED),
-        of_duplicate(transitions.duplicates.begin_duplicate_store, lease=LEASE),
-    ),
-    Race(
-        "delay_duplicate_store",
-        in_state("completed", **FETCHED),
-        of_duplicate(transitions.duplicates.delay_duplicate_store, delay=MINUTE, reason=REASON),
-        ["duplicate.delayed"],
-    ),
-    Race(
-        "fail_duplicate_store",
-        in_state("completed", **FETCHED),
-        of_duplicate(transitions.duplicates.fail_duplicate_store, reason=REASON),
-        ["duplicate.not_stored"],
-    ),
-    Race(
-        "finish_duplicate_store",
-        in_state("completed", **FETCHED),
-        of_duplicate(transitions.duplicates.finish_duplicate_store, artifacts=[VIDEO]),
-        ["duplicate.stored"],
     ),
     Race(
         "hold_restored",
@@ -562,9 +540,6 @@ WITHOUT_A_LOSER = {
     "drop_worker",
     "resign",
     "renew_reconcile",
-    "renew_duplicate_store",
-    "excuse_store",  # tells, moves nothing
-    "excuse_duplicate_store",
     "finish_reconcile",
     "keep_unverified",  # the newer file replaces the older one
     "explain_unverified",

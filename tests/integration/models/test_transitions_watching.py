@@ -153,29 +153,29 @@ def test_a_store_step_is_begun_once_and_knows_its_job(scratch: Session) -> None:
     rows.add_prediction(scratch, job, account, "failed")
     prediction = rows.add_prediction(scratch, job, account, "completed")
     claimed = claim_store(scratch)
-    assert claimed == ClaimedStore(job, 1, prediction)
-    ticket = transitions.steps.begin_store(scratch, job, 1, lease=LEASE)
+    assert claimed == ClaimedStore(prediction, job, 1)
+    ticket = transitions.steps.begin_store(scratch, prediction, 1, lease=LEASE)
     assert ticket is not None
     assert (ticket.prediction_id, ticket.outputs, ticket.attempt) == (prediction, [OUTPUT], 1)
     assert (ticket.batch_name, ticket.batch_size, ticket.number) == ("pilot", 24, 7)
-    assert transitions.steps.begin_store(scratch, job, 1, lease=LEASE) is None
+    assert transitions.steps.begin_store(scratch, prediction, 1, lease=LEASE) is None
 
 
 def test_a_store_step_whose_worker_crashed_is_taken_over(scratch: Session) -> None:
     render = rows.add_render(scratch, "completed")
     first = claim_store(scratch)
-    assert transitions.steps.begin_store(scratch, render.job_id, first.claim, lease=LEASE)
-    assert transitions.steps.renew_store(scratch, render.job_id, first.claim, lease=LEASE)
+    assert transitions.steps.begin_store(scratch, render.prediction_id, first.claim, lease=LEASE)
+    assert transitions.steps.renew_store(scratch, render.prediction_id, first.claim, lease=LEASE)
     assert transitions.claims.claim_stores(scratch, count=5, lease=LEASE) == []
-    rows.change(scratch, "job", render.job_id, due_at=-SECOND)
+    rows.change(scratch, "prediction", render.prediction_id, due_at=-SECOND)
     assert transitions.claims.claim_stores(scratch, count=5, lease=LEASE) == []  # before it was taken back
-    assert transitions.claims.take_back_stores(scratch, count=5) == [CrashedStore(render.job_id, 1, 1, False)]
+    assert transitions.claims.take_back_stores(scratch, count=5) == [
+        CrashedStore(render.prediction_id, render.job_id, 1, 1, False)
+    ]
     second = claim_store(scratch)
-    assert transitions.steps.begin_store(scratch, render.job_id, second.claim, lease=LEASE)
-    assert not transitions.steps.renew_store(scratch, render.job_id, first.claim, lease=LEASE)
-    stale = transitions.steps.finish_store(
-        scratch, render.job_id, first.claim, prediction_id=render.prediction_id, artifacts=[VIDEO]
-    )
+    assert transitions.steps.begin_store(scratch, render.prediction_id, second.claim, lease=LEASE)
+    assert not transitions.steps.renew_store(scratch, render.prediction_id, first.claim, lease=LEASE)
+    stale = transitions.steps.finish_store(scratch, render.prediction_id, first.claim, artifacts=[VIDEO])
     assert not stale
     assert rows.count(scratch, "artifact") == 0
 
@@ -186,9 +186,7 @@ def test_a_stored_video_ends_the_job_and_is_kept_though_it_was_cancelled(scratch
     claimed = claim_store(scratch)
     if cancel:
         transitions.jobs.cancel_job(scratch, render.job_id)
-    assert transitions.steps.finish_store(
-        scratch, render.job_id, claimed.claim, prediction_id=render.prediction_id, artifacts=[VIDEO, POSTER]
-    )
+    assert transitions.steps.finish_store(scratch, render.prediction_id, claimed.claim, artifacts=[VIDEO, POSTER])
     state = "cancelled" if cancel else "succeeded"
     assert job_of(scratch, render)["state"] == state
     assert rows.count(scratch, "artifact", job_id=render.job_id) == 2
@@ -199,15 +197,15 @@ def test_a_stored_video_ends_the_job_and_is_kept_though_it_was_cancelled(scratch
 def test_a_delayed_store_step_is_tried_again_later_under_another_claim(scratch: Session) -> None:
     render = rows.add_render(scratch, "completed")
     claimed = claim_store(scratch)
-    assert transitions.steps.begin_store(scratch, render.job_id, claimed.claim, lease=LEASE)
+    assert transitions.steps.begin_store(scratch, render.prediction_id, claimed.claim, lease=LEASE)
     assert transitions.steps.delay_store(
-        scratch, render.job_id, claimed.claim, delay=MINUTE, reason=Reason("full", "no space")
+        scratch, render.prediction_id, claimed.claim, delay=MINUTE, reason=Reason("full", "no space")
     )
     assert transitions.claims.claim_stores(scratch, count=5, lease=LEASE) == []
-    assert job_of(scratch, render)["error_code"] == "full"
-    rows.change(scratch, "job", render.job_id, due_at=NOW)
+    assert prediction_of(scratch, render)["error_code"] == "full"
+    rows.change(scratch, "prediction", render.prediction_id, due_at=NOW)
     again = claim_store(scratch)
-    ticket = transitions.steps.begin_store(scratch, render.job_id, again.claim, lease=LEASE)
+    ticket = transitions.steps.begin_store(scratch, render.prediction_id, again.claim, lease=LEASE)
     assert ticket is not None
     assert ticket.attempt == 2
     assert rows.list_events(scratch, job_id=render.job_id)[-1]["detail"]["attempt"] == 1
@@ -220,7 +218,7 @@ def test_a_video_that_cannot_be_had_fails_the_job_and_a_retry_fetches_it(scratch
     if cancel:
         transitions.jobs.cancel_job(scratch, render.job_id)
     assert transitions.steps.fail_store(
-        scratch, render.job_id, claimed.claim, reason=Reason("output_expired", "it is gone")
+        scratch, render.prediction_id, claimed.claim, reason=Reason("output_expired", "it is gone")
     )
     assert job_of(scratch, render)["state"] == ("cancelled" if cancel else "failed")
     assert transitions.jobs.retry_job(scratch, render.job_id) == "storing"
@@ -232,7 +230,7 @@ def test_unpublished_store_messages_are_due_again(scratch: Session) -> None:
         rows.add_render(scratch, "completed")
     claimed = transitions.claims.claim_stores(scratch, count=3, lease=LEASE)
     begun = claimed[0]
-    assert transitions.steps.begin_store(scratch, begun.job_id, begun.claim, lease=LEASE)
+    assert transitions.steps.begin_store(scratch, begun.prediction_id, begun.claim, lease=LEASE)
     assert transitions.claims.postpone_stores(scratch, claimed, delay=NOW) == 2
     again = transitions.claims.claim_stores(scratch, count=5, lease=LEASE)
     assert {each.job_id for each in again} == {each.job_id for each in claimed[1:]}
@@ -241,7 +239,7 @@ def test_unpublished_store_messages_are_due_again(scratch: Session) -> None:
 def test_the_longest_waiting_is_stored_first(scratch: Session) -> None:
     renders = [rows.add_render(scratch, "completed") for _ in range(3)]
     for render, wait in zip(renders, (1, 3, 2), strict=True):
-        rows.change(scratch, "job", render.job_id, due_at=-wait * SECOND)
+        rows.change(scratch, "prediction", render.prediction_id, due_at=-wait * SECOND)
     order = [transitions.claims.claim_stores(scratch, count=1, lease=LEASE)[0].job_id for _ in range(3)]
     assert order == [renders[1].job_id, renders[2].job_id, renders[0].job_id]
 

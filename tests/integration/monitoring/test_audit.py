@@ -77,12 +77,12 @@ def succeed_one(session: Session, store: ArtifactStore) -> tuple[UUID, UUID]:
     transitions.renders.complete_prediction(session, prediction, 1, outputs=["http://127.0.0.1/video.mp4"])
     session.commit()
     (claimed,) = transitions.claims.claim_stores(session, count=1, lease=timedelta(seconds=MINUTE))
-    transitions.steps.begin_store(session, job, claimed.claim, lease=timedelta(seconds=MINUTE))
+    transitions.steps.begin_store(session, prediction, claimed.claim, lease=timedelta(seconds=MINUTE))
     draft = store.scratch() / "draft"
     draft.write_bytes(CONTENT)
     url = store.publish(draft, "jobs/a.mp4")
     video = NewArtifact(ArtifactKind.VIDEO, url, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
-    transitions.steps.finish_store(session, job, claimed.claim, prediction_id=prediction, artifacts=(video,))
+    transitions.steps.finish_store(session, prediction, claimed.claim, artifacts=(video,))
     session.commit()
     return job, prediction
 

@@ -16,13 +16,13 @@ from models import ArtifactKind, transitions
 from models.db.session import transaction
 from models.lifecycle import PredictionState, Reason
 from models.queries.audit import list_purchases
+from models.transitions.storing.claims import MAX_STORE_CRASHES
 from models.transitions.storing.steps import NewArtifact
 from rushes.jobs.views import get_duplicate_file, get_job
 from rushes.monitoring import audit
-from rushes.reconciling.duplicates import store_duplicate
 from rushes.runtime import Runtime
-from rushes.storing.steps import StoreDelayed, StoreStopped
-from rushes.storing.store import store_job
+from rushes.storing.steps import StoreDelayed
+from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
 from rushes.wavespeed import PredictionNotFound, PredictionPage, PredictionStatus, ProviderPrediction
@@ -118,12 +118,13 @@ def claim_store(runtime: Runtime) -> int:
         "UPDATE prediction SET due_at = now() WHERE is_duplicate AND state = 'completed' AND due_at IS NOT NULL",
     )
     with transaction(runtime.sessions) as session:
-        (claimed,) = transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
+        transitions.claims.take_back_stores(session, count=5)
+        (claimed,) = transitions.claims.claim_stores(session, count=5, lease=LEASE)
     return claimed.claim
 
 
 def keep(runtime: Runtime, prediction_id: UUID) -> str:
-    return store_duplicate(runtime, prediction_id, claim_store(runtime), must_stop=lambda: False)
+    return store_output(runtime, prediction_id, claim_store(runtime), must_stop=lambda: False)
 
 
 def test_a_duplicate_purchase_is_watched_stored_and_settled_while_its_job_goes_its_own_way(
@@ -145,7 +146,7 @@ def test_a_duplicate_purchase_is_watched_stored_and_settled_while_its_job_goes_i
     )
     with transaction(runtime.sessions) as session:
         (store,) = transitions.claims.claim_stores(session, count=1, lease=LEASE)
-    store_job(runtime, job_id, store.claim, must_stop=lambda: False)
+    store_output(runtime, store.prediction_id, store.claim, must_stop=lambda: False)
 
     view = get_job(runtime.sessions, job_id)
     own, duplicate = (
@@ -253,40 +254,21 @@ def test_a_duplicate_purchase_that_fails_is_given_back(
         assert names(audit.audit_rows(session)) == {"no_duplicate"}
 
 
-def test_a_store_step_that_was_shut_down_or_died_is_taken_up_again_and_its_stale_writes_move_nothing(
-    runtime: Runtime, duplicate_id: UUID
-) -> None:
+def test_a_duplicate_purchase_that_kills_its_worker_is_quarantined(runtime: Runtime, duplicate_id: UUID) -> None:
     watch(runtime, duplicate_id)
-    with pytest.raises(StoreStopped):
-        store_duplicate(runtime, duplicate_id, claim_store(runtime), must_stop=lambda: True)
-    with transaction(runtime.sessions) as session:
-        died = transitions.duplicates.begin_duplicate_store(
-            session, duplicate_id, read(runtime, duplicate_id)["claim"], lease=LEASE
-        )
-    assert died
-    first = claim_store(runtime)
-    with transaction(runtime.sessions) as session:
-        assert not transitions.duplicates.renew_duplicate_store(session, duplicate_id, died.claim, lease=LEASE)
-        assert not transitions.duplicates.finish_duplicate_store(session, duplicate_id, died.claim, artifacts=[VIDEO])
-    assert store_duplicate(runtime, duplicate_id, first, must_stop=lambda: False).startswith("stored")
-    assert store_duplicate(runtime, duplicate_id, first, must_stop=lambda: False) == "stale: nothing to do"
-
-
-def test_a_duplicate_purchase_whose_fetching_kills_its_worker_is_quarantined_after_three_silences(
-    runtime: Runtime, duplicate_id: UUID
-) -> None:
-    watch(runtime, duplicate_id)
-    for _ in range(3):
+    for _ in range(MAX_STORE_CRASHES):
         claim = claim_store(runtime)
         with transaction(runtime.sessions) as session:
-            assert transitions.duplicates.begin_duplicate_store(session, duplicate_id, claim, lease=LEASE)
-            assert transitions.duplicates.quarantine_duplicate_stores(session, count=5) == 0
-    run(runtime, "UPDATE prediction SET due_at = now()")
+            assert transitions.steps.begin_store(session, duplicate_id, claim, lease=LEASE)
+        run(runtime, "UPDATE prediction SET due_at = now() WHERE is_duplicate")
     with transaction(runtime.sessions) as session:
-        assert transitions.duplicates.quarantine_duplicate_stores(session, count=5) == 1
-        assert transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE) == []
+        (crashed,) = transitions.claims.take_back_stores(session, count=5)
+        assert crashed.quarantined
+        assert transitions.claims.claim_stores(session, count=5, lease=LEASE) == []
         assert names(audit.audit_rows(session)) == {"bought_once", "no_duplicate", "duplicate_goes_on"}
-    assert read(runtime, duplicate_id)["error_code"] == "store_killed_worker"
+    duplicate = read(runtime, duplicate_id)
+    assert duplicate["error_code"] == "store_killed_worker"
+    assert get_job(runtime.sessions, duplicate["job_id"]).job.state == "rendering"
 
 
 def test_an_expired_address_of_a_duplicate_purchase_is_asked_for_afresh(

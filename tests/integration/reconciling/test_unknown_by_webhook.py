@@ -15,8 +15,8 @@ from models.db.session import transaction
 from models.queries.audit import RULES, find_broken
 from rushes.reconciling import reconcile as reconciling
 from rushes.reconciling.assign import Assignments, assign_named
-from rushes.reconciling.duplicates import store_duplicate
 from rushes.runtime import ACCOUNT
+from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
 from rushes.wavespeed.callback_urls import HookAddresses, read_address
@@ -225,8 +225,8 @@ def test_what_a_job_that_has_ended_does_not_need_is_kept_as_a_duplicate_purchase
     ((duplicate_id,),) = world.ask("SELECT id FROM prediction WHERE is_duplicate")
     assert check_prediction(world.runtime, duplicate_id, 0).startswith("completed")
     with transaction(world.runtime.sessions) as session:
-        (step,) = transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
-    assert store_duplicate(world.runtime, duplicate_id, step.claim, must_stop=lambda: False).startswith("stored")
+        (step,) = transitions.claims.claim_stores(session, count=5, lease=LEASE)
+    assert store_output(world.runtime, duplicate_id, step.claim, must_stop=lambda: False).startswith("stored")
     assert world.state_of(job_id) == state
     assert world.ask("SELECT count(*) FROM unknown_prediction") == [(0,)]
     assert "adopted" not in world.sweep().partition("; by")[2]  # a row knows it now

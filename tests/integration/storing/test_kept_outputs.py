@@ -1,8 +1,8 @@
 """Bytes that arrive are kept, whatever they are; twice the same settles it; a later probe can accept them."""
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,11 +14,9 @@ from rushes.errors import Conflict, InvalidInput, NotFound
 from rushes.jobs.pushing import retry_job
 from rushes.jobs.rechecks import recheck_job, recheck_jobs
 from rushes.jobs.views import get_job
-from rushes.reconciling.duplicates import store_duplicate
 from rushes.runtime import QUICK_SECONDS, Runtime
-from rushes.storing import store as store_module
 from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed
-from rushes.storing.store import store_job
+from rushes.storing.store import store_output
 from rushes.wavespeed import PredictionStatus, ProviderPrediction, ProviderUnavailable
 from tests.support import rows
 from tests.support.output_host import PAGE, OutputHost
@@ -43,9 +41,12 @@ def add_job(runtime: Runtime, address: str, **columns: object) -> UUID:
 def store(runtime: Runtime, job_id: UUID) -> str:
     """The job's next store step, now. Raises what the step raises."""
     with transaction(runtime.sessions) as session:
-        rows.change(session, "job", job_id, due_at=-SECOND)
-        claimed = {each.job_id: each.claim for each in transitions.claims.claim_stores(session, count=50, lease=LEASE)}
-    return store_job(runtime, job_id, claimed[job_id], must_stop=lambda: False)
+        (output,) = queries.jobs.list_predictions(session, [job_id])
+        if output.due_at is not None:
+            rows.change(session, "prediction", output.id, due_at=-SECOND)
+        claimed = {each.job_id: each for each in transitions.claims.claim_stores(session, count=50, lease=LEASE)}
+    own = claimed[job_id]
+    return store_output(runtime, own.prediction_id, own.claim, must_stop=lambda: False)
 
 
 def end_unverified(runtime: Runtime, job_id: UUID) -> None:
@@ -193,10 +194,12 @@ def test_a_type_that_is_none_is_not_kept(runtime: Runtime, host: OutputHost) -> 
 def test_a_provider_that_does_not_answer_costs_no_lease(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[timedelta] = []
     renew = transitions.steps.renew_store
-    monkeypatch.setattr(
-        "rushes.storing.store._MOVES",
-        replace(store_module._MOVES, renew=lambda *given, lease: asked.append(lease) or renew(*given, lease=lease)),
-    )
+
+    def renew_and_note(*given: Any, lease: timedelta) -> bool:
+        asked.append(lease)
+        return renew(*given, lease=lease)
+
+    monkeypatch.setattr(transitions.steps, "renew_store", renew_and_note)
     monkeypatch.setattr(runtime.quick_client, "get_prediction", raise_timeout)
     with pytest.raises(StoreDelayed):
         store(runtime, add_job(runtime, f"{runtime.settings.wavespeed_url}/output/gone.mp4"))
@@ -294,7 +297,8 @@ def test_a_recheck_by_code_reaches_every_job_with_a_kept_file(
     with transaction(runtime.sessions) as session:
         for code in ("output_unverified",) * 5 + ("moderation",):
             render = rows.add_render(session, "completed")
-            rows.change(session, "job", render.job_id, state="failed", ended_at=NOW, due_at=None, error_code=code)
+            rows.change(session, "job", render.job_id, state="failed", ended_at=NOW, error_code=code)
+            rows.change(session, "prediction", render.prediction_id, due_at=None)
             rows.add_artifact(session, render.job_id, render.prediction_id, kind="unverified")
     assert recheck_jobs(runtime.sessions, by="mara", batch=None, code="output_unverified") == 5
     assert recheck_jobs(runtime.sessions, by="mara", batch=None, code="output_unverified") == 0
@@ -307,9 +311,9 @@ def test_a_duplicate_purchase_keeps_its_file_next_to_that_of_the_job(runtime: Ru
     for error in (StoreDelayed, StoreFailed):
         run(runtime, "UPDATE prediction SET due_at = now()")
         with transaction(runtime.sessions) as session:
-            (claimed,) = transitions.duplicates.claim_duplicate_stores(session, count=1, lease=LEASE)
+            (claimed,) = transitions.claims.claim_stores(session, count=1, lease=LEASE)
         with pytest.raises(error):
-            store_duplicate(runtime, render.prediction_id, claimed.claim, must_stop=lambda: False)
+            store_output(runtime, render.prediction_id, claimed.claim, must_stop=lambda: False)
     with transaction(runtime.sessions) as session:
         file = queries.jobs.find_duplicate_file(session, render.prediction_id, ArtifactKind.UNVERIFIED)
     assert file is not None

@@ -16,7 +16,7 @@ from rushes.monitoring.status_line import describe_farm
 from rushes.readiness import check_readiness
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.storing.steps import StoreDelayed
-from rushes.storing.store import store_job
+from rushes.storing.store import store_output
 from tests.support import rows
 from tests.support.output_host import PAGE, Answer, OutputHost
 from tests.support.rows import MINUTE, SECOND
@@ -68,7 +68,7 @@ def claim(runtime: Runtime, account: UUID) -> list[ClaimedStore]:
 def take(runtime: Runtime, claimed: ClaimedStore) -> bool:
     """Run a store step; whether it stored the video."""
     try:
-        store_job(runtime, claimed.job_id, claimed.claim, must_stop=lambda: False)
+        store_output(runtime, claimed.prediction_id, claimed.claim, must_stop=lambda: False)
     except StoreDelayed:
         return False
     return True
@@ -76,7 +76,7 @@ def take(runtime: Runtime, claimed: ClaimedStore) -> bool:
 
 def begin_outage(runtime: Runtime, account: UUID) -> bool:
     """The leader's question, six seconds after the failures."""
-    run(runtime, "UPDATE job SET output_failed_at = output_failed_at - interval '6 seconds'")
+    run(runtime, "UPDATE prediction SET output_failed_at = output_failed_at - interval '6 seconds'")
     with transaction(runtime.sessions) as session:
         return transitions.output_host.begin_output_outage(session, account) is not None
 
@@ -93,7 +93,7 @@ def test_one_download_probes_an_outage_and_its_success_releases_all(
     jobs = add_jobs(runtime, account, host, film, count=6)
     fail_all(runtime, account, host, answer=WAYS[way])
     assert begin_outage(runtime, account)
-    run(runtime, "UPDATE job SET due_at = now() - interval '1 second'")
+    run(runtime, "UPDATE prediction SET due_at = now() - interval '1 second'")
 
     for _ in range(3):  # one at a time, and none before its turn
         (probe,) = claim(runtime, account)
@@ -108,11 +108,11 @@ def test_one_download_probes_an_outage_and_its_success_releases_all(
     with transaction(runtime.sessions) as session:
         assert queries.storing.find_output_outage(session) is None
         assert rows.kinds(session, account_id=account) == ["account.outputs_failing", "account.outputs_back"]
-    waits = ask(runtime, "SELECT extract(epoch FROM due_at - now()) FROM job WHERE state = 'storing'")
+    waits = ask(runtime, "SELECT extract(epoch FROM due_at - now()) FROM prediction WHERE due_at IS NOT NULL")
     assert len(waits) == 5
     assert all(seconds <= 5 / 20 for (seconds,) in waits)  # twenty a second
 
-    run(runtime, "UPDATE job SET due_at = now() WHERE state = 'storing'")
+    run(runtime, "UPDATE prediction SET due_at = now() WHERE due_at IS NOT NULL")
     assert all(take(runtime, each) for each in claim(runtime, account))
     assert {get_job(runtime.sessions, job).job.state for job in jobs} == {"succeeded"}
     assert ask(runtime, "SELECT count(*) FROM prediction") == [(6,)]  # nothing was bought again
@@ -143,10 +143,10 @@ def test_files_that_cannot_be_decoded_are_no_outage_and_are_fetched_twice(
     for number in range(1, 21):
         host.offer(f"{number}.mp4", bytes(range(256)) * (10 + number))
     for _ in range(2):
-        run(runtime, "UPDATE job SET due_at = now() WHERE state = 'storing'")
+        run(runtime, "UPDATE prediction SET due_at = now() WHERE due_at IS NOT NULL")
         for each in claim(runtime, account):
             with pytest.raises(Exception, match="not a playable video"):
-                store_job(runtime, each.job_id, each.claim, must_stop=lambda: False)
+                store_output(runtime, each.prediction_id, each.claim, must_stop=lambda: False)
         assert not begin_outage(runtime, account)
     assert host.downloads.total() == 40
     codes = {get_job(runtime.sessions, job).job.error_code for job in jobs}
@@ -173,7 +173,7 @@ def test_a_recheck_neither_probes_nor_waits_for_the_end_of_an_outage(
     fail_all(runtime, account, host, answer=WAYS["away"])
     assert begin_outage(runtime, account)
     run(runtime, "UPDATE account SET outputs_probe_at = now() + interval '1 hour'")
-    run(runtime, "UPDATE job SET rechecks = true, due_at = now() WHERE id = :id", id=jobs[0])
+    run(runtime, "UPDATE prediction SET rechecks = true, due_at = now() WHERE job_id = :id", id=jobs[0])
     assert [each.job_id for each in claim(runtime, account)] == [jobs[0]]
     run(runtime, "UPDATE account SET outputs_probe_at = now()")
     (probe,) = claim(runtime, account)
@@ -188,7 +188,7 @@ def test_a_probe_that_is_under_way_is_the_only_one(
     assert begin_outage(runtime, account)
     (probe,) = claim(runtime, account)
     with transaction(runtime.sessions) as session:
-        assert transitions.steps.begin_store(session, probe.job_id, probe.claim, lease=LEASE)
+        assert transitions.steps.begin_store(session, probe.prediction_id, probe.claim, lease=LEASE)
     run(runtime, "UPDATE account SET outputs_probe_at = now()")
     assert claim(runtime, account) == []
 
@@ -199,7 +199,7 @@ def test_files_that_are_gone_for_good_do_not_begin_one_outage_after_another(
     add_jobs(runtime, account, host, film, count=3)
     begun = []
     for _ in range(5):
-        run(runtime, "UPDATE job SET due_at = now()")
+        run(runtime, "UPDATE prediction SET due_at = now()")
         fail_all(runtime, account, host, answer=WAYS["not found"])
         begun.append(begin_outage(runtime, account))
         run(runtime, "UPDATE account SET outputs_reached_at = NULL")
@@ -236,7 +236,7 @@ def test_an_outage_makes_no_lag(runtime: Runtime, account: UUID, host: OutputHos
     add_jobs(runtime, account, host, film, count=4)
     fail_all(runtime, account, host, answer=WAYS["forbidden"])
     assert begin_outage(runtime, account)
-    run(runtime, "UPDATE job SET due_at = now() - interval '10 minutes'")
+    run(runtime, "UPDATE prediction SET due_at = now() - interval '10 minutes'")
     run(runtime, "UPDATE account SET outputs_probe_at = now() + interval '20 seconds'")
     with transaction(runtime.sessions) as session:
         assert queries.health.find_health(session).lag_seconds == 0
@@ -249,7 +249,7 @@ def test_an_outage_that_nobody_waits_for_ends(runtime: Runtime, account: UUID, h
     assert begin_outage(runtime, account)
     with transaction(runtime.sessions) as session:
         assert not transitions.output_host.end_unprobed_outages(session)
-    run(runtime, "UPDATE job SET state = 'failed', ended_at = now(), due_at = NULL")
+    run(runtime, "UPDATE prediction SET due_at = NULL")
     with transaction(runtime.sessions) as session:
         assert transitions.output_host.end_unprobed_outages(session)
 

@@ -11,15 +11,13 @@ import pytest
 from models import transitions
 from models.db.errors import DatabaseAway
 from models.db.session import transaction
-from models.lifecycle import Reason
 from models.transitions.storing.claims import MAX_STORE_CRASHES
-from rushes.reconciling.duplicates import store_duplicate
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.storing import store, transfer
-from rushes.storing.store import store_job
+from rushes.storing.store import store_output
 from tests.support import rows
-from tests.support.rows import NOW, OUTPUT, SECOND
+from tests.support.rows import SECOND
 
 LEASE = timedelta(seconds=20)
 
@@ -34,9 +32,9 @@ def runtime(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def job_id(runtime: Runtime) -> UUID:
+def prediction_id(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
-        return rows.add_render(session, "completed").job_id
+        return rows.add_render(session, "completed").prediction_id
 
 
 def claim(runtime: Runtime) -> int:
@@ -45,10 +43,10 @@ def claim(runtime: Runtime) -> int:
     return claimed.claim
 
 
-def take_back(runtime: Runtime, job_id: UUID) -> None:
+def take_back(runtime: Runtime, prediction_id: UUID) -> None:
     """Its lease runs out while it stores."""
     with transaction(runtime.sessions) as session:
-        rows.change(session, "job", job_id, due_at=-SECOND)
+        rows.change(session, "prediction", prediction_id, due_at=-SECOND)
         transitions.claims.take_back_stores(session, count=5)
 
 
@@ -76,53 +74,59 @@ def be_away(_: object) -> Any:
     raise DatabaseAway("the database cannot be reached")
 
 
-def store_through_an_outage(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, job_id: UUID, *, meanwhile: Any) -> None:
+def store_through_an_outage(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, prediction_id: UUID, *, meanwhile: Any
+) -> None:
     own = claim(runtime)
     go_through_an_outage(
-        monkeypatch, lambda: store_job(runtime, job_id, own, must_stop=lambda: False), meanwhile=meanwhile
+        monkeypatch, lambda: store_output(runtime, prediction_id, own, must_stop=lambda: False), meanwhile=meanwhile
     )
 
 
-def events(runtime: Runtime, job_id: UUID) -> list[str]:
+def events(runtime: Runtime, prediction_id: UUID) -> list[str]:
     with transaction(runtime.sessions) as session:
-        return rows.kinds(session, job_id=job_id)
+        return rows.kinds(session, prediction_id=prediction_id)
 
 
 def test_a_step_whose_database_was_away_is_handed_back_once_it_is_back(
-    runtime: Runtime, job_id: UUID, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, prediction_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store_through_an_outage(runtime, monkeypatch, job_id, meanwhile=lambda: None)
-    assert events(runtime, job_id) == ["store.delayed"]
+    store_through_an_outage(runtime, monkeypatch, prediction_id, meanwhile=lambda: None)
+    assert events(runtime, prediction_id) == ["store.delayed"]
     with transaction(runtime.sessions) as session:
-        job = rows.read(session, "job", job_id)
-    assert (job["state"], job["begun_at"], job["error_code"]) == ("storing", None, "database_away")
+        output = rows.read(session, "prediction", prediction_id)
+    assert (output["begun_at"], output["error_code"]) == (None, "database_away")
     assert claim(runtime)  # due at once
 
 
 def test_outages_that_outlast_the_lease_never_park_a_job(
-    runtime: Runtime, job_id: UUID, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, prediction_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(MAX_STORE_CRASHES + 1):
-        store_through_an_outage(runtime, monkeypatch, job_id, meanwhile=lambda: take_back(runtime, job_id))
-    assert events(runtime, job_id) == ["store.crashed", "store.delayed"] * (MAX_STORE_CRASHES + 1)
+        store_through_an_outage(
+            runtime, monkeypatch, prediction_id, meanwhile=lambda: take_back(runtime, prediction_id)
+        )
+    assert events(runtime, prediction_id) == ["store.crashed", "store.delayed"] * (MAX_STORE_CRASHES + 1)
     with transaction(runtime.sessions) as session:
-        assert rows.read(session, "job", job_id)["state"] == "storing"
+        assert rows.read(session, "prediction", prediction_id)["due_at"] is not None
 
 
-def test_a_crash_is_excused_only_by_its_own_claim(runtime: Runtime, job_id: UUID) -> None:
+def test_a_crash_is_excused_once_by_its_own_claim(runtime: Runtime, prediction_id: UUID) -> None:
     own = claim(runtime)
     with transaction(runtime.sessions) as session:
-        transitions.steps.begin_store(session, job_id, own, lease=LEASE)
-    take_back(runtime, job_id)
-    with transaction(runtime.sessions) as session:
-        excuses = [
-            transitions.steps.excuse_store(session, job_id, each, reason=Reason("x", "y")) for each in (own - 1, own)
-        ]
-    assert excuses == [False, True]
+        transitions.steps.begin_store(session, prediction_id, own, lease=LEASE)
+
+    def excuse(claim: int) -> bool:
+        with transaction(runtime.sessions) as session:
+            return transitions.steps.excuse_store(session, prediction_id, claim, reason=transfer.AWAY)
+
+    assert not excuse(own)  # it still has its claim
+    take_back(runtime, prediction_id)
+    assert [excuse(each) for each in (own - 1, own, own)] == [False, True, False]
 
 
 def test_a_step_ends_its_wait_for_the_database_when_its_worker_does(
-    runtime: Runtime, job_id: UUID, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, prediction_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def download(*_: object, keep_going: Callable[[], None], **__: object) -> Any:
         monkeypatch.setattr(transfer, "transaction", be_away)
@@ -131,76 +135,18 @@ def test_a_step_ends_its_wait_for_the_database_when_its_worker_does(
     own = claim(runtime)
     monkeypatch.setattr(transfer, "store_video", download)
     with pytest.raises(DatabaseAway):
-        store_job(runtime, job_id, own, must_stop=lambda: True)
+        store_output(runtime, prediction_id, own, must_stop=lambda: True)
 
 
 def test_a_second_message_that_cannot_begin_leaves_the_step_to_the_first(
-    runtime: Runtime, job_id: UUID, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, prediction_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = claim(runtime)
     with transaction(runtime.sessions) as session:
-        assert transitions.steps.begin_store(session, job_id, own, lease=LEASE)
+        assert transitions.steps.begin_store(session, prediction_id, own, lease=LEASE)
     monkeypatch.setattr(store, "transaction", be_away)
     with pytest.raises(DatabaseAway):
-        store_job(runtime, job_id, own, must_stop=lambda: False)
+        store_output(runtime, prediction_id, own, must_stop=lambda: False)
     with transaction(runtime.sessions) as session:
-        assert transitions.steps.renew_store(session, job_id, own, lease=LEASE)
-    assert events(runtime, job_id) == []
-
-
-@pytest.fixture
-def duplicate_id(runtime: Runtime) -> UUID:
-    with transaction(runtime.sessions) as session:
-        return rows.add_render(
-            session, "completed", is_duplicate=True, outputs=[OUTPUT], due_at=NOW, posted_at=-SECOND
-        ).prediction_id
-
-
-def claim_duplicate(runtime: Runtime) -> int:
-    """As the dispatcher does: those that crashed too often are quarantined first."""
-    with transaction(runtime.sessions) as session:
-        assert transitions.duplicates.quarantine_duplicate_stores(session, count=5) == 0
-        (claimed,) = transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
-    return claimed.claim
-
-
-def lose_the_lease(runtime: Runtime, duplicate_id: UUID) -> None:
-    with transaction(runtime.sessions) as session:
-        rows.change(session, "prediction", duplicate_id, due_at=-SECOND)
-        assert transitions.duplicates.claim_duplicate_stores(session, count=5, lease=LEASE)
-        rows.change(session, "prediction", duplicate_id, due_at=-SECOND)
-
-
-@pytest.mark.parametrize("outlasts_lease", [True, False])
-def test_outages_never_park_a_duplicate_purchase(
-    runtime: Runtime, duplicate_id: UUID, monkeypatch: pytest.MonkeyPatch, outlasts_lease: bool
-) -> None:
-    for number in range(1, MAX_STORE_CRASHES + 2):
-        own = claim_duplicate(runtime)
-        go_through_an_outage(
-            monkeypatch,
-            lambda own=own: store_duplicate(runtime, duplicate_id, own, must_stop=lambda: False),  # type: ignore[misc]
-            meanwhile=lambda: lose_the_lease(runtime, duplicate_id) if outlasts_lease else None,
-        )
-        with transaction(runtime.sessions) as session:
-            reported = rows.list_events(session, prediction_id=duplicate_id)
-        assert [(each["kind"], each["detail"]["code"]) for each in reported] == [
-            ("duplicate.delayed", "database_away")
-        ] * number
-    assert claim_duplicate(runtime)  # due at once
-
-
-def test_a_crash_of_a_duplicate_purchase_is_excused_once_and_only_after_it(
-    runtime: Runtime, duplicate_id: UUID
-) -> None:
-    def excuse(claim: int) -> bool:
-        with transaction(runtime.sessions) as session:
-            return transitions.duplicates.excuse_duplicate_store(session, duplicate_id, claim, reason=transfer.AWAY)
-
-    own = claim_duplicate(runtime)
-    with transaction(runtime.sessions) as session:
-        ticket = transitions.duplicates.begin_duplicate_store(session, duplicate_id, own, lease=LEASE)
-    assert ticket is not None
-    assert not excuse(ticket.claim)  # it still has its claim
-    lose_the_lease(runtime, duplicate_id)
-    assert [excuse(ticket.claim) for _ in range(2)] == [True, False]
+        assert transitions.steps.renew_store(session, prediction_id, own, lease=LEASE)
+    assert events(runtime, prediction_id) == []

@@ -12,7 +12,7 @@ from models.db.session import transaction
 from rushes.artifacts import probe as video
 from rushes.runtime import Runtime
 from rushes.storing.steps import StoreDelayed, StoreFailed
-from rushes.storing.store import store_job
+from rushes.storing.store import store_output
 from tests.support import rows
 from tests.support.api_server import Api, serve_api
 from tests.support.output_host import OutputHost
@@ -47,13 +47,13 @@ def batch(runtime: Runtime, host: OutputHost, tmp_path: Path) -> dict[UUID, byte
 
 def store_all(runtime: Runtime) -> list[str]:
     """Every store step that waits, now; how each ended."""
-    run(runtime, "UPDATE job SET due_at = now() WHERE state = 'storing'")
+    run(runtime, "UPDATE prediction SET due_at = now() WHERE due_at IS NOT NULL")
     with transaction(runtime.sessions) as session:
         claimed = transitions.claims.claim_stores(session, count=50, lease=LEASE)
     ended = []
     for each in claimed:
         try:
-            store_job(runtime, each.job_id, each.claim, must_stop=lambda: False)
+            store_output(runtime, each.prediction_id, each.claim, must_stop=lambda: False)
             ended.append("stored")
         except (StoreDelayed, StoreFailed) as error:
             ended.append(type(error).__name__)

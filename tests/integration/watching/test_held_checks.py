@@ -1,4 +1,4 @@
-"""While the checks of an account are held none is made, and no watch window ends. Videos are fetched all the same."""
+"""While the checks of an account are held none is made, and no watch window ends."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -10,7 +10,7 @@ from models import queries, transitions
 from models.db.session import transaction
 from rushes.runtime import ACCOUNT, Runtime
 from tests.support import rows
-from tests.support.rows import MINUTE, NOW, SECOND
+from tests.support.rows import MINUTE, SECOND
 from tests.support.runtimes import ask, run
 from workers.dispatcher.loop import Dispatcher
 from workers.dispatcher.publisher import Message
@@ -21,11 +21,10 @@ Rounds = Callable[[], list[str]]
 
 @pytest.fixture
 def account_id(runtime: Runtime) -> UUID:
-    """One render has outlived its window, and the video of one duplicate purchase is to be fetched."""
+    """A render that has outlived its window."""
     with transaction(runtime.sessions) as session:
         account = transitions.accounts.ensure_account(session, ACCOUNT, slots=9, submits_per_minute=600)
         rows.add_render(session, "rendering", account_id=account, due_at=-2 * MINUTE, accepted_at=-12 * MINUTE)
-        rows.add_render(session, "completed", account_id=account, due_at=NOW, is_duplicate=True)
     return account
 
 
@@ -48,7 +47,7 @@ def make_rounds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Rounds:
 
 def test_no_window_ends_while_checks_are_held(runtime: Runtime, account_id: UUID, make_rounds: Rounds) -> None:
     run(runtime, "UPDATE account SET check_failures = 1, check_back_off_until = now() + interval '40 minutes'")
-    assert make_rounds() == ["duplicate.store"]
+    assert make_rounds() == []
     assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(0,)]
     run(runtime, "UPDATE account SET check_back_off_until = now()")
     assert make_rounds() == ["watch.resume"]

@@ -23,7 +23,7 @@ from rushes.monitoring.audit import audit_rows, compare_with_ledger
 from rushes.provider_list import lookup
 from rushes.runtime import Runtime
 from rushes.storing.steps import StoreDelayed, StoreStopped
-from rushes.storing.store import store_job
+from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching import poll
 from rushes.watching.poll import CheckFailed, check_prediction
@@ -177,7 +177,10 @@ def test_a_render_that_failed_is_bought_anew_after_a_wait_that_doubles_with_each
 
 
 def claim_store(runtime: Runtime) -> int:
-    run(runtime, "UPDATE job SET due_at = now(), begun_at = NULL WHERE state = 'storing'")
+    run(
+        runtime,
+        "UPDATE prediction SET due_at = now(), begun_at = NULL WHERE state = 'completed' AND due_at IS NOT NULL",
+    )
     with transaction(runtime.sessions) as session:
         (claimed,) = transitions.claims.claim_stores(session, count=1, lease=LEASE)
     return claimed.claim
@@ -190,8 +193,10 @@ def test_an_expired_address_of_a_video_is_asked_for_afresh(
     gone = f"{simulator.url}/output/gone.mp4"
     run(runtime, f"UPDATE prediction SET outputs = jsonb_build_array('{gone}')")  # noqa: S608 - a constant
     with pytest.raises(StoreDelayed, match="status 404"):
-        store_job(runtime, render.job_id, claim_store(runtime), must_stop=lambda: False)
-    assert store_job(runtime, render.job_id, claim_store(runtime), must_stop=lambda: False).startswith("stored")
+        store_output(runtime, render.prediction_id, claim_store(runtime), must_stop=lambda: False)
+    assert store_output(runtime, render.prediction_id, claim_store(runtime), must_stop=lambda: False).startswith(
+        "stored"
+    )
     assert stale_writes(runtime) == {}
 
 
@@ -208,10 +213,10 @@ def test_a_store_step_that_another_worker_took_over_is_counted_and_moves_nothing
         return False
 
     with pytest.raises(StoreStopped, match="another worker"):
-        store_job(runtime, render.job_id, claim_store(runtime), must_stop=be_frozen_past_the_lease)
+        store_output(runtime, render.prediction_id, claim_store(runtime), must_stop=be_frozen_past_the_lease)
     assert stale_writes(runtime) == {"store.renew": 1}
     assert ask(runtime, "SELECT count(*) FROM event WHERE kind = 'store.delayed'") == 0
-    assert store_job(runtime, render.job_id, taken[0], must_stop=lambda: False).startswith("stored")
+    assert store_output(runtime, render.prediction_id, taken[0], must_stop=lambda: False).startswith("stored")
 
 
 def test_the_outcome_of_a_check_that_was_overtaken_is_counted(
@@ -288,7 +293,7 @@ def test_what_the_provider_completes_without_a_file_is_spent_and_bought_again_by
             (again,) = submit_all(session)
         submit_prediction(runtime, again.prediction_id, again.claim)
         until_ended(runtime, Render(empty.job_id, again.prediction_id, again.claim))
-        store_job(runtime, empty.job_id, claim_store(runtime), must_stop=lambda: False)
+        store_output(runtime, again.prediction_id, claim_store(runtime), must_stop=lambda: False)
         assert get_job(runtime.sessions, empty.job_id).spent == Decimal("0.48")
     with transaction(runtime.sessions) as session:
         findings = [*audit_rows(session), *compare_with_ledger(session, read_purchases(simulator).books, drained=True)]
