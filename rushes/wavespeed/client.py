@@ -9,13 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote, urlsplit
-
-import requests
-from requests.auth import AuthBase
+from urllib.parse import quote, urlencode, urlsplit
 
 from rushes.wavespeed.answers import Call, error_for
-from rushes.wavespeed.connections import Exchange
 from rushes.wavespeed.errors import NotSent, ProviderUnavailable, SubmitOutcomeUnknown
 from rushes.wavespeed.money import read_money
 from rushes.wavespeed.predictions import (
@@ -27,7 +23,7 @@ from rushes.wavespeed.predictions import (
     read_prediction,
 )
 from rushes.wavespeed.replies import Reply, clean_words, read_reply
-from rushes.wavespeed.transport import ExchangeError, Transport, trust_public_authorities
+from rushes.wavespeed.transport import Exchange, ExchangeError, ProviderRequest, Transport, trust_public_authorities
 
 API_PREFIX = "/api/v3"
 MAX_PAGE_SIZE = 100
@@ -50,17 +46,6 @@ class Timeouts:
     def __post_init__(self) -> None:
         if min(self.connect, self.read, self.total, self.submit_total) <= 0:
             raise ValueError("every timeout must be above 0 seconds")
-
-
-class _Bearer(AuthBase):
-    """Puts the key on a request and shows it nowhere else."""
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._key}"
-        return request
 
 
 class WaveSpeedClient:
@@ -87,8 +72,8 @@ class WaveSpeedClient:
         self._key = api_key
         self._timeouts = timeouts
         self._transport = Transport(
-            auth=_Bearer(api_key),
-            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "rushes"},
+            self._base + API_PREFIX,
+            headers={"Accept": "application/json", "User-Agent": "rushes", "Authorization": f"Bearer {api_key}"},
             pool_size=pool_size,
             tls=tls or trust_public_authorities(),
         )
@@ -112,8 +97,8 @@ class WaveSpeedClient:
         any other answer that is not an accepted prediction.
         """
         body = json.dumps(dict(values), allow_nan=False)
-        request = self._post(_model_path(video_model_id), body)
-        request.params = {"webhook": webhook} if webhook else {}
+        query = f"?{urlencode({'webhook': webhook})}" if webhook else ""
+        request = ProviderRequest("POST", _model_path(video_model_id) + query, body)
         total = self._timeouts.submit_total
         exchange = self._begin(total, read=total, send_before=send_before)
         try:
@@ -136,7 +121,7 @@ class WaveSpeedClient:
 
         Raises `PredictionNotFound`, `AccountRefused`, or `ProviderUnavailable` for any answer that is not about it.
         """
-        reply = self._check(self._get(f"/predictions/{quote(provider_id, safe='')}/result"))
+        reply = self._check(ProviderRequest("GET", f"/predictions/{quote(provider_id, safe='')}/result"))
         found = find_prediction(reply, secret=self._key)
         if not found and reply.is_success:
             found = read_prediction(reply.data, secret=self._key, default_id=provider_id)
@@ -175,14 +160,14 @@ class WaveSpeedClient:
             "include_inputs": include_inputs or None,
         }
         body = json.dumps({key: value for key, value in wanted.items() if value is not None})
-        reply = self._check(self._post("/predictions", body))
+        reply = self._check(ProviderRequest("POST", "/predictions", body))
         if found := read_page(reply, secret=self._key, page=page, page_size=page_size):
             return found
         raise error_for(Call.ASK, reply)
 
     def get_balance(self) -> Decimal:
         """Return the dollars left in the account. Raises `AccountRefused` and `ProviderUnavailable`."""
-        return self._ask_for_money(self._get("/balance"), ("balance",))
+        return self._ask_for_money(ProviderRequest("GET", "/balance"), ("balance",))
 
     def get_price(self, video_model_id: str, values: Mapping[str, Any]) -> Decimal:
         """Return the dollars that the provider would charge for this input, discount included.
@@ -191,14 +176,14 @@ class WaveSpeedClient:
         Raises `AccountRefused` and `ProviderUnavailable`.
         """
         body = json.dumps({"model_id": video_model_id, "inputs": dict(values)}, allow_nan=False)
-        reply = self._check(self._post("/model/price", body), exact_numbers=True)
+        reply = self._check(ProviderRequest("POST", "/model/price", body), exact_numbers=True)
         if reply.meaning in {400, 404, 405}:  # 400: the provider takes an unknown path for an unknown model
-            return self._ask_for_money(self._post("/model/pricing", body), ("unit_price",))
+            return self._ask_for_money(ProviderRequest("POST", "/model/pricing", body), ("unit_price",))
         return read_money(reply, ("discounted_price", "price"))
 
     def get_webhook_secret(self) -> str:
         """Return the secret that webhooks are signed with. Raises `AccountRefused` and `ProviderUnavailable`."""
-        reply = self._check(self._get("/webhook/secret"))
+        reply = self._check(ProviderRequest("GET", "/webhook/secret"))
         secret = reply.data.get("secret") if isinstance(reply.data, dict) else reply.data
         if not reply.is_success or not isinstance(secret, str) or not secret:
             raise error_for(Call.ASK, reply)
@@ -208,18 +193,11 @@ class WaveSpeedClient:
         """Close the kept connections. A later call opens new ones."""
         self._transport.close()
 
-    def _get(self, path: str) -> requests.Request:
-        return requests.Request("GET", f"{self._base}{API_PREFIX}{path}")
-
-    def _post(self, path: str, body: str) -> requests.Request:
-        headers = {"Content-Type": "application/json"}
-        return requests.Request("POST", f"{self._base}{API_PREFIX}{path}", data=body, headers=headers)
-
     def _begin(self, total: float, *, read: float, send_before: float | None = None) -> Exchange:
         deadline = time.monotonic() + total
         return Exchange(deadline=deadline, connect=self._timeouts.connect, read=read, send_before=send_before)
 
-    def _check(self, request: requests.Request, *, exact_numbers: bool = False) -> Reply:
+    def _check(self, request: ProviderRequest, *, exact_numbers: bool = False) -> Reply:
         """Send a request that is safe to repeat."""
         exchange = self._begin(self._timeouts.total, read=self._timeouts.read)
         try:
@@ -228,7 +206,7 @@ class WaveSpeedClient:
             raise ProviderUnavailable(self._describe("no answer from WaveSpeed", error)) from error.__cause__
         return read_reply(answer, secret=self._key, now=datetime.now(UTC), exact_numbers=exact_numbers)
 
-    def _ask_for_money(self, request: requests.Request, keys: tuple[str, ...]) -> Decimal:
+    def _ask_for_money(self, request: ProviderRequest, keys: tuple[str, ...]) -> Decimal:
         return read_money(self._check(request, exact_numbers=True), keys)
 
     def _describe(self, what: str, error: ExchangeError) -> str:

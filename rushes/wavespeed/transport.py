@@ -1,33 +1,44 @@
-"""Requests over bounded connections: one whole answer or `ExchangeError`. Never retries, never follows a redirect."""
+"""One request over HTTP: a whole answer within a total time, or `ExchangeError`. Never retries, never redirects.
+
+`http.client` bounds each wait on the socket, not their sum, so a timer shuts the socket down when the total time is up.
+A connection is opened first and used only then, so it is certain whether a request left.
+
+The name look-up is not bounded: `getaddrinfo` has no time limit, so the resolver's own applies. The deadline is checked
+after it, so a slow look-up can make a call return late, but never send late.
+"""
 
 import http.client
+import socket
 import ssl
-import sys
 import threading
-from collections.abc import Mapping
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from urllib.parse import urlsplit
 
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.util.ssl_ import create_urllib3_context
+from certifi import where
+from urllib3.util import wait_for_read
 
-from rushes.wavespeed.connections import (
-    MAX_ANSWER_BYTES,
-    BoundedConnection,
-    BoundedTLSConnection,
-    Exchange,
-    underway,
-)
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+"""A page of 100 predictions with inputs is about one megabyte. No answer of the provider comes near this limit."""
 
-_FAULTS = (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError)
+_FAULTS = (OSError, ValueError, http.client.HTTPException, zlib.error)
 
 
 class ExchangeError(Exception):
     """No whole answer came. `Exchange.sent` shows whether the other side may have seen the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """A request to the server of the transport. `target` is the path with its query; a body is JSON."""
+
+    method: str
+    target: str
+    body: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,110 +50,186 @@ class Answer:
     body: bytes = field(repr=False)
 
 
-class _BoundedPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = BoundedConnection
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer: their limits, in seconds or as `time.monotonic()`, and how far they came."""
 
+    deadline: float
+    connect: float
+    read: float
+    send_before: float | None = None
+    sent: bool = False
+    late: bool = False
+    """True when nothing was sent because `send_before` had passed."""
+    expired: bool = False
+    """True when the total time was up."""
 
-class _BoundedTLSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = BoundedTLSConnection
+    def limit(self, seconds: float) -> float:
+        """Return the seconds that the next wait may last. Raises `TimeoutError` when the total time is up."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the total time for this call is up")
+        return min(seconds, left)
 
-
-class _Adapter(HTTPAdapter):
-    """Never retries. All its connections are bounded and share one TLS context, which is expensive to load."""
-
-    def __init__(self, *, pool_size: int, tls: ssl.SSLContext) -> None:
-        self._tls = tls
-        super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
-        self.poolmanager.pool_classes_by_scheme = {"http": _BoundedPool, "https": _BoundedTLSPool}
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        conn.cert_reqs = "CERT_REQUIRED"
+    def begin_sending(self) -> None:
+        """Record that the next bytes leave. Raises `TimeoutError` if it is too late to send."""
+        self.limit(self.read)
+        if self.send_before is not None and time.monotonic() >= self.send_before:
+            self.late = True
+            raise TimeoutError("the time to send had passed")
+        self.sent = True
 
 
 def trust_public_authorities() -> ssl.SSLContext:
-    """Return a TLS context that checks names and chains against the authorities that `requests` ships with."""
-    context = create_urllib3_context()
-    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
-    return context
-
-
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None, so that `requests` follows no redirect: it would read the redirect's body without our limits."""
+    """Return a TLS context that checks names and chains against the public authorities."""
+    return ssl.create_default_context(cafile=where())
 
 
 class Transport:
-    """Sends repeatable requests over kept connections, and every other request over its own connection."""
+    """Sends repeatable requests over kept connections, and every other request over its own connection.
 
-    def __init__(self, *, auth: AuthBase, headers: Mapping[str, str], pool_size: int, tls: ssl.SSLContext) -> None:
-        self._auth = auth
+    `headers` may hold secrets and are never shown. Any number of threads may use it. It keeps `pool_size` connections.
+    """
+
+    def __init__(self, base_url: str, *, headers: Mapping[str, str], pool_size: int, tls: ssl.SSLContext) -> None:
+        parts = urlsplit(base_url)
+        self._host, self._port = parts.hostname or "", parts.port
+        self._prefix = parts.path
+        self._tls = tls if parts.scheme == "https" else None
         self._headers = dict(headers)
-        self._tls = tls
-        self._kept = _Adapter(pool_size=pool_size, tls=tls)
-        self._threads = threading.local()
+        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._pool_size = pool_size
 
-    def send(self, request: requests.Request, exchange: Exchange) -> Answer:
+    def send(self, request: ProviderRequest, exchange: Exchange) -> Answer:
         """Send over a kept connection, if one is alive. Raises `ExchangeError`."""
-        session: requests.Session | None = getattr(self._threads, "session", None)
-        if session is None:
-            session = self._threads.session = self._new_session(self._kept)
-        return _run(session, request, exchange)
+        with _reporting(exchange):
+            connection = self._find_idle() or self._open(exchange)
+            with _closing_on_error(connection):
+                answer = self._exchange(connection, request, exchange)
+        if connection.sock is not None and len(self._idle) < self._pool_size:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return answer
 
-    def send_once(self, request: requests.Request, exchange: Exchange) -> Answer:
+    def send_once(self, request: ProviderRequest, exchange: Exchange) -> Answer:
         """Send over a new connection and close it, so that no dying connection loses it. Raises `ExchangeError`."""
-        with self._new_session(_Adapter(pool_size=1, tls=self._tls)) as session:
-            session.headers["Connection"] = "close"
-            return _run(session, request, exchange)
+        with _reporting(exchange):
+            connection = self._open(exchange)
+            try:
+                return self._exchange(connection, request, exchange, headers={"Connection": "close"})
+            finally:
+                connection.close()
 
     def close(self) -> None:
         """Close the kept connections."""
-        self._kept.close()
+        while self._idle:
+            self._idle.pop().close()
 
-    def _new_session(self, adapter: _Adapter) -> requests.Session:
-        session = _Session()
-        session.trust_env = False
-        session.auth = self._auth
-        session.headers.update(self._headers)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        return session
+    def _find_idle(self) -> http.client.HTTPConnection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not wait_for_read(connection.sock, timeout=0):  # readable: the server has closed it
+                return connection
+            connection.close()
+        return None
+
+    def _open(self, exchange: Exchange) -> http.client.HTTPConnection:
+        """Connect, and shake hands over TLS. Not a byte of a request leaves."""
+        kind = http.client.HTTPConnection if self._tls is None else http.client.HTTPSConnection
+        connection = kind(self._host, self._port)
+        sock = _connect(connection.host, connection.port, exchange)
+        if self._tls is not None:
+            sock = self._tls.wrap_socket(sock, server_hostname=connection.host, do_handshake_on_connect=False)
+            with _closing_on_error(sock), _bounded(sock, exchange):
+                sock.settimeout(exchange.limit(exchange.connect))
+                sock.do_handshake()
+        connection.sock = sock
+        return connection
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        request: ProviderRequest,
+        exchange: Exchange,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        kind = {"Content-Type": "application/json"} if request.body is not None else {}
+        with _bounded(connection.sock, exchange):
+            connection.sock.settimeout(exchange.limit(exchange.read))
+            exchange.begin_sending()
+            body = request.body.encode() if request.body is not None else None
+            connection.request(
+                request.method, self._prefix + request.target, body, {**self._headers, **kind, **(headers or {})}
+            )
+            with connection.getresponse() as response:
+                return Answer(response.status, dict(response.headers), _read_body(response))
 
 
-def _run(session: requests.Session, request: requests.Request, exchange: Exchange) -> Answer:
-    handled = sys.exception()
-    waits = (exchange.connect, exchange.read)
+def _connect(host: str, port: int, exchange: Exchange) -> socket.socket:
+    """Try each address in turn. `connect` bounds each one, the deadline bounds them all."""
+    failure: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(exchange.limit(exchange.connect))
+            sock.connect(address)
+        except OSError as error:
+            failure = error
+            sock.close()
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+    raise failure
+
+
+@contextmanager
+def _bounded(sock: socket.socket, exchange: Exchange) -> Iterator[None]:
+    """Shut the socket down when the total time is up: whatever waits for it then fails."""
+
+    def expire() -> None:
+        exchange.expired = True
+        with suppress(OSError):  # it may be closed already
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    timer = threading.Timer(exchange.limit(float("inf")), expire)
+    timer.daemon = True
+    timer.start()
     try:
-        prepared = session.prepare_request(request)
-        with (
-            underway(exchange),
-            session.send(prepared, timeout=waits, allow_redirects=False, stream=True) as response,
-        ):
-            return Answer(response.status_code, response.headers, _read_body(response))
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _closing_on_error(resource: socket.socket | http.client.HTTPConnection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        resource.close()
+        raise
+
+
+@contextmanager
+def _reporting(exchange: Exchange) -> Iterator[None]:
+    """Raise `ExchangeError` for whatever goes wrong, and chain only errors of this machine.
+
+    The text of any other error may quote the other side, which may quote the key.
+    """
+    try:
+        yield
     except _FAULTS as error:
-        # Report the root, not the wrappers: they hold the URL in their text and the key in their request. Chain only
-        # errors of this machine: any other may quote the other side, which may quote the key.
-        root = _root_of(error, handled)
-        raise ExchangeError(_words_of(root)) from (root if isinstance(root, OSError) else None)
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        words = "the total time for this call is up" if exchange.expired else words
+        raise ExchangeError(words) from (error if isinstance(error, OSError) else None)
 
 
-def _read_body(response: requests.Response) -> bytes:
-    body = bytearray()
-    for piece in response.iter_content(64 * 1024):
-        body += piece
-        if len(body) > MAX_ANSWER_BYTES:
-            raise OSError(f"the answer unpacks to more than {MAX_ANSWER_BYTES} bytes")
-    return bytes(body)
-
-
-def _root_of(error: BaseException, handled: BaseException | None) -> BaseException:
-    """Return the first cause of an error, but not the error that the caller was already handling."""
-    while (cause := error.__cause__ or error.__context__) and cause is not handled:
-        error = cause
-    return error
-
-
-def _words_of(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _read_body(response: http.client.HTTPResponse) -> bytes:
+    body = response.read(MAX_ANSWER_BYTES + 1)
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("gzip", "deflate"):  # although we ask for neither
+        body = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, MAX_ANSWER_BYTES + 1)
+    if len(body) > MAX_ANSWER_BYTES:
+        raise OSError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+    return body

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from rushes.errors import OutcomeUnknown, Permanent, RushesError, Transient
 from rushes.wavespeed.answers import ANSWERS, Call, error_for, find_row
-from rushes.wavespeed.connections import MAX_ANSWER_BYTES
 from rushes.wavespeed.errors import (
     AccountRefused,
     ConcurrencyLimited,
@@ -23,7 +22,7 @@ from rushes.wavespeed.errors import (
     SubmitOutcomeUnknown,
 )
 from rushes.wavespeed.replies import WORDS_LIMIT, Reply, read_reply
-from rushes.wavespeed.transport import Answer
+from rushes.wavespeed.transport import MAX_ANSWER_BYTES, Answer
 from tests.support.scripted_provider import KEY
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
