@@ -67,7 +67,6 @@ def open_simulator(load: Load, *, seed: int) -> Simulator:
         sigma=load.sigma,
         cap=load.cap,
         seed=seed,
-        plain_videos=True,
     )
 
 

@@ -69,6 +69,7 @@ class StackOptions:
     simulator_port: int = 8900
     why_simulated: str = "no WAVESPEED_API_KEY"
     longest_render_seconds: float = 600.0  # of the simulator
+    shows_prompts: bool = False  # in the simulator's videos
 
 
 class Stack:
@@ -169,6 +170,7 @@ class Stack:
             api_key=SIMULATOR_KEY,
             journal=home / "journal",
             longest_seconds=self.options.longest_render_seconds,
+            shows_prompts=self.options.shows_prompts,
         )
         self.settings = self.settings.with_changes(
             wavespeed_api_key=SIMULATOR_KEY, wavespeed_url=web_url(LOOPBACK, port)

@@ -9,7 +9,7 @@ hurts a client.
     http/       sockets and signals, the routing table, the gate that every request passes, good and bad answers
     handlers/   one module per part of the API, and /sim, which switches faults on and shows their state
     state/      tasks, slots, listing, ledger, limits, agenda, fates, journal, faults
-    media/      videos, pictures, uploads
+    media/      videos, uploads
     webhooks    signed callbacks
 
 Left out on purpose: features that the provider does not offer for these video models (base64 outputs, streaming), the

@@ -108,14 +108,9 @@ def _add_own_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, default=1, help="of all random choices: times and faults (default: 1)")
     group.add_argument("--journal", type=Path, metavar="FILE", help="keep tasks and ledger across restarts")
     group.add_argument(
-        "--cache-megabytes", type=int, default=256, metavar="N", help="room for rendered videos (default: 256)"
-    )
-    group.add_argument(
-        "--plain-videos",
-        type=_flag,
-        default=False,
-        metavar="yes|no",
-        help="for measurements: videos show one plain picture and cost almost nothing (default: no)",
+        "--show-prompts",
+        action="store_true",
+        help="videos show their prompts, which costs 0.1 s of processor time each",
     )
 
 
@@ -146,8 +141,7 @@ def read_settings(options: argparse.Namespace) -> SimulatorSettings:
         webhook_backoff=options.webhook_backoff,
         webhook_timeout=options.webhook_timeout,
         seed=options.seed,
-        cache_bytes=options.cache_megabytes * 2**20,
-        plain_videos=options.plain_videos,
+        show_prompts=options.show_prompts,
         journal=options.journal,
         faults=dict(options.fault),
     )
@@ -186,12 +180,6 @@ def _fault(text: str) -> tuple[str, Any]:
     except Refused as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return name, rule
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in {"yes", "no", "true", "false"}:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
-    return text.lower() in {"yes", "true"}
 
 
 def _money(text: str) -> Decimal:

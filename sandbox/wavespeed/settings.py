@@ -50,7 +50,6 @@ class SimulatorSettings:
     webhook_backoff: float = 1.0
     webhook_timeout: float = 10.0
     seed: int = 1
-    cache_bytes: int = 256 * 2**20
-    plain_videos: bool = False
+    show_prompts: bool = False
     journal: Path | None = None
     faults: dict[str, Any] = field(default_factory=dict)

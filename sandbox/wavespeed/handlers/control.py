@@ -64,8 +64,6 @@ async def show_stats(service: GatedService, request: Request) -> ASGIApp:
             "slot_seconds": farm.slot_seconds,
             "ignored_keys": counts.ignored_keys,
             "webhooks": service.outbox.counts,
-            "videos_rendered": service.shelf.rendered,
-            "cache_bytes": service.shelf.folder.total_bytes,
             "completion_times": counts.completion_times[-last:] if last else [],
         }
     )

@@ -1,49 +1,39 @@
 """The simulated content delivery network: videos of completed tasks, and every download fault."""
 
+import asyncio
 import gzip
-from collections.abc import Callable
+import tempfile
+from functools import partial
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox.wavespeed.handlers.files import file_answer, not_found
+from sandbox.wavespeed.handlers.files import not_found
 from sandbox.wavespeed.handlers.substitutes import make_other, write_page
 from sandbox.wavespeed.http.answers import Cut, Dripped, Hung
 from sandbox.wavespeed.http.gate import GatedService, broken
-from sandbox.wavespeed.media.containers import MEDIA_TYPES
-from sandbox.wavespeed.media.videos import VideoShelf
-from sandbox.wavespeed.state.faults import Subject
+from sandbox.wavespeed.media.containers import MEDIA_TYPES, remux
+from sandbox.wavespeed.media.videos import Clip, render
+from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.tasks import Task
 
-
-class OutputFile:
-    """The video of a task, rendered if needed; supports ranges and HEAD."""
-
-    def __init__(self, shelf: VideoShelf, task: Task, *, container: str = "mp4") -> None:
-        self._shelf = shelf
-        self._task = task
-        self._container = container
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        name = await self._shelf.fetch(self._task, container=self._container)
-        with self._shelf.folder.hold(name) as path:
-            await file_answer(path, MEDIA_TYPES[self._container])(scope, receive, send)
+MP4 = MEDIA_TYPES["mp4"]
 
 
-class AlteredFile:
-    """An answer made from the bytes of a task's video."""
+class VideoFile:
+    """A file with these bytes, which are always the same for this name; supports ranges and HEAD."""
 
-    def __init__(self, shelf: VideoShelf, task: Task, alter: Callable[[bytes], Response]) -> None:
-        self._shelf = shelf
-        self._task = task
-        self._alter = alter
+    def __init__(self, content: bytes, *, name: str, media_type: str = MP4) -> None:
+        self._content = content
+        self._headers = {"etag": f'"{name}"'}
+        self._media_type = media_type
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        name = await self._shelf.fetch(self._task)
-        with self._shelf.folder.hold(name) as path:
-            answer = self._alter(path.read_bytes())
-        await answer(scope, receive, send)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(self._content)
+            file.flush()
+            await FileResponse(file.name, headers=self._headers, media_type=self._media_type)(scope, receive, send)
 
 
 async def download_output(service: GatedService, request: Request) -> ASGIApp:
@@ -52,71 +42,53 @@ async def download_output(service: GatedService, request: Request) -> ASGIApp:
     task = provider.find(request.path_params["task_id"])
     if task is None or not task.has_video:
         return not_found()
-    if not provider.faults:
-        return OutputFile(service.shelf, task)
-    answer = _fail(service, task) or _replace(service, task)
-    return answer or _worsen(service, task, answer=_alter(service, task) or OutputFile(service.shelf, task))
+    strike = partial(provider.faults.strike, subject=Subject("download", task.asked.model.id, task.asked.prompt))
+    if instead := _fail(strike) or _replace(strike, task):
+        return instead
+    video = await asyncio.to_thread(render, Clip.of(task), shows_words=provider.settings.show_prompts)
+    return _worsen(strike, await _send(strike, video, name=task.id))
 
 
-def _fail(service: GatedService, task: Task) -> ASGIApp | None:
+def _fail(strike: Strike) -> ASGIApp | None:
     """Faults that send no file at all."""
-    faults, subject = service.provider.faults, _subject(task)
-    if rule := faults.strike("download_hang", subject):
+    if rule := strike("download_hang"):
         return Hung(rule.delay)
-    if rule := faults.strike("download_5xx", subject):
+    if rule := strike("download_5xx"):
         return broken(rule.status)
-    if rule := faults.strike("download_expired", subject):
+    if rule := strike("download_expired"):
         return PlainTextResponse("the link has expired", status_code=rule.status)
     return None
 
 
-def _replace(service: GatedService, task: Task) -> ASGIApp | None:
+def _replace(strike: Strike, task: Task) -> ASGIApp | None:
     """Faults that send something else with status 200."""
-    faults, subject = service.provider.faults, _subject(task)
-    if rule := faults.strike("download_garbage", subject):
+    if rule := strike("download_garbage"):
         return write_page(rule.form, same=rule.same)
-    if rule := faults.strike("download_other", subject):
+    if rule := strike("download_other"):
         return make_other(task, rule.form)
-    if faults.strike("download_empty", subject):
-        return Response(b"", media_type="video/mp4")
+    if strike("download_empty"):
+        return Response(b"", media_type=MP4)
     return None
 
 
-def _alter(service: GatedService, task: Task) -> ASGIApp | None:
-    """Faults that send the file, or a part of it, in an unusual form."""
-    faults, subject, shelf = service.provider.faults, _subject(task), service.shelf
-    if rule := faults.strike("download_truncated", subject):
-        fraction = rule.fraction
-        return AlteredFile(shelf, task, lambda body: _send_bytes(body[: int(len(body) * fraction)]))
-    if faults.strike("download_gzip", subject):
-        return AlteredFile(shelf, task, _send_gzip)
-    if faults.strike("download_partial", subject):
-        return AlteredFile(shelf, task, _send_partial)
-    if rule := faults.strike("download_container", subject):
-        return OutputFile(shelf, task, container=rule.form)
-    return None
+async def _send(strike: Strike, video: bytes, *, name: str) -> ASGIApp:
+    """The video; faults send it, or a part of it, in an unusual form."""
+    if rule := strike("download_truncated"):
+        return Response(video[: int(len(video) * rule.fraction)], media_type=MP4)
+    if strike("download_gzip"):
+        return Response(gzip.compress(video, mtime=0), headers={"content-encoding": "gzip"}, media_type=MP4)
+    if strike("download_partial"):
+        headers = {"content-range": f"bytes 0-{len(video) - 1}/{len(video)}"}
+        return Response(video, status_code=206, headers=headers, media_type=MP4)
+    if rule := strike("download_container"):
+        other = await asyncio.to_thread(remux, video, rule.form)
+        return VideoFile(other, name=f"{name}.{rule.form}", media_type=MEDIA_TYPES[rule.form])
+    return VideoFile(video, name=name)
 
 
-def _worsen(service: GatedService, task: Task, *, answer: ASGIApp) -> ASGIApp:
-    faults, subject = service.provider.faults, _subject(task)
-    if rule := faults.strike("download_slow", subject):
+def _worsen(strike: Strike, answer: ASGIApp) -> ASGIApp:
+    if rule := strike("download_slow"):
         answer = Dripped(answer, rule.delay)
-    if rule := faults.strike("download_cut", subject):
+    if rule := strike("download_cut"):
         answer = Cut(answer, rule.fraction)
     return answer
-
-
-def _send_bytes(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(body, status_code=status, headers=headers, media_type=MEDIA_TYPES["mp4"])
-
-
-def _send_gzip(body: bytes) -> Response:
-    return _send_bytes(gzip.compress(body, mtime=0), headers={"content-encoding": "gzip"})
-
-
-def _send_partial(body: bytes) -> Response:
-    return _send_bytes(body, status=206, headers={"content-range": f"bytes 0-{len(body) - 1}/{len(body)}"})
-
-
-def _subject(task: Task) -> Subject:
-    return Subject("download", task.asked.model.id, task.asked.prompt)

@@ -5,17 +5,14 @@ import json
 import random
 import secrets
 
-from PIL import Image
 from starlette.responses import Response
 
-from sandbox.wavespeed.media.stills import draw_still
-from sandbox.wavespeed.media.videos import make_free_box, make_tone
+from sandbox.wavespeed.media.videos import draw_words, make_free_box, make_tone
 from sandbox.wavespeed.state.tasks import Task
 
 NOISE_BYTES = 20_000
 NOISE = range(0x80, 0xC0)
 """Bytes that start neither a UTF-8 character nor a packet or frame of any container."""
-IMAGE_SIZE = (640, 360)
 SOUND_SECONDS = 2
 
 
@@ -38,7 +35,9 @@ def make_other(task: Task, form: str) -> Response:
     """A file that is no video: `noise`, `image`, `audio` or `text`. Each task has its own, always the same one."""
     match form:
         case "image":
-            return Response(_draw_image(task), media_type="image/png")
+            picture = io.BytesIO()
+            draw_words(task.id, width=640, height=360).save(picture, "PNG")
+            return Response(picture.getvalue(), media_type="image/png")
         case "audio":
             return Response(make_tone(SOUND_SECONDS) + make_free_box(task.id), media_type="audio/mp4")
         case "text":
@@ -46,11 +45,3 @@ def make_other(task: Task, form: str) -> Response:
         case _:
             luck = random.Random(f"noise:{task.id}")  # noqa: S311 - not for secrets
             return Response(bytes(luck.choices(NOISE, k=NOISE_BYTES)), media_type="video/mp4")
-
-
-def _draw_image(task: Task) -> bytes:
-    width, height = IMAGE_SIZE
-    still = draw_still(task.asked.prompt, task.id, width=width, height=height)
-    buffer = io.BytesIO()
-    Image.frombytes("L", IMAGE_SIZE, still.luma).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -16,14 +16,11 @@ from sandbox.wavespeed.handlers import account, control, files, outputs, predict
 from sandbox.wavespeed.handlers.submitting import submit
 from sandbox.wavespeed.http.answers import Refusal
 from sandbox.wavespeed.http.gate import Gate, GatedService, Handler
-from sandbox.wavespeed.media.folders import BoundedFolder
 from sandbox.wavespeed.media.uploads import MediaStore
-from sandbox.wavespeed.media.videos import VideoShelf, render, render_plain
 from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.webhooks import Outbox, make_secret
 
-RENDERING_THREADS = 2
 SENDING_THREADS = 16
 LONGEST_NAP_SECONDS = 0.05
 
@@ -55,18 +52,14 @@ KEYLESS: tuple[tuple[str, str, str, Handler], ...] = (
 
 
 def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.time) -> ASGIApp:
-    """The simulator. Its files are in a temporary folder that is removed when the application shuts down."""
+    """The simulator. Uploads are in a temporary folder that is removed when the application shuts down."""
     folder = tempfile.TemporaryDirectory(prefix="wavespeed-simulator-")
-    root = Path(folder.name)
-    rendering = ThreadPoolExecutor(RENDERING_THREADS, thread_name_prefix="render")
     sending = ThreadPoolExecutor(SENDING_THREADS, thread_name_prefix="webhook")
     provider = Provider(settings, clock)
     secret = settings.webhook_secret or make_secret(settings.api_keys[0])
     outbox = Outbox(settings, provider.faults, secret=secret, executor=sending)
     provider.on_end = outbox.announce
-    videos = BoundedFolder(root / "videos", settings.cache_bytes)
-    shelf = VideoShelf(videos, rendering, draw=render_plain if settings.plain_videos else render)
-    service = GatedService(provider, shelf, MediaStore(root / "media"), outbox)
+    service = GatedService(provider, MediaStore(Path(folder.name)), outbox)
 
     @asynccontextmanager
     async def lifespan(_app: ASGIApp) -> AsyncIterator[None]:
@@ -76,7 +69,6 @@ def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.ti
         finally:
             ticking.cancel()
             outbox.close()
-            rendering.shutdown(wait=True, cancel_futures=True)
             sending.shutdown(wait=False, cancel_futures=True)
             provider.close()
             folder.cleanup()

@@ -10,7 +10,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.wavespeed.http.answers import Dripped, Dropped, Hung, Refusal, Slow, garble, gateway_error, label
 from sandbox.wavespeed.media.uploads import MediaStore
-from sandbox.wavespeed.media.videos import VideoShelf
 from sandbox.wavespeed.state.faults import Subject
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.webhooks import Outbox
@@ -28,7 +27,6 @@ class GatedService:
     """The objects that the handlers use."""
 
     provider: Provider
-    shelf: VideoShelf
     media: MediaStore
     outbox: Outbox
 

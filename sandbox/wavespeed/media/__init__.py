@@ -1,1 +1,1 @@
-"""Media: videos, pictures, uploads, and the folders that hold them."""
+"""Media: videos and uploads."""

@@ -1,10 +1,9 @@
 """Move a video to another container without encoding it again."""
 
-from pathlib import Path
+import io
 
 import av
 from av.bitstream import BitStreamFilterContext
-from av.container import OutputContainer
 
 MEDIA_TYPES = {
     "mp4": "video/mp4",
@@ -21,14 +20,20 @@ _WITH_START_CODES = frozenset({"mpegts", "avi", "mpeg"})
 
 _WITHOUT_AAC = frozenset({"mpeg"})
 
+_EXACT = {"fflags": "+bitexact"}
+"""Without the random ids that FFmpeg would write to each file."""
 
-def remux(path: Path, container: str) -> None:
-    """Replace an MP4 with the same video in this container. It loses its sound if the container cannot hold AAC.
+
+def remux(mp4: bytes, container: str) -> bytes:
+    """The same video in this container. It loses its sound if the container cannot hold AAC.
 
     The same MP4 always gives the same bytes.
     """
-    result = path.with_name(f"{path.name}.{container}")
-    with av.open(path) as source, _create(result, container) as file:
+    result = io.BytesIO()
+    with (
+        av.open(io.BytesIO(mp4), "r") as source,
+        av.open(result, "w", format=container, container_options=_EXACT) as file,
+    ):
         video = source.streams.video[0]
         streams = [video] if container in _WITHOUT_AAC else [*source.streams]
         targets = {stream.index: file.add_stream_from_template(stream) for stream in streams}
@@ -40,9 +45,4 @@ def remux(path: Path, container: str) -> None:
             for each in start_codes.filter(packet) if start_codes and packet.stream is video else [packet]:
                 each.stream = target
                 file.mux(each)
-    result.rename(path)
-
-
-def _create(path: Path, container: str) -> OutputContainer:
-    """Open the output without the random ids that FFmpeg would write to each file."""
-    return av.open(path, "w", format=container, container_options={"fflags": "+bitexact"})
+    return result.getvalue()

@@ -158,6 +158,10 @@ class _Active:
     fired: int = 0
 
 
+Strike = Callable[[str], FaultRule | None]
+"""`Faults.strike` for one subject."""
+
+
 class Faults:
     """The active faults."""
 

@@ -116,15 +116,3 @@ def test_a_damaged_journal_stops_the_start(tmp_path: Path) -> None:
     journal.write_text("nonsense\n")
     with pytest.raises(SimulatorFailed, match="line 1 of the journal"), Simulator(journal=journal):
         pass
-
-
-def test_the_cache_of_videos_stays_below_its_size() -> None:
-    with Simulator(speed=1_000, cache_megabytes=1, submits_per_minute=1_000) as simulator:
-        api = Api(simulator)
-        ids = [api.buy(prompt=f"a rather long prompt number {number} " * 20)["id"] for number in range(25)]
-        wait_until(lambda: simulator.stats()["unfinished"] == 0, "all renders")
-        for each in ids:
-            assert requests.get(f"{simulator.url}/output/{each}.mp4", timeout=60).ok
-            assert simulator.stats()["cache_bytes"] <= 2**20
-        assert requests.get(f"{simulator.url}/output/{ids[0]}.mp4", timeout=60).ok
-        assert simulator.stats()["videos_rendered"] > len(ids)

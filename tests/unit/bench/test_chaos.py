@@ -10,7 +10,7 @@ from bench.peers.plain_celery import Options
 from bench.peers.sightings import note_sighting
 from chaos.plan import Push
 from sandbox.wavespeed.media.containers import remux
-from sandbox.wavespeed.media.videos import Clip, render_plain
+from sandbox.wavespeed.media.videos import Clip, render
 from sandbox.wavespeed.state.faults import CONTAINERS
 
 VIDEO = b"\x00\x00\x00\x20ftypisom" + bytes(20)
@@ -33,8 +33,7 @@ def test_a_web_page_in_the_place_of_a_video_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_a_video_in_another_container_is_one(tmp_path: Path, container: str) -> None:
     path = tmp_path / "video.mp4"
-    render_plain(Clip("a cat", "", 1.0, True, 64, 64), path)
-    remux(path, container)
+    path.write_bytes(remux(render(Clip("a cat", 1.0, True, 64, 64)), container))
     assert is_video(path)
 
 

@@ -37,11 +37,6 @@ def test_faults_are_read_as_probability_or_rule() -> None:
     assert settings.faults == {"submit_504": 0.1, "get_5xx": {"status": 502, "count": 2}, "outage": 1}
 
 
-@pytest.mark.parametrize(("word", "plain"), [("yes", True), ("True", True), ("no", False)])
-def test_plain_videos_are_asked_for_in_words(word: str, plain: bool) -> None:
-    assert settings_of("--plain-videos", word).plain_videos is plain
-
-
 def test_money_is_read_exactly() -> None:
     assert settings_of("--balance", "0.1").balance == Decimal("0.1")
 
@@ -54,7 +49,6 @@ def test_money_is_read_exactly() -> None:
         ["--fault", "submit_504=3"],
         ["--speed", "0"],
         ["--tier", "tin"],
-        ["--plain-videos", "maybe"],
     ],
 )
 def test_wrong_options_end_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
