@@ -58,7 +58,7 @@ def simulator_command(
     limits = ["--slots", str(settings.slots), "--submits-per-minute", str(settings.submits_per_minute)]
     renders = ["--median", f"{settings.render_median_seconds:g}", "--cap", f"{longest_seconds:g}"]
     words = ["sandbox.wavespeed", "--host", LOOPBACK, "--port", str(port), "--api-key", api_key]
-    pictures = ["--show-prompts"] if shows_prompts else []
+    pictures = ["--show-prompts", "yes"] if shows_prompts else []
     return [*words, *limits, *renders, *pictures, "--journal", str(journal)]
 
 

@@ -1,13 +1,18 @@
 """The settings of one simulator: the account, its limits, the behaviour of renders, and the location of files."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-Overflow = Literal["queue", "refuse"]
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-REFUNDABLE = ("failed", "moderation", "cancelled", "timeout", "deleted")
+from rushes.errors import Refused
+from sandbox.wavespeed.state.faults import read_rule
+
+Overflow = Literal["queue", "refuse"]
+Refundable = Literal["failed", "moderation", "cancelled", "timeout", "deleted"]
 """Endings that may be refunded. The provider promises it for failures and time-outs and does not mention others."""
 
 
@@ -28,28 +33,71 @@ TIERS = {
 """The provider's account levels of 2026, for videos."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatorSettings:
-    """All settings of a simulator. Seconds are wall-clock seconds; money is in dollars."""
+class SimulatorSettings(BaseModel):
+    """All settings of a simulator. Seconds are wall-clock seconds; money is in dollars.
 
-    api_keys: tuple[str, ...] = field(repr=False)
-    tier: Tier = TIERS["silver"]
-    overflow: Overflow = "queue"
-    median_seconds: float = 100.0
-    sigma: float = 0.5
-    cap_seconds: float = 600.0
-    speed: float = 1.0
-    balance: Decimal = Decimal(100_000)
-    no_credit_status: int = 402
-    refund_delay: float = 0.0
-    refunded: frozenset[str] = frozenset(REFUNDABLE) - {"deleted"}
-    retention_seconds: float = 7 * 86_400.0
-    sync_seconds: float = 90.0
-    webhook_secret: str | None = field(default=None, repr=False)
-    webhook_retries: int = 3
-    webhook_backoff: float = 1.0
-    webhook_timeout: float = 10.0
-    seed: int = 1
-    show_prompts: bool = False
-    journal: Path | None = None
-    faults: dict[str, Any] = field(default_factory=dict)
+    Each field is an option of the command, under its alias if it has one; the description is the option's help.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(0, description="0 takes a free one")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="of the log on stderr")
+
+    api_keys: tuple[str, ...] = Field(
+        alias="api_key", min_length=1, repr=False, description="a key of the account; may be repeated"
+    )
+    tier: Literal["bronze", "silver", "gold", "ultra"] = Field("silver", description="bronze, silver, gold or ultra")
+    slots: int | None = Field(None, ge=0, description="renders at the same time, instead of the tier's")
+    submits_per_minute: int | None = Field(None, ge=0, description="instead of the tier's")
+    overflow: Overflow = Field(
+        "queue", description="a task beyond the slots waits as `created` (queue) or is answered 429 (refuse)"
+    )
+    balance: Decimal = Field(Decimal(100_000), allow_inf_nan=False, description="dollars")
+    no_credit_status: int = Field(402, description="HTTP status of the answer without credit")
+    refunded: tuple[Refundable, ...] = Field(
+        ("failed", "moderation", "cancelled", "timeout"),
+        alias="refund",
+        description="endings that are refunded, also possible: deleted; may be repeated",
+    )
+    refund_delay: float = Field(0.0, description="seconds until a refund appears")
+
+    median_seconds: float = Field(100.0, alias="median", gt=0, description="of render times")
+    sigma: float = Field(0.5, description="of the logarithm of render times")
+    cap_seconds: float = Field(600.0, alias="cap", description="longest render time")
+    speed: float = Field(1.0, gt=0, description="divides render times, nothing else")
+    retention_seconds: float = Field(7 * 86_400.0, alias="retention", description="tasks are kept this long")
+    sync_seconds: float = Field(90.0, alias="sync_wait", description="limit of enable_sync_mode")
+    show_prompts: bool = Field(False, description="videos show their prompts, for 0.1 s of processor time each")
+
+    webhook_secret: str | None = Field(None, repr=False, description="made from the first key by default")
+    webhook_retries: int = Field(3, description="after the first attempt")
+    webhook_backoff: float = Field(1.0, description="seconds of the first pause, doubled each time")
+    webhook_timeout: float = Field(10.0, description="seconds")
+
+    faults: dict[str, Any] = Field({}, alias="fault", description="NAME=VALUE, see below; may be repeated")
+    seed: int = Field(1, description="of all random choices: times and faults")
+    journal: Path | None = Field(None, description="file that keeps tasks and ledger across restarts")
+
+    @property
+    def limits(self) -> Tier:
+        """Those of the tier, unless they are set."""
+        tier = TIERS[self.tier]
+        return Tier(
+            slots=tier.slots if self.slots is None else self.slots,
+            submits_per_minute=tier.submits_per_minute if self.submits_per_minute is None else self.submits_per_minute,
+        )
+
+    @field_validator("faults", mode="before")
+    @classmethod
+    def _read_faults(cls, given: dict[str, Any] | list[str]) -> dict[str, Any]:
+        """Rules by the name of their fault, or the command's list of NAME, NAME=PROBABILITY or NAME=JSON."""
+        if isinstance(given, list):
+            given = {name: json.loads(value or "1") for name, _, value in (text.partition("=") for text in given)}
+        for name, rule in given.items():
+            try:
+                read_rule(name, rule)
+            except Refused as error:
+                raise ValueError(str(error)) from None
+        return given

@@ -46,16 +46,16 @@ class AnnouncingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: SimulatorSettings, *, host: str, port: int, log_level: str) -> None:
+def serve(settings: SimulatorSettings) -> None:
     """Serve until SIGTERM or SIGINT, then exit with status 0. Raises `OSError` if the address cannot be bound."""
-    listening = socket.create_server((host, port), backlog=2048)
-    bound_port = listening.getsockname()[1]
+    listening = socket.create_server((settings.host, settings.port), backlog=2048)
+    port = listening.getsockname()[1]
     config = uvicorn.Config(
         create_app(settings),
         http=BreakableProtocol,
         ws="none",
         lifespan="on",
-        log_level=log_level,
+        log_level=settings.log_level,
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -64,7 +64,7 @@ def serve(settings: SimulatorSettings, *, host: str, port: int, log_level: str) 
     # the server raises the signal again after its shutdown: exit then, with status 0
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    AnnouncingServer(config, f"http://{host}:{bound_port}").run(sockets=[listening])
+    AnnouncingServer(config, f"http://{settings.host}:{port}").run(sockets=[listening])
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -32,9 +32,9 @@ class Provider:
         self.faults = Faults(settings.seed, lambda: self.now)
         self.counts = Counts()
         self.ledger = Ledger(settings.balance)
-        self.limit = SlidingMinute(settings.tier.submits_per_minute)
+        self.limit = SlidingMinute(settings.limits.submits_per_minute)
         self.agenda = Agenda()
-        self.farm = RenderFarm(settings.tier.slots, self.agenda, on_start=self._note_start, on_end=self._note_end)
+        self.farm = RenderFarm(settings.limits.slots, self.agenda, on_start=self._note_start, on_end=self._note_end)
         self.on_end: Callable[[Task, float], None] = lambda task, moment: None
         self._clock = clock
         self._durations = Durations(settings)

@@ -4,13 +4,13 @@ from decimal import Decimal
 
 import pytest
 
-from sandbox.wavespeed.command import build_parser, main, read_settings
+from sandbox.wavespeed.command import main, read_settings
 from sandbox.wavespeed.settings import TIERS, SimulatorSettings, Tier
 from sandbox.wavespeed.state.faults import FAULTS
 
 
 def settings_of(*arguments: str) -> SimulatorSettings:
-    return read_settings(build_parser().parse_args(["--api-key", "secret-key", *arguments]))
+    return read_settings(["--api-key", "secret-key", *arguments])
 
 
 def test_the_defaults_of_the_command_are_those_of_the_settings() -> None:
@@ -22,12 +22,12 @@ def test_the_defaults_of_the_command_are_those_of_the_settings() -> None:
     [("bronze", Tier(2, 2)), ("silver", Tier(300, 500)), ("gold", Tier(3_000, 3_000)), ("ultra", Tier(10_000, 5_000))],
 )
 def test_the_tiers(name: str, tier: Tier) -> None:
-    assert settings_of("--tier", name).tier == TIERS[name] == tier
+    assert settings_of("--tier", name).limits == TIERS[name] == tier
 
 
 def test_explicit_limits_override_the_tier() -> None:
-    assert settings_of("--tier", "gold", "--slots", "7").tier == Tier(7, 3_000)
-    assert settings_of("--submits-per-minute", "9").tier == Tier(300, 9)
+    assert settings_of("--tier", "gold", "--slots", "7").limits == Tier(7, 3_000)
+    assert settings_of("--submits-per-minute", "9").limits == Tier(300, 9)
 
 
 def test_faults_are_read_as_probability_or_rule() -> None:

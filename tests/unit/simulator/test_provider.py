@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rushes.catalog import get_video_model
 from sandbox.wavespeed.handlers.schemas import with_defaults
 from sandbox.wavespeed.http.answers import Refusal
-from sandbox.wavespeed.settings import SimulatorSettings, Tier
+from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.journal import DamagedJournal
 from sandbox.wavespeed.state.listing import Query
 from sandbox.wavespeed.state.provider import Provider
@@ -30,7 +30,7 @@ class Clock:
 
 
 def make_provider(clock: Clock, **changes: Any) -> Provider:
-    settings: dict[str, Any] = {"api_keys": ("k",), "tier": Tier(slots=3, submits_per_minute=100)}
+    settings: dict[str, Any] = {"api_keys": ("k",), "slots": 3, "submits_per_minute": 100}
     return Provider(SimulatorSettings(**{**settings, **changes}), clock)
 
 
@@ -158,7 +158,7 @@ def test_beyond_the_slots_tasks_are_refused_in_that_mode() -> None:
 
 def test_the_minute_slides() -> None:
     clock = Clock()
-    provider = make_provider(clock, tier=Tier(slots=3, submits_per_minute=2))
+    provider = make_provider(clock, submits_per_minute=2)
     limit = provider.limit
     assert [limit.admit(at) for at in (0.0, 30.0, 31.0, 59.9, 60.0, 60.1, 90.0)] == [
         True,
@@ -172,7 +172,7 @@ def test_the_minute_slides() -> None:
 
 
 def test_durations_are_log_normal_capped_and_scaled() -> None:
-    provider = make_provider(Clock(), tier=Tier(slots=10_000, submits_per_minute=1), speed=2.0, cap_seconds=300.0)
+    provider = make_provider(Clock(), slots=10_000, submits_per_minute=1, speed=2.0, cap_seconds=300.0)
     drawn = sorted(provider.accept(order()).duration for _ in range(2_001))
     assert 45 < drawn[1_000] < 55
     assert drawn[-1] == 150
@@ -259,7 +259,7 @@ def test_a_deleted_task_is_shown_as_deleted_and_no_longer_listed() -> None:
 
 def test_ten_thousand_renders_in_flight_need_no_thread() -> None:
     clock = Clock()
-    provider = make_provider(clock, tier=Tier(slots=10_000, submits_per_minute=1), balance=Decimal(10_000))
+    provider = make_provider(clock, slots=10_000, submits_per_minute=1, balance=Decimal(10_000))
     before = threading.active_count()
     for _ in range(10_000):
         provider.accept(order())
