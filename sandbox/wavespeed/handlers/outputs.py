@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import tempfile
-from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -15,7 +14,7 @@ from sandbox.wavespeed.http.answers import Cut, Dripped, Hung
 from sandbox.wavespeed.http.gate import GatedService, broken
 from sandbox.wavespeed.media.containers import MEDIA_TYPES, remux
 from sandbox.wavespeed.media.videos import Clip, render
-from sandbox.wavespeed.state.faults import Strike, Subject
+from sandbox.wavespeed.state.faults import Strike
 from sandbox.wavespeed.state.tasks import Task
 
 MP4 = MEDIA_TYPES["mp4"]
@@ -42,7 +41,7 @@ async def download_output(service: GatedService, request: Request) -> ASGIApp:
     task = provider.find(request.path_params["task_id"])
     if task is None or not task.has_video:
         return not_found()
-    strike = partial(provider.faults.strike, subject=Subject("download", task.asked.model.id, task.asked.prompt))
+    strike = provider.faults.aim(task.asked.as_subject("download"))
     if instead := _fail(strike) or _replace(strike, task):
         return instead
     video = await asyncio.to_thread(render, Clip.of(task), shows_words=provider.settings.show_prompts)

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 from sandbox.wavespeed.http.answers import Refusal, envelope
 from sandbox.wavespeed.http.bodies import base_of, read_integer, read_object, read_text, read_time
 from sandbox.wavespeed.http.gate import GatedService
-from sandbox.wavespeed.state.faults import Faults, Subject
+from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.listing import Query
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task, describe
@@ -25,7 +25,7 @@ async def show_result(service: GatedService, request: Request) -> ASGIApp:
     if task is None:
         raise Refusal(404, NOT_FOUND)
     shown = describe(task, now=provider.now, base=base_of(request))
-    return envelope(shown | _show_webhook(provider.faults, task, kind="result"))
+    return envelope(shown | _show_webhook(task, provider.faults.aim(task.asked.as_subject("result"))))
 
 
 async def list_predictions(service: GatedService, request: Request) -> ASGIApp:
@@ -37,10 +37,9 @@ async def list_predictions(service: GatedService, request: Request) -> ASGIApp:
     base = base_of(request)
     items = []
     for task in provider.list_tasks(query):
-        item = describe(task, now=provider.now, base=base)
-        if with_inputs:
-            item |= _show_inputs(provider.faults, task)
-        items.append(item | _show_webhook(provider.faults, task, kind="list"))
+        strike = provider.faults.aim(task.asked.as_subject("list"))
+        inputs = _show_inputs(task, strike) if with_inputs else {}
+        items.append(describe(task, now=provider.now, base=base) | inputs | _show_webhook(task, strike))
     return envelope({"page": query.page, "items": items})
 
 
@@ -77,22 +76,16 @@ def _read_query(provider: Provider, body: dict[str, Any]) -> Query:
     )
 
 
-def _show_inputs(faults: Faults, task: Task) -> dict[str, Any]:
-    asked = task.asked
-    if not faults:
-        return {"inputs": asked.given}
-    subject = Subject("list", asked.model.id, asked.prompt)
-    if faults.strike("list_without_inputs", subject):
+def _show_inputs(task: Task, strike: Strike) -> dict[str, Any]:
+    if strike("list_without_inputs"):
         return {}
-    shown = asked.values if faults.strike("list_inputs_with_defaults", subject) else asked.given
-    if faults.strike("list_inputs_reordered", subject):
+    shown = task.asked.values if strike("list_inputs_with_defaults") else task.asked.given
+    if strike("list_inputs_reordered"):
         shown = dict(sorted(shown.items(), reverse=True))
-    return {"input" if faults.strike("list_inputs_as_input", subject) else "inputs": shown}
+    return {"input" if strike("list_inputs_as_input") else "inputs": shown}
 
 
-def _show_webhook(faults: Faults, task: Task, *, kind: str) -> dict[str, Any]:
+def _show_webhook(task: Task, strike: Strike) -> dict[str, Any]:
     """The documentation does not state whether the provider shows the webhook."""
-    if not faults or task.asked.webhook is None:
-        return {}
-    rule = faults.strike("show_webhook", Subject(kind, task.asked.model.id, task.asked.prompt))
+    rule = strike("show_webhook") if task.asked.webhook is not None else None
     return {rule.text: task.asked.webhook} if rule else {}

@@ -13,7 +13,7 @@ from sandbox.wavespeed.handlers.schemas import complain, find_model, split_input
 from sandbox.wavespeed.http.answers import Dropped, Hung, Refusal, envelope, garble, gateway_error
 from sandbox.wavespeed.http.bodies import base_of, read_object
 from sandbox.wavespeed.http.gate import TOO_MANY, GatedService, broken, find_key
-from sandbox.wavespeed.state.faults import Subject
+from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task, TaskRequest, describe
 
@@ -27,35 +27,34 @@ async def submit(service: GatedService, request: Request) -> ASGIApp:
     provider = service.provider
     body = await read_object(request)
     subject = Subject("submit", request.path_params["model_id"], str(body.get("prompt", "")))
-    if (refused := _refuse(provider, subject)) is not None:
+    strike = provider.faults.aim(subject)
+    if (refused := _refuse(provider, strike)) is not None:
         return refused
     if not provider.limit.admit(provider.now):
         raise Refusal(429, TOO_MANY)
     submission = _read_submission(provider, request, body=body)
-    if late := provider.faults.strike("submit_late", subject):
+    if late := strike("submit_late"):
         provider.accept_later(submission, late.delay)
         return broken(504)
     task = provider.accept(submission)
     shown = describe(task, now=provider.now, base=submission.base) | {"status": "created"}
-    if (lost := _lose(provider, subject, shown=shown)) is not None:
+    if (lost := _lose(strike, shown)) is not None:
         return lost
     if submission.sync:
         shown = await _wait_for(provider, task)
     return envelope(shown)
 
 
-def _refuse(provider: Provider, subject: Subject) -> ASGIApp | None:
+def _refuse(provider: Provider, strike: Strike) -> ASGIApp | None:
     """Faults that strike before anything is bought."""
-    if not provider.faults:
-        return None
-    if rule := provider.faults.strike("submit_5xx", subject):
+    if rule := strike("submit_5xx"):
         provider.counts.refused[rule.status] += 1
         return broken(rule.status)
-    if rule := provider.faults.strike("submit_bad_code", subject):
+    if rule := strike("submit_bad_code"):
         return envelope(None, code=rule.code, message="Internal server error")
-    if rule := provider.faults.strike("submit_429", subject):
+    if rule := strike("submit_429"):
         raise Refusal(429, TOO_MANY, retry_after=rule.retry_after)
-    if rule := provider.faults.strike("no_credit", subject):
+    if rule := strike("no_credit"):
         status = rule.status or provider.settings.no_credit_status
         raise Refusal(status, "Insufficient credits. Please top up your account.")
     return None
@@ -91,19 +90,17 @@ def _note_ignored(provider: Provider, model: VideoModel, *, keys: list[str]) -> 
         logger.warning("ignored %s, which %s does not know", ", ".join(map(repr, fresh)), model.id)
 
 
-def _lose(provider: Provider, subject: Subject, *, shown: dict[str, Any]) -> ASGIApp | None:
+def _lose(strike: Strike, shown: dict[str, Any]) -> ASGIApp | None:
     """Faults that strike after the purchase: the client gets no answer, or not a good one."""
-    if not provider.faults:
-        return None
-    if provider.faults.strike("submit_drop", subject):
+    if strike("submit_drop"):
         return Dropped()
-    if provider.faults.strike("submit_504", subject):
+    if strike("submit_504"):
         return gateway_error(504, "Gateway Time-out")
-    if rule := provider.faults.strike("submit_hang", subject):
+    if rule := strike("submit_hang"):
         return Hung(rule.delay)
-    if rule := provider.faults.strike("submit_error_with_task", subject):
+    if rule := strike("submit_error_with_task"):
         return envelope(shown, status=rule.status, code=rule.status, message="Internal server error")
-    if rule := provider.faults.strike("submit_garbage", subject):
+    if rule := strike("submit_garbage"):
         return garble(envelope(shown), rule.form)
     return None
 

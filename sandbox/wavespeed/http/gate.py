@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.wavespeed.http.answers import Dripped, Dropped, Hung, Refusal, Slow, garble, gateway_error, label
 from sandbox.wavespeed.media.uploads import MediaStore
-from sandbox.wavespeed.state.faults import Subject
+from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.webhooks import Outbox
 
@@ -59,51 +59,39 @@ class Gate:
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request) -> ASGIApp:
-        faults = self._service.provider.faults
-        if not faults:
-            self._check_key(request)
-            return await self._handler(self._service, request)
-        subject = self._subject(request)
-        if outage := faults.strike("outage", subject):
+        strike = self._service.provider.faults.aim(self._subject(request))
+        if outage := strike("outage"):
             return broken(outage.status)
-        if rejected := faults.strike("key_rejected", subject) if self._keyed else None:
+        if rejected := strike("key_rejected") if self._keyed else None:
             raise reject_key(rejected.status)
-        self._check_key(request)
-        if instead := self._fail_reading(subject):
-            return instead
-        answer = await self._handler(self._service, request)
-        return self._worsen(answer, subject)
-
-    def _check_key(self, request: Request) -> None:
         if self._keyed and not find_key(request, self._service.provider.settings.api_keys):
             raise reject_key(401)
+        if instead := self._fail_reading(strike):
+            return instead
+        return self._worsen(strike, await self._handler(self._service, request))
 
     def _subject(self, request: Request) -> Subject:
         parameters = request.path_params
         task = self._service.provider.find(parameters.get("task_id", ""))
-        if task is None:
-            return Subject(self._kind, parameters.get("model_id", ""))
-        return Subject(self._kind, task.asked.model.id, task.asked.prompt)
+        return task.asked.as_subject(self._kind) if task else Subject(self._kind, parameters.get("model_id", ""))
 
-    def _fail_reading(self, subject: Subject) -> ASGIApp | None:
-        faults = self._service.provider.faults
+    def _fail_reading(self, strike: Strike) -> ASGIApp | None:
         if self._kind not in READING:
             return None
-        if rule := faults.strike("get_hang", subject):
+        if rule := strike("get_hang"):
             return Hung(rule.delay)
-        if rule := faults.strike("get_5xx", subject):
+        if rule := strike("get_5xx"):
             return broken(rule.status)
-        if rule := faults.strike("get_429", subject):
+        if rule := strike("get_429"):
             raise Refusal(429, TOO_MANY, retry_after=rule.retry_after)
         return None
 
-    def _worsen(self, answer: ASGIApp, subject: Subject) -> ASGIApp:
-        faults = self._service.provider.faults
-        if self._kind in READING and isinstance(answer, Response) and (rule := faults.strike("get_garbage", subject)):
+    def _worsen(self, strike: Strike, answer: ASGIApp) -> ASGIApp:
+        if self._kind in READING and isinstance(answer, Response) and (rule := strike("get_garbage")):
             answer = garble(answer, rule.form)
-        if rule := faults.strike("drip_answer", subject):
+        if rule := strike("drip_answer"):
             answer = Dripped(answer, rule.delay)
-        if rule := faults.strike("slow_answer", subject):
+        if rule := strike("slow_answer"):
             answer = Slow(answer, rule.delay)
         return answer
 

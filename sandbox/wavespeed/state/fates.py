@@ -32,8 +32,6 @@ _ENDINGS = {
 
 def draw_fate(faults: Faults, subject: Subject) -> Fate:
     """How a task ends: completed, unless a fault strikes."""
-    if not faults:
-        return COMPLETED
     if rule := faults.strike("task_failed", subject):
         return _failed_by(rule)
     if rule := faults.strike("task_unknown_status", subject):

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -159,7 +160,7 @@ class _Active:
 
 
 Strike = Callable[[str], FaultRule | None]
-"""`Faults.strike` for one subject."""
+"""`Faults.strike` for a subject that is already known."""
 
 
 class Faults:
@@ -170,9 +171,6 @@ class Faults:
         self._clock = clock
         self._active: dict[str, _Active] = {}
         self._luck: dict[str, random.Random] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._active)
 
     def switch_on(self, name: str, given: object) -> None:
         """Set the rule of a fault: a number or true is its probability, an object holds its fields.
@@ -205,6 +203,10 @@ class Faults:
         if active.rule.count is not None and active.fired >= active.rule.count:
             del self._active[name]
         return active.rule
+
+    def aim(self, subject: Subject) -> Strike:
+        """`strike` for this subject."""
+        return partial(self.strike, subject=subject)
 
     def list_active(self) -> dict[str, dict[str, Any]]:
         """Every active fault, with its rule and how often it has struck."""

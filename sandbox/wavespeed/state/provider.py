@@ -13,7 +13,7 @@ from sandbox.wavespeed.state.agenda import Agenda
 from sandbox.wavespeed.state.counts import Counts
 from sandbox.wavespeed.state.farm import RenderFarm
 from sandbox.wavespeed.state.fates import Durations, draw_fate
-from sandbox.wavespeed.state.faults import Faults, Subject
+from sandbox.wavespeed.state.faults import Faults
 from sandbox.wavespeed.state.journal import Journal, read_journal, read_task, write_task
 from sandbox.wavespeed.state.ledger import Ledger, Record
 from sandbox.wavespeed.state.limits import SlidingMinute
@@ -118,7 +118,7 @@ class Provider:
     # internal transitions
 
     def _make(self, submission: TaskRequest, moment: float) -> Task:
-        subject = Subject("submit", submission.model.id, submission.prompt)
+        subject = submission.as_subject("submit")
         slow = self.faults.strike("task_slow", subject)
         unknown = self.faults.strike("task_unknown_progress", subject)
         return Task(
@@ -166,8 +166,7 @@ class Provider:
     def _close(self, task: Task, *, ending: str, moment: float) -> None:
         refund_at = None
         if ending in self.settings.refunded:
-            subject = Subject(model=task.asked.model.id, prompt=task.asked.prompt)
-            late = self.faults.strike("refund_late", subject)
+            late = self.faults.strike("refund_late", task.asked.as_subject())
             refund_at = moment + (late.delay if late else self.settings.refund_delay)
         self._write("ended", id=task.id, at=moment, ending=ending, refund_at=refund_at)
         self._record_end(task, ending=ending, moment=moment, refund_at=refund_at)

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from rushes.catalog import VideoModel
+from sandbox.wavespeed.state.faults import Subject
 from sandbox.wavespeed.state.timestamps import shorten, to_ns
 
 PICK_UP_SECONDS = 0.2
@@ -60,6 +61,10 @@ class TaskRequest:
     @property
     def prompt(self) -> str:
         return str(self.values.get("prompt", ""))
+
+    def as_subject(self, kind: str = "") -> Subject:
+        """The target of faults that strike a request of this kind."""
+        return Subject(kind, self.model.id, self.prompt)
 
     @property
     def price(self) -> Decimal:

@@ -21,7 +21,7 @@ def hits(faults: Faults, name: str, times: int, subject: Subject = ANYONE) -> in
 
 def test_nothing_strikes_unless_it_was_switched_on() -> None:
     faults = Faults(1, Clock())
-    assert not faults
+    assert not faults.list_active()
     assert all(faults.strike(name, ANYONE) is None for name in FAULTS)
 
 
@@ -44,7 +44,7 @@ def test_a_count_is_never_exceeded() -> None:
     faults = Faults(1, Clock())
     faults.switch_on("submit_504", {"count": 3})
     assert hits(faults, "submit_504", 50) == 3
-    assert not faults
+    assert not faults.list_active()
 
 
 def test_a_fault_goes_away_after_its_duration() -> None:
@@ -97,7 +97,7 @@ def test_switching_off_ends_it() -> None:
     faults.switch_off("outage")
     assert list(faults.list_active()) == ["get_5xx"]
     faults.switch_off()
-    assert not faults
+    assert not faults.list_active()
 
 
 def test_the_list_tells_the_rule_and_how_often_it_struck() -> None:
