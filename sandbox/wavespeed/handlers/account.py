@@ -104,7 +104,7 @@ def _search(provider: Provider, body: dict[str, Any]) -> list[Record]:
     return [
         record
         for record in records
-        if kind in {None, record.kind}
+        if kind in {None, record.type}
         and model in {None, record.model}
         and access_key in {None, record.access_key}
         and (start is None or to_ns(record.created) >= start)
@@ -119,7 +119,7 @@ def _show_record(provider: Provider, record: Record) -> dict[str, Any]:
         "uuid": record.uuid,
         "access_key_id": record.access_key,
         "access_key_name": record.access_key,
-        "billing_type": record.kind,
+        "billing_type": record.type,
         "price": price,
         "created_at": format_time(to_ns(record.created)),
         "updated_at": format_time(to_ns(record.updated)),
@@ -149,7 +149,7 @@ class _Usage:
     last_used: str = ""
 
     def add(self, record: Record) -> None:
-        sign = 1 if record.kind == "deduct" else -1
+        sign = 1 if record.type == "deduct" else -1
         self.cost += sign * record.price
         if sign == 1:
             self.count += 1

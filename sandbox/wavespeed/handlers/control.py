@@ -1,5 +1,6 @@
 """/sim: the simulator's statistics, and the switches for its faults. No key; only from this machine."""
 
+from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from ipaddress import ip_address
 from typing import Any
@@ -12,7 +13,6 @@ from sandbox.wavespeed.http.answers import Refusal, as_json
 from sandbox.wavespeed.http.bodies import read_integer, read_object
 from sandbox.wavespeed.http.gate import GatedService, Handler
 from sandbox.wavespeed.state.faults import FAULTS
-from sandbox.wavespeed.state.ledger import Record
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task, output_path
 
@@ -44,7 +44,6 @@ class Panel:
 async def show_stats(service: GatedService, request: Request) -> ASGIApp:
     """GET /sim/stats. `?last=n`: the newest n completion times (seconds since 1970), 1000 by default."""
     provider = service.provider
-    provider.farm.measure(provider.now)
     counts, farm = provider.counts, provider.farm
     last = _read_last(request, default=LAST_COMPLETIONS)
     return as_json(
@@ -61,7 +60,6 @@ async def show_stats(service: GatedService, request: Request) -> ASGIApp:
             "running": farm.running,
             "most_running": farm.most_running,
             "slots": farm.slots,
-            "slot_seconds": farm.slot_seconds,
             "ignored_keys": counts.ignored_keys,
             "webhooks": service.outbox.counts,
             "completion_times": counts.completion_times[-last:] if last else [],
@@ -76,7 +74,7 @@ async def show_ledger(service: GatedService, request: Request) -> ASGIApp:
         {
             "funds": str(ledger.funds),
             "balance": str(ledger.balance),
-            "records": [_show_record(record) for record in ledger.records],
+            "records": [asdict(record) | {"price": str(record.price)} for record in ledger.records],
         }
     )
 
@@ -170,19 +168,6 @@ def _read_last(request: Request, *, default: int) -> int:
     if text and not text.isdecimal():
         raise Refusal(400, "last must be a whole number")
     return int(text) if text else default
-
-
-def _show_record(record: Record) -> dict[str, Any]:
-    return {
-        "uuid": record.uuid,
-        "type": record.kind,
-        "state": record.state,
-        "task_id": record.task_id,
-        "model": record.model,
-        "price": str(record.price),
-        "created": record.created,
-        "updated": record.updated,
-    }
 
 
 def _show_task(provider: Provider, task: Task) -> dict[str, Any]:

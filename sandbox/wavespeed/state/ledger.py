@@ -1,27 +1,31 @@
 """The account's money: each price is held at submission, and kept or refunded when the task ends."""
 
-import uuid
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
+from uuid import uuid4
 
-Kind = Literal["deduct", "refund"]
-State = Literal["pre", "done"]
+from sandbox.wavespeed.state.tasks import Task
 
 
-@dataclass(slots=True, eq=False)
+def _make_id() -> str:
+    return uuid4().hex
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
 class Record:
     """One line of the ledger. A `deduct` is `pre` while the task is open, then `done`; a `refund` is `done`."""
 
-    uuid: str
-    kind: Kind
+    uuid: str = field(default_factory=_make_id)
+    type: Literal["deduct", "refund"]
+    state: Literal["pre", "done"]
     task_id: str
     model: str
     price: Decimal
+    access_key: str
     created: float
     updated: float
-    state: State
-    access_key: str
 
 
 class Ledger:
@@ -30,17 +34,28 @@ class Ledger:
     def __init__(self, funds: Decimal) -> None:
         self.funds = funds
         self.records: list[Record] = []
-        self._by_task: dict[str, list[Record]] = {}
+        self._by_task: defaultdict[str, list[Record]] = defaultdict(list)
         self._spent = Decimal(0)
 
     @property
     def balance(self) -> Decimal:
         return self.funds - self._spent
 
-    def hold(self, record: Record) -> None:
+    def hold(self, task: Task) -> None:
         """Take the price of a new task out of the balance."""
-        self._append(record)
-        self._spent += record.price
+        self._spent += task.price
+        self._append(
+            Record(
+                type="deduct",
+                state="pre",
+                task_id=task.id,
+                model=task.asked.model.id,
+                price=task.price,
+                access_key=task.asked.access_key,
+                created=task.accepted,
+                updated=task.accepted,
+            )
+        )
 
     def close(self, task_id: str, moment: float) -> None:
         """Close the deduction: the provider keeps the price."""
@@ -50,29 +65,15 @@ class Ledger:
 
     def refund(self, task_id: str, moment: float) -> None:
         """Refund the whole price and close the deduction; repeated calls do nothing."""
-        held = self.of(task_id)
-        if not held or any(record.kind == "refund" for record in held):
-            return
-        first = held[0]
-        self.close(task_id, moment)
-        self._append(
-            Record(
-                uuid=uuid.uuid4().hex,
-                kind="refund",
-                task_id=task_id,
-                model=first.model,
-                price=first.price,
-                created=moment,
-                updated=moment,
-                state="done",
-                access_key=first.access_key,
-            )
-        )
-        self._spent -= first.price
+        match self.of(task_id):
+            case [held]:
+                self.close(task_id, moment)
+                self._spent -= held.price
+                self._append(replace(held, uuid=_make_id(), type="refund", created=moment))
 
     def of(self, task_id: str) -> list[Record]:
         return self._by_task.get(task_id, [])
 
     def _append(self, record: Record) -> None:
         self.records.append(record)
-        self._by_task.setdefault(record.task_id, []).append(record)
+        self._by_task[record.task_id].append(record)

@@ -2,8 +2,12 @@
 
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 
 from sandbox.wavespeed.state.tasks import Task
+
+_CREATED = attrgetter("created_ns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,35 +26,24 @@ class TaskListing:
     """Tasks by creation time. A deleted task is no longer listed."""
 
     def __init__(self) -> None:
-        self._order: list[tuple[int, str]] = []
-        self._tasks: dict[str, Task] = {}
+        self._tasks: list[Task] = []
 
     def add(self, task: Task) -> None:
-        insort(self._order, (task.created_ns, task.id))
-        self._tasks[task.id] = task
+        insort(self._tasks, task, key=_CREATED)
 
     def remove(self, task: Task) -> None:
-        position = bisect_left(self._order, (task.created_ns, task.id))
-        if position < len(self._order) and self._order[position][1] == task.id:
-            del self._order[position]
-            del self._tasks[task.id]
+        self._tasks.remove(task)
 
     def read(self, query: Query, *, now: float) -> list[Task]:
         """The tasks of this page, newest first; pages are cut after filtering."""
-        low = bisect_left(self._order, (query.created_after_ns, ""))
-        high = bisect_right(self._order, (query.created_before_ns, "~"))
-        skip = (query.page - 1) * query.page_size
-        if query.model is None and query.status is None:
-            window = self._order[max(low, high - skip - query.page_size) : max(low, high - skip)]
-            return [self._tasks[task_id] for _, task_id in reversed(window)]
-        found: list[Task] = []
-        for position in range(high - 1, low - 1, -1):
-            task = self._tasks[self._order[position][1]]
-            if query.model is not None and query.model != task.asked.model.id:
-                continue
-            if query.status is not None and query.status != task.status_at(now):
-                continue
-            found.append(task)
-            if len(found) == skip + query.page_size:
-                break
-        return found[skip:]
+        oldest = bisect_left(self._tasks, query.created_after_ns, key=_CREATED)
+        end = bisect_right(self._tasks, query.created_before_ns, key=_CREATED)
+        newest_first = (self._tasks[place] for place in range(end - 1, oldest - 1, -1))
+        found = (
+            task
+            for task in newest_first
+            if query.model in {None, task.asked.model.id}
+            and (query.status is None or query.status == task.status_at(now))
+        )
+        skipped = (query.page - 1) * query.page_size
+        return list(islice(found, skipped, skipped + query.page_size))

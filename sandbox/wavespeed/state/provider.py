@@ -15,7 +15,7 @@ from sandbox.wavespeed.state.farm import RenderFarm
 from sandbox.wavespeed.state.fates import Durations, draw_fate
 from sandbox.wavespeed.state.faults import Faults
 from sandbox.wavespeed.state.journal import Journal, read_journal, read_task, write_task
-from sandbox.wavespeed.state.ledger import Ledger, Record
+from sandbox.wavespeed.state.ledger import Ledger
 from sandbox.wavespeed.state.limits import SlidingMinute
 from sandbox.wavespeed.state.listing import Query, TaskListing
 from sandbox.wavespeed.state.tasks import Task, TaskRequest
@@ -139,19 +139,7 @@ class Provider:
     def _remember(self, task: Task) -> None:
         self._tasks[task.id] = task
         self._listing.add(task)
-        self.ledger.hold(
-            Record(
-                uuid=uuid.uuid4().hex,
-                kind="deduct",
-                task_id=task.id,
-                model=task.asked.model.id,
-                price=task.price,
-                created=task.accepted,
-                updated=task.accepted,
-                state="pre",
-                access_key=task.asked.access_key,
-            )
-        )
+        self.ledger.hold(task)
 
     def _note_start(self, task: Task, moment: float) -> None:
         self._write("started", id=task.id, at=moment)
