@@ -121,7 +121,7 @@ class Simulator:
         return active
 
     def set_account(self, **limits: object) -> dict[str, Any]:
-        """Change `balance`, `slots`, `submits_per_minute` or `overflow`; returns all of them."""
+        """Change `balance` or `slots`; returns all limits."""
         account: dict[str, Any] = self._control("PUT", "/sim/account", body=limits)
         return account
 

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rushes.errors import Refused
 from sandbox.wavespeed.state.faults import read_rule
 
-Overflow = Literal["queue", "refuse"]
 Refundable = Literal["failed", "moderation", "cancelled", "timeout", "deleted"]
 """Endings that may be refunded. The provider promises it for failures and time-outs and does not mention others."""
 
@@ -51,7 +50,7 @@ class SimulatorSettings(BaseModel):
     tier: Literal["bronze", "silver", "gold", "ultra"] = Field("silver", description="bronze, silver, gold or ultra")
     slots: int | None = Field(None, ge=0, description="renders at the same time, instead of the tier's")
     submits_per_minute: int | None = Field(None, ge=0, description="instead of the tier's")
-    overflow: Overflow = Field(
+    overflow: Literal["queue", "refuse"] = Field(
         "queue", description="a task beyond the slots waits as `created` (queue) or is answered 429 (refuse)"
     )
     balance: Decimal = Field(Decimal(100_000), allow_inf_nan=False, description="dollars")

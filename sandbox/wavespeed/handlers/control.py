@@ -1,22 +1,32 @@
 """/sim: the simulator's statistics, and the switches for its faults. No key; only from this machine."""
 
 from dataclasses import asdict
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from ipaddress import ip_address
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rushes.errors import Refused
 from sandbox.wavespeed.http.answers import Refusal, as_json
-from sandbox.wavespeed.http.bodies import read_integer, read_object
+from sandbox.wavespeed.http.bodies import read_object
 from sandbox.wavespeed.http.gate import GatedService, Handler
 from sandbox.wavespeed.state.faults import FAULTS
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task, output_path
 
-LAST_COMPLETIONS = 1_000
+LAST_COMPLETIONS = "1000"
+
+
+class AccountChange(BaseModel):
+    """The body of PUT /sim/account."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    slots: int | None = Field(None, ge=0)
+    balance: Decimal | None = Field(None, allow_inf_nan=False)
 
 
 class Panel:
@@ -29,23 +39,22 @@ class Panel:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         self._service.provider.advance()
+        is_local = request.client is not None and ip_address(request.client.host).is_loopback
+        refused = Refusal(403, "the control API is only for this machine")
         try:
-            answer = await self._answer(request)
+            answer = await self._handler(self._service, request) if is_local else refused.answer()
         except Refusal as refusal:
             answer = refusal.answer()
         await answer(scope, receive, send)
-
-    async def _answer(self, request: Request) -> ASGIApp:
-        if request.client is None or not ip_address(request.client.host).is_loopback:
-            raise Refusal(403, "the control API is only for this machine")
-        return await self._handler(self._service, request)
 
 
 async def show_stats(service: GatedService, request: Request) -> ASGIApp:
     """GET /sim/stats. `?last=n`: the newest n completion times (seconds since 1970), 1000 by default."""
     provider = service.provider
     counts, farm = provider.counts, provider.farm
-    last = _read_last(request, default=LAST_COMPLETIONS)
+    last = request.query_params.get("last", LAST_COMPLETIONS)
+    if not last.isdecimal():
+        raise Refusal(400, "last must be a whole number")
     return as_json(
         {
             "now": provider.now,
@@ -62,7 +71,7 @@ async def show_stats(service: GatedService, request: Request) -> ASGIApp:
             "slots": farm.slots,
             "ignored_keys": counts.ignored_keys,
             "webhooks": service.outbox.counts,
-            "completion_times": counts.completion_times[-last:] if last else [],
+            "completion_times": counts.completion_times[-int(last) :] if int(last) else [],
         }
     )
 
@@ -80,11 +89,9 @@ async def show_ledger(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def show_tasks(service: GatedService, request: Request) -> ASGIApp:
-    """GET /sim/tasks: every task in the order of acceptance; `?last=n` for the newest n."""
+    """GET /sim/tasks: every task in the order of acceptance."""
     provider = service.provider
-    tasks = list(provider.all_tasks())
-    last = _read_last(request, default=len(tasks))
-    return as_json([_show_task(provider, task) for task in tasks[len(tasks) - min(last, len(tasks)) :]])
+    return as_json([_show_task(provider, task) for task in provider.all_tasks()])
 
 
 async def show_times(service: GatedService, request: Request) -> ASGIApp:
@@ -128,19 +135,16 @@ async def show_account(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def put_account(service: GatedService, request: Request) -> ASGIApp:
-    """PUT /sim/account: change `balance`, `slots`, `submits_per_minute` or `overflow` while the simulator runs."""
+    """PUT /sim/account: change `balance` or `slots` while the simulator runs."""
     provider = service.provider
-    body = await read_object(request)
-    if strangers := set(body) - {"balance", "slots", "submits_per_minute", "overflow"}:
-        raise Refusal(400, f"unknown: {', '.join(sorted(strangers))}")
-    if body.get("overflow", "queue") not in {"queue", "refuse"}:
-        raise Refusal(400, "overflow must be queue or refuse")
-    slots = read_integer(body, "slots", low=0, default=provider.farm.slots)
-    provider.limit.limit = read_integer(body, "submits_per_minute", low=0, default=provider.limit.limit)
-    provider.overflow = body.get("overflow", provider.overflow)
-    provider.farm.resize(slots, provider.now)
-    if "balance" in body:
-        provider.set_balance(_read_money(body["balance"]))
+    try:
+        change = AccountChange.model_validate(await read_object(request))
+    except ValidationError as error:
+        raise Refusal(400, str(error)) from None
+    if change.slots is not None:
+        provider.farm.resize(change.slots, provider.now)
+    if change.balance is not None:
+        provider.set_balance(change.balance)
     return as_json(_show_account(provider))
 
 
@@ -149,25 +153,8 @@ def _show_account(provider: Provider) -> dict[str, Any]:
         "balance": str(provider.ledger.balance),
         "slots": provider.farm.slots,
         "submits_per_minute": provider.limit.limit,
-        "overflow": provider.overflow,
+        "overflow": provider.settings.overflow,
     }
-
-
-def _read_money(value: object) -> Decimal:
-    try:
-        money = Decimal(str(value))
-    except InvalidOperation:
-        raise Refusal(400, "balance must be a number") from None
-    if not money.is_finite():
-        raise Refusal(400, "balance must be a number")
-    return money
-
-
-def _read_last(request: Request, *, default: int) -> int:
-    text = request.query_params.get("last", "")
-    if text and not text.isdecimal():
-        raise Refusal(400, "last must be a whole number")
-    return int(text) if text else default
 
 
 def _show_task(provider: Provider, task: Task) -> dict[str, Any]:

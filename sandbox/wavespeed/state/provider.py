@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from sandbox.wavespeed.http.answers import Refusal
-from sandbox.wavespeed.settings import Overflow, SimulatorSettings
+from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.agenda import Agenda
 from sandbox.wavespeed.state.counts import Counts
 from sandbox.wavespeed.state.farm import RenderFarm
@@ -27,7 +27,6 @@ class Provider:
 
     def __init__(self, settings: SimulatorSettings, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
-        self.overflow: Overflow = settings.overflow
         self.now = clock()
         self.faults = Faults(settings.seed, lambda: self.now)
         self.counts = Counts()
@@ -62,7 +61,7 @@ class Provider:
 
     def accept(self, submission: TaskRequest) -> Task:
         """Create a task and hold its price. Raises `Refusal` without a free slot (in mode `refuse`) or credit."""
-        if self.overflow == "refuse" and self.farm.unfinished >= self.farm.slots:
+        if self.settings.overflow == "refuse" and self.farm.unfinished >= self.farm.slots:
             raise Refusal(429, f"Concurrency limit reached: at most {self.farm.slots} tasks can run at the same time")
         if submission.price > self.ledger.balance:
             raise Refusal(self.settings.no_credit_status, "Insufficient credits. Please top up your account.")
