@@ -90,11 +90,11 @@ def _wait_until_over(player: Player, arena: Arena, show: Show) -> None:
 
 def _count_done(player: Player, arena: Arena) -> int:
     stored = player.count_stored()
-    return int(arena.simulator.stats(0)["accepted"]) if arena.load.hold else stored
+    return int(arena.simulator.stats()["accepted"]) if arena.load.hold else stored
 
 
 def _read_figures(player: Player, arena: Arena, meter: Meter, *, began: float) -> Figures:
-    load, stats = arena.load, arena.simulator.stats(0)
+    load, stats = arena.load, arena.simulator.stats()
     spans = [Span(*each) for each in arena.simulator.times()]
     known = player.read_known()
     delays = measure_delays(spans, known)

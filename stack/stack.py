@@ -239,7 +239,7 @@ class Stack:
         return port
 
     def _simulator_answers(self) -> bool:
-        return not self.simulates or _answers(f"{self.settings.wavespeed_url}/sim/stats?last=0")
+        return not self.simulates or _answers(f"{self.settings.wavespeed_url}/sim/stats")
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -96,7 +96,7 @@ def _print_failures(client: ApiClient, ended: dict[str, Any]) -> None:
 def _ask_simulator(settings: Settings) -> dict[str, Any]:
     with requests.Session() as session:
         session.trust_env = False
-        answer = session.get(f"{settings.wavespeed_url}/sim/stats", params={"last": 0}, timeout=10)
+        answer = session.get(f"{settings.wavespeed_url}/sim/stats", timeout=10)
         answer.raise_for_status()
         stats: dict[str, Any] = answer.json()
         return stats

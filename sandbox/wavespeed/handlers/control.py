@@ -17,8 +17,6 @@ from sandbox.wavespeed.state.faults import FAULTS
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task, output_path
 
-LAST_COMPLETIONS = "1000"
-
 
 class AccountChange(BaseModel):
     """The body of PUT /sim/account."""
@@ -49,12 +47,9 @@ class Panel:
 
 
 async def show_stats(service: GatedService, request: Request) -> ASGIApp:
-    """GET /sim/stats. `?last=n`: the newest n completion times (seconds since 1970), 1000 by default."""
+    """GET /sim/stats: the counters, and the present state of the farm."""
     provider = service.provider
     counts, farm = provider.counts, provider.farm
-    last = request.query_params.get("last", LAST_COMPLETIONS)
-    if not last.isdecimal():
-        raise Refusal(400, "last must be a whole number")
     return as_json(
         {
             "now": provider.now,
@@ -71,7 +66,6 @@ async def show_stats(service: GatedService, request: Request) -> ASGIApp:
             "slots": farm.slots,
             "ignored_keys": counts.ignored_keys,
             "webhooks": service.outbox.counts,
-            "completion_times": counts.completion_times[-int(last) :] if int(last) else [],
         }
     )
 

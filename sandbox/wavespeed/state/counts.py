@@ -17,7 +17,6 @@ class Counts:
     ended: Counter[str] = field(default_factory=Counter)
     ignored_keys: Counter[str] = field(default_factory=Counter)
     """Input keys that match no parameter; each is logged when it first appears."""
-    completion_times: list[float] = field(default_factory=list)
 
     def count_answer(self, kind: str, answer: str) -> None:
         self.answers.setdefault(kind, Counter())[answer] += 1

@@ -145,8 +145,6 @@ class Provider:
 
     def _note_end(self, task: Task, moment: float) -> None:
         self.counts.ended[task.fate.status] += 1
-        if task.fate.status == "completed":
-            self.counts.completion_times.append(moment)
         self._close(task, ending=task.fate.ending, moment=moment)
         self.on_end(task, moment)
 
