@@ -3,12 +3,11 @@
 import contextlib
 import json
 import os
-import queue
 import secrets
+import select
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -42,9 +41,9 @@ class Simulator:
         self.url = ""
         self._arguments = _arguments({**options, "api_key": self.api_key}, faults or {})
         self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=60))
+        self._held = contextlib.ExitStack()  # the process, its log and its folder
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -64,17 +63,19 @@ class Simulator:
 
     def start(self) -> None:
         """Start it and wait until it answers. After `stop` it can be started again, on another port."""
-        self._folder = tempfile.TemporaryDirectory(prefix="simulator-")
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop
-        self._process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "sandbox.wavespeed", *self._arguments],
-            env=_environment(self._folder.name),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
+        folder = self._held.enter_context(tempfile.TemporaryDirectory(prefix="simulator-"))
+        self._errors = self._held.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115 - closed with the others
+        self._process = self._held.enter_context(
+            subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-m", "sandbox.wavespeed", *self._arguments],
+                env=_environment(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+            )
         )
-        line = self._read_line()
+        line = _read_line(self._process.stdout)
         try:
             self.url = json.loads(line)["url"]
         except ValueError:
@@ -86,17 +87,17 @@ class Simulator:
         """Stop it cleanly; does nothing if it has already stopped."""
         if self._process is not None:
             self._process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._tidy_up()
+        self.kill()
 
     def kill(self) -> None:
         """Kill it without warning, like a power cut."""
         if self._process is not None:
             self._process.kill()
-        self._tidy_up()
+        self._held.close()
+        self._process = self._errors = None
+        self._http.clear()
 
     def log(self) -> str:
         """Its standard error output so far."""
@@ -155,28 +156,10 @@ class Simulator:
             raise SimulatorFailed(content["message"])
         return content
 
-    def _read_line(self) -> str:
-        """The first line of its output; empty if it ended or took too long."""
-        output = self._process.stdout if self._process is not None else None
-        if output is None:
-            return ""
-        lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=lambda: lines.put(output.readline()), daemon=True).start()
-        with contextlib.suppress(queue.Empty):
-            return lines.get(timeout=READY_SECONDS)
-        return ""
 
-    def _tidy_up(self) -> None:
-        if self._process is not None:
-            self._process.wait()
-            if self._process.stdout is not None:
-                self._process.stdout.close()
-        if self._errors is not None:
-            self._errors.close()
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._process = self._errors = self._folder = None
-        self._http.clear()
+def _read_line(output: IO[str] | None) -> str:
+    """The first line of the output; empty if it ended or took too long."""
+    return output.readline() if output and select.select([output], [], [], READY_SECONDS)[0] else ""
 
 
 def _environment(folder: str) -> dict[str, str]:

@@ -81,17 +81,6 @@ class Dropped:
         await _wait_for_disconnect(receive)
 
 
-class Hung:
-    """No answer for `seconds`, or until the client disconnects; then the connection is reset."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if await _is_patient(receive, self._seconds):
-            await Dropped()(scope, receive, send)
-
-
 class Slow:
     """The answer, `seconds` later."""
 
@@ -102,6 +91,13 @@ class Slow:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if await _is_patient(receive, self._seconds):
             await self.answer(scope, receive, send)
+
+
+class Hung(Slow):
+    """No answer for `seconds`, or until the client disconnects; then the connection is reset."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(Dropped(), seconds)
 
 
 class Dripped:
