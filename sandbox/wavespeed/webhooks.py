@@ -3,21 +3,19 @@
 import asyncio
 import base64
 import hashlib
-import heapq
 import hmac
 import json
 import logging
 import time
 from collections import Counter
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import urllib3
 
 from sandbox.wavespeed.settings import SimulatorSettings
-from sandbox.wavespeed.state.faults import Faults, Subject
+from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task, describe
 
 logger = logging.getLogger(__name__)
@@ -25,6 +23,7 @@ logger = logging.getLogger(__name__)
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of every secret
 ANNOUNCED = frozenset({"completed", "failed"})
 """The provider documents no callback for any other ending."""
+SENDING_THREADS = 16
 
 
 def sign(secret: str, *, webhook_id: str, timestamp: str, body: bytes) -> str:
@@ -42,78 +41,54 @@ def make_secret(api_key: str) -> str:
     return SECRET_PREFIX + base64.b64encode(hashlib.sha256(f"webhooks of {api_key}".encode()).digest()).decode()
 
 
-@dataclass(slots=True, order=True)
-class PendingWebhook:
-    """One pending callback and the time at which it is due."""
-
-    due: float
-    number: int
-    task: Task = field(compare=False)
-    ended: float = field(compare=False)
-    secret: str = field(compare=False, repr=False)
-    attempt: int = field(default=1, compare=False)
-
-
 class Outbox:
     """All pending callbacks, in memory only: a restart of the simulator loses them."""
 
-    def __init__(self, settings: SimulatorSettings, faults: Faults, *, secret: str, executor: Executor) -> None:
-        self._settings = settings
-        self._faults = faults
-        self.secret = secret
-        self._executor = executor
-        self._heap: list[PendingWebhook] = []
-        self._added = 0
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._pool = urllib3.PoolManager(num_pools=64, maxsize=16, retries=False)
+    def __init__(self, settings: SimulatorSettings, provider: Provider) -> None:
+        self.secret = settings.webhook_secret or make_secret(settings.api_keys[0])
         self.counts: Counter[str] = Counter()
         """Counts: announced, lost, sent (attempts), delivered, given_up."""
+        self._settings = settings
+        self._faults = provider.faults
+        self._agenda = provider.agenda
+        self._threads = ThreadPoolExecutor(SENDING_THREADS, thread_name_prefix="webhook")
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._pool = urllib3.PoolManager(num_pools=64, maxsize=16, retries=False)
 
     def announce(self, task: Task, moment: float) -> None:
-        """Queue the callback for a task that has ended, unless the faults change it."""
+        """Schedule the callback for a task that has ended, unless the faults change it."""
         if task.asked.webhook is None or task.fate.status not in ANNOUNCED:
             return
         self.counts["announced"] += 1
-        subject = Subject("webhook", task.asked.model.id, task.asked.prompt)
+        subject = task.asked.as_subject("webhook")
         if self._faults.strike("webhook_lost", subject):
             self.counts["lost"] += 1
             return
         late = self._faults.strike("webhook_late", subject)
         forged = self._faults.strike("webhook_forged", subject)
         secret = make_secret("somebody else") if forged else self.secret
-        due = moment + (late.delay if late else 0.0)
         for _ in range(2 if self._faults.strike("webhook_duplicated", subject) else 1):
-            self._push(PendingWebhook(due, 0, task, moment, secret))
-
-    @property
-    def next_due(self) -> float | None:
-        return self._heap[0].due if self._heap else None
-
-    def send_due(self, now: float) -> None:
-        """Start sending every callback that is due; must be called from the event loop."""
-        while self._heap and self._heap[0].due <= now:
-            sending = asyncio.get_running_loop().create_task(self._send(heapq.heappop(self._heap), now))
-            self._under_way.add(sending)
-            sending.add_done_callback(self._under_way.discard)
+            self._agenda.at(moment + (late.delay if late else 0.0), partial(self._start, task, secret, 1))
 
     def close(self) -> None:
         for sending in self._under_way:
             sending.cancel()
         self._pool.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _push(self, delivery: PendingWebhook) -> None:
-        self._added += 1
-        delivery.number = self._added
-        heapq.heappush(self._heap, delivery)
+    def _start(self, task: Task, secret: str, attempt: int, moment: float) -> None:
+        """Runs in the event loop, like everything on the agenda."""
+        sending = asyncio.get_running_loop().create_task(self._send(task, secret, attempt, moment))
+        self._under_way.add(sending)
+        sending.add_done_callback(self._under_way.discard)
 
-    async def _send(self, delivery: PendingWebhook, now: float) -> None:
-        task = delivery.task
+    async def _send(self, task: Task, secret: str, attempt: int, moment: float) -> None:
         self.counts["sent"] += 1
         task.webhook_attempts += 1
-        body = json.dumps(describe(task, now=now, base=task.asked.base), separators=(",", ":")).encode()
+        body = json.dumps(describe(task, now=moment, base=task.asked.base), separators=(",", ":")).encode()
         # every attempt carries its own timestamp: the receiver refuses callbacks older than 5 minutes
         timestamp = str(int(time.time()))
-        signature = sign(delivery.secret, webhook_id=task.id, timestamp=timestamp, body=body)
+        signature = sign(secret, webhook_id=task.id, timestamp=timestamp, body=body)
         headers = {
             "content-type": "application/json",
             "webhook-id": task.id,
@@ -121,15 +96,13 @@ class Outbox:
             "webhook-signature": f"v3,{signature}",
         }
         post = partial(self._post, task.asked.webhook or "", body=body, headers=headers)
-        if await asyncio.get_running_loop().run_in_executor(self._executor, post):
+        if await asyncio.get_running_loop().run_in_executor(self._threads, post):
             self.counts["delivered"] += 1
-        elif delivery.attempt > self._settings.webhook_retries:
+        elif attempt > self._settings.webhook_retries:
             self.counts["given_up"] += 1
         else:
-            pause = self._settings.webhook_backoff * 2 ** (delivery.attempt - 1)
-            delivery.attempt += 1
-            delivery.due = time.time() + pause
-            self._push(delivery)
+            pause = self._settings.webhook_backoff * 2 ** (attempt - 1)
+            self._agenda.at(time.time() + pause, partial(self._start, task, secret, attempt + 1))
 
     def _post(self, url: str, *, body: bytes, headers: dict[str, Any]) -> bool:
         timeout = urllib3.Timeout(total=self._settings.webhook_timeout)

@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,9 +18,8 @@ from sandbox.wavespeed.http.gate import Gate, GatedService, Handler
 from sandbox.wavespeed.media.uploads import MediaStore
 from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.provider import Provider
-from sandbox.wavespeed.webhooks import Outbox, make_secret
+from sandbox.wavespeed.webhooks import Outbox
 
-SENDING_THREADS = 16
 LONGEST_NAP_SECONDS = 0.05
 
 API = "/api/v3"
@@ -54,22 +52,19 @@ KEYLESS: tuple[tuple[str, str, str, Handler], ...] = (
 def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.time) -> ASGIApp:
     """The simulator. Uploads are in a temporary folder that is removed when the application shuts down."""
     folder = tempfile.TemporaryDirectory(prefix="wavespeed-simulator-")
-    sending = ThreadPoolExecutor(SENDING_THREADS, thread_name_prefix="webhook")
     provider = Provider(settings, clock)
-    secret = settings.webhook_secret or make_secret(settings.api_keys[0])
-    outbox = Outbox(settings, provider.faults, secret=secret, executor=sending)
+    outbox = Outbox(settings, provider)
     provider.on_end = outbox.announce
     service = GatedService(provider, MediaStore(Path(folder.name)), outbox)
 
     @asynccontextmanager
     async def lifespan(_app: ASGIApp) -> AsyncIterator[None]:
-        ticking = asyncio.create_task(_tick(provider, outbox))
+        ticking = asyncio.create_task(_tick(provider))
         try:
             yield
         finally:
             ticking.cancel()
             outbox.close()
-            sending.shutdown(wait=False, cancel_futures=True)
             provider.close()
             folder.cleanup()
 
@@ -78,13 +73,13 @@ def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.ti
     return Router(routes, redirect_slashes=False, lifespan=lifespan)
 
 
-async def _tick(provider: Provider, outbox: Outbox) -> None:
+async def _tick(provider: Provider) -> None:
     """One timer for all tasks: callbacks must be sent even if no request arrives."""
     while True:
         now = provider.advance()
-        outbox.send_due(now)
-        dues = [due for due in (provider.agenda.next_due, outbox.next_due) if due is not None]
-        await asyncio.sleep(min([LONGEST_NAP_SECONDS, *(max(0.0, due - now) for due in dues)]))
+        due = provider.agenda.next_due
+        nap = LONGEST_NAP_SECONDS if due is None else min(LONGEST_NAP_SECONDS, max(0.0, due - now))
+        await asyncio.sleep(nap)
 
 
 def _routes(service: GatedService) -> list[Route]:
