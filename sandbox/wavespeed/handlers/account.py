@@ -1,8 +1,9 @@
 """The account: balance, billing records, usage, prices, models, and the secret of its webhooks."""
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from decimal import Decimal
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from starlette.requests import Request
@@ -139,24 +140,6 @@ def _show_record(provider: Provider, record: Record) -> dict[str, Any]:
     }
 
 
-@dataclass(slots=True, eq=False)
-class _Usage:
-    """Totals of a day or of a model."""
-
-    cost: Decimal = Decimal(0)
-    count: int = 0
-    models: Counter[str] = field(default_factory=Counter)
-    last_used: str = ""
-
-    def add(self, record: Record) -> None:
-        sign = 1 if record.type == "deduct" else -1
-        self.cost += sign * record.price
-        if sign == 1:
-            self.count += 1
-            self.models[record.model] += 1
-            self.last_used = max(self.last_used, format_time(to_ns(record.created)))
-
-
 async def show_usage(service: GatedService, request: Request) -> ASGIApp:
     """POST /user/usage_stats: the money spent, less refunds, in at most 31 days."""
     provider = service.provider
@@ -166,41 +149,49 @@ async def show_usage(service: GatedService, request: Request) -> ASGIApp:
         raise Refusal(400, "start_time and end_time are required")
     if not 0 <= end - start <= USAGE_DAYS * 86_400 * NANOSECONDS:
         raise Refusal(400, f"the time range must not exceed {USAGE_DAYS} days")
-    total = _Usage()
-    days: defaultdict[str, _Usage] = defaultdict(_Usage)
-    models: defaultdict[str, _Usage] = defaultdict(_Usage)
-    for record in _search(provider, body):
-        for usage in (total, days[format_time(to_ns(record.created))[:10]], models[record.model]):
-            usage.add(record)
-    return envelope(
-        {
-            "summary": {
-                "total_cost": float(total.cost),
-                "total_requests": total.count,
-                "success_requests": _count_completed(provider, start=start, end=end),
-            },
-            "daily_usage": [_show_day(date, usage) for date, usage in sorted(days.items())],
-            "per_model_usage": [_show_model(model, usage) for model, usage in sorted(models.items())],
-        }
-    )
+    records = _search(provider, body)
+    ended = (task.status_at(provider.now) for task in provider.all_tasks() if start <= task.created_ns <= end)
+    summary = {
+        "total_cost": _sum_up(records),
+        "total_requests": len(_list_deducts(records)),
+        "success_requests": sum(status == "completed" for status in ended),
+    }
+    days = [_show_day(date, part) for date, part in _group(records, _date_of)]
+    models = [_show_model(model, part) for model, part in _group(records, attrgetter("model"))]
+    return envelope({"summary": summary, "daily_usage": days, "per_model_usage": models})
 
 
-def _count_completed(provider: Provider, *, start: int, end: int) -> int:
-    tasks = (task for task in provider.all_tasks() if start <= task.created_ns <= end)
-    return sum(task.status_at(provider.now) == "completed" for task in tasks)
+def _show_day(date: str, records: list[Record]) -> dict[str, Any]:
+    bought = _list_deducts(records)
+    models = sorted({each.model for each in bought})
+    return {"date": date, "amount": _sum_up(records), "count": len(bought), "models": models}
 
 
-def _show_day(date: str, usage: _Usage) -> dict[str, Any]:
-    return {"date": date, "amount": float(usage.cost), "count": usage.count, "models": sorted(usage.models)}
-
-
-def _show_model(model_id: str, usage: _Usage) -> dict[str, Any]:
+def _show_model(model_id: str, records: list[Record]) -> dict[str, Any]:
     model = find_model(model_id)
+    bought = _list_deducts(records)
     return {
         "model_uuid": model_id,
         "model_type": "video",
         "unit_price": float(model.price_per_second) if model else 0,
-        "total_cost": float(usage.cost),
-        "total_count": usage.count,
-        "last_used_date": usage.last_used,
+        "total_cost": _sum_up(records),
+        "total_count": len(bought),
+        "last_used_date": max((format_time(to_ns(each.created)) for each in bought), default=""),
     }
+
+
+def _group(records: list[Record], key: Callable[[Record], str]) -> list[tuple[str, list[Record]]]:
+    return [(name, list(part)) for name, part in groupby(sorted(records, key=key), key)]
+
+
+def _date_of(record: Record) -> str:
+    return format_time(to_ns(record.created))[:10]
+
+
+def _list_deducts(records: list[Record]) -> list[Record]:
+    return [each for each in records if each.type == "deduct"]
+
+
+def _sum_up(records: list[Record]) -> float:
+    """Deductions less refunds."""
+    return float(sum(each.price if each.type == "deduct" else -each.price for each in records))

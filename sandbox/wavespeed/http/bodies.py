@@ -55,5 +55,4 @@ def read_time(body: dict[str, Any], name: str) -> int | None:
 
 def base_of(request: Request) -> str:
     """Scheme, host and port that the client used."""
-    host = request.headers.get("host") or "{}:{}".format(*request.scope["server"])
-    return f"{request.scope['scheme']}://{host}"
+    return str(request.base_url).rstrip("/")

@@ -17,19 +17,16 @@ class DamagedJournal(Exception):
     """A line of the journal, other than a torn last one, cannot be read."""
 
 
-class Journal:
-    """Appends events to a file. A line reaches the operating system before `append` returns."""
+def open_journal(path: Path) -> TextIO:
+    """The journal, to append to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("a", encoding="ascii")
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: TextIO = path.open("a", encoding="ascii")
 
-    def append(self, event: str, **fields: Any) -> None:
-        self._file.write(json.dumps({"event": event, **fields}) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
+def append_event(journal: TextIO, event: str, **fields: Any) -> None:
+    """Append a line; it reaches the operating system before this returns."""
+    journal.write(json.dumps({"event": event, **fields}) + "\n")
+    journal.flush()
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
@@ -72,22 +69,10 @@ def write_task(task: Task) -> dict[str, Any]:
 
 def read_task(fields: dict[str, Any]) -> Task | None:
     """The task of a journal line; None if the catalogue no longer has its video model."""
-    model = find_model(fields["model"])
+    model, given = find_model(fields["model"]), fields["given"]
     if model is None:
         return None
-    asked = TaskRequest(
-        model=model,
-        given=fields["given"],
-        values=with_defaults(model, fields["given"]),
-        base=fields["base"],
-        webhook=fields["webhook"],
-        access_key=fields["access_key"],
-    )
-    return Task(
-        id=fields["id"],
-        asked=asked,
-        accepted=fields["accepted"],
-        duration=fields["duration"],
-        fate=Fate(**fields["fate"]),
-        unknown_status=fields.get("unknown_status", ""),
-    )
+    asked = {name: fields[name] for name in ("base", "webhook", "access_key")}
+    own = {name: fields[name] for name in ("id", "accepted", "duration", "unknown_status")}
+    request = TaskRequest(model=model, given=given, values=with_defaults(model, given), **asked)
+    return Task(asked=request, fate=Fate(**fields["fate"]), **own)

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 from sandbox.wavespeed.http.answers import Refusal
 from sandbox.wavespeed.settings import SimulatorSettings
@@ -14,7 +14,7 @@ from sandbox.wavespeed.state.counts import Counts
 from sandbox.wavespeed.state.farm import RenderFarm
 from sandbox.wavespeed.state.fates import Durations, draw_fate
 from sandbox.wavespeed.state.faults import Faults
-from sandbox.wavespeed.state.journal import Journal, read_journal, read_task, write_task
+from sandbox.wavespeed.state.journal import append_event, open_journal, read_journal, read_task, write_task
 from sandbox.wavespeed.state.ledger import Ledger
 from sandbox.wavespeed.state.limits import SlidingMinute
 from sandbox.wavespeed.state.listing import Query, TaskListing
@@ -39,12 +39,12 @@ class Provider:
         self._durations = Durations(settings)
         self._tasks: dict[str, Task] = {}
         self._listing = TaskListing()
-        self._journal: Journal | None = None
+        self._journal: TextIO | None = None
         for name, rule in settings.faults.items():
             self.faults.switch_on(name, rule)
         if settings.journal is not None:
             events = read_journal(settings.journal)
-            self._journal = Journal(settings.journal)
+            self._journal = open_journal(settings.journal)
             self._restore(events)
 
     def advance(self) -> float:
@@ -166,7 +166,7 @@ class Provider:
 
     def _write(self, event: str, **fields: Any) -> None:
         if self._journal is not None:
-            self._journal.append(event, **fields)
+            append_event(self._journal, event, **fields)
 
     # after a restart
 
