@@ -35,7 +35,6 @@ from sandbox.servers import EmbeddedRedis
 from sandbox.wavespeed import Simulator
 from stack.errors import FAILED
 from stack.interrupts import Interrupts
-from stack.services import ProcessPlan, ProcessService
 
 PLAIN = "plain Celery"
 PLAIN_JOBS = 300
@@ -86,7 +85,7 @@ class PlainPeer:
     def end(self) -> None:
         """SIGKILL every process."""
         for member in self._members.values():
-            member.kill()
+            member.end()
 
     def find(self, target: str) -> Member | None:
         """One of its two workers, which do everything; it has no API, store worker or leader."""
@@ -133,8 +132,7 @@ class PlainPeer:
         worker = ["worker", "--pool", "threads", "-c", str(self._options.concurrency), "-Q", QUEUE, "-n", f"{name}@%h"]
         words = [sys.executable, "-m", "celery", "-A", "bench.peers.celery_with_failures", *worker, "-l", "WARNING"]
         quiet = ["--without-gossip", "--without-mingle"]
-        log = logs / f"{name}.log"
-        return Member(ProcessService(ProcessPlan(name=name, words=[*words, *quiet], environment=environment, log=log)))
+        return Member(name=name, words=[*words, *quiet], environment=environment, log=logs / f"{name}.log")
 
     def _run(self) -> None:
         while True:

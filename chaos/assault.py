@@ -152,7 +152,7 @@ class Assault:
         self._victim.push(push)
         if push.kills_after is not None and (api := self._victim.find("api")) is not None:
             time.sleep(push.kills_after)  # kill it in the middle of the request
-            api.kill()
+            api.end()
             self.faults[KILL_IN_PUSH] += 1
 
     def _break(self, fault: Fault) -> None:
@@ -193,7 +193,7 @@ class Assault:
             return
         self.faults[fault.kind] += 1
         if deed == "kill":
-            member.kill()
+            member.end()
         else:
             self._freeze(member, fault.seconds)
 

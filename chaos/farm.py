@@ -25,7 +25,6 @@ from stack.processes import (
     step_worker_command,
     store_worker_command,
 )
-from stack.services import ProcessPlan, ProcessService
 
 SLOTS = 32
 """An unconfirmed submission holds its slot until the list can be trusted; with fewer slots, unconfirmed submissions
@@ -102,7 +101,7 @@ class Farm:
     def end(self) -> None:
         """SIGKILL every process."""
         for member in self._members.values():
-            member.kill()
+            member.end()
 
     def find(self, target: str) -> Member | None:
         """The process in this role; a database row names the current or last leader."""
@@ -152,8 +151,7 @@ class Farm:
 
     def _make_member(self, name: str, words: list[str], folder: Path) -> Member:
         log = folder / "logs" / f"{name}.log"
-        plan = ProcessPlan(name=name, words=run_as_module(words), environment=self._environment, log=log)
-        return Member(ProcessService(plan))
+        return Member(name=name, words=run_as_module(words), environment=self._environment, log=log)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The Postgres and Redis of a run and the faults for them: all faults for our own servers, few for shared ones."""
 
 import contextlib
-import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from chaos.faults import BACKUP, CONNECTION_FAULTS, FLUSH_FAULTS, RESTORE, SERVER_FAULTS
+from chaos.victim import send_signal
 from models.db.databases import end_connections
 from models.db.errors import DatabaseAway
 from rushes.errors import RushesError
@@ -140,10 +140,5 @@ def _freeze(server: EmbeddedServer) -> Undo | None:
     if not server.running:
         return None
     pid = server.pid
-    _signal(pid, signal.SIGSTOP)
-    return lambda: _signal(pid, signal.SIGCONT)
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+    send_signal(pid, signal.SIGSTOP)
+    return lambda: send_signal(pid, signal.SIGCONT)

@@ -3,48 +3,44 @@
 import contextlib
 import os
 import signal
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from chaos.plan import Push
 from stack.services import ProcessService
 
 
-class Member:
+@dataclass(kw_only=True, eq=False)
+class Member(ProcessService):
     """One process of the victim."""
 
-    def __init__(self, service: ProcessService) -> None:
-        self.service = service
-        self._frozen: int | None = None  # its process id
+    _frozen: int | None = field(default=None, init=False)  # its process id
 
     @property
     def is_frozen(self) -> bool:
-        return self._frozen is not None and self._frozen == self.service.pid
+        return self._frozen is not None and self._frozen == self.pid
 
     def tend(self) -> None:
         """Start it if it does not run, as any process manager would."""
-        if self.service.find_ending() is not None:
-            self.service.start()
+        if self.find_ending() is not None:
+            self.start()
             self._frozen = None
-
-    def kill(self) -> None:
-        """SIGKILL; the process is gone on return."""
-        self.service.end()
 
     def freeze(self) -> int | None:
         """SIGSTOP; returns the process id for `thaw`."""
-        self._frozen = self.service.pid
-        _signal(self._frozen, signal.SIGSTOP)
+        self._frozen = self.pid
+        send_signal(self._frozen, signal.SIGSTOP)
         return self._frozen
 
     def thaw(self, pid: int | None) -> None:
         """SIGCONT, unless another process has taken its place."""
-        if pid == self.service.pid:
-            _signal(pid, signal.SIGCONT)
+        if pid == self.pid:
+            send_signal(pid, signal.SIGCONT)
             self._frozen = None
 
     def dump_stacks(self) -> None:
         """Send SIGUSR1: Celery writes the stack of each of its threads to its log."""
-        _signal(self.service.pid, signal.SIGUSR1)
+        send_signal(self.pid, signal.SIGUSR1)
 
 
 class Victim(Protocol):
@@ -76,7 +72,8 @@ class Victim(Protocol):
         """Nothing makes progress: have every process write its stacks to its log."""
 
 
-def _signal(pid: int | None, number: signal.Signals) -> None:
+def send_signal(pid: int | None, number: signal.Signals) -> None:
+    """Signal a process; does nothing if it is gone."""
     with contextlib.suppress(ProcessLookupError):
         if pid is not None:
             os.kill(pid, number)

@@ -23,17 +23,10 @@ TAIL_LINES = 15
 class Service(Protocol):
     """A service that runs until it is stopped. The lowest `wave` is stopped first; equal waves are stopped together."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def wave(self) -> int: ...
-
-    @property
-    def log(self) -> Path: ...
-
-    @property
-    def patience_seconds(self) -> float:
-        """How long it may take to stop by itself."""
+    name: str
+    wave: int
+    log: Path
+    patience_seconds: float  # it may take this long to stop by itself
 
     def start(self) -> None:
         """Start it; called again after it has ended. Raises `RushesError` if it cannot start."""
@@ -48,9 +41,13 @@ class Service(Protocol):
         """End it in any state; it no longer runs on return."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProcessPlan:
-    """A process: its command line, its complete environment, its log."""
+@dataclass(kw_only=True, eq=False)
+class ProcessService:
+    """A process in its own session, so that Ctrl-C reaches only the supervisor. `environment` is complete.
+
+    Linux: the process gets SIGKILL when the thread that started it dies, even by kill -9, so call `start` in the main
+    thread. A milder signal would not do: the servers are gone too, and a worker would wait for them instead of ending.
+    """
 
     name: str
     words: Sequence[str | Path]
@@ -59,34 +56,7 @@ class ProcessPlan:
     wave: int = 0
     patience_seconds: float = 10.0
     stop_signal: signal.Signals = signal.SIGTERM
-
-
-class ProcessService:
-    """A process in its own session, so that Ctrl-C reaches only the supervisor.
-
-    Linux: the process gets SIGKILL when the thread that started it dies, even by kill -9, so call `start` in the main
-    thread. A milder signal would not do: the servers are gone too, and a worker would wait for them instead of ending.
-    """
-
-    def __init__(self, plan: ProcessPlan) -> None:
-        self.plan = plan
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def name(self) -> str:
-        return self.plan.name
-
-    @property
-    def wave(self) -> int:
-        return self.plan.wave
-
-    @property
-    def patience_seconds(self) -> float:
-        return self.plan.patience_seconds
-
-    @property
-    def log(self) -> Path:
-        return self.plan.log
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def pid(self) -> int | None:
@@ -97,14 +67,14 @@ class ProcessService:
         """Start it. Raises `Unavailable` if the system cannot start it."""
         fate = (CHILD, str(int(signal.SIGKILL)), str(os.getpid()))
         try:
-            with open_log(self.plan.log) as log:
+            with open_log(self.log) as log:
                 self._process = subprocess.Popen(  # noqa: S603 - our own command lines
-                    [sys.executable, "-I", "-S", SHIM, *fate, *self.plan.words],
+                    [sys.executable, "-I", "-S", SHIM, *fate, *self.words],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     cwd=ROOT,  # `-A workers.app` must find our package, whatever is in the user's folder
-                    env=dict(self.plan.environment),
+                    env=dict(self.environment),
                     start_new_session=True,
                 )
         except OSError as error:
@@ -116,7 +86,7 @@ class ProcessService:
 
     def ask_to_stop(self) -> None:
         if self._process is not None:
-            self._process.send_signal(self.plan.stop_signal)
+            self._process.send_signal(self.stop_signal)
 
     def end(self) -> None:
         """Send SIGKILL to the process and everything it started."""
@@ -134,13 +104,10 @@ class ServerService:
 
     def __init__(self, server: EmbeddedServer, *, wave: int, log: Path) -> None:
         self.server = server
+        self.name = server.title
         self.wave = wave
         self.log = log
         self._url: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.server.title
 
     def start(self) -> None:
         """Start it at its previous address, which all other services keep using."""

@@ -32,7 +32,7 @@ from stack.processes import (
     step_worker_command,
     store_worker_command,
 )
-from stack.services import ProcessPlan, ProcessService, ServerService, tail_log
+from stack.services import ProcessService, ServerService, tail_log
 from stack.supervisor import PAUSE_SECONDS, Say, Supervisor
 
 SIMULATOR_KEY = "simulator"
@@ -221,7 +221,7 @@ class Stack:
 
     def _start_process(self, name: str, command: Sequence[str], *, environment: dict[str, str], wave: Wave) -> None:
         self._interrupts.check()
-        plan = ProcessPlan(
+        service = ProcessService(
             name=name,
             words=run_as_module(command),
             environment=environment,
@@ -230,7 +230,7 @@ class Stack:
             patience_seconds=PATIENCE_SECONDS[wave],
             stop_signal=STOP_SIGNALS.get(wave, signal.SIGTERM),
         )
-        self._supervisor.start(ProcessService(plan))
+        self._supervisor.start(service)
 
     def _choose_port(self, host: str, wanted: int) -> int:
         port = find_free_port(host, wanted, taken=self._ports)

@@ -43,7 +43,7 @@ class Process:
     def __init__(self) -> None:
         self.log: list[str] = []
 
-    def kill(self) -> None:
+    def end(self) -> None:
         self.log.append("killed")
 
     def freeze(self) -> int:
@@ -77,7 +77,7 @@ class Crowd:
 
     def end(self) -> None:
         for process in self.processes.values():
-            process.kill()
+            process.end()
 
     def hasten(self) -> None:
         """Nothing waits."""

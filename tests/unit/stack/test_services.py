@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from rushes.errors import Unavailable
-from stack.services import ProcessPlan, ProcessService, describe_code, open_log, tail_log
+from stack.services import ProcessService, describe_code, open_log, tail_log
 from stack.supervisor import Backoff, Supervisor
 from tests.support.platforms import only_where_deaths_are_signalled
 
@@ -24,10 +24,9 @@ WITH_CHILD = f"import subprocess; child = subprocess.Popen(['sleep', '600']); pr
 
 SUPERVISE = """
 import os, pathlib, sys, time
-from stack.services import ProcessPlan, ProcessService
+from stack.services import ProcessService
 words, log = [sys.executable, "-c", sys.argv[1]], pathlib.Path(sys.argv[2])
-plan = ProcessPlan(name="x", words=words, environment=os.environ, log=log)
-service = ProcessService(plan)
+service = ProcessService(name="x", words=words, environment=os.environ, log=log)
 service.start()
 print(service.pid, flush=True)
 time.sleep(600)
@@ -53,14 +52,14 @@ def launch(tmp_path: Path) -> Iterator[Callable[[str], ProcessService]]:
     services = []
 
     def start(code: str) -> ProcessService:
-        plan = ProcessPlan(
+        service = ProcessService(
             name="child",
             words=[sys.executable, "-c", code],
             environment={"PATH": os.environ["PATH"], "COLOUR": "blue"},
             log=tmp_path / "logs" / "child.log",
             patience_seconds=5,
         )
-        services.append(service := ProcessService(plan))
+        services.append(service)
         service.start()
         return service
 
@@ -145,19 +144,18 @@ def test_it_dies_with_its_supervisor_even_by_kill_9_and_though_it_ignores_sigter
 
 
 def test_a_program_that_is_not_there_ends_with_a_log_that_says_so(tmp_path: Path) -> None:
-    plan = ProcessPlan(name="x", words=["/no/such/program"], environment={}, log=tmp_path / "x.log")
-    service = ProcessService(plan)
+    service = ProcessService(name="x", words=["/no/such/program"], environment={}, log=tmp_path / "x.log")
     service.start()
     wait_until(lambda: service.find_ending() is not None)
     assert service.find_ending() == "exit code 1"
-    assert "/no/such/program" in tail_log(plan.log)
+    assert "/no/such/program" in tail_log(service.log)
 
 
 def test_a_log_that_cannot_be_written_is_a_failed_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    plan = ProcessPlan(name="x", words=["true"], environment={}, log=tmp_path / "file" / "x.log")
+    service = ProcessService(name="x", words=["true"], environment={}, log=tmp_path / "file" / "x.log")
     with pytest.raises(Unavailable, match="x cannot be started"):
-        ProcessService(plan).start()
+        service.start()
 
 
 def test_a_supervisor_brings_a_killed_process_back_and_stops_it_for_good(
@@ -190,14 +188,13 @@ def test_a_supervisor_brings_a_killed_process_back_and_stops_it_for_good(
 def test_a_stubborn_process_is_killed_when_its_patience_is_over(tmp_path: Path) -> None:
     said: list[str] = []
     supervisor = Supervisor(said.append)
-    plan = ProcessPlan(
+    service = ProcessService(
         name="mule",
         words=[sys.executable, "-c", STUBBORN],
         environment=os.environ,
         log=tmp_path / "mule.log",
         patience_seconds=0.1,
     )
-    service = ProcessService(plan)
     supervisor.start(service)
     pid = wait_ready(service)
     supervisor.stop()
