@@ -106,8 +106,9 @@ class Stack:
         self._start_api()
         self._start_workers()
         self._start_flower()
-        self._wait("simulator", self._simulator_answers)
-        self._wait("api", lambda: _is_ready(self.settings.url))
+        if self.simulates:
+            self._wait("simulator", lambda: _answers(f"{self.settings.wavespeed_url}/sim/stats"))
+        self._wait("api", lambda: _answers(f"{self.settings.url}/readyz", below=400))  # it can accept jobs
         self._wait("flower", lambda: _answers(self.flower_url))
 
     def tend(self) -> None:
@@ -160,7 +161,7 @@ class Stack:
             self._say(f"rendering with WaveSpeed at {self.settings.wavespeed_url}, this costs money")
             return
         home = self.settings.data_dir / "simulator"
-        port = self._choose_port(LOOPBACK, self.options.simulator_port)
+        port = self._choose_port(LOOPBACK, self.options.simulator_port, who="the simulator")
         scratch = home / "scratch"  # a killed simulator leaves its videos behind; remove them
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700, parents=True)
@@ -181,9 +182,7 @@ class Stack:
 
     def _start_api(self) -> None:
         host, wanted = read_listen_address(self.settings.url, port=self.options.port)
-        port = self._choose_port(host, wanted)
-        if port != wanted and wanted:
-            self._say(f"port {wanted} is in use: the API listens at {port} instead")
+        port = self._choose_port(host, wanted, who="the API")
         self.settings = self.settings.with_changes(url=web_url(host, port))
         if self.simulates and self.settings.public_url is None:
             self.settings = self.settings.with_changes(public_url=self.settings.url)
@@ -211,9 +210,7 @@ class Stack:
             password = secret.get_secret_value()
         if "," in password or ":" in self.settings.flower_user or "," in self.settings.flower_user:
             raise CommandError("RUSHES_FLOWER_USER and RUSHES_FLOWER_PASSWORD: Flower takes no commas, nor : in a user")
-        port = self._choose_port(LOOPBACK, self.options.flower_port)
-        if port != self.options.flower_port and self.options.flower_port:
-            self._say(f"port {self.options.flower_port} is in use: Flower listens at {port} instead")
+        port = self._choose_port(LOOPBACK, self.options.flower_port, who="Flower")
         self.flower_url = web_url(LOOPBACK, port)
         login = {"FLOWER_BASIC_AUTH": f"{self.settings.flower_user}:{password}"}
         environment = process_environment(self.settings, os.environ) | login
@@ -232,14 +229,13 @@ class Stack:
         )
         self._supervisor.start(service)
 
-    def _choose_port(self, host: str, wanted: int) -> int:
+    def _choose_port(self, host: str, wanted: int, *, who: str) -> int:
         port = find_free_port(host, wanted, taken=self._ports)
+        if wanted and port != wanted:
+            self._say(f"port {wanted} is in use: {who} listens at {port} instead")
         self._ports.add(port)
         self._hold.take(port, host=host)
         return port
-
-    def _simulator_answers(self) -> bool:
-        return not self.simulates or _answers(f"{self.settings.wavespeed_url}/sim/stats")
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -261,23 +257,11 @@ def _describe_failure(what: str, *, how: str, log: Path) -> CommandError:
     )
 
 
-def _is_ready(url: str) -> bool:
-    """Whether the API answers and can accept jobs."""
-    status = _ask(f"{url}/readyz")
-    return status is not None and status < 400
-
-
-def _answers(url: str) -> bool:
-    """Whether a server answers at this address; a login page counts as an answer."""
-    status = _ask(url)
-    return status is not None and status < 500
-
-
-def _ask(url: str) -> int | None:
-    """The status of a GET; None if there is no answer."""
+def _answers(url: str, *, below: int = 500) -> bool:
+    """Whether a GET is answered with a status below this one. A login page counts as an answer."""
     try:
         with requests.Session() as session:
             session.trust_env = False
-            return session.get(url, timeout=ASK_SECONDS, allow_redirects=False).status_code
+            return session.get(url, timeout=ASK_SECONDS, allow_redirects=False).status_code < below
     except requests.RequestException:
-        return None
+        return False
