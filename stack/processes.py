@@ -45,21 +45,12 @@ def flower_command(*, port: int, address: str = LOOPBACK) -> list[str]:
     return [*CELERY, "flower", f"--address={address}", f"--port={port}", *limits]
 
 
-def simulator_command(
-    settings: Settings,
-    *,
-    port: int,
-    api_key: str,
-    journal: Path,
-    longest_seconds: float = 600,
-    shows_prompts: bool = False,
-) -> list[str]:
+def simulator_command(settings: Settings, *, port: int, api_key: str, journal: Path) -> list[str]:
     """The simulator of the provider. Its account has the limits from the settings; its key has no value."""
     limits = ["--slots", str(settings.slots), "--submits-per-minute", str(settings.submits_per_minute)]
-    renders = ["--median", f"{settings.render_median_seconds:g}", "--cap", f"{longest_seconds:g}"]
+    renders = ["--median", f"{settings.render_median_seconds:g}"]
     words = ["sandbox.wavespeed", "--host", LOOPBACK, "--port", str(port), "--api-key", api_key]
-    pictures = ["--show-prompts", "yes"] if shows_prompts else []
-    return [*words, *limits, *renders, *pictures, "--journal", str(journal)]
+    return [*words, *limits, *renders, "--journal", str(journal)]
 
 
 def run_as_module(command: Sequence[str]) -> list[str]:

@@ -8,9 +8,18 @@ from rushes.settings import load_settings
 from stack.data_folder import hold_folder, remove_services, write_services
 from stack.interrupts import Interrupted, Interrupts
 from stack.log_follower import LogFollower
+from stack.processes import spell_settings
 from stack.stack import Stack, StackOptions
 
 FOREVER_SECONDS = 3600.0
+SERVICES = [
+    "RUSHES_DATABASE_URL",
+    "RUSHES_DATABASE_DIRECT_URL",
+    "RUSHES_REDIS_URL",
+    "RUSHES_URL",
+    "RUSHES_ARTIFACTS_URL",
+    "RUSHES_WAVESPEED_URL",
+]
 
 
 def run_stack(*, workers: int, port: int | None, flower_port: int, simulator_port: int, verbose: bool) -> int:
@@ -74,16 +83,6 @@ def say(message: str) -> None:
 
 def _list_services(stack: Stack) -> dict[str, str]:
     """The variables that other commands in this folder need. The key of a paid account is never written to disk."""
-    settings = stack.settings
-    services = {
-        "RUSHES_DATABASE_URL": settings.get_database_url(),
-        "RUSHES_REDIS_URL": settings.get_redis_url(),
-        "RUSHES_URL": settings.url,
-        "RUSHES_ARTIFACTS_URL": settings.get_artifacts_url(),
-    }
-    if settings.database_direct_url is not None:
-        services["RUSHES_DATABASE_DIRECT_URL"] = settings.database_direct_url.get_secret_value()
-    services["RUSHES_WAVESPEED_URL"] = settings.wavespeed_url
-    if stack.simulates and settings.wavespeed_api_key is not None:
-        services["WAVESPEED_API_KEY"] = settings.wavespeed_api_key.get_secret_value()
-    return services
+    spelled = spell_settings(stack.settings)
+    names = [*SERVICES, "WAVESPEED_API_KEY"] if stack.simulates else SERVICES
+    return {name: spelled[name] for name in names if name in spelled}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from rushes.errors import RushesError, Unavailable
+from rushes.errors import Unavailable
 from sandbox.servers.embedded import EmbeddedServer
 from sandbox.servers.process import CHILD
 
@@ -98,7 +98,7 @@ class ProcessService:
 
 
 class ServerService:
-    """An embedded server, which starts and stops itself cleanly."""
+    """An embedded server on a fixed port, which starts and stops itself cleanly."""
 
     patience_seconds = 0.0
 
@@ -107,15 +107,9 @@ class ServerService:
         self.name = server.title
         self.wave = wave
         self.log = log
-        self._url: str | None = None
 
     def start(self) -> None:
-        """Start it at its previous address, which all other services keep using."""
-        url = self.server.start()
-        if self._url not in (None, url):
-            self.server.stop()
-            raise RushesError(f"{self.name} could not restart at its old port")
-        self._url = url
+        self.server.start()
 
     def find_ending(self) -> str | None:
         return None if self.server.running else "its process is gone"

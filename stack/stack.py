@@ -68,8 +68,7 @@ class StackOptions:
     flower_port: int = 5555
     simulator_port: int = 8900
     why_simulated: str = "no WAVESPEED_API_KEY"
-    longest_render_seconds: float = 600.0  # of the simulator
-    shows_prompts: bool = False  # in the simulator's videos
+    simulator_options: Sequence[str] = ()
 
 
 class Stack:
@@ -162,17 +161,11 @@ class Stack:
             return
         home = self.settings.data_dir / "simulator"
         port = self._choose_port(LOOPBACK, self.options.simulator_port, who="the simulator")
-        scratch = home / "scratch"  # a killed simulator leaves its videos behind; remove them
+        scratch = home / "scratch"  # a killed simulator leaves its uploads behind; remove them
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700, parents=True)
-        command = simulator_command(
-            self.settings,
-            port=port,
-            api_key=SIMULATOR_KEY,
-            journal=home / "journal",
-            longest_seconds=self.options.longest_render_seconds,
-            shows_prompts=self.options.shows_prompts,
-        )
+        command = simulator_command(self.settings, port=port, api_key=SIMULATOR_KEY, journal=home / "journal")
+        command += self.options.simulator_options
         self.settings = self.settings.with_changes(
             wavespeed_api_key=SIMULATOR_KEY, wavespeed_url=web_url(LOOPBACK, port)
         )

@@ -49,8 +49,7 @@ def run_demo() -> int:
             flower_port=0,
             simulator_port=0,
             why_simulated="WAVESPEED_API_KEY is not used here" if os.environ.get("WAVESPEED_API_KEY") else "demo",
-            longest_render_seconds=12,
-            shows_prompts=True,
+            simulator_options=("--cap", "12", "--show-prompts", "yes"),
         )
         stack = Stack(settings, options, say=say, interrupts=interrupts)
         with running(stack):
