@@ -22,7 +22,7 @@ from bench.machine import describe_machine
 from bench.peers.celery_with_failures import GAVE_UP
 from bench.peers.plain_celery import ENDED, QUEUE, Options, push_jobs
 from bench.peers.sightings import read_sightings
-from chaos.assault import Assault, Moment, Watch
+from chaos.assault import Assault, Watch
 from chaos.farm import SLOTS, open_simulator
 from chaos.plan import SCENARIOS, Push, draw_plan
 from chaos.reckoning import read_purchases, reckon
@@ -185,22 +185,11 @@ def _open_peer(options: Options, *, logs: Path) -> Iterator[PlainPeer]:
         peer.end()
 
 
-class Aside:
-    """Watches silently, since another run uses the terminal."""
-
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check = check
-
-    def observe(self, moment: Moment) -> None:
-        """Raises any error that `check` raises."""
-        self._check()
-
-
 def run_plain_aside(trial: Trial, check: Callable[[], None]) -> Report:
-    """Run the plain task in a temporary folder."""
+    """Run the plain task in a temporary folder, silently, since another run uses the terminal."""
     folder = Path(tempfile.mkdtemp(prefix="plain-chaos-"))
     try:
-        return run_plain(trial, folder=folder, watch=Aside(check))
+        return run_plain(trial, folder=folder, watch=lambda _: check())
     finally:
         shutil.rmtree(folder)
 
@@ -210,7 +199,7 @@ def compare(trials: Sequence[Trial], *, plain_jobs: int, check: Callable[[], Non
 
     The plain task mostly waits for events that never come, so running it in parallel slows Rushes little.
     """
-    opener = Request().choose_ground()
+    opener = Request().choose_servers()
     if not plain_jobs:
         return [run_one(trial, opener, check=check) for trial in trials]
     trial = replace(trials[0], jobs=min(plain_jobs, trials[0].jobs))

@@ -1,12 +1,11 @@
 """One run of a plan: inject its faults into a victim, stop them, then wait until every job has ended."""
 
-import heapq
-import itertools
+import sched
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from chaos.faults import BACKUP, PROCESS_FAULTS, RESTORE
 from chaos.plan import Fault, Plan, Push, Restore
@@ -38,10 +37,8 @@ class Moment:
     faults: int
 
 
-class Watch(Protocol):
-    """An observer of a run; may raise to end the run."""
-
-    def observe(self, moment: Moment) -> None: ...
+Watch = Callable[[Moment], None]
+"""An observer of a run; may raise to end the run."""
 
 
 class Assault:
@@ -54,8 +51,7 @@ class Assault:
         self._servers = servers
         self._watch = watch
         self._open: Counter[str] = Counter()  # active faults of the provider, with the number of windows of each
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
+        self._agenda = sched.scheduler(self._now)
         self._began = time.monotonic()
         self._counted_at = 0.0
         self._ended = 0
@@ -70,12 +66,12 @@ class Assault:
         for name, rule in self._plan.always.items():
             self._set_rule(name, rule)
         for push in self._plan.pushes:
-            self._at(push.at, lambda push=push: self._push(push))  # type: ignore[misc]
+            self._at(push.at, self._push, push)
         for fault in self._plan.faults:
-            self._at(fault.at, lambda fault=fault: self._break(fault))  # type: ignore[misc]
-        while self._agenda or self._victim.is_pushing or self._now() < self._plan.seconds or self._restore:
+            self._at(fault.at, self._break, fault)
+        while not self._agenda.empty() or self._victim.is_pushing or self._now() < self._plan.seconds or self._restore:
             self._tick("faults")
-            self._run_due()
+            self._agenda.run(blocking=False)
             self._go_on_restoring()
         for name in self._plan.always:
             self._set_rule(name, None)
@@ -135,18 +131,14 @@ class Assault:
             self._ended = self._ended if counted is None else counted
             self._counted_at = self._now()
             jobs, faults = len(self._plan.prompts), self.faults.total()
-            self._watch.observe(Moment(phase, self._now(), self._plan.seconds, self._ended, jobs, faults))
+            self._watch(Moment(phase, self._now(), self._plan.seconds, self._ended, jobs, faults))
         time.sleep(TICK_SECONDS)
 
-    def _at(self, seconds: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._agenda, (seconds, next(self._order), action))
+    def _at(self, seconds: float, action: Callable[..., None], *arguments: object) -> None:
+        self._agenda.enterabs(seconds, 0, action, arguments)
 
     def _now(self) -> float:
         return time.monotonic() - self._began
-
-    def _run_due(self) -> None:
-        while self._agenda and self._agenda[0][0] <= self._now():
-            heapq.heappop(self._agenda)[2]()
 
     def _push(self, push: Push) -> None:
         self._victim.push(push)
@@ -171,7 +163,7 @@ class Assault:
         if self._open[fault.name] == 1:
             self._set_rule(fault.name, rule)
         # use the plan's time, so that a late start does not overlap the next fault of this kind
-        self._at(fault.at + fault.seconds, lambda: self._switch_off(fault.name))
+        self._at(fault.at + fault.seconds, self._switch_off, fault.name)
 
     def _switch_off(self, name: str) -> None:
         self._open[name] -= 1
@@ -199,4 +191,4 @@ class Assault:
 
     def _freeze(self, member: Member, seconds: float) -> None:
         pid = member.freeze()
-        self._at(self._now() + seconds, lambda: member.thaw(pid))
+        self._at(self._now() + seconds, member.thaw, pid)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 from chaos.plan import Plan, Push
@@ -47,15 +47,15 @@ def open_simulator(plan: Plan) -> Simulator:
     )
 
 
-def make_settings(plan: Plan, simulator: Simulator, *, database_url: str, redis_url: str, folder: Path) -> Settings:
+def make_settings(plan: Plan, simulator: Simulator, *, urls: Mapping[str, str], folder: Path) -> Settings:
     """Settings for renders and leases of seconds, with the simulator's key; the environment is ignored."""
     url = web_url(LOOPBACK, find_free_port(LOOPBACK, 0))
-    webhooks = {"public_url": url} if takes_webhooks() else {}
     return default_settings(
-        database_url=database_url,
-        redis_url=redis_url,
+        database_url=urls["postgres"],
+        redis_url=urls["redis"],
         data_dir=folder / "data",
         url=url,
+        public_url=url,
         wavespeed_api_key=simulator.api_key,
         wavespeed_url=simulator.url,
         slots=SLOTS,
@@ -65,13 +65,7 @@ def make_settings(plan: Plan, simulator: Simulator, *, database_url: str, redis_
         submit_timeout_seconds=SUBMIT_SECONDS,
         freeze_allowance_seconds=5.0,
         list_lag_seconds=plan.list_lag + MARGIN_SECONDS,
-        **webhooks,
     )
-
-
-def takes_webhooks() -> bool:
-    """Whether the provider may be given a webhook address."""
-    return "public_url" in Settings.model_fields
 
 
 class Farm:
@@ -152,15 +146,3 @@ class Farm:
     def _make_member(self, name: str, words: list[str], folder: Path) -> Member:
         log = folder / "logs" / f"{name}.log"
         return Member(name=name, words=run_as_module(words), environment=self._environment, log=log)
-
-
-@contextlib.contextmanager
-def open_farm(settings: Settings, *, folder: Path, wait: Callable[[], None]) -> Iterator[Farm]:
-    """A farm with its processes started, once `wait` has returned; no process is left after the block."""
-    farm = Farm(settings, folder=folder)
-    try:
-        farm.tend()
-        wait()
-        yield farm
-    finally:
-        farm.close()

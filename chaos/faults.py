@@ -79,6 +79,11 @@ PROVIDER_FAULTS: Rules = {
     "download_gzip": {"probability": 0.5},
     "download_partial": {"probability": 0.5},
     "download_container": {"probability": 0.5, "form": "mpegts"},
+    "webhook_lost": {"probability": 0.5},
+    "webhook_duplicated": {"probability": 0.5},
+    "webhook_late": {"probability": 0.5, "delay": 5.0},
+    "webhook_forged": {"probability": 0.5},
+    "show_webhook": {"probability": 0.5},
 }
 """Faults of the provider, each with its rule; they last 3 to 8 seconds, except those of the whole account.
 
@@ -92,14 +97,6 @@ LONG_RUNS_ONLY = frozenset({"task_without_outputs"})
 
 WHOLE_ACCOUNT = frozenset({"key_rejected", "no_credit", "outage"})
 """After these the account waits for longer than they last. They take 1 to 3 seconds; else a run would only wait."""
-
-WEBHOOK_FAULTS: Rules = {
-    "webhook_lost": {"probability": 0.5},
-    "webhook_duplicated": {"probability": 0.5},
-    "webhook_late": {"probability": 0.5, "delay": 5.0},
-    "webhook_forged": {"probability": 0.5},
-    "show_webhook": {"probability": 0.5},
-}
 
 MINUTE_OUTAGE = "outage_minute"
 """The provider is away for a whole minute: once, in long runs only."""

@@ -16,7 +16,6 @@ from chaos.faults import (
     OWN_FAULTS,
     PROVIDER_FAULTS,
     RESTORE,
-    WEBHOOK_FAULTS,
     WHOLE_ACCOUNT,
     Rules,
 )
@@ -43,44 +42,42 @@ class Scenario:
     name: str
     about: str
     always: Rules
-    breaks_processes: bool = True
-    breaks_provider: bool = True
+    breaks_processes: bool = False
+    breaks_provider: bool = False
     always_lags: bool = False  # the list lags by 20 s in short runs, too
     restores: bool = False  # the database is put back to an earlier state, once
-    breaks_outputs: bool = False  # the output host fails in each way, one after the other; nothing else is drawn
-    wants_success: bool = False  # every job must succeed
+    breaks_outputs: bool = False  # the output host fails in each way in turn, nothing else does; every job must succeed
 
 
 SCENARIOS = {
     each.name: each
     for each in (
-        Scenario("everything", "our processes, both servers and the provider, all at once", ALWAYS),
-        Scenario("processes", "our processes and both servers; the provider is healthy", {}, breaks_provider=False),
-        Scenario("provider", "the provider alone", ALWAYS, breaks_processes=False),
+        Scenario(
+            "everything",
+            "our processes, both servers and the provider, all at once",
+            ALWAYS,
+            breaks_processes=True,
+            breaks_provider=True,
+        ),
+        Scenario("processes", "our processes and both servers; the provider is healthy", {}, breaks_processes=True),
+        Scenario("provider", "the provider alone", ALWAYS, breaks_provider=True),
         Scenario(
             "lost-answers",
             "one submit answer in ten is lost (dropped, 504, hung), 6 of 10 lists are 20 s late",
             LOST_ANSWERS,
-            breaks_processes=False,
-            breaks_provider=False,
             always_lags=True,
         ),
         Scenario(
             "restore",
             "the database is put back to an earlier state once; one submit answer in ten is lost, too",
             LOST_ANSWERS,
-            breaks_processes=False,
-            breaks_provider=False,
             restores=True,
         ),
         Scenario(
             "outputs",
             "the output host fails in each way, one after the other; every job must succeed",
             {},
-            breaks_processes=False,
-            breaks_provider=False,
             breaks_outputs=True,
-            wants_success=True,
         ),
     )
 }
@@ -145,7 +142,6 @@ def draw_plan(
     scenario: Scenario,
     minutes: float | None = None,
     kinds: Iterable[str] = OWN_FAULTS,
-    webhooks: bool = False,
 ) -> Plan:
     """A plan for this number of jobs, about as long as they render unless `minutes` is given.
 
@@ -163,7 +159,7 @@ def draw_plan(
     pushes = _draw_pushes(luck, jobs, moments=moments, kills=scenario.breaks_processes)
     faults = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
     if scenario.breaks_provider:
-        faults += _draw_providers(luck, seconds, is_long=is_long, webhooks=webhooks)
+        faults += _draw_providers(luck, seconds, is_long=is_long)
     if has_outage:
         begins = max(0.0, luck.uniform(0.4, 0.8) * (seconds - OUTAGE_SECONDS))
         faults.append(Fault(begins, MINUTE_OUTAGE, OUTAGE_SECONDS, PROVIDER_FAULTS["outage"]))
@@ -171,13 +167,11 @@ def draw_plan(
     chosen = tuple(sorted(each for each in faults if each.rule is not None or each.kind in possible))
     lag = LAG_SECONDS if is_long or scenario.always_lags else SHORT_LAG_SECONDS
     always = scenario.always | {"list_lag": {"probability": LAG_PROBABILITY, "delay": lag}}
-    restore = _draw_restore(luck) if scenario.restores and RESTORE in possible else None
+    restore = None
+    if scenario.restores and RESTORE in possible:
+        # The copy holds some of the purchases, lacks many, and some are made after the restore.
+        restore = Restore(luck.uniform(0.05, 0.3), luck.uniform(0.3, 0.9))
     return Plan(seed, seconds, pushes, chosen, always, lag, restore)
-
-
-def _draw_restore(luck: random.Random) -> Restore:
-    """The copy holds some of the purchases, lacks many, and some are made after the restore."""
-    return Restore(luck.uniform(0.05, 0.3), luck.uniform(0.3, 0.9))
 
 
 def _draw_outputs_plan(luck: random.Random, seed: int, *, jobs: int, minutes: float | None) -> Plan:
@@ -229,12 +223,11 @@ def _draw_own(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fau
     return [each for each in faults if each.seconds < 20 or each.at + 10 < seconds]
 
 
-def _draw_providers(luck: random.Random, seconds: float, *, is_long: bool, webhooks: bool) -> list[Fault]:
-    rules = PROVIDER_FAULTS | (WEBHOOK_FAULTS if webhooks else {})
-    kinds = [each for each in rules if is_long or each not in LONG_RUNS_ONLY]
+def _draw_providers(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fault]:
+    kinds = [each for each in PROVIDER_FAULTS if is_long or each not in LONG_RUNS_ONLY]
     dealt = _deal(luck, kinds, seconds, every=PROVIDERS_EVERY if is_long else SHORT_PROVIDERS_EVERY)
     return [
-        Fault(at, kind, luck.uniform(1, 3) if kind in WHOLE_ACCOUNT else luck.uniform(3, 8), rules[kind])
+        Fault(at, kind, luck.uniform(1, 3) if kind in WHOLE_ACCOUNT else luck.uniform(3, 8), PROVIDER_FAULTS[kind])
         for at, kind in dealt
     ]
 

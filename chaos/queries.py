@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+from sqlalchemy import TextClause
 from sqlalchemy.orm import Session
 
-from models.db.rows import find_all, find_one, statement
+from models.db.rows import find_all, statement
 
 _STATES = statement("SELECT state, count(*) FROM job GROUP BY 1")
 _LEADER = statement("SELECT holder FROM leader ORDER BY lease_until DESC LIMIT 1")
@@ -25,19 +26,6 @@ _HASTEN = statement("""
 """)
 
 
-class Counted(NamedTuple):
-    """A count by name."""
-
-    name: str
-    total: int
-
-
-class Holder(NamedTuple):
-    """The current or last leader."""
-
-    name: str
-
-
 class WaitingRows(NamedTuple):
     """Predictions without an outcome: their number, one last error, and the time until the first is due."""
 
@@ -49,18 +37,18 @@ class WaitingRows(NamedTuple):
 
 def count_states(session: Session) -> dict[str, int]:
     """Jobs by state."""
-    return {each.name: each.total for each in find_all(session, _STATES, Counted)}
-
-
-def find_last_leader(session: Session) -> str | None:
-    """The name of the current or last leader."""
-    found = find_one(session, _LEADER, Holder)
-    return found.name if found else None
+    return _count(session, _STATES)
 
 
 def count_videos(session: Session) -> dict[str, int]:
     """The number of jobs with a video, by prompt."""
-    return {each.name: each.total for each in find_all(session, _VIDEOS, Counted)}
+    return _count(session, _VIDEOS)
+
+
+def find_last_leader(session: Session) -> str | None:
+    """The name of the current or last leader."""
+    name: str | None = session.scalar(_LEADER)
+    return name
 
 
 def hasten_stores(session: Session) -> None:
@@ -71,3 +59,7 @@ def hasten_stores(session: Session) -> None:
 def list_waiting(session: Session) -> list[WaitingRows]:
     """The predictions that have not ended, for a run that makes no progress."""
     return find_all(session, _LIVE, WaitingRows)
+
+
+def _count(session: Session, query: TextClause) -> dict[str, int]:
+    return {row[0]: row[1] for row in session.execute(query)}

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import redis
 from rich.console import Console
@@ -16,11 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
-from chaos.assault import Moment
+from chaos.assault import Moment, Watch
 from chaos.plan import SCENARIOS
 from chaos.report import COLUMNS, Report, Trial, describe_pushes, list_faults, list_rows
-from chaos.servers import list_clients, open_redis
-from chaos.trial import Ground, embedded_ground, run_trial, shared_ground
+from chaos.servers import Servers, SharedServers, list_clients, open_redis
+from chaos.trial import open_embedded, run_trial
 from cli.output import note, print_json, print_line, print_table, show_seconds
 from models.db.databases import create_database, drop_database
 from models.db.errors import DatabaseAway
@@ -32,7 +30,8 @@ from stack.migrations import name_place
 PREFIX = "rushes_chaos_"
 PLAIN_SECONDS = 10.0
 """Seconds between two progress lines of a run if there is no terminal."""
-Opener = Callable[[Path], AbstractContextManager[Ground]]
+Opener = Callable[[Path], AbstractContextManager[Servers]]
+"""Opens the servers of a run, which may keep their files in a folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +62,23 @@ class Request:
             raise CommandError(f"--seed: {self.seeds!r} is not a number", exit_code=BAD_INPUT) from None
         return [Trial(seed, self.jobs, self.scenario, self.minutes) for seed in seeds]
 
-    def choose_ground(self) -> Opener:
+    def choose_servers(self) -> Opener:
         """The servers that runs use. Raises `CommandError`."""
         if self.database_url is None and self.redis_url is None:
             if self.flush_redis:
                 raise CommandError(
                     "--flush-redis is for a Redis of yours: name it with --redis-url", exit_code=BAD_INPUT
                 )
-            return embedded_ground
+            return open_embedded
         if self.database_url is None or self.redis_url is None:
             raise CommandError("--database-url and --redis-url belong together", exit_code=BAD_INPUT)
         database_url, redis_url = self.database_url, self.redis_url
-        return lambda folder: _staging_ground(database_url, redis_url, may_flush=self.flush_redis)
+        return lambda _: _open_shared(database_url, redis_url, may_flush=self.flush_redis)
 
 
 def run_chaos(request: Request, *, as_json: bool) -> int:
     """Run every seed and report; returns 0 if every promise held in every run. Raises `CommandError`."""
-    trials, opener = request.list_trials(), request.choose_ground()
+    trials, opener = request.list_trials(), request.choose_servers()
     refuse_paid_account()
     with Interrupts() as interrupts:
         reports = [run_one(trial, opener, check=interrupts.check) for trial in trials]
@@ -108,8 +107,8 @@ def run_one(trial: Trial, opener: Opener, *, check: Callable[[], None]) -> Repor
     folder = Path(tempfile.mkdtemp(prefix=f"rushes-chaos-{trial.seed}-"))
     holds = False
     try:
-        with RunView(f"seed {trial.seed}", check=check) as view, opener(folder) as ground:
-            report = run_trial(trial, ground, folder=folder, watch=view)
+        with show_run(f"seed {trial.seed}", check=check) as watch, opener(folder) as servers:
+            report = run_trial(trial, servers, folder=folder, watch=watch)
         holds = not report.is_broken
     finally:
         if holds or not any(folder.iterdir()):  # refused before anything started
@@ -134,8 +133,11 @@ def print_reports(reports: Sequence[Report], *, as_json: bool) -> None:
 
 
 @contextmanager
-def _staging_ground(database_url: str, redis_url: str, *, may_flush: bool) -> Iterator[Ground]:
-    """A new database for the run on this server. Raises `CommandError` if it cannot be created or Redis is in use."""
+def _open_shared(database_url: str, redis_url: str, *, may_flush: bool) -> Iterator[Servers]:
+    """Servers that others use, none of which is stopped, with a new database for the run.
+
+    Raises `CommandError` if it cannot be created or Redis is in use.
+    """
     _refuse_used_redis(redis_url)
     place = name_place(database_url)
     try:
@@ -147,8 +149,7 @@ def _staging_ground(database_url: str, redis_url: str, *, may_flush: bool) -> It
         hint = "the user needs CREATEDB, and the URL must not lead to a pooler"
         raise CommandError(f"no database can be created at {place}: {words}", hint=hint) from error
     try:
-        with shared_ground(own, redis_url, may_flush=may_flush) as ground:
-            yield ground
+        yield SharedServers(own, redis_url, may_flush=may_flush)
     finally:
         drop_database(own, maintenance_url=database_url)
 
@@ -169,36 +170,26 @@ def _refuse_used_redis(url: str) -> None:
         )
 
 
-class RunView:
-    """Shows the progress of one run. `check` is called at every update and may raise to end the run."""
+@contextmanager
+def show_run(name: str, *, check: Callable[[], None]) -> Iterator[Watch]:
+    """Show the progress of one run on stderr. `check` is called at every update and may raise to end the run."""
+    console = Console(stderr=True, highlight=False)
+    is_lively = console.is_terminal and not console.is_dumb_terminal
+    columns = (TextColumn("{task.description}"), BarColumn(40), TextColumn("{task.fields[about]}"))
+    progress = Progress(*columns, console=console, transient=True, disable=not is_lively)
+    task = progress.add_task(name, total=None, about="starting")
+    next_at = 0.0
 
-    def __init__(self, name: str, *, check: Callable[[], None], console: Console | None = None) -> None:
-        self._name = name
-        self._check = check
-        self._console = console or Console(stderr=True, highlight=False)
-        self._is_lively = self._console.is_terminal and not self._console.is_dumb_terminal
-        columns = (TextColumn("{task.description}"), BarColumn(40), TextColumn("{task.fields[about]}"))
-        self._progress = Progress(*columns, console=self._console, transient=True)
-        self._task = self._progress.add_task(name, total=None, about="starting")
-        self._next_at = 0.0
+    def watch(moment: Moment) -> None:
+        nonlocal next_at
+        check()
+        progress.update(task, total=moment.jobs, completed=moment.ended, about=describe(moment))
+        if not is_lively and moment.seconds >= next_at:
+            next_at = moment.seconds + PLAIN_SECONDS
+            console.print(Text(f"{name}: {describe(moment)}"), soft_wrap=True)
 
-    def __enter__(self) -> Self:
-        if self._is_lively:
-            self._progress.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._is_lively:
-            self._progress.stop()
-
-    def observe(self, moment: Moment) -> None:
-        """Show the progress. Raises any error that `check` raises."""
-        self._check()
-        if self._is_lively:
-            self._progress.update(self._task, total=moment.jobs, completed=moment.ended, about=describe(moment))
-        elif moment.seconds >= self._next_at:
-            self._next_at = moment.seconds + PLAIN_SECONDS
-            self._console.print(Text(f"{self._name}: {describe(moment)}"), soft_wrap=True)
+    with progress:
+        yield watch
 
 
 def describe(moment: Moment) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import redis
@@ -26,10 +26,15 @@ Undo = Callable[[], None]
 
 
 class Servers(Protocol):
-    """Both servers, and the faults that can be injected into them."""
+    """Both servers of a run, and the faults that can be injected into them."""
 
     @property
-    def kinds(self) -> frozenset[str]: ...
+    def urls(self) -> Mapping[str, str]:
+        """The address of a database without jobs, `postgres`, and of one without messages, `redis`."""
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The faults that `strike` takes."""
 
     def strike(self, kind: str) -> Undo | None:
         """Inject it now; returns a function that ends it, if needed. A server that is already down is no error."""
@@ -42,6 +47,10 @@ class EmbeddedServers:
         self._servers: dict[str, EmbeddedServer] = {"redis": redis_server}
         if postgres is not None:
             self._servers["postgres"] = postgres
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        return {name: server.url for name, server in self._servers.items()}
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -73,15 +82,11 @@ class SharedServers:
     """Servers that others use, too: only connections to the run's own database are cut, and Redis may be flushed."""
 
     def __init__(self, database_url: str, redis_url: str, *, may_flush: bool) -> None:
-        self._urls = {"postgres": database_url, "redis": redis_url}
-        self._may_flush = may_flush
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        return frozenset(CONNECTION_FAULTS | (FLUSH_FAULTS if self._may_flush else {}))
+        self.urls = {"postgres": database_url, "redis": redis_url}
+        self.kinds = frozenset(CONNECTION_FAULTS | (FLUSH_FAULTS if may_flush else {}))
 
     def strike(self, kind: str) -> Undo | None:
-        cut(kind, self._urls[kind.partition("_")[0]])
+        cut(kind, self.urls[kind.partition("_")[0]])
         return None
 
 

@@ -4,17 +4,16 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.assault import Assault, Watch
-from chaos.farm import Farm, make_settings, open_farm, open_simulator, takes_webhooks
+from chaos.farm import Farm, make_settings, open_simulator
 from chaos.faults import PROCESS_FAULTS
 from chaos.plan import SCENARIOS, Plan, draw_plan
 from chaos.queries import count_videos, list_waiting
 from chaos.reckoning import Purchases, read_purchases, reckon
 from chaos.report import Report, Trial
-from chaos.servers import EmbeddedServers, Servers, SharedServers
+from chaos.servers import EmbeddedServers, Servers
 from cli.api_client import ApiClient
 from models.db.session import transaction
 from rushes.artifacts import open_store
@@ -26,56 +25,33 @@ from stack.migrations import migrate
 READY_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """The servers of a run: a database without jobs, a Redis without messages, and the faults for both."""
-
-    database_url: str
-    redis_url: str
-    servers: Servers
-
-
 @contextlib.contextmanager
-def embedded_ground(folder: Path) -> Iterator[Ground]:
+def open_embedded(folder: Path) -> Iterator[Servers]:
     """The run's own servers, stopped afterwards; their logs stay."""
     with EmbeddedPostgres(folder / "postgres", fsync=False) as postgres, EmbeddedRedis(folder / "redis") as valkey:
-        yield Ground(postgres.url, valkey.url, EmbeddedServers(valkey, postgres))
+        yield EmbeddedServers(valkey, postgres)
 
 
-@contextlib.contextmanager
-def shared_ground(database_url: str, redis_url: str, *, may_flush: bool) -> Iterator[Ground]:
-    """Servers that others use: none of them is stopped."""
-    yield Ground(database_url, redis_url, SharedServers(database_url, redis_url, may_flush=may_flush))
-
-
-def run_trial(trial: Trial, ground: Ground, *, folder: Path, watch: Watch) -> Report:
+def run_trial(trial: Trial, servers: Servers, *, folder: Path, watch: Watch) -> Report:
     """Run it in this folder and leave the logs there; no process of it is left afterwards."""
-    plan = _draw(trial, ground.servers)
+    scenario = SCENARIOS[trial.scenario]
+    kinds = {*PROCESS_FAULTS, *servers.kinds}
+    plan = draw_plan(trial.seed, jobs=trial.jobs, scenario=scenario, minutes=trial.minutes, kinds=kinds)
     report = Report(trial, logs=str(folder))
     began = time.monotonic()
-    migrate(ground.database_url)
+    migrate(servers.urls["postgres"])
     with open_simulator(plan) as simulator:
-        urls = {"database_url": ground.database_url, "redis_url": ground.redis_url}
-        settings = make_settings(plan, simulator, folder=folder, **urls)
-        with open_farm(settings, folder=folder, wait=lambda: _wait_for_api(settings.url)) as farm:
-            assault = Assault(plan, farm, simulator=simulator, servers=ground.servers, watch=watch)
+        settings = make_settings(plan, simulator, urls=servers.urls, folder=folder)
+        with contextlib.closing(Farm(settings, folder=folder)) as farm:
+            farm.tend()
+            _wait_for_api(settings.url)
+            assault = Assault(plan, farm, simulator=simulator, servers=servers, watch=watch)
             assault.run()
             report.drain_seconds = assault.drain()
             report.faults, report.strikes = assault.faults, assault.strikes
             _fill_in(report, plan, farm, read_purchases(simulator))
     report.seconds = time.monotonic() - began
     return report
-
-
-def _draw(trial: Trial, servers: Servers) -> Plan:
-    return draw_plan(
-        trial.seed,
-        jobs=trial.jobs,
-        scenario=SCENARIOS[trial.scenario],
-        minutes=trial.minutes,
-        kinds={*PROCESS_FAULTS, *servers.kinds},
-        webhooks=takes_webhooks(),
-    )
 
 
 def _wait_for_api(url: str) -> None:
@@ -110,7 +86,7 @@ def _fill_in(report: Report, plan: Plan, farm: Farm, purchases: Purchases) -> No
     report.states = farm.count_states() or {}
     report.pushes = farm.pusher.counts
     report.findings.append(_find_doubled(sum(report.states.values()), len(plan.prompts)))
-    if SCENARIOS[report.trial.scenario].wants_success:
+    if SCENARIOS[report.trial.scenario].breaks_outputs:
         report.findings.append(find_failed(report.states))
     report.cost = reckon(purchases, wanted=Counter(plan.prompts), files=videos)
 

@@ -103,11 +103,11 @@ def test_servers_that_are_away_are_reported_without_their_passwords(run: Run, re
 def test_a_run_on_servers_of_others_has_a_database_of_its_own_that_is_dropped(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
-    opener = Request(database_url=postgres.url, redis_url=redis_url).choose_ground()
-    with opener(tmp_path) as ground, psycopg.connect(ground.database_url, autocommit=True) as worker:
+    opener = Request(database_url=postgres.url, redis_url=redis_url).choose_servers()
+    with opener(tmp_path) as servers, psycopg.connect(servers.urls["postgres"], autocommit=True) as worker:
         (name,) = list_databases(postgres)
-        assert urlsplit(ground.database_url).path == f"/{name}"
-        assert ground.servers.kinds == {"postgres_backends", "redis_clients"}
+        assert urlsplit(servers.urls["postgres"]).path == f"/{name}"
+        assert servers.kinds == {"postgres_backends", "redis_clients"}
         assert is_connected(worker)
     assert list_databases(postgres) == []
 
@@ -115,10 +115,10 @@ def test_a_run_on_servers_of_others_has_a_database_of_its_own_that_is_dropped(
 def test_only_connections_to_the_own_database_are_cut(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
-    opener = Request(database_url=postgres.url, redis_url=redis_url).choose_ground()
-    with opener(tmp_path) as ground, psycopg.connect(postgres.url, autocommit=True) as somebody:
-        worker = psycopg.connect(ground.database_url, autocommit=True)
-        ground.servers.strike("postgres_backends")
+    opener = Request(database_url=postgres.url, redis_url=redis_url).choose_servers()
+    with opener(tmp_path) as servers, psycopg.connect(postgres.url, autocommit=True) as somebody:
+        worker = psycopg.connect(servers.urls["postgres"], autocommit=True)
+        servers.strike("postgres_backends")
         assert not is_connected(worker)
         assert is_connected(somebody)
 

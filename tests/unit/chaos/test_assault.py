@@ -95,15 +95,14 @@ class NoServers:
         raise AssertionError(kind)
 
 
-class Looker:
-    def observe(self, moment: Moment) -> None:
-        """Checks on."""
+def observe(moment: Moment) -> None:
+    """Checks on."""
 
 
 def run(*faults: Fault, pushes: tuple[Push, ...] = (), seconds: float = 0.5) -> tuple[Assault, Provider, Crowd]:
     provider, crowd = Provider(), Crowd()
     plan = Plan(1, seconds, pushes or (Push(0.0, 0, ("a", "b")),), tuple(sorted(faults)), ALWAYS, 2.0)
-    assault = Assault(plan, crowd, simulator=provider, servers=NoServers(), watch=Looker())  # type: ignore[arg-type]
+    assault = Assault(plan, crowd, simulator=provider, servers=NoServers(), watch=observe)  # type: ignore[arg-type]
     assault.run()
     assault.drain()
     return assault, provider, crowd
@@ -155,7 +154,7 @@ def test_the_database_is_put_back_once_after_everything_that_writes_was_killed()
     crowd, provider = Crowd(), Provider()
     plan = Plan(1, 0.5, (Push(0.0, 0, ("a", "b", "c", "d")),), (), {}, 2.0, Restore(0.5, 0.5))
     servers = Postgres(crowd)
-    assault = Assault(plan, crowd, simulator=provider, servers=servers, watch=Looker())  # type: ignore[arg-type]
+    assault = Assault(plan, crowd, simulator=provider, servers=servers, watch=observe)  # type: ignore[arg-type]
     assault.run()
     assert servers.log == [(BACKUP, 0), (RESTORE, 2)]
     assert assault.faults == Counter({BACKUP: 1, RESTORE: 1})

@@ -13,7 +13,6 @@ from chaos.faults import (
     PROCESS_FAULTS,
     PROVIDER_FAULTS,
     RESTORE,
-    WEBHOOK_FAULTS,
 )
 from chaos.plan import LAG_SECONDS, SCENARIOS, Plan, draw_plan
 from sandbox.wavespeed.state.faults import read_rule
@@ -32,8 +31,8 @@ def test_the_same_seed_draws_the_same_plan_and_another_seed_another() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_long_plan_deals_every_kind_of_fault_and_pushes_every_job(seed: int) -> None:
-    plan = draw(seed, webhooks=True)
-    assert {each.kind for each in plan.faults} == {*OWN_FAULTS, *PROVIDER_FAULTS, *WEBHOOK_FAULTS, MINUTE_OUTAGE}
+    plan = draw(seed)
+    assert {each.kind for each in plan.faults} == {*OWN_FAULTS, *PROVIDER_FAULTS, MINUTE_OUTAGE}
     assert len(plan.prompts) == 300
     assert sum(push.kills_after is not None for push in plan.pushes) >= 3
     assert plan.always["list_lag"] == {"probability": 0.6, "delay": LAG_SECONDS}
@@ -52,7 +51,7 @@ def test_what_is_believed_after_a_minute_only_is_left_to_long_runs() -> None:
 
 
 def test_every_rule_of_the_provider_is_one_that_the_simulator_takes() -> None:
-    for plan in (draw(1, webhooks=True), draw(1, scenario="lost-answers"), draw(1, scenario="outputs")):
+    for plan in (draw(1), draw(1, scenario="lost-answers"), draw(1, scenario="outputs")):
         for name, rule in plan.always.items():
             read_rule(name, dict(rule))
         for fault in plan.faults:
@@ -141,7 +140,7 @@ def test_minutes_scale_the_whole_plan_of_the_output_host() -> None:
 
 
 def test_no_scenario_but_that_one_demands_that_all_succeed() -> None:
-    assert [each.name for each in SCENARIOS.values() if each.wants_success] == ["outputs"]
+    assert [each.name for each in SCENARIOS.values() if each.breaks_outputs] == ["outputs"]
 
 
 def test_jobs_that_ask_for_the_same_come_in_every_batch() -> None:
