@@ -13,7 +13,6 @@ from rushes.errors import Refused
 from sandbox.wavespeed.http.answers import Refusal, as_json
 from sandbox.wavespeed.http.bodies import read_object
 from sandbox.wavespeed.http.gate import GatedService, Handler
-from sandbox.wavespeed.state.faults import FAULTS
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task, output_path
 
@@ -98,9 +97,8 @@ async def show_times(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def show_faults(service: GatedService, request: Request) -> ASGIApp:
-    """GET /sim/faults: the active faults with their rules, and a list of all faults."""
-    known = {name: each.about for name, each in FAULTS.items()}
-    return as_json({"active": service.provider.faults.list_active(), "known": known})
+    """GET /sim/faults: the active faults with their rules; `--help` lists all."""
+    return as_json({"active": service.provider.faults.list_active()})
 
 
 async def put_faults(service: GatedService, request: Request) -> ASGIApp:

@@ -47,6 +47,19 @@ KEYLESS: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", "/media/{name}", "media", files.download_media),
     ("PUT", "/upload/{name}", "upload", files.put_upload),
 )
+CONTROL: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/sim/stats", control.show_stats),
+    ("GET", "/sim/ledger", control.show_ledger),
+    ("GET", "/sim/tasks", control.show_tasks),
+    ("GET", "/sim/times", control.show_times),
+    ("GET", "/sim/faults", control.show_faults),
+    ("PUT", "/sim/faults", control.put_faults),
+    ("DELETE", "/sim/faults", control.delete_faults),
+    ("PUT", "/sim/faults/{name}", control.put_faults),
+    ("DELETE", "/sim/faults/{name}", control.delete_faults),
+    ("GET", "/sim/account", control.show_account),
+    ("PUT", "/sim/account", control.put_account),
+)
 
 
 def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.time) -> ASGIApp:
@@ -68,9 +81,7 @@ def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.ti
             provider.close()
             folder.cleanup()
 
-    anything_else = Route("/{path:path}", Gate(_refuse_unknown, service=service, kind="unknown", keyed=False))
-    routes = [*_routes(service), *_control_routes(service), anything_else]
-    return Router(routes, redirect_slashes=False, lifespan=lifespan)
+    return Router(_routes(service), redirect_slashes=False, lifespan=lifespan)
 
 
 async def _tick(provider: Provider) -> None:
@@ -83,28 +94,14 @@ async def _tick(provider: Provider) -> None:
 
 
 def _routes(service: GatedService) -> list[Route]:
-    return [
+    gated = [
         Route(path, Gate(handler, service=service, kind=kind, keyed=keyed), methods=[method])
         for keyed, table in ((False, KEYLESS), (True, KEYED))
         for method, path, kind, handler in table
     ]
-
-
-def _control_routes(service: GatedService) -> list[Route]:
-    table: tuple[tuple[str, str, Handler], ...] = (
-        ("GET", "/sim/stats", control.show_stats),
-        ("GET", "/sim/ledger", control.show_ledger),
-        ("GET", "/sim/tasks", control.show_tasks),
-        ("GET", "/sim/times", control.show_times),
-        ("GET", "/sim/faults", control.show_faults),
-        ("PUT", "/sim/faults", control.put_faults),
-        ("DELETE", "/sim/faults", control.delete_faults),
-        ("PUT", "/sim/faults/{name}", control.put_faults),
-        ("DELETE", "/sim/faults/{name}", control.delete_faults),
-        ("GET", "/sim/account", control.show_account),
-        ("PUT", "/sim/account", control.put_account),
-    )
-    return [Route(path, control.Panel(handler, service), methods=[method]) for method, path, handler in table]
+    panels = [Route(path, control.Panel(handler, service), methods=[method]) for method, path, handler in CONTROL]
+    anything_else = Route("/{path:path}", Gate(_refuse_unknown, service=service, kind="unknown", keyed=False))
+    return [*gated, *panels, anything_else]
 
 
 async def _refuse_unknown(service: GatedService, request: Request) -> ASGIApp:
