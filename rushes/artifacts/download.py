@@ -26,8 +26,8 @@ from rushes.artifacts.errors import (
     OutputEmpty,
     OutputRefused,
     OutputTooLarge,
-    storage_errors,
 )
+from rushes.artifacts.store import storage_errors
 
 CHUNK_BYTES = 256 * 1024
 _HOPS = 6  # the address itself and five redirects
@@ -56,14 +56,6 @@ class DownloadLimits:
     stall: timedelta = timedelta(seconds=20)
     total: timedelta = timedelta(minutes=30)
     heartbeat: timedelta = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """The length of a file and its SHA-256 in lower-case hex."""
-
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +110,8 @@ def download_file(source_url: str, target: Path, *, limits: DownloadLimits, keep
         return _receive(source_url, target, limits=limits, heartbeat=heartbeat, deadline=deadline, decode=False)
 
 
-def write_file(chunks: Iterable[bytes], target: Path, *, heartbeat: Heartbeat) -> Fingerprint:
-    """Write the chunks to the new file `target`, with a heartbeat after each."""
+def write_file(chunks: Iterable[bytes], target: Path, *, heartbeat: Heartbeat) -> tuple[int, str]:
+    """Write the chunks to the new file `target`, with a heartbeat after each. Returns its length and SHA-256."""
     digest = hashlib.sha256()
     size = 0
     with storage_errors(), target.open("xb") as file:
@@ -128,7 +120,7 @@ def write_file(chunks: Iterable[bytes], target: Path, *, heartbeat: Heartbeat) -
             digest.update(chunk)
             file.write(chunk)
             heartbeat.beat()
-    return Fingerprint(bytes=size, sha256=digest.hexdigest())
+    return size, digest.hexdigest()
 
 
 def _receive(
@@ -141,12 +133,12 @@ def _receive(
         # With any other value the bytes are stored as they are: servers also put values here that are no encoding.
         if decode and response.headers.get("Content-Encoding", "").strip().lower() in _COMPRESSED:
             chunks = _inflate(chunks, place=place)
-        written = write_file(_bound(chunks, place=place, limits=limits), target, heartbeat=heartbeat)
-        if written.bytes == 0:
+        size, sha256 = write_file(_bound(chunks, place=place, limits=limits), target, heartbeat=heartbeat)
+        if size == 0:
             raise OutputEmpty(f"{place} answered with an empty file")
         return Arrived(
-            bytes=written.bytes,
-            sha256=written.sha256,
+            bytes=size,
+            sha256=sha256,
             content_type=_read_type(response.headers.get("Content-Type", "")),
             source=_source(url),
         )

@@ -13,14 +13,9 @@ Permanent
 └── NotAVideo           the bytes arrived but are not a playable video; `suspect` says who is to blame
 """
 
-import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 
-from rushes.errors import Permanent, Transient, Unavailable
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+from rushes.errors import Permanent, Transient
 
 
 class Suspect(StrEnum):
@@ -68,17 +63,3 @@ class NotAVideo(Permanent):
     def __init__(self, message: str, *, suspect: Suspect = Suspect.FILE) -> None:
         super().__init__(message)
         self.suspect = suspect
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """Turn an `OSError` of the file system into `StorageFull` or `Unavailable`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StorageFull(
-                f"the artifact storage is full ({error.strerror}); "
-                "free some space or point RUSHES_ARTIFACTS_URL to a larger volume; storing then resumes by itself"
-            ) from error
-        raise Unavailable(f"the artifact storage cannot be written: {error.strerror or error}") from error

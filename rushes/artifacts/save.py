@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from rushes.artifacts.download import CHUNK_BYTES, Arrived, DownloadLimits, Heartbeat, write_file
-from rushes.artifacts.errors import NotAVideo, Suspect, storage_errors
-from rushes.artifacts.naming import check_name, poster_name, unverified_name
+from rushes.artifacts.errors import NotAVideo, Suspect
 from rushes.artifacts.probe import Probe, VideoFacts, probe_video
-from rushes.artifacts.store import ArtifactStore
+from rushes.artifacts.store import ArtifactStore, check_name, poster_name, storage_errors, unverified_name
 from rushes.errors import NotFound
 
 Fetch = Callable[[Path], Arrived]  # writes a new file at the path; raises what `download_file` raises
@@ -97,8 +96,8 @@ def copy_kept(
     """Copy a published file into the new file `target`, like `download_file`. Raises `NotFound` if it is gone."""
     heartbeat = Heartbeat(keep_going, interval=limits.heartbeat)
     with store.open(url) as file:
-        written = write_file(iter(lambda: file.read(CHUNK_BYTES), b""), target, heartbeat=heartbeat)
-    return Arrived(bytes=written.bytes, sha256=written.sha256, content_type="", source=url)
+        size, sha256 = write_file(iter(lambda: file.read(CHUNK_BYTES), b""), target, heartbeat=heartbeat)
+    return Arrived(bytes=size, sha256=sha256, content_type="", source=url)
 
 
 def _publish(

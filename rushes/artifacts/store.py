@@ -1,19 +1,31 @@
-"""The artifact store: its interface, and the implementation on a local disk."""
+"""The artifact store: its interface, the implementation on a local disk, and the names of its files.
 
+Names are readable, and no two jobs share one.
+"""
+
+import errno
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+from uuid import UUID
 
-from rushes.artifacts.errors import storage_errors
-from rushes.artifacts.naming import check_name
-from rushes.errors import InvalidInput, NotFound, Problem
+from slugify import slugify
 
+from rushes.artifacts.errors import StorageFull
+from rushes.errors import InvalidInput, NotFound, Problem, Unavailable
+
+SLUG_LIMIT = 60
+_SLUG_SOURCE_LIMIT = 400  # a prompt may have 5,000 characters; there is no use in transliterating them all
+_PART_LIMIT_BYTES = 255  # the longest file name that common file systems allow
 _SCRATCH = ".incoming"
 _FOLDER_MODE = 0o755
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class ArtifactStore(Protocol):
@@ -108,6 +120,72 @@ def open_store(url: str) -> ArtifactStore:
     return LocalStore(path)
 
 
+def video_name(
+    *, job_id: UUID, prompt: str, batch: str | None = None, number: int | None = None, total: int | None = None
+) -> str:
+    """`<batch>/<number>-<slug>.mp4`, or `jobs/<slug>-<job id>.mp4` without a batch.
+
+    A batch's name is unique and valid as a folder name, and a number is unique in its batch, so no two jobs share a
+    name. Numbers are padded to the width of `total`, so that a listing has the order of the push.
+    """
+    slug = _slug(prompt, otherwise="video")
+    if batch is None or number is None:
+        return f"jobs/{slug}-{job_id.hex}.mp4"
+    return f"{batch}/{number:0{len(str(total or number))}d}-{slug}.mp4"
+
+
+def duplicate_name(name: str, *, purchase: int) -> str:
+    """Return the name for a duplicate purchase's video: the job's video name with the number of the purchase."""
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}.duplicate-{purchase}{path.suffix}"))
+
+
+def poster_name(name: str) -> str:
+    """Return the name of a video's poster frame."""
+    return str(PurePosixPath(name).with_suffix(".jpg"))
+
+
+def unverified_name(name: str, *, sha256: str) -> str:
+    """Return the name for bytes that arrived instead of a video.
+
+    It contains a part of their checksum, so that a row never points to bytes other than the ones it describes.
+    """
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}.{sha256[:12]}.unverified"))
+
+
+def check_name(name: str) -> PurePosixPath:
+    """Return the name as a path below the root of a store. Raises `InvalidInput` for any other name.
+
+    Parts that begin with a dot are reserved for the store itself.
+    """
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or str(path) != name:
+        raise InvalidInput([Problem("name", f"must be a relative path in its simplest form, not {name!r}")])
+    for part in path.parts:
+        if part.startswith(".") or "\\" in part or not part.isprintable():
+            raise InvalidInput([Problem("name", f"has a part that is hidden, special or unprintable: {part!r}")])
+        if len(os.fsencode(part)) > _PART_LIMIT_BYTES:
+            raise InvalidInput(
+                [Problem("name", f"has a part of more than {_PART_LIMIT_BYTES} bytes: {part[:40]!r}...")]
+            )
+    return path
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turn an `OSError` of the file system into `StorageFull` or `Unavailable`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull(
+                f"the artifact storage is full ({error.strerror}); "
+                "free some space or point RUSHES_ARTIFACTS_URL to a larger volume; storing then resumes by itself"
+            ) from error
+        raise Unavailable(f"the artifact storage cannot be written: {error.strerror or error}") from error
+
+
 def _path_of(url: str) -> Path | None:
     """Return the absolute path in a file URL (RFC 8089), or None for any other URL."""
     try:
@@ -140,3 +218,7 @@ def _last_written(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:  # published or removed after it was listed
         return float("inf")
+
+
+def _slug(text: str, *, otherwise: str) -> str:
+    return slugify(text[:_SLUG_SOURCE_LIMIT], max_length=SLUG_LIMIT, word_boundary=True, save_order=True) or otherwise

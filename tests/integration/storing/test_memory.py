@@ -14,7 +14,8 @@ WORKER = """
 import resource, sys
 from functools import partial
 from pathlib import Path
-from rushes.artifacts import DownloadLimits, LocalStore, download_file, store_video
+from rushes.artifacts import DownloadLimits, download_file, store_video
+from rushes.artifacts.store import LocalStore
 
 def copy(url):
     go_on = lambda: None

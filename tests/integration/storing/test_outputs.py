@@ -18,16 +18,11 @@ import pytest
 from rushes.artifacts import (
     Arrived,
     ArtifactStore,
-    DownloadCut,
     DownloadFailed,
     DownloadLimits,
     KeptFile,
-    LocalStore,
     NotAnAddress,
-    OutputEmpty,
     OutputRefused,
-    OutputTooLarge,
-    StorageFull,
     StoredVideo,
     Suspect,
     UnverifiedFile,
@@ -35,6 +30,8 @@ from rushes.artifacts import (
     download_file,
     store_video,
 )
+from rushes.artifacts.errors import DownloadCut, OutputEmpty, OutputTooLarge, StorageFull
+from rushes.artifacts.store import LocalStore
 from rushes.errors import InvalidInput, NotFound, Transient
 from tests.support.http_server import serve_http
 from tests.support.simulator_client import wait_until

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.artifacts import duplicate_name, poster_name, unverified_name, video_name
-from rushes.artifacts.naming import SLUG_LIMIT, check_name
+from rushes.artifacts.store import SLUG_LIMIT, check_name, duplicate_name, poster_name, unverified_name, video_name
 from rushes.errors import InvalidInput
 from rushes.jobs.pushing import BATCH_NAME
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rushes.artifacts import ArtifactStore, LocalStore, StorageFull, open_store
+from rushes.artifacts.errors import StorageFull
+from rushes.artifacts.store import ArtifactStore, LocalStore, open_store
 from rushes.errors import InvalidInput, NotFound, Unavailable
 
 
