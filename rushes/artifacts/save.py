@@ -9,7 +9,6 @@ from rushes.artifacts.download import CHUNK_BYTES, Arrived, DownloadLimits, Hear
 from rushes.artifacts.errors import NotAVideo, Suspect
 from rushes.artifacts.probe import Probe, VideoFacts, probe_video
 from rushes.artifacts.store import ArtifactStore, check_name, poster_name, storage_errors, unverified_name
-from rushes.errors import NotFound
 
 Fetch = Callable[[Path], Arrived]  # writes a new file at the path; raises what `download_file` raises
 
@@ -117,7 +116,7 @@ def _publish(
 
 
 def _keep(store: ArtifactStore, video: Path, new: KeptFile, *, name: str, kept: KeptFile | None) -> str | None:
-    if kept is not None and _is_there(store, kept.url) and (new.sha256 == kept.sha256 or _rank(new) < _rank(kept)):
+    if kept is not None and store.find_path(kept.url) and (new.sha256 == kept.sha256 or _rank(new) < _rank(kept)):
         return None
     return store.publish(video, unverified_name(name, sha256=new.sha256))
 
@@ -125,14 +124,6 @@ def _keep(store: ArtifactStore, video: Path, new: KeptFile, *, name: str, kept: 
 def _rank(file: KeptFile) -> tuple[int, int]:
     """Rank a file to decide which one to keep: a whole file over a cut video, a cut video over a page, then by size."""
     return ((Suspect.DOCUMENT, Suspect.CUT, Suspect.FILE).index(file.suspect), file.bytes)
-
-
-def _is_there(store: ArtifactStore, url: str) -> bool:
-    try:
-        store.open(url).close()
-    except NotFound:
-        return False
-    return True
 
 
 def _remove(*paths: Path) -> None:

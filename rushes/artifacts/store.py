@@ -1,4 +1,4 @@
-"""The artifact store: its interface, the implementation on a local disk, and the names of its files.
+"""The artifact store on a disk, and the names of its files.
 
 Names are readable, and no two jobs share one.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 from uuid import UUID
@@ -28,11 +28,21 @@ _FOLDER_MODE = 0o755
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-class ArtifactStore(Protocol):
-    """Keeps finished files under names. Every method may raise `StorageFull` or `Unavailable`."""
+class ArtifactStore:
+    """Keeps finished files under names, in a folder on a disk that all workers and the API share.
+
+    Unfinished files are in its subfolder `.incoming`. Every method may raise `StorageFull` or `Unavailable`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
 
     def scratch(self) -> Path:
-        """Return a folder on this machine for unfinished files."""
+        """Return a folder for unfinished files."""
+        folder = self._root / _SCRATCH
+        with storage_errors():
+            _make_folder(folder)
+        return folder
 
     def publish(self, source: Path, name: str) -> str:
         """Move a finished file to `name` in one atomic step and return its URL.
@@ -40,33 +50,6 @@ class ArtifactStore(Protocol):
         Readers see either the whole file or the previous content under that name. Once this returns, the file survives
         a power cut. Raises `InvalidInput` for a name that would leave the store.
         """
-
-    def open(self, url: str) -> BinaryIO:
-        """Open a published file for reading. Raises `NotFound`."""
-
-    def find_path(self, url: str) -> Path | None:
-        """Return the path of a published file on this machine's disk, or None if it is not on one or is gone."""
-
-    def remove(self, url: str) -> None:
-        """Remove a published file; no error if it is gone. Raises `InvalidInput` for a URL outside the store."""
-
-    def remove_abandoned(self, *, older_than: timedelta) -> int:
-        """Delete unfinished files without a write for `older_than` (their worker died). Returns how many."""
-
-
-class LocalStore:
-    """A folder on a disk that all workers and the API share. Unfinished files are in its subfolder `.incoming`."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root.absolute()
-
-    def scratch(self) -> Path:
-        folder = self._root / _SCRATCH
-        with storage_errors():
-            _make_folder(folder)
-        return folder
-
-    def publish(self, source: Path, name: str) -> str:
         target = self._root / check_name(name)
         with storage_errors():
             _make_folder(target.parent)
@@ -76,6 +59,7 @@ class LocalStore:
         return target.as_uri()
 
     def open(self, url: str) -> BinaryIO:
+        """Open a published file for reading. Raises `NotFound`."""
         path = self.find_path(url)
         if path is None:
             raise NotFound(f"there is no stored file at {url}")
@@ -83,10 +67,12 @@ class LocalStore:
             return path.open("rb")
 
     def find_path(self, url: str) -> Path | None:
+        """Return the path of a published file, or None if it is gone."""
         path = self._locate(url)
         return path if path is not None and path.is_file() else None
 
     def remove(self, url: str) -> None:
+        """Remove a published file; no error if it is gone. Raises `InvalidInput` for a URL outside the store."""
         path = self._locate(url)
         if path is None:
             raise InvalidInput([Problem("url", f"names no file of this store: {url!r}")])
@@ -95,6 +81,7 @@ class LocalStore:
             path.unlink(missing_ok=True)
 
     def remove_abandoned(self, *, older_than: timedelta) -> int:
+        """Delete unfinished files without a write for `older_than` (their worker died). Returns how many."""
         oldest = time.time() - older_than.total_seconds()
         removed = 0
         with storage_errors():
@@ -117,7 +104,7 @@ def open_store(url: str) -> ArtifactStore:
     if path is None:
         rule = "must be file:/// and an absolute folder, percent-encoded; there is no other kind of storage yet"
         raise InvalidInput([Problem("RUSHES_ARTIFACTS_URL", f"{rule}: not {url!r}")])
-    return LocalStore(path)
+    return ArtifactStore(path)
 
 
 def video_name(

@@ -8,7 +8,7 @@ import pytest
 
 from models import queries
 from models.db.session import transaction
-from rushes.artifacts.store import LocalStore
+from rushes.artifacts import ArtifactStore
 from tests.support import rows
 from tests.support.api_server import Api
 
@@ -18,19 +18,19 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
+def store(tmp_path: Path) -> ArtifactStore:
     """The store that the API reads from."""
-    return LocalStore(tmp_path / "artifacts")
+    return ArtifactStore(tmp_path / "artifacts")
 
 
-def publish(store: LocalStore, name: str, content: bytes) -> str:
+def publish(store: ArtifactStore, name: str, content: bytes) -> str:
     source = store.scratch() / "draft"
     source.write_bytes(content)
     return store.publish(source, name)
 
 
 def add_stored_job(
-    api: Api, store: LocalStore, *, state: str = "succeeded", name: str = "pilot/1-a-red-fox.mp4"
+    api: Api, store: ArtifactStore, *, state: str = "succeeded", name: str = "pilot/1-a-red-fox.mp4"
 ) -> UUID:
     """A job that has ended with a video and a poster."""
     files = {
@@ -50,7 +50,7 @@ def add_stored_job(
     return job_id
 
 
-def test_a_job_tells_of_its_video_and_where_to_fetch_it(api: Api, store: LocalStore) -> None:
+def test_a_job_tells_of_its_video_and_where_to_fetch_it(api: Api, store: ArtifactStore) -> None:
     job_id = add_stored_job(api, store)
     root = f"{api.client.base_url}/v1/jobs/{job_id}"
     video = {
@@ -69,7 +69,7 @@ def test_a_job_tells_of_its_video_and_where_to_fetch_it(api: Api, store: LocalSt
     assert api.client.get(video["url"]).content == CONTENT
 
 
-def test_the_whole_file_comes_with_its_name_type_and_checksum(api: Api, store: LocalStore) -> None:
+def test_the_whole_file_comes_with_its_name_type_and_checksum(api: Api, store: ArtifactStore) -> None:
     response = api.client.get(f"/v1/jobs/{add_stored_job(api, store)}/video")
     assert (response.status_code, response.content) == (200, CONTENT)
     assert response.headers["etag"] == f'"{SHA256}"'
@@ -78,7 +78,7 @@ def test_the_whole_file_comes_with_its_name_type_and_checksum(api: Api, store: L
     assert response.headers["accept-ranges"] == "bytes"
 
 
-def test_the_poster_is_a_jpeg(api: Api, store: LocalStore) -> None:
+def test_the_poster_is_a_jpeg(api: Api, store: ArtifactStore) -> None:
     response = api.client.get(f"/v1/jobs/{add_stored_job(api, store)}/poster")
     assert (response.content, response.headers["content-type"]) == (PICTURE, "image/jpeg")
     assert response.headers["content-disposition"] == 'inline; filename="1-a-red-fox.jpg"'
@@ -93,26 +93,26 @@ def test_the_poster_is_a_jpeg(api: Api, store: LocalStore) -> None:
         ("bytes=-10", 255990, 255999),
     ],
 )
-def test_a_range_is_honoured(api: Api, store: LocalStore, asked: str, first: int, last: int) -> None:
+def test_a_range_is_honoured(api: Api, store: ArtifactStore, asked: str, first: int, last: int) -> None:
     response = api.client.get(f"/v1/jobs/{add_stored_job(api, store)}/video", headers={"Range": asked})
     assert (response.status_code, response.content) == (206, CONTENT[first : last + 1])
     assert response.headers["content-range"] == f"bytes {first}-{last}/{len(CONTENT)}"
 
 
-def test_a_range_of_another_file_gets_the_whole_one(api: Api, store: LocalStore) -> None:
+def test_a_range_of_another_file_gets_the_whole_one(api: Api, store: ArtifactStore) -> None:
     path = f"/v1/jobs/{add_stored_job(api, store)}/video"
     same = api.client.get(path, headers={"Range": "bytes=0-9", "If-Range": f'"{SHA256}"'})
     other = api.client.get(path, headers={"Range": "bytes=0-9", "If-Range": '"another"'})
     assert (same.status_code, other.status_code, len(other.content)) == (206, 200, len(CONTENT))
 
 
-def test_a_range_beyond_the_end_is_a_problem(api: Api, store: LocalStore) -> None:
+def test_a_range_beyond_the_end_is_a_problem(api: Api, store: ArtifactStore) -> None:
     response = api.client.get(f"/v1/jobs/{add_stored_job(api, store)}/video", headers={"Range": "bytes=999999-"})
     assert (response.status_code, response.json()["title"]) == (416, "Range Not Satisfiable")
     assert response.headers["content-range"] == f"bytes */{len(CONTENT)}"
 
 
-def test_who_has_the_file_already_is_reported_so(api: Api, store: LocalStore) -> None:
+def test_who_has_the_file_already_is_reported_so(api: Api, store: ArtifactStore) -> None:
     path = f"/v1/jobs/{add_stored_job(api, store)}/video"
     known = api.client.get(path, headers={"If-None-Match": f'W/"x", "{SHA256}"'})
     assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", f'"{SHA256}"')
@@ -120,13 +120,13 @@ def test_who_has_the_file_already_is_reported_so(api: Api, store: LocalStore) ->
 
 
 @pytest.mark.parametrize("part", ["video", "poster"])
-def test_a_check_the_head_sends_no_file(api: Api, store: LocalStore, part: str) -> None:
+def test_a_check_the_head_sends_no_file(api: Api, store: ArtifactStore, part: str) -> None:
     response = api.client.head(f"/v1/jobs/{add_stored_job(api, store)}/{part}")
     assert (response.status_code, response.content) == (200, b"")
     assert int(response.headers["content-length"]) in {len(CONTENT), len(PICTURE)}
 
 
-def test_a_cancelled_job_keeps_the_video_that_came(api: Api, store: LocalStore) -> None:
+def test_a_cancelled_job_keeps_the_video_that_came(api: Api, store: ArtifactStore) -> None:
     job_id = add_stored_job(api, store, state="cancelled")
     assert api.client.get(f"/v1/jobs/{job_id}/video").content == CONTENT
     retried = api.client.post(f"/v1/jobs/{job_id}/retry")
@@ -154,7 +154,7 @@ def test_a_job_without_a_video_says_whether_one_may_come(api: Api, state: str, s
 
 
 def test_a_file_that_is_gone_is_not_found_and_its_place_not_reported(
-    api: Api, store: LocalStore, tmp_path: Path
+    api: Api, store: ArtifactStore, tmp_path: Path
 ) -> None:
     job_id = add_stored_job(api, store)
     next((tmp_path / "artifacts").rglob("*.mp4")).unlink()
@@ -165,7 +165,7 @@ def test_a_file_that_is_gone_is_not_found_and_its_place_not_reported(
     )
 
 
-def test_a_file_outside_of_the_store_is_never_sent(api: Api, store: LocalStore, tmp_path: Path) -> None:
+def test_a_file_outside_of_the_store_is_never_sent(api: Api, store: ArtifactStore, tmp_path: Path) -> None:
     job_id = add_stored_job(api, store)
     outside = tmp_path / "secret.mp4"
     outside.write_bytes(b"secret")

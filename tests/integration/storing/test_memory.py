@@ -14,13 +14,12 @@ WORKER = """
 import resource, sys
 from functools import partial
 from pathlib import Path
-from rushes.artifacts import DownloadLimits, download_file, store_video
-from rushes.artifacts.store import LocalStore
+from rushes.artifacts import ArtifactStore, DownloadLimits, download_file, store_video
 
 def copy(url):
     go_on = lambda: None
     fetch = partial(download_file, url, limits=DownloadLimits(), keep_going=go_on)
-    return store_video(fetch, store=LocalStore(Path(sys.argv[2])), name="b/1.mp4", temporary_name="p-1",
+    return store_video(fetch, store=ArtifactStore(Path(sys.argv[2])), name="b/1.mp4", temporary_name="p-1",
                        keep_going=go_on)
 
 def peak_kib():

@@ -31,7 +31,6 @@ from rushes.artifacts import (
     store_video,
 )
 from rushes.artifacts.errors import DownloadCut, OutputEmpty, OutputTooLarge, StorageFull
-from rushes.artifacts.store import LocalStore
 from rushes.errors import InvalidInput, NotFound, Transient
 from tests.support.http_server import serve_http
 from tests.support.simulator_client import wait_until
@@ -74,8 +73,8 @@ def server() -> Iterator[OutputServer]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "artifacts")
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "artifacts")
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +157,7 @@ def copy_other(url: str, store: ArtifactStore, *, kept: KeptFile | None = None) 
     return stored
 
 
-def published(store: LocalStore) -> list[str]:
+def published(store: ArtifactStore) -> list[str]:
     root = store.scratch().parent
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
@@ -174,7 +173,7 @@ def read(store: ArtifactStore, url: str) -> bytes:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_followed(server: OutputServer, store: LocalStore, film: bytes, status: int) -> None:
+def test_a_redirect_is_followed(server: OutputServer, store: ArtifactStore, film: bytes, status: int) -> None:
     server.offer(whole(film), path="/cdn/a.mp4")
 
     stored = copy_video(server.offer(redirect("../cdn/a.mp4?signature=1", status=status)), store)
@@ -183,7 +182,9 @@ def test_a_redirect_is_followed(server: OutputServer, store: LocalStore, film: b
     assert [path for path, _ in server.asked] == ["/output/a.mp4", "/cdn/a.mp4?signature=1"]
 
 
-def test_a_video_and_its_poster_are_stored_byte_for_byte(server: OutputServer, store: LocalStore, film: bytes) -> None:
+def test_a_video_and_its_poster_are_stored_byte_for_byte(
+    server: OutputServer, store: ArtifactStore, film: bytes
+) -> None:
     stored = copy_video(server.offer(whole(film)), store)
 
     assert read(store, stored.url) == film
@@ -194,13 +195,13 @@ def test_a_video_and_its_poster_are_stored_byte_for_byte(server: OutputServer, s
     assert published(store) == ["batch/1-fox.jpg", "batch/1-fox.mp4"]
 
 
-def test_a_chunked_answer_without_a_length_is_stored(server: OutputServer, store: LocalStore, film: bytes) -> None:
+def test_a_chunked_answer_without_a_length_is_stored(server: OutputServer, store: ArtifactStore, film: bytes) -> None:
     stored = copy_video(server.offer(chunked(film[:1000], film[1000:])), store)
 
     assert read(store, stored.url) == film
 
 
-def test_the_name_follows_the_container(server: OutputServer, store: LocalStore, tmp_path: Path) -> None:
+def test_the_name_follows_the_container(server: OutputServer, store: ArtifactStore, tmp_path: Path) -> None:
     content = make_video(tmp_path / "a.webm", audio=False).read_bytes()
 
     copy(server.offer(whole(content)), store)
@@ -209,7 +210,7 @@ def test_the_name_follows_the_container(server: OutputServer, store: LocalStore,
 
 
 def test_nothing_of_ours_is_sent_along(
-    server: OutputServer, store: LocalStore, film: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: OutputServer, store: ArtifactStore, film: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -222,7 +223,7 @@ def test_nothing_of_ours_is_sent_along(
     assert set(headers) == {"Host", "User-Agent", "Accept-Encoding"}
 
 
-def test_a_connection_serves_several_downloads(server: OutputServer, store: LocalStore, film: bytes) -> None:
+def test_a_connection_serves_several_downloads(server: OutputServer, store: ArtifactStore, film: bytes) -> None:
     ports = []
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -238,7 +239,7 @@ def test_a_connection_serves_several_downloads(server: OutputServer, store: Loca
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
 def test_a_refused_address_is_recognised_and_its_signature_kept_quiet(
-    server: OutputServer, store: LocalStore, status: int
+    server: OutputServer, store: ArtifactStore, status: int
 ) -> None:
     url = server.offer(whole(b"<Error/>", status=status), path="/output/a.mp4?signature=secret")
 
@@ -249,7 +250,7 @@ def test_a_refused_address_is_recognised_and_its_signature_kept_quiet(
 
 
 @pytest.mark.parametrize("status", [204, 304, 408, 425, 429, 500, 502, 503, 504])
-def test_a_busy_server_is_tried_again(server: OutputServer, store: LocalStore, status: int) -> None:
+def test_a_busy_server_is_tried_again(server: OutputServer, store: ArtifactStore, status: int) -> None:
     with pytest.raises(DownloadFailed, match=f"status {status}"):
         copy(server.offer(whole(b"", status=status)), store)
 
@@ -264,7 +265,7 @@ def test_a_busy_server_is_tried_again(server: OutputServer, store: LocalStore, s
     ],
 )
 def test_the_wish_of_a_busy_server_is_passed_on(
-    server: OutputServer, store: LocalStore, wish: str, wait: timedelta | None
+    server: OutputServer, store: ArtifactStore, wish: str, wait: timedelta | None
 ) -> None:
     with pytest.raises(DownloadFailed) as caught:
         copy(server.offer(whole(b"", status=503, Retry_After=wish)), store)
@@ -278,7 +279,7 @@ def test_the_wish_of_a_busy_server_is_passed_on(
     ids=["length", "chunked"],
 )
 def test_a_cut_download_leaves_no_file(
-    server: OutputServer, store: LocalStore, film: bytes, header: tuple[str, str]
+    server: OutputServer, store: ArtifactStore, film: bytes, header: tuple[str, str]
 ) -> None:
     body = film if header[0] == "Content-Length" else f"{len(film) * 2:x}\r\n".encode() + film
 
@@ -289,7 +290,7 @@ def test_a_cut_download_leaves_no_file(
 
 
 def test_a_cut_that_http_cannot_notice_is_noticed_in_the_file(
-    server: OutputServer, store: LocalStore, film: bytes
+    server: OutputServer, store: ArtifactStore, film: bytes
 ) -> None:
     stored = copy_other(server.offer(cut(film[:-200], header=("Connection", "close"))), store)
 
@@ -298,7 +299,7 @@ def test_a_cut_that_http_cannot_notice_is_noticed_in_the_file(
     assert published(store) == unverified(film[:-200])
 
 
-def test_a_server_that_stops_sending_is_left(server: OutputServer, store: LocalStore, film: bytes) -> None:
+def test_a_server_that_stops_sending_is_left(server: OutputServer, store: ArtifactStore, film: bytes) -> None:
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         request.send_header("Content-Length", str(len(film)))
@@ -318,12 +319,12 @@ def test_a_server_that_stops_sending_is_left(server: OutputServer, store: LocalS
     assert published(store) == []
 
 
-def test_a_server_that_does_not_answer_is_left(server: OutputServer, store: LocalStore) -> None:
+def test_a_server_that_does_not_answer_is_left(server: OutputServer, store: ArtifactStore) -> None:
     with pytest.raises(DownloadFailed, match="ReadTimeoutError"):
         copy(server.offer(lambda _: server.closing.wait() and None), store, stall=timedelta(milliseconds=200))
 
 
-def test_a_trickle_does_not_outlast_the_total(server: OutputServer, store: LocalStore, film: bytes) -> None:
+def test_a_trickle_does_not_outlast_the_total(server: OutputServer, store: ArtifactStore, film: bytes) -> None:
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         request.send_header("Content-Length", str(len(film)))
@@ -343,7 +344,7 @@ def test_a_trickle_does_not_outlast_the_total(server: OutputServer, store: Local
     ],
     ids=["announced", "unannounced"],
 )
-def test_a_file_over_the_cap_is_refused(server: OutputServer, store: LocalStore, answer: Answer) -> None:
+def test_a_file_over_the_cap_is_refused(server: OutputServer, store: ArtifactStore, answer: Answer) -> None:
     with pytest.raises(OutputTooLarge, match="sends more than 100000 bytes"):
         copy(server.offer(answer), store, largest_bytes=100_000)
 
@@ -361,7 +362,7 @@ def bare_deflate(body: bytes) -> bytes:
     [("gzip", gzip.compress), ("X-GZip", gzip.compress), ("deflate", zlib.compress), ("deflate", bare_deflate)],
 )
 def test_a_compressed_answer_is_decoded(
-    server: OutputServer, store: LocalStore, film: bytes, encoding: str, encode: Callable[[bytes], bytes]
+    server: OutputServer, store: ArtifactStore, film: bytes, encoding: str, encode: Callable[[bytes], bytes]
 ) -> None:
     stored = copy_video(server.offer(whole(encode(film), Content_Encoding=encoding)), store)
 
@@ -371,7 +372,7 @@ def test_a_compressed_answer_is_decoded(
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, deflate", "br", "binary/octet-stream"])
 def test_a_wrong_encoding_does_not_hide_the_video(
-    server: OutputServer, store: LocalStore, film: bytes, encoding: str
+    server: OutputServer, store: ArtifactStore, film: bytes, encoding: str
 ) -> None:
     stored = copy_video(server.offer(whole(film, Content_Encoding=encoding)), store)
 
@@ -379,7 +380,7 @@ def test_a_wrong_encoding_does_not_hide_the_video(
 
 
 def test_a_compressed_answer_that_is_cut_is_a_cut_download(
-    server: OutputServer, store: LocalStore, film: bytes
+    server: OutputServer, store: ArtifactStore, film: bytes
 ) -> None:
     packed = gzip.compress(film)
     answer = whole(packed[:-100], Content_Encoding="gzip", Content_Length=str(len(packed)), Connection="close")
@@ -391,7 +392,7 @@ def test_a_compressed_answer_that_is_cut_is_a_cut_download(
 
 
 def test_a_compressed_answer_that_ends_early_unannounced_is_a_cut_download(
-    server: OutputServer, store: LocalStore, film: bytes
+    server: OutputServer, store: ArtifactStore, film: bytes
 ) -> None:
     answer = cut(gzip.compress(film)[:-100], header=("Content-Encoding", "gzip"))
 
@@ -399,14 +400,14 @@ def test_a_compressed_answer_that_ends_early_unannounced_is_a_cut_download(
         copy(server.offer(answer), store)
 
 
-def test_the_cap_holds_for_what_a_compressed_answer_unfolds_to(server: OutputServer, store: LocalStore) -> None:
+def test_the_cap_holds_for_what_a_compressed_answer_unfolds_to(server: OutputServer, store: ArtifactStore) -> None:
     with pytest.raises(OutputTooLarge):
         copy(server.offer(whole(gzip.compress(bytes(200_000)), Content_Encoding="gzip")), store, largest_bytes=100_000)
 
 
 @pytest.mark.parametrize("announced", ["bytes 0-{last}/{size}", "bytes 0-{last}/*", "bytes", None])
 def test_a_whole_file_is_taken_though_it_comes_as_a_part(
-    server: OutputServer, store: LocalStore, film: bytes, announced: str | None
+    server: OutputServer, store: ArtifactStore, film: bytes, announced: str | None
 ) -> None:
     headers = {} if announced is None else {"Content_Range": announced.format(last=len(film) - 1, size=len(film))}
 
@@ -414,7 +415,7 @@ def test_a_whole_file_is_taken_though_it_comes_as_a_part(
 
 
 @pytest.mark.parametrize("announced", ["bytes 0-99/1000", "bytes 900-999/1000", "bytes 900-999/*"])
-def test_a_part_of_the_file_is_tried_again(server: OutputServer, store: LocalStore, announced: str) -> None:
+def test_a_part_of_the_file_is_tried_again(server: OutputServer, store: ArtifactStore, announced: str) -> None:
     url = server.offer(whole(bytes(100), status=206, Content_Range=announced))
 
     with pytest.raises(DownloadFailed) as caught:
@@ -429,7 +430,7 @@ def test_a_part_of_the_file_is_tried_again(server: OutputServer, store: LocalSto
     [whole(b""), chunked(), whole(gzip.compress(b""), Content_Encoding="gzip"), whole(b"", status=206)],
     ids=["empty", "chunked", "compressed", "part"],
 )
-def test_an_empty_answer_is_tried_again(server: OutputServer, store: LocalStore, answer: Answer) -> None:
+def test_an_empty_answer_is_tried_again(server: OutputServer, store: ArtifactStore, answer: Answer) -> None:
     with pytest.raises(OutputEmpty, match=r"^127\.0\.0\.1/output/a\.mp4 answered with an empty file$"):
         copy(server.offer(answer), store)
 
@@ -456,7 +457,7 @@ JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffc0000b0800010001
     ],
 )
 def test_a_file_that_is_no_video_is_kept_byte_for_byte(
-    server: OutputServer, store: LocalStore, body: bytes, content_type: str, suspect: Suspect, message: str
+    server: OutputServer, store: ArtifactStore, body: bytes, content_type: str, suspect: Suspect, message: str
 ) -> None:
     answer = whole(body, Content_Type=f"{content_type.upper()}; charset=utf-8")
     url = server.offer(redirect(server.offer(answer, path="/cdn/b%20c.mp4?signature=secret")))
@@ -476,14 +477,14 @@ def test_a_file_that_is_no_video_is_kept_byte_for_byte(
     assert published(store) == unverified(body)
 
 
-def test_a_song_is_kept(server: OutputServer, store: LocalStore, song: bytes) -> None:
+def test_a_song_is_kept(server: OutputServer, store: ArtifactStore, song: bytes) -> None:
     stored = copy_other(server.offer(whole(song)), store)
 
     assert (stored.suspect, stored.message) == (Suspect.FILE, "the output is audio without a picture")
     assert published(store) == unverified(song)
 
 
-def test_the_source_names_no_user(server: OutputServer, store: LocalStore) -> None:
+def test_the_source_names_no_user(server: OutputServer, store: ArtifactStore) -> None:
     url = server.offer(whole(PAGE)).replace("http://", "http://me:secret@")
 
     assert copy_other(f"{url}#part", store).arrived.source == f"{server.url}/output/a.mp4"
@@ -495,7 +496,7 @@ def as_kept(file: UnverifiedFile) -> KeptFile:
 
 
 def test_the_same_bytes_are_not_published_again_unless_the_file_is_gone(
-    server: OutputServer, store: LocalStore
+    server: OutputServer, store: ArtifactStore
 ) -> None:
     url = server.offer(whole(PAGE))
     first = copy_other(url, store)
@@ -508,7 +509,7 @@ def test_the_same_bytes_are_not_published_again_unless_the_file_is_gone(
     assert published(store) == unverified(PAGE)
 
 
-def test_the_better_file_is_kept(server: OutputServer, store: LocalStore, film: bytes) -> None:
+def test_the_better_file_is_kept(server: OutputServer, store: ArtifactStore, film: bytes) -> None:
     part, large_page = film[:-200], PAGE + b" " * len(film)
     page = copy_other(server.offer(whole(PAGE)), store)
     assert copy_other(server.offer(whole(large_page)), store, kept=as_kept(page)).url
@@ -532,7 +533,7 @@ def recheck(url: str, store: ArtifactStore, *, keep_going: Callable[[], None] = 
     )
 
 
-def test_a_kept_file_is_checked_again_without_a_download(store: LocalStore, film: bytes) -> None:
+def test_a_kept_file_is_checked_again_without_a_download(store: ArtifactStore, film: bytes) -> None:
     source = store.scratch() / "kept"
     source.write_bytes(film)
     url = store.publish(source, "batch/1-fox.unverified")
@@ -546,14 +547,14 @@ def test_a_kept_file_is_checked_again_without_a_download(store: LocalStore, film
     assert len(asked) == 3  # once while it was copied, and between the stages
 
 
-def test_a_kept_file_that_is_gone_is_missed(store: LocalStore) -> None:
+def test_a_kept_file_that_is_gone_is_missed(store: ArtifactStore) -> None:
     with pytest.raises(NotFound):
         recheck((store.scratch().parent / "batch" / "1-fox.unverified").as_uri(), store)
 
     assert published(store) == []
 
 
-def test_a_playlist_makes_us_ask_for_nothing_else(server: OutputServer, store: LocalStore, film: bytes) -> None:
+def test_a_playlist_makes_us_ask_for_nothing_else(server: OutputServer, store: ArtifactStore, film: bytes) -> None:
     inner = server.offer(whole(film), path="/inner.mp4")
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n{inner}\n#EXT-X-ENDLIST\n"
 
@@ -566,25 +567,25 @@ def test_a_playlist_makes_us_ask_for_nothing_else(server: OutputServer, store: L
     "url",
     ["file:///etc/passwd", "ftp://127.0.0.1/a.mp4", "AAAAIGZ0eXBpc29t/AAAA", "data:video/mp4;base64,AA", "http://", ""],
 )
-def test_an_output_that_is_no_web_address_is_refused(store: LocalStore, url: str) -> None:
+def test_an_output_that_is_no_web_address_is_refused(store: ArtifactStore, url: str) -> None:
     with pytest.raises(NotAnAddress, match="address"):
         copy(url, store)
 
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/a", "http://[", "data:,a"])
-def test_a_redirect_away_from_the_web_is_refused(server: OutputServer, store: LocalStore, location: str) -> None:
+def test_a_redirect_away_from_the_web_is_refused(server: OutputServer, store: ArtifactStore, location: str) -> None:
     with pytest.raises(NotAnAddress, match="address"):
         copy(server.offer(redirect(location)), store)
 
 
-def test_redirects_in_a_circle_come_to_an_end(server: OutputServer, store: LocalStore) -> None:
+def test_redirects_in_a_circle_come_to_an_end(server: OutputServer, store: ArtifactStore) -> None:
     with pytest.raises(DownloadFailed, match="more than 5 times"):
         copy(server.offer(redirect("/output/a.mp4")), store)
 
     assert len(server.asked) == 6
 
 
-def test_a_server_that_is_away_is_tried_again(store: LocalStore) -> None:
+def test_a_server_that_is_away_is_tried_again(store: ArtifactStore) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/a.mp4?signature=secret"
@@ -601,7 +602,7 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize("calls", [1, 2, 3])
 def test_a_caller_that_stops_leaves_nothing_behind(
-    server: OutputServer, store: LocalStore, film: bytes, calls: int
+    server: OutputServer, store: ArtifactStore, film: bytes, calls: int
 ) -> None:
     left = calls
 
@@ -618,7 +619,7 @@ def test_a_caller_that_stops_leaves_nothing_behind(
 
 
 def test_the_caller_is_asked_before_anything_becomes_visible(
-    server: OutputServer, store: LocalStore, film: bytes
+    server: OutputServer, store: ArtifactStore, film: bytes
 ) -> None:
     seen: list[list[str]] = []
 
@@ -630,7 +631,7 @@ def test_the_caller_is_asked_before_anything_becomes_visible(
 
 
 def test_the_video_appears_after_its_poster(
-    server: OutputServer, store: LocalStore, film: bytes, monkeypatch: pytest.MonkeyPatch
+    server: OutputServer, store: ArtifactStore, film: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish, names = store.publish, []
     monkeypatch.setattr(store, "publish", lambda source, name: names.append(name) or publish(source, name))
@@ -641,7 +642,7 @@ def test_the_video_appears_after_its_poster(
 
 
 def test_a_full_disk_is_not_the_jobs_fault(
-    server: OutputServer, store: LocalStore, film: bytes, monkeypatch: pytest.MonkeyPatch
+    server: OutputServer, store: ArtifactStore, film: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: int) -> None:
         raise OSError(28, os.strerror(28))
@@ -656,7 +657,7 @@ def test_a_full_disk_is_not_the_jobs_fault(
     assert published(store) == []
 
 
-def test_storing_again_gives_the_same_file(server: OutputServer, store: LocalStore, film: bytes) -> None:
+def test_storing_again_gives_the_same_file(server: OutputServer, store: ArtifactStore, film: bytes) -> None:
     url = server.offer(whole(film))
 
     assert copy(url, store) == copy(url, store)
@@ -664,7 +665,7 @@ def test_storing_again_gives_the_same_file(server: OutputServer, store: LocalSto
 
 
 def test_a_name_outside_the_store_is_refused_before_anything_is_fetched(
-    server: OutputServer, store: LocalStore, film: bytes
+    server: OutputServer, store: ArtifactStore, film: bytes
 ) -> None:
     with pytest.raises(InvalidInput):
         copy(server.offer(whole(film)), store, name="../a.mp4")
@@ -672,7 +673,7 @@ def test_a_name_outside_the_store_is_refused_before_anything_is_fetched(
     assert server.asked == []
 
 
-def test_downloads_do_not_disturb_each_other(server: OutputServer, store: LocalStore, film: bytes) -> None:
+def test_downloads_do_not_disturb_each_other(server: OutputServer, store: ArtifactStore, film: bytes) -> None:
     url = server.offer(whole(film))
     stored: list[StoredVideo | UnverifiedFile] = []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rushes.artifacts.errors import StorageFull
-from rushes.artifacts.store import ArtifactStore, LocalStore, open_store
+from rushes.artifacts.store import ArtifactStore, open_store
 from rushes.errors import InvalidInput, NotFound, Unavailable
 
 
@@ -172,7 +172,7 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(Unavailable, match="cannot be written"):
-        LocalStore(tmp_path / "file" / "root").scratch()
+        ArtifactStore(tmp_path / "file" / "root").scratch()
 
 
 @pytest.mark.parametrize(
