@@ -13,6 +13,7 @@ from rich.text import Text
 
 from cli.api_client import ApiClient, Declined
 from cli.output import show_counts, show_moment, show_money, show_seconds, show_time_left
+from rushes.intervals import Every
 from stack.errors import CommandError, ServiceAway
 
 REFRESH_SECONDS = 1.0
@@ -112,7 +113,7 @@ class PlainView:
         self._console = console
         self._clock = clock
         self._states: dict[str, int] | None = None
-        self._next_at = float("-inf")
+        self._printing = Every(PLAIN_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -122,9 +123,9 @@ class PlainView:
 
     def show(self, batch: dict[str, Any]) -> None:
         ended = batch["done"] >= batch["jobs"]
-        if batch["states"] == self._states or (self._clock() < self._next_at and not ended):
+        if batch["states"] == self._states or not (ended or self._printing.begin_if_due(self._clock())):
             return
-        self._states, self._next_at = batch["states"], self._clock() + PLAIN_SECONDS
+        self._states = batch["states"]
         self.note(f"{batch['name']}: {batch['done']:,}/{batch['jobs']:,} done · {describe_batch(batch)}")
 
     def note(self, message: str) -> None:

@@ -28,6 +28,7 @@ from rushes.artifacts.errors import (
     OutputTooLarge,
 )
 from rushes.artifacts.store import storage_errors
+from rushes.intervals import Every
 
 CHUNK_BYTES = 256 * 1024
 _HOPS = 6  # the address itself and five redirects
@@ -83,14 +84,12 @@ class Heartbeat:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keep_going = keep_going
-        self._interval = interval.total_seconds()
         self._clock = clock
-        self._next = clock() + self._interval
+        self._every = Every(interval.total_seconds(), began_at=clock())
 
     def beat(self) -> None:
-        if self._clock() >= self._next:
+        if self._every.begin_if_due(self._clock()):
             self._keep_going()
-            self._next = self._clock() + self._interval
 
 
 def download_file(source_url: str, target: Path, *, limits: DownloadLimits, keep_going: Callable[[], None]) -> Arrived:

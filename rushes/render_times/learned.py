@@ -66,7 +66,6 @@ class RenderTimes:
         self._median_seconds = settings.render_median_seconds
         self._shortest = settings.poll_shortest_seconds
         self._beliefs: dict[RenderKind, _Belief] = {}
-        self._refreshed_at = float("-inf")
         self._refreshing = threading.Lock()
 
     def find(self, video_model: str, values: Mapping[str, Any]) -> RenderTime:
@@ -78,17 +77,16 @@ class RenderTimes:
         belief = self._beliefs.get(kind)
         return belief.render_time if belief else self._find_prior(kind)
 
-    def refresh(self, session: Session, *, records: bool = False, fresh_for: float = 0.0) -> None:
-        """Learn from the renders since the last refresh, unless that was in the last `fresh_for` seconds.
+    def refresh(self, session: Session, *, records: bool = False) -> None:
+        """Learn from the renders since the last refresh, unless another thread does.
 
         Costs three statements, and some milliseconds for each kind with much new data. The leader also sets `records`,
         which inserts the missing finished renders for completions, in the caller's transaction.
         """
-        if time.monotonic() - self._refreshed_at < fresh_for or not self._refreshing.acquire(blocking=False):
+        if not self._refreshing.acquire(blocking=False):
             return
         try:
             self._learn(session, records=records)
-            self._refreshed_at = time.monotonic()
         finally:
             self._refreshing.release()
 

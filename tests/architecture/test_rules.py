@@ -28,9 +28,19 @@ PACKAGES = ("api", "cli", "models", "rushes", "sandbox", "stack", "workers")
 PRODUCT = (*PACKAGES, "chaos")
 NOT_OURS = frozenset({".git", ".venv", ".rushes", ".hypothesis", "renders", "dist", "__pycache__"})
 
-FLAT = frozenset(
-    ("accounts", "catalog", "errors", "logs", "readiness", "retries", "runtime", "settings", "stale_writes", "webhooks")
-)
+FLAT = {
+    "accounts",
+    "catalog",
+    "errors",
+    "intervals",
+    "logs",
+    "readiness",
+    "retries",
+    "runtime",
+    "settings",
+    "stale_writes",
+    "webhooks",
+}
 FOLDER_MODULES = 12
 MANY_MODULES = {"cli/commands"}  # one per noun
 MODULE_LINES, FUNCTION_LINES, NESTING, PARAMETERS, BY_POSITION = 300, 40, 3, 6, 4

@@ -18,6 +18,7 @@ from models import queries, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
 from models.queries.dispatching import DispatchAccount
+from rushes.intervals import Every
 from rushes.reconciling.epoch_file import hold_after_restore
 from rushes.runtime import ACCOUNT, Runtime
 from workers.dispatcher.leadership import LeaderHealth
@@ -66,8 +67,12 @@ class Dispatcher:
         self._alarm = Alarm(runtime.settings.get_listen_url())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
-        self._seen_at = self._led_at = self._reported_at = self._tidied_at = float("-inf")
-        self._retained_at = self._rounds_at = float("-inf")
+        self._sign_of_life = Every(SIGN_OF_LIFE_SECONDS)
+        self._renewal = Every(LEAD_SECONDS)
+        self._rounds = Every(ROUNDS_SECONDS)
+        self._retention = Every(RETENTION_SECONDS)
+        self._reports = Every(REPORT_SECONDS)
+        self._tidying = Every(TIDY_SECONDS)
         self._pools: dict[str, int] = {}
         self._term: int | None = None
         self._health = LeaderHealth()
@@ -133,11 +138,10 @@ class Dispatcher:
         self._show_life(now)
         if not self._leads or not self._health.may_lead(now) or not self._take_lead(now):
             return LONGEST_SLEEP_SECONDS
-        makes_rounds = now - self._rounds_at >= ROUNDS_SECONDS
+        makes_rounds = self._rounds.begin_if_due(now)
         with transaction(self._runtime.sessions) as session:
             account = queries.dispatching.find_account(session, ACCOUNT)
             if makes_rounds and account is not None:
-                self._rounds_at = now
                 self._pools = queries.dispatching.count_threads(session)
                 transitions.submitting.mark_overdue_unconfirmed(session)
                 transitions.accounts.raise_slots(session, account.id)
@@ -165,7 +169,7 @@ class Dispatcher:
         self._report(now, room.get("report", 0))
 
     def _show_life(self, now: float) -> None:
-        if now - self._seen_at < SIGN_OF_LIFE_SECONDS:
+        if not self._sign_of_life.is_due(now):
             return
         with transaction(self._runtime.sessions) as session:
             transitions.leadership.see_worker(session, self._name, queues=self._queues, threads=self._threads)
@@ -174,27 +178,26 @@ class Dispatcher:
                 transitions.accounts.ensure_account(
                     session, ACCOUNT, slots=settings.slots, submits_per_minute=settings.submits_per_minute
                 )
-        self._seen_at = now
-        if "store" in self._queues and now - self._tidied_at > TIDY_SECONDS:
-            self._tidied_at = now
+        self._sign_of_life.began_at = now
+        if "store" in self._queues and self._tidying.begin_if_due(now):
             removed = self._runtime.store.remove_abandoned(older_than=ABANDONED_AFTER)
             log.info("store.tidied", removed=removed)
 
     def _take_lead(self, now: float) -> bool:
-        if self._term is not None and now - self._led_at < LEAD_SECONDS:
+        is_due = self._renewal.begin_if_due(now)
+        if self._term is not None and not is_due:
             return True
         with transaction(self._runtime.sessions) as session:
             term = transitions.leadership.lead(session, self._name, lease=LEAD_LEASE)
         if term != self._term:
             log.info("dispatcher.leads" if term else "dispatcher.follows", term=term)
             self._watch_scheduler.forget()
-        self._term, self._led_at = term, now
+        self._term = term
         return term is not None
 
     def _end_retained(self, now: float) -> None:
-        if now - self._retained_at < RETENTION_SECONDS:
+        if not self._retention.begin_if_due(now):
             return
-        self._retained_at = now
         with transaction(self._runtime.sessions) as session:
             ended = transitions.retention.end_retained(session, count=CLAIM_LIMIT)
             near = transitions.retention.note_retention_near(session, count=CLAIM_LIMIT)
@@ -219,9 +222,8 @@ class Dispatcher:
             self._publisher.publish([message])
 
     def _report(self, now: float, room: int) -> None:
-        if room <= 0 or now - self._reported_at < REPORT_SECONDS:
+        if room <= 0 or not self._reports.begin_if_due(now):
             return
-        self._reported_at = now
         messages = [Message("queue.report", "report", (), f"report-{self._term}-{now:.0f}")]
         with transaction(self._runtime.sessions) as session:
             if queries.forecasting.list_promises(session, count=1):

@@ -11,6 +11,7 @@ from models import queries, transitions
 from models.db.session import transaction
 from models.queries.dispatching import DispatchAccount
 from models.transitions.watching.renders import TimedOutWatch
+from rushes.intervals import Every
 from rushes.render_times.learned import RenderTimes
 from rushes.runtime import Runtime
 from rushes.watching.schedule import CheckSchedule
@@ -45,15 +46,19 @@ class WatchScheduler:
         self._runtime = runtime
         self._render_times = RenderTimes(runtime.settings)
         self._schedule = CheckSchedule(runtime.settings, self._render_times)
-        self._rebuilt_at = self._overlapped_at = self._learned_at = self._weigh_at = float("-inf")
-        self._priced_at = float("-inf")
+        self._learning = Every(RENDER_TIMES_SECONDS)
+        self._rebuilding = Every(REBUILD_SECONDS)
+        self._overlapping = Every(COMMIT_SECONDS)
+        self._weighing = Every(FIRST_WEIGH_SECONDS)
+        self._pricing = Every(PRICE_SECONDS)
+        self._learned_at = float("-inf")
         self._delivered = 0.0  # share of ends that webhooks are expected to report in time
         self._delivered_logged = float("-inf")
 
     def forget(self) -> None:
         """Rebuild the schedule from rows at the next turn, because another worker led meanwhile."""
         self._schedule.forget()
-        self._rebuilt_at = float("-inf")
+        self._rebuilding = Every(REBUILD_SECONDS)
 
     def find_next_at(self) -> float | None:
         """When the next check may be due, in monotonic seconds; None if nothing is watched."""
@@ -65,8 +70,9 @@ class WatchScheduler:
 
     def learn_render_times(self) -> None:
         """Learn how long renders took, at most every ten seconds."""
-        with transaction(self._runtime.sessions) as session:
-            self._render_times.refresh(session, records=True, fresh_for=RENDER_TIMES_SECONDS)
+        if self._learning.begin_if_due(time.monotonic()):
+            with transaction(self._runtime.sessions) as session:
+                self._render_times.refresh(session, records=True)
 
     def requeue_timed_out(self, *, count: int) -> list[Message]:
         """Begin the next, slower watch window of renders with a window that has passed. Returns a check of each; the
@@ -105,16 +111,15 @@ class WatchScheduler:
         """Read the renders that began, ended or got an early-check request since the last turn. From time to time, read
         all renders."""
         now = time.monotonic()
-        if now - self._rebuilt_at >= REBUILD_SECONDS:
-            if self._rebuilt_at == float("-inf"):
+        if self._rebuilding.is_due(now):
+            if self._rebuilding.began_at == float("-inf"):
                 self._schedule.learn_places(queries.renders.list_ended_places(session, account.id))
             rendering = queries.renders.list_rendering(session, newer_than_seconds=EVER_SECONDS)
             self._schedule.retain_only(each.prediction_id for each in rendering)
-            self._rebuilt_at = self._overlapped_at = now
+            self._rebuilding.began_at = self._overlapping.began_at = now
             newer_than = COMMIT_SECONDS
         else:
-            overlaps = now - self._overlapped_at >= COMMIT_SECONDS
-            self._overlapped_at = now if overlaps else self._overlapped_at
+            overlaps = self._overlapping.begin_if_due(now)
             newer_than = now - self._learned_at + (2 * COMMIT_SECONDS if overlaps else OVERLAP_SECONDS)
             rendering = queries.renders.list_rendering(session, newer_than_seconds=newer_than)
         self._schedule.add(rendering, now=now)
@@ -124,20 +129,18 @@ class WatchScheduler:
 
     def _pay_debt(self, session: Session, account: DispatchAccount) -> None:
         now = time.monotonic()
-        if now - self._priced_at >= PRICE_SECONDS:
-            self._priced_at = now
+        if self._pricing.begin_if_due(now):
             price = float(f"{self._schedule.measure_price():.2g}")  # so that it changes rarely
             transitions.lists.set_check_price(session, account.id, price=price)
         if paid := self._schedule.pay_debt(account.requests_owed, now=now):
             transitions.lists.pay_requests(session, account.id, count=paid)
 
     def _weigh_webhooks(self, account: DispatchAccount) -> None:
-        now = time.monotonic()
-        if self._runtime.settings.public_url is None or now < self._weigh_at:
+        if self._runtime.settings.public_url is None or not self._weighing.begin_if_due(time.monotonic()):
             return
         with transaction(self._runtime.sessions) as session:
             delivery = queries.webhooks.measure_webhook_delivery(session, account.id)
-        self._weigh_at = now + (WEIGH_SECONDS if delivery.share is not None else FIRST_WEIGH_SECONDS)
+        self._weighing.seconds = WEIGH_SECONDS if delivery.share is not None else FIRST_WEIGH_SECONDS
         self._delivered = delivery.belief
         if delivery.share is not None and abs(delivery.share - self._delivered_logged) >= LOGGED_CHANGE:
             self._delivered_logged = delivery.share
