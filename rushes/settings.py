@@ -6,9 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rushes.errors import InvalidInput, Problem
 
@@ -107,17 +108,6 @@ class Settings(BaseSettings):
     flower_password: SecretStr | None = None
     log_json: bool = False
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, dotenv_settings, file_secret_settings
-
     @property
     def uses_simulator(self) -> bool:
         """Without a key, only the simulator can answer."""
@@ -159,6 +149,10 @@ class Settings(BaseSettings):
     def get_artifacts_url(self) -> str:
         """Return the URL of the video store: `artifacts/` in the data folder, unless set."""
         return self.artifacts_url or (self.data_dir.absolute() / "artifacts").as_uri()
+
+    def get_artifacts_folder(self) -> Path:
+        """Return the folder of the video store. A batch's videos are in a folder with its name."""
+        return Path(url2pathname(urlsplit(self.get_artifacts_url()).path))
 
     def with_changes(self, **changes: Any) -> Self:
         """Return a checked copy with some settings replaced. Raises `InvalidInput` that names the variables."""

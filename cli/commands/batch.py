@@ -1,11 +1,9 @@
 """`rushes batch`: the progress, costs and videos of a batch."""
 
 import math
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
-from uuid import UUID
 
 import typer
 
@@ -25,7 +23,6 @@ from cli.output import (
     show_text,
     show_time_left,
 )
-from rushes.artifacts import video_name
 from rushes.settings import Settings, load_settings
 from stack.errors import INTERRUPTED, CommandError
 
@@ -148,12 +145,7 @@ def _show_promise(batch: dict[str, Any]) -> str:
 
 def find_folder(batch: str, settings: Settings) -> Path | None:
     """Return the folder of the batch's videos, if it is on this machine."""
-    parts = urlsplit(settings.get_artifacts_url())
-    if parts.scheme != "file" or urlsplit(settings.url).hostname not in LOOPBACK:
-        return None
-    # the store's own rule for file names also determines the folder
-    inside = PurePosixPath(video_name(job_id=UUID(int=0), prompt="", batch=batch, number=1)).parent
-    return Path(url2pathname(parts.path)) / inside
+    return settings.get_artifacts_folder() / batch if urlsplit(settings.url).hostname in LOOPBACK else None
 
 
 def _show_failures(client: ApiClient, batch: dict[str, Any]) -> None:

@@ -4,9 +4,6 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -225,7 +222,7 @@ def _ask_balance(url: str, key: str) -> Decimal:
 
 def check_disk(settings: Settings) -> Check:
     """Check that videos can be written, and how much space is left."""
-    folder = Path(url2pathname(urlsplit(settings.get_artifacts_url()).path))
+    folder = settings.get_artifacts_folder()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=there) as probe:

@@ -48,7 +48,6 @@ MANY_PARAMETERS = {
     "cli/commands/submit.py submit": "typer wants a parameter per option",
     "cli/commands/chaos.py chaos": "likewise",
     "rushes/wavespeed/client.py list_predictions": "one for each parameter of the provider's endpoint",
-    "rushes/settings.py settings_customise_sources": "pydantic-settings calls it so",
 }
 SQL_ELSEWHERE = {
     "sandbox/servers/postgres.py": "makes the database that the models then live in",
