@@ -197,21 +197,21 @@ VIDEO_MODELS: tuple[VideoModel, ...] = (
 )
 
 
-def find_video_model(name: object, models: tuple[VideoModel, ...] = VIDEO_MODELS) -> VideoModel | None:
+def find_video_model(name: object) -> VideoModel | None:
     """Return the video model with this id or short name."""
-    return next((model for model in models if name in (model.id, model.name)), None)
+    return next((model for model in VIDEO_MODELS if name in (model.id, model.name)), None)
 
 
-def get_video_model(name: str, models: tuple[VideoModel, ...] = VIDEO_MODELS) -> VideoModel:
+def get_video_model(name: str) -> VideoModel:
     """Like `find_video_model`, but raises `NotFound` with the list of known models."""
-    if model := find_video_model(name, models):
+    if model := find_video_model(name):
         return model
-    raise NotFound(f"unknown video model {name!r}; there are {', '.join(video_model_names(models))}")
+    raise NotFound(describe_unknown(name))
 
 
-def video_model_names(models: tuple[VideoModel, ...] = VIDEO_MODELS) -> list[str]:
-    """Return the short names, in the order of the catalogue."""
-    return [model.name for model in models]
+def describe_unknown(name: object) -> str:
+    """Say that there is no video model with this name, and which ones there are."""
+    return f"unknown video model {name!r}; there are {', '.join(model.name for model in VIDEO_MODELS)}"
 
 
 def normalise_input(model: VideoModel, given: Mapping[str, Any]) -> NormalisedInput:
@@ -255,21 +255,19 @@ def _region_problems(model: VideoModel, values: Mapping[str, Any]) -> list[Probl
     return [Problem("end_time", f"the region must last {shortest} to {longest} seconds, not {length}")]
 
 
+_FLAGS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "integer": int,
+    "number": float,
+    "flag": lambda text: _FLAGS[text.strip().lower()],
+}
+
+
 def read_text_value(model: VideoModel, name: str, text: str) -> Any:
     """Convert a CSV cell or a command-line value to its parameter's type. Unreadable text is left unchanged."""
     parameter = model.parameter(name)
-    kind = parameter.kind if parameter else "text"
+    read = _READERS.get(parameter.kind, str) if parameter else str
     try:
-        match kind:
-            case "integer":
-                return int(text)
-            case "number":
-                return float(text)
-            case "flag":
-                return {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}[
-                    text.strip().lower()
-                ]
-            case "text" | "url":
-                return text
+        return read(text)
     except (KeyError, ValueError):
         return text

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from cli.prompt_file.parse import FileRefused, Line, LineProblem, PromptFile
-from rushes.catalog import VideoModel, find_video_model, read_text_value, video_model_names
+from rushes.catalog import VideoModel, describe_unknown, find_video_model, read_text_value
 from rushes.errors import InvalidInput, Problem
 from rushes.jobs.orders import MAX_ATTEMPTS, PRIORITY_LIMIT, JobOrder
 from rushes.jobs.pushing import check_order
@@ -72,8 +72,7 @@ def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int) -> Prepared:
 def _check_options(fill: Fill) -> None:
     problems = []
     if fill.model is not None and find_video_model(fill.model) is None:
-        known = ", ".join(video_model_names())
-        problems.append(Problem("--model", f"unknown video model {fill.model!r}; there are {known}"))
+        problems.append(Problem("--model", describe_unknown(fill.model)))
     for name in _BOUNDS:
         value = getattr(fill, name)
         if value is not None and (message := _bounds_problem(name, value)):
@@ -90,8 +89,7 @@ def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _File
         return
     model = find_video_model(name.strip() if isinstance(name, str) else name)
     if model is None:
-        message = f"unknown video model {name!r}; there are {', '.join(video_model_names())}"
-        findings.problems.append(LineProblem(line.number, Problem("model", message)))
+        findings.problems.append(LineProblem(line.number, Problem("model", describe_unknown(name))))
         return
     order, problems = _take_order(given, fill, model=model, is_text=line.is_text)
     values = _fill_in(model, given, fill=fill, is_text=line.is_text)

@@ -11,7 +11,7 @@ from uuid import UUID
 from models import Batch, Job, JobState, queries, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.jobs import NewJob
-from rushes.catalog import find_video_model, normalise_input, video_model_names
+from rushes.catalog import describe_unknown, find_video_model, normalise_input
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 from rushes.jobs.orders import JobOrder
 
@@ -57,8 +57,7 @@ def check_order(order: JobOrder) -> tuple[NewJob, tuple[str, ...]]:
     """Check and price one order. Returns the job and warnings. Raises `InvalidInput` that names the fields."""
     model = find_video_model(order.model)
     if model is None:
-        known = ", ".join(video_model_names())
-        raise InvalidInput([Problem("model", f"unknown video model {order.model!r}; there are {known}")])
+        raise InvalidInput([Problem("model", describe_unknown(order.model))])
     try:
         normalised = normalise_input(model, order.input)
     except InvalidInput as error:

@@ -12,7 +12,7 @@ from models import Artifact, ArtifactKind, Event, Job, JobState, Prediction, Pre
 from models.db.session import Sessions, transaction
 from models.lifecycle import NOTHING_BOUGHT, is_ended, is_live, is_spent
 from models.queries.jobs import JobFilter
-from rushes.catalog import find_video_model, video_model_names
+from rushes.catalog import describe_unknown, find_video_model
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster, Progress
 from rushes.jobs.pushing import BATCH_NAME
@@ -162,8 +162,7 @@ def cut_page(rows: Sequence[Item], *, limit: int, key: Callable[[Item], Key]) ->
 def _resolve(session: Session, asked: JobQuery) -> JobFilter:
     model = find_video_model(asked.video_model) if asked.video_model else None
     if asked.video_model and model is None:
-        known = ", ".join(video_model_names())
-        raise InvalidInput([Problem("model", f"unknown video model {asked.video_model!r}; there are {known}")])
+        raise InvalidInput([Problem("model", describe_unknown(asked.video_model))])
     batch_id = find_batch_id(session, asked.batch) if asked.batch else None
     return JobFilter(state=asked.state, batch_id=batch_id, video_model=model.id if model else None)
 

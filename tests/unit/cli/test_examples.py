@@ -6,7 +6,7 @@ import pytest
 
 from cli.prompt_file.jobs import Fill, prepare_jobs
 from cli.prompt_file.parse import read_prompt_file
-from rushes.catalog import video_model_names
+from rushes.catalog import VIDEO_MODELS
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 def test_the_demo_s_prompts_use_every_video_model_of_the_catalogue() -> None:
     prepared = prepare_jobs(read_prompt_file(str(EXAMPLES / "prompts.jsonl")), Fill(), max_jobs=100)
     assert len(prepared.jobs) >= 24
-    assert {job["model"] for job in prepared.jobs} == set(video_model_names())
+    assert {job["model"] for job in prepared.jobs} == {model.name for model in VIDEO_MODELS}
     assert not prepared.warnings
 
 
