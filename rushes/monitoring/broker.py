@@ -1,4 +1,4 @@
-"""Check whether a Redis can be used as the broker."""
+"""Connect to a Redis, and check whether it can be used as the broker."""
 
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -17,12 +17,18 @@ class BrokerFault(NamedTuple):
     advice: str
 
 
+def open_redis(url: str, *, seconds: float) -> redis.Redis:
+    """Prepare a connection in addition to Celery's. Each call answers or fails within `seconds`."""
+    return redis.Redis.from_url(
+        url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=Retry(NoBackoff(), 0)
+    )
+
+
 def find_broker_fault(url: str) -> BrokerFault | None:
     """Return None if the Redis at `url` answers and evicts no keys."""
     place = name_broker(url)
-    seconds = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
     try:
-        with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **seconds) as client:
+        with open_redis(url, seconds=TIMEOUT_SECONDS) as client:
             client.ping()
             policy = client.info("memory").get("maxmemory_policy")
     except (redis.RedisError, OSError, ValueError) as error:

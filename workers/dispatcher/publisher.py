@@ -9,12 +9,9 @@ from typing import Any, cast
 import redis
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from sqlalchemy.orm import Session
 
 from models.db.session import Sessions, transaction
-from rushes.settings import Settings
 
 UNSTARTED_LEASE = timedelta(seconds=15)
 """How long a published message may wait for a worker before its row is published again."""
@@ -88,16 +85,6 @@ class Publisher:
             with transaction(sessions) as session:
                 give_back(session)
             raise
-
-
-def open_redis(settings: Settings, *, seconds: float) -> redis.Redis:
-    """A connection in addition to Celery's. Each call answers or fails within `seconds`."""
-    return redis.Redis.from_url(
-        settings.get_redis_url(),
-        socket_timeout=seconds,
-        socket_connect_timeout=seconds,
-        retry=Retry(NoBackoff(), 0),
-    )
 
 
 def _pipeline(producer: Any) -> AbstractContextManager[Any]:

@@ -15,8 +15,8 @@ import structlog
 from celery.worker import state as worker_state
 
 from rushes.logs import flush_logs
+from rushes.monitoring.broker import open_redis
 from rushes.runtime import Runtime
-from workers.dispatcher.publisher import open_redis
 from workers.supervision.running_tasks import Steps
 
 AWAY_LIMIT_SECONDS = 8.0
@@ -55,7 +55,7 @@ class ShutdownMonitor:
         self._runtime = runtime
         self._steps = steps
         self._resign = resign
-        self._redis = open_redis(runtime.settings, seconds=PROBE_SECONDS)
+        self._redis = open_redis(runtime.settings.get_redis_url(), seconds=PROBE_SECONDS)
         self._thread = threading.Thread(target=self._run, name="rushes-leaving", daemon=True)
 
     def start(self) -> None:

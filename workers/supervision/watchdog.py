@@ -18,9 +18,9 @@ from models import queries
 from models.db.errors import DatabaseAway
 from models.db.session import transaction
 from rushes.logs import flush_logs
+from rushes.monitoring.broker import open_redis
 from rushes.runtime import Runtime
 from rushes.settings import Settings
-from workers.dispatcher.publisher import open_redis
 from workers.supervision.running_tasks import Steps
 from workers.supervision.shutdown import is_shutting_down
 
@@ -109,7 +109,7 @@ class Watchdog:
         self._pause = pause_of(limit)
         self._judge = Judge(limit=limit, pause=self._pause)
         self._step_limits = limits_of_steps(runtime.settings)
-        self._redis = open_redis(runtime.settings, seconds=REDIS_SECONDS)
+        self._redis = open_redis(runtime.settings.get_redis_url(), seconds=REDIS_SECONDS)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-watchdog", daemon=True)
 
