@@ -1,12 +1,16 @@
 """The Celery app: `celery -A workers.app worker`. Redis carries wake-ups and may be flushed at any moment."""
 
+from typing import Any
+
 from celery import Celery
+from celery.signals import setup_logging, worker_shutdown
 from kombu import Exchange, Queue
 
+from rushes.logs import configure_logging
 from rushes.settings import Settings, load_settings
-from workers.celery_fixes import signals
 from workers.celery_fixes.bootstep import DispatcherStep
 from workers.celery_fixes.flower_events import EventLists
+from workers.process import close_runtime
 
 EXCHANGE = Exchange("rushes", type="direct")
 QUEUES = ("submit", "reconcile", "watch", "resume", "store", "report")
@@ -53,5 +57,10 @@ def create_app(settings: Settings) -> Celery:
     return app
 
 
-signals.connect()
+@setup_logging.connect(weak=False)
+def _configure(**_: Any) -> None:
+    configure_logging(as_json=load_settings().log_json)
+
+
+worker_shutdown.connect(close_runtime, weak=False)
 app = create_app(load_settings())

@@ -2,32 +2,26 @@
 
 import os
 import threading
+from typing import Any
 
 from rushes.runtime import Runtime
 from rushes.settings import load_settings
 
 _lock = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
-_threads = 10
 
 
-def set_threads(threads: int) -> None:
-    """Size the connection pools for `threads` threads. Call this before the first use."""
-    global _threads  # noqa: PLW0603 - a process has one pool, and Celery's tasks have no place to hold it
-    _threads = threads
-
-
-def get_runtime() -> Runtime:
-    """The runtime of this process."""
+def get_runtime(*, threads: int = 10) -> Runtime:
+    """The runtime of this process. The first call opens it, with connections for `threads` threads."""
     pid = os.getpid()
     with _lock:
         if pid not in _runtimes:
-            _runtimes[pid] = Runtime.open(load_settings(), threads=_threads, application="worker")
+            _runtimes[pid] = Runtime.open(load_settings(), threads=threads, application="worker")
         return _runtimes[pid]
 
 
-def close_runtime() -> None:
-    """Close the connections of this process."""
+def close_runtime(**_: Any) -> None:
+    """Close the connections of this process. The arguments of Celery's signal are not used."""
     with _lock:
         runtime = _runtimes.pop(os.getpid(), None)
     if runtime is not None:

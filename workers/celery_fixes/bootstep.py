@@ -8,8 +8,11 @@ import structlog
 from celery import bootsteps
 from celery.concurrency.thread import TaskPool
 
-from workers.process import get_runtime, set_threads
+from workers.dispatcher.loop import Dispatcher
+from workers.process import get_runtime
 from workers.supervision.running_tasks import STEPS
+from workers.supervision.shutdown import ShutdownMonitor
+from workers.supervision.watchdog import Watchdog
 
 SWITCH_SECONDS = 0.02
 """Each thread that waits for the interpreter wakes this often to ask for it. With fifty threads, Python's default of
@@ -25,24 +28,28 @@ class DispatcherStep(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        self._dispatcher: Any = None
-        self._watchdog: Any = None
+        self._dispatcher: Dispatcher | None = None
+        self._watchdog: Watchdog | None = None
 
     def start(self, parent: Any) -> None:
-        from workers.dispatcher.loop import Dispatcher  # noqa: PLC0415 - imports the app, which is still being built
-        from workers.supervision.shutdown import ShutdownMonitor  # noqa: PLC0415 - as above
-
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.freeze()
         threads = int(parent.concurrency or 1)
-        set_threads(threads + 4)
+        runtime = get_runtime(threads=threads + 4)
         queues = [str(name) for name in parent.app.amqp.queues.consume_from]
-        self._dispatcher = Dispatcher(
-            get_runtime(), parent.app, name=str(parent.hostname), queues=queues, threads=threads
+        dispatcher = Dispatcher(runtime, parent.app, name=str(parent.hostname), queues=queues, threads=threads)
+        dispatcher.start()
+        self._dispatcher = dispatcher
+        ShutdownMonitor(runtime, steps=STEPS, resign=dispatcher.resign).start()
+        if not runtime.settings.watchdog_seconds:
+            return
+        if not isinstance(parent.pool, TaskPool):
+            log.warning("watchdog.off", reason="steps of other processes cannot be counted; use --pool threads")
+            return
+        self._watchdog = Watchdog(
+            runtime, queues=queues, threads=threads, steps=STEPS, count_turns=dispatcher.count_turns
         )
-        self._dispatcher.start()
-        ShutdownMonitor(get_runtime(), steps=STEPS, resign=self._dispatcher.resign).start()
-        self._start_watchdog(parent, queues=queues, threads=threads)
+        self._watchdog.start()
 
     def stop(self, parent: Any) -> None:
         if self._watchdog is not None:
@@ -51,17 +58,3 @@ class DispatcherStep(bootsteps.StartStopStep):
             self._dispatcher.stop()
 
     terminate = stop
-
-    def _start_watchdog(self, parent: Any, *, queues: list[str], threads: int) -> None:
-        from workers.supervision.watchdog import Watchdog  # noqa: PLC0415 - as above
-
-        runtime = get_runtime()
-        if not runtime.settings.watchdog_seconds:
-            return
-        if not isinstance(parent.pool, TaskPool):
-            log.warning("watchdog.off", reason="steps of other processes cannot be counted; use --pool threads")
-            return
-        self._watchdog = Watchdog(
-            runtime, queues=queues, threads=threads, steps=STEPS, count_turns=self._dispatcher.count_turns
-        )
-        self._watchdog.start()

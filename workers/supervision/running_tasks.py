@@ -41,15 +41,11 @@ class Steps:
 STEPS = Steps()
 
 
-def connect() -> None:
-    """Count Celery's steps."""
-    task_prerun.connect(_begin, weak=False)
-    task_postrun.connect(_end, weak=False)
-
-
+@task_prerun.connect(weak=False)
 def _begin(task: Any = None, **_: Any) -> None:
     STEPS.begin(str(getattr(task, "name", "")))
 
 
+@task_postrun.connect(weak=False)
 def _end(**_: Any) -> None:
     STEPS.end()
