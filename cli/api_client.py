@@ -1,10 +1,8 @@
 """Client of the HTTP API: JSON in, JSON out. Every failure becomes an error that says what to do."""
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import requests
@@ -44,7 +42,7 @@ _HINTS = {
 }
 
 
-class ApiClient:
+class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
     """One connection to the API at `url`. It repeats no request; the caller decides."""
 
     def __init__(self, url: str) -> None:
@@ -53,10 +51,7 @@ class ApiClient:
         self._session.trust_env = False  # our own server needs neither a proxy nor .netrc
         self._session.headers.update({"Accept": "application/json", "User-Agent": "rushes-cli"})
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._session.close()
 
     def get(self, *path: str, **query: Any) -> Json:
@@ -134,16 +129,6 @@ class ApiClient:
             f"the API at {self.url} gave no answer: it may have carried out the request",
             hint="check whether it was carried out before you repeat it",
         )
-
-
-def wait_for(client: ApiClient, *, seconds: float) -> bool:
-    """Return whether the API became ready in time."""
-    deadline = time.monotonic() + seconds
-    while not client.is_ready():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def _join(*parts: str) -> str:

@@ -1,9 +1,9 @@
 """Wait for a batch to end and show its progress: live on a terminal, line by line elsewhere."""
 
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -76,25 +76,22 @@ def describe_batch(batch: dict[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def open_view(console: Console | None = None) -> "LiveView | PlainView":
-    """Return the view that suits stderr."""
+@contextmanager
+def open_view(console: Console | None = None) -> Iterator[View]:
+    """Open the view that suits stderr."""
     console = console or Console(stderr=True, highlight=False)
-    lively = console.is_terminal and not console.is_dumb_terminal
-    return LiveView(console) if lively else PlainView(console)
+    if console.is_terminal and not console.is_dumb_terminal:
+        with Live(console=console, refresh_per_second=4, redirect_stdout=False) as live:
+            yield LiveView(live)
+    else:
+        yield PlainView(console)
 
 
 class LiveView:
     """A bar and a line under it, redrawn in place."""
 
-    def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, refresh_per_second=4, redirect_stdout=False)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._live.stop()
+    def __init__(self, live: Live) -> None:
+        self._live = live
 
     def show(self, batch: dict[str, Any]) -> None:
         head = Table.grid(padding=(0, 1))
@@ -114,12 +111,6 @@ class PlainView:
         self._clock = clock
         self._states: dict[str, int] | None = None
         self._printing = Every(PLAIN_SECONDS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        return None
 
     def show(self, batch: dict[str, Any]) -> None:
         ended = batch["done"] >= batch["jobs"]

@@ -10,8 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-STATES = ("queued", "rendering", "storing", "succeeded", "failed", "cancelled")
-ENDED = ("succeeded", "failed", "cancelled")
 _UNBOUNDED = 100_000
 _UNKNOWN = {
     "paused": "unknown: the account is paused",
@@ -26,6 +24,7 @@ COLOURS = {
     "failed": "red",
     "cancelled": "yellow",
 }
+"""Each state of a job with its colour, in life-cycle order."""
 
 
 def print_json(value: Any) -> None:
@@ -42,6 +41,26 @@ def note(message: str) -> None:
 def print_line(message: str) -> None:
     """Print a line of a command's result on stdout."""
     Console(highlight=False, soft_wrap=True).print(Text(message))
+
+
+def print_answer(answer: Any, line: str, *, as_json: bool) -> None:
+    """Print an answer of the API as JSON, or as the line that says it to a person."""
+    if as_json:
+        print_json(answer)
+    else:
+        print_line(line)
+
+
+def print_list(
+    items: Sequence[Any], columns: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str, as_json: bool
+) -> None:
+    """Print a list as JSON, or its rows as a table. `nothing` tells a person that the list is empty."""
+    if as_json:
+        print_json({"items": items})
+    elif items:
+        print_table(columns, rows)
+    else:
+        note(nothing)
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
@@ -81,7 +100,7 @@ def show_state(state: str) -> Text:
 
 def show_counts(states: Mapping[str, int]) -> str:
     """`3 queued, 2 rendering`: the states that have jobs, in life-cycle order."""
-    return ", ".join(f"{states[state]:,} {state}" for state in STATES if states.get(state)) or "no jobs"
+    return ", ".join(f"{states[state]:,} {state}" for state in COLOURS if states.get(state)) or "no jobs"
 
 
 def show_money(dollars: str | None) -> str:

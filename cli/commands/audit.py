@@ -1,7 +1,8 @@
 """`rushes audit`: check every guarantee against the rows and, on request, against the bytes of every file."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -33,15 +34,10 @@ def audit(*, files: FilesOption = False, as_json: JsonOption = False) -> int:
     findings = find_everything(files=files)
     broken = [each for each in findings if each.is_broken]
     if as_json:
-        print_json({"ok": not broken, "rules": [_as_dict(each) for each in findings]})
+        print_json({"ok": not broken, "rules": [asdict(each) | {"ok": not each.is_broken} for each in findings]})
     else:
         _show(findings)
     return FAILED if broken else 0
-
-
-def _as_dict(finding: "Finding") -> dict[str, Any]:
-    facts = {name: getattr(finding, name) for name in ("name", "sentence", "count")}
-    return {**facts, "ok": not finding.is_broken, "examples": list(finding.examples)}
 
 
 def _show(findings: Sequence["Finding"]) -> None:

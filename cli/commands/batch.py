@@ -15,6 +15,7 @@ from cli.output import (
     note,
     print_facts,
     print_json,
+    print_list,
     print_table,
     show_counts,
     show_moment,
@@ -66,17 +67,19 @@ def list_batches(limit: LimitOption = 20, as_json: JsonOption = False) -> None:
     """
     with ApiClient(load_settings().url) as client:
         batches = list(client.list_items("batches", limit=limit))
-    if as_json:
-        print_json({"items": batches})
-        return
-    if not batches:
-        note("there is no batch yet; `rushes submit` pushes one")
-        return
-    rows = [
-        (each["name"], f"{each['done']:,}/{each['jobs']:,}", show_counts(each["states"]), *_costs(each), _age(each))
+    rows = (
+        (
+            each["name"],
+            f"{each['done']:,}/{each['jobs']:,}",
+            show_counts(each["states"]),
+            show_money(each["cost"]["estimated"]),
+            show_money(each["cost"]["spent"]),
+            show_moment(each["created_at"]),
+        )
         for each in batches
-    ]
-    print_table(("BATCH", "DONE", "STATES", "ESTIMATED", "SPENT", "PUSHED"), rows)
+    )
+    columns = ("BATCH", "DONE", "STATES", "ESTIMATED", "SPENT", "PUSHED")
+    print_list(batches, columns, rows, nothing="there is no batch yet; `rushes submit` pushes one", as_json=as_json)
 
 
 @app.command("download")
@@ -154,11 +157,3 @@ def _show_failures(client: ApiClient, batch: dict[str, Any]) -> None:
     print_table(("JOB", "ID", "WHY IT FAILED"), rows)
     if batch["states"]["failed"] > len(failed):
         note(f"hint: `rushes job list --batch {batch['name']} --state failed` shows all of them")
-
-
-def _costs(batch: dict[str, Any]) -> tuple[str, str]:
-    return show_money(batch["cost"]["estimated"]), show_money(batch["cost"]["spent"])
-
-
-def _age(batch: dict[str, Any]) -> str:
-    return show_moment(batch["created_at"])

@@ -1,5 +1,7 @@
 """`rushes doctor`: show what works, what does not, and what to do about it."""
 
+from dataclasses import asdict
+
 from rich.text import Text
 
 from cli.options import JsonOption
@@ -23,7 +25,7 @@ def doctor(as_json: JsonOption = False) -> int:
     checks = check_everything()
     failed = any(check.status == "failed" for check in checks)
     if as_json:
-        print_json({"ok": not failed, "checks": [check.as_dict() for check in checks]})
+        print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})
     else:
         rows = [(Text(each.status, style=_COLOURS[each.status]), each.name, each.message) for each in checks]
         print_table(("STATUS", "CHECK", "FOUND"), rows)

@@ -11,9 +11,10 @@ from cli.batch_download import download_file
 from cli.options import FolderOption, JsonOption, LimitOption
 from cli.output import (
     note,
+    print_answer,
     print_facts,
     print_json,
-    print_line,
+    print_list,
     print_table,
     show_moment,
     show_money,
@@ -78,17 +79,11 @@ def list_jobs(
     chosen = {"state": state.value if state else None, "batch": batch, "model": model}
     with ApiClient(load_settings().url) as client:
         jobs = list(client.list_items("jobs", limit=limit, **chosen))
-    if as_json:
-        print_json({"items": jobs})
-        return
-    if not jobs:
-        note("no such jobs")
-        return
-    rows = [
+    rows = (
         (each["id"], show_state(each["state"]), _place(each), each["model"], show_text(each["input"].get("prompt", "")))
         for each in jobs
-    ]
-    print_table(("ID", "STATE", "BATCH", "MODEL", "PROMPT"), rows)
+    )
+    print_list(jobs, ("ID", "STATE", "BATCH", "MODEL", "PROMPT"), rows, nothing="no such jobs", as_json=as_json)
 
 
 @app.command("retry")
@@ -101,10 +96,7 @@ def retry(job: JobArgument, as_json: JsonOption = False) -> None:
     """
     with ApiClient(load_settings().url) as client:
         answer = client.post("jobs", job, "retry")
-    if as_json:
-        print_json(answer)
-        return
-    print_line(f"job {job} is {answer['state']}")
+    print_answer(answer, f"job {job} is {answer['state']}", as_json=as_json)
 
 
 @app.command("cancel")
@@ -117,12 +109,9 @@ def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
     """
     with ApiClient(load_settings().url) as client:
         answer = client.post("jobs", job, "cancel")
-    if as_json:
-        print_json(answer)
-    elif answer["outcome"] == "cancelled":
-        print_line(f"job {job} is cancelled")
-    else:
-        print_line(f"job {job} will be cancelled: its render cannot be stopped, so the job ends when the render ends")
+    later = "will be cancelled: its render cannot be stopped, so the job ends when the render ends"
+    outcome = "is cancelled" if answer["outcome"] == "cancelled" else later
+    print_answer(answer, f"job {job} {outcome}", as_json=as_json)
 
 
 @app.command("recheck")
@@ -149,11 +138,9 @@ def recheck(
             client.post("jobs", job, "recheck")
         filters = {name: value for name, value in (("batch", batch), ("code", code)) if value is not None}
         count = len(jobs) if jobs else client.post("jobs", "recheck", body=filters)["jobs"]
-    if as_json:
-        print_json({"jobs": count})
-        return
-    print_line(f"{count:,} kept file{'' if count == 1 else 's'} will be probed again")
-    if count:
+    line = f"{count:,} kept file{'' if count == 1 else 's'} will be probed again"
+    print_answer({"jobs": count}, line, as_json=as_json)
+    if count and not as_json:
         note("hint: `rushes job list --state failed` shows the jobs that fail again")
 
 
@@ -167,10 +154,7 @@ def download(job: JobArgument, *, to: FolderOption = Path(), as_json: JsonOption
     """
     with ApiClient(load_settings().url) as client:
         path = download_file(client, client.get("jobs", job), folder=to)
-    if as_json:
-        print_json({"file": str(path)})
-    else:
-        print_line(str(path))
+    print_answer({"file": str(path)}, str(path), as_json=as_json)
 
 
 def _find_file(events: list[dict[str, Any]]) -> str | None:

@@ -6,7 +6,7 @@ import typer
 
 from cli.api_client import ApiClient, Declined
 from cli.options import JsonOption, PredictionArgument
-from cli.output import print_json, print_line
+from cli.output import print_answer
 from rushes.settings import load_settings
 from stack.errors import CommandError
 
@@ -48,7 +48,5 @@ def abandon(
                 raise
             hint = "repeat it with --accept-double-cost if that is what you want"
             raise CommandError(*declined.errors, hint=hint, exit_code=declined.exit_code) from declined
-    if as_json:
-        print_json(answer)
-        return
-    print_line(f"prediction {prediction} is abandoned; job {answer['id']} is {answer['state']}")
+    line = f"prediction {prediction} is abandoned; job {answer['id']} is {answer['state']}"
+    print_answer(answer, line, as_json=as_json)

@@ -6,7 +6,7 @@ import typer
 
 from cli.api_client import ApiClient
 from cli.options import JsonOption, PredictionArgument
-from cli.output import note, print_json, print_line, print_table, show_moment, show_money, show_text
+from cli.output import print_answer, print_list, show_moment, show_money, show_text
 from rushes.settings import load_settings
 
 app = typer.Typer(help="Unconfirmed submissions: the answers to their POSTs were lost.", no_args_is_help=True)
@@ -25,13 +25,7 @@ def list_unconfirmed(as_json: JsonOption = False) -> None:
     """
     with ApiClient(load_settings().url) as client:
         answer = client.get("unconfirmed")
-    if as_json:
-        print_json(answer)
-        return
-    if not answer["items"]:
-        note("no submission is unconfirmed")
-        return
-    rows = [
+    rows = (
         (
             each["prediction_id"],
             each["job_id"],
@@ -42,8 +36,9 @@ def list_unconfirmed(as_json: JsonOption = False) -> None:
             show_text(each["input"].get("prompt", "")),
         )
         for each in answer["items"]
-    ]
-    print_table(("PREDICTION", "JOB", "POSTED", "PRICE", "WAITS FOR", "REASON", "PROMPT"), rows)
+    )
+    columns = ("PREDICTION", "JOB", "POSTED", "PRICE", "WAITS FOR", "REASON", "PROMPT")
+    print_list(answer["items"], columns, rows, nothing="no submission is unconfirmed", as_json=as_json)
 
 
 @app.command("adopt")
@@ -56,10 +51,8 @@ def adopt(prediction: PredictionArgument, provider_id: ProviderIdArgument, as_js
     """
     with ApiClient(load_settings().url) as client:
         answer = client.post("predictions", prediction, "adopt", body={"provider_id": provider_id})
-    if as_json:
-        print_json(answer)
-        return
-    print_line(f"prediction {prediction} is {provider_id}; job {answer['id']} is {answer['state']}")
+    line = f"prediction {prediction} is {provider_id}; job {answer['id']} is {answer['state']}"
+    print_answer(answer, line, as_json=as_json)
 
 
 @app.command("dismiss")
@@ -74,7 +67,5 @@ def dismiss(prediction: PredictionArgument, as_json: JsonOption = False) -> None
     """
     with ApiClient(load_settings().url) as client:
         answer = client.post("predictions", prediction, "dismiss")
-    if as_json:
-        print_json(answer)
-        return
-    print_line(f"prediction {prediction} is marked not found; job {answer['id']} is {answer['state']}")
+    line = f"prediction {prediction} is marked not found; job {answer['id']} is {answer['state']}"
+    print_answer(answer, line, as_json=as_json)

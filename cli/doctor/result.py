@@ -1,6 +1,6 @@
 """The result of one of the doctor's checks."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["ok", "warning", "failed"]
@@ -14,7 +14,3 @@ class Check:
     status: Status
     message: str
     advice: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """Return the check as data for JSON."""
-        return asdict(self)

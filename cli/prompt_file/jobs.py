@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from cli.prompt_file.parse import FileRefused, Line, LineProblem, PromptFile
@@ -34,11 +33,10 @@ class Fill:
 
 @dataclass(slots=True)
 class Prepared:
-    """Jobs for the API, the line of each, their cost by the local catalogue, and warnings with counts."""
+    """Jobs for the API, the line of each, and warnings with counts."""
 
     jobs: list[dict[str, Any]] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
-    cost: Decimal = Decimal(0)
     warnings: Counter[str] = field(default_factory=Counter)
 
 
@@ -96,11 +94,10 @@ def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _File
     filled = {key: option for key, (option, _) in fill.parameters.items() if key in values and key not in given}
     findings.used.update(filled.values())
     try:
-        job, warnings = check_order(JobOrder(model=model.name, input=values))
+        _, warnings = check_order(JobOrder(model=model.name, input=values))
     except InvalidInput as error:
         problems += [Problem(each.field.removeprefix("input."), each.message) for each in error.problems]
     else:
-        prepared.cost += job.price
         prepared.warnings.update(warnings)
     for problem in problems:
         _note(problem, filled, model=model, line=line, findings=findings)

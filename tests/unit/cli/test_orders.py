@@ -1,6 +1,5 @@
 """Lines and options become jobs, or one refusal that names every line and field."""
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -75,11 +74,6 @@ def test_cells_of_a_csv_get_the_type_of_their_parameter() -> None:
         "priority": 3,
     }
     assert (second["input"]["start_time"], second["input"]["end_time"]) == (1.5, 4.0)
-
-
-def test_the_cost_is_the_sum_by_the_catalogue() -> None:
-    prepared = prepare({"prompt": "a", "model": "ltx-2-pro"}, {"prompt": "b", "model": "ltx-2-fast", "duration": 20})
-    assert prepared.cost == Decimal("0.36") + Decimal("0.80")
 
 
 def test_dropped_parameters_are_warned_of_and_counted() -> None:

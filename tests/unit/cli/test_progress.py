@@ -104,12 +104,13 @@ def test_without_a_terminal_lines_come_on_change_but_not_too_often() -> None:
 
 
 def test_a_terminal_gets_a_bar_and_a_pipe_gets_lines() -> None:
-    assert isinstance(open_view(Console(file=io.StringIO())), PlainView)
-    assert isinstance(open_view(Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})), PlainView)
+    dumb = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    for console in (Console(file=io.StringIO()), dumb):
+        with open_view(console) as view:
+            assert isinstance(view, PlainView)
     stream = io.StringIO()
-    view = open_view(Console(file=stream, force_terminal=True, width=120, _environ={"TERM": "xterm"}))
-    assert isinstance(view, LiveView)
-    with view:
+    with open_view(Console(file=stream, force_terminal=True, width=120, _environ={"TERM": "xterm"})) as view:
+        assert isinstance(view, LiveView)
         view.show(batch(**RUNNING))
         view.note("the API answers again")
     assert "1/2" in stream.getvalue()
