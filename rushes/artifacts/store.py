@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 from uuid import UUID
@@ -58,7 +58,7 @@ class ArtifactStore:
             _sync(target.parent)
         return target.as_uri()
 
-    def open(self, url: str) -> BinaryIO:
+    def open(self, url: str) -> BufferedReader:
         """Open a published file for reading. Raises `NotFound`."""
         path = self.find_path(url)
         if path is None:

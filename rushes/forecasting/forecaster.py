@@ -17,17 +17,9 @@ from models.db.session import Sessions, transaction
 from models.lifecycle import is_ended
 from models.queries.forecasting import Capacity, Recent, RunningRenders, WaitingJobs, Whose
 from models.transitions.admission import RATE_WINDOW
-from rushes.forecasting import (
-    ActiveGroup,
-    Forecast,
-    Outlook,
-    QueuedGroup,
-    TimeLeft,
-    add_time_left,
-    forecast,
-    render_time_left,
-    share_done,
-)
+from rushes.forecasting.inputs import ActiveGroup, Outlook, QueuedGroup
+from rushes.forecasting.simulation import Forecast, forecast
+from rushes.forecasting.time_left import TimeLeft, add_time_left, render_time_left, share_done
 from rushes.render_times.learned import UNKNOWN_OUTPUT_SECONDS, RenderKind, RenderTimes
 from rushes.render_times.poll_spacing import LogNormal, RenderTime
 from rushes.settings import Settings

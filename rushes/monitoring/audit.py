@@ -26,8 +26,6 @@ from models.queries.audit import (
 from rushes.artifacts import ArtifactStore
 from rushes.errors import NotFound
 
-_CHUNK_BYTES = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -119,15 +117,12 @@ def _collect(name: str, sentence: str, ids: Iterable[str]) -> Finding:
 
 
 def _measure(store: ArtifactStore, url: str) -> tuple[int, str] | None:
-    digest, size = hashlib.sha256(), 0
     try:
         with store.open(url) as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return file.tell(), digest
     except NotFound:
         return None
-    return size, digest.hexdigest()
 
 
 def _find_unknown(books: Books, purchases: Sequence[Purchase]) -> Finding:
