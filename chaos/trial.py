@@ -65,7 +65,7 @@ def _wait_for_api(url: str) -> None:
 
 def _is_ready(client: ApiClient) -> bool:
     with contextlib.suppress(CommandError):
-        return client.is_ready()
+        return client.get_readiness().get("status") == "ready"
     return False
 
 

@@ -62,13 +62,6 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
         """POST in the same way. Raises `AnswerLost` if the request may have been carried out."""
         return self._ask("POST", _join("v1", *path), body=body, seconds=seconds)
 
-    def is_ready(self) -> bool:
-        """Return whether the API answers and can accept jobs."""
-        try:
-            return self._send("GET", "/readyz", seconds=READ_SECONDS).ok
-        except ServiceAway:
-            return False
-
     def get_readiness(self) -> Json:
         """Return the answer of `/readyz`, ready or not. Raises `ServiceAway` if nothing answers."""
         return _read_object(self._send("GET", "/readyz", seconds=READ_SECONDS), self.url)

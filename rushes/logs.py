@@ -6,7 +6,7 @@ import sys
 import structlog
 
 
-def configure_logging(*, as_json: bool, level: int = logging.INFO) -> None:
+def configure_logging(*, as_json: bool) -> None:
     """Route structlog and the standard library's loggers through one formatter."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -32,7 +32,7 @@ def configure_logging(*, as_json: bool, level: int = logging.INFO) -> None:
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*tail, ending]))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(logging.INFO)
     for noisy in ("kombu", "urllib3", "celery.app.trace", "celery.worker.strategy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 from models import Batch, Job, JobState, queries, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.jobs import NewJob
@@ -138,7 +140,7 @@ def cancel_job(sessions: Sessions, job_id: UUID) -> str:
     with transaction(sessions) as session:
         outcome = transitions.jobs.cancel_job(session, job_id)
         if outcome is None:
-            job = _get_job(session.get(Job, job_id), job_id)
+            job = require_job(session, job_id)
             raise Conflict(f"job {job_id} has ended: it is {job.state}")
     return outcome
 
@@ -148,13 +150,15 @@ def retry_job(sessions: Sessions, job_id: UUID) -> str:
     with transaction(sessions) as session:
         state = transitions.jobs.retry_job(session, job_id)
         if state is None:
-            job = _get_job(session.get(Job, job_id), job_id)
+            job = require_job(session, job_id)
             stored = job.state == JobState.CANCELLED
             raise Conflict(f"job {job_id} is {job.state}" + (" and its video is stored" if stored else ""))
     return state
 
 
-def _get_job(job: Job | None, job_id: UUID) -> Job:
+def require_job(session: Session, job_id: UUID) -> Job:
+    """Return the job's row. Raises `NotFound`."""
+    job = queries.jobs.find_job(session, job_id)
     if job is None:
         raise NotFound(f"there is no job {job_id}")
     return job

@@ -5,7 +5,8 @@ from uuid import UUID
 from models import queries, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.storing.unverified import RecheckFilter
-from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+from rushes.errors import Conflict, InvalidInput, Problem
+from rushes.jobs.pushing import require_job
 from rushes.jobs.views import find_batch_id
 
 _AT_ONCE = 500
@@ -20,10 +21,8 @@ def recheck_job(sessions: Sessions, job_id: UUID, *, by: str) -> None:
     with transaction(sessions) as session:
         if transitions.unverified.recheck_jobs(session, RecheckFilter(ids=[job_id]), by=by):
             return
-        job = queries.jobs.find_job(session, job_id)
+        job = require_job(session, job_id)
         kinds = {each.kind for each in queries.jobs.list_artifacts(session, [job_id])}
-    if job is None:
-        raise NotFound(f"there is no job {job_id}")
     if "unverified" not in kinds:
         raise Conflict(f"job {job_id} is {job.state} and has no unverified file")
     raise Conflict(f"job {job_id} is {job.state}" + (": its video is stored" if "video" in kinds else ""))

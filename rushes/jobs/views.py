@@ -15,7 +15,7 @@ from models.queries.jobs import JobFilter
 from rushes.catalog import describe_unknown, find_video_model
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster, Progress
-from rushes.jobs.pushing import BATCH_NAME
+from rushes.jobs.pushing import BATCH_NAME, require_job
 from rushes.jobs.why_waiting import explain_wait
 
 Item = TypeVar("Item")
@@ -104,13 +104,11 @@ def get_job(
 ) -> JobView:
     """Return one job, on request with the reason for its wait and with its progress. Raises `NotFound`."""
     with transaction(sessions) as session:
-        job = queries.jobs.find_job(session, job_id)
-        if job is None:
-            raise NotFound(f"there is no job {job_id}")
+        job = require_job(session, job_id)
         (view,) = _view_jobs(session, [job])
         if forecaster is not None:
             view = replace(view, progress=forecaster.find_progress(session, job, view.live))
-    return replace(view, waits_for=explain_wait(sessions, job)) if explained else view
+        return replace(view, waits_for=explain_wait(session, job, view.predictions)) if explained else view
 
 
 def list_jobs(sessions: Sessions, asked: JobQuery, *, limit: int, before: UUID | None) -> Page[JobView, UUID]:
@@ -128,8 +126,7 @@ def list_jobs(sessions: Sessions, asked: JobQuery, *, limit: int, before: UUID |
 def list_events(sessions: Sessions, job_id: UUID, *, limit: int, after: int) -> Page[Event, int]:
     """List a job's history, oldest first. Raises `NotFound` if there is no such job."""
     with transaction(sessions) as session:
-        if queries.jobs.find_job(session, job_id) is None:
-            raise NotFound(f"there is no job {job_id}")
+        require_job(session, job_id)
         events = queries.jobs.list_events(session, job_id, limit=limit + 1, after=after)
     return cut_page(events, limit=limit, key=lambda event: event.id)
 

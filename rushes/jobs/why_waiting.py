@@ -1,7 +1,10 @@
 """Explain why a job waits, and describe an outage of the output host: one text for all interfaces."""
 
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
 from models import Job, JobState, Prediction, queries
-from models.db.session import Sessions, transaction
 from models.queries.storing import OutputOutage
 
 
@@ -14,29 +17,27 @@ def describe_outage(outage: OutputOutage) -> str:
     )
 
 
-def explain_wait(sessions: Sessions, job: Job) -> str | None:
+def explain_wait(session: Session, job: Job, predictions: Sequence[Prediction]) -> str | None:
     """Return a sentence on why a job does not move; None if it is moving or has ended."""
-    with transaction(sessions) as session:
-        farm, health = queries.health.find_farm(session), queries.health.find_health(session)
-        purchases = queries.jobs.list_predictions(session, [job.id])
-        outage = queries.storing.find_output_outage(session) if job.state == JobState.STORING else None
-    live = next((each for each in purchases if each.ended_at is None and not each.is_duplicate), None)
+    live = next((each for each in predictions if each.ended_at is None and not each.is_duplicate), None)
     if live is not None and live.state == "unconfirmed":
         return f"the provider's answer to the submission was lost ({live.error_message}); it is never sent again"
     if live is not None and live.watch_windows:
         return f"the render outlived {live.watch_windows} watch window(s); it is watched on, ever more rarely"
     if job.state == JobState.STORING:
-        completed = (each for each in purchases if each.state == "completed" and not each.is_duplicate)
+        completed = (each for each in predictions if each.state == "completed" and not each.is_duplicate)
         output = max(completed, key=lambda each: each.attempt, default=None)
-        return _explain_storing(output, outage) if output else None
+        return _explain_storing(output, queries.storing.find_output_outage(session)) if output else None
     if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting" and not live.posted_at):
         return None
+    health = queries.health.find_health(session)
     if health.paused:
         return f"the account is paused ({health.paused})"
     if health.back_off:
         return f"the account takes no submissions ({health.back_off})"
     if health.leader is None:
         return "no dispatcher is at work: start a worker"
+    farm = queries.health.find_farm(session)
     return f"waits for a slot: {farm.live} of {farm.slots} are in use, {farm.queued} job(s) are queued"
 
 

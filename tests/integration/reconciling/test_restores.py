@@ -16,7 +16,7 @@ from models.db.session import transaction
 from models.queries.audit import RULES, find_broken
 from rushes import accounts
 from rushes.errors import Conflict
-from rushes.jobs.why_waiting import explain_wait
+from rushes.jobs.views import get_job
 from rushes.reconciling.epoch_file import hold_after_restore, keep_epoch, read_epoch
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import ACCOUNT, Runtime
@@ -149,10 +149,7 @@ def test_what_a_restored_database_has_forgotten_is_adopted_and_not_bought_again(
     assert not world.hold()  # one restore pauses once
     assert world.submit(20) == 0
     ((job_id,),) = world.ask("SELECT id FROM job WHERE input->>'prompt' = 'c'")
-    with transaction(world.runtime.sessions) as session:
-        job = queries.jobs.find_job(session, UUID(str(job_id)))
-    assert job is not None
-    waits_for = explain_wait(world.runtime.sessions, job)
+    waits_for = get_job(world.runtime.sessions, UUID(str(job_id)), explained=True).waits_for
     assert waits_for is not None
     assert waits_for.startswith("the account is paused (restore: its epoch is 0, the data folder has seen 1")
 

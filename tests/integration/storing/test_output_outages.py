@@ -11,7 +11,7 @@ from models.transitions.storing.claims import ClaimedStore
 from rushes.accounts import get_account
 from rushes.jobs.batches import get_batch
 from rushes.jobs.views import get_job
-from rushes.jobs.why_waiting import describe_outage, explain_wait
+from rushes.jobs.why_waiting import describe_outage
 from rushes.monitoring.status_line import describe_farm
 from rushes.readiness import check_readiness
 from rushes.runtime import ACCOUNT, Runtime
@@ -221,7 +221,7 @@ def test_every_surface_names_an_outage(runtime: Runtime, account: UUID, host: Ou
     sentence = describe_outage(outage)
     assert sentence.startswith("every download has failed for")
 
-    assert outage.failure in (explain_wait(runtime.sessions, get_job(runtime.sessions, jobs[0]).job) or "")
+    assert outage.failure in (get_job(runtime.sessions, jobs[0], explained=True).waits_for or "")
     assert outage.failure in describe_farm(runtime)
     for seen in (
         check_readiness(runtime.sessions).outage,
