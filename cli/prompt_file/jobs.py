@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from cli.prompt_file.parse import FileRefused, Line, LineProblem, PromptFile
@@ -12,6 +13,7 @@ from rushes.jobs.orders import MAX_ATTEMPTS, PRIORITY_LIMIT, JobOrder
 from rushes.jobs.pushing import check_order
 
 _BOUNDS = {"priority": (-PRIORITY_LIMIT, PRIORITY_LIMIT), "max_attempts": (1, MAX_ATTEMPTS)}
+_WITHOUT_MODEL = Problem("model", "is missing: name a video model here, or name one for such lines with --model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +44,7 @@ class Prepared:
 
 @dataclass(slots=True)
 class _FileFindings:
-    problems: list[LineProblem] = field(default_factory=list)
-    by_option: dict[Problem, None] = field(default_factory=dict)  # report a wrong option once, not once per line
-    without_model: list[int] = field(default_factory=list)
+    problems: dict[LineProblem, None] = field(default_factory=dict)  # each once: a wrong option concerns many lines
     used: set[str] = field(default_factory=set)
 
 
@@ -60,8 +60,11 @@ def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int) -> Prepared:
     prepared, findings = Prepared(), _FileFindings()
     for line in file.lines:
         _prepare_line(line, fill, prepared=prepared, findings=findings)
-    if problems := _list_problems(file, findings):
-        raise FileRefused(file.name, problems)
+    if sum(each.problem == _WITHOUT_MODEL for each in findings.problems) == len(file.lines):
+        problem = Problem("model", "no line names a video model: name one with --model")
+        raise FileRefused(file.name, [LineProblem(0, problem)])
+    if findings.problems:
+        raise FileRefused(file.name, sorted(findings.problems, key=attrgetter("number")))
     unused = [option for option, _ in fill.parameters.values() if option not in findings.used]
     prepared.warnings.update(f"{option} changes nothing: it fits no line that does not set it" for option in unused)
     return prepared
@@ -83,11 +86,11 @@ def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _File
     given = dict(line.fields)
     name = given.pop("model", fill.model)
     if name is None:
-        findings.without_model.append(line.number)
+        findings.problems[LineProblem(line.number, _WITHOUT_MODEL)] = None
         return
     model = find_video_model(name.strip() if isinstance(name, str) else name)
     if model is None:
-        findings.problems.append(LineProblem(line.number, Problem("model", describe_unknown(name))))
+        findings.problems[LineProblem(line.number, Problem("model", describe_unknown(name)))] = None
         return
     order, problems = _take_order(given, fill, model=model, is_text=line.is_text)
     values = _fill_in(model, given, fill=fill, is_text=line.is_text)
@@ -100,7 +103,11 @@ def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _File
     else:
         prepared.warnings.update(warnings)
     for problem in problems:
-        _note(problem, filled, model=model, line=line, findings=findings)
+        if option := filled.get(problem.field):
+            found = LineProblem(0, Problem(option, f"{problem.message} ({model.name})"))
+        else:
+            found = LineProblem(line.number, problem)
+        findings.problems[found] = None
     prepared.jobs.append({"model": model.name, "input": values, **order})
     prepared.numbers.append(line.number)
 
@@ -130,29 +137,6 @@ def _fill_in(model: VideoModel, given: Mapping[str, Any], *, fill: Fill, is_text
         if name not in values and model.parameter(name) is not None:
             values[name] = value
     return values
-
-
-def _note(
-    problem: Problem, filled: Mapping[str, str], *, model: VideoModel, line: Line, findings: _FileFindings
-) -> None:
-    if problem.field in filled:
-        findings.by_option[Problem(filled[problem.field], f"{problem.message} ({model.name})")] = None
-    else:
-        findings.problems.append(LineProblem(line.number, problem))
-
-
-def _list_problems(file: PromptFile, findings: _FileFindings) -> list[LineProblem]:
-    whole = [LineProblem(0, problem) for problem in findings.by_option]
-    missing = findings.without_model
-    if len(missing) == len(file.lines):
-        return [LineProblem(0, Problem("model", "no line names a video model: name one with --model")), *whole]
-    lines = findings.problems + [
-        LineProblem(
-            number, Problem("model", "is missing: name a video model here, or name one for such lines with --model")
-        )
-        for number in missing
-    ]
-    return whole + sorted(lines, key=lambda each: each.number)
 
 
 def _read_integer(text: Any) -> Any:
