@@ -1,8 +1,13 @@
-"""The runtime of one worker process. It is created at first use and never inherited across a fork."""
+"""One worker process: its runtime, and whether it is shutting down.
+
+The runtime is created at first use and never inherited across a fork.
+"""
 
 import os
 import threading
 from typing import Any
+
+from celery.worker import state as worker_state
 
 from rushes.runtime import Runtime
 from rushes.settings import load_settings
@@ -26,3 +31,9 @@ def close_runtime(**_: Any) -> None:
         runtime = _runtimes.pop(os.getpid(), None)
     if runtime is not None:
         runtime.close()
+
+
+def is_shutting_down() -> bool:
+    """Whether this worker was sent SIGTERM, SIGINT or SIGQUIT."""
+    # `is not None`: Celery sets these to an exit code, which may be 0.
+    return worker_state.should_stop is not None or worker_state.should_terminate is not None

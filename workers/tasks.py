@@ -14,8 +14,7 @@ from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import CheckFailed, check_prediction
 from rushes.watching.sweep import sweep_account
-from workers.process import get_runtime
-from workers.supervision.shutdown import is_shutting_down
+from workers.process import get_runtime, is_shutting_down
 
 SUBMIT_OUTCOMES = (SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, DatabaseAway)
 STORE_OUTCOMES = (StoreDelayed, StoreFailed, StoreStopped, DatabaseAway)

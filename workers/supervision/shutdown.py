@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import redis
 import structlog
-from celery.worker import state as worker_state
 
 from rushes.logs import flush_logs
 from rushes.monitoring.broker import open_redis
 from rushes.runtime import Runtime
+from workers.process import is_shutting_down
 from workers.supervision.running_tasks import Steps
 
 AWAY_LIMIT_SECONDS = 8.0
@@ -35,12 +35,6 @@ class Surroundings:
     postgres: bool  # it answers
     redis: bool  # it answers
     steps: int  # running steps
-
-
-def is_shutting_down() -> bool:
-    """Whether this worker was sent SIGTERM, SIGINT or SIGQUIT."""
-    # `is not None`: Celery sets these to an exit code, which may be 0.
-    return worker_state.should_stop is not None or worker_state.should_terminate is not None
 
 
 def has_nothing_to_wait_for(seen: Surroundings) -> bool:
