@@ -7,11 +7,13 @@ from importlib.metadata import version
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
+from api.docs_page import ASSETS
 from api.docs_page import router as docs_router
 from api.errors import install_error_handlers
 from api.middleware import AccessLog, BoundedAnswers
-from api.openapi import describe_api
+from api.openapi import TITLE, describe_api
 from api.routes import account, batches, catalog, files, health, hooks, jobs, unconfirmed
 from rushes.logs import configure_logging
 from rushes.runtime import Runtime
@@ -30,7 +32,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings = load_settings()
         configure_logging(as_json=settings.log_json)
         logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # our line also has the duration
-    app = FastAPI(version=version("rushes"), docs_url=None, redoc_url=None, lifespan=_live)
+    app = FastAPIOffline(None, None, static_url=ASSETS, title=TITLE, version=version("rushes"), lifespan=_live)
     app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
     app.add_middleware(BoundedAnswers)
     app.add_middleware(AccessLog)  # added last, so outermost
