@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rushes.errors import Refused
 from sandbox.wavespeed.http.answers import Refusal, as_json
 from sandbox.wavespeed.http.bodies import read_object
 from sandbox.wavespeed.http.gate import GatedService, Handler
@@ -109,7 +108,7 @@ async def put_faults(service: GatedService, request: Request) -> ASGIApp:
     try:
         for each, rule in ({name: body} if name else body).items():
             faults.switch_on(each, rule)
-    except Refused as error:
+    except ValueError as error:
         raise Refusal(400, str(error)) from None
     return as_json({"active": faults.list_active()})
 

@@ -13,8 +13,6 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from rushes.errors import InvalidInput, NotFound, Problem
-
 
 def _check_status(status: int) -> int:
     """An HTTP status that ends an exchange, or 0 for a dropped connection."""
@@ -175,7 +173,7 @@ class Faults:
     def switch_on(self, name: str, given: object) -> None:
         """Set the rule of a fault: a number or true is its probability, an object holds its fields.
 
-        Raises `NotFound` for an unknown name and `InvalidInput` for a rule that does not fit the fault.
+        Raises `ValueError` for an unknown name and for a rule that does not fit the fault.
         """
         rule = read_rule(name, given)
         ends = None if rule.duration is None else self._clock() + rule.duration
@@ -217,24 +215,23 @@ class Faults:
 
 
 def read_rule(name: str, given: object) -> FaultRule:
-    """Validate the rule given for this fault; raises the same errors as `Faults.switch_on`."""
+    """Validate the rule given for this fault; raises the same error as `Faults.switch_on`."""
     if name not in FAULTS:
-        raise NotFound(f"unknown fault {name!r}; there are {', '.join(FAULTS)}")
+        raise ValueError(f"unknown fault {name!r}; there are {', '.join(FAULTS)}")
     fields = {"probability": float(given)} if isinstance(given, (bool, int, float)) else given
     if not isinstance(fields, dict):
-        raise InvalidInput([Problem(name, "must be a probability or an object")])
-    particulars = FAULTS[name].particulars
+        raise ValueError(f"{name}: must be a probability or an object")  # noqa: TRY004 - as for any other rule
+    particulars, forms = FAULTS[name].particulars, FAULTS[name].forms
     if strangers := set(fields) - COMMON - set(particulars):
         takes = ", ".join(sorted(COMMON | set(particulars)))
-        raise InvalidInput([Problem(name, f"does not take {', '.join(sorted(strangers))}; it takes {takes}")])
+        raise ValueError(f"{name}: does not take {', '.join(sorted(strangers))}; it takes {takes}")
     try:
         rule = FaultRule.model_validate({**particulars, **fields})
     except ValidationError as error:
-        raise InvalidInput(
-            [Problem(f"{name}.{'.'.join(map(str, each['loc']))}", each["msg"]) for each in error.errors()]
-        ) from None
-    if rule.form and rule.form not in FAULTS[name].forms:
-        raise InvalidInput([Problem(f"{name}.form", f"must be one of {', '.join(FAULTS[name].forms)}")])
+        problems = [f"{name}.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        raise ValueError("; ".join(problems)) from None
+    if rule.form and rule.form not in forms:
+        raise ValueError(f"{name}.form: must be one of {', '.join(forms)}")
     return rule
 
 
