@@ -25,7 +25,7 @@ examples:
 while it runs (only from this machine, without a key):
   GET /sim/{stats,tasks,times,ledger,account}               what has happened
   PUT /sim/faults {"get_5xx": {"status": 502, "count": 3}}  switch faults on; GET and DELETE as well
-  PUT /sim/account {"slots": 10, "balance": 5}              change limits and money
+  PUT /sim/account {"slots": 10, "balance": 5}              change slots and money
 
 faults (--fault NAME=PROBABILITY or NAME=JSON). All take probability, count, duration (seconds),
 model (pattern of ids), prompt (part of it) and kind (of request). Some take more, shown with their defaults:
