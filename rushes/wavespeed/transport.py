@@ -46,8 +46,9 @@ class Answer:
     """A whole answer with any status."""
 
     status: int
-    headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    retry_after: str | None = None
+    """The header, as it came."""
 
 
 @dataclass(slots=True)
@@ -164,7 +165,7 @@ class Transport:
                 request.method, self._prefix + request.target, body, {**self._headers, **kind, **(headers or {})}
             )
             with connection.getresponse() as response:
-                return Answer(response.status, dict(response.headers), _read_body(response))
+                return Answer(response.status, _read_body(response), response.headers.get("Retry-After"))
 
 
 def _connect(host: str, port: int, exchange: Exchange) -> socket.socket:

@@ -129,13 +129,14 @@ def test_a_prompt_that_speaks_of_credit_does_not_stop_the_account() -> None:
     [("7", 7, 7), ("Wed, 01 Jan 2020 00:00:00 GMT", 0, 0), (None, 25, 60)],
     ids=["seconds", "a date gone by", "a date to come"],
 )
-def test_retry_after_is_read_in_both_forms(header: str | None, low: int, high: int) -> None:
+@pytest.mark.parametrize("name", ["Retry-After", "retry-after"])
+def test_retry_after_is_read_in_both_forms(header: str | None, low: int, high: int, name: str) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=60)
     value = header or moment.strftime("%a, %d %b %Y %H:%M:%S GMT")
 
     def script(peer: Peer) -> None:
         peer.read_request()
-        peer.answer(429, envelope(None, 429, "slow down"), Retry_After=value)
+        peer.answer(429, envelope(None, 429, "slow down"), **{name: value})
 
     with pytest.raises(AccountRefused) as caught:
         submit_to(script)

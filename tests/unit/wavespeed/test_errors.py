@@ -31,7 +31,7 @@ Kind = type[RushesError]
 
 def reply_of(status: int, body: object) -> Reply:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_reply(Answer(status, {}, content), secret=KEY, now=NOW)
+    return read_reply(Answer(status, content), secret=KEY, now=NOW)
 
 
 def said(message: str) -> dict[str, object]:

@@ -62,7 +62,7 @@ def test_an_exact_number_beyond_all_bounds_is_no_answer() -> None:
 @settings(deadline=None)
 @given(st.integers(100, 999), st.binary())
 def test_no_body_raises(status: int, body: bytes) -> None:
-    reply = read_reply(Answer(status, {}, body), secret="k", now=NOW)
+    reply = read_reply(Answer(status, body), secret="k", now=NOW)
     assert reply.status == status
     reply.words.encode()
 
@@ -106,4 +106,4 @@ def test_a_whole_number_may_come_as_digits(value: object, number: int | None) ->
 
 def test_words_are_gathered_once_each() -> None:
     body = b'{"message": "bad", "error": "bad", "error_code": "E1", "data": {"error": "worse"}}'
-    assert read_reply(Answer(400, {}, body), secret="", now=NOW).words == "bad; E1; worse"
+    assert read_reply(Answer(400, body), secret="", now=NOW).words == "bad; E1; worse"
