@@ -20,7 +20,7 @@ def scratch(folder: Path) -> Path:
 
 
 @pytest.mark.timeout(240)
-def test_it_renders_the_examples_for_nothing_shows_a_table_and_cleans_up(tmp_path: Path) -> None:
+def test_the_demo_renders_its_examples_for_nothing_and_cleans_up(tmp_path: Path) -> None:
     temporary = scratch(tmp_path)
     with start_rushes("demo", folder=tmp_path, TMPDIR=str(temporary), **HOSTILE) as rushes:
         rushes.wait_for("WAVESPEED_API_KEY is not used here: rendering with the simulator, nothing is spent")
@@ -39,7 +39,7 @@ def test_it_renders_the_examples_for_nothing_shows_a_table_and_cleans_up(tmp_pat
 
 
 @pytest.mark.timeout(240)
-def test_ctrl_c_in_the_middle_leaves_nothing_running_and_no_temporary_folder(tmp_path: Path) -> None:
+def test_an_interrupted_demo_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
     temporary = scratch(tmp_path)
     with start_rushes("demo", folder=tmp_path, TMPDIR=str(temporary)) as rushes:
         rushes.wait_for("rendering,")
@@ -50,7 +50,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing_running_and_no_temporary_folder(tmp
     assert find_left(temporary) == []
 
 
-def test_a_folder_for_videos_that_cannot_be_made_is_an_error_and_starts_nothing(tmp_path: Path) -> None:
+def test_a_video_folder_that_cannot_be_made_starts_nothing(tmp_path: Path) -> None:
     (tmp_path / "renders").touch()
     ended = run_rushes("demo", folder=tmp_path)
     assert ended.returncode == 1

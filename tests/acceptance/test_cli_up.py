@@ -53,7 +53,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
             yield Up(rushes, folder)
 
 
-def test_it_says_where_everything_is_and_that_nothing_is_spent(up: Up) -> None:
+def test_the_stack_says_where_it_listens_and_that_nothing_is_spent(up: Up) -> None:
     up.rushes.wait_for("no WAVESPEED_API_KEY: rendering with the simulator, nothing is spent")
     assert requests.get(f"{up.url_of('API')}/readyz", timeout=60).status_code == 200
     assert requests.get(up.url_of("docs"), timeout=60).status_code == 200
@@ -81,7 +81,7 @@ def test_other_commands_in_the_folder_find_the_stack_and_render_with_it(up: Up) 
     assert "prediction.posted" in shown
 
 
-def test_its_simulator_tells_of_ends_by_webhooks(up: Up) -> None:
+def test_the_simulator_of_the_stack_reports_ends_by_webhooks(up: Up) -> None:
     (up.folder / "one.txt").write_text("an owl at night\n")
     ended = run_rushes("submit", "one.txt", "-m", "ltx-2-fast", "-b", "reported", "--wait", folder=up.folder)
     assert ended.returncode == 0, ended.stderr
@@ -105,11 +105,11 @@ def test_the_doctor_finds_nothing_wrong_and_tells_no_secret(up: Up) -> None:
         assert secret not in ended.stdout + ended.stderr
 
 
-def test_where_the_servers_are_is_for_the_owner_alone(up: Up) -> None:
+def test_the_file_of_servers_is_readable_by_the_owner_alone(up: Up) -> None:
     assert stat.S_IMODE((up.folder / ".rushes" / SERVICES_FILE).stat().st_mode) == 0o600
 
 
-def test_a_second_one_in_the_same_folder_is_refused_and_harms_nothing(up: Up) -> None:
+def test_a_second_stack_in_the_same_folder_is_refused_and_harms_nothing(up: Up) -> None:
     ended = run_rushes("up", *ANY_PORT, folder=up.folder)
     assert ended.returncode == 1
     assert f"a stack runs in .rushes already (process {up.rushes.process.pid})" in ended.stderr
@@ -118,7 +118,7 @@ def test_a_second_one_in_the_same_folder_is_refused_and_harms_nothing(up: Up) ->
 
 
 @pytest.mark.parametrize(("words", "name"), [("main1@", "worker-main1"), ("valkey-server", "Valkey")])
-def test_what_is_killed_comes_back_and_that_is_said(up: Up, words: str, name: str) -> None:
+def test_a_killed_process_comes_back_and_that_is_said(up: Up, words: str, name: str) -> None:
     killed = up.find_process(words)
     killed.kill()
     up.rushes.wait_for(f"{name} ended (")
@@ -160,7 +160,7 @@ def test_a_database_that_is_not_there_is_named_without_its_password(tmp_path: Pa
 
 
 @only_where_deaths_are_signalled
-def test_nothing_outlives_it_even_by_kill_9(tmp_path: Path) -> None:
+def test_no_process_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     with start_rushes("up", *ANY_PORT, folder=tmp_path, **QUICK) as rushes:
         rushes.wait_for(READY)
         rushes.process.send_signal(signal.SIGKILL)

@@ -125,7 +125,7 @@ def test_the_doctor_names_a_setting_that_is_wrong(tmp_path: Path) -> None:
     assert "RUSHES_SLOTS" in ended.stdout
 
 
-def test_the_doctor_tells_a_database_that_is_not_migrated_and_has_no_workers(
+def test_the_doctor_reports_missing_migrations_and_missing_workers(
     postgres: EmbeddedPostgres, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     def diagnose(url: str) -> dict[str, str]:

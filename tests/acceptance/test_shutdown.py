@@ -38,7 +38,7 @@ def holder_of_lead(farm: Farm) -> str:
     return str(names[0][0]) if names else ""
 
 
-def test_a_worker_asked_to_end_finishes_its_steps_and_the_next_leads_at_once(farm: Farm) -> None:
+def test_a_worker_that_shuts_down_finishes_its_steps_and_gives_up_the_lead(farm: Farm) -> None:
     farm.simulator.set_fault("slow_answer", delay=2.0)
     first = farm.start_worker()
     farm.start_store()
@@ -62,7 +62,7 @@ def test_a_worker_asked_to_end_finishes_its_steps_and_the_next_leads_at_once(far
     assert farm.count("SELECT count(*) FROM event WHERE kind = 'prediction.unconfirmed'") == 0
 
 
-def test_a_store_worker_asked_to_end_hands_its_download_back_and_another_goes_on_at_once(farm: Farm) -> None:
+def test_a_store_worker_that_shuts_down_hands_its_download_to_another(farm: Farm) -> None:
     farm.simulator.set_fault("download_slow", count=1, delay=30.0)
     farm.start_worker()
     leaver = farm.start_store()

@@ -63,7 +63,7 @@ def test_a_render_is_watched_until_the_end_of_its_retention(farm: Farm) -> None:
     assert len(farm.simulator.tasks()) == 1
 
 
-def test_unconfirmed_submissions_older_than_the_retention_do_not_stop_an_account_of_two_slots(farm: Farm) -> None:
+def test_unconfirmed_submissions_past_retention_do_not_stop_two_slots(farm: Farm) -> None:
     farm.simulator.set_fault("submit_5xx", count=len(STUCK))
     farm.start_worker()
     farm.start_store()

@@ -54,7 +54,7 @@ def test_identical_jobs_whose_answers_are_lost_take_one_prediction_each(farm: Fa
     assert farm.count("SELECT count(DISTINCT provider_id) FROM prediction") == 6
 
 
-def test_what_was_never_accepted_is_bought_anew_after_the_settle_time(farm: Farm) -> None:
+def test_a_job_that_was_never_accepted_is_bought_after_the_settle_time(farm: Farm) -> None:
     farm.simulator.set_fault("submit_5xx", count=2)
 
     render_all(farm, ["take 1", "take 2", "take 3"])

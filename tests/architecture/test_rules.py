@@ -44,6 +44,7 @@ FLAT = {
 FOLDER_MODULES = 12
 MANY_MODULES = {"cli/commands"}  # one per noun
 MODULE_LINES, FUNCTION_LINES, NESTING, PARAMETERS, BY_POSITION = 300, 40, 3, 6, 4
+TEST_NAME_CHARACTERS = 70
 MANY_PARAMETERS = {
     "cli/commands/submit.py submit": "typer wants a parameter per option",
     "cli/commands/chaos.py chaos": "likewise",
@@ -154,7 +155,7 @@ def test_a_folder_holds_at_most_twelve_modules() -> None:
     assert {folder for folder, count in counts.items() if count > FOLDER_MODULES} == MANY_MODULES
 
 
-def test_a_module_fits_in_400_lines() -> None:
+def test_a_module_fits_in_300_lines() -> None:
     lengths = {name_of(path): len(path.read_text().splitlines()) for path in list_modules()}
     assert len(lengths) > 50
     assert {name: length for name, length in lengths.items() if length > MODULE_LINES} == {}
@@ -183,6 +184,14 @@ def test_a_function_takes_at_most_six_parameters_and_four_by_position() -> None:
         if len(every) > PARAMETERS or len(positional) > BY_POSITION:
             many[name] = every
     assert set(many) == set(MANY_PARAMETERS), many
+
+
+def test_a_test_name_has_at_most_70_characters_and_a_subject() -> None:
+    nodes = (node for path in list_modules("tests") for node in ast.walk(parse(path)))
+    names = {node.name for node in nodes if isinstance(node, Function) and node.name.startswith("test_")}
+    assert len(names) > 1000
+    assert {name for name in names if len(name) > TEST_NAME_CHARACTERS} == set()
+    assert {name for name in names if re.match(r"test_(it|its|is|what|who|whoever)_", name)} == set()
 
 
 def test_every_module_begins_with_a_line_on_what_it_is_for() -> None:

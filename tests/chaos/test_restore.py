@@ -11,7 +11,7 @@ TRIAL = ("--scenario", "restore", "--seed", "5", "--jobs", str(JOBS), "--minutes
 
 
 @pytest.mark.timeout(180)
-def test_a_database_that_is_put_back_in_mid_work_makes_nothing_be_bought_twice(run_chaos: RunChaos) -> None:
+def test_a_database_restored_in_mid_work_buys_nothing_twice(run_chaos: RunChaos) -> None:
     run = run_chaos(*TRIAL)
     assert run["states"] == {"succeeded": JOBS}
     assert (run["lost"], run["paid_twice"], Decimal(run["wasted"]), run["broken"]) == (0, 0, 0, {})

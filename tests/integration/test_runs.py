@@ -6,7 +6,7 @@ from chaos.queries import hasten_stores
 from tests.support.rows import MINUTE, NOW, SECOND, add_render, change, read
 
 
-def test_downloads_that_wait_after_a_failure_are_due_at_once_and_leases_stay(scratch: Session) -> None:
+def test_downloads_that_wait_after_a_failure_are_due_at_once(scratch: Session) -> None:
     waiting, leased, unstarted = (add_render(scratch, "completed") for _ in range(3))
     change(scratch, "prediction", waiting.prediction_id, error_code="not_stored", due_at=4 * MINUTE)
     change(scratch, "prediction", leased.prediction_id, error_code="not_stored", due_at=MINUTE, begun_at=NOW)

@@ -168,7 +168,7 @@ def test_the_price_is_exact_seconds_times_exact_dollars(pair: tuple[VideoModel, 
         (RETAKE, {"start_time": 3, "end_time": 19}, "1.60"),
     ],
 )
-def test_the_price_of(model: VideoModel, values: dict[str, Any], price: str) -> None:
+def test_the_price_of_an_input_is_that_of_the_catalogue(model: VideoModel, values: dict[str, Any], price: str) -> None:
     assert model.price(normalise_input(model, required_of(model) | values).values) == Decimal(price)
 
 
@@ -222,7 +222,7 @@ def test_an_unsupported_parameter_is_dropped_with_a_warning(model: VideoModel, n
 
 
 @each_model
-def test_what_is_missing_is_named(model: VideoModel) -> None:
+def test_a_missing_parameter_is_named(model: VideoModel) -> None:
     assert problems_of(model, {}) == dict.fromkeys(required_of(model), f"is required by {model.name}")
 
 
@@ -289,7 +289,7 @@ def test_a_prompt_is_sent_without_the_blanks_around_it() -> None:
         b"https://example.com/a.png",
     ],
 )
-def test_what_is_no_http_url_is_refused(url: object) -> None:
+def test_a_text_that_is_no_http_url_is_refused(url: object) -> None:
     for model, name in ((PRO_I2V, IMAGE.name), (RETAKE, "video")):
         problems = problems_of(model, required_of(model) | {name: url})
         assert list(problems) == [name]

@@ -25,7 +25,7 @@ def option(command: list[str], name: str) -> str:
     return command[command.index(name) + 1]
 
 
-def test_it_is_a_compose_file() -> None:
+def test_the_deployment_is_a_compose_file() -> None:
     schema = BuiltinSchemaLoader("vendor.compose-spec").get_validator  # the schema that ships with check-jsonschema
     assert schema is not None
     jsonschema.Draft7Validator(load_compose_schema()).validate(json.loads(json.dumps(COMPOSE)))
@@ -40,7 +40,7 @@ def load_compose_schema() -> dict[str, Any]:
     return schema
 
 
-def test_its_services_are_the_ones_there_must_be() -> None:
+def test_the_compose_file_has_the_required_services() -> None:
     assert set(SERVICES) == {"postgres", "redis", *OURS}
 
 

@@ -118,7 +118,7 @@ def test_every_event_is_in_the_glossary() -> None:
     assert {each for each in kinds if f"`{each}`" not in GLOSSARY} == set()
 
 
-def test_what_the_faults_name_as_an_event_a_line_or_a_task_exists() -> None:
+def test_every_event_line_and_task_that_the_faults_name_exists() -> None:
     named = set(re.findall(rf"`((?:{PREFIXES}|queue|render)\.[a-z_]+)`", FAULTS))
     assert len(named) > 40
     made = set(re.findall(r"`([a-z]+\.[a-z_]+)`", GLOSSARY))

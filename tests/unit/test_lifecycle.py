@@ -61,7 +61,7 @@ def test_a_job_may_succeed_until_it_has_succeeded(walk: list[JobState]) -> None:
 
 
 @given(walk=walks(PREDICTION_MOVES, steps=30))
-def test_a_prediction_comes_back_to_a_state_only_by_way_of_an_unconfirmed_submission(
+def test_a_prediction_returns_to_a_state_only_by_way_of_unconfirmed(
     walk: list[PredictionState],
 ) -> None:
     again = {state for state in walk if walk.count(state) > 1}
@@ -88,7 +88,7 @@ def test_an_ended_job_moves_only_where_a_person_retries_it() -> None:
     }
 
 
-def test_an_ended_prediction_renders_again_only_if_it_was_recorded_as_not_bought() -> None:
+def test_an_ended_prediction_renders_again_only_if_nothing_was_bought() -> None:
     moving = {state: PREDICTION_MOVES[state] for state in PREDICTION_ENDED if PREDICTION_MOVES[state]}
     assert moving == {state: {PredictionState.RENDERING} for state in NOTHING_BOUGHT}
 
@@ -98,7 +98,7 @@ def test_only_a_submission_or_an_adoption_may_be_unconfirmed() -> None:
     assert marked_unconfirmed == {PredictionState.SUBMITTING, PredictionState.RENDERING}
 
 
-def test_what_is_unconfirmed_is_never_submitted_again() -> None:
+def test_an_unconfirmed_prediction_is_never_submitted_again() -> None:
     assert PredictionState.SUBMITTING not in reach(PREDICTION_MOVES, PredictionState.UNCONFIRMED)
 
 
@@ -108,13 +108,13 @@ def test_the_graph_knows_every_state_and_no_other(states: type[StrEnum], graph: 
     assert set().union(*graph.values()) <= set(states)
 
 
-def test_live_is_what_holds_a_slot() -> None:
+def test_the_live_states_are_those_that_hold_a_slot() -> None:
     assert {"submitting", "unconfirmed", "rendering"} == LIVE
     assert {state for state in PredictionState if is_live(state)} == LIVE
     assert {state for state in JobState if is_ended(state)} == JOB_ENDED
 
 
-def test_nothing_bought_has_ended() -> None:
+def test_a_state_in_which_nothing_was_bought_has_ended() -> None:
     assert {"refused", "not_found"} == NOTHING_BOUGHT
     assert NOTHING_BOUGHT < PREDICTION_ENDED
 

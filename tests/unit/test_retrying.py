@@ -42,7 +42,7 @@ def test_the_ceiling_never_falls_with_another_failure(attempt: int, base: timede
 
 
 @given(base=st.timedeltas(timedelta(microseconds=1), timedelta.max), attempt=attempts)
-def test_no_length_overflows(base: timedelta, attempt: int) -> None:
+def test_a_wait_of_any_length_does_not_overflow(base: timedelta, attempt: int) -> None:
     assert backoff(attempt, base=base, cap=timedelta.max, random=lambda: 0.5) <= timedelta.max
 
 

@@ -88,7 +88,9 @@ def test_a_number_outside_its_limits_is_refused_by_name(name: str, environment: 
 
 @pytest.mark.parametrize("name", SECONDS)
 @pytest.mark.parametrize("wrong", ["0", "-1", "soon", "inf", "nan", "1e300", "10m"])
-def test_seconds_that_are_none_are_refused_by_name(name: str, wrong: str, environment: pytest.MonkeyPatch) -> None:
+def test_a_text_that_is_no_number_of_seconds_is_refused_by_name(
+    name: str, wrong: str, environment: pytest.MonkeyPatch
+) -> None:
     assert list(refusals_of({name: wrong}, environment)) == [name]
 
 
@@ -172,7 +174,7 @@ def test_every_secret_setting_is_held_as_one() -> None:
     assert secret == {name.removeprefix("RUSHES_").lower() for name in SECRETS}
 
 
-def test_what_runs_in_the_data_folder_is_read_below_the_environment(
+def test_a_stack_in_the_data_folder_ranks_below_the_environment(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = tmp_path / "elsewhere"
@@ -217,7 +219,7 @@ def test_an_address_that_nobody_gave_is_named(read: object, variable: str) -> No
         read(load_settings())  # type: ignore[operator]
 
 
-def test_without_a_direct_address_the_database_itself_listens(environment: pytest.MonkeyPatch) -> None:
+def test_the_listener_uses_the_database_url_without_a_direct_one(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("RUSHES_DATABASE_URL", "postgresql://db/rushes")
     assert load_settings().get_listen_url() == "postgresql://db/rushes"
 

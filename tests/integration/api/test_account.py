@@ -66,7 +66,7 @@ def test_the_money_of_an_account_is_held_then_spent_or_given_back(api: Api, acco
     assert api.client.get("/readyz").json()["duplicates"] == len(OUTCOMES) + 1
 
 
-def test_what_no_job_asked_for_is_counted_for_seven_days(api: Api, account: UUID) -> None:
+def test_an_unknown_prediction_is_counted_for_seven_days(api: Api, account: UUID) -> None:
     with transaction(api.sessions) as session:
         for provider_id, days in (("a", 0), ("b", 6), ("c", 8)):
             unknown_prediction = {"account_id": account, "provider_id": provider_id, "video_model": rows.VIDEO_MODEL}

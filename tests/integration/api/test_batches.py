@@ -45,7 +45,7 @@ def test_a_batch_is_found_by_name_and_by_id(api: Api) -> None:
     assert by_name["id"] == by_id["id"] == batch["id"]
 
 
-def test_a_batch_that_is_named_like_the_id_of_another_is_shown_when_it_is_pushed(api: Api) -> None:
+def test_a_pushed_batch_is_shown_although_its_name_is_the_id_of_another(api: Api) -> None:
     first = api.push_batch("pilot", [new_job()])
     second = api.push_batch(first["id"], [new_job(), new_job()])
     assert (second["name"], second["jobs"]) == (first["id"], 2)

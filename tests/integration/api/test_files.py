@@ -112,7 +112,7 @@ def test_a_range_beyond_the_end_is_a_problem(api: Api, store: ArtifactStore) -> 
     assert response.headers["content-range"] == f"bytes */{len(CONTENT)}"
 
 
-def test_who_has_the_file_already_is_reported_so(api: Api, store: ArtifactStore) -> None:
+def test_a_caller_that_has_the_file_gets_not_modified(api: Api, store: ArtifactStore) -> None:
     path = f"/v1/jobs/{add_stored_job(api, store)}/video"
     known = api.client.get(path, headers={"If-None-Match": f'W/"x", "{SHA256}"'})
     assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", f'"{SHA256}"')
@@ -120,7 +120,7 @@ def test_who_has_the_file_already_is_reported_so(api: Api, store: ArtifactStore)
 
 
 @pytest.mark.parametrize("part", ["video", "poster"])
-def test_a_check_the_head_sends_no_file(api: Api, store: ArtifactStore, part: str) -> None:
+def test_a_head_request_sends_no_file(api: Api, store: ArtifactStore, part: str) -> None:
     response = api.client.head(f"/v1/jobs/{add_stored_job(api, store)}/{part}")
     assert (response.status_code, response.content) == (200, b"")
     assert int(response.headers["content-length"]) in {len(CONTENT), len(PICTURE)}

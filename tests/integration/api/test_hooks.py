@@ -190,7 +190,7 @@ def hooks(postgres: EmbeddedPostgres, running: tuple[Api, Provider]) -> Hooks:
     return Hooks(api, provider)
 
 
-def test_before_the_first_have_agreed_a_webhook_is_a_hint(hooks: Hooks) -> None:
+def test_a_webhook_is_an_early_check_request_before_the_first_have_agreed(hooks: Hooks) -> None:
     hooks.gain_trust(4)
     render = hooks.add()
     assert hooks.send(hooks.token(render)).status_code == TAKEN
@@ -200,7 +200,7 @@ def test_before_the_first_have_agreed_a_webhook_is_a_hint(hooks: Hooks) -> None:
     assert hooks.is_early_check_requested(render)
 
 
-def test_once_the_first_have_agreed_a_webhook_is_the_answer(hooks: Hooks) -> None:
+def test_a_webhook_is_the_answer_once_the_first_have_agreed(hooks: Hooks) -> None:
     hooks.gain_trust(5)
     render = hooks.add(claim=7)
     assert hooks.send(hooks.token(render)).status_code == TAKEN
@@ -212,7 +212,7 @@ def test_once_the_first_have_agreed_a_webhook_is_the_answer(hooks: Hooks) -> Non
     assert [each["detail"]["by"] for each in events if each["kind"] == "prediction.completed"] == ["webhook"]
 
 
-def test_one_that_disagreed_takes_the_trust_away(hooks: Hooks) -> None:
+def test_a_webhook_that_disagreed_takes_the_trust_away(hooks: Hooks) -> None:
     hooks.gain_trust(50)
     hooks.gain_trust(1, hook_outcome="failed")
     render = hooks.add()
@@ -221,14 +221,14 @@ def test_one_that_disagreed_takes_the_trust_away(hooks: Hooks) -> None:
     assert hooks.is_early_check_requested(render)
 
 
-def test_what_webhooks_ended_proves_nothing_about_webhooks(hooks: Hooks) -> None:
+def test_renders_that_webhooks_ended_create_no_trust_in_webhooks(hooks: Hooks) -> None:
     hooks.gain_trust(50, ended_by_hook=True)
     render = hooks.add()
     hooks.send(hooks.token(render))
     assert hooks.read(render)["state"] == "rendering"
 
 
-def test_a_setting_keeps_every_webhook_a_hint(hooks: Hooks) -> None:
+def test_a_setting_makes_every_webhook_an_early_check_request(hooks: Hooks) -> None:
     hooks.gain_trust(5)
     render = hooks.add()
     runtime = hooks.api.app.state.runtime
@@ -275,7 +275,9 @@ def test_a_webhook_that_comes_after_the_check_is_noted_and_moves_nothing(hooks: 
         ({"status": "a new word"}, None),
     ],
 )
-def test_anything_but_a_video_is_a_hint(hooks: Hooks, reported: dict[str, Any], outcome: str | None) -> None:
+def test_a_webhook_without_a_video_is_an_early_check_request(
+    hooks: Hooks, reported: dict[str, Any], outcome: str | None
+) -> None:
     hooks.gain_trust()
     render = hooks.add()
     assert hooks.send(hooks.token(render), **reported).status_code == TAKEN
@@ -284,7 +286,7 @@ def test_anything_but_a_video_is_a_hint(hooks: Hooks, reported: dict[str, Any], 
     assert hooks.is_early_check_requested(render)
 
 
-def test_another_id_than_ours_is_a_hint_and_no_fact(hooks: Hooks) -> None:
+def test_a_webhook_with_another_id_is_an_early_check_request_and_no_fact(hooks: Hooks) -> None:
     hooks.gain_trust()
     render = hooks.add()
     assert hooks.send(hooks.token(render), id="another").status_code == TAKEN
@@ -294,7 +296,7 @@ def test_another_id_than_ours_is_a_hint_and_no_fact(hooks: Hooks) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"status": "completed"}'])
-def test_a_signed_body_without_a_prediction_is_a_hint(hooks: Hooks, body: bytes) -> None:
+def test_a_signed_body_without_a_prediction_is_an_early_check_request(hooks: Hooks, body: bytes) -> None:
     hooks.gain_trust()
     render = hooks.add()
     assert hooks.send(hooks.token(render), body=body).status_code == TAKEN
@@ -316,9 +318,7 @@ def test_the_id_of_a_lost_answer_is_learnt(hooks: Hooks, state: str) -> None:
 
 @pytest.mark.parametrize("state", ["not_found", "refused"])
 @pytest.mark.parametrize("job_state", ["rendering", "failed"])
-def test_the_id_of_what_was_called_not_bought_makes_it_a_duplicate_purchase_that_is_reported(
-    hooks: Hooks, state: str, job_state: str
-) -> None:
+def test_a_submission_called_not_bought_becomes_a_reported_duplicate(hooks: Hooks, state: str, job_state: str) -> None:
     render = hooks.add(state, provider_id=None)
     if job_state == "rendering":  # bought anew meanwhile
         hooks.add_another("rendering", render)
@@ -337,9 +337,7 @@ def test_the_id_of_what_was_called_not_bought_makes_it_a_duplicate_purchase_that
 
 @pytest.mark.parametrize("state", ["not_found", "refused"])
 @pytest.mark.parametrize("waits", ["queued", "admitted"])
-def test_what_was_called_not_bought_is_its_jobs_while_that_would_be_bought(
-    hooks: Hooks, state: str, waits: str
-) -> None:
+def test_a_submission_called_not_bought_goes_to_its_job_while_that_waits(hooks: Hooks, state: str, waits: str) -> None:
     hooks.gain_trust()
     render = hooks.add(state, provider_id=None)
     if waits == "queued":
@@ -359,7 +357,7 @@ def test_what_was_called_not_bought_is_its_jobs_while_that_would_be_bought(
     assert hooks.find_broken() == set()
 
 
-def test_the_id_of_a_restored_submission_that_was_withdrawn_makes_a_duplicate_purchase_of_its_own(hooks: Hooks) -> None:
+def test_a_withdrawn_restored_submission_gets_a_duplicate_of_its_own(hooks: Hooks) -> None:
     render = hooks.add("submitting", provider_id=None)  # bought, as the provider knows and this backup does not
     with transaction(hooks.api.sessions) as session:
         assert transitions.jobs.cancel_job(session, render.job_id) == "cancelled"
@@ -370,7 +368,7 @@ def test_the_id_of_a_restored_submission_that_was_withdrawn_makes_a_duplicate_pu
     assert hooks.find_broken() == {"no_duplicate"}
 
 
-def test_the_id_of_a_restored_submission_that_waits_makes_it_the_one_that_was_bought(hooks: Hooks) -> None:
+def test_a_waiting_restored_submission_becomes_the_purchase(hooks: Hooks) -> None:
     render = hooks.add("submitting", provider_id=None)
     assert hooks.send(hooks.token(render)).status_code == TAKEN
     row = hooks.read(render)
@@ -436,7 +434,7 @@ def test_an_id_that_another_has_for_good_is_left_to_it(hooks: Hooks) -> None:
         ({"age": -360}, "the webhook is too old, or a clock is wrong"),
     ],
 )
-def test_what_the_provider_did_not_sign_lately_is_refused(hooks: Hooks, changes: Any, words: str) -> None:
+def test_a_webhook_without_a_recent_signature_is_refused(hooks: Hooks, changes: Any, words: str) -> None:
     hooks.gain_trust()
     render = hooks.add()
     refused = hooks.send(hooks.token(render), **changes)
@@ -445,7 +443,7 @@ def test_what_the_provider_did_not_sign_lately_is_refused(hooks: Hooks, changes:
     assert (row["state"], row["hooked_at"], row["early_check_at"]) == ("rendering", None, None)
 
 
-def test_without_the_headers_it_is_refused(hooks: Hooks) -> None:
+def test_a_webhook_without_the_headers_is_refused(hooks: Hooks) -> None:
     token = hooks.token(hooks.add())
     assert hooks.api.client.post(f"/v1/hooks/wavespeed/{token}", content=b"{}").status_code == 401
 
@@ -466,7 +464,7 @@ def test_a_token_whose_row_is_lost_is_taken_and_reported(hooks: Hooks) -> None:
     assert [(each["prediction_id"], each["job_id"]) for each in reported] == [(str(UUID(int=2)), str(UUID(int=1)))]
 
 
-def test_before_the_account_has_a_row_no_token_is_ours(hooks: Hooks) -> None:
+def test_a_token_is_unknown_before_the_account_has_a_row(hooks: Hooks) -> None:
     with transaction(hooks.api.sessions) as session:
         session.execute(text("DELETE FROM account"))
     assert hooks.send("A" * 64).status_code == 404
@@ -491,7 +489,7 @@ def test_a_changed_secret_is_fetched_anew(hooks: Hooks) -> None:
 
 
 @pytest.mark.parametrize("hangs", [False, True])
-def test_while_the_provider_does_not_tell_its_secret_webhooks_are_hints_at_once(hooks: Hooks, hangs: bool) -> None:
+def test_webhooks_are_early_check_requests_while_the_secret_is_unknown(hooks: Hooks, hangs: bool) -> None:
     hooks.provider.secret, hooks.provider.hangs = None, hangs
     ask_patiently(hooks.api, wait_seconds=0.2)  # and the provider hangs for a minute
     hooks.gain_trust()
@@ -506,7 +504,7 @@ def test_while_the_provider_does_not_tell_its_secret_webhooks_are_hints_at_once(
     assert hooks.provider.asked == 1
 
 
-def test_an_api_without_a_key_takes_webhooks_for_hints(database_url: str, tmp_path: Path) -> None:
+def test_an_api_without_a_key_takes_webhooks_for_early_check_requests(database_url: str, tmp_path: Path) -> None:
     with serve_api(database_url, tmp_path) as api:
         hooks = Hooks(api, Provider())
         hooks.gain_trust()
@@ -525,7 +523,7 @@ def test_a_webhook_wakes_the_dispatcher(hooks: Hooks) -> None:
         assert next(iter(listener.notifies(timeout=60, stop_after=1))).channel == WAKE_CHANNEL
 
 
-def test_webhooks_in_a_row_are_one_hint(hooks: Hooks) -> None:
+def test_webhooks_in_a_row_are_one_early_check_request(hooks: Hooks) -> None:
     render = hooks.add()
     with transaction(hooks.api.sessions) as session:
         rows.change(session, "prediction", render.prediction_id, early_check_at=-timedelta(seconds=0.2))

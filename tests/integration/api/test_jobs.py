@@ -127,7 +127,7 @@ def test_listed_jobs_know_their_batch_and_their_place_in_it(api: Api) -> None:
     assert [(job["batch"], job["number"]) for job in listed] == [("pilot", 2), ("pilot", 1)]
 
 
-def test_a_page_takes_as_many_statements_however_long_it_is(api: Api) -> None:
+def test_a_longer_page_takes_no_more_statements(api: Api) -> None:
     for number in range(3):
         api.push_batch(f"batch-{number}", [new_job() for _ in range(5)])
 

@@ -32,9 +32,7 @@ SLACK_SECONDS = 30
 """What a busy machine may add."""
 
 
-def test_a_stopped_database_is_reported_and_jobs_are_accepted_again_once_it_is_back(
-    api: Api, postgres: EmbeddedPostgres
-) -> None:
+def test_a_stopped_database_is_reported_until_it_is_back(api: Api, postgres: EmbeddedPostgres) -> None:
     stored = api.push()["id"]
     fill_pool(api)
     postgres.stop()
@@ -159,9 +157,7 @@ def test_no_route_waits_for_a_frozen_database_for_longer_than_said(
     assert api.client.get(f"/v1/jobs/{stored}").status_code == 200
 
 
-def test_a_frozen_database_is_reported_within_seconds_and_again_well_when_it_thaws(
-    api: Api, postgres: EmbeddedPostgres
-) -> None:
+def test_a_frozen_database_is_reported_within_seconds_until_it_thaws(api: Api, postgres: EmbeddedPostgres) -> None:
     fill_pool(api)
     assert api.client.get("/readyz").status_code == 200
     with frozen(postgres):
@@ -173,7 +169,7 @@ def test_a_frozen_database_is_reported_within_seconds_and_again_well_when_it_tha
     assert api.client.get("/readyz").status_code == 200
 
 
-def test_readiness_tells_who_works_and_why_the_account_waits(api: Api) -> None:
+def test_readiness_names_the_workers_and_why_the_account_waits(api: Api) -> None:
     with transaction(api.sessions) as session:
         account_id = rows.add_account(session)
         lead(session, "worker-1", lease=rows.MINUTE)
@@ -190,7 +186,7 @@ def test_readiness_tells_who_works_and_why_the_account_waits(api: Api) -> None:
     assert seen.json()["lag_seconds"] == 0
 
 
-def test_readiness_tells_what_has_stopped_and_since_when(api: Api) -> None:
+def test_readiness_says_which_service_has_stopped_and_since_when(api: Api) -> None:
     with transaction(api.sessions) as session:
         account_id = rows.add_account(session)
         see_worker(session, "worker-1", queues=["submit"], threads=4)
@@ -206,7 +202,7 @@ def test_readiness_tells_what_has_stopped_and_since_when(api: Api) -> None:
     assert 660 <= reported["account_waits_seconds"] < 700
 
 
-def test_a_dispatcher_that_never_led_is_counted_from_the_start_of_the_workers(api: Api) -> None:
+def test_a_dispatcher_that_never_led_is_late_from_the_start_of_the_workers(api: Api) -> None:
     assert api.client.get("/readyz").json()["dispatcher_away_seconds"] is None
     with transaction(api.sessions) as session:
         see_worker(session, "worker-1", queues=["submit"], threads=4)
@@ -220,7 +216,7 @@ def test_readiness_tells_how_late_the_most_overdue_row_is(api: Api) -> None:
     assert 90 <= api.client.get("/readyz").json()["lag_seconds"] < 120
 
 
-def test_readiness_tells_how_many_unconfirmed_submissions_there_are_and_how_old_the_oldest_is(api: Api) -> None:
+def test_readiness_shows_the_number_and_age_of_unconfirmed_submissions(api: Api) -> None:
     with transaction(api.sessions) as session:
         rows.add_render(session, "unconfirmed", posted_at=timedelta(seconds=-700))
         foreign = rows.add_render(session, "unconfirmed", due_at=timedelta(0))
@@ -251,7 +247,7 @@ def test_a_bug_is_logged_with_its_traceback_and_answered_without(api: Api, monke
     assert (failed["log_level"], failed["exc_info"], failed["route"]) == ("error", True, "/v1/jobs")
 
 
-def test_each_request_leaves_one_line_that_names_the_route_and_nothing_of_the_request(api: Api) -> None:
+def test_each_request_leaves_one_log_line_that_names_only_the_route(api: Api) -> None:
     with capture_logs() as logs:
         job_id = api.client.post("/v1/jobs", json=new_job(input={"prompt": "hush"})).json()["id"]
         wait_until(lambda: len(logs) == 1, "the line of the push")  # written once the answer is out
@@ -269,7 +265,7 @@ def test_each_request_leaves_one_line_that_names_the_route_and_nothing_of_the_re
     assert "hush" not in str(logs)
 
 
-def test_the_front_door_leads_to_the_page(api: Api) -> None:
+def test_the_root_address_redirects_to_the_page(api: Api) -> None:
     front = api.client.get("/")
     assert (front.status_code, front.headers["location"]) == (307, "docs")
     assert api.client.get("/docs").headers["content-type"] == "text/html; charset=utf-8"

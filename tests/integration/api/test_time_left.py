@@ -82,7 +82,7 @@ def test_an_ended_job_has_no_time_left(api: Api, state: str, progress: float | N
     assert (shown["progress"], shown["time_left"]) == (progress, None)
 
 
-def test_while_nobody_leads_nothing_is_forecast(api: Api) -> None:
+def test_a_forecast_needs_a_leader(api: Api) -> None:
     api.push_batch("pilot", [new_job()])
     with transaction(api.sessions) as session:
         rows.add_account(session, name=ACCOUNT)
@@ -126,7 +126,7 @@ def test_the_lowest_rate_limit_holds_a_batch_back(api: Api) -> None:
     assert api.client.get("/v1/batches/pilot").json()["time_left"]["low_seconds"] > 98 / 2 * 60
 
 
-def test_while_the_account_is_paused_what_is_to_be_submitted_has_no_end(api: Api) -> None:
+def test_a_queued_job_has_no_forecast_while_the_account_is_paused(api: Api) -> None:
     with transaction(api.sessions) as session:
         account = add_farm(session)
         queued, held, rendering = (rows.add_job(session, state) for state in ("queued", "rendering", "rendering"))
@@ -150,7 +150,7 @@ def test_while_the_account_is_paused_what_is_to_be_submitted_has_no_end(api: Api
         assert shown["time_left_unknown"] is None
 
 
-def test_what_waits_for_a_person_to_decide_an_unconfirmed_submission_has_no_end(api: Api) -> None:
+def test_an_undecided_unconfirmed_submission_has_no_forecast(api: Api) -> None:
     with transaction(api.sessions) as session:
         account = add_farm(session)
         batch = rows.insert(session, "batch", name="pilot", job_count=2)
@@ -174,7 +174,7 @@ def test_what_waits_for_a_person_to_decide_an_unconfirmed_submission_has_no_end(
     assert api.client.get("/v1/batches/other").json()["time_left_unknown"] is None
 
 
-def test_while_the_account_backs_off_nothing_begins(api: Api) -> None:
+def test_a_forecast_includes_the_back_off_of_the_account(api: Api) -> None:
     with transaction(api.sessions) as session:
         account = add_farm(session, slots=2)
         batch = rows.insert(session, "batch", name="pilot", job_count=2)

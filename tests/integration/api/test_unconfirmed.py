@@ -45,7 +45,7 @@ def read_all(api: Api) -> dict[str, Any]:
         return rows.read_everything(session)
 
 
-def test_unconfirmed_submissions_are_listed_oldest_first_and_say_which_need_a_person(api: Api) -> None:
+def test_unconfirmed_submissions_are_listed_oldest_first(api: Api) -> None:
     young = marked_unconfirmed(api, error_code="outcome_unknown", error_message="no answer")
     old = marked_unconfirmed(api, posted_at=-9 * rows.MINUTE, error_code="undecidable", error_message="cannot be read")
     stuck(api)
@@ -84,7 +84,7 @@ def test_an_id_that_another_row_has_is_not_adopted(api: Api) -> None:
     assert read_all(api) == before
 
 
-def test_of_two_who_adopt_the_same_id_at_once_one_is_refused(api: Api) -> None:
+def test_two_adoptions_of_one_id_at_once_cannot_both_succeed(api: Api) -> None:
     first = marked_unconfirmed(api)
     second = marked_unconfirmed(api, account_id=first.account_id)
     with ThreadPoolExecutor(1) as pool:
@@ -99,12 +99,12 @@ def test_of_two_who_adopt_the_same_id_at_once_one_is_refused(api: Api) -> None:
 
 
 @pytest.mark.parametrize("provider_id", ["", " ", "a b", "a\0", "ä", "x" * 201])
-def test_what_cannot_be_a_provider_id_is_refused_by_field(api: Api, provider_id: str) -> None:
+def test_an_impossible_provider_id_is_refused_by_field(api: Api, provider_id: str) -> None:
     refused = decide(api, marked_unconfirmed(api), "adopt", provider_id=provider_id)
     assert (refused.status_code, list(fields_of(refused))) == (422, ["provider_id"])
 
 
-def test_an_not_found_unconfirmed_submission_is_queued_again_and_tells_whom_the_proxy_named(api: Api) -> None:
+def test_a_submission_marked_not_found_is_queued_and_names_who_decided(api: Api) -> None:
     render = marked_unconfirmed(api)
     api.client.headers["X-Forwarded-User"] = "ada"
     job = decide(api, render, "dismiss").raise_for_status().json()
@@ -118,7 +118,9 @@ def test_an_not_found_unconfirmed_submission_is_queued_again_and_tells_whom_the_
     [("adopt", {"provider_id": "task-7"}), ("dismiss", {}), ("abandon", {"accept_double_cost": True})],
 )
 @pytest.mark.parametrize("state", ["submitting", "completed", "not_found", "failed", "lost"])
-def test_what_is_neither_unconfirmed_nor_rendering_is_not_decided(api: Api, what: str, body: Json, state: str) -> None:
+def test_a_submission_that_is_not_unconfirmed_or_rendering_is_not_decided(
+    api: Api, what: str, body: Json, state: str
+) -> None:
     render = add_render(api, state)
     before = read_all(api)
     refused = decide(api, render, what, **body)
@@ -156,7 +158,7 @@ def test_a_job_without_attempts_left_fails_when_its_render_is_abandoned(api: Api
 
 
 @pytest.mark.parametrize("body", [{"accept_double_cost": False}, {"accept_double_cost": "yes"}])
-def test_nothing_is_abandoned_before_its_cost_is_accepted(api: Api, body: Json) -> None:
+def test_a_render_is_not_abandoned_before_its_cost_is_accepted(api: Api, body: Json) -> None:
     render = stuck(api)
     before = read_all(api)
     refused = decide(api, render, "abandon", **body)
@@ -164,7 +166,7 @@ def test_nothing_is_abandoned_before_its_cost_is_accepted(api: Api, body: Json) 
     assert read_all(api) == before
 
 
-def test_the_refusal_names_the_cost(api: Api) -> None:
+def test_the_refusal_to_abandon_names_the_cost(api: Api) -> None:
     refused = decide(api, stuck(api), "abandon", accept_double_cost=False)
     assert "may still be billed ($0.3600)" in fields_of(refused)["accept_double_cost"]
 

@@ -71,7 +71,9 @@ def test_a_paid_account_in_the_environment_is_refused(
         (("--redis-url", "redis://127.0.0.1:1/0"), "--database-url and --redis-url belong together"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_starts(run: Run, words: tuple[str, ...], message: str) -> None:
+def test_options_that_make_no_sense_are_refused_before_anything_starts(
+    run: Run, words: tuple[str, ...], message: str
+) -> None:
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert message in err
@@ -100,7 +102,7 @@ def test_servers_that_are_away_are_reported_without_their_passwords(run: Run, re
     assert "secret" not in err + other
 
 
-def test_a_run_on_servers_of_others_has_a_database_of_its_own_that_is_dropped(
+def test_a_run_on_given_servers_makes_and_drops_its_own_database(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
     opener = Request(database_url=postgres.url, redis_url=redis_url).choose_servers()

@@ -452,7 +452,7 @@ def test_a_batchs_numbers_are_read_from_its_own_jobs(farm: Farm, run: int) -> No
 
 
 @at_first_and_later
-def test_what_counts_reads_by_an_index(farm: Farm, run: int) -> None:
+def test_a_counting_statement_reads_by_an_index(farm: Farm, run: int) -> None:
     assert faults_of(farm, COUNTING, run=run, most_rows=float("inf")) == {}
 
 

@@ -112,7 +112,7 @@ def test_a_post_that_hangs_keeps_no_other_slot_idle(scratch: Session) -> None:
     assert len(admit(scratch, account)) == 1
 
 
-def test_what_waits_for_a_place_is_not_overtaken_by_new_admissions(scratch: Session) -> None:
+def test_a_submission_that_waits_for_a_place_is_not_overtaken(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=5, submits_per_minute=2)
     for _ in range(2):
         rows.add_render(scratch, "submitting", account_id=account, not_before=None, due_at=-SECOND)
@@ -198,7 +198,7 @@ def test_an_account_whose_back_off_has_passed_is_probed_by_one(scratch: Session)
     assert rows.kinds(scratch, account_id=account)[-5] == "account.recovered"
 
 
-def test_of_many_handed_back_by_a_back_off_one_probes(scratch: Session) -> None:
+def test_one_of_many_submissions_handed_back_by_a_back_off_probes(scratch: Session) -> None:
     account = rows.add_account(scratch, back_offs=1, back_off_until=-SECOND)
     for _ in range(5):
         rows.add_render(scratch, "submitting", account_id=account, not_before=None, due_at=-SECOND)
@@ -247,7 +247,7 @@ def test_a_limit_by_concurrency_is_learned_probed_and_forgotten(scratch: Session
     assert not transitions.accounts.raise_slots(scratch, account)
 
 
-def test_what_is_overcommitted_ends_with_a_limit_and_returns_when_that_is_old(scratch: Session) -> None:
+def test_overcommit_ends_with_a_limit_and_returns_when_the_limit_is_old(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=2)
     assert transitions.accounts.set_overcommit(scratch, account, overcommit=2, quiet_for=MINUTE)
     assert not transitions.accounts.set_overcommit(scratch, account, overcommit=2, quiet_for=MINUTE)
@@ -277,7 +277,7 @@ def test_the_urgent_and_then_the_oldest_go_first(scratch: Session) -> None:
 
 
 @pytest.mark.parametrize("columns", [{"due_at": MINUTE}, {"cancel_requested_at": NOW}])
-def test_what_backs_off_or_is_cancelled_is_not_admitted(scratch: Session, columns: dict[str, Any]) -> None:
+def test_a_job_that_backs_off_or_is_cancelled_is_not_admitted(scratch: Session, columns: dict[str, Any]) -> None:
     account = rows.add_account(scratch)
     rows.add_job(scratch, **columns)
     assert admit(scratch, account) == []
@@ -338,7 +338,7 @@ def test_a_stuck_render_gives_its_slot_back_after_three_windows(scratch: Session
     assert room_of(scratch, account).free == 0
 
 
-def test_stuck_renders_do_not_stop_a_small_account_unless_the_provider_counts_them(scratch: Session) -> None:
+def test_stuck_renders_stop_a_small_account_only_if_they_count(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=2)
     for _ in range(2):
         rows.add_render(scratch, "rendering", account_id=account, watch_windows=SLOT_WINDOWS)

@@ -278,7 +278,7 @@ class Hunt:
         return transitions.jobs.retry_job(session, render.job_id)
 
 
-def test_a_cancellation_that_waited_for_an_admission_takes_the_prediction_before_the_job(sessions: Sessions) -> None:
+def test_a_cancellation_during_an_admission_locks_the_prediction_first(sessions: Sessions) -> None:
     with transaction(sessions) as session:
         account, job = rows.add_account(session), rows.add_job(session)
     engine: Engine = sessions.kw["bind"]

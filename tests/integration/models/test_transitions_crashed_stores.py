@@ -37,7 +37,7 @@ def finish(session: Session, render: Render, claim: int) -> bool:
 
 
 @pytest.mark.parametrize("cancel", [True, False])
-def test_three_silences_in_a_row_park_the_job_and_a_retry_stores_it(scratch: Session, cancel: bool) -> None:
+def test_three_crashes_in_a_row_quarantine_the_job_and_a_retry_stores_it(scratch: Session, cancel: bool) -> None:
     render = rows.add_render(scratch, "completed")
     for number in range(1, MAX_STORE_CRASHES + 1):
         assert list(begin_all(scratch)) == [render.prediction_id]

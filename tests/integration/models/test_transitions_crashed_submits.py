@@ -64,9 +64,7 @@ QUEUED = ("queued", None, False, False)
 QUARANTINED = ("failed", "submit_killed_worker", True, True)
 
 
-def test_the_third_submission_whose_worker_dies_quarantines_the_job_with_the_evidence(
-    scratch: Session, account: UUID, job_id: UUID
-) -> None:
+def test_the_third_crashed_submission_quarantines_the_job(scratch: Session, account: UUID, job_id: UUID) -> None:
     killed = []
     for _ in range(MAX_SUBMIT_CRASHES):
         assert read_job(scratch, job_id) == QUEUED
@@ -92,7 +90,7 @@ def test_a_retry_counts_anew(scratch: Session, account: UUID, job_id: UUID) -> N
     assert read_job(scratch, job_id) == QUARANTINED
 
 
-def test_lost_answers_never_park_a_job(scratch: Session, account: UUID, job_id: UUID) -> None:
+def test_lost_answers_never_quarantine_a_job(scratch: Session, account: UUID, job_id: UUID) -> None:
     for _ in range(MAX_SUBMIT_CRASHES - 1):
         search_for(scratch, crash(scratch, account, job_id))
     for _ in range(MAX_SUBMIT_CRASHES + 1):
@@ -122,7 +120,7 @@ def test_a_job_that_was_cancelled_ends_as_cancelled(scratch: Session, account: U
     assert read_job(scratch, job_id) == ("cancelled", "submit_killed_worker", True, True)
 
 
-def test_a_person_who_says_that_nothing_was_bought_does_not_let_it_kill_on(
+def test_a_crash_counts_although_a_person_says_that_nothing_was_bought(
     scratch: Session, account: UUID, job_id: UUID
 ) -> None:
     for _ in range(MAX_SUBMIT_CRASHES - 1):
@@ -147,6 +145,6 @@ def prediction_of(session: Session, job_id: UUID) -> UUID:
     return UUID(str(session.execute(query, {"job_id": job_id}).scalar_one()))
 
 
-def test_what_lost_its_answer_is_queued_again_at_once(scratch: Session, account: UUID, job_id: UUID) -> None:
+def test_a_job_that_lost_its_answer_is_queued_again_at_once(scratch: Session, account: UUID, job_id: UUID) -> None:
     search_for(scratch, lose_the_answer(scratch, account, job_id))
     assert transitions.admission.admit_jobs(scratch, account, count=5) == 1

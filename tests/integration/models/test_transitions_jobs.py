@@ -121,7 +121,7 @@ def test_a_submission_that_was_not_posted_is_withdrawn_with_its_job(scratch: Ses
 
 
 @pytest.mark.parametrize("state", ["submitting", "unconfirmed", "rendering", "completed"])
-def test_what_was_posted_can_only_be_asked_to_end(scratch: Session, state: str) -> None:
+def test_a_posted_submission_can_only_be_asked_to_end(scratch: Session, state: str) -> None:
     render = rows.add_render(scratch, state, posted_at=NOW)
     before = rows.read(scratch, "job", render.job_id)
     assert [transitions.jobs.cancel_job(scratch, render.job_id) for _ in range(3)] == ["requested"] * 3
@@ -140,7 +140,7 @@ def test_an_ended_job_cannot_be_cancelled(scratch: Session, state: str) -> None:
     assert rows.read_everything(scratch) == before
 
 
-def test_there_is_nothing_to_cancel_or_retry_where_there_is_no_job(scratch: Session) -> None:
+def test_an_unknown_job_cannot_be_cancelled_or_retried(scratch: Session) -> None:
     assert transitions.jobs.cancel_job(scratch, new_id()) is None
     assert transitions.jobs.retry_job(scratch, new_id()) is None
 

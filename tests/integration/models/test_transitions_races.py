@@ -609,7 +609,7 @@ def test_one_of_two_dispatchers_leads(shared_sessions: Sessions) -> None:
                 transitions.leadership.resign(session, holder)
 
 
-def test_two_who_ask_a_posted_job_to_end_are_both_answered_and_reported_once(shared_sessions: Sessions) -> None:
+def test_two_cancellations_of_a_posted_job_are_answered_and_reported_once(shared_sessions: Sessions) -> None:
     for _ in range(ROUNDS):
         render, newest = set_up(shared_sessions, in_state("rendering"))
         assert race(shared_sessions, render, cancel, cancel) == ["requested"] * 2

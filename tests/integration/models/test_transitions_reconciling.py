@@ -67,7 +67,7 @@ def test_a_direct_answer_takes_an_adoption_back(scratch: Session, account: UUID)
 
 
 @pytest.mark.parametrize(("windows", "kept"), [(0, 0), (2, 0), (3, 3), (4, 4)])
-def test_an_unconfirmed_submission_that_gave_its_adoption_up_knows_nothing_of_that_render(
+def test_a_submission_that_lost_its_adoption_forgets_that_render(
     scratch: Session, account: UUID, windows: int, kept: int
 ) -> None:
     adopter, answered = marked_unconfirmed(scratch, account), marked_unconfirmed(scratch, account)
@@ -82,7 +82,7 @@ def test_an_unconfirmed_submission_that_gave_its_adoption_up_knows_nothing_of_th
     assert transitions.slots.count_free_slots(scratch, account) == before  # a slot that was given back stays so
 
 
-def test_what_an_adopter_has_ended_with_stays_its_own(scratch: Session, account: UUID) -> None:
+def test_an_adopted_prediction_that_completed_stays_with_its_adopter(scratch: Session, account: UUID) -> None:
     adopter, answered = marked_unconfirmed(scratch, account), marked_unconfirmed(scratch, account)
     accept(scratch, adopter, "p1", adopted=True)
     assert transitions.renders.complete_prediction(scratch, adopter.prediction_id, 0, outputs=["x"])
@@ -119,7 +119,7 @@ def test_a_not_found_job_that_was_cancelled_ends(scratch: Session, account: UUID
     assert rows.read(scratch, "job", render.job_id)["state"] == "cancelled"
 
 
-def test_what_turns_up_after_not_found_is_a_duplicate_purchase(scratch: Session, account: UUID) -> None:
+def test_a_purchase_that_turns_up_after_not_found_is_a_duplicate(scratch: Session, account: UUID) -> None:
     render = marked_unconfirmed(scratch, account)
     transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
 
@@ -142,9 +142,7 @@ def test_an_unknown_prediction_is_reported_once(scratch: Session, account: UUID)
     assert rows.kinds(scratch, account_id=account) == ["account.unknown_prediction"]
 
 
-def test_a_run_is_claimed_when_an_unconfirmed_submission_is_due_and_never_by_two(
-    scratch: Session, account: UUID
-) -> None:
+def test_a_run_is_claimed_once_when_an_unconfirmed_submission_is_due(scratch: Session, account: UUID) -> None:
     marked_unconfirmed(scratch, account)
     claim = transitions.runs.claim_reconcile(scratch, account, lease=LEASE)
     assert claim == 1

@@ -47,7 +47,7 @@ def test_a_render_is_lost_when_its_retention_ends_and_not_before(scratch: Sessio
     assert not transitions.renders.complete_prediction(scratch, ended.prediction_id, ended.claim, outputs=[OUTPUT])
 
 
-def test_the_near_end_of_retention_is_reported_once_and_forgotten_with_the_outcome(scratch: Session) -> None:
+def test_the_near_end_of_retention_is_reported_once_until_the_outcome(scratch: Session) -> None:
     young, near = render_aged(scratch, ALERTED - MINUTE), render_aged(scratch, ALERTED + MINUTE)
     assert transitions.retention.note_retention_near(scratch, count=5) == 1
     assert transitions.retention.note_retention_near(scratch, count=5) == 0
@@ -60,7 +60,7 @@ def test_the_near_end_of_retention_is_reported_once_and_forgotten_with_the_outco
 
 
 @pytest.mark.parametrize("foreign_first", [True, False])
-def test_the_near_end_of_retention_and_a_foreign_list_are_reported_once_each(
+def test_the_near_end_of_retention_and_a_foreign_list_each_get_one_report(
     scratch: Session, foreign_first: bool
 ) -> None:
     near = render_aged(scratch, ALERTED + MINUTE)
@@ -76,7 +76,7 @@ def test_the_near_end_of_retention_and_a_foreign_list_are_reported_once_each(
     assert sorted(reported) == ["prediction.foreign_list", "prediction.inconsistent", "prediction.retention_near"]
 
 
-def test_what_completes_in_its_last_hour_is_no_loss(scratch: Session) -> None:
+def test_a_render_that_completes_in_its_last_hour_is_no_loss(scratch: Session) -> None:
     render = render_aged(scratch, RETENTION + MINUTE)
     assert transitions.renders.complete_prediction(scratch, render.prediction_id, render.claim, outputs=[OUTPUT])
     assert transitions.retention.end_retained(scratch, count=5) == 0
@@ -98,7 +98,7 @@ def free_slots(session: Session, account_id: UUID) -> int:
     return room.free
 
 
-def test_an_unconfirmed_submission_as_old_as_the_retention_waits_for_a_person_and_no_run_searches_for_it(
+def test_an_unconfirmed_submission_past_retention_waits_for_a_person(
     scratch: Session,
 ) -> None:
     old = unconfirmed_aged(scratch, SEARCH + MINUTE, error_code="outcome_unknown")
@@ -123,7 +123,7 @@ def test_a_run_that_began_before_brings_no_old_unconfirmed_submission_back(scrat
 
 
 @pytest.mark.parametrize(("age", "due_at"), [(SEARCH + MINUTE, NOW), (MINUTE, None)])
-def test_no_run_marks_not_found_what_may_have_left_the_list_or_waits_for_a_person(
+def test_no_run_marks_not_found_a_submission_past_retention_or_undecidable(
     scratch: Session, age: timedelta, due_at: timedelta | None
 ) -> None:
     unconfirmed = rows.add_render(scratch, "unconfirmed", posted_at=-age, due_at=due_at)
@@ -133,7 +133,7 @@ def test_no_run_marks_not_found_what_may_have_left_the_list_or_waits_for_a_perso
     assert states_of(scratch, unconfirmed) == ("not_found", "queued")
 
 
-def test_an_old_unconfirmed_submission_gives_its_slot_back_and_keeps_its_money(scratch: Session) -> None:
+def test_an_unconfirmed_submission_past_retention_frees_only_its_slot(scratch: Session) -> None:
     account = rows.add_account(scratch, name="old", slots=1)
     old = unconfirmed_aged(scratch, RETENTION + MINUTE, account_id=account)
     born = "INSERT INTO event (kind, prediction_id) VALUES ('prediction.created', :id)"
@@ -155,14 +155,14 @@ def test_an_old_unconfirmed_submission_gives_its_slot_back_and_keeps_its_money(s
     assert list_crowds(scratch) == [Crowd("old", most_live=1, allowed=1, given_back=1)]
 
 
-def test_an_old_unconfirmed_submission_that_a_person_marks_not_found_is_bought_anew(scratch: Session) -> None:
+def test_an_old_submission_that_a_person_marks_not_found_is_bought_anew(scratch: Session) -> None:
     old = unconfirmed_aged(scratch, RETENTION + MINUTE)
     transitions.retention.hand_over_unconfirmed(scratch, count=5)
     assert transitions.operator_decisions.dismiss_unconfirmed(scratch, old.prediction_id, by="mara")
     assert states_of(scratch, old) == ("not_found", "queued")
 
 
-def test_a_limit_below_the_slots_is_raised_past_old_unconfirmed_submissions(scratch: Session) -> None:
+def test_a_limit_below_the_slots_is_raised_past_old_submissions(scratch: Session) -> None:
     account = rows.add_account(scratch, slots=3, effective_slots=2)
     unconfirmed_aged(scratch, RETENTION + MINUTE, account_id=account)
     transitions.retention.hand_over_unconfirmed(scratch, count=5)

@@ -66,7 +66,7 @@ def test_a_claimed_submission_is_begun_once(scratch: Session) -> None:
     ],
     ids=["cancelled", "account backed off", "too late", "no place", "stale claim", "posted", "unconfirmed"],
 )
-def test_posting_is_refused(
+def test_a_post_is_refused_where_a_row_forbids_it(
     scratch: Session, monkeypatch: pytest.MonkeyPatch, table: str, changes: dict[str, Any]
 ) -> None:
     monkeypatch.setattr("models.transitions.submitting.RATE_SLOT_TOLERANCE", RATE_SLOT_TOLERANCE)
@@ -78,13 +78,13 @@ def test_posting_is_refused(
     assert rows.read_everything(scratch) == before
 
 
-def test_posting_goes_on_when_the_back_off_has_passed(scratch: Session) -> None:
+def test_a_post_is_allowed_when_the_back_off_has_passed(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
     rows.change(scratch, "account", render.account_id, back_off_until=-SECOND, back_offs=3)
     assert begin(scratch, render) is not None
 
 
-def test_what_was_not_begun_gives_its_place_back(scratch: Session) -> None:
+def test_a_submission_that_was_not_begun_gives_its_place_back(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting", not_before=-3 * SECOND, due_at=MINUTE)
     assert transitions.submitting.hand_back_submit(scratch, render.prediction_id, render.claim)
     prediction = prediction_of(scratch, render)
@@ -92,7 +92,7 @@ def test_what_was_not_begun_gives_its_place_back(scratch: Session) -> None:
     assert len(transitions.admission.claim_submits(scratch, render.account_id, count=1, lease=LEASE)) == 1
 
 
-def test_what_is_handed_back_waits_for_the_backed_off_account(scratch: Session) -> None:
+def test_a_submission_that_is_handed_back_waits_for_the_back_off(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
     rows.change(scratch, "account", render.account_id, back_off_until=MINUTE)
     assert transitions.submitting.hand_back_submit(scratch, render.prediction_id, render.claim)
@@ -101,13 +101,13 @@ def test_what_is_handed_back_waits_for_the_backed_off_account(scratch: Session) 
     )
 
 
-def test_what_was_begun_cannot_be_handed_back(scratch: Session) -> None:
+def test_a_submission_that_was_begun_cannot_be_handed_back(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
     assert begin(scratch, render)
     assert not transitions.submitting.hand_back_submit(scratch, render.prediction_id, render.claim)
 
 
-def test_what_was_surely_not_sent_is_posted_again(scratch: Session) -> None:
+def test_a_submission_that_was_surely_not_sent_is_posted_again(scratch: Session) -> None:
     render = rows.add_render(scratch, "submitting")
     assert begin(scratch, render)
     assert transitions.submitting.unpost_submit(
@@ -250,7 +250,7 @@ def test_a_post_without_an_answer_is_unconfirmed_and_never_posted_again(scratch:
     assert transitions.admission.claim_submits(scratch, render.account_id, count=5, lease=LEASE) == []
 
 
-def test_a_worker_that_crashes_after_posting_leaves_an_unconfirmed_submission(scratch: Session) -> None:
+def test_a_worker_that_crashes_after_its_post_leaves_it_unconfirmed(scratch: Session) -> None:
     crashed = rows.add_render(scratch, "submitting", claim=2, posted_at=-MINUTE, due_at=-SECOND)
     at_work = rows.add_render(scratch, "submitting", posted_at=-SECOND, due_at=MINUTE)
     unposted = rows.add_render(scratch, "submitting", due_at=-SECOND)

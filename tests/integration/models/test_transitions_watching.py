@@ -132,7 +132,7 @@ def test_answers_that_make_no_sense_are_reported_once_until_they_do(scratch: Ses
     assert rows.kinds(scratch, prediction_id=render.prediction_id) == ["prediction.inconsistent"]
 
 
-def test_failed_checks_hold_the_account_once_and_are_forgotten_after_a_while(scratch: Session) -> None:
+def test_failed_checks_hold_the_account_once_and_are_forgotten_later(scratch: Session) -> None:
     account = rows.add_account(scratch)
     assert transitions.accounts.note_check_failure(scratch, account, delay=MINUTE)
     assert not transitions.accounts.note_check_failure(scratch, account, delay=5 * MINUTE)

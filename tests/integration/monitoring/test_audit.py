@@ -209,7 +209,7 @@ def test_a_slot_that_was_given_back_makes_no_crowd(session: Session) -> None:
     assert names(audit_rows(session)) == {"within_slots"}
 
 
-def test_what_was_bought_already_and_found_after_a_restore_makes_no_crowd(session: Session) -> None:
+def test_a_purchase_that_is_found_after_a_restore_makes_no_crowd(session: Session) -> None:
     accept_one(session)
     account = session.execute(text("SELECT id FROM account")).scalar_one()
     job = transitions.jobs.insert_job(session, NewJob("lightricks/ltx-2-retake", {"prompt": "b"}, PRICE, 0, 3)).id
@@ -232,7 +232,7 @@ def test_a_changed_and_a_missing_file_are_found(session: Session, store: Artifac
     assert names(audit_files(session, store)) == {"files_exist"}
 
 
-def test_a_purchase_after_an_abandoned_one_is_a_person_s_and_breaks_nothing(session: Session) -> None:
+def test_a_purchase_after_an_abandoned_one_breaks_nothing(session: Session) -> None:
     _, prediction = accept_one(session)
     run(session, "UPDATE prediction SET watch_windows = 1")
     assert transitions.operator_decisions.abandon_prediction(session, prediction, by="somebody")

@@ -60,7 +60,7 @@ def reported(api: Api) -> list[str]:
     return [each["kind"] for each in events]
 
 
-def test_a_batch_tells_by_when_it_is_to_end_and_how_likely_that_is(api: Api) -> None:
+def test_a_batch_shows_its_finish_by_and_how_likely_that_is(api: Api) -> None:
     pushed = push(api, finish_in=10 * HOUR)
     assert (pushed["finish_by_chance"], pushed["at_risk"]) == (1.0, False)
     assert datetime.fromisoformat(pushed["finish_by"]) > datetime.now(UTC) + 9 * HOUR
@@ -78,9 +78,7 @@ def test_a_batch_tells_by_when_it_is_to_end_and_how_likely_that_is(api: Api) -> 
         ("9999-12-31T23:59:59-12:00", "must be within 366 days"),
     ],
 )
-def test_an_end_that_cannot_be_is_refused_by_its_name_and_nothing_is_stored(
-    api: Api, finish_by: object, message: str
-) -> None:
+def test_an_impossible_finish_by_is_refused_and_nothing_is_stored(api: Api, finish_by: object, message: str) -> None:
     refused = api.client.post("/v1/batches", json={"name": "pilot", "jobs": [new_job()], "finish_by": finish_by})
     assert refused.status_code == 422
     assert fields_of(refused)["finish_by"].startswith(message)
@@ -126,7 +124,7 @@ def find_end(api: Api, chance: float) -> timedelta:
     return timedelta(seconds=high)
 
 
-def test_between_the_two_chances_nothing_is_reported(api: Api) -> None:
+def test_a_probability_between_the_two_limits_is_not_reported(api: Api) -> None:
     push(api)
     promise(api, find_end(api, 0.94))
     check_risks(runtime_of(api))
@@ -155,7 +153,7 @@ def test_a_batch_that_has_ended_is_not_at_risk_whatever_was_reported(api: Api) -
     assert check_risks(runtime_of(api)) == "checked 0 batch(es)"
 
 
-def test_while_the_account_is_paused_a_risk_is_reported_without_an_end_and_none_is_taken_back(api: Api) -> None:
+def test_a_paused_account_reports_risks_without_an_end_and_keeps_them(api: Api) -> None:
     push(api)
     with transaction(api.sessions) as session:
         account = session.execute(text("SELECT id FROM account")).scalar_one()
@@ -177,7 +175,7 @@ def test_while_the_account_is_paused_a_risk_is_reported_without_an_end_and_none_
     assert reported(api) == ["batch.at_risk", "batch.on_track"]
 
 
-def test_while_a_person_is_to_decide_a_risk_is_reported_without_an_end(api: Api) -> None:
+def test_a_risk_is_reported_without_an_end_while_a_person_is_to_decide(api: Api) -> None:
     push(api)
     with transaction(api.sessions) as session:
         job_id, account_id = session.execute(text("SELECT job.id, account.id FROM job, account LIMIT 1")).one()
@@ -193,7 +191,7 @@ def test_while_a_person_is_to_decide_a_risk_is_reported_without_an_end(api: Api)
     assert (event["kind"], set(event["detail"])) == ("batch.at_risk", {"finish_by", "chance", "undecided"})
 
 
-def test_the_report_tells_how_long_the_busy_batches_take(api: Api) -> None:
+def test_the_report_shows_how_long_the_busy_batches_take(api: Api) -> None:
     batch_id = push(api, finish_in=None)["id"]
     assert "pilot" not in describe_farm(runtime_of(api))
     with transaction(api.sessions) as session:

@@ -48,7 +48,7 @@ def test_a_refused_account_is_stuck_while_something_waits_for_it(scratch: Sessio
 
 
 @pytest.mark.parametrize("state", ["queued", "submitting"])
-def test_what_was_pushed_long_after_a_refusal_has_not_waited_since_then(scratch: Session, state: str) -> None:
+def test_a_job_pushed_long_after_a_refusal_has_not_waited_since_then(scratch: Session, state: str) -> None:
     account = refuse(scratch, **OVER)
     if state == "queued":
         rows.add_job(scratch, created_at=NOW)
@@ -59,7 +59,7 @@ def test_what_was_pushed_long_after_a_refusal_has_not_waited_since_then(scratch:
     assert health.back_off_seconds == 0
 
 
-def test_what_is_retried_long_after_the_last_hold_is_not_stuck_before_it_was_tried(scratch: Session) -> None:
+def test_a_job_retried_long_after_a_hold_is_not_stuck_before_it_is_tried(scratch: Session) -> None:
     refuse(scratch, back_off_until=-15 * MINUTE)
     rows.add_job(scratch, created_at=-30 * MINUTE, due_at=NOW)
     health, back_off = see(scratch)

@@ -127,7 +127,7 @@ def keep(runtime: Runtime, prediction_id: UUID) -> str:
     return store_output(runtime, prediction_id, claim_store(runtime), must_stop=lambda: False)
 
 
-def test_a_duplicate_purchase_is_watched_stored_and_settled_while_its_job_goes_its_own_way(
+def test_a_duplicate_purchase_is_watched_and_stored_apart_from_its_job(
     runtime: Runtime, simulator: Simulator, job_id: UUID, duplicate_id: UUID
 ) -> None:
     before = get_job(runtime.sessions, job_id)
@@ -164,7 +164,7 @@ def test_a_duplicate_purchase_is_watched_stored_and_settled_while_its_job_goes_i
         assert names(audit.audit_rows(session)) == {"bought_once", "no_duplicate"}  # paid for twice, and reported
 
 
-def test_what_was_marked_not_found_and_is_found_before_its_job_is_bought_anew_is_taken_for_it(
+def test_a_purchase_found_before_its_job_is_bought_anew_goes_to_the_job(
     runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, not_found_id: UUID
 ) -> None:
     run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
@@ -185,7 +185,7 @@ def refunded(simulator: Simulator) -> None:
 
 
 @pytest.mark.usefixtures("refunded")
-def test_what_is_found_late_and_was_given_back_is_no_attempt_of_the_job_that_waits(
+def test_a_refunded_purchase_that_is_found_late_is_no_attempt_of_its_job(
     runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, not_found_id: UUID
 ) -> None:
     wait_until_over(simulator)
@@ -197,7 +197,7 @@ def test_what_is_found_late_and_was_given_back_is_no_attempt_of_the_job_that_wai
     assert get_job(runtime.sessions, job_id).spent == 0
 
 
-def test_what_is_found_late_without_a_file_yet_is_the_jobs_that_waits(
+def test_a_purchase_found_late_without_a_file_goes_to_the_waiting_job(
     runtime: Runtime, simulator: Simulator, account: UUID, not_found_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait_until_over(simulator)
@@ -305,7 +305,7 @@ def test_a_good_answer_clears_the_inconsistency_of_a_duplicate_purchase(
     assert read(runtime, duplicate_id)["ended_at"] is None
 
 
-def test_a_duplicate_purchase_is_not_lost_for_a_list_that_tells_nothing(
+def test_a_duplicate_purchase_is_not_lost_for_a_list_that_decides_nothing(
     runtime: Runtime, duplicate_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def find_nothing(_: str) -> ProviderPrediction:
@@ -321,9 +321,7 @@ def test_a_duplicate_purchase_is_not_lost_for_a_list_that_tells_nothing(
     assert read(runtime, duplicate_id)["ended_at"] is None
 
 
-def test_a_duplicate_purchase_without_an_outcome_ends_with_the_providers_retention(
-    runtime: Runtime, duplicate_id: UUID
-) -> None:
+def test_a_duplicate_purchase_without_an_outcome_ends_with_the_retention(runtime: Runtime, duplicate_id: UUID) -> None:
     job_id = read(runtime, duplicate_id)["job_id"]
     run(runtime, f"UPDATE prediction SET accepted_at = now() - interval '8 days' WHERE id = '{duplicate_id}'")  # noqa: S608
     with transaction(runtime.sessions) as session:

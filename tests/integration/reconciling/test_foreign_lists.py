@@ -94,7 +94,7 @@ def check(runtime: Runtime, prediction_id: UUID) -> str:
     return check_prediction(runtime, prediction_id, 1)
 
 
-def test_an_unconfirmed_submission_is_not_not_found_for_the_list_of_another_account(
+def test_a_foreign_list_marks_no_unconfirmed_submission_not_found(
     ours: Runtime, foreign: Runtime, account: UUID
 ) -> None:
     render(ours, account, "before")
@@ -112,7 +112,7 @@ def test_an_unconfirmed_submission_is_not_not_found_for_the_list_of_another_acco
     assert (state_of(ours, lost), count_foreign(ours)) == ("not_found", 0)
 
 
-def test_an_unconfirmed_submission_is_not_not_found_although_later_ones_are_accepted_under_the_other_key(
+def test_later_renders_under_the_other_key_mark_no_submission_not_found(
     ours: Runtime, foreign: Runtime, account: UUID
 ) -> None:
     render(ours, account, "before")
@@ -124,7 +124,7 @@ def test_an_unconfirmed_submission_is_not_not_found_although_later_ones_are_acce
     assert state_of(ours, lost) == "unconfirmed"
 
 
-def test_a_first_unconfirmed_submission_before_anything_was_accepted_is_not_found(
+def test_a_submission_before_the_first_acceptance_is_marked_not_found(
     ours: Runtime, foreign: Runtime, account: UUID
 ) -> None:
     lost = unconfirmed(ours, account, "lost")
@@ -134,9 +134,7 @@ def test_a_first_unconfirmed_submission_before_anything_was_accepted_is_not_foun
 
 
 @pytest.mark.parametrize("earlier", [True, False])
-def test_a_render_is_not_lost_for_the_list_of_another_account(
-    ours: Runtime, foreign: Runtime, account: UUID, *, earlier: bool
-) -> None:
+def test_a_foreign_list_loses_no_render(ours: Runtime, foreign: Runtime, account: UUID, *, earlier: bool) -> None:
     first, second = render(ours, account, "first"), render(ours, account, "second")
     watched = second if earlier else first
     with capture_logs() as logs:
@@ -149,9 +147,7 @@ def test_a_render_is_not_lost_for_the_list_of_another_account(
     assert count_foreign(ours) == 0
 
 
-def test_a_render_is_not_lost_although_later_ones_are_accepted_under_the_other_key(
-    ours: Runtime, foreign: Runtime, account: UUID
-) -> None:
+def test_later_renders_under_the_other_key_lose_no_render(ours: Runtime, foreign: Runtime, account: UUID) -> None:
     render(ours, account, "first")
     watched = render(ours, account, "second")
     render(foreign, account, "later")
@@ -159,7 +155,7 @@ def test_a_render_is_not_lost_although_later_ones_are_accepted_under_the_other_k
     assert state_of(ours, watched) == "rendering"
 
 
-def test_a_render_that_the_list_of_our_own_account_does_not_show_is_lost(ours: Runtime, account: UUID) -> None:
+def test_a_render_that_our_own_list_does_not_show_is_lost(ours: Runtime, account: UUID) -> None:
     render(ours, account, "before")
     gone = render(ours, account, "gone")
     run(ours, "UPDATE prediction SET provider_id = 'gone' WHERE id = :id", id=gone)
@@ -167,9 +163,7 @@ def test_a_render_that_the_list_of_our_own_account_does_not_show_is_lost(ours: R
     assert state_of(ours, gone) == "lost"
 
 
-def test_control_predictions_that_were_accepted_long_before_are_searched_for_where_they_are(
-    ours: Runtime, account: UUID
-) -> None:
+def test_old_control_predictions_are_searched_for_at_their_own_time(ours: Runtime, account: UUID) -> None:
     render(ours, account, "before")
     gone = render(ours, account, "gone")
     later = "provider_created_at + interval '3 hours'"

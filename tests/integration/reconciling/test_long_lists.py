@@ -93,7 +93,7 @@ def now(runtime: Runtime) -> datetime:
     return moment
 
 
-def test_what_was_marked_not_found_long_ago_does_not_lengthen_the_list(
+def test_an_old_not_found_submission_does_not_lengthen_the_list(
     runtime: Runtime, account: UUID, asked_after: list[datetime]
 ) -> None:
     not_found = give_up(runtime, account, "never bought")
@@ -106,7 +106,7 @@ def test_what_was_marked_not_found_long_ago_does_not_lengthen_the_list(
     assert (state_of(runtime, not_found)[0], state_of(runtime, fresh)[0]) == ("not_found", "rendering")
 
 
-def test_an_unconfirmed_submission_that_waits_for_its_turn_does_not_lengthen_the_list_and_is_not_decided_by_it(
+def test_a_submission_that_is_not_due_lengthens_no_list(
     runtime: Runtime, account: UUID, asked_after: list[datetime]
 ) -> None:
     waiting = unconfirmed(runtime, account, "waits", age=timedelta(days=2))
@@ -121,9 +121,7 @@ def test_an_unconfirmed_submission_that_waits_for_its_turn_does_not_lengthen_the
     assert reconcile_now(runtime, account).startswith("adopted 0, not found 1")
 
 
-def test_an_unconfirmed_submission_that_waits_for_its_turn_takes_what_is_met_before_it_is_called_a_duplicate_purchase(
-    runtime: Runtime, account: UUID
-) -> None:
+def test_a_submission_that_is_not_due_adopts_before_a_not_found_one(runtime: Runtime, account: UUID) -> None:
     not_found = give_up(runtime, account, "the same take")
     waiting = unconfirmed(runtime, account, "the same take", age=timedelta(seconds=20))
     run(runtime, "UPDATE prediction SET due_at = now() + interval '10 minutes' WHERE id = :id", id=waiting)
@@ -134,9 +132,7 @@ def test_an_unconfirmed_submission_that_waits_for_its_turn_takes_what_is_met_bef
     assert (state_of(runtime, not_found)[0], state_of(runtime, waiting)[0]) == ("not_found", "rendering")
 
 
-def test_an_unconfirmed_submission_that_waits_for_its_turn_takes_what_is_its_own_before_a_younger_twin(
-    runtime: Runtime, account: UUID
-) -> None:
+def test_a_submission_that_is_not_due_adopts_before_its_younger_twin(runtime: Runtime, account: UUID) -> None:
     older = unconfirmed(runtime, account, "the same take", age=timedelta(seconds=60))
     run(runtime, "UPDATE prediction SET due_at = now() + interval '10 minutes' WHERE id = :id", id=older)
     younger = unconfirmed(runtime, account, "the same take", age=timedelta(0))
@@ -145,9 +141,7 @@ def test_an_unconfirmed_submission_that_waits_for_its_turn_takes_what_is_its_own
     assert (state_of(runtime, older)[0], state_of(runtime, younger)[0]) == ("rendering", "unconfirmed")
 
 
-def test_what_is_found_late_goes_to_the_job_that_waits_before_an_equal_one_that_has_ended(
-    runtime: Runtime, account: UUID
-) -> None:
+def test_a_purchase_found_late_goes_to_a_waiting_job_before_an_ended_one(runtime: Runtime, account: UUID) -> None:
     give_up(runtime, account, "the same take")
     waiting = unconfirmed(runtime, account, "the same take", age=timedelta(days=1))
     assert "not found 1" in reconcile_now(runtime, account)
@@ -158,7 +152,7 @@ def test_what_is_found_late_goes_to_the_job_that_waits_before_an_equal_one_that_
     assert (found.id,) in ask(runtime, query, id=waiting)
 
 
-def test_an_older_twin_that_is_sought_as_well_asks_whose_list_it_is(runtime: Runtime, account: UUID) -> None:
+def test_a_search_for_an_older_twin_checks_whose_list_it_is(runtime: Runtime, account: UUID) -> None:
     run(runtime, "UPDATE prediction SET provider_id = 'of another account'")
     before = "accepted_at = accepted_at - interval '5 minutes', provider_created_at = now() - interval '5 minutes'"
     run(runtime, f"UPDATE prediction SET {before}")  # noqa: S608 - a constant
@@ -178,7 +172,7 @@ def test_a_sweep_counts_from_when_its_list_was_begun(runtime: Runtime, account: 
 
 
 @pytest.mark.parametrize(("read_to", "reported"), [(2, "for a person 1"), (0.5, "since the restored state")])
-def test_an_old_unconfirmed_submission_keeps_no_account_paused_after_a_restore(
+def test_a_submission_past_retention_does_not_prolong_a_pause(
     runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch, read_to: float, reported: str
 ) -> None:
     """The list is cut `read_to` hours before now; an hour before the restored state would do."""
@@ -201,7 +195,7 @@ def test_an_old_unconfirmed_submission_keeps_no_account_paused_after_a_restore(
     assert reported in line
 
 
-def test_a_list_that_is_too_long_decides_what_it_reaches_and_leaves_the_rest_to_a_person(
+def test_a_list_that_is_too_long_leaves_what_it_does_not_reach_to_a_person(
     runtime: Runtime, account: UUID, asked_after: list[datetime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evidence, "PAGE_LIMIT", 2)

@@ -69,9 +69,7 @@ def test_a_run_that_reads_for_longer_than_its_lease_keeps_its_claim(
     assert reported.startswith("adopted 0, not found 0, waiting 0, for a person 1")
 
 
-def test_a_run_whose_worker_died_is_given_back_within_a_request_and_a_margin(
-    runtime: Runtime, account_id: UUID
-) -> None:
+def test_the_lease_of_a_dead_run_ends_within_a_request_and_a_margin(runtime: Runtime, account_id: UUID) -> None:
     first = claim(runtime, account_id)
     assert first is not None
     with transaction(runtime.sessions) as session:
@@ -95,7 +93,7 @@ def test_a_list_that_is_refused_is_asked_again_when_the_provider_wishes(
     assert before <= until - timedelta(seconds=pause) <= after
 
 
-def test_an_unconfirmed_submission_that_cannot_be_decided_is_checked_again_soon_while_it_is_young(
+def test_a_young_submission_that_cannot_be_decided_is_searched_for_soon(
     runtime: Runtime, simulator: Simulator, account_id: UUID
 ) -> None:
     runtime.client.submit(MODEL, INPUT, send_before=time.monotonic() + 60)

@@ -42,7 +42,7 @@ def post_while_listed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, post: C
     monkeypatch.setattr(runtime.client, "list_predictions", list_after_post)
 
 
-def test_what_is_posted_while_the_list_is_read_is_no_unknown_prediction(
+def test_a_submission_posted_while_the_list_is_read_is_not_unknown(
     runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posted: list[tuple[UUID, ProviderPrediction]] = []
@@ -53,7 +53,7 @@ def test_what_is_posted_while_the_list_is_read_is_no_unknown_prediction(
     assert reconcile_now(runtime, account).endswith("new unknown predictions 0")
 
 
-def test_an_unconfirmed_submission_takes_nothing_that_an_equal_one_has_posted_meanwhile(
+def test_an_unconfirmed_submission_takes_no_prediction_of_a_newer_twin(
     runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unconfirmed = begin(runtime, account, "a")
@@ -69,7 +69,7 @@ def test_an_unconfirmed_submission_takes_nothing_that_an_equal_one_has_posted_me
 
 
 @pytest.mark.parametrize("dismissed", [False, True])
-def test_an_unconfirmed_submission_that_is_decided_meanwhile_takes_nothing_from_its_twin(
+def test_a_submission_decided_meanwhile_takes_nothing_from_its_twin(
     runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch, dismissed: bool
 ) -> None:
     first, second = begin(runtime, account, "a"), begin(runtime, account, "a")
@@ -99,9 +99,7 @@ def test_an_unconfirmed_submission_that_is_decided_meanwhile_takes_nothing_from_
     assert ask(runtime, twins, id=second) == [(its_own.id,)]
 
 
-def test_an_unknown_prediction_that_a_row_turns_out_to_have_asked_for_is_one_no_more(
-    runtime: Runtime, account: UUID
-) -> None:
+def test_an_unknown_prediction_that_a_row_claims_is_no_longer_unknown(runtime: Runtime, account: UUID) -> None:
     stranger = send(runtime, "nobody's")
     with capture_logs() as logs:
         assert reconcile_now(runtime, account).endswith("new unknown predictions 1")

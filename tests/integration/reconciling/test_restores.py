@@ -139,7 +139,7 @@ def world(postgres: EmbeddedPostgres, database_url: str, tmp_path: Path) -> Iter
         opened.close()
 
 
-def test_what_a_restored_database_has_forgotten_is_adopted_and_not_bought_again(world: World) -> None:
+def test_a_purchase_that_a_restore_forgot_is_adopted_and_not_repeated(world: World) -> None:
     world.push("a", "a", "b", "c")
     world.back_up()
     assert world.submit(3) == 3
@@ -164,7 +164,7 @@ def test_what_a_restored_database_has_forgotten_is_adopted_and_not_bought_again(
         assert {rule.name for rule in RULES if find_broken(session, rule).total} == set()
 
 
-def test_a_submission_that_was_claimed_in_the_restored_rows_and_posted_later_is_adopted(world: World) -> None:
+def test_a_submission_posted_after_the_backup_is_adopted(world: World) -> None:
     world.push("a")
     with transaction(world.runtime.sessions) as session:
         transitions.admission.admit_jobs(session, world.account, count=1)
@@ -178,7 +178,7 @@ def test_a_submission_that_was_claimed_in_the_restored_rows_and_posted_later_is_
     assert world.ask("SELECT state, attempt FROM prediction") == [("completed", 1)]
 
 
-def test_an_unknown_prediction_that_may_be_ours_waits_for_a_person_and_a_strangers_does_not(world: World) -> None:
+def test_only_an_unknown_prediction_that_may_be_ours_waits_for_a_person(world: World) -> None:
     world.push("a")
     assert world.submit(1) == 1
     world.back_up()
@@ -239,7 +239,7 @@ def test_a_run_that_was_overtaken_says_that_it_opened_nothing(
     assert (accounts.get_account(world.runtime.sessions).paused_at is None) == by_a_person
 
 
-def test_an_unknown_prediction_from_before_the_restored_state_is_a_strangers(world: World) -> None:
+def test_an_unknown_prediction_from_before_the_backup_belongs_to_others(world: World) -> None:
     world.push("a")
     assert world.submit(1) == 1
     world.runtime.client.submit(MODEL, wish(), send_before=time.monotonic() + 60)
@@ -251,7 +251,7 @@ def test_an_unknown_prediction_from_before_the_restored_state_is_a_strangers(wor
     assert world.sweep(settled=True).endswith("restored: adopted 0, submits again")
 
 
-def test_what_was_bought_after_an_unconfirmed_submission_that_failed_is_not_bought_again(world: World) -> None:
+def test_a_purchase_after_a_failed_unconfirmed_one_is_not_repeated(world: World) -> None:
     world.simulator.set_fault("task_failed", count=1)
     world.simulator.set_fault("submit_drop", count=1)
     world.push("a")
@@ -275,7 +275,7 @@ def test_what_was_bought_after_an_unconfirmed_submission_that_failed_is_not_boug
     assert world.bought() == {"a": 2}
 
 
-def test_what_was_bought_after_an_unconfirmed_submission_was_marked_not_found_is_not_bought_again(world: World) -> None:
+def test_a_purchase_after_one_marked_not_found_is_not_repeated(world: World) -> None:
     world.simulator.set_fault("submit_5xx", count=1)
     world.push("a")
     world.submit_without_answer()
@@ -368,9 +368,7 @@ def test_a_database_that_was_not_restored_is_never_held(world: World) -> None:
     assert read_epoch(world.runtime.settings.data_dir, world.account) == 1
 
 
-def test_a_turn_of_the_dispatcher_that_claims_nothing_leaves_the_folder_alone(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dispatcher_turn_that_claims_nothing_writes_no_epoch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[object] = []
     monkeypatch.setattr(submit, "keep_epoch", lambda *asked: kept.append(asked[-1]))
     publisher = Publisher(Celery())

@@ -138,7 +138,7 @@ def bought(world: World) -> tuple[UUID, str]:
 
 @pytest.mark.parametrize("key", ["webhook", "webhook_url"])
 @pytest.mark.parametrize("readable", [True, False])
-def test_each_of_two_equal_unconfirmed_submissions_gets_its_own_and_not_the_others(
+def test_each_of_two_equal_unconfirmed_submissions_gets_its_own_prediction(
     world: World, simulator: Simulator, key: str, readable: bool
 ) -> None:
     simulator.set_fault("show_webhook", text=key)
@@ -157,9 +157,7 @@ def test_each_of_two_equal_unconfirmed_submissions_gets_its_own_and_not_the_othe
     assert world.find_broken() == set()
 
 
-def test_an_unconfirmed_submission_with_an_equal_twin_still_in_flight_need_not_wait_for_it(
-    world: World, simulator: Simulator
-) -> None:
+def test_an_unconfirmed_submission_does_not_wait_for_a_twin_in_flight(world: World, simulator: Simulator) -> None:
     simulator.set_fault("submit_drop", count=1)
     world.push()
     assert world.submit() == 1
@@ -189,7 +187,7 @@ def test_a_lost_row_is_made_again_for_a_job_that_would_be_bought(
     assert world.find_broken() == set()
 
 
-def test_a_submission_that_was_not_posted_yet_is_what_was_bought(world: World, bought: tuple[UUID, str]) -> None:
+def test_a_submission_that_was_not_posted_yet_becomes_the_purchase(world: World, bought: tuple[UUID, str]) -> None:
     job_id, provider_id = bought
     world.forget(job_id)
     world.admit()
@@ -212,7 +210,7 @@ def test_a_job_that_was_marked_not_found_and_waits_is_not_bought_anew(world: Wor
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
-def test_what_a_job_that_has_ended_does_not_need_is_kept_as_a_duplicate_purchase(
+def test_a_purchase_that_an_ended_job_does_not_need_is_a_duplicate(
     world: World, bought: tuple[UUID, str], state: str
 ) -> None:
     job_id, provider_id = bought
@@ -243,9 +241,7 @@ def test_a_second_live_purchase_is_a_duplicate(world: World, bought: tuple[UUID,
     assert world.find_broken() == {"bought_once", "no_duplicate"}
 
 
-def test_what_was_refused_and_bought_all_the_same_is_a_duplicate_purchase_in_its_own_row(
-    world: World, bought: tuple[UUID, str]
-) -> None:
+def test_a_refused_submission_that_was_bought_is_a_duplicate_in_its_row(world: World, bought: tuple[UUID, str]) -> None:
     job_id, provider_id = bought
     refused = "state = 'refused', provider_id = NULL, accepted_at = NULL, ended_at = now(), due_at = NULL"
     world.run(f"UPDATE prediction SET {refused} WHERE job_id = :id", id=job_id)  # noqa: S608
@@ -268,7 +264,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> Non
     monkeypatch.setattr(queries.restore, "find_job_snapshot", read_and_be_late)
 
 
-def test_a_job_that_is_admitted_at_this_instant_gets_what_was_bought_for_it(
+def test_a_job_that_is_admitted_at_this_instant_gets_its_purchase(
     world: World, bought: tuple[UUID, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, provider_id = bought
@@ -280,7 +276,7 @@ def test_a_job_that_is_admitted_at_this_instant_gets_what_was_bought_for_it(
     assert world.find_broken() == set()
 
 
-def test_what_another_run_has_adopted_at_this_instant_is_neither_duplicate_nor_unknown(
+def test_a_prediction_that_another_run_adopts_is_not_duplicate_or_unknown(
     world: World, bought: tuple[UUID, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, provider_id = bought
@@ -297,7 +293,7 @@ def test_what_another_run_has_adopted_at_this_instant_is_neither_duplicate_nor_u
     assert world.find_broken() == set()
 
 
-def test_an_unconfirmed_submission_that_is_answered_with_another_id_at_this_instant_does_not_end_with_this_ones_video(
+def test_a_submission_answered_with_another_id_does_not_take_this_video(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.simulator.set_fault("submit_drop", count=1)
@@ -325,7 +321,7 @@ def test_no_duplicate_purchase_is_recorded_for_a_job_that_would_be_bought(world:
     assert [each is not None for each in outcomes] == [False, False, True]
 
 
-def test_what_failed_takes_no_job_from_what_was_paid_for(world: World) -> None:
+def test_a_failed_prediction_takes_no_job_from_a_paid_one(world: World) -> None:
     world.simulator.set_fault("task_failed", count=1)
     job_id = world.push()
     assert world.submit() == 1
@@ -340,7 +336,7 @@ def test_what_failed_takes_no_job_from_what_was_paid_for(world: World) -> None:
 
 
 @pytest.mark.parametrize("restored", [False, True])
-def test_the_render_of_a_job_that_is_gone_is_an_unknown_prediction_and_nobody_elses(
+def test_the_render_of_a_job_that_is_gone_is_an_unknown_prediction(
     world: World, bought: tuple[UUID, str], restored: bool
 ) -> None:
     job_id, provider_id = bought

@@ -59,7 +59,7 @@ def read_interval(session: Session, prediction_id: UUID) -> tuple[float, float]:
     return low, high
 
 
-def test_before_anything_was_rendered_the_prior_is_believed(scratch: Session, settings: Settings) -> None:
+def test_the_prior_is_believed_before_anything_was_rendered(scratch: Session, settings: Settings) -> None:
     render_times = RenderTimes(settings)
     before = render_times.find_of_kind(KIND)
     render_times.refresh(scratch, records=True)
@@ -68,7 +68,7 @@ def test_before_anything_was_rendered_the_prior_is_believed(scratch: Session, se
     assert median_of(before) == pytest.approx(settings.render_median_seconds, rel=0.01)
 
 
-def test_what_was_rendered_is_believed_and_other_kinds_are_left_alone(scratch: Session, settings: Settings) -> None:
+def test_finished_renders_change_the_belief_about_their_kind_only(scratch: Session, settings: Settings) -> None:
     fill(scratch)
     render_times = RenderTimes(settings)
     render_times.refresh(scratch, records=True)
@@ -98,7 +98,7 @@ def test_lost_statistics_are_rebuilt_from_predictions(scratch: Session, settings
     assert median_of(render_times.find_of_kind(KIND)) == pytest.approx(22, abs=2)
 
 
-def test_who_does_not_lead_believes_the_same_and_writes_nothing(scratch: Session, settings: Settings) -> None:
+def test_a_worker_that_does_not_lead_believes_the_same_and_writes_nothing(scratch: Session, settings: Settings) -> None:
     fill(scratch)
     reader, leader = RenderTimes(settings), RenderTimes(settings)
     reader.refresh(scratch)
@@ -151,7 +151,7 @@ def test_renders_in_flight_are_counted_by_kind_and_age(scratch: Session, setting
     assert render_times.find_of_kind(KIND).survival(200) > 2 * before
 
 
-def test_of_each_kind_the_newest_are_kept(scratch: Session, settings: Settings) -> None:
+def test_the_newest_renders_of_each_kind_are_kept(scratch: Session, settings: Settings) -> None:
     ids = [add_completed(scratch, took=20, ago=10.0 + number) for number in range(5)]
     now = queries.health.read_clock(scratch)
     renders = [NewFinishedRender(each, VIDEO_MODEL, 6, now - seconds(number), 1, 2) for number, each in enumerate(ids)]

@@ -43,7 +43,7 @@ def test_every_answer_is_an_envelope(api: Api) -> None:
     "headers", [{}, {"Authorization": "Bearer wrong"}, {"X-API-Key": "the-key"}, {"Authorization": "k"}]
 )
 @pytest.mark.parametrize(("method", "path"), [("GET", "/balance"), ("POST", f"/{PRO}"), ("POST", "/predictions")])
-def test_without_the_right_key_nothing_is_reported(
+def test_a_request_without_the_right_key_is_refused(
     simulator: Simulator, headers: dict[str, str], method: str, path: str
 ) -> None:
     answer = requests.request(method, f"{simulator.url}/api/v3{path}", headers=headers, json={}, timeout=60)

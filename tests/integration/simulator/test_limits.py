@@ -68,7 +68,7 @@ def test_beyond_the_limit_per_minute_submissions_are_refused(tier: str, per_minu
         assert api.list() != []  # looking is not limited
 
 
-def test_without_credit_submissions_are_refused_until_the_account_is_topped_up() -> None:
+def test_submissions_without_credit_are_refused_until_a_top_up() -> None:
     with Simulator(balance="0.40", no_credit_status=403) as simulator:
         api = Api(simulator)
         api.buy()

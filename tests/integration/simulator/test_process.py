@@ -53,7 +53,7 @@ def test_stopping_does_not_wait_for_requests_that_hang(monkeypatch: pytest.Monke
             hanging.result()
 
 
-def test_nothing_is_left_behind_by_a_simulator_that_was_killed() -> None:
+def test_a_killed_simulator_leaves_nothing_behind() -> None:
     with tempfile.TemporaryDirectory() as folder, patch.object(tempfile, "tempdir", folder):
         simulator = Simulator()
         simulator.start()

@@ -36,7 +36,7 @@ def is_genuine(callback: Callback, api: Api) -> bool:
     return version == "v3" and hmac.compare_digest(signature, expected)
 
 
-def test_a_completed_task_is_announced_with_the_bare_object_and_a_good_signature(api: Api, receiver: Receiver) -> None:
+def test_a_completed_task_is_announced_with_a_good_signature(api: Api, receiver: Receiver) -> None:
     task_id = api.buy(query={"webhook": receiver.url})["id"]
     [callback] = receiver.wait_for(1)
     assert is_genuine(callback, api)

@@ -235,9 +235,7 @@ def test_a_retry_by_a_person_fetches_once_and_buys_nothing(runtime: Runtime, hos
     assert state_of(runtime, job_id) == ("succeeded", None)
 
 
-def test_a_file_that_the_provider_has_deleted_is_fetched_before_it_is_bought_again(
-    runtime: Runtime, host: OutputHost
-) -> None:
+def test_a_deleted_file_is_fetched_once_more_before_it_is_bought_again(runtime: Runtime, host: OutputHost) -> None:
     job_id = add_job(runtime, f"{host.url}/gone.mp4", ended_at=-timedelta(days=8), posted_at=-timedelta(days=8))
     with pytest.raises(StoreFailed):
         store(runtime, job_id)

@@ -193,7 +193,7 @@ def test_a_probe_that_is_under_way_is_the_only_one(
     assert claim(runtime, account) == []
 
 
-def test_files_that_are_gone_for_good_do_not_begin_one_outage_after_another(
+def test_files_that_are_gone_for_good_begin_no_series_of_outages(
     runtime: Runtime, account: UUID, host: OutputHost, film: bytes
 ) -> None:
     add_jobs(runtime, account, host, film, count=3)
@@ -266,7 +266,7 @@ def test_an_event_warns_a_day_before_downloads_are_given_up(runtime: Runtime, ac
         assert rows.kinds(session, job_id=young) == []
 
 
-def test_downloads_that_wait_for_the_end_of_an_outage_are_given_up_after_six_days(
+def test_downloads_that_wait_for_an_outage_are_given_up_after_six_days(
     runtime: Runtime, account: UUID, host: OutputHost, film: bytes
 ) -> None:
     jobs = add_jobs(runtime, account, host, film, count=4)

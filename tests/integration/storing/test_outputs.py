@@ -209,7 +209,7 @@ def test_the_name_follows_the_container(server: OutputServer, store: ArtifactSto
     assert published(store) == ["batch/1-fox.jpg", "batch/1-fox.webm"]
 
 
-def test_nothing_of_ours_is_sent_along(
+def test_a_download_sends_no_login_and_uses_no_proxy(
     server: OutputServer, store: ArtifactStore, film: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")

@@ -99,7 +99,7 @@ def test_a_step_whose_database_was_away_is_handed_back_once_it_is_back(
     assert claim(runtime)  # due at once
 
 
-def test_outages_that_outlast_the_lease_never_park_a_job(
+def test_outages_that_outlast_the_lease_never_quarantine_a_job(
     runtime: Runtime, prediction_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(MAX_STORE_CRASHES + 1):

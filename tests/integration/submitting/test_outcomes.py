@@ -93,7 +93,7 @@ def test_an_accepted_id_outlasts_a_locked_table(
     assert read_prediction(runtime, claimed)["state"] == PredictionState.RENDERING
 
 
-def test_the_event_of_an_accepted_render_tells_what_it_will_take(runtime: Runtime) -> None:
+def test_the_event_of_an_accepted_render_holds_its_forecast(runtime: Runtime) -> None:
     claimed = claim_one(runtime)
     with transaction(runtime.sessions) as session:
         transitions.leadership.lead(session, "worker-1", lease=rows.MINUTE)
@@ -109,7 +109,7 @@ def test_the_event_of_an_accepted_render_tells_what_it_will_take(runtime: Runtim
     assert left == pytest.approx(job.progress.time_left.as_numbers(), abs=5 + time.monotonic() - began)
 
 
-def test_what_is_forecast_at_the_post_was_learned_no_longer_than_a_minute_ago(
+def test_the_forecast_at_the_post_was_learned_within_the_last_minute(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed = claim_one(runtime)
@@ -126,7 +126,7 @@ def test_what_is_forecast_at_the_post_was_learned_no_longer_than_a_minute_ago(
     runtime.forecaster.learn(runtime.sessions)
 
 
-def test_a_post_does_not_wait_for_what_cannot_be_learned(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_post_does_not_wait_for_a_forecast(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OperationalError("SELECT", None, Exception("canceling statement due to statement timeout"))
 
@@ -136,7 +136,7 @@ def test_a_post_does_not_wait_for_what_cannot_be_learned(runtime: Runtime, monke
 
 
 @pytest.mark.parametrize("broken", ["learn", "forecast_render"])
-def test_what_cannot_be_forecast_costs_no_answer_and_no_submission(
+def test_a_failed_forecast_costs_no_answer_and_no_submission(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     def fail(*_: object) -> None:
@@ -153,7 +153,7 @@ def test_what_cannot_be_forecast_costs_no_answer_and_no_submission(
     assert ("time_left" in event["detail"]) == (broken == "learn")
 
 
-def test_what_was_not_sent_is_reported_even_after_the_lease(database_url: str, tmp_path: Path) -> None:
+def test_a_submission_that_was_not_sent_is_reported_even_after_the_lease(database_url: str, tmp_path: Path) -> None:
     with deaf_port() as port:
         runtime = open_runtime(database_url, tmp_path, key="k", url=f"http://127.0.0.1:{port}")
         claimed = claim_one(runtime)
@@ -206,7 +206,7 @@ def give_up(runtime: Runtime, claimed: ClaimedSubmit, *, then: str) -> None:
         ("posted", {("duplicate", True), ("submitting", False)}),
     ],
 )
-def test_an_answer_that_comes_after_it_was_marked_not_found_is_its_jobs_while_that_would_be_bought(
+def test_an_answer_after_not_found_goes_to_its_job_while_that_waits(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, then: str, states: set[tuple[str, bool]], back_offs: int
 ) -> None:
     claimed = claim_one(runtime)

@@ -75,7 +75,7 @@ def test_a_submission_carries_the_token_of_its_prediction_and_job(database_url: 
         assert token_of(request) not in row["reported"] + row["events"]
 
 
-def test_without_a_public_url_there_is_no_address(database_url: str, tmp_path: Path) -> None:
+def test_a_submission_without_a_public_url_has_no_webhook_address(database_url: str, tmp_path: Path) -> None:
     with submitted(database_url, tmp_path, answering((200, envelope(TASK)))) as (_, row, request):
         assert (urlsplit(request.target).query, row["hook_asked"]) == ("", False)
 

@@ -124,7 +124,7 @@ def test_no_check_is_made_before_what_is_owed_is_paid(
 
 
 @pytest.mark.parametrize("resumed_by_it", [True, False])
-def test_a_render_whose_window_begins_has_had_its_check_and_one_that_a_leader_meets_has_not(
+def test_a_resumed_render_was_checked_and_one_that_a_new_leader_meets_not(
     runtime: Runtime, account_id: UUID, *, resumed_by_it: bool
 ) -> None:
     with transaction(runtime.sessions) as session:
@@ -139,7 +139,7 @@ def test_a_render_whose_window_begins_has_had_its_check_and_one_that_a_leader_me
     assert watched.poll_at - watched.early_poll_at == pytest.approx(25.0 if resumed_by_it else 0.0)
 
 
-def test_the_leader_tells_the_price_of_a_check(runtime: Runtime, account_id: UUID) -> None:
+def test_the_leader_reports_the_price_of_a_check(runtime: Runtime, account_id: UUID) -> None:
     with transaction(runtime.sessions) as session:
         assert get_price(session) is None
     WatchScheduler(runtime).choose_checks(find_account(runtime), count=ROOM, term=1)
@@ -161,7 +161,7 @@ def test_another_leader_pays_what_the_first_one_left(runtime: Runtime, account_i
         assert owed(runtime) == left
 
 
-def test_what_is_paid_is_never_more_than_what_is_owed(runtime: Runtime, account_id: UUID) -> None:
+def test_a_payment_is_never_more_than_the_debt(runtime: Runtime, account_id: UUID) -> None:
     with transaction(runtime.sessions) as session:
         assert not transitions.lists.pay_requests(session, account_id, count=1)
         transitions.lists.owe_requests(session, account_id, count=1)

@@ -40,7 +40,7 @@ def choose(runtime: Runtime, watch_scheduler: WatchScheduler) -> list[Message]:
     return [*watch_scheduler.choose_checks(account, count=9, term=1)]
 
 
-def test_a_poll_that_failed_is_made_again_and_its_hint_is_not_lost(
+def test_a_failed_poll_is_repeated_and_its_early_check_request_kept(
     runtime: Runtime, simulator: Simulator, prediction_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     an_hour = RetryPolicy(base=timedelta(hours=1), cap=timedelta(hours=1))
@@ -61,6 +61,6 @@ def test_a_poll_that_failed_is_made_again_and_its_hint_is_not_lost(
     assert [(each.task, each.args) for each in polls] == [("watch.poll", (str(prediction_id), 0))] * 2
 
 
-def test_a_poll_that_was_answered_leaves_no_hint(runtime: Runtime, prediction_id: UUID) -> None:
+def test_an_answered_poll_leaves_no_early_check_request(runtime: Runtime, prediction_id: UUID) -> None:
     check_prediction(runtime, prediction_id, 0)
     assert ask(runtime, "SELECT early_check_at FROM prediction") == [(None,)]

@@ -54,7 +54,7 @@ def test_no_window_ends_while_checks_are_held(runtime: Runtime, account_id: UUID
     assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(1,)]
 
 
-def test_what_held_checks_keep_waiting_is_neither_late_nor_worth_a_turn(runtime: Runtime, account_id: UUID) -> None:
+def test_a_render_that_waits_for_held_checks_is_not_late(runtime: Runtime, account_id: UUID) -> None:
     def see() -> tuple[float, float, float]:
         with transaction(runtime.sessions) as session:
             until_due = queries.dispatching.find_seconds_until_due(session)

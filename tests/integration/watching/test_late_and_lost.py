@@ -87,7 +87,7 @@ def lost_results(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
 
 
 @pytest.mark.usefixtures("lost_results")
-def test_a_404_for_what_the_list_shows_is_never_a_loss(runtime: Runtime, render: Render) -> None:
+def test_a_404_for_a_render_that_the_list_shows_is_never_a_loss(runtime: Runtime, render: Render) -> None:
     assert check(runtime, render).startswith("inconsistent")
     run(runtime, "UPDATE prediction SET inconsistent_since = now() - interval '5 minutes'")
     assert check(runtime, render).endswith("but its list shows it")
@@ -114,7 +114,7 @@ def test_a_404_that_lasts_is_a_loss_once_a_list_has_answered_without_it(
 
 @pytest.mark.usefixtures("lost_results")
 @pytest.mark.parametrize("page", [{"unreadable": 1}, {"is_last": False}], ids=["unreadable", "endless"])
-def test_a_list_that_tells_nothing_decides_nothing_and_no_other_check_waits_for_it(
+def test_an_unusable_list_decides_nothing_and_delays_no_other_check(
     runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch, page: dict[str, Any]
 ) -> None:
     asked: list[dict[str, Any]] = []
@@ -140,7 +140,7 @@ def test_a_list_that_tells_nothing_decides_nothing_and_no_other_check_waits_for_
 
 @pytest.mark.usefixtures("lost_results")
 @pytest.mark.parametrize(("reported", "margin"), [(True, 1), (False, 10)])
-def test_the_list_is_read_closely_around_the_providers_time_and_widely_around_ours(
+def test_the_list_is_read_more_widely_around_our_time_than_the_providers(
     runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch, *, reported: bool, margin: int
 ) -> None:
     asked: list[dict[str, Any]] = []
@@ -163,7 +163,7 @@ def until_ended(runtime: Runtime, render: Render) -> None:
         check(runtime, render)
 
 
-def test_a_render_that_failed_is_bought_anew_after_a_wait_that_doubles_with_each_purchase(
+def test_a_failed_render_is_bought_anew_after_a_wait_that_doubles(
     runtime: Runtime, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("random.random", lambda: 0.5)
@@ -200,7 +200,7 @@ def test_an_expired_address_of_a_video_is_asked_for_afresh(
     assert stale_writes(runtime) == {}
 
 
-def test_a_store_step_that_another_worker_took_over_is_counted_and_moves_nothing(
+def test_a_store_step_that_was_taken_over_is_counted_and_moves_nothing(
     runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rushes.storing.transfer.AWAY_AFTER_SECONDS", 600.0)
@@ -260,9 +260,7 @@ def test_an_unconfirmed_submission_that_comes_after_the_lease_is_counted(
     assert stale_writes(runtime) == {"submit.unconfirmed": 1}
 
 
-def test_a_render_is_known_to_have_run_until_the_last_poll_that_saw_it_running(
-    runtime: Runtime, render: Render
-) -> None:
+def test_a_render_ran_at_least_until_the_last_poll_that_saw_it_running(runtime: Runtime, render: Render) -> None:
     find = runtime.client.get_prediction
     with pytest.MonkeyPatch.context() as patch:  # however soon it ends
         running = {"status": PredictionStatus.PROCESSING, "outputs": ()}
@@ -273,7 +271,7 @@ def test_a_render_is_known_to_have_run_until_the_last_poll_that_saw_it_running(
 
 
 @pytest.mark.parametrize("retried", [False, True])
-def test_what_the_provider_completes_without_a_file_is_spent_and_bought_again_by_a_person_only(
+def test_a_completion_without_a_file_is_spent_and_only_a_person_retries_it(
     runtime: Runtime, simulator: Simulator, retried: bool
 ) -> None:
     simulator.set_fault("task_without_outputs", count=1)

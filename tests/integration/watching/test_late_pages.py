@@ -75,7 +75,7 @@ def test_a_purchase_unconfirmed_is_adopted_although_a_later_page_is_late(
     assert (state, provider_id) == ("rendering", bought.id)
 
 
-def test_a_render_whose_page_is_gone_is_not_lost_although_a_later_page_is_late(
+def test_a_render_is_not_lost_although_a_later_page_is_late(
     runtime: Runtime, account: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for prompt in "first", "second", "third":

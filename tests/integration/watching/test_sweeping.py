@@ -71,7 +71,7 @@ def sweep(runtime: Runtime, account_id: UUID) -> str:
     return sweep_account(runtime, account_id, created_after=now - 3600, created_before=now)
 
 
-def test_one_page_moves_all_that_is_over(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+def test_a_page_moves_every_render_that_has_ended(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
     render(runtime, account_id, count=20)
     wait_until_over(simulator)
     before = simulator.stats()["requests"]
@@ -83,7 +83,7 @@ def test_one_page_moves_all_that_is_over(runtime: Runtime, simulator: Simulator,
     assert sum(simulator.stats()["requests"].values()) - sum(before.values()) == 1
 
 
-def test_as_many_as_a_window_holds_cost_one_request(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+def test_the_renders_of_one_window_cost_one_request(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
     render(runtime, account_id, count=WINDOW_SIZE)
     wait_until_over(simulator)
     before = sum(simulator.stats()["requests"].values())
@@ -91,7 +91,7 @@ def test_as_many_as_a_window_holds_cost_one_request(runtime: Runtime, simulator:
     assert sum(simulator.stats()["requests"].values()) - before == 1
 
 
-def test_what_still_runs_is_left_alone(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
+def test_a_render_that_still_runs_is_left_alone(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
     simulator.set_fault("task_slow")
     render(runtime, account_id, count=3)
     assert sweep(runtime, account_id).startswith("0 of 3 completed, 0 to be polled, 3 on the page")
@@ -139,7 +139,7 @@ def believe(runtime: Runtime) -> float:
     return account.own_share
 
 
-def test_what_others_fill_of_a_page_is_measured_and_forgotten(
+def test_the_share_of_others_on_a_page_is_measured_and_forgotten(
     runtime: Runtime, simulator: Simulator, account_id: UUID
 ) -> None:
     render(runtime, account_id, count=15)
@@ -208,7 +208,7 @@ def test_a_list_that_fails_as_results_do_holds_the_checks(
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_list_that_fails_alone_counts_as_late_the_more_the_longer(
+def test_a_list_that_fails_alone_counts_as_ever_later(
     runtime: Runtime, simulator: Simulator, account_id: UUID, *, known: bool
 ) -> None:
     simulator.set_fault("get_5xx", kind="list")
@@ -225,9 +225,7 @@ def test_a_list_that_fails_alone_counts_as_late_the_more_the_longer(
     assert ask(runtime, "SELECT requests_owed FROM account") == [(5,)]  # one result each
 
 
-def test_lists_that_fail_together_are_one_failure_and_make_no_measured_lag_smaller(
-    runtime: Runtime, account_id: UUID
-) -> None:
+def test_lists_that_fail_together_are_one_failure_and_reduce_no_lag(runtime: Runtime, account_id: UUID) -> None:
     def fail(elapsed: float) -> bool:
         with transaction(runtime.sessions) as session:
             return transitions.lists.note_list_failure(session, account_id, elapsed=elapsed)

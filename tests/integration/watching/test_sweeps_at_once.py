@@ -62,7 +62,7 @@ def meet_after_the_first_completion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transitions.renders, "complete_prediction", complete_and_meet)
 
 
-def test_a_page_that_completes_and_hints_does_not_deadlock_with_one_that_completes(
+def test_two_pages_that_move_the_same_renders_do_not_deadlock(
     runtime: Runtime, renders: list[UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show_pages(runtime, monkeypatch)
@@ -81,7 +81,7 @@ def test_a_page_that_completes_and_hints_does_not_deadlock_with_one_that_complet
     assert ask(runtime, "SELECT kind, count FROM stale_write") == [("sweep.outcome", 1)]
 
 
-def test_hints_take_their_rows_in_the_order_of_ids(shared_sessions: Sessions) -> None:
+def test_early_check_requests_lock_their_rows_in_the_order_of_ids(shared_sessions: Sessions) -> None:
     with transaction(shared_sessions) as session:
         account, first, last = rows.add_account(session), new_id(), new_id()
         for each in last, first:  # so that the table has them in this order

@@ -32,7 +32,7 @@ def add_ends(session: Session, account_id: UUID, delays: Iterable[float | None],
         )
 
 
-def test_from_fewer_than_five_ends_no_share_is_reported(scratch: Session, account_id: UUID) -> None:
+def test_a_share_is_not_reported_from_fewer_than_five_ends(scratch: Session, account_id: UUID) -> None:
     assert queries.webhooks.measure_webhook_delivery(scratch, account_id) == Delivery(0, 0)
     add_ends(scratch, account_id, [0] * 4)
     assert queries.webhooks.measure_webhook_delivery(scratch, account_id).share is None
@@ -46,9 +46,7 @@ def test_a_few_deliveries_are_believed_a_little_and_none_is_ever_certain() -> No
     assert Delivery(0, 200).belief == pytest.approx(0.002, abs=0.001)
 
 
-def test_a_webhook_counts_that_came_before_we_knew_or_up_to_five_seconds_after(
-    scratch: Session, account_id: UUID
-) -> None:
+def test_a_webhook_counts_up_to_five_seconds_after_we_knew(scratch: Session, account_id: UUID) -> None:
     add_ends(scratch, account_id, [-3, 0, 4.9, 5, 5.1, 9, None, None])
     assert queries.webhooks.measure_webhook_delivery(scratch, account_id).share == 0.5
 
@@ -63,7 +61,7 @@ def test_deliveries_that_begin_again_are_believed_slowly(scratch: Session, accou
     assert queries.webhooks.measure_webhook_delivery(scratch, account_id).share == 0.25
 
 
-def test_only_ends_count_that_a_webhook_could_have_reported(scratch: Session, account_id: UUID) -> None:
+def test_ends_count_only_if_a_webhook_could_have_reported_them(scratch: Session, account_id: UUID) -> None:
     add_ends(scratch, account_id, [0] * 5)
     add_ends(scratch, account_id, [None] * 5, state="timeout")
     add_ends(scratch, rows.add_account(scratch), [None] * 5)
@@ -90,7 +88,7 @@ def test_agreement_is_measured_by_the_latest_200(scratch: Session, account_id: U
     assert queries.webhooks.measure_webhook_agreement(scratch, account_id) == Agreement(agreed=200, disagreed=0)
 
 
-def test_what_a_person_reads_of_webhooks(scratch: Session, account_id: UUID) -> None:
+def test_the_share_of_webhooks_is_described_in_words(scratch: Session, account_id: UUID) -> None:
     assert queries.webhooks.find_webhook_stats(scratch, account_id) == WebhookStats(0, None, None)
     add_ends(scratch, account_id, [None, 0])
     reported = queries.webhooks.find_webhook_stats(scratch, account_id)

@@ -185,7 +185,7 @@ def test_a_check_raises_what_the_answer_means(status: int, body: object, expecte
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 200), (200, 5004), (500, 500), (404, 404)])
-def test_a_check_answered_with_the_prediction_is_an_answer_whatever_the_status(status: int, code: int) -> None:
+def test_a_check_that_returns_the_prediction_is_good_whatever_the_status(status: int, code: int) -> None:
     found = check_at(answering((status, envelope({**TASK, "status": "failed", "error": "moderation"}, code))))
     assert (found.status, found.error) == (PredictionStatus.FAILED, "moderation")
 

@@ -102,7 +102,7 @@ def test_a_kept_connection_that_the_server_closed_is_replaced() -> None:
     assert [each.connection for each in server.requests] == [0, 1, 2]
 
 
-def test_what_the_caller_was_handling_is_not_taken_for_the_cause() -> None:
+def test_an_error_that_the_caller_was_handling_is_not_taken_for_the_cause() -> None:
     with client_of(close_after_request) as (client, _):
         try:
             json.loads("unrelated")
@@ -134,7 +134,7 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(PIECES | st.binary(max_size=30), max_size=8).map(b"".join))
-def test_whatever_bytes_come_back_a_submit_ends_as_one_of_the_errors_or_a_prediction(answer: bytes) -> None:
+def test_a_submit_with_any_answer_ends_as_an_error_or_a_prediction(answer: bytes) -> None:
     def script(peer: Peer) -> None:
         peer.read_request()
         peer.send(answer)

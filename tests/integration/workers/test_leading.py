@@ -83,7 +83,7 @@ def test_a_leader_that_alone_is_cut_off_from_redis_makes_room_for_another(
     assert find_leader(runtime) == "healthy"
 
 
-def test_alone_it_leads_again_after_a_few_seconds(runtime: Runtime, clock: Clock) -> None:
+def test_a_lone_worker_leads_again_after_a_few_seconds(runtime: Runtime, clock: Clock) -> None:
     alone = make(runtime, "alone")
     fail_for(alone, clock, LONG)
     clock.now += ASIDE_SECONDS - 1

@@ -77,7 +77,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
         (b'{"priority": ' + b"9" * 5_000 + b"}", "line 1 column"),
     ],
 )
-def test_what_is_no_json_is_refused_with_its_place(body: bytes, place: str) -> None:
+def test_a_body_that_is_no_json_is_refused_with_its_place(body: bytes, place: str) -> None:
     with pytest.raises(HTTPException, match=place) as refused:
         read_schema(JobOrder, body)
     assert refused.value.status_code == 400
@@ -128,7 +128,7 @@ def test_each_branch_of_the_error_tree_has_a_status(error: Exception, status: in
     assert ("retry-after" in response.headers) == (status == 503)
 
 
-def test_what_has_no_status_is_left_to_the_net_for_bugs() -> None:
+def test_an_error_without_a_status_is_handled_as_a_bug() -> None:
     with pytest.raises(KeyError):
         _answer(KeyError("a bug")).send(None)
 
@@ -140,7 +140,7 @@ def test_messages_are_cut_however_long_the_wrong_value_is() -> None:
     assert {len(problem["errors"][0][key]) for key in ("field", "message")} == {TEXT_LIMIT}
 
 
-def test_the_detail_tells_of_three_problems_and_counts_the_rest() -> None:
+def test_the_detail_names_three_problems_and_counts_the_rest() -> None:
     problem = json.loads(answer(InvalidInput([Problem(f"jobs.{n}", "is wrong") for n in range(5)])).body)
     assert problem["detail"] == "jobs.0: is wrong; jobs.1: is wrong; jobs.2: is wrong; and 2 more"
     assert len(problem["errors"]) == 5

@@ -36,12 +36,12 @@ def batch(states: dict[str, int], *, ended_after: int | None = None) -> BatchVie
     return BatchView(summary, seen_at=BEGAN + timedelta(seconds=100))
 
 
-def test_what_is_left_follows_from_the_rate_so_far() -> None:
+def test_the_time_left_follows_from_the_rate_so_far() -> None:
     view = batch({"queued": 12, "rendering": 3, "succeeded": 4, "failed": 1})
     assert (view.done, view.elapsed, view.left) == (5, timedelta(seconds=100), timedelta(seconds=300))
 
 
-def test_nothing_is_forecast_before_the_first_job_has_ended() -> None:
+def test_a_batch_has_no_time_left_before_its_first_job_has_ended() -> None:
     assert batch({"queued": 2, "rendering": 1}).left is None
 
 

@@ -41,7 +41,7 @@ def test_a_published_file_can_be_read_by_its_url(store: ArtifactStore, root: Pat
     assert list(store.scratch().iterdir()) == []
 
 
-def test_publishing_again_replaces_the_file_and_readers_of_the_old_one_finish_it(store: ArtifactStore) -> None:
+def test_a_file_published_again_replaces_the_old_one_for_new_readers(store: ArtifactStore) -> None:
     url = put(store, content=b"old", name="1.mp4")
 
     with store.open(url) as reader:

@@ -106,7 +106,7 @@ def test_a_recording_may_begin_between_two_whole_pictures(tmp_path: Path) -> Non
     assert probe_video(path).facts.container == "mpegts"
 
 
-def test_the_length_of_a_program_stream_that_seldom_names_the_time_is_measured(tmp_path: Path) -> None:
+def test_a_program_stream_with_few_timestamps_is_measured(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mpg", seconds=2, audio=False)
 
     assert float(probe_video(path).facts.seconds) == pytest.approx(2, abs=0.25)
@@ -133,7 +133,7 @@ def test_the_poster_is_the_first_frame_and_no_wider_than_1280(
         assert poster.getpixel((5, 5)) == pytest.approx((28, 28, 28), abs=3)
 
 
-def test_one_packet_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_decodes_one_packet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_video(tmp_path / "a.mp4", seconds=4)
     monkeypatch.setattr(probe, "_FIRST_FRAME_PACKETS", 1)
 
@@ -221,7 +221,7 @@ def test_a_damaged_first_frame_is_noticed(tmp_path: Path) -> None:
         (b"{\xff\xfe", "", Suspect.FILE, "not a playable video"),
     ],
 )
-def test_other_bytes_are_refused(
+def test_bytes_that_are_no_video_are_refused(
     tmp_path: Path, content: bytes, content_type: str, suspect: Suspect, words: str
 ) -> None:
     (tmp_path / "a.mp4").write_bytes(content)

@@ -29,7 +29,7 @@ def test_a_gap_of_one_second_in_ten_on_one_of_two_slots_is_a_twentieth() -> None
     assert measure_slot_share(spans, 2) == pytest.approx(0.95)
 
 
-def test_what_was_idle_before_the_slots_were_full_or_after_the_last_submit_does_not_count() -> None:
+def test_idle_time_before_full_slots_or_after_the_last_submit_is_left_out() -> None:
     spans = [Span("a", 0, 0, 30), Span("b", 8, 8, 12), Span("c", 12, 12, 14)]
     assert measure_slot_share(spans, 2) == pytest.approx(1.0)
 
@@ -39,18 +39,18 @@ def test_a_task_that_waits_in_the_providers_queue_is_not_running() -> None:
     assert measure_slot_share(spans, 1) == pytest.approx(1.0)
 
 
-def test_slots_that_were_never_all_busy_are_measured_from_the_most_that_were() -> None:
+def test_slots_that_were_never_all_busy_count_from_their_maximum() -> None:
     spans = [Span("a", 0, 0, 20), Span("b", 5, 5, 10), Span("c", 10, 10, 20)]
     assert measure_slot_share(spans, 4) == pytest.approx(0.5)
 
 
-def test_without_a_backlog_there_is_no_share() -> None:
+def test_a_share_needs_a_backlog() -> None:
     assert measure_slot_share([], 3) is None
     assert measure_slot_share([Span("a", 0, 0, 10), Span("b", 0, 0, 10)], 2) is None
 
 
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(0.1, 20)), min_size=1, max_size=30))
-def test_the_share_never_exceeds_one_where_no_more_run_than_there_are_slots(
+def test_the_share_never_exceeds_one_unless_more_run_than_slots(
     given_spans: list[tuple[float, float]],
 ) -> None:
     spans = [Span(str(number), start, start, start + length) for number, (start, length) in enumerate(given_spans)]

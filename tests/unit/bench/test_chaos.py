@@ -23,7 +23,7 @@ def open_peer(folder: Path) -> PlainPeer:
     return peer
 
 
-def test_a_web_page_in_the_place_of_a_video_is_none(tmp_path: Path) -> None:
+def test_a_web_page_in_the_place_of_a_video_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "video.mp4").write_bytes(VIDEO)
     (tmp_path / "page.mp4").write_bytes(b"<html>too many requests</html>")
     (tmp_path / "empty.mp4").touch()
@@ -31,7 +31,7 @@ def test_a_web_page_in_the_place_of_a_video_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_a_video_in_another_container_is_one(tmp_path: Path, container: str) -> None:
+def test_a_video_in_another_container_is_a_video(tmp_path: Path, container: str) -> None:
     path = tmp_path / "video.mp4"
     path.write_bytes(remux(render(Clip("a cat", 1.0, True, 64, 64)), container))
     assert is_video(path)
@@ -47,7 +47,7 @@ def test_a_job_has_ended_by_a_file_a_bad_outcome_or_a_task_that_gave_up(tmp_path
     assert peer.count_videos() == {"a": 1}
 
 
-def test_it_has_two_workers_and_nothing_else_to_strike(tmp_path: Path) -> None:
+def test_the_plain_celery_peer_has_two_workers_and_nothing_else_to_strike(tmp_path: Path) -> None:
     peer = open_peer(tmp_path)
     assert peer.find("main") is not peer.find("leader")
     assert (peer.find("api"), peer.find("store")) == (None, None)

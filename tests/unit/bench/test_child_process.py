@@ -35,7 +35,7 @@ def check_nothing() -> None:
     """Nobody asks to stop."""
 
 
-def test_its_result_comes_back() -> None:
+def test_the_result_of_a_child_process_comes_back() -> None:
     with ChildProcess(add_one, 1) as child:
         assert child.wait(check_nothing) == 2
 
@@ -45,7 +45,7 @@ def test_a_process_that_died_is_reported() -> None:
         child.wait(check_nothing)
 
 
-def test_whoever_leaves_early_asks_it_to_stop_and_waits_until_it_has(tmp_path: Path) -> None:
+def test_a_caller_that_leaves_early_stops_the_process_and_waits_for_it(tmp_path: Path) -> None:
     def give_up_once_it_runs() -> None:
         if (tmp_path / "began").exists():
             raise Interrupted

@@ -54,7 +54,7 @@ POLLS = SinglePolls(
 )
 
 
-def test_what_was_measured_anew_replaces_what_is_kept_and_nothing_else() -> None:
+def test_a_new_measurement_replaces_only_its_own_figures() -> None:
     kept = Book((make_result(SDK), make_result(RUSHES), make_result(RUSHES, overflow="refuse")), PUSHING)
     anew = make_result(RUSHES, replace(FIGURES, mean_delay=0.2))
     merged = merge(kept, Book((anew,)))
@@ -98,7 +98,7 @@ def test_every_promise_is_about_a_load_and_a_row_that_exist() -> None:
         assert sorted(row[-1] for row in rows if row[-1]) == sorted(promises.values())
 
 
-def test_the_page_tells_machine_day_and_how_to_repeat_it() -> None:
+def test_the_page_names_the_machine_the_day_and_how_to_repeat_it() -> None:
     results = (make_result(SDK, FIGURES, FIGURES, FIGURES), make_result(RUSHES, FIGURES, FIGURES, FIGURES))
     page = render_page(Book(results, PUSHING), plot=Path("images/watching.png"))
     assert "2026-11-22, a machine; load average before: 0.1, 0.1; v." in page
@@ -108,14 +108,14 @@ def test_the_page_tells_machine_day_and_how_to_repeat_it() -> None:
     assert "| jobs of one batch | 9,000 | 0.100 |" in page
 
 
-def test_single_polls_are_a_table_for_each_price_and_kept_until_measured_anew() -> None:
+def test_single_polls_have_a_table_for_each_price() -> None:
     page = render_page(merge(Book((), None, POLLS), Book((), PUSHING)), plot=None)
     assert page.count("| bimodal | 10.0 | 2.00 s | 2.000 | 1.500 | 1.000 | 1.050 | 1.150 |") == 2
     assert "a request is worth 0.15 s of delay; medians over 5 farms" in page
     assert "    python -m bench single-polls\n" in page
 
 
-def test_only_one_load_is_plotted_and_a_quick_one_only_where_there_is_no_better() -> None:
+def test_one_load_is_plotted_and_a_quick_one_only_in_default_of_another() -> None:
     quick, real, refused = (
         make_result(load="watching-100-quick"),
         make_result(),

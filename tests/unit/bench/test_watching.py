@@ -49,14 +49,14 @@ def fixed(spacing: float) -> Point:
     return price_fixed(Flat(10), spacing=spacing)
 
 
-def test_checks_even_times_cost_what_arithmetic_says() -> None:
+def test_evenly_spaced_checks_cost_what_arithmetic_says() -> None:
     requests = 1 / (1 - math.exp(-0.1))
 
     assert price_fixed(Flat(10), spacing=1) == pytest.approx((requests, requests - 10), rel=1e-3)
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.8])
-def test_nothing_costs_less_than_the_best_schedule(sigma: float) -> None:
+def test_no_schedule_costs_less_than_the_best_one(sigma: float) -> None:
     truth = LogNormal(60, sigma)
     best = find_optimum(truth, price=PRICE)
     law = price_schedule(truth, truth, price=PRICE)

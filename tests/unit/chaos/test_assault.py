@@ -108,14 +108,14 @@ def run(*faults: Fault, pushes: tuple[Push, ...] = (), seconds: float = 0.5) -> 
     return assault, provider, crowd
 
 
-def test_what_is_always_on_stays_on_until_the_plan_is_over() -> None:
+def test_a_fault_that_is_always_on_stays_on_until_the_plan_is_over() -> None:
     _, provider, _ = run(seconds=0.5)
     (_, *switched_on), (at, *switched_off) = provider.log
     assert (switched_on, switched_off) == (["get_5xx", 0.1], ["get_5xx", None])
     assert at >= 0.5
 
 
-def test_a_stronger_fault_gives_way_to_the_one_that_is_always_on_once_all_of_its_kind_are_over() -> None:
+def test_a_permanent_fault_returns_once_stronger_ones_are_over() -> None:
     first, second = Fault(0.0, "get_5xx", 0.1, STRONG), Fault(0.05, "get_5xx", 0.2, STRONG)
     assault, provider, _ = run(first, second)
     assert [rule for _, _, rule in provider.log] == [0.1, 0.9, 0.1, None]
@@ -130,7 +130,7 @@ def test_faults_of_a_kind_that_follow_each_other_have_their_own_rules() -> None:
     assert [rule for _, name, rule in provider.log if name == "download_expired"] == [0.4, None, 0.7, None]
 
 
-def test_processes_are_killed_frozen_and_thawed_and_what_is_not_there_is_left_out() -> None:
+def test_only_existing_processes_are_killed_frozen_and_thawed() -> None:
     faults = Fault(0.0, "kill_main", 0), Fault(0.1, "freeze_main", 0.1), Fault(0.2, "kill_store", 0)
     assault, _, crowd = run(*faults, Fault(0.2, "redis_kill", 1))
     assert crowd.processes["main"].log == ["killed", "frozen", "thawed"]
@@ -150,7 +150,7 @@ class Postgres:
         self.log.append((kind, sum(len(each.log) for each in self._crowd.processes.values())))
 
 
-def test_the_database_is_put_back_once_after_everything_that_writes_was_killed() -> None:
+def test_the_database_is_restored_once_after_all_writers_were_killed() -> None:
     crowd, provider = Crowd(), Provider()
     plan = Plan(1, 0.5, (Push(0.0, 0, ("a", "b", "c", "d")),), (), {}, 2.0, Restore(0.5, 0.5))
     servers = Postgres(crowd)

@@ -45,7 +45,7 @@ def test_a_long_plan_has_one_outage_of_a_minute_that_ends_before_the_quiet() -> 
     assert not [each for each in draw(1, jobs=60).faults if each.kind == MINUTE_OUTAGE]
 
 
-def test_what_is_believed_after_a_minute_only_is_left_to_long_runs() -> None:
+def test_faults_that_need_more_than_a_minute_are_left_to_long_runs() -> None:
     dealt = {each.kind for seed in range(5) for each in draw(seed, jobs=199, minutes=5.0).faults}
     assert {*PROVIDER_FAULTS} - dealt == LONG_RUNS_ONLY
 
@@ -109,7 +109,7 @@ def test_the_output_host_fails_in_every_way_once_and_nothing_else_does(seed: int
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_ways_of_the_output_host_follow_each_other_and_some_after_a_gap(seed: int) -> None:
+def test_the_faults_of_the_output_host_follow_each_other_some_after_a_gap(seed: int) -> None:
     plan = draw(seed, jobs=60, scenario="outputs")
     gaps = [after.at - (before.at + before.seconds) for before, after in pairwise(plan.faults)]
     healthy = [gap for gap in gaps if gap > 0.001]
@@ -139,7 +139,7 @@ def test_minutes_scale_the_whole_plan_of_the_output_host() -> None:
     assert [each.at for each in short.pushes] == pytest.approx([each.at * scale for each in whole.pushes])
 
 
-def test_no_scenario_but_that_one_demands_that_all_succeed() -> None:
+def test_the_output_host_scenario_alone_demands_that_all_jobs_succeed() -> None:
     assert [each.name for each in SCENARIOS.values() if each.breaks_outputs] == ["outputs"]
 
 

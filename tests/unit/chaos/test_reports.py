@@ -30,7 +30,7 @@ def test_a_paid_render_without_a_file_is_lost() -> None:
     assert reckon(bought(a=1), wanted={"a": 1}, files={}) == Cost(1, 0, CENTS)
 
 
-def test_what_the_provider_completed_without_a_file_is_wasted_and_not_lost_nor_may_it_be_bought_again() -> None:
+def test_a_completion_without_a_file_is_wasted_and_not_lost() -> None:
     def empty(**kept: int) -> Purchases:
         return replace(bought(**kept), empty=Counter(a=1))
 
@@ -54,7 +54,7 @@ def test_a_job_that_was_never_bought_costs_nothing() -> None:
     assert reckon(bought(), wanted={"a": 1}, files={}) == Cost(0, 0, Decimal(0))
 
 
-def test_a_run_is_broken_by_a_finding_a_loss_a_double_or_a_job_without_an_end() -> None:
+def test_a_finding_a_loss_a_double_or_an_endless_job_breaks_a_run() -> None:
     assert not make_report().is_broken
     assert make_report(ended=9).is_broken
     assert make_report(cost=Cost(1, 0, CENTS)).is_broken
@@ -77,7 +77,7 @@ def test_losses_are_those_of_the_audit_where_it_finds_more_than_the_books() -> N
     assert "files_exist: 3 x gone: a" in found.describe()
 
 
-def test_others_lose_without_breaking_a_promise() -> None:
+def test_another_contestant_that_loses_jobs_breaks_no_promise() -> None:
     assert not make_report(who="plain Celery", ended=3, cost=Cost(5, 5, CENTS)).is_broken
 
 
@@ -86,7 +86,7 @@ def test_the_line_that_repeats_a_run_names_what_is_not_the_default() -> None:
     assert Trial(3, 10, "provider", 2.5).command == "rushes chaos --seed 3 --jobs 10 --minutes 2.5 --scenario provider"
 
 
-def test_the_table_has_a_row_per_run_and_a_sum_for_whoever_ran_more_than_once() -> None:
+def test_the_table_has_a_row_per_run_and_a_sum_of_repeated_runs() -> None:
     rows = list_rows([make_report(1), make_report(2, cost=Cost(0, 1, CENTS)), make_report(1, who="plain Celery")])
     reported = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
     assert [(row["SEED"], row["WHO"]) for row in reported] == [

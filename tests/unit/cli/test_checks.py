@@ -48,7 +48,7 @@ def test_a_farm_that_is_well_has_nothing_to_mend() -> None:
         ({"lag_seconds": 75.4}, "lag", "warning", "75 s late"),
     ],
 )
-def test_what_has_stopped_is_reported_with_advice(
+def test_a_stopped_service_is_reported_with_advice(
     changes: dict[str, object], name: str, status: str, words: str
 ) -> None:
     checks = judge(**changes)

@@ -54,14 +54,14 @@ def test_a_closed_port_names_the_ways_out() -> None:
     assert not isinstance(caught.value, AnswerLost)
 
 
-def test_a_post_whose_answer_is_lost_is_distinguished_from_one_that_was_never_sent() -> None:
+def test_a_post_that_lost_its_answer_differs_from_one_that_was_not_sent() -> None:
     with serve_stub(Answer(drop=True)) as stub, ApiClient(stub.url) as client:
         with pytest.raises(AnswerLost):
             client.post("batches", body={"name": "x"})
         assert len(stub.asked) == 1
 
 
-def test_a_url_that_is_none_is_no_traceback() -> None:
+def test_an_invalid_url_is_no_traceback() -> None:
     with ApiClient("http://[") as client, pytest.raises(CommandError, match="failed: "):
         client.get("jobs")
 

@@ -47,7 +47,7 @@ def test_a_wrong_line_refuses_the_whole_file_and_nothing_is_sent(run: Run) -> No
     assert err == "error: prompts.jsonl:17: duration: must be one of 6, 8, 10, not 7\nhint: nothing was sent\n"
 
 
-def test_of_many_wrong_lines_twenty_are_shown(run: Run) -> None:
+def test_twenty_of_many_wrong_lines_are_shown(run: Run) -> None:
     write("prompts.jsonl", '{"prompt": "", "model": "ltx-2-pro"}\n' * 30)
     _, _, err = run(None, "submit", "prompts.jsonl")
     assert len(err.splitlines()) == 22
@@ -62,7 +62,7 @@ def test_json_is_all_there_is_on_stdout(run: Run) -> None:
     assert json.loads(out) == batch()
 
 
-def test_what_the_api_refuses_is_reported_by_the_file_s_lines(run: Run) -> None:
+def test_a_refusal_by_the_api_names_the_lines_of_the_file(run: Run) -> None:
     write("prompts.jsonl", f"\n{GOOD}\n{GOOD}")
     refusal = problem(422, "wrong", ("jobs.0.input.duration", "must be 6"), ("jobs.1", "is strange"))
     with serve_stub(refusal) as stub:
@@ -89,7 +89,7 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_sent(run: Run) -> N
     assert err.startswith("error: --batch: must be 1 to 64 letters")
 
 
-def test_without_a_name_the_file_and_the_time_make_one() -> None:
+def test_a_batch_without_a_name_is_named_after_its_file_and_the_time() -> None:
     name = choose_name(None, "/x/My prompts (2).jsonl")
     assert name.startswith("My-prompts--2-2")
     assert choose_name(None, "-").startswith("stdin-20")
@@ -223,7 +223,7 @@ def test_an_estimate_names_the_cost_by_video_model(run: Run) -> None:
     ]
 
 
-def test_a_job_is_shown_with_what_it_waits_for_its_purchases_and_its_history(run: Run) -> None:
+def test_a_job_is_shown_with_its_wait_its_purchases_and_its_history(run: Run) -> None:
     bought = {
         "id": UUID,
         "attempt": 1,

@@ -62,7 +62,7 @@ def test_a_decision_is_sent_and_its_job_is_reported(
     assert (asked.method, asked.path, asked.body) == ("POST", f"/v1/predictions/{UUID}/{path}", body)
 
 
-def test_without_the_flag_the_cost_is_named_and_how_to_accept_it(run: Run) -> None:
+def test_a_decision_without_the_flag_names_the_cost_and_how_to_accept_it(run: Run) -> None:
     with serve_stub(problem(422, "x", ("accept_double_cost", "must be true: $0.36"))) as stub:
         code, out, err = run(stub, "prediction", "abandon", UUID)
     assert (code, out, stub.asked[0].body) == (2, "", {"accept_double_cost": False})

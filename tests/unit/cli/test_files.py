@@ -102,7 +102,7 @@ def test_a_file_becomes_records_with_line_numbers(
         ("a.csv", "prompt\n" + "x" * 200_000, ["a.csv:2: is not CSV: field larger than field limit (131072)"]),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_line(
+def test_a_line_that_cannot_be_read_is_refused_by_number(
     tmp_path: Path, name: str, content: str | bytes, expected: list[str]
 ) -> None:
     assert refusals(tmp_path, name, content) == expected

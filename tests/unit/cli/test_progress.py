@@ -47,7 +47,7 @@ class Notebook:
         self.notes.append(message)
 
 
-def test_it_checks_until_every_job_has_ended() -> None:
+def test_a_batch_is_checked_until_every_job_has_ended() -> None:
     view, pauses = Notebook(), list[float]()
     client = ScriptedClient(batch(done=0), batch(done=1), batch(done=2))
     ended = wait_for_batch(client, "pilot", view=view, every=1.0, pause=pauses.append)
@@ -76,12 +76,12 @@ def test_a_running_batch_is_described_by_counts_spend_and_times() -> None:
     )
 
 
-def test_what_is_forecast_is_reported_with_its_interval() -> None:
+def test_a_forecast_is_reported_with_its_interval() -> None:
     left = {"expected_seconds": 61.0, "low_seconds": 40.0, "high_seconds": 99.0}
     assert describe_batch(batch(**RUNNING, time_left=left)).endswith(" · about 1:01 (40 s to 1:39) left")
 
 
-def test_before_anything_is_known_of_the_time_left_that_is_said() -> None:
+def test_an_unknown_time_left_is_reported_as_unknown() -> None:
     assert describe_batch(batch(**RUNNING | {"seconds_left": None})).endswith(" · time left not known yet")
 
 
@@ -89,7 +89,7 @@ def test_an_ended_batch_has_no_time_left() -> None:
     assert describe_batch(batch()) == "2 succeeded · $0.72 of $0.72 spent · 9 s elapsed"
 
 
-def test_without_a_terminal_lines_come_on_change_but_not_too_often() -> None:
+def test_lines_without_a_terminal_come_on_change_but_not_too_often() -> None:
     now = [0.0]
     stream = io.StringIO()
     view = PlainView(Console(file=stream, width=200), clock=lambda: now[0])

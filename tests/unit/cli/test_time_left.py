@@ -48,14 +48,14 @@ def test_a_job_that_has_ended_shows_neither(run: Run) -> None:
     assert not {"progress", "time left"} & set(facts_of(out))
 
 
-def test_a_job_s_history_tells_what_was_forecast_when_it_was_accepted(run: Run) -> None:
+def test_a_job_s_history_shows_the_forecast_of_its_acceptance(run: Run) -> None:
     accepted = {"at": "2026-11-05T12:00:00Z", "kind": "prediction.rendering", "detail": {"time_left": LEFT}}
     with serve_stub(Answer(body=job()), Answer(body={"items": [accepted], "next_cursor": None})) as stub:
         _, out, _ = run(stub, "job", "show", UUID)
     assert "time_left=about 5:00 (4:10 to 6:31)" in out
 
 
-def test_json_tells_what_the_api_tells(run: Run) -> None:
+def test_json_output_holds_what_the_api_answers(run: Run) -> None:
     rendering = job(state="rendering", ended_at=None, progress=0.25, time_left=LEFT)
     with serve_stub(Answer(body=rendering), Answer(body={"items": [], "next_cursor": None})) as stub:
         _, out, _ = run(stub, "job", "show", UUID, "--json")
@@ -83,7 +83,7 @@ def test_a_batch_that_is_watched_is_checked_until_it_has_ended(run: Run) -> None
     ("left", "seconds", "shown"),
     [(LEFT, None, "about 5:00 (4:10 to 6:31)"), (None, 61.0, "about 1:01"), (None, None, "")],
 )
-def test_without_an_interval_the_rate_so_far_is_reported(left: Any, seconds: float | None, shown: str) -> None:
+def test_a_batch_without_an_interval_shows_the_rate_so_far(left: Any, seconds: float | None, shown: str) -> None:
     assert show_time_left(left, seconds=seconds) == shown
 
 
@@ -94,7 +94,7 @@ def test_without_an_interval_the_rate_so_far_is_reported(left: Any, seconds: flo
         ("undecided", "unknown: an unconfirmed submission waits for a person, see rushes unconfirmed list"),
     ],
 )
-def test_why_nobody_knows_the_end_is_reported_in_its_place(run: Run, unknown: str, reported: str) -> None:
+def test_the_reason_for_an_unknown_end_is_reported_in_its_place(run: Run, unknown: str, reported: str) -> None:
     without = {"seconds_left": None, "time_left": None, "time_left_unknown": unknown}
     with serve_stub(Answer(body=batch(**RUNNING | without))) as stub:
         _, out, _ = run(stub, "batch", "show", "pilot")

@@ -149,7 +149,7 @@ def test_a_late_render_never_seems_all_but_done(render_time: LogNormal, age: flo
     assert left == pytest.approx(age * (1 - share) / share if share else left, rel=1e-6, abs=1e-6)
 
 
-def test_what_has_taken_four_times_its_median_is_not_shown_as_done() -> None:
+def test_a_render_of_four_times_its_median_is_not_shown_as_done() -> None:
     assert 0.6 < share_done(400, expected_seconds_left(PRO, 400)) < 0.75
 
 
@@ -171,7 +171,7 @@ def test_a_queue_that_doubles_takes_longer_however_it_is_played(slots: int) -> N
     assert all(earlier < later * 1.02 for earlier, later in pairwise(expected)), expected
 
 
-def test_nothing_of_ours_has_no_forecast() -> None:
+def test_an_outlook_without_jobs_of_ours_has_no_forecast() -> None:
     others = ActiveGroup(render_time=PRO, age_seconds=1, ours=False)
     assert forecast(outlook(2), seed=0) is None
     assert forecast(outlook(2, queue(3, ours=False), running=(others,), storing=(others,)), seed=0) is None
@@ -216,5 +216,5 @@ def test_the_chance_to_hold_rises_with_the_time_there_is() -> None:
     assert chances[2] == pytest.approx(0.96, abs=0.02)
 
 
-def test_one_after_the_other_takes_as_long_as_both() -> None:
+def test_two_times_left_in_a_row_add_up() -> None:
     assert add_time_left(TimeLeft(2, 1, 3), TimeLeft(20, 10, 30)) == TimeLeft(22, 11, 33)

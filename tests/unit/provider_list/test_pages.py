@@ -44,19 +44,19 @@ def read(provider: Provider, **options: datetime) -> list[str]:
 
 
 @given(created=st.sets(st.integers(0, 30), max_size=25), newest=st.lists(st.integers(40, 90), min_size=1))
-def test_nothing_old_is_missed_however_late_each_page_is(created: set[int], newest: list[int]) -> None:
+def test_late_pages_miss_no_old_prediction(created: set[int], newest: list[int]) -> None:
     apart = [2 * each for each in created]  # so that no page holds a single moment
     shown = read(Provider(apart, lambda number: newest[number % len(newest)]))
     assert {str(number) for number, each in enumerate(sorted(apart, reverse=True)) if each <= 40} <= set(shown)
 
 
-def test_what_was_created_in_one_moment_is_shown_to_its_end() -> None:
+def test_predictions_of_one_moment_are_all_shown() -> None:
     provider = Provider([5] * 10 + [1], lambda _: 100)
     assert set(read(provider)) == {str(number) for number in range(11)}
 
 
 @pytest.mark.parametrize("created", [[10, 20, 30, 40], [10, 10, 20, 30], list(range(0, 90, 10))])
-def test_a_list_that_is_oldest_first_says_nothing_of_what_it_does_not_show(created: list[int]) -> None:
+def test_a_list_that_is_oldest_first_proves_no_absence(created: list[int]) -> None:
     with pytest.raises(ProviderUnavailable, match="oldest first"):
         read(Provider(created, lambda _: 100, newest_first=False))
 
@@ -71,5 +71,5 @@ def test_a_page_after_the_last_is_not_asked_for() -> None:
     assert provider.requests == 1
 
 
-def test_what_was_created_after_the_end_of_the_window_is_not_shown() -> None:
+def test_predictions_created_after_the_end_of_the_window_are_not_shown() -> None:
     assert read(Provider([30, 20, 10], lambda _: 100), created_before=moment(20)) == ["1", "2"]

@@ -111,7 +111,7 @@ prompts = st.sampled_from(["a", "b", "c"])
     st.lists(st.tuples(prompts, st.integers(0, 100), st.booleans())),
     st.lists(st.tuples(prompts | st.none(), st.integers(0, 100))),
 )
-def test_every_submission_has_one_fate_and_every_candidate_at_most_one_owner(
+def test_a_submission_has_one_fate_and_a_candidate_at_most_one_owner(
     ours: list[tuple[str, int, bool]], theirs: list[tuple[str | None, int]]
 ) -> None:
     submissions = [submission(prompt, at=at, is_open=is_open) for prompt, at, is_open in ours]

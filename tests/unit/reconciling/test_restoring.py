@@ -31,13 +31,13 @@ def test_equal_unknown_predictions_go_to_equal_jobs_one_each() -> None:
     assert (found.undecidable, found.strangers) == ([], candidates[2:])
 
 
-def test_what_a_render_in_flight_may_yet_need_is_for_a_person() -> None:
+def test_a_candidate_that_a_render_in_flight_may_need_is_for_a_person() -> None:
     ours = candidate()
     found = match_unknown([ours], [open_job(is_free=False)])
     assert (found.adoptions, found.undecidable, found.strangers) == ([], [ours], [])
     assert ours.provider_id in describe_undecidable(found.undecidable)
 
 
-def test_what_cannot_be_read_is_for_a_person() -> None:
+def test_a_candidate_that_cannot_be_read_is_for_a_person() -> None:
     unreadable = candidate(None)
     assert match_unknown([unreadable], [open_job()]).undecidable == [unreadable]

@@ -43,7 +43,7 @@ def median_of(render_time: RenderTime) -> float:
 
 @settings(deadline=None, max_examples=60)
 @given(finished=finishes, running=runnings)
-def test_whatever_was_seen_the_hazard_is_finite_and_survival_falls(
+def test_the_hazard_is_finite_and_survival_falls_whatever_was_seen(
     finished: list[Finished], running: list[RunningRender]
 ) -> None:
     learned = learn_render_time(PRIOR, finished, running)
@@ -57,7 +57,7 @@ def test_whatever_was_seen_the_hazard_is_finite_and_survival_falls(
 
 @settings(deadline=None, max_examples=20)
 @given(finished=finishes, running=runnings)
-def test_checks_and_the_time_left_can_be_worked_out_from_it(
+def test_checks_and_the_time_left_follow_from_an_estimate(
     finished: list[Finished], running: list[RunningRender]
 ) -> None:
     learned = learn_render_time(PRIOR, finished, running)
@@ -68,7 +68,7 @@ def test_checks_and_the_time_left_can_be_worked_out_from_it(
     assert hash(learned) == hash(learn_render_time(PRIOR, finished, running))
 
 
-def test_nothing_seen_is_the_prior() -> None:
+def test_an_estimate_without_observations_is_the_prior() -> None:
     assert learn_render_time(PRIOR, []) is PRIOR
 
 
@@ -114,14 +114,14 @@ def test_renders_in_flight_push_the_belief_to_longer_times() -> None:
     assert median_of(with_longer) > median_of(alone)
 
 
-def test_renders_in_flight_alone_say_that_it_takes_longer() -> None:
+def test_renders_in_flight_alone_lengthen_the_belief() -> None:
     learned = learn_render_time(PRIOR, [], [RunningRender(100, 20)])
 
     assert learned.survival(100) > 0.9
     assert learned.hazard(300) == pytest.approx(PRIOR.hazard(300))
 
 
-def test_beyond_what_was_seen_the_hazard_is_that_of_the_prior() -> None:
+def test_the_hazard_beyond_the_observed_ages_is_that_of_the_prior() -> None:
     learned = learn_render_time(PRIOR, take(draw(200, median=20, sigma=0.3)))
 
     for age in (500, 5_000, 1e6, 1e9):
@@ -142,7 +142,7 @@ def test_wide_intervals_do_not_widen_the_belief() -> None:
         assert 1 - learned.survival(truth.quantile(probability)) == pytest.approx(probability, abs=0.05)
 
 
-def test_where_nothing_changes_the_whole_window_counts() -> None:
+def test_renders_of_the_whole_window_count_where_nothing_changes() -> None:
     windows = [choose_window(take(draw(WINDOW + 50, median=60, sigma=0.3, seed=seed))) for seed in range(20)]
 
     assert sorted(windows)[4] == WINDOW
@@ -159,7 +159,7 @@ def test_a_change_is_believed_within_thirty_renders(factor: float) -> None:
     assert median_of(learn_render_time(PRIOR, finished)) == pytest.approx(60 * factor, rel=0.15)
 
 
-def test_only_what_happened_inside_the_window_counts() -> None:
+def test_renders_outside_the_window_do_not_count() -> None:
     """Slots full of slow renders: those that began before the change are at risk in the window, and only there."""
     before, after = draw(300, median=60, sigma=0.2), draw(40, median=20, sigma=0.2, seed=2)
     finished = take([*before, *after])

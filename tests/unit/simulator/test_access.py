@@ -41,7 +41,7 @@ def test_other_machines_are_refused(client: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("client", ["127.0.0.1", "::1"])
-def test_this_machine_is_not(client: str) -> None:
+def test_this_machine_is_not_refused(client: str) -> None:
     assert get("/sim/stats", client=client) == 200
 
 

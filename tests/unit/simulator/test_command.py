@@ -21,7 +21,7 @@ def test_the_defaults_of_the_command_are_those_of_the_settings() -> None:
     ("name", "tier"),
     [("bronze", Tier(2, 2)), ("silver", Tier(300, 500)), ("gold", Tier(3_000, 3_000)), ("ultra", Tier(10_000, 5_000))],
 )
-def test_the_tiers(name: str, tier: Tier) -> None:
+def test_the_option_for_the_tier_sets_its_limits(name: str, tier: Tier) -> None:
     assert settings_of("--tier", name).limits == TIERS[name] == tier
 
 

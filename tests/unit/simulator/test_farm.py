@@ -51,7 +51,7 @@ def test_slots_are_never_exceeded_and_everything_ends(durations: list[int], slot
 
 
 @given(DURATIONS, st.integers(1, 6), st.lists(st.floats(0, 500), max_size=10))
-def test_when_somebody_checks_changes_nothing(durations: list[int], slots: int, checks: list[float]) -> None:
+def test_the_times_of_checks_change_nothing(durations: list[int], slots: int, checks: list[float]) -> None:
     def play(moments: list[float]) -> list[tuple[float | None, float | None]]:
         farm, agenda, _ = make_farm(slots)
         tasks = [make_task(duration) for duration in durations]
@@ -97,7 +97,7 @@ def test_a_dropped_task_gives_its_slot_back_at_once() -> None:
     assert ended == [last]
 
 
-def test_more_slots_start_what_waits() -> None:
+def test_added_slots_start_waiting_tasks() -> None:
     farm, agenda, _ = make_farm(1)
     tasks = [make_task(10) for _ in range(4)]
     for task in tasks:

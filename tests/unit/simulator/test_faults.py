@@ -18,7 +18,7 @@ def hits(faults: Faults, name: str, times: int, subject: Subject = ANYONE) -> in
     return sum(faults.strike(name, subject) is not None for _ in range(times))
 
 
-def test_nothing_strikes_unless_it_was_switched_on() -> None:
+def test_no_fault_strikes_unless_it_was_switched_on() -> None:
     faults = Faults(1, Clock())
     assert not faults.list_active()
     assert all(faults.strike(name, ANYONE) is None for name in FAULTS)
@@ -89,7 +89,7 @@ def test_one_fault_does_not_change_the_luck_of_another() -> None:
     assert play(with_other=True) == play(with_other=False)
 
 
-def test_switching_off_ends_it() -> None:
+def test_a_fault_that_is_switched_off_ends() -> None:
     faults = Faults(1, Clock())
     faults.switch_on("outage", 1)
     faults.switch_on("get_5xx", 1)
@@ -99,7 +99,7 @@ def test_switching_off_ends_it() -> None:
     assert not faults.list_active()
 
 
-def test_the_list_tells_the_rule_and_how_often_it_struck() -> None:
+def test_the_list_shows_each_rule_and_how_often_it_struck() -> None:
     faults = Faults(1, Clock())
     faults.switch_on("submit_429", {"retry_after": 7})
     hits(faults, "submit_429", 2)

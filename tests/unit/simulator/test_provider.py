@@ -77,7 +77,7 @@ def test_the_price_is_held_at_submission_and_kept_at_completion() -> None:
         ("task_unknown_status", ["deduct"], "pre"),
     ],
 )
-def test_what_is_refunded_by_default(fault: str, kinds: list[str], state: str) -> None:
+def test_a_task_is_refunded_by_default_according_to_its_end(fault: str, kinds: list[str], state: str) -> None:
     clock = Clock()
     provider = make_provider(clock, faults={fault: 1})
     task = provider.accept(order())
@@ -121,7 +121,7 @@ def test_the_ledger_adds_up_at_every_moment(fates: list[str], step: int) -> None
     assert all(each.state == "done" for each in provider.ledger.records)
 
 
-def test_without_credit_nothing_is_created() -> None:
+def test_no_task_is_created_without_credit() -> None:
     provider = make_provider(Clock(), balance=Decimal("0.40"), no_credit_status=403)
     provider.accept(order())
     with pytest.raises(Refusal, match="Insufficient credits") as refusal:
@@ -156,7 +156,7 @@ def test_beyond_the_slots_tasks_are_refused_in_that_mode() -> None:
     provider.accept(order())
 
 
-def test_the_minute_slides() -> None:
+def test_the_minute_of_the_rate_limit_slides() -> None:
     clock = Clock()
     provider = make_provider(clock, submits_per_minute=2)
     limit = provider.limit

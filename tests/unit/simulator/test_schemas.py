@@ -41,7 +41,9 @@ VIDEO = "http://files/in.mp4"
         ),
     ],
 )
-def test_what_the_provider_says_of_an_input(model: Any, given_input: dict[str, Any], sentence: str | None) -> None:
+def test_the_provider_complains_of_an_invalid_input(
+    model: Any, given_input: dict[str, Any], sentence: str | None
+) -> None:
     assert complain(model, given_input) == sentence
 
 

@@ -39,7 +39,7 @@ def taken_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_a_free_port_is_taken_as_it_is_and_a_used_one_gives_way_to_the_next(taken_port: int) -> None:
+def test_a_free_port_is_kept_and_a_used_one_replaced_by_the_next(taken_port: int) -> None:
     found = find_free_port("127.0.0.1", taken_port)
     assert taken_port < found < taken_port + 100
     hold = PortHold()  # from whoever asks for any port meanwhile

@@ -74,7 +74,7 @@ def wait_ready(service: ProcessService) -> int:
     return service.pid
 
 
-def test_it_runs_with_the_environment_it_is_given_and_no_other(launch: Callable[[str], ProcessService]) -> None:
+def test_a_process_has_the_given_environment_and_no_other(launch: Callable[[str], ProcessService]) -> None:
     service = launch("import os; print(sorted(os.environ)); print(os.getcwd())")
     wait_until(lambda: service.find_ending() is not None)
     names, folder = service.log.read_text().splitlines()
@@ -83,14 +83,14 @@ def test_it_runs_with_the_environment_it_is_given_and_no_other(launch: Callable[
     assert folder == str(ROOT)
 
 
-def test_it_has_a_session_of_its_own_so_that_ctrl_c_reaches_only_the_supervisor(
+def test_a_process_has_a_session_of_its_own_that_ctrl_c_does_not_reach(
     launch: Callable[[str], ProcessService],
 ) -> None:
     pid = wait_ready(launch(SLEEP))
     assert os.getsid(pid) == pid
 
 
-def test_its_process_id_is_the_command_s_own(launch: Callable[[str], ProcessService]) -> None:
+def test_the_process_id_is_that_of_the_command(launch: Callable[[str], ProcessService]) -> None:
     pid = wait_ready(launch(SLEEP))
     assert psutil.Process(pid).cmdline()[:2] == [sys.executable, "-c"]
 
@@ -103,14 +103,16 @@ def test_its_process_id_is_the_command_s_own(launch: Callable[[str], ProcessServ
         ("pass", "exit code 0"),
     ],
 )
-def test_its_ending_is_reported_in_words(launch: Callable[[str], ProcessService], code: str, ending: str) -> None:
+def test_the_end_of_a_process_is_described_in_words(
+    launch: Callable[[str], ProcessService], code: str, ending: str
+) -> None:
     service = launch(code)
     wait_until(lambda: service.find_ending() is not None)
     assert service.find_ending() == ending
     assert service.pid is None
 
 
-def test_asking_it_to_stop_sends_sigterm(launch: Callable[[str], ProcessService]) -> None:
+def test_a_request_to_stop_sends_sigterm(launch: Callable[[str], ProcessService]) -> None:
     service = launch(SLEEP)
     wait_ready(service)
     service.ask_to_stop()
@@ -118,7 +120,7 @@ def test_asking_it_to_stop_sends_sigterm(launch: Callable[[str], ProcessService]
     assert service.find_ending() == "killed by SIGTERM"
 
 
-def test_ending_it_ends_what_it_started_as_well(launch: Callable[[str], ProcessService]) -> None:
+def test_a_process_that_is_ended_takes_its_children_with_it(launch: Callable[[str], ProcessService]) -> None:
     service = launch(WITH_CHILD)
     wait_ready(service)
     grandchild = int(service.log.read_text().split()[0])
@@ -128,7 +130,7 @@ def test_ending_it_ends_what_it_started_as_well(launch: Callable[[str], ProcessS
 
 
 @only_where_deaths_are_signalled
-def test_it_dies_with_its_supervisor_even_by_kill_9_and_though_it_ignores_sigterm(tmp_path: Path) -> None:
+def test_a_process_dies_with_its_supervisor_even_if_it_ignores_sigterm(tmp_path: Path) -> None:
     supervisor = subprocess.Popen(
         [sys.executable, "-c", SUPERVISE, STUBBORN, str(tmp_path / "child.log")],
         cwd=ROOT,

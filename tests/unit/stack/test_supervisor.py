@@ -64,7 +64,7 @@ class Stage:
         self.supervisor.tend()
 
 
-def test_what_ends_is_started_again_after_a_second_and_both_are_said() -> None:
+def test_a_process_that_ends_is_restarted_after_a_second() -> None:
     stage = Stage()
     worker = stage.start(FakeService("worker"))
     stage.tend_at(101)
@@ -79,7 +79,7 @@ def test_what_ends_is_started_again_after_a_second_and_both_are_said() -> None:
     assert stage.said[1:] == ["worker is started again"]
 
 
-def test_pauses_double_up_to_the_longest_and_begin_anew_after_a_healthy_minute() -> None:
+def test_pauses_double_to_a_maximum_and_restart_after_a_healthy_minute() -> None:
     stage = Stage()
     worker = stage.start(FakeService("worker"))
     now, pauses = 100.0, []
@@ -95,7 +95,7 @@ def test_pauses_double_up_to_the_longest_and_begin_anew_after_a_healthy_minute()
 
 
 @given(st.integers(min_value=1, max_value=10_000))
-def test_a_pause_is_never_shorter_than_the_first_nor_longer_than_the_longest(failures: int) -> None:
+def test_a_pause_lies_between_the_first_and_the_longest(failures: int) -> None:
     assert 1 <= Backoff().pause_seconds(failures) <= 30
 
 
@@ -112,7 +112,7 @@ def test_a_start_that_fails_is_said_and_tried_again_later() -> None:
     assert stage.said[-1] == "Postgres is started again"
 
 
-def test_one_that_waits_to_be_started_again_does_not_hold_up_the_others() -> None:
+def test_a_process_that_waits_for_its_restart_does_not_delay_the_others() -> None:
     stage = Stage()
     first, second = stage.start(FakeService("a")), stage.start(FakeService("b"))
     first.die()
@@ -145,7 +145,7 @@ def test_waves_are_stopped_in_order_and_equals_together() -> None:
     assert stage.said == []
 
 
-def test_one_that_does_not_stop_is_ended_when_its_patience_is_over_and_that_is_said() -> None:
+def test_a_process_that_does_not_stop_is_killed_and_that_is_said() -> None:
     stage = Stage()
     worker = stage.start(FakeService("worker", obeys=False))
     stage.supervisor.stop()
@@ -160,7 +160,7 @@ def test_a_second_signal_ends_the_patience() -> None:
     assert worker.ending == "ended"
 
 
-def test_one_that_ended_by_itself_is_not_asked_to_stop() -> None:
+def test_a_process_that_ended_by_itself_is_not_asked_to_stop() -> None:
     stage = Stage()
     worker = stage.start(FakeService("worker"))
     worker.die()
@@ -168,7 +168,7 @@ def test_one_that_ended_by_itself_is_not_asked_to_stop() -> None:
     assert worker.story == ["end worker"]
 
 
-def test_nothing_is_started_again_once_it_is_stopped() -> None:
+def test_a_stopped_process_is_not_started_again() -> None:
     stage = Stage()
     worker = stage.start(FakeService("worker"))
     stage.supervisor.stop()

@@ -90,7 +90,7 @@ def test_trouble_of_the_host_keeps_a_page_or_a_cut_file_from_ending_a_job(suspec
     assert delay is not None
 
 
-def test_a_page_that_came_twice_settles_once_the_host_has_served_all_others() -> None:
+def test_a_page_that_came_twice_settles_once_all_others_were_served() -> None:
     vouched = KEPT._replace(arrived_since_repeat=True)
     assert is_final_without_download(DOCUMENT, vouched)
     assert not is_final_without_download(DOCUMENT, KEPT)
@@ -121,7 +121,7 @@ def test_a_file_that_fails_the_probe_is_fetched_again_within_a_minute(suspect: S
     assert delay == CONFIRM_AFTER * (1 + draw)
 
 
-def test_after_the_same_page_twice_other_downloads_are_waited_for() -> None:
+def test_a_page_that_came_twice_waits_for_other_downloads() -> None:
     _, busy = plan(failed(DOCUMENT, same=True), KEPT._replace(arrived_since_failed=True), draw=0.0)
     _, idle = plan(failed(DOCUMENT, same=True), KEPT, draw=0.0)
     assert busy == VOUCH_AFTER

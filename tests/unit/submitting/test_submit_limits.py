@@ -34,7 +34,7 @@ def test_a_quiet_account_submits_nothing_beyond_its_slots() -> None:
     assert size.next_size(current=8, slots=100) == 0
 
 
-def test_a_small_account_keeps_one_beyond_its_slots_and_never_more_than_a_share() -> None:
+def test_a_small_account_keeps_one_submission_beyond_its_slots() -> None:
     size = OvercommitSizer(seen_seconds=0.5)
     steady(size, per_second=3, submitting=1)
     assert size.next_size(current=1, slots=3) == 1
@@ -78,7 +78,7 @@ def simulate(bucket: SubmitTokenBucket, *, per_window: int, wanted: int, seconds
     return taken
 
 
-def test_submissions_short_of_rate_slots_are_spread_and_never_starved_for_long() -> None:
+def test_submissions_short_of_rate_slots_are_spread_and_not_starved() -> None:
     taken = simulate(SubmitTokenBucket(per_window=500, window_seconds=WINDOW), per_window=500, wanted=250, seconds=640)
     after = taken[128:]
     assert max(after) <= 2 * 500 / WINDOW
@@ -94,13 +94,13 @@ def test_a_rate_limit_that_is_free_again_allows_a_burst() -> None:
 
 
 @given(st.integers(1, 2_000), st.integers(1, 300), st.integers(0, 10_000))
-def test_no_more_is_allowed_than_is_left(per_window: int, wanted: int, seed: int) -> None:
+def test_no_more_submissions_are_allowed_than_rate_slots_are_left(per_window: int, wanted: int, seed: int) -> None:
     chance = random.Random(seed)
     bucket = SubmitTokenBucket(per_window=per_window, window_seconds=WINDOW)
     simulate(bucket, per_window=per_window, wanted=chance.randrange(wanted) + 1, seconds=150)
 
 
-def test_the_window_shrinks_once_a_second_while_some_are_handed_back_and_grows_again() -> None:
+def test_the_window_shrinks_while_some_are_handed_back_and_grows_again() -> None:
     window = InFlightWindow()
     assert window.allow(now=0, threads=50, handed_back=0) == 50
     assert [window.allow(now=second / 2, threads=50, handed_back=9) for second in range(4)] == [35, 35, 24, 24]
@@ -117,7 +117,7 @@ def test_the_window_never_closes() -> None:
     assert InFlightWindow().allow(now=0, threads=1, handed_back=1) == 1
 
 
-def test_a_page_of_renders_is_seen_sooner_than_a_few_and_none_before_an_answer() -> None:
+def test_a_full_page_of_renders_is_seen_sooner_than_a_few() -> None:
     few, page = (lateness_of_checks(request_cost_seconds=0.5, median_seconds=800, slots=slots) for slots in (1, 100))
     assert (few, page) == (10.0, 1.0)
     assert lateness_of_checks(request_cost_seconds=0.5, median_seconds=800, slots=5_000) == page

@@ -167,7 +167,7 @@ def test_completions_are_seen_at_once_and_asked_for_rarely(
     assert account.schedule.measure_lateness() == pytest.approx(delay, rel=0.6)
 
 
-def test_with_webhooks_that_are_rarely_lost_few_checks_are_made() -> None:
+def test_few_checks_are_made_with_webhooks_that_are_rarely_lost() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
     schedule.configure(list_lag_seconds=0.0, delivered=0.95)
     account = Account(schedule, slots=100, renders=1_000, delivered=0.95)
@@ -217,7 +217,7 @@ def test_a_short_budget_makes_the_checks_of_a_higher_price(slots: int, renders: 
     assert sum(free.delays) == pytest.approx(sum(short.delays), rel=0.25)
 
 
-def test_where_the_budget_is_no_limit_the_price_is_what_was_set() -> None:
+def test_the_price_is_the_set_one_where_the_budget_is_no_limit() -> None:
     account = Account(make_schedule(poll_cost_seconds=0.3), slots=20, renders=200)
     account.run()
     assert account.prices[-1] == pytest.approx(0.3)
@@ -267,7 +267,7 @@ def test_a_sweep_covers_neighbours_by_the_providers_time() -> None:
     assert sweep == Sweep(1_000.0, 1_029.0, 1)
 
 
-def test_a_page_holds_a_hundred_those_included_that_ended() -> None:
+def test_a_page_holds_a_hundred_renders_and_ended_ones_count() -> None:
     schedule = make_schedule()
     renders = [rendering(created=1_000.0 + number, age=20.0) for number in range(250)]
     schedule.add(renders, now=0.0)
@@ -350,14 +350,14 @@ def test_a_render_that_ended_is_forgotten() -> None:
     assert not polls_of(follow(schedule, start=0.0, until=100.0), ended.prediction_id)
 
 
-def test_what_ended_unnoticed_is_forgotten_too() -> None:
+def test_a_render_that_ended_unnoticed_is_forgotten_too() -> None:
     schedule, ended, goes_on = make_schedule(), rendering(), rendering(created=1_001.0)
     schedule.add([ended, goes_on], now=0.0)
     schedule.retain_only([goes_on.prediction_id])
     assert len(schedule) == 1
 
 
-def test_a_hint_is_followed_at_once_and_once() -> None:
+def test_an_early_check_request_is_followed_at_once_and_once() -> None:
     schedule, render = make_schedule(render_median_seconds=1_000.0), rendering(age=10.0)
     hint = EarlyCheck(render.prediction_id, 5.0)
     schedule.add([render], now=0.0)
@@ -369,7 +369,7 @@ def test_a_hint_is_followed_at_once_and_once() -> None:
     assert len(schedule.take_due(now=8.0, limit=NO_LIMIT)) == 1
 
 
-def test_a_hint_at_a_resumed_render_does_not_wait_for_its_slow_schedule() -> None:
+def test_an_early_check_request_does_not_wait_for_a_slow_schedule() -> None:
     schedule, render = make_schedule(), rendering(age=600.0, windows=6)
     schedule.add([render], now=0.0, begins_window=True)
     schedule.request_early([EarlyCheck(render.prediction_id, 1.0)], now=1.0)
@@ -385,7 +385,7 @@ def test_resumed_renders_take_turns_where_the_budget_is_short() -> None:
     assert max(counts) - min(counts) <= 1
 
 
-def test_a_stuck_render_does_not_keep_the_places_of_all_that_ended_after_it() -> None:
+def test_a_stuck_render_does_not_keep_the_places_of_ended_ones() -> None:
     schedule, stuck = make_schedule(), rendering(created=0.0, windows=1)
     schedule.add([stuck], now=0.0)
     for number in range(1, 500):
@@ -404,7 +404,7 @@ def test_checks_outside_the_schedule_are_taken_from_its_budget() -> None:
     assert schedule.take_due(now=0.01, limit=NO_LIMIT) == []
 
 
-def test_asking_what_is_allowed_spends_nothing() -> None:
+def test_a_question_about_the_budget_spends_nothing() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
     schedule.add([rendering(created=None, age=20.0)], now=0.0)
     for number in range(10):
@@ -412,7 +412,7 @@ def test_asking_what_is_allowed_spends_nothing() -> None:
     assert len(schedule.take_due(now=1.0, limit=NO_LIMIT)) == 1
 
 
-def test_what_ended_before_this_leader_began_fills_pages_all_the_same() -> None:
+def test_renders_that_ended_before_this_leader_still_fill_pages() -> None:
     schedule = make_schedule()
     schedule.learn_places([1_000.5 + number for number in range(200)])
     schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(200)], now=0.0)
@@ -421,7 +421,7 @@ def test_what_ended_before_this_leader_began_fills_pages_all_the_same() -> None:
     assert all(sweep.created_before - sweep.created_after < 50 for _, sweep in sweeps)
 
 
-def test_a_hint_waits_for_the_spacing_and_for_the_budget() -> None:
+def test_an_early_check_request_waits_for_the_spacing_and_the_budget() -> None:
     schedule, render = make_schedule(render_median_seconds=1_000.0), rendering(age=10.0)
     schedule.add([render], now=0.0)
     schedule.request_early([EarlyCheck(render.prediction_id, 1.0)], now=0.0)
@@ -430,7 +430,7 @@ def test_a_hint_waits_for_the_spacing_and_for_the_budget() -> None:
     assert polls_of(follow(schedule, start=0.5, until=20.0), render.prediction_id) == [pytest.approx(SHORTEST)]
 
 
-def test_a_hint_at_what_is_not_watched_is_nothing() -> None:
+def test_an_early_check_request_for_an_unwatched_render_is_ignored() -> None:
     schedule = make_schedule()
     schedule.request_early([EarlyCheck(uuid4(), 1.0)], now=0.0)
     assert schedule.take_due(now=1.0, limit=NO_LIMIT) == []
@@ -458,7 +458,7 @@ def test_a_render_past_its_window_is_on_the_slower_schedule(windows: int) -> Non
 
 
 @pytest.mark.parametrize("age", [61.0, 500.0, 86_400.0])
-def test_an_old_render_met_by_a_new_leader_is_checked_once_the_spacing_has_passed(age: float) -> None:
+def test_an_old_render_waits_for_the_spacing_under_a_new_leader(age: float) -> None:
     schedule, render = make_schedule(), rendering(age=age)
     schedule.add([render], now=10.0)
     (first, *_) = polls_of(follow(schedule, start=10.0, until=30.0), render.prediction_id)
@@ -466,7 +466,7 @@ def test_an_old_render_met_by_a_new_leader_is_checked_once_the_spacing_has_passe
 
 
 @pytest.mark.parametrize("windows", [1, 6])
-def test_leaders_that_forget_again_and_again_check_a_resumed_render_all_the_same(windows: int) -> None:
+def test_a_resumed_render_is_checked_although_leaders_change(windows: int) -> None:
     schedule, render = make_schedule(), rendering(age=2_000.0, windows=windows)
     for began in (10.0, 610.0, 1_210.0):
         schedule.forget()
@@ -522,7 +522,7 @@ def test_a_list_that_is_late_makes_polls_worth_more_than_sweeps() -> None:
 
 
 @pytest.mark.parametrize(("count", "median"), [(20, MEDIAN), (20, 3_600.0), (100, MEDIAN)])
-def test_while_the_list_fails_every_render_is_polled(count: int, median: float) -> None:
+def test_every_render_is_polled_while_the_list_fails(count: int, median: float) -> None:
     schedule, lag, now = make_schedule(watch_requests_per_second=2.0, render_median_seconds=median), 0.0, 0.0
     renders = [rendering(created=1_000.0 + number, age=20.0) for number in range(count)]
     schedule.add(renders, now=0.0)
@@ -541,7 +541,7 @@ def test_while_the_list_fails_every_render_is_polled(count: int, median: float) 
         assert max(later - earlier for earlier, later in pairwise(times)) < 300
 
 
-def test_now_and_then_a_sweep_is_checked_by_a_poll() -> None:
+def test_a_sweep_is_now_and_then_checked_by_a_poll() -> None:
     schedule = make_schedule(poll_shortest_seconds=0.5)
     schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(50)], now=0.0)
     checks = follow(schedule, start=0.0, until=30.0)

@@ -35,16 +35,16 @@ def test_the_dearest_window_wins_over_its_neighbours() -> None:
     ]
 
 
-def test_where_none_is_worth_the_price_the_best_one_tells_how_far_it_is() -> None:
+def test_the_best_window_says_how_far_it_is_from_the_price() -> None:
     assert pick_windows([0, 5, 6], [0.1, 0.2, 0.3], size=3, price=1) == [Window(pytest.approx(0.5), 1, 2)]
 
 
-def test_nothing_is_worth_nothing() -> None:
+def test_no_window_is_picked_where_nothing_is_worth_a_check() -> None:
     assert pick_windows([], [], size=100, price=1) == []
     assert pick_windows([0, 1], [0.0, 0.0], size=100, price=1) == []
 
 
-def test_where_all_is_ours_a_window_is_a_page() -> None:
+def test_a_window_is_a_page_where_every_row_is_ours() -> None:
     assert shrink_window(98, share=1.0) == 98
 
 

@@ -54,11 +54,11 @@ def test_a_code_decides_whatever_the_text_says(code: int, failure: FailureClass)
         ("something went sideways", FailureClass.UNKNOWN_TEXT),
     ],
 )
-def test_without_a_code_the_text_decides(text: str, failure: FailureClass) -> None:
+def test_a_failure_without_a_code_is_classified_by_its_text(text: str, failure: FailureClass) -> None:
     assert classify_failure(failed(text)) is failure
 
 
-def test_an_nsfw_mark_tells_where_words_do_not() -> None:
+def test_an_nsfw_mark_decides_where_words_do_not() -> None:
     assert classify_failure(failed("rejected", has_nsfw=True)) is FailureClass.MODERATION
 
 
@@ -71,11 +71,11 @@ def test_an_nsfw_mark_tells_where_words_do_not() -> None:
         (PredictionStatus.TIMEOUT, FailureClass.PROVIDER),
     ],
 )
-def test_another_end_than_failed_speaks_for_itself(status: PredictionStatus, failure: FailureClass) -> None:
+def test_an_end_other_than_failed_has_its_own_class(status: PredictionStatus, failure: FailureClass) -> None:
     assert classify_failure(ProviderPrediction(id="abc", status=status, error="invalid", error_code=1401)) is failure
 
 
-def test_what_is_kept_without_a_file_has_the_code_that_the_rows_know_it_by_and_is_not_bought_again() -> None:
+def test_a_completion_without_a_file_has_its_code_and_is_not_repeated() -> None:
     assert FailureClass.NO_OUTPUT.value == NO_OUTPUT
     assert not FailureClass.NO_OUTPUT.is_worth_retrying
 
@@ -92,6 +92,6 @@ def test_only_the_providers_own_trouble_is_worth_another_try() -> None:
         ProviderPrediction(id="abc", status=PredictionStatus.COMPLETED, outputs=("https://cdn.example/a.mp4",)),
     ],
 )
-def test_what_has_not_failed_has_no_class(prediction: ProviderPrediction) -> None:
+def test_a_prediction_that_has_not_failed_has_no_class(prediction: ProviderPrediction) -> None:
     with pytest.raises(ValueError, match="has not failed"):
         classify_failure(prediction)

@@ -64,7 +64,7 @@ def test_every_status_is_known_and_knows_whether_it_is_the_end(status: str, is_t
     assert (found.status.value, found.is_terminal) == (status, is_terminal)
 
 
-def test_there_is_no_other_status() -> None:
+def test_every_status_of_the_provider_is_listed() -> None:
     assert len(PredictionStatus) == 9
 
 
@@ -166,7 +166,7 @@ def test_nsfw_marks_may_be_missing(value: object, has_nsfw: bool) -> None:
 @pytest.mark.parametrize(
     "found", [None, [], "abc", {}, {"id": ""}, {"id": None}, {"id": True}, {"id": "a b"}, {"id": "x" * 201}]
 )
-def test_without_a_usable_id_there_is_no_prediction(found: object) -> None:
+def test_an_answer_without_a_usable_id_is_no_prediction(found: object) -> None:
     assert read_prediction(found) is None
 
 
@@ -195,7 +195,7 @@ JSON = st.recursive(
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), JSON))
-def test_no_shape_of_any_field_raises_and_every_text_can_be_stored(fields: dict[str, object]) -> None:
+def test_a_field_of_any_shape_raises_nothing_and_its_text_can_be_stored(fields: dict[str, object]) -> None:
     found = read_prediction({"id": "abc", **json.loads(json.dumps(fields))}, default_id="abc")
     assert found is not None
     for text in (found.id, found.error, found.status_text, found.video_model_id, *found.outputs):
@@ -204,7 +204,7 @@ def test_no_shape_of_any_field_raises_and_every_text_can_be_stored(fields: dict[
 
 
 @pytest.mark.parametrize("key", ["webhook", "webhook_url"])
-def test_the_address_of_a_webhook_is_read_where_it_is_shown_and_shown_nowhere(key: str) -> None:
+def test_the_address_of_a_webhook_is_read_and_never_shown(key: str) -> None:
     found = read(**{key: "https://rushes.example/v1/hooks/wavespeed/a-token"})
     assert found.webhook == "https://rushes.example/v1/hooks/wavespeed/a-token"
     assert "a-token" not in repr(found)

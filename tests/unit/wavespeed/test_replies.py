@@ -39,7 +39,7 @@ def test_an_unreadable_retry_after_is_none(value: str | None) -> None:
 
 @settings(deadline=None)
 @given(st.text())
-def test_no_retry_after_raises(value: str) -> None:
+def test_a_retry_after_of_any_text_raises_nothing(value: str) -> None:
     read_retry_after(value, now=NOW)
 
 
@@ -47,7 +47,7 @@ def test_no_retry_after_raises(value: str) -> None:
     "body",
     [b"", b"null", b"[]", b'"x"', b"{", b"\xff\xfe", b'{"a": NaN}', b"[" * 200_000, b'{"a": ' + b"9" * 5_000 + b"}"],
 )
-def test_what_is_no_json_object_is_none(body: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_none(body: bytes) -> None:
     assert read_object(body) is None
 
 
@@ -61,7 +61,7 @@ def test_an_exact_number_beyond_all_bounds_is_no_answer() -> None:
 
 @settings(deadline=None)
 @given(st.integers(100, 999), st.binary())
-def test_no_body_raises(status: int, body: bytes) -> None:
+def test_a_body_of_any_bytes_raises_nothing(status: int, body: bytes) -> None:
     reply = read_reply(Answer(status, body), secret="k", now=NOW)
     assert reply.status == status
     reply.words.encode()

@@ -32,7 +32,7 @@ class Provider:
         return WebhookSecret(self.fetch, wait_seconds=wait_seconds, clock=lambda: self.now)
 
 
-def test_it_is_asked_for_once() -> None:
+def test_the_secret_is_asked_for_once() -> None:
     provider = Provider("whsec_a")
     secret = provider.open()
     assert [secret.find() for _ in range(3)] == ["whsec_a"] * 3
@@ -69,7 +69,7 @@ def test_forged_webhooks_ask_the_provider_once_a_minute() -> None:
     assert provider.asked == 2
 
 
-def test_who_comes_late_gets_what_another_has_found() -> None:
+def test_a_late_caller_gets_the_secret_that_another_has_found() -> None:
     provider = Provider("whsec_b")
     secret = provider.open()
     secret.find()
@@ -77,7 +77,7 @@ def test_who_comes_late_gets_what_another_has_found() -> None:
     assert provider.asked == 1
 
 
-def test_many_at_once_share_one_question() -> None:
+def test_callers_at_once_share_one_question() -> None:
     release = threading.Event()
     provider = Provider(lambda: "whsec_a" if release.wait(PATIENCE) else "")
     secret = provider.open()
@@ -88,7 +88,7 @@ def test_many_at_once_share_one_question() -> None:
     assert provider.asked == 1
 
 
-def test_a_provider_that_hangs_holds_nobody_up_and_its_answer_counts_when_it_comes() -> None:
+def test_a_provider_that_hangs_delays_no_caller_and_its_late_answer_counts() -> None:
     release = threading.Event()
     provider = Provider(lambda: "whsec_a" if release.wait(PATIENCE) else "")
     secret = provider.open(wait_seconds=0.01)

@@ -18,13 +18,13 @@ TOKEN = make_token(PREDICTION, JOB, secret=SECRET)
 
 
 @given(prediction=st.uuids(), job=st.uuids(), secret=st.binary(min_size=1, max_size=64))
-def test_a_token_tells_what_it_was_made_of_and_needs_no_escaping(prediction: UUID, job: UUID, secret: bytes) -> None:
+def test_a_token_names_its_prediction_and_job_and_needs_no_escaping(prediction: UUID, job: UUID, secret: bytes) -> None:
     token = make_token(prediction, job, secret=secret)
     assert read_token(token, secret=secret) == (prediction, job)
     assert (len(token), quote(token, safe="")) == (64, token)
 
 
-def test_the_vector() -> None:
+def test_the_known_token_holds_its_ids_and_their_signature() -> None:
     named = PREDICTION.bytes + JOB.bytes
     signature = hmac.new(SECRET, named, hashlib.sha256).digest()[:16]
     assert urlsafe_b64encode(named + signature).decode() == TOKEN
@@ -37,7 +37,7 @@ def test_a_token_with_one_other_character_is_none(place: int, other: str) -> Non
 
 
 @pytest.mark.parametrize("wrong", ["", "x", TOKEN[:-1], f"{TOKEN}A", f"{TOKEN}=", f"{TOKEN}\n", "é" * 64, "=" * 64])
-def test_what_has_not_the_shape_of_a_token_is_none(wrong: str) -> None:
+def test_a_text_without_the_shape_of_a_token_is_no_token(wrong: str) -> None:
     assert read_token(wrong, secret=SECRET) is None
 
 
@@ -45,7 +45,7 @@ def test_a_token_of_another_account_is_none() -> None:
     assert read_token(TOKEN, secret=SECRET[::-1]) is None
 
 
-def test_nothing_is_signed_with_an_empty_secret() -> None:
+def test_an_empty_secret_signs_no_token() -> None:
     with pytest.raises(ValueError, match="empty"):
         make_token(PREDICTION, JOB, secret=b"")
     with pytest.raises(ValueError, match="empty"):

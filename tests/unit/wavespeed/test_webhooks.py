@@ -63,7 +63,7 @@ def test_the_zone_of_now_does_not_matter() -> None:
         {"webhook_signature": "v3,"},
     ],
 )
-def test_anything_changed_breaks_the_signature(changed: dict[str, str | bytes]) -> None:
+def test_a_change_anywhere_breaks_the_signature(changed: dict[str, str | bytes]) -> None:
     with pytest.raises(WebhookRefused, match="signature does not match"):
         verify(**changed)  # type: ignore[arg-type]
 

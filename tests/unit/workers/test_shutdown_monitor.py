@@ -22,13 +22,13 @@ from workers.supervision.shutdown import Surroundings, has_nothing_to_wait_for
         (False, False, 0, True),
     ],
 )
-def test_a_worker_that_leaves_waits_only_for_steps_whose_outcome_can_be_saved(
+def test_a_worker_that_leaves_waits_only_for_outcomes_that_can_be_saved(
     has_postgres: bool, has_redis: bool, steps: int, expected: bool
 ) -> None:
     assert has_nothing_to_wait_for(Surroundings(postgres=has_postgres, redis=has_redis, steps=steps)) is expected
 
 
-def test_a_pipeline_that_fails_tells_that_redis_is_away() -> None:
+def test_a_pipeline_that_fails_shows_that_redis_is_away() -> None:
     @contextmanager
     def failing_batch() -> Any:
         yield

@@ -33,7 +33,7 @@ def judge_all(seen: Iterable[Observation]) -> Evidence | None:
     return next((evidence for evidence in map(judge.judge, seen) if evidence), None)
 
 
-def test_a_worker_that_begins_nothing_while_messages_wait_is_stuck_after_the_limit() -> None:
+def test_a_worker_that_begins_no_waiting_message_is_stuck_after_the_limit() -> None:
     evidence = judge_all(observations())
     assert evidence is not None
     assert (evidence.reason, evidence.seconds) == ("begins no step while messages wait", LIMIT + PAUSE)
@@ -44,7 +44,7 @@ def test_a_worker_that_begins_nothing_while_messages_wait_is_stuck_after_the_lim
 @pytest.mark.parametrize(
     "excuse", [{"waiting": 0}, {"waiting": None}, {"is_free": False}], ids=["an idle farm", "servers away", "all busy"]
 )
-def test_what_it_cannot_help_is_not_held_against_it(excuse: dict[str, Any]) -> None:
+def test_a_worker_is_not_stuck_for_what_it_cannot_help(excuse: dict[str, Any]) -> None:
     assert judge_all(observations(**excuse)) is None
 
 
@@ -53,7 +53,7 @@ def test_what_it_cannot_help_is_not_held_against_it(excuse: dict[str, Any]) -> N
     [{"waiting": 0}, {"waiting": None}, {"is_free": False}, {"begun": 8}],
     ids=["empty queues", "servers away", "all busy", "a step"],
 )
-def test_one_excuse_begins_the_limit_anew(excuse: dict[str, Any]) -> None:
+def test_an_excuse_begins_the_limit_anew(excuse: dict[str, Any]) -> None:
     seen = [
         *observations(5),
         Observation(**{"at": 50.0, "begun": 7, "turns": 5, "is_free": True, "waiting": 3} | excuse),
@@ -81,7 +81,7 @@ def test_a_freeze_as_long_as_the_limit_is_not_held_against_a_worker(limit: float
     assert [judge.judge(each) for each in seen] == [None, None, None]
 
 
-def test_a_dispatcher_that_finishes_no_turn_is_stuck_though_no_message_waits() -> None:
+def test_a_dispatcher_that_finishes_no_turn_is_stuck_without_messages() -> None:
     count = int(STUCK_LIMITS * LIMIT / PAUSE)
     stuck = [Observation(at=n * PAUSE, begun=0, turns=4, is_free=True, waiting=0) for n in range(count + 2)]
     assert judge_all(stuck[:-1]) is None
