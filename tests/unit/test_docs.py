@@ -1,24 +1,33 @@
 """The documents are true where a program can tell: links, the table of failures, and the names of what is logged."""
 
+import json
 import re
+import shlex
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from api.app import create_app
+from cli.app import app
 from models.lifecycle import JOB_MOVES, PREDICTION_MOVES, JobState, PredictionState
 from rushes import retries
 from rushes.retries import RetryPolicy
+from rushes.settings import Settings
 from rushes.wavespeed import errors
 from rushes.wavespeed.answers import ANSWERS
 from rushes.wavespeed.render_failures import TASK_ERRORS, FailureClass
+from tests.support.api_server import Contract
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 FAILURES = (ROOT / "docs" / "failures.md").read_text()
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 FAULTS = "".join(path.read_text() for path in sorted((ROOT / "docs" / "operations").glob("*.md")))
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text() + FAULTS
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
@@ -139,3 +148,32 @@ def test_the_state_diagram_shows_every_move(
     assert set(drawn) == {(source, target) for source, targets in moves.items() for target in targets} | {
         ("[*]", start) for start in starts
     }
+
+
+def commands_in(page: Path) -> list[list[str]]:
+    """The words of every `rushes ...` line in the code blocks of a page, without comments."""
+    blocks = re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = re.findall(r"^ *(?:.* \| )?(rushes .*)$", "".join(blocks), re.MULTILINE)
+    return [shlex.split(line.partition("  #")[0])[1:] for line in lines]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_command_on_a_page_exists_with_its_options(page: Path) -> None:
+    for words in commands_in(page):
+        command: Any = get_command(app)
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        assert not hasattr(command, "commands"), words
+        options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+        assert {word for word in words if word.startswith("-") and word != "-"} <= options, words
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda path: path.name)
+def test_every_address_on_a_page_exists_and_takes_the_body_shown(page: Path) -> None:
+    document = create_app(Settings(database_url="postgresql://127.0.0.1:1/none", data_dir=Path("nowhere"))).openapi()
+    patterns = [re.sub(r"\{\w+\}", r"[^/ ]+", path) for path in document["paths"]]
+    for address in re.findall(r"/v1/[a-z_/{}A-Z]+", page.read_text()):
+        assert any(re.match(pattern, address) for pattern in patterns) or address in {"/v1/hooks/"}, address
+    for path, body in re.findall(r"(/v1/\w+) -H [^\\]*\\\n\s*-d '(.*?)'\n", page.read_text(), re.DOTALL):
+        schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        Contract(document).validate(schema, json.loads(body))
