@@ -20,6 +20,7 @@ from models.transitions.admission import RATE_WINDOW
 from rushes.forecasting.inputs import ActiveGroup, Outlook, QueuedGroup
 from rushes.forecasting.simulation import Forecast, forecast
 from rushes.forecasting.time_left import TimeLeft, add_time_left, render_time_left, share_done
+from rushes.intervals import Every
 from rushes.render_times.learned import UNKNOWN_OUTPUT_SECONDS, RenderKind, RenderTimes
 from rushes.render_times.poll_spacing import LogNormal, RenderTime
 from rushes.settings import Settings
@@ -69,17 +70,15 @@ class Forecaster:
     def __init__(self, settings: Settings, *, account: str) -> None:
         self._render_times = RenderTimes(settings)
         self._account = account
-        self._refreshed_at = self._learned_at = float("-inf")
+        self._refreshing, self._learning = Every(REFRESH_SECONDS), Every(LEARN_SECONDS)
         self._store_time: RenderTime = LogNormal(STORE_SECONDS, STORE_SIGMA)
         self._lock = threading.Lock()
 
     def learn(self, sessions: Sessions) -> None:
         """Refresh the data that `forecast_render` uses, unless that was done in the last minute."""
         with self._lock:
-            now = time.monotonic()
-            if now - self._learned_at < LEARN_SECONDS:
+            if not self._learning.begin_if_due(time.monotonic()):
                 return
-            self._learned_at = now
         with transaction(sessions) as session:
             self._render_times.refresh(session)
             self._store_time = _find_store_time(queries.forecasting.find_recent(session))
@@ -142,9 +141,8 @@ class Forecaster:
         if capacity is None or not capacity.led:
             return None
         with self._lock:
-            due = time.monotonic() - self._refreshed_at >= REFRESH_SECONDS
-            self._refreshed_at = time.monotonic() if due else self._refreshed_at
-        if due:
+            is_due = self._refreshing.begin_if_due(time.monotonic())
+        if is_due:
             self._render_times.refresh(session)
         return capacity
 
