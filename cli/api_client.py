@@ -117,7 +117,8 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
                 f"the request to {self.url} failed: {error}", hint="check RUSHES_URL, the address of the API"
             )
         if not asked_to_do or _never_connected(error):
-            return _away(self.url)
+            hint = "start it with `rushes up`, or set RUSHES_URL to where it runs"
+            return ServiceAway(f"the API at {self.url} cannot be reached", hint=hint)
         return AnswerLost(
             f"the API at {self.url} gave no answer: it may have carried out the request",
             hint="check whether it was carried out before you repeat it",
@@ -126,13 +127,6 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
 
 def _join(*parts: str) -> str:
     return "".join(f"/{quote(part, safe='')}" for part in parts)
-
-
-def _away(url: str) -> ServiceAway:
-    return ServiceAway(
-        f"the API at {url} cannot be reached",
-        hint="start it with `rushes up`, or set RUSHES_URL to where it runs",
-    )
 
 
 def _never_connected(error: requests.RequestException) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -21,26 +20,24 @@ def download_files(client: ApiClient, batch: str, *, folder: Path, unverified: b
 
     `unverified` also fetches the kept file of every job that has no video.
     """
-    kinds = ("video", "unverified") if unverified else ("video",)
-    jobs = [job for job in client.list_items("jobs", limit=None, batch=batch) if find_kind(job, kinds)]
-    paths = [download_file(client, job, folder=folder, kinds=kinds) for job in jobs]
-    kept = sum(find_kind(job, kinds) == "unverified" for job in jobs)
+    wanted = {"video", "unverified"} if unverified else {"video"}
+    jobs = [job for job in client.list_items("jobs", limit=None, batch=batch) if find_kind(job) in wanted]
+    paths = [download_file(client, job, folder=folder) for job in jobs]
+    kept = sum(find_kind(job) == "unverified" for job in jobs)
     videos = len(paths) - kept
     more = f" and {kept:,} unverified file{'' if kept == 1 else 's'}" if kept else ""
     note(f"{videos:,} video{'' if videos == 1 else 's'}{more} in {folder}")
     return paths
 
 
-def find_kind(job: dict[str, Any], kinds: Sequence[str] = ("video", "unverified")) -> str | None:
-    """Return the first of these kinds of files that the job has."""
-    return next((kind for kind in kinds if job.get(kind)), None)
+def find_kind(job: dict[str, Any]) -> str | None:
+    """Return the kind of file to fetch for a job: its video, or else the kept file that the probe rejects."""
+    return next((kind for kind in ("video", "unverified") if job.get(kind)), None)
 
 
-def download_file(
-    client: ApiClient, job: dict[str, Any], *, folder: Path, kinds: Sequence[str] = ("video", "unverified")
-) -> Path:
-    """Fetch the first of these kinds of files that the job has. Raises `CommandError` if it has none of them."""
-    kind = find_kind(job, kinds)
+def download_file(client: ApiClient, job: dict[str, Any], *, folder: Path) -> Path:
+    """Fetch a job's video, or else its kept file. Raises `CommandError` if it has neither."""
+    kind = find_kind(job)
     if kind is None:
         hint = "`rushes job show` shows what it waits for"
         raise CommandError(f"job {job['id']} is {job['state']}: there is no file", hint=hint)
