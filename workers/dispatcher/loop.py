@@ -145,7 +145,8 @@ class Dispatcher:
                 self._pools = queries.dispatching.count_threads(session)
                 transitions.submitting.mark_overdue_unconfirmed(session)
                 transitions.accounts.raise_slots(session, account.id)
-                self._submit.set_overcommit(session, account, lateness=self._watch_scheduler.measure_lateness())
+                lateness = self._watch_scheduler.schedule.measure_lateness()
+                self._submit.set_overcommit(session, account, lateness=lateness)
         if account is None:
             return LONGEST_SLEEP_SECONDS  # its row is created with the first sign of life
         hold_after_restore(self._runtime, account)
@@ -233,7 +234,7 @@ class Dispatcher:
     def _find_rest(self) -> float:
         with one_statement(self._runtime.sessions) as session:
             until_due = queries.dispatching.find_seconds_until_due(session)
-        next_check = self._watch_scheduler.find_next_at()
+        next_check = self._watch_scheduler.schedule.find_next_at()
         until_check = next_check - time.monotonic() if next_check is not None else LONGEST_SLEEP_SECONDS
         if until_check <= 0:
             until_check = NO_ROOM_SECONDS

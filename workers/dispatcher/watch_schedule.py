@@ -45,7 +45,7 @@ class WatchScheduler:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._render_times = RenderTimes(runtime.settings)
-        self._schedule = CheckSchedule(runtime.settings, self._render_times)
+        self.schedule = CheckSchedule(runtime.settings, self._render_times)
         self._learning = Every(RENDER_TIMES_SECONDS)
         self._rebuilding = Every(REBUILD_SECONDS)
         self._overlapping = Every(COMMIT_SECONDS)
@@ -57,16 +57,8 @@ class WatchScheduler:
 
     def forget(self) -> None:
         """Rebuild the schedule from rows at the next turn, because another worker led meanwhile."""
-        self._schedule.forget()
+        self.schedule.forget()
         self._rebuilding = Every(REBUILD_SECONDS)
-
-    def find_next_at(self) -> float | None:
-        """When the next check may be due, in monotonic seconds; None if nothing is watched."""
-        return self._schedule.find_next_at()
-
-    def measure_lateness(self) -> float | None:
-        """Recent seconds between a completion and our learning of it; None if not known."""
-        return self._schedule.measure_lateness()
 
     def learn_render_times(self) -> None:
         """Learn how long renders took, at most every ten seconds."""
@@ -81,13 +73,13 @@ class WatchScheduler:
         if count <= 0:
             return []
         with transaction(self._runtime.sessions) as session:
-            count = min(count, CHECK_LIMIT, self._schedule.count_allowed(now=time.monotonic()))
+            count = min(count, CHECK_LIMIT, self.schedule.count_allowed(now=time.monotonic()))
             timed_out = transitions.renders.requeue_timed_out(session, watch_window=window, count=count)
-            self._schedule.charge(len(timed_out))
+            self.schedule.charge(len(timed_out))
             if timed_out:
                 ids = [each.prediction_id for each in timed_out]
                 resumed = queries.renders.list_rendering_of(session, ids)
-                self._schedule.add(resumed, now=time.monotonic(), begins_window=True)
+                self.schedule.add(resumed, now=time.monotonic(), begins_window=True)
         return [_resume_message(each) for each in timed_out]
 
     def choose_checks(self, account: DispatchAccount, *, count: int, term: int | None) -> Sequence[Message]:
@@ -101,10 +93,10 @@ class WatchScheduler:
                 transitions.accounts.clear_check_failures(session, account.id, quiet_for=CHECKS_QUIET)
                 count = 1
         self._weigh_webhooks(account)
-        self._schedule.configure(
+        self.schedule.configure(
             list_lag_seconds=account.sweep_lag_seconds, delivered=self._delivered, own_share=account.own_share
         )
-        checks = self._schedule.take_due(now=time.monotonic(), limit=min(count, CHECK_LIMIT))
+        checks = self.schedule.take_due(now=time.monotonic(), limit=min(count, CHECK_LIMIT))
         return [_check_message(account, check, term=term) for check in checks]
 
     def _learn(self, session: Session, account: DispatchAccount) -> None:
@@ -113,26 +105,26 @@ class WatchScheduler:
         now = time.monotonic()
         if self._rebuilding.is_due(now):
             if self._rebuilding.began_at == float("-inf"):
-                self._schedule.learn_places(queries.renders.list_ended_places(session, account.id))
+                self.schedule.learn_places(queries.renders.list_ended_places(session, account.id))
             rendering = queries.renders.list_rendering(session, newer_than_seconds=EVER_SECONDS)
-            self._schedule.retain_only(each.prediction_id for each in rendering)
+            self.schedule.retain_only(each.prediction_id for each in rendering)
             self._rebuilding.began_at = self._overlapping.began_at = now
             newer_than = COMMIT_SECONDS
         else:
             overlaps = self._overlapping.begin_if_due(now)
             newer_than = now - self._learned_at + (2 * COMMIT_SECONDS if overlaps else OVERLAP_SECONDS)
             rendering = queries.renders.list_rendering(session, newer_than_seconds=newer_than)
-        self._schedule.add(rendering, now=now)
-        self._schedule.end(queries.renders.list_ended(session, account.id, newer_than_seconds=newer_than), now=now)
-        self._schedule.request_early(queries.renders.list_early_checks(session, newer_than_seconds=newer_than), now=now)
+        self.schedule.add(rendering, now=now)
+        self.schedule.end(queries.renders.list_ended(session, account.id, newer_than_seconds=newer_than), now=now)
+        self.schedule.request_early(queries.renders.list_early_checks(session, newer_than_seconds=newer_than), now=now)
         self._learned_at = now
 
     def _pay_debt(self, session: Session, account: DispatchAccount) -> None:
         now = time.monotonic()
         if self._pricing.begin_if_due(now):
-            price = float(f"{self._schedule.measure_price():.2g}")  # so that it changes rarely
+            price = float(f"{self.schedule.measure_price():.2g}")  # so that it changes rarely
             transitions.lists.set_check_price(session, account.id, price=price)
-        if paid := self._schedule.pay_debt(account.requests_owed, now=now):
+        if paid := self.schedule.pay_debt(account.requests_owed, now=now):
             transitions.lists.pay_requests(session, account.id, count=paid)
 
     def _weigh_webhooks(self, account: DispatchAccount) -> None:

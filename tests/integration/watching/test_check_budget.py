@@ -134,7 +134,7 @@ def test_a_resumed_render_was_checked_and_one_that_a_new_leader_meets_not(
     watch_scheduler = WatchScheduler(runtime)
     assert len(watch_scheduler.requeue_timed_out(count=ROOM)) == resumed_by_it
     watch_scheduler.choose_checks(find_account(runtime), count=ROOM, term=1)
-    (watched,) = watch_scheduler._schedule._watched.values()
+    (watched,) = watch_scheduler.schedule._watched.values()
     assert watched.watch_windows == 1
     assert watched.poll_at - watched.early_poll_at == pytest.approx(25.0 if resumed_by_it else 0.0)
 
