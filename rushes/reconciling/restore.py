@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.orm import Session
 
-from models import queries, transitions
+from models import PredictionState, queries, transitions
 from models.db.session import transaction
 from models.queries.reconciling.restore import OpenJob
 from rushes.reconciling.matching import Candidate, Clocks, Submission, match_submissions
@@ -119,7 +119,8 @@ def accept_found(session: Session, runtime: Runtime, prediction_id: UUID, found:
         watch_window=runtime.settings.watch_window,
         adopted=True,
     )
-    watched = queries.renders.find_watched(session, prediction_id) if state and found.has_succeeded else None
+    is_rendering = state == PredictionState.RENDERING
+    watched = queries.renders.find_watched(session, prediction_id) if is_rendering and found.has_succeeded else None
     if watched is not None:
         transitions.renders.complete_prediction(session, prediction_id, watched.claim, outputs=found.outputs)
     return state

@@ -35,10 +35,11 @@ sys.stdin.read()
 
 
 def remember(url: str, fact: str) -> None:
-    """Stores one more fact; returns when it is acknowledged."""
+    """Stores one more fact; returns when it is safe. Redis acknowledges a command before it is in its log."""
     if url.startswith("redis"):
         with redis.Redis.from_url(url) as client:
             client.rpush("facts", fact)
+            assert client.waitaof(num_local=1, num_replicas=0, timeout=30_000)[0] == 1  # type: ignore[index]
         return
     with psycopg.connect(url) as session:
         session.execute("create table if not exists fact (id serial, fact text)")
