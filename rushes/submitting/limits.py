@@ -11,7 +11,7 @@ SHRINKS_BELOW = 0.7
 
 PAGE_RENDERS = 100
 ANSWER_SECONDS = 0.5
-"""The list's own lag and the dispatcher's turns delay the news of a completion by this much on average."""
+"""Seconds from a completion to our knowing it that no check can avoid: the list's lag and the dispatcher's turn."""
 CUT = 0.7
 GROWTH = 0.1
 SMALLEST_WINDOW = 4
