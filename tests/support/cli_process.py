@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from sandbox.servers.folder import Lock
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 90.0
 QUICK = {
@@ -112,10 +114,23 @@ def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_left(folder: Path) -> list[str]:
-    """The command lines of processes that still work for a data folder."""
+    """The command lines of processes that still work for a data folder, and the locks that embedded servers hold."""
     return [
-        " ".join(process.info["cmdline"]) for process in psutil.process_iter(["cmdline"]) if _works_for(process, folder)
+        *(
+            " ".join(process.info["cmdline"])
+            for process in psutil.process_iter(["cmdline"])
+            if _works_for(process, folder)
+        ),
+        *(str(lock) for lock in folder.rglob("server.lock") if _is_held(lock)),
     ]
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process that may run as another user holds this lock."""
+    probe = Lock(lock)
+    is_held = not probe.acquire()
+    probe.release()
+    return is_held
 
 
 def _works_for(process: psutil.Process, folder: Path) -> bool:

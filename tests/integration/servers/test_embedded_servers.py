@@ -23,6 +23,7 @@ from tests.support.embedded import (
     both,
     both_running,
     get_running,
+    inspect,
     is_gone,
     launched,
     recall,
@@ -182,8 +183,7 @@ def test_the_password_is_in_its_own_file_alone(request: pytest.FixtureRequest, f
     assert len(password) >= 32
     assert password in server.url
     assert [stat.S_IMODE(file.stat().st_mode) for file in (secret, log)] == [0o600, 0o600]
-    process = psutil.Process(server.pid)
-    for text in (repr(server), log.read_text(), str(process.cmdline()), str(process.environ())):
+    for text in (repr(server), log.read_text(), *(str(inspect(server, what)) for what in ("cmdline()", "environ()"))):
         assert password not in text
 
 
@@ -191,14 +191,14 @@ def test_the_server_sees_nothing_of_our_environment(server_folder: Path, monkeyp
     monkeypatch.setenv("WAVESPEED_API_KEY", "a secret")
     monkeypatch.setenv("PGPORT", "1")
     with EmbeddedPostgres(server_folder, fsync=False) as server:
-        assert not {"WAVESPEED_API_KEY", "PGPORT"} & set(psutil.Process(server.pid).environ())
+        assert not {"WAVESPEED_API_KEY", "PGPORT"} & set(inspect(server, "environ()"))
 
 
 @both_running
 def test_the_server_listens_on_loopback_alone(request: pytest.FixtureRequest, fixture: str) -> None:
     server = get_running(request, fixture)
-    found = psutil.Process(server.pid).net_connections(kind="all")
-    listening = {(end.laddr.ip, end.laddr.port) for end in found if end.status == psutil.CONN_LISTEN}
+    found = inspect(server, "net_connections(kind='all')")
+    listening = {tuple(address) for _, _, _, address, _, status in found if status == psutil.CONN_LISTEN}
     assert listening == {(ports.HOST, server.port)}
 
 
