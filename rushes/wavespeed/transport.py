@@ -72,13 +72,17 @@ class Exchange:
             raise TimeoutError("the total time for this call is up")
         return min(seconds, left)
 
-    def begin_sending(self) -> None:
-        """Record that the next bytes leave. Raises `TimeoutError` if it is too late to send."""
-        self.limit(self.read)
+    def begin_sending(self) -> float:
+        """Record that the next bytes leave. Returns the seconds that each wait may last.
+
+        Raises `TimeoutError` if it is too late to send.
+        """
+        wait = self.limit(self.read)
         if self.send_before is not None and time.monotonic() >= self.send_before:
             self.late = True
             raise TimeoutError("the time to send had passed")
         self.sent = True
+        return wait
 
 
 def trust_public_authorities() -> ssl.SSLContext:
@@ -124,15 +128,19 @@ class Transport:
 
     def close(self) -> None:
         """Close the kept connections."""
-        while self._idle:
-            self._idle.pop().close()
+        while (connection := self._take()) is not None:
+            connection.close()
 
     def _find_idle(self) -> http.client.HTTPConnection | None:
-        while self._idle:
-            connection = self._idle.pop()
+        while (connection := self._take()) is not None:
             if not wait_for_read(connection.sock, timeout=0):  # readable: the server has closed it
                 return connection
             connection.close()
+        return None
+
+    def _take(self) -> http.client.HTTPConnection | None:
+        with suppress(IndexError):  # another thread may take the last one
+            return self._idle.pop()
         return None
 
     def _open(self, exchange: Exchange) -> http.client.HTTPConnection:
@@ -158,8 +166,7 @@ class Transport:
     ) -> Answer:
         kind = {"Content-Type": "application/json"} if request.body is not None else {}
         with _bounded(connection.sock, exchange):
-            connection.sock.settimeout(exchange.limit(exchange.read))
-            exchange.begin_sending()
+            connection.sock.settimeout(exchange.begin_sending())
             body = request.body.encode() if request.body is not None else None
             connection.request(
                 request.method, self._prefix + request.target, body, {**self._headers, **kind, **(headers or {})}
@@ -233,4 +240,6 @@ def _read_body(response: http.client.HTTPResponse) -> bytes:
         body = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, MAX_ANSWER_BYTES + 1)
     if len(body) > MAX_ANSWER_BYTES:
         raise OSError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+    if response.length:  # `read` with a limit does not notice that the body was cut short
+        raise http.client.IncompleteRead(body, response.length)
     return body

@@ -81,6 +81,19 @@ def test_a_check_that_is_cut_is_not_repeated_either(script: Script) -> None:
     assert len(server.requests) == server.connections == 1
 
 
+@pytest.mark.parametrize("status", [401, 402, 429])
+def test_a_refusal_that_is_cut_is_no_refusal(status: int) -> None:
+    def cut_refusal(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 %d No\r\nContent-Length: 100\r\n\r\n{" % status)
+
+    with client_of(cut_refusal) as (client, _):
+        with pytest.raises(SubmitOutcomeUnknown):
+            client.submit(MODEL, VALUES)
+        with pytest.raises(ProviderUnavailable):
+            client.get_prediction(TASK["id"])
+
+
 def test_checks_share_a_connection_and_a_submit_has_its_own() -> None:
     with client_of(answering((200, envelope(TASK)))) as (client, server):
         client.get_prediction(TASK["id"])
