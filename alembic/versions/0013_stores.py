@@ -31,17 +31,14 @@ def _flag(name: str) -> sa.Column[object]:
     return sa.Column(name, sa.Boolean(), server_default=sa.false(), nullable=False)
 
 
+def _make_store_columns() -> list[sa.Column[object]]:
+    names = ("begun_at", "output_failed_at", "output_warned_at")
+    return [*(_time(name) for name in names), _count("output_releases"), _flag("rechecks")]
+
+
 def upgrade() -> None:
-    for column in (
-        _flag("is_duplicate"),
-        _time("begun_at"),
-        _count("store_crashes"),
-        sa.Column("crashed_claim", sa.BigInteger(), nullable=True),
-        _time("output_failed_at"),
-        _count("output_releases"),
-        _time("output_warned_at"),
-        _flag("rechecks"),
-    ):
+    crashed_claim = sa.Column("crashed_claim", sa.BigInteger(), nullable=True)
+    for column in (_flag("is_duplicate"), _count("store_crashes"), crashed_claim, *_make_store_columns()):
         op.add_column("prediction", column)
     _drop_rules("outcome", "state", "provider_id", "ended_at")
     _mark_duplicates()
@@ -59,7 +56,7 @@ def upgrade() -> None:
         provider_id=f"state NOT IN ({ACCEPTED}) OR provider_id IS NOT NULL",
         ended_at=f"({LIVE}) = (ended_at IS NULL)",
     )
-    _create_indexes(f"{LIVE} AND NOT is_duplicate", hook_compared=["state", "hook_outcome"])
+    _create_indexes(f"{LIVE} AND NOT is_duplicate", hook_compared="ended_at DESC NULLS LAST")
     _create_index("ix_prediction_duplicate", "accepted_at", where="is_duplicate")
     _create_index("ix_prediction_to_store", "due_at", where=TO_STORE)
     _create_index(
@@ -70,28 +67,15 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.add_column("prediction", sa.Column("outcome", sa.Text(), nullable=True))
-    for column in (
-        _count("claim"),
-        _time("begun_at"),
-        _count("store_attempts"),
-        _time("output_failed_at"),
-        _count("output_releases"),
-        _time("output_warned_at"),
-        _flag("rechecks"),
-    ):
+    for column in (_count("claim"), _count("store_attempts"), *_make_store_columns()):
         op.add_column("job", column)
     _drop_rules("is_duplicate", "state", "provider_id", "ended_at")
     for index in ("ix_prediction_to_store", "ix_prediction_output_failed"):
         op.drop_index(index, table_name="prediction")
     op.drop_index("ix_job_due", table_name="job")
     _move_stores_to_jobs()
-    _rename_events(
-        "prediction",
-        "duplicate",
-        which="""
-        AND EXISTS (SELECT 1 FROM prediction WHERE prediction.id = prediction_id AND is_duplicate)
-    """,
-    )
+    of_duplicate = "AND EXISTS (SELECT 1 FROM prediction WHERE prediction.id = prediction_id AND is_duplicate)"
+    _rename_events("prediction", "duplicate", which=of_duplicate)
     op.execute("""
         UPDATE prediction
         SET outcome = CASE WHEN state <> 'rendering' THEN state END, state = 'duplicate',
@@ -107,7 +91,7 @@ def downgrade() -> None:
         provider_id=f"state NOT IN ({ACCEPTED}, 'duplicate') OR provider_id IS NOT NULL",
         ended_at=f"({LIVE}) = (ended_at IS NULL)",
     )
-    _create_indexes(LIVE, hook_compared=[])
+    _create_indexes(LIVE, hook_compared="ended_at")
     _create_index("ix_prediction_duplicate", "due_at", where="state = 'duplicate'")
     is_due, is_failed = "state IN ('queued', 'storing')", "state = 'storing' AND output_failed_at IS NOT NULL"
     op.create_index("ix_job_due", "job", ["state", "due_at"], postgresql_where=sa.text(is_due))
@@ -177,14 +161,13 @@ def _create_rules(**rules: str) -> None:
         op.create_check_constraint(op.f(f"ck_prediction_{name}"), "prediction", rule)
 
 
-def _create_indexes(live: str, *, hook_compared: list[str]) -> None:
+def _create_indexes(live: str, *, hook_compared: str) -> None:
     op.create_index("uq_prediction_live", "prediction", ["job_id"], unique=True, postgresql_where=sa.text(live))
     op.create_index(
         "ix_prediction_hook_compared",
         "prediction",
-        ["account_id", "ended_at"],
+        ["account_id", sa.text(hook_compared)],
         postgresql_where=sa.text(HOOK_COMPARED),
-        postgresql_include=hook_compared,
     )
 
 

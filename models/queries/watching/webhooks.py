@@ -39,7 +39,7 @@ _AGREEMENT = statement("""
     FROM (
         SELECT hook_outcome, state FROM prediction
         WHERE account_id = :account_id AND hook_outcome IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook
-        ORDER BY ended_at DESC
+        ORDER BY ended_at DESC NULLS LAST
         LIMIT :window
     ) AS latest
     WHERE state IN ('completed', 'failed', 'cancelled', 'timeout', 'deleted')
