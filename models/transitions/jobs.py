@@ -17,7 +17,7 @@ from models.db.rows import statement
 from models.tables.base import new_id
 from models.tables.batch import Batch
 from models.tables.job import Job
-from models.transitions.storing.steps import HAS_NO_VIDEO, NEWEST_OUTPUT
+from models.transitions.storing.steps import HAS_NO_VIDEO, NEWEST_OUTPUT, STORE_FROM_START
 
 _PUSHED_BATCH = statement("""
     INSERT INTO event (kind, job_id) SELECT 'job.pushed', id FROM job WHERE batch_id = :batch_id ORDER BY number
@@ -77,9 +77,7 @@ _RETRY = statement(f"""
         FOR UPDATE OF prediction
     ), fetched AS (
         UPDATE prediction
-        SET due_at = now(), begun_at = NULL, claim = claim + 1, store_attempts = 0, store_crashes = 0,
-            output_failed_at = NULL, output_releases = 0, output_warned_at = NULL, rechecks = false,
-            error_code = NULL, error_message = NULL
+        SET {STORE_FROM_START}, output_releases = 0, output_warned_at = NULL, rechecks = false
         FROM paid WHERE prediction.id = paid.id AND may_be_there AND due_at IS NULL
         RETURNING 1
     ), retried AS (

@@ -33,6 +33,8 @@ from rushes.wavespeed import PredictionNotFound
 
 log = structlog.get_logger(__name__)
 
+_FINAL = NextStep(UNVERIFIED, None)
+
 
 class _Answer(NamedTuple):
     """The provider's answer about a prediction with an output that could not be stored."""
@@ -50,9 +52,8 @@ def find_final(runtime: Runtime, ticket: StoreTicket) -> StoreFailed | None:
         if not is_final_without_download(Suspect.DOCUMENT, seen):
             return None
         message = "the same web page arrived twice instead of a video, while other downloads worked"
-        moved = _move(session, ticket, NextStep(UNVERIFIED, None), message=message)
-    if not moved:
-        count_stale(runtime, "store.outcome", ticket.prediction_id)
+        moved = _move(session, ticket, _FINAL, message=message)
+    _count_if_stale(runtime, ticket, moved=moved)
     return StoreFailed(message)
 
 
@@ -146,11 +147,10 @@ def _keep(session: Session, ticket: StoreTicket, file: UnverifiedFile, *, counts
 def fail_recheck(runtime: Runtime, ticket: StoreTicket, message: str) -> StoreFailed:
     """Handle a recheck that did not pass: the job ends as before."""
     with transaction(runtime.sessions) as session:
-        moved = _move(session, ticket, NextStep(UNVERIFIED, None), message=message)
+        moved = _move(session, ticket, _FINAL, message=message)
         if moved:
             transitions.unverified.explain_unverified(session, ticket.prediction_id, message=message)
-    if not moved:
-        count_stale(runtime, "store.outcome", ticket.prediction_id)
+    _count_if_stale(runtime, ticket, moved=moved)
     return StoreFailed(message)
 
 
@@ -166,11 +166,15 @@ def after_storage_error(runtime: Runtime, ticket: StoreTicket, error: Transient)
 def _report(
     runtime: Runtime, ticket: StoreTicket, planned: NextStep, *, message: str, moved: bool
 ) -> StoreDelayed | StoreFailed:
-    if not moved:
-        count_stale(runtime, "store.outcome", ticket.prediction_id)
+    _count_if_stale(runtime, ticket, moved=moved)
     if planned.delay is None:
         return StoreFailed(message)
     return StoreDelayed(f"{message}; tried again in {planned.delay.total_seconds():.0f} s")
+
+
+def _count_if_stale(runtime: Runtime, ticket: StoreTicket, *, moved: bool) -> None:
+    if not moved:
+        count_stale(runtime, "store.outcome", ticket.prediction_id)
 
 
 def _ask(runtime: Runtime, ticket: StoreTicket) -> _Answer:

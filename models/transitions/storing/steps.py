@@ -42,6 +42,16 @@ EVENT_KIND = "CASE WHEN ended.is_duplicate THEN CAST(:duplicate_event AS text) E
 ENDS = "ended LEFT JOIN moved ON moved.id = ended.job_id WHERE ended.is_duplicate OR moved.id IS NOT NULL"
 """FROM clause: the ends to record as events."""
 
+STORE_FROM_START = """due_at = now(), begun_at = NULL, claim = prediction.claim + 1, store_attempts = 0,
+            store_crashes = 0, output_failed_at = NULL, error_code = NULL, error_message = NULL"""
+"""SET clause: the output is stored now, and nothing counts that happened before."""
+
+_LOG_DELAY = """logged AS (
+        INSERT INTO event (kind, job_id, prediction_id, detail)
+        SELECT 'store.delayed', job_id, id, jsonb_build_object(
+            'attempt', store_attempts, 'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM delayed
+    )"""
+
 _BEGIN = statement(f"""
     WITH begun AS (
         UPDATE prediction
@@ -73,25 +83,17 @@ _DELAY = statement(f"""
             error_code = :code, error_message = :message
         WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
         RETURNING id, job_id, store_attempts
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'store.delayed', job_id, id, jsonb_build_object(
-            'attempt', store_attempts, 'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM delayed
-    )
+    ), {_LOG_DELAY}
     SELECT 1 FROM delayed
 """)  # noqa: S608 - a constant
 
 _EXCUSE = statement(f"""
-    WITH excused AS (
+    WITH delayed AS (
         UPDATE prediction SET store_crashes = 0, crashed_claim = NULL
         WHERE id = :prediction_id AND crashed_claim = :claim AND {TO_STORE}
         RETURNING id, job_id, store_attempts
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'store.delayed', job_id, id, jsonb_build_object(
-            'attempt', store_attempts, 'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM excused
-    )
-    SELECT 1 FROM excused
+    ), {_LOG_DELAY}
+    SELECT 1 FROM delayed
 """)  # noqa: S608 - a constant
 
 _FAIL = statement(f"""

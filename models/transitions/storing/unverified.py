@@ -16,6 +16,7 @@ from models.transitions.storing.steps import (
     HAS_NO_VIDEO,
     JOB_ENDS,
     NEWEST_OUTPUT,
+    STORE_FROM_START,
     TO_STORE,
     NewArtifact,
 )
@@ -58,11 +59,10 @@ _LOCK_KEPT = statement(f"""
     FOR UPDATE OF prediction
 """)  # noqa: S608 - constants
 
-_RECHECK = statement("""
+_RECHECK = statement(f"""
     WITH fetched AS (
         UPDATE prediction
-        SET rechecks = true, due_at = now(), begun_at = NULL, claim = prediction.claim + 1, store_attempts = 0,
-            store_crashes = 0, output_failed_at = NULL, error_code = NULL, error_message = NULL
+        SET {STORE_FROM_START}, rechecks = true
         FROM job
         WHERE prediction.id = ANY(CAST(:predictions AS uuid[])) AND prediction.due_at IS NULL
           AND job.id = job_id AND job.state IN ('failed', 'cancelled')
@@ -77,7 +77,7 @@ _RECHECK = statement("""
         SELECT 'job.rechecked', id, jsonb_build_object('by', CAST(:by AS text)) FROM rechecked
     )
     SELECT id FROM rechecked ORDER BY id
-""")
+""")  # noqa: S608 - a constant
 
 _WARN = statement(f"""
     WITH near AS MATERIALIZED (
