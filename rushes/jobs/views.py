@@ -1,6 +1,6 @@
 """Views of jobs for people and upstream systems: the row, its purchases, its files and its money together."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Generic, TypeVar
@@ -54,8 +54,7 @@ class JobView:
     def live(self) -> Prediction | None:
         """The prediction that the job waits for, or the one that made its video while that is being stored."""
         state = PredictionState.COMPLETED if self.job.state == JobState.STORING else None
-        own = (each for each in self.predictions if not each.is_duplicate)
-        candidates = (each for each in own if (each.state == state if state else each.ended_at is None))
+        candidates = (each for each in self._own() if (each.state == state if state else each.ended_at is None))
         return max(candidates, key=lambda each: each.attempt, default=None)
 
     @property
@@ -72,8 +71,7 @@ class JobView:
     @property
     def attempts(self) -> int:
         """Number of predictions that were bought, or may have been, without duplicate purchases."""
-        own = (each for each in self.predictions if not each.is_duplicate)
-        return sum(each.posted_at is not None and each.state not in NOTHING_BOUGHT for each in own)
+        return sum(each.posted_at is not None and each.state not in NOTHING_BOUGHT for each in self._own())
 
     @property
     def held(self) -> Decimal:
@@ -95,6 +93,9 @@ class JobView:
         files = (each for each in self.artifacts if each.is_duplicate and each.prediction_id == prediction.id)
         return any(each.kind == kind for each in files)
 
+    def _own(self) -> Iterator[Prediction]:
+        return (each for each in self.predictions if not each.is_duplicate)
+
     def _sum_prices(self, counts: Callable[[Prediction], bool]) -> Decimal:
         return sum((each.price for each in self.predictions if counts(each)), Decimal(0))
 
@@ -108,7 +109,7 @@ def get_job(
         (view,) = _view_jobs(session, [job])
         if forecaster is not None:
             view = replace(view, progress=forecaster.find_progress(session, job, view.live))
-        return replace(view, waits_for=explain_wait(session, job, view.predictions)) if explained else view
+        return replace(view, waits_for=explain_wait(session, job, view.live)) if explained else view
 
 
 def list_jobs(sessions: Sessions, asked: JobQuery, *, limit: int, before: UUID | None) -> Page[JobView, UUID]:

@@ -1,7 +1,5 @@
 """Explain why a job waits, and describe an outage of the output host: one text for all interfaces."""
 
-from collections.abc import Sequence
-
 from sqlalchemy.orm import Session
 
 from models import Job, JobState, Prediction, queries
@@ -17,17 +15,14 @@ def describe_outage(outage: OutputOutage) -> str:
     )
 
 
-def explain_wait(session: Session, job: Job, predictions: Sequence[Prediction]) -> str | None:
-    """Return a sentence on why a job does not move; None if it is moving or has ended."""
-    live = next((each for each in predictions if each.ended_at is None and not each.is_duplicate), None)
+def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | None:
+    """Return a sentence on why a job does not move; None if it is moving or has ended. `live` is as in `JobView`."""
+    if job.state == JobState.STORING:
+        return _explain_storing(live, queries.storing.find_output_outage(session)) if live else None
     if live is not None and live.state == "unconfirmed":
         return f"the provider's answer to the submission was lost ({live.error_message}); it is never sent again"
     if live is not None and live.watch_windows:
         return f"the render outlived {live.watch_windows} watch window(s); it is watched on, ever more rarely"
-    if job.state == JobState.STORING:
-        completed = (each for each in predictions if each.state == "completed" and not each.is_duplicate)
-        output = max(completed, key=lambda each: each.attempt, default=None)
-        return _explain_storing(output, queries.storing.find_output_outage(session)) if output else None
     if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting" and not live.posted_at):
         return None
     health = queries.health.find_health(session)
