@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import statement
+from models.db.rows import changed_a_row, statement
 from models.tables.base import new_id
 from models.transitions.history import fields, log
 
@@ -61,7 +61,12 @@ def record_duplicate(
         born: UUID | None = session.execute(
             _RECORD, {"id": new_id(), "created_at": provider_created_at, "why": _WHY, **values}
         ).scalar_one_or_none()
-        if born is not None and session.execute(_UNWANTED, {"job_id": job_id}).first() is None:
+        if born is not None and not is_unwanted(session, job_id):
             savepoint.rollback()
             return None
     return born
+
+
+def is_unwanted(session: Session, job_id: UUID) -> bool:
+    """Whether the job needs no purchase. If so, it stays as it is until the end of the transaction."""
+    return changed_a_row(session, _UNWANTED, job_id=job_id)
