@@ -103,7 +103,6 @@ class Prediction(Base):
     begun_at: Mapped[datetime | None]  # when the store step of this claim began; null: it has not
     store_attempts: Mapped[int] = mapped_column(server_default=text("0"))  # store steps begun since the last retry
     store_crashes: Mapped[int] = mapped_column(server_default=text("0"))  # store steps that crashed in a row
-    crashed_claim: Mapped[int | None]  # claim of the last of them
     output_failed_at: Mapped[datetime | None]  # when the output host last failed to deliver its file; null: it has not
     output_releases: Mapped[int] = mapped_column(server_default=text("0"))  # outages whose end released its download
     output_warned_at: Mapped[datetime | None]  # when an event warned that its downloads will soon be given up

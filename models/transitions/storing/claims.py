@@ -16,7 +16,7 @@ from models.transitions.storing.steps import TO_STORE, fail_job
 MAX_STORE_CRASHES = 3
 """A video is quarantined after this many crashed store steps in a row."""
 
-_CRASH_DETAIL = fields(attempt="store_attempts", in_a_row="store_crashes", claim="crashed_claim", begun_at="began_at")
+_CRASH_DETAIL = fields(attempt="store_attempts", in_a_row="store_crashes", claim="claim - 1", begun_at="began_at")
 
 _TAKE_BACK = statement(f"""
     WITH crashed AS MATERIALIZED (
@@ -27,7 +27,7 @@ _TAKE_BACK = statement(f"""
         FOR UPDATE SKIP LOCKED
     ), taken AS (
         UPDATE prediction
-        SET claim = claim + 1, begun_at = NULL, store_crashes = store_crashes + 1, crashed_claim = claim,
+        SET claim = claim + 1, begun_at = NULL, store_crashes = store_crashes + 1,
             rechecks = rechecks AND store_crashes + 1 < :most,
             due_at = CASE WHEN store_crashes + 1 < :most THEN due_at END,
             error_code = CASE WHEN store_crashes + 1 < :most THEN 'store_crashed' ELSE 'store_killed_worker' END,
@@ -50,6 +50,7 @@ _CLAIM = statement(f"""
           AND (store_crashes = 0 OR id = (
               SELECT id FROM prediction
               WHERE {TO_STORE} AND due_at <= now() AND begun_at IS NULL AND store_crashes > 0
+                AND (rechecks OR NOT :only_rechecks)
                 AND NOT EXISTS (SELECT 1 FROM prediction WHERE {TO_STORE} AND due_at > now() AND store_crashes > 0)
               ORDER BY due_at
               LIMIT 1))

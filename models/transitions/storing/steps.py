@@ -75,8 +75,8 @@ _DELAY = statement(f"""
 
 _EXCUSE = statement(f"""
     WITH delayed AS (
-        UPDATE prediction SET store_crashes = 0, crashed_claim = NULL
-        WHERE id = :prediction_id AND crashed_claim = :claim AND {TO_STORE}
+        UPDATE prediction SET store_crashes = 0
+        WHERE id = :prediction_id AND claim > :claim AND store_crashes > 0 AND {TO_STORE}
         RETURNING id, job_id, account_id, store_attempts
     ), {_LOG_DELAY}
     SELECT 1 FROM delayed
@@ -161,7 +161,7 @@ def delay_store(session: Session, prediction_id: UUID, claim: int, *, delay: tim
 
 
 def excuse_store(session: Session, prediction_id: UUID, claim: int, *, reason: Reason) -> bool:
-    """Record why the step of this claim looked crashed, after it was taken back. That crash then does not count."""
+    """Record why the step of this claim looked crashed, after it was taken back. The crashes until now do not count."""
     return changed_a_row(session, _EXCUSE, prediction_id=prediction_id, claim=claim, **reason._asdict())
 
 

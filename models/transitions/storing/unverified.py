@@ -46,7 +46,7 @@ _DROP = statement("DELETE FROM artifact WHERE prediction_id = :prediction_id AND
 
 # The lock on the prediction keeps a retry out. The second statement then sees what the job is by now.
 _LOCK_KEPT = statement(f"""
-    SELECT prediction.id FROM prediction JOIN job ON job.id = job_id
+    SELECT prediction.id AS prediction_id, job_id FROM prediction JOIN job ON job.id = job_id
     WHERE job.state IN ('failed', 'cancelled') AND (CAST(:after AS uuid) IS NULL OR job.id > :after)
       AND (CAST(:ids AS uuid[]) IS NULL OR job.id = ANY(CAST(:ids AS uuid[])))
       AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
@@ -69,7 +69,7 @@ _RECHECK = statement(f"""
         RETURNING prediction.id, job_id
     ), rechecked AS (
         UPDATE job
-        SET state = 'storing', ended_at = NULL, error_code = NULL, error_message = NULL
+        SET state = 'storing', ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL
         FROM fetched WHERE job.id = fetched.job_id
         RETURNING job.id
     ), {log("'job.rechecked'", "rechecked", fields("by"), job_id="id")}
@@ -148,10 +148,15 @@ def recheck_jobs(
 ) -> list[UUID]:
     """Move ended jobs back to storing, so that their kept files are probed again. Returns the ids in order.
 
-    Jobs without a kept file and jobs with a video are left alone. `after` is the last id of the previous call.
+    Jobs without a kept file and jobs with a video are left alone. `after` is the last id of the previous call. Returns
+    nothing only if no such job is left.
     """
-    kept = list(session.scalars(_LOCK_KEPT, {"after": after, "count": count, **chosen._asdict()}))
-    return list(session.scalars(_RECHECK, {"predictions": kept, "by": by})) if kept else []
+    while kept := session.execute(_LOCK_KEPT, {"after": after, "count": count, **chosen._asdict()}).all():
+        rechecked = list(session.scalars(_RECHECK, {"predictions": [each.prediction_id for each in kept], "by": by}))
+        if rechecked:
+            return rechecked
+        after = kept[-1].job_id  # each has been retried meanwhile
+    return []
 
 
 def warn_of_giving_up(session: Session, *, count: int) -> int:
