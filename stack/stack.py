@@ -161,7 +161,7 @@ class Stack:
             return
         home = self.settings.data_dir / "simulator"
         port = self._choose_port(LOOPBACK, self.options.simulator_port, who="the simulator")
-        scratch = home / "scratch"  # a killed simulator leaves its uploads behind; remove them
+        scratch = home / "scratch"  # a killed simulator leaves its temporary files behind
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700, parents=True)
         command = simulator_command(self.settings, port=port, api_key=SIMULATOR_KEY, journal=home / "journal")

@@ -9,11 +9,12 @@ hurts a client.
     http/       sockets and signals, the routing table, the gate that every request passes, good and bad answers
     handlers/   one module per part of the API, and /sim, which switches faults on and shows their state
     state/      tasks, slots, listing, ledger, limits, agenda, fates, journal, faults
-    media/      videos, uploads
+    media/      videos
     webhooks    signed callbacks
 
 Left out on purpose: features that the provider does not offer for these video models (base64 outputs, streaming), the
-v2 API, and pages that appear only in old documentation and that no client uses.
+v2 API, and what our client never uses: waiting for the render in the submission (`enable_sync_mode`), uploads,
+deletion, billing records, usage, and the list of models.
 """
 
 from sandbox.wavespeed.handle import Simulator, SimulatorFailed

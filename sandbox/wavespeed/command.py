@@ -15,17 +15,16 @@ from sandbox.wavespeed.state.journal import DamagedJournal
 EXAMPLES = """\
 examples:
   python -m sandbox.wavespeed --port 9000 --api-key test
-      an account in the silver tier; renders take about 100 s
-  python -m sandbox.wavespeed --port 0 --api-key test --tier bronze --overflow refuse --speed 100
-      2 slots, 2 submissions a minute, 429 for a third render, renders take about 1 s
+      300 slots, 500 submissions a minute; renders take about 100 s
+  python -m sandbox.wavespeed --port 0 --api-key test --slots 2 --overflow refuse --speed 100
+      429 for a third render at the same time; renders take about 1 s
   python -m sandbox.wavespeed --port 0 --api-key test --slots 50 --submits-per-minute 600 \\
       --fault submit_504=0.05 --fault 'task_failed={"probability": 0.1, "model": "*/ltx-2-pro/*"}'
       5 % of the submissions are charged but their answer is lost, 10 % of the Pro renders fail
 
 while it runs (only from this machine, without a key):
-  GET /sim/{stats,tasks,times,ledger,account}               what has happened
+  GET /sim/{stats,tasks,times,ledger}                       what has happened
   PUT /sim/faults {"get_5xx": {"status": 502, "count": 3}}  switch faults on; GET and DELETE as well
-  PUT /sim/account {"slots": 10, "balance": 5}              change slots and money
 
 faults (--fault NAME=PROBABILITY or NAME=JSON). All take probability, count, duration (seconds),
 model (pattern of ids), prompt (part of it) and kind (of request). Some take more, shown with their defaults:
@@ -49,7 +48,7 @@ def read_settings(arguments: list[str] | None = None) -> SimulatorSettings:
             _name_option(field.alias or name),
             dest=field.alias or name,
             metavar=name.upper(),
-            action="append" if get_origin(field.annotation) in {tuple, dict} else "store",
+            action="append" if get_origin(field.annotation) is dict else "store",
             help=f"{field.description}{' (required)' if field.is_required() else default}",
         )
     try:

@@ -121,11 +121,6 @@ class Simulator:
         active: dict[str, Any] = self._control("GET", "/sim/faults")["active"]
         return active
 
-    def set_account(self, **limits: object) -> dict[str, Any]:
-        """Change `balance` or `slots`; returns all limits."""
-        account: dict[str, Any] = self._control("PUT", "/sim/account", body=limits)
-        return account
-
     def stats(self) -> dict[str, Any]:
         """The counters."""
         stats: dict[str, Any] = self._control("GET", "/sim/stats")

@@ -45,7 +45,7 @@ class Outbox:
     """All pending callbacks, in memory only: a restart of the simulator loses them."""
 
     def __init__(self, settings: SimulatorSettings, provider: Provider) -> None:
-        self.secret = settings.webhook_secret or make_secret(settings.api_keys[0])
+        self.secret = make_secret(settings.api_key)
         self.counts: Counter[str] = Counter()
         """Counts: announced, lost, sent (attempts), delivered, given_up."""
         self._settings = settings

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox.wavespeed.handlers.files import not_found
 from sandbox.wavespeed.handlers.substitutes import make_other, write_page
 from sandbox.wavespeed.http.answers import Cut, Dripped, Hung
 from sandbox.wavespeed.http.gate import GatedService, broken
@@ -40,7 +39,7 @@ async def download_output(service: GatedService, request: Request) -> ASGIApp:
     provider = service.provider
     task = provider.find(request.path_params["task_id"])
     if task is None or not task.has_video:
-        return not_found()
+        return PlainTextResponse("not found", status_code=404)
     strike = provider.faults.aim(task.asked.as_subject("download"))
     if instead := _fail(strike) or _replace(strike, task):
         return instead

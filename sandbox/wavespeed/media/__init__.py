@@ -1,1 +1,1 @@
-"""Media: videos and uploads."""
+"""Media: videos."""

@@ -31,11 +31,6 @@ class RenderFarm:
     def unfinished(self) -> int:
         return self.running + len(self._waiting)
 
-    def resize(self, slots: int, moment: float) -> None:
-        """Change the number of slots. Running renders continue, even if there are now more of them than slots."""
-        self.slots = slots
-        self._fill(moment)
-
     def add(self, task: Task, moment: float) -> None:
         """Add an accepted task: it starts at once or waits for a slot."""
         self._waiting.append(task)
@@ -46,15 +41,6 @@ class RenderFarm:
         """Add a task that was running when the simulator stopped: it continues as if there had been no stop."""
         self._run(task, started)
         self.most_unfinished = max(self.most_unfinished, self.unfinished)
-
-    def drop(self, task: Task, moment: float) -> None:
-        """Stop an unfinished task and free its slot at once."""
-        if task.started is None:
-            self._waiting.remove(task)
-        else:
-            self.running -= 1
-        task.ended = moment
-        self._fill(moment)
 
     def _fill(self, moment: float) -> None:
         while self.running < self.slots and self._waiting:
@@ -69,8 +55,6 @@ class RenderFarm:
         self._agenda.at(started + task.duration, partial(self._finish, task))
 
     def _finish(self, task: Task, moment: float) -> None:
-        if task.ended is not None:
-            return
         task.ended = moment
         self.running -= 1
         self._fill(moment)

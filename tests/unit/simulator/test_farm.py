@@ -85,29 +85,6 @@ def test_a_freed_slot_is_taken_at_the_very_moment() -> None:
     assert (first.ended, second.started, second.ended) == (10.0, 10.0, 15.0)
 
 
-def test_a_dropped_task_gives_its_slot_back_at_once() -> None:
-    farm, agenda, ended = make_farm(1)
-    running, waiting, last = make_task(10), make_task(10), make_task(10)
-    for task in (running, waiting, last):
-        farm.add(task, 0.0)
-    farm.drop(waiting, 2.0)
-    farm.drop(running, 3.0)
-    agenda.run_until(100.0)
-    assert last.started == 3.0
-    assert ended == [last]
-
-
-def test_added_slots_start_waiting_tasks() -> None:
-    farm, agenda, _ = make_farm(1)
-    tasks = [make_task(10) for _ in range(4)]
-    for task in tasks:
-        farm.add(task, 0.0)
-    farm.resize(3, 5.0)
-    assert [task.started for task in tasks] == [0.0, 5.0, 5.0, None]
-    agenda.run_until(100.0)
-    assert all(task.ended for task in tasks)
-
-
 def test_a_new_task_reads_created_then_processing_then_its_fate() -> None:
     farm, agenda, _ = make_farm(1)
     first, second = make_task(10), make_task(10)
