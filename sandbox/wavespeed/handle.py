@@ -108,7 +108,7 @@ class Simulator:
 
     def set_fault(self, name: str, **rule: object) -> None:
         """Switch a fault on: `set_fault("submit_504", probability=0.1, count=2)`; without a rule it always strikes."""
-        self._control("PUT", f"/sim/faults/{name}", body=rule)
+        self._control("PUT", "/sim/faults", body={name: rule})
 
     def clear_fault(self, name: str) -> None:
         self._control("DELETE", f"/sim/faults/{name}")

@@ -85,13 +85,12 @@ async def show_faults(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def put_faults(service: GatedService, request: Request) -> ASGIApp:
-    """PUT /sim/faults: `{name: rule, ...}` sets only these faults; with a name in the path, the body is its rule."""
+    """PUT /sim/faults: `{name: rule, ...}` sets these faults and leaves the others."""
     body = await read_object(request)
-    name = request.path_params.get("name")
     faults = service.provider.faults
     try:
-        for each, rule in ({name: body} if name else body).items():
-            faults.switch_on(each, rule)
+        for name, rule in body.items():
+            faults.switch_on(name, rule)
     except ValueError as error:
         raise Refusal(400, str(error)) from None
     return as_json({"active": faults.list_active()})

@@ -39,7 +39,6 @@ CONTROL: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/sim/faults", control.show_faults),
     ("PUT", "/sim/faults", control.put_faults),
     ("DELETE", "/sim/faults", control.delete_faults),
-    ("PUT", "/sim/faults/{name}", control.put_faults),
     ("DELETE", "/sim/faults/{name}", control.delete_faults),
 )
 
@@ -67,10 +66,7 @@ def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.ti
 async def _tick(provider: Provider) -> None:
     """One timer for all tasks: callbacks must be sent even if no request arrives."""
     while True:
-        now = provider.advance()
-        due = provider.agenda.next_due
-        nap = LONGEST_NAP_SECONDS if due is None else min(LONGEST_NAP_SECONDS, max(0.0, due - now))
-        await asyncio.sleep(nap)
+        await asyncio.sleep(min(LONGEST_NAP_SECONDS, provider.advance() or LONGEST_NAP_SECONDS))
 
 
 def _routes(service: GatedService) -> list[Route]:

@@ -53,7 +53,7 @@ class Gate:
                 provider.counts.refused[refusal.status] += 1
         except ClientDisconnect:
             answer = Dropped()
-        provider.counts.count_answer(self._kind, label(answer))
+        provider.counts.answers[self._kind][label(answer)] += 1
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request) -> ASGIApp:

@@ -2,25 +2,39 @@
 
 import time
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from functools import partial
+from dataclasses import dataclass, field
+from sched import scheduler
 from typing import Any, TextIO
 
 from sandbox.wavespeed.http.answers import Refusal
 from sandbox.wavespeed.settings import SimulatorSettings
-from sandbox.wavespeed.state.agenda import Agenda
-from sandbox.wavespeed.state.counts import Counts
-from sandbox.wavespeed.state.farm import RenderFarm
+from sandbox.wavespeed.state.farm import RenderFarm, SlidingMinute
 from sandbox.wavespeed.state.fates import Durations, draw_fate
 from sandbox.wavespeed.state.faults import Faults
 from sandbox.wavespeed.state.journal import append_event, open_journal, read_journal, read_task, write_task
 from sandbox.wavespeed.state.ledger import Ledger
-from sandbox.wavespeed.state.limits import SlidingMinute
 from sandbox.wavespeed.state.listing import Query, TaskListing
 from sandbox.wavespeed.state.tasks import Task, TaskRequest
 from sandbox.wavespeed.state.timestamps import to_ns
 
 NO_CREDIT = "Insufficient credits. Please top up your account."
+
+
+@dataclass(slots=True, eq=False)
+class Counts:
+    """Counters since the start of the simulator."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    answers: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """For each kind of request: how often each HTTP status, or `dropped` or `hung`, was the answer."""
+    accepted: int = 0
+    refused: Counter[int] = field(default_factory=Counter)
+    """Submissions answered with an error instead of a task, by HTTP status."""
+    ended: Counter[str] = field(default_factory=Counter)
+    ignored_keys: Counter[str] = field(default_factory=Counter)
+    """Input keys that match no parameter; each is logged when it first appears."""
 
 
 class Provider:
@@ -33,7 +47,7 @@ class Provider:
         self.counts = Counts()
         self.ledger = Ledger(settings.balance)
         self.limit = SlidingMinute(settings.submits_per_minute)
-        self.agenda = Agenda()
+        self.agenda = scheduler(lambda: self.now, lambda seconds: None)  # an action gets its due time, not the present
         self.farm = RenderFarm(settings.slots, self.agenda, on_start=self._note_start, on_end=self._note_end)
         self.on_end: Callable[[Task, float], None] = lambda task, moment: None
         self._clock = clock
@@ -48,11 +62,10 @@ class Provider:
             self._journal = open_journal(settings.journal)
             self._restore(events)
 
-    def advance(self) -> float:
-        """Run every event due by now and return now. The clock of the simulator never goes back."""
+    def advance(self) -> float | None:
+        """Run every event due by now, and return the seconds until the next one. The clock never goes back."""
         self.now = max(self.now, self._clock())
-        self.agenda.run_until(self.now)
-        return self.now
+        return self.agenda.run(blocking=False)
 
     def close(self) -> None:
         if self._journal is not None:
@@ -74,7 +87,7 @@ class Provider:
         """Create the task `delay` seconds from now, as when a gateway gives up too early."""
         task = self._make(submission, self.now + delay)
         self._write("later", **write_task(task))
-        self.agenda.at(task.accepted, partial(self._enter, task))
+        self.agenda.enterabs(task.accepted, 0, self._enter, (task, task.accepted))
 
     # reading
 
@@ -142,7 +155,7 @@ class Provider:
         for event in events:
             self._replay(event, later)
         for task in later.values():
-            self.agenda.at(task.accepted, partial(self._enter, task))
+            self.agenda.enterabs(task.accepted, 0, self._enter, (task, task.accepted))
         open_tasks = [task for task in self._tasks.values() if task.ended is None]
         for task in open_tasks:
             if task.started is not None:

@@ -378,7 +378,7 @@ def test_tasks_tell_what_no_client_may_see(api: Api, simulator: Simulator) -> No
 def test_wrong_orders_to_the_control_api_are_refused(simulator: Simulator) -> None:
     for path, body in (
         ("/sim/faults", {"nonsense": 1}),
-        ("/sim/faults/get_5xx", {"status": 7}),
+        ("/sim/faults", {"get_5xx": {"status": 7}}),
     ):
         answer = requests.put(simulator.url + path, json=body, timeout=60)
         assert (answer.status_code, answer.json()["code"]) == (400, 400)

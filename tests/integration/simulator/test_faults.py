@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from sandbox.wavespeed import Simulator
-from sandbox.wavespeed.media.containers import MEDIA_TYPES
 from sandbox.wavespeed.state.faults import CONTAINERS, PAGES
 from sandbox.wavespeed.state.timestamps import NANOSECONDS, parse_time
+from sandbox.wavespeed.videos import MEDIA_TYPES
 from tests.support.simulator_client import FAST, PRO, TERMINAL, Api, wait_until
 
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from sandbox.wavespeed.command import main, read_settings
+from sandbox.wavespeed.__main__ import main, read_settings
 from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.faults import FAULTS
 

@@ -1,6 +1,7 @@
 """The simulated machines: slots, the queue before them, and ends at exact moments."""
 
 import itertools
+import sched
 import uuid
 from decimal import Decimal
 
@@ -8,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.catalog import VIDEO_MODELS
-from sandbox.wavespeed.state.agenda import Agenda
 from sandbox.wavespeed.state.farm import RenderFarm
 from sandbox.wavespeed.state.tasks import Task, TaskRequest
 
@@ -19,6 +19,18 @@ def make_task(duration: float, accepted: float = 0.0) -> Task:
     values = {"prompt": "a cat", "duration": 6, "generate_audio": True}
     asked = TaskRequest(model=MODEL, given=values, values=values, base="http://provider")
     return Task(id=uuid.uuid4().hex, asked=asked, accepted=accepted, duration=duration)
+
+
+class Agenda(sched.scheduler):
+    """An agenda whose clock the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        super().__init__(lambda: self.now, lambda seconds: None)
+
+    def run_until(self, now: float) -> None:
+        self.now = now
+        self.run(blocking=False)
 
 
 def make_farm(slots: int) -> tuple[RenderFarm, Agenda, list[Task]]:
