@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query, Response
 from api import examples
 from api.deps import BatchBody, JobsBody, LinksDep, RuntimeDep
 from api.openapi import problems, shows, takes
-from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPushed, BatchWarning, Price
-from api.schemas.events import EventPage, EventsAsked
+from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPushed, Price
+from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.orders import NewBatch, NewJobs
 from rushes.jobs.batches import get_batch, list_batch_events, list_batches, view_pushed_batch
 from rushes.jobs.pushing import estimate_cost, push_batch
@@ -29,7 +29,7 @@ BatchName = Annotated[str, Path(description="The batch's name or id.", examples=
 )
 def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
     """Check jobs as a push does and price them from the catalogue. Nothing is stored."""
-    return Price.of(estimate_cost(new.jobs, max_jobs=runtime.settings.max_batch_jobs))
+    return Price.copy_from(estimate_cost(new.jobs, max_jobs=runtime.settings.max_batch_jobs))
 
 
 @router.post(
@@ -52,7 +52,7 @@ def push(new: BatchBody, runtime: RuntimeDep, links: LinksDep, response: Respons
     runtime.waker.wake()
     response.headers["Location"] = links.batch(new.name)
     view = view_pushed_batch(runtime.sessions, batch, cost=checked.cost, forecaster=runtime.forecaster)
-    return BatchPushed.of(view, warnings=BatchWarning.list_of(checked.warnings))
+    return BatchPushed.of(view, warnings=checked.warnings)
 
 
 @router.get(
@@ -62,7 +62,7 @@ def push(new: BatchBody, runtime: RuntimeDep, links: LinksDep, response: Respons
 )
 def list_all(asked: Annotated[BatchesAsked, Query()], runtime: RuntimeDep) -> BatchPage:
     """Batches, newest first."""
-    return BatchPage.of(list_batches(runtime.sessions, limit=asked.limit, before=asked.cursor))
+    return BatchPage.of(list_batches(runtime.sessions, limit=asked.limit, before=asked.cursor), BatchDetails.of)
 
 
 @router.get(
@@ -82,4 +82,5 @@ def show(name: BatchName, runtime: RuntimeDep) -> BatchDetails:
 )
 def show_events(name: BatchName, asked: Annotated[EventsAsked, Query()], runtime: RuntimeDep) -> EventPage:
     """Events of the batch as a whole, oldest first: it is at risk, or on track again."""
-    return EventPage.of(list_batch_events(runtime.sessions, name, limit=asked.limit, after=asked.cursor))
+    page = list_batch_events(runtime.sessions, name, limit=asked.limit, after=asked.cursor)
+    return EventPage.of(page, EventSeen.copy_from)

@@ -1,5 +1,6 @@
 """Jobs: push, follow, cancel, retry."""
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -8,8 +9,8 @@ from fastapi import APIRouter, Path, Query, Response
 from api import examples
 from api.deps import JobBody, LinksDep, PersonDep, RecheckBody, RuntimeDep
 from api.openapi import problems, shows, takes
-from api.schemas.events import EventPage, EventsAsked
-from api.schemas.jobs import JobCancelled, JobDetails, JobPage, JobPushed, JobRetried, JobsAsked
+from api.schemas.events import EventPage, EventsAsked, EventSeen
+from api.schemas.jobs import JobCancelled, JobDetails, JobListed, JobPage, JobPushed, JobRetried, JobsAsked
 from api.schemas.outputs import RecheckAsked, Rechecked
 from rushes.jobs.orders import JobOrder
 from rushes.jobs.pushing import cancel_job, push_job, retry_job
@@ -51,7 +52,8 @@ def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response)
 def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: LinksDep) -> JobPage:
     """Jobs, newest first. Jobs pushed while you page through the list do not shift the pages."""
     query = JobQuery(state=asked.state, batch=asked.batch, video_model=asked.model)
-    return JobPage.of(list_jobs(runtime.sessions, query, limit=asked.limit, before=asked.cursor), links)
+    page = list_jobs(runtime.sessions, query, limit=asked.limit, before=asked.cursor)
+    return JobPage.of(page, partial(JobListed.of, links=links))
 
 
 @router.get(
@@ -72,7 +74,8 @@ def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobDetails:
 )
 def show_events(job_id: JobId, asked: Annotated[EventsAsked, Query()], runtime: RuntimeDep) -> EventPage:
     """Everything that happened to the job, oldest first."""
-    return EventPage.of(list_events(runtime.sessions, job_id, limit=asked.limit, after=asked.cursor))
+    page = list_events(runtime.sessions, job_id, limit=asked.limit, after=asked.cursor)
+    return EventPage.of(page, EventSeen.copy_from)
 
 
 @router.post(

@@ -4,12 +4,12 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.values import Time
+from api.schemas.values import Shown, Time
 from models.queries.storing import OutputOutage
 from rushes.jobs.why_waiting import describe_outage
 
 
-class OutputOutageSeen(BaseModel):
+class OutputOutageSeen(Shown):
     """An outage of the output host. Downloads wait until it ends, and no job fails because of it."""
 
     since: Time = Field(description="When the first download failed.")
@@ -19,9 +19,7 @@ class OutputOutageSeen(BaseModel):
 
     @classmethod
     def find(cls, outage: OutputOutage | None) -> Self | None:
-        if outage is None:
-            return None
-        return cls(since=outage.since, failure=outage.failure, waiting=outage.waiting, detail=describe_outage(outage))
+        return None if outage is None else cls.copy_from(outage, detail=describe_outage(outage))
 
 
 class RecheckAsked(BaseModel):

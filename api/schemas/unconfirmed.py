@@ -6,14 +6,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.values import Money, Time
+from api.schemas.values import Money, Shown, Time
 from models.queries.reconciling.runs import UnconfirmedSubmission
 from rushes.catalog import find_video_model
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-class UnconfirmedView(BaseModel):
+class UnconfirmedView(Shown):
     """A submission with an outcome that is not known yet."""
 
     prediction_id: UUID
@@ -29,11 +29,7 @@ class UnconfirmedView(BaseModel):
     @classmethod
     def of(cls, unconfirmed: UnconfirmedSubmission) -> Self:
         model = find_video_model(unconfirmed.video_model)
-        return cls(model=model.name if model else unconfirmed.video_model, **_facts_of(unconfirmed))
-
-
-def _facts_of(unconfirmed: UnconfirmedSubmission) -> dict[str, Any]:
-    return {name: value for name, value in unconfirmed._asdict().items() if name != "video_model"}
+        return cls.copy_from(unconfirmed, model=model.name if model else unconfirmed.video_model)
 
 
 class UnconfirmedList(BaseModel):
