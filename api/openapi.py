@@ -38,6 +38,9 @@ TAGS = [
     {"name": "health", "description": "For load balancers and people on call."},
 ]
 
+BODY_ERRORS = (400, 413, 415, 422)
+"""The errors of every route that takes a body."""
+
 _NULL = "\0null"
 """Stands for null in examples while FastAPI builds the document, because FastAPI drops null values."""
 _REFERENCE = "#/components/schemas/{model}"
@@ -67,6 +70,11 @@ def shows(description: str, example: Json) -> Json:
     return {"description": description, "content": {"application/json": {"example": _swap(example, None, _NULL)}}}
 
 
+def answers(status: int, description: str, example: Json, *errors: int) -> Json:
+    """Return the arguments of a route that describe its answer, and the errors that it may return."""
+    return {"status_code": status, "responses": {status: shows(description, example), **problems(*errors)}}
+
+
 def sends(description: str, media_type: str) -> Json:
     """Describe a response that is a file."""
     return {"description": description, "content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
@@ -74,7 +82,7 @@ def sends(description: str, media_type: str) -> Json:
 
 def problems(*statuses: int) -> dict[int | str, Any]:
     """Describe the errors that a route may return."""
-    return {status: _describe_problem(status) for status in statuses}
+    return {status: _describe_problem(status) for status in sorted(statuses)}
 
 
 def _describe_problem(status: int) -> Json:
