@@ -2,6 +2,12 @@
 
 from typing import Any
 
+from api.schemas.catalog import Catalog
+from api.schemas.health import Ready
+from models.queries.health import EXPECTED_MIGRATION, Health
+from rushes.catalog import VIDEO_MODELS
+from rushes.readiness import UNREACHABLE, Readiness
+
 Json = dict[str, Any]
 
 JOB_ID = "019a54c2-7d10-7c31-8a52-0f4be1d2a901"
@@ -82,13 +88,6 @@ LISTED_JOB: Json = {
     "video": _VIDEO,
 }
 JOB: Json = {**LISTED_JOB, "progress": 1.0, "predictions": [_PREDICTION]}
-WAITING_JOB: Json = {
-    **_ASKED,
-    "waits_for": "waits for a slot: 2 of 2 are in use, 41 job(s) are queued",
-    "progress": 0.0,
-    "time_left": {"expected_seconds": 1342.6, "low_seconds": 1188.2, "high_seconds": 1561.9},
-    "predictions": [],
-}
 PUSHED_JOB: Json = {
     **_ASKED,
     "predictions": [],
@@ -236,36 +235,7 @@ PRICE: Json = {
     "cost_by_model": {"lightricks/ltx-2-pro/text-to-video": "0.3600", "lightricks/ltx-2-fast/image-to-video": "0.3200"},
     "warnings": [],
 }
-CATALOG: Json = {
-    "models": [
-        {
-            "id": "lightricks/ltx-2-pro/text-to-video",
-            "name": "ltx-2-pro",
-            "about": "LTX-2 Pro, text to video",
-            "price_per_second": "0.0600",
-            "width": 1920,
-            "height": 1080,
-            "parameters": [
-                {
-                    "name": "prompt",
-                    "kind": "text",
-                    "about": "what to render, at most 5000 characters",
-                    "required": True,
-                    "default": None,
-                    "choices": [],
-                },
-                {
-                    "name": "duration",
-                    "kind": "integer",
-                    "about": "seconds",
-                    "required": False,
-                    "default": 6,
-                    "choices": [6, 8, 10],
-                },
-            ],
-        }
-    ]
-}
+CATALOG: Json = Catalog.model_validate({"models": VIDEO_MODELS[:1]}).model_dump(mode="json")
 ACCOUNT: Json = {
     "name": "default",
     "slots": 2,
@@ -284,3 +254,8 @@ PAUSED_ACCOUNT: Json = {
     **ACCOUNT,
     "paused": {"since": "2026-11-05T12:00:00.146283Z", "reason": "person", "detail": "mara"},
 }
+
+_WORKING = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=Health("worker-1@render-host", 2, None))
+ALIVE: Json = {"status": "ok"}
+READY: Json = Ready.of(_WORKING).model_dump(mode="json")
+NOT_READY: Json = Ready.of(UNREACHABLE).model_dump(mode="json")

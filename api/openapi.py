@@ -7,12 +7,12 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.examples import Json
+from api.examples import JOB_ID, Json
 from api.schemas.orders import NewBatch, NewJobs
 from api.schemas.outputs import RecheckAsked
 from api.schemas.problems import ProblemDetails
 from api.schemas.unconfirmed import Abandonment, Adoption
-from api.status_examples import PROBLEMS
+from rushes.errors import Problem
 from rushes.jobs.orders import JobOrder
 
 TITLE = "Rushes"
@@ -38,6 +38,22 @@ TAGS = [
     {"name": "health", "description": "For load balancers and people on call."},
 ]
 
+_WRONG_FIELD = Problem("input.duration", "must be one of 6, 8, 10, not 7")
+_PROBLEMS = {
+    400: ("The body is not JSON.", "the body is not JSON: expected ident at line 2 column 14"),
+    401: (
+        "The provider did not sign the webhook, or the signature is too old.",
+        "the webhook's signature does not match",
+    ),
+    404: ("It does not exist.", f"there is no job {JOB_ID}"),
+    409: ("It exists already, or its state does not allow this.", f"job {JOB_ID} has ended: it is succeeded"),
+    413: ("The body is too large.", "the body has more than 256,000,000 bytes; split the batch"),
+    415: ("The body is not sent as JSON.", "send the body as JSON, with the header `Content-Type: application/json`"),
+    416: ("The file does not have that range.", "the file does not have that range"),
+    422: ("One or more fields are wrong; nothing was stored.", str(_WRONG_FIELD)),
+    503: ("The database is away. Try again after `Retry-After` seconds.", "the database cannot be reached"),
+}
+"""The meaning of each error, and the detail of its example."""
 BODY_ERRORS = (400, 413, 415, 422)
 """The errors of every route that takes a body."""
 
@@ -86,7 +102,8 @@ def problems(*statuses: int) -> dict[int | str, Any]:
 
 
 def _describe_problem(status: int) -> Json:
-    description, example = PROBLEMS[status]
+    description, detail = _PROBLEMS[status]
+    example = ProblemDetails.of(status, detail, [_WRONG_FIELD] if status == 422 else ()).model_dump()
     schema = {"$ref": _REFERENCE.format(model=ProblemDetails.__name__)}
     return {
         "description": description,
