@@ -1,11 +1,17 @@
 """Examples that follow one job: a fox is pushed, rendered and fetched. A test checks each against its schema."""
 
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from api.schemas.catalog import Catalog
 from api.schemas.health import Ready
+from api.schemas.jobs import JobListed, Links
+from models import Job
 from models.queries.health import EXPECTED_MIGRATION, Health
 from rushes.catalog import VIDEO_MODELS
+from rushes.jobs.views import JobView
 from rushes.readiness import UNREACHABLE, Readiness
 
 Json = dict[str, Any]
@@ -28,29 +34,17 @@ NEW_JOBS: Json = {"jobs": [NEW_JOB, NEW_IMAGE_JOB]}
 NEW_BATCH: Json = {"name": "pilot", **NEW_JOBS}
 URGENT_BATCH: Json = {**NEW_BATCH, "finish_by": "2026-11-05T12:30:00Z"}
 
-_ASKED: Json = {
-    "id": JOB_ID,
-    "batch": None,
-    "number": None,
-    "model": "ltx-2-pro",
-    "state": "queued",
-    "input": {"prompt": PROMPT, "duration": 6, "generate_audio": True},
-    "priority": 10,
-    "price": "0.3600",
-    "attempts": 0,
-    "max_attempts": 3,
-    "cost": {"held": "0.0000", "spent": "0.0000"},
-    "error": None,
-    "cancel_requested": False,
-    "created_at": "2026-11-05T12:00:00.146283Z",
-    "ended_at": None,
-    "video": None,
-    "unverified": None,
-    "waits_for": None,
-    "progress": None,
-    "time_left": None,
-    "time_left_unknown": None,
-}
+_PUSHED = Job(
+    id=UUID(JOB_ID),
+    video_model="lightricks/ltx-2-pro/text-to-video",
+    input={"prompt": PROMPT, "duration": 6, "generate_audio": True},
+    state="queued",
+    priority=10,
+    price=Decimal("0.36"),
+    max_attempts=3,
+    created_at=datetime.fromisoformat("2026-11-05T12:00:00.146283Z"),
+)
+_ASKED: Json = JobListed.of(JobView(_PUSHED), Links(ADDRESS)).model_dump(mode="json")
 _VIDEO: Json = {
     "url": f"{ADDRESS}/v1/jobs/{JOB_ID}/video",
     "bytes": 9482113,
@@ -88,11 +82,7 @@ LISTED_JOB: Json = {
     "video": _VIDEO,
 }
 JOB: Json = {**LISTED_JOB, "progress": 1.0, "predictions": [_PREDICTION]}
-PUSHED_JOB: Json = {
-    **_ASKED,
-    "predictions": [],
-    "warnings": ["negative_prompt is not supported by ltx-2-pro: dropped"],
-}
+PUSHED_JOB: Json = {**_ASKED, "predictions": [], "warnings": ["negative_prompt is not supported by ltx-2-pro: dropped"]}
 JOB_PAGE: Json = {"items": [LISTED_JOB], "next_cursor": CURSOR}
 CANCELLED_JOB: Json = {
     "outcome": "cancelled",
@@ -131,7 +121,6 @@ EVENT_PAGE: Json = {
     "next_cursor": None,
 }
 
-_LIVE_PREDICTION: Json = {**_PREDICTION, "state": "rendering", "ended_at": None}
 UNCONFIRMED: Json = {
     "items": [
         {
@@ -153,7 +142,7 @@ ADOPTED_JOB: Json = {
     "state": "rendering",
     "attempts": 1,
     "cost": {"held": "0.3600", "spent": "0.0000"},
-    "predictions": [_LIVE_PREDICTION],
+    "predictions": [{**_PREDICTION, "state": "rendering", "ended_at": None}],
 }
 QUEUED_AGAIN_JOB: Json = {
     **_ASKED,
@@ -221,12 +210,7 @@ PUSHED_BATCH: Json = {
     "done": 0,
     "cost": {"estimated": "0.6800", "held": "0.0000", "spent": "0.0000"},
     "elapsed_seconds": 0.012,
-    "seconds_left": None,
-    "time_left": None,
-    "time_left_unknown": None,
-    "finish_by": None,
-    "finish_by_chance": None,
-    "mean_seconds": None,
+    **dict.fromkeys(("seconds_left", "time_left", "finish_by", "finish_by_chance", "mean_seconds")),
     "warnings": [{"message": "seed is not supported by ltx-2-fast-i2v: dropped", "jobs": 1}],
 }
 PRICE: Json = {

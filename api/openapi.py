@@ -8,12 +8,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.examples import JOB_ID, Json
-from api.schemas.orders import NewBatch, NewJobs
-from api.schemas.outputs import RecheckAsked
 from api.schemas.problems import ProblemDetails
-from api.schemas.unconfirmed import Abandonment, Adoption
 from rushes.errors import Problem
-from rushes.jobs.orders import JobOrder
 
 TITLE = "Rushes"
 SUMMARY = "A render queue for WaveSpeedAI's LTX-2 video models."
@@ -60,19 +56,13 @@ BODY_ERRORS = (400, 413, 415, 422)
 _NULL = "\0null"
 """Stands for null in examples while FastAPI builds the document, because FastAPI drops null values."""
 _REFERENCE = "#/components/schemas/{model}"
-_OWN_SCHEMAS: tuple[type[BaseModel], ...] = (
-    JobOrder,
-    NewJobs,
-    NewBatch,
-    Adoption,
-    Abandonment,
-    RecheckAsked,
-    ProblemDetails,
-)
+_own_schemas: list[type[BaseModel]] = [ProblemDetails]
+"""The schemas to which only our own parts of the document refer."""
 
 
 def takes(schema: type[BaseModel], **examples: Json) -> Json:
     """Return `openapi_extra` for a route if one of our dependencies reads its body. Examples are keyed by name."""
+    _own_schemas.append(schema)
     named = {
         name: {"summary": name.replace("_", " "), "value": _swap(value, None, _NULL)}
         for name, value in examples.items()
@@ -105,10 +95,7 @@ def _describe_problem(status: int) -> Json:
     description, detail = _PROBLEMS[status]
     example = ProblemDetails.of(status, detail, [_WRONG_FIELD] if status == 422 else ()).model_dump()
     schema = {"$ref": _REFERENCE.format(model=ProblemDetails.__name__)}
-    return {
-        "description": description,
-        "content": {"application/problem+json": {"schema": schema, "example": example}},
-    }
+    return {"description": description, "content": {"application/problem+json": {"schema": schema, "example": example}}}
 
 
 def describe_api(app: FastAPI) -> None:
@@ -117,14 +104,9 @@ def describe_api(app: FastAPI) -> None:
     def build() -> Json:
         if app.openapi_schema is None:
             document = get_openapi(
-                title=TITLE,
-                version=app.version,
-                summary=SUMMARY,
-                description=DESCRIPTION,
-                tags=TAGS,
-                routes=app.routes,
+                title=TITLE, version=app.version, summary=SUMMARY, description=DESCRIPTION, tags=TAGS, routes=app.routes
             )
-            _, own = models_json_schema([(each, "validation") for each in _OWN_SCHEMAS], ref_template=_REFERENCE)
+            _, own = models_json_schema([(each, "validation") for each in _own_schemas], ref_template=_REFERENCE)
             document["components"]["schemas"] |= own["$defs"]
             _drop_framework_errors(document)
             app.openapi_schema = _swap(document, _NULL, None)

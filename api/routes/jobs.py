@@ -37,7 +37,7 @@ def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response)
     job, warnings = push_job(runtime.sessions, new)
     runtime.waker.wake()
     response.headers["Location"] = links.job(job.id)
-    return JobPushed.of(JobView(job), links, warnings=list(warnings))
+    return JobPushed.of(JobView(job), links, warnings=warnings)
 
 
 @router.get("", summary="List jobs", **answers(200, "A page of jobs.", examples.JOB_PAGE, 404, 422, 503))

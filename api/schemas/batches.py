@@ -7,16 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.outputs import OutputOutageSeen
-from api.schemas.values import (
-    IdCursor,
-    Money,
-    PageShown,
-    Shown,
-    Time,
-    TimeLeftEstimate,
-    TimeLeftUnknown,
-    ToThousandths,
-)
+from api.schemas.values import IdCursor, Money, PageShown, Shown, Time, TimeLeftEstimate, TimeLeftUnknown, ToThousandths
 from rushes.jobs.batches import BatchView
 
 
@@ -97,8 +88,7 @@ class BatchDetails(Shown):
     )
     mean_seconds: ToThousandths | None = Field(description="Mean time from push to file, over the jobs that succeeded.")
     outputs: OutputOutageSeen | None = Field(
-        default=None,
-        description="An outage of the output host that delays jobs of this batch. Null in listings, too.",
+        default=None, description="An outage of the output host that delays jobs of this batch. Null in listings, too."
     )
 
     @classmethod

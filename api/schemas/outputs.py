@@ -2,9 +2,9 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from api.schemas.values import Shown, Time
+from api.schemas.values import Body, Shown, Time
 from models.queries.storing import OutputOutage
 from rushes.jobs.why_waiting import describe_outage
 
@@ -22,10 +22,8 @@ class OutputOutageSeen(Shown):
         return None if outage is None else cls.copy_from(outage, detail=describe_outage(outage))
 
 
-class RecheckAsked(BaseModel):
+class RecheckAsked(Body):
     """Selects the kept files to probe again. At least one filter is required."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     batch: Annotated[str | None, Field(description="Only jobs of this batch, by name or id.")] = None
     code: Annotated[

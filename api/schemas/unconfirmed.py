@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from api.schemas.values import Money, Shown, Time
+from api.schemas.values import Body, Money, Shown, Time
 from models.queries.reconciling.runs import UnconfirmedSubmission
 from rushes.catalog import find_video_model
-
-_STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 class UnconfirmedView(Shown):
@@ -42,20 +40,16 @@ class UnconfirmedList(BaseModel):
         return cls(items=[UnconfirmedView.of(each) for each in unconfirmed])
 
 
-class Adoption(BaseModel):
+class Adoption(Body):
     """Assigns one of the provider's predictions to an unconfirmed submission."""
-
-    model_config = _STRICT
 
     provider_id: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9][!-~]{0,199}$", description="The provider's prediction id.")
     ]
 
 
-class Abandonment(BaseModel):
+class Abandonment(Body):
     """Gives up a render that does not end."""
-
-    model_config = _STRICT
 
     accept_double_cost: Annotated[
         bool, Field(description="Must be true: the render may still be billed, and the job is bought again.")

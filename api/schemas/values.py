@@ -77,6 +77,12 @@ def encode_cursor(key: UUID | int | None) -> str | None:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
+class Body(BaseModel):
+    """The body of a request. Unknown fields are refused, and no type is converted to another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
 class PageShown(BaseModel, Generic[Item]):
     """One page of a list."""
 
