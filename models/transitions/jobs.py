@@ -1,6 +1,6 @@
 """The transitions of jobs that people and upstream systems ask for: push, cancel, retry."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -135,13 +135,22 @@ def cancel_job(session: Session, job_id: UUID) -> str | None:
     """
     for _ in range(2):
         for step in (_cancel_queued, withdraw_submit, _request_cancel):
-            # Without the rollback, a step that had to wait would keep its row locked although it changed nothing. The
-            # job would then be locked before its prediction.
-            with session.begin_nested() as savepoint:
-                if step(session, job_id):
-                    return "requested" if step is _request_cancel else "cancelled"
-                savepoint.rollback()
+            if _changes(session, step, job_id):
+                return "requested" if step is _request_cancel else "cancelled"
     return None
+
+
+def _changes(session: Session, step: Callable[[Session, UUID], bool], job_id: UUID) -> bool:
+    """Make one check. Keeps no lock if there was nothing to do.
+
+    Without the rollback, a check that had to wait would keep its row locked although it changed nothing. The job would
+    then be locked before its prediction.
+    """
+    with session.begin_nested() as savepoint:
+        changed = step(session, job_id)
+        if not changed:
+            savepoint.rollback()
+    return changed
 
 
 def _cancel_queued(session: Session, job_id: UUID) -> bool:
