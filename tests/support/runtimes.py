@@ -4,13 +4,13 @@ import time
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import text
 
 from models import transitions
-from models.db.session import transaction
+from models.db.session import Sessions, transaction
 from models.transitions.admission import ClaimedSubmit
 from models.transitions.jobs import NewJob
 from rushes.reconciling.reconcile import reconcile_account
@@ -18,6 +18,7 @@ from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.wavespeed import ProviderPrediction
 from sandbox.wavespeed import Simulator
+from tests.support import rows
 from tests.support.simulator_client import wait_until
 
 LEASE = timedelta(seconds=60)
@@ -94,6 +95,19 @@ def reconcile(runtime: Runtime, account: UUID) -> str:
         claim = transitions.runs.claim_reconcile(session, account, lease=LEASE)
     assert claim is not None
     return reconcile_account(runtime, account, claim)
+
+
+class Stored(Protocol):
+    """A runtime, a farm or an API: what has rows."""
+
+    @property
+    def sessions(self) -> Sessions: ...
+
+
+def change(stored: Stored, table: str, *which: rows.Which, **columns: Any) -> None:
+    """Change rows in a way that only time or a restore would; see `rows.change`."""
+    with transaction(stored.sessions) as session:
+        rows.change(session, table, *which, **columns)
 
 
 def run(runtime: Runtime, statement: str, **values: object) -> None:
