@@ -110,12 +110,6 @@ def change(stored: Stored, table: str, *which: rows.Which, **columns: Any) -> No
         rows.change(session, table, *which, **columns)
 
 
-def run(runtime: Runtime, statement: str, **values: object) -> None:
-    """Change rows in a way that only time or a restore would."""
-    with transaction(runtime.sessions) as session:
-        session.execute(text(statement), values)
-
-
 def ask(runtime: Runtime, query: str, **values: object) -> list[Any]:
     """What the rows hold, as tuples."""
     with transaction(runtime.sessions) as session:
