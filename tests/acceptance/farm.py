@@ -34,7 +34,7 @@ class Farm:
         self._folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
         self._engine = open_engine(settings.get_database_url(), pool_size=2)
-        self._sessions = open_sessions(self._engine)
+        self.sessions = open_sessions(self._engine)
         self._waker = Waker(self._engine)
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
 
@@ -53,17 +53,13 @@ class Farm:
     def push(self, prompts: list[str], *, batch: str = "test") -> UUID:
         """Push a batch of the cheapest jobs."""
         orders = [JobOrder(model="ltx-2-fast", input={"prompt": prompt}) for prompt in prompts]
-        stored, _ = push_batch(self._sessions, batch, orders, max_jobs=10_000)
+        stored, _ = push_batch(self.sessions, batch, orders, max_jobs=10_000)
         self._waker.wake()
         return stored.id
 
     def ask(self, query: str) -> list[tuple[object, ...]]:
         """Rows of a query; asked by one thread."""
         return self._execute(query).fetchall()
-
-    def change(self, statement: str) -> None:
-        """Change rows behind the farm's back."""
-        self._execute(statement)
 
     def count(self, query: str) -> int:
         """The number that a query returns."""

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import requests
 
+from models.db.session import transaction
 from sandbox.servers import free_port
 from sandbox.servers.ports import PortHold
 from tests.acceptance.farm import Farm, open_farm
+from tests.support import rows
+from tests.support.rows import HOUR, SECOND
 
 LOGIN = ("operator", "open-sesame")
 
@@ -55,14 +58,11 @@ class Flower:
             return False
 
 
-LATE_BATCH = """
-    WITH late AS (
-        INSERT INTO batch (id, name, job_count, finish_by)
-        VALUES (gen_random_uuid(), 'late', 1, now() + interval '1 s') RETURNING id)
-    INSERT INTO job (id, batch_id, number, video_model, input, price, due_at)
-    SELECT gen_random_uuid(), id, 1, 'lightricks/ltx-2-fast/text-to-video', '{"prompt": "x", "duration": 6}', 0.24,
-        now() + interval '1 hour' FROM late
-"""
+def add_late_batch(farm: Farm) -> None:
+    """A batch that has to end in a second, and whose job waits for an hour."""
+    with transaction(farm.sessions) as session:
+        batch = rows.insert(session, "batch", name="late", job_count=1, finish_by=SECOND)
+        rows.add_job(session, batch_id=batch, number=1, due_at=HOUR)
 
 
 def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
@@ -72,7 +72,7 @@ def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
     farm.start_store()
     farm.wait_until(lambda: flower.hears_of("main1", "store"), what="Flower hears of both workers")
     farm.push([f"take {number}" for number in range(6)])
-    farm.change(LATE_BATCH)
+    add_late_batch(farm)
     farm.wait_until(lambda: len(flower.tasks("render.store")) >= 5, what="Flower has seen five videos stored")
 
     farm.wait_until(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.farm import Farm, open_farm
+from tests.support.rows import DAY, HOUR
+from tests.support.runtimes import change
 
 STUCK = ["stuck 1", "stuck 2"]
 OTHERS = [f"take {number}" for number in range(6)]
@@ -51,11 +53,11 @@ def test_a_render_is_watched_until_the_end_of_its_retention(farm: Farm) -> None:
     farm.wait_until(lambda: farm.ask("SELECT state FROM prediction") == [("rendering",)], what="it is accepted")
     near = "SELECT count(*) FROM event WHERE kind = 'prediction.retention_near'"
 
-    age(farm, "6 days 1 hour")
+    change(farm, "prediction", accepted_at=-6 * DAY - HOUR)
     farm.wait_until(lambda: farm.count(near) == 1, what="the warning")
     assert farm.ask("SELECT state FROM prediction") == [("rendering",)]
 
-    age(farm, "7 days 1 hour")
+    change(farm, "prediction", accepted_at=-7 * DAY - HOUR)
     farm.wait_for_all()
     ended = "SELECT prediction.state, job.state, job.error_code FROM prediction JOIN job ON job.id = job_id"
     assert farm.ask(ended) == [("lost", "failed", "retention_ended")]
@@ -70,14 +72,9 @@ def test_unconfirmed_submissions_past_retention_do_not_stop_two_slots(farm: Farm
     farm.push(STUCK)
     unconfirmed = "SELECT count(*) FROM prediction WHERE state = 'unconfirmed'"
     farm.wait_until(lambda: farm.count(unconfirmed) == len(STUCK), what="both answers are lost")
-    farm.change("UPDATE prediction SET posted_at = now() - interval '8 days'")
+    change(farm, "prediction", posted_at=-8 * DAY)
 
     farm.push(OTHERS[:2], batch="others")
     farm.wait_until(lambda: farm.count_jobs("succeeded") == 2, what="the others have succeeded")
     assert farm.count(unconfirmed) == len(STUCK)
     assert farm.count("SELECT count(*) FROM event WHERE kind = 'prediction.undecidable'") == len(STUCK)
-
-
-def age(farm: Farm, interval: str) -> None:
-    """Let the render have been accepted this long ago."""
-    farm.change(f"UPDATE prediction SET accepted_at = now() - interval '{interval}'")  # noqa: S608 - of the tests

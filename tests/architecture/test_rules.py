@@ -60,6 +60,12 @@ SQL = re.compile(
     r"|\b(create|alter|drop)\s+(table|index|database|view|type|function)\b|(?-i:^\s*(LISTEN|NOTIFY|COPY|VACUUM)\s)",
     re.IGNORECASE | re.DOTALL,
 )
+ROWS_BY_SQL = {
+    "tests/support/rows.py": "the factories",
+    "tests/integration/models/test_migrations.py": "rows of older tables, which no class describes",
+    "tests/integration/models/test_query_plans.py": "100,000 jobs at once",
+}
+"""What writes rows for tests by SQL of its own."""
 SQL_BUILDERS = frozenset({"text", "select", "insert", "update", "delete", "literal_column"})
 WRITES_A_STATE = re.compile(r"\bUPDATE\s+(job|prediction)\b[^;]*?\bSET\b(?:(?!\bWHERE\b).)*?\bstate\s*=", re.DOTALL)
 
@@ -237,6 +243,13 @@ def test_only_the_models_spell_sql() -> None:
         if any(SQL.search(words) for words in strings_of(path))
     }
     assert spelled == set(SQL_ELSEWHERE)
+
+
+def test_tests_write_rows_by_the_factories() -> None:
+    ours = "|".join(models.Base.metadata.tables)
+    writes = re.compile(rf"\b(insert\s+into|update)\s+(({ours})\b|$)", re.IGNORECASE)  # or a table to be filled in
+    writers = {name_of(path) for path in list_modules("tests") if any(map(writes.search, strings_of(path)))}
+    assert writers == set(ROWS_BY_SQL)
 
 
 def test_only_the_models_build_sql() -> None:

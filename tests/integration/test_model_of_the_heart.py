@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from models import ArtifactKind, Base, JobState, queries, transitions
+from models import ArtifactKind, Base, JobState, Prediction, queries, transitions
 from models.db.session import Sessions, transaction
 from models.lifecycle import JOB_ENDED, SLOT_WINDOWS
 from models.transitions.jobs import NewJob
@@ -48,12 +48,13 @@ from rushes.watching.sweep import sweep_account
 from rushes.wavespeed import PredictionStatus, ProviderPrediction, SignatureRefused
 from rushes.wavespeed.callback_urls import HookAddresses
 from rushes.webhooks import take_webhook
+from tests.support import rows
 from tests.support.lying_provider import WEBHOOK_SECRET, Died, LyingProvider, Task
 from tests.support.mortal_sessions import MortalSessions
-from tests.support.rows import SHA256, VIDEO_MODEL
+from tests.support.rows import NOW, SHA256, VIDEO_MODEL
 
 LEASE = timedelta(seconds=30)
-HOUR = timedelta(hours=1)  # longer than every lease, window and settle time
+HOUR = rows.HOUR  # longer than every lease, window and settle time
 PROMPTS = ("a fox", "a wolf")  # few, so that identical jobs are common
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
 UNKNOWN = ("lost", "never", "die before", "die after", "freeze")
@@ -189,8 +190,8 @@ class Heart(RuleBasedStateMachine):
     def let_an_hour_pass(self) -> None:
         with transaction(self.sessions) as session:
             for table, columns in TIMES.items():
-                moved = ", ".join(f"{column} = {column} - interval '1 hour'" for column in columns)
-                session.execute(text(f"UPDATE {table} SET {moved}"))  # noqa: S608 - constants of this file
+                now = Base.metadata.tables[table].columns
+                rows.change(session, table, **{name: now[name] - HOUR for name in columns})
         for task in self.provider.tasks.values():
             task.created_at -= HOUR
             task.hidden_hours = max(0, task.hidden_hours - 1)
@@ -203,8 +204,8 @@ class Heart(RuleBasedStateMachine):
     def reconcile(self, dies_at: int | None = None) -> None:
         with transaction(self.sessions) as session:
             # Seconds pass, no more: what is hidden from the list stays hidden.
-            session.execute(text("UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'"))
-            session.execute(text("UPDATE account SET reconcile_until = NULL"))
+            rows.change(session, "prediction", Prediction.state == "unconfirmed", due_at=NOW)
+            rows.change(session, "account", reconcile_until=None)
             claim = transitions.runs.claim_reconcile(session, self.account, lease=LEASE)
         if claim is not None:
             with self.dying(dies_at):

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import ColumnExpressionArgument, NullPool, create_engine, func, null, text, update
 from sqlalchemy.orm import Session
 
-from models import JobState, PredictionState
+from models import Base, Event, JobState, PredictionState
 from models.db.session import driver_url
 from models.lifecycle import JOB_ENDED, LIVE
 from models.tables.base import new_id
@@ -21,12 +21,15 @@ from models.tables.base import new_id
 NOW = timedelta(0)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 VIDEO_MODEL = "lightricks/ltx-2-pro/text-to-video"
 INPUT = {"prompt": "a lighthouse", "duration": 6, "generate_audio": True}
 OUTPUT = "https://example.com/output.mp4"
 SHA256 = "0" * 64
 
 State = dict[tuple[str, UUID], str]
+Which = UUID | ColumnExpressionArgument[bool]
 
 _ACCEPTED = frozenset({"rendering", "completed", "failed", "timeout", "deleted", "lost"})
 
@@ -113,13 +116,26 @@ def add_artifact(session: Session, job_id: UUID, prediction_id: UUID, **columns:
     return insert(session, "artifact", job_id=job_id, prediction_id=prediction_id, **defaults | columns)
 
 
-def change(session: Session, table: str, row_id: UUID, **columns: Any) -> None:
-    """Set columns of one row; a `timedelta` is a time from now on."""
-    spelled = [
-        f"{name} = " + ("now() + " if isinstance(value, timedelta) else "") + f":{name}"
-        for name, value in columns.items()
-    ]
-    session.execute(text(f"UPDATE {table} SET {', '.join(spelled)} WHERE id = :id"), {"id": row_id, **columns})  # noqa: S608
+def add_event(session: Session, kind: str, **columns: Any) -> None:
+    """An event that has just happened, unless `at` says otherwise."""
+    session.add(Event(kind=kind, **columns))
+    session.flush()
+
+
+def change(session: Session, table: str, *which: Which, **columns: Any) -> None:
+    """Set columns of every row that has this id and meets these conditions, or of all rows.
+
+    A `timedelta` is a time from now on. A value may be made from a row's own: `claim=Prediction.claim + 1`.
+    """
+    target = Base.metadata.tables[table]
+    conditions = [target.c.id == each if isinstance(each, UUID) else each for each in which]
+    session.execute(update(target).where(*conditions).values({name: _spell(value) for name, value in columns.items()}))
+
+
+def _spell(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return func.now() + value
+    return null() if value is None else value  # in a column of JSON, None would be its null
 
 
 def read(session: Session, table: str, row_id: UUID) -> Mapping[str, Any]:

@@ -4,13 +4,13 @@ import time
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import text
 
 from models import transitions
-from models.db.session import transaction
+from models.db.session import Sessions, transaction
 from models.transitions.admission import ClaimedSubmit
 from models.transitions.jobs import NewJob
 from rushes.reconciling.reconcile import reconcile_account
@@ -18,6 +18,7 @@ from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.wavespeed import ProviderPrediction
 from sandbox.wavespeed import Simulator
+from tests.support import rows
 from tests.support.simulator_client import wait_until
 
 LEASE = timedelta(seconds=60)
@@ -96,10 +97,17 @@ def reconcile(runtime: Runtime, account: UUID) -> str:
     return reconcile_account(runtime, account, claim)
 
 
-def run(runtime: Runtime, statement: str, **values: object) -> None:
-    """Change rows in a way that only time or a restore would."""
-    with transaction(runtime.sessions) as session:
-        session.execute(text(statement), values)
+class Stored(Protocol):
+    """A runtime, a farm or an API: what has rows."""
+
+    @property
+    def sessions(self) -> Sessions: ...
+
+
+def change(stored: Stored, table: str, *which: rows.Which, **columns: Any) -> None:
+    """Change rows in a way that only time or a restore would; see `rows.change`."""
+    with transaction(stored.sessions) as session:
+        rows.change(session, table, *which, **columns)
 
 
 def ask(runtime: Runtime, query: str, **values: object) -> list[Any]:

@@ -4,9 +4,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 
-from models import transitions
+from models import UnknownPrediction, transitions
 from models.db.session import transaction
 from rushes.runtime import ACCOUNT
 from rushes.stale_writes import count_stale
@@ -73,11 +72,8 @@ def test_an_unknown_prediction_is_counted_for_seven_days(api: Api, account: UUID
             transitions.runs.insert_unknown_predictions(
                 session, [{**unknown_prediction, "input": None, "provider_created_at": None}]
             )
-            aged = text(
-                "UPDATE unknown_prediction SET found_at = found_at - make_interval(days => :days)"
-                " WHERE provider_id = :id"
-            )
-            session.execute(aged, {"days": days, "id": provider_id})
+            found = UnknownPrediction.provider_id == provider_id
+            rows.change(session, "unknown_prediction", found, found_at=-days * rows.DAY)
     assert show(api)["unknown_predictions"] == 2
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from api.routes.hooks import HOOK_BYTES
-from models import Base, queries, transitions
+from models import Base, Prediction, queries, transitions
 from models.db.session import WAKE_CHANNEL, transaction
 from models.queries.audit import RULES, find_broken
 from rushes.runtime import ACCOUNT
@@ -32,6 +32,7 @@ from sandbox.wavespeed.webhooks import sign
 from tests.support import rows
 from tests.support.api_server import Api, serve_api
 from tests.support.rows import MINUTE, NOW, OUTPUT, SECOND, Render
+from tests.support.runtimes import change
 from tests.support.scripted_server import Peer, ScriptedServer
 from tests.support.servers import cloned_database
 from tests.support.simulator_client import wait_until
@@ -106,8 +107,7 @@ class Hooks:
             rows.add_prediction(session, render.job_id, self.account_id, state)
 
     def move_job(self, render: Render, state: str, **columns: Any) -> None:
-        with transaction(self.api.sessions) as session:
-            rows.change(session, "job", render.job_id, state=state, **columns)
+        change(self.api, "job", render.job_id, state=state, **columns)
 
     def rows_of(self, render: Render) -> list[tuple[str, str | None]]:
         """State and provider id of each prediction of its job, in their order; `duplicate` for a duplicate purchase."""
@@ -120,8 +120,8 @@ class Hooks:
 
     def submits(self) -> int:
         """How many submissions go out now, whatever they wait for."""
+        change(self.api, "prediction", Prediction.state == "submitting", due_at=NOW)
         with transaction(self.api.sessions) as session:
-            session.execute(text("UPDATE prediction SET due_at = now() WHERE state = 'submitting'"))
             transitions.admission.admit_jobs(session, self.account_id, count=9)
             return len(transitions.admission.claim_submits(session, self.account_id, count=9, lease=MINUTE))
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from api import middleware
 from api.routes.health import READY_SECONDS
+from models import Account
 from models.db.session import transaction
 from models.queries.health import EXPECTED_MIGRATION
 from models.transitions.accounts import back_off_account
@@ -192,9 +192,9 @@ def test_readiness_says_which_service_has_stopped_and_since_when(api: Api) -> No
         see_worker(session, "worker-1", queues=["submit"], threads=4)
         lead(session, "worker-1", lease=rows.MINUTE)
         back_off_account(session, account_id, delay=rows.MINUTE, reason="key", detail="refused")
-        session.execute(text("UPDATE leader SET lease_until = now() - interval '20 seconds'"))
-        aged = "back_off_since = back_off_since - interval '11 minutes', back_off_until = now() - interval '1 second'"
-        session.execute(text(f"UPDATE account SET {aged}"))  # noqa: S608 - a constant
+        rows.change(session, "leader", lease_until=-20 * rows.SECOND)
+        since = Account.back_off_since - 11 * rows.MINUTE
+        rows.change(session, "account", account_id, back_off_since=since, back_off_until=-rows.SECOND)
         back_off_account(session, account_id, delay=rows.MINUTE, reason="key", detail="refused again")
     reported = api.client.get("/readyz").json()
     assert (reported["status"], reported["dispatcher"]) == ("ready", None)
@@ -206,7 +206,7 @@ def test_a_dispatcher_that_never_led_is_late_from_the_start_of_the_workers(api: 
     assert api.client.get("/readyz").json()["dispatcher_away_seconds"] is None
     with transaction(api.sessions) as session:
         see_worker(session, "worker-1", queues=["submit"], threads=4)
-        session.execute(text("UPDATE worker SET started_at = now() - interval '15 seconds'"))
+        rows.change(session, "worker", started_at=-15 * rows.SECOND)
     assert 15 <= api.client.get("/readyz").json()["dispatcher_away_seconds"] < 45
 
 

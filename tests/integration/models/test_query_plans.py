@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import ArtifactKind, JobState, PredictionState, queries, transitions
+from models import ArtifactKind, JobState, Prediction, PredictionState, queries, transitions
 from models.lifecycle import Reason
 from models.queries.forecasting import Whose
 from models.queries.jobs import JobFilter
@@ -24,7 +24,7 @@ from models.transitions.admission import RATE_WINDOW
 from models.transitions.storing.steps import NewArtifact
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
 from sandbox.servers import EmbeddedPostgres
-from tests.support.rows import MINUTE, SHA256, open_session
+from tests.support.rows import MINUTE, NOW, SHA256, change, open_session
 from tests.support.servers import create_database, url_of
 
 LARGE = frozenset({"job", "prediction", "event", "artifact"})
@@ -212,7 +212,7 @@ def claim_and_post(farm: Farm) -> None:
 def answer_post(farm: Farm) -> None:
     one, other = farm.predictions["submitting"][:2]
     for prediction in (one, other):
-        farm.session.execute(text("UPDATE prediction SET posted_at = now() WHERE id = :id"), {"id": prediction})
+        change(farm.session, "prediction", prediction, posted_at=NOW)
     answer = {"provider_id": "new", "provider_created_at": None, "watch_window": MINUTE}
     transitions.submitting.accept_answer(farm.session, one, **answer, forecast={})
     transitions.submitting.accept_prediction(farm.session, one, **answer)
@@ -239,8 +239,8 @@ def learn_render_times(farm: Farm) -> None:
 
 
 def store_everything(farm: Farm) -> None:
-    crashed = text("UPDATE prediction SET begun_at = now() WHERE job_id = ANY(:ids) AND due_at IS NOT NULL")
-    farm.session.execute(crashed, {"ids": farm.jobs["storing"][:2]})
+    crashed = Prediction.job_id.in_(farm.jobs["storing"][:2]) & Prediction.due_at.is_not(None)
+    change(farm.session, "prediction", crashed, begun_at=NOW)
     assert len(transitions.claims.take_back_stores(farm.session, count=500)) == 2
     claimed = transitions.claims.claim_stores(farm.session, count=20, lease=LEASE)
     assert len(claimed) == 19
@@ -286,13 +286,12 @@ def decide(farm: Farm) -> None:
     )
     assert transitions.operator_decisions.dismiss_unconfirmed(farm.session, other, by="x")
     stuck = farm.predictions["rendering"][0]
-    farm.session.execute(text("UPDATE prediction SET watch_windows = 1 WHERE id = :id"), {"id": stuck})
+    change(farm.session, "prediction", stuck, watch_windows=1)
     assert transitions.operator_decisions.abandon_prediction(farm.session, stuck, by="x")
 
 
 def see_refused(farm: Farm) -> None:
-    refused = "back_offs = 1, back_off_reason = 'key', back_off_since = now(), back_off_until = now()"
-    farm.session.execute(text(f"UPDATE account SET {refused}"))  # noqa: S608 - a constant
+    change(farm.session, "account", back_offs=1, back_off_reason="key", back_off_since=NOW, back_off_until=NOW)
     assert queries.health.find_health(farm.session).back_off == "key"
 
 

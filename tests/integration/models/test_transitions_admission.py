@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import PredictionState, transitions
+from models import Prediction, PredictionState, transitions
 from models.db.session import Sessions, transaction
 from models.lifecycle import LIVE, SLOT_WINDOWS, Reason
 from models.tables.base import new_id
@@ -51,7 +51,7 @@ def finish(session: Session, render: Render) -> None:
 
 def age_places(session: Session, by: timedelta) -> None:
     """Let time pass for every place taken in the rate limit."""
-    session.execute(text("UPDATE prediction SET not_before = not_before - :by"), {"by": by})
+    rows.change(session, "prediction", not_before=Prediction.not_before - by)
 
 
 def test_an_unknown_account_has_no_room(scratch: Session) -> None:

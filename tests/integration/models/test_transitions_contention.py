@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.event import listen
 from sqlalchemy.orm import Session
 
-from models import ArtifactKind, PredictionState, transitions
+from models import ArtifactKind, Prediction, PredictionState, transitions
 from models.db.session import Sessions, transaction
 from models.lifecycle import JOB_MOVES, PREDICTION_MOVES, Reason
 from models.transitions.storing.steps import NewArtifact
@@ -231,8 +231,7 @@ class Hunt:
         return transitions.submitting.mark_unconfirmed(session, render.prediction_id, render.claim, message="?")
 
     def do_mark_overdue_unconfirmed(self, session: Session, render: Render) -> Any:
-        overdue = "UPDATE prediction SET due_at = now() WHERE id = :id AND state = 'submitting'"
-        session.execute(text(overdue), {"id": render.prediction_id})
+        rows.change(session, "prediction", render.prediction_id, Prediction.state == "submitting", due_at=NOW)
         return transitions.submitting.mark_overdue_unconfirmed(session)
 
     def do_complete(self, session: Session, render: Render) -> Any:

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, PredictionState, transitions
@@ -108,8 +107,8 @@ def failing_host(**columns: Any) -> Setup:
 
 def nothing_to_probe(session: Session) -> Render:
     """An outage, and nothing whose download has failed."""
-    session.execute(text("UPDATE prediction SET output_failed_at = NULL"))
-    session.execute(text("UPDATE account SET outputs_failing_since = NULL"))
+    rows.change(session, "prediction", output_failed_at=None)
+    rows.change(session, "account", outputs_failing_since=None)
     return account_with(outputs_failing_since=-MINUTE)(session)
 
 

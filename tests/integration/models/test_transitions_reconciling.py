@@ -14,10 +14,9 @@ from models.transitions.reconciling.runs import SWEEP_OVERLAP
 from models.transitions.submitting import DUPLICATE
 from models.transitions.watching.retention import RETENTION, SEARCH
 from tests.support import rows
-from tests.support.rows import MINUTE, NOW, SECOND, VIDEO_MODEL, Render
+from tests.support.rows import HOUR, MINUTE, NOW, SECOND, VIDEO_MODEL, Render
 
 LEASE = timedelta(seconds=30)
-HOUR = timedelta(hours=1)
 
 
 def accept(session: Session, render: Render, provider_id: str, *, adopted: bool) -> str | None:

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import queries, transitions
@@ -136,8 +135,7 @@ def test_no_run_marks_not_found_a_submission_past_retention_or_undecidable(
 def test_an_unconfirmed_submission_past_retention_frees_only_its_slot(scratch: Session) -> None:
     account = rows.add_account(scratch, name="old", slots=1)
     old = unconfirmed_aged(scratch, RETENTION + MINUTE, account_id=account)
-    born = "INSERT INTO event (kind, prediction_id) VALUES ('prediction.created', :id)"
-    scratch.execute(text(born), {"id": old.prediction_id})
+    rows.add_event(scratch, "prediction.created", prediction_id=old.prediction_id)
     assert free_slots(scratch, account) == 0
     transitions.retention.hand_over_unconfirmed(scratch, count=5)
     assert free_slots(scratch, account) == 1

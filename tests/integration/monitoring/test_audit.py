@@ -1,17 +1,17 @@
 """The audit on real Postgres: silent where every promise holds, and each broken promise is found by its name."""
 
 import hashlib
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from uuid import UUID
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import transitions
+from models import Event, transitions
 from models.db.session import open_engine, open_sessions
 from models.lifecycle import SLOT_WINDOWS, PredictionState, Reason
 from models.queries.audit import Crowd, list_crowds
@@ -21,10 +21,13 @@ from models.transitions.storing.steps import NewArtifact
 from rushes.artifacts import ArtifactStore, open_store
 from rushes.monitoring.audit import Books, Charge, Finding, audit_files, audit_rows, compare_with_ledger
 from tests.support import rows
+from tests.support.rows import Render
 
 PRICE = Decimal("0.24")
 CONTENT = b"a video"
 MINUTE = 60
+
+Break = Callable[[Session, Render], object]
 
 
 @pytest.fixture
@@ -44,12 +47,7 @@ def names(findings: list[Finding]) -> set[str]:
     return {finding.name for finding in findings if finding.is_broken}
 
 
-def run(session: Session, sql: str, **values: object) -> None:
-    session.execute(text(sql), values)
-    session.commit()
-
-
-def accept_one(session: Session) -> tuple[UUID, UUID]:
+def accept_one(session: Session) -> Render:
     """A job whose prediction renders as `task-1`."""
     account = transitions.accounts.ensure_account(session, "default", slots=2, submits_per_minute=60)
     job = transitions.jobs.insert_job(
@@ -68,12 +66,13 @@ def accept_one(session: Session) -> tuple[UUID, UUID]:
         watch_window=timedelta(seconds=MINUTE),
     )
     session.commit()
-    return job, claimed.prediction_id
+    return Render(account, job, claimed.prediction_id, claimed.claim)
 
 
-def succeed_one(session: Session, store: ArtifactStore) -> tuple[UUID, UUID]:
+def succeed_one(session: Session, store: ArtifactStore) -> Render:
     """The same, stored in full."""
-    job, prediction = accept_one(session)
+    render = accept_one(session)
+    prediction = render.prediction_id
     transitions.renders.complete_prediction(session, prediction, 1, outputs=["http://127.0.0.1/video.mp4"])
     session.commit()
     (claimed,) = transitions.claims.claim_stores(session, count=1, lease=timedelta(seconds=MINUTE))
@@ -84,7 +83,7 @@ def succeed_one(session: Session, store: ArtifactStore) -> tuple[UUID, UUID]:
     video = NewArtifact(ArtifactKind.VIDEO, url, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
     transitions.steps.finish_store(session, prediction, claimed.claim, artifacts=(video,))
     session.commit()
-    return job, prediction
+    return render
 
 
 KEPT = Books(["task-1"], [Charge("task-1", "deduct", "done", PRICE)], most_unfinished=1)
@@ -105,53 +104,62 @@ def test_a_render_under_way_breaks_nothing_on_a_live_system(session: Session) ->
     assert names(compare_with_ledger(session, held, drained=True)) == {"every_task_in_a_row", "every_job_ended"}
 
 
-BREAKS = {
-    "rendering_has_live": "UPDATE job SET state = 'rendering', ended_at = NULL",
-    "storing_has_output": "UPDATE prediction SET state = 'failed'; UPDATE job SET state = 'storing', ended_at = NULL",
-    "succeeded_has_video": "DELETE FROM artifact",
-    "paid_has_video": "DELETE FROM artifact; UPDATE job SET state = 'failed', error_code = 'x'",
-    "live_has_rendering": "UPDATE prediction SET state = 'rendering', ended_at = NULL",
-    "no_duplicate": "UPDATE prediction SET is_duplicate = true",
-    "duplicate_goes_on": "DELETE FROM artifact; UPDATE prediction SET is_duplicate = true",
-    "no_unknown_prediction": "INSERT INTO unknown_prediction (account_id, provider_id, video_model)"
-    " SELECT id, 'task-9', 'x' FROM account",
-    "ended_stays_ended": "INSERT INTO event (kind, job_id) SELECT 'job.queued', id FROM job",
-    "ends_are_reported": "DELETE FROM event WHERE kind = 'job.succeeded'",
-    "attempts_bounded": "UPDATE job SET max_attempts = 1;"
-    " INSERT INTO prediction (id, job_id, account_id, attempt, price, state, provider_id, ended_at)"
-    " SELECT gen_random_uuid(), job_id, account_id, 2, price, 'failed', 'task-2', now() FROM prediction",
-    "bought_once": "INSERT INTO prediction (id, job_id, account_id, attempt, price, state, provider_id, ended_at)"
-    " SELECT gen_random_uuid(), job_id, account_id, 2, price, 'lost', 'task-2', now() FROM prediction",
+def change(table: str, **columns: Any) -> Break:
+    return lambda session, _: rows.change(session, table, **columns)
+
+
+def delete(rows_of: str) -> Break:
+    return lambda session, _: session.execute(text(f"DELETE FROM {rows_of}"))  # noqa: S608 - a constant
+
+
+def buy_again(state: str) -> Break:
+    return lambda session, render: rows.add_prediction(session, render.job_id, render.account_id, state, price=PRICE)
+
+
+def see_unknown(session: Session, render: Render) -> None:
+    unknown = {"account_id": render.account_id, "provider_id": "task-9", "video_model": "x"}
+    transitions.runs.insert_unknown_predictions(session, [unknown])
+
+
+BREAKS: dict[str, tuple[Break, ...]] = {
+    "rendering_has_live": (change("job", state="rendering", ended_at=None),),
+    "storing_has_output": (change("prediction", state="failed"), change("job", state="storing", ended_at=None)),
+    "succeeded_has_video": (delete("artifact"),),
+    "paid_has_video": (delete("artifact"), change("job", state="failed", error_code="x")),
+    "live_has_rendering": (change("prediction", state="rendering", ended_at=None),),
+    "no_duplicate": (change("prediction", is_duplicate=True),),
+    "duplicate_goes_on": (delete("artifact"), change("prediction", is_duplicate=True)),
+    "no_unknown_prediction": (see_unknown,),
+    "ended_stays_ended": (lambda session, render: rows.add_event(session, "job.queued", job_id=render.job_id),),
+    "ends_are_reported": (delete("event WHERE kind = 'job.succeeded'"),),
+    "attempts_bounded": (change("job", max_attempts=1), buy_again("failed")),
+    "bought_once": (buy_again("lost"),),
 }
 
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_broken_promise_is_found_with_an_example(session: Session, store: ArtifactStore, name: str) -> None:
-    succeed_one(session, store)
-    for statement in BREAKS[name].split(";"):
-        run(session, statement)
+    render = succeed_one(session, store)
+    for break_promise in BREAKS[name]:
+        break_promise(session, render)
     finding = next(each for each in audit_rows(session) if each.name == name)
     assert finding.count == 1
     assert len(finding.examples) == 1
 
 
 def test_a_second_live_prediction_and_more_than_the_slots_are_found(session: Session) -> None:
-    accept_one(session)
-    run(session, "DROP INDEX uq_prediction_live")
-    run(session, "UPDATE account SET slots = 1")
+    render = accept_one(session)
+    session.execute(text("DROP INDEX uq_prediction_live"))
+    rows.change(session, "account", slots=1)
     assert not names(audit_rows(session))
-    run(
-        session,
-        "INSERT INTO prediction (id, job_id, account_id, attempt, price)"
-        " SELECT gen_random_uuid(), job_id, account_id, 2, price FROM prediction",
-    )
+    buy_again("submitting")(session, render)
     assert names(audit_rows(session)) == {"one_live_prediction", "within_slots"}
 
 
 def test_a_retry_by_a_person_may_go_on_after_the_end(session: Session) -> None:
-    job, prediction = accept_one(session)
+    _, job, prediction, claim = accept_one(session)
     transitions.renders.end_prediction(
-        session, prediction, 1, state=PredictionState.FAILED, reason=Reason("input", "no"), resubmit_after=None
+        session, prediction, claim, state=PredictionState.FAILED, reason=Reason("input", "no"), resubmit_after=None
     )
     session.commit()
     assert transitions.jobs.retry_job(session, job) == "queued"
@@ -177,46 +185,44 @@ def test_books_that_differ_are_distinguished(
 
 
 def test_a_crowd_in_the_history_is_found_after_it_has_gone(session: Session, store: ArtifactStore) -> None:
-    succeed_one(session, store)
-    run(session, "UPDATE account SET slots = 1")
+    render = succeed_one(session, store)
+    rows.change(session, "account", slots=1)
     assert not names(compare_with_ledger(session, KEPT, drained=True))
-    run(session, "INSERT INTO event (kind, prediction_id) SELECT 'prediction.created', id FROM prediction")
-    run(session, "UPDATE event SET at = '2020-01-01' WHERE kind = 'prediction.created'")
+    rows.add_event(session, "prediction.created", prediction_id=render.prediction_id)
+    rows.change(session, "event", Event.kind == "prediction.created", at=datetime(2020, 1, 1, tzinfo=UTC))
     assert names(compare_with_ledger(session, KEPT, drained=True)) == {"never_over_slots"}
 
 
 def test_a_slot_that_was_given_back_makes_no_crowd(session: Session) -> None:
-    _, stuck = accept_one(session)
+    account, _, stuck, claim = accept_one(session)
     for _ in range(SLOT_WINDOWS):
-        run(session, "UPDATE prediction SET due_at = now()")
+        rows.change(session, "prediction", due_at=rows.NOW)
         transitions.renders.requeue_timed_out(session, watch_window=timedelta(0), count=1)
         session.commit()
-    account = session.execute(text("SELECT id FROM account")).scalar_one()
     other = rows.add_render(session, "rendering", account_id=account)
-    run(session, "INSERT INTO event (kind, prediction_id) VALUES ('prediction.created', :id)", id=other.prediction_id)
-    run(session, "UPDATE account SET slots = 1")
+    rows.add_event(session, "prediction.created", prediction_id=other.prediction_id)
+    rows.change(session, "account", slots=1)
     assert not names(audit_rows(session))
     assert list_crowds(session) == [Crowd("default", most_live=1, allowed=1, given_back=1)]
 
     assert transitions.renders.complete_prediction(
-        session, stuck, 1 + SLOT_WINDOWS, outputs=["http://127.0.0.1/video.mp4"]
+        session, stuck, claim + SLOT_WINDOWS, outputs=["http://127.0.0.1/video.mp4"]
     )
     session.commit()
     assert list_crowds(session) == [Crowd("default", most_live=1, allowed=1, given_back=1)]
 
-    run(session, "UPDATE prediction SET watch_windows = 0 WHERE id = :id", id=other.prediction_id)
+    rows.change(session, "prediction", other.prediction_id, watch_windows=0)
     rows.add_render(session, "rendering", account_id=account)
     assert names(audit_rows(session)) == {"within_slots"}
 
 
 def test_a_purchase_that_is_found_after_a_restore_makes_no_crowd(session: Session) -> None:
-    accept_one(session)
-    account = session.execute(text("SELECT id FROM account")).scalar_one()
+    account = accept_one(session).account_id
     job = transitions.jobs.insert_job(session, NewJob("lightricks/ltx-2-retake", {"prompt": "b"}, PRICE, 0, 3)).id
     found = transitions.restore.post_for_unknown(session, account, job, prediction_id=None, posted_at=None)
     assert found is not None
+    rows.change(session, "account", slots=1)
     session.commit()
-    run(session, "UPDATE account SET slots = 1")
     assert not names(audit_rows(session))
     assert list_crowds(session) == [Crowd("default", most_live=1, allowed=1, given_back=0)]
 
@@ -233,15 +239,12 @@ def test_a_changed_and_a_missing_file_are_found(session: Session, store: Artifac
 
 
 def test_a_purchase_after_an_abandoned_one_breaks_nothing(session: Session) -> None:
-    _, prediction = accept_one(session)
-    run(session, "UPDATE prediction SET watch_windows = 1")
-    assert transitions.operator_decisions.abandon_prediction(session, prediction, by="somebody")
+    render = accept_one(session)
+    rows.change(session, "prediction", watch_windows=1)
+    assert transitions.operator_decisions.abandon_prediction(session, render.prediction_id, by="somebody")
     session.commit()
-    again = (
-        "INSERT INTO prediction (id, job_id, account_id, attempt, price, state, provider_id, ended_at)"
-        " SELECT gen_random_uuid(), job_id, account_id, 2, price, 'failed', 'task-2', now() FROM prediction"
-    )
-    run(session, again)
+    buy_again("failed")(session, render)
     assert not names(audit_rows(session))
-    run(session, "UPDATE prediction SET error_code = 'lost' WHERE state = 'lost'; UPDATE prediction SET state = 'lost'")
+    rows.change(session, "prediction", render.prediction_id, error_code="lost")
+    rows.change(session, "prediction", state="lost")
     assert names(audit_rows(session)) == {"bought_once"}

@@ -16,6 +16,7 @@ from rushes.monitoring.status_line import describe_farm
 from rushes.runtime import ACCOUNT, Runtime
 from tests.support import rows
 from tests.support.api_server import Api, fields_of, new_job, serve_api
+from tests.support.runtimes import change
 
 HOUR = timedelta(hours=1)
 
@@ -46,8 +47,7 @@ def push(api: Api, *, jobs: int = 10, finish_in: timedelta | None = HOUR) -> dic
 
 def promise(api: Api, finish_in: timedelta) -> None:
     """Move the end of the one batch."""
-    with transaction(api.sessions) as session:
-        session.execute(text("UPDATE batch SET finish_by = now() + :finish_in"), {"finish_in": finish_in})
+    change(api, "batch", finish_by=finish_in)
 
 
 def show(api: Api) -> dict[str, Any]:
@@ -147,8 +147,7 @@ def test_a_batch_that_has_ended_is_not_at_risk_whatever_was_reported(api: Api) -
     push(api, jobs=1)
     promise(api, timedelta(seconds=1))
     check_risks(runtime_of(api))
-    with transaction(api.sessions) as session:
-        session.execute(text("UPDATE job SET state = 'cancelled', ended_at = now(), due_at = NULL"))
+    change(api, "job", state="cancelled", ended_at=rows.NOW, due_at=None)
     assert (show(api)["at_risk"], api.client.get("/readyz").json()["batches_at_risk"]) == (False, 0)
     assert check_risks(runtime_of(api)) == "checked 0 batch(es)"
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from models import ArtifactKind, transitions
+from models import ArtifactKind, Prediction, transitions
 from models.db.session import transaction
 from models.lifecycle import PredictionState, Reason
 from models.queries.audit import list_purchases
@@ -27,16 +27,16 @@ from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
 from rushes.wavespeed import PredictionNotFound, PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed import Simulator
-from tests.support.rows import SHA256
+from tests.support.rows import DAY, MINUTE, NOW, SHA256
 from tests.support.runtimes import (
     LEASE,
     PATIENCE_SECONDS,
     PRICE,
     ask,
+    change,
     claim_submits,
     push,
     reconcile,
-    run,
     wait_until_over,
     wish,
 )
@@ -75,10 +75,10 @@ def not_found_id(runtime: Runtime, simulator: Simulator, account: UUID, job_id: 
     prediction_id, claim = begin(runtime, account)
     with pytest.raises(SubmitUnconfirmed):
         submit_prediction(runtime, prediction_id, claim)
-    run(runtime, "UPDATE prediction SET posted_at = posted_at - interval '10 minutes', due_at = now()")
+    change(runtime, "prediction", posted_at=Prediction.posted_at - 10 * MINUTE, due_at=NOW)
     assert "not found 1" in reconcile(runtime, account)
     simulator.clear_fault("list_lag")
-    run(runtime, "UPDATE account SET reconcile_until = NULL, swept_at = NULL")
+    change(runtime, "account", reconcile_until=None, swept_at=None)
     return prediction_id
 
 
@@ -113,10 +113,8 @@ def watch(runtime: Runtime, prediction_id: UUID) -> None:
 
 
 def claim_store(runtime: Runtime) -> int:
-    run(
-        runtime,
-        "UPDATE prediction SET due_at = now() WHERE is_duplicate AND state = 'completed' AND due_at IS NOT NULL",
-    )
+    waiting = (Prediction.is_duplicate, Prediction.state == "completed", Prediction.due_at.is_not(None))
+    change(runtime, "prediction", *waiting, due_at=NOW)
     with transaction(runtime.sessions) as session:
         transitions.claims.take_back_stores(session, count=5)
         (claimed,) = transitions.claims.claim_stores(session, count=5, lease=LEASE)
@@ -167,7 +165,7 @@ def test_a_duplicate_purchase_is_watched_and_stored_apart_from_its_job(
 def test_a_purchase_found_before_its_job_is_bought_anew_goes_to_the_job(
     runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, not_found_id: UUID
 ) -> None:
-    run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
+    change(runtime, "prediction", accepted_at=NOW)  # sweeps begin once something was accepted
     assert "found late: adopted 1, duplicates 0" in reconcile(runtime, account)
     assert claim_submits(runtime, account) == []
     view = get_job(runtime.sessions, job_id)
@@ -189,7 +187,7 @@ def test_a_refunded_purchase_that_is_found_late_is_no_attempt_of_its_job(
     runtime: Runtime, simulator: Simulator, account: UUID, job_id: UUID, not_found_id: UUID
 ) -> None:
     wait_until_over(simulator)
-    run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
+    change(runtime, "prediction", accepted_at=NOW)  # sweeps begin once something was accepted
     assert "found late: adopted 0, duplicates 1" in reconcile(runtime, account)
     assert get_job(runtime.sessions, job_id).job.state == "queued"
     watch(runtime, not_found_id)
@@ -201,7 +199,7 @@ def test_a_purchase_found_late_without_a_file_goes_to_the_waiting_job(
     runtime: Runtime, simulator: Simulator, account: UUID, not_found_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait_until_over(simulator)
-    run(runtime, "UPDATE prediction SET accepted_at = now()")  # sweeps begin once something was accepted
+    change(runtime, "prediction", accepted_at=NOW)  # sweeps begin once something was accepted
     list_predictions = runtime.client.list_predictions
 
     def list_without_outputs(**options: Any) -> PredictionPage:
@@ -260,7 +258,7 @@ def test_a_duplicate_purchase_that_kills_its_worker_is_quarantined(runtime: Runt
         claim = claim_store(runtime)
         with transaction(runtime.sessions) as session:
             assert transitions.steps.begin_store(session, duplicate_id, claim, lease=LEASE)
-        run(runtime, "UPDATE prediction SET due_at = now() WHERE is_duplicate")
+        change(runtime, "prediction", Prediction.is_duplicate, due_at=NOW)
     with transaction(runtime.sessions) as session:
         (crashed,) = transitions.claims.take_back_stores(session, count=5)
         assert crashed.quarantined
@@ -276,8 +274,7 @@ def test_an_expired_address_of_a_duplicate_purchase_is_asked_for_afresh(
 ) -> None:
     watch(runtime, duplicate_id)
     there = read(runtime, duplicate_id)["outputs"]
-    gone = f"{simulator.url}/output/gone.mp4"
-    run(runtime, f"UPDATE prediction SET outputs = jsonb_build_array('{gone}')")  # noqa: S608 - a constant
+    change(runtime, "prediction", outputs=[f"{simulator.url}/output/gone.mp4"])
     with pytest.raises(StoreDelayed, match="status 404"):
         keep(runtime, duplicate_id)
     assert read(runtime, duplicate_id)["outputs"] == there
@@ -298,7 +295,7 @@ def test_a_good_answer_clears_the_inconsistency_of_a_duplicate_purchase(
 
     claim = read(runtime, duplicate_id)["claim"]
     assert check(None).startswith("inconsistent")
-    run(runtime, "UPDATE prediction SET inconsistent_since = inconsistent_since - interval '1 day'")
+    change(runtime, "prediction", inconsistent_since=Prediction.inconsistent_since - DAY)
     check(PredictionStatus.PROCESSING)
     assert read(runtime, duplicate_id)["inconsistent_since"] is None
     assert check(PredictionStatus.COMPLETED).startswith("inconsistent")  # no output: believed only once it has lasted
@@ -316,14 +313,14 @@ def test_a_duplicate_purchase_is_not_lost_for_a_list_that_decides_nothing(
     monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: unreadable)
     claim = read(runtime, duplicate_id)["claim"]
     check_prediction(runtime, duplicate_id, claim)
-    run(runtime, "UPDATE prediction SET inconsistent_since = inconsistent_since - interval '1 day'")
+    change(runtime, "prediction", inconsistent_since=Prediction.inconsistent_since - DAY)
     assert "no readable id" in check_prediction(runtime, duplicate_id, claim)
     assert read(runtime, duplicate_id)["ended_at"] is None
 
 
 def test_a_duplicate_purchase_without_an_outcome_ends_with_the_retention(runtime: Runtime, duplicate_id: UUID) -> None:
     job_id = read(runtime, duplicate_id)["job_id"]
-    run(runtime, f"UPDATE prediction SET accepted_at = now() - interval '8 days' WHERE id = '{duplicate_id}'")  # noqa: S608
+    change(runtime, "prediction", duplicate_id, accepted_at=-8 * DAY)
     with transaction(runtime.sessions) as session:
         assert transitions.retention.end_retained(session, count=5) == 1
     assert read(runtime, duplicate_id)["state"] == "lost"

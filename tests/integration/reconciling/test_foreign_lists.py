@@ -8,21 +8,13 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from models import queries, transitions
+from models import Prediction, queries, transitions
 from models.db.session import transaction
 from rushes.runtime import Runtime
 from rushes.watching.poll import check_prediction
 from sandbox.wavespeed import Simulator
-from tests.support.runtimes import (
-    MODEL,
-    accept,
-    ask,
-    begin,
-    open_runtime,
-    reconcile,
-    run,
-    send,
-)
+from tests.support.rows import HOUR, MINUTE, NOW
+from tests.support.runtimes import MODEL, accept, ask, begin, change, open_runtime, reconcile, send
 
 
 @pytest.fixture
@@ -68,13 +60,13 @@ def unconfirmed(runtime: Runtime, account: UUID, prompt: str) -> UUID:
 
 def age(runtime: Runtime) -> None:
     """Everything happened ten minutes earlier, by our clock; the provider's is ten minutes ahead from now on."""
-    past = "interval '10 minutes'"
-    run(runtime, f"UPDATE prediction SET posted_at = posted_at - {past}, accepted_at = accepted_at - {past}")  # noqa: S608
+    ago = {"posted_at": Prediction.posted_at - 10 * MINUTE, "accepted_at": Prediction.accepted_at - 10 * MINUTE}
+    change(runtime, "prediction", **ago)
 
 
 def reconcile_now(runtime: Runtime, account: UUID) -> str:
-    run(runtime, "UPDATE account SET reconcile_until = NULL, swept_at = NULL")
-    run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
+    change(runtime, "account", reconcile_until=None, swept_at=None)
+    change(runtime, "prediction", Prediction.state == "unconfirmed", due_at=NOW)
     return reconcile(runtime, account)
 
 
@@ -89,8 +81,8 @@ def count_foreign(runtime: Runtime) -> int:
 
 
 def check(runtime: Runtime, prediction_id: UUID) -> str:
-    ago = "inconsistent_since = now() - interval '5 minutes', accepted_at = accepted_at - interval '2 minutes'"
-    run(runtime, f"UPDATE prediction SET {ago}")  # noqa: S608
+    accepted_at = Prediction.accepted_at - 2 * MINUTE
+    change(runtime, "prediction", inconsistent_since=-5 * MINUTE, accepted_at=accepted_at)
     return check_prediction(runtime, prediction_id, 1)
 
 
@@ -158,7 +150,7 @@ def test_later_renders_under_the_other_key_lose_no_render(ours: Runtime, foreign
 def test_a_render_that_our_own_list_does_not_show_is_lost(ours: Runtime, account: UUID) -> None:
     render(ours, account, "before")
     gone = render(ours, account, "gone")
-    run(ours, "UPDATE prediction SET provider_id = 'gone' WHERE id = :id", id=gone)
+    change(ours, "prediction", gone, provider_id="gone")
     assert check(ours, gone).startswith("lost")
     assert state_of(ours, gone) == "lost"
 
@@ -166,10 +158,6 @@ def test_a_render_that_our_own_list_does_not_show_is_lost(ours: Runtime, account
 def test_old_control_predictions_are_searched_for_at_their_own_time(ours: Runtime, account: UUID) -> None:
     render(ours, account, "before")
     gone = render(ours, account, "gone")
-    later = "provider_created_at + interval '3 hours'"
-    run(
-        ours,
-        f"UPDATE prediction SET provider_id = 'gone', provider_created_at = {later} WHERE id = :id",  # noqa: S608
-        id=gone,
-    )
+    later = Prediction.provider_created_at + 3 * HOUR
+    change(ours, "prediction", gone, provider_id="gone", provider_created_at=later)
     assert check(ours, gone).startswith("lost")

@@ -8,17 +8,17 @@ from uuid import UUID
 
 import pytest
 
-from models import transitions
+from models import Job, Prediction, transitions
 from models.db.session import transaction
 from rushes.reconciling import evidence
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import Runtime
 from rushes.wavespeed import PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed.state.timestamps import NANOSECONDS, SHORT_FRACTION_ERROR_NS
-from tests.support.runtimes import accept, ask, begin, reconcile, run, send
+from tests.support.rows import HOUR, MINUTE, NOW
+from tests.support.runtimes import accept, ask, begin, change, reconcile, send
 
 MODEST = timedelta(minutes=5)
-HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def account(runtime: Runtime) -> UUID:
     with transaction(runtime.sessions) as session:
         account = transitions.accounts.ensure_account(session, "default", slots=9, submits_per_minute=600)
     accept(runtime, begin(runtime, account, "the first"), send(runtime, "the first"))
-    run(runtime, "UPDATE account SET swept_at = now()")
+    change(runtime, "account", swept_at=NOW)
     return account
 
 
@@ -64,8 +64,7 @@ def unconfirmed(runtime: Runtime, account: UUID, prompt: str, *, age: timedelta)
     prediction_id = begin(runtime, account, prompt)
     with transaction(runtime.sessions) as session:
         transitions.submitting.mark_unconfirmed(session, prediction_id, 1, message="test")
-    change = "UPDATE prediction SET posted_at = posted_at - :age, due_at = now() WHERE id = :id"
-    run(runtime, change, age=age, id=prediction_id)
+    change(runtime, "prediction", prediction_id, posted_at=Prediction.posted_at - age, due_at=NOW)
     return prediction_id
 
 
@@ -73,12 +72,12 @@ def give_up(runtime: Runtime, account: UUID, prompt: str) -> UUID:
     """One that was marked not found two days after its POST, and whose job has ended."""
     prediction_id = unconfirmed(runtime, account, prompt, age=timedelta(days=2))
     assert "not found 1" in reconcile_now(runtime, account)
-    run(runtime, "UPDATE job SET state = 'cancelled', ended_at = now(), due_at = NULL WHERE state = 'queued'")
+    change(runtime, "job", Job.state == "queued", state="cancelled", ended_at=NOW, due_at=None)
     return prediction_id
 
 
 def reconcile_now(runtime: Runtime, account: UUID) -> str:
-    run(runtime, "UPDATE account SET reconcile_until = NULL")
+    change(runtime, "account", reconcile_until=None)
     return reconcile(runtime, account)
 
 
@@ -110,21 +109,21 @@ def test_a_submission_that_is_not_due_lengthens_no_list(
     runtime: Runtime, account: UUID, asked_after: list[datetime]
 ) -> None:
     waiting = unconfirmed(runtime, account, "waits", age=timedelta(days=2))
-    run(runtime, "UPDATE prediction SET due_at = now() + interval '10 minutes' WHERE id = :id", id=waiting)
+    change(runtime, "prediction", waiting, due_at=10 * MINUTE)
     unconfirmed(runtime, account, "bought", age=timedelta(0))
     send(runtime, "bought")
     assert reconcile_now(runtime, account).startswith("adopted 1, not found 0, waiting 0")
     assert min(asked_after) > now(runtime) - MODEST
     assert state_of(runtime, waiting) == ("unconfirmed", "test")
 
-    run(runtime, "UPDATE prediction SET due_at = now() WHERE id = :id", id=waiting)
+    change(runtime, "prediction", waiting, due_at=NOW)
     assert reconcile_now(runtime, account).startswith("adopted 0, not found 1")
 
 
 def test_a_submission_that_is_not_due_adopts_before_a_not_found_one(runtime: Runtime, account: UUID) -> None:
     not_found = give_up(runtime, account, "the same take")
     waiting = unconfirmed(runtime, account, "the same take", age=timedelta(seconds=20))
-    run(runtime, "UPDATE prediction SET due_at = now() + interval '10 minutes' WHERE id = :id", id=waiting)
+    change(runtime, "prediction", waiting, due_at=10 * MINUTE)
     unconfirmed(runtime, account, "bought", age=timedelta(0))
     send(runtime, "the same take")
     send(runtime, "bought")
@@ -134,7 +133,7 @@ def test_a_submission_that_is_not_due_adopts_before_a_not_found_one(runtime: Run
 
 def test_a_submission_that_is_not_due_adopts_before_its_younger_twin(runtime: Runtime, account: UUID) -> None:
     older = unconfirmed(runtime, account, "the same take", age=timedelta(seconds=60))
-    run(runtime, "UPDATE prediction SET due_at = now() + interval '10 minutes' WHERE id = :id", id=older)
+    change(runtime, "prediction", older, due_at=10 * MINUTE)
     younger = unconfirmed(runtime, account, "the same take", age=timedelta(0))
     send(runtime, "the same take")  # of the older one; that of the younger is not listed yet
     assert reconcile_now(runtime, account).startswith("adopted 1, not found 0, waiting 1")
@@ -146,18 +145,17 @@ def test_a_purchase_found_late_goes_to_a_waiting_job_before_an_ended_one(runtime
     waiting = unconfirmed(runtime, account, "the same take", age=timedelta(days=1))
     assert "not found 1" in reconcile_now(runtime, account)
     found = send(runtime, "the same take")
-    run(runtime, "UPDATE account SET swept_at = NULL")
+    change(runtime, "account", swept_at=None)
     assert "found late: adopted 1, duplicates 0" in reconcile_now(runtime, account)
     query = "SELECT own.provider_id FROM prediction JOIN prediction AS own USING (job_id) WHERE prediction.id = :id"
     assert (found.id,) in ask(runtime, query, id=waiting)
 
 
 def test_a_search_for_an_older_twin_checks_whose_list_it_is(runtime: Runtime, account: UUID) -> None:
-    run(runtime, "UPDATE prediction SET provider_id = 'of another account'")
-    before = "accepted_at = accepted_at - interval '5 minutes', provider_created_at = now() - interval '5 minutes'"
-    run(runtime, f"UPDATE prediction SET {before}")  # noqa: S608 - a constant
+    before = {"accepted_at": Prediction.accepted_at - 5 * MINUTE, "provider_created_at": -5 * MINUTE}
+    change(runtime, "prediction", provider_id="of another account", **before)
     older = unconfirmed(runtime, account, "the same take", age=timedelta(minutes=4))
-    run(runtime, "UPDATE prediction SET due_at = now() + interval '10 minutes' WHERE id = :id", id=older)
+    change(runtime, "prediction", older, due_at=10 * MINUTE)
     unconfirmed(runtime, account, "the same take", age=timedelta(minutes=2))
     assert "new unknown predictions 0" in reconcile_now(runtime, account)
     assert ask(runtime, "SELECT list_lag_seconds FROM account") == [(0,)]
@@ -165,7 +163,7 @@ def test_a_search_for_an_older_twin_checks_whose_list_it_is(runtime: Runtime, ac
 
 
 def test_a_sweep_counts_from_when_its_list_was_begun(runtime: Runtime, account: UUID, asked_at: list[datetime]) -> None:
-    run(runtime, "UPDATE account SET swept_at = NULL")
+    change(runtime, "account", swept_at=None)
     reconcile_now(runtime, account)
     ((swept_at,),) = ask(runtime, "SELECT swept_at FROM account")
     assert swept_at < asked_at[0]
@@ -177,8 +175,7 @@ def test_a_submission_past_retention_does_not_prolong_a_pause(
 ) -> None:
     """The list is cut `read_to` hours before now; an hour before the restored state would do."""
     unconfirmed(runtime, account, "old", age=timedelta(days=3))
-    held = "paused_reason = 'restore', paused_at = now() - interval '10 minutes', epoch_at = now()"
-    run(runtime, f"UPDATE account SET {held}")  # noqa: S608 - a constant
+    change(runtime, "account", paused_reason="restore", paused_at=-10 * MINUTE, epoch_at=NOW)
     items = [
         ProviderPrediction(
             id=f"p{hours}", status=PredictionStatus.COMPLETED, inputs={}, created_at=now(runtime) - hours * HOUR
@@ -206,9 +203,9 @@ def test_a_list_that_is_too_long_leaves_what_it_does_not_reach_to_a_person(
     send(runtime, "a stranger's")
     time.sleep(SHORT_FRACTION_ERROR_NS / NANOSECONDS)  # the provider's times are cut short by up to this
     send(runtime, "bought")  # so only now is it surely the newest
-    run(runtime, "UPDATE account SET swept_at = NULL")
-    before = "accepted_at = accepted_at - interval '2 hours', provider_created_at = now() - interval '2 hours'"
-    run(runtime, f"UPDATE prediction SET {before} WHERE state = 'rendering'")  # noqa: S608 - a control prediction of the old ones
+    change(runtime, "account", swept_at=None)
+    before = {"accepted_at": Prediction.accepted_at - 2 * HOUR, "provider_created_at": -2 * HOUR}
+    change(runtime, "prediction", Prediction.state == "rendering", **before)  # a control prediction of the old ones
 
     reported = reconcile_now(runtime, account)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from models import transitions
+from models import Account, transitions
 from models.db.session import transaction
 from rushes.reconciling import evidence
 from rushes.reconciling.evidence import ReconcileFailed
@@ -15,7 +15,8 @@ from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
 from rushes.wavespeed import ProviderPrediction
 from sandbox.wavespeed import Simulator
-from tests.support.runtimes import MODEL, ask, begin_submit, claim_submits, push, run
+from tests.support.rows import NOW
+from tests.support.runtimes import MODEL, ask, begin_submit, change, claim_submits, push
 
 INPUT = {"prompt": "a"}
 STRANGERS = 6
@@ -59,7 +60,7 @@ def test_a_run_that_reads_for_longer_than_its_lease_keeps_its_claim(
     def read_slowly(provider_id: str) -> ProviderPrediction:
         """Half of the lease passes meanwhile, and another worker tries to take the run over."""
         half = evidence.lease_of(runtime) / 2
-        run(runtime, "UPDATE account SET reconcile_until = reconcile_until - CAST(:half AS interval)", half=half)
+        change(runtime, "account", reconcile_until=Account.reconcile_until - half)
         others.append(claim(runtime, account_id))
         return check(provider_id)
 
@@ -106,9 +107,8 @@ def test_a_young_submission_that_cannot_be_decided_is_searched_for_soon(
         assert session.connection().exec_driver_sql(query).scalar_one() < 60
 
     simulator.clear_faults()
-    with transaction(runtime.sessions) as session:
-        session.connection().exec_driver_sql("UPDATE prediction SET due_at = now()")
-        session.connection().exec_driver_sql("UPDATE account SET reconcile_until = now()")
+    change(runtime, "prediction", due_at=NOW)
+    change(runtime, "account", reconcile_until=NOW)
     second = claim(runtime, account_id)
     assert second is not None
     assert reconcile_account(runtime, account_id, second).startswith("adopted 1")

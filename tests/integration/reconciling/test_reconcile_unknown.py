@@ -1,18 +1,20 @@
 """What a row of ours may have asked for is no unknown prediction, however late its answer comes."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
 
-from models import transitions
+from models import Prediction, transitions
 from models.db.session import transaction
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import Runtime
 from rushes.wavespeed import ProviderPrediction
-from tests.support.runtimes import accept, ask, begin, reconcile, run, send
+from tests.support.rows import MINUTE, NOW
+from tests.support.runtimes import accept, ask, begin, change, reconcile, send
 
 
 @pytest.fixture
@@ -25,8 +27,8 @@ def account(runtime: Runtime) -> UUID:
 
 
 def reconcile_now(runtime: Runtime, account: UUID) -> str:
-    run(runtime, "UPDATE account SET reconcile_until = NULL, swept_at = NULL")
-    run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
+    change(runtime, "account", reconcile_until=None, swept_at=None)
+    change(runtime, "prediction", Prediction.state == "unconfirmed", due_at=NOW)
     return reconcile(runtime, account)
 
 
@@ -76,17 +78,18 @@ def test_a_submission_decided_meanwhile_takes_nothing_from_its_twin(
     with transaction(runtime.sessions) as session:
         for unconfirmed in (first, second):
             transitions.submitting.mark_unconfirmed(session, unconfirmed, 1, message="test")
-    run(runtime, "UPDATE prediction SET posted_at = posted_at - interval '5 minutes' WHERE state = 'unconfirmed'")
+    posted_at = Prediction.posted_at - 5 * MINUTE
+    change(runtime, "prediction", Prediction.state == "unconfirmed", posted_at=posted_at)
     answer = None if dismissed else send(runtime, "a")
     its_own = send(runtime, "a")
 
-    forget_clocks = "UPDATE prediction SET provider_created_at = NULL"  # so that what is sent now may be theirs
-    run(runtime, forget_clocks)
+    forget_clocks = partial(change, runtime, "prediction", provider_created_at=None)
+    forget_clocks()  # so that what is sent now may be theirs
 
     def decide() -> None:
         if answer is not None:
             accept(runtime, first, answer)
-            run(runtime, forget_clocks)
+            forget_clocks()
             return
         with transaction(runtime.sessions) as session:
             assert transitions.operator_decisions.dismiss_unconfirmed(session, first, by="mara")

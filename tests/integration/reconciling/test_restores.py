@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from celery import Celery
 
-from models import queries, transitions
+from models import Account, Job, Prediction, UnknownPrediction, queries, transitions
 from models.db.session import transaction
 from models.queries.audit import RULES, find_broken
 from rushes import accounts
@@ -24,15 +24,16 @@ from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed import Simulator
+from tests.support.rows import HOUR, MINUTE, NOW, SECOND
 from tests.support.runtimes import (
     LEASE,
     MODEL,
     ask,
+    change,
     claim_submits,
     open_runtime,
     push,
     reconcile,
-    run,
     wait_until_over,
     wish,
 )
@@ -101,9 +102,9 @@ class World:
     def sweep(self, *, settled: bool) -> str:
         """One run; `settled` says that the settle time has passed."""
         if settled:
-            self.run("UPDATE account SET paused_at = paused_at - interval '10 minutes'")
-        self.run("UPDATE account SET reconcile_until = NULL")
-        self.run("UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
+            change(self.runtime, "account", paused_at=Account.paused_at - 10 * MINUTE)
+        change(self.runtime, "account", reconcile_until=None)
+        change(self.runtime, "prediction", Prediction.state == "unconfirmed", due_at=NOW)
         return reconcile(self.runtime, self.account)
 
     def submit_without_answer(self) -> None:
@@ -119,10 +120,7 @@ class World:
         wait_until_over(self.simulator)
         for prediction_id, claim in self.ask("SELECT id, claim FROM prediction WHERE state = 'rendering'"):
             check_prediction(self.runtime, UUID(str(prediction_id)), int(str(claim)))
-        self.run("UPDATE job SET due_at = now() WHERE state = 'queued'")
-
-    def run(self, statement: str) -> None:
-        run(self.runtime, statement)
+        change(self.runtime, "job", Job.state == "queued", due_at=NOW)
 
     def ask(self, query: str) -> list[tuple[object, ...]]:
         return ask(self.runtime, query)
@@ -203,13 +201,13 @@ def test_only_an_unknown_prediction_that_may_be_ours_waits_for_a_person(world: W
 def test_a_second_hold_forgets_nothing_that_the_first_waits_for(world: World) -> None:
     world.push("a")
     assert world.submit(1) == 1
-    world.run("UPDATE account SET epoch_at = epoch_at - interval '1 hour'")
+    change(world.runtime, "account", epoch_at=Account.epoch_at - HOUR)
     world.back_up()
     twin = world.runtime.client.submit(MODEL, wish(), send_before=time.monotonic() + 60)
     world.restore(restore_epoch=1)
     assert world.hold()
     assert twin.id in world.sweep(settled=True)
-    world.run("UPDATE unknown_prediction SET found_at = found_at - interval '30 minutes'")
+    change(world.runtime, "unknown_prediction", found_at=UnknownPrediction.found_at - 30 * MINUTE)
 
     world.restore(restore_epoch=2)  # the same rows: somebody has raised it once more
     assert world.hold()
@@ -224,14 +222,13 @@ def test_a_run_that_was_overtaken_says_that_it_opened_nothing(
     world.back_up()
     world.restore(restore_epoch=1)
     assert world.hold()
-    held_again = "UPDATE account SET paused_at = now()"
     listing = queries.restore.filter_strangers
 
     def read_and_be_late(*asked: object, **more: object) -> set[str]:
         if by_a_person:
             accounts.resume_account(world.runtime.sessions, by="mara")
         else:
-            world.run(held_again)
+            change(world.runtime, "account", paused_at=NOW)
         return listing(*asked, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(queries.restore, "filter_strangers", read_and_be_late)
@@ -244,7 +241,7 @@ def test_an_unknown_prediction_from_before_the_backup_belongs_to_others(world: W
     assert world.submit(1) == 1
     world.runtime.client.submit(MODEL, wish(), send_before=time.monotonic() + 60)
     assert world.sweep(settled=False).endswith("new unknown predictions 1")
-    world.run("UPDATE unknown_prediction SET found_at = found_at - interval '1 hour'")
+    change(world.runtime, "unknown_prediction", found_at=UnknownPrediction.found_at - HOUR)
     world.back_up()
     world.restore(restore_epoch=1)
     assert world.hold()
@@ -279,7 +276,7 @@ def test_a_purchase_after_one_marked_not_found_is_not_repeated(world: World) -> 
     world.simulator.set_fault("submit_5xx", count=1)
     world.push("a")
     world.submit_without_answer()
-    world.run("UPDATE prediction SET posted_at = posted_at - interval '1 hour'")
+    change(world.runtime, "prediction", posted_at=Prediction.posted_at - HOUR)
     world.back_up()
     assert world.decide_unconfirmed().startswith("adopted 0, not found 1")
     assert world.submit(1) == 1
@@ -339,7 +336,7 @@ def test_a_persons_word_ends_a_restores_pause_and_what_lies_beneath(world: World
     world.restore(restore_epoch=1)
     assert world.hold()
     assert accounts.resume_account(world.runtime.sessions, by="tom").paused_at is None
-    world.run("UPDATE account SET restore_epoch = 0")  # a second restore
+    change(world.runtime, "account", restore_epoch=0)  # a second restore
     assert world.hold()
     assert world.sweep(settled=True).endswith("submits again")
 
@@ -401,8 +398,7 @@ def test_an_adoption_that_somebody_else_made_first_costs_the_run_no_lease(
     with pytest.raises(SubmitUnconfirmed):
         world.submit(1)
     assert world.submit(1) == 1
-    world.run("UPDATE prediction SET due_at = now(), posted_at = posted_at - interval '2 seconds'")
-    taken = "UPDATE prediction SET provider_id = '{}' WHERE state = 'rendering'"
+    change(world.runtime, "prediction", due_at=NOW, posted_at=Prediction.posted_at - 2 * SECOND)
     filter_known, pages = queries.runs.filter_known, [1]
 
     def read_before_somebody_adopts(*asked: object, **more: object) -> set[str]:
@@ -411,7 +407,7 @@ def test_an_adoption_that_somebody_else_made_first_costs_the_run_no_lease(
             pages.pop()
             return known  # of the one page; what follows is the last check of the rows
         other = next(each["id"] for each in world.simulator.tasks() if each["id"] not in known)
-        world.run(taken.format(other))
+        change(world.runtime, "prediction", Prediction.state == "rendering", provider_id=other)
         return known
 
     monkeypatch.setattr(queries.runs, "filter_known", read_before_somebody_adopts)

@@ -10,8 +10,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import ColumnElement, delete
 
-from models import PredictionState, queries, transitions
+from models import Account, Base, Event, Job, Prediction, PredictionState, queries, transitions
 from models.db.session import transaction
 from models.lifecycle import Reason
 from models.queries.audit import RULES, find_broken
@@ -25,15 +26,16 @@ from rushes.wavespeed import ProviderPrediction
 from rushes.wavespeed.callback_urls import HookAddresses, Origin, read_address
 from sandbox.wavespeed import Simulator
 from tests.support.locks import wait_for_a_blocked_statement
+from tests.support.rows import MINUTE, NOW, SECOND
 from tests.support.runtimes import (
     LEASE,
     MODEL,
     ask,
+    change,
     claim_submits,
     open_runtime,
     push,
     reconcile,
-    run,
     wait_until_over,
     wish,
 )
@@ -71,17 +73,23 @@ class World:
 
     def forget(self, job_id: UUID) -> None:
         """The job as an older backup has it: queued, nothing bought."""
-        self.run("DELETE FROM event WHERE job_id = :id", id=job_id)
-        self.run("DELETE FROM prediction WHERE job_id = :id", id=job_id)
-        self.run("UPDATE job SET state = 'queued', due_at = now(), ended_at = NULL WHERE id = :id", id=job_id)
+        self.delete(Event, Event.job_id == job_id)
+        self.delete(Prediction, Prediction.job_id == job_id)
+        change(self.runtime, "job", job_id, state="queued", due_at=NOW, ended_at=None)
+
+    def unbuy(self, job_id: UUID, state: str) -> None:
+        """As if nothing had been bought for the job: its prediction ended in this state."""
+        ended = {"state": state, "provider_id": None, "accepted_at": None, "ended_at": NOW, "due_at": None}
+        change(self.runtime, "prediction", Prediction.job_id == job_id, **ended)
 
     def sweep(self) -> str:
-        self.run("UPDATE account SET reconcile_until = NULL, swept_at = NULL")
-        self.run("UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
+        change(self.runtime, "account", reconcile_until=None, swept_at=None)
+        change(self.runtime, "prediction", Prediction.state == "unconfirmed", due_at=NOW)
         return reconcile(self.runtime, self.account)
 
-    def run(self, statement: str, **values: object) -> None:
-        run(self.runtime, statement, **values)
+    def delete(self, table: type[Base], which: ColumnElement[bool]) -> None:
+        with transaction(self.runtime.sessions) as session:
+            session.execute(delete(table).where(which))
 
     def ask(self, query: str, **values: object) -> list[Any]:
         return ask(self.runtime, query, **values)
@@ -152,7 +160,7 @@ def test_each_of_two_equal_unconfirmed_submissions_gets_its_own_prediction(
     jobs = [world.push(), world.push()]
     assert world.submit() == 2
     # By input and time each would now get the other's.
-    world.run("UPDATE prediction SET posted_at = posted_at - interval '1 s' WHERE job_id = :id", id=jobs[1])
+    change(world.runtime, "prediction", Prediction.job_id == jobs[1], posted_at=Prediction.posted_at - SECOND)
     assert world.sweep().endswith("; by their webhooks: adopted 2, duplicates 0")
     for task in simulator.tasks()[1:]:
         _, job_id = world.names_in(task)
@@ -167,7 +175,7 @@ def test_an_unconfirmed_submission_does_not_wait_for_a_twin_in_flight(world: Wor
     assert world.submit() == 1
     world.push()
     world.admit()
-    world.run("UPDATE prediction SET posted_at = now() WHERE state = 'submitting'")  # its answer may still come
+    change(world.runtime, "prediction", Prediction.state == "submitting", posted_at=NOW)  # its answer may still come
     assert world.sweep().startswith("adopted 0, not found 0, waiting 0")
     known = world.ask("SELECT state = 'submitting', provider_id IS NOT NULL FROM prediction ORDER BY id")
     assert known[1:] == [(False, True), (True, False)]
@@ -204,9 +212,8 @@ def test_a_submission_that_was_not_posted_yet_becomes_the_purchase(world: World,
 
 def test_a_job_that_was_marked_not_found_and_waits_is_not_bought_anew(world: World, bought: tuple[UUID, str]) -> None:
     job_id, provider_id = bought
-    gone = "state = 'not_found', provider_id = NULL, accepted_at = NULL, ended_at = now(), due_at = NULL"
-    world.run(f"UPDATE prediction SET {gone} WHERE job_id = :id", id=job_id)  # noqa: S608
-    world.run("UPDATE job SET state = 'queued', due_at = now() WHERE id = :id", id=job_id)
+    world.unbuy(job_id, "not_found")
+    change(world.runtime, "job", job_id, state="queued", due_at=NOW)
     assert "adopted 1, duplicates 0" in world.sweep()
     assert world.rows_of(job_id) == [("not_found", None), ("completed", provider_id)]
     assert world.submit() == 0
@@ -220,8 +227,7 @@ def test_a_purchase_that_an_ended_job_does_not_need_is_a_duplicate(
     job_id, provider_id = bought
     world.forget(job_id)
     code = "broken" if state == "failed" else None
-    ended = "UPDATE job SET state = :state, due_at = NULL, ended_at = now(), error_code = :code WHERE id = :id"
-    world.run(ended, state=state, code=code, id=job_id)
+    change(world.runtime, "job", job_id, state=state, due_at=None, ended_at=NOW, error_code=code)
     assert "adopted 0, duplicates 1" in world.sweep()
     assert world.rows_of(job_id) == [("duplicate", provider_id)]
     ((duplicate_id,),) = world.ask("SELECT id FROM prediction WHERE is_duplicate")
@@ -247,10 +253,8 @@ def test_a_second_live_purchase_is_a_duplicate(world: World, bought: tuple[UUID,
 
 def test_a_refused_submission_that_was_bought_is_a_duplicate_in_its_row(world: World, bought: tuple[UUID, str]) -> None:
     job_id, provider_id = bought
-    refused = "state = 'refused', provider_id = NULL, accepted_at = NULL, ended_at = now(), due_at = NULL"
-    world.run(f"UPDATE prediction SET {refused} WHERE job_id = :id", id=job_id)  # noqa: S608
-    ended = "UPDATE job SET state = 'failed', error_code = 'input_refused', ended_at = now() WHERE id = :id"
-    world.run(ended, id=job_id)
+    world.unbuy(job_id, "refused")
+    change(world.runtime, "job", job_id, state="failed", error_code="input_refused", ended_at=NOW)
     assert "adopted 0, duplicates 1" in world.sweep()
     assert world.rows_of(job_id) == [("duplicate", provider_id)]
 
@@ -304,9 +308,8 @@ def test_a_submission_answered_with_another_id_does_not_take_this_video(
     job_id = world.push()
     assert world.submit() == 1
     world.finish()
-    answered = "state = 'rendering', provider_id = 'another', accepted_at = now(), error_code = NULL"
-    answer = f"UPDATE prediction SET {answered} WHERE job_id = :id"  # noqa: S608
-    meanwhile(monkeypatch, lambda: world.run(answer, id=job_id))
+    answer = {"state": "rendering", "provider_id": "another", "accepted_at": NOW, "error_code": None}
+    meanwhile(monkeypatch, lambda: change(world.runtime, "prediction", Prediction.job_id == job_id, **answer))
     assert world.sweep().endswith("; by their webhooks: adopted 0, duplicates 1")
     assert world.rows_of(job_id) == [("rendering", "another"), ("duplicate", world.simulator.tasks()[-1]["id"])]
 
@@ -401,11 +404,11 @@ def test_the_render_of_a_job_that_is_gone_is_an_unknown_prediction(
 ) -> None:
     job_id, provider_id = bought
     world.forget(job_id)
-    world.run("DELETE FROM job WHERE id = :id", id=job_id)
+    world.delete(Job, Job.id == job_id)
     twin = world.push()
     if restored:
         world.hold()
-        world.run("UPDATE account SET paused_at = paused_at - interval '10 minutes'")
+        change(world.runtime, "account", paused_at=Account.paused_at - 10 * MINUTE)
     assert "new unknown predictions 1; by their webhooks: adopted 0, duplicates 0" in world.sweep()
     assert world.ask("SELECT provider_id FROM unknown_prediction") == [(provider_id,)]
     assert world.rows_of(twin) == []

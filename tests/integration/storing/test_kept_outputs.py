@@ -23,7 +23,7 @@ from tests.support import rows
 from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.output_host import PAGE, OutputHost
 from tests.support.rows import NOW, SECOND
-from tests.support.runtimes import LEASE, run
+from tests.support.runtimes import LEASE, change
 from tests.support.videos import make_video
 
 NOISE = bytes(range(256)) * 16
@@ -332,7 +332,7 @@ def test_a_duplicate_purchase_keeps_its_file_next_to_that_of_the_job(runtime: Ru
     with transaction(runtime.sessions) as session:
         render = rows.add_render(session, "completed", is_duplicate=True, outputs=[address], due_at=NOW)
     for error in (StoreDelayed, StoreFailed):
-        run(runtime, "UPDATE prediction SET due_at = now()")
+        change(runtime, "prediction", due_at=NOW)
         with transaction(runtime.sessions) as session:
             (claimed,) = transitions.claims.claim_stores(session, count=1, lease=LEASE)
         with pytest.raises(error):

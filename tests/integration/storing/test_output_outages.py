@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from models import queries, transitions
+from models import Prediction, queries, transitions
 from models.db.session import transaction
 from models.transitions.storing.claims import ClaimedStore
 from rushes.accounts import get_account
@@ -19,8 +19,8 @@ from rushes.storing.steps import StoreDelayed
 from rushes.storing.store import store_output
 from tests.support import rows
 from tests.support.output_host import PAGE, Answer, OutputHost
-from tests.support.rows import MINUTE, SECOND
-from tests.support.runtimes import LEASE, ask, run
+from tests.support.rows import DAY, HOUR, MINUTE, NOW, SECOND
+from tests.support.runtimes import LEASE, ask, change
 from tests.support.videos import make_video
 
 WAYS = {
@@ -76,7 +76,7 @@ def take(runtime: Runtime, claimed: ClaimedStore) -> bool:
 
 def begin_outage(runtime: Runtime, account: UUID) -> bool:
     """The leader's question, six seconds after the failures."""
-    run(runtime, "UPDATE prediction SET output_failed_at = output_failed_at - interval '6 seconds'")
+    change(runtime, "prediction", output_failed_at=Prediction.output_failed_at - 6 * SECOND)
     with transaction(runtime.sessions) as session:
         return transitions.output_host.begin_output_outage(session, account) is not None
 
@@ -93,13 +93,13 @@ def test_one_download_probes_an_outage_and_its_success_releases_all(
     jobs = add_jobs(runtime, account, host, film, count=6)
     fail_all(runtime, account, host, answer=WAYS[way])
     assert begin_outage(runtime, account)
-    run(runtime, "UPDATE prediction SET due_at = now() - interval '1 second'")
+    change(runtime, "prediction", due_at=-SECOND)
 
     for _ in range(3):  # one at a time, and none before its turn
         (probe,) = claim(runtime, account)
         assert claim(runtime, account) == []
         assert not take(runtime, probe)
-        run(runtime, "UPDATE account SET outputs_probe_at = now()")
+        change(runtime, "account", outputs_probe_at=NOW)
     assert host.downloads.total() == 6 + 3
 
     host.always = None
@@ -113,7 +113,7 @@ def test_one_download_probes_an_outage_and_its_success_releases_all(
     assert len(waits) == 5
     assert all(seconds <= 5 / 20 for (seconds,) in waits)  # twenty a second
 
-    run(runtime, "UPDATE prediction SET due_at = now() WHERE due_at IS NOT NULL")
+    change(runtime, "prediction", Prediction.due_at.is_not(None), due_at=NOW)
     assert all(take(runtime, each) for each in claim(runtime, account))
     assert {get_job(runtime.sessions, job).job.state for job in jobs} == {"succeeded"}
     assert ask(runtime, "SELECT count(*) FROM prediction") == [(6,)]  # nothing was bought again
@@ -133,7 +133,7 @@ def test_failures_alongside_a_success_are_no_outage(
     stored = [take(runtime, each) for each in claim(runtime, account)]
     assert sorted(stored) == [False] * 3 + [True] * 2
     # Only failures after the last success count.
-    run(runtime, "UPDATE account SET outputs_reached_at = now()")
+    change(runtime, "account", outputs_reached_at=NOW)
     assert not begin_outage(runtime, account)
 
 
@@ -144,7 +144,7 @@ def test_files_that_cannot_be_decoded_are_no_outage_and_are_fetched_twice(
     for number in range(1, 21):
         host.offer(f"{number}.mp4", bytes(range(256)) * (10 + number))
     for _ in range(2):
-        run(runtime, "UPDATE prediction SET due_at = now() WHERE due_at IS NOT NULL")
+        change(runtime, "prediction", Prediction.due_at.is_not(None), due_at=NOW)
         for each in claim(runtime, account):
             with pytest.raises(Exception, match="not a playable video"):
                 store_output(runtime, each.prediction_id, each.claim, must_stop=lambda: False)
@@ -173,13 +173,11 @@ def test_a_recheck_neither_probes_nor_waits_for_the_end_of_an_outage(
     jobs = add_jobs(runtime, account, host, film, count=4)
     fail_all(runtime, account, host, answer=WAYS["away"])
     assert begin_outage(runtime, account)
-    run(runtime, "UPDATE account SET outputs_probe_at = now() + interval '1 hour'")
-    recheck = "UPDATE prediction SET rechecks = true, store_crashes = 1, due_at = now() WHERE job_id = :id"
-    run(runtime, recheck, id=jobs[0])
-    crashed = "UPDATE prediction SET store_crashes = 1, due_at = now() - interval '1 hour' WHERE job_id = :id"
-    run(runtime, crashed, id=jobs[1])
+    change(runtime, "account", outputs_probe_at=HOUR)
+    change(runtime, "prediction", Prediction.job_id == jobs[0], rechecks=True, store_crashes=1, due_at=NOW)
+    change(runtime, "prediction", Prediction.job_id == jobs[1], store_crashes=1, due_at=-HOUR)
     assert [each.job_id for each in claim(runtime, account)] == [jobs[0]]
-    run(runtime, "UPDATE account SET outputs_probe_at = now()")
+    change(runtime, "account", outputs_probe_at=NOW)
     (probe,) = claim(runtime, account)
     assert probe.job_id != jobs[0]
 
@@ -193,7 +191,7 @@ def test_a_probe_that_is_under_way_is_the_only_one(
     (probe,) = claim(runtime, account)
     with transaction(runtime.sessions) as session:
         assert transitions.steps.begin_store(session, probe.prediction_id, probe.claim, lease=LEASE)
-    run(runtime, "UPDATE account SET outputs_probe_at = now()")
+    change(runtime, "account", outputs_probe_at=NOW)
     assert claim(runtime, account) == []
 
 
@@ -203,13 +201,13 @@ def test_files_that_are_gone_for_good_begin_no_series_of_outages(
     add_jobs(runtime, account, host, film, count=3)
     begun = []
     for _ in range(5):
-        run(runtime, "UPDATE prediction SET due_at = now()")
+        change(runtime, "prediction", due_at=NOW)
         fail_all(runtime, account, host, answer=WAYS["not found"])
         begun.append(begin_outage(runtime, account))
-        run(runtime, "UPDATE account SET outputs_reached_at = NULL")
+        change(runtime, "account", outputs_reached_at=None)
         with transaction(runtime.sessions) as session:
             transitions.output_host.note_output_reached(session, account)
-        run(runtime, "UPDATE account SET outputs_reached_at = now() - interval '1 hour'")
+        change(runtime, "account", outputs_reached_at=-HOUR)
     assert begun == [True, True, True, False, False]
 
 
@@ -240,8 +238,8 @@ def test_an_outage_makes_no_lag(runtime: Runtime, account: UUID, host: OutputHos
     add_jobs(runtime, account, host, film, count=4)
     fail_all(runtime, account, host, answer=WAYS["forbidden"])
     assert begin_outage(runtime, account)
-    run(runtime, "UPDATE prediction SET due_at = now() - interval '10 minutes'")
-    run(runtime, "UPDATE account SET outputs_probe_at = now() + interval '20 seconds'")
+    change(runtime, "prediction", due_at=-10 * MINUTE)
+    change(runtime, "account", outputs_probe_at=20 * SECOND)
     with transaction(runtime.sessions) as session:
         assert queries.health.find_health(session).lag_seconds == 0
         assert (queries.dispatching.find_seconds_until_due(session) or 0) > 0
@@ -253,7 +251,7 @@ def test_an_outage_that_nobody_waits_for_ends(runtime: Runtime, account: UUID, h
     assert begin_outage(runtime, account)
     with transaction(runtime.sessions) as session:
         assert not transitions.output_host.end_unprobed_outages(session)
-    run(runtime, "UPDATE prediction SET due_at = NULL")
+    change(runtime, "prediction", due_at=None)
     with transaction(runtime.sessions) as session:
         assert transitions.output_host.end_unprobed_outages(session)
 
@@ -262,7 +260,7 @@ def test_an_event_warns_a_day_before_downloads_are_given_up(runtime: Runtime, ac
     with transaction(runtime.sessions) as session:
         old, young = (
             rows.add_render(session, "completed", account_id=account, ended_at=ended).job_id
-            for ended in (-5 * 24 * 60 * MINUTE - SECOND, -4 * 24 * 60 * MINUTE)
+            for ended in (-5 * DAY - SECOND, -4 * DAY)
         )
     with transaction(runtime.sessions) as session:
         assert [transitions.unverified.warn_of_giving_up(session, count=9) for _ in range(2)] == [1, 0]
@@ -278,7 +276,7 @@ def test_downloads_that_wait_for_an_outage_are_given_up_after_six_days(
     assert begin_outage(runtime, account)
     with transaction(runtime.sessions) as session:
         assert transitions.unverified.end_expired_downloads(session, count=9) == 0
-    run(runtime, "UPDATE prediction SET ended_at = now() - interval '6 days'")
+    change(runtime, "prediction", ended_at=-6 * DAY)
     with transaction(runtime.sessions) as session:
         assert transitions.unverified.end_expired_downloads(session, count=9) == 4
     ended = {(job.state, job.error_code) for job in (get_job(runtime.sessions, each).job for each in jobs)}

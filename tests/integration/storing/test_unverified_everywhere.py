@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from cli.app import main
-from models import transitions
+from models import Prediction, transitions
 from models.db.session import transaction
 from rushes.artifacts import probe as video
 from rushes.runtime import Runtime
@@ -16,7 +16,7 @@ from rushes.storing.store import store_output
 from tests.support import rows
 from tests.support.api_server import Api, serve_api
 from tests.support.output_host import OutputHost
-from tests.support.runtimes import LEASE, run
+from tests.support.runtimes import LEASE, change
 from tests.support.videos import make_video
 
 JOBS = 20
@@ -47,7 +47,7 @@ def batch(runtime: Runtime, host: OutputHost, tmp_path: Path) -> dict[UUID, byte
 
 def store_all(runtime: Runtime) -> list[str]:
     """Every store step that waits, now; how each ended."""
-    run(runtime, "UPDATE prediction SET due_at = now() WHERE due_at IS NOT NULL")
+    change(runtime, "prediction", Prediction.due_at.is_not(None), due_at=rows.NOW)
     with transaction(runtime.sessions) as session:
         claimed = transitions.claims.claim_stores(session, count=50, lease=LEASE)
     ended = []

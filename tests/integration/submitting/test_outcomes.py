@@ -23,6 +23,7 @@ from rushes.settings import Settings
 from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, submit_prediction
 from sandbox.wavespeed import Simulator
 from tests.support import rows
+from tests.support.runtimes import change
 from tests.support.scripted_server import deaf_port
 
 LEASE = 30
@@ -218,8 +219,7 @@ def test_an_answer_after_not_found_goes_to_its_job_while_that_waits(
         return accepted
 
     monkeypatch.setattr(runtime.client, "submit", submit_and_freeze)
-    with transaction(runtime.sessions) as session:
-        session.execute(text("UPDATE account SET back_offs = :back_offs"), {"back_offs": back_offs})
+    change(runtime, "account", back_offs=back_offs)
     reported = submit_prediction(runtime, claimed.prediction_id, claimed.claim)
     assert reported.endswith("duplicate" if then == "posted" else "rendering")
     query = """

@@ -15,7 +15,8 @@ from rushes.retries import SUBMIT_NOT_SENT
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
-from tests.support.runtimes import ask, claim_submits, push, run, wish
+from tests.support.rows import SECOND
+from tests.support.runtimes import ask, change, claim_submits, push, wish
 from tests.support.scripted_server import Peer, Script, ScriptedServer
 
 SLOTS = 4
@@ -95,7 +96,7 @@ def test_a_probe_that_ends_unconfirmed_is_not_followed_by_the_next_at_once(
     monkeypatch.setattr("random.random", lambda: 0.9)
     with runtime_at(answering_503(None), database_url, tmp_path) as runtime:
         account = open_account(runtime)
-        run(runtime, "UPDATE account SET back_offs = 3, back_off_until = now() - interval '1 second'")
+        change(runtime, "account", back_offs=3, back_off_until=-SECOND)
         submit_without_answer(runtime, account)
         back_offs, reason, left = read_back_off(runtime)
         assert (back_offs, reason) == (4, "unreachable")

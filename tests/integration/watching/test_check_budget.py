@@ -17,7 +17,7 @@ from rushes.watching.poll import CheckFailed, check_prediction
 from rushes.watching.sweep import sweep_account
 from sandbox.wavespeed import Simulator
 from tests.support import rows
-from tests.support.runtimes import ask, run
+from tests.support.runtimes import ask, change
 from workers.dispatcher.watch_schedule import WatchScheduler
 
 RATE = 2.0
@@ -119,7 +119,7 @@ def test_no_check_is_made_before_what_is_owed_is_paid(
     assert owed(runtime) == max(0, debt - 1)
     assert len(watch_scheduler.requeue_timed_out(count=ROOM)) == (0 if debt else 1)
     if debt:
-        run(runtime, "UPDATE account SET requests_owed = 0")
+        change(runtime, "account", requests_owed=0)
         assert choose(after=1.0) == 1
 
 

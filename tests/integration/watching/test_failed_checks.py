@@ -14,7 +14,7 @@ from rushes.watching import poll as watching
 from rushes.watching.poll import CheckFailed, check_prediction
 from sandbox.wavespeed import Simulator
 from tests.support import rows
-from tests.support.runtimes import ask, run
+from tests.support.runtimes import ask, change
 from tests.support.simulator_client import wait_until
 from workers.dispatcher.publisher import Message
 from workers.dispatcher.watch_schedule import WatchScheduler
@@ -56,7 +56,7 @@ def test_a_failed_poll_is_repeated_and_its_early_check_request_kept(
     with pytest.raises(CheckFailed):
         check_prediction(runtime, prediction_id, 0)
     assert choose(runtime, watch_scheduler) == []  # all checks are held
-    run(runtime, "UPDATE account SET check_back_off_until = now()")
+    change(runtime, "account", check_back_off_until=rows.NOW)
     wait_until(lambda: polls.extend(choose(runtime, watch_scheduler)) or len(polls) > 1, "another poll")
     assert [(each.task, each.args) for each in polls] == [("watch.poll", (str(prediction_id), 0))] * 2
 

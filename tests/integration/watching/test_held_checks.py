@@ -10,8 +10,8 @@ from models import queries, transitions
 from models.db.session import transaction
 from rushes.runtime import ACCOUNT, Runtime
 from tests.support import rows
-from tests.support.rows import MINUTE, SECOND
-from tests.support.runtimes import ask, run
+from tests.support.rows import MINUTE, NOW, SECOND
+from tests.support.runtimes import ask, change
 from workers.dispatcher.loop import Dispatcher
 from workers.dispatcher.publisher import Message
 
@@ -46,10 +46,10 @@ def make_rounds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Rounds:
 
 
 def test_no_window_ends_while_checks_are_held(runtime: Runtime, account_id: UUID, make_rounds: Rounds) -> None:
-    run(runtime, "UPDATE account SET check_failures = 1, check_back_off_until = now() + interval '40 minutes'")
+    change(runtime, "account", check_failures=1, check_back_off_until=40 * MINUTE)
     assert make_rounds() == []
     assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(0,)]
-    run(runtime, "UPDATE account SET check_back_off_until = now()")
+    change(runtime, "account", check_back_off_until=NOW)
     assert make_rounds() == ["watch.resume"]
     assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(1,)]
 
@@ -67,8 +67,7 @@ def test_a_render_that_waits_for_held_checks_is_not_late(runtime: Runtime, accou
 
     until_due, *lags = see()
     assert [-until_due, *lags] == pytest.approx([120] * 3, abs=30)
-    with transaction(runtime.sessions) as session:
-        rows.change(session, "account", account_id, check_back_off_until=40 * MINUTE)
+    change(runtime, "account", account_id, check_back_off_until=40 * MINUTE)
     until_due, lag, farm_lag = see()
     assert until_due == pytest.approx(40 * MINUTE / SECOND, abs=30)
     assert lag == 0

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from chaos.reckoning import read_purchases
-from models import PredictionState, transitions
+from models import Prediction, PredictionState, transitions
 from models.db.session import transaction
 from models.lifecycle import Reason
 from models.transitions.admission import ClaimedSubmit
@@ -29,7 +29,8 @@ from rushes.watching import poll
 from rushes.watching.poll import CheckFailed, check_prediction
 from rushes.wavespeed import PredictionNotFound, PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed import Simulator
-from tests.support.runtimes import LEASE, PATIENCE_SECONDS, claim_submits, push, run, wish
+from tests.support.rows import MINUTE, NOW
+from tests.support.runtimes import LEASE, PATIENCE_SECONDS, change, claim_submits, push, wish
 
 
 class Render(NamedTuple):
@@ -89,7 +90,7 @@ def lost_results(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
 @pytest.mark.usefixtures("lost_results")
 def test_a_404_for_a_render_that_the_list_shows_is_never_a_loss(runtime: Runtime, render: Render) -> None:
     assert check(runtime, render).startswith("inconsistent")
-    run(runtime, "UPDATE prediction SET inconsistent_since = now() - interval '5 minutes'")
+    change(runtime, "prediction", inconsistent_since=-5 * MINUTE)
     assert check(runtime, render).endswith("but its list shows it")
     assert ask(runtime, "SELECT state FROM prediction") == "rendering"
 
@@ -97,10 +98,10 @@ def test_a_404_for_a_render_that_the_list_shows_is_never_a_loss(runtime: Runtime
 def test_a_404_that_lasts_is_a_loss_once_a_list_has_answered_without_it(
     runtime: Runtime, simulator: Simulator, render: Render
 ) -> None:
-    run(runtime, "UPDATE prediction SET provider_id = 'gone'")
+    change(runtime, "prediction", provider_id="gone")
     assert check(runtime, render).startswith("inconsistent")
     assert check(runtime, render).startswith("inconsistent")  # it has not lasted yet
-    run(runtime, "UPDATE prediction SET inconsistent_since = now() - interval '5 minutes'")
+    change(runtime, "prediction", inconsistent_since=-5 * MINUTE)
     simulator.set_fault("get_5xx", kind="list")
     with pytest.raises(CheckFailed):
         check(runtime, render)
@@ -126,7 +127,7 @@ def test_an_unusable_list_decides_nothing_and_delays_no_other_check(
     monkeypatch.setattr(runtime.client, "list_predictions", report_nothing)
     monkeypatch.setattr(lookup, "PAGE_LIMIT", 3)
     check(runtime, render)
-    run(runtime, "UPDATE prediction SET inconsistent_since = now() - interval '5 minutes'")
+    change(runtime, "prediction", inconsistent_since=-5 * MINUTE)
     assert check(runtime, render).startswith("inconsistent")
     pages = len(asked)
     assert 1 <= pages <= 3
@@ -149,9 +150,9 @@ def test_the_list_is_read_more_widely_around_our_time_than_the_providers(
         runtime.client, "list_predictions", lambda **options: asked.append(options) or list_predictions(**options)
     )
     if not reported:
-        run(runtime, "UPDATE prediction SET provider_created_at = NULL")
+        change(runtime, "prediction", provider_created_at=None)
     check(runtime, render)
-    run(runtime, "UPDATE prediction SET inconsistent_since = now() - interval '5 minutes'")
+    change(runtime, "prediction", inconsistent_since=-5 * MINUTE)
     assert check(runtime, render).endswith("but its list shows it")
     assert asked[0]["created_before"] - asked[0]["created_after"] == timedelta(minutes=2 * margin)
 
@@ -170,17 +171,15 @@ def test_a_failed_render_is_bought_anew_after_a_wait_that_doubles(
     simulator.set_fault("task_failed")
     submitted = admit(runtime)
     submit_prediction(runtime, submitted.prediction_id, submitted.claim)
-    run(runtime, "UPDATE prediction SET attempt = 3")
+    change(runtime, "prediction", attempt=3)
     until_ended(runtime, submitted)
     waits = ask(runtime, "SELECT round(extract(epoch FROM job.due_at - prediction.ended_at)) FROM job, prediction")
     assert waits == 10  # half of 5 s, doubled twice
 
 
 def claim_store(runtime: Runtime) -> int:
-    run(
-        runtime,
-        "UPDATE prediction SET due_at = now(), begun_at = NULL WHERE state = 'completed' AND due_at IS NOT NULL",
-    )
+    waiting = (Prediction.state == "completed", Prediction.due_at.is_not(None))
+    change(runtime, "prediction", *waiting, due_at=NOW, begun_at=None)
     with transaction(runtime.sessions) as session:
         (claimed,) = transitions.claims.claim_stores(session, count=1, lease=LEASE)
     return claimed.claim
@@ -190,8 +189,7 @@ def test_an_expired_address_of_a_video_is_asked_for_afresh(
     runtime: Runtime, simulator: Simulator, render: Render
 ) -> None:
     until_ended(runtime, render)
-    gone = f"{simulator.url}/output/gone.mp4"
-    run(runtime, f"UPDATE prediction SET outputs = jsonb_build_array('{gone}')")  # noqa: S608 - a constant
+    change(runtime, "prediction", outputs=[f"{simulator.url}/output/gone.mp4"])
     with pytest.raises(StoreDelayed, match="status 404"):
         store_output(runtime, render.prediction_id, claim_store(runtime), must_stop=lambda: False)
     assert store_output(runtime, render.prediction_id, claim_store(runtime), must_stop=lambda: False).startswith(
@@ -225,7 +223,7 @@ def test_the_outcome_of_a_check_that_was_overtaken_is_counted(
     judge: Callable[..., str] = poll._judge
 
     def judge_after_the_window_ended(*seen: object) -> str:
-        run(runtime, "UPDATE prediction SET claim = claim + 1")
+        change(runtime, "prediction", claim=Prediction.claim + 1)
         return judge(*seen)
 
     monkeypatch.setattr(poll, "_judge", judge_after_the_window_ended)
@@ -249,7 +247,7 @@ def test_an_unconfirmed_submission_that_comes_after_the_lease_is_counted(
         try:
             return submit(*args, **kwargs)  # type: ignore[arg-type]
         finally:
-            run(runtime, "UPDATE prediction SET due_at = now()")
+            change(runtime, "prediction", due_at=NOW)
             with transaction(runtime.sessions) as session:
                 assert len(transitions.submitting.mark_overdue_unconfirmed(session)) == 1
 
@@ -281,7 +279,7 @@ def test_a_completion_without_a_file_is_spent_and_only_a_person_retries_it(
     while ask(runtime, "SELECT inconsistent_since FROM prediction") is None:
         assert time.monotonic() < deadline
         check(runtime, empty)
-    run(runtime, "UPDATE prediction SET inconsistent_since = now() - interval '5 minutes'")
+    change(runtime, "prediction", inconsistent_since=-5 * MINUTE)
     assert check(runtime, empty) == "failed: completed without an output"
     assert ask(runtime, "SELECT state || ' ' || error_code FROM job") == "failed no_output"
     assert get_job(runtime.sessions, empty.job_id).spent == Decimal("0.24")

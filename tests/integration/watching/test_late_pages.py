@@ -7,13 +7,14 @@ from uuid import UUID
 
 import pytest
 
-from models import transitions
+from models import Prediction, transitions
 from models.db.session import transaction
 from rushes.runtime import Runtime
 from rushes.watching.poll import check_prediction
 from rushes.wavespeed import PredictionNotFound, ProviderPrediction
 from sandbox.wavespeed import Simulator
-from tests.support.runtimes import accept, ask, begin, reconcile, run, send
+from tests.support.rows import MINUTE, NOW
+from tests.support.runtimes import accept, ask, begin, change, reconcile, send
 
 PAGE = 3
 
@@ -65,9 +66,9 @@ def test_a_purchase_unconfirmed_is_adopted_although_a_later_page_is_late(
         transitions.submitting.mark_unconfirmed(session, unconfirmed, 1, message="test")
     for prompt in "later", "later still", "last":
         render(runtime, account, prompt)
-    past = "interval '10 minutes'"
-    run(runtime, f"UPDATE prediction SET posted_at = posted_at - {past}, accepted_at = accepted_at - {past}")  # noqa: S608
-    run(runtime, "UPDATE prediction SET due_at = now() WHERE state = 'unconfirmed'")
+    ago = {"posted_at": Prediction.posted_at - 10 * MINUTE, "accepted_at": Prediction.accepted_at - 10 * MINUTE}
+    change(runtime, "prediction", **ago)
+    change(runtime, "prediction", Prediction.state == "unconfirmed", due_at=NOW)
 
     make_late(runtime, monkeypatch, newest=moment_of(bought) + timedelta(milliseconds=1))
     assert reconcile(runtime, account).startswith("adopted 1, not found 0")
@@ -83,8 +84,8 @@ def test_a_render_is_not_lost_although_a_later_page_is_late(
     watched, answer = render(runtime, account, "watched")
     for prompt in "later", "later still", "last":
         render(runtime, account, prompt)
-    ago = "inconsistent_since = now() - interval '5 minutes', accepted_at = accepted_at - interval '2 minutes'"
-    run(runtime, f"UPDATE prediction SET {ago} WHERE id = :id", id=watched)  # noqa: S608
+    ago = {"inconsistent_since": -5 * MINUTE, "accepted_at": Prediction.accepted_at - 2 * MINUTE}
+    change(runtime, "prediction", watched, **ago)
 
     def find_nothing(provider_id: str) -> ProviderPrediction:
         raise PredictionNotFound(provider_id)

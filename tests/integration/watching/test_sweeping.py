@@ -7,10 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import queries, transitions
+from models import Job, queries, transitions
 from models.db.session import transaction
 from models.queries.watching.renders import PageEntry
 from rushes.retries import RetryPolicy
@@ -23,7 +22,7 @@ from rushes.watching.sweep import sweep_account
 from rushes.wavespeed import ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.support import rows
-from tests.support.runtimes import MODEL, accept, ask, begin_submit, claim_submits, push, run, wait_until_over
+from tests.support.runtimes import MODEL, accept, ask, begin_submit, change, claim_submits, push, wait_until_over
 
 WINDOW = timedelta(minutes=10)
 PATIENCE_SECONDS = 30.0
@@ -116,7 +115,7 @@ def test_a_failed_render_is_left_to_a_poll(
 def test_the_schedule_of_checks_reads_no_texts(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
     predictions = render(runtime, account_id, count=1)
     with transaction(runtime.sessions) as session:
-        session.execute(text('UPDATE job SET input = input || \'{"image": "https://example.com/1.png"}\''))
+        rows.change(session, "job", input=Job.input.concat({"image": "https://example.com/1.png"}))
         (since,) = queries.renders.list_rendering(session, newer_than_seconds=60)
         (of,) = queries.renders.list_rendering_of(session, predictions)
     assert since.values == of.values == {"duration": 6}
@@ -151,10 +150,10 @@ def test_the_share_of_others_on_a_page_is_measured_and_forgotten(
         submit(runtime, f"a stranger's {number}")
     sweep(runtime, account_id)
     assert believe(runtime) == pytest.approx(1 - 0.3 * 0.5, abs=0.04)  # 30 of 100 entries, half of them ours
-    run(runtime, "UPDATE account SET own_share = 0.2, own_share_at = now()")
+    change(runtime, "account", own_share=0.2, own_share_at=rows.NOW)
     sweep(runtime, account_id)
     assert believe(runtime) == pytest.approx(0.2 + 0.3 * 0.3, abs=0.04)
-    run(runtime, "UPDATE account SET own_share = 0.2, own_share_at = now() - interval '10 minutes'")
+    change(runtime, "account", own_share=0.2, own_share_at=-10 * rows.MINUTE)
     assert believe(runtime) == pytest.approx(0.8, abs=0.01)
 
 
@@ -171,9 +170,9 @@ def test_a_render_missing_from_its_page_is_polled_once_it_should_show(
 ) -> None:
     young, old = render(runtime, account_id, count=2)
     with transaction(runtime.sessions) as session:
-        session.execute(text("UPDATE prediction SET provider_id = 'unheard-of-' || id"))
         for prediction_id, seconds in ((old, -60), (young, 60)):  # young however long the sweep takes
-            rows.change(session, "prediction", prediction_id, accepted_at=timedelta(seconds=seconds))
+            unheard_of = {"provider_id": f"unheard-of-{prediction_id}", "accepted_at": timedelta(seconds=seconds)}
+            rows.change(session, "prediction", prediction_id, **unheard_of)
     assert "1 to be polled" in sweep(runtime, account_id)
     with transaction(runtime.sessions) as session:
         (hint,) = queries.renders.list_early_checks(session, newer_than_seconds=60)
@@ -184,9 +183,7 @@ def test_a_list_that_is_late_is_found_out(runtime: Runtime, simulator: Simulator
     simulator.set_fault("task_slow")
     render(runtime, account_id, count=2)
     with transaction(runtime.sessions) as session:
-        session.execute(
-            text("UPDATE prediction SET state = 'completed', ended_at = now() - interval '8 seconds', outputs = '[]'")
-        )
+        rows.change(session, "prediction", state="completed", ended_at=-8 * rows.SECOND, outputs=[])
     assert "late" in sweep(runtime, account_id)
     ((lag,),) = ask(runtime, "SELECT sweep_lag_seconds FROM account")
     assert 7.5 < lag < 7.5 + PATIENCE_SECONDS
@@ -214,7 +211,7 @@ def test_a_list_that_fails_alone_counts_as_ever_later(
     simulator.set_fault("get_5xx", kind="list")
     render(runtime, account_id, count=1)
     if not known:
-        run(runtime, "UPDATE prediction SET provider_id = 'gone'")
+        change(runtime, "prediction", provider_id="gone")
     lags: list[object] = []
     for _ in range(5):
         with pytest.raises(CheckFailed):
@@ -232,7 +229,7 @@ def test_lists_that_fail_together_are_one_failure_and_reduce_no_lag(runtime: Run
 
     assert fail(elapsed=600.0)
     assert not fail(elapsed=600.0)
-    run(runtime, "UPDATE account SET sweep_lag_seconds = 100, sweep_lag_at = now() - interval '20 seconds'")
+    change(runtime, "account", sweep_lag_seconds=100, sweep_lag_at=-20 * rows.SECOND)
     assert fail(elapsed=10.0)
     ((lag,),) = ask(runtime, "SELECT sweep_lag_seconds FROM account")
     assert 90 < lag < 100
