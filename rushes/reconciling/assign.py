@@ -124,26 +124,39 @@ def _assign(
             return None
         target = _find_row(session, account_id, snapshot, origin=origin, found=found)
         if target is not None:
-            accept = _accept_answered if is_answered else accept_found
-            with session.begin_nested() as savepoint:
-                state = accept(session, runtime, target, found)
-                if state == DUPLICATE and is_bought(found) and not is_unwanted(session, job_id):
-                    savepoint.rollback()
-                    continue
-            if state is None and not is_answered:
-                continue
-            return Assigned(target, state)
-        duplicate_id = transitions.unknown_predictions.record_duplicate(
-            session,
-            account_id,
-            job_id,
-            provider_id=found.id,
-            provider_created_at=found.created_at,
-            watch_window=runtime.settings.watch_window,
-        )
-        if duplicate_id is not None:
-            return Assigned(duplicate_id, DUPLICATE)
+            assigned = _accept(session, runtime, Origin(target, job_id), found, is_answered=is_answered)
+        else:
+            assigned = _record_duplicate(session, runtime, account_id, job_id=job_id, found=found)
+        if assigned is not None:
+            return assigned
     return Assigned(None)
+
+
+def _accept(
+    session: Session, runtime: Runtime, target: Origin, found: ProviderPrediction, *, is_answered: bool
+) -> Assigned | None:
+    """Give it to this row. Returns None, and writes nothing, if the row or its job has just changed."""
+    accept = _accept_answered if is_answered else accept_found
+    with session.begin_nested() as savepoint:
+        state = accept(session, runtime, target.prediction_id, found)
+        if state == DUPLICATE and is_bought(found) and not is_unwanted(session, target.job_id):
+            savepoint.rollback()  # its job is queued again by now, and would be bought once more
+            return None
+    return Assigned(target.prediction_id, state) if state is not None or is_answered else None
+
+
+def _record_duplicate(
+    session: Session, runtime: Runtime, account_id: UUID, *, job_id: UUID, found: ProviderPrediction
+) -> Assigned | None:
+    duplicate_id = transitions.unknown_predictions.record_duplicate(
+        session,
+        account_id,
+        job_id,
+        provider_id=found.id,
+        provider_created_at=found.created_at,
+        watch_window=runtime.settings.watch_window,
+    )
+    return Assigned(duplicate_id, DUPLICATE) if duplicate_id is not None else None
 
 
 def _accept_answered(session: Session, runtime: Runtime, prediction_id: UUID, found: ProviderPrediction) -> str | None:

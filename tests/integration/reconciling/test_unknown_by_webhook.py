@@ -347,7 +347,7 @@ def test_a_job_that_is_queued_again_at_this_instant_gets_its_late_purchase(
     assert world.submit() == 0
 
 
-def test_a_webhook_during_the_run_that_gives_its_submission_up_finds_the_job(world: World) -> None:
+def test_a_webhook_during_the_run_that_gives_its_job_up_finds_the_job(world: World) -> None:
     world.simulator.set_fault("submit_drop", count=1)
     job_id = world.push()
     assert world.submit() == 1
