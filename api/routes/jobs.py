@@ -102,10 +102,11 @@ def cancel(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobCancelled:
     responses={202: shows("The job, active again.", examples.RETRIED_JOB), **problems(404, 409, 422, 503)},
 )
 def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
-    """Give a failed or cancelled job as many new attempts as it had.
+    """Queue a failed or cancelled job again. A job in any other state is refused with 409.
 
-    A video that is paid for but not stored is downloaded, not bought again. The one exception is a job that failed with
-    `output_gone`: the provider has deleted its file, so the job is bought again. Any other state is refused with 409.
+    `max_attempts` grows by the number of purchases so far, to at most 20. A video that is paid for but not stored is
+    downloaded, not bought again. The one exception is a job that failed with `output_gone`: the provider has deleted
+    its file, so the job is bought again.
     """
     state = retry_job(runtime.sessions, job_id)
     runtime.waker.wake()
@@ -114,7 +115,7 @@ def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
 
 @router.post(
     "/recheck",
-    summary="Probe kept files again",
+    summary="Probe unverified files again",
     status_code=202,
     responses={202: shows("The files are being probed.", examples.RECHECKED), **problems(400, 404, 413, 415, 422, 503)},
     openapi_extra=takes(RecheckAsked, by_code=examples.RECHECK),
@@ -122,7 +123,8 @@ def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
 def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> Rechecked:
     """Probe unverified files again, selected by batch, failure code or both. Nothing is downloaded or bought.
 
-    A job ends as `succeeded` if its file passes; the others end as before. Use this after an update that can read more.
+    A job ends as `succeeded` if its file passes; otherwise it fails again as before. Use this after an update that can
+    read more formats.
     """
     jobs = recheck_jobs(runtime.sessions, by=person, batch=asked.batch, code=asked.code)
     runtime.waker.wake()
@@ -131,7 +133,7 @@ def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> R
 
 @router.post(
     "/{job_id}/recheck",
-    summary="Probe a kept file again",
+    summary="Probe an unverified file again",
     status_code=202,
     responses={202: shows("The file is being probed.", examples.RECHECKED_JOB), **problems(404, 409, 422, 503)},
 )

@@ -25,7 +25,7 @@ class OutputOutageSeen(BaseModel):
 
 
 class RecheckAsked(BaseModel):
-    """Selects the kept files to probe again. At least one filter is required."""
+    """Selects the unverified files to probe again. At least one filter is required."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -38,4 +38,4 @@ class RecheckAsked(BaseModel):
 class Rechecked(BaseModel):
     """The result of a recheck."""
 
-    jobs: int = Field(description="Jobs whose kept files are being probed again.")
+    jobs: int = Field(description="Jobs whose unverified files are being probed again.")

@@ -1,4 +1,4 @@
-"""`rushes chaos`: check every guarantee while everything breaks, on this machine or on a staging system."""
+"""`rushes chaos`: inject faults and check every guarantee, on this machine or on a staging system."""
 
 from importlib import import_module
 from types import ModuleType
@@ -25,7 +25,7 @@ MinutesOption = Annotated[
 ScenarioOption = Annotated[
     str,
     typer.Option(
-        "--scenario", help="Kind of faults: everything, processes, provider, lost-answers, restore or outputs."
+        "--scenario", help="Kinds of faults: everything, processes, provider, lost-answers, restore or outputs."
     ),
 ]
 DatabaseOption = Annotated[
@@ -38,7 +38,9 @@ RedisOption = Annotated[
     str | None,
     typer.Option("--redis-url", metavar="URL", help="Your own Redis, with a database number that nothing else uses."),
 ]
-FlushOption = Annotated[bool, typer.Option("--flush-redis", help="Also empty that database number of your Redis.")]
+FlushOption = Annotated[
+    bool, typer.Option("--flush-redis", help="Allow the run to empty the database given by --redis-url.")
+]
 
 
 def chaos(
@@ -52,11 +54,11 @@ def chaos(
     flush_redis: FlushOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Break a render farm by a seeded plan, let it recover, and check every guarantee.
+    """Inject faults into a render farm according to a plan derived from a seed, let it recover, check every guarantee.
 
     Real processes render against their own simulator, never with WaveSpeed, so nothing is spent. The seed decides when
-    they are killed and frozen, Postgres and Redis go away, and the provider loses answers. Your own servers are not
-    stopped: a database is created next to the one you name, its connections are cut, and it is dropped at the end.
+    processes are killed or frozen, when Postgres and Redis fail, and which provider faults occur. Your own servers are
+    not stopped: a database is created next to the one you name, its connections are cut, and it is dropped at the end.
 
     Examples:
 
