@@ -157,7 +157,7 @@ def _find_row(
     """Return the row to assign it to; None if its job needs no purchase, or has just changed."""
     prediction_id, job_id = origin
     if snapshot.waits or (snapshot.is_given_up and not is_bought(found)):
-        return prediction_id  # if given up, as a duplicate without a price: no attempt of a job that waits
+        return prediction_id  # refunded: a duplicate without a price, no attempt of a waiting job
     if snapshot.is_wanted:
         return transitions.restore.post_for_unknown(
             session,

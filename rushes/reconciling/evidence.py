@@ -82,7 +82,7 @@ class ReconciliationRun:
         """The start of the list to read, by the provider's clock.
 
         Read back to the oldest submission that this run searches for. The sweeps cover those marked not found. Other
-        unconfirmed submissions wait for their next turn: otherwise every run would read back to the oldest of the week.
+        unconfirmed submissions are left to a later run: otherwise every run would read back to the oldest of the week.
         """
         start = min((each.posted_at for each in self.sought), default=self.ticket.began_at) + self.clocks.earliest
         if (swept_after := self.swept_after) is not None:

@@ -91,7 +91,7 @@ class CheckSchedule:
         self.end(self._watched.keys() - set(prediction_ids))
 
     def request_early(self, hints: Iterable[EarlyCheck], *, now: float) -> None:
-        """Poll these as soon as the budget and their last poll allow. A repeated hint counts once."""
+        """Poll these as soon as the budget and their last poll allow. A repeated request counts once."""
         for hint in hints:
             watched = self._watched.get(hint.prediction_id)
             if watched is not None and watched.early_check_at < hint.early_check_at:
