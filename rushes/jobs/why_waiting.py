@@ -21,7 +21,7 @@ def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | N
         return _explain_storing(live, queries.storing.find_output_outage(session)) if live else None
     if live is not None and live.state == "unconfirmed":
         reason = f"the answer to the submission was lost ({live.error_message})"
-        return f"{reason}; Rushes buys again only if the provider's list, or a person, shows that nothing was bought"
+        return f"{reason}; Rushes buys again only after the provider's list, or a person, rules out that purchase"
     if live is not None and live.watch_windows:
         windows = f"{live.watch_windows} watch window(s)"
         return f"the render outlived {windows}; it is still being checked, less and less often"

@@ -60,7 +60,7 @@ class Assignments:
 def assign_named(
     runtime: Runtime, account_id: UUID, named: Sequence[Candidate], listed: Mapping[str, ProviderPrediction]
 ) -> Assignments:
-    """Give each prediction its row: its own; else one for its job if that would be bought; else a duplicate purchase.
+    """Give each prediction a row: its own; else a new row if its job would be bought; else as a duplicate purchase.
 
     Paid predictions go first, so that none becomes the duplicate purchase of a failed one.
     """

@@ -142,7 +142,7 @@ def _match_unconfirmed(
 def _match_not_found(
     current: ReconciliationRun, listing: Listing, candidates: Sequence[Candidate], *, known: set[UUID]
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """Match candidates with submissions marked not found; return matches and strangers. Waiting jobs get paid ones."""
+    """Match candidates with submissions marked not found; return matches and the rest. Waiting jobs get paid ones."""
     clocks = Clocks(current.clocks.earliest, LATE_ARRIVAL)
     bought = [each for each in candidates if is_bought(listing.unknown[each.provider_id])]
     given_back = [each for each in candidates if not is_bought(listing.unknown[each.provider_id])]

@@ -33,7 +33,7 @@ LATENESS_SHARE = 0.02
 PRICE_SHARE = 0.05
 """The weight of one more check in the measured price."""
 MOSTLY = 0.5
-"""From this share of outcomes on, webhooks instead of checks determine how late we know."""
+"""If webhooks report at least this share of outcomes, they and not checks determine how late we know."""
 AUDIT_EVERY = 20
 """One sweep in this many also polls one of its renders, to detect a late list."""
 
@@ -114,7 +114,7 @@ class CheckSchedule:
         self._next_at = None
 
     def measure_lateness(self) -> float | None:
-        """Return recent seconds from a completion to our knowing it; None without data, or if webhooks show most."""
+        """Return how late we recently knew of completions, in seconds; None without data or if webhooks report most."""
         return self._lateness.value if self._delivered < MOSTLY else None
 
     def measure_price(self) -> float:
