@@ -1,17 +1,15 @@
 """Dependencies of the routes: the runtime, links, and bodies that are read once and limited in size."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel
 
 from api.schemas.jobs import Links
 from api.schemas.orders import NewBatch, NewJobs
 from api.schemas.outputs import RecheckAsked
 from api.schemas.unconfirmed import Abandonment, Adoption
-from api.validation import read_schema
+from api.validation import Schema, read_schema
 from rushes.jobs.orders import JobOrder
 from rushes.runtime import Runtime
 
@@ -20,11 +18,7 @@ JOB_BYTES = MEGABYTE
 """A prompt of 5,000 characters takes 60 kB if every character is escaped."""
 BATCH_BYTES = 256 * MEGABYTE
 
-_INLINE_BYTES = 64_000  # parsed in less than a millisecond; a thread would cost as much
-
 _PERSON_LENGTH = 100
-
-Schema = TypeVar("Schema", bound=BaseModel)
 
 
 # Dependencies are coroutines although they wait for nothing: FastAPI would run a function in a thread of its own.
@@ -56,10 +50,7 @@ def body_of(schema: type[Schema], *, limit_bytes: int) -> Callable[[Request], Aw
 
     async def read(request: Request) -> Schema:
         _require_json(request)
-        body = await read_bounded(request, limit_bytes, hint="; split the batch")
-        if len(body) <= _INLINE_BYTES:
-            return read_schema(schema, body)
-        return await run_in_threadpool(read_schema, schema, body)
+        return read_schema(schema, await read_bounded(request, limit_bytes, hint="; split the batch"))
 
     return read
 

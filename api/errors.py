@@ -11,19 +11,14 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.schemas.problems import FieldProblem, ProblemDetails
+from api.schemas.problems import ProblemDetails
 from api.validation import describe_problem
 from models.db.errors import DatabaseAway
 from rushes import errors
 from rushes.wavespeed import WebhookRefused
 
 RETRY_AFTER = timedelta(seconds=2)
-TEXT_LIMIT = 500
-"""Characters per message. Messages quote the wrong value, which can be as long as the body."""
 _SHOWN = 3  # problems repeated in `detail`; `errors` lists all of them
-
-_TITLES = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
-"""Phrases of RFC 9110. Older versions of Python use older phrases."""
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.InvalidInput, 422),
@@ -49,18 +44,8 @@ class ProblemResponse(JSONResponse):
         problems: Sequence[errors.Problem] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        problem = ProblemDetails(
-            type="about:blank",
-            title=_TITLES.get(status) or HTTPStatus(status).phrase,
-            status=status,
-            detail=_shorten(detail),
-            errors=[FieldProblem(field=_shorten(each.field), message=_shorten(each.message)) for each in problems],
-        )
+        problem = ProblemDetails.of(status, detail, problems)
         super().__init__(problem.model_dump(), status_code=status, headers=headers)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 3]}..."
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -1,6 +1,18 @@
 """Examples that follow one job: a fox is pushed, rendered and fetched. A test checks each against its schema."""
 
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
+
+from api.schemas.catalog import Catalog
+from api.schemas.health import Ready
+from api.schemas.jobs import JobListed, Links
+from models import Job
+from models.queries.health import EXPECTED_MIGRATION, Health
+from rushes.catalog import VIDEO_MODELS
+from rushes.jobs.views import JobView
+from rushes.readiness import UNREACHABLE, Readiness
 
 Json = dict[str, Any]
 
@@ -22,29 +34,17 @@ NEW_JOBS: Json = {"jobs": [NEW_JOB, NEW_IMAGE_JOB]}
 NEW_BATCH: Json = {"name": "pilot", **NEW_JOBS}
 URGENT_BATCH: Json = {**NEW_BATCH, "finish_by": "2026-11-05T12:30:00Z"}
 
-_ASKED: Json = {
-    "id": JOB_ID,
-    "batch": None,
-    "number": None,
-    "model": "ltx-2-pro",
-    "state": "queued",
-    "input": {"prompt": PROMPT, "duration": 6, "generate_audio": True},
-    "priority": 10,
-    "price": "0.3600",
-    "attempts": 0,
-    "max_attempts": 3,
-    "cost": {"held": "0.0000", "spent": "0.0000"},
-    "error": None,
-    "cancel_requested": False,
-    "created_at": "2026-11-05T12:00:00.146283Z",
-    "ended_at": None,
-    "video": None,
-    "unverified": None,
-    "waits_for": None,
-    "progress": None,
-    "time_left": None,
-    "time_left_unknown": None,
-}
+_PUSHED = Job(
+    id=UUID(JOB_ID),
+    video_model="lightricks/ltx-2-pro/text-to-video",
+    input={"prompt": PROMPT, "duration": 6, "generate_audio": True},
+    state="queued",
+    priority=10,
+    price=Decimal("0.36"),
+    max_attempts=3,
+    created_at=datetime.fromisoformat("2026-11-05T12:00:00.146283Z"),
+)
+_ASKED: Json = JobListed.of(JobView(_PUSHED), Links(ADDRESS)).model_dump(mode="json")
 _VIDEO: Json = {
     "url": f"{ADDRESS}/v1/jobs/{JOB_ID}/video",
     "bytes": 9482113,
@@ -82,18 +82,7 @@ LISTED_JOB: Json = {
     "video": _VIDEO,
 }
 JOB: Json = {**LISTED_JOB, "progress": 1.0, "predictions": [_PREDICTION]}
-WAITING_JOB: Json = {
-    **_ASKED,
-    "waits_for": "waits for a slot: 2 of 2 are in use, 41 job(s) are queued",
-    "progress": 0.0,
-    "time_left": {"expected_seconds": 1342.6, "low_seconds": 1188.2, "high_seconds": 1561.9},
-    "predictions": [],
-}
-PUSHED_JOB: Json = {
-    **_ASKED,
-    "predictions": [],
-    "warnings": ["negative_prompt is not supported by ltx-2-pro: dropped"],
-}
+PUSHED_JOB: Json = {**_ASKED, "predictions": [], "warnings": ["negative_prompt is not supported by ltx-2-pro: dropped"]}
 JOB_PAGE: Json = {"items": [LISTED_JOB], "next_cursor": CURSOR}
 CANCELLED_JOB: Json = {
     "outcome": "cancelled",
@@ -132,7 +121,6 @@ EVENT_PAGE: Json = {
     "next_cursor": None,
 }
 
-_LIVE_PREDICTION: Json = {**_PREDICTION, "state": "rendering", "ended_at": None}
 UNCONFIRMED: Json = {
     "items": [
         {
@@ -154,7 +142,7 @@ ADOPTED_JOB: Json = {
     "state": "rendering",
     "attempts": 1,
     "cost": {"held": "0.3600", "spent": "0.0000"},
-    "predictions": [_LIVE_PREDICTION],
+    "predictions": [{**_PREDICTION, "state": "rendering", "ended_at": None}],
 }
 QUEUED_AGAIN_JOB: Json = {
     **_ASKED,
@@ -222,12 +210,7 @@ PUSHED_BATCH: Json = {
     "done": 0,
     "cost": {"estimated": "0.6800", "held": "0.0000", "spent": "0.0000"},
     "elapsed_seconds": 0.012,
-    "seconds_left": None,
-    "time_left": None,
-    "time_left_unknown": None,
-    "finish_by": None,
-    "finish_by_chance": None,
-    "mean_seconds": None,
+    **dict.fromkeys(("seconds_left", "time_left", "finish_by", "finish_by_chance", "mean_seconds")),
     "warnings": [{"message": "seed is not supported by ltx-2-fast-i2v: dropped", "jobs": 1}],
 }
 PRICE: Json = {
@@ -236,36 +219,7 @@ PRICE: Json = {
     "cost_by_model": {"lightricks/ltx-2-pro/text-to-video": "0.3600", "lightricks/ltx-2-fast/image-to-video": "0.3200"},
     "warnings": [],
 }
-CATALOG: Json = {
-    "models": [
-        {
-            "id": "lightricks/ltx-2-pro/text-to-video",
-            "name": "ltx-2-pro",
-            "about": "LTX-2 Pro, text to video",
-            "price_per_second": "0.0600",
-            "width": 1920,
-            "height": 1080,
-            "parameters": [
-                {
-                    "name": "prompt",
-                    "kind": "text",
-                    "about": "what to render, at most 5000 characters",
-                    "required": True,
-                    "default": None,
-                    "choices": [],
-                },
-                {
-                    "name": "duration",
-                    "kind": "integer",
-                    "about": "seconds",
-                    "required": False,
-                    "default": 6,
-                    "choices": [6, 8, 10],
-                },
-            ],
-        }
-    ]
-}
+CATALOG: Json = Catalog.model_validate({"models": VIDEO_MODELS[:1]}).model_dump(mode="json")
 ACCOUNT: Json = {
     "name": "default",
     "slots": 2,
@@ -284,3 +238,8 @@ PAUSED_ACCOUNT: Json = {
     **ACCOUNT,
     "paused": {"since": "2026-11-05T12:00:00.146283Z", "reason": "person", "detail": "mara"},
 }
+
+_WORKING = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=Health("worker-1@render-host", 2, None))
+ALIVE: Json = {"status": "ok"}
+READY: Json = Ready.of(_WORKING).model_dump(mode="json")
+NOT_READY: Json = Ready.of(UNREACHABLE).model_dump(mode="json")

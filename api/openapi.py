@@ -7,13 +7,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.examples import Json
-from api.schemas.orders import NewBatch, NewJobs
-from api.schemas.outputs import RecheckAsked
+from api.examples import JOB_ID, Json
 from api.schemas.problems import ProblemDetails
-from api.schemas.unconfirmed import Abandonment, Adoption
-from api.status_examples import PROBLEMS
-from rushes.jobs.orders import JobOrder
+from rushes.errors import Problem
 
 TITLE = "Rushes"
 SUMMARY = "A render queue for WaveSpeedAI's LTX-2 video models."
@@ -38,22 +34,35 @@ TAGS = [
     {"name": "health", "description": "For load balancers and people on call."},
 ]
 
+_WRONG_FIELD = Problem("input.duration", "must be one of 6, 8, 10, not 7")
+_PROBLEMS = {
+    400: ("The body is not JSON.", "the body is not JSON: expected ident at line 2 column 14"),
+    401: (
+        "The provider did not sign the webhook, or the signature is too old.",
+        "the webhook's signature does not match",
+    ),
+    404: ("It does not exist.", f"there is no job {JOB_ID}"),
+    409: ("It exists already, or its state does not allow this.", f"job {JOB_ID} has ended: it is succeeded"),
+    413: ("The body is too large.", "the body has more than 256,000,000 bytes; split the batch"),
+    415: ("The body is not sent as JSON.", "send the body as JSON, with the header `Content-Type: application/json`"),
+    416: ("The file does not have that range.", "the file does not have that range"),
+    422: ("One or more fields are wrong; nothing was stored.", str(_WRONG_FIELD)),
+    503: ("The database is away. Try again after `Retry-After` seconds.", "the database cannot be reached"),
+}
+"""The meaning of each error, and the detail of its example."""
+BODY_ERRORS = (400, 413, 415, 422)
+"""The errors of every route that takes a body."""
+
 _NULL = "\0null"
 """Stands for null in examples while FastAPI builds the document, because FastAPI drops null values."""
 _REFERENCE = "#/components/schemas/{model}"
-_OWN_SCHEMAS: tuple[type[BaseModel], ...] = (
-    JobOrder,
-    NewJobs,
-    NewBatch,
-    Adoption,
-    Abandonment,
-    RecheckAsked,
-    ProblemDetails,
-)
+_own_schemas: list[type[BaseModel]] = [ProblemDetails]
+"""The schemas to which only our own parts of the document refer."""
 
 
 def takes(schema: type[BaseModel], **examples: Json) -> Json:
     """Return `openapi_extra` for a route if one of our dependencies reads its body. Examples are keyed by name."""
+    _own_schemas.append(schema)
     named = {
         name: {"summary": name.replace("_", " "), "value": _swap(value, None, _NULL)}
         for name, value in examples.items()
@@ -67,6 +76,11 @@ def shows(description: str, example: Json) -> Json:
     return {"description": description, "content": {"application/json": {"example": _swap(example, None, _NULL)}}}
 
 
+def answers(status: int, description: str, example: Json, *errors: int) -> Json:
+    """Return the arguments of a route that describe its answer, and the errors that it may return."""
+    return {"status_code": status, "responses": {status: shows(description, example), **problems(*errors)}}
+
+
 def sends(description: str, media_type: str) -> Json:
     """Describe a response that is a file."""
     return {"description": description, "content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
@@ -74,16 +88,14 @@ def sends(description: str, media_type: str) -> Json:
 
 def problems(*statuses: int) -> dict[int | str, Any]:
     """Describe the errors that a route may return."""
-    return {status: _describe_problem(status) for status in statuses}
+    return {status: _describe_problem(status) for status in sorted(statuses)}
 
 
 def _describe_problem(status: int) -> Json:
-    description, example = PROBLEMS[status]
+    description, detail = _PROBLEMS[status]
+    example = ProblemDetails.of(status, detail, [_WRONG_FIELD] if status == 422 else ()).model_dump()
     schema = {"$ref": _REFERENCE.format(model=ProblemDetails.__name__)}
-    return {
-        "description": description,
-        "content": {"application/problem+json": {"schema": schema, "example": example}},
-    }
+    return {"description": description, "content": {"application/problem+json": {"schema": schema, "example": example}}}
 
 
 def describe_api(app: FastAPI) -> None:
@@ -92,14 +104,9 @@ def describe_api(app: FastAPI) -> None:
     def build() -> Json:
         if app.openapi_schema is None:
             document = get_openapi(
-                title=TITLE,
-                version=app.version,
-                summary=SUMMARY,
-                description=DESCRIPTION,
-                tags=TAGS,
-                routes=app.routes,
+                title=TITLE, version=app.version, summary=SUMMARY, description=DESCRIPTION, tags=TAGS, routes=app.routes
             )
-            _, own = models_json_schema([(each, "validation") for each in _OWN_SCHEMAS], ref_template=_REFERENCE)
+            _, own = models_json_schema([(each, "validation") for each in _own_schemas], ref_template=_REFERENCE)
             document["components"]["schemas"] |= own["$defs"]
             _drop_framework_errors(document)
             app.openapi_schema = _swap(document, _NULL, None)

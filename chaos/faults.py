@@ -87,9 +87,9 @@ PROVIDER_FAULTS: Rules = {
 }
 """Faults of the provider, each with its rule; they last 3 to 8 seconds, except those of the whole account.
 
-Three faults are left out. `task_unknown_status` never ends: the render is watched until the retention of seven days
-ends. `refund_late` makes both sides' books differ for a while. `download_other` sends a file that is no video: after
-two equal downloads such a job ends as failed, by design, and its render is paid for.
+Two faults are left out. `task_unknown_status` never ends: the render is watched until the retention of seven days
+ends. `download_other` sends a file that is no video: after two equal downloads such a job ends as failed, by design,
+and its render is paid for.
 """
 
 LONG_RUNS_ONLY = frozenset({"task_without_outputs"})

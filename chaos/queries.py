@@ -14,8 +14,8 @@ _VIDEOS = statement("""
     FROM job JOIN artifact ON job_id = job.id WHERE kind = 'video' GROUP BY 1
 """)
 _LIVE = statement("""
-    SELECT state, count(*), coalesce(min(error_message), ''),
-        coalesce(extract(epoch FROM min(due_at) - now())::float8, 0)
+    SELECT state, count(*) AS total, coalesce(min(error_message), '') AS error,
+        coalesce(extract(epoch FROM min(due_at) - now())::float8, 0) AS due_in_seconds
     FROM prediction WHERE state IN ('submitting', 'unconfirmed', 'rendering') GROUP BY 1
 """)
 

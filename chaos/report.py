@@ -13,18 +13,7 @@ from rushes.monitoring.audit import Finding
 OURS = "rushes"
 LOSSES = ("paid_has_video", "every_task_in_a_row", "files_exist", "files_unchanged")
 DOUBLES = ("bought_once", "no_unknown_prediction", "no_duplicate")
-COLUMNS = (
-    "SEED",
-    "WHO",
-    "FAULTS",
-    "JOBS",
-    "ENDED",
-    "LOST",
-    "PAID TWICE",
-    "WASTED",
-    "BROKEN",
-    "TIME",
-)
+COLUMNS = ("SEED", "WHO", "FAULTS", "JOBS", "ENDED", "LOST", "PAID TWICE", "WASTED", "BROKEN", "TIME")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Client of the HTTP API: JSON in, JSON out. Every failure becomes an error that says what to do."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -56,11 +56,11 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
 
     def get(self, *path: str, **query: Any) -> Json:
         """GET `/v1/<path>`, with its parts quoted. Raises `Declined` or `ServiceAway`."""
-        return self._ask("GET", _join("v1", *path), query=query)
+        return self._ask("GET", path, params=query)
 
     def post(self, *path: str, body: Json | None = None, seconds: float = READ_SECONDS) -> Json:
         """POST in the same way. Raises `AnswerLost` if the request may have been carried out."""
-        return self._ask("POST", _join("v1", *path), body=body, seconds=seconds)
+        return self._ask("POST", path, json=body, seconds=seconds)
 
     def get_readiness(self) -> Json:
         """Return the answer of `/readyz`, ready or not. Raises `ServiceAway` if nothing answers."""
@@ -86,17 +86,9 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
                 raise _error_of(answer, self.url)
             yield answer
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Json | None = None,
-        seconds: float = READ_SECONDS,
-    ) -> Json:
-        given = {name: value for name, value in (query or {}).items() if value is not None}
-        answer = self._send(method, path, seconds=seconds, params=given, json=body)
+    def _ask(self, method: str, path: Sequence[str], *, seconds: float = READ_SECONDS, **request: Any) -> Json:
+        address = "".join(f"/{quote(part, safe='')}" for part in ("v1", *path))
+        answer = self._send(method, address, seconds=seconds, **request)
         if not answer.ok:
             raise _error_of(answer, self.url)
         return _read_object(answer, self.url)
@@ -123,10 +115,6 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
             f"the API at {self.url} gave no answer: it may have carried out the request",
             hint="check whether it was carried out before you repeat it",
         )
-
-
-def _join(*parts: str) -> str:
-    return "".join(f"/{quote(part, safe='')}" for part in parts)
 
 
 def _never_connected(error: requests.RequestException) -> bool:

@@ -11,23 +11,16 @@ FileArgument = Annotated[
         metavar="FILE",
         help="Prompts: .jsonl (one object per line), .csv (headers name parameters), .txt (one prompt per line), "
         "or - for JSON lines from standard input.",
-        show_default=False,
     ),
 ]
-ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help="Video model for lines that name none.", show_default=False)
-]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Video model for lines that name none.")]
 DurationOption = Annotated[
-    int | None,
-    typer.Option("--duration", "-d", help="Seconds of video, for lines that do not set it.", show_default=False),
+    int | None, typer.Option("--duration", "-d", help="Seconds of video, for lines that do not set it.")
 ]
 AudioOption = Annotated[
-    bool | None,
-    typer.Option("--audio/--no-audio", help="Sound or no sound, for lines that do not set it.", show_default=False),
+    bool | None, typer.Option("--audio/--no-audio", help="Sound or no sound, for lines that do not set it.")
 ]
-PredictionArgument = Annotated[
-    str, typer.Argument(metavar="PREDICTION", help="Our id of the prediction.", show_default=False)
-]
+PredictionArgument = Annotated[str, typer.Argument(metavar="PREDICTION", help="Our id of the prediction.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 FolderOption = Annotated[
     Path,

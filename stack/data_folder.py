@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rushes.settings import SERVICES_FILE
-from sandbox.servers.folder import Lock
+from sandbox.servers.folder import Lock, write_private
 from stack.errors import CommandError
 
 LOCK_FILE = "up.lock"
@@ -40,7 +40,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
 def write_services(folder: Path, values: Mapping[str, str]) -> None:
     """Record the servers' addresses for other commands that use this folder; only the owner can read the file."""
     lines = [f"{name}='{value.translate(_QUOTED)}'" for name, value in values.items()]
-    _write_private(folder / SERVICES_FILE, "\n".join(lines) + "\n")
+    write_private(folder / SERVICES_FILE, "\n".join(lines) + "\n")
 
 
 def remove_services(folder: Path) -> None:
@@ -55,14 +55,5 @@ def get_flower_password(folder: Path) -> tuple[str, Path]:
         if password := path.read_text().strip():
             return password, path
     password = secrets.token_urlsafe(18)
-    _write_private(path, password + "\n")
+    write_private(path, password + "\n")
     return password, path
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write the whole file or nothing, with mode 0600 from the first byte."""
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)

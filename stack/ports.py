@@ -1,10 +1,10 @@
 """Addresses to listen on: the requested one, or the next free one."""
 
 import errno
-import socket
 from collections.abc import Container
 from urllib.parse import urlsplit
 
+from sandbox.servers.ports import bind_briefly
 from stack.errors import BAD_INPUT, CommandError
 
 ATTEMPTS = 100
@@ -25,8 +25,14 @@ def read_listen_address(url: str, *, port: int | None = None) -> tuple[str, int]
 def find_free_port(host: str, port: int, *, taken: Container[int] = ()) -> int:
     """The port if it is free, else the next free one above it; 0 means any port. Raises `CommandError`."""
     for candidate in range(port, min(port + ATTEMPTS, 65_536)) if port else [0] * ATTEMPTS:
-        found = None if candidate in taken else _try_port(host, candidate)
-        if found is not None and found not in taken:
+        try:
+            found = bind_briefly(host, candidate)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                continue
+            reason = (error.strerror or str(error)).lower()
+            raise CommandError(f"nothing can listen at {host}:{candidate}: {reason}", exit_code=BAD_INPUT) from error
+        if found not in taken:
             return found
     raise CommandError(f"no port from {port} to {port + ATTEMPTS - 1} is free on {host}", hint="choose another one")
 
@@ -34,19 +40,3 @@ def find_free_port(host: str, port: int, *, taken: Container[int] = ()) -> int:
 def web_url(host: str, port: int) -> str:
     """`http://HOST:PORT`, also for IPv6."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _try_port(host: str, port: int) -> int | None:
-    """Bind the port briefly and return it; None if another program uses it."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
-            probe.bind(address)
-            bound: int = probe.getsockname()[1]
-            return bound
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return None
-        reason = (error.strerror or str(error)).lower()
-        raise CommandError(f"nothing can listen at {host}:{port}: {reason}", exit_code=BAD_INPUT) from error

@@ -4,20 +4,17 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from rushes.errors import Unavailable
 from sandbox.servers.embedded import EmbeddedServer
-from sandbox.servers.process import CHILD
+from sandbox.servers.folder import open_log
+from sandbox.servers.process import tie_to_us
 
-SHIM = Path(__file__).with_name("child.py")
 ROOT = Path(__file__).resolve().parent.parent
-LOG_LIMIT_BYTES = 16 * 2**20
-TAIL_LINES = 15
 
 
 class Service(Protocol):
@@ -65,11 +62,10 @@ class ProcessService:
 
     def start(self) -> None:
         """Start it. Raises `Unavailable` if the system cannot start it."""
-        fate = (CHILD, str(int(signal.SIGKILL)), str(os.getpid()))
         try:
             with open_log(self.log) as log:
                 self._process = subprocess.Popen(  # noqa: S603 - our own command lines
-                    [sys.executable, "-I", "-S", SHIM, *fate, *self.words],
+                    tie_to_us(self.words),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -129,23 +125,3 @@ def describe_code(code: int) -> str:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"killed by signal {-code}"
-
-
-def open_log(path: Path) -> IO[bytes]:
-    """A log to append to; a long one is first renamed. The caller closes it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        if path.stat().st_size > LOG_LIMIT_BYTES:
-            path.replace(path.with_name(f"{path.name}.1"))
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
-
-
-def tail_log(path: Path) -> str:
-    """The last lines of a log, indented, for an error message."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 16_384))
-            lines = file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
-    except OSError:
-        lines = []
-    return "\n".join(f"  {line}" for line in lines) or "  (nothing was logged)"

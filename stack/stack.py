@@ -11,12 +11,12 @@ from pathlib import Path
 
 import requests
 
-from rushes.errors import Conflict
 from rushes.monitoring.broker import find_broker_fault
 from rushes.settings import Settings
-from sandbox.servers import EmbeddedPostgres, EmbeddedRedis, free_port
+from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.servers.embedded import EmbeddedServer
-from sandbox.servers.ports import PortHold, find_obstacle
+from sandbox.servers.folder import tail_log
+from sandbox.servers.ports import PortHold
 from stack.data_folder import get_flower_password
 from stack.errors import CommandError
 from stack.interrupts import Interrupts
@@ -32,12 +32,11 @@ from stack.processes import (
     step_worker_command,
     store_worker_command,
 )
-from stack.services import ProcessService, ServerService, tail_log
+from stack.services import ProcessService, ServerService
 from stack.supervisor import PAUSE_SECONDS, Say, Supervisor
 
 SIMULATOR_KEY = "simulator"
 READY_SECONDS = 90.0
-PORT_ATTEMPTS = 5
 ASK_SECONDS = 2.0
 
 
@@ -140,19 +139,13 @@ class Stack:
             self._say(f"warning: Redis at {fault.message}; jobs are accepted, but wait for it")
 
     def _start_server(self, kind: type[EmbeddedServer], name: str, *, wave: Wave) -> EmbeddedServer:
-        """Start on a fixed port, so that a restart uses the same one; try another if a program takes it first."""
+        """Start on a free port; a restart must use the same one, since the other services know its address."""
         folder = self.settings.data_dir / name
+        server = kind(folder)
         self._interrupts.is_blocking = True
-        for attempt in range(PORT_ATTEMPTS):
-            server = kind(folder, port=(port := free_port()))
-            try:
-                self._supervisor.start(ServerService(server, wave=wave, log=folder / "server.log"))
-            except Conflict:
-                if find_obstacle(port) is None or attempt + 1 == PORT_ATTEMPTS:
-                    raise
-            else:
-                break
+        self._supervisor.start(ServerService(server, wave=wave, log=folder / "server.log"))
         self._interrupts.is_blocking = False
+        server.keep_port()
         return server
 
     def _start_provider(self) -> None:
@@ -161,7 +154,7 @@ class Stack:
             return
         home = self.settings.data_dir / "simulator"
         port = self._choose_port(LOOPBACK, self.options.simulator_port, who="the simulator")
-        scratch = home / "scratch"  # a killed simulator leaves its uploads behind; remove them
+        scratch = home / "scratch"  # a killed simulator leaves its temporary files behind
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700, parents=True)
         command = simulator_command(self.settings, port=port, api_key=SIMULATOR_KEY, journal=home / "journal")

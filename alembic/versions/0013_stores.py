@@ -1,5 +1,7 @@
 """Predictions are watched and stored; their jobs follow. A duplicate purchase is an ordinary prediction with a flag."""
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -15,6 +17,7 @@ HOOK_COMPARED = "hook_outcome IS NOT NULL AND ended_at IS NOT NULL AND NOT ended
 LIVE = "state IN ('rendering', 'submitting', 'unconfirmed')"
 TO_STORE = "state = 'completed' AND due_at IS NOT NULL"
 EVENTS = ("completed", "failed", "cancelled", "timeout", "deleted", "lost", "inconsistent")
+STORE_EVENTS = ("delayed", "crashed")
 STORE_COLUMNS = "begun_at, store_attempts, output_failed_at, output_releases, output_warned_at, rechecks"
 """Columns that move from the job to its prediction, in addition to the claim, `due_at` and the error."""
 
@@ -37,14 +40,13 @@ def _make_store_columns() -> list[sa.Column[object]]:
 
 
 def upgrade() -> None:
-    crashed_claim = sa.Column("crashed_claim", sa.BigInteger(), nullable=True)
-    for column in (_flag("is_duplicate"), _count("store_crashes"), crashed_claim, *_make_store_columns()):
+    for column in (_flag("is_duplicate"), _count("store_crashes"), *_make_store_columns()):
         op.add_column("prediction", column)
     _drop_rules("outcome", "state", "provider_id", "ended_at")
     _mark_duplicates()
     _move_stores_to_predictions()
-    _rename_events("duplicate", "prediction", which="")
-    op.execute("UPDATE event SET kind = 'store.delayed' WHERE kind = 'duplicate.delayed'")
+    _rename_events("duplicate", "prediction", EVENTS)
+    _rename_events("duplicate", "store", STORE_EVENTS)
     op.drop_column("prediction", "outcome")
     for index in ("ix_job_due", "ix_job_output_failed"):
         op.drop_index(index, table_name="job")
@@ -75,14 +77,15 @@ def downgrade() -> None:
     op.drop_index("ix_job_due", table_name="job")
     _move_stores_to_jobs()
     of_duplicate = "AND EXISTS (SELECT 1 FROM prediction WHERE prediction.id = prediction_id AND is_duplicate)"
-    _rename_events("prediction", "duplicate", which=of_duplicate)
+    _rename_events("prediction", "duplicate", EVENTS, which=of_duplicate)
+    _rename_events("store", "duplicate", STORE_EVENTS, which=of_duplicate)
     op.execute("""
         UPDATE prediction
         SET outcome = CASE WHEN state <> 'rendering' THEN state END, state = 'duplicate',
             ended_at = coalesce(ended_at, now()), due_at = CASE WHEN state = 'rendering' THEN now() ELSE due_at END
         WHERE is_duplicate
     """)
-    for name in ("is_duplicate", "store_crashes", "crashed_claim", *STORE_COLUMNS.split(", ")):
+    for name in ("is_duplicate", "store_crashes", *STORE_COLUMNS.split(", ")):
         if name != "store_attempts":
             op.drop_column("prediction", name)
     _create_rules(
@@ -175,8 +178,8 @@ def _create_index(name: str, column: str, *, where: str) -> None:
     op.create_index(name, "prediction", [column], postgresql_where=sa.text(where))
 
 
-def _rename_events(old: str, new: str, *, which: str) -> None:
-    kinds = ", ".join(f"'{old}.{name}'" for name in EVENTS)
+def _rename_events(old: str, new: str, names: Iterable[str], *, which: str = "") -> None:
+    kinds = ", ".join(f"'{old}.{name}'" for name in names)
     op.execute(
         f"UPDATE event SET kind = '{new}.' || split_part(kind, '.', 2) WHERE kind IN ({kinds}) {which}"  # noqa: S608
     )

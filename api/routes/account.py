@@ -4,18 +4,14 @@ from fastapi import APIRouter
 
 from api import examples
 from api.deps import PersonDep, RuntimeDep
-from api.openapi import problems, shows
+from api.openapi import answers
 from api.schemas.accounts import AccountSeen
 from rushes import accounts
 
 router = APIRouter(prefix="/v1/account", tags=["account"])
 
 
-@router.get(
-    "",
-    summary="Show the account",
-    responses={200: shows("The account now.", examples.ACCOUNT), **problems(404, 503)},
-)
+@router.get("", summary="Show the account", **answers(200, "The account now.", examples.ACCOUNT, 404, 503))
 def show(runtime: RuntimeDep) -> AccountSeen:
     """The held, spent and refunded amounts are sums over all predictions. 404 before a worker has started."""
     return AccountSeen.of(accounts.get_account(runtime.sessions))
@@ -24,7 +20,7 @@ def show(runtime: RuntimeDep) -> AccountSeen:
 @router.post(
     "/pause",
     summary="Pause the account",
-    responses={200: shows("The account, paused.", examples.PAUSED_ACCOUNT), **problems(404, 409, 503)},
+    **answers(200, "The account, paused.", examples.PAUSED_ACCOUNT, 404, 409, 503),
 )
 def pause(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
     """Submit nothing until the account is resumed. Jobs are still accepted, and renders are watched and stored."""
@@ -34,7 +30,7 @@ def pause(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
 @router.post(
     "/resume",
     summary="Resume the account",
-    responses={200: shows("The account, submitting again.", examples.ACCOUNT), **problems(404, 409, 503)},
+    **answers(200, "The account, submitting again.", examples.ACCOUNT, 404, 409, 503),
 )
 def resume(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
     """Submit again.

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Path, Query, Response
 
 from api import examples
 from api.deps import BatchBody, JobsBody, LinksDep, RuntimeDep
-from api.openapi import problems, shows, takes
-from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPushed, BatchWarning, Price
-from api.schemas.events import EventPage, EventsAsked
+from api.openapi import BODY_ERRORS, answers, takes
+from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPushed, Price
+from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.orders import NewBatch, NewJobs
 from rushes.jobs.batches import get_batch, list_batch_events, list_batches, view_pushed_batch
 from rushes.jobs.pushing import estimate_cost, push_batch
@@ -21,25 +21,18 @@ BatchName = Annotated[str, Path(description="The batch's name or id.", examples=
 @router.post(
     "/estimate",
     summary="Price jobs",
-    responses={
-        200: shows("The price of the jobs.", examples.PRICE),
-        **problems(400, 413, 415, 422),
-    },
+    **answers(200, "The price of the jobs.", examples.PRICE, *BODY_ERRORS),
     openapi_extra=takes(NewJobs, two_jobs=examples.NEW_JOBS),
 )
 def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
     """Check jobs as a push does and price them from the catalogue. Nothing is stored."""
-    return Price.of(estimate_cost(new.jobs, max_jobs=runtime.settings.max_batch_jobs))
+    return Price.copy_from(estimate_cost(new.jobs, max_jobs=runtime.settings.max_batch_jobs))
 
 
 @router.post(
     "/batches",
     summary="Push a batch",
-    status_code=201,
-    responses={
-        201: shows("The batch is stored and will be rendered.", examples.PUSHED_BATCH),
-        **problems(400, 409, 413, 415, 422, 503),
-    },
+    **answers(201, "The batch is stored and will be rendered.", examples.PUSHED_BATCH, *BODY_ERRORS, 409, 503),
     openapi_extra=takes(NewBatch, two_jobs=examples.NEW_BATCH, to_have_ended_by_a_time=examples.URGENT_BATCH),
 )
 def push(new: BatchBody, runtime: RuntimeDep, links: LinksDep, response: Response) -> BatchPushed:
@@ -52,24 +45,16 @@ def push(new: BatchBody, runtime: RuntimeDep, links: LinksDep, response: Respons
     runtime.waker.wake()
     response.headers["Location"] = links.batch(new.name)
     view = view_pushed_batch(runtime.sessions, batch, cost=checked.cost, forecaster=runtime.forecaster)
-    return BatchPushed.of(view, warnings=BatchWarning.list_of(checked.warnings))
+    return BatchPushed.of(view, warnings=checked.warnings)
 
 
-@router.get(
-    "/batches",
-    summary="List batches",
-    responses={200: shows("A page of batches.", examples.BATCH_PAGE), **problems(422, 503)},
-)
+@router.get("/batches", summary="List batches", **answers(200, "A page of batches.", examples.BATCH_PAGE, 422, 503))
 def list_all(asked: Annotated[BatchesAsked, Query()], runtime: RuntimeDep) -> BatchPage:
     """Batches, newest first."""
-    return BatchPage.of(list_batches(runtime.sessions, limit=asked.limit, before=asked.cursor))
+    return BatchPage.of(list_batches(runtime.sessions, limit=asked.limit, before=asked.cursor), BatchDetails.of)
 
 
-@router.get(
-    "/batches/{name}",
-    summary="Show a batch",
-    responses={200: shows("The batch.", examples.BATCH), **problems(404, 503)},
-)
+@router.get("/batches/{name}", summary="Show a batch", **answers(200, "The batch.", examples.BATCH, 404, 503))
 def show(name: BatchName, runtime: RuntimeDep) -> BatchDetails:
     """Summary of one batch: states, cost and time left."""
     return BatchDetails.of(get_batch(runtime.sessions, name, forecaster=runtime.forecaster))
@@ -78,8 +63,9 @@ def show(name: BatchName, runtime: RuntimeDep) -> BatchDetails:
 @router.get(
     "/batches/{name}/events",
     summary="Read a batch's history",
-    responses={200: shows("A page of events.", examples.BATCH_EVENT_PAGE), **problems(404, 422, 503)},
+    **answers(200, "A page of events.", examples.BATCH_EVENT_PAGE, 404, 422, 503),
 )
 def show_events(name: BatchName, asked: Annotated[EventsAsked, Query()], runtime: RuntimeDep) -> EventPage:
     """Events of the batch as a whole, oldest first: it is at risk, or on track again."""
-    return EventPage.of(list_batch_events(runtime.sessions, name, limit=asked.limit, after=asked.cursor))
+    page = list_batch_events(runtime.sessions, name, limit=asked.limit, after=asked.cursor)
+    return EventPage.of(page, EventSeen.copy_from)

@@ -3,14 +3,14 @@
 from fastapi import APIRouter
 
 from api import examples
-from api.openapi import shows
-from api.schemas.catalog import Catalog, VideoModelOffered
+from api.openapi import answers
+from api.schemas.catalog import Catalog
 from rushes.catalog import VIDEO_MODELS
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
 
-@router.get("/catalog", summary="List video models", responses={200: shows("The catalogue.", examples.CATALOG)})
+@router.get("/catalog", summary="List video models", **answers(200, "The catalogue.", examples.CATALOG))
 async def show() -> Catalog:
     """Every video model with its parameters and its price."""
-    return Catalog(models=[VideoModelOffered.of(model) for model in VIDEO_MODELS])
+    return Catalog.model_validate({"models": VIDEO_MODELS})

@@ -1,8 +1,8 @@
 """The stored files of a job."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Request, Response
@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.deps import RuntimeDep
 from api.errors import ProblemResponse
+from api.examples import Json
 from api.openapi import problems, sends
 from api.routes.jobs import JobId
 from api.routes.unconfirmed import PredictionId
@@ -30,10 +31,12 @@ MEDIA_TYPES = {
 }
 UNKNOWN_TYPE = "application/octet-stream"
 _CHUNK_BYTES = 256 * 1024
-_FILE: dict[int | str, dict[str, Any]] = {
-    206: {"description": "The part requested by `Range`."},
-    304: {"description": "Unchanged: `If-None-Match` names this file."},
-}
+_VIDEO = sends("The file.", "video/mp4")
+_UNVERIFIED = sends("The bytes.", UNKNOWN_TYPE)
+_PART = {"description": "The part requested by `Range`."}
+_UNCHANGED = {"description": "Unchanged: `If-None-Match` names this file."}
+
+Route = TypeVar("Route", bound=Callable[..., Response])
 
 
 class StoredFileResponse(FileResponse):
@@ -56,82 +59,58 @@ class StoredFileResponse(FileResponse):
             await refusal(scope, receive, send)
 
 
-@router.head("/jobs/{job_id}/video", include_in_schema=False)
-@router.get(
-    "/jobs/{job_id}/video",
-    summary="Fetch a job's video",
-    response_class=FileResponse,
-    responses={200: sends("The file.", "video/mp4"), **_FILE, **problems(404, 409, 416, 422, 503)},
-)
+def _offer(path: str, summary: str, file: Json, *errors: int) -> Callable[[Route], Route]:
+    """Offer a file at an address, for GET and for HEAD."""
+
+    def register(route: Route) -> Route:
+        router.head(path, include_in_schema=False)(route)
+        responses = {200: file, 206: _PART, 304: _UNCHANGED, **problems(*errors, 404, 416, 422, 503)}
+        return router.get(path, summary=summary, response_class=FileResponse, responses=responses)(route)
+
+    return register
+
+
+@_offer("/jobs/{job_id}/video", "Fetch a job's video", _VIDEO, 409)
 def fetch_video(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
     """The provider's file, byte for byte. `ETag` is its SHA-256, and range requests are supported.
 
     409 while the job has no video yet, 404 if it ended without one.
     """
-    file = get_file(runtime.sessions, job_id, ArtifactKind.VIDEO)
-    return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
+    return _send_file(request, runtime, get_file(runtime.sessions, job_id, ArtifactKind.VIDEO))
 
 
-@router.head("/jobs/{job_id}/poster", include_in_schema=False)
-@router.get(
-    "/jobs/{job_id}/poster",
-    summary="Fetch a job's poster",
-    response_class=FileResponse,
-    responses={200: sends("The picture.", "image/jpeg"), **_FILE, **problems(404, 409, 416, 422, 503)},
-)
+@_offer("/jobs/{job_id}/poster", "Fetch a job's poster", sends("The picture.", "image/jpeg"), 409)
 def fetch_poster(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
     """The first frame of the video as JPEG. Otherwise as for the video."""
-    file = get_file(runtime.sessions, job_id, ArtifactKind.POSTER)
-    return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
+    return _send_file(request, runtime, get_file(runtime.sessions, job_id, ArtifactKind.POSTER))
 
 
-@router.head("/jobs/{job_id}/unverified", include_in_schema=False)
-@router.get(
-    "/jobs/{job_id}/unverified",
-    summary="Fetch a job's unverified file",
-    response_class=FileResponse,
-    responses={200: sends("The bytes.", UNKNOWN_TYPE), **_FILE, **problems(404, 409, 416, 422, 503)},
-)
+@_offer("/jobs/{job_id}/unverified", "Fetch a job's unverified file", _UNVERIFIED, 409)
 def fetch_unverified(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
     """A downloaded file that the probe rejects as a video. It is always sent as an attachment."""
-    file = get_file(runtime.sessions, job_id, ArtifactKind.UNVERIFIED)
-    return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
+    return _send_file(request, runtime, get_file(runtime.sessions, job_id, ArtifactKind.UNVERIFIED))
 
 
-@router.head("/predictions/{prediction_id}/video", include_in_schema=False)
-@router.get(
-    "/predictions/{prediction_id}/video",
-    summary="Fetch the video of a duplicate purchase",
-    response_class=FileResponse,
-    responses={200: sends("The file.", "video/mp4"), **_FILE, **problems(404, 416, 422, 503)},
-)
+@_offer("/predictions/{prediction_id}/video", "Fetch the video of a duplicate purchase", _VIDEO)
 def fetch_duplicate_video(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
     """The video of a prediction found after it was marked not found or refused, and paid for in addition to another.
 
     Otherwise as for a job's video.
     """
-    file = get_duplicate_file(runtime.sessions, prediction_id, ArtifactKind.VIDEO)
-    return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
+    return _send_file(request, runtime, get_duplicate_file(runtime.sessions, prediction_id, ArtifactKind.VIDEO))
 
 
-@router.head("/predictions/{prediction_id}/unverified", include_in_schema=False)
-@router.get(
-    "/predictions/{prediction_id}/unverified",
-    summary="Fetch the unverified file of a duplicate purchase",
-    response_class=FileResponse,
-    responses={200: sends("The bytes.", UNKNOWN_TYPE), **_FILE, **problems(404, 416, 422, 503)},
-)
+@_offer("/predictions/{prediction_id}/unverified", "Fetch the unverified file of a duplicate purchase", _UNVERIFIED)
 def fetch_duplicate_unverified(prediction_id: PredictionId, request: Request, runtime: RuntimeDep) -> Response:
     """The unverified file of a prediction that was paid for in addition to another."""
-    file = get_duplicate_file(runtime.sessions, prediction_id, ArtifactKind.UNVERIFIED)
-    return _send_file(runtime, file, known=request.headers.get("if-none-match", ""))
+    return _send_file(request, runtime, get_duplicate_file(runtime.sessions, prediction_id, ArtifactKind.UNVERIFIED))
 
 
-def _send_file(runtime: Runtime, file: Artifact, *, known: str) -> Response:
+def _send_file(request: Request, runtime: Runtime, file: Artifact) -> Response:
     headers = {"ETag": f'"{file.sha256}"', "X-Content-Type-Options": "nosniff"}
     # Never show someone else's web page under our own address.
     disposition = "attachment" if file.kind == ArtifactKind.UNVERIFIED else "inline"
-    if file.sha256 in known:
+    if file.sha256 in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     name = PurePosixPath(unquote(urlsplit(file.url).path)).name
     if path := runtime.store.find_path(file.url):

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from api import status_examples
+from api import examples
 from api.deps import RuntimeDep
 from api.openapi import shows
 from api.schemas.health import Alive, Ready
@@ -13,7 +13,7 @@ READY_SECONDS = 3.0
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="Is the process alive?", responses={200: shows("It is.", status_examples.ALIVE)})
+@router.get("/healthz", summary="Is the process alive?", responses={200: shows("It is.", examples.ALIVE)})
 async def show_health() -> Alive:
     """Checks nothing but the process. Restart the process if this fails."""
     return Alive(status="ok")
@@ -23,8 +23,8 @@ async def show_health() -> Alive:
     "/readyz",
     summary="Can jobs be accepted?",
     responses={
-        200: shows("They can.", status_examples.READY),
-        503: {**shows("They cannot.", status_examples.NOT_READY), "model": Ready},
+        200: shows("They can.", examples.READY),
+        503: {**shows("They cannot.", examples.NOT_READY), "model": Ready},
     },
 )
 async def show_readiness(runtime: RuntimeDep, response: Response) -> Ready:

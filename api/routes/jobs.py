@@ -1,5 +1,6 @@
 """Jobs: push, follow, cancel, retry."""
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -7,9 +8,9 @@ from fastapi import APIRouter, Path, Query, Response
 
 from api import examples
 from api.deps import JobBody, LinksDep, PersonDep, RecheckBody, RuntimeDep
-from api.openapi import problems, shows, takes
-from api.schemas.events import EventPage, EventsAsked
-from api.schemas.jobs import JobCancelled, JobDetails, JobPage, JobPushed, JobRetried, JobsAsked
+from api.openapi import BODY_ERRORS, answers, takes
+from api.schemas.events import EventPage, EventsAsked, EventSeen
+from api.schemas.jobs import JobCancelled, JobDetails, JobListed, JobPage, JobPushed, JobRetried, JobsAsked
 from api.schemas.outputs import RecheckAsked, Rechecked
 from rushes.jobs.orders import JobOrder
 from rushes.jobs.pushing import cancel_job, push_job, retry_job
@@ -24,11 +25,7 @@ JobId = Annotated[UUID, Path(description="The job's id.", examples=[examples.JOB
 @router.post(
     "",
     summary="Push a job",
-    status_code=201,
-    responses={
-        201: shows("The job is stored and will be rendered.", examples.PUSHED_JOB),
-        **problems(400, 413, 415, 422, 503),
-    },
+    **answers(201, "The job is stored and will be rendered.", examples.PUSHED_JOB, *BODY_ERRORS, 503),
     openapi_extra=takes(JobOrder, text_to_video=examples.NEW_JOB, image_to_video=examples.NEW_IMAGE_JOB),
 )
 def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response) -> JobPushed:
@@ -40,25 +37,18 @@ def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response)
     job, warnings = push_job(runtime.sessions, new)
     runtime.waker.wake()
     response.headers["Location"] = links.job(job.id)
-    return JobPushed.of(JobView(job), links, warnings=list(warnings))
+    return JobPushed.of(JobView(job), links, warnings=warnings)
 
 
-@router.get(
-    "",
-    summary="List jobs",
-    responses={200: shows("A page of jobs.", examples.JOB_PAGE), **problems(404, 422, 503)},
-)
+@router.get("", summary="List jobs", **answers(200, "A page of jobs.", examples.JOB_PAGE, 404, 422, 503))
 def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: LinksDep) -> JobPage:
     """Jobs, newest first. Jobs pushed while you page through the list do not shift the pages."""
     query = JobQuery(state=asked.state, batch=asked.batch, video_model=asked.model)
-    return JobPage.of(list_jobs(runtime.sessions, query, limit=asked.limit, before=asked.cursor), links)
+    page = list_jobs(runtime.sessions, query, limit=asked.limit, before=asked.cursor)
+    return JobPage.of(page, partial(JobListed.of, links=links))
 
 
-@router.get(
-    "/{job_id}",
-    summary="Show a job",
-    responses={200: shows("The job.", examples.JOB), **problems(404, 422, 503)},
-)
+@router.get("/{job_id}", summary="Show a job", **answers(200, "The job.", examples.JOB, 404, 422, 503))
 def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobDetails:
     """One job with its purchases and progress. `waits_for` gives the reason while the job does not progress."""
     view = get_job(runtime.sessions, job_id, explained=True, forecaster=runtime.forecaster)
@@ -68,21 +58,18 @@ def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobDetails:
 @router.get(
     "/{job_id}/events",
     summary="Read a job's history",
-    responses={200: shows("A page of events.", examples.EVENT_PAGE), **problems(404, 422, 503)},
+    **answers(200, "A page of events.", examples.EVENT_PAGE, 404, 422, 503),
 )
 def show_events(job_id: JobId, asked: Annotated[EventsAsked, Query()], runtime: RuntimeDep) -> EventPage:
     """Everything that happened to the job, oldest first."""
-    return EventPage.of(list_events(runtime.sessions, job_id, limit=asked.limit, after=asked.cursor))
+    page = list_events(runtime.sessions, job_id, limit=asked.limit, after=asked.cursor)
+    return EventPage.of(page, EventSeen.copy_from)
 
 
 @router.post(
     "/{job_id}/cancel",
     summary="Cancel a job",
-    status_code=202,
-    responses={
-        202: shows("The job, and the result of the request.", examples.CANCELLED_JOB),
-        **problems(404, 409, 422, 503),
-    },
+    **answers(202, "The job, and the result of the request.", examples.CANCELLED_JOB, 404, 409, 422, 503),
 )
 def cancel(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobCancelled:
     """Cancel at once if nothing was submitted; otherwise request the cancellation.
@@ -98,8 +85,7 @@ def cancel(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobCancelled:
 @router.post(
     "/{job_id}/retry",
     summary="Retry a job",
-    status_code=202,
-    responses={202: shows("The job, active again.", examples.RETRIED_JOB), **problems(404, 409, 422, 503)},
+    **answers(202, "The job, active again.", examples.RETRIED_JOB, 404, 409, 422, 503),
 )
 def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
     """Queue a failed or cancelled job again. A job in any other state is refused with 409.
@@ -116,8 +102,7 @@ def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
 @router.post(
     "/recheck",
     summary="Probe unverified files again",
-    status_code=202,
-    responses={202: shows("The files are being probed.", examples.RECHECKED), **problems(400, 404, 413, 415, 422, 503)},
+    **answers(202, "The files are being probed.", examples.RECHECKED, *BODY_ERRORS, 404, 503),
     openapi_extra=takes(RecheckAsked, by_code=examples.RECHECK),
 )
 def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> Rechecked:
@@ -134,8 +119,7 @@ def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> R
 @router.post(
     "/{job_id}/recheck",
     summary="Probe an unverified file again",
-    status_code=202,
-    responses={202: shows("The file is being probed.", examples.RECHECKED_JOB), **problems(404, 409, 422, 503)},
+    **answers(202, "The file is being probed.", examples.RECHECKED_JOB, 404, 409, 422, 503),
 )
 def recheck(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobDetails:
     """Probe the job's unverified file again. If it passes, the job ends as `succeeded`. 409 if the job has none."""

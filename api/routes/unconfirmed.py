@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path
 
 from api import examples
 from api.deps import AbandonmentBody, AdoptionBody, LinksDep, PersonDep, RuntimeDep
-from api.openapi import problems, shows, takes
+from api.openapi import BODY_ERRORS, answers, takes
 from api.schemas.jobs import JobDetails
 from api.schemas.unconfirmed import Abandonment, Adoption, UnconfirmedList
 from rushes.jobs.views import get_job
@@ -26,7 +26,7 @@ PredictionId = Annotated[UUID, Path(description="The prediction's id.", examples
 @router.get(
     "/unconfirmed",
     summary="List unconfirmed submissions",
-    responses={200: shows("The submissions that are unconfirmed now.", examples.UNCONFIRMED), **problems(503)},
+    **answers(200, "The submissions that are unconfirmed now.", examples.UNCONFIRMED, 503),
 )
 def list_all(runtime: RuntimeDep) -> UnconfirmedList:
     """Submissions with a lost answer, oldest first. The workers keep searching for them in the provider's list."""
@@ -36,10 +36,7 @@ def list_all(runtime: RuntimeDep) -> UnconfirmedList:
 @router.post(
     "/predictions/{prediction_id}/adopt",
     summary="Adopt an unconfirmed submission",
-    responses={
-        200: shows("The job, now rendering.", examples.ADOPTED_JOB),
-        **problems(400, 404, 409, 413, 415, 422, 503),
-    },
+    **answers(200, "The job, now rendering.", examples.ADOPTED_JOB, *BODY_ERRORS, 404, 409, 503),
     openapi_extra=takes(Adoption, found_by_hand=examples.ADOPTION),
 )
 def adopt(
@@ -64,10 +61,7 @@ def adopt(
 @router.post(
     "/predictions/{prediction_id}/dismiss",
     summary="Mark an unconfirmed submission as not found",
-    responses={
-        200: shows("The job, queued again or failed.", examples.QUEUED_AGAIN_JOB),
-        **problems(404, 409, 422, 503),
-    },
+    **answers(200, "The job, queued again or failed.", examples.QUEUED_AGAIN_JOB, 404, 409, 422, 503),
 )
 def dismiss(*, prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobDetails:
     """State that the provider never accepted this submission. Its job is queued again and loses no attempt.
@@ -84,10 +78,7 @@ def dismiss(*, prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDep
 @router.post(
     "/predictions/{prediction_id}/abandon",
     summary="Abandon a render",
-    responses={
-        200: shows("The job, queued again or failed.", examples.ABANDONED_JOB),
-        **problems(400, 404, 409, 413, 415, 422, 503),
-    },
+    **answers(200, "The job, queued again or failed.", examples.ABANDONED_JOB, *BODY_ERRORS, 404, 409, 503),
     openapi_extra=takes(Abandonment, knowing_the_cost=examples.ABANDONMENT),
 )
 def abandon(

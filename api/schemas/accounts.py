@@ -5,11 +5,11 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from api.schemas.outputs import OutputOutageSeen
-from api.schemas.values import Money, Time
+from api.schemas.values import Money, Shown, Time
 from models.queries.accounts.summary import AccountSummary
 
 
-class AccountCost(BaseModel):
+class AccountCost(Shown):
     """The cost of the account's predictions in US dollars, according to our rows."""
 
     held: Money = Field(description="For predictions without an outcome.")
@@ -30,7 +30,7 @@ class Pause(BaseModel):
     detail: str | None = Field(description="The reason for the wait, or the name of the person who paused the account.")
 
 
-class AccountSeen(BaseModel):
+class AccountSeen(Shown):
     """An account at the provider."""
 
     name: str
@@ -61,17 +61,5 @@ class AccountSeen(BaseModel):
         pause = None
         if found.paused_at is not None:
             pause = Pause(since=found.paused_at, reason=found.paused_reason, detail=found.paused_detail)
-        return cls(
-            name=found.name,
-            slots=found.slots,
-            effective_slots=found.effective_slots,
-            submits_per_minute=found.submits_per_minute,
-            cost=AccountCost(held=found.held, spent=found.spent, refunded=found.refunded, duplicate=found.duplicate),
-            paused=pause,
-            back_off=found.back_off,
-            duplicates=found.duplicates,
-            unknown_predictions=found.unknown_predictions,
-            check_price=found.check_price,
-            outputs=OutputOutageSeen.find(found.outage),
-            stale_writes=found.stale_writes,
-        )
+        outputs = OutputOutageSeen.find(found.outage)
+        return cls.copy_from(found, cost=AccountCost.copy_from(found), paused=pause, outputs=outputs)

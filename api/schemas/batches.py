@@ -7,21 +7,15 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.outputs import OutputOutageSeen
-from api.schemas.values import IdCursor, Money, Time, TimeLeftEstimate, TimeLeftUnknown, encode_cursor
+from api.schemas.values import IdCursor, Money, PageShown, Shown, Time, TimeLeftEstimate, TimeLeftUnknown, ToThousandths
 from rushes.jobs.batches import BatchView
-from rushes.jobs.pushing import Estimate, Warned
-from rushes.jobs.views import Page
 
 
-class BatchWarning(BaseModel):
+class BatchWarning(Shown):
     """A warning, and the number of jobs it concerns."""
 
     message: str
     jobs: int
-
-    @classmethod
-    def list_of(cls, warnings: tuple[Warned, ...]) -> list[Self]:
-        return [cls(message=each.message, jobs=each.jobs) for each in warnings]
 
 
 class StateCounts(BaseModel):
@@ -35,7 +29,7 @@ class StateCounts(BaseModel):
     cancelled: int
 
 
-class BatchCost(BaseModel):
+class BatchCost(Shown):
     """The cost of a batch in US dollars."""
 
     estimated: Money = Field(description="Catalogue price of rendering every job once.")
@@ -52,15 +46,14 @@ class BatchTimeLeft(TimeLeftEstimate):
 
     @classmethod
     def of(cls, view: BatchView) -> Self | None:
-        left = TimeLeftEstimate.find(view.forecast.time_left if view.forecast else None)
-        if left is None:
+        if view.forecast is None:
             return None
-        seconds = left.model_dump()
+        seconds = view.forecast.time_left.as_numbers()
         ends = {name.replace("seconds", "at"): view.seen_at + timedelta(seconds=each) for name, each in seconds.items()}
         return cls(**seconds, **ends)
 
 
-class BatchDetails(BaseModel):
+class BatchDetails(Shown):
     """Jobs pushed together."""
 
     id: UUID
@@ -71,8 +64,8 @@ class BatchDetails(BaseModel):
     cost: BatchCost
     created_at: Time
     ended_at: Time | None = Field(description="When its last job ended.")
-    elapsed_seconds: float = Field(description="From the push until now, or until its last job ended.")
-    seconds_left: float | None = Field(
+    elapsed_seconds: ToThousandths = Field(description="From the push until now, or until its last job ended.")
+    seconds_left: ToThousandths | None = Field(
         description="Expected time left, as in `time_left`; if that is null, derived from the rate so far. Null before "
         "the first job has ended, and while `time_left_unknown` is `paused` or `undecided`. Listings do not show "
         "`time_left_unknown` and use the rate."
@@ -85,7 +78,7 @@ class BatchDetails(BaseModel):
     )
     time_left_unknown: TimeLeftUnknown = None
     finish_by: Time | None = Field(description="The deadline given with the push.")
-    finish_by_chance: float | None = Field(
+    finish_by_chance: ToThousandths | None = Field(
         description="Probability from 0 to 1 that the batch ends by `finish_by`. Null without `finish_by`, and without "
         "a forecast."
     )
@@ -93,39 +86,29 @@ class BatchDetails(BaseModel):
         description="The batch is likely to miss `finish_by`: the chance fell below 0.9 and has not reached 0.97 "
         "since. Checked every ten seconds. The events `batch.at_risk` and `batch.on_track` record each change."
     )
-    mean_seconds: float | None = Field(description="Mean time from push to file, over the jobs that succeeded.")
+    mean_seconds: ToThousandths | None = Field(description="Mean time from push to file, over the jobs that succeeded.")
     outputs: OutputOutageSeen | None = Field(
-        default=None,
-        description="An outage of the output host that delays jobs of this batch. Null in listings, too.",
+        default=None, description="An outage of the output host that delays jobs of this batch. Null in listings, too."
     )
 
     @classmethod
     def of(cls, view: BatchView, **more: Any) -> Self:
         summary = view.summary
-        return cls(
-            id=summary.id,
-            name=summary.name,
+        return cls.copy_from(
+            summary,
             jobs=summary.job_count,
-            states=StateCounts(**view.states),
+            states=view.states,
             done=view.done,
-            cost=BatchCost(estimated=summary.estimated, held=summary.held, spent=summary.spent),
-            created_at=summary.created_at,
-            ended_at=summary.ended_at,
-            elapsed_seconds=_as_seconds(view.elapsed),
-            seconds_left=None if view.left is None else _as_seconds(view.left),
-            time_left=BatchTimeLeft.of(view) if view.forecast else None,
+            cost=BatchCost.copy_from(summary),
+            elapsed_seconds=view.elapsed.total_seconds(),
+            seconds_left=None if view.left is None else view.left.total_seconds(),
+            time_left=BatchTimeLeft.of(view),
             time_left_unknown=view.unknown,
-            finish_by=summary.finish_by,
-            finish_by_chance=None if view.chance is None else round(view.chance, 3),
+            finish_by_chance=view.chance,
             at_risk=view.at_risk,
-            mean_seconds=None if summary.mean_seconds is None else round(summary.mean_seconds, 3),
             outputs=OutputOutageSeen.find(view.outage),
             **more,
         )
-
-
-def _as_seconds(length: timedelta) -> float:
-    return round(length.total_seconds(), 3)
 
 
 class BatchPushed(BatchDetails):
@@ -134,15 +117,8 @@ class BatchPushed(BatchDetails):
     warnings: list[BatchWarning] = Field(description="For example, parameters that were dropped.")
 
 
-class BatchPage(BaseModel):
+class BatchPage(PageShown[BatchDetails]):
     """Batches, newest first."""
-
-    items: list[BatchDetails]
-    next_cursor: str | None
-
-    @classmethod
-    def of(cls, page: Page[BatchView, UUID]) -> Self:
-        return cls(items=[BatchDetails.of(view) for view in page.items], next_cursor=encode_cursor(page.next_key))
 
 
 class BatchesAsked(BaseModel):
@@ -154,19 +130,10 @@ class BatchesAsked(BaseModel):
     cursor: IdCursor = Field(default=None, description="`next_cursor` of the previous page.")
 
 
-class Price(BaseModel):
+class Price(Shown):
     """Catalogue price of jobs, in US dollars."""
 
     jobs: int
     cost: Money
     cost_by_model: dict[str, Money] = Field(description="Keyed by video model id.")
     warnings: list[BatchWarning]
-
-    @classmethod
-    def of(cls, estimate: Estimate) -> Self:
-        return cls(
-            jobs=estimate.jobs,
-            cost=estimate.cost,
-            cost_by_model=estimate.cost_by_model,
-            warnings=BatchWarning.list_of(estimate.warnings),
-        )

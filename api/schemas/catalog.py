@@ -1,14 +1,13 @@
 """The video models on offer."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from api.schemas.values import Money
-from rushes.catalog import Parameter, VideoModel
+from api.schemas.values import Money, Shown
 
 
-class ParameterOffered(BaseModel):
+class ParameterOffered(Shown):
     """One parameter of a video model's input."""
 
     name: str
@@ -18,19 +17,8 @@ class ParameterOffered(BaseModel):
     default: Any = Field(description="The value sent if the parameter is not given; null if it is required.")
     choices: list[int] = Field(description="All allowed values; empty if any value is allowed.")
 
-    @classmethod
-    def of(cls, parameter: Parameter) -> Self:
-        return cls(
-            name=parameter.name,
-            kind=parameter.kind,
-            about=parameter.about,
-            required=parameter.required,
-            default=parameter.default,
-            choices=list(parameter.choices),
-        )
 
-
-class VideoModelOffered(BaseModel):
+class VideoModelOffered(Shown):
     """A video model as the provider sells it."""
 
     id: str
@@ -40,18 +28,6 @@ class VideoModelOffered(BaseModel):
     width: int
     height: int
     parameters: list[ParameterOffered]
-
-    @classmethod
-    def of(cls, model: VideoModel) -> Self:
-        return cls(
-            id=model.id,
-            name=model.name,
-            about=model.about,
-            price_per_second=model.price_per_second,
-            width=model.width,
-            height=model.height,
-            parameters=[ParameterOffered.of(each) for each in model.parameters],
-        )
 
 
 class Catalog(BaseModel):

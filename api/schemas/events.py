@@ -1,20 +1,14 @@
 """The history of a job or a batch, as it is shown."""
 
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.values import (
-    NumberCursor,
-    Time,
-    encode_cursor,
-)
-from models import Event
-from rushes.jobs.views import Page
+from api.schemas.values import NumberCursor, PageShown, Shown, Time
 
 
-class EventSeen(BaseModel):
+class EventSeen(Shown):
     """One entry in the history of a job or a batch."""
 
     id: int
@@ -26,20 +20,9 @@ class EventSeen(BaseModel):
         "`at`; `batch.at_risk` and `batch.on_track` hold the expected end of the batch."
     )
 
-    @classmethod
-    def of(cls, event: Event) -> Self:
-        return cls(id=event.id, at=event.at, kind=event.kind, prediction_id=event.prediction_id, detail=event.detail)
 
-
-class EventPage(BaseModel):
+class EventPage(PageShown[EventSeen]):
     """The history of a job or a batch, oldest first."""
-
-    items: list[EventSeen]
-    next_cursor: str | None
-
-    @classmethod
-    def of(cls, page: Page[Event, int]) -> Self:
-        return cls(items=[EventSeen.of(event) for event in page.items], next_cursor=encode_cursor(page.next_key))
 
 
 class EventsAsked(BaseModel):

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from api.schemas.outputs import OutputOutageSeen
+from api.schemas.values import Shown, ToTenths
 from models.queries.health import EXPECTED_MIGRATION
 from rushes.readiness import Readiness
 
@@ -15,7 +16,7 @@ class Alive(BaseModel):
     status: Literal["ok"]
 
 
-class Ready(BaseModel):
+class Ready(Shown):
     """Whether the API can accept jobs, and which processes would render them."""
 
     status: Literal["ready", "not ready"]
@@ -25,15 +26,15 @@ class Ready(BaseModel):
     dispatcher: str | None = Field(description="The worker that leads. Without one, jobs are accepted but wait.")
     workers: int = Field(description="Worker processes seen in the last 15 seconds.")
     account: str | None = Field(description="Why the provider's account takes no submissions; null if it takes them.")
-    dispatcher_away_seconds: float | None = Field(
+    dispatcher_away_seconds: ToTenths | None = Field(
         description="Time without a leader although workers are alive. More than 10 is a fault. Null if a worker leads."
     )
-    account_waits_seconds: float | None = Field(
+    account_waits_seconds: ToTenths | None = Field(
         description="Time since the first of the refusals in a row. More than 600 is a fault. "
         "Null if the account is healthy."
     )
     batches_at_risk: int = Field(description="Open batches that are likely to miss their `finish_by`.")
-    lag_seconds: float = Field(description="How late the most overdue row is. More than 60 is a fault.")
+    lag_seconds: ToTenths = Field(description="How late the most overdue row is. More than 60 is a fault.")
     paused: str | None = Field(description="Why we submit nothing for now: a restore, or a person.")
     stale_writes: int = Field(
         description="Writes so far that changed nothing because the claim or the state had changed. Many of them "
@@ -43,7 +44,7 @@ class Ready(BaseModel):
         description="Predictions found in the last seven days after being marked not found or refused. Any is a fault."
     )
     unconfirmed: int = Field(description="Submissions with an unknown outcome, because their answers were lost.")
-    oldest_unconfirmed_seconds: float | None = Field(
+    oldest_unconfirmed_seconds: ToTenths | None = Field(
         description="Time since the oldest of them was posted. More than 600 is a fault. Null if there are none."
     )
     foreign_list: int = Field(
@@ -56,27 +57,17 @@ class Ready(BaseModel):
 
     @classmethod
     def of(cls, seen: Readiness) -> Self:
-        return cls(
+        health = seen.health
+        return cls.copy_from(
+            health,
             status="ready" if seen.ready else "not ready",
             database="ok" if seen.reachable else "away",
             migration=seen.migration,
             expected_migration=EXPECTED_MIGRATION,
-            dispatcher=seen.health.leader,
-            workers=seen.health.workers,
-            account=seen.health.back_off,
-            dispatcher_away_seconds=_rounded(seen.health.leaderless_seconds),
-            account_waits_seconds=_rounded(seen.health.back_off_seconds),
-            batches_at_risk=seen.health.batches_at_risk,
-            lag_seconds=round(seen.health.lag_seconds, 1),
-            paused=seen.health.paused,
-            stale_writes=seen.health.stale_writes,
-            duplicates=seen.health.duplicates,
-            unconfirmed=seen.health.unconfirmed,
-            oldest_unconfirmed_seconds=_rounded(seen.health.oldest_unconfirmed_seconds),
-            foreign_list=seen.health.foreign,
+            dispatcher=health.leader,
+            account=health.back_off,
+            dispatcher_away_seconds=health.leaderless_seconds,
+            account_waits_seconds=health.back_off_seconds,
+            foreign_list=health.foreign,
             outputs=OutputOutageSeen.find(seen.outage),
         )
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)

@@ -6,17 +6,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.values import (
-    Blank,
-    IdCursor,
-    Money,
-    Time,
-    TimeLeftEstimate,
-    TimeLeftUnknown,
-    encode_cursor,
-)
-from models import Artifact, ArtifactKind, JobState, Prediction, PredictionState
-from rushes.jobs.views import JobView, Page
+from api.schemas.values import Blank, IdCursor, Money, PageShown, Shown, Time, TimeLeftEstimate, TimeLeftUnknown
+from models import ArtifactKind, JobState, Prediction, PredictionState
+from rushes.forecasting.forecaster import Progress
+from rushes.jobs.views import JobView
 
 
 class Links:
@@ -46,14 +39,14 @@ class Failure(BaseModel):
         return cls(code=code, message=message or "") if code else None
 
 
-class JobCost(BaseModel):
+class JobCost(Shown):
     """The cost of a job so far, in US dollars."""
 
     held: Money = Field(description="For predictions without an outcome.")
     spent: Money = Field(description="For predictions that ended as paid.")
 
 
-class Video(BaseModel):
+class Video(Shown):
     """A stored video that passed the probe."""
 
     url: str = Field(description="Address of the file. Range requests are supported.")
@@ -71,16 +64,11 @@ class Video(BaseModel):
         file = view.find_file(ArtifactKind.VIDEO)
         if file is None:
             return None
-        facts = {name: getattr(file, name) for name in ("bytes", "sha256", "container", "width", "height", "has_audio")}
-        return cls(
-            url=links.job(view.job.id, "video"),
-            seconds=_as_number(file),
-            poster_url=links.job(view.job.id, "poster") if view.find_file(ArtifactKind.POSTER) else None,
-            **facts,
-        )
+        poster_url = links.job(view.job.id, "poster") if view.find_file(ArtifactKind.POSTER) else None
+        return cls.copy_from(file, url=links.job(view.job.id, "video"), poster_url=poster_url)
 
 
-class Unverified(BaseModel):
+class Unverified(Shown):
     """A downloaded file that is kept although the probe rejects it as a video."""
 
     url: str = Field(description="Address of the file.")
@@ -96,16 +84,10 @@ class Unverified(BaseModel):
         file = view.find_file(ArtifactKind.UNVERIFIED)
         if file is None:
             return None
-        names = ("bytes", "sha256", "content_type", "source", "message")
-        facts = {name: getattr(file, name) for name in names}
-        return cls(url=links.job(view.job.id, "unverified"), kept_at=file.created_at, **facts)
+        return cls.copy_from(file, url=links.job(view.job.id, "unverified"), kept_at=file.created_at)
 
 
-def _as_number(file: Artifact) -> float | None:
-    return None if file.seconds is None else float(file.seconds)
-
-
-class PredictionSeen(BaseModel):
+class PredictionSeen(Shown):
     """One purchase."""
 
     id: UUID
@@ -128,26 +110,19 @@ class PredictionSeen(BaseModel):
     error: Failure | None
 
     @classmethod
-    def of(cls, prediction: Prediction, *, video_url: str | None, unverified_url: str | None) -> Self:
-        return cls(
-            id=prediction.id,
-            attempt=prediction.attempt,
-            state=PredictionState(prediction.state),
-            provider_id=prediction.provider_id,
-            price=prediction.price,
-            created_at=prediction.created_at,
-            posted_at=prediction.posted_at,
-            accepted_at=prediction.accepted_at,
-            ended_at=prediction.ended_at,
-            watch_windows=prediction.watch_windows,
-            is_duplicate=prediction.is_duplicate,
-            video_url=video_url,
-            unverified_url=unverified_url,
+    def of(cls, prediction: Prediction, view: JobView, links: Links) -> Self:
+        def find_url(kind: ArtifactKind) -> str | None:
+            return links.prediction(prediction.id, kind.value) if view.has_duplicate_file(prediction, kind) else None
+
+        return cls.copy_from(
+            prediction,
+            video_url=find_url(ArtifactKind.VIDEO),
+            unverified_url=find_url(ArtifactKind.UNVERIFIED),
             error=Failure.find(prediction.error_code, prediction.error_message),
         )
 
 
-class JobListed(BaseModel):
+class JobListed(Shown):
     """A job as listed, without its purchases."""
 
     id: UUID
@@ -185,8 +160,24 @@ class JobListed(BaseModel):
     time_left_unknown: TimeLeftUnknown = None
 
     @classmethod
-    def of(cls, view: JobView, links: Links) -> Self:
-        return cls(**_describe(view, links))
+    def of(cls, view: JobView, links: Links, **more: Any) -> Self:
+        job, progress = view.job, view.progress or Progress()
+        return cls.copy_from(
+            job,
+            batch=view.batch,
+            model=view.model_name,
+            attempts=view.attempts,
+            cost=JobCost.copy_from(view),
+            error=Failure.find(view.failing.error_code, view.failing.error_message),
+            cancel_requested=job.cancel_requested_at is not None,
+            video=Video.find(view, links),
+            unverified=Unverified.find(view, links),
+            waits_for=view.waits_for,
+            progress=_round_down(progress.share),
+            time_left=TimeLeftEstimate.find(progress.time_left),
+            time_left_unknown=progress.unknown,
+            **more,
+        )
 
 
 class JobDetails(JobListed):
@@ -196,46 +187,9 @@ class JobDetails(JobListed):
 
     @classmethod
     def of(cls, view: JobView, links: Links, **more: Any) -> Self:
-        predictions = [
-            PredictionSeen.of(
-                each,
-                video_url=_find_duplicate_url(view, links, each, ArtifactKind.VIDEO),
-                unverified_url=_find_duplicate_url(view, links, each, ArtifactKind.UNVERIFIED),
-            )
-            for each in view.predictions
-        ]
-        return cls(predictions=predictions, **_describe(view, links), **more)
-
-
-def _find_duplicate_url(view: JobView, links: Links, prediction: Prediction, kind: ArtifactKind) -> str | None:
-    return links.prediction(prediction.id, kind.value) if view.has_duplicate_file(prediction, kind) else None
-
-
-def _describe(view: JobView, links: Links) -> dict[str, Any]:
-    job = view.job
-    return {
-        "id": job.id,
-        "batch": view.batch,
-        "number": job.number,
-        "model": view.model_name,
-        "state": job.state,
-        "input": job.input,
-        "priority": job.priority,
-        "price": job.price,
-        "attempts": view.attempts,
-        "max_attempts": job.max_attempts,
-        "cost": JobCost(held=view.held, spent=view.spent),
-        "error": Failure.find(view.failing.error_code, view.failing.error_message),
-        "cancel_requested": job.cancel_requested_at is not None,
-        "created_at": job.created_at,
-        "ended_at": job.ended_at,
-        "video": Video.find(view, links),
-        "unverified": Unverified.find(view, links),
-        "waits_for": view.waits_for,
-        "progress": _round_down(view.progress.share) if view.progress else None,
-        "time_left": TimeLeftEstimate.find(view.progress.time_left) if view.progress else None,
-        "time_left_unknown": view.progress.unknown if view.progress else None,
-    }
+        return super().of(
+            view, links, predictions=[PredictionSeen.of(each, view, links) for each in view.predictions], **more
+        )
 
 
 def _round_down(share: float | None) -> float | None:
@@ -268,15 +222,8 @@ class JobRetried(BaseModel):
     job: JobDetails
 
 
-class JobPage(BaseModel):
+class JobPage(PageShown[JobListed]):
     """Jobs, newest first."""
-
-    items: list[JobListed]
-    next_cursor: str | None
-
-    @classmethod
-    def of(cls, page: Page[JobView, UUID], links: Links) -> Self:
-        return cls(items=[JobListed.of(view, links) for view in page.items], next_cursor=encode_cursor(page.next_key))
 
 
 class JobsAsked(BaseModel):

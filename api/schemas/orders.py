@@ -2,17 +2,14 @@
 
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
+from api.schemas.values import Body
 from rushes.jobs.orders import JobOrder
 
-_STRICT = ConfigDict(extra="forbid", strict=True)
 
-
-class NewJobs(BaseModel):
+class NewJobs(Body):
     """Jobs to price."""
-
-    model_config = _STRICT
 
     jobs: list[JobOrder]
 

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from api.schemas.values import Time
+from api.schemas.values import Body, Shown, Time
 from models.queries.storing import OutputOutage
 from rushes.jobs.why_waiting import describe_outage
 
 
-class OutputOutageSeen(BaseModel):
+class OutputOutageSeen(Shown):
     """An outage of the output host. Downloads wait until it ends, and no job fails because of it."""
 
     since: Time = Field(description="When the first download failed.")
@@ -19,15 +19,11 @@ class OutputOutageSeen(BaseModel):
 
     @classmethod
     def find(cls, outage: OutputOutage | None) -> Self | None:
-        if outage is None:
-            return None
-        return cls(since=outage.since, failure=outage.failure, waiting=outage.waiting, detail=describe_outage(outage))
+        return None if outage is None else cls.copy_from(outage, detail=describe_outage(outage))
 
 
-class RecheckAsked(BaseModel):
+class RecheckAsked(Body):
     """Selects the unverified files to probe again. At least one filter is required."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     batch: Annotated[str | None, Field(description="Only jobs of this batch, by name or id.")] = None
     code: Annotated[

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from api.schemas.values import Money, Time
+from api.schemas.values import Body, Money, Shown, Time
 from models.queries.reconciling.runs import UnconfirmedSubmission
 from rushes.catalog import find_video_model
 
-_STRICT = ConfigDict(extra="forbid", strict=True)
 
-
-class UnconfirmedView(BaseModel):
+class UnconfirmedView(Shown):
     """A submission with an outcome that is not known yet."""
 
     prediction_id: UUID
@@ -29,11 +27,7 @@ class UnconfirmedView(BaseModel):
     @classmethod
     def of(cls, unconfirmed: UnconfirmedSubmission) -> Self:
         model = find_video_model(unconfirmed.video_model)
-        return cls(model=model.name if model else unconfirmed.video_model, **_facts_of(unconfirmed))
-
-
-def _facts_of(unconfirmed: UnconfirmedSubmission) -> dict[str, Any]:
-    return {name: value for name, value in unconfirmed._asdict().items() if name != "video_model"}
+        return cls.copy_from(unconfirmed, model=model.name if model else unconfirmed.video_model)
 
 
 class UnconfirmedList(BaseModel):
@@ -46,20 +40,16 @@ class UnconfirmedList(BaseModel):
         return cls(items=[UnconfirmedView.of(each) for each in unconfirmed])
 
 
-class Adoption(BaseModel):
+class Adoption(Body):
     """Assigns one of the provider's predictions to an unconfirmed submission."""
-
-    model_config = _STRICT
 
     provider_id: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9][!-~]{0,199}$", description="The provider's prediction id.")
     ]
 
 
-class Abandonment(BaseModel):
+class Abandonment(Body):
     """Gives up a render that does not end."""
-
-    model_config = _STRICT
 
     accept_double_cost: Annotated[
         bool, Field(description="Must be true: the render may still be billed, and the job is bought again.")

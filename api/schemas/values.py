@@ -1,16 +1,21 @@
-"""The formats that all schemas share: money, times, cursors."""
+"""What all schemas share: money, times, cursors, pages, and how a row is shown."""
 
 import base64
 import binascii
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from functools import partial
+from typing import Annotated, Any, Generic, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from rushes import forecasting
 from rushes.forecasting.forecaster import UnknownReason
+from rushes.jobs.views import Page
+
+Item = TypeVar("Item")
 
 Money = Annotated[
     Decimal,
@@ -25,6 +30,21 @@ Time = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-05T12:00:00.000000Z"]}),
 ]
 """RFC 3339, always UTC and ending in Z."""
+
+ToTenths = Annotated[float, AfterValidator(partial(round, ndigits=1))]
+ToThousandths = Annotated[float, AfterValidator(partial(round, ndigits=3))]
+
+
+class Shown(BaseModel):
+    """A part of an answer that shows a row, or another object of ours."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def copy_from(cls, source: object, **others: Any) -> Self:
+        """Copy each field from the attribute of the same name. `others` are the fields that are not copied."""
+        names = cls.model_fields.keys() - others.keys()
+        return cls.model_validate({name: getattr(source, name) for name in names if hasattr(source, name)} | others)
 
 
 class TimeLeftEstimate(BaseModel):
@@ -55,6 +75,23 @@ def encode_cursor(key: UUID | int | None) -> str | None:
         return None
     content = key.bytes if isinstance(key, UUID) else key.to_bytes(8)
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+class Body(BaseModel):
+    """The body of a request. Unknown fields are refused, and no type is converted to another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class PageShown(BaseModel, Generic[Item]):
+    """One page of a list."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, page: Page[Any, Any], show: Callable[[Any], Item]) -> Self:
+        return cls(items=[show(each) for each in page.items], next_cursor=encode_cursor(page.next_key))
 
 
 def _decode(cursor: object, *, length: int) -> bytes:

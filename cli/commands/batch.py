@@ -35,7 +35,7 @@ WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Show progress 
 UnverifiedOption = Annotated[
     bool, typer.Option("--unverified", help="Also fetch files that arrived but are not recognised as videos.")
 ]
-NameArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Name or id of a batch.", show_default=False)]
+NameArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Name or id of a batch.")]
 
 
 @app.command("show")

@@ -11,32 +11,21 @@ from stack.errors import CommandError
 
 SeedOption = Annotated[
     str,
-    typer.Option(
-        "--seed", metavar="SEED", help="Seed of the fault plan. Several seeds, separated by commas, run one by one."
-    ),
+    typer.Option(metavar="SEED", help="Seed of the fault plan. Several seeds, separated by commas, run one by one."),
 ]
-JobsOption = Annotated[int, typer.Option("--jobs", min=1, max=10_000, help="Jobs to push per seed.")]
+JobsOption = Annotated[int, typer.Option(min=1, max=10_000, help="Jobs to push per seed.")]
 MinutesOption = Annotated[
     float | None,
-    typer.Option(
-        "--minutes", min=0.1, max=1440, help="How long to inject faults. If omitted, it depends on the number of jobs."
-    ),
+    typer.Option(min=0.1, max=1440, help="How long to inject faults. If omitted, it depends on the number of jobs."),
 ]
 ScenarioOption = Annotated[
-    str,
-    typer.Option(
-        "--scenario", help="Kinds of faults: everything, processes, provider, lost-answers, restore or outputs."
-    ),
+    str, typer.Option(help="Kinds of faults: everything, processes, provider, lost-answers, restore or outputs.")
 ]
 DatabaseOption = Annotated[
-    str | None,
-    typer.Option(
-        "--database-url", metavar="URL", help="Your own Postgres server. A database is created there and dropped."
-    ),
+    str | None, typer.Option(metavar="URL", help="Your own Postgres server. A database is created there and dropped.")
 ]
 RedisOption = Annotated[
-    str | None,
-    typer.Option("--redis-url", metavar="URL", help="Your own Redis, with a database number that nothing else uses."),
+    str | None, typer.Option(metavar="URL", help="Your own Redis, with a database number that nothing else uses.")
 ]
 FlushOption = Annotated[
     bool, typer.Option("--flush-redis", help="Allow the run to empty the database given by --redis-url.")

@@ -28,16 +28,12 @@ from rushes.settings import load_settings
 from stack.errors import BAD_INPUT, CommandError
 
 app = typer.Typer(help="Jobs: one video each.", no_args_is_help=True)
-JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a job.", show_default=False)]
-JobsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of jobs.", show_default=False)]
-CodeOption = Annotated[
-    str | None, typer.Option("--code", help="Only jobs that ended with this failure code.", show_default=False)
-]
-StateOption = Annotated[JobState | None, typer.Option(help="Only jobs in this state.", show_default=False)]
-BatchOption = Annotated[str | None, typer.Option("--batch", "-b", help="Name or id of a batch.", show_default=False)]
-ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help="Id or short name of a video model.", show_default=False)
-]
+JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a job.")]
+JobsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of jobs.")]
+CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs that ended with this failure code.")]
+StateOption = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
+BatchOption = Annotated[str | None, typer.Option("--batch", "-b", help="Name or id of a batch.")]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Id or short name of a video model.")]
 
 
 @app.command("show")

@@ -18,32 +18,25 @@ from rushes.settings import Settings, load_settings
 from stack.errors import FAILED, INTERRUPTED, CommandError
 
 BatchOption = Annotated[
-    str | None,
-    typer.Option("--batch", "-b", help="Name of the batch. If omitted: made from file and time.", show_default=False),
+    str | None, typer.Option("--batch", "-b", help="Name of the batch. If omitted: made from file and time.")
 ]
-PriorityOption = Annotated[
-    int | None, typer.Option(help="Priority for lines that do not set it. Higher goes first.", show_default=False)
-]
+PriorityOption = Annotated[int | None, typer.Option(help="Priority for lines that do not set it. Higher goes first.")]
 AttemptsOption = Annotated[
-    int | None,
-    typer.Option(help="Maximum number of purchases per job, for lines that do not set it.", show_default=False),
+    int | None, typer.Option(help="Maximum number of purchases per job, for lines that do not set it.")
 ]
 FinishByOption = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
         help="Deadline with its time zone: 2026-01-01T12:00Z. The batch is marked at risk if it is likely to miss it.",
-        show_default=False,
     ),
 ]
 FinishInOption = Annotated[
-    str | None,
-    typer.Option(metavar="LENGTH", help="Deadline as a length from now: 2h, 90m, 1d12h.", show_default=False),
+    str | None, typer.Option(metavar="LENGTH", help="Deadline as a length from now: 2h, 90m, 1d12h.")
 ]
 WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Show progress until all jobs have ended.")]
 DownloadOption = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Wait, then fetch the videos through the API into DIR.", show_default=False),
+    Path | None, typer.Option(metavar="DIR", help="Wait, then fetch the videos through the API into DIR.")
 ]
 
 

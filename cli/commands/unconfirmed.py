@@ -10,9 +10,7 @@ from cli.output import print_answer, print_list, show_moment, show_money, show_t
 from rushes.settings import load_settings
 
 app = typer.Typer(help="Unconfirmed submissions: the answers to their POSTs were lost.", no_args_is_help=True)
-ProviderIdArgument = Annotated[
-    str, typer.Argument(metavar="PROVIDER_ID", help="Id of the provider's prediction.", show_default=False)
-]
+ProviderIdArgument = Annotated[str, typer.Argument(metavar="PROVIDER_ID", help="Id of the provider's prediction.")]
 
 
 @app.command("list")

@@ -8,8 +8,7 @@ WorkersOption = Annotated[
     int, typer.Option("--workers", "-w", min=1, max=64, help="Worker processes for submits and checks.")
 ]
 PortOption = Annotated[
-    int | None,
-    typer.Option(min=0, max=65535, help="Port of the API instead of RUSHES_URL's; 0 picks any.", show_default=False),
+    int | None, typer.Option(min=0, max=65535, help="Port of the API instead of RUSHES_URL's; 0 picks any.")
 ]
 FlowerOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of Flower; 0 picks any.")]
 SimulatorOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the simulator; 0 picks any.")]

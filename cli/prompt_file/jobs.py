@@ -119,9 +119,7 @@ def _take_order(
     order: dict[str, int] = {}
     problems: list[Problem] = []
     for name in _BOUNDS:
-        if model.parameter(name) is not None:
-            continue
-        if name not in given and getattr(fill, name) is None:
+        if model.parameter(name) is not None or (name not in given and getattr(fill, name) is None):
             continue
         value = given.pop(name, getattr(fill, name))
         value = _read_integer(value) if is_text else value

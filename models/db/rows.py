@@ -1,13 +1,13 @@
 """Run SQL statements with bound parameters. One row or many are returned, as the caller's tuple type."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from psycopg.types.json import Jsonb
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-Shape = TypeVar("Shape", bound=NamedTuple)
+Shape = TypeVar("Shape")
 
 
 def statement(sql: str) -> TextClause:
@@ -15,15 +15,15 @@ def statement(sql: str) -> TextClause:
     return text(sql)
 
 
-def find_one(session: Session, query: TextClause, shape: type[Shape], **values: Any) -> Shape | None:
-    """The first row in the caller's shape, columns in the order of its fields; None if there is no row."""
+def find_one(session: Session, query: TextClause, shape: Callable[..., Shape], **values: Any) -> Shape | None:
+    """The first row in the caller's shape, whose fields name its columns; None if there is no row."""
     row = session.execute(query, values).first()
-    return shape(*row) if row is not None else None
+    return shape(**row._mapping) if row is not None else None
 
 
-def find_all(session: Session, query: TextClause, shape: type[Shape], **values: Any) -> list[Shape]:
+def find_all(session: Session, query: TextClause, shape: Callable[..., Shape], **values: Any) -> list[Shape]:
     """Every row in the caller's shape."""
-    return [shape(*row) for row in session.execute(query, values)]
+    return [shape(**row._mapping) for row in session.execute(query, values)]
 
 
 def changed_a_row(session: Session, query: TextClause, **values: Any) -> bool:

@@ -19,7 +19,7 @@ from models.transitions.storing.steps import TO_STORE
 EXAMPLES = 10
 
 _COUNTED = """
-    SELECT count(*), coalesce((array_agg(DISTINCT id ORDER BY id))[1:{examples}], '{{}}')
+    SELECT count(*) AS total, coalesce((array_agg(DISTINCT id ORDER BY id))[1:{examples}], '{{}}') AS examples
     FROM ({broken}) AS broken (id)
 """
 
@@ -108,7 +108,7 @@ RULES = (
         "the job stores, but no prediction of it has an output to store",
         f"""SELECT id::text FROM job WHERE state = 'storing' AND NOT EXISTS (
                SELECT 1 FROM prediction
-               WHERE job_id = job.id AND {TO_STORE} AND NOT is_duplicate)""",  # noqa: S608 - a constant
+               WHERE job_id = job.id AND {TO_STORE} AND NOT is_duplicate)""",
     ),
     _rule(
         "succeeded_has_video",
@@ -129,7 +129,7 @@ RULES = (
         f"""SELECT job_id::text FROM prediction WHERE provider_id IS NOT NULL
            GROUP BY job_id
            HAVING count(*) > 1 + count(*) FILTER (WHERE {REFUNDED} OR error_code = 'abandoned') + (
-               SELECT count(*) FROM event WHERE event.job_id = prediction.job_id AND kind = 'job.retried')""",  # noqa: S608
+               SELECT count(*) FROM event WHERE event.job_id = prediction.job_id AND kind = 'job.retried')""",
     ),
     _rule(
         "no_duplicate",
@@ -186,7 +186,7 @@ RULES = (
         f"""SELECT account.name FROM account JOIN prediction ON account_id = account.id
            WHERE state IN ('submitting', 'unconfirmed', 'rendering') AND watch_windows < {SLOT_WINDOWS}
              AND NOT is_duplicate AND {_ADMITTED}
-           GROUP BY account.id HAVING count(*) > slots + {_MAX_OVERCOMMIT}""",  # noqa: S608 - constants
+           GROUP BY account.id HAVING count(*) > slots + {_MAX_OVERCOMMIT}""",
     ),
 )
 """The rules that must hold at every instant."""
@@ -195,17 +195,18 @@ EVERY_JOB_ENDED = _rule("every_job_ended", "the job has not ended", "SELECT id::
 """The rule that must hold once nothing is left to do."""
 
 _PURCHASES = statement(f"""
-    SELECT id, job_id, provider_id, state, price, {SPENT}
+    SELECT id AS prediction_id, job_id, provider_id, state, price, {SPENT} AS is_spent
     FROM prediction WHERE provider_id IS NOT NULL ORDER BY id
-""")  # noqa: S608 - a constant
+""")
 
-_FILES = statement("SELECT id, url, bytes, sha256 FROM artifact ORDER BY id")
+_FILES = statement("SELECT id AS artifact_id, url, bytes, sha256 FROM artifact ORDER BY id")
 
 # An ending is committed before the count that admits its successor, and events carry the time of their statement. A
 # slot that was given back is free from then on; the ending of its render frees nothing. Purchases found after a restore
 # and duplicate purchases were not admitted, so they may exceed the slots.
 _CROWDS = statement(f"""
-    SELECT account.name, max(live)::int, slots + {_MAX_OVERCOMMIT}, count(*) FILTER (WHERE gives_back)
+    SELECT account.name AS account, max(live)::int AS most_live, slots + {_MAX_OVERCOMMIT} AS allowed,
+        count(*) FILTER (WHERE gives_back) AS given_back
     FROM (
         SELECT account_id, gives_back, sum(step) OVER (PARTITION BY account_id ORDER BY at, step) AS live
         FROM (
@@ -228,7 +229,7 @@ _CROWDS = statement(f"""
     ) AS history
     JOIN account ON account.id = account_id
     GROUP BY account.id
-""")  # noqa: S608 - constants
+""")
 
 
 def find_broken(session: Session, rule: AuditRule) -> Broken:

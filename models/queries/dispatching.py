@@ -10,14 +10,13 @@ from models.queries.accounts.back_off import WATCH_DUE
 from models.queries.storing import STORE_DUE
 
 _ACCOUNT = statement("""
-    SELECT id, back_offs, back_off_reason,
-        coalesce(extract(epoch FROM back_off_until - now())::float8, 0),
-        check_failures,
-        coalesce(extract(epoch FROM check_back_off_until - now())::float8, 0),
-        sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300),
-        epoch, restore_epoch, slots, overcommit, requests_owed,
-        1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300),
-        outputs_failing_since IS NOT NULL
+    SELECT id, back_offs, back_off_reason, check_failures, epoch, restore_epoch, slots, overcommit, requests_owed,
+        coalesce(extract(epoch FROM back_off_until - now())::float8, 0) AS back_off_seconds,
+        coalesce(extract(epoch FROM check_back_off_until - now())::float8, 0) AS check_back_off_seconds,
+        sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300)
+            AS sweep_lag_seconds,
+        1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300) AS own_share,
+        outputs_failing_since IS NOT NULL AS outputs_failing
     FROM account WHERE name = :name
 """)
 
@@ -29,10 +28,10 @@ _UNTIL_DUE = statement(f"""
         {WATCH_DUE},
         (SELECT min(due_at) FROM prediction WHERE state = 'unconfirmed' AND due_at > now())
     ) - now())::float8
-""")  # noqa: S608 - constants
+""")
 
 _THREADS = statement("""
-    SELECT queue, sum(threads)::int FROM worker, unnest(queues) AS queue
+    SELECT queue, sum(threads)::int AS threads FROM worker, unnest(queues) AS queue
     WHERE seen_at > now() - interval '15 seconds'
     GROUP BY queue
 """)
@@ -70,4 +69,4 @@ def find_seconds_until_due(session: Session) -> float | None:
 
 def count_threads(session: Session) -> dict[str, int]:
     """Threads of the living workers, by queue."""
-    return {row.queue: row.sum for row in session.execute(_THREADS)}
+    return {row.queue: row.threads for row in session.execute(_THREADS)}

@@ -11,22 +11,23 @@ from models.db.rows import find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
 
 _CAPACITY = statement("""
-    SELECT least(slots, effective_slots)::int, submits_per_minute,
-        (SELECT count(*) FROM prediction WHERE account_id = account.id AND not_before > now() - :rate_window),
-        greatest(0, coalesce(extract(epoch FROM back_off_until - now()), 0))::float8,
-        EXISTS (SELECT 1 FROM leader WHERE role = 'dispatcher' AND lease_until > now()),
+    SELECT least(slots, effective_slots)::int AS slots, submits_per_minute,
+        (SELECT count(*) FROM prediction WHERE account_id = account.id AND not_before > now() - :rate_window)
+            AS submitted,
+        greatest(0, coalesce(extract(epoch FROM back_off_until - now()), 0))::float8 AS back_off_seconds,
+        EXISTS (SELECT 1 FROM leader WHERE role = 'dispatcher' AND lease_until > now()) AS led,
         (SELECT coalesce(sum(threads), 0)::int FROM worker
-            WHERE seen_at > now() - interval '15 seconds' AND 'store' = ANY(queues)),
-        now(), paused_at IS NOT NULL
+            WHERE seen_at > now() - interval '15 seconds' AND 'store' = ANY(queues)) AS store_threads,
+        now() AS now, paused_at IS NOT NULL AS paused
     FROM account WHERE name = :account
 """)
 
 _RECENT = statement("""
     SELECT
         percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM done.ended_at - prediction.ended_at)::float8)
-            FILTER (WHERE prediction.state = 'completed'),
-        count(*) FILTER (WHERE prediction.state = 'completed'),
-        count(*) FILTER (WHERE prediction.state IN ('failed', 'timeout'))
+            FILTER (WHERE prediction.state = 'completed') AS store_seconds,
+        count(*) FILTER (WHERE prediction.state = 'completed') AS completed,
+        count(*) FILTER (WHERE prediction.state IN ('failed', 'timeout')) AS failed
     FROM (
         -- A range: with an equality, the planner would walk a long queue of youngest jobs to find them.
         SELECT id, ended_at FROM job
@@ -39,15 +40,16 @@ _RECENT = statement("""
 
 # The kind of a render: its video model and the requested seconds.
 _KIND = """job.video_model, round(coalesce((input->>'duration')::numeric,
-        (input->>'end_time')::numeric - (input->>'start_time')::numeric))::int"""
+        (input->>'end_time')::numeric - (input->>'start_time')::numeric))::int AS output_seconds"""
 _OURS = "coalesce(job.id = :job_id OR job.batch_id = :batch_id, false)"
 _OUR_RENDER = f"NOT is_duplicate AND {_OURS}"  # a duplicate purchase holds a slot, but no job waits for it
 
 # Nearly equal ages are grouped, in buckets a quarter of a natural logarithm wide.
 _RUNNING = """
-    SELECT {kind}, {ours}, watch_windows < :slot_windows,
-        prediction.state <> 'submitting' OR posted_at IS NOT NULL,
-        prediction.state = 'unconfirmed' AND prediction.due_at IS NULL, count(*), avg(age)
+    SELECT {kind}, {ours} AS ours, watch_windows < :slot_windows AS in_slot,
+        prediction.state <> 'submitting' OR posted_at IS NOT NULL AS posted,
+        prediction.state = 'unconfirmed' AND prediction.due_at IS NULL AS undecided,
+        count(*) AS renders, avg(age) AS age_seconds
     FROM prediction JOIN job ON job.id = job_id,
         LATERAL (SELECT greatest(0, extract(epoch FROM now() - coalesce(accepted_at, posted_at, now())))::float8) AS
             since(age)
@@ -56,7 +58,8 @@ _RUNNING = """
 """
 
 _STORING = """
-    SELECT {ours}, count(*), avg(extract(epoch FROM now() - coalesce(outcome.at, now())))::float8
+    SELECT {ours} AS ours, count(*) AS jobs,
+        avg(extract(epoch FROM now() - coalesce(outcome.at, now())))::float8 AS age_seconds
     FROM job, LATERAL (
         SELECT max(ended_at) AS at FROM prediction
         WHERE job_id = job.id AND state = 'completed' AND NOT is_duplicate) AS outcome
@@ -68,7 +71,7 @@ _WAITING = """
     WITH last AS MATERIALIZED (
         SELECT priority, id FROM job WHERE {whose} AND state = 'queued' ORDER BY priority, id DESC LIMIT 1
     )
-    SELECT job.priority, {ours}, {kind}, count(*)
+    SELECT job.priority, {ours} AS ours, {kind}, count(*) AS jobs
     FROM job, last
     WHERE job.state = 'queued'
       AND (job.priority > last.priority OR job.priority = last.priority AND job.id <= last.id)
@@ -82,7 +85,8 @@ _WAITING_OF_JOB = statement(_WAITING.format(whose="id = :job_id", ours=_OURS, ki
 
 
 _PROMISES = statement("""
-    SELECT id, name, finish_by, extract(epoch FROM finish_by - now())::float8, at_risk_at IS NOT NULL
+    SELECT id AS batch_id, name, finish_by, extract(epoch FROM finish_by - now())::float8 AS seconds_left,
+        at_risk_at IS NOT NULL AS at_risk
     FROM batch
     WHERE finish_by > now() - interval '1 day'
       AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))
@@ -91,7 +95,7 @@ _PROMISES = statement("""
 """)
 
 _BUSY = statement("""
-    SELECT batch.id, batch.name
+    SELECT batch.id AS batch_id, batch.name
     FROM prediction JOIN job ON job.id = job_id JOIN batch ON batch.id = batch_id
     WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
     GROUP BY batch.id

@@ -10,60 +10,62 @@ from models.db.rows import find_one, statement
 from models.queries.accounts.back_off import REFUSED, WAITING, WATCH_DUE
 from models.queries.storing import STORE_DUE
 
-EXPECTED_MIGRATION = "0013"
+EXPECTED_MIGRATION = "0014"
 """The newest migration that this code knows. A test compares it with the scripts."""
 
 _FARM = statement(f"""
     SELECT
-        (SELECT count(*) FROM job WHERE state = 'queued'),
-        (SELECT count(*) FROM job WHERE state = 'storing'),
-        (SELECT count(*) FROM prediction WHERE state IN ('submitting', 'unconfirmed', 'rendering')),
-        (SELECT count(*) FROM prediction WHERE state = 'rendering'),
-        (SELECT count(*) FROM prediction WHERE state = 'unconfirmed'),
-        (SELECT count(*) FROM prediction WHERE state = 'rendering' AND watch_windows > 0),
-        (SELECT sum(least(slots, effective_slots)) FROM account)::int,
+        (SELECT count(*) FROM job WHERE state = 'queued') AS queued,
+        (SELECT count(*) FROM job WHERE state = 'storing') AS storing,
+        (SELECT count(*) FROM prediction WHERE state IN ('submitting', 'unconfirmed', 'rendering')) AS live,
+        (SELECT count(*) FROM prediction WHERE state = 'rendering') AS rendering,
+        (SELECT count(*) FROM prediction WHERE state = 'unconfirmed') AS unconfirmed,
+        (SELECT count(*) FROM prediction WHERE state = 'rendering' AND watch_windows > 0) AS overdue_watches,
+        (SELECT sum(least(slots, effective_slots)) FROM account)::int AS slots,
         (SELECT string_agg(
             back_off_reason || ' until ' || to_char(back_off_until AT TIME ZONE 'UTC', 'HH24:MI:SS'), ', ')
-            FROM account WHERE back_off_until > now()),
+            FROM account WHERE back_off_until > now()) AS back_off,
         coalesce(extract(epoch FROM now() - least(
             {STORE_DUE},
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
-            {WATCH_DUE}))::float8, 0),
-        (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL),
-        (SELECT count(*) FROM prediction WHERE is_duplicate),
-        (SELECT coalesce(sum(count), 0)::bigint FROM stale_write)
-""")  # noqa: S608 - constants
+            {WATCH_DUE}))::float8, 0) AS lag_seconds,
+        (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL) AS paused,
+        (SELECT count(*) FROM prediction WHERE is_duplicate) AS duplicates,
+        (SELECT coalesce(sum(count), 0)::bigint FROM stale_write) AS stale_writes
+""")
 
 _HEALTH = statement(f"""
     SELECT
-        (SELECT holder FROM leader WHERE role = 'dispatcher' AND lease_until > now()),
-        (SELECT count(*) FROM worker WHERE seen_at > now() - interval '15 seconds'),
+        (SELECT holder FROM leader WHERE role = 'dispatcher' AND lease_until > now()) AS leader,
+        (SELECT count(*) FROM worker WHERE seen_at > now() - interval '15 seconds') AS workers,
         (SELECT back_off_reason || coalesce(': ' || back_off_detail, '') FROM account LEFT JOIN {WAITING} ON true
-            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1),
+            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1) AS back_off,
         (SELECT CASE WHEN lease_until > now() THEN NULL
                 ELSE extract(epoch FROM now() - coalesce(lease_until, first_started))::float8 END
             FROM (SELECT min(started_at) AS first_started FROM worker
                 WHERE seen_at > now() - interval '15 seconds' AND 'submit' = ANY(queues)) AS living
-            LEFT JOIN leader ON role = 'dispatcher'),
+            LEFT JOIN leader ON role = 'dispatcher') AS leaderless_seconds,
         (SELECT extract(epoch FROM now() - greatest(back_off_since, waiting.since))::float8
             FROM account LEFT JOIN {WAITING} ON true
-            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1),
+            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1) AS back_off_seconds,
         greatest(0, coalesce(extract(epoch FROM now() - least(
             {STORE_DUE},
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
                 AND NOT EXISTS (SELECT 1 FROM account WHERE back_off_until > now() OR paused_at IS NOT NULL)),
-            {WATCH_DUE}))::float8, 0)),
+            {WATCH_DUE}))::float8, 0)) AS lag_seconds,
         (SELECT count(*) FROM batch WHERE finish_by > now() - interval '1 day' AND at_risk_at IS NOT NULL
-            AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))),
-        (SELECT count(*) FROM prediction WHERE is_duplicate AND accepted_at > now() - interval '7 days'),
+            AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing')))
+            AS batches_at_risk,
+        (SELECT count(*) FROM prediction WHERE is_duplicate AND accepted_at > now() - interval '7 days') AS duplicates,
         (SELECT paused_reason || coalesce(': ' || paused_detail, '') FROM account
-            WHERE paused_at IS NOT NULL ORDER BY paused_at LIMIT 1),
-        (SELECT coalesce(sum(count), 0)::bigint FROM stale_write),
-        (SELECT count(*) FROM prediction WHERE state = 'unconfirmed'),
-        (SELECT extract(epoch FROM now() - min(posted_at))::float8 FROM prediction WHERE state = 'unconfirmed'),
+            WHERE paused_at IS NOT NULL ORDER BY paused_at LIMIT 1) AS paused,
+        (SELECT coalesce(sum(count), 0)::bigint FROM stale_write) AS stale_writes,
+        (SELECT count(*) FROM prediction WHERE state = 'unconfirmed') AS unconfirmed,
+        (SELECT extract(epoch FROM now() - min(posted_at))::float8 FROM prediction WHERE state = 'unconfirmed')
+            AS oldest_unconfirmed_seconds,
         (SELECT count(*) FROM prediction WHERE error_code = 'foreign_list'
-            AND (state = 'unconfirmed' OR state = 'rendering' AND inconsistent_since IS NOT NULL))
-""")  # noqa: S608 - constants
+            AND (state = 'unconfirmed' OR state = 'rendering' AND inconsistent_since IS NOT NULL)) AS foreign
+""")
 
 
 _WORKERS_ON = statement("""

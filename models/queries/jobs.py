@@ -21,7 +21,7 @@ from models.tables.prediction import Prediction
 
 _SUMMARIES = statement(f"""
     SELECT batch.id, batch.name, job_count, batch.created_at, jobs.states, jobs.estimated, jobs.ended_at,
-        coalesce(money.held, 0), coalesce(money.spent, 0), jobs.mean_seconds, finish_by, at_risk_at
+        coalesce(money.held, 0) AS held, coalesce(money.spent, 0) AS spent, jobs.mean_seconds, finish_by, at_risk_at
     FROM batch,
         LATERAL (
             SELECT jsonb_object_agg(state, count) AS states, sum(price) AS estimated,
@@ -41,7 +41,7 @@ _SUMMARIES = statement(f"""
         ) AS money
     WHERE batch.id = ANY(CAST(:ids AS uuid[]))
     ORDER BY batch.id DESC
-""")  # noqa: S608 - constants
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,10 @@ class Prediction(Base):
     inconsistent_since: Mapped[datetime | None]  # since when the provider's answers make no sense
     seen_running_at: Mapped[datetime | None]  # when a check last saw it running before its completion, if known
     execution_seconds: Mapped[float | None] = mapped_column(Double)  # as the provider reports it with the completion
+    submit_crashed: Mapped[bool] = mapped_column(
+        server_default=text("false")
+    )  # its worker crashed between `posted_at` and the answer; reset when a person retries the job
+    retention_warned_at: Mapped[datetime | None]  # when an event warned that the provider keeps it for a day only
     price: Mapped[Decimal]  # dollars; held from the row's creation on, settled by the outcome
     hook_asked: Mapped[bool] = mapped_column(server_default=text("false"))  # posted with an address for a webhook
     hooked_at: Mapped[datetime | None]  # when the first verified webhook reported its end, before or after we knew
@@ -99,7 +103,6 @@ class Prediction(Base):
     begun_at: Mapped[datetime | None]  # when the store step of this claim began; null: it has not
     store_attempts: Mapped[int] = mapped_column(server_default=text("0"))  # store steps begun since the last retry
     store_crashes: Mapped[int] = mapped_column(server_default=text("0"))  # store steps that crashed in a row
-    crashed_claim: Mapped[int | None]  # claim of the last of them
     output_failed_at: Mapped[datetime | None]  # when the output host last failed to deliver its file; null: it has not
     output_releases: Mapped[int] = mapped_column(server_default=text("0"))  # outages whose end released its download
     output_warned_at: Mapped[datetime | None]  # when an event warned that its downloads will soon be given up

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import changed_a_row, statement
 from models.lifecycle import IN_A_ROW, SLOT_WINDOWS
 from models.tables.base import new_id
+from models.transitions.history import fields, log
 
 _ENSURE = statement("""
     INSERT INTO account (id, name, slots, submits_per_minute)
@@ -17,7 +18,9 @@ _ENSURE = statement("""
     RETURNING id
 """)
 
-_BACK_OFF = statement("""
+_BACK_OFF_DETAIL = fields("reason", "detail", until="back_off_until", in_a_row="back_offs")
+
+_BACK_OFF = statement(f"""
     WITH backed_off AS (
         UPDATE account
         SET back_offs = back_offs + CASE WHEN back_off_until > now() THEN 0 ELSE 1 END,
@@ -27,30 +30,23 @@ _BACK_OFF = statement("""
             back_off_reason = :reason, back_off_detail = :detail
         WHERE id = :account_id
         RETURNING id, back_offs, back_off_until
-    ), logged AS (
-        INSERT INTO event (kind, account_id, detail)
-        SELECT 'account.backed_off', id, jsonb_build_object(
-            'reason', :reason, 'detail', :detail, 'until', back_off_until, 'in_a_row', back_offs)
-        FROM backed_off
-    )
+    ), {log("'account.backed_off'", "backed_off", _BACK_OFF_DETAIL, account_id="id")}
     SELECT 1 FROM backed_off
 """)
 
 _COUNT_BACK_OFFS = statement("SELECT back_offs FROM account WHERE id = :account_id FOR NO KEY UPDATE")
 
-_CLEAR_BACK_OFF = statement("""
+_CLEAR_BACK_OFF = statement(f"""
     WITH cleared AS (
         UPDATE account
         SET back_offs = 0, back_off_since = NULL, back_off_until = NULL, back_off_reason = NULL, back_off_detail = NULL
         WHERE id = :account_id AND back_offs > 0
         RETURNING id
-    ), logged AS (
-        INSERT INTO event (kind, account_id) SELECT 'account.recovered', id FROM cleared
-    )
+    ), {log("'account.recovered'", "cleared", account_id="id")}
     SELECT 1 FROM cleared
 """)
 
-_LIMIT_SLOTS = statement("""
+_LIMIT_SLOTS = statement(f"""
     WITH limited AS (
         UPDATE account
         SET limited_at = now(), overcommit = 0, effective_slots = greatest(1, (
@@ -59,10 +55,7 @@ _LIMIT_SLOTS = statement("""
         ))
         WHERE id = :account_id
         RETURNING id, effective_slots
-    ), logged AS (
-        INSERT INTO event (kind, account_id, detail)
-        SELECT 'account.limited', id, jsonb_build_object('slots', effective_slots) FROM limited
-    )
+    ), {log("'account.limited'", "limited", fields(slots="effective_slots"), account_id="id")}
     SELECT 1 FROM limited
 """)
 
@@ -79,17 +72,14 @@ _RAISE_SLOTS = statement("""
     RETURNING 1
 """)
 
-_SET_OVERCOMMIT = statement("""
+_SET_OVERCOMMIT = statement(f"""
     WITH changed AS (
         UPDATE account SET overcommit = CAST(:overcommit AS bigint)
         WHERE id = :account_id AND overcommit <> CAST(:overcommit AS bigint)
           AND (CAST(:overcommit AS bigint) = 0
                OR limited_at IS NULL OR limited_at < now() - CAST(:quiet_for AS interval))
-        RETURNING id
-    ), logged AS (
-        INSERT INTO event (kind, account_id, detail)
-        SELECT 'account.overcommit', id, jsonb_build_object('overcommit', CAST(:overcommit AS bigint)) FROM changed
-    )
+        RETURNING id, overcommit
+    ), {log("'account.overcommit'", "changed", fields(overcommit="overcommit"), account_id="id")}
     SELECT 1 FROM changed
 """)
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, statement
 from models.tables.base import new_id
+from models.transitions.history import fields, log
 
 MINUTE = timedelta(seconds=60)
 RATE_SLOT_TOLERANCE = timedelta(seconds=2)
@@ -21,7 +22,7 @@ one submission too many."""
 
 
 # NO KEY: rows that refer to the account may be written meanwhile without waiting.
-_ADMIT = statement("""
+_ADMIT = statement(f"""
     WITH best AS MATERIALIZED (
         SELECT id, priority, price FROM job
         WHERE state = 'queued' AND due_at <= now() AND cancel_requested_at IS NULL
@@ -39,11 +40,8 @@ _ADMIT = statement("""
         SELECT (CAST(:ids AS uuid[]))[place], id, :account_id,
             1 + (SELECT count(*) FROM prediction AS earlier WHERE earlier.job_id = admitted.id), price, now()
         FROM admitted
-        RETURNING id, job_id, attempt
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.created', job_id, id, :account_id, jsonb_build_object('attempt', attempt) FROM born
-    )
+        RETURNING id, job_id, account_id, attempt
+    ), {log("'prediction.created'", "born", fields(attempt="attempt"))}
     SELECT id FROM born
 """)
 
@@ -61,7 +59,7 @@ _CLAIM = statement("""
         FROM due WHERE prediction.id = due.id
         RETURNING prediction.id, job_id, claim
     )
-    SELECT id, job_id, claim FROM claimed ORDER BY id
+    SELECT id AS prediction_id, job_id, claim FROM claimed ORDER BY id
 """)
 
 

@@ -7,26 +7,23 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, statement
+from models.transitions.history import log
 
-_AT_RISK = statement("""
+_AT_RISK = statement(f"""
     WITH noted AS (
         UPDATE batch SET at_risk_at = now()
         WHERE id = :batch_id AND finish_by IS NOT NULL AND at_risk_at IS NULL
         RETURNING id
-    ), logged AS (
-        INSERT INTO event (kind, batch_id, detail) SELECT 'batch.at_risk', id, :forecast FROM noted
-    )
+    ), {log("'batch.at_risk'", "noted", ":forecast", batch_id="id")}
     SELECT id FROM noted
 """)
 
-_ON_TRACK = statement("""
+_ON_TRACK = statement(f"""
     WITH noted AS (
         UPDATE batch SET at_risk_at = NULL
         WHERE id = :batch_id AND at_risk_at IS NOT NULL
         RETURNING id
-    ), logged AS (
-        INSERT INTO event (kind, batch_id, detail) SELECT 'batch.on_track', id, :forecast FROM noted
-    )
+    ), {log("'batch.on_track'", "noted", ":forecast", batch_id="id")}
     SELECT id FROM noted
 """)
 

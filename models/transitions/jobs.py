@@ -8,62 +8,40 @@ from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Jsonb
-from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from models.db.rows import statement
+from models.db.rows import changed_a_row, statement
 from models.tables.base import new_id
 from models.tables.batch import Batch
 from models.tables.job import Job
+from models.transitions.history import append_event, fields, log
 from models.transitions.storing.steps import HAS_NO_VIDEO, NEWEST_OUTPUT, STORE_FROM_START
+from models.transitions.submitting import withdraw_submit
 
-_PUSHED_BATCH = statement("""
-    INSERT INTO event (kind, job_id) SELECT 'job.pushed', id FROM job WHERE batch_id = :batch_id ORDER BY number
+_PUSHED_BATCH = statement(f"""
+    WITH {log("'job.pushed'", "job WHERE batch_id = :batch_id ORDER BY number", job_id="id")} SELECT 1
 """)
-_PUSHED = statement("INSERT INTO event (kind, job_id) VALUES ('job.pushed', :job_id)")
 
-_CANCEL_QUEUED = statement("""
+_CANCEL_QUEUED = statement(f"""
     WITH cancelled AS (
         UPDATE job SET state = 'cancelled', ended_at = now(), due_at = NULL
         WHERE id = :job_id AND state = 'queued'
         RETURNING id
-    ), logged AS (
-        INSERT INTO event (kind, job_id) SELECT 'job.cancelled', id FROM cancelled
-    )
-    SELECT 'cancelled' FROM cancelled
+    ), {log("'job.cancelled'", "cancelled", job_id="id")}
+    SELECT 1 FROM cancelled
 """)
 
-_WITHDRAW = statement("""
-    WITH withdrawn AS (
-        UPDATE prediction SET state = 'cancelled', ended_at = now(), due_at = NULL, claim = claim + 1
-        WHERE job_id = :job_id AND state = 'submitting' AND posted_at IS NULL
-        RETURNING id, job_id
-    ), cancelled AS (
-        UPDATE job SET state = 'cancelled', ended_at = now(), due_at = NULL
-        FROM withdrawn WHERE job.id = withdrawn.job_id AND job.state = 'rendering'
-        RETURNING job.id
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id)
-        SELECT 'prediction.cancelled', job_id, id FROM withdrawn
-        UNION ALL
-        SELECT 'job.cancelled', cancelled.id, withdrawn.id FROM cancelled, withdrawn
-    )
-    SELECT 'cancelled' FROM withdrawn
-""")
-
-_REQUEST = statement("""
+_REQUEST = statement(f"""
     WITH requested AS (
         UPDATE job SET cancel_requested_at = now()
         WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NULL
         RETURNING id
-    ), logged AS (
-        INSERT INTO event (kind, job_id) SELECT 'job.cancel_requested', id FROM requested
-    )
-    SELECT 'requested' FROM requested
+    ), {log("'job.cancel_requested'", "requested", job_id="id")}
+    SELECT 1 FROM requested
     UNION ALL
-    SELECT 'requested' FROM job
+    SELECT 1 FROM job
     WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NOT NULL
 """)
 
@@ -88,15 +66,17 @@ _RETRY = statement(f"""
             max_attempts = least(20, max_attempts + (
                 SELECT count(*) FROM prediction
                 WHERE job_id = :job_id AND state NOT IN ('refused', 'not_found') AND NOT is_duplicate))
-        WHERE id = :job_id AND state IN ('failed', 'cancelled')
-          AND {HAS_NO_VIDEO}
+        WHERE id = :job_id AND state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
         RETURNING id, state
-    ), logged AS (
-        INSERT INTO event (kind, job_id, detail)
-        SELECT 'job.retried', id, jsonb_build_object('state', state) FROM retried
-    )
+    ), {log("'job.retried'", "retried", fields(state="state"), job_id="id")}
     SELECT state FROM retried
-""")  # noqa: S608 - constants
+""")
+
+_FORGET_CRASHES = statement("""
+    UPDATE prediction SET submit_crashed = false
+    WHERE job_id = :job_id AND submit_crashed
+      AND EXISTS (SELECT 1 FROM job WHERE id = :job_id AND state IN ('failed', 'cancelled'))
+""")
 
 _COPY = """
     COPY job (id, batch_id, number, video_model, input, price, priority, max_attempts) FROM STDIN
@@ -129,7 +109,7 @@ def insert_job(session: Session, new: NewJob) -> Job:
     job = Job(id=new_id(), **new._asdict())
     session.add(job)
     session.flush()
-    session.execute(_PUSHED, {"job_id": job.id})
+    append_event(session, "job.pushed", {}, job_id=job.id)
     return job
 
 
@@ -154,23 +134,22 @@ def cancel_job(session: Session, job_id: UUID) -> str | None:
     two rounds.
     """
     for _ in range(2):
-        for step in (_CANCEL_QUEUED, _WITHDRAW, _REQUEST):
-            if outcome := _cancel(session, step, job_id):
-                return outcome
+        for step in (_cancel_queued, withdraw_submit, _request_cancel):
+            # Without the rollback, a step that had to wait would keep its row locked although it changed nothing. The
+            # job would then be locked before its prediction.
+            with session.begin_nested() as savepoint:
+                if step(session, job_id):
+                    return "requested" if step is _request_cancel else "cancelled"
+                savepoint.rollback()
     return None
 
 
-def _cancel(session: Session, step: TextClause, job_id: UUID) -> str | None:
-    """Make one check. Returns None, and keeps no lock, if there was nothing to do.
+def _cancel_queued(session: Session, job_id: UUID) -> bool:
+    return changed_a_row(session, _CANCEL_QUEUED, job_id=job_id)
 
-    Without the rollback, a check that had to wait would keep its row locked although it changed nothing. The job would
-    then be locked before its prediction.
-    """
-    with session.begin_nested() as attempt:
-        outcome: str | None = session.execute(step, {"job_id": job_id}).scalar_one_or_none()
-        if outcome is None:
-            attempt.rollback()
-    return outcome
+
+def _request_cancel(session: Session, job_id: UUID) -> bool:
+    return changed_a_row(session, _REQUEST, job_id=job_id)
 
 
 def retry_job(session: Session, job_id: UUID) -> str | None:
@@ -179,5 +158,6 @@ def retry_job(session: Session, job_id: UUID) -> str | None:
     A paid output that was not stored is fetched and not bought again, unless the provider has deleted it
     (`output_gone`). Returns None if the job cannot be retried.
     """
+    session.execute(_FORGET_CRASHES, {"job_id": job_id})
     state: str | None = session.execute(_RETRY, {"job_id": job_id}).scalar_one_or_none()
     return state

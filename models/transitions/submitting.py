@@ -5,13 +5,16 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from sqlalchemy import TextClause
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
-from models.lifecycle import Reason
+from models.lifecycle import JobState, Reason
 from models.transitions.admission import RATE_SLOT_TOLERANCE, ClaimedSubmit
+from models.transitions.history import REASON, fields, log
+from models.transitions.job_release import EndedAttempt, release_job
 
-_BEGIN = statement("""
+_BEGIN = statement(f"""
     WITH begun AS (
         UPDATE prediction
         SET posted_at = clock_timestamp(), due_at = clock_timestamp() + :lease, hook_asked = :hook_asked
@@ -24,33 +27,25 @@ _BEGIN = statement("""
           AND account.paused_at IS NULL
           AND clock_timestamp() <= prediction.not_before + :tolerance
         RETURNING prediction.id, job_id, account_id, video_model, input, back_offs
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'prediction.posted', job_id, id, jsonb_build_object('claim', CAST(:claim AS bigint)) FROM begun
-    )
-    SELECT id, job_id, account_id, video_model, input, back_offs FROM begun
+    ), {log("'prediction.posted'", "begun", fields(claim="CAST(:claim AS bigint)"))}
+    SELECT id AS prediction_id, job_id, account_id, video_model, input, back_offs FROM begun
 """)
 
-_WITHDRAW = statement("""
-    WITH withdrawn AS (
-        UPDATE prediction SET state = 'cancelled', ended_at = now(), due_at = NULL
-        FROM job
-        WHERE prediction.id = :prediction_id AND prediction.claim = :claim
-          AND prediction.state = 'submitting' AND posted_at IS NULL
-          AND job.id = job_id AND cancel_requested_at IS NOT NULL
-        RETURNING prediction.id, job_id
-    ), cancelled AS (
-        UPDATE job SET state = 'cancelled', ended_at = now()
-        FROM withdrawn WHERE job.id = withdrawn.job_id AND job.state = 'rendering'
-        RETURNING job.id
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id)
-        SELECT 'prediction.cancelled', job_id, id FROM withdrawn
-        UNION ALL
-        SELECT 'job.cancelled', cancelled.id, withdrawn.id FROM cancelled, withdrawn
-    )
-    SELECT 1 FROM withdrawn
-""")
+
+def _withdrawal(which: str) -> TextClause:
+    return statement(f"""
+        WITH withdrawn AS (
+            UPDATE prediction SET state = 'cancelled', ended_at = now(), due_at = NULL, claim = claim + 1
+            WHERE {which} AND state = 'submitting' AND posted_at IS NULL
+            RETURNING id, job_id, account_id
+        ), {log("'prediction.cancelled'", "withdrawn")}
+        SELECT id AS prediction_id, job_id FROM withdrawn
+    """)
+
+
+_WITHDRAW_OF_JOB = _withdrawal("job_id = :job_id")
+_WITHDRAW_IF_CANCELLED = _withdrawal("""id = :prediction_id AND claim = :claim
+    AND EXISTS (SELECT 1 FROM job WHERE job.id = job_id AND cancel_requested_at IS NOT NULL)""")
 
 _HAND_BACK = statement("""
     UPDATE prediction
@@ -61,16 +56,13 @@ _HAND_BACK = statement("""
     RETURNING 1
 """)
 
-_UNPOST = statement("""
+_UNPOST = statement(f"""
     WITH unposted AS (
         UPDATE prediction SET posted_at = NULL, not_before = NULL, due_at = now()
         WHERE id = :prediction_id AND claim = :claim AND state = 'submitting'
           AND posted_at IS NOT NULL AND provider_id IS NULL
-        RETURNING id, job_id
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'prediction.not_sent', job_id, id, jsonb_build_object('detail', CAST(:detail AS text)) FROM unposted
-    )
+        RETURNING id, job_id, account_id
+    ), {log("'prediction.not_sent'", "unposted", fields("detail"))}
     SELECT 1 FROM unposted
 """)
 
@@ -82,7 +74,13 @@ _POSTPONE = statement("""
     RETURNING 1
 """)
 
-_ACCEPT = statement("""
+_ACCEPTED_KIND = "'prediction.' || CASE became WHEN 'cancelled' THEN 'accepted_late' ELSE became END"
+_ACCEPTED_DETAIL = """jsonb_build_object('provider_id', CAST(:provider_id AS text))
+            || CASE became WHEN 'rendering' THEN CAST(:forecast AS jsonb) ELSE '{}' END"""
+
+# A row that was marked not found or refused becomes a duplicate purchase, because its job may have bought another one.
+# Its render may have ended long ago, so it is checked now.
+_ACCEPT = statement(f"""
     WITH accepted AS (
         UPDATE prediction
         SET provider_id = :provider_id, provider_created_at = :provider_created_at, accepted_at = now(),
@@ -91,80 +89,48 @@ _ACCEPT = statement("""
             state = CASE WHEN state = 'cancelled' THEN state ELSE 'rendering' END,
             due_at = CASE WHEN state <> 'cancelled' THEN now() + :watch_window END,
             ended_at = CASE WHEN state = 'cancelled' THEN ended_at END,
-            -- Its job may have bought another one meanwhile. It may have ended long ago: check it now.
             is_duplicate = state IN ('not_found', 'refused'),
             early_check_at = CASE WHEN state IN ('not_found', 'refused') THEN now() END
         WHERE id = :prediction_id AND provider_id IS NULL
           AND (NOT :must_wait OR state IN ('submitting', 'unconfirmed'))
         RETURNING id, job_id, account_id, CASE WHEN is_duplicate THEN 'duplicate' ELSE state END AS became
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.' || CASE became WHEN 'cancelled' THEN 'accepted_late' ELSE became END,
-            job_id, id, account_id, jsonb_build_object('provider_id', :provider_id)
-                || CASE WHEN became = 'rendering' THEN CAST(:forecast AS jsonb) ELSE '{}' END
-        FROM accepted
-    ), explained AS (
+    ), {log(_ACCEPTED_KIND, "accepted", _ACCEPTED_DETAIL)}, explained AS (
         DELETE FROM unknown_prediction USING accepted
         WHERE unknown_prediction.account_id = accepted.account_id AND unknown_prediction.provider_id = :provider_id
     )
     SELECT became FROM accepted
 """)
 
-_REFUSE = statement("""
+_REFUSE = statement(f"""
     WITH refused AS (
         UPDATE prediction
         SET state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
         WHERE id = :prediction_id AND claim = :claim AND state IN ('submitting', 'unconfirmed')
           AND posted_at IS NOT NULL AND provider_id IS NULL
         RETURNING id, job_id, account_id
-    ), freed AS (
-        UPDATE job
-        SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-                    WHEN :fails_job THEN 'failed' ELSE 'queued' END,
-            due_at = CASE WHEN cancel_requested_at IS NULL AND NOT :fails_job THEN now() END,
-            ended_at = CASE WHEN cancel_requested_at IS NOT NULL OR :fails_job THEN now() END,
-            error_code = CASE WHEN :fails_job THEN :code END,
-            error_message = CASE WHEN :fails_job THEN :message END
-        FROM refused WHERE job.id = refused.job_id AND job.state = 'rendering'
-        RETURNING job.id, job.state
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.refused', job_id, id, account_id,
-            jsonb_build_object('code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM refused
-        UNION ALL
-        SELECT 'job.' || freed.state, freed.id, refused.id, NULL, '{}' FROM freed, refused
-    )
-    SELECT 1 FROM refused
+    ), {log("'prediction.refused'", "refused", REASON)}
+    SELECT id AS prediction_id, job_id FROM refused
 """)
 
-WORKER_CRASHED = "worker_crashed"
-"""Code of a submission that became unconfirmed because its worker crashed, not because of an answer."""
 
-_MARK_UNCONFIRMED = """
-    WITH marked_unconfirmed AS (
-        UPDATE prediction
-        SET state = 'unconfirmed', due_at = now() + interval '2 seconds',
-            error_code = :code, error_message = :message
-        WHERE {which} AND state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL
-        RETURNING id, job_id, account_id, claim
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.unconfirmed', job_id, id, account_id,
-            jsonb_build_object('code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM marked_unconfirmed
-    )
-    SELECT id, job_id, claim FROM marked_unconfirmed
-"""
-_MARK_ONE_UNCONFIRMED = statement(_MARK_UNCONFIRMED.format(which="id = :prediction_id AND claim = :claim"))
-_MARK_OVERDUE_UNCONFIRMED = statement(
-    _MARK_UNCONFIRMED.format(
-        which="""id IN (
-            SELECT id FROM prediction
-            WHERE state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL AND due_at <= now()
-            FOR UPDATE SKIP LOCKED
-        )"""
-    )
-)
+def _marking(which: str) -> TextClause:
+    return statement(f"""
+        WITH marked AS (
+            UPDATE prediction
+            SET state = 'unconfirmed', due_at = now() + interval '2 seconds', submit_crashed = :crashed,
+                error_code = :code, error_message = :message
+            WHERE {which} AND state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL
+            RETURNING id, job_id, account_id, claim
+        ), {log("'prediction.unconfirmed'", "marked", REASON)}
+        SELECT id AS prediction_id, job_id, claim FROM marked
+    """)
 
+
+_MARK_ONE_UNCONFIRMED = _marking("id = :prediction_id AND claim = :claim")
+_MARK_OVERDUE_UNCONFIRMED = _marking("""id IN (
+    SELECT id FROM prediction
+    WHERE state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL AND due_at <= now()
+    FOR UPDATE SKIP LOCKED)""")
 
 DUPLICATE = "duplicate"
 """What `accept_prediction` returns for a row that becomes a duplicate purchase."""
@@ -200,9 +166,22 @@ def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:
 
     If its job is to be cancelled, both end as cancelled: nothing was bought.
     """
-    if changed_a_row(session, _WITHDRAW, prediction_id=prediction_id, claim=claim):
+    claimed = {"prediction_id": prediction_id, "claim": claim}
+    if _withdraw(session, _WITHDRAW_IF_CANCELLED, **claimed):
         return True
-    return changed_a_row(session, _HAND_BACK, prediction_id=prediction_id, claim=claim)
+    return changed_a_row(session, _HAND_BACK, **claimed)
+
+
+def withdraw_submit(session: Session, job_id: UUID) -> bool:
+    """End a submission that was not posted, and its job, as cancelled: nothing was bought."""
+    return _withdraw(session, _WITHDRAW_OF_JOB, job_id=job_id)
+
+
+def _withdraw(session: Session, query: TextClause, **values: Any) -> bool:
+    withdrawn = find_one(session, query, EndedAttempt, **values)
+    if withdrawn is not None:
+        release_job(session, withdrawn, JobState.CANCELLED)
+    return withdrawn is not None
 
 
 def unpost_submit(session: Session, prediction_id: UUID, claim: int, *, detail: str) -> bool:
@@ -233,17 +212,8 @@ def accept_prediction(
     Returns the new state, or `DUPLICATE` if the row had been marked not found or refused: it then renders as a
     duplicate purchase. Returns None if a provider id was known already.
     """
-    values = {
-        "prediction_id": prediction_id,
-        "provider_id": provider_id,
-        "provider_created_at": provider_created_at,
-        "watch_window": watch_window,
-        "adopted": adopted,
-        "must_wait": False,
-        "forecast": as_json({}),
-    }
-    state: str | None = session.execute(_ACCEPT, values).scalar_one_or_none()
-    return state
+    values = {"provider_id": provider_id, "provider_created_at": provider_created_at, "watch_window": watch_window}
+    return _accept(session, prediction_id, adopted=adopted, must_wait=False, forecast={}, **values)
 
 
 def accept_answer(
@@ -260,32 +230,36 @@ def accept_answer(
     Also returns None if the row no longer waits for an answer. Its job may have been queued again; the job's state then
     decides what the answer means.
     """
-    values = {
-        "prediction_id": prediction_id,
-        "provider_id": provider_id,
-        "provider_created_at": provider_created_at,
-        "watch_window": watch_window,
-        "adopted": False,
-        "must_wait": True,
-        "forecast": as_json(forecast),
-    }
+    values = {"provider_id": provider_id, "provider_created_at": provider_created_at, "watch_window": watch_window}
+    return _accept(session, prediction_id, adopted=False, must_wait=True, forecast=forecast, **values)
+
+
+def _accept(session: Session, prediction_id: UUID, *, forecast: Mapping[str, Any], **values: Any) -> str | None:
+    values |= {"prediction_id": prediction_id, "forecast": as_json(forecast)}
     state: str | None = session.execute(_ACCEPT, values).scalar_one_or_none()
     return state
 
 
 def refuse_submit(session: Session, prediction_id: UUID, claim: int, *, reason: Reason, fails_job: bool) -> bool:
     """The provider refused the POST and sold nothing. The job fails, or is queued again if it is not at fault."""
-    values = {"prediction_id": prediction_id, "claim": claim} | reason._asdict()
-    return changed_a_row(session, _REFUSE, fails_job=fails_job, **values)
+    claimed = {"prediction_id": prediction_id, "claim": claim}
+    refused = find_one(session, _REFUSE, EndedAttempt, **claimed, **reason._asdict())
+    if refused is None:
+        return False
+    if fails_job:
+        release_job(session, refused, JobState.FAILED, reason=reason)
+    else:
+        release_job(session, refused, JobState.QUEUED)
+    return True
 
 
 def mark_unconfirmed(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
     """The answer to the POST is not known. The submission is not sent again before it has been searched for."""
     values = {"prediction_id": prediction_id, "claim": claim, "message": message}
-    return changed_a_row(session, _MARK_ONE_UNCONFIRMED, code="outcome_unknown", **values)
+    return changed_a_row(session, _MARK_ONE_UNCONFIRMED, code="outcome_unknown", crashed=False, **values)
 
 
 def mark_overdue_unconfirmed(session: Session) -> list[ClaimedSubmit]:
     """Mark submissions as unconfirmed if their worker died or froze after it had written `posted_at`."""
-    message = "the worker that posted it crashed"
-    return find_all(session, _MARK_OVERDUE_UNCONFIRMED, ClaimedSubmit, code=WORKER_CRASHED, message=message)
+    crash = {"code": "worker_crashed", "message": "the worker that posted it crashed", "crashed": True}
+    return find_all(session, _MARK_OVERDUE_UNCONFIRMED, ClaimedSubmit, **crash)

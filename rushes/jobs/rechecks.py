@@ -22,7 +22,8 @@ def recheck_job(sessions: Sessions, job_id: UUID, *, by: str) -> None:
         if transitions.unverified.recheck_jobs(session, RecheckFilter(ids=[job_id]), by=by):
             return
         job = require_job(session, job_id)
-        kinds = {each.kind for each in queries.jobs.list_artifacts(session, [job_id])}
+        own = (each for each in queries.jobs.list_artifacts(session, [job_id]) if not each.is_duplicate)
+        kinds = {each.kind for each in own}
     if "unverified" not in kinds:
         raise Conflict(f"job {job_id} is {job.state} and has no unverified file")
     raise Conflict(f"job {job_id} is {job.state}" + (": its video is stored" if "video" in kinds else ""))
@@ -41,7 +42,6 @@ def recheck_jobs(sessions: Sessions, *, by: str, batch: str | None, code: str | 
     while True:
         with transaction(sessions) as session:
             ids = transitions.unverified.recheck_jobs(session, chosen, by=by, after=last, count=_AT_ONCE)
-        total += len(ids)
-        if len(ids) < _AT_ONCE:
+        if not ids:
             return total
-        last = ids[-1]
+        total, last = total + len(ids), ids[-1]

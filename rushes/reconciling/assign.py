@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from models import queries, transitions
 from models.db.session import transaction
 from models.queries.reconciling.restore import JobSnapshot
+from models.transitions.reconciling.unknown_predictions import is_unwanted
 from models.transitions.submitting import DUPLICATE
 from rushes.reconciling.matching import Candidate
 from rushes.reconciling.restore import accept_found, is_bought
@@ -124,7 +125,11 @@ def _assign(
         target = _find_row(session, account_id, snapshot, origin=origin, found=found)
         if target is not None:
             accept = _accept_answered if is_answered else accept_found
-            state = accept(session, runtime, target, found)
+            with session.begin_nested() as savepoint:
+                state = accept(session, runtime, target, found)
+                if state == DUPLICATE and is_bought(found) and not is_unwanted(session, job_id):
+                    savepoint.rollback()
+                    continue
             if state is None and not is_answered:
                 continue
             return Assigned(target, state)

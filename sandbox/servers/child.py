@@ -1,7 +1,8 @@
-"""Runs between a launcher and its embedded server: drop root, tie the server's life to the launcher's, then exec.
+"""Runs between a launcher and its process: drop root, tie the process's life to the launcher's, then exec.
 
-Run by path: `python -I -S child.py FOLDER SIGNAL LAUNCHER_PID COMMAND...`. This is a separate process with only the
-standard library, because code between fork and exec may deadlock in a launcher that has threads.
+Run by path: `python -I -S child.py FOLDER SIGNAL LAUNCHER_PID COMMAND...`. FOLDER is empty for a process that keeps its
+user. This is a separate process with only the standard library, because code between fork and exec may deadlock in a
+launcher that has threads.
 
 Postgres refuses to run as root. A root launcher's server therefore runs as the owner of FOLDER. If root owns FOLDER,
 the server runs in a private user namespace in which root's files belong to `nobody`. If namespaces are denied (the
@@ -109,12 +110,13 @@ def share_fate(number: int, launcher: int) -> None:
 
 
 def main(folder: str, number: str, launcher: str, *command: str) -> None:
-    """Does not return: the server replaces this process and keeps its id and open files."""
+    """Does not return: the command replaces this process and keeps its id and open files."""
     for name in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):  # Python's own handling, which exec would pass on
         signal.signal(name, signal.SIG_DFL)
-    os.umask(0o077)
-    if os.geteuid() == 0:
-        drop_root(Path(folder))
+    if folder:
+        os.umask(0o077)
+        if os.geteuid() == 0:
+            drop_root(Path(folder))
     share_fate(int(number), int(launcher))
     os.execv(command[0], command)  # noqa: S606 - the launcher's own command line
 

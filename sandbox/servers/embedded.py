@@ -33,14 +33,14 @@ class EmbeddedServer(ABC):
     leftover_seconds: ClassVar[float] = 10.0
     killed_seconds: ClassVar[float] = 60.0  # not the server's own work: until the kernel has ended it
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
-        """Changes nothing yet. Without a port, the first start chooses a free one and keeps it while it stays free.
+    def __init__(self, folder: Path) -> None:
+        """Changes nothing yet. The first start chooses a free port and keeps it while it stays free.
 
         Linux: from the first start to the end of a `with` block the port is held, even while the server does not run.
         """
         self._folder = ServerFolder(folder)
-        self._fixed_port = port
-        self._port = port
+        self._port: int | None = None
+        self._keeps_port = False
         self._hold = PortHold()
         self._password = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -78,7 +78,7 @@ class EmbeddedServer(ABC):
         """Start the server unless it runs, wait until it answers, and return its URL. Call it in the main thread.
 
         The first start creates the data; data and password survive stop and kill. Raises Conflict if another process
-        uses the folder or the fixed port is taken, and Unavailable (with the last log lines) if it does not start.
+        uses the folder or a port to keep is taken, and Unavailable (with the last log lines) if it does not start.
         """
         if self.running:
             return self.url
@@ -93,6 +93,10 @@ class EmbeddedServer(ABC):
             self.stop()
             raise
         return self.url
+
+    def keep_port(self) -> None:
+        """Use the present port from now on: `start` raises Conflict if another program has taken it meanwhile."""
+        self._keeps_port = True
 
     def stop(self) -> None:
         """Stop cleanly: the server ends its work within `stop_seconds` or is killed. Harmless if it does not run."""
@@ -166,10 +170,10 @@ class EmbeddedServer(ABC):
         if obstacle is None:
             self._hold.take(self.port)
             return
-        if self._fixed_port is not None:
+        if self._keeps_port:
             raise Conflict(
-                f"port {self._fixed_port} on {HOST} cannot be used for {self.title}: {obstacle}\n"
-                f"hint: choose another port, or end the program that uses it"
+                f"port {self._port} on {HOST} cannot be used for {self.title}: {obstacle}\n"
+                f"hint: end the program that uses it"
             )
         self._port = free_port()
         self._hold.release()

@@ -1,4 +1,4 @@
-"""A server's folder on disk: its data, password, log, and two locks that prevent a second server."""
+"""A server's folder on disk: its data, password, log, and two locks that prevent a second server; and any log."""
 
 import contextlib
 import fcntl
@@ -10,7 +10,7 @@ from typing import IO
 from rushes.errors import Conflict
 
 LOG_LIMIT_BYTES = 16 * 2**20
-TAIL_LINES = 15
+TAIL_BYTES, TAIL_LINES = 16 * 2**10, 15
 
 
 class Lock:
@@ -105,21 +105,12 @@ class ServerFolder:
                 f"{self.password} is missing, and without it nobody can log in\n"
                 f"hint: put it back, or remove {self.path} to start afresh"
             )
-        draft = self.password.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(24) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.password)
+        write_private(self.password, secrets.token_urlsafe(24) + "\n")
         return self.password.read_text().strip()
 
     def open_log(self) -> IO[bytes]:
-        """Open the log for a new start; the caller closes it. A long log is first renamed to `server.log.1`."""
-        with contextlib.suppress(FileNotFoundError):
-            if self.log.stat().st_size > LOG_LIMIT_BYTES:
-                self.log.replace(self.log.with_name("server.log.1"))
-        file = os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+        """Open the log for a new start; the caller closes it."""
+        file = open_log(self.log)
         self._log_start = file.seek(0, os.SEEK_END)
         return file
 
@@ -131,6 +122,36 @@ class ServerFolder:
         return ""
 
     def tail_log(self) -> str:
-        """The last lines logged since the last start, indented for an error message."""
-        lines = self.read_log().splitlines()[-TAIL_LINES:]
-        return "\n".join(f"  {line}" for line in lines) or "  (nothing was logged)"
+        """The last lines logged since the last start."""
+        return tail_log(self.log, since=self._log_start)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write the whole file or nothing, with mode 0600 from the first byte."""
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """A log to append to; a long one is first renamed to `NAME.1`. The caller closes it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > LOG_LIMIT_BYTES:
+            path.replace(path.with_name(f"{path.name}.1"))
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def tail_log(path: Path, *, since: int = 0) -> str:
+    """The last lines of a log, indented, for an error message: only what was written after this many bytes."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(since, path.stat().st_size - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+    except OSError:
+        lines = []
+    return "\n".join(f"  {line}" for line in lines) or "  (nothing was logged)"

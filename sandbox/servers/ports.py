@@ -6,12 +6,19 @@ import sys
 HOST = "127.0.0.1"
 
 
+def bind_briefly(host: str, port: int) -> int:
+    """Bind the port for a moment; returns it, or a free one in place of 0. Raises OSError if a server could not."""
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, so that TIME_WAIT is no obstacle
+        probe.bind(address)
+        bound: int = probe.getsockname()[1]
+        return bound
+
+
 def free_port() -> int:
     """A port on 127.0.0.1 that was free a moment ago. The caller must handle losing it to another program."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return bind_briefly(HOST, 0)
 
 
 class PortHold:
@@ -47,10 +54,8 @@ class PortHold:
 
 def find_obstacle(port: int) -> str | None:
     """The system's reason why a server cannot listen on this port now; None if it can."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, so that TIME_WAIT is no obstacle
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            return (error.strerror or str(error)).lower()
+    try:
+        bind_briefly(HOST, port)
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
     return None

@@ -26,6 +26,7 @@ SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",  # a path below a deep folder would exceed the 107 bytes of a socket's name
     "shared_buffers": "128MB",
+    "max_connections": "200",
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -44,14 +45,9 @@ class EmbeddedPostgres(EmbeddedServer):
     title = "Postgres"
     stop_signal = signal.SIGINT  # the fast shutdown: sessions are ended, data is flushed
 
-    def __init__(
-        self, folder: Path, *, port: int | None = None, fsync: bool = True, max_connections: int = 200
-    ) -> None:
-        super().__init__(folder, port=port)
-        self._settings = SETTINGS | {"max_connections": str(max_connections)}
+    def __init__(self, folder: Path, *, fsync: bool = True) -> None:
+        super().__init__(folder)
         self._fsync = fsync
-        if not fsync:
-            self._settings |= WITHOUT_FSYNC
 
     @property
     def url(self) -> str:
@@ -81,7 +77,7 @@ class EmbeddedPostgres(EmbeddedServer):
         draft.rename(self._folder.data)
 
     def _command(self) -> Sequence[str | Path]:
-        settings = self._settings | {"port": str(self.port)}
+        settings = SETTINGS | ({} if self._fsync else WITHOUT_FSYNC) | {"port": str(self.port)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [find_binary(PACKAGE, f"{BINARIES}/postgres"), "-D", str(self._folder.data), *options]
 

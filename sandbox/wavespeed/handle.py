@@ -108,7 +108,7 @@ class Simulator:
 
     def set_fault(self, name: str, **rule: object) -> None:
         """Switch a fault on: `set_fault("submit_504", probability=0.1, count=2)`; without a rule it always strikes."""
-        self._control("PUT", f"/sim/faults/{name}", body=rule)
+        self._control("PUT", "/sim/faults", body={name: rule})
 
     def clear_fault(self, name: str) -> None:
         self._control("DELETE", f"/sim/faults/{name}")
@@ -120,11 +120,6 @@ class Simulator:
         """The active faults: their rules, and under `fired` how often they have struck."""
         active: dict[str, Any] = self._control("GET", "/sim/faults")["active"]
         return active
-
-    def set_account(self, **limits: object) -> dict[str, Any]:
-        """Change `balance` or `slots`; returns all limits."""
-        account: dict[str, Any] = self._control("PUT", "/sim/account", body=limits)
-        return account
 
     def stats(self) -> dict[str, Any]:
         """The counters."""

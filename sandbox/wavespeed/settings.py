@@ -1,7 +1,6 @@
 """The settings of one simulator: the account, its limits, the behaviour of renders, and the location of files."""
 
 import json
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -9,26 +8,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sandbox.wavespeed.state.faults import read_rule
-
-Refundable = Literal["failed", "moderation", "cancelled", "timeout", "deleted"]
-"""Endings that may be refunded. The provider promises it for failures and time-outs and does not mention others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """Limits of an account level: concurrent renders, and submissions per sliding minute."""
-
-    slots: int
-    submits_per_minute: int
-
-
-TIERS = {
-    "bronze": Tier(slots=2, submits_per_minute=2),
-    "silver": Tier(slots=300, submits_per_minute=500),
-    "gold": Tier(slots=3_000, submits_per_minute=3_000),
-    "ultra": Tier(slots=10_000, submits_per_minute=5_000),
-}
-"""The provider's account levels of 2026, for videos."""
 
 
 class SimulatorSettings(BaseModel):
@@ -43,33 +22,21 @@ class SimulatorSettings(BaseModel):
     port: int = Field(0, description="0 takes a free one")
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="of the log on stderr")
 
-    api_keys: tuple[str, ...] = Field(
-        alias="api_key", min_length=1, repr=False, description="a key of the account; may be repeated"
-    )
-    tier: Literal["bronze", "silver", "gold", "ultra"] = Field("silver", description="bronze, silver, gold or ultra")
-    slots: int | None = Field(None, ge=0, description="renders at the same time, instead of the tier's")
-    submits_per_minute: int | None = Field(None, ge=0, description="instead of the tier's")
+    api_key: str = Field(min_length=1, repr=False, description="the account's key")
+    slots: int = Field(300, ge=0, description="renders at the same time")
+    submits_per_minute: int = Field(500, ge=0, description="submissions in any 60 seconds")
     overflow: Literal["queue", "refuse"] = Field(
         "queue", description="a task beyond the slots waits as `created` (queue) or is answered 429 (refuse)"
     )
     balance: Decimal = Field(Decimal(100_000), allow_inf_nan=False, description="dollars")
-    no_credit_status: int = Field(402, description="HTTP status of the answer without credit")
-    refunded: tuple[Refundable, ...] = Field(
-        ("failed", "moderation", "cancelled", "timeout"),
-        alias="refund",
-        description="endings that are refunded, also possible: deleted; may be repeated",
-    )
-    refund_delay: float = Field(0.0, description="seconds until a refund appears")
 
     median_seconds: float = Field(100.0, alias="median", gt=0, description="of render times")
     sigma: float = Field(0.5, description="of the logarithm of render times")
     cap_seconds: float = Field(600.0, alias="cap", description="longest render time")
     speed: float = Field(1.0, gt=0, description="divides render times, nothing else")
     retention_seconds: float = Field(7 * 86_400.0, alias="retention", description="tasks are kept this long")
-    sync_seconds: float = Field(90.0, alias="sync_wait", description="limit of enable_sync_mode")
     show_prompts: bool = Field(False, description="videos show their prompts, for 0.1 s of processor time each")
 
-    webhook_secret: str | None = Field(None, repr=False, description="made from the first key by default")
     webhook_retries: int = Field(3, description="after the first attempt")
     webhook_backoff: float = Field(1.0, description="seconds of the first pause, doubled each time")
     webhook_timeout: float = Field(10.0, description="seconds")
@@ -77,15 +44,6 @@ class SimulatorSettings(BaseModel):
     faults: dict[str, Any] = Field({}, alias="fault", description="NAME=VALUE, see below; may be repeated")
     seed: int = Field(1, description="of all random choices: times and faults")
     journal: Path | None = Field(None, description="file that keeps tasks and ledger across restarts")
-
-    @property
-    def limits(self) -> Tier:
-        """Those of the tier, unless they are set."""
-        tier = TIERS[self.tier]
-        return Tier(
-            slots=tier.slots if self.slots is None else self.slots,
-            submits_per_minute=tier.submits_per_minute if self.submits_per_minute is None else self.submits_per_minute,
-        )
 
     @field_validator("faults", mode="before")
     @classmethod

@@ -45,7 +45,7 @@ class Outbox:
     """All pending callbacks, in memory only: a restart of the simulator loses them."""
 
     def __init__(self, settings: SimulatorSettings, provider: Provider) -> None:
-        self.secret = settings.webhook_secret or make_secret(settings.api_keys[0])
+        self.secret = make_secret(settings.api_key)
         self.counts: Counter[str] = Counter()
         """Counts: announced, lost, sent (attempts), delivered, given_up."""
         self._settings = settings
@@ -68,7 +68,8 @@ class Outbox:
         forged = self._faults.strike("webhook_forged", subject)
         secret = make_secret("somebody else") if forged else self.secret
         for _ in range(2 if self._faults.strike("webhook_duplicated", subject) else 1):
-            self._agenda.at(moment + (late.delay if late else 0.0), partial(self._start, task, secret, 1))
+            due = moment + (late.delay if late else 0.0)
+            self._agenda.enterabs(due, 0, self._start, (task, secret, 1, due))
 
     def close(self) -> None:
         for sending in self._under_way:
@@ -101,8 +102,8 @@ class Outbox:
         elif attempt > self._settings.webhook_retries:
             self.counts["given_up"] += 1
         else:
-            pause = self._settings.webhook_backoff * 2 ** (attempt - 1)
-            self._agenda.at(time.time() + pause, partial(self._start, task, secret, attempt + 1))
+            due = time.time() + self._settings.webhook_backoff * 2 ** (attempt - 1)
+            self._agenda.enterabs(due, 0, self._start, (task, secret, attempt + 1, due))
 
     def _post(self, url: str, *, body: bytes, headers: dict[str, Any]) -> bool:
         timeout = urllib3.Timeout(total=self._settings.webhook_timeout)

@@ -14,10 +14,11 @@ from models.queries.storing import OutputOutage, find_output_outage
 # Reads every prediction of the account: run it for people, not in a loop.
 _SUMMARY = statement(f"""
     SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
-        CASE WHEN {REFUSED} THEN back_off_reason || coalesce(': ' || back_off_detail, '') END,
+        CASE WHEN {REFUSED} THEN back_off_reason || coalesce(': ' || back_off_detail, '') END AS back_off,
         money.held, money.spent, money.refunded, money.duplicate, money.duplicates, epoch,
-        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM stale_write), check_price,
+        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM stale_write) AS stale_writes, check_price,
         (SELECT count(*) FROM unknown_prediction WHERE account_id = account.id AND found_at > now() - interval '7 days')
+            AS unknown_predictions
     FROM account LEFT JOIN {WAITING} ON true,
         LATERAL (
             SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
@@ -28,7 +29,7 @@ _SUMMARY = statement(f"""
             FROM prediction WHERE account_id = account.id
         ) AS money
     WHERE name = :name
-""")  # noqa: S608 - constants
+""")
 
 
 class AccountSummary(NamedTuple):

@@ -14,8 +14,8 @@ from models.lifecycle import NOTHING_BOUGHT, PredictionState
 # An unconfirmed submission may be marked not found, or may adopt a prediction that fails. Its job is then bought again,
 # like the job of a failed render.
 _OPEN_JOBS = statement("""
-    SELECT job.id, prediction.id, video_model, input, job.created_at,
-        prediction.id IS NULL OR prediction.provider_id IS NULL AND posted_at IS NULL
+    SELECT job.id AS job_id, prediction.id AS prediction_id, video_model, input, job.created_at,
+        prediction.id IS NULL OR prediction.provider_id IS NULL AND posted_at IS NULL AS is_free
     FROM job LEFT JOIN prediction ON job_id = job.id AND NOT is_duplicate
         AND prediction.state IN ('submitting', 'unconfirmed', 'rendering')
     WHERE (job.state = 'queued' AND cancel_requested_at IS NULL
@@ -31,9 +31,10 @@ _STRANGERS = statement("""
 """)
 
 _JOB_SNAPSHOT = statement("""
-    SELECT own.state, own.provider_id IS NOT NULL, own.posted_at IS NOT NULL,
-        job.state = 'queued' AND cancel_requested_at IS NULL,
+    SELECT own.state, own.provider_id IS NOT NULL AS is_known, own.posted_at IS NOT NULL AS is_posted,
+        job.state = 'queued' AND cancel_requested_at IS NULL AS is_queued,
         (SELECT id FROM prediction WHERE job_id = job.id AND prediction.state = 'submitting' AND posted_at IS NULL)
+            AS unposted_id
     FROM job LEFT JOIN prediction AS own ON own.id = :prediction_id
     WHERE job.id = :job_id
 """)

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_all, find_one, statement
 
 _POSTED = statement("""
-    SELECT prediction.id, job_id, video_model, input, posted_at, prediction.state,
+    SELECT prediction.id AS prediction_id, job_id, video_model, input, posted_at, prediction.state,
         prediction.state = 'submitting'
-            OR prediction.state = 'unconfirmed' AND coalesce(prediction.due_at <= now(), false),
-        job.state = 'queued' AND cancel_requested_at IS NULL
+            OR prediction.state = 'unconfirmed' AND coalesce(prediction.due_at <= now(), false) AS is_due,
+        job.state = 'queued' AND cancel_requested_at IS NULL AS is_wanted
     FROM prediction JOIN job ON job.id = job_id
     WHERE account_id = :account_id AND provider_id IS NULL AND posted_at IS NOT NULL
       AND prediction.state IN ('submitting', 'unconfirmed', 'not_found')
@@ -23,15 +23,16 @@ _POSTED = statement("""
 """)
 
 _UNCONFIRMED = statement("""
-    SELECT prediction.id, job_id, batch.name, video_model, input, prediction.price, posted_at,
-        prediction.error_code IS NOT DISTINCT FROM 'undecidable', coalesce(prediction.error_message, '')
+    SELECT prediction.id AS prediction_id, job_id, batch.name AS batch, video_model, input, prediction.price, posted_at,
+        prediction.error_code IS NOT DISTINCT FROM 'undecidable' AS needs_person,
+        coalesce(prediction.error_message, '') AS reason
     FROM prediction JOIN job ON job.id = job_id LEFT JOIN batch ON batch.id = batch_id
     WHERE prediction.state = 'unconfirmed'
     ORDER BY posted_at, prediction.id
 """)
 
 _OFFSETS = statement("""
-    SELECT min(provider_created_at - posted_at), max(provider_created_at - accepted_at)
+    SELECT min(provider_created_at - posted_at) AS after_post, max(provider_created_at - accepted_at) AS after_answer
     FROM (
         SELECT provider_created_at, posted_at, accepted_at FROM prediction
         WHERE account_id = :account_id AND adopted_at IS NULL
@@ -62,7 +63,7 @@ _NEIGHBOURS = """
      ORDER BY id {order} LIMIT 5)
 """
 _ASKED = """
-    SELECT prediction_id, found.provider_id, found.provider_created_at, is_earlier
+    SELECT prediction_id, found.provider_id, found.provider_created_at AS created_at, is_earlier
     FROM unnest(CAST(:ids AS uuid[]), CAST(:moments AS timestamptz[])) AS asked (prediction_id, moment)
     CROSS JOIN LATERAL ({earlier} UNION ALL {later}) AS found
     WHERE found.accepted_at BETWEEN moment - interval '24 hours' AND moment + interval '24 hours'

@@ -11,10 +11,11 @@ from models.db.rows import find_all, statement
 # Adopted predictions and duplicate purchases are left out, because their time of acceptance is not known.
 # Any commit becomes visible within ten seconds.
 _COMPLETED = statement("""
-    SELECT prediction.id, video_model, input - '{prompt,image,video}'::text[], prediction.ended_at,
-        extract(epoch FROM now() - prediction.ended_at)::float8,
-        extract(epoch FROM prediction.ended_at - accepted_at)::float8,
-        extract(epoch FROM seen_running_at - accepted_at)::float8,
+    SELECT prediction.id AS prediction_id, video_model, input - '{prompt,image,video}'::text[] AS values,
+        prediction.ended_at,
+        extract(epoch FROM now() - prediction.ended_at)::float8 AS ago_seconds,
+        extract(epoch FROM prediction.ended_at - accepted_at)::float8 AS age_seconds,
+        extract(epoch FROM seen_running_at - accepted_at)::float8 AS running_seconds,
         execution_seconds
     FROM prediction JOIN job ON job.id = job_id
     WHERE prediction.state = 'completed' AND adopted_at IS NULL AND NOT is_duplicate
@@ -40,7 +41,7 @@ _FINISHED = statement("""
     )
     SELECT kind.video_model, kind.output_seconds, newest.*
     FROM kind, LATERAL (
-        SELECT prediction_id, extract(epoch FROM now() - ended_at)::float8, low_seconds, high_seconds
+        SELECT prediction_id, extract(epoch FROM now() - ended_at)::float8 AS ago_seconds, low_seconds, high_seconds
         FROM finished_render
         WHERE video_model = kind.video_model AND output_seconds = kind.output_seconds
         ORDER BY ended_at DESC LIMIT :count
@@ -48,7 +49,7 @@ _FINISHED = statement("""
 """)
 
 _RUNNING = statement("""
-    SELECT video_model, values, avg(age)::float8, count(*)
+    SELECT video_model, values, avg(age)::float8 AS age_seconds, count(*) AS renders
     FROM (
         SELECT video_model, input - '{prompt,image,video}'::text[] AS values,
             extract(epoch FROM now() - accepted_at)::float8 AS age

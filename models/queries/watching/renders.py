@@ -10,17 +10,19 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_all, find_one, statement
 
 _WATCHED = statement("""
-    SELECT prediction.job_id, prediction.account_id, prediction.state, prediction.claim, provider_id,
-        extract(epoch FROM now() - accepted_at)::float8,
-        extract(epoch FROM now() - inconsistent_since)::float8,
-        watch_windows, coalesce(provider_created_at, accepted_at), provider_created_at IS NOT NULL, attempt
+    SELECT job_id, account_id, state, claim, provider_id,
+        extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
+        extract(epoch FROM now() - inconsistent_since)::float8 AS inconsistent_seconds,
+        watch_windows, coalesce(provider_created_at, accepted_at) AS created_at,
+        provider_created_at IS NOT NULL AS by_provider, attempt
     FROM prediction WHERE id = :prediction_id
 """)
 
 _RENDERING = """
-    SELECT prediction.id, job_id, prediction.claim, extract(epoch FROM now() - accepted_at)::float8,
-        watch_windows, video_model, input - '{{prompt,image,video}}'::text[],
-        extract(epoch FROM provider_created_at)::float8
+    SELECT prediction.id AS prediction_id, job_id, claim,
+        extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
+        watch_windows, video_model, input - '{{prompt,image,video}}'::text[] AS values,
+        extract(epoch FROM provider_created_at)::float8 AS provider_created_at
     FROM prediction JOIN job ON job.id = job_id
     WHERE prediction.state = 'rendering' AND {which}
 """
@@ -39,12 +41,13 @@ _ENDED_PLACES = statement("""
 """)
 
 _EARLY_CHECKS = statement("""
-    SELECT id, extract(epoch FROM early_check_at)::float8 FROM prediction
+    SELECT id AS prediction_id, extract(epoch FROM early_check_at)::float8 AS early_check_at FROM prediction
     WHERE state = 'rendering' AND early_check_at > now() - make_interval(secs => :newer_than)
 """)
 
 _ON_PAGE = statement("""
-    SELECT id, provider_id, claim, accepted_at < now() - interval '10 seconds' FROM prediction
+    SELECT id AS prediction_id, provider_id, claim, accepted_at < now() - interval '10 seconds' AS should_show
+    FROM prediction
     WHERE account_id = :account_id AND state = 'rendering' AND provider_created_at BETWEEN :after AND :before
     ORDER BY id
 """)

@@ -21,8 +21,9 @@ FEWEST = 5
 _SECRET = statement("SELECT hook_secret FROM account WHERE name = :name")
 
 _DELIVERY = statement("""
-    SELECT coalesce(sum(came), 0), count(*),
-        coalesce(sum(came) FILTER (WHERE place <= :recent), 0), count(*) FILTER (WHERE place <= :recent)
+    SELECT coalesce(sum(came), 0) AS delivered, count(*) AS ended,
+        coalesce(sum(came) FILTER (WHERE place <= :recent), 0) AS delivered_recently,
+        count(*) FILTER (WHERE place <= :recent) AS ended_recently
     FROM (
         SELECT coalesce(hooked_at <= ended_at + :in_time, false)::int AS came,
             row_number() OVER (ORDER BY ended_at DESC) AS place
@@ -35,7 +36,8 @@ _DELIVERY = statement("""
 """)
 
 _AGREEMENT = statement("""
-    SELECT count(*) FILTER (WHERE hook_outcome = state), count(*) FILTER (WHERE hook_outcome <> state)
+    SELECT count(*) FILTER (WHERE hook_outcome = state) AS agreed,
+        count(*) FILTER (WHERE hook_outcome <> state) AS disagreed
     FROM (
         SELECT hook_outcome, state FROM prediction
         WHERE account_id = :account_id AND hook_outcome IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook
@@ -46,7 +48,7 @@ _AGREEMENT = statement("""
 """)
 
 _STATS = statement("""
-    SELECT count(*), extract(epoch FROM now() - max(hooked_at))::float8
+    SELECT count(*) AS asked, extract(epoch FROM now() - max(hooked_at))::float8 AS last_seconds
     FROM (
         SELECT hooked_at FROM prediction
         WHERE account_id = :account_id AND hook_asked AND ended_at IS NOT NULL
@@ -101,10 +103,10 @@ def measure_webhook_delivery(session: Session, account_id: UUID) -> Delivery:
     Only renders that were posted with an address are counted.
     """
     values = {"account_id": account_id, "in_time": IN_TIME, "recent": RECENT, "window": WINDOW}
-    delivered, ended, delivered_recently, ended_recently = session.execute(_DELIVERY, values).one()
-    if ended and delivered_recently / ended_recently < delivered / ended - CHANCE:
-        return Delivery(delivered_recently, ended_recently)
-    return Delivery(delivered, ended)
+    row = session.execute(_DELIVERY, values).one()
+    if row.ended and row.delivered_recently / row.ended_recently < row.delivered / row.ended - CHANCE:
+        return Delivery(row.delivered_recently, row.ended_recently)
+    return Delivery(row.delivered, row.ended)
 
 
 def measure_webhook_agreement(session: Session, account_id: UUID) -> Agreement:
@@ -115,5 +117,5 @@ def measure_webhook_agreement(session: Session, account_id: UUID) -> Agreement:
 
 def find_webhook_stats(session: Session, account_id: UUID) -> WebhookStats:
     """Webhook statistics for people."""
-    asked, last_seconds = session.execute(_STATS, {"account_id": account_id, "window": WINDOW}).one()
-    return WebhookStats(asked, measure_webhook_delivery(session, account_id).share, last_seconds)
+    row = session.execute(_STATS, {"account_id": account_id, "window": WINDOW}).one()
+    return WebhookStats(row.asked, measure_webhook_delivery(session, account_id).share, row.last_seconds)

@@ -8,12 +8,13 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, statement
 from models.lifecycle import PredictionState, Reason
+from models.transitions.history import fields, log
 from models.transitions.reconciling.unconfirmed import mark_not_found
 from models.transitions.submitting import accept_prediction
 from models.transitions.watching.renders import end_prediction
 
 # The lock prevents changes to the unconfirmed submission until the next transition in the same transaction.
-_DECIDE = statement("""
+_DECIDE = statement(f"""
     WITH held AS (
         SELECT id, job_id, account_id FROM prediction
         WHERE id = :prediction_id AND state = 'unconfirmed' AND provider_id IS NULL
@@ -21,27 +22,18 @@ _DECIDE = statement("""
               SELECT 1 FROM prediction AS other
               WHERE other.account_id = prediction.account_id AND other.provider_id = CAST(:provider_id AS text))
         FOR UPDATE
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'submission.decided', job_id, id, account_id, jsonb_strip_nulls(jsonb_build_object(
-            'how', CAST(:how AS text), 'by', CAST(:by AS text), 'provider_id', CAST(:provider_id AS text)))
-        FROM held
-    )
+    ), {log("'submission.decided'", "held", f"jsonb_strip_nulls({fields('how', 'by', 'provider_id')})")}
     SELECT 1 FROM held
 """)
 
-_ABANDON = statement("""
+_ABANDON_DETAIL = fields("by", provider_id="provider_id", price="CAST(price AS text)", windows="watch_windows")
+
+_ABANDON = statement(f"""
     WITH held AS (
         SELECT id, job_id, account_id, claim, provider_id, price, watch_windows FROM prediction
         WHERE id = :prediction_id AND state = 'rendering' AND watch_windows >= 1
         FOR UPDATE
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.abandoned', job_id, id, account_id, jsonb_build_object(
-            'by', CAST(:by AS text), 'provider_id', provider_id, 'price', CAST(price AS text),
-            'windows', watch_windows)
-        FROM held
-    )
+    ), {log("'prediction.abandoned'", "held", _ABANDON_DETAIL)}
     SELECT claim FROM held
 """)
 

@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, statement
 from models.tables.base import new_id
+from models.transitions.history import fields, log
 
 # Both epochs are updated at once, so that one restore pauses once. A person's pause is kept and stands afterwards.
-_HOLD = statement("""
+_HOLD = statement(f"""
     WITH held AS (
         UPDATE account
         SET paused_at = now(), paused_reason = 'restore', paused_detail = :detail,
@@ -23,28 +24,20 @@ _HOLD = statement("""
             epoch = greatest(epoch, :epoch), restore_epoch = greatest(restore_epoch, :restore_epoch)
         WHERE id = :account_id AND (epoch < :epoch OR restore_epoch < :restore_epoch)
         RETURNING id, epoch_at
-    ), logged AS (
-        INSERT INTO event (kind, account_id, detail)
-        SELECT 'account.paused', id, jsonb_build_object(
-            'reason', 'restore', 'detail', CAST(:detail AS text), 'restored_to', epoch_at) FROM held
-    )
+    ), {log("'account.paused'", "held", fields("detail", reason="'restore'", restored_to="epoch_at"), account_id="id")}
     SELECT 1 FROM held
 """)
 
-_EXPLAIN = statement("""
+_EXPLAIN = statement(f"""
     WITH explained AS (
         UPDATE account SET paused_detail = :detail
         WHERE id = :account_id AND paused_reason = 'restore' AND paused_detail IS DISTINCT FROM :detail
         RETURNING id
-    ), logged AS (
-        INSERT INTO event (kind, account_id, detail)
-        SELECT 'account.paused', id, jsonb_build_object('reason', 'restore', 'detail', CAST(:detail AS text))
-        FROM explained
-    )
+    ), {log("'account.paused'", "explained", fields("detail", reason="'restore'"), account_id="id")}
     SELECT 1 FROM explained
 """)
 
-_PAUSE = statement("""
+_PAUSE = statement(f"""
     WITH paused AS (
         UPDATE account
         SET paused_at = coalesce(paused_at, now()), paused_reason = coalesce(paused_reason, 'person'),
@@ -53,14 +46,11 @@ _PAUSE = statement("""
             person_paused_by = CASE WHEN paused_at IS NOT NULL THEN CAST(:by AS text) END
         WHERE id = :account_id AND (paused_at IS NULL OR paused_reason = 'restore' AND person_paused_at IS NULL)
         RETURNING id
-    ), logged AS (
-        INSERT INTO event (kind, account_id, detail)
-        SELECT 'account.paused', id, jsonb_build_object('reason', 'person', 'by', CAST(:by AS text)) FROM paused
-    )
+    ), {log("'account.paused'", "paused", fields("by", reason="'person'"), account_id="id")}
     SELECT 1 FROM paused
 """)
 
-_RESUME = statement("""
+_RESUME = statement(f"""
     WITH resumed AS (
         UPDATE account
         SET paused_at = NULL, paused_reason = NULL, paused_detail = NULL,
@@ -68,14 +58,14 @@ _RESUME = statement("""
         FROM (SELECT paused_reason AS reason FROM account WHERE id = :account_id FOR NO KEY UPDATE) AS before
         WHERE id = :account_id AND paused_at IS NOT NULL
         RETURNING id, before.reason
-    ), logged AS (
-        INSERT INTO event (kind, account_id, detail)
-        SELECT 'account.resumed', id, jsonb_build_object('reason', reason, 'by', CAST(:by AS text)) FROM resumed
-    )
+    ), {log("'account.resumed'", "resumed", fields("by", reason="reason"), account_id="id")}
     SELECT 1 FROM resumed
 """)
 
-_RELEASE = statement("""
+_RELEASED_DETAIL = f"""CASE outcome WHEN 'resumed' THEN {fields("by", reason="'restore'")}
+            ELSE {fields(reason="'person'", by="paused_detail", detail="'the restore is dealt with'")} END"""
+
+_RELEASE = statement(f"""
     WITH released AS (
         UPDATE account
         SET paused_at = person_paused_at, paused_detail = person_paused_by,
@@ -83,17 +73,11 @@ _RELEASE = statement("""
             person_paused_at = NULL, person_paused_by = NULL
         WHERE id = :account_id AND paused_reason = 'restore' AND paused_at = :held_at
         RETURNING id, paused_detail, CASE WHEN paused_at IS NULL THEN 'resumed' ELSE 'paused' END AS outcome
-    ), logged AS (
-        INSERT INTO event (kind, account_id, detail)
-        SELECT 'account.' || outcome, id, CASE outcome
-            WHEN 'resumed' THEN jsonb_build_object('reason', 'restore', 'by', CAST(:by AS text))
-            ELSE jsonb_build_object('reason', 'person', 'by', paused_detail, 'detail', 'the restore is dealt with') END
-        FROM released
-    )
+    ), {log("'account.' || outcome", "released", _RELEASED_DETAIL, account_id="id")}
     SELECT outcome FROM released
 """)
 
-_BEAR = statement("""
+_BEAR = statement(f"""
     WITH taken AS (
         UPDATE job SET state = 'rendering', due_at = NULL
         WHERE id = :job_id AND state = 'queued' AND cancel_requested_at IS NULL
@@ -104,12 +88,8 @@ _BEAR = statement("""
             1 + (SELECT count(*) FROM prediction AS earlier WHERE earlier.job_id = taken.id), price, now(),
             coalesce(CAST(:posted_at AS timestamptz), now())
         FROM taken
-        RETURNING id, job_id, attempt
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.created', job_id, id, :account_id, jsonb_build_object(
-            'attempt', attempt, 'why', 'bought already: the provider shows it') FROM born
-    )
+        RETURNING id, job_id, account_id, attempt
+    ), {log("'prediction.created'", "born", fields("why", attempt="attempt"))}
     SELECT id FROM born
 """)
 
@@ -175,6 +155,7 @@ def post_for_unknown(
         values = {"prediction_id": prediction_id, "posted_at": posted_at}
         posted: UUID | None = session.execute(_POST, values).scalar_one_or_none()
         return posted
-    values = {"id": named or new_id(), "job_id": job_id, "account_id": account_id, "posted_at": posted_at}
-    born: UUID | None = session.execute(_BEAR, values).scalar_one_or_none()
+    why = "bought already: the provider shows it"
+    new = {"id": named or new_id(), "job_id": job_id, "account_id": account_id, "posted_at": posted_at, "why": why}
+    born: UUID | None = session.execute(_BEAR, new).scalar_one_or_none()
     return born

@@ -5,14 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
-from models.tables.event import Event
 from models.tables.unknown_prediction import UnknownPrediction
+from models.transitions.history import append_event, fields, log
 from models.transitions.watching.retention import SEARCH
 
 SWEEP_PAUSE = timedelta(minutes=10)
@@ -20,7 +19,6 @@ SWEEP_PAUSE = timedelta(minutes=10)
 
 SWEEP_OVERLAP = timedelta(minutes=15)
 """How far a sweep reads back before the start of the previous one: `list_lag_seconds` is at most ten minutes."""
-
 
 _CLAIM = statement("""
     UPDATE account
@@ -42,7 +40,7 @@ _BEGIN = statement("""
     UPDATE account
     SET reconcile_begun = :claim, reconcile_until = now() + :lease
     WHERE id = :account_id AND reconcile_claim = :claim AND reconcile_begun < :claim
-    RETURNING now(), make_interval(secs => list_lag_seconds),
+    RETURNING now() AS began_at, make_interval(secs => list_lag_seconds) AS list_lag,
         CASE WHEN paused_reason = 'restore' OR swept_at IS NULL OR swept_at < now() - :sweep_pause
              THEN greatest(now() - interval '7 days', least(
                  CASE WHEN paused_reason = 'restore'
@@ -58,9 +56,9 @@ _BEGIN = statement("""
                     AND (floor(log(1.5, greatest(1, extract(epoch FROM now() - posted_at))))
                             > floor(log(1.5, greatest(1, extract(epoch FROM swept_at - posted_at))))
                         OR now() - :search >= posted_at AND swept_at - :search < posted_at))))
-        END,
-        CASE WHEN paused_reason = 'restore' THEN paused_at END,
-        CASE WHEN paused_reason = 'restore' THEN epoch_at END
+        END AS sweep_after,
+        CASE WHEN paused_reason = 'restore' THEN paused_at END AS restored_at,
+        CASE WHEN paused_reason = 'restore' THEN epoch_at END AS restored_to
 """)
 
 _RENEW = statement("""
@@ -78,10 +76,9 @@ _FINISH = statement("""
     RETURNING 1
 """)
 
-
 # Forget everything learned about the other submission's render, except that a slot was given back: that slot has been
 # given to another since.
-_YIELD = statement("""
+_YIELD = statement(f"""
     WITH yielded AS (
         UPDATE prediction
         SET state = 'unconfirmed', provider_id = NULL, provider_created_at = NULL, accepted_at = NULL,
@@ -91,11 +88,7 @@ _YIELD = statement("""
           AND adopted_at IS NOT NULL AND state = 'rendering' AND NOT is_duplicate
           AND job_id <> (SELECT job_id FROM prediction WHERE id = :prediction_id)  -- in the same job, it stays
         RETURNING id, job_id, account_id
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.unconfirmed', job_id, id, account_id,
-            jsonb_build_object('message', 'what it had adopted is another''s by a direct answer') FROM yielded
-    )
+    ), {log("'prediction.unconfirmed'", "yielded", fields("message"))}
     SELECT 1 FROM yielded
 """)
 
@@ -153,7 +146,8 @@ def yield_adoption(session: Session, prediction_id: UUID, *, account_id: UUID, p
     Returns False if another row keeps the id. The caller's own submission is then the unconfirmed one.
     """
     values = {"account_id": account_id, "provider_id": provider_id, "prediction_id": prediction_id}
-    session.execute(_YIELD, values | {"slot_windows": SLOT_WINDOWS})
+    message = "a direct answer showed that the prediction it had adopted is another submission's"
+    session.execute(_YIELD, values | {"slot_windows": SLOT_WINDOWS, "message": message})
     return session.execute(_HELD_BY_ANOTHER, values).first() is None
 
 
@@ -161,16 +155,9 @@ def insert_unknown_predictions(session: Session, unknown_predictions: Sequence[d
     """Store and report predictions that no row asked for, each once. Returns the provider ids of the new ones."""
     if not unknown_predictions:
         return []
-    born = (
-        upsert(UnknownPrediction)
-        .on_conflict_do_nothing()
-        .returning(UnknownPrediction.account_id, UnknownPrediction.provider_id)
-    )
-    new = session.execute(born, list(unknown_predictions)).all()
-    if new:
-        logged = [
-            {"kind": "account.unknown_prediction", "account_id": account_id, "detail": {"provider_id": provider_id}}
-            for account_id, provider_id in new
-        ]
-        session.execute(insert(Event), logged)
-    return [provider_id for _, provider_id in new]
+    born = upsert(UnknownPrediction).on_conflict_do_nothing().returning(UnknownPrediction)
+    new = session.scalars(born, list(unknown_predictions)).all()
+    for each in new:
+        detail = {"provider_id": each.provider_id}
+        append_event(session, "account.unknown_prediction", detail, account_id=each.account_id)
+    return [each.provider_id for each in new]

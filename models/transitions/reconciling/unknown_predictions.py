@@ -5,11 +5,14 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import statement
+from models.db.rows import changed_a_row, statement
 from models.tables.base import new_id
+from models.transitions.history import fields, log
+
+_WHY = "its webhook names a job that has another one"
 
 # Another process may create this row, or another purchase of the job, at the same instant. The next run then sees it.
-_RECORD = statement("""
+_RECORD = statement(f"""
     WITH born AS (
         INSERT INTO prediction (id, job_id, account_id, attempt, state, is_duplicate, price, due_at, posted_at,
             provider_id, provider_created_at, accepted_at, adopted_at, early_check_at)
@@ -20,11 +23,7 @@ _RECORD = statement("""
         FROM job WHERE job.id = :job_id
         ON CONFLICT DO NOTHING
         RETURNING id, job_id, account_id
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.duplicate', job_id, id, account_id, jsonb_build_object(
-            'provider_id', CAST(:provider_id AS text), 'why', 'its webhook names a job that has another one') FROM born
-    ), explained AS (
+    ), {log("'prediction.duplicate'", "born", fields("provider_id", "why"))}, explained AS (
         DELETE FROM unknown_prediction USING born
         WHERE unknown_prediction.account_id = born.account_id AND unknown_prediction.provider_id = :provider_id
     )
@@ -60,9 +59,14 @@ def record_duplicate(
     values = {"account_id": account_id, "job_id": job_id, "provider_id": provider_id, "watch_window": watch_window}
     with session.begin_nested() as savepoint:
         born: UUID | None = session.execute(
-            _RECORD, {"id": new_id(), "created_at": provider_created_at, **values}
+            _RECORD, {"id": new_id(), "created_at": provider_created_at, "why": _WHY, **values}
         ).scalar_one_or_none()
-        if born is not None and session.execute(_UNWANTED, {"job_id": job_id}).first() is None:
+        if born is not None and not is_unwanted(session, job_id):
             savepoint.rollback()
             return None
     return born
+
+
+def is_unwanted(session: Session, job_id: UUID) -> bool:
+    """Whether the job needs no purchase. If so, it stays as it is until the end of the transaction."""
+    return changed_a_row(session, _UNWANTED, job_id=job_id)

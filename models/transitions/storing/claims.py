@@ -8,11 +8,15 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, statement
-from models.transitions.storing.steps import ENDS, ENDS_AS_FAILED, EVENT_KIND, JOB_ENDS, TO_STORE
+from models.lifecycle import Reason
+from models.transitions.history import fields, log
+from models.transitions.job_release import EndedAttempt
+from models.transitions.storing.steps import TO_STORE, fail_job
 
 MAX_STORE_CRASHES = 3
 """A video is quarantined after this many crashed store steps in a row."""
 
+_CRASH_DETAIL = fields(attempt="store_attempts", in_a_row="store_crashes", claim="claim - 1", begun_at="began_at")
 
 _TAKE_BACK = statement(f"""
     WITH crashed AS MATERIALIZED (
@@ -23,30 +27,19 @@ _TAKE_BACK = statement(f"""
         FOR UPDATE SKIP LOCKED
     ), taken AS (
         UPDATE prediction
-        SET claim = claim + 1, begun_at = NULL, store_crashes = store_crashes + 1, crashed_claim = claim,
+        SET claim = claim + 1, begun_at = NULL, store_crashes = store_crashes + 1,
             rechecks = rechecks AND store_crashes + 1 < :most,
             due_at = CASE WHEN store_crashes + 1 < :most THEN due_at END,
             error_code = CASE WHEN store_crashes + 1 < :most THEN 'store_crashed' ELSE 'store_killed_worker' END,
             error_message = 'the worker of the store step crashed ' || store_crashes + 1 || ' times in a row, attempt '
                 || store_attempts || ' the last; which workers they were is not known'
         FROM crashed WHERE prediction.id = crashed.id
-        RETURNING prediction.id, job_id, is_duplicate, crashed_claim, store_attempts, store_crashes, due_at,
-            error_code, error_message, began_at
-    ), ended AS (
-        SELECT * FROM taken WHERE due_at IS NULL
-    ), {JOB_ENDS}, logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'store.crashed', job_id, id, jsonb_build_object(
-            'attempt', store_attempts, 'in_a_row', store_crashes, 'claim', crashed_claim, 'begun_at', began_at)
-        FROM taken
-        UNION ALL
-        SELECT {EVENT_KIND}, job_id, ended.id, jsonb_build_object(
-            'code', ended.error_code, 'message', ended.error_message, 'attempts', store_attempts)
-        FROM {ENDS}
-    )
-    SELECT id, job_id, store_attempts, store_crashes, due_at IS NULL FROM taken
-""")  # noqa: S608 - constants
-
+        RETURNING prediction.*, began_at
+    ), {log("'store.crashed'", "taken", _CRASH_DETAIL)}
+    SELECT id AS prediction_id, job_id, is_duplicate, store_attempts AS attempts, store_crashes AS crashes,
+        due_at IS NULL AS quarantined, error_code, error_message
+    FROM taken
+""")
 
 # A crashed step may have killed its worker, or only have run next to the step that did. Run such steps one at a time,
 # so that the next crash identifies the step at fault.
@@ -57,6 +50,7 @@ _CLAIM = statement(f"""
           AND (store_crashes = 0 OR id = (
               SELECT id FROM prediction
               WHERE {TO_STORE} AND due_at <= now() AND begun_at IS NULL AND store_crashes > 0
+                AND (rechecks OR NOT :only_rechecks)
                 AND NOT EXISTS (SELECT 1 FROM prediction WHERE {TO_STORE} AND due_at > now() AND store_crashes > 0)
               ORDER BY due_at
               LIMIT 1))
@@ -67,9 +61,8 @@ _CLAIM = statement(f"""
     UPDATE prediction
     SET claim = claim + 1, due_at = now() + :lease
     FROM due WHERE prediction.id = due.id
-    RETURNING prediction.id, job_id, claim
-""")  # noqa: S608 - a constant
-
+    RETURNING prediction.id AS prediction_id, job_id, claim
+""")
 
 # Probe with the prediction with the fewest attempts: a file that was never tried says most about the host.
 _CLAIM_PROBE = statement(f"""
@@ -90,16 +83,15 @@ _CLAIM_PROBE = statement(f"""
     UPDATE prediction
     SET claim = claim + 1, due_at = now() + :lease
     FROM chosen WHERE prediction.id = chosen.id
-    RETURNING prediction.id, job_id, claim
-""")  # noqa: S608 - a constant
-
+    RETURNING prediction.id AS prediction_id, job_id, claim
+""")
 
 _POSTPONE = statement(f"""
     UPDATE prediction SET due_at = now() + :delay
     FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS bigint[])) AS unpublished (id, claim)
     WHERE prediction.id = unpublished.id AND prediction.claim = unpublished.claim AND {TO_STORE} AND begun_at IS NULL
     RETURNING 1
-""")  # noqa: S608 - a constant
+""")
 
 
 class ClaimedStore(NamedTuple):
@@ -126,8 +118,12 @@ def take_back_stores(session: Session, *, count: int) -> list[CrashedStore]:
     After `MAX_STORE_CRASHES` crashes in a row, the job ends as failed (`store_killed_worker`), or as cancelled if that
     was requested. A delay or a hand-back in between restarts the count.
     """
-    values = {"count": count, "most": MAX_STORE_CRASHES, **ENDS_AS_FAILED}
-    return find_all(session, _TAKE_BACK, CrashedStore, **values)
+    taken = session.execute(_TAKE_BACK, {"count": count, "most": MAX_STORE_CRASHES}).all()
+    for row in taken:
+        if row.quarantined:
+            ended = EndedAttempt(row.prediction_id, row.job_id, row.is_duplicate)
+            fail_job(session, ended, Reason(row.error_code, row.error_message), attempts=row.attempts)
+    return [CrashedStore(row.prediction_id, row.job_id, row.attempts, row.crashes, row.quarantined) for row in taken]
 
 
 def claim_stores(session: Session, *, count: int, lease: timedelta, only_rechecks: bool = False) -> list[ClaimedStore]:

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, find_one, statement
+from models.transitions.history import fields, log
 from models.transitions.storing.steps import TO_STORE
 
 OUTAGE_JOBS = 3
@@ -24,7 +25,9 @@ RELEASES_PER_SECOND = 20
 
 _MARK = statement(f"""
     UPDATE prediction SET output_failed_at = now() WHERE id = :prediction_id AND {TO_STORE} RETURNING 1
-""")  # noqa: S608 - a constant
+""")
+
+_OUTAGE_DETAIL = fields(since="since", jobs="jobs", message="outputs_failure")
 
 # Downloads that failed since a file last arrived. A file that is gone for good fails again after each outage, so one
 # that was released several times no longer counts.
@@ -43,13 +46,9 @@ _BEGIN = statement(f"""
         WHERE account.id = :account_id AND outputs_failing_since IS NULL
           AND jobs >= :jobs AND since <= now() - CAST(:after AS interval)
         RETURNING account.id, since, jobs, outputs_failure
-    ), logged AS (
-        INSERT INTO event (kind, account_id, detail)
-        SELECT 'account.outputs_failing', id, jsonb_build_object(
-            'since', since, 'jobs', jobs, 'message', outputs_failure) FROM begun
-    )
-    SELECT jobs, outputs_failure FROM begun
-""")  # noqa: S608 - a constant
+    ), {log("'account.outputs_failing'", "begun", _OUTAGE_DETAIL, account_id="id")}
+    SELECT jobs, outputs_failure AS failure FROM begun
+""")
 
 _FAILED = statement("""
     UPDATE account
@@ -61,7 +60,7 @@ _FAILED = statement("""
     RETURNING 1
 """)
 
-_REACHED = statement("""
+_REACHED = statement(f"""
     -- The state before the update decides whether an outage ends. While nothing fails, at most one write per second.
     WITH before AS (
         SELECT id, outputs_failing_since AS since FROM account
@@ -73,11 +72,10 @@ _REACHED = statement("""
         SET outputs_reached_at = now(), outputs_failing_since = NULL, outputs_failure = NULL, outputs_probes = 0,
             outputs_probe_at = NULL
         FROM before WHERE account.id = before.id
-    ), logged AS (
-        INSERT INTO event (kind, account_id, detail)
-        SELECT 'account.outputs_back', id, jsonb_build_object('since', since) FROM before WHERE since IS NOT NULL
-    )
-    SELECT extract(epoch FROM now() - since)::float8 FROM before WHERE since IS NOT NULL
+    ), ended AS (
+        SELECT id, since FROM before WHERE since IS NOT NULL
+    ), {log("'account.outputs_back'", "ended", fields(since="since"), account_id="id")}
+    SELECT extract(epoch FROM now() - since)::float8 FROM ended
 """)
 
 # Every download that waits and that no worker has, spread evenly over a time that grows with their number.
@@ -95,7 +93,7 @@ _RELEASE = statement(f"""
         output_releases = output_releases + CAST(output_failed_at IS NOT NULL AS int)
     FROM waiting, spread WHERE prediction.id = waiting.id
     RETURNING 1
-""")  # noqa: S608 - a constant
+""")
 
 _END_UNPROBED = statement(f"""
     UPDATE account
@@ -103,7 +101,7 @@ _END_UNPROBED = statement(f"""
     WHERE outputs_failing_since IS NOT NULL
       AND NOT EXISTS (SELECT 1 FROM prediction WHERE {TO_STORE} AND output_failed_at IS NOT NULL)
     RETURNING 1
-""")  # noqa: S608 - a constant
+""")
 
 
 class OutageBegun(NamedTuple):

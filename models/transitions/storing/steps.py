@@ -14,9 +14,11 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, find_one, statement
-from models.lifecycle import Reason
+from models.lifecycle import JobState, Reason
 from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.base import new_id
+from models.transitions.history import append_event, fields, log
+from models.transitions.job_release import EndedAttempt, release_job
 
 TO_STORE = "prediction.state = 'completed' AND prediction.due_at IS NOT NULL"
 """The output of the prediction is still to be stored."""
@@ -29,28 +31,11 @@ HAS_NO_VIDEO = """NOT EXISTS (
         SELECT 1 FROM artifact WHERE artifact.job_id = job.id AND kind = 'video' AND NOT artifact.is_duplicate)"""
 """The job has no video of its own yet."""
 
-JOB_ENDS = """moved AS (
-        UPDATE job
-        SET state = CASE WHEN cancel_requested_at IS NULL THEN CAST(:ends_as AS text) ELSE 'cancelled' END,
-            ended_at = now(), error_code = ended.error_code, error_message = ended.error_message
-        FROM ended WHERE job.id = ended.job_id AND job.state = 'storing' AND NOT ended.is_duplicate
-        RETURNING job.id, job.state
-    )"""
-"""CTE: the jobs of the predictions in the CTE `ended` end with them, or as cancelled if that was requested."""
-EVENT_KIND = "CASE WHEN ended.is_duplicate THEN CAST(:duplicate_event AS text) ELSE 'job.' || moved.state END"
-"""Kind of the event of an end: about the job, or about the duplicate purchase. For `ENDS`."""
-ENDS = "ended LEFT JOIN moved ON moved.id = ended.job_id WHERE ended.is_duplicate OR moved.id IS NOT NULL"
-"""FROM clause: the ends to record as events."""
-
 STORE_FROM_START = """due_at = now(), begun_at = NULL, claim = prediction.claim + 1, store_attempts = 0,
             store_crashes = 0, output_failed_at = NULL, error_code = NULL, error_message = NULL"""
 """SET clause: the output is stored now, and nothing counts that happened before."""
 
-_LOG_DELAY = """logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'store.delayed', job_id, id, jsonb_build_object(
-            'attempt', store_attempts, 'code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM delayed
-    )"""
+_LOG_DELAY = log("'store.delayed'", "delayed", fields("code", "message", attempt="store_attempts"))
 
 _BEGIN = statement(f"""
     WITH begun AS (
@@ -59,21 +44,22 @@ _BEGIN = statement(f"""
         WHERE id = :prediction_id AND claim = :claim AND {TO_STORE} AND begun_at IS NULL
         RETURNING *
     )
-    SELECT begun.job_id, begun.id, begun.account_id, begun.claim, begun.provider_id, begun.outputs, begun.is_duplicate,
-        begun.attempt, batch.name, batch.job_count, job.number, job.video_model, job.input, begun.store_attempts,
-        extract(epoch FROM now() - coalesce(begun.seen_running_at, begun.ended_at))::float8,
-        kept.url, kept.bytes, kept.sha256, kept.suspect, begun.rechecks
+    SELECT begun.job_id, begun.id AS prediction_id, begun.account_id, begun.claim, begun.provider_id, begun.outputs,
+        begun.is_duplicate, begun.attempt AS purchase, begun.store_attempts AS attempt, begun.rechecks,
+        batch.name AS batch_name, batch.job_count AS batch_size, job.number, job.video_model, job.input,
+        extract(epoch FROM now() - coalesce(begun.seen_running_at, begun.ended_at))::float8 AS age_seconds,
+        kept.url AS kept_url, kept.bytes AS kept_bytes, kept.sha256 AS kept_sha256, kept.suspect AS kept_suspect
     FROM begun
     JOIN job ON job.id = begun.job_id
     LEFT JOIN batch ON batch.id = job.batch_id
     LEFT JOIN artifact AS kept ON kept.prediction_id = begun.id AND kept.kind = 'unverified'
-""")  # noqa: S608 - a constant
+""")
 
 _RENEW = statement(f"""
     UPDATE prediction SET due_at = now() + :lease
     WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
     RETURNING 1
-""")  # noqa: S608 - a constant
+""")
 
 # A delay shows that the worker lives, so it ends a series of crashes.
 _DELAY = statement(f"""
@@ -82,57 +68,38 @@ _DELAY = statement(f"""
         SET claim = claim + 1, begun_at = NULL, due_at = now() + :delay, store_crashes = 0,
             error_code = :code, error_message = :message
         WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
-        RETURNING id, job_id, store_attempts
+        RETURNING id, job_id, account_id, store_attempts
     ), {_LOG_DELAY}
     SELECT 1 FROM delayed
-""")  # noqa: S608 - a constant
+""")
 
 _EXCUSE = statement(f"""
     WITH delayed AS (
-        UPDATE prediction SET store_crashes = 0, crashed_claim = NULL
-        WHERE id = :prediction_id AND crashed_claim = :claim AND {TO_STORE}
-        RETURNING id, job_id, store_attempts
+        UPDATE prediction SET store_crashes = 0
+        WHERE id = :prediction_id AND claim > :claim AND store_crashes > 0 AND {TO_STORE}
+        RETURNING id, job_id, account_id, store_attempts
     ), {_LOG_DELAY}
     SELECT 1 FROM delayed
-""")  # noqa: S608 - a constant
+""")
 
 _FAIL = statement(f"""
-    WITH ended AS (
-        UPDATE prediction
-        SET due_at = NULL, rechecks = false, error_code = :code, error_message = :message
-        WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
-        RETURNING id, job_id, is_duplicate, error_code, error_message
-    ), {JOB_ENDS}, logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT {EVENT_KIND}, job_id, ended.id, jsonb_build_object(
-            'code', CAST(:code AS text), 'message', CAST(:message AS text))
-        FROM {ENDS}
-    )
-    SELECT 1 FROM ended
-""")  # noqa: S608 - constants
+    UPDATE prediction
+    SET due_at = NULL, rechecks = false, error_code = :code, error_message = :message
+    WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
+    RETURNING id AS prediction_id, job_id, is_duplicate
+""")
 
 _FINISH = statement(f"""
-    WITH ended AS (
-        UPDATE prediction
-        SET due_at = NULL, rechecks = false, output_failed_at = NULL,
-            error_code = NULL, error_message = NULL
-        WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
-        RETURNING id, job_id, is_duplicate, error_code, error_message
-    ), {JOB_ENDS}, logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT {EVENT_KIND}, job_id, ended.id, :detail
-        FROM {ENDS}
-    )
-    SELECT job_id, is_duplicate FROM ended
-""")  # noqa: S608 - constants
+    UPDATE prediction
+    SET due_at = NULL, rechecks = false, output_failed_at = NULL, error_code = NULL, error_message = NULL
+    WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
+    RETURNING id AS prediction_id, job_id, is_duplicate
+""")
 
 _REFRESH = statement("""
     UPDATE prediction SET outputs = :outputs WHERE id = :prediction_id AND state = 'completed'
     RETURNING 1
 """)
-
-ENDS_AS_FAILED = {"ends_as": "failed", "duplicate_event": "duplicate.not_stored"}
-_ENDS_AS_SUCCEEDED = {"ends_as": "succeeded", "duplicate_event": "duplicate.stored"}
 
 
 class StoreTicket(NamedTuple):
@@ -194,14 +161,29 @@ def delay_store(session: Session, prediction_id: UUID, claim: int, *, delay: tim
 
 
 def excuse_store(session: Session, prediction_id: UUID, claim: int, *, reason: Reason) -> bool:
-    """Record why the step of this claim looked crashed, after it was taken back. That crash then does not count."""
+    """Record why the step of this claim looked crashed, after it was taken back. The crashes until now do not count."""
     return changed_a_row(session, _EXCUSE, prediction_id=prediction_id, claim=claim, **reason._asdict())
 
 
 def fail_store(session: Session, prediction_id: UUID, claim: int, *, reason: Reason) -> bool:
     """Record that the video cannot be stored: the job fails, or ends as cancelled if that was requested."""
-    values = {"prediction_id": prediction_id, "claim": claim, **ENDS_AS_FAILED}
-    return changed_a_row(session, _FAIL, **values, **reason._asdict())
+    claimed = {"prediction_id": prediction_id, "claim": claim}
+    ended = find_one(session, _FAIL, EndedAttempt, **claimed, **reason._asdict())
+    if ended is not None:
+        fail_job(session, ended, reason)
+    return ended is not None
+
+
+def fail_job(session: Session, ended: EndedAttempt, reason: Reason, **detail: object) -> None:
+    """Let the job fail because its video cannot be stored. For a duplicate purchase, only an event says so."""
+    explained = {**reason._asdict(), **detail}
+    if ended.is_duplicate:
+        _log_duplicate(session, "duplicate.not_stored", ended, explained)
+    release_job(session, ended, JobState.FAILED, reason=reason, detail=explained)
+
+
+def _log_duplicate(session: Session, kind: str, ended: EndedAttempt, detail: dict[str, Any]) -> None:
+    append_event(session, kind, detail, job_id=ended.job_id, prediction_id=ended.prediction_id)
 
 
 def finish_store(
@@ -216,15 +198,17 @@ def finish_store(
 
     The video comes first. `surprises` lists how it differs from the request; they are kept in the history.
     """
-    video = artifacts[0]
-    logged = {"url": video.url, "bytes": video.bytes, "sha256": video.sha256}
-    detail = as_json(logged | ({"differs": list(surprises)} if surprises else {}))
-    values = {"prediction_id": prediction_id, "claim": claim, "detail": detail, **_ENDS_AS_SUCCEEDED}
-    finished = session.execute(_FINISH, values).one_or_none()
-    if finished is None:
+    ended = find_one(session, _FINISH, EndedAttempt, prediction_id=prediction_id, claim=claim)
+    if ended is None:
         return False
-    owner = {"prediction_id": prediction_id, **finished._mapping}
-    session.execute(insert(Artifact), [{"id": new_id(), **owner, **each._asdict()} for each in artifacts])
+    session.execute(insert(Artifact), [{"id": new_id(), **ended._asdict(), **each._asdict()} for each in artifacts])
+    video = artifacts[0]
+    detail = {"url": video.url, "bytes": video.bytes, "sha256": video.sha256}
+    if surprises:
+        detail["differs"] = list(surprises)
+    if ended.is_duplicate:
+        _log_duplicate(session, "duplicate.stored", ended, detail)
+    release_job(session, ended, JobState.SUCCEEDED, detail=detail)
     return True
 
 

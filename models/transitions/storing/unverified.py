@@ -7,18 +7,18 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import statement
+from models.lifecycle import Reason
 from models.tables.artifact import ArtifactKind
 from models.tables.base import new_id
+from models.transitions.history import fields, log
+from models.transitions.job_release import EndedAttempt
 from models.transitions.storing.steps import (
-    ENDS,
-    ENDS_AS_FAILED,
-    EVENT_KIND,
     HAS_NO_VIDEO,
-    JOB_ENDS,
     NEWEST_OUTPUT,
     STORE_FROM_START,
     TO_STORE,
     NewArtifact,
+    fail_job,
 )
 
 GIVE_UP_AFTER = timedelta(days=6)
@@ -46,7 +46,7 @@ _DROP = statement("DELETE FROM artifact WHERE prediction_id = :prediction_id AND
 
 # The lock on the prediction keeps a retry out. The second statement then sees what the job is by now.
 _LOCK_KEPT = statement(f"""
-    SELECT prediction.id FROM prediction JOIN job ON job.id = job_id
+    SELECT prediction.id AS prediction_id, job_id FROM prediction JOIN job ON job.id = job_id
     WHERE job.state IN ('failed', 'cancelled') AND (CAST(:after AS uuid) IS NULL OR job.id > :after)
       AND (CAST(:ids AS uuid[]) IS NULL OR job.id = ANY(CAST(:ids AS uuid[])))
       AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
@@ -57,7 +57,7 @@ _LOCK_KEPT = statement(f"""
     ORDER BY job.id
     LIMIT :count
     FOR UPDATE OF prediction
-""")  # noqa: S608 - constants
+""")
 
 _RECHECK = statement(f"""
     WITH fetched AS (
@@ -69,15 +69,14 @@ _RECHECK = statement(f"""
         RETURNING prediction.id, job_id
     ), rechecked AS (
         UPDATE job
-        SET state = 'storing', ended_at = NULL, error_code = NULL, error_message = NULL
+        SET state = 'storing', ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL
         FROM fetched WHERE job.id = fetched.job_id
         RETURNING job.id
-    ), logged AS (
-        INSERT INTO event (kind, job_id, detail)
-        SELECT 'job.rechecked', id, jsonb_build_object('by', CAST(:by AS text)) FROM rechecked
-    )
+    ), {log("'job.rechecked'", "rechecked", fields("by"), job_id="id")}
     SELECT id FROM rechecked ORDER BY id
-""")  # noqa: S608 - a constant
+""")
+
+_WARN_DETAIL = fields(gives_up_at="ended_at + CAST(:give_up_after AS interval)", message="error_message")
 
 _WARN = statement(f"""
     WITH near AS MATERIALIZED (
@@ -89,14 +88,10 @@ _WARN = statement(f"""
         FOR UPDATE SKIP LOCKED
     ), warned AS (
         UPDATE prediction SET output_warned_at = now() FROM near WHERE prediction.id = near.id
-        RETURNING prediction.id, job_id, ended_at, error_message
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'store.giving_up_soon', job_id, id, jsonb_build_object(
-            'gives_up_at', ended_at + CAST(:give_up_after AS interval), 'message', error_message) FROM warned
-    )
-    SELECT id FROM warned
-""")  # noqa: S608 - a constant
+        RETURNING prediction.id, job_id, account_id, ended_at, error_message
+    ), {log("'store.giving_up_soon'", "warned", _WARN_DETAIL)}
+    SELECT 1 FROM warned
+""")
 
 # Downloads that wait for the end of an outage are not tried one by one, so this statement ends them.
 _END = statement(f"""
@@ -106,21 +101,14 @@ _END = statement(f"""
           AND ended_at < now() - CAST(:give_up_after AS interval)
         LIMIT :count
         FOR UPDATE SKIP LOCKED
-    ), ended AS (
-        UPDATE prediction
-        SET due_at = NULL, claim = claim + 1, error_code = CASE WHEN EXISTS (
-            SELECT 1 FROM artifact WHERE artifact.prediction_id = prediction.id AND kind = 'unverified')
-            THEN 'output_unverified' ELSE 'output_expired' END
-        FROM expired WHERE prediction.id = expired.id
-        RETURNING prediction.id, job_id, is_duplicate, error_code, error_message
-    ), {JOB_ENDS}, logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT {EVENT_KIND}, job_id, ended.id, jsonb_build_object(
-            'code', ended.error_code, 'message', ended.error_message)
-        FROM {ENDS}
     )
-    SELECT id FROM ended
-""")  # noqa: S608 - constants
+    UPDATE prediction
+    SET due_at = NULL, claim = claim + 1, error_code = CASE WHEN EXISTS (
+        SELECT 1 FROM artifact WHERE artifact.prediction_id = prediction.id AND kind = 'unverified')
+        THEN 'output_unverified' ELSE 'output_expired' END
+    FROM expired WHERE prediction.id = expired.id
+    RETURNING prediction.id AS prediction_id, job_id, is_duplicate, error_code, error_message
+""")
 
 
 class RecheckFilter(NamedTuple):
@@ -160,10 +148,15 @@ def recheck_jobs(
 ) -> list[UUID]:
     """Move ended jobs back to storing, so that their kept files are probed again. Returns the ids in order.
 
-    Jobs without a kept file and jobs with a video are left alone. `after` is the last id of the previous call.
+    Jobs without a kept file and jobs with a video are left alone. `after` is the last id of the previous call. Returns
+    nothing only if no such job is left.
     """
-    kept = list(session.scalars(_LOCK_KEPT, {"after": after, "count": count, **chosen._asdict()}))
-    return list(session.scalars(_RECHECK, {"predictions": kept, "by": by})) if kept else []
+    while kept := session.execute(_LOCK_KEPT, {"after": after, "count": count, **chosen._asdict()}).all():
+        rechecked = list(session.scalars(_RECHECK, {"predictions": [each.prediction_id for each in kept], "by": by}))
+        if rechecked:
+            return rechecked
+        after = kept[-1].job_id  # each has been retried meanwhile
+    return []
 
 
 def warn_of_giving_up(session: Session, *, count: int) -> int:
@@ -174,5 +167,8 @@ def warn_of_giving_up(session: Session, *, count: int) -> int:
 
 def end_expired_downloads(session: Session, *, count: int) -> int:
     """Give up downloads that have failed until six days after completion. Their jobs fail. Returns how many."""
-    values = {"give_up_after": GIVE_UP_AFTER, "count": count, **ENDS_AS_FAILED}
-    return len(session.execute(_END, values).all())
+    expired = session.execute(_END, {"give_up_after": GIVE_UP_AFTER, "count": count}).all()
+    for each in expired:
+        ended = EndedAttempt(each.prediction_id, each.job_id, each.is_duplicate)
+        fail_job(session, ended, Reason(each.error_code, each.error_message))
+    return len(expired)

@@ -7,10 +7,16 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import as_json, changed_a_row, find_all, statement
-from models.lifecycle import PredictionState, Reason
+from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
+from models.lifecycle import JobState, PredictionState, Reason
+from models.transitions.history import REASON, fields, log
+from models.transitions.job_release import EndedAttempt, release_job
 
-_COMPLETE = statement("""
+_COMPLETED_DETAIL = """jsonb_strip_nulls(jsonb_build_object(
+            'seconds', round(CAST(extract(epoch FROM ended_at - accepted_at) AS numeric), 3),
+            'by', CASE WHEN :by_hook THEN 'webhook' END))"""
+
+_COMPLETE = statement(f"""
     WITH completed AS (
         UPDATE prediction
         SET state = 'completed', ended_at = now(), inconsistent_since = NULL, outputs = :outputs,
@@ -18,53 +24,30 @@ _COMPLETE = statement("""
             error_code = NULL, error_message = NULL, ended_by_hook = :by_hook,
             seen_running_at = now() - CAST(:unseen AS interval), execution_seconds = :execution
         WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
-        RETURNING id, job_id, is_duplicate, accepted_at, ended_at
+        RETURNING id, job_id, account_id, is_duplicate, accepted_at, ended_at
     ), moved AS (
         UPDATE job SET state = 'storing', due_at = NULL
         FROM completed WHERE job.id = completed.job_id AND job.state = 'rendering' AND NOT completed.is_duplicate
-        RETURNING job.id
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'prediction.completed', job_id, id, jsonb_strip_nulls(jsonb_build_object(
-            'seconds', round(CAST(extract(epoch FROM ended_at - accepted_at) AS numeric), 3),
-            'by', CASE WHEN :by_hook THEN 'webhook' END)) FROM completed
+        RETURNING completed.id, job_id, account_id
+    ), history AS (
+        SELECT 'prediction.completed' AS kind, id, job_id, account_id, {_COMPLETED_DETAIL} AS detail FROM completed
         UNION ALL
-        SELECT 'job.storing', moved.id, completed.id, '{}' FROM moved, completed
-    )
+        SELECT 'job.storing', id, job_id, account_id, '{{}}' FROM moved
+    ), {log("kind", "history", "detail")}
     SELECT 1 FROM completed
 """)
 
-_END = statement("""
+_END = statement(f"""
     WITH ended AS (
         UPDATE prediction
         SET state = :state, ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
         WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
-        RETURNING id, job_id, is_duplicate
-    ), spent AS (
-        SELECT count(*) AS attempts FROM prediction
-        WHERE job_id = (SELECT job_id FROM ended) AND state NOT IN ('refused', 'not_found') AND NOT is_duplicate
-    ), moved AS (
-        UPDATE job
-        SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-                    WHEN :resubmits AND attempts < max_attempts THEN 'queued' ELSE 'failed' END,
-            due_at = CASE WHEN cancel_requested_at IS NULL AND :resubmits AND attempts < max_attempts
-                     THEN now() + CAST(:delay AS interval) END,
-            ended_at = CASE WHEN cancel_requested_at IS NOT NULL OR NOT (:resubmits AND attempts < max_attempts)
-                       THEN now() END,
-            error_code = :code, error_message = :message
-        FROM ended, spent WHERE job.id = ended.job_id AND job.state = 'rendering' AND NOT ended.is_duplicate
-        RETURNING job.id, job.state
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'prediction.' || CAST(:state AS text), job_id, id,
-            jsonb_build_object('code', CAST(:code AS text), 'message', CAST(:message AS text)) FROM ended
-        UNION ALL
-        SELECT 'job.' || moved.state, moved.id, ended.id, '{}' FROM moved, ended
-    )
-    SELECT 1 FROM ended
+        RETURNING id, job_id, account_id, is_duplicate
+    ), {log("'prediction.' || CAST(:state AS text)", "ended", REASON)}
+    SELECT id AS prediction_id, job_id, is_duplicate FROM ended
 """)
 
-_REQUEUE = statement("""
+_REQUEUE = statement(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM prediction
         WHERE state = 'rendering' AND due_at <= now()
@@ -76,24 +59,17 @@ _REQUEUE = statement("""
         SET watch_windows = watch_windows + 1, claim = claim + 1,
             due_at = now() + CAST(:watch_window AS interval) * power(2, least(watch_windows, 5))
         FROM due WHERE prediction.id = due.id
-        RETURNING prediction.id, job_id, claim, watch_windows, provider_id
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'watch.timed_out', job_id, id,
-            jsonb_build_object('window', watch_windows, 'provider_id', provider_id) FROM requeued
-    )
-    SELECT id, job_id, claim, watch_windows FROM requeued
+        RETURNING prediction.id, job_id, account_id, claim, watch_windows, provider_id
+    ), {log("'watch.timed_out'", "requeued", fields(window="watch_windows", provider_id="provider_id"))}
+    SELECT id AS prediction_id, job_id, claim, watch_windows AS windows FROM requeued
 """)
 
-_NOTE_INCONSISTENT = statement("""
+_NOTE_INCONSISTENT = statement(f"""
     WITH noted AS (
         UPDATE prediction SET inconsistent_since = now()
         WHERE id = :prediction_id AND claim = :claim AND state = 'rendering' AND inconsistent_since IS NULL
-        RETURNING id, job_id
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'prediction.inconsistent', job_id, id, jsonb_build_object('message', CAST(:message AS text)) FROM noted
-    )
+        RETURNING id, job_id, account_id
+    ), {log("'prediction.inconsistent'", "noted", fields("message"))}
     SELECT 1 FROM noted
 """)
 
@@ -175,16 +151,13 @@ def end_prediction(
     With `resubmit_after`, the job is queued again if it has attempts left. A job with a cancel request ends as
     cancelled. The end of a duplicate purchase does not move its job.
     """
-    return changed_a_row(
-        session,
-        _END,
-        prediction_id=prediction_id,
-        claim=claim,
-        state=state.value,
-        **reason._asdict(),
-        resubmits=resubmit_after is not None,
-        delay=resubmit_after or timedelta(0),
-    )
+    values = {"prediction_id": prediction_id, "claim": claim, "state": state.value, **reason._asdict()}
+    ended = find_one(session, _END, EndedAttempt, **values)
+    if ended is None:
+        return False
+    outcome = JobState.FAILED if resubmit_after is None else JobState.QUEUED
+    release_job(session, ended, outcome, reason=reason, delay=resubmit_after or timedelta(0))
+    return True
 
 
 def requeue_timed_out(session: Session, *, watch_window: timedelta, count: int) -> list[TimedOutWatch]:

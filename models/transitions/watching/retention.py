@@ -4,8 +4,10 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import statement
-from models.lifecycle import SLOT_WINDOWS
+from models.db.rows import find_all, statement
+from models.lifecycle import SLOT_WINDOWS, JobState, Reason
+from models.transitions.history import fields, log
+from models.transitions.job_release import EndedAttempt, release_job
 
 RETENTION = timedelta(days=7)
 """How long the provider keeps a prediction and its outputs (its documentation). Counted from when we learned its id."""
@@ -15,7 +17,9 @@ however long a run lasts."""
 RETENTION_ALERT = timedelta(hours=24)
 """An event warns once, this long before the end of the retention."""
 
-_END = statement("""
+_LOST_DETAIL = fields("code", "message", provider_id="provider_id", accepted_at="accepted_at")
+
+_END = statement(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM prediction
         WHERE state = 'rendering' AND accepted_at < now() - :retention
@@ -25,55 +29,34 @@ _END = statement("""
     ), ended AS (
         UPDATE prediction
         SET state = 'lost', ended_at = now(), due_at = NULL, claim = claim + 1,
-            error_code = 'retention_ended', error_message = :message
+            error_code = :code, error_message = :message
         FROM due WHERE prediction.id = due.id
-        RETURNING prediction.id, job_id, is_duplicate, provider_id, accepted_at
-    ), moved AS (
-        UPDATE job
-        SET state = CASE WHEN cancel_requested_at IS NULL THEN 'failed' ELSE 'cancelled' END,
-            ended_at = now(), due_at = NULL, error_code = 'retention_ended', error_message = :message
-        FROM ended WHERE job.id = ended.job_id AND job.state = 'rendering' AND NOT ended.is_duplicate
-        RETURNING job.id, job.state
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'prediction.lost', job_id, id, jsonb_build_object(
-            'code', 'retention_ended', 'message', CAST(:message AS text),
-            'provider_id', provider_id, 'accepted_at', accepted_at) FROM ended
-        UNION ALL
-        SELECT 'job.' || moved.state, moved.id, ended.id, '{}' FROM moved JOIN ended ON ended.job_id = moved.id
-    )
-    SELECT id FROM ended
+        RETURNING prediction.id, job_id, account_id, is_duplicate, provider_id, accepted_at
+    ), {log("'prediction.lost'", "ended", _LOST_DETAIL)}
+    SELECT id AS prediction_id, job_id, is_duplicate FROM ended
 """)
 
-_UNTOLD = """
-    NOT EXISTS (SELECT 1 FROM event WHERE event.job_id = prediction.job_id AND event.prediction_id = prediction.id
-                AND kind = 'prediction.retention_near')
-"""
+_NEAR_DETAIL = fields(provider_id="provider_id", ends_at="accepted_at + :retention")
 
-_FIND_NEAR = statement(f"""
-    SELECT id FROM prediction
-    WHERE state = 'rendering' AND accepted_at < now() - :alert_after AND {_UNTOLD}
-    ORDER BY accepted_at
-    LIMIT :count
-    FOR UPDATE SKIP LOCKED
-""")  # noqa: S608 - constants of this file
-
-# The row is locked by now, so this sees the events that others have recorded for it. An existing error code is kept.
-_NOTE_NEAR = statement(f"""
-    WITH noted AS (
+# An existing error code is kept.
+_WARN = statement(f"""
+    WITH near AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE state = 'rendering' AND accepted_at < now() - :alert_after AND retention_warned_at IS NULL
+        ORDER BY accepted_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), warned AS (
         UPDATE prediction
-        SET error_code = coalesce(error_code, 'retention_near'), error_message = coalesce(error_message, :message)
-        WHERE id = ANY(CAST(:ids AS uuid[])) AND {_UNTOLD}
-        RETURNING id, job_id, provider_id, accepted_at
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, detail)
-        SELECT 'prediction.retention_near', job_id, id, jsonb_build_object(
-            'provider_id', provider_id, 'ends_at', accepted_at + :retention) FROM noted
-    )
-    SELECT id FROM noted
-""")  # noqa: S608 - constants of this file
+        SET retention_warned_at = now(),
+            error_code = coalesce(error_code, 'retention_near'), error_message = coalesce(error_message, :message)
+        FROM near WHERE prediction.id = near.id
+        RETURNING prediction.id, job_id, account_id, provider_id, accepted_at
+    ), {log("'prediction.retention_near'", "warned", _NEAR_DETAIL)}
+    SELECT 1 FROM warned
+""")
 
-_HAND_OVER = statement("""
+_HAND_OVER = statement(f"""
     WITH due AS MATERIALIZED (
         SELECT id, watch_windows FROM prediction
         WHERE state = 'unconfirmed' AND posted_at < now() - :search AND due_at IS NOT NULL
@@ -86,11 +69,7 @@ _HAND_OVER = statement("""
             error_code = 'undecidable', error_message = :message
         FROM due WHERE prediction.id = due.id
         RETURNING prediction.id, job_id, account_id, due.watch_windows < :slot_windows AS gives_slot_back
-    ), logged AS (
-        INSERT INTO event (kind, job_id, prediction_id, account_id, detail)
-        SELECT 'prediction.undecidable', job_id, id, account_id, jsonb_build_object(
-            'message', CAST(:message AS text), 'gives_slot_back', gives_slot_back) FROM handed_over
-    )
+    ), {log("'prediction.undecidable'", "handed_over", fields("message", gives_slot_back="gives_slot_back"))}
     SELECT id FROM handed_over
 """)
 
@@ -100,22 +79,19 @@ def end_retained(session: Session, *, count: int) -> int:
 
     They are never bought again automatically, because nobody knows whether they were paid for.
     """
-    message = f"no outcome within the provider's retention of {RETENTION.days} days"
-    return len(session.execute(_END, {"retention": RETENTION, "count": count, "message": message}).all())
+    reason = Reason("retention_ended", f"no outcome within the provider's retention of {RETENTION.days} days")
+    ended = find_all(session, _END, EndedAttempt, retention=RETENTION, count=count, **reason._asdict())
+    for each in ended:
+        release_job(session, each, JobState.FAILED, reason=reason)
+    return len(ended)
 
 
 def note_retention_near(session: Session, *, count: int) -> int:
-    """Record, once each, the renders that the provider keeps for less than `RETENTION_ALERT`. Returns how many.
-
-    The event shows that it was recorded, because `error_code` may hold something else meanwhile.
-    """
-    near = {"alert_after": RETENTION - RETENTION_ALERT, "count": count}
-    ids = list(session.scalars(_FIND_NEAR, near))
-    if not ids:
-        return 0
+    """Record, once each, the renders that the provider keeps for less than `RETENTION_ALERT`. Returns how many."""
     hours = RETENTION_ALERT / timedelta(hours=1)
     message = f"no outcome yet, and the provider keeps it for less than {hours:.0f} hours"
-    return len(session.execute(_NOTE_NEAR, {"ids": ids, "retention": RETENTION, "message": message}).all())
+    values = {"alert_after": RETENTION - RETENTION_ALERT, "retention": RETENTION, "count": count, "message": message}
+    return len(session.execute(_WARN, values).all())
 
 
 def hand_over_unconfirmed(session: Session, *, count: int) -> int:

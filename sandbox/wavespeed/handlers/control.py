@@ -1,11 +1,9 @@
 """/sim: the simulator's statistics, and the switches for its faults. No key; only from this machine."""
 
 from dataclasses import asdict
-from decimal import Decimal
 from ipaddress import ip_address
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,15 +12,6 @@ from sandbox.wavespeed.http.bodies import read_object
 from sandbox.wavespeed.http.gate import GatedService, Handler
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task, output_path
-
-
-class AccountChange(BaseModel):
-    """The body of PUT /sim/account."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    slots: int | None = Field(None, ge=0)
-    balance: Decimal | None = Field(None, allow_inf_nan=False)
 
 
 class Panel:
@@ -69,15 +58,10 @@ async def show_stats(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def show_ledger(service: GatedService, request: Request) -> ASGIApp:
-    """GET /sim/ledger: all records. Money is sent as strings, so that nothing is rounded."""
+    """GET /sim/ledger: the balance and all records. Money is sent as strings, so that nothing is rounded."""
     ledger = service.provider.ledger
-    return as_json(
-        {
-            "funds": str(ledger.funds),
-            "balance": str(ledger.balance),
-            "records": [asdict(record) | {"price": str(record.price)} for record in ledger.records],
-        }
-    )
+    records = [asdict(record) | {"price": str(record.price)} for record in ledger.records]
+    return as_json({"balance": str(ledger.balance), "records": records})
 
 
 async def show_tasks(service: GatedService, request: Request) -> ASGIApp:
@@ -101,13 +85,12 @@ async def show_faults(service: GatedService, request: Request) -> ASGIApp:
 
 
 async def put_faults(service: GatedService, request: Request) -> ASGIApp:
-    """PUT /sim/faults: `{name: rule, ...}` sets only these faults; with a name in the path, the body is its rule."""
+    """PUT /sim/faults: `{name: rule, ...}` sets these faults and leaves the others."""
     body = await read_object(request)
-    name = request.path_params.get("name")
     faults = service.provider.faults
     try:
-        for each, rule in ({name: body} if name else body).items():
-            faults.switch_on(each, rule)
+        for name, rule in body.items():
+            faults.switch_on(name, rule)
     except ValueError as error:
         raise Refusal(400, str(error)) from None
     return as_json({"active": faults.list_active()})
@@ -118,34 +101,6 @@ async def delete_faults(service: GatedService, request: Request) -> ASGIApp:
     faults = service.provider.faults
     faults.switch_off(request.path_params.get("name"))
     return as_json({"active": faults.list_active()})
-
-
-async def show_account(service: GatedService, request: Request) -> ASGIApp:
-    """GET /sim/account: the limits and the balance."""
-    return as_json(_show_account(service.provider))
-
-
-async def put_account(service: GatedService, request: Request) -> ASGIApp:
-    """PUT /sim/account: change `balance` or `slots` while the simulator runs."""
-    provider = service.provider
-    try:
-        change = AccountChange.model_validate(await read_object(request))
-    except ValidationError as error:
-        raise Refusal(400, str(error)) from None
-    if change.slots is not None:
-        provider.farm.resize(change.slots, provider.now)
-    if change.balance is not None:
-        provider.set_balance(change.balance)
-    return as_json(_show_account(provider))
-
-
-def _show_account(provider: Provider) -> dict[str, Any]:
-    return {
-        "balance": str(provider.ledger.balance),
-        "slots": provider.farm.slots,
-        "submits_per_minute": provider.limit.limit,
-        "overflow": provider.settings.overflow,
-    }
 
 
 def _show_task(provider: Provider, task: Task) -> dict[str, Any]:

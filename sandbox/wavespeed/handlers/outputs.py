@@ -2,22 +2,27 @@
 
 import asyncio
 import gzip
+import io
+import json
+import random
+import secrets
 import tempfile
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox.wavespeed.handlers.files import not_found
-from sandbox.wavespeed.handlers.substitutes import make_other, write_page
 from sandbox.wavespeed.http.answers import Cut, Dripped, Hung
 from sandbox.wavespeed.http.gate import GatedService, broken
-from sandbox.wavespeed.media.containers import MEDIA_TYPES, remux
-from sandbox.wavespeed.media.videos import Clip, render
 from sandbox.wavespeed.state.faults import Strike
 from sandbox.wavespeed.state.tasks import Task
+from sandbox.wavespeed.videos import MEDIA_TYPES, Clip, draw_words, make_free_box, make_tone, remux, render
 
 MP4 = MEDIA_TYPES["mp4"]
+NOISE_BYTES = 20_000
+NOISE = range(0x80, 0xC0)
+"""Bytes that start neither a UTF-8 character nor a packet or frame of any container."""
+SOUND_SECONDS = 2
 
 
 class VideoFile:
@@ -40,7 +45,7 @@ async def download_output(service: GatedService, request: Request) -> ASGIApp:
     provider = service.provider
     task = provider.find(request.path_params["task_id"])
     if task is None or not task.has_video:
-        return not_found()
+        return PlainTextResponse("not found", status_code=404)
     strike = provider.faults.aim(task.asked.as_subject("download"))
     if instead := _fail(strike) or _replace(strike, task):
         return instead
@@ -62,12 +67,43 @@ def _fail(strike: Strike) -> ASGIApp | None:
 def _replace(strike: Strike, task: Task) -> ASGIApp | None:
     """Faults that send something else with status 200."""
     if rule := strike("download_garbage"):
-        return write_page(rule.form, same=rule.same)
+        return _write_page(rule.form, same=rule.same)
     if rule := strike("download_other"):
-        return make_other(task, rule.form)
+        return _make_other(task, rule.form)
     if strike("download_empty"):
         return Response(b"", media_type=MP4)
     return None
+
+
+def _write_page(form: str, *, same: bool) -> Response:
+    """A document with status 200: `html`, `json` or `xml`. It has a new request id, or none if `same`."""
+    request_id = "" if same else secrets.token_hex(8)
+    match form:
+        case "json":
+            body = json.dumps({"code": 500, "message": "Internal error", "request_id": request_id})
+            return Response(body, media_type="application/json")
+        case "xml":
+            body = f"<Error><Code>InternalError</Code><RequestId>{request_id}</RequestId></Error>"
+            return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{body}', media_type="application/xml")
+        case _:
+            body = f"<html><body><h1>200 OK</h1><p>Request id: {request_id}</p></body></html>\r\n"
+            return Response(body, media_type="text/html")
+
+
+def _make_other(task: Task, form: str) -> Response:
+    """A file that is no video: `noise`, `image`, `audio` or `text`. Each task has its own, always the same one."""
+    match form:
+        case "image":
+            picture = io.BytesIO()
+            draw_words(task.id, width=640, height=360).save(picture, "PNG")
+            return Response(picture.getvalue(), media_type="image/png")
+        case "audio":
+            return Response(make_tone(SOUND_SECONDS) + make_free_box(task.id), media_type="audio/mp4")
+        case "text":
+            return Response(f"The render {task.id} is complete.\n" * 20, media_type="text/plain")
+        case _:
+            luck = random.Random(f"noise:{task.id}")  # noqa: S311 - not for secrets
+            return Response(bytes(luck.choices(NOISE, k=NOISE_BYTES)), media_type="video/mp4")
 
 
 async def _send(strike: Strike, video: bytes, *, name: str) -> ASGIApp:

@@ -1,4 +1,4 @@
-"""Read tasks: one result, or the list of the past 7 days; and delete them."""
+"""Read tasks: one result, or the list of the past 7 days."""
 
 from typing import Any
 
@@ -15,7 +15,6 @@ from sandbox.wavespeed.state.tasks import Task, describe
 from sandbox.wavespeed.state.timestamps import to_ns
 
 PAGE_LIMIT = 100
-NOT_FOUND = "Prediction not found"
 
 
 async def show_result(service: GatedService, request: Request) -> ASGIApp:
@@ -23,7 +22,7 @@ async def show_result(service: GatedService, request: Request) -> ASGIApp:
     provider = service.provider
     task = provider.find(request.path_params["task_id"])
     if task is None:
-        raise Refusal(404, NOT_FOUND)
+        raise Refusal(404, "Prediction not found")
     shown = describe(task, now=provider.now, base=base_of(request))
     return envelope(shown | _show_webhook(task, provider.faults.aim(task.asked.as_subject("result"))))
 
@@ -41,24 +40,6 @@ async def list_predictions(service: GatedService, request: Request) -> ASGIApp:
         inputs = _show_inputs(task, strike) if with_inputs else {}
         items.append(describe(task, now=provider.now, base=base) | inputs | _show_webhook(task, strike))
     return envelope({"page": query.page, "items": items})
-
-
-async def delete_predictions(service: GatedService, request: Request) -> ASGIApp:
-    """POST /predictions/delete: `{deleted_count}`; unknown ids do not count."""
-    ids = (await read_object(request)).get("ids")
-    if not isinstance(ids, list) or not ids or not all(isinstance(each, str) for each in ids):
-        raise Refusal(400, "ids must be a non-empty array of strings")
-    return envelope({"deleted_count": service.provider.delete(ids)})
-
-
-async def delete_prediction(service: GatedService, request: Request) -> ASGIApp:
-    """DELETE /predictions/{id}, from an older documentation page: returns the task with the status `deleted`."""
-    provider = service.provider
-    task = provider.find(request.path_params["task_id"])
-    if task is None:
-        raise Refusal(404, NOT_FOUND)
-    provider.delete([task.id])
-    return envelope(describe(task, now=provider.now, base=base_of(request)))
 
 
 def _read_query(provider: Provider, body: dict[str, Any]) -> Query:

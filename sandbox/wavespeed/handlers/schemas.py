@@ -1,14 +1,10 @@
-"""The provider's checks of an input, its error texts, and the list of models with their schemas."""
+"""The provider's checks of an input, its error texts and its prices."""
 
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from rushes.catalog import PROMPT_LIMIT, VIDEO_MODELS, Parameter, VideoModel
-
-SWITCHES = frozenset({"enable_sync_mode", "webhook_url"})
-"""Keys that control the request instead of the render. The provider does not offer `enable_base64_output` and
-`stream` for these video models: they count as unknown keys."""
 
 _JSON_TYPES = {"text": "string", "url": "string", "integer": "integer", "number": "number", "flag": "boolean"}
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
@@ -30,11 +26,12 @@ def find_model(model_id: str) -> VideoModel | None:
 def split_input(model: VideoModel, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The inputs in a body that the model knows, in the order sent, and the names of the unknown keys.
 
-    A null counts as missing. The provider silently ignores unknown keys and bills the defaults.
+    A null counts as missing. The provider silently ignores unknown keys and bills the defaults. It does not offer
+    `enable_base64_output` and `stream` for these video models.
     """
     known = {parameter.name for parameter in model.parameters}
     given = {name: _mend(value) for name, value in body.items() if name in known and value is not None}
-    return given, [name for name in body if name not in known and name not in SWITCHES]
+    return given, [name for name in body if name not in known]
 
 
 def complain(model: VideoModel, given: Mapping[str, Any]) -> str | None:
@@ -70,64 +67,6 @@ def complain_about_size(model: VideoModel, inputs: Mapping[str, Any]) -> str | N
     given, _ = split_input(model, inputs)
     sized = [each for each in model.parameters if each.kind in {"integer", "number"} and each.name in given]
     return next((sentence for each in sized if (sentence := _complain_about(each, given))), None)
-
-
-def list_models(server: str) -> list[dict[str, Any]]:
-    """The answer of the models endpoint: the whole catalogue with request schemas."""
-    return [_listing(model, order=order, server=server) for order, model in enumerate(VIDEO_MODELS, start=1)]
-
-
-def _listing(model: VideoModel, *, order: int, server: str) -> dict[str, Any]:
-    names = [parameter.name for parameter in model.parameters]
-    length = "duration" if model.region_seconds is None else "(end_time - start_time)"
-    return {
-        "model_id": model.id,
-        "name": model.id,
-        "description": model.about,
-        "type": _type_of(model),
-        "base_price": float(model.price_per_second),
-        "sort_order": order,
-        "formula": f"base_price * {length}",
-        "api_schema": {
-            "api_schemas": [
-                {
-                    "type": "model_run",
-                    "method": "POST",
-                    "server": server,
-                    "api_path": f"/api/v3/{model.id}",
-                    "request_schema": {
-                        "type": "object",
-                        "properties": {each.name: _property(each) for each in model.parameters},
-                        "required": [each.name for each in model.parameters if each.required],
-                        "x-order-properties": names,
-                    },
-                }
-            ]
-        },
-    }
-
-
-def _type_of(model: VideoModel) -> str:
-    if model.parameter("video"):
-        return "video-to-video"
-    return "image-to-video" if model.parameter("image") else "text-to-video"
-
-
-def _property(parameter: Parameter) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "type": _JSON_TYPES[parameter.kind],
-        "title": parameter.name.replace("_", " ").capitalize(),
-        "description": parameter.about,
-    }
-    if not parameter.required:
-        shown["default"] = parameter.default
-    if parameter.choices:
-        shown["enum"] = list(parameter.choices)
-    if parameter.minimum is not None:
-        shown["minimum"] = parameter.minimum
-    if parameter.kind == "url":
-        shown |= {"x-ui-component": "uploader", "x-accept": f"{parameter.name}/*"}
-    return shown
 
 
 def _complain_about(parameter: Parameter, given: Mapping[str, Any]) -> str | None:

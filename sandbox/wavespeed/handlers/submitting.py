@@ -1,6 +1,5 @@
 """POST /api/v3/{model-id}: buy a render, and every way in which the answer can get lost."""
 
-import asyncio
 import logging
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,14 +11,12 @@ from rushes.catalog import VideoModel
 from sandbox.wavespeed.handlers.schemas import complain, find_model, split_input, with_defaults
 from sandbox.wavespeed.http.answers import Dropped, Hung, Refusal, envelope, garble, gateway_error
 from sandbox.wavespeed.http.bodies import base_of, read_object
-from sandbox.wavespeed.http.gate import TOO_MANY, GatedService, broken, find_key
+from sandbox.wavespeed.http.gate import TOO_MANY, GatedService, broken
 from sandbox.wavespeed.state.faults import Strike, Subject
-from sandbox.wavespeed.state.provider import Provider
-from sandbox.wavespeed.state.tasks import Task, TaskRequest, describe
+from sandbox.wavespeed.state.provider import NO_CREDIT, Provider
+from sandbox.wavespeed.state.tasks import TaskRequest, describe
 
 logger = logging.getLogger(__name__)
-
-SYNC_PAUSE_SECONDS = 0.05
 
 
 async def submit(service: GatedService, request: Request) -> ASGIApp:
@@ -38,11 +35,7 @@ async def submit(service: GatedService, request: Request) -> ASGIApp:
         return broken(504)
     task = provider.accept(submission)
     shown = describe(task, now=provider.now, base=submission.base) | {"status": "created"}
-    if (lost := _lose(strike, shown)) is not None:
-        return lost
-    if submission.sync:
-        shown = await _wait_for(provider, task)
-    return envelope(shown)
+    return _lose(strike, shown) or envelope(shown)
 
 
 def _refuse(provider: Provider, strike: Strike) -> ASGIApp | None:
@@ -55,8 +48,7 @@ def _refuse(provider: Provider, strike: Strike) -> ASGIApp | None:
     if rule := strike("submit_429"):
         raise Refusal(429, TOO_MANY, retry_after=rule.retry_after)
     if rule := strike("no_credit"):
-        status = rule.status or provider.settings.no_credit_status
-        raise Refusal(status, "Insufficient credits. Please top up your account.")
+        raise Refusal(rule.status, NO_CREDIT)
     return None
 
 
@@ -69,7 +61,7 @@ def _read_submission(provider: Provider, request: Request, *, body: dict[str, An
         _note_ignored(provider, model, keys=ignored)
     if sentence := complain(model, given):
         raise Refusal(400, sentence)
-    webhook = request.query_params.get("webhook") or body.get("webhook_url") or None
+    webhook = request.query_params.get("webhook") or None
     if webhook is not None and not _is_http_url(webhook):
         raise Refusal(400, "webhook must be a valid URL")
     return TaskRequest(
@@ -78,8 +70,6 @@ def _read_submission(provider: Provider, request: Request, *, body: dict[str, An
         values=with_defaults(model, given),
         base=base_of(request),
         webhook=webhook,
-        access_key=find_key(request, provider.settings.api_keys) or "",
-        sync=body.get("enable_sync_mode") is True,
     )
 
 
@@ -105,21 +95,7 @@ def _lose(strike: Strike, shown: dict[str, Any]) -> ASGIApp | None:
     return None
 
 
-async def _wait_for(provider: Provider, task: Task) -> dict[str, Any]:
-    """`enable_sync_mode`: the task when it is done, or after the server's limit as `processing` with code 5004."""
-    deadline = provider.now + provider.settings.sync_seconds
-    while task.ended is None and provider.advance() < deadline:
-        await asyncio.sleep(SYNC_PAUSE_SECONDS)
-    shown = describe(task, now=provider.now, base=task.asked.base)
-    if task.ended is not None:
-        return shown
-    waited = f"Sync mode timed out after {provider.settings.sync_seconds:g} seconds; the task is still running."
-    return shown | {"status": "processing", "code": 5004, "error": f"{waited} Query {shown['urls']['get']}"}
-
-
-def _is_http_url(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
+def _is_http_url(value: str) -> bool:
     try:
         parts = urlsplit(value)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

@@ -1,21 +1,18 @@
 """The ASGI application: all routes of the provider, its content delivery network, and the control API."""
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from starlette.requests import Request
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from sandbox.wavespeed.handlers import account, control, files, outputs, predictions
+from sandbox.wavespeed.handlers import account, control, outputs, predictions
 from sandbox.wavespeed.handlers.submitting import submit
 from sandbox.wavespeed.http.answers import Refusal
 from sandbox.wavespeed.http.gate import Gate, GatedService, Handler
-from sandbox.wavespeed.media.uploads import MediaStore
 from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.webhooks import Outbox
@@ -27,25 +24,12 @@ KEYED: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", f"{API}/predictions/{{task_id}}/result", "result", predictions.show_result),
     ("POST", f"{API}/predictions", "list", predictions.list_predictions),
     ("GET", f"{API}/predictions/{{task_id}}", "result", predictions.show_result),
-    ("DELETE", f"{API}/predictions/{{task_id}}", "delete", predictions.delete_prediction),
-    ("POST", f"{API}/predictions/delete", "delete", predictions.delete_predictions),
     ("GET", f"{API}/balance", "balance", account.show_balance),
-    ("GET", f"{API}/account/balance", "balance", account.show_account_balance),
-    ("POST", f"{API}/billings/search", "billings", account.search_billings),
-    ("POST", f"{API}/user/usage_stats", "usage", account.show_usage),
     ("GET", f"{API}/webhook/secret", "secret", account.show_webhook_secret),
-    ("POST", f"{API}/media/upload/binary", "upload", files.upload_binary),
-    ("POST", f"{API}/media/uploads", "upload", files.create_upload),
-    ("GET", f"{API}/models", "models", account.show_models),
     ("POST", f"{API}/model/pricing", "price", account.show_pricing),
     ("POST", f"{API}/model/price", "price", account.show_price),
     # last: as at the provider, any other POST below /api/v3 is taken as a model id
     ("POST", f"{API}/{{model_id:path}}", "submit", submit),
-)
-KEYLESS: tuple[tuple[str, str, str, Handler], ...] = (
-    ("GET", "/output/{task_id}.mp4", "download", outputs.download_output),
-    ("GET", "/media/{name}", "media", files.download_media),
-    ("PUT", "/upload/{name}", "upload", files.put_upload),
 )
 CONTROL: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/sim/stats", control.show_stats),
@@ -55,20 +39,16 @@ CONTROL: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/sim/faults", control.show_faults),
     ("PUT", "/sim/faults", control.put_faults),
     ("DELETE", "/sim/faults", control.delete_faults),
-    ("PUT", "/sim/faults/{name}", control.put_faults),
     ("DELETE", "/sim/faults/{name}", control.delete_faults),
-    ("GET", "/sim/account", control.show_account),
-    ("PUT", "/sim/account", control.put_account),
 )
 
 
 def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.time) -> ASGIApp:
-    """The simulator. Uploads are in a temporary folder that is removed when the application shuts down."""
-    folder = tempfile.TemporaryDirectory(prefix="wavespeed-simulator-")
+    """The simulator."""
     provider = Provider(settings, clock)
     outbox = Outbox(settings, provider)
     provider.on_end = outbox.announce
-    service = GatedService(provider, MediaStore(Path(folder.name)), outbox)
+    service = GatedService(provider, outbox)
 
     @asynccontextmanager
     async def lifespan(_app: ASGIApp) -> AsyncIterator[None]:
@@ -79,7 +59,6 @@ def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.ti
             ticking.cancel()
             outbox.close()
             provider.close()
-            folder.cleanup()
 
     return Router(_routes(service), redirect_slashes=False, lifespan=lifespan)
 
@@ -87,21 +66,18 @@ def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.ti
 async def _tick(provider: Provider) -> None:
     """One timer for all tasks: callbacks must be sent even if no request arrives."""
     while True:
-        now = provider.advance()
-        due = provider.agenda.next_due
-        nap = LONGEST_NAP_SECONDS if due is None else min(LONGEST_NAP_SECONDS, max(0.0, due - now))
-        await asyncio.sleep(nap)
+        await asyncio.sleep(min(LONGEST_NAP_SECONDS, provider.advance() or LONGEST_NAP_SECONDS))
 
 
 def _routes(service: GatedService) -> list[Route]:
-    gated = [
-        Route(path, Gate(handler, service=service, kind=kind, keyed=keyed), methods=[method])
-        for keyed, table in ((False, KEYLESS), (True, KEYED))
-        for method, path, kind, handler in table
+    keyed = [
+        Route(path, Gate(handler, service=service, kind=kind), methods=[method])
+        for method, path, kind, handler in KEYED
     ]
+    video = Gate(outputs.download_output, service=service, kind="download", keyed=False)
     panels = [Route(path, control.Panel(handler, service), methods=[method]) for method, path, handler in CONTROL]
     anything_else = Route("/{path:path}", Gate(_refuse_unknown, service=service, kind="unknown", keyed=False))
-    return [*gated, *panels, anything_else]
+    return [*keyed, Route("/output/{task_id}.mp4", video, methods=["GET"]), *panels, anything_else]
 
 
 async def _refuse_unknown(service: GatedService, request: Request) -> ASGIApp:

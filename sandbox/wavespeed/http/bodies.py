@@ -20,9 +20,9 @@ async def read_object(request: Request) -> dict[str, Any]:
     return body
 
 
-def read_integer(body: dict[str, Any], name: str, *, low: int, high: int = 2**31, default: int | None = None) -> int:
-    """A whole number from `low` to `high`; required unless there is a default."""
-    value = body.get(name, default)
+def read_integer(body: dict[str, Any], name: str, *, low: int, high: int = 2**31) -> int:
+    """A whole number from `low` to `high`; required."""
+    value = body.get(name)
     if value is None:
         raise Refusal(400, f"{name} is required")
     if not isinstance(value, int) or isinstance(value, bool):

@@ -9,12 +9,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.wavespeed.http.answers import Dripped, Dropped, Hung, Refusal, Slow, garble, gateway_error, label
-from sandbox.wavespeed.media.uploads import MediaStore
 from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.webhooks import Outbox
 
-READING = frozenset({"result", "list", "balance", "billings", "usage", "price", "models", "secret"})
+READING = frozenset({"result", "list", "balance", "price", "secret"})
 """Kinds of requests that the `get_*` faults affect."""
 
 TOO_MANY = "Too many requests. Rate limits reset every minute."
@@ -27,7 +26,6 @@ class GatedService:
     """The objects that the handlers use."""
 
     provider: Provider
-    media: MediaStore
     outbox: Outbox
 
 
@@ -55,7 +53,7 @@ class Gate:
                 provider.counts.refused[refusal.status] += 1
         except ClientDisconnect:
             answer = Dropped()
-        provider.counts.count_answer(self._kind, label(answer))
+        provider.counts.answers[self._kind][label(answer)] += 1
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request) -> ASGIApp:
@@ -64,7 +62,7 @@ class Gate:
             return broken(outage.status)
         if rejected := strike("key_rejected") if self._keyed else None:
             raise reject_key(rejected.status)
-        if self._keyed and not find_key(request, self._service.provider.settings.api_keys):
+        if self._keyed and not _has_key(request, self._service.provider.settings.api_key):
             raise reject_key(401)
         if instead := self._fail_reading(strike):
             return instead
@@ -113,12 +111,6 @@ def reject_key(status: int) -> Refusal:
     return Refusal(status, "Invalid API key")
 
 
-def find_key(request: Request, api_keys: tuple[str, ...]) -> str | None:
-    """The name of the key in this request; None if it has none of the account's keys."""
+def _has_key(request: Request, api_key: str) -> bool:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        return None
-    given = token.strip().encode()
-    return next(
-        (f"key-{place}" for place, key in enumerate(api_keys, start=1) if compare_digest(given, key.encode())), None
-    )
+    return scheme.lower() == "bearer" and compare_digest(token.strip().encode(), api_key.encode())

@@ -1,10 +1,12 @@
-"""The provider's machines: a number of slots, a queue for them, and renders that end by themselves."""
+"""The provider's machines: a number of slots, a queue for them, and renders that end by themselves.
+
+The simulator has no timer per render; it catches up with the clock on each request or tick.
+"""
 
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from sched import scheduler
 
-from sandbox.wavespeed.state.agenda import Agenda
 from sandbox.wavespeed.state.tasks import Task
 
 Notify = Callable[[Task, float], None]
@@ -17,7 +19,7 @@ class RenderFarm:
     one starts at t.
     """
 
-    def __init__(self, slots: int, agenda: Agenda, *, on_start: Notify, on_end: Notify) -> None:
+    def __init__(self, slots: int, agenda: scheduler, *, on_start: Notify, on_end: Notify) -> None:
         self.slots = slots
         self._agenda = agenda
         self._on_start = on_start
@@ -31,11 +33,6 @@ class RenderFarm:
     def unfinished(self) -> int:
         return self.running + len(self._waiting)
 
-    def resize(self, slots: int, moment: float) -> None:
-        """Change the number of slots. Running renders continue, even if there are now more of them than slots."""
-        self.slots = slots
-        self._fill(moment)
-
     def add(self, task: Task, moment: float) -> None:
         """Add an accepted task: it starts at once or waits for a slot."""
         self._waiting.append(task)
@@ -47,15 +44,6 @@ class RenderFarm:
         self._run(task, started)
         self.most_unfinished = max(self.most_unfinished, self.unfinished)
 
-    def drop(self, task: Task, moment: float) -> None:
-        """Stop an unfinished task and free its slot at once."""
-        if task.started is None:
-            self._waiting.remove(task)
-        else:
-            self.running -= 1
-        task.ended = moment
-        self._fill(moment)
-
     def _fill(self, moment: float) -> None:
         while self.running < self.slots and self._waiting:
             task = self._waiting.popleft()
@@ -66,12 +54,31 @@ class RenderFarm:
     def _run(self, task: Task, started: float) -> None:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
-        self._agenda.at(started + task.duration, partial(self._finish, task))
+        ends = started + task.duration
+        self._agenda.enterabs(ends, 0, self._finish, (task, ends))
 
     def _finish(self, task: Task, moment: float) -> None:
-        if task.ended is not None:
-            return
         task.ended = moment
         self.running -= 1
         self._fill(moment)
         self._on_end(task, moment)
+
+
+class SlidingMinute:
+    """Admits at most `limit` requests in any 60 seconds. Refused requests do not count."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._passed: deque[float] = deque()
+
+    def admit(self, now: float) -> bool:
+        while self._passed and self._passed[0] <= now - 60:
+            self._passed.popleft()
+        if len(self._passed) >= self.limit:
+            return False
+        self.count(now)
+        return True
+
+    def count(self, moment: float) -> None:
+        """Count an admitted request; moments must not decrease."""
+        self._passed.append(moment)

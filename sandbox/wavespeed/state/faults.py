@@ -68,9 +68,7 @@ FAULTS: dict[str, Description] = {
     "submit_5xx": Description("refused before anything was created", {"status": 503}),
     "submit_bad_code": Description("status 200 with this code inside, nothing created", {"code": 500}),
     "submit_429": Description("too many requests", {"retry_after": None}),
-    "no_credit": Description(
-        "refused: no credit; status 0 means the simulator's setting `no_credit_status`", {"status": 0}
-    ),
+    "no_credit": Description("refused for lack of credit", {"status": 402}),
     # submissions: the task exists and is charged, but the answer does not say so
     "submit_drop": Description("the connection is dropped after the task was created", {}),
     "submit_504": Description("the gateway answers 504 after the task was created", {}),
@@ -138,8 +136,6 @@ FAULTS: dict[str, Description] = {
     "webhook_duplicated": Description("sent twice", {}),
     "webhook_late": Description("sent this much later", {"delay": 30.0}),
     "webhook_forged": Description("sent with a signature of another secret", {}),
-    # money
-    "refund_late": Description("the refund record appears this much later", {"delay": 60.0}),
 }
 
 

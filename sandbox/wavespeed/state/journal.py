@@ -1,7 +1,7 @@
 """An append-only journal, so that a restarted simulator still has its tasks and its ledger.
 
-It holds one JSON object per line, written before the answer is sent. It does not hold uploaded files and pending
-callbacks: a restart loses them, as it may at the provider.
+It holds one JSON object per line, written before the answer is sent. It does not hold pending callbacks: a restart
+loses them, as it may at the provider.
 """
 
 import json
@@ -59,7 +59,6 @@ def write_task(task: Task) -> dict[str, Any]:
         "given": asked.given,
         "base": asked.base,
         "webhook": asked.webhook,
-        "access_key": asked.access_key,
         "accepted": task.accepted,
         "duration": task.duration,
         "unknown_status": task.unknown_status,
@@ -72,7 +71,7 @@ def read_task(fields: dict[str, Any]) -> Task | None:
     model, given = find_model(fields["model"]), fields["given"]
     if model is None:
         return None
-    asked = {name: fields[name] for name in ("base", "webhook", "access_key")}
+    asked = {name: fields[name] for name in ("base", "webhook")}
     own = {name: fields[name] for name in ("id", "accepted", "duration", "unknown_status")}
     request = TaskRequest(model=model, given=given, values=with_defaults(model, given), **asked)
     return Task(asked=request, fate=Fate(**fields["fate"]), **own)

@@ -23,16 +23,13 @@ class Query:
 
 
 class TaskListing:
-    """Tasks by creation time. A deleted task is no longer listed."""
+    """Tasks by creation time."""
 
     def __init__(self) -> None:
         self._tasks: list[Task] = []
 
     def add(self, task: Task) -> None:
         insort(self._tasks, task, key=_CREATED)
-
-    def remove(self, task: Task) -> None:
-        self._tasks.remove(task)
 
     def read(self, query: Query, *, now: float) -> list[Task]:
         """The tasks of this page, newest first; pages are cut after filtering."""

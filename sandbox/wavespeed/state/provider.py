@@ -2,24 +2,39 @@
 
 import time
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from decimal import Decimal
-from functools import partial
+from dataclasses import dataclass, field
+from sched import scheduler
 from typing import Any, TextIO
 
 from sandbox.wavespeed.http.answers import Refusal
 from sandbox.wavespeed.settings import SimulatorSettings
-from sandbox.wavespeed.state.agenda import Agenda
-from sandbox.wavespeed.state.counts import Counts
-from sandbox.wavespeed.state.farm import RenderFarm
+from sandbox.wavespeed.state.farm import RenderFarm, SlidingMinute
 from sandbox.wavespeed.state.fates import Durations, draw_fate
 from sandbox.wavespeed.state.faults import Faults
 from sandbox.wavespeed.state.journal import append_event, open_journal, read_journal, read_task, write_task
 from sandbox.wavespeed.state.ledger import Ledger
-from sandbox.wavespeed.state.limits import SlidingMinute
 from sandbox.wavespeed.state.listing import Query, TaskListing
 from sandbox.wavespeed.state.tasks import Task, TaskRequest
 from sandbox.wavespeed.state.timestamps import to_ns
+
+NO_CREDIT = "Insufficient credits. Please top up your account."
+
+
+@dataclass(slots=True, eq=False)
+class Counts:
+    """Counters since the start of the simulator."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    answers: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """For each kind of request: how often each HTTP status, or `dropped` or `hung`, was the answer."""
+    accepted: int = 0
+    refused: Counter[int] = field(default_factory=Counter)
+    """Submissions answered with an error instead of a task, by HTTP status."""
+    ended: Counter[str] = field(default_factory=Counter)
+    ignored_keys: Counter[str] = field(default_factory=Counter)
+    """Input keys that match no parameter; each is logged when it first appears."""
 
 
 class Provider:
@@ -31,9 +46,9 @@ class Provider:
         self.faults = Faults(settings.seed, lambda: self.now)
         self.counts = Counts()
         self.ledger = Ledger(settings.balance)
-        self.limit = SlidingMinute(settings.limits.submits_per_minute)
-        self.agenda = Agenda()
-        self.farm = RenderFarm(settings.limits.slots, self.agenda, on_start=self._note_start, on_end=self._note_end)
+        self.limit = SlidingMinute(settings.submits_per_minute)
+        self.agenda = scheduler(lambda: self.now, lambda seconds: None)  # an action gets its due time, not the present
+        self.farm = RenderFarm(settings.slots, self.agenda, on_start=self._note_start, on_end=self._note_end)
         self.on_end: Callable[[Task, float], None] = lambda task, moment: None
         self._clock = clock
         self._durations = Durations(settings)
@@ -47,11 +62,10 @@ class Provider:
             self._journal = open_journal(settings.journal)
             self._restore(events)
 
-    def advance(self) -> float:
-        """Run every event due by now and return now. The clock of the simulator never goes back."""
+    def advance(self) -> float | None:
+        """Run every event due by now, and return the seconds until the next one. The clock never goes back."""
         self.now = max(self.now, self._clock())
-        self.agenda.run_until(self.now)
-        return self.now
+        return self.agenda.run(blocking=False)
 
     def close(self) -> None:
         if self._journal is not None:
@@ -64,7 +78,7 @@ class Provider:
         if self.settings.overflow == "refuse" and self.farm.unfinished >= self.farm.slots:
             raise Refusal(429, f"Concurrency limit reached: at most {self.farm.slots} tasks can run at the same time")
         if submission.price > self.ledger.balance:
-            raise Refusal(self.settings.no_credit_status, "Insufficient credits. Please top up your account.")
+            raise Refusal(402, NO_CREDIT)
         task = self._make(submission, self.now)
         self._enter(task, self.now)
         return task
@@ -73,7 +87,7 @@ class Provider:
         """Create the task `delay` seconds from now, as when a gateway gives up too early."""
         task = self._make(submission, self.now + delay)
         self._write("later", **write_task(task))
-        self.agenda.at(task.accepted, partial(self._enter, task))
+        self.agenda.enterabs(task.accepted, 0, self._enter, (task, task.accepted))
 
     # reading
 
@@ -94,25 +108,6 @@ class Provider:
     @property
     def oldest_listed_ns(self) -> int:
         return to_ns(self.now - self.settings.retention_seconds)
-
-    # changes
-
-    def delete(self, task_ids: Iterable[str]) -> int:
-        """Delete tasks and stop those that have not ended; returns the number deleted."""
-        tasks = [task for each in task_ids if (task := self.find(each)) is not None and not task.deleted]
-        for task in tasks:
-            task.deleted = True
-            self._listing.remove(task)
-            if task.ended is None:
-                self.farm.drop(task, self.now)
-                self._close(task, ending="deleted", moment=self.now)
-            self._write("deleted", id=task.id)
-        return len(tasks)
-
-    def set_balance(self, balance: Decimal) -> None:
-        """Top up or empty the account."""
-        self.ledger.funds += balance - self.ledger.balance
-        self._write("funds", funds=str(self.ledger.funds))
 
     # internal transitions
 
@@ -144,25 +139,10 @@ class Provider:
         self._write("started", id=task.id, at=moment)
 
     def _note_end(self, task: Task, moment: float) -> None:
+        self._write("ended", id=task.id, at=moment)
         self.counts.ended[task.fate.status] += 1
-        self._close(task, ending=task.fate.ending, moment=moment)
+        self.ledger.settle(task, moment)
         self.on_end(task, moment)
-
-    def _close(self, task: Task, *, ending: str, moment: float) -> None:
-        refund_at = None
-        if ending in self.settings.refunded:
-            late = self.faults.strike("refund_late", task.asked.as_subject())
-            refund_at = moment + (late.delay if late else self.settings.refund_delay)
-        self._write("ended", id=task.id, at=moment, ending=ending, refund_at=refund_at)
-        self._record_end(task, ending=ending, moment=moment, refund_at=refund_at)
-
-    def _record_end(self, task: Task, *, ending: str, moment: float, refund_at: float | None) -> None:
-        if refund_at is not None and refund_at > moment:
-            self.agenda.at(refund_at, partial(self.ledger.refund, task.id))
-        elif refund_at is not None:
-            self.ledger.refund(task.id, moment)
-        elif ending in {"completed", "failed", "moderation", "cancelled", "timeout", "deleted"}:
-            self.ledger.close(task.id, moment)
 
     def _write(self, event: str, **fields: Any) -> None:
         if self._journal is not None:
@@ -175,7 +155,7 @@ class Provider:
         for event in events:
             self._replay(event, later)
         for task in later.values():
-            self.agenda.at(task.accepted, partial(self._enter, task))
+            self.agenda.enterabs(task.accepted, 0, self._enter, (task, task.accepted))
         open_tasks = [task for task in self._tasks.values() if task.ended is None]
         for task in open_tasks:
             if task.started is not None:
@@ -185,27 +165,19 @@ class Provider:
                 self.farm.add(task, self.now)
 
     def _replay(self, event: dict[str, Any], later: dict[str, Task]) -> None:
-        if event["event"] == "funds":
-            self.ledger.funds = Decimal(event["funds"])
-        elif event["event"] in {"accepted", "later"}:
+        """Apply one line of the journal; events that only older versions wrote are ignored."""
+        kind, known = event["event"], self._tasks.get(event.get("id", ""))
+        if kind in {"accepted", "later"}:
             if (task := read_task(event)) is None:
                 return
-            if event["event"] == "later":
+            if kind == "later":
                 later[task.id] = task
             else:
                 later.pop(task.id, None)
                 self._remember(task)
                 self.limit.count(task.accepted)
-        elif (known := self._tasks.get(event["id"])) is not None:
-            self._replay_move(known, event)
-
-    def _replay_move(self, task: Task, event: dict[str, Any]) -> None:
-        match event["event"]:
-            case "started":
-                task.started = event["at"]
-            case "ended":
-                task.ended = event["at"]
-                self._record_end(task, ending=event["ending"], moment=event["at"], refund_at=event["refund_at"])
-            case "deleted":
-                task.deleted = True
-                self._listing.remove(task)
+        elif known is not None and kind == "started":
+            known.started = event["at"]
+        elif known is not None and kind == "ended":
+            known.ended = event["at"]
+            self.ledger.settle(known, event["at"])

@@ -31,11 +31,6 @@ class Fate:
     error: str = ""
     has_video: bool = True
 
-    @property
-    def ending(self) -> str:
-        """The name under which refunds are configured: the status, except that a moderated failure has its own name."""
-        return "moderation" if self.code == 1200 else self.status
-
 
 COMPLETED = Fate()
 
@@ -55,8 +50,6 @@ class TaskRequest:
     """The same with every default filled in."""
     base: str
     webhook: str | None = None
-    access_key: str = ""
-    sync: bool = False
 
     @property
     def prompt(self) -> str:
@@ -84,7 +77,6 @@ class Task:
     """Shown instead of `processing`, to simulate an unknown status."""
     started: float | None = None
     ended: float | None = None
-    deleted: bool = False
     webhook_attempts: int = 0
     price: Decimal = field(init=False)
     created_ns: int = field(init=False)
@@ -101,11 +93,9 @@ class Task:
 
     @property
     def has_video(self) -> bool:
-        return self.ended is not None and not self.deleted and self.fate.has_video
+        return self.ended is not None and self.fate.has_video
 
     def status_at(self, now: float) -> str:
-        if self.deleted:
-            return "deleted"
         if self.ended is not None:
             return self.fate.status
         if self.started is None or now < self.started + min(PICK_UP_SECONDS, self.duration / 10):
@@ -123,7 +113,7 @@ def describe(task: Task, *, now: float, base: str) -> dict[str, Any]:
 
     As at the provider, there is no progress and no start or end time; `code` appears only with failures.
     """
-    over = task.ended is not None and not task.deleted
+    over = task.ended is not None
     elapsed_ms = int(((task.ended or now) - (task.started or now)) * 1_000) if over else 0
     shown: dict[str, Any] = {
         "id": task.id,

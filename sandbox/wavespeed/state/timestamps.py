@@ -30,15 +30,8 @@ def format_time(moment_ns: int, digits: int = 3) -> str:
 
 
 def parse_time(text: object) -> int | None:
-    """Nanoseconds since 1970 from an ISO 8601 time or from digits that count milliseconds; None for anything else.
-
-    The billing pages document milliseconds; the provider's command line sends ISO 8601. No zone means UTC.
-    """
-    if not isinstance(text, str):
-        return None
-    if text.isdecimal() and text.isascii():
-        return int(text) * 1_000_000
-    if not (match := _ISO_8601.fullmatch(text.strip())):
+    """Nanoseconds since 1970 from an ISO 8601 time; None for anything else. No zone means UTC."""
+    if not isinstance(text, str) or not (match := _ISO_8601.fullmatch(text.strip())):
         return None
     day, clock, fraction, zone = match.groups()
     zone = "+00:00" if zone in {None, "Z", "z"} else zone

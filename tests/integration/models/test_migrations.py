@@ -159,6 +159,7 @@ def test_duplicate_purchases_keep_their_outcome_as_their_state(empty_url: str) -
         for state, outcome, _ in before:
             rows.add_prediction(session, job, account, state, outcome=outcome, provider_id=f"{state} {outcome}")
         session.commit()
+        add_events(session, "duplicate.delayed", "duplicate.failed")
     command.upgrade(config_for(empty_url), "head")
     columns = "state, is_duplicate, ended_at IS NULL, early_check_at IS NOT NULL"
     live, completed, own = list_predictions(empty_url, columns)
@@ -166,6 +167,34 @@ def test_duplicate_purchases_keep_their_outcome_as_their_state(empty_url: str) -
     assert (completed, own) == (("completed", True, False, False), ("completed", False, False, False))
     command.downgrade(config_for(empty_url), "0012")
     assert list_predictions(empty_url, "state, outcome, ended_at IS NULL") == before
+    with open_session(empty_url) as session:
+        assert [kind for (kind,) in session.execute(text("SELECT kind FROM event ORDER BY id"))] == [
+            "duplicate.delayed",
+            "duplicate.failed",
+        ]
+
+
+def test_crashed_submissions_and_warnings_are_read_from_the_history_once(empty_url: str) -> None:
+    command.upgrade(config_for(empty_url), "0013")
+    with open_session(empty_url) as session:
+        account, job = rows.add_account(session), rows.add_job(session)
+        for state in ("not_found", "not_found", "failed"):
+            rows.add_prediction(session, job, account, state)
+        session.commit()
+        crash = ("prediction.unconfirmed", '{"code": "worker_crashed"}')
+        history = (1, *crash), (1, "job.retried", "{}"), (2, *crash), (3, "prediction.retention_near", "{}")
+        for attempt, kind, detail in history:
+            session.execute(
+                text(
+                    "INSERT INTO event (kind, detail, job_id, prediction_id) "
+                    "SELECT :kind, CAST(:detail AS jsonb), job_id, id FROM prediction WHERE attempt = :attempt"
+                ),
+                {"kind": kind, "detail": detail, "attempt": attempt},
+            )
+        session.commit()
+    command.upgrade(config_for(empty_url), "head")
+    columns = "submit_crashed, retention_warned_at IS NOT NULL"
+    assert list_predictions(empty_url, columns) == [(False, False), (True, False), (False, True)]
 
 
 def test_a_store_step_moves_from_the_job_to_its_prediction_and_back(empty_url: str) -> None:
@@ -185,6 +214,19 @@ def test_a_store_step_moves_from_the_job_to_its_prediction_and_back(empty_url: s
     command.downgrade(config_for(empty_url), "0012")
     with open_session(empty_url) as session:
         assert session.execute(text(f"SELECT {columns} FROM job")).one() == (3, 2, True, "store_crashed")  # noqa: S608
+
+
+def add_events(session: Session, *kinds: str) -> None:
+    """One event of each kind, about the first duplicate purchase."""
+    for kind in kinds:
+        session.execute(
+            text(
+                "INSERT INTO event (kind, job_id, prediction_id) "
+                "SELECT :kind, job_id, id FROM prediction WHERE attempt = 1"
+            ),
+            {"kind": kind},
+        )
+    session.commit()
 
 
 def list_predictions(url: str, columns: str) -> list[tuple[Any, ...]]:

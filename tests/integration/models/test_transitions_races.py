@@ -382,7 +382,7 @@ RACES = [
     Race("end_unprobed_outages", nothing_to_probe, lambda s, _: transitions.output_host.end_unprobed_outages(s)),
     Race(
         "excuse_store",
-        in_state("completed", store_crashes=1, crashed_claim=0),
+        in_state("completed", store_crashes=1, claim=1),
         lambda s, r: transitions.steps.excuse_store(s, r.prediction_id, 0, reason=REASON),
         ["store.delayed"],
     ),

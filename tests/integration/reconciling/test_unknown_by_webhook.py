@@ -3,6 +3,7 @@ duplicate purchase."""
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,20 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from models import queries, transitions
+from models import PredictionState, queries, transitions
 from models.db.session import transaction
+from models.lifecycle import Reason
 from models.queries.audit import RULES, find_broken
 from rushes.reconciling import reconcile as reconciling
-from rushes.reconciling.assign import Assignments, assign_named
+from rushes.reconciling.assign import Assignments, assign_answered, assign_named
 from rushes.runtime import ACCOUNT
 from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
-from rushes.wavespeed.callback_urls import HookAddresses, read_address
+from rushes.wavespeed import ProviderPrediction
+from rushes.wavespeed.callback_urls import HookAddresses, Origin, read_address
 from sandbox.wavespeed import Simulator
+from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.runtimes import (
     LEASE,
     MODEL,
@@ -305,6 +309,62 @@ def test_a_submission_answered_with_another_id_does_not_take_this_video(
     meanwhile(monkeypatch, lambda: world.run(answer, id=job_id))
     assert world.sweep().endswith("; by their webhooks: adopted 0, duplicates 1")
     assert world.rows_of(job_id) == [("rendering", "another"), ("duplicate", world.simulator.tasks()[-1]["id"])]
+
+
+def give_up(world: World) -> tuple[UUID, UUID, ProviderPrediction]:
+    """A job whose submission was bought, lost its answer and was marked not found."""
+    world.simulator.set_fault("submit_drop", count=1)
+    job_id = world.push()
+    assert world.submit() == 1
+    world.finish()
+    ((prediction_id,),) = world.ask("SELECT id FROM prediction WHERE job_id = :id", id=job_id)
+    with transaction(world.runtime.sessions) as session:
+        assert transitions.unconfirmed.mark_not_found(session, prediction_id, why="not listed")
+    return job_id, prediction_id, world.runtime.client.get_prediction(str(world.simulator.tasks()[-1]["id"]))
+
+
+def test_a_job_that_is_queued_again_at_this_instant_gets_its_late_purchase(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, given_up, found = give_up(world)
+    assert world.submit() == 1
+    live = "SELECT id, claim FROM prediction WHERE state = 'rendering' AND job_id = :id"
+    ((second, claim),) = world.ask(live, id=job_id)
+
+    def fail_second() -> None:
+        with transaction(world.runtime.sessions) as session:
+            assert transitions.renders.end_prediction(
+                session, second, claim, state=PredictionState.FAILED, reason=Reason("a", "b"), resubmit_after=LEASE
+            )
+
+    meanwhile(monkeypatch, fail_second)
+    with transaction(world.runtime.sessions) as session:
+        assign_answered(session, world.runtime, world.account, origin=Origin(given_up, job_id), found=found)
+    assert [state for state, _ in world.rows_of(job_id)] == ["not_found", "failed", "rendering"]
+    assert world.submit() == 0
+
+
+def test_a_webhook_during_the_run_that_gives_its_submission_up_finds_the_job(world: World) -> None:
+    world.simulator.set_fault("submit_drop", count=1)
+    job_id = world.push()
+    assert world.submit() == 1
+    world.finish()
+    ((prediction_id,),) = world.ask("SELECT id FROM prediction WHERE job_id = :id", id=job_id)
+    found = world.runtime.client.get_prediction(str(world.simulator.tasks()[-1]["id"]))
+    origin = Origin(prediction_id, job_id)
+
+    def assign() -> None:
+        with transaction(world.runtime.sessions) as session:
+            assign_answered(session, world.runtime, world.account, origin=origin, found=found)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(world.runtime.sessions) as session:
+            assert transitions.unconfirmed.mark_not_found(session, prediction_id, why="not listed")
+            assigned = pool.submit(assign)
+            wait_for_a_blocked_statement(world.runtime.sessions)
+        assigned.result(timeout=60)
+    assert [state for state, _ in world.rows_of(job_id)] == ["not_found", "rendering"]
+    assert world.submit() == 0
 
 
 def test_no_duplicate_purchase_is_recorded_for_a_job_that_would_be_bought(world: World) -> None:

@@ -72,8 +72,8 @@ def test_starting_twice_is_starting_once(request: pytest.FixtureRequest, fixture
 
 def test_fsync_is_on_unless_a_test_turns_it_off(server_folder: Path, postgres: EmbeddedPostgres) -> None:
     names = ("fsync", "full_page_writes", "synchronous_commit", "max_connections", "unix_socket_directories")
-    with EmbeddedPostgres(server_folder, max_connections=37) as server:
-        assert show(server.url, *names) == ["on", "on", "on", "37", ""]
+    with EmbeddedPostgres(server_folder) as server:
+        assert show(server.url, *names) == ["on", "on", "on", "200", ""]
     assert show(postgres.start(), *names) == ["off", "off", "on", "200", ""]
 
 
@@ -98,15 +98,18 @@ def test_stop_leaves_no_process_and_no_open_port(kind: Kind, server_folder: Path
 
 
 @both
-def test_a_port_in_use_is_refused_by_name(kind: Kind, server_folder: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind((ports.HOST, 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(Conflict, match=rf"port {port} .*in use(?s:.*)\nhint: "):
-            kind(server_folder, port=port).start()
-    with kind(server_folder, port=port) as server:
-        assert f":{port}/" in server.url
+def test_a_port_to_keep_is_refused_by_name_while_it_is_in_use(kind: Kind, server_folder: Path) -> None:
+    with kind(server_folder) as server:
+        server.keep_port()
+        url = server.url
+        server.stop()
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind((ports.HOST, server.port))
+            taken.listen()
+            with pytest.raises(Conflict, match=rf"port {server.port} .*in use(?s:.*)\nhint: "):
+                server.start()
+        assert server.start() == url
 
 
 @both_running

@@ -1,5 +1,6 @@
 """Bytes that arrive are kept, whatever they are; twice the same settles it; a later probe can accept them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed
 from rushes.storing.store import store_output
 from rushes.wavespeed import PredictionStatus, ProviderPrediction, ProviderUnavailable
 from tests.support import rows
+from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.output_host import PAGE, OutputHost
 from tests.support.rows import NOW, SECOND
 from tests.support.runtimes import LEASE, run
@@ -250,6 +252,8 @@ def test_a_recheck_that_passes_makes_the_job_succeed_without_a_download(
         patch.setattr(video, "CONTAINERS", "gif")  # a probe that has not learned MP4 yet
         job_id = add_job(runtime, host.offer("a.mp4", film))
         end_unverified(runtime, job_id)
+        with transaction(runtime.sessions) as session:  # a cancel request that came too late
+            rows.change(session, "job", job_id, cancel_requested_at=NOW)
         recheck_job(runtime.sessions, job_id, by="mara")
         with pytest.raises(StoreFailed):
             store(runtime, job_id)
@@ -288,16 +292,37 @@ def test_a_recheck_of_a_job_that_has_nothing_to_probe_is_refused(runtime: Runtim
         recheck_jobs(runtime.sessions, by="mara", batch=None, code=None)
 
 
-def test_a_recheck_by_code_reaches_every_job_with_a_kept_file(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rushes.jobs.rechecks._AT_ONCE", 2)
+def add_unverified(runtime: Runtime, *codes: str) -> list[UUID]:
+    """Failed jobs with a kept file, one for each error code. Returns their ids in order."""
+    jobs = []
     with transaction(runtime.sessions) as session:
-        for code in ("output_unverified",) * 5 + ("moderation",):
+        for code in codes:
             render = rows.add_render(session, "completed")
             rows.change(session, "job", render.job_id, state="failed", ended_at=NOW, error_code=code)
             rows.change(session, "prediction", render.prediction_id, due_at=None)
             rows.add_artifact(session, render.job_id, render.prediction_id, kind="unverified")
+            jobs.append(render.job_id)
+    return sorted(jobs)
+
+
+def test_a_recheck_by_code_goes_on_after_a_job_that_was_retried_meanwhile(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rushes.jobs.rechecks._AT_ONCE", 2)
+    jobs = add_unverified(runtime, *("output_unverified",) * 5)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(runtime.sessions) as session:
+            assert transitions.jobs.retry_job(session, jobs[0]) == "storing"
+            rechecked = pool.submit(recheck_jobs, runtime.sessions, by="mara", batch=None, code="output_unverified")
+            wait_for_a_blocked_statement(runtime.sessions)
+        assert rechecked.result(timeout=60) == 4
+
+
+def test_a_recheck_by_code_reaches_every_job_with_a_kept_file(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rushes.jobs.rechecks._AT_ONCE", 2)
+    add_unverified(runtime, *("output_unverified",) * 5, "moderation")
     assert recheck_jobs(runtime.sessions, by="mara", batch=None, code="output_unverified") == 5
     assert recheck_jobs(runtime.sessions, by="mara", batch=None, code="output_unverified") == 0
 

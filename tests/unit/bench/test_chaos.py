@@ -9,9 +9,8 @@ from bench.peers.celery_with_failures import GAVE_UP
 from bench.peers.plain_celery import Options
 from bench.peers.sightings import note_sighting
 from chaos.plan import Push
-from sandbox.wavespeed.media.containers import remux
-from sandbox.wavespeed.media.videos import Clip, render
 from sandbox.wavespeed.state.faults import CONTAINERS
+from sandbox.wavespeed.videos import Clip, remux, render
 
 VIDEO = b"\x00\x00\x00\x20ftypisom" + bytes(20)
 

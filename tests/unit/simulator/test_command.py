@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from sandbox.wavespeed.command import main, read_settings
-from sandbox.wavespeed.settings import TIERS, SimulatorSettings, Tier
+from sandbox.wavespeed.__main__ import main, read_settings
+from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.faults import FAULTS
 
 
@@ -14,20 +14,7 @@ def settings_of(*arguments: str) -> SimulatorSettings:
 
 
 def test_the_defaults_of_the_command_are_those_of_the_settings() -> None:
-    assert settings_of() == SimulatorSettings(api_keys=("secret-key",))
-
-
-@pytest.mark.parametrize(
-    ("name", "tier"),
-    [("bronze", Tier(2, 2)), ("silver", Tier(300, 500)), ("gold", Tier(3_000, 3_000)), ("ultra", Tier(10_000, 5_000))],
-)
-def test_the_option_for_the_tier_sets_its_limits(name: str, tier: Tier) -> None:
-    assert settings_of("--tier", name).limits == TIERS[name] == tier
-
-
-def test_explicit_limits_override_the_tier() -> None:
-    assert settings_of("--tier", "gold", "--slots", "7").limits == Tier(7, 3_000)
-    assert settings_of("--submits-per-minute", "9").limits == Tier(300, 9)
+    assert settings_of() == SimulatorSettings(api_key="secret-key")
 
 
 def test_faults_are_read_as_probability_or_rule() -> None:
@@ -48,7 +35,7 @@ def test_money_is_read_exactly() -> None:
         ["--fault", "submit_504=x"],
         ["--fault", "submit_504=3"],
         ["--speed", "0"],
-        ["--tier", "tin"],
+        ["--overflow", "spill"],
     ],
 )
 def test_wrong_options_end_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,6 +54,5 @@ def test_help_names_every_fault_and_has_examples(capsys: pytest.CaptureFixture[s
     assert all(name in shown for name in FAULTS)
 
 
-def test_settings_do_not_show_their_secrets() -> None:
+def test_settings_do_not_show_their_key() -> None:
     assert "secret-key" not in repr(settings_of())
-    assert "whsec_hidden" not in repr(settings_of("--webhook-secret", "whsec_hidden"))

@@ -41,13 +41,12 @@ def test_text_is_rfc_3339_in_utc(moment_ns: int, digits: int) -> None:
         ("2025-09-29T23:09:43Z", 1_759_187_383_000_000_000),
         ("2025-09-30T01:09:43.5+02:00", 1_759_187_383_500_000_000),
         ("2025-09-29 23:09:43", 1_759_187_383_000_000_000),
-        ("1759187383027", 1_759_187_383_027_000_000),
     ],
 )
-def test_iso_times_and_milliseconds_are_read(text: str, expected: int) -> None:
+def test_iso_times_are_read(text: str, expected: int) -> None:
     assert parse_time(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2025-13-01T00:00:00Z", "2025-09-29", None, 5, "٣"])
+@pytest.mark.parametrize("text", ["", "yesterday", "2025-13-01T00:00:00Z", "2025-09-29", None, 5, "1759187383027"])
 def test_nonsense_is_no_time(text: object) -> None:
     assert parse_time(text) is None

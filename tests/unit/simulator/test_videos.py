@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from rushes.catalog import get_video_model
 from sandbox.wavespeed.handlers.schemas import with_defaults
-from sandbox.wavespeed.media.containers import MEDIA_TYPES, remux
-from sandbox.wavespeed.media.videos import Clip, draw_words, render
 from sandbox.wavespeed.state.faults import CONTAINERS
 from sandbox.wavespeed.state.tasks import Task, TaskRequest
+from sandbox.wavespeed.videos import MEDIA_TYPES, Clip, draw_words, remux, render
 
 CLIP = Clip("a cat", 6.0, True, 1920, 1080)
 PROMPT = "A lighthouse keeper climbs the spiral stairs at dusk while waves crash outside."

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from rushes.errors import Unavailable
-from stack.services import ProcessService, describe_code, open_log, tail_log
+from sandbox.servers.folder import open_log, tail_log
+from stack.services import ProcessService, describe_code
 from stack.supervisor import Backoff, Supervisor
 from tests.support.platforms import only_where_deaths_are_signalled
 
@@ -220,7 +221,7 @@ def test_a_log_is_appended_to_is_private_and_is_set_aside_when_it_is_long(
             log.write(b"line\n")
     assert path.read_text() == "line\nline\n"
     assert path.stat().st_mode & 0o777 == 0o600
-    monkeypatch.setattr("stack.services.LOG_LIMIT_BYTES", 5)
+    monkeypatch.setattr("sandbox.servers.folder.LOG_LIMIT_BYTES", 5)
     open_log(path).close()
     assert path.read_text() == ""
     assert path.with_name("x.log.1").read_text() == "line\nline\n"

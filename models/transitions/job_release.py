@@ -1,0 +1,66 @@
+"""What becomes of a job once an attempt has ended. No other module decides this."""
+
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import as_json, statement
+from models.lifecycle import JobState, Reason
+from models.transitions.history import log
+
+# The lock comes first, so that a cancel request that is being written counts.
+_RELEASE = statement(f"""
+    WITH decided AS (
+        SELECT id, CASE
+            WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+            WHEN CAST(:outcome AS text) = 'queued' AND max_attempts <= (
+                SELECT count(*) FROM prediction
+                WHERE job_id = job.id AND prediction.state NOT IN ('refused', 'not_found') AND NOT is_duplicate
+            ) THEN 'failed'
+            ELSE CAST(:outcome AS text) END AS state
+        FROM job WHERE id = :job_id AND state IN ('rendering', 'storing')
+        FOR NO KEY UPDATE
+    ), released AS (
+        UPDATE job
+        SET state = decided.state,
+            due_at = CASE decided.state WHEN 'queued' THEN now() + CAST(:delay AS interval) END,
+            ended_at = CASE decided.state WHEN 'queued' THEN NULL ELSE now() END,
+            error_code = CASE decided.state WHEN 'succeeded' THEN NULL ELSE coalesce(:code, error_code) END,
+            error_message = CASE decided.state WHEN 'succeeded' THEN NULL ELSE coalesce(:message, error_message) END
+        FROM decided WHERE job.id = decided.id
+        RETURNING job.id, job.state
+    ), {log("'job.' || state", "released", ":detail", job_id="id", prediction_id="CAST(:prediction_id AS uuid)")}
+    SELECT 1 FROM released
+""")
+
+
+class EndedAttempt(NamedTuple):
+    """A prediction that has just ended, or whose store step has. The caller's transaction holds its lock."""
+
+    prediction_id: UUID
+    job_id: UUID
+    is_duplicate: bool = False
+
+
+def release_job(
+    session: Session,
+    ended: EndedAttempt,
+    outcome: JobState,
+    *,
+    reason: Reason | None = None,
+    delay: timedelta = timedelta(0),
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Let the job follow: it succeeds, fails, is cancelled, or is queued for another attempt after `delay`.
+
+    A job with a cancel request is cancelled instead. A job that has used up its attempts fails instead of being queued.
+    `reason` becomes the job's error; without one, an earlier error stays. `detail` is the detail of the event. A
+    duplicate purchase does not affect its job.
+    """
+    if ended.is_duplicate:
+        return
+    code, message = reason or (None, None)
+    values = {"job_id": ended.job_id, "prediction_id": ended.prediction_id, "outcome": outcome.value, "delay": delay}
+    session.execute(_RELEASE, values | {"code": code, "message": message, "detail": as_json(detail or {})})

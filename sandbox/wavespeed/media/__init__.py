@@ -1,1 +1,0 @@
-"""Media: videos and uploads."""
