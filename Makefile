@@ -49,7 +49,7 @@ format: $(STAMP) ## apply the formatter and the safe fixes
 bench: $(STAMP) ## measure against what others do, and print the figures (15 minutes)
 	@$(BIN)/python -m bench
 
-chaos: $(STAMP) ## break a farm by a seeded plan, three times, audit it, compare it (10 minutes)
+chaos: $(STAMP) ## inject seeded faults into a farm, three times, audit it, compare it (10 minutes)
 	@$(BIN)/python -m bench.chaos --seeds $(SEEDS) --jobs $(JOBS) --scenario $(SCENARIO)
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \

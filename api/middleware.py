@@ -10,9 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import RETRY_AFTER, ProblemResponse
 
 ANSWER_SECONDS = 15.0
-"""Counted from when the request has been read. A working database takes less time for any page."""
+"""Time to begin an answer, from the end of the request. With a working database every route needs less."""
 SECONDS_PER_MEGABYTE = 1.0
-"""Added per megabyte of the body: a batch of a hundred thousand jobs takes a while to write."""
+"""Added per megabyte of the body, because a batch of a hundred thousand jobs takes a while to write."""
 _MEGABYTE = 1_000_000
 
 log = structlog.get_logger(__name__)
@@ -64,10 +64,10 @@ def _route_of(scope: Scope) -> str:
 
 
 class BoundedAnswers:
-    """Answers 503 if a route has not begun to answer in time. An answer that has begun (a file, for example) may last.
+    """Answers 503 if a route has not begun to answer in time. Once it has begun, the answer may take any time.
 
-    The route goes on in its thread until the database answers or fails, and its late answer is dropped. So a push that
-    was answered with 503 may still have been accepted, just as when a connection breaks before the answer.
+    The route continues in its thread until the database answers or fails, and its late answer is dropped. So a push
+    that was answered with 503 may still have been accepted, as when a connection breaks before the answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:

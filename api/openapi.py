@@ -99,7 +99,7 @@ def _describe_problem(status: int) -> Json:
 
 
 def describe_api(app: FastAPI) -> None:
-    """Add the schemas to which only our own parts refer. The document is built once, on the first request for it."""
+    """Add the schemas that only our own parts refer to. The document is built once, on the first request for it."""
 
     def build() -> Json:
         if app.openapi_schema is None:

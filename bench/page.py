@@ -25,9 +25,9 @@ them. They run one after the other on the same machine, or a few at a time if to
 *Delay* is the time from the end of a render in the simulator to the arrival of the answer at the contestant, by this
 machine's clock. *Slots busy* is measured at the simulator, from the first moment at which all slots were busy to the
 last submission. CPU and memory cover all processes of a contestant, with Postgres and Redis listed separately; the
-simulator counts for none. Memory is the maximum that was resident at the same time. Rushes runs as a whole: API,
-Flower, one worker for steps and one for downloads. Its settings are the defaults (with 100 slots the budget is 4.5
-checks a second instead of two), except that its first guess is the true median of the render times. All contestants
+simulator is not included. Memory is the maximum that was resident at the same time. All of Rushes runs: API, Flower,
+one worker for submissions and checks, and one for downloads. Its settings are the defaults (with 100 slots the budget
+is 4.5 checks a second instead of two), except that its prior has the true median of the render times. All contestants
 download every video; Rushes also probes it and takes a poster frame, which is most of its store worker's work.
 """
 
@@ -73,18 +73,19 @@ def _render_plot(plot: Path, first: Result) -> str:
     return (
         f"## Delay against requests\n\n![Mean delay against watching requests per render]({plot.as_posix()})\n\n"
         f"{first.load}: {first.about}.\n\n"
-        "The line is the exact optimum, by dynamic programming: the least mean delay for a number of requests if each\n"
-        "checks one render and the distribution of render times is known. Only a contestant that learns of many\n"
-        "renders by one request (the dotted line: list pages) or by webhooks can be below it.\n"
+        "The line is the exact optimum, computed by dynamic programming: the least mean delay for a number of\n"
+        "requests if each request checks one render and the distribution of render times is known. Only a contestant\n"
+        "that checks many renders with one request (the dotted line: list pages), or uses webhooks, can be below it.\n"
     )
 
 
 def _render_results(results: Sequence[Result]) -> str:
     table = make_table(results)
     name, about = table.title.split(": ", 1)
+    refuses = ", provider refuses" if results[0].overflow == "refuse" else ""
     again = f"    python -m bench {_command(results)}"
     circumstances = _describe({result.contestant: result.circumstances for result in results})
-    return f"## {name}\n\n{about}.\n\n{render_table(table)}\n{circumstances}\n{again}\n"
+    return f"## {name}{refuses}\n\n{about}.\n\n{render_table(table)}\n{circumstances}\n{again}\n"
 
 
 def _render_pushing(pushing: Pushing) -> str:

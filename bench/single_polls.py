@@ -9,13 +9,14 @@ from bench.watching import LEARNED_FROM, PRICES, SCENARIOS, SLOTS, compare
 
 COMPARISONS = len(PRICES) * len(SCENARIOS)
 ABOUT = f"""\
-Simulated, without servers: each request polls one render, after such polls have learned from {LEARNED_FROM} finished
-renders on {SLOTS} slots. The mean delay is a ratio to that of the exact optimum (a dynamic programme that knows the
-distribution) for the same number of requests per render. *Rushes, informed* also knows the distribution: its excess is
-due to the square-root law, and the rest is due to learning. These polls have no shortest spacing; in use,
-`RUSHES_POLL_SHORTEST_SECONDS` applies.
-In use, Rushes polls a render singly only if no page of the list shows another one with it, or if the list is late. It
-would read these farms by pages.
+Simulated, without servers: each request polls one render. Rushes has first learned render times from {LEARNED_FROM}
+finished renders on {SLOTS} slots, observed by the same kind of polls. Each mean delay is given as a ratio to that of
+the exact optimum (a dynamic programme that knows the distribution) for the same number of requests per render. *Rushes,
+informed* also knows the distribution: its excess over 1 is due to the square-root law, and the rest of the excess of
+*Rushes* is due to learning. *fixed*: polls at a constant interval; *prior*: Rushes before it has learned anything;
+*best delay*: the optimum's mean delay. These polls have no shortest spacing; in use, `RUSHES_POLL_SHORTEST_SECONDS`
+applies. In use, Rushes polls a render singly only if no page of the list shows it together with another render, or if
+the list is late. With these loads it would read list pages instead.
 """
 _HEADER = (
     "durations",

@@ -16,11 +16,13 @@ from sandbox.wavespeed import Simulator
 TICK_SECONDS = 0.05
 COUNT_SECONDS = 0.5
 STALL_SECONDS = 330.0
-"""Seconds without a job that ends, after which a run gives up. No back-off is longer, since download waits are cut."""
+"""A run gives up if no job ends for this long. No wait is longer, because waits for downloads are shortened once the
+faults are over."""
 PATIENT_STALL_SECONDS = 1_200.0
-"""The same if the waits after failures are not cut: a page is fetched again after ten minutes at the latest."""
+"""The limit for plans that keep those waits: if a web page came instead of a video, the next download may be ten
+minutes away."""
 HASTEN_SECONDS = 20.0
-"""How often waits after failures are cut short once all faults are over: they last minutes and prove nothing then."""
+"""After the faults, the remaining waits are shortened this often: waiting for minutes would prove nothing more."""
 RESTORE_PATIENCE_SECONDS = 60.0
 KILL_IN_PUSH = "kill_api_in_push"
 

@@ -18,7 +18,7 @@ CHUNK_BYTES = 1 << 20
 def download_files(client: ApiClient, batch: str, *, folder: Path, unverified: bool = False) -> list[Path]:
     """Fetch the video of every job of a batch that has one. A file that already exists is not fetched again.
 
-    `unverified` also fetches the kept file of every job that has no video.
+    `unverified` also fetches the unverified file of every job that has no video.
     """
     wanted = {"video", "unverified"} if unverified else {"video"}
     jobs = [job for job in client.list_items("jobs", limit=None, batch=batch) if find_kind(job) in wanted]
@@ -31,12 +31,12 @@ def download_files(client: ApiClient, batch: str, *, folder: Path, unverified: b
 
 
 def find_kind(job: dict[str, Any]) -> str | None:
-    """Return the kind of file to fetch for a job: its video, or else the kept file that the probe rejects."""
+    """Return the kind of file to fetch for a job: its video, or else its unverified file."""
     return next((kind for kind in ("video", "unverified") if job.get(kind)), None)
 
 
 def download_file(client: ApiClient, job: dict[str, Any], *, folder: Path) -> Path:
-    """Fetch a job's video, or else its kept file. Raises `CommandError` if it has neither."""
+    """Fetch a job's video, or else its unverified file. Raises `CommandError` if it has neither."""
     kind = find_kind(job)
     if kind is None:
         hint = "`rushes job show` shows what it waits for"

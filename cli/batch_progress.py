@@ -30,7 +30,7 @@ class View(Protocol):
         """Show the batch as it is now."""
 
     def note(self, message: str) -> None:
-        """Show a line that stays."""
+        """Show a line that later progress does not overwrite."""
 
 
 def wait_for_batch(
@@ -49,7 +49,7 @@ def wait_for_batch(
                 raise
             failures += 1
             if failures == 1:
-                view.note(f"{error}; the batch goes on, retrying until the API answers")
+                view.note(f"{error}; the batch continues, and this command retries until the API answers")
             pause(min(LONGEST_PAUSE_SECONDS, every * 2**failures))
             continue
         if failures:

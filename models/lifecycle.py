@@ -1,4 +1,4 @@
-"""The states of a job and of a prediction, and the moves between them. Pure data: standard library only.
+"""The states of a job and of a prediction, and the transitions between them. Pure data: standard library only.
 
     job:         queued <-> rendering -> storing -> succeeded
                     \\__________\\____________\\____> failed | cancelled
@@ -130,5 +130,5 @@ def is_live(state: PredictionState) -> bool:
 
 
 def is_ended(state: JobState) -> bool:
-    """Whether only a person can move this job again."""
+    """Whether the job stays in this state unless a person retries it."""
     return state in JOB_ENDED

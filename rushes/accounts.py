@@ -20,8 +20,8 @@ def get_account(sessions: Sessions) -> AccountSummary:
 def pause_account(sessions: Sessions, *, by: str) -> AccountSummary:
     """Submit nothing until the account is resumed. Running renders are still watched and stored.
 
-    Raises `Conflict` if a person has already paused it. A pause after a restore continues, and this one remains after
-    it ends.
+    Raises `Conflict` if a person has already paused it. A pause after a restore continues, and a person's pause remains
+    after that one ends.
     """
     with transaction(sessions) as session:
         if not transitions.restore.pause_account(session, _get_id(session), by=by):

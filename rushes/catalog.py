@@ -210,8 +210,8 @@ def get_video_model(name: str) -> VideoModel:
 
 
 def describe_unknown(name: object) -> str:
-    """Say that there is no video model with this name, and which ones there are."""
-    return f"unknown video model {name!r}; there are {', '.join(model.name for model in VIDEO_MODELS)}"
+    """Describe the error: there is no video model with this name. Lists the known models."""
+    return f"unknown video model {name!r}; choose one of {', '.join(model.name for model in VIDEO_MODELS)}"
 
 
 def normalise_input(model: VideoModel, given: Mapping[str, Any]) -> NormalisedInput:

@@ -1,4 +1,4 @@
-"""Stale writes are harmless, because every move is fenced. They are a sign of frozen workers or short leases."""
+"""Stale writes are harmless, because every transition is fenced. They are a sign of frozen workers or short leases."""
 
 from uuid import UUID
 

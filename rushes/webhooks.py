@@ -1,8 +1,8 @@
-"""How a webhook affects its render: as the provider's answer if that is certain, else as a hint to check.
+"""How a webhook affects its render: as the provider's answer if that is certain, else as an early-check request.
 
-We never depend on webhooks alone. A webhook is only a hint in three cases: the provider does not disclose its secret,
-so the webhook cannot be verified; it reports another outcome than a video; or too few webhooks have agreed with a
-check so far.
+We never depend on webhooks alone. A webhook is only an early-check request in three cases: the provider's secret cannot
+be fetched, so the webhook cannot be verified; it reports another outcome than a video; or too few webhooks have agreed
+with a check so far.
 """
 
 from collections.abc import Mapping

@@ -33,9 +33,10 @@ def pause(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
     **answers(200, "The account, submitting again.", examples.ACCOUNT, 404, 409, 503),
 )
 def resume(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
-    """Submit again. After a restore, this states that the predictions found at the provider belong to no job of ours.
+    """Submit again.
 
-    If one of them does belong to a job, that job is bought a second time.
+    After a restore, call this only if the predictions named in the pause belong to none of the jobs. If one of them
+    does belong to a job, that job is bought a second time.
     """
     seen = AccountSeen.of(accounts.resume_account(runtime.sessions, by=person))
     runtime.waker.wake()

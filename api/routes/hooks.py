@@ -11,7 +11,7 @@ from api.openapi import problems
 from rushes.webhooks import Webhook, take_webhook
 
 HOOK_BYTES = 1_000_000
-"""A prediction's own data takes one or two kilobytes, with its input a hundred at most."""
+"""Limit of a body. A prediction takes 1 to 2 kB without its input and at most 100 kB with it."""
 
 router = APIRouter(prefix="/v1/hooks", tags=["hooks"])
 
@@ -51,8 +51,8 @@ async def take(
 ) -> None:
     """Only for the provider. It receives this address with each submission, with a separate token for each prediction.
 
-    Once the first webhooks have agreed with a check, a completed prediction counts as the provider's answer. Anything
-    else triggers a check at once. Sending a webhook twice changes nothing. A webhook that the provider did not sign is
-    refused.
+    Once five webhooks have agreed with checks, a webhook about a completed prediction is accepted as the provider's
+    answer. Any other webhook triggers a check at once. Sending a webhook twice changes nothing. A webhook that the
+    provider did not sign is refused.
     """
     await run_in_threadpool(take_webhook, runtime, Webhook(token, dict(request.headers), body))

@@ -88,10 +88,11 @@ def cancel(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobCancelled:
     **answers(202, "The job, active again.", examples.RETRIED_JOB, 404, 409, 422, 503),
 )
 def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
-    """Give a failed or cancelled job as many new attempts as it had.
+    """Queue a failed or cancelled job again. A job in any other state is refused with 409.
 
-    A video that is paid for but not stored is downloaded, not bought again. The one exception is a job that failed with
-    `output_gone`: the provider has deleted its file, so the job is bought again. Any other state is refused with 409.
+    `max_attempts` grows by the number of purchases so far, to at most 20. A video that is paid for but not stored is
+    downloaded, not bought again. The one exception is a job that failed with `output_gone`: the provider has deleted
+    its file, so the job is bought again.
     """
     state = retry_job(runtime.sessions, job_id)
     runtime.waker.wake()
@@ -100,14 +101,15 @@ def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
 
 @router.post(
     "/recheck",
-    summary="Probe kept files again",
+    summary="Probe unverified files again",
     **answers(202, "The files are being probed.", examples.RECHECKED, *BODY_ERRORS, 404, 503),
     openapi_extra=takes(RecheckAsked, by_code=examples.RECHECK),
 )
 def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> Rechecked:
     """Probe unverified files again, selected by batch, failure code or both. Nothing is downloaded or bought.
 
-    A job ends as `succeeded` if its file passes; the others end as before. Use this after an update that can read more.
+    A job ends as `succeeded` if its file passes; otherwise it fails again as before. Use this after an update that can
+    read more formats.
     """
     jobs = recheck_jobs(runtime.sessions, by=person, batch=asked.batch, code=asked.code)
     runtime.waker.wake()
@@ -116,7 +118,7 @@ def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> R
 
 @router.post(
     "/{job_id}/recheck",
-    summary="Probe a kept file again",
+    summary="Probe an unverified file again",
     **answers(202, "The file is being probed.", examples.RECHECKED_JOB, 404, 409, 422, 503),
 )
 def recheck(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobDetails:

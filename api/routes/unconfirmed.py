@@ -44,7 +44,7 @@ def adopt(
 ) -> JobDetails:
     """Assign one of the provider's predictions to this submission. It is then watched and stored like any other.
 
-    The API does not ask the provider, so check the provider's page first. A prediction that is not `unconfirmed`, or
+    The API does not ask the provider, so check the provider's website first. A prediction that is not `unconfirmed`, or
     an id that belongs to another submission, is refused with 409.
     """
     job_id = adopt_unconfirmed(

@@ -41,7 +41,7 @@ class AccountSeen(Shown):
     submits_per_minute: int
     cost: AccountCost
     paused: Pause | None
-    back_off: str | None = Field(description="Why the provider accepts no submissions; null if it does.")
+    back_off: str | None = Field(description="Why the provider accepts no submissions; null if it accepts them.")
     duplicates: int = Field(description="Predictions found after they had been marked not found or refused.")
     unknown_predictions: int = Field(
         description="Predictions that no job asked for, found in the last seven days: somebody else uses the key."

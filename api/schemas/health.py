@@ -25,7 +25,7 @@ class Ready(Shown):
     expected_migration: str = Field(description="Newest migration that this version knows. It accepts later ones, too.")
     dispatcher: str | None = Field(description="The worker that leads. Without one, jobs are accepted but wait.")
     workers: int = Field(description="Worker processes seen in the last 15 seconds.")
-    account: str | None = Field(description="Why the provider's account takes no submissions; null if it does.")
+    account: str | None = Field(description="Why the provider's account takes no submissions; null if it takes them.")
     dispatcher_away_seconds: ToTenths | None = Field(
         description="Time without a leader although workers are alive. More than 10 is a fault. Null if a worker leads."
     )

@@ -141,7 +141,7 @@ class JobListed(Shown):
     created_at: Time
     ended_at: Time | None
     video: Video | None
-    unverified: Unverified | None = Field(description="A kept file that the probe rejects as a video.")
+    unverified: Unverified | None = Field(description="A file that arrived but is not a video.")
     waits_for: str | None = Field(
         default=None, description="Why the job does not progress. Only shown for a single job."
     )

@@ -23,7 +23,7 @@ class OutputOutageSeen(Shown):
 
 
 class RecheckAsked(Body):
-    """Selects the kept files to probe again. At least one filter is required."""
+    """Selects the unverified files to probe again. At least one filter is required."""
 
     batch: Annotated[str | None, Field(description="Only jobs of this batch, by name or id.")] = None
     code: Annotated[
@@ -34,4 +34,4 @@ class RecheckAsked(Body):
 class Rechecked(BaseModel):
     """The result of a recheck."""
 
-    jobs: int = Field(description="Jobs whose kept files are being probed again.")
+    jobs: int = Field(description="Jobs whose unverified files are being probed again.")

@@ -21,7 +21,7 @@ class UnconfirmedView(Shown):
     input: dict[str, Any] = Field(description="All parameters, as sent to the provider.")
     price: Money = Field(description="US dollars, held until the submission is decided.")
     posted_at: Time
-    needs_person: bool = Field(description="The search found candidates that it cannot read. The search goes on.")
+    needs_person: bool = Field(description="A person has to decide; `reason` says why.")
     reason: str = Field(description="The known facts, as a message for people.")
 
     @classmethod

@@ -14,7 +14,7 @@ app = typer.Typer(help="The account: limits, health and money.", no_args_is_help
 
 @app.command("show")
 def show(as_json: JsonOption = False) -> None:
-    """Show the account's limits, why it does not submit, and its costs.
+    """Show the account's limits and costs and, if it does not submit, the reason.
 
     Example:
 
@@ -38,9 +38,10 @@ def pause(as_json: JsonOption = False) -> None:
 
 @app.command("resume")
 def resume(as_json: JsonOption = False) -> None:
-    """Submit again. After a restore, this states that the predictions found at the provider are not ours.
+    """Submit again.
 
-    If one of them is ours, you pay for it twice.
+    After a restore, run this only if the predictions named in the pause belong to none of your jobs. If one of them
+    does belong to a job, you pay for that job twice.
 
     Example:
 

@@ -11,7 +11,10 @@ from stack.errors import CommandError
 
 
 def find_everything(*, files: bool) -> list[Finding]:
-    """Return every rule with its violations. Raises `DatabaseAway`, or `CommandError` if it is not migrated."""
+    """Return every rule with its violations.
+
+    Raises `DatabaseAway`, or `CommandError` if the database is not migrated.
+    """
     runtime = Runtime.open(load_settings(), threads=1, application="audit")
     # Commit every statement by itself: reading files takes long, and no transaction may be open meanwhile.
     sessions = open_sessions(runtime.engine.execution_options(isolation_level="AUTOCOMMIT"))
@@ -32,5 +35,5 @@ def _require_migrated(sessions: Sessions) -> None:
         found = f"at {seen.migration}" if seen.migration else "empty"
         raise CommandError(
             f"the database is {found}, this version needs {EXPECTED_MIGRATION}",
-            hint="run `alembic upgrade head`; `rushes up` does",
+            hint="run `alembic upgrade head` (`rushes up` does this itself)",
         )

@@ -33,7 +33,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 app = typer.Typer(help="Batches: jobs pushed together.", no_args_is_help=True)
 WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Show progress until all jobs have ended.")]
 UnverifiedOption = Annotated[
-    bool, typer.Option("--unverified", help="Also fetch the kept files that the probe rejects as videos.")
+    bool, typer.Option("--unverified", help="Also fetch files that arrived but are not recognised as videos.")
 ]
 NameArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Name or id of a batch.")]
 
@@ -105,7 +105,8 @@ def _watch(client: ApiClient, batch: str) -> dict[str, Any]:
         with open_view() as view:
             return wait_for_batch(client, batch, view=view)
     except KeyboardInterrupt:
-        raise CommandError("interrupted", hint="the batch goes on without you", exit_code=INTERRUPTED) from None
+        hint = "the batch continues without this command"
+        raise CommandError("interrupted", hint=hint, exit_code=INTERRUPTED) from None
 
 
 def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""`rushes chaos`: check every guarantee while everything breaks, on this machine or on a staging system."""
+"""`rushes chaos`: inject faults and check every guarantee, on this machine or on a staging system."""
 
 from importlib import import_module
 from types import ModuleType
@@ -19,7 +19,7 @@ MinutesOption = Annotated[
     typer.Option(min=0.1, max=1440, help="How long to inject faults. If omitted, it depends on the number of jobs."),
 ]
 ScenarioOption = Annotated[
-    str, typer.Option(help="Kind of faults: everything, processes, provider, lost-answers, restore or outputs.")
+    str, typer.Option(help="Kinds of faults: everything, processes, provider, lost-answers, restore or outputs.")
 ]
 DatabaseOption = Annotated[
     str | None, typer.Option(metavar="URL", help="Your own Postgres server. A database is created there and dropped.")
@@ -27,7 +27,9 @@ DatabaseOption = Annotated[
 RedisOption = Annotated[
     str | None, typer.Option(metavar="URL", help="Your own Redis, with a database number that nothing else uses.")
 ]
-FlushOption = Annotated[bool, typer.Option("--flush-redis", help="Also empty that database number of your Redis.")]
+FlushOption = Annotated[
+    bool, typer.Option("--flush-redis", help="Allow the run to empty the database given by --redis-url.")
+]
 
 
 def chaos(
@@ -41,11 +43,11 @@ def chaos(
     flush_redis: FlushOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Break a render farm by a seeded plan, let it recover, and check every guarantee.
+    """Inject faults into a render farm according to a plan derived from a seed, let it recover, check every guarantee.
 
     Real processes render against their own simulator, never with WaveSpeed, so nothing is spent. The seed decides when
-    they are killed and frozen, Postgres and Redis go away, and the provider loses answers. Your own servers are not
-    stopped: a database is created next to the one you name, its connections are cut, and it is dropped at the end.
+    processes are killed or frozen, when Postgres and Redis fail, and which provider faults occur. Your own servers are
+    not stopped: a database is created next to the one you name, its connections are cut, and it is dropped at the end.
 
     Examples:
 

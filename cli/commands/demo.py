@@ -5,6 +5,10 @@ def demo() -> int:
     """Render examples/prompts.jsonl end to end against the simulator, show the result, and clean up.
 
     Nothing is ever spent, even when WAVESPEED_API_KEY is set. The videos stay in ./renders.
+
+    Example:
+
+        rushes demo
     """
     from cli.commands.demo_run import run_demo  # noqa: PLC0415 - embedded servers are an extra, as in `up`
 

@@ -75,7 +75,7 @@ def _render(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _rest_until(stack: Stack, deadline: float) -> Callable[[float], None]:
-    """Return a function that rests as the stack does, but raises after the deadline."""
+    """Return a function that waits like the stack's own, but raises after the deadline."""
 
     def rest(seconds: float) -> None:
         if time.monotonic() > deadline:

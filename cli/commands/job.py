@@ -84,7 +84,7 @@ def list_jobs(
 
 @app.command("retry")
 def retry(job: JobArgument, as_json: JsonOption = False) -> None:
-    """Queue a failed or cancelled job again, or fetch its video if it is paid for but not stored.
+    """Queue a failed or cancelled job again, or fetch its video if the video is paid for but not stored.
 
     Example:
 
@@ -114,9 +114,9 @@ def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
 def recheck(
     *, jobs: JobsArgument = None, batch: BatchOption = None, code: CodeOption = None, as_json: JsonOption = False
 ) -> None:
-    """Probe kept files again, without a download. A job ends as succeeded if its file passes now.
+    """Probe unverified files again, without a download. A job ends as succeeded if its file passes now.
 
-    Use it after an update that can read more formats. Name jobs, or a batch, a failure code or both.
+    Use it after an update that can read more formats. Give job ids, or else --batch, --code or both.
 
     Examples:
 
@@ -128,13 +128,13 @@ def recheck(
     """
     if bool(jobs) == (batch is not None or code is not None):
         hint = "rushes job recheck ID, or rushes job recheck --code output_unverified"
-        raise CommandError("name jobs, or a batch or a code, not both", hint=hint, exit_code=BAD_INPUT)
+        raise CommandError("give either job ids, or --batch and/or --code", hint=hint, exit_code=BAD_INPUT)
     with ApiClient(load_settings().url) as client:
         for job in jobs or ():
             client.post("jobs", job, "recheck")
         filters = {name: value for name, value in (("batch", batch), ("code", code)) if value is not None}
         count = len(jobs) if jobs else client.post("jobs", "recheck", body=filters)["jobs"]
-    line = f"{count:,} kept file{'' if count == 1 else 's'} will be probed again"
+    line = f"{count:,} unverified file{'' if count == 1 else 's'} will be probed again"
     print_answer({"jobs": count}, line, as_json=as_json)
     if count and not as_json:
         note("hint: `rushes job list --state failed` shows the jobs that fail again")
@@ -142,7 +142,7 @@ def recheck(
 
 @app.command("download")
 def download(job: JobArgument, *, to: FolderOption = Path(), as_json: JsonOption = False) -> None:
-    """Fetch a job's video, or the kept file that the probe rejects, into a folder.
+    """Fetch a job's video, or its unverified file (which the probe rejects), into a folder.
 
     Example:
 

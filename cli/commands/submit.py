@@ -21,7 +21,9 @@ BatchOption = Annotated[
     str | None, typer.Option("--batch", "-b", help="Name of the batch. If omitted: made from file and time.")
 ]
 PriorityOption = Annotated[int | None, typer.Option(help="Priority for lines that do not set it. Higher goes first.")]
-AttemptsOption = Annotated[int | None, typer.Option(help="Most purchases per job, for lines that do not set it.")]
+AttemptsOption = Annotated[
+    int | None, typer.Option(help="Maximum number of purchases per job, for lines that do not set it.")
+]
 FinishByOption = Annotated[
     str | None,
     typer.Option(
@@ -130,7 +132,7 @@ def _see_through(
         if download:
             download_files(client, name, folder=download)
     except KeyboardInterrupt:
-        hint = f"the batch goes on without you; check again with `rushes batch show {name}`"
+        hint = f"the batch continues without this command; check again with `rushes batch show {name}`"
         raise CommandError("interrupted", hint=hint, exit_code=INTERRUPTED) from None
     if as_json:
         print_json(ended)

@@ -15,7 +15,9 @@ ProviderIdArgument = Annotated[str, typer.Argument(metavar="PROVIDER_ID", help="
 
 @app.command("list")
 def list_unconfirmed(as_json: JsonOption = False) -> None:
-    """List unconfirmed submissions, oldest first. The search for all of them goes on; only `person` needs a decision.
+    """List unconfirmed submissions, oldest first.
+
+    Those that wait for `person` need your decision; Rushes is still looking for the others.
 
     Example:
 
@@ -55,9 +57,10 @@ def adopt(prediction: PredictionArgument, provider_id: ProviderIdArgument, as_js
 
 @app.command("dismiss")
 def dismiss(prediction: PredictionArgument, as_json: JsonOption = False) -> None:
-    """State that the provider never accepted a submission. Its job is bought again; if the provider did, you pay twice.
+    """State that the provider never accepted a submission. Its job is bought again.
 
-    The job fails instead if posting it has killed three workers (`submit_killed_worker`).
+    If the provider did accept it, you pay twice. The job fails instead if posting it has killed three workers
+    (`submit_killed_worker`).
 
     Example:
 

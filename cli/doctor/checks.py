@@ -72,7 +72,10 @@ def _read_database(engine: Engine, settings: Settings, *, place: str) -> list[Ch
     if not seen.migrated:
         found = f"at {seen.migration}" if seen.migration else "empty"
         message = f"the database is {found}, this version needs {EXPECTED_MIGRATION}"
-        return [reached, Check("migrations", "failed", message, "run `alembic upgrade head`; `rushes up` does")]
+        return [
+            reached,
+            Check("migrations", "failed", message, "run `alembic upgrade head` (`rushes up` does this itself)"),
+        ]
     migrated = Check("migrations", "ok", f"at {seen.migration}")
     return [reached, migrated, *judge_health(seen), check_webhooks(settings, sessions)]
 
@@ -114,8 +117,8 @@ def _judge_account(seen: Readiness) -> Check:
     health = seen.health
     if health.paused:
         advice = (
-            "after a restore it resumes by itself once the unknown prediction sweep leaves no doubt; otherwise run "
-            "`rushes account resume`"
+            "after a restore it resumes by itself once no unknown prediction may belong to one of your jobs; otherwise "
+            "run `rushes account resume`"
         )
         return Check("account", "warning", f"is paused ({health.paused})", advice)
     if not health.back_off:
@@ -139,7 +142,8 @@ def _judge_lag(seen: Readiness) -> Check:
 def _judge_batches(seen: Readiness) -> Check:
     message = f"{seen.health.batches_at_risk:,} likely to miss their deadline"
     advice = (
-        "`rushes batch show` forecasts the end of each; push them with a higher priority, or raise the account's limits"
+        "`rushes batch show` forecasts the end of each; give the next such batch a higher --priority, or raise the "
+        "account's limits"
     )
     return Check("batches", "warning", message, advice)
 
@@ -174,8 +178,9 @@ def _judge_outputs(seen: Readiness) -> Check:
     if seen.outage is None:
         return Check("outputs", "ok", "no outage of the output host is known")
     advice = (
-        "nothing is lost and no job fails: all downloads go on once one succeeds. If it lasts, check whether the host "
-        "answers from this machine (proxy, firewall, DNS) and whether the provider reports an incident"
+        "nothing is lost and no job fails: all downloads continue once one succeeds. If the outage lasts, check "
+        "whether the host answers from this machine (proxy, firewall, DNS), and whether the provider reports an "
+        "incident"
     )
     return Check("outputs", "failed", describe_outage(seen.outage), advice)
 
@@ -233,7 +238,7 @@ def check_disk(settings: Settings) -> Check:
         return Check("disk", "failed", f"{folder}: {reason}", "set RUSHES_ARTIFACTS_URL to another folder")
     message = f"{free / 10**9:,.1f} GB free for {folder}"
     if free < EXHAUSTED_BYTES:
-        return Check("disk", "failed", message, "make room: storing stops when the disk is full")
+        return Check("disk", "failed", message, "free space: storing stops when the disk is full")
     if free < SCARCE_BYTES:
         return Check("disk", "warning", message, "make room soon")
     return Check("disk", "ok", message)

@@ -11,7 +11,7 @@ from rushes.runtime import ACCOUNT
 from rushes.settings import Settings
 
 FEW = 0.5
-"""The check warns if webhooks report a smaller share of ends in time. Checks still find every end."""
+"""The check warns if webhooks report a smaller share of ended renders in time. Checks still find every one."""
 
 
 def check_webhooks(settings: Settings, sessions: Sessions) -> Check:
@@ -28,16 +28,18 @@ def check_webhooks(settings: Settings, sessions: Sessions) -> Check:
 def judge_webhooks(stats: WebhookStats, *, has_public_url: bool) -> Check:
     """Judge the webhooks. Nothing waits for them, so this check never fails."""
     if not stats.asked:
-        on, off = "are on; no render with one has ended yet", "are off: RUSHES_PUBLIC_URL is not set"
+        on, off = "are on; no render with a webhook address has ended yet", "are off: RUSHES_PUBLIC_URL is not set"
         return Check("webhooks", "ok", on if has_public_url else off)
     last = "none has arrived" if stats.last_seconds is None else f"the last arrived {_spell(stats.last_seconds)} ago"
     if stats.share is None:
-        return Check("webhooks", "ok", f"{stats.asked} renders with one have ended, too few to judge; {last}")
-    message = f"{stats.share:.0%} of the latest ends were reported in time; {last}"
+        return Check(
+            "webhooks", "ok", f"{stats.asked} renders with a webhook address have ended, too few to judge; {last}"
+        )
+    message = f"{stats.share:.0%} of the latest ended renders were reported in time; {last}"
     if stats.share >= FEW:
         return Check("webhooks", "ok", message)
     advice = (
-        "checks find every end meanwhile; check that RUSHES_PUBLIC_URL reaches the API from outside with a valid "
+        "checks still find every ended render; check that RUSHES_PUBLIC_URL reaches the API from outside with a valid "
         "certificate, and read the API's log for /v1/hooks/wavespeed"
     )
     return Check("webhooks", "warning", message, advice)

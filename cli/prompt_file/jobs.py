@@ -66,7 +66,7 @@ def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int) -> Prepared:
     if findings.problems:
         raise FileRefused(file.name, sorted(findings.problems, key=attrgetter("number")))
     unused = [option for option, _ in fill.parameters.values() if option not in findings.used]
-    prepared.warnings.update(f"{option} changes nothing: it fits no line that does not set it" for option in unused)
+    prepared.warnings.update(f"{option} has no effect: no line that lacks this value can take it" for option in unused)
     return prepared
 
 

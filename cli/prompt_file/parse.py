@@ -56,7 +56,7 @@ class PromptFile:
 
 
 class _BadLine(Exception):
-    """Reading cannot go on after this line, or the line is not a record."""
+    """The line is not a record, or nothing after it can be read."""
 
     def __init__(self, number: int, message: str, *, field: str = "") -> None:
         super().__init__(message)

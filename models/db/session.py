@@ -130,5 +130,5 @@ class Waker:
             with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.execute(text(f"NOTIFY {WAKE_CHANNEL}"))
         except SQLAlchemyError:
-            # The dispatcher looks by itself every second, so a failed wake-up is not an error.
+            # The dispatcher also checks once a second, so a failed wake-up is not an error.
             self._closed.wait(1)

@@ -58,5 +58,5 @@ class Account(Base):
     paused_at: Mapped[datetime | None]  # nothing is submitted from this time on
     paused_reason: Mapped[str | None]  # machine-readable code: restore, person
     paused_detail: Mapped[str | None]  # what the account waits for, or who paused it
-    person_paused_at: Mapped[datetime | None]  # time of a person's pause under a restore's; it stands after that
+    person_paused_at: Mapped[datetime | None]  # a person's pause that applies after the restore's: when it began
     person_paused_by: Mapped[str | None]

@@ -106,7 +106,9 @@ class Prediction(Base):
     output_failed_at: Mapped[datetime | None]  # when the output host last failed to deliver its file; null: it has not
     output_releases: Mapped[int] = mapped_column(server_default=text("0"))  # outages whose end released its download
     output_warned_at: Mapped[datetime | None]  # when an event warned that its downloads will soon be given up
-    rechecks: Mapped[bool] = mapped_column(server_default=text("false"))  # its store step only probes the kept file
+    rechecks: Mapped[bool] = mapped_column(
+        server_default=text("false")
+    )  # its store step only probes the unverified file
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -38,7 +38,7 @@ MOST_REPEATED = 0.5
 class UnknownReason(StrEnum):
     """Why there is no forecast."""
 
-    NO_DISPATCHER = auto()  # there is no leader, so nothing moves
+    NO_DISPATCHER = auto()  # there is no leader, so no job makes progress
     PAUSED = auto()  # submissions are due, and the account takes none until the pause ends
     UNDECIDED = auto()  # an unconfirmed submission waits for a person
 
@@ -63,8 +63,8 @@ class Progress:
 class Forecaster:
     """Forecasts the time left from the rows and the learned render times. Safe to use from several threads.
 
-    There is no forecast while no dispatcher leads, because nothing moves. Nor is there one for jobs yet to be submitted
-    while the account is paused, or for jobs with an unconfirmed submission that a person must decide.
+    There is no forecast while no dispatcher leads, because no job makes progress. Nor is there a forecast for jobs yet
+    to be submitted while the account is paused, or for jobs with an unconfirmed submission that a person must decide.
     """
 
     def __init__(self, settings: Settings, *, account: str) -> None:

@@ -1,8 +1,9 @@
 """The simulation: waiting jobs take the first free slot, in their order, no faster than the rate limit allows.
 
-It costs about the same for any queue. Only the end of a long queue is simulated. The jobs in front of it count as one
-amount of work, normally distributed because it is a sum of many, that the slots do at their rate. Many slots are
-simulated as a few packs. The jobs of a pack begin together, and its last end is drawn as the maximum over its jobs.
+It costs about the same for a queue of any length. Only the last jobs of a long queue are simulated. The jobs in front
+of them count as one amount of work, done at the slots' average rate. This amount is normally distributed, because it is
+a sum of many. Many slots are simulated as a few packs. The jobs of a pack begin together, and the end of its last job
+is drawn as the maximum over its jobs.
 """
 
 import math
@@ -55,7 +56,7 @@ def forecast(outlook: Outlook, *, seed: int) -> Forecast | None:
     if renders:
         dice = random.Random(seed)  # noqa: S311 - simulations are not secret
         ends = _play(_set_stage(outlook), outlook, dice)
-    # Storing has its own dice. Two forecasts then differ only by the jobs in the queue.
+    # Storing draws its own random numbers, so that two forecasts differ only by the jobs in the queue.
     return Forecast(tuple(sorted(_add_storing(ends, outlook, random.Random(seed + 1)))))  # noqa: S311 - as above
 
 

@@ -1,4 +1,4 @@
-"""Probe kept files again: by job, by batch or by failure code."""
+"""Probe unverified files again: by job, by batch or by failure code."""
 
 from uuid import UUID
 
@@ -14,9 +14,9 @@ _AT_ONCE = 500
 
 
 def recheck_job(sessions: Sessions, job_id: UUID, *, by: str) -> None:
-    """Make a store worker probe the job's kept file again. Nothing is downloaded or bought.
+    """Make a store worker probe the job's unverified file again. Nothing is downloaded or bought.
 
-    Raises `NotFound` for an unknown job, and `Conflict` if it has not ended, has a video or has no kept file.
+    Raises `NotFound` for an unknown job, and `Conflict` if it has not ended, has a video or has no unverified file.
     """
     with transaction(sessions) as session:
         if transitions.unverified.recheck_jobs(session, RecheckFilter(ids=[job_id]), by=by):

@@ -16,13 +16,15 @@ def describe_outage(outage: OutputOutage) -> str:
 
 
 def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | None:
-    """Return a sentence on why a job does not move; None if it is moving or has ended. `live` is as in `JobView`."""
+    """Return a sentence on why a job waits; None if it makes progress or has ended. `live` is as in `JobView`."""
     if job.state == JobState.STORING:
         return _explain_storing(live, queries.storing.find_output_outage(session)) if live else None
     if live is not None and live.state == "unconfirmed":
-        return f"the provider's answer to the submission was lost ({live.error_message}); it is never sent again"
+        reason = f"the answer to the submission was lost ({live.error_message})"
+        return f"{reason}; Rushes buys again only after the provider's list, or a person, rules out that purchase"
     if live is not None and live.watch_windows:
-        return f"the render outlived {live.watch_windows} watch window(s); it is watched on, ever more rarely"
+        windows = f"{live.watch_windows} watch window(s)"
+        return f"the render outlived {windows}; it is still being checked, less and less often"
     if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting" and not live.posted_at):
         return None
     health = queries.health.find_health(session)
@@ -38,7 +40,7 @@ def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | N
 
 def _explain_storing(output: Prediction, outage: OutputOutage | None) -> str | None:
     if output.rechecks:
-        return "its kept file is probed again"
+        return "its unverified file is probed again"
     if outage is not None:
         return describe_outage(outage)
     if output.error_message is None:

@@ -32,7 +32,7 @@ def describe_farm(runtime: Runtime) -> str:
 def _describe_webhooks(runtime: Runtime, session: Session) -> str:
     account = find_account(session, ACCOUNT) if runtime.settings.public_url is not None else None
     share = measure_webhook_delivery(session, account.id).share if account is not None else None
-    return "" if share is None else f"webhooks report {share:.0%} of the ends in time"
+    return "" if share is None else f"webhooks report {share:.0%} of ended renders in time"
 
 
 def _describe_batch(runtime: Runtime, session: Session, batch: BusyBatch) -> str:

@@ -61,7 +61,7 @@ class Assignments:
 def assign_named(
     runtime: Runtime, account_id: UUID, named: Sequence[Candidate], listed: Mapping[str, ProviderPrediction]
 ) -> Assignments:
-    """Give each prediction its row: its own; else one for its job if that would be bought; else a duplicate purchase.
+    """Give each prediction a row: its own; else a new row if its job would be bought; else as a duplicate purchase.
 
     Paid predictions go first, so that none becomes the duplicate purchase of a failed one.
     """
@@ -175,7 +175,7 @@ def _find_row(
     """Return the row to assign it to; None if its job needs no purchase, or has just changed."""
     prediction_id, job_id = origin
     if snapshot.waits or (snapshot.is_given_up and not is_bought(found)):
-        return prediction_id  # if given up, as a duplicate without a price: no attempt of a job that waits
+        return prediction_id  # refunded: a duplicate without a price, no attempt of a waiting job
     if snapshot.is_wanted:
         return transitions.restore.post_for_unknown(
             session,

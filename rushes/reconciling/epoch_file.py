@@ -1,12 +1,13 @@
 """The epoch outside the database: it shows that the database has been restored to an earlier state.
 
 Every claim of submissions advances the epoch in the account's row. After that commit, and before a message is
-published, a small file in the data folder records the epoch. So a database that is behind the file has forgotten
-submissions. Several machines have several folders: there a person raises RUSHES_RESTORE_EPOCH after a restore.
+published, a small file in the data folder records the epoch. So a database that is behind the file lacks
+submissions. If several machines use the database, each has its own folder, so a person raises RUSHES_RESTORE_EPOCH
+after a restore.
 
-The leader reads the epoch once a turn. Having a single leader only saves work, so nothing here relies on it. The number
-is part of the file name, and a higher number is another file. A process that creates a file removes only lower ones. So
-the highest number stays, in whatever order two leaders write.
+The leader reads the epoch once a turn. A single leader only saves work: nothing here relies on there being only one.
+The number is part of the file name, so each number has its own file. A process that creates a file removes only files
+with lower numbers. So the highest number stays, in whatever order two leaders write.
 """
 
 from pathlib import Path
@@ -32,7 +33,7 @@ def read_epoch(folder: Path, account_id: UUID) -> int:
 def keep_epoch(folder: Path, account_id: UUID, epoch: int) -> None:
     """Record a committed epoch. Later reads never return less, even if other processes record one meanwhile.
 
-    If the folder cannot be written, log a warning and go on: it protects against a restore that has not happened.
+    If the folder cannot be written, log a warning and continue: the file is needed only after a restore.
     """
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)

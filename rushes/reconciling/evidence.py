@@ -43,7 +43,7 @@ class RunLost(ReconcileFailed):
 
 
 class AlreadyDecided(ReconcileFailed):
-    """A submission to be adopted has another outcome by now: the prediction found may belong to another one."""
+    """A submission to be adopted has an outcome by now: the prediction found may belong to another submission."""
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class ReconciliationRun:
         """The start of the list to read, by the provider's clock.
 
         Read back to the oldest submission that this run searches for. The sweeps cover those marked not found. Other
-        unconfirmed submissions wait for their next turn: otherwise every run would read back to the oldest of the week.
+        unconfirmed submissions are left to a later run: otherwise every run would read back to the oldest of the week.
         """
         start = min((each.posted_at for each in self.sought), default=self.ticket.began_at) + self.clocks.earliest
         if (swept_after := self.swept_after) is not None:
@@ -109,7 +109,7 @@ class ReconciliationRun:
         return foreign if not foreign or SWEPT in by_id else foreign | {SWEPT}
 
     def select_unconfirmed(self) -> list[Submission]:
-        """Select submissions that still wait for their answer, or lost it."""
+        """Select submissions that still wait for their answer, and submissions with a lost answer."""
         unconfirmed = [each for each in self.posted if each.state != PredictionState.NOT_FOUND]
         return [_as_submission(each, is_open=each.state == PredictionState.SUBMITTING) for each in unconfirmed]
 

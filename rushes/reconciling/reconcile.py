@@ -3,7 +3,7 @@
 A run adopts the predictions it finds. It marks a submission not found only after the settle time and if the list
 answered; if the list fails, it waits. Matches are written in one transaction at the end, so a run that dies leaves the
 submissions unconfirmed. Three kinds are written earlier, each in its own transaction: predictions that a webhook's
-address identifies, purchases that a restore has forgotten, and late arrivals of submissions marked not found.
+address identifies, purchases that the restored rows lack, and late arrivals of submissions marked not found.
 """
 
 from collections.abc import Sequence
@@ -41,10 +41,10 @@ from rushes.stale_writes import count_stale
 from rushes.wavespeed import AccountRefused, ProviderUnavailable
 
 PAUSE = timedelta(seconds=2)
-"""Between two runs: the search for a lost answer resumes soon."""
+"""Between two runs, so that the search for a lost answer resumes soon."""
 FAILED_PAUSE = timedelta(seconds=5)
 RESTORE_PAUSE = timedelta(seconds=10)
-"""Between two runs while the account is paused after a restore: each run reads the whole forgotten period."""
+"""Between two runs while the account is paused after a restore: each run reads all pages since the backup."""
 PERSON_PAUSE = timedelta(minutes=10)
 """A submission that a person must decide is still checked at least this often, and more often while it is young."""
 FOREIGN_PAUSE = timedelta(minutes=1)
@@ -142,7 +142,7 @@ def _match_unconfirmed(
 def _match_not_found(
     current: ReconciliationRun, listing: Listing, candidates: Sequence[Candidate], *, known: set[UUID]
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """Match candidates with submissions marked not found; return matches and strangers. Waiting jobs get paid ones."""
+    """Match candidates with submissions marked not found; return matches and the rest. Waiting jobs get paid ones."""
     clocks = Clocks(current.clocks.earliest, LATE_ARRIVAL)
     bought = [each for each in candidates if is_bought(listing.unknown[each.provider_id])]
     given_back = [each for each in candidates if not is_bought(listing.unknown[each.provider_id])]
@@ -176,7 +176,7 @@ def _resolve_restore(
 ) -> Restoration | None:
     """Adopt purchases made before a restore; return None if there was no restore.
 
-    Before the settle time nothing is decided: a POST from the forgotten period may be accepted or listed late.
+    Before the settle time nothing is decided: a POST made after the backup may be accepted or listed late.
     """
     ticket = current.ticket
     if ticket.restored_at is None:
@@ -187,7 +187,7 @@ def _resolve_restore(
     renew_claim(runtime, current)
     with transaction(runtime.sessions) as session:
         ids = [each.provider_id for each in unmatched]
-        # Not `restored_at`: a second hold moves it past predictions that runs of the first found but did not decide.
+        # Not `restored_at`: a second pause sets it later than predictions that runs of the first pause left undecided.
         known = queries.restore.filter_strangers(session, current.account_id, ids, before=ticket.restored_to)
         open_jobs = queries.restore.list_open_jobs(session, sorted({each.video_model for each in unmatched}))
     bought = [each for each in unmatched if each.provider_id not in known and is_bought(by_id[each.provider_id])]

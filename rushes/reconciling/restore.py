@@ -1,8 +1,9 @@
 """After a restore: assigns unknown predictions to the jobs they were bought for, then releases the account.
 
-A restored database has forgotten purchases, and its queue would buy them again. So the account is paused. A run that
-begins after the settle time reads everything the provider has created since the restored state. If a prediction equals
-a job that would be bought, the job adopts it, so it is paid once. If this is unclear, the account waits for a person.
+After a restore the rows lack some purchases, and the queued jobs would be bought again. So the account is paused. A run
+that begins after the settle time reads everything the provider has created since the restored state. If a prediction
+has the input of a job that would be bought, the job adopts it and is not bought again. If this is unclear, the account
+waits for a person.
 """
 
 from collections.abc import Mapping, Sequence

@@ -132,8 +132,9 @@ def worth_of_check(checks: float) -> float:
 def discount_missing_webhook(render_time: RenderTime, *, age: float, known_age: float, delivered: float) -> float:
     """Return the share of a check's worth that remains at `age` if no webhook has come since `known_age`.
 
-    At `known_age` the render was known to run. `delivered` is the share of ends that a webhook reports. A young render
-    is probably still running: the worth is multiplied by 1 - delivered, and the density of checks by its square root.
+    At `known_age` the render was known to run. `delivered` is the share of ended renders that webhooks report. A young
+    render without a webhook is probably still running: the worth is multiplied by 1 - delivered, and the density of
+    checks by its square root.
     The older the render, the more likely its webhook was lost, and the worth rises again. It is never below one ten
     thousandth, because a webhook is never the only way.
     """

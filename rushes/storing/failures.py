@@ -195,7 +195,7 @@ def _places(outputs: Iterable[str]) -> list[str]:
 
 
 def note_arrival(runtime: Runtime, account_id: UUID) -> None:
-    """Record that the host has given a file: this ends any outage, and waiting downloads go on."""
+    """Record that the host has given a file: this ends any outage, and waiting downloads continue."""
     with transaction(runtime.sessions) as session:
         ended = transitions.output_host.note_output_reached(session, account_id)
     if ended is not None:

@@ -16,18 +16,18 @@ from rushes.artifacts import Suspect
 from rushes.retries import OUTPUT_FAILED
 
 FAILED = "output_failed"
-"""Code of a delay: the host did not give the file."""
+"""The step is delayed: the host did not give the file."""
 UNVERIFIED = "output_unverified"
-"""Code of a delay or an end: bytes arrived and are kept, but the probe rejects them."""
+"""The step is delayed or the job ends: bytes arrived and are kept, but the probe rejects them."""
 EXPIRED = "output_expired"
-"""Code of an end: six days of downloads have failed."""
+"""The job ends: downloads have failed for six days."""
 GONE = "output_gone"
-"""Code of an end: the provider no longer keeps the file, so only another purchase can give one."""
+"""The job ends: the provider no longer keeps the file, so only another purchase can give one."""
 
 CONFIRM_AFTER = timedelta(seconds=20)
 """A file that fails the probe is fetched again after one to two times this delay."""
 VOUCH_AFTER = timedelta(minutes=1)
-"""After the same page came twice, the host must be seen to serve all other jobs for this long."""
+"""After the same document came twice, the host must serve all other jobs for this long."""
 SAME_FOR = {Suspect.DOCUMENT: timedelta(minutes=10), Suspect.CUT: timedelta(hours=1)}
 """Bytes that stay the same for this long are the provider's file, if no other job shows trouble of the host."""
 
@@ -66,7 +66,7 @@ def plan_next(failed: FailedDownload, seen: OutputEvidence, *, random: Callable[
 
 
 def is_final_without_download(kept: Suspect | None, seen: OutputEvidence) -> bool:
-    """Whether a page that came twice is the file: the host served every other job, both between the two and since."""
+    """Whether a document that came twice is the file: the host served all other jobs, between the two and after."""
     return kept is Suspect.DOCUMENT and seen.arrived_since_repeat and not is_host_in_trouble(seen)
 
 

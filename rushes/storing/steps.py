@@ -61,7 +61,7 @@ def describe_files(stored: StoredVideo) -> tuple[NewArtifact, NewArtifact]:
 
 
 def remove_files(runtime: Runtime, urls: Iterable[str]) -> None:
-    """Remove kept files that a video has replaced. A file that cannot be removed stays, and does no harm."""
+    """Remove unverified files that a video has replaced. A file that cannot be removed stays, and does no harm."""
     for url in urls:
         with suppress(Transient):
             runtime.store.remove(url)

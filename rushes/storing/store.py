@@ -20,7 +20,7 @@ def store_output(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop
     `must_stop` returns True during a shutdown: the step then hands its claim back at once. Raises the same errors as
     `copy_output`, and excuses database outages.
     """
-    # Excuse no outage before the step has begun: the claim may belong to another message's step, which goes on.
+    # Excuse no outage before the step has begun: the claim may belong to another message's step, which continues.
     with transaction(runtime.sessions) as session:
         ticket = transitions.steps.begin_store(session, prediction_id, claim, lease=STORE_LEASE)
     if ticket is None:

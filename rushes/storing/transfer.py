@@ -80,7 +80,7 @@ def copy_output(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[]
     except DownloadFailed as error:
         raise after_failure(runtime, ticket, error) from error
     except NotFound as error:
-        raise fail_recheck(runtime, ticket, f"the kept file is gone: {error}") from error
+        raise fail_recheck(runtime, ticket, f"the unverified file is gone: {error}") from error
     except Transient as error:
         raise after_storage_error(runtime, ticket, error) from error
     if isinstance(copied, UnverifiedFile):

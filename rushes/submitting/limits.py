@@ -11,7 +11,7 @@ SHRINKS_BELOW = 0.7
 
 PAGE_RENDERS = 100
 ANSWER_SECONDS = 0.5
-"""Seconds from a completion to our knowing it that no check can avoid: the list's lag and the dispatcher's turn."""
+"""The part of the delay that no check can avoid, in seconds: the list's lag and the dispatcher's turn."""
 CUT = 0.7
 GROWTH = 0.1
 SMALLEST_WINDOW = 4

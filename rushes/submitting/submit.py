@@ -1,4 +1,4 @@
-"""One submission: the right to post, the POST and its outcome. If the answer to a POST is lost, it is not repeated."""
+"""One submission: the right to post, the POST and its outcome. A POST with a lost answer is not repeated."""
 
 import contextlib
 import random
@@ -52,7 +52,7 @@ class SubmitNotSent(Transient):
 
 
 class SubmitUnconfirmed(OutcomeUnknown):
-    """It is unknown whether the provider accepted. It is never sent again before a search for it."""
+    """It is unknown whether the provider accepted. The list is searched before the job is submitted again."""
 
 
 def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:

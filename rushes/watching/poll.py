@@ -191,7 +191,7 @@ def _read_outcome(found: ProviderPrediction) -> _RenderOutcome:
 def hold_checks(
     runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable, *, unseen: UUID | None = None
 ) -> None:
-    """After a failed check, hold all checks of the account for a while. A refused key also holds its submissions.
+    """After a failed check, delay all checks of the account. A refused key also delays its submissions.
 
     The schedule counts every granted check as made. So this requests an early check of the one render that was not
     seen: it is polled as soon as checks resume.

@@ -33,7 +33,7 @@ LATENESS_SHARE = 0.02
 PRICE_SHARE = 0.05
 """The weight of one more check in the measured price."""
 MOSTLY = 0.5
-"""From this share of outcomes on, webhooks instead of checks determine how late we know."""
+"""If webhooks report at least this share of outcomes, they and not checks determine how late we know."""
 AUDIT_EVERY = 20
 """One sweep in this many also polls one of its renders, to detect a late list."""
 
@@ -91,7 +91,7 @@ class CheckSchedule:
         self.end(self._watched.keys() - set(prediction_ids))
 
     def request_early(self, hints: Iterable[EarlyCheck], *, now: float) -> None:
-        """Poll these as soon as the budget and their last poll allow. A repeated hint counts once."""
+        """Poll these as soon as the budget and their last poll allow. A repeated request counts once."""
         for hint in hints:
             watched = self._watched.get(hint.prediction_id)
             if watched is not None and watched.early_check_at < hint.early_check_at:
@@ -114,7 +114,7 @@ class CheckSchedule:
         self._next_at = None
 
     def measure_lateness(self) -> float | None:
-        """Return recent seconds from a completion to our knowing it; None without data, or if webhooks show most."""
+        """Return how late we recently knew of completions, in seconds; None without data or if webhooks report most."""
         return self._lateness.value if self._delivered < MOSTLY else None
 
     def measure_price(self) -> float:

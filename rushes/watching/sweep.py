@@ -74,7 +74,7 @@ def _meet_failure(
     ours: list[PageEntry],
     began: float,
 ) -> None:
-    """If only the list fails, count it as late, so that renders are polled one by one. Else hold the checks."""
+    """If only the list fails, treat it as late, so that renders are polled one by one. Else delay all checks."""
     if isinstance(error, ProviderUnavailable) and _is_answered(runtime, account_id, ours):
         with transaction(runtime.sessions) as session:
             transitions.lists.note_list_failure(session, account_id, elapsed=time.monotonic() - began)

@@ -51,7 +51,7 @@ class Timeouts:
 class WaveSpeedClient:
     """One account at WaveSpeed. Any number of threads may use it. Create it after a fork, not before.
 
-    The client never repeats or redirects a call; after an error the queue decides how to go on. It ignores proxies,
+    The client never repeats or redirects a call; after an error the caller decides what to do. It ignores proxies,
     `.netrc` and every other setting in the environment. `pool_size` is the number of connections kept open for checks:
     one per thread.
     """

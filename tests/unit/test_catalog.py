@@ -133,7 +133,7 @@ def test_an_unknown_video_model_is_not_found(name: object) -> None:
 
 
 def test_an_unknown_video_model_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(NotFound, match="'sora'; there are ltx-2-pro, ltx-2-pro-i2v, ltx-2-fast"):
+    with pytest.raises(NotFound, match="'sora'; choose one of ltx-2-pro, ltx-2-pro-i2v, ltx-2-fast"):
         get_video_model("sora")
 
 

@@ -126,7 +126,7 @@ class Dispatcher:
         return LONGEST_SLEEP_SECONDS
 
     def _stand_aside(self) -> None:
-        """Let another worker lead, which may reach servers that this one cannot. If there is none, lead again in a few
+        """Let another worker lead: it may reach servers that this one cannot. If none leads, lead again in a few
         seconds."""
         log.warning("dispatcher.stands_aside", term=self._term)
         self._term = None

@@ -29,8 +29,8 @@ CHECKS_QUIET = timedelta(seconds=15)
 RENDER_TIMES_SECONDS = 10.0
 """How often the leader learns from finished renders."""
 WEIGH_SECONDS, FIRST_WEIGH_SECONDS = 10.0, 1.0
-"""How often the leader measures the share of ends that webhooks report in time. The second applies while few have
-ended."""
+"""How often the leader measures the share of ended renders that webhooks report in time. The second applies while few
+renders have ended."""
 PRICE_SECONDS = 10.0
 """How often the leader records the value of a check."""
 LOGGED_CHANGE = 0.1
@@ -52,7 +52,7 @@ class WatchScheduler:
         self._weighing = Every(FIRST_WEIGH_SECONDS)
         self._pricing = Every(PRICE_SECONDS)
         self._learned_at = float("-inf")
-        self._delivered = 0.0  # share of ends that webhooks are expected to report in time
+        self._delivered = 0.0  # share of ended renders that webhooks are expected to report in time
         self._delivered_logged = float("-inf")
 
     def forget(self) -> None:
@@ -83,7 +83,7 @@ class WatchScheduler:
         return [_resume_message(each) for each in timed_out]
 
     def choose_checks(self, account: DispatchAccount, *, count: int, term: int | None) -> Sequence[Message]:
-        """The checks to make now, at most `count`. Empty while the account's checks are on hold."""
+        """The checks to make now, at most `count`. Empty while the account's checks are backed off."""
         with transaction(self._runtime.sessions) as session:
             self._learn(session, account)
             self._pay_debt(session, account)

@@ -1,7 +1,7 @@
 """Makes a worker end after a signal, even if Redis or Postgres is away.
 
 Celery's own shutdown makes several Redis calls, each with its time-out, and waits for steps that may wait for Postgres.
-Servers that are away need no clean shutdown: the rows give back what the process held, as after a crash.
+If a server is away, no clean shutdown is needed: everything the process held is free again when its leases end.
 """
 
 import os

@@ -76,7 +76,7 @@ FAULTS: dict[str, Description] = {
     "submit_late": Description("504 now, and the task is created this much later", {"delay": 10.0}),
     "submit_error_with_task": Description("an error status whose body carries the task", {"status": 500}),
     "submit_garbage": Description(
-        "html, truncated or code as the answer after the task was created", {"form": "html"}, UNREADABLE
+        "the task is created, but the answer is unreadable: html, truncated, or code", {"form": "html"}, UNREADABLE
     ),
     # reading requests: result, list, balance, prices and so on
     "get_5xx": Description("a server error", {"status": 503}),
@@ -215,7 +215,7 @@ class Faults:
 def read_rule(name: str, given: object) -> FaultRule:
     """Validate the rule given for this fault; raises the same error as `Faults.switch_on`."""
     if name not in FAULTS:
-        raise ValueError(f"unknown fault {name!r}; there are {', '.join(FAULTS)}")
+        raise ValueError(f"unknown fault {name!r}; choose one of {', '.join(FAULTS)}")
     fields = {"probability": float(given)} if isinstance(given, (bool, int, float)) else given
     if not isinstance(fields, dict):
         raise ValueError(f"{name}: must be a probability or an object")  # noqa: TRY004 - as for any other rule

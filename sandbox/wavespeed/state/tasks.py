@@ -9,7 +9,7 @@ from sandbox.wavespeed.state.faults import Subject
 from sandbox.wavespeed.state.timestamps import shorten, to_ns
 
 PICK_UP_SECONDS = 0.2
-"""A task with a slot still shows `created` for this long, or for a tenth of a shorter render."""
+"""A task that has started still shows `created` for this long, but for at most a tenth of its render time."""
 
 SETTLED = ("completed", "failed", "cancelled", "timeout", "deleted")
 
@@ -66,7 +66,7 @@ class TaskRequest:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """An accepted submission. Moments are seconds since 1970; `created` equals `created_at` to the digit."""
+    """An accepted submission. Times are seconds since 1970; `created_ns` is exactly the time shown in `created_at`."""
 
     id: str
     asked: TaskRequest

@@ -51,7 +51,7 @@ WRONG: list[tuple[Json, str, str]] = [
     (new_job(input={"generate_audio": 1}), "input.generate_audio", "must be true or false, not a number"),
     (new_job(input={"resolution": "4k"}), "input.resolution", "ltx-2-pro has no such parameter"),
     (new_job(input={"a\0b": 1}), "input.a\0b", "ltx-2-pro has no such parameter"),
-    (new_job(model="ltx-3"), "model", "unknown video model 'ltx-3'; there are ltx-2-pro"),
+    (new_job(model="ltx-3"), "model", "unknown video model 'ltx-3'; choose one of ltx-2-pro"),
     (new_job(model=""), "model", "unknown video model ''"),
     (new_job(**IMAGE_JOB), "input.image", "is required by ltx-2-pro-i2v"),
     (new_job(**IMAGE_JOB, input={"image": "javascript:alert(1)"}), "input.image", NOT_A_URL),

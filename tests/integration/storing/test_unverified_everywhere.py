@@ -100,7 +100,7 @@ def test_twenty_unreadable_outputs_are_kept_and_accepted_by_a_later_probe(
     assert "/unverified" in said
 
     call("job", "recheck", "--batch", "pilot", "--code", "output_unverified")
-    assert "20 kept files will be probed again" in capsys.readouterr().out
+    assert "20 unverified files will be probed again" in capsys.readouterr().out
     assert store_all(runtime) == ["stored"] * JOBS
     assert host.downloads.total() == 2 * JOBS
     assert api.client.get("/v1/batches/pilot").json()["states"]["succeeded"] == JOBS
@@ -127,7 +127,7 @@ def test_a_recheck_that_cannot_be_says_why(api: Api, path: str, body: object, st
 def test_a_recheck_needs_jobs_or_a_filter(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["job", "recheck"]) == 2
     assert main(["job", "recheck", str(UUID(int=7)), "--batch", "pilot"]) == 2
-    assert "name jobs, or a batch or a code" in capsys.readouterr().err
+    assert "give either job ids, or --batch and/or --code" in capsys.readouterr().err
 
 
 def test_a_job_without_a_file_is_named_by_its_download(

@@ -176,7 +176,8 @@ def test_ctrl_c_while_waiting_says_that_the_batch_goes_on(run: Run, monkeypatch:
         code, out, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--wait", "--json")
     assert (code, out) == (130, "")
     assert err.endswith(
-        "error: interrupted\nhint: the batch goes on without you; check again with `rushes batch show pilot`\n"
+        "error: interrupted\n"
+        "hint: the batch continues without this command; check again with `rushes batch show pilot`\n"
     )
 
 

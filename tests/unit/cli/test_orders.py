@@ -60,7 +60,7 @@ def test_an_option_goes_only_where_the_video_model_has_the_parameter() -> None:
 
 def test_an_option_that_fits_no_line_is_warned_of() -> None:
     assert list(prepare(RETAKE, fill=Fill(duration=10)).warnings) == [
-        "--duration changes nothing: it fits no line that does not set it"
+        "--duration has no effect: no line that lacks this value can take it"
     ]
 
 
@@ -87,7 +87,7 @@ def test_dropped_parameters_are_warned_of_and_counted() -> None:
         ({"duration": 7}, "f.jsonl:2: duration: must be one of 6, 8, 10, not 7"),
         ({"prompt": ""}, "f.jsonl:2: prompt: must not be empty"),
         ({"steps": 3}, "f.jsonl:2: steps: ltx-2-pro has no such parameter; it has prompt, duration, generate_audio"),
-        ({"model": "sora"}, "f.jsonl:2: model: unknown video model 'sora'; there are ltx-2-pro, "),
+        ({"model": "sora"}, "f.jsonl:2: model: unknown video model 'sora'; choose one of ltx-2-pro, "),
         ({"model": ["ltx-2-pro"]}, "f.jsonl:2: model: unknown video model"),
         ({"priority": 1.5}, "f.jsonl:2: priority: must be a whole number, not 1.5"),
         ({"priority": True}, "f.jsonl:2: priority: must be a whole number, not True"),

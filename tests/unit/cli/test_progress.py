@@ -60,7 +60,7 @@ def test_an_api_that_restarts_is_waited_for_with_a_note_and_growing_pauses() -> 
     wait_for_batch(ScriptedClient(batch(done=0), *away, batch()), "pilot", view=view, every=1.0, pause=pauses.append)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
     assert view.notes == [
-        "the API cannot be reached; the batch goes on, retrying until the API answers",
+        "the API cannot be reached; the batch continues, and this command retries until the API answers",
         "the API answers again",
     ]
 
