@@ -24,16 +24,6 @@ _COUNTED = """
 """
 
 
-# The overcommit may shrink while renders that were admitted under a larger one go on.
-_MAX_OVERCOMMIT = """greatest(overcommit, coalesce((
-    SELECT max(CAST(detail->>'overcommit' AS bigint)) FROM event
-    WHERE event.kind = 'account.overcommit' AND event.account_id = account.id), 0))"""
-
-_ADMITTED = """NOT EXISTS (
-    SELECT 1 FROM event AS born WHERE born.job_id = prediction.job_id AND born.prediction_id = prediction.id
-    AND born.kind = 'prediction.created' AND born.detail->>'why' IS NOT NULL)"""
-
-
 def _rule(name: str, sentence: str, broken: str) -> "AuditRule":
     return AuditRule(name, sentence, statement(_COUNTED.format(examples=EXAMPLES, broken=broken)))
 
@@ -81,6 +71,15 @@ class Crowd(NamedTuple):
     allowed: int
     given_back: int  # slots that stuck renders and old submissions gave back: this many more may have rendered
 
+
+_ADMITTED = """NOT EXISTS (
+    SELECT 1 FROM event AS born WHERE born.job_id = prediction.job_id AND born.prediction_id = prediction.id
+    AND born.kind = 'prediction.created' AND born.detail->>'why' IS NOT NULL)"""
+
+# The overcommit may shrink while renders that were admitted under a larger one go on.
+_MAX_OVERCOMMIT = """greatest(overcommit, coalesce((
+    SELECT max(CAST(detail->>'overcommit' AS bigint)) FROM event
+    WHERE event.kind = 'account.overcommit' AND event.account_id = account.id), 0))"""
 
 RULES = (
     _rule(
@@ -191,15 +190,36 @@ RULES = (
 )
 """The rules that must hold at every instant."""
 
+
 EVERY_JOB_ENDED = _rule("every_job_ended", "the job has not ended", "SELECT id::text FROM job WHERE ended_at IS NULL")
 """The rule that must hold once nothing is left to do."""
+
+
+def find_broken(session: Session, rule: AuditRule) -> Broken:
+    """The rows that break this guarantee."""
+    broken = find_one(session, rule.query, Broken)
+    assert broken is not None  # noqa: S101 - an aggregate without GROUP BY has a row
+    return broken
+
 
 _PURCHASES = statement(f"""
     SELECT id AS prediction_id, job_id, provider_id, state, price, {SPENT} AS is_spent
     FROM prediction WHERE provider_id IS NOT NULL ORDER BY id
 """)
 
+
+def list_purchases(session: Session) -> list[Purchase]:
+    """Every prediction that has a provider id."""
+    return find_all(session, _PURCHASES, Purchase)
+
+
 _FILES = statement("SELECT id AS artifact_id, url, bytes, sha256 FROM artifact ORDER BY id")
+
+
+def list_stored_files(session: Session) -> list[StoredFile]:
+    """Every file that should exist according to a row."""
+    return find_all(session, _FILES, StoredFile)
+
 
 # An ending is committed before the count that admits its successor, and events carry the time of their statement. A
 # slot that was given back is free from then on; the ending of its render frees nothing. Purchases found after a restore
@@ -230,23 +250,6 @@ _CROWDS = statement(f"""
     JOIN account ON account.id = account_id
     GROUP BY account.id
 """)
-
-
-def find_broken(session: Session, rule: AuditRule) -> Broken:
-    """The rows that break this guarantee."""
-    broken = find_one(session, rule.query, Broken)
-    assert broken is not None  # noqa: S101 - an aggregate without GROUP BY has a row
-    return broken
-
-
-def list_purchases(session: Session) -> list[Purchase]:
-    """Every prediction that has a provider id."""
-    return find_all(session, _PURCHASES, Purchase)
-
-
-def list_stored_files(session: Session) -> list[StoredFile]:
-    """Every file that should exist according to a row."""
-    return find_all(session, _FILES, StoredFile)
 
 
 def list_crowds(session: Session) -> list[Crowd]:

@@ -10,98 +10,10 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
 
-_CAPACITY = statement("""
-    SELECT least(slots, effective_slots)::int AS slots, submits_per_minute,
-        (SELECT count(*) FROM prediction WHERE account_id = account.id AND not_before > now() - :rate_window)
-            AS submitted,
-        greatest(0, coalesce(extract(epoch FROM back_off_until - now()), 0))::float8 AS back_off_seconds,
-        EXISTS (SELECT 1 FROM leader WHERE role = 'dispatcher' AND lease_until > now()) AS led,
-        (SELECT coalesce(sum(threads), 0)::int FROM worker
-            WHERE seen_at > now() - interval '15 seconds' AND 'store' = ANY(queues)) AS store_threads,
-        now() AS now, paused_at IS NOT NULL AS paused
-    FROM account WHERE name = :account
-""")
-
-_RECENT = statement("""
-    SELECT
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM done.ended_at - prediction.ended_at)::float8)
-            FILTER (WHERE prediction.state = 'completed') AS store_seconds,
-        count(*) FILTER (WHERE prediction.state = 'completed') AS completed,
-        count(*) FILTER (WHERE prediction.state IN ('failed', 'timeout')) AS failed
-    FROM (
-        -- A range: with an equality, the planner would walk a long queue of youngest jobs to find them.
-        SELECT id, ended_at FROM job
-        WHERE (state, id) >= ('succeeded', '00000000-0000-0000-0000-000000000000'::uuid)
-          AND (state, id) <= ('succeeded', 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
-        ORDER BY state DESC, id DESC LIMIT 100
-    ) AS done
-    JOIN prediction ON job_id = done.id AND NOT is_duplicate
-""")
-
 # The kind of a render: its video model and the requested seconds.
 _KIND = """job.video_model, round(coalesce((input->>'duration')::numeric,
         (input->>'end_time')::numeric - (input->>'start_time')::numeric))::int AS output_seconds"""
 _OURS = "coalesce(job.id = :job_id OR job.batch_id = :batch_id, false)"
-_OUR_RENDER = f"NOT is_duplicate AND {_OURS}"  # a duplicate purchase holds a slot, but no job waits for it
-
-# Nearly equal ages are grouped, in buckets a quarter of a natural logarithm wide.
-_RUNNING = """
-    SELECT {kind}, {ours} AS ours, watch_windows < :slot_windows AS in_slot,
-        prediction.state <> 'submitting' OR posted_at IS NOT NULL AS posted,
-        prediction.state = 'unconfirmed' AND prediction.due_at IS NULL AS undecided,
-        count(*) AS renders, avg(age) AS age_seconds
-    FROM prediction JOIN job ON job.id = job_id,
-        LATERAL (SELECT greatest(0, extract(epoch FROM now() - coalesce(accepted_at, posted_at, now())))::float8) AS
-            since(age)
-    WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
-    GROUP BY 1, 2, 3, 4, 5, 6, round(4 * ln(1 + age))
-"""
-
-_STORING = """
-    SELECT {ours} AS ours, count(*) AS jobs,
-        avg(extract(epoch FROM now() - coalesce(outcome.at, now())))::float8 AS age_seconds
-    FROM job, LATERAL (
-        SELECT max(ended_at) AS at FROM prediction
-        WHERE job_id = job.id AND state = 'completed' AND NOT is_duplicate) AS outcome
-    WHERE job.state = 'storing'
-    GROUP BY 1
-"""
-
-_WAITING = """
-    WITH last AS MATERIALIZED (
-        SELECT priority, id FROM job WHERE {whose} AND state = 'queued' ORDER BY priority, id DESC LIMIT 1
-    )
-    SELECT job.priority, {ours} AS ours, {kind}, count(*) AS jobs
-    FROM job, last
-    WHERE job.state = 'queued'
-      AND (job.priority > last.priority OR job.priority = last.priority AND job.id <= last.id)
-    GROUP BY 1, 2, 3, 4
-    ORDER BY 1 DESC, 2
-"""
-_RUNNING_OF = statement(_RUNNING.format(ours=_OUR_RENDER, kind=_KIND))
-_STORING_OF = statement(_STORING.format(ours=_OURS))
-_WAITING_OF_BATCH = statement(_WAITING.format(whose="batch_id = :batch_id", ours=_OURS, kind=_KIND))
-_WAITING_OF_JOB = statement(_WAITING.format(whose="id = :job_id", ours=_OURS, kind=_KIND))
-
-
-_PROMISES = statement("""
-    SELECT id AS batch_id, name, finish_by, extract(epoch FROM finish_by - now())::float8 AS seconds_left,
-        at_risk_at IS NOT NULL AS at_risk
-    FROM batch
-    WHERE finish_by > now() - interval '1 day'
-      AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))
-    ORDER BY finish_by
-    LIMIT :count
-""")
-
-_BUSY = statement("""
-    SELECT batch.id AS batch_id, batch.name
-    FROM prediction JOIN job ON job.id = job_id JOIN batch ON batch.id = batch_id
-    WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
-    GROUP BY batch.id
-    ORDER BY count(*) DESC, batch.id
-    LIMIT :count
-""")
 
 
 class Promise(NamedTuple):
@@ -180,9 +92,39 @@ class WaitingJobs(NamedTuple):
     jobs: int
 
 
+_CAPACITY = statement("""
+    SELECT least(slots, effective_slots)::int AS slots, submits_per_minute,
+        (SELECT count(*) FROM prediction WHERE account_id = account.id AND not_before > now() - :rate_window)
+            AS submitted,
+        greatest(0, coalesce(extract(epoch FROM back_off_until - now()), 0))::float8 AS back_off_seconds,
+        EXISTS (SELECT 1 FROM leader WHERE role = 'dispatcher' AND lease_until > now()) AS led,
+        (SELECT coalesce(sum(threads), 0)::int FROM worker
+            WHERE seen_at > now() - interval '15 seconds' AND 'store' = ANY(queues)) AS store_threads,
+        now() AS now, paused_at IS NOT NULL AS paused
+    FROM account WHERE name = :account
+""")
+
+
 def find_capacity(session: Session, account: str, *, rate_window: timedelta) -> Capacity | None:
     """The limits of the account with this name, and how many rate slots were taken within the last `rate_window`."""
     return find_one(session, _CAPACITY, Capacity, account=account, rate_window=rate_window)
+
+
+_RECENT = statement("""
+    SELECT
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM done.ended_at - prediction.ended_at)::float8)
+            FILTER (WHERE prediction.state = 'completed') AS store_seconds,
+        count(*) FILTER (WHERE prediction.state = 'completed') AS completed,
+        count(*) FILTER (WHERE prediction.state IN ('failed', 'timeout')) AS failed
+    FROM (
+        -- A range: with an equality, the planner would walk a long queue of youngest jobs to find them.
+        SELECT id, ended_at FROM job
+        WHERE (state, id) >= ('succeeded', '00000000-0000-0000-0000-000000000000'::uuid)
+          AND (state, id) <= ('succeeded', 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+        ORDER BY state DESC, id DESC LIMIT 100
+    ) AS done
+    JOIN prediction ON job_id = done.id AND NOT is_duplicate
+""")
 
 
 def find_recent(session: Session) -> Recent:
@@ -192,9 +134,30 @@ def find_recent(session: Session) -> Recent:
     return recent
 
 
+_PROMISES = statement("""
+    SELECT id AS batch_id, name, finish_by, extract(epoch FROM finish_by - now())::float8 AS seconds_left,
+        at_risk_at IS NOT NULL AS at_risk
+    FROM batch
+    WHERE finish_by > now() - interval '1 day'
+      AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))
+    ORDER BY finish_by
+    LIMIT :count
+""")
+
+
 def list_promises(session: Session, *, count: int) -> list[Promise]:
     """Open batches with a `finish_by` that passed no longer than a day ago, the most urgent first."""
     return find_all(session, _PROMISES, Promise, count=count)
+
+
+_BUSY = statement("""
+    SELECT batch.id AS batch_id, batch.name
+    FROM prediction JOIN job ON job.id = job_id JOIN batch ON batch.id = batch_id
+    WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
+    GROUP BY batch.id
+    ORDER BY count(*) DESC, batch.id
+    LIMIT :count
+""")
 
 
 def list_busy_batches(session: Session, *, count: int) -> list[BusyBatch]:
@@ -202,14 +165,62 @@ def list_busy_batches(session: Session, *, count: int) -> list[BusyBatch]:
     return find_all(session, _BUSY, BusyBatch, count=count)
 
 
+# Nearly equal ages are grouped, in buckets a quarter of a natural logarithm wide.
+_RUNNING = """
+    SELECT {kind}, {ours} AS ours, watch_windows < :slot_windows AS in_slot,
+        prediction.state <> 'submitting' OR posted_at IS NOT NULL AS posted,
+        prediction.state = 'unconfirmed' AND prediction.due_at IS NULL AS undecided,
+        count(*) AS renders, avg(age) AS age_seconds
+    FROM prediction JOIN job ON job.id = job_id,
+        LATERAL (SELECT greatest(0, extract(epoch FROM now() - coalesce(accepted_at, posted_at, now())))::float8) AS
+            since(age)
+    WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
+    GROUP BY 1, 2, 3, 4, 5, 6, round(4 * ln(1 + age))
+"""
+
+_OUR_RENDER = f"NOT is_duplicate AND {_OURS}"  # a duplicate purchase holds a slot, but no job waits for it
+
+_RUNNING_OF = statement(_RUNNING.format(ours=_OUR_RENDER, kind=_KIND))
+
+
 def list_running(session: Session, whose: Whose) -> list[RunningRenders]:
     """Renders in flight or about to be posted."""
     return find_all(session, _RUNNING_OF, RunningRenders, slot_windows=SLOT_WINDOWS, **whose._asdict())
 
 
+_STORING = """
+    SELECT {ours} AS ours, count(*) AS jobs,
+        avg(extract(epoch FROM now() - coalesce(outcome.at, now())))::float8 AS age_seconds
+    FROM job, LATERAL (
+        SELECT max(ended_at) AS at FROM prediction
+        WHERE job_id = job.id AND state = 'completed' AND NOT is_duplicate) AS outcome
+    WHERE job.state = 'storing'
+    GROUP BY 1
+"""
+
+_STORING_OF = statement(_STORING.format(ours=_OURS))
+
+
 def list_storing(session: Session, whose: Whose) -> list[StoringJobs]:
     """Jobs to be stored."""
     return find_all(session, _STORING_OF, StoringJobs, **whose._asdict())
+
+
+_WAITING = """
+    WITH last AS MATERIALIZED (
+        SELECT priority, id FROM job WHERE {whose} AND state = 'queued' ORDER BY priority, id DESC LIMIT 1
+    )
+    SELECT job.priority, {ours} AS ours, {kind}, count(*) AS jobs
+    FROM job, last
+    WHERE job.state = 'queued'
+      AND (job.priority > last.priority OR job.priority = last.priority AND job.id <= last.id)
+    GROUP BY 1, 2, 3, 4
+    ORDER BY 1 DESC, 2
+"""
+
+_WAITING_OF_JOB = statement(_WAITING.format(whose="id = :job_id", ours=_OURS, kind=_KIND))
+
+_WAITING_OF_BATCH = statement(_WAITING.format(whose="batch_id = :batch_id", ours=_OURS, kind=_KIND))
 
 
 def list_waiting(session: Session, whose: Whose) -> list[WaitingJobs]:

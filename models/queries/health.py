@@ -13,65 +13,6 @@ from models.queries.storing import STORE_DUE
 EXPECTED_MIGRATION = "0014"
 """The newest migration that this code knows. A test compares it with the scripts."""
 
-_FARM = statement(f"""
-    SELECT
-        (SELECT count(*) FROM job WHERE state = 'queued') AS queued,
-        (SELECT count(*) FROM job WHERE state = 'storing') AS storing,
-        (SELECT count(*) FROM prediction WHERE state IN ('submitting', 'unconfirmed', 'rendering')) AS live,
-        (SELECT count(*) FROM prediction WHERE state = 'rendering') AS rendering,
-        (SELECT count(*) FROM prediction WHERE state = 'unconfirmed') AS unconfirmed,
-        (SELECT count(*) FROM prediction WHERE state = 'rendering' AND watch_windows > 0) AS overdue_watches,
-        (SELECT sum(least(slots, effective_slots)) FROM account)::int AS slots,
-        (SELECT string_agg(
-            back_off_reason || ' until ' || to_char(back_off_until AT TIME ZONE 'UTC', 'HH24:MI:SS'), ', ')
-            FROM account WHERE back_off_until > now()) AS back_off,
-        coalesce(extract(epoch FROM now() - least(
-            {STORE_DUE},
-            (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
-            {WATCH_DUE}))::float8, 0) AS lag_seconds,
-        (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL) AS paused,
-        (SELECT count(*) FROM prediction WHERE is_duplicate) AS duplicates,
-        (SELECT coalesce(sum(count), 0)::bigint FROM stale_write) AS stale_writes
-""")
-
-_HEALTH = statement(f"""
-    SELECT
-        (SELECT holder FROM leader WHERE role = 'dispatcher' AND lease_until > now()) AS leader,
-        (SELECT count(*) FROM worker WHERE seen_at > now() - interval '15 seconds') AS workers,
-        (SELECT back_off_reason || coalesce(': ' || back_off_detail, '') FROM account LEFT JOIN {WAITING} ON true
-            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1) AS back_off,
-        (SELECT CASE WHEN lease_until > now() THEN NULL
-                ELSE extract(epoch FROM now() - coalesce(lease_until, first_started))::float8 END
-            FROM (SELECT min(started_at) AS first_started FROM worker
-                WHERE seen_at > now() - interval '15 seconds' AND 'submit' = ANY(queues)) AS living
-            LEFT JOIN leader ON role = 'dispatcher') AS leaderless_seconds,
-        (SELECT extract(epoch FROM now() - greatest(back_off_since, waiting.since))::float8
-            FROM account LEFT JOIN {WAITING} ON true
-            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1) AS back_off_seconds,
-        greatest(0, coalesce(extract(epoch FROM now() - least(
-            {STORE_DUE},
-            (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
-                AND NOT EXISTS (SELECT 1 FROM account WHERE back_off_until > now() OR paused_at IS NOT NULL)),
-            {WATCH_DUE}))::float8, 0)) AS lag_seconds,
-        (SELECT count(*) FROM batch WHERE finish_by > now() - interval '1 day' AND at_risk_at IS NOT NULL
-            AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing')))
-            AS batches_at_risk,
-        (SELECT count(*) FROM prediction WHERE is_duplicate AND accepted_at > now() - interval '7 days') AS duplicates,
-        (SELECT paused_reason || coalesce(': ' || paused_detail, '') FROM account
-            WHERE paused_at IS NOT NULL ORDER BY paused_at LIMIT 1) AS paused,
-        (SELECT coalesce(sum(count), 0)::bigint FROM stale_write) AS stale_writes,
-        (SELECT count(*) FROM prediction WHERE state = 'unconfirmed') AS unconfirmed,
-        (SELECT extract(epoch FROM now() - min(posted_at))::float8 FROM prediction WHERE state = 'unconfirmed')
-            AS oldest_unconfirmed_seconds,
-        (SELECT count(*) FROM prediction WHERE error_code = 'foreign_list'
-            AND (state = 'unconfirmed' OR state = 'rendering' AND inconsistent_since IS NOT NULL)) AS foreign
-""")
-
-
-_WORKERS_ON = statement("""
-    SELECT count(*) FROM worker WHERE name LIKE '%@' || :host AND seen_at > now() - interval '15 seconds'
-""")
-
 
 class FarmStatus(NamedTuple):
     """The state of the farm in one line."""
@@ -108,6 +49,28 @@ class Health(NamedTuple):
     foreign: int = 0  # unconfirmed submissions and renders left undecided: the list seems to be another account's
 
 
+_FARM = statement(f"""
+    SELECT
+        (SELECT count(*) FROM job WHERE state = 'queued') AS queued,
+        (SELECT count(*) FROM job WHERE state = 'storing') AS storing,
+        (SELECT count(*) FROM prediction WHERE state IN ('submitting', 'unconfirmed', 'rendering')) AS live,
+        (SELECT count(*) FROM prediction WHERE state = 'rendering') AS rendering,
+        (SELECT count(*) FROM prediction WHERE state = 'unconfirmed') AS unconfirmed,
+        (SELECT count(*) FROM prediction WHERE state = 'rendering' AND watch_windows > 0) AS overdue_watches,
+        (SELECT sum(least(slots, effective_slots)) FROM account)::int AS slots,
+        (SELECT string_agg(
+            back_off_reason || ' until ' || to_char(back_off_until AT TIME ZONE 'UTC', 'HH24:MI:SS'), ', ')
+            FROM account WHERE back_off_until > now()) AS back_off,
+        coalesce(extract(epoch FROM now() - least(
+            {STORE_DUE},
+            (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
+            {WATCH_DUE}))::float8, 0) AS lag_seconds,
+        (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL) AS paused,
+        (SELECT count(*) FROM prediction WHERE is_duplicate) AS duplicates,
+        (SELECT coalesce(sum(count), 0)::bigint FROM stale_write) AS stale_writes
+""")
+
+
 def find_farm(session: Session) -> FarmStatus:
     """Backlog, live renders, unconfirmed submissions and back-offs."""
     farm = find_one(session, _FARM, FarmStatus)
@@ -115,11 +78,53 @@ def find_farm(session: Session) -> FarmStatus:
     return farm
 
 
+# Without a leader, the time counts from the end of the last lease, or from the start of the first worker that may lead.
+_LEADERLESS = """(SELECT CASE WHEN lease_until > now() THEN NULL
+            ELSE extract(epoch FROM now() - coalesce(lease_until, first_started))::float8 END
+        FROM (SELECT min(started_at) AS first_started FROM worker
+            WHERE seen_at > now() - interval '15 seconds' AND 'submit' = ANY(queues)) AS living
+        LEFT JOIN leader ON role = 'dispatcher')"""
+_AT_RISK = """(SELECT count(*) FROM batch WHERE finish_by > now() - interval '1 day' AND at_risk_at IS NOT NULL
+        AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing')))"""
+
+_HEALTH = statement(f"""
+    SELECT
+        (SELECT holder FROM leader WHERE role = 'dispatcher' AND lease_until > now()) AS leader,
+        (SELECT count(*) FROM worker WHERE seen_at > now() - interval '15 seconds') AS workers,
+        (SELECT back_off_reason || coalesce(': ' || back_off_detail, '') FROM account LEFT JOIN {WAITING} ON true
+            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1) AS back_off,
+        {_LEADERLESS} AS leaderless_seconds,
+        (SELECT extract(epoch FROM now() - greatest(back_off_since, waiting.since))::float8
+            FROM account LEFT JOIN {WAITING} ON true
+            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1) AS back_off_seconds,
+        greatest(0, coalesce(extract(epoch FROM now() - least(
+            {STORE_DUE},
+            (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
+                AND NOT EXISTS (SELECT 1 FROM account WHERE back_off_until > now() OR paused_at IS NOT NULL)),
+            {WATCH_DUE}))::float8, 0)) AS lag_seconds,
+        {_AT_RISK} AS batches_at_risk,
+        (SELECT count(*) FROM prediction WHERE is_duplicate AND accepted_at > now() - interval '7 days') AS duplicates,
+        (SELECT paused_reason || coalesce(': ' || paused_detail, '') FROM account
+            WHERE paused_at IS NOT NULL ORDER BY paused_at LIMIT 1) AS paused,
+        (SELECT coalesce(sum(count), 0)::bigint FROM stale_write) AS stale_writes,
+        (SELECT count(*) FROM prediction WHERE state = 'unconfirmed') AS unconfirmed,
+        (SELECT extract(epoch FROM now() - min(posted_at))::float8 FROM prediction WHERE state = 'unconfirmed')
+            AS oldest_unconfirmed_seconds,
+        (SELECT count(*) FROM prediction WHERE error_code = 'foreign_list'
+            AND (state = 'unconfirmed' OR state = 'rendering' AND inconsistent_since IS NOT NULL)) AS foreign
+""")
+
+
 def find_health(session: Session) -> Health:
     """The leader, the living workers, why an account waits, and how long overdue work has been held up."""
     health = find_one(session, _HEALTH, Health)
     assert health is not None  # noqa: S101 - as above
     return health
+
+
+_WORKERS_ON = statement("""
+    SELECT count(*) FROM worker WHERE name LIKE '%@' || :host AND seen_at > now() - interval '15 seconds'
+""")
 
 
 def count_workers_on(session: Session, host: str) -> int:

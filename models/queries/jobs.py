@@ -19,30 +19,6 @@ from models.tables.event import Event
 from models.tables.job import Job
 from models.tables.prediction import Prediction
 
-_SUMMARIES = statement(f"""
-    SELECT batch.id, batch.name, job_count, batch.created_at, jobs.states, jobs.estimated, jobs.ended_at,
-        coalesce(money.held, 0) AS held, coalesce(money.spent, 0) AS spent, jobs.mean_seconds, finish_by, at_risk_at
-    FROM batch,
-        LATERAL (
-            SELECT jsonb_object_agg(state, count) AS states, sum(price) AS estimated,
-                CASE WHEN bool_and(ended_at IS NOT NULL) THEN max(ended_at) END AS ended_at,
-                (sum(seconds) / nullif(sum(succeeded), 0))::float8 AS mean_seconds
-            FROM (
-                SELECT state, count(*) AS count, sum(price) AS price, max(ended_at) AS ended_at,
-                    sum(extract(epoch FROM ended_at - created_at)) FILTER (WHERE state = 'succeeded') AS seconds,
-                    count(*) FILTER (WHERE state = 'succeeded') AS succeeded
-                FROM job WHERE batch_id = batch.id GROUP BY state
-            ) AS by_state
-        ) AS jobs,
-        LATERAL (
-            SELECT sum(prediction.price) FILTER (WHERE {HELD}) AS held,
-                sum(prediction.price) FILTER (WHERE {SPENT}) AS spent
-            FROM prediction JOIN job ON job.id = job_id WHERE batch_id = batch.id
-        ) AS money
-    WHERE batch.id = ANY(CAST(:ids AS uuid[]))
-    ORDER BY batch.id DESC
-""")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
@@ -51,9 +27,6 @@ class JobFilter:
     state: JobState | None = None
     batch_id: UUID | None = None
     video_model: str | None = None
-
-
-_LAST = UUID(int=2**128 - 1)
 
 
 class BatchSummary(NamedTuple):
@@ -76,6 +49,9 @@ class BatchSummary(NamedTuple):
 def find_job(session: Session, job_id: UUID) -> Job | None:
     """The job with this id."""
     return session.get(Job, job_id)
+
+
+_LAST = UUID(int=2**128 - 1)
 
 
 def list_jobs(session: Session, chosen: JobFilter, *, limit: int, before: UUID | None = None) -> Sequence[Job]:
@@ -149,6 +125,31 @@ def list_batches(session: Session, *, limit: int, before: UUID | None = None) ->
     if before is not None:
         query = query.where(Batch.id < before)
     return session.scalars(query).all()
+
+
+_SUMMARIES = statement(f"""
+    SELECT batch.id, batch.name, job_count, batch.created_at, jobs.states, jobs.estimated, jobs.ended_at,
+        coalesce(money.held, 0) AS held, coalesce(money.spent, 0) AS spent, jobs.mean_seconds, finish_by, at_risk_at
+    FROM batch,
+        LATERAL (
+            SELECT jsonb_object_agg(state, count) AS states, sum(price) AS estimated,
+                CASE WHEN bool_and(ended_at IS NOT NULL) THEN max(ended_at) END AS ended_at,
+                (sum(seconds) / nullif(sum(succeeded), 0))::float8 AS mean_seconds
+            FROM (
+                SELECT state, count(*) AS count, sum(price) AS price, max(ended_at) AS ended_at,
+                    sum(extract(epoch FROM ended_at - created_at)) FILTER (WHERE state = 'succeeded') AS seconds,
+                    count(*) FILTER (WHERE state = 'succeeded') AS succeeded
+                FROM job WHERE batch_id = batch.id GROUP BY state
+            ) AS by_state
+        ) AS jobs,
+        LATERAL (
+            SELECT sum(prediction.price) FILTER (WHERE {HELD}) AS held,
+                sum(prediction.price) FILTER (WHERE {SPENT}) AS spent
+            FROM prediction JOIN job ON job.id = job_id WHERE batch_id = batch.id
+        ) AS money
+    WHERE batch.id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY batch.id DESC
+""")
 
 
 def summarise_batches(session: Session, ids: Sequence[UUID]) -> list[BatchSummary]:

@@ -13,30 +13,6 @@ STORE_DUE = f"""(SELECT greatest(due_at, (SELECT max(outputs_probe_at) FROM acco
         FROM prediction WHERE {TO_STORE} ORDER BY due_at LIMIT 1)"""
 """When the first store step is due. During an outage of the output host, not before the next probe is due."""
 
-_OUTAGE = statement(f"""
-    SELECT outputs_failing_since AS since, extract(epoch FROM now() - outputs_failing_since)::float8 AS seconds,
-        coalesce(outputs_failure, 'no download succeeded') AS failure,
-        extract(epoch FROM outputs_probe_at - now())::float8 AS next_probe_seconds,
-        (SELECT count(*) FROM prediction WHERE {TO_STORE}) AS waiting
-    FROM account WHERE outputs_failing_since IS NOT NULL ORDER BY outputs_failing_since LIMIT 1
-""")
-
-_EVIDENCE = statement("""
-    SELECT outputs_failing_since IS NOT NULL AS outage, outputs_probes AS probes,
-        coalesce(outputs_reached_at > prediction.output_failed_at, false) AS arrived_since_failed,
-        extract(epoch FROM now() - kept.created_at)::float8 AS kept_seconds,
-        coalesce(outputs_reached_at > kept.repeated_at, false) AS arrived_since_repeat,
-        -- This prediction's own failure set both times in one transaction, so they are then equal.
-        coalesce(outputs_failed_at > prediction.output_failed_at, false) AS others_failed,
-        EXISTS (
-            SELECT 1 FROM artifact
-            WHERE kind = 'unverified' AND sha256 = :sha256 AND prediction_id <> :prediction_id) AS sent_to_others
-    FROM prediction
-    JOIN account ON account.id = prediction.account_id
-    LEFT JOIN artifact AS kept ON kept.prediction_id = prediction.id AND kept.kind = 'unverified'
-    WHERE prediction.id = :prediction_id
-""")
-
 
 class OutputOutage(NamedTuple):
     """An outage of the output host: every download fails."""
@@ -60,9 +36,35 @@ class OutputEvidence(NamedTuple):
     sent_to_others: bool  # the same bytes are kept for another prediction
 
 
+_OUTAGE = statement(f"""
+    SELECT outputs_failing_since AS since, extract(epoch FROM now() - outputs_failing_since)::float8 AS seconds,
+        coalesce(outputs_failure, 'no download succeeded') AS failure,
+        extract(epoch FROM outputs_probe_at - now())::float8 AS next_probe_seconds,
+        (SELECT count(*) FROM prediction WHERE {TO_STORE}) AS waiting
+    FROM account WHERE outputs_failing_since IS NOT NULL ORDER BY outputs_failing_since LIMIT 1
+""")
+
+
 def find_output_outage(session: Session) -> OutputOutage | None:
     """The outage of the output host that is on; None if there is none."""
     return find_one(session, _OUTAGE, OutputOutage)
+
+
+_EVIDENCE = statement("""
+    SELECT outputs_failing_since IS NOT NULL AS outage, outputs_probes AS probes,
+        coalesce(outputs_reached_at > prediction.output_failed_at, false) AS arrived_since_failed,
+        extract(epoch FROM now() - kept.created_at)::float8 AS kept_seconds,
+        coalesce(outputs_reached_at > kept.repeated_at, false) AS arrived_since_repeat,
+        -- This prediction's own failure set both times in one transaction, so they are then equal.
+        coalesce(outputs_failed_at > prediction.output_failed_at, false) AS others_failed,
+        EXISTS (
+            SELECT 1 FROM artifact
+            WHERE kind = 'unverified' AND sha256 = :sha256 AND prediction_id <> :prediction_id) AS sent_to_others
+    FROM prediction
+    JOIN account ON account.id = prediction.account_id
+    LEFT JOIN artifact AS kept ON kept.prediction_id = prediction.id AND kept.kind = 'unverified'
+    WHERE prediction.id = :prediction_id
+""")
 
 
 def find_output_evidence(session: Session, prediction_id: UUID, *, sha256: str | None) -> OutputEvidence:

@@ -18,6 +18,13 @@ _ENSURE = statement("""
     RETURNING id
 """)
 
+
+def ensure_account(session: Session, name: str, *, slots: int, submits_per_minute: int) -> UUID:
+    """Write the limits from the settings into the account's row. Creates the row if there is none."""
+    limits = {"name": name, "slots": slots, "submits_per_minute": submits_per_minute}
+    return UUID(str(session.execute(_ENSURE, {"id": new_id(), **limits}).scalar_one()))
+
+
 _BACK_OFF_DETAIL = fields("reason", "detail", until="back_off_until", in_a_row="back_offs")
 
 _BACK_OFF = statement(f"""
@@ -34,7 +41,20 @@ _BACK_OFF = statement(f"""
     SELECT 1 FROM backed_off
 """)
 
+
+def back_off_account(session: Session, account_id: UUID, *, delay: timedelta, reason: str, detail: str) -> bool:
+    """Submit nothing until `delay` has passed. Back-offs in a row are counted until one submission is accepted."""
+    why = {"reason": reason, "detail": detail}
+    return changed_a_row(session, _BACK_OFF, account_id=account_id, delay=delay, in_a_row=IN_A_ROW, **why)
+
+
 _COUNT_BACK_OFFS = statement("SELECT back_offs FROM account WHERE id = :account_id FOR NO KEY UPDATE")
+
+
+def count_back_offs(session: Session, account_id: UUID) -> int:
+    """Refusals in a row. Locks the account's row, so that simultaneous refusals are counted one after the other."""
+    return int(session.execute(_COUNT_BACK_OFFS, {"account_id": account_id}).scalar_one())
+
 
 _CLEAR_BACK_OFF = statement(f"""
     WITH cleared AS (
@@ -45,6 +65,12 @@ _CLEAR_BACK_OFF = statement(f"""
     ), {log("'account.recovered'", "cleared", account_id="id")}
     SELECT 1 FROM cleared
 """)
+
+
+def clear_back_off(session: Session, account_id: UUID) -> bool:
+    """Record that the account accepts submissions again. Writes nothing if it was healthy."""
+    return changed_a_row(session, _CLEAR_BACK_OFF, account_id=account_id)
+
 
 _LIMIT_SLOTS = statement(f"""
     WITH limited AS (
@@ -59,6 +85,16 @@ _LIMIT_SLOTS = statement(f"""
     SELECT 1 FROM limited
 """)
 
+
+def limit_slots(session: Session, account_id: UUID) -> bool:
+    """The provider refused a submission for its concurrency: limit the slots to the predictions that are live now.
+
+    Predictions that gave their slot back count, too. From now on, nothing is overcommitted. The refused job loses
+    nothing.
+    """
+    return changed_a_row(session, _LIMIT_SLOTS, account_id=account_id)
+
+
 _RAISE_SLOTS = statement("""
     UPDATE account
     SET effective_slots = CASE WHEN live.accepted < slots + live.stuck THEN live.accepted END
@@ -72,6 +108,12 @@ _RAISE_SLOTS = statement("""
     RETURNING 1
 """)
 
+
+def raise_slots(session: Session, account_id: UUID) -> bool:
+    """Raise the learned limit if the provider runs more renders than it allows. Writes nothing without such a limit."""
+    return changed_a_row(session, _RAISE_SLOTS, account_id=account_id, slot_windows=SLOT_WINDOWS)
+
+
 _SET_OVERCOMMIT = statement(f"""
     WITH changed AS (
         UPDATE account SET overcommit = CAST(:overcommit AS bigint)
@@ -83,7 +125,19 @@ _SET_OVERCOMMIT = statement(f"""
     SELECT 1 FROM changed
 """)
 
+
+def set_overcommit(session: Session, account_id: UUID, *, overcommit: int, quiet_for: timedelta) -> bool:
+    """Submit `overcommit` renders beyond the slots, unless a concurrency 429 came within the last `quiet_for`."""
+    return changed_a_row(session, _SET_OVERCOMMIT, account_id=account_id, overcommit=overcommit, quiet_for=quiet_for)
+
+
 _COUNT_CHECK_FAILURES = statement("SELECT check_failures FROM account WHERE id = :account_id")
+
+
+def count_check_failures(session: Session, account_id: UUID) -> int:
+    """Failed checks in a row."""
+    return int(session.execute(_COUNT_CHECK_FAILURES, {"account_id": account_id}).scalar_one())
+
 
 _NOTE_CHECK_FAILURE = statement("""
     UPDATE account
@@ -92,62 +146,17 @@ _NOTE_CHECK_FAILURE = statement("""
     RETURNING 1
 """)
 
+
+def note_check_failure(session: Session, account_id: UUID, *, delay: timedelta) -> bool:
+    """Hold all checks of the account for `delay`. Failures during a hold do not count again."""
+    return changed_a_row(session, _NOTE_CHECK_FAILURE, account_id=account_id, delay=delay)
+
+
 _CLEAR_CHECK_FAILURES = statement("""
     UPDATE account SET check_failures = 0, check_back_off_until = NULL
     WHERE id = :account_id AND check_failures > 0 AND check_back_off_until < now() - :quiet_for
     RETURNING 1
 """)
-
-
-def ensure_account(session: Session, name: str, *, slots: int, submits_per_minute: int) -> UUID:
-    """Write the limits from the settings into the account's row. Creates the row if there is none."""
-    limits = {"name": name, "slots": slots, "submits_per_minute": submits_per_minute}
-    return UUID(str(session.execute(_ENSURE, {"id": new_id(), **limits}).scalar_one()))
-
-
-def back_off_account(session: Session, account_id: UUID, *, delay: timedelta, reason: str, detail: str) -> bool:
-    """Submit nothing until `delay` has passed. Back-offs in a row are counted until one submission is accepted."""
-    why = {"reason": reason, "detail": detail}
-    return changed_a_row(session, _BACK_OFF, account_id=account_id, delay=delay, in_a_row=IN_A_ROW, **why)
-
-
-def count_back_offs(session: Session, account_id: UUID) -> int:
-    """Refusals in a row. Locks the account's row, so that simultaneous refusals are counted one after the other."""
-    return int(session.execute(_COUNT_BACK_OFFS, {"account_id": account_id}).scalar_one())
-
-
-def clear_back_off(session: Session, account_id: UUID) -> bool:
-    """Record that the account accepts submissions again. Writes nothing if it was healthy."""
-    return changed_a_row(session, _CLEAR_BACK_OFF, account_id=account_id)
-
-
-def limit_slots(session: Session, account_id: UUID) -> bool:
-    """The provider refused a submission for its concurrency: limit the slots to the predictions that are live now.
-
-    Predictions that gave their slot back count, too. From now on, nothing is overcommitted. The refused job loses
-    nothing.
-    """
-    return changed_a_row(session, _LIMIT_SLOTS, account_id=account_id)
-
-
-def raise_slots(session: Session, account_id: UUID) -> bool:
-    """Raise the learned limit if the provider runs more renders than it allows. Writes nothing without such a limit."""
-    return changed_a_row(session, _RAISE_SLOTS, account_id=account_id, slot_windows=SLOT_WINDOWS)
-
-
-def set_overcommit(session: Session, account_id: UUID, *, overcommit: int, quiet_for: timedelta) -> bool:
-    """Submit `overcommit` renders beyond the slots, unless a concurrency 429 came within the last `quiet_for`."""
-    return changed_a_row(session, _SET_OVERCOMMIT, account_id=account_id, overcommit=overcommit, quiet_for=quiet_for)
-
-
-def count_check_failures(session: Session, account_id: UUID) -> int:
-    """Failed checks in a row."""
-    return int(session.execute(_COUNT_CHECK_FAILURES, {"account_id": account_id}).scalar_one())
-
-
-def note_check_failure(session: Session, account_id: UUID, *, delay: timedelta) -> bool:
-    """Hold all checks of the account for `delay`. Failures during a hold do not count again."""
-    return changed_a_row(session, _NOTE_CHECK_FAILURE, account_id=account_id, delay=delay)
 
 
 def clear_check_failures(session: Session, account_id: UUID, *, quiet_for: timedelta) -> bool:

@@ -14,11 +14,21 @@ from models.transitions.history import fields, log
 MINUTE = timedelta(seconds=60)
 RATE_SLOT_TOLERANCE = timedelta(seconds=2)
 """A submission may be posted up to this long after it took its rate slot."""
+
 SEND_ALLOWANCE = timedelta(seconds=2)
 """A submission may be sent up to this long after the last moment at which it may be posted; later it is not sent."""
+
 RATE_WINDOW = MINUTE + RATE_SLOT_TOLERANCE + SEND_ALLOWANCE
 """A rate slot is free again after the provider's minute plus both allowances, so that no minute at the provider sees
 one submission too many."""
+
+
+class ClaimedSubmit(NamedTuple):
+    """A claimed submission, to be published."""
+
+    prediction_id: UUID
+    job_id: UUID
+    claim: int
 
 
 # NO KEY: rows that refer to the account may be written meanwhile without waiting.
@@ -45,6 +55,13 @@ _ADMIT = statement(f"""
     SELECT id FROM born
 """)
 
+
+def admit_jobs(session: Session, account_id: UUID, *, count: int) -> int:
+    """Give each of the best queued jobs a slot: a prediction in `submitting`, due at once. Returns how many."""
+    ids: Sequence[UUID] = [new_id() for _ in range(count)]
+    return len(session.execute(_ADMIT, {"account_id": account_id, "count": count, "ids": ids}).all())
+
+
 # MATERIALIZED here and in every claim: if the planner ran the inner query once per row, it would exceed the LIMIT.
 _CLAIM = statement("""
     WITH due AS MATERIALIZED (
@@ -63,31 +80,17 @@ _CLAIM = statement("""
 """)
 
 
-_ADVANCE = statement("""
-    UPDATE account SET epoch = epoch + 1, epoch_at = now() WHERE id = :account_id RETURNING epoch
-""")
-
-
-class ClaimedSubmit(NamedTuple):
-    """A claimed submission, to be published."""
-
-    prediction_id: UUID
-    job_id: UUID
-    claim: int
-
-
-def admit_jobs(session: Session, account_id: UUID, *, count: int) -> int:
-    """Give each of the best queued jobs a slot: a prediction in `submitting`, due at once. Returns how many."""
-    ids: Sequence[UUID] = [new_id() for _ in range(count)]
-    return len(session.execute(_ADMIT, {"account_id": account_id, "count": count, "ids": ids}).all())
-
-
 def claim_submits(session: Session, account_id: UUID, *, count: int, lease: timedelta) -> list[ClaimedSubmit]:
     """Take a rate slot for each due submission: new ones, and those with a lost message.
 
     The caller must hold the account's lock, and publish after the commit.
     """
     return find_all(session, _CLAIM, ClaimedSubmit, account_id=account_id, count=count, lease=lease)
+
+
+_ADVANCE = statement("""
+    UPDATE account SET epoch = epoch + 1, epoch_at = now() WHERE id = :account_id RETURNING epoch
+""")
 
 
 def advance_epoch(session: Session, account_id: UUID) -> int:

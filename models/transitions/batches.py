@@ -18,6 +18,12 @@ _AT_RISK = statement(f"""
     SELECT id FROM noted
 """)
 
+
+def note_at_risk(session: Session, batch_id: UUID, forecast: Mapping[str, Any]) -> bool:
+    """Record that a batch is likely to miss its `finish_by`. Records it once, until the batch is on track again."""
+    return changed_a_row(session, _AT_RISK, batch_id=batch_id, forecast=as_json(forecast))
+
+
 _ON_TRACK = statement(f"""
     WITH noted AS (
         UPDATE batch SET at_risk_at = NULL
@@ -26,11 +32,6 @@ _ON_TRACK = statement(f"""
     ), {log("'batch.on_track'", "noted", ":forecast", batch_id="id")}
     SELECT id FROM noted
 """)
-
-
-def note_at_risk(session: Session, batch_id: UUID, forecast: Mapping[str, Any]) -> bool:
-    """Record that a batch is likely to miss its `finish_by`. Records it once, until the batch is on track again."""
-    return changed_a_row(session, _AT_RISK, batch_id=batch_id, forecast=as_json(forecast))
 
 
 def note_on_track(session: Session, batch_id: UUID, forecast: Mapping[str, Any]) -> bool:

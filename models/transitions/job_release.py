@@ -10,6 +10,15 @@ from models.db.rows import as_json, statement
 from models.lifecycle import JobState, Reason
 from models.transitions.history import log
 
+
+class EndedAttempt(NamedTuple):
+    """A prediction that has just ended, or whose store step has. The caller's transaction holds its lock."""
+
+    prediction_id: UUID
+    job_id: UUID
+    is_duplicate: bool = False
+
+
 # The lock comes first, so that a cancel request that is being written counts.
 _RELEASE = statement(f"""
     WITH decided AS (
@@ -34,14 +43,6 @@ _RELEASE = statement(f"""
     ), {log("'job.' || state", "released", ":detail", job_id="id", prediction_id="CAST(:prediction_id AS uuid)")}
     SELECT 1 FROM released
 """)
-
-
-class EndedAttempt(NamedTuple):
-    """A prediction that has just ended, or whose store step has. The caller's transaction holds its lock."""
-
-    prediction_id: UUID
-    job_id: UUID
-    is_duplicate: bool = False
 
 
 def release_job(

@@ -20,68 +20,6 @@ from models.transitions.history import append_event, fields, log
 from models.transitions.storing.steps import HAS_NO_VIDEO, NEWEST_OUTPUT, STORE_FROM_START
 from models.transitions.submitting import withdraw_submit
 
-_PUSHED_BATCH = statement(f"""
-    WITH {log("'job.pushed'", "job WHERE batch_id = :batch_id ORDER BY number", job_id="id")} SELECT 1
-""")
-
-_CANCEL_QUEUED = statement(f"""
-    WITH cancelled AS (
-        UPDATE job SET state = 'cancelled', ended_at = now(), due_at = NULL
-        WHERE id = :job_id AND state = 'queued'
-        RETURNING id
-    ), {log("'job.cancelled'", "cancelled", job_id="id")}
-    SELECT 1 FROM cancelled
-""")
-
-_REQUEST = statement(f"""
-    WITH requested AS (
-        UPDATE job SET cancel_requested_at = now()
-        WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NULL
-        RETURNING id
-    ), {log("'job.cancel_requested'", "requested", job_id="id")}
-    SELECT 1 FROM requested
-    UNION ALL
-    SELECT 1 FROM job
-    WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NOT NULL
-""")
-
-_RETRY = statement(f"""
-    -- The lock keeps a recheck out, also if the output is gone.
-    WITH paid AS MATERIALIZED (
-        SELECT prediction.id, job.error_code IS DISTINCT FROM 'output_gone' AS may_be_there
-        FROM prediction JOIN job ON job.id = prediction.job_id
-        WHERE job_id = :job_id AND job.state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
-          AND prediction.state = 'completed' AND {NEWEST_OUTPUT}
-        FOR UPDATE OF prediction
-    ), fetched AS (
-        UPDATE prediction
-        SET {STORE_FROM_START}, output_releases = 0, output_warned_at = NULL, rechecks = false
-        FROM paid WHERE prediction.id = paid.id AND may_be_there AND due_at IS NULL
-        RETURNING 1
-    ), retried AS (
-        UPDATE job
-        SET state = CASE WHEN EXISTS (SELECT 1 FROM fetched) THEN 'storing' ELSE 'queued' END,
-            due_at = CASE WHEN NOT EXISTS (SELECT 1 FROM fetched) THEN now() END,
-            ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL,
-            max_attempts = least(20, max_attempts + (
-                SELECT count(*) FROM prediction
-                WHERE job_id = :job_id AND state NOT IN ('refused', 'not_found') AND NOT is_duplicate))
-        WHERE id = :job_id AND state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
-        RETURNING id, state
-    ), {log("'job.retried'", "retried", fields(state="state"), job_id="id")}
-    SELECT state FROM retried
-""")
-
-_FORGET_CRASHES = statement("""
-    UPDATE prediction SET submit_crashed = false
-    WHERE job_id = :job_id AND submit_crashed
-      AND EXISTS (SELECT 1 FROM job WHERE id = :job_id AND state IN ('failed', 'cancelled'))
-""")
-
-_COPY = """
-    COPY job (id, batch_id, number, video_model, input, price, priority, max_attempts) FROM STDIN
-"""
-
 
 class NewJob(NamedTuple):
     """A new job, already checked and priced."""
@@ -91,6 +29,11 @@ class NewJob(NamedTuple):
     price: Decimal
     priority: int
     max_attempts: int
+
+
+_PUSHED_BATCH = statement(f"""
+    WITH {log("'job.pushed'", "job WHERE batch_id = :batch_id ORDER BY number", job_id="id")} SELECT 1
+""")
 
 
 def insert_batch(session: Session, name: str, jobs: list[NewJob], *, finish_by: datetime | None = None) -> Batch | None:
@@ -111,6 +54,11 @@ def insert_job(session: Session, new: NewJob) -> Job:
     session.flush()
     append_event(session, "job.pushed", {}, job_id=job.id)
     return job
+
+
+_COPY = """
+    COPY job (id, batch_id, number, video_model, input, price, priority, max_attempts) FROM STDIN
+"""
 
 
 def _copy_jobs(session: Session, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -153,12 +101,69 @@ def _changes(session: Session, step: Callable[[Session, UUID], bool], job_id: UU
     return changed
 
 
+_CANCEL_QUEUED = statement(f"""
+    WITH cancelled AS (
+        UPDATE job SET state = 'cancelled', ended_at = now(), due_at = NULL
+        WHERE id = :job_id AND state = 'queued'
+        RETURNING id
+    ), {log("'job.cancelled'", "cancelled", job_id="id")}
+    SELECT 1 FROM cancelled
+""")
+
+
 def _cancel_queued(session: Session, job_id: UUID) -> bool:
     return changed_a_row(session, _CANCEL_QUEUED, job_id=job_id)
 
 
+_REQUEST = statement(f"""
+    WITH requested AS (
+        UPDATE job SET cancel_requested_at = now()
+        WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NULL
+        RETURNING id
+    ), {log("'job.cancel_requested'", "requested", job_id="id")}
+    SELECT 1 FROM requested
+    UNION ALL
+    SELECT 1 FROM job
+    WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NOT NULL
+""")
+
+
 def _request_cancel(session: Session, job_id: UUID) -> bool:
     return changed_a_row(session, _REQUEST, job_id=job_id)
+
+
+_RETRY = statement(f"""
+    -- The lock keeps a recheck out, also if the output is gone.
+    WITH paid AS MATERIALIZED (
+        SELECT prediction.id, job.error_code IS DISTINCT FROM 'output_gone' AS may_be_there
+        FROM prediction JOIN job ON job.id = prediction.job_id
+        WHERE job_id = :job_id AND job.state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
+          AND prediction.state = 'completed' AND {NEWEST_OUTPUT}
+        FOR UPDATE OF prediction
+    ), fetched AS (
+        UPDATE prediction
+        SET {STORE_FROM_START}, output_releases = 0, output_warned_at = NULL, rechecks = false
+        FROM paid WHERE prediction.id = paid.id AND may_be_there AND due_at IS NULL
+        RETURNING 1
+    ), retried AS (
+        UPDATE job
+        SET state = CASE WHEN EXISTS (SELECT 1 FROM fetched) THEN 'storing' ELSE 'queued' END,
+            due_at = CASE WHEN NOT EXISTS (SELECT 1 FROM fetched) THEN now() END,
+            ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL,
+            max_attempts = least(20, max_attempts + (
+                SELECT count(*) FROM prediction
+                WHERE job_id = :job_id AND state NOT IN ('refused', 'not_found') AND NOT is_duplicate))
+        WHERE id = :job_id AND state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
+        RETURNING id, state
+    ), {log("'job.retried'", "retried", fields(state="state"), job_id="id")}
+    SELECT state FROM retried
+""")
+
+_FORGET_CRASHES = statement("""
+    UPDATE prediction SET submit_crashed = false
+    WHERE job_id = :job_id AND submit_crashed
+      AND EXISTS (SELECT 1 FROM job WHERE id = :job_id AND state IN ('failed', 'cancelled'))
+""")
 
 
 def retry_job(session: Session, job_id: UUID) -> str | None:

@@ -17,15 +17,6 @@ _LEAD = statement("""
     RETURNING term
 """)
 
-_RESIGN = statement("UPDATE leader SET lease_until = now() WHERE holder = :holder AND lease_until > now()")
-
-_SEE = statement("""
-    INSERT INTO worker (name, queues, threads) VALUES (:name, :queues, :threads)
-    ON CONFLICT (name) DO UPDATE SET queues = excluded.queues, threads = excluded.threads, seen_at = now()
-""")
-
-_DROP = statement("DELETE FROM worker WHERE name = :name OR seen_at < now() - interval '1 hour'")
-
 
 def lead(session: Session, holder: str, *, lease: timedelta) -> int | None:
     """Take or keep the lead for `lease`. Returns the term, or None while another worker holds the lead."""
@@ -33,14 +24,26 @@ def lead(session: Session, holder: str, *, lease: timedelta) -> int | None:
     return term
 
 
+_RESIGN = statement("UPDATE leader SET lease_until = now() WHERE holder = :holder AND lease_until > now()")
+
+
 def resign(session: Session, holder: str) -> None:
     """End this holder's lease, so that another worker can lead at once."""
     session.execute(_RESIGN, {"holder": holder})
 
 
+_SEE = statement("""
+    INSERT INTO worker (name, queues, threads) VALUES (:name, :queues, :threads)
+    ON CONFLICT (name) DO UPDATE SET queues = excluded.queues, threads = excluded.threads, seen_at = now()
+""")
+
+
 def see_worker(session: Session, name: str, *, queues: Sequence[str], threads: int) -> None:
     """Record a worker's sign of life."""
     session.execute(_SEE, {"name": name, "queues": list(queues), "threads": threads})
+
+
+_DROP = statement("DELETE FROM worker WHERE name = :name OR seen_at < now() - interval '1 hour'")
 
 
 def drop_worker(session: Session, name: str) -> None:

@@ -14,6 +14,30 @@ PROBE_PAUSE = timedelta(seconds=10)
 """After a concurrency 429, one render more than `effective_slots` is tried this often."""
 
 
+class AccountRoom(NamedTuple):
+    """How many more submissions an account has room for right now."""
+
+    free: int  # slots that no live prediction holds, including slots given back
+    rate_slots: int  # submissions that the rate limit still allows in this minute
+    back_offs: int  # refusals in a row; above 0, one submission at a time probes
+    submitting: int  # live predictions not accepted yet
+    posting: int  # of these, the ones with a message or a POST under way
+
+    @property
+    def submits(self) -> int:
+        """How many submissions may be started now."""
+        if not self.back_offs:
+            return self.rate_slots
+        return 0 if self.posting else min(self.rate_slots, 1)
+
+    def count_admissible(self, queue_room: int) -> int:
+        """How many jobs may be admitted if the queue has room for `queue_room` messages."""
+        if self.back_offs and self.submitting:
+            return 0
+        without_place = self.submitting - self.posting
+        return max(0, min(self.free, self.submits - without_place, queue_room))
+
+
 _COUNT_FREE_SLOTS = statement("""
     SELECT
         CASE WHEN back_off_until > now() OR paused_at IS NOT NULL THEN 0
@@ -41,30 +65,6 @@ _COUNT_FREE_SLOTS = statement("""
 """)
 
 _TAKE_LOCK = statement("SELECT 1 FROM account WHERE id = :account_id FOR NO KEY UPDATE")
-
-
-class AccountRoom(NamedTuple):
-    """How many more submissions an account has room for right now."""
-
-    free: int  # slots that no live prediction holds, including slots given back
-    rate_slots: int  # submissions that the rate limit still allows in this minute
-    back_offs: int  # refusals in a row; above 0, one submission at a time probes
-    submitting: int  # live predictions not accepted yet
-    posting: int  # of these, the ones with a message or a POST under way
-
-    @property
-    def submits(self) -> int:
-        """How many submissions may be started now."""
-        if not self.back_offs:
-            return self.rate_slots
-        return 0 if self.posting else min(self.rate_slots, 1)
-
-    def count_admissible(self, queue_room: int) -> int:
-        """How many jobs may be admitted if the queue has room for `queue_room` messages."""
-        if self.back_offs and self.submitting:
-            return 0
-        without_place = self.submitting - self.posting
-        return max(0, min(self.free, self.submits - without_place, queue_room))
 
 
 def count_free_slots(session: Session, account_id: UUID) -> AccountRoom | None:

@@ -14,6 +14,46 @@ from models.transitions.admission import RATE_SLOT_TOLERANCE, ClaimedSubmit
 from models.transitions.history import REASON, fields, log
 from models.transitions.job_release import EndedAttempt, release_job
 
+
+def _withdrawal(which: str) -> TextClause:
+    return statement(f"""
+        WITH withdrawn AS (
+            UPDATE prediction SET state = 'cancelled', ended_at = now(), due_at = NULL, claim = claim + 1
+            WHERE {which} AND state = 'submitting' AND posted_at IS NULL
+            RETURNING id, job_id, account_id
+        ), {log("'prediction.cancelled'", "withdrawn")}
+        SELECT id AS prediction_id, job_id FROM withdrawn
+    """)
+
+
+def _marking(which: str) -> TextClause:
+    return statement(f"""
+        WITH marked AS (
+            UPDATE prediction
+            SET state = 'unconfirmed', due_at = now() + interval '2 seconds', submit_crashed = :crashed,
+                error_code = :code, error_message = :message
+            WHERE {which} AND state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL
+            RETURNING id, job_id, account_id, claim
+        ), {log("'prediction.unconfirmed'", "marked", REASON)}
+        SELECT id AS prediction_id, job_id, claim FROM marked
+    """)
+
+
+DUPLICATE = "duplicate"
+"""What `accept_prediction` returns for a row that becomes a duplicate purchase."""
+
+
+class SubmitTicket(NamedTuple):
+    """The right to send one POST, once."""
+
+    prediction_id: UUID
+    job_id: UUID
+    account_id: UUID
+    video_model: str
+    input: dict[str, Any]
+    back_offs: int  # refusals in a row when the ticket was given; above 0, this submission probes
+
+
 _BEGIN = statement(f"""
     WITH begun AS (
         UPDATE prediction
@@ -32,121 +72,6 @@ _BEGIN = statement(f"""
 """)
 
 
-def _withdrawal(which: str) -> TextClause:
-    return statement(f"""
-        WITH withdrawn AS (
-            UPDATE prediction SET state = 'cancelled', ended_at = now(), due_at = NULL, claim = claim + 1
-            WHERE {which} AND state = 'submitting' AND posted_at IS NULL
-            RETURNING id, job_id, account_id
-        ), {log("'prediction.cancelled'", "withdrawn")}
-        SELECT id AS prediction_id, job_id FROM withdrawn
-    """)
-
-
-_WITHDRAW_OF_JOB = _withdrawal("job_id = :job_id")
-_WITHDRAW_IF_CANCELLED = _withdrawal("""id = :prediction_id AND claim = :claim
-    AND EXISTS (SELECT 1 FROM job WHERE job.id = job_id AND cancel_requested_at IS NOT NULL)""")
-
-_HAND_BACK = statement("""
-    UPDATE prediction
-    SET not_before = NULL, due_at = greatest(now(), account.back_off_until)
-    FROM account
-    WHERE prediction.id = :prediction_id AND claim = :claim AND account.id = account_id
-      AND state = 'submitting' AND posted_at IS NULL
-    RETURNING 1
-""")
-
-_UNPOST = statement(f"""
-    WITH unposted AS (
-        UPDATE prediction SET posted_at = NULL, not_before = NULL, due_at = now()
-        WHERE id = :prediction_id AND claim = :claim AND state = 'submitting'
-          AND posted_at IS NOT NULL AND provider_id IS NULL
-        RETURNING id, job_id, account_id
-    ), {log("'prediction.not_sent'", "unposted", fields("detail"))}
-    SELECT 1 FROM unposted
-""")
-
-_POSTPONE = statement("""
-    UPDATE prediction SET not_before = NULL, due_at = now() + :delay
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS bigint[])) AS unpublished (id, claim)
-    WHERE prediction.id = unpublished.id AND prediction.claim = unpublished.claim
-      AND state = 'submitting' AND posted_at IS NULL
-    RETURNING 1
-""")
-
-_ACCEPTED_KIND = "'prediction.' || CASE became WHEN 'cancelled' THEN 'accepted_late' ELSE became END"
-_ACCEPTED_DETAIL = """jsonb_build_object('provider_id', CAST(:provider_id AS text))
-            || CASE became WHEN 'rendering' THEN CAST(:forecast AS jsonb) ELSE '{}' END"""
-
-# A row that was marked not found or refused becomes a duplicate purchase, because its job may have bought another one.
-# Its render may have ended long ago, so it is checked now.
-_ACCEPT = statement(f"""
-    WITH accepted AS (
-        UPDATE prediction
-        SET provider_id = :provider_id, provider_created_at = :provider_created_at, accepted_at = now(),
-            adopted_at = CASE WHEN :adopted THEN now() END,
-            error_code = NULL, error_message = NULL,
-            state = CASE WHEN state = 'cancelled' THEN state ELSE 'rendering' END,
-            due_at = CASE WHEN state <> 'cancelled' THEN now() + :watch_window END,
-            ended_at = CASE WHEN state = 'cancelled' THEN ended_at END,
-            is_duplicate = state IN ('not_found', 'refused'),
-            early_check_at = CASE WHEN state IN ('not_found', 'refused') THEN now() END
-        WHERE id = :prediction_id AND provider_id IS NULL
-          AND (NOT :must_wait OR state IN ('submitting', 'unconfirmed'))
-        RETURNING id, job_id, account_id, CASE WHEN is_duplicate THEN 'duplicate' ELSE state END AS became
-    ), {log(_ACCEPTED_KIND, "accepted", _ACCEPTED_DETAIL)}, explained AS (
-        DELETE FROM unknown_prediction USING accepted
-        WHERE unknown_prediction.account_id = accepted.account_id AND unknown_prediction.provider_id = :provider_id
-    )
-    SELECT became FROM accepted
-""")
-
-_REFUSE = statement(f"""
-    WITH refused AS (
-        UPDATE prediction
-        SET state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
-        WHERE id = :prediction_id AND claim = :claim AND state IN ('submitting', 'unconfirmed')
-          AND posted_at IS NOT NULL AND provider_id IS NULL
-        RETURNING id, job_id, account_id
-    ), {log("'prediction.refused'", "refused", REASON)}
-    SELECT id AS prediction_id, job_id FROM refused
-""")
-
-
-def _marking(which: str) -> TextClause:
-    return statement(f"""
-        WITH marked AS (
-            UPDATE prediction
-            SET state = 'unconfirmed', due_at = now() + interval '2 seconds', submit_crashed = :crashed,
-                error_code = :code, error_message = :message
-            WHERE {which} AND state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL
-            RETURNING id, job_id, account_id, claim
-        ), {log("'prediction.unconfirmed'", "marked", REASON)}
-        SELECT id AS prediction_id, job_id, claim FROM marked
-    """)
-
-
-_MARK_ONE_UNCONFIRMED = _marking("id = :prediction_id AND claim = :claim")
-_MARK_OVERDUE_UNCONFIRMED = _marking("""id IN (
-    SELECT id FROM prediction
-    WHERE state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL AND due_at <= now()
-    FOR UPDATE SKIP LOCKED)""")
-
-DUPLICATE = "duplicate"
-"""What `accept_prediction` returns for a row that becomes a duplicate purchase."""
-
-
-class SubmitTicket(NamedTuple):
-    """The right to send one POST, once."""
-
-    prediction_id: UUID
-    job_id: UUID
-    account_id: UUID
-    video_model: str
-    input: dict[str, Any]
-    back_offs: int  # refusals in a row when the ticket was given; above 0, this submission probes
-
-
 def begin_submit(
     session: Session, prediction_id: UUID, claim: int, *, lease: timedelta, hook_asked: bool = False
 ) -> SubmitTicket | None:
@@ -161,6 +86,19 @@ def begin_submit(
     return find_one(session, _BEGIN, SubmitTicket, tolerance=RATE_SLOT_TOLERANCE, **values)
 
 
+_HAND_BACK = statement("""
+    UPDATE prediction
+    SET not_before = NULL, due_at = greatest(now(), account.back_off_until)
+    FROM account
+    WHERE prediction.id = :prediction_id AND claim = :claim AND account.id = account_id
+      AND state = 'submitting' AND posted_at IS NULL
+    RETURNING 1
+""")
+
+_WITHDRAW_IF_CANCELLED = _withdrawal("""id = :prediction_id AND claim = :claim
+    AND EXISTS (SELECT 1 FROM job WHERE job.id = job_id AND cancel_requested_at IS NOT NULL)""")
+
+
 def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:
     """Give a submission that was not begun back to the dispatcher, together with its rate slot.
 
@@ -170,6 +108,9 @@ def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:
     if _withdraw(session, _WITHDRAW_IF_CANCELLED, **claimed):
         return True
     return changed_a_row(session, _HAND_BACK, **claimed)
+
+
+_WITHDRAW_OF_JOB = _withdrawal("job_id = :job_id")
 
 
 def withdraw_submit(session: Session, job_id: UUID) -> bool:
@@ -184,9 +125,29 @@ def _withdraw(session: Session, query: TextClause, **values: Any) -> bool:
     return withdrawn is not None
 
 
+_UNPOST = statement(f"""
+    WITH unposted AS (
+        UPDATE prediction SET posted_at = NULL, not_before = NULL, due_at = now()
+        WHERE id = :prediction_id AND claim = :claim AND state = 'submitting'
+          AND posted_at IS NOT NULL AND provider_id IS NULL
+        RETURNING id, job_id, account_id
+    ), {log("'prediction.not_sent'", "unposted", fields("detail"))}
+    SELECT 1 FROM unposted
+""")
+
+
 def unpost_submit(session: Session, prediction_id: UUID, claim: int, *, detail: str) -> bool:
     """Record that certainly nothing was sent. The submission may be tried again."""
     return changed_a_row(session, _UNPOST, prediction_id=prediction_id, claim=claim, detail=detail)
+
+
+_POSTPONE = statement("""
+    UPDATE prediction SET not_before = NULL, due_at = now() + :delay
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS bigint[])) AS unpublished (id, claim)
+    WHERE prediction.id = unpublished.id AND prediction.claim = unpublished.claim
+      AND state = 'submitting' AND posted_at IS NULL
+    RETURNING 1
+""")
 
 
 def postpone_submits(session: Session, claimed: Sequence[ClaimedSubmit], *, delay: timedelta) -> int:
@@ -234,10 +195,51 @@ def accept_answer(
     return _accept(session, prediction_id, adopted=False, must_wait=True, forecast=forecast, **values)
 
 
+_ACCEPTED_DETAIL = """jsonb_build_object('provider_id', CAST(:provider_id AS text))
+            || CASE became WHEN 'rendering' THEN CAST(:forecast AS jsonb) ELSE '{}' END"""
+
+_ACCEPTED_KIND = "'prediction.' || CASE became WHEN 'cancelled' THEN 'accepted_late' ELSE became END"
+
+# A row that was marked not found or refused becomes a duplicate purchase, because its job may have bought another one.
+# Its render may have ended long ago, so it is checked now.
+_ACCEPT = statement(f"""
+    WITH accepted AS (
+        UPDATE prediction
+        SET provider_id = :provider_id, provider_created_at = :provider_created_at, accepted_at = now(),
+            adopted_at = CASE WHEN :adopted THEN now() END,
+            error_code = NULL, error_message = NULL,
+            state = CASE WHEN state = 'cancelled' THEN state ELSE 'rendering' END,
+            due_at = CASE WHEN state <> 'cancelled' THEN now() + :watch_window END,
+            ended_at = CASE WHEN state = 'cancelled' THEN ended_at END,
+            is_duplicate = state IN ('not_found', 'refused'),
+            early_check_at = CASE WHEN state IN ('not_found', 'refused') THEN now() END
+        WHERE id = :prediction_id AND provider_id IS NULL
+          AND (NOT :must_wait OR state IN ('submitting', 'unconfirmed'))
+        RETURNING id, job_id, account_id, CASE WHEN is_duplicate THEN 'duplicate' ELSE state END AS became
+    ), {log(_ACCEPTED_KIND, "accepted", _ACCEPTED_DETAIL)}, explained AS (
+        DELETE FROM unknown_prediction USING accepted
+        WHERE unknown_prediction.account_id = accepted.account_id AND unknown_prediction.provider_id = :provider_id
+    )
+    SELECT became FROM accepted
+""")
+
+
 def _accept(session: Session, prediction_id: UUID, *, forecast: Mapping[str, Any], **values: Any) -> str | None:
     values |= {"prediction_id": prediction_id, "forecast": as_json(forecast)}
     state: str | None = session.execute(_ACCEPT, values).scalar_one_or_none()
     return state
+
+
+_REFUSE = statement(f"""
+    WITH refused AS (
+        UPDATE prediction
+        SET state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
+        WHERE id = :prediction_id AND claim = :claim AND state IN ('submitting', 'unconfirmed')
+          AND posted_at IS NOT NULL AND provider_id IS NULL
+        RETURNING id, job_id, account_id
+    ), {log("'prediction.refused'", "refused", REASON)}
+    SELECT id AS prediction_id, job_id FROM refused
+""")
 
 
 def refuse_submit(session: Session, prediction_id: UUID, claim: int, *, reason: Reason, fails_job: bool) -> bool:
@@ -253,10 +255,19 @@ def refuse_submit(session: Session, prediction_id: UUID, claim: int, *, reason: 
     return True
 
 
+_MARK_ONE_UNCONFIRMED = _marking("id = :prediction_id AND claim = :claim")
+
+
 def mark_unconfirmed(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
     """The answer to the POST is not known. The submission is not sent again before it has been searched for."""
     values = {"prediction_id": prediction_id, "claim": claim, "message": message}
     return changed_a_row(session, _MARK_ONE_UNCONFIRMED, code="outcome_unknown", crashed=False, **values)
+
+
+_MARK_OVERDUE_UNCONFIRMED = _marking("""id IN (
+    SELECT id FROM prediction
+    WHERE state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL AND due_at <= now()
+    FOR UPDATE SKIP LOCKED)""")
 
 
 def mark_overdue_unconfirmed(session: Session) -> list[ClaimedSubmit]:

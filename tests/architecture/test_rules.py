@@ -44,6 +44,7 @@ FLAT = {
 FOLDER_MODULES = 12
 MANY_MODULES = {"cli/commands"}  # one per noun
 MODULE_LINES, FUNCTION_LINES, NESTING, PARAMETERS, BY_POSITION = 300, 40, 3, 6, 4
+STATEMENT_LINES, STATEMENT_DISTANCE = 25, 15
 TEST_NAME_CHARACTERS = 70
 MANY_PARAMETERS = {
     "cli/commands/submit.py submit": "typer wants a parameter per option",
@@ -262,6 +263,35 @@ def test_only_the_models_build_sql() -> None:
         if alias.name in SQL_BUILDERS
     }
     assert builders == set()
+
+
+def list_statements() -> Iterator[tuple[str, ast.Assign, list[Function]]]:
+    """Each SQL statement of the models by its place and name, with the functions that run it."""
+    for path in (each for folder in ("transitions", "queries") for each in (ROOT / "models" / folder).rglob("*.py")):
+        functions = [node for node in parse(path).body if isinstance(node, Function)]
+        for node in parse(path).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("statement("):
+                name = ast.unparse(node.targets[0])
+                users = [each for each in functions if any(ast.unparse(x) == name for x in ast.walk(each))]
+                yield f"{name_of(path)} {name}", node, users
+
+
+def test_a_statement_has_at_most_25_lines_and_stands_above_its_function() -> None:
+    statements = list(list_statements())
+    assert len(statements) > 100
+    long = {name for name, node, _ in statements if (node.end_lineno or 0) - node.lineno > STATEMENT_LINES + 1}
+    far = {
+        name
+        for name, node, users in statements
+        if not any(0 <= each.lineno - (node.end_lineno or 0) <= STATEMENT_DISTANCE for each in users)
+    }
+    assert (long, far) == (set(), set())
+
+
+def test_no_transition_reads_the_history() -> None:
+    reads = re.compile(r"\b(FROM|JOIN)\s+event\b")
+    readers = {name_of(path) for path in list_modules("models/transitions") if any(map(reads.search, strings_of(path)))}
+    assert readers == set()
 
 
 def assigns_a_state(node: ast.AST) -> bool:

@@ -11,26 +11,6 @@ from models.queries.accounts.back_off import REFUSED, WAITING
 from models.queries.accounts.money import HELD, REFUNDED, SPENT
 from models.queries.storing import OutputOutage, find_output_outage
 
-# Reads every prediction of the account: run it for people, not in a loop.
-_SUMMARY = statement(f"""
-    SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
-        CASE WHEN {REFUSED} THEN back_off_reason || coalesce(': ' || back_off_detail, '') END AS back_off,
-        money.held, money.spent, money.refunded, money.duplicate, money.duplicates, epoch,
-        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM stale_write) AS stale_writes, check_price,
-        (SELECT count(*) FROM unknown_prediction WHERE account_id = account.id AND found_at > now() - interval '7 days')
-            AS unknown_predictions
-    FROM account LEFT JOIN {WAITING} ON true,
-        LATERAL (
-            SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
-                coalesce(sum(price) FILTER (WHERE {SPENT}), 0) AS spent,
-                coalesce(sum(price) FILTER (WHERE {REFUNDED}), 0) AS refunded,
-                coalesce(sum(price) FILTER (WHERE is_duplicate AND {SPENT}), 0) AS duplicate,
-                count(*) FILTER (WHERE is_duplicate) AS duplicates
-            FROM prediction WHERE account_id = account.id
-        ) AS money
-    WHERE name = :name
-""")
-
 
 class AccountSummary(NamedTuple):
     """An account's limits, health and money. Money is in dollars."""
@@ -53,6 +33,27 @@ class AccountSummary(NamedTuple):
     check_price: float | None  # seconds of delay that each of the last requests of checks was worth
     unknown_predictions: int  # found in the last seven days: no row asked for them
     outage: OutputOutage | None = None  # current outage of the output host
+
+
+# Reads every prediction of the account: run it for people, not in a loop.
+_SUMMARY = statement(f"""
+    SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
+        CASE WHEN {REFUSED} THEN back_off_reason || coalesce(': ' || back_off_detail, '') END AS back_off,
+        money.held, money.spent, money.refunded, money.duplicate, money.duplicates, epoch,
+        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM stale_write) AS stale_writes, check_price,
+        (SELECT count(*) FROM unknown_prediction WHERE account_id = account.id AND found_at > now() - interval '7 days')
+            AS unknown_predictions
+    FROM account LEFT JOIN {WAITING} ON true,
+        LATERAL (
+            SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
+                coalesce(sum(price) FILTER (WHERE {SPENT}), 0) AS spent,
+                coalesce(sum(price) FILTER (WHERE {REFUNDED}), 0) AS refunded,
+                coalesce(sum(price) FILTER (WHERE is_duplicate AND {SPENT}), 0) AS duplicate,
+                count(*) FILTER (WHERE is_duplicate) AS duplicates
+            FROM prediction WHERE account_id = account.id
+        ) AS money
+    WHERE name = :name
+""")
 
 
 def summarise_account(session: Session, name: str) -> AccountSummary | None:

@@ -10,71 +10,6 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, find_one, statement
 
-_POSTED = statement("""
-    SELECT prediction.id AS prediction_id, job_id, video_model, input, posted_at, prediction.state,
-        prediction.state = 'submitting'
-            OR prediction.state = 'unconfirmed' AND coalesce(prediction.due_at <= now(), false) AS is_due,
-        job.state = 'queued' AND cancel_requested_at IS NULL AS is_wanted
-    FROM prediction JOIN job ON job.id = job_id
-    WHERE account_id = :account_id AND provider_id IS NULL AND posted_at IS NOT NULL
-      AND prediction.state IN ('submitting', 'unconfirmed', 'not_found')
-      AND posted_at > now() - interval '7 days'
-    ORDER BY posted_at
-""")
-
-_UNCONFIRMED = statement("""
-    SELECT prediction.id AS prediction_id, job_id, batch.name AS batch, video_model, input, prediction.price, posted_at,
-        prediction.error_code IS NOT DISTINCT FROM 'undecidable' AS needs_person,
-        coalesce(prediction.error_message, '') AS reason
-    FROM prediction JOIN job ON job.id = job_id LEFT JOIN batch ON batch.id = batch_id
-    WHERE prediction.state = 'unconfirmed'
-    ORDER BY posted_at, prediction.id
-""")
-
-_OFFSETS = statement("""
-    SELECT min(provider_created_at - posted_at) AS after_post, max(provider_created_at - accepted_at) AS after_answer
-    FROM (
-        SELECT provider_created_at, posted_at, accepted_at FROM prediction
-        WHERE account_id = :account_id AND adopted_at IS NULL
-          AND provider_created_at IS NOT NULL AND accepted_at IS NOT NULL
-        ORDER BY id DESC
-        LIMIT 200
-    ) AS latest
-""")
-
-_KNOWN = statement("""
-    SELECT provider_id FROM prediction WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[]))
-""")
-
-_UNLISTED = statement("""
-    SELECT coalesce(max(extract(epoch FROM :listed_at - accepted_at)), 0)::float8
-    FROM prediction
-    WHERE account_id = :account_id AND state = 'rendering' AND adopted_at IS NULL
-      AND provider_created_at > :after AND accepted_at < :listed_at
-      AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:ids AS text[])) AS listed (id) WHERE listed.id = provider_id)
-""")
-
-# Ids sort by creation time, so no index on the time is needed. The inner limits bound the reads if few have a time.
-_NEIGHBOURS = """
-    (SELECT provider_id, provider_created_at, accepted_at, {is_earlier} AS is_earlier
-     FROM (SELECT * FROM prediction WHERE account_id = :account_id AND id {side} asked.prediction_id
-           ORDER BY id {order} LIMIT 500) AS near
-     WHERE accepted_at {within} AND provider_created_at IS NOT NULL AND state NOT IN ('lost', 'deleted')
-     ORDER BY id {order} LIMIT 5)
-"""
-_ASKED = """
-    SELECT prediction_id, found.provider_id, found.provider_created_at AS created_at, is_earlier
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:moments AS timestamptz[])) AS asked (prediction_id, moment)
-    CROSS JOIN LATERAL ({earlier} UNION ALL {later}) AS found
-    WHERE found.accepted_at BETWEEN moment - interval '24 hours' AND moment + interval '24 hours'
-"""
-_CONTROLS = statement(
-    _ASKED.format(
-        earlier=_NEIGHBOURS.format(is_earlier="true", side="<", order="DESC", within="<= moment"),
-        later=_NEIGHBOURS.format(is_earlier="false", side=">", order="ASC", within="< :until"),
-    )
-)
-
 
 class Posted(NamedTuple):
     """A submission that was posted and has no provider id."""
@@ -119,9 +54,32 @@ class Offsets(NamedTuple):
     after_answer: timedelta | None  # largest of created - accepted
 
 
+_POSTED = statement("""
+    SELECT prediction.id AS prediction_id, job_id, video_model, input, posted_at, prediction.state,
+        prediction.state = 'submitting'
+            OR prediction.state = 'unconfirmed' AND coalesce(prediction.due_at <= now(), false) AS is_due,
+        job.state = 'queued' AND cancel_requested_at IS NULL AS is_wanted
+    FROM prediction JOIN job ON job.id = job_id
+    WHERE account_id = :account_id AND provider_id IS NULL AND posted_at IS NOT NULL
+      AND prediction.state IN ('submitting', 'unconfirmed', 'not_found')
+      AND posted_at > now() - interval '7 days'
+    ORDER BY posted_at
+""")
+
+
 def list_posted(session: Session, account_id: UUID) -> list[Posted]:
     """Every submission posted within the provider's retention that has no provider id, oldest first."""
     return find_all(session, _POSTED, Posted, account_id=account_id)
+
+
+_UNCONFIRMED = statement("""
+    SELECT prediction.id AS prediction_id, job_id, batch.name AS batch, video_model, input, prediction.price, posted_at,
+        prediction.error_code IS NOT DISTINCT FROM 'undecidable' AS needs_person,
+        coalesce(prediction.error_message, '') AS reason
+    FROM prediction JOIN job ON job.id = job_id LEFT JOIN batch ON batch.id = batch_id
+    WHERE prediction.state = 'unconfirmed'
+    ORDER BY posted_at, prediction.id
+""")
 
 
 def list_unconfirmed(session: Session) -> list[UnconfirmedSubmission]:
@@ -129,14 +87,55 @@ def list_unconfirmed(session: Session) -> list[UnconfirmedSubmission]:
     return find_all(session, _UNCONFIRMED, UnconfirmedSubmission)
 
 
+_OFFSETS = statement("""
+    SELECT min(provider_created_at - posted_at) AS after_post, max(provider_created_at - accepted_at) AS after_answer
+    FROM (
+        SELECT provider_created_at, posted_at, accepted_at FROM prediction
+        WHERE account_id = :account_id AND adopted_at IS NULL
+          AND provider_created_at IS NOT NULL AND accepted_at IS NOT NULL
+        ORDER BY id DESC
+        LIMIT 200
+    ) AS latest
+""")
+
+
 def find_offsets(session: Session, account_id: UUID) -> Offsets:
     """The offsets between the provider's clock and ours, from its latest answers."""
     return find_one(session, _OFFSETS, Offsets, account_id=account_id) or Offsets(None, None)
 
 
+_KNOWN = statement("""
+    SELECT provider_id FROM prediction WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[]))
+""")
+
+
 def filter_known(session: Session, account_id: UUID, ids: Sequence[str]) -> set[str]:
     """The provider ids that our rows have."""
     return set(session.scalars(_KNOWN, {"account_id": account_id, "ids": list(ids)}))
+
+
+_ASKED = """
+    SELECT prediction_id, found.provider_id, found.provider_created_at AS created_at, is_earlier
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:moments AS timestamptz[])) AS asked (prediction_id, moment)
+    CROSS JOIN LATERAL ({earlier} UNION ALL {later}) AS found
+    WHERE found.accepted_at BETWEEN moment - interval '24 hours' AND moment + interval '24 hours'
+"""
+
+# Ids sort by creation time, so no index on the time is needed. The inner limits bound the reads if few have a time.
+_NEIGHBOURS = """
+    (SELECT provider_id, provider_created_at, accepted_at, {is_earlier} AS is_earlier
+     FROM (SELECT * FROM prediction WHERE account_id = :account_id AND id {side} asked.prediction_id
+           ORDER BY id {order} LIMIT 500) AS near
+     WHERE accepted_at {within} AND provider_created_at IS NOT NULL AND state NOT IN ('lost', 'deleted')
+     ORDER BY id {order} LIMIT 5)
+"""
+
+_CONTROLS = statement(
+    _ASKED.format(
+        earlier=_NEIGHBOURS.format(is_earlier="true", side="<", order="DESC", within="<= moment"),
+        later=_NEIGHBOURS.format(is_earlier="false", side=">", order="ASC", within="< :until"),
+    )
+)
 
 
 def list_controls(
@@ -148,6 +147,15 @@ def list_controls(
     """
     values = {"ids": list(moments), "moments": list(moments.values()), "until": until}
     return find_all(session, _CONTROLS, ControlPrediction, account_id=account_id, **values) if moments else []
+
+
+_UNLISTED = statement("""
+    SELECT coalesce(max(extract(epoch FROM :listed_at - accepted_at)), 0)::float8
+    FROM prediction
+    WHERE account_id = :account_id AND state = 'rendering' AND adopted_at IS NULL
+      AND provider_created_at > :after AND accepted_at < :listed_at
+      AND NOT EXISTS (SELECT 1 FROM unnest(CAST(:ids AS text[])) AS listed (id) WHERE listed.id = provider_id)
+""")
 
 
 def measure_list_lag(

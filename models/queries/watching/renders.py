@@ -9,54 +9,6 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, find_one, statement
 
-_WATCHED = statement("""
-    SELECT job_id, account_id, state, claim, provider_id,
-        extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
-        extract(epoch FROM now() - inconsistent_since)::float8 AS inconsistent_seconds,
-        watch_windows, coalesce(provider_created_at, accepted_at) AS created_at,
-        provider_created_at IS NOT NULL AS by_provider, attempt
-    FROM prediction WHERE id = :prediction_id
-""")
-
-_RENDERING = """
-    SELECT prediction.id AS prediction_id, job_id, claim,
-        extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
-        watch_windows, video_model, input - '{{prompt,image,video}}'::text[] AS values,
-        extract(epoch FROM provider_created_at)::float8 AS provider_created_at
-    FROM prediction JOIN job ON job.id = job_id
-    WHERE prediction.state = 'rendering' AND {which}
-"""
-_RENDERING_SINCE = statement(_RENDERING.format(which="accepted_at > now() - make_interval(secs => :newer_than)"))
-_RENDERING_OF = statement(_RENDERING.format(which="prediction.id = ANY(CAST(:ids AS uuid[]))"))
-
-_ENDED = statement("""
-    SELECT id FROM prediction WHERE account_id = :account_id AND ended_at > now() - make_interval(secs => :newer_than)
-""")
-
-_ENDED_PLACES = statement("""
-    SELECT extract(epoch FROM provider_created_at)::float8 FROM prediction
-    WHERE account_id = :account_id AND ended_at > now() - interval '15 minutes' AND provider_created_at IS NOT NULL
-    ORDER BY ended_at DESC
-    LIMIT 20000
-""")
-
-_EARLY_CHECKS = statement("""
-    SELECT id AS prediction_id, extract(epoch FROM early_check_at)::float8 AS early_check_at FROM prediction
-    WHERE state = 'rendering' AND early_check_at > now() - make_interval(secs => :newer_than)
-""")
-
-_ON_PAGE = statement("""
-    SELECT id AS prediction_id, provider_id, claim, accepted_at < now() - interval '10 seconds' AS should_show
-    FROM prediction
-    WHERE account_id = :account_id AND state = 'rendering' AND provider_created_at BETWEEN :after AND :before
-    ORDER BY id
-""")
-
-_SWEEP_LAG = statement("""
-    SELECT coalesce(max(extract(epoch FROM now() - ended_at)) - :elapsed, 0)::float8 FROM prediction
-    WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[])) AND state = 'completed'
-""")
-
 
 class WatchedPrediction(NamedTuple):
     """The data about a prediction that a check needs."""
@@ -103,9 +55,30 @@ class PageEntry(NamedTuple):
     should_show: bool  # old enough that a list with a small lag shows it
 
 
+_WATCHED = statement("""
+    SELECT job_id, account_id, state, claim, provider_id,
+        extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
+        extract(epoch FROM now() - inconsistent_since)::float8 AS inconsistent_seconds,
+        watch_windows, coalesce(provider_created_at, accepted_at) AS created_at,
+        provider_created_at IS NOT NULL AS by_provider, attempt
+    FROM prediction WHERE id = :prediction_id
+""")
+
+
 def find_watched(session: Session, prediction_id: UUID) -> WatchedPrediction | None:
     """The prediction to check, whatever its state."""
     return find_one(session, _WATCHED, WatchedPrediction, prediction_id=prediction_id)
+
+
+_RENDERING = """
+    SELECT prediction.id AS prediction_id, job_id, claim,
+        extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
+        watch_windows, video_model, input - '{{prompt,image,video}}'::text[] AS values,
+        extract(epoch FROM provider_created_at)::float8 AS provider_created_at
+    FROM prediction JOIN job ON job.id = job_id
+    WHERE prediction.state = 'rendering' AND {which}
+"""
+_RENDERING_SINCE = statement(_RENDERING.format(which="accepted_at > now() - make_interval(secs => :newer_than)"))
 
 
 def list_rendering(session: Session, *, newer_than_seconds: float) -> list[Rendering]:
@@ -113,9 +86,17 @@ def list_rendering(session: Session, *, newer_than_seconds: float) -> list[Rende
     return find_all(session, _RENDERING_SINCE, Rendering, newer_than=newer_than_seconds)
 
 
+_RENDERING_OF = statement(_RENDERING.format(which="prediction.id = ANY(CAST(:ids AS uuid[]))"))
+
+
 def list_rendering_of(session: Session, ids: Iterable[UUID]) -> list[Rendering]:
     """The predictions with these ids that still render."""
     return find_all(session, _RENDERING_OF, Rendering, ids=list(ids))
+
+
+_ENDED = statement("""
+    SELECT id FROM prediction WHERE account_id = :account_id AND ended_at > now() - make_interval(secs => :newer_than)
+""")
 
 
 def list_ended(session: Session, account_id: UUID, *, newer_than_seconds: float) -> list[UUID]:
@@ -123,9 +104,23 @@ def list_ended(session: Session, account_id: UUID, *, newer_than_seconds: float)
     return list(session.scalars(_ENDED, {"account_id": account_id, "newer_than": newer_than_seconds}))
 
 
+_ENDED_PLACES = statement("""
+    SELECT extract(epoch FROM provider_created_at)::float8 FROM prediction
+    WHERE account_id = :account_id AND ended_at > now() - interval '15 minutes' AND provider_created_at IS NOT NULL
+    ORDER BY ended_at DESC
+    LIMIT 20000
+""")
+
+
 def list_ended_places(session: Session, account_id: UUID) -> list[float]:
     """When the provider created the predictions that ended in the last 15 minutes, in seconds since 1970."""
     return list(session.scalars(_ENDED_PLACES, {"account_id": account_id}))
+
+
+_EARLY_CHECKS = statement("""
+    SELECT id AS prediction_id, extract(epoch FROM early_check_at)::float8 AS early_check_at FROM prediction
+    WHERE state = 'rendering' AND early_check_at > now() - make_interval(secs => :newer_than)
+""")
 
 
 def list_early_checks(session: Session, *, newer_than_seconds: float) -> list[EarlyCheck]:
@@ -133,9 +128,23 @@ def list_early_checks(session: Session, *, newer_than_seconds: float) -> list[Ea
     return find_all(session, _EARLY_CHECKS, EarlyCheck, newer_than=newer_than_seconds)
 
 
+_ON_PAGE = statement("""
+    SELECT id AS prediction_id, provider_id, claim, accepted_at < now() - interval '10 seconds' AS should_show
+    FROM prediction
+    WHERE account_id = :account_id AND state = 'rendering' AND provider_created_at BETWEEN :after AND :before
+    ORDER BY id
+""")
+
+
 def list_page(session: Session, account_id: UUID, *, after: datetime, before: datetime) -> list[PageEntry]:
     """Renders in flight that the provider created between two moments, both included, in the order of their ids."""
     return find_all(session, _ON_PAGE, PageEntry, account_id=account_id, after=after, before=before)
+
+
+_SWEEP_LAG = statement("""
+    SELECT coalesce(max(extract(epoch FROM now() - ended_at)) - :elapsed, 0)::float8 FROM prediction
+    WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[])) AND state = 'completed'
+""")
 
 
 def measure_sweep_lag(session: Session, account_id: UUID, *, running: Sequence[str], elapsed: float) -> float:

@@ -10,52 +10,16 @@ from models.db.rows import find_one, statement
 
 IN_TIME = timedelta(seconds=5)
 """A webhook that comes up to this long after we knew counts as delivered; a later one does not."""
+
 WINDOW = 200
 RECENT = 40
 """How many of the latest of these ends show that deliveries have stopped."""
+
 CHANCE = 0.1
 """If the recent share is lower by no more than this, it may be chance."""
+
 FEWEST = 5
 """With fewer ends than this, no share is reported."""
-
-_SECRET = statement("SELECT hook_secret FROM account WHERE name = :name")
-
-_DELIVERY = statement("""
-    SELECT coalesce(sum(came), 0) AS delivered, count(*) AS ended,
-        coalesce(sum(came) FILTER (WHERE place <= :recent), 0) AS delivered_recently,
-        count(*) FILTER (WHERE place <= :recent) AS ended_recently
-    FROM (
-        SELECT coalesce(hooked_at <= ended_at + :in_time, false)::int AS came,
-            row_number() OVER (ORDER BY ended_at DESC) AS place
-        FROM prediction
-        WHERE account_id = :account_id AND hook_asked AND state IN ('completed', 'failed')
-          AND ended_at BETWEEN now() - interval '1 day' AND now() - :in_time
-        ORDER BY ended_at DESC
-        LIMIT :window
-    ) AS latest
-""")
-
-_AGREEMENT = statement("""
-    SELECT count(*) FILTER (WHERE hook_outcome = state) AS agreed,
-        count(*) FILTER (WHERE hook_outcome <> state) AS disagreed
-    FROM (
-        SELECT hook_outcome, state FROM prediction
-        WHERE account_id = :account_id AND hook_outcome IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook
-        ORDER BY ended_at DESC NULLS LAST
-        LIMIT :window
-    ) AS latest
-    WHERE state IN ('completed', 'failed', 'cancelled', 'timeout', 'deleted')
-""")
-
-_STATS = statement("""
-    SELECT count(*) AS asked, extract(epoch FROM now() - max(hooked_at))::float8 AS last_seconds
-    FROM (
-        SELECT hooked_at FROM prediction
-        WHERE account_id = :account_id AND hook_asked AND ended_at IS NOT NULL
-        ORDER BY ended_at DESC
-        LIMIT :window
-    ) AS latest
-""")
 
 
 class Delivery(NamedTuple):
@@ -91,10 +55,29 @@ class WebhookStats(NamedTuple):
     last_seconds: float | None  # since the last webhook of these came; None: none came
 
 
+_SECRET = statement("SELECT hook_secret FROM account WHERE name = :name")
+
+
 def find_hook_secret(session: Session, name: str) -> bytes | None:
     """The key that signs the tokens of this account's webhooks; None if there is no such account."""
     secret: bytes | None = session.execute(_SECRET, {"name": name}).scalar_one_or_none()
     return secret
+
+
+_DELIVERY = statement("""
+    SELECT coalesce(sum(came), 0) AS delivered, count(*) AS ended,
+        coalesce(sum(came) FILTER (WHERE place <= :recent), 0) AS delivered_recently,
+        count(*) FILTER (WHERE place <= :recent) AS ended_recently
+    FROM (
+        SELECT coalesce(hooked_at <= ended_at + :in_time, false)::int AS came,
+            row_number() OVER (ORDER BY ended_at DESC) AS place
+        FROM prediction
+        WHERE account_id = :account_id AND hook_asked AND state IN ('completed', 'failed')
+          AND ended_at BETWEEN now() - interval '1 day' AND now() - :in_time
+        ORDER BY ended_at DESC
+        LIMIT :window
+    ) AS latest
+""")
 
 
 def measure_webhook_delivery(session: Session, account_id: UUID) -> Delivery:
@@ -109,10 +92,34 @@ def measure_webhook_delivery(session: Session, account_id: UUID) -> Delivery:
     return Delivery(row.delivered, row.ended)
 
 
+_AGREEMENT = statement("""
+    SELECT count(*) FILTER (WHERE hook_outcome = state) AS agreed,
+        count(*) FILTER (WHERE hook_outcome <> state) AS disagreed
+    FROM (
+        SELECT hook_outcome, state FROM prediction
+        WHERE account_id = :account_id AND hook_outcome IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook
+        ORDER BY ended_at DESC NULLS LAST
+        LIMIT :window
+    ) AS latest
+    WHERE state IN ('completed', 'failed', 'cancelled', 'timeout', 'deleted')
+""")
+
+
 def measure_webhook_agreement(session: Session, account_id: UUID) -> Agreement:
     """Whether webhooks were right, from the last 200 ends that a check decided and a webhook also reported."""
     found = find_one(session, _AGREEMENT, Agreement, account_id=account_id, window=WINDOW)
     return found or Agreement(0, 0)
+
+
+_STATS = statement("""
+    SELECT count(*) AS asked, extract(epoch FROM now() - max(hooked_at))::float8 AS last_seconds
+    FROM (
+        SELECT hooked_at FROM prediction
+        WHERE account_id = :account_id AND hook_asked AND ended_at IS NOT NULL
+        ORDER BY ended_at DESC
+        LIMIT :window
+    ) AS latest
+""")
 
 
 def find_webhook_stats(session: Session, account_id: UUID) -> WebhookStats:

@@ -13,30 +13,6 @@ from models.transitions.reconciling.unconfirmed import mark_not_found
 from models.transitions.submitting import accept_prediction
 from models.transitions.watching.renders import end_prediction
 
-# The lock prevents changes to the unconfirmed submission until the next transition in the same transaction.
-_DECIDE = statement(f"""
-    WITH held AS (
-        SELECT id, job_id, account_id FROM prediction
-        WHERE id = :prediction_id AND state = 'unconfirmed' AND provider_id IS NULL
-          AND NOT EXISTS (
-              SELECT 1 FROM prediction AS other
-              WHERE other.account_id = prediction.account_id AND other.provider_id = CAST(:provider_id AS text))
-        FOR UPDATE
-    ), {log("'submission.decided'", "held", f"jsonb_strip_nulls({fields('how', 'by', 'provider_id')})")}
-    SELECT 1 FROM held
-""")
-
-_ABANDON_DETAIL = fields("by", provider_id="provider_id", price="CAST(price AS text)", windows="watch_windows")
-
-_ABANDON = statement(f"""
-    WITH held AS (
-        SELECT id, job_id, account_id, claim, provider_id, price, watch_windows FROM prediction
-        WHERE id = :prediction_id AND state = 'rendering' AND watch_windows >= 1
-        FOR UPDATE
-    ), {log("'prediction.abandoned'", "held", _ABANDON_DETAIL)}
-    SELECT claim FROM held
-""")
-
 
 def adopt_unconfirmed(
     session: Session, prediction_id: UUID, *, provider_id: str, watch_window: timedelta, by: str
@@ -67,8 +43,34 @@ def dismiss_unconfirmed(session: Session, prediction_id: UUID, *, by: str) -> bo
     return mark_not_found(session, prediction_id, why="a person decided", decided=True)
 
 
+# The lock prevents changes to the unconfirmed submission until the next transition in the same transaction.
+_DECIDE = statement(f"""
+    WITH held AS (
+        SELECT id, job_id, account_id FROM prediction
+        WHERE id = :prediction_id AND state = 'unconfirmed' AND provider_id IS NULL
+          AND NOT EXISTS (
+              SELECT 1 FROM prediction AS other
+              WHERE other.account_id = prediction.account_id AND other.provider_id = CAST(:provider_id AS text))
+        FOR UPDATE
+    ), {log("'submission.decided'", "held", f"jsonb_strip_nulls({fields('how', 'by', 'provider_id')})")}
+    SELECT 1 FROM held
+""")
+
+
 def _decide(session: Session, prediction_id: UUID, *, how: str, by: str, provider_id: str | None = None) -> bool:
     return changed_a_row(session, _DECIDE, prediction_id=prediction_id, how=how, by=by, provider_id=provider_id)
+
+
+_ABANDON_DETAIL = fields("by", provider_id="provider_id", price="CAST(price AS text)", windows="watch_windows")
+
+_ABANDON = statement(f"""
+    WITH held AS (
+        SELECT id, job_id, account_id, claim, provider_id, price, watch_windows FROM prediction
+        WHERE id = :prediction_id AND state = 'rendering' AND watch_windows >= 1
+        FOR UPDATE
+    ), {log("'prediction.abandoned'", "held", _ABANDON_DETAIL)}
+    SELECT claim FROM held
+""")
 
 
 def abandon_prediction(session: Session, prediction_id: UUID, *, by: str) -> bool:

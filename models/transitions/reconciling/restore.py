@@ -28,6 +28,13 @@ _HOLD = statement(f"""
     SELECT 1 FROM held
 """)
 
+
+def hold_restored(session: Session, account_id: UUID, *, epoch: int, restore_epoch: int, detail: str) -> bool:
+    """Pause the account if its row is behind one of these epochs: its database has then been restored."""
+    values = {"account_id": account_id, "epoch": epoch, "restore_epoch": restore_epoch, "detail": detail}
+    return changed_a_row(session, _HOLD, **values)
+
+
 _EXPLAIN = statement(f"""
     WITH explained AS (
         UPDATE account SET paused_detail = :detail
@@ -36,6 +43,12 @@ _EXPLAIN = statement(f"""
     ), {log("'account.paused'", "explained", fields("detail", reason="'restore'"), account_id="id")}
     SELECT 1 FROM explained
 """)
+
+
+def explain_pause(session: Session, account_id: UUID, *, detail: str) -> bool:
+    """Record what an account paused for a restore waits for. Each detail is recorded once."""
+    return changed_a_row(session, _EXPLAIN, account_id=account_id, detail=detail)
+
 
 _PAUSE = statement(f"""
     WITH paused AS (
@@ -50,6 +63,16 @@ _PAUSE = statement(f"""
     SELECT 1 FROM paused
 """)
 
+
+def pause_account(session: Session, account_id: UUID, *, by: str) -> bool:
+    """A person pauses the account: it submits nothing until it is resumed. Returns False if a person has already paused
+    it.
+
+    A pause for a restore continues, and this pause stands after it.
+    """
+    return changed_a_row(session, _PAUSE, account_id=account_id, by=by)
+
+
 _RESUME = statement(f"""
     WITH resumed AS (
         UPDATE account
@@ -61,6 +84,12 @@ _RESUME = statement(f"""
     ), {log("'account.resumed'", "resumed", fields("by", reason="reason"), account_id="id")}
     SELECT 1 FROM resumed
 """)
+
+
+def resume_account(session: Session, account_id: UUID, *, by: str) -> bool:
+    """A person resumes the account, whatever it was paused for. Returns False if it is not paused."""
+    return changed_a_row(session, _RESUME, account_id=account_id, by=by)
+
 
 _RELEASED_DETAIL = f"""CASE outcome WHEN 'resumed' THEN {fields("by", reason="'restore'")}
             ELSE {fields(reason="'person'", by="paused_detail", detail="'the restore is dealt with'")} END"""
@@ -76,6 +105,17 @@ _RELEASE = statement(f"""
     ), {log("'account.' || outcome", "released", _RELEASED_DETAIL, account_id="id")}
     SELECT outcome FROM released
 """)
+
+
+def release_restored(session: Session, account_id: UUID, *, by: str, held_at: datetime) -> str | None:
+    """End the pause for the restore detected at `held_at`. Returns `resumed`, or `paused` if a person's pause stands.
+
+    Returns None if the account is no longer paused for that restore.
+    """
+    values = {"account_id": account_id, "by": by, "held_at": held_at}
+    outcome: str | None = session.execute(_RELEASE, values).scalar_one_or_none()
+    return outcome
+
 
 _BEAR = statement(f"""
     WITH taken AS (
@@ -99,41 +139,6 @@ _POST = statement("""
     WHERE id = :prediction_id AND state = 'submitting' AND posted_at IS NULL AND provider_id IS NULL
     RETURNING id
 """)
-
-
-def hold_restored(session: Session, account_id: UUID, *, epoch: int, restore_epoch: int, detail: str) -> bool:
-    """Pause the account if its row is behind one of these epochs: its database has then been restored."""
-    values = {"account_id": account_id, "epoch": epoch, "restore_epoch": restore_epoch, "detail": detail}
-    return changed_a_row(session, _HOLD, **values)
-
-
-def explain_pause(session: Session, account_id: UUID, *, detail: str) -> bool:
-    """Record what an account paused for a restore waits for. Each detail is recorded once."""
-    return changed_a_row(session, _EXPLAIN, account_id=account_id, detail=detail)
-
-
-def pause_account(session: Session, account_id: UUID, *, by: str) -> bool:
-    """A person pauses the account: it submits nothing until it is resumed. Returns False if a person has already paused
-    it.
-
-    A pause for a restore continues, and this pause stands after it.
-    """
-    return changed_a_row(session, _PAUSE, account_id=account_id, by=by)
-
-
-def resume_account(session: Session, account_id: UUID, *, by: str) -> bool:
-    """A person resumes the account, whatever it was paused for. Returns False if it is not paused."""
-    return changed_a_row(session, _RESUME, account_id=account_id, by=by)
-
-
-def release_restored(session: Session, account_id: UUID, *, by: str, held_at: datetime) -> str | None:
-    """End the pause for the restore detected at `held_at`. Returns `resumed`, or `paused` if a person's pause stands.
-
-    Returns None if the account is no longer paused for that restore.
-    """
-    values = {"account_id": account_id, "by": by, "held_at": held_at}
-    outcome: str | None = session.execute(_RELEASE, values).scalar_one_or_none()
-    return outcome
 
 
 def post_for_unknown(

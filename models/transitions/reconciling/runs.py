@@ -17,8 +17,20 @@ from models.transitions.watching.retention import SEARCH
 SWEEP_PAUSE = timedelta(minutes=10)
 """How often the account is swept for unknown predictions."""
 
+
 SWEEP_OVERLAP = timedelta(minutes=15)
 """How far a sweep reads back before the start of the previous one: `list_lag_seconds` is at most ten minutes."""
+
+
+class RunTicket(NamedTuple):
+    """The right to make one reconciliation run."""
+
+    began_at: datetime
+    list_lag: timedelta  # the largest list lag ever seen
+    sweep_after: datetime | None  # also sweep for unknown predictions younger than this
+    restored_at: datetime | None  # when the restore of the database was detected; None: not restored
+    restored_to: datetime | None  # time of the last claim of submissions in the restored rows
+
 
 _CLAIM = statement("""
     UPDATE account
@@ -35,6 +47,14 @@ _CLAIM = statement("""
                        OR state = 'not_found' AND posted_at > now() - interval '7 days'))))
     RETURNING reconcile_claim
 """)
+
+
+def claim_reconcile(session: Session, account_id: UUID, *, lease: timedelta) -> int | None:
+    """Claim the reconciliation run of this account if one is due. Returns its claim."""
+    values = {"account_id": account_id, "lease": lease, "sweep_pause": SWEEP_PAUSE}
+    claim: int | None = session.execute(_CLAIM, values).scalar_one_or_none()
+    return claim
+
 
 _BEGIN = statement("""
     UPDATE account
@@ -61,11 +81,24 @@ _BEGIN = statement("""
         CASE WHEN paused_reason = 'restore' THEN epoch_at END AS restored_to
 """)
 
+
+def begin_reconcile(session: Session, account_id: UUID, claim: int, *, lease: timedelta) -> RunTicket | None:
+    """Start the run of this claim, once."""
+    sweeps = {"sweep_pause": SWEEP_PAUSE, "sweep_overlap": SWEEP_OVERLAP, "search": SEARCH}
+    return find_one(session, _BEGIN, RunTicket, account_id=account_id, claim=claim, lease=lease, **sweeps)
+
+
 _RENEW = statement("""
     UPDATE account SET reconcile_until = now() + :lease
     WHERE id = :account_id AND reconcile_claim = :claim AND reconcile_begun = :claim
     RETURNING 1
 """)
+
+
+def renew_reconcile(session: Session, account_id: UUID, claim: int, *, lease: timedelta) -> bool:
+    """Renew the run's lease. Returns False if another run has taken over; only the other run's findings then count."""
+    return changed_a_row(session, _RENEW, account_id=account_id, claim=claim, lease=lease)
+
 
 _FINISH = statement("""
     UPDATE account
@@ -75,6 +108,21 @@ _FINISH = statement("""
     WHERE id = :account_id AND reconcile_claim = :claim
     RETURNING 1
 """)
+
+
+def finish_reconcile(
+    session: Session,
+    account_id: UUID,
+    claim: int,
+    *,
+    pause: timedelta,
+    lag_seconds: float = 0,
+    swept_at: datetime | None = None,
+) -> bool:
+    """End the run. The next begins after `pause` at the earliest. `swept_at` is when this run began, if it swept."""
+    values = {"account_id": account_id, "claim": claim, "pause": pause}
+    return changed_a_row(session, _FINISH, lag_seconds=lag_seconds, swept_at=swept_at, **values)
+
 
 # Forget everything learned about the other submission's render, except that a slot was given back: that slot has been
 # given to another since.
@@ -96,48 +144,6 @@ _HELD_BY_ANOTHER = statement("""
     SELECT 1 FROM prediction
     WHERE account_id = :account_id AND provider_id = :provider_id AND id <> :prediction_id
 """)
-
-
-class RunTicket(NamedTuple):
-    """The right to make one reconciliation run."""
-
-    began_at: datetime
-    list_lag: timedelta  # the largest list lag ever seen
-    sweep_after: datetime | None  # also sweep for unknown predictions younger than this
-    restored_at: datetime | None  # when the restore of the database was detected; None: not restored
-    restored_to: datetime | None  # time of the last claim of submissions in the restored rows
-
-
-def claim_reconcile(session: Session, account_id: UUID, *, lease: timedelta) -> int | None:
-    """Claim the reconciliation run of this account if one is due. Returns its claim."""
-    values = {"account_id": account_id, "lease": lease, "sweep_pause": SWEEP_PAUSE}
-    claim: int | None = session.execute(_CLAIM, values).scalar_one_or_none()
-    return claim
-
-
-def begin_reconcile(session: Session, account_id: UUID, claim: int, *, lease: timedelta) -> RunTicket | None:
-    """Start the run of this claim, once."""
-    sweeps = {"sweep_pause": SWEEP_PAUSE, "sweep_overlap": SWEEP_OVERLAP, "search": SEARCH}
-    return find_one(session, _BEGIN, RunTicket, account_id=account_id, claim=claim, lease=lease, **sweeps)
-
-
-def renew_reconcile(session: Session, account_id: UUID, claim: int, *, lease: timedelta) -> bool:
-    """Renew the run's lease. Returns False if another run has taken over; only the other run's findings then count."""
-    return changed_a_row(session, _RENEW, account_id=account_id, claim=claim, lease=lease)
-
-
-def finish_reconcile(
-    session: Session,
-    account_id: UUID,
-    claim: int,
-    *,
-    pause: timedelta,
-    lag_seconds: float = 0,
-    swept_at: datetime | None = None,
-) -> bool:
-    """End the run. The next begins after `pause` at the earliest. `swept_at` is when this run began, if it swept."""
-    values = {"account_id": account_id, "claim": claim, "pause": pause}
-    return changed_a_row(session, _FINISH, lag_seconds=lag_seconds, swept_at=swept_at, **values)
 
 
 def yield_adoption(session: Session, prediction_id: UUID, *, account_id: UUID, provider_id: str) -> bool:

@@ -16,9 +16,14 @@ from models.transitions.watching.retention import SEARCH
 MAX_SUBMIT_CRASHES = 3
 """A job is quarantined after this many crashed submissions that never reached the provider."""
 
+
 CRASH_SPREAD = timedelta(seconds=10)
 """Crashed submissions are queued again at a random time within this span, so that those that died of another's
 submission do not run next to it again."""
+
+_CRASHED = statement("""
+    SELECT id FROM prediction WHERE job_id = :job_id AND state = 'not_found' AND submit_crashed ORDER BY attempt
+""")
 
 _NOT_FOUND = statement(f"""
     WITH gone AS (
@@ -29,34 +34,6 @@ _NOT_FOUND = statement(f"""
         RETURNING id, job_id, account_id, submit_crashed
     ), {log("'prediction.not_found'", "gone", fields("why"))}
     SELECT job_id, submit_crashed FROM gone
-""")
-
-_CRASHED = statement("""
-    SELECT id FROM prediction WHERE job_id = :job_id AND state = 'not_found' AND submit_crashed ORDER BY attempt
-""")
-
-_POSTPONE = statement("""
-    UPDATE prediction SET due_at = now() + :delay
-    WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'unconfirmed' AND due_at IS NOT NULL
-""")
-
-_UNDECIDABLE = statement(f"""
-    WITH marked AS (
-        UPDATE prediction SET error_code = 'undecidable', error_message = :message
-        WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'unconfirmed' AND error_code IS DISTINCT FROM 'undecidable'
-        RETURNING id, job_id, account_id
-    ), {log("'prediction.undecidable'", "marked", fields("message"))}
-    SELECT 1 FROM marked
-""")
-
-_FOREIGN = statement(f"""
-    WITH marked AS (
-        UPDATE prediction SET error_code = 'foreign_list', error_message = :message
-        WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('unconfirmed', 'rendering')
-          AND due_at IS NOT NULL AND error_code IS DISTINCT FROM 'foreign_list'
-        RETURNING id, job_id, account_id
-    ), {log("'prediction.foreign_list'", "marked", fields("message"))}
-    SELECT 1 FROM marked
 """)
 
 
@@ -91,16 +68,43 @@ def mark_not_found(session: Session, prediction_id: UUID, *, why: str, decided: 
     return True
 
 
+_POSTPONE = statement("""
+    UPDATE prediction SET due_at = now() + :delay
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'unconfirmed' AND due_at IS NOT NULL
+""")
+
+
 def postpone_unconfirmed(session: Session, ids: Sequence[UUID], *, delay: timedelta) -> None:
     """Search for these again after `delay`, except for those that are no longer searched for."""
     if ids:
         session.execute(_POSTPONE, {"ids": list(ids), "delay": delay})
 
 
+_UNDECIDABLE = statement(f"""
+    WITH marked AS (
+        UPDATE prediction SET error_code = 'undecidable', error_message = :message
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'unconfirmed' AND error_code IS DISTINCT FROM 'undecidable'
+        RETURNING id, job_id, account_id
+    ), {log("'prediction.undecidable'", "marked", fields("message"))}
+    SELECT 1 FROM marked
+""")
+
+
 def note_undecidable(session: Session, ids: Sequence[UUID], *, message: str) -> None:
     """Record, once each, that a person has to decide these."""
     if ids:
         session.execute(_UNDECIDABLE, {"ids": list(ids), "message": message})
+
+
+_FOREIGN = statement(f"""
+    WITH marked AS (
+        UPDATE prediction SET error_code = 'foreign_list', error_message = :message
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('unconfirmed', 'rendering')
+          AND due_at IS NOT NULL AND error_code IS DISTINCT FROM 'foreign_list'
+        RETURNING id, job_id, account_id
+    ), {log("'prediction.foreign_list'", "marked", fields("message"))}
+    SELECT 1 FROM marked
+""")
 
 
 def note_foreign_list(session: Session, ids: Sequence[UUID], *, message: str) -> int:

@@ -9,8 +9,6 @@ from models.db.rows import changed_a_row, statement
 from models.tables.base import new_id
 from models.transitions.history import fields, log
 
-_WHY = "its webhook names a job that has another one"
-
 # Another process may create this row, or another purchase of the job, at the same instant. The next run then sees it.
 _RECORD = statement(f"""
     WITH born AS (
@@ -30,15 +28,7 @@ _RECORD = statement(f"""
     SELECT id FROM born
 """)
 
-# Runs after the INSERT, because predictions are locked before jobs. The lock prevents changes to the job.
-_UNWANTED = statement("""
-    SELECT 1 FROM job
-    WHERE id = :job_id AND NOT (state = 'queued' AND cancel_requested_at IS NULL)
-      AND NOT EXISTS (
-          SELECT 1 FROM prediction
-          WHERE job_id = job.id AND prediction.state = 'submitting' AND posted_at IS NULL)
-    FOR NO KEY UPDATE
-""")
+_WHY = "its webhook names a job that has another one"
 
 
 def record_duplicate(
@@ -65,6 +55,17 @@ def record_duplicate(
             savepoint.rollback()
             return None
     return born
+
+
+# Runs after the INSERT, because predictions are locked before jobs. The lock prevents changes to the job.
+_UNWANTED = statement("""
+    SELECT 1 FROM job
+    WHERE id = :job_id AND NOT (state = 'queued' AND cancel_requested_at IS NULL)
+      AND NOT EXISTS (
+          SELECT 1 FROM prediction
+          WHERE job_id = job.id AND prediction.state = 'submitting' AND posted_at IS NULL)
+    FOR NO KEY UPDATE
+""")
 
 
 def is_unwanted(session: Session, job_id: UUID) -> bool:

@@ -16,6 +16,25 @@ from models.transitions.storing.steps import TO_STORE, fail_job
 MAX_STORE_CRASHES = 3
 """A video is quarantined after this many crashed store steps in a row."""
 
+
+class ClaimedStore(NamedTuple):
+    """A claimed store step, to be published."""
+
+    prediction_id: UUID
+    job_id: UUID
+    claim: int
+
+
+class CrashedStore(NamedTuple):
+    """A store step that had begun when its lease ran out."""
+
+    prediction_id: UUID
+    job_id: UUID
+    attempts: int
+    crashes: int  # in a row, without a recorded outcome between them
+    quarantined: bool  # it is not tried again automatically
+
+
 _CRASH_DETAIL = fields(attempt="store_attempts", in_a_row="store_crashes", claim="claim - 1", begun_at="began_at")
 
 _TAKE_BACK = statement(f"""
@@ -41,6 +60,21 @@ _TAKE_BACK = statement(f"""
     FROM taken
 """)
 
+
+def take_back_stores(session: Session, *, count: int) -> list[CrashedStore]:
+    """Take back the steps whose worker crashed, so that they can be claimed again. Each crash is recorded as an event.
+
+    After `MAX_STORE_CRASHES` crashes in a row, the job ends as failed (`store_killed_worker`), or as cancelled if that
+    was requested. A delay or a hand-back in between restarts the count.
+    """
+    taken = session.execute(_TAKE_BACK, {"count": count, "most": MAX_STORE_CRASHES}).all()
+    for row in taken:
+        if row.quarantined:
+            ended = EndedAttempt(row.prediction_id, row.job_id, row.is_duplicate)
+            fail_job(session, ended, Reason(row.error_code, row.error_message), attempts=row.attempts)
+    return [CrashedStore(row.prediction_id, row.job_id, row.attempts, row.crashes, row.quarantined) for row in taken]
+
+
 # A crashed step may have killed its worker, or only have run next to the step that did. Run such steps one at a time,
 # so that the next crash identifies the step at fault.
 _CLAIM = statement(f"""
@@ -64,6 +98,15 @@ _CLAIM = statement(f"""
     RETURNING prediction.id AS prediction_id, job_id, claim
 """)
 
+
+def claim_stores(session: Session, *, count: int, lease: timedelta, only_rechecks: bool = False) -> list[ClaimedStore]:
+    """Claim the store steps that are due and not begun. Steps that were taken back are claimed one at a time.
+
+    During an outage of the output host, `only_rechecks` leaves the downloads to `claim_probe`.
+    """
+    return find_all(session, _CLAIM, ClaimedStore, count=count, lease=lease, only_rechecks=only_rechecks)
+
+
 # Probe with the prediction with the fewest attempts: a file that was never tried says most about the host.
 _CLAIM_PROBE = statement(f"""
     WITH turn AS (
@@ -86,53 +129,6 @@ _CLAIM_PROBE = statement(f"""
     RETURNING prediction.id AS prediction_id, job_id, claim
 """)
 
-_POSTPONE = statement(f"""
-    UPDATE prediction SET due_at = now() + :delay
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS bigint[])) AS unpublished (id, claim)
-    WHERE prediction.id = unpublished.id AND prediction.claim = unpublished.claim AND {TO_STORE} AND begun_at IS NULL
-    RETURNING 1
-""")
-
-
-class ClaimedStore(NamedTuple):
-    """A claimed store step, to be published."""
-
-    prediction_id: UUID
-    job_id: UUID
-    claim: int
-
-
-class CrashedStore(NamedTuple):
-    """A store step that had begun when its lease ran out."""
-
-    prediction_id: UUID
-    job_id: UUID
-    attempts: int
-    crashes: int  # in a row, without a recorded outcome between them
-    quarantined: bool  # it is not tried again automatically
-
-
-def take_back_stores(session: Session, *, count: int) -> list[CrashedStore]:
-    """Take back the steps whose worker crashed, so that they can be claimed again. Each crash is recorded as an event.
-
-    After `MAX_STORE_CRASHES` crashes in a row, the job ends as failed (`store_killed_worker`), or as cancelled if that
-    was requested. A delay or a hand-back in between restarts the count.
-    """
-    taken = session.execute(_TAKE_BACK, {"count": count, "most": MAX_STORE_CRASHES}).all()
-    for row in taken:
-        if row.quarantined:
-            ended = EndedAttempt(row.prediction_id, row.job_id, row.is_duplicate)
-            fail_job(session, ended, Reason(row.error_code, row.error_message), attempts=row.attempts)
-    return [CrashedStore(row.prediction_id, row.job_id, row.attempts, row.crashes, row.quarantined) for row in taken]
-
-
-def claim_stores(session: Session, *, count: int, lease: timedelta, only_rechecks: bool = False) -> list[ClaimedStore]:
-    """Claim the store steps that are due and not begun. Steps that were taken back are claimed one at a time.
-
-    During an outage of the output host, `only_rechecks` leaves the downloads to `claim_probe`.
-    """
-    return find_all(session, _CLAIM, ClaimedStore, count=count, lease=lease, only_rechecks=only_rechecks)
-
 
 def claim_probe(session: Session, account_id: UUID, *, lease: timedelta) -> list[ClaimedStore]:
     """Claim one download that probes the output host, if an outage is on and its next probe is due.
@@ -141,6 +137,14 @@ def claim_probe(session: Session, account_id: UUID, *, lease: timedelta) -> list
     that.
     """
     return find_all(session, _CLAIM_PROBE, ClaimedStore, account_id=account_id, lease=lease)
+
+
+_POSTPONE = statement(f"""
+    UPDATE prediction SET due_at = now() + :delay
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:claims AS bigint[])) AS unpublished (id, claim)
+    WHERE prediction.id = unpublished.id AND prediction.claim = unpublished.claim AND {TO_STORE} AND begun_at IS NULL
+    RETURNING 1
+""")
 
 
 def postpone_stores(session: Session, claimed: Sequence[ClaimedStore], *, delay: timedelta) -> int:

@@ -22,84 +22,21 @@ from models.transitions.job_release import EndedAttempt, release_job
 
 TO_STORE = "prediction.state = 'completed' AND prediction.due_at IS NOT NULL"
 """The output of the prediction is still to be stored."""
+
 NEWEST_OUTPUT = """prediction.id = (
         SELECT id FROM prediction AS latest
         WHERE latest.job_id = prediction.job_id AND latest.state = 'completed' AND NOT latest.is_duplicate
         ORDER BY attempt DESC LIMIT 1)"""
 """The prediction is the newest completed one of its job: the job stores its output."""
+
 HAS_NO_VIDEO = """NOT EXISTS (
         SELECT 1 FROM artifact WHERE artifact.job_id = job.id AND kind = 'video' AND NOT artifact.is_duplicate)"""
 """The job has no video of its own yet."""
 
+
 STORE_FROM_START = """due_at = now(), begun_at = NULL, claim = prediction.claim + 1, store_attempts = 0,
             store_crashes = 0, output_failed_at = NULL, error_code = NULL, error_message = NULL"""
 """SET clause: the output is stored now, and nothing counts that happened before."""
-
-_LOG_DELAY = log("'store.delayed'", "delayed", fields("code", "message", attempt="store_attempts"))
-
-_BEGIN = statement(f"""
-    WITH begun AS (
-        UPDATE prediction
-        SET begun_at = now(), due_at = now() + :lease, store_attempts = store_attempts + 1
-        WHERE id = :prediction_id AND claim = :claim AND {TO_STORE} AND begun_at IS NULL
-        RETURNING *
-    )
-    SELECT begun.job_id, begun.id AS prediction_id, begun.account_id, begun.claim, begun.provider_id, begun.outputs,
-        begun.is_duplicate, begun.attempt AS purchase, begun.store_attempts AS attempt, begun.rechecks,
-        batch.name AS batch_name, batch.job_count AS batch_size, job.number, job.video_model, job.input,
-        extract(epoch FROM now() - coalesce(begun.seen_running_at, begun.ended_at))::float8 AS age_seconds,
-        kept.url AS kept_url, kept.bytes AS kept_bytes, kept.sha256 AS kept_sha256, kept.suspect AS kept_suspect
-    FROM begun
-    JOIN job ON job.id = begun.job_id
-    LEFT JOIN batch ON batch.id = job.batch_id
-    LEFT JOIN artifact AS kept ON kept.prediction_id = begun.id AND kept.kind = 'unverified'
-""")
-
-_RENEW = statement(f"""
-    UPDATE prediction SET due_at = now() + :lease
-    WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
-    RETURNING 1
-""")
-
-# A delay shows that the worker lives, so it ends a series of crashes.
-_DELAY = statement(f"""
-    WITH delayed AS (
-        UPDATE prediction
-        SET claim = claim + 1, begun_at = NULL, due_at = now() + :delay, store_crashes = 0,
-            error_code = :code, error_message = :message
-        WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
-        RETURNING id, job_id, account_id, store_attempts
-    ), {_LOG_DELAY}
-    SELECT 1 FROM delayed
-""")
-
-_EXCUSE = statement(f"""
-    WITH delayed AS (
-        UPDATE prediction SET store_crashes = 0
-        WHERE id = :prediction_id AND claim > :claim AND store_crashes > 0 AND {TO_STORE}
-        RETURNING id, job_id, account_id, store_attempts
-    ), {_LOG_DELAY}
-    SELECT 1 FROM delayed
-""")
-
-_FAIL = statement(f"""
-    UPDATE prediction
-    SET due_at = NULL, rechecks = false, error_code = :code, error_message = :message
-    WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
-    RETURNING id AS prediction_id, job_id, is_duplicate
-""")
-
-_FINISH = statement(f"""
-    UPDATE prediction
-    SET due_at = NULL, rechecks = false, output_failed_at = NULL, error_code = NULL, error_message = NULL
-    WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
-    RETURNING id AS prediction_id, job_id, is_duplicate
-""")
-
-_REFRESH = statement("""
-    UPDATE prediction SET outputs = :outputs WHERE id = :prediction_id AND state = 'completed'
-    RETURNING 1
-""")
 
 
 class StoreTicket(NamedTuple):
@@ -145,9 +82,35 @@ class NewArtifact(NamedTuple):
     suspect: str | None = None
 
 
+_BEGIN = statement(f"""
+    WITH begun AS (
+        UPDATE prediction
+        SET begun_at = now(), due_at = now() + :lease, store_attempts = store_attempts + 1
+        WHERE id = :prediction_id AND claim = :claim AND {TO_STORE} AND begun_at IS NULL
+        RETURNING *
+    )
+    SELECT begun.job_id, begun.id AS prediction_id, begun.account_id, begun.claim, begun.provider_id, begun.outputs,
+        begun.is_duplicate, begun.attempt AS purchase, begun.store_attempts AS attempt, begun.rechecks,
+        batch.name AS batch_name, batch.job_count AS batch_size, job.number, job.video_model, job.input,
+        extract(epoch FROM now() - coalesce(begun.seen_running_at, begun.ended_at))::float8 AS age_seconds,
+        kept.url AS kept_url, kept.bytes AS kept_bytes, kept.sha256 AS kept_sha256, kept.suspect AS kept_suspect
+    FROM begun
+    JOIN job ON job.id = begun.job_id
+    LEFT JOIN batch ON batch.id = job.batch_id
+    LEFT JOIN artifact AS kept ON kept.prediction_id = begun.id AND kept.kind = 'unverified'
+""")
+
+
 def begin_store(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> StoreTicket | None:
     """Start the step of this claim, once. The attempt is counted before the work begins."""
     return find_one(session, _BEGIN, StoreTicket, prediction_id=prediction_id, claim=claim, lease=lease)
+
+
+_RENEW = statement(f"""
+    UPDATE prediction SET due_at = now() + :lease
+    WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
+    RETURNING 1
+""")
 
 
 def renew_store(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> bool:
@@ -155,14 +118,47 @@ def renew_store(session: Session, prediction_id: UUID, claim: int, *, lease: tim
     return changed_a_row(session, _RENEW, prediction_id=prediction_id, claim=claim, lease=lease)
 
 
+_LOG_DELAY = log("'store.delayed'", "delayed", fields("code", "message", attempt="store_attempts"))
+
+# A delay shows that the worker lives, so it ends a series of crashes.
+_DELAY = statement(f"""
+    WITH delayed AS (
+        UPDATE prediction
+        SET claim = claim + 1, begun_at = NULL, due_at = now() + :delay, store_crashes = 0,
+            error_code = :code, error_message = :message
+        WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
+        RETURNING id, job_id, account_id, store_attempts
+    ), {_LOG_DELAY}
+    SELECT 1 FROM delayed
+""")
+
+
 def delay_store(session: Session, prediction_id: UUID, claim: int, *, delay: timedelta, reason: Reason) -> bool:
     """Try again after `delay`."""
     return changed_a_row(session, _DELAY, prediction_id=prediction_id, claim=claim, delay=delay, **reason._asdict())
 
 
+_EXCUSE = statement(f"""
+    WITH delayed AS (
+        UPDATE prediction SET store_crashes = 0
+        WHERE id = :prediction_id AND claim > :claim AND store_crashes > 0 AND {TO_STORE}
+        RETURNING id, job_id, account_id, store_attempts
+    ), {_LOG_DELAY}
+    SELECT 1 FROM delayed
+""")
+
+
 def excuse_store(session: Session, prediction_id: UUID, claim: int, *, reason: Reason) -> bool:
     """Record why the step of this claim looked crashed, after it was taken back. The crashes until now do not count."""
     return changed_a_row(session, _EXCUSE, prediction_id=prediction_id, claim=claim, **reason._asdict())
+
+
+_FAIL = statement(f"""
+    UPDATE prediction
+    SET due_at = NULL, rechecks = false, error_code = :code, error_message = :message
+    WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
+    RETURNING id AS prediction_id, job_id, is_duplicate
+""")
 
 
 def fail_store(session: Session, prediction_id: UUID, claim: int, *, reason: Reason) -> bool:
@@ -184,6 +180,14 @@ def fail_job(session: Session, ended: EndedAttempt, reason: Reason, **detail: ob
 
 def _log_duplicate(session: Session, kind: str, ended: EndedAttempt, detail: dict[str, Any]) -> None:
     append_event(session, kind, detail, job_id=ended.job_id, prediction_id=ended.prediction_id)
+
+
+_FINISH = statement(f"""
+    UPDATE prediction
+    SET due_at = NULL, rechecks = false, output_failed_at = NULL, error_code = NULL, error_message = NULL
+    WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
+    RETURNING id AS prediction_id, job_id, is_duplicate
+""")
 
 
 def finish_store(
@@ -210,6 +214,12 @@ def finish_store(
         _log_duplicate(session, "duplicate.stored", ended, detail)
     release_job(session, ended, JobState.SUCCEEDED, detail=detail)
     return True
+
+
+_REFRESH = statement("""
+    UPDATE prediction SET outputs = :outputs WHERE id = :prediction_id AND state = 'completed'
+    RETURNING 1
+""")
 
 
 def refresh_outputs(session: Session, prediction_id: UUID, *, outputs: Sequence[str]) -> bool:

@@ -1,5 +1,6 @@
 """Files that fail the probe. They are kept, probed again on request, and dropped once a video is stored."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -23,8 +24,18 @@ from models.transitions.storing.steps import (
 
 GIVE_UP_AFTER = timedelta(days=6)
 """Downloads are retried until this long after the completion. The provider deletes an output after seven days."""
+
 WARN_BEFORE = timedelta(days=1)
 """An event warns once, this long before downloads are given up."""
+
+
+class RecheckFilter(NamedTuple):
+    """Which jobs to recheck. None does not filter by that property."""
+
+    ids: list[UUID] | None = None
+    batch_id: UUID | None = None
+    code: str | None = None  # error code that the job ended with
+
 
 _KEEP = statement("""
     INSERT INTO artifact
@@ -38,11 +49,39 @@ _KEEP = statement("""
         created_at = now()
 """)
 
+
+def keep_unverified(session: Session, prediction_id: UUID, *, file: NewArtifact) -> None:
+    """Record a kept file. It replaces that of an earlier attempt, which the caller removes after the commit."""
+    names = ("kind", "url", "bytes", "sha256", "content_type", "source", "message", "suspect")
+    values = {name: getattr(file, name) for name in names}
+    session.execute(_KEEP, {"id": new_id(), "prediction_id": prediction_id, **values})
+
+
 _REPEAT = statement("UPDATE artifact SET repeated_at = now() WHERE prediction_id = :prediction_id AND kind = :kind")
+
+
+def note_repeated(session: Session, prediction_id: UUID) -> None:
+    """Record that the kept bytes have just arrived again."""
+    session.execute(_REPEAT, {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED})
+
 
 _EXPLAIN = statement("UPDATE artifact SET message = :message WHERE prediction_id = :prediction_id AND kind = :kind")
 
+
+def explain_unverified(session: Session, prediction_id: UUID, *, message: str) -> None:
+    """Record why the probe rejects the kept file now."""
+    values = {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED, "message": message}
+    session.execute(_EXPLAIN, values)
+
+
 _DROP = statement("DELETE FROM artifact WHERE prediction_id = :prediction_id AND kind = :kind RETURNING url")
+
+
+def drop_unverified(session: Session, prediction_id: UUID) -> list[str]:
+    """Delete the rows of kept files once the prediction's video is stored. Returns the URLs to remove after commit."""
+    values = {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED}
+    return list(session.execute(_DROP, values).scalars())
+
 
 # The lock on the prediction keeps a retry out. The second statement then sees what the job is by now.
 _LOCK_KEPT = statement(f"""
@@ -58,6 +97,22 @@ _LOCK_KEPT = statement(f"""
     LIMIT :count
     FOR UPDATE OF prediction
 """)
+
+
+def recheck_jobs(
+    session: Session, chosen: RecheckFilter, *, by: str, after: UUID | None = None, count: int = 1000
+) -> list[UUID]:
+    """Move ended jobs back to storing, so that their kept files are probed again. Returns the ids in order.
+
+    Jobs without a kept file and jobs with a video are left alone. `after` is the last id of the previous call. Returns
+    nothing only if no such job is left.
+    """
+    while kept := session.execute(_LOCK_KEPT, {"after": after, "count": count, **chosen._asdict()}).all():
+        if rechecked := _recheck(session, [each.prediction_id for each in kept], by=by):
+            return rechecked
+        after = kept[-1].job_id  # each has been retried meanwhile
+    return []
+
 
 _RECHECK = statement(f"""
     WITH fetched AS (
@@ -76,6 +131,11 @@ _RECHECK = statement(f"""
     SELECT id FROM rechecked ORDER BY id
 """)
 
+
+def _recheck(session: Session, predictions: Sequence[UUID], *, by: str) -> list[UUID]:
+    return list(session.scalars(_RECHECK, {"predictions": predictions, "by": by}))
+
+
 _WARN_DETAIL = fields(gives_up_at="ended_at + CAST(:give_up_after AS interval)", message="error_message")
 
 _WARN = statement(f"""
@@ -93,6 +153,13 @@ _WARN = statement(f"""
     SELECT 1 FROM warned
 """)
 
+
+def warn_of_giving_up(session: Session, *, count: int) -> int:
+    """Record, once per prediction, that its downloads are given up within a day. Returns how many."""
+    values = {"warn_after": GIVE_UP_AFTER - WARN_BEFORE, "give_up_after": GIVE_UP_AFTER, "count": count}
+    return len(session.execute(_WARN, values).all())
+
+
 # Downloads that wait for the end of an outage are not tried one by one, so this statement ends them.
 _END = statement(f"""
     WITH expired AS MATERIALIZED (
@@ -109,60 +176,6 @@ _END = statement(f"""
     FROM expired WHERE prediction.id = expired.id
     RETURNING prediction.id AS prediction_id, job_id, is_duplicate, error_code, error_message
 """)
-
-
-class RecheckFilter(NamedTuple):
-    """Which jobs to recheck. None does not filter by that property."""
-
-    ids: list[UUID] | None = None
-    batch_id: UUID | None = None
-    code: str | None = None  # error code that the job ended with
-
-
-def keep_unverified(session: Session, prediction_id: UUID, *, file: NewArtifact) -> None:
-    """Record a kept file. It replaces that of an earlier attempt, which the caller removes after the commit."""
-    names = ("kind", "url", "bytes", "sha256", "content_type", "source", "message", "suspect")
-    values = {name: getattr(file, name) for name in names}
-    session.execute(_KEEP, {"id": new_id(), "prediction_id": prediction_id, **values})
-
-
-def note_repeated(session: Session, prediction_id: UUID) -> None:
-    """Record that the kept bytes have just arrived again."""
-    session.execute(_REPEAT, {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED})
-
-
-def explain_unverified(session: Session, prediction_id: UUID, *, message: str) -> None:
-    """Record why the probe rejects the kept file now."""
-    values = {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED, "message": message}
-    session.execute(_EXPLAIN, values)
-
-
-def drop_unverified(session: Session, prediction_id: UUID) -> list[str]:
-    """Delete the rows of kept files once the prediction's video is stored. Returns the URLs to remove after commit."""
-    values = {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED}
-    return list(session.execute(_DROP, values).scalars())
-
-
-def recheck_jobs(
-    session: Session, chosen: RecheckFilter, *, by: str, after: UUID | None = None, count: int = 1000
-) -> list[UUID]:
-    """Move ended jobs back to storing, so that their kept files are probed again. Returns the ids in order.
-
-    Jobs without a kept file and jobs with a video are left alone. `after` is the last id of the previous call. Returns
-    nothing only if no such job is left.
-    """
-    while kept := session.execute(_LOCK_KEPT, {"after": after, "count": count, **chosen._asdict()}).all():
-        rechecked = list(session.scalars(_RECHECK, {"predictions": [each.prediction_id for each in kept], "by": by}))
-        if rechecked:
-            return rechecked
-        after = kept[-1].job_id  # each has been retried meanwhile
-    return []
-
-
-def warn_of_giving_up(session: Session, *, count: int) -> int:
-    """Record, once per prediction, that its downloads are given up within a day. Returns how many."""
-    values = {"warn_after": GIVE_UP_AFTER - WARN_BEFORE, "give_up_after": GIVE_UP_AFTER, "count": count}
-    return len(session.execute(_WARN, values).all())
 
 
 def end_expired_downloads(session: Session, *, count: int) -> int:

@@ -9,22 +9,6 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import statement
 
-_RECORD = statement("""
-    INSERT INTO finished_render (prediction_id, video_model, output_seconds, ended_at, low_seconds, high_seconds)
-    SELECT * FROM unnest(
-        CAST(:ids AS uuid[]), CAST(:video_models AS text[]), CAST(:output_seconds AS bigint[]),
-        CAST(:ended_at AS timestamptz[]), CAST(:low AS float8[]), CAST(:high AS float8[]))
-    ON CONFLICT DO NOTHING
-""")
-
-_TRIM = statement("""
-    DELETE FROM finished_render WHERE prediction_id IN (
-        SELECT prediction_id FROM finished_render
-        WHERE video_model = :video_model AND output_seconds = :output_seconds
-        ORDER BY ended_at DESC OFFSET :keep
-        FOR UPDATE SKIP LOCKED)
-""")
-
 
 class NewFinishedRender(NamedTuple):
     """A finished render to store."""
@@ -35,6 +19,23 @@ class NewFinishedRender(NamedTuple):
     ended_at: datetime
     low_seconds: float
     high_seconds: float
+
+
+_TRIM = statement("""
+    DELETE FROM finished_render WHERE prediction_id IN (
+        SELECT prediction_id FROM finished_render
+        WHERE video_model = :video_model AND output_seconds = :output_seconds
+        ORDER BY ended_at DESC OFFSET :keep
+        FOR UPDATE SKIP LOCKED)
+""")
+
+_RECORD = statement("""
+    INSERT INTO finished_render (prediction_id, video_model, output_seconds, ended_at, low_seconds, high_seconds)
+    SELECT * FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:video_models AS text[]), CAST(:output_seconds AS bigint[]),
+        CAST(:ended_at AS timestamptz[]), CAST(:low AS float8[]), CAST(:high AS float8[]))
+    ON CONFLICT DO NOTHING
+""")
 
 
 def record_finished(session: Session, renders: Sequence[NewFinishedRender], *, keep: int) -> None:

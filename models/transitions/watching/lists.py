@@ -15,6 +15,11 @@ _NOTE_SWEEP_LAG = statement("""
 """)
 
 
+def note_sweep_lag(session: Session, account_id: UUID, *, seconds: float) -> bool:
+    """Record that the provider's list showed an end `seconds` late. At most one write a second, unless it is worse."""
+    return changed_a_row(session, _NOTE_SWEEP_LAG, account_id=account_id, seconds=seconds)
+
+
 _NOTE_LIST_FAILURE = statement("""
     UPDATE account
     SET sweep_lag_seconds = greatest(believed, least(60, greatest(5, 2 * believed))), sweep_lag_at = now()
@@ -27,7 +32,12 @@ _NOTE_LIST_FAILURE = statement("""
 """)
 
 
-_BELIEVED = "(1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300))"
+def note_list_failure(session: Session, account_id: UUID, *, elapsed: float) -> bool:
+    """Only the list failed; it was requested `elapsed` seconds ago. Double its assumed lag, within 5 to 60 seconds.
+
+    Failures of lists that were requested together count once.
+    """
+    return changed_a_row(session, _NOTE_LIST_FAILURE, account_id=account_id, elapsed=elapsed)
 
 
 _OWN_SHARE = """
@@ -43,39 +53,9 @@ _OWN_SHARE = """
     RETURNING 1
 """
 
+_BELIEVED = "(1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300))"
 
 _NOTE_OWN_SHARE = statement(_OWN_SHARE.format(believed=_BELIEVED))
-
-
-_OWE_REQUESTS = statement(
-    "UPDATE account SET requests_owed = requests_owed + :count WHERE id = :account_id RETURNING 1"
-)
-
-
-_PAY_REQUESTS = statement("""
-    UPDATE account SET requests_owed = greatest(0, requests_owed - :count) WHERE id = :account_id AND requests_owed > 0
-    RETURNING 1
-""")
-
-
-_SET_CHECK_PRICE = statement("""
-    UPDATE account SET check_price = CAST(:price AS float8)
-    WHERE id = :account_id AND check_price IS DISTINCT FROM CAST(:price AS float8)
-    RETURNING 1
-""")
-
-
-def note_sweep_lag(session: Session, account_id: UUID, *, seconds: float) -> bool:
-    """Record that the provider's list showed an end `seconds` late. At most one write a second, unless it is worse."""
-    return changed_a_row(session, _NOTE_SWEEP_LAG, account_id=account_id, seconds=seconds)
-
-
-def note_list_failure(session: Session, account_id: UUID, *, elapsed: float) -> bool:
-    """Only the list failed; it was requested `elapsed` seconds ago. Double its assumed lag, within 5 to 60 seconds.
-
-    Failures of lists that were requested together count once.
-    """
-    return changed_a_row(session, _NOTE_LIST_FAILURE, account_id=account_id, elapsed=elapsed)
 
 
 def note_own_share(session: Session, account_id: UUID, *, shown: Sequence[str], unlike: float) -> bool:
@@ -88,14 +68,32 @@ def note_own_share(session: Session, account_id: UUID, *, shown: Sequence[str], 
     return changed_a_row(session, _NOTE_OWN_SHARE, account_id=account_id, shown=list(shown), unlike=unlike)
 
 
+_OWE_REQUESTS = statement(
+    "UPDATE account SET requests_owed = requests_owed + :count WHERE id = :account_id RETURNING 1"
+)
+
+
 def owe_requests(session: Session, account_id: UUID, *, count: int) -> bool:
     """Record that checks made `count` requests more than the leader had granted."""
     return changed_a_row(session, _OWE_REQUESTS, account_id=account_id, count=count)
 
 
+_PAY_REQUESTS = statement("""
+    UPDATE account SET requests_owed = greatest(0, requests_owed - :count) WHERE id = :account_id AND requests_owed > 0
+    RETURNING 1
+""")
+
+
 def pay_requests(session: Session, account_id: UUID, *, count: int) -> bool:
     """Record that `count` of the owed requests were taken from the budget. Writes nothing if none is owed."""
     return changed_a_row(session, _PAY_REQUESTS, account_id=account_id, count=count)
+
+
+_SET_CHECK_PRICE = statement("""
+    UPDATE account SET check_price = CAST(:price AS float8)
+    WHERE id = :account_id AND check_price IS DISTINCT FROM CAST(:price AS float8)
+    RETURNING 1
+""")
 
 
 def set_check_price(session: Session, account_id: UUID, *, price: float) -> bool:

@@ -12,6 +12,24 @@ from models.lifecycle import JobState, PredictionState, Reason
 from models.transitions.history import REASON, fields, log
 from models.transitions.job_release import EndedAttempt, release_job
 
+
+class TimedOutWatch(NamedTuple):
+    """A prediction with a watch window that ended without an outcome. It is watched on, by its provider id."""
+
+    prediction_id: UUID
+    job_id: UUID
+    claim: int
+    windows: int
+
+
+class EndSeen(NamedTuple):
+    """How a render's end was seen, as far as known. Render times and the webhooks' share are learned from it."""
+
+    by_hook: bool = False  # reported by a webhook, not by a check
+    unseen: timedelta | None = None  # how long ago a check last saw it running
+    execution: timedelta | None = None  # the render's duration as the provider reports it
+
+
 _COMPLETED_DETAIL = """jsonb_strip_nulls(jsonb_build_object(
             'seconds', round(CAST(extract(epoch FROM ended_at - accepted_at) AS numeric), 3),
             'by', CASE WHEN :by_hook THEN 'webhook' END))"""
@@ -37,85 +55,6 @@ _COMPLETE = statement(f"""
     SELECT 1 FROM completed
 """)
 
-_END = statement(f"""
-    WITH ended AS (
-        UPDATE prediction
-        SET state = :state, ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
-        WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
-        RETURNING id, job_id, account_id, is_duplicate
-    ), {log("'prediction.' || CAST(:state AS text)", "ended", REASON)}
-    SELECT id AS prediction_id, job_id, is_duplicate FROM ended
-""")
-
-_REQUEUE = statement(f"""
-    WITH due AS MATERIALIZED (
-        SELECT id FROM prediction
-        WHERE state = 'rendering' AND due_at <= now()
-        ORDER BY due_at
-        LIMIT :count
-        FOR UPDATE SKIP LOCKED
-    ), requeued AS (
-        UPDATE prediction
-        SET watch_windows = watch_windows + 1, claim = claim + 1,
-            due_at = now() + CAST(:watch_window AS interval) * power(2, least(watch_windows, 5))
-        FROM due WHERE prediction.id = due.id
-        RETURNING prediction.id, job_id, account_id, claim, watch_windows, provider_id
-    ), {log("'watch.timed_out'", "requeued", fields(window="watch_windows", provider_id="provider_id"))}
-    SELECT id AS prediction_id, job_id, claim, watch_windows AS windows FROM requeued
-""")
-
-_NOTE_INCONSISTENT = statement(f"""
-    WITH noted AS (
-        UPDATE prediction SET inconsistent_since = now()
-        WHERE id = :prediction_id AND claim = :claim AND state = 'rendering' AND inconsistent_since IS NULL
-        RETURNING id, job_id, account_id
-    ), {log("'prediction.inconsistent'", "noted", fields("message"))}
-    SELECT 1 FROM noted
-""")
-
-_RENEW_INCONSISTENT = statement("""
-    UPDATE prediction SET inconsistent_since = now()
-    WHERE id = :prediction_id AND claim = :claim AND state = 'rendering' AND inconsistent_since IS NOT NULL
-    RETURNING 1
-""")
-
-_CLEAR_INCONSISTENT = statement("""
-    UPDATE prediction SET inconsistent_since = NULL
-    WHERE id = :prediction_id AND claim = :claim AND inconsistent_since IS NOT NULL
-    RETURNING 1
-""")
-
-
-# Lock in the order of the ids, like every transaction that completes several, so that no two wait for each other.
-_REQUEST_EARLY_CHECKS = statement("""
-    WITH said AS MATERIALIZED (
-        SELECT id FROM prediction
-        WHERE id = ANY(CAST(:prediction_ids AS uuid[])) AND state = 'rendering'
-          AND (early_check_at IS NULL OR early_check_at < now() - CAST(:quiet_for AS interval))
-        ORDER BY id
-        FOR NO KEY UPDATE
-    )
-    UPDATE prediction SET early_check_at = now() FROM said WHERE prediction.id = said.id
-    RETURNING 1
-""")
-
-
-class TimedOutWatch(NamedTuple):
-    """A prediction with a watch window that ended without an outcome. It is watched on, by its provider id."""
-
-    prediction_id: UUID
-    job_id: UUID
-    claim: int
-    windows: int
-
-
-class EndSeen(NamedTuple):
-    """How a render's end was seen, as far as known. Render times and the webhooks' share are learned from it."""
-
-    by_hook: bool = False  # reported by a webhook, not by a check
-    unseen: timedelta | None = None  # how long ago a check last saw it running
-    execution: timedelta | None = None  # the render's duration as the provider reports it
-
 
 def complete_prediction(
     session: Session, prediction_id: UUID, claim: int, *, outputs: Sequence[str], seen: EndSeen | None = None
@@ -135,6 +74,17 @@ def complete_prediction(
         unseen=seen.unseen,
         execution=seen.execution.total_seconds() if seen.execution is not None else None,
     )
+
+
+_END = statement(f"""
+    WITH ended AS (
+        UPDATE prediction
+        SET state = :state, ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
+        WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
+        RETURNING id, job_id, account_id, is_duplicate
+    ), {log("'prediction.' || CAST(:state AS text)", "ended", REASON)}
+    SELECT id AS prediction_id, job_id, is_duplicate FROM ended
+""")
 
 
 def end_prediction(
@@ -160,9 +110,37 @@ def end_prediction(
     return True
 
 
+_REQUEUE = statement(f"""
+    WITH due AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE state = 'rendering' AND due_at <= now()
+        ORDER BY due_at
+        LIMIT :count
+        FOR UPDATE SKIP LOCKED
+    ), requeued AS (
+        UPDATE prediction
+        SET watch_windows = watch_windows + 1, claim = claim + 1,
+            due_at = now() + CAST(:watch_window AS interval) * power(2, least(watch_windows, 5))
+        FROM due WHERE prediction.id = due.id
+        RETURNING prediction.id, job_id, account_id, claim, watch_windows, provider_id
+    ), {log("'watch.timed_out'", "requeued", fields(window="watch_windows", provider_id="provider_id"))}
+    SELECT id AS prediction_id, job_id, claim, watch_windows AS windows FROM requeued
+""")
+
+
 def requeue_timed_out(session: Session, *, watch_window: timedelta, count: int) -> list[TimedOutWatch]:
     """Begin the next, longer watch window of renders with a window that has passed. A time-out is not an outcome."""
     return find_all(session, _REQUEUE, TimedOutWatch, watch_window=watch_window, count=count)
+
+
+_NOTE_INCONSISTENT = statement(f"""
+    WITH noted AS (
+        UPDATE prediction SET inconsistent_since = now()
+        WHERE id = :prediction_id AND claim = :claim AND state = 'rendering' AND inconsistent_since IS NULL
+        RETURNING id, job_id, account_id
+    ), {log("'prediction.inconsistent'", "noted", fields("message"))}
+    SELECT 1 FROM noted
+""")
 
 
 def note_inconsistent(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
@@ -170,14 +148,42 @@ def note_inconsistent(session: Session, prediction_id: UUID, claim: int, *, mess
     return changed_a_row(session, _NOTE_INCONSISTENT, prediction_id=prediction_id, claim=claim, message=message)
 
 
+_RENEW_INCONSISTENT = statement("""
+    UPDATE prediction SET inconsistent_since = now()
+    WHERE id = :prediction_id AND claim = :claim AND state = 'rendering' AND inconsistent_since IS NOT NULL
+    RETURNING 1
+""")
+
+
 def renew_inconsistent(session: Session, prediction_id: UUID, claim: int) -> bool:
     """The provider's answers make no sense and nothing could be decided: restart the time that they may last."""
     return changed_a_row(session, _RENEW_INCONSISTENT, prediction_id=prediction_id, claim=claim)
 
 
+_CLEAR_INCONSISTENT = statement("""
+    UPDATE prediction SET inconsistent_since = NULL
+    WHERE id = :prediction_id AND claim = :claim AND inconsistent_since IS NOT NULL
+    RETURNING 1
+""")
+
+
 def clear_inconsistent(session: Session, prediction_id: UUID, claim: int) -> bool:
     """Record that the provider's answers make sense again."""
     return changed_a_row(session, _CLEAR_INCONSISTENT, prediction_id=prediction_id, claim=claim)
+
+
+# Lock in the order of the ids, like every transaction that completes several, so that no two wait for each other.
+_REQUEST_EARLY_CHECKS = statement("""
+    WITH said AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE id = ANY(CAST(:prediction_ids AS uuid[])) AND state = 'rendering'
+          AND (early_check_at IS NULL OR early_check_at < now() - CAST(:quiet_for AS interval))
+        ORDER BY id
+        FOR NO KEY UPDATE
+    )
+    UPDATE prediction SET early_check_at = now() FROM said WHERE prediction.id = said.id
+    RETURNING 1
+""")
 
 
 def request_early_checks(

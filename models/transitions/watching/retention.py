@@ -11,11 +11,15 @@ from models.transitions.job_release import EndedAttempt, release_job
 
 RETENTION = timedelta(days=7)
 """How long the provider keeps a prediction and its outputs (its documentation). Counted from when we learned its id."""
+
 SEARCH = RETENTION - timedelta(hours=1)
 """An unconfirmed submission is searched for until this long after its POST. Until then the list is sure to show it,
 however long a run lasts."""
+
+
 RETENTION_ALERT = timedelta(hours=24)
 """An event warns once, this long before the end of the retention."""
+
 
 _LOST_DETAIL = fields("code", "message", provider_id="provider_id", accepted_at="accepted_at")
 
@@ -35,6 +39,19 @@ _END = statement(f"""
     ), {log("'prediction.lost'", "ended", _LOST_DETAIL)}
     SELECT id AS prediction_id, job_id, is_duplicate FROM ended
 """)
+
+
+def end_retained(session: Session, *, count: int) -> int:
+    """End renders that the provider no longer keeps as `lost`. Their jobs fail, or end as cancelled. Returns how many.
+
+    They are never bought again automatically, because nobody knows whether they were paid for.
+    """
+    reason = Reason("retention_ended", f"no outcome within the provider's retention of {RETENTION.days} days")
+    ended = find_all(session, _END, EndedAttempt, retention=RETENTION, count=count, **reason._asdict())
+    for each in ended:
+        release_job(session, each, JobState.FAILED, reason=reason)
+    return len(ended)
+
 
 _NEAR_DETAIL = fields(provider_id="provider_id", ends_at="accepted_at + :retention")
 
@@ -56,6 +73,15 @@ _WARN = statement(f"""
     SELECT 1 FROM warned
 """)
 
+
+def note_retention_near(session: Session, *, count: int) -> int:
+    """Record, once each, the renders that the provider keeps for less than `RETENTION_ALERT`. Returns how many."""
+    hours = RETENTION_ALERT / timedelta(hours=1)
+    message = f"no outcome yet, and the provider keeps it for less than {hours:.0f} hours"
+    values = {"alert_after": RETENTION - RETENTION_ALERT, "retention": RETENTION, "count": count, "message": message}
+    return len(session.execute(_WARN, values).all())
+
+
 _HAND_OVER = statement(f"""
     WITH due AS MATERIALIZED (
         SELECT id, watch_windows FROM prediction
@@ -72,26 +98,6 @@ _HAND_OVER = statement(f"""
     ), {log("'prediction.undecidable'", "handed_over", fields("message", gives_slot_back="gives_slot_back"))}
     SELECT id FROM handed_over
 """)
-
-
-def end_retained(session: Session, *, count: int) -> int:
-    """End renders that the provider no longer keeps as `lost`. Their jobs fail, or end as cancelled. Returns how many.
-
-    They are never bought again automatically, because nobody knows whether they were paid for.
-    """
-    reason = Reason("retention_ended", f"no outcome within the provider's retention of {RETENTION.days} days")
-    ended = find_all(session, _END, EndedAttempt, retention=RETENTION, count=count, **reason._asdict())
-    for each in ended:
-        release_job(session, each, JobState.FAILED, reason=reason)
-    return len(ended)
-
-
-def note_retention_near(session: Session, *, count: int) -> int:
-    """Record, once each, the renders that the provider keeps for less than `RETENTION_ALERT`. Returns how many."""
-    hours = RETENTION_ALERT / timedelta(hours=1)
-    message = f"no outcome yet, and the provider keeps it for less than {hours:.0f} hours"
-    values = {"alert_after": RETENTION - RETENTION_ALERT, "retention": RETENTION, "count": count, "message": message}
-    return len(session.execute(_WARN, values).all())
 
 
 def hand_over_unconfirmed(session: Session, *, count: int) -> int:
