@@ -28,7 +28,7 @@ def rooms(draw: st.DrawFn) -> AccountRoom:
 
 
 @given(rooms())
-def test_renders_that_hold_a_slot_never_exceed_the_slots_and_the_overcommit(room: AccountRoom) -> None:
+def test_renders_in_slots_never_exceed_the_slots_and_the_overcommit(room: AccountRoom) -> None:
     if room.free:
         assert room.live - room.stuck + room.free <= room.slots + room.overcommit
 
