@@ -25,7 +25,7 @@ class Call(StrEnum):
 
     SUBMIT = "submit"  # buy a prediction
     CHECK = "check"  # one prediction by its id
-    ASK = "ask"  # the list, the balance, a price, the webhook secret
+    ASK = "ask"  # the list, the balance, the webhook secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,17 @@ def whole_number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def read_amount(value: object) -> Decimal | None:
+    """Read an amount in dollars, exact and never a float; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
+        return None
+    try:
+        amount = Decimal(value)
+    except ArithmeticError:
+        return None
+    return amount if amount.is_finite() else None
+
+
 def _meaning_of(status: int, envelope: Mapping[str, Any] | None) -> int:
     code = whole_number(envelope.get("code")) if envelope is not None else None
     return code if code is not None and 200 <= status < 300 else status

@@ -260,25 +260,6 @@ def test_money_is_exact() -> None:
     assert (server.requests[0].method, server.requests[0].target) == ("GET", "/api/v3/balance")
 
 
-def test_a_price_is_the_discounted_one_where_there_is_one() -> None:
-    script = answering(
-        (200, envelope({"price": 0.36, "discounted_price": 0.3})),
-        (200, envelope({"price": 0.36, "discounted_price": 0})),
-    )
-    with client_of(script) as (client, server):
-        assert client.get_price(MODEL, VALUES) == Decimal("0.3")
-        assert client.get_price(MODEL, VALUES) == Decimal("0.36")
-    assert server.requests[0].target == "/api/v3/model/price"
-    assert server.requests[0].json == {"model_id": MODEL, "inputs": VALUES}
-
-
-def test_the_older_price_endpoint_is_asked_where_the_newer_is_missing() -> None:
-    script = answering((400, envelope(None, 400, "Model not found")), (200, envelope({"unit_price": 0.36})))
-    with client_of(script) as (client, server):
-        assert client.get_price(MODEL, VALUES) == Decimal("0.36")
-    assert [each.target for each in server.requests] == ["/api/v3/model/price", "/api/v3/model/pricing"]
-
-
 @pytest.mark.parametrize("balance", ["null", "true", '"much"', "[]", "1e999999999999999999999"])
 def test_a_balance_that_is_no_number_is_no_answer(balance: str) -> None:
     body = f'{{"code": 200, "data": {{"balance": {balance}}}}}'.encode()
