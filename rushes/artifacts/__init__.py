@@ -3,7 +3,7 @@
 from rushes.artifacts.download import Arrived, DownloadLimits, download_file
 from rushes.artifacts.errors import DownloadFailed, NotAnAddress, OutputRefused, Suspect
 from rushes.artifacts.probe import ExpectedVideo
-from rushes.artifacts.save import KeptFile, StoredVideo, UnverifiedFile, copy_kept, store_video
+from rushes.artifacts.publish import KeptFile, StoredVideo, UnverifiedFile, copy_kept, store_video
 from rushes.artifacts.store import ArtifactStore, duplicate_name, open_store, video_name
 
 __all__ = [

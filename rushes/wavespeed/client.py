@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from rushes.wavespeed.answers import Call, error_for
-from rushes.wavespeed.errors import NotSent, ProviderUnavailable, SubmitOutcomeUnknown
+from rushes.wavespeed.envelope import Reply, clean_words, read_amount, read_reply
+from rushes.wavespeed.errors import Call, NotSent, ProviderUnavailable, SubmitOutcomeUnknown, error_for
 from rushes.wavespeed.predictions import (
     PredictionPage,
     PredictionStatus,
@@ -21,7 +21,6 @@ from rushes.wavespeed.predictions import (
     read_page,
     read_prediction,
 )
-from rushes.wavespeed.replies import Reply, clean_words, read_amount, read_reply
 from rushes.wavespeed.transport import Exchange, ExchangeError, ProviderRequest, Transport, trust_public_authorities
 
 API_PREFIX = "/api/v3"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from rushes.wavespeed.replies import Reply, clean_words, text_of, whole_number
+from rushes.wavespeed.envelope import Reply, clean_words, text_of, whole_number
 
 ERROR_LIMIT = 2_000
 LONGEST_ADDRESS = 2_000

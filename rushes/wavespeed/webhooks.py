@@ -10,9 +10,9 @@ import hmac
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from rushes.wavespeed.envelope import read_object
 from rushes.wavespeed.errors import SignatureRefused, WebhookRefused
 from rushes.wavespeed.predictions import ProviderPrediction, read_prediction
-from rushes.wavespeed.replies import read_object
 
 OLDEST_WEBHOOK = timedelta(seconds=300)
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret begins with

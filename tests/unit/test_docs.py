@@ -19,7 +19,7 @@ from rushes import retries
 from rushes.retries import RetryPolicy
 from rushes.settings import Settings
 from rushes.wavespeed import errors
-from rushes.wavespeed.answers import ANSWERS
+from rushes.wavespeed.errors import ANSWERS
 from rushes.wavespeed.render_failures import TASK_ERRORS, FailureClass
 from tests.support.api_server import Contract
 
