@@ -13,7 +13,7 @@ from models.db.session import transaction
 from models.queries.reconciling.runs import ControlPrediction, Posted
 from models.transitions.reconciling.runs import RunTicket
 from rushes.errors import Transient
-from rushes.provider_list.ownership import is_ours
+from rushes.provider_list.lookup import is_ours
 from rushes.provider_list.paging import read_pages
 from rushes.reconciling.matching import Candidate, Clocks, Submission, canonical
 from rushes.runtime import Runtime

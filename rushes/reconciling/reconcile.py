@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
-from rushes.provider_list.ownership import log_foreign_list
+from rushes.provider_list.lookup import log_foreign_list
 from rushes.reconciling.assign import Assignments, assign_named
 from rushes.reconciling.evidence import (
     CLOCK_MARGIN,

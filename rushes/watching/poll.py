@@ -12,9 +12,8 @@ from models.lifecycle import Reason
 from models.queries.watching.renders import WatchedPrediction, find_watched
 from models.transitions.watching.renders import EndSeen
 from rushes.errors import Transient
-from rushes.provider_list.lookup import UndecidedList, is_listed
-from rushes.provider_list.ownership import ForeignList, find_controls, log_foreign_list
-from rushes.provider_list.request_budget import charged_lists
+from rushes.provider_list.lookup import ForeignList, UndecidedList, find_controls, is_listed, log_foreign_list
+from rushes.provider_list.paging import charged_lists
 from rushes.retries import ACCOUNT_BACKED_OFF, CHECK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale

@@ -13,8 +13,7 @@ from models.queries.watching.renders import EarlyCheck, Rendering
 from rushes.render_times.learned import RenderTimes
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
-from rushes.watching.budget import RequestBudget, RunningMean
-from rushes.watching.page_windows import Window, pick_windows, shrink_window
+from rushes.watching.spending import RequestBudget, RunningMean, Window, pick_windows, shrink_window
 from rushes.watching.watched_render import LONGEST_SPACING_SECONDS, Poll, Sweep, Watched
 from rushes.wavespeed import MAX_PAGE_SIZE
 

@@ -10,7 +10,7 @@ from models import transitions
 from models.db.session import transaction
 from models.queries.watching.renders import PageEntry, list_page, measure_sweep_lag
 from models.transitions.watching.renders import EndSeen
-from rushes.provider_list.request_budget import CountedLists, charged_lists
+from rushes.provider_list.paging import CountedLists, charged_lists
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
 from rushes.watching.poll import CheckFailed, hold_checks

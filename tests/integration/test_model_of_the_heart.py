@@ -38,7 +38,7 @@ from rushes import webhooks
 from rushes.errors import RushesError
 from rushes.forecasting.forecaster import Forecaster
 from rushes.reconciling.reconcile import reconcile_account
-from rushes.render_times.last_seen import Sightings
+from rushes.render_times.learned import Sightings
 from rushes.runtime import ACCOUNT
 from rushes.settings import Settings
 from rushes.submitting import submit as submitting

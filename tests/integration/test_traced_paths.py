@@ -23,9 +23,8 @@ from tests.support.runtimes import ask
 from tests.support.simulator_client import wait_until
 from workers import tasks
 from workers.dispatcher import loop
+from workers.dispatcher.claims import StoreDispatch, SubmitDispatch
 from workers.dispatcher.publisher import Message, Publisher
-from workers.dispatcher.store import StoreDispatch
-from workers.dispatcher.submit import SubmitDispatch
 from workers.dispatcher.watch_schedule import WatchScheduler
 
 ROOT = Path(__file__).resolve().parents[2]

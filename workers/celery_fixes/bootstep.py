@@ -9,10 +9,10 @@ from celery import bootsteps
 from celery.concurrency.thread import TaskPool
 
 from workers.dispatcher.loop import Dispatcher
-from workers.process import get_runtime
 from workers.supervision.running_tasks import STEPS
 from workers.supervision.shutdown import ShutdownMonitor
 from workers.supervision.watchdog import Watchdog
+from workers.tasks import get_runtime
 
 SWITCH_SECONDS = 0.02
 """Each thread that waits for the interpreter wakes this often to ask for it. With fifty threads, Python's default of

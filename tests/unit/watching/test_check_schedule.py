@@ -17,7 +17,6 @@ from models.queries.watching.renders import EarlyCheck, Rendering
 from rushes.render_times.learned import RenderTimes
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
-from rushes.watching.budget import BURST_SECONDS
 from rushes.watching.schedule import (
     LONGEST_REST_SECONDS,
     LONGEST_SPACING_SECONDS,
@@ -25,6 +24,7 @@ from rushes.watching.schedule import (
     WINDOW_SIZE,
     CheckSchedule,
 )
+from rushes.watching.spending import BURST_SECONDS
 from rushes.watching.watched_render import Poll, Sweep
 
 SHORTEST = 5.0
