@@ -24,6 +24,10 @@ from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, SubmitRefus
 from rushes.watching.poll import CheckFailed, check_prediction
 from rushes.watching.sweep import sweep_account
 
+SUBMIT_OUTCOMES = (SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, DatabaseAway)
+STORE_OUTCOMES = (StoreDelayed, StoreFailed, StoreStopped, DatabaseAway)
+CHECK_OUTCOMES = (CheckFailed, DatabaseAway)
+
 _lock = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
 
@@ -49,11 +53,6 @@ def is_shutting_down() -> bool:
     """Whether this worker was sent SIGTERM, SIGINT or SIGQUIT."""
     # `is not None`: Celery sets these to an exit code, which may be 0.
     return worker_state.should_stop is not None or worker_state.should_terminate is not None
-
-
-SUBMIT_OUTCOMES = (SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, DatabaseAway)
-STORE_OUTCOMES = (StoreDelayed, StoreFailed, StoreStopped, DatabaseAway)
-CHECK_OUTCOMES = (CheckFailed, DatabaseAway)
 
 
 @shared_task(name="render.submit", throws=SUBMIT_OUTCOMES)

@@ -51,6 +51,21 @@ _BOX_TYPES = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"
 _STILL_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"mif2", b"msf1"})
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
+_START_BYTES = 512
+_DOCUMENT_TYPES = {
+    "text/html": "a web page",
+    "application/xhtml+xml": "a web page",
+    "text/xml": "an XML document",
+    "application/xml": "an XML document",
+    "application/json": "a JSON document",
+}
+_DOCUMENT_STARTS = (
+    (re.compile(r"<(!doctype html|html)", re.IGNORECASE), "a web page"),
+    (re.compile(r"<(\?xml|!doctype|!--|[a-z])", re.IGNORECASE), "an XML document"),
+    (re.compile(r"[{\[]"), "a JSON document"),
+)
+_IMAGES = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "ICO")
+
 
 def short_name(format_name: str, *, brand: str, start: bytes) -> str:
     """Return one name for the container; FFmpeg gives only the family. `start` is the beginning of the file."""
@@ -131,22 +146,6 @@ def _read_length(file: BinaryIO) -> int | None:
     unknown = (1 << 7 * (rest + 1)) - 1
     length = int.from_bytes(first + file.read(rest)) & unknown
     return None if length == unknown else length
-
-
-_START_BYTES = 512
-_DOCUMENT_TYPES = {
-    "text/html": "a web page",
-    "application/xhtml+xml": "a web page",
-    "text/xml": "an XML document",
-    "application/xml": "an XML document",
-    "application/json": "a JSON document",
-}
-_DOCUMENT_STARTS = (
-    (re.compile(r"<(!doctype html|html)", re.IGNORECASE), "a web page"),
-    (re.compile(r"<(\?xml|!doctype|!--|[a-z])", re.IGNORECASE), "an XML document"),
-    (re.compile(r"[{\[]"), "a JSON document"),
-)
-_IMAGES = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "ICO")
 
 
 def explain(path: Path, *, content_type: str, error: NotAVideo) -> NotAVideo:

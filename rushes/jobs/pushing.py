@@ -17,7 +17,6 @@ from models.db.session import Sessions, transaction
 from models.transitions.jobs import NewJob
 from rushes.catalog import describe_unknown, find_video_model, normalise_input
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
-from rushes.jobs.pushing import JobOrder
 
 BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A batch's name is also the name of its folder of videos."""
@@ -25,14 +24,12 @@ BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LONGEST_PROMISE = timedelta(days=366)
 PROBLEM_LIMIT = 100
 """The most problems that are listed for one batch."""
-
-
 MAX_ATTEMPTS = 20
 PRIORITY_LIMIT = 100
 
 
 class JobOrder(BaseModel):
-    """One video to render."""
+    """A caller's request for one video. Unknown fields are refused: a typing error must not cost money."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -1,4 +1,4 @@
-"""What the leader has reported every few seconds: the state of the farm in one line, and batches at risk.
+"""The reports that the leader requests every ten seconds: the state of the farm in one line, and batches at risk.
 
 A batch is at risk if it will probably miss its `finish_by`. Each change, to at risk or back on track, is recorded once.
 """
@@ -16,8 +16,8 @@ from models.queries.forecasting import BusyBatch, Promise, Whose, list_busy_batc
 from models.queries.health import FarmStatus, find_farm
 from models.queries.storing import find_output_outage
 from models.queries.watching.webhooks import measure_webhook_delivery
-from rushes.forecasting import Forecast
 from rushes.forecasting.forecaster import UnknownReason
+from rushes.forecasting.simulation import Forecast
 from rushes.jobs.why_waiting import describe_outage
 from rushes.runtime import ACCOUNT, Runtime
 
@@ -26,6 +26,7 @@ ON_TRACK_FROM = 0.97
 """Higher than `AT_RISK_BELOW`, so that a chance between the two changes nothing and the state does not flap."""
 CHECKED_BATCHES = 100
 """The number of batches checked at a time, the most urgent first."""
+REPORTED_BATCHES = 3
 
 log = structlog.get_logger(__name__)
 
@@ -81,9 +82,6 @@ def _describe(
 
 def _spell(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-REPORTED_BATCHES = 3
 
 
 def describe_farm(runtime: Runtime) -> str:

@@ -24,6 +24,15 @@ MARGIN = timedelta(minutes=1)
 WIDE_MARGIN = timedelta(minutes=10)
 """Margin on both sides of our time: clocks differ."""
 PAGE_LIMIT = 100
+ADVICE = "the provider's list shows no prediction that was accepted before it: is this the key of another account?"
+LIST_LAG = timedelta(seconds=60)
+"""Later control predictions count only after the list has had this time to show them."""
+
+log = structlog.get_logger(__name__)
+
+
+class ForeignList(Transient):
+    """The list shows none of the control predictions: it decides nothing."""
 
 
 class UndecidedList(Transient):
@@ -68,17 +77,6 @@ def _read_pages(lists: CountedLists, moment: datetime, *, margin: timedelta) -> 
         if listed.is_last:
             return
     raise UndecidedList(f"the list has more than {PAGE_LIMIT} pages for the time in question")
-
-
-ADVICE = "the provider's list shows no prediction that was accepted before it: is this the key of another account?"
-LIST_LAG = timedelta(seconds=60)
-"""Later control predictions count only after the list has had this time to show them."""
-
-log = structlog.get_logger(__name__)
-
-
-class ForeignList(Transient):
-    """The list shows none of the control predictions: it decides nothing."""
 
 
 def is_ours(controls: Sequence[ControlPrediction], listed: Collection[str]) -> bool:

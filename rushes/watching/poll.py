@@ -31,14 +31,6 @@ from rushes.wavespeed import (
 INCONSISTENT_GRACE = timedelta(seconds=60)
 """How long an inconsistent answer must last before it is believed."""
 
-_ENDINGS = {
-    PredictionStatus.COMPLETED: PredictionState.FAILED,  # without outputs: those with outputs never get here
-    PredictionStatus.FAILED: PredictionState.FAILED,
-    PredictionStatus.CANCELLED: PredictionState.CANCELLED,
-    PredictionStatus.TIMEOUT: PredictionState.TIMEOUT,
-    PredictionStatus.DELETED: PredictionState.DELETED,
-}
-
 
 class CheckFailed(Transient):
     """The provider gave no usable answer: nothing is known, no outcome was written, and the account's checks wait."""
@@ -180,11 +172,18 @@ def _note(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, mes
     return f"inconsistent: {message}"
 
 
+def find_end_state(found: ProviderPrediction) -> PredictionState:
+    """Return the state in which a prediction ends that is over at the provider. Without outputs it has failed."""
+    if found.status is PredictionStatus.COMPLETED and not found.outputs:
+        return PredictionState.FAILED
+    return PredictionState(found.status.value)
+
+
 def _read_outcome(found: ProviderPrediction) -> _RenderOutcome:
     failure = classify_failure(found)
     spoken = found.error or f"the provider ended it as {found.status}, without a reason"
     message = "completed without an output" if failure is FailureClass.NO_OUTPUT else spoken
-    return _RenderOutcome(_ENDINGS[found.status], Reason(failure.value, message), failure.is_worth_retrying)
+    return _RenderOutcome(find_end_state(found), Reason(failure.value, message), failure.is_worth_retrying)
 
 
 def hold_checks(

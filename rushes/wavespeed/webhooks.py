@@ -20,8 +20,14 @@ from rushes.wavespeed.errors import SignatureRefused, WebhookRefused
 from rushes.wavespeed.predictions import ProviderPrediction, read_prediction
 
 OLDEST_WEBHOOK = timedelta(seconds=300)
+WAIT_SECONDS = 2.0
+"""The longest that a caller waits for the provider's answer."""
+PAUSE_SECONDS = 60.0
+"""The shortest time between two fetches, so that forged webhooks cause almost no requests to the provider."""
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret begins with
 _VERSION = "v3,"
+
+log = structlog.get_logger(__name__)
 
 
 def verify_webhook(*, secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
@@ -65,16 +71,12 @@ def _is_among(expected: str, signatures: str) -> bool:
     return any(hmac.compare_digest(wanted, each.encode()) for each in signatures.split())
 
 
-WAIT_SECONDS = 2.0
-"""The longest that a caller waits for the provider's answer."""
-PAUSE_SECONDS = 60.0
-"""The shortest time between two fetches, so that forged webhooks cause almost no requests to the provider."""
-
-log = structlog.get_logger(__name__)
-
-
 class WebhookSecret:
-    """Any number of threads may use it; they share one fetch. `fetch` asks the provider and may raise."""
+    """The secret, which each process fetches once, and again if it no longer matches.
+
+    The fetch runs in its own thread, so a caller waits for a moment at most, however slow the provider is. Any number
+    of threads may use it; they share one fetch. `fetch` asks the provider and may raise.
+    """
 
     def __init__(
         self,

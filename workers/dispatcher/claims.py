@@ -19,10 +19,13 @@ from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message,
 
 OVERCOMMIT_RETRY = timedelta(hours=1)
 """After a concurrency 429, nothing is overcommitted for this long."""
+CLAIM_LIMIT = 500
+
+log = structlog.get_logger(__name__)
 
 
 class SubmitDispatch:
-    """Only the dispatcher's thread may use this."""
+    """Admits jobs to free slots, and publishes their submissions. Only the dispatcher's thread may use this."""
 
     def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
         settings = runtime.settings
@@ -95,13 +98,8 @@ def _submit_message(claimed: ClaimedSubmit) -> Message:
     return Message("render.submit", "submit", (str(claimed.prediction_id), claimed.claim), task_id)
 
 
-CLAIM_LIMIT = 500
-
-log = structlog.get_logger(__name__)
-
-
 class StoreDispatch:
-    """Only the dispatcher's thread may use this."""
+    """Handles downloads, crashed steps and the output host. Only the dispatcher's thread may use this."""
 
     def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
         self._runtime = runtime

@@ -1,10 +1,9 @@
 """Publish steps: measure the room in the queues, and send many messages in one pipeline."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import redis
 from celery import Celery
@@ -62,7 +61,10 @@ class Publisher:
         if not messages:
             return
         try:
-            with self._app.producer_pool.acquire(block=True, timeout=5) as producer, _pipeline(producer):
+            with (
+                self._app.producer_pool.acquire(block=True, timeout=5) as producer,
+                producer.batch(),  # type: ignore[attr-defined]  # kombu 5.7 introduced it; the type stubs are older
+            ):
                 for message in messages:
                     self._app.send_task(
                         message.task,
@@ -85,8 +87,3 @@ class Publisher:
             with transaction(sessions) as session:
                 give_back(session)
             raise
-
-
-def _pipeline(producer: Any) -> AbstractContextManager[Any]:
-    # kombu 5.7 introduced `batch`; the type stubs are older.
-    return cast("AbstractContextManager[Any]", producer.batch())
