@@ -49,12 +49,12 @@ class RetryPolicy:
         return max(delay, min(retry_after, LONGEST_WISH) + random() * self.base)
 
 
-def read_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
+def read_retry_after(value: str, *, now: datetime) -> timedelta | None:
     """Read `Retry-After`, seconds or a date (RFC 9110 10.2.3), as a wait from `now`, at most an hour.
 
     Returns None if it is unreadable. The provider does not document this header; gateways in front of it send it.
     """
-    text = (value or "").strip()
+    text = value.strip()
     if text.isascii() and text.isdigit():
         return timedelta(seconds=min(int(text[:9]), LONGEST_WISH.total_seconds()))
     try:

@@ -8,8 +8,7 @@ from kombu import Exchange, Queue
 
 from rushes.logs import configure_logging
 from rushes.settings import Settings, load_settings
-from workers.celery_fixes.bootstep import DispatcherStep
-from workers.celery_fixes.flower_events import EventLists
+from workers.celery_fixes.bootsteps import DispatcherStep, EventLists
 from workers.tasks import close_runtime
 
 EXCHANGE = Exchange("rushes", type="direct")

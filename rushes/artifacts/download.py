@@ -185,7 +185,7 @@ def _check_answer(response: urllib3.BaseHTTPResponse, *, place: str, limits: Dow
     if 400 <= status < 500 and status not in _BUSY_STATUSES:
         raise OutputRefused(f"{place} does not give the file: status {status}")
     if status not in {200, 206}:
-        wish = read_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
+        wish = read_retry_after(response.headers.get("Retry-After", ""), now=datetime.now(UTC))
         raise DownloadFailed(f"{place} answered with status {status}", retry_after=wish)
     if status == 206:
         _check_range(response.headers.get("Content-Range", ""), place=place)

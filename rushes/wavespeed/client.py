@@ -15,7 +15,6 @@ from rushes.wavespeed.envelope import Reply, clean_words, read_amount, read_repl
 from rushes.wavespeed.errors import Call, NotSent, ProviderUnavailable, SubmitOutcomeUnknown, error_for
 from rushes.wavespeed.predictions import (
     PredictionPage,
-    PredictionStatus,
     ProviderPrediction,
     find_prediction,
     read_page,
@@ -134,8 +133,6 @@ class WaveSpeedClient:
         *,
         page: int = 1,
         page_size: int = MAX_PAGE_SIZE,
-        video_model_id: str | None = None,
-        status: PredictionStatus | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         include_inputs: bool = False,
@@ -151,15 +148,13 @@ class WaveSpeedClient:
         wanted = {
             "page": page,
             "page_size": page_size,
-            "model": video_model_id,
-            "status": status.value if status else None,
             "created_after": _rfc3339(created_after) if created_after else None,
             "created_before": _rfc3339(created_before, up=True) if created_before else None,
             "include_inputs": include_inputs or None,
         }
         body = json.dumps({key: value for key, value in wanted.items() if value is not None})
         reply = self._check(ProviderRequest("POST", "/predictions", body))
-        if found := read_page(reply, secret=self._key, page=page, page_size=page_size):
+        if found := read_page(reply, secret=self._key, page_size=page_size):
             return found
         raise error_for(Call.ASK, reply)
 

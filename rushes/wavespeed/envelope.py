@@ -57,7 +57,7 @@ def read_reply(answer: Answer, *, secret: str, now: datetime, exact_numbers: boo
         meaning=_meaning_of(answer.status, envelope),
         envelope=envelope,
         words=clean_words(words, secret),
-        retry_after=read_retry_after(answer.retry_after, now=now),
+        retry_after=read_retry_after(answer.retry_after, now=now) if answer.retry_after else None,
     )
 
 

@@ -92,7 +92,7 @@ class LyingProvider:
             and each.created_at >= created_after
             and (created_before is None or each.created_at <= created_before)
         ]
-        return PredictionPage(1, tuple(self.show(each) for each in reversed(shown)), unreadable=0, is_last=True)
+        return PredictionPage(tuple(self.show(each) for each in reversed(shown)), unreadable=0, is_last=True)
 
     def show(self, task: Task) -> ProviderPrediction:
         done = task.status is PredictionStatus.COMPLETED

@@ -91,8 +91,8 @@ def test_retry_after_is_a_wait_from_now(value: str, seconds: int) -> None:
     assert read_retry_after(value, now=NOW) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("value", [None, "", "soon", "-5", "1.5", "²", "٣", "22 Nov", "Sun, 99 Nov 2026 99:00:00 GMT"])
-def test_an_unreadable_retry_after_is_none(value: str | None) -> None:
+@pytest.mark.parametrize("value", ["", "soon", "-5", "1.5", "²", "٣", "22 Nov", "Sun, 99 Nov 2026 99:00:00 GMT"])
+def test_an_unreadable_retry_after_is_none(value: str) -> None:
     assert read_retry_after(value, now=NOW) is None
 
 

@@ -13,7 +13,6 @@ from models.transitions.admission import RATE_WINDOW, ClaimedSubmit
 from models.transitions.storing.claims import ClaimedStore
 from rushes.reconciling.epoch_file import keep_epoch
 from rushes.runtime import Runtime
-from rushes.settings import Settings
 from rushes.submitting.limits import InFlightWindow, OvercommitSizer, SubmitTokenBucket, lateness_of_checks
 from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message, Publisher
 
@@ -31,7 +30,12 @@ class SubmitDispatch:
         settings = runtime.settings
         self._runtime = runtime
         self._publisher = publisher
-        self._overcommit = _open_sizer(settings)
+        lateness = lateness_of_checks(
+            request_cost_seconds=settings.find_poll_cost(),
+            median_seconds=settings.render_median_seconds,
+            slots=settings.slots,
+        )
+        self._overcommit = OvercommitSizer(seen_seconds=lateness)
         self._bucket = SubmitTokenBucket(
             per_window=settings.submits_per_minute, window_seconds=RATE_WINDOW.total_seconds()
         )
@@ -82,15 +86,6 @@ class SubmitDispatch:
         settings = self._runtime.settings
         posters = settings.count_submit_threads()
         return max(1, threads * posters // (posters + settings.watch_threads))
-
-
-def _open_sizer(settings: Settings) -> OvercommitSizer:
-    lateness = lateness_of_checks(
-        request_cost_seconds=settings.find_poll_cost(),
-        median_seconds=settings.render_median_seconds,
-        slots=settings.slots,
-    )
-    return OvercommitSizer(seen_seconds=lateness)
 
 
 def _submit_message(claimed: ClaimedSubmit) -> Message:

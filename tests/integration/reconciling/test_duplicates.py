@@ -309,7 +309,7 @@ def test_a_duplicate_purchase_is_not_lost_for_a_list_that_decides_nothing(
         raise PredictionNotFound("not found")
 
     monkeypatch.setattr(runtime.client, "get_prediction", find_nothing)
-    unreadable = PredictionPage(page=1, items=(), unreadable=1, is_last=True)
+    unreadable = PredictionPage(items=(), unreadable=1, is_last=True)
     monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: unreadable)
     claim = read(runtime, duplicate_id)["claim"]
     check_prediction(runtime, duplicate_id, claim)

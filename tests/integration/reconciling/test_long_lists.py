@@ -40,7 +40,7 @@ def asked_after(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[datet
         moments.append(created_after)
         whole = list_predictions(page=1, created_after=created_after, **options)
         items = whole.items[page - 1 : page]
-        return PredictionPage(page=page, items=items, unreadable=0, is_last=page >= len(whole.items))
+        return PredictionPage(items=items, unreadable=0, is_last=page >= len(whole.items))
 
     monkeypatch.setattr(runtime.client, "list_predictions", list_one)
     return moments
@@ -182,7 +182,7 @@ def test_a_submission_past_retention_does_not_prolong_a_pause(
         )
         for hours in (0, read_to)
     ]
-    pages = [PredictionPage(page=1, items=(each,), unreadable=0, is_last=False) for each in items]
+    pages = [PredictionPage(items=(each,), unreadable=0, is_last=False) for each in items]
     monkeypatch.setattr(evidence, "PAGE_LIMIT", len(pages))
     monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: pages.pop(0))
     try:

@@ -122,7 +122,7 @@ def test_an_unusable_list_decides_nothing_and_delays_no_other_check(
 
     def report_nothing(**options: Any) -> PredictionPage:
         asked.append(options)
-        return replace(PredictionPage(page=1, items=(), unreadable=0, is_last=True), **page)
+        return replace(PredictionPage(items=(), unreadable=0, is_last=True), **page)
 
     monkeypatch.setattr(runtime.client, "list_predictions", report_nothing)
     monkeypatch.setattr(lookup, "PAGE_LIMIT", 3)

@@ -43,7 +43,7 @@ def show_pages(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
     def list_predictions(**_: object) -> PredictionPage:
-        return PredictionPage(1, tuple(pages[threading.current_thread().name]), unreadable=0, is_last=True)
+        return PredictionPage(tuple(pages[threading.current_thread().name]), unreadable=0, is_last=True)
 
     monkeypatch.setattr(runtime.client, "list_predictions", list_predictions)
 

@@ -32,7 +32,7 @@ class Provider:
             ProviderPrediction(id=str(number), status=PredictionStatus.CREATED, created_at=created)
             for number, created in shown
         )
-        return PredictionPage(page, items, 0, is_last=len(items) < SIZE)
+        return PredictionPage(items, 0, is_last=len(items) < SIZE)
 
 
 def moment(milliseconds: int) -> datetime:

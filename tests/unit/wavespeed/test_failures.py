@@ -30,7 +30,7 @@ def failed(error: str = "", code: int | None = None, *, has_nsfw: bool = False) 
 )
 def test_a_code_decides_whatever_the_text_says(code: int, failure: FailureClass) -> None:
     assert classify_failure(failed("what is this", code)) is failure
-    if code in {each.code for each in TASK_ERRORS}:
+    if code in TASK_ERRORS:
         assert classify_failure(failed("content moderation; internal error; invalid", code)) is failure
 
 
