@@ -14,8 +14,8 @@ from rushes.forecasting.forecaster import Forecaster
 from rushes.readiness import ReadinessProbe
 from rushes.render_times.learned import Sightings
 from rushes.settings import Settings
-from rushes.wavespeed import Timeouts, WaveSpeedClient
 from rushes.wavespeed.callback_urls import HookAddresses
+from rushes.wavespeed.client import Timeouts, WaveSpeedClient
 from rushes.wavespeed.webhooks import WAIT_SECONDS, WebhookSecret
 
 QUICK_SECONDS = 6.0

@@ -23,14 +23,10 @@ from rushes.errors import NotFound, Unavailable
 from rushes.reconciling.assign import assign_answered, log_duplicate
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.watching.poll import find_end_state
-from rushes.wavespeed import (
-    ProviderPrediction,
-    SignatureRefused,
-    WebhookRefused,
-    read_webhook,
-    verify_webhook,
-)
 from rushes.wavespeed.callback_urls import Origin, read_token
+from rushes.wavespeed.errors import SignatureRefused, WebhookRefused
+from rushes.wavespeed.predictions import ProviderPrediction
+from rushes.wavespeed.webhooks import read_webhook, verify_webhook
 
 AGREEMENTS = 5
 """Once this many webhooks agreed with a check, and none of the latest disagreed, the next ones count as answers."""

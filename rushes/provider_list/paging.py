@@ -15,7 +15,9 @@ from uuid import UUID
 from models import transitions
 from models.db.session import one_statement
 from rushes.runtime import Runtime
-from rushes.wavespeed import PredictionPage, ProviderUnavailable, WaveSpeedClient
+from rushes.wavespeed.client import WaveSpeedClient
+from rushes.wavespeed.errors import ProviderUnavailable
+from rushes.wavespeed.predictions import PredictionPage
 
 EDGE = timedelta(milliseconds=1)
 """Overlap of pages: the list is requested by whole milliseconds, and its own times may be finer."""

@@ -38,7 +38,7 @@ from rushes.reconciling.restore import Restoration, adopt_unknown, conclude_rest
 from rushes.retries import LONGEST_WISH
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.wavespeed import AccountRefused, ProviderUnavailable
+from rushes.wavespeed.errors import AccountRefused, ProviderUnavailable
 
 PAUSE = timedelta(seconds=2)
 """Between two runs, so that the search for a lost answer resumes soon."""

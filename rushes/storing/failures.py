@@ -29,7 +29,7 @@ from rushes.storing.next_attempt import (
     plan_next,
 )
 from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed, remove_files
-from rushes.wavespeed import PredictionNotFound
+from rushes.wavespeed.errors import PredictionNotFound
 
 log = structlog.get_logger(__name__)
 

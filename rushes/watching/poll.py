@@ -17,16 +17,9 @@ from rushes.provider_list.paging import charged_lists
 from rushes.retries import ACCOUNT_BACKED_OFF, CHECK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.wavespeed import (
-    AccountRefused,
-    FailureClass,
-    KeyRefused,
-    PredictionNotFound,
-    PredictionStatus,
-    ProviderPrediction,
-    ProviderUnavailable,
-    classify_failure,
-)
+from rushes.wavespeed.errors import AccountRefused, KeyRefused, PredictionNotFound, ProviderUnavailable
+from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
+from rushes.wavespeed.render_failures import FailureClass, classify_failure
 
 INCONSISTENT_GRACE = timedelta(seconds=60)
 """How long an inconsistent answer must last before it is believed."""

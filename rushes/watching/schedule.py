@@ -15,7 +15,7 @@ from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
 from rushes.watching.spending import RequestBudget, RunningMean, Window, pick_windows, shrink_window
 from rushes.watching.watched_render import LONGEST_SPACING_SECONDS, Poll, Sweep, Watched
-from rushes.wavespeed import MAX_PAGE_SIZE
+from rushes.wavespeed.client import MAX_PAGE_SIZE
 
 LONGEST_REST_SECONDS = 1.0
 SHORTEST_REST_SECONDS = 0.03

@@ -14,7 +14,8 @@ from rushes.provider_list.paging import CountedLists, charged_lists
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
 from rushes.watching.poll import CheckFailed, hold_checks
-from rushes.wavespeed import AccountRefused, PredictionNotFound, ProviderPrediction, ProviderUnavailable
+from rushes.wavespeed.errors import AccountRefused, PredictionNotFound, ProviderUnavailable
+from rushes.wavespeed.predictions import ProviderPrediction
 
 PAGE_LIMIT = 2
 """Pages that one sweep reads at most: it needs a second one only if many listed predictions are not ours."""

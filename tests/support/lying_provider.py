@@ -8,17 +8,9 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from rushes.wavespeed import (
-    InputRefused,
-    NotSent,
-    PredictionNotFound,
-    PredictionPage,
-    PredictionStatus,
-    ProviderPrediction,
-    RateLimited,
-    SubmitOutcomeUnknown,
-)
 from rushes.wavespeed.callback_urls import HOOK_PATH
+from rushes.wavespeed.errors import InputRefused, NotSent, PredictionNotFound, RateLimited, SubmitOutcomeUnknown
+from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from rushes.webhooks import Webhook
 from sandbox.wavespeed.webhooks import sign
 from tests.support.rows import VIDEO_MODEL

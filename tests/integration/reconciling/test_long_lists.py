@@ -13,7 +13,7 @@ from models.db.session import transaction
 from rushes.reconciling import evidence
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import Runtime
-from rushes.wavespeed import PredictionPage, PredictionStatus, ProviderPrediction
+from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed.state.timestamps import NANOSECONDS, SHORT_FRACTION_ERROR_NS
 from tests.support.rows import HOUR, MINUTE, NOW
 from tests.support.runtimes import accept, ask, begin, change, reconcile, send

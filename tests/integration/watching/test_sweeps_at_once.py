@@ -15,7 +15,7 @@ from models.db.session import Sessions, transaction
 from models.tables.base import new_id
 from rushes.runtime import Runtime
 from rushes.watching.sweep import sweep_account
-from rushes.wavespeed import PredictionPage, PredictionStatus, ProviderPrediction
+from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from tests.support import rows
 from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.rows import MINUTE

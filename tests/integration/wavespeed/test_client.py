@@ -6,18 +6,18 @@ from decimal import Decimal
 import pytest
 
 from rushes.errors import RushesError, Transient
-from rushes.wavespeed import (
+from rushes.wavespeed.errors import (
     AccountRefused,
     ConcurrencyLimited,
     InputRefused,
     KeyRefused,
     NoCredit,
     PredictionNotFound,
-    PredictionStatus,
     ProviderUnavailable,
     RateLimited,
     SubmitOutcomeUnknown,
 )
+from rushes.wavespeed.predictions import PredictionStatus
 from tests.support.scripted_provider import KEY, MODEL, TASK, VALUES, check_at, client_of, envelope, submit_to
 from tests.support.scripted_server import Peer, answering
 

@@ -3,8 +3,8 @@
 import pytest
 
 from models.lifecycle import NO_OUTPUT
-from rushes.wavespeed import FailureClass, PredictionStatus, ProviderPrediction, classify_failure
-from rushes.wavespeed.render_failures import TASK_ERRORS
+from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
+from rushes.wavespeed.render_failures import TASK_ERRORS, FailureClass, classify_failure
 
 
 def failed(error: str = "", code: int | None = None, *, has_nsfw: bool = False) -> ProviderPrediction:
