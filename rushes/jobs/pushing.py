@@ -29,9 +29,9 @@ PRIORITY_LIMIT = 100
 
 
 class JobOrder(BaseModel):
-    """A caller's request for one video. Unknown fields are refused: a typing error must not cost money."""
+    """One video to render."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)  # a typing error must not cost money
 
     model: Annotated[str, Field(max_length=200, description="Video model by id or short name; see `/v1/catalog`.")]
     input: Annotated[dict[str, Any], Field(description="The video model's parameters; see `/v1/catalog`.")]

@@ -48,7 +48,7 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
     shown = {each.id: each for each in listed}
     with transaction(runtime.sessions) as session:
         ours = list_page(session, account_id, after=after, before=before)
-        over = [each for each in ours if _has_succeeded(shown.get(each.provider_id))]
+        over = [each for each in ours if (found := shown.get(each.provider_id)) and found.has_succeeded]
         late = [each for each in over if not _complete(runtime, session, each, shown[each.provider_id])]
     # In a separate transaction, because completions lock their rows: two concurrent sweeps would wait for each other.
     with transaction(runtime.sessions) as session:
@@ -117,10 +117,6 @@ def _read_pages(lists: CountedLists, *, after: datetime, before: datetime) -> li
         if page.is_last:
             break
     return listed
-
-
-def _has_succeeded(found: ProviderPrediction | None) -> bool:
-    return found is not None and found.has_succeeded
 
 
 def _may_have_ended(entry: PageEntry, found: ProviderPrediction | None) -> bool:

@@ -63,11 +63,10 @@ class SubmitDispatch:
         self._bucket.take(len(claimed))
         self._overcommit.note(now=now, admitted=admitted, submitting=state.submitting, free=state.free - admitted)
 
-        def give_back(session: Session) -> None:
-            transitions.submitting.postpone_submits(session, claimed, delay=BACK_AT_ONCE)
-
         self._publisher.publish_or_give_back(
-            [_submit_message(each) for each in claimed], self._runtime.sessions, give_back
+            [_submit_message(each) for each in claimed],
+            self._runtime.sessions,
+            lambda session: transitions.submitting.postpone_submits(session, claimed, delay=BACK_AT_ONCE),
         )
 
     def set_overcommit(self, session: Session, account: DispatchAccount, *, lateness: float | None) -> None:
@@ -127,12 +126,10 @@ class StoreDispatch:
             claimed = probe + transitions.claims.claim_stores(
                 session, count=room, lease=UNSTARTED_LEASE, only_rechecks=failing
             )
-
-        def give_back(session: Session) -> None:
-            transitions.claims.postpone_stores(session, claimed, delay=BACK_AT_ONCE)
-
         self._publisher.publish_or_give_back(
-            [_store_message(each) for each in claimed], self._runtime.sessions, give_back
+            [_store_message(each) for each in claimed],
+            self._runtime.sessions,
+            lambda session: transitions.claims.postpone_stores(session, claimed, delay=BACK_AT_ONCE),
         )
 
 

@@ -78,7 +78,7 @@ class Publisher:
             raise BrokerAway(str(error)) from error
 
     def publish_or_give_back(
-        self, messages: Sequence[Message], sessions: Sessions, give_back: Callable[[Session], None]
+        self, messages: Sequence[Message], sessions: Sessions, give_back: Callable[[Session], object]
     ) -> None:
         """Publish all messages. If that fails, `give_back` frees their rows at once. Raises `BrokerAway`."""
         try:
