@@ -1,5 +1,7 @@
-"""Read, pause and resume the account."""
+"""Read, pause and resume the account, and let it back off."""
 
+import random
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -7,8 +9,10 @@ from sqlalchemy.orm import Session
 from models import queries, transitions
 from models.db.session import Sessions, transaction
 from models.queries.accounts.summary import AccountSummary
-from rushes.errors import Conflict, NotFound
+from rushes.errors import Conflict, NotFound, Transient
+from rushes.retries import RetryPolicy
 from rushes.runtime import ACCOUNT
+from rushes.wavespeed.errors import SubmitOutcomeUnknown
 
 
 def get_account(sessions: Sessions) -> AccountSummary:
@@ -38,6 +42,16 @@ def resume_account(sessions: Sessions, *, by: str) -> AccountSummary:
         if not transitions.restore.resume_account(session, _get_id(session), by=by):
             raise Conflict("the account is not paused")
         return _get(session)
+
+
+def back_off(
+    session: Session, account_id: UUID, error: Transient | SubmitOutcomeUnknown, *, policy: RetryPolicy, reason: str
+) -> timedelta:
+    """Submit nothing for a time that grows with the refusals in a row. Returns that time."""
+    refusals = transitions.accounts.count_back_offs(session, account_id) + 1
+    delay = policy.next_delay(refusals, random=random.random, retry_after=error.retry_after)
+    transitions.accounts.back_off_account(session, account_id, delay=delay, reason=reason, detail=str(error))
+    return delay
 
 
 def _get(session: Session) -> AccountSummary:

@@ -216,11 +216,11 @@ class Stack:
         self._supervisor.start(service)
 
     def _choose_port(self, host: str, wanted: int, *, who: str) -> int:
-        port = find_free_port(host, wanted, taken=self._ports)
+        while not self._hold.take(port := find_free_port(host, wanted, taken=self._ports), host=host):
+            self._ports.add(port)  # another stack that starts now has chosen it
         if wanted and port != wanted:
             self._say(f"port {wanted} is in use: {who} listens at {port} instead")
         self._ports.add(port)
-        self._hold.take(port, host=host)
         return port
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:

@@ -41,6 +41,16 @@ class Candidate:
     created_at: datetime | None
     origin: Origin | None = None
 
+    def as_unknown(self, account_id: UUID) -> dict[str, object]:
+        """Return the row of an unknown prediction."""
+        return {
+            "account_id": account_id,
+            "provider_id": self.provider_id,
+            "video_model": self.video_model,
+            "input": dict(self.input) if self.input is not None else None,
+            "provider_created_at": self.created_at,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Clocks:

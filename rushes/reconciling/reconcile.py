@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
+from rushes.accounts import back_off
 from rushes.provider_list.lookup import log_foreign_list
 from rushes.reconciling.assign import Assignments, assign_named
 from rushes.reconciling.evidence import (
@@ -35,10 +36,10 @@ from rushes.reconciling.evidence import (
 )
 from rushes.reconciling.matching import Candidate, Clocks, Findings, Submission, match_submissions
 from rushes.reconciling.restore import Restoration, adopt_unknown, conclude_restore, is_bought, match_unknown
-from rushes.retries import LONGEST_WISH
+from rushes.retries import ACCOUNT_BACKED_OFF, LONGEST_WISH
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.wavespeed.errors import AccountRefused, ProviderUnavailable
+from rushes.wavespeed.errors import AccountRefused, KeyRefused, ProviderUnavailable
 
 PAUSE = timedelta(seconds=2)
 """Between two runs, so that the search for a lost answer resumes soon."""
@@ -78,12 +79,20 @@ def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
         count_stale(runtime, "reconcile.run", account_id)
         raise
     except (AccountRefused, ProviderUnavailable) as error:
-        _give_back(runtime, current, pause=max(FAILED_PAUSE, min(error.retry_after or FAILED_PAUSE, LONGEST_WISH)))
+        _give_back(runtime, current, pause=_find_pause(runtime, account_id, error))
         raise ReconcileFailed(str(error)) from error
     except (IntegrityError, AlreadyDecided) as error:
         # A direct answer, a person or another run decided one of them first: the next run sees that.
         _give_back(runtime, current, pause=timedelta(0))
         raise ReconcileFailed("somebody else has decided one of these submissions: nothing written") from error
+
+
+def _find_pause(runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable) -> timedelta:
+    """Return the time until the next run. A refused key also holds the submissions, longer each time."""
+    if isinstance(error, KeyRefused):
+        with transaction(runtime.sessions) as session:
+            return back_off(session, account_id, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)
+    return max(FAILED_PAUSE, min(error.retry_after or FAILED_PAUSE, LONGEST_WISH))
 
 
 def _give_back(runtime: Runtime, current: ReconciliationRun, *, pause: timedelta) -> None:
@@ -227,7 +236,7 @@ def _write(
     is_sweep = current.ticket.sweep_after is not None
     is_ours = SWEPT not in foreign
     unmatched = transitions.runs.insert_unknown_predictions(
-        session, [_as_unknown_prediction(current, each) for each in found.unmatched if is_ours]
+        session, [each.as_unknown(current.account_id) for each in found.unmatched if is_ours]
     )
     swept = is_sweep and is_ours and found.reports_unknown
     _finish(session, current, lag=lag, swept=swept, is_foreign=is_sweep and not is_ours)
@@ -286,13 +295,3 @@ def _leave_to_a_person(
         waited = current.ticket.began_at - submission.posted_at
         delay = max(PAUSE, min(waited, PERSON_PAUSE))
         transitions.unconfirmed.postpone_unconfirmed(session, [submission.prediction_id], delay=delay)
-
-
-def _as_unknown_prediction(current: ReconciliationRun, candidate: Candidate) -> dict[str, object]:
-    return {
-        "account_id": current.account_id,
-        "provider_id": candidate.provider_id,
-        "video_model": candidate.video_model,
-        "input": dict(candidate.input) if candidate.input is not None else None,
-        "provider_created_at": candidate.created_at,
-    }

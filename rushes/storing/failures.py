@@ -5,9 +5,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import NamedTuple
 from urllib.parse import urlsplit
-from uuid import UUID
 
-import structlog
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, queries, transitions
@@ -28,10 +26,8 @@ from rushes.storing.next_attempt import (
     is_host_in_trouble,
     plan_next,
 )
-from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed, remove_files
+from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed, note_arrival, remove_unverified
 from rushes.wavespeed.errors import PredictionNotFound
-
-log = structlog.get_logger(__name__)
 
 _FINAL = NextStep(UNVERIFIED, None)
 
@@ -110,8 +106,8 @@ def _move_on(
             _keep(session, ticket, file, counts=seen.arrived_since_failed and not is_host_in_trouble(seen))
         if moved and failed.blames_host:
             _blame_host(session, ticket, message=message, probes=seen.probes)
-    if moved and file and file.url and ticket.kept_url and file.url != ticket.kept_url:
-        remove_files(runtime, [ticket.kept_url])
+    if moved and file and file.url and file.url != ticket.kept_url:
+        remove_unverified(runtime, ticket)
     if not failed.blames_host and not seen.sent_to_others:  # bytes that others got, too, may be a placeholder
         note_arrival(runtime, ticket.account_id)
     return _report(runtime, ticket, planned, message=message, moved=moved)
@@ -192,15 +188,6 @@ def _ask(runtime: Runtime, ticket: StoreTicket) -> _Answer:
 def _places(outputs: Iterable[str]) -> list[str]:
     """Return the addresses without their queries: a new signature is not a new file."""
     return [urlsplit(each)._replace(query="", fragment="").geturl() for each in outputs]
-
-
-def note_arrival(runtime: Runtime, account_id: UUID) -> None:
-    """Record that the host has given a file: this ends any outage, and waiting downloads continue."""
-    with transaction(runtime.sessions) as session:
-        ended = transitions.output_host.note_output_reached(session, account_id)
-    if ended is not None:
-        log.info("outputs.back", after_seconds=round(ended.seconds), released=ended.released)
-        runtime.waker.wake()
 
 
 def _blame_host(session: Session, ticket: StoreTicket, *, message: str, probes: int) -> None:

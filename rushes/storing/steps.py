@@ -1,14 +1,19 @@
 """A store step: the names and rows of its files, and the ways it can end."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
+from uuid import UUID
 
-from models import ArtifactKind
+import structlog
+
+from models import ArtifactKind, transitions
+from models.db.session import transaction
 from models.transitions.storing.steps import NewArtifact, StoreTicket
 from rushes.artifacts import StoredVideo, duplicate_name, video_name
 from rushes.errors import Permanent, Transient
 from rushes.runtime import Runtime
+
+log = structlog.get_logger(__name__)
 
 STORE_LEASE = timedelta(seconds=20)
 """Longer than a heartbeat, a connect and a stall, and a request to the provider. After a worker dies, the step is free
@@ -60,8 +65,17 @@ def describe_files(stored: StoredVideo) -> tuple[NewArtifact, NewArtifact]:
     return video, NewArtifact(ArtifactKind.POSTER, stored.poster_url, stored.poster_bytes, stored.poster_sha256)
 
 
-def remove_files(runtime: Runtime, urls: Iterable[str]) -> None:
-    """Remove unverified files that a video has replaced. A file that cannot be removed stays, and does no harm."""
-    for url in urls:
+def remove_unverified(runtime: Runtime, ticket: StoreTicket) -> None:
+    """Remove the ticket's unverified file, which another has replaced. If that fails, it stays, and does no harm."""
+    if ticket.kept_url is not None:
         with suppress(Transient):
-            runtime.store.remove(url)
+            runtime.store.remove(ticket.kept_url)
+
+
+def note_arrival(runtime: Runtime, account_id: UUID) -> None:
+    """Record that the host has given a file: this ends any outage, and waiting downloads continue."""
+    with transaction(runtime.sessions) as session:
+        ended = transitions.output_host.note_output_reached(session, account_id)
+    if ended is not None:
+        log.info("outputs.back", after_seconds=round(ended.seconds), released=ended.released)
+        runtime.waker.wake()

@@ -1,32 +1,72 @@
-"""One store step: copy the video of a completed prediction, check it, make it visible, end the job."""
+"""One store step: copy the video of a completed prediction, check it, make it visible, end the job.
 
-from collections.abc import Callable
+Bytes that fail the probe are kept, too: they were paid for.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 from models import transitions
+from models.db.errors import DatabaseAway
 from models.db.session import transaction
+from models.lifecycle import Reason
 from models.transitions.storing.steps import StoreTicket
-from rushes.artifacts import ExpectedVideo, StoredVideo
+from rushes.artifacts import (
+    Arrived,
+    DownloadFailed,
+    DownloadLimits,
+    ExpectedVideo,
+    KeptFile,
+    StoredVideo,
+    Suspect,
+    UnverifiedFile,
+    copy_kept,
+    download_file,
+    store_video,
+)
 from rushes.catalog import get_video_model
+from rushes.errors import NotFound, Transient
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.storing.steps import STORE_LEASE, describe_files, remove_files
-from rushes.storing.transfer import copy_output, excuse_outages
+from rushes.storing.failures import after_failure, after_storage_error, after_unverified, fail_recheck, find_final
+from rushes.storing.steps import (
+    STORE_LEASE,
+    StoreLost,
+    StoreStopped,
+    describe_files,
+    name_video,
+    note_arrival,
+    remove_unverified,
+)
+
+LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8), heartbeat=timedelta(seconds=2))
+AWAY = Reason("database_away", "the database was unreachable, or stood still, while the video was stored")
+AWAY_AFTER_SECONDS = STORE_LEASE.total_seconds() / 2
+"""If a renewal takes longer than this and is refused, the database stood still, not the worker."""
+AWAY_PAUSE_SECONDS = 1.0
+"""Time between a step's attempts to reach a database that was away."""
+AWAY_SECONDS = 1_800.0
+"""Well below the limit of a step, so that the watchdog never takes an outage for a stuck worker."""
 
 
 def store_output(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
     """Store the video of this claim, once; return a line for operators.
 
-    `must_stop` returns True during a shutdown: the step then hands its claim back at once. Raises the same errors as
-    `copy_output`, and excuses database outages.
+    `must_stop` returns True during a shutdown: the step then hands its claim back at once. Raises `StoreDelayed`,
+    `StoreFailed` or `StoreStopped` after recording it in the rows, or `DatabaseAway`. If the process dies, it leaves
+    only a temporary file with its claim in the name.
     """
     # Excuse no outage before the step has begun: the claim may belong to another message's step, which continues.
     with transaction(runtime.sessions) as session:
         ticket = transitions.steps.begin_store(session, prediction_id, claim, lease=STORE_LEASE)
     if ticket is None:
         return "stale: nothing to do"
-    with excuse_outages(runtime, ticket, must_stop=must_stop):
-        return _finish(runtime, ticket, copy_output(runtime, ticket, must_stop=must_stop))
+    with _excuse_outages(runtime, ticket, must_stop=must_stop):
+        return _finish(runtime, ticket, _copy_output(runtime, ticket, must_stop=must_stop))
 
 
 def _finish(runtime: Runtime, ticket: StoreTicket, stored: StoredVideo) -> str:
@@ -40,11 +80,10 @@ def _finish(runtime: Runtime, ticket: StoreTicket, stored: StoredVideo) -> str:
             artifacts=describe_files(stored),
             surprises=surprises,
         )
-        replaced = transitions.unverified.drop_unverified(session, ticket.prediction_id) if finished else []
-    remove_files(runtime, replaced)
     if not finished:
         count_stale(runtime, "store.finish", ticket.prediction_id)
         return "stored, but another worker was first"
+    remove_unverified(runtime, ticket)
     parts = [f"stored {stored.bytes:,} bytes, {facts.seconds:.1f} s, {facts.width}x{facts.height}", *surprises]
     return "; ".join(parts)
 
@@ -52,3 +91,104 @@ def _finish(runtime: Runtime, ticket: StoreTicket, stored: StoredVideo) -> str:
 def _expected_of(ticket: StoreTicket) -> ExpectedVideo:
     model = get_video_model(ticket.video_model)
     return ExpectedVideo(seconds=model.output_seconds(ticket.input), width=model.width, height=model.height)
+
+
+def _copy_output(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[], bool]) -> StoredVideo:
+    """Copy the output into the store, renewing the step's lease at each heartbeat."""
+    keep_going = _make_heartbeat(runtime, ticket, must_stop=must_stop)
+    if final := find_final(runtime, ticket):
+        raise final
+    try:
+        copied = store_video(
+            _choose_source(runtime, ticket, keep_going),
+            store=runtime.store,
+            name=name_video(ticket),
+            temporary_name=f"{ticket.prediction_id}-{ticket.claim}",
+            keep_going=keep_going,
+            kept=_find_kept(ticket),
+        )
+    except StoreLost:
+        count_stale(runtime, "store.renew", ticket.prediction_id)
+        raise
+    except StoreStopped:
+        reason = Reason("handed_back", "the worker was shut down while it stored the video")
+        with transaction(runtime.sessions) as session:
+            transitions.steps.delay_store(
+                session, ticket.prediction_id, ticket.claim, delay=timedelta(0), reason=reason
+            )
+        raise
+    except DownloadFailed as error:
+        raise after_failure(runtime, ticket, error) from error
+    except NotFound as error:
+        raise fail_recheck(runtime, ticket, f"the unverified file is gone: {error}") from error
+    except Transient as error:
+        raise after_storage_error(runtime, ticket, error) from error
+    if isinstance(copied, UnverifiedFile):
+        raise after_unverified(runtime, ticket, copied)
+    if not ticket.rechecks:
+        note_arrival(runtime, ticket.account_id)
+    return copied
+
+
+def _choose_source(runtime: Runtime, ticket: StoreTicket, keep_going: Callable[[], None]) -> Callable[[Path], Arrived]:
+    """Choose the output's address or, for a recheck, the file that an earlier attempt kept."""
+
+    def download(target: Path) -> Arrived:
+        return download_file(ticket.outputs[0], target, limits=LIMITS, keep_going=keep_going)
+
+    def copy(target: Path) -> Arrived:
+        return copy_kept(runtime.store, ticket.kept_url or "", target, limits=LIMITS, keep_going=keep_going)
+
+    return copy if ticket.rechecks else download
+
+
+def _make_heartbeat(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[], bool]) -> Callable[[], None]:
+    def keep_going() -> None:
+        if must_stop():
+            raise StoreStopped("the worker is shutting down")
+        began = time.monotonic()
+        with transaction(runtime.sessions) as session:
+            renewed = transitions.steps.renew_store(session, ticket.prediction_id, ticket.claim, lease=STORE_LEASE)
+        if not renewed and time.monotonic() - began > AWAY_AFTER_SECONDS:
+            raise DatabaseAway(AWAY.message)
+        if not renewed:
+            raise StoreLost("another worker took over the step")
+
+    return keep_going
+
+
+def _find_kept(ticket: StoreTicket) -> KeptFile | None:
+    if ticket.kept_url is None or ticket.kept_bytes is None or ticket.kept_sha256 is None:
+        return None
+    suspect = Suspect(ticket.kept_suspect or Suspect.FILE)
+    return KeptFile(ticket.kept_url, ticket.kept_bytes, ticket.kept_sha256, suspect)
+
+
+@contextmanager
+def _excuse_outages(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[], bool]) -> Iterator[None]:
+    """Once the database is back, record in the step's row that it was away; re-raise `DatabaseAway`.
+
+    The step is handed back, or its crash is excused: a live worker must not count as one that the video killed. A
+    shutdown ends the wait, and so does `AWAY_SECONDS`.
+    """
+    try:
+        yield
+    except DatabaseAway:
+        gives_up_at = time.monotonic() + AWAY_SECONDS
+        while not _excuse_step(runtime, ticket):
+            if must_stop() or time.monotonic() > gives_up_at:
+                break
+            time.sleep(AWAY_PAUSE_SECONDS)
+        raise
+
+
+def _excuse_step(runtime: Runtime, ticket: StoreTicket) -> bool:
+    own = (ticket.prediction_id, ticket.claim)
+    try:
+        with transaction(runtime.sessions) as session:
+            if not transitions.steps.delay_store(session, *own, delay=timedelta(0), reason=AWAY):
+                transitions.steps.excuse_store(session, *own, reason=AWAY)
+    except DatabaseAway:
+        return False
+    runtime.waker.wake()
+    return True

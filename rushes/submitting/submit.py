@@ -1,7 +1,6 @@
 """One submission: the right to post, the POST and its outcome. A POST with a lost answer is not repeated."""
 
 import contextlib
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -17,9 +16,10 @@ from models.db.session import one_statement, transaction
 from models.lifecycle import Reason
 from models.transitions.admission import SEND_ALLOWANCE
 from models.transitions.submitting import SubmitTicket
+from rushes.accounts import back_off
 from rushes.errors import OutcomeUnknown, Permanent, Transient
 from rushes.reconciling.assign import Assigned, assign_answered, log_duplicate
-from rushes.retries import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT, RetryPolicy
+from rushes.retries import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
 from rushes.wavespeed.callback_urls import Origin
@@ -185,7 +185,7 @@ def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSen
             reason = Reason("not_sent", str(error))
             transitions.submitting.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
         if not error.is_late:
-            _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
+            back_off(session, ticket.account_id, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
 
     _save_outcome(runtime, ticket, write, description=f"not sent: {error}")
 
@@ -204,7 +204,7 @@ def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefu
         elif isinstance(error, ConcurrencyLimited):
             transitions.accounts.limit_slots(session, ticket.account_id)
         else:
-            _hold_account(session, ticket, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)
+            back_off(session, ticket.account_id, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)
         return moved
 
     refused = "refused" if isinstance(error, InputRefused) else "the account was refused"
@@ -217,16 +217,8 @@ def _mark_unconfirmed(runtime: Runtime, ticket: SubmitTicket, claim: int, error:
         moved = transitions.submitting.mark_unconfirmed(session, ticket.prediction_id, claim, message=str(error))
         # One lost answer says nothing about the provider. A delay that it asks for does, and so does a failed probe.
         if error.retry_after is not None or ticket.back_offs:
-            _hold_account(session, ticket, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
+            back_off(session, ticket.account_id, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
         return moved
 
     if not _save_outcome(runtime, ticket, write, description=f"unconfirmed: {error}"):
         count_stale(runtime, "submit.unconfirmed", ticket.prediction_id)
-
-
-def _hold_account(
-    session: Session, ticket: SubmitTicket, error: Transient | SubmitOutcomeUnknown, *, policy: RetryPolicy, reason: str
-) -> None:
-    refusals = transitions.accounts.count_back_offs(session, ticket.account_id) + 1
-    delay = policy.next_delay(refusals, random=random.random, retry_after=error.retry_after)
-    transitions.accounts.back_off_account(session, ticket.account_id, delay=delay, reason=reason, detail=str(error))

@@ -11,6 +11,7 @@ from models.db.session import one_statement, transaction
 from models.lifecycle import Reason
 from models.queries.watching.renders import WatchedPrediction, find_watched
 from models.transitions.watching.renders import EndSeen
+from rushes.accounts import back_off
 from rushes.errors import Transient
 from rushes.provider_list.lookup import ForeignList, UndecidedList, find_controls, is_listed, log_foreign_list
 from rushes.provider_list.paging import charged_lists
@@ -194,6 +195,4 @@ def hold_checks(
         delay = CHECK_FAILED.next_delay(failures + 1, random=random.random, retry_after=error.retry_after)
         transitions.accounts.note_check_failure(session, account_id, delay=delay)
         if isinstance(error, KeyRefused):
-            transitions.accounts.back_off_account(
-                session, account_id, delay=ACCOUNT_BACKED_OFF.base, reason=error.reason, detail=str(error)
-            )
+            back_off(session, account_id, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)

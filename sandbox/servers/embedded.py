@@ -175,9 +175,10 @@ class EmbeddedServer(ABC):
                 f"port {self._port} on {HOST} cannot be used for {self.title}: {obstacle}\n"
                 f"hint: end the program that uses it"
             )
-        self._port = free_port()
         self._hold.release()
-        self._hold.take(self._port)
+        self._port = free_port()
+        while not self._hold.take(self._port):
+            self._port = free_port()
 
     def _spawn(self, command: Sequence[str | Path], *, owning: Path) -> None:
         """Start a process that has sole access to the data, writes to our log and dies with the launcher."""

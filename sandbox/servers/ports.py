@@ -29,26 +29,30 @@ class PortHold:
     """
 
     def __init__(self) -> None:
-        self._sockets: dict[int, socket.socket] = {}
+        self._sockets: dict[int, list[socket.socket]] = {}
 
-    def take(self, port: int, *, host: str = HOST) -> None:
-        """Hold this port from now on; if another program has taken it first, it is not held."""
+    def take(self, port: int, *, host: str = HOST) -> bool:
+        """Hold this port from now on. Returns False if another program has taken it first, or another hold has it."""
         if not sys.platform.startswith("linux") or port in self._sockets:
-            return
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        hold = socket.socket(family)
+            return True
+        # The name is exclusive and ends with the process; the port is not, as long as no socket listens.
+        name, hold = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         hold.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            name.bind(f"\0rushes-port-{port}")
             hold.bind((host, port))
         except OSError:
+            name.close()
             hold.close()
-        else:
-            self._sockets[port] = hold
+            return False
+        self._sockets[port] = [name, hold]
+        return True
 
     def release(self) -> None:
         """Release all held ports."""
-        for hold in self._sockets.values():
-            hold.close()
+        for held in self._sockets.values():
+            for each in held:
+                each.close()
         self._sockets.clear()
 
 

@@ -358,6 +358,7 @@ def heart(shared_sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> type[He
     return Heart
 
 
+@pytest.mark.timeout(900)  # 45 s on an idle machine, and CPU alone
 def test_the_promises_hold_in_every_order_of_events(heart: type[Heart]) -> None:
     run_state_machine_as_test(
         heart,

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, find_one, statement
@@ -200,11 +200,13 @@ def finish_store(
 ) -> bool:
     """Record the files, which are visible now. The job succeeds, or ends as cancelled if that was requested.
 
-    The video comes first. `surprises` lists how it differs from the request; they are kept in the history.
+    The video comes first. `surprises` lists how it differs from the request; they are kept in the history. The row of
+    an unverified file is deleted; the caller removes the file after the commit.
     """
     ended = find_one(session, _FINISH, EndedAttempt, prediction_id=prediction_id, claim=claim)
     if ended is None:
         return False
+    session.execute(delete(Artifact).where(Artifact.prediction_id == prediction_id, Artifact.kind == "unverified"))
     session.execute(insert(Artifact), [{"id": new_id(), **ended._asdict(), **each._asdict()} for each in artifacts])
     video = artifacts[0]
     detail = {"url": video.url, "bytes": video.bytes, "sha256": video.sha256}

@@ -74,15 +74,6 @@ def explain_unverified(session: Session, prediction_id: UUID, *, message: str) -
     session.execute(_EXPLAIN, values)
 
 
-_DROP = statement("DELETE FROM artifact WHERE prediction_id = :prediction_id AND kind = :kind RETURNING url")
-
-
-def drop_unverified(session: Session, prediction_id: UUID) -> list[str]:
-    """Delete the rows of kept files once the prediction's video is stored. Returns the URLs to remove after commit."""
-    values = {"prediction_id": prediction_id, "kind": ArtifactKind.UNVERIFIED}
-    return list(session.execute(_DROP, values).scalars())
-
-
 # The lock on the prediction keeps a retry out. The second statement then sees what the job is by now.
 _LOCK_KEPT = statement(f"""
     SELECT prediction.id AS prediction_id, job_id FROM prediction JOIN job ON job.id = job_id

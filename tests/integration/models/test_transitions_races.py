@@ -385,7 +385,6 @@ RACES = [
         lambda s, r: transitions.steps.excuse_store(s, r.prediction_id, 0, reason=REASON),
         ["store.delayed"],
     ),
-    Race("drop_unverified", unverified(), lambda s, r: transitions.unverified.drop_unverified(s, r.prediction_id)),
     Race(
         "recheck_jobs",
         unverified(),

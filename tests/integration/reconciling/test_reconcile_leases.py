@@ -13,9 +13,10 @@ from rushes.reconciling import evidence
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
+from rushes.wavespeed.errors import KeyRefused
 from rushes.wavespeed.predictions import ProviderPrediction
 from sandbox.wavespeed import Simulator
-from tests.support.rows import NOW
+from tests.support.rows import NOW, SECOND
 from tests.support.runtimes import MODEL, ask, begin_submit, change, claim_submits, push
 
 INPUT = {"prompt": "a"}
@@ -92,6 +93,27 @@ def test_a_list_that_is_refused_is_asked_again_when_the_provider_wishes(
         reconcile_account(runtime, account_id, first)
     ((until, after),) = ask(runtime, "SELECT reconcile_until, now() FROM account")
     assert before <= until - timedelta(seconds=pause) <= after
+
+
+def test_a_run_with_a_refused_key_waits_longer_and_holds_submissions(
+    runtime: Runtime, account_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise KeyRefused("invalid key")
+
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    monkeypatch.setattr(runtime.client, "list_predictions", refuse)
+    for pause in (5, 10):
+        change(runtime, "account", reconcile_until=None, back_off_until=-SECOND)
+        claimed = claim(runtime, account_id)
+        assert claimed is not None
+        with pytest.raises(ReconcileFailed):
+            reconcile_account(runtime, account_id, claimed)
+        columns = "reconcile_until - now(), back_off_until - now(), back_off_reason"
+        ((until, held, reason),) = ask(runtime, f"SELECT {columns} FROM account")  # noqa: S608 - constants
+        assert pause - 2 < until.total_seconds() <= pause
+        assert pause - 2 < held.total_seconds() <= pause
+        assert reason == KeyRefused("").reason
 
 
 def test_a_young_submission_that_cannot_be_decided_is_searched_for_soon(

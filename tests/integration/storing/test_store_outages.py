@@ -14,7 +14,7 @@ from models.db.session import transaction
 from models.transitions.storing.claims import MAX_STORE_CRASHES
 from rushes.runtime import Runtime
 from rushes.settings import Settings
-from rushes.storing import store, transfer
+from rushes.storing import store as storing
 from rushes.storing.store import store_output
 from tests.support import rows
 from tests.support.rows import SECOND
@@ -24,7 +24,7 @@ LEASE = timedelta(seconds=20)
 
 @pytest.fixture
 def runtime(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(transfer, "AWAY_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(storing, "AWAY_PAUSE_SECONDS", 0.01)
     settings = Settings(database_url=database_url, data_dir=tmp_path, wavespeed_api_key="wsk_1")
     opened = Runtime.open(settings, threads=2, application="test")
     yield opened
@@ -53,21 +53,21 @@ def take_back(runtime: Runtime, prediction_id: UUID) -> None:
 def go_through_an_outage(monkeypatch: pytest.MonkeyPatch, step: Callable[[], str], *, meanwhile: Any) -> None:
     """The database is away from the first bytes on, for three tries to hand the step back."""
     away = iter([True] * 3)
-    enter: Callable[..., Any] = transfer.transaction
+    enter: Callable[..., Any] = storing.transaction
 
     def be_away_at_first(sessions: Any) -> Any:
         return be_away(sessions) if next(away, False) else enter(sessions)
 
     def download(*_: object, keep_going: Callable[[], None], **__: object) -> Any:
         meanwhile()
-        monkeypatch.setattr(transfer, "transaction", be_away_at_first)
+        monkeypatch.setattr(storing, "transaction", be_away_at_first)
         keep_going()
 
     with monkeypatch.context() as patch:
-        patch.setattr(transfer, "store_video", download)
+        patch.setattr(storing, "store_video", download)
         with pytest.raises(DatabaseAway):
             step()
-    monkeypatch.setattr(transfer, "transaction", enter)
+    monkeypatch.setattr(storing, "transaction", enter)
 
 
 def be_away(_: object) -> Any:
@@ -122,7 +122,7 @@ def test_a_crash_is_excused_once_also_after_a_later_crash(runtime: Runtime, pred
 
     def excuse(claim: int) -> bool:
         with transaction(runtime.sessions) as session:
-            return transitions.steps.excuse_store(session, prediction_id, claim, reason=transfer.AWAY)
+            return transitions.steps.excuse_store(session, prediction_id, claim, reason=storing.AWAY)
 
     assert not excuse(own)  # it still has its claim
     take_back(runtime, prediction_id)
@@ -137,11 +137,11 @@ def test_a_step_ends_its_wait_for_the_database_when_its_worker_does(
     runtime: Runtime, prediction_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def download(*_: object, keep_going: Callable[[], None], **__: object) -> Any:
-        monkeypatch.setattr(transfer, "transaction", be_away)
+        monkeypatch.setattr(storing, "transaction", be_away)
         keep_going()
 
     own = claim(runtime)
-    monkeypatch.setattr(transfer, "store_video", download)
+    monkeypatch.setattr(storing, "store_video", download)
     with pytest.raises(DatabaseAway):
         store_output(runtime, prediction_id, own, must_stop=lambda: True)
 
@@ -152,7 +152,7 @@ def test_a_second_message_that_cannot_begin_leaves_the_step_to_the_first(
     own = claim(runtime)
     with transaction(runtime.sessions) as session:
         assert transitions.steps.begin_store(session, prediction_id, own, lease=LEASE)
-    monkeypatch.setattr(store, "transaction", be_away)
+    monkeypatch.setattr(storing, "transaction", be_away)
     with pytest.raises(DatabaseAway):
         store_output(runtime, prediction_id, own, must_stop=lambda: False)
     with transaction(runtime.sessions) as session:

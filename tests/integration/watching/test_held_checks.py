@@ -9,6 +9,8 @@ from celery import Celery
 from models import queries, transitions
 from models.db.session import transaction
 from rushes.runtime import ACCOUNT, Runtime
+from rushes.watching.poll import hold_checks
+from rushes.wavespeed.errors import KeyRefused
 from tests.support import rows
 from tests.support.rows import MINUTE, NOW, SECOND
 from tests.support.runtimes import ask, change
@@ -72,3 +74,17 @@ def test_a_render_that_waits_for_held_checks_is_not_late(runtime: Runtime, accou
     assert until_due == pytest.approx(40 * MINUTE / SECOND, abs=30)
     assert lag == 0
     assert farm_lag < 0
+
+
+def test_a_refused_key_is_tried_ever_more_rarely(
+    runtime: Runtime, account_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By checks alone: nothing is submitted, and the provider names no time."""
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    waits: list[float] = []
+    for _ in range(6):
+        hold_checks(runtime, account_id, KeyRefused("invalid key"))
+        ((wait,),) = ask(runtime, "SELECT extract(epoch FROM back_off_until - now())::float8 FROM account")
+        waits.append(wait)
+        change(runtime, "account", back_off_until=-SECOND, check_back_off_until=-SECOND)
+    assert waits == pytest.approx([5, 10, 20, 40, 80, 160], abs=1)

@@ -202,7 +202,7 @@ def test_an_expired_address_of_a_video_is_asked_for_afresh(
 def test_a_store_step_that_was_taken_over_is_counted_and_moves_nothing(
     runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rushes.storing.transfer.AWAY_AFTER_SECONDS", 600.0)
+    monkeypatch.setattr("rushes.storing.store.AWAY_AFTER_SECONDS", 600.0)
     until_ended(runtime, render)
     taken: list[int] = []
 

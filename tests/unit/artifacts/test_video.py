@@ -117,9 +117,9 @@ def test_sound_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "poster_size"), [((64, 48), (64, 48)), ((1920, 1080), (1280, 720)), ((1080, 1920), (1080, 1920))]
+    ("size", "poster_size"), [((64, 48), (64, 48)), ((1920, 1080), (640, 360)), ((1080, 1920), (640, 1138))]
 )
-def test_the_poster_is_the_first_frame_and_no_wider_than_1280(
+def test_the_poster_is_the_first_frame_and_no_wider_than_640(
     tmp_path: Path, size: tuple[int, int], poster_size: tuple[int, int]
 ) -> None:
     path = make_video(tmp_path / "a.mp4", width=size[0], height=size[1], audio=False)
