@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from models.db.session import Sessions, Waker, open_engine, open_sessions, transaction
 from models.queries.watching.webhooks import find_hook_secret
-from rushes.artifacts import ArtifactStore, open_store
+from rushes.artifacts.store import ArtifactStore, open_store
 from rushes.errors import InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster
 from rushes.readiness import ReadinessProbe

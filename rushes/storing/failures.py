@@ -13,7 +13,8 @@ from models.db.session import transaction
 from models.lifecycle import Reason
 from models.transitions.storing.steps import NewArtifact, StoreTicket
 from models.transitions.watching.retention import RETENTION
-from rushes.artifacts import DownloadFailed, NotAnAddress, OutputRefused, Suspect, UnverifiedFile
+from rushes.artifacts.errors import DownloadFailed, NotAnAddress, OutputRefused, Suspect
+from rushes.artifacts.publish import UnverifiedFile
 from rushes.errors import RushesError, Transient
 from rushes.retries import OUTPUT_PROBED, STORE_FAILED
 from rushes.runtime import Runtime
