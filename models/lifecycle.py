@@ -62,6 +62,9 @@ IN_A_ROW = timedelta(minutes=10)
 """A refusal that comes later than this after the last back-off ended starts a new series: nothing was tried for a long
 time."""
 
+CHECKS_QUIET = timedelta(seconds=15)
+"""Checks work again once this long has passed since the last wait after a failed one, without another failure."""
+
 NO_OUTPUT = "no_output"
 """Code of a failed prediction that the provider calls completed but has no file for. The provider promises refunds for
 failures only, so this one counts as spent. A person decides whether to buy the job again."""

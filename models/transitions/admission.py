@@ -33,19 +33,19 @@ class ClaimedSubmit(NamedTuple):
 
 # NO KEY: rows that refer to the account may be written meanwhile without waiting.
 _ADMIT = statement(f"""
-    WITH best AS MATERIALIZED (
+    WITH best AS MATERIALIZED (  -- what another dispatcher admits now is skipped
         SELECT id, priority, price FROM job
         WHERE state = 'queued' AND due_at <= now() AND cancel_requested_at IS NULL
         ORDER BY priority DESC, id
         LIMIT :count
         FOR UPDATE SKIP LOCKED
-    ), picked AS (
+    ), picked AS (  -- the n-th job gets the n-th of the new ids
         SELECT id, price, row_number() OVER (ORDER BY priority DESC, id) AS place FROM best
     ), admitted AS (
         UPDATE job SET state = 'rendering', due_at = NULL
         FROM picked WHERE job.id = picked.id AND job.state = 'queued'
         RETURNING job.id, picked.price, picked.place
-    ), born AS (
+    ), born AS (  -- due at once: the next statement of this transaction claims it
         INSERT INTO prediction (id, job_id, account_id, attempt, price, due_at)
         SELECT (CAST(:ids AS uuid[]))[place], id, :account_id,
             1 + (SELECT count(*) FROM prediction AS earlier WHERE earlier.job_id = admitted.id), price, now()

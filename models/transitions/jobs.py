@@ -133,19 +133,18 @@ def _request_cancel(session: Session, job_id: UUID) -> bool:
 
 
 _RETRY = statement(f"""
-    -- The lock keeps a recheck out, also if the output is gone.
-    WITH paid AS MATERIALIZED (
+    WITH paid AS MATERIALIZED (  -- the lock keeps a recheck out, also if the output is gone
         SELECT prediction.id, job.error_code IS DISTINCT FROM 'output_gone' AS may_be_there
         FROM prediction JOIN job ON job.id = prediction.job_id
         WHERE job_id = :job_id AND job.state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
           AND prediction.state = 'completed' AND {NEWEST_OUTPUT}
         FOR UPDATE OF prediction
-    ), fetched AS (
+    ), fetched AS (  -- a paid output is downloaded, and not bought again
         UPDATE prediction
         SET {STORE_FROM_START}, output_releases = 0, output_warned_at = NULL, rechecks = false
         FROM paid WHERE prediction.id = paid.id AND may_be_there AND due_at IS NULL
         RETURNING 1
-    ), retried AS (
+    ), retried AS (  -- with as many further attempts as it has had
         UPDATE job
         SET state = CASE WHEN EXISTS (SELECT 1 FROM fetched) THEN 'storing' ELSE 'queued' END,
             due_at = CASE WHEN NOT EXISTS (SELECT 1 FROM fetched) THEN now() END,

@@ -216,7 +216,7 @@ _ACCEPT = statement(f"""
         WHERE id = :prediction_id AND provider_id IS NULL
           AND (NOT :must_wait OR state IN ('submitting', 'unconfirmed'))
         RETURNING id, job_id, account_id, CASE WHEN is_duplicate THEN 'duplicate' ELSE state END AS became
-    ), {log(_ACCEPTED_KIND, "accepted", _ACCEPTED_DETAIL)}, explained AS (
+    ), {log(_ACCEPTED_KIND, "accepted", _ACCEPTED_DETAIL)}, explained AS (  -- a row has it now
         DELETE FROM unknown_prediction USING accepted
         WHERE unknown_prediction.account_id = accepted.account_id AND unknown_prediction.provider_id = :provider_id
     )

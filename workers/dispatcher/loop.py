@@ -163,7 +163,7 @@ class Dispatcher:
         self._store.take_back()
         self._store.watch_output_host(account)
         self._reconcile(account, room.get("reconcile", 0))
-        resume = 0 if account.check_back_off_seconds > 0 else room.get("resume", 0)  # no window may end without a check
+        resume = 0 if account.check_failures else room.get("resume", 0)  # no window ends while its checks fail
         self._publisher.publish(self._watch_scheduler.requeue_timed_out(count=resume))
         self._watch_scheduler.learn_render_times()
         self._report(now, room.get("report", 0))

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 
 import structlog
 from sqlalchemy.orm import Session
 
 from models import queries, transitions
 from models.db.session import transaction
+from models.lifecycle import CHECKS_QUIET
 from models.queries.dispatching import DispatchAccount
 from models.transitions.watching.renders import TimedOutWatch
 from rushes.intervals import Every
@@ -25,7 +25,6 @@ COMMIT_SECONDS = 10.0
 """Any commit becomes visible within this time."""
 OVERLAP_SECONDS = 0.5
 """Nearly every commit becomes visible within this time."""
-CHECKS_QUIET = timedelta(seconds=15)
 RENDER_TIMES_SECONDS = 10.0
 """How often the leader learns from finished renders."""
 WEIGH_SECONDS, FIRST_WEIGH_SECONDS = 10.0, 1.0

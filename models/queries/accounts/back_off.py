@@ -1,7 +1,7 @@
 """The work that waits because the provider refused an account, and whether it still waits. The account's row alone does
 not show this."""
 
-from models.lifecycle import IN_A_ROW
+from models.lifecycle import CHECKS_QUIET, IN_A_ROW
 
 REFUSED = f"""account.back_offs > 0
     AND (account.back_off_until > now() OR account.check_failures > 0
@@ -20,6 +20,6 @@ WAITING = """LATERAL (
 """Since when something is queued or not answered yet; null if nothing is. For LEFT JOIN ... ON true."""
 
 
-WATCH_DUE = """(SELECT greatest(due_at, (SELECT max(check_back_off_until) FROM account))
+WATCH_DUE = f"""(SELECT greatest(due_at, (SELECT max(check_back_off_until) + interval '{CHECKS_QUIET}' FROM account))
         FROM prediction WHERE state = 'rendering' ORDER BY due_at LIMIT 1)"""
-"""When the first watch window ends, but not before a hold on checks ends: no window ends during one."""
+"""When the first watch window ends. No window ends before checks have worked again for `CHECKS_QUIET`."""

@@ -21,7 +21,7 @@ _RECORD = statement(f"""
         FROM job WHERE job.id = :job_id
         ON CONFLICT DO NOTHING
         RETURNING id, job_id, account_id
-    ), {log("'prediction.duplicate'", "born", fields("provider_id", "why"))}, explained AS (
+    ), {log("'prediction.duplicate'", "born", fields("provider_id", "why"))}, explained AS (  -- it has a row now
         DELETE FROM unknown_prediction USING born
         WHERE unknown_prediction.account_id = born.account_id AND unknown_prediction.provider_id = :provider_id
     )

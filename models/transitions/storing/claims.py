@@ -44,7 +44,7 @@ _TAKE_BACK = statement(f"""
         ORDER BY due_at
         LIMIT :count
         FOR UPDATE SKIP LOCKED
-    ), taken AS (
+    ), taken AS (  -- the claim fences the crashed worker off; after the last crash, the step is not due any more
         UPDATE prediction
         SET claim = claim + 1, begun_at = NULL, store_crashes = store_crashes + 1,
             rechecks = rechecks AND store_crashes + 1 < :most,
@@ -109,7 +109,7 @@ def claim_stores(session: Session, *, count: int, lease: timedelta, only_recheck
 
 # Probe with the prediction with the fewest attempts: a file that was never tried says most about the host.
 _CLAIM_PROBE = statement(f"""
-    WITH turn AS (
+    WITH turn AS (  -- the next probe is due when this one's lease ends, whatever becomes of it
         UPDATE account SET outputs_probe_at = now() + :lease
         WHERE id = :account_id AND outputs_failing_since IS NOT NULL AND outputs_probe_at <= now()
           AND NOT EXISTS (  -- a download under way is the probe

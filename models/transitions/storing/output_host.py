@@ -131,7 +131,7 @@ _RELEASE = statement(f"""
         WHERE {TO_STORE} AND begun_at IS NULL AND (output_failed_at IS NOT NULL OR due_at <= now())
         ORDER BY id
         FOR NO KEY UPDATE SKIP LOCKED
-    ), spread AS (
+    ), spread AS (  -- the downloads begin within this time
         SELECT least(CAST(:longest AS interval), count(*) * CAST(:each AS interval)) AS length FROM waiting
     )
     UPDATE prediction

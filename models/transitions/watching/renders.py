@@ -43,11 +43,11 @@ _COMPLETE = statement(f"""
             seen_running_at = now() - CAST(:unseen AS interval), execution_seconds = :execution
         WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
         RETURNING id, job_id, account_id, is_duplicate, accepted_at, ended_at
-    ), moved AS (
+    ), moved AS (  -- the job of a duplicate purchase stays as it is
         UPDATE job SET state = 'storing', due_at = NULL
         FROM completed WHERE job.id = completed.job_id AND job.state = 'rendering' AND NOT completed.is_duplicate
         RETURNING completed.id, job_id, account_id
-    ), history AS (
+    ), history AS (  -- one INSERT, so that the events have this order
         SELECT 'prediction.completed' AS kind, id, job_id, account_id, {_COMPLETED_DETAIL} AS detail FROM completed
         UNION ALL
         SELECT 'job.storing', id, job_id, account_id, '{{}}' FROM moved
@@ -117,7 +117,7 @@ _REQUEUE = statement(f"""
         ORDER BY due_at
         LIMIT :count
         FOR UPDATE SKIP LOCKED
-    ), requeued AS (
+    ), requeued AS (  -- each window is twice as long as the one before it, up to 32 times the first
         UPDATE prediction
         SET watch_windows = watch_windows + 1, claim = claim + 1,
             due_at = now() + CAST(:watch_window AS interval) * power(2, least(watch_windows, 5))

@@ -89,7 +89,7 @@ _HAND_OVER = statement(f"""
         ORDER BY posted_at
         LIMIT :count
         FOR UPDATE SKIP LOCKED
-    ), handed_over AS (
+    ), handed_over AS (  -- without `due_at`, no run searches for it; with these watch windows, it holds no slot
         UPDATE prediction
         SET due_at = NULL, watch_windows = greatest(due.watch_windows, :slot_windows),
             error_code = 'undecidable', error_message = :message
