@@ -10,7 +10,7 @@ from api.schemas.orders import NewBatch, NewJobs
 from api.schemas.outputs import RecheckAsked
 from api.schemas.unconfirmed import Abandonment, Adoption
 from api.validation import Schema, read_schema
-from rushes.jobs.orders import JobOrder
+from rushes.jobs.pushing import JobOrder
 from rushes.runtime import Runtime
 
 MEGABYTE = 1_000_000

@@ -16,7 +16,7 @@ from chaos.report import Report, Trial
 from chaos.servers import EmbeddedServers, Servers
 from cli.api_client import ApiClient
 from models.db.session import transaction
-from rushes.artifacts import open_store
+from rushes.artifacts.store import open_store
 from rushes.monitoring.audit import Finding, audit_files, audit_rows, compare_with_ledger
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from stack.errors import CommandError

@@ -110,11 +110,8 @@ def _url_problem(value: object) -> str | None:
 
 
 def _integer_problem(value: object) -> str | None:
-    return (
-        None
-        if isinstance(value, int) and not isinstance(value, bool)
-        else f"must be a whole number, not {_kind_of(value)}"
-    )
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return None if whole else f"must be a whole number, not {_kind_of(value)}"
 
 
 def _number_problem(value: object) -> str | None:
@@ -127,14 +124,7 @@ def _flag_problem(value: object) -> str | None:
 
 
 def _kind_of(value: object) -> str:
-    names = {
-        str: "text",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        list: "a list",
-        dict: "an object",
-    }
+    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return "nothing" if value is None or value == "" else names.get(type(value), type(value).__name__)
 
 
@@ -221,10 +211,7 @@ def normalise_input(model: VideoModel, given: Mapping[str, Any]) -> NormalisedIn
     silently ignore it and bill a default. Raises `InvalidInput` with every problem found.
     """
     problems = [
-        Problem(
-            name,
-            f"{model.name} has no such parameter; it has {', '.join(each.name for each in model.parameters)}",
-        )
+        Problem(name, f"{model.name} has no such parameter; it has {', '.join(each.name for each in model.parameters)}")
         for name in given
         if name not in UNSUPPORTED and model.parameter(name) is None
     ]

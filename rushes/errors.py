@@ -5,7 +5,7 @@
     │   ├── InvalidInput  one or more fields are wrong (HTTP 422)
     │   ├── NotFound      there is no such thing (HTTP 404)
     │   └── Conflict      it exists already, or its state does not allow this (HTTP 409)
-    ├── Transient         try again later; may carry `retry_after`
+    ├── Transient         try again later
     │   └── Unavailable   a server of ours does not respond (HTTP 503)
     ├── Permanent         the job fails: another try would end the same way
     └── OutcomeUnknown    the outcome is unknown: check before doing anything else
@@ -19,7 +19,14 @@ from datetime import timedelta
 
 
 class RushesError(Exception):
-    """Any error that Rushes raises on purpose. `str()` gives a message for people."""
+    """Any error that Rushes raises on purpose. `str()` gives a message for people.
+
+    `retry_after` is the wait that the other side asked for, if any.
+    """
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Refused(RushesError):
@@ -58,11 +65,7 @@ class Conflict(Refused):
 
 
 class Transient(RushesError):
-    """Worth another try. `retry_after` is the wait that the other side asked for, if any."""
-
-    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+    """Worth another try."""
 
 
 class Unavailable(Transient):

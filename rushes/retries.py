@@ -6,7 +6,8 @@ ceiling that doubles, so that clients that failed together do not retry together
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 LONGEST_WISH = timedelta(hours=1)
 """The longest Retry-After that is obeyed. A nonsensical one must not block paid work."""
@@ -46,6 +47,22 @@ class RetryPolicy:
         if retry_after is None:
             return delay
         return max(delay, min(retry_after, LONGEST_WISH) + random() * self.base)
+
+
+def read_retry_after(value: str, *, now: datetime) -> timedelta | None:
+    """Read `Retry-After`, seconds or a date (RFC 9110 10.2.3), as a wait from `now`, at most an hour.
+
+    Returns None if it is unreadable. The provider does not document this header; gateways in front of it send it.
+    """
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return timedelta(seconds=min(int(text[:9]), LONGEST_WISH.total_seconds()))
+    try:
+        moment = parsedate_to_datetime(text)
+        wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(wait, timedelta(0)), LONGEST_WISH)
 
 
 SUBMIT_NOT_SENT = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(seconds=60))

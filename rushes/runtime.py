@@ -8,15 +8,15 @@ from sqlalchemy import Engine
 
 from models.db.session import Sessions, Waker, open_engine, open_sessions, transaction
 from models.queries.watching.webhooks import find_hook_secret
-from rushes.artifacts import ArtifactStore, open_store
+from rushes.artifacts.store import ArtifactStore, open_store
 from rushes.errors import InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster
 from rushes.readiness import ReadinessProbe
-from rushes.render_times.last_seen import Sightings
+from rushes.render_times.learned import Sightings
 from rushes.settings import Settings
-from rushes.wavespeed import Timeouts, WaveSpeedClient
 from rushes.wavespeed.callback_urls import HookAddresses
-from rushes.wavespeed.signing_secret import WAIT_SECONDS, WebhookSecret
+from rushes.wavespeed.client import Timeouts, WaveSpeedClient
+from rushes.wavespeed.webhooks import WAIT_SECONDS, WebhookSecret
 
 QUICK_SECONDS = 6.0
 """Timeout for a request within a store step. The step's lease of 20 s must outlast it."""

@@ -22,29 +22,17 @@ from models.transitions.watching.renders import EndSeen
 from rushes.errors import NotFound, Unavailable
 from rushes.reconciling.assign import assign_answered, log_duplicate
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.wavespeed import (
-    PredictionStatus,
-    ProviderPrediction,
-    SignatureRefused,
-    WebhookRefused,
-    read_webhook,
-    verify_webhook,
-)
+from rushes.watching.poll import find_end_state
 from rushes.wavespeed.callback_urls import Origin, read_token
+from rushes.wavespeed.errors import SignatureRefused, WebhookRefused
+from rushes.wavespeed.predictions import ProviderPrediction
+from rushes.wavespeed.webhooks import read_webhook, verify_webhook
 
 AGREEMENTS = 5
 """Once this many webhooks agreed with a check, and none of the latest disagreed, the next ones count as answers."""
 
 SAME_REQUEST = timedelta(seconds=1)
 """Webhooks closer together than this cause only one check."""
-
-_ENDINGS = {
-    PredictionStatus.COMPLETED: PredictionState.FAILED,  # without outputs
-    PredictionStatus.FAILED: PredictionState.FAILED,
-    PredictionStatus.CANCELLED: PredictionState.CANCELLED,
-    PredictionStatus.TIMEOUT: PredictionState.TIMEOUT,
-    PredictionStatus.DELETED: PredictionState.DELETED,
-}
 
 log = structlog.get_logger(__name__)
 
@@ -112,8 +100,8 @@ def _write(runtime: Runtime, session: Session, origin: Origin, found: ProviderPr
     if watched is None:
         return "lost", row_id
     if found is not None and watched.provider_id == found.id:
-        if outcome := _find_outcome(found):
-            transitions.webhooks.note_webhook(session, row_id, outcome=outcome)
+        if found.is_terminal:
+            transitions.webhooks.note_webhook(session, row_id, outcome=find_end_state(found))
         if learned == DUPLICATE:
             return "duplicate", row_id
         is_answer = learned is None and _is_answer(runtime, session, watched, found)
@@ -154,10 +142,6 @@ def _learn_id(
     if assigned.prediction_id is None:
         raise Unavailable("its job is changing at this instant; send it again")
     return assigned.prediction_id, assigned.state
-
-
-def _find_outcome(found: ProviderPrediction) -> PredictionState | None:
-    return PredictionState.COMPLETED if found.has_succeeded else _ENDINGS.get(found.status)
 
 
 def _is_answer(runtime: Runtime, session: Session, watched: WatchedPrediction, found: ProviderPrediction) -> bool:

@@ -8,9 +8,8 @@ from kombu import Exchange, Queue
 
 from rushes.logs import configure_logging
 from rushes.settings import Settings, load_settings
-from workers.celery_fixes.bootstep import DispatcherStep
-from workers.celery_fixes.flower_events import EventLists
-from workers.process import close_runtime
+from workers.celery_fixes.bootsteps import DispatcherStep, EventLists
+from workers.tasks import close_runtime
 
 EXCHANGE = Exchange("rushes", type="direct")
 QUEUES = ("submit", "reconcile", "watch", "resume", "store", "report")

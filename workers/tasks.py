@@ -1,24 +1,58 @@
-"""The steps as Celery tasks. A task takes ids and returns one line for Flower. It raises a named exception if Flower
-should show a failure."""
+"""The steps as Celery tasks, and the process that runs them: its runtime, and whether it is shutting down.
 
+A task takes ids and returns one line for Flower. It raises a named exception if Flower should show a failure. The
+runtime is created at first use and never inherited across a fork.
+"""
+
+import os
+import threading
+from typing import Any
 from uuid import UUID
 
 from celery import shared_task
+from celery.worker import state as worker_state
 
 from models.db.errors import DatabaseAway
-from rushes.monitoring import deadlines, status_line
+from rushes.monitoring import reports
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.reconciling.reconcile import reconcile_account
+from rushes.runtime import Runtime
+from rushes.settings import load_settings
 from rushes.storing.steps import StoreDelayed, StoreFailed, StoreStopped
 from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import CheckFailed, check_prediction
 from rushes.watching.sweep import sweep_account
-from workers.process import get_runtime, is_shutting_down
 
 SUBMIT_OUTCOMES = (SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, DatabaseAway)
 STORE_OUTCOMES = (StoreDelayed, StoreFailed, StoreStopped, DatabaseAway)
 CHECK_OUTCOMES = (CheckFailed, DatabaseAway)
+
+_lock = threading.Lock()
+_runtimes: dict[int, Runtime] = {}
+
+
+def get_runtime(*, threads: int = 10) -> Runtime:
+    """The runtime of this process. The first call opens it, with connections for `threads` threads."""
+    pid = os.getpid()
+    with _lock:
+        if pid not in _runtimes:
+            _runtimes[pid] = Runtime.open(load_settings(), threads=threads, application="worker")
+        return _runtimes[pid]
+
+
+def close_runtime(**_: Any) -> None:
+    """Close the connections of this process. The arguments of Celery's signal are not used."""
+    with _lock:
+        runtime = _runtimes.pop(os.getpid(), None)
+    if runtime is not None:
+        runtime.close()
+
+
+def is_shutting_down() -> bool:
+    """Whether this worker was sent SIGTERM, SIGINT or SIGQUIT."""
+    # `is not None`: Celery sets these to an exit code, which may be 0.
+    return worker_state.should_stop is not None or worker_state.should_terminate is not None
 
 
 @shared_task(name="render.submit", throws=SUBMIT_OUTCOMES)
@@ -60,10 +94,10 @@ def store(prediction_id: str, claim: int) -> str:
 @shared_task(name="queue.report", throws=(DatabaseAway,))
 def report() -> str:
     """Report the state of the farm in one line for Flower."""
-    return status_line.describe_farm(get_runtime())
+    return reports.describe_farm(get_runtime())
 
 
 @shared_task(name="batch.check", throws=(DatabaseAway,))
 def check_batches() -> str:
     """Compare the batches that have a `finish_by` with their forecasts."""
-    return deadlines.check_risks(get_runtime())
+    return reports.check_risks(get_runtime())

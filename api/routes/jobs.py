@@ -12,8 +12,7 @@ from api.openapi import BODY_ERRORS, answers, takes
 from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.jobs import JobCancelled, JobDetails, JobListed, JobPage, JobPushed, JobRetried, JobsAsked
 from api.schemas.outputs import RecheckAsked, Rechecked
-from rushes.jobs.orders import JobOrder
-from rushes.jobs.pushing import cancel_job, push_job, retry_job
+from rushes.jobs.pushing import JobOrder, cancel_job, push_job, retry_job
 from rushes.jobs.rechecks import recheck_job, recheck_jobs
 from rushes.jobs.views import JobQuery, JobView, get_job, list_events, list_jobs
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from api.schemas.values import Body
-from rushes.jobs.orders import JobOrder
+from rushes.jobs.pushing import JobOrder
 
 
 class NewJobs(Body):

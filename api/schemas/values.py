@@ -11,8 +11,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from rushes import forecasting
 from rushes.forecasting.forecaster import UnknownReason
+from rushes.forecasting.time_left import TimeLeft
 from rushes.jobs.views import Page
 
 Item = TypeVar("Item")
@@ -55,7 +55,7 @@ class TimeLeftEstimate(BaseModel):
     high_seconds: float
 
     @classmethod
-    def find(cls, left: forecasting.TimeLeft | None) -> Self | None:
+    def find(cls, left: TimeLeft | None) -> Self | None:
         return cls(**left.as_numbers()) if left is not None else None
 
 

@@ -9,8 +9,7 @@ from typing import Any
 from cli.prompt_file.parse import FileRefused, Line, LineProblem, PromptFile
 from rushes.catalog import VideoModel, describe_unknown, find_video_model, read_text_value
 from rushes.errors import InvalidInput, Problem
-from rushes.jobs.orders import MAX_ATTEMPTS, PRIORITY_LIMIT, JobOrder
-from rushes.jobs.pushing import check_order
+from rushes.jobs.pushing import MAX_ATTEMPTS, PRIORITY_LIMIT, JobOrder, check_order
 
 _BOUNDS = {"priority": (-PRIORITY_LIMIT, PRIORITY_LIMIT), "max_attempts": (1, MAX_ATTEMPTS)}
 _WITHOUT_MODEL = Problem("model", "is missing: name a video model here, or name one for such lines with --model")

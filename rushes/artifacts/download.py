@@ -11,13 +11,13 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urljoin
 
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, LocationValueError, ReadTimeoutError
+from urllib3.exceptions import DecodeError, HTTPError, LocationValueError, ReadTimeoutError
 
 from rushes.artifacts.errors import (
     DownloadCut,
@@ -29,12 +29,11 @@ from rushes.artifacts.errors import (
 )
 from rushes.artifacts.store import storage_errors
 from rushes.intervals import Every
+from rushes.retries import read_retry_after
 
 CHUNK_BYTES = 256 * 1024
 _HOPS = 6  # the address itself and five redirects
 _BUSY_STATUSES = frozenset({408, 425, 429})
-# A nonsensical Retry-After must not delay a paid file until it expires.
-_RETRY_AFTER = urllib3.Retry(retry_after_max=3600)
 _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 _ANY_HEADER = zlib.MAX_WBITS | 32  # zlib detects whether the header is gzip's or its own
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
@@ -186,7 +185,8 @@ def _check_answer(response: urllib3.BaseHTTPResponse, *, place: str, limits: Dow
     if 400 <= status < 500 and status not in _BUSY_STATUSES:
         raise OutputRefused(f"{place} does not give the file: status {status}")
     if status not in {200, 206}:
-        raise DownloadFailed(f"{place} answered with status {status}", retry_after=_retry_after(response))
+        wish = read_retry_after(response.headers.get("Retry-After", ""), now=datetime.now(UTC))
+        raise DownloadFailed(f"{place} answered with status {status}", retry_after=wish)
     if status == 206:
         _check_range(response.headers.get("Content-Range", ""), place=place)
     announced = response.headers.get("Content-Length", "")
@@ -262,14 +262,6 @@ def _read_type(announced: str) -> str:
     """Return the media type without its parameters, or an empty string if it does not look like one."""
     media_type = announced.partition(";")[0].strip().lower()
     return media_type if _TYPE.fullmatch(media_type) else ""
-
-
-def _retry_after(response: urllib3.BaseHTTPResponse) -> timedelta | None:
-    try:
-        seconds = _RETRY_AFTER.get_retry_after(response)
-    except InvalidHeader:
-        return None
-    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _place(url: str) -> str:

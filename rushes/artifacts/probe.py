@@ -24,9 +24,8 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from PIL import Image
 
-from rushes.artifacts.containers import CONTAINERS, check_whole, short_name, suffix_of
 from rushes.artifacts.errors import NotAVideo
-from rushes.artifacts.lookalikes import explain
+from rushes.artifacts.formats import CONTAINERS, check_whole, explain, short_name, suffix_of
 from rushes.errors import Unavailable
 
 _LARGEST_PIXELS = 8192 * 8192  # twice 8K; a forged size must not make the decoder allocate gigabytes

@@ -115,7 +115,8 @@ def video_name(
     A batch's name is unique and valid as a folder name, and a number is unique in its batch, so no two jobs share a
     name. Numbers are padded to the width of `total`, so that a listing has the order of the push.
     """
-    slug = _slug(prompt, otherwise="video")
+    source = prompt[:_SLUG_SOURCE_LIMIT]
+    slug = slugify(source, max_length=SLUG_LIMIT, word_boundary=True, save_order=True) or "video"
     if batch is None or number is None:
         return f"jobs/{slug}-{job_id.hex}.mp4"
     return f"{batch}/{number:0{len(str(total or number))}d}-{slug}.mp4"
@@ -205,7 +206,3 @@ def _last_written(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:  # published or removed after it was listed
         return float("inf")
-
-
-def _slug(text: str, *, otherwise: str) -> str:
-    return slugify(text[:_SLUG_SOURCE_LIMIT], max_length=SLUG_LIMIT, word_boundary=True, save_order=True) or otherwise

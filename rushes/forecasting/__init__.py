@@ -2,8 +2,3 @@
 
 Ages, lengths and ends are seconds as floats, counted from now.
 """
-
-from rushes.forecasting.simulation import Forecast
-from rushes.forecasting.time_left import TimeLeft
-
-__all__ = ["Forecast", "TimeLeft"]

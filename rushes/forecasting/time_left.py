@@ -3,12 +3,11 @@
 import math
 import random
 from array import array
-from bisect import bisect_right
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from statistics import pvariance
 
-from rushes.render_times.poll_spacing import RenderTime, expected_seconds_left
+from rushes.render_times.poll_spacing import RenderTime, expected_seconds_left, interpolate
 
 LOW, HIGH = 0.05, 0.95
 LONGEST_SECONDS = 7 * 86_400.0
@@ -92,10 +91,10 @@ def _find_latest(render_time: RenderTime, age: float, of: float, *, share: float
 def _find_left(render_time: RenderTime, age: float, hazard: float) -> float:
     """Return the time after which a render of this age has met `hazard` more hazard: the inverse of its survival."""
     ages, met = _tabulate(render_time)
-    goal = _interpolate(age, ages, met) + hazard
+    goal = interpolate(age, ages, met) + hazard
     if age >= ages[-1]:  # so far out that a flat hazard is the best estimate
         return min(LONGEST_SECONDS, hazard / max(render_time.hazard(age), 1 / LONGEST_SECONDS))
-    return max(0.0, _interpolate(goal, met, ages) - age)
+    return max(0.0, interpolate(goal, met, ages) - age)
 
 
 @lru_cache(maxsize=_TABLES)
@@ -108,15 +107,6 @@ def _tabulate(render_time: RenderTime) -> "tuple[array[float], array[float]]":
         met.append(max(met[-1], -math.log(survival)))
         age *= 1 + _STEP
     return ages, met
-
-
-def _interpolate(value: float, source: "array[float]", target: "array[float]") -> float:
-    """Interpolate a table of two ascending columns. Beyond its end, return the last value."""
-    above = bisect_right(source, value)
-    if above == len(source):
-        return target[-1]
-    low, high = source[above - 1], source[above]
-    return target[above - 1] + (target[above] - target[above - 1]) * (value - low) / (high - low)
 
 
 def as_time_left(expected: float, low: float, high: float) -> TimeLeft:

@@ -11,8 +11,8 @@ from models.lifecycle import JOB_ENDED
 from models.queries.forecasting import Whose
 from models.queries.jobs import BatchSummary
 from models.queries.storing import OutputOutage
-from rushes.forecasting import Forecast
 from rushes.forecasting.forecaster import Forecaster, UnknownReason
+from rushes.forecasting.simulation import Forecast
 from rushes.jobs.views import Page, cut_page, find_batch_id
 
 

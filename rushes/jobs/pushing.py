@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Annotated, Any
 from uuid import UUID
 
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from models import Batch, Job, JobState, queries, transitions
@@ -15,7 +17,6 @@ from models.db.session import Sessions, transaction
 from models.transitions.jobs import NewJob
 from rushes.catalog import describe_unknown, find_video_model, normalise_input
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
-from rushes.jobs.orders import JobOrder
 
 BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A batch's name is also the name of its folder of videos."""
@@ -23,6 +24,21 @@ BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LONGEST_PROMISE = timedelta(days=366)
 PROBLEM_LIMIT = 100
 """The most problems that are listed for one batch."""
+MAX_ATTEMPTS = 20
+PRIORITY_LIMIT = 100
+
+
+class JobOrder(BaseModel):
+    """One video to render."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)  # a typing error must not cost money
+
+    model: Annotated[str, Field(max_length=200, description="Video model by id or short name; see `/v1/catalog`.")]
+    input: Annotated[dict[str, Any], Field(description="The video model's parameters; see `/v1/catalog`.")]
+    priority: Annotated[int, Field(ge=-PRIORITY_LIMIT, le=PRIORITY_LIMIT, description="Higher goes first.")] = 0
+    max_attempts: Annotated[
+        int, Field(ge=1, le=MAX_ATTEMPTS, description="Maximum number of purchases, if renders fail and are refunded.")
+    ] = 3
 
 
 @dataclass(frozen=True, slots=True)

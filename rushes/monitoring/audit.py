@@ -23,7 +23,7 @@ from models.queries.audit import (
     list_purchases,
     list_stored_files,
 )
-from rushes.artifacts import ArtifactStore
+from rushes.artifacts.store import ArtifactStore
 from rushes.errors import NotFound
 
 

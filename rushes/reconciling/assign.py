@@ -22,8 +22,8 @@ from models.transitions.submitting import DUPLICATE
 from rushes.reconciling.matching import Candidate
 from rushes.reconciling.restore import accept_found, is_bought
 from rushes.runtime import Runtime
-from rushes.wavespeed import ProviderPrediction
 from rushes.wavespeed.callback_urls import Origin
+from rushes.wavespeed.predictions import ProviderPrediction
 
 log = structlog.get_logger(__name__)
 

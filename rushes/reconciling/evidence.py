@@ -13,12 +13,13 @@ from models.db.session import transaction
 from models.queries.reconciling.runs import ControlPrediction, Posted
 from models.transitions.reconciling.runs import RunTicket
 from rushes.errors import Transient
-from rushes.provider_list.ownership import is_ours
+from rushes.provider_list.lookup import is_ours
 from rushes.provider_list.paging import read_pages
 from rushes.reconciling.matching import Candidate, Clocks, Submission, canonical
 from rushes.runtime import Runtime
-from rushes.wavespeed import PredictionNotFound, PredictionPage, ProviderPrediction, ProviderUnavailable
 from rushes.wavespeed.callback_urls import Origin, read_address
+from rushes.wavespeed.errors import PredictionNotFound, ProviderUnavailable
+from rushes.wavespeed.predictions import PredictionPage, ProviderPrediction
 
 LEASE_MARGIN = timedelta(seconds=10)
 """A run holds its claim for one request plus this margin, and renews it before each request."""

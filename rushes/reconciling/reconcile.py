@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
 from rushes.accounts import back_off
-from rushes.provider_list.ownership import log_foreign_list
+from rushes.provider_list.lookup import log_foreign_list
 from rushes.reconciling.assign import Assignments, assign_named
 from rushes.reconciling.evidence import (
     CLOCK_MARGIN,
@@ -39,7 +39,7 @@ from rushes.reconciling.restore import Restoration, adopt_unknown, conclude_rest
 from rushes.retries import ACCOUNT_BACKED_OFF, LONGEST_WISH
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.wavespeed import AccountRefused, KeyRefused, ProviderUnavailable
+from rushes.wavespeed.errors import AccountRefused, KeyRefused, ProviderUnavailable
 
 PAUSE = timedelta(seconds=2)
 """Between two runs, so that the search for a lost answer resumes soon."""

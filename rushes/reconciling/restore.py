@@ -19,7 +19,7 @@ from models.db.session import transaction
 from models.queries.reconciling.restore import OpenJob
 from rushes.reconciling.matching import Candidate, Clocks, Submission, match_submissions
 from rushes.runtime import Runtime
-from rushes.wavespeed import PredictionStatus, ProviderPrediction
+from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 
 SWEEP = "the unknown prediction sweep"
 EVER = Clocks(-timedelta(minutes=10), timedelta(days=3650))

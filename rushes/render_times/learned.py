@@ -9,6 +9,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -28,6 +29,8 @@ KEPT = 1_000
 """Finished renders kept per kind. More than we learn from, so that the age of the window's end is known."""
 NEWEST = 2_000
 """The most completions read at once: ten seconds at 200 per second. The next refresh reads the rest."""
+MOST_SEEN = 20_000
+"""The most renders that `Sightings` remembers. Beyond this, the one noted first is dropped."""
 _SHARE_NEW = 0.05  # a table of checks costs milliseconds, and one render in four hundred changes nothing
 _REST_SECONDS = 60.0  # after this, even the smallest change counts, and so do renders in flight
 
@@ -145,3 +148,30 @@ class RenderTimes:
             low_seconds=min(max(0.0, low), high),
             high_seconds=high,
         )
+
+
+class Sightings:
+    """When the polls of this process last saw each render running or queued. In memory, so it costs no writes.
+
+    Another process may have seen a render later, and a new process has seen nothing. So these ages are lower bounds,
+    like all data that render times are learned from. Safe to use from several threads.
+    """
+
+    def __init__(self, *, most: int = MOST_SEEN) -> None:
+        self._most = most
+        self._seen: dict[UUID, float] = {}  # monotonic seconds
+        self._lock = threading.Lock()
+
+    def note_running(self, prediction_id: UUID, *, asked_at: float) -> None:
+        """Note that a render was running at this monotonic second, when we asked. The answer's time does not matter."""
+        with self._lock:
+            self._seen.pop(prediction_id, None)
+            self._seen[prediction_id] = asked_at
+            if len(self._seen) > self._most:
+                del self._seen[next(iter(self._seen))]
+
+    def end(self, prediction_id: UUID) -> timedelta | None:
+        """Return how long ago this process last saw the render running, and forget the render."""
+        with self._lock:
+            seen_at = self._seen.pop(prediction_id, None)
+        return timedelta(seconds=time.monotonic() - seen_at) if seen_at is not None else None

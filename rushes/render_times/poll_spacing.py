@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from statistics import NormalDist
 from typing import Protocol
 
 _YOUNGEST, _OLDEST, _STEP = 0.02, 1e7, 0.01  # the grid: 20 ms to 115 days in steps of 1 %
@@ -51,10 +50,6 @@ class LogNormal:
 
     def survival(self, age_seconds: float) -> float:
         return 1.0 if age_seconds <= 0 else math.erfc(self._z(age_seconds) / math.sqrt(2)) / 2
-
-    def quantile(self, probability: float) -> float:
-        """Return the age by which this share of renders has finished. `probability` is strictly between 0 and 1."""
-        return self.median_seconds * math.exp(self.sigma * NormalDist().inv_cdf(probability))
 
     def _z(self, age_seconds: float) -> float:
         return (math.log(age_seconds) - math.log(self.median_seconds)) / self.sigma
@@ -102,7 +97,7 @@ def _log_mean(before: float, after: float) -> float:
     return (before - after) / math.log(before / after)
 
 
-def _interpolate(value: float, source: "array[float]", target: "array[float]") -> float:
+def interpolate(value: float, source: "array[float]", target: "array[float]") -> float:
     """Interpolate a table of two ascending columns. Beyond its ends, return the end value."""
     above = bisect_right(source, value)
     if above == 0:
@@ -116,7 +111,7 @@ def _interpolate(value: float, source: "array[float]", target: "array[float]") -
 def count_checks(render_time: RenderTime, age: float) -> float:
     """Return the integral of sqrt(hazard) up to this age. `worth_of_check` takes a difference of two of these."""
     table = _tabulate(render_time)
-    return _interpolate(age, table.ages, table.checks)
+    return interpolate(age, table.ages, table.checks)
 
 
 def worth_of_check(checks: float) -> float:

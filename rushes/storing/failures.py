@@ -13,7 +13,8 @@ from models.db.session import transaction
 from models.lifecycle import Reason
 from models.transitions.storing.steps import NewArtifact, StoreTicket
 from models.transitions.watching.retention import RETENTION
-from rushes.artifacts import DownloadFailed, NotAnAddress, OutputRefused, Suspect, UnverifiedFile
+from rushes.artifacts.errors import DownloadFailed, NotAnAddress, OutputRefused, Suspect
+from rushes.artifacts.publish import UnverifiedFile
 from rushes.errors import RushesError, Transient
 from rushes.retries import OUTPUT_PROBED, STORE_FAILED
 from rushes.runtime import Runtime
@@ -27,7 +28,7 @@ from rushes.storing.next_attempt import (
     plan_next,
 )
 from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed, note_arrival, remove_unverified
-from rushes.wavespeed import PredictionNotFound
+from rushes.wavespeed.errors import PredictionNotFound
 
 _FINAL = NextStep(UNVERIFIED, None)
 

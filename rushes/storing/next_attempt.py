@@ -12,7 +12,7 @@ from typing import NamedTuple
 from models.queries.storing import OutputEvidence
 from models.transitions.storing.unverified import GIVE_UP_AFTER
 from models.transitions.watching.retention import RETENTION
-from rushes.artifacts import Suspect
+from rushes.artifacts.errors import Suspect
 from rushes.retries import OUTPUT_FAILED
 
 FAILED = "output_failed"

@@ -9,7 +9,8 @@ import structlog
 from models import ArtifactKind, transitions
 from models.db.session import transaction
 from models.transitions.storing.steps import NewArtifact, StoreTicket
-from rushes.artifacts import StoredVideo, duplicate_name, video_name
+from rushes.artifacts.publish import StoredVideo
+from rushes.artifacts.store import duplicate_name, video_name
 from rushes.errors import Permanent, Transient
 from rushes.runtime import Runtime
 

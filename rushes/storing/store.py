@@ -15,19 +15,10 @@ from models.db.errors import DatabaseAway
 from models.db.session import transaction
 from models.lifecycle import Reason
 from models.transitions.storing.steps import StoreTicket
-from rushes.artifacts import (
-    Arrived,
-    DownloadFailed,
-    DownloadLimits,
-    ExpectedVideo,
-    KeptFile,
-    StoredVideo,
-    Suspect,
-    UnverifiedFile,
-    copy_kept,
-    download_file,
-    store_video,
-)
+from rushes.artifacts.download import Arrived, DownloadLimits, download_file
+from rushes.artifacts.errors import DownloadFailed, Suspect
+from rushes.artifacts.probe import ExpectedVideo
+from rushes.artifacts.publish import KeptFile, StoredVideo, UnverifiedFile, copy_kept, store_video
 from rushes.catalog import get_video_model
 from rushes.errors import NotFound, Transient
 from rushes.runtime import Runtime

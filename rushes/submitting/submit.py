@@ -22,15 +22,9 @@ from rushes.reconciling.assign import Assigned, assign_answered, log_duplicate
 from rushes.retries import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.wavespeed import (
-    AccountRefused,
-    ConcurrencyLimited,
-    InputRefused,
-    NotSent,
-    ProviderPrediction,
-    SubmitOutcomeUnknown,
-)
 from rushes.wavespeed.callback_urls import Origin
+from rushes.wavespeed.errors import AccountRefused, ConcurrencyLimited, InputRefused, NotSent, SubmitOutcomeUnknown
+from rushes.wavespeed.predictions import ProviderPrediction
 
 DATABASE_PAUSE_SECONDS = 0.5
 
@@ -88,7 +82,7 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
         _refuse(runtime, ticket, claim, error)
         raise SubmitRefused(str(error)) from error
     except AccountRefused as error:
-        _back_off(runtime, ticket, claim, error)
+        _refuse(runtime, ticket, claim, error)
         raise SubmitBackedOff(str(error)) from error
     except SubmitOutcomeUnknown as error:
         _mark_unconfirmed(runtime, ticket, claim, error)
@@ -196,32 +190,25 @@ def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSen
     _save_outcome(runtime, ticket, write, description=f"not sent: {error}")
 
 
-def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefused) -> None:
+def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefused | AccountRefused) -> None:
+    """Record that nothing was bought. A refused input fails the job; a refused account waits, and the job with it."""
+
     def write(session: Session) -> bool:
-        reason = Reason("input_refused", str(error))
+        fails_job = isinstance(error, InputRefused)
+        reason = Reason("input_refused" if isinstance(error, InputRefused) else error.reason, str(error))
         moved = transitions.submitting.refuse_submit(
-            session, ticket.prediction_id, claim, reason=reason, fails_job=True
+            session, ticket.prediction_id, claim, reason=reason, fails_job=fails_job
         )
-        transitions.accounts.clear_back_off(session, ticket.account_id)
-        return moved
-
-    if not _save_outcome(runtime, ticket, write, description=f"refused: {error}"):
-        count_stale(runtime, "submit.refused", ticket.prediction_id)
-
-
-def _back_off(runtime: Runtime, ticket: SubmitTicket, claim: int, error: AccountRefused) -> None:
-    def write(session: Session) -> bool:
-        reason = Reason(error.reason, str(error))
-        moved = transitions.submitting.refuse_submit(
-            session, ticket.prediction_id, claim, reason=reason, fails_job=False
-        )
-        if isinstance(error, ConcurrencyLimited):
+        if isinstance(error, InputRefused):
+            transitions.accounts.clear_back_off(session, ticket.account_id)
+        elif isinstance(error, ConcurrencyLimited):
             transitions.accounts.limit_slots(session, ticket.account_id)
         else:
             back_off(session, ticket.account_id, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)
         return moved
 
-    if not _save_outcome(runtime, ticket, write, description=f"the account was refused: {error}"):
+    refused = "refused" if isinstance(error, InputRefused) else "the account was refused"
+    if not _save_outcome(runtime, ticket, write, description=f"{refused}: {error}"):
         count_stale(runtime, "submit.refused", ticket.prediction_id)
 
 

@@ -13,33 +13,17 @@ from models.queries.watching.renders import WatchedPrediction, find_watched
 from models.transitions.watching.renders import EndSeen
 from rushes.accounts import back_off
 from rushes.errors import Transient
-from rushes.provider_list.lookup import UndecidedList, is_listed
-from rushes.provider_list.ownership import ForeignList, find_controls, log_foreign_list
-from rushes.provider_list.request_budget import charged_lists
+from rushes.provider_list.lookup import ForeignList, UndecidedList, find_controls, is_listed, log_foreign_list
+from rushes.provider_list.paging import charged_lists
 from rushes.retries import ACCOUNT_BACKED_OFF, CHECK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.wavespeed import (
-    AccountRefused,
-    FailureClass,
-    KeyRefused,
-    PredictionNotFound,
-    PredictionStatus,
-    ProviderPrediction,
-    ProviderUnavailable,
-    classify_failure,
-)
+from rushes.wavespeed.errors import AccountRefused, KeyRefused, PredictionNotFound, ProviderUnavailable
+from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
+from rushes.wavespeed.render_failures import FailureClass, classify_failure
 
 INCONSISTENT_GRACE = timedelta(seconds=60)
 """How long an inconsistent answer must last before it is believed."""
-
-_ENDINGS = {
-    PredictionStatus.COMPLETED: PredictionState.FAILED,  # without outputs: those with outputs never get here
-    PredictionStatus.FAILED: PredictionState.FAILED,
-    PredictionStatus.CANCELLED: PredictionState.CANCELLED,
-    PredictionStatus.TIMEOUT: PredictionState.TIMEOUT,
-    PredictionStatus.DELETED: PredictionState.DELETED,
-}
 
 
 class CheckFailed(Transient):
@@ -182,11 +166,18 @@ def _note(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, mes
     return f"inconsistent: {message}"
 
 
+def find_end_state(found: ProviderPrediction) -> PredictionState:
+    """Return the state in which a prediction ends that is over at the provider. Without outputs it has failed."""
+    if found.status is PredictionStatus.COMPLETED and not found.outputs:
+        return PredictionState.FAILED
+    return PredictionState(found.status.value)
+
+
 def _read_outcome(found: ProviderPrediction) -> _RenderOutcome:
     failure = classify_failure(found)
     spoken = found.error or f"the provider ended it as {found.status}, without a reason"
     message = "completed without an output" if failure is FailureClass.NO_OUTPUT else spoken
-    return _RenderOutcome(_ENDINGS[found.status], Reason(failure.value, message), failure.is_worth_retrying)
+    return _RenderOutcome(find_end_state(found), Reason(failure.value, message), failure.is_worth_retrying)
 
 
 def hold_checks(

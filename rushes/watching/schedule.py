@@ -13,10 +13,9 @@ from models.queries.watching.renders import EarlyCheck, Rendering
 from rushes.render_times.learned import RenderTimes
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
-from rushes.watching.budget import RequestBudget, RunningMean
-from rushes.watching.page_windows import Window, pick_windows, shrink_window
+from rushes.watching.spending import RequestBudget, RunningMean, Window, pick_windows, shrink_window
 from rushes.watching.watched_render import LONGEST_SPACING_SECONDS, Poll, Sweep, Watched
-from rushes.wavespeed import MAX_PAGE_SIZE
+from rushes.wavespeed.client import MAX_PAGE_SIZE
 
 LONGEST_REST_SECONDS = 1.0
 SHORTEST_REST_SECONDS = 0.03
@@ -41,7 +40,8 @@ AUDIT_EVERY = 20
 class CheckSchedule:
     """Grants checks as soon as they are worth their price, within the budget of requests.
 
-    All times are monotonic seconds. A render that outlived a watch window is polled on the slower schedule.
+    All times are monotonic seconds. Requests outside the schedule are charged to the same `budget`. A render that
+    outlived a watch window is polled on the slower schedule.
     """
 
     def __init__(self, settings: Settings, times: RenderTimes) -> None:
@@ -52,7 +52,7 @@ class CheckSchedule:
         self._apart: dict[UUID, Watched] = {}  # in no page: resumed, or without a provider's time
         self._requested: dict[UUID, None] = {}
         self._next_at: float | None = None
-        self._budget = RequestBudget(settings.count_watch_requests_per_second())
+        self.budget = RequestBudget(settings.count_watch_requests_per_second())
         self._number = self._sweeps = self._added = 0
         self._lag_seconds = 0.0
         self._window_size = WINDOW_SIZE
@@ -128,26 +128,18 @@ class CheckSchedule:
 
     def take_due(self, *, now: float, limit: int) -> list[Poll | Sweep]:
         """Return the checks to make now, at most `limit` and never more than the budget."""
-        self._budget.fill(now)
-        if limit <= 0 or self._budget.is_in_debt or self._next_at is None or now < self._next_at:
+        self.budget.fill(now)
+        if limit <= 0 or self.budget.is_in_debt or self._next_at is None or now < self._next_at:
             return []
         self._next_at = now + LONGEST_REST_SECONDS
         requested = self._take_requested(now, limit=limit)
         return [*requested, *self._take_worthwhile(now, limit=limit - len(requested))]
 
-    def count_allowed(self, *, now: float) -> int:
-        """Return how many requests outside the schedule may be made now; the caller charges those it makes."""
-        return self._budget.count_allowed(now=now)
-
-    def charge(self, count: int) -> None:
-        """Charge `count` requests outside the schedule to the budget."""
-        self._budget.charge(count)
-
     def pay_debt(self, owed: int, *, now: float) -> int:
         """Pay for requests made beyond those granted; return how many. No check is made until all are paid."""
-        paid = self._budget.pay_debt(owed, now=now)
-        if self._budget.is_in_debt and self._next_at is not None:
-            self._next_at = max(self._next_at, now + self._budget.seconds_until_payable())
+        paid = self.budget.pay_debt(owed, now=now)
+        if self.budget.is_in_debt and self._next_at is not None:
+            self._next_at = max(self._next_at, now + self.budget.seconds_until_payable())
         return paid
 
     def learn_places(self, created: Iterable[float]) -> None:
@@ -173,7 +165,7 @@ class CheckSchedule:
 
     def _take_requested(self, now: float, *, limit: int) -> list[Poll]:
         ready = [each for each in map(self._watched.__getitem__, self._requested) if each.early_poll_at <= now]
-        polls = [self._poll(each, now=now) for each in ready[: min(limit, int(self._budget.tokens))]]
+        polls = [self._poll(each, now=now) for each in ready[: min(limit, int(self.budget.tokens))]]
         waiting = [self._watched[each].early_poll_at for each in self._requested]
         if waiting:
             self._rest_until(min(waiting), now=now)
@@ -195,7 +187,7 @@ class CheckSchedule:
             self._rest_until(min(waiting), now=now)
         taken: list[Poll | Sweep] = []
         for place, (worth, choice) in enumerate(choices):
-            if worth < self._price or self._budget.tokens < 1 or len(taken) >= limit:
+            if worth < self._price or self.budget.tokens < 1 or len(taken) >= limit:
                 self._is_short = worth >= self._price
                 for missed in choices[place:]:
                     self._plan_rest(*missed, listed=listed, now=now)
@@ -247,7 +239,7 @@ class CheckSchedule:
         watched.note_running(now, delivered=self._delivered)
         watched.space(now, shortest=self._shortest)
         self._requested.pop(watched.prediction_id, None)
-        self._budget.take()
+        self.budget.take()
         self._number += 1
         return Poll(watched.prediction_id, watched.job_id, watched.claim, self._number)
 
@@ -260,19 +252,19 @@ class CheckSchedule:
             each.note_running(now - self._lag_seconds, delivered=self._delivered)
             if not each.watch_windows:
                 each.due_at = now + spacing
-        self._budget.take()
+        self.budget.take()
         self._number += 1
         self._sweeps += 1
         created = [each.created_at for each in (covered[0], covered[-1]) if each.created_at is not None]
         checks: list[Poll | Sweep] = [Sweep(created[0], created[-1], self._number)]
-        if self._sweeps % AUDIT_EVERY == 0 and self._budget.tokens >= 1 and worthiest:
+        if self._sweeps % AUDIT_EVERY == 0 and self.budget.tokens >= 1 and worthiest:
             checks.append(self._poll(worthiest, now=now))
         return checks
 
     def _plan_rest(self, worth: float, choice: Window | Watched, *, listed: list[Watched], now: float) -> None:
         """Come back when this check will be worth its price: worth grows like the square of the wait."""
         if worth >= self._price:
-            self._rest_until(now + self._budget.seconds_until(1), now=now)
+            self._rest_until(now + self.budget.seconds_until(1), now=now)
             return
         if isinstance(choice, Watched):
             waits = (now - choice.known_at) / SURER

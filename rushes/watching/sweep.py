@@ -10,11 +10,12 @@ from models import transitions
 from models.db.session import transaction
 from models.queries.watching.renders import PageEntry, list_page, measure_sweep_lag
 from models.transitions.watching.renders import EndSeen
-from rushes.provider_list.request_budget import CountedLists, charged_lists
+from rushes.provider_list.paging import CountedLists, charged_lists
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
 from rushes.watching.poll import CheckFailed, hold_checks
-from rushes.wavespeed import AccountRefused, PredictionNotFound, ProviderPrediction, ProviderUnavailable
+from rushes.wavespeed.errors import AccountRefused, PredictionNotFound, ProviderUnavailable
+from rushes.wavespeed.predictions import ProviderPrediction
 
 PAGE_LIMIT = 2
 """Pages that one sweep reads at most: it needs a second one only if many listed predictions are not ours."""
@@ -47,7 +48,7 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
     shown = {each.id: each for each in listed}
     with transaction(runtime.sessions) as session:
         ours = list_page(session, account_id, after=after, before=before)
-        over = [each for each in ours if _has_succeeded(shown.get(each.provider_id))]
+        over = [each for each in ours if (found := shown.get(each.provider_id)) and found.has_succeeded]
         late = [each for each in over if not _complete(runtime, session, each, shown[each.provider_id])]
     # In a separate transaction, because completions lock their rows: two concurrent sweeps would wait for each other.
     with transaction(runtime.sessions) as session:
@@ -116,10 +117,6 @@ def _read_pages(lists: CountedLists, *, after: datetime, before: datetime) -> li
         if page.is_last:
             break
     return listed
-
-
-def _has_succeeded(found: ProviderPrediction | None) -> bool:
-    return found is not None and found.has_succeeded
 
 
 def _may_have_ended(entry: PageEntry, found: ProviderPrediction | None) -> bool:

@@ -11,18 +11,15 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from rushes.wavespeed.answers import Call, error_for
-from rushes.wavespeed.errors import NotSent, ProviderUnavailable, SubmitOutcomeUnknown
-from rushes.wavespeed.money import read_money
+from rushes.wavespeed.envelope import Reply, clean_words, read_amount, read_reply
+from rushes.wavespeed.errors import Call, NotSent, ProviderUnavailable, SubmitOutcomeUnknown, error_for
 from rushes.wavespeed.predictions import (
     PredictionPage,
-    PredictionStatus,
     ProviderPrediction,
     find_prediction,
     read_page,
     read_prediction,
 )
-from rushes.wavespeed.replies import Reply, clean_words, read_reply
 from rushes.wavespeed.transport import Exchange, ExchangeError, ProviderRequest, Transport, trust_public_authorities
 
 API_PREFIX = "/api/v3"
@@ -136,8 +133,6 @@ class WaveSpeedClient:
         *,
         page: int = 1,
         page_size: int = MAX_PAGE_SIZE,
-        video_model_id: str | None = None,
-        status: PredictionStatus | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         include_inputs: bool = False,
@@ -153,33 +148,24 @@ class WaveSpeedClient:
         wanted = {
             "page": page,
             "page_size": page_size,
-            "model": video_model_id,
-            "status": status.value if status else None,
             "created_after": _rfc3339(created_after) if created_after else None,
             "created_before": _rfc3339(created_before, up=True) if created_before else None,
             "include_inputs": include_inputs or None,
         }
         body = json.dumps({key: value for key, value in wanted.items() if value is not None})
         reply = self._check(ProviderRequest("POST", "/predictions", body))
-        if found := read_page(reply, secret=self._key, page=page, page_size=page_size):
+        if found := read_page(reply, secret=self._key, page_size=page_size):
             return found
         raise error_for(Call.ASK, reply)
 
     def get_balance(self) -> Decimal:
         """Return the dollars left in the account. Raises `AccountRefused` and `ProviderUnavailable`."""
-        return self._ask_for_money(ProviderRequest("GET", "/balance"), ("balance",))
-
-    def get_price(self, video_model_id: str, values: Mapping[str, Any]) -> Decimal:
-        """Return the dollars that the provider would charge for this input, discount included.
-
-        Asks the newer of two endpoints, and the older one if the newer does not exist.
-        Raises `AccountRefused` and `ProviderUnavailable`.
-        """
-        body = json.dumps({"model_id": video_model_id, "inputs": dict(values)}, allow_nan=False)
-        reply = self._check(ProviderRequest("POST", "/model/price", body), exact_numbers=True)
-        if reply.meaning in {400, 404, 405}:  # 400: the provider takes an unknown path for an unknown model
-            return self._ask_for_money(ProviderRequest("POST", "/model/pricing", body), ("unit_price",))
-        return read_money(reply, ("discounted_price", "price"))
+        reply = self._check(ProviderRequest("GET", "/balance"), exact_numbers=True)
+        data = reply.data if reply.is_success and isinstance(reply.data, dict) else {}
+        balance = read_amount(data.get("balance"))
+        if balance is None:
+            raise error_for(Call.ASK, reply)
+        return balance
 
     def get_webhook_secret(self) -> str:
         """Return the secret that webhooks are signed with. Raises `AccountRefused` and `ProviderUnavailable`."""
@@ -205,9 +191,6 @@ class WaveSpeedClient:
         except ExchangeError as error:
             raise ProviderUnavailable(self._describe("no answer from WaveSpeed", error)) from error.__cause__
         return read_reply(answer, secret=self._key, now=datetime.now(UTC), exact_numbers=exact_numbers)
-
-    def _ask_for_money(self, request: ProviderRequest, keys: tuple[str, ...]) -> Decimal:
-        return read_money(self._check(request, exact_numbers=True), keys)
 
     def _describe(self, what: str, error: ExchangeError) -> str:
         # Never chained itself: its text may quote the other side, and thus the key.

@@ -1,4 +1,4 @@
-"""The provider's errors, as branches of `rushes.errors`. `answers.py` maps each answer to one of them.
+"""The provider's errors, as branches of `rushes.errors`, and the table that maps each of its answers to one of them.
 
     RushesError
     ├── Refused
@@ -22,10 +22,14 @@ If a submit returns a prediction, or a check returns the requested prediction, n
 (`rushes.wavespeed.predictions.find_prediction`).
 """
 
-from datetime import timedelta
+import re
+from collections.abc import Container
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
-from rushes.errors import OutcomeUnknown, Permanent, Refused, Transient
+from rushes.errors import OutcomeUnknown, Permanent, Refused, RushesError, Transient
+from rushes.wavespeed.envelope import Reply
 
 
 class WebhookRefused(Refused):
@@ -93,6 +97,68 @@ class SubmitOutcomeUnknown(OutcomeUnknown):
     `retry_after` is how long to wait before sending anything else, if the answer said so.
     """
 
-    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+
+class Call(StrEnum):
+    """The kind of request."""
+
+    SUBMIT = "submit"  # buy a prediction
+    CHECK = "check"  # one prediction by its id
+    ASK = "ask"  # the list, the balance, the webhook secret
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The error that an answer raises, for each kind of call.
+
+    A row fits if the status is in `statuses` (None: any) and the provider's message matches `says`. With `only_json`
+    the body must also be a JSON object, because a gateway's own 404 page proves nothing.
+    """
+
+    statuses: Container[int] | None
+    submit: type[RushesError]
+    check: type[RushesError]
+    ask: type[RushesError]
+    says: re.Pattern[str] | None = None
+    only_json: bool = False
+
+    def fits(self, reply: Reply, ours: str) -> bool:
+        if self.statuses is not None and reply.meaning not in self.statuses:
+            return False
+        if self.only_json and reply.envelope is None:
+            return False
+        if self.says is None:
+            return True
+        # A message may quote our input. A prompt that mentions credit must not stop the account.
+        return bool(self.says.search(reply.words)) and not self.says.search(ours)
+
+
+_CREDIT = re.compile(r"insufficient (account )?(credit|balance|fund)", re.IGNORECASE)
+_CONCURRENCY = re.compile(r"concurren|simultaneous|in parallel", re.IGNORECASE)
+
+ANSWERS: tuple[Row, ...] = (
+    # status                   submit              check                 any other question
+    Row({400, 402, 403}, NoCredit, NoCredit, NoCredit, says=_CREDIT),
+    Row({402}, NoCredit, NoCredit, NoCredit),
+    Row({401, 403}, KeyRefused, KeyRefused, KeyRefused),
+    Row({429}, ConcurrencyLimited, RateLimited, RateLimited, says=_CONCURRENCY),
+    Row({429}, RateLimited, RateLimited, RateLimited),
+    Row({400, 413, 422}, InputRefused, ProviderUnavailable, ProviderUnavailable, only_json=True),
+    Row({404}, InputRefused, PredictionNotFound, ProviderUnavailable, only_json=True),
+    Row(None, SubmitOutcomeUnknown, ProviderUnavailable, ProviderUnavailable),
+)
+"""The first row that fits decides. Sources: the provider's error pages for 200, 400, 401, 403, 429 and 500; its clients
+and third parties for the rest. The status for a lack of credit is not documented anywhere."""
+
+
+def find_row(reply: Reply, *, ours: str = "") -> Row:
+    """Find the row of `ANSWERS` for a reply. `ours` is the body we sent; its text does not count as the provider's."""
+    return next(row for row in ANSWERS if row.fits(reply, ours))
+
+
+def error_for(call: Call, reply: Reply, *, ours: str = "") -> RushesError:
+    """Return the error to raise for a reply that holds no prediction."""
+    row = find_row(reply, ours=ours)
+    kind = {Call.SUBMIT: row.submit, Call.CHECK: row.check, Call.ASK: row.ask}[call]
+    surprise = ", but without the requested data" if 200 <= reply.meaning < 300 else ""
+    words = f": {reply.words}" if reply.words else ""
+    return kind(f"WaveSpeed answered {reply.heading}{surprise}{words}", retry_after=reply.retry_after)

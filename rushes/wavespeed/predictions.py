@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from rushes.wavespeed.replies import Reply, clean_words, text_of, whole_number
+from rushes.wavespeed.envelope import Reply, clean_words, text_of, whole_number
 
 ERROR_LIMIT = 2_000
 LONGEST_ADDRESS = 2_000
@@ -87,7 +87,6 @@ class ProviderPrediction:
 class PredictionPage:
     """One page of the list, newest first. Entries without a readable id are counted, because any may be ours."""
 
-    page: int
     items: tuple[ProviderPrediction, ...]
     unreadable: int
     is_last: bool
@@ -128,7 +127,7 @@ def find_prediction(reply: Reply, *, secret: str) -> ProviderPrediction | None:
     return None
 
 
-def read_page(reply: Reply, *, secret: str, page: int, page_size: int) -> PredictionPage | None:
+def read_page(reply: Reply, *, secret: str, page_size: int) -> PredictionPage | None:
     """Return the page of the list in a reply, or None if there is none. An empty page may have null for its items."""
     data = reply.data if reply.is_success else None
     if not isinstance(data, Mapping) or "items" not in data:
@@ -138,7 +137,7 @@ def read_page(reply: Reply, *, secret: str, page: int, page_size: int) -> Predic
         return None
     found = [read_prediction(each, secret=secret) for each in listed]
     items = tuple(each for each in found if each)
-    return PredictionPage(page, items, len(found) - len(items), is_last=len(found) < page_size)
+    return PredictionPage(items, len(found) - len(items), is_last=len(found) < page_size)
 
 
 def _read_id(value: object) -> str | None:

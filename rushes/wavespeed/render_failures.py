@@ -5,7 +5,7 @@ failures carry only text, so the text decides if there is no code.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import StrEnum
 
 from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
@@ -29,26 +29,18 @@ class FailureClass(StrEnum):
         return self is FailureClass.PROVIDER
 
 
-@dataclass(frozen=True, slots=True)
-class TaskError:
-    """One code of the provider's table."""
-
-    code: int
-    failure: FailureClass
-    about: str
-
-
-TASK_ERRORS: tuple[TaskError, ...] = (
-    TaskError(1200, FailureClass.MODERATION, "content moderation"),
-    TaskError(1400, FailureClass.INPUT, "parameter missing"),
-    TaskError(1401, FailureClass.INPUT, "parameter invalid"),
-    TaskError(1402, FailureClass.MEDIA, "media could not be fetched"),
-    TaskError(1403, FailureClass.INPUT, "task execution failed: fix the request"),
-    TaskError(1405, FailureClass.INPUT, "task failed: fix the request"),
-    TaskError(5000, FailureClass.PROVIDER, "internal error"),
-    TaskError(5003, FailureClass.PROVIDER, "service unavailable"),
-    TaskError(5004, FailureClass.PROVIDER, "timeout"),
-)
+TASK_ERRORS: Mapping[int, FailureClass] = {
+    1200: FailureClass.MODERATION,  # content moderation
+    1400: FailureClass.INPUT,  # parameter missing
+    1401: FailureClass.INPUT,  # parameter invalid
+    1402: FailureClass.MEDIA,  # media could not be fetched
+    1403: FailureClass.INPUT,  # task execution failed: fix the request
+    1405: FailureClass.INPUT,  # task failed: fix the request
+    5000: FailureClass.PROVIDER,  # internal error
+    5003: FailureClass.PROVIDER,  # service unavailable
+    5004: FailureClass.PROVIDER,  # timeout
+}
+"""The provider's table of codes."""
 
 _STATUSES = {
     PredictionStatus.COMPLETED: FailureClass.NO_OUTPUT,
@@ -89,9 +81,8 @@ def classify_failure(prediction: ProviderPrediction) -> FailureClass:
 def _by_code(code: int | None) -> FailureClass | None:
     if code is None:
         return None
-    listed = (each.failure for each in TASK_ERRORS if each.code == code)
     family = (failure for codes, failure in _FAMILIES if code in codes)
-    return next(listed, None) or next(family, None)
+    return TASK_ERRORS.get(code) or next(family, None)
 
 
 def _by_text(prediction: ProviderPrediction) -> FailureClass:

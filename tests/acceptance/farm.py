@@ -14,8 +14,7 @@ import psutil
 import psycopg
 
 from models.db.session import Waker, open_engine, open_sessions
-from rushes.jobs.orders import JobOrder
-from rushes.jobs.pushing import push_batch
+from rushes.jobs.pushing import JobOrder, push_batch
 from rushes.settings import Settings
 from sandbox.wavespeed import Simulator
 from stack.processes import flower_command, step_worker_command, store_worker_command

@@ -49,7 +49,6 @@ TEST_NAME_CHARACTERS = 70
 MANY_PARAMETERS = {
     "cli/commands/submit.py submit": "typer wants a parameter per option",
     "cli/commands/chaos.py chaos": "likewise",
-    "rushes/wavespeed/client.py list_predictions": "one for each parameter of the provider's endpoint",
 }
 SQL_ELSEWHERE = {
     "sandbox/servers/postgres.py": "makes the database that the models then live in",

@@ -38,15 +38,16 @@ from rushes import webhooks
 from rushes.errors import RushesError
 from rushes.forecasting.forecaster import Forecaster
 from rushes.reconciling.reconcile import reconcile_account
-from rushes.render_times.last_seen import Sightings
+from rushes.render_times.learned import Sightings
 from rushes.runtime import ACCOUNT
 from rushes.settings import Settings
 from rushes.submitting import submit as submitting
 from rushes.submitting.submit import submit_prediction
 from rushes.watching.poll import check_prediction
 from rushes.watching.sweep import sweep_account
-from rushes.wavespeed import PredictionStatus, ProviderPrediction, SignatureRefused
 from rushes.wavespeed.callback_urls import HookAddresses
+from rushes.wavespeed.errors import SignatureRefused
+from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 from rushes.webhooks import take_webhook
 from tests.support import rows
 from tests.support.lying_provider import WEBHOOK_SECRET, Died, LyingProvider, Task

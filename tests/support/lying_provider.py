@@ -8,17 +8,9 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from rushes.wavespeed import (
-    InputRefused,
-    NotSent,
-    PredictionNotFound,
-    PredictionPage,
-    PredictionStatus,
-    ProviderPrediction,
-    RateLimited,
-    SubmitOutcomeUnknown,
-)
 from rushes.wavespeed.callback_urls import HOOK_PATH
+from rushes.wavespeed.errors import InputRefused, NotSent, PredictionNotFound, RateLimited, SubmitOutcomeUnknown
+from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from rushes.webhooks import Webhook
 from sandbox.wavespeed.webhooks import sign
 from tests.support.rows import VIDEO_MODEL
@@ -92,7 +84,7 @@ class LyingProvider:
             and each.created_at >= created_after
             and (created_before is None or each.created_at <= created_before)
         ]
-        return PredictionPage(1, tuple(self.show(each) for each in reversed(shown)), unreadable=0, is_last=True)
+        return PredictionPage(tuple(self.show(each) for each in reversed(shown)), unreadable=0, is_last=True)
 
     def show(self, task: Task) -> ProviderPrediction:
         done = task.status is PredictionStatus.COMPLETED

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rushes.wavespeed import ProviderPrediction, Timeouts, WaveSpeedClient
+from rushes.wavespeed.client import Timeouts, WaveSpeedClient
+from rushes.wavespeed.predictions import ProviderPrediction
 from tests.support.scripted_server import Script, ScriptedServer
 
 KEY = "wsk_live_0123456789"

@@ -19,7 +19,7 @@ from rushes import retries
 from rushes.retries import RetryPolicy
 from rushes.settings import Settings
 from rushes.wavespeed import errors
-from rushes.wavespeed.answers import ANSWERS
+from rushes.wavespeed.errors import ANSWERS
 from rushes.wavespeed.render_failures import TASK_ERRORS, FailureClass
 from tests.support.api_server import Contract
 
@@ -101,7 +101,7 @@ def test_every_class_of_failed_predictions_has_its_row_and_its_codes() -> None:
     assert rows.keys() == set(FailureClass)
     for failure in FailureClass:
         assert (rows[failure][4] == "`RENDER_FAILED`") is failure.is_worth_retrying
-        assert {str(each.code) for each in TASK_ERRORS if each.failure is failure} == set(
+        assert {str(code) for code, kind in TASK_ERRORS.items() if kind is failure} == set(
             re.findall(r"\b\d{4}\b", rows[failure][1])
         )
 

@@ -1,16 +1,17 @@
 """Waits after errors."""
 
 import math
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rushes import retries
-from rushes.retries import RetryPolicy, backoff
+from rushes.retries import RetryPolicy, backoff, read_retry_after
 
 POLICIES = {name: value for name, value in vars(retries).items() if isinstance(value, RetryPolicy)}
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ALMOST_ONE = math.nextafter(1, 0)
 
 attempts = st.integers(1, 10**9)
@@ -69,3 +70,33 @@ def test_callers_that_got_the_same_answer_come_back_apart() -> None:
 
     assert early == wish
     assert late == wish + retries.ACCOUNT_BACKED_OFF.base * 0.9
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("30", 30),
+        (" 30 ", 30),
+        ("999999999999999999999", 3_600),
+        ("Sun, 22 Nov 2026 12:01:30 GMT", 90),
+        ("Sun, 22 Nov 2026 14:01:30 +0200", 90),
+        ("Sun, 22 Nov 2026 12:01:30 -0000", 90),
+        ("Sunday, 22-Nov-26 12:01:30 GMT", 90),
+        ("Sun, 22 Nov 2020 12:00:00 GMT", 0),
+        ("Sun, 22 Nov 2099 12:00:00 GMT", 3_600),
+    ],
+)
+def test_retry_after_is_a_wait_from_now(value: str, seconds: int) -> None:
+    assert read_retry_after(value, now=NOW) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-5", "1.5", "²", "٣", "22 Nov", "Sun, 99 Nov 2026 99:00:00 GMT"])
+def test_an_unreadable_retry_after_is_none(value: str) -> None:
+    assert read_retry_after(value, now=NOW) is None
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_a_retry_after_of_any_text_raises_nothing(value: str) -> None:
+    read_retry_after(value, now=NOW)

@@ -21,10 +21,9 @@ from models.queries.dispatching import DispatchAccount
 from rushes.intervals import Every
 from rushes.reconciling.epoch_file import hold_after_restore
 from rushes.runtime import ACCOUNT, Runtime
+from workers.dispatcher.claims import CLAIM_LIMIT, StoreDispatch, SubmitDispatch
 from workers.dispatcher.leadership import LeaderHealth
 from workers.dispatcher.publisher import UNSTARTED_LEASE, BrokerAway, Message, Publisher
-from workers.dispatcher.store import CLAIM_LIMIT, StoreDispatch
-from workers.dispatcher.submit import SubmitDispatch
 from workers.dispatcher.wakeup import Alarm
 from workers.dispatcher.watch_schedule import WatchScheduler
 

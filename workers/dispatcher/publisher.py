@@ -1,10 +1,9 @@
 """Publish steps: measure the room in the queues, and send many messages in one pipeline."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import redis
 from celery import Celery
@@ -62,7 +61,10 @@ class Publisher:
         if not messages:
             return
         try:
-            with self._app.producer_pool.acquire(block=True, timeout=5) as producer, _pipeline(producer):
+            with (
+                self._app.producer_pool.acquire(block=True, timeout=5) as producer,
+                producer.batch(),  # type: ignore[attr-defined]  # kombu 5.7 introduced it; the type stubs are older
+            ):
                 for message in messages:
                     self._app.send_task(
                         message.task,
@@ -76,7 +78,7 @@ class Publisher:
             raise BrokerAway(str(error)) from error
 
     def publish_or_give_back(
-        self, messages: Sequence[Message], sessions: Sessions, give_back: Callable[[Session], None]
+        self, messages: Sequence[Message], sessions: Sessions, give_back: Callable[[Session], object]
     ) -> None:
         """Publish all messages. If that fails, `give_back` frees their rows at once. Raises `BrokerAway`."""
         try:
@@ -85,8 +87,3 @@ class Publisher:
             with transaction(sessions) as session:
                 give_back(session)
             raise
-
-
-def _pipeline(producer: Any) -> AbstractContextManager[Any]:
-    # kombu 5.7 introduced `batch`; the type stubs are older.
-    return cast("AbstractContextManager[Any]", producer.batch())

@@ -72,9 +72,9 @@ class WatchScheduler:
         if count <= 0:
             return []
         with transaction(self._runtime.sessions) as session:
-            count = min(count, CHECK_LIMIT, self.schedule.count_allowed(now=time.monotonic()))
+            count = min(count, CHECK_LIMIT, self.schedule.budget.count_allowed(now=time.monotonic()))
             timed_out = transitions.renders.requeue_timed_out(session, watch_window=window, count=count)
-            self.schedule.charge(len(timed_out))
+            self.schedule.budget.charge(len(timed_out))
             if timed_out:
                 ids = [each.prediction_id for each in timed_out]
                 resumed = queries.renders.list_rendering_of(session, ids)

@@ -16,8 +16,8 @@ import structlog
 from rushes.logs import flush_logs
 from rushes.monitoring.broker import open_redis
 from rushes.runtime import Runtime
-from workers.process import is_shutting_down
 from workers.supervision.running_tasks import Steps
+from workers.tasks import is_shutting_down
 
 AWAY_LIMIT_SECONDS = 8.0
 """Together with the checks themselves, and the quarter second until the signal is noticed, less than twenty seconds."""

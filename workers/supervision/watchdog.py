@@ -21,8 +21,8 @@ from rushes.logs import flush_logs
 from rushes.monitoring.broker import open_redis
 from rushes.runtime import Runtime
 from rushes.settings import Settings
-from workers.process import is_shutting_down
 from workers.supervision.running_tasks import Steps
+from workers.tasks import is_shutting_down
 
 EXIT_STUCK = 70
 """EX_SOFTWARE: every supervisor treats it as a failure."""

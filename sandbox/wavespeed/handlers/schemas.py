@@ -1,7 +1,6 @@
-"""The provider's checks of an input, its error texts and its prices."""
+"""The provider's checks of an input, and its error texts."""
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from rushes.catalog import PROMPT_LIMIT, VIDEO_MODELS, Parameter, VideoModel
@@ -51,22 +50,6 @@ def with_defaults(model: VideoModel, given: Mapping[str, Any]) -> dict[str, Any]
     """The input that is rendered and billed: in the order of the schema, with defaults for missing values."""
     spelled = {each.name: given.get(each.name, each.default) for each in model.parameters}
     return {name: value for name, value in spelled.items() if value is not None}
-
-
-def price_of(model: VideoModel, inputs: Mapping[str, Any]) -> Decimal:
-    """The price of one call. As at the provider, inputs without a length give the base price."""
-    given, _ = split_input(model, inputs)
-    sized = {name for name in ("duration", "start_time", "end_time") if name in given}
-    if not sized or (model.region_seconds is not None and "end_time" not in sized):
-        return model.price_per_second
-    return model.price(with_defaults(model, given))
-
-
-def complain_about_size(model: VideoModel, inputs: Mapping[str, Any]) -> str | None:
-    """Like `complain`, but only for inputs that affect the price: a price request needs no prompt."""
-    given, _ = split_input(model, inputs)
-    sized = [each for each in model.parameters if each.kind in {"integer", "number"} and each.name in given]
-    return next((sentence for each in sized if (sentence := _complain_about(each, given))), None)
 
 
 def _complain_about(parameter: Parameter, given: Mapping[str, Any]) -> str | None:

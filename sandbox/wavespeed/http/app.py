@@ -26,8 +26,6 @@ KEYED: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", f"{API}/predictions/{{task_id}}", "result", predictions.show_result),
     ("GET", f"{API}/balance", "balance", account.show_balance),
     ("GET", f"{API}/webhook/secret", "secret", account.show_webhook_secret),
-    ("POST", f"{API}/model/pricing", "price", account.show_pricing),
-    ("POST", f"{API}/model/price", "price", account.show_price),
     # last: as at the provider, any other POST below /api/v3 is taken as a model id
     ("POST", f"{API}/{{model_id:path}}", "submit", submit),
 )

@@ -13,7 +13,7 @@ from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.webhooks import Outbox
 
-READING = frozenset({"result", "list", "balance", "price", "secret"})
+READING = frozenset({"result", "list", "balance", "secret"})
 """Kinds of requests that the `get_*` faults affect."""
 
 TOO_MANY = "Too many requests. Rate limits reset every minute."

@@ -8,7 +8,7 @@ import pytest
 
 from models import queries
 from models.db.session import transaction
-from rushes.artifacts import ArtifactStore
+from rushes.artifacts.store import ArtifactStore
 from tests.support import rows
 from tests.support.api_server import Api
 

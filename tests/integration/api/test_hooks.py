@@ -23,9 +23,9 @@ from models import Base, Prediction, queries, transitions
 from models.db.session import WAKE_CHANNEL, transaction
 from models.queries.audit import RULES, find_broken
 from rushes.runtime import ACCOUNT
-from rushes.wavespeed import Timeouts
 from rushes.wavespeed.callback_urls import make_token
-from rushes.wavespeed.signing_secret import WebhookSecret
+from rushes.wavespeed.client import Timeouts
+from rushes.wavespeed.webhooks import WebhookSecret
 from rushes.webhooks import SAME_REQUEST
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed.webhooks import sign

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from cli.app import main
-from rushes.artifacts import open_store
+from rushes.artifacts.store import open_store
 from tests.support import rows
 from tests.support.rows import open_session
 

@@ -18,7 +18,7 @@ from models.queries.audit import Crowd, list_crowds
 from models.tables.artifact import ArtifactKind
 from models.transitions.jobs import NewJob
 from models.transitions.storing.steps import NewArtifact
-from rushes.artifacts import ArtifactStore, open_store
+from rushes.artifacts.store import ArtifactStore, open_store
 from rushes.monitoring.audit import Books, Charge, Finding, audit_files, audit_rows, compare_with_ledger
 from tests.support import rows
 from tests.support.rows import Render

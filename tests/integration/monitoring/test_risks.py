@@ -11,8 +11,7 @@ from structlog.testing import capture_logs
 
 from models import transitions
 from models.db.session import transaction
-from rushes.monitoring.deadlines import check_risks
-from rushes.monitoring.status_line import describe_farm
+from rushes.monitoring.reports import check_risks, describe_farm
 from rushes.runtime import ACCOUNT, Runtime
 from tests.support import rows
 from tests.support.api_server import Api, fields_of, new_job, serve_api

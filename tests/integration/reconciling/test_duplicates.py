@@ -25,7 +25,8 @@ from rushes.storing.steps import StoreDelayed
 from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
-from rushes.wavespeed import PredictionNotFound, PredictionPage, PredictionStatus, ProviderPrediction
+from rushes.wavespeed.errors import PredictionNotFound
+from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.support.rows import DAY, MINUTE, NOW, SHA256
 from tests.support.runtimes import (
@@ -309,7 +310,7 @@ def test_a_duplicate_purchase_is_not_lost_for_a_list_that_decides_nothing(
         raise PredictionNotFound("not found")
 
     monkeypatch.setattr(runtime.client, "get_prediction", find_nothing)
-    unreadable = PredictionPage(page=1, items=(), unreadable=1, is_last=True)
+    unreadable = PredictionPage(items=(), unreadable=1, is_last=True)
     monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: unreadable)
     claim = read(runtime, duplicate_id)["claim"]
     check_prediction(runtime, duplicate_id, claim)

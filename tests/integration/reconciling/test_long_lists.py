@@ -13,7 +13,7 @@ from models.db.session import transaction
 from rushes.reconciling import evidence
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import Runtime
-from rushes.wavespeed import PredictionPage, PredictionStatus, ProviderPrediction
+from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed.state.timestamps import NANOSECONDS, SHORT_FRACTION_ERROR_NS
 from tests.support.rows import HOUR, MINUTE, NOW
 from tests.support.runtimes import accept, ask, begin, change, reconcile, send
@@ -40,7 +40,7 @@ def asked_after(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[datet
         moments.append(created_after)
         whole = list_predictions(page=1, created_after=created_after, **options)
         items = whole.items[page - 1 : page]
-        return PredictionPage(page=page, items=items, unreadable=0, is_last=page >= len(whole.items))
+        return PredictionPage(items=items, unreadable=0, is_last=page >= len(whole.items))
 
     monkeypatch.setattr(runtime.client, "list_predictions", list_one)
     return moments
@@ -182,7 +182,7 @@ def test_a_submission_past_retention_does_not_prolong_a_pause(
         )
         for hours in (0, read_to)
     ]
-    pages = [PredictionPage(page=1, items=(each,), unreadable=0, is_last=False) for each in items]
+    pages = [PredictionPage(items=(each,), unreadable=0, is_last=False) for each in items]
     monkeypatch.setattr(evidence, "PAGE_LIMIT", len(pages))
     monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: pages.pop(0))
     try:

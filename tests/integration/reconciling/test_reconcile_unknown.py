@@ -12,7 +12,7 @@ from models import Prediction, transitions
 from models.db.session import transaction
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import Runtime
-from rushes.wavespeed import ProviderPrediction
+from rushes.wavespeed.predictions import ProviderPrediction
 from tests.support.rows import MINUTE, NOW
 from tests.support.runtimes import accept, ask, begin, change, reconcile, send
 

@@ -38,7 +38,7 @@ from tests.support.runtimes import (
     wish,
 )
 from tests.support.servers import cloned_database
-from workers.dispatcher import submit
+from workers.dispatcher import claims
 from workers.dispatcher.publisher import Publisher
 
 
@@ -367,10 +367,10 @@ def test_a_database_that_was_not_restored_is_never_held(world: World) -> None:
 
 def test_a_dispatcher_turn_that_claims_nothing_writes_no_epoch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[object] = []
-    monkeypatch.setattr(submit, "keep_epoch", lambda *asked: kept.append(asked[-1]))
+    monkeypatch.setattr(claims, "keep_epoch", lambda *asked: kept.append(asked[-1]))
     publisher = Publisher(Celery())
     monkeypatch.setattr(publisher, "publish", lambda _: None)
-    leader = submit.SubmitDispatch(world.runtime, publisher)
+    leader = claims.SubmitDispatch(world.runtime, publisher)
     with transaction(world.runtime.sessions) as session:
         account = queries.dispatching.find_account(session, ACCOUNT)
         transitions.leadership.see_worker(session, "test", queues=["submit"], threads=1)

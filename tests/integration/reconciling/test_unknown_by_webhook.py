@@ -22,8 +22,8 @@ from rushes.runtime import ACCOUNT
 from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
-from rushes.wavespeed import ProviderPrediction
 from rushes.wavespeed.callback_urls import HookAddresses, Origin, read_address
+from rushes.wavespeed.predictions import ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.rows import MINUTE, NOW, SECOND

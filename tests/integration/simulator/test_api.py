@@ -259,21 +259,6 @@ def test_the_balance_follows_the_prices(api: Api) -> None:
     assert api.get("/balance").json()["data"] == {"balance": pytest.approx(before - 0.60)}
 
 
-def test_both_price_calls_agree_with_the_ledger(api: Api, simulator: Simulator) -> None:
-    asked = {"model_id": FAST, "inputs": {"duration": 12}}
-    newer, older = (api.post(path, asked).json()["data"] for path in ("/model/price", "/model/pricing"))
-    assert (newer["price"], newer["discounted_price"], newer["currency"]) == (0.48, 0.48, "USD")
-    assert older == {"model_id": FAST, "unit_price": 0.48, "currency": "USD"}
-    task = api.buy(FAST, duration=12)
-    assert next(each["price"] for each in simulator.ledger() if each["task_id"] == task["id"]) == "0.4800"
-
-
-def test_a_price_without_inputs_is_the_base_price(api: Api) -> None:
-    assert api.post("/model/price", {"model_id": PRO}).json()["data"]["price"] == 0.06
-    assert api.post("/model/price", {"model_id": "nobody/nothing"}).status_code == 400
-    assert api.post("/model/price", {"model_id": PRO, "inputs": {"duration": 7}}).status_code == 400
-
-
 # the secret
 
 
@@ -345,10 +330,9 @@ def test_requests_are_counted_by_kind(api: Api, simulator: Simulator) -> None:
     api.list()
     for path in ("/balance", "/webhook/secret"):
         api.get(path)
-    api.post("/model/price", {"model_id": PRO})
     api.post(f"/{PRO}", {"prompt": ""})
     after = counts()
-    expected = {"submit": 2, "download": 1, "list": 1, "balance": 1, "secret": 1, "price": 1}
+    expected = {"submit": 2, "download": 1, "list": 1, "balance": 1, "secret": 1}
     assert {kind: after[kind] - before.get(kind, 0) for kind in expected} == expected
     assert after["result"] > before.get("result", 0)
     assert "control" not in after

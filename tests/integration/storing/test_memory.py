@@ -14,7 +14,9 @@ WORKER = """
 import resource, sys
 from functools import partial
 from pathlib import Path
-from rushes.artifacts import ArtifactStore, DownloadLimits, download_file, store_video
+from rushes.artifacts.download import DownloadLimits, download_file
+from rushes.artifacts.publish import store_video
+from rushes.artifacts.store import ArtifactStore
 
 def copy(url):
     go_on = lambda: None

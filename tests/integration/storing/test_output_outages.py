@@ -12,7 +12,7 @@ from rushes.accounts import get_account
 from rushes.jobs.batches import get_batch
 from rushes.jobs.views import get_job
 from rushes.jobs.why_waiting import describe_outage
-from rushes.monitoring.status_line import describe_farm
+from rushes.monitoring.reports import describe_farm
 from rushes.readiness import check_readiness
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.storing.steps import StoreDelayed

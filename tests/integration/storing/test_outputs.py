@@ -15,22 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from rushes.artifacts import (
-    Arrived,
-    ArtifactStore,
+from rushes.artifacts.download import Arrived, DownloadLimits, download_file
+from rushes.artifacts.errors import (
+    DownloadCut,
     DownloadFailed,
-    DownloadLimits,
-    KeptFile,
     NotAnAddress,
+    OutputEmpty,
     OutputRefused,
-    StoredVideo,
+    OutputTooLarge,
+    StorageFull,
     Suspect,
-    UnverifiedFile,
-    copy_kept,
-    download_file,
-    store_video,
 )
-from rushes.artifacts.errors import DownloadCut, OutputEmpty, OutputTooLarge, StorageFull
+from rushes.artifacts.publish import KeptFile, StoredVideo, UnverifiedFile, copy_kept, store_video
+from rushes.artifacts.store import ArtifactStore
 from rushes.errors import InvalidInput, NotFound, Transient
 from tests.support.http_server import serve_http
 from tests.support.simulator_client import wait_until

@@ -27,7 +27,8 @@ from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching import poll
 from rushes.watching.poll import CheckFailed, check_prediction
-from rushes.wavespeed import PredictionNotFound, PredictionPage, PredictionStatus, ProviderPrediction
+from rushes.wavespeed.errors import PredictionNotFound
+from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.support.rows import MINUTE, NOW
 from tests.support.runtimes import LEASE, PATIENCE_SECONDS, change, claim_submits, push, wish
@@ -122,7 +123,7 @@ def test_an_unusable_list_decides_nothing_and_delays_no_other_check(
 
     def report_nothing(**options: Any) -> PredictionPage:
         asked.append(options)
-        return replace(PredictionPage(page=1, items=(), unreadable=0, is_last=True), **page)
+        return replace(PredictionPage(items=(), unreadable=0, is_last=True), **page)
 
     monkeypatch.setattr(runtime.client, "list_predictions", report_nothing)
     monkeypatch.setattr(lookup, "PAGE_LIMIT", 3)

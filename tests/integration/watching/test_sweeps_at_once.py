@@ -15,7 +15,7 @@ from models.db.session import Sessions, transaction
 from models.tables.base import new_id
 from rushes.runtime import Runtime
 from rushes.watching.sweep import sweep_account
-from rushes.wavespeed import PredictionPage, PredictionStatus, ProviderPrediction
+from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from tests.support import rows
 from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.rows import MINUTE
@@ -43,7 +43,7 @@ def show_pages(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
     def list_predictions(**_: object) -> PredictionPage:
-        return PredictionPage(1, tuple(pages[threading.current_thread().name]), unreadable=0, is_last=True)
+        return PredictionPage(tuple(pages[threading.current_thread().name]), unreadable=0, is_last=True)
 
     monkeypatch.setattr(runtime.client, "list_predictions", list_predictions)
 

@@ -6,18 +6,18 @@ from decimal import Decimal
 import pytest
 
 from rushes.errors import RushesError, Transient
-from rushes.wavespeed import (
+from rushes.wavespeed.errors import (
     AccountRefused,
     ConcurrencyLimited,
     InputRefused,
     KeyRefused,
     NoCredit,
     PredictionNotFound,
-    PredictionStatus,
     ProviderUnavailable,
     RateLimited,
     SubmitOutcomeUnknown,
 )
+from rushes.wavespeed.predictions import PredictionStatus
 from tests.support.scripted_provider import KEY, MODEL, TASK, VALUES, check_at, client_of, envelope, submit_to
 from tests.support.scripted_server import Peer, answering
 
@@ -208,8 +208,6 @@ def test_a_page_is_asked_for_with_its_window_and_read_item_by_item() -> None:
         page = client.list_predictions(
             page=2,
             page_size=3,
-            video_model_id=MODEL,
-            status=PredictionStatus.COMPLETED,
             created_after=after,
             created_before=after + timedelta(seconds=2),
             include_inputs=True,
@@ -218,13 +216,11 @@ def test_a_page_is_asked_for_with_its_window_and_read_item_by_item() -> None:
     assert server.requests[0].json == {
         "page": 2,
         "page_size": 3,
-        "model": MODEL,
-        "status": "completed",
         "created_after": "2026-11-20T09:59:59.123Z",
         "created_before": "2026-11-20T10:00:01.124Z",
         "include_inputs": True,
     }
-    assert (page.page, page.unreadable, page.is_last) == (2, 2, False)
+    assert (page.unreadable, page.is_last) == (2, False)
     assert [item.inputs for item in page.items] == [VALUES]
     assert page.items[0].created_at == datetime(2026, 11, 20, 10, 0, 0, 123_456, tzinfo=UTC)
 
@@ -258,25 +254,6 @@ def test_money_is_exact() -> None:
     with client_of(script) as (client, server):
         assert client.get_balance() == Decimal("12.340000000000000001")
     assert (server.requests[0].method, server.requests[0].target) == ("GET", "/api/v3/balance")
-
-
-def test_a_price_is_the_discounted_one_where_there_is_one() -> None:
-    script = answering(
-        (200, envelope({"price": 0.36, "discounted_price": 0.3})),
-        (200, envelope({"price": 0.36, "discounted_price": 0})),
-    )
-    with client_of(script) as (client, server):
-        assert client.get_price(MODEL, VALUES) == Decimal("0.3")
-        assert client.get_price(MODEL, VALUES) == Decimal("0.36")
-    assert server.requests[0].target == "/api/v3/model/price"
-    assert server.requests[0].json == {"model_id": MODEL, "inputs": VALUES}
-
-
-def test_the_older_price_endpoint_is_asked_where_the_newer_is_missing() -> None:
-    script = answering((400, envelope(None, 400, "Model not found")), (200, envelope({"unit_price": 0.36})))
-    with client_of(script) as (client, server):
-        assert client.get_price(MODEL, VALUES) == Decimal("0.36")
-    assert [each.target for each in server.requests] == ["/api/v3/model/price", "/api/v3/model/pricing"]
 
 
 @pytest.mark.parametrize("balance", ["null", "true", '"much"', "[]", "1e999999999999999999999"])

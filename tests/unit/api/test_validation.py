@@ -15,7 +15,7 @@ from api.schemas.problems import TEXT_LIMIT
 from api.validation import read_schema
 from models.db.errors import DatabaseAway
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
-from rushes.jobs.orders import JobOrder
+from rushes.jobs.pushing import JobOrder
 
 FINE = {"model": "ltx-2-pro", "input": {"prompt": "a fox"}}
 

@@ -10,9 +10,9 @@ import av
 import pytest
 from PIL import Image
 
-from rushes.artifacts import ExpectedVideo, Suspect, probe
-from rushes.artifacts.errors import NotAVideo
-from rushes.artifacts.probe import VideoFacts, probe_video
+from rushes.artifacts import probe
+from rushes.artifacts.errors import NotAVideo, Suspect
+from rushes.artifacts.probe import ExpectedVideo, VideoFacts, probe_video
 from tests.support.videos import make_audio, make_container, make_video
 
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n{video}\n#EXT-X-ENDLIST\n"

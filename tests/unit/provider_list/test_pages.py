@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.provider_list.paging import read_pages
-from rushes.wavespeed import PredictionPage, PredictionStatus, ProviderPrediction, ProviderUnavailable
+from rushes.wavespeed.errors import ProviderUnavailable
+from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 
 SIZE = 3
 BEGAN = datetime(2026, 11, 20, tzinfo=UTC)
@@ -32,7 +33,7 @@ class Provider:
             ProviderPrediction(id=str(number), status=PredictionStatus.CREATED, created_at=created)
             for number, created in shown
         )
-        return PredictionPage(page, items, 0, is_last=len(items) < SIZE)
+        return PredictionPage(items, 0, is_last=len(items) < SIZE)
 
 
 def moment(milliseconds: int) -> datetime:

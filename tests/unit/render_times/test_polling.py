@@ -185,12 +185,6 @@ def test_the_far_tail_is_smooth_and_follows_its_asymptote(z: float) -> None:
     assert standard.hazard(age) * 1e-3 * age == pytest.approx(z + 1 / z - 2 / z**3 + 10 / z**5, rel=1e-3)
 
 
-@settings(deadline=None)
-@given(render_time=log_normals, probability=st.floats(0.001, 0.999))
-def test_a_quantile_is_the_age_by_which_that_share_has_finished(render_time: LogNormal, probability: float) -> None:
-    assert 1 - render_time.survival(render_time.quantile(probability)) == pytest.approx(probability, abs=1e-9)
-
-
 @pytest.mark.parametrize(("median", "sigma"), [(0, 1), (-1, 1), (1, 0), (1, -1), (math.nan, 1), (1, math.nan)])
 def test_a_distribution_that_is_none_is_refused(median: float, sigma: float) -> None:
     with pytest.raises(ValueError, match="must be positive"):

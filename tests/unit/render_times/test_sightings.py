@@ -4,7 +4,7 @@ import time
 from datetime import timedelta
 from uuid import uuid4
 
-from rushes.render_times.last_seen import Sightings
+from rushes.render_times.learned import Sightings
 
 
 def test_the_latest_poll_counts_and_is_forgotten_with_the_end() -> None:

@@ -1,6 +1,5 @@
 """Inputs as the simulated provider sees them: its sentences, its silence about unknown keys, its prices."""
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.catalog import get_video_model
-from sandbox.wavespeed.handlers.schemas import complain, find_model, price_of, split_input, with_defaults
+from sandbox.wavespeed.handlers.schemas import complain, find_model, split_input, with_defaults
 
 PRO = get_video_model("ltx-2-pro")
 RETAKE = get_video_model("ltx-2-retake")
@@ -65,20 +64,6 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
 def test_defaults_are_spelled_out_in_the_order_of_the_schema() -> None:
     spelled = with_defaults(PRO, {"duration": 8, "prompt": "a cat"})
     assert list(spelled.items()) == [("prompt", "a cat"), ("duration", 8), ("generate_audio", True)]
-
-
-@pytest.mark.parametrize(
-    ("model", "inputs", "price"),
-    [
-        (PRO, {}, "0.06"),
-        (PRO, {"prompt": "a cat"}, "0.06"),
-        (PRO, {"duration": 10}, "0.60"),
-        (get_video_model("ltx-2-fast"), {"duration": 20}, "0.80"),
-        (RETAKE, {"start_time": 1, "end_time": 5}, "0.40"),
-    ],
-)
-def test_prices_collapse_to_the_base_price_without_inputs(model: Any, inputs: dict[str, Any], price: str) -> None:
-    assert price_of(model, inputs) == Decimal(price)
 
 
 def test_short_names_are_not_the_providers() -> None:

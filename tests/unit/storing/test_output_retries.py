@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from models.queries.storing import OutputEvidence
 from models.transitions.storing.unverified import GIVE_UP_AFTER
 from models.transitions.watching.retention import RETENTION
-from rushes.artifacts import Suspect
+from rushes.artifacts.errors import Suspect
 from rushes.storing.next_attempt import (
     CONFIRM_AFTER,
     EXPIRED,

@@ -17,7 +17,6 @@ from models.queries.watching.renders import EarlyCheck, Rendering
 from rushes.render_times.learned import RenderTimes
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
-from rushes.watching.budget import BURST_SECONDS
 from rushes.watching.schedule import (
     LONGEST_REST_SECONDS,
     LONGEST_SPACING_SECONDS,
@@ -25,6 +24,7 @@ from rushes.watching.schedule import (
     WINDOW_SIZE,
     CheckSchedule,
 )
+from rushes.watching.spending import BURST_SECONDS
 from rushes.watching.watched_render import Poll, Sweep
 
 SHORTEST = 5.0
@@ -226,17 +226,17 @@ def test_the_price_is_the_set_one_where_the_budget_is_no_limit() -> None:
 def test_no_check_outside_the_schedule_is_granted_before_the_debt_is_paid() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
     assert schedule.pay_debt(5, now=0.0) == 1
-    assert schedule.count_allowed(now=0.1) == 0
+    assert schedule.budget.count_allowed(now=0.1) == 0
     assert sum(schedule.pay_debt(4 - paid, now=at) for at, paid in ((0.6, 0), (1.1, 1), (1.6, 2), (2.1, 3))) == 4
-    assert schedule.count_allowed(now=2.6) == 1
+    assert schedule.budget.count_allowed(now=2.6) == 1
 
 
 def test_the_schedule_makes_up_for_a_check_granted_early() -> None:
     schedule = make_schedule(watch_requests_per_second=0.1)
     granted = 0
     for second in range(600):
-        count = min(1, schedule.count_allowed(now=float(second)))
-        schedule.charge(count)
+        count = min(1, schedule.budget.count_allowed(now=float(second)))
+        schedule.budget.charge(count)
         granted += count
     assert granted <= 32
 
@@ -246,8 +246,8 @@ def test_checks_outside_the_schedule_leave_it_half_of_the_budget() -> None:
     schedule.add([rendering(created=None, age=20.0) for _ in range(300)], now=0.0)
     unscheduled, checks = 0, 0
     for number in range(200):  # the leader's rounds, which come before its checks
-        count = min(1, schedule.count_allowed(now=0.5 * number))
-        schedule.charge(count)
+        count = min(1, schedule.budget.count_allowed(now=0.5 * number))
+        schedule.budget.charge(count)
         unscheduled += count
         checks += len(schedule.take_due(now=0.5 * number, limit=NO_LIMIT))
     assert unscheduled == pytest.approx(100, abs=2)
@@ -399,8 +399,8 @@ def test_a_stuck_render_does_not_keep_the_places_of_ended_ones() -> None:
 def test_checks_outside_the_schedule_are_taken_from_its_budget() -> None:
     schedule = make_schedule(watch_requests_per_second=10.0)
     schedule.add([rendering(created=None, age=20.0) for _ in range(50)], now=0.0)
-    assert schedule.count_allowed(now=0.0) == 2
-    schedule.charge(2)
+    assert schedule.budget.count_allowed(now=0.0) == 2
+    schedule.budget.charge(2)
     assert schedule.take_due(now=0.01, limit=NO_LIMIT) == []
 
 
@@ -408,7 +408,7 @@ def test_a_question_about_the_budget_spends_nothing() -> None:
     schedule = make_schedule(watch_requests_per_second=2.0)
     schedule.add([rendering(created=None, age=20.0)], now=0.0)
     for number in range(10):
-        schedule.count_allowed(now=0.1 * number)
+        schedule.budget.count_allowed(now=0.1 * number)
     assert len(schedule.take_due(now=1.0, limit=NO_LIMIT)) == 1
 
 

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rushes.errors import OutcomeUnknown, Permanent, RushesError, Transient
-from rushes.wavespeed.answers import ANSWERS, Call, error_for, find_row
+from rushes.wavespeed.envelope import WORDS_LIMIT, Reply, read_reply
 from rushes.wavespeed.errors import (
+    ANSWERS,
     AccountRefused,
+    Call,
     ConcurrencyLimited,
     InputRefused,
     KeyRefused,
@@ -20,8 +22,9 @@ from rushes.wavespeed.errors import (
     ProviderUnavailable,
     RateLimited,
     SubmitOutcomeUnknown,
+    error_for,
+    find_row,
 )
-from rushes.wavespeed.replies import WORDS_LIMIT, Reply, read_reply
 from rushes.wavespeed.transport import MAX_ANSWER_BYTES, Answer
 from tests.support.scripted_provider import KEY
 

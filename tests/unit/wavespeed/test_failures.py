@@ -3,8 +3,8 @@
 import pytest
 
 from models.lifecycle import NO_OUTPUT
-from rushes.wavespeed import FailureClass, PredictionStatus, ProviderPrediction, classify_failure
-from rushes.wavespeed.render_failures import TASK_ERRORS
+from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
+from rushes.wavespeed.render_failures import TASK_ERRORS, FailureClass, classify_failure
 
 
 def failed(error: str = "", code: int | None = None, *, has_nsfw: bool = False) -> ProviderPrediction:
@@ -30,7 +30,7 @@ def failed(error: str = "", code: int | None = None, *, has_nsfw: bool = False) 
 )
 def test_a_code_decides_whatever_the_text_says(code: int, failure: FailureClass) -> None:
     assert classify_failure(failed("what is this", code)) is failure
-    if code in {each.code for each in TASK_ERRORS}:
+    if code in TASK_ERRORS:
         assert classify_failure(failed("content moderation; internal error; invalid", code)) is failure
 
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes.wavespeed import PredictionStatus, ProviderPrediction
-from rushes.wavespeed.predictions import read_prediction
+from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction, read_prediction
 
 URL = "https://cdn.example/a.mp4"
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rushes.errors import Unavailable
-from rushes.wavespeed.signing_secret import WebhookSecret
+from rushes.wavespeed.webhooks import WebhookSecret
 
 PATIENCE = 20.0
 

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from rushes.errors import Refused
-from rushes.wavespeed import PredictionStatus, WebhookRefused, read_webhook, verify_webhook
+from rushes.wavespeed.errors import WebhookRefused
+from rushes.wavespeed.predictions import PredictionStatus
+from rushes.wavespeed.webhooks import read_webhook, verify_webhook
 
 SECRET = "whsec_testsecret"
 SIGNED_AT = datetime.fromtimestamp(1_700_000_000, UTC)

@@ -1,32 +1,41 @@
-"""The leader's submitting work: admit jobs to free slots, claim their submissions and publish them."""
+"""The leader's claims: jobs admitted to free slots, and due downloads. What is claimed is published or given back."""
 
 import time
 from datetime import timedelta
 
+import structlog
 from sqlalchemy.orm import Session
 
 from models import transitions
-from models.db.session import transaction
+from models.db.session import one_statement, transaction
 from models.queries.dispatching import DispatchAccount
 from models.transitions.admission import RATE_WINDOW, ClaimedSubmit
+from models.transitions.storing.claims import ClaimedStore
 from rushes.reconciling.epoch_file import keep_epoch
 from rushes.runtime import Runtime
-from rushes.settings import Settings
 from rushes.submitting.limits import InFlightWindow, OvercommitSizer, SubmitTokenBucket, lateness_of_checks
 from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message, Publisher
 
 OVERCOMMIT_RETRY = timedelta(hours=1)
 """After a concurrency 429, nothing is overcommitted for this long."""
+CLAIM_LIMIT = 500
+
+log = structlog.get_logger(__name__)
 
 
 class SubmitDispatch:
-    """Only the dispatcher's thread may use this."""
+    """Admits jobs to free slots, and publishes their submissions. Only the dispatcher's thread may use this."""
 
     def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
         settings = runtime.settings
         self._runtime = runtime
         self._publisher = publisher
-        self._overcommit = _open_sizer(settings)
+        lateness = lateness_of_checks(
+            request_cost_seconds=settings.find_poll_cost(),
+            median_seconds=settings.render_median_seconds,
+            slots=settings.slots,
+        )
+        self._overcommit = OvercommitSizer(seen_seconds=lateness)
         self._bucket = SubmitTokenBucket(
             per_window=settings.submits_per_minute, window_seconds=RATE_WINDOW.total_seconds()
         )
@@ -54,11 +63,10 @@ class SubmitDispatch:
         self._bucket.take(len(claimed))
         self._overcommit.note(now=now, admitted=admitted, submitting=state.submitting, free=state.free - admitted)
 
-        def give_back(session: Session) -> None:
-            transitions.submitting.postpone_submits(session, claimed, delay=BACK_AT_ONCE)
-
         self._publisher.publish_or_give_back(
-            [_submit_message(each) for each in claimed], self._runtime.sessions, give_back
+            [_submit_message(each) for each in claimed],
+            self._runtime.sessions,
+            lambda session: transitions.submitting.postpone_submits(session, claimed, delay=BACK_AT_ONCE),
         )
 
     def set_overcommit(self, session: Session, account: DispatchAccount, *, lateness: float | None) -> None:
@@ -79,15 +87,52 @@ class SubmitDispatch:
         return max(1, threads * posters // (posters + settings.watch_threads))
 
 
-def _open_sizer(settings: Settings) -> OvercommitSizer:
-    lateness = lateness_of_checks(
-        request_cost_seconds=settings.find_poll_cost(),
-        median_seconds=settings.render_median_seconds,
-        slots=settings.slots,
-    )
-    return OvercommitSizer(seen_seconds=lateness)
-
-
 def _submit_message(claimed: ClaimedSubmit) -> Message:
     task_id = f"submit-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
     return Message("render.submit", "submit", (str(claimed.prediction_id), claimed.claim), task_id)
+
+
+class StoreDispatch:
+    """Handles downloads, crashed steps and the output host. Only the dispatcher's thread may use this."""
+
+    def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
+        self._runtime = runtime
+        self._publisher = publisher
+
+    def take_back(self) -> None:
+        """Take back the steps whose worker crashed."""
+        with transaction(self._runtime.sessions) as session:
+            crashed = transitions.claims.take_back_stores(session, count=CLAIM_LIMIT)
+        for each in crashed:
+            log.warning(
+                "dispatcher.store_crashed", job_id=str(each.job_id), crashes=each.crashes, quarantined=each.quarantined
+            )
+
+    def watch_output_host(self, account: DispatchAccount) -> None:
+        """Begin an outage of the output host, or end one if nothing can probe it any more."""
+        with one_statement(self._runtime.sessions) as session:
+            if account.outputs_failing:
+                transitions.output_host.end_unprobed_outages(session)
+            elif begun := transitions.output_host.begin_output_outage(session, account.id):
+                log.warning("outputs.failing", jobs=begun.jobs, failure=begun.failure)
+
+    def store(self, account: DispatchAccount, *, room: int) -> None:
+        """Claim and publish the due downloads, at most `room`. During an outage, only one probe and rechecks."""
+        if room <= 0:
+            return
+        failing = account.outputs_failing
+        with one_statement(self._runtime.sessions) as session:
+            probe = transitions.claims.claim_probe(session, account.id, lease=UNSTARTED_LEASE) if failing else []
+            claimed = probe + transitions.claims.claim_stores(
+                session, count=room, lease=UNSTARTED_LEASE, only_rechecks=failing
+            )
+        self._publisher.publish_or_give_back(
+            [_store_message(each) for each in claimed],
+            self._runtime.sessions,
+            lambda session: transitions.claims.postpone_stores(session, claimed, delay=BACK_AT_ONCE),
+        )
+
+
+def _store_message(claimed: ClaimedStore) -> Message:
+    task_id = f"store-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
+    return Message("render.store", "store", (str(claimed.prediction_id), claimed.claim), task_id)

@@ -1,46 +1,16 @@
-"""Reading replies: the envelope, the words, the wish to be left alone."""
+"""Reading replies: the envelope and the words."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes.wavespeed.replies import clean_words, read_object, read_reply, read_retry_after, text_of, whole_number
+from rushes.wavespeed.envelope import clean_words, read_object, read_reply, text_of, whole_number
 from rushes.wavespeed.transport import Answer
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("0", 0),
-        ("30", 30),
-        (" 30 ", 30),
-        ("999999999999999999999", 86_400),
-        ("Sun, 22 Nov 2026 12:01:30 GMT", 90),
-        ("Sun, 22 Nov 2026 14:01:30 +0200", 90),
-        ("Sun, 22 Nov 2026 12:01:30 -0000", 90),
-        ("Sunday, 22-Nov-26 12:01:30 GMT", 90),
-        ("Sun, 22 Nov 2020 12:00:00 GMT", 0),
-        ("Sun, 22 Nov 2099 12:00:00 GMT", 86_400),
-    ],
-)
-def test_retry_after_is_a_wait_from_now(value: str, seconds: int) -> None:
-    assert read_retry_after(value, now=NOW) == timedelta(seconds=seconds)
-
-
-@pytest.mark.parametrize("value", [None, "", "soon", "-5", "1.5", "²", "٣", "22 Nov", "Sun, 99 Nov 2026 99:00:00 GMT"])
-def test_an_unreadable_retry_after_is_none(value: str | None) -> None:
-    assert read_retry_after(value, now=NOW) is None
-
-
-@settings(deadline=None)
-@given(st.text())
-def test_a_retry_after_of_any_text_raises_nothing(value: str) -> None:
-    read_retry_after(value, now=NOW)
 
 
 @pytest.mark.parametrize(

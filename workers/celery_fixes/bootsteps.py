@@ -1,4 +1,4 @@
-"""Celery's hook for the threads next to the pool: a step of the worker's blueprint owns them."""
+"""Steps of Celery's blueprints: one owns the threads next to the pool, one sends task events to Flower as lists."""
 
 import gc
 import sys
@@ -9,14 +9,18 @@ from celery import bootsteps
 from celery.concurrency.thread import TaskPool
 
 from workers.dispatcher.loop import Dispatcher
-from workers.process import get_runtime
 from workers.supervision.running_tasks import STEPS
 from workers.supervision.shutdown import ShutdownMonitor
 from workers.supervision.watchdog import Watchdog
+from workers.tasks import get_runtime
 
 SWITCH_SECONDS = 0.02
 """Each thread that waits for the interpreter wakes this often to ask for it. With fifty threads, Python's default of
 5 ms is expensive."""
+FLUSH_SECONDS = 0.25
+"""The longest time that an event waits. Flower's own pages are reloaded less often."""
+LIST_LIMIT = 1_000
+"""This many events are sent at once, even before the interval ends."""
 
 log = structlog.get_logger(__name__)
 
@@ -58,3 +62,32 @@ class DispatcherStep(bootsteps.StartStopStep):
             self._dispatcher.stop()
 
     terminate = stop
+
+
+class EventLists(bootsteps.StartStopStep):
+    """One message per interval instead of one or two per task.
+
+    Flushes events instead of the event loop, which would send the events of each single round.
+    """
+
+    requires = ("celery.worker.consumer.events:Events",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._timer: Any = None
+
+    def start(self, parent: Any) -> None:
+        events = parent.event_dispatcher
+        if events is None or not parent.hub:
+            return
+        events.on_send_buffered = None
+        events.buffer_limit = LIST_LIMIT
+        self._timer = parent.timer.call_repeatedly(FLUSH_SECONDS, events.flush)
+
+    def stop(self, parent: Any) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            parent.event_dispatcher.flush()
+
+    shutdown = stop

@@ -7,18 +7,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Any
 
+from rushes.retries import read_retry_after
 from rushes.wavespeed.transport import Answer
 
 WORDS_LIMIT = 500
 _HOOK = re.compile(r"(hooks(?:\\?/|%2F)wavespeed(?:\\?/|%2F))[\w%-]+", re.IGNORECASE)
 """A webhook address of ours in a foreign text. Anybody with its token could request an early check of a render."""
-LONGEST_RETRY_AFTER = timedelta(days=1)
-"""A longer `Retry-After` is cut to this, so that a header cannot block an account for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ def read_reply(answer: Answer, *, secret: str, now: datetime, exact_numbers: boo
         meaning=_meaning_of(answer.status, envelope),
         envelope=envelope,
         words=clean_words(words, secret),
-        retry_after=read_retry_after(answer.retry_after, now=now),
+        retry_after=read_retry_after(answer.retry_after, now=now) if answer.retry_after else None,
     )
 
 
@@ -70,22 +68,6 @@ def read_object(body: bytes, *, exact_numbers: bool = False) -> dict[str, Any] |
     except (ValueError, ArithmeticError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def read_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
-    """Read `Retry-After`, seconds or a date (RFC 9110 10.2.3), as a wait from `now`; None if it is unreadable.
-
-    The provider does not document this header; gateways in front of it send it.
-    """
-    text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        return timedelta(seconds=min(int(text[:9]), LONGEST_RETRY_AFTER.total_seconds()))
-    try:
-        moment = parsedate_to_datetime(text)
-        wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return min(max(wait, timedelta(0)), LONGEST_RETRY_AFTER)
 
 
 def clean_words(text: str, secret: str, limit: int = WORDS_LIMIT) -> str:
@@ -118,6 +100,17 @@ def whole_number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def read_amount(value: object) -> Decimal | None:
+    """Read an amount in dollars, exact and never a float; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
+        return None
+    try:
+        amount = Decimal(value)
+    except ArithmeticError:
+        return None
+    return amount if amount.is_finite() else None
 
 
 def _meaning_of(status: int, envelope: Mapping[str, Any] | None) -> int:

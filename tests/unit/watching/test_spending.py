@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.watching.page_windows import Window, pick_windows, shrink_window
+from rushes.watching.spending import Window, pick_windows, shrink_window
 
 rows = st.lists(st.tuples(st.integers(1, 40), st.floats(0, 10)), max_size=60)
 

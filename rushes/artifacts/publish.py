@@ -86,7 +86,9 @@ def store_video(
         keep_going()
         return _publish(video, poster, store=store, name=name, arrived=arrived, probe=probe)
     finally:
-        _remove(video, poster)
+        for path in (video, poster):
+            with storage_errors():
+                path.unlink(missing_ok=True)
 
 
 def copy_kept(
@@ -124,9 +126,3 @@ def _keep(store: ArtifactStore, video: Path, new: KeptFile, *, name: str, kept: 
 def _rank(file: KeptFile) -> tuple[int, int]:
     """Rank a file to decide which one to keep: a whole file over a cut video, a cut video over a page, then by size."""
     return ((Suspect.DOCUMENT, Suspect.CUT, Suspect.FILE).index(file.suspect), file.bytes)
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        with storage_errors():
-            path.unlink(missing_ok=True)
