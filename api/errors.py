@@ -15,7 +15,7 @@ from api.schemas.problems import ProblemDetails
 from api.validation import describe_problem
 from models.db.errors import DatabaseAway
 from rushes import errors
-from rushes.wavespeed.errors import WebhookRefused
+from rushes.wavespeed.answers import WebhookRefused
 
 RETRY_AFTER = timedelta(seconds=2)
 _SHOWN = 3  # problems repeated in `detail`; `errors` lists all of them

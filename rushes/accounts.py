@@ -12,7 +12,7 @@ from models.queries.accounts.summary import AccountSummary
 from rushes.errors import Conflict, NotFound, Transient
 from rushes.retries import RetryPolicy
 from rushes.runtime import ACCOUNT
-from rushes.wavespeed.errors import SubmitOutcomeUnknown
+from rushes.wavespeed.answers import SubmitOutcomeUnknown
 
 
 def get_account(sessions: Sessions) -> AccountSummary:

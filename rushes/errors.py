@@ -10,7 +10,7 @@
     ├── Permanent         the job fails: another try would end the same way
     └── OutcomeUnknown    the outcome is unknown: check before doing anything else
 
-`rushes/wavespeed/errors.py` adds the provider's answers to this tree.
+`rushes/wavespeed/answers.py` adds the provider's answers to this tree.
 """
 
 from collections.abc import Sequence

@@ -23,8 +23,8 @@ from rushes.errors import NotFound, Unavailable
 from rushes.reconciling.assign import assign_answered, log_duplicate
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.watching.poll import find_end_state
+from rushes.wavespeed.answers import SignatureRefused, WebhookRefused
 from rushes.wavespeed.callback_urls import Origin, read_token
-from rushes.wavespeed.errors import SignatureRefused, WebhookRefused
 from rushes.wavespeed.predictions import ProviderPrediction
 from rushes.wavespeed.webhooks import read_webhook, verify_webhook
 

@@ -19,8 +19,8 @@ from rushes.jobs.why_waiting import describe_outage
 from rushes.monitoring.broker import find_broker_fault, name_broker
 from rushes.readiness import Readiness, ReadinessProbe
 from rushes.settings import Settings, load_settings
+from rushes.wavespeed.answers import KeyRefused, NoCredit
 from rushes.wavespeed.client import Timeouts, WaveSpeedClient
-from rushes.wavespeed.errors import KeyRefused, NoCredit
 from stack.errors import CommandError
 from stack.migrations import name_place
 

@@ -15,8 +15,8 @@ from uuid import UUID
 from models import transitions
 from models.db.session import one_statement
 from rushes.runtime import Runtime
+from rushes.wavespeed.answers import ProviderUnavailable
 from rushes.wavespeed.client import WaveSpeedClient
-from rushes.wavespeed.errors import ProviderUnavailable
 from rushes.wavespeed.predictions import PredictionPage
 
 EDGE = timedelta(milliseconds=1)

@@ -17,8 +17,8 @@ from rushes.provider_list.lookup import is_ours
 from rushes.provider_list.paging import read_pages
 from rushes.reconciling.matching import Candidate, Clocks, Submission, canonical
 from rushes.runtime import Runtime
+from rushes.wavespeed.answers import PredictionNotFound, ProviderUnavailable
 from rushes.wavespeed.callback_urls import Origin, read_address
-from rushes.wavespeed.errors import PredictionNotFound, ProviderUnavailable
 from rushes.wavespeed.predictions import PredictionPage, ProviderPrediction
 
 LEASE_MARGIN = timedelta(seconds=10)

@@ -39,7 +39,7 @@ from rushes.reconciling.restore import Restoration, adopt_unknown, conclude_rest
 from rushes.retries import ACCOUNT_BACKED_OFF, LONGEST_WISH
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.wavespeed.errors import AccountRefused, KeyRefused, ProviderUnavailable
+from rushes.wavespeed.answers import AccountRefused, KeyRefused, ProviderUnavailable
 
 PAUSE = timedelta(seconds=2)
 """Between two runs, so that the search for a lost answer resumes soon."""

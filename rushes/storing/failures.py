@@ -28,7 +28,7 @@ from rushes.storing.next_attempt import (
     plan_next,
 )
 from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed, note_arrival, remove_unverified
-from rushes.wavespeed.errors import PredictionNotFound
+from rushes.wavespeed.answers import PredictionNotFound
 
 _FINAL = NextStep(UNVERIFIED, None)
 

@@ -22,8 +22,8 @@ from rushes.reconciling.assign import Assigned, assign_answered, log_duplicate
 from rushes.retries import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
+from rushes.wavespeed.answers import AccountRefused, ConcurrencyLimited, InputRefused, NotSent, SubmitOutcomeUnknown
 from rushes.wavespeed.callback_urls import Origin
-from rushes.wavespeed.errors import AccountRefused, ConcurrencyLimited, InputRefused, NotSent, SubmitOutcomeUnknown
 from rushes.wavespeed.predictions import ProviderPrediction
 
 DATABASE_PAUSE_SECONDS = 0.5

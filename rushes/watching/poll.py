@@ -18,7 +18,7 @@ from rushes.provider_list.paging import charged_lists
 from rushes.retries import ACCOUNT_BACKED_OFF, CHECK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.wavespeed.errors import AccountRefused, KeyRefused, PredictionNotFound, ProviderUnavailable
+from rushes.wavespeed.answers import AccountRefused, KeyRefused, PredictionNotFound, ProviderUnavailable
 from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 from rushes.wavespeed.render_failures import FailureClass, classify_failure
 

@@ -14,7 +14,7 @@ from rushes.provider_list.paging import CountedLists, charged_lists
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
 from rushes.watching.poll import CheckFailed, hold_checks
-from rushes.wavespeed.errors import AccountRefused, PredictionNotFound, ProviderUnavailable
+from rushes.wavespeed.answers import AccountRefused, PredictionNotFound, ProviderUnavailable
 from rushes.wavespeed.predictions import ProviderPrediction
 
 PAGE_LIMIT = 2

@@ -1,4 +1,4 @@
-"""The provider's REST API, version 3: one method per request, one error per decision (`rushes.wavespeed.errors`)."""
+"""The provider's REST API, version 3: one method per request, one error per decision (`rushes.wavespeed.answers`)."""
 
 import json
 import re
@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from rushes.wavespeed.answers import Call, NotSent, ProviderUnavailable, SubmitOutcomeUnknown, error_for
 from rushes.wavespeed.envelope import Reply, clean_words, read_amount, read_reply
-from rushes.wavespeed.errors import Call, NotSent, ProviderUnavailable, SubmitOutcomeUnknown, error_for
 from rushes.wavespeed.predictions import (
     PredictionPage,
     ProviderPrediction,

@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from rushes.errors import RushesError
+from rushes.wavespeed.answers import SignatureRefused, WebhookRefused
 from rushes.wavespeed.envelope import read_object
-from rushes.wavespeed.errors import SignatureRefused, WebhookRefused
 from rushes.wavespeed.predictions import ProviderPrediction, read_prediction
 
 OLDEST_WEBHOOK = timedelta(seconds=300)

@@ -45,8 +45,8 @@ from rushes.submitting import submit as submitting
 from rushes.submitting.submit import submit_prediction
 from rushes.watching.poll import check_prediction
 from rushes.watching.sweep import sweep_account
+from rushes.wavespeed.answers import SignatureRefused
 from rushes.wavespeed.callback_urls import HookAddresses
-from rushes.wavespeed.errors import SignatureRefused
 from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 from rushes.webhooks import take_webhook
 from tests.support import rows

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from rushes.wavespeed.answers import InputRefused, NotSent, PredictionNotFound, RateLimited, SubmitOutcomeUnknown
 from rushes.wavespeed.callback_urls import HOOK_PATH
-from rushes.wavespeed.errors import InputRefused, NotSent, PredictionNotFound, RateLimited, SubmitOutcomeUnknown
 from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from rushes.webhooks import Webhook
 from sandbox.wavespeed.webhooks import sign

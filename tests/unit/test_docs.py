@@ -18,8 +18,7 @@ from models.lifecycle import JOB_MOVES, PREDICTION_MOVES, JobState, PredictionSt
 from rushes import retries
 from rushes.retries import RetryPolicy
 from rushes.settings import Settings
-from rushes.wavespeed import errors
-from rushes.wavespeed.errors import ANSWERS
+from rushes.wavespeed.answers import ANSWERS, NotSent
 from rushes.wavespeed.render_failures import TASK_ERRORS, FailureClass
 from tests.support.api_server import Contract
 
@@ -107,9 +106,7 @@ def test_every_class_of_failed_predictions_has_its_row_and_its_codes() -> None:
 
 
 def test_every_decision_about_an_answer_has_its_row() -> None:
-    decisions = {kind.__name__ for row in ANSWERS for kind in (row.submit, row.check, row.ask)} | {
-        errors.NotSent.__name__
-    }
+    decisions = {kind.__name__ for row in ANSWERS for kind in (row.submit, row.check, row.ask)} | {NotSent.__name__}
     named = {name for cells in rows_of(FAILURES) for name in re.findall(r"`(\w+)`", cells[0])}
     assert decisions <= named
 

@@ -25,7 +25,7 @@ from rushes.storing.steps import StoreDelayed
 from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
-from rushes.wavespeed.errors import PredictionNotFound
+from rushes.wavespeed.answers import PredictionNotFound
 from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.support.rows import DAY, MINUTE, NOW, SHA256

@@ -13,7 +13,7 @@ from rushes.reconciling import evidence
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
-from rushes.wavespeed.errors import KeyRefused
+from rushes.wavespeed.answers import KeyRefused
 from rushes.wavespeed.predictions import ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.support.rows import NOW, SECOND

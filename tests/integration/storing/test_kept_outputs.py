@@ -18,7 +18,7 @@ from rushes.jobs.views import get_job
 from rushes.runtime import QUICK_SECONDS, Runtime
 from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed
 from rushes.storing.store import store_output
-from rushes.wavespeed.errors import ProviderUnavailable
+from rushes.wavespeed.answers import ProviderUnavailable
 from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 from tests.support import rows
 from tests.support.locks import wait_for_a_blocked_statement

@@ -11,7 +11,7 @@ from models.db.session import transaction
 from models.lifecycle import CHECKS_QUIET
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.watching.poll import hold_checks
-from rushes.wavespeed.errors import KeyRefused
+from rushes.wavespeed.answers import KeyRefused
 from tests.support import rows
 from tests.support.rows import MINUTE, SECOND
 from tests.support.runtimes import ask, change

@@ -11,7 +11,7 @@ from models import Prediction, transitions
 from models.db.session import transaction
 from rushes.runtime import Runtime
 from rushes.watching.poll import check_prediction
-from rushes.wavespeed.errors import PredictionNotFound
+from rushes.wavespeed.answers import PredictionNotFound
 from rushes.wavespeed.predictions import ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.support.rows import MINUTE, NOW

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from rushes.errors import RushesError, Transient
-from rushes.wavespeed.errors import (
+from rushes.wavespeed.answers import (
     AccountRefused,
     ConcurrencyLimited,
     InputRefused,

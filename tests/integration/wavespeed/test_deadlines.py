@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from rushes.wavespeed.answers import NotSent, ProviderUnavailable, SubmitOutcomeUnknown
 from rushes.wavespeed.client import Timeouts, WaveSpeedClient
-from rushes.wavespeed.errors import NotSent, ProviderUnavailable, SubmitOutcomeUnknown
 from rushes.wavespeed.transport import MAX_ANSWER_BYTES
 from tests.support.scripted_provider import KEY, MODEL, PATIENT, TASK, VALUES, client_of, envelope
 from tests.support.scripted_server import Peer, Script, ScriptedServer, answering, deaf_port, full_port, trust_authority

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from rushes.errors import RushesError
-from rushes.wavespeed.errors import SubmitOutcomeUnknown
+from rushes.wavespeed.answers import SubmitOutcomeUnknown
 from tests.support.scripted_provider import KEY, MODEL, TASK, VALUES, check_at, client_of, envelope, submit_to
 from tests.support.scripted_server import Peer, answering
 

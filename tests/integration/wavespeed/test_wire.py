@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes.wavespeed.errors import AccountRefused, InputRefused, ProviderUnavailable, SubmitOutcomeUnknown
+from rushes.wavespeed.answers import AccountRefused, InputRefused, ProviderUnavailable, SubmitOutcomeUnknown
 from tests.support.scripted_provider import MODEL, TASK, VALUES, client_of, envelope, submit_to
 from tests.support.scripted_server import Peer, Script, answering
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.provider_list.paging import read_pages
-from rushes.wavespeed.errors import ProviderUnavailable
+from rushes.wavespeed.answers import ProviderUnavailable
 from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 
 SIZE = 3

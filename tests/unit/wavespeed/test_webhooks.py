@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from rushes.errors import Refused
-from rushes.wavespeed.errors import WebhookRefused
+from rushes.wavespeed.answers import WebhookRefused
 from rushes.wavespeed.predictions import PredictionStatus
 from rushes.wavespeed.webhooks import read_webhook, verify_webhook
 

@@ -1,4 +1,4 @@
-"""The provider's errors, as branches of `rushes.errors`, and the table that maps each of its answers to one of them.
+"""What the provider's answers mean: its errors, and the table that maps each answer to one of them.
 
     RushesError
     ├── Refused

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rushes.errors import OutcomeUnknown, Permanent, RushesError, Transient
-from rushes.wavespeed.envelope import WORDS_LIMIT, Reply, read_reply
-from rushes.wavespeed.errors import (
+from rushes.wavespeed.answers import (
     ANSWERS,
     AccountRefused,
     Call,
@@ -25,6 +24,7 @@ from rushes.wavespeed.errors import (
     error_for,
     find_row,
 )
+from rushes.wavespeed.envelope import WORDS_LIMIT, Reply, read_reply
 from rushes.wavespeed.transport import MAX_ANSWER_BYTES, Answer
 from tests.support.scripted_provider import KEY
 
