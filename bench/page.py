@@ -25,10 +25,12 @@ them. They run one after the other on the same machine, or a few at a time if to
 *Delay* is the time from the end of a render in the simulator to the arrival of the answer at the contestant, by this
 machine's clock. *Slots busy* is measured at the simulator, from the first moment at which all slots were busy to the
 last submission. CPU and memory cover all processes of a contestant, with Postgres and Redis listed separately; the
-simulator is not included. Memory is the maximum that was resident at the same time. All of Rushes runs: API, Flower,
-one worker for submissions and checks, and one for downloads. Its settings are the defaults (with 100 slots the budget
-is 4.5 checks a second instead of two), except that its prior has the true median of the render times. All contestants
-download every video; Rushes also probes it and takes a poster frame, which is most of its store worker's work.
+simulator is not included. Memory is the maximum that was resident at the same time. Every process of Rushes is running:
+API, Flower, one worker for submissions and checks, and one for downloads. Its settings are the load's limits and the
+defaults, with these exceptions: in every load the prior has the true median of the render times; in watching-100 the
+budget is 4.5 checks a second instead of two; in batch-946 nothing is overcommitted; in instant the shortest interval
+between two polls of a render is 0.1 s. All contestants download every video; Rushes also probes it and takes a poster
+frame, which is most of its store worker's work.
 """
 
 

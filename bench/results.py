@@ -47,7 +47,7 @@ class SinglePolls:
     """Single polls compared with the optimal schedule."""
 
     comparisons: tuple[Comparison, ...]
-    farms: int  # number of farms; the figures are medians over them
+    farms: int  # number of simulated runs; the figures are medians over them
     circumstances: Mapping[str, str]
 
 

@@ -36,7 +36,7 @@ class Wanted:
     settings: Mapping[str, str]
     pushed_jobs: int = PUSHED_JOBS
     polled_farms: int = 0
-    """Simulated farms for the comparison of single polls; 0 for none."""
+    """Simulated runs for the comparison of single polls; 0 for none."""
 
 
 class Contest(NamedTuple):

@@ -12,11 +12,11 @@ ABOUT = f"""\
 Simulated, without servers: each request polls one render. Rushes has first learned render times from {LEARNED_FROM}
 finished renders on {SLOTS} slots, observed by the same kind of polls. Each mean delay is given as a ratio to that of
 the exact optimum (a dynamic programme that knows the distribution) for the same number of requests per render. *Rushes,
-informed* also knows the distribution: its excess over 1 is due to the square-root law, and the rest of the excess of
-*Rushes* is due to learning. *fixed*: polls at a constant interval; *prior*: Rushes before it has learned anything;
-*best delay*: the optimum's mean delay. These polls have no shortest spacing; in use, `RUSHES_POLL_SHORTEST_SECONDS`
-applies. In use, Rushes polls a render singly only if no page of the list shows it together with another render, or if
-the list is late. With these loads it would read list pages instead.
+informed* also knows the distribution: its ratio exceeds 1 only because of the square-root law; what *Rushes* adds to
+that is due to learning. *fixed*: polls at a constant interval; *prior*: Rushes before it has learned anything; *best
+delay*: the optimum's mean delay. These polls have no shortest spacing; in use, `RUSHES_POLL_SHORTEST_SECONDS` applies.
+In use, Rushes polls a render singly only if no page of the list shows the render together with another one, or if the
+list is late. With these loads Rushes would read list pages instead.
 """
 _HEADER = (
     "durations",
@@ -26,12 +26,12 @@ _HEADER = (
     "prior",
     "Rushes, informed",
     "Rushes",
-    "worst farm",
+    "worst run",
 )
 
 
 def measure_single_polls(*, farms: int, show: Callable[[int], None] = lambda done: None) -> SinglePolls:
-    """Compare at every price, over `farms` farms; `show` receives the number of comparisons done."""
+    """Compare at every price, over `farms` simulated runs; `show` receives the number of comparisons done."""
     circumstances = describe_circumstances()
     compared = []
     for price in PRICES:
@@ -53,5 +53,6 @@ def _make_table(polls: SinglePolls, price: float) -> Table:
             delays = (each.fixed, each.prior, each.informed, each.learned, each.learned_worst)
             ratios = (f"{delay / each.optimum:.3f}" for delay in delays)
             rows.append((each.scenario, f"{each.requests:.1f}", f"{each.optimum:.2f} s", *ratios))
-    farms = "one farm" if polls.farms == 1 else f"medians over {polls.farms} farms"
-    return Table(f"single-polls: a request is worth {price:g} s of delay; {farms}", _HEADER, tuple(rows))
+    several = f"medians over {polls.farms} simulated runs with different seeds"
+    runs = "one simulated run" if polls.farms == 1 else several
+    return Table(f"single-polls: a request is worth {price:g} s of delay; {runs}", _HEADER, tuple(rows))

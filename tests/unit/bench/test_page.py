@@ -111,7 +111,7 @@ def test_the_page_names_the_machine_the_day_and_how_to_repeat_it() -> None:
 def test_single_polls_have_a_table_for_each_price() -> None:
     page = render_page(merge(Book((), None, POLLS), Book((), PUSHING)), plot=None)
     assert page.count("| bimodal | 10.0 | 2.00 s | 2.000 | 1.500 | 1.000 | 1.050 | 1.150 |") == 2
-    assert "a request is worth 0.15 s of delay; medians over 5 farms" in page
+    assert "a request is worth 0.15 s of delay; medians over 5 simulated runs with different seeds" in page
     assert "    python -m bench single-polls\n" in page
 
 
