@@ -28,7 +28,10 @@ async def open_docs() -> RedirectResponse:
 
 @router.get("/docs")
 async def show_docs(request: Request) -> HTMLResponse:
-    """Show every route, with a form to try it. The policy allows only the page's own start script."""
+    """Show every route, with a form to try it.
+
+    The policy allows scripts from this API and, inline, only the page's own start script.
+    """
     root = request.scope.get("root_path", "").rstrip("/")
     page = get_swagger_ui_html(
         openapi_url=f"{root}{request.app.openapi_url}",

@@ -52,7 +52,7 @@ class Assault:
         self._simulator = simulator
         self._servers = servers
         self._watch = watch
-        self._open: Counter[str] = Counter()  # active faults of the provider, with the number of windows of each
+        self._open: Counter[str] = Counter()  # how many injections of each fault of the provider are active now
         self._agenda = sched.scheduler(self._now)
         self._began = time.monotonic()
         self._counted_at = 0.0

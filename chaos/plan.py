@@ -21,18 +21,19 @@ from chaos.faults import (
 )
 
 LONG_RUN_JOBS = 200
-"""From this length on, the list lags as much as a provider's may, and the provider is away for a minute."""
+"""From this number of jobs on, the list lags by up to 20 s instead of 2 s, and the provider is away for a minute if the
+scenario breaks it."""
 SECONDS_PER_JOB, SHORT_SECONDS_PER_JOB = 0.2, 0.3
 """Seconds of faults per job: about as long as the farm takes for one job under these faults."""
 OWN_EVERY, PROVIDERS_EVERY = 3.2, 2.4
-"""Seconds between two faults, of ours and of the provider, in a long run."""
+"""Mean seconds between two of our own faults, and between two of the provider's, in a long run."""
 SHORT_OWN_EVERY, SHORT_PROVIDERS_EVERY = 2.0, 1.5
 LAG_SECONDS, SHORT_LAG_SECONDS = 20.0, 2.0
 LAG_PROBABILITY = 0.6
 OUTAGE_SECONDS = 60.0
 GAP_PROBABILITY = 0.5
 TWIN_EVERY = 10
-"""One job in this number has the same prompt as the job before it."""
+"""One job in this many has the same prompt as the job before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Scenario:
     always: Rules
     breaks_processes: bool = False
     breaks_provider: bool = False
-    always_lags: bool = False  # the list lags by 20 s in short runs, too
+    always_lags: bool = False  # the list lags by up to 20 s in short runs as well
     restores: bool = False  # the database is put back to an earlier state, once
     breaks_outputs: bool = False  # the output host fails in each way in turn, nothing else does; every job must succeed
 
@@ -110,10 +111,10 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Shares of jobs bought: of all jobs when the database is copied, and of the rest when the copy is restored."""
+    """When the database is copied and when the copy is restored, as shares of jobs."""
 
-    copied_at: float
-    returned_at: float
+    copied_at: float  # the share of all jobs that are bought before the copy
+    returned_at: float  # the share of the remaining jobs that are bought before the restore
 
 
 @dataclass(frozen=True, slots=True)

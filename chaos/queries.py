@@ -27,7 +27,8 @@ _HASTEN = statement("""
 
 
 class WaitingRows(NamedTuple):
-    """Predictions without an outcome: their number, one last error, and the time until the first is due."""
+    """Predictions without an outcome: their number, the recorded error of one of them, and the time until the first is
+    due."""
 
     state: str
     total: int

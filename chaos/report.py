@@ -57,7 +57,7 @@ class Report:
 
     @property
     def is_broken(self) -> bool:
-        """Whether a promise of Rushes did not hold; other victims make no promises."""
+        """Whether Rushes broke a promise. The plain Celery task that it is compared with makes none."""
         return self.who == OURS and bool(self.broken or self.lost or self.paid_twice or self.ended < self.trial.jobs)
 
     @property
@@ -66,7 +66,7 @@ class Report:
 
     @property
     def lost(self) -> int:
-        """Renders paid for without a file: by the books, or by the audit if that finds more."""
+        """Paid renders that have no file: counted from the simulator's ledger, or by the audit if it finds more."""
         return max(self.cost.lost, self._count(LOSSES))
 
     @property

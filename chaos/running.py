@@ -53,7 +53,8 @@ class Request:
             raise CommandError(f"there is no scenario {self.scenario!r}", hint=about, exit_code=BAD_INPUT)
         if SCENARIOS[self.scenario].restores and self.database_url is not None:
             raise CommandError(
-                "this scenario never restores your database: leave out --database-url and --redis-url",
+                "the scenario restores a database, which is never done on your server: "
+                "leave out --database-url and --redis-url",
                 exit_code=BAD_INPUT,
             )
         try:

@@ -30,18 +30,19 @@ class Servers(Protocol):
 
     @property
     def urls(self) -> Mapping[str, str]:
-        """The address of a database without jobs, `postgres`, and of one without messages, `redis`."""
+        """Two addresses. `postgres`: of a database that holds no jobs; `redis`: of one that holds no messages."""
 
     @property
     def kinds(self) -> frozenset[str]:
         """The faults that `strike` takes."""
 
     def strike(self, kind: str) -> Undo | None:
-        """Inject it now; returns a function that ends it, if needed. A server that is already down is no error."""
+        """Inject a fault now; returns a function that ends it, if needed. A server that is already down is no error."""
 
 
 class EmbeddedServers:
-    """The run's own servers: they are killed, restarted, frozen and emptied. Without a Postgres, only Redis is."""
+    """The run's own servers: they are killed, restarted, frozen and emptied. If no Postgres is given, only Redis
+    is struck."""
 
     def __init__(self, redis_server: EmbeddedRedis, postgres: EmbeddedPostgres | None = None) -> None:
         self._servers: dict[str, EmbeddedServer] = {"redis": redis_server}

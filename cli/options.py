@@ -9,8 +9,8 @@ FileArgument = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
-        help="Prompts: .jsonl (one object per line), .csv (headers name parameters), .txt (one prompt per line), "
-        "or - for JSON lines from standard input.",
+        help="Prompts: .jsonl (one object per line), .csv (each header is the name of a parameter), "
+        ".txt (one prompt per line), or - for JSON lines from standard input.",
     ),
 ]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Video model for lines that name none.")]

@@ -35,8 +35,8 @@ def pause(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
 def resume(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
     """Submit again.
 
-    After a restore, call this only if the predictions named in the pause belong to none of the jobs. If one of them
-    does belong to a job, that job is bought a second time.
+    After a restore, call this only if the predictions named in `paused.detail` belong to none of the jobs. If one of
+    them does belong to a job, that job is bought a second time.
     """
     seen = AccountSeen.of(accounts.resume_account(runtime.sessions, by=person))
     runtime.waker.wake()

@@ -88,7 +88,9 @@ class BatchDetails(Shown):
     )
     mean_seconds: ToThousandths | None = Field(description="Mean time from push to file, over the jobs that succeeded.")
     outputs: OutputOutageSeen | None = Field(
-        default=None, description="An outage of the output host that delays jobs of this batch. Null in listings, too."
+        default=None,
+        description="An outage of the output host that delays jobs of this batch. Null if there is no such outage, and "
+        "always null in listings.",
     )
 
     @classmethod

@@ -14,7 +14,7 @@ app = typer.Typer(help="The account: limits, health and money.", no_args_is_help
 
 @app.command("show")
 def show(as_json: JsonOption = False) -> None:
-    """Show the account's limits and costs and, if it does not submit, the reason.
+    """Show the account's limits and costs, and why it does not submit if it does not.
 
     Example:
 
@@ -40,8 +40,8 @@ def pause(as_json: JsonOption = False) -> None:
 def resume(as_json: JsonOption = False) -> None:
     """Submit again.
 
-    After a restore, run this only if the predictions named in the pause belong to none of your jobs. If one of them
-    does belong to a job, you pay for that job twice.
+    After a restore, run this only if the predictions named under `paused` in `rushes account show` belong to none of
+    your jobs. If one of them does belong to a job, you pay for that job twice.
 
     Example:
 

@@ -17,7 +17,7 @@ ProviderIdArgument = Annotated[str, typer.Argument(metavar="PROVIDER_ID", help="
 def list_unconfirmed(as_json: JsonOption = False) -> None:
     """List unconfirmed submissions, oldest first.
 
-    Those that wait for `person` need your decision; Rushes is still looking for the others.
+    Those with "person" under WAITS FOR need your decision; Rushes is still looking for the others.
 
     Example:
 

@@ -20,7 +20,8 @@ from workers.supervision.running_tasks import Steps
 from workers.tasks import is_shutting_down
 
 AWAY_LIMIT_SECONDS = 8.0
-"""Together with the checks themselves, and the quarter second until the signal is noticed, less than twenty seconds."""
+"""The worker exits after this long with nothing to wait for. With the checks and the quarter second until the signal is
+noticed, that is less than twenty seconds."""
 
 NOTICE_SECONDS = 0.25
 PROBE_SECONDS = 2.0
@@ -30,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The state of the servers and of the own steps at one instant, during a shutdown."""
+    """The state of the servers, and the number of steps that this worker runs, at one instant during a shutdown."""
 
     postgres: bool  # it answers
     redis: bool  # it answers
@@ -38,7 +39,10 @@ class Surroundings:
 
 
 def has_nothing_to_wait_for(seen: Surroundings) -> bool:
-    """Whether waiting achieves nothing: no step can save its outcome, or none runs and only Redis delays the end."""
+    """Whether to exit without waiting.
+
+    Postgres is away, so no step can save its outcome; or Redis is away and no step runs.
+    """
     return not seen.postgres or (not seen.redis and not seen.steps)
 
 

@@ -36,11 +36,11 @@ HAS_NO_VIDEO = """NOT EXISTS (
 
 STORE_FROM_START = """due_at = now(), begun_at = NULL, claim = prediction.claim + 1, store_attempts = 0,
             store_crashes = 0, output_failed_at = NULL, error_code = NULL, error_message = NULL"""
-"""SET clause: the output is stored now, and nothing counts that happened before."""
+"""SET clause: store the output now, and reset the counts and errors of earlier attempts."""
 
 
 class StoreTicket(NamedTuple):
-    """The data that a store step needs. `prediction_id` and `claim` are the right to record how it ended."""
+    """The data that a store step needs. Whoever has `prediction_id` and the current `claim` may record how it ended."""
 
     job_id: UUID
     prediction_id: UUID
@@ -149,7 +149,10 @@ _EXCUSE = statement(f"""
 
 
 def excuse_store(session: Session, prediction_id: UUID, claim: int, *, reason: Reason) -> bool:
-    """Record why the step of this claim looked crashed, after it was taken back. The crashes until now do not count."""
+    """Record why the step of this claim only looked crashed, although a newer claim has already replaced it.
+
+    The crashes until now do not count.
+    """
     return changed_a_row(session, _EXCUSE, prediction_id=prediction_id, claim=claim, **reason._asdict())
 
 

@@ -66,7 +66,7 @@ def test_a_paid_account_in_the_environment_is_refused(
         (("--flush-redis",), "--flush-redis is for a Redis of yours"),
         (
             ("--scenario", "restore", "--database-url", "postgresql://x/y", "--redis-url", "redis://127.0.0.1:1/0"),
-            "this scenario never restores your database",
+            "the scenario restores a database, which is never done on your server",
         ),
         (("--redis-url", "redis://127.0.0.1:1/0"), "--database-url and --redis-url belong together"),
     ],
