@@ -13,7 +13,6 @@ from models.queries.storing import OutputOutage
 
 NOBODY = Health(leader=None, workers=0, back_off=None)
 
-
 STOPPED_SECONDS = 10.0
 """The dispatcher has stopped if it has had no leader for this long. A lease lasts five seconds."""
 STUCK_SECONDS = 600.0

@@ -190,7 +190,6 @@ RULES = (
 )
 """The rules that must hold at every instant."""
 
-
 EVERY_JOB_ENDED = _rule("every_job_ended", "the job has not ended", "SELECT id::text FROM job WHERE ended_at IS NULL")
 """The rule that must hold once nothing is left to do."""
 

@@ -9,7 +9,6 @@ REFUSED = f"""account.back_offs > 0
 """The provider takes nothing: a back-off lasts, checks fail, or no submission has yet shown that it accepts again. The
 next submission is tried as soon as the back-off has passed."""
 
-
 WAITING = """LATERAL (
         SELECT least(
             (SELECT created_at FROM job WHERE state = 'queued' ORDER BY id LIMIT 1),
@@ -18,7 +17,6 @@ WAITING = """LATERAL (
         WHERE account.back_offs > 0
     ) AS waiting"""
 """Since when something is queued or not answered yet; null if nothing is. For LEFT JOIN ... ON true."""
-
 
 WATCH_DUE = f"""(SELECT greatest(due_at, (SELECT max(check_back_off_until) + interval '{CHECKS_QUIET}' FROM account))
         FROM prediction WHERE state = 'rendering' ORDER BY due_at LIMIT 1)"""

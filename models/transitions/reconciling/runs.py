@@ -17,7 +17,6 @@ from models.transitions.watching.retention import SEARCH
 SWEEP_PAUSE = timedelta(minutes=10)
 """How often the account is swept for unknown predictions."""
 
-
 SWEEP_OVERLAP = timedelta(minutes=15)
 """How far a sweep reads back before the start of the previous one: `list_lag_seconds` is at most ten minutes."""
 

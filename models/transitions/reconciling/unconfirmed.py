@@ -16,7 +16,6 @@ from models.transitions.watching.retention import SEARCH
 MAX_SUBMIT_CRASHES = 3
 """A job is quarantined after this many crashed submissions that never reached the provider."""
 
-
 CRASH_SPREAD = timedelta(seconds=10)
 """Crashed submissions are queued again at a random time within this span, so that those that died of another's
 submission do not run next to it again."""

@@ -33,7 +33,6 @@ HAS_NO_VIDEO = """NOT EXISTS (
         SELECT 1 FROM artifact WHERE artifact.job_id = job.id AND kind = 'video' AND NOT artifact.is_duplicate)"""
 """The job has no video of its own yet."""
 
-
 STORE_FROM_START = """due_at = now(), begun_at = NULL, claim = prediction.claim + 1, store_attempts = 0,
             store_crashes = 0, output_failed_at = NULL, error_code = NULL, error_message = NULL"""
 """SET clause: store the output now, and reset the counts and errors of earlier attempts."""

@@ -16,10 +16,8 @@ SEARCH = RETENTION - timedelta(hours=1)
 """An unconfirmed submission is searched for until this long after its POST. Until then the list is sure to show it,
 however long a run lasts."""
 
-
 RETENTION_ALERT = timedelta(hours=24)
 """An event warns once, this long before the end of the retention."""
-
 
 _LOST_DETAIL = fields("code", "message", provider_id="provider_id", accepted_at="accepted_at")
 
