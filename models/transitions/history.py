@@ -1,4 +1,4 @@
-"""The history. A move appends its event by the same statement, so that neither exists without the other."""
+"""The history. A transition appends its event by the same statement, so that neither exists without the other."""
 
 from typing import Any
 
@@ -33,5 +33,5 @@ REASON = fields("code", "message")
 
 
 def append_event(session: Session, kind: str, detail: dict[str, Any], **ids: object) -> None:
-    """Append one event of a move that another statement of this transaction makes."""
+    """Append an event of a transition that an earlier statement has made in the same database transaction."""
     session.execute(insert(Event).values(kind=kind, detail=detail, **ids))

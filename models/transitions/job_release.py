@@ -19,15 +19,16 @@ class EndedAttempt(NamedTuple):
     is_duplicate: bool = False
 
 
+ATTEMPTS = """(SELECT count(*) FROM prediction
+        WHERE job_id = job.id AND prediction.state NOT IN ('refused', 'not_found') AND NOT is_duplicate)"""
+"""SQL: how many attempts a job has used."""
+
 # The lock comes first, so that a cancel request that is being written counts.
 _RELEASE = statement(f"""
     WITH decided AS (
         SELECT id, CASE
             WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-            WHEN CAST(:outcome AS text) = 'queued' AND max_attempts <= (
-                SELECT count(*) FROM prediction
-                WHERE job_id = job.id AND prediction.state NOT IN ('refused', 'not_found') AND NOT is_duplicate
-            ) THEN 'failed'
+            WHEN CAST(:outcome AS text) = 'queued' AND max_attempts <= {ATTEMPTS} THEN 'failed'
             ELSE CAST(:outcome AS text) END AS state
         FROM job WHERE id = :job_id AND state IN ('rendering', 'storing')
         FOR NO KEY UPDATE

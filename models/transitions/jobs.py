@@ -17,6 +17,7 @@ from models.tables.base import new_id
 from models.tables.batch import Batch
 from models.tables.job import Job
 from models.transitions.history import append_event, fields, log
+from models.transitions.job_release import ATTEMPTS
 from models.transitions.storing.steps import HAS_NO_VIDEO, NEWEST_OUTPUT, STORE_FROM_START
 from models.transitions.submitting import withdraw_submit
 
@@ -149,9 +150,7 @@ _RETRY = statement(f"""
         SET state = CASE WHEN EXISTS (SELECT 1 FROM fetched) THEN 'storing' ELSE 'queued' END,
             due_at = CASE WHEN NOT EXISTS (SELECT 1 FROM fetched) THEN now() END,
             ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL,
-            max_attempts = least(20, max_attempts + (
-                SELECT count(*) FROM prediction
-                WHERE job_id = :job_id AND state NOT IN ('refused', 'not_found') AND NOT is_duplicate))
+            max_attempts = least(20, max_attempts + {ATTEMPTS})
         WHERE id = :job_id AND state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
         RETURNING id, state
     ), {log("'job.retried'", "retried", fields(state="state"), job_id="id")}
