@@ -25,8 +25,7 @@ from bench.peers.sightings import read_sightings
 from chaos.assault import Assault, Watch
 from chaos.farm import SLOTS, open_simulator
 from chaos.plan import SCENARIOS, Push, draw_plan
-from chaos.reckoning import read_purchases, reckon
-from chaos.report import Report, Trial
+from chaos.report import Report, Trial, read_purchases, reckon
 from chaos.running import Request, print_reports, refuse_paid_account, run_one
 from chaos.servers import EmbeddedServers
 from chaos.victim import Member

@@ -1,19 +1,70 @@
-"""The results of runs: one row per run, sums, and the command that repeats a run that broke a promise."""
+"""The results of runs: their cost, one row per run, sums, and the command that repeats a run that broke a promise.
 
-from collections import Counter
-from collections.abc import Sequence
+The cost is calculated from the provider's books and the files alone, in the same way for every victim.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from chaos.reckoning import Cost
 from cli.output import show_money, show_seconds
-from rushes.monitoring.audit import Finding
+from rushes.monitoring.audit import Books, Finding
+from sandbox.wavespeed import Simulator
 
 OURS = "rushes"
 LOSSES = ("paid_has_video", "every_task_in_a_row", "files_exist", "files_unchanged")
 DOUBLES = ("bought_once", "no_unknown_prediction", "no_duplicate")
 COLUMNS = ("SEED", "WHO", "FAULTS", "JOBS", "ENDED", "LOST", "PAID TWICE", "WASTED", "BROKEN", "TIME")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Renders that were paid for and not refunded, compared with the jobs that wanted them and the existing files."""
+
+    lost: int  # paid for, wanted and rendered, but without a file
+    paid_twice: int  # paid for beyond what was wanted
+    wasted: Decimal  # dollars spent on anything but a wanted file
+
+
+@dataclass(frozen=True, slots=True)
+class Purchases:
+    """The purchases for which the provider kept the money, by prompt."""
+
+    books: Books
+    kept: Counter[str] = field(default_factory=Counter)
+    spent: defaultdict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    empty: Counter[str] = field(default_factory=Counter)  # the part of `kept` that never had a file to fetch
+
+
+def read_purchases(simulator: Simulator) -> Purchases:
+    """The simulator's tasks and their money, in the form in which the audit reads those of any provider."""
+    tasks = simulator.tasks()
+    held, kept = (
+        {each["id"]: Decimal(each["price"]) for each in tasks if each["money"] == money} for money in ("held", "kept")
+    )
+    most = simulator.stats()["most_unfinished"]
+    purchases = Purchases(Books([each["id"] for each in tasks], held=held, kept=kept, most_unfinished=most))
+    for each in tasks:
+        if each["money"] == "kept":
+            prompt = str(each["input"]["prompt"])
+            purchases.kept[prompt] += 1
+            purchases.empty[prompt] += each["output"] is None
+            purchases.spent[prompt] += kept[each["id"]]
+    return purchases
+
+
+def reckon(purchases: Purchases, *, wanted: Mapping[str, int], files: Mapping[str, int]) -> Cost:
+    """`wanted` and `files` count jobs and their videos by prompt, since equal jobs may get each other's render."""
+    lost = twice = 0
+    wasted = Decimal(0)
+    for prompt, bought in purchases.kept.items():
+        useful = min(bought, files.get(prompt, 0), wanted.get(prompt, 0))
+        lost += max(0, min(bought, wanted.get(prompt, 0)) - useful - purchases.empty[prompt])
+        twice += max(0, bought - wanted.get(prompt, 0))
+        wasted += purchases.spent[prompt] * (bought - useful) / bought
+    return Cost(lost, twice, wasted)
 
 
 @dataclass(frozen=True, slots=True)

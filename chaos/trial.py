@@ -11,8 +11,7 @@ from chaos.farm import Farm, make_settings, open_simulator
 from chaos.faults import PROCESS_FAULTS
 from chaos.plan import SCENARIOS, Plan, draw_plan
 from chaos.queries import count_videos, list_waiting
-from chaos.reckoning import Purchases, read_purchases, reckon
-from chaos.report import Report, Trial
+from chaos.report import Purchases, Report, Trial, read_purchases, reckon
 from chaos.servers import EmbeddedServers, Servers
 from cli.api_client import ApiClient
 from models.db.session import transaction

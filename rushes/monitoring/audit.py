@@ -6,7 +6,7 @@ compare_with_ledger   the provider's own list of tasks and charges: nothing lost
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -42,35 +42,13 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
-    """One record of the provider's billing. A `deduct` is `pre` while its task is open; a `refund` returns it."""
-
-    task_id: str
-    kind: str
-    state: str
-    price: Decimal
-
-
-@dataclass(frozen=True, slots=True)
 class Books:
-    """The provider's record of its work for the account."""
+    """The provider's record of its work for the account. The prices that it holds and has kept are by task."""
 
     task_ids: Sequence[str]
-    charges: Sequence[Charge]
+    held: Mapping[str, Decimal]  # for open tasks
+    kept: Mapping[str, Decimal]  # for ended tasks, without refunded ones
     most_unfinished: int | None = None  # the most tasks that it ever saw at once, if it reports this
-
-    def list_kept(self) -> dict[str, Decimal]:
-        """Return the final charges by task, without refunded ones."""
-        refunded = {each.task_id for each in self.charges if each.kind == "refund"}
-        return {
-            each.task_id: each.price
-            for each in self.charges
-            if each.kind == "deduct" and each.state == "done" and each.task_id not in refunded
-        }
-
-    def list_held(self) -> dict[str, Decimal]:
-        """Return the amounts held for open tasks, by task."""
-        return {each.task_id: each.price for each in self.charges if each.kind == "deduct" and each.state == "pre"}
 
 
 def audit_rows(session: Session) -> list[Finding]:
@@ -127,7 +105,7 @@ def _measure(store: ArtifactStore, url: str) -> tuple[int, str] | None:
 
 def _find_unknown(books: Books, purchases: Sequence[Purchase]) -> Finding:
     known = {each.provider_id for each in purchases}
-    named = {*books.task_ids, *(each.task_id for each in books.charges)}
+    named = {*books.task_ids, *books.held, *books.kept}
     return _collect("every_task_in_a_row", "the provider accepted a task that none of our rows has", named - known)
 
 
@@ -139,7 +117,7 @@ def _find_unbought(books: Books, purchases: Sequence[Purchase]) -> Finding:
 
 def _compare_money(books: Books, purchases: Sequence[Purchase], *, drained: bool) -> list[Finding]:
     """Tasks that we closed must have equal prices on both sides. Open tasks and sums must agree only once drained."""
-    kept, held = books.list_kept(), books.list_held()
+    kept, held = books.kept, books.held
     spent = {each.provider_id: each.price for each in purchases if each.is_spent}
     rendering = {each.provider_id: each.price for each in purchases if each.state == "rendering"}
     closed = {each.provider_id for each in purchases} - rendering.keys()

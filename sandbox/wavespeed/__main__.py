@@ -23,7 +23,7 @@ examples:
       5 % of the submissions are charged but their answer is lost, 10 % of the Pro renders fail
 
 while it runs (only from this machine, without a key):
-  GET /sim/{stats,tasks,times,ledger}                       what has happened
+  GET /sim/{stats,tasks,times}                              what has happened
   PUT /sim/faults {"get_5xx": {"status": 502, "count": 3}}  switch faults on; GET and DELETE as well
 
 faults (--fault NAME=PROBABILITY or NAME=JSON). All take probability, count, duration (seconds),

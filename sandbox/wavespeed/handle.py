@@ -126,11 +126,6 @@ class Simulator:
         stats: dict[str, Any] = self._control("GET", "/sim/stats")
         return stats
 
-    def ledger(self) -> list[dict[str, Any]]:
-        """All records of the ledger."""
-        records: list[dict[str, Any]] = self._control("GET", "/sim/ledger")["records"]
-        return records
-
     def tasks(self) -> list[dict[str, Any]]:
         """All tasks ever accepted, in order of acceptance."""
         tasks: list[dict[str, Any]] = self._control("GET", "/sim/tasks")

@@ -43,7 +43,7 @@ class SimulatorSettings(BaseModel):
 
     faults: dict[str, Any] = Field({}, alias="fault", description="NAME=VALUE, see below; may be repeated")
     seed: int = Field(1, description="of all random choices: times and faults")
-    journal: Path | None = Field(None, description="file that keeps tasks and ledger across restarts")
+    journal: Path | None = Field(None, description="file that keeps tasks and money across restarts")
 
     @field_validator("faults", mode="before")
     @classmethod

@@ -1,6 +1,5 @@
 """/sim: the simulator's statistics, and the switches for its faults. No key; only from this machine."""
 
-from dataclasses import asdict
 from ipaddress import ip_address
 from typing import Any
 
@@ -8,8 +7,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.wavespeed.http.answers import Refusal, as_json
-from sandbox.wavespeed.http.bodies import read_object
-from sandbox.wavespeed.http.gate import GatedService, Handler
+from sandbox.wavespeed.http.gate import GatedService, Handler, read_object
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task, output_path
 
@@ -53,15 +51,9 @@ async def show_stats(service: GatedService, request: Request) -> ASGIApp:
             "slots": farm.slots,
             "ignored_keys": counts.ignored_keys,
             "webhooks": service.outbox.counts,
+            "balance": str(provider.balance),
         }
     )
-
-
-async def show_ledger(service: GatedService, request: Request) -> ASGIApp:
-    """GET /sim/ledger: the balance and all records. Money is sent as strings, so that nothing is rounded."""
-    ledger = service.provider.ledger
-    records = [asdict(record) | {"price": str(record.price)} for record in ledger.records]
-    return as_json({"balance": str(ledger.balance), "records": records})
 
 
 async def show_tasks(service: GatedService, request: Request) -> ASGIApp:
@@ -114,7 +106,8 @@ def _show_task(provider: Provider, task: Task) -> dict[str, Any]:
         "started": task.started,
         "ended": task.ended,
         "duration": task.duration,
-        "price": str(task.price),
+        "price": str(task.price),  # as text, so that nothing is rounded
+        "money": task.money,
         "webhook": task.asked.webhook,
         "webhook_attempts": task.webhook_attempts,
         "output": output_path(task.id) if task.has_video else None,

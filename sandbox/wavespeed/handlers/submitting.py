@@ -1,22 +1,30 @@
 """POST /api/v3/{model-id}: buy a render, and every way in which the answer can get lost."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from rushes.catalog import VideoModel
-from sandbox.wavespeed.handlers.schemas import complain, find_model, split_input, with_defaults
+from rushes.catalog import PROMPT_LIMIT, VIDEO_MODELS, Parameter, VideoModel
 from sandbox.wavespeed.http.answers import Dropped, Hung, Refusal, envelope, garble, gateway_error
-from sandbox.wavespeed.http.bodies import base_of, read_object
-from sandbox.wavespeed.http.gate import TOO_MANY, GatedService, broken
+from sandbox.wavespeed.http.gate import TOO_MANY, GatedService, base_of, broken, read_object
 from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.provider import NO_CREDIT, Provider
-from sandbox.wavespeed.state.tasks import TaskRequest, describe
+from sandbox.wavespeed.state.tasks import TaskRequest, describe, fill_in
 
 logger = logging.getLogger(__name__)
+
+_JSON_TYPES = {"text": "string", "url": "string", "integer": "integer", "number": "number", "flag": "boolean"}
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "url": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "flag": (bool,),
+}
 
 
 async def submit(service: GatedService, request: Request) -> ASGIApp:
@@ -53,7 +61,8 @@ def _refuse(provider: Provider, strike: Strike) -> ASGIApp | None:
 
 
 def _read_submission(provider: Provider, request: Request, *, body: dict[str, Any]) -> TaskRequest:
-    model = find_model(request.path_params["model_id"])
+    model_id = request.path_params["model_id"]
+    model = next((each for each in VIDEO_MODELS if each.id == model_id), None)  # the provider has no short names
     if model is None:
         raise Refusal(400, "Model not found")
     given, ignored = split_input(model, body)
@@ -64,13 +73,65 @@ def _read_submission(provider: Provider, request: Request, *, body: dict[str, An
     webhook = request.query_params.get("webhook") or None
     if webhook is not None and not _is_http_url(webhook):
         raise Refusal(400, "webhook must be a valid URL")
-    return TaskRequest(
-        model=model,
-        given=given,
-        values=with_defaults(model, given),
-        base=base_of(request),
-        webhook=webhook,
-    )
+    return TaskRequest(model=model, given=given, base=base_of(request), webhook=webhook)
+
+
+def split_input(model: VideoModel, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The inputs in a body that the model knows, in the order sent, and the names of the unknown keys.
+
+    A null counts as missing. The provider silently ignores unknown keys and bills the defaults. It does not offer
+    `enable_base64_output` and `stream` for these video models.
+    """
+    known = {parameter.name for parameter in model.parameters}
+    given = {name: _mend(value) for name, value in body.items() if name in known and value is not None}
+    return given, [name for name in body if name not in known]
+
+
+def complain(model: VideoModel, given: Mapping[str, Any]) -> str | None:
+    """The message with which the provider refuses this input; None if it is valid."""
+    for parameter in model.parameters:
+        if sentence := _complain_about(parameter, given):
+            return sentence
+    if model.region_seconds is None:
+        return None
+    shortest, longest = model.region_seconds
+    if shortest <= model.output_seconds(fill_in(model, given)) <= longest:
+        return None
+    return f"the region from start_time to end_time must last {shortest} to {longest} seconds"
+
+
+def _complain_about(parameter: Parameter, given: Mapping[str, Any]) -> str | None:
+    name, kind = parameter.name, parameter.kind
+    if name not in given:
+        return f"{name} is required" if parameter.required else None
+    value = given[name]
+    is_right_type = isinstance(value, _PYTHON_TYPES[kind]) and (kind == "flag" or not isinstance(value, bool))
+    if not is_right_type:
+        return f"{name} must be {'an' if kind == 'integer' else 'a'} {_JSON_TYPES[kind]}"
+    if kind == "text":
+        return _complain_about_text(name, value)
+    if kind == "url" and not value.startswith(("http://", "https://", "data:")):
+        return f"{name} must be a URL"
+    if parameter.choices and value not in parameter.choices:
+        return f"{name} must be one of {list(parameter.choices)}"
+    if parameter.minimum is not None and not parameter.minimum <= value < 1e6:
+        return f"{name} must be at least {parameter.minimum:g}"
+    return None
+
+
+def _complain_about_text(name: str, value: str) -> str | None:
+    if not value.strip():
+        return f"{name} must not be empty"
+    if len(value) > PROMPT_LIMIT:
+        return f"{name} must be at most {PROMPT_LIMIT} characters"
+    return None
+
+
+def _mend(value: object) -> object:
+    """Replace halves of surrogate pairs with U+FFFD, like a server with UTF-8 strings."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _note_ignored(provider: Provider, model: VideoModel, *, keys: list[str]) -> None:

@@ -1,8 +1,10 @@
 """The gate that every request passes: the clock, the faults of servers and gateways, the key check, the counters."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hmac import compare_digest
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -92,6 +94,22 @@ class Gate:
         if rule := strike("slow_answer"):
             answer = Slow(answer, rule.delay)
         return answer
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The JSON object in the body; raises `Refusal` (400) for anything else."""
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise Refusal(400, "the request body must be valid JSON") from None
+    if not isinstance(body, dict):
+        raise Refusal(400, "the request body must be a JSON object")
+    return body
+
+
+def base_of(request: Request) -> str:
+    """Scheme, host and port that the client used."""
+    return str(request.base_url).rstrip("/")
 
 
 def broken(status: int) -> ASGIApp:

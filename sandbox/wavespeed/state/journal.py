@@ -1,7 +1,7 @@
-"""An append-only journal, so that a restarted simulator still has its tasks and its ledger.
+"""An append-only journal, so that a restarted simulator still has its tasks and its money.
 
-It holds one JSON object per line, written before the answer is sent. It does not hold pending callbacks: a restart
-loses them, as it may at the provider.
+It holds a task as one JSON object per line, written again whenever the task changes, before the answer is sent; the
+last line of a task counts. It does not hold pending callbacks: a restart loses them, as it may at the provider.
 """
 
 import json
@@ -9,8 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from sandbox.wavespeed.handlers.schemas import find_model, with_defaults
+from rushes.catalog import find_video_model
 from sandbox.wavespeed.state.tasks import Fate, Task, TaskRequest
+
+_ASKED = ("given", "base", "webhook")
+_OWN = ("id", "accepted", "duration", "unknown_status", "started", "ended")
 
 
 class DamagedJournal(Exception):
@@ -23,20 +26,21 @@ def open_journal(path: Path) -> TextIO:
     return path.open("a", encoding="ascii")
 
 
-def append_event(journal: TextIO, event: str, **fields: Any) -> None:
+def append_task(journal: TextIO, task: Task) -> None:
     """Append a line; it reaches the operating system before this returns."""
-    journal.write(json.dumps({"event": event, **fields}) + "\n")
+    fields = {name: getattr(task, name) for name in _OWN} | {name: getattr(task.asked, name) for name in _ASKED}
+    journal.write(json.dumps({**fields, "model": task.asked.model.id, "fate": asdict(task.fate)}) + "\n")
     journal.flush()
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Every event of the journal. A torn last line, which a kill leaves, is cut off the file.
+def read_journal(path: Path) -> list[Task]:
+    """Every task of the journal, in the order of acceptance. A torn last line, which a kill leaves, is cut off.
 
-    Raises `DamagedJournal` for any other line that is not JSON.
+    Raises `DamagedJournal` for any other line that holds no task.
     """
     if not path.exists():
         return []
-    events: list[dict[str, Any]] = []
+    tasks: dict[str, Task] = {}
     with path.open("r+b") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
@@ -44,34 +48,18 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
                 file.truncate()
                 break
             try:
-                events.append(json.loads(line))
-            except ValueError:
+                task = _read_task(json.loads(line))
+            except (ValueError, LookupError, TypeError):
                 raise DamagedJournal(f"line {number} of the journal {path} cannot be read") from None
-    return events
+            if task is not None:
+                tasks[task.id] = task
+    return sorted(tasks.values(), key=lambda task: task.accepted)
 
 
-def write_task(task: Task) -> dict[str, Any]:
-    """The fields from which `read_task` recreates the same task."""
-    asked = task.asked
-    return {
-        "id": task.id,
-        "model": asked.model.id,
-        "given": asked.given,
-        "base": asked.base,
-        "webhook": asked.webhook,
-        "accepted": task.accepted,
-        "duration": task.duration,
-        "unknown_status": task.unknown_status,
-        "fate": asdict(task.fate),
-    }
-
-
-def read_task(fields: dict[str, Any]) -> Task | None:
-    """The task of a journal line; None if the catalogue no longer has its video model."""
-    model, given = find_model(fields["model"]), fields["given"]
+def _read_task(fields: dict[str, Any]) -> Task | None:
+    """The task of a line; None if the catalogue no longer has its video model."""
+    model = find_video_model(fields["model"])
     if model is None:
         return None
-    asked = {name: fields[name] for name in ("base", "webhook")}
-    own = {name: fields[name] for name in ("id", "accepted", "duration", "unknown_status")}
-    request = TaskRequest(model=model, given=given, values=with_defaults(model, given), **asked)
-    return Task(asked=request, fate=Fate(**fields["fate"]), **own)
+    asked = TaskRequest(model, **{name: fields[name] for name in _ASKED})
+    return Task(asked=asked, fate=Fate(**fields["fate"]), **{name: fields[name] for name in _OWN})

@@ -1,25 +1,29 @@
 """The state of the simulated provider: tasks, slots, money and random choices, changed by the clock and by requests."""
 
+import math
+import random
 import time
 import uuid
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter
 from sched import scheduler
-from typing import Any, TextIO
+from typing import TextIO
 
 from sandbox.wavespeed.http.answers import Refusal
 from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.farm import RenderFarm, SlidingMinute
-from sandbox.wavespeed.state.fates import Durations, draw_fate
 from sandbox.wavespeed.state.faults import Faults
-from sandbox.wavespeed.state.journal import append_event, open_journal, read_journal, read_task, write_task
-from sandbox.wavespeed.state.ledger import Ledger
-from sandbox.wavespeed.state.listing import Query, TaskListing
-from sandbox.wavespeed.state.tasks import Task, TaskRequest
+from sandbox.wavespeed.state.journal import append_task, open_journal, read_journal
+from sandbox.wavespeed.state.tasks import Task, TaskRequest, draw_fate
 from sandbox.wavespeed.state.timestamps import to_ns
 
 NO_CREDIT = "Insufficient credits. Please top up your account."
+
+_CREATED = attrgetter("created_ns")
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +41,18 @@ class Counts:
     """Input keys that match no parameter; each is logged when it first appears."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A query for one page of the list. The window includes both ends; times are nanoseconds since 1970."""
+
+    page: int
+    page_size: int
+    created_after_ns: int = 0
+    created_before_ns: int = 2**63
+    model: str | None = None
+    status: str | None = None
+
+
 class Provider:
     """One account at the provider. Nothing runs in the background: `advance` catches up with the clock."""
 
@@ -45,22 +61,22 @@ class Provider:
         self.now = clock()
         self.faults = Faults(settings.seed, lambda: self.now)
         self.counts = Counts()
-        self.ledger = Ledger(settings.balance)
+        self.balance = settings.balance  # each price is held at submission, and kept or refunded when the task ends
         self.limit = SlidingMinute(settings.submits_per_minute)
         self.agenda = scheduler(lambda: self.now, lambda seconds: None)  # an action gets its due time, not the present
         self.farm = RenderFarm(settings.slots, self.agenda, on_start=self._note_start, on_end=self._note_end)
         self.on_end: Callable[[Task, float], None] = lambda task, moment: None
         self._clock = clock
-        self._durations = Durations(settings)
+        self._luck = random.Random(f"{settings.seed}:durations")  # noqa: S311 - not for secrets
         self._tasks: dict[str, Task] = {}
-        self._listing = TaskListing()
+        self._listing: list[Task] = []  # by creation time
         self._journal: TextIO | None = None
         for name, rule in settings.faults.items():
             self.faults.switch_on(name, rule)
         if settings.journal is not None:
-            events = read_journal(settings.journal)
+            tasks = read_journal(settings.journal)
             self._journal = open_journal(settings.journal)
-            self._restore(events)
+            self._restore(tasks)
 
     def advance(self) -> float | None:
         """Run every event due by now, and return the seconds until the next one. The clock never goes back."""
@@ -77,7 +93,7 @@ class Provider:
         """Create a task and hold its price. Raises `Refusal` without a free slot (in mode `refuse`) or credit."""
         if self.settings.overflow == "refuse" and self.farm.unfinished >= self.farm.slots:
             raise Refusal(429, f"Concurrency limit reached: at most {self.farm.slots} tasks can run at the same time")
-        if submission.price > self.ledger.balance:
+        if submission.price > self.balance:
             raise Refusal(402, NO_CREDIT)
         task = self._make(submission, self.now)
         self._enter(task, self.now)
@@ -86,7 +102,7 @@ class Provider:
     def accept_later(self, submission: TaskRequest, delay: float) -> None:
         """Create the task `delay` seconds from now, as when a gateway gives up too early."""
         task = self._make(submission, self.now + delay)
-        self._write("later", **write_task(task))
+        self._write(task)
         self.agenda.enterabs(task.accepted, 0, self._enter, (task, task.accepted))
 
     # reading
@@ -99,7 +115,17 @@ class Provider:
         return task
 
     def list_tasks(self, query: Query) -> list[Task]:
-        return self._listing.read(query, now=self.now)
+        """The tasks of this page, newest first; pages are cut after filtering."""
+        oldest = bisect_left(self._listing, query.created_after_ns, key=_CREATED)
+        end = bisect_right(self._listing, query.created_before_ns, key=_CREATED)
+        newest_first = (self._listing[place] for place in range(end - 1, oldest - 1, -1))
+        found = (
+            task
+            for task in newest_first
+            if query.model in {None, task.asked.model.id} and query.status in {None, task.status_at(self.now)}
+        )
+        skipped = (query.page - 1) * query.page_size
+        return list(islice(found, skipped, skipped + query.page_size))
 
     def all_tasks(self) -> Iterable[Task]:
         """Every task ever accepted, in the order of acceptance."""
@@ -119,65 +145,57 @@ class Provider:
             id=uuid.uuid4().hex,
             asked=submission,
             accepted=moment,
-            duration=slow.delay if slow else self._durations.draw(),
+            duration=slow.delay if slow else self._draw_duration(),
             fate=draw_fate(self.faults, subject),
             unknown_status=unknown.text if unknown else "",
         )
 
+    def _draw_duration(self) -> float:
+        """A log-normal render time: `median_seconds` and `sigma`, cut at `cap_seconds`, divided by `speed`."""
+        drawn = self.settings.median_seconds * math.exp(self.settings.sigma * self._luck.gauss(0, 1))
+        return min(drawn, self.settings.cap_seconds) / self.settings.speed
+
     def _enter(self, task: Task, moment: float) -> None:
-        self._write("accepted", **write_task(task))
+        self._write(task)
         self._remember(task)
         self.counts.accepted += 1
         self.farm.add(task, moment)
 
     def _remember(self, task: Task) -> None:
         self._tasks[task.id] = task
-        self._listing.add(task)
-        self.ledger.hold(task)
+        insort(self._listing, task, key=_CREATED)
+        self.balance -= task.price
 
     def _note_start(self, task: Task, moment: float) -> None:
-        self._write("started", id=task.id, at=moment)
+        self._write(task)
 
     def _note_end(self, task: Task, moment: float) -> None:
-        self._write("ended", id=task.id, at=moment)
+        self._write(task)
         self.counts.ended[task.fate.status] += 1
-        self.ledger.settle(task, moment)
+        self._settle(task)
         self.on_end(task, moment)
 
-    def _write(self, event: str, **fields: Any) -> None:
+    def _settle(self, task: Task) -> None:
+        if task.money == "refunded":
+            self.balance += task.price
+
+    def _write(self, task: Task) -> None:
         if self._journal is not None:
-            append_event(self._journal, event, **fields)
+            append_task(self._journal, task)
 
-    # after a restart
-
-    def _restore(self, events: list[dict[str, Any]]) -> None:
-        later: dict[str, Task] = {}
-        for event in events:
-            self._replay(event, later)
-        for task in later.values():
-            self.agenda.enterabs(task.accepted, 0, self._enter, (task, task.accepted))
-        open_tasks = [task for task in self._tasks.values() if task.ended is None]
-        for task in open_tasks:
-            if task.started is not None:
-                self.farm.resume(task, task.started)
-        for task in open_tasks:
+    def _restore(self, tasks: list[Task]) -> None:
+        """After a restart: a task continues as if there had been no stop; those that waited get slots last."""
+        waiting = []
+        for task in tasks:
+            if task.accepted > self.now:
+                self.agenda.enterabs(task.accepted, 0, self._enter, (task, task.accepted))
+                continue
+            self._remember(task)
+            self.limit.count(task.accepted)
+            self._settle(task)
             if task.started is None:
-                self.farm.add(task, self.now)
-
-    def _replay(self, event: dict[str, Any], later: dict[str, Task]) -> None:
-        """Apply one line of the journal; events that only older versions wrote are ignored."""
-        kind, known = event["event"], self._tasks.get(event.get("id", ""))
-        if kind in {"accepted", "later"}:
-            if (task := read_task(event)) is None:
-                return
-            if kind == "later":
-                later[task.id] = task
-            else:
-                later.pop(task.id, None)
-                self._remember(task)
-                self.limit.count(task.accepted)
-        elif known is not None and kind == "started":
-            known.started = event["at"]
-        elif known is not None and kind == "ended":
-            known.ended = event["at"]
-            self.ledger.settle(known, event["at"])
+                waiting.append(task)
+            elif task.ended is None:
+                self.farm.resume(task, task.started)
+        for task in waiting:
+            self.farm.add(task, self.now)

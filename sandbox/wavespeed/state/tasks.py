@@ -1,17 +1,20 @@
-"""One accepted submission, its predetermined ending, and the task object that the provider shows."""
+"""One accepted submission, its ending, which is drawn when it is accepted, and the task object that is shown."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from rushes.catalog import VideoModel
-from sandbox.wavespeed.state.faults import Subject
+from sandbox.wavespeed.state.faults import Faults, Subject
 from sandbox.wavespeed.state.timestamps import shorten, to_ns
 
 PICK_UP_SECONDS = 0.2
 """A task that has started still shows `created` for this long, but for at most a tenth of its render time."""
 
-SETTLED = ("completed", "failed", "cancelled", "timeout", "deleted")
+KEPT = frozenset({"completed", "deleted"})
+REFUNDED = frozenset({"failed", "cancelled", "timeout"})
+"""Endings that are refunded. The provider promises it for failures and time-outs and does not mention others."""
 
 ERROR_TEXTS = {
     1200: "Content flagged as potentially sensitive. Please try different prompts or inputs.",
@@ -39,6 +42,25 @@ def failed(code: int) -> Fate:
     return Fate("failed", code, ERROR_TEXTS.get(code, f"The task failed with code {code}."), has_video=False)
 
 
+_ENDINGS = {
+    "task_moderated": failed(1200),
+    "task_cancelled": Fate("cancelled", error="The task was cancelled.", has_video=False),
+    "task_timeout": Fate("timeout", error="The task took too long and was stopped.", has_video=False),
+    "task_deleted": Fate("deleted", has_video=False),
+    "task_without_outputs": replace(COMPLETED, has_video=False),
+}
+
+
+def draw_fate(faults: Faults, subject: Subject) -> Fate:
+    """How a task ends: completed, unless a fault strikes."""
+    if rule := faults.strike("task_failed", subject):
+        fate = failed(rule.code)
+        return replace(fate, error=rule.text) if rule.text else fate
+    if rule := faults.strike("task_unknown_status", subject):
+        return Fate(rule.text, has_video=False)
+    return next((fate for name, fate in _ENDINGS.items() if faults.strike(name, subject)), COMPLETED)
+
+
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
     """A validated request for a render. `base` is the address that the request used; URLs in answers start with it."""
@@ -46,14 +68,17 @@ class TaskRequest:
     model: VideoModel
     given: dict[str, Any]
     """The inputs as sent, without keys unknown to the model."""
-    values: dict[str, Any]
-    """The same with every default filled in."""
     base: str
     webhook: str | None = None
 
     @property
+    def values(self) -> dict[str, Any]:
+        """The input that is rendered and billed: in the order of the schema, with defaults for missing values."""
+        return fill_in(self.model, self.given)
+
+    @property
     def prompt(self) -> str:
-        return str(self.values.get("prompt", ""))
+        return str(self.given.get("prompt", ""))
 
     def as_subject(self, kind: str = "") -> Subject:
         """The target of faults that strike a request of this kind."""
@@ -95,12 +120,25 @@ class Task:
     def has_video(self) -> bool:
         return self.ended is not None and self.fate.has_video
 
+    @property
+    def money(self) -> Literal["held", "kept", "refunded"]:
+        """What the provider does with the price: it holds it until the task ends, and after an unknown ending."""
+        if self.ended is None or self.fate.status not in KEPT | REFUNDED:
+            return "held"
+        return "kept" if self.fate.status in KEPT else "refunded"
+
     def status_at(self, now: float) -> str:
         if self.ended is not None:
             return self.fate.status
         if self.started is None or now < self.started + min(PICK_UP_SECONDS, self.duration / 10):
             return "created"
         return self.unknown_status or "processing"
+
+
+def fill_in(model: VideoModel, given: Mapping[str, Any]) -> dict[str, Any]:
+    """An input with the defaults of its model."""
+    spelled = {each.name: given.get(each.name, each.default) for each in model.parameters}
+    return {name: value for name, value in spelled.items() if value is not None}
 
 
 def output_path(task_id: str) -> str:

@@ -5,13 +5,13 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
+from chaos.report import read_purchases
 from models import ArtifactKind, Prediction, transitions
 from models.db.session import transaction
 from models.lifecycle import PredictionState, Reason
@@ -157,7 +157,7 @@ def test_a_duplicate_purchase_is_watched_and_stored_apart_from_its_job(
     content = runtime.store.open(duplicate.url).read()
     assert hashlib.sha256(content).hexdigest() == duplicate.sha256
     assert (view.job.state, view.spent, view.held) == ("succeeded", 2 * PRICE, 0)
-    books = read_books(simulator)
+    books = replace(read_purchases(simulator).books, most_unfinished=None)  # another test may have used more slots
     with transaction(runtime.sessions) as session:
         assert names(audit.compare_with_ledger(session, books, drained=True)) == set()
         assert names(audit.audit_rows(session)) == {"bought_once", "no_duplicate"}  # paid for twice, and reported
@@ -227,14 +227,6 @@ def is_storing(runtime: Runtime, job_id: UUID) -> bool:
 
 def names(findings: list[audit.Finding]) -> set[str]:
     return {each.name for each in findings if each.is_broken}
-
-
-def read_books(simulator: Simulator) -> audit.Books:
-    charges = [
-        audit.Charge(each["task_id"], each["type"], each["state"], Decimal(each["price"]))
-        for each in simulator.ledger()
-    ]
-    return audit.Books([each["id"] for each in simulator.tasks()], charges)
 
 
 def test_a_duplicate_purchase_that_fails_is_given_back(

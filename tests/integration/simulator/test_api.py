@@ -101,6 +101,7 @@ def test_created_at_has_fractions_of_many_lengths(api: Api) -> None:
         (PRO, {"prompt": None}, "prompt is required"),
         (RETAKE, {"video": "https://files/in.mp4"}, "end_time is required"),
         ("lightricks/ltx-2-retake/text-to-video", {}, "Model not found"),
+        ("ltx-2-pro", {}, "Model not found"),
         ("predictions/cancel", {}, "Model not found"),
         ("upload", {}, "Model not found"),
         ("predictions/delete", {}, "Model not found"),

@@ -51,7 +51,7 @@ def test_tasks_beyond_the_slots_are_refused_in_that_mode() -> None:
         assert refused.status_code == 429
         assert "oncurrency limit" in refused.json()["message"]
         assert "retry-after" not in refused.headers
-        assert len(simulator.ledger()) == 2
+        assert len(simulator.tasks()) == 2
         assert simulator.stats()["refused_by_status"] == {"429": 1}
 
 

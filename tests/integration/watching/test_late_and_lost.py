@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from chaos.reckoning import read_purchases
+from chaos.report import read_purchases
 from models import Prediction, PredictionState, transitions
 from models.db.session import transaction
 from models.lifecycle import Reason

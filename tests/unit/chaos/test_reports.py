@@ -1,13 +1,12 @@
 """What a report says a run has cost, and what it says is broken."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
-from chaos.reckoning import Cost, Purchases, read_purchases, reckon
-from chaos.report import COLUMNS, Report, Trial, list_faults, list_rows
+from chaos.report import COLUMNS, Cost, Purchases, Report, Trial, list_faults, list_rows, read_purchases, reckon
 from chaos.trial import find_failed
 from rushes.monitoring.audit import Books, Finding
 
@@ -15,7 +14,8 @@ CENTS = Decimal("0.24")
 
 
 def bought(**kept: int) -> Purchases:
-    return Purchases(Books([], []), Counter(kept), {prompt: CENTS * count for prompt, count in kept.items()})
+    spent = {prompt: CENTS * count for prompt, count in kept.items()}
+    return Purchases(Books([], {}, {}), Counter(kept), defaultdict(Decimal, spent))
 
 
 def make_report(seed: int = 1, *, ended: int = 10, **fields: object) -> Report:
@@ -40,9 +40,8 @@ def test_a_completion_without_a_file_is_wasted_and_not_lost() -> None:
 
 
 def test_a_deleted_render_is_billed_and_never_had_a_file() -> None:
-    tasks = [{"id": "a", "status": "deleted", "output": None, "input": {"prompt": "fox"}}]
-    charge = {"task_id": "a", "type": "deduct", "state": "done", "price": "0.24"}
-    books: Any = SimpleNamespace(tasks=lambda: tasks, ledger=lambda: [charge], stats=lambda: {"most_unfinished": 1})
+    tasks = [{"id": "a", "money": "kept", "price": "0.24", "output": None, "input": {"prompt": "fox"}}]
+    books: Any = SimpleNamespace(tasks=lambda: tasks, stats=lambda: {"most_unfinished": 1})
     assert reckon(read_purchases(books), wanted={"fox": 1}, files={}) == Cost(0, 0, CENTS)
 
 

@@ -17,7 +17,7 @@ MODEL = VIDEO_MODELS[0]
 
 def make_task(duration: float, accepted: float = 0.0) -> Task:
     values = {"prompt": "a cat", "duration": 6, "generate_audio": True}
-    asked = TaskRequest(model=MODEL, given=values, values=values, base="http://provider")
+    asked = TaskRequest(model=MODEL, given=values, base="http://provider")
     return Task(id=uuid.uuid4().hex, asked=asked, accepted=accepted, duration=duration)
 
 

@@ -10,12 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.catalog import get_video_model
-from sandbox.wavespeed.handlers.schemas import with_defaults
 from sandbox.wavespeed.http.answers import Refusal
 from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.journal import DamagedJournal
-from sandbox.wavespeed.state.listing import Query
-from sandbox.wavespeed.state.provider import Provider
+from sandbox.wavespeed.state.provider import Provider, Query
 from sandbox.wavespeed.state.tasks import Task, TaskRequest, describe
 
 START = 1_800_000_000.0
@@ -37,7 +35,7 @@ def make_provider(clock: Clock, **changes: Any) -> Provider:
 def order(prompt: str = "a cat", **inputs: Any) -> TaskRequest:
     model = get_video_model("ltx-2-pro")
     sent = {"prompt": prompt, **inputs}
-    return TaskRequest(model=model, given=sent, values=with_defaults(model, sent), base="http://provider")
+    return TaskRequest(model=model, given=sent, base="http://provider")
 
 
 def advance_time(provider: Provider, clock: Clock, seconds: float) -> None:
@@ -45,66 +43,57 @@ def advance_time(provider: Provider, clock: Clock, seconds: float) -> None:
     provider.advance()
 
 
-def money(provider: Provider) -> tuple[Decimal, Decimal, Decimal]:
-    """Sum of deductions, sum of refunds, balance."""
-    records = provider.ledger.records
-    deducted = sum((each.price for each in records if each.type == "deduct"), Decimal(0))
-    refunded = sum((each.price for each in records if each.type == "refund"), Decimal(0))
-    return deducted, refunded, provider.ledger.balance
+def sum_prices(provider: Provider, *money: str) -> Decimal:
+    return sum((task.price for task in provider.all_tasks() if task.money in money), Decimal(0))
 
 
 def test_the_price_is_held_at_submission_and_kept_at_completion() -> None:
     clock = Clock()
     provider = make_provider(clock, balance=Decimal(10))
-    provider.accept(order(duration=8))
-    [record] = provider.ledger.records
-    assert (record.type, record.state, record.price) == ("deduct", "pre", Decimal("0.48"))
-    assert provider.ledger.balance == Decimal("9.52")
+    task = provider.accept(order(duration=8))
+    assert (task.money, task.price, provider.balance) == ("held", Decimal("0.48"), Decimal("9.52"))
     advance_time(provider, clock, 600)
-    assert [(each.type, each.state) for each in provider.ledger.records] == [("deduct", "done")]
-    assert provider.ledger.balance == Decimal("9.52")
+    assert (task.money, provider.balance) == ("kept", Decimal("9.52"))
 
 
 @pytest.mark.parametrize(
-    ("fault", "kinds", "state"),
+    ("fault", "money"),
     [
-        ("task_failed", ["deduct", "refund"], "done"),
-        ("task_moderated", ["deduct", "refund"], "done"),
-        ("task_cancelled", ["deduct", "refund"], "done"),
-        ("task_timeout", ["deduct", "refund"], "done"),
-        ("task_deleted", ["deduct"], "done"),
-        ("task_without_outputs", ["deduct"], "done"),
-        ("task_unknown_status", ["deduct"], "pre"),
+        ("task_failed", "refunded"),
+        ("task_moderated", "refunded"),
+        ("task_cancelled", "refunded"),
+        ("task_timeout", "refunded"),
+        ("task_deleted", "kept"),
+        ("task_without_outputs", "kept"),
+        ("task_unknown_status", "held"),
     ],
 )
-def test_a_task_is_refunded_by_default_according_to_its_end(fault: str, kinds: list[str], state: str) -> None:
+def test_a_task_is_refunded_according_to_its_end(fault: str, money: str) -> None:
     clock = Clock()
-    provider = make_provider(clock, faults={fault: 1})
-    provider.accept(order())
+    provider = make_provider(clock, faults={fault: 1}, balance=Decimal(10))
+    task = provider.accept(order())
     advance_time(provider, clock, 600)
-    records = provider.ledger.records
-    assert [each.type for each in records] == kinds
-    assert records[0].state == state
+    assert task.money == money
+    assert provider.balance == 10 - (0 if money == "refunded" else task.price)
 
 
 @given(st.lists(st.sampled_from(["task_failed", "task_without_outputs", "none"]), max_size=30), st.integers(1, 400))
-def test_the_ledger_adds_up_at_every_moment(fates: list[str], step: int) -> None:
+def test_the_balance_adds_up_at_every_moment(fates: list[str], step: int) -> None:
     clock = Clock()
     provider = make_provider(clock, balance=Decimal(8))
     for fate in fates:
         provider.faults.switch_off()
         if fate != "none":
             provider.faults.switch_on(fate, 1)
-        if provider.ledger.balance >= order().price:
+        if provider.balance >= order().price:
             provider.accept(order())
         advance_time(provider, clock, step)
-        deducted, refunded, balance = money(provider)
-        assert balance == 8 - deducted + refunded
-        assert balance >= 0
+        assert provider.balance == 8 - sum_prices(provider, "held", "kept")
+        assert provider.balance >= 0
     advance_time(provider, clock, 40_000)
     failed = sum(task.fate.status == "failed" for task in provider.all_tasks())
-    assert money(provider)[1] == failed * order().price
-    assert all(each.state == "done" for each in provider.ledger.records)
+    assert sum_prices(provider, "refunded") == failed * order().price
+    assert sum_prices(provider, "held") == 0
 
 
 def test_no_task_is_created_without_credit() -> None:
@@ -113,7 +102,7 @@ def test_no_task_is_created_without_credit() -> None:
     with pytest.raises(Refusal, match="Insufficient credits") as refusal:
         provider.accept(order())
     assert refusal.value.status == 402
-    assert len(provider.ledger.records) == 1
+    assert len(list(provider.all_tasks())) == 1
 
 
 def test_beyond_the_slots_tasks_wait_as_created() -> None:
@@ -181,7 +170,7 @@ def test_a_late_acceptance_appears_when_it_is_due() -> None:
     advance_time(provider, clock, 5)
     [task] = provider.all_tasks()
     assert task.accepted == START + 10
-    assert len(provider.ledger.records) == 1
+    assert provider.balance == provider.settings.balance - task.price
 
 
 def test_predictions_are_kept_for_the_retention_only() -> None:
@@ -248,13 +237,9 @@ def test_ten_thousand_renders_in_flight_need_no_thread() -> None:
 
 def summary(provider: Provider) -> list[tuple[Any, ...]]:
     return [
-        (task.id, task.status_at(provider.now), task.started, task.ended, task.created_at, task.asked.given)
+        (task.id, task.status_at(provider.now), task.started, task.ended, task.created_at, task.asked.given, task.money)
         for task in provider.all_tasks()
     ]
-
-
-def ledger_lines(provider: Provider) -> list[tuple[Any, ...]]:
-    return [(each.task_id, each.type, each.state, each.price, each.created) for each in provider.ledger.records]
 
 
 def play_a_while(provider: Provider, clock: Clock) -> None:
@@ -265,7 +250,7 @@ def play_a_while(provider: Provider, clock: Clock) -> None:
     provider.accept_later(order("late"), 30.0)
 
 
-def test_a_restarted_provider_knows_its_tasks_and_its_ledger(tmp_path: Path) -> None:
+def test_a_restarted_provider_knows_its_tasks_and_its_money(tmp_path: Path) -> None:
     clock = Clock()
     journal = tmp_path / "journal"
     before = make_provider(clock, journal=journal)
@@ -273,15 +258,13 @@ def test_a_restarted_provider_knows_its_tasks_and_its_ledger(tmp_path: Path) -> 
     before.close()
     after = make_provider(clock, journal=journal)
     assert summary(after) == summary(before)
-    assert ledger_lines(after) == ledger_lines(before)
-    assert after.ledger.balance == before.ledger.balance
+    assert after.balance == before.balance
     for provider in (before, after):
         provider._journal = None  # both go on; only one may write
     advance_time(before, clock, 2_000)
     after.advance()
     assert summary(after) == summary(before)
-    assert sorted(ledger_lines(after)) == sorted(ledger_lines(before))
-    assert after.ledger.balance == before.ledger.balance
+    assert after.balance == before.balance
 
 
 def test_renders_end_while_the_simulator_is_down(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.catalog import get_video_model
-from sandbox.wavespeed.handlers.schemas import complain, find_model, split_input, with_defaults
+from sandbox.wavespeed.handlers.submitting import complain, split_input
+from sandbox.wavespeed.state.tasks import fill_in
 
 PRO = get_video_model("ltx-2-pro")
 RETAKE = get_video_model("ltx-2-retake")
@@ -62,10 +63,5 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
 
 
 def test_defaults_are_spelled_out_in_the_order_of_the_schema() -> None:
-    spelled = with_defaults(PRO, {"duration": 8, "prompt": "a cat"})
+    spelled = fill_in(PRO, {"duration": 8, "prompt": "a cat"})
     assert list(spelled.items()) == [("prompt", "a cat"), ("duration", 8), ("generate_audio", True)]
-
-
-def test_short_names_are_not_the_providers() -> None:
-    assert find_model("ltx-2-pro") is None
-    assert find_model(PRO.id) is PRO

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rushes.catalog import get_video_model
-from sandbox.wavespeed.handlers.schemas import with_defaults
 from sandbox.wavespeed.state.faults import CONTAINERS
 from sandbox.wavespeed.state.tasks import Task, TaskRequest
 from sandbox.wavespeed.videos import MEDIA_TYPES, Clip, draw_words, remux, render
@@ -23,7 +22,7 @@ PROMPT = "A lighthouse keeper climbs the spiral stairs at dusk while waves crash
 def make_task(number: int, **inputs: Any) -> Task:
     model = get_video_model("ltx-2-pro")
     sent = {"prompt": f"cat {number}", **inputs}
-    asked = TaskRequest(model=model, given=sent, values=with_defaults(model, sent), base="http://provider")
+    asked = TaskRequest(model=model, given=sent, base="http://provider")
     return Task(id=f"{number:032x}", asked=asked, accepted=0.0, duration=1.0)
 
 

@@ -1,4 +1,4 @@
-"""Read tasks: one result, or the list of the past 7 days."""
+"""Read the account: one result, the list of the past 7 days, the balance, and the secret of the webhooks."""
 
 from typing import Any
 
@@ -6,13 +6,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from sandbox.wavespeed.http.answers import Refusal, envelope
-from sandbox.wavespeed.http.bodies import base_of, read_integer, read_object, read_text, read_time
-from sandbox.wavespeed.http.gate import GatedService
+from sandbox.wavespeed.http.gate import GatedService, base_of, read_object
 from sandbox.wavespeed.state.faults import Strike, Subject
-from sandbox.wavespeed.state.listing import Query
-from sandbox.wavespeed.state.provider import Provider
+from sandbox.wavespeed.state.provider import Provider, Query
 from sandbox.wavespeed.state.tasks import Task, describe
-from sandbox.wavespeed.state.timestamps import to_ns
+from sandbox.wavespeed.state.timestamps import parse_time, to_ns
 
 PAGE_LIMIT = 100
 
@@ -42,19 +40,62 @@ async def list_predictions(service: GatedService, request: Request) -> ASGIApp:
     return envelope({"page": query.page, "items": items})
 
 
+async def show_balance(service: GatedService, request: Request) -> ASGIApp:
+    """GET /balance."""
+    return envelope({"balance": float(service.provider.balance)})
+
+
+async def show_webhook_secret(service: GatedService, request: Request) -> ASGIApp:
+    """GET /webhook/secret."""
+    return envelope({"secret": service.outbox.secret})
+
+
 def _read_query(provider: Provider, body: dict[str, Any]) -> Query:
     newest = 2**63
     if lag := provider.faults.strike("list_lag", Subject("list", str(body.get("model", "")))):
         newest = to_ns(provider.now - lag.delay)
-    before = read_time(body, "created_before")
+    before = _read_time(body, "created_before")
     return Query(
-        page=read_integer(body, "page", low=1),
-        page_size=read_integer(body, "page_size", low=1, high=PAGE_LIMIT),
-        created_after_ns=max(read_time(body, "created_after") or 0, provider.oldest_listed_ns),
+        page=_read_integer(body, "page", low=1),
+        page_size=_read_integer(body, "page_size", low=1, high=PAGE_LIMIT),
+        created_after_ns=max(_read_time(body, "created_after") or 0, provider.oldest_listed_ns),
         created_before_ns=newest if before is None else min(before, newest),
-        model=read_text(body, "model"),
-        status=read_text(body, "status"),
+        model=_read_text(body, "model"),
+        status=_read_text(body, "status"),
     )
+
+
+def _read_integer(body: dict[str, Any], name: str, *, low: int, high: int = 2**31) -> int:
+    """A whole number from `low` to `high`; required."""
+    value = body.get(name)
+    if value is None:
+        raise Refusal(400, f"{name} is required")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Refusal(400, f"{name} must be an integer")
+    if not low <= value <= high:
+        raise Refusal(
+            400, f"{name} must be between {low} and {high}" if high < 2**31 else f"{name} must be at least {low}"
+        )
+    return value
+
+
+def _read_text(body: dict[str, Any], name: str) -> str | None:
+    """A string; None if it is missing or empty."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Refusal(400, f"{name} must be a string")
+    return value or None
+
+
+def _read_time(body: dict[str, Any], name: str) -> int | None:
+    """Nanoseconds since 1970; None if it is missing."""
+    value = body.get(name)
+    if value is None or value == "":
+        return None
+    moment = parse_time(value)
+    if moment is None:
+        raise Refusal(400, f"{name} must be an ISO 8601 time")
+    return moment
 
 
 def _show_inputs(task: Task, strike: Strike) -> dict[str, Any]:
