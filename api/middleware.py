@@ -81,21 +81,18 @@ class BoundedAnswers:
         exchange = _Exchange(receive, send)
         task = asyncio.ensure_future(self._app(scope, exchange.receive, exchange.send))
         try:
-            while not task.done():
-                await asyncio.wait({task}, timeout=exchange.measure_left())
-                if exchange.is_late():
-                    self._abandon(task, exchange)
-                    await _refuse(scope, receive, send)
-                    return
+            await asyncio.wait({task, exchange.late}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             task.cancel()
             raise
-        await task
-
-    def _abandon(self, task: "asyncio.Task[None]", exchange: "_Exchange") -> None:
-        exchange.is_abandoned = True
+        if not exchange.late.done():
+            await task
+            return
         self._abandoned.add(task)
         task.add_done_callback(self._forget)
+        headers = {"Retry-After": str(int(RETRY_AFTER.total_seconds()))}
+        detail = "the database does not answer; the request may still be carried out"
+        await ProblemResponse(503, detail, headers=headers)(scope, receive, send)
 
     def _forget(self, task: "asyncio.Task[None]") -> None:
         self._abandoned.discard(task)
@@ -103,51 +100,35 @@ class BoundedAnswers:
             task.exception()  # marks the exception as seen: nothing awaits this task any more
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    headers = {"Retry-After": str(int(RETRY_AFTER.total_seconds()))}
-    detail = "the database does not answer; the request may still be carried out"
-    await ProblemResponse(503, detail, headers=headers)(scope, receive, send)
-
-
 class _Exchange:
-    """One request and its answer, observed as they pass through."""
+    """One request and its answer, observed as they pass through. `late` is done once the time to answer is up."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._now = asyncio.get_running_loop().time
-        self._moved_at = self._now()
         self._megabytes = 0.0
-        self._reads = False
         self._answers = False
-        self.is_abandoned = False
-
-    def measure_left(self) -> float | None:
-        """Return the seconds until the route is late; None once it answers."""
-        if self._answers:
-            return None
-        if self._reads:
-            return ANSWER_SECONDS
-        return max(0.0, self._moved_at + ANSWER_SECONDS + self._megabytes * SECONDS_PER_MEGABYTE - self._now())
-
-    def is_late(self) -> bool:
-        """Return whether the time is up and the route has not begun to answer."""
-        return not self._reads and self.measure_left() == 0
+        self.late = asyncio.get_running_loop().create_future()
+        self._timer = self._start_timer()
 
     async def receive(self) -> Message:
-        """Receive a message from the client."""
-        self._reads = True  # no limit on how long a client takes to send
+        """Receive a message from the client, which may take any time to send it."""
+        self._timer.cancel()
         try:
             message = await self._receive()
+            self._megabytes += len(message.get("body", b"")) / _MEGABYTE
         finally:
-            self._reads = False
-            self._moved_at = self._now()
-        self._megabytes += len(message.get("body", b"")) / _MEGABYTE
+            if not self._answers and not self.late.done():
+                self._timer = self._start_timer()
         return message
 
     async def send(self, message: Message) -> None:
         """Send a message of the route, unless it comes too late."""
-        if self.is_abandoned:
-            return
         self._answers = True
-        await self._send(message)
+        self._timer.cancel()
+        if not self.late.done():
+            await self._send(message)
+
+    def _start_timer(self) -> asyncio.TimerHandle:
+        seconds = ANSWER_SECONDS + self._megabytes * SECONDS_PER_MEGABYTE
+        return self.late.get_loop().call_later(seconds, self.late.set_result, None)

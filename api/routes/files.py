@@ -1,12 +1,10 @@
 """The stored files of a job."""
 
-from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath
-from typing import BinaryIO, TypeVar
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable
+from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from api.deps import RuntimeDep
@@ -30,7 +28,6 @@ MEDIA_TYPES = {
     "gif": "image/gif",
 }
 UNKNOWN_TYPE = "application/octet-stream"
-_CHUNK_BYTES = 256 * 1024
 _VIDEO = sends("The file.", "video/mp4")
 _UNVERIFIED = sends("The bytes.", UNKNOWN_TYPE)
 _PART = {"description": "The part requested by `Range`."}
@@ -112,29 +109,15 @@ def _send_file(request: Request, runtime: Runtime, file: Artifact) -> Response:
     disposition = "attachment" if file.kind == ArtifactKind.UNVERIFIED else "inline"
     if file.sha256 in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    name = PurePosixPath(unquote(urlsplit(file.url).path)).name
-    if path := runtime.store.find_path(file.url):
-        return StoredFileResponse(
-            path, filename=name, media_type=_media_type(file), headers=headers, content_disposition_type=disposition
-        )
-    headers |= {"Content-Disposition": f'{disposition}; filename="{name}"', "Content-Length": str(file.bytes)}
-    return StreamingResponse(_read_chunks(_open(runtime, file)), media_type=_media_type(file), headers=headers)
+    path = runtime.store.find_path(file.url)
+    if path is None:
+        raise NotFound(f"the {file.kind} of job {file.job_id} is no longer in the store")
+    return StoredFileResponse(
+        path, filename=path.name, media_type=_media_type(file), headers=headers, content_disposition_type=disposition
+    )
 
 
 def _media_type(file: Artifact) -> str:
     if file.kind == ArtifactKind.POSTER:
         return "image/jpeg"
     return MEDIA_TYPES.get(file.container or "", UNKNOWN_TYPE)
-
-
-def _open(runtime: Runtime, file: Artifact) -> BinaryIO:
-    try:
-        return runtime.store.open(file.url)
-    except NotFound:
-        raise NotFound(f"the {file.kind} of job {file.job_id} is no longer in the store") from None
-
-
-def _read_chunks(content: BinaryIO) -> Iterator[bytes]:
-    with content:
-        while chunk := content.read(_CHUNK_BYTES):
-            yield chunk
