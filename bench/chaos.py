@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,7 @@ from chaos.plan import SCENARIOS, Push, draw_plan
 from chaos.report import Report, Trial, read_purchases, reckon
 from chaos.running import Request, print_reports, refuse_paid_account, run_one
 from chaos.servers import EmbeddedServers
-from chaos.victim import Member
+from chaos.victim import Member, Victim
 from cli.errors import run_guarded
 from sandbox.servers import EmbeddedRedis
 from sandbox.wavespeed import Simulator
@@ -63,7 +63,7 @@ def make_options(simulator: Simulator, *, broker: str, folder: Path) -> Options:
     )
 
 
-class PlainPeer:
+class PlainPeer(Victim):
     """Two workers for the plain task, supervised like ours; each push is repeated until the broker accepts it."""
 
     def __init__(self, options: Options, *, logs: Path) -> None:
@@ -73,18 +73,8 @@ class PlainPeer:
         self._jobs: dict[str, str] = {}  # the prompt of each job
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CELERY_")}
         environment |= options.to_environment() | {"PYTHONUNBUFFERED": "1"}
-        self._members = {name: self._make_member(name, environment, logs) for name in WORKERS.values()}
+        super().__init__({name: self._spell(name) for name in WORKERS.values()}, environment=environment, logs=logs)
         threading.Thread(target=self._run, name="plain-pusher", daemon=True).start()
-
-    def tend(self) -> None:
-        """Start each process that does not run."""
-        for member in self._members.values():
-            member.tend()
-
-    def end(self) -> None:
-        """SIGKILL every process."""
-        for member in self._members.values():
-            member.end()
 
     def find(self, target: str) -> Member | None:
         """One of its two workers, which do everything; it has no API, store worker or leader."""
@@ -122,16 +112,11 @@ class PlainPeer:
     def hasten(self) -> None:
         """Does nothing: Celery's waits cannot be cut short."""
 
-    def dump_stacks(self) -> None:
-        """Have its workers write their stacks to their logs."""
-        for member in self._members.values():
-            member.dump_stacks()
-
-    def _make_member(self, name: str, environment: Mapping[str, str], logs: Path) -> Member:
+    def _spell(self, name: str) -> list[str]:
         worker = ["worker", "--pool", "threads", "-c", str(self._options.concurrency), "-Q", QUEUE, "-n", f"{name}@%h"]
         words = [sys.executable, "-m", "celery", "-A", "bench.peers.celery_with_failures", *worker, "-l", "WARNING"]
         quiet = ["--without-gossip", "--without-mingle"]
-        return Member(name=name, words=[*words, *quiet], environment=environment, log=logs / f"{name}.log")
+        return [*words, *quiet]
 
     def _run(self) -> None:
         while True:

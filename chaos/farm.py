@@ -8,7 +8,7 @@ from pathlib import Path
 from chaos.plan import Plan, Push
 from chaos.pushing import Pusher
 from chaos.queries import count_states, find_last_leader, hasten_stores
-from chaos.victim import Member
+from chaos.victim import Member, Victim
 from models.db.errors import DatabaseAway
 from models.db.session import open_engine, open_sessions, transaction
 from models.lifecycle import JOB_ENDED
@@ -68,7 +68,7 @@ def make_settings(plan: Plan, simulator: Simulator, *, urls: Mapping[str, str], 
     )
 
 
-class Farm:
+class Farm(Victim):
     """The processes of a run, the client that pushes its jobs, and a connection to its rows."""
 
     def __init__(self, settings: Settings, *, folder: Path) -> None:
@@ -76,7 +76,6 @@ class Farm:
         self.pusher = Pusher(settings.url, prefix=BATCHES)
         self._engine = open_engine(settings.get_database_url(), pool_size=1, application="rushes-chaos")
         self.sessions = open_sessions(self._engine)
-        self._environment = process_environment(settings, os.environ, with_key=True)
         port = int(settings.url.rpartition(":")[2])
         self._hold = PortHold()  # keeps the port free while the API is down: it is killed and restarts on the same port
         self._hold.take(port)
@@ -85,17 +84,11 @@ class Farm:
             **{name: step_worker_command(settings, number=number) for number, name in enumerate(WORKERS, start=1)},
             "store": store_worker_command(settings),
         }
-        self._members = {name: self._make_member(name, words, folder) for name, words in commands.items()}
-
-    def tend(self) -> None:
-        """Start each process that does not run."""
-        for member in self._members.values():
-            member.tend()
-
-    def end(self) -> None:
-        """SIGKILL every process."""
-        for member in self._members.values():
-            member.end()
+        super().__init__(
+            {name: run_as_module(words) for name, words in commands.items()},
+            environment=process_environment(settings, os.environ, with_key=True),
+            logs=folder / "logs",
+        )
 
     def find(self, target: str) -> Member | None:
         """The process in this role; a database row names the current or last leader."""
@@ -131,18 +124,9 @@ class Farm:
         with contextlib.suppress(DatabaseAway), transaction(self.sessions) as session:
             hasten_stores(session)
 
-    def dump_stacks(self) -> None:
-        """Have the Celery workers write their stack traces to their logs."""
-        for name in (*WORKERS, "store"):
-            self._members[name].dump_stacks()
-
     def close(self) -> None:
         """End every process."""
         self.pusher.close()
         self.end()
         self._hold.release()
         self._engine.dispose()
-
-    def _make_member(self, name: str, words: list[str], folder: Path) -> Member:
-        log = folder / "logs" / f"{name}.log"
-        return Member(name=name, words=run_as_module(words), environment=self._environment, log=log)

@@ -3,8 +3,10 @@
 import contextlib
 import os
 import signal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
 
 from chaos.plan import Push
 from stack.services import ProcessService
@@ -43,33 +45,51 @@ class Member(ProcessService):
         send_signal(self.pid, signal.SIGUSR1)
 
 
-class Victim(Protocol):
-    """The interface a run needs. No method raises because a server is away."""
+class Victim(ABC):
+    """A system that accepts jobs, as its processes by name. No method raises because a server is away."""
+
+    def __init__(self, commands: Mapping[str, Sequence[str]], *, environment: Mapping[str, str], logs: Path) -> None:
+        self._members = {
+            name: Member(name=name, words=words, environment=environment, log=logs / f"{name}.log")
+            for name, words in commands.items()
+        }
 
     def tend(self) -> None:
         """Start each process that does not run."""
+        for member in self._members.values():
+            member.tend()
 
     def end(self) -> None:
         """SIGKILL all of it; `tend` starts it again."""
+        for member in self._members.values():
+            member.end()
 
+    def dump_stacks(self) -> None:
+        """Nothing makes progress: have every worker write its stacks to its log. An API would die of the signal."""
+        for name, member in self._members.items():
+            if name != "api":
+                member.dump_stacks()
+
+    @abstractmethod
+    def hasten(self) -> None:
+        """All faults are over: run at once every step that only waits for its next attempt."""
+
+    @abstractmethod
     def find(self, target: str) -> Member | None:
         """The process in this role (`main`, `leader`, `store`, `api`); None if there is none now."""
 
+    @abstractmethod
     def push(self, push: Push) -> None:
         """Start to push these jobs, and continue until they are stored; returns at once."""
 
     @property
+    @abstractmethod
     def is_pushing(self) -> bool:
         """Whether a push is under way."""
 
+    @abstractmethod
     def count_ended(self) -> int | None:
         """The number of jobs that have ended, successfully or not; None if it cannot be read now."""
-
-    def hasten(self) -> None:
-        """All faults are over: run at once every step that only waits for its next attempt."""
-
-    def dump_stacks(self) -> None:
-        """Nothing makes progress: have every process write its stacks to its log."""
 
 
 def send_signal(pid: int | None, number: signal.Signals) -> None:
