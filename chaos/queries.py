@@ -1,11 +1,9 @@
 """The queries that a chaos run makes in its own database."""
 
-from typing import NamedTuple
-
 from sqlalchemy import TextClause
 from sqlalchemy.orm import Session
 
-from models.db.rows import find_all, statement
+from models.db.rows import statement
 
 _STATES = statement("SELECT state, count(*) FROM job GROUP BY 1")
 _LEADER = statement("SELECT holder FROM leader ORDER BY lease_until DESC LIMIT 1")
@@ -13,27 +11,12 @@ _VIDEOS = statement("""
     SELECT input->>'prompt', count(DISTINCT job.id)
     FROM job JOIN artifact ON job_id = job.id WHERE kind = 'video' GROUP BY 1
 """)
-_LIVE = statement("""
-    SELECT state, count(*) AS total, coalesce(min(error_message), '') AS error,
-        coalesce(extract(epoch FROM min(due_at) - now())::float8, 0) AS due_in_seconds
-    FROM prediction WHERE state IN ('submitting', 'unconfirmed', 'rendering') GROUP BY 1
-""")
 
 # A row that is due sooner may be claimed but not begun: then `due_at` is a lease and must stay.
 _HASTEN = statement("""
     UPDATE prediction SET due_at = now()
     WHERE state = 'completed' AND begun_at IS NULL AND error_code IS NOT NULL AND due_at > now() + interval '15 seconds'
 """)
-
-
-class WaitingRows(NamedTuple):
-    """Predictions without an outcome: their number, the recorded error of one of them, and the time until the first is
-    due."""
-
-    state: str
-    total: int
-    error: str
-    due_in_seconds: float
 
 
 def count_states(session: Session) -> dict[str, int]:
@@ -55,11 +38,6 @@ def find_last_leader(session: Session) -> str | None:
 def hasten_stores(session: Session) -> None:
     """End the waits of downloads after a failure; leases stay unchanged."""
     session.execute(_HASTEN)
-
-
-def list_waiting(session: Session) -> list[WaitingRows]:
-    """The predictions that have not ended, for a run that makes no progress."""
-    return find_all(session, _LIVE, WaitingRows)
 
 
 def _count(session: Session, query: TextClause) -> dict[str, int]:

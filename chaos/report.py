@@ -97,7 +97,6 @@ class Report:
     states: dict[str, int] = field(default_factory=dict)
     cost: Cost = field(default_factory=lambda: Cost(0, 0, Decimal(0)))
     findings: list[Finding] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)  # predictions that had not ended
     seconds: float = 0.0
     drain_seconds: float = 0.0
     logs: str = ""
@@ -127,7 +126,6 @@ class Report:
     def describe(self) -> str:
         """For a run that broke a promise: the broken promises, with examples, and the command that repeats it."""
         lines = [f"{each.name}: {each.count} x {each.sentence}: {', '.join(each.examples)}" for each in self.broken]
-        lines += self.waiting
         return "\n".join([*lines, f"logs: {self.logs}", f"repeat it with: {self.trial.command}"])
 
     def as_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from chaos.assault import Assault, Watch
 from chaos.farm import Farm, make_settings, open_simulator
 from chaos.faults import PROCESS_FAULTS
 from chaos.plan import SCENARIOS, Plan, draw_plan
-from chaos.queries import count_videos, list_waiting
+from chaos.queries import count_videos
 from chaos.report import Purchases, Report, Trial, read_purchases, reckon
 from chaos.servers import EmbeddedServers, Servers
 from cli.api_client import ApiClient
@@ -78,10 +78,6 @@ def _fill_in(report: Report, plan: Plan, farm: Farm, purchases: Purchases) -> No
             *audit_files(session, store),
         ]
         videos = count_videos(session)
-        report.waiting = [
-            f"{each.total} predictions are {each.state} (due in {each.due_in_seconds:.0f} s) {each.error}"
-            for each in list_waiting(session)
-        ]
     report.states = farm.count_states() or {}
     report.pushes = farm.pusher.counts
     report.findings.append(_find_doubled(sum(report.states.values()), len(plan.prompts)))

@@ -13,15 +13,6 @@ from models.queries.storing import OutputOutage
 
 NOBODY = Health(leader=None, workers=0, back_off=None)
 
-STOPPED_SECONDS = 10.0
-"""The dispatcher has stopped if it has had no leader for this long. A lease lasts five seconds."""
-STUCK_SECONDS = 600.0
-"""An account that refuses for this long does not recover by itself."""
-UNCONFIRMED_SECONDS = 600.0
-"""An unconfirmed submission that needs no person is decided long before this."""
-LAG_SECONDS = 60.0
-"""In a working farm, nothing that is due waits this long."""
-
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -40,27 +31,6 @@ class Readiness:
     @property
     def ready(self) -> bool:
         return self.reachable and self.migrated
-
-    @property
-    def dispatcher_stopped(self) -> bool:
-        """The dispatcher has had no leader for ten seconds, although a worker could lead."""
-        seconds = self.health.leaderless_seconds
-        return self.health.workers > 0 and seconds is not None and seconds > STOPPED_SECONDS
-
-    @property
-    def account_stuck(self) -> bool:
-        """The provider has refused everything for ten minutes."""
-        return (self.health.back_off_seconds or 0) > STUCK_SECONDS
-
-    @property
-    def lags(self) -> bool:
-        """Due work has waited for a minute."""
-        return self.health.lag_seconds > LAG_SECONDS
-
-    @property
-    def is_long_unconfirmed(self) -> bool:
-        """A submission has been unconfirmed for ten minutes."""
-        return (self.health.oldest_unconfirmed_seconds or 0) > UNCONFIRMED_SECONDS
 
 
 UNREACHABLE = Readiness(reachable=False, migration=None, health=NOBODY)

@@ -7,29 +7,25 @@ from pathlib import Path
 PAUSE_SECONDS = 0.2
 
 
-class LogFollower:
+class LogFollower(threading.Thread):
     """Follows every `*.log` in a folder from its current end, in its own thread."""
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        super().__init__(name="log-follower", daemon=True)
         self._folder = folder
         self._say = say
         self._places = {path: path.stat().st_size for path in folder.glob("*.log")}
         self._rests: dict[Path, bytes] = {}
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Start following."""
-        self._thread = threading.Thread(target=self._run, name="log-follower", daemon=True)
-        self._thread.start()
 
     def stop(self) -> None:
         """Show the remaining lines, then stop."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self.ident is not None:  # it was started
+            self.join()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Forward new lines until `stop`."""
         while not self._stopping.wait(PAUSE_SECONDS):
             self._forward()
         self._forward()

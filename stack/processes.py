@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,5 @@ def _spell(value: object) -> str:
             return str(value).lower()
         case Path():
             return str(value.absolute())
-        case Enum():
-            return str(value.value)
         case _:
             return str(value)

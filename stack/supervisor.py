@@ -3,29 +3,18 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from rushes.errors import RushesError
+from rushes.retries import backoff
 from stack.services import Service
 
 PAUSE_SECONDS = 0.1
+FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=1), timedelta(seconds=30)
+HEALTHY_SECONDS = 60.0
+"""A service that ran for this long starts again after the first pause."""
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Pauses before starts: `first_seconds`, doubled each time, at most `longest_seconds`.
-
-    A service that ran for `healthy_seconds` starts again from the first pause.
-    """
-
-    first_seconds: float = 1.0
-    longest_seconds: float = 30.0
-    healthy_seconds: float = 60.0
-
-    def pause_seconds(self, failures: int) -> float:
-        """The pause after this number of failures in a row; counts from 1."""
-        return min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, 30))
 
 
 @dataclass(slots=True)
@@ -41,9 +30,8 @@ class _Ward:
 class Supervisor:
     """Holds services in the order of their start. Call it from one thread only, the one that starts them."""
 
-    def __init__(self, say: Say, *, backoff: Backoff = Backoff(), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, say: Say, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._say = say
-        self._backoff = backoff
         self._clock = clock
         self._wards: list[_Ward] = []
 
@@ -72,10 +60,11 @@ class Supervisor:
 
     def _schedule(self, ward: _Ward, what: str) -> None:
         now = self._clock()
-        if now - ward.started_at >= self._backoff.healthy_seconds:
+        if now - ward.started_at >= HEALTHY_SECONDS:
             ward.failures = 0
         ward.failures += 1
-        pause = self._backoff.pause_seconds(ward.failures)
+        longest = backoff(ward.failures, base=FIRST_BACKOFF, cap=LONGEST_BACKOFF, random=lambda: 1.0)
+        pause = longest.total_seconds()
         ward.start_at = now + pause
         self._say(f"{what}; it is started again in {pause:g} s")
 

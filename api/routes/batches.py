@@ -11,7 +11,7 @@ from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPush
 from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.orders import NewBatch, NewJobs
 from rushes.jobs.batches import get_batch, list_batch_events, list_batches, view_pushed_batch
-from rushes.jobs.pushing import estimate_cost, push_batch
+from rushes.jobs.pushing import check_orders, push_batch
 
 router = APIRouter(prefix="/v1", tags=["batches"])
 
@@ -26,7 +26,8 @@ BatchName = Annotated[str, Path(description="The batch's name or id.", examples=
 )
 def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
     """Check jobs as a push does and price them from the catalogue. Nothing is stored."""
-    return Price.copy_from(estimate_cost(new.jobs, max_jobs=runtime.settings.max_batch_jobs))
+    checked = check_orders(new.jobs, max_jobs=runtime.settings.max_batch_jobs)
+    return Price.copy_from(checked, jobs=len(checked.jobs))
 
 
 @router.post(

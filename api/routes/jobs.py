@@ -14,7 +14,7 @@ from api.schemas.jobs import JobCancelled, JobDetails, JobListed, JobPage, JobPu
 from api.schemas.outputs import RecheckAsked, Rechecked
 from rushes.jobs.pushing import JobOrder, cancel_job, push_job, retry_job
 from rushes.jobs.rechecks import recheck_job, recheck_jobs
-from rushes.jobs.views import JobQuery, JobView, get_job, list_events, list_jobs
+from rushes.jobs.views import JobView, get_job, list_events, list_jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -42,8 +42,14 @@ def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response)
 @router.get("", summary="List jobs", **answers(200, "A page of jobs.", examples.JOB_PAGE, 404, 422, 503))
 def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: LinksDep) -> JobPage:
     """Jobs, newest first. Jobs pushed while you page through the list do not shift the pages."""
-    query = JobQuery(state=asked.state, batch=asked.batch, video_model=asked.model)
-    page = list_jobs(runtime.sessions, query, limit=asked.limit, before=asked.cursor)
+    page = list_jobs(
+        runtime.sessions,
+        state=asked.state,
+        batch=asked.batch,
+        model=asked.model,
+        limit=asked.limit,
+        before=asked.cursor,
+    )
     return JobPage.of(page, partial(JobListed.of, links=links))
 
 

@@ -30,6 +30,15 @@ SCARCE_DOLLARS = 1
 DATABASE_SECONDS = 10
 PROVIDER_SECONDS = 15
 
+STOPPED_SECONDS = 10.0
+"""The dispatcher has stopped if it has had no leader for this long. A lease lasts five seconds."""
+STUCK_SECONDS = 600.0
+"""An account that refuses for this long does not recover by itself."""
+UNCONFIRMED_SECONDS = 600.0
+"""An unconfirmed submission that needs no person is decided long before this."""
+LAG_SECONDS = 60.0
+"""In a working farm, nothing that is due waits this long."""
+
 START = "start a worker: `rushes up`, or see docs/operations.md"
 
 
@@ -99,7 +108,7 @@ def _judge_dispatcher(seen: Readiness) -> Check:
     health = seen.health
     if health.leader:
         return Check("dispatcher", "ok", f"{health.leader} leads")
-    if seen.dispatcher_stopped:
+    if health.workers and (health.leaderless_seconds or 0) > STOPPED_SECONDS:
         message = f"nobody has led for {health.leaderless_seconds:,.0f} s although workers live, so jobs wait"
         advice = "search for `dispatcher.` in the logs of the workers that consume `submit`, and restart those workers"
         return Check("dispatcher", "failed", message, advice)
@@ -124,7 +133,7 @@ def _judge_account(seen: Readiness) -> Check:
         return Check("account", "warning", f"is paused ({health.paused})", advice)
     if not health.back_off:
         return Check("account", "ok", "takes submissions")
-    if seen.account_stuck:
+    if (health.back_off_seconds or 0) > STUCK_SECONDS:
         message = f"has taken no submission for {(health.back_off_seconds or 0) / 60:,.0f} min ({health.back_off})"
         advice = "it does not recover by itself: see the provider check, and fix the key, credit or rate"
         return Check("account", "failed", message, advice)
@@ -134,7 +143,7 @@ def _judge_account(seen: Readiness) -> Check:
 
 def _judge_lag(seen: Readiness) -> Check:
     message = f"the most overdue row is {seen.health.lag_seconds:,.0f} s late"
-    if not seen.lags:
+    if seen.health.lag_seconds <= LAG_SECONDS:
         return Check("lag", "ok", message)
     advice = "check that every queue has a live worker (`store` has its own), and add workers if the lag keeps growing"
     return Check("lag", "warning", message, advice)
@@ -170,7 +179,7 @@ def _judge_unconfirmed(seen: Readiness) -> Check:
         return Check("unconfirmed", "ok", "the outcome of every submission is known")
     seconds = health.oldest_unconfirmed_seconds or 0
     message = f"{health.unconfirmed:,} unconfirmed submission(s), the oldest for {seconds:,.0f} s"
-    if not seen.is_long_unconfirmed:
+    if seconds <= UNCONFIRMED_SECONDS:
         return Check("unconfirmed", "ok", message)
     return Check("unconfirmed", "warning", message, "`rushes unconfirmed list` shows what they wait for")
 

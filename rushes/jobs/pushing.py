@@ -50,16 +50,6 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """The cost of the jobs by the catalogue, in dollars, before anything is spent."""
-
-    jobs: int
-    cost: Decimal
-    cost_by_model: dict[str, Decimal]
-    warnings: tuple[Warned, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Checked:
     """Orders that have passed all checks."""
 
@@ -67,8 +57,16 @@ class Checked:
     warnings: tuple[Warned, ...] = ()
 
     @property
+    def cost_by_model(self) -> dict[str, Decimal]:
+        """Dollars by the catalogue, by video model."""
+        costs: defaultdict[str, Decimal] = defaultdict(Decimal)
+        for job in self.jobs:
+            costs[job.video_model] += job.price
+        return dict(costs)
+
+    @property
     def cost(self) -> Decimal:
-        return sum((job.price for job in self.jobs), Decimal(0))
+        return sum(self.cost_by_model.values(), Decimal(0))
 
 
 def check_order(order: JobOrder) -> tuple[NewJob, tuple[str, ...]]:
@@ -102,15 +100,6 @@ def check_orders(orders: Sequence[JobOrder], *, max_jobs: int) -> Checked:
     if problems:
         raise InvalidInput(problems[:PROBLEM_LIMIT])
     return Checked(jobs, tuple(Warned(message, count) for message, count in warnings.items()))
-
-
-def estimate_cost(orders: Sequence[JobOrder], *, max_jobs: int) -> Estimate:
-    """Price orders without storing anything. Raises `InvalidInput` like a push."""
-    checked = check_orders(orders, max_jobs=max_jobs)
-    by_model: defaultdict[str, Decimal] = defaultdict(Decimal)
-    for job in checked.jobs:
-        by_model[job.video_model] += job.price
-    return Estimate(len(checked.jobs), checked.cost, dict(by_model), checked.warnings)
 
 
 def push_job(sessions: Sessions, order: JobOrder) -> tuple[Job, tuple[str, ...]]:

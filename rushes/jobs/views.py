@@ -31,15 +31,6 @@ class Page(Generic[Item, Key]):
 
 
 @dataclass(frozen=True, slots=True)
-class JobQuery:
-    """Which jobs to list, as the caller writes it: a batch by name or id, a video model by id or short name."""
-
-    state: JobState | None = None
-    batch: str | None = None
-    video_model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class JobView:
     """A job with everything that belongs to it."""
 
@@ -112,13 +103,20 @@ def get_job(
         return replace(view, waits_for=explain_wait(session, job, view.live)) if explained else view
 
 
-def list_jobs(sessions: Sessions, asked: JobQuery, *, limit: int, before: UUID | None) -> Page[JobView, UUID]:
+def list_jobs(
+    sessions: Sessions, *, state: JobState | None, batch: str | None, model: str | None, limit: int, before: UUID | None
+) -> Page[JobView, UUID]:
     """List jobs, newest first, with at most five statements for any limit.
 
-    Raises `NotFound` for an unknown batch and `InvalidInput` for an unknown video model.
+    `batch` is a name or an id, `model` an id or a short name. Raises `NotFound` for an unknown batch and `InvalidInput`
+    for an unknown video model.
     """
+    video_model = find_video_model(model) if model else None
+    if model and video_model is None:
+        raise InvalidInput([Problem("model", describe_unknown(model))])
     with transaction(sessions) as session:
-        chosen = _resolve(session, asked)
+        batch_id = find_batch_id(session, batch) if batch else None
+        chosen = JobFilter(state=state, batch_id=batch_id, video_model=video_model.id if video_model else None)
         jobs = queries.jobs.list_jobs(session, chosen, limit=limit + 1, before=before)
         page = cut_page(jobs, limit=limit, key=lambda job: job.id)
         return Page(_view_jobs(session, page.items), page.next_key)
@@ -155,14 +153,6 @@ def cut_page(rows: Sequence[Item], *, limit: int, key: Callable[[Item], Key]) ->
     """Return the first `limit` of `rows`. Callers query one row more, which shows whether there is a next page."""
     items = rows[:limit]
     return Page(items, key(items[-1]) if len(rows) > limit else None)
-
-
-def _resolve(session: Session, asked: JobQuery) -> JobFilter:
-    model = find_video_model(asked.video_model) if asked.video_model else None
-    if asked.video_model and model is None:
-        raise InvalidInput([Problem("model", describe_unknown(asked.video_model))])
-    batch_id = find_batch_id(session, asked.batch) if asked.batch else None
-    return JobFilter(state=asked.state, batch_id=batch_id, video_model=model.id if model else None)
 
 
 def find_batch_id(session: Session, name_or_id: str) -> UUID:

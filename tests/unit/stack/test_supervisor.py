@@ -4,11 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rushes.errors import Unavailable
-from stack.supervisor import Backoff, Supervisor
+from stack.supervisor import Supervisor
 
 
 @dataclass
@@ -50,10 +48,10 @@ class FakeService:
 class Stage:
     """A supervisor with its clock and what it said."""
 
-    def __init__(self, backoff: Backoff | None = None) -> None:
+    def __init__(self) -> None:
         self.now = 100.0
         self.said: list[str] = []
-        self.supervisor = Supervisor(self.said.append, backoff=backoff or Backoff(), clock=lambda: self.now)
+        self.supervisor = Supervisor(self.said.append, clock=lambda: self.now)
 
     def start(self, service: FakeService) -> FakeService:
         self.supervisor.start(service)
@@ -92,11 +90,6 @@ def test_pauses_double_to_a_maximum_and_restart_after_a_healthy_minute() -> None
         stage.tend_at(now)
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 1, 2]
     assert worker.starts == 10
-
-
-@given(st.integers(min_value=1, max_value=10_000))
-def test_a_pause_lies_between_the_first_and_the_longest(failures: int) -> None:
-    assert 1 <= Backoff().pause_seconds(failures) <= 30
 
 
 def test_a_start_that_fails_is_said_and_tried_again_later() -> None:
