@@ -4,20 +4,28 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
+from typing import Self
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.schemas.problems import ProblemDetails
 from api.validation import describe_problem
 from models.db.errors import DatabaseAway
 from rushes import errors
+from rushes.errors import Problem
 from rushes.wavespeed.answers import WebhookRefused
 
 RETRY_AFTER = timedelta(seconds=2)
+TEXT_LIMIT = 500
+"""Characters per message. Messages quote the wrong value, which can be as long as the body."""
+
+_TITLES = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
+"""Phrases of RFC 9110. Older versions of Python use older phrases."""
+
 _SHOWN = 3  # problems repeated in `detail`; `errors` lists all of them
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
@@ -31,6 +39,37 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
+class FieldProblem(BaseModel):
+    """A problem with one field."""
+
+    field: str = Field(description="Dotted path, such as `jobs.16.input.duration`.")
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """A refusal or a failure, as `application/problem+json`."""
+
+    type: str = Field(description="`about:blank`: the status identifies the problem.")
+    title: str = Field(description="The status in words.")
+    status: int
+    detail: str = Field(description="What happened, as a message for people.")
+    errors: list[FieldProblem] = Field(description="All wrong fields, at most 100. Empty for other errors.")
+
+    @classmethod
+    def of(cls, status: int, detail: str, problems: Sequence[Problem] = ()) -> Self:
+        return cls(
+            type="about:blank",
+            title=_TITLES.get(status) or HTTPStatus(status).phrase,
+            status=status,
+            detail=_shorten(detail),
+            errors=[FieldProblem(field=_shorten(each.field), message=_shorten(each.message)) for each in problems],
+        )
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 3]}..."
+
+
 class ProblemResponse(JSONResponse):
     """A response that carries a problem."""
 
@@ -41,7 +80,7 @@ class ProblemResponse(JSONResponse):
         status: int,
         detail: str,
         *,
-        problems: Sequence[errors.Problem] = (),
+        problems: Sequence[Problem] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         problem = ProblemDetails.of(status, detail, problems)
@@ -68,7 +107,7 @@ async def answer_error(_: Request, error: Exception) -> Response:
     return ProblemResponse(status, str(error), headers=_retry_header(error) if status == 503 else None)
 
 
-def _refuse_fields(problems: Sequence[errors.Problem]) -> ProblemResponse:
+def _refuse_fields(problems: Sequence[Problem]) -> ProblemResponse:
     shown = "; ".join(str(problem) for problem in problems[:_SHOWN])
     more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return ProblemResponse(422, shown + more, problems=problems)

@@ -7,8 +7,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.errors import ProblemDetails
 from api.examples import JOB_ID, Json
-from api.schemas.problems import ProblemDetails
 from rushes.errors import Problem
 
 TITLE = "Rushes"

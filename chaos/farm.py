@@ -2,19 +2,24 @@
 
 import contextlib
 import os
+import threading
+from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from chaos.plan import Plan, Push
-from chaos.pushing import Pusher
 from chaos.queries import count_states, find_last_leader, hasten_stores
 from chaos.victim import Member, Victim
+from cli.api_client import AnswerLost, ApiClient, Declined
 from models.db.errors import DatabaseAway
 from models.db.session import open_engine, open_sessions, transaction
 from models.lifecycle import JOB_ENDED
 from rushes.settings import Settings
 from sandbox.servers.ports import PortHold
 from sandbox.wavespeed import Simulator
+from stack.errors import ServiceAway
 from stack.ports import find_free_port, web_url
 from stack.processes import (
     LOOPBACK,
@@ -34,6 +39,11 @@ SUBMIT_SECONDS = 3.0
 MARGIN_SECONDS = 3.0
 WORKERS = ("main1", "main2")
 BATCHES = "chaos"
+
+TAKEN = 409
+PUSH_SECONDS = 10.0
+PAUSE_SECONDS = 0.2
+MODEL = "ltx-2-fast"
 
 
 def open_simulator(plan: Plan) -> Simulator:
@@ -130,3 +140,63 @@ class Farm(Victim):
         self.end()
         self._hold.release()
         self._engine.dispose()
+
+
+class Pusher:
+    """A client with its own thread. The batch's name makes a push safe to repeat: a name in use means it is stored."""
+
+    def __init__(self, url: str, *, prefix: str) -> None:
+        self._url = url
+        self._prefix = prefix
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rushes-chaos-pusher")
+        self._pushes: list[Future[None]] = []
+        self._closed = threading.Event()
+        self.counts: Counter[str] = Counter()
+        """Counts of pushes: answers_lost, repeated, stored_before."""
+
+    @property
+    def is_pushing(self) -> bool:
+        """Whether a batch is not stored yet. Raises the error if the API refused a push for good."""
+        for each in [each for each in self._pushes if each.done()]:
+            each.result()
+            self._pushes.remove(each)
+        return bool(self._pushes)
+
+    def push(self, push: Push) -> None:
+        """Push it as soon as the earlier batches are stored; returns at once."""
+        self._pushes.append(self._thread.submit(self._push, push))
+
+    def close(self) -> None:
+        """Give up the batches that are not stored yet."""
+        self._closed.set()
+        self._thread.shutdown(cancel_futures=True)
+
+    def _push(self, push: Push) -> None:
+        name = f"{self._prefix}-{push.number}"
+        body: dict[str, Any] = {
+            "name": name,
+            "jobs": [{"model": MODEL, "input": {"prompt": prompt}} for prompt in push.prompts],
+        }
+        with ApiClient(self._url) as client:
+            while not self._try(client, body):
+                self.counts["repeated"] += 1
+                if self._closed.wait(PAUSE_SECONDS):
+                    return
+
+    def _try(self, client: ApiClient, body: dict[str, Any]) -> bool:
+        """Whether the batch is stored now. Raises `Declined` if it never will be."""
+        try:
+            client.post("batches", body=body, seconds=PUSH_SECONDS)
+        except AnswerLost:
+            self.counts["answers_lost"] += 1
+            return False
+        except ServiceAway:
+            return False
+        except Declined as declined:
+            if declined.status == TAKEN:
+                self.counts["stored_before"] += 1
+                return True
+            if declined.status < 500:
+                raise
+            return False
+        return True

@@ -2,16 +2,18 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from rushes.settings import load_settings
 from stack.data_folder import hold_folder, remove_services, write_services
 from stack.interrupts import Interrupted, Interrupts
-from stack.log_follower import LogFollower
 from stack.processes import spell_settings
 from stack.stack import Stack, StackOptions
 
 FOREVER_SECONDS = 3600.0
+FOLLOW_SECONDS = 0.2
 SERVICES = [
     "RUSHES_DATABASE_URL",
     "RUSHES_DATABASE_DIRECT_URL",
@@ -86,3 +88,49 @@ def _list_services(stack: Stack) -> dict[str, str]:
     spelled = spell_settings(stack.settings)
     names = [*SERVICES, "WAVESPEED_API_KEY"] if stack.simulates else SERVICES
     return {name: spelled[name] for name in names if name in spelled}
+
+
+class LogFollower(threading.Thread):
+    """`--verbose`: shows the logs live, each line with the name of its process.
+
+    Follows every `*.log` in a folder from its current end, in its own thread.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        super().__init__(name="log-follower", daemon=True)
+        self._folder = folder
+        self._say = say
+        self._places = {path: path.stat().st_size for path in folder.glob("*.log")}
+        self._rests: dict[Path, bytes] = {}
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Show the remaining lines, then stop."""
+        self._stopping.set()
+        if self.ident is not None:  # it was started
+            self.join()
+
+    def run(self) -> None:
+        """Forward new lines until `stop`."""
+        while not self._stopping.wait(FOLLOW_SECONDS):
+            self._forward()
+        self._forward()
+
+    def _forward(self) -> None:
+        for path in sorted(self._folder.glob("*.log")):
+            for line in self._read_lines(path):
+                self._say(f"{path.stem:<13} | {line}")
+
+    def _read_lines(self, path: Path) -> list[str]:
+        place = self._places.get(path, 0)
+        try:
+            with path.open("rb") as file:
+                place = place if place <= path.stat().st_size else 0  # the log was rotated: start at 0
+                file.seek(place)
+                new = file.read()
+        except OSError:
+            return []
+        self._places[path] = place + len(new)
+        *whole, rest = (self._rests.get(path, b"") + new).split(b"\n")
+        self._rests[path] = rest
+        return [line.decode(errors="replace") for line in whole]

@@ -11,9 +11,8 @@ from cli.batch_progress import open_view, wait_for_batch
 from cli.commands.batch import show_batch
 from cli.options import AudioOption, DurationOption, FileArgument, JsonOption, ModelOption
 from cli.output import note, print_facts, print_json, print_table, show_money
-from cli.prompt_file.finish_by import read_finish_by
 from cli.prompt_file.jobs import Fill
-from cli.prompt_file.push import choose_name, explain_refusal, load_jobs, print_warnings, push_batch
+from cli.prompt_file.push import choose_name, explain_refusal, load_jobs, print_warnings, push_batch, read_finish_by
 from rushes.settings import Settings, load_settings
 from stack.errors import FAILED, INTERRUPTED, CommandError
 

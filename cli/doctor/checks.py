@@ -9,15 +9,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from cli.api_client import ApiClient
-from cli.doctor.result import Check, Status
-from cli.doctor.webhooks import check_webhooks
+from cli.doctor.health import Check, Status, check_webhooks, judge_health
 from models.db.errors import DatabaseAway
 from models.db.session import open_engine, open_sessions
 from models.queries.health import EXPECTED_MIGRATION
 from rushes.errors import InvalidInput, RushesError
-from rushes.jobs.why_waiting import describe_outage
 from rushes.monitoring.broker import find_broker_fault, name_broker
-from rushes.readiness import Readiness, ReadinessProbe
+from rushes.readiness import ReadinessProbe
 from rushes.settings import Settings, load_settings
 from rushes.wavespeed.answers import KeyRefused, NoCredit
 from rushes.wavespeed.client import Timeouts, WaveSpeedClient
@@ -29,17 +27,6 @@ EXHAUSTED_BYTES = 500 * 10**6
 SCARCE_DOLLARS = 1
 DATABASE_SECONDS = 10
 PROVIDER_SECONDS = 15
-
-STOPPED_SECONDS = 10.0
-"""The dispatcher has stopped if it has had no leader for this long. A lease lasts five seconds."""
-STUCK_SECONDS = 600.0
-"""An account that refuses for this long does not recover by itself."""
-UNCONFIRMED_SECONDS = 600.0
-"""An unconfirmed submission that needs no person is decided long before this."""
-LAG_SECONDS = 60.0
-"""In a working farm, nothing that is due waits this long."""
-
-START = "start a worker: `rushes up`, or see docs/operations.md"
 
 
 def check_everything() -> list[Check]:
@@ -88,111 +75,6 @@ def _read_database(engine: Engine, settings: Settings, *, place: str) -> list[Ch
         ]
     migrated = Check("migrations", "ok", f"at {seen.migration}")
     return [reached, migrated, *judge_health(seen), check_webhooks(settings, sessions)]
-
-
-def judge_health(seen: Readiness) -> list[Check]:
-    """Judge from the rows the dispatcher, the workers, the account, and the work that is due."""
-    checks = [
-        _judge_dispatcher(seen),
-        _judge_workers(seen),
-        _judge_account(seen),
-        _judge_lag(seen),
-        _judge_ledger(seen),
-        _judge_unconfirmed(seen),
-        _judge_outputs(seen),
-    ]
-    return checks + ([_judge_batches(seen)] if seen.health.batches_at_risk else [])
-
-
-def _judge_dispatcher(seen: Readiness) -> Check:
-    health = seen.health
-    if health.leader:
-        return Check("dispatcher", "ok", f"{health.leader} leads")
-    if health.workers and (health.leaderless_seconds or 0) > STOPPED_SECONDS:
-        message = f"nobody has led for {health.leaderless_seconds:,.0f} s although workers live, so jobs wait"
-        advice = "search for `dispatcher.` in the logs of the workers that consume `submit`, and restart those workers"
-        return Check("dispatcher", "failed", message, advice)
-    if health.workers and health.leaderless_seconds is not None:
-        return Check("dispatcher", "warning", "nobody leads yet", "check again in ten seconds")
-    return Check("dispatcher", "failed", "nobody leads, so jobs wait", START)
-
-
-def _judge_workers(seen: Readiness) -> Check:
-    if seen.health.workers:
-        return Check("workers", "ok", f"{seen.health.workers} seen in the last 15 s")
-    return Check("workers", "failed", "none seen in the last 15 s", START)
-
-
-def _judge_account(seen: Readiness) -> Check:
-    health = seen.health
-    if health.paused:
-        advice = (
-            "after a restore it resumes by itself once no unknown prediction may belong to one of your jobs; otherwise "
-            "run `rushes account resume`"
-        )
-        return Check("account", "warning", f"is paused ({health.paused})", advice)
-    if not health.back_off:
-        return Check("account", "ok", "takes submissions")
-    if (health.back_off_seconds or 0) > STUCK_SECONDS:
-        message = f"has taken no submission for {(health.back_off_seconds or 0) / 60:,.0f} min ({health.back_off})"
-        advice = "it does not recover by itself: see the provider check, and fix the key, credit or rate"
-        return Check("account", "failed", message, advice)
-    advice = "jobs wait until the provider accepts them again; see the provider check"
-    return Check("account", "warning", f"takes no submissions now ({health.back_off})", advice)
-
-
-def _judge_lag(seen: Readiness) -> Check:
-    message = f"the most overdue row is {seen.health.lag_seconds:,.0f} s late"
-    if seen.health.lag_seconds <= LAG_SECONDS:
-        return Check("lag", "ok", message)
-    advice = "check that every queue has a live worker (`store` has its own), and add workers if the lag keeps growing"
-    return Check("lag", "warning", message, advice)
-
-
-def _judge_batches(seen: Readiness) -> Check:
-    message = f"{seen.health.batches_at_risk:,} likely to miss their deadline"
-    advice = (
-        "`rushes batch show` forecasts the end of each; give the next such batch a higher --priority, or raise the "
-        "account's limits"
-    )
-    return Check("batches", "warning", message, advice)
-
-
-def _judge_ledger(seen: Readiness) -> Check:
-    if not seen.health.duplicates:
-        late = f"; {seen.health.stale_writes:,} stale write(s) so far, which changed nothing"
-        return Check("ledger", "ok", f"there are no duplicate purchases{late}")
-    message = f"{seen.health.duplicates:,} duplicate purchase(s) in seven days: each paid for in addition to another"
-    advice = "raise RUSHES_LIST_LAG_SECONDS or RUSHES_FREEZE_ALLOWANCE_SECONDS; `rushes audit` names them"
-    return Check("ledger", "warning", message, advice)
-
-
-def _judge_unconfirmed(seen: Readiness) -> Check:
-    health = seen.health
-    if health.foreign:
-        message = (
-            f"the provider's list shows none of our predictions, so {health.foreign:,} submission(s) and render(s) wait"
-        )
-        advice = "check whether WAVESPEED_API_KEY belongs to another account; if not, decide with `rushes unconfirmed`"
-        return Check("unconfirmed", "failed", message, advice)
-    if not health.unconfirmed:
-        return Check("unconfirmed", "ok", "the outcome of every submission is known")
-    seconds = health.oldest_unconfirmed_seconds or 0
-    message = f"{health.unconfirmed:,} unconfirmed submission(s), the oldest for {seconds:,.0f} s"
-    if seconds <= UNCONFIRMED_SECONDS:
-        return Check("unconfirmed", "ok", message)
-    return Check("unconfirmed", "warning", message, "`rushes unconfirmed list` shows what they wait for")
-
-
-def _judge_outputs(seen: Readiness) -> Check:
-    if seen.outage is None:
-        return Check("outputs", "ok", "no outage of the output host is known")
-    advice = (
-        "nothing is lost and no job fails: all downloads continue once one succeeds. If the outage lasts, check "
-        "whether the host answers from this machine (proxy, firewall, DNS), and whether the provider reports an "
-        "incident"
-    )
-    return Check("outputs", "failed", describe_outage(seen.outage), advice)
 
 
 def check_redis(settings: Settings) -> Check:

@@ -1,7 +1,7 @@
-"""Send a prepared prompt file to the API: all of it or nothing, and never twice."""
+"""Name a prepared prompt file, set its deadline and send it to the API: all of it or nothing, and never twice."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rushes.jobs.pushing import BATCH_NAME
 from rushes.settings import Settings
 from stack.errors import CommandError
 
+_LENGTH = re.compile(r"(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?")
 _JOB_FIELD = re.compile(r"jobs\.(\d+)(?:\.(?:input\.)?(.+))?")
 
 
@@ -31,6 +32,40 @@ def choose_name(given: str | None, source: str, *, now: datetime | None = None) 
         message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or digit"
         raise InvalidInput([Problem("--batch", message)])
     return given
+
+
+def read_finish_by(finish_by: str | None, finish_in: str | None, *, now: datetime | None = None) -> str | None:
+    """Return the time for the API; None if neither is given. Raises `InvalidInput`, which names the option."""
+    if finish_by is not None and finish_in is not None:
+        raise InvalidInput([Problem("--finish-in", "cannot be given together with --finish-by")])
+    if finish_in is not None:
+        return _spell((now or datetime.now(UTC)) + _read_length(finish_in))
+    return None if finish_by is None else _spell(_read_time(finish_by))
+
+
+def _read_time(words: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(words)
+    except ValueError:
+        raise InvalidInput(
+            [Problem("--finish-by", f"must be a time such as 2026-01-01T12:00Z, not {words!r}")]
+        ) from None
+    if at.tzinfo is None:
+        message = f"must name its time zone, such as {words}Z or {words}+01:00"
+        raise InvalidInput([Problem("--finish-by", message)])
+    return at
+
+
+def _read_length(words: str) -> timedelta:
+    found = _LENGTH.fullmatch(words.replace(" ", ""))
+    if not found or not any(found.groups()):
+        raise InvalidInput([Problem("--finish-in", f"must be a length such as 2h, 90m or 1d12h, not {words!r}")])
+    days, hours, minutes, seconds = (int(each or 0) for each in found.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _spell(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")
 
 
 def push_batch(

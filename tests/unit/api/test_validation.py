@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from api.errors import ProblemResponse, answer_error
+from api.errors import TEXT_LIMIT, ProblemResponse, answer_error
 from api.schemas.orders import NewBatch
-from api.schemas.problems import TEXT_LIMIT
 from api.validation import read_schema
 from models.db.errors import DatabaseAway
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from chaos.farm import Pusher
 from chaos.plan import Push
-from chaos.pushing import Pusher
 from cli.api_client import Declined
 from tests.support.cli_stub import Answer, StubApi, batch, problem, serve_stub
 

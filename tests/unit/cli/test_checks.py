@@ -2,9 +2,7 @@
 
 import pytest
 
-from cli.doctor.checks import judge_health
-from cli.doctor.result import Check
-from cli.doctor.webhooks import judge_webhooks
+from cli.doctor.health import Check, judge_health, judge_webhooks
 from models.queries.health import EXPECTED_MIGRATION, Health
 from models.queries.watching.webhooks import WebhookStats
 from rushes.readiness import Readiness

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes.forecasting.inputs import ActiveGroup, Outlook, QueuedGroup
-from rushes.forecasting.simulation import forecast
+from rushes.forecasting.simulation import ActiveGroup, Outlook, QueuedGroup, forecast
 from rushes.forecasting.time_left import TimeLeft, add_time_left, render_time_left, share_done
 from rushes.render_times.poll_spacing import LogNormal, expected_seconds_left
 

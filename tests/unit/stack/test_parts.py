@@ -14,7 +14,6 @@ from rushes.settings import SERVICES_FILE, load_settings
 from sandbox.servers.ports import PortHold
 from stack.data_folder import get_flower_password, hold_folder, remove_services, write_services
 from stack.errors import CommandError
-from stack.log_follower import LogFollower
 from stack.ports import find_free_port, read_listen_address, web_url
 from stack.processes import (
     api_command,
@@ -27,6 +26,7 @@ from stack.processes import (
     step_worker_command,
     store_worker_command,
 )
+from stack.run import LogFollower
 
 ROOT = Path(__file__).resolve().parents[3]
 
