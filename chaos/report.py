@@ -116,7 +116,7 @@ class Report:
 
     @property
     def lost(self) -> int:
-        """Paid renders that have no file: counted from the simulator's ledger, or by the audit if it finds more."""
+        """Paid renders that have no file: counted from the simulator's books, or by the audit if it finds more."""
         return max(self.cost.lost, self._count(LOSSES))
 
     @property

@@ -17,11 +17,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from chaos.assault import Moment, Watch
 from chaos.plan import SCENARIOS
 from chaos.report import COLUMNS, Report, Trial, describe_pushes, list_faults, list_rows
-from chaos.servers import Servers, SharedServers, list_clients, open_redis
+from chaos.servers import REDIS_SECONDS, Servers, SharedServers, list_clients
 from chaos.trial import open_embedded, run_trial
 from cli.output import note, print_json, print_line, print_table, show_seconds
 from models.db.databases import create_database, drop_database
 from models.db.errors import DatabaseAway
+from rushes.monitoring.broker import open_redis
 from rushes.settings import PROVIDER_URL, load_settings
 from stack.errors import BAD_INPUT, FAILED, CommandError, ServiceAway
 from stack.interrupts import Interrupts
@@ -158,7 +159,7 @@ def _open_shared(database_url: str, redis_url: str, *, may_flush: bool) -> Itera
 def _refuse_used_redis(url: str) -> None:
     """Other workers on the same database number would take the run's messages, and the run would take theirs."""
     try:
-        with open_redis(url) as client:
+        with open_redis(url, seconds=REDIS_SECONDS) as client:
             others = len(list_clients(client)) - 1
     except (redis.RedisError, ValueError) as error:
         words = type(error).__name__  # its message may quote the password

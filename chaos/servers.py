@@ -4,17 +4,15 @@ import contextlib
 import shutil
 import signal
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from chaos.faults import BACKUP, CONNECTION_FAULTS, FLUSH_FAULTS, RESTORE, SERVER_FAULTS
 from chaos.victim import send_signal
 from models.db.databases import end_connections
 from models.db.errors import DatabaseAway
 from rushes.errors import RushesError
+from rushes.monitoring.broker import open_redis
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.servers.embedded import EmbeddedServer
 
@@ -23,21 +21,6 @@ DATA, COPY = "data", "copy"
 """The folder with an embedded server's data, and the folder with a run's copy of it."""
 
 Undo = Callable[[], None]
-
-
-class Servers(Protocol):
-    """Both servers of a run, and the faults that can be injected into them."""
-
-    @property
-    def urls(self) -> Mapping[str, str]:
-        """Two addresses. `postgres`: of a database that holds no jobs; `redis`: of one that holds no messages."""
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        """The faults that `strike` takes."""
-
-    def strike(self, kind: str) -> Undo | None:
-        """Inject a fault now; returns a function that ends it, if needed. A server that is already down is no error."""
 
 
 class EmbeddedServers:
@@ -51,14 +34,17 @@ class EmbeddedServers:
 
     @property
     def urls(self) -> Mapping[str, str]:
+        """Two addresses. `postgres`: of a database that holds no jobs; `redis`: of one that holds no messages."""
         return {name: server.url for name, server in self._servers.items()}
 
     @property
     def kinds(self) -> frozenset[str]:
+        """The faults that `strike` takes."""
         every = {*SERVER_FAULTS, *CONNECTION_FAULTS, *FLUSH_FAULTS, BACKUP, RESTORE}
         return frozenset(kind for kind in every if kind.partition("_")[0] in self._servers)
 
     def strike(self, kind: str) -> Undo | None:
+        """Inject a fault now; returns a function that ends it, if needed. A server that is already down is no error."""
         place, _, deed = kind.partition("_")
         server = self._servers[place]
         match deed:
@@ -91,13 +77,17 @@ class SharedServers:
         return None
 
 
+Servers = EmbeddedServers | SharedServers
+"""Both servers of a run, and the faults that can be injected into them."""
+
+
 def cut(kind: str, url: str) -> None:
     """End every connection to this database, or empty it. In Redis, a database is one database number."""
     if kind == "postgres_backends":
         with contextlib.suppress(DatabaseAway):
             end_connections(url)
         return
-    with contextlib.suppress(redis.RedisError), open_redis(url) as client:
+    with contextlib.suppress(redis.RedisError), open_redis(url, seconds=REDIS_SECONDS) as client:
         if kind == "redis_flush":
             client.flushdb()
         else:
@@ -109,17 +99,6 @@ def _end_clients(client: redis.Redis) -> None:
     for each in list_clients(client):
         if each != own:
             client.client_kill_filter(_id=str(each))
-
-
-def open_redis(url: str) -> redis.Redis:
-    """A client that gives up within seconds."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=REDIS_SECONDS,
-        socket_connect_timeout=REDIS_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-    )
 
 
 def list_clients(client: redis.Redis) -> list[int]:

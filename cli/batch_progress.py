@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,18 +23,13 @@ LONGEST_PAUSE_SECONDS = 10.0
 Pause = Callable[[float], None]
 
 
-class View(Protocol):
-    """Shows progress."""
-
-    def show(self, batch: dict[str, Any]) -> None:
-        """Show the batch as it is now."""
-
-    def note(self, message: str) -> None:
-        """Show a line that later progress does not overwrite."""
-
-
 def wait_for_batch(
-    client: ApiClient, name: str, *, view: View, every: float = REFRESH_SECONDS, pause: Pause = time.sleep
+    client: ApiClient,
+    name: str,
+    *,
+    view: "View",
+    every: float = REFRESH_SECONDS,
+    pause: Pause = time.sleep,
 ) -> dict[str, Any]:
     """Check a batch until all its jobs have ended, and return it. Keep trying while the API is temporarily away.
 
@@ -77,7 +72,7 @@ def describe_batch(batch: dict[str, Any]) -> str:
 
 
 @contextmanager
-def open_view(console: Console | None = None) -> Iterator[View]:
+def open_view(console: Console | None = None) -> "Iterator[View]":
     """Open the view that suits stderr."""
     console = console or Console(stderr=True, highlight=False)
     if console.is_terminal and not console.is_dumb_terminal:
@@ -100,6 +95,7 @@ class LiveView:
         self._live.update(Group(head, Text(describe_batch(batch))))
 
     def note(self, message: str) -> None:
+        """Show a line that later progress does not overwrite."""
         self._live.console.print(Text(message))
 
 
@@ -121,6 +117,9 @@ class PlainView:
 
     def note(self, message: str) -> None:
         self._console.print(Text(message), soft_wrap=True)
+
+
+View = LiveView | PlainView
 
 
 def _is_temporary(error: CommandError) -> bool:

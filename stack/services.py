@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from rushes.errors import Unavailable
 from sandbox.servers.embedded import EmbeddedServer
@@ -17,33 +16,13 @@ from sandbox.servers.process import tie_to_us
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Service(Protocol):
-    """A service that runs until it is stopped. The lowest `wave` is stopped first; equal waves are stopped together."""
-
-    name: str
-    wave: int
-    log: Path
-    patience_seconds: float  # it may take this long to stop by itself
-
-    def start(self) -> None:
-        """Start it; called again after it has ended. Raises `RushesError` if it cannot start."""
-
-    def find_ending(self) -> str | None:
-        """How it ended, as text; None while it runs."""
-
-    def ask_to_stop(self) -> None:
-        """Ask it to finish its work, and return at once."""
-
-    def end(self) -> None:
-        """End it in any state; it no longer runs on return."""
-
-
 @dataclass(kw_only=True, eq=False)
 class ProcessService:
     """A process in its own session, so that Ctrl-C reaches only the supervisor. `environment` is complete.
 
     Linux: the process gets SIGKILL when the thread that started it dies, even by kill -9, so call `start` in the main
     thread. A milder signal would not do: the servers are gone too, and a worker would wait for them instead of ending.
+    The lowest `wave` is stopped first; equal waves are stopped together.
     """
 
     name: str
@@ -51,7 +30,7 @@ class ProcessService:
     environment: Mapping[str, str] = field(repr=False)
     log: Path
     wave: int = 0
-    patience_seconds: float = 10.0
+    patience_seconds: float = 10.0  # it may take this long to stop by itself
     stop_signal: signal.Signals = signal.SIGTERM
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -61,7 +40,7 @@ class ProcessService:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Start it. Raises `Unavailable` if the system cannot start it."""
+        """Start it, also after it has ended. Raises `Unavailable` if the system cannot start it."""
         try:
             with open_log(self.log) as log:
                 self._process = subprocess.Popen(  # noqa: S603 - our own command lines
@@ -77,10 +56,12 @@ class ProcessService:
             raise Unavailable(f"{self.name} cannot be started: {error}") from error
 
     def find_ending(self) -> str | None:
+        """How it ended, as text; None while it runs."""
         code = self._process.poll() if self._process is not None else 0
         return None if code is None else describe_code(code)
 
     def ask_to_stop(self) -> None:
+        """Ask it to finish its work, and return at once."""
         if self._process is not None:
             self._process.send_signal(self.stop_signal)
 
@@ -115,6 +96,10 @@ class ServerService:
 
     def end(self) -> None:
         self.server.stop()
+
+
+Service = ProcessService | ServerService
+"""Runs until it is stopped."""
 
 
 def describe_code(code: int) -> str:

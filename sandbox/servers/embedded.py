@@ -142,10 +142,6 @@ class EmbeddedServer(ABC):
         """The text that the server reads from its standard input."""
         return ""
 
-    def _environment(self) -> dict[str, str]:
-        """Extra environment variables for the server."""
-        return {}
-
     @abstractmethod
     def _is_ready(self) -> bool:
         """Whether it accepts connections; called every few milliseconds."""
@@ -204,7 +200,7 @@ class EmbeddedServer(ABC):
                 stdout=log,
                 stderr=log,
                 cwd=owning,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | FIXED | self._environment(),
+                env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | FIXED,
                 pass_fds=(lock.file,),
                 start_new_session=True,
             )

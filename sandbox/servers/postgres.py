@@ -61,6 +61,8 @@ class EmbeddedPostgres(EmbeddedServer):
         self._password = self._folder.read_password(create=is_new)
         if is_new:
             self._make_data()
+        # We hold the server lock: no process of a killed server lives, even if its process id is in use again.
+        (self._folder.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _make_data(self) -> None:
         """Run initdb next to `data/` and rename the result, so that `data/` is complete or absent."""
@@ -87,18 +89,6 @@ class EmbeddedPostgres(EmbeddedServer):
         except OSError:
             return False
         return len(lines) > STATUS_LINE and lines[0] == str(self.pid) and lines[STATUS_LINE].strip() == "ready"
-
-    def _environment(self) -> dict[str, str]:
-        """Let Postgres start although the postmaster.pid of a killed server holds a process id that is in use again.
-
-        We hold the server lock, so no process of the killed server lives. Postgres takes the id for its grandparent's,
-        as under pg_ctl, and still searches for an old shared memory block (CreateLockFile in utils/init/miscinit.c).
-        """
-        try:
-            stale = (self._folder.data / "postmaster.pid").read_text().split("\n", 1)[0]
-        except OSError:
-            return {}
-        return {"PG_GRANDPARENT_PID": stale}
 
     def _launch(self) -> None:
         super()._launch()

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from rushes.monitoring.broker import open_redis
 from sandbox.servers.embedded import EmbeddedServer
 from sandbox.servers.ports import HOST
 from sandbox.servers.process import find_binary
@@ -48,7 +47,7 @@ class EmbeddedRedis(EmbeddedServer):
 
     def _is_ready(self) -> bool:
         try:
-            with redis.Redis.from_url(self.url, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
+            with open_redis(self.url, seconds=1) as client:
                 return bool(client.ping())
         except redis.RedisError:
             return False
