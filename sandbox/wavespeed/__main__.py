@@ -19,15 +19,15 @@ examples:
   python -m sandbox.wavespeed --port 0 --api-key test --slots 2 --overflow refuse --speed 100
       429 for a third render at the same time; renders take about 1 s
   python -m sandbox.wavespeed --port 0 --api-key test --slots 50 --submits-per-minute 600 \\
-      --fault submit_504=0.05 --fault 'task_failed={"probability": 0.1, "model": "*/ltx-2-pro/*"}'
-      5 % of the submissions are charged but their answer is lost, 10 % of the Pro renders fail
+      --fault submit_504=0.05 --fault 'task_failed={"probability": 0.1, "prompt": "cat"}'
+      5 % of the submissions are charged but their answer is lost, 10 % of the renders of cats fail
 
 while it runs (only from this machine, without a key):
   GET /sim/{stats,tasks,times}                              what has happened
   PUT /sim/faults {"get_5xx": {"status": 502, "count": 3}}  switch faults on; GET and DELETE as well
 
-faults (--fault NAME=PROBABILITY or NAME=JSON). All take probability, count, duration (seconds),
-model (pattern of ids), prompt (part of it) and kind (of request). Some take more, shown with their defaults:
+faults (--fault NAME=PROBABILITY or NAME=JSON). All take probability, count, prompt (part of it) and
+kind (of request). Some take more, shown with their defaults:
 """
 
 

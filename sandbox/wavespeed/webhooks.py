@@ -85,7 +85,6 @@ class Outbox:
 
     async def _send(self, task: Task, secret: str, attempt: int, moment: float) -> None:
         self.counts["sent"] += 1
-        task.webhook_attempts += 1
         body = json.dumps(describe(task, now=moment, base=task.asked.base), separators=(",", ":")).encode()
         # every attempt carries its own timestamp: the receiver refuses callbacks older than 5 minutes
         timestamp = str(int(time.time()))

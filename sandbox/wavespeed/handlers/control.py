@@ -37,19 +37,14 @@ async def show_stats(service: GatedService, request: Request) -> ASGIApp:
     counts, farm = provider.counts, provider.farm
     return as_json(
         {
-            "now": provider.now,
             "requests": counts.requests,
-            "answers": counts.answers,
             "accepted": counts.accepted,
-            "refused": sum(counts.refused.values()),
-            "refused_by_status": counts.refused,
+            "refused": counts.refused,
             "ended": counts.ended,
             "unfinished": farm.unfinished,
             "most_unfinished": farm.most_unfinished,
             "running": farm.running,
             "most_running": farm.most_running,
-            "slots": farm.slots,
-            "ignored_keys": counts.ignored_keys,
             "webhooks": service.outbox.counts,
             "balance": str(provider.balance),
         }
@@ -109,7 +104,6 @@ def _show_task(provider: Provider, task: Task) -> dict[str, Any]:
         "price": str(task.price),  # as text, so that nothing is rounded
         "money": task.money,
         "webhook": task.asked.webhook,
-        "webhook_attempts": task.webhook_attempts,
         "output": output_path(task.id) if task.has_video else None,
         "error": task.fate.error if task.ended is not None else "",
     }

@@ -52,7 +52,7 @@ async def show_webhook_secret(service: GatedService, request: Request) -> ASGIAp
 
 def _read_query(provider: Provider, body: dict[str, Any]) -> Query:
     newest = 2**63
-    if lag := provider.faults.strike("list_lag", Subject("list", str(body.get("model", "")))):
+    if lag := provider.faults.strike("list_lag", Subject("list")):
         newest = to_ns(provider.now - lag.delay)
     before = _read_time(body, "created_before")
     return Query(

@@ -1,6 +1,5 @@
 """POST /api/v3/{model-id}: buy a render, and every way in which the answer can get lost."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,8 +13,6 @@ from sandbox.wavespeed.http.gate import TOO_MANY, GatedService, base_of, broken,
 from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.provider import NO_CREDIT, Provider
 from sandbox.wavespeed.state.tasks import TaskRequest, describe, fill_in
-
-logger = logging.getLogger(__name__)
 
 _JSON_TYPES = {"text": "string", "url": "string", "integer": "integer", "number": "number", "flag": "boolean"}
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
@@ -31,13 +28,13 @@ async def submit(service: GatedService, request: Request) -> ASGIApp:
     """Accept, refuse or lose one submission. Once `Provider.accept` returns, the task exists and is charged."""
     provider = service.provider
     body = await read_object(request)
-    subject = Subject("submit", request.path_params["model_id"], str(body.get("prompt", "")))
+    subject = Subject("submit", str(body.get("prompt", "")))
     strike = provider.faults.aim(subject)
     if (refused := _refuse(provider, strike)) is not None:
         return refused
     if not provider.limit.admit(provider.now):
         raise Refusal(429, TOO_MANY)
-    submission = _read_submission(provider, request, body=body)
+    submission = _read_submission(request, body)
     if late := strike("submit_late"):
         provider.accept_later(submission, late.delay)
         return broken(504)
@@ -60,14 +57,12 @@ def _refuse(provider: Provider, strike: Strike) -> ASGIApp | None:
     return None
 
 
-def _read_submission(provider: Provider, request: Request, *, body: dict[str, Any]) -> TaskRequest:
+def _read_submission(request: Request, body: dict[str, Any]) -> TaskRequest:
     model_id = request.path_params["model_id"]
     model = next((each for each in VIDEO_MODELS if each.id == model_id), None)  # the provider has no short names
     if model is None:
         raise Refusal(400, "Model not found")
-    given, ignored = split_input(model, body)
-    if ignored:
-        _note_ignored(provider, model, keys=ignored)
+    given = read_input(model, body)
     if sentence := complain(model, given):
         raise Refusal(400, sentence)
     webhook = request.query_params.get("webhook") or None
@@ -76,15 +71,14 @@ def _read_submission(provider: Provider, request: Request, *, body: dict[str, An
     return TaskRequest(model=model, given=given, base=base_of(request), webhook=webhook)
 
 
-def split_input(model: VideoModel, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The inputs in a body that the model knows, in the order sent, and the names of the unknown keys.
+def read_input(model: VideoModel, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs in a body that the model knows, in the order sent.
 
     A null counts as missing. The provider silently ignores unknown keys and bills the defaults. It does not offer
     `enable_base64_output` and `stream` for these video models.
     """
     known = {parameter.name for parameter in model.parameters}
-    given = {name: _mend(value) for name, value in body.items() if name in known and value is not None}
-    return given, [name for name in body if name not in known]
+    return {name: _mend(value) for name, value in body.items() if name in known and value is not None}
 
 
 def complain(model: VideoModel, given: Mapping[str, Any]) -> str | None:
@@ -132,13 +126,6 @@ def _mend(value: object) -> object:
     if not isinstance(value, str) or value.isascii():
         return value
     return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _note_ignored(provider: Provider, model: VideoModel, *, keys: list[str]) -> None:
-    fresh = [key for key in keys if key not in provider.counts.ignored_keys]
-    provider.counts.ignored_keys.update(keys)
-    if fresh:
-        logger.warning("ignored %s, which %s does not know", ", ".join(map(repr, fresh)), model.id)
 
 
 def _lose(strike: Strike, shown: dict[str, Any]) -> ASGIApp | None:

@@ -60,19 +60,6 @@ def garble(answer: Response, form: str) -> Response:
             return gateway_error(200, "OK")
 
 
-def label(answer: ASGIApp) -> str:
-    """A label for the statistics: the HTTP status, or the failure that replaced the answer."""
-    match answer:
-        case Response():
-            return str(answer.status_code)
-        case Dropped() | Hung() | Cut():
-            return type(answer).__name__.lower()
-        case Slow() | Dripped():
-            return label(answer.answer)
-        case _:
-            return "200"
-
-
 class Dropped:
     """No answer: the connection is reset."""
 

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox.wavespeed.http.answers import Dripped, Dropped, Hung, Refusal, Slow, garble, gateway_error, label
+from sandbox.wavespeed.http.answers import Dripped, Dropped, Hung, Refusal, Slow, garble, gateway_error
 from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.webhooks import Outbox
@@ -55,7 +55,6 @@ class Gate:
                 provider.counts.refused[refusal.status] += 1
         except ClientDisconnect:
             answer = Dropped()
-        provider.counts.answers[self._kind][label(answer)] += 1
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request) -> ASGIApp:
@@ -71,9 +70,8 @@ class Gate:
         return self._worsen(strike, await self._handler(self._service, request))
 
     def _subject(self, request: Request) -> Subject:
-        parameters = request.path_params
-        task = self._service.provider.find(parameters.get("task_id", ""))
-        return task.asked.as_subject(self._kind) if task else Subject(self._kind, parameters.get("model_id", ""))
+        task = self._service.provider.find(request.path_params.get("task_id", ""))
+        return task.asked.as_subject(self._kind) if task else Subject(self._kind)
 
     def _fail_reading(self, strike: Strike) -> ASGIApp | None:
         if self._kind not in READING:

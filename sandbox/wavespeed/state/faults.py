@@ -1,13 +1,12 @@
 """All faults of the simulator, switched on and off while it runs.
 
-A fault has a name from `FAULTS` and a rule: its probability, count, duration and targets. Each fault draws from its
+A fault has a name from `FAULTS` and a rule: its probability, count and targets. Each fault draws from its
 own random generator, seeded with the simulator's seed, so one fault never changes the draws of another.
 """
 
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Annotated, Any
 
@@ -28,8 +27,6 @@ class FaultRule(BaseModel):
 
     probability: float = Field(default=1.0, ge=0, le=1)
     count: int | None = Field(default=None, ge=1, description="maximum number of strikes")
-    duration: float | None = Field(default=None, gt=0, description="seconds until it ends by itself")
-    model: str | None = Field(default=None, description="only for model ids of this pattern, such as */ltx-2-pro/*")
     prompt: str | None = Field(default=None, description="only for prompts that contain this text")
     kind: str | None = Field(default=None, description="only for this kind of request: submit, result, list, ...")
     delay: float = Field(default=0.0, ge=0, description="seconds")
@@ -51,7 +48,7 @@ class Description:
     forms: tuple[str, ...] = ()
 
 
-COMMON = frozenset({"probability", "count", "duration", "model", "prompt", "kind"})
+COMMON = frozenset({"probability", "count", "prompt", "kind"})
 
 UNREADABLE = ("html", "truncated", "code")
 PAGES = ("html", "json", "xml")
@@ -141,17 +138,15 @@ FAULTS: dict[str, Description] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The target of a fault: the kind of request, and the model and prompt if known."""
+    """The target of a fault: the kind of request, and the prompt if known."""
 
     kind: str = ""
-    model: str = ""
     prompt: str = ""
 
 
 @dataclass(slots=True, eq=False)
 class _Active:
     rule: FaultRule
-    ends: float | None
     fired: int = 0
 
 
@@ -162,9 +157,8 @@ Strike = Callable[[str], FaultRule | None]
 class Faults:
     """The active faults."""
 
-    def __init__(self, seed: int, clock: Callable[[], float]) -> None:
+    def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._clock = clock
         self._active: dict[str, _Active] = {}
         self._luck: dict[str, random.Random] = {}
 
@@ -173,9 +167,7 @@ class Faults:
 
         Raises `ValueError` for an unknown name and for a rule that does not fit the fault.
         """
-        rule = read_rule(name, given)
-        ends = None if rule.duration is None else self._clock() + rule.duration
-        self._active[name] = _Active(rule, ends)
+        self._active[name] = _Active(read_rule(name, given))
         self._luck.setdefault(name, random.Random(f"{self._seed}:{name}"))  # noqa: S311 - not for secrets
 
     def switch_off(self, name: str | None = None) -> None:
@@ -189,9 +181,6 @@ class Faults:
         """The rule of this fault if it strikes now, else None."""
         active = self._active.get(name)
         if active is None or not _concerns(active.rule, subject):
-            return None
-        if active.ends is not None and self._clock() >= active.ends:
-            del self._active[name]
             return None
         if self._luck[name].random() >= active.rule.probability:
             return None
@@ -234,8 +223,4 @@ def read_rule(name: str, given: object) -> FaultRule:
 
 
 def _concerns(rule: FaultRule, subject: Subject) -> bool:
-    if rule.kind is not None and rule.kind != subject.kind:
-        return False
-    if rule.model is not None and not fnmatchcase(subject.model, rule.model):
-        return False
-    return rule.prompt is None or rule.prompt in subject.prompt
+    return rule.kind in {None, subject.kind} and (rule.prompt is None or rule.prompt in subject.prompt)

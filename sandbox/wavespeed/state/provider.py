@@ -5,7 +5,7 @@ import random
 import time
 import uuid
 from bisect import bisect_left, bisect_right, insort
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -31,14 +31,10 @@ class Counts:
     """Counters since the start of the simulator."""
 
     requests: Counter[str] = field(default_factory=Counter)
-    answers: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """For each kind of request: how often each HTTP status, or `dropped` or `hung`, was the answer."""
     accepted: int = 0
     refused: Counter[int] = field(default_factory=Counter)
     """Submissions answered with an error instead of a task, by HTTP status."""
     ended: Counter[str] = field(default_factory=Counter)
-    ignored_keys: Counter[str] = field(default_factory=Counter)
-    """Input keys that match no parameter; each is logged when it first appears."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +55,7 @@ class Provider:
     def __init__(self, settings: SimulatorSettings, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
         self.now = clock()
-        self.faults = Faults(settings.seed, lambda: self.now)
+        self.faults = Faults(settings.seed)
         self.counts = Counts()
         self.balance = settings.balance  # each price is held at submission, and kept or refunded when the task ends
         self.limit = SlidingMinute(settings.submits_per_minute)

@@ -82,7 +82,7 @@ class TaskRequest:
 
     def as_subject(self, kind: str = "") -> Subject:
         """The target of faults that strike a request of this kind."""
-        return Subject(kind, self.model.id, self.prompt)
+        return Subject(kind, self.prompt)
 
     @property
     def price(self) -> Decimal:
@@ -102,7 +102,6 @@ class Task:
     """Shown instead of `processing`, to simulate an unknown status."""
     started: float | None = None
     ended: float | None = None
-    webhook_attempts: int = 0
     price: Decimal = field(init=False)
     created_ns: int = field(init=False)
     created_at: str = field(init=False)

@@ -2,7 +2,6 @@
 
 import io
 import re
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -120,12 +119,9 @@ def test_bodies_that_are_no_objects_are_400(api: Api, body: bytes) -> None:
     assert answer.json()["code"] == 400
 
 
-def test_unknown_keys_are_ignored_and_logged(api: Api, simulator: Simulator) -> None:
-    name = f"colour_{uuid.uuid4().hex}"
-    task = api.buy(**{name: "red", "duration": 6})
-    assert simulator.stats()["ignored_keys"][name] == 1
-    assert name in simulator.log()
-    assert name not in next(each for each in simulator.tasks() if each["id"] == task["id"])["input"]
+def test_unknown_keys_are_ignored(api: Api, simulator: Simulator) -> None:
+    task = api.buy(colour="red", duration=6)
+    assert "colour" not in next(each for each in simulator.tasks() if each["id"] == task["id"])["input"]
 
 
 def test_every_model_of_the_catalogue_can_be_bought(api: Api) -> None:
@@ -346,8 +342,7 @@ def test_stats_tell_accepted_refused_and_ended(api: Api, simulator: Simulator) -
     api.wait(task_id)
     after = simulator.stats()
     assert after["accepted"] == before["accepted"] + 1
-    assert after["refused"] == before["refused"] + 1
-    assert after["refused_by_status"]["400"] == before["refused_by_status"].get("400", 0) + 1
+    assert after["refused"]["400"] == before["refused"].get("400", 0) + 1
     assert after["ended"]["completed"] > before["ended"].get("completed", 0)
 
 

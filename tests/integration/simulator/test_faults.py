@@ -14,7 +14,7 @@ from sandbox.wavespeed import Simulator
 from sandbox.wavespeed.state.faults import CONTAINERS, PAGES
 from sandbox.wavespeed.state.timestamps import NANOSECONDS, parse_time
 from sandbox.wavespeed.videos import MEDIA_TYPES
-from tests.support.simulator_client import FAST, PRO, TERMINAL, Api, wait_until
+from tests.support.simulator_client import PRO, TERMINAL, Api, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +152,10 @@ def test_submit_bad_code_is_a_200_that_bought_nothing(api: Api, simulator: Simul
     assert bought() == 0
 
 
-def test_a_fault_strikes_only_the_model_and_prompt_it_names(api: Api, simulator: Simulator) -> None:
-    simulator.set_fault("submit_5xx", model="*/ltx-2-fast/*", prompt="red")
-    assert api.submit(FAST, prompt="a red cat").status_code == 503
-    assert api.submit(FAST, prompt="a blue cat").status_code == 200
-    assert api.submit(PRO, prompt="a red cat").status_code == 200
+def test_a_fault_strikes_only_the_prompt_it_names(api: Api, simulator: Simulator) -> None:
+    simulator.set_fault("submit_5xx", prompt="red")
+    assert api.submit(prompt="a red cat").status_code == 503
+    assert api.submit(prompt="a blue cat").status_code == 200
 
 
 # reading
@@ -248,15 +247,13 @@ def test_outage_drops_everything_but_the_control_api(api: Api, simulator: Simula
     for attempt in (lambda: api.get("/balance"), api.submit, lambda: requests.get(url, timeout=60)):
         with pytest.raises(requests.ConnectionError):
             attempt()
-    assert simulator.stats()["answers"]["balance"]["dropped"] >= 1
 
 
-def test_outage_can_answer_with_a_status_and_ends_on_its_own(api: Api, simulator: Simulator) -> None:
-    began = time.monotonic()
-    simulator.set_fault("outage", status=503, duration=1.0)
-    assert api.get("/balance").status_code == 503 or time.monotonic() - began >= 0.9
-    wait_until(lambda: api.get("/balance").ok, "the end of the outage")
-    assert time.monotonic() - began >= 0.9
+def test_outage_can_answer_with_a_status_and_ends(api: Api, simulator: Simulator) -> None:
+    simulator.set_fault("outage", status=503)
+    assert api.get("/balance").status_code == 503
+    simulator.clear_fault("outage")
+    assert api.get("/balance").ok
 
 
 # how tasks end

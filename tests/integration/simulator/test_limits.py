@@ -52,7 +52,7 @@ def test_tasks_beyond_the_slots_are_refused_in_that_mode() -> None:
         assert "oncurrency limit" in refused.json()["message"]
         assert "retry-after" not in refused.headers
         assert len(simulator.tasks()) == 2
-        assert simulator.stats()["refused_by_status"] == {"429": 1}
+        assert simulator.stats()["refused"] == {"429": 1}
 
 
 @pytest.mark.parametrize("per_minute", [2, 500])

@@ -1,17 +1,10 @@
-"""The rules of faults: likelihood, number, time, and whom they concern."""
+"""The rules of faults: likelihood, number, and whom they concern."""
 
 import pytest
 
 from sandbox.wavespeed.state.faults import FAULTS, Faults, Subject, read_rule
 
-ANYONE = Subject("submit", "lightricks/ltx-2-pro/text-to-video", "a red cat")
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+ANYONE = Subject("submit", "a red cat")
 
 
 def hits(faults: Faults, name: str, times: int, subject: Subject = ANYONE) -> int:
@@ -19,13 +12,13 @@ def hits(faults: Faults, name: str, times: int, subject: Subject = ANYONE) -> in
 
 
 def test_no_fault_strikes_unless_it_was_switched_on() -> None:
-    faults = Faults(1, Clock())
+    faults = Faults(1)
     assert not faults.list_active()
     assert all(faults.strike(name, ANYONE) is None for name in FAULTS)
 
 
 def test_every_fault_can_be_switched_on_with_its_defaults() -> None:
-    faults = Faults(1, Clock())
+    faults = Faults(1)
     for name, description in FAULTS.items():
         faults.switch_on(name, True)
         rule = faults.strike(name, ANYONE)
@@ -34,49 +27,37 @@ def test_every_fault_can_be_switched_on_with_its_defaults() -> None:
 
 
 def test_a_probability_is_kept_in_the_long_run() -> None:
-    faults = Faults(1, Clock())
+    faults = Faults(1)
     faults.switch_on("submit_504", 0.25)
     assert 420 < hits(faults, "submit_504", 2_000) < 580
 
 
 def test_a_count_is_never_exceeded() -> None:
-    faults = Faults(1, Clock())
+    faults = Faults(1)
     faults.switch_on("submit_504", {"count": 3})
     assert hits(faults, "submit_504", 50) == 3
     assert not faults.list_active()
 
 
-def test_a_fault_goes_away_after_its_duration() -> None:
-    clock = Clock()
-    faults = Faults(1, clock)
-    faults.switch_on("outage", {"duration": 10})
-    assert hits(faults, "outage", 5) == 5
-    clock.now = 10.0
-    assert hits(faults, "outage", 5) == 0
-
-
 @pytest.mark.parametrize(
     ("rule", "subject", "strikes"),
     [
-        ({"model": "*/ltx-2-pro/*"}, ANYONE, True),
-        ({"model": "*/ltx-2-fast/*"}, ANYONE, False),
         ({"prompt": "red"}, ANYONE, True),
         ({"prompt": "blue"}, ANYONE, False),
         ({"kind": "submit"}, ANYONE, True),
         ({"kind": "list"}, ANYONE, False),
-        ({"model": "*"}, Subject("balance"), True),
-        ({"model": "lightricks/*"}, Subject("balance"), False),
+        ({"prompt": "red"}, Subject("balance"), False),
     ],
 )
 def test_a_rule_concerns_whom_it_names(rule: dict[str, object], subject: Subject, strikes: bool) -> None:
-    faults = Faults(1, Clock())
+    faults = Faults(1)
     faults.switch_on("outage", rule)
     assert (faults.strike("outage", subject) is not None) is strikes
 
 
 def test_one_fault_does_not_change_the_luck_of_another() -> None:
     def play(with_other: bool) -> list[bool]:
-        faults = Faults(5, Clock())
+        faults = Faults(5)
         faults.switch_on("submit_504", 0.5)
         if with_other:
             faults.switch_on("submit_drop", 0.5)
@@ -90,7 +71,7 @@ def test_one_fault_does_not_change_the_luck_of_another() -> None:
 
 
 def test_a_fault_that_is_switched_off_ends() -> None:
-    faults = Faults(1, Clock())
+    faults = Faults(1)
     faults.switch_on("outage", 1)
     faults.switch_on("get_5xx", 1)
     faults.switch_off("outage")
@@ -100,7 +81,7 @@ def test_a_fault_that_is_switched_off_ends() -> None:
 
 
 def test_the_list_shows_each_rule_and_how_often_it_struck() -> None:
-    faults = Faults(1, Clock())
+    faults = Faults(1)
     faults.switch_on("submit_429", {"retry_after": 7})
     hits(faults, "submit_429", 2)
     assert faults.list_active() == {"submit_429": {"retry_after": 7.0, "fired": 2}}
