@@ -19,17 +19,9 @@ from models.lifecycle import JOB_ENDED
 from rushes.settings import Settings
 from sandbox.servers.ports import PortHold
 from sandbox.wavespeed import Simulator
+from stack import processes
 from stack.errors import ServiceAway
 from stack.ports import find_free_port, web_url
-from stack.processes import (
-    LOOPBACK,
-    api_command,
-    default_settings,
-    process_environment,
-    run_as_module,
-    step_worker_command,
-    store_worker_command,
-)
 
 SLOTS = 32
 """An unconfirmed submission holds its slot until the list can be trusted; with fewer slots, unconfirmed submissions
@@ -59,8 +51,8 @@ def open_simulator(plan: Plan) -> Simulator:
 
 def make_settings(plan: Plan, simulator: Simulator, *, urls: Mapping[str, str], folder: Path) -> Settings:
     """Settings for renders and leases of seconds, with the simulator's key; the environment is ignored."""
-    url = web_url(LOOPBACK, find_free_port(LOOPBACK, 0))
-    return default_settings(
+    url = web_url(processes.LOOPBACK, find_free_port(processes.LOOPBACK, 0))
+    return processes.default_settings(
         database_url=urls["postgres"],
         redis_url=urls["redis"],
         data_dir=folder / "data",
@@ -90,13 +82,16 @@ class Farm(Victim):
         self._hold = PortHold()  # keeps the port free while the API is down: it is killed and restarts on the same port
         self._hold.take(port)
         commands = {
-            "api": api_command(host=LOOPBACK, port=port),
-            **{name: step_worker_command(settings, number=number) for number, name in enumerate(WORKERS, start=1)},
-            "store": store_worker_command(settings),
+            "api": processes.api_command(host=processes.LOOPBACK, port=port),
+            **{
+                name: processes.step_worker_command(settings, number=number)
+                for number, name in enumerate(WORKERS, start=1)
+            },
+            "store": processes.store_worker_command(settings),
         }
         super().__init__(
-            {name: run_as_module(words) for name, words in commands.items()},
-            environment=process_environment(settings, os.environ, with_key=True),
+            {name: processes.run_as_module(words) for name, words in commands.items()},
+            environment=processes.process_environment(settings, os.environ, with_key=True),
             logs=folder / "logs",
         )
 

@@ -90,15 +90,10 @@ def cut(kind: str, url: str) -> None:
     with contextlib.suppress(redis.RedisError), open_redis(url, seconds=REDIS_SECONDS) as client:
         if kind == "redis_flush":
             client.flushdb()
-        else:
-            _end_clients(client)
-
-
-def _end_clients(client: redis.Redis) -> None:
-    own = int(client.client_id())
-    for each in list_clients(client):
-        if each != own:
-            client.client_kill_filter(_id=str(each))
+            return
+        for each in list_clients(client):
+            if each != client.client_id():
+                client.client_kill_filter(_id=str(each))
 
 
 def list_clients(client: redis.Redis) -> list[int]:

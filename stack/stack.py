@@ -17,21 +17,12 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.servers.embedded import EmbeddedServer
 from sandbox.servers.folder import tail_log
 from sandbox.servers.ports import PortHold
+from stack import processes
 from stack.data_folder import get_flower_password
 from stack.errors import CommandError
 from stack.interrupts import Interrupts
 from stack.migrations import migrate
 from stack.ports import find_free_port, read_listen_address, web_url
-from stack.processes import (
-    LOOPBACK,
-    api_command,
-    flower_command,
-    process_environment,
-    run_as_module,
-    simulator_command,
-    step_worker_command,
-    store_worker_command,
-)
 from stack.services import ProcessService, ServerService
 from stack.supervisor import PAUSE_SECONDS, Say, Supervisor
 
@@ -145,7 +136,6 @@ class Stack:
         self._interrupts.is_blocking = True
         self._supervisor.start(ServerService(server, wave=wave, log=folder / "server.log"))
         self._interrupts.is_blocking = False
-        server.keep_port()
         return server
 
     def _start_provider(self) -> None:
@@ -153,16 +143,16 @@ class Stack:
             self._say(f"rendering with WaveSpeed at {self.settings.wavespeed_url}, this costs money")
             return
         home = self.settings.data_dir / "simulator"
-        port = self._choose_port(LOOPBACK, self.options.simulator_port, who="the simulator")
+        port = self._choose_port(processes.LOOPBACK, self.options.simulator_port, who="the simulator")
         scratch = home / "scratch"  # a killed simulator leaves its temporary files behind
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700, parents=True)
-        command = simulator_command(self.settings, port=port, api_key=SIMULATOR_KEY, journal=home / "journal")
+        command = processes.simulator_command(self.settings, port=port, api_key=SIMULATOR_KEY, journal=home / "journal")
         command += self.options.simulator_options
         self.settings = self.settings.with_changes(
-            wavespeed_api_key=SIMULATOR_KEY, wavespeed_url=web_url(LOOPBACK, port)
+            wavespeed_api_key=SIMULATOR_KEY, wavespeed_url=web_url(processes.LOOPBACK, port)
         )
-        environment = process_environment(self.settings, os.environ) | {"TMPDIR": str(scratch)}
+        environment = processes.process_environment(self.settings, os.environ) | {"TMPDIR": str(scratch)}
         self._start_process("simulator", command, environment=environment, wave=Wave.SIMULATOR)
         self._say(f"{self.options.why_simulated}: rendering with the simulator, nothing is spent")
 
@@ -174,17 +164,19 @@ class Stack:
             self.settings = self.settings.with_changes(public_url=self.settings.url)
         self._start_process(
             "api",
-            api_command(host=host, port=port),
+            processes.api_command(host=host, port=port),
             # The API needs the key only if it receives webhooks: it asks the provider for their signing secret.
-            environment=process_environment(self.settings, os.environ, with_key=self.settings.public_url is not None),
+            environment=processes.process_environment(
+                self.settings, os.environ, with_key=self.settings.public_url is not None
+            ),
             wave=Wave.API,
         )
 
     def _start_workers(self) -> None:
-        environment = process_environment(self.settings, os.environ, with_key=True)
-        commands = {"store": store_worker_command(self.settings)}
+        environment = processes.process_environment(self.settings, os.environ, with_key=True)
+        commands = {"store": processes.store_worker_command(self.settings)}
         for number in range(1, self.options.workers + 1):
-            commands[f"main{number}"] = step_worker_command(self.settings, number=number)
+            commands[f"main{number}"] = processes.step_worker_command(self.settings, number=number)
         for name, command in commands.items():
             self._start_process(f"worker-{name}", command, environment=environment, wave=Wave.WORKERS)
 
@@ -196,17 +188,17 @@ class Stack:
             password = secret.get_secret_value()
         if "," in password or ":" in self.settings.flower_user or "," in self.settings.flower_user:
             raise CommandError("RUSHES_FLOWER_USER and RUSHES_FLOWER_PASSWORD: Flower takes no commas, nor : in a user")
-        port = self._choose_port(LOOPBACK, self.options.flower_port, who="Flower")
-        self.flower_url = web_url(LOOPBACK, port)
+        port = self._choose_port(processes.LOOPBACK, self.options.flower_port, who="Flower")
+        self.flower_url = web_url(processes.LOOPBACK, port)
         login = {"FLOWER_BASIC_AUTH": f"{self.settings.flower_user}:{password}"}
-        environment = process_environment(self.settings, os.environ) | login
-        self._start_process("flower", flower_command(port=port), environment=environment, wave=Wave.FLOWER)
+        environment = processes.process_environment(self.settings, os.environ) | login
+        self._start_process("flower", processes.flower_command(port=port), environment=environment, wave=Wave.FLOWER)
 
     def _start_process(self, name: str, command: Sequence[str], *, environment: dict[str, str], wave: Wave) -> None:
         self._interrupts.check()
         service = ProcessService(
             name=name,
-            words=run_as_module(command),
+            words=processes.run_as_module(command),
             environment=environment,
             log=self.logs / f"{name}.log",
             wave=wave,

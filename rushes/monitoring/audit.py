@@ -12,17 +12,7 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
-from models.queries.audit import (
-    EVERY_JOB_ENDED,
-    EXAMPLES,
-    RULES,
-    AuditRule,
-    Purchase,
-    find_broken,
-    list_crowds,
-    list_purchases,
-    list_stored_files,
-)
+from models import queries
 from rushes.artifacts.store import ArtifactStore
 from rushes.errors import NotFound
 
@@ -53,13 +43,13 @@ class Books:
 
 def audit_rows(session: Session) -> list[Finding]:
     """Check every guarantee that rows alone can break. Each finding has its count and up to ten examples."""
-    return [_find(session, rule) for rule in RULES]
+    return [_find(session, rule) for rule in queries.audit.RULES]
 
 
 def audit_files(session: Session, store: ArtifactStore) -> list[Finding]:
     """Check that every file that a row promises exists with the promised size and SHA-256."""
     missing, changed = [], []
-    for promised in list_stored_files(session):
+    for promised in queries.audit.list_stored_files(session):
         found = _measure(store, promised.url)
         if found is None:
             missing.append(str(promised.artifact_id))
@@ -73,7 +63,7 @@ def audit_files(session: Session, store: ArtifactStore) -> list[Finding]:
 
 def compare_with_ledger(session: Session, books: Books, *, drained: bool) -> list[Finding]:
     """Compare our rows with the provider's books. `drained` means that nothing is under way: then all must be equal."""
-    purchases = list_purchases(session)
+    purchases = queries.audit.list_purchases(session)
     findings = [
         _find_unbought(books, purchases),
         *_compare_money(books, purchases, drained=drained),
@@ -81,17 +71,17 @@ def compare_with_ledger(session: Session, books: Books, *, drained: bool) -> lis
     ]
     if not drained:
         return findings  # a task without a row may be one that the provider is still answering
-    return [*findings, _find_unknown(books, purchases), _find(session, EVERY_JOB_ENDED)]
+    return [*findings, _find_unknown(books, purchases), _find(session, queries.audit.EVERY_JOB_ENDED)]
 
 
-def _find(session: Session, rule: AuditRule) -> Finding:
-    broken = find_broken(session, rule)
+def _find(session: Session, rule: queries.audit.AuditRule) -> Finding:
+    broken = queries.audit.find_broken(session, rule)
     return Finding(rule.name, rule.sentence, broken.total, tuple(broken.examples))
 
 
 def _collect(name: str, sentence: str, ids: Iterable[str]) -> Finding:
     found = sorted(ids)
-    return Finding(name, sentence, len(found), tuple(found[:EXAMPLES]))
+    return Finding(name, sentence, len(found), tuple(found[: queries.audit.EXAMPLES]))
 
 
 def _measure(store: ArtifactStore, url: str) -> tuple[int, str] | None:
@@ -103,19 +93,19 @@ def _measure(store: ArtifactStore, url: str) -> tuple[int, str] | None:
         return None
 
 
-def _find_unknown(books: Books, purchases: Sequence[Purchase]) -> Finding:
+def _find_unknown(books: Books, purchases: Sequence[queries.audit.Purchase]) -> Finding:
     known = {each.provider_id for each in purchases}
     named = {*books.task_ids, *books.held, *books.kept}
     return _collect("every_task_in_a_row", "the provider accepted a task that none of our rows has", named - known)
 
 
-def _find_unbought(books: Books, purchases: Sequence[Purchase]) -> Finding:
+def _find_unbought(books: Books, purchases: Sequence[queries.audit.Purchase]) -> Finding:
     accepted = set(books.task_ids)
     invented = [each.provider_id for each in purchases if each.provider_id not in accepted]
     return _collect("every_row_has_a_task", "a row names a task that the provider never had", invented)
 
 
-def _compare_money(books: Books, purchases: Sequence[Purchase], *, drained: bool) -> list[Finding]:
+def _compare_money(books: Books, purchases: Sequence[queries.audit.Purchase], *, drained: bool) -> list[Finding]:
     """Tasks that we closed must have equal prices on both sides. Open tasks and sums must agree only once drained."""
     kept, held = books.kept, books.held
     spent = {each.provider_id: each.price for each in purchases if each.is_spent}
@@ -132,7 +122,7 @@ def _compare_money(books: Books, purchases: Sequence[Purchase], *, drained: bool
 
 
 def _find_crowds(session: Session, books: Books) -> Finding:
-    crowds = list_crowds(session)
+    crowds = queries.audit.list_crowds(session)
     over = [f"{each.account}: {each.most_live} of {each.allowed}" for each in crowds if each.most_live > each.allowed]
     allowed = sum(each.allowed + each.given_back for each in crowds)
     if books.most_unfinished is not None and books.most_unfinished > allowed:

@@ -38,7 +38,7 @@ class EmbeddedServer(ABC):
     killed_seconds: ClassVar[float] = 60.0  # not the server's own work: until the kernel has ended it
 
     def __init__(self, folder: Path) -> None:
-        """Changes nothing yet. The first start chooses a free port and keeps it while it stays free.
+        """Changes nothing yet. The first start chooses a free port, and all others use the same one.
 
         Linux: from the first start to the end of a `with` block the port is held, even while the server does not run.
         """
@@ -82,7 +82,7 @@ class EmbeddedServer(ABC):
         """Start the server unless it runs, wait until it answers, and return its URL. Call it in the main thread.
 
         The first start creates the data; data and password survive stop and kill. Raises Conflict if another process
-        uses the folder or a port to keep is taken, and Unavailable (with the last log lines) if it does not start.
+        uses the folder or the port of the first start, and Unavailable (with the last log lines) if it does not start.
         """
         if self.running:
             return self.url
@@ -93,14 +93,11 @@ class EmbeddedServer(ABC):
             self._end_leftover()
             self._prepare()
             self._launch()
+            self._keeps_port = True  # clients know it
         except BaseException:
             self.stop()
             raise
         return self.url
-
-    def keep_port(self) -> None:
-        """Use the present port from now on: `start` raises Conflict if another program has taken it meanwhile."""
-        self._keeps_port = True
 
     def stop(self) -> None:
         """Stop cleanly: the server ends its work within `stop_seconds` or is killed. Harmless if it does not run."""

@@ -98,9 +98,8 @@ def test_stop_leaves_no_process_and_no_open_port(kind: Kind, server_folder: Path
 
 
 @both
-def test_a_port_to_keep_is_refused_by_name_while_it_is_in_use(kind: Kind, server_folder: Path) -> None:
+def test_a_port_that_clients_know_is_refused_by_name_while_it_is_in_use(kind: Kind, server_folder: Path) -> None:
     with kind(server_folder) as server:
-        server.keep_port()
         url = server.url
         server.stop()
         with socket.socket() as taken:
