@@ -10,12 +10,13 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from sched import scheduler
 from typing import Any
 
 import urllib3
 
 from sandbox.wavespeed.settings import SimulatorSettings
-from sandbox.wavespeed.state.provider import Provider
+from sandbox.wavespeed.state.faults import Faults
 from sandbox.wavespeed.state.tasks import Task, describe
 
 logger = logging.getLogger(__name__)
@@ -44,13 +45,13 @@ def make_secret(api_key: str) -> str:
 class Outbox:
     """All pending callbacks, in memory only: a restart of the simulator loses them."""
 
-    def __init__(self, settings: SimulatorSettings, provider: Provider) -> None:
+    def __init__(self, settings: SimulatorSettings, faults: Faults, agenda: scheduler) -> None:
         self.secret = make_secret(settings.api_key)
         self.counts: Counter[str] = Counter()
         """Counts: announced, lost, sent (attempts), delivered, given_up."""
         self._settings = settings
-        self._faults = provider.faults
-        self._agenda = provider.agenda
+        self._faults = faults
+        self._agenda = agenda
         self._threads = ThreadPoolExecutor(SENDING_THREADS, thread_name_prefix="webhook")
         self._under_way: set[asyncio.Task[None]] = set()
         self._pool = urllib3.PoolManager(num_pools=64, maxsize=16, retries=False)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.wavespeed.http.answers import Refusal, as_json
-from sandbox.wavespeed.http.gate import GatedService, Handler, read_object
+from sandbox.wavespeed.http.gate import Handler, read_object
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task, output_path
 
@@ -15,25 +15,24 @@ from sandbox.wavespeed.state.tasks import Task, output_path
 class Panel:
     """A route of the control API: without keys, faults and counters, and only for this machine."""
 
-    def __init__(self, handler: Handler, service: GatedService) -> None:
+    def __init__(self, handler: Handler, provider: Provider) -> None:
         self._handler = handler
-        self._service = service
+        self._provider = provider
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        self._service.provider.advance()
+        self._provider.advance()
         is_local = request.client is not None and ip_address(request.client.host).is_loopback
         refused = Refusal(403, "the control API is only for this machine")
         try:
-            answer = await self._handler(self._service, request) if is_local else refused.answer()
+            answer = await self._handler(self._provider, request) if is_local else refused.answer()
         except Refusal as refusal:
             answer = refusal.answer()
         await answer(scope, receive, send)
 
 
-async def show_stats(service: GatedService, request: Request) -> ASGIApp:
+async def show_stats(provider: Provider, request: Request) -> ASGIApp:
     """GET /sim/stats: the counters, and the present state of the farm."""
-    provider = service.provider
     counts, farm = provider.counts, provider.farm
     return as_json(
         {
@@ -45,36 +44,35 @@ async def show_stats(service: GatedService, request: Request) -> ASGIApp:
             "most_unfinished": farm.most_unfinished,
             "running": farm.running,
             "most_running": farm.most_running,
-            "webhooks": service.outbox.counts,
+            "webhooks": provider.outbox.counts,
             "balance": str(provider.balance),
         }
     )
 
 
-async def show_tasks(service: GatedService, request: Request) -> ASGIApp:
+async def show_tasks(provider: Provider, request: Request) -> ASGIApp:
     """GET /sim/tasks: every task in the order of acceptance."""
-    provider = service.provider
     return as_json([_show_task(provider, task) for task in provider.all_tasks()])
 
 
-async def show_times(service: GatedService, request: Request) -> ASGIApp:
+async def show_times(provider: Provider, request: Request) -> ASGIApp:
     """GET /sim/times: `[id, accepted, started, ended]` of every task in the order of acceptance; cheap for thousands.
 
     Seconds since 1970, null if it has not happened yet. These are the true times, to compare with a client's.
     """
-    tasks = service.provider.all_tasks()
+    tasks = provider.all_tasks()
     return as_json([[task.id, task.accepted, task.started, task.ended] for task in tasks])
 
 
-async def show_faults(service: GatedService, request: Request) -> ASGIApp:
+async def show_faults(provider: Provider, request: Request) -> ASGIApp:
     """GET /sim/faults: the active faults with their rules; `--help` lists all."""
-    return as_json({"active": service.provider.faults.list_active()})
+    return as_json({"active": provider.faults.list_active()})
 
 
-async def put_faults(service: GatedService, request: Request) -> ASGIApp:
+async def put_faults(provider: Provider, request: Request) -> ASGIApp:
     """PUT /sim/faults: `{name: rule, ...}` sets these faults and leaves the others."""
     body = await read_object(request)
-    faults = service.provider.faults
+    faults = provider.faults
     try:
         for name, rule in body.items():
             faults.switch_on(name, rule)
@@ -83,9 +81,9 @@ async def put_faults(service: GatedService, request: Request) -> ASGIApp:
     return as_json({"active": faults.list_active()})
 
 
-async def delete_faults(service: GatedService, request: Request) -> ASGIApp:
+async def delete_faults(provider: Provider, request: Request) -> ASGIApp:
     """DELETE /sim/faults or /sim/faults/{name}."""
-    faults = service.provider.faults
+    faults = provider.faults
     faults.switch_off(request.path_params.get("name"))
     return as_json({"active": faults.list_active()})
 

@@ -13,8 +13,9 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.wavespeed.http.answers import Cut, Dripped, Hung
-from sandbox.wavespeed.http.gate import GatedService, broken
+from sandbox.wavespeed.http.gate import broken
 from sandbox.wavespeed.state.faults import Strike
+from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task
 from sandbox.wavespeed.videos import MEDIA_TYPES, Clip, draw_words, make_free_box, make_tone, remux, render
 
@@ -40,9 +41,8 @@ class VideoFile:
             await FileResponse(file.name, headers=self._headers, media_type=self._media_type)(scope, receive, send)
 
 
-async def download_output(service: GatedService, request: Request) -> ASGIApp:
+async def download_output(provider: Provider, request: Request) -> ASGIApp:
     """GET /output/{id}.mp4: the video of a completed task, without a key, while the prediction is kept."""
-    provider = service.provider
     task = provider.find(request.path_params["task_id"])
     if task is None or not task.has_video:
         return PlainTextResponse("not found", status_code=404)

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from sandbox.wavespeed.http.answers import Refusal, envelope
-from sandbox.wavespeed.http.gate import GatedService, base_of, read_object
+from sandbox.wavespeed.http.gate import base_of, read_object
 from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.provider import Provider, Query
 from sandbox.wavespeed.state.tasks import Task, describe
@@ -15,9 +15,8 @@ from sandbox.wavespeed.state.timestamps import parse_time, to_ns
 PAGE_LIMIT = 100
 
 
-async def show_result(service: GatedService, request: Request) -> ASGIApp:
+async def show_result(provider: Provider, request: Request) -> ASGIApp:
     """GET /predictions/{id}/result and /predictions/{id}: 200 also for tasks that failed, 404 for unknown ids."""
-    provider = service.provider
     task = provider.find(request.path_params["task_id"])
     if task is None:
         raise Refusal(404, "Prediction not found")
@@ -25,9 +24,8 @@ async def show_result(service: GatedService, request: Request) -> ASGIApp:
     return envelope(shown | _show_webhook(task, provider.faults.aim(task.asked.as_subject("result"))))
 
 
-async def list_predictions(service: GatedService, request: Request) -> ASGIApp:
+async def list_predictions(provider: Provider, request: Request) -> ASGIApp:
     """POST /predictions: `{page, items}`, newest first, without a total."""
-    provider = service.provider
     body = await read_object(request)
     query = _read_query(provider, body)
     with_inputs = body.get("include_inputs") is True
@@ -40,14 +38,14 @@ async def list_predictions(service: GatedService, request: Request) -> ASGIApp:
     return envelope({"page": query.page, "items": items})
 
 
-async def show_balance(service: GatedService, request: Request) -> ASGIApp:
+async def show_balance(provider: Provider, request: Request) -> ASGIApp:
     """GET /balance."""
-    return envelope({"balance": float(service.provider.balance)})
+    return envelope({"balance": float(provider.balance)})
 
 
-async def show_webhook_secret(service: GatedService, request: Request) -> ASGIApp:
+async def show_webhook_secret(provider: Provider, request: Request) -> ASGIApp:
     """GET /webhook/secret."""
-    return envelope({"secret": service.outbox.secret})
+    return envelope({"secret": provider.outbox.secret})
 
 
 def _read_query(provider: Provider, body: dict[str, Any]) -> Query:

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from rushes.catalog import PROMPT_LIMIT, VIDEO_MODELS, Parameter, VideoModel
 from sandbox.wavespeed.http.answers import Dropped, Hung, Refusal, envelope, garble, gateway_error
-from sandbox.wavespeed.http.gate import TOO_MANY, GatedService, base_of, broken, read_object
+from sandbox.wavespeed.http.gate import TOO_MANY, base_of, broken, read_object
 from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.provider import NO_CREDIT, Provider
 from sandbox.wavespeed.state.tasks import TaskRequest, describe, fill_in
@@ -24,9 +24,8 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-async def submit(service: GatedService, request: Request) -> ASGIApp:
+async def submit(provider: Provider, request: Request) -> ASGIApp:
     """Accept, refuse or lose one submission. Once `Provider.accept` returns, the task exists and is charged."""
-    provider = service.provider
     body = await read_object(request)
     subject = Subject("submit", str(body.get("prompt", "")))
     strike = provider.faults.aim(subject)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any
 
@@ -13,7 +12,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sandbox.wavespeed.http.answers import Dripped, Dropped, Hung, Refusal, Slow, garble, gateway_error
 from sandbox.wavespeed.state.faults import Strike, Subject
 from sandbox.wavespeed.state.provider import Provider
-from sandbox.wavespeed.webhooks import Outbox
 
 READING = frozenset({"result", "list", "balance", "secret"})
 """Kinds of requests that the `get_*` faults affect."""
@@ -23,28 +21,20 @@ TOO_MANY = "Too many requests. Rate limits reset every minute."
 _TITLES = {500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Time-out"}
 
 
-@dataclass(frozen=True, slots=True)
-class GatedService:
-    """The objects that the handlers use."""
-
-    provider: Provider
-    outbox: Outbox
-
-
-Handler = Callable[[GatedService, Request], Awaitable[ASGIApp]]
+Handler = Callable[[Provider, Request], Awaitable[ASGIApp]]
 
 
 class Gate:
     """One route: a handler behind the gate. `kind` is the name under which its requests are counted."""
 
-    def __init__(self, handler: Handler, *, service: GatedService, kind: str, keyed: bool = True) -> None:
+    def __init__(self, handler: Handler, *, provider: Provider, kind: str, keyed: bool = True) -> None:
         self._handler = handler
-        self._service = service
+        self._provider = provider
         self._kind = kind
         self._keyed = keyed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        provider = self._service.provider
+        provider = self._provider
         provider.advance()
         provider.counts.requests[self._kind] += 1
         try:
@@ -58,19 +48,19 @@ class Gate:
         await answer(scope, receive, send)
 
     async def _answer(self, request: Request) -> ASGIApp:
-        strike = self._service.provider.faults.aim(self._subject(request))
+        strike = self._provider.faults.aim(self._subject(request))
         if outage := strike("outage"):
             return broken(outage.status)
         if rejected := strike("key_rejected") if self._keyed else None:
             raise reject_key(rejected.status)
-        if self._keyed and not _has_key(request, self._service.provider.settings.api_key):
+        if self._keyed and not _has_key(request, self._provider.settings.api_key):
             raise reject_key(401)
         if instead := self._fail_reading(strike):
             return instead
-        return self._worsen(strike, await self._handler(self._service, request))
+        return self._worsen(strike, await self._handler(self._provider, request))
 
     def _subject(self, request: Request) -> Subject:
-        task = self._service.provider.find(request.path_params.get("task_id", ""))
+        task = self._provider.find(request.path_params.get("task_id", ""))
         return task.asked.as_subject(self._kind) if task else Subject(self._kind)
 
     def _fail_reading(self, strike: Strike) -> ASGIApp | None:

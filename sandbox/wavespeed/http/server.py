@@ -19,10 +19,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sandbox.wavespeed.handlers import control, outputs, reading
 from sandbox.wavespeed.handlers.submitting import submit
 from sandbox.wavespeed.http.answers import TRANSPORT, Refusal
-from sandbox.wavespeed.http.gate import Gate, GatedService, Handler
+from sandbox.wavespeed.http.gate import Gate, Handler
 from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.provider import Provider
-from sandbox.wavespeed.webhooks import Outbox
 
 LONGEST_NAP_SECONDS = 0.05
 GRACE_SECONDS = 1
@@ -52,9 +51,6 @@ CONTROL: tuple[tuple[str, str, Handler], ...] = (
 def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.time) -> ASGIApp:
     """The simulator."""
     provider = Provider(settings, clock)
-    outbox = Outbox(settings, provider)
-    provider.on_end = outbox.announce
-    service = GatedService(provider, outbox)
 
     @asynccontextmanager
     async def lifespan(_app: ASGIApp) -> AsyncIterator[None]:
@@ -63,10 +59,9 @@ def create_app(settings: SimulatorSettings, clock: Callable[[], float] = time.ti
             yield
         finally:
             ticking.cancel()
-            outbox.close()
             provider.close()
 
-    return Router(_routes(service), redirect_slashes=False, lifespan=lifespan)
+    return Router(_routes(provider), redirect_slashes=False, lifespan=lifespan)
 
 
 async def _tick(provider: Provider) -> None:
@@ -75,18 +70,18 @@ async def _tick(provider: Provider) -> None:
         await asyncio.sleep(min(LONGEST_NAP_SECONDS, provider.advance() or LONGEST_NAP_SECONDS))
 
 
-def _routes(service: GatedService) -> list[Route]:
+def _routes(provider: Provider) -> list[Route]:
     keyed = [
-        Route(path, Gate(handler, service=service, kind=kind), methods=[method])
+        Route(path, Gate(handler, provider=provider, kind=kind), methods=[method])
         for method, path, kind, handler in KEYED
     ]
-    video = Gate(outputs.download_output, service=service, kind="download", keyed=False)
-    panels = [Route(path, control.Panel(handler, service), methods=[method]) for method, path, handler in CONTROL]
-    anything_else = Route("/{path:path}", Gate(_refuse_unknown, service=service, kind="unknown", keyed=False))
+    video = Gate(outputs.download_output, provider=provider, kind="download", keyed=False)
+    panels = [Route(path, control.Panel(handler, provider), methods=[method]) for method, path, handler in CONTROL]
+    anything_else = Route("/{path:path}", Gate(_refuse_unknown, provider=provider, kind="unknown", keyed=False))
     return [*keyed, Route("/output/{task_id}.mp4", video, methods=["GET"]), *panels, anything_else]
 
 
-async def _refuse_unknown(service: GatedService, request: Request) -> ASGIApp:
+async def _refuse_unknown(provider: Provider, request: Request) -> ASGIApp:
     raise Refusal(404, "not found")
 
 

@@ -20,6 +20,7 @@ from sandbox.wavespeed.state.faults import Faults
 from sandbox.wavespeed.state.journal import append_task, open_journal, read_journal
 from sandbox.wavespeed.state.tasks import Task, TaskRequest, draw_fate
 from sandbox.wavespeed.state.timestamps import to_ns
+from sandbox.wavespeed.webhooks import Outbox
 
 NO_CREDIT = "Insufficient credits. Please top up your account."
 
@@ -61,7 +62,7 @@ class Provider:
         self.limit = SlidingMinute(settings.submits_per_minute)
         self.agenda = scheduler(lambda: self.now, lambda seconds: None)  # an action gets its due time, not the present
         self.farm = RenderFarm(settings.slots, self.agenda, on_start=self._note_start, on_end=self._note_end)
-        self.on_end: Callable[[Task, float], None] = lambda task, moment: None
+        self.outbox = Outbox(settings, self.faults, self.agenda)
         self._clock = clock
         self._luck = random.Random(f"{settings.seed}:durations")  # noqa: S311 - not for secrets
         self._tasks: dict[str, Task] = {}
@@ -80,6 +81,7 @@ class Provider:
         return self.agenda.run(blocking=False)
 
     def close(self) -> None:
+        self.outbox.close()
         if self._journal is not None:
             self._journal.close()
 
@@ -169,7 +171,7 @@ class Provider:
         self._write(task)
         self.counts.ended[task.fate.status] += 1
         self._settle(task)
-        self.on_end(task, moment)
+        self.outbox.announce(task, moment)
 
     def _settle(self, task: Task) -> None:
         if task.money == "refunded":
