@@ -5,20 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chaos.faults import (
-    ALIASES,
-    ALWAYS,
-    LONG_RUNS_ONLY,
-    LOST_ANSWERS,
-    MINUTE_OUTAGE,
-    OUTPUT_FAULTS,
-    OUTPUT_GAP,
-    OWN_FAULTS,
-    PROVIDER_FAULTS,
-    RESTORE,
-    WHOLE_ACCOUNT,
-    Rules,
-)
+from chaos import faults
+from chaos.faults import Rules
 
 LONG_RUN_JOBS = 200
 """From this number of jobs on, the list lags by up to 20 s instead of 2 s, and the provider is away for a minute if the
@@ -56,22 +44,22 @@ SCENARIOS = {
         Scenario(
             "everything",
             "our processes, both servers and the provider, all at once",
-            ALWAYS,
+            faults.ALWAYS,
             breaks_processes=True,
             breaks_provider=True,
         ),
         Scenario("processes", "our processes and both servers; the provider is healthy", {}, breaks_processes=True),
-        Scenario("provider", "the provider alone", ALWAYS, breaks_provider=True),
+        Scenario("provider", "the provider alone", faults.ALWAYS, breaks_provider=True),
         Scenario(
             "lost-answers",
             "one submit answer in ten is lost (dropped, 504, hung), 6 of 10 lists are 20 s late",
-            LOST_ANSWERS,
+            faults.LOST_ANSWERS,
             always_lags=True,
         ),
         Scenario(
             "restore",
             "the database is put back to an earlier state once; one submit answer in ten is lost, too",
-            LOST_ANSWERS,
+            faults.LOST_ANSWERS,
             restores=True,
         ),
         Scenario(
@@ -96,7 +84,7 @@ class Fault:
     @property
     def name(self) -> str:
         """Its name in the simulator."""
-        return ALIASES.get(self.kind, self.kind)
+        return faults.ALIASES.get(self.kind, self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +130,7 @@ def draw_plan(
     jobs: int,
     scenario: Scenario,
     minutes: float | None = None,
-    kinds: Iterable[str] = OWN_FAULTS,
+    kinds: Iterable[str] = faults.OWN_FAULTS,
 ) -> Plan:
     """A plan for this number of jobs, about as long as they render unless `minutes` is given.
 
@@ -158,18 +146,18 @@ def draw_plan(
     # A restore loses, by design, every job pushed after the copy; so all jobs are pushed before it.
     moments = _draw_moments(luck, jobs, seconds=0 if scenario.restores else seconds)
     pushes = _draw_pushes(luck, jobs, moments=moments, kills=scenario.breaks_processes)
-    faults = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
+    drawn = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
     if scenario.breaks_provider:
-        faults += _draw_providers(luck, seconds, is_long=is_long)
+        drawn += _draw_providers(luck, seconds, is_long=is_long)
     if has_outage:
         begins = max(0.0, luck.uniform(0.4, 0.8) * (seconds - OUTAGE_SECONDS))
-        faults.append(Fault(begins, MINUTE_OUTAGE, OUTAGE_SECONDS, PROVIDER_FAULTS["outage"]))
+        drawn.append(Fault(begins, faults.MINUTE_OUTAGE, OUTAGE_SECONDS, faults.PROVIDER_FAULTS["outage"]))
     possible = set(kinds)
-    chosen = tuple(sorted(each for each in faults if each.rule is not None or each.kind in possible))
+    chosen = tuple(sorted(each for each in drawn if each.rule is not None or each.kind in possible))
     lag = LAG_SECONDS if is_long or scenario.always_lags else SHORT_LAG_SECONDS
     always = scenario.always | {"list_lag": {"probability": LAG_PROBABILITY, "delay": lag}}
     restore = None
-    if scenario.restores and RESTORE in possible:
+    if scenario.restores and faults.RESTORE in possible:
         # The copy holds some of the purchases, lacks many, and some are made after the restore.
         restore = Restore(luck.uniform(0.05, 0.3), luck.uniform(0.3, 0.9))
     return Plan(seed, seconds, pushes, chosen, always, lag, restore)
@@ -179,23 +167,23 @@ def _draw_outputs_plan(luck: random.Random, seed: int, *, jobs: int, minutes: fl
     """Only the output host fails. A batch is pushed during each kind of failure, so that each one meets new files."""
     drawn, seconds = _draw_outputs(luck)
     scale = minutes * 60 / seconds if minutes else 1.0
-    faults = tuple(replace(each, at=each.at * scale, seconds=each.seconds * scale) for each in drawn)
-    during = [each.at + luck.uniform(0, 0.4) * each.seconds for each in faults[1:]]
+    scaled = tuple(replace(each, at=each.at * scale, seconds=each.seconds * scale) for each in drawn)
+    during = [each.at + luck.uniform(0, 0.4) * each.seconds for each in scaled[1:]]
     moments = [0.0, *sorted(luck.sample(during, min(jobs - 1, len(during))))]
     pushes = _draw_pushes(luck, jobs, moments=moments, kills=False)
-    return Plan(seed, seconds * scale, pushes, faults, {}, SHORT_LAG_SECONDS, hastens=False)
+    return Plan(seed, seconds * scale, pushes, scaled, {}, SHORT_LAG_SECONDS, hastens=False)
 
 
 def _draw_outputs(luck: random.Random) -> tuple[list[Fault], float]:
     """Each kind of failure once, and the end of the last one. A gap separates two of the same kind."""
-    faults: list[Fault] = []
+    drawn: list[Fault] = []
     at = 0.0
-    for kind, rule, span in luck.sample(OUTPUT_FAULTS, len(OUTPUT_FAULTS)):
-        if faults and (faults[-1].kind == kind or luck.random() < GAP_PROBABILITY):
-            at += luck.uniform(*OUTPUT_GAP)
-        faults.append(Fault(at, kind, luck.uniform(*span), rule))
-        at += faults[-1].seconds
-    return faults, at
+    for kind, rule, span in luck.sample(faults.OUTPUT_FAULTS, len(faults.OUTPUT_FAULTS)):
+        if drawn and (drawn[-1].kind == kind or luck.random() < GAP_PROBABILITY):
+            at += luck.uniform(*faults.OUTPUT_GAP)
+        drawn.append(Fault(at, kind, luck.uniform(*span), rule))
+        at += drawn[-1].seconds
+    return drawn, at
 
 
 def _draw_moments(luck: random.Random, jobs: int, *, seconds: float) -> list[float]:
@@ -219,16 +207,21 @@ def _make_prompts(number: int, size: int) -> tuple[str, ...]:
 
 def _draw_own(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fault]:
     """A fault every few seconds; no long freeze at the end, since it would only be a wait."""
-    dealt = _deal(luck, [*OWN_FAULTS], seconds, every=OWN_EVERY if is_long else SHORT_OWN_EVERY)
-    faults = [Fault(at, kind, luck.uniform(*OWN_FAULTS[kind])) for at, kind in dealt]
-    return [each for each in faults if each.seconds < 20 or each.at + 10 < seconds]
+    dealt = _deal(luck, [*faults.OWN_FAULTS], seconds, every=OWN_EVERY if is_long else SHORT_OWN_EVERY)
+    drawn = [Fault(at, kind, luck.uniform(*faults.OWN_FAULTS[kind])) for at, kind in dealt]
+    return [each for each in drawn if each.seconds < 20 or each.at + 10 < seconds]
 
 
 def _draw_providers(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fault]:
-    kinds = [each for each in PROVIDER_FAULTS if is_long or each not in LONG_RUNS_ONLY]
+    kinds = [each for each in faults.PROVIDER_FAULTS if is_long or each not in faults.LONG_RUNS_ONLY]
     dealt = _deal(luck, kinds, seconds, every=PROVIDERS_EVERY if is_long else SHORT_PROVIDERS_EVERY)
     return [
-        Fault(at, kind, luck.uniform(1, 3) if kind in WHOLE_ACCOUNT else luck.uniform(3, 8), PROVIDER_FAULTS[kind])
+        Fault(
+            at,
+            kind,
+            luck.uniform(1, 3) if kind in faults.WHOLE_ACCOUNT else luck.uniform(3, 8),
+            faults.PROVIDER_FAULTS[kind],
+        )
         for at, kind in dealt
     ]
 

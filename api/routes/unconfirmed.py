@@ -11,12 +11,7 @@ from api.openapi import BODY_ERRORS, answers, takes
 from api.schemas.jobs import JobDetails
 from api.schemas.unconfirmed import Abandonment, Adoption, UnconfirmedList
 from rushes.jobs.views import get_job
-from rushes.reconciling.operator_decisions import (
-    abandon_prediction,
-    adopt_unconfirmed,
-    dismiss_unconfirmed,
-    list_unconfirmed,
-)
+from rushes.reconciling import operator_decisions
 
 router = APIRouter(prefix="/v1", tags=["unconfirmed"])
 
@@ -30,7 +25,7 @@ PredictionId = Annotated[UUID, Path(description="The prediction's id.", examples
 )
 def list_all(runtime: RuntimeDep) -> UnconfirmedList:
     """Submissions with a lost answer, oldest first. The workers keep searching for them in the provider's list."""
-    return UnconfirmedList.of(list_unconfirmed(runtime.sessions))
+    return UnconfirmedList.of(operator_decisions.list_unconfirmed(runtime.sessions))
 
 
 @router.post(
@@ -47,7 +42,7 @@ def adopt(
     The API does not ask the provider, so check the provider's website first. A prediction that is not `unconfirmed`, or
     an id that belongs to another submission, is refused with 409.
     """
-    job_id = adopt_unconfirmed(
+    job_id = operator_decisions.adopt_unconfirmed(
         runtime.sessions,
         prediction_id,
         provider_id=asked.provider_id,
@@ -70,7 +65,7 @@ def dismiss(*, prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDep
 
     If the provider did accept it, the job is paid for twice. Anything that is not `unconfirmed` is refused with 409.
     """
-    job_id = dismiss_unconfirmed(runtime.sessions, prediction_id, by=person)
+    job_id = operator_decisions.dismiss_unconfirmed(runtime.sessions, prediction_id, by=person)
     runtime.waker.wake()
     return JobDetails.of(get_job(runtime.sessions, job_id), links)
 
@@ -89,6 +84,8 @@ def abandon(
     The provider cannot be notified and may still bill the render. The job is bought again if it has attempts left;
     otherwise it fails. Without `accept_double_cost` the request is refused with 422, which names the cost.
     """
-    job_id = abandon_prediction(runtime.sessions, prediction_id, accept_double_cost=asked.accept_double_cost, by=person)
+    job_id = operator_decisions.abandon_prediction(
+        runtime.sessions, prediction_id, accept_double_cost=asked.accept_double_cost, by=person
+    )
     runtime.waker.wake()
     return JobDetails.of(get_job(runtime.sessions, job_id), links)
