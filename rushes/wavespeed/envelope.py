@@ -75,8 +75,10 @@ def clean_words(text: str, secret: str, limit: int = WORDS_LIMIT) -> str:
     text = _HOOK.sub(r"\1[token]", text)
     if secret:
         text = text.replace(secret, "[key]")
-    printable = "".join(char if char.isprintable() else " " for char in text[: 4 * limit])
-    line = " ".join(printable.split())
+    text = text[: 4 * limit]
+    if not text.isprintable():  # a page of the list has hundreds of texts, and nearly all are printable
+        text = "".join(char if char.isprintable() else " " for char in text)
+    line = " ".join(text.split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
