@@ -17,7 +17,7 @@ from workers.tasks import get_runtime
 SWITCH_SECONDS = 0.02
 """Each thread that waits for the interpreter wakes this often to ask for it. With fifty threads, Python's default of
 5 ms is expensive."""
-FLUSH_SECONDS = 0.25
+FLUSH_SECONDS = 1.0
 """The longest time that an event waits. Flower's own pages are reloaded less often."""
 LIST_LIMIT = 1_000
 """This many events are sent at once, even before the interval ends."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import redis
 from celery import Celery
+from kombu import Producer
 from kombu.exceptions import KombuError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -66,16 +67,24 @@ class Publisher:
                 producer.batch(),  # type: ignore[attr-defined]  # kombu 5.7 introduced it; the type stubs are older
             ):
                 for message in messages:
-                    self._app.send_task(
-                        message.task,
-                        args=message.args,
-                        queue=message.queue,
-                        task_id=message.task_id,
-                        producer=producer,
-                        retry=False,
-                    )
+                    self._send(message, producer)
         except (redis.RedisError, KombuError, OSError) as error:
             raise BrokerAway(str(error)) from error
+
+    def _send(self, message: Message, producer: Producer) -> None:
+        """Send the same message as `Celery.send_task`, without its options, which cost half of the time.
+
+        No exchange: the message goes to the queue with the name of the routing key.
+        """
+        task = self._app.amqp.create_task_message(message.task_id, message.task, message.args)
+        producer.publish(
+            task.body,
+            exchange="",
+            routing_key=message.queue,
+            serializer="json",
+            headers=task.headers,
+            **task.properties,
+        )
 
     def publish_or_give_back(
         self, messages: Sequence[Message], sessions: Sessions, give_back: Callable[[Session], object]

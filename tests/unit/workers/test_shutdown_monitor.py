@@ -36,8 +36,10 @@ def test_a_pipeline_that_fails_shows_that_redis_is_away() -> None:
 
     @contextmanager
     def acquire(**_: Any) -> Any:
-        yield SimpleNamespace(batch=failing_batch)
+        yield SimpleNamespace(batch=failing_batch, publish=lambda *_, **__: None)
 
-    app: Any = SimpleNamespace(producer_pool=SimpleNamespace(acquire=acquire), send_task=lambda *_, **__: None)
+    built = SimpleNamespace(body=(), headers={}, properties={})
+    amqp = SimpleNamespace(create_task_message=lambda *_: built)
+    app: Any = SimpleNamespace(producer_pool=SimpleNamespace(acquire=acquire), amqp=amqp)
     with pytest.raises(BrokerAway, match="delivery is uncertain"):
         Publisher(app).publish([Message("watch.poll", "watch", ("id", 1), "poll-1")])
