@@ -31,7 +31,7 @@ NEWEST = 2_000
 """The most completions read at once: ten seconds at 200 per second. The next refresh reads the rest."""
 MOST_SEEN = 20_000
 """The most renders that `Sightings` remembers. Beyond this, the one noted first is dropped."""
-_SHARE_NEW = 0.05  # a table of checks costs milliseconds, and one render in four hundred changes nothing
+_SHARE_NEW = 0.1  # a table of checks costs milliseconds, and one render in four hundred changes nothing
 _REST_SECONDS = 60.0  # after this, even the smallest change counts, and so do renders in flight
 
 

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from models.queries.watching.renders import Rendering
 from rushes.render_times.learned import RenderKind, RenderTimes, find_kind
-from rushes.render_times.poll_spacing import count_checks, discount_missing_webhook, resumed_spacing, worth_of_check
+from rushes.render_times.poll_spacing import discount_missing_webhook, measure_growth, resumed_spacing, worth_of_check
 
 LONGEST_SPACING_SECONDS = 60.0
-SHORTEST_STEP_SECONDS, STEP_OF_AGE = 0.2, 0.03
+SHORTEST_STEP_SECONDS, STEP_OF_AGE = 0.2, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Watched:
     def weigh(self, now: float, *, delivered: float) -> float:
         """Return the worth of a check that shows the state at `now`, in seconds of delay.
 
-        The worth is exact every 3 % of the render's age, and linear in between.
+        The worth is exact every 5 % of the render's age, and linear in between.
         """
         if now >= self.redraw_at:
             self._draw(now, delivered=delivered)
@@ -106,8 +106,6 @@ class Watched:
         age, known_age = now - self.accepted_at, self.known_at - self.accepted_at
         step = max(SHORTEST_STEP_SECONDS, STEP_OF_AGE * age)
         render_time = self.times.find_of_kind(self.kind)
-        checks = count_checks(render_time, age)
-        self.checks = checks - count_checks(render_time, known_age)
-        self.slope = (count_checks(render_time, age + step) - checks) / step
+        self.checks, self.slope = measure_growth(render_time, known_age=known_age, age=age, step=step)
         self.discount = discount_missing_webhook(render_time, age=age, known_age=known_age, delivered=delivered)
         self.drawn_at, self.redraw_at = now, now + step

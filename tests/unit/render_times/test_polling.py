@@ -16,6 +16,7 @@ from rushes.render_times.poll_spacing import (
     count_checks,
     discount_missing_webhook,
     expected_seconds_left,
+    measure_growth,
     prior_for,
     resumed_spacing,
     worth_of_check,
@@ -250,3 +251,12 @@ def test_the_prior_is_wide_and_grows_mildly_with_the_length() -> None:
 )
 def test_a_resumed_render_is_checked_ever_more_slowly(window: int, seconds: int) -> None:
     assert resumed_spacing(window) == timedelta(seconds=seconds)
+
+
+@given(st.floats(1, 500), st.floats(0, 300), st.floats(0, 300), st.floats(0.01, 10))
+def test_growth_is_the_difference_of_two_counts(median: float, known_age: float, more: float, step: float) -> None:
+    render_time, age = LogNormal(median, 0.5), known_age + more
+    grown, slope = measure_growth(render_time, known_age=known_age, age=age, step=step)
+    assert grown == pytest.approx(count_checks(render_time, age) - count_checks(render_time, known_age), abs=1e-9)
+    expected = count_checks(render_time, age + step) - count_checks(render_time, age)
+    assert slope * step == pytest.approx(expected, abs=1e-9)
