@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 Overflow = Literal["queue", "refuse"]
 
@@ -23,7 +23,7 @@ PROMISES: dict[tuple[str, str], dict[str, str]] = {
         "mean_delay": "<= 0.35 s, with webhooks <= 0.1 s",
         "slot_share": ">= 99.5 %",
     },
-    ("watching-100", "refuse"): {"slot_share": ">= 98 %"},
+    ("watching-100", "refuse"): {"slot_share": ">= 98.5 %"},
     ("slots-3", "queue"): {"watching_requests": "<= 8", "mean_delay": "<= 1 s"},
     ("slots-3000", "queue"): {"slot_share": ">= 99 %", "cores": "<= 2"},
     ("slots-3000", "refuse"): {"slot_share": ">= 98 %", "cores": "<= 2"},
@@ -77,6 +77,16 @@ class Load:
         mean = self.median * math.exp(self.sigma**2 / 2)
         slowest = self.median * math.exp(self.sigma * 2.5)
         return OVERHEAD_SECONDS + max(filling, self.renders / self.slots * mean) + slowest
+
+    def with_overflow(self, overflow: Overflow) -> Self:
+        """The same load at a provider that queues or refuses renders beyond the slots.
+
+        If it refuses them, the budget of requests is the default one, because that depends on it.
+        """
+        settings = dict(self.settings)
+        if overflow == "refuse":
+            settings.pop("watch_requests_per_second", None)
+        return replace(self, overflow=overflow, settings=settings)
 
 
 _LOADS = (

@@ -62,7 +62,7 @@ class SessionPlan(NamedTuple):
 def make_plan(wanted: Wanted) -> SessionPlan:
     """Contestants take turns within each run, so that a slower machine affects all of them equally."""
     contests = [
-        Contest(replace(load, overflow=overflow), contestant, wanted.seed + run)
+        Contest(load.with_overflow(overflow), contestant, wanted.seed + run)
         for load in wanted.loads
         if load is not None
         for overflow in wanted.overflows

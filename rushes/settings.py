@@ -20,6 +20,9 @@ PROVIDER_URL = "https://api.wavespeed.ai"
 
 POLL_COST_SECONDS, HOOKED_POLL_COST_SECONDS = 0.11, 0.2
 """The default price of a request, in seconds of delay: without webhooks, and in addition to them."""
+IDLE_PRICE_SHARE, IDLE_REQUESTS_PER_SECOND = 0.25, 8.0
+"""While jobs wait and none is overcommitted, a second of delay also leaves a slot idle. A request then costs this share
+of its price, and the budget is at least this many requests per second, unless it is set."""
 
 _WEB = ("http", "https")
 
@@ -122,13 +125,18 @@ class Settings(BaseSettings):
         """The longest that a POST may take, including a frozen process. After that its outcome is unknown."""
         return timedelta(seconds=self.submit_timeout_seconds + self.freeze_allowance_seconds)
 
-    def count_watch_requests_per_second(self) -> float:
-        """Return the check requests per second: 1 per 100 slots and at least 2, unless set."""
-        return self.watch_requests_per_second or max(2.0, self.slots / 100)
+    def count_watch_requests_per_second(self, *, delay_idles: bool = False) -> float:
+        """Return the check requests per second: 1 per 100 slots and at least 2, unless set.
 
-    def find_poll_cost(self) -> float:
+        `delay_idles` says that a slot is idle until its render is known to have ended.
+        """
+        least = IDLE_REQUESTS_PER_SECOND if delay_idles else 2.0
+        return self.watch_requests_per_second or max(least, self.slots / 100)
+
+    def find_poll_cost(self, *, delay_idles: bool = False) -> float:
         """Return the seconds of delay that a request is worth, unless set. Higher with webhooks: checks find less."""
-        return self.poll_cost_seconds or (POLL_COST_SECONDS if self.public_url is None else HOOKED_POLL_COST_SECONDS)
+        cost = self.poll_cost_seconds or (POLL_COST_SECONDS if self.public_url is None else HOOKED_POLL_COST_SECONDS)
+        return cost * IDLE_PRICE_SHARE if delay_idles else cost
 
     def count_submit_threads(self) -> int:
         """Return the number of submit threads: the submit rate times one second of latency, unless set."""

@@ -101,7 +101,7 @@ def _write(runtime: Runtime, session: Session, origin: Origin, found: ProviderPr
         return "lost", row_id
     if found is not None and watched.provider_id == found.id:
         if found.is_terminal:
-            transitions.webhooks.note_webhook(session, row_id, outcome=find_end_state(found))
+            transitions.renders.note_webhook(session, row_id, outcome=find_end_state(found))
         if learned == DUPLICATE:
             return "duplicate", row_id
         is_answer = learned is None and _is_answer(runtime, session, watched, found)

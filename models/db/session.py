@@ -76,7 +76,8 @@ def transaction(sessions: Sessions) -> Iterator[Session]:
 def one_statement(sessions: Sessions) -> Iterator[Session]:
     """For one statement, which commits itself: one round trip instead of three. Raises as `transaction` does.
 
-    The statement is committed when it returns. A later error in the block does not undo it.
+    The statement is committed when it returns. A later error in the block does not undo it. The same holds for each of
+    several statements that need not see the same moment.
     """
     try:
         with sessions() as session:

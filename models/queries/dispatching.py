@@ -1,13 +1,15 @@
 """The dispatcher's reads."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from models.db.rows import find_one, statement
 from models.queries.accounts.back_off import WATCH_DUE
-from models.queries.storing import STORE_DUE
+from models.transitions.admission import IN_USE, ROOM, ROOM_VALUES, AccountRoom
+from models.transitions.storing.steps import TO_STORE
+from models.transitions.watching.lists import LAG, OWN_SHARE
 
 
 class DispatchAccount(NamedTuple):
@@ -23,22 +25,49 @@ class DispatchAccount(NamedTuple):
     epoch: int  # claims of submissions so far
     restore_epoch: int  # the highest RUSHES_RESTORE_EPOCH handled
     slots: int
+    effective_slots: int | None  # learned from a concurrency 429
     overcommit: int  # renders submitted beyond the slots: this many may queue at the provider, not yet rendering
     requests_owed: int  # requests that checks made beyond those granted
     own_share: float  # share of a page's entries that is ours; the others' share halves every 5 minutes
     outputs_failing: bool  # the output host has an outage: downloads wait, one at a time probes
 
 
-_ACCOUNT = statement("""
-    SELECT id, back_offs, back_off_reason, check_failures, epoch, restore_epoch, slots, overcommit, requests_owed,
+class DueWork(NamedTuple):
+    """The work that is due now. A step for which nothing is due is left out of the turn."""
+
+    jobs: bool  # a queued job waits for a slot only
+    submits: bool  # a submission has no message yet, or its message was lost
+    stores: bool  # a store step has no message yet, or its worker crashed
+    early_checks: bool  # a render got an early-check request a moment ago
+    next_seconds: float | None  # until more is due; None: nothing waits for a time
+
+
+class Survey(NamedTuple):
+    """All that the dispatcher reads in a turn with nothing to do."""
+
+    account: DispatchAccount
+    room: AccountRoom  # without a lock, so it may be out of date
+    due: DueWork
+
+
+class Chores(NamedTuple):
+    """Less urgent work, which is looked for twice a second."""
+
+    threads: dict[str, int]  # of the living workers, by queue
+    overdue_submits: bool  # a submission was posted by a worker that died or froze
+    crashed_stores: bool  # a store step was begun by a worker that died or froze
+    failed_outputs: bool  # a file could not be downloaded
+    ended_windows: bool  # a watch window has ended
+    searches: bool  # a reconciliation run is due
+    promises: bool  # an open batch has a `finish_by`
+
+
+_HEALTH = f"""id, back_off_reason, check_failures, epoch, restore_epoch, requests_owed,
         coalesce(extract(epoch FROM back_off_until - now())::float8, 0) AS back_off_seconds,
         coalesce(extract(epoch FROM check_back_off_until - now())::float8, 0) AS check_back_off_seconds,
-        sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300)
-            AS sweep_lag_seconds,
-        1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300) AS own_share,
-        outputs_failing_since IS NOT NULL AS outputs_failing
-    FROM account WHERE name = :name
-""")
+        {LAG} AS sweep_lag_seconds, {OWN_SHARE} AS own_share, outputs_failing_since IS NOT NULL AS outputs_failing"""
+
+_ACCOUNT = statement(f"SELECT {_HEALTH}, back_offs, slots, effective_slots, overcommit FROM account WHERE name = :name")
 
 
 def find_account(session: Session, name: str) -> DispatchAccount | None:
@@ -46,30 +75,64 @@ def find_account(session: Session, name: str) -> DispatchAccount | None:
     return find_one(session, _ACCOUNT, DispatchAccount, name=name)
 
 
-_UNTIL_DUE = statement(f"""
-    SELECT extract(epoch FROM least(
-        {STORE_DUE},
-        (SELECT min(due_at) FROM job WHERE state = 'queued' AND due_at > now()),
-        (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
-        {WATCH_DUE},
-        (SELECT min(due_at) FROM prediction WHERE state = 'unconfirmed' AND due_at > now())
-    ) - now())::float8
+_NEXT = f"""extract(epoch FROM least(
+            (SELECT min(due_at) FROM prediction WHERE {TO_STORE} AND due_at > now()),
+            CASE WHEN outputs_probe_at > now() THEN outputs_probe_at END,
+            (SELECT min(due_at) FROM job WHERE state = 'queued' AND due_at > now()),
+            (SELECT min(due_at) FROM prediction WHERE state = 'submitting' AND due_at > now()),
+            (SELECT min(due_at) FROM prediction WHERE state = 'unconfirmed' AND due_at > now()),
+            {WATCH_DUE}
+        ) - now())::float8"""
+
+_SURVEY = statement(f"""
+    SELECT {_HEALTH}, {ROOM},
+        coalesce((SELECT min(due_at) FROM job WHERE state = 'queued') <= now(), false) AS jobs,
+        EXISTS (SELECT FROM prediction WHERE state = 'submitting' AND posted_at IS NULL AND due_at <= now()) AS submits,
+        EXISTS (SELECT FROM prediction WHERE {TO_STORE} AND due_at <= now()) AS stores,
+        EXISTS (SELECT FROM prediction WHERE state = 'rendering' AND early_check_at > now() - interval '1 s')
+            AS early_checks,
+        {_NEXT} AS next_seconds
+    FROM account, {IN_USE}
+    WHERE name = :name
 """)
 
 
-def find_seconds_until_due(session: Session) -> float | None:
-    """Seconds until the earliest row is due. Negative if one is overdue, None if nothing waits for a time."""
-    seconds: float | None = session.execute(_UNTIL_DUE).scalar_one()
-    return seconds
+def survey(session: Session, name: str) -> Survey | None:
+    """The account with this name, its use, and what is due."""
+    row = session.execute(_SURVEY, {"name": name, **ROOM_VALUES}).first()
+    if row is None:
+        return None
+    found = row._mapping
+
+    def pick(shape: type[Any]) -> Any:
+        return shape(**{name: found[name] for name in shape._fields})
+
+    return Survey(pick(DispatchAccount), pick(AccountRoom), pick(DueWork))
 
 
-_THREADS = statement("""
-    SELECT queue, sum(threads)::int AS threads FROM worker, unnest(queues) AS queue
-    WHERE seen_at > now() - interval '15 seconds'
-    GROUP BY queue
+_CHORES = statement(f"""
+    SELECT coalesce((
+            SELECT jsonb_object_agg(queue, threads) FROM (
+                SELECT queue, sum(threads)::int AS threads FROM worker, unnest(queues) AS queue
+                WHERE seen_at > now() - interval '15 seconds'
+                GROUP BY queue) AS living
+        ), '{{}}') AS threads,
+        EXISTS (SELECT FROM prediction WHERE state = 'submitting' AND posted_at IS NOT NULL AND due_at <= now())
+            AS overdue_submits,
+        EXISTS (SELECT FROM prediction WHERE {TO_STORE} AND due_at <= now() AND begun_at IS NOT NULL)
+            AS crashed_stores,
+        EXISTS (SELECT FROM prediction WHERE {TO_STORE} AND output_failed_at IS NOT NULL) AS failed_outputs,
+        EXISTS (SELECT FROM prediction WHERE state = 'rendering' AND due_at <= now()) AS ended_windows,
+        EXISTS (SELECT FROM prediction WHERE state = 'unconfirmed' AND due_at <= now())
+            OR EXISTS (SELECT FROM account WHERE (reconcile_until IS NULL OR reconcile_until <= now())
+                AND (paused_reason = 'restore' OR swept_at IS NULL OR swept_at < now() - interval '10 min'))
+            AS searches,
+        EXISTS (SELECT FROM batch WHERE finish_by > now() - interval '1 day') AS promises
 """)
 
 
-def count_threads(session: Session) -> dict[str, int]:
-    """Threads of the living workers, by queue."""
-    return {row.queue: row.threads for row in session.execute(_THREADS)}
+def find_chores(session: Session) -> Chores:
+    """The less urgent work that is due, and the threads that there are for it."""
+    chores = find_one(session, _CHORES, Chores)
+    assert chores is not None  # noqa: S101 - a SELECT without FROM has a row
+    return chores

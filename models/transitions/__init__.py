@@ -6,15 +6,14 @@ last. A transition that locks an account first (admission, claiming) takes the o
 folder writes a state.
 """
 
-from models.transitions import accounts, admission, batches, jobs, leadership, slots, stale_writes, submitting
+from models.transitions import accounts, admission, jobs, leadership, stale_writes, submitting
 from models.transitions.reconciling import operator_decisions, restore, runs, unconfirmed, unknown_predictions
 from models.transitions.storing import claims, output_host, steps, unverified
-from models.transitions.watching import finished_renders, lists, renders, retention, webhooks
+from models.transitions.watching import finished_renders, lists, renders, retention
 
 __all__ = [
     "accounts",
     "admission",
-    "batches",
     "claims",
     "finished_renders",
     "jobs",
@@ -26,12 +25,10 @@ __all__ = [
     "restore",
     "retention",
     "runs",
-    "slots",
     "stale_writes",
     "steps",
     "submitting",
     "unconfirmed",
     "unknown_predictions",
     "unverified",
-    "webhooks",
 ]

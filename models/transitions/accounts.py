@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import changed_a_row, statement
 from models.lifecycle import IN_A_ROW, SLOT_WINDOWS
 from models.tables.base import new_id
-from models.transitions.history import fields, log
+from models.transitions.history import change, fields
 
 _ENSURE = statement("""
     INSERT INTO account (id, name, slots, submits_per_minute)
@@ -25,21 +25,17 @@ def ensure_account(session: Session, name: str, *, slots: int, submits_per_minut
     return UUID(str(session.execute(_ENSURE, {"id": new_id(), **limits}).scalar_one()))
 
 
-_BACK_OFF_DETAIL = fields("reason", "detail", until="back_off_until", in_a_row="back_offs")
-
-_BACK_OFF = statement(f"""
-    WITH backed_off AS (
-        UPDATE account
-        SET back_offs = back_offs + CASE WHEN back_off_until > now() THEN 0 ELSE 1 END,
-            back_off_since = CASE
-                WHEN back_off_until > now() - CAST(:in_a_row AS interval) THEN back_off_since ELSE now() END,
-            back_off_until = greatest(back_off_until, now() + :delay),
-            back_off_reason = :reason, back_off_detail = :detail
-        WHERE id = :account_id
-        RETURNING id, back_offs, back_off_until
-    ), {log("'account.backed_off'", "backed_off", _BACK_OFF_DETAIL, account_id="id")}
-    SELECT 1 FROM backed_off
-""")
+_BACK_OFF = change(
+    "account",
+    """back_offs = back_offs + CASE WHEN back_off_until > now() THEN 0 ELSE 1 END,
+        back_off_since = CASE
+            WHEN back_off_until > now() - CAST(:in_a_row AS interval) THEN back_off_since ELSE now() END,
+        back_off_until = greatest(back_off_until, now() + :delay),
+        back_off_reason = :reason, back_off_detail = :detail""",
+    "id = :account_id",
+    kind="'account.backed_off'",
+    detail=fields("reason", "detail", until="back_off_until", in_a_row="back_offs"),
+)
 
 
 def back_off_account(session: Session, account_id: UUID, *, delay: timedelta, reason: str, detail: str) -> bool:
@@ -56,15 +52,12 @@ def count_back_offs(session: Session, account_id: UUID) -> int:
     return int(session.execute(_COUNT_BACK_OFFS, {"account_id": account_id}).scalar_one())
 
 
-_CLEAR_BACK_OFF = statement(f"""
-    WITH cleared AS (
-        UPDATE account
-        SET back_offs = 0, back_off_since = NULL, back_off_until = NULL, back_off_reason = NULL, back_off_detail = NULL
-        WHERE id = :account_id AND back_offs > 0
-        RETURNING id
-    ), {log("'account.recovered'", "cleared", account_id="id")}
-    SELECT 1 FROM cleared
-""")
+_CLEAR_BACK_OFF = change(
+    "account",
+    "back_offs = 0, back_off_since = NULL, back_off_until = NULL, back_off_reason = NULL, back_off_detail = NULL",
+    "id = :account_id AND back_offs > 0",
+    kind="'account.recovered'",
+)
 
 
 def clear_back_off(session: Session, account_id: UUID) -> bool:
@@ -72,18 +65,15 @@ def clear_back_off(session: Session, account_id: UUID) -> bool:
     return changed_a_row(session, _CLEAR_BACK_OFF, account_id=account_id)
 
 
-_LIMIT_SLOTS = statement(f"""
-    WITH limited AS (
-        UPDATE account
-        SET limited_at = now(), overcommit = 0, effective_slots = greatest(1, (
+_LIMIT_SLOTS = change(
+    "account",
+    """limited_at = now(), overcommit = 0, effective_slots = greatest(1, (
             SELECT count(*) FROM prediction
-            WHERE account_id = account.id AND state IN ('submitting', 'unconfirmed', 'rendering')
-        ))
-        WHERE id = :account_id
-        RETURNING id, effective_slots
-    ), {log("'account.limited'", "limited", fields(slots="effective_slots"), account_id="id")}
-    SELECT 1 FROM limited
-""")
+            WHERE account_id = account.id AND state IN ('submitting', 'unconfirmed', 'rendering')))""",
+    "id = :account_id",
+    kind="'account.limited'",
+    detail=fields(slots="effective_slots"),
+)
 
 
 def limit_slots(session: Session, account_id: UUID) -> bool:
@@ -114,16 +104,14 @@ def raise_slots(session: Session, account_id: UUID) -> bool:
     return changed_a_row(session, _RAISE_SLOTS, account_id=account_id, slot_windows=SLOT_WINDOWS)
 
 
-_SET_OVERCOMMIT = statement(f"""
-    WITH changed AS (
-        UPDATE account SET overcommit = CAST(:overcommit AS bigint)
-        WHERE id = :account_id AND overcommit <> CAST(:overcommit AS bigint)
-          AND (CAST(:overcommit AS bigint) = 0
-               OR limited_at IS NULL OR limited_at < now() - CAST(:quiet_for AS interval))
-        RETURNING id, overcommit
-    ), {log("'account.overcommit'", "changed", fields(overcommit="overcommit"), account_id="id")}
-    SELECT 1 FROM changed
-""")
+_SET_OVERCOMMIT = change(
+    "account",
+    "overcommit = CAST(:overcommit AS bigint)",
+    """id = :account_id AND overcommit <> CAST(:overcommit AS bigint) AND (CAST(:overcommit AS bigint) = 0
+        OR limited_at IS NULL OR limited_at < now() - CAST(:quiet_for AS interval))""",
+    kind="'account.overcommit'",
+    detail=fields(overcommit="overcommit"),
+)
 
 
 def set_overcommit(session: Session, account_id: UUID, *, overcommit: int, quiet_for: timedelta) -> bool:

@@ -2,12 +2,18 @@
 
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import TextClause, insert
 from sqlalchemy.orm import Session
 
+from models.db.rows import statement
 from models.tables.event import Event
 
-_OF_PREDICTION = {"job_id": "job_id", "prediction_id": "id", "account_id": "account_id"}
+_IDS = {
+    "prediction": {"job_id": "job_id", "prediction_id": "id", "account_id": "account_id"},
+    "job": {"job_id": "id"},
+    "batch": {"batch_id": "id"},
+    "account": {"account_id": "id"},
+}
 
 
 def log(kind: str, of: str, detail: str = "'{}'", **ids: str) -> str:
@@ -16,11 +22,36 @@ def log(kind: str, of: str, detail: str = "'{}'", **ids: str) -> str:
     `kind` and `detail` are SQL expressions over its columns; `fields` makes a detail. `ids` are the expressions of the
     event's ids, by column; without any, the row is a prediction with its `id`, `job_id` and `account_id`.
     """
-    ids = ids or _OF_PREDICTION
+    ids = ids or _IDS["prediction"]
     return f"""logged AS (
         INSERT INTO event (kind, detail, {", ".join(ids)})
         SELECT {kind}, {detail}, {", ".join(ids.values())} FROM {of}
     )"""
+
+
+def change(table: str, sets: str, where: str, *, kind: str, detail: str = "'{}'", returns: str = "1") -> TextClause:
+    """A guarded UPDATE that appends an event for each row that it changes, and returns `returns` of it.
+
+    `kind`, `detail` and `returns` are SQL expressions over the changed row.
+    """
+    return statement(f"""
+        WITH changed AS (UPDATE {table} SET {sets} WHERE {where} RETURNING {table}.*),
+        {log(kind, "changed", detail, **_IDS[table])}
+        SELECT {returns} FROM changed
+    """)
+
+
+def change_first(sets: str, where: str, *, by: str, kind: str, detail: str, returns: str = "1") -> TextClause:
+    """The same for at most `:count` predictions: the first, ordered `by`, that no other transaction has locked."""
+    # MATERIALIZED here and in every claim: if the planner ran the inner query once per row, it would exceed the LIMIT.
+    return statement(f"""
+        WITH due AS MATERIALIZED (
+            SELECT id FROM prediction WHERE {where} ORDER BY {by} LIMIT :count FOR UPDATE SKIP LOCKED
+        ), changed AS (
+            UPDATE prediction SET {sets} FROM due WHERE prediction.id = due.id RETURNING prediction.*
+        ), {log(kind, "changed", detail)}
+        SELECT {returns} FROM changed
+    """)
 
 
 def fields(*texts: str, **values: str) -> str:

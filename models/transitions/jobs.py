@@ -1,6 +1,6 @@
-"""The transitions of jobs that people and upstream systems ask for: push, cancel, retry."""
+"""The transitions of jobs that people and upstream systems ask for (push, cancel, retry), and the risks of batches."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -12,11 +12,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from models.db.rows import changed_a_row, statement
+from models.db.rows import as_json, changed_a_row, statement
 from models.tables.base import new_id
 from models.tables.batch import Batch
 from models.tables.job import Job
-from models.transitions.history import append_event, fields, log
+from models.transitions.history import append_event, change, fields, log
 from models.transitions.job_release import ATTEMPTS
 from models.transitions.storing.steps import HAS_NO_VIDEO, NEWEST_OUTPUT, STORE_FROM_START
 from models.transitions.submitting import withdraw_submit
@@ -102,14 +102,12 @@ def _changes(session: Session, step: Callable[[Session, UUID], bool], job_id: UU
     return changed
 
 
-_CANCEL_QUEUED = statement(f"""
-    WITH cancelled AS (
-        UPDATE job SET state = 'cancelled', ended_at = now(), due_at = NULL
-        WHERE id = :job_id AND state = 'queued'
-        RETURNING id
-    ), {log("'job.cancelled'", "cancelled", job_id="id")}
-    SELECT 1 FROM cancelled
-""")
+_CANCEL_QUEUED = change(
+    "job",
+    "state = 'cancelled', ended_at = now(), due_at = NULL",
+    "id = :job_id AND state = 'queued'",
+    kind="'job.cancelled'",
+)
 
 
 def _cancel_queued(session: Session, job_id: UUID) -> bool:
@@ -173,3 +171,31 @@ def retry_job(session: Session, job_id: UUID) -> str | None:
     session.execute(_FORGET_CRASHES, {"job_id": job_id})
     state: str | None = session.execute(_RETRY, {"job_id": job_id}).scalar_one_or_none()
     return state
+
+
+_AT_RISK = change(
+    "batch",
+    "at_risk_at = now()",
+    "id = :batch_id AND finish_by IS NOT NULL AND at_risk_at IS NULL",
+    kind="'batch.at_risk'",
+    detail=":forecast",
+)
+
+
+def note_at_risk(session: Session, batch_id: UUID, forecast: Mapping[str, Any]) -> bool:
+    """Record that a batch is likely to miss its `finish_by`. Records it once, until the batch is on track again."""
+    return changed_a_row(session, _AT_RISK, batch_id=batch_id, forecast=as_json(forecast))
+
+
+_ON_TRACK = change(
+    "batch",
+    "at_risk_at = NULL",
+    "id = :batch_id AND at_risk_at IS NOT NULL",
+    kind="'batch.on_track'",
+    detail=":forecast",
+)
+
+
+def note_on_track(session: Session, batch_id: UUID, forecast: Mapping[str, Any]) -> bool:
+    """Record, once, that a batch that was at risk is on track again."""
+    return changed_a_row(session, _ON_TRACK, batch_id=batch_id, forecast=as_json(forecast))

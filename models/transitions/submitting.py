@@ -11,32 +11,30 @@ from sqlalchemy.orm import Session
 from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
 from models.lifecycle import JobState, Reason
 from models.transitions.admission import RATE_SLOT_TOLERANCE, ClaimedSubmit
-from models.transitions.history import REASON, fields, log
+from models.transitions.history import REASON, change, fields, log
 from models.transitions.job_release import EndedAttempt, release_job
 
 
 def _withdrawal(which: str) -> TextClause:
-    return statement(f"""
-        WITH withdrawn AS (
-            UPDATE prediction SET state = 'cancelled', ended_at = now(), due_at = NULL, claim = claim + 1
-            WHERE {which} AND state = 'submitting' AND posted_at IS NULL
-            RETURNING id, job_id, account_id
-        ), {log("'prediction.cancelled'", "withdrawn")}
-        SELECT id AS prediction_id, job_id FROM withdrawn
-    """)
+    return change(
+        "prediction",
+        "state = 'cancelled', ended_at = now(), due_at = NULL, claim = claim + 1",
+        f"{which} AND state = 'submitting' AND posted_at IS NULL",
+        kind="'prediction.cancelled'",
+        returns="id AS prediction_id, job_id",
+    )
 
 
 def _marking(which: str) -> TextClause:
-    return statement(f"""
-        WITH marked AS (
-            UPDATE prediction
-            SET state = 'unconfirmed', due_at = now() + interval '2 seconds', submit_crashed = :crashed,
-                error_code = :code, error_message = :message
-            WHERE {which} AND state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL
-            RETURNING id, job_id, account_id, claim
-        ), {log("'prediction.unconfirmed'", "marked", REASON)}
-        SELECT id AS prediction_id, job_id, claim FROM marked
-    """)
+    return change(
+        "prediction",
+        """state = 'unconfirmed', due_at = now() + interval '2 seconds', submit_crashed = :crashed,
+            error_code = :code, error_message = :message""",
+        f"{which} AND state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL",
+        kind="'prediction.unconfirmed'",
+        detail=REASON,
+        returns="id AS prediction_id, job_id, claim",
+    )
 
 
 DUPLICATE = "duplicate"
@@ -125,15 +123,13 @@ def _withdraw(session: Session, query: TextClause, **values: Any) -> bool:
     return withdrawn is not None
 
 
-_UNPOST = statement(f"""
-    WITH unposted AS (
-        UPDATE prediction SET posted_at = NULL, not_before = NULL, due_at = now()
-        WHERE id = :prediction_id AND claim = :claim AND state = 'submitting'
-          AND posted_at IS NOT NULL AND provider_id IS NULL
-        RETURNING id, job_id, account_id
-    ), {log("'prediction.not_sent'", "unposted", fields("detail"))}
-    SELECT 1 FROM unposted
-""")
+_UNPOST = change(
+    "prediction",
+    "posted_at = NULL, not_before = NULL, due_at = now()",
+    "id = :prediction_id AND claim = :claim AND state = 'submitting' AND posted_at IS NOT NULL AND provider_id IS NULL",
+    kind="'prediction.not_sent'",
+    detail=fields("detail"),
+)
 
 
 def unpost_submit(session: Session, prediction_id: UUID, claim: int, *, detail: str) -> bool:
@@ -230,16 +226,15 @@ def _accept(session: Session, prediction_id: UUID, *, forecast: Mapping[str, Any
     return state
 
 
-_REFUSE = statement(f"""
-    WITH refused AS (
-        UPDATE prediction
-        SET state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
-        WHERE id = :prediction_id AND claim = :claim AND state IN ('submitting', 'unconfirmed')
-          AND posted_at IS NOT NULL AND provider_id IS NULL
-        RETURNING id, job_id, account_id
-    ), {log("'prediction.refused'", "refused", REASON)}
-    SELECT id AS prediction_id, job_id FROM refused
-""")
+_REFUSE = change(
+    "prediction",
+    "state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message",
+    """id = :prediction_id AND claim = :claim AND state IN ('submitting', 'unconfirmed')
+        AND posted_at IS NOT NULL AND provider_id IS NULL""",
+    kind="'prediction.refused'",
+    detail=REASON,
+    returns="id AS prediction_id, job_id",
+)
 
 
 def refuse_submit(session: Session, prediction_id: UUID, claim: int, *, reason: Reason, fails_job: bool) -> bool:

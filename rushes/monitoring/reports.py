@@ -1,4 +1,4 @@
-"""The reports that the leader requests every ten seconds: the state of the farm in one line, and batches at risk.
+"""The reports that the leader requests every few seconds: the state of the farm in one line, and batches at risk.
 
 A batch is at risk if it will probably miss its `finish_by`. Each change, to at risk or back on track, is recorded once.
 """
@@ -52,9 +52,9 @@ def _check(runtime: Runtime, promise: Promise) -> str | None:
         chance = found.forecast.chance_within(promise.seconds_left)
         detail = _describe(promise, found.forecast, chance, waits_for=waits_for)
         if not promise.at_risk and chance < AT_RISK_BELOW:
-            kind, noted = "batch.at_risk", transitions.batches.note_at_risk(session, promise.batch_id, detail)
+            kind, noted = "batch.at_risk", transitions.jobs.note_at_risk(session, promise.batch_id, detail)
         elif promise.at_risk and chance >= ON_TRACK_FROM and not waits_for:
-            kind, noted = "batch.on_track", transitions.batches.note_on_track(session, promise.batch_id, detail)
+            kind, noted = "batch.on_track", transitions.jobs.note_on_track(session, promise.batch_id, detail)
         else:
             return None
     if not noted:

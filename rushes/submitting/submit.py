@@ -158,8 +158,7 @@ def _accept(
     description = f"accepted as {accepted.id}"
     if not ticket.back_offs:
         with contextlib.suppress(DatabaseAway, SQLAlchemyError), one_statement(runtime.sessions) as session:
-            if state := accept(session):
-                runtime.waker.wake()
+            if state := accept(session):  # no wake-up: no slot is free, and the render needs no check for now
                 return f"{description}: {state}"
         # Not saved, or another row has adopted this id, or the row no longer waits: the full path handles each case.
     assigned = _save_outcome(runtime, ticket, write, description=description)

@@ -9,7 +9,7 @@ from bisect import insort
 from collections.abc import Iterable
 from uuid import UUID
 
-from models.queries.watching.renders import EarlyCheck, Rendering
+from models.queries.watching.renders import Rendering
 from rushes.render_times.learned import RenderTimes
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
@@ -45,6 +45,7 @@ class CheckSchedule:
     """
 
     def __init__(self, settings: Settings, times: RenderTimes) -> None:
+        self._settings = settings
         self._shortest = settings.poll_shortest_seconds
         self._times = times
         self._watched: dict[UUID, Watched] = {}
@@ -76,13 +77,14 @@ class CheckSchedule:
                 self._watch(rendering, now=now, is_met=known is None and not begins_window)
 
     def end(self, prediction_ids: Iterable[UUID], *, now: float | None = None) -> None:
-        """Stop watching these: they have ended, and we know it at `now`."""
+        """Stop watching these: they have ended. `now` is when we learned it, if a check has found it."""
         for prediction_id in prediction_ids:
             if watched := self._watched.pop(prediction_id, None):
                 watched.is_live = False
                 if now is not None and watched.known_before > watched.accepted_at:
                     # On average a render ended halfway between the check that found it and the one before.
-                    self._lateness.add((watched.known_at - watched.known_before) / 2 + now - watched.known_at)
+                    late = (watched.known_at - watched.known_before) / 2 + now - watched.known_at
+                    self._lateness.add(max(0.0, late))
             self._apart.pop(prediction_id, None)
             self._requested.pop(prediction_id, None)
 
@@ -90,17 +92,27 @@ class CheckSchedule:
         """Watch only these: all others have ended unnoticed."""
         self.end(self._watched.keys() - set(prediction_ids))
 
-    def request_early(self, hints: Iterable[EarlyCheck], *, now: float) -> None:
-        """Poll these as soon as the budget and their last poll allow. A repeated request counts once."""
-        for hint in hints:
-            watched = self._watched.get(hint.prediction_id)
-            if watched is not None and watched.early_check_at < hint.early_check_at:
-                watched.early_check_at = hint.early_check_at
-                self._requested[hint.prediction_id] = None
+    def request_early(self, renderings: Iterable[Rendering], *, now: float) -> None:
+        """Poll those with an early-check request as soon as the budget and their last poll allow.
+
+        A repeated request counts once.
+        """
+        for rendering in renderings:
+            watched, requested_at = self._watched.get(rendering.prediction_id), rendering.early_check_at
+            if watched is not None and requested_at is not None and watched.early_check_at < requested_at:
+                watched.early_check_at = requested_at
+                self._requested[watched.prediction_id] = None
                 self._next_at = now
 
-    def configure(self, *, list_lag_seconds: float, delivered: float, own_share: float = 1.0) -> None:
-        """Set the list's lag, the share of outcomes that webhooks deliver, and the share of a page that is ours."""
+    def configure(
+        self, *, list_lag_seconds: float, delivered: float, own_share: float = 1.0, delay_idles: bool = False
+    ) -> None:
+        """Set the list's lag, the share of outcomes that webhooks deliver, and the share of a page that is ours.
+
+        `delay_idles` says that a slot is idle until its render is known to have ended: checks are then worth more.
+        """
+        self._price = self._settings.find_poll_cost(delay_idles=delay_idles)
+        self.budget.rate = self._settings.count_watch_requests_per_second(delay_idles=delay_idles)
         self._window_size = shrink_window(WINDOW_SIZE, share=own_share)
         self._lag_seconds = list_lag_seconds if list_lag_seconds >= LEAST_LAG_SECONDS else 0.0
         self._delivered = delivered

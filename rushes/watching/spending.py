@@ -65,7 +65,7 @@ class RequestBudget:
     """At most `rate` requests a second, in bursts of `BURST_SECONDS`. Requests beyond it are paid back first."""
 
     def __init__(self, rate: float) -> None:
-        self._rate = rate
+        self.rate = rate
         self._tokens, self._filled_at = 1.0, float("-inf")
         self._unscheduled_at = float("-inf")  # no request outside the schedule before
         self._owed = 0
@@ -83,8 +83,8 @@ class RequestBudget:
     def fill(self, now: float) -> None:
         """Add the tokens earned since the last call, at most a burst."""
         burst = self._find_burst()
-        since = now - max(self._filled_at, now - burst / self._rate)
-        self._tokens = min(burst, self._tokens + since * self._rate)
+        since = now - max(self._filled_at, now - burst / self.rate)
+        self._tokens = min(burst, self._tokens + since * self.rate)
         self._filled_at = now
 
     def take(self) -> None:
@@ -103,7 +103,7 @@ class RequestBudget:
     def charge(self, count: int) -> None:
         """Charge `count` requests that were made outside the schedule."""
         self._tokens -= count
-        self._unscheduled_at = max(self._unscheduled_at, self._filled_at) + 2 * count / self._rate
+        self._unscheduled_at = max(self._unscheduled_at, self._filled_at) + 2 * count / self.rate
 
     def pay_debt(self, owed: int, *, now: float) -> int:
         """Pay for requests made beyond those granted, as far as the budget allows; return how many were paid.
@@ -118,14 +118,14 @@ class RequestBudget:
 
     def seconds_until(self, tokens: float) -> float:
         """Return the time until there are this many tokens; negative if there are already."""
-        return (tokens - self._tokens) / self._rate
+        return (tokens - self._tokens) / self.rate
 
     def seconds_until_payable(self) -> float:
         """Return the time until the debt, or a burst of it, can be paid."""
         return self.seconds_until(min(self._owed, self._find_burst()))
 
     def _find_burst(self) -> float:
-        return max(1.0, self._rate * BURST_SECONDS)
+        return max(1.0, self.rate * BURST_SECONDS)
 
 
 class RunningMean:

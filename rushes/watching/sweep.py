@@ -50,21 +50,32 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         ours = list_page(session, account_id, after=after, before=before)
         over = [each for each in ours if (found := shown.get(each.provider_id)) and found.has_succeeded]
         late = [each for each in over if not _complete(runtime, session, each, shown[each.provider_id])]
-    # In a separate transaction, because completions lock their rows: two concurrent sweeps would wait for each other.
+    if over:
+        runtime.waker.wake()  # their slots are free
+    for each in late:
+        count_stale(runtime, "sweep.outcome", each.prediction_id)
+    requested = _request_polls(runtime, account_id, ours=ours, shown=shown)
+    lag = _note_lag(runtime, account_id, listed=listed, ours=ours, began=began)
+    seen = f"{len(listed)} on the page" + (f", the list is {lag:.1f} s late" if lag else "")
+    return f"{len(over) - len(late)} of {len(ours)} completed, {requested} to be polled, {seen}"
+
+
+def _request_polls(
+    runtime: Runtime, account_id: UUID, *, ours: list[PageEntry], shown: dict[str, ProviderPrediction]
+) -> int:
+    """Request a poll of each render that the page leaves unclear, and note whose predictions the page shows.
+
+    In a separate transaction, because completions lock their rows: two concurrent sweeps would wait for each other.
+    """
     with transaction(runtime.sessions) as session:
         unclear = [each for each in ours if _may_have_ended(each, shown.get(each.provider_id))]
         requested = transitions.renders.request_early_checks(
             session, [each.prediction_id for each in unclear], quiet_for=EARLY_CHECK_QUIET
         )
         transitions.lists.note_own_share(session, account_id, shown=list(shown), unlike=UNLIKE_SHARE)
-    for each in late:
-        count_stale(runtime, "sweep.outcome", each.prediction_id)
-    finished = len(over) - len(late)
-    if finished or requested:
+    if requested:
         runtime.waker.wake()
-    lag = _note_lag(runtime, account_id, listed=listed, ours=ours, began=began)
-    behind = f", the list is {lag:.1f} s late" if lag else ""
-    return f"{finished} of {len(ours)} completed, {requested} to be polled, {len(listed)} on the page{behind}"
+    return requested
 
 
 def _meet_failure(

@@ -146,7 +146,7 @@ class Heart(RuleBasedStateMachine):
     @rule()
     def dispatch(self) -> None:
         with transaction(self.sessions) as session:
-            room = transitions.slots.count_free_slots(session, self.account)
+            room = transitions.admission.count_free_slots(session, self.account)
             assert room is not None
             transitions.admission.admit_jobs(session, self.account, count=room.count_admissible(10))
             self.messages += transitions.admission.claim_submits(session, self.account, count=room.submits, lease=LEASE)

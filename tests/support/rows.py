@@ -143,6 +143,13 @@ def read(session: Session, table: str, row_id: UUID) -> Mapping[str, Any]:
     return {**session.execute(text(f"SELECT * FROM {table} WHERE id = :id"), {"id": row_id}).mappings().one()}  # noqa: S608
 
 
+def list_early_checks(session: Session) -> list[UUID]:
+    """The renders in flight that got an early-check request."""
+    return list(
+        session.scalars(text("SELECT id FROM prediction WHERE state = 'rendering' AND early_check_at > '-infinity'"))
+    )
+
+
 def read_states(session: Session) -> State:
     """The state of every job and prediction."""
     both = "SELECT 'job', id, state FROM job UNION ALL SELECT 'prediction', id, state FROM prediction"

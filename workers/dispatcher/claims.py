@@ -4,11 +4,10 @@ import time
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.orm import Session
 
 from models import transitions
 from models.db.session import one_statement, transaction
-from models.queries.dispatching import DispatchAccount
+from models.queries.dispatching import DispatchAccount, Survey
 from models.transitions.admission import RATE_WINDOW, ClaimedSubmit
 from models.transitions.storing.claims import ClaimedStore
 from rushes.reconciling.epoch_file import keep_epoch
@@ -41,13 +40,24 @@ class SubmitDispatch:
         )
         self._window = InFlightWindow()
 
-    def submit(self, account: DispatchAccount, *, room: int, threads: int) -> None:
-        """Admit, claim and publish at most `room` messages, for pools with `threads` threads in all."""
+    def is_due(self, found: Survey) -> bool:
+        """Whether jobs or submissions are due, and the account has room for one of them."""
+        room, due = found.room, found.due
+        is_due = room.submits > 0 and (due.submits or (due.jobs and room.count_admissible(1) > 0))
+        if not is_due:
+            self._overcommit.note(now=time.monotonic(), admitted=0, submitting=room.submitting, free=room.free)
+        return is_due
+
+    def submit(self, account: DispatchAccount, *, room: int, threads: int) -> bool:
+        """Admit, claim and publish at most `room` messages, for pools with `threads` threads in all.
+
+        Returns whether there was no room for more.
+        """
         now = time.monotonic()
         with transaction(self._runtime.sessions) as session:
-            state = transitions.slots.count_free_slots(session, account.id)
+            state = transitions.admission.count_free_slots(session, account.id)
             if state is None:
-                return
+                return False
             state = state._replace(rate_slots=self._bucket.allow(now=now, left=state.rate_slots))
             handed_back = min(state.rate_slots, state.submitting - state.posting)
             window = self._window.allow(now=now, threads=self._count_posters(threads), handed_back=handed_back)
@@ -68,14 +78,23 @@ class SubmitDispatch:
             self._runtime.sessions,
             lambda session: transitions.submitting.postpone_submits(session, claimed, delay=BACK_AT_ONCE),
         )
+        return len(claimed) == room
 
-    def set_overcommit(self, session: Session, account: DispatchAccount, *, lateness: float | None) -> None:
-        """Write how many renders may queue beyond the slots. `lateness` is in seconds, None if not measured."""
+    def adjust_slots(self, account: DispatchAccount, *, lateness: float | None) -> None:
+        """Write how many renders may queue beyond the slots, and raise a learned limit that was too low.
+
+        `lateness` is how late we know of completions, in seconds; None if it was not measured.
+        """
         size: int | str = self._runtime.settings.overcommit
         if not isinstance(size, int):
             self._overcommit.seen_seconds = lateness or self._overcommit.seen_seconds
             size = self._overcommit.next_size(current=account.overcommit, slots=account.slots)
-        transitions.accounts.set_overcommit(session, account.id, overcommit=size, quiet_for=OVERCOMMIT_RETRY)
+        if size != account.overcommit:
+            with one_statement(self._runtime.sessions) as session:
+                transitions.accounts.set_overcommit(session, account.id, overcommit=size, quiet_for=OVERCOMMIT_RETRY)
+        if account.effective_slots is not None:
+            with one_statement(self._runtime.sessions) as session:
+                transitions.accounts.raise_slots(session, account.id)
 
     def _count_posters(self, threads: int) -> int:
         """How many submissions may be under way: one per thread, minus the threads for checks.
@@ -116,10 +135,13 @@ class StoreDispatch:
             elif begun := transitions.output_host.begin_output_outage(session, account.id):
                 log.warning("outputs.failing", jobs=begun.jobs, failure=begun.failure)
 
-    def store(self, account: DispatchAccount, *, room: int) -> None:
-        """Claim and publish the due downloads, at most `room`. During an outage, only one probe and rechecks."""
+    def store(self, account: DispatchAccount, *, room: int) -> int:
+        """Claim and publish the due downloads, at most `room`. During an outage, only one probe and rechecks.
+
+        Returns how many.
+        """
         if room <= 0:
-            return
+            return 0
         failing = account.outputs_failing
         with one_statement(self._runtime.sessions) as session:
             probe = transitions.claims.claim_probe(session, account.id, lease=UNSTARTED_LEASE) if failing else []
@@ -131,6 +153,7 @@ class StoreDispatch:
             self._runtime.sessions,
             lambda session: transitions.claims.postpone_stores(session, claimed, delay=BACK_AT_ONCE),
         )
+        return len(claimed)
 
 
 def _store_message(claimed: ClaimedStore) -> Message:

@@ -7,7 +7,7 @@ earliest row is due, a wake-up comes or one second has passed.
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from models import queries, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
-from models.queries.dispatching import DispatchAccount
+from models.queries.dispatching import Chores, DispatchAccount, Survey
 from rushes.intervals import Every
 from rushes.reconciling.epoch_file import hold_after_restore
 from rushes.runtime import ACCOUNT, Runtime
@@ -25,12 +25,13 @@ from workers.dispatcher.claims import CLAIM_LIMIT, StoreDispatch, SubmitDispatch
 from workers.dispatcher.leadership import LeaderHealth
 from workers.dispatcher.publisher import UNSTARTED_LEASE, BrokerAway, Message, Publisher
 from workers.dispatcher.wakeup import Alarm
-from workers.dispatcher.watch_schedule import WatchScheduler
+from workers.dispatcher.watch_schedule import NO_ROOM_SECONDS, WatchScheduler
 
 LEAD_LEASE = timedelta(seconds=5)
 SIGN_OF_LIFE_SECONDS = 4.0
 LEAD_SECONDS = 1.0
-REPORT_SECONDS = 10.0
+REPORT_SECONDS, RISK_SECONDS = 30.0, 10.0
+"""How often the leader requests the report of the farm, and the check of batches with a `finish_by`."""
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_TURN_SECONDS = 0.04
 """The shortest turn. Wake-ups that arrive within it are served together."""
@@ -39,8 +40,6 @@ LONGEST_PAUSE_SECONDS = 0.2
 Steps then get processor time."""
 ROUNDS_SECONDS = 0.5
 """How often the leader handles less urgent work: crashed steps, unconfirmed submissions, ended windows, workers."""
-NO_ROOM_SECONDS = 0.1
-"""When to retry work that was due but found no room in its queue."""
 TIDY_SECONDS = 3600.0
 ABANDONED_AFTER = timedelta(days=1)
 STOP_SECONDS = 10.0
@@ -71,11 +70,13 @@ class Dispatcher:
         self._rounds = Every(ROUNDS_SECONDS)
         self._retention = Every(RETENTION_SECONDS)
         self._reports = Every(REPORT_SECONDS)
+        self._risks = Every(RISK_SECONDS)
         self._tidying = Every(TIDY_SECONDS)
         self._pools: dict[str, int] = {}
         self._term: int | None = None
         self._health = LeaderHealth()
         self._turns = 0
+        self._turn_at = float("-inf")  # before this, a check that falls due needs no turn
 
     def start(self) -> None:
         """Start the thread and return at once."""
@@ -96,19 +97,22 @@ class Dispatcher:
         return self._turns
 
     def _run(self) -> None:
+        is_turn = True
         while not self._stopping.is_set():
             began = time.monotonic()
-            seconds = self._turn_safely()
+            seconds = self._turn_safely(None if is_turn else self._check_between_turns)
             self._turns += 1
             took = time.monotonic() - began
             self._stopping.wait(max(SHORTEST_TURN_SECONDS - took, min(took, LONGEST_PAUSE_SECONDS)))
-            self._alarm.wait(min(seconds, LONGEST_SLEEP_SECONDS))
+            woken = self._alarm.wait(min(seconds, LONGEST_SLEEP_SECONDS))
+            is_turn = woken or time.monotonic() >= self._turn_at
         self._leave()
 
-    def _turn_safely(self) -> float:
+    def _turn_safely(self, work: Callable[[], float] | None = None) -> float:
+        """Make a turn, or do other work of one. Returns the seconds until something is due."""
         began = time.monotonic()
         try:
-            seconds = self._turn()
+            seconds = work() if work is not None else self._turn()
         except DatabaseAway:
             log.warning("dispatcher.database_away")
             return LONGEST_SLEEP_SECONDS
@@ -133,40 +137,76 @@ class Dispatcher:
 
     def _turn(self) -> float:
         """Do all due work once. Returns the seconds until something is due."""
-        now = time.monotonic()
+        now, self._turn_at = time.monotonic(), float("-inf")
         self._show_life(now)
         if not self._leads or not self._health.may_lead(now) or not self._take_lead(now):
             return LONGEST_SLEEP_SECONDS
-        makes_rounds = self._rounds.begin_if_due(now)
-        with transaction(self._runtime.sessions) as session:
-            account = queries.dispatching.find_account(session, ACCOUNT)
-            if makes_rounds and account is not None:
-                self._pools = queries.dispatching.count_threads(session)
-                transitions.submitting.mark_overdue_unconfirmed(session)
-                transitions.accounts.raise_slots(session, account.id)
-                lateness = self._watch_scheduler.schedule.measure_lateness()
-                self._submit.set_overcommit(session, account, lateness=lateness)
-        if account is None:
+        with one_statement(self._runtime.sessions) as session:
+            found = queries.dispatching.survey(session, ACCOUNT)
+        if found is None:
             return LONGEST_SLEEP_SECONDS  # its row is created with the first sign of life
-        hold_after_restore(self._runtime, account)
-        room = self._publisher.measure_room(self._pools)
-        if makes_rounds:
-            self._make_rounds(account, room, now)
-        self._submit.submit(account, room=room.get("submit", 0), threads=self._pools.get("submit", 0))
-        self._store.store(account, room=room.get("store", 0))
-        checks = self._watch_scheduler.choose_checks(account, count=room.get("watch", 0), term=self._term)
-        self._publisher.publish(checks)
-        return self._find_rest()
+        hold_after_restore(self._runtime, found.account)
+        chores = self._find_chores(now)
+        submits = self._submit.is_due(found)
+        checks = self._watch_scheduler.is_due(found)
+        room = {}
+        if chores or submits or checks or found.due.stores:
+            room = self._publisher.measure_room(self._pools)
+        if chores:
+            self._make_rounds(found.account, chores, room, now)
+        is_left = submits and self._submit.submit(
+            found.account, room=room.get("submit", 0), threads=self._pools.get("submit", 0)
+        )
+        if found.due.stores:
+            storable = room.get("store", 0)
+            is_left |= self._store.store(found.account, room=storable) == storable
+        if checks:
+            chosen = self._watch_scheduler.choose_checks(
+                found.account,
+                count=room.get("watch", 0),
+                term=self._term,
+                learns=self._watch_scheduler.must_learn(found),
+                jobs_wait=found.due.jobs,
+            )
+            self._publisher.publish(chosen)
+        self._turn_at = time.monotonic() + self._find_rest(found, is_left=is_left)
+        return self._find_seconds_until_due()
 
-    def _make_rounds(self, account: DispatchAccount, room: Mapping[str, int], now: float) -> None:
+    def _check_between_turns(self) -> float:
+        """Publish the checks that have become due, from memory alone. Returns the seconds until something is due."""
+        self._publisher.publish(self._watch_scheduler.choose_between_turns())
+        return self._find_seconds_until_due()
+
+    def _find_seconds_until_due(self) -> float:
+        until_turn = max(0.0, self._turn_at - time.monotonic())
+        until_check = self._watch_scheduler.find_seconds_until_check()
+        return until_turn if until_check is None else min(until_turn, until_check)
+
+    def _find_chores(self, now: float) -> Chores | None:
+        if not self._rounds.begin_if_due(now):
+            return None
+        with one_statement(self._runtime.sessions) as session:
+            chores = queries.dispatching.find_chores(session)
+        self._pools = chores.threads
+        return chores
+
+    def _make_rounds(self, account: DispatchAccount, chores: Chores, room: Mapping[str, int], now: float) -> None:
+        """Do the less urgent work. What has nothing to do costs nothing."""
+        if chores.overdue_submits:
+            with one_statement(self._runtime.sessions) as session:
+                transitions.submitting.mark_overdue_unconfirmed(session)
+        self._submit.adjust_slots(account, lateness=self._watch_scheduler.schedule.measure_lateness())
         self._end_retained(now)
-        self._store.take_back()
-        self._store.watch_output_host(account)
-        self._reconcile(account, room.get("reconcile", 0))
-        resume = 0 if account.check_failures else room.get("resume", 0)  # no window ends while its checks fail
-        self._publisher.publish(self._watch_scheduler.requeue_timed_out(count=resume))
+        if chores.crashed_stores:
+            self._store.take_back()
+        if chores.failed_outputs or account.outputs_failing:
+            self._store.watch_output_host(account)
+        if chores.searches:
+            self._reconcile(account, room.get("reconcile", 0))
+        if chores.ended_windows and not account.check_failures:  # no window ends while its checks fail
+            self._publisher.publish(self._watch_scheduler.requeue_timed_out(count=room.get("resume", 0)))
         self._watch_scheduler.learn_render_times()
-        self._report(now, room.get("report", 0))
+        self._report(now, room.get("report", 0), promises=chores.promises)
 
     def _show_life(self, now: float) -> None:
         if not self._sign_of_life.is_due(now):
@@ -187,7 +227,7 @@ class Dispatcher:
         is_due = self._renewal.begin_if_due(now)
         if self._term is not None and not is_due:
             return True
-        with transaction(self._runtime.sessions) as session:
+        with one_statement(self._runtime.sessions) as session:
             term = transitions.leadership.lead(session, self._name, lease=LEAD_LEASE)
         if term != self._term:
             log.info("dispatcher.leads" if term else "dispatcher.follows", term=term)
@@ -212,7 +252,7 @@ class Dispatcher:
     def _reconcile(self, account: DispatchAccount, room: int) -> None:
         if room <= 0:
             return
-        with transaction(self._runtime.sessions) as session:
+        with one_statement(self._runtime.sessions) as session:
             claim = transitions.runs.claim_reconcile(session, account.id, lease=UNSTARTED_LEASE)
         if claim is not None:
             # If the message is lost, its lease ends and another run is claimed.
@@ -221,25 +261,25 @@ class Dispatcher:
             )
             self._publisher.publish([message])
 
-    def _report(self, now: float, room: int) -> None:
-        if room <= 0 or not self._reports.begin_if_due(now):
+    def _report(self, now: float, room: int, *, promises: bool) -> None:
+        if room <= 0:
             return
-        messages = [Message("queue.report", "report", (), f"report-{self._term}-{now:.0f}")]
-        with transaction(self._runtime.sessions) as session:
-            if queries.forecasting.list_promises(session, count=1):
-                messages.append(Message("batch.check", "report", (), f"check-{self._term}-{now:.0f}"))
+        messages = []
+        if self._reports.begin_if_due(now):
+            messages.append(Message("queue.report", "report", (), f"report-{self._term}-{now:.0f}"))
+        if promises and self._risks.begin_if_due(now):
+            messages.append(Message("batch.check", "report", (), f"check-{self._term}-{now:.0f}"))
         self._publisher.publish(messages)
 
-    def _find_rest(self) -> float:
-        with one_statement(self._runtime.sessions) as session:
-            until_due = queries.dispatching.find_seconds_until_due(session)
-        next_check = self._watch_scheduler.schedule.find_next_at()
-        until_check = next_check - time.monotonic() if next_check is not None else LONGEST_SLEEP_SECONDS
-        if until_check <= 0:
-            until_check = NO_ROOM_SECONDS
-        if until_due is not None and until_due <= 0:
-            until_due = NO_ROOM_SECONDS
-        return max(0.0, min(until_check, LONGEST_SLEEP_SECONDS if until_due is None else until_due))
+    def _find_rest(self, found: Survey, *, is_left: bool) -> float:
+        """Return the seconds until the next turn. `is_left` says that work was due and found no room."""
+        waits = [LONGEST_SLEEP_SECONDS, found.due.next_seconds]
+        if found.account.back_off_seconds > 0:
+            waits.append(found.account.back_off_seconds)
+        if found.room.live:
+            waits.append(self._rounds.began_at + ROUNDS_SECONDS - time.monotonic())
+        rest = min(wait for wait in waits if wait is not None)
+        return NO_ROOM_SECONDS if is_left or rest <= 0 else rest
 
     def _leave(self) -> None:
         self._alarm.close()

@@ -33,26 +33,27 @@ class Alarm:
         self._retry_at = 0.0
         self._warned = False
 
-    def wait(self, seconds: float) -> None:
-        """Return after `seconds`, or earlier if woken; never later."""
+    def wait(self, seconds: float) -> bool:
+        """Return after `seconds`, or earlier if woken; never later. Returns whether it may have been woken."""
         connection = self._get_connection()
         if connection is None:
             self._rung.wait(min(seconds, LONGEST_WAIT_SECONDS))
             self._rung.clear()
-            return
+            return True
         deadline = time.monotonic() + seconds
         try:
             # Wait in short steps, because `ring` cannot interrupt the wait on the socket.
             while not self._rung.is_set():
                 left = deadline - time.monotonic()
                 for _ in connection.notifies(timeout=max(0.0, min(left, STEP_SECONDS)), stop_after=1):
-                    return
+                    return True
                 if left <= STEP_SECONDS:
-                    return
+                    return False
         except psycopg.Error:
             self.close()
         finally:
             self._rung.clear()
+        return True
 
     def ring(self) -> None:
         """Wake the sleeper, from any thread."""

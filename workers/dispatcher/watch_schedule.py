@@ -7,9 +7,9 @@ import structlog
 from sqlalchemy.orm import Session
 
 from models import queries, transitions
-from models.db.session import transaction
+from models.db.session import one_statement, transaction
 from models.lifecycle import CHECKS_QUIET
-from models.queries.dispatching import DispatchAccount
+from models.queries.dispatching import DispatchAccount, Survey
 from models.transitions.watching.renders import TimedOutWatch
 from rushes.intervals import Every
 from rushes.render_times.learned import RenderTimes
@@ -19,12 +19,16 @@ from rushes.watching.watched_render import Poll, Sweep
 from workers.dispatcher.publisher import Message
 
 CHECK_LIMIT = 500
+NO_ROOM_SECONDS = 0.1
+"""When to retry work that was due but found no room in its queue, or was forbidden."""
 REBUILD_SECONDS = 60.0
 EVER_SECONDS = 1e9
 COMMIT_SECONDS = 10.0
 """Any commit becomes visible within this time."""
 OVERLAP_SECONDS = 0.5
 """Nearly every commit becomes visible within this time."""
+LEARN_SECONDS = 0.2
+"""How often the leader reads which renders began and ended."""
 RENDER_TIMES_SECONDS = 10.0
 """How often the leader learns from finished renders."""
 WEIGH_SECONDS, FIRST_WEIGH_SECONDS = 10.0, 1.0
@@ -51,13 +55,39 @@ class WatchScheduler:
         self._weighing = Every(FIRST_WEIGH_SECONDS)
         self._pricing = Every(PRICE_SECONDS)
         self._learned_at = float("-inf")
+        self._standing: tuple[DispatchAccount, int | None] | None = None  # for checks between turns, while none fails
+        self._room = 0
         self._delivered = 0.0  # share of ended renders that webhooks are expected to report in time
         self._delivered_logged = float("-inf")
 
     def forget(self) -> None:
         """Rebuild the schedule from rows at the next turn, because another worker led meanwhile."""
         self.schedule.forget()
+        self._standing = None
         self._rebuilding = Every(REBUILD_SECONDS)
+
+    def is_due(self, found: Survey) -> bool:
+        """Whether a check may be due, or renders began or ended that the schedule does not know."""
+        next_at = self.schedule.find_next_at()
+        if found.account.check_failures and self._standing is not None:
+            return True  # so that none is made between turns
+        return self.must_learn(found) or (next_at is not None and next_at <= time.monotonic())
+
+    def must_learn(self, found: Survey) -> bool:
+        """Whether to read which renders began and ended: five times a second while there are any."""
+        if not self.schedule and not found.room.live and not found.account.requests_owed:
+            return False
+        return found.due.early_checks or time.monotonic() - self._learned_at >= LEARN_SECONDS
+
+    def find_seconds_until_check(self) -> float | None:
+        """The time until the next check is due; None while no render is watched."""
+        next_at = self.schedule.find_next_at()
+        if next_at is None:
+            return None
+        seconds = next_at - time.monotonic()
+        if seconds > 0:
+            return seconds
+        return 0.0 if self._standing is not None and self._room > 0 else NO_ROOM_SECONDS
 
     def learn_render_times(self) -> None:
         """Learn how long renders took, at most every ten seconds."""
@@ -81,21 +111,48 @@ class WatchScheduler:
                 self.schedule.add(resumed, now=time.monotonic(), begins_window=True)
         return [_resume_message(each) for each in timed_out]
 
-    def choose_checks(self, account: DispatchAccount, *, count: int, term: int | None) -> Sequence[Message]:
-        """The checks to make now, at most `count`. Empty while the account's checks are backed off."""
-        with transaction(self._runtime.sessions) as session:
-            self._learn(session, account)
+    def choose_checks(
+        self,
+        account: DispatchAccount,
+        *,
+        count: int,
+        term: int | None,
+        learns: bool = True,
+        jobs_wait: bool = False,
+    ) -> Sequence[Message]:
+        """The checks to make now, at most `count`. Empty while the account's checks are backed off.
+
+        Without `learns`, it does not read which renders began and ended. `jobs_wait` says that jobs wait for a slot.
+        """
+        self._standing, self._room = None, count
+        with one_statement(self._runtime.sessions) as session:
+            if learns:
+                self._learn(session, account)
             self._pay_debt(session, account)
             if account.check_back_off_seconds > 0 or count <= 0:
                 return []
             if account.check_failures:
                 transitions.accounts.clear_check_failures(session, account.id, quiet_for=CHECKS_QUIET)
-                count = 1
+                self._room = 1
         self._weigh_webhooks(account)
         self.schedule.configure(
-            list_lag_seconds=account.sweep_lag_seconds, delivered=self._delivered, own_share=account.own_share
+            list_lag_seconds=account.sweep_lag_seconds,
+            delivered=self._delivered,
+            own_share=account.own_share,
+            delay_idles=jobs_wait and not account.overcommit,
         )
-        checks = self.schedule.take_due(now=time.monotonic(), limit=min(count, CHECK_LIMIT))
+        chosen = self._take_due(account, term)
+        if not account.check_failures:
+            self._standing = account, term
+        return chosen
+
+    def choose_between_turns(self) -> Sequence[Message]:
+        """The checks that have become due since the last turn. Reads nothing; the last turn may have forbidden them."""
+        return self._take_due(*self._standing) if self._standing is not None else []
+
+    def _take_due(self, account: DispatchAccount, term: int | None) -> Sequence[Message]:
+        checks = self.schedule.take_due(now=time.monotonic(), limit=min(self._room, CHECK_LIMIT))
+        self._room -= len(checks)
         return [_check_message(account, check, term=term) for check in checks]
 
     def _learn(self, session: Session, account: DispatchAccount) -> None:
@@ -114,8 +171,9 @@ class WatchScheduler:
             newer_than = now - self._learned_at + (2 * COMMIT_SECONDS if overlaps else OVERLAP_SECONDS)
             rendering = queries.renders.list_rendering(session, newer_than_seconds=newer_than)
         self.schedule.add(rendering, now=now)
-        self.schedule.end(queries.renders.list_ended(session, account.id, newer_than_seconds=newer_than), now=now)
-        self.schedule.request_early(queries.renders.list_early_checks(session, newer_than_seconds=newer_than), now=now)
+        for ended in queries.renders.list_ended(session, account.id, newer_than_seconds=newer_than):
+            self.schedule.end([ended.prediction_id], now=now - ended.ago_seconds)
+        self.schedule.request_early(rendering, now=now)
         self._learned_at = now
 
     def _pay_debt(self, session: Session, account: DispatchAccount) -> None:

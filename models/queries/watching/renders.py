@@ -37,13 +37,14 @@ class Rendering(NamedTuple):
     video_model: str
     values: dict[str, Any]
     provider_created_at: float | None  # seconds since 1970 by the provider's clock
+    early_check_at: float | None = None  # when a check was last requested early, in seconds since 1970
 
 
-class EarlyCheck(NamedTuple):
-    """An early-check request: this render may have ended. `early_check_at` is in seconds since 1970."""
+class EndedRender(NamedTuple):
+    """A prediction that has ended."""
 
     prediction_id: UUID
-    early_check_at: float
+    ago_seconds: float
 
 
 class PageEntry(NamedTuple):
@@ -74,15 +75,19 @@ _RENDERING = """
     SELECT prediction.id AS prediction_id, job_id, claim,
         extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
         watch_windows, video_model, input - '{{prompt,image,video}}'::text[] AS values,
-        extract(epoch FROM provider_created_at)::float8 AS provider_created_at
+        extract(epoch FROM provider_created_at)::float8 AS provider_created_at,
+        extract(epoch FROM early_check_at)::float8 AS early_check_at
     FROM prediction JOIN job ON job.id = job_id
     WHERE prediction.state = 'rendering' AND {which}
 """
-_RENDERING_SINCE = statement(_RENDERING.format(which="accepted_at > now() - make_interval(secs => :newer_than)"))
+_SINCE = "> now() - make_interval(secs => :newer_than)"
+# The sub-select hides the value from the planner, which would else plan the statement anew at every run.
+_HIDDEN = "> (SELECT now() - make_interval(secs => :newer_than))"
+_RENDERING_SINCE = statement(_RENDERING.format(which=f"(accepted_at {_HIDDEN} OR early_check_at {_HIDDEN})"))
 
 
 def list_rendering(session: Session, *, newer_than_seconds: float) -> list[Rendering]:
-    """Renders in flight that were accepted in the last `newer_than_seconds`."""
+    """Renders in flight that were accepted, or that got an early-check request, in the last `newer_than_seconds`."""
     return find_all(session, _RENDERING_SINCE, Rendering, newer_than=newer_than_seconds)
 
 
@@ -94,14 +99,15 @@ def list_rendering_of(session: Session, ids: Iterable[UUID]) -> list[Rendering]:
     return find_all(session, _RENDERING_OF, Rendering, ids=list(ids))
 
 
-_ENDED = statement("""
-    SELECT id FROM prediction WHERE account_id = :account_id AND ended_at > now() - make_interval(secs => :newer_than)
+_ENDED = statement(f"""
+    SELECT id AS prediction_id, extract(epoch FROM now() - ended_at)::float8 AS ago_seconds
+    FROM prediction WHERE account_id = :account_id AND ended_at {_SINCE}
 """)
 
 
-def list_ended(session: Session, account_id: UUID, *, newer_than_seconds: float) -> list[UUID]:
+def list_ended(session: Session, account_id: UUID, *, newer_than_seconds: float) -> list[EndedRender]:
     """Predictions that ended in the last `newer_than_seconds`."""
-    return list(session.scalars(_ENDED, {"account_id": account_id, "newer_than": newer_than_seconds}))
+    return find_all(session, _ENDED, EndedRender, account_id=account_id, newer_than=newer_than_seconds)
 
 
 _ENDED_PLACES = statement("""
@@ -115,17 +121,6 @@ _ENDED_PLACES = statement("""
 def list_ended_places(session: Session, account_id: UUID) -> list[float]:
     """When the provider created the predictions that ended in the last 15 minutes, in seconds since 1970."""
     return list(session.scalars(_ENDED_PLACES, {"account_id": account_id}))
-
-
-_EARLY_CHECKS = statement("""
-    SELECT id AS prediction_id, extract(epoch FROM early_check_at)::float8 AS early_check_at FROM prediction
-    WHERE state = 'rendering' AND early_check_at > now() - make_interval(secs => :newer_than)
-""")
-
-
-def list_early_checks(session: Session, *, newer_than_seconds: float) -> list[EarlyCheck]:
-    """Renders in flight with an early-check request in the last `newer_than_seconds`."""
-    return find_all(session, _EARLY_CHECKS, EarlyCheck, newer_than=newer_than_seconds)
 
 
 _ON_PAGE = statement("""

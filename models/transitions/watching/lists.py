@@ -7,6 +7,16 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, statement
 
+
+def _fade(value: str, since: str) -> str:
+    return f"({value}) * power(0.5, extract(epoch FROM now() - coalesce({since}, now())) / 300)"
+
+
+LAG = _fade("sweep_lag_seconds", "sweep_lag_at")
+OWN_SHARE = f"(1 - {_fade('1 - own_share', 'own_share_at')})"
+"""SQL: the list's lag and our share of its entries. Without news, they halve their distance to no lag and
+all ours every five minutes."""
+
 _NOTE_SWEEP_LAG = statement("""
     UPDATE account SET sweep_lag_seconds = :seconds, sweep_lag_at = now()
     WHERE id = :account_id AND (sweep_lag_at IS NULL OR sweep_lag_at < now() - interval '1 second'
@@ -20,13 +30,9 @@ def note_sweep_lag(session: Session, account_id: UUID, *, seconds: float) -> boo
     return changed_a_row(session, _NOTE_SWEEP_LAG, account_id=account_id, seconds=seconds)
 
 
-_NOTE_LIST_FAILURE = statement("""
+_NOTE_LIST_FAILURE = statement(f"""
     UPDATE account
-    SET sweep_lag_seconds = greatest(believed, least(60, greatest(5, 2 * believed))), sweep_lag_at = now()
-    FROM (
-        SELECT sweep_lag_seconds * power(0.5, extract(epoch FROM now() - coalesce(sweep_lag_at, now())) / 300)
-        FROM account WHERE id = :account_id
-    ) AS lag (believed)
+    SET sweep_lag_seconds = greatest({LAG}, least(60, greatest(5, 2 * {LAG}))), sweep_lag_at = now()
     WHERE id = :account_id AND (sweep_lag_at IS NULL OR sweep_lag_at < now() - make_interval(secs => :elapsed))
     RETURNING 1
 """)
@@ -40,22 +46,18 @@ def note_list_failure(session: Session, account_id: UUID, *, elapsed: float) -> 
     return changed_a_row(session, _NOTE_LIST_FAILURE, account_id=account_id, elapsed=elapsed)
 
 
-_OWN_SHARE = """
+_NOTE_OWN_SHARE = statement(f"""
     UPDATE account
-    SET own_share = {believed} + least(1, size / 100) * (share - {believed}), own_share_at = now()
+    SET own_share = {OWN_SHARE} + least(1, size / 100) * (share - {OWN_SHARE}), own_share_at = now()
     FROM (
         SELECT cardinality(CAST(:shown AS text[]))::float8, (
             SELECT count(*) FROM prediction
             WHERE account_id = :account_id AND provider_id = ANY(CAST(:shown AS text[]))
         ) / greatest(1, cardinality(CAST(:shown AS text[])))::float8
     ) AS page (size, share)
-    WHERE id = :account_id AND size > 0 AND abs(share - {believed}) > :unlike
+    WHERE id = :account_id AND size > 0 AND abs(share - {OWN_SHARE}) > :unlike
     RETURNING 1
-"""
-
-_BELIEVED = "(1 - (1 - own_share) * power(0.5, extract(epoch FROM now() - coalesce(own_share_at, now())) / 300))"
-
-_NOTE_OWN_SHARE = statement(_OWN_SHARE.format(believed=_BELIEVED))
+""")
 
 
 def note_own_share(session: Session, account_id: UUID, *, shown: Sequence[str], unlike: float) -> bool:

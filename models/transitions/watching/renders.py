@@ -1,4 +1,4 @@
-"""Record the provider's outcome of an accepted prediction, or the lack of one."""
+"""Record the provider's outcome of an accepted prediction, or the lack of one, and what a webhook reported."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
 from models.lifecycle import JobState, PredictionState, Reason
-from models.transitions.history import REASON, fields, log
+from models.transitions.history import REASON, change, change_first, fields, log
 from models.transitions.job_release import EndedAttempt, release_job
 
 
@@ -76,15 +76,14 @@ def complete_prediction(
     )
 
 
-_END = statement(f"""
-    WITH ended AS (
-        UPDATE prediction
-        SET state = :state, ended_at = now(), due_at = NULL, error_code = :code, error_message = :message
-        WHERE id = :prediction_id AND claim = :claim AND state = 'rendering'
-        RETURNING id, job_id, account_id, is_duplicate
-    ), {log("'prediction.' || CAST(:state AS text)", "ended", REASON)}
-    SELECT id AS prediction_id, job_id, is_duplicate FROM ended
-""")
+_END = change(
+    "prediction",
+    "state = :state, ended_at = now(), due_at = NULL, error_code = :code, error_message = :message",
+    "id = :prediction_id AND claim = :claim AND state = 'rendering'",
+    kind="'prediction.' || state",
+    detail=REASON,
+    returns="id AS prediction_id, job_id, is_duplicate",
+)
 
 
 def end_prediction(
@@ -110,22 +109,16 @@ def end_prediction(
     return True
 
 
-_REQUEUE = statement(f"""
-    WITH due AS MATERIALIZED (
-        SELECT id FROM prediction
-        WHERE state = 'rendering' AND due_at <= now()
-        ORDER BY due_at
-        LIMIT :count
-        FOR UPDATE SKIP LOCKED
-    ), requeued AS (  -- each window is twice as long as the one before it, up to 32 times the first
-        UPDATE prediction
-        SET watch_windows = watch_windows + 1, claim = claim + 1,
-            due_at = now() + CAST(:watch_window AS interval) * power(2, least(watch_windows, 5))
-        FROM due WHERE prediction.id = due.id
-        RETURNING prediction.id, job_id, account_id, claim, watch_windows, provider_id
-    ), {log("'watch.timed_out'", "requeued", fields(window="watch_windows", provider_id="provider_id"))}
-    SELECT id AS prediction_id, job_id, claim, watch_windows AS windows FROM requeued
-""")
+# Each window is twice as long as the one before it, up to 32 times the first.
+_REQUEUE = change_first(
+    """watch_windows = watch_windows + 1, claim = claim + 1,
+        due_at = now() + CAST(:watch_window AS interval) * power(2, least(watch_windows, 5))""",
+    "state = 'rendering' AND due_at <= now()",
+    by="due_at",
+    kind="'watch.timed_out'",
+    detail=fields(window="watch_windows", provider_id="provider_id"),
+    returns="id AS prediction_id, job_id, claim, watch_windows AS windows",
+)
 
 
 def requeue_timed_out(session: Session, *, watch_window: timedelta, count: int) -> list[TimedOutWatch]:
@@ -133,14 +126,13 @@ def requeue_timed_out(session: Session, *, watch_window: timedelta, count: int) 
     return find_all(session, _REQUEUE, TimedOutWatch, watch_window=watch_window, count=count)
 
 
-_NOTE_INCONSISTENT = statement(f"""
-    WITH noted AS (
-        UPDATE prediction SET inconsistent_since = now()
-        WHERE id = :prediction_id AND claim = :claim AND state = 'rendering' AND inconsistent_since IS NULL
-        RETURNING id, job_id, account_id
-    ), {log("'prediction.inconsistent'", "noted", fields("message"))}
-    SELECT 1 FROM noted
-""")
+_NOTE_INCONSISTENT = change(
+    "prediction",
+    "inconsistent_since = now()",
+    "id = :prediction_id AND claim = :claim AND state = 'rendering' AND inconsistent_since IS NULL",
+    kind="'prediction.inconsistent'",
+    detail=fields("message"),
+)
 
 
 def note_inconsistent(session: Session, prediction_id: UUID, claim: int, *, message: str) -> bool:
@@ -197,3 +189,15 @@ def request_early_checks(
     return (
         len(session.execute(_REQUEST_EARLY_CHECKS, {"prediction_ids": ids, "quiet_for": quiet_for}).all()) if ids else 0
     )
+
+
+_NOTE_WEBHOOK = statement("""
+    UPDATE prediction SET hooked_at = now(), hook_outcome = :outcome
+    WHERE id = :prediction_id AND hooked_at IS NULL
+    RETURNING 1
+""")
+
+
+def note_webhook(session: Session, prediction_id: UUID, *, outcome: PredictionState) -> bool:
+    """Record that a verified webhook reported this outcome, whatever the state. Returns True for the first webhook."""
+    return changed_a_row(session, _NOTE_WEBHOOK, prediction_id=prediction_id, outcome=outcome.value)

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, statement
 from models.lifecycle import SLOT_WINDOWS, JobState, Reason
-from models.transitions.history import fields, log
+from models.transitions.history import change_first, fields, log
 from models.transitions.job_release import EndedAttempt, release_job
 
 RETENTION = timedelta(days=7)
@@ -19,24 +19,14 @@ however long a run lasts."""
 RETENTION_ALERT = timedelta(hours=24)
 """An event warns once, this long before the end of the retention."""
 
-_LOST_DETAIL = fields("code", "message", provider_id="provider_id", accepted_at="accepted_at")
-
-_END = statement(f"""
-    WITH due AS MATERIALIZED (
-        SELECT id FROM prediction
-        WHERE state = 'rendering' AND accepted_at < now() - :retention
-        ORDER BY accepted_at
-        LIMIT :count
-        FOR UPDATE SKIP LOCKED
-    ), ended AS (
-        UPDATE prediction
-        SET state = 'lost', ended_at = now(), due_at = NULL, claim = claim + 1,
-            error_code = :code, error_message = :message
-        FROM due WHERE prediction.id = due.id
-        RETURNING prediction.id, job_id, account_id, is_duplicate, provider_id, accepted_at
-    ), {log("'prediction.lost'", "ended", _LOST_DETAIL)}
-    SELECT id AS prediction_id, job_id, is_duplicate FROM ended
-""")
+_END = change_first(
+    "state = 'lost', ended_at = now(), due_at = NULL, claim = claim + 1, error_code = :code, error_message = :message",
+    "state = 'rendering' AND accepted_at < now() - :retention",
+    by="accepted_at",
+    kind="'prediction.lost'",
+    detail=fields("code", "message", provider_id="provider_id", accepted_at="accepted_at"),
+    returns="id AS prediction_id, job_id, is_duplicate",
+)
 
 
 def end_retained(session: Session, *, count: int) -> int:
@@ -51,25 +41,15 @@ def end_retained(session: Session, *, count: int) -> int:
     return len(ended)
 
 
-_NEAR_DETAIL = fields(provider_id="provider_id", ends_at="accepted_at + :retention")
-
 # An existing error code is kept.
-_WARN = statement(f"""
-    WITH near AS MATERIALIZED (
-        SELECT id FROM prediction
-        WHERE state = 'rendering' AND accepted_at < now() - :alert_after AND retention_warned_at IS NULL
-        ORDER BY accepted_at
-        LIMIT :count
-        FOR UPDATE SKIP LOCKED
-    ), warned AS (
-        UPDATE prediction
-        SET retention_warned_at = now(),
-            error_code = coalesce(error_code, 'retention_near'), error_message = coalesce(error_message, :message)
-        FROM near WHERE prediction.id = near.id
-        RETURNING prediction.id, job_id, account_id, provider_id, accepted_at
-    ), {log("'prediction.retention_near'", "warned", _NEAR_DETAIL)}
-    SELECT 1 FROM warned
-""")
+_WARN = change_first(
+    """retention_warned_at = now(),
+        error_code = coalesce(error_code, 'retention_near'), error_message = coalesce(error_message, :message)""",
+    "state = 'rendering' AND accepted_at < now() - :alert_after AND retention_warned_at IS NULL",
+    by="accepted_at",
+    kind="'prediction.retention_near'",
+    detail=fields(provider_id="provider_id", ends_at="accepted_at + :retention"),
+)
 
 
 def note_retention_near(session: Session, *, count: int) -> int:

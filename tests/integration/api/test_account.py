@@ -84,7 +84,7 @@ def test_a_person_pauses_and_resumes_and_both_are_reported(api: Api, account: UU
     assert api.client.post("/v1/account/pause", headers=person).status_code == 409
     assert api.client.get("/readyz").json()["paused"] == "person: mara"
     with transaction(api.sessions) as session:
-        room = transitions.slots.count_free_slots(session, account)
+        room = transitions.admission.count_free_slots(session, account)
     assert room is not None
     assert (room.free, room.submits) == (0, 0)
     job = api.push()

@@ -97,9 +97,7 @@ class Hooks:
 
     def is_early_check_requested(self, render: Render) -> bool:
         with transaction(self.api.sessions) as session:
-            return render.prediction_id in {
-                each.prediction_id for each in queries.renders.list_early_checks(session, newer_than_seconds=60)
-            }
+            return render.prediction_id in rows.list_early_checks(session)
 
     def add_another(self, state: str, render: Render) -> None:
         """The job's next purchase."""

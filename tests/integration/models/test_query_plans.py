@@ -23,6 +23,7 @@ from models.queries.jobs import JobFilter
 from models.transitions.admission import RATE_WINDOW
 from models.transitions.storing.steps import NewArtifact
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
+from rushes.runtime import ACCOUNT
 from sandbox.servers import EmbeddedPostgres
 from tests.support.rows import MINUTE, NOW, SHA256, change, open_session
 from tests.support.servers import create_database, url_of
@@ -195,7 +196,7 @@ def list_faults(plans: list[dict[str, Any]], *, most_rows: float) -> list[str]:
 def submit_everything(farm: Farm) -> None:
     """One turn of admission."""
     transitions.accounts.raise_slots(farm.session, farm.account)
-    transitions.slots.count_free_slots(farm.session, farm.account)
+    transitions.admission.count_free_slots(farm.session, farm.account)
     transitions.admission.admit_jobs(farm.session, farm.account, count=20)
     transitions.admission.claim_submits(farm.session, farm.account, count=20, lease=LEASE)
 
@@ -300,7 +301,7 @@ def hint(farm: Farm) -> None:
     said = farm.predictions["rendering"][:2]
     assert transitions.renders.request_early_checks(farm.session, said) == 2
     assert set(said) <= {
-        each.prediction_id for each in queries.renders.list_early_checks(farm.session, newer_than_seconds=10)
+        each.prediction_id for each in queries.renders.list_rendering(farm.session, newer_than_seconds=10)
     }
 
 
@@ -366,7 +367,8 @@ HOT: dict[str, Ask] = {
     "promises": lambda farm: queries.forecasting.list_promises(farm.session, count=100),
     "a batch's history": lambda farm: queries.jobs.list_batch_events(farm.session, farm.batches[0], limit=PAGE),
     "busy batches": lambda farm: queries.forecasting.list_busy_batches(farm.session, count=3),
-    "when something is due": lambda farm: queries.dispatching.find_seconds_until_due(farm.session),
+    "what is due": lambda farm: queries.dispatching.survey(farm.session, ACCOUNT),
+    "chores": lambda farm: queries.dispatching.find_chores(farm.session),
     "new renders": lambda farm: queries.renders.list_rendering(farm.session, newer_than_seconds=10),
     "all renders": lambda farm: queries.renders.list_rendering(farm.session, newer_than_seconds=1e9),
     "some renders": lambda farm: queries.renders.list_rendering_of(farm.session, farm.predictions["rendering"]),
@@ -375,7 +377,7 @@ HOT: dict[str, Ask] = {
     "a page of renders": read_page,
     "what render times are learned from": learn_render_times,
     "a webhook": lambda farm: (
-        transitions.webhooks.note_webhook(
+        transitions.renders.note_webhook(
             farm.session, farm.predictions["rendering"][0], outcome=PredictionState.COMPLETED
         ),
         queries.webhooks.measure_webhook_agreement(farm.session, farm.account),

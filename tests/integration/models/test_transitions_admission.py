@@ -12,8 +12,7 @@ from models import Prediction, PredictionState, transitions
 from models.db.session import Sessions, transaction
 from models.lifecycle import LIVE, SLOT_WINDOWS, Reason
 from models.tables.base import new_id
-from models.transitions.admission import RATE_WINDOW
-from models.transitions.slots import PROBE_PAUSE, AccountRoom
+from models.transitions.admission import PROBE_PAUSE, RATE_WINDOW, AccountRoom
 from tests.support import rows
 from tests.support.rows import MINUTE, NOW, SECOND, Render
 
@@ -22,7 +21,7 @@ QUEUE_ROOM = 1_000
 
 
 def room_of(session: Session, account_id: UUID) -> AccountRoom:
-    room = transitions.slots.count_free_slots(session, account_id)
+    room = transitions.admission.count_free_slots(session, account_id)
     assert room is not None
     return room
 
@@ -55,7 +54,7 @@ def age_places(session: Session, by: timedelta) -> None:
 
 
 def test_an_unknown_account_has_no_room(scratch: Session) -> None:
-    assert transitions.slots.count_free_slots(scratch, new_id()) is None
+    assert transitions.admission.count_free_slots(scratch, new_id()) is None
 
 
 def test_as_many_jobs_are_admitted_as_there_are_slots(scratch: Session) -> None:
@@ -322,10 +321,10 @@ def test_admissions_of_one_account_wait_for_each_other(sessions: Sessions) -> No
     with transaction(sessions) as session:
         account = rows.add_account(session)
     with transaction(sessions) as first, transaction(sessions) as second:
-        assert transitions.slots.count_free_slots(first, account)
+        assert transitions.admission.count_free_slots(first, account)
         second.execute(text("SET LOCAL lock_timeout = '50ms'"))
         with pytest.raises(Exception, match="lock timeout"), second.begin_nested():
-            transitions.slots.count_free_slots(second, account)
+            transitions.admission.count_free_slots(second, account)
 
 
 def test_a_stuck_render_gives_its_slot_back_after_three_windows(scratch: Session) -> None:

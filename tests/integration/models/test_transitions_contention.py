@@ -127,7 +127,7 @@ def test_dispatchers_together_never_exceed_slots_or_rate(sessions: Sessions) -> 
 
     def dispatch() -> list[transitions.admission.ClaimedSubmit]:
         with transaction(sessions) as session:
-            room = transitions.slots.count_free_slots(session, account)
+            room = transitions.admission.count_free_slots(session, account)
             assert room is not None
             transitions.admission.admit_jobs(session, account, count=room.count_admissible(3))
             return transitions.admission.claim_submits(session, account, count=min(3, room.submits), lease=LEASE)
@@ -193,7 +193,7 @@ class Hunt:
     def do_dispatch(self, session: Session, render: Render) -> Any:
         rows.change(session, "account", self.account, limited_at=-MINUTE)
         transitions.accounts.raise_slots(session, self.account)
-        room = transitions.slots.count_free_slots(session, self.account)
+        room = transitions.admission.count_free_slots(session, self.account)
         assert room is not None
         transitions.admission.admit_jobs(session, self.account, count=room.count_admissible(4))
         return transitions.admission.claim_submits(session, self.account, count=room.submits, lease=LEASE)
@@ -284,7 +284,7 @@ def test_a_cancellation_during_an_admission_locks_the_prediction_first(sessions:
     locked = []
 
     def check(*asked: Any) -> None:
-        if "withdrawn" in asked[2]:
+        if "'prediction.cancelled'" in asked[2]:
             with transaction(sessions) as other:
                 free = "SELECT 1 FROM job WHERE id = :id FOR UPDATE SKIP LOCKED"
                 locked.append(other.execute(text(free), {"id": job}).first() is None)

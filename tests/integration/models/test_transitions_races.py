@@ -67,11 +67,11 @@ def promised(**columns: Any) -> Setup:
 
 
 def at_risk(session: Session, render: Render) -> bool:
-    return transitions.batches.note_at_risk(session, render.job_id, {"chance": 0.5})
+    return transitions.jobs.note_at_risk(session, render.job_id, {"chance": 0.5})
 
 
 def on_track(session: Session, render: Render) -> bool:
-    return transitions.batches.note_on_track(session, render.job_id, {"chance": 0.99})
+    return transitions.jobs.note_on_track(session, render.job_id, {"chance": 0.99})
 
 
 def limited(session: Session) -> Render:
@@ -321,7 +321,7 @@ RACES = [
     Race(
         "note_webhook",
         in_state("completed"),
-        lambda s, r: transitions.webhooks.note_webhook(s, r.prediction_id, outcome=PredictionState.COMPLETED),
+        lambda s, r: transitions.renders.note_webhook(s, r.prediction_id, outcome=PredictionState.COMPLETED),
     ),
     Race(
         "take_back_stores",

@@ -66,7 +66,7 @@ def test_a_direct_answer_takes_an_adoption_back(scratch: Session, account: UUID)
 
 
 def count_free(session: Session, account: UUID) -> int:
-    room = transitions.slots.count_free_slots(session, account)
+    room = transitions.admission.count_free_slots(session, account)
     assert room is not None
     return room.free
 

@@ -92,7 +92,7 @@ def claim_run(session: Session, account_id: UUID) -> int | None:
 
 
 def free_slots(session: Session, account_id: UUID) -> int:
-    room = transitions.slots.count_free_slots(session, account_id)
+    room = transitions.admission.count_free_slots(session, account_id)
     assert room is not None
     return room.free
 

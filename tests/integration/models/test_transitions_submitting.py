@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import PredictionState, queries, transitions
+from models import PredictionState, transitions
 from models.lifecycle import LIVE, Reason
 from models.transitions.admission import RATE_SLOT_TOLERANCE, ClaimedSubmit
 from models.transitions.submitting import DUPLICATE
@@ -199,11 +199,10 @@ def test_a_purchase_found_late_is_watched_and_holds_a_slot(scratch: Session, sta
     assert accept(scratch, render) == "duplicate"
     assert rows.read(scratch, "prediction", anew)["state"] == "rendering"
     assert job_of(scratch, render)["state"] == "rendering"
-    room = transitions.slots.count_free_slots(scratch, render.account_id)
+    room = transitions.admission.count_free_slots(scratch, render.account_id)
     assert room is not None
     assert room.free == 98
-    (check,) = queries.renders.list_early_checks(scratch, newer_than_seconds=60)
-    assert check.prediction_id == render.prediction_id
+    assert rows.list_early_checks(scratch) == [render.prediction_id]
 
 
 @pytest.mark.parametrize("fails_job", [True, False])

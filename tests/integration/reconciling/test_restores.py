@@ -81,7 +81,7 @@ class World:
     def submit(self, count: int) -> int:
         """What the dispatcher and its workers do: admit, claim, keep the epoch, post. Returns how many."""
         with transaction(self.runtime.sessions) as session:
-            room = transitions.slots.count_free_slots(session, self.account)
+            room = transitions.admission.count_free_slots(session, self.account)
             assert room is not None
             transitions.admission.admit_jobs(session, self.account, count=room.count_admissible(count))
             claimed = transitions.admission.claim_submits(

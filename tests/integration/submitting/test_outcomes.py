@@ -54,7 +54,7 @@ def claim_one(runtime: Runtime) -> ClaimedSubmit:
     with transaction(runtime.sessions) as session:
         account = transitions.accounts.ensure_account(session, ACCOUNT, slots=5, submits_per_minute=60)
         rows.add_job(session, input={"prompt": "a fox", "duration": 6, "generate_audio": True})
-        assert transitions.slots.count_free_slots(session, account)
+        assert transitions.admission.count_free_slots(session, account)
         transitions.admission.admit_jobs(session, account, count=1)
         (claimed,) = transitions.admission.claim_submits(session, account, count=1, lease=LEASE * rows.SECOND)
     return claimed

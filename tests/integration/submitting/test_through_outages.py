@@ -66,7 +66,7 @@ def read_back_off(runtime: Runtime) -> tuple[Any, ...]:
 
 def count_free(runtime: Runtime, account: UUID) -> int:
     with transaction(runtime.sessions) as session:
-        room = transitions.slots.count_free_slots(session, account)
+        room = transitions.admission.count_free_slots(session, account)
     assert room is not None
     return room.count_admissible(SLOTS)
 

@@ -38,7 +38,7 @@ def submitted(
         with transaction(runtime.sessions) as session:
             account = transitions.accounts.ensure_account(session, ACCOUNT, slots=5, submits_per_minute=60)
             rows.add_job(session, input=INPUT)
-            transitions.slots.count_free_slots(session, account)
+            transitions.admission.count_free_slots(session, account)
             transitions.admission.admit_jobs(session, account, count=1)
             (claimed,) = transitions.admission.claim_submits(session, account, count=1, lease=30 * rows.SECOND)
         reported: list[str] = []

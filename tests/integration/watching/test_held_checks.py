@@ -41,8 +41,9 @@ def make_rounds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Rounds:
         monkeypatch.setattr(leader._publisher, "publish", published.extend)
         with transaction(runtime.sessions) as session:
             account = queries.dispatching.find_account(session, ACCOUNT)
+            chores = queries.dispatching.find_chores(session)
         assert account is not None
-        leader._make_rounds(account, ROOM, 1_000.0)
+        leader._make_rounds(account, chores, ROOM, 1_000.0)
         return sorted(each.task for each in published)
 
     return make
@@ -63,10 +64,11 @@ def test_no_window_ends_until_checks_work_again(runtime: Runtime, account_id: UU
 def test_a_render_that_waits_for_held_checks_is_not_late(runtime: Runtime, account_id: UUID) -> None:
     def see() -> tuple[float, float, float]:
         with transaction(runtime.sessions) as session:
-            until_due = queries.dispatching.find_seconds_until_due(session)
-            assert until_due is not None
+            found = queries.dispatching.survey(session, ACCOUNT)
+            assert found is not None
+            assert found.due.next_seconds is not None
             return (
-                until_due,
+                found.due.next_seconds,
                 queries.health.find_health(session).lag_seconds,
                 queries.health.find_farm(session).lag_seconds,
             )

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.transitions.slots import AccountRoom
+from models.transitions.admission import AccountRoom
 
 COUNTS = st.integers(0, 50)
 

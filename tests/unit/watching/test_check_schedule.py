@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.watching import next_check_age
-from models.queries.watching.renders import EarlyCheck, Rendering
+from models.queries.watching.renders import Rendering
 from rushes.render_times.learned import RenderTimes
 from rushes.render_times.poll_spacing import resumed_spacing
 from rushes.settings import Settings
@@ -287,6 +287,20 @@ def test_a_window_leaves_room_for_what_others_submit() -> None:
     assert max(sweep.created_before - sweep.created_after + 1 for _, sweep in sweeps) == WINDOW_SIZE
 
 
+@pytest.mark.parametrize("requests_per_second", [None, 2.0])
+def test_more_is_checked_where_a_delay_idles_a_slot(requests_per_second: float | None) -> None:
+    """Twice as often or more by default; a budget that a person has set holds all the same."""
+
+    def count(*, delay_idles: bool) -> int:
+        schedule = make_schedule(watch_requests_per_second=requests_per_second)
+        schedule.configure(list_lag_seconds=0.0, delivered=0.0, delay_idles=delay_idles)
+        schedule.add([rendering(created=1_000.0 + number, age=20.0) for number in range(50)], now=0.0)
+        return len(follow(schedule, start=0.1, until=20.0))
+
+    usual, more = count(delay_idles=False), count(delay_idles=True)
+    assert more > 2 * usual if requests_per_second is None else more <= 2.0 * 20 + 1
+
+
 def test_a_render_alone_is_polled_and_no_more_often_than_the_provider_asks() -> None:
     schedule, render = make_schedule(), rendering()
     schedule.add([render], now=0.0)
@@ -359,20 +373,20 @@ def test_a_render_that_ended_unnoticed_is_forgotten_too() -> None:
 
 def test_an_early_check_request_is_followed_at_once_and_once() -> None:
     schedule, render = make_schedule(render_median_seconds=1_000.0), rendering(age=10.0)
-    hint = EarlyCheck(render.prediction_id, 5.0)
+    hint = render._replace(early_check_at=5.0)
     schedule.add([render], now=0.0)
     schedule.request_early([hint], now=0.0)
     assert [check.number for check in schedule.take_due(now=0.0, limit=NO_LIMIT)] == [1]
     schedule.request_early([hint], now=7.0)
     assert schedule.take_due(now=7.0, limit=NO_LIMIT) == []
-    schedule.request_early([EarlyCheck(render.prediction_id, 6.0)], now=8.0)
+    schedule.request_early([render._replace(early_check_at=6.0)], now=8.0)
     assert len(schedule.take_due(now=8.0, limit=NO_LIMIT)) == 1
 
 
 def test_an_early_check_request_does_not_wait_for_a_slow_schedule() -> None:
     schedule, render = make_schedule(), rendering(age=600.0, windows=6)
     schedule.add([render], now=0.0, begins_window=True)
-    schedule.request_early([EarlyCheck(render.prediction_id, 1.0)], now=1.0)
+    schedule.request_early([render._replace(early_check_at=1.0)], now=1.0)
     assert polls_of(follow(schedule, start=1.0, until=20.0), render.prediction_id) == [pytest.approx(SHORTEST)]
 
 
@@ -424,15 +438,15 @@ def test_renders_that_ended_before_this_leader_still_fill_pages() -> None:
 def test_an_early_check_request_waits_for_the_spacing_and_the_budget() -> None:
     schedule, render = make_schedule(render_median_seconds=1_000.0), rendering(age=10.0)
     schedule.add([render], now=0.0)
-    schedule.request_early([EarlyCheck(render.prediction_id, 1.0)], now=0.0)
+    schedule.request_early([render._replace(early_check_at=1.0)], now=0.0)
     schedule.take_due(now=0.0, limit=NO_LIMIT)
-    schedule.request_early([EarlyCheck(render.prediction_id, 2.0)], now=0.5)
+    schedule.request_early([render._replace(early_check_at=2.0)], now=0.5)
     assert polls_of(follow(schedule, start=0.5, until=20.0), render.prediction_id) == [pytest.approx(SHORTEST)]
 
 
 def test_an_early_check_request_for_an_unwatched_render_is_ignored() -> None:
     schedule = make_schedule()
-    schedule.request_early([EarlyCheck(uuid4(), 1.0)], now=0.0)
+    schedule.request_early([rendering()._replace(early_check_at=1.0)], now=0.0)
     assert schedule.take_due(now=1.0, limit=NO_LIMIT) == []
 
 
