@@ -28,7 +28,7 @@ def pause_account(sessions: Sessions, *, by: str) -> AccountSummary:
     after that one ends.
     """
     with transaction(sessions) as session:
-        if not transitions.restore.pause_account(session, _get_id(session), by=by):
+        if not transitions.pauses.pause_account(session, _get_id(session), by=by):
             raise Conflict("the account is paused already by a person")
         return _get(session)
 
@@ -39,7 +39,7 @@ def resume_account(sessions: Sessions, *, by: str) -> AccountSummary:
     Raises `Conflict` if the account is not paused.
     """
     with transaction(sessions) as session:
-        if not transitions.restore.resume_account(session, _get_id(session), by=by):
+        if not transitions.pauses.resume_account(session, _get_id(session), by=by):
             raise Conflict("the account is not paused")
         return _get(session)
 

@@ -131,9 +131,9 @@ def _learn_id(
     account = queries.dispatching.find_account(session, ACCOUNT)
     if account is None:
         return prediction_id, None
-    if assigned_id := queries.restore.find_assigned(session, job_id, found.id):
+    if assigned_id := queries.reconciling.find_assigned(session, job_id, found.id):
         return assigned_id, None
-    if not transitions.runs.yield_adoption(session, prediction_id, account_id=account.id, provider_id=found.id):
+    if not transitions.purchases.yield_adoption(session, prediction_id, account_id=account.id, provider_id=found.id):
         log.warning("webhook.id_taken", prediction_id=str(prediction_id), provider_id=found.id)
         return prediction_id, None
     assigned = assign_answered(session, runtime, account.id, origin=origin, found=found)

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from api.schemas.values import Body, Money, Shown, Time
-from models.queries.reconciling.runs import UnconfirmedSubmission
+from models.queries.reconciling import UnconfirmedSubmission
 from rushes.catalog import find_video_model
 
 

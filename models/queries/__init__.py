@@ -1,8 +1,7 @@
 """The reads. The dispatcher's queries are hot: each has its partial index, and a test checks its plan."""
 
-from models.queries import audit, dispatching, forecasting, health, jobs, storing
+from models.queries import audit, dispatching, forecasting, health, jobs, reconciling, storing
 from models.queries.accounts import summary
-from models.queries.reconciling import restore, runs
 from models.queries.watching import render_times, renders, webhooks
 
 __all__ = [
@@ -11,10 +10,9 @@ __all__ = [
     "forecasting",
     "health",
     "jobs",
+    "reconciling",
     "render_times",
     "renders",
-    "restore",
-    "runs",
     "storing",
     "summary",
     "webhooks",

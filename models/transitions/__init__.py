@@ -7,7 +7,7 @@ folder writes a state.
 """
 
 from models.transitions import accounts, admission, jobs, leadership, stale_writes, submitting
-from models.transitions.reconciling import operator_decisions, restore, runs, unconfirmed, unknown_predictions
+from models.transitions.reconciling import pauses, purchases, runs
 from models.transitions.storing import claims, output_host, steps, unverified
 from models.transitions.watching import finished_renders, lists, renders, retention
 
@@ -19,16 +19,14 @@ __all__ = [
     "jobs",
     "leadership",
     "lists",
-    "operator_decisions",
     "output_host",
+    "pauses",
+    "purchases",
     "renders",
-    "restore",
     "retention",
     "runs",
     "stale_writes",
     "steps",
     "submitting",
-    "unconfirmed",
-    "unknown_predictions",
     "unverified",
 ]

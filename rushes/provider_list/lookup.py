@@ -14,7 +14,7 @@ import structlog
 
 from models import queries, transitions
 from models.db.session import transaction
-from models.queries.reconciling.runs import ControlPrediction
+from models.queries.reconciling import ControlPrediction
 from rushes.errors import Transient
 from rushes.provider_list.paging import CountedLists, read_pages
 from rushes.runtime import Runtime
@@ -95,12 +95,12 @@ def find_controls(
     """Return the control predictions for a prediction that the provider seems to have lost."""
     with transaction(runtime.sessions) as session:
         until = queries.health.read_clock(session) - LIST_LAG
-        return queries.runs.list_controls(session, account_id, {prediction_id: created_at}, until=until)
+        return queries.reconciling.list_controls(session, account_id, {prediction_id: created_at}, until=until)
 
 
 def log_foreign_list(runtime: Runtime, account_id: UUID, ids: Sequence[UUID], *, once: bool = True) -> None:
     """Record for each prediction why it is undecided, and log an error; with `once` only if one is newly recorded."""
     with transaction(runtime.sessions) as session:
-        noted = transitions.unconfirmed.note_foreign_list(session, ids, message=ADVICE)
+        noted = transitions.runs.note_undecided(session, ids, code="foreign_list", message=ADVICE)
     if noted or not once:
         log.error("account.foreign_list", account_id=str(account_id), undecided=len(ids), advice=ADVICE)

@@ -1,13 +1,10 @@
 """The epoch outside the database: it shows that the database has been restored to an earlier state.
 
 Every claim of submissions advances the epoch in the account's row. After that commit, and before a message is
-published, a small file in the data folder records the epoch. So a database that is behind the file lacks
-submissions. If several machines use the database, each has its own folder, so a person raises RUSHES_RESTORE_EPOCH
-after a restore.
-
-The leader reads the epoch once a turn. A single leader only saves work: nothing here relies on there being only one.
-The number is part of the file name, so each number has its own file. A process that creates a file removes only files
-with lower numbers. So the highest number stays, in whatever order two leaders write.
+published, an empty file in the data folder records it by its name. So a database that is behind the file lacks
+submissions. If several machines use the database, each has its own folder: after a restore, a person raises
+RUSHES_RESTORE_EPOCH. A process that creates a file removes only those with lower numbers, so the highest number stays,
+in whatever order two leaders write.
 """
 
 from pathlib import Path
@@ -50,12 +47,7 @@ def _place(folder: Path, account_id: UUID, epoch: int) -> Path:
 
 
 def _list_epochs(folder: Path, account_id: UUID) -> list[int]:
-    named = f"{account_id}."
-    try:
-        names = [each.name for each in (folder / FOLDER).iterdir()]
-    except OSError:
-        return []
-    numbers = [name.removeprefix(named) for name in names if name.startswith(named)]
+    numbers = [each.suffix.removeprefix(".") for each in (folder / FOLDER).glob(f"{account_id}.*")]
     return [int(each) for each in numbers if each.isdecimal()]
 
 
@@ -67,7 +59,7 @@ def hold_after_restore(runtime: Runtime, account: DispatchAccount) -> bool:
     behind = f"its epoch is {account.epoch}, the data folder has seen {kept}"
     detail = behind if account.epoch < kept else f"RUSHES_RESTORE_EPOCH was raised to {asked}"
     with transaction(runtime.sessions) as session:
-        held = transitions.restore.hold_restored(session, account.id, epoch=kept, restore_epoch=asked, detail=detail)
+        held = transitions.pauses.hold_restored(session, account.id, epoch=kept, restore_epoch=asked, detail=detail)
     if held:
         log.error("account.restored", detail=detail)
     return held

@@ -1,8 +1,8 @@
-"""Matches the provider's predictions with our unconfirmed submissions. Pure: no clock, no I/O.
+"""Matches the provider's predictions with our submissions, by input and time. Pure: no clock, no I/O.
 
 The provider knows no reference of ours. So we compare inputs, but only the keys that we sent: the provider may add
-defaults and reorder keys. Equal inputs are interchangeable, so unconfirmed submissions with identical inputs take one
-candidate each.
+defaults and reorder keys. Equal inputs are interchangeable, so submissions with identical inputs take one candidate
+each.
 """
 
 import json
@@ -11,45 +11,41 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID
+from typing import Any, Generic, Protocol, TypeVar
 
-from rushes.wavespeed.callback_urls import Origin
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A submission of ours that was posted and has no provider id. `is_open`: its answer may still come."""
-
-    prediction_id: UUID
-    video_model: str
-    input: Mapping[str, Any]
-    posted_at: datetime
-    is_open: bool
+CLOCK_MARGIN = timedelta(seconds=5)
+UNKNOWN_CLOCK = timedelta(minutes=10)
+"""How far apart the clocks may be until an answer shows the offset."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A prediction at the provider that no row of ours has; `input` is None if it cannot be read.
+class Submission(Protocol):
+    """What may have made a candidate. `is_open`: its own answer may still come."""
 
-    `origin` holds the prediction and the job named by its webhook's address, if the address is one of ours.
-    """
+    @property
+    def video_model(self) -> str: ...
+    @property
+    def input(self) -> Mapping[str, Any]: ...
+    @property
+    def posted_at(self) -> datetime: ...
+    @property
+    def is_open(self) -> bool: ...
 
-    provider_id: str
-    video_model: str
-    input: Mapping[str, Any] | None
-    created_at: datetime | None
-    origin: Origin | None = None
 
-    def as_unknown(self, account_id: UUID) -> dict[str, object]:
-        """Return the row of an unknown prediction."""
-        return {
-            "account_id": account_id,
-            "provider_id": self.provider_id,
-            "video_model": self.video_model,
-            "input": dict(self.input) if self.input is not None else None,
-            "provider_created_at": self.created_at,
-        }
+class Candidate(Protocol):
+    """A prediction at the provider that no row of ours has; `inputs` is None if it cannot be read."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def video_model_id(self) -> str: ...
+    @property
+    def inputs(self) -> Mapping[str, Any] | None: ...
+    @property
+    def created_at(self) -> datetime | None: ...
+
+
+S = TypeVar("S", bound=Submission)
+C = TypeVar("C", bound=Candidate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,39 +62,47 @@ class Clocks:
         return self.earliest <= candidate.created_at - submission.posted_at <= self.latest
 
 
+def find_clocks(after_post: timedelta | None, after_answer: timedelta | None, *, settle_time: timedelta) -> Clocks:
+    """Return the bounds that follow from how long after a POST, and after an answer, the provider stamps an acceptance
+    (the smallest and the largest seen; None: none seen)."""
+    if after_post is None or after_answer is None:
+        return Clocks(-UNKNOWN_CLOCK, settle_time + UNKNOWN_CLOCK)
+    earliest = min(timedelta(0), after_post) - CLOCK_MARGIN
+    return Clocks(earliest, settle_time + max(timedelta(0), after_answer) + CLOCK_MARGIN)
+
+
 @dataclass(slots=True)
-class Findings:
-    """The results of matching."""
+class Matches(Generic[S, C]):
+    """The results of matching. A submission that is open itself is in none of them."""
 
-    adoptions: list[tuple[Submission, Candidate]] = field(default_factory=list)
-    waiting: list[Submission] = field(default_factory=list)  # an equal one may still get its answer
-    missing: list[Submission] = field(default_factory=list)  # unconfirmed, and not among the candidates
-    undecidable: list[Submission] = field(default_factory=list)  # a candidate that cannot be read may be it
-    unmatched: list[Candidate] = field(default_factory=list)  # belong to no submission of ours
+    adoptions: list[tuple[S, C]] = field(default_factory=list)
+    waiting: list[S] = field(default_factory=list)  # an equal one may still get its answer
+    missing: list[S] = field(default_factory=list)  # not among the candidates
+    undecidable: list[S] = field(default_factory=list)  # a candidate that cannot be read may be it
+    unmatched: list[C] = field(default_factory=list)  # belong to no submission of ours, or cannot be read
 
 
-def match_submissions(
-    submissions: Sequence[Submission], candidates: Sequence[Candidate], *, clocks: Clocks
-) -> Findings:
+def match_submissions(submissions: Iterable[S], candidates: Sequence[C], *, clocks: Clocks) -> Matches[S, C]:
     """Pair submissions with candidates of equal input, the oldest with the oldest."""
-    findings = Findings()
-    readable = [each for each in candidates if each.input is not None]
-    unreadable = [each for each in candidates if each.input is None]
-    by_input = _group_candidates(readable, {(each.video_model, _keys(each)) for each in submissions})
+    found = Matches[S, C]()
+    groups = _group_submissions(submissions)
+    equal = _group_candidates(candidates, {(model, keys) for model, keys, _ in groups})
+    unreadable = [each for each in candidates if each.inputs is None]
     taken: set[str] = set()
-    for key, group in _group_submissions(submissions).items():
+    for key, group in groups.items():
         if any(each.is_open for each in group):
-            findings.waiting += [each for each in group if not each.is_open]
-            taken |= {each.provider_id for each in by_input[key]}
+            found.waiting += [each for each in group if not each.is_open]
+            taken |= {each.id for each in equal[key]}
             continue
-        pairs, left = _pair(group, by_input[key], clocks)
-        findings.adoptions += pairs
-        taken |= {candidate.provider_id for _, candidate in pairs}
+        pairs, left = _pair(group, equal[key], clocks)
+        found.adoptions += pairs
+        taken |= {candidate.id for _, candidate in pairs}
         for submission in left:
-            unclear = any(_may_be(submission, each, clocks) for each in unreadable)
-            (findings.undecidable if unclear else findings.missing).append(submission)
-    findings.unmatched = [each for each in readable if each.provider_id not in taken]
-    return findings
+            may_be = [each for each in unreadable if each.video_model_id in (submission.video_model, "")]
+            unclear = any(clocks.allow(submission, each) for each in may_be)
+            (found.undecidable if unclear else found.missing).append(submission)
+    found.unmatched = [each for each in candidates if each.id not in taken]
+    return found
 
 
 def canonical(values: Mapping[str, Any]) -> str:
@@ -112,35 +116,30 @@ def _plain(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def _keys(submission: Submission) -> tuple[str, ...]:
-    return tuple(sorted(submission.input))
+_Group = tuple[str, tuple[str, ...], str]  # the video model, the keys that we sent, and their values
 
 
-_Group = tuple[str, tuple[str, ...], str]
-
-
-def _group_submissions(submissions: Iterable[Submission]) -> dict[_Group, list[Submission]]:
-    groups: defaultdict[_Group, list[Submission]] = defaultdict(list)
+def _group_submissions(submissions: Iterable[S]) -> dict[_Group, list[S]]:
+    groups: defaultdict[_Group, list[S]] = defaultdict(list)
     for each in sorted(submissions, key=lambda each: each.posted_at):
-        groups[(each.video_model, _keys(each), canonical(each.input))].append(each)
+        groups[(each.video_model, tuple(sorted(each.input)), canonical(each.input))].append(each)
     return groups
 
 
 def _group_candidates(
-    candidates: Iterable[Candidate], shapes: set[tuple[str, tuple[str, ...]]]
-) -> defaultdict[_Group, list[Candidate]]:
-    groups: defaultdict[_Group, list[Candidate]] = defaultdict(list)
+    candidates: Iterable[C], shapes: set[tuple[str, tuple[str, ...]]]
+) -> defaultdict[_Group, list[C]]:
+    groups: defaultdict[_Group, list[C]] = defaultdict(list)
     for each in candidates:
-        assert each.input is not None  # noqa: S101 - the caller passes readable ones
+        if (shown := each.inputs) is None:
+            continue
         for model, keys in shapes:
-            if model == each.video_model and all(key in each.input for key in keys):
-                groups[(model, keys, canonical({key: each.input[key] for key in keys}))].append(each)
+            if model == each.video_model_id and all(key in shown for key in keys):
+                groups[(model, keys, canonical({key: shown[key] for key in keys}))].append(each)
     return groups
 
 
-def _pair(
-    submissions: Sequence[Submission], candidates: Sequence[Candidate], clocks: Clocks
-) -> tuple[list[tuple[Submission, Candidate]], list[Submission]]:
+def _pair(submissions: Iterable[S], candidates: Iterable[C], clocks: Clocks) -> tuple[list[tuple[S, C]], list[S]]:
     """Pair oldest with oldest, as far as the clocks allow. All windows have the same length, so greedy is optimal."""
     free = sorted(candidates, key=lambda each: each.created_at.timestamp() if each.created_at else math.inf)
     pairs, left = [], []
@@ -152,8 +151,3 @@ def _pair(
         free.remove(found)
         pairs.append((submission, found))
     return pairs, left
-
-
-def _may_be(submission: Submission, candidate: Candidate, clocks: Clocks) -> bool:
-    same_model = candidate.video_model in (submission.video_model, "")
-    return same_model and clocks.allow(submission, candidate)

@@ -1,14 +1,17 @@
 """One reconciliation run: compares every submission with a lost answer to the provider's list.
 
-A run adopts the predictions it finds. It marks a submission not found only after the settle time and if the list
-answered; if the list fails, it waits. Matches are written in one transaction at the end, so a run that dies leaves the
-submissions unconfirmed. Three kinds are written earlier, each in its own transaction: predictions that a webhook's
-address identifies, purchases that the restored rows lack, and late arrivals of submissions marked not found.
+A run is a pipeline. It reads its rows and the list (`evidence.py`). Then each stage takes the listed predictions that
+the stages before left, and returns decisions and what remains: purchases named by a webhook's address, unconfirmed
+submissions, jobs that a restore would buy again, submissions marked not found. What remains in the end is unknown. The
+last step writes: a purchase with a known job in its own transaction (`assign.py`), everything else in one, so a run
+that dies before leaves the submissions unconfirmed.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple, assert_never
 from uuid import UUID
 
 import structlog
@@ -17,29 +20,29 @@ from sqlalchemy.orm import Session
 
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
+from models.queries.reconciling import Posted
 from rushes.accounts import back_off
+from rushes.errors import Conflict
 from rushes.provider_list.lookup import log_foreign_list
-from rushes.reconciling.assign import Assignments, assign_named
+from rushes.reconciling.assign import Assignments, assign_purchases, describe_unknown, is_bought
 from rushes.reconciling.evidence import (
-    CLOCK_MARGIN,
-    SWEPT,
-    AlreadyDecided,
+    FoundPurchase,
     Listing,
     ReconcileFailed,
     ReconciliationRun,
     RunLost,
     lease_of,
     prepare_run,
-    read_candidates,
     read_list,
     renew_claim,
 )
-from rushes.reconciling.matching import Candidate, Clocks, Findings, Submission, match_submissions
-from rushes.reconciling.restore import Restoration, adopt_unknown, conclude_restore, is_bought, match_unknown
+from rushes.reconciling.matching import CLOCK_MARGIN, Clocks, match_submissions
+from rushes.reconciling.restore import conclude_restore, match_restored
 from rushes.retries import ACCOUNT_BACKED_OFF, LONGEST_WISH
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
 from rushes.wavespeed.answers import AccountRefused, KeyRefused, ProviderUnavailable
+from rushes.wavespeed.predictions import ProviderPrediction
 
 PAUSE = timedelta(seconds=2)
 """Between two runs, so that the search for a lost answer resumes soon."""
@@ -58,12 +61,47 @@ LATE_ARRIVAL = timedelta(days=7)
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class _RunFindings(Findings):
-    """The findings of a whole run."""
+class Adopt(NamedTuple):
+    """The submission bought this prediction."""
 
-    unreached: list[Submission] = field(default_factory=list)  # posted before the list begins, and not found in it
-    reports_unknown: bool = True  # False before the settle time of a restore: unknown predictions are checked then
+    submission: Posted
+    found: ProviderPrediction
+
+
+class MarkNotFound(NamedTuple):
+    """The submission bought nothing."""
+
+    submission: Posted
+
+
+class Wait(NamedTuple):
+    """Search for the submission again after this time."""
+
+    submission: Posted
+    delay: timedelta
+
+
+class AskOperator(NamedTuple):
+    """A person decides the submission, unless a search after this time does."""
+
+    submission: Posted
+    delay: timedelta
+    why: str
+
+
+Decision = Adopt | MarkNotFound | Wait | AskOperator
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The decisions of all stages."""
+
+    unconfirmed: Sequence[Decision]
+    restored: Sequence[FoundPurchase]  # made before a restore
+    undecidable: Sequence[ProviderPrediction]  # after a restore: may be ours, so a person checks
+    late: Sequence[FoundPurchase]  # of submissions marked not found
+    unknown: Sequence[ProviderPrediction]
+    is_early: bool  # too early after a restore to decide about the predictions that are left
 
 
 def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
@@ -72,18 +110,19 @@ def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
         ticket = transitions.runs.begin_reconcile(session, account_id, claim, lease=lease_of(runtime))
         if ticket is None:
             return "stale: nothing to do"
-        current = prepare_run(runtime, session, account_id, claim=claim, ticket=ticket)
+        run = prepare_run(runtime, session, account_id, claim=claim, ticket=ticket)
     try:
-        return _run(runtime, current)
+        listing = read_list(runtime, run)
+        return _write(runtime, run, listing, decide(run, listing))
     except RunLost:
         count_stale(runtime, "reconcile.run", account_id)
         raise
     except (AccountRefused, ProviderUnavailable) as error:
-        _give_back(runtime, current, pause=_find_pause(runtime, account_id, error))
+        _give_back(runtime, run, pause=_find_pause(runtime, account_id, error))
         raise ReconcileFailed(str(error)) from error
-    except (IntegrityError, AlreadyDecided) as error:
+    except (IntegrityError, Conflict) as error:
         # A direct answer, a person or another run decided one of them first: the next run sees that.
-        _give_back(runtime, current, pause=timedelta(0))
+        _give_back(runtime, run, pause=timedelta(0))
         raise ReconcileFailed("somebody else has decided one of these submissions: nothing written") from error
 
 
@@ -95,203 +134,167 @@ def _find_pause(runtime: Runtime, account_id: UUID, error: AccountRefused | Prov
     return max(FAILED_PAUSE, min(error.retry_after or FAILED_PAUSE, LONGEST_WISH))
 
 
-def _give_back(runtime: Runtime, current: ReconciliationRun, *, pause: timedelta) -> None:
+def _give_back(runtime: Runtime, run: ReconciliationRun, *, pause: timedelta) -> None:
     with transaction(runtime.sessions) as session:
-        transitions.runs.finish_reconcile(session, current.account_id, current.claim, pause=pause)
+        transitions.runs.hold_next_run(session, run.account_id, run.claim, pause=pause)
     runtime.waker.wake()
 
 
-def _run(runtime: Runtime, current: ReconciliationRun) -> str:
-    listing = read_list(runtime, current)
-    since, candidates = read_candidates(runtime, current, listing)
-    assigned = _assign_named(runtime, current, listing, [each for each in candidates if each.origin is not None])
-    candidates = [each for each in candidates if each.origin is None]
-    posted = (*current.select_unconfirmed(), *since)
-    unconfirmed = [each for each in posted if each.prediction_id not in assigned.adopted]
-    found = _match_unconfirmed(current, listing, unconfirmed, candidates)
-    foreign = current.find_foreign(listing)
-    unmatched = [*found.unmatched, *(each for each in candidates if each.input is None)]
-    restored = _resolve_restore(runtime, current, listing, unmatched=unmatched, foreign=foreign)
-    rest = found.unmatched if restored is None else restored.strangers
-    late, strangers = _match_not_found(current, listing, rest, known=assigned.duplicates)
-    kept = _assign_named(runtime, current, listing, late)
-    found.unmatched = [*strangers, *assigned.strangers, *(restored.undecidable if restored is not None else [])]
-    found.reports_unknown = restored is None or restored.is_settled
-    if foreign:
-        log_foreign_list(runtime, current.account_id, sorted(foreign - {SWEPT}), once=False)
+def decide(run: ReconciliationRun, listing: Listing) -> Decided:
+    """Decide by the evidence alone. The rows may have changed since: each write checks that."""
+    named = {each.prediction_id for each in listing.named}
+    unconfirmed, left = _match_unconfirmed(run, listing, named)
+    restored, undecidable, is_early = list[FoundPurchase](), list[ProviderPrediction](), False
+    if (restored_at := run.ticket.restored_at) is not None:
+        # Before the settle time: a POST made after the backup may be accepted or listed late.
+        is_early = restored_at > run.settled_before or listing.is_foreign(run)
+        restored, undecidable, left = match_restored(listing, [] if is_early else left)
+    late, unknown = _match_not_found(run, left, named)
+    return Decided(unconfirmed, restored, undecidable, late, unknown, is_early)
+
+
+def _match_unconfirmed(
+    run: ReconciliationRun, listing: Listing, named: set[UUID | None]
+) -> tuple[list[Decision], list[ProviderPrediction]]:
+    """First match submissions that the list reaches. Older submissions, posted before the list begins, get the rest."""
+    posted = [each for each in (*run.posted, *listing.posted_since) if each.state != PredictionState.NOT_FOUND]
+    waiting = [each for each in posted if each.prediction_id not in named]
+    reached = [each for each in waiting if listing.reaches(each, run.clocks)]
+    unreached = [each for each in waiting if not listing.reaches(each, run.clocks)]
+    found = match_submissions(reached, listing.candidates, clocks=run.clocks)
+    older = match_submissions(unreached, found.unmatched, clocks=run.clocks)
+    foreign = listing.find_foreign(run.controls)
+
+    def wait(submission: Posted) -> Wait:
+        return Wait(submission, FOREIGN_PAUSE if submission.prediction_id in foreign else PAUSE)
+
+    def judge(submission: Posted) -> Decision:
+        is_settled = submission.posted_at < run.settled_before and submission.prediction_id not in foreign
+        return MarkNotFound(submission) if is_settled else wait(submission)
+
+    def ask(submission: Posted, why: str) -> AskOperator:
+        # Wait as long again as it has waited: inputs that are missing for a moment must not cost ten minutes.
+        waited = run.ticket.began_at - submission.posted_at
+        return AskOperator(submission, max(PAUSE, min(waited, PERSON_PAUSE)), f"{why}: decide by hand")
+
+    decided: list[Decision] = [
+        *map(judge, found.missing),
+        *(ask(each, "a candidate's input cannot be read") for each in found.undecidable),
+        *(ask(each, "the list is too long to be read back to it") for each in (*older.missing, *older.undecidable)),
+        *map(wait, found.waiting),
+    ]
+    sought = [each for each in decided if each.submission.prediction_id in run.sought]
+    return [*(Adopt(*pair) for pair in (*found.adoptions, *older.adoptions)), *sought], older.unmatched
+
+
+def _match_not_found(
+    run: ReconciliationRun, left: list[ProviderPrediction], named: set[UUID | None]
+) -> tuple[list[FoundPurchase], list[ProviderPrediction]]:
+    """Match the rest with submissions marked not found. Waiting jobs get the paid ones."""
+    clocks = Clocks(run.clocks.earliest, LATE_ARRIVAL)
+    not_found = [
+        each for each in run.posted if each.state == PredictionState.NOT_FOUND and each.prediction_id not in named
+    ]
+    readable = [each for each in left if each.inputs is not None]
+    refunded = [each for each in readable if not is_bought(each)]
+    wanted = [each for each in not_found if each.is_wanted]
+    first = match_submissions(wanted, [each for each in readable if is_bought(each)], clocks=clocks)
+    ended = [each for each in not_found if not each.is_wanted]
+    others = match_submissions([*first.missing, *ended], [*first.unmatched, *refunded], clocks=clocks)
+    late = [FoundPurchase(own.job_id, own.prediction_id, found) for own, found in (*first.adoptions, *others.adoptions)]
+    return late, others.unmatched
+
+
+def _write(runtime: Runtime, run: ReconciliationRun, listing: Listing, decided: Decided) -> str:
+    """Write the decisions; return a line for operators."""
+    named = _assign(runtime, run, listing.named)
+    restored = _assign(runtime, run, decided.restored)
+    late = _assign(runtime, run, decided.late)
+    undecidable = [*decided.undecidable, *restored.unassigned]
+    unknown = [*decided.unknown, *named.unassigned, *undecidable]
+    foreign, is_foreign = listing.find_foreign(run.controls), listing.is_foreign(run)
+    if foreign or is_foreign:
+        log_foreign_list(runtime, run.account_id, sorted(foreign), once=False)
     with transaction(runtime.sessions) as session:
-        summary, new = _write(runtime, session, current, listing, found=found, foreign=foreign)
-        summary += kept.describe("found late") + assigned.describe("by their webhooks")
-        if restored is not None and (held_at := current.ticket.restored_at):
-            summary += f"; {conclude_restore(session, current.account_id, restored, held_at=held_at)}"
+        lag = 0.0 if foreign or is_foreign else _measure_lag(session, run, listing)
+        summary = _write_unconfirmed(runtime, session, decided.unconfirmed)
+        new = transitions.runs.insert_unknown_predictions(
+            session, [describe_unknown(run.account_id, each) for each in unknown if not is_foreign]
+        )
+        _finish(session, run, lag=lag, is_foreign=is_foreign, is_early=decided.is_early)
+        summary += f", new unknown predictions {len(new)}"
+        summary += late.describe("found late") if decided.late else ""
+        summary += named.describe("by their webhooks") if listing.named else ""
+        if decided.is_early:
+            summary += "; restored: waits for the settle time"
+        elif held_at := run.ticket.restored_at:
+            concluded = conclude_restore(session, run.account_id, undecidable, held_at=held_at)
+            summary += f"; restored: adopted {restored.adopted}, {concluded}"
     for provider_id in new:
-        log.warning("account.unknown_prediction", account_id=str(current.account_id), provider_id=provider_id)
+        log.warning("account.unknown_prediction", account_id=str(run.account_id), provider_id=provider_id)
     runtime.waker.wake()
     return summary
 
 
-def _match_unconfirmed(
-    current: ReconciliationRun, listing: Listing, unconfirmed: Sequence[Submission], candidates: Sequence[Candidate]
-) -> _RunFindings:
-    """First match submissions that the list reaches. Older submissions, posted before the list begins, get the rest."""
-    reached = [each for each in unconfirmed if listing.reaches(each, current.clocks)]
-    found = match_submissions(reached, candidates, clocks=current.clocks)
-    unreached = [each for each in unconfirmed if not listing.reaches(each, current.clocks)]
-    older = match_submissions(unreached, found.unmatched, clocks=current.clocks)
-    return _RunFindings(
-        adoptions=[*found.adoptions, *older.adoptions],
-        waiting=found.waiting,
-        missing=found.missing,
-        undecidable=found.undecidable,
-        unmatched=older.unmatched,
-        unreached=older.missing,
-    )
-
-
-def _match_not_found(
-    current: ReconciliationRun, listing: Listing, candidates: Sequence[Candidate], *, known: set[UUID]
-) -> tuple[list[Candidate], list[Candidate]]:
-    """Match candidates with submissions marked not found; return matches and the rest. Waiting jobs get paid ones."""
-    clocks = Clocks(current.clocks.earliest, LATE_ARRIVAL)
-    bought = [each for each in candidates if is_bought(listing.unknown[each.provider_id])]
-    given_back = [each for each in candidates if not is_bought(listing.unknown[each.provider_id])]
-    wanted = match_submissions(current.select_not_found(wanted=True, known=known), bought, clocks=clocks)
-    ended = current.select_not_found(wanted=False, known=known)
-    others = match_submissions([*wanted.missing, *ended], [*wanted.unmatched, *given_back], clocks=clocks)
-    return [current.name(*pair) for pair in (*wanted.adoptions, *others.adoptions)], others.unmatched
-
-
-def _assign_named(
-    runtime: Runtime, current: ReconciliationRun, listing: Listing, named: Sequence[Candidate]
-) -> Assignments:
-    """Give predictions with a known job their rows: at once, each in its own transaction.
-
-    A prediction identified by its webhook's address goes before all matching and needs no settle time. One that equals
-    only a submission marked not found comes last: its job gets it if it was not bought again yet.
-    """
-    if not named:
+def _assign(runtime: Runtime, run: ReconciliationRun, purchases: Sequence[FoundPurchase]) -> Assignments:
+    if not purchases:
         return Assignments()
-    renew_claim(runtime, current)
-    return assign_named(runtime, current.account_id, named, listing.unknown)
+    renew_claim(runtime, run)
+    return assign_purchases(runtime, run.account_id, purchases)
 
 
-def _resolve_restore(
-    runtime: Runtime,
-    current: ReconciliationRun,
-    listing: Listing,
-    *,
-    unmatched: Sequence[Candidate],
-    foreign: set[UUID],
-) -> Restoration | None:
-    """Adopt purchases made before a restore; return None if there was no restore.
-
-    Before the settle time nothing is decided: a POST made after the backup may be accepted or listed late.
-    """
-    ticket = current.ticket
-    if ticket.restored_at is None:
-        return None
-    if ticket.began_at < ticket.restored_at + current.settle_time or SWEPT in foreign:
-        return Restoration()
-    by_id = listing.unknown
-    renew_claim(runtime, current)
-    with transaction(runtime.sessions) as session:
-        ids = [each.provider_id for each in unmatched]
-        # Not `restored_at`: a second pause sets it later than predictions that runs of the first pause left undecided.
-        known = queries.restore.filter_strangers(session, current.account_id, ids, before=ticket.restored_to)
-        open_jobs = queries.restore.list_open_jobs(session, sorted({each.video_model for each in unmatched}))
-    bought = [each for each in unmatched if each.provider_id not in known and is_bought(by_id[each.provider_id])]
-    found = match_unknown(bought, open_jobs)
-    found.undecidable += adopt_unknown(runtime, current.account_id, found, by_id)
-    decided = {each.provider_id for each in (*found.undecidable, *(unmatched for unmatched, _ in found.adoptions))}
-    found.strangers = [each for each in unmatched if each.input is not None and each.provider_id not in decided]
-    found.is_settled = True
-    return found
+def _measure_lag(session: Session, run: ReconciliationRun, listing: Listing) -> float:
+    listed, began_at = listing.shown, run.ticket.began_at
+    after = max(listing.since + CLOCK_MARGIN, began_at - LAG_WINDOW)
+    return queries.reconciling.measure_list_lag(session, run.account_id, listed=listed, listed_at=began_at, after=after)
 
 
-def _write(
-    runtime: Runtime,
-    session: Session,
-    current: ReconciliationRun,
-    listing: Listing,
-    *,
-    found: _RunFindings,
-    foreign: set[UUID],
-) -> tuple[str, list[str]]:
-    """Write everything, or nothing if another run has begun meanwhile; return the summary and the new unknown
-    predictions."""
-    lag = 0.0 if foreign else _measure_lag(session, current, listing)
-    _adopt(runtime, session, found)
-    missing = [each for each in current.select_sought(found.missing) if not each.is_open]
-    settled = [each for each in missing if each.posted_at < current.settled_before]
-    why = "the provider's list does not show it"
-    ours = [each for each in settled if each.prediction_id not in foreign]
-    not_found = [each for each in ours if transitions.unconfirmed.mark_not_found(session, each.prediction_id, why=why)]
-    unreadable, unreached = current.select_sought(found.undecidable), current.select_sought(found.unreached)
-    _leave_to_a_person(session, current, unreadable, why="a candidate's input cannot be read")
-    _leave_to_a_person(session, current, unreached, why="the list is too long to be read back to it")
-    waiting = {each.prediction_id for each in (*missing, *current.select_sought(found.waiting))}
-    waiting -= {each.prediction_id for each in not_found}
-    transitions.unconfirmed.postpone_unconfirmed(session, sorted(waiting - foreign), delay=PAUSE)
-    transitions.unconfirmed.postpone_unconfirmed(session, sorted(waiting & foreign), delay=FOREIGN_PAUSE)
-    is_sweep = current.ticket.sweep_after is not None
-    is_ours = SWEPT not in foreign
-    unmatched = transitions.runs.insert_unknown_predictions(
-        session, [each.as_unknown(current.account_id) for each in found.unmatched if is_ours]
-    )
-    swept = is_sweep and is_ours and found.reports_unknown
-    _finish(session, current, lag=lag, swept=swept, is_foreign=is_sweep and not is_ours)
-    summary = (
-        f"adopted {len(found.adoptions)}, not found {len(not_found)}, waiting {len(waiting)}, "
-        f"for a person {len(unreadable) + len(unreached)}, new unknown predictions {len(unmatched)}"
-    )
-    return summary, unmatched
+def _write_unconfirmed(runtime: Runtime, session: Session, decisions: Sequence[Decision]) -> str:
+    done: Counter[type[Decision]] = Counter()
+    delays: dict[UUID, timedelta] = {}
+    for decision in decisions:
+        prediction_id = decision.submission.prediction_id
+        match decision:
+            case Adopt(found=found):
+                state = transitions.submitting.accept_prediction(
+                    session,
+                    prediction_id,
+                    provider_id=found.id,
+                    provider_created_at=found.created_at,
+                    watch_window=runtime.settings.watch_window,
+                    adopted=True,
+                )
+                if state != PredictionState.RENDERING:
+                    raise Conflict(f"{prediction_id} was decided meanwhile")
+            case MarkNotFound():
+                why = "the provider's list does not show it"
+                if not transitions.runs.mark_not_found(session, prediction_id, why=why):
+                    done[Wait] += 1
+                    delays[prediction_id] = PAUSE
+                    continue
+            case AskOperator():
+                transitions.runs.note_undecided(session, [prediction_id], code="undecidable", message=decision.why)
+                delays[prediction_id] = decision.delay
+            case Wait():
+                delays[prediction_id] = decision.delay
+            case _:
+                assert_never(decision)
+        done[type(decision)] += 1
+    transitions.runs.postpone_unconfirmed(session, delays)
+    summary = f"adopted {done[Adopt]}, not found {done[MarkNotFound]}, waiting {done[Wait]}"
+    return f"{summary}, for a person {done[AskOperator]}"
 
 
-def _measure_lag(session: Session, current: ReconciliationRun, listing: Listing) -> float:
-    return queries.runs.measure_list_lag(
-        session,
-        current.account_id,
-        listed=listing.shown,
-        listed_at=current.ticket.began_at,
-        after=max(listing.since + CLOCK_MARGIN, current.ticket.began_at - LAG_WINDOW),
-    )
-
-
-def _finish(session: Session, current: ReconciliationRun, *, lag: float, swept: bool, is_foreign: bool) -> None:
+def _finish(session: Session, run: ReconciliationRun, *, lag: float, is_foreign: bool, is_early: bool) -> None:
     """Comes last, because the account's row is locked last of all. If the claim is lost, everything is rolled back."""
-    pause = PAUSE if current.ticket.restored_at is None else RESTORE_PAUSE
-    if not transitions.runs.finish_reconcile(
+    is_sweep = run.swept_after is not None
+    pause = RESTORE_PAUSE if run.ticket.restored_at is not None else PAUSE
+    if not transitions.runs.hold_next_run(
         session,
-        current.account_id,
-        current.claim,
-        pause=FOREIGN_PAUSE if is_foreign else pause,
+        run.account_id,
+        run.claim,
+        pause=FOREIGN_PAUSE if is_sweep and is_foreign else pause,
         lag_seconds=lag,
-        swept_at=current.ticket.began_at if swept else None,
+        swept_at=run.ticket.began_at if is_sweep and not (is_foreign or is_early) else None,
     ):
         raise RunLost("another run took over: nothing written")
-
-
-def _adopt(runtime: Runtime, session: Session, found: _RunFindings) -> None:
-    for submission, candidate in found.adoptions:
-        state = transitions.submitting.accept_prediction(
-            session,
-            submission.prediction_id,
-            provider_id=candidate.provider_id,
-            provider_created_at=candidate.created_at,
-            watch_window=runtime.settings.watch_window,
-            adopted=True,
-        )
-        if state != PredictionState.RENDERING:
-            raise AlreadyDecided(f"{submission.prediction_id} was decided meanwhile")
-
-
-def _leave_to_a_person(
-    session: Session, current: ReconciliationRun, undecidable: Sequence[Submission], *, why: str
-) -> None:
-    ids = [each.prediction_id for each in undecidable]
-    transitions.unconfirmed.note_undecidable(session, ids, message=f"{why}: decide by hand")
-    for submission in undecidable:
-        # Wait as long again as it has waited: inputs that are missing for a moment must not cost ten minutes.
-        waited = current.ticket.began_at - submission.posted_at
-        delay = max(PAUSE, min(waited, PERSON_PAUSE))
-        transitions.unconfirmed.postpone_unconfirmed(session, [submission.prediction_id], delay=delay)

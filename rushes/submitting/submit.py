@@ -15,7 +15,7 @@ from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
 from models.lifecycle import Reason
 from models.transitions.admission import SEND_ALLOWANCE
-from models.transitions.submitting import SubmitTicket
+from models.transitions.submitting import DUPLICATE, SubmitTicket
 from rushes.accounts import back_off
 from rushes.errors import OutcomeUnknown, Permanent, Transient
 from rushes.reconciling.assign import Assigned, assign_answered, log_duplicate
@@ -142,7 +142,7 @@ def _accept(
         )
 
     def write(session: Session) -> Assigned:
-        if not transitions.runs.yield_adoption(
+        if not transitions.purchases.yield_adoption(
             session, ticket.prediction_id, account_id=ticket.account_id, provider_id=accepted.id
         ):
             transitions.submitting.mark_unconfirmed(
@@ -162,7 +162,7 @@ def _accept(
                 return f"{description}: {state}"
         # Not saved, or another row has adopted this id, or the row no longer waits: the full path handles each case.
     assigned = _save_outcome(runtime, ticket, write, description=description)
-    if assigned.is_duplicate and assigned.prediction_id is not None:
+    if assigned.state == DUPLICATE:
         log_duplicate(assigned.prediction_id, accepted.id)
     return f"{description}: {assigned.state or 'known already'}"
 

@@ -286,7 +286,7 @@ class Heart(RuleBasedStateMachine):
     @invariant()
     def nothing_paid_for_is_lost(self) -> None:
         with transaction(self.sessions) as session:
-            known = queries.runs.filter_known(session, self.account, list(self.provider.tasks))
+            known = queries.reconciling.filter_known(session, self.account, list(self.provider.tasks))
         unknown = Counter(task.prompt for task in self.provider.tasks.values() if task.id not in known)
         outcome_unknown = """
             SELECT input->>'prompt', count(*) FROM prediction JOIN job ON job.id = job_id
@@ -335,7 +335,7 @@ class Heart(RuleBasedStateMachine):
             raise AssertionError(self.ask("SELECT id, state, due_at FROM job WHERE ended_at IS NULL"))
         self.end_duplicates()
         with transaction(self.sessions) as session:
-            known = queries.runs.filter_known(session, self.account, list(self.provider.tasks))
+            known = queries.reconciling.filter_known(session, self.account, list(self.provider.tasks))
         assert known == set(self.provider.tasks)
         self.nothing_is_paid_for_twice()
 

@@ -1,1 +1,1 @@
-"""Reconciliation runs, unknown predictions, an operator's decisions, and pauses after a restore."""
+"""Reconciliation runs, the rows of purchases, and pauses."""

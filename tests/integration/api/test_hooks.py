@@ -392,18 +392,18 @@ def test_an_id_that_its_row_learns_at_this_instant_is_left_to_it(
     render = hooks.add(state, provider_id=None, posted_at=-SECOND)
     if state == "not_found":
         hooks.move_job(render, "failed", ended_at=NOW, error_code="broken")
-    find = queries.restore.find_job_snapshot
+    find = queries.reconciling.find_job_snapshot
 
     def read_and_be_late(*asked: Any) -> Any:
         snapshot = find(*asked)
-        monkeypatch.setattr(queries.restore, "find_job_snapshot", find)
+        monkeypatch.setattr(queries.reconciling, "find_job_snapshot", find)
         with transaction(hooks.api.sessions) as session:
             transitions.submitting.accept_prediction(
                 session, render.prediction_id, provider_id=learnt, provider_created_at=None, watch_window=MINUTE
             )
         return snapshot
 
-    monkeypatch.setattr(queries.restore, "find_job_snapshot", read_and_be_late)
+    monkeypatch.setattr(queries.reconciling, "find_job_snapshot", read_and_be_late)
     assert hooks.send(hooks.token(render)).status_code == TAKEN
     assert hooks.rows_of(render) == [("duplicate" if state == "not_found" else "rendering", learnt)]
 

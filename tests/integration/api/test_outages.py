@@ -21,7 +21,7 @@ from models.db.session import transaction
 from models.queries.health import EXPECTED_MIGRATION
 from models.transitions.accounts import back_off_account
 from models.transitions.leadership import lead, see_worker
-from models.transitions.reconciling.unconfirmed import note_foreign_list
+from models.transitions.reconciling.runs import note_undecided
 from sandbox.servers import EmbeddedPostgres
 from tests.support import rows
 from tests.support.api_server import Api, new_job, serve_api
@@ -220,7 +220,7 @@ def test_readiness_shows_the_number_and_age_of_unconfirmed_submissions(api: Api)
     with transaction(api.sessions) as session:
         rows.add_render(session, "unconfirmed", posted_at=timedelta(seconds=-700))
         foreign = rows.add_render(session, "unconfirmed", due_at=timedelta(0))
-        note_foreign_list(session, [foreign.prediction_id], message="another account's")
+        note_undecided(session, [foreign.prediction_id], code="foreign_list", message="another account's")
     reported = api.client.get("/readyz").json()
     assert (reported["status"], reported["unconfirmed"], reported["foreign_list"]) == ("ready", 2, 1)
     assert 700 <= reported["oldest_unconfirmed_seconds"] < 730

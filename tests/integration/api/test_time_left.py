@@ -138,7 +138,7 @@ def test_a_queued_job_has_no_forecast_while_the_account_is_paused(api: Api) -> N
             rows.add_prediction(session, job, account, "rendering")
             rows.add_job(session, "succeeded", batch_id=batch, number=2, created_at=-300 * SECOND)
         rows.add_job(session, "queued", batch_id=waits, number=3)
-        transitions.restore.pause_account(session, account, by="alice")
+        transitions.pauses.pause_account(session, account, by="alice")
     for job in (queued, held):
         shown = show_job(api, job)
         assert (shown["time_left"], shown["time_left_unknown"], shown["progress"]) == (None, "paused", 0)

@@ -89,7 +89,7 @@ def test_two_adoptions_of_one_id_at_once_cannot_both_succeed(api: Api) -> None:
     second = marked_unconfirmed(api, account_id=first.account_id)
     with ThreadPoolExecutor(1) as pool:
         with transaction(api.sessions) as session:
-            assert transitions.operator_decisions.adopt_unconfirmed(
+            assert transitions.purchases.adopt_unconfirmed(
                 session, first.prediction_id, provider_id="task-7", watch_window=SECOND, by="x"
             )
             late = pool.submit(decide, api, second, "adopt", provider_id="task-7")

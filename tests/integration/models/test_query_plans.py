@@ -282,13 +282,11 @@ def cancel_and_retry(farm: Farm) -> None:
 def decide(farm: Farm) -> None:
     """What a person does to purchases."""
     one, other = farm.predictions["unconfirmed"][:2]
-    assert transitions.operator_decisions.adopt_unconfirmed(
-        farm.session, one, provider_id="new", watch_window=MINUTE, by="x"
-    )
-    assert transitions.operator_decisions.dismiss_unconfirmed(farm.session, other, by="x")
+    assert transitions.purchases.adopt_unconfirmed(farm.session, one, provider_id="new", watch_window=MINUTE, by="x")
+    assert transitions.purchases.dismiss_unconfirmed(farm.session, other, by="x")
     stuck = farm.predictions["rendering"][0]
     change(farm.session, "prediction", stuck, watch_windows=1)
-    assert transitions.operator_decisions.abandon_prediction(farm.session, stuck, by="x")
+    assert transitions.purchases.abandon_prediction(farm.session, stuck, by="x")
 
 
 def see_refused(farm: Farm) -> None:
@@ -357,7 +355,7 @@ HOT: dict[str, Ask] = {
     "duplicates": keep_duplicates,
     "cancelling and retrying": cancel_and_retry,
     "a person's decisions": decide,
-    "unconfirmed": lambda farm: queries.runs.list_unconfirmed(farm.session),
+    "unconfirmed": lambda farm: queries.reconciling.list_unconfirmed(farm.session),
     "what a forecast is made of": lambda farm: (
         queries.forecasting.find_capacity(farm.session, "default", rate_window=RATE_WINDOW),
         queries.forecasting.find_recent(farm.session),
@@ -386,7 +384,7 @@ HOT: dict[str, Ask] = {
         queries.webhooks.measure_webhook_delivery(farm.session, farm.account),
         queries.webhooks.find_webhook_stats(farm.session, farm.account),
     ),
-    "controls": lambda farm: queries.runs.list_controls(
+    "controls": lambda farm: queries.reconciling.list_controls(
         farm.session,
         farm.account,
         {farm.predictions["completed"][0]: datetime.now(UTC)},
@@ -414,7 +412,7 @@ COUNTING: dict[str, Ask] = {
     "the farm": lambda farm: queries.health.find_farm(farm.session),
     "its health": lambda farm: queries.health.find_health(farm.session),
     "its health after a refusal": see_refused,
-    "what may be bought after a restore": lambda farm: queries.restore.list_open_jobs(
+    "what may be bought after a restore": lambda farm: queries.reconciling.list_open_jobs(
         farm.session, ["lightricks/ltx-2-retake"]
     ),
     "jobs of a rare video model": lambda farm: queries.jobs.list_jobs(

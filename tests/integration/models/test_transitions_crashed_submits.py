@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import transitions
-from models.transitions.reconciling.unconfirmed import CRASH_SPREAD, MAX_SUBMIT_CRASHES
+from models.transitions.reconciling.runs import CRASH_SPREAD, MAX_SUBMIT_CRASHES
 from tests.support import rows
 from tests.support.rows import NOW, SECOND
 
@@ -52,7 +52,7 @@ def lose_the_answer(session: Session, account: UUID, job_id: UUID) -> UUID:
 
 
 def search_for(session: Session, prediction_id: UUID) -> None:
-    assert transitions.unconfirmed.mark_not_found(session, prediction_id, why="not listed")
+    assert transitions.runs.mark_not_found(session, prediction_id, why="not listed")
 
 
 def read_job(session: Session, job_id: UUID) -> tuple[Any, ...]:
@@ -125,7 +125,7 @@ def test_a_crash_counts_although_a_person_says_that_nothing_was_bought(
 ) -> None:
     for _ in range(MAX_SUBMIT_CRASHES - 1):
         search_for(scratch, crash(scratch, account, job_id))
-    assert transitions.operator_decisions.dismiss_unconfirmed(scratch, crash(scratch, account, job_id), by="mara")
+    assert transitions.purchases.dismiss_unconfirmed(scratch, crash(scratch, account, job_id), by="mara")
     assert read_job(scratch, job_id) == QUARANTINED
 
 

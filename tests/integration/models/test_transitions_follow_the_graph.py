@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, Any] = {
     "by": "somebody",
     "chosen": RecheckFilter(),
     "claimed": [],
+    "code": "foreign_list",
     "count": 1_000,
     "delay": timedelta(seconds=1),
     "detail": "some words",
@@ -87,7 +88,6 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         **{state.value: {"state": state} for state in OUTCOMES},
         "for good": {"state": PredictionState.FAILED, "resubmit_after": None},
     },
-    "post_for_unknown": {"no row left": {"prediction_id": None}, "not posted yet": {}},
     "refuse_submit": {"the job's fault": {"fails_job": True}, "the account's fault": {"fails_job": False}},
 }
 FUNCTIONS = {
@@ -159,6 +159,7 @@ class World:
         known = ARGUMENTS | self.ids
         known["claim"] = claim
         known["ids"] = known["prediction_ids"] = [self.ids["prediction_id"]]
+        known["delays"] = {self.ids["prediction_id"]: timedelta(seconds=1)}
         known["claimed"] = [submit if "submits" in name else store]
         known |= changes
         wanted = [

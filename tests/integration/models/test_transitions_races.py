@@ -147,17 +147,17 @@ def accept_answer(session: Session, render: Render) -> str | None:
 
 
 def adopt(session: Session, render: Render) -> bool:
-    return transitions.operator_decisions.adopt_unconfirmed(
+    return transitions.purchases.adopt_unconfirmed(
         session, render.prediction_id, provider_id=str(render.prediction_id), watch_window=MINUTE, by="x"
     )
 
 
 def dismiss(session: Session, render: Render) -> bool:
-    return transitions.operator_decisions.dismiss_unconfirmed(session, render.prediction_id, by="x")
+    return transitions.purchases.dismiss_unconfirmed(session, render.prediction_id, by="x")
 
 
 def abandon(session: Session, render: Render) -> bool:
-    return transitions.operator_decisions.abandon_prediction(session, render.prediction_id, by="x")
+    return transitions.purchases.abandon_prediction(session, render.prediction_id, by="x")
 
 
 def unknown_of(render: Render) -> dict[str, Any]:
@@ -208,9 +208,7 @@ def claim_stores(session: Session, _: Render) -> Any:
 
 def release(session: Session, render: Render) -> str | None:
     held_at = rows.read(session, "account", render.account_id)["paused_at"]
-    return transitions.restore.release_restored(
-        session, render.account_id, by="x", held_at=held_at or datetime.now(UTC)
-    )
+    return transitions.pauses.release_restored(session, render.account_id, by="x", held_at=held_at or datetime.now(UTC))
 
 
 POSTED: Any = {"posted_at": -MINUTE}
@@ -406,19 +404,19 @@ RACES = [
     Race(
         "hold_restored",
         account_with(epoch=1),
-        lambda s, r: transitions.restore.hold_restored(s, r.account_id, epoch=2, restore_epoch=0, detail="x"),
+        lambda s, r: transitions.pauses.hold_restored(s, r.account_id, epoch=2, restore_epoch=0, detail="x"),
         ["account.paused"],
     ),
     Race(
         "explain_pause",
         account_with(paused_at=NOW, paused_reason="restore"),
-        lambda s, r: transitions.restore.explain_pause(s, r.account_id, detail="x"),
+        lambda s, r: transitions.pauses.explain_pause(s, r.account_id, detail="x"),
         ["account.paused"],
     ),
     Race(
         "pause_account",
         account_with(),
-        lambda s, r: transitions.restore.pause_account(s, r.account_id, by="x"),
+        lambda s, r: transitions.pauses.pause_account(s, r.account_id, by="x"),
         ["account.paused"],
     ),
     Race(
@@ -430,28 +428,24 @@ RACES = [
     Race(
         "resume_account",
         account_with(paused_at=NOW, paused_reason="person"),
-        lambda s, r: transitions.restore.resume_account(s, r.account_id, by="x"),
+        lambda s, r: transitions.pauses.resume_account(s, r.account_id, by="x"),
         ["account.resumed"],
     ),
     Race(
-        "post_for_unknown",
+        "insert_posted",
         job_in("queued"),
-        lambda s, r: transitions.restore.post_for_unknown(
-            s, r.account_id, r.job_id, prediction_id=None, posted_at=None
-        ),
+        lambda s, r: transitions.purchases.insert_posted(s, r.account_id, r.job_id, posted_at=None),
         ["prediction.created"],
     ),
     Race(
-        "post_for_unknown",
+        "post_found",
         in_state("submitting"),
-        lambda s, r: transitions.restore.post_for_unknown(
-            s, r.account_id, r.job_id, prediction_id=r.prediction_id, posted_at=None
-        ),
+        lambda s, r: transitions.purchases.post_found(s, r.prediction_id, posted_at=None),
     ),
     Race(
         "record_duplicate",
         job_in("succeeded"),
-        lambda s, r: transitions.unknown_predictions.record_duplicate(
+        lambda s, r: transitions.purchases.record_duplicate(
             s, r.account_id, r.job_id, provider_id=str(r.job_id), provider_created_at=None, watch_window=MINUTE
         ),
         ["prediction.duplicate"],
@@ -494,7 +488,7 @@ RACES = [
     Race(
         "mark_not_found",
         in_state("unconfirmed", due_at=NOW, **POSTED),
-        lambda s, r: transitions.unconfirmed.mark_not_found(s, r.prediction_id, why="x"),
+        lambda s, r: transitions.runs.mark_not_found(s, r.prediction_id, why="x"),
         ["prediction.not_found", "job.queued"],
     ),
     Race("adopt_unconfirmed", in_state("unconfirmed", **POSTED), adopt, ["submission.decided", "prediction.rendering"]),
@@ -537,16 +531,14 @@ WITHOUT_A_LOSER = {
     "see_worker",
     "drop_worker",
     "resign",
-    "renew_reconcile",
-    "finish_reconcile",
+    "hold_next_run",
     "keep_unverified",  # the newer file replaces the older one
     "explain_unverified",
     "mark_output_failed",  # a time, whoever writes it
     "note_output_failed",  # each counts
     "note_repeated",
     "postpone_unconfirmed",
-    "note_undecidable",
-    "note_foreign_list",
+    "note_undecided",
     "yield_adoption",  # the answer of one is the unconfirmed submission of the other: test_transitions_reconciling.py
     "lead",  # below: it is raced by name
 }

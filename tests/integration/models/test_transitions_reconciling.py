@@ -10,11 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import JobState, PredictionState, queries, transitions
-from models.transitions.reconciling.runs import SWEEP_OVERLAP
 from models.transitions.submitting import DUPLICATE
-from models.transitions.watching.retention import RETENTION, SEARCH
 from tests.support import rows
-from tests.support.rows import HOUR, MINUTE, NOW, SECOND, VIDEO_MODEL, Render
+from tests.support.rows import MINUTE, NOW, SECOND, VIDEO_MODEL, Render
 
 LEASE = timedelta(seconds=30)
 
@@ -48,7 +46,7 @@ def test_an_unknown_prediction_that_its_job_has_adopted_stays_where_it_is(scratc
     job_id = rows.add_job(scratch, JobState.RENDERING)
     not_found = rows.add_prediction(scratch, job_id, account_id, "not_found")
     adopter = rows.add_prediction(scratch, job_id, account_id, "rendering", provider_id="found", adopted_at=NOW)
-    assert not transitions.runs.yield_adoption(scratch, not_found, account_id=account_id, provider_id="found")
+    assert not transitions.purchases.yield_adoption(scratch, not_found, account_id=account_id, provider_id="found")
     assert rows.read(scratch, "prediction", adopter)["state"] == "rendering"
 
 
@@ -56,7 +54,7 @@ def test_a_direct_answer_takes_an_adoption_back(scratch: Session, account: UUID)
     adopter, answered = marked_unconfirmed(scratch, account), marked_unconfirmed(scratch, account)
     assert accept(scratch, adopter, "p1", adopted=True) == PredictionState.RENDERING
 
-    assert transitions.runs.yield_adoption(scratch, answered.prediction_id, account_id=account, provider_id="p1")
+    assert transitions.purchases.yield_adoption(scratch, answered.prediction_id, account_id=account, provider_id="p1")
     assert accept(scratch, answered, "p1", adopted=False) == PredictionState.RENDERING
 
     assert state_of(scratch, adopter) == PredictionState.UNCONFIRMED
@@ -80,7 +78,7 @@ def test_a_submission_that_lost_its_adoption_forgets_that_render(
     rows.change(scratch, "prediction", adopter.prediction_id, inconsistent_since=-MINUTE, watch_windows=windows)
     before = count_free(scratch, account)
 
-    assert transitions.runs.yield_adoption(scratch, answered.prediction_id, account_id=account, provider_id="p1")
+    assert transitions.purchases.yield_adoption(scratch, answered.prediction_id, account_id=account, provider_id="p1")
 
     row = rows.read(scratch, "prediction", adopter.prediction_id)
     assert (row["inconsistent_since"], row["watch_windows"]) == (None, kept)
@@ -92,7 +90,9 @@ def test_an_adopted_prediction_that_completed_stays_with_its_adopter(scratch: Se
     accept(scratch, adopter, "p1", adopted=True)
     assert transitions.renders.complete_prediction(scratch, adopter.prediction_id, 0, outputs=["x"])
 
-    assert not transitions.runs.yield_adoption(scratch, answered.prediction_id, account_id=account, provider_id="p1")
+    assert not transitions.purchases.yield_adoption(
+        scratch, answered.prediction_id, account_id=account, provider_id="p1"
+    )
 
     assert state_of(scratch, adopter) == PredictionState.COMPLETED
 
@@ -101,32 +101,32 @@ def test_a_direct_answer_is_never_taken_back(scratch: Session, account: UUID) ->
     first, second = marked_unconfirmed(scratch, account), marked_unconfirmed(scratch, account)
     accept(scratch, first, "p1", adopted=False)
 
-    assert not transitions.runs.yield_adoption(scratch, second.prediction_id, account_id=account, provider_id="p1")
+    assert not transitions.purchases.yield_adoption(scratch, second.prediction_id, account_id=account, provider_id="p1")
     assert state_of(scratch, first) == PredictionState.RENDERING
 
 
 def test_a_not_found_job_is_queued_again_and_loses_no_attempt(scratch: Session, account: UUID) -> None:
     render = marked_unconfirmed(scratch, account)
 
-    assert transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
+    assert transitions.runs.mark_not_found(scratch, render.prediction_id, why="not listed")
 
     assert state_of(scratch, render) == PredictionState.NOT_FOUND
     assert rows.read(scratch, "job", render.job_id)["state"] == "queued"
-    assert not transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
+    assert not transitions.runs.mark_not_found(scratch, render.prediction_id, why="not listed")
 
 
 def test_a_not_found_job_that_was_cancelled_ends(scratch: Session, account: UUID) -> None:
     render = marked_unconfirmed(scratch, account)
     rows.change(scratch, "job", render.job_id, cancel_requested_at=NOW)
 
-    assert transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
+    assert transitions.runs.mark_not_found(scratch, render.prediction_id, why="not listed")
 
     assert rows.read(scratch, "job", render.job_id)["state"] == "cancelled"
 
 
 def test_a_purchase_that_turns_up_after_not_found_is_a_duplicate(scratch: Session, account: UUID) -> None:
     render = marked_unconfirmed(scratch, account)
-    transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
+    transitions.runs.mark_not_found(scratch, render.prediction_id, why="not listed")
 
     assert accept(scratch, render, "p1", adopted=True) == DUPLICATE
     assert rows.read(scratch, "job", render.job_id)["state"] == "queued"
@@ -155,8 +155,8 @@ def test_a_run_is_claimed_once_when_an_unconfirmed_submission_is_due(scratch: Se
 
     assert transitions.runs.begin_reconcile(scratch, account, claim, lease=LEASE)
     assert transitions.runs.begin_reconcile(scratch, account, claim, lease=LEASE) is None
-    assert not transitions.runs.finish_reconcile(scratch, account, claim - 1, pause=SECOND)
-    assert transitions.runs.finish_reconcile(scratch, account, claim, pause=SECOND, lag_seconds=7.0)
+    assert not transitions.runs.hold_next_run(scratch, account, claim - 1, pause=SECOND)
+    assert transitions.runs.hold_next_run(scratch, account, claim, pause=SECOND, lag_seconds=7.0)
     assert rows.read(scratch, "account", account)["list_lag_seconds"] == 7.0
 
 
@@ -173,50 +173,8 @@ def test_the_list_lag_is_the_age_of_what_it_does_not_show(scratch: Session, acco
         )
     moment = scratch.execute(text("SELECT now()")).scalar_one()
 
-    lag = queries.runs.measure_list_lag(
+    lag = queries.reconciling.measure_list_lag(
         scratch, account, listed=["shown"], listed_at=moment, after=moment - timedelta(minutes=5)
     )
 
     assert 19 < lag < 22
-
-
-@pytest.mark.parametrize(
-    ("posted", "swept", "goes_back"),
-    [
-        (2 * HOUR, HOUR, True),  # its age has grown by half
-        (5 * HOUR, 11 * MINUTE, False),  # not yet again
-        (SEARCH + 5 * MINUTE, 11 * MINUTE, True),  # the list soon drops it
-        (RETENTION + HOUR, 11 * MINUTE, False),  # the list has dropped it
-        (-MINUTE, 11 * MINUTE, False),  # by a clock that is ahead of this one
-    ],
-)
-def test_a_sweep_goes_back_to_a_not_found_submission(
-    scratch: Session, account: UUID, posted: timedelta, swept: timedelta, goes_back: bool
-) -> None:
-    render = marked_unconfirmed(scratch, account)
-    transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
-    rows.change(scratch, "prediction", render.prediction_id, posted_at=-posted)
-    rows.add_render(scratch, "rendering", account_id=account, accepted_at=-SECOND)
-    rows.change(scratch, "account", account, swept_at=-swept)
-
-    claim = transitions.runs.claim_reconcile(scratch, account, lease=LEASE)
-
-    ticket = transitions.runs.begin_reconcile(scratch, account, claim or 0, lease=LEASE)
-    assert ticket is not None
-    assert ticket.sweep_after is not None
-    depth = posted if goes_back else swept + SWEEP_OVERLAP
-    assert abs(ticket.began_at - ticket.sweep_after - depth) < timedelta(seconds=1)
-
-
-def test_a_sweep_after_a_restore_goes_back_to_no_not_found_submission(scratch: Session, account: UUID) -> None:
-    render = marked_unconfirmed(scratch, account)
-    transitions.unconfirmed.mark_not_found(scratch, render.prediction_id, why="not listed")
-    rows.change(scratch, "prediction", render.prediction_id, posted_at=-2 * HOUR)
-    rows.change(scratch, "account", account, swept_at=-HOUR, paused_reason="restore", paused_at=NOW, epoch_at=-MINUTE)
-
-    claim = transitions.runs.claim_reconcile(scratch, account, lease=LEASE)
-
-    ticket = transitions.runs.begin_reconcile(scratch, account, claim or 0, lease=LEASE)
-    assert ticket is not None
-    assert ticket.sweep_after is not None
-    assert ticket.began_at - ticket.sweep_after < 2 * HOUR - MINUTE

@@ -66,10 +66,14 @@ def test_the_near_end_of_retention_and_a_foreign_list_each_get_one_report(
     transitions.renders.note_inconsistent(scratch, near.prediction_id, near.claim, message="404")
     for _ in range(3):
         if foreign_first:
-            transitions.unconfirmed.note_foreign_list(scratch, [near.prediction_id], message="another account's")
+            transitions.runs.note_undecided(
+                scratch, [near.prediction_id], code="foreign_list", message="another account's"
+            )
         transitions.retention.note_retention_near(scratch, count=5)
         if not foreign_first:
-            transitions.unconfirmed.note_foreign_list(scratch, [near.prediction_id], message="another account's")
+            transitions.runs.note_undecided(
+                scratch, [near.prediction_id], code="foreign_list", message="another account's"
+            )
         assert queries.health.find_health(scratch).foreign == 1
     reported = rows.kinds(scratch, job_id=near.job_id)
     assert sorted(reported) == ["prediction.foreign_list", "prediction.inconsistent", "prediction.retention_near"]
@@ -107,7 +111,7 @@ def test_an_unconfirmed_submission_past_retention_waits_for_a_person(
     assert transitions.retention.hand_over_unconfirmed(scratch, count=5) == 0
     assert claim_run(scratch, old.account_id) is None
     assert claim_run(scratch, young.account_id) is not None
-    needing = {each.prediction_id: each.needs_person for each in queries.runs.list_unconfirmed(scratch)}
+    needing = {each.prediction_id: each.needs_person for each in queries.reconciling.list_unconfirmed(scratch)}
     assert needing == {old.prediction_id: True, young.prediction_id: False}
     assert rows.kinds(scratch, job_id=old.job_id) == ["prediction.undecidable"]
 
@@ -115,10 +119,10 @@ def test_an_unconfirmed_submission_past_retention_waits_for_a_person(
 def test_a_run_that_began_before_brings_no_old_unconfirmed_submission_back(scratch: Session) -> None:
     old = unconfirmed_aged(scratch, RETENTION + MINUTE)
     transitions.retention.hand_over_unconfirmed(scratch, count=5)
-    transitions.unconfirmed.postpone_unconfirmed(scratch, [old.prediction_id], delay=-SECOND)
-    assert transitions.unconfirmed.note_foreign_list(scratch, [old.prediction_id], message="x") == 0
+    transitions.runs.postpone_unconfirmed(scratch, {old.prediction_id: -SECOND})
+    assert transitions.runs.note_undecided(scratch, [old.prediction_id], code="foreign_list", message="x") == 0
     assert claim_run(scratch, old.account_id) is None
-    assert queries.runs.list_unconfirmed(scratch)[0].needs_person
+    assert queries.reconciling.list_unconfirmed(scratch)[0].needs_person
 
 
 @pytest.mark.parametrize(("age", "due_at"), [(SEARCH + MINUTE, NOW), (MINUTE, None)])
@@ -126,9 +130,9 @@ def test_no_run_marks_not_found_a_submission_past_retention_or_undecidable(
     scratch: Session, age: timedelta, due_at: timedelta | None
 ) -> None:
     unconfirmed = rows.add_render(scratch, "unconfirmed", posted_at=-age, due_at=due_at)
-    assert not transitions.unconfirmed.mark_not_found(scratch, unconfirmed.prediction_id, why="not listed")
+    assert not transitions.runs.mark_not_found(scratch, unconfirmed.prediction_id, why="not listed")
     assert states_of(scratch, unconfirmed) == ("unconfirmed", "rendering")
-    assert transitions.operator_decisions.dismiss_unconfirmed(scratch, unconfirmed.prediction_id, by="mara")
+    assert transitions.purchases.dismiss_unconfirmed(scratch, unconfirmed.prediction_id, by="mara")
     assert states_of(scratch, unconfirmed) == ("not_found", "queued")
 
 
@@ -144,7 +148,7 @@ def test_an_unconfirmed_submission_past_retention_frees_only_its_slot(scratch: S
     assert summary.held == Decimal("0.36")
 
     rows.add_render(scratch, "rendering", account_id=account)
-    assert transitions.operator_decisions.adopt_unconfirmed(
+    assert transitions.purchases.adopt_unconfirmed(
         scratch, old.prediction_id, provider_id="p", watch_window=MINUTE, by="mara"
     )
     assert free_slots(scratch, account) == 0
@@ -156,7 +160,7 @@ def test_an_unconfirmed_submission_past_retention_frees_only_its_slot(scratch: S
 def test_an_old_submission_that_a_person_marks_not_found_is_bought_anew(scratch: Session) -> None:
     old = unconfirmed_aged(scratch, RETENTION + MINUTE)
     transitions.retention.hand_over_unconfirmed(scratch, count=5)
-    assert transitions.operator_decisions.dismiss_unconfirmed(scratch, old.prediction_id, by="mara")
+    assert transitions.purchases.dismiss_unconfirmed(scratch, old.prediction_id, by="mara")
     assert states_of(scratch, old) == ("not_found", "queued")
 
 

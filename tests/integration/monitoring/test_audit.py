@@ -220,7 +220,7 @@ def test_a_slot_that_was_given_back_makes_no_crowd(session: Session) -> None:
 def test_a_purchase_that_is_found_after_a_restore_makes_no_crowd(session: Session) -> None:
     account = accept_one(session).account_id
     job = transitions.jobs.insert_job(session, NewJob("lightricks/ltx-2-retake", {"prompt": "b"}, PRICE, 0, 3)).id
-    found = transitions.restore.post_for_unknown(session, account, job, prediction_id=None, posted_at=None)
+    found = transitions.purchases.insert_posted(session, account, job, posted_at=None)
     assert found is not None
     rows.change(session, "account", slots=1)
     session.commit()
@@ -242,7 +242,7 @@ def test_a_changed_and_a_missing_file_are_found(session: Session, store: Artifac
 def test_a_purchase_after_an_abandoned_one_breaks_nothing(session: Session) -> None:
     render = accept_one(session)
     rows.change(session, "prediction", watch_windows=1)
-    assert transitions.operator_decisions.abandon_prediction(session, render.prediction_id, by="somebody")
+    assert transitions.purchases.abandon_prediction(session, render.prediction_id, by="somebody")
     session.commit()
     buy_again("failed")(session, render)
     assert not names(audit_rows(session))

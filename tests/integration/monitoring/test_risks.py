@@ -155,7 +155,7 @@ def test_a_paused_account_reports_risks_without_an_end_and_keeps_them(api: Api) 
     push(api)
     with transaction(api.sessions) as session:
         account = session.execute(text("SELECT id FROM account")).scalar_one()
-        transitions.restore.pause_account(session, account, by="alice")
+        transitions.pauses.pause_account(session, account, by="alice")
     promise(api, 10 * HOUR)
     check_risks(runtime_of(api))
     assert (reported(api), show(api)["finish_by_chance"]) == ([], None)
@@ -168,7 +168,7 @@ def test_a_paused_account_reports_risks_without_an_end_and_keeps_them(api: Api) 
     check_risks(runtime_of(api))
     assert reported(api) == ["batch.at_risk"]
     with transaction(api.sessions) as session:
-        transitions.restore.resume_account(session, account, by="alice")
+        transitions.pauses.resume_account(session, account, by="alice")
     check_risks(runtime_of(api))
     assert reported(api) == ["batch.at_risk", "batch.on_track"]
 

@@ -38,7 +38,7 @@ def account_id(runtime: Runtime) -> UUID:
     begin_submit(runtime, claimed)
     with transaction(runtime.sessions) as session:
         transitions.submitting.mark_unconfirmed(session, claimed.prediction_id, claimed.claim, message="test")
-        transitions.unconfirmed.postpone_unconfirmed(session, [claimed.prediction_id], delay=timedelta(0))
+        transitions.runs.postpone_unconfirmed(session, {claimed.prediction_id: timedelta(0)})
     return account
 
 

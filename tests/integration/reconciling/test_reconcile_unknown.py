@@ -92,7 +92,7 @@ def test_a_submission_decided_meanwhile_takes_nothing_from_its_twin(
             forget_clocks()
             return
         with transaction(runtime.sessions) as session:
-            assert transitions.operator_decisions.dismiss_unconfirmed(session, first, by="mara")
+            assert transitions.purchases.dismiss_unconfirmed(session, first, by="mara")
 
     post_while_listed(runtime, monkeypatch, decide)
     with pytest.raises(ReconcileFailed, match="somebody else has decided"):

@@ -222,7 +222,7 @@ def test_a_run_that_was_overtaken_says_that_it_opened_nothing(
     world.back_up()
     world.restore(restore_epoch=1)
     assert world.hold()
-    listing = queries.restore.filter_strangers
+    listing = queries.reconciling.filter_strangers
 
     def read_and_be_late(*asked: object, **more: object) -> set[str]:
         if by_a_person:
@@ -231,7 +231,7 @@ def test_a_run_that_was_overtaken_says_that_it_opened_nothing(
             change(world.runtime, "account", paused_at=NOW)
         return listing(*asked, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(queries.restore, "filter_strangers", read_and_be_late)
+    monkeypatch.setattr(queries.reconciling, "filter_strangers", read_and_be_late)
     assert "restored: adopted 0, not opened by this run" in world.sweep(settled=True)
     assert (accounts.get_account(world.runtime.sessions).paused_at is None) == by_a_person
 
@@ -399,7 +399,7 @@ def test_an_adoption_that_somebody_else_made_first_costs_the_run_no_lease(
         world.submit(1)
     assert world.submit(1) == 1
     change(world.runtime, "prediction", due_at=NOW, posted_at=Prediction.posted_at - 2 * SECOND)
-    filter_known, pages = queries.runs.filter_known, [1]
+    filter_known, pages = queries.reconciling.filter_known, [1]
 
     def read_before_somebody_adopts(*asked: object, **more: object) -> set[str]:
         known = filter_known(*asked, **more)  # type: ignore[arg-type]
@@ -410,7 +410,7 @@ def test_an_adoption_that_somebody_else_made_first_costs_the_run_no_lease(
         change(world.runtime, "prediction", Prediction.state == "rendering", provider_id=other)
         return known
 
-    monkeypatch.setattr(queries.runs, "filter_known", read_before_somebody_adopts)
+    monkeypatch.setattr(queries.reconciling, "filter_known", read_before_somebody_adopts)
     with pytest.raises(ReconcileFailed, match="somebody else has decided"):
         world.sweep(settled=False)
     assert world.ask("SELECT reconcile_until <= clock_timestamp() FROM account") == [(True,)]

@@ -16,14 +16,15 @@ from models import Account, Base, Event, Job, Prediction, PredictionState, queri
 from models.db.session import transaction
 from models.lifecycle import Reason
 from models.queries.audit import RULES, find_broken
+from models.queries.reconciling import JobSnapshot
 from rushes.reconciling import reconcile as reconciling
-from rushes.reconciling.assign import Assignments, assign_answered, assign_named
+from rushes.reconciling.assign import Assignments, assign_answered, assign_purchases
 from rushes.runtime import ACCOUNT
 from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
 from rushes.wavespeed.callback_urls import HookAddresses, Origin, read_address
-from rushes.wavespeed.predictions import ProviderPrediction
+from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 from sandbox.wavespeed import Simulator
 from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.rows import MINUTE, NOW, SECOND
@@ -97,7 +98,7 @@ class World:
     def hold(self) -> None:
         """As a restored database is."""
         with transaction(self.runtime.sessions) as session:
-            assert transitions.restore.hold_restored(session, self.account, epoch=99, restore_epoch=0, detail="test")
+            assert transitions.pauses.hold_restored(session, self.account, epoch=99, restore_epoch=0, detail="test")
 
     def find_broken(self) -> set[str]:
         with transaction(self.runtime.sessions) as session:
@@ -261,15 +262,15 @@ def test_a_refused_submission_that_was_bought_is_a_duplicate_in_its_row(world: W
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Let this happen between the first reading of the rows and what follows from it."""
-    find = queries.restore.find_job_snapshot
+    find = queries.reconciling.find_job_snapshot
 
     def read_and_be_late(*asked: Any) -> Any:
         snapshot = find(*asked)
-        monkeypatch.setattr(queries.restore, "find_job_snapshot", find)
+        monkeypatch.setattr(queries.reconciling, "find_job_snapshot", find)
         act()
         return snapshot
 
-    monkeypatch.setattr(queries.restore, "find_job_snapshot", read_and_be_late)
+    monkeypatch.setattr(queries.reconciling, "find_job_snapshot", read_and_be_late)
 
 
 def test_a_job_that_is_admitted_at_this_instant_gets_its_purchase(
@@ -291,10 +292,10 @@ def test_a_prediction_that_another_run_adopts_is_not_duplicate_or_unknown(
     world.forget(job_id)
 
     def assign_twice(*asked: Any) -> Assignments:
-        meanwhile(monkeypatch, lambda: assign_named(*asked))
-        return assign_named(*asked)
+        meanwhile(monkeypatch, lambda: assign_purchases(*asked))
+        return assign_purchases(*asked)
 
-    monkeypatch.setattr(reconciling, "assign_named", assign_twice)
+    monkeypatch.setattr(reconciling, "assign_purchases", assign_twice)
     assert "new unknown predictions 0" in world.sweep()
     assert world.rows_of(job_id) == [("completed", provider_id)]
     assert world.ask("SELECT count(*) FROM unknown_prediction") == [(0,)]
@@ -322,7 +323,7 @@ def give_up(world: World) -> tuple[UUID, UUID, ProviderPrediction]:
     world.finish()
     ((prediction_id,),) = world.ask("SELECT id FROM prediction WHERE job_id = :id", id=job_id)
     with transaction(world.runtime.sessions) as session:
-        assert transitions.unconfirmed.mark_not_found(session, prediction_id, why="not listed")
+        assert transitions.runs.mark_not_found(session, prediction_id, why="not listed")
     return job_id, prediction_id, world.runtime.client.get_prediction(str(world.simulator.tasks()[-1]["id"]))
 
 
@@ -362,7 +363,7 @@ def test_a_webhook_during_the_run_that_gives_its_job_up_finds_the_job(world: Wor
 
     with ThreadPoolExecutor(1) as pool:
         with transaction(world.runtime.sessions) as session:
-            assert transitions.unconfirmed.mark_not_found(session, prediction_id, why="not listed")
+            assert transitions.runs.mark_not_found(session, prediction_id, why="not listed")
             assigned = pool.submit(assign)
             wait_for_a_blocked_statement(world.runtime.sessions)
         assigned.result(timeout=60)
@@ -370,18 +371,22 @@ def test_a_webhook_during_the_run_that_gives_its_job_up_finds_the_job(world: Wor
     assert world.submit() == 0
 
 
-def test_no_duplicate_purchase_is_recorded_for_a_job_that_would_be_bought(world: World) -> None:
+def test_no_duplicate_purchase_is_recorded_for_a_job_that_would_be_bought(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if the rows always change just after they were read: as if the job needed nothing."""
     job_id = world.push("b")
-    outcomes = []
+    needs_nothing = JobSnapshot(has_row=False, waits=False, is_given_up=False, is_wanted=False, unposted_id=None)
+    monkeypatch.setattr(queries.reconciling, "find_job_snapshot", lambda *_: needs_nothing)
+    found, outcomes = ProviderPrediction("p", PredictionStatus.PROCESSING), []
     for prepare in (lambda: None, world.admit, world.submit):
         prepare()
         with transaction(world.runtime.sessions) as session:
-            outcomes.append(
-                transitions.unknown_predictions.record_duplicate(
-                    session, world.account, job_id, provider_id="p", provider_created_at=None, watch_window=LEASE
-                )
-            )
-    assert [each is not None for each in outcomes] == [False, False, True]
+            origin = Origin(uuid4(), job_id)
+            assigned = assign_answered(session, world.runtime, world.account, origin=origin, found=found)
+        outcomes.append(assigned is not None and assigned.prediction_id)
+    assert [bool(each) for each in outcomes] == [False, False, True]
+    assert world.ask("SELECT id, is_duplicate FROM prediction WHERE provider_id = 'p'") == [(outcomes[-1], True)]
 
 
 def test_a_failed_prediction_takes_no_job_from_a_paid_one(world: World) -> None:

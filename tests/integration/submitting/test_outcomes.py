@@ -188,7 +188,7 @@ def give_up(runtime: Runtime, claimed: ClaimedSubmit, *, then: str) -> None:
     with transaction(runtime.sessions) as session:
         account = rows.read(session, "prediction", claimed.prediction_id)["account_id"]
         assert transitions.submitting.mark_unconfirmed(session, claimed.prediction_id, claimed.claim, message="frozen")
-        assert transitions.unconfirmed.mark_not_found(session, claimed.prediction_id, why="not listed")
+        assert transitions.runs.mark_not_found(session, claimed.prediction_id, why="not listed")
         if then != "queued":
             assert transitions.admission.admit_jobs(session, account, count=1) == 1
         if then == "posted":

@@ -8,29 +8,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.reconciling.matching import Candidate, Clocks, Findings, Submission, canonical, match_submissions
+from models import PredictionState
+from models.queries.reconciling import Posted
+from rushes.reconciling.matching import Clocks, Matches, canonical, match_submissions
+from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CLOCKS = Clocks(timedelta(seconds=-5), timedelta(seconds=120))
 MODEL = "lightricks/ltx-2-fast/text-to-video"
 
 
-def submission(prompt: str = "a fox", *, at: float = 0, is_open: bool = False, **more: Any) -> Submission:
+def submission(prompt: str = "a fox", *, at: float = 0, is_open: bool = False, **more: Any) -> Posted:
     values = {"prompt": prompt, "duration": 6} | more
-    return Submission(uuid4(), MODEL, values, NOON + timedelta(seconds=at), is_open)
+    state = PredictionState.SUBMITTING if is_open else PredictionState.UNCONFIRMED
+    posted_at = NOON + timedelta(seconds=at)
+    return Posted(uuid4(), uuid4(), MODEL, values, posted_at, state, is_open, is_due=True, is_wanted=False)
 
 
-def candidate(prompt: str | None = "a fox", *, at: float = 1, model: str = MODEL, **more: Any) -> Candidate:
+def shown(inputs: dict[str, Any] | None, *, at: float = 0, model: str = MODEL, name: str = "p1") -> ProviderPrediction:
+    created_at = NOON + timedelta(seconds=at)
+    status = PredictionStatus.PROCESSING
+    return ProviderPrediction(name, status, video_model_id=model, inputs=inputs, created_at=created_at)
+
+
+def candidate(prompt: str | None = "a fox", *, at: float = 1, model: str = MODEL, **more: Any) -> ProviderPrediction:
     values = None if prompt is None else {"prompt": prompt, "duration": 6} | more
-    return Candidate(uuid4().hex, model, values, NOON + timedelta(seconds=at))
+    return shown(values, at=at, model=model, name=uuid4().hex)
 
 
-def adopted(findings: Findings) -> dict[UUID, str]:
-    return {pair[0].prediction_id: pair[1].provider_id for pair in findings.adoptions}
+def adopted(findings: Matches[Posted, ProviderPrediction]) -> dict[UUID, str]:
+    return {pair[0].prediction_id: pair[1].id for pair in findings.adoptions}
 
 
 @pytest.mark.parametrize(
-    "shown",
+    "inputs",
     [
         {"prompt": "a fox", "duration": 6},
         {"duration": 6.0, "prompt": "a fox"},
@@ -38,8 +49,8 @@ def adopted(findings: Findings) -> dict[UUID, str]:
     ],
     ids=["as sent", "re-ordered, as a float", "with defaults added"],
 )
-def test_an_equal_input_is_adopted_however_it_is_shown(shown: dict[str, Any]) -> None:
-    ours, theirs = submission(), Candidate("p1", MODEL, shown, NOON)
+def test_an_equal_input_is_adopted_however_it_is_shown(inputs: dict[str, Any]) -> None:
+    ours, theirs = submission(), shown(inputs)
 
     assert adopted(match_submissions([ours], [theirs], clocks=CLOCKS)) == {ours.prediction_id: "p1"}
 
@@ -52,11 +63,11 @@ def test_an_equal_input_is_adopted_however_it_is_shown(shown: dict[str, Any]) ->
         candidate(model="lightricks/ltx-2-pro/text-to-video"),
         candidate(at=-60),
         candidate(at=600),
-        Candidate("p1", MODEL, {"prompt": "a fox"}, NOON),
+        shown({"prompt": "a fox"}),
     ],
     ids=["prompt", "duration", "video model", "too early", "too late", "a key is missing"],
 )
-def test_an_unequal_candidate_is_an_unknown_prediction(other: Candidate) -> None:
+def test_an_unequal_candidate_is_an_unknown_prediction(other: ProviderPrediction) -> None:
     findings = match_submissions([ours := submission()], [other], clocks=CLOCKS)
 
     assert findings.missing == [ours]
@@ -69,7 +80,7 @@ def test_identical_jobs_take_one_candidate_each_the_oldest_the_oldest() -> None:
 
     findings = match_submissions([second, first], [late, early], clocks=CLOCKS)
 
-    assert adopted(findings) == {first.prediction_id: early.provider_id, second.prediction_id: late.provider_id}
+    assert adopted(findings) == {first.prediction_id: early.id, second.prediction_id: late.id}
 
 
 def test_one_candidate_is_never_adopted_twice() -> None:
@@ -85,7 +96,7 @@ def test_an_equal_twin_that_may_still_be_answered_makes_all_wait() -> None:
     findings = match_submissions([marked_unconfirmed, twin, other], [candidate(), wolf], clocks=CLOCKS)
 
     assert findings.waiting == [marked_unconfirmed]
-    assert adopted(findings) == {other.prediction_id: wolf.provider_id}
+    assert adopted(findings) == {other.prediction_id: wolf.id}
     assert not findings.unmatched
 
 
@@ -119,14 +130,14 @@ def test_a_submission_has_one_fate_and_a_candidate_at_most_one_owner(
 
     found = match_submissions(submissions, candidates, clocks=CLOCKS)
 
-    owners = [pair[1].provider_id for pair in found.adoptions]
+    owners = [pair[1].id for pair in found.adoptions]
     assert len(owners) == len(set(owners))
     fates = [each.prediction_id for each in (*found.waiting, *found.missing, *found.undecidable)]
     fates += list(adopted(found))
     waiting = {each.input["prompt"] for each in submissions if each.is_open}
     settled = [each for each in submissions if not (each.is_open and each.input["prompt"] in waiting)]
     assert sorted(fates) == sorted(each.prediction_id for each in settled)
-    assert not {each.provider_id for each in found.unmatched} & set(owners)
+    assert not {each.id for each in found.unmatched} & set(owners)
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.booleans() | st.text()))

@@ -1,4 +1,4 @@
-"""The reads of a reconciliation run over unconfirmed submissions."""
+"""The reads of a reconciliation run, also after a restore."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -20,7 +20,8 @@ class Posted(NamedTuple):
     input: dict[str, Any]
     posted_at: datetime
     state: str
-    is_due: bool  # its answer may still come, or it is searched for now
+    is_open: bool  # its answer may still come
+    is_due: bool  # it is open, or searched for now
     is_wanted: bool  # its job waits to be bought (again)
 
 
@@ -31,6 +32,18 @@ class ControlPrediction(NamedTuple):
     provider_id: str
     created_at: datetime  # by the provider's clock
     is_earlier: bool  # accepted before the other prediction
+
+
+class OpenJob(NamedTuple):
+    """A job that the restored rows would buy, or would buy again if its render fails or its unconfirmed submission ends
+    as not found. It is searched for like a submission, posted when the job was pushed."""
+
+    job_id: UUID
+    video_model: str
+    input: dict[str, Any]
+    posted_at: datetime
+    is_free: bool  # nothing is, or may be, bought for it at present
+    is_open: bool = False
 
 
 class UnconfirmedSubmission(NamedTuple):
@@ -47,15 +60,19 @@ class UnconfirmedSubmission(NamedTuple):
     reason: str
 
 
-class Offsets(NamedTuple):
-    """Observed offsets between the provider's clock and ours; None before anything was accepted."""
+class JobSnapshot(NamedTuple):
+    """The state of a job and of a prediction posted for it, when the provider shows that prediction."""
 
-    after_post: timedelta | None  # smallest of created - posted
-    after_answer: timedelta | None  # largest of created - accepted
+    has_row: bool  # False: a restore lost the prediction's row
+    waits: bool  # the prediction was posted, and its provider id is not known
+    is_given_up: bool  # the prediction was marked not found or refused: not bought, according to the rows
+    is_wanted: bool  # the job would be bought from now on
+    unposted_id: UUID | None  # the job's submission that is not posted yet, if any
 
 
 _POSTED = statement("""
     SELECT prediction.id AS prediction_id, job_id, video_model, input, posted_at, prediction.state,
+        prediction.state = 'submitting' AS is_open,
         prediction.state = 'submitting'
             OR prediction.state = 'unconfirmed' AND coalesce(prediction.due_at <= now(), false) AS is_due,
         job.state = 'queued' AND cancel_requested_at IS NULL AS is_wanted
@@ -99,9 +116,11 @@ _OFFSETS = statement("""
 """)
 
 
-def find_offsets(session: Session, account_id: UUID) -> Offsets:
-    """The offsets between the provider's clock and ours, from its latest answers."""
-    return find_one(session, _OFFSETS, Offsets, account_id=account_id) or Offsets(None, None)
+def find_offsets(session: Session, account_id: UUID) -> tuple[timedelta | None, timedelta | None]:
+    """How long after a POST (the smallest) and after an answer (the largest) the provider's latest acceptances are
+    stamped, by its clock; None before anything was accepted."""
+    after_post, after_answer = session.execute(_OFFSETS, {"account_id": account_id}).one()
+    return after_post, after_answer
 
 
 _KNOWN = statement("""
@@ -164,3 +183,61 @@ def measure_list_lag(
     """Seconds by which the provider's list was behind: the age of our oldest render that it did not show."""
     values = {"account_id": account_id, "ids": list(listed), "listed_at": listed_at, "after": after}
     return float(session.execute(_UNLISTED, values).scalar_one())
+
+
+# In the order in which they would have been submitted. A job that cannot be bought (again) automatically is no owner.
+# An unconfirmed submission may be marked not found, or may adopt a prediction that fails. Its job is then bought again,
+# like the job of a failed render.
+_OPEN_JOBS = statement("""
+    SELECT job.id AS job_id, video_model, input, job.created_at AS posted_at,
+        prediction.id IS NULL OR prediction.provider_id IS NULL AND posted_at IS NULL AS is_free
+    FROM job LEFT JOIN prediction ON job_id = job.id AND NOT is_duplicate
+        AND prediction.state IN ('submitting', 'unconfirmed', 'rendering')
+    WHERE (job.state = 'queued' AND cancel_requested_at IS NULL
+           OR job.state = 'rendering' AND prediction.id IS NOT NULL)
+      AND video_model = ANY(CAST(:video_models AS text[]))
+    ORDER BY priority DESC, job.id
+""")
+
+
+def list_open_jobs(session: Session, video_models: Sequence[str]) -> list[OpenJob]:
+    """The jobs of these video models that may be bought from now on."""
+    return find_all(session, _OPEN_JOBS, OpenJob, video_models=list(video_models))
+
+
+_STRANGERS = statement("""
+    SELECT provider_id FROM unknown_prediction
+    WHERE account_id = :account_id AND provider_id = ANY(CAST(:ids AS text[]))
+      AND found_at < CAST(:before AS timestamptz)
+""")
+
+
+def filter_strangers(session: Session, account_id: UUID, ids: Sequence[str], *, before: datetime | None) -> set[str]:
+    """The provider ids that were already unknown predictions at `before`; none if that moment is not known."""
+    return set(session.scalars(_STRANGERS, {"account_id": account_id, "ids": list(ids), "before": before}))
+
+
+_JOB_SNAPSHOT = statement("""
+    SELECT own.id IS NOT NULL AS has_row, unposted.id AS unposted_id,
+        coalesce(own.provider_id IS NULL AND own.state IN ('submitting', 'unconfirmed') AND own.posted_at IS NOT NULL,
+            false) AS waits,
+        coalesce(own.provider_id IS NULL AND own.state IN ('refused', 'not_found'), false) AS is_given_up,
+        job.state = 'queued' AND cancel_requested_at IS NULL OR unposted.id IS NOT NULL AS is_wanted
+    FROM job LEFT JOIN prediction AS own ON own.id = :prediction_id
+        LEFT JOIN prediction AS unposted ON unposted.job_id = job.id
+            AND unposted.state = 'submitting' AND unposted.posted_at IS NULL
+    WHERE job.id = :job_id
+""")
+
+
+def find_job_snapshot(session: Session, prediction_id: UUID | None, job_id: UUID) -> JobSnapshot | None:
+    """The state of this job and of this prediction of it, if known; None if there is no such job."""
+    return find_one(session, _JOB_SNAPSHOT, JobSnapshot, prediction_id=prediction_id, job_id=job_id)
+
+
+_ASSIGNED = statement("SELECT id FROM prediction WHERE job_id = :job_id AND provider_id = :provider_id")
+
+
+def find_assigned(session: Session, job_id: UUID, provider_id: str) -> UUID | None:
+    """The prediction of this job with this provider id; None if there is none."""
+    return session.scalars(_ASSIGNED, {"job_id": job_id, "provider_id": provider_id}).one_or_none()

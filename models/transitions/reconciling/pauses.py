@@ -1,9 +1,5 @@
 """Pauses. A paused account submits nothing: after a restore, until unknown predictions were searched for, or because a
-person paused it.
-
-The epoch grows with every claim of submissions and is also kept outside the database. If the database is behind that
-copy, it has lost submissions and perhaps purchases.
-"""
+person paused it."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +7,6 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, statement
-from models.tables.base import new_id
 from models.transitions.history import fields, log
 
 # Both epochs are updated at once, so that one restore pauses once. A person's pause is kept and stands afterwards.
@@ -65,11 +60,8 @@ _PAUSE = statement(f"""
 
 
 def pause_account(session: Session, account_id: UUID, *, by: str) -> bool:
-    """A person pauses the account: it submits nothing until it is resumed. Returns False if a person has already paused
-    it.
-
-    A pause for a restore continues, and this pause stands after it.
-    """
+    """A person pauses the account. A pause for a restore continues, and this pause stands after it. Returns False if a
+    person has already paused it."""
     return changed_a_row(session, _PAUSE, account_id=account_id, by=by)
 
 
@@ -108,59 +100,8 @@ _RELEASE = statement(f"""
 
 
 def release_restored(session: Session, account_id: UUID, *, by: str, held_at: datetime) -> str | None:
-    """End the pause for the restore detected at `held_at`. Returns `resumed`, or `paused` if a person's pause stands.
-
-    Returns None if the account is no longer paused for that restore.
-    """
+    """End the pause for the restore detected at `held_at`. Returns `resumed`; `paused` if a person's pause stands; None
+    if the account is no longer paused for that restore."""
     values = {"account_id": account_id, "by": by, "held_at": held_at}
     outcome: str | None = session.execute(_RELEASE, values).scalar_one_or_none()
     return outcome
-
-
-_BEAR = statement(f"""
-    WITH taken AS (
-        UPDATE job SET state = 'rendering', due_at = NULL
-        WHERE id = :job_id AND state = 'queued' AND cancel_requested_at IS NULL
-        RETURNING id, price
-    ), born AS (
-        INSERT INTO prediction (id, job_id, account_id, attempt, price, due_at, posted_at)
-        SELECT :id, id, :account_id,
-            1 + (SELECT count(*) FROM prediction AS earlier WHERE earlier.job_id = taken.id), price, now(),
-            coalesce(CAST(:posted_at AS timestamptz), now())
-        FROM taken
-        RETURNING id, job_id, account_id, attempt
-    ), {log("'prediction.created'", "born", fields("why", attempt="attempt"))}
-    SELECT id FROM born
-""")
-
-_POST = statement("""
-    UPDATE prediction
-    SET posted_at = coalesce(CAST(:posted_at AS timestamptz), now()), claim = claim + 1, due_at = now()
-    WHERE id = :prediction_id AND state = 'submitting' AND posted_at IS NULL AND provider_id IS NULL
-    RETURNING id
-""")
-
-
-def post_for_unknown(
-    session: Session,
-    account_id: UUID,
-    job_id: UUID,
-    *,
-    prediction_id: UUID | None,
-    posted_at: datetime | None,
-    named: UUID | None = None,
-) -> UUID | None:
-    """Give a row to a purchase that the restored rows lost: the row of a submission not posted yet, or a new one.
-
-    `posted_at` is when the provider created it. `named` is the id of a new row, if known. The caller continues with
-    `accept_prediction` in the same transaction.
-    Returns None if the job or the submission has moved meanwhile.
-    """
-    if prediction_id is not None:
-        values = {"prediction_id": prediction_id, "posted_at": posted_at}
-        posted: UUID | None = session.execute(_POST, values).scalar_one_or_none()
-        return posted
-    why = "bought already: the provider shows it"
-    new = {"id": named or new_id(), "job_id": job_id, "account_id": account_id, "posted_at": posted_at, "why": why}
-    born: UUID | None = session.execute(_BEAR, new).scalar_one_or_none()
-    return born

@@ -1,1 +1,0 @@
-"""The reads of a reconciliation run, also after a restore."""
