@@ -1,6 +1,6 @@
 """The states of a job and of a prediction, and the transitions between them. Pure data: standard library only.
 
-    job:         queued <-> rendering -> storing -> succeeded
+    job:         queued <-> rendering -> storing -> succeeded (without storing: a duplicate purchase is stored)
                     \\__________\\____________\\____> failed | cancelled
     prediction:  submitting -> rendering -> completed | failed | cancelled | timeout | deleted | lost
                     |  \\-> unconfirmed -> rendering (adopted) | not found
@@ -78,7 +78,8 @@ _ENDINGS = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 JOB_MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: _ENDINGS | {JobState.RENDERING},
-    JobState.RENDERING: _ENDINGS | {JobState.QUEUED, JobState.STORING},
+    # It succeeds at once if its render fails and a duplicate purchase of it is stored.
+    JobState.RENDERING: _ENDINGS | {JobState.QUEUED, JobState.STORING, JobState.SUCCEEDED},
     JobState.STORING: _ENDINGS | {JobState.SUCCEEDED},
     JobState.SUCCEEDED: frozenset(),
     # A person's retry leads to `storing` if a paid output can still be fetched, else to `queued`.

@@ -98,9 +98,8 @@ def list_artifacts(session: Session, job_ids: Iterable[UUID]) -> Sequence[Artifa
 
 def find_duplicate_file(session: Session, prediction_id: UUID, kind: ArtifactKind) -> Artifact | None:
     """The stored file of this kind that belongs to a duplicate purchase."""
-    query = select(Artifact).where(
-        Artifact.prediction_id == prediction_id, Artifact.kind == kind, Artifact.is_duplicate
-    )
+    own = (Artifact.prediction_id == prediction_id, Artifact.kind == kind)
+    query = select(Artifact).join(Prediction, Prediction.id == prediction_id).where(*own, Prediction.is_duplicate)
     return session.scalars(query).first()
 
 

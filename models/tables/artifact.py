@@ -57,5 +57,5 @@ class Artifact(Base):
     repeated_at: Mapped[datetime | None]  # unverified file: when the same bytes last arrived again
     is_duplicate: Mapped[bool] = mapped_column(
         server_default=text("false")
-    )  # belongs to a duplicate purchase; not the job's own file
+    )  # belongs to a duplicate purchase, and the job has not succeeded with it
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -27,7 +27,7 @@ class Prediction(Base):
     Once completed, `due_at` is the lease and the retry timer of the store step, and null when its output is stored or
     given up.
 
-    A duplicate purchase is watched, stored and priced like any other, but does not affect its job.
+    A duplicate purchase is watched, stored and priced like any other, but its job does not wait for it.
     """
 
     __tablename__ = "prediction"

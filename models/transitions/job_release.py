@@ -42,8 +42,40 @@ _RELEASE = statement(f"""
         FROM decided WHERE job.id = decided.id
         RETURNING job.id, job.state
     ), {log("'job.' || state", "released", ":detail", job_id="id", prediction_id="CAST(:prediction_id AS uuid)")}
-    SELECT 1 FROM released
+    SELECT state FROM released
 """)
+
+
+def _release(session: Session, ended: EndedAttempt, outcome: JobState, **values: Any) -> str | None:
+    """Return the job's new state; None if it does not wait for an attempt."""
+    values |= {"job_id": ended.job_id, "prediction_id": ended.prediction_id, "outcome": outcome.value}
+    state: str | None = session.execute(_RELEASE, values).scalar_one_or_none()
+    return state
+
+
+_FIND_DUPLICATE = statement("""
+    SELECT prediction_id, url, bytes, sha256 FROM artifact
+    WHERE job_id = :job_id AND kind = 'video' AND is_duplicate
+    ORDER BY id LIMIT 1
+""")
+
+_GIVE_FILES = statement("""
+    UPDATE artifact SET is_duplicate = false WHERE job_id = :job_id AND prediction_id = :prediction_id
+""")
+
+
+def _follow_duplicate(session: Session, job_id: UUID) -> bool:
+    """Let the job succeed with the file of a duplicate purchase, if one is stored: it is paid for. Returns whether one
+    is."""
+    kept = session.execute(_FIND_DUPLICATE, {"job_id": job_id}).one_or_none()
+    if kept is None:
+        return False
+    detail = as_json({"url": kept.url, "bytes": kept.bytes, "sha256": kept.sha256})
+    duplicate = EndedAttempt(kept.prediction_id, job_id)
+    nothing = {"code": None, "message": None, "delay": None}
+    if _release(session, duplicate, JobState.SUCCEEDED, detail=detail, **nothing) == JobState.SUCCEEDED:
+        session.execute(_GIVE_FILES, {"job_id": job_id, "prediction_id": kept.prediction_id})
+    return True
 
 
 def release_job(
@@ -59,10 +91,12 @@ def release_job(
 
     A job with a cancel request is cancelled instead. A job that has used up its attempts fails instead of being queued.
     `reason` becomes the job's error; without one, an earlier error stays. `detail` is the detail of the event. A
-    duplicate purchase does not affect its job.
+    duplicate purchase does not affect its job, but a stored one is its job's file once nothing else is: a job that
+    would fail or be bought again succeeds with it.
     """
     if ended.is_duplicate:
         return
+    if outcome in (JobState.QUEUED, JobState.FAILED) and _follow_duplicate(session, ended.job_id):
+        return
     code, message = reason or (None, None)
-    values = {"job_id": ended.job_id, "prediction_id": ended.prediction_id, "outcome": outcome.value, "delay": delay}
-    session.execute(_RELEASE, values | {"code": code, "message": message, "detail": as_json(detail or {})})
+    _release(session, ended, outcome, code=code, message=message, delay=delay, detail=as_json(detail or {}))

@@ -81,8 +81,8 @@ class JobView:
 
     def has_duplicate_file(self, prediction: Prediction, kind: ArtifactKind) -> bool:
         """Whether this is a duplicate purchase with a stored file of this kind."""
-        files = (each for each in self.artifacts if each.is_duplicate and each.prediction_id == prediction.id)
-        return any(each.kind == kind for each in files)
+        files = (each for each in self.artifacts if each.prediction_id == prediction.id)
+        return prediction.is_duplicate and any(each.kind == kind for each in files)
 
     def _own(self) -> Iterator[Prediction]:
         return (each for each in self.predictions if not each.is_duplicate)

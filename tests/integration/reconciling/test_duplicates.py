@@ -245,6 +245,65 @@ def test_a_duplicate_purchase_that_fails_is_given_back(
         assert names(audit.audit_rows(session)) == {"no_duplicate"}
 
 
+def end_own(runtime: Runtime, *, resubmit_after: timedelta | None) -> None:
+    """The render that the job waits for fails."""
+    prediction_id, claim = find_own(runtime)
+    outcome, reason = PredictionState.FAILED, Reason("task_failed", "some words")
+    with transaction(runtime.sessions) as session:
+        assert transitions.renders.end_prediction(
+            session, prediction_id, claim, state=outcome, reason=reason, resubmit_after=resubmit_after
+        )
+
+
+@pytest.mark.parametrize("resubmit_after", [timedelta(0), None])
+def test_a_job_with_a_stored_duplicate_purchase_is_not_bought_again(
+    runtime: Runtime, account: UUID, job_id: UUID, duplicate_id: UUID, resubmit_after: timedelta | None
+) -> None:
+    watch(runtime, duplicate_id)
+    assert keep(runtime, duplicate_id).startswith("stored")
+    end_own(runtime, resubmit_after=resubmit_after)
+    view = get_job(runtime.sessions, job_id)
+    own, duplicate = (
+        view.find_file(ArtifactKind.VIDEO),
+        get_duplicate_file(runtime.sessions, duplicate_id, ArtifactKind.VIDEO),
+    )
+    assert (view.job.state, view.job.error_code, view.spent, view.held) == ("succeeded", None, PRICE, 0)
+    assert own is not None
+    assert (own.id, own.prediction_id) == (duplicate.id, duplicate_id)
+    ((event,),) = ask(runtime, "SELECT detail FROM event WHERE kind = 'job.succeeded'")
+    assert event == {"url": own.url, "bytes": own.bytes, "sha256": own.sha256}
+    assert claim_submits(runtime, account) == []
+    with transaction(runtime.sessions) as session:
+        assert names(audit.audit_rows(session)) == {"no_duplicate"}
+
+
+def test_a_job_that_cannot_store_its_video_succeeds_with_its_duplicate(
+    runtime: Runtime, job_id: UUID, duplicate_id: UUID
+) -> None:
+    watch(runtime, duplicate_id)
+    assert keep(runtime, duplicate_id).startswith("stored")
+    prediction_id, claim = find_own(runtime)
+    with transaction(runtime.sessions) as session:
+        assert transitions.renders.complete_prediction(session, prediction_id, claim, outputs=["http://x/y.mp4"])
+        assert transitions.steps.fail_store(session, prediction_id, claim, reason=Reason("output_gone", "some words"))
+    view = get_job(runtime.sessions, job_id)
+    file = view.find_file(ArtifactKind.VIDEO)
+    assert file is not None
+    assert (view.job.state, file.prediction_id, view.spent) == ("succeeded", duplicate_id, 2 * PRICE)
+
+
+def test_a_cancelled_job_leaves_the_file_to_its_duplicate_purchase(
+    runtime: Runtime, job_id: UUID, duplicate_id: UUID
+) -> None:
+    watch(runtime, duplicate_id)
+    assert keep(runtime, duplicate_id).startswith("stored")
+    change(runtime, "job", job_id, cancel_requested_at=NOW)
+    end_own(runtime, resubmit_after=timedelta(0))
+    view = get_job(runtime.sessions, job_id)
+    assert (view.job.state, view.find_file(ArtifactKind.VIDEO)) == ("cancelled", None)
+    assert get_duplicate_file(runtime.sessions, duplicate_id, ArtifactKind.VIDEO)
+
+
 def test_a_duplicate_purchase_that_kills_its_worker_is_quarantined(runtime: Runtime, duplicate_id: UUID) -> None:
     watch(runtime, duplicate_id)
     for _ in range(MAX_STORE_CRASHES):
