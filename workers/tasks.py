@@ -19,7 +19,7 @@ from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
 from rushes.settings import load_settings
 from rushes.storing.steps import StoreDelayed, StoreFailed, StoreStopped
-from rushes.storing.store import store_output
+from rushes.storing.store import store_outputs
 from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import CheckFailed, check_prediction
 from rushes.watching.sweep import sweep_account
@@ -87,8 +87,8 @@ def resume(prediction_id: str, claim: int) -> str:
 
 @shared_task(name="render.store", throws=STORE_OUTCOMES)
 def store(prediction_id: str, claim: int) -> str:
-    """Copy one video."""
-    return store_output(get_runtime(), UUID(prediction_id), claim, must_stop=is_shutting_down)
+    """Copy one video, and then others that are due."""
+    return store_outputs(get_runtime(), UUID(prediction_id), claim, must_stop=is_shutting_down)
 
 
 @shared_task(name="queue.report", throws=(DatabaseAway,))

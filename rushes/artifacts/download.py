@@ -28,7 +28,6 @@ from rushes.artifacts.errors import (
     OutputTooLarge,
 )
 from rushes.artifacts.store import storage_errors
-from rushes.intervals import Every
 from rushes.retries import read_retry_after
 
 CHUNK_BYTES = 256 * 1024
@@ -45,17 +44,16 @@ _pool = urllib3.PoolManager(maxsize=32, headers=_HEADERS, retries=False, ca_cert
 
 @dataclass(frozen=True, slots=True)
 class DownloadLimits:
-    """The limits of one download. `stall` is the longest wait without a byte; `keep_going` runs once per `heartbeat`.
+    """The limits of one download. `stall` is the longest wait without a byte.
 
-    A lease that `keep_going` renews must outlast `heartbeat + connect + stall` plus the time the disk takes to flush a
-    file, because nothing is called while no byte arrives.
+    A lease that `keep_going` renews must outlast `connect + stall` plus the time the disk takes to flush a file,
+    because nothing is called while no byte arrives.
     """
 
     largest_bytes: int = 4 * 1024**3
     connect: timedelta = timedelta(seconds=10)
     stall: timedelta = timedelta(seconds=20)
     total: timedelta = timedelta(minutes=30)
-    heartbeat: timedelta = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,44 +70,25 @@ class Arrived:
     source: str
 
 
-class Heartbeat:
-    """Calls `keep_going` at most once per `interval`, however often `beat` is called."""
-
-    def __init__(
-        self,
-        keep_going: Callable[[], None],
-        *,
-        interval: timedelta,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._keep_going = keep_going
-        self._clock = clock
-        self._every = Every(interval.total_seconds(), began_at=clock())
-
-    def beat(self) -> None:
-        if self._every.begin_if_due(self._clock()):
-            self._keep_going()
-
-
 def download_file(source_url: str, target: Path, *, limits: DownloadLimits, keep_going: Callable[[], None]) -> Arrived:
     """Download `source_url` into the new file `target`. Follows redirects and sends no credentials.
 
     Returns only when every byte has arrived. A compressed answer is decoded. If its bytes are not really compressed,
-    they are fetched again and stored as they are. Raises `DownloadFailed` or a subclass, `StorageFull`, `Unavailable`,
-    or any exception that `keep_going` raises to stop. The caller must then remove `target`.
+    they are fetched again and stored as they are. `keep_going` is called for every chunk. Raises `DownloadFailed` or a
+    subclass, `StorageFull`, `Unavailable`, or any exception that `keep_going` raises to stop. The caller must then
+    remove `target`.
     """
-    heartbeat = Heartbeat(keep_going, interval=limits.heartbeat)
     deadline = time.monotonic() + limits.total.total_seconds()
     try:
-        return _receive(source_url, target, limits=limits, heartbeat=heartbeat, deadline=deadline, decode=True)
+        return _receive(source_url, target, limits=limits, keep_going=keep_going, deadline=deadline, decode=True)
     except DecodeError:
         with storage_errors():
             target.unlink()
-        return _receive(source_url, target, limits=limits, heartbeat=heartbeat, deadline=deadline, decode=False)
+        return _receive(source_url, target, limits=limits, keep_going=keep_going, deadline=deadline, decode=False)
 
 
-def write_file(chunks: Iterable[bytes], target: Path, *, heartbeat: Heartbeat) -> tuple[int, str]:
-    """Write the chunks to the new file `target`, with a heartbeat after each. Returns its length and SHA-256."""
+def write_file(chunks: Iterable[bytes], target: Path, *, keep_going: Callable[[], None]) -> tuple[int, str]:
+    """Write the chunks to the new file `target`. Calls `keep_going` after each. Returns its length and SHA-256."""
     digest = hashlib.sha256()
     size = 0
     with storage_errors(), target.open("xb") as file:
@@ -117,21 +96,27 @@ def write_file(chunks: Iterable[bytes], target: Path, *, heartbeat: Heartbeat) -
             size += len(chunk)
             digest.update(chunk)
             file.write(chunk)
-            heartbeat.beat()
+            keep_going()
     return size, digest.hexdigest()
 
 
 def _receive(
-    source_url: str, target: Path, *, limits: DownloadLimits, heartbeat: Heartbeat, deadline: float, decode: bool
+    source_url: str,
+    target: Path,
+    *,
+    limits: DownloadLimits,
+    keep_going: Callable[[], None],
+    deadline: float,
+    decode: bool,
 ) -> Arrived:
     """Try once to copy the file. Raises `DecodeError` if the bytes are not encoded as the server says."""
-    with _open_source(source_url, limits=limits, heartbeat=heartbeat) as (response, url):
+    with _open_source(source_url, limits=limits, keep_going=keep_going) as (response, url):
         place = _place(url)
         chunks = _read_chunks(response, place=place, limits=limits, deadline=deadline)
         # With any other value the bytes are stored as they are: servers also put values here that are no encoding.
         if decode and response.headers.get("Content-Encoding", "").strip().lower() in _COMPRESSED:
             chunks = _inflate(chunks, place=place)
-        size, sha256 = write_file(_bound(chunks, place=place, limits=limits), target, heartbeat=heartbeat)
+        size, sha256 = write_file(_bound(chunks, place=place, limits=limits), target, keep_going=keep_going)
         if size == 0:
             raise OutputEmpty(f"{place} answered with an empty file")
         return Arrived(
@@ -144,7 +129,7 @@ def _receive(
 
 @contextmanager
 def _open_source(
-    source_url: str, *, limits: DownloadLimits, heartbeat: Heartbeat
+    source_url: str, *, limits: DownloadLimits, keep_going: Callable[[], None]
 ) -> Iterator[tuple[urllib3.BaseHTTPResponse, str]]:
     """Yield the answer that carries the file, and its address, after checking status and announced length."""
     url = source_url
@@ -156,7 +141,7 @@ def _open_source(
                 yield response, url
                 return
         url = _follow(url, location)
-        heartbeat.beat()
+        keep_going()
     raise DownloadFailed(f"{_place(source_url)} redirects more than {_HOPS - 1} times")
 
 

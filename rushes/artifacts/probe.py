@@ -199,8 +199,9 @@ def _measure(container: InputContainer, stream: VideoStream, *, first: VideoFram
 def _draw_poster(frame: VideoFrame) -> bytes:
     width = min(frame.width, _POSTER_WIDTH)
     height = max(1, round(frame.height * width / frame.width))
-    small = frame.reformat(width=width, height=height, format="rgb24", interpolation=Interpolation.AREA, threads=1)
-    plane = small.planes[0]
+    # In two steps: only the pixels of the small picture are converted to RGB, which takes a third of the time.
+    small = frame.reformat(width=width, height=height, interpolation=Interpolation.AREA, threads=1)
+    plane = small.reformat(format="rgb24", interpolation=Interpolation.POINT, threads=1).planes[0]
     image = Image.frombytes("RGB", (width, height), bytes(plane), "raw", "RGB", plane.line_size)
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=_POSTER_QUALITY)

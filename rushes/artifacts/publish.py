@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from rushes.artifacts.download import CHUNK_BYTES, Arrived, DownloadLimits, Heartbeat, write_file
+from rushes.artifacts.download import CHUNK_BYTES, Arrived, write_file
 from rushes.artifacts.errors import NotAVideo, Suspect
 from rushes.artifacts.probe import Probe, VideoFacts, probe_video
 from rushes.artifacts.store import ArtifactStore, check_name, poster_name, storage_errors, unverified_name
@@ -63,9 +63,9 @@ def store_video(
     If it cannot be played, its bytes appear under `unverified_name(name)` instead, unless `kept` is the same or better.
 
     `temporary_name` must be unique to this claim. The suffix of `name` is replaced if the container is a different one.
-    `keep_going` is called between the stages; it renews the caller's lease, or raises to stop. After any exception the
-    temporary files are removed. Storing the same output again under the same name replaces the file with an equal one.
-    Raises any exception that `fetch` and the store raise.
+    `keep_going` is called between the stages; it may renew the caller's lease, or raise to stop. After any exception
+    the temporary files are removed. Storing the same output again under the same name replaces the file with an equal
+    one. Raises any exception that `fetch` and the store raise.
     """
     check_name(name)
     check_name(temporary_name)
@@ -91,21 +91,18 @@ def store_video(
                 path.unlink(missing_ok=True)
 
 
-def copy_kept(
-    store: ArtifactStore, url: str, target: Path, *, limits: DownloadLimits, keep_going: Callable[[], None]
-) -> Arrived:
+def copy_kept(store: ArtifactStore, url: str, target: Path, *, keep_going: Callable[[], None]) -> Arrived:
     """Copy a published file into the new file `target`, like `download_file`. Raises `NotFound` if it is gone."""
-    heartbeat = Heartbeat(keep_going, interval=limits.heartbeat)
     with store.open(url) as file:
-        size, sha256 = write_file(iter(lambda: file.read(CHUNK_BYTES), b""), target, heartbeat=heartbeat)
+        size, sha256 = write_file(iter(lambda: file.read(CHUNK_BYTES), b""), target, keep_going=keep_going)
     return Arrived(bytes=size, sha256=sha256, content_type="", source=url)
 
 
 def _publish(
     video: Path, poster: Path, *, store: ArtifactStore, name: str, arrived: Arrived, probe: Probe
 ) -> StoredVideo:
-    poster_url = store.publish(poster, poster_name(name))
-    url = store.publish(video, str(PurePosixPath(name).with_suffix(probe.facts.suffix)))
+    named = str(PurePosixPath(name).with_suffix(probe.facts.suffix))
+    poster_url, url = store.publish((poster, poster_name(name)), (video, named))
     return StoredVideo(
         url=url,
         bytes=arrived.bytes,
@@ -120,7 +117,8 @@ def _publish(
 def _keep(store: ArtifactStore, video: Path, new: KeptFile, *, name: str, kept: KeptFile | None) -> str | None:
     if kept is not None and store.find_path(kept.url) and (new.sha256 == kept.sha256 or _rank(new) < _rank(kept)):
         return None
-    return store.publish(video, unverified_name(name, sha256=new.sha256))
+    (url,) = store.publish((video, unverified_name(name, sha256=new.sha256)))
+    return url
 
 
 def _rank(file: KeptFile) -> tuple[int, int]:

@@ -44,19 +44,23 @@ class ArtifactStore:
             _make_folder(folder)
         return folder
 
-    def publish(self, source: Path, name: str) -> str:
-        """Move a finished file to `name` in one atomic step and return its URL.
+    def publish(self, *files: tuple[Path, str]) -> list[str]:
+        """Move finished files to their names, in this order, each in one atomic step. Returns their URLs.
 
-        Readers see either the whole file or the previous content under that name. Once this returns, the file survives
-        a power cut. Raises `InvalidInput` for a name that would leave the store.
+        Readers see either the whole file or the previous content under a name. Once this returns, the files survive a
+        power cut: each file is flushed before it gets its name, and their folder once, after the last. Raises
+        `InvalidInput` for a name that would leave the store; no file is then moved.
         """
-        target = self._root / check_name(name)
+        moves = [(source, self._root / check_name(name)) for source, name in files]
         with storage_errors():
-            _make_folder(target.parent)
-            _sync(source)
-            source.replace(target)
-            _sync(target.parent)
-        return target.as_uri()
+            for source, target in moves:
+                _make_folder(target.parent)
+                _sync(source)
+            for source, target in moves:
+                source.replace(target)
+            for folder in dict.fromkeys(target.parent for _, target in moves):
+                _sync(folder)
+        return [target.as_uri() for _, target in moves]
 
     def open(self, url: str) -> BufferedReader:
         """Open a published file for reading. Raises `NotFound`."""

@@ -8,6 +8,7 @@ import structlog
 
 from models import ArtifactKind, transitions
 from models.db.session import transaction
+from models.transitions.storing.output_host import OutageEnded
 from models.transitions.storing.steps import NewArtifact, StoreTicket
 from rushes.artifacts.publish import StoredVideo
 from rushes.artifacts.store import duplicate_name, video_name
@@ -17,8 +18,8 @@ from rushes.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 STORE_LEASE = timedelta(seconds=20)
-"""Longer than a heartbeat, a connect and a stall, and a request to the provider. After a worker dies, the step is free
-again at the end of this lease."""
+"""Longer than the time between renewals, a connect and a stall, and a request to the provider. After a worker dies, the
+step is free again at the end of this lease."""
 
 
 class StoreDelayed(Transient):
@@ -77,6 +78,11 @@ def note_arrival(runtime: Runtime, account_id: UUID) -> None:
     """Record that the host has given a file: this ends any outage, and waiting downloads continue."""
     with transaction(runtime.sessions) as session:
         ended = transitions.output_host.note_output_reached(session, account_id)
+    report_outage_end(runtime, ended)
+
+
+def report_outage_end(runtime: Runtime, ended: OutageEnded | None) -> None:
+    """Log the end of an outage of the output host, if there is one, and wake the dispatcher."""
     if ended is not None:
         log.info("outputs.back", after_seconds=round(ended.seconds), released=ended.released)
         runtime.waker.wake()

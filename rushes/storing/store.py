@@ -12,7 +12,7 @@ from uuid import UUID
 
 from models import transitions
 from models.db.errors import DatabaseAway
-from models.db.session import transaction
+from models.db.session import one_statement, transaction
 from models.lifecycle import Reason
 from models.transitions.storing.steps import StoreTicket
 from rushes.artifacts.download import Arrived, DownloadLimits, download_file
@@ -21,20 +21,27 @@ from rushes.artifacts.probe import ExpectedVideo
 from rushes.artifacts.publish import KeptFile, StoredVideo, UnverifiedFile, copy_kept, store_video
 from rushes.catalog import get_video_model
 from rushes.errors import NotFound, Transient
+from rushes.intervals import Every
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
 from rushes.storing.failures import after_failure, after_storage_error, after_unverified, fail_recheck, find_final
 from rushes.storing.steps import (
     STORE_LEASE,
+    StoreDelayed,
+    StoreFailed,
     StoreLost,
     StoreStopped,
     describe_files,
     name_video,
-    note_arrival,
     remove_unverified,
+    report_outage_end,
 )
 
-LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8), heartbeat=timedelta(seconds=2))
+LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8))
+RENEW_SECONDS = 2.0
+"""How often a step renews its lease."""
+GO_ON_SECONDS = 5.0
+"""For so long a task claims further steps. Its messages' own lease is longer, so that none expires behind the task."""
 AWAY = Reason("database_away", "the database was unreachable, or stood still, while the video was stored")
 AWAY_AFTER_SECONDS = STORE_LEASE.total_seconds() / 2
 """If a renewal takes longer than this and is refused, the database stood still, not the worker."""
@@ -44,6 +51,28 @@ AWAY_SECONDS = 1_800.0
 """Well below the limit of a step, so that the watchdog never takes an outage for a stuck worker."""
 
 
+def store_outputs(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
+    """Store the video of this claim, then others that are due, so that a backlog does not wait for the dispatcher.
+
+    The task ends when nothing is due, after `GO_ON_SECONDS`, or with the first step that fails. Raises what
+    `store_output` raises. If the process dies, only the step that it has begun waits for the end of its lease.
+    """
+    goes_on_until = time.monotonic() + GO_ON_SECONDS
+    line = store_output(runtime, prediction_id, claim, must_stop=must_stop)
+    more = 0
+    while time.monotonic() < goes_on_until and not must_stop():
+        with one_statement(runtime.sessions) as session:
+            ticket = transitions.steps.begin_next_store(session, lease=STORE_LEASE)
+        if ticket is None:
+            break
+        try:
+            _store(runtime, ticket, must_stop=must_stop)
+        except (StoreDelayed, StoreFailed) as error:  # the task's id names another job
+            raise type(error)(f"job {ticket.job_id}: {error}") from error
+        more += 1
+    return f"{line}; then {more} more" if more else line
+
+
 def store_output(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
     """Store the video of this claim, once; return a line for operators.
 
@@ -51,11 +80,13 @@ def store_output(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop
     `StoreFailed` or `StoreStopped` after recording it in the rows, or `DatabaseAway`. If the process dies, it leaves
     only a temporary file with its claim in the name.
     """
-    # Excuse no outage before the step has begun: the claim may belong to another message's step, which continues.
-    with transaction(runtime.sessions) as session:
+    with one_statement(runtime.sessions) as session:
         ticket = transitions.steps.begin_store(session, prediction_id, claim, lease=STORE_LEASE)
-    if ticket is None:
-        return "stale: nothing to do"
+    return "stale: nothing to do" if ticket is None else _store(runtime, ticket, must_stop=must_stop)
+
+
+def _store(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[], bool]) -> str:
+    # Excuse no outage before the step has begun: the claim may belong to another message's step, which continues.
     with _excuse_outages(runtime, ticket, must_stop=must_stop):
         return _finish(runtime, ticket, _copy_output(runtime, ticket, must_stop=must_stop))
 
@@ -63,6 +94,7 @@ def store_output(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop
 def _finish(runtime: Runtime, ticket: StoreTicket, stored: StoredVideo) -> str:
     facts = stored.facts
     surprises = facts.differences(_expected_of(ticket))
+    ended = None
     with transaction(runtime.sessions) as session:
         finished = transitions.steps.finish_store(
             session,
@@ -71,7 +103,10 @@ def _finish(runtime: Runtime, ticket: StoreTicket, stored: StoredVideo) -> str:
             artifacts=describe_files(stored),
             surprises=surprises,
         )
-    if not finished:
+        if not ticket.rechecks and (finished is None or finished.is_news):
+            ended = transitions.output_host.note_output_reached(session, ticket.account_id)
+    report_outage_end(runtime, ended)
+    if finished is None:
         count_stale(runtime, "store.finish", ticket.prediction_id)
         return "stored, but another worker was first"
     remove_unverified(runtime, ticket)
@@ -85,7 +120,7 @@ def _expected_of(ticket: StoreTicket) -> ExpectedVideo:
 
 
 def _copy_output(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[], bool]) -> StoredVideo:
-    """Copy the output into the store, renewing the step's lease at each heartbeat."""
+    """Copy the output into the store, renewing the step's lease."""
     keep_going = _make_heartbeat(runtime, ticket, must_stop=must_stop)
     if final := find_final(runtime, ticket):
         raise final
@@ -116,8 +151,6 @@ def _copy_output(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[
         raise after_storage_error(runtime, ticket, error) from error
     if isinstance(copied, UnverifiedFile):
         raise after_unverified(runtime, ticket, copied)
-    if not ticket.rechecks:
-        note_arrival(runtime, ticket.account_id)
     return copied
 
 
@@ -128,17 +161,21 @@ def _choose_source(runtime: Runtime, ticket: StoreTicket, keep_going: Callable[[
         return download_file(ticket.outputs[0], target, limits=LIMITS, keep_going=keep_going)
 
     def copy(target: Path) -> Arrived:
-        return copy_kept(runtime.store, ticket.kept_url or "", target, limits=LIMITS, keep_going=keep_going)
+        return copy_kept(runtime.store, ticket.kept_url or "", target, keep_going=keep_going)
 
     return copy if ticket.rechecks else download
 
 
 def _make_heartbeat(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[], bool]) -> Callable[[], None]:
+    renewal = Every(RENEW_SECONDS, began_at=time.monotonic())
+
     def keep_going() -> None:
         if must_stop():
             raise StoreStopped("the worker is shutting down")
         began = time.monotonic()
-        with transaction(runtime.sessions) as session:
+        if not renewal.begin_if_due(began):
+            return
+        with one_statement(runtime.sessions) as session:
             renewed = transitions.steps.renew_store(session, ticket.prediction_id, ticket.claim, lease=STORE_LEASE)
         if not renewed and time.monotonic() - began > AWAY_AFTER_SECONDS:
             raise DatabaseAway(AWAY.message)

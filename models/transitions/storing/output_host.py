@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, find_one, statement
 from models.transitions.history import fields, log
-from models.transitions.storing.steps import TO_STORE
+from models.transitions.storing.steps import ARRIVAL_IS_NEWS, TO_STORE
 
 OUTAGE_JOBS = 3
 """An outage needs this many jobs that failed since a file last arrived."""
@@ -98,11 +98,10 @@ def begin_output_outage(session: Session, account_id: UUID) -> OutageBegun | Non
 
 
 _REACHED = statement(f"""
-    -- The state before the update decides whether an outage ends. While nothing fails, at most one write per second.
+    -- The state before the update decides whether an outage ends.
     WITH before AS (
         SELECT id, outputs_failing_since AS since FROM account
-        WHERE id = :account_id AND (outputs_failing_since IS NOT NULL OR outputs_reached_at IS NULL
-                                    OR outputs_reached_at < greatest(outputs_failed_at, now() - interval '1 second'))
+        WHERE id = :account_id AND {ARRIVAL_IS_NEWS}
         FOR NO KEY UPDATE
     ), reached AS (
         UPDATE account

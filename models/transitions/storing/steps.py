@@ -4,18 +4,18 @@ A completed prediction with a `due_at` has an output to store. Its job follows: 
 the step. The job of a duplicate purchase is left alone.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, find_one, statement
 from models.lifecycle import JobState, Reason
-from models.tables.artifact import Artifact, ArtifactKind
+from models.tables.artifact import ArtifactKind
 from models.tables.base import new_id
 from models.transitions.history import append_event, fields, log
 from models.transitions.job_release import EndedAttempt, release_job
@@ -32,6 +32,10 @@ NEWEST_OUTPUT = """prediction.id = (
 HAS_NO_VIDEO = """NOT EXISTS (
         SELECT 1 FROM artifact WHERE artifact.job_id = job.id AND kind = 'video' AND NOT artifact.is_duplicate)"""
 """The job has no video of its own yet."""
+
+ARRIVAL_IS_NEWS = """(outputs_failing_since IS NOT NULL OR outputs_reached_at IS NULL
+            OR outputs_reached_at < greatest(outputs_failed_at, now() - interval '1 second'))"""
+"""An account's row has to record that a file has arrived. While nothing fails, at most once per second."""
 
 STORE_FROM_START = """due_at = now(), begun_at = NULL, claim = prediction.claim + 1, store_attempts = 0,
             store_crashes = 0, output_failed_at = NULL, error_code = NULL, error_message = NULL"""
@@ -81,6 +85,16 @@ class NewArtifact(NamedTuple):
     suspect: str | None = None
 
 
+_TICKET = """SELECT begun.job_id, begun.id AS prediction_id, begun.account_id, begun.claim, begun.provider_id,
+        begun.outputs, begun.is_duplicate, begun.attempt AS purchase, begun.store_attempts AS attempt, begun.rechecks,
+        batch.name AS batch_name, batch.job_count AS batch_size, job.number, job.video_model, job.input,
+        extract(epoch FROM now() - coalesce(begun.seen_running_at, begun.ended_at))::float8 AS age_seconds,
+        kept.url AS kept_url, kept.bytes AS kept_bytes, kept.sha256 AS kept_sha256, kept.suspect AS kept_suspect
+    FROM begun
+    JOIN job ON job.id = begun.job_id
+    LEFT JOIN batch ON batch.id = job.batch_id
+    LEFT JOIN artifact AS kept ON kept.prediction_id = begun.id AND kept.kind = 'unverified'"""
+
 _BEGIN = statement(f"""
     WITH begun AS (
         UPDATE prediction
@@ -88,21 +102,37 @@ _BEGIN = statement(f"""
         WHERE id = :prediction_id AND claim = :claim AND {TO_STORE} AND begun_at IS NULL
         RETURNING *
     )
-    SELECT begun.job_id, begun.id AS prediction_id, begun.account_id, begun.claim, begun.provider_id, begun.outputs,
-        begun.is_duplicate, begun.attempt AS purchase, begun.store_attempts AS attempt, begun.rechecks,
-        batch.name AS batch_name, batch.job_count AS batch_size, job.number, job.video_model, job.input,
-        extract(epoch FROM now() - coalesce(begun.seen_running_at, begun.ended_at))::float8 AS age_seconds,
-        kept.url AS kept_url, kept.bytes AS kept_bytes, kept.sha256 AS kept_sha256, kept.suspect AS kept_suspect
-    FROM begun
-    JOIN job ON job.id = begun.job_id
-    LEFT JOIN batch ON batch.id = job.batch_id
-    LEFT JOIN artifact AS kept ON kept.prediction_id = begun.id AND kept.kind = 'unverified'
+    {_TICKET}
 """)
 
 
 def begin_store(session: Session, prediction_id: UUID, claim: int, *, lease: timedelta) -> StoreTicket | None:
     """Start the step of this claim, once. The attempt is counted before the work begins."""
     return find_one(session, _BEGIN, StoreTicket, prediction_id=prediction_id, claim=claim, lease=lease)
+
+
+# The dispatcher alone claims crashed steps and rechecks, and all downloads during an outage: their order matters.
+_BEGIN_NEXT = statement(f"""
+    WITH due AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE {TO_STORE} AND due_at <= now() AND begun_at IS NULL AND store_crashes = 0 AND NOT rechecks
+          AND NOT EXISTS (SELECT 1 FROM account WHERE outputs_failing_since IS NOT NULL)
+        ORDER BY due_at
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+    ), begun AS (
+        UPDATE prediction
+        SET claim = claim + 1, begun_at = now(), due_at = now() + :lease, store_attempts = store_attempts + 1
+        FROM due WHERE prediction.id = due.id
+        RETURNING prediction.*
+    )
+    {_TICKET}
+""")
+
+
+def begin_next_store(session: Session, *, lease: timedelta) -> StoreTicket | None:
+    """Claim the next due download and start its step at once. None if none is due, or the dispatcher has to choose."""
+    return find_one(session, _BEGIN_NEXT, StoreTicket, lease=lease)
 
 
 _RENEW = statement(f"""
@@ -184,11 +214,35 @@ def _log_duplicate(session: Session, kind: str, ended: EndedAttempt, detail: dic
     append_event(session, kind, detail, job_id=ended.job_id, prediction_id=ended.prediction_id)
 
 
+class FinishedStore(NamedTuple):
+    """A store step whose files have just been recorded."""
+
+    prediction_id: UUID
+    job_id: UUID
+    is_duplicate: bool
+    is_news: bool  # that a file has arrived: `output_host.note_output_reached` would write
+
+
 _FINISH = statement(f"""
-    UPDATE prediction
-    SET due_at = NULL, rechecks = false, output_failed_at = NULL, error_code = NULL, error_message = NULL
-    WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
-    RETURNING id AS prediction_id, job_id, is_duplicate
+    WITH ended AS (
+        UPDATE prediction
+        SET due_at = NULL, rechecks = false, output_failed_at = NULL, error_code = NULL, error_message = NULL
+        WHERE id = :prediction_id AND claim = :claim AND {TO_STORE}
+        RETURNING id AS prediction_id, job_id, is_duplicate, account_id
+    ), dropped AS (
+        DELETE FROM artifact USING ended WHERE artifact.prediction_id = ended.prediction_id AND kind = 'unverified'
+    ), added AS (
+        INSERT INTO artifact
+            (id, job_id, prediction_id, is_duplicate, kind, url, bytes, sha256, container, seconds, width, height,
+            has_audio)
+        SELECT file.id, job_id, prediction_id, is_duplicate, kind, url, bytes, sha256, container, seconds, width,
+            height, has_audio
+        FROM ended, jsonb_to_recordset(CAST(:files AS jsonb)) AS file (
+            id uuid, kind text, url text, bytes bigint, sha256 text, container text, seconds numeric, width int,
+            height int, has_audio boolean)
+    )
+    SELECT prediction_id, job_id, is_duplicate, {ARRIVAL_IS_NEWS} AS is_news
+    FROM ended JOIN account ON account.id = account_id
 """)
 
 
@@ -199,17 +253,17 @@ def finish_store(
     *,
     artifacts: Sequence[NewArtifact],
     surprises: Sequence[str] = (),
-) -> bool:
+) -> FinishedStore | None:
     """Record the files, which are visible now. The job succeeds, or ends as cancelled if that was requested.
 
     The video comes first. `surprises` lists how it differs from the request; they are kept in the history. The row of
     an unverified file is deleted; the caller removes the file after the commit.
     """
-    ended = find_one(session, _FINISH, EndedAttempt, prediction_id=prediction_id, claim=claim)
-    if ended is None:
-        return False
-    session.execute(delete(Artifact).where(Artifact.prediction_id == prediction_id, Artifact.kind == "unverified"))
-    session.execute(insert(Artifact), [{"id": new_id(), **ended._asdict(), **each._asdict()} for each in artifacts])
+    files = json.dumps([{"id": new_id(), **each._asdict()} for each in artifacts], default=str)
+    finished = find_one(session, _FINISH, FinishedStore, prediction_id=prediction_id, claim=claim, files=files)
+    if finished is None:
+        return None
+    ended = EndedAttempt(finished.prediction_id, finished.job_id, finished.is_duplicate)
     video = artifacts[0]
     detail = {"url": video.url, "bytes": video.bytes, "sha256": video.sha256}
     if surprises:
@@ -217,7 +271,7 @@ def finish_store(
     if ended.is_duplicate:
         _log_duplicate(session, "duplicate.stored", ended, detail)
     release_job(session, ended, JobState.SUCCEEDED, detail=detail)
-    return True
+    return finished
 
 
 _REFRESH = statement("""

@@ -26,7 +26,8 @@ def store(tmp_path: Path) -> ArtifactStore:
 def publish(store: ArtifactStore, name: str, content: bytes) -> str:
     source = store.scratch() / "draft"
     source.write_bytes(content)
-    return store.publish(source, name)
+    (url,) = store.publish((source, name))
+    return url
 
 
 def add_stored_job(

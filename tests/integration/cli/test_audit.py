@@ -44,7 +44,7 @@ def add_video(database_url: str, folder: Path) -> Path:
     store = open_store((folder / "data" / "artifacts").as_uri())
     draft = store.scratch() / "draft"
     draft.write_bytes(CONTENT)
-    url = store.publish(draft, "jobs/a.mp4")
+    (url,) = store.publish((draft, "jobs/a.mp4"))
     digest = hashlib.sha256(CONTENT).hexdigest()
     with open_session(database_url) as session:
         render = rows.add_render(session, "completed")

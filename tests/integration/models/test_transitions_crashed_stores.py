@@ -31,7 +31,7 @@ def crash(session: Session, *prediction_ids: Any) -> list[CrashedStore]:
     return transitions.claims.take_back_stores(session, count=50)
 
 
-def finish(session: Session, render: Render, claim: int) -> bool:
+def finish(session: Session, render: Render, claim: int) -> object:
     video = transitions.storing.steps.NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, rows.SHA256)
     return transitions.steps.finish_store(session, render.prediction_id, claim, artifacts=[video])
 

@@ -175,7 +175,7 @@ def complete(session: Session, render: Render) -> bool:
 
 
 def finish_store(session: Session, render: Render) -> bool:
-    return transitions.steps.finish_store(session, render.prediction_id, 0, artifacts=[VIDEO])
+    return bool(transitions.steps.finish_store(session, render.prediction_id, 0, artifacts=[VIDEO]))
 
 
 def begin(session: Session, render: Render) -> Any:
@@ -339,6 +339,7 @@ RACES = [
         in_state("completed"),
         lambda s, r: transitions.steps.begin_store(s, r.prediction_id, 0, lease=LEASE),
     ),
+    Race("begin_next_store", in_state("completed"), lambda s, r: transitions.steps.begin_next_store(s, lease=LEASE)),
     Race(
         "delay_store",
         in_state("completed"),

@@ -80,7 +80,7 @@ def succeed_one(session: Session, store: ArtifactStore) -> Render:
     transitions.steps.begin_store(session, prediction, claimed.claim, lease=timedelta(seconds=MINUTE))
     draft = store.scratch() / "draft"
     draft.write_bytes(CONTENT)
-    url = store.publish(draft, "jobs/a.mp4")
+    (url,) = store.publish((draft, "jobs/a.mp4"))
     video = NewArtifact(ArtifactKind.VIDEO, url, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
     transitions.steps.finish_store(session, prediction, claimed.claim, artifacts=(video,))
     session.commit()

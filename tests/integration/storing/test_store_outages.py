@@ -25,6 +25,7 @@ LEASE = timedelta(seconds=20)
 @pytest.fixture
 def runtime(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(storing, "AWAY_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(storing, "RENEW_SECONDS", 0.0)
     settings = Settings(database_url=database_url, data_dir=tmp_path, wavespeed_api_key="wsk_1")
     opened = Runtime.open(settings, threads=2, application="test")
     yield opened
@@ -53,21 +54,21 @@ def take_back(runtime: Runtime, prediction_id: UUID) -> None:
 def go_through_an_outage(monkeypatch: pytest.MonkeyPatch, step: Callable[[], str], *, meanwhile: Any) -> None:
     """The database is away from the first bytes on, for three tries to hand the step back."""
     away = iter([True] * 3)
-    enter: Callable[..., Any] = storing.transaction
 
-    def be_away_at_first(sessions: Any) -> Any:
-        return be_away(sessions) if next(away, False) else enter(sessions)
-
-    def download(*_: object, keep_going: Callable[[], None], **__: object) -> Any:
-        meanwhile()
-        monkeypatch.setattr(storing, "transaction", be_away_at_first)
-        keep_going()
+    def make_away_at_first(enter: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda sessions: be_away(sessions) if next(away, False) else enter(sessions)
 
     with monkeypatch.context() as patch:
+
+        def download(*_: object, keep_going: Callable[[], None], **__: object) -> Any:
+            meanwhile()
+            for name in ("transaction", "one_statement"):
+                patch.setattr(storing, name, make_away_at_first(getattr(storing, name)))
+            keep_going()
+
         patch.setattr(storing, "store_video", download)
         with pytest.raises(DatabaseAway):
             step()
-    monkeypatch.setattr(storing, "transaction", enter)
 
 
 def be_away(_: object) -> Any:
@@ -152,7 +153,7 @@ def test_a_second_message_that_cannot_begin_leaves_the_step_to_the_first(
     own = claim(runtime)
     with transaction(runtime.sessions) as session:
         assert transitions.steps.begin_store(session, prediction_id, own, lease=LEASE)
-    monkeypatch.setattr(storing, "transaction", be_away)
+    monkeypatch.setattr(storing, "one_statement", be_away)
     with pytest.raises(DatabaseAway):
         store_output(runtime, prediction_id, own, must_stop=lambda: False)
     with transaction(runtime.sessions) as session:

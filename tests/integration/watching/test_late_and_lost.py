@@ -203,6 +203,7 @@ def test_a_store_step_that_was_taken_over_is_counted_and_moves_nothing(
     runtime: Runtime, render: Render, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rushes.storing.store.AWAY_AFTER_SECONDS", 600.0)
+    monkeypatch.setattr("rushes.storing.store.RENEW_SECONDS", 0.0)  # the freeze below takes no time
     until_ended(runtime, render)
     taken: list[int] = []
 

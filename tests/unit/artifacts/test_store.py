@@ -25,7 +25,8 @@ def store(root: Path) -> ArtifactStore:
 def put(store: ArtifactStore, *, content: bytes, name: str) -> str:
     source = store.scratch() / "claim-1.part"
     source.write_bytes(content)
-    return store.publish(source, name)
+    (url,) = store.publish((source, name))
+    return url
 
 
 def test_opening_a_store_touches_nothing(store: ArtifactStore, root: Path) -> None:
@@ -57,7 +58,7 @@ def test_a_name_that_escapes_is_refused_and_the_file_stays(store: ArtifactStore,
     source.write_bytes(b"film")
 
     with pytest.raises(InvalidInput):
-        store.publish(source, name)
+        store.publish((source, name))
 
     assert source.read_bytes() == b"film"
 
@@ -72,16 +73,31 @@ def test_folders_are_open_to_readers(store: ArtifactStore, root: Path) -> None:
     assert [(root / folder).stat().st_mode & 0o777 for folder in ("a", "a/b")] == [0o755, 0o755]
 
 
-def test_the_file_and_its_folder_are_on_disk_before_the_url_is_given(
+def test_files_are_on_disk_before_their_names_and_their_folder_before_the_urls(
     store: ArtifactStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, content=b"film", name="a/0.mp4")
-    synced = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    sources = [store.scratch() / f"{name}.part" for name in ("poster", "video")]
+    for source in sources:
+        source.write_bytes(source.name.encode())
+    poster, video, folder = *(source.stat().st_ino for source in sources), (root / "a").stat().st_ino
+    done: list[object] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.fstat(descriptor).st_ino))
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda old, new: done.append(new.name) or replace(old, new))
 
-    put(store, content=b"film", name="a/1.mp4")
+    urls = store.publish((sources[0], "a/1.jpg"), (sources[1], "a/1.mp4"))
 
-    assert synced == [(root / "a" / "1.mp4").stat().st_ino, (root / "a").stat().st_ino]
+    assert done == [poster, video, "1.jpg", "1.mp4", folder]
+    assert [Path(url).name for url in urls] == ["1.jpg", "1.mp4"]
+
+
+def test_no_file_is_moved_if_one_has_a_wrong_name(store: ArtifactStore) -> None:
+    source = store.scratch() / "claim-1.part"
+    source.write_bytes(b"film")
+    with pytest.raises(InvalidInput):
+        store.publish((source, "1.jpg"), (source, "../1.mp4"))
+    assert source.exists()
 
 
 @pytest.mark.parametrize(
