@@ -24,6 +24,8 @@ IDLE_PRICE_SHARE, IDLE_REQUESTS_PER_SECOND = 0.25, 8.0
 """While jobs wait and none is overcommitted, a second of delay also leaves a slot idle. A request then costs this share
 of its price, and the budget is at least this many requests per second, unless it is set."""
 
+MOST_STORE_THREADS = 64
+
 _WEB = ("http", "https")
 
 
@@ -104,7 +106,7 @@ class Settings(BaseSettings):
     list_lag_seconds: Seconds = 60
     submit_threads: int = Field(default=0, ge=0, le=200)
     watch_threads: int = Field(default=8, ge=1, le=200)
-    store_threads: int = Field(default=4, ge=1, le=64)
+    store_threads: int = Field(default=0, ge=0, le=MOST_STORE_THREADS)
     watchdog_seconds: float = Field(default=60, ge=0, le=timedelta(days=7).total_seconds())
 
     flower_user: str = "operator"
@@ -141,6 +143,10 @@ class Settings(BaseSettings):
     def count_submit_threads(self) -> int:
         """Return the number of submit threads: the submit rate times one second of latency, unless set."""
         return self.submit_threads or min(50, max(4, math.ceil(self.submits_per_minute / 60)))
+
+    def count_store_threads(self) -> int:
+        """Return the number of store threads. All of them exist if the dispatcher chooses how many it uses."""
+        return self.store_threads or MOST_STORE_THREADS
 
     def get_database_url(self) -> str:
         """Return the URL of Postgres. Raises `InvalidInput` if it is not set and no stack of ours runs."""

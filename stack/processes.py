@@ -35,7 +35,7 @@ def step_worker_command(settings: Settings, *, number: int = 1) -> list[str]:
 
 def store_worker_command(settings: Settings) -> list[str]:
     """A worker for downloads. They may take long, so a separate worker runs them and they never delay a submission."""
-    return _worker_command("store", queues=STORE_QUEUES, threads=settings.store_threads)
+    return _worker_command("store", queues=STORE_QUEUES, threads=settings.count_store_threads())
 
 
 def flower_command(*, port: int, address: str = LOOPBACK) -> list[str]:

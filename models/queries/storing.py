@@ -36,6 +36,36 @@ class OutputEvidence(NamedTuple):
     sent_to_others: bool  # the same bytes are kept for another prediction
 
 
+class StoringLoad(NamedTuple):
+    """How much there is to store, and how long it takes."""
+
+    completions_per_second: float
+    seconds_per_store: float | None  # mean of the newest stored files; null: none was stored within a minute
+    waiting: int  # files that are due, counted up to a thousand
+
+
+_LOAD = statement(f"""
+    SELECT
+        (SELECT count(*) FROM prediction WHERE state = 'completed' AND ended_at > now() - interval '10 seconds')
+            / 10::float8 AS completions_per_second,
+        (SELECT avg(extract(epoch FROM created_at - begun_at))::float8
+            FROM (
+                SELECT id, begun_at FROM prediction
+                WHERE ended_at > now() - interval '1 minute' AND state = 'completed' AND due_at IS NULL
+                ORDER BY ended_at DESC LIMIT 100) AS stored
+            JOIN artifact ON prediction_id = stored.id AND kind = 'video') AS seconds_per_store,
+        (SELECT count(*) FROM (
+            SELECT FROM prediction WHERE {TO_STORE} AND due_at <= now() LIMIT 1000) AS due) AS waiting
+""")
+
+
+def measure_load(session: Session) -> StoringLoad:
+    """The rate of completions, the time that storing a file takes, and the backlog."""
+    load = find_one(session, _LOAD, StoringLoad)
+    assert load is not None  # noqa: S101 - it has no FROM
+    return load
+
+
 _OUTAGE = statement(f"""
     SELECT outputs_failing_since AS since, extract(epoch FROM now() - outputs_failing_since)::float8 AS seconds,
         coalesce(outputs_failure, 'no download succeeded') AS failure,

@@ -1,15 +1,25 @@
 """Workers and brokers die in mid-batch: every job still succeeds, and each is bought once."""
 
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 import redis
 from celery import Celery
 from celery.utils import nodenames
 
 from sandbox.servers import EmbeddedRedis
-from tests.acceptance.farm import Farm
+from tests.acceptance.farm import Farm, open_farm
 
 JOBS = 40
+
+
+@pytest.fixture
+def farm(database_url: str, broker: EmbeddedRedis, tmp_path: Path) -> Iterator[Farm]:
+    """A farm with few enough store threads to have them all busy."""
+    with open_farm(database_url=database_url, redis_url=broker.url, folder=tmp_path, store_threads=4) as started:
+        yield started
 
 
 def start_and_reach_mid_batch(farm: Farm) -> None:

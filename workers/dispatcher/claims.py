@@ -5,19 +5,23 @@ from datetime import timedelta
 
 import structlog
 
-from models import transitions
+from models import queries, transitions
 from models.db.session import one_statement, transaction
 from models.queries.dispatching import DispatchAccount, Survey
 from models.transitions.admission import RATE_WINDOW, ClaimedSubmit
-from models.transitions.storing.claims import ClaimedStore
+from models.transitions.storing.claims import NO_LIMIT, ClaimedStore
+from rushes.intervals import Every
 from rushes.reconciling.epoch_file import keep_epoch
 from rushes.runtime import Runtime
+from rushes.storing.store_threads import count_store_threads
 from rushes.submitting.limits import InFlightWindow, OvercommitSizer, SubmitTokenBucket, lateness_of_checks
 from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message, Publisher
 
 OVERCOMMIT_RETRY = timedelta(hours=1)
 """After a concurrency 429, nothing is overcommitted for this long."""
 CLAIM_LIMIT = 500
+MEASURING_SECONDS = 2.0
+"""How often the number of store threads is chosen."""
 
 log = structlog.get_logger(__name__)
 
@@ -117,6 +121,23 @@ class StoreDispatch:
     def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
         self._runtime = runtime
         self._publisher = publisher
+        self._measuring = Every(MEASURING_SECONDS)
+        self._seconds_per_store = 1.0  # until it is measured
+        self._most_running = NO_LIMIT
+
+    def choose_threads(self, now: float, *, threads: int) -> None:
+        """Choose how many of the pools' threads store files, unless the settings fix the number."""
+        if self._runtime.settings.store_threads or not self._measuring.begin_if_due(now):
+            return
+        with one_statement(self._runtime.sessions) as session:
+            load = queries.storing.measure_load(session)
+        self._seconds_per_store = load.seconds_per_store or self._seconds_per_store
+        self._most_running = count_store_threads(
+            completions_per_second=load.completions_per_second,
+            seconds_per_store=self._seconds_per_store,
+            waiting=load.waiting,
+            most=threads,
+        )
 
     def take_back(self) -> None:
         """Take back the steps whose worker crashed."""
@@ -146,7 +167,11 @@ class StoreDispatch:
         with one_statement(self._runtime.sessions) as session:
             probe = transitions.claims.claim_probe(session, account.id, lease=UNSTARTED_LEASE) if failing else []
             claimed = probe + transitions.claims.claim_stores(
-                session, count=room, lease=UNSTARTED_LEASE, only_rechecks=failing
+                session,
+                count=room,
+                lease=UNSTARTED_LEASE,
+                only_rechecks=failing,
+                most_running=self._most_running,
             )
         self._publisher.publish_or_give_back(
             [_store_message(each) for each in claimed],

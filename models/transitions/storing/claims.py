@@ -16,6 +16,8 @@ from models.transitions.storing.steps import TO_STORE, fail_job
 MAX_STORE_CRASHES = 3
 """A video is quarantined after this many crashed store steps in a row."""
 
+NO_LIMIT = 1_000_000_000
+
 
 class ClaimedStore(NamedTuple):
     """A claimed store step, to be published."""
@@ -89,7 +91,8 @@ _CLAIM = statement(f"""
               ORDER BY due_at
               LIMIT 1))
         ORDER BY due_at
-        LIMIT :count
+        LIMIT greatest(0, least(:count, :most_running - (
+            SELECT count(*) FROM prediction WHERE {TO_STORE} AND due_at > now() AND begun_at IS NOT NULL)))
         FOR UPDATE SKIP LOCKED
     )
     UPDATE prediction
@@ -99,12 +102,16 @@ _CLAIM = statement(f"""
 """)
 
 
-def claim_stores(session: Session, *, count: int, lease: timedelta, only_rechecks: bool = False) -> list[ClaimedStore]:
+def claim_stores(
+    session: Session, *, count: int, lease: timedelta, only_rechecks: bool = False, most_running: int = NO_LIMIT
+) -> list[ClaimedStore]:
     """Claim the store steps that are due and not begun. Steps that were taken back are claimed one at a time.
 
-    During an outage of the output host, `only_rechecks` leaves the downloads to `claim_probe`.
+    During an outage of the output host, `only_rechecks` leaves the downloads to `claim_probe`. At most so many are
+    claimed that `most_running` steps run once these have begun.
     """
-    return find_all(session, _CLAIM, ClaimedStore, count=count, lease=lease, only_rechecks=only_rechecks)
+    limits = {"count": count, "most_running": most_running, "only_rechecks": only_rechecks}
+    return find_all(session, _CLAIM, ClaimedStore, lease=lease, **limits)
 
 
 # Probe with the prediction with the fewest attempts: a file that was never tried says most about the host.

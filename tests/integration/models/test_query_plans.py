@@ -254,6 +254,9 @@ def store_everything(farm: Farm) -> None:
         farm.session, second.prediction_id, second.claim, delay=MINUTE, reason=Reason("x", "y")
     )
     transitions.steps.fail_store(farm.session, third.prediction_id, third.claim, reason=Reason("x", "y"))
+    change(farm.session, "prediction", claimed[3].prediction_id, due_at=NOW)
+    assert transitions.steps.begin_next_store(farm.session, lease=LEASE)
+    queries.storing.measure_load(farm.session)
 
 
 def keep_duplicates(farm: Farm) -> None:

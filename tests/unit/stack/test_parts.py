@@ -207,6 +207,8 @@ def test_workers_have_a_queue_each_step_and_threads_by_the_settings() -> None:
     assert step[step.index("-n") + 1] == "main2@%h"
     assert store[store.index("-Q") + 1] == "store"
     assert store[store.index("-c") + 1] == "3"
+    automatic = store_worker_command(default_settings())
+    assert automatic[automatic.index("-c") + 1] == "64"
 
 
 def test_a_follower_shows_whole_lines_with_the_name_of_their_process(tmp_path: Path) -> None:
