@@ -18,7 +18,7 @@ from bench.arithmetic import (
     measure_slot_share,
 )
 from bench.contestants import PLAYERS
-from bench.loads import Load
+from bench.loads import DOWNLOAD_RATE, Load
 from bench.processes import SIMULATOR, Meter
 from sandbox.wavespeed import Simulator
 
@@ -67,6 +67,8 @@ def open_simulator(load: Load, *, seed: int) -> Simulator:
         sigma=load.sigma,
         cap=load.cap,
         seed=seed,
+        video_bytes=load.video_bytes,
+        download_rate=DOWNLOAD_RATE if load.video_bytes else 0,
     )
 
 

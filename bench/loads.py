@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
+from bench.storing import RATIO
+
 Overflow = Literal["queue", "refuse"]
 
 SDK, HALF_SECOND, CELERY, RUSHES, WEBHOOKS = "sdk", "half-second", "celery", "rushes", "rushes-webhooks"
@@ -29,9 +31,14 @@ PROMISES: dict[tuple[str, str], dict[str, str]] = {
     ("slots-3000", "refuse"): {"slot_share": ">= 98 %", "cores": "<= 2"},
     ("in-flight-10000", "queue"): {"memory worker": "< 1,024 MB with the store worker"},
     ("batch-946", "queue"): {"most_unfinished": "<= 100", "API errors": "0"},
+    ("storing-small", "queue"): {"cpu store worker": "<= 12 ms"},
+    ("storing-large", "queue"): {RATIO: "<= 1.25"},
     ("instant", "queue"): {"known_rate": ">= 60", "cpu worker": "<= 15 ms"},
 }
 """The promises for Rushes under a load, by figure."""
+
+DOWNLOAD_RATE = 100_000_000
+"""Bytes per second of one download of such a file: a line of one gigabit."""
 
 PUSHING = "pushing"
 """Not a load on the provider: the rate at which jobs are accepted over HTTP."""
@@ -60,6 +67,8 @@ class Load:
     """Seconds between two checks of the plain Celery task; the provider asks for this interval."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of Rushes in addition to those that follow from the load; all others have their defaults."""
+    video_bytes: int = 0
+    """Above 0: every video has this size and a detailed picture, and storing is measured too."""
     hold: float = 0.0
     """Above 0: the load is held and measured for this long after the last submission, not rendered to the end."""
 
@@ -147,6 +156,24 @@ _LOADS = (
         contestants=(RUSHES,),
     ),
     Load(
+        name="storing-small",
+        about="files of 0.5 MB, of which 50 complete per second like on 3,000 slots with renders of 60 s",
+        slots=560,
+        median=10,
+        renders=2_500,
+        contestants=(RUSHES,),
+        video_bytes=500_000,
+    ),
+    Load(
+        name="storing-large",
+        about="files of 20 MB, of which 5 complete per second; each download has 100 MB per second",
+        slots=56,
+        median=10,
+        renders=150,
+        contestants=(RUSHES,),
+        video_bytes=20_000_000,
+    ),
+    Load(
         name="instant",
         about="1,000 renders of 0.02 s on 100 slots: what the machinery itself can do",
         slots=100,
@@ -166,6 +193,8 @@ _QUICK_SLOTS = {
     "batch-946": 20,
     "slots-3000": 60,
     "in-flight-10000": 200,
+    "storing-small": 20,
+    "storing-large": 10,
 }
 _QUICK_RENDERS = {
     "watching-100": 100,
@@ -176,13 +205,20 @@ _QUICK_RENDERS = {
     "slots-3000": 180,
     "in-flight-10000": 200,
     "instant": 100,
+    "storing-small": 100,
+    "storing-large": 20,
 }
 
 STANDARD = (SINGLE_POLLS, PUSHING, "instant", "watching-100-short", "slots-3-short")
 """The set that is measured by default: within 15 minutes on two cores."""
 
-FULL = (SINGLE_POLLS, PUSHING, "instant", "batch-946", "watching-100", "slots-3", "slots-3000", "in-flight-10000")
-SETS = {"standard": STANDARD, "full": FULL}
+STORING = ("storing-small", "storing-large")
+
+FULL = (
+    *(SINGLE_POLLS, PUSHING, "instant", *STORING),
+    *("batch-946", "watching-100", "slots-3", "slots-3000", "in-flight-10000"),
+)
+SETS = {"standard": STANDARD, "storing": STORING, "full": FULL}
 
 
 def quicken(load: Load) -> Load:

@@ -12,6 +12,7 @@ import psycopg
 import requests
 
 from bench.arena import Arena, ContestFailed
+from bench.storing import PlainDownloads, measure_storing
 from rushes.settings import Settings
 from sandbox.servers import free_port
 from stack.interrupts import Interrupts
@@ -59,15 +60,23 @@ class Asker:
 class RushesPlayer:
     """A running stack that is ready for jobs."""
 
-    def __init__(self, stack: Stack, prompts: Sequence[str], database: psycopg.Connection[tuple[Any, ...]]) -> None:
+    def __init__(self, stack: Stack, arena: Arena, database: psycopg.Connection[tuple[Any, ...]]) -> None:
         self._stack = stack
-        self._prompts = prompts
+        self._arena = arena
         self._database = database
-        self.asker = Asker()
+        self._asker = Asker()
+        self._downloads = PlainDownloads(stack.settings.get_database_url())
 
     def begin(self) -> None:
-        post_batch(self._stack.settings.url, self._prompts)
-        self.asker.start(self._stack.settings.url)
+        post_batch(self._stack.settings.url, self._arena.prompts)
+        self._asker.start(self._stack.settings.url)
+        if self._arena.load.video_bytes:
+            self._downloads.start()
+
+    def end(self) -> None:
+        """Stop the clients that run next to the load."""
+        self._asker.stop()
+        self._downloads.stop()
 
     def count_stored(self) -> int:
         self._stack.rest(TENDING_SECONDS)
@@ -82,7 +91,11 @@ class RushesPlayer:
         return {task: float(moment) for task, moment in self._database.execute(query).fetchall()}
 
     def read_extra(self) -> dict[str, float]:
-        return {"API errors": self.asker.failed, "slowest API answer ms": self.asker.slowest_seconds * 1_000}
+        extra = {"API errors": self._asker.failed, "slowest API answer ms": self._asker.slowest_seconds * 1_000}
+        if not self._arena.load.video_bytes:
+            return extra
+        ended = {task: end for task, _, _, end in self._arena.simulator.times() if end is not None}
+        return extra | measure_storing(self._database, ended, self._downloads.seconds)
 
 
 @contextlib.contextmanager
@@ -117,11 +130,11 @@ def open_rushes(arena: Arena, **changes: Any) -> Iterator[RushesPlayer]:
         open_stack(folder=arena.folder, **chosen) as stack,
         psycopg.connect(stack.settings.get_database_url(), autocommit=True) as database,
     ):
-        player = RushesPlayer(stack, arena.prompts, database)
+        player = RushesPlayer(stack, arena, database)
         try:
             yield player
         finally:
-            player.asker.stop()
+            player.end()
 
 
 @contextlib.contextmanager

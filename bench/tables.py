@@ -18,6 +18,8 @@ SHORT_NAMES = {
     "rushes": "Rushes",
     "rushes-webhooks": "Rushes, webhooks",
 }
+SMALL = 10
+"""A figure without a unit has decimals below this."""
 _MODES = {"queue": "the provider queues beyond the slots", "refuse": "the provider answers 429 beyond the slots"}
 
 
@@ -112,7 +114,11 @@ def _memory_row(kind: str) -> _Row:
 
 
 def _extra_row(name: str) -> _Row:
-    return name, name, lambda each: _format(each.extra.get(name), "{:,.0f}")
+    return name, name, lambda each: _format_extra(each.extra.get(name))
+
+
+def _format_extra(value: float | None) -> str | None:
+    return _format(value, "{:.2f}" if value and value < SMALL else "{:,.0f}")
 
 
 def _sum_of(by_kind: dict[str, float], form: str) -> str:

@@ -36,6 +36,8 @@ class SimulatorSettings(BaseModel):
     speed: float = Field(1.0, gt=0, description="divides render times, nothing else")
     retention_seconds: float = Field(7 * 86_400.0, alias="retention", description="tasks are kept this long")
     show_prompts: bool = Field(False, description="videos show their prompts, for 0.1 s of processor time each")
+    video_bytes: int = Field(0, ge=0, description="size of every video, with a detailed picture; 0: as small as it is")
+    download_rate: int = Field(0, ge=0, description="bytes per second of one download; 0: as fast as possible")
 
     webhook_retries: int = Field(3, description="after the first attempt")
     webhook_backoff: float = Field(1.0, description="seconds of the first pause, doubled each time")

@@ -2,12 +2,13 @@
 
 import io
 import math
+import random
 import tempfile
 import textwrap
 from array import array
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import av
@@ -20,12 +21,16 @@ from PIL import Image, ImageDraw
 from sandbox.wavespeed.state.tasks import Task
 
 X264_OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "qp": "36"}
+X264_DETAILED = {"preset": "veryfast", "tune": "zerolatency", "qp": "37"}
 SAMPLE_RATE = 48_000
 PERIOD = 200
 """Samples in one period of the tone: 240 Hz."""
 MILLISECOND = Fraction(1, 1_000)
 BACKGROUND, INK = (38, 38, 56), (232, 232, 232)
 FONT_SIZE, MARGIN, LINE_LETTERS = 40, 80, 80
+SPOT_PIXELS = 24
+BOX_HEADER_BYTES = 8
+WORDS_BYTES = 1_000
 
 MEDIA_TYPES = {
     "mp4": "video/mp4",
@@ -77,6 +82,21 @@ def render(clip: Clip, *, shows_words: bool = False) -> bytes:
     return _encode(clip if shows_words else replace(clip, words="")) + make_free_box(clip.words)
 
 
+def render_large(clip: Clip, *, size: int) -> tuple[bytes, bytes]:
+    """The same with a detailed picture and padding, `size` bytes in all, in two parts that follow each other.
+
+    All clips of one length and size share the first part. A file with very long words becomes longer.
+    """
+    words = make_free_box(clip.words.ljust(WORDS_BYTES))
+    return _pad(replace(clip, words=""), size - len(words)), words
+
+
+@lru_cache(maxsize=2)
+def _pad(clip: Clip, size: int) -> bytes:
+    mp4 = _encode(clip, is_detailed=True)
+    return mp4 + make_free_box("\0" * max(0, size - len(mp4) - BOX_HEADER_BYTES))
+
+
 def remux(mp4: bytes, container: str) -> bytes:
     """The same video in this container. It loses its sound if the container cannot hold AAC.
 
@@ -104,7 +124,7 @@ def remux(mp4: bytes, container: str) -> bytes:
 def make_free_box(words: str) -> bytes:
     """A `free` box that makes the bytes of an MP4 unique without changing its content."""
     content = words.encode()
-    return (len(content) + 8).to_bytes(4, "big") + b"free" + content
+    return (len(content) + BOX_HEADER_BYTES).to_bytes(4, "big") + b"free" + content
 
 
 def draw_words(words: str, *, width: int, height: int) -> Image.Image:
@@ -124,33 +144,40 @@ def make_tone(seconds: float) -> bytes:
     return buffer.getvalue()
 
 
+def draw_spots(*, width: int, height: int) -> Image.Image:
+    """A picture of soft spots of random colours, always the same one. Its key frame is as large as that of a film."""
+    columns, rows = width // SPOT_PIXELS + 1, height // SPOT_PIXELS + 1
+    colours = random.Random(1).randbytes(3 * columns * rows)  # noqa: S311 - not for secrets
+    return Image.frombytes("RGB", (columns, rows), colours).resize((width, height), Image.Resampling.BICUBIC)
+
+
 @lru_cache
-def _encode(clip: Clip) -> bytes:
+def _encode(clip: Clip, *, is_detailed: bool = False) -> bytes:
     with tempfile.TemporaryDirectory() as folder:  # `faststart` needs a file on disk
         path = Path(folder) / "video.mp4"
         with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as file:
-            video = file.add_stream("libx264", rate=1, options=X264_OPTIONS)
+            video = file.add_stream("libx264", rate=1, options=X264_DETAILED if is_detailed else X264_OPTIONS)
             video.width, video.height, video.pix_fmt = clip.width, clip.height, "yuv420p"
             video.codec_context.thread_count = 1
             sound = _add_sound(file) if clip.has_sound else None
-            _write_picture(file, video, clip)
+            draw = draw_spots if is_detailed else partial(draw_words, clip.words)
+            _write_picture(file, video, draw(width=clip.width, height=clip.height), seconds=clip.seconds)
             if sound is not None:
                 _write_tone(file, sound, clip.seconds)
         return path.read_bytes()
 
 
-def _write_picture(file: OutputContainer, stream: VideoStream, clip: Clip) -> None:
-    picture = draw_words(clip.words, width=clip.width, height=clip.height)
+def _write_picture(file: OutputContainer, stream: VideoStream, picture: Image.Image, *, seconds: float) -> None:
     frame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
     frame.time_base = Fraction(1)
     packets = []
-    for second in range(math.ceil(clip.seconds)):
+    for second in range(math.ceil(seconds)):
         frame.pts = second
         packets += stream.encode(frame)
     for second, packet in enumerate([*packets, *stream.encode()]):
         packet.time_base = MILLISECOND  # the last frame may be shorter than a second
         packet.pts = packet.dts = second * 1_000
-        packet.duration = min(1_000, round(clip.seconds * 1_000) - packet.pts)
+        packet.duration = min(1_000, round(seconds * 1_000) - packet.pts)
         file.mux(packet)
 
 

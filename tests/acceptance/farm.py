@@ -158,6 +158,7 @@ class Farm:
             "RUSHES_DATABASE_URL": settings.get_database_url(),
             "RUSHES_REDIS_URL": settings.get_redis_url(),
             "RUSHES_DATA_DIR": str(settings.data_dir),
+            "RUSHES_STORE_THREADS": str(settings.store_threads),
             "WAVESPEED_API_KEY": self.simulator.api_key,
             "RUSHES_WAVESPEED_URL": self.simulator.url,
             "RUSHES_SLOTS": str(settings.slots),

@@ -1,6 +1,7 @@
 """A made-up measurement."""
 
 from bench.arithmetic import Figures
+from bench.storing import RATIO
 
 FIGURES = Figures(
     renders=1_000,
@@ -16,6 +17,6 @@ FIGURES = Figures(
     cpu_ms={"worker": 12.0, "store worker": 13.0, "Postgres": 7.0, "Redis": 1.0},
     memory_mb={"worker": 100.0, "store worker": 50.0, "Postgres": 80.0},
     simulator_cores=0.1,
-    extra={"API errors": 0},
+    extra={"API errors": 0, RATIO: 1.1},
 )
 """Of one contestant under one load."""

@@ -7,6 +7,7 @@ import json
 import random
 import secrets
 import tempfile
+import time
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -17,13 +18,23 @@ from sandbox.wavespeed.http.gate import broken
 from sandbox.wavespeed.state.faults import Strike
 from sandbox.wavespeed.state.provider import Provider
 from sandbox.wavespeed.state.tasks import Task
-from sandbox.wavespeed.videos import MEDIA_TYPES, Clip, draw_words, make_free_box, make_tone, remux, render
+from sandbox.wavespeed.videos import (
+    MEDIA_TYPES,
+    Clip,
+    draw_words,
+    make_free_box,
+    make_tone,
+    remux,
+    render,
+    render_large,
+)
 
 MP4 = MEDIA_TYPES["mp4"]
 NOISE_BYTES = 20_000
 NOISE = range(0x80, 0xC0)
 """Bytes that start neither a UTF-8 character nor a packet or frame of any container."""
 SOUND_SECONDS = 2
+CHUNK_BYTES = 512 * 1024
 
 
 class VideoFile:
@@ -41,6 +52,27 @@ class VideoFile:
             await FileResponse(file.name, headers=self._headers, media_type=self._media_type)(scope, receive, send)
 
 
+class PacedVideo:
+    """A file from memory, at a number of bytes per second (0: as fast as possible). No ranges, no HEAD."""
+
+    def __init__(self, *parts: bytes, rate: int) -> None:
+        self._parts = parts
+        self._rate = rate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size = sum(map(len, self._parts))
+        headers = [(b"content-type", MP4.encode()), (b"content-length", str(size).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        began, sent = time.monotonic(), 0
+        for part in self._parts:
+            for start in range(0, len(part), CHUNK_BYTES):
+                chunk = part[start : start + CHUNK_BYTES]
+                sent += len(chunk)
+                await send({"type": "http.response.body", "body": chunk, "more_body": sent < size})
+                if self._rate:
+                    await asyncio.sleep(began + sent / self._rate - time.monotonic())
+
+
 async def download_output(provider: Provider, request: Request) -> ASGIApp:
     """GET /output/{id}.mp4: the video of a completed task, without a key, while the prediction is kept."""
     task = provider.find(request.path_params["task_id"])
@@ -49,7 +81,11 @@ async def download_output(provider: Provider, request: Request) -> ASGIApp:
     strike = provider.faults.aim(task.asked.as_subject("download"))
     if instead := _fail(strike) or _replace(strike, task):
         return instead
-    video = await asyncio.to_thread(render, Clip.of(task), shows_words=provider.settings.show_prompts)
+    settings, clip = provider.settings, Clip.of(task)
+    if settings.video_bytes:
+        parts = await asyncio.to_thread(render_large, clip, size=settings.video_bytes)
+        return _worsen(strike, PacedVideo(*parts, rate=settings.download_rate))
+    video = await asyncio.to_thread(render, clip, shows_words=settings.show_prompts)
     return _worsen(strike, await _send(strike, video, name=task.id))
 
 

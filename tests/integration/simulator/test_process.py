@@ -114,3 +114,14 @@ def test_a_damaged_journal_stops_the_start(tmp_path: Path) -> None:
     journal.write_text("nonsense\n")
     with pytest.raises(SimulatorFailed, match="line 1 of the journal"), Simulator(journal=journal):
         pass
+
+
+def test_large_videos_are_sent_at_the_rate_of_a_line() -> None:
+    with Simulator(speed=1000, video_bytes=2_000_000, download_rate=4_000_000) as simulator:
+        api = Api(simulator)
+        video = api.wait(api.buy()["id"])["outputs"][0]
+        requests.get(video, timeout=60)  # the first one is encoded
+        began = time.monotonic()
+        answer = requests.get(video, timeout=60)
+        assert time.monotonic() - began >= 0.4
+    assert len(answer.content) == int(answer.headers["content-length"]) == 2_000_000

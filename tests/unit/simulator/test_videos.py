@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rushes.catalog import get_video_model
 from sandbox.wavespeed.state.faults import CONTAINERS
 from sandbox.wavespeed.state.tasks import Task, TaskRequest
-from sandbox.wavespeed.videos import MEDIA_TYPES, Clip, draw_words, remux, render
+from sandbox.wavespeed.videos import MEDIA_TYPES, Clip, draw_words, remux, render, render_large
 
 CLIP = Clip("a cat", 6.0, True, 1920, 1080)
 PROMPT = "A lighthouse keeper climbs the spiral stairs at dusk while waves crash outside."
@@ -47,6 +47,17 @@ def test_every_frame_of_a_plain_video_is_the_same() -> None:
     frames = decode_brightness(render(replace(CLIP, seconds=7.3)))
     assert len(frames) == 8
     assert len(set(frames)) == 1
+
+
+def test_a_large_video_has_its_size_a_detailed_picture_and_bytes_of_its_own() -> None:
+    (body, tail), (other_body, other_tail) = (render_large(replace(CLIP, words=word), size=500_000) for word in "ab")
+    assert body is other_body
+    assert tail != other_tail
+    assert len(body) + len(tail) == 500_000
+    with av.open(io.BytesIO(body + tail)) as file:
+        key_frame = next(packet.size for packet in file.demux(video=0))
+    assert 40_000 < key_frame < 100_000  # as in a film of this size
+    assert len(set(decode_brightness(body + tail)[0])) > 100
 
 
 def test_a_video_can_show_its_words() -> None:
