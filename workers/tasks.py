@@ -18,7 +18,7 @@ from rushes.reconciling.evidence import ReconcileFailed
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
 from rushes.settings import load_settings
-from rushes.storing.steps import StoreDelayed, StoreFailed, StoreStopped
+from rushes.storing.failures import StoreDelayed, StoreFailed, StoreStopped
 from rushes.storing.store import store_outputs
 from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import CheckFailed, check_prediction

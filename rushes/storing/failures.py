@@ -1,21 +1,25 @@
-"""Handles a store step that gave no video: updates its rows, keeps the bytes that arrived, and judges the host."""
+"""The ways a store step can end without a video: updates its rows, keeps the bytes that arrived, judges the host."""
 
 import random
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 from urllib.parse import urlsplit
+from uuid import UUID
 
+import structlog
 from sqlalchemy.orm import Session
 
 from models import ArtifactKind, queries, transitions
 from models.db.session import transaction
 from models.lifecycle import Reason
+from models.transitions.storing.output_host import OutageEnded
 from models.transitions.storing.steps import NewArtifact, StoreTicket
 from models.transitions.watching.retention import RETENTION
 from rushes.artifacts.errors import DownloadFailed, NotAnAddress, OutputRefused, Suspect
 from rushes.artifacts.publish import UnverifiedFile
-from rushes.errors import RushesError, Transient
+from rushes.errors import Permanent, RushesError, Transient
 from rushes.retries import OUTPUT_PROBED, STORE_FAILED
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
@@ -27,10 +31,31 @@ from rushes.storing.next_attempt import (
     is_host_in_trouble,
     plan_next,
 )
-from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed, note_arrival, remove_unverified
 from rushes.wavespeed.answers import PredictionNotFound
 
+log = structlog.get_logger(__name__)
+
+STORE_LEASE = timedelta(seconds=20)
+"""Longer than the time between renewals, a connect and a stall, and a request to the provider. After a worker dies, the
+step is free again at the end of this lease."""
+
 _FINAL = NextStep(UNVERIFIED, None)
+
+
+class StoreDelayed(Transient):
+    """The video could not be copied for now; the copy is tried again."""
+
+
+class StoreFailed(Permanent):
+    """The video cannot be stored: the job has failed, although it was paid for."""
+
+
+class StoreStopped(Transient):
+    """The worker is shutting down, or lost its claim: the step is handed back, and nothing was made visible."""
+
+
+class StoreLost(StoreStopped):
+    """Another worker has the step now: there is nothing to hand back."""
 
 
 class _Answer(NamedTuple):
@@ -196,3 +221,24 @@ def _blame_host(session: Session, ticket: StoreTicket, *, message: str, probes: 
     transitions.output_host.mark_output_failed(session, ticket.prediction_id)
     delay = OUTPUT_PROBED.next_delay(probes + 1, random=random.random)
     transitions.output_host.note_output_failed(session, ticket.account_id, message=message, probe_after=delay)
+
+
+def remove_unverified(runtime: Runtime, ticket: StoreTicket) -> None:
+    """Remove the ticket's unverified file, which another has replaced. If that fails, it stays, and does no harm."""
+    if ticket.kept_url is not None:
+        with suppress(Transient):
+            runtime.store.remove(ticket.kept_url)
+
+
+def note_arrival(runtime: Runtime, account_id: UUID) -> None:
+    """Record that the host has given a file: this ends any outage, and waiting downloads continue."""
+    with transaction(runtime.sessions) as session:
+        ended = transitions.output_host.note_output_reached(session, account_id)
+    report_outage_end(runtime, ended)
+
+
+def report_outage_end(runtime: Runtime, ended: OutageEnded | None) -> None:
+    """Log the end of an outage of the output host, if there is one, and wake the dispatcher."""
+    if ended is not None:
+        log.info("outputs.back", after_seconds=round(ended.seconds), released=ended.released)
+        runtime.waker.wake()

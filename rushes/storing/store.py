@@ -10,29 +10,32 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
-from models import transitions
+from models import ArtifactKind, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
 from models.lifecycle import Reason
-from models.transitions.storing.steps import StoreTicket
+from models.transitions.storing.steps import NewArtifact, StoreTicket
 from rushes.artifacts.download import Arrived, DownloadLimits, download_file
 from rushes.artifacts.errors import DownloadFailed, Suspect
 from rushes.artifacts.probe import ExpectedVideo
 from rushes.artifacts.publish import KeptFile, StoredVideo, UnverifiedFile, copy_kept, store_video
+from rushes.artifacts.store import duplicate_name, video_name
 from rushes.catalog import get_video_model
 from rushes.errors import NotFound, Transient
 from rushes.intervals import Every
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.storing.failures import after_failure, after_storage_error, after_unverified, fail_recheck, find_final
-from rushes.storing.steps import (
+from rushes.storing.failures import (
     STORE_LEASE,
     StoreDelayed,
     StoreFailed,
     StoreLost,
     StoreStopped,
-    describe_files,
-    name_video,
+    after_failure,
+    after_storage_error,
+    after_unverified,
+    fail_recheck,
+    find_final,
     remove_unverified,
     report_outage_end,
 )
@@ -41,7 +44,7 @@ LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8)
 RENEW_SECONDS = 2.0
 """How often a step renews its lease."""
 GO_ON_SECONDS = 5.0
-"""For so long a task claims further steps. Its messages' own lease is longer, so that none expires behind the task."""
+"""How long a task claims further steps. The lease of a message that waits for its thread is longer."""
 AWAY = Reason("database_away", "the database was unreachable, or stood still, while the video was stored")
 AWAY_AFTER_SECONDS = STORE_LEASE.total_seconds() / 2
 """If a renewal takes longer than this and is refused, the database stood still, not the worker."""
@@ -100,7 +103,7 @@ def _finish(runtime: Runtime, ticket: StoreTicket, stored: StoredVideo) -> str:
             session,
             ticket.prediction_id,
             ticket.claim,
-            artifacts=describe_files(stored),
+            artifacts=_describe_files(stored),
             surprises=surprises,
         )
         if not ticket.rechecks and (finished is None or finished.is_news):
@@ -128,7 +131,7 @@ def _copy_output(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[
         copied = store_video(
             _choose_source(runtime, ticket, keep_going),
             store=runtime.store,
-            name=name_video(ticket),
+            name=_name_video(ticket),
             temporary_name=f"{ticket.prediction_id}-{ticket.claim}",
             keep_going=keep_going,
             kept=_find_kept(ticket),
@@ -183,6 +186,35 @@ def _make_heartbeat(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callabl
             raise StoreLost("another worker took over the step")
 
     return keep_going
+
+
+def _name_video(ticket: StoreTicket) -> str:
+    """Return the name of the ticket's video in the store. That of a duplicate purchase is next to its job's."""
+    name = video_name(
+        job_id=ticket.job_id,
+        prompt=str(ticket.input.get("prompt", "")),
+        batch=ticket.batch_name,
+        number=ticket.number,
+        total=ticket.batch_size,
+    )
+    return duplicate_name(name, purchase=ticket.purchase) if ticket.is_duplicate else name
+
+
+def _describe_files(stored: StoredVideo) -> tuple[NewArtifact, NewArtifact]:
+    """Return the rows for the video and its poster."""
+    facts = stored.facts
+    video = NewArtifact(
+        ArtifactKind.VIDEO,
+        stored.url,
+        stored.bytes,
+        stored.sha256,
+        container=facts.container,
+        seconds=facts.seconds,
+        width=facts.width,
+        height=facts.height,
+        has_audio=facts.has_audio,
+    )
+    return video, NewArtifact(ArtifactKind.POSTER, stored.poster_url, stored.poster_bytes, stored.poster_sha256)
 
 
 def _find_kept(ticket: StoreTicket) -> KeptFile | None:

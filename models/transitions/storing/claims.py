@@ -107,8 +107,8 @@ def claim_stores(
 ) -> list[ClaimedStore]:
     """Claim the store steps that are due and not begun. Steps that were taken back are claimed one at a time.
 
-    During an outage of the output host, `only_rechecks` leaves the downloads to `claim_probe`. At most so many are
-    claimed that `most_running` steps run once these have begun.
+    During an outage of the output host, `only_rechecks` leaves the downloads to `claim_probe`. With the
+    claimed steps, at most `most_running` steps run.
     """
     limits = {"count": count, "most_running": most_running, "only_rechecks": only_rechecks}
     return find_all(session, _CLAIM, ClaimedStore, lease=lease, **limits)

@@ -21,7 +21,7 @@ from models.transitions.storing.steps import NewArtifact
 from rushes.jobs.views import get_duplicate_file, get_job
 from rushes.monitoring import audit
 from rushes.runtime import Runtime
-from rushes.storing.steps import StoreDelayed
+from rushes.storing.failures import StoreDelayed
 from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction

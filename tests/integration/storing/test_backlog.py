@@ -9,7 +9,7 @@ from models import transitions
 from models.db.session import transaction
 from rushes.runtime import Runtime
 from rushes.storing import store as storing
-from rushes.storing.steps import StoreDelayed
+from rushes.storing.failures import StoreDelayed
 from rushes.storing.store import store_outputs
 from tests.support import rows
 from tests.support.output_host import OutputHost
@@ -33,7 +33,7 @@ def add_backlog(runtime: Runtime, addresses: list[str]) -> None:
 
 
 def store_first(runtime: Runtime, *, stops_after: int = 99) -> str:
-    """One message's task; from so many stored files on, its worker shuts down."""
+    """The task of one message. Its worker shuts down once `stops_after` files are stored."""
     with transaction(runtime.sessions) as session:
         (claimed,) = transitions.claims.claim_stores(session, count=1, lease=LEASE)
     return store_outputs(

@@ -16,7 +16,7 @@ from rushes.jobs.pushing import retry_job
 from rushes.jobs.rechecks import recheck_job, recheck_jobs
 from rushes.jobs.views import get_job
 from rushes.runtime import QUICK_SECONDS, Runtime
-from rushes.storing.steps import STORE_LEASE, StoreDelayed, StoreFailed
+from rushes.storing.failures import STORE_LEASE, StoreDelayed, StoreFailed
 from rushes.storing.store import store_output
 from rushes.wavespeed.answers import ProviderUnavailable
 from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction

@@ -15,7 +15,7 @@ from rushes.jobs.why_waiting import describe_outage
 from rushes.monitoring.reports import describe_farm
 from rushes.readiness import check_readiness
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.storing.steps import StoreDelayed
+from rushes.storing.failures import StoreDelayed
 from rushes.storing.store import store_output
 from tests.support import rows
 from tests.support.output_host import PAGE, Answer, OutputHost

@@ -11,7 +11,7 @@ from models import Prediction, transitions
 from models.db.session import transaction
 from rushes.artifacts import probe as video
 from rushes.runtime import Runtime
-from rushes.storing.steps import StoreDelayed, StoreFailed
+from rushes.storing.failures import StoreDelayed, StoreFailed
 from rushes.storing.store import store_output
 from tests.support import rows
 from tests.support.api_server import Api, serve_api

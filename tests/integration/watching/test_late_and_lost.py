@@ -22,7 +22,7 @@ from rushes.jobs.views import get_job
 from rushes.monitoring.audit import audit_rows, compare_with_ledger
 from rushes.provider_list import lookup
 from rushes.runtime import Runtime
-from rushes.storing.steps import StoreDelayed, StoreStopped
+from rushes.storing.failures import StoreDelayed, StoreStopped
 from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching import poll

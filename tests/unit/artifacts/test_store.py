@@ -73,7 +73,7 @@ def test_folders_are_open_to_readers(store: ArtifactStore, root: Path) -> None:
     assert [(root / folder).stat().st_mode & 0o777 for folder in ("a", "a/b")] == [0o755, 0o755]
 
 
-def test_files_are_on_disk_before_their_names_and_their_folder_before_the_urls(
+def test_files_are_on_disk_before_their_names_and_urls_are_given(
     store: ArtifactStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, content=b"film", name="a/0.mp4")

@@ -49,7 +49,7 @@ def test_every_frame_of_a_plain_video_is_the_same() -> None:
     assert len(set(frames)) == 1
 
 
-def test_a_large_video_has_its_size_a_detailed_picture_and_bytes_of_its_own() -> None:
+def test_a_large_video_has_its_size_and_a_detailed_picture() -> None:
     (body, tail), (other_body, other_tail) = (render_large(replace(CLIP, words=word), size=500_000) for word in "ab")
     assert body is other_body
     assert tail != other_tail
