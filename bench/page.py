@@ -30,7 +30,8 @@ API, Flower, one worker for submissions and checks, and one for downloads. Its s
 defaults, with these exceptions: in every load the prior has the true median of the render times; in watching-100 the
 budget is 4.5 checks a second instead of two; in batch-946 nothing is overcommitted; in instant the shortest interval
 between two polls of a render is 0.1 s. All contestants download every video; Rushes also probes it and takes a poster
-frame, which is most of its store worker's work.
+frame, which is most of its store worker's work. In the storing loads each video has a detailed picture, and a thread of
+the benchmark also downloads the newest video to a file twice a second, without any checks.
 """
 
 

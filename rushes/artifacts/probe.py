@@ -7,6 +7,8 @@ nothing that a file refers to: otherwise a playlist could make the decoder fetch
 import errno
 import io
 import itertools
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +35,8 @@ _FIRST_FRAME_PACKETS = 64
 _POSTER_WIDTH = 640
 _POSTER_QUALITY = 85
 _SECONDS_TOLERANCE = Decimal("0.5")
+_TURN_SECONDS = 2.0
+_cores = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,8 @@ def probe_video(path: Path, *, content_type: str = "") -> Probe:
     try:
         check_whole(path)
         try:
-            return _probe(path)
+            with _turn():
+                return _probe(path)
         except NotAVideo as error:
             raise explain(path, content_type=content_type, error=error) from error
     except OSError as error:
@@ -94,6 +99,20 @@ def probe_video(path: Path, *, content_type: str = "") -> Probe:
         raise
     except Exception as error:  # foreign bytes can make the libraries raise anything, and the file must still be kept
         raise NotAVideo(f"the output is not a playable video: {type(error).__name__}") from error
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Wait until a core is free: a frame needs megabytes, and more of them at once are only slower.
+
+    Wait for seconds at most, because a long file may take long, and the caller holds a lease.
+    """
+    has_core = _cores.acquire(timeout=_TURN_SECONDS)
+    try:
+        yield
+    finally:
+        if has_core:
+            _cores.release()
 
 
 def _probe(path: Path) -> Probe:

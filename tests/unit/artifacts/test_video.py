@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import threading
 from decimal import Decimal
 from pathlib import Path
 
@@ -338,3 +339,14 @@ def test_differences_are_reported_in_words(seconds: str, width: int, words: tupl
     facts = VideoFacts(container="mp4", seconds=Decimal(seconds), width=width, height=1080, has_audio=True)
 
     assert facts.differences(ExpectedVideo(seconds=Decimal(6), width=1920, height=1080)) == words
+
+
+def test_a_probe_waits_for_a_core_but_not_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_TURN_SECONDS", 0.01)
+    taken = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(probe, "_cores", taken)
+    film = make_video(tmp_path / "a.mp4")
+    with taken:
+        assert probe_video(film).facts.container == "mp4"
+    probe_video(film)
+    assert taken.acquire(blocking=False)  # every turn was given back
