@@ -8,6 +8,7 @@ from fastapi import Depends, HTTPException, Request
 from api.schemas.jobs import Links
 from api.schemas.orders import NewBatch, NewJobs
 from api.schemas.outputs import RecheckAsked
+from api.schemas.pruning import PruneAsked
 from api.schemas.unconfirmed import Abandonment, Adoption
 from api.validation import Schema, read_schema
 from rushes.jobs.pushing import JobOrder
@@ -85,4 +86,5 @@ JobsBody = Annotated[NewJobs, Depends(body_of(NewJobs, limit_bytes=BATCH_BYTES))
 BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch, limit_bytes=BATCH_BYTES))]
 AdoptionBody = Annotated[Adoption, Depends(body_of(Adoption, limit_bytes=JOB_BYTES))]
 RecheckBody = Annotated[RecheckAsked, Depends(body_of(RecheckAsked, limit_bytes=JOB_BYTES))]
+PruneBody = Annotated[PruneAsked, Depends(body_of(PruneAsked, limit_bytes=JOB_BYTES))]
 AbandonmentBody = Annotated[Abandonment, Depends(body_of(Abandonment, limit_bytes=JOB_BYTES))]

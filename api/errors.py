@@ -30,6 +30,7 @@ _SHOWN = 3  # problems repeated in `detail`; `errors` lists all of them
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.InvalidInput, 422),
+    (errors.Gone, 410),
     (errors.NotFound, 404),
     (errors.Conflict, 409),
     (WebhookRefused, 401),

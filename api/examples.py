@@ -55,6 +55,7 @@ _VIDEO: Json = {
     "height": 1080,
     "has_audio": True,
     "poster_url": f"{ADDRESS}/v1/jobs/{JOB_ID}/poster",
+    "removed_at": None,
 }
 _PREDICTION: Json = {
     "id": PREDICTION_ID,
@@ -104,6 +105,7 @@ RECHECKED_JOB: Json = {
         "source": "https://cdn.example.com/output/5f2c1e0b7a9d4c63b8e1.mp4",
         "message": "the output is not a playable video: no frame could be decoded",
         "kept_at": "2026-11-05T12:01:41.902664Z",
+        "removed_at": None,
     },
     "predictions": [_PREDICTION],
 }
@@ -182,7 +184,27 @@ BATCH: Json = {
     "finish_by_chance": 1.0,
     "at_risk": False,
     "mean_seconds": 198.402,
+    "deleted_at": None,
     "outputs": None,
+}
+_ENDED_STATES: Json = {"queued": 0, "rendering": 0, "storing": 0, "succeeded": 23, "failed": 1, "cancelled": 0}
+DELETED_BATCH: Json = {
+    **BATCH,
+    "states": _ENDED_STATES,
+    "done": 24,
+    "cost": {"estimated": "8.6400", "held": "0.0000", "spent": "8.2800"},
+    "ended_at": "2026-11-05T12:20:04.310077Z",
+    "elapsed_seconds": 1204.208,
+    "seconds_left": 0.0,
+    "deleted_at": "2026-11-06T09:00:00.000000Z",
+    **dict.fromkeys(("time_left", "finish_by_chance")),
+}
+PRUNE: Json = {"older_than_days": 90, "dry_run": False}
+PRUNED: Json = {
+    "removed": {"jobs": 2400, "predictions": 2466, "events": 24122, "batches": 3, "files": 4804},
+    "prunable": None,
+    "misplaced": 0,
+    "done": True,
 }
 BATCH_PAGE: Json = {"items": [{**BATCH, "time_left": None, "finish_by_chance": None}], "next_cursor": None}
 BATCH_EVENT_PAGE: Json = {

@@ -43,6 +43,10 @@ _PROBLEMS = {
     ),
     404: ("It does not exist.", f"there is no job {JOB_ID}"),
     409: ("It exists already, or its state does not allow this.", f"job {JOB_ID} has ended: it is succeeded"),
+    410: (
+        "It was removed on purpose.",
+        f"the video of job {JOB_ID} was removed on purpose at 2026-12-05T12:00:00Z: its row stays, its file is gone",
+    ),
     413: ("The body is too large.", "the body has more than 256,000,000 bytes; split the batch"),
     415: ("The body is not sent as JSON.", "send the body as JSON, with the header `Content-Type: application/json`"),
     416: ("The file does not have that range.", "the file does not have that range"),

@@ -62,6 +62,10 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
         """POST in the same way. Raises `AnswerLost` if the request may have been carried out."""
         return self._ask("POST", path, json=body, seconds=seconds)
 
+    def delete(self, *path: str) -> Json:
+        """DELETE in the same way."""
+        return self._ask("DELETE", path)
+
     def get_readiness(self) -> Json:
         """Return the answer of `/readyz`, ready or not. Raises `ServiceAway` if nothing answers."""
         return _read_object(self._send("GET", "/readyz", seconds=READ_SECONDS), self.url)

@@ -8,6 +8,7 @@ from cli.commands.catalog import catalog
 from cli.commands.chaos import chaos
 from cli.commands.demo import demo
 from cli.commands.doctor import doctor
+from cli.commands.prune import prune
 from cli.commands.submit import estimate, submit
 from cli.commands.up import up
 from cli.errors import run_guarded
@@ -33,6 +34,7 @@ app.command()(up)
 app.command()(demo)
 app.command()(doctor)
 app.command()(audit)
+app.command()(prune)
 app.command()(chaos)
 
 

@@ -5,6 +5,7 @@ from models.tables.account import Account
 from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.base import Base, new_id
 from models.tables.batch import Batch
+from models.tables.daily_total import DailyTotal
 from models.tables.event import Event
 from models.tables.finished_render import FinishedRender
 from models.tables.job import Job
@@ -19,6 +20,7 @@ __all__ = [
     "ArtifactKind",
     "Base",
     "Batch",
+    "DailyTotal",
     "Event",
     "FinishedRender",
     "Job",

@@ -4,6 +4,7 @@
     ├── Refused           the caller's fault: the message says what to change; nothing was stored
     │   ├── InvalidInput  one or more fields are wrong (HTTP 422)
     │   ├── NotFound      there is no such thing (HTTP 404)
+    │   │   └── Gone      it was removed on purpose (HTTP 410)
     │   └── Conflict      it exists already, or its state does not allow this (HTTP 409)
     ├── Transient         try again later
     │   └── Unavailable   a server of ours does not respond (HTTP 503)
@@ -58,6 +59,10 @@ class InvalidInput(Refused):
 
 class NotFound(Refused):
     """There is no such job, batch or video model."""
+
+
+class Gone(NotFound):
+    """It was removed on purpose. The message says when."""
 
 
 class Conflict(Refused):

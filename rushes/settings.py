@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     store_threads: int = Field(default=0, ge=0, le=MOST_STORE_THREADS)
     watchdog_seconds: float = Field(default=60, ge=0, le=timedelta(days=7).total_seconds())
 
+    keep_days: int | None = Field(default=None, ge=8, le=36_500)
+    keep_files_days: int | None = Field(default=None, ge=1, le=36_500)
+
     flower_user: str = "operator"
     flower_password: SecretStr | None = None
     log_json: bool = False

@@ -13,6 +13,8 @@ from celery import shared_task
 from celery.worker import state as worker_state
 
 from models.db.errors import DatabaseAway
+from rushes.errors import Unavailable
+from rushes.jobs.pruning import prune_by_settings
 from rushes.monitoring import reports
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.reconciling.reconcile import reconcile_account
@@ -101,3 +103,9 @@ def report() -> str:
 def check_batches() -> str:
     """Compare the batches that have a `finish_by` with their forecasts."""
     return reports.check_risks(get_runtime())
+
+
+@shared_task(name="queue.prune", throws=(DatabaseAway, Unavailable))
+def prune() -> str:
+    """Remove some of what is older than the settings say, and of deleted batches."""
+    return prune_by_settings(get_runtime(), must_stop=is_shutting_down)

@@ -5,12 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from api import examples
-from api.deps import BatchBody, JobsBody, LinksDep, RuntimeDep
+from api.deps import BatchBody, JobsBody, LinksDep, PersonDep, PruneBody, RuntimeDep
 from api.openapi import BODY_ERRORS, answers, takes
 from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPushed, Price
 from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.orders import NewBatch, NewJobs
+from api.schemas.pruning import PruneAsked, PruneResult
 from rushes.jobs.batches import get_batch, list_batch_events, list_batches, view_pushed_batch
+from rushes.jobs.pruning import delete_batch
 from rushes.jobs.pushing import check_orders, push_batch
 
 router = APIRouter(prefix="/v1", tags=["batches"])
@@ -70,3 +72,35 @@ def show_events(name: BatchName, asked: Annotated[EventsAsked, Query()], runtime
     """Events of the batch as a whole, oldest first: it is at risk, or on track again."""
     page = list_batch_events(runtime.sessions, name, limit=asked.limit, after=asked.cursor)
     return EventPage.of(page, EventSeen.copy_from)
+
+
+@router.delete(
+    "/batches/{name}",
+    summary="Delete a batch",
+    **answers(202, "The batch, which is being removed.", examples.DELETED_BATCH, 404, 409, 503),
+)
+def delete(name: BatchName, runtime: RuntimeDep, person: PersonDep) -> BatchDetails:
+    """Remove the files of an ended batch now, and its rows once they are eight days old. This cannot be undone.
+
+    Unverified files are removed, too. Its jobs can no longer be retried, and its name is free again about an hour after
+    its last row is gone. 409 if a job has not ended. Repeating the request changes nothing.
+    """
+    deleted = BatchDetails.of(delete_batch(runtime.sessions, name, by=person))
+    runtime.waker.wake()
+    return deleted
+
+
+@router.post(
+    "/prune",
+    summary="Remove old jobs",
+    **answers(200, "What was removed.", examples.PRUNED, *BODY_ERRORS, 503),
+    openapi_extra=takes(PruneAsked, older_than_ninety_days=examples.PRUNE),
+)
+def prune(asked: PruneBody, runtime: RuntimeDep) -> PruneResult:
+    """Remove jobs that ended more than `older_than_days` ago, with their predictions, events and files.
+
+    Jobs of a batch are removed once the whole batch is that old. Unverified files stay, and so do their jobs; a job
+    with a purchase of which something may still come stays as well. One request works for about five seconds: repeat it
+    until `done`. Totals of the account keep the removed predictions.
+    """
+    return PruneResult.of(runtime, asked)

@@ -61,7 +61,7 @@ def _offer(path: str, summary: str, file: Json, *errors: int) -> Callable[[Route
 
     def register(route: Route) -> Route:
         router.head(path, include_in_schema=False)(route)
-        responses = {200: file, 206: _PART, 304: _UNCHANGED, **problems(*errors, 404, 416, 422, 503)}
+        responses = {200: file, 206: _PART, 304: _UNCHANGED, **problems(*errors, 404, 410, 416, 422, 503)}
         return router.get(path, summary=summary, response_class=FileResponse, responses=responses)(route)
 
     return register
@@ -71,7 +71,7 @@ def _offer(path: str, summary: str, file: Json, *errors: int) -> Callable[[Route
 def fetch_video(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
     """The provider's file, byte for byte. `ETag` is its SHA-256, and range requests are supported.
 
-    409 while the job has no video yet, 404 if it ended without one.
+    409 while the job has no video yet, 404 if it ended without one, 410 if it was removed on purpose.
     """
     return _send_file(request, runtime, get_file(runtime.sessions, job_id, ArtifactKind.VIDEO))
 
@@ -109,7 +109,7 @@ def _send_file(request: Request, runtime: Runtime, file: Artifact) -> Response:
     disposition = "attachment" if file.kind == ArtifactKind.UNVERIFIED else "inline"
     if file.sha256 in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    path = runtime.store.find_path(file.url)
+    path = runtime.store.find_path(file.url or "")
     if path is None:
         raise NotFound(f"the {file.kind} of job {file.job_id} is no longer in the store")
     return StoredFileResponse(

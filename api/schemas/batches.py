@@ -87,6 +87,10 @@ class BatchDetails(Shown):
         "since. Checked every ten seconds. The events `batch.at_risk` and `batch.on_track` record each change."
     )
     mean_seconds: ToThousandths | None = Field(description="Mean time from push to file, over the jobs that succeeded.")
+    deleted_at: Time | None = Field(
+        description="Since when its files and rows are being removed, by a person or because of their age. From then "
+        "on `states` and `cost` count only the jobs that still have rows."
+    )
     outputs: OutputOutageSeen | None = Field(
         default=None,
         description="An outage of the output host that delays jobs of this batch. Null if there is no such outage, and "

@@ -58,6 +58,7 @@ class Video(Shown):
     height: int | None
     has_audio: bool | None
     poster_url: str | None = Field(description="Its first frame as JPEG.")
+    removed_at: Time | None = Field(description="When the file was removed on purpose. Its address then answers 410.")
 
     @classmethod
     def find(cls, view: JobView, links: Links) -> Self | None:
@@ -78,6 +79,7 @@ class Unverified(Shown):
     source: str | None = Field(description="The address it was downloaded from, without the query.")
     message: str | None = Field(description="Why the probe rejects it.")
     kept_at: Time
+    removed_at: Time | None = Field(description="When the file was removed on purpose. Its address then answers 410.")
 
     @classmethod
     def find(cls, view: JobView, links: Links) -> Self | None:

@@ -13,6 +13,7 @@ from cli.batch_progress import open_view, wait_for_batch
 from cli.options import FolderOption, JsonOption, LimitOption
 from cli.output import (
     note,
+    print_answer,
     print_facts,
     print_json,
     print_list,
@@ -100,6 +101,21 @@ def download(
         print_json({"files": [str(path) for path in paths]})
 
 
+@app.command("delete")
+def delete(batch: NameArgument, as_json: JsonOption = False) -> None:
+    """Remove the files of an ended batch now, and its rows once they are eight days old. This cannot be undone.
+
+    Unverified files are removed, too, and its jobs can no longer be retried. A batch with unfinished jobs is refused.
+
+    Example:
+
+        rushes batch delete pilot
+    """
+    with ApiClient(load_settings().url) as client:
+        answer = client.delete("batches", batch)
+    print_answer(answer, f"batch {answer['name']} is being removed: its files now, its rows later", as_json=as_json)
+
+
 def _watch(client: ApiClient, batch: str) -> dict[str, Any]:
     try:
         with open_view() as view:
@@ -125,6 +141,7 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
             "pushed": show_moment(batch["created_at"]),
             "finish by": _show_promise(batch),
             "ended": show_moment(batch["ended_at"]),
+            "deleted": show_moment(batch.get("deleted_at")),
             "elapsed": show_seconds(batch["elapsed_seconds"]),
             "outputs": show_text((batch.get("outputs") or {}).get("detail", ""), limit=500),
             "time left": time_left if running else "",

@@ -182,6 +182,7 @@ def _show_facts(job: dict[str, Any], *, file: str | None) -> None:
             "ended": show_moment(job["ended_at"]),
             "file": file,
             "video": video.get("url"),
+            "file removed": show_moment(video.get("removed_at") or kept.get("removed_at")),
             "video is": _describe_video(video) if video else "",
             "sha256": video.get("sha256"),
             "unverified": kept.get("url"),

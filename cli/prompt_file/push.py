@@ -14,7 +14,7 @@ from rushes.jobs.pushing import BATCH_NAME
 from rushes.settings import Settings
 from stack.errors import CommandError
 
-_LENGTH = re.compile(r"(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?")
+_LENGTH = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?")
 _JOB_FIELD = re.compile(r"jobs\.(\d+)(?:\.(?:input\.)?(.+))?")
 
 
@@ -39,7 +39,7 @@ def read_finish_by(finish_by: str | None, finish_in: str | None, *, now: datetim
     if finish_by is not None and finish_in is not None:
         raise InvalidInput([Problem("--finish-in", "cannot be given together with --finish-by")])
     if finish_in is not None:
-        return _spell((now or datetime.now(UTC)) + _read_length(finish_in))
+        return _spell((now or datetime.now(UTC)) + read_length(finish_in, option="--finish-in"))
     return None if finish_by is None else _spell(_read_time(finish_by))
 
 
@@ -56,10 +56,11 @@ def _read_time(words: str) -> datetime:
     return at
 
 
-def _read_length(words: str) -> timedelta:
+def read_length(words: str, *, option: str) -> timedelta:
+    """Return a length such as `1d12h`. Raises `InvalidInput`, which names the option."""
     found = _LENGTH.fullmatch(words.replace(" ", ""))
     if not found or not any(found.groups()):
-        raise InvalidInput([Problem("--finish-in", f"must be a length such as 2h, 90m or 1d12h, not {words!r}")])
+        raise InvalidInput([Problem(option, f"must be a length such as 2h, 90m or 1d12h, not {words!r}")])
     days, hours, minutes, seconds = (int(each or 0) for each in found.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 

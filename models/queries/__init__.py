@@ -1,6 +1,6 @@
 """The reads. The dispatcher's queries are hot: each has its partial index, and a test checks its plan."""
 
-from models.queries import audit, dispatching, forecasting, health, jobs, reconciling, storing
+from models.queries import audit, dispatching, forecasting, health, jobs, pruning, reconciling, storing
 from models.queries.accounts import summary
 from models.queries.watching import render_times, renders, webhooks
 
@@ -10,6 +10,7 @@ __all__ = [
     "forecasting",
     "health",
     "jobs",
+    "pruning",
     "reconciling",
     "render_times",
     "renders",

@@ -4,6 +4,7 @@ Every query is one statement, so it sees one snapshot and is safe on a live syst
 them for an audit, not in a loop.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
@@ -212,12 +213,16 @@ def list_purchases(session: Session) -> list[Purchase]:
     return find_all(session, _PURCHASES, Purchase)
 
 
-_FILES = statement("SELECT id AS artifact_id, url, bytes, sha256 FROM artifact ORDER BY id")
+_FILES = statement("""
+    SELECT id AS artifact_id, url, bytes, sha256 FROM artifact
+    WHERE removed_at IS NULL AND (CAST(:ids AS uuid[]) IS NULL OR id = ANY(CAST(:ids AS uuid[])))
+    ORDER BY id
+""")
 
 
-def list_stored_files(session: Session) -> list[StoredFile]:
-    """Every file that should exist according to a row."""
-    return find_all(session, _FILES, StoredFile)
+def list_stored_files(session: Session, ids: Sequence[UUID] | None = None) -> list[StoredFile]:
+    """Every file that should exist according to a row; with `ids`, only those of these artifacts."""
+    return find_all(session, _FILES, StoredFile, ids=ids)
 
 
 # An ending is committed before the count that admits its successor, and events carry the time of their statement. A

@@ -10,7 +10,7 @@ from models.db.rows import find_one, statement
 from models.queries.accounts.back_off import REFUSED, WAITING, WATCH_DUE
 from models.queries.storing import STORE_DUE
 
-EXPECTED_MIGRATION = "0014"
+EXPECTED_MIGRATION = "0015"
 """The newest migration that this code knows. A test compares it with the scripts."""
 
 
@@ -66,7 +66,8 @@ _FARM = statement(f"""
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
             {WATCH_DUE}))::float8, 0) AS lag_seconds,
         (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL) AS paused,
-        (SELECT count(*) FROM prediction WHERE is_duplicate) AS duplicates,
+        (SELECT count(*) FROM prediction WHERE is_duplicate)
+            + (SELECT coalesce(sum(duplicates), 0)::bigint FROM daily_total) AS duplicates,
         (SELECT coalesce(sum(count), 0)::bigint FROM stale_write) AS stale_writes
 """)
 

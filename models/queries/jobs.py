@@ -44,6 +44,7 @@ class BatchSummary(NamedTuple):
     mean_seconds: float | None
     finish_by: datetime | None = None
     at_risk_at: datetime | None = None
+    deleted_at: datetime | None = None
 
 
 def find_job(session: Session, job_id: UUID) -> Job | None:
@@ -127,8 +128,10 @@ def list_batches(session: Session, *, limit: int, before: UUID | None = None) ->
 
 
 _SUMMARIES = statement(f"""
-    SELECT batch.id, batch.name, job_count, batch.created_at, jobs.states, jobs.estimated, jobs.ended_at,
-        coalesce(money.held, 0) AS held, coalesce(money.spent, 0) AS spent, jobs.mean_seconds, finish_by, at_risk_at
+    SELECT batch.id, batch.name, job_count, batch.created_at, coalesce(jobs.states, '{{}}') AS states,
+        coalesce(jobs.estimated, 0) AS estimated, coalesce(jobs.ended_at, deleted_at) AS ended_at,
+        coalesce(money.held, 0) AS held, coalesce(money.spent, 0) AS spent, jobs.mean_seconds, finish_by, at_risk_at,
+        deleted_at
     FROM batch,
         LATERAL (
             SELECT jsonb_object_agg(state, count) AS states, sum(price) AS estimated,

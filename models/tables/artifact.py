@@ -27,22 +27,28 @@ class ArtifactKind(StrEnum):
 class Artifact(Base):
     """The row is written after the file has become visible. A video and its poster are written in the transaction that
     ends the job, an unverified file with the failed attempt that fetched it.
+
+    A file that is removed on purpose is first marked (`removed_at`), then removed, and then loses its `url`. The row
+    stays as long as its job.
     """
 
     __tablename__ = "artifact"
     __table_args__ = (
         one_of("kind", ArtifactKind),
         CheckConstraint("bytes > 0 AND length(sha256) = 64", name="content"),
+        CheckConstraint("url IS NOT NULL OR removed_at IS NOT NULL", name="url"),
         UniqueConstraint("prediction_id", "kind"),
         Index("ix_artifact_job_id", "job_id"),
         Index("ix_artifact_unverified", "sha256", postgresql_where=text("kind = 'unverified'")),
+        Index("ix_artifact_stored", "created_at", postgresql_where=text("removed_at IS NULL AND kind <> 'unverified'")),
+        Index("ix_artifact_marked", "id", postgresql_where=text("removed_at IS NOT NULL AND url IS NOT NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     job_id: Mapped[UUID] = mapped_column(ForeignKey("job.id"))
     prediction_id: Mapped[UUID] = mapped_column(ForeignKey("prediction.id"))
     kind: Mapped[str]
-    url: Mapped[str]
+    url: Mapped[str | None]  # null: the file has been removed on purpose
     bytes: Mapped[int]
     sha256: Mapped[str]  # lower-case hex
     container: Mapped[str | None]
@@ -59,3 +65,4 @@ class Artifact(Base):
         server_default=text("false")
     )  # belongs to a duplicate purchase, and the job has not succeeded with it
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    removed_at: Mapped[datetime | None]  # since when the file counts as removed on purpose

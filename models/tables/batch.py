@@ -16,7 +16,9 @@ class Batch(Base):
     __table_args__ = (
         CheckConstraint("job_count > 0", name="job_count"),
         CheckConstraint("at_risk_at IS NULL OR finish_by IS NOT NULL", name="at_risk_at"),
+        CheckConstraint("files_removed_at IS NULL OR deleted_at IS NOT NULL", name="files_removed_at"),
         Index("ix_batch_finish_by", "finish_by", postgresql_where=text("finish_by IS NOT NULL")),
+        Index("ix_batch_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -25,3 +27,5 @@ class Batch(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finish_by: Mapped[datetime | None]  # deadline for its last job; null: none
     at_risk_at: Mapped[datetime | None]  # since when it is likely to miss finish_by; null: it is not
+    deleted_at: Mapped[datetime | None]  # its jobs stay ended; their files are removed, then their rows, then this one
+    files_removed_at: Mapped[datetime | None]  # when its jobs were last searched for files to remove

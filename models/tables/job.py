@@ -25,6 +25,7 @@ class Job(Base):
         UniqueConstraint("batch_id", "number"),
         Index("ix_job_admission", text("priority DESC"), "id", postgresql_where=text("state = 'queued'")),
         Index("ix_job_due", "due_at", postgresql_where=text("state = 'queued'")),
+        Index("ix_job_ended", "batch_id", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         # One index for each filter that `list_jobs` pages by.
         Index("ix_job_state", "state", "id"),
         Index("ix_job_batch", "batch_id", "id"),

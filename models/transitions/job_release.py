@@ -55,7 +55,7 @@ def _release(session: Session, ended: EndedAttempt, outcome: JobState, **values:
 
 _FIND_DUPLICATE = statement("""
     SELECT prediction_id, url, bytes, sha256 FROM artifact
-    WHERE job_id = :job_id AND kind = 'video' AND is_duplicate
+    WHERE job_id = :job_id AND kind = 'video' AND is_duplicate AND removed_at IS NULL
     ORDER BY id LIMIT 1
 """)
 

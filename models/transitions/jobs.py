@@ -131,6 +131,18 @@ def _request_cancel(session: Session, job_id: UUID) -> bool:
     return changed_a_row(session, _REQUEST, job_id=job_id)
 
 
+_IS_DELETED = statement("""
+    SELECT deleted_at IS NOT NULL FROM batch
+    WHERE id = (SELECT batch_id FROM job WHERE id = :job_id)
+    FOR SHARE
+""")
+
+
+def _is_deleted(session: Session, job_id: UUID) -> bool:
+    """Whether the job's batch is deleted. If not, it stays so until the end of the transaction."""
+    return bool(session.execute(_IS_DELETED, {"job_id": job_id}).scalar())
+
+
 _RETRY = statement(f"""
     WITH paid AS MATERIALIZED (  -- the lock keeps a recheck out, also if the output is gone
         SELECT prediction.id, job.error_code IS DISTINCT FROM 'output_gone' AS may_be_there
@@ -166,8 +178,10 @@ def retry_job(session: Session, job_id: UUID) -> str | None:
     """Retry a failed or cancelled job, with as many further attempts as it had. Returns its new state.
 
     A paid output that was not stored is fetched and not bought again, unless the provider has deleted it
-    (`output_gone`). Returns None if the job cannot be retried.
+    (`output_gone`). Returns None if the job cannot be retried, also because its batch is deleted.
     """
+    if _is_deleted(session, job_id):
+        return None
     session.execute(_FORGET_CRASHES, {"job_id": job_id})
     state: str | None = session.execute(_RETRY, {"job_id": job_id}).scalar_one_or_none()
     return state

@@ -76,13 +76,19 @@ class ArtifactStore:
         return path if path is not None and path.is_file() else None
 
     def remove(self, url: str) -> None:
-        """Remove a published file; no error if it is gone. Raises `InvalidInput` for a URL outside the store."""
+        """Remove a published file for good; no error if it is gone. Raises `InvalidInput` for a URL outside the store.
+
+        Raises `Unavailable` if the store's folder is missing: a file is not gone because its volume is not mounted.
+        """
         path = self._locate(url)
         if path is None:
             raise InvalidInput([Problem("url", f"names no file of this store: {url!r}")])
         check_name(str(path.relative_to(self._root)))
         with storage_errors():
+            self._root.stat()
             path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                _sync(path.parent)
 
     def remove_abandoned(self, *, older_than: timedelta) -> int:
         """Delete unfinished files without a write for `older_than` (their worker died). Returns how many."""

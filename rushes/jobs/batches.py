@@ -33,7 +33,9 @@ class BatchView:
 
     @property
     def done(self) -> int:
-        """Number of jobs that have ended, successfully or not."""
+        """Number of jobs that have ended, successfully or not. All jobs of a deleted batch have."""
+        if self.summary.deleted_at is not None:
+            return self.summary.job_count
         return sum(self.states[state] for state in JOB_ENDED)
 
     @property

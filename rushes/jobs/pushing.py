@@ -156,6 +156,9 @@ def retry_job(sessions: Sessions, job_id: UUID) -> str:
         state = transitions.jobs.retry_job(session, job_id)
         if state is None:
             job = require_job(session, job_id)
+            batch = queries.jobs.find_batch(session, str(job.batch_id)) if job.batch_id else None
+            if batch is not None and batch.deleted_at is not None:
+                raise Conflict(f"job {job_id} belongs to batch {batch.name!r}, which was deleted: push it again")
             stored = job.state == JobState.CANCELLED
             raise Conflict(f"job {job_id} is {job.state}" + (" and its video is stored" if stored else ""))
     return state

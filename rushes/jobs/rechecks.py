@@ -22,7 +22,11 @@ def recheck_job(sessions: Sessions, job_id: UUID, *, by: str) -> None:
         if transitions.unverified.recheck_jobs(session, RecheckFilter(ids=[job_id]), by=by):
             return
         job = require_job(session, job_id)
-        own = (each for each in queries.jobs.list_artifacts(session, [job_id]) if not each.is_duplicate)
+        own = (
+            each
+            for each in queries.jobs.list_artifacts(session, [job_id])
+            if not each.is_duplicate and (each.removed_at is None or each.kind == "video")
+        )
         kinds = {each.kind for each in own}
     if "unverified" not in kinds:
         raise Conflict(f"job {job_id} is {job.state} and has no unverified file")

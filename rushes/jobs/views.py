@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 from decimal import Decimal
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -13,7 +14,7 @@ from models.db.session import Sessions, transaction
 from models.lifecycle import NOTHING_BOUGHT, is_ended, is_live, is_spent
 from models.queries.jobs import JobFilter
 from rushes.catalog import describe_unknown, find_video_model
-from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+from rushes.errors import Conflict, Gone, InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster, Progress
 from rushes.jobs.pushing import BATCH_NAME, require_job
 from rushes.jobs.why_waiting import explain_wait
@@ -131,21 +132,34 @@ def list_events(sessions: Sessions, job_id: UUID, *, limit: int, after: int) -> 
 
 
 def get_file(sessions: Sessions, job_id: UUID, kind: ArtifactKind) -> Artifact:
-    """Return a job's stored file. Raises `Conflict` while it may still arrive, and `NotFound` if it never will."""
+    """Return a job's stored file. Raises `Conflict` while it may still arrive, and `NotFound` if it never will.
+
+    Raises `Gone` if it was removed on purpose.
+    """
     view = get_job(sessions, job_id)
     if file := view.find_file(kind):
-        return file
+        return _require_kept(file, kind, f"job {job_id}")
     if is_ended(JobState(view.job.state)):
         raise NotFound(f"job {job_id} is {view.job.state}: it has no {kind.file_name}")
     raise Conflict(f"job {job_id} is {view.job.state}: there is no {kind.file_name} yet")
 
 
 def get_duplicate_file(sessions: Sessions, prediction_id: UUID, kind: ArtifactKind) -> Artifact:
-    """Return the stored file of a duplicate purchase. Raises `NotFound` if there is none, or for other predictions."""
+    """Return the stored file of a duplicate purchase. Raises `NotFound` if there is none, or for other predictions.
+
+    Raises `Gone` if it was removed on purpose.
+    """
     with transaction(sessions) as session:
         file = queries.jobs.find_duplicate_file(session, prediction_id, kind)
     if file is None:
         raise NotFound(f"there is no {kind.file_name} of a duplicate purchase {prediction_id}")
+    return _require_kept(file, kind, f"prediction {prediction_id}")
+
+
+def _require_kept(file: Artifact, kind: ArtifactKind, owner: str) -> Artifact:
+    if file.removed_at is not None:
+        at = f"{file.removed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        raise Gone(f"the {kind.file_name} of {owner} was removed on purpose at {at}: its row stays, its file is gone")
     return file
 
 

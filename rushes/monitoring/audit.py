@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -47,16 +48,21 @@ def audit_rows(session: Session) -> list[Finding]:
 
 
 def audit_files(session: Session, store: ArtifactStore) -> list[Finding]:
-    """Check that every file that a row promises exists with the promised size and SHA-256."""
-    missing, changed = [], []
+    """Check that every file that a row promises exists with the promised size and SHA-256.
+
+    A file that was removed on purpose is promised no more, even if it was when this began.
+    """
+    missing: list[UUID] = []
+    changed: list[str] = []
     for promised in queries.audit.list_stored_files(session):
         found = _measure(store, promised.url)
         if found is None:
-            missing.append(str(promised.artifact_id))
+            missing.append(promised.artifact_id)
         elif found != (promised.bytes, promised.sha256):
             changed.append(str(promised.artifact_id))
+    still_missing = [str(each.artifact_id) for each in queries.audit.list_stored_files(session, missing)]
     return [
-        _collect("files_exist", "the artifact's file is gone", missing),
+        _collect("files_exist", "the artifact's file is gone", still_missing),
         _collect("files_unchanged", "the artifact's file has another size or SHA-256 than its row", changed),
     ]
 

@@ -79,6 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = _answer  # noqa: N815 - the library's names
     do_POST = _answer  # noqa: N815
+    do_DELETE = _answer  # noqa: N815
 
 
 def batch(**changes: Any) -> dict[str, Any]:

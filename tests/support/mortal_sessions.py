@@ -25,18 +25,18 @@ class MortalSessions:
         """A transaction: who dies before its commit has written nothing."""
         with self._sessions.begin() as session:
             yield session
-            self._pass_a_point()
-        self._pass_a_point()
+            self.pass_a_point()
+        self.pass_a_point()
 
     @contextmanager
     def __call__(self) -> Iterator[Session]:
         """For a statement that commits itself: who dies before it has sent nothing."""
-        self._pass_a_point()
+        self.pass_a_point()
         with self._sessions() as session:
             yield session
-        self._pass_a_point()
+        self.pass_a_point()
 
-    def _pass_a_point(self) -> None:
+    def pass_a_point(self) -> None:
         if self.points_left is None:
             return
         self.points_left -= 1

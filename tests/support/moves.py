@@ -6,7 +6,7 @@ from typing import Any
 
 from models import transitions
 
-HELPERS = {"fail_job", "is_unwanted", "record_finished", "withdraw_submit"}
+HELPERS = {"confirm_removed", "fail_job", "is_unwanted", "record_finished", "withdraw_submit"}
 """Called within a move, or after one."""
 
 

@@ -43,6 +43,7 @@ ROUNDS_SECONDS = 0.5
 TIDY_SECONDS = 3600.0
 ABANDONED_AFTER = timedelta(days=1)
 STOP_SECONDS = 10.0
+PRUNE_SECONDS = 30.0
 RETENTION_SECONDS = 10.0
 """How often the leader looks for renders near or past the end of the provider's retention."""
 
@@ -71,6 +72,7 @@ class Dispatcher:
         self._retention = Every(RETENTION_SECONDS)
         self._reports = Every(REPORT_SECONDS)
         self._risks = Every(RISK_SECONDS)
+        self._pruning = Every(PRUNE_SECONDS)
         self._tidying = Every(TIDY_SECONDS)
         self._pools: dict[str, int] = {}
         self._term: int | None = None
@@ -209,6 +211,7 @@ class Dispatcher:
             self._publisher.publish(self._watch_scheduler.requeue_timed_out(count=room.get("resume", 0)))
         self._watch_scheduler.learn_render_times()
         self._report(now, room.get("report", 0), promises=chores.promises)
+        self._prune(now, room.get("store", 0))
 
     def _show_life(self, now: float) -> None:
         if not self._sign_of_life.is_due(now):
@@ -272,6 +275,10 @@ class Dispatcher:
         if promises and self._risks.begin_if_due(now):
             messages.append(Message("batch.check", "report", (), f"check-{self._term}-{now:.0f}"))
         self._publisher.publish(messages)
+
+    def _prune(self, now: float, room: int) -> None:
+        if room > 0 and self._pruning.begin_if_due(now):
+            self._publisher.publish([Message("queue.prune", "store", (), f"prune-{self._term}-{now:.0f}")])
 
     def _find_rest(self, found: Survey, *, is_left: bool) -> float:
         """Return the seconds until the next turn. `is_left` says that work was due and found no room."""

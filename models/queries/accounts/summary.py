@@ -39,7 +39,8 @@ class AccountSummary(NamedTuple):
 _SUMMARY = statement(f"""
     SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
         CASE WHEN {REFUSED} THEN back_off_reason || coalesce(': ' || back_off_detail, '') END AS back_off,
-        money.held, money.spent, money.refunded, money.duplicate, money.duplicates, epoch,
+        money.held, money.spent + removed.spent AS spent, money.refunded + removed.refunded AS refunded,
+        money.duplicate + removed.duplicate AS duplicate, money.duplicates + removed.duplicates AS duplicates, epoch,
         (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM stale_write) AS stale_writes, check_price,
         (SELECT count(*) FROM unknown_prediction WHERE account_id = account.id AND found_at > now() - interval '7 days')
             AS unknown_predictions
@@ -51,7 +52,12 @@ _SUMMARY = statement(f"""
                 coalesce(sum(price) FILTER (WHERE is_duplicate AND {SPENT}), 0) AS duplicate,
                 count(*) FILTER (WHERE is_duplicate) AS duplicates
             FROM prediction WHERE account_id = account.id
-        ) AS money
+        ) AS money,
+        LATERAL (
+            SELECT coalesce(sum(spent), 0) AS spent, coalesce(sum(refunded), 0) AS refunded,
+                coalesce(sum(duplicate), 0) AS duplicate, coalesce(sum(duplicates), 0)::bigint AS duplicates
+            FROM daily_total WHERE account_id = account.id
+        ) AS removed
     WHERE name = :name
 """)
 

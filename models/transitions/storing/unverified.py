@@ -46,7 +46,7 @@ _KEEP = statement("""
     ON CONFLICT (prediction_id, kind) DO UPDATE
     SET url = excluded.url, bytes = excluded.bytes, sha256 = excluded.sha256, content_type = excluded.content_type,
         source = excluded.source, message = excluded.message, suspect = excluded.suspect, repeated_at = NULL,
-        created_at = now()
+        created_at = now(), removed_at = NULL
 """)
 
 
@@ -83,7 +83,9 @@ _LOCK_KEPT = statement(f"""
       AND (CAST(:code AS text) IS NULL OR job.error_code = :code)
       -- The newest completed prediction has a kept file, and the job has no video: the store step uses that file.
       AND prediction.state = 'completed' AND {NEWEST_OUTPUT} AND {HAS_NO_VIDEO}
-      AND EXISTS (SELECT 1 FROM artifact WHERE kind = 'unverified' AND prediction_id = prediction.id)
+      AND EXISTS (
+          SELECT 1 FROM artifact
+          WHERE kind = 'unverified' AND prediction_id = prediction.id AND removed_at IS NULL)
     ORDER BY job.id
     LIMIT :count
     FOR UPDATE OF prediction

@@ -64,6 +64,7 @@ def test_a_job_tells_of_its_video_and_where_to_fetch_it(api: Api, store: Artifac
         "height": 1080,
         "has_audio": True,
         "poster_url": f"{root}/poster",
+        "removed_at": None,
     }
     assert api.client.get(f"/v1/jobs/{job_id}").json()["video"] == video
     assert api.client.get("/v1/jobs").json()["items"][0]["video"] == video

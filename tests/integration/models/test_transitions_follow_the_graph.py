@@ -58,6 +58,7 @@ ARGUMENTS: dict[str, Any] = {
     "name": "some-name",
     "new": NewJob(VIDEO_MODEL, {"prompt": "x"}, 1, 0, 3),  # type: ignore[arg-type]
     "unknown_predictions": [],
+    "older_than": timedelta(days=8),
     "outputs": [OUTPUT],
     "pause": timedelta(seconds=2),
     "posted_at": None,

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from sqlalchemy.orm import Session
@@ -15,11 +16,12 @@ from models import ArtifactKind, PredictionState, transitions
 from models.db.session import Sessions, transaction
 from models.lifecycle import Reason
 from models.transitions.jobs import NewJob
+from models.transitions.pruning import RemovedRows
 from models.transitions.storing.steps import NewArtifact
 from models.transitions.storing.unverified import RecheckFilter
 from tests.support import rows
 from tests.support.moves import list_moves
-from tests.support.rows import MINUTE, NOW, SECOND, SHA256, VIDEO_MODEL, Render
+from tests.support.rows import DAY, MINUTE, NOW, SECOND, SHA256, VIDEO_MODEL, Render
 
 ROUNDS = 10
 LEASE = timedelta(minutes=10)  # longer than ten rounds take
@@ -123,6 +125,51 @@ def unverified() -> Setup:
         return render
 
     return add
+
+
+def old_job(batch_id: UUID | None = None, **columns: Any) -> Setup:
+    """A job that succeeded ten days ago, with a video. `columns` are those of the video."""
+
+    def add(session: Session) -> Render:
+        rows.change(session, "artifact", removed_at=NOW, url=None)  # of the rounds before
+        account, long_ago = rows.add_account(session), -10 * DAY
+        job = rows.add_job(session, "succeeded", ended_at=long_ago, batch_id=batch_id, number=1 if batch_id else None)
+        ended = {"ended_at": long_ago, "accepted_at": long_ago, "posted_at": long_ago}
+        prediction = rows.add_prediction(session, job, account, "completed", **ended)
+        rows.add_artifact(session, job, prediction, created_at=long_ago, **columns)
+        return Render(account, job, prediction)
+
+    return add
+
+
+def old_batch(**columns: Any) -> Setup:
+    """A batch with one such job. Its id takes the place of the account's."""
+
+    def add(session: Session) -> Render:
+        batch = promised(finish_by=None, **columns)(session).job_id
+        return old_job(batch)(session)._replace(account_id=batch)
+
+    return add
+
+
+def delete_batch(session: Session, render: Render) -> bool:
+    return transitions.pruning.delete_batch(session, render.account_id, by="somebody")
+
+
+def mark_files(session: Session, _: Render) -> int:
+    return transitions.pruning.mark_files(session, older_than=DAY, count=10)
+
+
+def mark_batch_files(session: Session, _: Render) -> int:
+    return transitions.pruning.mark_batch_files(session, count=10)
+
+
+def remove_jobs(session: Session, _: Render) -> RemovedRows | None:
+    return transitions.pruning.remove_jobs(session, older_than=DAY, count=10)
+
+
+def remove_batches(session: Session, _: Render) -> int:
+    return transitions.pruning.remove_batches(session)
 
 
 def accept(session: Session, render: Render) -> str | None:
@@ -455,6 +502,11 @@ RACES = [
     Race("cancel_job", in_state("submitting"), cancel, ["prediction.cancelled", "job.cancelled"]),
     Race("retry_job", job_in("failed"), retry, ["job.retried"]),
     Race("retry_job", job_in("cancelled"), retry, ["job.retried"]),
+    Race("delete_batch", old_batch(), delete_batch, ["batch.deleted"]),
+    Race("mark_files", old_job(), mark_files),
+    Race("mark_batch_files", old_batch(deleted_at=NOW), mark_batch_files),
+    Race("remove_jobs", old_job(url=None, removed_at=NOW), remove_jobs),
+    Race("remove_batches", promised(finish_by=None, deleted_at=-DAY), remove_batches),
     Race(
         "clear_back_off",
         account_with(back_offs=1),
