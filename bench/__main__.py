@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from bench.contestants import PLAYERS
+from bench.history import HISTORY, measure_history
 from bench.loads import CONTESTANTS, LOADS, PUSHING, SETS, SINGLE_POLLS, Load, Overflow, list_names, quicken
 from bench.machine import describe_machine
 from bench.page import write_docs
@@ -29,6 +30,7 @@ def _list_choices() -> str:
     sets = "\n\n".join(f"{name} stands for {', '.join(names)}" for name, names in SETS.items())
     contestants = "\n\n".join(f"{name}: {about}" for name, about in CONTESTANTS.items())
     others = f"{PUSHING}: jobs accepted over HTTP\n\n{SINGLE_POLLS}: single polls against the exact optimum, simulated"
+    others += f"\n\n{HISTORY}: what a million ended jobs cost, and how long pruning holds up a submission; only alone"
     return f"LOADS\n\n{loads}\n\n{others}\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
 
 
@@ -52,6 +54,10 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
 
     Without a name it measures the standard set, in less than 15 minutes.
     """
+    if loads == [HISTORY]:
+        for table in measure_history(quick=quick, console=TALK):
+            _print_table(table)
+        return
     names = _read_names(loads or ["standard"])
     wanted = Wanted(
         loads=_find_loads(names, quick=quick),

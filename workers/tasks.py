@@ -107,5 +107,5 @@ def check_batches() -> str:
 
 @shared_task(name="queue.prune", throws=(DatabaseAway, Unavailable))
 def prune() -> str:
-    """Remove some of what is older than the settings say, and of deleted batches."""
+    """Add to the daily totals; remove some of what is older than the settings say, and of deleted batches."""
     return prune_by_settings(get_runtime(), must_stop=is_shutting_down)

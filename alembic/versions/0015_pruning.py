@@ -1,4 +1,4 @@
-"""Pruning: batches that are deleted, files that were removed on purpose, and the totals of removed predictions."""
+"""Pruning: batches that are deleted, files that were removed on purpose, and the totals of ended predictions."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -26,6 +26,9 @@ def upgrade() -> None:
     op.create_index("ix_artifact_marked", "artifact", ["id"], postgresql_where=sa.text(marked))
     ended = sa.text("ended_at IS NOT NULL")
     op.create_index("ix_job_ended", "job", ["batch_id", "ended_at"], postgresql_where=ended)
+    op.add_column("prediction", sa.Column("counted", sa.Boolean(), server_default=sa.false(), nullable=False))
+    uncounted = sa.text("NOT counted AND (provider_id IS NOT NULL OR ended_at IS NULL)")
+    op.create_index("ix_prediction_uncounted", "prediction", ["account_id", "ended_at"], postgresql_where=uncounted)
     op.create_table(
         "daily_total",
         sa.Column("account_id", sa.Uuid(), nullable=False),
@@ -45,6 +48,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """The totals of removed predictions are lost, and files that were removed on purpose look missing."""
     op.drop_table("daily_total")
+    op.drop_index("ix_prediction_uncounted", "prediction")
+    op.drop_column("prediction", "counted")
     op.drop_index("ix_job_ended", "job")
     op.drop_index("ix_artifact_marked", "artifact")
     op.drop_index("ix_artifact_stored", "artifact")

@@ -66,7 +66,7 @@ _FARM = statement(f"""
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
             {WATCH_DUE}))::float8, 0) AS lag_seconds,
         (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL) AS paused,
-        (SELECT count(*) FROM prediction WHERE is_duplicate)
+        (SELECT count(*) FROM prediction WHERE is_duplicate AND NOT counted)
             + (SELECT coalesce(sum(duplicates), 0)::bigint FROM daily_total) AS duplicates,
         (SELECT coalesce(sum(count), 0)::bigint FROM stale_write) AS stale_writes
 """)

@@ -57,17 +57,6 @@ def list_marked_files(session: Session, *, count: int, after: UUID | None = None
     return find_all(session, _MARKED, MarkedFile, count=count, after=after)
 
 
-_HAS_WORK = statement("""
-    SELECT EXISTS (SELECT 1 FROM batch WHERE deleted_at IS NOT NULL)
-        OR EXISTS (SELECT 1 FROM artifact WHERE removed_at IS NOT NULL AND url IS NOT NULL)
-""")
-
-
-def has_removals(session: Session) -> bool:
-    """Whether a deleted batch or a marked file is left, whatever the settings say."""
-    return bool(session.execute(_HAS_WORK).scalar_one())
-
-
 _PRUNABLE = statement(f"""
     WITH old_batch AS MATERIALIZED (SELECT id, id IN ({_HAS_UNVERIFIED}) AS is_kept FROM batch WHERE {_OLD_BATCH}),
     old AS MATERIALIZED (

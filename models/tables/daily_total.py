@@ -1,4 +1,4 @@
-"""What remains of removed predictions: their totals, by account, day and video model."""
+"""The totals of predictions that have ended, by account, day and video model."""
 
 from datetime import date
 from decimal import Decimal
@@ -11,9 +11,10 @@ from models.tables.base import Base
 
 
 class DailyTotal(Base):
-    """The sums over predictions whose rows are gone. The totals of an account are these and those of its rows.
+    """The sums over predictions that are `counted`, or whose rows are gone. The totals of an account are these and the
+    sums over its other predictions.
 
-    Written by the transaction that removes the rows, so that each prediction is counted once.
+    Written by the transaction that marks or removes the rows, so that each prediction is counted once.
     """
 
     __tablename__ = "daily_total"

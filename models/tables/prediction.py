@@ -13,6 +13,9 @@ from models.tables.base import Base, new_id, one_of
 _LIVE = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(LIVE)))
 _RENDERING = "state = 'rendering'"
 
+UNCOUNTED = "NOT counted AND (provider_id IS NOT NULL OR ended_at IS NULL)"
+"""The prediction may have a cost that the daily totals do not contain: it has an outcome, or is LIVE."""
+
 _TO_STORE = "state = 'completed' AND due_at IS NOT NULL"
 _HOOK_COMPARED = "hook_outcome IS NOT NULL AND ended_at IS NOT NULL AND NOT ended_by_hook"
 
@@ -59,6 +62,7 @@ class Prediction(Base):
             postgresql_where=text(_HOOK_COMPARED),
         ),
         Index("ix_prediction_duplicate", "accepted_at", postgresql_where=text("is_duplicate")),
+        Index("ix_prediction_uncounted", "account_id", "ended_at", postgresql_where=text(UNCOUNTED)),
         Index("ix_prediction_to_store", "due_at", postgresql_where=text(_TO_STORE)),
         Index(
             "ix_prediction_output_failed",
@@ -111,5 +115,6 @@ class Prediction(Base):
     )  # its store step only probes the unverified file
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]
+    counted: Mapped[bool] = mapped_column(server_default=text("false"))  # the daily totals contain it
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]

@@ -3,7 +3,8 @@
 1. `delete_batch` marks a batch: its jobs stay ended from then on.
 2. `mark_files` and `mark_batch_files` mark artifacts (`removed_at`). The API says from then on that they were removed.
 3. The caller removes the marked files, then confirms them: `url` becomes null.
-4. `remove_jobs` removes ended jobs without a file, with everything that belongs to them, and adds to the daily totals.
+4. `remove_jobs` removes ended jobs without a file, with everything that belongs to them, and adds to the daily totals
+   what `count_ended` has not.
 5. `remove_batches` removes deleted batches without a job.
 
 Each is one transaction, and the rows say what is left to do. A process that dies after a mark leaves a file that the
@@ -20,8 +21,9 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, find_one, statement
 from models.queries.accounts.money import REFUNDED, SPENT
+from models.tables.prediction import UNCOUNTED
 from models.transitions.history import fields, log
-from models.transitions.storing.steps import TO_STORE
+from models.transitions.storing.steps import TO_STORE, NewArtifact
 
 KEPT = timedelta(days=8)
 """Rows stay at least this long after their end. The provider lists a prediction for seven days: until then, one without
@@ -131,6 +133,21 @@ def mark_batch_files(session: Session, *, count: int) -> int:
     return int(session.execute(_MARK_BATCH, {"search_again": SEARCH_AGAIN, "count": count}).scalar_one())
 
 
+_MARK_AGAIN = statement("""
+    UPDATE artifact SET url = late.url
+    FROM unnest(CAST(:kinds AS text[]), CAST(:urls AS text[])) AS late (kind, url)
+    WHERE prediction_id = :prediction_id AND artifact.kind = late.kind AND removed_at IS NOT NULL
+    RETURNING 1
+""")
+
+
+def mark_late_files(session: Session, prediction_id: UUID, files: Sequence[NewArtifact]) -> int:
+    """Mark files once more that a stale store step has just published again, after they were removed. Returns how
+    many."""
+    kinds, urls = [str(each.kind) for each in files], [each.url for each in files]
+    return len(session.execute(_MARK_AGAIN, {"prediction_id": prediction_id, "kinds": kinds, "urls": urls}).all())
+
+
 _CONFIRM = statement("""
     UPDATE artifact SET url = NULL WHERE id = ANY(CAST(:ids AS uuid[])) AND removed_at IS NOT NULL
 """)
@@ -139,6 +156,48 @@ _CONFIRM = statement("""
 def confirm_removed(session: Session, ids: list[UUID]) -> None:
     """Record that these marked files are gone."""
     session.execute(_CONFIRM, {"ids": ids})
+
+
+_TOTALS = f"""INSERT INTO daily_total AS total
+            (account_id, day, video_model, renders, seconds, spent, refunded, duplicate, duplicates)
+        SELECT account_id, (prediction.ended_at AT TIME ZONE 'UTC')::date, video_model,
+            count(*) FILTER (WHERE prediction.state = 'completed'), coalesce(sum(files.seconds), 0),
+            coalesce(sum(prediction.price) FILTER (WHERE {SPENT}), 0),
+            coalesce(sum(prediction.price) FILTER (WHERE {REFUNDED}), 0),
+            coalesce(sum(prediction.price) FILTER (WHERE is_duplicate AND {SPENT}), 0),
+            count(*) FILTER (WHERE is_duplicate)
+        FROM ended AS prediction JOIN job ON job.id = job_id
+            LEFT JOIN files ON files.prediction_id = prediction.id AND kind = 'video'
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        ON CONFLICT (account_id, day, video_model) DO UPDATE
+        SET renders = total.renders + excluded.renders, seconds = total.seconds + excluded.seconds,
+            spent = total.spent + excluded.spent, refunded = total.refunded + excluded.refunded,
+            duplicate = total.duplicate + excluded.duplicate, duplicates = total.duplicates + excluded.duplicates"""
+
+_COUNT = statement(f"""
+    WITH due AS MATERIALIZED (
+        SELECT id FROM prediction
+        WHERE {UNCOUNTED} AND ended_at IS NOT NULL AND NOT ({TO_STORE}) AND (state <> 'completed' OR EXISTS (
+            SELECT 1 FROM artifact WHERE prediction_id = prediction.id AND kind = 'video'))
+        LIMIT :count
+        FOR NO KEY UPDATE SKIP LOCKED
+    ), ended AS (
+        UPDATE prediction SET counted = true FROM due WHERE prediction.id = due.id RETURNING prediction.*
+    ), files AS (
+        SELECT prediction_id, kind, seconds FROM artifact JOIN due ON prediction_id = due.id
+    ), counted AS (
+        {_TOTALS}
+    )
+    SELECT count(*) FROM ended
+""")
+
+
+def count_ended(session: Session, *, count: int) -> int:
+    """Add predictions to the daily totals whose outcome and video can no longer change. Returns how many.
+
+    The totals of an account then need few rows. One without a video may still get one, and is counted with its removal.
+    """
+    return int(session.execute(_COUNT, {"count": count}).scalar_one())
 
 
 _REMOVABLE = statement(f"""
@@ -179,22 +238,6 @@ def _lock_jobs(session: Session, ids: Sequence[UUID]) -> list[UUID]:
     return list(session.scalars(_LOCK_JOBS, {"ids": ids, "locked": locked, "kept": KEPT}))
 
 
-_TOTALS = f"""INSERT INTO daily_total AS total
-            (account_id, day, video_model, renders, seconds, spent, refunded, duplicate, duplicates)
-        SELECT account_id, (prediction.ended_at AT TIME ZONE 'UTC')::date, video_model,
-            count(*) FILTER (WHERE prediction.state = 'completed'), coalesce(sum(files.seconds), 0),
-            coalesce(sum(prediction.price) FILTER (WHERE {SPENT}), 0),
-            coalesce(sum(prediction.price) FILTER (WHERE {REFUNDED}), 0),
-            coalesce(sum(prediction.price) FILTER (WHERE is_duplicate AND {SPENT}), 0),
-            count(*) FILTER (WHERE is_duplicate)
-        FROM removed AS prediction JOIN job ON job.id = job_id
-            LEFT JOIN files ON files.prediction_id = prediction.id AND kind = 'video'
-        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-        ON CONFLICT (account_id, day, video_model) DO UPDATE
-        SET renders = total.renders + excluded.renders, seconds = total.seconds + excluded.seconds,
-            spent = total.spent + excluded.spent, refunded = total.refunded + excluded.refunded,
-            duplicate = total.duplicate + excluded.duplicate, duplicates = total.duplicates + excluded.duplicates"""
-
 _REMOVE = statement(f"""
     WITH files AS (
         DELETE FROM artifact WHERE job_id = ANY(CAST(:ids AS uuid[])) RETURNING prediction_id, kind, seconds
@@ -206,12 +249,14 @@ _REMOVE = statement(f"""
         DELETE FROM unknown_prediction USING removed
         WHERE unknown_prediction.account_id = removed.account_id
           AND unknown_prediction.provider_id = removed.provider_id
+    ), ended AS (
+        SELECT * FROM removed WHERE NOT counted
     ), counted AS (
         {_TOTALS}
-    ), ended AS (
+    ), gone AS (
         DELETE FROM job WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING 1
     )
-    SELECT (SELECT count(*) FROM ended) AS jobs, (SELECT count(*) FROM removed) AS predictions,
+    SELECT (SELECT count(*) FROM gone) AS jobs, (SELECT count(*) FROM removed) AS predictions,
         (SELECT count(*) FROM history) AS events
 """)
 
@@ -219,9 +264,9 @@ _REMOVE = statement(f"""
 def remove_jobs(session: Session, *, older_than: timedelta | None, count: int) -> RemovedRows | None:
     """Remove jobs of deleted batches, and jobs without a batch that ended before `older_than`; at most `count`.
 
-    A job stays as long as something may still come of it: see `REMOVABLE`. Their predictions add to the daily totals in
-    the same transaction. A job that another process holds is left for the next call. Returns None if nothing was
-    removed.
+    A job stays as long as something may still come of it: see `REMOVABLE`. Predictions that are not counted yet add to
+    the daily totals in the same transaction. A job that another process holds is left for the next call. Returns None
+    if nothing was removed.
     """
     ids = _list_removable(session, older_than=older_than, count=count)
     held = _lock_jobs(session, ids) if ids else []

@@ -6,7 +6,7 @@ Names are readable, and no two jobs share one.
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from io import BufferedReader
@@ -76,7 +76,7 @@ class ArtifactStore:
         return path if path is not None and path.is_file() else None
 
     def remove(self, url: str) -> None:
-        """Remove a published file for good; no error if it is gone. Raises `InvalidInput` for a URL outside the store.
+        """Remove a published file; no error if it is gone. Raises `InvalidInput` for a URL outside the store.
 
         Raises `Unavailable` if the store's folder is missing: a file is not gone because its volume is not mounted.
         """
@@ -87,8 +87,13 @@ class ArtifactStore:
         with storage_errors():
             self._root.stat()
             path.unlink(missing_ok=True)
-            if path.parent.is_dir():
-                _sync(path.parent)
+
+    def keep_removed(self, urls: Iterable[str]) -> None:
+        """Make removals durable: after a power cut, none of these files is there again."""
+        folders = {path.parent for path in map(self._locate, urls) if path is not None}
+        with storage_errors():
+            for folder in filter(Path.is_dir, folders):
+                _sync(folder)
 
     def remove_abandoned(self, *, older_than: timedelta) -> int:
         """Delete unfinished files without a write for `older_than` (their worker died). Returns how many."""

@@ -22,7 +22,7 @@ from rushes.runtime import Runtime
 
 JOBS_AT_ONCE = 50
 """Jobs per transaction. Removing them with all their rows takes about ten milliseconds."""
-FILES_AT_ONCE = 500
+FILES_AT_ONCE = COUNTED_AT_ONCE = 500
 BATCHES_AT_ONCE = 20
 PAUSE_SECONDS = 0.01
 RUN_SECONDS = 5.0
@@ -110,10 +110,12 @@ def prune(
             removed = transitions.pruning.remove_jobs(session, older_than=keep.rows, count=JOBS_AT_ONCE)
         with transaction(runtime.sessions) as session:
             batches += transitions.pruning.remove_batches(session)
+        with transaction(runtime.sessions) as session:
+            counted = transitions.pruning.count_ended(session, count=COUNTED_AT_ONCE)
         rows = RemovedRows(*(sum(pair) for pair in zip(rows, removed or RemovedRows(), strict=True)))
         files, misplaced = files + gone, misplaced + len(found) - gone
         after = found[-1].artifact_id if found else after
-        done = not (marked or found or removed)
+        done = not (marked or found or removed or counted)
         if done or must_stop() or time.monotonic() > ends_at:
             return Pruned(*rows, batches=batches, files=files, misplaced=misplaced, done=done)
         time.sleep(PAUSE_SECONDS)
@@ -146,6 +148,7 @@ def _remove_files(runtime: Runtime, marked: list[MarkedFile]) -> int:
         else:
             gone.append(each.artifact_id)
     if gone:
+        runtime.store.keep_removed(each.url for each in marked)
         with transaction(runtime.sessions) as session:
             transitions.pruning.confirm_removed(session, gone)
     return len(gone)

@@ -106,6 +106,8 @@ def _finish(runtime: Runtime, ticket: StoreTicket, stored: StoredVideo) -> str:
             artifacts=_describe_files(stored),
             surprises=surprises,
         )
+        if finished is None:
+            transitions.pruning.mark_late_files(session, ticket.prediction_id, _describe_files(stored))
         if not ticket.rechecks and (finished is None or finished.is_news):
             ended = transitions.output_host.note_output_reached(session, ticket.account_id)
     report_outage_end(runtime, ended)

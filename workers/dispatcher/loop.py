@@ -30,8 +30,8 @@ from workers.dispatcher.watch_schedule import NO_ROOM_SECONDS, WatchScheduler
 LEAD_LEASE = timedelta(seconds=5)
 SIGN_OF_LIFE_SECONDS = 4.0
 LEAD_SECONDS = 1.0
-REPORT_SECONDS, RISK_SECONDS = 30.0, 10.0
-"""How often the leader requests the report of the farm, and the check of batches with a `finish_by`."""
+REPORT_SECONDS, RISK_SECONDS, PRUNE_SECONDS = 30.0, 10.0, 30.0
+"""How often the leader requests the report of the farm, the check of batches with a `finish_by`, and pruning."""
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_TURN_SECONDS = 0.04
 """The shortest turn. Wake-ups that arrive within it are served together."""
@@ -40,10 +40,8 @@ LONGEST_PAUSE_SECONDS = 0.2
 Steps then get processor time."""
 ROUNDS_SECONDS = 0.5
 """How often the leader handles less urgent work: crashed steps, unconfirmed submissions, ended windows, workers."""
-TIDY_SECONDS = 3600.0
 ABANDONED_AFTER = timedelta(days=1)
-STOP_SECONDS = 10.0
-PRUNE_SECONDS = 30.0
+TIDY_SECONDS, STOP_SECONDS = 3600.0, 10.0
 RETENTION_SECONDS = 10.0
 """How often the leader looks for renders near or past the end of the provider's retention."""
 

@@ -10,6 +10,7 @@ from models.db.rows import find_one, statement
 from models.queries.accounts.back_off import REFUSED, WAITING
 from models.queries.accounts.money import HELD, REFUNDED, SPENT
 from models.queries.storing import OutputOutage, find_output_outage
+from models.tables.prediction import UNCOUNTED
 
 
 class AccountSummary(NamedTuple):
@@ -35,12 +36,11 @@ class AccountSummary(NamedTuple):
     outage: OutputOutage | None = None  # current outage of the output host
 
 
-# Reads every prediction of the account: run it for people, not in a loop.
 _SUMMARY = statement(f"""
     SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
         CASE WHEN {REFUSED} THEN back_off_reason || coalesce(': ' || back_off_detail, '') END AS back_off,
-        money.held, money.spent + removed.spent AS spent, money.refunded + removed.refunded AS refunded,
-        money.duplicate + removed.duplicate AS duplicate, money.duplicates + removed.duplicates AS duplicates, epoch,
+        money.held, money.spent + counted.spent AS spent, money.refunded + counted.refunded AS refunded,
+        money.duplicate + counted.duplicate AS duplicate, money.duplicates + counted.duplicates AS duplicates, epoch,
         (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM stale_write) AS stale_writes, check_price,
         (SELECT count(*) FROM unknown_prediction WHERE account_id = account.id AND found_at > now() - interval '7 days')
             AS unknown_predictions
@@ -51,13 +51,13 @@ _SUMMARY = statement(f"""
                 coalesce(sum(price) FILTER (WHERE {REFUNDED}), 0) AS refunded,
                 coalesce(sum(price) FILTER (WHERE is_duplicate AND {SPENT}), 0) AS duplicate,
                 count(*) FILTER (WHERE is_duplicate) AS duplicates
-            FROM prediction WHERE account_id = account.id
+            FROM prediction WHERE account_id = account.id AND {UNCOUNTED}
         ) AS money,
         LATERAL (
             SELECT coalesce(sum(spent), 0) AS spent, coalesce(sum(refunded), 0) AS refunded,
                 coalesce(sum(duplicate), 0) AS duplicate, coalesce(sum(duplicates), 0)::bigint AS duplicates
             FROM daily_total WHERE account_id = account.id
-        ) AS removed
+        ) AS counted
     WHERE name = :name
 """)
 

@@ -47,6 +47,7 @@ ARGUMENTS: dict[str, Any] = {
     "elapsed": 1.0,
     "epoch": 1,
     "fails_job": True,
+    "files": [NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 1, SHA256)],
     "file": NewArtifact(ArtifactKind.UNVERIFIED, "file:///a.unverified", 1, SHA256, source="https://a/b", message="no"),
     "forecast": {"chance": 0.5},
     "held_at": datetime.now(UTC),

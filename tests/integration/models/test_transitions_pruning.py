@@ -11,14 +11,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import transitions
+from models import ArtifactKind, transitions
 from models.db.session import Sessions, transaction
 from models.queries.accounts.summary import summarise_account
 from models.queries.pruning import count_prunable, list_marked_files, list_old_batches
 from models.transitions.pruning import RemovedRows
+from models.transitions.storing.steps import NewArtifact
 from models.transitions.storing.unverified import RecheckFilter
 from tests.support import rows
-from tests.support.rows import DAY, HOUR, MINUTE, NOW, Render
+from tests.support.rows import DAY, HOUR, MINUTE, NOW, SHA256, Render
 
 AGE = 8 * DAY
 LONG_AGO = -10 * DAY
@@ -160,7 +161,19 @@ def test_a_file_stored_after_the_deletion_is_found_a_day_later(scratch: Session)
     assert transitions.pruning.mark_batch_files(scratch, count=10) == 1
 
 
-def test_totals_of_an_account_survive(shared_sessions: Sessions) -> None:
+def test_a_file_that_a_stale_step_publishes_again_is_removed_again(scratch: Session) -> None:
+    render = add_old_job(scratch, state="completed")
+    rows.add_artifact(scratch, render.job_id, render.prediction_id, created_at=LONG_AGO)
+    video = NewArtifact(ArtifactKind.VIDEO, "file:///again.mp4", 1, SHA256)
+    assert transitions.pruning.mark_late_files(scratch, render.prediction_id, [video]) == 0
+    transitions.pruning.mark_files(scratch, older_than=AGE, count=10)
+    transitions.pruning.confirm_removed(scratch, [each.artifact_id for each in list_marked_files(scratch, count=10)])
+    assert transitions.pruning.mark_late_files(scratch, render.prediction_id, [video]) == 1
+    assert [each.url for each in list_marked_files(scratch, count=10)] == ["file:///again.mp4"]
+
+
+@pytest.mark.parametrize("counted", [0, 3, 10])
+def test_totals_of_an_account_survive(shared_sessions: Sessions, counted: int) -> None:
     with transaction(shared_sessions) as session:
         account = transitions.accounts.ensure_account(session, "default", slots=2, submits_per_minute=60)
         for state, columns in (
@@ -170,6 +183,7 @@ def test_totals_of_an_account_survive(shared_sessions: Sessions) -> None:
             ("failed", {"error_code": "no_output"}),
             ("lost", {"ended_at": -11 * DAY}),
             ("refused", {"provider_id": None}),
+            ("cancelled", {"provider_id": None}),
         ):
             render = add_old_job(session, account, state=state, **columns)
             if state == "completed":
@@ -178,7 +192,10 @@ def test_totals_of_an_account_survive(shared_sessions: Sessions) -> None:
         rows.add_render(session, "rendering", account_id=account)
         before = summarise_account(session, "default")
     with transaction(shared_sessions) as session:
-        assert remove(session) == RemovedRows(jobs=6, predictions=6)
+        assert transitions.pruning.count_ended(session, count=counted) == min(counted, 5)
+        assert summarise_account(session, "default") == before
+    with transaction(shared_sessions) as session:
+        assert remove(session) == RemovedRows(jobs=7, predictions=7)
     with transaction(shared_sessions) as session:
         assert summarise_account(session, "default") == before
         totals = session.execute(text("SELECT * FROM daily_total ORDER BY day")).mappings().all()
@@ -191,6 +208,19 @@ def test_totals_of_an_account_survive(shared_sessions: Sessions) -> None:
         (0, nothing, 0),
         (2, Decimal("12.08"), 1),
     ]
+
+
+def test_a_purchase_that_may_still_get_a_video_is_not_counted_yet(scratch: Session) -> None:
+    stored, failed = (add_old_job(scratch, state="completed") for _ in range(2))
+    storing = add_old_job(scratch, state="completed", due_at=NOW)
+    rows.add_render(scratch, "rendering")
+    add_old_job(scratch, state="cancelled", provider_id=None)  # a late answer may give it one
+    rows.add_artifact(scratch, stored.job_id, stored.prediction_id, seconds=6.04)
+    rows.add_artifact(scratch, failed.job_id, failed.prediction_id, kind="unverified")
+    assert transitions.pruning.count_ended(scratch, count=10) == 1
+    assert rows.read(scratch, "prediction", stored.prediction_id)["counted"]
+    assert not rows.read(scratch, "prediction", storing.prediction_id)["counted"]
+    assert transitions.pruning.count_ended(scratch, count=10) == 0
 
 
 def run_at_once(sessions: Sessions, *acts: Act) -> list[Any]:
@@ -266,7 +296,8 @@ def test_two_at_once_count_every_prediction_once(shared_sessions: Sessions) -> N
     for number in range(1, ROUNDS + 1):
         set_up(shared_sessions, add_jobs)
         for _ in range(10):
-            run_at_once(shared_sessions, *[lambda session: remove(session, count=20)] * 3)
+            count: Act = lambda session: transitions.pruning.count_ended(session, count=7)  # noqa: E731
+            run_at_once(shared_sessions, count, *[lambda session: remove(session, count=20)] * 3)
         with transaction(shared_sessions) as session:
             assert rows.count(session, "job") == 0
             spent = session.execute(text("SELECT sum(spent) FROM daily_total")).scalar_one()

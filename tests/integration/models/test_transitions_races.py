@@ -168,6 +168,10 @@ def remove_jobs(session: Session, _: Render) -> RemovedRows | None:
     return transitions.pruning.remove_jobs(session, older_than=DAY, count=10)
 
 
+def count_ended(session: Session, _: Render) -> int:
+    return transitions.pruning.count_ended(session, count=10)
+
+
 def remove_batches(session: Session, _: Render) -> int:
     return transitions.pruning.remove_batches(session)
 
@@ -506,6 +510,7 @@ RACES = [
     Race("mark_files", old_job(), mark_files),
     Race("mark_batch_files", old_batch(deleted_at=NOW), mark_batch_files),
     Race("remove_jobs", old_job(url=None, removed_at=NOW), remove_jobs),
+    Race("count_ended", old_job(url=None, removed_at=NOW), count_ended),
     Race("remove_batches", promised(finish_by=None, deleted_at=-DAY), remove_batches),
     Race(
         "clear_back_off",
@@ -574,6 +579,7 @@ WITHOUT_A_LOSER = {
     "back_off_account",  # the longer wait stands, whoever was first
     "ensure_account",
     "limit_slots",
+    "mark_late_files",  # the same mark, whoever makes it
     "insert_job",  # new rows
     "hand_back_submit",  # nothing but `due_at` changes
     "postpone_stores",

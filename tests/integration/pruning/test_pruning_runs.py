@@ -1,7 +1,7 @@
 """Runs of pruning on real rows and files: what they remove, and what is left when they die between two steps."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -71,7 +71,8 @@ def summarise(runtime: Runtime) -> tuple[int, Decimal]:
     ((jobs, spent, removed),) = ask(
         runtime,
         """SELECT (SELECT count(*) FROM job),
-            (SELECT coalesce(sum(price), 0) FROM prediction), (SELECT coalesce(sum(spent), 0) FROM daily_total)""",
+            (SELECT coalesce(sum(price), 0) FROM prediction WHERE NOT counted),
+            (SELECT coalesce(sum(spent), 0) FROM daily_total)""",
     )
     return jobs, spent + removed
 
@@ -146,6 +147,9 @@ class MortalStore:
         self._sessions.pass_a_point()
         self._store.remove(url)
         self._sessions.pass_a_point()
+
+    def keep_removed(self, urls: Iterable[str]) -> None:
+        self._store.keep_removed(urls)
 
 
 def find_lies(runtime: Runtime) -> list[object]:

@@ -12,7 +12,8 @@ from rushes.settings import Settings
 from tests.support.runtimes import ask
 from workers.dispatcher import loop
 from workers.dispatcher.leadership import ASIDE_SECONDS, FAILING_SECONDS
-from workers.dispatcher.loop import Dispatcher
+from workers.dispatcher.loop import PRUNE_SECONDS, Dispatcher
+from workers.dispatcher.publisher import Message
 
 NOBODY_LISTENS = "redis://127.0.0.1:1/0"
 LONG = FAILING_SECONDS + 1
@@ -119,3 +120,15 @@ def test_one_good_turn_begins_the_count_anew(
         leader._turn_safely()
         clock.now += SHORT
     assert find_leader(runtime) == "recovering"
+
+
+def test_the_leader_asks_a_store_worker_to_prune_now_and_then(
+    runtime: Runtime, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[Message] = []
+    leader = make(runtime, "leader")
+    monkeypatch.setattr(leader._publisher, "publish", published.extend)
+    leader._prune(clock.now, 0)  # no room: asked later
+    for seconds in (0.0, PRUNE_SECONDS - 1, PRUNE_SECONDS):
+        leader._prune(clock.now + seconds, 1)
+    assert [(each.task, each.queue) for each in published] == [("queue.prune", "store")] * 2
