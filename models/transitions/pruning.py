@@ -32,9 +32,10 @@ a row would look unknown."""
 PENDING = f"(ended_at IS NULL OR ended_at >= now() - CAST(:kept AS interval) OR {TO_STORE})"
 """Something may still come of the prediction: it is LIVE, might turn up, or is still to be stored."""
 
+# Two counts, because the planner makes a join of NOT EXISTS, and reads the whole table for it.
 REMOVABLE = f"""job.ended_at < now() - CAST(:kept AS interval)
-    AND NOT EXISTS (SELECT 1 FROM prediction WHERE job_id = job.id AND {PENDING})
-    AND NOT EXISTS (SELECT 1 FROM artifact WHERE artifact.job_id = job.id AND url IS NOT NULL)"""
+    AND (SELECT count(*) FROM prediction WHERE job_id = job.id AND {PENDING}) = 0
+    AND (SELECT count(*) FROM artifact WHERE artifact.job_id = job.id AND url IS NOT NULL) = 0"""
 """Nothing may still come of the job: it and all its predictions, duplicate purchases too, have ended more than `:kept`
 ago, none is still to be stored, and none of its files is left."""
 
@@ -206,7 +207,7 @@ _REMOVABLE = statement(f"""
          WHERE batch_id IS NULL AND ended_at < now() - CAST(:older_than AS interval) AND {REMOVABLE}
          ORDER BY ended_at LIMIT :count)
         UNION ALL
-        (SELECT job.id FROM batch JOIN job ON batch_id = batch.id WHERE deleted_at IS NOT NULL AND {REMOVABLE}
+        (SELECT job.id FROM batch JOIN job ON batch_id = batch.id WHERE files_removed_at IS NOT NULL AND {REMOVABLE}
          LIMIT :count)
     ) AS due
     LIMIT :count

@@ -20,8 +20,8 @@ from rushes.errors import Conflict, InvalidInput, Problem
 from rushes.jobs.batches import BatchView, get_batch
 from rushes.runtime import Runtime
 
-JOBS_AT_ONCE = 50
-"""Jobs per transaction. Removing them with all their rows takes about ten milliseconds."""
+JOBS_AT_ONCE = 100
+"""Jobs per transaction. Removing them with all their rows takes about fifteen milliseconds."""
 FILES_AT_ONCE = COUNTED_AT_ONCE = 500
 BATCHES_AT_ONCE = 20
 PAUSE_SECONDS = 0.01

@@ -58,6 +58,7 @@ _COMPLETED = statement("""
         (SELECT ended_at FROM prediction WHERE state = 'completed' AND ended_at IS NOT NULL
             ORDER BY ended_at DESC OFFSET :count LIMIT 1),
         '-infinity')
+      AND prediction.ended_at < 'infinity'  -- with a range, the planner does not expect a third of the table
       AND NOT EXISTS (SELECT FROM finished_render WHERE prediction_id = prediction.id)
     ORDER BY prediction.ended_at
     LIMIT :count
