@@ -109,11 +109,12 @@ class ClaimedSubmit(NamedTuple):
     claim: int
 
 
-# NO KEY: rows that refer to the account may be written meanwhile without waiting.
+# NO KEY: rows that refer to the account may be written meanwhile without waiting. `coalesce` keeps the planner from
+# `ix_job_due`: with a long history it expects few due jobs, and would sort the whole queue.
 _ADMIT = statement(f"""
     WITH best AS MATERIALIZED (  -- what another dispatcher admits now is skipped
         SELECT id, priority, price FROM job
-        WHERE state = 'queued' AND due_at <= now() AND cancel_requested_at IS NULL
+        WHERE state = 'queued' AND coalesce(due_at <= now(), false) AND cancel_requested_at IS NULL
         ORDER BY priority DESC, id
         LIMIT :count
         FOR UPDATE SKIP LOCKED

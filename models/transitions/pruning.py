@@ -32,7 +32,7 @@ a row would look unknown."""
 PENDING = f"(ended_at IS NULL OR ended_at >= now() - CAST(:kept AS interval) OR {TO_STORE})"
 """Something may still come of the prediction: it is LIVE, might turn up, or is still to be stored."""
 
-# Two counts, because the planner makes a join of NOT EXISTS, and reads the whole table for it.
+# Two counts, because the planner makes a join of NOT EXISTS, and reads whole tables for it.
 REMOVABLE = f"""job.ended_at < now() - CAST(:kept AS interval)
     AND (SELECT count(*) FROM prediction WHERE job_id = job.id AND {PENDING}) = 0
     AND (SELECT count(*) FROM artifact WHERE artifact.job_id = job.id AND url IS NOT NULL) = 0"""
@@ -178,8 +178,8 @@ _TOTALS = f"""INSERT INTO daily_total AS total
 _COUNT = statement(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM prediction
-        WHERE {UNCOUNTED} AND ended_at IS NOT NULL AND NOT ({TO_STORE}) AND (state <> 'completed' OR EXISTS (
-            SELECT 1 FROM artifact WHERE prediction_id = prediction.id AND kind = 'video'))
+        WHERE {UNCOUNTED} AND ended_at IS NOT NULL AND NOT ({TO_STORE}) AND (state <> 'completed' OR (
+            SELECT count(*) FROM artifact WHERE prediction_id = prediction.id AND kind = 'video') > 0)
         LIMIT :count
         FOR NO KEY UPDATE SKIP LOCKED
     ), ended AS (

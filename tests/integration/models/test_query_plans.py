@@ -320,6 +320,18 @@ def read_page(farm: Farm) -> None:
     transitions.lists.pay_requests(farm.session, farm.account, count=1)
 
 
+def prune(farm: Farm) -> None:
+    """One round of pruning."""
+    assert transitions.pruning.delete_batch(farm.session, farm.batches[0], by="x")
+    transitions.pruning.mark_files(farm.session, older_than=MINUTE, count=20)
+    assert transitions.pruning.mark_batch_files(farm.session, count=20) == 20
+    marked = queries.pruning.list_marked_files(farm.session, count=20)
+    transitions.pruning.confirm_removed(farm.session, [each.artifact_id for each in marked])
+    transitions.pruning.remove_jobs(farm.session, older_than=MINUTE, count=20)
+    transitions.pruning.remove_batches(farm.session)
+    assert transitions.pruning.count_ended(farm.session, count=20) == 20
+
+
 def jobs_like(**chosen: Any) -> Ask:
     """A page of jobs, from the newest on and from the middle of the list."""
 
@@ -357,6 +369,7 @@ HOT: dict[str, Ask] = {
     "storing": store_everything,
     "duplicates": keep_duplicates,
     "cancelling and retrying": cancel_and_retry,
+    "pruning": prune,
     "a person's decisions": decide,
     "unconfirmed": lambda farm: queries.reconciling.list_unconfirmed(farm.session),
     "what a forecast is made of": lambda farm: (

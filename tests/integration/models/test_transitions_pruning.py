@@ -139,6 +139,8 @@ def test_a_deleted_batch_loses_its_name_last(scratch: Session) -> None:
     assert rows.kinds(scratch, batch_id=batch) == ["batch.deleted"]
     rows.change(scratch, "batch", batch, deleted_at=-DAY)
     assert transitions.pruning.remove_batches(scratch) == 0
+    assert remove(scratch, older_than=None) is None  # its files come first
+    assert transitions.pruning.mark_batch_files(scratch, count=10) == 0
     assert remove(scratch, older_than=None) == RemovedRows(jobs=1)
     assert rows.count(scratch, "job", id=job) == 0
     rows.change(scratch, "batch", batch, deleted_at=-MINUTE)
