@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import ArtifactKind, transitions
+from models import ArtifactKind, PredictionState, transitions
 from models.db.session import Sessions, transaction
+from models.lifecycle import Reason
 from models.queries.accounts.summary import summarise_account
 from models.queries.pruning import count_prunable, list_marked_files, list_old_batches
 from models.transitions.pruning import RemovedRows
@@ -172,6 +173,20 @@ def test_a_file_that_a_stale_step_publishes_again_is_removed_again(scratch: Sess
     transitions.pruning.confirm_removed(scratch, [each.artifact_id for each in list_marked_files(scratch, count=10)])
     assert transitions.pruning.mark_late_files(scratch, render.prediction_id, [video]) == 1
     assert [each.url for each in list_marked_files(scratch, count=10)] == ["file:///again.mp4"]
+
+
+@pytest.mark.parametrize(("is_removed", "state"), [(False, "succeeded"), (True, "failed")])
+def test_a_job_never_succeeds_with_a_removed_file(scratch: Session, is_removed: bool, state: str) -> None:
+    duplicate = add_old_job(scratch, state="completed", is_duplicate=True)
+    rows.add_artifact(scratch, duplicate.job_id, duplicate.prediction_id, is_duplicate=True, created_at=LONG_AGO)
+    if is_removed:
+        assert transitions.pruning.mark_files(scratch, older_than=AGE, count=10) == 1
+    rows.change(scratch, "job", duplicate.job_id, state="rendering", ended_at=None)
+    own = rows.add_prediction(scratch, duplicate.job_id, duplicate.account_id, "rendering")
+    assert transitions.renders.end_prediction(
+        scratch, own, 0, state=PredictionState.FAILED, reason=Reason("x", "y"), resubmit_after=None
+    )
+    assert rows.read(scratch, "job", duplicate.job_id)["state"] == state
 
 
 @pytest.mark.parametrize("counted", [0, 3, 10])
