@@ -7,6 +7,8 @@ WORKERS ?= auto
 SEEDS ?= 1,2,3
 JOBS ?= 300
 SCENARIO ?= everything
+# Keep compiled modules, whatever the environment says: a test run starts hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo up test test-fast check format bench chaos lock clean
 

@@ -1,6 +1,7 @@
 """Fixtures for every test."""
 
 import os
+from itertools import chain, groupby
 
 import pytest
 from hypothesis import settings
@@ -30,6 +31,24 @@ __all__ = [
     "server_folder",
     "servers_running",
 ]
+
+LONGEST = ("tests/chaos/", "tests/acceptance/", "tests/integration/test_")
+"""Where tests start processes and wait for them, the longest first."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the longest tests out to the workers, which run them first: at the end, one would keep a worker idle.
+
+    pytest-xdist gives each worker a slice of the list, all of the same length; a file's tests stay together.
+    """
+    workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    long = [item for folder in LONGEST for item in items if item.nodeid.startswith(folder)]
+    short = [item for item in items if not item.nodeid.startswith(LONGEST)]
+    files = [list(tests) for _, tests in groupby(long, key=lambda item: item.path)]
+    share = -(-len(short) // workers)
+    items.clear()
+    for number in range(workers):
+        items.extend(chain(*files[number::workers], short[number * share : (number + 1) * share]))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
