@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Picture
+from typing import TYPE_CHECKING
 
 from bench.results import Result
 from bench.tables import SHORT_NAMES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = {
     "sdk": "#b45309",
@@ -32,6 +33,8 @@ class Curve:
 
 def draw_plot(results: Sequence[Result], curves: Sequence[Curve], path: Path) -> None:
     """Write a PNG. Both axes are logarithmic; closer to the lower left corner is better."""
+    from matplotlib.figure import Figure as Picture  # noqa: PLC0415 - a second of imports, which only this needs
+
     picture = Picture(figsize=(8, 5), dpi=120, layout="constrained")
     axes = picture.subplots()
     for number, curve in enumerate(curves):
@@ -52,7 +55,7 @@ def draw_plot(results: Sequence[Result], curves: Sequence[Curve], path: Path) ->
     picture.savefig(path, metadata={"Software": None})
 
 
-def _mark(axes: Axes, result: Result, *, above: bool) -> None:
+def _mark(axes: "Axes", result: Result, *, above: bool) -> None:
     figures = result.figures
     if figures.mean_delay is None or figures.mean_delay <= 0 or figures.watching_requests <= 0:
         return
