@@ -65,6 +65,13 @@ def add_late_batch(farm: Farm) -> None:
         rows.add_job(session, batch_id=batch, number=1, due_at=HOUR)
 
 
+def assert_only_the_login_opens_it_and_it_takes_no_orders(flower: Flower) -> None:
+    assert requests.get(flower.url + "/api/workers", timeout=60).status_code == 401
+    assert requests.get(flower.url + "/api/workers", auth=("operator", "wrong"), timeout=60).status_code == 401
+    order = requests.post(flower.url + "/api/task/async-apply/queue.report", json={"args": []}, auth=LOGIN, timeout=60)
+    assert order.status_code in {403, 404, 405}
+
+
 def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
     flower = Flower(farm)
     farm.simulator.set_fault("task_moderated", count=1)
@@ -94,23 +101,10 @@ def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
     farm.wait_until(lambda: farm.count(reported) == 1, what="the leader has found the late batch")
     assert farm.simulator.api_key not in requests.get(flower.url + "/api/tasks", auth=LOGIN, timeout=60).text
 
-
-def test_a_refused_submission_is_red_in_flower(farm: Farm) -> None:
-    flower = Flower(farm)
     farm.simulator.set_fault("submit_429", count=1)
-    farm.start_worker()
-    farm.wait_until(lambda: flower.hears_of("main1"), what="Flower hears of the worker")
-    farm.push(["take 1"])
+    farm.push(["take 7"], batch="refused")
     farm.wait_until(
         lambda: flower.has_seen("render.submit", state="FAILURE", reported="exception", words="SubmitBackedOff("),
-        what="a red submission",
+        what="a refused submission is red",
     )
-
-
-def test_flower_asks_for_a_login_and_takes_no_orders(farm: Farm) -> None:
-    flower = Flower(farm)
-    farm.start_worker()
-    assert requests.get(flower.url + "/api/workers", timeout=60).status_code == 401
-    assert requests.get(flower.url + "/api/workers", auth=("operator", "wrong"), timeout=60).status_code == 401
-    order = requests.post(flower.url + "/api/task/async-apply/queue.report", json={"args": []}, auth=LOGIN, timeout=60)
-    assert order.status_code in {403, 404, 405}
+    assert_only_the_login_opens_it_and_it_takes_no_orders(flower)

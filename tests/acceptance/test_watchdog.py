@@ -33,35 +33,28 @@ def stop_consuming(farm: Farm, queue: str) -> None:
     assert "no longer consuming" in json.dumps(json.loads(done.stdout)), done.stdout
 
 
-def test_a_worker_that_consumes_no_more_ends_and_says_why(farm: Farm) -> None:
+def test_only_a_worker_that_consumes_no_more_ends_and_says_why(farm: Farm, redis_url: str) -> None:
     store = farm.start_store()
-    farm.start_worker()
+    worker = farm.start_worker()
     farm.push(["take 1"])
     farm.wait_for_all()
     born = time.monotonic()
     farm.wait_until(lambda: time.monotonic() - born > 2 * LIMIT or store.poll() is not None, what="an idle while")
-    assert store.poll() is None, "an idle worker ended"
+    assert (worker.poll(), store.poll()) == (None, None), "an idle worker ended"
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.client_pause(int(2.5 * LIMIT * 1000))
+        farm.push(["take 2"], batch="later")
+        farm.wait_for_all()
+    assert (worker.poll(), store.poll()) == (None, None), "a worker ended because its broker was frozen"
 
     stop_consuming(farm, "store")
-    farm.push(["take 2"], batch="later")
+    farm.push(["take 3"], batch="last")
     farm.wait_until(lambda: store.poll() is not None, what="the stuck worker has ended")
 
     assert store.returncode == EXIT_STUCK
     assert "watchdog.stuck" in farm.read_logs("store")
     farm.start_store()
     farm.wait_for_all()
-    assert farm.count_jobs("succeeded") == 2
-    assert len(farm.simulator.tasks()) == 2
-
-
-def test_a_worker_outlives_a_broker_that_is_frozen_beyond_the_limit(farm: Farm, redis_url: str) -> None:
-    worker = farm.start_worker()
-    farm.start_store()
-    farm.push(["take 1"])
-    farm.wait_for_all()
-    with redis.Redis.from_url(redis_url) as client:
-        client.client_pause(int(2.5 * LIMIT * 1000))
-        farm.push(["take 2"], batch="later")
-        farm.wait_for_all()
-    assert worker.poll() is None
-    assert farm.count_jobs("succeeded") == 2
+    assert farm.count_jobs("succeeded") == 3
+    assert len(farm.simulator.tasks()) == 3
