@@ -32,10 +32,33 @@ from tests.support.embedded import (
 
 
 @both
-def test_the_first_start_makes_a_server_that_answers(kind: Kind, server_folder: Path) -> None:
-    with kind(server_folder / 'a "quoted" folder\'s näme') as server:
-        remember(server.url, "first")
-        assert recall(server.url) == ["first"]
+def test_a_server_stops_without_a_trace_and_starts_again_with_its_data(kind: Kind, server_folder: Path) -> None:
+    server = kind(server_folder / 'a "quoted" folder\'s näme')
+    url = server.start()
+    remember(url, "first")
+    assert recall(url) == ["first"]
+    pids = [server.pid, *(child.pid for child in psutil.Process(server.pid).children(recursive=True))]
+
+    server.stop()
+    server.stop()
+    assert all(is_gone(pid) for pid in pids)
+    assert ports.find_obstacle(server.port) is None
+    with pytest.raises(Unavailable, match="not started"):
+        _ = server.pid
+
+    # Clients know its port, so it takes no other one while that is in use.
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((ports.HOST, server.port))
+        taken.listen()
+        with pytest.raises(Conflict, match=rf"port {server.port} .*in use(?s:.*)\nhint: "):
+            server.start()
+    assert server.start() == url
+    server.stop()
+
+    with kind(server.folder) as restarted:
+        assert restarted.url.split("@")[0] == url.split("@")[0]
+        assert recall(restarted.url) == ["first"]
 
 
 def test_a_server_that_stands_still_once_it_has_answered_was_started(
@@ -45,16 +68,6 @@ def test_a_server_that_stands_still_once_it_has_answered_was_started(
     monkeypatch.setattr(EmbeddedRedis, "_is_ready", lambda _: next(answers))
     with EmbeddedRedis(server_folder) as server:
         assert server.running
-
-
-@both
-def test_a_restart_keeps_data_and_password(kind: Kind, server_folder: Path) -> None:
-    with kind(server_folder) as server:
-        login = server.url.split("@")[0]
-        remember(server.url, "kept")
-    with kind(server_folder) as server:
-        assert server.url.split("@")[0] == login
-        assert recall(server.url) == ["kept"]
 
 
 def test_two_folders_have_two_passwords(server_folder: Path) -> None:
@@ -81,34 +94,6 @@ def show(url: str, *names: str) -> list[str]:
     """The values of these settings."""
     with psycopg.connect(url) as session:
         return [str((session.execute(f"show {name}").fetchone() or [None])[0]) for name in names]
-
-
-@both
-def test_stop_leaves_no_process_and_no_open_port(kind: Kind, server_folder: Path) -> None:
-    server = kind(server_folder)
-    server.start()
-    process, port = psutil.Process(server.pid), server.port
-    pids = [server.pid, *(child.pid for child in process.children(recursive=True))]
-    server.stop()
-    server.stop()
-    assert all(is_gone(pid) for pid in pids)
-    assert ports.find_obstacle(port) is None
-    with pytest.raises(Unavailable, match="not started"):
-        _ = server.pid
-
-
-@both
-def test_a_port_that_clients_know_is_refused_by_name_while_it_is_in_use(kind: Kind, server_folder: Path) -> None:
-    with kind(server_folder) as server:
-        url = server.url
-        server.stop()
-        with socket.socket() as taken:
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            taken.bind((ports.HOST, server.port))
-            taken.listen()
-            with pytest.raises(Conflict, match=rf"port {server.port} .*in use(?s:.*)\nhint: "):
-                server.start()
-        assert server.start() == url
 
 
 @both_running
