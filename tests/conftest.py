@@ -14,6 +14,7 @@ from tests.support.servers import (
     redis_url,
     server_folder,
     servers_running,
+    spare_databases,
 )
 
 # Machines are shared and slow by turns: how long an example takes says nothing about it. The same examples in every
@@ -30,6 +31,7 @@ __all__ = [
     "redis_url",
     "server_folder",
     "servers_running",
+    "spare_databases",
 ]
 
 LONGEST = ("tests/chaos/", "tests/acceptance/", "tests/integration/test_")

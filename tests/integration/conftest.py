@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import Base
 from models.db.session import Sessions, open_engine, open_sessions
 from rushes.runtime import Runtime
 from sandbox.servers import EmbeddedPostgres
@@ -44,30 +42,18 @@ def scratch(postgres: EmbeddedPostgres, scratch_database: str) -> Iterator[Sessi
         yield session
 
 
-@pytest.fixture(scope="session")
-def shared_database(postgres: EmbeddedPostgres, migrated_template: str) -> str:
-    """The name of a migrated database that is emptied for each test that asks for `shared_sessions`."""
-    postgres.start()
-    return create_database(postgres, template=migrated_template)
-
-
-@pytest.fixture
-def shared_sessions(postgres: EmbeddedPostgres, shared_database: str) -> Iterator[Sessions]:
-    """Sessions on an emptied database: cheaper than one of the test's own, for tests that leave its tables alone."""
-    postgres.start()
-    engine = open_engine(url_of(postgres, shared_database), pool_size=10)
-    with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY"))
-    yield open_sessions(engine)
-    engine.dispose()
-
-
 @pytest.fixture
 def sessions(database_url: str) -> Iterator[Sessions]:
-    """Sessions on a database of the test's own, for tests that commit or race."""
+    """Sessions on the test's database, for tests that commit or race."""
     engine = open_engine(database_url, pool_size=10)
     yield open_sessions(engine)
     engine.dispose()
+
+
+@pytest.fixture
+def shared_sessions(sessions: Sessions) -> Sessions:
+    """Another name of `sessions`."""
+    return sessions
 
 
 @pytest.fixture

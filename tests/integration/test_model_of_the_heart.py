@@ -53,6 +53,7 @@ from tests.support import rows
 from tests.support.lying_provider import WEBHOOK_SECRET, Died, LyingProvider, Task
 from tests.support.mortal_sessions import MortalSessions
 from tests.support.rows import NOW, SHA256, VIDEO_MODEL
+from tests.support.servers import EMPTY
 
 LEASE = timedelta(seconds=30)
 HOUR = rows.HOUR  # longer than every lease, window and settle time
@@ -93,7 +94,7 @@ class Heart(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         with transaction(self.sessions) as session:
-            session.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY"))
+            session.execute(text(EMPTY))
             self.account = transitions.accounts.ensure_account(session, "default", slots=3, submits_per_minute=1_000)
         self.provider = LyingProvider(now=lambda: self.ask("SELECT clock_timestamp()")[0][0])
         self.mortal = MortalSessions(self.sessions)

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from api.routes.hooks import HOOK_BYTES
-from models import Base, Prediction, queries, transitions
+from models import Prediction, queries, transitions
 from models.db.session import WAKE_CHANNEL, transaction
 from models.queries.audit import RULES, find_broken
 from rushes.runtime import ACCOUNT
@@ -34,7 +34,7 @@ from tests.support.api_server import Api, serve_api
 from tests.support.rows import MINUTE, NOW, OUTPUT, SECOND, Render
 from tests.support.runtimes import change
 from tests.support.scripted_server import Peer, ScriptedServer
-from tests.support.servers import cloned_database
+from tests.support.servers import EMPTY, cloned_database
 from tests.support.simulator_client import wait_until
 
 KEY = "wsk-hush"
@@ -180,7 +180,7 @@ def hooks(postgres: EmbeddedPostgres, running: tuple[Api, Provider]) -> Hooks:
     postgres.start()
     api, provider = running
     with transaction(api.sessions) as session:
-        session.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY"))
+        session.execute(text(EMPTY))
     for learnt in ("hook_secret", "webhook_secret"):
         vars(api.app.state.runtime).pop(learnt, None)
     ask_patiently(api)
