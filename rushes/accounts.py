@@ -11,7 +11,7 @@ from models.db.session import Sessions, transaction
 from models.queries.accounts.summary import AccountSummary
 from rushes.errors import Conflict, NotFound, Transient
 from rushes.retries import RetryPolicy
-from rushes.runtime import ACCOUNT
+from rushes.runtime import ACCOUNT, Runtime
 from rushes.wavespeed.answers import SubmitOutcomeUnknown
 
 
@@ -66,3 +66,11 @@ def _get_id(session: Session) -> UUID:
     if account is None:
         raise NotFound("there is no account yet: start a worker")
     return account.id
+
+
+def write_limits(runtime: Runtime, session: Session) -> None:
+    """Write the limits of the settings into the account's row."""
+    settings = runtime.settings
+    transitions.accounts.ensure_account(
+        session, ACCOUNT, slots=settings.slots, submits_per_minute=settings.submits_per_minute
+    )

@@ -18,6 +18,7 @@ from models import queries, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
 from models.queries.dispatching import Chores, DispatchAccount, Survey
+from rushes.accounts import write_limits
 from rushes.intervals import Every
 from rushes.reconciling.epoch_file import hold_after_restore
 from rushes.runtime import ACCOUNT, Runtime
@@ -217,10 +218,7 @@ class Dispatcher:
         with transaction(self._runtime.sessions) as session:
             transitions.leadership.see_worker(session, self._name, queues=self._queues, threads=self._threads)
             if self._leads:
-                settings = self._runtime.settings
-                transitions.accounts.ensure_account(
-                    session, ACCOUNT, slots=settings.slots, submits_per_minute=settings.submits_per_minute
-                )
+                write_limits(self._runtime, session)
         self._sign_of_life.began_at = now
         if "store" in self._queues and self._tidying.begin_if_due(now):
             removed = self._runtime.store.remove_abandoned(older_than=ABANDONED_AFTER)

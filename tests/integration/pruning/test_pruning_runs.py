@@ -42,7 +42,7 @@ def add_stored_job(runtime: Runtime, name: str, *, kind: str = "video", batch: U
     """A job that ended ten days ago, with a file of this name."""
     draft = runtime.store.scratch() / "draft"
     draft.write_bytes(CONTENT)
-    url = runtime.store.publish(draft, name)
+    (url,) = runtime.store.publish((draft, name))
     state = "succeeded" if kind == "video" else "failed"
     with transaction(runtime.sessions) as session:
         account = transitions.accounts.ensure_account(session, "default", slots=2, submits_per_minute=60)
