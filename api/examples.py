@@ -31,7 +31,7 @@ NEW_IMAGE_JOB: Json = {
     "input": {"image": "https://example.com/fox.jpg", "prompt": "the fox turns its head", "duration": 8},
 }
 NEW_JOBS: Json = {"jobs": [NEW_JOB, NEW_IMAGE_JOB]}
-NEW_BATCH: Json = {"name": "pilot", **NEW_JOBS}
+NEW_BATCH: Json = {"name": "pilot", **NEW_JOBS, "on_repeat": "same_name"}
 URGENT_BATCH: Json = {**NEW_BATCH, "finish_by": "2026-11-05T12:30:00Z"}
 
 _PUSHED = Job(
@@ -47,6 +47,7 @@ _PUSHED = Job(
 _ASKED: Json = JobListed.of(JobView(_PUSHED), Links(ADDRESS)).model_dump(mode="json")
 _VIDEO: Json = {
     "url": f"{ADDRESS}/v1/jobs/{JOB_ID}/video",
+    "file_name": "01-a-red-fox-trotting-through-fresh-snow.mp4",
     "bytes": 9482113,
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "container": "mp4",
@@ -99,6 +100,7 @@ RECHECKED_JOB: Json = {
     "cost": {"held": "0.0000", "spent": "0.3600"},
     "unverified": {
         "url": f"{ADDRESS}/v1/jobs/{JOB_ID}/unverified",
+        "file_name": "01-a-red-fox.3a7bd3e2360a.unverified",
         "bytes": 9482113,
         "sha256": "3a7bd3e2360a3d29eea436fcfb7e44c735d117c42d1c1835420b6b9942dd4f1b",
         "content_type": "video/mp4",
@@ -226,6 +228,7 @@ BATCH_EVENT_PAGE: Json = {
     "next_cursor": None,
 }
 PUSHED_BATCH: Json = {
+    "repeated": False,
     **BATCH,
     "jobs": 2,
     "states": {"queued": 2, "rendering": 0, "storing": 0, "succeeded": 0, "failed": 0, "cancelled": 0},
@@ -247,6 +250,8 @@ ACCOUNT: Json = {
     "slots": 2,
     "effective_slots": None,
     "submits_per_minute": 2,
+    "max_spend_per_day": "50.0000",
+    "spent_today": "3.2400",
     "cost": {"held": "0.7200", "spent": "14.4000", "refunded": "0.3600", "duplicate": "0.0000"},
     "paused": None,
     "back_off": None,
@@ -265,3 +270,4 @@ _WORKING = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=Health
 ALIVE: Json = {"status": "ok"}
 READY: Json = Ready.of(_WORKING).model_dump(mode="json")
 NOT_READY: Json = Ready.of(UNREACHABLE).model_dump(mode="json")
+REPEATED_BATCH: Json = {**PUSHED_BATCH, "repeated": True}

@@ -1,5 +1,6 @@
 """Add to the OpenAPI document everything that FastAPI cannot infer: bodies, examples, problems."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -80,9 +81,12 @@ def shows(description: str, example: Json) -> Json:
     return {"description": description, "content": {"application/json": {"example": _swap(example, None, _NULL)}}}
 
 
-def answers(status: int, description: str, example: Json, *errors: int) -> Json:
-    """Return the arguments of a route that describe its answer, and the errors that it may return."""
-    return {"status_code": status, "responses": {status: shows(description, example), **problems(*errors)}}
+def answers(
+    status: int, description: str, example: Json, *errors: int, also: Mapping[int | str, Json] | None = None
+) -> Json:
+    """Return the arguments of a route that describe its answer, other answers of its model, and its errors."""
+    responses: dict[int | str, Any] = {status: shows(description, example), **(also or {}), **problems(*errors)}
+    return {"status_code": status, "responses": responses}
 
 
 def sends(description: str, media_type: str) -> Json:

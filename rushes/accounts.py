@@ -72,5 +72,9 @@ def write_limits(runtime: Runtime, session: Session) -> None:
     """Write the limits of the settings into the account's row."""
     settings = runtime.settings
     transitions.accounts.ensure_account(
-        session, ACCOUNT, slots=settings.slots, submits_per_minute=settings.submits_per_minute
+        session,
+        ACCOUNT,
+        slots=settings.slots,
+        submits_per_minute=settings.submits_per_minute,
+        max_spend_per_day=settings.max_spend_per_day,
     )

@@ -3,6 +3,7 @@
 import math
 import os
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -92,6 +93,8 @@ class Settings(BaseSettings):
     submits_per_minute: int = Field(default=2, ge=1, le=1_000_000)
     restore_epoch: int = Field(default=0, ge=0, le=2**31)
     overcommit: Literal["auto"] | Annotated[int, Field(ge=0, le=100_000)] = "auto"
+    max_spend_per_day: Decimal | None = Field(default=None, ge=0, le=10_000_000)
+    confirm_above: float = Field(default=50, ge=0)
     max_batch_jobs: int = Field(default=100_000, ge=1)
 
     render_median_seconds: Seconds = 100

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from api import examples
 from api.deps import BatchBody, JobsBody, LinksDep, PersonDep, PruneBody, RuntimeDep
-from api.openapi import BODY_ERRORS, answers, takes
+from api.openapi import BODY_ERRORS, answers, shows, takes
 from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPushed, Price
 from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.orders import NewBatch, NewJobs
@@ -35,20 +35,35 @@ def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
 @router.post(
     "/batches",
     summary="Push a batch",
-    **answers(201, "The batch is stored and will be rendered.", examples.PUSHED_BATCH, *BODY_ERRORS, 409, 503),
+    **answers(
+        201,
+        "The batch is stored and will be rendered.",
+        examples.PUSHED_BATCH,
+        *(*BODY_ERRORS, 409, 503),
+        also={200: {"model": BatchPushed, **shows("The same jobs were pushed before.", examples.REPEATED_BATCH)}},
+    ),
     openapi_extra=takes(NewBatch, two_jobs=examples.NEW_BATCH, to_have_ended_by_a_time=examples.URGENT_BATCH),
 )
 def push(new: BatchBody, runtime: RuntimeDep, links: LinksDep, response: Response) -> BatchPushed:
     """Store up to 100,000 jobs under a name, all of them or none. A name that is taken is refused with 409.
 
-    This makes a push safe to repeat: after a broken connection, push again and treat 409 as success.
+    `on_repeat` makes a push safe to repeat after a broken connection: the batch that holds these jobs is returned with
+    200 and `repeated`, and nothing is bought again.
     """
     limit = runtime.settings.max_batch_jobs
-    batch, checked = push_batch(runtime.sessions, new.name, new.jobs, max_jobs=limit, finish_by=new.finish_by)
-    runtime.waker.wake()
-    response.headers["Location"] = links.batch(new.name)
-    view = view_pushed_batch(runtime.sessions, batch, cost=checked.cost, forecaster=runtime.forecaster)
-    return BatchPushed.of(view, warnings=checked.warnings)
+    pushed = push_batch(
+        runtime.sessions, new.name, new.jobs, max_jobs=limit, finish_by=new.finish_by, on_repeat=new.on_repeat
+    )
+    response.headers["Location"] = links.batch(pushed.batch.name)
+    warnings = pushed.checked.warnings
+    if pushed.is_repeat:
+        response.status_code = 200
+        view = get_batch(runtime.sessions, str(pushed.batch.id), forecaster=runtime.forecaster)
+    else:
+        runtime.waker.wake()
+        cost = pushed.checked.cost
+        view = view_pushed_batch(runtime.sessions, pushed.batch, cost=cost, forecaster=runtime.forecaster)
+    return BatchPushed.of(view, warnings=warnings, repeated=pushed.is_repeat)
 
 
 @router.get("/batches", summary="List batches", **answers(200, "A page of batches.", examples.BATCH_PAGE, 422, 503))

@@ -39,6 +39,10 @@ class AccountSeen(Shown):
         description="A lower number, learned from the provider; null if `slots` applies."
     )
     submits_per_minute: int
+    max_spend_per_day: Money | None = Field(
+        description="Dollars that may be held and spent in a day of UTC. Jobs that would exceed it wait. Null: no cap."
+    )
+    spent_today: Money = Field(description="Held and spent for predictions of this day of UTC.")
     cost: AccountCost
     paused: Pause | None
     back_off: str | None = Field(description="Why the provider accepts no submissions; null if it accepts them.")

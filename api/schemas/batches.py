@@ -121,6 +121,7 @@ class BatchPushed(BatchDetails):
     """A stored batch, with warnings about changes to its jobs."""
 
     warnings: list[BatchWarning] = Field(description="For example, parameters that were dropped.")
+    repeated: bool = Field(description="These jobs were pushed before. This is their batch; nothing new is bought.")
 
 
 class BatchPage(PageShown[BatchDetails]):

@@ -50,6 +50,7 @@ class Video(Shown):
     """A stored video that passed the probe."""
 
     url: str = Field(description="Address of the file. Range requests are supported.")
+    file_name: str | None = Field(description="A name that is unique in its batch. Null once the file is removed.")
     bytes: int
     sha256: str
     container: str | None
@@ -66,13 +67,15 @@ class Video(Shown):
         if file is None:
             return None
         poster_url = links.job(view.job.id, "poster") if view.find_file(ArtifactKind.POSTER) else None
-        return cls.copy_from(file, url=links.job(view.job.id, "video"), poster_url=poster_url)
+        url = links.job(view.job.id, "video")
+        return cls.copy_from(file, url=url, poster_url=poster_url)
 
 
 class Unverified(Shown):
     """A downloaded file that is kept although the probe rejects it as a video."""
 
     url: str = Field(description="Address of the file.")
+    file_name: str | None = Field(description="A name that is unique in its batch. Null once the file is removed.")
     bytes: int
     sha256: str
     content_type: str | None = Field(description="As declared by the output host.")
@@ -86,7 +89,8 @@ class Unverified(Shown):
         file = view.find_file(ArtifactKind.UNVERIFIED)
         if file is None:
             return None
-        return cls.copy_from(file, url=links.job(view.job.id, "unverified"), kept_at=file.created_at)
+        url = links.job(view.job.id, "unverified")
+        return cls.copy_from(file, url=url, kept_at=file.created_at)
 
 
 class PredictionSeen(Shown):
@@ -133,6 +137,8 @@ class JobListed(Shown):
     model: str = Field(description="The video model's short name.")
     state: JobState
     input: dict[str, Any] = Field(description="All parameters, as sent to the provider.")
+    client_ref: str | None = Field(description="The caller's own id.")
+    metadata: dict[str, Any] | None = Field(description="The caller's own values, as they were pushed.")
     priority: int
     price: Money = Field(description="Catalogue price of one render, in US dollars.")
     attempts: int = Field(description="Predictions that were or may have been bought, without duplicate purchases.")
@@ -167,6 +173,7 @@ class JobListed(Shown):
         return cls.copy_from(
             job,
             batch=view.batch,
+            metadata=job.client_metadata,
             model=view.model_name,
             attempts=view.attempts,
             cost=JobCost.copy_from(view),

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from api.schemas.values import Body
-from rushes.jobs.pushing import JobOrder
+from rushes.jobs.pushing import JobOrder, OnRepeat
 
 
 class NewJobs(Body):
@@ -28,3 +28,11 @@ class NewBatch(NewJobs):
             examples=["2026-11-05T13:00:00Z"],
         ),
     ] = None
+    on_repeat: Annotated[
+        OnRepeat,
+        Field(
+            strict=False,
+            description="If the same jobs were pushed before: `refuse` a name that is taken (409), return the batch of "
+            "the `same_name`, or return the batch of any name with the `same_jobs`.",
+        ),
+    ] = OnRepeat.REFUSE

@@ -66,6 +66,9 @@ def _print(account: dict[str, Any], *, as_json: bool) -> None:
             "outputs": show_text((account.get("outputs") or {}).get("detail", ""), limit=500),
             "slots": account["effective_slots"] or account["slots"],
             "submits per minute": account["submits_per_minute"],
+            "today": f"{show_money(account['spent_today'])} of {show_money(cap)} held or spent (UTC)"
+            if (cap := account.get("max_spend_per_day"))
+            else "",
             "held": show_money(cost["held"]),
             "spent": show_money(cost["spent"]),
             "refunded": show_money(cost["refunded"]),

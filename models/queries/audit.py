@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
-from models.queries.accounts.money import REFUNDED, SPENT
+from models.money import REFUNDED, SPENT
 from models.transitions.storing.steps import TO_STORE
 
 EXAMPLES = 10

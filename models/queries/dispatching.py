@@ -85,7 +85,7 @@ _NEXT = f"""extract(epoch FROM least(
         ) - now())::float8"""
 
 _SURVEY = statement(f"""
-    SELECT {_HEALTH}, {ROOM},
+    SELECT {_HEALTH}, {ROOM}, NULL AS spend_left,
         coalesce((SELECT min(due_at) FROM job WHERE state = 'queued') <= now(), false) AS jobs,
         EXISTS (SELECT FROM prediction WHERE state = 'submitting' AND posted_at IS NULL AND due_at <= now()) AS submits,
         EXISTS (SELECT FROM prediction WHERE {TO_STORE} AND due_at <= now()) AS stores,

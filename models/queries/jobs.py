@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models.db.rows import find_all, statement
 from models.lifecycle import JobState
-from models.queries.accounts.money import HELD, SPENT
+from models.money import HELD, SPENT
 from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.batch import Batch
 from models.tables.event import Event

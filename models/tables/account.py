@@ -1,6 +1,7 @@
 """One WaveSpeed account: its limits and its health. Its key is kept in the settings, never in a row."""
 
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Double, LargeBinary, text
@@ -15,6 +16,7 @@ class Account(Base):
     __tablename__ = "account"
     __table_args__ = (
         CheckConstraint("slots > 0 AND submits_per_minute > 0 AND overcommit >= 0", name="limits"),
+        CheckConstraint("max_spend_per_day >= 0", name="max_spend_per_day"),
         CheckConstraint("effective_slots > 0", name="effective_slots"),
     )
 
@@ -22,6 +24,7 @@ class Account(Base):
     name: Mapped[str] = mapped_column(unique=True)
     slots: Mapped[int]  # renders that the provider runs at once
     submits_per_minute: Mapped[int]
+    max_spend_per_day: Mapped[Decimal | None]  # dollars held and spent in a day of UTC; null: no cap
     overcommit: Mapped[int] = mapped_column(server_default=text("0"))  # renders queued at the provider beyond the slots
     effective_slots: Mapped[int | None]  # learned from a concurrency 429; null: as configured
     limited_at: Mapped[datetime | None]  # when the last concurrency 429 came

@@ -3,6 +3,8 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
@@ -66,3 +68,8 @@ class Artifact(Base):
     )  # belongs to a duplicate purchase, and the job has not succeeded with it
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     removed_at: Mapped[datetime | None]  # since when the file counts as removed on purpose
+
+    @property
+    def file_name(self) -> str | None:
+        """The last part of its URL: a name that is unique among the files of a batch. None once it is removed."""
+        return PurePosixPath(unquote(urlsplit(self.url).path)).name if self.url else None

@@ -17,6 +17,7 @@ class Batch(Base):
         CheckConstraint("job_count > 0", name="job_count"),
         CheckConstraint("at_risk_at IS NULL OR finish_by IS NOT NULL", name="at_risk_at"),
         CheckConstraint("files_removed_at IS NULL OR deleted_at IS NOT NULL", name="files_removed_at"),
+        Index("ix_batch_digest", "digest"),
         Index("ix_batch_finish_by", "finish_by", postgresql_where=text("finish_by IS NOT NULL")),
         Index("ix_batch_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     )
@@ -24,6 +25,7 @@ class Batch(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(unique=True)  # also the name of its folder of videos
     job_count: Mapped[int]
+    digest: Mapped[str | None]  # SHA-256 of its jobs, by which the same push is recognised; null: older than the column
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finish_by: Mapped[datetime | None]  # deadline for its last job; null: none
     at_risk_at: Mapped[datetime | None]  # since when it is likely to miss finish_by; null: it is not

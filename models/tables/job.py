@@ -38,6 +38,9 @@ class Job(Base):
     number: Mapped[int | None]  # position in the batch, from 1
     video_model: Mapped[str]  # the provider's model id
     input: Mapped[dict[str, Any]]  # every parameter, as sent to the provider
+    client_ref: Mapped[str | None]  # the caller's own id for it
+    client_metadata: Mapped[dict[str, Any] | None]  # the caller's own values, returned as they came
+    file_stem: Mapped[str | None]  # name of its files without suffix, from client_ref; null: from number and prompt
     price: Mapped[Decimal]  # dollars for one render, from the catalogue
     priority: Mapped[int] = mapped_column(server_default=text("0"))  # higher goes first
     max_attempts: Mapped[int] = mapped_column(server_default=text("3"))  # limit of purchases

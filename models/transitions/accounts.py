@@ -1,6 +1,7 @@
 """An account's limits and health."""
 
 from datetime import timedelta
+from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -11,17 +12,25 @@ from models.tables.base import new_id
 from models.transitions.history import change, fields
 
 _ENSURE = statement("""
-    INSERT INTO account (id, name, slots, submits_per_minute)
-    VALUES (:id, :name, :slots, :submits_per_minute)
+    INSERT INTO account (id, name, slots, submits_per_minute, max_spend_per_day)
+    VALUES (:id, :name, :slots, :submits_per_minute, :max_spend_per_day)
     ON CONFLICT (name) DO UPDATE
-        SET slots = excluded.slots, submits_per_minute = excluded.submits_per_minute
+        SET slots = excluded.slots, submits_per_minute = excluded.submits_per_minute,
+            max_spend_per_day = excluded.max_spend_per_day
     RETURNING id
 """)
 
 
-def ensure_account(session: Session, name: str, *, slots: int, submits_per_minute: int) -> UUID:
+def ensure_account(
+    session: Session, name: str, *, slots: int, submits_per_minute: int, max_spend_per_day: Decimal | None = None
+) -> UUID:
     """Write the limits from the settings into the account's row. Creates the row if there is none."""
-    limits = {"name": name, "slots": slots, "submits_per_minute": submits_per_minute}
+    limits = {
+        "name": name,
+        "slots": slots,
+        "submits_per_minute": submits_per_minute,
+        "max_spend_per_day": max_spend_per_day,
+    }
     return UUID(str(session.execute(_ENSURE, {"id": new_id(), **limits}).scalar_one()))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
+from models.money import SPENT_TODAY, first_id_of_today
 from models.tables.base import new_id
 from models.transitions.history import fields, log
 
@@ -42,6 +44,7 @@ class AccountRoom(NamedTuple):
     stuck: int  # of these, the ones that gave their slot back
     submitting: int  # of these, the ones not accepted yet
     posting: int  # of those, the ones with a message or a POST under way
+    spend_left: Decimal | None = None  # dollars that may still be bought today; None: no cap, or not counted
 
     @property
     def free(self) -> int:
@@ -85,7 +88,12 @@ IN_USE = """LATERAL (
 """SQL: the columns of an `AccountRoom`, and the tables to join with the account for them; `ROOM_VALUES` binds both."""
 ROOM_VALUES = {"rate_window": RATE_WINDOW, "probe_pause": PROBE_PAUSE, "slot_windows": SLOT_WINDOWS}
 
-_COUNT_SLOTS = statement(f"SELECT {ROOM} FROM account, {IN_USE} WHERE id = :account_id")
+_COUNT_SLOTS = statement(f"""
+    SELECT {ROOM},
+        max_spend_per_day - CASE WHEN max_spend_per_day IS NOT NULL THEN ({SPENT_TODAY}) END AS spend_left
+    FROM account, {IN_USE}
+    WHERE id = :account_id
+""")
 
 _TAKE_LOCK = statement("SELECT 1 FROM account WHERE id = :account_id FOR NO KEY UPDATE")
 
@@ -98,7 +106,8 @@ def count_free_slots(session: Session, account_id: UUID) -> AccountRoom | None:
     """
     if session.execute(_TAKE_LOCK, {"account_id": account_id}).first() is None:
         return None
-    return find_one(session, _COUNT_SLOTS, AccountRoom, account_id=account_id, **ROOM_VALUES)
+    values = {"account_id": account_id, "today": first_id_of_today(), **ROOM_VALUES}
+    return find_one(session, _COUNT_SLOTS, AccountRoom, **values)
 
 
 class ClaimedSubmit(NamedTuple):
@@ -118,8 +127,11 @@ _ADMIT = statement(f"""
         ORDER BY priority DESC, id
         LIMIT :count
         FOR UPDATE SKIP LOCKED
-    ), picked AS (  -- the n-th job gets the n-th of the new ids
-        SELECT id, price, row_number() OVER (ORDER BY priority DESC, id) AS place FROM best
+    ), summed AS (  -- the n-th job gets the n-th of the new ids
+        SELECT id, price, row_number() OVER best_first AS place, sum(price) OVER best_first AS total
+        FROM best WINDOW best_first AS (ORDER BY priority DESC, id)
+    ), picked AS (
+        SELECT * FROM summed WHERE total <= coalesce(CAST(:spend_left AS numeric), total)
     ), admitted AS (
         UPDATE job SET state = 'rendering', due_at = NULL
         FROM picked WHERE job.id = picked.id AND job.state = 'queued'
@@ -135,10 +147,15 @@ _ADMIT = statement(f"""
 """)
 
 
-def admit_jobs(session: Session, account_id: UUID, *, count: int) -> int:
-    """Give each of the best queued jobs a slot: a prediction in `submitting`, due at once. Returns how many."""
+def admit_jobs(session: Session, account_id: UUID, *, count: int, spend_left: Decimal | None = None) -> int:
+    """Give each of the best queued jobs a slot: a prediction in `submitting`, due at once. Returns how many.
+
+    The caller must hold the account's lock. The first job that costs more than is left of `spend_left` ends the
+    admission, so that cheaper jobs do not overtake it.
+    """
     ids: Sequence[UUID] = [new_id() for _ in range(count)]
-    return len(session.execute(_ADMIT, {"account_id": account_id, "count": count, "ids": ids}).all())
+    values = {"account_id": account_id, "count": count, "ids": ids, "spend_left": spend_left}
+    return len(session.execute(_ADMIT, values).all())
 
 
 # MATERIALIZED here and in every claim: if the planner ran the inner query once per row, it would exceed the LIMIT.

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Jsonb
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -30,6 +31,9 @@ class NewJob(NamedTuple):
     price: Decimal
     priority: int
     max_attempts: int
+    client_ref: str | None = None
+    client_metadata: dict[str, Any] | None = None
+    file_stem: str | None = None
 
 
 _PUSHED_BATCH = statement(f"""
@@ -37,9 +41,11 @@ _PUSHED_BATCH = statement(f"""
 """)
 
 
-def insert_batch(session: Session, name: str, jobs: list[NewJob], *, finish_by: datetime | None = None) -> Batch | None:
+def insert_batch(
+    session: Session, name: str, jobs: list[NewJob], *, finish_by: datetime | None = None, digest: str | None = None
+) -> Batch | None:
     """Store a batch and all its jobs, numbered from 1 in the given order. Returns None if the name is taken."""
-    born = insert(Batch).values(id=new_id(), name=name, job_count=len(jobs), finish_by=finish_by)
+    born = insert(Batch).values(id=new_id(), name=name, job_count=len(jobs), finish_by=finish_by, digest=digest)
     batch = session.scalars(born.on_conflict_do_nothing(index_elements=["name"]).returning(Batch)).first()
     if batch is None:
         return None
@@ -57,8 +63,24 @@ def insert_job(session: Session, new: NewJob) -> Job:
     return job
 
 
+_SAME_PUSH = statement("""
+    SELECT pg_advisory_xact_lock(hashtextextended(:digest, 0))
+""")
+
+
+def find_same_push(session: Session, digest: str) -> Batch | None:
+    """Find the newest batch with the same jobs that is not deleted.
+
+    Another push of them waits until this transaction has ended.
+    """
+    session.execute(_SAME_PUSH, {"digest": digest})
+    same = select(Batch).where(Batch.digest == digest, Batch.deleted_at.is_(None))
+    return session.scalars(same.order_by(Batch.id.desc()).limit(1)).first()
+
+
 _COPY = """
-    COPY job (id, batch_id, number, video_model, input, price, priority, max_attempts) FROM STDIN
+    COPY job (id, batch_id, number, video_model, input, price, priority, max_attempts, client_ref, client_metadata,
+        file_stem) FROM STDIN
 """
 
 

@@ -20,7 +20,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, find_one, statement
-from models.queries.accounts.money import REFUNDED, SPENT
+from models.money import REFUNDED, SPENT
 from models.tables.prediction import UNCOUNTED
 from models.transitions.history import fields, log
 from models.transitions.storing.steps import TO_STORE, NewArtifact

@@ -123,18 +123,24 @@ def open_store(url: str) -> ArtifactStore:
 
 
 def video_name(
-    *, job_id: UUID, prompt: str, batch: str | None = None, number: int | None = None, total: int | None = None
+    *,
+    job_id: UUID,
+    prompt: str,
+    batch: str | None = None,
+    number: int | None = None,
+    total: int | None = None,
+    stem: str | None = None,
 ) -> str:
-    """`<batch>/<number>-<slug>.mp4`, or `jobs/<slug>-<job id>.mp4` without a batch.
+    """`<batch>/<stem>.mp4` or `<batch>/<number>-<slug>.mp4`, or `jobs/<stem or slug>-<job id>.mp4` without a batch.
 
-    A batch's name is unique and valid as a folder name, and a number is unique in its batch, so no two jobs share a
-    name. Numbers are padded to the width of `total`, so that a listing has the order of the push.
+    A batch's name is unique and valid as a folder name, and stems and numbers are unique in their batch, so no two jobs
+    share a name. Numbers are padded to the width of `total`, so that a listing has the order of the push.
     """
     source = prompt[:_SLUG_SOURCE_LIMIT]
-    slug = slugify(source, max_length=SLUG_LIMIT, word_boundary=True, save_order=True) or "video"
+    slug = stem or slugify(source, max_length=SLUG_LIMIT, word_boundary=True, save_order=True) or "video"
     if batch is None or number is None:
         return f"jobs/{slug}-{job_id.hex}.mp4"
-    return f"{batch}/{number:0{len(str(total or number))}d}-{slug}.mp4"
+    return f"{batch}/{stem or f'{number:0{len(str(total or number))}d}-{slug}'}.mp4"
 
 
 def duplicate_name(name: str, *, purchase: int) -> str:

@@ -1,15 +1,19 @@
 """Push, price, cancel and retry jobs, for upstream systems and people."""
 
+import hashlib
+import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from slugify import slugify
 from sqlalchemy.orm import Session
 
 from models import Batch, Job, JobState, queries, transitions
@@ -24,6 +28,10 @@ BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LONGEST_PROMISE = timedelta(days=366)
 PROBLEM_LIMIT = 100
 """The most problems that are listed for one batch."""
+STEM_LIMIT = 80
+_LIKE_A_NUMBER = re.compile(r"\d+-")
+METADATA_BYTES = 4_096
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it; an even number of backslashes is text
 MAX_ATTEMPTS = 20
 PRIORITY_LIMIT = 100
 
@@ -39,6 +47,21 @@ class JobOrder(BaseModel):
     max_attempts: Annotated[
         int, Field(ge=1, le=MAX_ATTEMPTS, description="Maximum number of purchases, if renders fail and are refunded.")
     ] = 3
+    client_ref: Annotated[
+        str | None,
+        Field(min_length=1, max_length=200, description="Your own id of the job. In a batch it names the files."),
+    ] = None
+    metadata: Annotated[
+        dict[str, Any] | None, Field(description="Your own values, at most 4 kB of JSON. They are returned unchanged.")
+    ] = None
+
+
+class OnRepeat(StrEnum):
+    """What happens to a push that repeats an earlier one."""
+
+    REFUSE = "refuse"  # a name that is taken is refused
+    SAME_NAME = "same_name"  # a batch of this name with the same jobs is returned
+    SAME_JOBS = "same_jobs"  # so is a batch of any name with the same jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +92,15 @@ class Checked:
         return sum(self.cost_by_model.values(), Decimal(0))
 
 
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A stored batch, and whether it is an earlier push of the same jobs."""
+
+    batch: Batch
+    checked: Checked
+    is_repeat: bool = False
+
+
 def check_order(order: JobOrder) -> tuple[NewJob, tuple[str, ...]]:
     """Check and price one order. Returns the job and warnings. Raises `InvalidInput` that names the fields."""
     model = find_video_model(order.model)
@@ -79,7 +111,23 @@ def check_order(order: JobOrder) -> tuple[NewJob, tuple[str, ...]]:
     except InvalidInput as error:
         raise InvalidInput([problem.under("input") for problem in error.problems]) from None
     price = model.price(normalised.values)
-    return NewJob(model.id, normalised.values, price, order.priority, order.max_attempts), normalised.warnings
+    if problems := [*_check_client_ref(order.client_ref), *_check_metadata(order.metadata)]:
+        raise InvalidInput(problems)
+    limits = (order.priority, order.max_attempts)
+    return NewJob(model.id, normalised.values, price, *limits, order.client_ref, order.metadata), normalised.warnings
+
+
+def _check_client_ref(reference: str | None) -> Iterator[Problem]:
+    if reference is not None and not (reference.isprintable() and reference.strip()):
+        yield Problem("client_ref", "must not be blank, and must not hold line breaks or other control characters")
+
+
+def _check_metadata(metadata: dict[str, Any] | None) -> Iterator[Problem]:
+    text = json.dumps(metadata, ensure_ascii=False)
+    if len(text.encode(errors="replace")) > METADATA_BYTES:
+        yield Problem("metadata", f"must have at most {METADATA_BYTES:,} bytes as JSON")
+    elif _NUL.search(text) or any("\ud800" <= char <= "\udfff" for char in text):
+        yield Problem("metadata", "must not contain NUL or half of a surrogate pair")
 
 
 def check_orders(orders: Sequence[JobOrder], *, max_jobs: int) -> Checked:
@@ -106,13 +154,20 @@ def push_job(sessions: Sessions, order: JobOrder) -> tuple[Job, tuple[str, ...]]
     """Store one job. Returns its row and warnings. Once this returns, the job is durable."""
     new, warnings = check_order(order)
     with transaction(sessions) as session:
-        return transitions.jobs.insert_job(session, new), warnings
+        (stem,) = choose_stems([new.client_ref])
+        return transitions.jobs.insert_job(session, new._replace(file_stem=stem)), warnings
 
 
 def push_batch(
-    sessions: Sessions, name: str, orders: Sequence[JobOrder], *, max_jobs: int, finish_by: datetime | None = None
-) -> tuple[Batch, Checked]:
-    """Store a batch as a whole or not at all. Returns its row and its jobs.
+    sessions: Sessions,
+    name: str,
+    orders: Sequence[JobOrder],
+    *,
+    max_jobs: int,
+    finish_by: datetime | None = None,
+    on_repeat: OnRepeat = OnRepeat.REFUSE,
+) -> Pushed:
+    """Store a batch as a whole or not at all, unless it repeats an earlier push.
 
     Raises `InvalidInput`, or `Conflict` if the name is taken. `finish_by` is the time by which the batch should end. It
     does not speed anything up, but an event reports when it is likely to be missed.
@@ -121,13 +176,49 @@ def push_batch(
         message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or digit"
         raise InvalidInput([Problem("name", message)])
     checked = check_orders(orders, max_jobs=max_jobs)
+    digest = digest_jobs(checked.jobs)
     with transaction(sessions) as session:
+        same = transitions.jobs.find_same_push(session, digest) if on_repeat == OnRepeat.SAME_JOBS else None
+        if same is not None:
+            return Pushed(same, checked, is_repeat=True)
         if finish_by is not None:
             _check_finish_by(finish_by, now=queries.health.read_clock(session))
-        batch = transitions.jobs.insert_batch(session, name, checked.jobs, finish_by=finish_by)
-    if batch is None:
-        raise Conflict(f"a batch named {name!r} exists already")
-    return batch, checked
+        stems = choose_stems([job.client_ref for job in checked.jobs])
+        jobs = [job._replace(file_stem=stem) for job, stem in zip(checked.jobs, stems, strict=True)]
+        batch = transitions.jobs.insert_batch(session, name, jobs, finish_by=finish_by, digest=digest)
+        if batch is not None:
+            return Pushed(batch, checked)
+        same = queries.jobs.find_batch(session, name) if on_repeat != OnRepeat.REFUSE else None
+        if same is None or same.digest != digest:
+            raise Conflict(f"a batch named {name!r} exists already")
+        return Pushed(same, checked, is_repeat=True)
+
+
+def digest_jobs(jobs: Iterable[NewJob]) -> str:
+    """Return the SHA-256 of the jobs in their order, by which a repeated push is recognised."""
+    digest = hashlib.sha256()
+    for job in jobs:
+        values = (job.video_model, job.input, job.priority, job.max_attempts, job.client_ref, job.client_metadata)
+        digest.update(json.dumps(values, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def choose_stems(references: Sequence[str | None]) -> list[str | None]:
+    """Return the name of each job's files without a suffix, from its `client_ref`: `TEST-001` for `TEST-001`.
+
+    None stands for the default, `<number>-<prompt>`: without a reference, and if two are the same on a file system that
+    ignores case. A name that could be the default of another job is used only if no job has the default.
+    """
+    stems = [_simplify(reference) if reference else None for reference in references]
+    counts = Counter(stem.casefold() for stem in stems if stem)
+    own = [stem if stem and counts[stem.casefold()] == 1 else None for stem in stems]
+    if all(own):
+        return own
+    return [stem if stem and not _LIKE_A_NUMBER.match(stem) else None for stem in own]
+
+
+def _simplify(reference: str) -> str:
+    return slugify(reference, lowercase=False, max_length=STEM_LIMIT, regex_pattern=r"[^-_a-zA-Z0-9]+")
 
 
 def _check_finish_by(finish_by: datetime, *, now: datetime) -> None:

@@ -27,6 +27,10 @@ def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | N
         return f"the render outlived {windows}; it is still being checked, less and less often"
     if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting" and not live.posted_at):
         return None
+    return _explain_queue(session, job)
+
+
+def _explain_queue(session: Session, job: Job) -> str:
     health = queries.health.find_health(session)
     if health.paused:
         return f"the account is paused ({health.paused})"
@@ -34,6 +38,11 @@ def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | N
         return f"the account takes no submissions ({health.back_off})"
     if health.leader is None:
         return "no dispatcher is at work: start a worker"
+    spend = queries.summary.find_daily_spend(session) if job.state == JobState.QUEUED else None
+    if spend is not None and spend.today + job.price > spend.most:
+        used = f"${spend.today:.2f} of ${spend.most:.2f} is held or spent today"
+        again = "jobs are submitted again from 00:00 UTC, or once RUSHES_MAX_SPEND_PER_DAY is raised"
+        return f"the daily spending cap leaves too little: {used}; {again}"
     farm = queries.health.find_farm(session)
     return f"waits for a slot: {farm.live} of {farm.slots} are in use, {farm.queued} job(s) are queued"
 

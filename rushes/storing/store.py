@@ -198,6 +198,7 @@ def _name_video(ticket: StoreTicket) -> str:
         batch=ticket.batch_name,
         number=ticket.number,
         total=ticket.batch_size,
+        stem=ticket.file_stem,
     )
     return duplicate_name(name, purchase=ticket.purchase) if ticket.is_duplicate else name
 

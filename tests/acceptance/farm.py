@@ -52,7 +52,7 @@ class Farm:
     def push(self, prompts: list[str], *, batch: str = "test") -> UUID:
         """Push a batch of the cheapest jobs."""
         orders = [JobOrder(model="ltx-2-fast", input={"prompt": prompt}) for prompt in prompts]
-        stored, _ = push_batch(self.sessions, batch, orders, max_jobs=10_000)
+        stored = push_batch(self.sessions, batch, orders, max_jobs=10_000).batch
         self._waker.wake()
         return stored.id
 

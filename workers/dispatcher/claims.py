@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -67,7 +68,8 @@ class SubmitDispatch:
             window = self._window.allow(now=now, threads=self._count_posters(threads), handed_back=handed_back)
             room = max(0, min(room, window - state.posting))
             admissible = state.count_admissible(room)
-            admitted = transitions.admission.admit_jobs(session, account.id, count=admissible) if admissible else 0
+            admit = partial(transitions.admission.admit_jobs, session, account.id, spend_left=state.spend_left)
+            admitted = admit(count=admissible) if admissible else 0
             count = min(room, state.submits)
             claimed = transitions.admission.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
             epoch = transitions.admission.advance_epoch(session, account.id) if claimed else 0

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from models.db.rows import find_one, statement
+from models.money import HELD, REFUNDED, SPENT, SPENT_TODAY, first_id_of_today
 from models.queries.accounts.back_off import REFUSED, WAITING
-from models.queries.accounts.money import HELD, REFUNDED, SPENT
 from models.queries.storing import OutputOutage, find_output_outage
 from models.tables.prediction import UNCOUNTED
 
@@ -20,6 +20,8 @@ class AccountSummary(NamedTuple):
     slots: int
     effective_slots: int | None  # learned from the provider
     submits_per_minute: int
+    max_spend_per_day: Decimal | None
+    spent_today: Decimal  # held and spent for predictions of this day of UTC
     paused_at: datetime | None
     paused_reason: str | None
     paused_detail: str | None
@@ -37,7 +39,8 @@ class AccountSummary(NamedTuple):
 
 
 _SUMMARY = statement(f"""
-    SELECT name, slots, effective_slots, submits_per_minute, paused_at, paused_reason, paused_detail,
+    SELECT name, slots, effective_slots, submits_per_minute, max_spend_per_day, ({SPENT_TODAY}) AS spent_today,
+        paused_at, paused_reason, paused_detail,
         CASE WHEN {REFUSED} THEN back_off_reason || coalesce(': ' || back_off_detail, '') END AS back_off,
         money.held, money.spent + counted.spent AS spent, money.refunded + counted.refunded AS refunded,
         money.duplicate + counted.duplicate AS duplicate, money.duplicates + counted.duplicates AS duplicates, epoch,
@@ -64,5 +67,22 @@ _SUMMARY = statement(f"""
 
 def summarise_account(session: Session, name: str) -> AccountSummary | None:
     """The account with this name."""
-    summary = find_one(session, _SUMMARY, AccountSummary, name=name)
+    summary = find_one(session, _SUMMARY, AccountSummary, name=name, today=first_id_of_today())
     return summary._replace(outage=find_output_outage(session)) if summary else None
+
+
+class DailySpend(NamedTuple):
+    """What the account may spend in a day of UTC, and what is held or spent today, in dollars."""
+
+    most: Decimal
+    today: Decimal
+
+
+_DAILY_SPEND = statement(f"""
+    SELECT max_spend_per_day AS most, ({SPENT_TODAY}) AS today FROM account WHERE max_spend_per_day IS NOT NULL
+""")
+
+
+def find_daily_spend(session: Session) -> DailySpend | None:
+    """The daily spending cap and its use; None without a cap."""
+    return find_one(session, _DAILY_SPEND, DailySpend, today=first_id_of_today())

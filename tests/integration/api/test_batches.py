@@ -1,5 +1,8 @@
 """Batches over HTTP: priced, pushed whole or not at all, and followed."""
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pytest
 
 from models.db.session import transaction
@@ -36,6 +39,65 @@ def test_a_name_is_given_once(api: Api) -> None:
     assert api.client.get("/v1/batches/pilot").json()["jobs"] == 1
     with transaction(api.sessions) as session:
         assert (rows.count(session, "batch"), rows.count(session, "job")) == (1, 1)
+
+
+def push_again(api: Api, name: str, on_repeat: str, *jobs: dict[str, Any]) -> tuple[int, str, bool]:
+    """Push jobs, and return the status, the name of the batch and whether it is an earlier one."""
+    answer = api.client.post("/v1/batches", json={"name": name, "jobs": [*jobs], "on_repeat": on_repeat})
+    found = answer.json()
+    return answer.status_code, found.get("name", ""), found.get("repeated", False)
+
+
+def test_a_repeated_push_is_recognised_by_its_jobs(api: Api) -> None:
+    first, other = new_job(input={"duration": 6}), new_job(input={"duration": 8})
+    api.push_batch("pilot", [first, other])
+    implied = new_job()  # six seconds are the default
+    assert push_again(api, "second", "same_jobs", implied, other) == (200, "pilot", True)
+    assert push_again(api, "pilot", "same_name", first, other) == (200, "pilot", True)
+    assert push_again(api, "pilot", "same_name", other, first)[0] == 409
+    assert push_again(api, "third", "same_name", first, other) == (201, "third", False)
+    assert push_again(api, "fourth", "same_jobs", first) == (201, "fourth", False)
+    assert push_again(api, "fifth", "same_jobs", {**first, "client_ref": "a"}) == (201, "fifth", False)
+    with transaction(api.sessions) as session:
+        assert (rows.count(session, "batch"), rows.count(session, "job")) == (4, 6)
+
+
+@pytest.mark.parametrize("same_name", [True, False])
+def test_equal_pushes_at_once_buy_one_batch(api: Api, same_name: bool) -> None:
+    names = ["pilot" if same_name else f"pilot-{number}" for number in range(8)]
+    jobs = [new_job(input={"prompt": f"take {number}"}) for number in range(300)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda name: push_again(api, name, "same_jobs", *jobs), names))
+    assert sorted(status for status, _, _ in answers) == [200] * 7 + [201]
+    assert len({name for _, name, _ in answers}) == 1
+    with transaction(api.sessions) as session:
+        assert (rows.count(session, "batch"), rows.count(session, "job")) == (1, 300)
+
+
+def test_own_ids_and_values_come_back_as_they_were_pushed(api: Api) -> None:
+    metadata = {"scene": 3, "notes": ["naïve", None, "\\u0000"]}
+    api.push_batch("pilot", [new_job(client_ref="TEST-001", metadata=metadata), new_job()])
+    plain, own = api.client.get("/v1/jobs?batch=pilot").json()["items"]
+    assert (own["client_ref"], own["metadata"]) == ("TEST-001", metadata)
+    assert (plain["client_ref"], plain["metadata"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [
+        ({"client_ref": ""}, "jobs.0.client_ref"),
+        ({"client_ref": " "}, "jobs.0.client_ref"),
+        ({"client_ref": "a\nb"}, "jobs.0.client_ref"),
+        ({"client_ref": "x" * 201}, "jobs.0.client_ref"),
+        ({"client_ref": 7}, "jobs.0.client_ref"),
+        ({"metadata": {"a": "x" * 4096}}, "jobs.0.metadata"),
+        ({"metadata": {"a": "\0"}}, "jobs.0.metadata"),
+        ({"metadata": [1]}, "jobs.0.metadata"),
+    ],
+)
+def test_own_values_that_cannot_be_stored_are_refused(api: Api, own: dict[str, Any], field: str) -> None:
+    answer = api.client.post("/v1/batches", json={"name": "pilot", "jobs": [new_job(**own)]})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
 
 
 def test_a_batch_is_found_by_name_and_by_id(api: Api) -> None:

@@ -57,6 +57,7 @@ def test_a_job_tells_of_its_video_and_where_to_fetch_it(api: Api, store: Artifac
     video = {
         "url": f"{root}/video",
         "bytes": len(CONTENT),
+        "file_name": "1-a-red-fox.mp4",
         "sha256": SHA256,
         "container": "mp4",
         "seconds": 6.04,

@@ -1,6 +1,8 @@
 """Admission: slots, pace, the probing of a backed off or limited account, and who goes first."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +32,7 @@ def admit(session: Session, account_id: UUID, *, queue_room: int = QUEUE_ROOM) -
     """One turn of the dispatcher; what it would publish."""
     room = room_of(session, account_id)
     if admissible := room.count_admissible(queue_room):
-        transitions.admission.admit_jobs(session, account_id, count=admissible)
+        transitions.admission.admit_jobs(session, account_id, count=admissible, spend_left=room.spend_left)
     claimed = transitions.admission.claim_submits(session, account_id, count=min(queue_room, room.submits), lease=LEASE)
     return [Render(account_id, each.job_id, each.prediction_id, each.claim) for each in claimed]
 
@@ -352,3 +354,46 @@ def test_stuck_renders_stop_a_small_account_only_if_they_count(scratch: Session)
     assert transitions.accounts.raise_slots(scratch, account)
     assert rows.read(scratch, "account", account)["effective_slots"] is None
     assert room_of(scratch, account).free == 0
+
+
+def test_the_daily_cap_counts_prices_held_and_spent_today(scratch: Session) -> None:
+    account = rows.add_account(scratch, slots=50, max_spend_per_day=Decimal("1.00"))
+    dear, cheap = Decimal("0.40"), Decimal("0.10")
+    first, second, third = (rows.add_job(scratch, price=dear) for _ in range(3))
+    fourth = rows.add_job(scratch, price=cheap)  # does not overtake the third
+    admitted = admit(scratch, account)
+    assert [each.job_id for each in admitted] == [first, second]
+    assert room_of(scratch, account).spend_left == Decimal("0.20")
+    assert admit(scratch, account) == []
+    finish(scratch, admitted[0])
+    assert room_of(scratch, account).spend_left == Decimal("0.20")
+    rows.change(scratch, "prediction", admitted[1].prediction_id, state="refused", due_at=None, ended_at=NOW)
+    assert [each.job_id for each in admit(scratch, account)] == [third, fourth]
+
+
+def test_yesterdays_purchases_do_not_count_towards_the_daily_cap(scratch: Session) -> None:
+    account = rows.add_account(scratch, max_spend_per_day=Decimal("1.00"))
+    rows.add_render(scratch, "rendering", account_id=account, price=Decimal("0.90"), created_at=NOW - timedelta(days=1))
+    assert room_of(scratch, account).spend_left == Decimal("1.00")
+    rows.add_render(scratch, "completed", account_id=account, price=Decimal("0.30"))
+    assert room_of(scratch, account).spend_left == Decimal("0.70")
+
+
+def test_without_a_cap_spending_is_not_counted(scratch: Session) -> None:
+    account = rows.add_account(scratch)
+    rows.add_render(scratch, "rendering", account_id=account)
+    assert room_of(scratch, account).spend_left is None
+
+
+def test_dispatchers_at_once_stay_within_the_daily_cap(sessions: Sessions) -> None:
+    with transaction(sessions) as session:
+        account = rows.add_account(session, slots=50, max_spend_per_day=Decimal("1.00"))
+        for _ in range(20):
+            rows.add_job(session, price=Decimal("0.15"))
+
+    def turn(_: int) -> int:
+        with transaction(sessions) as session:
+            return len(admit(session, account, queue_room=2))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(turn, range(16))) == 6

@@ -44,6 +44,7 @@ ARGUMENTS: dict[str, Any] = {
     "count": 1_000,
     "delay": timedelta(seconds=1),
     "detail": "some words",
+    "digest": SHA256,
     "elapsed": 1.0,
     "epoch": 1,
     "fails_job": True,

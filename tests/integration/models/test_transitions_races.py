@@ -580,6 +580,7 @@ WITHOUT_A_LOSER = {
     "ensure_account",
     "limit_slots",
     "mark_late_files",  # the same mark, whoever makes it
+    "find_same_push",  # waits for the other, and finds its batch
     "insert_job",  # new rows
     "hand_back_submit",  # nothing but `due_at` changes
     "postpone_stores",

@@ -29,6 +29,11 @@ def test_names_are_readable(prompt: str, batch: str | None, number: int | None, 
     assert video_name(job_id=JOB, prompt=prompt, batch=batch, number=number, total=total) == name
 
 
+def test_a_stem_of_the_caller_names_the_file() -> None:
+    assert video_name(job_id=JOB, prompt="A fox", batch="b", number=7, stem="TEST-001") == "b/TEST-001.mp4"
+    assert video_name(job_id=JOB, prompt="A fox", stem="TEST-001") == f"jobs/TEST-001-{JOB.hex}.mp4"
+
+
 def test_a_long_prompt_is_cut_between_words() -> None:
     name = video_name(job_id=JOB, prompt="seagulls over water " * 200, batch="b", number=1)
 
