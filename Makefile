@@ -10,7 +10,7 @@ SCENARIO ?= everything
 # Keep compiled modules, whatever the environment says: a test run starts hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo up test test-fast check format bench chaos lock clean
+.PHONY: help setup demo up test test-fast check format bench chaos lock clean delete-data
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -61,5 +61,14 @@ lock: $(STAMP) ## refresh the lock files from pyproject.toml
 	$(LOCK) --extra embedded --group dev --upgrade -o requirements.lock
 	$(LOCK) --constraint requirements.lock -o requirements-server.lock
 
-clean: ## remove .venv, caches, renders and the embedded servers' data
-	rm -rf $(VENV) .rushes renders .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove .venv and caches; videos and the ledger stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+DATA := $(wildcard .rushes renders)
+
+delete-data: ## delete the videos, the ledger and the embedded servers' data of this checkout, after asking
+	@test -n "$(DATA)" || { echo "there is no data in this folder"; exit 1; }
+	@echo "this deletes every stored video and the record of every purchase in:"; du -sh $(DATA)
+	@echo "$$(find $(DATA) -name '*.mp4' | wc -l) videos are among them; nothing of this can be restored"
+	@printf 'type "delete" to go on: '; read answer; test "$$answer" = delete || { echo "nothing was deleted"; exit 1; }
+	rm -rf $(DATA)
