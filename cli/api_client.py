@@ -35,6 +35,7 @@ class AnswerLost(ServiceAway):
     """The request was sent and no answer arrived, so it may have been carried out."""
 
 
+_UNSURE = "check whether it was carried out before you repeat it"
 _HINTS = {
     404: "`rushes batch list` and `rushes job list` show what exists",
     413: "split the file into several batches",
@@ -82,17 +83,22 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
                 return
 
     @contextlib.contextmanager
-    def download(self, path: str) -> Iterator[requests.Response]:
-        """Open the answer to a GET for a file. Raises as `get` does."""
-        answer = self._send("GET", path, seconds=READ_SECONDS, stream=True)
+    def download(self, path: str, *, start: int = 0) -> Iterator[requests.Response]:
+        """Open the answer to a GET for a file from byte `start` on (206), or whole (200). Raises as `get` does."""
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        answer = self._send("GET", path, seconds=READ_SECONDS, stream=True, headers=headers)
         with contextlib.closing(answer):
-            if answer.status_code != requests.codes.ok:
+            if answer.status_code not in (requests.codes.ok, requests.codes.partial):
                 raise _error_of(answer, self.url)
             yield answer
 
     def _ask(self, method: str, path: Sequence[str], *, seconds: float = READ_SECONDS, **request: Any) -> Json:
         address = "".join(f"/{quote(part, safe='')}" for part in ("v1", *path))
         answer = self._send(method, address, seconds=seconds, **request)
+        if (
+            method != "GET" and answer.status_code in _AWAY
+        ):  # a proxy, or our own API, may say so after the work is done
+            raise AnswerLost(str(_error_of(answer, self.url)), hint=_UNSURE)
         if not answer.ok:
             raise _error_of(answer, self.url)
         return _read_object(answer, self.url)
@@ -117,7 +123,7 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
             return ServiceAway(f"the API at {self.url} cannot be reached", hint=hint)
         return AnswerLost(
             f"the API at {self.url} gave no answer: it may have carried out the request",
-            hint="check whether it was carried out before you repeat it",
+            hint=_UNSURE,
         )
 
 

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import typer
 
-from cli.prompt_file.parse import FileRefused
+from cli.output import print_errors
+from cli.prompt_file.records import FileRefused
 from models.db.errors import DatabaseAway
 from rushes.errors import InvalidInput, Refused, RushesError, Unavailable
 from stack.errors import BAD_INPUT, FAILED, INTERRUPTED, SERVICE_AWAY, CommandError, ServiceAway
@@ -73,13 +74,6 @@ def _explain_others(error: Exception) -> CommandError:
         case _:
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             return CommandError(f"unexpected: {what}", hint="this is a bug in rushes; `rushes doctor` checks the rest")
-
-
-def print_errors(errors: Sequence[str], *, hint: str = "") -> None:
-    """Print `error: ...` per error, then `hint: ...` per line of the hint, on stderr."""
-    lines = [f"error: {error}" for error in errors] + [f"hint: {line}" for line in hint.splitlines()]
-    with contextlib.suppress(OSError, ValueError):  # stderr may be closed
-        print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def _explain_usage(error: Exception) -> CommandError:

@@ -1,6 +1,8 @@
 """Output on stdout: JSON for programs, tables and lines for people. Everything else goes to stderr."""
 
+import contextlib
 import json
+import secrets
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -36,6 +38,13 @@ def print_json(value: Any) -> None:
 def note(message: str) -> None:
     """Print a line for a person on stderr."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text(message))
+
+
+def print_errors(errors: Sequence[str], *, hint: str = "") -> None:
+    """Print `error: ...` per error, then `hint: ...` per line of the hint, on stderr."""
+    lines = [f"error: {error}" for error in errors] + [f"hint: {line}" for line in hint.splitlines()]
+    with contextlib.suppress(OSError, ValueError):  # stderr may be closed
+        print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 def print_line(message: str) -> None:
@@ -150,6 +159,6 @@ def show_text(text: object, *, limit: int = 60) -> str:
 
 
 def name_for(stem: str, *, now: datetime) -> str:
-    """Make a batch name from a file's name and the time in UTC."""
+    """Make a batch name from a file's name, the time in UTC and chance, so that no other push has it."""
     clean = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in stem)
-    return f"{clean.strip('._-')[:40] or 'batch'}-{now.astimezone(UTC):%Y%m%d-%H%M%S}"
+    return f"{clean.strip('._-')[:40] or 'batch'}-{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

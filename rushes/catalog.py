@@ -4,6 +4,7 @@ To add a video model, add one entry to `VIDEO_MODELS`. Source: the provider's mo
 LTX-2 Pro and Fast render 1920x1080 with synchronised audio and support neither `seed` nor `negative_prompt`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -111,16 +112,20 @@ def _url_problem(value: object) -> str | None:
 
 def _integer_problem(value: object) -> str | None:
     whole = isinstance(value, int) and not isinstance(value, bool)
-    return None if whole else f"must be a whole number, not {_kind_of(value)}"
+    return None if whole else f"must be a whole number, not {_show(value)}"
 
 
 def _number_problem(value: object) -> str | None:
     finite = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e6
-    return None if finite else f"must be a number of seconds, not {_kind_of(value)}"
+    return None if finite else f"must be a number of seconds, not {_show(value)}"
 
 
 def _flag_problem(value: object) -> str | None:
     return None if isinstance(value, bool) else f"must be true or false, not {_kind_of(value)}"
+
+
+def _show(value: object) -> str:
+    return repr(value)[:40] if isinstance(value, (str, float)) else _kind_of(value)
 
 
 def _kind_of(value: object) -> str:
@@ -242,19 +247,26 @@ def _region_problems(model: VideoModel, values: Mapping[str, Any]) -> list[Probl
     return [Problem("end_time", f"the region must last {shortest} to {longest} seconds, not {length}")]
 
 
-_FLAGS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
-_READERS: Mapping[str, Callable[[str], Any]] = {
-    "integer": int,
-    "number": float,
-    "flag": lambda text: _FLAGS[text.strip().lower()],
-}
+_FLAGS = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False, "1": True, "0": False}
+_AMOUNT = re.compile(r"([+-]?\d+(?:[.,]\d+)?)\s*(?:s|secs?|seconds?)?", re.IGNORECASE)
 
 
-def read_text_value(model: VideoModel, name: str, text: str) -> Any:
-    """Convert a CSV cell or a command-line value to its parameter's type. Unreadable text is left unchanged."""
+def read_loose_value(model: VideoModel, name: str, value: Any) -> Any:
+    """Read a value as people write it in files: `"6"`, `6.0` and `10 s` are numbers, and `no` is false.
+
+    Blanks around a URL are dropped, and those within it are encoded. Anything else is returned as it is.
+    """
     parameter = model.parameter(name)
-    read = _READERS.get(parameter.kind, str) if parameter else str
-    try:
-        return read(text)
-    except (KeyError, ValueError):
-        return text
+    kind = parameter.kind if parameter else "text"
+    if kind in ("integer", "number"):
+        return read_number(value)
+    if kind == "flag" and isinstance(value, str):
+        return _FLAGS.get(value.strip().lower(), value)
+    return value.strip().replace(" ", "%20") if kind == "url" and isinstance(value, str) else value
+
+
+def read_number(value: Any) -> Any:
+    """Read a number with or without a unit of seconds. Whole numbers are integers."""
+    found = _AMOUNT.fullmatch(value.strip()) if isinstance(value, str) else None
+    number = float(found[1].replace(",", ".")) if found else value
+    return int(number) if isinstance(number, float) and number.is_integer() else number

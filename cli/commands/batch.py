@@ -1,6 +1,7 @@
 """`rushes batch`: the progress, costs and videos of a batch."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -8,9 +9,9 @@ from urllib.parse import urlsplit
 import typer
 
 from cli.api_client import ApiClient
-from cli.batch_download import download_files
+from cli.batch_export import ExportFormat, download_batch, write_results
 from cli.batch_progress import open_view, wait_for_batch
-from cli.options import FolderOption, JsonOption, LimitOption
+from cli.options import JsonOption, LimitOption
 from cli.output import (
     note,
     print_answer,
@@ -36,6 +37,8 @@ WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Show progress 
 UnverifiedOption = Annotated[
     bool, typer.Option("--unverified", help="Also fetch files that arrived but are not recognised as videos.")
 ]
+FormatOption = Annotated[ExportFormat, typer.Option("--format", help="A table, or a JSON object per line.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the videos.", show_default="here")]
 NameArgument = Annotated[str, typer.Argument(metavar="BATCH", help="Name or id of a batch.")]
 
 
@@ -85,20 +88,41 @@ def list_batches(limit: LimitOption = 20, as_json: JsonOption = False) -> None:
 
 @app.command("download")
 def download(
-    batch: NameArgument, *, to: FolderOption = Path(), unverified: UnverifiedOption = False, as_json: JsonOption = False
+    batch: NameArgument,
+    folder: FolderArgument = Path(),
+    *,
+    unverified: UnverifiedOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Fetch the videos of a batch into a folder. A file that already exists is not fetched again.
+    """Fetch the videos of a batch into a folder, four at a time. Run it again to go on after an interruption.
+
+    Each file is checked by its checksum. A complete file is not fetched again, and no other file is overwritten.
+    `<batch>-results.csv` lists the jobs with their files.
 
     Examples:
 
-        rushes batch download pilot --to videos
+        rushes batch download pilot videos
 
-        rushes batch download pilot --to videos --unverified
+        rushes batch download pilot videos --unverified
     """
     with ApiClient(load_settings().url) as client:
-        paths = download_files(client, batch, folder=to, unverified=unverified)
+        paths = download_batch(client, batch, folder, unverified=unverified)
     if as_json:
-        print_json({"files": [str(path) for path in paths]})
+        print_json({"files": [str(path) for path in paths.values()]})
+
+
+@app.command("export")
+def export(batch: NameArgument, form: FormatOption = ExportFormat.CSV) -> None:
+    """Print the results of a batch: prompt, client_ref, state, cost, file and checksum of every job.
+
+    Examples:
+
+        rushes batch export pilot > results.csv
+
+        rushes batch export pilot --format jsonl
+    """
+    with ApiClient(load_settings().url) as client:
+        write_results(client.list_items("jobs", limit=None, batch=batch), sys.stdout, form)
 
 
 @app.command("delete")

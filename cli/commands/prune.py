@@ -8,7 +8,7 @@ import typer
 from cli.api_client import ApiClient, Json
 from cli.options import JsonOption
 from cli.output import note, print_facts, print_json
-from cli.prompt_file.push import read_length
+from cli.prompt_file.options import read_length
 from rushes.errors import InvalidInput, Problem
 from rushes.settings import load_settings
 

@@ -1,93 +1,112 @@
 """`rushes submit` and `rushes estimate`: turn a prompt file into a batch, or price it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli.api_client import PUSH_SECONDS, ApiClient, Declined
-from cli.batch_download import download_files
+from cli.batch_download import prepare_folder
+from cli.batch_export import download_batch
 from cli.batch_progress import open_view, wait_for_batch
 from cli.commands.batch import show_batch
-from cli.options import AudioOption, DurationOption, FileArgument, JsonOption, ModelOption
+from cli.options import FileArgument, JsonOption
 from cli.output import note, print_facts, print_json, print_table, show_money
-from cli.prompt_file.jobs import Fill
-from cli.prompt_file.push import choose_name, explain_refusal, load_jobs, print_warnings, push_batch, read_finish_by
+from cli.prompt_file.addresses import check_addresses
+from cli.prompt_file.jobs import Fill, Prepared
+from cli.prompt_file.options import Consent, gather, read_consent, read_deadline, read_fill, read_options
+from cli.prompt_file.parse import ReadOptions
+from cli.prompt_file.push import choose_name, explain_refusal, load_jobs, print_warnings, push_batch
+from cli.prompt_file.records import PromptFile
+from cli.prompt_file.summary import summarise
 from rushes.settings import Settings, load_settings
 from stack.errors import FAILED, INTERRUPTED, CommandError
 
 BatchOption = Annotated[
     str | None, typer.Option("--batch", "-b", help="Name of the batch. If omitted: made from file and time.")
 ]
-PriorityOption = Annotated[int | None, typer.Option(help="Priority for lines that do not set it. Higher goes first.")]
-AttemptsOption = Annotated[
-    int | None, typer.Option(help="Maximum number of purchases per job, for lines that do not set it.")
-]
-FinishByOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Deadline with its time zone: 2026-01-01T12:00Z. The batch is marked at risk if it is likely to miss it.",
-    ),
-]
-FinishInOption = Annotated[
-    str | None, typer.Option(metavar="LENGTH", help="Deadline as a length from now: 2h, 90m, 1d12h.")
-]
 WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Show progress until all jobs have ended.")]
+TakesOption = Annotated[int, typer.Option(min=1, max=100, help="Render each line this many times.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be pushed, and push nothing.")]
+CheckOption = Annotated[
+    bool, typer.Option("--check/--no-check", help="Whether addresses of images and videos are requested first.")
+]
+AgainOption = Annotated[bool, typer.Option("--again", help="Buy the jobs again if they were pushed before.")]
 DownloadOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Wait, then fetch the videos through the API into DIR.")
 ]
 
 
+@gather(fill=read_fill, options=read_options, deadline=read_deadline, consent=read_consent)
 def submit(  # noqa: PLR0913 - typer wants a parameter per option
     file: FileArgument,
     *,
+    fill: Fill,
+    options: ReadOptions,
+    deadline: str | None,
+    consent: Consent,
     batch: BatchOption = None,
-    model: ModelOption = None,
-    duration: DurationOption = None,
-    audio: AudioOption = None,
-    priority: PriorityOption = None,
-    max_attempts: AttemptsOption = None,
-    finish_by: FinishByOption = None,
-    finish_in: FinishInOption = None,
+    takes: TakesOption = 1,
+    dry_run: DryRunOption = False,
+    again: AgainOption = False,
+    check: CheckOption = True,
     wait: WaitOption = False,
     download: DownloadOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Push a prompt file as one batch: all of its jobs, or none. Problems are listed by line and field.
+    """Push a prompt file as one batch: all of its jobs, or none. A second push of the same jobs buys nothing.
 
     Examples:
 
         rushes submit prompts.jsonl --batch pilot --model ltx-2-pro --duration 6 --wait
 
-        rushes submit prompts.csv --model ltx-2-fast --no-audio
+        rushes submit shots.csv --column prompt="Text" --takes 3 --max-cost 50 --download videos
 
-        rushes submit prompts.csv --finish-in 2h --wait
-
-        generate-prompts | rushes submit - --batch nightly --json
+        generate-prompts | rushes submit - --batch nightly --finish-in 2h --json
 
     Exit codes: 0 pushed (with --wait: all rendered), 1 a job failed, 2 bad input, 3 the API is away.
     """
-    settings = load_settings()
-    finish_at = read_finish_by(finish_by, finish_in)
-    fill = Fill(model=model, duration=duration, audio=audio, priority=priority, max_attempts=max_attempts)
-    prompts, prepared = load_jobs(file, fill=fill, settings=settings)
+    settings, name = load_settings(), choose_name(batch, file)
+    prompts, prepared = _load(file, fill=fill, settings=settings, options=options, takes=takes)
+    _note_all(check_addresses(prompts, prepared) if check else ())
+    if dry_run:
+        return _print_plan(name, prepared, as_json=as_json)
+    consent.check(prepared, ask_above=settings.confirm_above)
+    prepare_folder(download)
     with ApiClient(settings.url) as client:
-        pushed = push_batch(client, choose_name(batch, file), file=prompts, prepared=prepared, finish_by=finish_at)
-        print_warnings(pushed, prepared)
+        pushed = push_batch(client, name, file=prompts, prepared=prepared, finish_by=deadline, buys_again=again)
         if not (wait or download):
-            _print_pushed(pushed, as_json=as_json)
-            return 0
+            return _print_pushed(pushed, as_json=as_json)
         return _see_through(client, pushed, settings=settings, download=download, as_json=as_json)
 
 
+def _load(
+    source: str, *, fill: Fill, settings: Settings, options: ReadOptions, takes: int
+) -> tuple[PromptFile, Prepared]:
+    prompts, prepared = load_jobs(source, fill=fill, settings=settings, options=options, takes=takes)
+    _note_all(summarise(prompts, prepared))
+    return prompts, prepared
+
+
+def _note_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        note(line)
+
+
+def _print_plan(name: str, prepared: Prepared, *, as_json: bool) -> int:
+    plan = {"batch": name, "jobs": len(prepared.jobs), "cost": f"{prepared.cost:.4f}"}
+    print_warnings({}, prepared)
+    if as_json:
+        print_json({**plan, "orders": prepared.jobs})
+    else:
+        print_facts({**plan, "cost": show_money(str(prepared.cost)), "pushed": "nothing: this is a dry run"})
+    return 0
+
+
+@gather(fill=read_fill, options=read_options)
 def estimate(
-    file: FileArgument,
-    *,
-    model: ModelOption = None,
-    duration: DurationOption = None,
-    audio: AudioOption = None,
-    as_json: JsonOption = False,
+    file: FileArgument, *, fill: Fill, options: ReadOptions, takes: TakesOption = 1, as_json: JsonOption = False
 ) -> None:
     """Price a prompt file. Nothing is stored and nothing is spent.
 
@@ -96,7 +115,7 @@ def estimate(
         rushes estimate prompts.jsonl --model ltx-2-pro --duration 10
     """
     settings = load_settings()
-    prompts, prepared = load_jobs(file, fill=Fill(model=model, duration=duration, audio=audio), settings=settings)
+    prompts, prepared = _load(file, fill=fill, settings=settings, options=options, takes=takes)
     with ApiClient(settings.url) as client:
         try:
             answer = client.post("estimate", body={"jobs": prepared.jobs}, seconds=PUSH_SECONDS)
@@ -111,13 +130,14 @@ def estimate(
     print_table(("MODEL", "COST"), rows)
 
 
-def _print_pushed(pushed: dict[str, Any], *, as_json: bool) -> None:
+def _print_pushed(pushed: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         print_json(pushed)
-        return
+        return 0
     cost = f"{show_money(pushed['cost']['estimated'])} (estimated)"
     print_facts({"batch": pushed["name"], "id": pushed["id"], "jobs": f"{pushed['jobs']:,}", "cost": cost})
     note(f"hint: `rushes batch show {pushed['name']}` shows its progress")
+    return 0
 
 
 def _see_through(
@@ -129,9 +149,11 @@ def _see_through(
         with open_view() as view:
             ended = wait_for_batch(client, name, view=view)
         if download:
-            download_files(client, name, folder=download)
+            download_batch(client, name, download)
     except KeyboardInterrupt:
-        hint = f"the batch continues without this command; check again with `rushes batch show {name}`"
+        hint = f"the batch continues without this command; `rushes batch show {name} --watch` follows it"
+        if download:
+            hint += f", and `rushes batch download {name} {download}` fetches its videos"
         raise CommandError("interrupted", hint=hint, exit_code=INTERRUPTED) from None
     if as_json:
         print_json(ended)

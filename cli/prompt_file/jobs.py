@@ -1,13 +1,15 @@
 """Turn the lines of a prompt file and the options of a command into jobs for the API."""
 
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
-from cli.prompt_file.parse import FileRefused, Line, LineProblem, PromptFile
-from rushes.catalog import VideoModel, describe_unknown, find_video_model, read_text_value
+from cli.prompt_file.records import FileRefused, Line, LineProblem, PromptFile
+from rushes.catalog import VideoModel, describe_unknown, find_video_model, read_loose_value, read_number
 from rushes.errors import InvalidInput, Problem
 from rushes.jobs.pushing import MAX_ATTEMPTS, PRIORITY_LIMIT, JobOrder, check_order
 
@@ -39,22 +41,31 @@ class Prepared:
     jobs: list[dict[str, Any]] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     warnings: Counter[str] = field(default_factory=Counter)
+    cost: Decimal = Decimal(0)
+    """Dollars, by the catalogue."""
+    repeats: list[list[int]] = field(default_factory=list)
+    """The lines of each group that asks for the same video."""
 
 
 @dataclass(slots=True)
 class _FileFindings:
     problems: dict[LineProblem, None] = field(default_factory=dict)  # each once: a wrong option concerns many lines
     used: set[str] = field(default_factory=set)
+    same: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """The lines of each order, by its video model and its input."""
 
 
-def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int) -> Prepared:
+def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int, takes: int = 1) -> Prepared:
     """Check every line against the catalogue. Options fill in missing values if they fit the line's video model.
+
+    Each line becomes `takes` jobs.
 
     Raises `FileRefused` with every problem by line and field, or `InvalidInput` for an option that is itself wrong.
     """
     _check_options(fill)
-    if len(file.lines) > max_jobs:
-        message = f"holds {len(file.lines):,} jobs; a batch takes at most {max_jobs:,}"
+    count = len(file.lines) * takes
+    if count > max_jobs:
+        message = f"holds {count:,} jobs; a batch takes at most {max_jobs:,}"
         raise FileRefused(file.name, [LineProblem(0, Problem("", message))])
     prepared, findings = Prepared(), _FileFindings()
     for line in file.lines:
@@ -64,7 +75,11 @@ def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int) -> Prepared:
         raise FileRefused(file.name, [LineProblem(0, problem)])
     if findings.problems:
         raise FileRefused(file.name, sorted(findings.problems, key=attrgetter("number")))
+    prepared.jobs = [job for job in prepared.jobs for _ in range(takes)]
+    prepared.numbers = [number for number in prepared.numbers for _ in range(takes)]
+    prepared.cost *= takes
     unused = [option for option, _ in fill.parameters.values() if option not in findings.used]
+    prepared.repeats = [numbers for numbers in findings.same.values() if len(numbers) > 1]
     prepared.warnings.update(f"{option} has no effect: no line that lacks this value can take it" for option in unused)
     return prepared
 
@@ -91,56 +106,52 @@ def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _File
     if model is None:
         findings.problems[LineProblem(line.number, Problem("model", describe_unknown(name)))] = None
         return
-    order, problems = _take_order(given, fill, model=model, is_text=line.is_text)
-    values = _fill_in(model, given, fill=fill, is_text=line.is_text)
+    order, problems = _take_order(given, fill, model=model)
+    values = _fill_in(model, given, fill=fill)
     filled = {key: option for key, (option, _) in fill.parameters.items() if key in values and key not in given}
     findings.used.update(filled.values())
     try:
-        _, warnings = check_order(JobOrder(model=model.name, input=values))
+        job, warnings = check_order(
+            JobOrder(model=model.name, input=values, client_ref=line.client_ref, metadata=line.metadata)
+        )
     except InvalidInput as error:
         problems += [Problem(each.field.removeprefix("input."), each.message) for each in error.problems]
     else:
+        prepared.cost += job.price
         prepared.warnings.update(warnings)
+        findings.same[json.dumps([model.id, job.input], sort_keys=True)].append(line.number)
     for problem in problems:
         if option := filled.get(problem.field):
             found = LineProblem(0, Problem(option, f"{problem.message} ({model.name})"))
         else:
             found = LineProblem(line.number, problem)
         findings.problems[found] = None
-    prepared.jobs.append({"model": model.name, "input": values, **order})
+    own = {"client_ref": line.client_ref, "metadata": line.metadata or None}
+    own = {name: value for name, value in own.items() if value is not None}
+    prepared.jobs.append({"model": model.name, "input": values, **order, **own})
     prepared.numbers.append(line.number)
 
 
-def _take_order(
-    given: dict[str, Any], fill: Fill, *, model: VideoModel, is_text: bool
-) -> tuple[dict[str, int], list[Problem]]:
+def _take_order(given: dict[str, Any], fill: Fill, *, model: VideoModel) -> tuple[dict[str, int], list[Problem]]:
     """Remove priority and attempts from a line, because they are not parameters."""
     order: dict[str, int] = {}
     problems: list[Problem] = []
     for name in _BOUNDS:
         if model.parameter(name) is not None or (name not in given and getattr(fill, name) is None):
             continue
-        value = given.pop(name, getattr(fill, name))
-        value = _read_integer(value) if is_text else value
+        value = read_number(given.pop(name, getattr(fill, name)))
         if message := _bounds_problem(name, value):
             problems.append(Problem(name, message))
         order[name] = value
     return order, problems
 
 
-def _fill_in(model: VideoModel, given: Mapping[str, Any], *, fill: Fill, is_text: bool) -> dict[str, Any]:
-    values = {name: read_text_value(model, name, value) if is_text else value for name, value in given.items()}
+def _fill_in(model: VideoModel, given: Mapping[str, Any], *, fill: Fill) -> dict[str, Any]:
+    values = {name: read_loose_value(model, name, value) for name, value in given.items()}
     for name, (_, value) in fill.parameters.items():
         if name not in values and model.parameter(name) is not None:
             values[name] = value
     return values
-
-
-def _read_integer(text: Any) -> Any:
-    try:
-        return int(text)
-    except (TypeError, ValueError):
-        return text
 
 
 def _bounds_problem(name: str, value: object) -> str | None:

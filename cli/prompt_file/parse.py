@@ -1,88 +1,44 @@
-"""Read prompt files (JSON lines, CSV or plain text) into one record per job. The catalogue is not consulted."""
+"""Read a prompt file (JSON, a table or plain text) into one record per job. The catalogue is not consulted."""
 
-import csv
-import io
-import json
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rushes.errors import Problem, Refused
+from cli.prompt_file.columns import PROMPT, ColumnOptions, assign_columns, check_chosen, is_header, names_prompts
+from cli.prompt_file.decoding import Undecodable, decode
+from cli.prompt_file.json_records import BadJson, read_document, read_lines
+from cli.prompt_file.records import FileRefused, HeaderMissing, Line, LineProblem, PromptFile, RecordReader, check_jobs
+from cli.prompt_file.tables import TITLE_ROWS, BadTable, Row, read_delimited, read_workbook
+from cli.prompt_file.text import AmbiguousText, Split, read_prompts
+from rushes.errors import InvalidInput, Problem
 
 STDIN = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One job of a file. If `is_text`, its values are still text, and its video model determines their types."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """How to read a file where its content alone does not say."""
 
-    number: int
-    fields: dict[str, Any]
-    is_text: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LineProblem:
-    """A problem with a line. Number 0 stands for the whole file."""
-
-    number: int
-    problem: Problem
+    split: Split = Split.AUTO
+    has_header: bool = True
+    columns: ColumnOptions = field(default_factory=ColumnOptions)
 
 
-class FileRefused(Refused):
-    """A prompt file that cannot be used, with all its problems as `FILE:17: field: message`."""
+def read_prompt_file(source: str, options: ReadOptions | None = None) -> PromptFile:
+    """Read a file by its ending; for `-`, read JSON lines from standard input.
 
-    def __init__(self, name: str, problems: list[LineProblem]) -> None:
-        self.name = name
-        self.problems = problems
-        super().__init__("; ".join(self.lines()))
-
-    def lines(self, limit: int | None = None) -> list[str]:
-        """Return one line per problem. Problems past the limit are only counted."""
-        shown = self.problems[:limit]
-        lines = [f"{self.name}{f':{each.number}' if each.number else ''}: {each.problem}" for each in shown]
-        hidden = len(self.problems) - len(shown)
-        return [*lines, f"and {hidden:,} more"] if hidden else lines
-
-
-@dataclass(frozen=True, slots=True)
-class PromptFile:
-    """A file's name as problems show it, and its lines."""
-
-    name: str
-    lines: list[Line]
-
-
-class _BadLine(Exception):
-    """The line is not a record, or nothing after it can be read."""
-
-    def __init__(self, number: int, message: str, *, field: str = "") -> None:
-        super().__init__(message)
-        self.found = LineProblem(number, Problem(field, message))
-
-
-def read_prompt_file(source: str) -> PromptFile:
-    """Read `.jsonl`, `.csv` or `.txt`; for `-`, read JSON lines from standard input. Raises `FileRefused`."""
+    Raises `FileRefused` with every problem by line, and `HeaderMissing` for a table whose first row may be a prompt.
+    """
     name, suffix = ("stdin", ".jsonl") if source == STDIN else (source, Path(source).suffix.lower())
-    parse = _find_parser(name, suffix)
-    text = _decode(name, _read_bytes(source))
-    lines: list[Line] = []
-    problems: list[LineProblem] = []
-    try:
-        for each in parse(text):
-            if isinstance(each, Line):
-                lines.append(each)
-            else:
-                problems.append(each)
-    except _BadLine as stop:
-        problems.append(stop.found)
-    if not lines and not problems:
-        problems = [LineProblem(0, Problem("", "holds no jobs"))]
-    if problems:
-        raise FileRefused(name, problems)
-    return PromptFile(name, lines)
+    if suffix not in _READERS:
+        but = f", not {suffix}" if suffix else ""
+        _refuse(name, f"must end in {', '.join(_READERS)}{but}: the ending selects the format")
+    return _READERS[suffix](name, _read_bytes(source), options or ReadOptions())
 
 
 def _refuse(name: str, message: str, *, number: int = 0) -> NoReturn:
@@ -100,120 +56,135 @@ def _read_bytes(source: str) -> bytes:
 
 
 def _decode(name: str, data: bytes) -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        _refuse(name, "is UTF-16 text: save it as UTF-8")
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = error.object[: error.start]
-        number = before.count(b"\n") + 1
-        _refuse(name, f"is not UTF-8 text (byte 0x{error.object[error.start]:02x})", number=number)
+        return decode(data)
+    except Undecodable as error:
+        _refuse(name, str(error), number=error.line)
 
 
-def _split(text: str) -> Iterator[tuple[int, str]]:
-    """Yield non-blank lines with their numbers. Only line feeds end a line: JSON strings may hold other line breaks."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if stripped := line.strip():
-            yield number, stripped
-
-
-def _parse_text(text: str) -> Iterator[Line | LineProblem]:
-    for number, line in _split(text):
-        yield Line(number, {"prompt": line})
-
-
-def _parse_json_lines(text: str) -> Iterator[Line | LineProblem]:
-    for number, line in _split(text):
-        try:
-            yield Line(number, _read_object(number, line))
-        except _BadLine as bad:
-            yield bad.found
-
-
-def _read_object(number: int, line: str) -> dict[str, Any]:
-    def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise _BadLine(number, "is given twice", field=key)
-            found[key] = value
-        return found
-
-    def refuse_constant(word: str) -> NoReturn:
-        raise _BadLine(number, f"is not JSON: {word} is not a value")
-
+def _read_text(name: str, data: bytes, options: ReadOptions) -> PromptFile:
+    text = _decode(name, data)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if "\t" in first and is_header(first.split("\t"), options.columns):
+        return _read_delimited(name, data, options, suffix=".tsv")  # Excel saves "Unicode text" as .txt
+    if first.lstrip()[:1] in ("{", "["):
+        _refuse(name, "looks like JSON: give it the ending .jsonl or .json")
+    if any(mark in first and names_prompts(first.split(mark), options.columns) for mark in ",;|"):
+        _refuse(name, "looks like a table: give it the ending .csv")
+    if options.columns != ColumnOptions() or not options.has_header:
+        _refuse(name, "is text, which has no columns: --column, --ignore and --no-header are for tables")
     try:
-        value = json.loads(line, object_pairs_hook=refuse_twins, parse_constant=refuse_constant)
-    except json.JSONDecodeError as error:
-        raise _BadLine(number, f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}") from None
-    except (ValueError, RecursionError):
-        raise _BadLine(number, "is not readable JSON: it is too deep, or a number is too long") from None
-    if not isinstance(value, dict):
-        raise _BadLine(number, 'must be a JSON object, such as {"prompt": "..."}')
-    return value
+        found = read_prompts(text, options.split)
+    except AmbiguousText as error:
+        _refuse(name, f"holds lines that may belong together: {error}")
+    file = PromptFile(name, [Line(each.number, {PROMPT: each.text}) for each in found.prompts], found.skipped)
+    return check_jobs(file, [])
 
 
-def _parse_csv(text: str) -> Iterator[Line | LineProblem]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
-    for number, cells in _read_rows(reader):
-        if not any(cell.strip() for cell in cells):
+def _read_json(
+    name: str, data: bytes, options: ReadOptions, *, read: Callable[[str], Iterator[tuple[int, Any] | BadJson]]
+) -> PromptFile:
+    file, problems = PromptFile(name), list[LineProblem]()
+    records = RecordReader(options.columns, file)
+    for each in read(_decode(name, data)):
+        if isinstance(each, BadJson):
+            problems.append(LineProblem(each.line, Problem(each.key, str(each))))
             continue
-        if header is None:
-            header = _check_header(number, cells)
-        elif len(cells) != len(header):
-            message = f"has {len(cells)} cells, but the header has {len(header)}"
-            yield LineProblem(number, Problem("", message))
+        number, value = each
+        record = {PROMPT: value} if isinstance(value, str) else value
+        if isinstance(record, dict):
+            problems += records.add(number, record)
         else:
-            yield from _read_row(number, header=header, cells=cells)
+            message = 'must be a JSON object, such as {"prompt": "..."}, or a prompt in quotes'
+            problems.append(LineProblem(number, Problem("", message)))
+    return check_jobs(file, problems + records.check_options())
 
 
-def _read_rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield rows with the line they begin on, because a quoted cell may span several lines."""
-    while True:
-        number = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            what = "a quote is opened and never closed" if "end of data" in str(error) else f"is not CSV: {error}"
-            raise _BadLine(number, what) from None
-        yield number, cells
+def _read_delimited(name: str, data: bytes, options: ReadOptions, *, suffix: str = "") -> PromptFile:
+    names_fields = partial(is_header, options=options.columns) if options.has_header else None
+    suffix = suffix or Path(name).suffix.lower()
+    return _read_table(name, read_delimited(_decode(name, data), suffix=suffix, is_header=names_fields), options)
 
 
-def _check_header(number: int, cells: list[str]) -> list[str]:
-    header = [cell.strip() for cell in cells]
-    named = [name for name in header if name]
-    for name in named:
-        if named.count(name) > 1:
-            raise _BadLine(number, f"the header names {name!r} twice")
-    if "prompt" not in named:
-        separated = any(mark in header[0] for mark in ";\t") and len(header) == 1
-        advice = "; columns are separated by commas" if separated else ""
-        raise _BadLine(number, f"the header has no column named prompt{advice}")
+def _read_workbook(name: str, data: bytes, options: ReadOptions) -> PromptFile:
+    """Read the only sheet that has a header, or else the first one."""
+    try:
+        sheets = {sheet: rows for sheet, rows in read_workbook(data).items() if rows}
+    except BadTable as error:
+        _refuse(name, str(error))
+    headed = [
+        sheet
+        for sheet, rows in sheets.items()
+        if any(is_header(cells, options.columns) for _, cells in rows[:TITLE_ROWS])
+    ]
+    if len(headed) > 1:
+        _refuse(name, f"has several sheets of prompts: save one of {', '.join(headed)} as a file of its own")
+    chosen = next(iter(headed or sheets), "")
+    file = _read_table(name, iter(sheets.get(chosen, [])), options)
+    if len(sheets) > 1:
+        file.skipped[f"sheet besides {chosen}"] += len(sheets) - 1
+    return file
+
+
+def _read_table(name: str, rows: Iterator[Row], options: ReadOptions) -> PromptFile:
+    file, problems = PromptFile(name), list[LineProblem]()
+    records = RecordReader(options.columns, file)
+    try:
+        top = list(islice(rows, TITLE_ROWS))
+        place = _find_header_row(top, options)
+        header = _find_header(name, top[place], options) if top else []
+        file.skipped["line above the header"] += place
+        for number, cells in chain(top[place + options.has_header :], rows):
+            if len(cells) == len(header):
+                problems += records.add_row(number, dict(zip(header, cells, strict=True)))
+            else:
+                message = f"has {len(cells)} cells, but the header has {len(header)}"
+                problems.append(LineProblem(number, Problem("", message)))
+    except BadTable as error:
+        problems.append(LineProblem(error.line, Problem("", str(error))))
+    file.skipped += Counter()
+    return check_jobs(file, problems)
+
+
+def _find_header_row(top: Sequence[Row], options: ReadOptions) -> int:
+    """Return which row is the header. People write titles above it."""
+    if not options.has_header:
+        return 0
+    return next((place for place, (_, cells) in enumerate(top) if names_prompts(cells, options.columns)), 0)
+
+
+def _find_header(name: str, first: Row, options: ReadOptions) -> list[str]:
+    """Return the columns' names. Without a header they are 1, 2, 3, and a single column holds the prompts."""
+    number, cells = first
+    if not options.has_header:
+        numbers = [str(each) for each in range(1, len(cells) + 1)]
+        header = numbers if options.columns.chosen or len(cells) > 1 else [PROMPT]
+    else:
+        header = [cell.strip() for cell in cells]
+    named = [column for column in header if column]
+    try:
+        fields, others = assign_columns(named, options.columns)
+        check_chosen(named, options.columns)
+    except InvalidInput as error:
+        raise FileRefused(name, [LineProblem(number, each) for each in error.problems]) from None
+    if PROMPT not in fields.values():
+        if not options.has_header:
+            _refuse(name, f"has {len(cells)} columns: name the one with the prompts, such as --column prompt=1")
+        advice = "name it with --column prompt=COLUMN, or add --no-header if this line is a prompt"
+        message = f"the header has no column named prompt, but {', '.join(named)}: {advice}"
+        raise HeaderMissing(name, [LineProblem(number, Problem("", message))])
+    if others and not options.has_header:
+        advice = f"name each with --column, such as --column duration={others[0]}, or add --ignore {others[0]}"
+        _refuse(name, f"has columns without a name ({', '.join(others)}): {advice}")
     return header
 
 
-def _read_row(number: int, *, header: list[str], cells: list[str]) -> Iterator[Line | LineProblem]:
-    """Read a row. An empty cell does not set its parameter."""
-    if any(cell.strip() for name, cell in zip(header, cells, strict=True) if not name):
-        yield LineProblem(number, Problem("", "has a value in a column without a name"))
-        return
-    given = {name: cell for name, cell in zip(header, cells, strict=True) if name and cell.strip()}
-    yield Line(number, given, is_text=True)
-
-
-_PARSERS: dict[str, Callable[[str], Iterator[Line | LineProblem]]] = {
-    ".jsonl": _parse_json_lines,
-    ".ndjson": _parse_json_lines,
-    ".csv": _parse_csv,
-    ".txt": _parse_text,
+_READERS: Mapping[str, Callable[[str, bytes, ReadOptions], PromptFile]] = {
+    ".jsonl": partial(_read_json, read=read_lines),
+    ".ndjson": partial(_read_json, read=read_lines),
+    ".json": partial(_read_json, read=read_document),
+    ".csv": _read_delimited,
+    ".tsv": _read_delimited,
+    ".xlsx": _read_workbook,
+    ".txt": _read_text,
 }
-
-
-def _find_parser(name: str, suffix: str) -> Callable[[str], Iterator[Line | LineProblem]]:
-    if suffix not in _PARSERS:
-        but = f", not {suffix}" if suffix else ""
-        _refuse(name, f"must end in .jsonl, .csv or .txt{but}: the ending selects the format")
-    return _PARSERS[suffix]

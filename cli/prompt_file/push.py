@@ -1,27 +1,56 @@
-"""Name a prepared prompt file, set its deadline and send it to the API: all of it or nothing, and never twice."""
+"""Send a prepared prompt file to the API: all of it or nothing, and never twice."""
 
 import re
+import sys
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import sleep
 from typing import Any
 
+import typer
+
 from cli.api_client import PUSH_SECONDS, AnswerLost, ApiClient, Declined
-from cli.output import name_for, note
+from cli.output import name_for, note, print_errors, show_seconds
 from cli.prompt_file.jobs import Fill, Prepared, prepare_jobs
-from cli.prompt_file.parse import STDIN, FileRefused, LineProblem, PromptFile, read_prompt_file
+from cli.prompt_file.parse import STDIN, ReadOptions, read_prompt_file
+from cli.prompt_file.records import FileRefused, HeaderMissing, LineProblem, PromptFile
 from rushes.errors import InvalidInput, Problem
 from rushes.jobs.pushing import BATCH_NAME
 from rushes.settings import Settings
-from stack.errors import CommandError
+from stack.errors import INTERRUPTED, CommandError, ServiceAway
 
-_LENGTH = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?")
+CLOCK_ALLOWANCE = timedelta(minutes=5)
+"""How far this machine's clock may differ from the database's."""
+PAUSES_SECONDS = (1, 2, 4, 8, 15, 30)
+"""How long to wait before a push whose answer was lost is repeated."""
 _JOB_FIELD = re.compile(r"jobs\.(\d+)(?:\.(?:input\.)?(.+))?")
 
 
-def load_jobs(source: str, *, fill: Fill, settings: Settings) -> tuple[PromptFile, Prepared]:
-    """Read and check a file. Raises `FileRefused` with all problems before anything is sent."""
-    file = read_prompt_file(source)
-    return file, prepare_jobs(file, fill, max_jobs=settings.max_batch_jobs)
+def load_jobs(
+    source: str, *, fill: Fill, settings: Settings, options: ReadOptions | None = None, takes: int = 1
+) -> tuple[PromptFile, Prepared]:
+    """Read and check a file. Raises `FileRefused` with all problems before anything is sent.
+
+    On a terminal, a table without a header is read after a person has said so.
+    """
+    options = options or ReadOptions()
+    try:
+        file = read_prompt_file(source, options)
+    except HeaderMissing as error:
+        if not can_ask():
+            raise
+        print_errors(error.lines())
+        if not typer.confirm("Is that line a prompt, so that the file has no header?", err=True):
+            raise
+        file = read_prompt_file(source, replace(options, has_header=False))
+    return file, prepare_jobs(file, fill, max_jobs=settings.max_batch_jobs, takes=takes)
+
+
+def can_ask() -> bool:
+    """Return whether a person can answer a question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def choose_name(given: str | None, source: str, *, now: datetime | None = None) -> str:
@@ -34,55 +63,62 @@ def choose_name(given: str | None, source: str, *, now: datetime | None = None) 
     return given
 
 
-def read_finish_by(finish_by: str | None, finish_in: str | None, *, now: datetime | None = None) -> str | None:
-    """Return the time for the API; None if neither is given. Raises `InvalidInput`, which names the option."""
-    if finish_by is not None and finish_in is not None:
-        raise InvalidInput([Problem("--finish-in", "cannot be given together with --finish-by")])
-    if finish_in is not None:
-        return _spell((now or datetime.now(UTC)) + read_length(finish_in, option="--finish-in"))
-    return None if finish_by is None else _spell(_read_time(finish_by))
-
-
-def _read_time(words: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(words)
-    except ValueError:
-        raise InvalidInput(
-            [Problem("--finish-by", f"must be a time such as 2026-01-01T12:00Z, not {words!r}")]
-        ) from None
-    if at.tzinfo is None:
-        message = f"must name its time zone, such as {words}Z or {words}+01:00"
-        raise InvalidInput([Problem("--finish-by", message)])
-    return at
-
-
-def read_length(words: str, *, option: str) -> timedelta:
-    """Return a length such as `1d12h`. Raises `InvalidInput`, which names the option."""
-    found = _LENGTH.fullmatch(words.replace(" ", ""))
-    if not found or not any(found.groups()):
-        raise InvalidInput([Problem(option, f"must be a length such as 2h, 90m or 1d12h, not {words!r}")])
-    days, hours, minutes, seconds = (int(each or 0) for each in found.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-
-
-def _spell(at: datetime) -> str:
-    return at.isoformat(timespec="seconds")
-
-
 def push_batch(
-    client: ApiClient, name: str, *, file: PromptFile, prepared: Prepared, finish_by: str | None = None
+    client: ApiClient,
+    name: str,
+    *,
+    file: PromptFile,
+    prepared: Prepared,
+    finish_by: str | None = None,
+    buys_again: bool = False,
 ) -> dict[str, Any]:
-    """Push the jobs as one batch and return it as the API shows it.
+    """Push the jobs as one batch and return it as the API shows it. Prints warnings.
 
-    If the answer is lost, search for the batch by its name instead of pushing it again.
+    If these jobs were pushed before, return their batch: with `buys_again`, only if it has this name. So a push whose
+    answer is lost is repeated without buying anything twice.
     """
+    body = {"name": name, "jobs": prepared.jobs, "on_repeat": "same_name" if buys_again else "same_jobs"}
+    body |= {"finish_by": finish_by} if finish_by else {}
+    note(f"pushing {len(prepared.jobs):,} job{'' if len(prepared.jobs) == 1 else 's'} as {name} ...")
+    began_at = datetime.now(UTC)
     try:
-        body = {"name": name, "jobs": prepared.jobs} | ({"finish_by": finish_by} if finish_by else {})
-        return client.post("batches", body=body, seconds=PUSH_SECONDS)
-    except AnswerLost as lost:
-        return _search_for(client, name, prepared=prepared, lost=lost)
+        pushed = _push_until_answered(client, body, repeat=f"--batch {name} --again" if buys_again else "")
     except Declined as declined:
         raise explain_refusal(declined, file=file, prepared=prepared) from declined
+    except KeyboardInterrupt:
+        raise _explain_interrupt(client, name, began_at=began_at) from None
+    print_warnings(pushed, prepared)
+    if pushed.get("repeated"):
+        age = show_seconds((datetime.now(UTC) - datetime.fromisoformat(pushed["created_at"])).total_seconds())
+        stored = f"{pushed['states']['succeeded']:,} of {pushed['jobs']:,} stored"
+        note(f"this file was pushed as {pushed['name']} {age} ago ({stored}): nothing is bought; --again buys it again")
+    return pushed
+
+
+def _push_until_answered(client: ApiClient, body: dict[str, Any], *, repeat: str) -> dict[str, Any]:
+    pauses = iter(PAUSES_SECONDS)
+    is_lost = False
+    while True:
+        try:
+            return client.post("batches", body=body, seconds=PUSH_SECONDS)
+        except ServiceAway as error:
+            is_lost = is_lost or isinstance(error, AnswerLost)
+            pause = next(pauses, None)
+            if not is_lost or pause is None:
+                again = f"repeat the command with {repeat}" if repeat else "run the same command again"
+                hint = f"{again}: if the batch was stored, nothing is bought twice"
+                raise (ServiceAway(*error.errors, hint=hint) if is_lost else error) from error
+            note(f"{error}; trying again in {pause} s, which buys nothing twice")
+            sleep(pause)
+
+
+def _explain_interrupt(client: ApiClient, name: str, *, began_at: datetime) -> CommandError:
+    hint = f"`rushes batch show {name}` shows whether the batch is stored"
+    with suppress(CommandError, KeyboardInterrupt):
+        batch = client.get("batches", name)
+        if datetime.fromisoformat(batch["created_at"]) > began_at - CLOCK_ALLOWANCE:
+            hint = f"batch {name} is stored with {batch['jobs']:,} jobs; `rushes batch show {name}` follows it"
+    return CommandError("interrupted", hint=hint, exit_code=INTERRUPTED)
 
 
 def explain_refusal(declined: Declined, *, file: PromptFile, prepared: Prepared) -> Exception:
@@ -105,16 +141,3 @@ def print_warnings(answer: dict[str, Any], prepared: Prepared) -> None:
         warnings.setdefault(message, 0 if message.startswith("--") else jobs)
     for message, jobs in warnings.items():
         note(f"warning: {message}" + (f" ({jobs:,} job{'' if jobs == 1 else 's'})" if jobs else ""))
-
-
-def _search_for(client: ApiClient, name: str, *, prepared: Prepared, lost: AnswerLost) -> dict[str, Any]:
-    try:
-        batch = client.get("batches", name)
-    except CommandError:
-        hint = f"`rushes batch show {name}` shows whether it was stored; submit again only if it was not"
-        raise CommandError(*lost.errors, hint=hint, exit_code=lost.exit_code) from lost
-    if batch["jobs"] != len(prepared.jobs):
-        hint = "choose another name with --batch"
-        raise CommandError(f"a batch named {name!r} with other jobs exists already", hint=hint) from lost
-    note("the answer was lost, but the batch is stored")
-    return batch

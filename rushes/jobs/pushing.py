@@ -31,6 +31,7 @@ PROBLEM_LIMIT = 100
 STEM_LIMIT = 80
 _LIKE_A_NUMBER = re.compile(r"\d+-")
 METADATA_BYTES = 4_096
+CLIENT_REF_LIMIT = 200
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it; an even number of backslashes is text
 MAX_ATTEMPTS = 20
 PRIORITY_LIMIT = 100
@@ -49,7 +50,11 @@ class JobOrder(BaseModel):
     ] = 3
     client_ref: Annotated[
         str | None,
-        Field(min_length=1, max_length=200, description="Your own id of the job. In a batch it names the files."),
+        Field(
+            min_length=1,
+            max_length=CLIENT_REF_LIMIT,
+            description="Your own id of the job. In a batch it names the files.",
+        ),
     ] = None
     metadata: Annotated[
         dict[str, Any] | None, Field(description="Your own values, at most 4 kB of JSON. They are returned unchanged.")

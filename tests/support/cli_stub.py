@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -36,6 +36,7 @@ class Asked:
     method: str
     path: str
     body: Any
+    headers: Mapping[str, str]
 
 
 @dataclass
@@ -65,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         stub = self.stub
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        stub.asked.append(Asked(self.command, self.path, json.loads(content) if content else None))
+        stub.asked.append(Asked(self.command, self.path, json.loads(content) if content else None, self.headers))
         answer = stub.answers.pop(0) if len(stub.answers) > 1 else stub.answers[0]
         if answer.drop:
             self.close_connection = True
@@ -102,6 +103,7 @@ def batch(**changes: Any) -> dict[str, Any]:
         "at_risk": False,
         "mean_seconds": 8.5,
         "warnings": [],
+        "repeated": False,
         **changes,
         "states": states | changes.get("states", {}),
     }
@@ -115,6 +117,8 @@ def job(**changes: Any) -> dict[str, Any]:
         "number": 1,
         "model": "ltx-2-pro",
         "state": "succeeded",
+        "client_ref": None,
+        "metadata": None,
         "input": {"prompt": "a fox", "duration": 6, "generate_audio": True},
         "priority": 0,
         "price": "0.3600",

@@ -22,7 +22,7 @@ from rushes.catalog import (
     find_video_model,
     get_video_model,
     normalise_input,
-    read_text_value,
+    read_loose_value,
 )
 from rushes.errors import InvalidInput, NotFound, Problem
 
@@ -180,8 +180,8 @@ def test_the_price_of_an_input_is_that_of_the_catalogue(model: VideoModel, value
         (FAST, 7, "must be one of 6, 8, 10, 12, 14, 16, 18, 20, not 7"),
         (FAST, 22, "must be one of 6, 8, 10, 12, 14, 16, 18, 20, not 22"),
         (PRO, True, "must be a whole number, not true or false"),
-        (PRO, "6", "must be a whole number, not text"),
-        (PRO, 6.0, "must be a whole number, not a number"),
+        (PRO, "6", "must be a whole number, not '6'"),
+        (PRO, 6.0, "must be a whole number, not 6.0"),
         (PRO, None, "must be a whole number, not nothing"),
         (PRO, [6], "must be a whole number, not a list"),
         (PRO, {}, "must be a whole number, not an object"),
@@ -352,7 +352,17 @@ def test_a_region_can_have_other_limits() -> None:
     [
         (PRO, "duration", "8", 8),
         (PRO, "duration", "eight", "eight"),
-        (PRO, "duration", "6.0", "6.0"),
+        (PRO, "duration", "6.0", 6),
+        (PRO, "duration", 6.0, 6),
+        (PRO, "duration", "6,0", 6),
+        (PRO, "duration", " 10s ", 10),
+        (PRO, "duration", "10 Seconds", 10),
+        (PRO, "duration", "10 min", "10 min"),
+        (PRO, "duration", "6.5", 6.5),
+        (PRO, "duration", [6], [6]),
+        (PRO, "generate_audio", "off", False),
+        (PRO, "generate_audio", 1, 1),
+        (PRO_I2V, "image", " https://a.example/my cat.png\t", "https://a.example/my%20cat.png"),
         (PRO, "generate_audio", "No", False),
         (PRO, "generate_audio", " TRUE ", True),
         (PRO, "generate_audio", "loud", "loud"),
@@ -361,8 +371,10 @@ def test_a_region_can_have_other_limits() -> None:
         (PRO, "style", "8", "8"),
     ],
 )
-def test_a_cell_is_read_as_its_parameters_type(model: VideoModel, name: str, text: str, value: object) -> None:
-    read = read_text_value(model, name, text)
+def test_a_value_of_a_file_is_read_as_people_write_it(
+    model: VideoModel, name: str, text: object, value: object
+) -> None:
+    read = read_loose_value(model, name, text)
     assert (read, type(read)) == (value, type(value))
 
 

@@ -46,7 +46,7 @@ WRONG: list[tuple[Json, str, str]] = [
     (new_job(input={"prompt": None}), "input.prompt", "is required by ltx-2-pro"),
     (new_job(input={"prompt": 7}), "input.prompt", "must be text, not a number"),
     (new_job(input={"duration": 7}), "input.duration", "must be one of 6, 8, 10, not 7"),
-    (new_job(input={"duration": "6"}), "input.duration", "must be a whole number, not text"),
+    (new_job(input={"duration": "6"}), "input.duration", "must be a whole number, not '6'"),
     (new_job(input={"duration": 10**4000}), "input.duration", "must be one of 6, 8, 10, not 1000"),
     (new_job(input={"generate_audio": 1}), "input.generate_audio", "must be true or false, not a number"),
     (new_job(input={"resolution": "4k"}), "input.resolution", "ltx-2-pro has no such parameter"),
@@ -75,13 +75,15 @@ def test_a_wrong_job_is_refused_by_field_alone_and_in_a_batch(api: Api, job: Jso
         assert fields_of(response)[prefix + field].startswith(message)
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
-def test_a_number_that_is_none_is_refused_by_field(api: Api, number: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "shown"), [("NaN", "nan"), ("Infinity", "inf"), ("-Infinity", "-inf"), ("1e400", "inf")]
+)
+def test_a_number_that_is_none_is_refused_by_field(api: Api, number: str, shown: str) -> None:
     body = f'{{"model": "ltx-2-pro", "input": {{"prompt": "a fox", "duration": {number}}}}}'
     response = api.client.post("/v1/jobs", content=body, headers=JSON)
     assert (response.status_code, fields_of(response)) == (
         422,
-        {"input.duration": "must be a whole number, not a number"},
+        {"input.duration": f"must be a whole number, not {shown}"},
     )
 
 

@@ -1,5 +1,8 @@
 """The commands as a person types them, against a scripted API."""
 
+import csv
+import fcntl
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +10,7 @@ from typing import Any
 import pytest
 
 from cli.output import name_for, print_table, show_money, show_seconds, show_text
-from cli.prompt_file.push import choose_name
+from cli.prompt_file.push import PAUSES_SECONDS, choose_name
 from rushes.errors import InvalidInput
 from tests.support.cli_stub import UUID, Answer, Run, batch, job, problem, serve_stub
 
@@ -15,6 +18,7 @@ GOOD = '{"prompt": "a fox", "model": "ltx-2-pro"}\n'
 
 
 def write(name: str, content: str) -> str:
+    Path(name).parent.mkdir(exist_ok=True)
     Path(name).write_text(content)
     return name
 
@@ -29,6 +33,7 @@ def test_a_file_is_pushed_as_one_batch_and_the_next_step_is_said(run: Run) -> No
     assert (asked.method, asked.path) == ("POST", "/v1/batches")
     assert asked.body == {
         "name": "pilot",
+        "on_repeat": "same_jobs",
         "jobs": [
             {"model": "ltx-2-pro", "input": {"prompt": "a", "seed": 1, "duration": 8, "generate_audio": False}},
             {"model": "ltx-2-fast", "input": {"prompt": "b", "seed": 2, "duration": 8, "generate_audio": False}},
@@ -68,7 +73,7 @@ def test_a_refusal_by_the_api_names_the_lines_of_the_file(run: Run) -> None:
     with serve_stub(refusal) as stub:
         code, _, err = run(stub, "submit", "prompts.jsonl")
     assert code == 2
-    assert err.splitlines()[:2] == [
+    assert [line for line in err.splitlines() if line.startswith("error")] == [
         "error: prompts.jsonl:2: duration: must be 6",
         "error: prompts.jsonl:4: is strange",
     ]
@@ -79,7 +84,7 @@ def test_a_name_that_is_taken_asks_for_another(run: Run) -> None:
     with serve_stub(problem(409, "a batch named 'pilot' exists already")) as stub:
         code, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot")
     assert code == 2
-    assert err == "error: a batch named 'pilot' exists already\nhint: choose another name with --batch\n"
+    assert err.endswith("error: a batch named 'pilot' exists already\nhint: choose another name with --batch\n")
 
 
 def test_a_name_that_cannot_be_is_refused_before_anything_is_sent(run: Run) -> None:
@@ -105,32 +110,116 @@ def test_no_file_s_name_makes_a_batch_name_that_would_be_refused() -> None:
         choose_name("", "x")
 
 
-def test_a_lost_answer_is_searched_for_instead_of_pushing_again(run: Run) -> None:
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses of a command, which it does not make."""
+    made: list[float] = []
+    monkeypatch.setattr("cli.prompt_file.push.sleep", made.append)
+    return made
+
+
+@pytest.mark.parametrize("lost", [Answer(drop=True), Answer(502, b"<html>"), problem(503, "the database is away")])
+def test_a_push_whose_answer_is_lost_is_repeated_and_buys_nothing_twice(
+    run: Run, pauses: list[float], lost: Answer
+) -> None:
     write("prompts.jsonl", GOOD * 2)
-    with serve_stub(Answer(drop=True), Answer(200, batch())) as stub:
+    with serve_stub(lost, lost, Answer(200, batch(repeated=True))) as stub:
         code, out, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot")
-    assert code == 0
-    assert [(asked.method, asked.path) for asked in stub.asked] == [
-        ("POST", "/v1/batches"),
-        ("GET", "/v1/batches/pilot"),
-    ]
-    assert "the answer was lost, but the batch is stored" in err
+    assert (code, pauses) == (0, [1, 2])
+    assert [(asked.method, asked.body["on_repeat"]) for asked in stub.asked] == [("POST", "same_jobs")] * 3
+    assert "trying again in 1 s" in err
+    assert "this file was pushed as pilot" in err
     assert "batch  pilot" in out
 
 
-def test_a_lost_answer_without_a_batch_says_how_to_be_sure(run: Run) -> None:
+def test_a_push_that_is_never_answered_says_how_to_go_on(run: Run, pauses: list[float]) -> None:
     write("prompts.jsonl", GOOD)
-    with serve_stub(Answer(drop=True), problem(404, "no batch")) as stub:
+    with serve_stub(Answer(drop=True)) as stub:
         code, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot")
-    assert code == 3
-    assert "submit again only if it was not" in err
+    assert (code, len(stub.asked)) == (3, 1 + len(PAUSES_SECONDS))
+    assert "run the same command again: if the batch was stored, nothing is bought twice" in err
+    assert err.index("as pilot") < err.index("no answer")
+
+
+def test_the_same_jobs_are_bought_again_only_on_request(run: Run) -> None:
+    write("prompts.jsonl", GOOD)
+    with serve_stub(Answer(201, batch())) as stub:
+        run(stub, "submit", "prompts.jsonl", "--again")
+    assert stub.asked[0].body["on_repeat"] == "same_name"
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (Answer(200, batch(created_at="2999-01-01T00:00:00Z")), "batch pilot is stored with 2 jobs"),
+        (Answer(200, batch()), "`rushes batch show pilot` shows whether the batch is stored"),  # an older one
+        (problem(404, "no batch"), "`rushes batch show pilot` shows whether the batch is stored"),
+        (Answer(drop=True), "`rushes batch show pilot` shows whether the batch is stored"),
+    ],
+)
+def test_ctrl_c_during_a_push_says_whether_the_batch_is_stored(
+    run: Run, monkeypatch: pytest.MonkeyPatch, answer: Answer, hint: str
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.prompt_file.push._push_until_answered", interrupt)
+    write("prompts.jsonl", GOOD)
+    with serve_stub(answer) as stub:
+        code, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot")
+    assert code == 130
+    assert f"error: interrupted\nhint: {hint}" in err
+
+
+def test_the_jobs_are_shown_before_anything_is_sent(run: Run) -> None:
+    write("prompts.txt", "# scenes\na fox in the snow\na hen\na fox in the snow\n")
+    arguments = ("submit", "prompts.txt", "--model", "ltx-2-pro", "--batch", "pilot", "--dry-run")
+    code, out, err = run(None, *arguments)
+    assert (code, out.splitlines()) == (
+        0,
+        ["batch   pilot", "jobs    3", "cost    $1.08", "pushed  nothing: this is a dry run"],
+    )
+    assert err.splitlines() == [
+        "prompts.txt: 3 jobs for $1.08 (ltx-2-pro)",
+        "  first     a fox in the snow",
+        "  last      a fox in the snow",
+        "  shortest  a hen",
+        "  left out  1 comment",
+        "warning: lines 2 and 4 ask for the same video, which is bought for each of them",
+    ]
+    code, out, _ = run(None, *arguments, "--takes", "2", "--json")
+    plan = json.loads(out)
+    assert (plan["batch"], plan["jobs"], plan["cost"], len(plan["orders"])) == ("pilot", 6, "2.1600", 6)
+
+
+def test_a_push_that_costs_too_much_is_refused_or_confirmed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("prompts.jsonl", GOOD * 2)
+    code, _, err = run(None, "submit", "prompts.jsonl", "--max-cost", "0.5")
+    assert code == 2
+    assert "error: --max-cost: the jobs cost $0.72: nothing was pushed" in err
+    monkeypatch.setenv("RUSHES_CONFIRM_ABOVE", "0.5")
+    monkeypatch.setattr("cli.prompt_file.options.can_ask", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda question, **_: "no" in question)
+    code, _, err = run(None, "submit", "prompts.jsonl")
+    assert code == 2
+    assert "error: not confirmed: nothing was pushed" in err
+    with serve_stub(Answer(201, batch())) as stub:
+        assert run(stub, "submit", "prompts.jsonl", "--yes")[0] == 0
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_push(run: Run) -> None:
+    write("prompts.jsonl", GOOD)
+    write("films", "a file")
+    code, _, err = run(None, "submit", "prompts.jsonl", "--download", "films")
+    assert code == 1
+    assert "error: the folder films cannot be written: file exists" in err
 
 
 def test_an_api_that_is_away_is_exit_code_3_and_a_hint(run: Run) -> None:
     write("prompts.jsonl", GOOD)
     code, _, err = run(None, "submit", "prompts.jsonl")
     assert code == 3
-    assert err.splitlines() == [
+    assert err.splitlines()[-2:] == [
         "error: the API at http://127.0.0.1:9 cannot be reached",
         "hint: start it with `rushes up`, or set RUSHES_URL to where it runs",
     ]
@@ -177,33 +266,97 @@ def test_ctrl_c_while_waiting_says_that_the_batch_goes_on(run: Run, monkeypatch:
     assert (code, out) == (130, "")
     assert err.endswith(
         "error: interrupted\n"
-        "hint: the batch continues without this command; check again with `rushes batch show pilot`\n"
+        "hint: the batch continues without this command; `rushes batch show pilot --watch` follows it\n"
+    )
+
+
+FOO = hashlib.sha256(b"foo").hexdigest()
+VIDEO = {"sha256": FOO, "bytes": 3, "file_name": "../1-a-fox.mp4"}
+
+
+def serve_videos(*answers: Answer, **video: Any) -> Any:
+    return serve_stub(
+        Answer(200, {"items": [job(video=VIDEO | video), job(state="failed")], "next_cursor": None}), *answers
     )
 
 
 def test_videos_are_downloaded_whole_and_only_once(run: Run) -> None:
     write("prompts.jsonl", GOOD)
-    video = {"sha256": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"}  # of foo
-    jobs = Answer(200, {"items": [job(video=video), job(state="failed")], "next_cursor": None})
-    film = Answer(200, b"foo", {"Content-Disposition": 'attachment; filename="../../1-a-fox.mp4"'})
-    answers = [Answer(201, batch()), Answer(200, batch()), jobs, film]
-    for _ in range(2):
+    jobs = Answer(200, {"items": [job(video=VIDEO), job(state="failed")], "next_cursor": None})
+    answers = [Answer(201, batch()), Answer(200, batch()), jobs, Answer(200, b"foo")]
+    for had in ("", " (1 already there)"):
         with serve_stub(*answers) as stub:
             code, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--download", "films")
         assert code == 0
-        assert "1 video in films" in err
-        assert [path.name for path in Path("films").iterdir()] == ["1-a-fox.mp4"]
+        assert f"1 video in films{had}\n" in err
+        assert sorted(path.name for path in Path("films").iterdir()) == ["1-a-fox.mp4", "pilot-results.csv"]
         assert Path("films/1-a-fox.mp4").read_bytes() == b"foo"
 
 
-def test_a_damaged_download_leaves_no_file(run: Run) -> None:
-    write("prompts.jsonl", GOOD)
-    jobs = Answer(200, {"items": [job(video={"sha256": "0" * 64})], "next_cursor": None})
-    with serve_stub(Answer(201, batch()), Answer(200, batch()), jobs, Answer(200, b"fo")) as stub:
-        code, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--download", "films")
+def test_a_cut_download_is_continued(run: Run) -> None:
+    write(f"films/.{UUID}.part", "f")
+    with serve_videos(Answer(206, b"oo")) as stub:
+        code, _, _ = run(stub, "batch", "download", "pilot", "films")
+    assert (code, stub.asked[1].headers["Range"]) == (0, "bytes=1-")
+    assert Path("films/1-a-fox.mp4").read_bytes() == b"foo"
+
+
+def test_a_download_that_was_killed_before_its_end_needs_no_request(run: Run) -> None:
+    write(f"films/.{UUID}.part", "foo")
+    with serve_videos() as stub:
+        assert run(stub, "batch", "download", "pilot", "films")[0] == 0
+    assert len(stub.asked) == 1
+    assert Path("films/1-a-fox.mp4").read_bytes() == b"foo"
+
+
+def test_two_commands_do_not_fetch_one_file_at_once(run: Run) -> None:
+    write(f"films/.{UUID}.part", "f")
+    with Path(f"films/.{UUID}.part").open("ab") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        with serve_videos(Answer(206, b"oo")) as stub:
+            code, _, err = run(stub, "batch", "download", "pilot", "films")
     assert code == 1
-    assert "arrived damaged" in err
-    assert list(Path("films").iterdir()) == []
+    assert f"error: the file of job {UUID} is being fetched by another command" in err
+
+
+def test_the_same_jobs_bought_again_are_found_by_name(run: Run, pauses: list[float]) -> None:
+    write("prompts.jsonl", GOOD)
+    with serve_stub(Answer(drop=True)) as stub:
+        code, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--again")
+    assert code == 3
+    assert "repeat the command with --batch pilot --again: if the batch was stored" in err
+
+
+def test_a_download_never_overwrites_another_file(run: Run) -> None:
+    write("films/1-a-fox.mp4", "mine")
+    for _ in range(2):
+        with serve_videos(Answer(200, b"foo")) as stub:
+            assert run(stub, "batch", "download", "pilot", "films")[0] == 0
+        assert Path("films/1-a-fox.mp4").read_bytes() == b"mine"
+        assert Path(f"films/1-a-fox.{UUID[-12:]}.mp4").read_bytes() == b"foo"
+
+
+def test_the_results_of_a_batch_are_a_table(run: Run) -> None:
+    own = {"client_ref": "S-1", "metadata": {"notes": "good", "take": 2, "state": "own"}}
+    jobs = [job(number=2, id="b", state="failed", error={"message": "no"}), job(video=VIDEO, **own)]
+    with serve_stub(Answer(200, {"items": jobs, "next_cursor": None})) as stub:
+        _, table, _ = run(stub, "batch", "export", "pilot")
+        _, lines, _ = run(stub, "batch", "export", "pilot", "--format", "jsonl")
+    assert list(csv.reader(table.splitlines())) == [
+        ["number", "prompt", "client_ref", "model", "state", "cost", "file", "sha256", "error", "id", "notes", "take"],
+        ["1", "a fox", "S-1", "ltx-2-pro", "succeeded", "0.3600", VIDEO["file_name"], FOO, "", UUID, "good", "2"],
+        ["2", "a fox", "", "ltx-2-pro", "failed", "0.3600", "", "", "no", "b", "", ""],
+    ]
+    assert json.loads(lines.splitlines()[0])["metadata"] == own["metadata"]
+
+
+def test_a_damaged_download_leaves_no_file(run: Run) -> None:
+    with serve_videos(Answer(200, b"fo"), sha256="0" * 64) as stub:
+        code, _, err = run(stub, "batch", "download", "pilot", "films")
+    assert code == 1
+    assert "arrived damaged or was cut off 3 times" in err
+    assert "hint: `rushes batch download pilot films` goes on from here" in err
+    assert not Path("films/1-a-fox.mp4").exists()
 
 
 def test_an_estimate_names_the_cost_by_video_model(run: Run) -> None:
@@ -345,11 +498,13 @@ def test_text_is_one_line_without_control_characters() -> None:
     assert show_text("x" * 100, limit=10) == "x" * 9 + "…"
 
 
-def test_names_are_made_in_utc() -> None:
+def test_a_made_name_holds_the_time_in_utc_and_is_never_made_twice() -> None:
     from datetime import datetime, timedelta, timezone  # noqa: PLC0415
 
     late = datetime(2026, 12, 31, 23, 30, tzinfo=timezone(timedelta(hours=-2)))
-    assert name_for("a", now=late) == "a-20270101-013000"
+    first, second = name_for("a", now=late), name_for("a", now=late)
+    assert first.startswith("a-20270101-013000-")
+    assert first != second
 
 
 def test_a_table_that_no_terminal_shows_is_never_cut(

@@ -10,7 +10,7 @@ import typer
 
 from cli.app import main
 from cli.errors import report, run_guarded
-from cli.prompt_file.parse import FileRefused, LineProblem
+from cli.prompt_file.records import FileRefused, LineProblem
 from models.db.errors import DatabaseAway
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from stack.errors import CommandError, ServiceAway

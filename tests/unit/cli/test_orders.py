@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cli.prompt_file.jobs import Fill, Prepared, prepare_jobs
-from cli.prompt_file.parse import FileRefused, Line, PromptFile
+from cli.prompt_file.records import FileRefused, Line, PromptFile
 from rushes.errors import InvalidInput
 
 RETAKE = {"model": "ltx-2-retake", "prompt": "p", "video": "https://example.com/v.mp4", "end_time": 4}
@@ -13,14 +13,14 @@ RETAKE = {"model": "ltx-2-retake", "prompt": "p", "video": "https://example.com/
 NOTHING = Fill()
 
 
-def prepare(*records: dict[str, Any], fill: Fill = NOTHING, is_text: bool = False, max_jobs: int = 100) -> Prepared:
-    lines = [Line(number, record, is_text) for number, record in enumerate(records, start=1)]
+def prepare(*records: dict[str, Any], fill: Fill = NOTHING, max_jobs: int = 100) -> Prepared:
+    lines = [Line(number, record) for number, record in enumerate(records, start=1)]
     return prepare_jobs(PromptFile("f.jsonl", lines), fill, max_jobs=max_jobs)
 
 
-def refusals(*records: dict[str, Any], fill: Fill = NOTHING, is_text: bool = False) -> list[str]:
+def refusals(*records: dict[str, Any], fill: Fill = NOTHING) -> list[str]:
     with pytest.raises(FileRefused) as caught:
-        prepare(*records, fill=fill, is_text=is_text)
+        prepare(*records, fill=fill)
     return caught.value.lines()
 
 
@@ -67,7 +67,7 @@ def test_an_option_that_fits_no_line_is_warned_of() -> None:
 def test_cells_of_a_csv_get_the_type_of_their_parameter() -> None:
     cells = {"prompt": "7", "model": "ltx-2-pro", "duration": "8", "generate_audio": "No", "priority": "3"}
     region = {**RETAKE, "start_time": "1.5", "end_time": "4"}
-    first, second = prepare(cells, region, is_text=True).jobs
+    first, second = prepare(cells, region).jobs
     assert first == {
         "model": "ltx-2-pro",
         "input": {"prompt": "7", "duration": 8, "generate_audio": False},
@@ -104,9 +104,9 @@ def test_a_wrong_line_is_refused_by_line_and_field(record: dict[str, Any], expec
 
 def test_a_cell_that_is_no_number_is_refused_as_the_text_it_is() -> None:
     cells = {"prompt": "a", "model": "ltx-2-pro", "duration": "long", "priority": "high"}
-    assert refusals(cells, is_text=True) == [
+    assert refusals(cells) == [
         "f.jsonl:1: priority: must be a whole number, not 'high'",
-        "f.jsonl:1: duration: must be a whole number, not text",
+        "f.jsonl:1: duration: must be a whole number, not 'long'",
     ]
 
 

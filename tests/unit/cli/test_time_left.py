@@ -9,7 +9,7 @@ import pytest
 
 from cli.batch_progress import describe_batch
 from cli.output import show_time_left
-from cli.prompt_file.push import read_finish_by
+from cli.prompt_file.options import read_finish_by
 from tests.support.cli_stub import UUID, Answer, Run, batch, job, problem, serve_stub
 
 LEFT = {"expected_seconds": 300.4, "low_seconds": 250.0, "high_seconds": 390.9}
