@@ -48,12 +48,12 @@ _LOAD = statement(f"""
     SELECT
         (SELECT count(*) FROM prediction WHERE state = 'completed' AND ended_at > now() - interval '10 seconds')
             / 10::float8 AS completions_per_second,
-        (SELECT avg(extract(epoch FROM created_at - begun_at))::float8
+        (SELECT avg(extract(epoch FROM stored.created_at - begun_at))::float8
             FROM (
-                SELECT id, begun_at FROM prediction
-                WHERE ended_at > now() - interval '1 minute' AND state = 'completed' AND due_at IS NULL
-                ORDER BY ended_at DESC LIMIT 100) AS stored
-            JOIN artifact ON prediction_id = stored.id AND kind = 'video') AS seconds_per_store,
+                SELECT prediction_id, created_at FROM artifact
+                WHERE created_at > now() - interval '1 minute' AND kind = 'video' AND removed_at IS NULL
+                ORDER BY created_at DESC LIMIT 100) AS stored
+            JOIN prediction ON prediction.id = prediction_id) AS seconds_per_store,
         (SELECT count(*) FROM (
             SELECT FROM prediction WHERE {TO_STORE} AND due_at <= now() LIMIT 1000) AS due) AS waiting
 """)

@@ -124,6 +124,7 @@ _ADMIT = statement(f"""
     WITH best AS MATERIALIZED (  -- what another dispatcher admits now is skipped
         SELECT id, priority, price FROM job
         WHERE state = 'queued' AND coalesce(due_at <= now(), false) AND cancel_requested_at IS NULL
+          AND price <= coalesce((SELECT max_spend_per_day FROM account WHERE id = :account_id), price)
         ORDER BY priority DESC, id
         LIMIT :count
         FOR UPDATE SKIP LOCKED
@@ -151,7 +152,7 @@ def admit_jobs(session: Session, account_id: UUID, *, count: int, spend_left: De
     """Give each of the best queued jobs a slot: a prediction in `submitting`, due at once. Returns how many.
 
     The caller must hold the account's lock. The first job that costs more than is left of `spend_left` ends the
-    admission, so that cheaper jobs do not overtake it.
+    admission, so that cheaper jobs do not overtake it. One that costs more than a whole day's cap holds up no other.
     """
     ids: Sequence[UUID] = [new_id() for _ in range(count)]
     values = {"account_id": account_id, "count": count, "ids": ids, "spend_left": spend_left}

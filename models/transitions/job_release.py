@@ -56,6 +56,7 @@ def _release(session: Session, ended: EndedAttempt, outcome: JobState, **values:
 _FIND_DUPLICATE = statement("""
     SELECT prediction_id, url, bytes, sha256 FROM artifact
     WHERE job_id = :job_id AND kind = 'video' AND is_duplicate AND removed_at IS NULL
+      AND NOT EXISTS (SELECT 1 FROM job WHERE id = :job_id AND cancel_requested_at IS NOT NULL)
     ORDER BY id LIMIT 1
 """)
 

@@ -39,6 +39,9 @@ def _explain_queue(session: Session, job: Job) -> str:
     if health.leader is None:
         return "no dispatcher is at work: start a worker"
     spend = queries.summary.find_daily_spend(session) if job.state == JobState.QUEUED else None
+    if spend is not None and job.price > spend.most:
+        most = f"a whole day's spending cap of ${spend.most:.2f}"
+        return f"it costs ${job.price:.2f}, more than {most}: raise RUSHES_MAX_SPEND_PER_DAY, or cancel the job"
     if spend is not None and spend.today + job.price > spend.most:
         used = f"${spend.today:.2f} of ${spend.most:.2f} is held or spent today"
         again = "jobs are submitted again from 00:00 UTC, or once RUSHES_MAX_SPEND_PER_DAY is raised"

@@ -21,6 +21,8 @@ from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message,
 OVERCOMMIT_RETRY = timedelta(hours=1)
 """After a concurrency 429, nothing is overcommitted for this long."""
 CLAIM_LIMIT = 500
+CAPPED_SECONDS = 2.0
+"""How often jobs are admitted while the daily spending cap leaves too little for the next one."""
 MEASURING_SECONDS = 2.0
 """How often the number of store threads is chosen."""
 
@@ -44,11 +46,13 @@ class SubmitDispatch:
             per_window=settings.submits_per_minute, window_seconds=RATE_WINDOW.total_seconds()
         )
         self._window = InFlightWindow()
+        self._capped_until = float("-inf")
 
     def is_due(self, found: Survey) -> bool:
         """Whether jobs or submissions are due, and the account has room for one of them."""
         room, due = found.room, found.due
-        is_due = room.submits > 0 and (due.submits or (due.jobs and room.count_admissible(1) > 0))
+        admits = due.jobs and room.count_admissible(1) > 0 and time.monotonic() >= self._capped_until
+        is_due = room.submits > 0 and (due.submits or admits)
         if not is_due:
             self._overcommit.note(now=time.monotonic(), admitted=0, submitting=room.submitting, free=room.free)
         return is_due
@@ -70,6 +74,8 @@ class SubmitDispatch:
             admissible = state.count_admissible(room)
             admit = partial(transitions.admission.admit_jobs, session, account.id, spend_left=state.spend_left)
             admitted = admit(count=admissible) if admissible else 0
+            if state.spend_left is not None and admitted < admissible:
+                self._capped_until = now + CAPPED_SECONDS  # to sum up a day's prices takes time
             count = min(room, state.submits)
             claimed = transitions.admission.claim_submits(session, account.id, count=count, lease=UNSTARTED_LEASE)
             epoch = transitions.admission.advance_epoch(session, account.id) if claimed else 0

@@ -162,14 +162,14 @@ class Dispatcher:
             storable = room.get("store", 0)
             self._store.choose_threads(now, threads=self._pools.get("store", 0))
             stored = self._store.store(found.account, room=storable)
-            is_left |= stored == storable or (not stored and not found.account.outputs_failing)
+            is_left |= 0 < storable <= stored
         if checks:
             chosen = self._watch_scheduler.choose_checks(
                 found.account,
                 count=room.get("watch", 0),
                 term=self._term,
                 learns=self._watch_scheduler.must_learn(found),
-                jobs_wait=found.due.jobs,
+                jobs_wait=found.due.jobs and not found.room.is_held and not found.room.free,
             )
             self._publisher.publish(chosen)
         self._turn_at = time.monotonic() + self._find_rest(found, is_left=is_left)

@@ -76,7 +76,8 @@ _RENDERING = """
         extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
         watch_windows, video_model, input - '{{prompt,image,video}}'::text[] AS values,
         extract(epoch FROM provider_created_at)::float8 AS provider_created_at,
-        extract(epoch FROM early_check_at)::float8 AS early_check_at
+        CASE WHEN early_check_at > now() - interval '20 s' THEN extract(epoch FROM early_check_at)::float8 END
+            AS early_check_at  -- an older request has been served, or was lost
     FROM prediction JOIN job ON job.id = job_id
     WHERE prediction.state = 'rendering' AND {which}
 """

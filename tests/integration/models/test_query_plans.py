@@ -184,7 +184,7 @@ def list_faults(plans: list[dict[str, Any]], *, most_rows: float) -> list[str]:
     for plan in plans:
         for node in nodes_of(plan["Plan"]):
             scan, table = node["Node Type"], node.get("Relation Name")
-            if "Scan" not in scan or table not in LARGE:
+            if "Scan" not in scan or table not in LARGE or not node["Actual Loops"]:
                 continue
             if scan == "Seq Scan":
                 faults.append(f"reads all of {table}: {node.get('Filter')}")

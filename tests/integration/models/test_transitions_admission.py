@@ -371,6 +371,13 @@ def test_the_daily_cap_counts_prices_held_and_spent_today(scratch: Session) -> N
     assert [each.job_id for each in admit(scratch, account)] == [third, fourth]
 
 
+def test_a_job_beyond_a_whole_days_cap_holds_up_no_other(scratch: Session) -> None:
+    account = rows.add_account(scratch, max_spend_per_day=Decimal("1.00"))
+    rows.add_job(scratch, price=Decimal("1.01"), priority=9)
+    other = rows.add_job(scratch, price=Decimal("0.40"))
+    assert [each.job_id for each in admit(scratch, account)] == [other]
+
+
 def test_yesterdays_purchases_do_not_count_towards_the_daily_cap(scratch: Session) -> None:
     account = rows.add_account(scratch, max_spend_per_day=Decimal("1.00"))
     rows.add_render(scratch, "rendering", account_id=account, price=Decimal("0.90"), created_at=NOW - timedelta(days=1))
