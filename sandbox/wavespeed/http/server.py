@@ -16,7 +16,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sandbox.wavespeed.handlers import control, outputs, reading
+from sandbox.wavespeed.handlers import control, reading
 from sandbox.wavespeed.handlers.submitting import submit
 from sandbox.wavespeed.http.answers import TRANSPORT, Refusal
 from sandbox.wavespeed.http.gate import Gate, Handler
@@ -75,10 +75,17 @@ def _routes(provider: Provider) -> list[Route]:
         Route(path, Gate(handler, provider=provider, kind=kind), methods=[method])
         for method, path, kind, handler in KEYED
     ]
-    video = Gate(outputs.download_output, provider=provider, kind="download", keyed=False)
+    video = Gate(_download_output, provider=provider, kind="download", keyed=False)
     panels = [Route(path, control.Panel(handler, provider), methods=[method]) for method, path, handler in CONTROL]
     anything_else = Route("/{path:path}", Gate(_refuse_unknown, provider=provider, kind="unknown", keyed=False))
     return [*keyed, Route("/output/{task_id}.mp4", video, methods=["GET"]), *panels, anything_else]
+
+
+async def _download_output(provider: Provider, request: Request) -> ASGIApp:
+    # PyAV and Pillow take a third of the start, and most simulators of tests send no video.
+    from sandbox.wavespeed.handlers import outputs  # noqa: PLC0415
+
+    return await outputs.download_output(provider, request)
 
 
 async def _refuse_unknown(provider: Provider, request: Request) -> ASGIApp:
