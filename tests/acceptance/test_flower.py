@@ -80,7 +80,12 @@ def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
     farm.wait_until(lambda: flower.hears_of("main1", "store"), what="Flower hears of both workers")
     farm.push([f"take {number}" for number in range(6)])
     add_late_batch(farm)
-    farm.wait_until(lambda: len(flower.tasks("render.store")) >= 5, what="Flower has seen five videos stored")
+    succeeded = "SELECT count(*) FROM job WHERE state = 'succeeded'"
+    farm.wait_until(lambda: farm.count(succeeded) == 5, what="five videos are stored")  # a task may store several
+    farm.wait_until(
+        lambda: flower.has_seen("render.store", state="SUCCESS", reported="result", words="stored"),
+        what="Flower has seen a video stored",
+    )
 
     farm.wait_until(
         lambda: {name.partition("@")[0] for name in flower.get("/api/workers?refresh=1")} == {"main1", "store"},
