@@ -180,14 +180,15 @@ def _publish(part: Path, folder: Path, job: Json, file: Json) -> Path:
 
 def _receive(client: ApiClient, address: str, part: BinaryIO, file: Json, *, advance: Advance) -> bool:
     """Return whether the part is the whole file now. Bytes that are not the file's are thrown away."""
+    is_cut = True
     with suppress(requests.RequestException):
         _continue(client, address, part, size=file["bytes"], advance=advance)
-        if _digest(Path(part.name)) == file["sha256"]:
-            return True
-        advance(-part.seek(0, os.SEEK_END))
-        part.truncate(0)
-        return False
+        is_cut = False
+    if not is_cut and _digest(Path(part.name)) == file["sha256"]:
+        return True
     advance(-part.seek(0, os.SEEK_END))
+    if not is_cut:
+        part.truncate(0)
     return False
 
 

@@ -55,9 +55,7 @@ def write_results(jobs: Iterable[Json], out: TextIO, form: ExportFormat, *, path
     keys = dict.fromkeys(key for row in rows for key in row["metadata"] or {} if key not in _COLUMNS)
     table = csv.DictWriter(out, [*_COLUMNS, *keys], extrasaction="ignore")
     table.writeheader()
-    table.writerows(
-        row | {key: _as_cell(value) for key, value in (row["metadata"] or {}).items()} | row for row in rows
-    )
+    table.writerows({key: _as_cell(value) for key, value in (row["metadata"] or {}).items()} | row for row in rows)
 
 
 def _describe(job: Json, path: Path | None) -> Json:

@@ -83,18 +83,11 @@ def assign_columns(columns: Iterable[str], options: ColumnOptions) -> tuple[dict
 def _find_rivals(simple: Mapping[str, str], fields: Mapping[str, str], options: ColumnOptions) -> Iterator[Problem]:
     """Yield a problem for each field that several columns may be, none of which has its own name."""
     for column, name in fields.items():
-        rivals = (
-            []
-            if name == CLIENT_REF or name in options.chosen or simplify(column) == name
-            else [
-                each
-                for each in _list_synonyms(name, simple, {}, options)
-                if each != column and fields.get(each) is None
-            ]
-        )
-        if rivals:
-            both = f"{column!r} and {rivals[0]!r}"
-            yield Problem(name, f"{both} may be this: add --column {name}={column!r}, or --ignore {rivals[0]!r}")
+        if name == CLIENT_REF or name in options.chosen or simplify(column) == name:
+            continue
+        for rival in _list_synonyms(name, simple, fields, options)[:1]:
+            advice = f"add --column {name}={column!r}, or --ignore {rival!r}"
+            yield Problem(name, f"{column!r} and {rival!r} may be this: {advice}")
 
 
 def check_chosen(columns: Iterable[str], options: ColumnOptions) -> None:
@@ -112,12 +105,16 @@ def check_chosen(columns: Iterable[str], options: ColumnOptions) -> None:
 
 def is_header(cells: Iterable[str], options: ColumnOptions) -> bool:
     """Return whether a row names at least one field of a job."""
-    return bool(_find_fields({simplify(cell) or cell: cell for cell in cells}, options))
+    return bool(_find_fields_of(cells, options))
 
 
 def names_prompts(cells: Iterable[str], options: ColumnOptions) -> bool:
     """Return whether a row names the column of the prompts."""
-    return PROMPT in _find_fields({simplify(cell) or cell: cell for cell in cells}, options).values()
+    return PROMPT in _find_fields_of(cells, options).values()
+
+
+def _find_fields_of(cells: Iterable[str], options: ColumnOptions) -> dict[str, str]:
+    return _find_fields({simplify(cell) or cell: cell for cell in cells}, options)
 
 
 def _find_fields(simple: Mapping[str, str], options: ColumnOptions) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from typing import Any, NoReturn
 
 _BLANK = re.compile(r"\s*")
@@ -40,13 +39,12 @@ def read_document(text: str) -> Iterator[tuple[int, Any] | BadJson]:
     try:
         if text[position : position + 1] != "[":
             whole, end = _decode(text, position, line=1)
-            array = _find_only_array(whole)
             if text[end:].strip():
                 yield from read_lines(text)
-            elif array is None:
-                yield 1 + text.count("\n", 0, position), whole
+            elif _holds_an_array(whole):
+                yield from _read_elements(text, _find_array(text, position) + 1)
             else:
-                yield from _read_elements(text, _find_array(text, array, position) + 1)
+                yield 1 + text.count("\n", 0, position), whole
             return
         end = yield from _read_elements(text, position + 1)
         if rest := text[end + 1 :].strip():
@@ -55,19 +53,15 @@ def read_document(text: str) -> Iterator[tuple[int, Any] | BadJson]:
         yield bad
 
 
-def _find_only_array(value: Any) -> list[Any] | None:
-    """Return the array of an object that holds nothing else. Any other object is a record of its own."""
-    values = list(value.values()) if isinstance(value, dict) else []
-    return values[0] if len(values) == 1 and isinstance(values[0], list) else None
+def _holds_an_array(value: Any) -> bool:
+    """Return whether a value is an object with one array and nothing else. Any other object is a record of its own."""
+    return isinstance(value, dict) and [type(each) for each in value.values()] == [list]
 
 
-def _find_array(text: str, array: list[Any], position: int) -> int:
-    """Return where an array of this value begins."""
-    while True:
-        position = text.index("[", position + 1)
-        with suppress(BadJson):
-            if _decode(text, position, line=1)[0] == array:
-                return position
+def _find_array(text: str, position: int) -> int:
+    """Return where the value of an object's first key begins."""
+    _, end = _decode(text, _skip_blanks(text, position + 1), line=1)
+    return _skip_blanks(text, _skip_blanks(text, end) + len(":"))
 
 
 def _read_elements(text: str, position: int) -> Generator[tuple[int, Any], None, int]:
