@@ -97,8 +97,9 @@ def show_events(name: BatchName, asked: Annotated[EventsAsked, Query()], runtime
 def delete(name: BatchName, runtime: RuntimeDep, person: PersonDep) -> BatchDetails:
     """Remove the files of an ended batch now, and its rows once they are eight days old. This cannot be undone.
 
-    Unverified files are removed, too. Its jobs can no longer be retried, and its name is free again about an hour after
-    its last row is gone. 409 if a job has not ended. Repeating the request changes nothing.
+    Unverified files are removed, too. Its jobs can no longer be retried. Its name is free again once its last row is
+    gone, and an hour after the deletion at the earliest. 409 if a job has not ended. Repeating the request changes
+    nothing.
     """
     deleted = BatchDetails.of(delete_batch(runtime.sessions, name, by=person))
     runtime.waker.wake()

@@ -23,7 +23,7 @@ class RemovedCounts(Shown):
     jobs: int
     predictions: int
     events: int
-    batches: int = Field(description="A batch goes about an hour after its last job.")
+    batches: int = Field(description="A batch goes with its last job, and an hour after its deletion at the earliest.")
     files: int
 
 
