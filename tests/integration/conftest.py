@@ -51,12 +51,6 @@ def sessions(database_url: str) -> Iterator[Sessions]:
 
 
 @pytest.fixture
-def shared_sessions(sessions: Sessions) -> Sessions:
-    """Another name of `sessions`."""
-    return sessions
-
-
-@pytest.fixture
 def simulator() -> Iterator[Simulator]:
     """The provider of `runtime`; files that need another one define it anew."""
     with Simulator() as started:

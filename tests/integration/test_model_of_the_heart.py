@@ -353,9 +353,9 @@ class Heart(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def heart(shared_sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> type[Heart]:
+def heart(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> type[Heart]:
     monkeypatch.setattr(webhooks, "AGREEMENTS", 0)  # so that the first webhook is an answer
-    Heart.sessions = shared_sessions
+    Heart.sessions = sessions
     return Heart
 
 

@@ -190,8 +190,8 @@ def test_a_job_never_succeeds_with_a_removed_file(scratch: Session, is_removed: 
 
 
 @pytest.mark.parametrize("counted", [0, 3, 10])
-def test_totals_of_an_account_survive(shared_sessions: Sessions, counted: int) -> None:
-    with transaction(shared_sessions) as session:
+def test_totals_of_an_account_survive(sessions: Sessions, counted: int) -> None:
+    with transaction(sessions) as session:
         account = transitions.accounts.ensure_account(session, "default", slots=2, submits_per_minute=60)
         for state, columns in (
             ("completed", {}),
@@ -208,12 +208,12 @@ def test_totals_of_an_account_survive(shared_sessions: Sessions, counted: int) -
                 rows.add_artifact(session, render.job_id, render.prediction_id, **gone)
         rows.add_render(session, "rendering", account_id=account)
         before = summarise_account(session, "default")
-    with transaction(shared_sessions) as session:
+    with transaction(sessions) as session:
         assert transitions.pruning.count_ended(session, count=counted) == min(counted, 5)
         assert summarise_account(session, "default") == before
-    with transaction(shared_sessions) as session:
+    with transaction(sessions) as session:
         assert remove(session) == RemovedRows(jobs=7, predictions=7)
-    with transaction(shared_sessions) as session:
+    with transaction(sessions) as session:
         assert summarise_account(session, "default") == before
         totals = session.execute(text("SELECT * FROM daily_total ORDER BY day")).mappings().all()
     price, nothing = Decimal("0.36"), Decimal(0)
@@ -259,14 +259,14 @@ def set_up(sessions: Sessions, setup: Act) -> Any:
         return setup(session)
 
 
-def test_a_job_is_either_removed_or_retried(shared_sessions: Sessions) -> None:
+def test_a_job_is_either_removed_or_retried(sessions: Sessions) -> None:
     for _ in range(ROUNDS):
-        render = set_up(shared_sessions, add_old_job)
+        render = set_up(sessions, add_old_job)
         removed, state = run_at_once(
-            shared_sessions, remove, lambda session, job=render.job_id: transitions.jobs.retry_job(session, job)
+            sessions, remove, lambda session, job=render.job_id: transitions.jobs.retry_job(session, job)
         )
         assert (removed is None) == (state == "queued")
-        with transaction(shared_sessions) as session:
+        with transaction(sessions) as session:
             assert rows.count(session, "job", id=render.job_id) == rows.count(
                 session, "prediction", job_id=render.job_id
             )
@@ -274,48 +274,46 @@ def test_a_job_is_either_removed_or_retried(shared_sessions: Sessions) -> None:
             rows.change(session, "job", state="rendering", ended_at=None, due_at=None)
 
 
-def test_a_purchase_that_turns_up_late_keeps_its_job(shared_sessions: Sessions) -> None:
+def test_a_purchase_that_turns_up_late_keeps_its_job(sessions: Sessions) -> None:
     def accept(session: Session, prediction: Any) -> str | None:
         late = {"provider_id": str(prediction), "provider_created_at": None, "watch_window": MINUTE}
         return transitions.submitting.accept_prediction(session, prediction, **late)
 
     for _ in range(ROUNDS):
-        render = set_up(shared_sessions, lambda session: add_old_job(session, state="not_found"))
+        render = set_up(sessions, lambda session: add_old_job(session, state="not_found"))
         removed, state = run_at_once(
-            shared_sessions, remove, lambda session, found=render.prediction_id: accept(session, found)
+            sessions, remove, lambda session, found=render.prediction_id: accept(session, found)
         )
         assert (removed is None) == (state is not None)
-        with transaction(shared_sessions) as session:
+        with transaction(sessions) as session:
             assert rows.count(session, "prediction", id=render.prediction_id, is_duplicate=True) == (removed is None)
             assert rows.count(session, "job", id=render.job_id) == (removed is None)
 
 
-def test_a_batch_is_either_deleted_or_a_job_of_it_is_retried(shared_sessions: Sessions) -> None:
+def test_a_batch_is_either_deleted_or_a_job_of_it_is_retried(sessions: Sessions) -> None:
     for number in range(ROUNDS):
-        batch = set_up(shared_sessions, lambda session, name=f"batch-{number}": add_old_batch(session, name=name))
-        job = set_up(
-            shared_sessions, lambda session, batch=batch: rows.add_job(session, "failed", batch_id=batch, number=1)
-        )
+        batch = set_up(sessions, lambda session, name=f"batch-{number}": add_old_batch(session, name=name))
+        job = set_up(sessions, lambda session, batch=batch: rows.add_job(session, "failed", batch_id=batch, number=1))
         deleted, state = run_at_once(
-            shared_sessions,
+            sessions,
             lambda session, batch=batch: transitions.pruning.delete_batch(session, batch, by="mara"),
             lambda session, job=job: transitions.jobs.retry_job(session, job),
         )
         assert deleted == (state is None)
 
 
-def test_two_at_once_count_every_prediction_once(shared_sessions: Sessions) -> None:
+def test_two_at_once_count_every_prediction_once(sessions: Sessions) -> None:
     def add_jobs(session: Session) -> None:
         account = rows.add_account(session)
         for _ in range(30):
             add_old_job(session, account, state="lost")
 
     for number in range(1, ROUNDS + 1):
-        set_up(shared_sessions, add_jobs)
+        set_up(sessions, add_jobs)
         for _ in range(10):
             count: Act = lambda session: transitions.pruning.count_ended(session, count=7)  # noqa: E731
-            run_at_once(shared_sessions, count, *[lambda session: remove(session, count=20)] * 3)
-        with transaction(shared_sessions) as session:
+            run_at_once(sessions, count, *[lambda session: remove(session, count=20)] * 3)
+        with transaction(sessions) as session:
             assert rows.count(session, "job") == 0
             spent = session.execute(text("SELECT sum(spent) FROM daily_total")).scalar_one()
         assert spent == number * 30 * Decimal("0.36")

@@ -631,12 +631,12 @@ def kinds_since(sessions: Sessions, newest: int) -> list[str]:
 
 
 @pytest.mark.parametrize("contest", RACES, ids=[f"{number}-{each.name}" for number, each in enumerate(RACES)])
-def test_only_one_of_two_workers_moves_a_row(shared_sessions: Sessions, contest: Race) -> None:
+def test_only_one_of_two_workers_moves_a_row(sessions: Sessions, contest: Race) -> None:
     for _ in range(ROUNDS):
-        render, newest = set_up(shared_sessions, contest.setup)
-        outcomes = race(shared_sessions, render, contest.move, contest.move)
+        render, newest = set_up(sessions, contest.setup)
+        outcomes = race(sessions, render, contest.move, contest.move)
         assert sorted(map(bool, outcomes)) == [False, True], outcomes
-        assert Counter(kinds_since(shared_sessions, newest)) == Counter(contest.reported)
+        assert Counter(kinds_since(sessions, newest)) == Counter(contest.reported)
 
 
 def test_every_move_has_its_race() -> None:
@@ -648,85 +648,85 @@ def lead_as(holder: str) -> Move:
     return lambda session, _: transitions.leadership.lead(session, holder, lease=MINUTE)
 
 
-def test_one_of_two_dispatchers_leads(shared_sessions: Sessions) -> None:
-    nothing, _ = set_up(shared_sessions, account_with())
+def test_one_of_two_dispatchers_leads(sessions: Sessions) -> None:
+    nothing, _ = set_up(sessions, account_with())
     for term in range(1, ROUNDS + 1):
         holders = [f"{term}-a", f"{term}-b"]
-        terms = race(shared_sessions, nothing, *map(lead_as, holders))
+        terms = race(sessions, nothing, *map(lead_as, holders))
         assert sorted(terms, key=str) == [term, None]
-        with transaction(shared_sessions) as session:
+        with transaction(sessions) as session:
             for holder in holders:
                 transitions.leadership.resign(session, holder)
 
 
-def test_two_cancellations_of_a_posted_job_are_answered_and_reported_once(shared_sessions: Sessions) -> None:
+def test_two_cancellations_of_a_posted_job_are_answered_and_reported_once(sessions: Sessions) -> None:
     for _ in range(ROUNDS):
-        render, newest = set_up(shared_sessions, in_state("rendering"))
-        assert race(shared_sessions, render, cancel, cancel) == ["requested"] * 2
-        assert kinds_since(shared_sessions, newest) == ["job.cancel_requested"]
+        render, newest = set_up(sessions, in_state("rendering"))
+        assert race(sessions, render, cancel, cancel) == ["requested"] * 2
+        assert kinds_since(sessions, newest) == ["job.cancel_requested"]
 
 
-def test_a_job_is_either_cancelled_or_posted(shared_sessions: Sessions) -> None:
+def test_a_job_is_either_cancelled_or_posted(sessions: Sessions) -> None:
     for _ in range(ROUNDS):
-        render, newest = set_up(shared_sessions, in_state("submitting"))
-        ticket, outcome = race(shared_sessions, render, begin, cancel)
+        render, newest = set_up(sessions, in_state("submitting"))
+        ticket, outcome = race(sessions, render, begin, cancel)
         posted = ticket is not None
         assert outcome == ("requested" if posted else "cancelled")
-        assert ("prediction.posted" in kinds_since(shared_sessions, newest)) == posted
+        assert ("prediction.posted" in kinds_since(sessions, newest)) == posted
 
 
-def test_a_render_ends_in_one_way(shared_sessions: Sessions) -> None:
+def test_a_render_ends_in_one_way(sessions: Sessions) -> None:
     for _ in range(ROUNDS):
-        render, newest = set_up(shared_sessions, in_state("rendering"))
-        assert sorted(race(shared_sessions, render, complete, end)) == [False, True]
-        assert len(kinds_since(shared_sessions, newest)) == 2
+        render, newest = set_up(sessions, in_state("rendering"))
+        assert sorted(race(sessions, render, complete, end)) == [False, True]
+        assert len(kinds_since(sessions, newest)) == 2
 
 
-def test_an_acceptance_outlives_an_unconfirmed_submission(shared_sessions: Sessions) -> None:
+def test_an_acceptance_outlives_an_unconfirmed_submission(sessions: Sessions) -> None:
     for _ in range(ROUNDS):
-        render, _ = set_up(shared_sessions, in_state("submitting", **POSTED))
-        assert race(shared_sessions, render, accept, unconfirmed)[0] == "rendering"
-        with transaction(shared_sessions) as session:
+        render, _ = set_up(sessions, in_state("submitting", **POSTED))
+        assert race(sessions, render, accept, unconfirmed)[0] == "rendering"
+        with transaction(sessions) as session:
             assert rows.read(session, "prediction", render.prediction_id)["state"] == "rendering"
 
 
-def test_an_unconfirmed_submission_is_decided_in_one_way(shared_sessions: Sessions) -> None:
+def test_an_unconfirmed_submission_is_decided_in_one_way(sessions: Sessions) -> None:
     for _ in range(ROUNDS):
-        render, newest = set_up(shared_sessions, in_state("unconfirmed", **POSTED))
-        assert sorted(race(shared_sessions, render, adopt, dismiss)) == [False, True]
-        assert kinds_since(shared_sessions, newest).count("submission.decided") == 1
+        render, newest = set_up(sessions, in_state("unconfirmed", **POSTED))
+        assert sorted(race(sessions, render, adopt, dismiss)) == [False, True]
+        assert kinds_since(sessions, newest).count("submission.decided") == 1
 
 
-def test_a_render_is_completed_or_abandoned(shared_sessions: Sessions) -> None:
+def test_a_render_is_completed_or_abandoned(sessions: Sessions) -> None:
     for _ in range(ROUNDS):
-        render, newest = set_up(shared_sessions, in_state("rendering", watch_windows=1))
-        completed, abandoned = race(shared_sessions, render, complete, abandon)
+        render, newest = set_up(sessions, in_state("rendering", watch_windows=1))
+        completed, abandoned = race(sessions, render, complete, abandon)
         assert completed != abandoned
-        assert ("prediction.abandoned" in kinds_since(shared_sessions, newest)) == abandoned
+        assert ("prediction.abandoned" in kinds_since(sessions, newest)) == abandoned
 
 
-def test_a_refusal_outlives_an_unconfirmed_submission(shared_sessions: Sessions) -> None:
+def test_a_refusal_outlives_an_unconfirmed_submission(sessions: Sessions) -> None:
     for _ in range(ROUNDS):
-        render, newest = set_up(shared_sessions, in_state("submitting", **POSTED))
-        refused, marked_unconfirmed = race(shared_sessions, render, refuse, unconfirmed)
+        render, newest = set_up(sessions, in_state("submitting", **POSTED))
+        refused, marked_unconfirmed = race(sessions, render, refuse, unconfirmed)
         assert refused
         reported = ["prediction.unconfirmed"] if marked_unconfirmed else []
-        assert kinds_since(shared_sessions, newest) == [*reported, "prediction.refused", "job.failed"]
+        assert kinds_since(sessions, newest) == [*reported, "prediction.refused", "job.failed"]
 
 
-def test_a_job_that_is_cancelled_while_it_is_admitted_is_cancelled(shared_sessions: Sessions) -> None:
+def test_a_job_that_is_cancelled_while_it_is_admitted_is_cancelled(sessions: Sessions) -> None:
     for _ in range(ROUNDS):
-        render, _ = set_up(shared_sessions, job_in("queued"))
-        race(shared_sessions, render, cancel, admit)
-        with transaction(shared_sessions) as session:
+        render, _ = set_up(sessions, job_in("queued"))
+        race(sessions, render, cancel, admit)
+        with transaction(sessions) as session:
             assert rows.read(session, "job", render.job_id)["state"] == "cancelled"
             assert rows.count(session, "prediction", state="submitting") == 0
 
 
-def test_a_store_step_is_finished_or_taken_over(shared_sessions: Sessions) -> None:
+def test_a_store_step_is_finished_or_taken_over(sessions: Sessions) -> None:
     for _ in range(ROUNDS):
-        render, _ = set_up(shared_sessions, in_state("completed"))
-        finished, claimed = race(shared_sessions, render, finish_store, claim_stores)
+        render, _ = set_up(sessions, in_state("completed"))
+        finished, claimed = race(sessions, render, finish_store, claim_stores)
         assert finished == (not claimed)
-        with transaction(shared_sessions) as session:
+        with transaction(sessions) as session:
             assert rows.count(session, "artifact", job_id=render.job_id) == int(finished)

@@ -178,15 +178,15 @@ def test_a_belief_is_kept_while_there_is_little_news(scratch: Session, settings:
     assert render_times.find_of_kind(KIND).survival(50) > first.survival(50)
 
 
-def test_two_who_lead_at_once_keep_each_render_once(shared_sessions: Sessions, settings: Settings) -> None:
-    with transaction(shared_sessions) as session:
+def test_two_who_lead_at_once_keep_each_render_once(sessions: Sessions, settings: Settings) -> None:
+    with transaction(sessions) as session:
         fill(session)
     barrier, failures = threading.Barrier(2), list[Exception]()
 
     def lead() -> None:
         try:
             barrier.wait(timeout=60)
-            with transaction(shared_sessions) as session:
+            with transaction(sessions) as session:
                 RenderTimes(settings).refresh(session, records=True)
         except Exception as error:  # noqa: BLE001 - asserted below
             failures.append(error)
@@ -198,5 +198,5 @@ def test_two_who_lead_at_once_keep_each_render_once(shared_sessions: Sessions, s
         thread.join(timeout=60)
 
     assert failures == []
-    with transaction(shared_sessions) as session:
+    with transaction(sessions) as session:
         assert count(session, "finished_render") == 60

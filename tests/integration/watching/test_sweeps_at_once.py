@@ -81,22 +81,22 @@ def test_two_pages_that_move_the_same_renders_do_not_deadlock(
     assert ask(runtime, "SELECT kind, count FROM stale_write") == [("sweep.outcome", 1)]
 
 
-def test_early_check_requests_lock_their_rows_in_the_order_of_ids(shared_sessions: Sessions) -> None:
-    with transaction(shared_sessions) as session:
+def test_early_check_requests_lock_their_rows_in_the_order_of_ids(sessions: Sessions) -> None:
+    with transaction(sessions) as session:
         account, first, last = rows.add_account(session), new_id(), new_id()
         for each in last, first:  # so that the table has them in this order
             rows.add_render(session, "rendering", account_id=account, id=each)
 
     def hint() -> int:
-        with transaction(shared_sessions) as session:
+        with transaction(sessions) as session:
             session.execute(text("SET LOCAL enable_indexscan = off"))  # which goes by the ids on its own
             return transitions.renders.request_early_checks(session, [first, last])
 
     with ThreadPoolExecutor(1) as pool:
-        with transaction(shared_sessions) as session:
+        with transaction(sessions) as session:
             session.execute(text("SELECT 1 FROM prediction WHERE id = :id FOR UPDATE"), {"id": first})
             requested = pool.submit(hint)
-            wait_for_a_blocked_statement(shared_sessions)
-            with transaction(shared_sessions) as other:
+            wait_for_a_blocked_statement(sessions)
+            with transaction(sessions) as other:
                 free = other.scalars(text("SELECT id FROM prediction FOR UPDATE SKIP LOCKED")).all()
         assert (list(free), requested.result(timeout=20)) == ([last], 2)
