@@ -1,6 +1,6 @@
 """The states of a job and of a prediction, and the transitions between them. Pure data: standard library only.
 
-    job:         queued <-> rendering -> storing -> succeeded (without storing: a duplicate purchase is stored)
+    job:         queued <-> rendering -> storing -> succeeded (from queued or rendering: a duplicate is stored)
                     \\__________\\____________\\____> failed | cancelled
     prediction:  submitting -> rendering -> completed | failed | cancelled | timeout | deleted | lost
                     |  \\-> unconfirmed -> rendering (adopted) | not found
@@ -77,8 +77,8 @@ JOB_ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 _ENDINGS = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 JOB_MOVES: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: _ENDINGS | {JobState.RENDERING},
-    # It succeeds at once if its render fails and a duplicate purchase of it is stored.
+    # A queued or rendering job succeeds at once if it would be bought again and a duplicate purchase of it is stored.
+    JobState.QUEUED: _ENDINGS | {JobState.RENDERING, JobState.SUCCEEDED},
     JobState.RENDERING: _ENDINGS | {JobState.QUEUED, JobState.STORING, JobState.SUCCEEDED},
     JobState.STORING: _ENDINGS | {JobState.SUCCEEDED},
     JobState.SUCCEEDED: frozenset(),

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models.db.rows import find_all, statement
@@ -18,6 +18,7 @@ from models.tables.batch import Batch
 from models.tables.event import Event
 from models.tables.job import Job
 from models.tables.prediction import Prediction
+from models.transitions.admission import OPEN_DUPLICATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,11 @@ def list_predictions(session: Session, job_ids: Iterable[UUID]) -> Sequence[Pred
     """All purchases of these jobs, in order."""
     query = select(Prediction).where(Prediction.job_id.in_(job_ids)).order_by(Prediction.job_id, Prediction.attempt)
     return session.scalars(query).all()
+
+
+def find_open_duplicate(session: Session, job_id: UUID) -> Prediction | None:
+    """The duplicate purchase of this job that may still give it a file."""
+    return session.scalars(select(Prediction).where(Prediction.job_id == job_id, text(OPEN_DUPLICATE)).limit(1)).first()
 
 
 def list_artifacts(session: Session, job_ids: Iterable[UUID]) -> Sequence[Artifact]:

@@ -13,6 +13,7 @@ from models.lifecycle import SLOT_WINDOWS
 from models.money import SPENT_TODAY, first_id_of_today
 from models.tables.base import new_id
 from models.transitions.history import fields, log
+from models.transitions.storing.steps import TO_STORE
 
 MINUTE = timedelta(seconds=60)
 RATE_SLOT_TOLERANCE = timedelta(seconds=2)
@@ -110,6 +111,10 @@ def count_free_slots(session: Session, account_id: UUID) -> AccountRoom | None:
     return find_one(session, _COUNT_SLOTS, AccountRoom, **values)
 
 
+OPEN_DUPLICATE = f"is_duplicate AND (prediction.state = 'rendering' OR {TO_STORE})"
+"""SQL: a duplicate purchase that may still give its job a file. Until it ends, the job is not bought again."""
+
+
 class ClaimedSubmit(NamedTuple):
     """A claimed submission, to be published."""
 
@@ -125,6 +130,7 @@ _ADMIT = statement(f"""
         SELECT id, priority, price FROM job
         WHERE state = 'queued' AND coalesce(due_at <= now(), false) AND cancel_requested_at IS NULL
           AND price <= coalesce((SELECT max_spend_per_day FROM account WHERE id = :account_id), price)
+          AND id <> ALL (ARRAY(SELECT job_id FROM prediction WHERE {OPEN_DUPLICATE}))
         ORDER BY priority DESC, id
         LIMIT :count
         FOR UPDATE SKIP LOCKED

@@ -1,5 +1,6 @@
 """What becomes of a job once an attempt has ended. No other module decides this."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -23,6 +24,8 @@ ATTEMPTS = """(SELECT count(*) FROM prediction
         WHERE job_id = job.id AND prediction.state NOT IN ('refused', 'not_found') AND NOT is_duplicate)"""
 """SQL: how many attempts a job has used."""
 
+_ATTEMPTED = (JobState.RENDERING, JobState.STORING)
+
 # The lock comes first, so that a cancel request that is being written counts.
 _RELEASE = statement(f"""
     WITH decided AS (
@@ -30,7 +33,7 @@ _RELEASE = statement(f"""
             WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
             WHEN CAST(:outcome AS text) = 'queued' AND max_attempts <= {ATTEMPTS} THEN 'failed'
             ELSE CAST(:outcome AS text) END AS state
-        FROM job WHERE id = :job_id AND state IN ('rendering', 'storing')
+        FROM job WHERE id = :job_id AND state = ANY(CAST(:waiting AS text[]))
         FOR NO KEY UPDATE
     ), released AS (
         UPDATE job
@@ -46,12 +49,16 @@ _RELEASE = statement(f"""
 """)
 
 
-def _release(session: Session, ended: EndedAttempt, outcome: JobState, **values: Any) -> str | None:
-    """Return the job's new state; None if it does not wait for an attempt."""
+def _release(
+    session: Session, ended: EndedAttempt, outcome: JobState, waiting: Sequence[str], **values: Any
+) -> str | None:
+    """Return the job's new state; None if its state is none of `waiting`."""
     values |= {"job_id": ended.job_id, "prediction_id": ended.prediction_id, "outcome": outcome.value}
-    state: str | None = session.execute(_RELEASE, values).scalar_one_or_none()
+    state: str | None = session.execute(_RELEASE, values | {"waiting": list(waiting)}).scalar_one_or_none()
     return state
 
+
+_LOCK = statement("SELECT 1 FROM job WHERE id = :job_id FOR NO KEY UPDATE")
 
 _FIND_DUPLICATE = statement("""
     SELECT prediction_id, url, bytes, sha256 FROM artifact
@@ -65,16 +72,21 @@ _GIVE_FILES = statement("""
 """)
 
 
-def _follow_duplicate(session: Session, job_id: UUID) -> bool:
-    """Let the job succeed with the file of a duplicate purchase, if one is stored: it is paid for. Returns whether one
-    is."""
+def follow_duplicate(session: Session, job_id: UUID, *, waiting: Sequence[str]) -> bool:
+    """Let a job in one of the states `waiting` succeed with the file of a duplicate purchase, if one is stored: it is
+    paid for. Returns whether one is stored.
+
+    The lock comes first: of a job that is released and a duplicate that is stored at the same instant, the second to
+    get the lock sees what the first has written.
+    """
+    session.execute(_LOCK, {"job_id": job_id})
     kept = session.execute(_FIND_DUPLICATE, {"job_id": job_id}).one_or_none()
     if kept is None:
         return False
     detail = as_json({"url": kept.url, "bytes": kept.bytes, "sha256": kept.sha256})
     duplicate = EndedAttempt(kept.prediction_id, job_id)
     nothing = {"code": None, "message": None, "delay": None}
-    if _release(session, duplicate, JobState.SUCCEEDED, detail=detail, **nothing) == JobState.SUCCEEDED:
+    if _release(session, duplicate, JobState.SUCCEEDED, waiting, detail=detail, **nothing):
         session.execute(_GIVE_FILES, {"job_id": job_id, "prediction_id": kept.prediction_id})
     return True
 
@@ -91,13 +103,14 @@ def release_job(
     """Let the job follow: it succeeds, fails, is cancelled, or is queued for another attempt after `delay`.
 
     A job with a cancel request is cancelled instead. A job that has used up its attempts fails instead of being queued.
-    `reason` becomes the job's error; without one, an earlier error stays. `detail` is the detail of the event. A
-    duplicate purchase does not affect its job, but a stored one is its job's file once nothing else is: a job that
-    would fail or be bought again succeeds with it.
+    `reason` becomes the job's error; without one, an earlier error stays. `detail` is the detail of the event. A job
+    that would fail or be bought again succeeds with the stored file of a duplicate purchase, if there is one. The end
+    of a duplicate purchase does not affect its job, unless the job is queued and its file is stored.
     """
     if ended.is_duplicate:
+        follow_duplicate(session, ended.job_id, waiting=[JobState.QUEUED])
         return
-    if outcome in (JobState.QUEUED, JobState.FAILED) and _follow_duplicate(session, ended.job_id):
+    if outcome in (JobState.QUEUED, JobState.FAILED) and follow_duplicate(session, ended.job_id, waiting=_ATTEMPTED):
         return
     code, message = reason or (None, None)
-    _release(session, ended, outcome, code=code, message=message, delay=delay, detail=as_json(detail or {}))
+    _release(session, ended, outcome, _ATTEMPTED, code=code, message=message, delay=delay, detail=as_json(detail or {}))

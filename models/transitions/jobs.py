@@ -14,11 +14,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, statement
+from models.lifecycle import JobState
 from models.tables.base import new_id
 from models.tables.batch import Batch
 from models.tables.job import Job
 from models.transitions.history import append_event, change, fields, log
-from models.transitions.job_release import ATTEMPTS
+from models.transitions.job_release import ATTEMPTS, follow_duplicate
 from models.transitions.storing.steps import HAS_NO_VIDEO, NEWEST_OUTPUT, STORE_FROM_START
 from models.transitions.submitting import withdraw_submit
 
@@ -200,12 +201,15 @@ def retry_job(session: Session, job_id: UUID) -> str | None:
     """Retry a failed or cancelled job, with as many further attempts as it had. Returns its new state.
 
     A paid output that was not stored is fetched and not bought again, unless the provider has deleted it
-    (`output_gone`). Returns None if the job cannot be retried, also because its batch is deleted.
+    (`output_gone`). Instead of being bought again, the job succeeds with the file of a stored duplicate purchase.
+    Returns None if the job cannot be retried, also because its batch is deleted.
     """
     if _is_deleted(session, job_id):
         return None
     session.execute(_FORGET_CRASHES, {"job_id": job_id})
     state: str | None = session.execute(_RETRY, {"job_id": job_id}).scalar_one_or_none()
+    if state == JobState.QUEUED and follow_duplicate(session, job_id, waiting=[JobState.QUEUED]):
+        return JobState.SUCCEEDED.value
     return state
 
 

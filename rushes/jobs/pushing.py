@@ -247,7 +247,7 @@ def cancel_job(sessions: Sessions, job_id: UUID) -> str:
 
 
 def retry_job(sessions: Sessions, job_id: UUID) -> str:
-    """Queue a failed or cancelled job again, or fetch its video if it is paid for but not stored."""
+    """Queue a failed or cancelled job again, or fetch its video if it is paid for. Returns the job's new state."""
     with transaction(sessions) as session:
         state = transitions.jobs.retry_job(session, job_id)
         if state is None:

@@ -27,6 +27,8 @@ def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | N
         return f"the render outlived {windows}; it is still being checked, less and less often"
     if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting" and not live.posted_at):
         return None
+    if job.state == JobState.QUEUED and (open_one := queries.jobs.find_open_duplicate(session, job.id)) is not None:
+        return f"its duplicate purchase {open_one.id} is paid for; the job is bought again only if that yields no file"
     return _explain_queue(session, job)
 
 

@@ -108,6 +108,7 @@ def test_a_worker_that_died_after_the_provider_had_accepted_does_not_count(
         search_for(scratch, prediction_id)
         found = {"provider_id": f"p{number}", "provider_created_at": None, "watch_window": LEASE}
         assert transitions.submitting.accept_prediction(scratch, prediction_id, adopted=True, **found) == "duplicate"
+        rows.change(scratch, "prediction", prediction_id, state="failed", due_at=None, ended_at=NOW)
     assert read_job(scratch, job_id) == QUEUED
 
 

@@ -102,7 +102,8 @@ FENCED = {
 STATE_KINDS = {f"job.{state}" for state in JobState} | {f"prediction.{state}" for state in PredictionState}
 NOT_YET_MADE = {
     ("job", "queued", "failed"),  # nothing fails a job that waits, so far
-    ("job", "rendering", "succeeded"),  # takes a stored duplicate purchase: test_duplicates.py
+    ("job", "queued", "succeeded"),  # takes a stored duplicate purchase: test_duplicates.py
+    ("job", "rendering", "succeeded"),  # the same
     ("prediction", "rendering", "unconfirmed"),  # takes two predictions: test_transitions_reconciling.py
 }
 

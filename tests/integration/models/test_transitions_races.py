@@ -410,7 +410,12 @@ RACES = [
         ["duplicate.not_stored"],
     ),
     Race("finish_store", in_state("completed"), finish_store, ["job.succeeded"]),
-    Race("finish_store", in_state("completed", is_duplicate=True, due_at=NOW), finish_store, ["duplicate.stored"]),
+    Race(
+        "finish_store",
+        in_state("completed", is_duplicate=True, due_at=NOW),
+        finish_store,
+        ["duplicate.stored", "job.succeeded"],  # its job is queued
+    ),
     Race(
         "claim_probe",
         failing_host(outputs_failing_since=-MINUTE, outputs_probe_at=-SECOND),

@@ -2,7 +2,8 @@
 left."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from chaos.report import read_purchases
 from models import ArtifactKind, Prediction, transitions
@@ -18,6 +20,7 @@ from models.lifecycle import PredictionState, Reason
 from models.queries.audit import list_purchases
 from models.transitions.storing.claims import MAX_STORE_CRASHES
 from models.transitions.storing.steps import NewArtifact
+from rushes.jobs.pushing import retry_job
 from rushes.jobs.views import get_duplicate_file, get_job
 from rushes.monitoring import audit
 from rushes.runtime import Runtime
@@ -275,6 +278,90 @@ def test_a_job_with_a_stored_duplicate_purchase_is_not_bought_again(
     assert claim_submits(runtime, account) == []
     with transaction(runtime.sessions) as session:
         assert names(audit.audit_rows(session)) == {"no_duplicate"}
+
+
+def test_a_queued_job_waits_for_its_duplicate_and_takes_its_file(
+    runtime: Runtime, account: UUID, job_id: UUID, duplicate_id: UUID
+) -> None:
+    end_own(runtime, resubmit_after=timedelta(0))  # the duplicate renders
+    assert claim_submits(runtime, account) == []
+    view = get_job(runtime.sessions, job_id, explained=True)
+    assert view.job.state == "queued"
+    assert view.waits_for is not None
+    assert str(duplicate_id) in view.waits_for
+    watch(runtime, duplicate_id)
+    assert claim_submits(runtime, account) == []  # its output is to be stored
+    assert keep(runtime, duplicate_id).startswith("stored")
+    view = get_job(runtime.sessions, job_id)
+    file = view.find_file(ArtifactKind.VIDEO)
+    assert file is not None
+    assert (view.job.state, file.prediction_id, view.spent, view.held) == ("succeeded", duplicate_id, PRICE, 0)
+    with transaction(runtime.sessions) as session:
+        assert names(audit.audit_rows(session)) == {"no_duplicate"}
+
+
+def test_a_queued_job_is_bought_again_once_its_duplicate_has_failed(
+    runtime: Runtime, account: UUID, duplicate_id: UUID
+) -> None:
+    end_own(runtime, resubmit_after=timedelta(0))
+    assert claim_submits(runtime, account) == []
+    duplicate = read(runtime, duplicate_id)
+    with transaction(runtime.sessions) as session:
+        outcome, reason = PredictionState.FAILED, Reason("task_failed", "some words")
+        assert transitions.renders.end_prediction(
+            session, duplicate_id, duplicate["claim"], state=outcome, reason=reason, resubmit_after=timedelta(0)
+        )
+    assert len(claim_submits(runtime, account)) == 1
+
+
+def test_a_retry_follows_a_duplicate_that_was_stored_after_the_failure(
+    runtime: Runtime, account: UUID, job_id: UUID, duplicate_id: UUID
+) -> None:
+    end_own(runtime, resubmit_after=None)
+    watch(runtime, duplicate_id)
+    assert keep(runtime, duplicate_id).startswith("stored")
+    assert get_job(runtime.sessions, job_id).job.state == "failed"
+    assert retry_job(runtime.sessions, job_id) == "succeeded"
+    file = get_job(runtime.sessions, job_id).find_file(ArtifactKind.VIDEO)
+    assert file is not None
+    assert file.prediction_id == duplicate_id
+    assert claim_submits(runtime, account) == []
+
+
+@pytest.mark.parametrize("first", ["released", "stored"])
+def test_a_job_released_while_its_duplicate_is_stored_succeeds(
+    runtime: Runtime, job_id: UUID, duplicate_id: UUID, first: str
+) -> None:
+    watch(runtime, duplicate_id)
+    stored_claim, (own_id, own_claim) = claim_store(runtime), find_own(runtime)
+
+    def release(session: Session) -> None:
+        outcome, reason = PredictionState.FAILED, Reason("task_failed", "some words")
+        ended = {"state": outcome, "reason": reason, "resubmit_after": timedelta(0)}
+        assert transitions.renders.end_prediction(session, own_id, own_claim, **ended)
+
+    def store(session: Session) -> None:
+        assert transitions.steps.finish_store(session, duplicate_id, stored_claim, artifacts=[VIDEO])
+
+    earlier, later = (release, store) if first == "released" else (store, release)
+    with ThreadPoolExecutor(1) as pool, transaction(runtime.sessions) as session:
+        earlier(session)
+        other = pool.submit(in_transaction, runtime, later)
+        wait_for_a_waiter(runtime)
+        session.commit()
+        other.result(timeout=PATIENCE_SECONDS)
+    assert get_job(runtime.sessions, job_id).job.state == "succeeded"
+
+
+def in_transaction(runtime: Runtime, write: Callable[[Session], None]) -> None:
+    with transaction(runtime.sessions) as session:
+        write(session)
+
+
+def wait_for_a_waiter(runtime: Runtime) -> None:
+    """Until a transaction waits for another one's lock."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    wait_until(lambda: ask(runtime, waiting) != [], "a transaction that waits", seconds=PATIENCE_SECONDS)
 
 
 def test_a_job_that_cannot_store_its_video_succeeds_with_its_duplicate(
