@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.loads import Load
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 
 
 @dataclass(frozen=True, slots=True)

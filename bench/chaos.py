@@ -31,7 +31,7 @@ from chaos.servers import EmbeddedServers
 from chaos.victim import Member, Victim
 from cli.errors import run_guarded
 from sandbox.servers import EmbeddedRedis
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from stack.errors import FAILED
 from stack.interrupts import Interrupts
 

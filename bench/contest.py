@@ -20,7 +20,7 @@ from bench.arithmetic import (
 from bench.contestants import PLAYERS
 from bench.loads import DOWNLOAD_RATE, Load
 from bench.processes import SIMULATOR, Meter
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 
 PAUSE_SECONDS = 0.5
 PATIENCE = 5.0

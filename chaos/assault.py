@@ -11,7 +11,7 @@ from chaos.faults import BACKUP, PROCESS_FAULTS, RESTORE
 from chaos.plan import Fault, Plan, Push, Restore
 from chaos.servers import Servers
 from chaos.victim import Member, Victim
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 
 TICK_SECONDS = 0.05
 COUNT_SECONDS = 0.5

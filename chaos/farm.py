@@ -18,7 +18,7 @@ from models.db.session import open_engine, open_sessions, transaction
 from models.lifecycle import JOB_ENDED
 from rushes.settings import Settings
 from sandbox.servers.ports import PortHold
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from stack import processes
 from stack.errors import ServiceAway
 from stack.ports import find_free_port, web_url

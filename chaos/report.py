@@ -11,7 +11,7 @@ from typing import Any
 
 from cli.output import show_money, show_seconds
 from rushes.monitoring.audit import Books, Finding
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 
 OURS = "rushes"
 LOSSES = ("paid_has_video", "every_task_in_a_row", "files_exist", "files_unchanged")

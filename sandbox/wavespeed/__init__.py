@@ -16,7 +16,3 @@ Left out on purpose: features that the provider does not offer for these video m
 v2 API, and what our client never uses: waiting for the render in the submission (`enable_sync_mode`), uploads,
 deletion, billing records, usage, and the list of models.
 """
-
-from sandbox.wavespeed.handle import Simulator, SimulatorFailed
-
-__all__ = ["Simulator", "SimulatorFailed"]

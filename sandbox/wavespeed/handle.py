@@ -1,19 +1,29 @@
-"""A running simulator for tests and benchmarks, as a separate process on a free port of this machine."""
+"""A running simulator for tests and benchmarks, as a separate process on a free port of this machine.
+
+One server process loads the code, and each simulator is a fork of it: to load it again takes longer than many tests.
+"""
 
 import contextlib
 import json
 import os
 import secrets
-import select
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import urllib3
+
+from sandbox.wavespeed.__main__ import main
+
+PROCESSES = get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["sandbox.wavespeed.handle", "sandbox.wavespeed.http.server", "sandbox.wavespeed.videos"]
+)
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -25,7 +35,7 @@ class SimulatorFailed(RuntimeError):
 
 
 class Simulator:
-    """Starts and stops `python -m sandbox.wavespeed`.
+    """Starts and stops a process that runs `python -m sandbox.wavespeed`.
 
     The options are those of the command, with underscores: `Simulator(slots=3, speed=200, overflow="refuse")`. `faults`
     maps names to a probability or a rule. Raises `SimulatorFailed` if it does not answer within `READY_SECONDS`.
@@ -42,8 +52,8 @@ class Simulator:
         self._arguments = _arguments({**options, "api_key": self.api_key}, faults or {})
         self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=60))
         self._held = contextlib.ExitStack()  # the process, its log and its folder
-        self._process: subprocess.Popen[str] | None = None
-        self._errors: IO[str] | None = None
+        self._process: BaseProcess | None = None
+        self._errors: Path | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -57,28 +67,25 @@ class Simulator:
     @property
     def pid(self) -> int:
         """Process id of the running simulator."""
-        if self._process is None:
+        if self._process is None or self._process.pid is None:
             raise SimulatorFailed("the simulator is not running")
         return self._process.pid
 
     def start(self) -> None:
         """Start it and wait until it answers. After `stop` it can be started again, on another port."""
-        folder = self._held.enter_context(tempfile.TemporaryDirectory(prefix="simulator-"))
-        self._errors = self._held.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115 - closed with the others
-        self._process = self._held.enter_context(
-            subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "sandbox.wavespeed", *self._arguments],
-                env=_environment(folder),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                text=True,
-            )
-        )
-        line = _read_line(self._process.stdout)
+        folder = Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="simulator-")))
+        self._errors = folder / "stderr"
+        self._errors.touch()
+        reader, writer = PROCESSES.Pipe(duplex=False)
+        with reader, writer:
+            self._process = PROCESSES.Process(target=_run, args=(self._arguments, folder, writer), daemon=True)
+            self._process.start()
+            writer.close()
+            line = _read_line(reader)
         try:
             self.url = json.loads(line)["url"]
         except ValueError:
+            self._process.join(STOP_SECONDS)
             said = self.log()
             self.kill()
             raise SimulatorFailed(f"the simulator did not start: {said.strip() or 'it printed nothing'}") from None
@@ -87,24 +94,21 @@ class Simulator:
         """Stop it cleanly; does nothing if it has already stopped."""
         if self._process is not None:
             self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_SECONDS)
+            self._process.join(STOP_SECONDS)
         self.kill()
 
     def kill(self) -> None:
         """Kill it without warning, like a power cut."""
         if self._process is not None:
             self._process.kill()
+            self._process.join()
         self._held.close()
         self._process = self._errors = None
         self._http.clear()
 
     def log(self) -> str:
         """Its standard error output so far."""
-        if self._errors is None:
-            return ""
-        self._errors.seek(0)
-        return self._errors.read()
+        return self._errors.read_text() if self._errors else ""
 
     def set_fault(self, name: str, **rule: object) -> None:
         """Switch a fault on: `set_fault("submit_504", probability=0.1, count=2)`; without a rule it always strikes."""
@@ -138,7 +142,7 @@ class Simulator:
         ]
 
     def _control(self, method: str, path: str, *, body: Mapping[str, object] | None = None) -> Any:
-        if self._process is not None and (status := self._process.poll()) is not None:
+        if self._process is not None and (status := self._process.exitcode) is not None:
             raise SimulatorFailed(f"the simulator has ended with status {status}: {self.log().strip()}")
         answer = self._http.request(method, self.url + path, json=body)
         content = answer.json()
@@ -147,15 +151,19 @@ class Simulator:
         return content
 
 
-def _read_line(output: IO[str] | None) -> str:
+def _run(arguments: list[str], folder: Path, output: Connection) -> None:
+    """Be the command, with these options. `folder` takes its files: the handle removes it, also after a kill."""
+    with (folder / "stderr").open("a") as errors:
+        os.dup2(errors.fileno(), 2)
+    os.dup2(output.fileno(), 1)
+    output.close()
+    tempfile.tempdir = str(folder)
+    main(arguments)
+
+
+def _read_line(output: Connection) -> bytes:
     """The first line of the output; empty if it ended or took too long."""
-    return output.readline() if output and select.select([output], [], [], READY_SECONDS)[0] else ""
-
-
-def _environment(folder: str) -> dict[str, str]:
-    """Our environment, with TMPDIR in a folder that the handle removes, so that nothing is left even after a kill."""
-    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "TMPDIR": folder, "PYTHONPATH": path}
+    return b"" if not output.poll(READY_SECONDS) else os.read(output.fileno(), 4096)
 
 
 def _arguments(options: Mapping[str, object], faults: Mapping[str, Any]) -> list[str]:

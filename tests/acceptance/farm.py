@@ -16,7 +16,7 @@ import psycopg
 from models.db.session import Waker, open_engine, open_sessions
 from rushes.jobs.pushing import JobOrder, push_batch
 from rushes.settings import Settings
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from stack.processes import flower_command, step_worker_command, store_worker_command
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from models.db.session import Sessions, open_engine, open_sessions
 from rushes.runtime import Runtime
 from sandbox.servers import EmbeddedPostgres
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.output_host import OutputHost, open_output_host
 from tests.support.rows import open_session
 from tests.support.runtimes import open_runtime

@@ -17,7 +17,7 @@ import pytest
 from celery import Celery
 
 from rushes.runtime import Runtime
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.api_server import Api, serve_api
 from tests.support.runtimes import ask
 from tests.support.simulator_client import wait_until

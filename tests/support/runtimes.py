@@ -17,7 +17,7 @@ from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from rushes.wavespeed.predictions import ProviderPrediction
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
 from tests.support.simulator_client import wait_until
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.http_server import serve_http
 
 PRO = "lightricks/ltx-2-pro/text-to-video"

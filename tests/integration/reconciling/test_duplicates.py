@@ -30,7 +30,7 @@ from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
 from rushes.wavespeed.answers import PredictionNotFound
 from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.rows import DAY, MINUTE, NOW, SHA256
 from tests.support.runtimes import (
     LEASE,

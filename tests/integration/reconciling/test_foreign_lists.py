@@ -12,7 +12,7 @@ from models import Prediction, queries, transitions
 from models.db.session import transaction
 from rushes.runtime import Runtime
 from rushes.watching.poll import check_prediction
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.rows import HOUR, MINUTE, NOW
 from tests.support.runtimes import MODEL, accept, ask, begin, change, open_runtime, reconcile, send
 

@@ -15,7 +15,7 @@ from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
 from rushes.wavespeed.answers import KeyRefused
 from rushes.wavespeed.predictions import ProviderPrediction
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.rows import NOW, SECOND
 from tests.support.runtimes import MODEL, ask, begin_submit, change, claim_submits, push
 

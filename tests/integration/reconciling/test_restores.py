@@ -23,7 +23,7 @@ from rushes.runtime import ACCOUNT, Runtime
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
 from sandbox.servers import EmbeddedPostgres
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.rows import HOUR, MINUTE, NOW, SECOND
 from tests.support.runtimes import (
     LEASE,

@@ -25,7 +25,7 @@ from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching.poll import check_prediction
 from rushes.wavespeed.callback_urls import HookAddresses, Origin, read_address
 from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.rows import MINUTE, NOW, SECOND
 from tests.support.runtimes import (

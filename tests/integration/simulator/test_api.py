@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from rushes.catalog import VIDEO_MODELS
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.simulator_client import FAST, PRO, RETAKE, Api, wait_until
 
 

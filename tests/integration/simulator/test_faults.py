@@ -10,7 +10,7 @@ import av
 import pytest
 import requests
 
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from sandbox.wavespeed.state.faults import CONTAINERS, PAGES
 from sandbox.wavespeed.state.timestamps import NANOSECONDS, parse_time
 from sandbox.wavespeed.videos import MEDIA_TYPES

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.simulator_client import Api, wait_until
 
 

@@ -13,8 +13,7 @@ from unittest.mock import patch
 import pytest
 import requests
 
-from sandbox.wavespeed import Simulator, SimulatorFailed
-from sandbox.wavespeed.handle import PROJECT
+from sandbox.wavespeed.handle import PROJECT, Simulator, SimulatorFailed
 from tests.support.simulator_client import PRO, Api, wait_until
 
 

@@ -6,7 +6,7 @@ import pytest
 import requests
 import wavespeed
 
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.simulator_client import PRO
 
 

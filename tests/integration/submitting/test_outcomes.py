@@ -21,7 +21,7 @@ from rushes.jobs.views import get_job
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, submit_prediction
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
 from tests.support.runtimes import change
 from tests.support.scripted_server import deaf_port

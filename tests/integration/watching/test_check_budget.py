@@ -15,7 +15,7 @@ from models.queries.dispatching import DispatchAccount
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.watching.poll import CheckFailed, check_prediction
 from rushes.watching.sweep import sweep_account
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
 from tests.support.runtimes import ask, change
 from workers.dispatcher.watch_schedule import WatchScheduler

@@ -12,7 +12,7 @@ from rushes.retries import RetryPolicy
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.watching import poll as watching
 from rushes.watching.poll import CheckFailed, check_prediction
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
 from tests.support.runtimes import ask, change
 from tests.support.simulator_client import wait_until

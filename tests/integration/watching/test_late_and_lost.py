@@ -29,7 +29,7 @@ from rushes.watching import poll
 from rushes.watching.poll import CheckFailed, check_prediction
 from rushes.wavespeed.answers import PredictionNotFound
 from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.rows import MINUTE, NOW
 from tests.support.runtimes import LEASE, PATIENCE_SECONDS, change, claim_submits, push, wish
 

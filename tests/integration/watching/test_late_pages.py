@@ -13,7 +13,7 @@ from rushes.runtime import Runtime
 from rushes.watching.poll import check_prediction
 from rushes.wavespeed.answers import PredictionNotFound
 from rushes.wavespeed.predictions import ProviderPrediction
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.rows import MINUTE, NOW
 from tests.support.runtimes import accept, ask, begin, change, reconcile, send
 

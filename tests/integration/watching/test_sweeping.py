@@ -20,7 +20,7 @@ from rushes.watching.poll import CheckFailed
 from rushes.watching.schedule import WINDOW_SIZE
 from rushes.watching.sweep import sweep_account
 from rushes.wavespeed.predictions import ProviderPrediction
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
 from tests.support.runtimes import MODEL, accept, ask, begin_submit, change, claim_submits, push, wait_until_over
 
