@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.transitions.reconciling.runs import SWEEP_PAUSE, RunTicket
@@ -11,7 +11,7 @@ from models.transitions.watching.retention import RETENTION, SEARCH
 from rushes.reconciling.evidence import RESTORE_MARGIN, SEARCH_GROWTH, SWEEP_OVERLAP, find_sweep_start
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 
 ages = st.timedeltas(min_value=timedelta(0), max_value=RETENTION + HOUR)
 
@@ -82,11 +82,10 @@ def test_a_sweep_overlaps_the_last_one_and_is_made_once_in_a_pause(
         assert min(RETENTION, swept + SWEEP_OVERLAP) <= found <= RETENTION
 
 
-@given(posted=ages, swept=ages)
-def test_a_submission_is_searched_for_once_its_age_has_grown_by_half(posted: timedelta, swept: timedelta) -> None:
-    assume(SWEEP_PAUSE < swept < posted - timedelta(seconds=1))
-    assume(posted < RETENTION)
-    assume(posted.total_seconds() >= SEARCH_GROWTH * (posted - swept).total_seconds() + 1)
+@given(st.timedeltas(min_value=SWEEP_PAUSE + 2 * SECOND, max_value=RETENTION - 2 * SECOND), st.floats(0, 1))
+def test_a_submission_is_searched_for_once_its_age_has_grown_by_half(swept: timedelta, share: float) -> None:
+    oldest = min(RETENTION - SECOND, (SEARCH_GROWTH * swept - SECOND) / (SEARCH_GROWTH - 1))
+    posted = swept + SECOND + share * (oldest - swept - SECOND)
     assert depth(ticket(swept=swept), posted) == max(posted, min(RETENTION, swept + SWEEP_OVERLAP))
 
 
