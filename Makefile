@@ -22,7 +22,9 @@ $(STAMP): requirements.lock pyproject.toml
 		{ echo "error: Rushes needs Python 3.11 or later with the venv module; $(PYTHON) is $$($(PYTHON) -V 2>&1)"; \
 		  echo "hint: name another one: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12"; exit 1; }
 	@echo "installing the locked dependencies into $(VENV) (once) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+		{ echo "error: $(PYTHON) cannot make a virtual environment"; \
+		  echo "hint: on Debian and Ubuntu: apt install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
