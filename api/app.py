@@ -1,5 +1,6 @@
 """The HTTP API: `uvicorn --factory api.app:create_app`. It needs only Postgres to accept a job."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # our line also has the duration
     app = FastAPIOffline(None, None, static_url=ASSETS, title=TITLE, version=version("rushes"), lifespan=_live)
     app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
+    app.state.large_body = asyncio.Lock()
     app.add_middleware(BoundedAnswers)
     app.add_middleware(AccessLog)  # added last, so outermost
     install_error_handlers(app)

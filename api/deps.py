@@ -1,6 +1,7 @@
 """Dependencies of the routes: the runtime, links, and bodies that are read once and limited in size."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
@@ -17,7 +18,8 @@ from rushes.runtime import Runtime
 MEGABYTE = 1_000_000
 JOB_BYTES = MEGABYTE
 """A prompt of 5,000 characters takes 60 kB if every character is escaped."""
-BATCH_BYTES = 256 * MEGABYTE
+LARGE_BYTES = 8 * MEGABYTE
+"""A larger body takes several times its size in memory while its jobs are checked and stored: one at a time."""
 
 _PERSON_LENGTH = 100
 
@@ -43,15 +45,20 @@ async def get_person(request: Request) -> str:
     return (request.headers.get("x-forwarded-user", "").strip() or address)[:_PERSON_LENGTH]
 
 
-def body_of(schema: type[Schema], *, limit_bytes: int) -> Callable[[Request], Awaitable[Schema]]:
-    """Return a dependency that reads a JSON body of at most `limit_bytes` and checks it against the schema.
+def body_of(schema: type[Schema], *, limit_bytes: int | None = None) -> Callable[[Request], AsyncIterator[Schema]]:
+    """Return a dependency that reads a JSON body and checks it against the schema.
 
-    FastAPI's own reading takes more time and memory and accepts lone surrogates (docs/decisions/0016).
+    Without `limit_bytes`, the limit is `RUSHES_MAX_PUSH_SIZE`. FastAPI's own reading takes more time and memory and
+    accepts lone surrogates (docs/decisions/0016).
     """
 
-    async def read(request: Request) -> Schema:
+    async def read(request: Request) -> AsyncIterator[Schema]:
         _require_json(request)
-        return read_schema(schema, await read_bounded(request, limit_bytes, hint="; split the batch"))
+        most = limit_bytes or (await get_runtime(request)).settings.max_push_size
+        hint = "" if limit_bytes else ", the most that this API accepts (RUSHES_MAX_PUSH_SIZE): split the batch"
+        body = await read_bounded(request, most, hint=hint)
+        async with request.app.state.large_body if len(body) > LARGE_BYTES else nullcontext():
+            yield read_schema(schema, body)
 
     return read
 
@@ -82,8 +89,8 @@ RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 LinksDep = Annotated[Links, Depends(get_links)]
 PersonDep = Annotated[str, Depends(get_person)]
 JobBody = Annotated[JobOrder, Depends(body_of(JobOrder, limit_bytes=JOB_BYTES))]
-JobsBody = Annotated[NewJobs, Depends(body_of(NewJobs, limit_bytes=BATCH_BYTES))]
-BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch, limit_bytes=BATCH_BYTES))]
+JobsBody = Annotated[NewJobs, Depends(body_of(NewJobs))]
+BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch))]
 AdoptionBody = Annotated[Adoption, Depends(body_of(Adoption, limit_bytes=JOB_BYTES))]
 RecheckBody = Annotated[RecheckAsked, Depends(body_of(RecheckAsked, limit_bytes=JOB_BYTES))]
 PruneBody = Annotated[PruneAsked, Depends(body_of(PruneAsked, limit_bytes=JOB_BYTES))]

@@ -48,7 +48,7 @@ _PROBLEMS = {
         "It was removed on purpose.",
         f"the video of job {JOB_ID} was removed on purpose at 2026-12-05T12:00:00Z: its row stays, its file is gone",
     ),
-    413: ("The body is too large.", "the body has more than 256,000,000 bytes; split the batch"),
+    413: ("The body is too large.", "the body has more than 1,000,000 bytes"),
     415: ("The body is not sent as JSON.", "send the body as JSON, with the header `Content-Type: application/json`"),
     416: ("The file does not have that range.", "the file does not have that range"),
     422: ("One or more fields are wrong; nothing was stored.", str(_WRONG_FIELD)),

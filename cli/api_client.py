@@ -1,14 +1,17 @@
 """Client of the HTTP API: JSON in, JSON out. Every failure becomes an error that says what to do."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 import urllib3
 
 from rushes.errors import Problem
+from rushes.settings import Settings, load_settings
 from stack.errors import BAD_INPUT, FAILED, CommandError, ServiceAway
 
 CONNECT_SECONDS = 5.0
@@ -36,6 +39,7 @@ class AnswerLost(ServiceAway):
 
 
 _UNSURE = "check whether it was carried out before you repeat it"
+_LOGIN = "set RUSHES_API_HEADERS, for example to `Authorization: Bearer ...`"
 _HINTS = {
     404: "`rushes batch list` and `rushes job list` show what exists",
     413: "split the file into several batches",
@@ -44,13 +48,19 @@ _HINTS = {
 
 
 class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
-    """One connection to the API at `url`. It repeats no request; the caller decides."""
+    """One connection to the API at `url`, with these headers added. It repeats no request; the caller decides.
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+    `url` may hold a user and password; the attribute `url` and the messages do not.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        parts = urlsplit(url.rstrip("/"))
         self._session = requests.Session()
         self._session.trust_env = False  # our own server needs neither a proxy nor .netrc
         self._session.headers.update({"Accept": "application/json", "User-Agent": "rushes-cli"})
+        self._session.auth = requests.utils.get_auth_from_url(url) if parts.username else None
+        self._session.headers.update(headers or {})
+        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
     def __exit__(self, *_: object) -> None:
         self._session.close()
@@ -61,7 +71,7 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
 
     def post(self, *path: str, body: Json | None = None, seconds: float = READ_SECONDS) -> Json:
         """POST in the same way. Raises `AnswerLost` if the request may have been carried out."""
-        return self._ask("POST", path, json=body, seconds=seconds)
+        return self._ask("POST", path, body=body, seconds=seconds)
 
     def delete(self, *path: str) -> Json:
         """DELETE in the same way."""
@@ -103,7 +113,13 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
             raise _error_of(answer, self.url)
         return _read_object(answer, self.url)
 
-    def _send(self, method: str, path: str, *, seconds: float, **request: Any) -> requests.Response:
+    def _send(
+        self, method: str, path: str, *, seconds: float, body: Json | None = None, **request: Any
+    ) -> requests.Response:
+        if body is not None:
+            # Sent in blocks, so that CONNECT_SECONDS limits each of them and not the whole body.
+            request["data"] = io.BytesIO(json.dumps(body, allow_nan=False).encode())
+            request.setdefault("headers", {})["Content-Type"] = "application/json"
         try:
             return self._session.request(
                 method, self.url + path, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, **request
@@ -125,6 +141,12 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
             f"the API at {self.url} gave no answer: it may have carried out the request",
             hint=_UNSURE,
         )
+
+
+def open_api(settings: Settings | None = None) -> ApiClient:
+    """Return a client of the API that these settings name, by default those of the environment."""
+    settings = settings or load_settings()
+    return ApiClient(settings.url, settings.get_api_headers())
 
 
 def _never_connected(error: requests.RequestException) -> bool:
@@ -152,10 +174,19 @@ def _error_of(answer: requests.Response, url: str) -> CommandError:
 
 
 def _not_ours(answer: requests.Response, url: str) -> CommandError:
-    return CommandError(
-        f"the server at {url} is not the Rushes API (it answered {answer.status_code})",
-        hint="check RUSHES_URL, the address of the API",
-    )
+    match answer.status_code:
+        case 401 | 403 | 407:
+            said, hint = f"a proxy in front of the API at {url} asks for a login", _LOGIN
+        case 301 | 302 | 303 | 307 | 308:
+            target = urlsplit(urljoin(answer.url, answer.headers.get("Location", "")))
+            said = f"the server at {url} redirects to {target.scheme}://{target.hostname}{target.path}"
+            hint = f"set RUSHES_URL to where the API is; if that is a page for logging in, {_LOGIN}"
+        case 413:
+            said = f"a proxy in front of the API at {url} refuses a request of this size"
+            hint = f"raise its limit (nginx: client_max_body_size), or {_HINTS[413]}"
+        case _:
+            said, hint = f"the server at {url} is not the Rushes API", "check RUSHES_URL, the address of the API"
+    return CommandError(f"{said} (it answered {answer.status_code})", hint=hint)
 
 
 def _read_object(answer: requests.Response, url: str) -> Json:

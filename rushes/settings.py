@@ -2,14 +2,15 @@
 
 import math
 import os
+import re
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rushes.errors import InvalidInput, Problem
@@ -30,6 +31,12 @@ MOST_STORE_THREADS = 64
 _WEB = ("http", "https")
 
 
+_ENCODED = (
+    "; in its password, write %2F for /, %40 for @, %23 for #, %3F for ?, %25 for %, %5B for [ and %5D for ], or give "
+    "the password as it is in RUSHES_DATABASE_PASSWORD or RUSHES_REDIS_PASSWORD"
+)
+
+
 def _url_with(*schemes: str) -> AfterValidator:
     def check(value: Any) -> Any:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -39,17 +46,18 @@ def _url_with(*schemes: str) -> AfterValidator:
             _ = parts.port
         except ValueError:  # its text may quote a password
             usable = False
-        if not usable:
-            raise ValueError(f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        if not usable or "@" in parts.path + parts.fragment:
+            wanted = f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+            raise ValueError(wanted + (_ENCODED if isinstance(value, SecretStr) else ""))
         return value
 
     return AfterValidator(check)
 
 
-def _check_public(url: str) -> str:
+def _check_bare(url: str) -> str:
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must not hold a user, password, query or fragment: the provider receives this URL")
+        raise ValueError("must not hold a user, password, query or fragment: it is shown and sent")
     return url
 
 
@@ -59,9 +67,24 @@ def _check_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_flower(password: SecretStr) -> SecretStr:
+    if "," in password.get_secret_value():
+        raise ValueError("must not hold a comma: Flower would take the rest for another user's login")
+    return password
+
+
+def _check_headers(lines: SecretStr) -> SecretStr:
+    if not all(_HEADER.fullmatch(line) for line in lines.get_secret_value().splitlines()):
+        raise ValueError("must be one `Name: value` per line")
+    return lines
+
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e][\x20-\x7e]*")
+
 PostgresUrl = Annotated[SecretStr, _url_with("postgresql", "postgres", "postgresql+psycopg")]
 RedisUrl = Annotated[SecretStr, _url_with("redis", "rediss")]
 WebUrl = Annotated[str, _url_with(*_WEB)]
+BareUrl = Annotated[WebUrl, AfterValidator(_check_bare)]
 ApiKey = Annotated[SecretStr, AfterValidator(_check_key)]
 Seconds = Annotated[float, Field(gt=0, le=timedelta(days=7).total_seconds())]
 
@@ -79,14 +102,17 @@ class Settings(BaseSettings):
     )
 
     wavespeed_api_key: ApiKey | None = Field(default=None, validation_alias="WAVESPEED_API_KEY")
-    wavespeed_url: WebUrl = PROVIDER_URL
+    wavespeed_url: BareUrl = PROVIDER_URL
     database_url: PostgresUrl | None = None
     database_direct_url: PostgresUrl | None = None
+    database_password: SecretStr | None = None
     redis_url: RedisUrl | None = None
+    redis_password: SecretStr | None = None
     data_dir: Path = Path(".rushes")
     artifacts_url: Annotated[str, _url_with("file")] | None = None
     url: WebUrl = "http://127.0.0.1:8000"
-    public_url: Annotated[WebUrl, AfterValidator(_check_public)] | None = None
+    api_headers: Annotated[SecretStr, AfterValidator(_check_headers)] = SecretStr("")
+    public_url: BareUrl | None = None
     webhooks_trusted: Literal["auto", "never"] = "auto"
 
     slots: int = Field(default=2, ge=1, le=100_000)
@@ -96,6 +122,7 @@ class Settings(BaseSettings):
     max_spend_per_day: Decimal | None = Field(default=None, ge=0, le=10_000_000)
     confirm_above: float = Field(default=50, ge=0)
     max_batch_jobs: int = Field(default=100_000, ge=1)
+    max_push_size: ByteSize = Field(default="64MB", validate_default=True, ge=1_000_000)
 
     render_median_seconds: Seconds = 100
     poll_shortest_seconds: Seconds = 5
@@ -116,7 +143,7 @@ class Settings(BaseSettings):
     keep_files_days: int | None = Field(default=None, ge=1, le=36_500)
 
     flower_user: str = "operator"
-    flower_password: SecretStr | None = None
+    flower_password: Annotated[SecretStr, AfterValidator(_check_flower)] | None = None
     log_json: bool = False
 
     @property
@@ -156,15 +183,16 @@ class Settings(BaseSettings):
 
     def get_database_url(self) -> str:
         """Return the URL of Postgres. Raises `InvalidInput` if it is not set and no stack of ours runs."""
-        return _get_url(self.database_url, "RUSHES_DATABASE_URL")
+        return _get_url(self.database_url, self.database_password, "RUSHES_DATABASE_URL")
 
     def get_listen_url(self) -> str:
         """Return a URL that supports LISTEN: the direct one if a transaction pooler is in front of the database."""
-        return self.database_direct_url.get_secret_value() if self.database_direct_url else self.get_database_url()
+        direct = self.database_direct_url or self.database_url
+        return _get_url(direct, self.database_password, "RUSHES_DATABASE_URL")
 
     def get_redis_url(self) -> str:
         """Return the URL of Redis. Raises `InvalidInput` under the same conditions."""
-        return _get_url(self.redis_url, "RUSHES_REDIS_URL")
+        return _get_url(self.redis_url, self.redis_password, "RUSHES_REDIS_URL")
 
     def get_artifacts_url(self) -> str:
         """Return the URL of the video store: `artifacts/` in the data folder, unless set."""
@@ -174,6 +202,11 @@ class Settings(BaseSettings):
         """Return the folder of the video store. A batch's videos are in a folder with its name."""
         return Path(url2pathname(urlsplit(self.get_artifacts_url()).path))
 
+    def get_api_headers(self) -> dict[str, str]:
+        """Return the headers that the command line adds to each request to the API."""
+        pairs = (line.split(":", 1) for line in self.api_headers.get_secret_value().splitlines())
+        return {name: value.strip() for name, value in pairs}
+
     def with_changes(self, **changes: Any) -> Self:
         """Return a checked copy with some settings replaced. Raises `InvalidInput` that names the variables."""
         try:
@@ -182,12 +215,18 @@ class Settings(BaseSettings):
             raise _as_invalid_input(error) from None
 
 
-def _get_url(secret: SecretStr | None, variable: str) -> str:
-    if secret is None:
+def _get_url(url: SecretStr | None, password: SecretStr | None, variable: str) -> str:
+    if url is None:
         raise InvalidInput(
             [Problem(variable, "is not set, and no stack started by `rushes up` runs in this data folder")]
         )
-    return secret.get_secret_value()
+    text = url.get_secret_value()
+    if password is None:
+        return text
+    parts = urlsplit(text)
+    login, _, place = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    return parts._replace(netloc=f"{user}:{quote(password.get_secret_value(), safe='')}@{place}").geturl()
 
 
 def load_settings(*, running_stack: bool = True) -> Settings:

@@ -13,9 +13,9 @@ ATTEMPTS = 100
 def read_listen_address(url: str, *, port: int | None = None) -> tuple[str, int]:
     """Host and port for the API from RUSHES_URL; `port` overrides the URL's port. Raises `CommandError`."""
     parts = urlsplit(url)
-    if parts.scheme != "http" or parts.hostname is None or parts.path.strip("/"):
+    if parts.scheme != "http" or parts.hostname is None or parts.path.strip("/") or parts.username:
         raise CommandError(
-            f"RUSHES_URL: the API cannot listen at {url}",
+            f"RUSHES_URL: the API cannot listen at {parts._replace(netloc=parts.netloc.rpartition('@')[2]).geturl()}",
             hint="it listens at plain http://HOST:PORT; put a proxy before it for anything else",
             exit_code=BAD_INPUT,
         )

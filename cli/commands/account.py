@@ -4,10 +4,9 @@ from typing import Any
 
 import typer
 
-from cli.api_client import ApiClient
+from cli.api_client import open_api
 from cli.options import JsonOption
 from cli.output import print_facts, print_json, show_moment, show_money, show_text
-from rushes.settings import load_settings
 
 app = typer.Typer(help="The account: limits, health and money.", no_args_is_help=True)
 
@@ -20,7 +19,7 @@ def show(as_json: JsonOption = False) -> None:
 
         rushes account show
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         _print(client.get("account"), as_json=as_json)
 
 
@@ -32,7 +31,7 @@ def pause(as_json: JsonOption = False) -> None:
 
         rushes account pause
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         _print(client.post("account", "pause"), as_json=as_json)
 
 
@@ -47,7 +46,7 @@ def resume(as_json: JsonOption = False) -> None:
 
         rushes account resume
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         _print(client.post("account", "resume"), as_json=as_json)
 
 

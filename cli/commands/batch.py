@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cli.api_client import ApiClient
+from cli.api_client import ApiClient, open_api
 from cli.batch_export import ExportFormat, download_batch, write_results
 from cli.batch_progress import open_view, wait_for_batch
 from cli.options import JsonOption, LimitOption
@@ -53,7 +53,7 @@ def show(batch: NameArgument, watch: WatchOption = False, as_json: JsonOption = 
         rushes batch show pilot --watch
     """
     settings = load_settings()
-    with ApiClient(settings.url) as client:
+    with open_api(settings) as client:
         found = _watch(client, batch) if watch else client.get("batches", batch)
         if as_json:
             print_json(found)
@@ -69,7 +69,7 @@ def list_batches(limit: LimitOption = 20, as_json: JsonOption = False) -> None:
 
         rushes batch list --limit 5
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         batches = list(client.list_items("batches", limit=limit))
     rows = (
         (
@@ -105,7 +105,7 @@ def download(
 
         rushes batch download pilot videos --unverified
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         paths = download_batch(client, batch, folder, unverified=unverified)
     if as_json:
         print_json({"files": [str(path) for path in paths.values()]})
@@ -121,7 +121,7 @@ def export(batch: NameArgument, form: FormatOption = ExportFormat.CSV) -> None:
 
         rushes batch export pilot --format jsonl
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         write_results(client.list_items("jobs", limit=None, batch=batch), sys.stdout, form)
 
 
@@ -135,7 +135,7 @@ def delete(batch: NameArgument, as_json: JsonOption = False) -> None:
 
         rushes batch delete pilot
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         answer = client.delete("batches", batch)
     print_answer(answer, f"batch {answer['name']} is being removed: its files now, its rows later", as_json=as_json)
 

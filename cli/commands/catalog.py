@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from cli.api_client import ApiClient
+from cli.api_client import open_api
 from cli.options import JsonOption
 from cli.output import print_json, print_table, show_money
-from rushes.settings import load_settings
 
 
 def catalog(as_json: JsonOption = False) -> None:
@@ -15,7 +14,7 @@ def catalog(as_json: JsonOption = False) -> None:
 
         rushes catalog --json
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         found = client.get("catalog")
     if as_json:
         print_json(found)

@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from cli.api_client import ApiClient
+from cli.api_client import ApiClient, open_api
 from cli.batch_progress import open_view, wait_for_batch
 from cli.commands.batch import find_folder
 from cli.output import note, print_facts, show_money, show_seconds
@@ -63,7 +63,7 @@ def _render(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the ended batch, and the simulator's statistics about it."""
     file, prepared = load_jobs(str(PROMPTS), fill=Fill(), settings=stack.settings)
     name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    with ApiClient(stack.settings.url) as client:
+    with open_api(stack.settings) as client:
         pushed = push_batch(client, name, file=file, prepared=prepared)
         print_warnings(pushed, prepared)
         note(f"batch {name}: {pushed['jobs']} jobs, {show_money(pushed['cost']['estimated'])} estimated")

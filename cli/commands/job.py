@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import ApiClient
+from cli.api_client import open_api
 from cli.batch_download import download_file
 from cli.options import FolderOption, JsonOption, LimitOption
 from cli.output import (
@@ -24,7 +24,6 @@ from cli.output import (
     show_time_left,
 )
 from models import JobState
-from rushes.settings import load_settings
 from stack.errors import BAD_INPUT, CommandError
 
 app = typer.Typer(help="Jobs: one video each.", no_args_is_help=True)
@@ -44,7 +43,7 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
 
         rushes job show 019a2b3c-4d5e-7f60-8123-456789abcdef
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         found = client.get("jobs", job)
         events = list(client.list_items("jobs", job, "events", limit=None))
     if as_json:
@@ -73,7 +72,7 @@ def list_jobs(
         rushes job list --state rendering --json
     """
     chosen = {"state": state.value if state else None, "batch": batch, "model": model}
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         jobs = list(client.list_items("jobs", limit=limit, **chosen))
     rows = (
         (each["id"], show_state(each["state"]), _place(each), each["model"], show_text(each["input"].get("prompt", "")))
@@ -90,7 +89,7 @@ def retry(job: JobArgument, as_json: JsonOption = False) -> None:
 
         rushes job retry 019a2b3c-4d5e-7f60-8123-456789abcdef
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         answer = client.post("jobs", job, "retry")
     print_answer(answer, f"job {job} is {answer['state']}", as_json=as_json)
 
@@ -103,7 +102,7 @@ def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
 
         rushes job cancel 019a2b3c-4d5e-7f60-8123-456789abcdef
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         answer = client.post("jobs", job, "cancel")
     later = "will be cancelled: its render cannot be stopped, so the job ends when the render ends"
     outcome = "is cancelled" if answer["outcome"] == "cancelled" else later
@@ -129,7 +128,7 @@ def recheck(
     if bool(jobs) == (batch is not None or code is not None):
         hint = "rushes job recheck ID, or rushes job recheck --code output_unverified"
         raise CommandError("give either job ids, or --batch and/or --code", hint=hint, exit_code=BAD_INPUT)
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         for job in jobs or ():
             client.post("jobs", job, "recheck")
         filters = {name: value for name, value in (("batch", batch), ("code", code)) if value is not None}
@@ -148,7 +147,7 @@ def download(job: JobArgument, *, to: FolderOption = Path(), as_json: JsonOption
 
         rushes job download 019a2b3c-4d5e-7f60-8123-456789abcdef --to videos
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         path = download_file(client, client.get("jobs", job), folder=to)
     print_answer({"file": str(path)}, str(path), as_json=as_json)
 

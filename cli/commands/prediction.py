@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
-from cli.api_client import ApiClient, Declined
+from cli.api_client import Declined, open_api
 from cli.options import JsonOption, PredictionArgument
 from cli.output import print_answer
-from rushes.settings import load_settings
 from stack.errors import CommandError
 
 UNACCEPTED = 422
@@ -40,7 +39,7 @@ def abandon(
         rushes prediction abandon 019a2b3c-4d5e-7f60-8123-456789abcdef --accept-double-cost
     """
     body = {"accept_double_cost": accept_double_cost}
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         try:
             answer = client.post("predictions", prediction, "abandon", body=body)
         except Declined as declined:

@@ -5,12 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import ApiClient, Json
+from cli.api_client import ApiClient, Json, open_api
 from cli.options import JsonOption
 from cli.output import note, print_facts, print_json
 from cli.prompt_file.options import read_length
 from rushes.errors import InvalidInput, Problem
-from rushes.settings import load_settings
 
 SHORTEST = timedelta(days=8)
 """The API refuses less, too."""
@@ -37,7 +36,7 @@ def prune(*, older_than: OlderOption, dry_run: DryRunOption = False, as_json: Js
         message = f"must be at least {SHORTEST.days}d: the provider lists a prediction for seven days"
         raise InvalidInput([Problem("--older-than", message)])
     asked = {"older_than_days": age / timedelta(days=1), "dry_run": dry_run}
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         found = _count(client, asked) if dry_run else _remove(client, asked)
     if as_json:
         print_json(found)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import PUSH_SECONDS, ApiClient, Declined
+from cli.api_client import PUSH_SECONDS, ApiClient, Declined, open_api
 from cli.batch_download import prepare_folder
 from cli.batch_export import download_batch
 from cli.batch_progress import open_view, wait_for_batch
@@ -74,7 +74,7 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
         return _print_plan(name, prepared, as_json=as_json)
     consent.check(prepared, ask_above=settings.confirm_above)
     prepare_folder(download)
-    with ApiClient(settings.url) as client:
+    with open_api(settings) as client:
         pushed = push_batch(client, name, file=prompts, prepared=prepared, finish_by=deadline, buys_again=again)
         if not (wait or download):
             return _print_pushed(pushed, as_json=as_json)
@@ -116,7 +116,7 @@ def estimate(
     """
     settings = load_settings()
     prompts, prepared = _load(file, fill=fill, settings=settings, options=options, takes=takes)
-    with ApiClient(settings.url) as client:
+    with open_api(settings) as client:
         try:
             answer = client.post("estimate", body={"jobs": prepared.jobs}, seconds=PUSH_SECONDS)
         except Declined as declined:

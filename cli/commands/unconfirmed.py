@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
-from cli.api_client import ApiClient
+from cli.api_client import open_api
 from cli.options import JsonOption, PredictionArgument
 from cli.output import print_answer, print_list, show_moment, show_money, show_text
-from rushes.settings import load_settings
 
 app = typer.Typer(help="Unconfirmed submissions: the answers to their POSTs were lost.", no_args_is_help=True)
 ProviderIdArgument = Annotated[str, typer.Argument(metavar="PROVIDER_ID", help="Id of the provider's prediction.")]
@@ -23,7 +22,7 @@ def list_unconfirmed(as_json: JsonOption = False) -> None:
 
         rushes unconfirmed list
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         answer = client.get("unconfirmed")
     rows = (
         (
@@ -49,7 +48,7 @@ def adopt(prediction: PredictionArgument, provider_id: ProviderIdArgument, as_js
 
         rushes unconfirmed adopt 019a2b3c-4d5e-7f60-8123-456789abcdef 5f2c1e0b7a9d4c63b8e1
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         answer = client.post("predictions", prediction, "adopt", body={"provider_id": provider_id})
     line = f"prediction {prediction} is {provider_id}; job {answer['id']} is {answer['state']}"
     print_answer(answer, line, as_json=as_json)
@@ -66,7 +65,7 @@ def dismiss(prediction: PredictionArgument, as_json: JsonOption = False) -> None
 
         rushes unconfirmed dismiss 019a2b3c-4d5e-7f60-8123-456789abcdef
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         answer = client.post("predictions", prediction, "dismiss")
     line = f"prediction {prediction} is marked not found; job {answer['id']} is {answer['state']}"
     print_answer(answer, line, as_json=as_json)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from cli.api_client import ApiClient
+from cli.api_client import open_api
 from cli.doctor.health import Check, Status, check_webhooks, judge_health
 from models.db.errors import DatabaseAway
 from models.db.session import open_engine, open_sessions
@@ -139,12 +139,11 @@ def check_disk(settings: Settings) -> Check:
 def check_api(settings: Settings) -> Check:
     """Check that the API at RUSHES_URL accepts jobs."""
     try:
-        with ApiClient(settings.url) as client:
+        with open_api(settings) as client:
             readiness = client.get_readiness()
     except CommandError as error:
         return Check("api", "failed", str(error), error.hint)
     if readiness.get("status") != "ready":
-        return Check(
-            "api", "failed", f"{settings.url} is not ready to accept jobs", "see the checks of database and migrations"
-        )
-    return Check("api", "ok", f"{settings.url} accepts jobs")
+        said = f"{client.url} is not ready to accept jobs"
+        return Check("api", "failed", said, "see the checks of database and migrations")
+    return Check("api", "ok", f"{client.url} accepts jobs")

@@ -108,6 +108,39 @@ def test_every_variable_that_compose_sets_is_a_setting() -> None:
     assert names <= {f"RUSHES_{field.upper()}" for field in Settings.model_fields}
 
 
+ELSEWHERE = {
+    "RUSHES_DATABASE_DIRECT_URL",  # compose has no pooler
+    "RUSHES_DATA_DIR",  # of `rushes up`, and so is the next
+    "RUSHES_ARTIFACTS_URL",
+    "RUSHES_SUBMIT_THREADS",  # here, `--concurrency` of the worker, and so is the next
+    "RUSHES_WATCH_THREADS",
+    "RUSHES_FLOWER_USER",
+    "RUSHES_FLOWER_PASSWORD",
+    "RUSHES_URL",  # of the command line, and so are the next
+    "RUSHES_API_HEADERS",
+    "RUSHES_CONFIRM_ABOVE",
+}
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_documented_setting_reaches_every_container(service: str) -> None:
+    documented = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
+    environment = SERVICES[service]["environment"]
+    assert documented - ELSEWHERE == {name for name in environment if name not in ELSEWHERE} - {"FLOWER_BASIC_AUTH"}
+    given_as_it_is = {
+        name: value
+        for name, value in environment.items()
+        if value in {f"${{{name}:-}}", f"${{{name}:?set it in .env}}"}
+    }
+    assert environment.keys() - given_as_it_is.keys() <= {
+        "RUSHES_DATABASE_URL",
+        "RUSHES_DATABASE_PASSWORD",
+        "RUSHES_REDIS_URL",
+        "RUSHES_REDIS_PASSWORD",
+        "FLOWER_BASIC_AUTH",
+    }
+
+
 def test_the_image_runs_as_a_user_without_rights_and_ships_what_it_needs() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     user = next(index for index, line in enumerate(lines) if line.startswith("USER "))

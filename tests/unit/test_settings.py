@@ -5,7 +5,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import redis
 from pydantic import SecretStr, ValidationError
+from sqlalchemy.engine import make_url
 
 from rushes.errors import InvalidInput
 from rushes.settings import PROVIDER_URL, SERVICES_FILE, Settings, load_settings
@@ -16,6 +18,9 @@ SECRETS = {
     "RUSHES_DATABASE_DIRECT_URL": "postgresql://user:hush-3@db.example/rushes",
     "RUSHES_REDIS_URL": "redis://:hush-4@redis.example/0",
     "RUSHES_FLOWER_PASSWORD": "hush-5",
+    "RUSHES_DATABASE_PASSWORD": "hush-6",
+    "RUSHES_REDIS_PASSWORD": "hush-7",
+    "RUSHES_API_HEADERS": "Authorization: hush-8",
 }
 LIMITS = {
     "RUSHES_SLOTS": (1, 100_000),
@@ -118,12 +123,57 @@ def test_a_wrong_url_is_refused_by_name(name: str, wrong: str, schemes: str, env
     assert refusals[name].startswith(f"must be a URL that starts with {schemes}")
 
 
+HARD = "/ @#?[]%:&+\"'\\$é"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "given"),
+    [("postgresql", "postgresql://rushes@[::1]:5432/rushes"), ("redis", "redis://:overridden@127.0.0.1:6379/0")],
+)
+def test_a_password_of_its_own_may_hold_any_character(scheme: str, given: str, environment: pytest.MonkeyPatch) -> None:
+    name = "DATABASE" if scheme == "postgresql" else "REDIS"
+    environment.setenv(f"RUSHES_{name}_URL", given)
+    environment.setenv(f"RUSHES_{name}_PASSWORD", HARD)
+    settings = load_settings(running_stack=False)
+    if scheme == "postgresql":
+        read = make_url(settings.get_database_url())
+        assert (read.username, read.password, read.host, read.database) == ("rushes", HARD, "::1", "rushes")
+        assert settings.get_listen_url() == settings.get_database_url()
+    else:
+        pool = redis.ConnectionPool.from_url(settings.get_redis_url())
+        assert (pool.connection_kwargs["password"], pool.connection_kwargs["port"]) == (HARD, 6379)
+
+
+@pytest.mark.parametrize("password", ["hush/", "hush#1", "1#hush", "hush?", "[hush", "hush]"])
+def test_a_password_that_is_not_encoded_is_explained_but_not_shown(
+    password: str, environment: pytest.MonkeyPatch
+) -> None:
+    message = refusals_of({"RUSHES_DATABASE_URL": f"postgresql://rushes:{password}@db/rushes"}, environment)
+    assert "%2F for /" in message["RUSHES_DATABASE_URL"]
+    assert "RUSHES_DATABASE_PASSWORD" in message["RUSHES_DATABASE_URL"]
+    assert "hush" not in str(message)
+
+
+def test_headers_for_the_api_are_one_per_line(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("RUSHES_API_HEADERS", "Authorization: Bearer a:b\nX-Team:  films")
+    assert load_settings(running_stack=False).get_api_headers() == {"Authorization": "Bearer a:b", "X-Team": "films"}
+
+
+@pytest.mark.parametrize("wrong", ["Authorization", "Authorization:", "a b: hush", "X: h\x01ush", ": hush"])
+def test_a_wrong_header_is_refused_unseen(wrong: str, environment: pytest.MonkeyPatch) -> None:
+    assert refusals_of({"RUSHES_API_HEADERS": wrong}, environment) == {
+        "RUSHES_API_HEADERS": "must be one `Name: value` per line"
+    }
+
+
+def test_a_comma_in_the_password_of_flower_is_refused(environment: pytest.MonkeyPatch) -> None:
+    assert list(refusals_of({"RUSHES_FLOWER_PASSWORD": "a,b"}, environment)) == ["RUSHES_FLOWER_PASSWORD"]
+
+
 @pytest.mark.parametrize("wrong", ["https://u@h", "https://u:hush@h", "https://h/?a=b", "https://h/#a"])
 def test_a_public_url_holds_nothing_but_a_place(wrong: str, environment: pytest.MonkeyPatch) -> None:
     refusals = refusals_of({"RUSHES_PUBLIC_URL": wrong}, environment)
-    assert refusals == {
-        "RUSHES_PUBLIC_URL": "must not hold a user, password, query or fragment: the provider receives this URL"
-    }
+    assert refusals == {"RUSHES_PUBLIC_URL": "must not hold a user, password, query or fragment: it is shown and sent"}
 
 
 def test_every_wrong_variable_is_named_at_once(environment: pytest.MonkeyPatch) -> None:
@@ -164,6 +214,9 @@ def test_a_secret_is_never_shown(environment: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     for shown in (repr(settings), str(settings), settings.model_dump_json(), f"{settings.model_dump()}"):
         assert "hush" not in shown
+    for name in ("RUSHES_DATABASE_PASSWORD", "RUSHES_REDIS_PASSWORD"):
+        environment.delenv(name)
+    settings = load_settings()
     assert settings.get_database_url() == SECRETS["RUSHES_DATABASE_URL"]
     assert settings.get_listen_url() == SECRETS["RUSHES_DATABASE_DIRECT_URL"]
     assert settings.get_redis_url() == SECRETS["RUSHES_REDIS_URL"]

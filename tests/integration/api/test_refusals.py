@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from api.deps import BATCH_BYTES, JOB_BYTES
+from api.deps import JOB_BYTES
 from models.db.session import transaction
 from rushes.settings import Settings
 from sandbox.servers import EmbeddedPostgres
@@ -20,6 +20,7 @@ from tests.support.servers import cloned_database
 JSON = {"Content-Type": "application/json"}
 IMAGE_JOB = {"model": "ltx-2-pro-i2v"}
 NOBODY = UUID(int=1)
+MAX_PUSH_BYTES = 64_000_000
 NOT_A_URL = "must be an http or https URL"
 
 
@@ -136,11 +137,12 @@ def test_a_body_that_is_announced_as_too_large_is_not_read(api: Api) -> None:
     connection = http.client.HTTPConnection(api.client.base_url.host, api.client.base_url.port, timeout=60)
     with closing(connection):
         connection.putrequest("POST", "/v1/batches")
-        for name, value in (*JSON.items(), ("Content-Length", str(BATCH_BYTES + 1))):
+        for name, value in (*JSON.items(), ("Content-Length", str(MAX_PUSH_BYTES + 1))):
             connection.putheader(name, value)
         connection.endheaders()
         response = connection.getresponse()
         assert (response.status, response.getheader("content-type")) == (413, PROBLEM)
+        assert b"64,000,000 bytes, the most that this API accepts (RUSHES_MAX_PUSH_SIZE)" in response.read()
 
 
 def test_a_body_that_grows_too_large_is_refused_on_the_way(api: Api) -> None:
@@ -152,7 +154,7 @@ def test_a_body_that_grows_too_large_is_refused_on_the_way(api: Api) -> None:
     response = api.client.post("/v1/jobs", content=endless(), headers=JSON)
     assert (response.status_code, response.json()["detail"]) == (
         413,
-        "the body has more than 1,000,000 bytes; split the batch",
+        "the body has more than 1,000,000 bytes",
     )
 
 

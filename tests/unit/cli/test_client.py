@@ -1,9 +1,13 @@
 """What the API's answers, and its silence, become for a person."""
 
 import socket
+import time
+from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cli import api_client
 from cli.api_client import AnswerLost, ApiClient, Declined
 from stack.errors import BAD_INPUT, FAILED, SERVICE_AWAY, CommandError, ServiceAway
 from tests.support.cli_stub import Answer, problem, serve_stub
@@ -36,11 +40,67 @@ def test_a_database_that_is_away_says_when_to_try_again() -> None:
     assert "try again in 2 s" in error.hint
 
 
-@pytest.mark.parametrize("answer", [Answer(404, b"<html>"), Answer(200, b"<html>"), Answer(200, [1]), Answer(302, b"")])
+@pytest.mark.parametrize("answer", [Answer(404, b"<html>"), Answer(200, b"<html>"), Answer(200, [1])])
 def test_another_server_at_that_address_is_not_taken_for_the_api(answer: Answer) -> None:
     error = ask(answer)
     assert "is not the Rushes API" in str(error)
     assert "RUSHES_URL" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "hint"),
+    [
+        (Answer(401, b"<html>"), "a proxy in front of the API", "RUSHES_API_HEADERS"),
+        (Answer(403, b""), "asks for a login", "RUSHES_API_HEADERS"),
+        (
+            Answer(302, b"", headers={"Location": "https://u:hush@login.example/sso?token=hush"}),
+            "redirects to https://login.example/sso (",
+            "RUSHES_URL",
+        ),
+        (Answer(308, b"", headers={"Location": "/elsewhere"}), "redirects to http://127.0.0.1/elsewhere", "RUSHES_URL"),
+        (Answer(413, b"<html>"), "refuses a request of this size", "client_max_body_size"),
+    ],
+)
+def test_an_answer_of_a_proxy_is_explained(answer: Answer, said: str, hint: str) -> None:
+    error = ask(answer)
+    assert said in str(error)
+    assert hint in error.hint
+    assert "hush" not in f"{error} {error.hint}"
+
+
+def test_headers_and_the_login_of_the_address_are_sent_and_not_shown() -> None:
+    with serve_stub(Answer(401, b"<html>")) as stub:
+        url = stub.url.replace("://", "://user:hush%40@")
+        with ApiClient(url, {"X-Team": "films"}) as client, pytest.raises(CommandError) as caught:
+            client.get("jobs")
+    (asked,) = stub.asked
+    assert (asked.headers["Authorization"], asked.headers["X-Team"]) == (
+        f"Basic {b64encode(b'user:hush@').decode()}",
+        "films",
+    )
+    assert "hush" not in f"{caught.value} {client.url}"
+
+
+def test_a_large_push_over_a_slow_line_needs_progress_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_client, "CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        answered = pool.submit(answer_slowly, listener, seconds=1.5)
+        with ApiClient(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+            assert client.post("batches", body={"name": "x" * 3_000_000}) == {"a": 1}
+        assert answered.result() > 3_000_000
+
+
+def answer_slowly(listener: socket.socket, *, seconds: float) -> int:
+    """Read a request of 3 MB evenly over this time, then answer. Returns the number of bytes."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    connection, _ = listener.accept()
+    received = 0
+    with connection:
+        while received < 3_000_000:
+            received += len(connection.recv(30_000))
+            time.sleep(seconds / 100)
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{"a":1}')
+    return received
 
 
 def test_a_closed_port_names_the_ways_out() -> None:
@@ -62,7 +122,7 @@ def test_a_post_that_lost_its_answer_differs_from_one_that_was_not_sent() -> Non
 
 
 def test_an_invalid_url_is_no_traceback() -> None:
-    with ApiClient("http://[") as client, pytest.raises(CommandError, match="failed: "):
+    with ApiClient("http://.x") as client, pytest.raises(CommandError, match="failed: "):
         client.get("jobs")
 
 
