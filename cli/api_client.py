@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -50,14 +51,16 @@ _HINTS = {
 class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
     """One connection to the API at `url`, with these headers added. It repeats no request; the caller decides.
 
-    `url` may hold a user and password; the attribute `url` and the messages do not.
+    `url` may hold a user and password; the attribute `url` and the messages do not. `ca_file` replaces the public
+    authorities.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, ca_file: Path | None = None) -> None:
         parts = urlsplit(url.rstrip("/"))
         self._session = requests.Session()
         self._session.trust_env = False  # our own server needs neither a proxy nor .netrc
         self._session.headers.update({"Accept": "application/json", "User-Agent": "rushes-cli"})
+        self._session.verify = str(ca_file) if ca_file else True
         self._session.auth = requests.utils.get_auth_from_url(url) if parts.username else None
         self._session.headers.update(headers or {})
         self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
@@ -146,7 +149,7 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
 def open_api(settings: Settings | None = None) -> ApiClient:
     """Return a client of the API that these settings name, by default those of the environment."""
     settings = settings or load_settings()
-    return ApiClient(settings.url, settings.get_api_headers())
+    return ApiClient(settings.url, headers=settings.get_api_headers(), ca_file=settings.ca_file)
 
 
 def _never_connected(error: requests.RequestException) -> bool:

@@ -11,6 +11,7 @@ from models.queries.watching.webhooks import find_hook_secret
 from rushes.artifacts.store import ArtifactStore, open_store
 from rushes.errors import InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster
+from rushes.network import find_proxy, trust_authorities
 from rushes.readiness import ReadinessProbe
 from rushes.render_times.learned import Sightings
 from rushes.settings import Settings
@@ -110,8 +111,14 @@ class Runtime:
         key = self.settings.wavespeed_api_key
         if key is None:
             raise InvalidInput([Problem("WAVESPEED_API_KEY", "is not set")])
+        url = self.settings.wavespeed_url
         return WaveSpeedClient(
-            self.settings.wavespeed_url, key.get_secret_value(), timeouts=timeouts, pool_size=pool_size
+            url,
+            key.get_secret_value(),
+            timeouts=timeouts,
+            pool_size=pool_size,
+            tls=trust_authorities(self.settings.ca_file),
+            proxy=find_proxy(url),
         )
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rushes.errors import InvalidInput, Problem
+from rushes.network import trust_authorities
 
 SERVICES_FILE = "services.env"
 """`rushes up` writes the addresses of its servers to this file in the data folder. The environment overrides it."""
@@ -67,6 +68,14 @@ def _check_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_authorities(file: Path) -> Path:
+    try:
+        trust_authorities(file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ValueError("must be a readable file of certificates in PEM format") from error
+    return file
+
+
 def _check_flower(password: SecretStr) -> SecretStr:
     if "," in password.get_secret_value():
         raise ValueError("must not hold a comma: Flower would take the rest for another user's login")
@@ -103,6 +112,7 @@ class Settings(BaseSettings):
 
     wavespeed_api_key: ApiKey | None = Field(default=None, validation_alias="WAVESPEED_API_KEY")
     wavespeed_url: BareUrl = PROVIDER_URL
+    ca_file: Annotated[Path, AfterValidator(_check_authorities)] | None = None
     database_url: PostgresUrl | None = None
     database_direct_url: PostgresUrl | None = None
     database_password: SecretStr | None = None

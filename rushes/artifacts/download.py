@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
-from urllib.parse import urljoin
+from typing import Any
+from urllib.parse import unquote, urljoin
 
 import urllib3
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import DecodeError, HTTPError, LocationValueError, ReadTimeoutError
 
 from rushes.artifacts.errors import (
@@ -28,6 +29,7 @@ from rushes.artifacts.errors import (
     OutputTooLarge,
 )
 from rushes.artifacts.store import storage_errors
+from rushes.network import find_proxy, trust_authorities
 from rushes.retries import read_retry_after
 
 CHUNK_BYTES = 256 * 1024
@@ -39,7 +41,6 @@ _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _RANGE = re.compile(r"bytes (?P<first>\d+)-(?P<last>\d+)/(?P<total>\d+|\*)", re.ASCII)
 # Identity makes the announced length the length of the file. Some servers encode the file anyway.
 _HEADERS = {"User-Agent": "rushes", "Accept-Encoding": "identity"}
-_pool = urllib3.PoolManager(maxsize=32, headers=_HEADERS, retries=False, ca_certs=DEFAULT_CA_BUNDLE_PATH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,14 @@ class DownloadLimits:
     """The limits of one download. `stall` is the longest wait without a byte.
 
     A lease that `keep_going` renews must outlast `connect + stall` plus the time the disk takes to flush a file,
-    because nothing is called while no byte arrives.
+    because nothing is called while no byte arrives. `ca_file` holds authorities to trust besides the public ones.
     """
 
     largest_bytes: int = 4 * 1024**3
     connect: timedelta = timedelta(seconds=10)
     stall: timedelta = timedelta(seconds=20)
     total: timedelta = timedelta(minutes=30)
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +147,23 @@ def _open_source(
     raise DownloadFailed(f"{_place(source_url)} redirects more than {_HOPS - 1} times")
 
 
+@cache
+def _open_pool(proxy: str | None, ca_file: Path | None) -> urllib3.PoolManager:
+    options: dict[str, Any] = {"maxsize": 32, "headers": _HEADERS, "retries": False}
+    options["ssl_context"] = trust_authorities(ca_file)
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    login = unquote(urllib3.util.parse_url(proxy).auth or "")
+    return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=login or None), **options)
+
+
 def _request(url: str, *, limits: DownloadLimits) -> urllib3.BaseHTTPResponse:
     timeout = urllib3.Timeout(connect=limits.connect.total_seconds(), read=limits.stall.total_seconds())
     try:
         if urllib3.util.parse_url(url).scheme not in {"http", "https"}:
             raise NotAnAddress("the output is not the http(s) address of a file")
-        return _pool.request("GET", url, redirect=False, preload_content=False, timeout=timeout)
+        pool = _open_pool(find_proxy(url), limits.ca_file)
+        return pool.request("GET", url, redirect=False, preload_content=False, timeout=timeout)
     except LocationValueError:
         # Not chained: the original error quotes the address with its signature.
         raise NotAnAddress("the output is not the http(s) address of a file") from None

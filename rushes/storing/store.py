@@ -6,6 +6,7 @@ Bytes that fail the probe are kept, too: they were paid for.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -163,7 +164,8 @@ def _choose_source(runtime: Runtime, ticket: StoreTicket, keep_going: Callable[[
     """Choose the output's address or, for a recheck, the file that an earlier attempt kept."""
 
     def download(target: Path) -> Arrived:
-        return download_file(ticket.outputs[0], target, limits=LIMITS, keep_going=keep_going)
+        limits = replace(LIMITS, ca_file=runtime.settings.ca_file)
+        return download_file(ticket.outputs[0], target, limits=limits, keep_going=keep_going)
 
     def copy(target: Path) -> Arrived:
         return copy_kept(runtime.store, ticket.kept_url or "", target, keep_going=keep_going)

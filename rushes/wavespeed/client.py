@@ -4,13 +4,16 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from rushes.network import trust_authorities
 from rushes.wavespeed.answers import Call, NotSent, ProviderUnavailable, SubmitOutcomeUnknown, error_for
 from rushes.wavespeed.envelope import Reply, clean_words, read_amount, read_reply
 from rushes.wavespeed.predictions import (
@@ -20,7 +23,7 @@ from rushes.wavespeed.predictions import (
     read_page,
     read_prediction,
 )
-from rushes.wavespeed.transport import Exchange, ExchangeError, ProviderRequest, Transport, trust_public_authorities
+from rushes.wavespeed.transport import Exchange, ExchangeError, ProviderRequest, Transport
 
 API_PREFIX = "/api/v3"
 MAX_PAGE_SIZE = 100
@@ -48,8 +51,8 @@ class Timeouts:
 class WaveSpeedClient:
     """One account at WaveSpeed. Any number of threads may use it. Create it after a fork, not before.
 
-    The client never repeats or redirects a call; after an error the caller decides what to do. It ignores proxies,
-    `.netrc` and every other setting in the environment. `pool_size` is the number of connections kept open for checks:
+    The client never repeats or redirects a call; after an error the caller decides what to do. It ignores `.netrc` and
+    every other setting in the environment. `pool_size` is the number of connections kept open for checks:
     one per thread.
     """
 
@@ -61,6 +64,7 @@ class WaveSpeedClient:
         timeouts: Timeouts = Timeouts(),
         pool_size: int = 10,
         tls: ssl.SSLContext | None = None,
+        proxy: str | None = None,
     ) -> None:
         """`tls` replaces the public certificate authorities. Raises `ValueError` for an unusable URL or key."""
         if not api_key or not all("!" <= char <= "~" for char in api_key):
@@ -72,21 +76,38 @@ class WaveSpeedClient:
             self._base + API_PREFIX,
             headers={"Accept": "application/json", "User-Agent": "rushes", "Authorization": f"Bearer {api_key}"},
             pool_size=pool_size,
-            tls=tls or trust_public_authorities(),
+            tls=tls or trust_authorities(),
+            proxy=proxy,
         )
 
     def __repr__(self) -> str:
         return f"WaveSpeedClient({self._base!r})"
+
+    @contextmanager
+    def connected(self) -> Iterator[HTTPConnection]:
+        """Yield an open connection for one `submit`. An unused one is kept for the next. Raises `NotSent`.
+
+        A slow name server, network or TLS handshake then takes its time before a submission counts as posted.
+        """
+        try:
+            connection = self._transport.open(self._begin(self._timeouts.total, read=self._timeouts.read))
+        except ExchangeError as error:
+            raise NotSent(self._describe("no connection for the submit", error)) from error.__cause__
+        try:
+            yield connection
+        finally:
+            self._transport.keep_unused(connection)
 
     def submit(
         self,
         video_model_id: str,
         values: Mapping[str, Any],
         *,
+        connection: HTTPConnection | None = None,
         send_before: float | None = None,
         webhook: str | None = None,
     ) -> ProviderPrediction:
-        """Buy one prediction. The request is sent at most once, on its own connection.
+        """Buy one prediction. The request is sent at most once, over its own connection.
 
         The provider reports the end of the render to the address `webhook`. `send_before` is an instant of
         `time.monotonic()`, checked right before the first byte is sent. Raises `NotSent` if nothing left this machine,
@@ -99,7 +120,7 @@ class WaveSpeedClient:
         total = self._timeouts.submit_total
         exchange = self._begin(total, read=total, send_before=send_before)
         try:
-            answer = self._transport.send_once(request, exchange)
+            answer = self._transport.send_once(request, exchange, connection=connection)
         except ExchangeError as error:
             if not exchange.sent:
                 raise NotSent(

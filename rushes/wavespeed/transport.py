@@ -1,7 +1,8 @@
 """One request over HTTP: a whole answer within a total time, or `ExchangeError`. Never retries, never redirects.
 
 `http.client` bounds each wait on the socket, not their sum, so a timer shuts the socket down when the total time is up.
-A connection is opened first and used only then, so it is certain whether a request left.
+A connection is opened first and used only then, so it is certain whether a request left. For a request that is sent
+once, it can be opened beforehand, so that a slow network does not use up the request's time.
 
 The name look-up is not bounded: `getaddrinfo` has no time limit, so the resolver's own applies. The deadline is checked
 after it, so a slow look-up can make a call return late, but never send late.
@@ -17,13 +18,18 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
-from certifi import where
 from urllib3.util import wait_for_read
+
+from rushes.network import connect, open_tunnel
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """A page of 100 predictions with inputs is about one megabyte. No answer of the provider comes near this limit."""
+
+UNUSED_SECONDS = 5.0
+"""A connection that was opened for a request and not used serves another one for this long."""
 
 _FAULTS = (OSError, ValueError, http.client.HTTPException, zlib.error)
 
@@ -85,24 +91,30 @@ class Exchange:
         return wait
 
 
-def trust_public_authorities() -> ssl.SSLContext:
-    """Return a TLS context that checks names and chains against the public authorities."""
-    return ssl.create_default_context(cafile=where())
-
-
 class Transport:
     """Sends repeatable requests over kept connections, and every other request over its own connection.
 
     `headers` may hold secrets and are never shown. Any number of threads may use it. It keeps `pool_size` connections.
+    HTTPS goes through the HTTP proxy `proxy`, if one is given; its URL may hold a user and password.
     """
 
-    def __init__(self, base_url: str, *, headers: Mapping[str, str], pool_size: int, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str],
+        pool_size: int,
+        tls: ssl.SSLContext,
+        proxy: str | None = None,
+    ) -> None:
         parts = urlsplit(base_url)
         self._host, self._port = parts.hostname or "", parts.port
         self._prefix = parts.path
         self._tls = tls if parts.scheme == "https" else None
+        self._proxy = urlsplit(proxy) if proxy and self._tls else None
         self._headers = dict(headers)
-        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._idle: deque[HTTPConnection] = deque()
+        self._unused: deque[tuple[float, HTTPConnection]] = deque()
         self._pool_size = pool_size
 
     def send(self, request: ProviderRequest, exchange: Exchange) -> Answer:
@@ -117,10 +129,29 @@ class Transport:
             connection.close()
         return answer
 
-    def send_once(self, request: ProviderRequest, exchange: Exchange) -> Answer:
-        """Send over a new connection and close it, so that no dying connection loses it. Raises `ExchangeError`."""
+    def open(self, exchange: Exchange) -> HTTPConnection:
+        """Return a connection for `send_once`: an unused one, or a new one. Raises `ExchangeError`."""
+        with suppress(IndexError):
+            while True:
+                opened_at, connection = self._unused.pop()
+                if time.monotonic() < opened_at + UNUSED_SECONDS and _is_alive(connection):
+                    return connection
+                connection.close()
         with _reporting(exchange):
-            connection = self._open(exchange)
+            return self._open(exchange)
+
+    def keep_unused(self, connection: HTTPConnection) -> None:
+        """Keep a connection that `open` returned for another request, unless it was used."""
+        if connection.sock is not None:
+            self._unused.append((time.monotonic(), connection))
+
+    def send_once(
+        self, request: ProviderRequest, exchange: Exchange, *, connection: HTTPConnection | None = None
+    ) -> Answer:
+        """Send over this connection or a new one, and close it. No connection that an earlier request used is taken, so
+        that no dying one loses the request. Raises `ExchangeError`."""
+        with _reporting(exchange):
+            connection = connection or self._open(exchange)
             try:
                 return self._exchange(connection, request, exchange, headers={"Connection": "close"})
             finally:
@@ -128,26 +159,24 @@ class Transport:
 
     def close(self) -> None:
         """Close the kept connections."""
-        while (connection := self._take()) is not None:
-            connection.close()
+        for kept in (*self._idle, *(connection for _, connection in self._unused)):
+            kept.close()
+        self._idle.clear()
+        self._unused.clear()
 
-    def _find_idle(self) -> http.client.HTTPConnection | None:
-        while (connection := self._take()) is not None:
-            if not wait_for_read(connection.sock, timeout=0):  # readable: the server has closed it
-                return connection
-            connection.close()
+    def _find_idle(self) -> HTTPConnection | None:
+        with suppress(IndexError):  # none is left, also because another thread has taken the last one
+            while True:
+                connection = self._idle.pop()
+                if _is_alive(connection):
+                    return connection
+                connection.close()
         return None
 
-    def _take(self) -> http.client.HTTPConnection | None:
-        with suppress(IndexError):  # another thread may take the last one
-            return self._idle.pop()
-        return None
-
-    def _open(self, exchange: Exchange) -> http.client.HTTPConnection:
+    def _open(self, exchange: Exchange) -> HTTPConnection:
         """Connect, and shake hands over TLS. Not a byte of a request leaves."""
-        kind = http.client.HTTPConnection if self._tls is None else http.client.HTTPSConnection
-        connection = kind(self._host, self._port)
-        sock = _connect(connection.host, connection.port, exchange)
+        connection = (HTTPConnection if self._tls is None else http.client.HTTPSConnection)(self._host, self._port)
+        sock = self._reach(connection, exchange)
         if self._tls is not None:
             sock = self._tls.wrap_socket(sock, server_hostname=connection.host, do_handshake_on_connect=False)
             with _closing_on_error(sock), _bounded(sock, exchange):
@@ -156,9 +185,20 @@ class Transport:
         connection.sock = sock
         return connection
 
+    def _reach(self, connection: HTTPConnection, exchange: Exchange) -> socket.socket:
+        """Return a socket that is connected to the server of this connection, through the proxy if there is one."""
+        if self._proxy is None:
+            return connect(connection.host, connection.port, longest=exchange.connect, limit=exchange.limit)
+        host, port = self._proxy.hostname or "", self._proxy.port or http.client.HTTP_PORT
+        sock = connect(host, port, longest=exchange.connect, limit=exchange.limit)
+        with _closing_on_error(sock), _bounded(sock, exchange):
+            sock.settimeout(exchange.limit(exchange.connect))
+            open_tunnel(sock, f"{connection.host}:{connection.port}", proxy=self._proxy)
+        return sock
+
     def _exchange(
         self,
-        connection: http.client.HTTPConnection,
+        connection: HTTPConnection,
         request: ProviderRequest,
         exchange: Exchange,
         *,
@@ -175,21 +215,8 @@ class Transport:
                 return Answer(response.status, _read_body(response), response.headers.get("Retry-After"))
 
 
-def _connect(host: str, port: int, exchange: Exchange) -> socket.socket:
-    """Try each address in turn. `connect` bounds each one, the deadline bounds them all."""
-    failure: OSError = OSError("the name has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(exchange.limit(exchange.connect))
-            sock.connect(address)
-        except OSError as error:
-            failure = error
-            sock.close()
-        else:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock
-    raise failure
+def _is_alive(connection: HTTPConnection) -> bool:
+    return not wait_for_read(connection.sock, timeout=0)  # readable: the server has closed it
 
 
 @contextmanager
@@ -211,7 +238,7 @@ def _bounded(sock: socket.socket, exchange: Exchange) -> Iterator[None]:
 
 
 @contextmanager
-def _closing_on_error(resource: socket.socket | http.client.HTTPConnection) -> Iterator[None]:
+def _closing_on_error(resource: socket.socket | HTTPConnection) -> Iterator[None]:
     try:
         yield
     except BaseException:

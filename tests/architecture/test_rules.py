@@ -34,6 +34,7 @@ FLAT = {
     "errors",
     "intervals",
     "logs",
+    "network",
     "readiness",
     "retries",
     "runtime",

@@ -166,6 +166,18 @@ def test_a_wrong_header_is_refused_unseen(wrong: str, environment: pytest.Monkey
     }
 
 
+@pytest.mark.parametrize("content", [None, b"", b"nothing of that kind"])
+def test_a_file_without_certificates_is_refused(
+    content: bytes | None, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    assert refusals_of({"RUSHES_CA_FILE": str(file)}, environment) == {
+        "RUSHES_CA_FILE": "must be a readable file of certificates in PEM format"
+    }
+
+
 def test_a_comma_in_the_password_of_flower_is_refused(environment: pytest.MonkeyPatch) -> None:
     assert list(refusals_of({"RUSHES_FLOWER_PASSWORD": "a,b"}, environment)) == ["RUSHES_FLOWER_PASSWORD"]
 

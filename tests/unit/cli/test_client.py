@@ -71,7 +71,7 @@ def test_an_answer_of_a_proxy_is_explained(answer: Answer, said: str, hint: str)
 def test_headers_and_the_login_of_the_address_are_sent_and_not_shown() -> None:
     with serve_stub(Answer(401, b"<html>")) as stub:
         url = stub.url.replace("://", "://user:hush%40@")
-        with ApiClient(url, {"X-Team": "films"}) as client, pytest.raises(CommandError) as caught:
+        with ApiClient(url, headers={"X-Team": "films"}) as client, pytest.raises(CommandError) as caught:
             client.get("jobs")
     (asked,) = stub.asked
     assert (asked.headers["Authorization"], asked.headers["X-Team"]) == (

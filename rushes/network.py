@@ -1,0 +1,74 @@
+"""How this machine reaches others: addresses, proxies, and the authorities whose certificates it trusts."""
+
+import base64
+import http.client
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import SplitResult, unquote
+
+from certifi import where
+from requests.utils import get_environ_proxies, select_proxy
+
+from rushes.errors import InvalidInput, Problem
+
+FIRST_SECONDS = 1.0
+"""If a name has several addresses, each one gets this long before any gets longer: one of them may be unreachable."""
+
+
+def trust_authorities(ca_file: Path | None = None) -> ssl.SSLContext:
+    """Return a TLS context that checks names and chains against the public authorities, and those in `ca_file`."""
+    context = ssl.create_default_context(cafile=where())
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+def find_proxy(url: str) -> str | None:
+    """Return the HTTP proxy for an https URL: that of HTTPS_PROXY or ALL_PROXY, unless NO_PROXY names the host.
+
+    Plain HTTP never goes through a proxy: it stays on the machine or in the cluster. Raises `InvalidInput`.
+    """
+    proxy = select_proxy(url, get_environ_proxies(url)) if url.startswith("https://") else None
+    if not proxy:
+        return None
+    scheme, separator, _ = proxy.partition("://")
+    if separator and scheme != "http":
+        raise InvalidInput([Problem("HTTPS_PROXY", "must be the address of an HTTP proxy, http://HOST:PORT")])
+    return proxy if separator else f"http://{proxy}"
+
+
+def connect(host: str, port: int, *, longest: float, limit: Callable[[float], float]) -> socket.socket:
+    """Try each address of the host in turn, shortly at first. Raises `OSError`.
+
+    An attempt may last `longest` seconds, and what `limit` leaves of that. `limit` raises when the total time is up.
+    """
+    failure: OSError = OSError("the name has no address")
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for seconds in (min(FIRST_SECONDS, longest), longest)[len(found) == 1 :]:
+        for family, kind, protocol, _, address in found:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.settimeout(limit(seconds))
+                sock.connect(address)
+            except OSError as error:
+                failure = error
+                sock.close()
+            else:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return sock
+    raise failure
+
+
+def open_tunnel(sock: socket.socket, place: str, *, proxy: SplitResult) -> None:
+    """Ask the HTTP proxy at the other end of the socket to connect to `place`, a host and port. Raises `OSError`."""
+    lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
+    if proxy.username is not None:
+        login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode()}")
+    sock.sendall("\r\n".join([*lines, "", ""]).encode())
+    with http.client.HTTPResponse(sock, method="CONNECT") as answer:
+        answer.begin()
+        if answer.status != http.client.OK:
+            raise ConnectionError(f"the proxy (HTTPS_PROXY) answered {answer.status} and does not connect to {place}")
