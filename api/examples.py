@@ -253,6 +253,7 @@ ACCOUNT: Json = {
     "max_spend_per_day": "50.0000",
     "spent_today": "3.2400",
     "cost": {"held": "0.7200", "spent": "14.4000", "refunded": "0.3600", "duplicate": "0.0000"},
+    "status": None,
     "paused": None,
     "back_off": None,
     "duplicates": 0,

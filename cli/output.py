@@ -16,7 +16,11 @@ _UNBOUNDED = 100_000
 _UNKNOWN = {
     "paused": "unknown: the account is paused",
     "undecided": "unknown: an unconfirmed submission waits for a person, see rushes unconfirmed list",
-    "no_dispatcher": "unknown: no dispatcher is at work",
+    "no_dispatcher": "unknown until a dispatcher leads",
+    "no_credit": "unknown: the account has no credit",
+    "key_rejected": "unknown: the provider rejects the key",
+    "provider_unreachable": "unknown: the provider is unreachable",
+    "spending_cap": "unknown: the daily spending cap stops submissions until 00:00 UTC",
 }
 COLOURS = {
     "queued": "dim",

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.schemas.accounts import AccountStatusSeen
 from api.schemas.outputs import OutputOutageSeen
 from api.schemas.values import IdCursor, Money, PageShown, Shown, Time, TimeLeftEstimate, TimeLeftUnknown, ToThousandths
 from rushes.jobs.batches import BatchView
@@ -67,7 +68,7 @@ class BatchDetails(Shown):
     elapsed_seconds: ToThousandths = Field(description="From the push until now, or until its last job ended.")
     seconds_left: ToThousandths | None = Field(
         description="Expected time left, as in `time_left`; if that is null, derived from the rate so far. Null before "
-        "the first job has ended, and while `time_left_unknown` is `paused` or `undecided`. Listings do not show "
+        "the first job has ended, and while `time_left_unknown` gives a reason. Listings do not show "
         "`time_left_unknown` and use the rate."
     )
     time_left: BatchTimeLeft | None = Field(
@@ -91,6 +92,11 @@ class BatchDetails(Shown):
         description="Since when its files and rows are being removed, by a person or because of their age. From then "
         "on `states` and `cost` count only the jobs that still have rows."
     )
+    account: AccountStatusSeen | None = Field(
+        default=None,
+        description="What stops the account while the batch has jobs that have not ended. Null if nothing does, and "
+        "always null in listings.",
+    )
     outputs: OutputOutageSeen | None = Field(
         default=None,
         description="An outage of the output host that delays jobs of this batch. Null if there is no such outage, and "
@@ -112,6 +118,7 @@ class BatchDetails(Shown):
             time_left_unknown=view.unknown,
             finish_by_chance=view.chance,
             at_risk=view.at_risk,
+            account=AccountStatusSeen.find(view.account),
             outputs=OutputOutageSeen.find(view.outage),
             **more,
         )

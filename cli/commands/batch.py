@@ -151,7 +151,7 @@ def _watch(client: ApiClient, batch: str) -> dict[str, Any]:
 
 def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) -> None:
     """Print everything about a batch for a person, and why jobs of it failed."""
-    cost = batch["cost"]
+    cost, account = batch["cost"], batch.get("account") or {}
     running, left = batch["done"] < batch["jobs"], batch.get("time_left")
     time_left = show_time_left(left, seconds=batch["seconds_left"], unknown=batch.get("time_left_unknown"))
     print_facts(
@@ -167,6 +167,8 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
             "ended": show_moment(batch["ended_at"]),
             "deleted": show_moment(batch.get("deleted_at")),
             "elapsed": show_seconds(batch["elapsed_seconds"]),
+            "account": show_text(account.get("message", ""), limit=500),
+            "what to do": account.get("what_to_do", ""),
             "outputs": show_text((batch.get("outputs") or {}).get("detail", ""), limit=500),
             "time left": time_left if running else "",
             "ends": f"about {show_moment(left['expected_at'])}" if running and left else "",

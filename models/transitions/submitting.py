@@ -50,6 +50,7 @@ class SubmitTicket(NamedTuple):
     video_model: str
     input: dict[str, Any]
     back_offs: int  # refusals in a row when the ticket was given; above 0, this submission probes
+    provider_failures: int = 0  # requests in a row without a usable answer, when the ticket was given
 
 
 _BEGIN = statement(f"""
@@ -64,9 +65,9 @@ _BEGIN = statement(f"""
           AND (account.back_off_until IS NULL OR account.back_off_until <= now())
           AND account.paused_at IS NULL
           AND clock_timestamp() <= prediction.not_before + :tolerance
-        RETURNING prediction.id, job_id, account_id, video_model, input, back_offs
+        RETURNING prediction.id, job_id, account_id, video_model, input, back_offs, provider_failures
     ), {log("'prediction.posted'", "begun", fields(claim="CAST(:claim AS bigint)"))}
-    SELECT id AS prediction_id, job_id, account_id, video_model, input, back_offs FROM begun
+    SELECT id AS prediction_id, job_id, account_id, video_model, input, back_offs, provider_failures FROM begun
 """)
 
 

@@ -82,7 +82,7 @@ def test_a_queued_job_says_that_it_waits_for_a_slot(api: Api) -> None:
         lead(session, "worker-1", lease=timedelta(minutes=1))
     job = api.push()
     shown = api.client.get(f"/v1/jobs/{job['id']}").json()
-    assert shown["waits_for"] == "waits for a slot: 0 of 2 are in use, 1 job(s) are queued"
+    assert shown["waits_for"] == "waits for a slot: 0 of 2 slots, 1 job(s) are queued"
 
 
 def test_walking_the_pages_shows_every_job_once_while_others_are_pushed(api: Api) -> None:
