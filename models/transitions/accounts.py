@@ -162,7 +162,7 @@ def clear_check_failures(session: Session, account_id: UUID, *, quiet_for: timed
 
 
 _IN_A_ROW = """(provider_failures > 0
-        AND greatest(provider_failed_at, check_back_off_until, back_off_until) > clock_timestamp() - CAST(:in_a_row AS interval))"""
+        AND greatest(provider_failed_at, check_back_off_until, back_off_until) > now() - CAST(:in_a_row AS interval))"""
 
 # Requests that were under way together count once. Not now(): the next request may begin before this transaction ends.
 _NOTE_PROVIDER_FAILURE = statement(f"""

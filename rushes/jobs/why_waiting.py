@@ -4,9 +4,10 @@ from sqlalchemy.orm import Session
 
 from models import Job, JobState, Prediction, queries
 from models.lifecycle import is_ended
+from models.queries.accounts.status import AccountFacts
 from models.queries.health import FarmStatus, Health
 from models.queries.storing import OutputOutage
-from rushes.account_status import ACCOUNT, Condition, find_account_status
+from rushes.account_status import ACCOUNT, OK, Condition, judge_account
 
 STARTING_SECONDS = 10.0
 """A worker that starts leads within this time."""
@@ -38,7 +39,8 @@ def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | N
         return _explain_storing(live, queries.storing.find_output_outage(session)) if live else None
     if is_ended(JobState(job.state)) or (job.state == JobState.RENDERING and live is None):
         return None
-    status = find_account_status(session, ACCOUNT)
+    facts = queries.status.find_account_facts(session, ACCOUNT)
+    status = judge_account(facts) if facts else OK
     account = f"{status.message}; {status.what_to_do}"
     if live is not None and live.state == "unconfirmed":
         reason = f"the answer to the submission was lost ({live.error_message})"
@@ -49,7 +51,7 @@ def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | N
             return account
         return _explain_late(live.watch_windows) if live.watch_windows else None
     if status.is_ok or status.condition is Condition.SPENDING_CAP:
-        return _explain_queue(session, job)
+        return _explain_queue(session, job, facts)
     return account
 
 
@@ -57,19 +59,19 @@ def _explain_late(watch_windows: int) -> str:
     return f"the render outlived {watch_windows} watch window(s); it is still being checked, less and less often"
 
 
-def _explain_queue(session: Session, job: Job) -> str:
+def _explain_queue(session: Session, job: Job, facts: AccountFacts | None) -> str:
     health = queries.health.find_health(session)
     if health.turn_error is not None:
         return describe_turns(health)
     if health.leader is None:
         starts = health.workers and (health.leaderless_seconds or 0) < STARTING_SECONDS
         return "a worker is starting" if starts else "no dispatcher is at work: start a worker"
-    spend = queries.summary.find_daily_spend(session) if job.state == JobState.QUEUED else None
-    if spend is not None and job.price > spend.most:
-        most = f"a whole day's spending cap of ${spend.most:.2f}"
-        return f"it costs ${job.price:.2f}, more than {most}: raise RUSHES_MAX_SPEND_PER_DAY, or cancel the job"
-    if spend is not None and spend.today + job.price > spend.most:
-        used = f"${spend.today:.2f} of ${spend.most:.2f} is held or spent today"
+    most, today = (facts.most_today, facts.spent_today) if facts and job.state == JobState.QUEUED else (None, None)
+    if most is not None and job.price > most:
+        cap = f"a whole day's spending cap of ${most:.2f}"
+        return f"it costs ${job.price:.2f}, more than {cap}: raise RUSHES_MAX_SPEND_PER_DAY, or cancel the job"
+    if most is not None and today is not None and today + job.price > most:
+        used = f"${today:.2f} of ${most:.2f} is held or spent today"
         again = "jobs are submitted again from 00:00 UTC, or once RUSHES_MAX_SPEND_PER_DAY is raised"
         return f"the daily spending cap leaves too little: {used}; {again}"
     farm = queries.health.find_farm(session)

@@ -72,20 +72,3 @@ def summarise_account(session: Session, name: str) -> AccountSummary | None:
     summary = find_one(session, _SUMMARY, AccountSummary, name=name, today=first_id_of_today())
     facts = find_account_facts(session, name)
     return summary._replace(outage=find_output_outage(session), facts=facts) if summary else None
-
-
-class DailySpend(NamedTuple):
-    """What the account may spend in a day of UTC, and what is held or spent today, in dollars."""
-
-    most: Decimal
-    today: Decimal
-
-
-_DAILY_SPEND = statement(f"""
-    SELECT max_spend_per_day AS most, ({SPENT_TODAY}) AS today FROM account WHERE max_spend_per_day IS NOT NULL
-""")
-
-
-def find_daily_spend(session: Session) -> DailySpend | None:
-    """The daily spending cap and its use; None without a cap."""
-    return find_one(session, _DAILY_SPEND, DailySpend, today=first_id_of_today())
