@@ -167,6 +167,7 @@ BATCH: Json = {
     "name": "pilot",
     "jobs": 24,
     "states": {"queued": 14, "rendering": 2, "storing": 0, "succeeded": 7, "failed": 1, "cancelled": 0},
+    "waiting_at_provider": 0,
     "done": 8,
     "cost": {"estimated": "8.6400", "held": "0.7200", "spent": "2.5200"},
     "created_at": "2026-11-05T12:00:00.101883Z",

@@ -59,7 +59,10 @@ def wait_for_batch(
 def describe_batch(batch: dict[str, Any]) -> str:
     """Describe the batch's progress in one line."""
     cost = batch["cost"]
-    parts = [show_counts(batch["states"]), f"{show_money(cost['spent'])} of {show_money(cost['estimated'])} spent"]
+    parts = [
+        show_counts(batch),
+        f"{show_money(cost['spent'])} of {show_money(cost['estimated'])} spent",
+    ]
     if batch["elapsed_seconds"] is not None:
         parts.append(f"{show_seconds(batch['elapsed_seconds'])} elapsed")
     if batch["done"] < batch["jobs"]:

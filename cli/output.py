@@ -111,9 +111,16 @@ def show_state(state: str) -> Text:
     return Text(state, style=COLOURS.get(state, ""))
 
 
-def show_counts(states: Mapping[str, int]) -> str:
-    """`3 queued, 2 rendering`: the states that have jobs, in life-cycle order."""
-    return ", ".join(f"{states[state]:,} {state}" for state in COLOURS if states.get(state)) or "no jobs"
+def show_counts(batch: Mapping[str, Any]) -> str:
+    """`3 queued, 2 rendering, 1 waiting at the provider`: the states that have jobs, in life-cycle order. Renders that
+    are submitted beyond the slots are shown apart."""
+    waiting, counts = batch.get("waiting_at_provider") or 0, []
+    for state in COLOURS:
+        count = batch["states"].get(state) or 0
+        count -= waiting if state == "rendering" else 0
+        counts += [f"{count:,} {state}"] if count > 0 else []
+        counts += [f"{waiting:,} waiting at the provider"] if state == "rendering" and waiting else []
+    return ", ".join(counts) or "no jobs"
 
 
 def show_money(dollars: str | None) -> str:

@@ -61,6 +61,10 @@ class BatchDetails(Shown):
     name: str
     jobs: int
     states: StateCounts
+    waiting_at_provider: int = Field(
+        description="The part of `states.rendering` that is submitted beyond the slots and waits at the provider for "
+        "one. 0 in listings."
+    )
     done: int = Field(description="Jobs that have succeeded, failed or been cancelled.")
     cost: BatchCost
     created_at: Time
@@ -92,6 +96,9 @@ class BatchDetails(Shown):
         description="Since when its files and rows are being removed, by a person or because of their age. From then "
         "on `states` and `cost` count only the jobs that still have rows."
     )
+    folder: str | None = Field(
+        default=None, description="The folder of its videos on the server. Always null in listings."
+    )
     account: AccountStatusSeen | None = Field(
         default=None,
         description="What stops the account while the batch has jobs that have not ended. Null if nothing does, and "
@@ -111,6 +118,7 @@ class BatchDetails(Shown):
             jobs=summary.job_count,
             states=view.states,
             done=view.done,
+            waiting_at_provider=view.waiting_at_provider,
             cost=BatchCost.copy_from(summary),
             elapsed_seconds=view.elapsed.total_seconds(),
             seconds_left=None if view.left is None else view.left.total_seconds(),

@@ -75,7 +75,7 @@ def list_batches(limit: LimitOption = 20, as_json: JsonOption = False) -> None:
         (
             each["name"],
             f"{each['done']:,}/{each['jobs']:,}",
-            show_counts(each["states"]),
+            show_counts(each),
             show_money(each["cost"]["estimated"]),
             show_money(each["cost"]["spent"]),
             show_moment(each["created_at"]),
@@ -158,7 +158,7 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
         {
             "batch": batch["name"],
             "id": batch["id"],
-            "jobs": f"{batch['done']:,} of {batch['jobs']:,} ended: {show_counts(batch['states'])}",
+            "jobs": f"{batch['done']:,} of {batch['jobs']:,} ended: {show_counts(batch)}",
             "estimated": show_money(cost["estimated"]),
             "held": show_money(cost["held"]),
             "spent": show_money(cost["spent"]),
@@ -173,7 +173,7 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
             "time left": time_left if running else "",
             "ends": f"about {show_moment(left['expected_at'])}" if running and left else "",
             "mean": f"{show_seconds(batch['mean_seconds'])} from push to file" if batch["mean_seconds"] else "",
-            "folder": find_folder(batch["name"], settings) or "",
+            "folder": find_folder(batch, settings),
         }
     )
     if batch["states"]["failed"]:
@@ -190,9 +190,9 @@ def _show_promise(batch: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def find_folder(batch: str, settings: Settings) -> Path | None:
-    """Return the folder of the batch's videos, if it is on this machine."""
-    return settings.get_artifacts_folder() / batch if urlsplit(settings.url).hostname in LOOPBACK else None
+def find_folder(batch: dict[str, Any], settings: Settings) -> str:
+    """Return the folder of the batch's videos as the server names it, if the server is on this machine."""
+    return batch.get("folder") or "" if urlsplit(settings.url).hostname in LOOPBACK else ""
 
 
 def _show_failures(client: ApiClient, batch: dict[str, Any]) -> None:

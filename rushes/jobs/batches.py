@@ -26,6 +26,7 @@ class BatchView:
     forecast: Forecast | None = None
     unknown: UnknownReason | None = None  # why there is no forecast
     outage: OutputOutage | None = None  # of the output host, if jobs of the batch wait for it
+    waiting_at_provider: int = 0  # renders beyond the slots
     account: AccountStatus | None = None  # if it stops the account and the batch has not ended
 
     @property
@@ -82,7 +83,9 @@ def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | N
         found = forecaster.forecast(session, Whose(batch_id=batch_id))
         status = find_account_status(session, ACCOUNT)
         account = None if status.is_ok else status
-        return replace(view, forecast=found.forecast, unknown=found.unknown, account=account)
+        waiting = queries.jobs.count_waiting_at_provider(session, batch_id)
+        view = replace(view, waiting_at_provider=waiting, account=account)
+        return replace(view, forecast=found.forecast, unknown=found.unknown)
 
 
 def view_pushed_batch(sessions: Sessions, batch: Batch, *, cost: Decimal, forecaster: Forecaster) -> BatchView:

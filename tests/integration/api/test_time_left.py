@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from cli.output import show_counts
 from models import transitions
 from models.db.session import transaction
 from rushes.runtime import ACCOUNT
@@ -125,6 +126,21 @@ def test_the_lowest_rate_limit_holds_a_batch_back(api: Api) -> None:
         add_farm(session, slots=100, submits_per_minute=2)
     api.push_batch("pilot", [new_job() for _ in range(100)])
     assert api.client.get("/v1/batches/pilot").json()["time_left"]["low_seconds"] > 98 / 2 * 60
+
+
+def test_no_more_slots_are_in_use_than_there_are(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account = add_farm(session, slots=2)
+        batch = rows.insert(session, "batch", name="pilot", job_count=4)
+        for number in range(1, 4):
+            job = rows.add_job(session, "rendering", batch_id=batch, number=number)
+            rows.add_prediction(session, job, account, "rendering", accepted_at=-number * SECOND)
+        queued = rows.add_job(session, "queued", batch_id=batch, number=4)
+    shown = api.client.get("/v1/batches/pilot").json()
+    assert (shown["states"]["rendering"], shown["waiting_at_provider"]) == (3, 1)
+    assert show_counts(shown) == "1 queued, 2 rendering, 1 waiting at the provider"
+    waits = "waits for a slot: 2 of 2 slots, 1 waiting at the provider, 1 job(s) are queued"
+    assert show_job(api, queued)["waits_for"] == waits
 
 
 STOPS: dict[str, dict[str, Any]] = {
