@@ -3,16 +3,22 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
 from typing import Annotated
+from uuid import UUID
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.convertors import StringConvertor, register_url_convertor
 
+from api import examples
 from api.schemas.jobs import Links
 from api.schemas.orders import NewBatch, NewJobs
 from api.schemas.outputs import RecheckAsked
 from api.schemas.pruning import PruneAsked
 from api.schemas.unconfirmed import Abandonment, Adoption
 from api.validation import Schema, read_schema
+from rushes.errors import InvalidInput, Problem
 from rushes.jobs.pushing import JobOrder
+from rushes.jobs.views import find_job_id
 from rushes.runtime import Runtime
 
 MEGABYTE = 1_000_000
@@ -22,6 +28,15 @@ LARGE_BYTES = 8 * MEGABYTE
 """A larger body takes several times its size in memory while its jobs are checked and stored: one at a time."""
 
 _PERSON_LENGTH = 100
+
+
+class JobPath(StringConvertor):
+    """The part of a path that names a job: its id, or BATCH/NUMBER."""
+
+    regex = "[^/]+(?:/[0-9]{1,9})?"
+
+
+register_url_convertor("job", JobPath())
 
 
 # Dependencies are coroutines although they wait for nothing: FastAPI would run a function in a thread of its own.
@@ -43,6 +58,20 @@ async def get_person(request: Request) -> str:
     """
     address = request.client.host if request.client else "unknown"
     return (request.headers.get("x-forwarded-user", "").strip() or address)[:_PERSON_LENGTH]
+
+
+async def find_job(
+    request: Request,
+    job_id: Annotated[str, Path(description="The job's id, or `BATCH/NUMBER`.", examples=[examples.JOB_ID])],
+) -> UUID:
+    """Return the id of the job that a path names."""
+    batch, slash, number = job_id.rpartition("/")
+    if slash:
+        return await run_in_threadpool(find_job_id, request.app.state.runtime.sessions, batch, int(number))
+    try:
+        return UUID(job_id)
+    except ValueError:
+        raise InvalidInput([Problem("job_id", "must be a UUID or BATCH/NUMBER")]) from None
 
 
 def body_of(schema: type[Schema], *, limit_bytes: int | None = None) -> Callable[[Request], AsyncIterator[Schema]]:
@@ -87,6 +116,7 @@ async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") ->
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 LinksDep = Annotated[Links, Depends(get_links)]
+JobId = Annotated[UUID, Depends(find_job)]
 PersonDep = Annotated[str, Depends(get_person)]
 JobBody = Annotated[JobOrder, Depends(body_of(JobOrder, limit_bytes=JOB_BYTES))]
 JobsBody = Annotated[NewJobs, Depends(body_of(NewJobs))]

@@ -60,7 +60,7 @@ class AccessLog:
 
 
 def _route_of(scope: Scope) -> str:
-    return getattr(scope.get("route"), "path", "unknown")
+    return getattr(scope.get("route"), "path_format", "unknown")
 
 
 class BoundedAnswers:

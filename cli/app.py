@@ -1,5 +1,8 @@
 """All commands, one function each. Errors, exit codes and output have one shape."""
 
+from importlib import metadata
+from typing import Annotated
+
 import typer
 
 from cli.commands import account, batch, job, prediction, unconfirmed
@@ -12,16 +15,29 @@ from cli.commands.prune import prune
 from cli.commands.submit import estimate, submit
 from cli.commands.up import up
 from cli.errors import run_guarded
+from cli.output import print_line
 
 app = typer.Typer(
     name="rushes",
     help="A render queue for LTX-2 videos: push prompts, get files, pay once.",
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["--help", "-h"]},
 )
+
+
+@app.callback()
+def _start(
+    *, version: Annotated[bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")] = False
+) -> None:
+    if version:
+        print_line(f"rushes {metadata.version('rushes')}")
+        raise typer.Exit
+
+
 app.command()(submit)
 app.command()(estimate)
 app.add_typer(batch.app, name="batch")

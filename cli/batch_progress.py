@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.api_client import ApiClient, Declined
-from cli.output import show_counts, show_moment, show_money, show_seconds, show_time_left
+from cli.output import show_counts, show_moment, show_money, show_seconds, show_text, show_time_left
 from rushes.intervals import Every
 from stack.errors import CommandError, ServiceAway
 
@@ -59,7 +59,10 @@ def wait_for_batch(
 def describe_batch(batch: dict[str, Any]) -> str:
     """Describe the batch's progress in one line."""
     cost = batch["cost"]
-    parts = [show_counts(batch["states"]), f"{show_money(cost['spent'])} of {show_money(cost['estimated'])} spent"]
+    parts = [
+        show_counts(batch),
+        f"{show_money(cost['spent'])} of {show_money(cost['estimated'])} spent",
+    ]
     if batch["elapsed_seconds"] is not None:
         parts.append(f"{show_seconds(batch['elapsed_seconds'])} elapsed")
     if batch["done"] < batch["jobs"]:
@@ -69,6 +72,12 @@ def describe_batch(batch: dict[str, Any]) -> str:
         if batch.get("at_risk"):
             parts.append(f"at risk of ending after {show_moment(batch['finish_by'])}")
     return " · ".join(parts)
+
+
+def describe_stop(batch: dict[str, Any]) -> list[str]:
+    """Describe what stops the account, and what to do, in a line each; nothing if the account works."""
+    account = batch.get("account")
+    return [show_text(account[name], limit=500) for name in ("message", "what_to_do")] if account else []
 
 
 @contextmanager
@@ -92,7 +101,7 @@ class LiveView:
         head = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=batch["jobs"], completed=batch["done"], width=40)
         head.add_row(Text(batch["name"], style="bold"), bar, Text(f"{batch['done']:,}/{batch['jobs']:,}"))
-        self._live.update(Group(head, Text(describe_batch(batch))))
+        self._live.update(Group(head, Text(describe_batch(batch)), *map(Text, describe_stop(batch))))
 
     def note(self, message: str) -> None:
         """Show a line that later progress does not overwrite."""
@@ -106,14 +115,24 @@ class PlainView:
         self._console = console
         self._clock = clock
         self._states: dict[str, int] | None = None
+        self._condition: str | None = None
         self._printing = Every(PLAIN_SECONDS)
 
     def show(self, batch: dict[str, Any]) -> None:
         ended = batch["done"] >= batch["jobs"]
+        self._show_stop(batch)
         if batch["states"] == self._states or not (ended or self._printing.begin_if_due(self._clock())):
             return
         self._states = batch["states"]
         self.note(f"{batch['name']}: {batch['done']:,}/{batch['jobs']:,} done · {describe_batch(batch)}")
+
+    def _show_stop(self, batch: dict[str, Any]) -> None:
+        condition = (batch.get("account") or {}).get("condition")
+        if condition == self._condition:
+            return
+        self._condition = condition
+        for line in describe_stop(batch) or ["the account works again"]:
+            self.note(line)
 
     def note(self, message: str) -> None:
         self._console.print(Text(message), soft_wrap=True)

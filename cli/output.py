@@ -16,7 +16,11 @@ _UNBOUNDED = 100_000
 _UNKNOWN = {
     "paused": "unknown: the account is paused",
     "undecided": "unknown: an unconfirmed submission waits for a person, see rushes unconfirmed list",
-    "no_dispatcher": "unknown: no dispatcher is at work",
+    "no_dispatcher": "unknown until a dispatcher leads",
+    "no_credit": "unknown: the account has no credit",
+    "key_rejected": "unknown: the provider rejects the key",
+    "provider_unreachable": "unknown: the provider is unreachable",
+    "spending_cap": "unknown: the daily spending cap stops submissions until 00:00 UTC",
 }
 COLOURS = {
     "queued": "dim",
@@ -107,9 +111,16 @@ def show_state(state: str) -> Text:
     return Text(state, style=COLOURS.get(state, ""))
 
 
-def show_counts(states: Mapping[str, int]) -> str:
-    """`3 queued, 2 rendering`: the states that have jobs, in life-cycle order."""
-    return ", ".join(f"{states[state]:,} {state}" for state in COLOURS if states.get(state)) or "no jobs"
+def show_counts(batch: Mapping[str, Any]) -> str:
+    """`3 queued, 2 rendering, 1 waiting at the provider`: the states that have jobs, in life-cycle order. Renders that
+    are submitted beyond the slots are shown apart."""
+    waiting, counts = batch.get("waiting_at_provider") or 0, []
+    for state in COLOURS:
+        count = batch["states"].get(state) or 0
+        count -= waiting if state == "rendering" else 0
+        counts += [f"{count:,} {state}"] if count > 0 else []
+        counts += [f"{waiting:,} waiting at the provider"] if state == "rendering" and waiting else []
+    return ", ".join(counts) or "no jobs"
 
 
 def show_money(dollars: str | None) -> str:

@@ -62,6 +62,9 @@ IN_A_ROW = timedelta(minutes=10)
 """A refusal that comes later than this after the last back-off ended starts a new series: nothing was tried for a long
 time."""
 
+UNREACHABLE_AFTER = 2
+"""The provider is unreachable after this many requests in a row without a usable answer, of whatever kind."""
+
 CHECKS_QUIET = timedelta(seconds=15)
 """Checks work again once this long has passed since the last wait after a failed one, without another failure."""
 

@@ -10,9 +10,15 @@ from models import queries, transitions
 from models.db.session import Sessions, transaction
 from models.queries.accounts.summary import AccountSummary
 from rushes.errors import Conflict, NotFound, Transient
-from rushes.retries import RetryPolicy
+from rushes.retries import ACCOUNT_BACKED_OFF, RetryPolicy
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.wavespeed.answers import SubmitOutcomeUnknown
+from rushes.wavespeed.answers import (
+    AccountRefused,
+    KeyRefused,
+    NoCredit,
+    ProviderUnavailable,
+    SubmitOutcomeUnknown,
+)
 
 
 def get_account(sessions: Sessions) -> AccountSummary:
@@ -52,6 +58,43 @@ def back_off(
     delay = policy.next_delay(refusals, random=random.random, retry_after=error.retry_after)
     transitions.accounts.back_off_account(session, account_id, delay=delay, reason=reason, detail=str(error))
     return delay
+
+
+def retry_account(sessions: Sessions, *, by: str) -> AccountSummary:
+    """End every wait after a failure, and try now. For a person who has repaired the cause.
+
+    Raises `Conflict` if the account is paused: only `resume_account` ends that.
+    """
+    with transaction(sessions) as session:
+        if _get(session).paused_at is not None:
+            raise Conflict("the account is paused: resume it first")
+        transitions.accounts.retry_account(session, _get_id(session), by=by)
+        return _get(session)
+
+
+def note_failure(
+    session: Session, account_id: UUID, error: AccountRefused | ProviderUnavailable, *, elapsed: float
+) -> timedelta | None:
+    """Record how a request that reads failed, `elapsed` seconds after it began: is the provider away, or the account
+    refused?
+
+    Returns how long the account takes no submissions because of it; None if it still takes them.
+    """
+    if isinstance(error, ProviderUnavailable):
+        transitions.accounts.note_provider_failure(session, account_id, failure=str(error), elapsed=elapsed)
+        return None
+    transitions.accounts.clear_provider_failures(session, account_id)  # it was answered
+    if isinstance(error, KeyRefused | NoCredit):
+        return back_off(session, account_id, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)
+    return None
+
+
+def end_failures(runtime: Runtime, account_id: UUID) -> None:
+    """Record that the provider answers again. Writes nothing if no request had failed."""
+    with transaction(runtime.sessions) as session:
+        is_back = transitions.accounts.clear_provider_failures(session, account_id)
+    if is_back:
+        runtime.waker.wake()
 
 
 def _get(session: Session) -> AccountSummary:

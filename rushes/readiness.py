@@ -10,6 +10,7 @@ from models.db.errors import DatabaseAway
 from models.db.session import Sessions, transaction
 from models.queries.health import EXPECTED_MIGRATION, Health
 from models.queries.storing import OutputOutage
+from rushes.account_status import ACCOUNT, OK, AccountStatus, find_account_status
 
 NOBODY = Health(leader=None, workers=0, back_off=None)
 
@@ -22,6 +23,7 @@ class Readiness:
     migration: str | None
     health: Health
     outage: OutputOutage | None = None  # of the output host
+    account: AccountStatus = OK
 
     @property
     def migrated(self) -> bool:
@@ -81,6 +83,7 @@ def check_readiness(sessions: Sessions) -> Readiness:
             if not seen.migrated:
                 return seen
             health, outage = queries.health.find_health(session), queries.storing.find_output_outage(session)
-            return Readiness(reachable=True, migration=seen.migration, health=health, outage=outage)
+            account = find_account_status(session, ACCOUNT)
+            return Readiness(reachable=True, migration=seen.migration, health=health, outage=outage, account=account)
     except DatabaseAway:
         return UNREACHABLE

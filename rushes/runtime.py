@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from models.db.session import Sessions, Waker, open_engine, open_sessions, transaction
 from models.queries.watching.webhooks import find_hook_secret
+from rushes import account_status
 from rushes.artifacts.store import ArtifactStore, open_store
 from rushes.errors import InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster
@@ -19,10 +20,9 @@ from rushes.wavespeed.callback_urls import HookAddresses
 from rushes.wavespeed.client import Timeouts, WaveSpeedClient
 from rushes.wavespeed.webhooks import WAIT_SECONDS, WebhookSecret
 
+ACCOUNT = account_status.ACCOUNT
 QUICK_SECONDS = 6.0
 """Timeout for a request within a store step. The step's lease of 20 s must outlast it."""
-ACCOUNT = "default"
-"""The name of the one account that the settings describe."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,14 @@ from pathlib import Path
 
 from rushes.settings import load_settings
 from stack.data_folder import hold_folder, remove_services, write_services
+from stack.errors import CommandError
 from stack.interrupts import Interrupted, Interrupts
 from stack.processes import spell_settings
 from stack.stack import Stack, StackOptions
 
+FAST = {"slots": 12, "submits_per_minute": 600, "render_median_seconds": 4.0, "poll_shortest_seconds": 0.5}
+FAST_SIMULATOR = ("--cap", "12")
+"""A high-tier account and a fast renderer. At the lowest tier, 24 prompts would take twelve minutes or more."""
 FOREVER_SECONDS = 3600.0
 FOLLOW_SECONDS = 0.2
 SERVICES = [
@@ -24,15 +28,22 @@ SERVICES = [
 ]
 
 
-def run_stack(*, workers: int, port: int | None, flower_port: int, simulator_port: int, verbose: bool) -> int:
+def run_stack(
+    *, workers: int, port: int | None, flower_port: int, simulator_port: int, fast: bool, verbose: bool
+) -> int:
     """Implements `rushes up`. Returns 0 after Ctrl-C. If the start fails, stops everything and raises the error."""
     settings = load_settings(running_stack=False)
+    if fast and not settings.uses_simulator:
+        hint = "unset WAVESPEED_API_KEY for a trial, or start without --fast"
+        raise CommandError("--fast is for simulated renders, and WAVESPEED_API_KEY is set", hint=hint)
+    settings = settings.with_changes(**FAST) if fast else settings
     options = StackOptions(
         folder=settings.data_dir,
         workers=workers,
         port=port,
         flower_port=flower_port,
         simulator_port=simulator_port,
+        simulator_options=FAST_SIMULATOR if fast else (),
     )
     with hold_folder(settings.data_dir), Interrupts() as interrupts:
         stack = Stack(settings, options, say=say, interrupts=interrupts)

@@ -98,6 +98,7 @@ class Stack:
         if self.simulates:
             self._wait("simulator", lambda: _answers(f"{self.settings.wavespeed_url}/sim/stats"))
         self._wait("api", lambda: _answers(f"{self.settings.url}/readyz", below=400))  # it can accept jobs
+        self._wait("worker-main1", lambda: _is_led(f"{self.settings.url}/readyz"))  # else jobs would seem to be stuck
         self._wait("flower", lambda: _answers(self.flower_url))
 
     def tend(self) -> None:
@@ -233,6 +234,16 @@ def _describe_failure(what: str, *, how: str, log: Path) -> CommandError:
         f"{what} {how} before the stack was ready; the last lines of {log}:\n{tail_log(log)}",
         hint="the lines above say why",
     )
+
+
+def _is_led(url: str) -> bool:
+    """Whether a worker hands out the slots."""
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.get(url, timeout=ASK_SECONDS).json().get("dispatcher") is not None
+    except (requests.RequestException, ValueError):
+        return False
 
 
 def _answers(url: str, *, below: int = 500) -> bool:

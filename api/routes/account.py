@@ -41,3 +41,18 @@ def resume(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
     seen = AccountSeen.of(accounts.resume_account(runtime.sessions, by=person))
     runtime.waker.wake()
     return seen
+
+
+@router.post(
+    "/retry",
+    summary="Try again now",
+    **answers(200, "The account, trying again.", examples.ACCOUNT, 404, 409, 503),
+)
+def retry(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
+    """End every wait after failures: the next submission, check, search and download are tried now.
+
+    Call this after you have topped up the account or replaced the key. 409 if the account is paused.
+    """
+    seen = AccountSeen.of(accounts.retry_account(runtime.sessions, by=person))
+    runtime.waker.wake()
+    return seen

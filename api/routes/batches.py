@@ -75,7 +75,8 @@ def list_all(asked: Annotated[BatchesAsked, Query()], runtime: RuntimeDep) -> Ba
 @router.get("/batches/{name}", summary="Show a batch", **answers(200, "The batch.", examples.BATCH, 404, 503))
 def show(name: BatchName, runtime: RuntimeDep) -> BatchDetails:
     """Summary of one batch: states, cost and time left."""
-    return BatchDetails.of(get_batch(runtime.sessions, name, forecaster=runtime.forecaster))
+    view = get_batch(runtime.sessions, name, forecaster=runtime.forecaster)
+    return BatchDetails.of(view, folder=str(runtime.settings.get_artifacts_folder() / view.summary.name))
 
 
 @router.get(

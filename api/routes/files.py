@@ -7,11 +7,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from api.deps import RuntimeDep
+from api.deps import JobId, RuntimeDep
 from api.errors import ProblemResponse
 from api.examples import Json
 from api.openapi import problems, sends
-from api.routes.jobs import JobId
 from api.routes.unconfirmed import PredictionId
 from models import Artifact, ArtifactKind
 from rushes.errors import NotFound
@@ -67,7 +66,7 @@ def _offer(path: str, summary: str, file: Json, *errors: int) -> Callable[[Route
     return register
 
 
-@_offer("/jobs/{job_id}/video", "Fetch a job's video", _VIDEO, 409)
+@_offer("/jobs/{job_id:job}/video", "Fetch a job's video", _VIDEO, 409)
 def fetch_video(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
     """The provider's file, byte for byte. `ETag` is its SHA-256, and range requests are supported.
 
@@ -76,13 +75,13 @@ def fetch_video(job_id: JobId, request: Request, runtime: RuntimeDep) -> Respons
     return _send_file(request, runtime, get_file(runtime.sessions, job_id, ArtifactKind.VIDEO))
 
 
-@_offer("/jobs/{job_id}/poster", "Fetch a job's poster", sends("The picture.", "image/jpeg"), 409)
+@_offer("/jobs/{job_id:job}/poster", "Fetch a job's poster", sends("The picture.", "image/jpeg"), 409)
 def fetch_poster(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
     """The first frame of the video as JPEG. Otherwise as for the video."""
     return _send_file(request, runtime, get_file(runtime.sessions, job_id, ArtifactKind.POSTER))
 
 
-@_offer("/jobs/{job_id}/unverified", "Fetch a job's unverified file", _UNVERIFIED, 409)
+@_offer("/jobs/{job_id:job}/unverified", "Fetch a job's unverified file", _UNVERIFIED, 409)
 def fetch_unverified(job_id: JobId, request: Request, runtime: RuntimeDep) -> Response:
     """A downloaded file that the probe rejects as a video. It is always sent as an attachment."""
     return _send_file(request, runtime, get_file(runtime.sessions, job_id, ArtifactKind.UNVERIFIED))

@@ -2,12 +2,11 @@
 
 from functools import partial
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from api import examples
-from api.deps import JobBody, LinksDep, PersonDep, RecheckBody, RuntimeDep
+from api.deps import JobBody, JobId, LinksDep, PersonDep, RecheckBody, RuntimeDep
 from api.openapi import BODY_ERRORS, answers, takes
 from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.jobs import JobCancelled, JobDetails, JobListed, JobPage, JobPushed, JobRetried, JobsAsked
@@ -17,8 +16,6 @@ from rushes.jobs.rechecks import recheck_job, recheck_jobs
 from rushes.jobs.views import JobView, get_job, list_events, list_jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-
-JobId = Annotated[UUID, Path(description="The job's id.", examples=[examples.JOB_ID])]
 
 
 @router.post(
@@ -53,7 +50,7 @@ def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: L
     return JobPage.of(page, partial(JobListed.of, links=links))
 
 
-@router.get("/{job_id}", summary="Show a job", **answers(200, "The job.", examples.JOB, 404, 422, 503))
+@router.get("/{job_id:job}", summary="Show a job", **answers(200, "The job.", examples.JOB, 404, 422, 503))
 def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobDetails:
     """One job with its purchases and progress. `waits_for` gives the reason while the job does not progress."""
     view = get_job(runtime.sessions, job_id, explained=True, forecaster=runtime.forecaster)
@@ -61,7 +58,7 @@ def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobDetails:
 
 
 @router.get(
-    "/{job_id}/events",
+    "/{job_id:job}/events",
     summary="Read a job's history",
     **answers(200, "A page of events.", examples.EVENT_PAGE, 404, 422, 503),
 )
@@ -72,34 +69,34 @@ def show_events(job_id: JobId, asked: Annotated[EventsAsked, Query()], runtime: 
 
 
 @router.post(
-    "/{job_id}/cancel",
+    "/{job_id:job}/cancel",
     summary="Cancel a job",
     **answers(202, "The job, and the result of the request.", examples.CANCELLED_JOB, 404, 409, 422, 503),
 )
-def cancel(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobCancelled:
+def cancel(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobCancelled:
     """Cancel at once if nothing was submitted; otherwise request the cancellation.
 
     A running render cannot be stopped at the provider and is paid for. Its file is stored, and the job then ends as
     `cancelled`. A job that has ended is refused with 409.
     """
-    outcome = cancel_job(runtime.sessions, job_id)
+    outcome = cancel_job(runtime.sessions, job_id, by=person)
     runtime.waker.wake()
     return JobCancelled(outcome=outcome, job=JobDetails.of(get_job(runtime.sessions, job_id), links))
 
 
 @router.post(
-    "/{job_id}/retry",
+    "/{job_id:job}/retry",
     summary="Retry a job",
     **answers(202, "The job, active again.", examples.RETRIED_JOB, 404, 409, 422, 503),
 )
-def retry(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobRetried:
+def retry(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobRetried:
     """Queue a failed or cancelled job again. A job in any other state is refused with 409.
 
     `max_attempts` grows by the number of purchases so far, to at most 20. A video that is paid for but not stored is
     downloaded, not bought again. The one exception is a job that failed with `output_gone`: the provider has deleted
     its file, so the job is bought again.
     """
-    state = retry_job(runtime.sessions, job_id)
+    state = retry_job(runtime.sessions, job_id, by=person)
     runtime.waker.wake()
     return JobRetried(state=state, job=JobDetails.of(get_job(runtime.sessions, job_id), links))
 
@@ -122,7 +119,7 @@ def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> R
 
 
 @router.post(
-    "/{job_id}/recheck",
+    "/{job_id:job}/recheck",
     summary="Probe an unverified file again",
     **answers(202, "The file is being probed.", examples.RECHECKED_JOB, 404, 409, 422, 503),
 )

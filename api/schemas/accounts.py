@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from api.schemas.outputs import OutputOutageSeen
 from api.schemas.values import Money, Shown, Time
 from models.queries.accounts.summary import AccountSummary
+from rushes.account_status import AccountStatus, Condition, judge_account
 
 
 class AccountCost(Shown):
@@ -30,6 +31,21 @@ class Pause(BaseModel):
     detail: str | None = Field(description="The reason for the wait, or the name of the person who paused the account.")
 
 
+class AccountStatusSeen(Shown):
+    """What stops the account, and what to do."""
+
+    condition: Condition
+    since: Time | None
+    detail: str | None = Field(description="The provider's last answer, the network error, or another cause.")
+    next_try_at: Time | None = Field(description="When the next request is made, or the next day begins.")
+    message: str = Field(description="All of this in one line for people.")
+    what_to_do: str
+
+    @classmethod
+    def find(cls, status: AccountStatus | None) -> Self | None:
+        return None if status is None or status.is_ok else cls.copy_from(status)
+
+
 class AccountSeen(Shown):
     """An account at the provider."""
 
@@ -44,6 +60,10 @@ class AccountSeen(Shown):
     )
     spent_today: Money = Field(description="Held and spent for predictions of this day of UTC.")
     cost: AccountCost
+    status: AccountStatusSeen | None = Field(
+        description="What stops the account: a pause, a rejected key, no credit, the rate limit, an unreachable "
+        "provider, the daily spending cap. Null if nothing does."
+    )
     paused: Pause | None
     back_off: str | None = Field(description="Why the provider accepts no submissions; null if it accepts them.")
     duplicates: int = Field(description="Predictions found after they had been marked not found or refused.")
@@ -66,4 +86,5 @@ class AccountSeen(Shown):
         if found.paused_at is not None:
             pause = Pause(since=found.paused_at, reason=found.paused_reason, detail=found.paused_detail)
         outputs = OutputOutageSeen.find(found.outage)
-        return cls.copy_from(found, cost=AccountCost.copy_from(found), paused=pause, outputs=outputs)
+        status = AccountStatusSeen.find(judge_account(found.facts) if found.facts else None)
+        return cls.copy_from(found, cost=AccountCost.copy_from(found), status=status, paused=pause, outputs=outputs)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.schemas.accounts import AccountStatusSeen
 from api.schemas.outputs import OutputOutageSeen
 from api.schemas.values import IdCursor, Money, PageShown, Shown, Time, TimeLeftEstimate, TimeLeftUnknown, ToThousandths
 from rushes.jobs.batches import BatchView
@@ -60,6 +61,10 @@ class BatchDetails(Shown):
     name: str
     jobs: int
     states: StateCounts
+    waiting_at_provider: int = Field(
+        description="The part of `states.rendering` that is submitted beyond the slots and waits at the provider for "
+        "one. 0 in listings."
+    )
     done: int = Field(description="Jobs that have succeeded, failed or been cancelled.")
     cost: BatchCost
     created_at: Time
@@ -67,7 +72,7 @@ class BatchDetails(Shown):
     elapsed_seconds: ToThousandths = Field(description="From the push until now, or until its last job ended.")
     seconds_left: ToThousandths | None = Field(
         description="Expected time left, as in `time_left`; if that is null, derived from the rate so far. Null before "
-        "the first job has ended, and while `time_left_unknown` is `paused` or `undecided`. Listings do not show "
+        "the first job has ended, and while `time_left_unknown` gives a reason. Listings do not show "
         "`time_left_unknown` and use the rate."
     )
     time_left: BatchTimeLeft | None = Field(
@@ -91,6 +96,14 @@ class BatchDetails(Shown):
         description="Since when its files and rows are being removed, by a person or because of their age. From then "
         "on `states` and `cost` count only the jobs that still have rows."
     )
+    folder: str | None = Field(
+        default=None, description="The folder of its videos on the server. Always null in listings."
+    )
+    account: AccountStatusSeen | None = Field(
+        default=None,
+        description="What stops the account while the batch has jobs that have not ended. Null if nothing does, and "
+        "always null in listings.",
+    )
     outputs: OutputOutageSeen | None = Field(
         default=None,
         description="An outage of the output host that delays jobs of this batch. Null if there is no such outage, and "
@@ -105,6 +118,7 @@ class BatchDetails(Shown):
             jobs=summary.job_count,
             states=view.states,
             done=view.done,
+            waiting_at_provider=view.waiting_at_provider,
             cost=BatchCost.copy_from(summary),
             elapsed_seconds=view.elapsed.total_seconds(),
             seconds_left=None if view.left is None else view.left.total_seconds(),
@@ -112,6 +126,7 @@ class BatchDetails(Shown):
             time_left_unknown=view.unknown,
             finish_by_chance=view.chance,
             at_risk=view.at_risk,
+            account=AccountStatusSeen.find(view.account),
             outputs=OutputOutageSeen.find(view.outage),
             **more,
         )

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
+from api.schemas.accounts import AccountStatusSeen
 from api.schemas.outputs import OutputOutageSeen
 from api.schemas.values import Shown, ToTenths
 from models.queries.health import EXPECTED_MIGRATION
@@ -26,6 +27,13 @@ class Ready(Shown):
     dispatcher: str | None = Field(description="The worker that leads. Without one, jobs are accepted but wait.")
     workers: int = Field(description="Worker processes seen in the last 15 seconds.")
     account: str | None = Field(description="Why the provider's account takes no submissions; null if it takes them.")
+    account_status: AccountStatusSeen | None = Field(
+        description="What stops the account, since when, and what to do. Null if nothing does."
+    )
+    turns_failing_seconds: ToTenths | None = Field(
+        description="How long every turn of the dispatcher has failed. More than 10 is a fault. Null if they work."
+    )
+    turn_error: str | None = Field(description="How these turns fail.")
     dispatcher_away_seconds: ToTenths | None = Field(
         description="Time without a leader although workers are alive. More than 10 is a fault. Null if a worker leads."
     )
@@ -66,6 +74,7 @@ class Ready(Shown):
             expected_migration=EXPECTED_MIGRATION,
             dispatcher=health.leader,
             account=health.back_off,
+            account_status=AccountStatusSeen.find(seen.account),
             dispatcher_away_seconds=health.leaderless_seconds,
             account_waits_seconds=health.back_off_seconds,
             foreign_list=health.foreign,

@@ -50,18 +50,33 @@ def resume(as_json: JsonOption = False) -> None:
         _print(client.post("account", "resume"), as_json=as_json)
 
 
+@app.command("retry")
+def retry(as_json: JsonOption = False) -> None:
+    """Try again now, after you have topped up the account, replaced the key or repaired the network.
+
+    Without this command, Rushes tries again by itself when the wait of the last failure has passed.
+
+    Example:
+
+        rushes account retry
+    """
+    with ApiClient(load_settings().url) as client:
+        _print(client.post("account", "retry"), as_json=as_json)
+
+
 def _print(account: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(account)
         return
-    paused, cost = account["paused"] or {}, account["cost"]
+    paused, cost, status = account["paused"] or {}, account["cost"], account.get("status") or {}
     stale = ", ".join(f"{count:,} {kind}" for kind, count in sorted(account["stale_writes"].items()))
     print_facts(
         {
             "account": account["name"],
             "paused": show_text(f"{paused['reason']}: {paused['detail']}", limit=500) if paused else "",
             "paused since": show_moment(paused.get("since")),
-            "waits": show_text(account["back_off"] or "", limit=500),
+            "status": show_text(status.get("message", "takes submissions"), limit=500),
+            "what to do": status.get("what_to_do", ""),
             "outputs": show_text((account.get("outputs") or {}).get("detail", ""), limit=500),
             "slots": account["effective_slots"] or account["slots"],
             "submits per minute": account["submits_per_minute"],

@@ -75,7 +75,7 @@ def list_batches(limit: LimitOption = 20, as_json: JsonOption = False) -> None:
         (
             each["name"],
             f"{each['done']:,}/{each['jobs']:,}",
-            show_counts(each["states"]),
+            show_counts(each),
             show_money(each["cost"]["estimated"]),
             show_money(each["cost"]["spent"]),
             show_moment(each["created_at"]),
@@ -151,14 +151,14 @@ def _watch(client: ApiClient, batch: str) -> dict[str, Any]:
 
 def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) -> None:
     """Print everything about a batch for a person, and why jobs of it failed."""
-    cost = batch["cost"]
+    cost, account = batch["cost"], batch.get("account") or {}
     running, left = batch["done"] < batch["jobs"], batch.get("time_left")
     time_left = show_time_left(left, seconds=batch["seconds_left"], unknown=batch.get("time_left_unknown"))
     print_facts(
         {
             "batch": batch["name"],
             "id": batch["id"],
-            "jobs": f"{batch['done']:,} of {batch['jobs']:,} ended: {show_counts(batch['states'])}",
+            "jobs": f"{batch['done']:,} of {batch['jobs']:,} ended: {show_counts(batch)}",
             "estimated": show_money(cost["estimated"]),
             "held": show_money(cost["held"]),
             "spent": show_money(cost["spent"]),
@@ -167,11 +167,13 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
             "ended": show_moment(batch["ended_at"]),
             "deleted": show_moment(batch.get("deleted_at")),
             "elapsed": show_seconds(batch["elapsed_seconds"]),
+            "account": show_text(account.get("message", ""), limit=500),
+            "what to do": account.get("what_to_do", ""),
             "outputs": show_text((batch.get("outputs") or {}).get("detail", ""), limit=500),
             "time left": time_left if running else "",
             "ends": f"about {show_moment(left['expected_at'])}" if running and left else "",
             "mean": f"{show_seconds(batch['mean_seconds'])} from push to file" if batch["mean_seconds"] else "",
-            "folder": find_folder(batch["name"], settings) or "",
+            "folder": find_folder(batch, settings),
         }
     )
     if batch["states"]["failed"]:
@@ -188,9 +190,9 @@ def _show_promise(batch: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def find_folder(batch: str, settings: Settings) -> Path | None:
-    """Return the folder of the batch's videos, if it is on this machine."""
-    return settings.get_artifacts_folder() / batch if urlsplit(settings.url).hostname in LOOPBACK else None
+def find_folder(batch: dict[str, Any], settings: Settings) -> str:
+    """Return the folder of the batch's videos as the server names it, if the server is on this machine."""
+    return batch.get("folder") or "" if urlsplit(settings.url).hostname in LOOPBACK else ""
 
 
 def _show_failures(client: ApiClient, batch: dict[str, Any]) -> None:

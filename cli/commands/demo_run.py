@@ -20,7 +20,7 @@ from rushes.settings import Settings
 from stack.errors import FAILED, CommandError
 from stack.interrupts import Interrupts
 from stack.processes import default_settings
-from stack.run import running, say
+from stack.run import FAST, FAST_SIMULATOR, running, say
 from stack.stack import Stack, StackOptions
 
 PROMPTS = Path(__file__).resolve().parents[2] / "examples" / "prompts.jsonl"
@@ -28,14 +28,7 @@ RENDERS = "renders"
 REFRESH_SECONDS = 0.5
 LIMIT_SECONDS = 300.0
 
-SETTINGS = {
-    "slots": 12,
-    "submits_per_minute": 600,
-    "render_median_seconds": 4.0,
-    "poll_shortest_seconds": 0.5,
-    "url": "http://127.0.0.1:0",
-}
-"""A high-tier account and a fast renderer. The lowest tier would take twelve minutes."""
+SETTINGS = {**FAST, "url": "http://127.0.0.1:0"}
 
 
 def run_demo() -> int:
@@ -49,13 +42,14 @@ def run_demo() -> int:
             flower_port=0,
             simulator_port=0,
             why_simulated="WAVESPEED_API_KEY is not used here" if os.environ.get("WAVESPEED_API_KEY") else "demo",
-            simulator_options=("--cap", "12", "--show-prompts", "yes"),
+            simulator_options=(*FAST_SIMULATOR, "--show-prompts", "yes"),
         )
         stack = Stack(settings, options, say=say, interrupts=interrupts)
         with running(stack):
             say(f"API {stack.settings.url}, Flower {stack.flower_url} (user {settings.flower_user})")
             ended, seen = _render(stack)
         _print_result(ended, seen=seen, settings=stack.settings)
+        note("next: `rushes up --fast` keeps such a farm running; `rushes submit FILE --wait` renders your own prompts")
     return 0 if ended["states"]["succeeded"] == ended["jobs"] else FAILED
 
 
@@ -113,6 +107,6 @@ def _print_result(ended: dict[str, Any], *, seen: dict[str, Any], settings: Sett
             "mean": f"{ended['mean_seconds']:.1f} s from push to file" if ended["mean_seconds"] else "",
             "elapsed": show_seconds(ended["elapsed_seconds"]),
             "requests to the provider": requests_by_kind,
-            "folder": find_folder(ended["name"], settings) or "",
+            "folder": find_folder(ended, settings),
         }
     )

@@ -27,8 +27,8 @@ from models import JobState
 from stack.errors import BAD_INPUT, CommandError
 
 app = typer.Typer(help="Jobs: one video each.", no_args_is_help=True)
-JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a job.")]
-JobsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of jobs.")]
+JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, or BATCH/NUMBER.")]
+JobsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of jobs, or BATCH/NUMBER.")]
 CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs that ended with this failure code.")]
 StateOption = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
 BatchOption = Annotated[str | None, typer.Option("--batch", "-b", help="Name or id of a batch.")]
@@ -41,7 +41,7 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
 
     Example:
 
-        rushes job show 019a2b3c-4d5e-7f60-8123-456789abcdef
+        rushes job show pilot/3
     """
     with open_api() as client:
         found = client.get("jobs", job)
@@ -256,4 +256,4 @@ def _spell_fact(value: object) -> object:
 
 
 def _place(job: dict[str, Any]) -> str:
-    return f"{job['batch']} #{job['number']}" if job["batch"] else ""
+    return f"{job['batch']}/{job['number']}" if job["batch"] else ""

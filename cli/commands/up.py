@@ -12,6 +12,9 @@ PortOption = Annotated[
 ]
 FlowerOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of Flower; 0 picks any.")]
 SimulatorOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the simulator; 0 picks any.")]
+FastOption = Annotated[
+    bool, typer.Option("--fast", help="For a first trial: simulated renders end in seconds. Only without a key.")
+]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show what every process logs.")]
 
 
@@ -21,6 +24,7 @@ def up(
     port: PortOption = None,
     flower_port: FlowerOption = 5555,
     simulator_port: SimulatorOption = 8900,
+    fast: FastOption = False,
     verbose: VerboseOption = False,
 ) -> int:
     """Run the whole stack until Ctrl-C: Postgres, Redis, API, workers and Flower.
@@ -32,10 +36,12 @@ def up(
 
         rushes up
 
+        rushes up --fast
+
         RUSHES_SLOTS=100 RUSHES_SUBMITS_PER_MINUTE=500 rushes up --workers 2 --verbose
     """
     from stack.run import run_stack  # noqa: PLC0415 - embedded servers are an extra that other commands do without
 
     return run_stack(
-        workers=workers, port=port, flower_port=flower_port, simulator_port=simulator_port, verbose=verbose
+        workers=workers, port=port, flower_port=flower_port, simulator_port=simulator_port, fast=fast, verbose=verbose
     )

@@ -101,7 +101,8 @@ def check_provider(settings: Settings) -> Check:
     except NoCredit as error:
         return Check("provider", "failed", str(error), "top up the account")
     except (RushesError, ValueError) as error:
-        return Check("provider", "failed", f"{place}: {error}", "check RUSHES_WAVESPEED_URL and the network")
+        advice = "check the network, RUSHES_WAVESPEED_URL and the provider's status page; Rushes keeps trying"
+        return Check("provider", "failed", f"{place}: {error}", advice)
     if balance <= 0:
         return Check("provider", "failed", f"{place}: the account has ${balance:.2f} left", "top up the account")
     status: Status = "ok" if balance >= SCARCE_DOLLARS else "warning"

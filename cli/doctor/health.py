@@ -9,7 +9,8 @@ from models import queries
 from models.db.errors import DatabaseAway
 from models.db.session import Sessions, transaction
 from models.queries.watching.webhooks import WebhookStats
-from rushes.jobs.why_waiting import describe_outage
+from rushes.account_status import Condition
+from rushes.jobs.why_waiting import describe_outage, describe_turns
 from rushes.readiness import Readiness
 from rushes.runtime import ACCOUNT
 from rushes.settings import Settings
@@ -56,6 +57,10 @@ def judge_health(seen: Readiness) -> list[Check]:
 
 def _judge_dispatcher(seen: Readiness) -> Check:
     health = seen.health
+    if health.turn_error is not None:
+        advice = "search for `dispatcher.` in the workers' logs; if the error lasts, restart the workers"
+        failed = (health.turns_failing_seconds or 0) > STOPPED_SECONDS
+        return Check("dispatcher", "failed" if failed else "warning", describe_turns(health), advice)
     if health.leader:
         return Check("dispatcher", "ok", f"{health.leader} leads")
     if health.workers and (health.leaderless_seconds or 0) > STOPPED_SECONDS:
@@ -74,21 +79,12 @@ def _judge_workers(seen: Readiness) -> Check:
 
 
 def _judge_account(seen: Readiness) -> Check:
-    health = seen.health
-    if health.paused:
-        advice = (
-            "after a restore it resumes by itself once no unknown prediction may belong to one of your jobs; otherwise "
-            "run `rushes account resume`"
-        )
-        return Check("account", "warning", f"is paused ({health.paused})", advice)
-    if not health.back_off:
-        return Check("account", "ok", "takes submissions")
-    if (health.back_off_seconds or 0) > STUCK_SECONDS:
-        message = f"has taken no submission for {(health.back_off_seconds or 0) / 60:,.0f} min ({health.back_off})"
-        advice = "it does not recover by itself: see the provider check, and fix the key, credit or rate"
-        return Check("account", "failed", message, advice)
-    advice = "jobs wait until the provider accepts them again; see the provider check"
-    return Check("account", "warning", f"takes no submissions now ({health.back_off})", advice)
+    account, waited = seen.account, seen.health.back_off_seconds or 0
+    if account.is_ok:
+        return Check("account", "ok", account.message)
+    needs_person = account.condition in {Condition.KEY_REJECTED, Condition.NO_CREDIT}
+    failed = needs_person or account.condition is Condition.PROVIDER_UNREACHABLE or waited > STUCK_SECONDS
+    return Check("account", "failed" if failed else "warning", account.message, account.what_to_do)
 
 
 def _judge_lag(seen: Readiness) -> Check:

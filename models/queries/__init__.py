@@ -1,7 +1,7 @@
 """The reads. The dispatcher's queries are hot: each has its partial index, and a test checks its plan."""
 
 from models.queries import audit, dispatching, forecasting, health, jobs, pruning, reconciling, storing
-from models.queries.accounts import summary
+from models.queries.accounts import status, summary
 from models.queries.watching import render_times, renders, webhooks
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "reconciling",
     "render_times",
     "renders",
+    "status",
     "storing",
     "summary",
     "webhooks",

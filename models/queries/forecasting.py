@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
+from models.money import SPENT_TODAY, first_id_of_today
 
 # The kind of a render: its video model and the requested seconds.
 _KIND = """job.video_model, round(coalesce((input->>'duration')::numeric,
@@ -47,7 +48,7 @@ class Capacity(NamedTuple):
     submits_per_minute: int
     submitted: int  # rate slots taken
     back_off_seconds: float  # until it takes submissions again
-    led: bool  # a leader hands out the slots
+    led: bool  # a leader hands out the slots, and its turns do not fail
     store_threads: int
     now: datetime
     paused: bool  # it takes none until the pause is ended
@@ -97,7 +98,10 @@ _CAPACITY = statement("""
         (SELECT count(*) FROM prediction WHERE account_id = account.id AND not_before > now() - :rate_window)
             AS submitted,
         greatest(0, coalesce(extract(epoch FROM back_off_until - now()), 0))::float8 AS back_off_seconds,
-        EXISTS (SELECT 1 FROM leader WHERE role = 'dispatcher' AND lease_until > now()) AS led,
+        EXISTS (SELECT 1 FROM leader WHERE role = 'dispatcher' AND lease_until > now())
+            AND NOT EXISTS (SELECT 1 FROM worker
+                WHERE seen_at > now() - interval '15 seconds' AND turns_failing_since < now() - interval '10 seconds')
+            AS led,
         (SELECT coalesce(sum(threads), 0)::int FROM worker
             WHERE seen_at > now() - interval '15 seconds' AND 'store' = ANY(queues)) AS store_threads,
         now() AS now, paused_at IS NOT NULL AS paused
@@ -227,3 +231,21 @@ def list_waiting(session: Session, whose: Whose) -> list[WaitingJobs]:
     """The queue up to the last of these jobs, in the dispatcher's order."""
     query = _WAITING_OF_BATCH if whose.batch_id else _WAITING_OF_JOB
     return find_all(session, query, WaitingJobs, **whose._asdict())
+
+
+_EXCEEDS_CAP = statement(f"""
+    SELECT queue.price > account.max_spend_per_day - ({SPENT_TODAY})
+    FROM account, LATERAL (
+        SELECT coalesce(sum(job.price), 0) AS price FROM job, (
+            SELECT priority, id FROM job WHERE (id = :job_id OR batch_id = :batch_id) AND state = 'queued'
+            ORDER BY priority, id DESC LIMIT 1) AS last
+        WHERE job.state = 'queued' AND account.max_spend_per_day IS NOT NULL
+          AND (job.priority > last.priority OR job.priority = last.priority AND job.id <= last.id)) AS queue
+    WHERE account.name = :account AND account.max_spend_per_day IS NOT NULL
+""")
+
+
+def exceeds_cap(session: Session, account: str, whose: Whose) -> bool:
+    """Whether the queue up to the last of these jobs costs more than the daily spending cap leaves for today."""
+    values = {"account": account, "today": first_id_of_today(), **whose._asdict()}
+    return bool(session.execute(_EXCEEDS_CAP, values).scalar())

@@ -7,10 +7,11 @@ from sqlalchemy import func, inspect, select, text
 from sqlalchemy.orm import Session
 
 from models.db.rows import find_one, statement
+from models.lifecycle import SLOT_WINDOWS
 from models.queries.accounts.back_off import REFUSED, WAITING, WATCH_DUE
 from models.queries.storing import STORE_DUE
 
-EXPECTED_MIGRATION = "0016"
+EXPECTED_MIGRATION = "0017"
 """The newest migration that this code knows. A test compares it with the scripts."""
 
 
@@ -23,12 +24,21 @@ class FarmStatus(NamedTuple):
     rendering: int
     unconfirmed: int
     overdue_watches: int  # renders that outlived a watch window
-    slots: int | None
-    back_off: str | None
+    stuck: int  # of the live ones, those that gave their slot back
+    slots: int
     lag_seconds: float  # how long the most overdue row has been due; negative: nothing is due
-    paused: str | None = None  # why the account is paused
     duplicates: int = 0
     stale_writes: int = 0
+
+    @property
+    def in_use(self) -> int:
+        """Slots in use, at most as many as there are."""
+        return min(self.slots, self.live - self.stuck)
+
+    @property
+    def overcommitted(self) -> int:
+        """Renders that are submitted beyond the slots, and wait at the provider for one."""
+        return self.live - self.stuck - self.in_use
 
 
 class Health(NamedTuple):
@@ -47,6 +57,8 @@ class Health(NamedTuple):
     unconfirmed: int = 0  # submissions with an unknown outcome
     oldest_unconfirmed_seconds: float | None = None  # since the oldest of them was posted
     foreign: int = 0  # unconfirmed submissions and renders left undecided: the list seems to be another account's
+    turns_failing_seconds: float | None = None  # since when every turn of a dispatcher has failed; None: they work
+    turn_error: str | None = None
 
 
 _FARM = statement(f"""
@@ -57,15 +69,13 @@ _FARM = statement(f"""
         (SELECT count(*) FROM prediction WHERE state = 'rendering') AS rendering,
         (SELECT count(*) FROM prediction WHERE state = 'unconfirmed') AS unconfirmed,
         (SELECT count(*) FROM prediction WHERE state = 'rendering' AND watch_windows > 0) AS overdue_watches,
-        (SELECT sum(least(slots, effective_slots)) FROM account)::int AS slots,
-        (SELECT string_agg(
-            back_off_reason || ' until ' || to_char(back_off_until AT TIME ZONE 'UTC', 'HH24:MI:SS'), ', ')
-            FROM account WHERE back_off_until > now()) AS back_off,
+        (SELECT count(*) FROM prediction
+            WHERE state IN ('unconfirmed', 'rendering') AND watch_windows >= :slot_windows) AS stuck,
+        (SELECT coalesce(sum(least(slots, effective_slots)), 0) FROM account)::int AS slots,
         coalesce(extract(epoch FROM now() - least(
             {STORE_DUE},
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
             {WATCH_DUE}))::float8, 0) AS lag_seconds,
-        (SELECT string_agg(paused_reason, ', ') FROM account WHERE paused_at IS NOT NULL) AS paused,
         (SELECT count(*) FROM prediction WHERE is_duplicate AND NOT counted)
             + (SELECT coalesce(sum(duplicates), 0)::bigint FROM daily_total) AS duplicates,
         (SELECT coalesce(sum(count), 0)::bigint FROM stale_write) AS stale_writes
@@ -74,7 +84,7 @@ _FARM = statement(f"""
 
 def find_farm(session: Session) -> FarmStatus:
     """Backlog, live renders, unconfirmed submissions and back-offs."""
-    farm = find_one(session, _FARM, FarmStatus)
+    farm = find_one(session, _FARM, FarmStatus, slot_windows=SLOT_WINDOWS)
     assert farm is not None  # noqa: S101 - a SELECT without FROM has a row
     return farm
 
@@ -115,12 +125,19 @@ _HEALTH = statement(f"""
             AND (state = 'unconfirmed' OR state = 'rendering' AND inconsistent_since IS NOT NULL)) AS foreign
 """)
 
+_FAILING_TURNS = statement("""
+    SELECT extract(epoch FROM now() - turns_failing_since)::float8 AS turns_failing_seconds, turn_error FROM worker
+    WHERE turns_failing_since IS NOT NULL AND seen_at > now() - interval '15 seconds'
+    ORDER BY turns_failing_since LIMIT 1
+""")
+
 
 def find_health(session: Session) -> Health:
     """The leader, the living workers, why an account waits, and how long overdue work has been held up."""
     health = find_one(session, _HEALTH, Health)
     assert health is not None  # noqa: S101 - as above
-    return health
+    failing = session.execute(_FAILING_TURNS).first()
+    return health._replace(**failing._mapping) if failing else health
 
 
 _WORKERS_ON = statement("""

@@ -11,7 +11,7 @@ from sqlalchemy import select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models.db.rows import find_all, statement
-from models.lifecycle import JobState
+from models.lifecycle import SLOT_WINDOWS, JobState
 from models.money import HELD, SPENT
 from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.batch import Batch
@@ -51,6 +51,11 @@ class BatchSummary(NamedTuple):
 def find_job(session: Session, job_id: UUID) -> Job | None:
     """The job with this id."""
     return session.get(Job, job_id)
+
+
+def find_numbered_job(session: Session, batch_id: UUID, number: int) -> UUID | None:
+    """The id of the job with this number in a batch."""
+    return session.scalars(select(Job.id).where(Job.batch_id == batch_id, Job.number == number)).first()
 
 
 _LAST = UUID(int=2**128 - 1)
@@ -118,6 +123,21 @@ def find_batch(session: Session, name_or_id: str) -> Batch | None:
         return session.get(Batch, UUID(name_or_id))
     except ValueError:
         return None
+
+
+_WAITING_AT_PROVIDER = statement("""
+    SELECT count(*)
+    FROM (SELECT job_id, row_number() OVER (ORDER BY accepted_at, id) AS place FROM prediction
+        WHERE state IN ('submitting', 'unconfirmed', 'rendering') AND watch_windows < :slot_windows) AS live
+    JOIN job ON job.id = job_id
+    WHERE batch_id = :batch_id AND place > (SELECT sum(least(slots, effective_slots)) FROM account)
+""")
+
+
+def count_waiting_at_provider(session: Session, batch_id: UUID) -> int:
+    """The batch's renders that are submitted beyond the slots: the first accepted ones have the slots."""
+    values = {"batch_id": batch_id, "slot_windows": SLOT_WINDOWS}
+    return int(session.execute(_WAITING_AT_PROVIDER, values).scalar_one())
 
 
 def name_batches(session: Session, ids: Iterable[UUID]) -> dict[UUID, str]:

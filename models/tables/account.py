@@ -35,6 +35,10 @@ class Account(Base):
     back_off_detail: Mapped[str | None]  # the provider's message
     check_failures: Mapped[int] = mapped_column(server_default=text("0"))  # failed checks in a row
     check_back_off_until: Mapped[datetime | None]  # no check is made before this time
+    provider_failures: Mapped[int] = mapped_column(server_default=text("0"))  # requests in a row without usable answer
+    provider_failing_since: Mapped[datetime | None]  # when the first of them failed
+    provider_failed_at: Mapped[datetime | None]  # when the last of them failed
+    provider_failure: Mapped[str | None]  # the provider's last answer, or the network error
     requests_owed: Mapped[int] = mapped_column(server_default=text("0"))  # requests made beyond those granted
     reconcile_claim: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token of the reconciliation run
     reconcile_begun: Mapped[int] = mapped_column(server_default=text("0"))  # the claim of the run that has begun

@@ -20,6 +20,8 @@ class Worker(Base):
     threads: Mapped[int]
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    turns_failing_since: Mapped[datetime | None]  # since then, each turn of its dispatcher has failed
+    turn_error: Mapped[str | None]  # how the first of them failed
 
 
 class Leader(Base):

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, statement
-from models.lifecycle import IN_A_ROW, SLOT_WINDOWS
+from models.lifecycle import IN_A_ROW, SLOT_WINDOWS, UNREACHABLE_AFTER
 from models.tables.base import new_id
 from models.transitions.history import change, fields
 
@@ -159,3 +159,83 @@ _CLEAR_CHECK_FAILURES = statement("""
 def clear_check_failures(session: Session, account_id: UUID, *, quiet_for: timedelta) -> bool:
     """Reset the count of failed checks once `quiet_for` has passed since the hold without another failure."""
     return changed_a_row(session, _CLEAR_CHECK_FAILURES, account_id=account_id, quiet_for=quiet_for)
+
+
+_IN_A_ROW = """(provider_failures > 0
+        AND greatest(provider_failed_at, check_back_off_until, back_off_until) > now() - CAST(:in_a_row AS interval))"""
+
+# Requests that were under way together count once. Not now(): the next request may begin before this transaction ends.
+_NOTE_PROVIDER_FAILURE = statement(f"""
+    WITH noted AS (
+        UPDATE account
+        SET provider_failures = CASE WHEN {_IN_A_ROW} THEN provider_failures + 1 ELSE 1 END,
+            provider_failing_since = CASE WHEN {_IN_A_ROW} THEN provider_failing_since ELSE clock_timestamp() END,
+            provider_failed_at = clock_timestamp(), provider_failure = :failure
+        WHERE id = :account_id
+          AND (provider_failed_at IS NULL OR provider_failed_at < clock_timestamp() - make_interval(secs => :elapsed))
+        RETURNING provider_failures
+    )
+    SELECT coalesce((SELECT provider_failures FROM noted), provider_failures) FROM account WHERE id = :account_id
+""")
+
+
+def note_provider_failure(session: Session, account_id: UUID, *, failure: str, elapsed: float) -> int:
+    """Record that a request, made `elapsed` seconds ago, got no usable answer. Returns how many failed in a row.
+
+    `UNREACHABLE_AFTER` of them are an outage of the provider.
+    """
+    values = {"account_id": account_id, "failure": failure, "elapsed": elapsed, "in_a_row": IN_A_ROW}
+    return int(session.execute(_NOTE_PROVIDER_FAILURE, values).scalar_one())
+
+
+_CLEAR_PROVIDER_FAILURES = statement("""
+    UPDATE account
+    SET provider_failures = 0, provider_failing_since = NULL, provider_failed_at = NULL, provider_failure = NULL,
+        check_back_off_until = CASE WHEN provider_failures >= :outage THEN least(check_back_off_until, now())
+            ELSE check_back_off_until END,
+        back_off_until = CASE WHEN provider_failures >= :outage AND back_off_reason = 'unreachable'
+            THEN least(back_off_until, now()) ELSE back_off_until END
+    WHERE id = :account_id AND provider_failures > 0
+    RETURNING 1
+""")
+
+
+def clear_provider_failures(session: Session, account_id: UUID) -> bool:
+    """Record that the provider has answered a request. Writes nothing if the last one was answered, too.
+
+    After an outage, checks and one submission are tried at once, whatever remains of their waits.
+    """
+    return changed_a_row(
+        session, _CLEAR_PROVIDER_FAILURES, account_id=account_id, outage=UNREACHABLE_AFTER
+    ) and _release_held(session, account_id)
+
+
+_RELEASE_HELD = statement("""
+    UPDATE prediction SET due_at = now()
+    WHERE id IN (
+        SELECT prediction.id FROM prediction JOIN account ON account.id = account_id
+        WHERE account_id = :account_id AND state = 'submitting' AND posted_at IS NULL AND not_before IS NULL
+          AND due_at > now() AND coalesce(back_off_until <= now(), true)
+        FOR UPDATE OF prediction SKIP LOCKED)
+""")
+
+
+def _release_held(session: Session, account_id: UUID) -> bool:
+    """Make submissions due that waited for the end of a back-off that is over now."""
+    session.execute(_RELEASE_HELD, {"account_id": account_id})
+    return True
+
+
+_RETRY = change(
+    "account",
+    """back_off_until = least(back_off_until, now()), check_back_off_until = least(check_back_off_until, now()),
+        reconcile_until = least(reconcile_until, now()), outputs_probe_at = least(outputs_probe_at, now())""",
+    "id = :account_id",
+    kind="'account.retried'",
+    detail=fields("by"),
+)
+
+
+def retry_account(session: Session, account_id: UUID, *, by: str) -> bool:
+    """A person ends the waits of the account: the next submission, check, search and download are tried now."""
+    return changed_a_row(session, _RETRY, account_id=account_id, by=by) and _release_held(session, account_id)

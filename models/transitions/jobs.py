@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -99,15 +100,16 @@ def _copy_jobs(session: Session, rows: Iterable[tuple[Any, ...]]) -> None:
         raise DBAPIError.instance(_COPY, None, error, psycopg.Error, hide_parameters=True) from error
 
 
-def cancel_job(session: Session, job_id: UUID) -> str | None:
-    """Cancel a job at once if nothing was posted. Otherwise request it; the job is then cancelled by its outcome.
+def cancel_job(session: Session, job_id: UUID, *, by: str | None = None) -> str | None:
+    """Cancel a job at once if nothing was posted. Otherwise request it; the job is then cancelled by its outcome. The
+    history names the person (`by`).
 
     Returns `cancelled`, `requested`, or None if the job had ended. The job may move between the checks, so there are
     two rounds.
     """
     for _ in range(2):
         for step in (_cancel_queued, withdraw_submit, _request_cancel):
-            if _changes(session, step, job_id):
+            if _changes(session, partial(step, by=by), job_id):
                 return "requested" if step is _request_cancel else "cancelled"
     return None
 
@@ -125,16 +127,19 @@ def _changes(session: Session, step: Callable[[Session, UUID], bool], job_id: UU
     return changed
 
 
+_BY = f"jsonb_strip_nulls({fields('by')})"
+
 _CANCEL_QUEUED = change(
     "job",
     "state = 'cancelled', ended_at = now(), due_at = NULL",
     "id = :job_id AND state = 'queued'",
     kind="'job.cancelled'",
+    detail=_BY,
 )
 
 
-def _cancel_queued(session: Session, job_id: UUID) -> bool:
-    return changed_a_row(session, _CANCEL_QUEUED, job_id=job_id)
+def _cancel_queued(session: Session, job_id: UUID, *, by: str | None) -> bool:
+    return changed_a_row(session, _CANCEL_QUEUED, job_id=job_id, by=by)
 
 
 _REQUEST = statement(f"""
@@ -142,7 +147,7 @@ _REQUEST = statement(f"""
         UPDATE job SET cancel_requested_at = now()
         WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NULL
         RETURNING id
-    ), {log("'job.cancel_requested'", "requested", job_id="id")}
+    ), {log("'job.cancel_requested'", "requested", _BY, job_id="id")}
     SELECT 1 FROM requested
     UNION ALL
     SELECT 1 FROM job
@@ -150,8 +155,8 @@ _REQUEST = statement(f"""
 """)
 
 
-def _request_cancel(session: Session, job_id: UUID) -> bool:
-    return changed_a_row(session, _REQUEST, job_id=job_id)
+def _request_cancel(session: Session, job_id: UUID, *, by: str | None) -> bool:
+    return changed_a_row(session, _REQUEST, job_id=job_id, by=by)
 
 
 _IS_DELETED = statement("""
@@ -186,7 +191,7 @@ _RETRY = statement(f"""
             max_attempts = least(20, max_attempts + {ATTEMPTS})
         WHERE id = :job_id AND state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
         RETURNING id, state
-    ), {log("'job.retried'", "retried", fields(state="state"), job_id="id")}
+    ), {log("'job.retried'", "retried", f"{_BY} || {fields(state='state')}", job_id="id")}
     SELECT state FROM retried
 """)
 
@@ -197,7 +202,7 @@ _FORGET_CRASHES = statement("""
 """)
 
 
-def retry_job(session: Session, job_id: UUID) -> str | None:
+def retry_job(session: Session, job_id: UUID, *, by: str | None = None) -> str | None:
     """Retry a failed or cancelled job, with as many further attempts as it had. Returns its new state.
 
     A paid output that was not stored is fetched and not bought again, unless the provider has deleted it
@@ -207,7 +212,7 @@ def retry_job(session: Session, job_id: UUID) -> str | None:
     if _is_deleted(session, job_id):
         return None
     session.execute(_FORGET_CRASHES, {"job_id": job_id})
-    state: str | None = session.execute(_RETRY, {"job_id": job_id}).scalar_one_or_none()
+    state: str | None = session.execute(_RETRY, {"job_id": job_id, "by": by}).scalar_one_or_none()
     if state == JobState.QUEUED and follow_duplicate(session, job_id, waiting=[JobState.QUEUED]):
         return JobState.SUCCEEDED.value
     return state

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import statement
+from models.db.rows import changed_a_row, statement
 
 _LEAD = statement("""
     INSERT INTO leader (role, holder, term, lease_until)
@@ -41,6 +41,20 @@ _SEE = statement("""
 def see_worker(session: Session, name: str, *, queues: Sequence[str], threads: int) -> None:
     """Record a worker's sign of life."""
     session.execute(_SEE, {"name": name, "queues": list(queues), "threads": threads})
+
+
+_NOTE_TURNS = statement("""
+    UPDATE worker
+    SET turns_failing_since = CASE WHEN CAST(:error AS text) IS NOT NULL THEN coalesce(turns_failing_since, now()) END,
+        turn_error = :error
+    WHERE name = :name AND turn_error IS DISTINCT FROM :error
+    RETURNING 1
+""")
+
+
+def note_turns(session: Session, name: str, *, error: str | None) -> bool:
+    """Record how the turns of a worker's dispatcher fail, or that they do not (None). Writes only a change."""
+    return changed_a_row(session, _NOTE_TURNS, name=name, error=error)
 
 
 _DROP = statement("DELETE FROM worker WHERE name = :name OR seen_at < now() - interval '1 hour'")

@@ -50,6 +50,7 @@ class SubmitTicket(NamedTuple):
     video_model: str
     input: dict[str, Any]
     back_offs: int  # refusals in a row when the ticket was given; above 0, this submission probes
+    provider_failures: int = 0  # requests in a row without a usable answer, when the ticket was given
 
 
 _BEGIN = statement(f"""
@@ -64,9 +65,9 @@ _BEGIN = statement(f"""
           AND (account.back_off_until IS NULL OR account.back_off_until <= now())
           AND account.paused_at IS NULL
           AND clock_timestamp() <= prediction.not_before + :tolerance
-        RETURNING prediction.id, job_id, account_id, video_model, input, back_offs
+        RETURNING prediction.id, job_id, account_id, video_model, input, back_offs, provider_failures
     ), {log("'prediction.posted'", "begun", fields(claim="CAST(:claim AS bigint)"))}
-    SELECT id AS prediction_id, job_id, account_id, video_model, input, back_offs FROM begun
+    SELECT id AS prediction_id, job_id, account_id, video_model, input, back_offs, provider_failures FROM begun
 """)
 
 
@@ -102,7 +103,7 @@ def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:
 
     If its job is to be cancelled, both end as cancelled: nothing was bought.
     """
-    claimed = {"prediction_id": prediction_id, "claim": claim}
+    claimed: dict[str, Any] = {"prediction_id": prediction_id, "claim": claim}
     if _withdraw(session, _WITHDRAW_IF_CANCELLED, **claimed):
         return True
     return changed_a_row(session, _HAND_BACK, **claimed)
@@ -111,15 +112,15 @@ def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:
 _WITHDRAW_OF_JOB = _withdrawal("job_id = :job_id")
 
 
-def withdraw_submit(session: Session, job_id: UUID) -> bool:
-    """End a submission that was not posted, and its job, as cancelled: nothing was bought."""
-    return _withdraw(session, _WITHDRAW_OF_JOB, job_id=job_id)
+def withdraw_submit(session: Session, job_id: UUID, *, by: str | None = None) -> bool:
+    """End a submission that was not posted, and its job, as cancelled: nothing was bought. `by` names the person."""
+    return _withdraw(session, _WITHDRAW_OF_JOB, by=by, job_id=job_id)
 
 
-def _withdraw(session: Session, query: TextClause, **values: Any) -> bool:
+def _withdraw(session: Session, query: TextClause, *, by: str | None = None, **values: Any) -> bool:
     withdrawn = find_one(session, query, EndedAttempt, **values)
     if withdrawn is not None:
-        release_job(session, withdrawn, JobState.CANCELLED)
+        release_job(session, withdrawn, JobState.CANCELLED, detail={"by": by} if by else None)
     return withdrawn is not None
 
 

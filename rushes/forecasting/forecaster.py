@@ -17,6 +17,7 @@ from models.db.session import Sessions, transaction
 from models.lifecycle import is_ended
 from models.queries.forecasting import Capacity, Recent, RunningRenders, WaitingJobs, Whose
 from models.transitions.admission import RATE_WINDOW
+from rushes.account_status import find_account_status
 from rushes.forecasting.simulation import ActiveGroup, Forecast, Outlook, QueuedGroup, forecast
 from rushes.forecasting.time_left import TimeLeft, add_time_left, render_time_left, share_done
 from rushes.intervals import Every
@@ -40,6 +41,10 @@ class UnknownReason(StrEnum):
     NO_DISPATCHER = auto()  # there is no leader, so no job makes progress
     PAUSED = auto()  # submissions are due, and the account takes none until the pause ends
     UNDECIDED = auto()  # an unconfirmed submission waits for a person
+    NO_CREDIT = auto()  # as for a pause, until the account is topped up
+    KEY_REJECTED = auto()  # the provider rejects the key: nothing is submitted, and no render is seen to end
+    PROVIDER_UNREACHABLE = auto()  # the same, until the provider answers
+    SPENDING_CAP = auto()  # the day's cap does not suffice for the jobs that are still to be submitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,9 @@ class Progress:
 class Forecaster:
     """Forecasts the time left from the rows and the learned render times. Safe to use from several threads.
 
-    There is no forecast while no dispatcher leads, because no job makes progress. Nor is there a forecast for jobs yet
-    to be submitted while the account is paused, or for jobs with an unconfirmed submission that a person must decide.
+    There is no forecast while no dispatcher leads, because no job makes progress. Nor is there a forecast of an end
+    that waits for something without a known time: the account's status, the next day of a spending cap, or a person's
+    decision about an unconfirmed submission.
     """
 
     def __init__(self, settings: Settings, *, account: str) -> None:
@@ -101,13 +107,26 @@ class Forecaster:
             return ForecastResult(unknown=UnknownReason.NO_DISPATCHER)
         live = queries.forecasting.list_running(session, whose)
         outlook = self._read_outlook(session, whose, capacity, live=live)
-        if capacity.paused and not as_if_resumed and any(each.ours for each in outlook.waiting):
-            return ForecastResult(unknown=UnknownReason.PAUSED)
-        if not as_if_resumed and any(each.undecided and each.ours for each in live):
-            return ForecastResult(unknown=UnknownReason.UNDECIDED)
+        if not as_if_resumed and (unknown := self._find_block(session, whose, outlook, live=live)):
+            return ForecastResult(unknown=unknown)
         named = whose.batch_id or whose.job_id
         assert named is not None  # noqa: S101 - the query names a batch or a job
         return ForecastResult(forecast(outlook, seed=named.int))
+
+    def _find_block(
+        self, session: Session, whose: Whose, outlook: Outlook, *, live: list[RunningRenders]
+    ) -> UnknownReason | None:
+        """Return what keeps these jobs from their end without a known time; None if nothing does."""
+        status = find_account_status(session, self._account)
+        waits = any(each.ours for each in outlook.waiting)
+        runs = any(each.ours for each in outlook.running)
+        if (status.stops_submissions and waits) or (status.stops_checks and runs):
+            return UnknownReason(status.condition.value)
+        if any(each.undecided and each.ours for each in live):
+            return UnknownReason.UNDECIDED
+        if waits and queries.forecasting.exceeds_cap(session, self._account, whose):
+            return UnknownReason.SPENDING_CAP
+        return None
 
     def find_progress(self, session: Session, job: Job, live: Prediction | None) -> Progress:
         """Return the progress of a job. `live` is its prediction without an outcome, or the one being stored."""
@@ -123,8 +142,11 @@ class Forecaster:
             return Progress(unknown=UnknownReason.UNDECIDED)
         store_time = _find_store_time(queries.forecasting.find_recent(session))
         begun_at = live.accepted_at or live.posted_at
-        if capacity.paused and begun_at is None:
-            return Progress(0.0, unknown=UnknownReason.PAUSED)
+        status = find_account_status(session, self._account)
+        if status.stops_submissions and begun_at is None:
+            return Progress(0.0, unknown=UnknownReason(status.condition.value))
+        if status.stops_checks and job.state == JobState.RENDERING:
+            return Progress(unknown=UnknownReason(status.condition.value))
         age = _count_seconds(begun_at, capacity.now)
         if job.state == JobState.STORING:
             left = render_time_left(store_time, _count_seconds(live.ended_at, capacity.now))

@@ -11,6 +11,7 @@ from models.lifecycle import JOB_ENDED
 from models.queries.forecasting import Whose
 from models.queries.jobs import BatchSummary
 from models.queries.storing import OutputOutage
+from rushes.account_status import ACCOUNT, AccountStatus, find_account_status
 from rushes.forecasting.forecaster import Forecaster, UnknownReason
 from rushes.forecasting.simulation import Forecast
 from rushes.jobs.views import Page, cut_page, find_batch_id
@@ -25,6 +26,8 @@ class BatchView:
     forecast: Forecast | None = None
     unknown: UnknownReason | None = None  # why there is no forecast
     outage: OutputOutage | None = None  # of the output host, if jobs of the batch wait for it
+    waiting_at_provider: int = 0  # renders beyond the slots
+    account: AccountStatus | None = None  # if it stops the account and the batch has not ended
 
     @property
     def states(self) -> dict[str, int]:
@@ -59,12 +62,11 @@ class BatchView:
     def left(self) -> timedelta | None:
         """Time until the last job ends, by the forecast, or else by the rate so far.
 
-        Without a forecast it is None before the first job has ended, and while the batch waits for a pause to end or a
-        person to decide.
+        Without a forecast it is None before the first job has ended, and while the reason is known.
         """
         if self.forecast is not None:
             return timedelta(seconds=self.forecast.time_left.expected_seconds)
-        if not self.done or self.unknown in {UnknownReason.PAUSED, UnknownReason.UNDECIDED}:
+        if not self.done or self.unknown:
             return None
         return self.elapsed * ((self.summary.job_count - self.done) / self.done)
 
@@ -79,6 +81,10 @@ def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | N
         if forecaster is None or view.done == summary.job_count:
             return view
         found = forecaster.forecast(session, Whose(batch_id=batch_id))
+        status = find_account_status(session, ACCOUNT)
+        account = None if status.is_ok else status
+        waiting = queries.jobs.count_waiting_at_provider(session, batch_id)
+        view = replace(view, waiting_at_provider=waiting, account=account)
         return replace(view, forecast=found.forecast, unknown=found.unknown)
 
 

@@ -233,23 +233,23 @@ def _check_finish_by(finish_by: datetime, *, now: datetime) -> None:
         raise InvalidInput([Problem("finish_by", f"must be within {LONGEST_PROMISE.days} days")])
 
 
-def cancel_job(sessions: Sessions, job_id: UUID) -> str:
+def cancel_job(sessions: Sessions, job_id: UUID, *, by: str) -> str:
     """Cancel a job. Returns `cancelled` if nothing was posted, or `requested`: then the render's outcome ends the job.
 
     There is no way to stop a render at the provider. Its video is kept.
     """
     with transaction(sessions) as session:
-        outcome = transitions.jobs.cancel_job(session, job_id)
+        outcome = transitions.jobs.cancel_job(session, job_id, by=by)
         if outcome is None:
             job = require_job(session, job_id)
             raise Conflict(f"job {job_id} has ended: it is {job.state}")
     return outcome
 
 
-def retry_job(sessions: Sessions, job_id: UUID) -> str:
+def retry_job(sessions: Sessions, job_id: UUID, *, by: str) -> str:
     """Queue a failed or cancelled job again, or fetch its video if it is paid for. Returns the job's new state."""
     with transaction(sessions) as session:
-        state = transitions.jobs.retry_job(session, job_id)
+        state = transitions.jobs.retry_job(session, job_id, by=by)
         if state is None:
             job = require_job(session, job_id)
             batch = queries.jobs.find_batch(session, str(job.batch_id)) if job.batch_id else None

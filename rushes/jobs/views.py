@@ -178,6 +178,15 @@ def find_batch_id(session: Session, name_or_id: str) -> UUID:
     return batch.id
 
 
+def find_job_id(sessions: Sessions, batch: str, number: int) -> UUID:
+    """Return the id of the job with this number in the batch with this name or id. Raises `NotFound`."""
+    with transaction(sessions) as session:
+        job_id = queries.jobs.find_numbered_job(session, find_batch_id(session, batch), number)
+    if job_id is None:
+        raise NotFound(f"batch {batch!r} has no job {number}")
+    return job_id
+
+
 def _view_jobs(session: Session, jobs: Sequence[Job]) -> list[JobView]:
     ids = [job.id for job in jobs]
     batch_ids = {job.batch_id for job in jobs if job.batch_id}

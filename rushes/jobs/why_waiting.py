@@ -3,7 +3,14 @@
 from sqlalchemy.orm import Session
 
 from models import Job, JobState, Prediction, queries
+from models.lifecycle import is_ended
+from models.queries.accounts.status import AccountFacts
+from models.queries.health import FarmStatus, Health
 from models.queries.storing import OutputOutage
+from rushes.account_status import ACCOUNT, OK, Condition, judge_account
+
+STARTING_SECONDS = 10.0
+"""A worker that starts leads within this time."""
 
 
 def describe_outage(outage: OutputOutage) -> str:
@@ -15,41 +22,62 @@ def describe_outage(outage: OutputOutage) -> str:
     )
 
 
+def describe_slots(farm: FarmStatus) -> str:
+    """Describe the slots in use, and apart from them the renders that are submitted beyond the slots."""
+    more = f", {farm.overcommitted} waiting at the provider" if farm.overcommitted else ""
+    return f"{farm.in_use} of {farm.slots} slots{more}"
+
+
+def describe_turns(health: Health) -> str:
+    """Describe since when the dispatcher's turns fail, and how."""
+    return f"every turn of the dispatcher has failed for {health.turns_failing_seconds:,.0f} s ({health.turn_error})"
+
+
 def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | None:
     """Return a sentence on why a job waits; None if it makes progress or has ended. `live` is as in `JobView`."""
     if job.state == JobState.STORING:
         return _explain_storing(live, queries.storing.find_output_outage(session)) if live else None
+    if is_ended(JobState(job.state)) or (job.state == JobState.RENDERING and live is None):
+        return None
+    facts = queries.status.find_account_facts(session, ACCOUNT)
+    status = judge_account(facts) if facts else OK
+    account = f"{status.message}; {status.what_to_do}"
     if live is not None and live.state == "unconfirmed":
         reason = f"the answer to the submission was lost ({live.error_message})"
-        return f"{reason}; Rushes buys again only after the provider's list, or a person, rules out that purchase"
-    if live is not None and live.watch_windows:
-        windows = f"{live.watch_windows} watch window(s)"
-        return f"the render outlived {windows}; it is still being checked, less and less often"
-    if job.state != JobState.QUEUED and not (live is not None and live.state == "submitting" and not live.posted_at):
-        return None
+        lost = f"{reason}; Rushes buys again only after the provider's list, or a person, rules out that purchase"
+        return f"{lost}; {account}" if status.stops_checks else lost
+    if live is not None and live.posted_at:
+        if status.stops_checks:
+            return account
+        return _explain_late(live.watch_windows) if live.watch_windows else None
     if job.state == JobState.QUEUED and (open_one := queries.jobs.find_open_duplicate(session, job.id)) is not None:
         return f"its duplicate purchase {open_one.id} is paid for; the job is bought again only if that yields no file"
-    return _explain_queue(session, job)
+    if status.is_ok or status.condition is Condition.SPENDING_CAP:
+        return _explain_queue(session, job, facts)
+    return account
 
 
-def _explain_queue(session: Session, job: Job) -> str:
+def _explain_late(watch_windows: int) -> str:
+    return f"the render outlived {watch_windows} watch window(s); it is still being checked, less and less often"
+
+
+def _explain_queue(session: Session, job: Job, facts: AccountFacts | None) -> str:
     health = queries.health.find_health(session)
-    if health.paused:
-        return f"the account is paused ({health.paused})"
-    if health.back_off:
-        return f"the account takes no submissions ({health.back_off})"
+    if health.turn_error is not None:
+        return describe_turns(health)
     if health.leader is None:
-        return "no dispatcher is at work: start a worker"
-    spend = queries.summary.find_daily_spend(session) if job.state == JobState.QUEUED else None
-    if spend is not None and job.price > spend.most:
-        most = f"a whole day's spending cap of ${spend.most:.2f}"
-        return f"it costs ${job.price:.2f}, more than {most}: raise RUSHES_MAX_SPEND_PER_DAY, or cancel the job"
-    if spend is not None and spend.today + job.price > spend.most:
-        used = f"${spend.today:.2f} of ${spend.most:.2f} is held or spent today"
+        starts = health.workers and (health.leaderless_seconds or 0) < STARTING_SECONDS
+        return "a worker is starting" if starts else "no dispatcher is at work: start a worker"
+    most, today = (facts.most_today, facts.spent_today) if facts and job.state == JobState.QUEUED else (None, None)
+    if most is not None and job.price > most:
+        cap = f"a whole day's spending cap of ${most:.2f}"
+        return f"it costs ${job.price:.2f}, more than {cap}: raise RUSHES_MAX_SPEND_PER_DAY, or cancel the job"
+    if most is not None and today is not None and today + job.price > most:
+        used = f"${today:.2f} of ${most:.2f} is held or spent today"
         again = "jobs are submitted again from 00:00 UTC, or once RUSHES_MAX_SPEND_PER_DAY is raised"
         return f"the daily spending cap leaves too little: {used}; {again}"
     farm = queries.health.find_farm(session)
-    return f"waits for a slot: {farm.live} of {farm.slots} are in use, {farm.queued} job(s) are queued"
+    return f"waits for a slot: {describe_slots(farm)}, {farm.queued} job(s) are queued"
 
 
 def _explain_storing(output: Prediction, outage: OutputOutage | None) -> str | None:

@@ -13,12 +13,13 @@ from models import queries, transitions
 from models.db.session import transaction
 from models.queries.dispatching import find_account
 from models.queries.forecasting import BusyBatch, Promise, Whose, list_busy_batches
-from models.queries.health import FarmStatus, find_farm
+from models.queries.health import FarmStatus, find_farm, find_health
 from models.queries.storing import find_output_outage
 from models.queries.watching.webhooks import measure_webhook_delivery
+from rushes.account_status import AccountStatus, find_account_status
 from rushes.forecasting.forecaster import UnknownReason
 from rushes.forecasting.simulation import Forecast
-from rushes.jobs.why_waiting import describe_outage
+from rushes.jobs.why_waiting import describe_outage, describe_slots, describe_turns
 from rushes.runtime import ACCOUNT, Runtime
 
 AT_RISK_BELOW = 0.90
@@ -41,11 +42,11 @@ def check_risks(runtime: Runtime) -> str:
 
 def _check(runtime: Runtime, promise: Promise) -> str | None:
     with transaction(runtime.sessions) as session:
-        # While the account is paused or a person must decide, the batch can only end later. So a risk is recorded, but
+        # While the account is stopped or a person must decide, the batch can only end later. So a risk is recorded, but
         # none is withdrawn.
         found = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id))
         waits_for = found.unknown
-        if waits_for in {UnknownReason.PAUSED, UnknownReason.UNDECIDED}:
+        if waits_for not in {None, UnknownReason.NO_DISPATCHER}:
             found = runtime.forecaster.forecast(session, Whose(batch_id=promise.batch_id), as_if_resumed=True)
         if found.forecast is None:
             return None
@@ -95,7 +96,16 @@ def describe_farm(runtime: Runtime) -> str:
         ]
         outage = find_output_outage(session)
         outputs = describe_outage(outage) if outage is not None else ""
-        parts = [format_farm(find_farm(session)), outputs, _describe_webhooks(runtime, session), *batches]
+        health = find_health(session)
+        turns = "" if health.turn_error is None else describe_turns(health)
+        status = find_account_status(session, ACCOUNT)
+        parts = [
+            format_farm(find_farm(session), status),
+            turns,
+            outputs,
+            _describe_webhooks(runtime, session),
+            *batches,
+        ]
     return "; ".join(filter(None, parts))
 
 
@@ -114,19 +124,17 @@ def _describe_batch(runtime: Runtime, session: Session, batch: BusyBatch) -> str
     return f"{batch.name}: {left.expected_seconds:,.0f} s left ({interval})"
 
 
-def format_farm(farm: FarmStatus) -> str:
+def format_farm(farm: FarmStatus, status: AccountStatus) -> str:
     """Describe the given numbers alone, without outage, webhooks and batches."""
     parts = [
         f"queued {farm.queued}",
-        f"live {farm.live} of {farm.slots or 0} slots",
-        f"rendering {farm.rendering}",
+        f"live {describe_slots(farm)}",
         f"storing {farm.storing}",
         f"unconfirmed {farm.unconfirmed}",
         f"over their watch window {farm.overdue_watches}",
         f"lag {max(0.0, farm.lag_seconds):.1f} s",
         f"duplicates {farm.duplicates}",
         f"stale writes {farm.stale_writes}",
-        f"account paused: {farm.paused}" if farm.paused else "",
-        f"account waits: {farm.back_off}" if farm.back_off else "account well",
+        "account well" if status.is_ok else f"{status.message}; {status.what_to_do}",
     ]
     return ", ".join(filter(None, parts))

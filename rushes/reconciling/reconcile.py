@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from models import PredictionState, queries, transitions
 from models.db.session import transaction
 from models.queries.reconciling import Posted
-from rushes.accounts import back_off
+from rushes.accounts import end_failures
 from rushes.errors import Conflict
 from rushes.provider_list.lookup import log_foreign_list
 from rushes.reconciling.assign import Assignments, assign_purchases, describe_unknown, is_bought
@@ -36,17 +36,16 @@ from rushes.reconciling.evidence import (
     read_list,
     renew_claim,
 )
+from rushes.reconciling.failed_lists import pause_after
 from rushes.reconciling.matching import CLOCK_MARGIN, Clocks, match_submissions
 from rushes.reconciling.restore import conclude_restore, match_restored
-from rushes.retries import ACCOUNT_BACKED_OFF, LONGEST_WISH
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.wavespeed.answers import AccountRefused, KeyRefused, ProviderUnavailable
+from rushes.wavespeed.answers import AccountRefused, ProviderUnavailable
 from rushes.wavespeed.predictions import ProviderPrediction
 
 PAUSE = timedelta(seconds=2)
 """Between two runs, so that the search for a lost answer resumes soon."""
-FAILED_PAUSE = timedelta(seconds=5)
 RESTORE_PAUSE = timedelta(seconds=10)
 """Between two runs while the account is paused after a restore: each run reads all pages since the backup."""
 PERSON_PAUSE = timedelta(minutes=10)
@@ -113,25 +112,19 @@ def reconcile_account(runtime: Runtime, account_id: UUID, claim: int) -> str:
         run = prepare_run(runtime, session, account_id, claim=claim, ticket=ticket)
     try:
         listing = read_list(runtime, run)
+        if ticket.provider_failures:
+            end_failures(runtime, account_id)
         return _write(runtime, run, listing, decide(run, listing))
     except RunLost:
         count_stale(runtime, "reconcile.run", account_id)
         raise
     except (AccountRefused, ProviderUnavailable) as error:
-        _give_back(runtime, run, pause=_find_pause(runtime, account_id, error))
+        _give_back(runtime, run, pause=pause_after(runtime, account_id, error))
         raise ReconcileFailed(str(error)) from error
     except (IntegrityError, Conflict) as error:
         # A direct answer, a person or another run decided one of them first: the next run sees that.
         _give_back(runtime, run, pause=timedelta(0))
         raise ReconcileFailed("somebody else has decided one of these submissions: nothing written") from error
-
-
-def _find_pause(runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable) -> timedelta:
-    """Return the time until the next run. A refused key also holds the submissions, longer each time."""
-    if isinstance(error, KeyRefused):
-        with transaction(runtime.sessions) as session:
-            return back_off(session, account_id, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)
-    return max(FAILED_PAUSE, min(error.retry_after or FAILED_PAUSE, LONGEST_WISH))
 
 
 def _give_back(runtime: Runtime, run: ReconciliationRun, *, pause: timedelta) -> None:

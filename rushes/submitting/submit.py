@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from models import queries, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
-from models.lifecycle import Reason
+from models.lifecycle import UNREACHABLE_AFTER, Reason
 from models.transitions.admission import SEND_ALLOWANCE
 from models.transitions.submitting import DUPLICATE, SubmitTicket
 from rushes.accounts import back_off
@@ -76,7 +76,7 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
         webhook = hooks.make(ticket.prediction_id, ticket.job_id) if hooks else None
         accepted = runtime.client.submit(ticket.video_model, ticket.input, send_before=send_before, webhook=webhook)
     except NotSent as error:
-        _take_back(runtime, ticket, claim, error)
+        _take_back(runtime, ticket, claim, error, began=began)
         raise SubmitNotSent(str(error)) from error
     except InputRefused as error:
         _refuse(runtime, ticket, claim, error)
@@ -85,7 +85,7 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
         _refuse(runtime, ticket, claim, error)
         raise SubmitBackedOff(str(error)) from error
     except SubmitOutcomeUnknown as error:
-        _mark_unconfirmed(runtime, ticket, claim, error)
+        _mark_unconfirmed(runtime, ticket, claim, error, began=began)
         raise SubmitUnconfirmed(str(error)) from error
     return _accept(runtime, ticket, claim, accepted, forecast=forecast)
 
@@ -153,10 +153,11 @@ def _accept(
         state = accept(session)
         assigned = Assigned(ticket.prediction_id, state) if state else _assign_late(session, runtime, ticket, accepted)
         transitions.accounts.clear_back_off(session, ticket.account_id)
+        transitions.accounts.clear_provider_failures(session, ticket.account_id)
         return assigned
 
     description = f"accepted as {accepted.id}"
-    if not ticket.back_offs:
+    if not ticket.back_offs and not ticket.provider_failures:
         with contextlib.suppress(DatabaseAway, SQLAlchemyError), one_statement(runtime.sessions) as session:
             if state := accept(session):  # no wake-up: no slot is free, and the render needs no check for now
                 return f"{description}: {state}"
@@ -177,16 +178,25 @@ def _assign_late(session: Session, runtime: Runtime, ticket: SubmitTicket, accep
     return assign_answered(session, runtime, ticket.account_id, origin=origin, found=accepted) or known
 
 
-def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent) -> None:
+def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSent, *, began: float) -> None:
     def write(session: Session) -> None:
         if not transitions.submitting.unpost_submit(session, ticket.prediction_id, claim, detail=str(error)):
             # The lease has ended, so the row is unconfirmed already. But it is certain that nothing was bought.
             reason = Reason("not_sent", str(error))
             transitions.submitting.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
-        if not error.is_late:
+        # One that was late says nothing about the provider; several in a row do.
+        if _is_outage(session, ticket, error, began=began) or not error.is_late:
             back_off(session, ticket.account_id, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
 
     _save_outcome(runtime, ticket, write, description=f"not sent: {error}")
+
+
+def _is_outage(session: Session, ticket: SubmitTicket, error: NotSent | SubmitOutcomeUnknown, *, began: float) -> bool:
+    """Record that a submission got no usable answer. Returns whether too many requests in a row got none."""
+    failures = transitions.accounts.note_provider_failure(
+        session, ticket.account_id, failure=str(error), elapsed=time.monotonic() - began
+    )
+    return failures >= UNREACHABLE_AFTER
 
 
 def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefused | AccountRefused) -> None:
@@ -198,6 +208,7 @@ def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefu
         moved = transitions.submitting.refuse_submit(
             session, ticket.prediction_id, claim, reason=reason, fails_job=fails_job
         )
+        transitions.accounts.clear_provider_failures(session, ticket.account_id)
         if isinstance(error, InputRefused):
             transitions.accounts.clear_back_off(session, ticket.account_id)
         elif isinstance(error, ConcurrencyLimited):
@@ -211,11 +222,15 @@ def _refuse(runtime: Runtime, ticket: SubmitTicket, claim: int, error: InputRefu
         count_stale(runtime, "submit.refused", ticket.prediction_id)
 
 
-def _mark_unconfirmed(runtime: Runtime, ticket: SubmitTicket, claim: int, error: SubmitOutcomeUnknown) -> None:
+def _mark_unconfirmed(
+    runtime: Runtime, ticket: SubmitTicket, claim: int, error: SubmitOutcomeUnknown, *, began: float
+) -> None:
     def write(session: Session) -> bool:
         moved = transitions.submitting.mark_unconfirmed(session, ticket.prediction_id, claim, message=str(error))
-        # One lost answer says nothing about the provider. A delay that it asks for does, and so does a failed probe.
-        if error.retry_after is not None or ticket.back_offs:
+        # One lost answer says nothing about the provider. The second in a row does, and so do a delay that it asks for
+        # and a failed probe.
+        is_outage = _is_outage(session, ticket, error, began=began)
+        if is_outage or error.retry_after is not None or ticket.back_offs:
             back_off(session, ticket.account_id, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
         return moved
 

@@ -11,14 +11,14 @@ from models.db.session import one_statement, transaction
 from models.lifecycle import Reason
 from models.queries.watching.renders import WatchedPrediction, find_watched
 from models.transitions.watching.renders import EndSeen
-from rushes.accounts import back_off
+from rushes.accounts import end_failures, note_failure
 from rushes.errors import Transient
 from rushes.provider_list.lookup import ForeignList, UndecidedList, find_controls, is_listed, log_foreign_list
 from rushes.provider_list.paging import charged_lists
-from rushes.retries import ACCOUNT_BACKED_OFF, CHECK_FAILED, RENDER_FAILED
+from rushes.retries import CHECK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
-from rushes.wavespeed.answers import AccountRefused, KeyRefused, PredictionNotFound, ProviderUnavailable
+from rushes.wavespeed.answers import AccountRefused, PredictionNotFound, ProviderUnavailable
 from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 from rushes.wavespeed.render_failures import FailureClass, classify_failure
 
@@ -50,13 +50,21 @@ def check_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     try:
         found = runtime.client.get_prediction(watched.provider_id)
     except PredictionNotFound as error:
+        _note_answer(runtime, watched)
         return _judge_unknown(runtime, prediction_id, watched, error)
     except (AccountRefused, ProviderUnavailable) as error:
-        hold_checks(runtime, watched.account_id, error, unseen=prediction_id)
+        elapsed = time.monotonic() - asked_at
+        hold_checks(runtime, watched.account_id, error, unseen=prediction_id, elapsed=elapsed)
         raise CheckFailed(str(error)) from error
+    _note_answer(runtime, watched)
     if found.has_known_status and not found.is_terminal:
         runtime.sightings.note_running(prediction_id, asked_at=asked_at)
     return _judge(runtime, prediction_id, watched, found)
+
+
+def _note_answer(runtime: Runtime, watched: WatchedPrediction) -> None:
+    if watched.provider_failures:
+        end_failures(runtime, watched.account_id)
 
 
 def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, error: PredictionNotFound) -> str:
@@ -181,9 +189,15 @@ def _read_outcome(found: ProviderPrediction) -> _RenderOutcome:
 
 
 def hold_checks(
-    runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable, *, unseen: UUID | None = None
+    runtime: Runtime,
+    account_id: UUID,
+    error: AccountRefused | ProviderUnavailable,
+    *,
+    unseen: UUID | None = None,
+    elapsed: float = 0.0,
 ) -> None:
-    """After a failed check, delay all checks of the account. A refused key also delays its submissions.
+    """After a check that failed `elapsed` seconds after it began, delay all checks of the account. A refused key and a
+    lack of credit also delay its submissions.
 
     The schedule counts every granted check as made. So this requests an early check of the one render that was not
     seen: it is polled as soon as checks resume.
@@ -193,6 +207,7 @@ def hold_checks(
             transitions.renders.request_early_checks(session, [unseen])
         failures = transitions.accounts.count_check_failures(session, account_id)
         delay = CHECK_FAILED.next_delay(failures + 1, random=random.random, retry_after=error.retry_after)
-        transitions.accounts.note_check_failure(session, account_id, delay=delay)
-        if isinstance(error, KeyRefused):
-            back_off(session, account_id, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)
+        is_held = transitions.accounts.note_check_failure(session, account_id, delay=delay)
+        note_failure(session, account_id, error, elapsed=elapsed)
+    if is_held:
+        runtime.waker.wake()  # else the leader would publish checks from memory until its next turn

@@ -10,6 +10,7 @@ from models import transitions
 from models.db.session import transaction
 from models.queries.watching.renders import PageEntry, list_page, measure_sweep_lag
 from models.transitions.watching.renders import EndSeen
+from rushes.accounts import end_failures
 from rushes.provider_list.paging import CountedLists, charged_lists
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
@@ -52,6 +53,8 @@ def sweep_account(runtime: Runtime, account_id: UUID, *, created_after: float, c
         late = [each for each in over if not _complete(runtime, session, each, shown[each.provider_id])]
     if over:
         runtime.waker.wake()  # their slots are free
+    if any(each.provider_failures for each in ours):
+        end_failures(runtime, account_id)
     for each in late:
         count_stale(runtime, "sweep.outcome", each.prediction_id)
     requested = _request_polls(runtime, account_id, ours=ours, shown=shown)
@@ -90,8 +93,9 @@ def _meet_failure(
     if isinstance(error, ProviderUnavailable) and _is_answered(runtime, account_id, ours):
         with transaction(runtime.sessions) as session:
             transitions.lists.note_list_failure(session, account_id, elapsed=time.monotonic() - began)
+        end_failures(runtime, account_id)
     else:
-        hold_checks(runtime, account_id, error)
+        hold_checks(runtime, account_id, error, elapsed=time.monotonic() - began)
 
 
 def _is_answered(runtime: Runtime, account_id: UUID, ours: list[PageEntry]) -> bool:

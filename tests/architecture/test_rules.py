@@ -29,6 +29,7 @@ PRODUCT = (*PACKAGES, "chaos")
 NOT_OURS = frozenset({".git", ".venv", ".rushes", ".hypothesis", "renders", "dist", "__pycache__"})
 
 FLAT = {
+    "account_status",
     "accounts",
     "catalog",
     "errors",

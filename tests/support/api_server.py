@@ -86,7 +86,8 @@ class Contract:
     def __init__(self, document: Json) -> None:
         self._document = document
         self._routes = [
-            (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), methods) for path, methods in document["paths"].items()
+            (re.compile(re.sub(r"\{\w+\}", "[^/]+", path.replace("{job_id}", "{job_id}(?:/[0-9]+)?"))), methods)
+            for path, methods in document["paths"].items()
         ]
 
     def check(self, response: httpx.Response) -> None:

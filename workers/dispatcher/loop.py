@@ -5,6 +5,7 @@ safe, because admission locks the account's row and every claim is a guarded UPD
 earliest row is due, a wake-up comes or one second has passed.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,17 +23,16 @@ from rushes.accounts import write_limits
 from rushes.intervals import Every
 from rushes.reconciling.epoch_file import hold_after_restore
 from rushes.runtime import ACCOUNT, Runtime
-from workers.dispatcher.claims import CLAIM_LIMIT, StoreDispatch, SubmitDispatch
+from workers.dispatcher.claims import StoreDispatch, SubmitDispatch
+from workers.dispatcher.errands import Errands
 from workers.dispatcher.leadership import LeaderHealth
-from workers.dispatcher.publisher import UNSTARTED_LEASE, BrokerAway, Message, Publisher
+from workers.dispatcher.publisher import BrokerAway, Publisher
 from workers.dispatcher.wakeup import Alarm
 from workers.dispatcher.watch_schedule import NO_ROOM_SECONDS, WatchScheduler
 
 LEAD_LEASE = timedelta(seconds=5)
 SIGN_OF_LIFE_SECONDS = 4.0
 LEAD_SECONDS = 1.0
-REPORT_SECONDS, RISK_SECONDS, PRUNE_SECONDS = 30.0, 10.0, 30.0
-"""How often the leader requests the report of the farm, the check of batches with a `finish_by`, and pruning."""
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_TURN_SECONDS = 0.04
 """The shortest turn. Wake-ups that arrive within it are served together."""
@@ -43,8 +43,7 @@ ROUNDS_SECONDS = 0.5
 """How often the leader handles less urgent work: crashed steps, unconfirmed submissions, ended windows, workers."""
 ABANDONED_AFTER = timedelta(days=1)
 TIDY_SECONDS, STOP_SECONDS = 3600.0, 10.0
-RETENTION_SECONDS = 10.0
-"""How often the leader looks for renders near or past the end of the provider's retention."""
+LONGEST_ERROR = 200
 
 log = structlog.get_logger(__name__)
 
@@ -68,15 +67,13 @@ class Dispatcher:
         self._sign_of_life = Every(SIGN_OF_LIFE_SECONDS)
         self._renewal = Every(LEAD_SECONDS)
         self._rounds = Every(ROUNDS_SECONDS)
-        self._retention = Every(RETENTION_SECONDS)
-        self._reports = Every(REPORT_SECONDS)
-        self._risks = Every(RISK_SECONDS)
-        self._pruning = Every(PRUNE_SECONDS)
+        self._errands = Errands(runtime, self._publisher)
         self._tidying = Every(TIDY_SECONDS)
         self._pools: dict[str, int] = {}
         self._term: int | None = None
         self._health = LeaderHealth()
         self._turns = 0
+        self._turn_error: str | None = "unknown"  # as written into this worker's row
         self._turn_at = float("-inf")  # before this, a check that falls due needs no turn
 
     def start(self) -> None:
@@ -120,14 +117,30 @@ class Dispatcher:
         except BrokerAway as error:
             log.warning("dispatcher.broker_away", error=str(error))
             self._watch_scheduler.forget()  # checks that were not published were not made
-        except Exception:  # the dispatcher must never end silently
+            self._note_turns(f"Redis cannot be reached: {error}")
+        except Exception as error:  # the dispatcher must never end silently
             log.exception("dispatcher.turn_failed")
+            self._note_turns(f"{type(error).__name__}: {error}")
         else:
             self._health.note_good()
+            if self._term is not None or self._health.may_lead(time.monotonic()):  # else it only stands aside
+                self._note_turns(None)
             return seconds
         if self._health.note_failed(began=began, now=time.monotonic()) and self._term is not None:
             self._stand_aside()
         return LONGEST_SLEEP_SECONDS
+
+    def _note_turns(self, error: str | None) -> None:
+        """Write a change into this worker's row, for operators. Without the database, the next turn tries again."""
+        if error is not None:
+            error = error.partition("\n")[0][:LONGEST_ERROR]  # the rest may hold parameters
+        if error == self._turn_error:
+            return
+        with contextlib.suppress(DatabaseAway, SQLAlchemyError):
+            with one_statement(self._runtime.sessions) as session:
+                is_written = transitions.leadership.note_turns(session, self._name, error=error)
+            if is_written or error is None:
+                self._turn_error = error
 
     def _stand_aside(self) -> None:
         """Let another worker lead: it may reach servers that this one cannot. If none leads, lead again in a few
@@ -147,7 +160,7 @@ class Dispatcher:
         if found is None:
             return LONGEST_SLEEP_SECONDS  # its row is created with the first sign of life
         hold_after_restore(self._runtime, found.account)
-        chores = self._find_chores(now)
+        chores = self._begin_rounds(now)
         submits = self._submit.is_due(found)
         checks = self._watch_scheduler.is_due(found)
         room = {}
@@ -185,32 +198,34 @@ class Dispatcher:
         until_check = self._watch_scheduler.find_seconds_until_check()
         return until_turn if until_check is None else min(until_turn, until_check)
 
-    def _find_chores(self, now: float) -> Chores | None:
+    def _begin_rounds(self, now: float) -> Chores | None:
+        """Find the less urgent work, if its time has come, and do what needs no broker."""
         if not self._rounds.begin_if_due(now):
             return None
         with one_statement(self._runtime.sessions) as session:
             chores = queries.dispatching.find_chores(session)
         self._pools = chores.threads
+        if chores.overdue_submits:
+            with one_statement(self._runtime.sessions) as session:
+                transitions.submitting.mark_overdue_unconfirmed(session)
+        self._errands.log_status(now)
         return chores
 
     def _make_rounds(self, account: DispatchAccount, chores: Chores, room: Mapping[str, int], now: float) -> None:
         """Do the less urgent work. What has nothing to do costs nothing."""
-        if chores.overdue_submits:
-            with one_statement(self._runtime.sessions) as session:
-                transitions.submitting.mark_overdue_unconfirmed(session)
         self._submit.adjust_slots(account, lateness=self._watch_scheduler.schedule.measure_lateness())
-        self._end_retained(now)
+        self._errands.end_retained(now)
         if chores.crashed_stores:
             self._store.take_back()
         if chores.failed_outputs or account.outputs_failing:
             self._store.watch_output_host(account)
         if chores.searches:
-            self._reconcile(account, room.get("reconcile", 0))
+            self._errands.reconcile(account, room.get("reconcile", 0))
         if chores.ended_windows and not account.check_failures:  # no window ends while its checks fail
             self._publisher.publish(self._watch_scheduler.requeue_timed_out(count=room.get("resume", 0)))
         self._watch_scheduler.learn_render_times()
-        self._report(now, room.get("report", 0), promises=chores.promises)
-        self._prune(now, room.get("store", 0))
+        self._errands.report(now, room.get("report", 0), term=self._term, promises=chores.promises)
+        self._errands.prune(now, room.get("store", 0), term=self._term)
 
     def _show_life(self, now: float) -> None:
         if not self._sign_of_life.is_due(now):
@@ -235,46 +250,6 @@ class Dispatcher:
             self._watch_scheduler.forget()
         self._term = term
         return term is not None
-
-    def _end_retained(self, now: float) -> None:
-        if not self._retention.begin_if_due(now):
-            return
-        with transaction(self._runtime.sessions) as session:
-            ended = transitions.retention.end_retained(session, count=CLAIM_LIMIT)
-            near = transitions.retention.note_retention_near(session, count=CLAIM_LIMIT)
-            unconfirmed = transitions.retention.hand_over_unconfirmed(session, count=CLAIM_LIMIT)
-            downloads = transitions.unverified.end_expired_downloads(session, count=CLAIM_LIMIT)
-            warned = transitions.unverified.warn_of_giving_up(session, count=CLAIM_LIMIT)
-        if ended or near or unconfirmed:
-            log.warning("dispatcher.retention", ended=ended, near=near, unconfirmed=unconfirmed)
-        if downloads or warned:
-            log.error("dispatcher.downloads_expire", given_up=downloads, within_a_day=warned)
-
-    def _reconcile(self, account: DispatchAccount, room: int) -> None:
-        if room <= 0:
-            return
-        with one_statement(self._runtime.sessions) as session:
-            claim = transitions.runs.claim_reconcile(session, account.id, lease=UNSTARTED_LEASE)
-        if claim is not None:
-            # If the message is lost, its lease ends and another run is claimed.
-            message = Message(
-                "render.reconcile", "reconcile", (str(account.id), claim), f"reconcile-{account.id}-{claim}"
-            )
-            self._publisher.publish([message])
-
-    def _report(self, now: float, room: int, *, promises: bool) -> None:
-        if room <= 0:
-            return
-        messages = []
-        if self._reports.begin_if_due(now):
-            messages.append(Message("queue.report", "report", (), f"report-{self._term}-{now:.0f}"))
-        if promises and self._risks.begin_if_due(now):
-            messages.append(Message("batch.check", "report", (), f"check-{self._term}-{now:.0f}"))
-        self._publisher.publish(messages)
-
-    def _prune(self, now: float, room: int) -> None:
-        if room > 0 and self._pruning.begin_if_due(now):
-            self._publisher.publish([Message("queue.prune", "store", (), f"prune-{self._term}-{now:.0f}")])
 
     def _find_rest(self, found: Survey, *, is_left: bool) -> float:
         """Return the seconds until the next turn. `is_left` says that work was due and found no room."""

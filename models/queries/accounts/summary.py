@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_one, statement
 from models.money import HELD, REFUNDED, SPENT, SPENT_TODAY, first_id_of_today
 from models.queries.accounts.back_off import REFUSED, WAITING
+from models.queries.accounts.status import AccountFacts, find_account_facts
 from models.queries.storing import OutputOutage, find_output_outage
 from models.tables.prediction import UNCOUNTED
 
@@ -36,6 +37,7 @@ class AccountSummary(NamedTuple):
     check_price: float | None  # seconds of delay that each of the last requests of checks was worth
     unknown_predictions: int  # found in the last seven days: no row asked for them
     outage: OutputOutage | None = None  # current outage of the output host
+    facts: AccountFacts | None = None  # its status follows from them
 
 
 _SUMMARY = statement(f"""
@@ -68,21 +70,5 @@ _SUMMARY = statement(f"""
 def summarise_account(session: Session, name: str) -> AccountSummary | None:
     """The account with this name."""
     summary = find_one(session, _SUMMARY, AccountSummary, name=name, today=first_id_of_today())
-    return summary._replace(outage=find_output_outage(session)) if summary else None
-
-
-class DailySpend(NamedTuple):
-    """What the account may spend in a day of UTC, and what is held or spent today, in dollars."""
-
-    most: Decimal
-    today: Decimal
-
-
-_DAILY_SPEND = statement(f"""
-    SELECT max_spend_per_day AS most, ({SPENT_TODAY}) AS today FROM account WHERE max_spend_per_day IS NOT NULL
-""")
-
-
-def find_daily_spend(session: Session) -> DailySpend | None:
-    """The daily spending cap and its use; None without a cap."""
-    return find_one(session, _DAILY_SPEND, DailySpend, today=first_id_of_today())
+    facts = find_account_facts(session, name)
+    return summary._replace(outage=find_output_outage(session), facts=facts) if summary else None

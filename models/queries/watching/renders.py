@@ -24,6 +24,7 @@ class WatchedPrediction(NamedTuple):
     created_at: datetime | None  # by the provider's clock if it reported one, else when we learned of it
     by_provider: bool  # the provider reported created_at
     attempt: int  # 1 for the first purchase of the job
+    provider_failures: int = 0  # requests of the account in a row without a usable answer
 
 
 class Rendering(NamedTuple):
@@ -54,6 +55,7 @@ class PageEntry(NamedTuple):
     provider_id: str
     claim: int
     should_show: bool  # old enough that a list with a small lag shows it
+    provider_failures: int = 0  # as above
 
 
 _WATCHED = statement("""
@@ -61,7 +63,8 @@ _WATCHED = statement("""
         extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
         extract(epoch FROM now() - inconsistent_since)::float8 AS inconsistent_seconds,
         watch_windows, coalesce(provider_created_at, accepted_at) AS created_at,
-        provider_created_at IS NOT NULL AS by_provider, attempt
+        provider_created_at IS NOT NULL AS by_provider, attempt,
+        (SELECT provider_failures FROM account WHERE account.id = account_id) AS provider_failures
     FROM prediction WHERE id = :prediction_id
 """)
 
@@ -125,7 +128,8 @@ def list_ended_places(session: Session, account_id: UUID) -> list[float]:
 
 
 _ON_PAGE = statement("""
-    SELECT id AS prediction_id, provider_id, claim, accepted_at < now() - interval '10 seconds' AS should_show
+    SELECT id AS prediction_id, provider_id, claim, accepted_at < now() - interval '10 seconds' AS should_show,
+        (SELECT provider_failures FROM account WHERE id = :account_id) AS provider_failures
     FROM prediction
     WHERE account_id = :account_id AND state = 'rendering' AND provider_created_at BETWEEN :after AND :before
     ORDER BY id

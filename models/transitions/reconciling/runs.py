@@ -36,6 +36,7 @@ class RunTicket(NamedTuple):
     first_posted_at: datetime | None  # the account's first POST, if it was never swept
     restored_at: datetime | None  # when the restore of the database was detected; None: not restored
     restored_to: datetime | None  # time of the last claim of submissions in the restored rows
+    provider_failures: int = 0  # requests in a row without a usable answer
 
 
 _CLAIM = statement("""
@@ -70,7 +71,7 @@ _BEGIN = statement("""
         CASE WHEN swept_at IS NULL THEN (SELECT min(posted_at) FROM prediction WHERE account_id = :account_id) END
             AS first_posted_at,
         CASE WHEN paused_reason = 'restore' THEN paused_at END AS restored_at,
-        CASE WHEN paused_reason = 'restore' THEN epoch_at END AS restored_to
+        CASE WHEN paused_reason = 'restore' THEN epoch_at END AS restored_to, provider_failures
 """)
 
 

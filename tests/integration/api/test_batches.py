@@ -131,7 +131,9 @@ def test_progress_follows_from_the_jobs_and_their_purchases(api: Api) -> None:
     assert batch["cost"] == {"estimated": "1.4400", "held": "0.3600", "spent": "0.3600"}
     assert batch["mean_seconds"] == 60.0
     assert 100 <= batch["elapsed_seconds"] < 160
-    assert batch["seconds_left"] == pytest.approx(3 * batch["elapsed_seconds"], abs=0.01)
+    assert (batch["seconds_left"], batch["time_left_unknown"]) == (None, "no_dispatcher")
+    (listed,) = api.client.get("/v1/batches").json()["items"]
+    assert listed["seconds_left"] == pytest.approx(3 * listed["elapsed_seconds"], abs=0.01)
 
 
 def test_a_batch_that_has_ended_tells_when(api: Api) -> None:

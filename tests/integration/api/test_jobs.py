@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
+import pytest
 from sqlalchemy import event
 
 from models.db.session import WAKE_CHANNEL, transaction
@@ -82,7 +83,7 @@ def test_a_queued_job_says_that_it_waits_for_a_slot(api: Api) -> None:
         lead(session, "worker-1", lease=timedelta(minutes=1))
     job = api.push()
     shown = api.client.get(f"/v1/jobs/{job['id']}").json()
-    assert shown["waits_for"] == "waits for a slot: 0 of 2 are in use, 1 job(s) are queued"
+    assert shown["waits_for"] == "waits for a slot: 0 of 2 slots, 1 job(s) are queued"
 
 
 def test_walking_the_pages_shows_every_job_once_while_others_are_pushed(api: Api) -> None:
@@ -149,7 +150,8 @@ def test_the_history_is_reported_oldest_first_and_each_line_once(api: Api) -> No
     events = walk(api, f"/v1/jobs/{job_id}/events", limit=2)
     assert [each["kind"] for each in events] == ["job.pushed", *("job.cancelled", "job.retried") * 3]
     assert [each["id"] for each in events] == sorted({each["id"] for each in events})
-    assert events[-1]["detail"] == {"state": "queued"}
+    assert events[-1]["detail"] == {"state": "queued", "by": "127.0.0.1"}
+    assert events[-2]["detail"] == {"by": "127.0.0.1"}
 
 
 def test_a_history_is_not_continued_with_the_cursor_of_a_job_listing(api: Api) -> None:
@@ -168,6 +170,31 @@ def test_a_queued_job_is_cancelled_at_once_and_only_once(api: Api) -> None:
     assert cancelled.json()["job"]["ended_at"]
     again = api.client.post(f"/v1/jobs/{job_id}/cancel")
     assert (again.status_code, again.json()["detail"]) == (409, f"job {job_id} has ended: it is cancelled")
+
+
+@pytest.mark.parametrize("state", ["queued", "submitting", "rendering"])
+def test_the_history_names_the_person_who_cancelled(api: Api, state: str) -> None:
+    with transaction(api.sessions) as session:
+        job_id = rows.add_job(session) if state == "queued" else rows.add_render(session, state).job_id
+    person = {"X-Forwarded-User": "mara"}
+    api.client.post(f"/v1/jobs/{job_id}/cancel", headers=person).raise_for_status()
+    last = api.client.get(f"/v1/jobs/{job_id}/events").json()["items"][-1]
+    kind = "job.cancel_requested" if state == "rendering" else "job.cancelled"
+    assert (last["kind"], last["detail"]) == (kind, {"by": "mara"})
+
+
+def test_a_job_is_found_by_its_batch_and_number(api: Api) -> None:
+    api.push_batch("pilot", [new_job(), new_job()])
+    jobs = {job["number"]: job["id"] for job in api.client.get("/v1/jobs?batch=pilot").json()["items"]}
+    for number, job_id in jobs.items():
+        assert api.client.get(f"/v1/jobs/pilot/{number}").json()["id"] == job_id
+    assert api.client.get("/v1/jobs/pilot%2F2/events").json()["items"][0]["kind"] == "job.pushed"
+    assert api.client.post("/v1/jobs/pilot/2/cancel").json()["job"]["id"] == jobs[2]
+    assert api.client.post("/v1/jobs/pilot/2/retry").json()["job"]["id"] == jobs[2]
+    assert api.client.post("/v1/jobs/pilot/2/recheck").status_code == 409
+    assert api.client.get("/v1/jobs/pilot/2/video").status_code == 409
+    for unknown in ("pilot/3", "none/1"):
+        assert api.client.get(f"/v1/jobs/{unknown}").status_code == 404
 
 
 def test_a_render_in_flight_is_only_asked_to_end(api: Api) -> None:

@@ -187,7 +187,7 @@ def test_an_unknown_job_is_not_found(api: Api, path: str) -> None:
 @pytest.mark.parametrize("job_id", ["7", "%00", "not-a-uuid", "%2e%2e"])
 def test_an_id_that_is_none_is_refused_by_name(api: Api, path: str, job_id: str) -> None:
     response = api.client.get(f"/v1/jobs/{job_id}{path}")
-    assert (response.status_code, fields_of(response)) == (422, {"job_id": "must be a UUID"})
+    assert (response.status_code, fields_of(response)) == (422, {"job_id": "must be a UUID or BATCH/NUMBER"})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -10,13 +11,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from cli.output import show_counts
 from models import transitions
 from models.db.session import transaction
 from rushes.runtime import ACCOUNT
 from tests.support import rows
 from tests.support.api_server import Api, new_job, serve_api
 
-SECOND = rows.SECOND
+MINUTE, NOW, SECOND = rows.MINUTE, rows.NOW, rows.SECOND
 
 
 @pytest.fixture
@@ -126,6 +128,47 @@ def test_the_lowest_rate_limit_holds_a_batch_back(api: Api) -> None:
     assert api.client.get("/v1/batches/pilot").json()["time_left"]["low_seconds"] > 98 / 2 * 60
 
 
+def test_no_more_slots_are_in_use_than_there_are(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        account = add_farm(session, slots=2)
+        batch = rows.insert(session, "batch", name="pilot", job_count=4)
+        for number in range(1, 4):
+            job = rows.add_job(session, "rendering", batch_id=batch, number=number)
+            rows.add_prediction(session, job, account, "rendering", accepted_at=-number * SECOND)
+        queued = rows.add_job(session, "queued", batch_id=batch, number=4)
+    shown = api.client.get("/v1/batches/pilot").json()
+    assert (shown["states"]["rendering"], shown["waiting_at_provider"]) == (3, 1)
+    assert show_counts(shown) == "1 queued, 2 rendering, 1 waiting at the provider"
+    waits = "waits for a slot: 2 of 2 slots, 1 waiting at the provider, 1 job(s) are queued"
+    assert show_job(api, queued)["waits_for"] == waits
+
+
+STOPS: dict[str, dict[str, Any]] = {
+    "no_credit": {"back_offs": 1, "back_off_reason": "credit", "back_off_until": MINUTE},
+    "key_rejected": {"back_offs": 1, "back_off_reason": "key", "back_off_until": MINUTE},
+    "provider_unreachable": {"provider_failures": 2, "provider_failing_since": NOW},
+    "spending_cap": {"max_spend_per_day": Decimal(1)},
+}
+
+
+@pytest.mark.parametrize("condition", STOPS)
+def test_nothing_is_forecast_while_nothing_can_progress(api: Api, condition: str) -> None:
+    with transaction(api.sessions) as session:
+        account = add_farm(session)
+        rows.change(session, "account", account, **STOPS[condition])
+        batch = rows.insert(session, "batch", name="pilot", job_count=3)
+        for number in range(1, 3):
+            job = rows.add_job(session, "rendering", batch_id=batch, number=number)
+            rows.add_prediction(session, job, account, "rendering", accepted_at=NOW, price=Decimal("0.45"))
+        queued = rows.add_job(session, "queued", batch_id=batch, number=3, price=Decimal("0.36"))
+    shown = api.client.get("/v1/batches/pilot").json()
+    assert (shown["time_left"], shown["seconds_left"], shown["time_left_unknown"]) == (None, None, condition)
+    assert shown["account"]["condition"] == condition
+    assert show_job(api, queued)["time_left_unknown"] == condition
+    stops_checks = condition in {"key_rejected", "provider_unreachable"}
+    assert (show_job(api, job)["time_left_unknown"] == condition) is stops_checks
+
+
 def test_a_queued_job_has_no_forecast_while_the_account_is_paused(api: Api) -> None:
     with transaction(api.sessions) as session:
         account = add_farm(session)
@@ -142,7 +185,7 @@ def test_a_queued_job_has_no_forecast_while_the_account_is_paused(api: Api) -> N
     for job in (queued, held):
         shown = show_job(api, job)
         assert (shown["time_left"], shown["time_left_unknown"], shown["progress"]) == (None, "paused", 0)
-        assert shown["waits_for"] == "the account is paused (person: alice)"
+        assert shown["waits_for"].startswith("the account is paused (person: alice), since ")
     shown = api.client.get("/v1/batches/waits").json()
     assert (shown["time_left"], shown["seconds_left"], shown["time_left_unknown"]) == (None, None, "paused")
     for shown in (show_job(api, rendering), api.client.get("/v1/batches/begun").json()):

@@ -541,6 +541,11 @@ RACES = [
         lambda s, r: transitions.accounts.clear_check_failures(s, r.account_id, quiet_for=SECOND),
     ),
     Race(
+        "clear_provider_failures",
+        account_with(provider_failures=2),
+        lambda s, r: transitions.accounts.clear_provider_failures(s, r.account_id),
+    ),
+    Race(
         "insert_batch",
         account_with(),
         lambda s, r: transitions.jobs.insert_batch(
@@ -578,6 +583,9 @@ WITHOUT_A_LOSER = {
     "count_back_offs",  # reads
     "count_check_failures",
     "count_stale_write",
+    "note_provider_failure",  # each counts
+    "retry_account",  # now, whoever asked first
+    "note_turns",  # only the worker writes its own row
     "advance_epoch",  # each counts
     "owe_requests",
     "count_free_slots",

@@ -227,13 +227,13 @@ def test_a_page_never_replaces_a_cut_video(runtime: Runtime, host: OutputHost, f
 def test_a_retry_by_a_person_fetches_once_and_buys_nothing(runtime: Runtime, host: OutputHost, film: bytes) -> None:
     job_id = add_job(runtime, host.offer("a.mp4", NOISE))
     end_unverified(runtime, job_id)
-    assert retry_job(runtime.sessions, job_id) == "storing"
+    assert retry_job(runtime.sessions, job_id, by="mara") == "storing"
     with pytest.raises(StoreFailed):
         store(runtime, job_id)
     assert host.downloads == {"/a.mp4": 3}
 
     host.offer("a.mp4", film)
-    assert retry_job(runtime.sessions, job_id) == "storing"
+    assert retry_job(runtime.sessions, job_id, by="mara") == "storing"
     store(runtime, job_id)
     assert state_of(runtime, job_id) == ("succeeded", None)
 
@@ -243,7 +243,7 @@ def test_a_deleted_file_is_fetched_once_more_before_it_is_bought_again(runtime: 
     with pytest.raises(StoreFailed):
         store(runtime, job_id)
     assert state_of(runtime, job_id) == ("failed", "output_gone")
-    assert retry_job(runtime.sessions, job_id) == "queued"
+    assert retry_job(runtime.sessions, job_id, by="mara") == "queued"
 
 
 def test_a_recheck_that_passes_makes_the_job_succeed_without_a_download(

@@ -1,4 +1,4 @@
-"""A provider that answers 5xx: the account waits where it says so or where a probe fails, and for no lost answer."""
+"""A provider that answers 5xx: the account waits where it says so, where a probe fails, and after two lost answers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ import pytest
 
 from models import transitions
 from models.db.session import transaction
+from rushes.account_status import Condition, find_account_status
 from rushes.retries import SUBMIT_NOT_SENT
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
@@ -85,9 +86,21 @@ def test_a_503_with_a_retry_after_holds_the_account_for_that_time(database_url: 
 def test_a_lost_answer_alone_holds_nothing(database_url: str, tmp_path: Path) -> None:
     with runtime_at(answering_503(None), database_url, tmp_path) as runtime:
         account = open_account(runtime)
-        submit_without_answer(runtime, account, count=2)
+        submit_without_answer(runtime, account)
         assert read_back_off(runtime) == (0, None, None)
-        assert count_free(runtime, account) == SLOTS - 2
+        assert count_free(runtime, account) == SLOTS - 1
+
+
+def test_the_second_lost_answer_in_a_row_holds_the_account(database_url: str, tmp_path: Path) -> None:
+    with runtime_at(answering_503(None), database_url, tmp_path) as runtime:
+        account = open_account(runtime)
+        submit_without_answer(runtime, account, count=2)
+        back_offs, reason, _ = read_back_off(runtime)
+        assert (back_offs, reason) == (1, "unreachable")
+        with transaction(runtime.sessions) as session:
+            status = find_account_status(session, ACCOUNT)
+        assert status.condition is Condition.PROVIDER_UNREACHABLE
+        assert "503" in status.message
 
 
 def test_a_probe_that_ends_unconfirmed_is_not_followed_by_the_next_at_once(

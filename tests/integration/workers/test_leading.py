@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from models import queries
+from models.db.session import transaction
 from rushes.runtime import Runtime
 from rushes.settings import Settings
+from tests.support import rows
+from tests.support.rows import MINUTE, SECOND
 from tests.support.runtimes import ask
 from workers.dispatcher import loop
+from workers.dispatcher.errands import PRUNE_SECONDS
 from workers.dispatcher.leadership import ASIDE_SECONDS, FAILING_SECONDS
-from workers.dispatcher.loop import PRUNE_SECONDS, Dispatcher
+from workers.dispatcher.loop import Dispatcher
 from workers.dispatcher.publisher import Message
 
 NOBODY_LISTENS = "redis://127.0.0.1:1/0"
@@ -108,6 +113,32 @@ def test_a_leader_whose_turns_fail_by_a_fault_of_ours_makes_room_too(
     assert find_leader(runtime) is None
 
 
+def test_turns_that_fail_are_reported_until_a_leader_makes_a_good_one(
+    runtime: Runtime, clock: Clock, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader = make(runtime, "faulty", redis_url=redis_url)
+    with monkeypatch.context() as patch:
+        patch.setattr(leader._watch_scheduler, "is_due", lambda _: 1 / 0)
+        fail_for(leader, clock, LONG)
+        leader._turn_safely()  # it stands aside, which proves nothing
+        with transaction(runtime.sessions) as session:
+            health = queries.health.find_health(session)
+    assert health.turn_error == "ZeroDivisionError: division by zero"
+    assert health.turns_failing_seconds is not None
+    clock.now += ASIDE_SECONDS
+    leader._turn_safely()
+    with transaction(runtime.sessions) as session:
+        health = queries.health.find_health(session)
+    assert (health.turn_error, health.turns_failing_seconds) == (None, None)
+
+
+def test_overdue_submissions_are_unconfirmed_even_while_redis_is_away(runtime: Runtime, clock: Clock) -> None:
+    with transaction(runtime.sessions) as session:
+        rows.add_render(session, "submitting", posted_at=-MINUTE, due_at=-SECOND)
+    make(runtime, "cut-off")._turn_safely()
+    assert ask(runtime, "SELECT state FROM prediction") == [("unconfirmed",)]
+
+
 def test_one_good_turn_begins_the_count_anew(
     runtime: Runtime, clock: Clock, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +159,7 @@ def test_the_leader_asks_a_store_worker_to_prune_now_and_then(
     published: list[Message] = []
     leader = make(runtime, "leader")
     monkeypatch.setattr(leader._publisher, "publish", published.extend)
-    leader._prune(clock.now, 0)  # no room: asked later
+    leader._errands.prune(clock.now, 0, term=1)  # no room: asked later
     for seconds in (0.0, PRUNE_SECONDS - 1, PRUNE_SECONDS):
-        leader._prune(clock.now + seconds, 1)
+        leader._errands.prune(clock.now + seconds, 1, term=1)
     assert [(each.task, each.queue) for each in published] == [("queue.prune", "store")] * 2

@@ -5,13 +5,14 @@ import pytest
 from cli.doctor.health import Check, judge_health, judge_webhooks
 from models.queries.health import EXPECTED_MIGRATION, Health
 from models.queries.watching.webhooks import WebhookStats
+from rushes.account_status import OK, AccountStatus, Condition
 from rushes.readiness import Readiness
 
 
-def judge(**changes: object) -> dict[str, Check]:
+def judge(account: AccountStatus = OK, **changes: object) -> dict[str, Check]:
     """The checks by name of a farm that is well but for the changes."""
     health = Health(leader="main1@host", workers=2, back_off=None)._replace(**changes)
-    seen = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=health)
+    seen = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=health, account=account)
     return {check.name: check for check in judge_health(seen)}
 
 
@@ -26,10 +27,25 @@ def test_a_farm_that_is_well_has_nothing_to_mend() -> None:
         ({"leader": None, "leaderless_seconds": 42.0}, "dispatcher", "failed", "nobody has led for 42 s although"),
         ({"leader": None, "workers": 0, "leaderless_seconds": 42.0}, "dispatcher", "failed", "nobody leads, so jobs"),
         ({"workers": 0}, "workers", "failed", "none seen"),
-        ({"back_off": "rate", "back_off_seconds": 30.0}, "account", "warning", "takes no submissions now (rate)"),
-        ({"back_off": "key: no", "back_off_seconds": 720.0}, "account", "failed", "for 12 min (key: no)"),
+        ({"account": AccountStatus(Condition.RATE_LIMITED)}, "account", "warning", "limits the rate"),
+        (
+            {"account": AccountStatus(Condition.RATE_LIMITED), "back_off_seconds": 720.0},
+            "account",
+            "failed",
+            "the rate",
+        ),
+        ({"account": AccountStatus(Condition.NO_CREDIT, None, "402")}, "account", "failed", "no credit (402)"),
+        ({"account": AccountStatus(Condition.KEY_REJECTED)}, "account", "failed", "rejects the key"),
+        ({"account": AccountStatus(Condition.PROVIDER_UNREACHABLE)}, "account", "failed", "is unreachable"),
+        ({"account": AccountStatus(Condition.PAUSED, None, "restore: x")}, "account", "warning", "paused (restore: x)"),
+        (
+            {"turn_error": "KeyError: x", "turns_failing_seconds": 42.0},
+            "dispatcher",
+            "failed",
+            "for 42 s (KeyError: x)",
+        ),
+        ({"turn_error": "KeyError: x", "turns_failing_seconds": 2.0}, "dispatcher", "warning", "every turn"),
         ({"batches_at_risk": 2}, "batches", "warning", "2 likely to miss their deadline"),
-        ({"paused": "restore: x", "back_off": "rate"}, "account", "warning", "is paused (restore: x)"),
         (
             {"unconfirmed": 3, "oldest_unconfirmed_seconds": 700.0},
             "unconfirmed",
@@ -49,7 +65,7 @@ def test_a_farm_that_is_well_has_nothing_to_mend() -> None:
 def test_a_stopped_service_is_reported_with_advice(
     changes: dict[str, object], name: str, status: str, words: str
 ) -> None:
-    checks = judge(**changes)
+    checks = judge(**changes)  # type: ignore[arg-type]
     assert checks[name].status == status
     assert words in checks[name].message
     assert checks[name].advice

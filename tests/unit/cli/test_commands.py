@@ -4,14 +4,18 @@ import csv
 import fcntl
 import hashlib
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.app import main
 from cli.output import name_for, print_table, show_money, show_seconds, show_text
 from cli.prompt_file.push import PAUSES_SECONDS, choose_name
 from rushes.errors import InvalidInput
+from stack.errors import CommandError
+from stack.run import run_stack
 from tests.support.cli_stub import UUID, Answer, Run, batch, job, problem, serve_stub
 
 GOOD = '{"prompt": "a fox", "model": "ltx-2-pro"}\n'
@@ -232,17 +236,46 @@ def test_a_database_that_is_away_is_exit_code_3_and_a_hint(run: Run) -> None:
     assert err.startswith("error: the database cannot be reached\nhint: try again in 2 s")
 
 
-def test_waiting_shows_progress_and_ends_with_the_batch(run: Run, tmp_path: Path) -> None:
+def test_waiting_shows_progress_and_ends_with_the_batch(run: Run) -> None:
     write("prompts.jsonl", GOOD * 2)
     with serve_stub(
-        Answer(201, batch(done=0)), Answer(200, batch(done=0, states={"queued": 2})), Answer(200, batch())
+        Answer(201, batch(done=0)),
+        Answer(200, batch(done=0, states={"queued": 2})),
+        Answer(200, batch(folder="/srv/renders/pilot")),
     ) as stub:
         code, out, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--wait")
     assert code == 0
     assert "pilot: 0/2 done · 2 queued" in err
     assert "pilot: 2/2 done · 2 succeeded" in err
     assert "2 of 2 ended: 2 succeeded" in out
-    assert f"folder     {tmp_path}/data/artifacts/pilot" in out
+    assert "folder     /srv/renders/pilot" in out  # the server's, not one of this folder
+
+
+def test_a_live_view_says_what_stops_the_account_and_when_it_works_again(run: Run) -> None:
+    stopped = {"condition": "no_credit", "message": "the account has no credit (402)", "what_to_do": "top up"}
+    waiting = {"done": 0, "states": {"queued": 2}, "time_left_unknown": "no_credit"}
+    write("prompts.jsonl", GOOD * 2)
+    with serve_stub(
+        Answer(201, batch(done=0)), Answer(200, batch(**waiting, account=stopped)), Answer(200, batch())
+    ) as stub:
+        _, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot", "--wait")
+    lines = err.splitlines()
+    began = lines.index("the account has no credit (402)")
+    assert lines[began + 1] == "top up"
+    assert lines[began + 2].endswith("time left unknown: the account has no credit")
+    assert "the account works again" in lines[began + 3 :]
+
+
+def test_a_trial_with_fast_renders_needs_the_simulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WAVESPEED_API_KEY", "wsk_1")
+    with pytest.raises(CommandError, match="--fast is for simulated renders"):
+        run_stack(workers=1, port=0, flower_port=0, simulator_port=0, fast=True, verbose=False)
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"rushes {metadata.version('rushes')}\n"
 
 
 def test_waiting_for_a_batch_with_a_failed_job_exits_with_1_and_says_why(run: Run) -> None:
@@ -408,7 +441,7 @@ def test_a_job_is_shown_with_its_wait_its_purchases_and_its_history(run: Run) ->
         "job.pushed",
         "bytes=9",
         "file:///v/1.mp4",
-        "pilot #1",
+        "pilot/1",
     ):
         assert part in out
     assert "\x1b" not in out
@@ -426,7 +459,7 @@ def test_jobs_are_listed_by_state_batch_and_model(run: Run) -> None:
         code, out, _ = run(stub, "job", "list", "--state", "failed", "-b", "pilot", "-m", "ltx-2-pro", "-n", "1")
     assert code == 0
     assert stub.asked[0].path == "/v1/jobs?state=failed&batch=pilot&model=ltx-2-pro&limit=1"
-    assert out.splitlines()[1].split("  ") == [UUID, "succeeded", "pilot #1", "ltx-2-pro", "a fox"]
+    assert out.splitlines()[1].split("  ") == [UUID, "succeeded", "pilot/1", "ltx-2-pro", "a fox"]
 
 
 @pytest.mark.parametrize(

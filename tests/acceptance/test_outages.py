@@ -1,0 +1,140 @@
+"""While the provider is away or refuses the account, every interface says why, and what to do."""
+
+import contextlib
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cli.app import main
+from cli.batch_progress import PlainView
+from rushes.monitoring.reports import describe_farm
+from rushes.runtime import Runtime
+from tests.acceptance.farm import Farm, open_farm
+from tests.support.api_server import Api, serve_api
+
+PROMPTS = [f"take {number}" for number in range(24)]
+NAMED_SECONDS = 15.0
+"""From the second failed request until every interface names the cause."""
+OUTAGE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A fault of the simulator, and what it must be called everywhere."""
+
+    fault: str
+    cause: str
+    what_to_do: str
+
+
+STOPS = [
+    Stopped("outage", "the provider is unreachable (", "`rushes account retry` tries now"),
+    Stopped("no_credit", "the account has no credit (", "top up the account, then run `rushes account retry`"),
+    Stopped("key_rejected", "the provider rejects the key (", "put a valid key of the same account"),
+]
+
+
+@dataclass(frozen=True)
+class Interfaces:
+    """Everything that a person reads about a farm."""
+
+    farm: Farm
+    api: Api
+    runtime: Runtime
+
+    def read(self) -> dict[str, str]:
+        """Each interface's text."""
+        batch = self.api.client.get("/v1/batches/test").json()
+        ((job,), *_) = self.farm.ask("SELECT id FROM job WHERE ended_at IS NULL ORDER BY state, id")
+        return {
+            "account show": run("account", "show"),
+            "batch show": run("batch", "show", "test"),
+            "batch show --watch": watch(batch),
+            "job show": run("job", "show", str(job)),
+            "doctor": run("doctor"),
+            "/readyz": self.api.client.get("/readyz").raise_for_status().text,
+            "queue.report": describe_farm(self.runtime),
+            "log": self.farm.read_logs("main", last=1_000_000),
+        }
+
+    def find_missing(self, *words: str) -> set[str]:
+        """The interfaces that do not say all of these words."""
+        texts = {name: " ".join(text.split()) for name, text in self.read().items()}
+        return {name for name, text in texts.items() if not all(each in text for each in words)}
+
+
+def run(*words: str) -> str:
+    """What a command prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        main(list(words))
+    return out.getvalue() + err.getvalue()
+
+
+def watch(batch: dict[str, Any]) -> str:
+    """What `batch show --watch` and `submit --wait` print for this answer of the API."""
+    text = io.StringIO()
+    PlainView(Console(file=text, width=200)).show(batch)
+    return text.getvalue()
+
+
+@pytest.fixture
+def interfaces(
+    database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Interfaces]:
+    """A farm with workers, and an API for it."""
+    with open_farm(
+        database_url=database_url,
+        redis_url=redis_url,
+        folder=tmp_path,
+        slots=4,
+        list_lag_seconds=1.0,
+        submit_timeout_seconds=3.0,
+        freeze_allowance_seconds=3.0,
+    ) as farm:
+        key, url = farm.simulator.api_key, farm.simulator.url
+        with serve_api(database_url, tmp_path / "data", wavespeed_api_key=key, wavespeed_url=url) as api:
+            for name, value in farm.environment().items():
+                monkeypatch.setenv(name, value)
+            monkeypatch.setenv("RUSHES_URL", str(api.client.base_url))
+            runtime = Runtime.open(farm.settings, threads=1, application="test")
+            farm.start_worker()
+            farm.start_store()
+            yield Interfaces(farm, api, runtime)
+            runtime.close()
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop.fault)
+def test_every_interface_names_what_stops_the_farm(interfaces: Interfaces, stop: Stopped) -> None:
+    farm = interfaces.farm
+    farm.push(PROMPTS)
+    farm.wait_until(lambda: farm.count_jobs("succeeded") >= 4, what="the farm works")
+    farm.simulator.set_fault(stop.fault, **({"status": 503} if stop.fault == "outage" else {}))
+    began = time.monotonic()
+    failed = "SELECT count(*) FROM account WHERE provider_failures >= 2 OR back_offs > 0"
+    farm.wait_until(lambda: farm.count(failed) == 1, what="requests have failed")
+    missing: list[set[str]] = []
+    farm.wait_until(
+        lambda: missing.append(interfaces.find_missing(stop.cause, stop.what_to_do)) or not missing[-1],  # type: ignore[func-returns-value]
+        what="every interface says so",
+        seconds=NAMED_SECONDS,
+    )
+    batch = interfaces.api.client.get("/v1/batches/test").json()
+    assert (batch["time_left"], batch["seconds_left"]) == (None, None)
+    assert batch["time_left_unknown"] == batch["account"]["condition"]
+    farm.wait_until(lambda: time.monotonic() > began + OUTAGE_SECONDS, what="the outage has lasted")
+    assert interfaces.find_missing(stop.cause, stop.what_to_do) == set()
+
+    farm.simulator.clear_faults()
+    assert interfaces.api.client.post("/v1/account/retry").status_code == 200
+    farm.wait_for_all()
+    assert farm.count_jobs("succeeded") == len(PROMPTS)
+    farm.wait_until(lambda: "account.works_again" in farm.read_logs("main"), what="the end is logged", seconds=15)
+    log = farm.read_logs("main", last=1_000_000)
+    assert (log.count("account.stopped"), log.count("account.works_again")) == (1, 1)
+    assert "takes submissions" in run("account", "show")

@@ -1,0 +1,98 @@
+"""The leader's work with its own intervals: retention, reconciliation runs, reports, pruning, the account's status."""
+
+import structlog
+
+from models import transitions
+from models.db.session import one_statement, transaction
+from models.queries.dispatching import DispatchAccount
+from rushes.account_status import ACCOUNT, Condition, find_account_status
+from rushes.intervals import Every
+from rushes.runtime import Runtime
+from workers.dispatcher.claims import CLAIM_LIMIT
+from workers.dispatcher.publisher import UNSTARTED_LEASE, Message, Publisher
+
+REPORT_SECONDS, RISK_SECONDS, PRUNE_SECONDS = 30.0, 10.0, 30.0
+"""How often the leader requests the report of the farm, the check of batches with a `finish_by`, and pruning."""
+RETENTION_SECONDS = 10.0
+"""How often the leader looks for renders near or past the end of the provider's retention."""
+STATUS_SECONDS = 2.0
+"""How often the leader reads the account's status, to log a change."""
+
+log = structlog.get_logger(__name__)
+
+
+class Errands:
+    """Only the dispatcher's thread may use this. `now` is in monotonic seconds, `room` the room in a queue."""
+
+    def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
+        self._runtime = runtime
+        self._publisher = publisher
+        self._retention = Every(RETENTION_SECONDS)
+        self._reports = Every(REPORT_SECONDS)
+        self._risks = Every(RISK_SECONDS)
+        self._pruning = Every(PRUNE_SECONDS)
+        self._status = Every(STATUS_SECONDS)
+        self._condition = Condition.OK  # as logged last
+
+    def log_status(self, now: float) -> None:
+        """Log once that something stops the account, and once that nothing does any more."""
+        if not self._status.begin_if_due(now):
+            return
+        with one_statement(self._runtime.sessions) as session:
+            status = find_account_status(session, ACCOUNT)
+        if status.condition is self._condition:
+            return
+        if status.is_ok:
+            log.info("account.works_again", after=self._condition.value)
+        else:
+            log.warning(
+                "account.stopped",
+                condition=status.condition.value,
+                message=status.message,
+                what_to_do=status.what_to_do,
+            )
+        self._condition = status.condition
+
+    def end_retained(self, now: float) -> None:
+        """End what is past the provider's retention, and report what is near it."""
+        if not self._retention.begin_if_due(now):
+            return
+        with transaction(self._runtime.sessions) as session:
+            ended = transitions.retention.end_retained(session, count=CLAIM_LIMIT)
+            near = transitions.retention.note_retention_near(session, count=CLAIM_LIMIT)
+            unconfirmed = transitions.retention.hand_over_unconfirmed(session, count=CLAIM_LIMIT)
+            downloads = transitions.unverified.end_expired_downloads(session, count=CLAIM_LIMIT)
+            warned = transitions.unverified.warn_of_giving_up(session, count=CLAIM_LIMIT)
+        if ended or near or unconfirmed:
+            log.warning("dispatcher.retention", ended=ended, near=near, unconfirmed=unconfirmed)
+        if downloads or warned:
+            log.error("dispatcher.downloads_expire", given_up=downloads, within_a_day=warned)
+
+    def reconcile(self, account: DispatchAccount, room: int) -> None:
+        """Claim and publish a reconciliation run, if one is due."""
+        if room <= 0:
+            return
+        with one_statement(self._runtime.sessions) as session:
+            claim = transitions.runs.claim_reconcile(session, account.id, lease=UNSTARTED_LEASE)
+        if claim is not None:
+            # If the message is lost, its lease ends and another run is claimed.
+            message = Message(
+                "render.reconcile", "reconcile", (str(account.id), claim), f"reconcile-{account.id}-{claim}"
+            )
+            self._publisher.publish([message])
+
+    def report(self, now: float, room: int, *, term: int | None, promises: bool) -> None:
+        """Request the report of the farm, and the check of batches with a `finish_by` if there are any."""
+        if room <= 0:
+            return
+        messages = []
+        if self._reports.begin_if_due(now):
+            messages.append(Message("queue.report", "report", (), f"report-{term}-{now:.0f}"))
+        if promises and self._risks.begin_if_due(now):
+            messages.append(Message("batch.check", "report", (), f"check-{term}-{now:.0f}"))
+        self._publisher.publish(messages)
+
+    def prune(self, now: float, room: int, *, term: int | None) -> None:
+        """Request pruning."""
+        if room > 0 and self._pruning.begin_if_due(now):
+            self._publisher.publish([Message("queue.prune", "store", (), f"prune-{term}-{now:.0f}")])
