@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from http.client import HTTPConnection
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from rushes.retries import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
 from rushes.wavespeed.answers import AccountRefused, ConcurrencyLimited, InputRefused, NotSent, SubmitOutcomeUnknown
-from rushes.wavespeed.callback_urls import Origin
+from rushes.wavespeed.callback_urls import HookAddresses, Origin
 from rushes.wavespeed.predictions import ProviderPrediction
 
 DATABASE_PAUSE_SECONDS = 0.5
@@ -52,6 +53,9 @@ class SubmitUnconfirmed(OutcomeUnknown):
 def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     """Post the prediction of this claim, once; return a line for operators.
 
+    The connection is opened first, so that a slow network or name server takes none of the rate slot's time. If it
+    takes longer than the slot lasts, it serves the next submission.
+
     Raises one of the classes above, after recording the outcome in the rows. If the process dies before the first
     commit, the lease gives the row back. If it dies later, the row has `posted_at` and the dispatcher marks it
     unconfirmed.
@@ -60,21 +64,30 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     with _never_in_the_way(), contextlib.suppress(DatabaseAway, SQLAlchemyError):  # else use the data we have
         runtime.forecaster.learn(runtime.sessions)  # queries once a minute, so also before any write
     began = time.monotonic()
+    try:
+        with runtime.client.connected() as connection:
+            return _post(runtime, prediction_id, claim, hooks=hooks, connection=connection)
+    except NotSent as error:
+        _hand_back(runtime, prediction_id, claim, not_reached=error, elapsed=time.monotonic() - began)
+        raise SubmitNotSent(str(error)) from error
+
+
+def _post(
+    runtime: Runtime, prediction_id: UUID, claim: int, *, hooks: HookAddresses | None, connection: HTTPConnection
+) -> str:
+    began = time.monotonic()
     lease = runtime.settings.submit_lease
     with one_statement(runtime.sessions) as session:
         ticket = transitions.submitting.begin_submit(
             session, prediction_id, claim, lease=lease, hook_asked=hooks is not None
         )
     if ticket is None:
-        with transaction(runtime.sessions) as session:
-            handed_back = transitions.submitting.hand_back_submit(session, prediction_id, claim)
-        runtime.waker.wake()
-        return "handed back: its rate slot passed, or the account waits" if handed_back else "stale: nothing to do"
+        return _hand_back(runtime, prediction_id, claim)
     forecast = _forecast_time_left(runtime, ticket)  # before the POST, so that nothing delays saving its answer
-    send_before = began + SEND_ALLOWANCE.total_seconds()
+    limits = {"send_before": began + SEND_ALLOWANCE.total_seconds(), "connection": connection}
     try:
         webhook = hooks.make(ticket.prediction_id, ticket.job_id) if hooks else None
-        accepted = runtime.client.submit(ticket.video_model, ticket.input, send_before=send_before, webhook=webhook)
+        accepted = runtime.client.submit(ticket.video_model, ticket.input, webhook=webhook, **limits)
     except NotSent as error:
         _take_back(runtime, ticket, claim, error, began=began)
         raise SubmitNotSent(str(error)) from error
@@ -88,6 +101,24 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
         _mark_unconfirmed(runtime, ticket, claim, error, began=began)
         raise SubmitUnconfirmed(str(error)) from error
     return _accept(runtime, ticket, claim, accepted, forecast=forecast)
+
+
+def _hand_back(
+    runtime: Runtime, prediction_id: UUID, claim: int, *, not_reached: NotSent | None = None, elapsed: float = 0.0
+) -> str:
+    """Give back a submission that was not begun.
+
+    If the provider was not reached, which was found out in `elapsed` seconds, the account backs off.
+    """
+    with transaction(runtime.sessions) as session:
+        handed_back = transitions.submitting.hand_back_submit(session, prediction_id, claim)
+        watched = queries.renders.find_watched(session, prediction_id) if handed_back and not_reached else None
+        if watched is not None and not_reached is not None:
+            account_id = watched.account_id
+            transitions.accounts.note_provider_failure(session, account_id, failure=str(not_reached), elapsed=elapsed)
+            back_off(session, account_id, not_reached, policy=SUBMIT_NOT_SENT, reason="unreachable")
+    runtime.waker.wake()
+    return "handed back: its rate slot passed, or the account waits" if handed_back else "stale: nothing to do"
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """What came of a POST is written however the database behaves meanwhile."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from models import PredictionState, transitions
+from models import Prediction, PredictionState, transitions
 from models.db.session import transaction
 from models.transitions.admission import ClaimedSubmit
+from rushes.account_status import Condition, find_account_status
 from rushes.forecasting import forecaster
 from rushes.jobs.views import get_job
 from rushes.runtime import ACCOUNT, Runtime
@@ -163,6 +165,46 @@ def test_a_submission_that_was_not_sent_is_reported_even_after_the_lease(databas
     row = read_prediction(runtime, claimed)
     assert (row["state"], row["posted_at"]) == (PredictionState.SUBMITTING, None)
     runtime.close()
+
+
+def test_a_provider_that_is_not_reached_holds_the_account_and_costs_nothing(database_url: str, tmp_path: Path) -> None:
+    with deaf_port() as port:
+        runtime = open_runtime(database_url, tmp_path, key="k", url=f"http://127.0.0.1:{port}")
+        claimed = claim_one(runtime)
+        for _ in range(2):
+            with pytest.raises(SubmitNotSent, match="Connection refused"):
+                submit_prediction(runtime, claimed.prediction_id, claimed.claim)
+    row = read_prediction(runtime, claimed)
+    assert (row["state"], row["posted_at"], row["not_before"]) == (PredictionState.SUBMITTING, None, None)
+    with transaction(runtime.sessions) as session:
+        status = find_account_status(session, ACCOUNT)
+    assert status.condition is Condition.PROVIDER_UNREACHABLE
+    assert "Connection refused" in status.message
+    assert status.next_try_at is not None
+    runtime.close()
+
+
+def test_a_lookup_slower_than_the_rate_slot_serves_the_next_submission(
+    runtime: Runtime, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookup, lookups = socket.getaddrinfo, []
+
+    def take_long(*args: Any, **kwargs: Any) -> Any:
+        lookups.append(args)
+        change(runtime, "prediction", not_before=Prediction.not_before - rows.DAY)
+        return lookup(*args, **kwargs)
+
+    claimed = claim_one(runtime)
+    before = simulator.stats()["accepted"]
+    monkeypatch.setattr(socket, "getaddrinfo", take_long)
+    assert submit_prediction(runtime, claimed.prediction_id, claimed.claim).startswith("handed back: its rate slot")
+    assert read_prediction(runtime, claimed)["posted_at"] is None
+    with transaction(runtime.sessions) as session:
+        account_id = rows.read(session, "prediction", claimed.prediction_id)["account_id"]
+        (again,) = transitions.admission.claim_submits(session, account_id, count=1, lease=LEASE * rows.SECOND)
+    assert submit_prediction(runtime, again.prediction_id, again.claim).startswith("accepted as")
+    monkeypatch.undo()
+    assert (len(lookups), simulator.stats()["accepted"]) == (1, before + 1)
 
 
 def test_a_refused_account_costs_the_job_nothing(runtime: Runtime, simulator: Simulator) -> None:
