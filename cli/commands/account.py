@@ -60,7 +60,7 @@ def retry(as_json: JsonOption = False) -> None:
 
         rushes account retry
     """
-    with ApiClient(load_settings().url) as client:
+    with open_api() as client:
         _print(client.post("account", "retry"), as_json=as_json)
 
 
