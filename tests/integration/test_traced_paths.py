@@ -24,6 +24,7 @@ from tests.support.simulator_client import wait_until
 from workers import tasks
 from workers.dispatcher import loop
 from workers.dispatcher.claims import StoreDispatch, SubmitDispatch
+from workers.dispatcher.errands import Errands
 from workers.dispatcher.publisher import Message, Publisher
 from workers.dispatcher.watch_schedule import WatchScheduler
 
@@ -143,7 +144,7 @@ def test_a_lost_answer_passes_through_few_modules(
     runtime: Runtime, simulator: Simulator, trace: Trace, api: Api, open_dispatcher: Any
 ) -> None:
     simulator.set_fault("submit_504")
-    turn = open_dispatcher(("render.submit", "render.reconcile"), ((loop.Dispatcher, "_reconcile"),))
+    turn = open_dispatcher(("render.submit", "render.reconcile"), ((Errands, "reconcile"),))
     api.push(model="ltx-2-fast")
     wait_until(lambda: turn() is not None and state_of(runtime, "prediction") == "rendering", "the adoption")
     assert len(trace.modules) <= MOST_FOR_A_LOST_ANSWER

@@ -15,7 +15,8 @@ from rushes.account_status import Condition, find_account_status
 from rushes.retries import SUBMIT_NOT_SENT
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
-from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
+from rushes.submitting.submit import SubmitNotSent, SubmitUnconfirmed, submit_prediction
+from rushes.wavespeed.answers import NotSent
 from tests.support.rows import SECOND
 from tests.support.runtimes import ask, change, claim_submits, push, wish
 from tests.support.scripted_server import Peer, Script, ScriptedServer
@@ -101,6 +102,28 @@ def test_the_second_lost_answer_in_a_row_holds_the_account(database_url: str, tm
             status = find_account_status(session, ACCOUNT)
         assert status.condition is Condition.PROVIDER_UNREACHABLE
         assert "503" in status.message
+
+
+class SlowNetwork:
+    """A client whose connections come about too late to send anything."""
+
+    def submit(self, *_: Any, **__: Any) -> None:
+        raise NotSent("the name lookup took 9 s", is_late=True)
+
+
+def test_the_second_slow_connection_in_a_row_holds_the_account(database_url: str, tmp_path: Path) -> None:
+    with runtime_at(answering_503(None), database_url, tmp_path) as runtime:
+        account = open_account(runtime)
+        runtime.__dict__["client"] = SlowNetwork()
+        push(runtime, wish("one"), wish("two"))
+        for claimed, expected in zip(
+            claim_submits(runtime, account, count=2), [(0, None), (1, "unreachable")], strict=True
+        ):
+            with pytest.raises(SubmitNotSent):
+                submit_prediction(runtime, claimed.prediction_id, claimed.claim)
+            assert read_back_off(runtime)[:2] == expected
+        with transaction(runtime.sessions) as session:
+            assert "the name lookup took 9 s" in find_account_status(session, ACCOUNT).message
 
 
 def test_a_probe_that_ends_unconfirmed_is_not_followed_by_the_next_at_once(

@@ -13,7 +13,7 @@ from rushes.accounts import retry_account
 from rushes.errors import Conflict
 from rushes.reconciling.failed_lists import pause_after
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.watching.poll import CheckFailed, check_prediction
+from rushes.watching.poll import CheckFailed, check_prediction, hold_checks
 from rushes.wavespeed.answers import KeyRefused, NoCredit, ProviderUnavailable
 from sandbox.wavespeed import Simulator
 from tests.support import rows
@@ -75,6 +75,17 @@ def test_polls_that_fail_are_an_outage_and_one_answer_ends_it(
     assert ask(runtime, COLUMNS) == [(0, False, None)]
     assert find_condition(runtime) is Condition.OK
     assert ask(runtime, "SELECT back_off_until <= now(), check_back_off_until <= now() FROM account") == [(True, True)]
+
+
+def test_a_failed_check_wakes_the_leader_once_per_hold(
+    runtime: Runtime, account_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[bool] = []
+    monkeypatch.setattr(runtime.waker, "wake", lambda: woken.append(True))
+    monkeypatch.setattr("random.random", lambda: 0.9)
+    for _ in range(3):
+        hold_checks(runtime, account_id, ProviderUnavailable("503"))
+    assert woken == [True]
 
 
 def test_a_list_that_fails_alone_is_no_outage(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
