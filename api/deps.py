@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request
 
 from api.schemas.jobs import Links
-from api.schemas.orders import NewBatch, NewJobs
+from api.schemas.orders import JobsToPrice, NewBatch, RetryAsked
 from api.schemas.outputs import RecheckAsked
 from api.schemas.pruning import PruneAsked
 from api.schemas.unconfirmed import Abandonment, Adoption
@@ -17,6 +17,8 @@ from rushes.runtime import Runtime
 MEGABYTE = 1_000_000
 JOB_BYTES = MEGABYTE
 """A prompt of 5,000 characters takes 60 kB if every character is escaped."""
+FILE_JOB_BYTES = 42 * MEGABYTE
+"""A data URL of the largest upload takes 40 MB."""
 BATCH_BYTES = 256 * MEGABYTE
 
 _PERSON_LENGTH = 100
@@ -56,6 +58,15 @@ def body_of(schema: type[Schema], *, limit_bytes: int) -> Callable[[Request], Aw
     return read
 
 
+async def read_retry(request: Request) -> RetryAsked | None:
+    """Read the body of a retry, which may be missing."""
+    body = await read_bounded(request, FILE_JOB_BYTES)
+    if not body:
+        return None
+    _require_json(request)
+    return read_schema(RetryAsked, body)
+
+
 def _require_json(request: Request) -> None:
     # This also keeps other web pages out: a browser sends this type only after asking for permission.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -81,8 +92,9 @@ async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") ->
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 LinksDep = Annotated[Links, Depends(get_links)]
 PersonDep = Annotated[str, Depends(get_person)]
-JobBody = Annotated[JobOrder, Depends(body_of(JobOrder, limit_bytes=JOB_BYTES))]
-JobsBody = Annotated[NewJobs, Depends(body_of(NewJobs, limit_bytes=BATCH_BYTES))]
+JobBody = Annotated[JobOrder, Depends(body_of(JobOrder, limit_bytes=FILE_JOB_BYTES))]
+RetryBody = Annotated[RetryAsked | None, Depends(read_retry)]
+JobsBody = Annotated[JobsToPrice, Depends(body_of(JobsToPrice, limit_bytes=BATCH_BYTES))]
 BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch, limit_bytes=BATCH_BYTES))]
 AdoptionBody = Annotated[Adoption, Depends(body_of(Adoption, limit_bytes=JOB_BYTES))]
 RecheckBody = Annotated[RecheckAsked, Depends(body_of(RecheckAsked, limit_bytes=JOB_BYTES))]

@@ -22,6 +22,7 @@ from rushes.reconciling.assign import Assigned, assign_answered, log_duplicate
 from rushes.retries import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
+from rushes.submitting.upload import send_upload
 from rushes.wavespeed.answers import AccountRefused, ConcurrencyLimited, InputRefused, NotSent, SubmitOutcomeUnknown
 from rushes.wavespeed.callback_urls import Origin
 from rushes.wavespeed.predictions import ProviderPrediction
@@ -66,10 +67,7 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
             session, prediction_id, claim, lease=lease, hook_asked=hooks is not None
         )
     if ticket is None:
-        with transaction(runtime.sessions) as session:
-            handed_back = transitions.submitting.hand_back_submit(session, prediction_id, claim)
-        runtime.waker.wake()
-        return "handed back: its rate slot passed, or the account waits" if handed_back else "stale: nothing to do"
+        return send_upload(runtime, prediction_id, claim) or _hand_back(runtime, prediction_id, claim)
     forecast = _forecast_time_left(runtime, ticket)  # before the POST, so that nothing delays saving its answer
     send_before = began + SEND_ALLOWANCE.total_seconds()
     try:
@@ -88,6 +86,13 @@ def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
         _mark_unconfirmed(runtime, ticket, claim, error)
         raise SubmitUnconfirmed(str(error)) from error
     return _accept(runtime, ticket, claim, accepted, forecast=forecast)
+
+
+def _hand_back(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
+    with transaction(runtime.sessions) as session:
+        handed_back = transitions.submitting.hand_back_submit(session, prediction_id, claim)
+    runtime.waker.wake()
+    return "handed back: its rate slot passed, or the account waits" if handed_back else "stale: nothing to do"
 
 
 @contextlib.contextmanager
