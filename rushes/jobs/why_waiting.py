@@ -22,6 +22,10 @@ def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | N
     if live is not None and live.state == "unconfirmed":
         reason = f"the answer to the submission was lost ({live.error_message})"
         return f"{reason}; Rushes buys again only after the provider's list, or a person, rules out that purchase"
+    if job.error_code == "upload_failed" and job.state == JobState.QUEUED:
+        return job.error_message
+    if live is not None and live.state == "submitting" and live.not_before is None and "upload:" in str(job.input):
+        return "its file is sent to the provider before it is submitted"
     if live is not None and live.watch_windows:
         windows = f"{live.watch_windows} watch window(s)"
         return f"the render outlived {windows}; it is still being checked, less and less often"

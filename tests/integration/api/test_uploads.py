@@ -62,7 +62,7 @@ def test_a_file_is_stored_once_and_its_type_is_that_of_its_bytes(api: Api) -> No
         (b"x" * (uploads.LARGEST_UPLOAD + 1), "image/png", 413),
     ],
 )
-def test_what_is_no_image_or_video_is_refused(api: Api, content: bytes, content_type: str, status: int) -> None:
+def test_a_file_that_is_no_image_or_video_is_refused(api: Api, content: bytes, content_type: str, status: int) -> None:
     assert send(api, content, content_type).status_code == status
     assert count(api, "upload") == 0
 
