@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from cli.api_client import ApiClient, Declined
-from rushes.catalog import REFERENCE, Parameter, find_reference, get_video_model, read_loose_value
+from rushes.catalog import REFERENCE, Parameter, find_reference, get_video_model, is_data_url, read_loose_value
 from rushes.errors import InvalidInput, Problem
 from rushes.jobs.uploads import LARGEST_UPLOAD, check_media, read_data_url
 from stack.errors import CommandError
@@ -36,7 +36,7 @@ class Reading(NamedTuple):
 
 def is_path(value: object) -> bool:
     """Return whether the value of an address names a file of this machine."""
-    if not isinstance(value, str) or not value.strip() or find_reference(value) or value[:5].lower() == "data:":
+    if not isinstance(value, str) or not value.strip() or find_reference(value) or is_data_url(value):
         return False
     return value.lower().startswith("file://") or not _SCHEME.match(value)
 
@@ -55,7 +55,7 @@ class LocalFiles:
 
     def refer(self, value: Any, parameter: Parameter) -> Any:
         """Return the reference of a file, and any other value as it is. Raises `InvalidInput` that names the path."""
-        if not is_path(value) and not (isinstance(value, str) and value[:5].lower() == "data:"):
+        if not is_path(value) and not (isinstance(value, str) and is_data_url(value)):
             return value
         key = (value, parameter.name)
         if key not in self._readings:

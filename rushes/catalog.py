@@ -106,6 +106,11 @@ def find_reference(value: object) -> str | None:
     return found[1] if found else None
 
 
+def is_data_url(value: str) -> bool:
+    """Return whether a value is a data URL. A push replaces it by a reference."""
+    return value[:5].lower() == "data:"
+
+
 def find_uploads(model: VideoModel, values: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameters of an input that are uploads, with the SHA-256 of each."""
     addresses = [each.name for each in model.parameters if each.kind == "url"]

@@ -40,7 +40,7 @@ def summarise(file: PromptFile, prepared: Prepared) -> Iterator[str]:
     if file.metadata:
         yield f"  metadata  {', '.join(file.metadata)}"
     if files := prepared.files.found:
-        yield f"  files     {len(files):,} to send, {prepared.files.size / 1e6:,.1f} MB"
+        yield f"  files     {len(files):,} to send, {prepared.files.size:,} bytes"
     yield from _warn_of_repeats(prepared)
     yield from _warn_of_misreadings(file)
 

@@ -20,7 +20,7 @@ from models import Batch, Job, queries, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.jobs import NewJob
 from models.transitions.uploads import NewUpload
-from rushes.catalog import describe_unknown, find_uploads, find_video_model, normalise_input
+from rushes.catalog import describe_unknown, find_uploads, find_video_model, is_data_url, normalise_input
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 from rushes.jobs.uploads import Files, keep_files, read_files
 
@@ -168,8 +168,10 @@ def check_orders(orders: Sequence[JobOrder], *, max_jobs: int) -> Checked:
 def take_files(order: JobOrder) -> tuple[JobOrder, Files]:
     """Replace the data URLs of an order by references. Raises `InvalidInput` for a file that is not taken."""
     model = find_video_model(order.model)
-    values, files = read_files(model, order.input) if model else (order.input, {})
-    return (order.model_copy(update={"input": values}), files) if files else (order, files)
+    if model is None or not any(isinstance(each, str) and is_data_url(each) for each in order.input.values()):
+        return order, {}
+    values, files = read_files(model, order.input)
+    return order.model_copy(update={"input": values}), files
 
 
 def push_job(sessions: Sessions, order: JobOrder) -> tuple[Job, tuple[str, ...]]:
@@ -177,7 +179,8 @@ def push_job(sessions: Sessions, order: JobOrder) -> tuple[Job, tuple[str, ...]]
     slim, files = take_files(order)
     new, warnings = check_order(slim)
     with transaction(sessions) as session:
-        keep_files(session, [new], files, prefix="")
+        if new.uploads:
+            keep_files(session, [new], files, prefix="")
         (stem,) = choose_stems([new.client_ref])
         return transitions.jobs.insert_job(session, new._replace(file_stem=stem)), warnings
 
@@ -208,7 +211,8 @@ def push_batch(
         if finish_by is not None:
             _check_finish_by(finish_by, now=queries.health.read_clock(session))
         stems = choose_stems([job.client_ref for job in checked.jobs])
-        keep_files(session, checked.jobs, checked.files)
+        if any(job.uploads for job in checked.jobs):
+            keep_files(session, checked.jobs, checked.files)
         jobs = [job._replace(file_stem=stem) for job, stem in zip(checked.jobs, stems, strict=True)]
         batch = transitions.jobs.insert_batch(session, name, jobs, finish_by=finish_by, digest=digest)
         if batch is not None:

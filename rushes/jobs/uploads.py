@@ -15,7 +15,7 @@ from models.db.session import Sessions, transaction
 from models.transitions.jobs import NewJob
 from models.transitions.uploads import KeptUpload, NewUpload
 from rushes.artifacts.media import find_media_type
-from rushes.catalog import REFERENCE, MediaKind, VideoModel, get_video_model
+from rushes.catalog import REFERENCE, MediaKind, VideoModel, get_video_model, is_data_url
 from rushes.errors import InvalidInput, NotFound, Problem
 
 LARGEST_UPLOAD = 30_000_000
@@ -46,7 +46,7 @@ def describe_kind(found: str | None, accepts: MediaKind | None) -> str:
 
 def read_data_url(value: object, *, field: str) -> bytes | None:
     """Return the bytes in a data URL; None if the value is something else. Raises `InvalidInput` if it is broken."""
-    if not isinstance(value, str) or value[:5].lower() != "data:":
+    if not isinstance(value, str) or not is_data_url(value):
         return None
     found = _DATA_URL.match(value)
     if found is None:

@@ -51,7 +51,7 @@ def test_a_path_starts_at_the_prompt_file_and_a_data_url_is_the_same_image(folde
     file, prepared = prepare(folder, "shots/a b.png", str(absolute), absolute.as_uri(), DATA_URL)
     assert {each["input"]["image"] for each in prepared.jobs} == {REFERENCE + SHA256}
     assert list(prepared.files.found) == [SHA256]
-    assert f"  files     1 to send, {len(picture()) / 1e6:.1f} MB" in list(summarise(file, prepared))
+    assert f"  files     1 to send, {len(picture()):,} bytes" in list(summarise(file, prepared))
     assert list(check_addresses(file, prepared)) == []
 
 
