@@ -11,7 +11,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 
 from api import examples
 from api.schemas.jobs import Links
-from api.schemas.orders import NewBatch, NewJobs
+from api.schemas.orders import JobsToPrice, NewBatch, RetryAsked
 from api.schemas.outputs import RecheckAsked
 from api.schemas.pruning import PruneAsked
 from api.schemas.unconfirmed import Abandonment, Adoption
@@ -26,6 +26,8 @@ JOB_BYTES = MEGABYTE
 """A prompt of 5,000 characters takes 60 kB if every character is escaped."""
 LARGE_BYTES = 8 * MEGABYTE
 """A larger body takes several times its size in memory while its jobs are checked and stored: one at a time."""
+FILE_JOB_BYTES = 42 * MEGABYTE
+"""A data URL of the largest upload takes 40 MB."""
 
 _PERSON_LENGTH = 100
 
@@ -92,6 +94,15 @@ def body_of(schema: type[Schema], *, limit_bytes: int | None = None) -> Callable
     return read
 
 
+async def read_retry(request: Request) -> RetryAsked | None:
+    """Read the body of a retry, which may be missing."""
+    body = await read_bounded(request, FILE_JOB_BYTES)
+    if not body:
+        return None
+    _require_json(request)
+    return read_schema(RetryAsked, body)
+
+
 def _require_json(request: Request) -> None:
     # This also keeps other web pages out: a browser sends this type only after asking for permission.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -118,8 +129,9 @@ RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 LinksDep = Annotated[Links, Depends(get_links)]
 JobId = Annotated[UUID, Depends(find_job)]
 PersonDep = Annotated[str, Depends(get_person)]
-JobBody = Annotated[JobOrder, Depends(body_of(JobOrder, limit_bytes=JOB_BYTES))]
-JobsBody = Annotated[NewJobs, Depends(body_of(NewJobs))]
+JobBody = Annotated[JobOrder, Depends(body_of(JobOrder, limit_bytes=FILE_JOB_BYTES))]
+RetryBody = Annotated[RetryAsked | None, Depends(read_retry)]
+JobsBody = Annotated[JobsToPrice, Depends(body_of(JobsToPrice))]
 BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch))]
 AdoptionBody = Annotated[Adoption, Depends(body_of(Adoption, limit_bytes=JOB_BYTES))]
 RecheckBody = Annotated[RecheckAsked, Depends(body_of(RecheckAsked, limit_bytes=JOB_BYTES))]

@@ -30,6 +30,14 @@ NEW_IMAGE_JOB: Json = {
     "model": "ltx-2-fast-i2v",
     "input": {"image": "https://example.com/fox.jpg", "prompt": "the fox turns its head", "duration": 8},
 }
+UPLOAD_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+UPLOAD: Json = {
+    "sha256": UPLOAD_SHA256,
+    "size": 482113,
+    "content_type": "image/jpeg",
+    "reference": f"upload:sha256:{UPLOAD_SHA256}",
+}
+RETRY: Json = {"input": {"image": "https://example.com/other.jpg"}}
 NEW_JOBS: Json = {"jobs": [NEW_JOB, NEW_IMAGE_JOB]}
 NEW_BATCH: Json = {"name": "pilot", **NEW_JOBS, "on_repeat": "same_name"}
 URGENT_BATCH: Json = {**NEW_BATCH, "finish_by": "2026-11-05T12:30:00Z"}

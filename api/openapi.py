@@ -25,6 +25,7 @@ wrong fields. A 503 comes with `Retry-After`.\
 TAGS = [
     {"name": "jobs", "description": "One video each: push, follow, fetch, cancel, retry, recheck."},
     {"name": "batches", "description": "Jobs pushed together: one name, one progress bar, all stored or none."},
+    {"name": "uploads", "description": "Images and videos as inputs of jobs."},
     {"name": "account", "description": "The provider's account: limits, health, money."},
     {
         "name": "unconfirmed",
@@ -65,7 +66,7 @@ _own_schemas: list[type[BaseModel]] = [ProblemDetails]
 """The schemas to which only our own parts of the document refer."""
 
 
-def takes(schema: type[BaseModel], **examples: Json) -> Json:
+def takes(schema: type[BaseModel], *, required: bool = True, **examples: Json) -> Json:
     """Return `openapi_extra` for a route if one of our dependencies reads its body. Examples are keyed by name."""
     _own_schemas.append(schema)
     named = {
@@ -73,7 +74,7 @@ def takes(schema: type[BaseModel], **examples: Json) -> Json:
         for name, value in examples.items()
     }
     content = {"schema": {"$ref": _REFERENCE.format(model=schema.__name__)}, "examples": named}
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}
 
 
 def shows(description: str, example: Json) -> Json:

@@ -14,6 +14,7 @@ from bench.history import HISTORY, measure_history
 from bench.loads import CONTESTANTS, LOADS, PUSHING, SETS, SINGLE_POLLS, Load, Overflow, list_names, quicken
 from bench.machine import describe_machine
 from bench.page import write_docs
+from bench.prompt_file import PROMPT_FILE, measure_prompt_file
 from bench.results import Book, group, write_book
 from bench.session import PUSHED_JOBS, PUSHED_JOBS_QUICK, SessionPlan, Wanted, estimate_seconds, make_plan, measure
 from bench.single_polls import make_polls_tables
@@ -31,6 +32,7 @@ def _list_choices() -> str:
     contestants = "\n\n".join(f"{name}: {about}" for name, about in CONTESTANTS.items())
     others = f"{PUSHING}: jobs accepted over HTTP\n\n{SINGLE_POLLS}: single polls against the exact optimum, simulated"
     others += f"\n\n{HISTORY}: what a million ended jobs cost, and how long pruning holds up a submission; only alone"
+    others += f"\n\n{PROMPT_FILE}: seconds and memory to price and push 100,000 lines; only alone"
     return f"LOADS\n\n{loads}\n\n{others}\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
 
 
@@ -54,8 +56,9 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
 
     Without a name it measures the standard set, in less than 15 minutes.
     """
-    if loads == [HISTORY]:
-        for table in measure_history(quick=quick, console=TALK):
+    alone = {HISTORY: measure_history, PROMPT_FILE: measure_prompt_file}
+    if loads and len(loads) == 1 and (run_alone := alone.get(loads[0])):
+        for table in run_alone(quick=quick, console=TALK):
             _print_table(table)
         return
     names = _read_names(loads or ["standard"])

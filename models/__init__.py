@@ -9,9 +9,9 @@ from models.tables.daily_total import DailyTotal
 from models.tables.event import Event
 from models.tables.finished_render import FinishedRender
 from models.tables.job import Job
-from models.tables.prediction import Prediction
+from models.tables.prediction import Prediction, UnknownPrediction
 from models.tables.stale_write import StaleWrite
-from models.tables.unknown_prediction import UnknownPrediction
+from models.tables.upload import JobUpload, SentUpload, Upload
 from models.tables.worker import Leader, Worker
 
 __all__ = [
@@ -25,11 +25,14 @@ __all__ = [
     "FinishedRender",
     "Job",
     "JobState",
+    "JobUpload",
     "Leader",
     "Prediction",
     "PredictionState",
+    "SentUpload",
     "StaleWrite",
     "UnknownPrediction",
+    "Upload",
     "Worker",
     "new_id",
 ]

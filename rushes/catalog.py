@@ -14,11 +14,15 @@ from urllib.parse import urlsplit
 from rushes.errors import InvalidInput, NotFound, Problem
 
 PROMPT_LIMIT = 5_000
-URL_LIMIT = 2_048
+URL_LIMIT = 8_192
+REFERENCE = "upload:sha256:"
+"""How the value of an address begins that stands for an uploaded file; its SHA-256 in lower-case hex follows."""
+_REFERENCE = re.compile(REFERENCE + "([0-9a-f]{64})")
 UNSUPPORTED = frozenset({"negative_prompt", "seed"})
 """Parameters of other video models. They are dropped with a warning, because their absence costs nothing."""
 
 ParameterKind = Literal["text", "url", "integer", "number", "flag"]
+MediaKind = Literal["image", "video"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Parameter:
     default: Any = None
     choices: tuple[int, ...] = ()
     minimum: float | None = None
+    accepts: MediaKind | None = None  # the kind of file at an address
 
     @property
     def required(self) -> bool:
@@ -95,7 +100,29 @@ def _text_problem(value: object) -> str | None:
     return None
 
 
-def _url_problem(value: object) -> str | None:
+def find_reference(value: object) -> str | None:
+    """Return the SHA-256 of the upload that a value stands for; None if it is another value."""
+    found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    return found[1] if found else None
+
+
+def is_data_url(value: str) -> bool:
+    """Return whether a value is a data URL. A push replaces it by a reference."""
+    return value[:5].lower() == "data:"
+
+
+def find_uploads(model: VideoModel, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters of an input that are uploads, with the SHA-256 of each."""
+    addresses = [each.name for each in model.parameters if each.kind == "url"]
+    return {name: found for name in addresses if (found := find_reference(values.get(name)))}
+
+
+def _address_problem(value: object) -> str | None:
+    return None if find_reference(value) else check_url(value)
+
+
+def check_url(value: object) -> str | None:
+    """Describe the problem with an http(s) URL in a few words; None if there is none."""
     if not isinstance(value, str) or not value:
         return f"must be an http or https URL, not {_kind_of(value)}"
     if len(value) > URL_LIMIT:
@@ -135,14 +162,14 @@ def _kind_of(value: object) -> str:
 
 _CHECKS: Mapping[str, Callable[[object], str | None]] = {
     "text": _text_problem,
-    "url": _url_problem,
+    "url": _address_problem,
     "integer": _integer_problem,
     "number": _number_problem,
     "flag": _flag_problem,
 }
 
 PROMPT = Parameter("prompt", "text", f"what to render, at most {PROMPT_LIMIT} characters")
-IMAGE = Parameter("image", "url", "http(s) URL of the first frame")
+IMAGE = Parameter("image", "url", "first frame: http(s) URL, data URL or upload", accepts="image")
 AUDIO = Parameter("generate_audio", "flag", "synchronised sound", default=True)
 PRO_DURATION = Parameter("duration", "integer", "seconds", default=6, choices=(6, 8, 10))
 FAST_DURATION = Parameter("duration", "integer", "seconds", default=6, choices=tuple(range(6, 21, 2)))
@@ -181,7 +208,7 @@ VIDEO_MODELS: tuple[VideoModel, ...] = (
         name="ltx-2-retake",
         about="LTX-2 Retake, renders a region of a video again",
         parameters=(
-            Parameter("video", "url", "http(s) URL of the video to change, at most 100 MB"),
+            Parameter("video", "url", "video to change, at most 100 MB: URL, data URL or upload", accepts="video"),
             PROMPT,
             Parameter("start_time", "number", "second at which the region begins", default=0, minimum=0),
             Parameter("end_time", "number", "second at which the region ends", minimum=0),

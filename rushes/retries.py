@@ -70,6 +70,9 @@ SUBMIT_NOT_SENT = RetryPolicy(base=timedelta(seconds=1), cap=timedelta(seconds=6
 
 The account also waits this long after an unconfirmed submission that had a Retry-After or came from a probe."""
 
+UPLOAD_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=10))
+"""A file could not be sent to the provider. Its job is queued again meanwhile, and loses no attempt."""
+
 RENDER_FAILED = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=2))
 """The provider failed the render by its own fault and refunds it. It is bought again, up to the job's attempts."""
 

@@ -50,7 +50,12 @@ class Runtime:
     def client(self) -> WaveSpeedClient:
         """The provider's client. Raises `InvalidInput` if no key is set."""
         total = self.settings.request_timeout_seconds
-        timeouts = Timeouts(read=total, total=total, submit_total=self.settings.submit_timeout_seconds)
+        timeouts = Timeouts(
+            read=total,
+            total=total,
+            submit_total=self.settings.submit_timeout_seconds,
+            upload_total=self.settings.upload_timeout_seconds,
+        )
         return self._open_client(timeouts, pool_size=self.threads)
 
     @cached_property

@@ -142,6 +142,7 @@ class Settings(BaseSettings):
 
     submit_timeout_seconds: Seconds = 60
     request_timeout_seconds: Seconds = 30
+    upload_timeout_seconds: Seconds = 120
     freeze_allowance_seconds: Seconds = 30
     list_lag_seconds: Seconds = 60
     submit_threads: int = Field(default=0, ge=0, le=200)
@@ -169,6 +170,12 @@ class Settings(BaseSettings):
     def submit_lease(self) -> timedelta:
         """The longest that a POST may take, including a frozen process. After that its outcome is unknown."""
         return timedelta(seconds=self.submit_timeout_seconds + self.freeze_allowance_seconds)
+
+    @property
+    def upload_lease(self) -> timedelta:
+        """The longest that sending a file to the provider may take, including a frozen process."""
+        seconds = self.request_timeout_seconds + self.upload_timeout_seconds + self.freeze_allowance_seconds
+        return timedelta(seconds=seconds)
 
     def count_watch_requests_per_second(self, *, delay_idles: bool = False) -> float:
         """Return the check requests per second: 1 per 100 slots and at least 2, unless set.

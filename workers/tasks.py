@@ -23,10 +23,14 @@ from rushes.settings import load_settings
 from rushes.storing.failures import StoreDelayed, StoreFailed, StoreStopped
 from rushes.storing.store import store_outputs
 from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
+from rushes.submitting.upload import UploadDelayed, UploadRefused
 from rushes.watching.poll import CheckFailed, check_prediction
 from rushes.watching.sweep import sweep_account
 
-SUBMIT_OUTCOMES = (SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, DatabaseAway)
+SUBMIT_OUTCOMES = (
+    *(SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed),
+    *(UploadDelayed, UploadRefused, DatabaseAway),
+)
 STORE_OUTCOMES = (StoreDelayed, StoreFailed, StoreStopped, DatabaseAway)
 CHECK_OUTCOMES = (CheckFailed, DatabaseAway)
 

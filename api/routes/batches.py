@@ -9,9 +9,10 @@ from api.deps import BatchBody, JobsBody, LinksDep, PersonDep, PruneBody, Runtim
 from api.openapi import BODY_ERRORS, answers, shows, takes
 from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPushed, Price
 from api.schemas.events import EventPage, EventsAsked, EventSeen
-from api.schemas.orders import NewBatch, NewJobs
+from api.schemas.orders import JobsToPrice, NewBatch
 from api.schemas.pruning import PruneAsked, PruneResult
-from rushes.jobs.batches import get_batch, list_batch_events, list_batches, view_pushed_batch
+from api.schemas.values import TimeLeftEstimate
+from rushes.jobs.batches import forecast_push, get_batch, list_batch_events, list_batches, view_pushed_batch
 from rushes.jobs.pruning import delete_batch
 from rushes.jobs.pushing import check_orders, push_batch
 
@@ -24,12 +25,14 @@ BatchName = Annotated[str, Path(description="The batch's name or id.", examples=
     "/estimate",
     summary="Price jobs",
     **answers(200, "The price of the jobs.", examples.PRICE, *BODY_ERRORS),
-    openapi_extra=takes(NewJobs, two_jobs=examples.NEW_JOBS),
+    openapi_extra=takes(JobsToPrice, two_jobs=examples.NEW_JOBS),
 )
 def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
     """Check jobs as a push does and price them from the catalogue. Nothing is stored."""
     checked = check_orders(new.jobs, max_jobs=runtime.settings.max_batch_jobs)
-    return Price.copy_from(checked, jobs=len(checked.jobs))
+    found = forecast_push(runtime.sessions, checked.jobs, forecaster=runtime.forecaster) if new.forecast else ()
+    first, last = map(TimeLeftEstimate.find, found or (None, None))
+    return Price.copy_from(checked, jobs=len(checked.jobs), first_time_left=first, time_left=last)
 
 
 @router.post(

@@ -6,13 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from api import examples
-from api.deps import JobBody, JobId, LinksDep, PersonDep, RecheckBody, RuntimeDep
+from api.deps import JobBody, JobId, LinksDep, PersonDep, RecheckBody, RetryBody, RuntimeDep
 from api.openapi import BODY_ERRORS, answers, takes
 from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.jobs import JobCancelled, JobDetails, JobListed, JobPage, JobPushed, JobRetried, JobsAsked
+from api.schemas.orders import RetryAsked
 from api.schemas.outputs import RecheckAsked, Rechecked
-from rushes.jobs.pushing import JobOrder, cancel_job, push_job, retry_job
+from rushes.jobs.pushing import JobOrder, cancel_job, push_job
 from rushes.jobs.rechecks import recheck_job, recheck_jobs
+from rushes.jobs.retry import retry_job
 from rushes.jobs.views import JobView, get_job, list_events, list_jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -87,16 +89,19 @@ def cancel(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: Perso
 @router.post(
     "/{job_id:job}/retry",
     summary="Retry a job",
-    **answers(202, "The job, active again.", examples.RETRIED_JOB, 404, 409, 422, 503),
+    **answers(202, "The job, active again.", examples.RETRIED_JOB, *BODY_ERRORS, 404, 409, 503),
+    openapi_extra=takes(RetryAsked, required=False, with_another_image=examples.RETRY),
 )
-def retry(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobRetried:
+def retry(*, job_id: JobId, asked: RetryBody, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobRetried:
     """Queue a failed or cancelled job again. A job in any other state is refused with 409.
 
     `max_attempts` grows by the number of purchases so far, to at most 20. A video that is paid for but not stored is
     downloaded, not bought again. The one exception is a job that failed with `output_gone`: the provider has deleted
     its file, so the job is bought again.
+
+    A body may replace values of the input. They are checked like those of a push, and the history names the old ones.
     """
-    state = retry_job(runtime.sessions, job_id, by=person)
+    state = retry_job(runtime.sessions, job_id, asked.input if asked else None, by=person)
     runtime.waker.wake()
     return JobRetried(state=state, job=JobDetails.of(get_job(runtime.sessions, job_id), links))
 

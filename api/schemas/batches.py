@@ -159,3 +159,11 @@ class Price(Shown):
     cost: Money
     cost_by_model: dict[str, Money] = Field(description="Keyed by video model id.")
     warnings: list[BatchWarning]
+    first_time_left: TimeLeftEstimate | None = Field(
+        default=None, description="With `forecast`: time until the first of these jobs would end."
+    )
+    time_left: TimeLeftEstimate | None = Field(
+        default=None,
+        description="With `forecast`: time until the last of them would end. Null without a dispatcher, and while the "
+        "account is paused.",
+    )

@@ -1,6 +1,6 @@
 """Requests for several jobs."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field
 
@@ -12,6 +12,18 @@ class NewJobs(Body):
     """Jobs to price."""
 
     jobs: list[JobOrder]
+
+
+class JobsToPrice(NewJobs):
+    """Jobs to price, and on request to forecast."""
+
+    forecast: Annotated[bool, Field(description="Also forecast when they would end if they were pushed now.")] = False
+
+
+class RetryAsked(Body):
+    """What a retry changes."""
+
+    input: Annotated[dict[str, Any], Field(description="Parameters to replace; the others stay as they are.")]
 
 
 class NewBatch(NewJobs):

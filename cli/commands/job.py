@@ -8,6 +8,7 @@ import typer
 
 from cli.api_client import open_api
 from cli.batch_download import download_file
+from cli.local_files import read_replacements
 from cli.options import FolderOption, JsonOption, LimitOption
 from cli.output import (
     note,
@@ -32,6 +33,10 @@ JobsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", hel
 CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs that ended with this failure code.")]
 StateOption = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
 BatchOption = Annotated[str | None, typer.Option("--batch", "-b", help="Name or id of a batch.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Replace a value of the input; a file may be a path. Repeatable."),
+]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Id or short name of a video model.")]
 
 
@@ -82,15 +87,18 @@ def list_jobs(
 
 
 @app.command("retry")
-def retry(job: JobArgument, as_json: JsonOption = False) -> None:
+def retry(job: JobArgument, *, replaced: SetOption = None, as_json: JsonOption = False) -> None:
     """Queue a failed or cancelled job again, or fetch its video if the video is paid for but not stored.
 
-    Example:
+    Examples:
 
         rushes job retry 019a2b3c-4d5e-7f60-8123-456789abcdef
+
+        rushes job retry 019a2b3c-4d5e-7f60-8123-456789abcdef --set image=shots/fox.png
     """
     with open_api() as client:
-        answer = client.post("jobs", job, "retry")
+        body = {"input": read_replacements(client, job, replaced)} if replaced else None
+        answer = client.post("jobs", job, "retry", body=body)
     print_answer(answer, f"job {job} is {answer['state']}", as_json=as_json)
 
 

@@ -1,6 +1,8 @@
 """`rushes submit` and `rushes estimate`: turn a prompt file into a batch, or price it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,7 +71,7 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
     """
     settings, name = load_settings(), choose_name(batch, file)
     prompts, prepared = _load(file, fill=fill, settings=settings, options=options, takes=takes)
-    _note_all(check_addresses(prompts, prepared) if check else ())
+    _note_all(check_addresses(prompts, prepared, partial(_forecast, settings.url, prepared)) if check else ())
     if dry_run:
         return _print_plan(name, prepared, as_json=as_json)
     consent.check(prepared, ask_above=settings.confirm_above)
@@ -89,13 +91,25 @@ def _load(
     return prompts, prepared
 
 
+def _forecast(url: str, prepared: Prepared) -> tuple[float, float] | None:
+    """Ask in how many seconds the first and the last job will at the latest have ended; None if it is not known."""
+    with suppress(CommandError), ApiClient(url) as client:
+        answer = client.post("estimate", body={"jobs": prepared.jobs, "forecast": True}, seconds=PUSH_SECONDS)
+        if answer.get("time_left"):
+            return answer["first_time_left"]["high_seconds"], answer["time_left"]["high_seconds"]
+    return None
+
+
 def _note_all(lines: Iterable[str]) -> None:
     for line in lines:
         note(line)
 
 
 def _print_plan(name: str, prepared: Prepared, *, as_json: bool) -> int:
+    files = prepared.files
     plan = {"batch": name, "jobs": len(prepared.jobs), "cost": f"{prepared.cost:.4f}"}
+    if files.found:
+        plan |= {"files": len(files.found), "file bytes": files.size}
     print_warnings({}, prepared)
     if as_json:
         print_json({**plan, "orders": prepared.jobs})

@@ -1,8 +1,9 @@
 """Check the addresses of images and videos before money is spent: the provider must be able to fetch them."""
 
 import ipaddress
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import requests
 
 from cli.prompt_file.jobs import Prepared
 from cli.prompt_file.records import FileRefused, LineProblem, PromptFile
-from rushes.catalog import find_video_model
+from rushes.catalog import find_reference, find_video_model
 from rushes.errors import Problem
 
 AT_ONCE = 16
@@ -21,6 +22,8 @@ SECONDS = (3.0, 5.0)
 MOST_REQUESTS = 500
 """How many distinct addresses are requested. A mistake usually concerns all addresses of a file."""
 SOON = timedelta(days=1)
+LATEST = timedelta(days=30)
+"""Addresses that are good for longer are not compared with a forecast."""
 _EARLIEST = 1_000_000_000  # a time in 2001, in seconds since 1970
 
 
@@ -38,13 +41,17 @@ class AddressFault(NamedTuple):
     is_warning: bool = False
 
 
-def check_addresses(file: PromptFile, prepared: Prepared) -> Iterator[str]:
+def check_addresses(
+    file: PromptFile, prepared: Prepared, forecast: Callable[[], tuple[float, float] | None] = lambda: None
+) -> Iterator[str]:
     """Yield a warning for each address that may fail. Raises `FileRefused` for those that the provider cannot use.
 
-    The first `MOST_REQUESTS` addresses are requested once, by HEAD.
+    The first `MOST_REQUESTS` addresses are requested once, by HEAD. `forecast` returns in how many seconds the first
+    and the last job are likely to have ended; it is asked only if an address expires within days.
     """
     places = _find_addresses(prepared)
     findings = {address: found for address in places if (found := _judge(address))}
+    findings |= _find_late(places, numbers=prepared.numbers, forecast=forecast)
     others = [address for address in places if address not in findings][:MOST_REQUESTS]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = zip(others, pool.map(_request, others), strict=True)
@@ -74,7 +81,7 @@ def _find_addresses(prepared: Prepared) -> Mapping[str, list[Place]]:
     for job, number in zip(prepared.jobs, prepared.numbers, strict=True):
         model = find_video_model(job["model"])
         for parameter in model.parameters if model else ():
-            if parameter.kind == "url":
+            if parameter.kind == "url" and not find_reference(job["input"][parameter.name]):
                 places[job["input"][parameter.name]].append(Place(number, parameter.name))
     return places
 
@@ -87,19 +94,39 @@ def _judge(address: str) -> AddressFault | None:
         is_local = not ipaddress.ip_address(host).is_global
     if is_local:
         return AddressFault("is on this machine or in a private network: the provider cannot fetch it")
-    ends_at = _find_end(parse_qs(urlsplit(address).query))
-    if ends_at is None or ends_at > datetime.now(UTC) + SOON:
+    ends_at = _find_end(address)
+    if ends_at is None or ends_at >= datetime.now(UTC):
         return None
-    if ends_at < datetime.now(UTC):
-        return AddressFault(f"has expired at {ends_at:%Y-%m-%d %H:%M} UTC: sign it again")
-    return AddressFault(
-        f"expires at {ends_at:%Y-%m-%d %H:%M} UTC: jobs that are submitted later will fail", is_warning=True
-    )
+    return AddressFault(f"has expired at {ends_at:%Y-%m-%d %H:%M} UTC: sign it again")
 
 
-def _find_end(query: Mapping[str, list[str]]) -> datetime | None:
+def _find_late(
+    places: Mapping[str, list[Place]], *, numbers: list[int], forecast: Callable[[], tuple[float, float] | None]
+) -> dict[str, AddressFault]:
+    """Return the addresses that expire before their last job is likely to have started; without a forecast, in a day.
+
+    The jobs of a file take their turns in its order, at about the same distance.
+    """
+    now = datetime.now(UTC)
+    found = ((address, _find_end(address)) for address in places)
+    ends = {address: end for address, end in found if end and now <= end < now + LATEST}
+    expected = forecast() if ends else None
+    late = {}
+    for address, end in ends.items():
+        turn, words = now + SOON, "jobs that are submitted later will fail"
+        if expected is not None:
+            first, last = expected
+            share = bisect_left(numbers, places[address][-1].number) / max(1, len(numbers) - 1)
+            turn = now + timedelta(seconds=first + (last - first) * share)
+            words = f"its job is expected to be done by {turn:%Y-%m-%d %H:%M} UTC, and will fail if it starts too late"
+        if end < turn:
+            late[address] = AddressFault(f"expires at {end:%Y-%m-%d %H:%M} UTC: {words}", is_warning=True)
+    return late
+
+
+def _find_end(address: str) -> datetime | None:
     """Return when a signed address expires, in the dialects of S3, Google, CloudFront and Azure."""
-    values = {name.lower(): each[0] for name, each in query.items()}
+    values = {name.lower(): each[0] for name, each in parse_qs(urlsplit(address).query).items()}
     with suppress(KeyError, ValueError, OverflowError):
         for dialect in ("x-amz", "x-goog"):
             if f"{dialect}-expires" in values:

@@ -1,19 +1,22 @@
 """Turn the lines of a prompt file and the options of a command into jobs for the API."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
+from cli.local_files import LocalFiles
 from cli.prompt_file.records import FileRefused, Line, LineProblem, PromptFile
-from rushes.catalog import VideoModel, describe_unknown, find_video_model, read_loose_value, read_number
+from rushes.catalog import REFERENCE, VideoModel, describe_unknown, find_video_model, read_loose_value, read_number
 from rushes.errors import InvalidInput, Problem
 from rushes.jobs.pushing import MAX_ATTEMPTS, PRIORITY_LIMIT, JobOrder, check_order
 
 _BOUNDS = {"priority": (-PRIORITY_LIMIT, PRIORITY_LIMIT), "max_attempts": (1, MAX_ATTEMPTS)}
+NO_FILE = REFERENCE + "0" * 64
+"""Stands for a file that cannot be read, so that its address causes no second problem."""
 _WITHOUT_MODEL = Problem("model", "is missing: name a video model here, or name one for such lines with --model")
 
 
@@ -24,13 +27,18 @@ class Fill:
     model: str | None = None
     duration: int | None = None
     audio: bool | None = None
+    image: str | None = None
     priority: int | None = None
     max_attempts: int | None = None
 
     @property
     def parameters(self) -> dict[str, tuple[str, Any]]:
         """Return, per parameter of video models, the option that set it and its value."""
-        given = {"duration": ("--duration", self.duration), "generate_audio": ("--audio", self.audio)}
+        given = {
+            "duration": ("--duration", self.duration),
+            "generate_audio": ("--audio", self.audio),
+            "image": ("--image", self.image),
+        }
         return {name: each for name, each in given.items() if each[1] is not None}
 
 
@@ -45,14 +53,16 @@ class Prepared:
     """Dollars, by the catalogue."""
     repeats: list[list[int]] = field(default_factory=list)
     """The lines of each group that asks for the same video."""
+    files: LocalFiles = field(default_factory=lambda: LocalFiles(Path()))
+    """The files to send before the push."""
 
 
 @dataclass(slots=True)
 class _FileFindings:
     problems: dict[LineProblem, None] = field(default_factory=dict)  # each once: a wrong option concerns many lines
     used: set[str] = field(default_factory=set)
-    same: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """The lines of each order, by its video model and its input."""
+    same: defaultdict[tuple[Any, ...], list[int]] = field(default_factory=lambda: defaultdict(list))
+    """The lines of each order, by its video model and the values of its input, which are in the catalogue's order."""
 
 
 def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int, takes: int = 1) -> Prepared:
@@ -67,7 +77,7 @@ def prepare_jobs(file: PromptFile, fill: Fill, *, max_jobs: int, takes: int = 1)
     if count > max_jobs:
         message = f"holds {count:,} jobs; a batch takes at most {max_jobs:,}"
         raise FileRefused(file.name, [LineProblem(0, Problem("", message))])
-    prepared, findings = Prepared(), _FileFindings()
+    prepared, findings = Prepared(files=LocalFiles(Path(file.name).parent)), _FileFindings()
     for line in file.lines:
         _prepare_line(line, fill, prepared=prepared, findings=findings)
     if sum(each.problem == _WITHOUT_MODEL for each in findings.problems) == len(file.lines):
@@ -107,7 +117,7 @@ def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _File
         findings.problems[LineProblem(line.number, Problem("model", describe_unknown(name)))] = None
         return
     order, problems = _take_order(given, fill, model=model)
-    values = _fill_in(model, given, fill=fill)
+    values = _fill_in(model, given, fill=fill, files=prepared.files, problems=problems)
     filled = {key: option for key, (option, _) in fill.parameters.items() if key in values and key not in given}
     findings.used.update(filled.values())
     try:
@@ -119,7 +129,7 @@ def _prepare_line(line: Line, fill: Fill, *, prepared: Prepared, findings: _File
     else:
         prepared.cost += job.price
         prepared.warnings.update(warnings)
-        findings.same[json.dumps([model.id, job.input], sort_keys=True)].append(line.number)
+        findings.same[(model.id, *job.input.values())].append(line.number)
     for problem in problems:
         if option := filled.get(problem.field):
             found = LineProblem(0, Problem(option, f"{problem.message} ({model.name})"))
@@ -146,12 +156,20 @@ def _take_order(given: dict[str, Any], fill: Fill, *, model: VideoModel) -> tupl
     return order, problems
 
 
-def _fill_in(model: VideoModel, given: Mapping[str, Any], *, fill: Fill) -> dict[str, Any]:
-    values = {name: read_loose_value(model, name, value) for name, value in given.items()}
-    for name, (_, value) in fill.parameters.items():
-        if name not in values and model.parameter(name) is not None:
-            values[name] = value
-    return values
+def _fill_in(
+    model: VideoModel, given: Mapping[str, Any], *, fill: Fill, files: LocalFiles, problems: list[Problem]
+) -> dict[str, Any]:
+    """Return the input of a line. The names of files become references; a problem with one is added to `problems`."""
+    filled = {name: value for name, (_, value) in fill.parameters.items() if model.parameter(name) is not None}
+    values = {**given, **{name: value for name, value in filled.items() if name not in given}}
+    for parameter in model.parameters:
+        if parameter.kind == "url" and parameter.name in values:
+            try:
+                values[parameter.name] = files.refer(values[parameter.name], parameter)
+            except InvalidInput as error:
+                problems += error.problems
+                values[parameter.name] = NO_FILE
+    return {name: read_loose_value(model, name, value) for name, value in values.items()}
 
 
 def _bounds_problem(name: str, value: object) -> str | None:

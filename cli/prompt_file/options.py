@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cli.local_files import is_path
 from cli.output import show_money
 from cli.prompt_file.columns import read_column_options
 from cli.prompt_file.jobs import Fill, Prepared
@@ -67,6 +69,9 @@ def read_fill(
     audio: Annotated[
         bool | None, typer.Option("--audio/--no-audio", help="Sound or no sound, for lines that do not set it.")
     ] = None,
+    image: Annotated[
+        str | None, typer.Option(metavar="FILE|URL", help="First frame, for lines that do not set it.")
+    ] = None,
     priority: Annotated[
         int | None, typer.Option(help="Priority for lines that do not set it. Higher goes first.")
     ] = None,
@@ -75,7 +80,8 @@ def read_fill(
     ] = None,
 ) -> Fill:
     """Values for lines that do not set them."""
-    return Fill(model=model, duration=duration, audio=audio, priority=priority, max_attempts=max_attempts)
+    image = str(Path(image).absolute()) if image and is_path(image) else image
+    return Fill(model=model, duration=duration, audio=audio, image=image, priority=priority, max_attempts=max_attempts)
 
 
 def read_consent(

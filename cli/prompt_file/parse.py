@@ -78,6 +78,7 @@ def _read_text(name: str, data: bytes, options: ReadOptions) -> PromptFile:
     except AmbiguousText as error:
         _refuse(name, f"holds lines that may belong together: {error}")
     file = PromptFile(name, [Line(each.number, {PROMPT: each.text}) for each in found.prompts], found.skipped)
+    file.unmarked = found.unmarked
     return check_jobs(file, [])
 
 

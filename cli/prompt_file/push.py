@@ -79,6 +79,7 @@ def push_batch(
     """
     body = {"name": name, "jobs": prepared.jobs, "on_repeat": "same_name" if buys_again else "same_jobs"}
     body |= {"finish_by": finish_by} if finish_by else {}
+    prepared.files.send(client)
     note(f"pushing {len(prepared.jobs):,} job{'' if len(prepared.jobs) == 1 else 's'} as {name} ...")
     began_at = datetime.now(UTC)
     try:

@@ -63,6 +63,8 @@ class PromptFile:
     skipped: Counter[str] = field(default_factory=Counter)
     metadata: dict[str, None] = field(default_factory=dict)
     """The columns whose values are kept as the jobs' metadata, in the order of the file."""
+    unmarked: list[int] = field(default_factory=list)
+    """Lines of a list that lack the mark which most others have."""
 
 
 class RecordReader:

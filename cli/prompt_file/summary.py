@@ -1,5 +1,6 @@
 """What a prompt file asks for, shown before money is spent."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -9,6 +10,15 @@ from cli.prompt_file.records import PromptFile
 
 SHOWN_GROUPS = 5
 SHOWN_LINES = 6
+
+_MISREADINGS = {
+    "words of a chat bot, which would be rendered": re.compile(
+        r"^(would you like|do you want me|want me to|shall i|should i|let me know|feel free|i hope (this|these|that)"
+        r"|i can also|happy to|if you('d| would)? (like|need|want))\b",
+        re.IGNORECASE,
+    ),
+    "options of another tool (such as --ar 16:9), which have no effect": re.compile(r"(^|\s)--[a-zA-Z]\w*(\s|=|$)"),
+}
 
 
 def summarise(file: PromptFile, prepared: Prepared) -> Iterator[str]:
@@ -29,7 +39,10 @@ def summarise(file: PromptFile, prepared: Prepared) -> Iterator[str]:
         yield f"  left out  {', '.join(left_out)}"
     if file.metadata:
         yield f"  metadata  {', '.join(file.metadata)}"
+    if files := prepared.files.found:
+        yield f"  files     {len(files):,} to send, {prepared.files.size:,} bytes"
     yield from _warn_of_repeats(prepared)
+    yield from _warn_of_misreadings(file)
 
 
 def _warn_of_repeats(prepared: Prepared) -> Iterator[str]:
@@ -38,6 +51,17 @@ def _warn_of_repeats(prepared: Prepared) -> Iterator[str]:
     hidden = len(prepared.repeats) - SHOWN_GROUPS
     if hidden > 0:
         yield f"warning: {hidden:,} more groups of lines ask for the same video"
+
+
+def _warn_of_misreadings(file: PromptFile) -> Iterator[str]:
+    """Warn of prompts that may be none: parts of a chat bot's answer, titles, and options of other tools."""
+    found = {"no list mark, unlike most others: is this a title?": file.unmarked}
+    for reason, pattern in _MISREADINGS.items():
+        found[reason] = [line.number for line in file.lines if pattern.search(str(line.fields.get("prompt", "")))]
+    for reason, numbers in found.items():
+        if numbers:
+            subject = f"lines {_list(numbers)} have" if len(numbers) > 1 else f"line {numbers[0]} has"
+            yield f"warning: {subject} {reason}"
 
 
 def _list(numbers: list[int]) -> str:

@@ -35,6 +35,8 @@ class PromptText:
 
     prompts: list[Prompt]
     skipped: Counter[str] = field(default_factory=Counter)
+    unmarked: list[int] = field(default_factory=list)
+    """Lines without the list mark that most others have."""
 
 
 Block = list[Prompt]
@@ -50,6 +52,7 @@ _QUOTES = {'"': '"', "\u201c": "\u201d", "\u201e": "\u201c", "\u00ab": "\u00bb",
 _EMPHASIS = re.compile(r"\*\*|__")
 _NARROWEST = 50  # columns that an editor wraps at
 _FEW_WORDS = 4
+_MOST = 2  # one in two lines has a list mark: then the others may be no prompts
 _OPEN_ENDS = ",;:-\u2013\u2014"
 _COMMENT = re.compile(r"#(?!\d)|//")
 _RULER = re.compile(r"[=+~<>|^`$\u2500-\u259f]")  # symbols that only draw a line
@@ -71,7 +74,7 @@ def read_prompts(text: str, split: Split = Split.AUTO) -> PromptText:
         found.prompts = [Prompt(block[0].number, " ".join(line.text for line in block)) for block in blocks]
     else:
         found.prompts = [line for block in blocks for line in block]
-    found.prompts = _remove_quotes(_remove_marks(found.prompts, found.skipped))
+    found.prompts = _remove_quotes(_remove_marks(found))
     found.skipped += Counter()  # without the kinds that were not found
     return found
 
@@ -174,16 +177,19 @@ def _are_continued(blocks: Sequence[Block]) -> bool:
     )
 
 
-def _remove_marks(prompts: list[Prompt], skipped: Counter[str]) -> list[Prompt]:
-    counted = [int(found[1]) for each in prompts if (found := _NUMBER.match(each.text))]
+def _remove_marks(found: PromptText) -> list[Prompt]:
+    prompts = found.prompts
+    counted = [int(number[1]) for each in prompts if (number := _NUMBER.match(each.text))]
     # Numbers are marks if they count up from 1, and may begin again after a heading.
     is_numbered = counted[:1] == [1] and all(after in (1, before + 1) for before, after in pairwise(counted))
-    unmarked = []
+    bare, unmarked = [], []
     for each in prompts:
         mark = _BULLET.match(each.text) or _LABEL.match(each.text) or (is_numbered and _NUMBER.match(each.text)) or None
-        skipped["list mark"] += mark is not None
-        unmarked.append(Prompt(each.number, each.text[mark.end() :]) if mark else each)
-    return unmarked
+        bare.append(Prompt(each.number, each.text[mark.end() :]) if mark else each)
+        unmarked += [] if mark else [each.number]
+    found.skipped["list mark"] += len(prompts) - len(unmarked)
+    found.unmarked = unmarked if len(unmarked) * _MOST < len(prompts) else []
+    return bare
 
 
 def _remove_quotes(prompts: list[Prompt]) -> list[Prompt]:

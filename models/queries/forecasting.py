@@ -227,9 +227,13 @@ _WAITING_OF_JOB = statement(_WAITING.format(whose="id = :job_id", ours=_OURS, ki
 _WAITING_OF_BATCH = statement(_WAITING.format(whose="batch_id = :batch_id", ours=_OURS, kind=_KIND))
 
 
+_WAITING_OF_ALL = statement(_WAITING.format(whose="true", ours=_OURS, kind=_KIND))
+
+
 def list_waiting(session: Session, whose: Whose) -> list[WaitingJobs]:
-    """The queue up to the last of these jobs, in the dispatcher's order."""
-    query = _WAITING_OF_BATCH if whose.batch_id else _WAITING_OF_JOB
+    """The queue up to the last of these jobs, in the dispatcher's order; the whole queue if no jobs are named."""
+    named = _WAITING_OF_JOB if whose.job_id else _WAITING_OF_ALL
+    query = _WAITING_OF_BATCH if whose.batch_id else named
     return find_all(session, query, WaitingJobs, **whose._asdict())
 
 

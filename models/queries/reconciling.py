@@ -71,7 +71,8 @@ class JobSnapshot(NamedTuple):
 
 
 _POSTED = statement("""
-    SELECT prediction.id AS prediction_id, job_id, video_model, input, posted_at, prediction.state,
+    SELECT prediction.id AS prediction_id, job_id, video_model, coalesce(sent_input, input) AS input, posted_at,
+        prediction.state,
         prediction.state = 'submitting' AS is_open,
         prediction.state = 'submitting'
             OR prediction.state = 'unconfirmed' AND coalesce(prediction.due_at <= now(), false) AS is_due,
@@ -90,7 +91,8 @@ def list_posted(session: Session, account_id: UUID) -> list[Posted]:
 
 
 _UNCONFIRMED = statement("""
-    SELECT prediction.id AS prediction_id, job_id, batch.name AS batch, video_model, input, prediction.price, posted_at,
+    SELECT prediction.id AS prediction_id, job_id, batch.name AS batch, video_model,
+        coalesce(sent_input, input) AS input, prediction.price, posted_at,
         prediction.error_code IS NOT DISTINCT FROM 'undecidable' AS needs_person,
         coalesce(prediction.error_message, '') AS reason
     FROM prediction JOIN job ON job.id = job_id LEFT JOIN batch ON batch.id = batch_id
@@ -189,7 +191,10 @@ def measure_list_lag(
 # An unconfirmed submission may be marked not found, or may adopt a prediction that fails. Its job is then bought again,
 # like the job of a failed render.
 _OPEN_JOBS = statement("""
-    SELECT job.id AS job_id, video_model, input, job.created_at AS posted_at,
+    SELECT job.id AS job_id, video_model, job.created_at AS posted_at,
+        input || coalesce((
+            SELECT jsonb_object_agg(parameter, url) FROM job_upload JOIN sent_upload USING (sha256)
+            WHERE job_upload.job_id = job.id AND url IS NOT NULL), '{}') AS input,
         prediction.id IS NULL OR prediction.provider_id IS NULL AND posted_at IS NULL AS is_free
     FROM job LEFT JOIN prediction ON job_id = job.id AND NOT is_duplicate
         AND prediction.state IN ('submitting', 'unconfirmed', 'rendering')

@@ -2,9 +2,11 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.lifecycle import LIVE, PredictionState
@@ -82,6 +84,7 @@ class Prediction(Base):
     due_at: Mapped[datetime | None]
     not_before: Mapped[datetime | None]  # time of its rate slot; null: none taken
     posted_at: Mapped[datetime | None]  # committed before the POST: from this commit on it may have been bought
+    sent_input: Mapped[dict[str, Any] | None]  # the input as sent; null: the job's
     provider_id: Mapped[str | None]  # WaveSpeed's prediction id; written once
     provider_created_at: Mapped[datetime | None]  # by the provider's clock
     accepted_at: Mapped[datetime | None]  # when we learned its provider_id
@@ -118,3 +121,20 @@ class Prediction(Base):
     counted: Mapped[bool] = mapped_column(server_default=text("false"))  # the daily totals contain it
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]
+
+
+class UnknownPrediction(Base):
+    """A prediction at the provider that no row of ours asked for: made on its website, or lost from our rows.
+
+    Reported once. Deleted if a row turns out to have asked for it; that row may become a duplicate
+    purchase.
+    """
+
+    __tablename__ = "unknown_prediction"
+
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("account.id"), primary_key=True)
+    provider_id: Mapped[str] = mapped_column(primary_key=True)
+    video_model: Mapped[str]
+    input: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    provider_created_at: Mapped[datetime | None]
+    found_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -6,7 +6,7 @@ last. A transition that locks an account first (admission, claiming) takes the o
 folder writes a state.
 """
 
-from models.transitions import accounts, admission, jobs, leadership, pruning, stale_writes, submitting
+from models.transitions import accounts, admission, jobs, leadership, pruning, stale_writes, submitting, uploads
 from models.transitions.reconciling import pauses, purchases, runs
 from models.transitions.storing import claims, output_host, steps, unverified
 from models.transitions.watching import finished_renders, lists, renders, retention
@@ -30,4 +30,5 @@ __all__ = [
     "steps",
     "submitting",
     "unverified",
+    "uploads",
 ]

@@ -45,6 +45,7 @@ class AccountRoom(NamedTuple):
     stuck: int  # of these, the ones that gave their slot back
     submitting: int  # of these, the ones not accepted yet
     posting: int  # of those, the ones with a message or a POST under way
+    uploading: int = 0  # of the ones submitting, those that wait for a file to be sent; they ask for no rate slot yet
     spend_left: Decimal | None = None  # dollars that may still be bought today; None: no cap, or not counted
 
     @property
@@ -64,21 +65,26 @@ class AccountRoom(NamedTuple):
             return self.rate_slots
         return 0 if self.posting else min(self.rate_slots, 1)
 
+    @property
+    def without_place(self) -> int:
+        """Submissions that were handed back and want a rate slot."""
+        return max(0, self.submitting - self.posting - self.uploading)
+
     def count_admissible(self, queue_room: int) -> int:
         """How many jobs may be admitted if the queue has room for `queue_room` messages."""
         if self.back_offs and self.submitting:
             return 0
-        without_place = self.submitting - self.posting
-        return max(0, min(self.free, self.submits - without_place, queue_room))
+        return max(0, min(self.free, self.submits - self.without_place, queue_room))
 
 
 ROOM = """coalesce(back_off_until > now(), false) OR paused_at IS NOT NULL AS is_held, slots, effective_slots,
         coalesce(limited_at < now() - CAST(:probe_pause AS interval), false) AS probes, overcommit, back_offs,
-        greatest(0, submits_per_minute - posted) AS rate_slots, live, stuck, submitting, posting"""
+        greatest(0, submits_per_minute - posted) AS rate_slots, live, stuck, submitting, posting, uploading"""
 IN_USE = """LATERAL (
             SELECT count(*) AS live, count(*) FILTER (WHERE state = 'submitting') AS submitting,
                 count(*) FILTER (WHERE watch_windows >= :slot_windows) AS stuck,
-                count(*) FILTER (WHERE state = 'submitting' AND not_before IS NOT NULL AND due_at > now()) AS posting
+                count(*) FILTER (WHERE state = 'submitting' AND not_before IS NOT NULL AND due_at > now()) AS posting,
+                count(*) FILTER (WHERE state = 'submitting' AND not_before IS NULL AND due_at > now()) AS uploading
             FROM prediction
             WHERE account_id = account.id AND state IN ('submitting', 'unconfirmed', 'rendering')
         ) AS slots_in_use,

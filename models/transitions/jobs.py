@@ -23,6 +23,7 @@ from models.transitions.history import append_event, change, fields, log
 from models.transitions.job_release import ATTEMPTS, follow_duplicate
 from models.transitions.storing.steps import HAS_NO_VIDEO, NEWEST_OUTPUT, STORE_FROM_START
 from models.transitions.submitting import withdraw_submit
+from models.transitions.uploads import replace_uses, send_again
 
 
 class NewJob(NamedTuple):
@@ -36,6 +37,7 @@ class NewJob(NamedTuple):
     client_ref: str | None = None
     client_metadata: dict[str, Any] | None = None
     file_stem: str | None = None
+    uploads: Mapping[str, str] = {}  # the parameters that are uploads, with their SHA-256
 
 
 _PUSHED_BATCH = statement(f"""
@@ -51,16 +53,25 @@ def insert_batch(
     batch = session.scalars(born.on_conflict_do_nothing(index_elements=["name"]).returning(Batch)).first()
     if batch is None:
         return None
-    _copy_jobs(session, ((new_id(), batch.id, number, *job) for number, job in enumerate(jobs, start=1)))
+    ids = [new_id() for _ in jobs]
+    numbered = enumerate(zip(ids, jobs, strict=True), start=1)
+    _copy(session, _COPY, ((job_id, batch.id, number, *job[:-1]) for number, (job_id, job) in numbered))
+    uses = [(job_id, *use) for job_id, job in zip(ids, jobs, strict=True) for use in job.uploads.items()]
+    if uses:
+        _copy(session, _COPY_USES, uses)
     session.execute(_PUSHED_BATCH, {"batch_id": batch.id})
     return batch
 
 
 def insert_job(session: Session, new: NewJob) -> Job:
     """Store a job that belongs to no batch. Returns its row."""
-    job = Job(id=new_id(), **new._asdict())
+    columns = new._asdict()
+    uploads = columns.pop("uploads")
+    job = Job(id=new_id(), **columns)
     session.add(job)
     session.flush()
+    if uploads:
+        replace_uses(session, job.id, uploads)
     append_event(session, "job.pushed", {}, job_id=job.id)
     return job
 
@@ -84,20 +95,21 @@ _COPY = """
     COPY job (id, batch_id, number, video_model, input, price, priority, max_attempts, client_ref, client_metadata,
         file_stem) FROM STDIN
 """
+_COPY_USES = "COPY job_upload (job_id, parameter, sha256) FROM STDIN"
 
 
-def _copy_jobs(session: Session, rows: Iterable[tuple[Any, ...]]) -> None:
+def _copy(session: Session, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
     # COPY is several times faster than INSERT for a large batch.
     connection = session.connection().connection.driver_connection
     assert connection is not None  # noqa: S101 - a session that is in a transaction has one
     try:
-        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
             for row in rows:
                 copy.write_row([Jsonb(value) if isinstance(value, dict) else value for value in row])
     except psycopg.Error as error:
         # COPY bypasses SQLAlchemy, so raise its error type: callers use it to distinguish a lost database from a bad
         # row.
-        raise DBAPIError.instance(_COPY, None, error, psycopg.Error, hide_parameters=True) from error
+        raise DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True) from error
 
 
 def cancel_job(session: Session, job_id: UUID, *, by: str | None = None) -> str | None:
@@ -171,6 +183,31 @@ def _is_deleted(session: Session, job_id: UUID) -> bool:
     return bool(session.execute(_IS_DELETED, {"job_id": job_id}).scalar())
 
 
+_REPLACED = "input = coalesce(CAST(:input AS jsonb), input), price = coalesce(CAST(:price AS numeric), price)"
+_RETRIED_DETAIL = f"{_BY} || {fields(state='state')} || CAST(:replaced AS jsonb)"
+
+
+class NewInput(NamedTuple):
+    """The whole input of a job that is retried, already checked and priced, and the values that it replaces."""
+
+    input: dict[str, Any]
+    price: Decimal
+    uploads: Mapping[str, str]
+    replaced: Mapping[str, Any]
+
+
+# A prediction is compared with the provider's list by the input that it was sent with.
+_KEEP_SENT = statement("""
+    UPDATE prediction SET sent_input = job.input
+    FROM job
+    WHERE job_id = :job_id AND job.id = job_id AND job.state IN ('failed', 'cancelled') AND sent_input IS NULL
+""")
+
+
+def _keep_sent_input(session: Session, job_id: UUID) -> None:
+    session.execute(_KEEP_SENT, {"job_id": job_id})
+
+
 _RETRY = statement(f"""
     WITH paid AS MATERIALIZED (  -- the lock keeps a recheck out, also if the output is gone
         SELECT prediction.id, job.error_code IS DISTINCT FROM 'output_gone' AS may_be_there
@@ -188,10 +225,10 @@ _RETRY = statement(f"""
         SET state = CASE WHEN EXISTS (SELECT 1 FROM fetched) THEN 'storing' ELSE 'queued' END,
             due_at = CASE WHEN NOT EXISTS (SELECT 1 FROM fetched) THEN now() END,
             ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL,
-            max_attempts = least(20, max_attempts + {ATTEMPTS})
+            max_attempts = least(20, max_attempts + {ATTEMPTS}), {_REPLACED}
         WHERE id = :job_id AND state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
         RETURNING id, state
-    ), {log("'job.retried'", "retried", f"{_BY} || {fields(state='state')}", job_id="id")}
+    ), {log("'job.retried'", "retried", _RETRIED_DETAIL, job_id="id")}
     SELECT state FROM retried
 """)
 
@@ -202,19 +239,36 @@ _FORGET_CRASHES = statement("""
 """)
 
 
-def retry_job(session: Session, job_id: UUID, *, by: str | None = None) -> str | None:
+def retry_job(
+    session: Session, job_id: UUID, new_input: NewInput | None = None, *, by: str | None = None
+) -> str | None:
     """Retry a failed or cancelled job, with as many further attempts as it had. Returns its new state.
 
     A paid output that was not stored is fetched and not bought again, unless the provider has deleted it
-    (`output_gone`). Instead of being bought again, the job succeeds with the file of a stored duplicate purchase.
-    Returns None if the job cannot be retried, also because its batch is deleted.
+    (`output_gone`). Instead of being bought again, the job succeeds with the file of a stored duplicate purchase,
+    unless `new_input` replaces its input. An earlier prediction keeps the input that it was sent with. Returns None if
+    the job cannot be retried, also because its batch is deleted.
     """
     if _is_deleted(session, job_id):
         return None
     session.execute(_FORGET_CRASHES, {"job_id": job_id})
-    state: str | None = session.execute(_RETRY, {"job_id": job_id, "by": by}).scalar_one_or_none()
-    if state == JobState.QUEUED and follow_duplicate(session, job_id, waiting=[JobState.QUEUED]):
-        return JobState.SUCCEEDED.value
+    values: dict[str, Any] = {"input": None, "price": None, "replaced": as_json({}), "by": by}
+    if new_input is not None:
+        session.execute(_KEEP_SENT, {"job_id": job_id})
+        values |= {
+            "input": as_json(new_input.input),
+            "price": new_input.price,
+            "replaced": as_json({"replaced": new_input.replaced}),
+        }
+    state: str | None = session.execute(_RETRY, {"job_id": job_id, **values}).scalar_one_or_none()
+    if state is None:
+        return None
+    if new_input is not None:
+        replace_uses(session, job_id, new_input.uploads)
+    send_again(session, job_id)
+    if new_input is None and state == JobState.QUEUED:
+        followed = follow_duplicate(session, job_id, waiting=[JobState.QUEUED])
+        return JobState.SUCCEEDED.value if followed else state
     return state
 
 

@@ -37,6 +37,9 @@ def _marking(which: str) -> TextClause:
     )
 
 
+UPLOAD_USABLE = timedelta(days=6)
+"""An upload that the provider got longer ago is sent again. The provider keeps it for seven days."""
+
 DUPLICATE = "duplicate"
 """What `accept_prediction` returns for a row that becomes a duplicate purchase."""
 
@@ -53,10 +56,20 @@ class SubmitTicket(NamedTuple):
     provider_failures: int = 0  # requests in a row without a usable answer, when the ticket was given
 
 
+_HAS_UPLOADS = "EXISTS (SELECT 1 FROM job_upload WHERE job_id = job.id)"
+_ADDRESSES = """(
+                SELECT jsonb_object_agg(parameter, url) FROM job_upload JOIN sent_upload USING (sha256)
+                WHERE job_id = job.id AND account_id = account.id)"""
+_MISSING = """
+              SELECT 1 FROM job_upload AS used LEFT JOIN sent_upload AS sent
+                  ON sent.account_id = account.id AND sent.sha256 = used.sha256 AND sent.url IS NOT NULL
+                      AND sent.sent_at >= now() - CAST(:usable AS interval)
+              WHERE used.job_id = job.id AND sent.sha256 IS NULL"""
 _BEGIN = statement(f"""
     WITH begun AS (
         UPDATE prediction
-        SET posted_at = clock_timestamp(), due_at = clock_timestamp() + :lease, hook_asked = :hook_asked
+        SET posted_at = clock_timestamp(), due_at = clock_timestamp() + :lease, hook_asked = :hook_asked,
+            sent_input = CASE WHEN {_HAS_UPLOADS} THEN job.input || {_ADDRESSES} END
         FROM job, account
         WHERE prediction.id = :prediction_id AND prediction.claim = :claim
           AND prediction.state = 'submitting' AND prediction.posted_at IS NULL
@@ -65,7 +78,9 @@ _BEGIN = statement(f"""
           AND (account.back_off_until IS NULL OR account.back_off_until <= now())
           AND account.paused_at IS NULL
           AND clock_timestamp() <= prediction.not_before + :tolerance
-        RETURNING prediction.id, job_id, account_id, video_model, input, back_offs, provider_failures
+          AND NOT EXISTS ({_MISSING})
+        RETURNING prediction.id, job_id, account_id, video_model, coalesce(sent_input, input) AS input, back_offs,
+            provider_failures
     ), {log("'prediction.posted'", "begun", fields(claim="CAST(:claim AS bigint)"))}
     SELECT id AS prediction_id, job_id, account_id, video_model, input, back_offs, provider_failures FROM begun
 """)
@@ -78,11 +93,15 @@ def begin_submit(
 
     `hook_asked` says that it is posted with an address for a webhook.
 
+    The same statement records the addresses of the job's uploads, which replace them in the input that is sent.
+
     Returns None if another message was first, the claim is stale, the job was cancelled, the account backs off or is
-    paused, or the rate slot has passed. The caller then hands the submission back.
+    paused, the rate slot has passed, or the provider has no usable copy of an upload. The caller then sends the upload,
+    or hands the submission back.
     """
     values = {"prediction_id": prediction_id, "claim": claim, "lease": lease, "hook_asked": hook_asked}
-    return find_one(session, _BEGIN, SubmitTicket, tolerance=RATE_SLOT_TOLERANCE, **values)
+    values |= {"tolerance": RATE_SLOT_TOLERANCE, "usable": UPLOAD_USABLE}
+    return find_one(session, _BEGIN, SubmitTicket, **values)
 
 
 _HAND_BACK = statement("""

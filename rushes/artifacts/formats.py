@@ -64,7 +64,7 @@ _DOCUMENT_STARTS = (
     (re.compile(r"<(\?xml|!doctype|!--|[a-z])", re.IGNORECASE), "an XML document"),
     (re.compile(r"[{\[]"), "a JSON document"),
 )
-_IMAGES = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "ICO")
+IMAGES = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "ICO")
 
 
 def short_name(format_name: str, *, brand: str, start: bytes) -> str:
@@ -176,7 +176,7 @@ def _find_document(path: Path, content_type: str) -> str | None:
 
 def _find_image(path: Path) -> str | None:
     try:
-        with Image.open(path, formats=_IMAGES) as image:
+        with Image.open(path, formats=IMAGES) as image:
             kind = "an animated image" if getattr(image, "is_animated", False) else "a still image"
             return f"{kind} ({(image.format or '').lower()})"
     except Exception:  # noqa: BLE001 - foreign bytes can make the library raise anything

@@ -116,7 +116,7 @@ def _turn() -> Iterator[None]:
 
 
 def _probe(path: Path) -> Probe:
-    with path.open("rb") as file, _decoder_errors(), _open_container(file) as container:
+    with path.open("rb") as file, _decoder_errors(), open_container(file) as container:
         stream = _get_video_stream(container)
         kind = _kind_of(container, path)
         frame = _decode_first_frame(container, stream)
@@ -143,7 +143,8 @@ def _decoder_errors() -> Iterator[None]:
         raise NotAVideo("the output is not a playable video: its data is inconsistent") from error
 
 
-def _open_container(file: BinaryIO) -> InputContainer:
+def open_container(file: BinaryIO) -> InputContainer:
+    """Open a file of a container that is on the list. Raises `NotAVideo`, or what the library raises."""
     try:
         return av.open(
             file,

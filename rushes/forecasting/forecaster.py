@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from itertools import groupby
@@ -127,6 +128,22 @@ class Forecaster:
         if waits and queries.forecasting.exceeds_cap(session, self._account, whose):
             return UnknownReason.SPENDING_CAP
         return None
+
+    def forecast_push(self, session: Session, jobs: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[TimeLeft, ...]:
+        """Forecast when the first and the last of these jobs would end if they were pushed now.
+
+        A job is a video model and its input. Returns nothing without a dispatcher, and while nothing is submitted.
+        """
+        capacity = self._find_capacity(session)
+        if capacity is None or find_account_status(session, self._account).stops_submissions:
+            return ()
+        nobody = Whose()
+        queue = self._read_outlook(session, nobody, capacity, live=queries.forecasting.list_running(session, nobody))
+        kinds = Counter(self._render_times.find(*job) for job in jobs)
+        first = QueuedGroup(kinds=((self._render_times.find(*jobs[0]), 1),), ours=True)
+        groups = (first, QueuedGroup(kinds=tuple(kinds.items()), ours=True))
+        found = [forecast(replace(queue, waiting=(*queue.waiting, group)), seed=0) for group in groups]
+        return tuple(each.time_left for each in found if each is not None)
 
     def find_progress(self, session: Session, job: Job, live: Prediction | None) -> Progress:
         """Return the progress of a job. `live` is its prediction without an outcome, or the one being stored."""

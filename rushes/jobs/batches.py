@@ -1,5 +1,6 @@
 """Batches: their progress, their cost and their time left."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,9 +12,11 @@ from models.lifecycle import JOB_ENDED
 from models.queries.forecasting import Whose
 from models.queries.jobs import BatchSummary
 from models.queries.storing import OutputOutage
+from models.transitions.jobs import NewJob
 from rushes.account_status import ACCOUNT, AccountStatus, find_account_status
 from rushes.forecasting.forecaster import Forecaster, UnknownReason
 from rushes.forecasting.simulation import Forecast
+from rushes.forecasting.time_left import TimeLeft
 from rushes.jobs.views import Page, cut_page, find_batch_id
 
 
@@ -98,6 +101,12 @@ def view_pushed_batch(sessions: Sessions, batch: Batch, *, cost: Decimal, foreca
     with transaction(sessions) as session:
         found = forecaster.forecast(session, Whose(batch_id=batch.id))
     return replace(view, forecast=found.forecast, unknown=found.unknown)
+
+
+def forecast_push(sessions: Sessions, jobs: Sequence[NewJob], *, forecaster: Forecaster) -> tuple[TimeLeft, ...]:
+    """Forecast when the first and the last of these jobs would end if they were pushed now; nothing if unknown."""
+    with transaction(sessions) as session:
+        return forecaster.forecast_push(session, [(each.video_model, each.input) for each in jobs])
 
 
 def list_batch_events(sessions: Sessions, name_or_id: str, *, limit: int, after: int) -> Page[Event, int]:

@@ -24,6 +24,7 @@ JOBS_AT_ONCE = 100
 """Jobs per transaction. Removing them with all their rows takes about fifteen milliseconds."""
 FILES_AT_ONCE = COUNTED_AT_ONCE = 500
 BATCHES_AT_ONCE = 20
+UPLOADS_AT_ONCE = 20
 PAUSE_SECONDS = 0.01
 RUN_SECONDS = 5.0
 """The longest run. The next one continues."""
@@ -111,11 +112,13 @@ def prune(
         with transaction(runtime.sessions) as session:
             batches += transitions.pruning.remove_batches(session)
         with transaction(runtime.sessions) as session:
+            unused = transitions.uploads.remove_unused(session, count=UPLOADS_AT_ONCE)
+        with transaction(runtime.sessions) as session:
             counted = transitions.pruning.count_ended(session, count=COUNTED_AT_ONCE)
         rows = RemovedRows(*(sum(pair) for pair in zip(rows, removed or RemovedRows(), strict=True)))
         files, misplaced = files + gone, misplaced + len(found) - gone
         after = found[-1].artifact_id if found else after
-        done = not (marked or found or removed or counted)
+        done = not (marked or found or removed or unused or counted)
         if done or must_stop() or time.monotonic() > ends_at:
             return Pruned(*rows, batches=batches, files=files, misplaced=misplaced, done=done)
         time.sleep(PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Push, price, cancel and retry jobs, for upstream systems and people."""
+"""Push, price and cancel jobs, for upstream systems and people."""
 
 import hashlib
 import json
@@ -16,11 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from slugify import slugify
 from sqlalchemy.orm import Session
 
-from models import Batch, Job, JobState, queries, transitions
+from models import Batch, Job, queries, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.jobs import NewJob
-from rushes.catalog import describe_unknown, find_video_model, normalise_input
+from models.transitions.uploads import NewUpload
+from rushes.catalog import describe_unknown, find_uploads, find_video_model, is_data_url, normalise_input
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+from rushes.jobs.uploads import Files, keep_files, read_files
 
 BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """A batch's name is also the name of its folder of videos."""
@@ -83,6 +85,7 @@ class Checked:
 
     jobs: list[NewJob] = field(default_factory=list)
     warnings: tuple[Warned, ...] = ()
+    files: Files = field(default_factory=dict)
 
     @property
     def cost_by_model(self) -> dict[str, Decimal]:
@@ -119,7 +122,9 @@ def check_order(order: JobOrder) -> tuple[NewJob, tuple[str, ...]]:
     if problems := [*_check_client_ref(order.client_ref), *_check_metadata(order.metadata)]:
         raise InvalidInput(problems)
     limits = (order.priority, order.max_attempts)
-    return NewJob(model.id, normalised.values, price, *limits, order.client_ref, order.metadata), normalised.warnings
+    uploads = find_uploads(model, normalised.values)
+    job = NewJob(model.id, normalised.values, price, *limits, order.client_ref, order.metadata, uploads=uploads)
+    return job, normalised.warnings
 
 
 def _check_client_ref(reference: str | None) -> Iterator[Problem]:
@@ -128,6 +133,8 @@ def _check_client_ref(reference: str | None) -> Iterator[Problem]:
 
 
 def _check_metadata(metadata: dict[str, Any] | None) -> Iterator[Problem]:
+    if not metadata:
+        return
     text = json.dumps(metadata, ensure_ascii=False)
     if len(text.encode(errors="replace")) > METADATA_BYTES:
         yield Problem("metadata", f"must have at most {METADATA_BYTES:,} bytes as JSON")
@@ -142,9 +149,12 @@ def check_orders(orders: Sequence[JobOrder], *, max_jobs: int) -> Checked:
     jobs: list[NewJob] = []
     warnings: Counter[str] = Counter()
     problems: list[Problem] = []
+    files: dict[str, NewUpload] = {}
     for index, order in enumerate(orders):
         try:
-            job, warned = check_order(order)
+            slim, own = take_files(order)
+            files |= own
+            job, warned = check_order(slim)
         except InvalidInput as error:
             problems += [problem.under(f"jobs.{index}") for problem in error.problems]
             continue
@@ -152,13 +162,25 @@ def check_orders(orders: Sequence[JobOrder], *, max_jobs: int) -> Checked:
         warnings.update(warned)
     if problems:
         raise InvalidInput(problems[:PROBLEM_LIMIT])
-    return Checked(jobs, tuple(Warned(message, count) for message, count in warnings.items()))
+    return Checked(jobs, tuple(Warned(message, count) for message, count in warnings.items()), files)
+
+
+def take_files(order: JobOrder) -> tuple[JobOrder, Files]:
+    """Replace the data URLs of an order by references. Raises `InvalidInput` for a file that is not taken."""
+    model = find_video_model(order.model)
+    if model is None or not any(isinstance(each, str) and is_data_url(each) for each in order.input.values()):
+        return order, {}
+    values, files = read_files(model, order.input)
+    return order.model_copy(update={"input": values}), files
 
 
 def push_job(sessions: Sessions, order: JobOrder) -> tuple[Job, tuple[str, ...]]:
     """Store one job. Returns its row and warnings. Once this returns, the job is durable."""
-    new, warnings = check_order(order)
+    slim, files = take_files(order)
+    new, warnings = check_order(slim)
     with transaction(sessions) as session:
+        if new.uploads:
+            keep_files(session, [new], files, prefix="")
         (stem,) = choose_stems([new.client_ref])
         return transitions.jobs.insert_job(session, new._replace(file_stem=stem)), warnings
 
@@ -189,6 +211,8 @@ def push_batch(
         if finish_by is not None:
             _check_finish_by(finish_by, now=queries.health.read_clock(session))
         stems = choose_stems([job.client_ref for job in checked.jobs])
+        if any(job.uploads for job in checked.jobs):
+            keep_files(session, checked.jobs, checked.files)
         jobs = [job._replace(file_stem=stem) for job, stem in zip(checked.jobs, stems, strict=True)]
         batch = transitions.jobs.insert_batch(session, name, jobs, finish_by=finish_by, digest=digest)
         if batch is not None:
@@ -244,20 +268,6 @@ def cancel_job(sessions: Sessions, job_id: UUID, *, by: str) -> str:
             job = require_job(session, job_id)
             raise Conflict(f"job {job_id} has ended: it is {job.state}")
     return outcome
-
-
-def retry_job(sessions: Sessions, job_id: UUID, *, by: str) -> str:
-    """Queue a failed or cancelled job again, or fetch its video if it is paid for. Returns the job's new state."""
-    with transaction(sessions) as session:
-        state = transitions.jobs.retry_job(session, job_id, by=by)
-        if state is None:
-            job = require_job(session, job_id)
-            batch = queries.jobs.find_batch(session, str(job.batch_id)) if job.batch_id else None
-            if batch is not None and batch.deleted_at is not None:
-                raise Conflict(f"job {job_id} belongs to batch {batch.name!r}, which was deleted: push it again")
-            stored = job.state == JobState.CANCELLED
-            raise Conflict(f"job {job_id} is {job.state}" + (" and its video is stored" if stored else ""))
-    return state
 
 
 def require_job(session: Session, job_id: UUID) -> Job:

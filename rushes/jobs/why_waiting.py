@@ -50,11 +50,22 @@ def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | N
         if status.stops_checks:
             return account
         return _explain_late(live.watch_windows) if live.watch_windows else None
-    if job.state == JobState.QUEUED and (open_one := queries.jobs.find_open_duplicate(session, job.id)) is not None:
-        return f"its duplicate purchase {open_one.id} is paid for; the job is bought again only if that yields no file"
-    if status.is_ok or status.condition is Condition.SPENDING_CAP:
-        return _explain_queue(session, job, facts)
-    return account
+    if not status.is_ok and status.condition is not Condition.SPENDING_CAP:
+        return account
+    return _explain_own(session, job, live) or _explain_queue(session, job, facts)
+
+
+def _explain_own(session: Session, job: Job, live: Prediction | None) -> str | None:
+    """Return the reason that concerns this job alone, before it is submitted."""
+    if live is not None:
+        is_sent = live.not_before is None and "upload:" in str(job.input)
+        return "its file is sent to the provider before it is submitted" if is_sent else None
+    if job.error_code == "upload_failed":
+        return job.error_message
+    duplicate = queries.jobs.find_open_duplicate(session, job.id)
+    if duplicate is None:
+        return None
+    return f"its duplicate purchase {duplicate.id} is paid for; the job is bought again only if that yields no file"
 
 
 def _explain_late(watch_windows: int) -> str:

@@ -23,6 +23,7 @@ from rushes.reconciling.assign import Assigned, assign_answered, log_duplicate
 from rushes.retries import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT
 from rushes.runtime import Runtime
 from rushes.stale_writes import count_stale
+from rushes.submitting.upload import send_upload
 from rushes.wavespeed.answers import AccountRefused, ConcurrencyLimited, InputRefused, NotSent, SubmitOutcomeUnknown
 from rushes.wavespeed.callback_urls import HookAddresses, Origin
 from rushes.wavespeed.predictions import ProviderPrediction
@@ -82,12 +83,14 @@ def _post(
             session, prediction_id, claim, lease=lease, hook_asked=hooks is not None
         )
     if ticket is None:
-        return _hand_back(runtime, prediction_id, claim)
+        return send_upload(runtime, prediction_id, claim) or _hand_back(runtime, prediction_id, claim)
     forecast = _forecast_time_left(runtime, ticket)  # before the POST, so that nothing delays saving its answer
-    limits = {"send_before": began + SEND_ALLOWANCE.total_seconds(), "connection": connection}
+    send_before = began + SEND_ALLOWANCE.total_seconds()
     try:
         webhook = hooks.make(ticket.prediction_id, ticket.job_id) if hooks else None
-        accepted = runtime.client.submit(ticket.video_model, ticket.input, webhook=webhook, **limits)
+        accepted = runtime.client.submit(
+            ticket.video_model, ticket.input, connection=connection, send_before=send_before, webhook=webhook
+        )
     except NotSent as error:
         _take_back(runtime, ticket, claim, error, began=began)
         raise SubmitNotSent(str(error)) from error

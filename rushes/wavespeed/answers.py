@@ -104,6 +104,7 @@ class Call(StrEnum):
     SUBMIT = "submit"  # buy a prediction
     CHECK = "check"  # one prediction by its id
     ASK = "ask"  # the list, the balance, the webhook secret
+    UPLOAD = "upload"  # a file: refused like a submit, else not available
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,10 @@ ANSWERS: tuple[Row, ...] = (
 and third parties for the rest. The status for a lack of credit is not documented anywhere."""
 
 
+FILE_REFUSED = frozenset({400, 411, 413, 415, 422})
+"""Answers of the provider's storage to a PUT that concern the file. Any other may be a ticket that has expired."""
+
+
 def find_row(reply: Reply, *, ours: str = "") -> Row:
     """Find the row of `ANSWERS` for a reply. `ours` is the body we sent; its text does not count as the provider's."""
     return next(row for row in ANSWERS if row.fits(reply, ours))
@@ -158,7 +163,8 @@ def find_row(reply: Reply, *, ours: str = "") -> Row:
 def error_for(call: Call, reply: Reply, *, ours: str = "") -> RushesError:
     """Return the error to raise for a reply that holds no prediction."""
     row = find_row(reply, ours=ours)
-    kind = {Call.SUBMIT: row.submit, Call.CHECK: row.check, Call.ASK: row.ask}[call]
+    upload = ProviderUnavailable if row.submit is SubmitOutcomeUnknown else row.submit
+    kind = {Call.SUBMIT: row.submit, Call.CHECK: row.check, Call.ASK: row.ask, Call.UPLOAD: upload}[call]
     surprise = ", but without the requested data" if 200 <= reply.meaning < 300 else ""
     words = f": {reply.words}" if reply.words else ""
     return kind(f"WaveSpeed answered {reply.heading}{surprise}{words}", retry_after=reply.retry_after)

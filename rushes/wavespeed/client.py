@@ -13,8 +13,16 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from rushes.network import trust_authorities
-from rushes.wavespeed.answers import Call, NotSent, ProviderUnavailable, SubmitOutcomeUnknown, error_for
+from rushes.network import find_proxy, trust_authorities
+from rushes.wavespeed.answers import (
+    FILE_REFUSED,
+    Call,
+    InputRefused,
+    NotSent,
+    ProviderUnavailable,
+    SubmitOutcomeUnknown,
+    error_for,
+)
 from rushes.wavespeed.envelope import Reply, clean_words, read_amount, read_reply
 from rushes.wavespeed.predictions import (
     PredictionPage,
@@ -23,6 +31,7 @@ from rushes.wavespeed.predictions import (
     read_page,
     read_prediction,
 )
+from rushes.wavespeed.tickets import read_upload_ticket
 from rushes.wavespeed.transport import Exchange, ExchangeError, ProviderRequest, Transport
 
 API_PREFIX = "/api/v3"
@@ -42,9 +51,10 @@ class Timeouts:
     read: float = 30
     total: float = 30
     submit_total: float = 60
+    upload_total: float = 120
 
     def __post_init__(self) -> None:
-        if min(self.connect, self.read, self.total, self.submit_total) <= 0:
+        if min(self.connect, self.read, self.total, self.submit_total, self.upload_total) <= 0:
             raise ValueError("every timeout must be above 0 seconds")
 
 
@@ -72,11 +82,12 @@ class WaveSpeedClient:
         self._base = _clean_base(base_url)
         self._key = api_key
         self._timeouts = timeouts
+        self._tls = tls or trust_authorities()
         self._transport = Transport(
             self._base + API_PREFIX,
             headers={"Accept": "application/json", "User-Agent": "rushes", "Authorization": f"Bearer {api_key}"},
             pool_size=pool_size,
-            tls=tls or trust_authorities(),
+            tls=self._tls,
             proxy=proxy,
         )
 
@@ -178,6 +189,30 @@ class WaveSpeedClient:
         if found := read_page(reply, secret=self._key, page_size=page_size):
             return found
         raise error_for(Call.ASK, reply)
+
+    def upload(self, content: bytes, *, name: str, content_type: str) -> str:
+        """Send a file to the provider, and return its address there. The provider keeps it for seven days.
+
+        Raises `InputRefused` if the provider does not take this file, `AccountRefused`, or `ProviderUnavailable`.
+        Uploading twice costs nothing.
+        """
+        asked = json.dumps({"filename": name, "size": len(content), "content_type": content_type})
+        reply = self._check(ProviderRequest("POST", "/media/uploads", asked))
+        ticket = read_upload_ticket(reply)
+        if ticket is None:
+            raise error_for(Call.UPLOAD, reply, ours=asked)
+        exchange = self._begin(self._timeouts.upload_total, read=self._timeouts.upload_total)
+        # Another host, which must not see the key.
+        proxy = find_proxy(ticket.origin)
+        host = Transport(ticket.origin, headers=ticket.headers, pool_size=0, tls=self._tls, proxy=proxy)
+        try:
+            answer = host.send_once(ProviderRequest("PUT", ticket.target, content), exchange)
+        except ExchangeError as error:
+            raise ProviderUnavailable(self._describe("the file could not be sent", error)) from error.__cause__
+        if 200 <= answer.status < 300:
+            return ticket.address
+        refused = InputRefused if answer.status in FILE_REFUSED else ProviderUnavailable
+        raise refused(f"the storage of WaveSpeed answered {answer.status} to a file of {len(content):,} bytes")
 
     def get_balance(self) -> Decimal:
         """Return the dollars left in the account. Raises `AccountRefused` and `ProviderUnavailable`."""

@@ -40,11 +40,11 @@ class ExchangeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """A request to the server of the transport. `target` is the path with its query; a body is JSON."""
+    """A request to the server of the transport. `target` is the path with its query; a body of text is JSON."""
 
     method: str
     target: str
-    body: str | None = None
+    body: str | bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +204,10 @@ class Transport:
         *,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        kind = {"Content-Type": "application/json"} if request.body is not None else {}
+        kind = {"Content-Type": "application/json"} if isinstance(request.body, str) else {}
         with _bounded(connection.sock, exchange):
             connection.sock.settimeout(exchange.begin_sending())
-            body = request.body.encode() if request.body is not None else None
+            body = request.body.encode() if isinstance(request.body, str) else request.body
             connection.request(
                 request.method, self._prefix + request.target, body, {**self._headers, **kind, **(headers or {})}
             )

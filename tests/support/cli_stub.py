@@ -66,7 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         stub = self.stub
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        stub.asked.append(Asked(self.command, self.path, json.loads(content) if content else None, self.headers))
+        is_file = self.headers.get("Content-Type", "").startswith("image/")
+        body = content if is_file or not content else json.loads(content)
+        stub.asked.append(Asked(self.command, self.path, body or None, self.headers))
         answer = stub.answers.pop(0) if len(stub.answers) > 1 else stub.answers[0]
         if answer.drop:
             self.close_connection = True

@@ -293,7 +293,7 @@ def test_a_text_that_is_no_http_url_is_refused(url: object) -> None:
     for model, name in ((PRO_I2V, IMAGE.name), (RETAKE, "video")):
         problems = problems_of(model, required_of(model) | {name: url})
         assert list(problems) == [name]
-        assert any(words in problems[name] for words in ("http", "is required", "at most 2048 characters"))
+        assert any(words in problems[name] for words in ("http", "is required", f"at most {URL_LIMIT} characters"))
 
 
 @given(url=st.text(max_size=30).map(lambda rest: f"http://{rest}") | st.text(max_size=30))

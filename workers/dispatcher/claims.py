@@ -68,7 +68,7 @@ class SubmitDispatch:
             if state is None:
                 return False
             state = state._replace(rate_slots=self._bucket.allow(now=now, left=state.rate_slots))
-            handed_back = min(state.rate_slots, state.submitting - state.posting)
+            handed_back = min(state.rate_slots, state.without_place)
             window = self._window.allow(now=now, threads=self._count_posters(threads), handed_back=handed_back)
             room = max(0, min(room, window - state.posting))
             admissible = state.count_admissible(room)

@@ -45,7 +45,8 @@ class RendersInFlight(NamedTuple):
 # Adopted predictions and duplicate purchases are left out, because their time of acceptance is not known.
 # Any commit becomes visible within ten seconds.
 _COMPLETED = statement("""
-    SELECT prediction.id AS prediction_id, video_model, input - '{prompt,image,video}'::text[] AS values,
+    SELECT prediction.id AS prediction_id, video_model,
+        coalesce(sent_input, input) - '{prompt,image,video}'::text[] AS values,
         prediction.ended_at,
         extract(epoch FROM now() - prediction.ended_at)::float8 AS ago_seconds,
         extract(epoch FROM prediction.ended_at - accepted_at)::float8 AS age_seconds,
@@ -98,7 +99,7 @@ def list_finished(session: Session, *, count: int) -> list[KnownRender]:
 _RUNNING = statement("""
     SELECT video_model, values, avg(age)::float8 AS age_seconds, count(*) AS renders
     FROM (
-        SELECT video_model, input - '{prompt,image,video}'::text[] AS values,
+        SELECT video_model, coalesce(sent_input, input) - '{prompt,image,video}'::text[] AS values,
             extract(epoch FROM now() - accepted_at)::float8 AS age
         FROM prediction JOIN job ON job.id = job_id
         WHERE prediction.state = 'rendering' AND adopted_at IS NULL AND NOT is_duplicate AND accepted_at <= now()

@@ -77,7 +77,7 @@ def find_watched(session: Session, prediction_id: UUID) -> WatchedPrediction | N
 _RENDERING = """
     SELECT prediction.id AS prediction_id, job_id, claim,
         extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
-        watch_windows, video_model, input - '{{prompt,image,video}}'::text[] AS values,
+        watch_windows, video_model, coalesce(sent_input, input) - '{{prompt,image,video}}'::text[] AS values,
         extract(epoch FROM provider_created_at)::float8 AS provider_created_at,
         CASE WHEN early_check_at > now() - interval '20 s' THEN extract(epoch FROM early_check_at)::float8 END
             AS early_check_at  -- an older request has been served, or was lost

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, find_one, statement
 from models.lifecycle import JobState, Reason
-from models.tables.unknown_prediction import UnknownPrediction
+from models.tables.prediction import UnknownPrediction
 from models.transitions.history import append_event, fields, log
 from models.transitions.job_release import EndedAttempt, release_job
 from models.transitions.watching.retention import SEARCH

@@ -16,7 +16,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sandbox.wavespeed.handlers import control, reading
+from sandbox.wavespeed.handlers import control, reading, uploading
 from sandbox.wavespeed.handlers.submitting import submit
 from sandbox.wavespeed.http.answers import TRANSPORT, Refusal
 from sandbox.wavespeed.http.gate import Gate, Handler
@@ -34,6 +34,8 @@ KEYED: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", f"{API}/predictions/{{task_id}}", "result", reading.show_result),
     ("GET", f"{API}/balance", "balance", reading.show_balance),
     ("GET", f"{API}/webhook/secret", "secret", reading.show_webhook_secret),
+    ("POST", f"{API}/media/upload/binary", "upload", uploading.upload_form),
+    ("POST", f"{API}/media/uploads", "upload", uploading.give_ticket),
     # last: as at the provider, any other POST below /api/v3 is taken as a model id
     ("POST", f"{API}/{{model_id:path}}", "submit", submit),
 )
@@ -78,7 +80,15 @@ def _routes(provider: Provider) -> list[Route]:
     video = Gate(_download_output, provider=provider, kind="download", keyed=False)
     panels = [Route(path, control.Panel(handler, provider), methods=[method]) for method, path, handler in CONTROL]
     anything_else = Route("/{path:path}", Gate(_refuse_unknown, provider=provider, kind="unknown", keyed=False))
-    return [*keyed, Route("/output/{task_id}.mp4", video, methods=["GET"]), *panels, anything_else]
+    put, shown = (
+        Gate(handler, provider=provider, kind=kind, keyed=False)
+        for handler, kind in ((uploading.take_file, "put"), (uploading.show_file, "media"))
+    )
+    media = [
+        Route("/media/{file_id}", put, methods=["PUT"]),
+        Route("/media/{file_id}/{name}", shown, methods=["GET"]),
+    ]
+    return [*keyed, *media, Route("/output/{task_id}.mp4", video, methods=["GET"]), *panels, anything_else]
 
 
 async def _download_output(provider: Provider, request: Request) -> ASGIApp:

@@ -18,7 +18,8 @@ from sandbox.wavespeed.settings import SimulatorSettings
 from sandbox.wavespeed.state.farm import RenderFarm, SlidingMinute
 from sandbox.wavespeed.state.faults import Faults
 from sandbox.wavespeed.state.journal import append_task, open_journal, read_journal
-from sandbox.wavespeed.state.tasks import Task, TaskRequest, draw_fate
+from sandbox.wavespeed.state.media import MediaStore
+from sandbox.wavespeed.state.tasks import Task, TaskRequest, draw_fate, failed
 from sandbox.wavespeed.state.timestamps import to_ns
 from sandbox.wavespeed.webhooks import Outbox
 
@@ -62,6 +63,7 @@ class Provider:
         self.limit = SlidingMinute(settings.submits_per_minute)
         self.agenda = scheduler(lambda: self.now, lambda seconds: None)  # an action gets its due time, not the present
         self.farm = RenderFarm(settings.slots, self.agenda, on_start=self._note_start, on_end=self._note_end)
+        self.media = MediaStore(settings)
         self.outbox = Outbox(settings, self.faults, self.agenda)
         self._clock = clock
         self._luck = random.Random(f"{settings.seed}:durations")  # noqa: S311 - not for secrets
@@ -139,12 +141,13 @@ class Provider:
         subject = submission.as_subject("submit")
         slow = self.faults.strike("task_slow", subject)
         unknown = self.faults.strike("task_unknown_progress", subject)
+        lost = self.media.lacks_input(submission, now=moment)
         return Task(
             id=uuid.uuid4().hex,
             asked=submission,
             accepted=moment,
             duration=slow.delay if slow else self._draw_duration(),
-            fate=draw_fate(self.faults, subject),
+            fate=failed(1402) if lost else draw_fate(self.faults, subject),
             unknown_status=unknown.text if unknown else "",
         )
 

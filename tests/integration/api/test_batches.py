@@ -166,6 +166,8 @@ def test_an_estimate_sums_by_video_model_and_stores_nothing(api: Api) -> None:
             "lightricks/ltx-2-pro/text-to-video": "0.9600",
             "lightricks/ltx-2-fast/text-to-video": "0.2400",
         },
+        "first_time_left": None,
+        "time_left": None,
         "warnings": [{"message": "seed is not supported by ltx-2-fast: dropped", "jobs": 1}],
     }
     with transaction(api.sessions) as session:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from api.deps import JOB_BYTES
+from api.deps import FILE_JOB_BYTES
 from models.db.session import transaction
 from rushes.settings import Settings
 from sandbox.servers import EmbeddedPostgres
@@ -148,13 +148,13 @@ def test_a_body_that_is_announced_as_too_large_is_not_read(api: Api) -> None:
 def test_a_body_that_grows_too_large_is_refused_on_the_way(api: Api) -> None:
     def endless() -> Iterator[bytes]:
         yield b'{"model": "ltx-2-pro", "input": {"prompt": "'
-        for _ in range(JOB_BYTES // 100_000):
+        for _ in range(FILE_JOB_BYTES // 100_000):
             yield b"x" * 100_000
 
     response = api.client.post("/v1/jobs", content=endless(), headers=JSON)
     assert (response.status_code, response.json()["detail"]) == (
         413,
-        "the body has more than 1,000,000 bytes",
+        "the body has more than 42,000,000 bytes",
     )
 
 

@@ -255,3 +255,25 @@ def test_storing_and_failures_are_learned_from_the_youngest_jobs(api: Api) -> No
     with transaction(api.sessions) as session:
         session.execute(text("DELETE FROM prediction WHERE ended_at < now() - interval '100 s'"))
     assert show_job(api, waiting)["time_left"]["expected_seconds"] < 10
+
+
+def test_an_estimate_forecasts_the_turns_of_jobs_behind_the_queue(api: Api) -> None:
+    def ask(count: int) -> tuple[float, float]:
+        body = {"jobs": [new_job()] * count, "forecast": True}
+        found = api.client.post("/v1/estimate", json=body).raise_for_status().json()
+        return found["first_time_left"]["expected_seconds"], found["time_left"]["expected_seconds"]
+
+    with transaction(api.sessions) as session:
+        account = add_farm(session, slots=1)
+    alone, alone_too = ask(1)
+    first, last = ask(10)
+    assert 60 < alone == alone_too < 300
+    assert first == alone < last
+    with transaction(api.sessions) as session:
+        for _ in range(50):
+            rows.add_job(session)
+    assert ask(10)[0] > 20 * alone
+    with transaction(api.sessions) as session:
+        rows.change(session, "account", account, paused_at=rows.NOW)
+    body = {"jobs": [new_job()], "forecast": True}
+    assert api.client.post("/v1/estimate", json=body).json()["time_left"] is None

@@ -17,10 +17,11 @@ from models import ArtifactKind, JobState, PredictionState
 from models.lifecycle import JOB_MOVES, LIVE, PREDICTION_MOVES, Reason
 from models.tables.base import new_id
 from models.transitions.admission import ClaimedSubmit
-from models.transitions.jobs import NewJob
+from models.transitions.jobs import NewInput, NewJob
 from models.transitions.storing.claims import ClaimedStore
 from models.transitions.storing.steps import NewArtifact
 from models.transitions.storing.unverified import RecheckFilter
+from models.transitions.uploads import NewUpload
 from sandbox.servers import EmbeddedPostgres
 from tests.support import rows
 from tests.support.moves import list_moves
@@ -60,6 +61,14 @@ ARGUMENTS: dict[str, Any] = {
     "lease": timedelta(seconds=30),
     "message": "some words",
     "name": "some-name",
+    "names": [SHA256],
+    "new_input": NewInput({"prompt": "y"}, 1, {}, {"prompt": "x"}),  # type: ignore[arg-type]
+    "new_uploads": [NewUpload(SHA256, "image/png", b"x")],
+    "retry_in": timedelta(seconds=5),
+    "sha256": SHA256,
+    "url": "https://provider.example/a.png",
+    "usable": timedelta(days=6),
+    "uses": {},
     "new": NewJob(VIDEO_MODEL, {"prompt": "x"}, 1, 0, 3),  # type: ignore[arg-type]
     "unknown_predictions": [],
     "older_than": timedelta(days=8),
@@ -93,6 +102,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         **{state.value: {"state": state} for state in OUTCOMES},
         "for good": {"state": PredictionState.FAILED, "resubmit_after": None},
     },
+    "refuse_upload": {"for now": {"retry_in": timedelta(seconds=5)}, "for good": {"retry_in": None}},
     "refuse_submit": {"the job's fault": {"fails_job": True}, "the account's fault": {"fails_job": False}},
 }
 FUNCTIONS = {

@@ -237,6 +237,10 @@ def refuse(session: Session, render: Render) -> bool:
     return transitions.submitting.refuse_submit(session, render.prediction_id, 0, reason=REASON, fails_job=True)
 
 
+def refuse_upload(session: Session, render: Render) -> bool:
+    return transitions.uploads.refuse_upload(session, render.prediction_id, 0, reason=REASON, retry_in=None)
+
+
 def unconfirmed(session: Session, render: Render) -> bool:
     return transitions.submitting.mark_unconfirmed(session, render.prediction_id, 0, message="?")
 
@@ -289,6 +293,7 @@ RACES = [
     Race("accept_prediction", in_state("not_found"), accept, ["prediction.duplicate"]),
     Race("accept_answer", in_state("submitting", **POSTED), accept_answer, ["prediction.rendering"]),
     Race("refuse_submit", in_state("submitting", **POSTED), refuse, ["prediction.refused", "job.failed"]),
+    Race("refuse_upload", in_state("submitting"), refuse_upload, ["prediction.refused", "job.failed"]),
     Race("mark_unconfirmed", in_state("submitting", **POSTED), unconfirmed, ["prediction.unconfirmed"]),
     Race(
         "mark_overdue_unconfirmed",
@@ -595,6 +600,13 @@ WITHOUT_A_LOSER = {
     "mark_late_files",  # the same mark, whoever makes it
     "find_same_push",  # waits for the other, and finds its batch
     "insert_job",  # new rows
+    "begin_upload",  # needs files: test_uploads.py
+    "finish_upload",  # the newer address stands
+    "keep_uploads",  # the same row, whoever adds it
+    "use_uploads",
+    "replace_uses",
+    "send_again",
+    "remove_unused",
     "hand_back_submit",  # nothing but `due_at` changes
     "postpone_stores",
     "postpone_submits",

@@ -120,3 +120,30 @@ def test_a_host_that_cannot_be_reached_is_only_a_warning(monkeypatch: pytest.Mon
     assert check("http://127.0.0.1:9/a.png") == [
         "warning: f.csv:1: image: cannot be reached from here (ConnectionError)"
     ]
+
+
+def warn_of(forecast: tuple[float, float] | None, *valid_hours: float) -> list[str]:
+    """The warnings of addresses that are valid for these hours."""
+    images = [f"{sign('s3', NOW + timedelta(hours=hours))}&n={number}" for number, hours in enumerate(valid_hours)]
+    lines = [Line(number, {"prompt": "a", "image": image}) for number, image in enumerate(images, start=1)]
+    file = PromptFile("f.csv", lines)
+    prepared = prepare_jobs(file, Fill(model="ltx-2-pro-i2v"), max_jobs=100)
+    found = check_addresses(file, prepared, lambda: forecast)
+    return [each.partition(" expires")[0] for each in found if "expires" in each]
+
+
+def test_an_address_is_compared_with_the_turn_of_its_job() -> None:
+    minutes, days = 600.0, 3 * 86_400.0
+    assert warn_of((minutes, minutes), 1) == []
+    assert warn_of((days, days), 1, 80) == ["warning: f.csv:1: image:"]
+    assert warn_of((minutes, days), 1, 1, 1, 80) == ["warning: f.csv:2: image:", "warning: f.csv:3: image:"]
+
+
+def test_an_address_is_compared_with_a_day_without_a_forecast() -> None:
+    assert warn_of(None, 1, 25) == ["warning: f.csv:1: image:"]
+
+
+def test_a_forecast_is_asked_for_only_if_an_address_expires() -> None:
+    file = PromptFile("f.csv", [Line(1, {"prompt": "a", "image": "https://bucket.example/a.png"})])
+    prepared = prepare_jobs(file, Fill(model="ltx-2-pro-i2v"), max_jobs=100)
+    assert not [each for each in check_addresses(file, prepared, pytest.fail) if "expires" in each]  # type: ignore[arg-type]

@@ -1,0 +1,46 @@
+"""Files as inputs of jobs."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, HTTPException, Path, Request
+from fastapi.concurrency import run_in_threadpool
+
+from api import examples
+from api.deps import RuntimeDep, read_bounded
+from api.openapi import answers, sends
+from api.schemas.uploads import UploadKept
+from rushes.jobs.uploads import LARGEST_UPLOAD, keep_upload, use_upload
+
+router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
+
+Digest = Annotated[
+    str, Path(description="The SHA-256 of the file.", pattern="^[0-9a-f]{64}$", examples=[examples.UPLOAD_SHA256])
+]
+
+
+async def read_file(request: Request) -> bytes:
+    """Return the bytes. A browser sends these types for another web page only after it has asked for permission."""
+    if not request.headers.get("content-type", "").lower().startswith(("image/", "video/", "application/octet-stream")):
+        raise HTTPException(415, "send the bytes of an image or a video, with its `Content-Type`")
+    return bytes(await read_bounded(request, LARGEST_UPLOAD, hint="; give jobs its http(s) URL instead"))
+
+
+@router.post(
+    "",
+    summary="Store a file",
+    **answers(201, "The file is stored.", examples.UPLOAD, 413, 415, 422, 503),
+    openapi_extra={"requestBody": {"required": True, **sends("An image or a video.", "application/octet-stream")}},
+)
+async def keep(content: Annotated[bytes, Depends(read_file)], runtime: RuntimeDep) -> UploadKept:
+    """Store an image or a video of at most 30 MB, once per content. Use `reference` as the address in jobs.
+
+    The file is kept while a job uses it, and for a day without one. It is sent to the provider when the first of its
+    jobs is about to be submitted.
+    """
+    return UploadKept.of(await run_in_threadpool(keep_upload, runtime.sessions, content))
+
+
+@router.get("/{sha256}", summary="Find a file", **answers(200, "The file is stored.", examples.UPLOAD, 404, 422, 503))
+def find(sha256: Digest, runtime: RuntimeDep) -> UploadKept:
+    """Whether a file is stored. It then stays for another day, so that a push need not send it again."""
+    return UploadKept.of(use_upload(runtime.sessions, sha256))
