@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
+from uuid import UUID
 
+import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
+from models import transitions
+from models.db.errors import DatabaseAway
 from models.db.session import Sessions, Waker, open_engine, open_sessions, transaction
 from models.queries.watching.webhooks import find_hook_secret
 from rushes import account_status
@@ -19,6 +24,8 @@ from rushes.settings import Settings
 from rushes.wavespeed.callback_urls import HookAddresses
 from rushes.wavespeed.client import Timeouts, WaveSpeedClient
 from rushes.wavespeed.webhooks import WAIT_SECONDS, WebhookSecret
+
+log = structlog.get_logger(__name__)
 
 ACCOUNT = account_status.ACCOUNT
 QUICK_SECONDS = 6.0
@@ -130,3 +137,16 @@ class Runtime:
         """Close every connection."""
         self.waker.close()
         self.engine.dispose()
+
+
+def count_stale(runtime: Runtime, kind: str, row_id: UUID) -> None:
+    """Log and count a write that changed nothing, after its transaction. Never raises: the step's outcome stands.
+
+    Such a write is harmless, because every transition is fenced. It is a sign of frozen workers or short leases.
+    """
+    log.warning("write.stale", kind=kind, id=str(row_id))
+    try:
+        with transaction(runtime.sessions) as session:
+            transitions.stale_writes.count_stale_write(session, kind)
+    except (DatabaseAway, SQLAlchemyError):
+        log.warning("write.stale_not_counted", kind=kind)

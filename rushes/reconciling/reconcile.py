@@ -39,8 +39,7 @@ from rushes.reconciling.evidence import (
 from rushes.reconciling.failed_lists import pause_after
 from rushes.reconciling.matching import CLOCK_MARGIN, Clocks, match_submissions
 from rushes.reconciling.restore import conclude_restore, match_restored
-from rushes.runtime import Runtime
-from rushes.stale_writes import count_stale
+from rushes.runtime import Runtime, count_stale
 from rushes.wavespeed.answers import AccountRefused, ProviderUnavailable
 from rushes.wavespeed.predictions import ProviderPrediction
 

@@ -21,8 +21,7 @@ from rushes.artifacts.errors import DownloadFailed, NotAnAddress, OutputRefused,
 from rushes.artifacts.publish import UnverifiedFile
 from rushes.errors import Permanent, RushesError, Transient
 from rushes.retries import OUTPUT_PROBED, STORE_FAILED
-from rushes.runtime import Runtime
-from rushes.stale_writes import count_stale
+from rushes.runtime import Runtime, count_stale
 from rushes.storing.next_attempt import (
     UNVERIFIED,
     FailedDownload,

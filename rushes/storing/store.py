@@ -24,8 +24,7 @@ from rushes.artifacts.store import duplicate_name, video_name
 from rushes.catalog import get_video_model
 from rushes.errors import NotFound, Transient
 from rushes.intervals import Every
-from rushes.runtime import Runtime
-from rushes.stale_writes import count_stale
+from rushes.runtime import Runtime, count_stale
 from rushes.storing.failures import (
     STORE_LEASE,
     StoreDelayed,

@@ -16,8 +16,7 @@ from rushes.errors import Transient
 from rushes.provider_list.lookup import ForeignList, UndecidedList, find_controls, is_listed, log_foreign_list
 from rushes.provider_list.paging import charged_lists
 from rushes.retries import CHECK_FAILED, RENDER_FAILED
-from rushes.runtime import Runtime
-from rushes.stale_writes import count_stale
+from rushes.runtime import Runtime, count_stale
 from rushes.wavespeed.answers import AccountRefused, PredictionNotFound, ProviderUnavailable
 from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 from rushes.wavespeed.render_failures import FailureClass, classify_failure

@@ -12,8 +12,7 @@ from models.queries.watching.renders import PageEntry, list_page, measure_sweep_
 from models.transitions.watching.renders import EndSeen
 from rushes.accounts import end_failures
 from rushes.provider_list.paging import CountedLists, charged_lists
-from rushes.runtime import Runtime
-from rushes.stale_writes import count_stale
+from rushes.runtime import Runtime, count_stale
 from rushes.watching.poll import CheckFailed, hold_checks
 from rushes.wavespeed.answers import AccountRefused, PredictionNotFound, ProviderUnavailable
 from rushes.wavespeed.predictions import ProviderPrediction

@@ -40,7 +40,6 @@ FLAT = {
     "retries",
     "runtime",
     "settings",
-    "stale_writes",
     "webhooks",
 }
 FOLDER_MODULES = 12

@@ -7,8 +7,7 @@ import pytest
 
 from models import UnknownPrediction, transitions
 from models.db.session import transaction
-from rushes.runtime import ACCOUNT
-from rushes.stale_writes import count_stale
+from rushes.runtime import ACCOUNT, count_stale
 from tests.support import rows
 from tests.support.api_server import Api, Json
 

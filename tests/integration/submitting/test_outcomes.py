@@ -167,7 +167,7 @@ def test_a_submission_that_was_not_sent_is_reported_even_after_the_lease(databas
     runtime.close()
 
 
-def test_a_provider_that_is_not_reached_holds_the_account_and_costs_nothing(database_url: str, tmp_path: Path) -> None:
+def test_an_unreachable_provider_holds_the_account_and_costs_nothing(database_url: str, tmp_path: Path) -> None:
     with deaf_port() as port:
         runtime = open_runtime(database_url, tmp_path, key="k", url=f"http://127.0.0.1:{port}")
         claimed = claim_one(runtime)

@@ -72,9 +72,9 @@ def test_a_connection_that_fails_beforehand_is_not_sent() -> None:
             raise AssertionError("it is connected")
 
 
-def test_a_silent_address_costs_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    with full_port() as silent, ScriptedServer(answer_task) as server:
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in (silent, server.port)]
+def test_an_address_that_never_answers_costs_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    with full_port() as deaf, ScriptedServer(answer_task) as server:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in (deaf, server.port)]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         client = WaveSpeedClient("http://many.example", KEY, timeouts=Timeouts(connect=300, total=300))
         began = time.monotonic()
