@@ -188,6 +188,7 @@ BATCH: Json = {
     "mean_seconds": 198.402,
     "deleted_at": None,
     "outputs": None,
+    "store_problem": None,
 }
 _ENDED_STATES: Json = {"queued": 0, "rendering": 0, "storing": 0, "succeeded": 23, "failed": 1, "cancelled": 0}
 DELETED_BATCH: Json = {
@@ -259,6 +260,7 @@ ACCOUNT: Json = {
     "unknown_predictions": 0,
     "check_price": 0.15,
     "outputs": None,
+    "store": {"problem": None, "free_bytes": 412_000_000_000},
     "stale_writes": {"store.renew": 1},
 }
 PAUSED_ACCOUNT: Json = {

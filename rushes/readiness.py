@@ -3,13 +3,14 @@
 import asyncio
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models import queries
 from models.db.errors import DatabaseAway
 from models.db.session import Sessions, transaction
 from models.queries.health import EXPECTED_MIGRATION, Health
 from models.queries.storing import OutputOutage
+from models.tables.worker import NO_STORE, StoreState
 
 NOBODY = Health(leader=None, workers=0, back_off=None)
 
@@ -22,6 +23,7 @@ class Readiness:
     migration: str | None
     health: Health
     outage: OutputOutage | None = None  # of the output host
+    store: StoreState = NO_STORE
 
     @property
     def migrated(self) -> bool:
@@ -81,6 +83,7 @@ def check_readiness(sessions: Sessions) -> Readiness:
             if not seen.migrated:
                 return seen
             health, outage = queries.health.find_health(session), queries.storing.find_output_outage(session)
-            return Readiness(reachable=True, migration=seen.migration, health=health, outage=outage)
+            store = queries.storing.find_store_state(session)
+            return replace(seen, health=health, outage=outage, store=store)
     except DatabaseAway:
         return UNREACHABLE

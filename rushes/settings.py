@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rushes.errors import InvalidInput, Problem
@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     redis_url: RedisUrl | None = None
     data_dir: Path = Path(".rushes")
     artifacts_url: Annotated[str, _url_with("file")] | None = None
+    disk_reserve: ByteSize = Field(default="1GB", validate_default=True, ge=0)
     url: WebUrl = "http://127.0.0.1:8000"
     public_url: Annotated[WebUrl, AfterValidator(_check_public)] | None = None
     webhooks_trusted: Literal["auto", "never"] = "auto"

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas.outputs import OutputOutageSeen
+from api.schemas.outputs import OutputOutageSeen, StoreSeen
 from api.schemas.values import Money, Shown, Time
 from models.queries.accounts.summary import AccountSummary
 
@@ -58,6 +58,7 @@ class AccountSeen(Shown):
     outputs: OutputOutageSeen | None = Field(
         description="An outage of the host that serves finished renders; null if there is none."
     )
+    store: StoreSeen
     stale_writes: dict[str, int] = Field(description="Writes that changed nothing because they came too late, by kind.")
 
     @classmethod
@@ -65,5 +66,5 @@ class AccountSeen(Shown):
         pause = None
         if found.paused_at is not None:
             pause = Pause(since=found.paused_at, reason=found.paused_reason, detail=found.paused_detail)
-        outputs = OutputOutageSeen.find(found.outage)
-        return cls.copy_from(found, cost=AccountCost.copy_from(found), paused=pause, outputs=outputs)
+        outputs, store = OutputOutageSeen.find(found.outage), StoreSeen.copy_from(found.store)
+        return cls.copy_from(found, cost=AccountCost.copy_from(found), paused=pause, outputs=outputs, store=store)

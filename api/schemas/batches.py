@@ -96,6 +96,11 @@ class BatchDetails(Shown):
         description="An outage of the output host that delays jobs of this batch. Null if there is no such outage, and "
         "always null in listings.",
     )
+    store_problem: str | None = Field(
+        default=None,
+        description="Why no store worker can keep further videos, so that no job is submitted. Null if one can, once "
+        "the batch has ended, and in listings.",
+    )
 
     @classmethod
     def of(cls, view: BatchView, **more: Any) -> Self:
@@ -113,6 +118,7 @@ class BatchDetails(Shown):
             finish_by_chance=view.chance,
             at_risk=view.at_risk,
             outputs=OutputOutageSeen.find(view.outage),
+            store_problem=view.store_problem,
             **more,
         )
 

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas.outputs import OutputOutageSeen
+from api.schemas.outputs import OutputOutageSeen, StoreSeen
 from api.schemas.values import Shown, ToTenths
 from models.queries.health import EXPECTED_MIGRATION
 from rushes.readiness import Readiness
@@ -54,6 +54,7 @@ class Ready(Shown):
     outputs: OutputOutageSeen | None = Field(
         description="An outage of the output host: every download fails. It ends by itself. Null if there is none."
     )
+    store: StoreSeen = Field(description="Whether videos can be kept. A `problem` is a fault: nothing is submitted.")
 
     @classmethod
     def of(cls, seen: Readiness) -> Self:
@@ -70,4 +71,5 @@ class Ready(Shown):
             account_waits_seconds=health.back_off_seconds,
             foreign_list=health.foreign,
             outputs=OutputOutageSeen.find(seen.outage),
+            store=StoreSeen.copy_from(seen.store),
         )

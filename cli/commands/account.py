@@ -51,6 +51,25 @@ def resume(as_json: JsonOption = False) -> None:
         _print(client.post("account", "resume"), as_json=as_json)
 
 
+@app.command("accept-store")
+def accept_store(as_json: JsonOption = False) -> None:
+    """Keep videos in the folder that the store workers find now, although it lacks the marker file of the one before.
+
+    First mount the volume, if it is only not mounted. Rushes does not find the earlier videos in another folder.
+
+    Example:
+
+        rushes account accept-store
+    """
+    with ApiClient(load_settings().url) as client:
+        _print(client.post("account", "accept-store"), as_json=as_json)
+
+
+def _describe_store(store: dict[str, Any]) -> str:
+    free = store.get("free_bytes")
+    return store.get("problem") or (f"{free / 10**9:,.1f} GB free" if free is not None else "")
+
+
 def _print(account: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(account)
@@ -63,6 +82,7 @@ def _print(account: dict[str, Any], *, as_json: bool) -> None:
             "paused": show_text(f"{paused['reason']}: {paused['detail']}", limit=500) if paused else "",
             "paused since": show_moment(paused.get("since")),
             "waits": show_text(account["back_off"] or "", limit=500),
+            "store": show_text(_describe_store(account.get("store") or {}), limit=500),
             "outputs": show_text((account.get("outputs") or {}).get("detail", ""), limit=500),
             "slots": account["effective_slots"] or account["slots"],
             "submits per minute": account["submits_per_minute"],

@@ -167,6 +167,7 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
             "ended": show_moment(batch["ended_at"]),
             "deleted": show_moment(batch.get("deleted_at")),
             "elapsed": show_seconds(batch["elapsed_seconds"]),
+            "store": show_text(batch.get("store_problem") or "", limit=500),
             "outputs": show_text((batch.get("outputs") or {}).get("detail", ""), limit=500),
             "time left": time_left if running else "",
             "ends": f"about {show_moment(left['expected_at'])}" if running and left else "",

@@ -10,7 +10,7 @@ from models.db.rows import find_one, statement
 from models.queries.accounts.back_off import REFUSED, WAITING, WATCH_DUE
 from models.queries.storing import STORE_DUE
 
-EXPECTED_MIGRATION = "0016"
+EXPECTED_MIGRATION = "0017"
 """The newest migration that this code knows. A test compares it with the scripts."""
 
 

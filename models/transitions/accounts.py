@@ -159,3 +159,25 @@ _CLEAR_CHECK_FAILURES = statement("""
 def clear_check_failures(session: Session, account_id: UUID, *, quiet_for: timedelta) -> bool:
     """Reset the count of failed checks once `quiet_for` has passed since the hold without another failure."""
     return changed_a_row(session, _CLEAR_CHECK_FAILURES, account_id=account_id, quiet_for=quiet_for)
+
+
+_RECORD_STORE = statement("UPDATE account SET store_marker = :marker WHERE store_marker IS NULL RETURNING 1")
+
+
+def record_store_marker(session: Session, marker: str) -> bool:
+    """Record which folder keeps the videos. Returns False if one is recorded, or before there is an account."""
+    return changed_a_row(session, _RECORD_STORE, marker=marker)
+
+
+_ACCEPT_STORE = change(
+    "account",
+    "store_marker = NULL",
+    "id = :account_id AND store_marker IS NOT NULL",
+    kind="'account.store_accepted'",
+    detail=fields("by"),
+)
+
+
+def accept_store(session: Session, account_id: UUID, *, by: str) -> bool:
+    """A person accepts the folder that store workers find now. They mark it and record its marker within seconds."""
+    return changed_a_row(session, _ACCEPT_STORE, account_id=account_id, by=by)

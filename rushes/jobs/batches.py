@@ -25,6 +25,7 @@ class BatchView:
     forecast: Forecast | None = None
     unknown: UnknownReason | None = None  # why there is no forecast
     outage: OutputOutage | None = None  # of the output host, if jobs of the batch wait for it
+    store_problem: str | None = None  # why no further video can be kept, if the batch is open
 
     @property
     def states(self) -> dict[str, int]:
@@ -76,7 +77,10 @@ def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | N
         (summary,) = queries.jobs.summarise_batches(session, [batch_id])
         outage = queries.storing.find_output_outage(session) if summary.states.get(JobState.STORING) else None
         view = BatchView(summary, queries.health.read_clock(session), outage=outage)
-        if forecaster is None or view.done == summary.job_count:
+        if view.done == summary.job_count:
+            return view
+        view = replace(view, store_problem=queries.storing.find_store_state(session).problem)
+        if forecaster is None:
             return view
         found = forecaster.forecast(session, Whose(batch_id=batch_id))
         return replace(view, forecast=found.forecast, unknown=found.unknown)

@@ -36,6 +36,8 @@ def _explain_queue(session: Session, job: Job) -> str:
         return f"the account is paused ({health.paused})"
     if health.back_off:
         return f"the account takes no submissions ({health.back_off})"
+    if problem := queries.storing.find_store_state(session).problem:
+        return f"nothing is submitted, because no video could be kept: {problem}"
     if health.leader is None:
         return "no dispatcher is at work: start a worker"
     spend = queries.summary.find_daily_spend(session) if job.state == JobState.QUEUED else None

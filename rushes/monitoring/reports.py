@@ -14,7 +14,7 @@ from models.db.session import transaction
 from models.queries.dispatching import find_account
 from models.queries.forecasting import BusyBatch, Promise, Whose, list_busy_batches
 from models.queries.health import FarmStatus, find_farm
-from models.queries.storing import find_output_outage
+from models.queries.storing import find_output_outage, find_store_state
 from models.queries.watching.webhooks import measure_webhook_delivery
 from rushes.forecasting.forecaster import UnknownReason
 from rushes.forecasting.simulation import Forecast
@@ -95,7 +95,8 @@ def describe_farm(runtime: Runtime) -> str:
         ]
         outage = find_output_outage(session)
         outputs = describe_outage(outage) if outage is not None else ""
-        parts = [format_farm(find_farm(session)), outputs, _describe_webhooks(runtime, session), *batches]
+        store = f"no video can be kept: {problem}" if (problem := find_store_state(session).problem) else ""
+        parts = [format_farm(find_farm(session)), store, outputs, _describe_webhooks(runtime, session), *batches]
     return "; ".join(filter(None, parts))
 
 

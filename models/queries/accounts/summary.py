@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_one, statement
 from models.money import HELD, REFUNDED, SPENT, SPENT_TODAY, first_id_of_today
 from models.queries.accounts.back_off import REFUSED, WAITING
-from models.queries.storing import OutputOutage, find_output_outage
+from models.queries.storing import OutputOutage, find_output_outage, find_store_state
 from models.tables.prediction import UNCOUNTED
+from models.tables.worker import NO_STORE, StoreState
 
 
 class AccountSummary(NamedTuple):
@@ -36,6 +37,7 @@ class AccountSummary(NamedTuple):
     check_price: float | None  # seconds of delay that each of the last requests of checks was worth
     unknown_predictions: int  # found in the last seven days: no row asked for them
     outage: OutputOutage | None = None  # current outage of the output host
+    store: StoreState = NO_STORE
 
 
 _SUMMARY = statement(f"""
@@ -68,7 +70,9 @@ _SUMMARY = statement(f"""
 def summarise_account(session: Session, name: str) -> AccountSummary | None:
     """The account with this name."""
     summary = find_one(session, _SUMMARY, AccountSummary, name=name, today=first_id_of_today())
-    return summary._replace(outage=find_output_outage(session)) if summary else None
+    if summary is None:
+        return None
+    return summary._replace(outage=find_output_outage(session), store=find_store_state(session))
 
 
 class DailySpend(NamedTuple):

@@ -5,13 +5,14 @@ import pytest
 from cli.doctor.health import Check, judge_health, judge_webhooks
 from models.queries.health import EXPECTED_MIGRATION, Health
 from models.queries.watching.webhooks import WebhookStats
+from models.tables.worker import StoreState
 from rushes.readiness import Readiness
 
 
 def judge(**changes: object) -> dict[str, Check]:
     """The checks by name of a farm that is well but for the changes."""
     health = Health(leader="main1@host", workers=2, back_off=None)._replace(**changes)
-    seen = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=health)
+    seen = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=health, store=StoreState(None, 10**12))
     return {check.name: check for check in judge_health(seen)}
 
 
