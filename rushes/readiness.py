@@ -5,9 +5,9 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from models import queries
+from models import queries, transitions
 from models.db.errors import DatabaseAway
-from models.db.session import Sessions, transaction
+from models.db.session import Sessions, one_statement, transaction
 from models.queries.health import EXPECTED_MIGRATION, Health
 from models.queries.storing import OutputOutage
 from models.tables.worker import NO_STORE, StoreState
@@ -24,6 +24,7 @@ class Readiness:
     health: Health
     outage: OutputOutage | None = None  # of the output host
     store: StoreState = NO_STORE
+    problem: str | None = None  # why the database cannot be used, if it said so
 
     @property
     def migrated(self) -> bool:
@@ -84,6 +85,8 @@ def check_readiness(sessions: Sessions) -> Readiness:
                 return seen
             health, outage = queries.health.find_health(session), queries.storing.find_output_outage(session)
             store = queries.storing.find_store_state(session)
-            return replace(seen, health=health, outage=outage, store=store)
-    except DatabaseAway:
-        return UNREACHABLE
+        with one_statement(sessions) as session:
+            transitions.accounts.prove_writable(session)
+        return replace(seen, health=health, outage=outage, store=store)
+    except DatabaseAway as error:
+        return replace(UNREACHABLE, problem=str(error))

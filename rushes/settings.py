@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     wavespeed_url: WebUrl = PROVIDER_URL
     database_url: PostgresUrl | None = None
     database_direct_url: PostgresUrl | None = None
+    database_connections: int = Field(default=4, ge=2, le=1_000)
     redis_url: RedisUrl | None = None
     data_dir: Path = Path(".rushes")
     artifacts_url: Annotated[str, _url_with("file")] | None = None

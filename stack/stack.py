@@ -90,7 +90,7 @@ class Stack:
         """Start everything and wait until it is ready. Raises `CommandError` or `Interrupted`; `stop` cleans up."""
         self._start_servers()
         self._interrupts.check()
-        migrate(self.settings.get_database_url())
+        migrate(self.settings.get_listen_url())
         self._start_provider()
         self._start_api()
         self._start_workers()

@@ -21,6 +21,7 @@ class Ready(Shown):
 
     status: Literal["ready", "not ready"]
     database: Literal["ok", "away"]
+    database_problem: str | None = Field(description="Why the database cannot be used. Null if it can, or is silent.")
     migration: str | None = Field(description="Current migration of the database.")
     expected_migration: str = Field(description="Newest migration that this version knows. It accepts later ones, too.")
     dispatcher: str | None = Field(description="The worker that leads. Without one, jobs are accepted but wait.")
@@ -63,6 +64,7 @@ class Ready(Shown):
             health,
             status="ready" if seen.ready else "not ready",
             database="ok" if seen.reachable else "away",
+            database_problem=seen.problem,
             migration=seen.migration,
             expected_migration=EXPECTED_MIGRATION,
             dispatcher=health.leader,

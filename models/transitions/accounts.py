@@ -161,6 +161,17 @@ def clear_check_failures(session: Session, account_id: UUID, *, quiet_for: timed
     return changed_a_row(session, _CLEAR_CHECK_FAILURES, account_id=account_id, quiet_for=quiet_for)
 
 
+# A row that another transaction has locked is left out: this never waits.
+_PROVE_WRITABLE = statement("""
+    UPDATE account SET name = name WHERE id IN (SELECT id FROM account LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+""")
+
+
+def prove_writable(session: Session) -> None:
+    """Write something, and change nothing: a standby, or a server that has become read-only, refuses."""
+    session.execute(_PROVE_WRITABLE)
+
+
 _RECORD_STORE = statement("UPDATE account SET store_marker = :marker WHERE store_marker IS NULL RETURNING 1")
 
 

@@ -97,6 +97,7 @@ def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_
             {
                 "status": "not ready",
                 "database": "ok",
+                "database_problem": None,
                 "migration": None,
                 "expected_migration": EXPECTED_MIGRATION,
                 "dispatcher": None,
