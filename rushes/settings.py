@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, ByteSize, Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rushes.errors import InvalidInput, Problem
@@ -60,7 +60,7 @@ def _check_key(key: SecretStr) -> SecretStr:
 
 
 PostgresUrl = Annotated[SecretStr, _url_with("postgresql", "postgres", "postgresql+psycopg")]
-RedisUrl = Annotated[SecretStr, _url_with("redis", "rediss")]
+RedisUrl = Annotated[SecretStr, _url_with("redis", "rediss", "unix", "redis+socket")]
 WebUrl = Annotated[str, _url_with(*_WEB)]
 ApiKey = Annotated[SecretStr, AfterValidator(_check_key)]
 Seconds = Annotated[float, Field(gt=0, le=timedelta(days=7).total_seconds())]
@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     database_direct_url: PostgresUrl | None = None
     database_connections: int = Field(default=4, ge=2, le=1_000)
     redis_url: RedisUrl | None = None
+    ca_file: FilePath | None = None
     data_dir: Path = Path(".rushes")
     artifacts_url: Annotated[str, _url_with("file")] | None = None
     disk_reserve: ByteSize = Field(default="1GB", validate_default=True, ge=0)

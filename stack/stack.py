@@ -126,7 +126,9 @@ class Stack:
         if self.settings.redis_url is None:
             server = self._start_server(EmbeddedRedis, "redis", wave=Wave.REDIS)
             self.settings = self.settings.with_changes(redis_url=server.url)
-        elif fault := find_broker_fault(self.settings.get_redis_url()):
+        elif fault := find_broker_fault(self.settings.get_redis_url(), ca_file=self.settings.ca_file):
+            if fault.is_final:
+                raise CommandError(f"Redis at {fault.message}", hint=fault.advice)
             self._say(f"warning: Redis at {fault.message}; jobs are accepted, but wait for it")
 
     def _start_server(self, kind: type[EmbeddedServer], name: str, *, wave: Wave) -> EmbeddedServer:

@@ -84,7 +84,7 @@ def check_redis(settings: Settings) -> Check:
         url = settings.get_redis_url()
     except InvalidInput as error:
         return Check("redis", "failed", str(error), "start `rushes up` in this folder, or set RUSHES_REDIS_URL")
-    if fault := find_broker_fault(url):
+    if fault := find_broker_fault(url, ca_file=settings.ca_file):
         return Check("redis", "failed", fault.message, fault.advice)
     return Check("redis", "ok", f"{name_broker(url)} answers and evicts no keys")
 
