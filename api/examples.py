@@ -269,6 +269,7 @@ ACCOUNT: Json = {
     "unknown_predictions": 0,
     "check_price": 0.15,
     "outputs": None,
+    "store": {"problem": None, "free_bytes": 412_000_000_000},
     "stale_writes": {"store.renew": 1},
 }
 PAUSED_ACCOUNT: Json = {

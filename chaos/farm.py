@@ -14,8 +14,9 @@ from chaos.queries import count_states, find_last_leader, hasten_stores
 from chaos.victim import Member, Victim
 from cli.api_client import AnswerLost, ApiClient, Declined
 from models.db.errors import DatabaseAway
-from models.db.session import open_engine, open_sessions, transaction
+from models.db.session import open_sessions, transaction
 from models.lifecycle import JOB_ENDED
+from rushes.runtime import open_database
 from rushes.settings import Settings
 from sandbox.servers.ports import PortHold
 from sandbox.wavespeed.handle import Simulator
@@ -76,7 +77,7 @@ class Farm(Victim):
     def __init__(self, settings: Settings, *, folder: Path) -> None:
         self.settings = settings
         self.pusher = Pusher(settings.url, prefix=BATCHES)
-        self._engine = open_engine(settings.get_database_url(), pool_size=1, application="rushes-chaos")
+        self._engine = open_database(settings, connections=2, application="chaos")
         self.sessions = open_sessions(self._engine)
         port = int(settings.url.rpartition(":")[2])
         self._hold = PortHold()  # keeps the port free while the API is down: it is killed and restarts on the same port

@@ -20,6 +20,7 @@ _UNKNOWN = {
     "no_credit": "unknown: the account has no credit",
     "key_rejected": "unknown: the provider rejects the key",
     "provider_unreachable": "unknown: the provider is unreachable",
+    "store_unusable": "unknown: nothing is submitted, because no video could be kept",
     "spending_cap": "unknown: the daily spending cap stops submissions until 00:00 UTC",
 }
 COLOURS = {

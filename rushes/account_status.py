@@ -25,6 +25,7 @@ class Condition(StrEnum):
     NO_CREDIT = "no_credit"
     RATE_LIMITED = "rate_limited"
     PROVIDER_UNREACHABLE = "provider_unreachable"
+    STORE_UNUSABLE = "store_unusable"
     SPENDING_CAP = "spending_cap"
     OK = "ok"
 
@@ -80,6 +81,7 @@ _TITLES = {
     Condition.NO_CREDIT: "the account has no credit",
     Condition.RATE_LIMITED: "the provider limits the rate",
     Condition.PROVIDER_UNREACHABLE: "the provider is unreachable",
+    Condition.STORE_UNUSABLE: "no video can be kept",
     Condition.SPENDING_CAP: "the daily spending cap leaves too little",
     Condition.OK: "takes submissions",
 }
@@ -95,6 +97,7 @@ _ADVICE = {
         "everything continues once it answers; if it lasts, check the network, the name lookup and the "
         "provider's status page; `rushes account retry` tries now"
     ),
+    Condition.STORE_UNUSABLE: "nothing is submitted until the cause is removed; videos already bought wait",
     Condition.SPENDING_CAP: "wait for 00:00 UTC, or raise RUSHES_MAX_SPEND_PER_DAY and restart the workers",
     Condition.OK: "",
 }
@@ -125,7 +128,8 @@ def judge_account(facts: AccountFacts) -> AccountStatus:
         detail = facts.provider_failure or facts.back_off_detail
         next_try_at = _find_next(facts.now, (*tries, facts.next_search_at))
         return AccountStatus(Condition.PROVIDER_UNREACHABLE, since, detail, next_try_at)
-    # A storage that cannot be written belongs here: it stops more than the spending cap.
+    if facts.store_problem is not None:
+        return AccountStatus(Condition.STORE_UNUSABLE, detail=facts.store_problem)
     if facts.next_price is not None and facts.next_price > (facts.most_today or 0) - (facts.spent_today or 0):
         detail = f"${facts.spent_today:.2f} of ${facts.most_today:.2f} is held or spent today"
         return AccountStatus(Condition.SPENDING_CAP, None, detail, _find_midnight(facts.now))

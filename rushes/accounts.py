@@ -50,6 +50,14 @@ def resume_account(sessions: Sessions, *, by: str) -> AccountSummary:
         return _get(session)
 
 
+def accept_store(sessions: Sessions, *, by: str) -> AccountSummary:
+    """Let store workers use the folder that they find now. Raises `Conflict` if none is recorded."""
+    with transaction(sessions) as session:
+        if not transitions.accounts.accept_store(session, _get_id(session), by=by):
+            raise Conflict("no folder is recorded yet: store workers use the one that they find")
+        return _get(session)
+
+
 def back_off(
     session: Session, account_id: UUID, error: Transient | SubmitOutcomeUnknown, *, policy: RetryPolicy, reason: str
 ) -> timedelta:

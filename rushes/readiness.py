@@ -3,13 +3,14 @@
 import asyncio
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from models import queries
+from models import queries, transitions
 from models.db.errors import DatabaseAway
-from models.db.session import Sessions, transaction
+from models.db.session import Sessions, one_statement, transaction
 from models.queries.health import EXPECTED_MIGRATION, Health
 from models.queries.storing import OutputOutage
+from models.tables.worker import NO_STORE, StoreState
 from rushes.account_status import ACCOUNT, OK, AccountStatus, find_account_status
 
 NOBODY = Health(leader=None, workers=0, back_off=None)
@@ -24,6 +25,8 @@ class Readiness:
     health: Health
     outage: OutputOutage | None = None  # of the output host
     account: AccountStatus = OK
+    store: StoreState = NO_STORE
+    problem: str | None = None  # why the database cannot be used, if it said so
 
     @property
     def migrated(self) -> bool:
@@ -84,6 +87,9 @@ def check_readiness(sessions: Sessions) -> Readiness:
                 return seen
             health, outage = queries.health.find_health(session), queries.storing.find_output_outage(session)
             account = find_account_status(session, ACCOUNT)
-            return Readiness(reachable=True, migration=seen.migration, health=health, outage=outage, account=account)
-    except DatabaseAway:
-        return UNREACHABLE
+            store = queries.storing.find_store_state(session)
+        with one_statement(sessions) as session:
+            transitions.accounts.prove_writable(session)
+        return replace(seen, health=health, outage=outage, account=account, store=store)
+    except DatabaseAway as error:
+        return replace(UNREACHABLE, problem=str(error))

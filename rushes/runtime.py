@@ -32,6 +32,13 @@ QUICK_SECONDS = 6.0
 """Timeout for a request within a store step. The step's lease of 20 s must outlast it."""
 
 
+def open_database(settings: Settings, *, connections: int = 1, application: str) -> Engine:
+    """An engine for the database of these settings, with or without a transaction pooler in front of it."""
+    pooler = settings.database_direct_url is not None
+    url = settings.get_database_url()
+    return open_engine(url, pool_size=connections, pooler=pooler, application=f"rushes-{application}")
+
+
 @dataclass(frozen=True)
 class Runtime:
     """Built once when a process starts, and passed down. Nothing connects before its first use."""
@@ -45,10 +52,7 @@ class Runtime:
     @classmethod
     def open(cls, settings: Settings, *, threads: int, application: str) -> Self:
         """Prepare connections to the database and to the provider for this number of threads."""
-        pooler = settings.database_direct_url is not None
-        engine = open_engine(
-            settings.get_database_url(), pool_size=threads, pooler=pooler, application=f"rushes-{application}"
-        )
+        engine = open_database(settings, connections=settings.database_connections, application=application)
         return cls(
             settings=settings, engine=engine, sessions=open_sessions(engine), waker=Waker(engine), threads=threads
         )

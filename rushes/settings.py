@@ -91,7 +91,7 @@ def _check_headers(lines: SecretStr) -> SecretStr:
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e][\x20-\x7e]*")
 
 PostgresUrl = Annotated[SecretStr, _url_with("postgresql", "postgres", "postgresql+psycopg")]
-RedisUrl = Annotated[SecretStr, _url_with("redis", "rediss")]
+RedisUrl = Annotated[SecretStr, _url_with("redis", "rediss", "unix", "redis+socket")]
 WebUrl = Annotated[str, _url_with(*_WEB)]
 BareUrl = Annotated[WebUrl, AfterValidator(_check_bare)]
 ApiKey = Annotated[SecretStr, AfterValidator(_check_key)]
@@ -118,8 +118,10 @@ class Settings(BaseSettings):
     database_password: SecretStr | None = None
     redis_url: RedisUrl | None = None
     redis_password: SecretStr | None = None
+    database_connections: int = Field(default=4, ge=2, le=1_000)
     data_dir: Path = Path(".rushes")
     artifacts_url: Annotated[str, _url_with("file")] | None = None
+    disk_reserve: ByteSize = Field(default="1GB", validate_default=True, ge=0)
     url: WebUrl = "http://127.0.0.1:8000"
     api_headers: Annotated[SecretStr, AfterValidator(_check_headers)] = SecretStr("")
     public_url: BareUrl | None = None

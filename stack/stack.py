@@ -90,7 +90,7 @@ class Stack:
         """Start everything and wait until it is ready. Raises `CommandError` or `Interrupted`; `stop` cleans up."""
         self._start_servers()
         self._interrupts.check()
-        migrate(self.settings.get_database_url())
+        migrate(self.settings.get_listen_url())
         self._start_provider()
         self._start_api()
         self._start_workers()
@@ -127,7 +127,9 @@ class Stack:
         if self.settings.redis_url is None:
             server = self._start_server(EmbeddedRedis, "redis", wave=Wave.REDIS)
             self.settings = self.settings.with_changes(redis_url=server.url)
-        elif fault := find_broker_fault(self.settings.get_redis_url()):
+        elif fault := find_broker_fault(self.settings.get_redis_url(), ca_file=self.settings.ca_file):
+            if fault.is_final:
+                raise CommandError(f"Redis at {fault.message}", hint=fault.advice)
             self._say(f"warning: Redis at {fault.message}; jobs are accepted, but wait for it")
 
     def _start_server(self, kind: type[EmbeddedServer], name: str, *, wave: Wave) -> EmbeddedServer:

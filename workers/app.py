@@ -7,6 +7,7 @@ from celery.signals import setup_logging, worker_shutdown
 from kombu import Exchange, Queue
 
 from rushes.logs import configure_logging
+from rushes.monitoring.broker import find_tls, spell_broker
 from rushes.settings import Settings, load_settings
 from workers.celery_fixes.bootsteps import DispatcherStep, EventLists
 from workers.tasks import close_runtime
@@ -26,7 +27,8 @@ TRANSPORT_OPTIONS = {
 
 def create_app(settings: Settings) -> Celery:
     """A Celery app for these settings: early acks, no result backend, prefetch 1, one queue per kind of step."""
-    app = Celery("rushes", broker=settings.get_redis_url(), include=["workers.tasks"])
+    url = settings.get_redis_url()
+    app = Celery("rushes", broker=spell_broker(url), include=["workers.tasks"])
     app.conf.update(
         task_ignore_result=True,
         task_acks_late=False,
@@ -43,6 +45,7 @@ def create_app(settings: Settings) -> Celery:
         worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_use_ssl=find_tls(url, settings.ca_file),
         broker_transport_options=TRANSPORT_OPTIONS,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

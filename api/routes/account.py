@@ -28,6 +28,19 @@ def pause(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
 
 
 @router.post(
+    "/accept-store",
+    summary="Accept the folder for videos",
+    **answers(200, "The account. Store workers mark the folder within seconds.", examples.ACCOUNT, 404, 409, 503),
+)
+def accept_store(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
+    """Keep videos in the folder that the store workers find now, although it lacks the marker of the one before.
+
+    First mount the volume, if it is only not mounted. Earlier videos are not found in another folder.
+    """
+    return AccountSeen.of(accounts.accept_store(runtime.sessions, by=person))
+
+
+@router.post(
     "/resume",
     summary="Resume the account",
     **answers(200, "The account, submitting again.", examples.ACCOUNT, 404, 409, 503),

@@ -28,7 +28,7 @@ async def show_health() -> Alive:
     },
 )
 async def show_readiness(runtime: RuntimeDep, response: Response) -> Ready:
-    """Ready means that the database is reachable and migrated.
+    """Ready means that the database is reachable, migrated, and accepts a write.
 
     The API accepts jobs without workers, Redis or the provider; their state is reported for information only. The
     answer comes within three seconds, even if the database is frozen.

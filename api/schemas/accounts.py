@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas.outputs import OutputOutageSeen
+from api.schemas.outputs import OutputOutageSeen, StoreSeen
 from api.schemas.values import Money, Shown, Time
 from models.queries.accounts.summary import AccountSummary
 from rushes.account_status import AccountStatus, Condition, judge_account
@@ -78,6 +78,7 @@ class AccountSeen(Shown):
     outputs: OutputOutageSeen | None = Field(
         description="An outage of the host that serves finished renders; null if there is none."
     )
+    store: StoreSeen
     stale_writes: dict[str, int] = Field(description="Writes that changed nothing because they came too late, by kind.")
 
     @classmethod
@@ -85,6 +86,7 @@ class AccountSeen(Shown):
         pause = None
         if found.paused_at is not None:
             pause = Pause(since=found.paused_at, reason=found.paused_reason, detail=found.paused_detail)
-        outputs = OutputOutageSeen.find(found.outage)
+        outputs, store = OutputOutageSeen.find(found.outage), StoreSeen.copy_from(found.store)
         status = AccountStatusSeen.find(judge_account(found.facts) if found.facts else None)
-        return cls.copy_from(found, cost=AccountCost.copy_from(found), status=status, paused=pause, outputs=outputs)
+        cost = AccountCost.copy_from(found)
+        return cls.copy_from(found, cost=cost, status=status, paused=pause, outputs=outputs, store=store)

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from api.schemas.accounts import AccountStatusSeen
-from api.schemas.outputs import OutputOutageSeen
+from api.schemas.outputs import OutputOutageSeen, StoreSeen
 from api.schemas.values import Shown, ToTenths
 from models.queries.health import EXPECTED_MIGRATION
 from rushes.readiness import Readiness
@@ -22,6 +22,7 @@ class Ready(Shown):
 
     status: Literal["ready", "not ready"]
     database: Literal["ok", "away"]
+    database_problem: str | None = Field(description="Why the database cannot be used. Null if it can, or is silent.")
     migration: str | None = Field(description="Current migration of the database.")
     expected_migration: str = Field(description="Newest migration that this version knows. It accepts later ones, too.")
     dispatcher: str | None = Field(description="The worker that leads. Without one, jobs are accepted but wait.")
@@ -62,6 +63,7 @@ class Ready(Shown):
     outputs: OutputOutageSeen | None = Field(
         description="An outage of the output host: every download fails. It ends by itself. Null if there is none."
     )
+    store: StoreSeen = Field(description="Whether videos can be kept. A `problem` is a fault: nothing is submitted.")
 
     @classmethod
     def of(cls, seen: Readiness) -> Self:
@@ -70,6 +72,7 @@ class Ready(Shown):
             health,
             status="ready" if seen.ready else "not ready",
             database="ok" if seen.reachable else "away",
+            database_problem=seen.problem,
             migration=seen.migration,
             expected_migration=EXPECTED_MIGRATION,
             dispatcher=health.leader,
@@ -79,4 +82,5 @@ class Ready(Shown):
             account_waits_seconds=health.back_off_seconds,
             foreign_list=health.foreign,
             outputs=OutputOutageSeen.find(seen.outage),
+            store=StoreSeen.copy_from(seen.store),
         )

@@ -22,6 +22,13 @@ class OutputOutageSeen(Shown):
         return None if outage is None else cls.copy_from(outage, detail=describe_outage(outage))
 
 
+class StoreSeen(Shown):
+    """Whether videos can be kept, as the store workers report it. If not, nothing is submitted."""
+
+    problem: str | None = Field(description="Why no store worker can keep further videos. Null if one can.")
+    free_bytes: int | None = Field(description="Room for videos. Null if no store worker has reported it.")
+
+
 class RecheckAsked(Body):
     """Selects the unverified files to probe again. At least one filter is required."""
 

@@ -64,6 +64,25 @@ def retry(as_json: JsonOption = False) -> None:
         _print(client.post("account", "retry"), as_json=as_json)
 
 
+@app.command("accept-store")
+def accept_store(as_json: JsonOption = False) -> None:
+    """Keep videos in the folder that the store workers find now, although it lacks the marker file of the one before.
+
+    First mount the volume, if it is only not mounted. Rushes does not find the earlier videos in another folder.
+
+    Example:
+
+        rushes account accept-store
+    """
+    with open_api() as client:
+        _print(client.post("account", "accept-store"), as_json=as_json)
+
+
+def _describe_store(store: dict[str, Any]) -> str:
+    free = store.get("free_bytes")
+    return store.get("problem") or (f"{free / 10**9:,.1f} GB free" if free is not None else "")
+
+
 def _print(account: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(account)
@@ -77,6 +96,7 @@ def _print(account: dict[str, Any], *, as_json: bool) -> None:
             "paused since": show_moment(paused.get("since")),
             "status": show_text(status.get("message", "takes submissions"), limit=500),
             "what to do": status.get("what_to_do", ""),
+            "store": show_text(_describe_store(account.get("store") or {}), limit=500),
             "outputs": show_text((account.get("outputs") or {}).get("detail", ""), limit=500),
             "slots": account["effective_slots"] or account["slots"],
             "submits per minute": account["submits_per_minute"],

@@ -30,7 +30,7 @@ def find_everything(*, files: bool) -> list[Finding]:
 def _require_migrated(sessions: Sessions) -> None:
     seen = check_readiness(sessions)
     if not seen.reachable:
-        raise DatabaseAway("the database cannot be reached")
+        raise DatabaseAway(seen.problem or "the database does not answer")
     if not seen.migrated:
         found = f"at {seen.migration}" if seen.migration else "empty"
         raise CommandError(

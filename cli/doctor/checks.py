@@ -11,11 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from cli.api_client import open_api
 from cli.doctor.health import Check, Status, check_webhooks, judge_health
 from models.db.errors import DatabaseAway
-from models.db.session import open_engine, open_sessions
+from models.db.session import open_sessions
 from models.queries.health import EXPECTED_MIGRATION
 from rushes.errors import InvalidInput, RushesError
 from rushes.monitoring.broker import find_broker_fault, name_broker
 from rushes.readiness import ReadinessProbe
+from rushes.runtime import open_database
 from rushes.settings import Settings, load_settings
 from rushes.wavespeed.answers import KeyRefused, NoCredit
 from rushes.wavespeed.client import Timeouts, WaveSpeedClient
@@ -48,7 +49,7 @@ def _check_database(settings: Settings) -> list[Check]:
         url = settings.get_database_url()
     except InvalidInput as error:
         return [Check("database", "failed", str(error), "start `rushes up` in this folder, or set RUSHES_DATABASE_URL")]
-    engine = open_engine(url, pool_size=1, application="rushes-doctor")
+    engine = open_database(settings, application="doctor")
     try:
         return _read_database(engine, settings, place=name_place(url))
     finally:
@@ -64,7 +65,7 @@ def _read_database(engine: Engine, settings: Settings, *, place: str) -> list[Ch
         words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         return [Check("database", "failed", f"{place}: {words}", advice)]
     if not seen.reachable:
-        return [Check("database", "failed", f"{place} cannot be reached", advice)]
+        return [Check("database", "failed", f"{place}: {seen.problem or 'it does not answer'}", advice)]
     reached = Check("database", "ok", f"{place} answers")
     if not seen.migrated:
         found = f"at {seen.migration}" if seen.migration else "empty"
@@ -83,7 +84,7 @@ def check_redis(settings: Settings) -> Check:
         url = settings.get_redis_url()
     except InvalidInput as error:
         return Check("redis", "failed", str(error), "start `rushes up` in this folder, or set RUSHES_REDIS_URL")
-    if fault := find_broker_fault(url):
+    if fault := find_broker_fault(url, ca_file=settings.ca_file):
         return Check("redis", "failed", fault.message, fault.advice)
     return Check("redis", "ok", f"{name_broker(url)} answers and evicts no keys")
 

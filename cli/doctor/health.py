@@ -51,6 +51,7 @@ def judge_health(seen: Readiness) -> list[Check]:
         _judge_ledger(seen),
         _judge_unconfirmed(seen),
         _judge_outputs(seen),
+        _judge_store(seen),
     ]
     return checks + ([_judge_batches(seen)] if seen.health.batches_at_risk else [])
 
@@ -139,6 +140,14 @@ def _judge_outputs(seen: Readiness) -> Check:
         "incident"
     )
     return Check("outputs", "failed", describe_outage(seen.outage), advice)
+
+
+def _judge_store(seen: Readiness) -> Check:
+    problem, free = seen.store
+    if problem is not None:
+        return Check("store", "failed", problem, "until then nothing is submitted; videos already bought wait")
+    room = f"{free / 10**9:,.1f} GB free" if free is not None else "no store worker has reported its room"
+    return Check("store", "ok" if free is not None else "warning", room, "" if free is not None else START)
 
 
 def check_webhooks(settings: Settings, sessions: Sessions) -> Check:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.db.errors import DatabaseAway, is_connection_failure
+from models.db.errors import DatabaseAway, describe_failure, is_connection_failure
 from models.db.session import driver_url
 
 CONNECT_SECONDS = 5
@@ -56,7 +56,7 @@ def _connect(url: str) -> Iterator[Connection]:
             yield connection
     except SQLAlchemyError as error:
         if is_connection_failure(error):
-            raise DatabaseAway("the database cannot be reached") from error
+            raise DatabaseAway(describe_failure(error)) from error
         raise
     finally:
         engine.dispose()

@@ -1,18 +1,22 @@
 """Connections to Postgres: one engine per process, its sessions, and the wake-up call to the dispatcher."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from models.db.errors import DatabaseAway, is_connection_failure
+from models.db.errors import DatabaseAway, describe_failure, discard_unusable, is_connection_failure
 
 WAKE_CHANNEL = "rushes_dispatch"
 
 Sessions = sessionmaker[Session]
+
+IDLE_SECONDS = 60.0
 
 _DRIVER = "postgresql+psycopg"
 _AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
@@ -30,7 +34,9 @@ def plain_url(url: str) -> str:
 
 
 def open_engine(url: str, *, pool_size: int = 5, pooler: bool = False, application: str = "rushes") -> Engine:
-    """An engine that bounds every wait.
+    """An engine that bounds every wait, and opens at most `pool_size` connections.
+
+    It closes connections that are idle, and those on which nothing can succeed any more.
 
     `pooler` says that a transaction pooler is in front of Postgres. It supports neither session options nor prepared
     statements.
@@ -44,20 +50,47 @@ def open_engine(url: str, *, pool_size: int = 5, pooler: bool = False, applicati
         "tcp_user_timeout": 20_000,
     }
     connect_args |= {"prepare_threshold": None} if pooler else {"options": _SERVER_SIDE_LIMITS}
-    return create_engine(
+    engine = create_engine(
         driver_url(url),
         pool_size=pool_size,
-        max_overflow=5,
+        max_overflow=0,
         pool_timeout=10,
         hide_parameters=True,
         pool_use_lifo=True,
         connect_args=connect_args,
     )
+    event.listen(engine, "handle_error", discard_unusable)
+    _close_idle(engine)
+    return engine
+
+
+def _close_idle(engine: Engine) -> None:
+    """Once a minute, when a connection is handed back, close the others that were not used for that long."""
+    checked_at = time.monotonic()
+
+    def note_use(_: object, record: ConnectionPoolEntry) -> None:
+        nonlocal checked_at
+        now = record.info["used_at"] = time.monotonic()
+        if now - checked_at < IDLE_SECONDS:
+            return
+        checked_at = now
+        for connection in [engine.raw_connection() for _ in range(engine.pool.checkedin())]:  # type: ignore[attr-defined]
+            if now - connection.info.get("used_at", now) >= IDLE_SECONDS:
+                connection.invalidate()
+            connection.close()
+
+    event.listen(engine, "checkin", note_use)
 
 
 def open_sessions(engine: Engine) -> Sessions:
     """Sessions that keep loaded rows after the commit: rows are read once and passed on."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def take_migration_lock(connection: Connection) -> None:
+    """Wait until nobody else migrates this database. The lock ends with the connection, so it takes a direct one."""
+    connection.execute(text("SELECT pg_advisory_lock(hashtext('rushes.migrations'))"))
+    connection.commit()
 
 
 @contextmanager
@@ -68,7 +101,7 @@ def transaction(sessions: Sessions) -> Iterator[Session]:
             yield session
     except SQLAlchemyError as error:
         if is_connection_failure(error):
-            raise DatabaseAway("the database cannot be reached") from error
+            raise DatabaseAway(describe_failure(error)) from error
         raise
 
 
@@ -85,7 +118,7 @@ def one_statement(sessions: Sessions) -> Iterator[Session]:
             yield session
     except SQLAlchemyError as error:
         if is_connection_failure(error):
-            raise DatabaseAway("the database cannot be reached") from error
+            raise DatabaseAway(describe_failure(error)) from error
         raise
 
 

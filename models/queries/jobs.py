@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models.db.rows import find_all, statement
@@ -116,8 +116,8 @@ def find_duplicate_file(session: Session, prediction_id: UUID, kind: ArtifactKin
 
 
 def find_batch(session: Session, name_or_id: str) -> Batch | None:
-    """The batch with this name, else with this id."""
-    if batch := session.scalars(select(Batch).where(Batch.name == name_or_id)).first():
+    """The batch with this name, whatever its case, else with this id."""
+    if batch := session.scalars(select(Batch).where(func.lower(Batch.name) == name_or_id.lower())).first():
         return batch
     try:
         return session.get(Batch, UUID(name_or_id))

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import find_one, statement
+from models.tables.worker import NO_STORE, STORE_PROBLEM, StoreState
 from models.transitions.storing.steps import TO_STORE
 
 STORE_DUE = f"""(SELECT greatest(due_at, (SELECT max(outputs_probe_at) FROM account))
@@ -64,6 +65,26 @@ def measure_load(session: Session) -> StoringLoad:
     load = find_one(session, _LOAD, StoringLoad)
     assert load is not None  # noqa: S101 - it has no FROM
     return load
+
+
+_STATE = statement(f"""
+    SELECT {STORE_PROBLEM} AS problem,
+        (SELECT max(store_free_bytes) FROM worker WHERE seen_at > now() - interval '15 seconds') AS free_bytes
+""")
+
+
+def find_store_state(session: Session) -> StoreState:
+    """Whether a store worker can keep further videos, and the most room that one has."""
+    return find_one(session, _STATE, StoreState) or NO_STORE
+
+
+_MARKER = statement("SELECT store_marker FROM account WHERE store_marker IS NOT NULL LIMIT 1")
+
+
+def find_store_marker(session: Session) -> str | None:
+    """The text of the marker file in the folder for videos; None before a folder was used."""
+    marker: str | None = session.execute(_MARKER).scalar_one_or_none()
+    return marker
 
 
 _OUTAGE = statement(f"""

@@ -62,6 +62,7 @@ class Account(Base):
     outputs_failure: Mapped[str | None]  # how the last probe failed
     outputs_probes: Mapped[int] = mapped_column(server_default=text("0"))  # failed probes in a row
     outputs_probe_at: Mapped[datetime | None]  # the next probe starts no earlier than this
+    store_marker: Mapped[str | None]  # the text of the marker file in the folder for videos; null: none was used yet
     paused_at: Mapped[datetime | None]  # nothing is submitted from this time on
     paused_reason: Mapped[str | None]  # machine-readable code: restore, person
     paused_detail: Mapped[str | None]  # what the account waits for, or who paused it

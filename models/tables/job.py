@@ -23,6 +23,13 @@ class Job(Base):
         CheckConstraint("max_attempts BETWEEN 1 AND 20", name="max_attempts"),
         CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="error"),
         UniqueConstraint("batch_id", "number"),
+        Index(
+            "ix_job_file_stem",
+            "batch_id",
+            text("lower(file_stem)"),
+            unique=True,
+            postgresql_where=text("batch_id IS NOT NULL AND file_stem IS NOT NULL"),
+        ),
         Index("ix_job_admission", text("priority DESC"), "id", postgresql_where=text("state = 'queued'")),
         Index("ix_job_due", "due_at", postgresql_where=text("state = 'queued'")),
         Index("ix_job_ended", "batch_id", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),

@@ -1,6 +1,7 @@
 """The living workers and the leader. Their rows hold leases, so a frozen process is replaced without any action."""
 
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -8,6 +9,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Text
 
 from models.tables.base import Base
+
+
+class StoreState(NamedTuple):
+    """Whether videos can be kept, as a store worker reports it."""
+
+    problem: str | None  # why no further video can be kept, and what to do; None: it can
+    free_bytes: int | None  # None: unknown
+
+
+NO_STORE = StoreState(None, None)
+"""The state that a worker reports if it stores no videos."""
 
 
 class Worker(Base):
@@ -22,6 +34,15 @@ class Worker(Base):
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     turns_failing_since: Mapped[datetime | None]  # since then, each turn of its dispatcher has failed
     turn_error: Mapped[str | None]  # how the first of them failed
+    store_problem: Mapped[str | None]  # why it cannot keep further videos; null: it can, or it stores none
+    store_free_bytes: Mapped[int | None]  # room for videos; null: unknown, or it stores none
+
+
+STORE_PROBLEM = """(SELECT min(store_problem) FROM worker WHERE NOT EXISTS (
+            SELECT FROM worker
+            WHERE 'store' = ANY(queues) AND store_problem IS NULL AND seen_at > now() - interval '15 seconds'))"""
+"""SQL: why no store worker can keep further videos; null if one can, or if none has reported. A dead worker's report
+counts until another one can store or its row is dropped: its disk is not free because it died."""
 
 
 class Leader(Base):

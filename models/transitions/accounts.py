@@ -239,3 +239,36 @@ _RETRY = change(
 def retry_account(session: Session, account_id: UUID, *, by: str) -> bool:
     """A person ends the waits of the account: the next submission, check, search and download are tried now."""
     return changed_a_row(session, _RETRY, account_id=account_id, by=by) and _release_held(session, account_id)
+
+
+# A row that another transaction has locked is left out: this never waits.
+_PROVE_WRITABLE = statement("""
+    UPDATE account SET name = name WHERE id IN (SELECT id FROM account LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+""")
+
+
+def prove_writable(session: Session) -> None:
+    """Write something, and change nothing: a standby, or a server that has become read-only, refuses."""
+    session.execute(_PROVE_WRITABLE)
+
+
+_RECORD_STORE = statement("UPDATE account SET store_marker = :marker WHERE store_marker IS NULL RETURNING 1")
+
+
+def record_store_marker(session: Session, marker: str) -> bool:
+    """Record which folder keeps the videos. Returns False if one is recorded, or before there is an account."""
+    return changed_a_row(session, _RECORD_STORE, marker=marker)
+
+
+_ACCEPT_STORE = change(
+    "account",
+    "store_marker = NULL",
+    "id = :account_id AND store_marker IS NOT NULL",
+    kind="'account.store_accepted'",
+    detail=fields("by"),
+)
+
+
+def accept_store(session: Session, account_id: UUID, *, by: str) -> bool:
+    """A person accepts the folder that store workers find now. They mark it and record its marker within seconds."""
+    return changed_a_row(session, _ACCEPT_STORE, account_id=account_id, by=by)

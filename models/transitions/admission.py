@@ -12,6 +12,7 @@ from models.db.rows import find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
 from models.money import SPENT_TODAY, first_id_of_today
 from models.tables.base import new_id
+from models.tables.worker import STORE_PROBLEM
 from models.transitions.history import fields, log
 from models.transitions.storing.steps import TO_STORE
 
@@ -34,7 +35,7 @@ PROBE_PAUSE = timedelta(seconds=10)
 class AccountRoom(NamedTuple):
     """The use of an account's slots and of its rate limit right now."""
 
-    is_held: bool  # it backs off or is paused: nothing is submitted
+    is_held: bool  # it backs off or is paused, or no video can be kept: nothing is submitted
     slots: int
     effective_slots: int | None  # learned from a concurrency 429
     probes: bool  # the last such 429 is old enough to try one render more
@@ -77,7 +78,8 @@ class AccountRoom(NamedTuple):
         return max(0, min(self.free, self.submits - self.without_place, queue_room))
 
 
-ROOM = """coalesce(back_off_until > now(), false) OR paused_at IS NOT NULL AS is_held, slots, effective_slots,
+ROOM = f"""coalesce(back_off_until > now(), false) OR paused_at IS NOT NULL OR {STORE_PROBLEM} IS NOT NULL AS is_held,
+        slots, effective_slots,
         coalesce(limited_at < now() - CAST(:probe_pause AS interval), false) AS probes, overcommit, back_offs,
         greatest(0, submits_per_minute - posted) AS rate_slots, live, stuck, submitting, posting, uploading"""
 IN_USE = """LATERAL (

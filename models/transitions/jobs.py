@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Jsonb
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -50,7 +50,9 @@ def insert_batch(
 ) -> Batch | None:
     """Store a batch and all its jobs, numbered from 1 in the given order. Returns None if the name is taken."""
     born = insert(Batch).values(id=new_id(), name=name, job_count=len(jobs), finish_by=finish_by, digest=digest)
-    batch = session.scalars(born.on_conflict_do_nothing(index_elements=["name"]).returning(Batch)).first()
+    batch = session.scalars(
+        born.on_conflict_do_nothing(index_elements=[func.lower(Batch.name)]).returning(Batch)
+    ).first()
     if batch is None:
         return None
     ids = [new_id() for _ in jobs]

@@ -6,6 +6,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, statement
+from models.tables.worker import NO_STORE, StoreState
 
 _LEAD = statement("""
     INSERT INTO leader (role, holder, term, lease_until)
@@ -33,14 +34,18 @@ def resign(session: Session, holder: str) -> None:
 
 
 _SEE = statement("""
-    INSERT INTO worker (name, queues, threads) VALUES (:name, :queues, :threads)
-    ON CONFLICT (name) DO UPDATE SET queues = excluded.queues, threads = excluded.threads, seen_at = now()
+    INSERT INTO worker (name, queues, threads, store_problem, store_free_bytes)
+    VALUES (:name, :queues, :threads, :problem, :free_bytes)
+    ON CONFLICT (name) DO UPDATE SET queues = excluded.queues, threads = excluded.threads, seen_at = now(),
+        store_problem = excluded.store_problem, store_free_bytes = excluded.store_free_bytes
 """)
 
 
-def see_worker(session: Session, name: str, *, queues: Sequence[str], threads: int) -> None:
-    """Record a worker's sign of life."""
-    session.execute(_SEE, {"name": name, "queues": list(queues), "threads": threads})
+def see_worker(
+    session: Session, name: str, *, queues: Sequence[str], threads: int, store: StoreState = NO_STORE
+) -> None:
+    """Record a worker's sign of life, with the state of its store if it stores videos."""
+    session.execute(_SEE, {"name": name, "queues": list(queues), "threads": threads, **store._asdict()})
 
 
 _NOTE_TURNS = statement("""

@@ -5,16 +5,20 @@ Names are readable, and no two jobs share one.
 
 import errno
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import cache
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 from uuid import UUID
 
+import structlog
 from slugify import slugify
 
 from rushes.artifacts.errors import StorageFull
@@ -24,8 +28,13 @@ SLUG_LIMIT = 60
 _SLUG_SOURCE_LIMIT = 400  # a prompt may have 5,000 characters; there is no use in transliterating them all
 _PART_LIMIT_BYTES = 255  # the longest file name that common file systems allow
 _SCRATCH = ".incoming"
+_MARKER = ".rushes-store"
+_PROBE_BYTES = 65_536
 _FOLDER_MODE = 0o755
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+log = structlog.get_logger(__name__)
 
 
 class ArtifactStore:
@@ -36,6 +45,52 @@ class ArtifactStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
+
+    @property
+    def root(self) -> Path:
+        """The folder of the store."""
+        return self._root
+
+    def write_marker(self, marker: str) -> str:
+        """Mark the folder as this store, and create it if it is missing. Returns the marker that it has then.
+
+        A marker from an earlier use stays.
+        """
+        path = self._root / _MARKER
+        with storage_errors():
+            _make_folder(self._root)
+            with suppress(FileExistsError), path.open("x", encoding="ascii") as file:
+                file.write(f"{marker}\n")
+            _sync(path)
+            _sync(self._root)
+            found = path.read_text(encoding="ascii", errors="replace").strip()
+        if not found:  # another worker is writing it, or died while it did
+            raise Unavailable(f"{path} is empty: if that lasts, remove it")
+        return found
+
+    def require_marker(self, marker: str | None) -> None:
+        """Raises `Unavailable` if the folder has another marker or none: its volume is not mounted. None is no rule."""
+        path = self._root / _MARKER
+        try:
+            found = path.read_text(encoding="ascii", errors="replace").strip() if marker else None
+        except FileNotFoundError:
+            found = "missing"
+        except OSError as error:
+            raise Unavailable(f"the artifact storage cannot be read: {error.strerror or error}") from error
+        if found != marker:
+            fact = "is missing" if found == "missing" else "names another one"
+            raise Unavailable(
+                f"{self._root} is not the folder that keeps the videos: its file {_MARKER} {fact}. Mount the volume, "
+                "or run `rushes account accept-store` to use the folder as it is now"
+            )
+
+    def measure_room(self) -> int:
+        """Write a short file and remove it. Returns the free bytes."""
+        with storage_errors():
+            with tempfile.TemporaryFile(dir=self.scratch()) as probe:
+                probe.write(b"\0" * _PROBE_BYTES)
+                probe.flush()
+            return shutil.disk_usage(self._root).free
 
     def scratch(self) -> Path:
         """Return a folder for unfinished files."""
@@ -215,11 +270,21 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
+    """Flush a file or a folder. Some file systems (CIFS, shared folders) cannot: warn once and go on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        _warn_once("folder" if path.is_dir() else "file", error.strerror or str(error))
     finally:
         os.close(descriptor)
+
+
+@cache
+def _warn_once(kind: str, reason: str) -> None:
+    log.warning("store.without_fsync", kind=kind, reason=reason)
 
 
 def _last_written(path: Path) -> float:

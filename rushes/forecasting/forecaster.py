@@ -45,6 +45,7 @@ class UnknownReason(StrEnum):
     NO_CREDIT = auto()  # as for a pause, until the account is topped up
     KEY_REJECTED = auto()  # the provider rejects the key: nothing is submitted, and no render is seen to end
     PROVIDER_UNREACHABLE = auto()  # the same, until the provider answers
+    STORE_UNUSABLE = auto()  # no video could be kept, so nothing is submitted
     SPENDING_CAP = auto()  # the day's cap does not suffice for the jobs that are still to be submitted
 
 

@@ -106,6 +106,8 @@ def prune(
         marked = _mark(runtime.sessions, keep)
         with transaction(runtime.sessions) as session:
             found = queries.pruning.list_marked_files(session, count=FILES_AT_ONCE, after=after)
+            marker = queries.storing.find_store_marker(session) if found else None
+        runtime.store.require_marker(marker)
         gone = _remove_files(runtime, found)
         with transaction(runtime.sessions) as session:
             removed = transitions.pruning.remove_jobs(session, older_than=keep.rows, count=JOBS_AT_ONCE)

@@ -217,9 +217,9 @@ def push_batch(
         batch = transitions.jobs.insert_batch(session, name, jobs, finish_by=finish_by, digest=digest)
         if batch is not None:
             return Pushed(batch, checked)
-        same = queries.jobs.find_batch(session, name) if on_repeat != OnRepeat.REFUSE else None
-        if same is None or same.digest != digest:
-            raise Conflict(f"a batch named {name!r} exists already")
+        same = queries.jobs.find_batch(session, name)
+        if same is None or same.digest != digest or on_repeat == OnRepeat.REFUSE:
+            raise Conflict(f"a batch named {(same.name if same else name)!r} exists already")
         return Pushed(same, checked, is_repeat=True)
 
 

@@ -130,6 +130,7 @@ def _copy_output(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[
     if final := find_final(runtime, ticket):
         raise final
     try:
+        runtime.store.require_marker(ticket.store_marker)
         copied = store_video(
             _choose_source(runtime, ticket, keep_going),
             store=runtime.store,

@@ -7,7 +7,10 @@ from typing import Any
 import structlog
 from celery import bootsteps
 from celery.concurrency.thread import TaskPool
+from celery.exceptions import WorkerShutdown
 
+from rushes.monitoring.broker import find_broker_fault
+from rushes.settings import Settings
 from workers.dispatcher.loop import Dispatcher
 from workers.supervision.running_tasks import STEPS
 from workers.supervision.shutdown import ShutdownMonitor
@@ -22,7 +25,18 @@ FLUSH_SECONDS = 1.0
 LIST_LIMIT = 1_000
 """This many events are sent at once, even before the interval ends."""
 
+EX_CONFIG = 78
+"""The exit code of a worker whose settings can never work."""
+
 log = structlog.get_logger(__name__)
+
+
+def _refuse_cluster(settings: Settings) -> None:
+    """End the worker if its Redis can never work. One that is away now is waited for."""
+    fault = find_broker_fault(settings.get_redis_url(), ca_file=settings.ca_file)
+    if fault is not None and fault.is_final:
+        log.error("broker.unusable", problem=fault.message, advice=fault.advice)
+        raise WorkerShutdown(EX_CONFIG)
 
 
 class DispatcherStep(bootsteps.StartStopStep):
@@ -40,6 +54,7 @@ class DispatcherStep(bootsteps.StartStopStep):
         gc.freeze()
         threads = int(parent.concurrency or 1)
         runtime = get_runtime(threads=threads + 4)
+        _refuse_cluster(runtime.settings)
         queues = [str(name) for name in parent.app.amqp.queues.consume_from]
         dispatcher = Dispatcher(runtime, parent.app, name=str(parent.hostname), queues=queues, threads=threads)
         dispatcher.start()

@@ -23,6 +23,7 @@ from rushes.accounts import write_limits
 from rushes.intervals import Every
 from rushes.reconciling.epoch_file import hold_after_restore
 from rushes.runtime import ACCOUNT, Runtime
+from rushes.storing.store_check import StoreCheck
 from workers.dispatcher.claims import StoreDispatch, SubmitDispatch
 from workers.dispatcher.errands import Errands
 from workers.dispatcher.leadership import LeaderHealth
@@ -31,8 +32,7 @@ from workers.dispatcher.wakeup import Alarm
 from workers.dispatcher.watch_schedule import NO_ROOM_SECONDS, WatchScheduler
 
 LEAD_LEASE = timedelta(seconds=5)
-SIGN_OF_LIFE_SECONDS = 4.0
-LEAD_SECONDS = 1.0
+SIGN_OF_LIFE_SECONDS, LEAD_SECONDS, STOP_SECONDS = 4.0, 1.0, 10.0
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_TURN_SECONDS = 0.04
 """The shortest turn. Wake-ups that arrive within it are served together."""
@@ -41,8 +41,6 @@ LONGEST_PAUSE_SECONDS = 0.2
 Steps then get processor time."""
 ROUNDS_SECONDS = 0.5
 """How often the leader handles less urgent work: crashed steps, unconfirmed submissions, ended windows, workers."""
-ABANDONED_AFTER = timedelta(days=1)
-TIDY_SECONDS, STOP_SECONDS = 3600.0, 10.0
 LONGEST_ERROR = 200
 
 log = structlog.get_logger(__name__)
@@ -61,6 +59,7 @@ class Dispatcher:
         self._watch_scheduler = WatchScheduler(runtime)
         self._submit = SubmitDispatch(runtime, self._publisher)
         self._store = StoreDispatch(runtime, self._publisher)
+        self._store_check = StoreCheck(runtime, stores="store" in queues)
         self._alarm = Alarm(runtime.settings.get_listen_url())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
@@ -68,7 +67,6 @@ class Dispatcher:
         self._renewal = Every(LEAD_SECONDS)
         self._rounds = Every(ROUNDS_SECONDS)
         self._errands = Errands(runtime, self._publisher)
-        self._tidying = Every(TIDY_SECONDS)
         self._pools: dict[str, int] = {}
         self._term: int | None = None
         self._health = LeaderHealth()
@@ -78,6 +76,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Start the thread and return at once."""
+        self._store_check.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -230,14 +229,14 @@ class Dispatcher:
     def _show_life(self, now: float) -> None:
         if not self._sign_of_life.is_due(now):
             return
+        state = self._store_check.get_state()
         with transaction(self._runtime.sessions) as session:
-            transitions.leadership.see_worker(session, self._name, queues=self._queues, threads=self._threads)
+            transitions.leadership.see_worker(
+                session, self._name, queues=self._queues, threads=self._threads, store=state
+            )
             if self._leads:
                 write_limits(self._runtime, session)
         self._sign_of_life.began_at = now
-        if "store" in self._queues and self._tidying.begin_if_due(now):
-            removed = self._runtime.store.remove_abandoned(older_than=ABANDONED_AFTER)
-            log.info("store.tidied", removed=removed)
 
     def _take_lead(self, now: float) -> bool:
         is_due = self._renewal.begin_if_due(now)
@@ -262,6 +261,7 @@ class Dispatcher:
         return NO_ROOM_SECONDS if is_left or rest <= 0 else rest
 
     def _leave(self) -> None:
+        self._store_check.stop()
         self._alarm.close()
         self._give_up_lead(leaves=True)
 

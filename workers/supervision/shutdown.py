@@ -53,7 +53,9 @@ class ShutdownMonitor:
         self._runtime = runtime
         self._steps = steps
         self._resign = resign
-        self._redis = open_redis(runtime.settings.get_redis_url(), seconds=PROBE_SECONDS)
+        self._redis = open_redis(
+            runtime.settings.get_redis_url(), seconds=PROBE_SECONDS, ca_file=runtime.settings.ca_file
+        )
         self._thread = threading.Thread(target=self._run, name="rushes-leaving", daemon=True)
 
     def start(self) -> None:

@@ -109,7 +109,9 @@ class Watchdog:
         self._pause = pause_of(limit)
         self._judge = Judge(limit=limit, pause=self._pause)
         self._step_limits = limits_of_steps(runtime.settings)
-        self._redis = open_redis(runtime.settings.get_redis_url(), seconds=REDIS_SECONDS)
+        self._redis = open_redis(
+            runtime.settings.get_redis_url(), seconds=REDIS_SECONDS, ca_file=runtime.settings.ca_file
+        )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-watchdog", daemon=True)
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_one, statement
 from models.money import SPENT_TODAY, first_id_of_today
 from models.queries.accounts.back_off import REFUSED, WAITING
+from models.tables.worker import STORE_PROBLEM
 
 
 class AccountFacts(NamedTuple):
@@ -28,6 +29,7 @@ class AccountFacts(NamedTuple):
     provider_failures: int = 0
     provider_failing_since: datetime | None = None
     provider_failure: str | None = None
+    store_problem: str | None = None  # why no store worker can keep another video
     most_today: Decimal | None = None  # the daily spending cap
     spent_today: Decimal | None = None  # null without a cap
     next_price: Decimal | None = None  # of the first queued job that the cap allows at all; null without a cap
@@ -38,7 +40,8 @@ _FACTS = statement(f"""
         back_off_reason, back_off_detail, back_off_since, back_off_until, check_back_off_until,
         CASE WHEN provider_failures > 0 THEN greatest(reconcile_until,
             (SELECT min(due_at) FROM prediction WHERE state = 'unconfirmed')) END AS next_search_at,
-        provider_failures, provider_failing_since, provider_failure, max_spend_per_day AS most_today,
+        provider_failures, provider_failing_since, provider_failure, {STORE_PROBLEM} AS store_problem,
+        max_spend_per_day AS most_today,
         CASE WHEN max_spend_per_day IS NOT NULL THEN ({SPENT_TODAY}) END AS spent_today,
         CASE WHEN max_spend_per_day IS NOT NULL THEN (
             SELECT price FROM job WHERE state = 'queued' AND price <= max_spend_per_day

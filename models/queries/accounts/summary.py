@@ -10,8 +10,9 @@ from models.db.rows import find_one, statement
 from models.money import HELD, REFUNDED, SPENT, SPENT_TODAY, first_id_of_today
 from models.queries.accounts.back_off import REFUSED, WAITING
 from models.queries.accounts.status import AccountFacts, find_account_facts
-from models.queries.storing import OutputOutage, find_output_outage
+from models.queries.storing import OutputOutage, find_output_outage, find_store_state
 from models.tables.prediction import UNCOUNTED
+from models.tables.worker import NO_STORE, StoreState
 
 
 class AccountSummary(NamedTuple):
@@ -38,6 +39,7 @@ class AccountSummary(NamedTuple):
     unknown_predictions: int  # found in the last seven days: no row asked for them
     outage: OutputOutage | None = None  # current outage of the output host
     facts: AccountFacts | None = None  # its status follows from them
+    store: StoreState = NO_STORE
 
 
 _SUMMARY = statement(f"""
@@ -70,5 +72,7 @@ _SUMMARY = statement(f"""
 def summarise_account(session: Session, name: str) -> AccountSummary | None:
     """The account with this name."""
     summary = find_one(session, _SUMMARY, AccountSummary, name=name, today=first_id_of_today())
-    facts = find_account_facts(session, name)
-    return summary._replace(outage=find_output_outage(session), facts=facts) if summary else None
+    if summary is None:
+        return None
+    facts, outage, store = find_account_facts(session, name), find_output_outage(session), find_store_state(session)
+    return summary._replace(facts=facts, outage=outage, store=store)

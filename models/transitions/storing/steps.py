@@ -66,6 +66,7 @@ class StoreTicket(NamedTuple):
     kept_sha256: str | None
     kept_suspect: str | None
     rechecks: bool  # probe the kept file instead of a download
+    store_marker: str | None  # identifies the folder for videos
 
 
 class NewArtifact(NamedTuple):
@@ -90,6 +91,7 @@ _TICKET = """SELECT begun.job_id, begun.id AS prediction_id, begun.account_id, b
         begun.outputs, begun.is_duplicate, begun.attempt AS purchase, begun.store_attempts AS attempt, begun.rechecks,
         batch.name AS batch_name, batch.job_count AS batch_size, job.number, job.file_stem, job.video_model,
         coalesce(begun.sent_input, job.input) AS input,
+        (SELECT store_marker FROM account WHERE id = begun.account_id) AS store_marker,
         extract(epoch FROM now() - coalesce(begun.seen_running_at, begun.ended_at))::float8 AS age_seconds,
         kept.url AS kept_url, kept.bytes AS kept_bytes, kept.sha256 AS kept_sha256, kept.suspect AS kept_suspect
     FROM begun

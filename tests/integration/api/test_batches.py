@@ -41,6 +41,17 @@ def test_a_name_is_given_once(api: Api) -> None:
         assert (rows.count(session, "batch"), rows.count(session, "job")) == (1, 1)
 
 
+def test_a_name_that_differs_in_case_only_is_the_same_name(api: Api) -> None:
+    """Folders are named after batches, and some file systems ignore case."""
+    first = new_job()
+    api.push_batch("Pilot", [first])
+    taken = api.client.post("/v1/batches", json={"name": "pilot", "jobs": [new_job(), new_job()]})
+    assert (taken.status_code, taken.json()["detail"]) == (409, "a batch named 'Pilot' exists already")
+    assert push_again(api, "PILOT", "same_name", first) == (200, "Pilot", True)
+    assert api.client.get("/v1/batches/pilot").json()["name"] == "Pilot"
+    assert len(api.client.get("/v1/jobs?batch=PILOT").json()["items"]) == 1
+
+
 def push_again(api: Api, name: str, on_repeat: str, *jobs: dict[str, Any]) -> tuple[int, str, bool]:
     """Push jobs, and return the status, the name of the batch and whether it is an earlier one."""
     answer = api.client.post("/v1/batches", json={"name": name, "jobs": [*jobs], "on_repeat": on_repeat})

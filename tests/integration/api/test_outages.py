@@ -97,6 +97,7 @@ def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_
             {
                 "status": "not ready",
                 "database": "ok",
+                "database_problem": None,
                 "migration": None,
                 "expected_migration": EXPECTED_MIGRATION,
                 "dispatcher": None,
@@ -116,6 +117,7 @@ def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_
                 "oldest_unconfirmed_seconds": None,
                 "foreign_list": 0,
                 "outputs": None,
+                "store": {"problem": None, "free_bytes": None},
             },
         )
 

@@ -57,7 +57,8 @@ FILL = """
         WHEN n <= 45020 THEN 'storing'
         WHEN n <= 45420 THEN 'rendering'
         ELSE 'queued' END AS state) AS story
-    LEFT JOIN batch ON batch.name = 'batch-' || ((n - 1) / 4500 + 1);
+    LEFT JOIN batch ON batch.name = 'batch-' || ((n - 1) / 4500 + 1)
+    ORDER BY n;
 
     INSERT INTO prediction
         (id, job_id, account_id, attempt, price, state, due_at, not_before, posted_at, provider_id, accepted_at,

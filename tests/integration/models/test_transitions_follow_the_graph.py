@@ -59,6 +59,7 @@ ARGUMENTS: dict[str, Any] = {
     "jobs": [NewJob(VIDEO_MODEL, {"prompt": "x"}, 1, 0, 3)],  # type: ignore[arg-type]
     "kind": "step.outcome",
     "lease": timedelta(seconds=30),
+    "marker": "a-marker",
     "message": "some words",
     "name": "some-name",
     "names": [SHA256],

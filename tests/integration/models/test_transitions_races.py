@@ -482,6 +482,18 @@ RACES = [
         ["account.paused"],
     ),
     Race(
+        "accept_store",
+        account_with(store_marker="a"),
+        lambda s, r: transitions.accounts.accept_store(s, r.account_id, by="x"),
+        ["account.store_accepted"],
+    ),
+    Race(
+        "record_store_marker",
+        account_with(store_marker=None),
+        lambda s, r: transitions.accounts.record_store_marker(s, "a"),
+        [],
+    ),
+    Race(
         "release_restored",
         account_with(paused_at=NOW, paused_reason="restore"),
         release,

@@ -148,6 +148,9 @@ class MortalStore:
         self._store.remove(url)
         self._sessions.pass_a_point()
 
+    def require_marker(self, marker: str | None) -> None:
+        self._store.require_marker(marker)
+
     def keep_removed(self, urls: Iterable[str]) -> None:
         self._store.keep_removed(urls)
 

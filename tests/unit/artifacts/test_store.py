@@ -2,11 +2,13 @@
 
 import errno
 import os
+import stat
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from rushes.artifacts import store as store_module
 from rushes.artifacts.errors import StorageFull
 from rushes.artifacts.store import ArtifactStore, open_store
 from rushes.errors import InvalidInput, NotFound, Unavailable
@@ -50,6 +52,29 @@ def test_a_file_published_again_replaces_the_old_one_for_new_readers(store: Arti
         assert reader.read() == b"old"
     with store.open(url) as reader:
         assert reader.read() == b"newer"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_is_stored_where_folders_cannot_be_flushed(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As on CIFS and on the shared folders of virtual machines."""
+    warnings: list[str] = []
+    flush = os.fsync
+
+    def flush_files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", flush_files_only)
+    monkeypatch.setattr(store_module.log, "warning", lambda event, **_: warnings.append(event), raising=False)
+    store_module._warn_once.cache_clear()
+    for name in ("batch/1.mp4", "other/2.mp4"):
+        url = put(store, content=b"film", name=name)
+        assert store.find_path(url) is not None
+    store.keep_removed([url])
+    assert warnings == ["store.without_fsync"]
 
 
 @pytest.mark.parametrize("name", ["../out.mp4", "/out.mp4", "a/../../out.mp4", "a\0b", "", ".incoming/x"])

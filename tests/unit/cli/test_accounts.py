@@ -21,12 +21,22 @@ def test_an_account_is_shown_with_its_money(run: Run) -> None:
     assert "paused" not in facts
 
 
+@pytest.mark.parametrize(
+    ("store", "shown"), [(ACCOUNT["store"], "412.0 GB free"), ({"problem": "the disk is full"}, "the disk is full")]
+)
+def test_an_account_shows_whether_videos_can_be_kept(run: Run, store: dict[str, object], shown: str) -> None:
+    with serve_stub(Answer(200, {**ACCOUNT, "store": store})) as stub:
+        assert f"store               {shown}" in run(stub, "account", "show")[1]
+
+
 def test_an_account_without_unknown_predictions_has_no_line_for_them(run: Run) -> None:
     with serve_stub(Answer(200, ACCOUNT)) as stub:
         assert "unknown_predictions" not in run(stub, "account", "show")[1]
 
 
-@pytest.mark.parametrize(("word", "answer"), [("pause", PAUSED_ACCOUNT), ("resume", ACCOUNT)])
+@pytest.mark.parametrize(
+    ("word", "answer"), [("pause", PAUSED_ACCOUNT), *((each, ACCOUNT) for each in ("resume", "accept-store"))]
+)
 def test_a_decision_is_one_post(run: Run, word: str, answer: dict[str, object]) -> None:
     with serve_stub(Answer(200, answer), Answer(200, answer)) as stub:
         code, out, _ = run(stub, "account", word)

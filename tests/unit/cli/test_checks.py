@@ -5,6 +5,7 @@ import pytest
 from cli.doctor.health import Check, judge_health, judge_webhooks
 from models.queries.health import EXPECTED_MIGRATION, Health
 from models.queries.watching.webhooks import WebhookStats
+from models.tables.worker import StoreState
 from rushes.account_status import OK, AccountStatus, Condition
 from rushes.readiness import Readiness
 
@@ -12,7 +13,8 @@ from rushes.readiness import Readiness
 def judge(account: AccountStatus = OK, **changes: object) -> dict[str, Check]:
     """The checks by name of a farm that is well but for the changes."""
     health = Health(leader="main1@host", workers=2, back_off=None)._replace(**changes)
-    seen = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=health, account=account)
+    state = {"health": health, "store": StoreState(None, 10**12), "account": account}
+    seen = Readiness(reachable=True, migration=EXPECTED_MIGRATION, **state)
     return {check.name: check for check in judge_health(seen)}
 
 

@@ -1,9 +1,11 @@
 """The commands as a person types them, against a scripted API."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import json
+import os
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -367,6 +369,22 @@ def test_a_download_never_overwrites_another_file(run: Run) -> None:
             assert run(stub, "batch", "download", "pilot", "films")[0] == 0
         assert Path("films/1-a-fox.mp4").read_bytes() == b"mine"
         assert Path(f"films/1-a-fox.{UUID[-12:]}.mp4").read_bytes() == b"foo"
+
+
+def test_a_file_that_appears_meanwhile_stays_where_links_are_impossible(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system that ignores case: another file takes the name after it was found free."""
+
+    def appear_and_refuse(part: Path, target: Path) -> None:
+        Path("films/1-a-fox.mp4").write_text("another's")
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", appear_and_refuse)
+    with serve_videos(Answer(200, b"foo")) as stub:
+        assert run(stub, "batch", "download", "pilot", "films")[0] == 0
+    assert Path("films/1-a-fox.mp4").read_text() == "another's"
+    assert Path(f"films/1-a-fox.{UUID[-12:]}.mp4").read_bytes() == b"foo"
 
 
 def test_the_results_of_a_batch_are_a_table(run: Run) -> None:
