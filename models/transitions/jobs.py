@@ -254,14 +254,12 @@ def retry_job(
     if _is_deleted(session, job_id):
         return None
     session.execute(_FORGET_CRASHES, {"job_id": job_id})
-    values: dict[str, Any] = {"input": None, "price": None, "replaced": as_json({}), "by": by}
+    values: dict[str, Any] = {"input": None, "price": None, "replaced": {}, "by": by}
     if new_input is not None:
         session.execute(_KEEP_SENT, {"job_id": job_id})
-        values |= {
-            "input": as_json(new_input.input),
-            "price": new_input.price,
-            "replaced": as_json({"replaced": new_input.replaced}),
-        }
+        given = {"input": as_json(new_input.input), "price": new_input.price}
+        values |= given | {"replaced": {"replaced": new_input.replaced}}
+    values["replaced"] = as_json(values["replaced"])
     state: str | None = session.execute(_RETRY, {"job_id": job_id, **values}).scalar_one_or_none()
     if state is None:
         return None
