@@ -15,7 +15,10 @@ from models import Account, Job, Prediction, UnknownPrediction, queries, transit
 from models.db.session import transaction
 from models.queries.audit import RULES, find_broken
 from rushes import accounts
+from rushes.catalog import REFERENCE
 from rushes.errors import Conflict
+from rushes.jobs.pushing import JobOrder, push_job
+from rushes.jobs.uploads import keep_upload
 from rushes.jobs.views import get_job
 from rushes.reconciling.epoch_file import hold_after_restore, keep_epoch, read_epoch
 from rushes.reconciling.evidence import ReconcileFailed
@@ -38,6 +41,7 @@ from tests.support.runtimes import (
     wish,
 )
 from tests.support.servers import cloned_database
+from tests.support.videos import picture
 from workers.dispatcher import claims
 from workers.dispatcher.publisher import Publisher
 
@@ -174,6 +178,20 @@ def test_a_submission_posted_after_the_backup_is_adopted(world: World) -> None:
     assert "adopted 1" in world.sweep(settled=True)
     assert world.ask("SELECT state FROM job") == [("storing",)]
     assert world.ask("SELECT state, attempt FROM prediction") == [("completed", 1)]
+
+
+def test_a_purchase_with_a_file_that_was_sent_after_the_backup_waits_for_a_person(world: World) -> None:
+    kept = keep_upload(world.runtime.sessions, picture())
+    values = {"prompt": "the fox turns", "image": REFERENCE + kept.sha256}
+    push_job(world.runtime.sessions, JobOrder(model="ltx-2-fast-i2v", input=values))
+    world.back_up()
+    assert world.submit(1) == world.submit(1) == 1  # the file, then the job
+    (bought,) = world.simulator.tasks()
+    world.restore()
+    assert world.hold()
+    assert str(bought["id"]) in world.sweep(settled=True)
+    assert world.submit(20) == 0
+    assert world.bought() == {"the fox turns": 1}
 
 
 def test_only_an_unknown_prediction_that_may_be_ours_waits_for_a_person(world: World) -> None:

@@ -1,14 +1,12 @@
 """Files as inputs: stored once, sent to the provider when a submission needs them, and never bought twice."""
 
 import base64
-import io
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from PIL import Image
 from sqlalchemy import text
 
 from models import PredictionState, SentUpload, transitions
@@ -28,15 +26,9 @@ from rushes.submitting.upload import UploadDelayed, UploadRefused
 from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
 from tests.support.runtimes import ask, change, open_runtime, reconcile
+from tests.support.videos import picture
 
 LEASE = timedelta(seconds=30)
-
-
-def picture(colour: str = "red", kind: str = "PNG") -> bytes:
-    """A small image."""
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), colour).save(file, kind)
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
