@@ -12,7 +12,7 @@ from models.queries.health import EXPECTED_MIGRATION, Health
 from models.queries.storing import OutputOutage
 from rushes.account_status import ACCOUNT, OK, AccountStatus, find_account_status
 
-NOBODY = Health(leader=None, workers=0, back_off=None)
+NOBODY = Health(leader=None, workers=0)
 
 
 @dataclass(frozen=True, slots=True)

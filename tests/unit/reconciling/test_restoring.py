@@ -41,7 +41,7 @@ def test_a_candidate_that_a_render_in_flight_may_need_is_for_a_person() -> None:
     assert ours.id in describe_undecidable(undecidable)
 
 
-def test_a_candidate_that_differs_only_in_the_address_of_a_file_is_for_a_person() -> None:
+def test_a_candidate_with_another_file_address_is_for_a_person() -> None:
     ours, other = candidate(), candidate("a wolf")
     job = open_job()
     with_file = job._replace(input={**job.input, "image": "upload:sha256:0"}, uploads=["image"])
