@@ -263,8 +263,6 @@ ACCOUNT: Json = {
     "spent_today": "3.2400",
     "cost": {"held": "0.7200", "spent": "14.4000", "refunded": "0.3600", "duplicate": "0.0000"},
     "status": None,
-    "paused": None,
-    "back_off": None,
     "duplicates": 0,
     "unknown_predictions": 0,
     "check_price": 0.15,
@@ -274,10 +272,17 @@ ACCOUNT: Json = {
 }
 PAUSED_ACCOUNT: Json = {
     **ACCOUNT,
-    "paused": {"since": "2026-11-05T12:00:00.146283Z", "reason": "person", "detail": "mara"},
+    "status": {
+        "condition": "paused",
+        "since": "2026-11-05T12:00:00.146283Z",
+        "detail": "person: mara",
+        "next_try_at": None,
+        "message": "the account is paused (person: mara), since 2026-11-05 12:00:00 UTC",
+        "what_to_do": "run `rushes account resume`",
+    },
 }
 
-_WORKING = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=Health("worker-1@render-host", 2, None))
+_WORKING = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=Health("worker-1@render-host", 2))
 ALIVE: Json = {"status": "ok"}
 READY: Json = Ready.of(_WORKING).model_dump(mode="json")
 NOT_READY: Json = Ready.of(UNREACHABLE).model_dump(mode="json")

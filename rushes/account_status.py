@@ -57,9 +57,9 @@ class AccountStatus:
     def message(self) -> str:
         """The cause in one line."""
         parts = [
-            f"{_TITLES[self.condition]} ({self.detail})" if self.detail else _TITLES[self.condition],
-            f"since {_show(self.since)}" if self.since else "",
-            f"next try at {_show(self.next_try_at)}" if self.next_try_at else "",
+            f"{TITLES[self.condition]} ({self.detail})" if self.detail else TITLES[self.condition],
+            f"since {self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if self.since else "",
+            f"next try at {self.next_try_at.astimezone(UTC):%H:%M:%S} UTC" if self.next_try_at else "",
         ]
         return ", ".join(filter(None, parts))
 
@@ -75,7 +75,7 @@ class AccountStatus:
 
 
 OK = AccountStatus()
-_TITLES = {
+TITLES = {
     Condition.PAUSED: "the account is paused",
     Condition.KEY_REJECTED: "the provider rejects the key",
     Condition.NO_CREDIT: "the account has no credit",
@@ -147,7 +147,3 @@ def _find_next(now: datetime, times: Iterable[datetime | None]) -> datetime | No
 
 def _find_midnight(now: datetime) -> datetime:
     return (now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _show(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%H:%M:%S} UTC"

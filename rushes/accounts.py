@@ -1,6 +1,7 @@
 """Read, pause and resume the account, and let it back off."""
 
 import random
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 from models import queries, transitions
 from models.db.session import Sessions, transaction
 from models.queries.accounts.summary import AccountSummary
+from rushes.account_status import AccountStatus, Condition, find_account_status
 from rushes.errors import Conflict, NotFound, Transient
 from rushes.retries import ACCOUNT_BACKED_OFF, RetryPolicy
 from rushes.runtime import ACCOUNT, Runtime
@@ -21,13 +23,21 @@ from rushes.wavespeed.answers import (
 )
 
 
-def get_account(sessions: Sessions) -> AccountSummary:
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """The account with its money and its status."""
+
+    summary: AccountSummary
+    status: AccountStatus
+
+
+def get_account(sessions: Sessions) -> AccountView:
     """Return the account with its money. Raises `NotFound` before a worker has created its row."""
     with transaction(sessions) as session:
         return _get(session)
 
 
-def pause_account(sessions: Sessions, *, by: str) -> AccountSummary:
+def pause_account(sessions: Sessions, *, by: str) -> AccountView:
     """Submit nothing until the account is resumed. Running renders are still watched and stored.
 
     Raises `Conflict` if a person has already paused it. A pause after a restore continues, and a person's pause remains
@@ -39,7 +49,7 @@ def pause_account(sessions: Sessions, *, by: str) -> AccountSummary:
         return _get(session)
 
 
-def resume_account(sessions: Sessions, *, by: str) -> AccountSummary:
+def resume_account(sessions: Sessions, *, by: str) -> AccountView:
     """Submit again, even after a restore that left unknown predictions unexplained.
 
     Raises `Conflict` if the account is not paused.
@@ -50,7 +60,7 @@ def resume_account(sessions: Sessions, *, by: str) -> AccountSummary:
         return _get(session)
 
 
-def accept_store(sessions: Sessions, *, by: str) -> AccountSummary:
+def accept_store(sessions: Sessions, *, by: str) -> AccountView:
     """Let store workers use the folder that they find now. Raises `Conflict` if none is recorded."""
     with transaction(sessions) as session:
         if not transitions.accounts.accept_store(session, _get_id(session), by=by):
@@ -68,13 +78,13 @@ def back_off(
     return delay
 
 
-def retry_account(sessions: Sessions, *, by: str) -> AccountSummary:
+def retry_account(sessions: Sessions, *, by: str) -> AccountView:
     """End every wait after a failure, and try now. For a person who has repaired the cause.
 
     Raises `Conflict` if the account is paused: only `resume_account` ends that.
     """
     with transaction(sessions) as session:
-        if _get(session).paused_at is not None:
+        if _get(session).status.condition is Condition.PAUSED:
             raise Conflict("the account is paused: resume it first")
         transitions.accounts.retry_account(session, _get_id(session), by=by)
         return _get(session)
@@ -105,11 +115,11 @@ def end_failures(runtime: Runtime, account_id: UUID) -> None:
         runtime.waker.wake()
 
 
-def _get(session: Session) -> AccountSummary:
+def _get(session: Session) -> AccountView:
     summary = queries.summary.summarise_account(session, ACCOUNT)
     if summary is None:
         raise NotFound("there is no account yet: start a worker")
-    return summary
+    return AccountView(summary, find_account_status(session, ACCOUNT))
 
 
 def _get_id(session: Session) -> UUID:

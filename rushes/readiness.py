@@ -13,7 +13,7 @@ from models.queries.storing import OutputOutage
 from models.tables.worker import NO_STORE, StoreState
 from rushes.account_status import ACCOUNT, OK, AccountStatus, find_account_status
 
-NOBODY = Health(leader=None, workers=0, back_off=None)
+NOBODY = Health(leader=None, workers=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def accept_store(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
 def resume(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
     """Submit again.
 
-    After a restore, call this only if the predictions named in `paused.detail` belong to none of the jobs. If one of
+    After a restore, call this only if the predictions named in `status.detail` belong to none of the jobs. If one of
     them does belong to a job, that job is bought a second time.
     """
     seen = AccountSeen.of(accounts.resume_account(runtime.sessions, by=person))

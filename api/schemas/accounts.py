@@ -1,13 +1,13 @@
 """The provider's account, as the API shows it."""
 
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.schemas.outputs import OutputOutageSeen, StoreSeen
 from api.schemas.values import Money, Shown, Time
-from models.queries.accounts.summary import AccountSummary
-from rushes.account_status import AccountStatus, Condition, judge_account
+from rushes.account_status import AccountStatus, Condition
+from rushes.accounts import AccountView
 
 
 class AccountCost(Shown):
@@ -21,22 +21,14 @@ class AccountCost(Shown):
     )
 
 
-class Pause(BaseModel):
-    """Why we submit nothing for now."""
-
-    since: Time
-    reason: Literal["restore", "person"] = Field(
-        description="`restore`: the database was restored, and unknown predictions are being searched for."
-    )
-    detail: str | None = Field(description="The reason for the wait, or the name of the person who paused the account.")
-
-
 class AccountStatusSeen(Shown):
     """What stops the account, and what to do."""
 
     condition: Condition
     since: Time | None
-    detail: str | None = Field(description="The provider's last answer, the network error, or another cause.")
+    detail: str | None = Field(
+        description="The provider's last answer, the network error, or who or what paused the account."
+    )
     next_try_at: Time | None = Field(description="When the next request is made, or the next day begins.")
     message: str = Field(description="All of this in one line for people.")
     what_to_do: str
@@ -64,8 +56,6 @@ class AccountSeen(Shown):
         description="What stops the account: a pause, a rejected key, no credit, the rate limit, an unreachable "
         "provider, the daily spending cap. Null if nothing does."
     )
-    paused: Pause | None
-    back_off: str | None = Field(description="Why the provider accepts no submissions; null if it accepts them.")
     duplicates: int = Field(description="Predictions found after they had been marked not found or refused.")
     unknown_predictions: int = Field(
         description="Predictions that no job asked for, found in the last seven days: somebody else uses the key."
@@ -82,11 +72,8 @@ class AccountSeen(Shown):
     stale_writes: dict[str, int] = Field(description="Writes that changed nothing because they came too late, by kind.")
 
     @classmethod
-    def of(cls, found: AccountSummary) -> Self:
-        pause = None
-        if found.paused_at is not None:
-            pause = Pause(since=found.paused_at, reason=found.paused_reason, detail=found.paused_detail)
+    def of(cls, view: AccountView) -> Self:
+        found, status = view.summary, AccountStatusSeen.find(view.status)
         outputs, store = OutputOutageSeen.find(found.outage), StoreSeen.copy_from(found.store)
-        status = AccountStatusSeen.find(judge_account(found.facts) if found.facts else None)
         cost = AccountCost.copy_from(found)
-        return cls.copy_from(found, cost=cost, status=status, paused=pause, outputs=outputs, store=store)
+        return cls.copy_from(found, cost=cost, status=status, outputs=outputs, store=store)

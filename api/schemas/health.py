@@ -27,8 +27,7 @@ class Ready(Shown):
     expected_migration: str = Field(description="Newest migration that this version knows. It accepts later ones, too.")
     dispatcher: str | None = Field(description="The worker that leads. Without one, jobs are accepted but wait.")
     workers: int = Field(description="Worker processes seen in the last 15 seconds.")
-    account: str | None = Field(description="Why the provider's account takes no submissions; null if it takes them.")
-    account_status: AccountStatusSeen | None = Field(
+    account: AccountStatusSeen | None = Field(
         description="What stops the account, since when, and what to do. Null if nothing does."
     )
     turns_failing_seconds: ToTenths | None = Field(
@@ -38,13 +37,8 @@ class Ready(Shown):
     dispatcher_away_seconds: ToTenths | None = Field(
         description="Time without a leader although workers are alive. More than 10 is a fault. Null if a worker leads."
     )
-    account_waits_seconds: ToTenths | None = Field(
-        description="Time since the first of the refusals in a row. More than 600 is a fault. "
-        "Null if the account is healthy."
-    )
     batches_at_risk: int = Field(description="Open batches that are likely to miss their `finish_by`.")
     lag_seconds: ToTenths = Field(description="How late the most overdue row is. More than 60 is a fault.")
-    paused: str | None = Field(description="Why we submit nothing for now: a restore, or a person.")
     stale_writes: int = Field(
         description="Writes so far that changed nothing because the claim or the state had changed. Many of them "
         "indicate frozen workers."
@@ -76,10 +70,8 @@ class Ready(Shown):
             migration=seen.migration,
             expected_migration=EXPECTED_MIGRATION,
             dispatcher=health.leader,
-            account=health.back_off,
-            account_status=AccountStatusSeen.find(seen.account),
+            account=AccountStatusSeen.find(seen.account),
             dispatcher_away_seconds=health.leaderless_seconds,
-            account_waits_seconds=health.back_off_seconds,
             foreign_list=health.foreign,
             outputs=OutputOutageSeen.find(seen.outage),
             store=StoreSeen.copy_from(seen.store),

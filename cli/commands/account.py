@@ -6,7 +6,7 @@ import typer
 
 from cli.api_client import open_api
 from cli.options import JsonOption
-from cli.output import print_facts, print_json, show_moment, show_money, show_text
+from cli.output import print_facts, print_json, show_money, show_text
 
 app = typer.Typer(help="The account: limits, health and money.", no_args_is_help=True)
 
@@ -87,13 +87,11 @@ def _print(account: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(account)
         return
-    paused, cost, status = account["paused"] or {}, account["cost"], account.get("status") or {}
+    cost, status = account["cost"], account["status"] or {}
     stale = ", ".join(f"{count:,} {kind}" for kind, count in sorted(account["stale_writes"].items()))
     print_facts(
         {
             "account": account["name"],
-            "paused": show_text(f"{paused['reason']}: {paused['detail']}", limit=500) if paused else "",
-            "paused since": show_moment(paused.get("since")),
             "status": show_text(status.get("message", "takes submissions"), limit=500),
             "what to do": status.get("what_to_do", ""),
             "store": show_text(_describe_store(account.get("store") or {}), limit=500),

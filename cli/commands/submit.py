@@ -71,7 +71,7 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
     """
     settings, name = load_settings(), choose_name(batch, file)
     prompts, prepared = _load(file, fill=fill, settings=settings, options=options, takes=takes)
-    _note_all(check_addresses(prompts, prepared, partial(_forecast, settings.url, prepared)) if check else ())
+    _note_all(check_addresses(prompts, prepared, partial(_forecast, settings, prepared)) if check else ())
     if dry_run:
         return _print_plan(name, prepared, as_json=as_json)
     consent.check(prepared, ask_above=settings.confirm_above)
@@ -91,9 +91,9 @@ def _load(
     return prompts, prepared
 
 
-def _forecast(url: str, prepared: Prepared) -> tuple[float, float] | None:
+def _forecast(settings: Settings, prepared: Prepared) -> tuple[float, float] | None:
     """Ask in how many seconds the first and the last job will at the latest have ended; None if it is not known."""
-    with suppress(CommandError), ApiClient(url) as client:
+    with suppress(CommandError), open_api(settings) as client:
         answer = client.post("estimate", body={"jobs": prepared.jobs, "forecast": True}, seconds=PUSH_SECONDS)
         if answer.get("time_left"):
             return answer["first_time_left"]["high_seconds"], answer["time_left"]["high_seconds"]

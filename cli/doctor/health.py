@@ -1,6 +1,7 @@
 """The doctor's judgements of what the rows show: dispatcher, workers, account, work that is due, and webhooks."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -80,11 +81,12 @@ def _judge_workers(seen: Readiness) -> Check:
 
 
 def _judge_account(seen: Readiness) -> Check:
-    account, waited = seen.account, seen.health.back_off_seconds or 0
+    account = seen.account
     if account.is_ok:
         return Check("account", "ok", account.message)
-    needs_person = account.condition in {Condition.KEY_REJECTED, Condition.NO_CREDIT}
-    failed = needs_person or account.condition is Condition.PROVIDER_UNREACHABLE or waited > STUCK_SECONDS
+    failed = account.stops_checks or account.condition is Condition.NO_CREDIT
+    if account.condition is Condition.RATE_LIMITED and account.since is not None:
+        failed = (datetime.now(UTC) - account.since).total_seconds() > STUCK_SECONDS
     return Check("account", "failed" if failed else "warning", account.message, account.what_to_do)
 
 

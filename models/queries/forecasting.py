@@ -98,10 +98,8 @@ _CAPACITY = statement("""
         (SELECT count(*) FROM prediction WHERE account_id = account.id AND not_before > now() - :rate_window)
             AS submitted,
         greatest(0, coalesce(extract(epoch FROM back_off_until - now()), 0))::float8 AS back_off_seconds,
-        EXISTS (SELECT 1 FROM leader WHERE role = 'dispatcher' AND lease_until > now())
-            AND NOT EXISTS (SELECT 1 FROM worker
-                WHERE seen_at > now() - interval '15 seconds' AND turns_failing_since < now() - interval '10 seconds')
-            AS led,
+        EXISTS (SELECT 1 FROM leader LEFT JOIN worker ON worker.name = holder
+            WHERE lease_until > now() AND coalesce(turns_failing_since > now() - interval '10 seconds', true)) AS led,
         (SELECT coalesce(sum(threads), 0)::int FROM worker
             WHERE seen_at > now() - interval '15 seconds' AND 'store' = ANY(queues)) AS store_threads,
         now() AS now, paused_at IS NOT NULL AS paused

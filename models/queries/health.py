@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_one, statement
 from models.lifecycle import SLOT_WINDOWS
-from models.queries.accounts.back_off import REFUSED, WAITING, WATCH_DUE
+from models.queries.accounts.back_off import WATCH_DUE
 from models.queries.storing import STORE_DUE
 
 EXPECTED_MIGRATION = "0019"
@@ -46,18 +46,15 @@ class Health(NamedTuple):
 
     leader: str | None
     workers: int
-    back_off: str | None
     leaderless_seconds: float | None = None  # since there is no leader; None: there is one, or no worker could lead
-    back_off_seconds: float | None = None  # since the first of the refusals in a row, or since something waits if later
     lag_seconds: float = 0  # how long the most overdue row has been due
     batches_at_risk: int = 0  # open batches that are likely to miss their `finish_by`
     duplicates: int = 0  # found in the last seven days: paid for in addition to another
-    paused: str | None = None  # why the account submits nothing: a restore, or a person
     stale_writes: int = 0  # so far: they changed nothing, because the claim or the state had changed
     unconfirmed: int = 0  # submissions with an unknown outcome
     oldest_unconfirmed_seconds: float | None = None  # since the oldest of them was posted
     foreign: int = 0  # unconfirmed submissions and renders left undecided: the list seems to be another account's
-    turns_failing_seconds: float | None = None  # since when every turn of a dispatcher has failed; None: they work
+    turns_failing_seconds: float | None = None  # since when every turn of a dispatcher has failed; None: a leader works
     turn_error: str | None = None
 
 
@@ -102,12 +99,7 @@ _HEALTH = statement(f"""
     SELECT
         (SELECT holder FROM leader WHERE role = 'dispatcher' AND lease_until > now()) AS leader,
         (SELECT count(*) FROM worker WHERE seen_at > now() - interval '15 seconds') AS workers,
-        (SELECT back_off_reason || coalesce(': ' || back_off_detail, '') FROM account LEFT JOIN {WAITING} ON true
-            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1) AS back_off,
         {_LEADERLESS} AS leaderless_seconds,
-        (SELECT extract(epoch FROM now() - greatest(back_off_since, waiting.since))::float8
-            FROM account LEFT JOIN {WAITING} ON true
-            WHERE {REFUSED} ORDER BY back_off_until DESC LIMIT 1) AS back_off_seconds,
         greatest(0, coalesce(extract(epoch FROM now() - least(
             {STORE_DUE},
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
@@ -115,8 +107,6 @@ _HEALTH = statement(f"""
             {WATCH_DUE}))::float8, 0)) AS lag_seconds,
         {_AT_RISK} AS batches_at_risk,
         (SELECT count(*) FROM prediction WHERE is_duplicate AND accepted_at > now() - interval '7 days') AS duplicates,
-        (SELECT paused_reason || coalesce(': ' || paused_detail, '') FROM account
-            WHERE paused_at IS NOT NULL ORDER BY paused_at LIMIT 1) AS paused,
         (SELECT coalesce(sum(count), 0)::bigint FROM stale_write) AS stale_writes,
         (SELECT count(*) FROM prediction WHERE state = 'unconfirmed') AS unconfirmed,
         (SELECT extract(epoch FROM now() - min(posted_at))::float8 FROM prediction WHERE state = 'unconfirmed')
@@ -128,12 +118,14 @@ _HEALTH = statement(f"""
 _FAILING_TURNS = statement("""
     SELECT extract(epoch FROM now() - turns_failing_since)::float8 AS turns_failing_seconds, turn_error FROM worker
     WHERE turns_failing_since IS NOT NULL AND seen_at > now() - interval '15 seconds'
+      AND NOT EXISTS (SELECT 1 FROM leader JOIN worker AS other ON other.name = holder
+          WHERE lease_until > now() AND other.turns_failing_since IS NULL)
     ORDER BY turns_failing_since LIMIT 1
 """)
 
 
 def find_health(session: Session) -> Health:
-    """The leader, the living workers, why an account waits, and how long overdue work has been held up."""
+    """The leader, the living workers, and how long overdue work has been held up."""
     health = find_one(session, _HEALTH, Health)
     assert health is not None  # noqa: S101 - as above
     failing = session.execute(_FAILING_TURNS).first()

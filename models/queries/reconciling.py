@@ -43,6 +43,7 @@ class OpenJob(NamedTuple):
     input: dict[str, Any]
     posted_at: datetime
     is_free: bool  # nothing is, or may be, bought for it at present
+    uploads: Sequence[str] = ()  # the parameters that are uploads: they may have been sent with other addresses
     is_open: bool = False
 
 
@@ -195,7 +196,8 @@ _OPEN_JOBS = statement("""
         input || coalesce((
             SELECT jsonb_object_agg(parameter, url) FROM job_upload JOIN sent_upload USING (sha256)
             WHERE job_upload.job_id = job.id AND url IS NOT NULL), '{}') AS input,
-        prediction.id IS NULL OR prediction.provider_id IS NULL AND posted_at IS NULL AS is_free
+        prediction.id IS NULL OR prediction.provider_id IS NULL AND posted_at IS NULL AS is_free,
+        ARRAY(SELECT parameter FROM job_upload WHERE job_upload.job_id = job.id) AS uploads
     FROM job LEFT JOIN prediction ON job_id = job.id AND NOT is_duplicate
         AND prediction.state IN ('submitting', 'unconfirmed', 'rendering')
     WHERE (job.state = 'queued' AND cancel_requested_at IS NULL

@@ -47,14 +47,22 @@ def match_unknown(
     """Find the job of each unknown prediction: one with equal input that would be bought. Return these purchases, and
     the predictions that a person has to check.
 
-    A prediction is left to a person if it cannot be read, or if it equals only a job with a purchase that may still
-    fail or turn out not found, so that the job is bought again.
+    A prediction is left to a person if it cannot be read, if it equals only a job with a purchase that may still fail
+    or turn out not found, so that the job is bought again, or if it equals a job in everything but the address of a
+    file, which the restore may have lost.
     """
     equal = match_submissions([each for each in open_jobs if each.is_free], unmatched, clocks=EVER)
     rivals = match_submissions([each for each in open_jobs if not each.is_free], equal.unmatched, clocks=EVER)
+    alike = match_submissions(
+        [_without_files(each) for each in open_jobs if each.uploads], rivals.unmatched, clocks=EVER
+    )
     unreadable = [each for each in unmatched if each.inputs is None]
     purchases = [FoundPurchase(job.job_id, None, found) for job, found in equal.adoptions]
-    return purchases, [*unreadable, *(found for _, found in rivals.adoptions)]
+    return purchases, [*unreadable, *(found for _, found in (*rivals.adoptions, *alike.adoptions))]
+
+
+def _without_files(job: OpenJob) -> OpenJob:
+    return job._replace(input={name: value for name, value in job.input.items() if name not in job.uploads})
 
 
 def conclude_restore(

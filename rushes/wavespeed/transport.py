@@ -21,8 +21,6 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
-from urllib3.util import wait_for_read
-
 from rushes.network import connect, open_tunnel
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -216,7 +214,17 @@ class Transport:
 
 
 def _is_alive(connection: HTTPConnection) -> bool:
-    return not wait_for_read(connection.sock, timeout=0)  # readable: the server has closed it
+    """Whether the server has neither closed the connection nor sent anything over it.
+
+    Reads, because TLS has messages of its own: after the handshake a server sends session tickets.
+    """
+    connection.sock.settimeout(0)
+    with suppress(OSError):  # includes what a closing server may cause
+        try:
+            connection.sock.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+    return False
 
 
 @contextmanager

@@ -1,10 +1,12 @@
-"""Small real videos, made on the spot."""
+"""Small real images and videos, made on the spot."""
 
+import io
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.stream import Disposition
+from PIL import Image
 
 _AUDIO_RATE = 48_000
 _AUDIO_FRAME = 1_024
@@ -16,6 +18,13 @@ _SIZES = {
     "roq": (64, 48),
 }  # or else H.263's smallest but one
 _VIDEO_CODECS = {".webm": "libvpx-vp9", ".mkv": "libx264", ".mp4": "libx264", ".mov": "libx264", ".mpg": "libx264"}
+
+
+def picture(colour: str = "red", kind: str = "PNG") -> bytes:
+    """A small image."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), colour).save(file, kind)
+    return file.getvalue()
 
 
 def make_video(

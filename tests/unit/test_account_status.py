@@ -57,12 +57,14 @@ def test_the_first_cause_that_applies_is_the_status(facts: dict[str, Any], condi
 
 def test_a_status_names_cause_beginning_and_next_try() -> None:
     status = judge(**AWAY, check_back_off_until=SOON, back_off_until=NOW + timedelta(minutes=5))
-    assert status.message == "the provider is unreachable (503), since 11:57:00 UTC, next try at 12:00:30 UTC"
+    assert (
+        status.message == "the provider is unreachable (503), since 2026-11-05 11:57:00 UTC, next try at 12:00:30 UTC"
+    )
     assert judge(**CAP).next_try_at == datetime(2026, 11, 6, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("reason", ["restore", "person"])
 def test_a_pause_says_how_it_ends(reason: str) -> None:
     status = judge(paused_at=EARLIER, paused_reason=reason, paused_detail="mara")
-    assert status.message == f"the account is paused ({reason}: mara), since 11:57:00 UTC"
+    assert status.message == f"the account is paused ({reason}: mara), since 2026-11-05 11:57:00 UTC"
     assert ("by itself" in status.what_to_do) is (reason == "restore")

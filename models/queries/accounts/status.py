@@ -22,7 +22,7 @@ class AccountFacts(NamedTuple):
     refused: bool = False  # the provider takes nothing, and something waits or the back-off lasts
     back_off_reason: str | None = None
     back_off_detail: str | None = None
-    back_off_since: datetime | None = None
+    back_off_since: datetime | None = None  # the first of the refusals in a row, or since something waits if later
     back_off_until: datetime | None = None
     check_back_off_until: datetime | None = None
     next_search_at: datetime | None = None  # for unconfirmed submissions
@@ -37,7 +37,8 @@ class AccountFacts(NamedTuple):
 
 _FACTS = statement(f"""
     SELECT now() AS now, paused_at, paused_reason, paused_detail, coalesce({REFUSED}, false) AS refused,
-        back_off_reason, back_off_detail, back_off_since, back_off_until, check_back_off_until,
+        back_off_reason, back_off_detail, greatest(back_off_since, waiting.since) AS back_off_since, back_off_until,
+        check_back_off_until,
         CASE WHEN provider_failures > 0 THEN greatest(reconcile_until,
             (SELECT min(due_at) FROM prediction WHERE state = 'unconfirmed')) END AS next_search_at,
         provider_failures, provider_failing_since, provider_failure, {STORE_PROBLEM} AS store_problem,

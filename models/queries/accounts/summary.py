@@ -1,6 +1,5 @@
 """An account with its money."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -8,15 +7,13 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_one, statement
 from models.money import HELD, REFUNDED, SPENT, SPENT_TODAY, first_id_of_today
-from models.queries.accounts.back_off import REFUSED, WAITING
-from models.queries.accounts.status import AccountFacts, find_account_facts
 from models.queries.storing import OutputOutage, find_output_outage, find_store_state
 from models.tables.prediction import UNCOUNTED
 from models.tables.worker import NO_STORE, StoreState
 
 
 class AccountSummary(NamedTuple):
-    """An account's limits, health and money. Money is in dollars."""
+    """An account's limits and money. Money is in dollars."""
 
     name: str
     slots: int
@@ -24,10 +21,6 @@ class AccountSummary(NamedTuple):
     submits_per_minute: int
     max_spend_per_day: Decimal | None
     spent_today: Decimal  # held and spent for predictions of this day of UTC
-    paused_at: datetime | None
-    paused_reason: str | None
-    paused_detail: str | None
-    back_off: str | None
     held: Decimal  # for predictions without an outcome
     spent: Decimal  # for predictions that ended as paid
     refunded: Decimal  # for predictions that the provider accepted and refunded
@@ -38,20 +31,17 @@ class AccountSummary(NamedTuple):
     check_price: float | None  # seconds of delay that each of the last requests of checks was worth
     unknown_predictions: int  # found in the last seven days: no row asked for them
     outage: OutputOutage | None = None  # current outage of the output host
-    facts: AccountFacts | None = None  # its status follows from them
     store: StoreState = NO_STORE
 
 
 _SUMMARY = statement(f"""
     SELECT name, slots, effective_slots, submits_per_minute, max_spend_per_day, ({SPENT_TODAY}) AS spent_today,
-        paused_at, paused_reason, paused_detail,
-        CASE WHEN {REFUSED} THEN back_off_reason || coalesce(': ' || back_off_detail, '') END AS back_off,
         money.held, money.spent + counted.spent AS spent, money.refunded + counted.refunded AS refunded,
         money.duplicate + counted.duplicate AS duplicate, money.duplicates + counted.duplicates AS duplicates, epoch,
         (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM stale_write) AS stale_writes, check_price,
         (SELECT count(*) FROM unknown_prediction WHERE account_id = account.id AND found_at > now() - interval '7 days')
             AS unknown_predictions
-    FROM account LEFT JOIN {WAITING} ON true,
+    FROM account,
         LATERAL (
             SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
                 coalesce(sum(price) FILTER (WHERE {SPENT}), 0) AS spent,
@@ -74,5 +64,4 @@ def summarise_account(session: Session, name: str) -> AccountSummary | None:
     summary = find_one(session, _SUMMARY, AccountSummary, name=name, today=first_id_of_today())
     if summary is None:
         return None
-    facts, outage, store = find_account_facts(session, name), find_output_outage(session), find_store_state(session)
-    return summary._replace(facts=facts, outage=outage, store=store)
+    return summary._replace(outage=find_output_outage(session), store=find_store_state(session))

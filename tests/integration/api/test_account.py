@@ -78,10 +78,10 @@ def test_an_unknown_prediction_is_counted_for_seven_days(api: Api, account: UUID
 
 def test_a_person_pauses_and_resumes_and_both_are_reported(api: Api, account: UUID) -> None:
     person = {"X-Forwarded-User": "mara"}
-    paused = api.client.post("/v1/account/pause", headers=person).raise_for_status().json()["paused"]
-    assert (paused["reason"], paused["detail"]) == ("person", "mara")
+    paused = api.client.post("/v1/account/pause", headers=person).raise_for_status().json()["status"]
+    assert (paused["condition"], paused["detail"]) == ("paused", "person: mara")
     assert api.client.post("/v1/account/pause", headers=person).status_code == 409
-    assert api.client.get("/readyz").json()["paused"] == "person: mara"
+    assert api.client.get("/readyz").json()["account"] == paused
     with transaction(api.sessions) as session:
         room = transitions.admission.count_free_slots(session, account)
     assert room is not None
@@ -89,7 +89,7 @@ def test_a_person_pauses_and_resumes_and_both_are_reported(api: Api, account: UU
     job = api.push()
     assert "paused (person: mara)" in api.client.get(f"/v1/jobs/{job['id']}").json()["waits_for"]
 
-    assert api.client.post("/v1/account/resume", headers=person).raise_for_status().json()["paused"] is None
+    assert api.client.post("/v1/account/resume", headers=person).raise_for_status().json()["status"] is None
     assert api.client.post("/v1/account/resume", headers=person).status_code == 409
     with transaction(api.sessions) as session:
         assert rows.kinds(session, account_id=account) == ["account.paused", "account.resumed"]

@@ -2,24 +2,17 @@
 
 import base64
 import hashlib
-import io
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from models.db.session import transaction
 from rushes.jobs import uploads
 from tests.support import rows
 from tests.support.api_server import Api, fields_of, new_job
+from tests.support.videos import picture
 
 FOLDER = "/v1/uploads"
-
-
-def picture(colour: str = "red") -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (4, 4), colour).save(file, "JPEG")
-    return file.getvalue()
 
 
 def send(api: Api, content: bytes, content_type: str = "image/png") -> Any:
@@ -40,7 +33,7 @@ def test_a_file_is_stored_once_and_its_type_is_that_of_its_bytes(api: Api) -> No
     kept = {
         "sha256": sha256,
         "size": len(picture()),
-        "content_type": "image/jpeg",
+        "content_type": "image/png",
         "reference": f"upload:sha256:{sha256}",
     }
     assert [(answer.status_code, answer.json()) for answer in (send(api, picture()), send(api, picture()))] == [
@@ -69,7 +62,7 @@ def test_a_file_that_is_no_image_or_video_is_refused(api: Api, content: bytes, c
 
 def test_a_job_of_a_reference_and_one_of_a_data_url_have_the_same_input(api: Api) -> None:
     reference = send(api, picture()).json()["reference"]
-    data_url = f"data:image/jpeg;base64,{base64.b64encode(picture()).decode()}"
+    data_url = f"data:image/png;base64,{base64.b64encode(picture()).decode()}"
     pushed = [api.push(**image_job(image)) for image in (reference, data_url)]
     assert [each["input"]["image"] for each in pushed] == [reference] * 2
     batch = api.push_batch("pilot", [image_job(data_url), image_job(reference)])

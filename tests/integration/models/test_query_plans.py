@@ -295,7 +295,9 @@ def decide(farm: Farm) -> None:
 
 def see_refused(farm: Farm) -> None:
     change(farm.session, "account", back_offs=1, back_off_reason="key", back_off_since=NOW, back_off_until=NOW)
-    assert queries.health.find_health(farm.session).back_off == "key"
+    facts = queries.status.find_account_facts(farm.session, "default")
+    assert facts is not None
+    assert facts.refused
 
 
 def hint(farm: Farm) -> None:
@@ -428,7 +430,7 @@ COUNTING: dict[str, Ask] = {
     ),
     "the farm": lambda farm: queries.health.find_farm(farm.session),
     "its health": lambda farm: queries.health.find_health(farm.session),
-    "its health after a refusal": see_refused,
+    "its status after a refusal": see_refused,
     "what may be bought after a restore": lambda farm: queries.reconciling.list_open_jobs(
         farm.session, ["lightricks/ltx-2-retake"]
     ),

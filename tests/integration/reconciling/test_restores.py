@@ -15,7 +15,11 @@ from models import Account, Job, Prediction, UnknownPrediction, queries, transit
 from models.db.session import transaction
 from models.queries.audit import RULES, find_broken
 from rushes import accounts
+from rushes.account_status import Condition
+from rushes.catalog import REFERENCE
 from rushes.errors import Conflict
+from rushes.jobs.pushing import JobOrder, push_job
+from rushes.jobs.uploads import keep_upload
 from rushes.jobs.views import get_job
 from rushes.reconciling.epoch_file import hold_after_restore, keep_epoch, read_epoch
 from rushes.reconciling.evidence import ReconcileFailed
@@ -38,6 +42,7 @@ from tests.support.runtimes import (
     wish,
 )
 from tests.support.servers import cloned_database
+from tests.support.videos import picture
 from workers.dispatcher import claims
 from workers.dispatcher.publisher import Publisher
 
@@ -176,6 +181,20 @@ def test_a_submission_posted_after_the_backup_is_adopted(world: World) -> None:
     assert world.ask("SELECT state, attempt FROM prediction") == [("completed", 1)]
 
 
+def test_a_purchase_whose_file_address_is_lost_waits_for_a_person(world: World) -> None:
+    kept = keep_upload(world.runtime.sessions, picture())
+    values = {"prompt": "the fox turns", "image": REFERENCE + kept.sha256}
+    push_job(world.runtime.sessions, JobOrder(model="ltx-2-fast-i2v", input=values))
+    world.back_up()
+    assert world.submit(1) == world.submit(1) == 1  # the file, then the job
+    (bought,) = world.simulator.tasks()
+    world.restore()
+    assert world.hold()
+    assert str(bought["id"]) in world.sweep(settled=True)
+    assert world.submit(20) == 0
+    assert world.bought() == {"the fox turns": 1}
+
+
 def test_only_an_unknown_prediction_that_may_be_ours_waits_for_a_person(world: World) -> None:
     world.push("a")
     assert world.submit(1) == 1
@@ -189,10 +208,10 @@ def test_only_an_unknown_prediction_that_may_be_ours_waits_for_a_person(world: W
     assert twin.id in world.sweep(settled=True)
     assert world.submit(20) == 0
     paused = accounts.get_account(world.runtime.sessions)
-    assert paused.paused_reason == "restore"
-    assert twin.id in str(paused.paused_detail)
+    assert paused.status.condition is Condition.PAUSED
+    assert twin.id in str(paused.status.detail)
     assert world.ask("SELECT count(*) FROM unknown_prediction") == [(2,)]
-    assert accounts.resume_account(world.runtime.sessions, by="mara").paused_at is None
+    assert accounts.resume_account(world.runtime.sessions, by="mara").status.is_ok
     assert not world.hold()
     world.push("b")
     assert world.submit(20) == 1
@@ -233,7 +252,7 @@ def test_a_run_that_was_overtaken_says_that_it_opened_nothing(
 
     monkeypatch.setattr(queries.reconciling, "filter_strangers", read_and_be_late)
     assert "restored: adopted 0, not opened by this run" in world.sweep(settled=True)
-    assert (accounts.get_account(world.runtime.sessions).paused_at is None) == by_a_person
+    assert accounts.get_account(world.runtime.sessions).status.is_ok == by_a_person
 
 
 def test_an_unknown_prediction_from_before_the_backup_belongs_to_others(world: World) -> None:
@@ -310,11 +329,11 @@ def test_a_run_before_the_settle_time_is_no_sweep(world: World) -> None:
 def test_a_persons_pause_outlasts_a_restores(world: World, paused_before: bool) -> None:
     if paused_before:
         accounts.pause_account(world.runtime.sessions, by="mara")
-    since = accounts.get_account(world.runtime.sessions).paused_at
+    since = accounts.get_account(world.runtime.sessions).status.since
     world.back_up()
     world.restore(restore_epoch=1)
     assert world.hold()
-    assert accounts.get_account(world.runtime.sessions).paused_reason == "restore"
+    assert str(accounts.get_account(world.runtime.sessions).status.detail).startswith("restore")
     if not paused_before:
         accounts.pause_account(world.runtime.sessions, by="mara")
     with pytest.raises(Conflict, match="paused already"):
@@ -322,11 +341,11 @@ def test_a_persons_pause_outlasts_a_restores(world: World, paused_before: bool) 
 
     assert world.sweep(settled=True).endswith("restored: adopted 0, paused by a person")
     paused = accounts.get_account(world.runtime.sessions)
-    assert (paused.paused_reason, paused.paused_detail) == ("person", "mara")
-    assert paused_before == (paused.paused_at == since)
+    assert paused.status.detail == "person: mara"
+    assert paused_before == (paused.status.since == since)
     world.push("a")
     assert world.submit(20) == 0
-    assert accounts.resume_account(world.runtime.sessions, by="tom").paused_at is None
+    assert accounts.resume_account(world.runtime.sessions, by="tom").status.is_ok
     assert world.submit(20) == 1
 
 
@@ -335,7 +354,7 @@ def test_a_persons_word_ends_a_restores_pause_and_what_lies_beneath(world: World
     world.back_up()
     world.restore(restore_epoch=1)
     assert world.hold()
-    assert accounts.resume_account(world.runtime.sessions, by="tom").paused_at is None
+    assert accounts.resume_account(world.runtime.sessions, by="tom").status.is_ok
     change(world.runtime, "account", restore_epoch=0)  # a second restore
     assert world.hold()
     assert world.sweep(settled=True).endswith("submits again")

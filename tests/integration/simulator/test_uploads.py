@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support.simulator_client import Api, wait_until
 
 I2V = "lightricks/ltx-2-fast/image-to-video"

@@ -12,8 +12,8 @@ from models import ArtifactKind, queries, transitions
 from models.db.session import transaction
 from rushes.artifacts import probe as video
 from rushes.errors import Conflict, InvalidInput, NotFound
-from rushes.jobs.pushing import retry_job
 from rushes.jobs.rechecks import recheck_job, recheck_jobs
+from rushes.jobs.retry import retry_job
 from rushes.jobs.views import get_job
 from rushes.runtime import QUICK_SECONDS, Runtime
 from rushes.storing.failures import STORE_LEASE, StoreDelayed, StoreFailed

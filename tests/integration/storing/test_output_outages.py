@@ -227,7 +227,7 @@ def test_every_surface_names_an_outage(runtime: Runtime, account: UUID, host: Ou
     assert outage.failure in describe_farm(runtime)
     for seen in (
         check_readiness(runtime.sessions).outage,
-        get_account(runtime.sessions).outage,
+        get_account(runtime.sessions).summary.outage,
         get_batch(runtime.sessions, "pilot").outage,
     ):
         assert seen is not None

@@ -1,14 +1,12 @@
 """Files as inputs: stored once, sent to the provider when a submission needs them, and never bought twice."""
 
 import base64
-import io
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from PIL import Image
 from sqlalchemy import text
 
 from models import PredictionState, SentUpload, transitions
@@ -25,18 +23,12 @@ from rushes.jobs.views import get_job, list_events
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.submitting.upload import UploadDelayed, UploadRefused
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
 from tests.support.runtimes import ask, change, open_runtime, reconcile
+from tests.support.videos import picture
 
 LEASE = timedelta(seconds=30)
-
-
-def picture(colour: str = "red", kind: str = "PNG") -> bytes:
-    """A small image."""
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), colour).save(file, kind)
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +194,7 @@ def test_a_retry_sends_a_file_again_that_the_provider_has_lost(runtime: Runtime,
     step(runtime)
     change(runtime, "prediction", state="failed", ended_at=rows.NOW, due_at=None)
     change(runtime, "job", job, state="failed", ended_at=rows.NOW, error_code="media", due_at=None)
-    retry_job(runtime.sessions, job)
+    retry_job(runtime.sessions, job, by="mara")
     assert step(runtime).startswith("sent upload")
     step(runtime)
     lost, good = sent_images(simulator, "gone")
@@ -218,7 +210,7 @@ def test_a_retry_replaces_inputs_and_keeps_those_of_earlier_predictions(runtime:
     change(runtime, "prediction", state="not_found", ended_at=rows.NOW, due_at=None, provider_id=None)
     change(runtime, "job", job.id, state="failed", ended_at=rows.NOW, error_code="x", due_at=None)
     replaced = {"image": REFERENCE + new.sha256, "duration": 8}
-    assert retry_job(runtime.sessions, job.id, replaced) == "queued"
+    assert retry_job(runtime.sessions, job.id, replaced, by="mara") == "queued"
     view = get_job(runtime.sessions, job.id)
     assert view.job.input == {**job.input, **replaced}
     assert view.job.price == job.price / 6 * 8
@@ -237,7 +229,7 @@ def test_a_retry_with_a_wrong_input_changes_nothing(runtime: Runtime) -> None:
     change(runtime, "job", job, state="failed", ended_at=rows.NOW, error_code="x", due_at=None)
     for wrong in ({"duration": 7}, {"seed": 1}, {"image": REFERENCE + "0" * 64}, {"image": "data:text/plain,abc"}):
         with pytest.raises(InvalidInput, match="input"):
-            retry_job(runtime.sessions, job, wrong)
+            retry_job(runtime.sessions, job, wrong, by="mara")
     assert get_job(runtime.sessions, job).job.state == "failed"
 
 
@@ -247,7 +239,7 @@ def test_a_retry_that_only_downloads_takes_no_other_input(runtime: Runtime) -> N
         rows.change(session, "job", render.job_id, state="failed", ended_at=rows.NOW, error_code="x")
         rows.change(session, "prediction", render.prediction_id, due_at=None)
     with pytest.raises(Conflict, match="only needs to be downloaded"):
-        retry_job(runtime.sessions, render.job_id, {"prompt": "another"})
+        retry_job(runtime.sessions, render.job_id, {"prompt": "another"}, by="mara")
     assert get_job(runtime.sessions, render.job_id).job.state == "failed"
 
 

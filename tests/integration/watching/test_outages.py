@@ -15,7 +15,7 @@ from rushes.reconciling.failed_lists import pause_after
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.watching.poll import CheckFailed, check_prediction, hold_checks
 from rushes.wavespeed.answers import KeyRefused, NoCredit, ProviderUnavailable
-from sandbox.wavespeed import Simulator
+from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
 from tests.support.rows import MINUTE, SECOND
 from tests.support.runtimes import ask, change

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,22 @@ def test_an_unused_connection_serves_the_next_submission() -> None:
     with client_of(answer_task) as (client, server):
         with client.connected():
             pass
+        submit(client)
+        assert (server.connections, len(server.requests)) == (1, 1)
+
+
+def test_an_unused_tls_connection_serves_the_next_submission(tls: ssl.SSLContext) -> None:
+    tickets_sent = threading.Event()
+
+    def serve(peer: Peer) -> None:
+        peer.start_tls()  # its session tickets follow the handshake
+        tickets_sent.set()
+        answer_task(peer)
+
+    with ScriptedServer(serve) as server:
+        client = WaveSpeedClient(server.url.replace("http", "https"), KEY, tls=tls)
+        with client.connected():
+            tickets_sent.wait()
         submit(client)
         assert (server.connections, len(server.requests)) == (1, 1)
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from models import queries
+from models import Worker, queries
 from models.db.session import transaction
-from rushes.runtime import Runtime
+from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from tests.support import rows
 from tests.support.rows import MINUTE, SECOND
@@ -130,6 +130,20 @@ def test_turns_that_fail_are_reported_until_a_leader_makes_a_good_one(
     with transaction(runtime.sessions) as session:
         health = queries.health.find_health(session)
     assert (health.turn_error, health.turns_failing_seconds) == (None, None)
+
+
+def test_failed_turns_of_a_worker_do_not_count_while_another_leads(
+    runtime: Runtime, clock: Clock, redis_url: str
+) -> None:
+    fail_for(make(runtime, "cut-off"), clock, LONG)
+    make(runtime, "healthy", redis_url=redis_url)._turn_safely()
+    with transaction(runtime.sessions) as session:
+        rows.change(session, "worker", Worker.name == "cut-off", turns_failing_since=-MINUTE)
+        health = queries.health.find_health(session)
+        capacity = queries.forecasting.find_capacity(session, ACCOUNT, rate_window=MINUTE)
+    assert (health.leader, health.turn_error) == ("healthy", None)
+    assert capacity is not None
+    assert capacity.led
 
 
 def test_overdue_submissions_are_unconfirmed_even_while_redis_is_away(runtime: Runtime, clock: Clock) -> None:

@@ -17,7 +17,7 @@ from rushes.jobs.views import JobView, cut_page
 from rushes.readiness import Readiness
 
 BEGAN = datetime(2026, 11, 5, 12, tzinfo=UTC)
-NOBODY = Health(leader=None, workers=0, back_off=None)
+NOBODY = Health(leader=None, workers=0)
 
 
 def batch(states: dict[str, int], *, ended_after: int | None = None) -> BatchView:

@@ -1,5 +1,7 @@
 """The doctor's judgement of what the rows tell: what is a fault, what passes by itself, and what to do."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from cli.doctor.health import Check, judge_health, judge_webhooks
@@ -12,7 +14,7 @@ from rushes.readiness import Readiness
 
 def judge(account: AccountStatus = OK, **changes: object) -> dict[str, Check]:
     """The checks by name of a farm that is well but for the changes."""
-    health = Health(leader="main1@host", workers=2, back_off=None)._replace(**changes)
+    health = Health(leader="main1@host", workers=2)._replace(**changes)
     state = {"health": health, "store": StoreState(None, 10**12), "account": account}
     seen = Readiness(reachable=True, migration=EXPECTED_MIGRATION, **state)
     return {check.name: check for check in judge_health(seen)}
@@ -31,7 +33,7 @@ def test_a_farm_that_is_well_has_nothing_to_mend() -> None:
         ({"workers": 0}, "workers", "failed", "none seen"),
         ({"account": AccountStatus(Condition.RATE_LIMITED)}, "account", "warning", "limits the rate"),
         (
-            {"account": AccountStatus(Condition.RATE_LIMITED), "back_off_seconds": 720.0},
+            {"account": AccountStatus(Condition.RATE_LIMITED, datetime.now(UTC) - timedelta(minutes=12))},
             "account",
             "failed",
             "the rate",

@@ -1,12 +1,10 @@
 """Images of this machine in prompt files: checked before anything is pushed, and sent once."""
 
 import base64
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from cli.prompt_file.addresses import check_addresses
 from cli.prompt_file.jobs import Fill, Prepared, prepare_jobs
@@ -16,14 +14,9 @@ from cli.prompt_file.summary import summarise
 from rushes.catalog import REFERENCE
 from rushes.jobs import uploads
 from tests.support.cli_stub import Answer, Run, batch, job, problem, serve_stub
+from tests.support.videos import picture
 
 I2V = Fill(model="ltx-2-pro-i2v")
-
-
-def picture(colour: str = "red") -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (4, 4), colour).save(file, "PNG")
-    return file.getvalue()
 
 
 DATA_URL = f"data:image/png;base64,{base64.b64encode(picture()).decode()}"

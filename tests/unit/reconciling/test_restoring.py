@@ -41,6 +41,14 @@ def test_a_candidate_that_a_render_in_flight_may_need_is_for_a_person() -> None:
     assert ours.id in describe_undecidable(undecidable)
 
 
+def test_a_candidate_with_another_file_address_is_for_a_person() -> None:
+    ours, other = candidate(), candidate("a wolf")
+    job = open_job()
+    with_file = job._replace(input={**job.input, "image": "upload:sha256:0"}, uploads=["image"])
+    assert match_unknown([ours, other], [with_file]) == ([], [ours])
+    assert match_unknown([ours], [with_file, job])[0] != []  # an equal job comes first
+
+
 def test_a_candidate_that_cannot_be_read_is_for_a_person() -> None:
     unreadable = candidate(None)
     assert match_unknown([unreadable], [open_job()]) == ([], [unreadable])
