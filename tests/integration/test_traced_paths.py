@@ -17,6 +17,7 @@ import pytest
 from celery import Celery
 
 from rushes.runtime import Runtime
+from rushes.storing.store_check import StoreCheck, check_store
 from sandbox.wavespeed.handle import Simulator
 from tests.support.api_server import Api, serve_api
 from tests.support.runtimes import ask
@@ -116,6 +117,7 @@ def open_dispatcher(
     def open_(followed: Sequence[str], steps: Sequence[tuple[type, str]]) -> Callable[[], float]:
         monkeypatch.setattr(tasks, "get_runtime", lambda: runtime)
         monkeypatch.setattr(loop, "Publisher", partial(Deliveries, trace, followed))
+        monkeypatch.setattr(StoreCheck, "get_state", lambda _: check_store(runtime))  # its thread would be traced
         dispatcher = loop.Dispatcher(runtime, Celery(), name="one", queues=["submit", "store"], threads=4)
         dispatcher._turn()
         for owner, name in steps:

@@ -626,6 +626,7 @@ WITHOUT_A_LOSER = {
     "renew_inconsistent",  # each call counts
     "renew_store",
     "see_worker",
+    "prove_writable",  # changes nothing
     "drop_worker",
     "resign",
     "hold_next_run",

@@ -157,7 +157,7 @@ def test_every_surface_names_the_problem_of_the_store(runtime: Runtime, account:
     assert problem in (get_job(runtime.sessions, job, explained=True).waits_for or "")
     assert problem in describe_farm(runtime)
     assert check_readiness(runtime.sessions).store == FULL
-    assert get_account(runtime.sessions).store == FULL
+    assert get_account(runtime.sessions).summary.store == FULL
     batch_account = get_batch(runtime.sessions, "pilot", forecaster=runtime.forecaster).account
     assert problem in (batch_account.message if batch_account else "")
 
