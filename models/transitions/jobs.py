@@ -206,10 +206,6 @@ _KEEP_SENT = statement("""
 """)
 
 
-def _keep_sent_input(session: Session, job_id: UUID) -> None:
-    session.execute(_KEEP_SENT, {"job_id": job_id})
-
-
 _RETRY = statement(f"""
     WITH paid AS MATERIALIZED (  -- the lock keeps a recheck out, also if the output is gone
         SELECT prediction.id, job.error_code IS DISTINCT FROM 'output_gone' AS may_be_there

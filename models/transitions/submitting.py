@@ -56,20 +56,14 @@ class SubmitTicket(NamedTuple):
     provider_failures: int = 0  # requests in a row without a usable answer, when the ticket was given
 
 
-_HAS_UPLOADS = "EXISTS (SELECT 1 FROM job_upload WHERE job_id = job.id)"
-_ADDRESSES = """(
-                SELECT jsonb_object_agg(parameter, url) FROM job_upload JOIN sent_upload USING (sha256)
-                WHERE job_id = job.id AND account_id = account.id)"""
-_MISSING = """
-              SELECT 1 FROM job_upload AS used LEFT JOIN sent_upload AS sent
-                  ON sent.account_id = account.id AND sent.sha256 = used.sha256 AND sent.url IS NOT NULL
-                      AND sent.sent_at >= now() - CAST(:usable AS interval)
-              WHERE used.job_id = job.id AND sent.sha256 IS NULL"""
+# Without uploads, there are no addresses, and `sent_input` stays null.
 _BEGIN = statement(f"""
     WITH begun AS (
         UPDATE prediction
         SET posted_at = clock_timestamp(), due_at = clock_timestamp() + :lease, hook_asked = :hook_asked,
-            sent_input = CASE WHEN {_HAS_UPLOADS} THEN job.input || {_ADDRESSES} END
+            sent_input = job.input || (
+                SELECT jsonb_object_agg(parameter, url) FROM job_upload JOIN sent_upload USING (sha256)
+                WHERE job_id = job.id AND account_id = account.id)
         FROM job, account
         WHERE prediction.id = :prediction_id AND prediction.claim = :claim
           AND prediction.state = 'submitting' AND prediction.posted_at IS NULL
@@ -78,7 +72,11 @@ _BEGIN = statement(f"""
           AND (account.back_off_until IS NULL OR account.back_off_until <= now())
           AND account.paused_at IS NULL
           AND clock_timestamp() <= prediction.not_before + :tolerance
-          AND NOT EXISTS ({_MISSING})
+          AND NOT EXISTS (
+              SELECT 1 FROM job_upload AS used LEFT JOIN sent_upload AS sent
+                  ON sent.account_id = account.id AND sent.sha256 = used.sha256 AND sent.url IS NOT NULL
+                      AND sent.sent_at >= now() - CAST(:usable AS interval)
+              WHERE used.job_id = job.id AND sent.sha256 IS NULL)
         RETURNING prediction.id, job_id, account_id, video_model, coalesce(sent_input, input) AS input, back_offs,
             provider_failures
     ), {log("'prediction.posted'", "begun", fields(claim="CAST(:claim AS bigint)"))}

@@ -81,7 +81,8 @@ _BEGIN = statement("""
     ), taken AS (
         INSERT INTO sent_upload AS sent (account_id, sha256, busy_until)
         SELECT account_id, sha256, now() + CAST(:lease AS interval) FROM missing
-        ON CONFLICT (account_id, sha256) DO UPDATE SET busy_until = excluded.busy_until WHERE sent.busy_until <= now()
+        ON CONFLICT (account_id, sha256) DO UPDATE SET busy_until = excluded.busy_until
+            WHERE sent.busy_until <= clock_timestamp()  -- not now(): the sender may have ended since this began
         RETURNING sha256
     ), held AS (
         UPDATE prediction SET not_before = NULL, due_at = now() + CAST(:lease AS interval)

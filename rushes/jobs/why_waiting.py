@@ -8,6 +8,7 @@ from models.queries.accounts.status import AccountFacts
 from models.queries.health import FarmStatus, Health
 from models.queries.storing import OutputOutage
 from rushes.account_status import ACCOUNT, OK, Condition, judge_account
+from rushes.catalog import find_uploads, get_video_model
 
 STARTING_SECONDS = 10.0
 """A worker that starts leads within this time."""
@@ -58,8 +59,8 @@ def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | N
 def _explain_own(session: Session, job: Job, live: Prediction | None) -> str | None:
     """Return the reason that concerns this job alone, before it is submitted."""
     if live is not None:
-        is_sent = live.not_before is None and "upload:" in str(job.input)
-        return "its file is sent to the provider before it is submitted" if is_sent else None
+        sends = live.not_before is None and find_uploads(get_video_model(job.video_model), job.input)
+        return "its file is sent to the provider before it is submitted" if sends else None
     if job.error_code == "upload_failed":
         return job.error_message
     duplicate = queries.jobs.find_open_duplicate(session, job.id)
@@ -79,14 +80,13 @@ def _explain_queue(session: Session, job: Job, facts: AccountFacts | None) -> st
     if health.leader is None:
         starts = health.workers and (health.leaderless_seconds or 0) < STARTING_SECONDS
         return "a worker is starting" if starts else "no dispatcher is at work: start a worker"
-    most, today = (facts.most_today, facts.spent_today) if facts and job.state == JobState.QUEUED else (None, None)
-    if most is not None and job.price > most:
-        cap = f"a whole day's spending cap of ${most:.2f}"
-        return f"it costs ${job.price:.2f}, more than {cap}: raise RUSHES_MAX_SPEND_PER_DAY, or cancel the job"
-    if most is not None and today is not None and today + job.price > most:
-        used = f"${today:.2f} of ${most:.2f} is held or spent today"
-        again = "jobs are submitted again from 00:00 UTC, or once RUSHES_MAX_SPEND_PER_DAY is raised"
-        return f"the daily spending cap leaves too little: {used}; {again}"
+    if job.state == JobState.QUEUED and facts and facts.most_today is not None:
+        if job.price > facts.most_today:
+            cap = f"a whole day's spending cap of ${facts.most_today:.2f}"
+            return f"it costs ${job.price:.2f}, more than {cap}: raise RUSHES_MAX_SPEND_PER_DAY, or cancel the job"
+        status = judge_account(facts._replace(next_price=job.price))
+        if not status.is_ok:
+            return f"{status.message}; {status.what_to_do}"
     farm = queries.health.find_farm(session)
     return f"waits for a slot: {describe_slots(farm)}, {farm.queued} job(s) are queued"
 

@@ -136,6 +136,23 @@ def test_an_upload_whose_worker_died_is_sent_again(runtime: Runtime) -> None:
     assert step(runtime).startswith("sent upload")
 
 
+def test_a_failed_upload_is_taken_over_by_a_step_that_began_before(runtime: Runtime) -> None:
+    for _ in range(2):
+        push_image(runtime, picture("gold"))
+    first, second = claim(runtime, count=2)
+    begin = {"usable": UPLOAD_USABLE, "lease": LEASE}
+    with transaction(runtime.sessions) as session:
+        ticket = transitions.uploads.begin_upload(session, first.prediction_id, first.claim, **begin)
+    assert ticket
+    with transaction(runtime.sessions) as later:
+        later.execute(text("SELECT now()"))
+        with transaction(runtime.sessions) as session:
+            transitions.uploads.finish_upload(session, ticket.account_id, ticket.sha256, url=None)
+        taken = transitions.uploads.begin_upload(later, second.prediction_id, second.claim, **begin)
+    assert taken
+    assert taken.content == picture("gold")
+
+
 @pytest.mark.parametrize("kind", ["upload", "put"])
 def test_a_failed_upload_frees_the_slot_and_costs_no_attempt(runtime: Runtime, simulator: Simulator, kind: str) -> None:
     job = push_image(runtime, picture("yellow"), f"delayed {kind}")
