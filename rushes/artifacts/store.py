@@ -247,7 +247,8 @@ def storage_errors() -> Iterator[None]:
                 f"the artifact storage is full ({error.strerror}); "
                 "free some space or point RUSHES_ARTIFACTS_URL to a larger volume; storing then resumes by itself"
             ) from error
-        raise Unavailable(f"the artifact storage cannot be written: {error.strerror or error}") from error
+        who = f" for user {os.geteuid()}: give the folder to this user" if isinstance(error, PermissionError) else ""
+        raise Unavailable(f"the artifact storage cannot be written: {error.strerror or error}{who}") from error
 
 
 def _path_of(url: str) -> Path | None:

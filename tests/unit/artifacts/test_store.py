@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -207,6 +208,15 @@ def test_a_full_disk_is_recognised(store: ArtifactStore, monkeypatch: pytest.Mon
 
     with pytest.raises(StorageFull, match="RUSHES_ARTIFACTS_URL"):
         put(store, content=b"film", name="1.mp4")
+
+
+def test_a_folder_of_another_user_names_ours(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", fail)
+    with pytest.raises(Unavailable, match=f"Permission denied for user {os.geteuid()}: give the folder to this user"):
+        store.measure_room()
 
 
 def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
