@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -46,6 +47,7 @@ class LyingProvider:
     now: Callable[[], datetime]
     tasks: dict[str, Task] = field(default_factory=dict)
     answer: str = "accept"
+    connected = staticmethod(nullcontext)
 
     def submit(
         self, video_model_id: str, values: dict[str, Any], *, webhook: str | None = None, **_: Any
