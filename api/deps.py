@@ -25,7 +25,7 @@ MEGABYTE = 1_000_000
 JOB_BYTES = MEGABYTE
 """A prompt of 5,000 characters takes 60 kB if every character is escaped."""
 LARGE_BYTES = 8 * MEGABYTE
-"""A larger body takes several times its size in memory while its jobs are checked and stored: one at a time."""
+"""A larger body takes several times its size in memory while its jobs are read, checked and stored: one at a time."""
 FILE_JOB_BYTES = 42 * MEGABYTE
 """A data URL of the largest upload takes 40 MB."""
 
@@ -87,9 +87,10 @@ def body_of(schema: type[Schema], *, limit_bytes: int | None = None) -> Callable
         _require_json(request)
         most = limit_bytes or (await get_runtime(request)).settings.max_push_size
         hint = "" if limit_bytes else ", the most that this API accepts (RUSHES_MAX_PUSH_SIZE): split the batch"
-        body = await read_bounded(request, most, hint=hint)
-        async with request.app.state.large_body if len(body) > LARGE_BYTES else nullcontext():
-            yield read_schema(schema, body)
+        announced = request.headers.get("content-length", "")
+        is_small = most <= LARGE_BYTES or (announced.isdecimal() and int(announced) <= LARGE_BYTES)
+        async with nullcontext() if is_small else request.app.state.large_body:
+            yield read_schema(schema, await read_bounded(request, most, hint=hint))
 
     return read
 

@@ -206,6 +206,10 @@ _KEEP_SENT = statement("""
 """)
 
 
+def _keep_sent_input(session: Session, job_id: UUID) -> None:
+    session.execute(_KEEP_SENT, {"job_id": job_id})
+
+
 _RETRY = statement(f"""
     WITH paid AS MATERIALIZED (  -- the lock keeps a recheck out, also if the output is gone
         SELECT prediction.id, job.error_code IS DISTINCT FROM 'output_gone' AS may_be_there
@@ -252,7 +256,7 @@ def retry_job(
     session.execute(_FORGET_CRASHES, {"job_id": job_id})
     values: dict[str, Any] = {"input": None, "price": None, "replaced": {}, "by": by}
     if new_input is not None:
-        session.execute(_KEEP_SENT, {"job_id": job_id})
+        _keep_sent_input(session, job_id)
         given = {"input": as_json(new_input.input), "price": new_input.price}
         values |= given | {"replaced": {"replaced": new_input.replaced}}
     values["replaced"] = as_json(values["replaced"])
