@@ -13,7 +13,7 @@ from rich.text import Text
 
 from cli.api_client import ApiClient, Declined
 from cli.output import show_counts, show_moment, show_money, show_seconds, show_text, show_time_left
-from rushes.intervals import Every
+from rushes.timing import Every
 from stack.errors import CommandError, ServiceAway
 
 REFRESH_SECONDS = 1.0

@@ -12,8 +12,8 @@ from models.db.session import Sessions, transaction
 from models.queries.accounts.summary import AccountSummary
 from rushes.account_status import AccountStatus, Condition, find_account_status
 from rushes.errors import Conflict, NotFound, Transient
-from rushes.retries import ACCOUNT_BACKED_OFF, RetryPolicy
 from rushes.runtime import ACCOUNT, Runtime
+from rushes.timing import ACCOUNT_BACKED_OFF, RetryPolicy
 from rushes.wavespeed.answers import (
     AccountRefused,
     KeyRefused,

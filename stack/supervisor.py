@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from rushes.errors import RushesError
-from rushes.retries import backoff
+from rushes.timing import backoff
 from stack.services import Service
 
 PAUSE_SECONDS = 0.1

@@ -30,7 +30,7 @@ from rushes.artifacts.errors import (
 )
 from rushes.artifacts.store import storage_errors
 from rushes.network import find_proxy, trust_authorities
-from rushes.retries import read_retry_after
+from rushes.timing import read_retry_after
 
 CHUNK_BYTES = 256 * 1024
 _HOPS = 6  # the address itself and five redirects

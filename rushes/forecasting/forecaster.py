@@ -21,10 +21,10 @@ from models.transitions.admission import RATE_WINDOW
 from rushes.account_status import find_account_status
 from rushes.forecasting.simulation import ActiveGroup, Forecast, Outlook, QueuedGroup, forecast
 from rushes.forecasting.time_left import TimeLeft, add_time_left, render_time_left, share_done
-from rushes.intervals import Every
 from rushes.render_times.learned import UNKNOWN_OUTPUT_SECONDS, RenderKind, RenderTimes
 from rushes.render_times.poll_spacing import LogNormal, RenderTime
 from rushes.settings import Settings
+from rushes.timing import Every
 
 REFRESH_SECONDS = 10.0
 LEARN_SECONDS = 60.0

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from models.db.session import transaction
 from rushes.accounts import end_failures, note_failure
-from rushes.retries import LONGEST_WISH
 from rushes.runtime import Runtime
+from rushes.timing import LONGEST_WISH
 from rushes.wavespeed.answers import AccountRefused, ProviderUnavailable
 
 FAILED_PAUSE = timedelta(seconds=5)

@@ -20,7 +20,6 @@ from models.transitions.watching.retention import RETENTION
 from rushes.artifacts.errors import DownloadFailed, NotAnAddress, OutputRefused, Suspect
 from rushes.artifacts.publish import UnverifiedFile
 from rushes.errors import Permanent, RushesError, Transient
-from rushes.retries import OUTPUT_PROBED, STORE_FAILED
 from rushes.runtime import Runtime, count_stale
 from rushes.storing.next_attempt import (
     UNVERIFIED,
@@ -30,6 +29,7 @@ from rushes.storing.next_attempt import (
     is_host_in_trouble,
     plan_next,
 )
+from rushes.timing import OUTPUT_PROBED, STORE_FAILED
 from rushes.wavespeed.answers import PredictionNotFound
 
 log = structlog.get_logger(__name__)

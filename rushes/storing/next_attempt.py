@@ -13,7 +13,7 @@ from models.queries.storing import OutputEvidence
 from models.transitions.storing.unverified import GIVE_UP_AFTER
 from models.transitions.watching.retention import RETENTION
 from rushes.artifacts.errors import Suspect
-from rushes.retries import OUTPUT_FAILED
+from rushes.timing import OUTPUT_FAILED
 
 FAILED = "output_failed"
 """The step is delayed: the host did not give the file."""

@@ -23,7 +23,6 @@ from rushes.artifacts.publish import KeptFile, StoredVideo, UnverifiedFile, copy
 from rushes.artifacts.store import duplicate_name, video_name
 from rushes.catalog import get_video_model
 from rushes.errors import NotFound, Transient
-from rushes.intervals import Every
 from rushes.runtime import Runtime, count_stale
 from rushes.storing.failures import (
     STORE_LEASE,
@@ -39,6 +38,7 @@ from rushes.storing.failures import (
     remove_unverified,
     report_outage_end,
 )
+from rushes.timing import Every
 
 LIMITS = DownloadLimits(connect=timedelta(seconds=5), stall=timedelta(seconds=8))
 RENEW_SECONDS = 2.0

@@ -16,8 +16,8 @@ from models.tables.worker import NO_STORE, StoreState
 from rushes.artifacts.errors import StorageFull
 from rushes.artifacts.store import ArtifactStore
 from rushes.errors import Unavailable
-from rushes.intervals import Every
 from rushes.runtime import Runtime
+from rushes.timing import Every
 
 CHECK_SECONDS = 3.0
 FIRST_SECONDS = 2.0

@@ -20,9 +20,9 @@ from models.transitions.submitting import DUPLICATE, SubmitTicket
 from rushes.accounts import back_off
 from rushes.errors import OutcomeUnknown, Permanent, Transient
 from rushes.reconciling.assign import Assigned, assign_answered, log_duplicate
-from rushes.retries import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT
 from rushes.runtime import Runtime, count_stale
 from rushes.submitting.upload import send_upload
+from rushes.timing import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT
 from rushes.wavespeed.answers import AccountRefused, ConcurrencyLimited, InputRefused, NotSent, SubmitOutcomeUnknown
 from rushes.wavespeed.callback_urls import HookAddresses, Origin
 from rushes.wavespeed.predictions import ProviderPrediction

@@ -11,8 +11,8 @@ from models.transitions.submitting import UPLOAD_USABLE
 from models.transitions.uploads import UploadTicket
 from rushes.accounts import back_off
 from rushes.errors import Permanent, Transient
-from rushes.retries import ACCOUNT_BACKED_OFF, UPLOAD_FAILED
 from rushes.runtime import Runtime
+from rushes.timing import ACCOUNT_BACKED_OFF, UPLOAD_FAILED
 from rushes.wavespeed.answers import AccountRefused, InputRefused, ProviderUnavailable
 
 

@@ -15,8 +15,8 @@ from rushes.accounts import end_failures, note_failure
 from rushes.errors import Transient
 from rushes.provider_list.lookup import ForeignList, UndecidedList, find_controls, is_listed, log_foreign_list
 from rushes.provider_list.paging import charged_lists
-from rushes.retries import CHECK_FAILED, RENDER_FAILED
 from rushes.runtime import Runtime, count_stale
+from rushes.timing import CHECK_FAILED, RENDER_FAILED
 from rushes.wavespeed.answers import AccountRefused, PredictionNotFound, ProviderUnavailable
 from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 from rushes.wavespeed.render_failures import FailureClass, classify_failure

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from rushes.retries import read_retry_after
+from rushes.timing import read_retry_after
 from rushes.wavespeed.transport import Answer
 
 WORDS_LIMIT = 500

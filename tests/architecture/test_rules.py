@@ -33,13 +33,12 @@ FLAT = {
     "accounts",
     "catalog",
     "errors",
-    "intervals",
     "logs",
     "network",
     "readiness",
-    "retries",
     "runtime",
     "settings",
+    "timing",
     "webhooks",
 }
 FOLDER_MODULES = 12

@@ -15,9 +15,9 @@ from typer.main import get_command
 from api.app import create_app
 from cli.app import app
 from models.lifecycle import JOB_MOVES, PREDICTION_MOVES, JobState, PredictionState
-from rushes import retries
-from rushes.retries import RetryPolicy
+from rushes import timing
 from rushes.settings import Settings
+from rushes.timing import RetryPolicy
 from rushes.wavespeed.answers import ANSWERS, NotSent
 from rushes.wavespeed.render_failures import TASK_ERRORS, FailureClass
 from tests.support.api_server import Contract
@@ -36,7 +36,7 @@ SOURCES = "".join(
     for path in sorted((ROOT / folder).rglob("*.py"))
 )
 
-POLICIES = {name: value for name, value in vars(retries).items() if isinstance(value, RetryPolicy)}
+POLICIES = {name: value for name, value in vars(timing).items() if isinstance(value, RetryPolicy)}
 MEASURED = {"docs/performance.md"}
 """Written by `python -m bench --write-docs`."""
 PREFIXES = (

@@ -11,11 +11,11 @@ from models.db.session import one_statement, transaction
 from models.queries.dispatching import DispatchAccount, Survey
 from models.transitions.admission import RATE_WINDOW, ClaimedSubmit
 from models.transitions.storing.claims import NO_LIMIT, ClaimedStore
-from rushes.intervals import Every
 from rushes.reconciling.epoch_file import keep_epoch
 from rushes.runtime import Runtime
 from rushes.storing.store_threads import count_store_threads
 from rushes.submitting.limits import InFlightWindow, OvercommitSizer, SubmitTokenBucket, lateness_of_checks
+from rushes.timing import Every
 from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message, Publisher
 
 OVERCOMMIT_RETRY = timedelta(hours=1)

@@ -6,8 +6,8 @@ from models import transitions
 from models.db.session import one_statement, transaction
 from models.queries.dispatching import DispatchAccount
 from rushes.account_status import ACCOUNT, Condition, find_account_status
-from rushes.intervals import Every
 from rushes.runtime import Runtime
+from rushes.timing import Every
 from workers.dispatcher.claims import CLAIM_LIMIT
 from workers.dispatcher.publisher import UNSTARTED_LEASE, Message, Publisher
 

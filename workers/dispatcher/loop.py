@@ -20,10 +20,10 @@ from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
 from models.queries.dispatching import Chores, DispatchAccount, Survey
 from rushes.accounts import write_limits
-from rushes.intervals import Every
 from rushes.reconciling.epoch_file import hold_after_restore
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.storing.store_check import StoreCheck
+from rushes.timing import Every
 from workers.dispatcher.claims import StoreDispatch, SubmitDispatch
 from workers.dispatcher.errands import Errands
 from workers.dispatcher.leadership import LeaderHealth

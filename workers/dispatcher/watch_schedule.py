@@ -11,9 +11,9 @@ from models.db.session import one_statement, transaction
 from models.lifecycle import CHECKS_QUIET
 from models.queries.dispatching import DispatchAccount, Survey
 from models.transitions.watching.renders import TimedOutWatch
-from rushes.intervals import Every
 from rushes.render_times.learned import RenderTimes
 from rushes.runtime import Runtime
+from rushes.timing import Every
 from rushes.watching.schedule import CheckSchedule
 from rushes.watching.watched_render import Poll, Sweep
 from workers.dispatcher.publisher import Message

@@ -12,10 +12,10 @@ import pytest
 from models import transitions
 from models.db.session import transaction
 from rushes.account_status import Condition, find_account_status
-from rushes.retries import SUBMIT_NOT_SENT
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from rushes.submitting.submit import SubmitNotSent, SubmitUnconfirmed, submit_prediction
+from rushes.timing import SUBMIT_NOT_SENT
 from rushes.wavespeed.answers import NotSent
 from tests.support.rows import SECOND
 from tests.support.runtimes import ask, change, claim_submits, push, wish

@@ -8,8 +8,8 @@ import pytest
 
 from models import queries, transitions
 from models.db.session import transaction
-from rushes.retries import RetryPolicy
 from rushes.runtime import ACCOUNT, Runtime
+from rushes.timing import RetryPolicy
 from rushes.watching import poll as watching
 from rushes.watching.poll import CheckFailed, check_prediction
 from sandbox.wavespeed.handle import Simulator

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from models import Job, queries, transitions
 from models.db.session import transaction
 from models.queries.watching.renders import PageEntry
-from rushes.retries import RetryPolicy
 from rushes.runtime import Runtime
+from rushes.timing import RetryPolicy
 from rushes.watching import poll
 from rushes.watching import sweep as sweeping
 from rushes.watching.poll import CheckFailed

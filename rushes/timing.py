@@ -1,4 +1,4 @@
-"""How long to wait after an error before the next try, as pure functions of the attempt.
+"""When work is due: how long to wait after an error before the next try, and work that is due every few seconds. Pure.
 
 Full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): a uniform draw between zero and a
 ceiling that doubles, so that clients that failed together do not retry together.
@@ -90,3 +90,22 @@ OUTPUT_PROBED = RetryPolicy(base=timedelta(seconds=2), cap=timedelta(seconds=30)
 
 ACCOUNT_BACKED_OFF = RetryPolicy(base=timedelta(seconds=5), cap=timedelta(minutes=5))
 """The account was refused (key, credit, rate). The whole account waits, and no job loses an attempt."""
+
+
+@dataclass(slots=True)
+class Every:
+    """Work that begins at most once in `seconds`. It is due at first. Times are monotonic seconds."""
+
+    seconds: float
+    began_at: float = float("-inf")
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the work is due. A caller that begins it sets `began_at`."""
+        return now - self.began_at >= self.seconds
+
+    def begin_if_due(self, now: float) -> bool:
+        """Return the same. Work that is due counts as begun now, even if it fails."""
+        due = self.is_due(now)
+        if due:
+            self.began_at = now
+        return due

@@ -1,5 +1,6 @@
-"""Waits after errors."""
+"""Waits after errors, and work that is due every few seconds."""
 
+import itertools
 import math
 from datetime import UTC, datetime, timedelta
 
@@ -7,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes import retries
-from rushes.retries import RetryPolicy, backoff, read_retry_after
+from rushes import timing
+from rushes.timing import Every, RetryPolicy, backoff, read_retry_after
 
-POLICIES = {name: value for name, value in vars(retries).items() if isinstance(value, RetryPolicy)}
+POLICIES = {name: value for name, value in vars(timing).items() if isinstance(value, RetryPolicy)}
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ALMOST_ONE = math.nextafter(1, 0)
 
@@ -65,11 +66,11 @@ def test_the_other_sides_wish_is_a_floor_of_at_most_an_hour(
 def test_callers_that_got_the_same_answer_come_back_apart() -> None:
     wish = timedelta(seconds=30)
     early, late = (
-        retries.ACCOUNT_BACKED_OFF.next_delay(1, random=lambda draw=draw: draw, retry_after=wish) for draw in (0.0, 0.9)
+        timing.ACCOUNT_BACKED_OFF.next_delay(1, random=lambda draw=draw: draw, retry_after=wish) for draw in (0.0, 0.9)
     )
 
     assert early == wish
-    assert late == wish + retries.ACCOUNT_BACKED_OFF.base * 0.9
+    assert late == wish + timing.ACCOUNT_BACKED_OFF.base * 0.9
 
 
 @pytest.mark.parametrize(
@@ -100,3 +101,27 @@ def test_an_unreadable_retry_after_is_none(value: str) -> None:
 @given(st.text())
 def test_a_retry_after_of_any_text_raises_nothing(value: str) -> None:
     read_retry_after(value, now=NOW)
+
+
+def test_work_is_due_at_first_and_then_once_per_interval() -> None:
+    every = Every(10.0)
+    assert [now for now in range(100, 131) if every.begin_if_due(now)] == [100, 110, 120, 130]
+
+
+def test_after_a_gap_work_is_due_once_and_not_for_each_missed_interval() -> None:
+    every = Every(1.0, began_at=0.0)
+    assert [every.begin_if_due(now) for now in (0.9, 15.0, 15.0, 15.9, 16.0)] == [False, True, False, False, True]
+
+
+def test_work_stays_due_until_it_begins() -> None:
+    every = Every(1.0)
+    assert [every.is_due(now) for now in (5.0, 5.0, 6.0)] == [True, True, True]
+    every.began_at = 6.0
+    assert [every.is_due(now) for now in (6.0, 6.9, 7.0)] == [False, False, True]
+
+
+@given(st.floats(0.1, 100), st.lists(st.floats(0, 1_000)))
+def test_two_beginnings_are_never_closer_than_the_interval(seconds: float, moments: list[float]) -> None:
+    every = Every(seconds)
+    begun = [now for now in sorted(moments) if every.begin_if_due(now)]
+    assert all(later - earlier >= seconds for earlier, later in itertools.pairwise(begun))
