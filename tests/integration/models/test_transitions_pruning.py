@@ -189,12 +189,6 @@ def test_a_job_never_succeeds_with_a_removed_file(scratch: Session, is_removed: 
     assert rows.read(scratch, "job", duplicate.job_id)["state"] == state
 
 
-def summarise(session: Session) -> Any:
-    """The account, without the time of the query."""
-    summary = summarise_account(session, "default")
-    return summary and summary._replace(facts=None)
-
-
 @pytest.mark.parametrize("counted", [0, 3, 10])
 def test_totals_of_an_account_survive(sessions: Sessions, counted: int) -> None:
     with transaction(sessions) as session:
@@ -213,14 +207,14 @@ def test_totals_of_an_account_survive(sessions: Sessions, counted: int) -> None:
                 gone = {"removed_at": NOW, "url": None, "seconds": 6.04}
                 rows.add_artifact(session, render.job_id, render.prediction_id, **gone)
         rows.add_render(session, "rendering", account_id=account)
-        before = summarise(session)
+        before = summarise_account(session, "default")
     with transaction(sessions) as session:
         assert transitions.pruning.count_ended(session, count=counted) == min(counted, 5)
-        assert summarise(session) == before
+        assert summarise_account(session, "default") == before
     with transaction(sessions) as session:
         assert remove(session) == RemovedRows(jobs=7, predictions=7)
     with transaction(sessions) as session:
-        assert summarise(session) == before
+        assert summarise_account(session, "default") == before
         totals = session.execute(text("SELECT * FROM daily_total ORDER BY day")).mappings().all()
     price, nothing = Decimal("0.36"), Decimal(0)
     assert [(each["spent"], each["refunded"], each["duplicate"]) for each in totals] == [
