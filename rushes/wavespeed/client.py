@@ -104,10 +104,11 @@ class WaveSpeedClient:
             connection = self._transport.open(self._begin(self._timeouts.total, read=self._timeouts.read))
         except ExchangeError as error:
             raise NotSent(self._describe("no connection for the submit", error)) from error.__cause__
+        opened_at = time.monotonic()
         try:
             yield connection
         finally:
-            self._transport.keep_unused(connection)
+            self._transport.keep_unused(connection, since=opened_at)
 
     def submit(
         self,

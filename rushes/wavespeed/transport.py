@@ -138,10 +138,10 @@ class Transport:
         with _reporting(exchange):
             return self._open(exchange)
 
-    def keep_unused(self, connection: HTTPConnection) -> None:
-        """Keep a connection that `open` returned for another request, unless it was used."""
+    def keep_unused(self, connection: HTTPConnection, *, since: float) -> None:
+        """Keep a connection that `open` returned at this time for another request, unless it was used."""
         if connection.sock is not None:
-            self._unused.append((time.monotonic(), connection))
+            self._unused.append((since, connection))
 
     def send_once(
         self, request: ProviderRequest, exchange: Exchange, *, connection: HTTPConnection | None = None
