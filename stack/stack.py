@@ -98,7 +98,8 @@ class Stack:
         if self.simulates:
             self._wait("simulator", lambda: _answers(f"{self.settings.wavespeed_url}/sim/stats"))
         self._wait("api", lambda: _answers(f"{self.settings.url}/readyz", below=400))  # it can accept jobs
-        self._wait("worker-main1", lambda: _is_led(f"{self.settings.url}/readyz"))  # else jobs would seem to be stuck
+        if self.options.workers:  # else jobs would seem to be stuck
+            self._wait("worker-main1", lambda: _is_led(f"{self.settings.url}/readyz"))
         self._wait("flower", lambda: _answers(self.flower_url))
 
     def tend(self) -> None:
