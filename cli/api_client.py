@@ -12,6 +12,7 @@ import requests
 import urllib3
 
 from rushes.errors import Problem
+from rushes.network import hide_login
 from rushes.settings import Settings, load_settings
 from stack.errors import BAD_INPUT, FAILED, CommandError, ServiceAway
 
@@ -56,14 +57,13 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
     """
 
     def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, ca_file: Path | None = None) -> None:
-        parts = urlsplit(url.rstrip("/"))
         self._session = requests.Session()
         self._session.trust_env = False  # our own server needs neither a proxy nor .netrc
         self._session.headers.update({"Accept": "application/json", "User-Agent": "rushes-cli"})
         self._session.verify = str(ca_file) if ca_file else True
-        self._session.auth = requests.utils.get_auth_from_url(url) if parts.username else None
+        self._session.auth = requests.utils.get_auth_from_url(url) if urlsplit(url).username else None
         self._session.headers.update(headers or {})
-        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        self.url = hide_login(url.rstrip("/"))
 
     def __exit__(self, *_: object) -> None:
         self._session.close()

@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from certifi import where
 from requests.utils import get_environ_proxies, select_proxy
@@ -37,6 +37,12 @@ def find_proxy(url: str) -> str | None:
     if separator and scheme != "http":
         raise InvalidInput([Problem("HTTPS_PROXY", "must be the address of an HTTP proxy, http://HOST:PORT")])
     return proxy if separator else f"http://{proxy}"
+
+
+def hide_login(url: str) -> str:
+    """Return the URL without user and password, for messages."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def connect(host: str, port: int, *, longest: float, limit: Callable[[float], float]) -> socket.socket:

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Container
 from urllib.parse import urlsplit
 
+from rushes.network import hide_login
 from sandbox.servers.ports import bind_briefly
 from stack.errors import BAD_INPUT, CommandError
 
@@ -15,7 +16,7 @@ def read_listen_address(url: str, *, port: int | None = None) -> tuple[str, int]
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname is None or parts.path.strip("/") or parts.username:
         raise CommandError(
-            f"RUSHES_URL: the API cannot listen at {parts._replace(netloc=parts.netloc.rpartition('@')[2]).geturl()}",
+            f"RUSHES_URL: the API cannot listen at {hide_login(url)}",
             hint="it listens at plain http://HOST:PORT; put a proxy before it for anything else",
             exit_code=BAD_INPUT,
         )

@@ -37,6 +37,18 @@ def _marking(which: str) -> TextClause:
     )
 
 
+def refusal(which: str) -> TextClause:
+    """The UPDATE that ends the prediction of a claim as refused, if it meets this condition."""
+    return change(
+        "prediction",
+        "state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message",
+        f"id = :prediction_id AND claim = :claim AND {which}",
+        kind="'prediction.refused'",
+        detail=REASON,
+        returns="id AS prediction_id, job_id",
+    )
+
+
 UPLOAD_USABLE = timedelta(days=6)
 """An upload that the provider got longer ago is sent again. The provider keeps it for seven days."""
 
@@ -244,15 +256,7 @@ def _accept(session: Session, prediction_id: UUID, *, forecast: Mapping[str, Any
     return state
 
 
-_REFUSE = change(
-    "prediction",
-    "state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message",
-    """id = :prediction_id AND claim = :claim AND state IN ('submitting', 'unconfirmed')
-        AND posted_at IS NOT NULL AND provider_id IS NULL""",
-    kind="'prediction.refused'",
-    detail=REASON,
-    returns="id AS prediction_id, job_id",
-)
+_REFUSE = refusal("state IN ('submitting', 'unconfirmed') AND posted_at IS NOT NULL AND provider_id IS NULL")
 
 
 def refuse_submit(session: Session, prediction_id: UUID, claim: int, *, reason: Reason, fails_job: bool) -> bool:

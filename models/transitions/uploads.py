@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, find_one, statement
 from models.lifecycle import JobState, Reason
-from models.transitions.history import REASON, change
 from models.transitions.job_release import EndedAttempt, release_job
+from models.transitions.submitting import refusal
 
 UNUSED_KEPT = timedelta(days=1)
 """An upload that no job uses is kept this long, so that a push can follow."""
@@ -127,14 +127,7 @@ def finish_upload(session: Session, account_id: UUID, sha256: str, *, url: str |
     session.execute(_FINISH, {"account_id": account_id, "sha256": sha256, "url": url})
 
 
-_REFUSE = change(
-    "prediction",
-    "state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message",
-    "id = :prediction_id AND claim = :claim AND state = 'submitting' AND posted_at IS NULL",
-    kind="'prediction.refused'",
-    detail=REASON,
-    returns="id AS prediction_id, job_id",
-)
+_REFUSE = refusal("state = 'submitting' AND posted_at IS NULL")
 
 
 def refuse_upload(
