@@ -63,6 +63,18 @@ def fields(*texts: str, **values: str) -> str:
 REASON = fields("code", "message")
 
 
+def refusal(which: str) -> TextClause:
+    """The UPDATE that ends the prediction of a claim as refused, if it meets this condition."""
+    return change(
+        "prediction",
+        "state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message",
+        f"id = :prediction_id AND claim = :claim AND {which}",
+        kind="'prediction.refused'",
+        detail=REASON,
+        returns="id AS prediction_id, job_id",
+    )
+
+
 def append_event(session: Session, kind: str, detail: dict[str, Any], **ids: object) -> None:
     """Append an event of a transition that an earlier statement has made in the same database transaction."""
     session.execute(insert(Event).values(kind=kind, detail=detail, **ids))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
 from models.lifecycle import JobState, Reason
 from models.transitions.admission import RATE_SLOT_TOLERANCE, ClaimedSubmit
-from models.transitions.history import REASON, change, fields, log
+from models.transitions.history import REASON, change, fields, log, refusal
 from models.transitions.job_release import EndedAttempt, release_job
 
 
@@ -34,18 +34,6 @@ def _marking(which: str) -> TextClause:
         kind="'prediction.unconfirmed'",
         detail=REASON,
         returns="id AS prediction_id, job_id, claim",
-    )
-
-
-def refusal(which: str) -> TextClause:
-    """The UPDATE that ends the prediction of a claim as refused, if it meets this condition."""
-    return change(
-        "prediction",
-        "state = 'refused', ended_at = now(), due_at = NULL, error_code = :code, error_message = :message",
-        f"id = :prediction_id AND claim = :claim AND {which}",
-        kind="'prediction.refused'",
-        detail=REASON,
-        returns="id AS prediction_id, job_id",
     )
 
 

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, find_one, statement
 from models.lifecycle import JobState, Reason
+from models.transitions.history import refusal
 from models.transitions.job_release import EndedAttempt, release_job
-from models.transitions.submitting import refusal
 
 UNUSED_KEPT = timedelta(days=1)
 """An upload that no job uses is kept this long, so that a push can follow."""
