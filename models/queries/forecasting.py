@@ -15,6 +15,8 @@ from models.money import SPENT_TODAY, first_id_of_today
 _KIND = """job.video_model, round(coalesce((input->>'duration')::numeric,
         (input->>'end_time')::numeric - (input->>'start_time')::numeric))::int AS output_seconds"""
 _OURS = "coalesce(job.id = :job_id OR job.batch_id = :batch_id, false)"
+# OFFSET 0 makes the planner look up each job. Else it sometimes reads most of the table in the order of the ids.
+_JOB_OF_IT = "LATERAL (SELECT * FROM job WHERE job.id = prediction.job_id OFFSET 0) AS job"
 
 
 class Promise(NamedTuple):
@@ -152,9 +154,9 @@ def list_promises(session: Session, *, count: int) -> list[Promise]:
     return find_all(session, _PROMISES, Promise, count=count)
 
 
-_BUSY = statement("""
+_BUSY = statement(f"""
     SELECT batch.id AS batch_id, batch.name
-    FROM prediction JOIN job ON job.id = job_id JOIN batch ON batch.id = batch_id
+    FROM prediction, {_JOB_OF_IT} JOIN batch ON batch.id = batch_id
     WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
     GROUP BY batch.id
     ORDER BY count(*) DESC, batch.id
@@ -167,27 +169,25 @@ def list_busy_batches(session: Session, *, count: int) -> list[BusyBatch]:
     return find_all(session, _BUSY, BusyBatch, count=count)
 
 
+_OUR_RENDER = f"NOT is_duplicate AND {_OURS}"  # a duplicate purchase holds a slot, but no job waits for it
+
 # Nearly equal ages are grouped, in buckets a quarter of a natural logarithm wide.
-_RUNNING = """
-    SELECT {kind}, {ours} AS ours, watch_windows < :slot_windows AS in_slot,
+_RUNNING = statement(f"""
+    SELECT {_KIND}, {_OUR_RENDER} AS ours, watch_windows < :slot_windows AS in_slot,
         prediction.state <> 'submitting' OR posted_at IS NOT NULL AS posted,
         prediction.state = 'unconfirmed' AND prediction.due_at IS NULL AS undecided,
         count(*) AS renders, avg(age) AS age_seconds
-    FROM prediction JOIN job ON job.id = job_id,
+    FROM prediction, {_JOB_OF_IT},
         LATERAL (SELECT greatest(0, extract(epoch FROM now() - coalesce(accepted_at, posted_at, now())))::float8) AS
             since(age)
     WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
     GROUP BY 1, 2, 3, 4, 5, 6, round(4 * ln(1 + age))
-"""
-
-_OUR_RENDER = f"NOT is_duplicate AND {_OURS}"  # a duplicate purchase holds a slot, but no job waits for it
-
-_RUNNING_OF = statement(_RUNNING.format(ours=_OUR_RENDER, kind=_KIND))
+""")
 
 
 def list_running(session: Session, whose: Whose) -> list[RunningRenders]:
     """Renders in flight or about to be posted."""
-    return find_all(session, _RUNNING_OF, RunningRenders, slot_windows=SLOT_WINDOWS, **whose._asdict())
+    return find_all(session, _RUNNING, RunningRenders, slot_windows=SLOT_WINDOWS, **whose._asdict())
 
 
 _STORING = """
