@@ -38,11 +38,16 @@ class Worker(Base):
     store_free_bytes: Mapped[int | None]  # room for videos; null: unknown, or it stores none
 
 
-STORE_PROBLEM = """(SELECT min(store_problem) FROM worker WHERE NOT EXISTS (
+STORE_PROBLEM = """(SELECT coalesce(
+            (SELECT min(store_problem) FROM worker),
+            (SELECT 'videos wait, and no store worker is running: start one' FROM prediction
+                WHERE state = 'completed' AND due_at < now() - interval '1 minute' LIMIT 1))
+        WHERE NOT EXISTS (
             SELECT FROM worker
             WHERE 'store' = ANY(queues) AND store_problem IS NULL AND seen_at > now() - interval '15 seconds'))"""
-"""SQL: why no store worker can keep further videos; null if one can, or if none has reported. A dead worker's report
-counts until another one can store or its row is dropped: its disk is not free because it died."""
+"""SQL: why no store worker can keep further videos; null if one can, or if none has reported and no video has waited
+for a minute. A dead worker's report counts until another one can store or its row is dropped: its disk is not free
+because it died."""
 
 
 class Leader(Base):

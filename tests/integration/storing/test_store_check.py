@@ -11,6 +11,7 @@ import pytest
 from models import queries, transitions
 from models.db.session import transaction
 from models.tables.worker import StoreState
+from rushes.account_status import find_account_status
 from rushes.accounts import accept_store, get_account
 from rushes.errors import Conflict, Unavailable
 from rushes.jobs.batches import get_batch
@@ -136,6 +137,18 @@ def test_jobs_are_admitted_while_one_store_worker_can_store(runtime: Runtime, ac
     assert not is_held(runtime, account)
     change(runtime, "worker", seen_at=-MINUTE)
     assert is_held(runtime, account)  # a disk is not free because its worker died
+    report(runtime, "store-1", WELL)
+    assert not is_held(runtime, account)
+
+
+def test_no_render_is_bought_while_videos_wait_without_a_store_worker(runtime: Runtime, account: UUID) -> None:
+    with transaction(runtime.sessions) as session:
+        rows.add_render(session, "completed", account_id=account, due_at=-MINUTE / 2)
+    assert not is_held(runtime, account)  # a restart of the store workers stops nothing
+    change(runtime, "prediction", due_at=-2 * MINUTE)
+    assert is_held(runtime, account)
+    with transaction(runtime.sessions) as session:
+        assert "no store worker is running" in find_account_status(session, ACCOUNT).message
     report(runtime, "store-1", WELL)
     assert not is_held(runtime, account)
 
