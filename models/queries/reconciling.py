@@ -22,7 +22,7 @@ class Posted(NamedTuple):
     state: str
     is_open: bool  # its answer may still come
     is_due: bool  # it is open, or searched for now
-    is_wanted: bool  # its job waits to be bought (again)
+    is_wanted: bool  # its job waits to be bought (again), with the input of this submission
 
 
 class ControlPrediction(NamedTuple):
@@ -67,6 +67,7 @@ class JobSnapshot(NamedTuple):
     has_row: bool  # False: a restore lost the prediction's row
     waits: bool  # the prediction was posted, and its provider id is not known
     is_given_up: bool  # the prediction was marked not found or refused: not bought, according to the rows
+    is_outdated: bool  # the job's input was replaced after the prediction was sent
     is_wanted: bool  # the job would be bought from now on
     unposted_id: UUID | None  # the job's submission that is not posted yet, if any
 
@@ -77,7 +78,7 @@ _POSTED = statement("""
         prediction.state = 'submitting' AS is_open,
         prediction.state = 'submitting'
             OR prediction.state = 'unconfirmed' AND coalesce(prediction.due_at <= now(), false) AS is_due,
-        job.state = 'queued' AND cancel_requested_at IS NULL AS is_wanted
+        job.state = 'queued' AND cancel_requested_at IS NULL AND NOT is_outdated AS is_wanted
     FROM prediction JOIN job ON job.id = job_id
     WHERE account_id = :account_id AND provider_id IS NULL AND posted_at IS NOT NULL
       AND prediction.state IN ('submitting', 'unconfirmed', 'not_found')
@@ -229,6 +230,7 @@ _JOB_SNAPSHOT = statement("""
         coalesce(own.provider_id IS NULL AND own.state IN ('submitting', 'unconfirmed') AND own.posted_at IS NOT NULL,
             false) AS waits,
         coalesce(own.provider_id IS NULL AND own.state IN ('refused', 'not_found'), false) AS is_given_up,
+        coalesce(own.is_outdated, false) AS is_outdated,
         job.state = 'queued' AND cancel_requested_at IS NULL OR unposted.id IS NOT NULL AS is_wanted
     FROM job LEFT JOIN prediction AS own ON own.id = :prediction_id
         LEFT JOIN prediction AS unposted ON unposted.job_id = job.id

@@ -85,6 +85,7 @@ class Prediction(Base):
     not_before: Mapped[datetime | None]  # time of its rate slot; null: none taken
     posted_at: Mapped[datetime | None]  # committed before the POST: from this commit on it may have been bought
     sent_input: Mapped[dict[str, Any] | None]  # the input as sent; null: the job's
+    is_outdated: Mapped[bool] = mapped_column(server_default=text("false"))  # its job's input was replaced since
     provider_id: Mapped[str | None]  # WaveSpeed's prediction id; written once
     provider_created_at: Mapped[datetime | None]  # by the provider's clock
     accepted_at: Mapped[datetime | None]  # when we learned its provider_id

@@ -119,7 +119,7 @@ def count_free_slots(session: Session, account_id: UUID) -> AccountRoom | None:
     return find_one(session, _COUNT_SLOTS, AccountRoom, **values)
 
 
-OPEN_DUPLICATE = f"is_duplicate AND (prediction.state = 'rendering' OR {TO_STORE})"
+OPEN_DUPLICATE = f"is_duplicate AND NOT is_outdated AND (prediction.state = 'rendering' OR {TO_STORE})"
 """SQL: a duplicate purchase that may still give its job a file. Until it ends, the job is not bought again."""
 
 

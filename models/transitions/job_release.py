@@ -61,10 +61,11 @@ def _release(
 _LOCK = statement("SELECT 1 FROM job WHERE id = :job_id FOR NO KEY UPDATE")
 
 _FIND_DUPLICATE = statement("""
-    SELECT prediction_id, url, bytes, sha256 FROM artifact
-    WHERE job_id = :job_id AND kind = 'video' AND is_duplicate AND removed_at IS NULL
+    SELECT prediction_id, url, bytes, sha256 FROM artifact JOIN prediction ON prediction.id = prediction_id
+    WHERE artifact.job_id = :job_id AND kind = 'video' AND artifact.is_duplicate AND removed_at IS NULL
+      AND NOT is_outdated
       AND NOT EXISTS (SELECT 1 FROM job WHERE id = :job_id AND cancel_requested_at IS NOT NULL)
-    ORDER BY id LIMIT 1
+    ORDER BY artifact.id LIMIT 1
 """)
 
 _GIVE_FILES = statement("""

@@ -198,11 +198,11 @@ class NewInput(NamedTuple):
     replaced: Mapping[str, Any]
 
 
-# A prediction is compared with the provider's list by the input that it was sent with.
+# A prediction is compared with the provider's list by the input that it was sent with. Its file is not the job's.
 _KEEP_SENT = statement("""
-    UPDATE prediction SET sent_input = job.input
+    UPDATE prediction SET sent_input = coalesce(sent_input, job.input), is_outdated = true
     FROM job
-    WHERE job_id = :job_id AND job.id = job_id AND job.state IN ('failed', 'cancelled') AND sent_input IS NULL
+    WHERE job_id = :job_id AND job.id = job_id AND job.state IN ('failed', 'cancelled')
 """)
 
 

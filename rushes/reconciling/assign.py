@@ -134,7 +134,8 @@ def _assign(
             elif is_certain:
                 row_id = transitions.purchases.record_duplicate(session, account_id, purchase.job_id, **facts)
                 state = DUPLICATE if row_id is not None else None
-            if state == DUPLICATE and is_bought(found) and not is_unwanted(session, purchase.job_id):
+            is_useful = is_bought(found) and not snapshot.is_outdated
+            if state == DUPLICATE and is_useful and not is_unwanted(session, purchase.job_id):
                 savepoint.rollback()  # its job is queued again by now, and would be bought once more
                 continue
         if row_id is not None and (state is not None or is_answered):
@@ -147,8 +148,8 @@ def _assign(
 def _find_row(session: Session, account_id: UUID, snapshot: JobSnapshot, purchase: FoundPurchase) -> UUID | None:
     """Return the row to assign it to; None if its job needs no purchase, or has just changed."""
     job_id, own_id, found = purchase
-    if snapshot.waits or (snapshot.is_given_up and not is_bought(found)):
-        return own_id  # refunded: a duplicate without a price, no attempt of a waiting job
+    if snapshot.waits or (snapshot.is_given_up and (snapshot.is_outdated or not is_bought(found))):
+        return own_id  # refunded, or of an earlier input: a duplicate, no attempt of a waiting job
     if snapshot.unposted_id is not None:
         return transitions.purchases.post_found(session, snapshot.unposted_id, posted_at=found.created_at)
     if snapshot.is_wanted:

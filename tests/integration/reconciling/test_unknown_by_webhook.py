@@ -17,6 +17,7 @@ from models.db.session import transaction
 from models.lifecycle import Reason
 from models.queries.audit import RULES, find_broken
 from models.queries.reconciling import JobSnapshot
+from rushes.jobs.retry import retry_job
 from rushes.reconciling import reconcile as reconciling
 from rushes.reconciling.assign import Assignments, assign_answered, assign_purchases
 from rushes.runtime import ACCOUNT
@@ -71,6 +72,14 @@ class World:
     def finish(self) -> None:
         """Let the provider end everything."""
         wait_until_over(self.simulator)
+
+    def store_duplicate(self) -> str:
+        """Check the only duplicate purchase and store its video."""
+        ((duplicate_id, claim),) = self.ask("SELECT id, claim FROM prediction WHERE is_duplicate")
+        assert check_prediction(self.runtime, duplicate_id, claim).startswith("completed")
+        with transaction(self.runtime.sessions) as session:
+            (step,) = transitions.claims.claim_stores(session, count=5, lease=LEASE)
+        return store_output(self.runtime, duplicate_id, step.claim, must_stop=lambda: False)
 
     def forget(self, job_id: UUID) -> None:
         """The job as an older backup has it: queued, nothing bought."""
@@ -221,6 +230,19 @@ def test_a_job_that_was_marked_not_found_and_waits_is_not_bought_anew(world: Wor
     assert world.find_broken() == set()
 
 
+def test_a_late_video_of_a_replaced_input_does_not_become_the_jobs(world: World, bought: tuple[UUID, str]) -> None:
+    job_id, provider_id = bought
+    world.unbuy(job_id, "not_found")
+    change(world.runtime, "job", job_id, state="failed", error_code="x", due_at=None, ended_at=NOW)
+    assert retry_job(world.runtime.sessions, job_id, {"prompt": "another"}, by="mara") == "queued"
+    assert "adopted 0, duplicates 1" in world.sweep()
+    assert world.rows_of(job_id) == [("duplicate", provider_id)]
+    assert world.store_duplicate().startswith("stored")
+    assert world.state_of(job_id) == "queued"
+    assert world.submit() == 1
+    assert "rendering" in dict(world.rows_of(job_id))
+
+
 @pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
 def test_a_purchase_that_an_ended_job_does_not_need_is_a_duplicate(
     world: World, bought: tuple[UUID, str], state: str
@@ -231,11 +253,7 @@ def test_a_purchase_that_an_ended_job_does_not_need_is_a_duplicate(
     change(world.runtime, "job", job_id, state=state, due_at=None, ended_at=NOW, error_code=code)
     assert "adopted 0, duplicates 1" in world.sweep()
     assert world.rows_of(job_id) == [("duplicate", provider_id)]
-    ((duplicate_id,),) = world.ask("SELECT id FROM prediction WHERE is_duplicate")
-    assert check_prediction(world.runtime, duplicate_id, 0).startswith("completed")
-    with transaction(world.runtime.sessions) as session:
-        (step,) = transitions.claims.claim_stores(session, count=5, lease=LEASE)
-    assert store_output(world.runtime, duplicate_id, step.claim, must_stop=lambda: False).startswith("stored")
+    assert world.store_duplicate().startswith("stored")
     assert world.state_of(job_id) == state
     assert world.ask("SELECT count(*) FROM unknown_prediction") == [(0,)]
     assert "adopted" not in world.sweep().partition("; by")[2]  # a row knows it now
@@ -376,7 +394,7 @@ def test_no_duplicate_purchase_is_recorded_for_a_job_that_would_be_bought(
 ) -> None:
     """Even if the rows always change just after they were read: as if the job needed nothing."""
     job_id = world.push("b")
-    needs_nothing = JobSnapshot(has_row=False, waits=False, is_given_up=False, is_wanted=False, unposted_id=None)
+    needs_nothing = JobSnapshot(False, False, False, False, is_wanted=False, unposted_id=None)
     monkeypatch.setattr(queries.reconciling, "find_job_snapshot", lambda *_: needs_nothing)
     found, outcomes = ProviderPrediction("p", PredictionStatus.PROCESSING), []
     for prepare in (lambda: None, world.admit, world.submit):
