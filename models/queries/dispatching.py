@@ -78,7 +78,7 @@ def find_account(session: Session, name: str) -> DispatchAccount | None:
 _NEXT = f"""extract(epoch FROM least(
             (SELECT min(due_at) FROM prediction WHERE {TO_STORE} AND due_at > now()),
             CASE WHEN outputs_probe_at > now() THEN outputs_probe_at END,
-            (SELECT min(due_at) FROM job WHERE state = 'queued' AND due_at > now()),
+            (SELECT min(due_at) FROM job WHERE state = 'queued' AND paused_at IS NULL AND due_at > now()),
             (SELECT min(due_at) FROM prediction WHERE state = 'submitting' AND due_at > now()),
             (SELECT min(due_at) FROM prediction WHERE state = 'unconfirmed' AND due_at > now()),
             {WATCH_DUE}
@@ -86,7 +86,7 @@ _NEXT = f"""extract(epoch FROM least(
 
 _SURVEY = statement(f"""
     SELECT {_HEALTH}, {ROOM}, NULL AS spend_left,
-        coalesce((SELECT min(due_at) FROM job WHERE state = 'queued') <= now(), false) AS jobs,
+        coalesce((SELECT min(due_at) FROM job WHERE state = 'queued' AND paused_at IS NULL) <= now(), false) AS jobs,
         EXISTS (SELECT FROM prediction WHERE state = 'submitting' AND posted_at IS NULL AND due_at <= now()) AS submits,
         EXISTS (SELECT FROM prediction WHERE {TO_STORE} AND due_at <= now()) AS stores,
         EXISTS (SELECT FROM prediction WHERE state = 'rendering' AND early_check_at > now() - interval '1 s')

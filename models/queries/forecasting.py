@@ -210,11 +210,12 @@ def list_storing(session: Session, whose: Whose) -> list[StoringJobs]:
 
 _WAITING = """
     WITH last AS MATERIALIZED (
-        SELECT priority, id FROM job WHERE {whose} AND state = 'queued' ORDER BY priority, id DESC LIMIT 1
+        SELECT priority, id FROM job WHERE {whose} AND state = 'queued' AND paused_at IS NULL
+        ORDER BY priority, id DESC LIMIT 1
     )
     SELECT job.priority, {ours} AS ours, {kind}, count(*) AS jobs
     FROM job, last
-    WHERE job.state = 'queued'
+    WHERE job.state = 'queued' AND job.paused_at IS NULL
       AND (job.priority > last.priority OR job.priority = last.priority AND job.id <= last.id)
     GROUP BY 1, 2, 3, 4
     ORDER BY 1 DESC, 2
@@ -239,9 +240,10 @@ _EXCEEDS_CAP = statement(f"""
     SELECT queue.price > account.max_spend_per_day - ({SPENT_TODAY})
     FROM account, LATERAL (
         SELECT coalesce(sum(job.price), 0) AS price FROM job, (
-            SELECT priority, id FROM job WHERE (id = :job_id OR batch_id = :batch_id) AND state = 'queued'
+            SELECT priority, id FROM job
+            WHERE (id = :job_id OR batch_id = :batch_id) AND state = 'queued' AND job.paused_at IS NULL
             ORDER BY priority, id DESC LIMIT 1) AS last
-        WHERE job.state = 'queued' AND account.max_spend_per_day IS NOT NULL
+        WHERE job.state = 'queued' AND job.paused_at IS NULL AND account.max_spend_per_day IS NOT NULL
           AND (job.priority > last.priority OR job.priority = last.priority AND job.id <= last.id)) AS queue
     WHERE account.name = :account AND account.max_spend_per_day IS NOT NULL
 """)

@@ -1,7 +1,6 @@
 """Reads for people and upstream systems."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -11,23 +10,15 @@ from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models.db.rows import find_all, statement
-from models.lifecycle import SLOT_WINDOWS, JobState
+from models.lifecycle import SLOT_WINDOWS
 from models.money import HELD, SPENT
+from models.queries.job_filter import JobFilter
 from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.batch import Batch
 from models.tables.event import Event
 from models.tables.job import Job
 from models.tables.prediction import Prediction
 from models.transitions.admission import OPEN_DUPLICATE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFilter:
-    """Which jobs to list. None does not filter by that property."""
-
-    state: JobState | None = None
-    batch_id: UUID | None = None
-    video_model: str | None = None
 
 
 class BatchSummary(NamedTuple):
@@ -66,8 +57,8 @@ def list_jobs(session: Session, chosen: JobFilter, *, limit: int, before: UUID |
     wanted: dict[InstrumentedAttribute[Any], object] = {}
     if chosen.batch_id is not None:
         wanted[Job.batch_id] = chosen.batch_id
-    if chosen.state is not None:
-        wanted[Job.state] = chosen.state.value
+    if len(chosen.states) == 1:
+        wanted[Job.state] = chosen.states[0].value
     query = select(Job)
     if wanted and chosen.video_model is not None:
         query = query.where(Job.video_model == chosen.video_model)

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from models.lifecycle import JobState
 from models.tables.base import Base, new_id, one_of
 
+_ADMISSIBLE = "state = 'queued' AND paused_at IS NULL"
+
 
 class Job(Base):
     """`due_at` is the end of a back-off while queued. In every other state, a prediction says what is due."""
@@ -30,8 +32,8 @@ class Job(Base):
             unique=True,
             postgresql_where=text("batch_id IS NOT NULL AND file_stem IS NOT NULL"),
         ),
-        Index("ix_job_admission", text("priority DESC"), "id", postgresql_where=text("state = 'queued'")),
-        Index("ix_job_due", "due_at", postgresql_where=text("state = 'queued'")),
+        Index("ix_job_admission", text("priority DESC"), "id", postgresql_where=text(_ADMISSIBLE)),
+        Index("ix_job_due", "due_at", postgresql_where=text(_ADMISSIBLE)),
         Index("ix_job_ended", "batch_id", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         # One index for each filter that `list_jobs` pages by.
         Index("ix_job_state", "state", "id"),
@@ -50,6 +52,7 @@ class Job(Base):
     file_stem: Mapped[str | None]  # name of its files without suffix, from client_ref; null: from number and prompt
     price: Mapped[Decimal]  # dollars for one render, from the catalogue
     priority: Mapped[int] = mapped_column(server_default=text("0"))  # higher goes first
+    paused_at: Mapped[datetime | None]  # since when a person keeps it from being submitted; null: nobody does
     max_attempts: Mapped[int] = mapped_column(server_default=text("3"))  # limit of purchases
     state: Mapped[str] = mapped_column(server_default=text("'queued'"))
     due_at: Mapped[datetime | None] = mapped_column(server_default=func.now())

@@ -136,11 +136,11 @@ class ClaimedSubmit(NamedTuple):
 _ADMIT = statement(f"""
     WITH best AS MATERIALIZED (  -- what another dispatcher admits now is skipped
         SELECT id, priority, price FROM job
-        WHERE state = 'queued' AND coalesce(due_at <= now(), false) AND cancel_requested_at IS NULL
+        WHERE state = 'queued' AND paused_at IS NULL AND cancel_requested_at IS NULL
+          AND coalesce(due_at <= now(), false)
           AND price <= coalesce((SELECT max_spend_per_day FROM account WHERE id = :account_id), price)
           AND id <> ALL (ARRAY(SELECT job_id FROM prediction WHERE {OPEN_DUPLICATE}))
-        ORDER BY priority DESC, id
-        LIMIT :count
+        ORDER BY priority DESC, id LIMIT :count
         FOR UPDATE SKIP LOCKED
     ), summed AS (  -- the n-th job gets the n-th of the new ids
         SELECT id, price, row_number() OVER best_first AS place, sum(price) OVER best_first AS total
@@ -149,7 +149,7 @@ _ADMIT = statement(f"""
         SELECT * FROM summed WHERE total <= coalesce(CAST(:spend_left AS numeric), total)
     ), admitted AS (
         UPDATE job SET state = 'rendering', due_at = NULL
-        FROM picked WHERE job.id = picked.id AND job.state = 'queued'
+        FROM picked WHERE job.id = picked.id AND job.state = 'queued' AND paused_at IS NULL
         RETURNING job.id, picked.price, picked.place
     ), born AS (  -- due at once: the next statement of this transaction claims it
         INSERT INTO prediction (id, job_id, account_id, attempt, price, due_at)

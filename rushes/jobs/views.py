@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from models import Artifact, ArtifactKind, Event, Job, JobState, Prediction, PredictionState, queries
 from models.db.session import Sessions, transaction
 from models.lifecycle import NOTHING_BOUGHT, is_ended, is_live, is_spent
-from models.queries.jobs import JobFilter
+from models.queries.job_filter import JobFilter
 from rushes.catalog import describe_unknown, find_video_model
 from rushes.errors import Conflict, Gone, InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster, Progress
@@ -117,7 +117,9 @@ def list_jobs(
         raise InvalidInput([Problem("model", describe_unknown(model))])
     with transaction(sessions) as session:
         batch_id = find_batch_id(session, batch) if batch else None
-        chosen = JobFilter(state=state, batch_id=batch_id, video_model=video_model.id if video_model else None)
+        chosen = JobFilter(
+            states=(state,) if state else (), batch_id=batch_id, video_model=video_model.id if video_model else None
+        )
         jobs = queries.jobs.list_jobs(session, chosen, limit=limit + 1, before=before)
         page = cut_page(jobs, limit=limit, key=lambda job: job.id)
         return Page(_view_jobs(session, page.items), page.next_key)

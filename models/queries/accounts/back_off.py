@@ -11,7 +11,7 @@ next submission is tried as soon as the back-off has passed."""
 
 WAITING = """LATERAL (
         SELECT least(
-            (SELECT created_at FROM job WHERE state = 'queued' ORDER BY id LIMIT 1),
+            (SELECT created_at FROM job WHERE state = 'queued' AND paused_at IS NULL ORDER BY id LIMIT 1),
             (SELECT min(job.created_at) FROM prediction JOIN job ON job.id = prediction.job_id
                 WHERE prediction.state = 'submitting' AND prediction.account_id = account.id)) AS since
         WHERE account.back_offs > 0

@@ -45,7 +45,7 @@ _FACTS = statement(f"""
         max_spend_per_day AS most_today,
         CASE WHEN max_spend_per_day IS NOT NULL THEN ({SPENT_TODAY}) END AS spent_today,
         CASE WHEN max_spend_per_day IS NOT NULL THEN (
-            SELECT price FROM job WHERE state = 'queued' AND price <= max_spend_per_day
+            SELECT price FROM job WHERE state = 'queued' AND job.paused_at IS NULL AND price <= max_spend_per_day
             ORDER BY priority DESC, id LIMIT 1) END AS next_price
     FROM account LEFT JOIN {WAITING} ON true
     WHERE name = :name

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import JobState, queries
-from models.queries.jobs import JobFilter
+from models.queries.job_filter import JobFilter
 from tests.support import rows
 
 STATES = (JobState.QUEUED, JobState.FAILED, JobState.SUCCEEDED)
@@ -48,11 +48,12 @@ def test_every_filter_finds_its_jobs_once_and_newest_first(scratch: Session) -> 
         wanted = {"state": state, "batch_id": batch, "video_model": model}
         asked = {name: value for name, value in wanted.items() if value is not None}
         expected = [each for each in sorted(jobs, reverse=True) if asked.items() <= jobs[each].items()]
-        assert turn_pages(scratch, JobFilter(**asked), limit=7) == expected, asked
+        chosen = JobFilter(states=(state,) if state else (), batch_id=batch, video_model=model)
+        assert turn_pages(scratch, chosen, limit=7) == expected, asked
 
 
 def test_a_filter_that_nothing_meets_finds_nothing(scratch: Session) -> None:
     fill(scratch)
-    assert queries.jobs.list_jobs(scratch, JobFilter(state=JobState.STORING), limit=5) == []
+    assert queries.jobs.list_jobs(scratch, JobFilter(states=(JobState.STORING,)), limit=5) == []
     assert queries.jobs.list_jobs(scratch, JobFilter(video_model="b/none"), limit=5) == []
     assert queries.jobs.list_jobs(scratch, JobFilter(batch_id=UUID(int=1)), limit=5) == []

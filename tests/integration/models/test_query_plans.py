@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from models import ArtifactKind, JobState, Prediction, PredictionState, queries, transitions
 from models.lifecycle import Reason
 from models.queries.forecasting import Whose
-from models.queries.jobs import JobFilter
+from models.queries.job_filter import JobFilter
 from models.transitions.admission import RATE_WINDOW
 from models.transitions.storing.steps import NewArtifact
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
@@ -414,10 +414,10 @@ HOT: dict[str, Ask] = {
     "a page's predictions": lambda farm: queries.jobs.list_predictions(farm.session, farm.jobs["succeeded"]),
     "a page's files": lambda farm: queries.jobs.list_artifacts(farm.session, farm.jobs["succeeded"]),
     "jobs": jobs_like(),
-    **{f"{state} jobs": jobs_like(state=state) for state in JobState if state != JobState.STORING},
+    **{f"{state} jobs": jobs_like(states=(state,)) for state in JobState if state != JobState.STORING},
     "jobs of a batch": jobs_of_batches(),
-    "failed jobs of a batch": jobs_of_batches(state=JobState.FAILED),
-    "succeeded jobs of a batch": jobs_of_batches(state=JobState.SUCCEEDED),
+    "failed jobs of a batch": jobs_of_batches(states=(JobState.FAILED,)),
+    "succeeded jobs of a batch": jobs_of_batches(states=(JobState.SUCCEEDED,)),
     "jobs of a video model": jobs_like(video_model="lightricks/ltx-2-pro/text-to-video"),
 }
 COUNTING: dict[str, Ask] = {

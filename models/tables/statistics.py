@@ -1,10 +1,10 @@
-"""The totals of predictions that have ended, by account, day and video model."""
+"""Statistics that outlive the rows they were taken from: totals by day, and how long renders took."""
 
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, text
+from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.tables.base import Base
@@ -28,3 +28,24 @@ class DailyTotal(Base):
     refunded: Mapped[Decimal] = mapped_column(server_default=text("0"))
     duplicate: Mapped[Decimal] = mapped_column(server_default=text("0"))  # part of `spent`, for duplicate purchases
     duplicates: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class FinishedRender(Base):
+    """One completed render. Render times are learned from these rows, which can be rebuilt from predictions.
+
+    Only the newest of each kind are kept. No foreign key: a row may outlive its prediction.
+    """
+
+    __tablename__ = "finished_render"
+    __table_args__ = (
+        CheckConstraint("low_seconds >= 0 AND high_seconds >= low_seconds", name="interval"),
+        Index("ix_finished_render_kind", "video_model", "output_seconds", "ended_at"),
+        Index("ix_finished_render_ended_at", "ended_at"),
+    )
+
+    prediction_id: Mapped[UUID] = mapped_column(primary_key=True)
+    video_model: Mapped[str]
+    output_seconds: Mapped[int]
+    ended_at: Mapped[datetime]  # when it was found finished
+    low_seconds: Mapped[float] = mapped_column(Double)  # the greatest age at which it was certainly still running
+    high_seconds: Mapped[float] = mapped_column(Double)  # its age when it was found finished
