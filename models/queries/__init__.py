@@ -1,10 +1,11 @@
 """The reads. The dispatcher's queries are hot: each has its partial index, and a test checks its plan."""
 
-from models.queries import audit, dispatching, forecasting, health, jobs, pruning, reconciling, storing
+from models.queries import actions, audit, dispatching, forecasting, health, jobs, pruning, reconciling, storing
 from models.queries.accounts import status, summary
 from models.queries.watching import render_times, renders, webhooks
 
 __all__ = [
+    "actions",
     "audit",
     "dispatching",
     "forecasting",

@@ -6,13 +6,25 @@ last. A transition that locks an account first (admission, claiming) takes the o
 folder writes a state.
 """
 
-from models.transitions import accounts, admission, jobs, leadership, pruning, stale_writes, submitting, uploads
+from models.transitions import (
+    accounts,
+    actions,
+    admission,
+    jobs,
+    leadership,
+    pruning,
+    retries,
+    stale_writes,
+    submitting,
+    uploads,
+)
 from models.transitions.reconciling import pauses, purchases, runs
 from models.transitions.storing import claims, output_host, steps, unverified
 from models.transitions.watching import finished_renders, lists, renders, retention
 
 __all__ = [
     "accounts",
+    "actions",
     "admission",
     "claims",
     "finished_renders",
@@ -25,6 +37,7 @@ __all__ = [
     "purchases",
     "renders",
     "retention",
+    "retries",
     "runs",
     "stale_writes",
     "steps",

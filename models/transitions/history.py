@@ -61,6 +61,8 @@ def fields(*texts: str, **values: str) -> str:
 
 
 REASON = fields("code", "message")
+BY = f"jsonb_strip_nulls({fields('by')})"
+"""SQL: the detail that names the person, if one asked for it."""
 
 
 def refusal(which: str) -> TextClause:

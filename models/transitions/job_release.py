@@ -58,14 +58,14 @@ def _release(
     return state
 
 
-_LOCK = statement("SELECT 1 FROM job WHERE id = :job_id FOR NO KEY UPDATE")
+_LOCK = statement("SELECT 1 FROM job WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE")
 
-_FIND_DUPLICATE = statement("""
-    SELECT prediction_id, url, bytes, sha256 FROM artifact JOIN prediction ON prediction.id = prediction_id
-    WHERE artifact.job_id = :job_id AND kind = 'video' AND artifact.is_duplicate AND removed_at IS NULL
-      AND NOT is_outdated
-      AND NOT EXISTS (SELECT 1 FROM job WHERE id = :job_id AND cancel_requested_at IS NOT NULL)
-    ORDER BY artifact.id LIMIT 1
+_FIND_DUPLICATES = statement("""
+    SELECT DISTINCT ON (job.id) job.id AS job_id, prediction_id, url, bytes, sha256
+    FROM artifact JOIN prediction ON prediction.id = prediction_id JOIN job ON job.id = artifact.job_id
+    WHERE artifact.job_id = ANY(CAST(:ids AS uuid[])) AND kind = 'video' AND artifact.is_duplicate
+      AND removed_at IS NULL AND NOT is_outdated AND cancel_requested_at IS NULL
+    ORDER BY job.id, artifact.id
 """)
 
 _GIVE_FILES = statement("""
@@ -73,23 +73,22 @@ _GIVE_FILES = statement("""
 """)
 
 
-def follow_duplicate(session: Session, job_id: UUID, *, waiting: Sequence[str]) -> bool:
-    """Let a job in one of the states `waiting` succeed with the file of a duplicate purchase, if one is stored: it is
-    paid for. Returns whether one is stored.
+def follow_duplicates(session: Session, ids: Sequence[UUID], *, waiting: Sequence[str]) -> list[UUID]:
+    """Let jobs in one of the states `waiting` succeed with the file of a duplicate purchase, if one is stored: it is
+    paid for. Returns the jobs for which one is stored.
 
     The lock comes first: of a job that is released and a duplicate that is stored at the same instant, the second to
     get the lock sees what the first has written.
     """
-    session.execute(_LOCK, {"job_id": job_id})
-    kept = session.execute(_FIND_DUPLICATE, {"job_id": job_id}).one_or_none()
-    if kept is None:
-        return False
-    detail = as_json({"url": kept.url, "bytes": kept.bytes, "sha256": kept.sha256})
-    duplicate = EndedAttempt(kept.prediction_id, job_id)
+    session.execute(_LOCK, {"ids": ids})
+    found = session.execute(_FIND_DUPLICATES, {"ids": ids}).all()
     nothing = {"code": None, "message": None, "delay": None}
-    if _release(session, duplicate, JobState.SUCCEEDED, waiting, detail=detail, **nothing):
-        session.execute(_GIVE_FILES, {"job_id": job_id, "prediction_id": kept.prediction_id})
-    return True
+    for kept in found:
+        detail = as_json({"url": kept.url, "bytes": kept.bytes, "sha256": kept.sha256})
+        duplicate = EndedAttempt(kept.prediction_id, kept.job_id)
+        if _release(session, duplicate, JobState.SUCCEEDED, waiting, detail=detail, **nothing):
+            session.execute(_GIVE_FILES, {"job_id": kept.job_id, "prediction_id": kept.prediction_id})
+    return [kept.job_id for kept in found]
 
 
 def release_job(
@@ -109,9 +108,9 @@ def release_job(
     of a duplicate purchase does not affect its job, unless the job is queued and its file is stored.
     """
     if ended.is_duplicate:
-        follow_duplicate(session, ended.job_id, waiting=[JobState.QUEUED])
+        follow_duplicates(session, [ended.job_id], waiting=[JobState.QUEUED])
         return
-    if outcome in (JobState.QUEUED, JobState.FAILED) and follow_duplicate(session, ended.job_id, waiting=_ATTEMPTED):
+    if outcome in (JobState.QUEUED, JobState.FAILED) and follow_duplicates(session, [ended.job_id], waiting=_ATTEMPTED):
         return
     code, message = reason or (None, None)
     _release(session, ended, outcome, _ATTEMPTED, code=code, message=message, delay=delay, detail=as_json(detail or {}))

@@ -1,6 +1,7 @@
-"""The transitions of jobs that people and upstream systems ask for (push, cancel, retry), and the risks of batches."""
+"""The transitions of jobs that people and upstream systems ask for (push, cancel, pause, priority), and the risks of
+batches."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -15,15 +16,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, statement
-from models.lifecycle import JobState
 from models.tables.base import new_id
 from models.tables.batch import Batch
 from models.tables.job import Job
-from models.transitions.history import append_event, change, fields, log
-from models.transitions.job_release import ATTEMPTS, follow_duplicate
-from models.transitions.storing.steps import HAS_NO_VIDEO, NEWEST_OUTPUT, STORE_FROM_START
+from models.transitions.history import BY, append_event, change, log
 from models.transitions.submitting import withdraw_submit
-from models.transitions.uploads import replace_uses, send_again
+from models.transitions.uploads import replace_uses
 
 
 class NewJob(NamedTuple):
@@ -114,6 +112,9 @@ def _copy(session: Session, statement: str, rows: Iterable[tuple[Any, ...]]) -> 
         raise DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True) from error
 
 
+_THESE = "id = ANY(CAST(:ids AS uuid[]))"
+
+
 def cancel_job(session: Session, job_id: UUID, *, by: str | None = None) -> str | None:
     """Cancel a job at once if nothing was posted. Otherwise request it; the job is then cancelled by its outcome. The
     history names the person (`by`).
@@ -141,19 +142,23 @@ def _changes(session: Session, step: Callable[[Session, UUID], bool], job_id: UU
     return changed
 
 
-_BY = f"jsonb_strip_nulls({fields('by')})"
-
 _CANCEL_QUEUED = change(
     "job",
     "state = 'cancelled', ended_at = now(), due_at = NULL",
-    "id = :job_id AND state = 'queued'",
+    f"{_THESE} AND state = 'queued'",
     kind="'job.cancelled'",
-    detail=_BY,
+    detail=BY,
+    returns="id",
 )
 
 
+def cancel_queued(session: Session, job_ids: Sequence[UUID], *, by: str | None) -> list[UUID]:
+    """Cancel the queued ones of these jobs. Returns their ids."""
+    return list(session.scalars(_CANCEL_QUEUED, {"ids": job_ids, "by": by}))
+
+
 def _cancel_queued(session: Session, job_id: UUID, *, by: str | None) -> bool:
-    return changed_a_row(session, _CANCEL_QUEUED, job_id=job_id, by=by)
+    return bool(cancel_queued(session, [job_id], by=by))
 
 
 _REQUEST = statement(f"""
@@ -161,7 +166,7 @@ _REQUEST = statement(f"""
         UPDATE job SET cancel_requested_at = now()
         WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NULL
         RETURNING id
-    ), {log("'job.cancel_requested'", "requested", _BY, job_id="id")}
+    ), {log("'job.cancel_requested'", "requested", BY, job_id="id")}
     SELECT 1 FROM requested
     UNION ALL
     SELECT 1 FROM job
@@ -173,103 +178,40 @@ def _request_cancel(session: Session, job_id: UUID, *, by: str | None) -> bool:
     return changed_a_row(session, _REQUEST, job_id=job_id, by=by)
 
 
-_IS_DELETED = statement("""
-    SELECT deleted_at IS NOT NULL FROM batch
-    WHERE id = (SELECT batch_id FROM job WHERE id = :job_id)
-    FOR SHARE
-""")
+_OPEN = f"{_THESE} AND state IN ('queued', 'rendering', 'storing')"
+_SET_PRIORITY = change(
+    "job",
+    "priority = :priority",
+    f"{_OPEN} AND priority <> :priority",
+    kind="'job.reprioritized'",
+    detail=f"{BY} || jsonb_build_object('priority', priority)",
+    returns="id",
+)
 
 
-def _is_deleted(session: Session, job_id: UUID) -> bool:
-    """Whether the job's batch is deleted. If not, it stays so until the end of the transaction."""
-    return bool(session.execute(_IS_DELETED, {"job_id": job_id}).scalar())
+def set_priority(session: Session, job_ids: Sequence[UUID], *, priority: int, by: str) -> list[UUID]:
+    """Change the priority of those jobs that have not ended and have another one. Returns their ids."""
+    return list(session.scalars(_SET_PRIORITY, {"ids": job_ids, "priority": priority, "by": by}))
 
 
-_REPLACED = "input = coalesce(CAST(:input AS jsonb), input), price = coalesce(CAST(:price AS numeric), price)"
-_RETRIED_DETAIL = f"{_BY} || {fields(state='state')} || CAST(:replaced AS jsonb)"
+_PAUSE = change(
+    "job", "paused_at = now()", f"{_OPEN} AND paused_at IS NULL", kind="'job.paused'", detail=BY, returns="id"
+)
 
 
-class NewInput(NamedTuple):
-    """The whole input of a job that is retried, already checked and priced, and the values that it replaces."""
-
-    input: dict[str, Any]
-    price: Decimal
-    uploads: Mapping[str, str]
-    replaced: Mapping[str, Any]
+def pause_jobs(session: Session, job_ids: Sequence[UUID], *, by: str) -> list[UUID]:
+    """Keep those jobs that have not ended from being submitted. A render in progress goes on. Returns their ids."""
+    return list(session.scalars(_PAUSE, {"ids": job_ids, "by": by}))
 
 
-# A prediction is compared with the provider's list by the input that it was sent with. Its file is not the job's.
-_KEEP_SENT = statement("""
-    UPDATE prediction SET sent_input = coalesce(sent_input, job.input), is_outdated = true
-    FROM job
-    WHERE job_id = :job_id AND job.id = job_id AND job.state IN ('failed', 'cancelled')
-""")
+_RESUME = change(
+    "job", "paused_at = NULL", f"{_OPEN} AND paused_at IS NOT NULL", kind="'job.resumed'", detail=BY, returns="id"
+)
 
 
-def _keep_sent_input(session: Session, job_id: UUID) -> None:
-    session.execute(_KEEP_SENT, {"job_id": job_id})
-
-
-_RETRY = statement(f"""
-    WITH paid AS MATERIALIZED (  -- the lock keeps a recheck out, also if the output is gone
-        SELECT prediction.id, job.error_code IS DISTINCT FROM 'output_gone' AS may_be_there
-        FROM prediction JOIN job ON job.id = prediction.job_id
-        WHERE job_id = :job_id AND job.state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
-          AND prediction.state = 'completed' AND {NEWEST_OUTPUT}
-        FOR UPDATE OF prediction
-    ), fetched AS (  -- a paid output is downloaded, and not bought again
-        UPDATE prediction
-        SET {STORE_FROM_START}, output_releases = 0, output_warned_at = NULL, rechecks = false
-        FROM paid WHERE prediction.id = paid.id AND may_be_there AND due_at IS NULL
-        RETURNING 1
-    ), retried AS (  -- with as many further attempts as it has had
-        UPDATE job
-        SET state = CASE WHEN EXISTS (SELECT 1 FROM fetched) THEN 'storing' ELSE 'queued' END,
-            due_at = CASE WHEN NOT EXISTS (SELECT 1 FROM fetched) THEN now() END,
-            ended_at = NULL, cancel_requested_at = NULL, error_code = NULL, error_message = NULL,
-            max_attempts = least(20, max_attempts + {ATTEMPTS}), {_REPLACED}
-        WHERE id = :job_id AND state IN ('failed', 'cancelled') AND {HAS_NO_VIDEO}
-        RETURNING id, state
-    ), {log("'job.retried'", "retried", _RETRIED_DETAIL, job_id="id")}
-    SELECT state FROM retried
-""")
-
-_FORGET_CRASHES = statement("""
-    UPDATE prediction SET submit_crashed = false
-    WHERE job_id = :job_id AND submit_crashed
-      AND EXISTS (SELECT 1 FROM job WHERE id = :job_id AND state IN ('failed', 'cancelled'))
-""")
-
-
-def retry_job(
-    session: Session, job_id: UUID, new_input: NewInput | None = None, *, by: str | None = None
-) -> str | None:
-    """Retry a failed or cancelled job, with as many further attempts as it had. Returns its new state.
-
-    A paid output that was not stored is fetched and not bought again, unless the provider has deleted it
-    (`output_gone`). Instead of being bought again, the job succeeds with the file of a stored duplicate purchase,
-    unless `new_input` replaces its input. An earlier prediction keeps the input that it was sent with. Returns None if
-    the job cannot be retried, also because its batch is deleted.
-    """
-    if _is_deleted(session, job_id):
-        return None
-    session.execute(_FORGET_CRASHES, {"job_id": job_id})
-    values: dict[str, Any] = {"input": None, "price": None, "replaced": {}, "by": by}
-    if new_input is not None:
-        _keep_sent_input(session, job_id)
-        given = {"input": as_json(new_input.input), "price": new_input.price}
-        values |= given | {"replaced": {"replaced": new_input.replaced}}
-    values["replaced"] = as_json(values["replaced"])
-    state: str | None = session.execute(_RETRY, {"job_id": job_id, **values}).scalar_one_or_none()
-    if state is None:
-        return None
-    if new_input is not None:
-        replace_uses(session, job_id, new_input.uploads)
-    send_again(session, job_id)
-    if new_input is None and state == JobState.QUEUED:
-        followed = follow_duplicate(session, job_id, waiting=[JobState.QUEUED])
-        return JobState.SUCCEEDED.value if followed else state
-    return state
+def resume_jobs(session: Session, job_ids: Sequence[UUID], *, by: str) -> list[UUID]:
+    """Let paused jobs be submitted again. Returns their ids."""
+    return list(session.scalars(_RESUME, {"ids": job_ids, "by": by}))
 
 
 _AT_RISK = change(

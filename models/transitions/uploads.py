@@ -1,6 +1,6 @@
 """Uploads: keep them, send each to the provider before a submission needs it, and remove those that no job uses."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -148,13 +148,13 @@ def refuse_upload(
 
 _SEND_AGAIN = statement("""
     UPDATE sent_upload SET url = NULL FROM job_upload
-    WHERE job_id = :job_id AND sent_upload.sha256 = job_upload.sha256
+    WHERE job_id = ANY(CAST(:ids AS uuid[])) AND sent_upload.sha256 = job_upload.sha256
 """)
 
 
-def send_again(session: Session, job_id: UUID) -> None:
-    """Let the files of a job be sent again: the provider may have lost them."""
-    session.execute(_SEND_AGAIN, {"job_id": job_id})
+def send_again(session: Session, ids: Sequence[UUID]) -> None:
+    """Let the files of these jobs be sent again: the provider may have lost them."""
+    session.execute(_SEND_AGAIN, {"ids": ids})
 
 
 _REPLACE = statement("""

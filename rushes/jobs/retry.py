@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from models import Job, JobState, queries, transitions
 from models.db.session import Sessions, transaction
-from models.transitions.jobs import NewInput
+from models.transitions.retries import NewInput
 from rushes.catalog import get_video_model
 from rushes.errors import Conflict, InvalidInput, Problem
 from rushes.jobs.pushing import JobOrder, check_order, require_job, take_files
@@ -22,19 +22,24 @@ def retry_job(sessions: Sessions, job_id: UUID, replaced: Mapping[str, Any] | No
     prediction was sent with. Raises `InvalidInput`, `NotFound` or `Conflict`.
     """
     with transaction(sessions) as session:
-        job = require_job(session, job_id)
-        new = _read_input(session, job, replaced) if replaced else None
-        state = transitions.jobs.retry_job(session, job_id, new, by=by)
-        if state is None:
-            session.refresh(job)
-            batch = queries.jobs.find_batch(session, str(job.batch_id)) if job.batch_id else None
-            if batch is not None and batch.deleted_at is not None:
-                raise Conflict(f"job {job_id} belongs to batch {batch.name!r}, which was deleted: push it again")
-            stored = job.state == JobState.CANCELLED
-            raise Conflict(f"job {job_id} is {job.state}" + (" and its video is stored" if stored else ""))
-        if new is not None and state == JobState.STORING:
-            message = "its video is paid for and only needs to be downloaded: retry it without another input"
-            raise Conflict(f"the input of job {job_id} cannot be replaced: {message}")
+        return retry_in(session, job_id, replaced, by=by)
+
+
+def retry_in(session: Session, job_id: UUID, replaced: Mapping[str, Any] | None, *, by: str) -> str:
+    """Do the same in a transaction of the caller, who must roll it back after an error."""
+    job = require_job(session, job_id)
+    new = _read_input(session, job, replaced) if replaced else None
+    state = transitions.retries.retry_job(session, job_id, new, by=by)
+    if state is None:
+        session.refresh(job)
+        batch = queries.jobs.find_batch(session, str(job.batch_id)) if job.batch_id else None
+        if batch is not None and batch.deleted_at is not None:
+            raise Conflict(f"job {job_id} belongs to batch {batch.name!r}, which was deleted: push it again")
+        stored = job.state == JobState.CANCELLED
+        raise Conflict(f"job {job_id} is {job.state}" + (" and its video is stored" if stored else ""))
+    if new is not None and state == JobState.STORING:
+        message = "its video is paid for and only needs to be downloaded: retry it without another input"
+        raise Conflict(f"the input of job {job_id} cannot be replaced: {message}")
     return state
 
 

@@ -61,6 +61,9 @@ def _explain_own(session: Session, job: Job, live: Prediction | None) -> str | N
     if live is not None:
         sends = live.not_before is None and find_uploads(get_video_model(job.video_model), job.input)
         return "its file is sent to the provider before it is submitted" if sends else None
+    if job.paused_at is not None:
+        again = f"rushes batch resume {job.batch_id}" if job.batch_id else "a resume action"
+        return f"a person paused it at {job.paused_at:%Y-%m-%d %H:%M:%S} UTC; it waits for `{again}`"
     if job.error_code == "upload_failed":
         return job.error_message
     duplicate = queries.jobs.find_open_duplicate(session, job.id)

@@ -8,6 +8,8 @@ from models import transitions
 
 HELPERS = {"confirm_removed", "fail_job", "is_unwanted", "record_finished", "withdraw_submit"}
 """Called within a move, or after one."""
+OF_ACTIONS = {"insert_action", "hold_action", "advance_action", "end_action"}
+"""They write how far an action has come; the moves that it makes are its jobs'."""
 
 
 def list_moves() -> dict[str, Callable[..., Any]]:
@@ -18,4 +20,4 @@ def list_moves() -> dict[str, Callable[..., Any]]:
             if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_"):
                 assert name not in moves, name
                 moves[name] = function
-    return {name: function for name, function in moves.items() if name not in HELPERS}
+    return {name: function for name, function in moves.items() if name not in HELPERS | OF_ACTIONS}

@@ -1,11 +1,14 @@
 """The leader's work with its own intervals: retention, reconciliation runs, reports, pruning, the account's status."""
 
+import time
+
 import structlog
 
 from models import transitions
 from models.db.session import one_statement, transaction
 from models.queries.dispatching import DispatchAccount
 from rushes.account_status import ACCOUNT, Condition, find_account_status
+from rushes.jobs.actions import advance_action
 from rushes.runtime import Runtime
 from rushes.timing import Every
 from workers.dispatcher.claims import CLAIM_LIMIT
@@ -15,6 +18,8 @@ REPORT_SECONDS, RISK_SECONDS, PRUNE_SECONDS = 30.0, 10.0, 30.0
 """How often the leader requests the report of the farm, the check of batches with a `finish_by`, and pruning."""
 RETENTION_SECONDS = 10.0
 """How often the leader looks for renders near or past the end of the provider's retention."""
+ACT_SECONDS = 0.1
+"""How long a turn may work at actions. Submissions wait meanwhile."""
 STATUS_SECONDS = 2.0
 """How often the leader reads the account's status, to log a change."""
 
@@ -91,6 +96,14 @@ class Errands:
         if promises and self._risks.begin_if_due(now):
             messages.append(Message("batch.check", "report", (), f"check-{term}-{now:.0f}"))
         self._publisher.publish(messages)
+
+    def act(self) -> bool:
+        """Advance people's actions on many jobs for a moment. Returns whether something is left to do."""
+        until = time.monotonic() + ACT_SECONDS
+        while is_left := advance_action(self._runtime.sessions):
+            if time.monotonic() >= until:
+                break
+        return is_left
 
     def prune(self, now: float, room: int, *, term: int | None) -> None:
         """Request pruning."""

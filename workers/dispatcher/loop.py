@@ -170,6 +170,8 @@ class Dispatcher:
         is_left = submits and self._submit.submit(
             found.account, room=room.get("submit", 0), threads=self._pools.get("submit", 0)
         )
+        if found.due.actions:
+            is_left |= self._errands.act()
         if found.due.stores:
             storable = room.get("store", 0)
             self._store.choose_threads(now, threads=self._pools.get("store", 0))

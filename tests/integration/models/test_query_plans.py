@@ -280,7 +280,7 @@ def cancel_and_retry(farm: Farm) -> None:
     for state in ("queued", "rendering", "storing"):
         transitions.jobs.cancel_job(farm.session, farm.jobs[state][-1])
     for state in ("failed", "cancelled"):
-        transitions.jobs.retry_job(farm.session, farm.jobs[state][0])
+        transitions.retries.retry_job(farm.session, farm.jobs[state][0])
 
 
 def decide(farm: Farm) -> None:

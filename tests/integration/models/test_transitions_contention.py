@@ -274,7 +274,7 @@ class Hunt:
         return transitions.jobs.cancel_job(session, render.job_id)
 
     def do_retry(self, session: Session, render: Render) -> Any:
-        return transitions.jobs.retry_job(session, render.job_id)
+        return transitions.retries.retry_job(session, render.job_id)
 
 
 def test_a_cancellation_during_an_admission_locks_the_prediction_first(sessions: Sessions) -> None:

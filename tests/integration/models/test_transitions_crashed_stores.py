@@ -57,7 +57,7 @@ def test_three_crashes_in_a_row_quarantine_the_job_and_a_retry_stores_it(scratch
     assert [event["kind"] for event in reported] == ["store.crashed"] * MAX_STORE_CRASHES + [f"job.{state}"]
     assert reported[-1]["detail"]["attempts"] == MAX_STORE_CRASHES
 
-    assert transitions.jobs.retry_job(scratch, render.job_id) == "storing"
+    assert transitions.retries.retry_job(scratch, render.job_id) == "storing"
     assert list(begin_all(scratch)) == [render.prediction_id]
     assert crash(scratch, render.prediction_id) == [
         CrashedStore(render.prediction_id, render.job_id, 1, 1, False)

@@ -82,7 +82,7 @@ def test_the_third_crashed_submission_quarantines_the_job(scratch: Session, acco
 def test_a_retry_counts_anew(scratch: Session, account: UUID, job_id: UUID) -> None:
     for _ in range(MAX_SUBMIT_CRASHES):
         search_for(scratch, crash(scratch, account, job_id))
-    assert transitions.jobs.retry_job(scratch, job_id) == "queued"
+    assert transitions.retries.retry_job(scratch, job_id) == "queued"
     for _ in range(MAX_SUBMIT_CRASHES - 1):
         search_for(scratch, crash(scratch, account, job_id))
         assert read_job(scratch, job_id) == QUEUED

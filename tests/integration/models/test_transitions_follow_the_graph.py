@@ -17,7 +17,8 @@ from models import ArtifactKind, JobState, PredictionState
 from models.lifecycle import JOB_MOVES, LIVE, PREDICTION_MOVES, Reason
 from models.tables.base import new_id
 from models.transitions.admission import ClaimedSubmit
-from models.transitions.jobs import NewInput, NewJob
+from models.transitions.jobs import NewJob
+from models.transitions.retries import NewInput
 from models.transitions.storing.claims import ClaimedStore
 from models.transitions.storing.steps import NewArtifact
 from models.transitions.storing.unverified import RecheckFilter
@@ -77,6 +78,7 @@ ARGUMENTS: dict[str, Any] = {
     "pause": timedelta(seconds=2),
     "posted_at": None,
     "price": 0.5,
+    "priority": 7,
     "probe_after": timedelta(seconds=2),
     "provider_created_at": None,
     "provider_id": "a-new-id",
@@ -177,6 +179,7 @@ class World:
         known = ARGUMENTS | self.ids
         known["claim"] = claim
         known["ids"] = known["prediction_ids"] = [self.ids["prediction_id"]]
+        known["job_ids"] = [self.ids["job_id"]]
         known["delays"] = {self.ids["prediction_id"]: timedelta(seconds=1)}
         known["claimed"] = [submit if "submits" in name else store]
         known |= changes
@@ -325,7 +328,15 @@ def test_a_stale_claim_changes_nothing(session: Session, name: str, off_by: int)
     assert rows.read_everything(session) == before
 
 
-OF_A_PERSON = {"cancel_job", "retry_job", "adopt_unconfirmed", "dismiss_unconfirmed", "abandon_prediction"}
+OF_A_PERSON = {
+    "cancel_job",
+    "cancel_queued",
+    "retry_job",
+    "retry_jobs",
+    "adopt_unconfirmed",
+    "dismiss_unconfirmed",
+    "abandon_prediction",
+}
 OF_A_PERSON |= {"pause_account", "resume_account", "release_restored"}
 
 

@@ -142,13 +142,13 @@ def test_an_ended_job_cannot_be_cancelled(scratch: Session, state: str) -> None:
 
 def test_an_unknown_job_cannot_be_cancelled_or_retried(scratch: Session) -> None:
     assert transitions.jobs.cancel_job(scratch, new_id()) is None
-    assert transitions.jobs.retry_job(scratch, new_id()) is None
+    assert transitions.retries.retry_job(scratch, new_id()) is None
 
 
 @pytest.mark.parametrize("state", ["queued", "rendering", "storing", "succeeded"])
 def test_only_a_failed_or_cancelled_job_is_retried(scratch: Session, state: str) -> None:
     job = rows.add_job(scratch, state)
-    assert transitions.jobs.retry_job(scratch, job) is None
+    assert transitions.retries.retry_job(scratch, job) is None
     assert rows.read(scratch, "job", job)["state"] == state
 
 
@@ -159,7 +159,7 @@ def test_a_retry_fetches_what_was_paid_for_and_else_buys_anew(scratch: Session, 
     tried = {"store_attempts": 5, "begun_at": NOW, "claim": 3, "error_code": "x"}
     prediction = rows.add_prediction(scratch, job, rows.add_account(scratch), ended, **tried)
     expected = JobState.STORING if ended == PredictionState.COMPLETED else JobState.QUEUED
-    assert transitions.jobs.retry_job(scratch, job) == expected
+    assert transitions.retries.retry_job(scratch, job) == expected
     row = rows.read(scratch, "job", job)
     assert row["state"] == expected
     cleared = ("cancel_requested_at", "error_code", "error_message", "ended_at")
@@ -180,7 +180,7 @@ def test_a_retry_fetches_what_was_paid_for_and_else_buys_anew(scratch: Session, 
 def test_a_retry_gives_as_many_attempts_as_the_job_had(scratch: Session, ended: str) -> None:
     job = rows.add_job(scratch, "failed", max_attempts=2)
     rows.add_prediction(scratch, job, rows.add_account(scratch), ended)
-    transitions.jobs.retry_job(scratch, job)
+    transitions.retries.retry_job(scratch, job)
     consumed = ended not in NOTHING_BOUGHT
     assert rows.read(scratch, "job", job)["max_attempts"] == 2 + consumed
 
@@ -188,11 +188,11 @@ def test_a_retry_gives_as_many_attempts_as_the_job_had(scratch: Session, ended: 
 def test_a_job_whose_video_is_stored_is_not_retried(scratch: Session) -> None:
     job = rows.add_job(scratch, "cancelled")
     rows.add_artifact(scratch, job, rows.add_prediction(scratch, job, rows.add_account(scratch), "completed"))
-    assert transitions.jobs.retry_job(scratch, job) is None
+    assert transitions.retries.retry_job(scratch, job) is None
 
 
 def test_retries_never_exceed_twenty_attempts(scratch: Session) -> None:
     job = rows.add_job(scratch, "failed", max_attempts=20)
     rows.add_prediction(scratch, job, rows.add_account(scratch), "failed")
-    assert transitions.jobs.retry_job(scratch, job) == "queued"
+    assert transitions.retries.retry_job(scratch, job) == "queued"
     assert rows.read(scratch, "job", job)["max_attempts"] == 20

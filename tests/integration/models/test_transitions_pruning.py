@@ -114,7 +114,7 @@ def test_an_unverified_file_is_only_removed_with_its_batch(scratch: Session) -> 
     assert transitions.pruning.delete_batch(scratch, batch, by="mara")
     assert transitions.pruning.mark_batch_files(scratch, count=10) == 1
     assert transitions.unverified.recheck_jobs(scratch, RecheckFilter(ids=[render.job_id]), by="mara") == []
-    assert transitions.jobs.retry_job(scratch, render.job_id) is None
+    assert transitions.retries.retry_job(scratch, render.job_id) is None
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_job_is_either_removed_or_retried(sessions: Sessions) -> None:
     for _ in range(ROUNDS):
         render = set_up(sessions, add_old_job)
         removed, state = run_at_once(
-            sessions, remove, lambda session, job=render.job_id: transitions.jobs.retry_job(session, job)
+            sessions, remove, lambda session, job=render.job_id: transitions.retries.retry_job(session, job)
         )
         assert (removed is None) == (state == "queued")
         with transaction(sessions) as session:
@@ -297,7 +297,7 @@ def test_a_batch_is_either_deleted_or_a_job_of_it_is_retried(sessions: Sessions)
         deleted, state = run_at_once(
             sessions,
             lambda session, batch=batch: transitions.pruning.delete_batch(session, batch, by="mara"),
-            lambda session, job=job: transitions.jobs.retry_job(session, job),
+            lambda session, job=job: transitions.retries.retry_job(session, job),
         )
         assert deleted == (state is None)
 

@@ -46,9 +46,9 @@ def in_state(state: str, **columns: Any) -> Setup:
     return lambda session: rows.add_render(session, state, **columns)
 
 
-def job_in(state: str) -> Setup:
+def job_in(state: str, **columns: Any) -> Setup:
     """A job in this state without a prediction."""
-    return lambda session: Render(rows.add_account(session), job := rows.add_job(session, state), job)
+    return lambda session: Render(rows.add_account(session), job := rows.add_job(session, state, **columns), job)
 
 
 def account_with(**columns: Any) -> Setup:
@@ -250,7 +250,15 @@ def cancel(session: Session, render: Render) -> str | None:
 
 
 def retry(session: Session, render: Render) -> str | None:
-    return transitions.jobs.retry_job(session, render.job_id)
+    return transitions.retries.retry_job(session, render.job_id)
+
+
+def of_jobs(move: Callable[..., Any]) -> Move:
+    return lambda session, render: move(session, [render.job_id], by="somebody")
+
+
+def set_priority(session: Session, job_ids: list[UUID], *, by: str) -> list[UUID]:
+    return transitions.jobs.set_priority(session, job_ids, priority=7, by=by)
 
 
 def admit(session: Session, render: Render) -> int:
@@ -526,6 +534,11 @@ RACES = [
     ),
     Race("cancel_job", job_in("queued"), cancel, ["job.cancelled"]),
     Race("cancel_job", in_state("submitting"), cancel, ["prediction.cancelled", "job.cancelled"]),
+    Race("cancel_queued", job_in("queued"), of_jobs(transitions.jobs.cancel_queued), ["job.cancelled"]),
+    Race("set_priority", job_in("queued"), of_jobs(set_priority), ["job.reprioritized"]),
+    Race("pause_jobs", job_in("queued"), of_jobs(transitions.jobs.pause_jobs), ["job.paused"]),
+    Race("resume_jobs", job_in("queued", paused_at=NOW), of_jobs(transitions.jobs.resume_jobs), ["job.resumed"]),
+    Race("retry_jobs", job_in("failed"), of_jobs(transitions.retries.retry_jobs), ["job.retried"]),
     Race("retry_job", job_in("failed"), retry, ["job.retried"]),
     Race("retry_job", job_in("cancelled"), retry, ["job.retried"]),
     Race("delete_batch", old_batch(), delete_batch, ["batch.deleted"]),

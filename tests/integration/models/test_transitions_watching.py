@@ -221,7 +221,7 @@ def test_a_video_that_cannot_be_had_fails_the_job_and_a_retry_fetches_it(scratch
         scratch, render.prediction_id, claimed.claim, reason=Reason("output_expired", "it is gone")
     )
     assert job_of(scratch, render)["state"] == ("cancelled" if cancel else "failed")
-    assert transitions.jobs.retry_job(scratch, render.job_id) == "storing"
+    assert transitions.retries.retry_job(scratch, render.job_id) == "storing"
     assert claim_store(scratch).prediction_id == render.prediction_id
 
 

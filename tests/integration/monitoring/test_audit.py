@@ -163,7 +163,7 @@ def test_a_retry_by_a_person_may_go_on_after_the_end(session: Session) -> None:
         session, prediction, claim, state=PredictionState.FAILED, reason=Reason("input", "no"), resubmit_after=None
     )
     session.commit()
-    assert transitions.jobs.retry_job(session, job) == "queued"
+    assert transitions.retries.retry_job(session, job) == "queued"
     session.commit()
     assert not names(audit_rows(session))
 

@@ -313,7 +313,7 @@ def test_a_recheck_by_code_goes_on_after_a_job_that_was_retried_meanwhile(
     jobs = add_unverified(runtime, *("output_unverified",) * 5)
     with ThreadPoolExecutor(1) as pool:
         with transaction(runtime.sessions) as session:
-            assert transitions.jobs.retry_job(session, jobs[0]) == "storing"
+            assert transitions.retries.retry_job(session, jobs[0]) == "storing"
             rechecked = pool.submit(recheck_jobs, runtime.sessions, by="mara", batch=None, code="output_unverified")
             wait_for_a_blocked_statement(runtime.sessions)
         assert rechecked.result(timeout=60) == 4

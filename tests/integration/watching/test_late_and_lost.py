@@ -287,7 +287,7 @@ def test_a_completion_without_a_file_is_spent_and_only_a_person_retries_it(
     assert get_job(runtime.sessions, empty.job_id).spent == Decimal("0.24")
     if retried:
         with transaction(runtime.sessions) as session:
-            assert transitions.jobs.retry_job(session, empty.job_id) == "queued"
+            assert transitions.retries.retry_job(session, empty.job_id) == "queued"
             (again,) = submit_all(session)
         submit_prediction(runtime, again.prediction_id, again.claim)
         until_ended(runtime, Render(empty.job_id, again.prediction_id, again.claim))

@@ -1,0 +1,52 @@
+"""Reads of actions, and of the jobs that they reach."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models.queries.job_filter import JobFilter
+from models.tables.action import Action, ActionItem, ActionState
+from models.tables.job import Job
+
+
+def count_matches(session: Session, chosen: JobFilter) -> tuple[int, Decimal]:
+    """How many jobs meet the filter, and the price of one render of each, in dollars."""
+    query = select(func.count(), func.coalesce(func.sum(Job.price), 0)).where(*chosen.find_conditions())
+    count, cost = session.execute(query).one()
+    return count, cost
+
+
+def list_next(session: Session, chosen: JobFilter, *, after: UUID | None, limit: int) -> Sequence[UUID]:
+    """The next jobs that meet the filter, in the order of their ids."""
+    query = select(Job.id).where(*chosen.find_conditions(), Job.id > (after or UUID(int=0)))
+    return session.scalars(query.order_by(Job.id).limit(limit)).all()
+
+
+def find_running(session: Session) -> Action | None:
+    """The oldest action that runs. One runs at a time."""
+    query = select(Action).where(Action.state == ActionState.RUNNING.value)
+    return session.scalars(query.order_by(Action.id).limit(1)).first()
+
+
+def find_action(session: Session, action_id: UUID) -> Action | None:
+    """The action with this id."""
+    return session.get(Action, action_id)
+
+
+def list_actions(session: Session, *, limit: int, before: UUID | None = None) -> Sequence[Action]:
+    """Actions, newest first. `before` is the last id of the previous page."""
+    query = select(Action).order_by(Action.id.desc()).limit(limit)
+    return session.scalars(query.where(Action.id < before) if before else query).all()
+
+
+def list_items(
+    session: Session, action_id: UUID, *, outcome: str | None, limit: int, after: UUID | None = None
+) -> Sequence[ActionItem]:
+    """What an action did to each job that it has reached, in the order of their ids."""
+    query = select(ActionItem).where(ActionItem.action_id == action_id, ActionItem.job_id > (after or UUID(int=0)))
+    if outcome is not None:
+        query = query.where(ActionItem.outcome == outcome)
+    return session.scalars(query.order_by(ActionItem.job_id).limit(limit)).all()

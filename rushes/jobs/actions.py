@@ -1,0 +1,211 @@
+"""Changes to many jobs at once: requested as a row, made by the leader in small transactions.
+
+The filter is resolved when the action is requested, and no later job meets it. The leader goes through the matching
+jobs in the order of their ids. Each chunk commits its changes together with the place that was reached, so a crash
+repeats none and skips none.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
+
+from models import Action, ActionItem, ActionKind, ActionState, JobState, queries, transitions
+from models.db.session import Sessions, transaction
+from models.lifecycle import is_ended
+from models.queries.job_filter import JobFilter
+from models.transitions.storing.unverified import RecheckFilter
+from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Refused
+from rushes.jobs.retry import retry_in
+from rushes.jobs.views import Page, cut_page
+
+CHUNK = 250
+CHECKED_CHUNK = 25
+"""Jobs per transaction; the second where each job's new input is checked. A transaction should take under 100 ms."""
+PRIORITIES = range(-100, 101)
+"""As for a push."""
+
+_OPEN = tuple(state for state in JobState if not is_ended(state))
+_RETRIABLE = (JobState.FAILED, JobState.CANCELLED)
+_STATES = {ActionKind.RETRY: _RETRIABLE, ActionKind.RECHECK: _RETRIABLE}
+_REFUSALS = {
+    ActionKind.RETRY: "it is not failed or cancelled any more, has a video, or belongs to a deleted batch",
+    ActionKind.CANCEL: "it has ended",
+    ActionKind.PRIORITY: "it has ended, or has this priority",
+    ActionKind.PAUSE: "it has ended, or is paused already",
+    ActionKind.RESUME: "it has ended, or is not paused",
+    ActionKind.RECHECK: "it has no unverified file, or has a video",
+}
+_FILTER = TypeAdapter(JobFilter)
+
+
+def request_action(
+    sessions: Sessions,
+    kind: ActionKind,
+    choose: Callable[[Session], JobFilter],
+    *,
+    by: str,
+    arguments: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+) -> Action:
+    """Store an action on the jobs that `choose` returns, with their count and cost; with `dry_run`, only count them.
+
+    Raises `InvalidInput` without a filter, or if it names only states in which `kind` does nothing.
+    """
+    with transaction(sessions) as session:
+        chosen = _restrict(kind, choose(session))
+        matched, cost = queries.actions.count_matches(session, chosen)
+        action = Action(
+            kind=kind.value,
+            chosen=_FILTER.dump_python(chosen, mode="json", exclude_defaults=True),
+            arguments=dict(arguments or {}),
+            requested_by=by,
+            matched=matched,
+            cost=cost,
+        )
+        if dry_run:
+            return action
+        if kind is ActionKind.DELETE:
+            _delete_batch(session, chosen, by=by)
+            action.state, action.changed, action.ended_at = ActionState.DONE.value, matched, datetime.now(UTC)
+        transitions.actions.insert_action(session, action)
+        session.refresh(action)
+    return action
+
+
+def advance_action(sessions: Sessions) -> bool:
+    """Make the next chunk of the oldest action that runs. Returns whether there was anything to do."""
+    with transaction(sessions) as session:
+        action = queries.actions.find_running(session)
+        if action is None:
+            return False
+        chosen = _FILTER.validate_python(action.chosen)
+        chunk = CHECKED_CHUNK if action.arguments.get("input") else CHUNK
+        ids = queries.actions.list_next(session, chosen, after=action.last_id, limit=chunk)
+    with transaction(sessions) as session:
+        if not transitions.actions.hold_action(session, action.id, last_id=action.last_id):
+            return True
+        if not ids:
+            transitions.actions.end_action(session, action.id, state=ActionState.DONE.value)
+            return True
+        changed, refused = _change(session, action, ids)
+        refused = dict.fromkeys(ids, _REFUSALS[ActionKind(action.kind)]) | refused
+        for job_id in changed:
+            refused.pop(job_id, None)
+        transitions.actions.advance_action(session, action.id, ids, changed=changed, refused=refused)
+    return True
+
+
+def get_action(sessions: Sessions, action_id: UUID) -> Action:
+    """Return one action. Raises `NotFound`."""
+    with transaction(sessions) as session:
+        return _require_action(session, action_id)
+
+
+def abort_action(sessions: Sessions, action_id: UUID) -> Action:
+    """End an action that runs. The jobs that it has reached stay changed. Raises `NotFound`."""
+    with transaction(sessions) as session:
+        action = _require_action(session, action_id)
+        transitions.actions.end_action(session, action_id, state=ActionState.ABORTED.value)
+        session.refresh(action)
+        return action
+
+
+def list_actions(sessions: Sessions, *, limit: int, before: UUID | None) -> Page[Action, UUID]:
+    """List actions, newest first."""
+    with transaction(sessions) as session:
+        found = queries.actions.list_actions(session, limit=limit + 1, before=before)
+    return cut_page(found, limit=limit, key=lambda action: action.id)
+
+
+def list_items(
+    sessions: Sessions, action_id: UUID, *, outcome: str | None, limit: int, after: UUID | None
+) -> Page[ActionItem, UUID]:
+    """List what an action did to each job. Raises `NotFound`."""
+    with transaction(sessions) as session:
+        _require_action(session, action_id)
+        found = queries.actions.list_items(session, action_id, outcome=outcome, limit=limit + 1, after=after)
+    return cut_page(found, limit=limit, key=lambda item: item.job_id)
+
+
+def _require_action(session: Session, action_id: UUID) -> Action:
+    action = queries.actions.find_action(session, action_id)
+    if action is None:
+        raise NotFound(f"there is no action {action_id}")
+    return action
+
+
+def _restrict(kind: ActionKind, chosen: JobFilter) -> JobFilter:
+    """Keep the filter to jobs that exist now and are in a state in which `kind` may do something."""
+    if chosen.is_empty:
+        raise InvalidInput([Problem("filter", "name at least one property: an empty filter would match every job")])
+    if kind is ActionKind.DELETE:
+        if chosen.batch_id is None or chosen != JobFilter(batch_id=chosen.batch_id):
+            raise InvalidInput([Problem("filter", "delete removes a whole batch: name the batch and nothing else")])
+        return chosen
+    possible = _STATES.get(kind, _OPEN)
+    states = tuple(each for each in chosen.states or possible if each in possible)
+    if not states:
+        raise InvalidInput([Problem("filter.states", f"{kind.value} applies to jobs that are {' or '.join(possible)}")])
+    now = datetime.now(UTC)
+    return replace(chosen, states=states, created_before=min(chosen.created_before or now, now))
+
+
+def _delete_batch(session: Session, chosen: JobFilter, *, by: str) -> None:
+    """Mark the batch to be removed: one row, so it is done at once."""
+    assert chosen.batch_id is not None  # noqa: S101 - `_restrict` has refused any other filter
+    if transitions.pruning.delete_batch(session, chosen.batch_id, by=by):
+        return
+    batch = queries.jobs.find_batch(session, str(chosen.batch_id))
+    if batch is not None and batch.deleted_at is None:
+        raise Conflict(f"jobs of batch {batch.name!r} have not ended: cancel them first")
+
+
+def _change(session: Session, action: Action, ids: Sequence[UUID]) -> tuple[dict[UUID, str], dict[UUID, str]]:
+    """Change these jobs. Returns the new state of those that were changed, and special reasons of those that were not.
+
+    A job that keeps its state has the name of the action as its new state.
+    """
+    by, kind = action.requested_by, ActionKind(action.kind)
+    if kind is ActionKind.RETRY:
+        if replaced := action.arguments.get("input"):
+            return _retry_with(session, ids, replaced, by=by)
+        return transitions.retries.retry_jobs(session, ids, by=by), {}
+    if kind is ActionKind.CANCEL:
+        return _cancel(session, ids, by=by), {}
+    if kind is ActionKind.RECHECK:
+        rechecked = transitions.unverified.recheck_jobs(session, RecheckFilter(ids=list(ids)), by=by, count=len(ids))
+        return dict.fromkeys(rechecked, JobState.STORING.value), {}
+    if kind is ActionKind.PRIORITY:
+        done = transitions.jobs.set_priority(session, ids, priority=action.arguments["priority"], by=by)
+    elif kind is ActionKind.PAUSE:
+        done = transitions.jobs.pause_jobs(session, ids, by=by)
+    else:
+        done = transitions.jobs.resume_jobs(session, ids, by=by)
+    return dict.fromkeys(done, kind.value), {}
+
+
+def _cancel(session: Session, ids: Sequence[UUID], *, by: str) -> dict[UUID, str]:
+    """Cancel the queued ones together, and the few that hold a slot one by one."""
+    outcomes = dict.fromkeys(transitions.jobs.cancel_queued(session, ids, by=by), "cancelled")
+    for job_id in ids:
+        if job_id not in outcomes and (outcome := transitions.jobs.cancel_job(session, job_id, by=by)):
+            outcomes[job_id] = outcome
+    return outcomes
+
+
+def _retry_with(
+    session: Session, ids: Sequence[UUID], replaced: Mapping[str, Any], *, by: str
+) -> tuple[dict[UUID, str], dict[UUID, str]]:
+    states, refused = {}, {}
+    for job_id in ids:
+        try:
+            with session.begin_nested():
+                states[job_id] = retry_in(session, job_id, replaced, by=by)
+        except Refused as error:
+            refused[job_id] = str(error)
+    return states, refused
