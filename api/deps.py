@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from api import examples
+from api.schemas.actions import NewAction
 from api.schemas.jobs import Links
 from api.schemas.orders import JobsToPrice, NewBatch, RetryAsked
 from api.schemas.outputs import RecheckAsked
@@ -136,5 +137,6 @@ JobsBody = Annotated[JobsToPrice, Depends(body_of(JobsToPrice))]
 BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch))]
 AdoptionBody = Annotated[Adoption, Depends(body_of(Adoption, limit_bytes=JOB_BYTES))]
 RecheckBody = Annotated[RecheckAsked, Depends(body_of(RecheckAsked, limit_bytes=JOB_BYTES))]
+ActionBody = Annotated[NewAction, Depends(body_of(NewAction, limit_bytes=JOB_BYTES))]
 PruneBody = Annotated[PruneAsked, Depends(body_of(PruneAsked, limit_bytes=JOB_BYTES))]
 AbandonmentBody = Annotated[Abandonment, Depends(body_of(Abandonment, limit_bytes=JOB_BYTES))]

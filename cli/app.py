@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import account, batch, job, prediction, unconfirmed
+from cli.commands import account, action, batch_actions, job, prediction, unconfirmed
 from cli.commands.audit import audit
 from cli.commands.catalog import catalog
 from cli.commands.chaos import chaos
@@ -40,8 +40,9 @@ def _start(
 
 app.command()(submit)
 app.command()(estimate)
-app.add_typer(batch.app, name="batch")
+app.add_typer(batch_actions.app, name="batch")
 app.add_typer(job.app, name="job")
+app.add_typer(action.app, name="action")
 app.add_typer(unconfirmed.app, name="unconfirmed")
 app.add_typer(prediction.app, name="prediction")
 app.add_typer(account.app, name="account")

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.accounts import AccountStatusSeen
+from api.schemas.jobs import WaitSeen
 from api.schemas.outputs import OutputOutageSeen
 from api.schemas.values import IdCursor, Money, PageShown, Shown, Time, TimeLeftEstimate, TimeLeftUnknown, ToThousandths
 from rushes.jobs.batches import BatchView
@@ -99,6 +100,7 @@ class BatchDetails(Shown):
     folder: str | None = Field(
         default=None, description="The folder of its videos on the server. Always null in listings."
     )
+    wait: WaitSeen | None = Field(default=None, description="Why the next of its queued jobs waits.")
     account: AccountStatusSeen | None = Field(
         default=None,
         description="What stops the account while the batch has jobs that have not ended. Null if nothing does, and "
@@ -127,6 +129,7 @@ class BatchDetails(Shown):
             finish_by_chance=view.chance,
             at_risk=view.at_risk,
             account=AccountStatusSeen.find(view.account),
+            wait=WaitSeen.copy_from(view.wait) if view.wait else None,
             outputs=OutputOutageSeen.find(view.outage),
             **more,
         )

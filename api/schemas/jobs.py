@@ -12,6 +12,20 @@ from rushes.forecasting.forecaster import Progress
 from rushes.jobs.views import JobView
 
 
+class WaitSeen(Shown):
+    """Why a job waits: the reason that admission or the schedule acts on first."""
+
+    reason: str = Field(
+        description="`slot`, `rate_limit`, `back_off`, `retry_delay`, `job_paused`, `too_expensive`, `duplicate`, "
+        "`upload`, `dispatcher`, `unconfirmed`, `decision` (a person has to decide), `late_render`, `recheck`, "
+        "`output_host`, `store_retry`, `next_turn`; or a condition of the account, such as `paused` or `no_credit`."
+    )
+    message: str = Field(description="Message for people.")
+    until: Time | None = Field(description="When the wait ends or is tried again, if known.")
+    place: int | None = Field(description="Place in the queue, from 1.")
+    starts_at: Time | None = Field(description="When the render is expected to start.")
+
+
 class Links:
     """Addresses at which the client reaches this API."""
 
@@ -153,6 +167,7 @@ class JobListed(Shown):
     waits_for: str | None = Field(
         default=None, description="Why the job does not progress. Only shown for a single job."
     )
+    wait: WaitSeen | None = Field(default=None, description="The same for programs. Only shown for a single job.")
     progress: float | None = Field(
         default=None,
         ge=0,
@@ -181,7 +196,8 @@ class JobListed(Shown):
             cancel_requested=job.cancel_requested_at is not None,
             video=Video.find(view, links),
             unverified=Unverified.find(view, links),
-            waits_for=view.waits_for,
+            waits_for=view.wait.message if view.wait else None,
+            wait=WaitSeen.copy_from(view.wait) if view.wait else None,
             progress=_round_down(progress.share),
             time_left=TimeLeftEstimate.find(progress.time_left),
             time_left_unknown=progress.unknown,

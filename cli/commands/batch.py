@@ -169,6 +169,7 @@ def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) 
             "elapsed": show_seconds(batch["elapsed_seconds"]),
             "account": show_text(account.get("message", ""), limit=500),
             "what to do": account.get("what_to_do", ""),
+            "waits for": "" if account else show_text((batch.get("wait") or {}).get("message", ""), limit=500),
             "outputs": show_text((batch.get("outputs") or {}).get("detail", ""), limit=500),
             "time left": time_left if running else "",
             "ends": f"about {show_moment(left['expected_at'])}" if running and left else "",

@@ -29,6 +29,7 @@ from stack.errors import BAD_INPUT, CommandError
 
 app = typer.Typer(help="Jobs: one video each.", no_args_is_help=True)
 JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, or BATCH/NUMBER.")]
+RequiredJobs = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of jobs, or BATCH/NUMBER.")]
 JobsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of jobs, or BATCH/NUMBER.")]
 CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs that ended with this failure code.")]
 StateOption = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
@@ -87,19 +88,22 @@ def list_jobs(
 
 
 @app.command("retry")
-def retry(job: JobArgument, *, replaced: SetOption = None, as_json: JsonOption = False) -> None:
-    """Queue a failed or cancelled job again, or fetch its video if the video is paid for but not stored.
+def retry(jobs: RequiredJobs, *, replaced: SetOption = None, as_json: JsonOption = False) -> None:
+    """Queue failed or cancelled jobs again, or fetch their videos if these are paid for but not stored.
+
+    `rushes batch retry` retries all that failed in a batch. The first job that cannot be retried ends the command.
 
     Examples:
 
-        rushes job retry 019a2b3c-4d5e-7f60-8123-456789abcdef
+        rushes job retry pilot/3 pilot/17 pilot/20
 
         rushes job retry 019a2b3c-4d5e-7f60-8123-456789abcdef --set image=shots/fox.png
     """
     with open_api() as client:
-        body = {"input": read_replacements(client, job, replaced)} if replaced else None
-        answer = client.post("jobs", job, "retry", body=body)
-    print_answer(answer, f"job {job} is {answer['state']}", as_json=as_json)
+        for job in jobs:
+            body = {"input": read_replacements(client, job, replaced)} if replaced else None
+            answer = client.post("jobs", job, "retry", body=body)
+            print_answer(answer, f"job {job} is {answer['state']}", as_json=as_json)
 
 
 @app.command("cancel")
@@ -173,6 +177,7 @@ def _show_facts(job: dict[str, Any], *, file: str | None) -> None:
             "job": job["id"],
             "state": show_state(job["state"]),
             "waits for": job.get("waits_for"),
+            "starts": f"about {show_moment(starts)}" if (starts := (job.get("wait") or {}).get("starts_at")) else "",
             "progress": _show_share(job),
             "time left": show_time_left(job.get("time_left"), unknown=job.get("time_left_unknown")),
             "failed": f"{error.get('message')} ({error.get('code')})" if error else "",

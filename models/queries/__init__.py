@@ -1,6 +1,17 @@
 """The reads. The dispatcher's queries are hot: each has its partial index, and a test checks its plan."""
 
-from models.queries import actions, audit, dispatching, forecasting, health, jobs, pruning, reconciling, storing
+from models.queries import (
+    actions,
+    audit,
+    dispatching,
+    forecasting,
+    health,
+    jobs,
+    pruning,
+    reconciling,
+    storing,
+    waiting,
+)
 from models.queries.accounts import status, summary
 from models.queries.watching import render_times, renders, webhooks
 
@@ -18,5 +29,6 @@ __all__ = [
     "status",
     "storing",
     "summary",
+    "waiting",
     "webhooks",
 ]

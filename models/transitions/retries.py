@@ -46,12 +46,22 @@ _FORGET_CRASHES = statement("""
       AND job.id = job_id AND job.state IN ('failed', 'cancelled')
 """)
 
+
+def _forget_crashes(session: Session, job_ids: Sequence[UUID]) -> None:
+    session.execute(_FORGET_CRASHES, {"ids": job_ids})
+
+
 # A prediction is compared with the provider's list by the input that it was sent with. Its file is not the job's.
 _KEEP_SENT = statement("""
     UPDATE prediction SET sent_input = coalesce(sent_input, job.input), is_outdated = true
     FROM job
     WHERE job_id = ANY(CAST(:ids AS uuid[])) AND job.id = job_id AND job.state IN ('failed', 'cancelled')
 """)
+
+
+def _keep_sent_inputs(session: Session, job_ids: Sequence[UUID]) -> None:
+    session.execute(_KEEP_SENT, {"ids": job_ids})
+
 
 _REPLACED = "input = coalesce(CAST(:input AS jsonb), input), price = coalesce(CAST(:price AS numeric), price)"
 _DETAIL = f"{BY} || {fields(state='state')} || CAST(:replaced AS jsonb)"
@@ -93,15 +103,15 @@ def retry_jobs(
     Instead of being bought again, a job succeeds with the file of a stored duplicate purchase, unless `new_input`
     replaces its input. An earlier prediction keeps the input that it was sent with.
     """
-    wanted = {"ids": _filter_deleted(session, job_ids)}
-    session.execute(_FORGET_CRASHES, wanted)
+    job_ids = _filter_deleted(session, job_ids)
+    _forget_crashes(session, job_ids)
     values: dict[str, Any] = {"input": None, "price": None, "replaced": {}, "by": by}
     if new_input is not None:
-        session.execute(_KEEP_SENT, wanted)
+        _keep_sent_inputs(session, job_ids)
         given = {"input": as_json(new_input.input), "price": new_input.price}
         values |= given | {"replaced": {"replaced": new_input.replaced}}
     values["replaced"] = as_json(values["replaced"])
-    states: dict[UUID, str] = {row.id: row.state for row in session.execute(_RETRY, wanted | values)}
+    states: dict[UUID, str] = {row.id: row.state for row in session.execute(_RETRY, {"ids": job_ids, **values})}
     for job_id in states if new_input is not None else ():
         replace_uses(session, job_id, new_input.uploads)  # type: ignore[union-attr]
     send_again(session, list(states))

@@ -23,8 +23,8 @@ from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Refused
 from rushes.jobs.retry import retry_in
 from rushes.jobs.views import Page, cut_page
 
-CHUNK = 250
-CHECKED_CHUNK = 25
+CHUNK = 200
+CHECKED_CHUNK = 10
 """Jobs per transaction; the second where each job's new input is checked. A transaction should take under 100 ms."""
 PRIORITIES = range(-100, 101)
 """As for a push."""
@@ -56,16 +56,20 @@ def request_action(
 
     Raises `InvalidInput` without a filter, or if it names only states in which `kind` does nothing.
     """
+    arguments = dict(arguments or {})
+    _check_arguments(kind, arguments)
     with transaction(sessions) as session:
-        chosen = _restrict(kind, choose(session))
+        chosen = _restrict(kind, _choose(session, choose))
         matched, cost = queries.actions.count_matches(session, chosen)
         action = Action(
             kind=kind.value,
             chosen=_FILTER.dump_python(chosen, mode="json", exclude_defaults=True),
-            arguments=dict(arguments or {}),
+            arguments=arguments,
             requested_by=by,
             matched=matched,
             cost=cost,
+            changed=0,
+            refused=0,
         )
         if dry_run:
             return action
@@ -139,6 +143,21 @@ def _require_action(session: Session, action_id: UUID) -> Action:
     return action
 
 
+def _check_arguments(kind: ActionKind, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments that the action would ignore, and a missing priority."""
+    if ("priority" in arguments) != (kind is ActionKind.PRIORITY):
+        raise InvalidInput([Problem("priority", "is required for the kind priority, and allowed for no other")])
+    if "input" in arguments and kind is not ActionKind.RETRY:
+        raise InvalidInput([Problem("input", "is allowed for the kind retry only")])
+
+
+def _choose(session: Session, choose: Callable[[Session], JobFilter]) -> JobFilter:
+    try:
+        return choose(session)
+    except InvalidInput as error:
+        raise InvalidInput([each.under("filter") for each in error.problems]) from None
+
+
 def _restrict(kind: ActionKind, chosen: JobFilter) -> JobFilter:
     """Keep the filter to jobs that exist now and are in a state in which `kind` may do something."""
     if chosen.is_empty:
@@ -150,7 +169,7 @@ def _restrict(kind: ActionKind, chosen: JobFilter) -> JobFilter:
     possible = _STATES.get(kind, _OPEN)
     states = tuple(each for each in chosen.states or possible if each in possible)
     if not states:
-        raise InvalidInput([Problem("filter.states", f"{kind.value} applies to jobs that are {' or '.join(possible)}")])
+        raise InvalidInput([Problem("filter.state", f"{kind.value} applies to jobs that are {' or '.join(possible)}")])
     now = datetime.now(UTC)
     return replace(chosen, states=states, created_before=min(chosen.created_before or now, now))
 

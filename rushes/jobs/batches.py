@@ -18,6 +18,7 @@ from rushes.forecasting.forecaster import Forecaster, UnknownReason
 from rushes.forecasting.simulation import Forecast
 from rushes.forecasting.time_left import TimeLeft
 from rushes.jobs.views import Page, cut_page, find_batch_id
+from rushes.jobs.why_waiting import JobWait, explain_next
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class BatchView:
     outage: OutputOutage | None = None  # of the output host, if jobs of the batch wait for it
     waiting_at_provider: int = 0  # renders beyond the slots
     account: AccountStatus | None = None  # if it stops the account and the batch has not ended
+    wait: JobWait | None = None  # of its next queued job
 
     @property
     def states(self) -> dict[str, int]:
@@ -87,7 +89,7 @@ def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | N
         status = find_account_status(session, ACCOUNT)
         account = None if status.is_ok else status
         waiting = queries.jobs.count_waiting_at_provider(session, batch_id)
-        view = replace(view, waiting_at_provider=waiting, account=account)
+        view = replace(view, waiting_at_provider=waiting, account=account, wait=explain_next(session, batch_id))
         return replace(view, forecast=found.forecast, unknown=found.unknown)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -17,7 +17,7 @@ from rushes.catalog import describe_unknown, find_video_model
 from rushes.errors import Conflict, Gone, InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster, Progress
 from rushes.jobs.pushing import BATCH_NAME, require_job
-from rushes.jobs.why_waiting import explain_wait
+from rushes.jobs.why_waiting import JobWait, explain_wait
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", UUID, int)
@@ -39,7 +39,7 @@ class JobView:
     batch: str | None = None
     predictions: Sequence[Prediction] = ()
     artifacts: Sequence[Artifact] = ()
-    waits_for: str | None = None
+    wait: JobWait | None = None
     progress: Progress | None = None
 
     @property
@@ -101,7 +101,20 @@ def get_job(
         (view,) = _view_jobs(session, [job])
         if forecaster is not None:
             view = replace(view, progress=forecaster.find_progress(session, job, view.live))
-        return replace(view, waits_for=explain_wait(session, job, view.live)) if explained else view
+        if not explained:
+            return view
+        wait = explain_wait(session, job, view.live)
+        return replace(view, wait=_expect_start(wait, view, forecaster) if wait and forecaster else wait)
+
+
+def _expect_start(wait: JobWait, view: JobView, forecaster: Forecaster) -> JobWait:
+    """Add when the render is expected to start: as long before the expected end as a render takes."""
+    left = view.progress.time_left if view.progress else None
+    if wait.place is None or left is None:
+        return wait
+    render = forecaster.forecast_render(view.job.video_model, view.job.input)
+    seconds = max(0.0, left.expected_seconds - render.expected_seconds)
+    return replace(wait, starts_at=datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 def list_jobs(

@@ -1,5 +1,10 @@
 """Explain why a job waits, and describe an outage of the output host: one text for all interfaces."""
 
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID
+
 from sqlalchemy.orm import Session
 
 from models import Job, JobState, Prediction, queries
@@ -7,7 +12,7 @@ from models.lifecycle import is_ended
 from models.queries.accounts.status import AccountFacts
 from models.queries.health import FarmStatus, Health
 from models.queries.storing import OutputOutage
-from rushes.account_status import ACCOUNT, OK, Condition, judge_account
+from rushes.account_status import ACCOUNT, OK, AccountStatus, Condition, judge_account
 from rushes.catalog import find_uploads, get_video_model
 
 STARTING_SECONDS = 10.0
@@ -34,72 +39,159 @@ def describe_turns(health: Health) -> str:
     return f"every turn of the dispatcher has failed for {health.turns_failing_seconds:,.0f} s ({health.turn_error})"
 
 
-def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | None:
-    """Return a sentence on why a job waits; None if it makes progress or has ended. `live` is as in `JobView`."""
+class WaitReason(StrEnum):
+    """What a job waits for, besides the conditions of the account (`Condition`)."""
+
+    NEXT_TURN = "next_turn"  # the dispatcher admits it in its next turn
+    SLOT = "slot"
+    RATE_LIMIT = "rate_limit"
+    BACK_OFF = "back_off"  # the provider has refused a submission
+    RETRY_DELAY = "retry_delay"  # its last attempt failed a moment ago
+    JOB_PAUSED = "job_paused"
+    TOO_EXPENSIVE = "too_expensive"  # it costs more than a whole day's cap
+    DUPLICATE = "duplicate"  # its duplicate purchase may still yield a file
+    UPLOAD = "upload"  # its file is being sent to the provider
+    DISPATCHER = "dispatcher"  # nobody dispatches
+    UNCONFIRMED = "unconfirmed"  # the answer to its submission was lost; Rushes searches for it
+    DECISION = "decision"  # the same, and a person has to decide
+    LATE_RENDER = "late_render"
+    RECHECK = "recheck"
+    OUTPUT_HOST = "output_host"  # no download succeeds
+    STORE_RETRY = "store_retry"  # its last download failed
+
+
+@dataclass(frozen=True, slots=True)
+class JobWait:
+    """Why a job makes no progress. `until` is when that ends or is tried again, if known."""
+
+    reason: str  # a `WaitReason` or a `Condition`
+    message: str
+    until: datetime | None = None
+    place: int | None = None  # in the queue, from 1
+    starts_at: datetime | None = None  # when its render is expected to start
+
+
+def explain_wait(session: Session, job: Job, live: Prediction | None) -> JobWait | None:
+    """Return why a job waits; None if it makes progress or has ended. `live` is as in `JobView`.
+
+    Of several reasons, this is the one that admission or the schedule acts on first.
+    """
     if job.state == JobState.STORING:
         return _explain_storing(live, queries.storing.find_output_outage(session)) if live else None
     if is_ended(JobState(job.state)) or (job.state == JobState.RENDERING and live is None):
         return None
     facts = queries.status.find_account_facts(session, ACCOUNT)
     status = judge_account(facts) if facts else OK
-    account = f"{status.message}; {status.what_to_do}"
-    if live is not None and live.state == "unconfirmed":
-        reason = f"the answer to the submission was lost ({live.error_message})"
-        lost = f"{reason}; Rushes buys again only after the provider's list, or a person, rules out that purchase"
-        return f"{lost}; {account}" if status.stops_checks else lost
-    if live is not None and live.posted_at:
-        if status.stops_checks:
-            return account
-        return _explain_late(live.watch_windows) if live.watch_windows else None
-    if not status.is_ok and status.condition is not Condition.SPENDING_CAP:
-        return account
-    return _explain_own(session, job, live) or _explain_queue(session, job, facts)
-
-
-def _explain_own(session: Session, job: Job, live: Prediction | None) -> str | None:
-    """Return the reason that concerns this job alone, before it is submitted."""
     if live is not None:
-        sends = live.not_before is None and find_uploads(get_video_model(job.video_model), job.input)
-        return "its file is sent to the provider before it is submitted" if sends else None
-    if job.paused_at is not None:
-        again = f"rushes batch resume {job.batch_id}" if job.batch_id else "a resume action"
-        return f"a person paused it at {job.paused_at:%Y-%m-%d %H:%M:%S} UTC; it waits for `{again}`"
-    if job.error_code == "upload_failed":
-        return job.error_message
-    duplicate = queries.jobs.find_open_duplicate(session, job.id)
-    if duplicate is None:
+        return _explain_live(job, live, status)
+    if own := _explain_own(session, job, facts):
+        return own
+    if not status.is_ok and status.condition is not Condition.SPENDING_CAP:
+        return _explain_account(status)
+    return _explain_dispatcher(queries.health.find_health(session)) or _explain_queue(session, job, facts)
+
+
+def explain_next(session: Session, batch_id: UUID | None = None) -> JobWait | None:
+    """Return why the next job of the queue, or of a batch, waits; None if none is queued."""
+    job = queries.waiting.find_next(session, batch_id)
+    return explain_wait(session, job, None) if job is not None else None
+
+
+def _explain_live(job: Job, live: Prediction, status: AccountStatus) -> JobWait | None:
+    """Return why a job waits that has a slot."""
+    if live.state == "unconfirmed":
+        return _explain_unconfirmed(live, status)
+    if live.posted_at:
+        late = _explain_late(live) if live.watch_windows else None
+        return _explain_account(status) if status.stops_checks else late
+    if not status.is_ok and status.condition is not Condition.SPENDING_CAP:
+        return _explain_account(status)
+    if live.not_before is not None or not find_uploads(get_video_model(job.video_model), job.input):
         return None
-    return f"its duplicate purchase {duplicate.id} is paid for; the job is bought again only if that yields no file"
+    return JobWait(WaitReason.UPLOAD, "its file is sent to the provider before it is submitted")
 
 
-def _explain_late(watch_windows: int) -> str:
-    return f"the render outlived {watch_windows} watch window(s); it is still being checked, less and less often"
+def _explain_account(status: AccountStatus) -> JobWait:
+    return JobWait(status.condition.value, f"{status.message}; {status.what_to_do}", status.next_try_at)
 
 
-def _explain_queue(session: Session, job: Job, facts: AccountFacts | None) -> str:
-    health = queries.health.find_health(session)
+def _explain_unconfirmed(live: Prediction, status: AccountStatus) -> JobWait:
+    lost = f"the answer to the submission was lost ({live.error_message})"
+    message = f"{lost}; Rushes buys again only after the provider's list, or a person, rules out that purchase"
+    if status.stops_checks:
+        message = f"{message}; {status.message}; {status.what_to_do}"
+    return JobWait(WaitReason.DECISION if live.due_at is None else WaitReason.UNCONFIRMED, message, live.due_at)
+
+
+def _explain_own(session: Session, job: Job, facts: AccountFacts | None) -> JobWait | None:
+    """Return the reason that keeps this job out of the queue, whatever the account does."""
+    if job.paused_at is not None:
+        again = f"`rushes batch resume {job.batch_id}`" if job.batch_id else "an action of the kind `resume`"
+        return JobWait(WaitReason.JOB_PAUSED, f"a person paused it at {_spell(job.paused_at)}; {again} continues it")
+    duplicate = queries.jobs.find_open_duplicate(session, job.id)
+    if duplicate is not None:
+        paid = f"its duplicate purchase {duplicate.id} is paid for"
+        return JobWait(WaitReason.DUPLICATE, f"{paid}; the job is bought again only if that yields no file")
+    if facts is not None and facts.most_today is not None and job.price > facts.most_today:
+        cap = f"a whole day's spending cap of ${facts.most_today:.2f}"
+        message = f"it costs ${job.price:.2f}, more than {cap}: raise RUSHES_MAX_SPEND_PER_DAY, or cancel the job"
+        return JobWait(WaitReason.TOO_EXPENSIVE, message)
+    return None
+
+
+def _explain_late(live: Prediction) -> JobWait:
+    late = f"the render outlived {live.watch_windows} watch window(s)"
+    return JobWait(WaitReason.LATE_RENDER, f"{late}; it is still being checked, less and less often")
+
+
+def _explain_dispatcher(health: Health) -> JobWait | None:
     if health.turn_error is not None:
-        return describe_turns(health)
-    if health.leader is None:
-        starts = health.workers and (health.leaderless_seconds or 0) < STARTING_SECONDS
-        return "a worker is starting" if starts else "no dispatcher is at work: start a worker"
-    if job.state == JobState.QUEUED and facts and facts.most_today is not None:
-        if job.price > facts.most_today:
-            cap = f"a whole day's spending cap of ${facts.most_today:.2f}"
-            return f"it costs ${job.price:.2f}, more than {cap}: raise RUSHES_MAX_SPEND_PER_DAY, or cancel the job"
-        status = judge_account(facts._replace(next_price=job.price))
-        if not status.is_ok:
-            return f"{status.message}; {status.what_to_do}"
-    farm = queries.health.find_farm(session)
-    return f"waits for a slot: {describe_slots(farm)}, {farm.queued} job(s) are queued"
+        return JobWait(WaitReason.DISPATCHER, describe_turns(health))
+    if health.leader is not None:
+        return None
+    starts = health.workers and (health.leaderless_seconds or 0) < STARTING_SECONDS
+    message = "a worker is starting" if starts else "no dispatcher is at work: start a worker"
+    return JobWait(WaitReason.DISPATCHER, message)
 
 
-def _explain_storing(output: Prediction, outage: OutputOutage | None) -> str | None:
+def _explain_queue(session: Session, job: Job, facts: AccountFacts | None) -> JobWait:
+    """Return what the queue waits for up to this job, as the admission counts it."""
+    if job.due_at is not None and facts is not None and job.due_at > facts.now:
+        last = f": {job.error_message}" if job.error_message else ""
+        return JobWait(WaitReason.RETRY_DELAY, f"it is tried again at {_spell(job.due_at)}{last}", job.due_at)
+    before = queries.waiting.count_before(session, job)
+    place = before.jobs + 1
+    survey = queries.dispatching.survey(session, ACCOUNT)
+    if facts is not None and facts.most_today is not None:
+        capped = judge_account(facts._replace(next_price=before.price + job.price))
+        if not capped.is_ok:
+            return replace(_explain_account(capped), place=place)
+    room = survey.room if survey is not None else None
+    if facts is not None and room is not None and (room.is_held or room.back_offs):
+        until = facts.back_off_until if room.is_held else None
+        message = (
+            f"the account backs off ({facts.back_off_detail or facts.back_off_reason}); then one submission probes"
+        )
+        return JobWait(WaitReason.BACK_OFF, message, until, place)
+    if room is not None and before.jobs < room.count_admissible(place):
+        return JobWait(WaitReason.NEXT_TURN, "it is next: a slot is free", place=place)
+    if room is not None and room.free > room.submits - room.without_place:
+        limit = f"{room.submits} of the submissions that the account may make per minute are left"
+        return JobWait(WaitReason.RATE_LIMIT, f"waits for the rate limit: {limit}; it is number {place:,}", place=place)
+    slots = describe_slots(queries.health.find_farm(session))
+    return JobWait(WaitReason.SLOT, f"waits for a slot: {slots}; it is number {place:,} in the queue", place=place)
+
+
+def _explain_storing(output: Prediction, outage: OutputOutage | None) -> JobWait | None:
     if output.rechecks:
-        return "its unverified file is probed again"
+        return JobWait(WaitReason.RECHECK, "its unverified file is probed again")
     if outage is not None:
-        return describe_outage(outage)
+        return JobWait(WaitReason.OUTPUT_HOST, describe_outage(outage))
     if output.error_message is None:
         return None
-    again = f" at {output.due_at:%H:%M:%S} UTC" if output.due_at else ""
-    return f"storing is tried again{again}: {output.error_message}"
+    again = f" at {_spell(output.due_at)}" if output.due_at else ""
+    return JobWait(WaitReason.STORE_RETRY, f"storing is tried again{again}: {output.error_message}", output.due_at)
+
+
+def _spell(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -19,7 +19,7 @@ from models.queries.watching.webhooks import measure_webhook_delivery
 from rushes.account_status import AccountStatus, find_account_status
 from rushes.forecasting.forecaster import UnknownReason
 from rushes.forecasting.simulation import Forecast
-from rushes.jobs.why_waiting import describe_outage, describe_slots, describe_turns
+from rushes.jobs.why_waiting import describe_outage, describe_slots, describe_turns, explain_next
 from rushes.runtime import ACCOUNT, Runtime
 
 AT_RISK_BELOW = 0.90
@@ -103,10 +103,17 @@ def describe_farm(runtime: Runtime) -> str:
             format_farm(find_farm(session), status),
             turns,
             outputs,
+            _describe_next(session, status),
             _describe_webhooks(runtime, session),
             *batches,
         ]
     return "; ".join(filter(None, parts))
+
+
+def _describe_next(session: Session, status: AccountStatus) -> str:
+    """Describe why the next job waits, unless the account's status has said so."""
+    wait = explain_next(session)
+    return f"the next job {wait.message}" if wait is not None and wait.reason != status.condition else ""
 
 
 def _describe_webhooks(runtime: Runtime, session: Session) -> str:

@@ -34,9 +34,11 @@ def test_a_pushed_job_is_stored_with_the_catalogues_defaults(api: Api) -> None:
     assert (job["batch"], job["number"], job["video"], job["error"], job["warnings"]) == (None, None, None, None, [])
     shown = api.client.get(pushed.headers["location"]).json()
     del job["warnings"]
+    assert shown["wait"]["reason"] == "dispatcher"
     assert shown == {
         **job,
         "progress": 0.0,
+        "wait": shown["wait"],
         "time_left_unknown": "no_dispatcher",
         "waits_for": "no dispatcher is at work: start a worker",
     }
@@ -77,13 +79,16 @@ def test_a_job_shows_its_purchases_its_money_and_its_failure(api: Api) -> None:
     assert job["waits_for"] is None
 
 
-def test_a_queued_job_says_that_it_waits_for_a_slot(api: Api) -> None:
+def test_a_queued_job_shows_its_place_and_when_it_is_expected_to_start(api: Api) -> None:
     with transaction(api.sessions) as session:
-        ensure_account(session, "default", slots=2, submits_per_minute=2)
+        account = ensure_account(session, "default", slots=1, submits_per_minute=2)
         lead(session, "worker-1", lease=timedelta(minutes=1))
-    job = api.push()
+        rows.add_render(session, "rendering", account_id=account)
+    job = [api.push() for _ in range(2)][1]
     shown = api.client.get(f"/v1/jobs/{job['id']}").json()
-    assert shown["waits_for"] == "waits for a slot: 0 of 2 slots, 1 job(s) are queued"
+    assert shown["waits_for"] == "waits for a slot: 1 of 1 slots; it is number 2 in the queue"
+    assert (shown["wait"]["reason"], shown["wait"]["place"]) == ("slot", 2)
+    assert shown["wait"]["starts_at"] > shown["created_at"]
 
 
 def test_walking_the_pages_shows_every_job_once_while_others_are_pushed(api: Api) -> None:

@@ -139,7 +139,7 @@ def test_no_more_slots_are_in_use_than_there_are(api: Api) -> None:
     shown = api.client.get("/v1/batches/pilot").json()
     assert (shown["states"]["rendering"], shown["waiting_at_provider"]) == (3, 1)
     assert show_counts(shown) == "1 queued, 2 rendering, 1 waiting at the provider"
-    waits = "waits for a slot: 2 of 2 slots, 1 waiting at the provider, 1 job(s) are queued"
+    waits = "waits for a slot: 2 of 2 slots, 1 waiting at the provider; it is number 1 in the queue"
     assert show_job(api, queued)["waits_for"] == waits
 
 

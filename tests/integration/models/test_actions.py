@@ -169,8 +169,8 @@ def test_a_dry_run_counts_and_stores_nothing(runtime: Runtime) -> None:
     ("kind", "chosen", "field"),
     [
         (ActionKind.CANCEL, {}, "filter"),
-        (ActionKind.CANCEL, {"states": (JobState.FAILED,)}, "filter.states"),
-        (ActionKind.RETRY, {"states": (JobState.QUEUED,)}, "filter.states"),
+        (ActionKind.CANCEL, {"states": (JobState.FAILED,)}, "filter.state"),
+        (ActionKind.RETRY, {"states": (JobState.QUEUED,)}, "filter.state"),
         (ActionKind.DELETE, {"code": "x"}, "filter"),
     ],
 )

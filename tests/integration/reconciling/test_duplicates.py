@@ -287,8 +287,8 @@ def test_a_queued_job_waits_for_its_duplicate_and_takes_its_file(
     assert claim_submits(runtime, account) == []
     view = get_job(runtime.sessions, job_id, explained=True)
     assert view.job.state == "queued"
-    assert view.waits_for is not None
-    assert str(duplicate_id) in view.waits_for
+    assert view.wait is not None
+    assert str(duplicate_id) in view.wait.message
     watch(runtime, duplicate_id)
     assert claim_submits(runtime, account) == []  # its output is to be stored
     assert keep(runtime, duplicate_id).startswith("stored")

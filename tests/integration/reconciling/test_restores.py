@@ -152,9 +152,9 @@ def test_a_purchase_that_a_restore_forgot_is_adopted_and_not_repeated(world: Wor
     assert not world.hold()  # one restore pauses once
     assert world.submit(20) == 0
     ((job_id,),) = world.ask("SELECT id FROM job WHERE input->>'prompt' = 'c'")
-    waits_for = get_job(world.runtime.sessions, UUID(str(job_id)), explained=True).waits_for
-    assert waits_for is not None
-    assert waits_for.startswith("the account is paused (restore: its epoch is 0, the data folder has seen 1")
+    wait = get_job(world.runtime.sessions, UUID(str(job_id)), explained=True).wait
+    assert wait is not None
+    assert wait.message.startswith("the account is paused (restore: its epoch is 0, the data folder has seen 1")
 
     assert world.sweep(settled=False).endswith("restored: waits for the settle time")
     assert world.ask("SELECT count(*) FROM prediction") == [(0,)]

@@ -223,7 +223,9 @@ def test_every_surface_names_an_outage(runtime: Runtime, account: UUID, host: Ou
     sentence = describe_outage(outage)
     assert sentence.startswith("every download has failed for")
 
-    assert outage.failure in (get_job(runtime.sessions, jobs[0], explained=True).waits_for or "")
+    wait = get_job(runtime.sessions, jobs[0], explained=True).wait
+    assert wait is not None
+    assert outage.failure in wait.message
     assert outage.failure in describe_farm(runtime)
     for seen in (
         check_readiness(runtime.sessions).outage,

@@ -167,7 +167,9 @@ def test_every_surface_names_the_problem_of_the_store(runtime: Runtime, account:
         transitions.leadership.lead(session, "main-1", lease=LEASE)
     report(runtime, "store-1", FULL)
     problem = FULL.problem or ""
-    assert problem in (get_job(runtime.sessions, job, explained=True).waits_for or "")
+    wait = get_job(runtime.sessions, job, explained=True).wait
+    assert wait is not None
+    assert problem in wait.message
     assert problem in describe_farm(runtime)
     assert check_readiness(runtime.sessions).store == FULL
     assert get_account(runtime.sessions).summary.store == FULL

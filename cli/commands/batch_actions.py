@@ -1,0 +1,110 @@
+"""`rushes batch retry|cancel|priority|pause|resume`: one change to the jobs of a batch."""
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.api_client import open_api
+from cli.commands.action import DryRunOption, YesOption, change_jobs
+from cli.commands.batch import NameArgument, app
+from cli.local_files import read_replacements
+from cli.options import JsonOption
+from models import JobState
+
+CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs that ended with this failure code.")]
+StatesOption = Annotated[list[JobState] | None, typer.Option("--state", help="Only jobs in this state. Repeatable.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Replace a value of each job's input. Repeatable."),
+]
+
+
+@app.command("retry")
+def retry(
+    batch: NameArgument,
+    *,
+    code: CodeOption = None,
+    replaced: SetOption = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Queue the failed and cancelled jobs of a batch again. Videos that are paid for are fetched, not bought again.
+
+    Examples:
+
+        rushes batch retry pilot --code provider
+
+        rushes batch retry pilot --code input_refused --set duration=8
+    """
+    arguments = {"input": _read_inputs(batch, replaced)} if replaced else None
+    chosen = {"batch": batch, "code": code}
+    change_jobs("retry", chosen, yes=yes, dry_run=dry_run, as_json=as_json, arguments=arguments)
+
+
+@app.command("cancel")
+def cancel(
+    batch: NameArgument,
+    *,
+    state: StatesOption = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Cancel the jobs of a batch that have not ended. A render in progress is paid for, and its video is kept.
+
+    Examples:
+
+        rushes batch cancel pilot
+
+        rushes batch cancel pilot --state queued
+    """
+    states = [each.value for each in state or ()]
+    change_jobs("cancel", {"batch": batch, "state": states}, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@app.command("priority")
+def set_priority(
+    batch: NameArgument,
+    priority: Annotated[int, typer.Argument(help="Higher goes first; 0 unless it was changed.")],
+    *,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Change the priority of the jobs of a batch that have not ended.
+
+    Example:
+
+        rushes batch priority pilot 10
+    """
+    arguments = {"priority": priority}
+    change_jobs("priority", {"batch": batch}, yes=True, dry_run=dry_run, as_json=as_json, arguments=arguments)
+
+
+@app.command("pause")
+def pause(batch: NameArgument, *, dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
+    """Submit no further job of a batch until it is resumed. Renders in progress go on.
+
+    Example:
+
+        rushes batch pause pilot
+    """
+    change_jobs("pause", {"batch": batch}, yes=True, dry_run=dry_run, as_json=as_json)
+
+
+@app.command("resume")
+def resume(batch: NameArgument, *, dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
+    """Submit the jobs of a paused batch again.
+
+    Example:
+
+        rushes batch resume pilot
+    """
+    change_jobs("resume", {"batch": batch}, yes=True, dry_run=dry_run, as_json=as_json)
+
+
+def _read_inputs(batch: str, pairs: list[str]) -> dict[str, Any]:
+    """Read the values by the video model of the batch's newest job. The API checks them for each job."""
+    with open_api() as client:
+        (newest,) = client.list_items("jobs", limit=1, batch=batch)
+        return read_replacements(client, newest["id"], pairs)

@@ -1,0 +1,56 @@
+"""The queue as the admission goes through it: which job is next, and what is before a job."""
+
+from decimal import Decimal
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.db.rows import find_one, statement
+from models.tables.job import Job
+from models.transitions.admission import OPEN_DUPLICATE
+
+
+class Before(NamedTuple):
+    """The jobs that are admitted before a job."""
+
+    jobs: int
+    price: Decimal  # dollars for one render of each
+
+
+# As in `admit_jobs`.
+_BEFORE = statement(f"""
+    SELECT count(*) AS jobs, coalesce(sum(price), 0) AS price FROM job
+    WHERE state = 'queued' AND paused_at IS NULL AND cancel_requested_at IS NULL AND due_at <= now()
+      AND (priority, CAST(:id AS uuid)) > (:priority, id)
+      AND price <= coalesce((SELECT min(max_spend_per_day) FROM account), price)
+      AND id <> ALL (ARRAY(SELECT job_id FROM prediction WHERE {OPEN_DUPLICATE}))
+""")
+
+
+def count_before(session: Session, job: Job) -> Before:
+    """What is admitted before this queued job."""
+    before = find_one(session, _BEFORE, Before, id=job.id, priority=job.priority)
+    assert before is not None  # noqa: S101 - an aggregate has a row
+    return before
+
+
+_NEXT = statement("""
+    SELECT id FROM job
+    WHERE state = 'queued' AND paused_at IS NULL AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
+    ORDER BY priority DESC, id LIMIT 1
+""")
+_PAUSED = statement("""
+    SELECT id FROM job
+    WHERE state = 'queued' AND paused_at IS NOT NULL AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
+    ORDER BY id LIMIT 1
+""")
+
+
+def find_next(session: Session, batch_id: UUID | None) -> Job | None:
+    """The first job of the queue, or of a batch in the queue; a paused one only if all others are."""
+    for query in (_NEXT, _PAUSED):
+        job_id = session.execute(query, {"batch_id": batch_id}).scalar()
+        if job_id is not None:
+            return session.get(Job, job_id)
+    return None
