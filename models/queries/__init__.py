@@ -1,6 +1,6 @@
 """The reads. The dispatcher's queries are hot: each has its partial index, and a test checks its plan."""
 
-from models.queries import audit, dispatching, forecasting, health, jobs, pruning, reconciling, storing
+from models.queries import audit, dispatching, forecasting, health, job_lists, jobs, pruning, reconciling, storing
 from models.queries.accounts import status, summary
 from models.queries.watching import render_times, renders, webhooks
 
@@ -9,6 +9,7 @@ __all__ = [
     "dispatching",
     "forecasting",
     "health",
+    "job_lists",
     "jobs",
     "pruning",
     "reconciling",
