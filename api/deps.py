@@ -18,8 +18,8 @@ from api.schemas.pruning import PruneAsked
 from api.schemas.unconfirmed import Abandonment, Adoption
 from api.validation import Schema, read_schema
 from rushes.errors import InvalidInput, Problem
+from rushes.jobs.choosing import find_job_id
 from rushes.jobs.pushing import JobOrder
-from rushes.jobs.views import find_job_id
 from rushes.runtime import Runtime
 
 MEGABYTE = 1_000_000

@@ -26,6 +26,7 @@ from models.db.session import transaction
 from models.queries.dispatching import find_account
 from rushes.accounts import get_account
 from rushes.jobs.batches import list_batches
+from rushes.jobs.choosing import JobChoice
 from rushes.jobs.pruning import Keep, prune
 from rushes.jobs.views import list_jobs
 from rushes.readiness import check_readiness
@@ -220,7 +221,8 @@ def _make_rounds(runtime: Runtime) -> None:
 
 
 def _list(*, state: JobState | None = None, batch: str | None = None, model: str | None = None) -> Act:
-    return lambda runtime: list_jobs(runtime.sessions, state=state, batch=batch, model=model, limit=PAGE, before=None)
+    choice = JobChoice(state=[state] if state else None, batch=batch, model=model)
+    return lambda runtime: list_jobs(runtime.sessions, choice, limit=PAGE)
 
 
 def _report(runtime: Runtime) -> None:

@@ -1,4 +1,4 @@
-"""Actions on many jobs, and jobs that a person has paused."""
+"""Actions on many jobs, jobs that a person has paused, and lists of failed and of ended jobs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -49,10 +49,18 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_action_item_job_id"), ondelete="CASCADE"),
     )
     op.create_index(op.f("ix_action_item_job_id"), "action_item", ["job_id"])
+    op.create_index(
+        "ix_job_error_code", "job", ["error_code", "id"], postgresql_where=sa.text("error_code IS NOT NULL")
+    )
+    op.create_index(
+        "ix_job_state_ended", "job", ["state", "ended_at", "id"], postgresql_where=sa.text("ended_at IS NOT NULL")
+    )
 
 
 def downgrade() -> None:
     """Paused jobs are submitted again."""
+    op.drop_index("ix_job_state_ended", "job")
+    op.drop_index("ix_job_error_code", "job")
     op.drop_table("action_item")
     op.drop_table("action")
     _index_queue("state = 'queued'")

@@ -40,14 +40,17 @@ def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response)
 
 @router.get("", summary="List jobs", **answers(200, "A page of jobs.", examples.JOB_PAGE, 404, 422, 503))
 def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: LinksDep) -> JobPage:
-    """Jobs, newest first. Jobs pushed while you page through the list do not shift the pages."""
+    """Jobs that meet all filters, newest first unless `sort` says otherwise. `state` and `ids` may be repeated.
+
+    Jobs pushed while you page through the list do not shift the pages.
+    """
     page = list_jobs(
         runtime.sessions,
-        state=asked.state,
-        batch=asked.batch,
-        model=asked.model,
+        asked,
         limit=asked.limit,
-        before=asked.cursor,
+        sort=asked.sort,
+        is_reversed=asked.reverse,
+        after=asked.cursor,
     )
     return JobPage.of(page, partial(JobListed.of, links=links))
 

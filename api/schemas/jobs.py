@@ -1,14 +1,29 @@
 """Jobs, their purchases and their history, as the API shows them."""
 
 import math
-from typing import Annotated, Any, Literal, Self
+from datetime import datetime
+from decimal import Decimal
+from types import NoneType
+from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
-from api.schemas.values import Blank, IdCursor, Money, PageShown, Shown, Time, TimeLeftEstimate, TimeLeftUnknown
+from api.schemas.values import (
+    NOT_A_CURSOR,
+    JobCursor,
+    Money,
+    PageShown,
+    Shown,
+    Time,
+    TimeLeftEstimate,
+    TimeLeftUnknown,
+    drop_blanks,
+)
 from models import ArtifactKind, JobState, Prediction, PredictionState
+from models.queries.job_lists import JobPlace, JobSort
 from rushes.forecasting.forecaster import Progress
+from rushes.jobs.choosing import JobChoice
 from rushes.jobs.views import JobView
 
 
@@ -248,18 +263,27 @@ class JobRetried(BaseModel):
 
 
 class JobPage(PageShown[JobListed]):
-    """Jobs, newest first."""
+    """Jobs in the order that was asked for."""
 
 
-class JobsAsked(BaseModel):
-    """Which jobs to list."""
+class JobsAsked(JobChoice):
+    """Which jobs to list, and in which order."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    state: Annotated[JobState | None, Blank] = Field(default=None, description="Only jobs in this state.")
-    batch: Annotated[str | None, Blank] = Field(default=None, description="Only jobs of this batch, by name or id.")
-    model: Annotated[str | None, Blank] = Field(
-        default=None, description="Only jobs for this video model, by id or short name."
+    sort: JobSort = Field(
+        default=JobSort.CREATED,
+        description="`created`: newest first. `age`: oldest first. `ended`: only ended jobs, the last one first. "
+        "`cost`: by the price of one render, dearest first.",
     )
+    reverse: bool = Field(default=False, description="The other way round.")
     limit: int = Field(default=50, ge=1, le=500, description="Jobs per page.")
-    cursor: IdCursor = Field(default=None, description="`next_cursor` of the previous page.")
+    cursor: JobCursor = Field(default=None, description="`next_cursor` of the previous page, in the same order.")
+
+    without_blanks = model_validator(mode="before")(drop_blanks)
+
+    @field_validator("cursor")
+    @classmethod
+    def _fit_sort(cls, cursor: JobPlace | None, info: ValidationInfo) -> JobPlace | None:
+        kind = {JobSort.ENDED: datetime, JobSort.COST: Decimal}.get(info.data.get("sort", JobSort.CREATED), NoneType)
+        if cursor is not None and not isinstance(cursor.value, kind):
+            raise ValueError(NOT_A_CURSOR)
+        return cursor

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +12,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from models.queries.job_lists import JobPlace
 from rushes.forecasting.forecaster import UnknownReason
 from rushes.forecasting.time_left import TimeLeft
 from rushes.jobs.views import Page
@@ -71,11 +73,17 @@ TimeLeftUnknown = Annotated[
 ]
 
 
-def encode_cursor(key: UUID | int | None) -> str | None:
+def encode_cursor(key: UUID | int | JobPlace | None) -> str | None:
     """Encode the last key of a page as text for a URL, opaque to the client. None stays None."""
-    if key is None:
-        return None
-    content = key.bytes if isinstance(key, UUID) else key.to_bytes(8)
+    match key:
+        case None:
+            return None
+        case JobPlace(job_id, value):
+            content = job_id.bytes + ("" if value is None else str(value)).encode()
+        case UUID():
+            content = key.bytes
+        case int():
+            content = key.to_bytes(8)
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
@@ -96,13 +104,16 @@ class PageShown(BaseModel, Generic[Item]):
         return cls(items=[show(each) for each in page.items], next_cursor=encode_cursor(page.next_key))
 
 
-def _decode(cursor: object, *, length: int) -> bytes:
+NOT_A_CURSOR = "must be a `next_cursor` of this listing"
+
+
+def _decode(cursor: object, *, length: int | None = None) -> bytes:
     try:
         content = base64.b64decode(f"{cursor}{'=' * (-len(str(cursor)) % 4)}", altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         content = b""
-    if len(content) != length:
-        raise ValueError("must be a `next_cursor` of this listing")
+    if not content or len(content) != (length or len(content)):
+        raise ValueError(NOT_A_CURSOR)
     return content
 
 
@@ -115,20 +126,35 @@ def _read_number_cursor(cursor: object) -> object:
         return 0
     number = int.from_bytes(_decode(cursor, length=8))
     if number >= 2**63:
-        raise ValueError("must be a `next_cursor` of this listing")
+        raise ValueError(NOT_A_CURSOR)
     return number
 
 
+def _read_job_cursor(cursor: object) -> object:
+    if not cursor:
+        return None
+    content = _decode(cursor)
+    words = content[16:].decode(errors="replace")
+    try:
+        value = Decimal(words) if _PRICE.fullmatch(words) else datetime.fromisoformat(words) if words else None
+        place = JobPlace(UUID(bytes=content[:16]), value)
+    except ValueError:
+        raise ValueError(NOT_A_CURSOR) from None
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError(NOT_A_CURSOR)
+    return place
+
+
+_PRICE = re.compile(r"[0-9]{1,8}\.[0-9]{4}")
 _TEXT: dict[str, Any] = {"type": "string"}
 IdCursor = Annotated[UUID | None, BeforeValidator(_read_id_cursor), WithJsonSchema(_TEXT)]
-"""The start of a page of jobs or batches."""
+"""The start of a page of batches."""
+JobCursor = Annotated[JobPlace | None, BeforeValidator(_read_job_cursor), WithJsonSchema(_TEXT)]
+"""The start of a page of jobs."""
 NumberCursor = Annotated[int, BeforeValidator(_read_number_cursor), WithJsonSchema(_TEXT)]
 """The start of a page of events; 0 for the first page."""
 
 
-def _blank_as_none(value: object) -> object:
-    return None if value == "" else value
-
-
-Blank = BeforeValidator(_blank_as_none)
-"""Treats an empty query parameter as one that was not given."""
+def drop_blanks(query: dict[str, Any]) -> dict[str, Any]:
+    """Treat empty query parameters as ones that were not given."""
+    return {name: value for name, value in query.items() if value not in ("", [""])}

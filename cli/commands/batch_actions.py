@@ -5,11 +5,14 @@ from typing import Annotated, Any
 import typer
 
 from cli.api_client import open_api
+from cli.commands import batch as batch_commands
 from cli.commands.action import DryRunOption, YesOption, change_jobs
-from cli.commands.batch import NameArgument, app
+from cli.commands.batch import NameArgument
 from cli.local_files import read_replacements
 from cli.options import JsonOption
 from models import JobState
+
+app = batch_commands.app
 
 CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs that ended with this failure code.")]
 StatesOption = Annotated[list[JobState] | None, typer.Option("--state", help="Only jobs in this state. Repeatable.")]

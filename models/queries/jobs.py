@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select, text, tuple_
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, statement
 from models.lifecycle import SLOT_WINDOWS
 from models.money import HELD, SPENT
-from models.queries.job_filter import JobFilter
 from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.batch import Batch
 from models.tables.event import Event
@@ -47,28 +46,6 @@ def find_job(session: Session, job_id: UUID) -> Job | None:
 def find_numbered_job(session: Session, batch_id: UUID, number: int) -> UUID | None:
     """The id of the job with this number in a batch."""
     return session.scalars(select(Job.id).where(Job.batch_id == batch_id, Job.number == number)).first()
-
-
-_LAST = UUID(int=2**128 - 1)
-
-
-def list_jobs(session: Session, chosen: JobFilter, *, limit: int, before: UUID | None = None) -> Sequence[Job]:
-    """Jobs, newest first. `before` is the last id of the previous page."""
-    wanted: dict[InstrumentedAttribute[Any], object] = {}
-    if chosen.batch_id is not None:
-        wanted[Job.batch_id] = chosen.batch_id
-    if len(chosen.states) == 1:
-        wanted[Job.state] = chosen.states[0].value
-    query = select(Job)
-    if wanted and chosen.video_model is not None:
-        query = query.where(Job.video_model == chosen.video_model)
-    elif chosen.video_model is not None:
-        wanted[Job.video_model] = chosen.video_model
-    # Select a range of an index that begins with the wanted columns. With equalities, the planner would rather walk all
-    # jobs from the youngest on until it has found enough matches. With a long queue, it would walk the whole queue.
-    key = tuple_(*wanted, Job.id)
-    query = query.where(key >= tuple_(*wanted.values(), UUID(int=0)), key < tuple_(*wanted.values(), before or _LAST))
-    return session.scalars(query.order_by(*(column.desc() for column in (*wanted, Job.id))).limit(limit)).all()
 
 
 def list_events(session: Session, job_id: UUID, *, limit: int, after: int = 0) -> Sequence[Event]:

@@ -35,11 +35,13 @@ class Job(Base):
         Index("ix_job_admission", text("priority DESC"), "id", postgresql_where=text(_ADMISSIBLE)),
         Index("ix_job_due", "due_at", postgresql_where=text(_ADMISSIBLE)),
         Index("ix_job_ended", "batch_id", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
-        # One index for each filter that `list_jobs` pages by.
+        # One index for each filter that `list_jobs` pages by, and for the order of endings.
         Index("ix_job_state", "state", "id"),
         Index("ix_job_batch", "batch_id", "id"),
         Index("ix_job_batch_state", "batch_id", "state", "id"),
         Index("ix_job_video_model", "video_model", "id"),
+        Index("ix_job_error_code", "error_code", "id", postgresql_where=text("error_code IS NOT NULL")),
+        Index("ix_job_state_ended", "state", "ended_at", "id", postgresql_where=text("ended_at IS NOT NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

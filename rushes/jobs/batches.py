@@ -17,7 +17,8 @@ from rushes.account_status import ACCOUNT, AccountStatus, find_account_status
 from rushes.forecasting.forecaster import Forecaster, UnknownReason
 from rushes.forecasting.simulation import Forecast
 from rushes.forecasting.time_left import TimeLeft
-from rushes.jobs.views import Page, cut_page, find_batch_id
+from rushes.jobs.choosing import find_batch_id
+from rushes.jobs.views import Page, cut_page
 from rushes.jobs.why_waiting import JobWait, explain_next
 
 

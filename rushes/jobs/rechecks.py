@@ -6,8 +6,8 @@ from models import queries, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.storing.unverified import RecheckFilter
 from rushes.errors import Conflict, InvalidInput, Problem
+from rushes.jobs.choosing import find_batch_id
 from rushes.jobs.pushing import require_job
-from rushes.jobs.views import find_batch_id
 
 _AT_ONCE = 500
 """Jobs per transaction."""

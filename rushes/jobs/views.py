@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -12,15 +13,16 @@ from sqlalchemy.orm import Session
 from models import Artifact, ArtifactKind, Event, Job, JobState, Prediction, PredictionState, queries
 from models.db.session import Sessions, transaction
 from models.lifecycle import NOTHING_BOUGHT, is_ended, is_live, is_spent
-from models.queries.job_filter import JobFilter
-from rushes.catalog import describe_unknown, find_video_model
-from rushes.errors import Conflict, Gone, InvalidInput, NotFound, Problem
+from models.queries.job_lists import JobPlace, JobSort, find_place
+from rushes.catalog import find_video_model
+from rushes.errors import Conflict, Gone, NotFound
 from rushes.forecasting.forecaster import Forecaster, Progress
-from rushes.jobs.pushing import BATCH_NAME, require_job
+from rushes.jobs.choosing import JobChoice, choose_jobs
+from rushes.jobs.pushing import require_job
 from rushes.jobs.why_waiting import JobWait, explain_wait
 
 Item = TypeVar("Item")
-Key = TypeVar("Key", UUID, int)
+Key = TypeVar("Key", UUID, int, JobPlace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,23 +120,21 @@ def _expect_start(wait: JobWait, view: JobView, forecaster: Forecaster) -> JobWa
 
 
 def list_jobs(
-    sessions: Sessions, *, state: JobState | None, batch: str | None, model: str | None, limit: int, before: UUID | None
-) -> Page[JobView, UUID]:
-    """List jobs, newest first, with at most five statements for any limit.
-
-    `batch` is a name or an id, `model` an id or a short name. Raises `NotFound` for an unknown batch and `InvalidInput`
-    for an unknown video model.
-    """
-    video_model = find_video_model(model) if model else None
-    if model and video_model is None:
-        raise InvalidInput([Problem("model", describe_unknown(model))])
+    sessions: Sessions,
+    choice: JobChoice,
+    *,
+    limit: int,
+    sort: JobSort = JobSort.CREATED,
+    is_reversed: bool = False,
+    after: JobPlace | None = None,
+) -> Page[JobView, JobPlace]:
+    """List the chosen jobs in this order, with at most five statements for any limit. Raises as `choose_jobs` does."""
     with transaction(sessions) as session:
-        batch_id = find_batch_id(session, batch) if batch else None
-        chosen = JobFilter(
-            states=(state,) if state else (), batch_id=batch_id, video_model=video_model.id if video_model else None
+        chosen = choose_jobs(session, choice)
+        jobs = queries.job_lists.list_jobs(
+            session, chosen, limit=limit + 1, sort=sort, is_reversed=is_reversed, after=after
         )
-        jobs = queries.jobs.list_jobs(session, chosen, limit=limit + 1, before=before)
-        page = cut_page(jobs, limit=limit, key=lambda job: job.id)
+        page = cut_page(jobs, limit=limit, key=partial(find_place, sort=sort))
         return Page(_view_jobs(session, page.items), page.next_key)
 
 
@@ -182,24 +182,6 @@ def cut_page(rows: Sequence[Item], *, limit: int, key: Callable[[Item], Key]) ->
     """Return the first `limit` of `rows`. Callers query one row more, which shows whether there is a next page."""
     items = rows[:limit]
     return Page(items, key(items[-1]) if len(rows) > limit else None)
-
-
-def find_batch_id(session: Session, name_or_id: str) -> UUID:
-    """Return the id of the batch with this name or id. Raises `NotFound`."""
-    # Do not query an impossible name: Postgres refuses a NUL byte even in a comparison.
-    batch = queries.jobs.find_batch(session, name_or_id) if BATCH_NAME.fullmatch(name_or_id) else None
-    if batch is None:
-        raise NotFound(f"there is no batch {name_or_id[:80]!r}")
-    return batch.id
-
-
-def find_job_id(sessions: Sessions, batch: str, number: int) -> UUID:
-    """Return the id of the job with this number in the batch with this name or id. Raises `NotFound`."""
-    with transaction(sessions) as session:
-        job_id = queries.jobs.find_numbered_job(session, find_batch_id(session, batch), number)
-    if job_id is None:
-        raise NotFound(f"batch {batch!r} has no job {number}")
-    return job_id
 
 
 def _view_jobs(session: Session, jobs: Sequence[Job]) -> list[JobView]:

@@ -115,7 +115,7 @@ def test_filters_choose_jobs_by_state_batch_and_video_model(api: Api) -> None:
     api.client.post(f"/v1/jobs/{cancelled}/cancel").raise_for_status()
     second = walk(api, "/v1/jobs", batch="pilot", state="queued")[0]["id"]
 
-    def chosen(**query: str) -> set[str]:
+    def chosen(**query: Any) -> set[str]:
         return {job["id"] for job in walk(api, "/v1/jobs", **query)}
 
     assert chosen() == {single, cancelled, second}
@@ -125,6 +125,32 @@ def test_filters_choose_jobs_by_state_batch_and_video_model(api: Api) -> None:
     assert chosen(model="ltx-2-fast") == chosen(model="lightricks/ltx-2-fast/text-to-video") == {single, second}
     assert chosen(batch="pilot", model="ltx-2-fast", state="queued") == {second}
     assert chosen(state="storing") == set()
+    assert chosen(state=["cancelled", "storing", "cancelled"]) == {cancelled}
+    assert chosen(state=["queued", "cancelled"]) == {single, cancelled, second}
+    assert chosen(ids=[single, "pilot/2"]) == {single, second}
+    cancelled_at = api.client.get(f"/v1/jobs/{cancelled}").json()["ended_at"]
+    assert chosen(ended_after=cancelled_at) == {cancelled}
+    assert chosen(ended_before=cancelled_at) == set()
+    assert chosen(created_after=batch["created_at"], created_before=cancelled_at) == {cancelled, second}
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("sort", ["created", "age", "ended", "cost"])
+def test_a_list_is_paged_in_the_order_that_was_asked_for(api: Api, sort: str, reverse: bool) -> None:
+    cheap, dear = (api.push(input={"duration": seconds})["id"] for seconds in (6, 10))
+    for job in (dear, cheap):
+        api.client.post(f"/v1/jobs/{job}/cancel").raise_for_status()
+    expected = [cheap, dear] if (sort in {"age", "ended"}) != reverse else [dear, cheap]
+    assert [job["id"] for job in walk(api, "/v1/jobs", sort=sort, reverse=reverse, limit=1)] == expected
+
+
+@pytest.mark.parametrize(("given", "used"), [("created", "ended"), ("ended", "cost"), ("cost", "ended"), ("cost", "")])
+def test_the_cursor_of_another_order_is_refused(api: Api, given: str, used: str) -> None:
+    for _ in range(2):
+        api.client.post(f"/v1/jobs/{api.push()['id']}/cancel").raise_for_status()
+    cursor = api.client.get("/v1/jobs", params={"sort": given, "limit": 1}).json()["next_cursor"]
+    answer = api.client.get("/v1/jobs", params={"sort": used, "cursor": cursor})
+    assert (answer.status_code, fields_of(answer)) == (422, {"cursor": "must be a `next_cursor` of this listing"})
 
 
 def test_listed_jobs_know_their_batch_and_their_place_in_it(api: Api) -> None:

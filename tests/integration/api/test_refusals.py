@@ -193,7 +193,14 @@ def test_an_id_that_is_none_is_refused_by_name(api: Api, path: str, job_id: str)
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("state=done", "state"),
+        ("state=done", "state.0"),
+        ("state=failed&state=done", "state.1"),
+        ("code=%00", "code"),
+        ("ids=7", "ids"),
+        ("created_after=2h", "created_after"),
+        ("created_before=2026-11-05T12:00:00", "created_before"),
+        ("ended_after=5", "ended_after"),
+        ("ended_before=-5", "ended_before"),
         ("model=ltx-9", "model"),
         ("model=%00", "model"),
         ("limit=0", "limit"),
@@ -216,6 +223,7 @@ def test_a_filter_by_an_unknown_batch_is_not_found(api: Api, batch: str) -> None
     response = api.client.get(f"/v1/jobs?batch={batch}")
     assert response.status_code == 404
     assert response.json()["detail"].startswith("there is no batch")
+    assert api.client.get(f"/v1/jobs?ids={batch}/1").status_code == 404
 
 
 @pytest.mark.parametrize("move", ["cancel", "retry"])

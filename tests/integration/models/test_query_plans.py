@@ -20,6 +20,7 @@ from models import ArtifactKind, JobState, Prediction, PredictionState, queries,
 from models.lifecycle import Reason
 from models.queries.forecasting import Whose
 from models.queries.job_filter import JobFilter
+from models.queries.job_lists import JobSort, find_place, list_jobs
 from models.transitions.admission import RATE_WINDOW
 from models.transitions.storing.steps import NewArtifact
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
@@ -335,22 +336,24 @@ def prune(farm: Farm) -> None:
     assert transitions.pruning.count_ended(farm.session, count=20) == 20
 
 
-def jobs_like(**chosen: Any) -> Ask:
-    """A page of jobs, from the newest on and from the middle of the list."""
+def jobs_like(sort: JobSort = JobSort.CREATED, **chosen: Any) -> Ask:
+    """A page of jobs from either end of the list, and from the middle."""
 
     def ask(farm: Farm) -> None:
-        last = queries.jobs.list_jobs(farm.session, JobFilter(**chosen), limit=PAGE)[-1].id
-        queries.jobs.list_jobs(farm.session, JobFilter(**chosen), limit=PAGE, before=last)
+        for is_reversed in (False, True):
+            order: Any = {"sort": sort, "is_reversed": is_reversed, "limit": PAGE}
+            last = list_jobs(farm.session, JobFilter(**chosen), **order)[-1]
+            list_jobs(farm.session, JobFilter(**chosen), **order, after=find_place(last, sort))
 
     return ask
 
 
-def jobs_of_batches(**chosen: Any) -> Ask:
+def jobs_of_batches(sort: JobSort = JobSort.CREATED, **chosen: Any) -> Ask:
     """A page of the oldest, a middle and the youngest batch."""
 
     def ask(farm: Farm) -> None:
         for batch in (farm.batches[0], farm.batches[10], farm.batches[-1]):
-            queries.jobs.list_jobs(farm.session, JobFilter(batch_id=batch, **chosen), limit=PAGE)
+            list_jobs(farm.session, JobFilter(batch_id=batch, **chosen), sort=sort, limit=PAGE)
 
     return ask
 
@@ -418,6 +421,13 @@ HOT: dict[str, Ask] = {
     "jobs of a batch": jobs_of_batches(),
     "failed jobs of a batch": jobs_of_batches(states=(JobState.FAILED,)),
     "succeeded jobs of a batch": jobs_of_batches(states=(JobState.SUCCEEDED,)),
+    "failed and rendering jobs": jobs_like(states=(JobState.FAILED, JobState.RENDERING)),
+    "jobs with a failure code": jobs_like(code="broken"),
+    "failed jobs with a failure code": jobs_like(states=(JobState.FAILED,), code="broken"),
+    "ended jobs": jobs_like(JobSort.ENDED),
+    "failed jobs by their end": jobs_like(JobSort.ENDED, states=(JobState.FAILED,)),
+    "jobs that ended lately": jobs_like(JobSort.ENDED, ended_after=datetime.now(UTC) - timedelta(hours=8)),
+    "ended jobs of a batch": jobs_of_batches(JobSort.ENDED),
     "jobs of a video model": jobs_like(video_model="lightricks/ltx-2-pro/text-to-video"),
 }
 COUNTING: dict[str, Ask] = {
@@ -434,10 +444,12 @@ COUNTING: dict[str, Ask] = {
     "what may be bought after a restore": lambda farm: queries.reconciling.list_open_jobs(
         farm.session, ["lightricks/ltx-2-retake"]
     ),
-    "jobs of a rare video model": lambda farm: queries.jobs.list_jobs(
+    "jobs of a rare video model": lambda farm: list_jobs(
         farm.session, JobFilter(video_model="lightricks/ltx-2-retake"), limit=PAGE
     ),
-    "jobs of no video model": lambda farm: queries.jobs.list_jobs(farm.session, JobFilter(video_model="x"), limit=PAGE),
+    "jobs of no video model": lambda farm: list_jobs(farm.session, JobFilter(video_model="x"), limit=PAGE),
+    "the dearest failed jobs": jobs_like(JobSort.COST, states=(JobState.FAILED,)),
+    "the dearest jobs of a batch": jobs_of_batches(JobSort.COST),
 }
 
 at_first_and_later = pytest.mark.parametrize("run", [1, SETTLED])

@@ -1,5 +1,6 @@
 """Formats on the wire."""
 
+import base64
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from api.schemas.values import IdCursor, Money, NumberCursor, Time, encode_cursor
+from api.schemas.values import IdCursor, JobCursor, Money, NumberCursor, Time, encode_cursor
+from models.queries.job_lists import JobPlace
 
-ids, numbers = TypeAdapter(IdCursor), TypeAdapter(NumberCursor)
+ids, numbers, places = TypeAdapter(IdCursor), TypeAdapter(NumberCursor), TypeAdapter(JobCursor)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,23 @@ def test_a_cursor_leads_back_to_its_id(key: UUID) -> None:
     assert cursor is not None
     assert cursor.replace("-", "a").replace("_", "a").isalnum()
     assert ids.validate_python(cursor) == key
+
+
+prices = st.decimals(0, 10**8 - 1, places=4)
+values = st.none() | prices | st.datetimes(timezones=st.just(UTC))
+
+
+@given(st.uuids(), values)
+def test_a_cursor_leads_back_to_the_place_of_a_job(job_id: UUID, value: datetime | Decimal | None) -> None:
+    place = JobPlace(job_id, value)
+    assert places.validate_python(encode_cursor(place)) == place
+
+
+@pytest.mark.parametrize("words", ["", "x", "1e400", "NaN", "2026-11-05T12:00:00", "\u0661.\u0660\u0660\u0660\u0660"])
+def test_a_place_that_no_listing_gave_is_refused(words: str) -> None:
+    cursor = base64.urlsafe_b64encode(b"short" if not words else UUID(int=1).bytes + words.encode()).decode()
+    with pytest.raises(ValidationError, match="next_cursor"):
+        places.validate_python(cursor.rstrip("="))
 
 
 @given(st.integers(min_value=0, max_value=2**63 - 1))

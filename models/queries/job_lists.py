@@ -1,0 +1,117 @@
+"""Pages of jobs, filtered and sorted: each begins where the last one ended, in a range of an index."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, assert_never
+from uuid import UUID
+
+from sqlalchemy import Select, UnaryExpression, select, tuple_, union_all
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+
+from models.lifecycle import JOB_ENDED, JobState
+from models.queries.job_filter import JobFilter
+from models.tables.job import Job
+
+
+class JobSort(StrEnum):
+    """The order of a list."""
+
+    CREATED = "created"  # newest first; ids sort by time
+    AGE = "age"  # oldest first
+    ENDED = "ended"  # last ended first, and only ended jobs
+    COST = "cost"  # dearest first
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlace:
+    """The place of a job in a list: its id and, before the id, the value that the list is sorted by."""
+
+    id: UUID
+    value: datetime | Decimal | None = None
+
+
+_VALUES: dict[JobSort, tuple[InstrumentedAttribute[Any], ...]] = {
+    JobSort.ENDED: (Job.ended_at,),
+    JobSort.COST: (Job.price,),
+}
+_COLUMNS = {"batch_id": Job.batch_id, "states": Job.state, "code": Job.error_code, "video_model": Job.video_model}
+_PARTIAL = {"error_code", "ended_at"}  # an index by one of these holds only the rows that have it
+_BEFORE_IDS = (("batch_id", "states"), ("batch_id",), ("code",), ("states",), ("video_model",))
+"""The properties that begin an index and are followed by the id."""
+_BEGINNINGS = {JobSort.ENDED: (("batch_id",), ("states",)), JobSort.COST: ()}
+"""The properties that begin an index and are followed by the sort's value."""
+_NO_ID, _LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
+_FIRST_MOMENT, _LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def find_place(job: Job, sort: JobSort) -> JobPlace:
+    """The place of this job in a list."""
+    return JobPlace(job.id, *(getattr(job, each.key) for each in _VALUES.get(sort, ())))
+
+
+def list_jobs(
+    session: Session,
+    chosen: JobFilter,
+    *,
+    limit: int,
+    sort: JobSort = JobSort.CREATED,
+    is_reversed: bool = False,
+    after: JobPlace | None = None,
+) -> Sequence[Job]:
+    """Jobs in this order. `after` is the place of the last job of the previous page."""
+    is_descending = (sort == JobSort.AGE) == is_reversed
+    pages = [_select_page(each, sort, is_descending, after).limit(limit) for each in _split(chosen, sort)]
+    if len(pages) == 1:
+        return session.scalars(pages[0]).all()
+    found: type[Job] = aliased(Job, union_all(*pages).subquery())
+    keys = [getattr(found, each.key) for each in (*_VALUES.get(sort, ()), Job.id)]
+    return session.scalars(select(found).order_by(*_direct(keys, is_descending)).limit(limit)).all()
+
+
+def _split(chosen: JobFilter, sort: JobSort) -> list[JobFilter]:
+    """One filter per state, where an index holds the jobs of each state in this order."""
+    if sort == JobSort.COST or (sort == JobSort.ENDED and chosen.batch_id is not None):
+        return [chosen]
+    states = chosen.states
+    if sort == JobSort.ENDED:
+        states = tuple(each for each in JobState if each in JOB_ENDED and (not states or each in states)) or states
+    return [replace(chosen, states=(each,)) for each in states] or [chosen]
+
+
+def _select_page(chosen: JobFilter, sort: JobSort, is_descending: bool, after: JobPlace | None) -> Select[Job]:
+    # Select a range of an index that begins with the wanted columns. With equalities, the planner would rather walk all
+    # jobs from the youngest on until it has found enough matches. With a long queue, it would walk the whole queue.
+    beginnings = _BEGINNINGS.get(sort, _BEFORE_IDS)
+    names = next((each for each in beginnings if all(getattr(chosen, name) for name in each)), ())
+    wanted = [chosen.states[0].value if name == "states" else getattr(chosen, name) for name in names]
+    empty: dict[str, Any] = {name: () if name == "states" else None for name in names}
+    rest = replace(chosen, **empty).find_conditions()
+    keys = [*(_COLUMNS[name] for name in names), *_VALUES.get(sort, ()), Job.id]
+    low, high = _find_bounds(chosen, sort)
+    if after:
+        place = (after.id,) if after.value is None else (after.value, after.id)
+        low, high = (low, place) if is_descending else (place, high)
+    within = (tuple_(*keys) > tuple_(*wanted, *low), tuple_(*keys) < tuple_(*wanted, *high))
+    rest += [each.is_not(None) for each in keys if each.key in _PARTIAL]
+    return select(Job).where(*rest, *within).order_by(*_direct(keys, is_descending))
+
+
+def _find_bounds(chosen: JobFilter, sort: JobSort) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Where the list begins and ends at the latest, as values of the sort's columns."""
+    match sort:
+        case JobSort.ENDED:
+            low, high = chosen.ended_after or _FIRST_MOMENT, chosen.ended_before or _LAST_MOMENT
+            return (low, _NO_ID), (high, _LAST_ID)
+        case JobSort.COST:
+            return (Decimal(0), _NO_ID), (Decimal(99_999_999), _LAST_ID)
+        case JobSort.CREATED | JobSort.AGE:
+            return (_NO_ID,), (_LAST_ID,)
+        case _:
+            assert_never(sort)
+
+
+def _direct(keys: Iterable[InstrumentedAttribute[Any]], is_descending: bool) -> list[UnaryExpression[Any]]:
+    return [each.desc() if is_descending else each.asc() for each in keys]
