@@ -21,7 +21,7 @@ from tests.support.api_server import Api, serve_api
 from tests.support.scripted_server import full_port
 from tests.support.slow_network import slow_down, write_start
 
-PROMPTS = [f"take {number}" for number in range(24)]
+PROMPTS = [f"take {number}" for number in range(12)]
 NAMED_SECONDS = 15.0
 """From the second failed request until every interface names the cause."""
 OUTAGE_SECONDS = 20.0
@@ -139,8 +139,7 @@ def interfaces(
 @pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop.fault)
 def test_every_interface_names_what_stops_the_farm(interfaces: Interfaces, stop: Stopped) -> None:
     farm = interfaces.farm
-    prompts = PROMPTS[: 12 if stop.is_slow else 24]
-    farm.push(prompts)
+    farm.push(PROMPTS)
     with interfaces.stopped(stop):
         began = time.monotonic()
         failed = "SELECT count(*) FROM account WHERE provider_failures >= 2 OR back_offs > 0"
@@ -160,7 +159,7 @@ def test_every_interface_names_what_stops_the_farm(interfaces: Interfaces, stop:
 
     assert interfaces.api.client.post("/v1/account/retry").status_code == 200
     farm.wait_for_all()
-    assert farm.count_jobs("succeeded") == len(prompts)
+    assert farm.count_jobs("succeeded") == len(PROMPTS)
     farm.wait_until(lambda: "account.works_again" in farm.read_logs("main"), what="the end is logged", seconds=15)
     log = farm.read_logs("main", last=1_000_000)
     assert (log.count("account.stopped"), log.count("account.works_again")) == (1, 1)
