@@ -123,8 +123,10 @@ def judge_account(facts: AccountFacts) -> AccountStatus:
     tries = (facts.back_off_until, facts.check_back_off_until)
     if refusal is not None:
         return AccountStatus(refusal, facts.back_off_since, facts.back_off_detail, _find_next(facts.now, tries))
-    if facts.provider_failures >= UNREACHABLE_AFTER or _holds_unreachable(facts):
-        since = facts.provider_failing_since or facts.back_off_since
+    is_unsent = facts.refused and facts.back_off_reason == "unreachable"
+    if facts.provider_failures >= UNREACHABLE_AFTER or is_unsent:
+        sinces = (facts.provider_failing_since, facts.back_off_since if is_unsent else None)
+        since = min(filter(None, sinces), default=None)
         detail = facts.provider_failure or facts.back_off_detail
         next_try_at = _find_next(facts.now, (*tries, facts.next_search_at))
         return AccountStatus(Condition.PROVIDER_UNREACHABLE, since, detail, next_try_at)
@@ -134,11 +136,6 @@ def judge_account(facts: AccountFacts) -> AccountStatus:
         detail = f"${facts.spent_today:.2f} of ${facts.most_today:.2f} is held or spent today"
         return AccountStatus(Condition.SPENDING_CAP, None, detail, _find_midnight(facts.now))
     return OK
-
-
-def _holds_unreachable(facts: AccountFacts) -> bool:
-    until = facts.back_off_until
-    return facts.back_off_reason == "unreachable" and until is not None and until > facts.now
 
 
 def _find_next(now: datetime, times: Iterable[datetime | None]) -> datetime | None:

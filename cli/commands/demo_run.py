@@ -1,6 +1,8 @@
 """The demo: its own stack in a temporary folder, the examples as one batch, and a table of the results."""
 
 import os
+import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -49,7 +51,8 @@ def run_demo() -> int:
             say(f"API {stack.settings.url}, Flower {stack.flower_url} (user {settings.flower_user})")
             ended, seen = _render(stack)
         _print_result(ended, seen=seen, settings=stack.settings)
-        note("next: `rushes up --fast` keeps such a farm running; `rushes submit FILE --wait` renders your own prompts")
+        rushes = "rushes" if shutil.which("rushes") else Path(sys.executable).with_name("rushes")
+        note(f"next: `{rushes} up --fast` keeps a farm running; `{rushes} submit FILE --wait` renders your prompts")
     return 0 if ended["states"]["succeeded"] == ended["jobs"] else FAILED
 
 

@@ -15,6 +15,7 @@ from models.db.session import open_sessions
 from models.queries.health import EXPECTED_MIGRATION
 from rushes.errors import InvalidInput, RushesError
 from rushes.monitoring.broker import find_broker_fault, name_broker
+from rushes.network import find_proxy, trust_authorities
 from rushes.readiness import ReadinessProbe
 from rushes.runtime import open_database
 from rushes.settings import Settings, load_settings
@@ -96,7 +97,7 @@ def check_provider(settings: Settings) -> Check:
         advice = "set WAVESPEED_API_KEY to render for real; without it `rushes up` uses the simulator"
         return Check("provider", "warning", "no WAVESPEED_API_KEY is set", advice)
     try:
-        balance = _ask_balance(settings.wavespeed_url, settings.wavespeed_api_key.get_secret_value())
+        balance = _ask_balance(settings, settings.wavespeed_api_key.get_secret_value())
     except KeyRefused as error:
         return Check("provider", "failed", f"{place} refuses the key: {error}", "put a valid key in WAVESPEED_API_KEY")
     except NoCredit as error:
@@ -111,8 +112,10 @@ def check_provider(settings: Settings) -> Check:
     return Check("provider", status, f"{place} accepts the key; ${balance:,.2f} left", advice)
 
 
-def _ask_balance(url: str, key: str) -> Decimal:
-    client = WaveSpeedClient(url, key, timeouts=Timeouts(read=PROVIDER_SECONDS, total=PROVIDER_SECONDS))
+def _ask_balance(settings: Settings, key: str) -> Decimal:
+    url, timeouts = settings.wavespeed_url, Timeouts(read=PROVIDER_SECONDS, total=PROVIDER_SECONDS)
+    tls = trust_authorities(settings.ca_file)
+    client = WaveSpeedClient(url, key, timeouts=timeouts, tls=tls, proxy=find_proxy(url))
     try:
         return client.get_balance()
     finally:

@@ -58,6 +58,10 @@ class Health(NamedTuple):
     turn_error: str | None = None
 
 
+# None is due while the account takes no submissions.
+_SUBMIT_DUE = """(SELECT min(due_at) FROM prediction WHERE state = 'submitting'
+                AND NOT EXISTS (SELECT 1 FROM account WHERE back_off_until > now() OR paused_at IS NOT NULL))"""
+
 _FARM = statement(f"""
     SELECT
         (SELECT count(*) FROM job WHERE state = 'queued') AS queued,
@@ -71,7 +75,7 @@ _FARM = statement(f"""
         (SELECT coalesce(sum(least(slots, effective_slots)), 0) FROM account)::int AS slots,
         coalesce(extract(epoch FROM now() - least(
             {STORE_DUE},
-            (SELECT min(due_at) FROM prediction WHERE state = 'submitting'),
+            {_SUBMIT_DUE},
             {WATCH_DUE}))::float8, 0) AS lag_seconds,
         (SELECT count(*) FROM prediction WHERE is_duplicate AND NOT counted)
             + (SELECT coalesce(sum(duplicates), 0)::bigint FROM daily_total) AS duplicates,
@@ -102,8 +106,7 @@ _HEALTH = statement(f"""
         {_LEADERLESS} AS leaderless_seconds,
         greatest(0, coalesce(extract(epoch FROM now() - least(
             {STORE_DUE},
-            (SELECT min(due_at) FROM prediction WHERE state = 'submitting'
-                AND NOT EXISTS (SELECT 1 FROM account WHERE back_off_until > now() OR paused_at IS NOT NULL)),
+            {_SUBMIT_DUE},
             {WATCH_DUE}))::float8, 0)) AS lag_seconds,
         {_AT_RISK} AS batches_at_risk,
         (SELECT count(*) FROM prediction WHERE is_duplicate AND accepted_at > now() - interval '7 days') AS duplicates,

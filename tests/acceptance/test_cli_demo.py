@@ -1,5 +1,6 @@
 """`rushes demo`, which is what `make demo` runs."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,9 @@ def test_the_demo_renders_its_examples_for_nothing_and_cleans_up(tmp_path: Path)
     assert batch.parent == tmp_path / "renders"
     assert sorted(int(path.name.split("-")[0]) for path in batch.glob("*.mp4")) == list(range(1, 25))
     assert "24/24 done" in rushes.text
+    _, step, then, *_ = rushes.lines[-1].split("`")
+    assert (step.endswith("rushes up --fast"), then) == (True, " keeps a farm running; ")
+    assert shutil.which(step.split()[0])  # it works as typed
     assert list(temporary.iterdir()) == []
     assert find_left(temporary) == []
 

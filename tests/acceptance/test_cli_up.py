@@ -87,6 +87,20 @@ def test_other_commands_in_the_folder_find_the_stack_and_render_with_it(up: Up) 
     )
 
 
+def test_commands_from_another_folder_show_the_server_s_paths(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a fox in the snow\n")
+    data = up.folder / ".rushes"
+    there = {"RUSHES_URL": up.url_of("API")}
+    words = ("submit", "prompts.txt", "-m", "ltx-2-fast", "-b", "away", "--wait")
+    shown = [run_rushes(*words, folder=tmp_path, **there) for words in (words, ("job", "show", "away/1"))]
+    shown.append(run_rushes("doctor", folder=tmp_path, RUSHES_DATA_DIR=str(data)))
+    assert [ended.returncode for ended in shown] == [0, 0, 0], shown
+    assert f"{data}/artifacts/away\n" in shown[0].stdout
+    assert f"{data.as_uri()}/artifacts/away/1-a-fox-in-the-snow.mp4\n" in shown[1].stdout
+    assert f"the data folder is {data}\n" in shown[2].stdout
+    assert not any(str(tmp_path) in ended.stdout + ended.stderr for ended in shown)
+
+
 def test_the_doctor_finds_nothing_wrong_and_tells_no_secret(up: Up) -> None:
     ended = run_rushes("doctor", "--json", folder=up.folder)
     found = json.loads(ended.stdout)

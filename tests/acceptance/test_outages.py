@@ -1,7 +1,8 @@
-"""While the provider is away or refuses the account, every interface says why, and what to do."""
+"""While the provider is away, cannot be reached or refuses the account, every interface says why, and what to do."""
 
 import contextlib
 import io
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from rushes.monitoring.reports import describe_farm
 from rushes.runtime import Runtime
 from tests.acceptance.farm import Farm, open_farm
 from tests.support.api_server import Api, serve_api
+from tests.support.scripted_server import full_port
+from tests.support.slow_network import slow_down, write_start
 
-PROMPTS = [f"take {number}" for number in range(24)]
+PROMPTS = [f"take {number}" for number in range(12)]
 NAMED_SECONDS = 15.0
 """From the second failed request until every interface names the cause."""
 OUTAGE_SECONDS = 20.0
@@ -26,17 +29,23 @@ OUTAGE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Stopped:
-    """A fault of the simulator, and what it must be called everywhere."""
+    """A fault of the simulator or of the network, and its cause and advice as everything must show them."""
 
     fault: str
-    cause: str
-    what_to_do: str
+    words: tuple[str, ...]
+    is_slow: bool = False
 
 
+UNREACHABLE = (
+    "the provider is unreachable (",
+    "the name lookup and the provider's status page; `rushes account retry` tries now",
+)
 STOPS = [
-    Stopped("outage", "the provider is unreachable (", "`rushes account retry` tries now"),
-    Stopped("no_credit", "the account has no credit (", "top up the account, then run `rushes account retry`"),
-    Stopped("key_rejected", "the provider rejects the key (", "put a valid key of the same account"),
+    Stopped("outage", UNREACHABLE),
+    Stopped("slow_lookups", (*UNREACHABLE, "Temporary failure in name resolution"), is_slow=True),
+    Stopped("slow_connects", (*UNREACHABLE, "timed out"), is_slow=True),
+    Stopped("no_credit", ("the account has no credit (", "top up the account, then run `rushes account retry`")),
+    Stopped("key_rejected", ("the provider rejects the key (", "put a valid key of the same account")),
 ]
 
 
@@ -47,6 +56,20 @@ class Interfaces:
     farm: Farm
     api: Api
     runtime: Runtime
+    switch: Path
+    """Makes the network slow, see `slow_down`."""
+
+    @contextlib.contextmanager
+    def stopped(self, stop: Stopped) -> Iterator[None]:
+        """While the block lasts, the farm has this fault."""
+        with full_port() as deaf:
+            if stop.is_slow:
+                self.switch.write_text(str(deaf) if stop.fault == "slow_connects" else "")
+            else:
+                self.farm.simulator.set_fault(stop.fault, **({"status": 503} if stop.fault == "outage" else {}))
+            yield
+            self.switch.unlink(missing_ok=True)
+        self.farm.simulator.clear_faults()
 
     def read(self) -> dict[str, str]:
         """Each interface's text."""
@@ -102,10 +125,14 @@ def interfaces(
             for name, value in farm.environment().items():
                 monkeypatch.setenv(name, value)
             monkeypatch.setenv("RUSHES_URL", str(api.client.base_url))
+            monkeypatch.setenv("RUSHES_REQUEST_TIMEOUT_SECONDS", "2")
+            port, switch = int(url.rpartition(":")[2]), tmp_path / "slow"
+            monkeypatch.setenv("PYTHONPATH", write_start(tmp_path, port, switch))
+            monkeypatch.setattr(socket, "getaddrinfo", slow_down(port, switch))
             runtime = Runtime.open(farm.settings, threads=1, application="test")
             farm.start_worker()
             farm.start_store()
-            yield Interfaces(farm, api, runtime)
+            yield Interfaces(farm, api, runtime, switch)
             runtime.close()
 
 
@@ -113,24 +140,23 @@ def interfaces(
 def test_every_interface_names_what_stops_the_farm(interfaces: Interfaces, stop: Stopped) -> None:
     farm = interfaces.farm
     farm.push(PROMPTS)
-    farm.wait_until(lambda: farm.count_jobs("succeeded") >= 4, what="the farm works")
-    farm.simulator.set_fault(stop.fault, **({"status": 503} if stop.fault == "outage" else {}))
-    began = time.monotonic()
-    failed = "SELECT count(*) FROM account WHERE provider_failures >= 2 OR back_offs > 0"
-    farm.wait_until(lambda: farm.count(failed) == 1, what="requests have failed")
-    missing: list[set[str]] = []
-    farm.wait_until(
-        lambda: missing.append(interfaces.find_missing(stop.cause, stop.what_to_do)) or not missing[-1],  # type: ignore[func-returns-value]
-        what="every interface says so",
-        seconds=NAMED_SECONDS,
-    )
-    batch = interfaces.api.client.get("/v1/batches/test").json()
-    assert (batch["time_left"], batch["seconds_left"]) == (None, None)
-    assert batch["time_left_unknown"] == batch["account"]["condition"]
-    farm.wait_until(lambda: time.monotonic() > began + OUTAGE_SECONDS, what="the outage has lasted")
-    assert interfaces.find_missing(stop.cause, stop.what_to_do) == set()
+    with interfaces.stopped(stop):
+        began = time.monotonic()
+        failed = "SELECT count(*) FROM account WHERE provider_failures >= 2 OR back_offs > 0"
+        farm.wait_until(lambda: farm.count(failed) == 1, what="requests have failed")
+        missing: list[set[str]] = []
+        farm.wait_until(
+            lambda: missing.append(interfaces.find_missing(*stop.words)) or not missing[-1],  # type: ignore[func-returns-value]
+            what="every interface says so",
+            seconds=NAMED_SECONDS,
+        )
+        batch = interfaces.api.client.get("/v1/batches/test").json()
+        assert (batch["time_left"], batch["seconds_left"]) == (None, None)
+        assert batch["time_left_unknown"] == batch["account"]["condition"]
+        if not stop.is_slow:
+            farm.wait_until(lambda: time.monotonic() > began + OUTAGE_SECONDS, what="the outage has lasted")
+            assert interfaces.find_missing(*stop.words) == set()
 
-    farm.simulator.clear_faults()
     assert interfaces.api.client.post("/v1/account/retry").status_code == 200
     farm.wait_for_all()
     assert farm.count_jobs("succeeded") == len(PROMPTS)

@@ -36,7 +36,7 @@ def refused(reason: str) -> dict[str, Any]:
         ({"provider_failures": 1, "provider_failure": "503"}, Condition.OK),
         (AWAY, Condition.PROVIDER_UNREACHABLE),
         (refused("unreachable"), Condition.PROVIDER_UNREACHABLE),
-        ({**refused("unreachable"), "back_off_until": EARLIER}, Condition.OK),
+        ({**refused("unreachable"), "refused": False}, Condition.OK),
         (refused("key"), Condition.KEY_REJECTED),
         (refused("credit"), Condition.NO_CREDIT),
         (refused("rate"), Condition.RATE_LIMITED),

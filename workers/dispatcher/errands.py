@@ -40,7 +40,7 @@ class Errands:
         self._condition = Condition.OK  # as logged last
 
     def log_status(self, now: float) -> None:
-        """Log once that something stops the account, and once that nothing does any more."""
+        """Log once that something stops the account, and once that nothing does any more. A report follows at once."""
         if not self._status.begin_if_due(now):
             return
         with one_statement(self._runtime.sessions) as session:
@@ -57,6 +57,7 @@ class Errands:
                 what_to_do=status.what_to_do,
             )
         self._condition = status.condition
+        self._reports.began_at = float("-inf")
 
     def end_retained(self, now: float) -> None:
         """End what is past the provider's retention, and report what is near it."""

@@ -61,7 +61,7 @@ def test_no_window_ends_until_checks_work_again(runtime: Runtime, account_id: UU
     assert ask(runtime, "SELECT watch_windows FROM prediction WHERE state = 'rendering'") == [(1,)]
 
 
-def test_a_render_that_waits_for_held_checks_is_not_late(runtime: Runtime, account_id: UUID) -> None:
+def test_work_that_waits_for_the_end_of_a_hold_is_not_late(runtime: Runtime, account_id: UUID) -> None:
     def see() -> tuple[float, float, float]:
         with transaction(runtime.sessions) as session:
             found = queries.dispatching.survey(session, ACCOUNT)
@@ -80,6 +80,11 @@ def test_a_render_that_waits_for_held_checks_is_not_late(runtime: Runtime, accou
     assert until_due == pytest.approx(40 * MINUTE / SECOND, abs=30)
     assert lag == 0
     assert farm_lag < 0
+    with transaction(runtime.sessions) as session:
+        rows.add_render(session, "submitting", account_id=account_id, due_at=-2 * MINUTE)
+    assert see()[1:] == pytest.approx((120, 120), abs=30)
+    change(runtime, "account", account_id, back_off_until=MINUTE)
+    assert max(see()[1:]) <= 0
 
 
 def test_a_refused_key_is_tried_ever_more_rarely(

@@ -1,5 +1,6 @@
 """An outage of the provider is two requests in a row without a usable answer, of whatever kind; any answer ends it."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from sqlalchemy import select
 from models import Account, queries, transitions
 from models.db.session import transaction
 from rushes.account_status import Condition, find_account_status
-from rushes.accounts import retry_account
+from rushes.accounts import end_failures, retry_account
 from rushes.errors import Conflict
 from rushes.reconciling.failed_lists import pause_after
 from rushes.runtime import ACCOUNT, Runtime
@@ -75,6 +76,19 @@ def test_polls_that_fail_are_an_outage_and_one_answer_ends_it(
     assert ask(runtime, COLUMNS) == [(0, False, None)]
     assert find_condition(runtime) is Condition.OK
     assert ask(runtime, "SELECT back_off_until <= now(), check_back_off_until <= now() FROM account") == [(True, True)]
+
+
+@pytest.mark.parametrize(("posted_at", "condition"), [(None, Condition.PROVIDER_UNREACHABLE), (-SECOND, Condition.OK)])
+def test_an_answered_check_ends_no_outage_that_holds_a_submission(
+    runtime: Runtime, account_id: UUID, posted_at: timedelta | None, condition: Condition
+) -> None:
+    with transaction(runtime.sessions) as session:
+        rows.add_render(session, "submitting", account_id=account_id, posted_at=posted_at)
+    failing = {"back_offs": 3, "back_off_reason": "unreachable", "check_failures": 1, "provider_failures": 2}
+    change(runtime, "account", **failing, back_off_until=5 * SECOND)
+    end_failures(runtime, account_id)  # the answer came over a connection that was opened before
+    change(runtime, "account", back_off_until=-SECOND)
+    assert find_condition(runtime) is condition
 
 
 def test_a_failed_check_wakes_the_leader_once_per_hold(

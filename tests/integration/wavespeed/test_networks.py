@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from cli.doctor.checks import check_provider
 from rushes.artifacts.download import DownloadLimits, download_file
 from rushes.artifacts.errors import DownloadFailed
 from rushes.errors import InvalidInput
 from rushes.network import find_proxy, trust_authorities
+from rushes.settings import Settings
 from rushes.wavespeed import transport
 from rushes.wavespeed.answers import NotSent
 from rushes.wavespeed.client import Timeouts, WaveSpeedClient
@@ -151,6 +153,19 @@ def test_a_proxy_that_refuses_is_named_without_its_login(proxy: ScriptedServer) 
     assert proxy.requests[0].method == "CONNECT"
 
 
+def use_proxy(monkeypatch: pytest.MonkeyPatch, proxy: ScriptedServer) -> None:
+    for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", f"://{LOGIN}@"))
+
+
+def test_the_doctor_passes_the_proxy_and_trusts_the_authority(ca_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(wavespeed_url="https://127.0.0.1:9", wavespeed_api_key=KEY, ca_file=ca_file)  # type: ignore[arg-type]
+    with ScriptedServer(tunnel(answering((200, envelope({"balance": 5}))))) as proxy:
+        use_proxy(monkeypatch, proxy)
+        assert check_provider(settings).status == "ok"
+
+
 def test_a_download_passes_the_proxy_and_trusts_the_authority(
     ca_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,10 +174,7 @@ def test_a_download_passes_the_proxy_and_trusts_the_authority(
         peer.answer(200, b"video")
 
     with ScriptedServer(tunnel(give_file)) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", f"://{LOGIN}@"))
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("https_proxy", raising=False)
+        use_proxy(monkeypatch, proxy)
         target = tmp_path / "video"
         fetch = {"limits": DownloadLimits(ca_file=ca_file), "keep_going": lambda: None}
         assert download_file("https://127.0.0.1:9/a.mp4", target, **fetch).bytes == 5

@@ -1,5 +1,6 @@
 """What a turn of the dispatcher reads: a step for which nothing is due makes no statement."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,16 @@ def test_a_free_slot_and_a_job_are_seen(runtime: Runtime, dispatcher: Dispatcher
     assert dispatcher._submit.is_due(survey(runtime))
     change(runtime, "account", back_off_until=rows.MINUTE, back_offs=1, back_off_reason="rate", back_off_since=rows.NOW)
     assert not dispatcher._submit.is_due(survey(runtime))
+
+
+def test_a_report_follows_as_soon_as_something_stops_the_account(runtime: Runtime, dispatcher: Dispatcher) -> None:
+    errands, now = dispatcher._errands, time.monotonic() + 5
+    errands._reports.begin_if_due(now)
+    errands.log_status(now)
+    assert not errands._reports.is_due(now)
+    change(runtime, "account", provider_failures=2, provider_failing_since=rows.NOW)
+    errands.log_status(now + 5)
+    assert errands._reports.is_due(now + 5)
 
 
 def test_work_without_room_is_tried_again_soon(runtime: Runtime, dispatcher: Dispatcher) -> None:

@@ -6,18 +6,23 @@ import fcntl
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.app import main
 from cli.output import name_for, print_table, show_money, show_seconds, show_text
 from cli.prompt_file.push import PAUSES_SECONDS, choose_name
 from rushes.errors import InvalidInput
+from sandbox.wavespeed.__main__ import read_settings
+from sandbox.wavespeed.settings import SimulatorSettings
 from stack.errors import CommandError
+from stack.interrupts import Interrupted
 from stack.run import run_stack
+from stack.stack import Stack
 from tests.support.cli_stub import UUID, Answer, Run, batch, job, problem, serve_stub
 
 GOOD = '{"prompt": "a fox", "model": "ltx-2-pro"}\n'
@@ -275,9 +280,28 @@ def test_a_trial_with_fast_renders_needs_the_simulator(monkeypatch: pytest.Monke
         run_stack(workers=1, port=0, flower_port=0, simulator_port=0, fast=True, verbose=False)
 
 
-def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"rushes {metadata.version('rushes')}\n"
+def test_a_fast_trial_ends_24_prompts_within_a_minute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WAVESPEED_API_KEY", raising=False)
+    simulators: list[SimulatorSettings] = []
+
+    def begin(_: Stack, __: str, command: list[str], **___: Any) -> None:
+        simulators.append(read_settings(command[1:]))
+        raise Interrupted
+
+    monkeypatch.setattr(Stack, "start", lambda stack: stack._start_provider())
+    monkeypatch.setattr(Stack, "_start_process", begin)
+    for fast in (False, True):
+        run_stack(workers=1, port=0, flower_port=0, simulator_port=0, fast=fast, verbose=False)
+    default, trial = ((24 / each.submits_per_minute, 24 / each.slots * each.cap_seconds / 60) for each in simulators)
+    assert max(default) > 10  # minutes
+    assert sum(trial) < 1
+
+
+def test_the_installed_command_shows_its_version() -> None:
+    rushes = Path(sys.executable).with_name("rushes")
+    ended = subprocess.run([rushes, "--version"], capture_output=True, text=True, check=True)
+    assert ended.stdout == f"rushes {metadata.version('rushes')}\n"
 
 
 def test_waiting_for_a_batch_with_a_failed_job_exits_with_1_and_says_why(run: Run) -> None:
