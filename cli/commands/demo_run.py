@@ -49,7 +49,7 @@ def run_demo() -> int:
             say(f"API {stack.settings.url}, Flower {stack.flower_url} (user {settings.flower_user})")
             ended, seen = _render(stack)
         _print_result(ended, seen=seen, settings=stack.settings)
-        note("next: `rushes up --fast` keeps such a farm running; `rushes submit FILE --wait` renders your own prompts")
+        note("next: start `rushes up --fast`, and leave it running; `rushes submit FILE --wait` renders your prompts")
     return 0 if ended["states"]["succeeded"] == ended["jobs"] else FAILED
 
 
