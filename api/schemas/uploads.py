@@ -14,8 +14,8 @@ class UploadKept(Shown):
 
     sha256: str
     size: int = Field(description="In bytes.")
-    content_type: str = Field(description="By its content, not by the header that came with it.")
-    reference: str = Field(description="The address for jobs: the value of `image` or `video`.")
+    content_type: str = Field(description="Detected from the content, not taken from the request's header.")
+    reference: str = Field(description="The address to use in jobs, as `image` or `video`.")
 
     @classmethod
     def of(cls, kept: KeptUpload) -> Self:
