@@ -46,7 +46,7 @@ _FORGET_CRASHES = statement("""
       AND job.id = job_id AND job.state IN ('failed', 'cancelled')
 """)
 
-# A prediction is compared with the provider's list by the input that it was sent with. Its file is not the job's.
+# A prediction is found in the provider's list by the input that it was sent with. Its file is not the job's.
 _KEEP_SENT = statement("""
     UPDATE prediction SET sent_input = coalesce(sent_input, job.input), is_outdated = true
     FROM job
@@ -88,7 +88,7 @@ def retry_jobs(
 ) -> dict[UUID, str]:
     """Retry those jobs that have failed or were cancelled, with as many further attempts as each had.
 
-    Returns their new states. Left out are jobs that cannot be retried, also because their batch is deleted. A paid
+    Returns their new states, without jobs that cannot be retried, for example because their batch is deleted. A paid
     output that was not stored is fetched and not bought again, unless the provider has deleted it (`output_gone`).
     Instead of being bought again, a job succeeds with the file of a stored duplicate purchase, unless `new_input`
     replaces its input. An earlier prediction keeps the input that it was sent with.

@@ -25,9 +25,9 @@ from rushes.jobs.views import Page, cut_page
 
 CHUNK = 250
 CHECKED_CHUNK = 25
-"""Jobs per transaction; the second where each job's new input is checked. A transaction should take under 100 ms."""
+"""Jobs per transaction, and the same if each job's new input is checked. A transaction should take under 100 ms."""
 PRIORITIES = range(-100, 101)
-"""As for a push."""
+"""The same as in a push."""
 
 _OPEN = tuple(state for state in JobState if not is_ended(state))
 _RETRIABLE = (JobState.FAILED, JobState.CANCELLED)

@@ -30,7 +30,7 @@ class BatchView:
     unknown: UnknownReason | None = None  # why there is no forecast
     outage: OutputOutage | None = None  # of the output host, if jobs of the batch wait for it
     waiting_at_provider: int = 0  # renders beyond the slots
-    account: AccountStatus | None = None  # if it stops the account and the batch has not ended
+    account: AccountStatus | None = None  # if the account is stopped and the batch has not ended
 
     @property
     def states(self) -> dict[str, int]:
@@ -65,7 +65,7 @@ class BatchView:
     def left(self) -> timedelta | None:
         """Time until the last job ends, by the forecast, or else by the rate so far.
 
-        Without a forecast it is None before the first job has ended, and while the reason is known.
+        Without a forecast it is None before the first job has ended, and while `unknown` gives a reason.
         """
         if self.forecast is not None:
             return timedelta(seconds=self.forecast.time_left.expected_seconds)
@@ -104,7 +104,7 @@ def view_pushed_batch(sessions: Sessions, batch: Batch, *, cost: Decimal, foreca
 
 
 def forecast_push(sessions: Sessions, jobs: Sequence[NewJob], *, forecaster: Forecaster) -> tuple[TimeLeft, ...]:
-    """Forecast when the first and the last of these jobs would end if they were pushed now; nothing if unknown."""
+    """Forecast when the first and the last of these jobs would end if they were pushed now; empty if unknown."""
     with transaction(sessions) as session:
         return forecaster.forecast_push(session, [(each.video_model, each.input) for each in jobs])
 

@@ -11,7 +11,7 @@ from rushes.account_status import ACCOUNT, OK, Condition, judge_account
 from rushes.catalog import find_uploads, get_video_model
 
 STARTING_SECONDS = 10.0
-"""A worker that starts leads within this time."""
+"""A starting worker leads within this time, if no other one leads."""
 
 
 def describe_outage(outage: OutputOutage) -> str:
@@ -24,13 +24,13 @@ def describe_outage(outage: OutputOutage) -> str:
 
 
 def describe_slots(farm: FarmStatus) -> str:
-    """Describe the slots in use, and apart from them the renders that are submitted beyond the slots."""
+    """Describe the slots in use and, separately, the renders submitted beyond the slots."""
     more = f", {farm.overcommitted} waiting at the provider" if farm.overcommitted else ""
     return f"{farm.in_use} of {farm.slots} slots{more}"
 
 
 def describe_turns(health: Health) -> str:
-    """Describe since when the dispatcher's turns fail, and how."""
+    """Describe for how long the dispatcher's turns have failed, and their error."""
     return f"every turn of the dispatcher has failed for {health.turns_failing_seconds:,.0f} s ({health.turn_error})"
 
 
@@ -57,10 +57,10 @@ def explain_wait(session: Session, job: Job, live: Prediction | None) -> str | N
 
 
 def _explain_own(session: Session, job: Job, live: Prediction | None) -> str | None:
-    """Return the reason that concerns this job alone, before it is submitted."""
+    """Return a reason that concerns only this job, before its submission; None if there is none."""
     if live is not None:
         sends = live.not_before is None and find_uploads(get_video_model(job.video_model), job.input)
-        return "its file is sent to the provider before it is submitted" if sends else None
+        return "its file is being sent to the provider; the submission follows" if sends else None
     if job.paused_at is not None:
         again = f"rushes batch resume {job.batch_id}" if job.batch_id else "a resume action"
         return f"a person paused it at {job.paused_at:%Y-%m-%d %H:%M:%S} UTC; it waits for `{again}`"
@@ -69,7 +69,7 @@ def _explain_own(session: Session, job: Job, live: Prediction | None) -> str | N
     duplicate = queries.jobs.find_open_duplicate(session, job.id)
     if duplicate is None:
         return None
-    return f"its duplicate purchase {duplicate.id} is paid for; the job is bought again only if that yields no file"
+    return f"its duplicate purchase {duplicate.id} is paid for; the job is bought again only if it yields no file"
 
 
 def _explain_late(watch_windows: int) -> str:
