@@ -26,7 +26,7 @@ MEGABYTE = 1_000_000
 JOB_BYTES = MEGABYTE
 """A prompt of 5,000 characters takes 60 kB if every character is escaped."""
 LARGE_BYTES = 8 * MEGABYTE
-"""A larger body takes several times its size in memory while its jobs are read, checked and stored: one at a time."""
+"""Larger bodies are read one at a time: each takes several times its size in memory until its jobs are stored."""
 FILE_JOB_BYTES = 42 * MEGABYTE
 """A data URL of the largest upload takes 40 MB."""
 
@@ -80,7 +80,7 @@ async def find_job(
 def body_of(schema: type[Schema], *, limit_bytes: int | None = None) -> Callable[[Request], AsyncIterator[Schema]]:
     """Return a dependency that reads a JSON body and checks it against the schema.
 
-    Without `limit_bytes`, the limit is `RUSHES_MAX_PUSH_SIZE`. FastAPI's own reading takes more time and memory and
+    Without `limit_bytes`, the limit is `RUSHES_MAX_PUSH_SIZE`. FastAPI's own parser takes more time and memory and
     accepts lone surrogates (docs/decisions/0016).
     """
 

@@ -31,8 +31,8 @@ def _list_choices() -> str:
     sets = "\n\n".join(f"{name} stands for {', '.join(names)}" for name, names in SETS.items())
     contestants = "\n\n".join(f"{name}: {about}" for name, about in CONTESTANTS.items())
     others = f"{PUSHING}: jobs accepted over HTTP\n\n{SINGLE_POLLS}: single polls against the exact optimum, simulated"
-    others += f"\n\n{HISTORY}: what a million ended jobs cost, and how long pruning holds up a submission; only alone"
-    others += f"\n\n{PROMPT_FILE}: seconds and memory to price and push 100,000 lines; only alone"
+    others += f"\n\n{HISTORY}: what a million ended jobs cost, and how long pruning holds up a submission; runs alone"
+    others += f"\n\n{PROMPT_FILE}: seconds and memory to price and push 100,000 lines; runs alone"
     return f"LOADS\n\n{loads}\n\n{others}\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
 
 

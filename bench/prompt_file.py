@@ -21,14 +21,14 @@ _WORDS = "a lighthouse in a storm, seen from the sea, with gulls and a heavy swe
 
 
 class CommandCost(NamedTuple):
-    """What one command took."""
+    """Time and peak memory of one command."""
 
     seconds: float
     megabytes: float
 
 
 def measure_prompt_file(*, quick: bool, console: Console) -> list[Table]:
-    """Price and push a file of JSON Lines against a stack of its own, without a working worker."""
+    """Price and push a file of JSON Lines to a separate stack without workers."""
     lines = LINES_QUICK if quick else LINES
     with tempfile.TemporaryDirectory(prefix="rushes-bench-") as folder, open_stack(workers=0) as stack:
         path = Path(folder, "prompts.jsonl")
@@ -41,7 +41,7 @@ def measure_prompt_file(*, quick: bool, console: Console) -> list[Table]:
 
 
 def make_prompt_file_table(costs: dict[str, CommandCost], *, lines: int) -> Table:
-    """The figures next to what is promised for `LINES` lines."""
+    """The measured figures next to those promised for `LINES` lines."""
     promised = {"estimate": (f"{ESTIMATE_SECONDS}", f"{ESTIMATE_MEGABYTES}"), "submit": (f"{SUBMIT_SECONDS}", "-")}
     rows = tuple(
         (f"rushes {name}", f"{cost.seconds:.1f}", promised[name][0], f"{cost.megabytes:,.0f}", promised[name][1])
@@ -52,14 +52,14 @@ def make_prompt_file_table(costs: dict[str, CommandCost], *, lines: int) -> Tabl
 
 
 def _run(*arguments: str, url: str) -> CommandCost:
-    """Run `rushes` in a process of its own, which ends with its peak memory. Raises `ContestFailed`."""
+    """Run `rushes` in a separate process, whose peak memory can then be read. Raises `ContestFailed`."""
     command = [sys.executable, "-c", "from cli.main import run; run()", *arguments]
     with tempfile.TemporaryFile("w+") as log:
         began = time.perf_counter()
         process = subprocess.Popen(command, env={**os.environ, "RUSHES_URL": url}, stdout=log, stderr=log)  # noqa: S603
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)  # it is waited for: `Popen` must not do it again
+        process.returncode = os.waitstatus_to_exitcode(status)  # `Popen` must not wait for it again
         if process.returncode:
             log.seek(0)
             raise ContestFailed(f"rushes {arguments[0]} ended with {process.returncode}: {log.read()[-2_000:]}")

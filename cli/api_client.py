@@ -50,10 +50,10 @@ _HINTS = {
 
 
 class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
-    """One connection to the API at `url`, with these headers added. It repeats no request; the caller decides.
+    """One connection to the API at `url`. It adds `headers` to each request and repeats none; the caller decides.
 
-    `url` may hold a user and password; the attribute `url` and the messages do not. `ca_file` replaces the public
-    authorities.
+    `url` may contain a user and password; the attribute `url` and messages omit them. `ca_file` replaces the public
+    certificate authorities.
     """
 
     def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, ca_file: Path | None = None) -> None:
@@ -77,7 +77,7 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
         return self._ask("POST", path, body=body, seconds=seconds)
 
     def upload(self, content: bytes, *, content_type: str) -> Json:
-        """POST a file. Raises as `post` does; repeating it changes nothing."""
+        """POST a file. Raises the same errors as `post`. Repeating it changes nothing."""
         return self._ask(
             "POST", ("uploads",), data=content, headers={"Content-Type": content_type}, seconds=PUSH_SECONDS
         )
@@ -126,7 +126,7 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
         self, method: str, path: str, *, seconds: float, body: Json | None = None, **request: Any
     ) -> requests.Response:
         if body is not None:
-            # Sent in blocks, so that CONNECT_SECONDS limits each of them and not the whole body.
+            # The body is sent in blocks, so that CONNECT_SECONDS limits each block, not the whole body.
             request["data"] = io.BytesIO(json.dumps(body, allow_nan=False).encode())
             request.setdefault("headers", {})["Content-Type"] = "application/json"
         try:
@@ -153,7 +153,7 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
 
 
 def open_api(settings: Settings | None = None) -> ApiClient:
-    """Return a client of the API that these settings name, by default those of the environment."""
+    """Return a client for the API that the settings name. Without `settings`, it reads the environment."""
     settings = settings or load_settings()
     return ApiClient(settings.url, headers=settings.get_api_headers(), ca_file=settings.ca_file)
 
@@ -189,7 +189,7 @@ def _not_ours(answer: requests.Response, url: str) -> CommandError:
         case 301 | 302 | 303 | 307 | 308:
             target = urlsplit(urljoin(answer.url, answer.headers.get("Location", "")))
             said = f"the server at {url} redirects to {target.scheme}://{target.hostname}{target.path}"
-            hint = f"set RUSHES_URL to where the API is; if that is a page for logging in, {_LOGIN}"
+            hint = f"set RUSHES_URL to the address of the API; if the redirect leads to a login page, {_LOGIN}"
         case 413:
             said = f"a proxy in front of the API at {url} refuses a request of this size"
             hint = f"raise its limit (nginx: client_max_body_size), or {_HINTS[413]}"

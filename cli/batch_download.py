@@ -171,7 +171,7 @@ def _publish(part: Path, folder: Path, job: Json, file: Json) -> Path:
         except FileExistsError:
             if _choose_path(folder, job, file) != target:
                 continue
-        except OSError:  # a file system without links: reserve the name first, because some of them ignore case
+        except OSError:  # a file system without links: reserve the name first, because some ignore case
             with suppress(FileExistsError):
                 target.touch(exist_ok=False)
                 part.replace(target)

@@ -75,7 +75,7 @@ def describe_batch(batch: dict[str, Any]) -> str:
 
 
 def describe_stop(batch: dict[str, Any]) -> list[str]:
-    """Describe what stops the account, and what to do, in a line each; nothing if the account works."""
+    """Describe why the account is stopped, and what to do, in one line each. Empty if the account works."""
     account = batch.get("account")
     return [show_text(account[name], limit=500) for name in ("message", "what_to_do")] if account else []
 

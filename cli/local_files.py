@@ -1,4 +1,4 @@
-"""Images and videos on this machine, and in data URLs: checked, then sent to the API once per content."""
+"""Images and videos in local files and data URLs: check them, then send each distinct file to the API once."""
 
 import re
 from collections.abc import Iterable
@@ -28,33 +28,33 @@ class LocalFile:
 
 
 class Reading(NamedTuple):
-    """What reading one value gave: a reference, or a problem."""
+    """The result of reading one value: a reference or a problem."""
 
     reference: str = ""
     problem: str = ""
 
 
 def is_path(value: object) -> bool:
-    """Return whether the value of an address names a file of this machine."""
+    """Return whether the value of an address is the path of a local file."""
     if not isinstance(value, str) or not value.strip() or find_reference(value) or is_data_url(value):
         return False
     return value.lower().startswith("file://") or not _SCHEME.match(value)
 
 
 class LocalFiles:
-    """The files that a prompt file names, by their SHA-256. Relative paths begin at `folder`."""
+    """The files that a prompt file names, by SHA-256. Relative paths start at `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.found: dict[str, LocalFile] = {}
         self._folder = folder
-        self._readings: dict[tuple[str, str], Reading] = {}  # a file may be named by many lines
+        self._readings: dict[tuple[str, str], Reading] = {}  # many lines may name the same file
 
     @property
     def size(self) -> int:
         return sum(each.size for each in self.found.values())
 
     def refer(self, value: Any, parameter: Parameter) -> Any:
-        """Return the reference of a file, and any other value as it is. Raises `InvalidInput` that names the path."""
+        """Replace a file by its reference; return any other value unchanged. Raises `InvalidInput` with the path."""
         if not is_path(value) and not (isinstance(value, str) and is_data_url(value)):
             return value
         key = (value, parameter.name)
@@ -82,15 +82,15 @@ class LocalFiles:
         try:
             size = path.stat().st_size
             if size > LARGEST_UPLOAD:
-                message = f"has {size:,} bytes, and at most {LARGEST_UPLOAD:,} are taken: give its http(s) URL instead"
+                message = f"has {size:,} bytes, more than the limit of {LARGEST_UPLOAD:,}: give an http(s) URL instead"
                 raise InvalidInput([Problem(field, message)])
             return str(path), path.read_bytes()
         except (OSError, ValueError, RuntimeError) as error:
             reason = (getattr(error, "strerror", None) or str(error)).lower()
-            raise InvalidInput([Problem(field, f"is no http(s) URL, and cannot be read as a file: {reason}")]) from None
+            raise InvalidInput([Problem(field, f"is not an http(s) URL, nor a readable file: {reason}")]) from None
 
     def send(self, client: ApiClient) -> None:
-        """Send the files that the API does not have. Repeating it sends nothing again."""
+        """Send the files that the API does not have yet."""
         for sha256, file in self.found.items():
             try:
                 client.get("uploads", sha256)
@@ -104,7 +104,7 @@ class LocalFiles:
 
 
 def read_replacements(client: ApiClient, job: str, pairs: Iterable[str]) -> dict[str, Any]:
-    """Read `NAME=VALUE` for a job's input, and send the files among the values. Raises `InvalidInput`."""
+    """Read `NAME=VALUE` pairs for a job's input, and send the files that they name. Raises `InvalidInput`."""
     model, files = get_video_model(client.get("jobs", job)["model"]), LocalFiles(Path())
     values: dict[str, Any] = {}
     for each in pairs:
@@ -112,7 +112,7 @@ def read_replacements(client: ApiClient, job: str, pairs: Iterable[str]) -> dict
         parameter = model.parameter(name.strip())
         if not equals or parameter is None:
             names = ", ".join(known.name for known in model.parameters)
-            raise InvalidInput([Problem("--set", f"must be NAME=VALUE with a name among {names}, not {each!r}")])
+            raise InvalidInput([Problem("--set", f"must be NAME=VALUE, with one of the names {names}, not {each!r}")])
         given = files.refer(value, parameter) if parameter.kind == "url" else value
         values[parameter.name] = read_loose_value(model, parameter.name, given)
     files.send(client)

@@ -20,7 +20,7 @@ _UNKNOWN = {
     "no_credit": "unknown: the account has no credit",
     "key_rejected": "unknown: the provider rejects the key",
     "provider_unreachable": "unknown: the provider is unreachable",
-    "store_unusable": "unknown: nothing is submitted, because no video could be kept",
+    "store_unusable": "unknown: Rushes submits nothing, because it could not store the videos",
     "spending_cap": "unknown: the daily spending cap stops submissions until 00:00 UTC",
 }
 COLOURS = {
@@ -113,8 +113,8 @@ def show_state(state: str) -> Text:
 
 
 def show_counts(batch: Mapping[str, Any]) -> str:
-    """`3 queued, 2 rendering, 1 waiting at the provider`: the states that have jobs, in life-cycle order. Renders that
-    are submitted beyond the slots are shown apart."""
+    """`3 queued, 2 rendering, 1 waiting at the provider`: the states that have jobs, in life-cycle order. It
+    counts renders submitted beyond the slots separately."""
     waiting, counts = batch.get("waiting_at_provider") or 0, []
     for state in COLOURS:
         count = batch["states"].get(state) or 0

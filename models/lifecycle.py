@@ -63,7 +63,7 @@ IN_A_ROW = timedelta(minutes=10)
 time."""
 
 UNREACHABLE_AFTER = 2
-"""The provider is unreachable after this many requests in a row without a usable answer, of whatever kind."""
+"""The provider is unreachable after this many requests in a row of any kind without a usable answer."""
 
 CHECKS_QUIET = timedelta(seconds=15)
 """Checks work again once this long has passed since the last wait after a failed one, without another failure."""

@@ -50,7 +50,7 @@ class AccountStatus:
 
     @property
     def stops_checks(self) -> bool:
-        """Whether renders cannot be seen to end either."""
+        """Whether checks are stopped as well."""
         return self.condition in {Condition.KEY_REJECTED, Condition.PROVIDER_UNREACHABLE}
 
     @property
@@ -81,7 +81,7 @@ TITLES = {
     Condition.NO_CREDIT: "the account has no credit",
     Condition.RATE_LIMITED: "the provider limits the rate",
     Condition.PROVIDER_UNREACHABLE: "the provider is unreachable",
-    Condition.STORE_UNUSABLE: "no video can be kept",
+    Condition.STORE_UNUSABLE: "no video can be stored",
     Condition.SPENDING_CAP: "the daily spending cap leaves too little",
     Condition.OK: "takes submissions",
 }

@@ -61,10 +61,10 @@ def resume_account(sessions: Sessions, *, by: str) -> AccountView:
 
 
 def accept_store(sessions: Sessions, *, by: str) -> AccountView:
-    """Let store workers use the folder that they find now. Raises `Conflict` if none is recorded."""
+    """Let store workers use their current folder. Raises `Conflict` if no folder is recorded."""
     with transaction(sessions) as session:
         if not transitions.accounts.accept_store(session, _get_id(session), by=by):
-            raise Conflict("no folder is recorded yet: store workers use the one that they find")
+            raise Conflict("there is nothing to accept: no folder is recorded, so store workers use the current one")
         return _get(session)
 
 
@@ -79,9 +79,9 @@ def back_off(
 
 
 def retry_account(sessions: Sessions, *, by: str) -> AccountView:
-    """End every wait after a failure, and try now. For a person who has repaired the cause.
+    """End the account's waits after failures, and try now. For a person who has removed the cause.
 
-    Raises `Conflict` if the account is paused: only `resume_account` ends that.
+    Raises `Conflict` if the account is paused: only `resume_account` ends a pause.
     """
     with transaction(sessions) as session:
         if _get(session).status.condition is Condition.PAUSED:
@@ -93,15 +93,14 @@ def retry_account(sessions: Sessions, *, by: str) -> AccountView:
 def note_failure(
     session: Session, account_id: UUID, error: AccountRefused | ProviderUnavailable, *, elapsed: float
 ) -> timedelta | None:
-    """Record how a request that reads failed, `elapsed` seconds after it began: is the provider away, or the account
-    refused?
+    """Record that a check or a list request failed, `elapsed` seconds after it began.
 
-    Returns how long the account takes no submissions because of it; None if it still takes them.
+    Returns how long submissions back off because of it; None if they do not.
     """
     if isinstance(error, ProviderUnavailable):
         transitions.accounts.note_provider_failure(session, account_id, failure=str(error), elapsed=elapsed)
         return None
-    transitions.accounts.clear_provider_failures(session, account_id)  # it was answered
+    transitions.accounts.clear_provider_failures(session, account_id)  # a refusal is an answer
     if isinstance(error, KeyRefused | NoCredit):
         return back_off(session, account_id, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)
     return None

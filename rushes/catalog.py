@@ -16,7 +16,7 @@ from rushes.errors import InvalidInput, NotFound, Problem
 PROMPT_LIMIT = 5_000
 URL_LIMIT = 8_192
 REFERENCE = "upload:sha256:"
-"""How the value of an address begins that stands for an uploaded file; its SHA-256 in lower-case hex follows."""
+"""The beginning of an address that stands for an uploaded file; the file's SHA-256 in lower-case hex follows."""
 _REFERENCE = re.compile(REFERENCE + "([0-9a-f]{64})")
 UNSUPPORTED = frozenset({"negative_prompt", "seed"})
 """Parameters of other video models. They are dropped with a warning, because their absence costs nothing."""
@@ -101,13 +101,13 @@ def _text_problem(value: object) -> str | None:
 
 
 def find_reference(value: object) -> str | None:
-    """Return the SHA-256 of the upload that a value stands for; None if it is another value."""
+    """Return the SHA-256 of the upload that a value stands for; None for any other value."""
     found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
     return found[1] if found else None
 
 
 def is_data_url(value: str) -> bool:
-    """Return whether a value is a data URL. A push replaces it by a reference."""
+    """Return whether a value is a data URL. A push replaces it with a reference."""
     return value[:5].lower() == "data:"
 
 

@@ -1,4 +1,4 @@
-"""How this machine reaches others: addresses, proxies, and the authorities whose certificates it trusts."""
+"""Connections to other machines: their addresses, proxies, and the certificate authorities that we trust."""
 
 import base64
 import http.client
@@ -14,11 +14,11 @@ from requests.utils import get_environ_proxies, select_proxy
 from rushes.errors import InvalidInput, Problem
 
 FIRST_SECONDS = 1.0
-"""If a name has several addresses, each one gets this long before any gets longer: one of them may be unreachable."""
+"""If a name has several addresses, each is first tried for only this long, because one may be unreachable."""
 
 
 def trust_authorities(ca_file: Path | None = None) -> ssl.SSLContext:
-    """Return a TLS context that checks names and chains against the public authorities, and those in `ca_file`."""
+    """Return a TLS context that verifies names and chains by the public authorities and those in `ca_file`."""
     context = ssl.create_default_context(cafile=where())
     if ca_file is not None:
         context.load_verify_locations(ca_file)
@@ -46,9 +46,9 @@ def hide_login(url: str) -> str:
 
 
 def connect(host: str, port: int, *, longest: float, limit: Callable[[float], float]) -> socket.socket:
-    """Try each address of the host in turn, shortly at first. Raises `OSError`.
+    """Try each address of the host in turn: first each one briefly, then each one for longer. Raises `OSError`.
 
-    An attempt may last `longest` seconds, and what `limit` leaves of that. `limit` raises when the total time is up.
+    An attempt lasts at most `longest` seconds, or less if `limit` says so. `limit` raises when the total time is up.
     """
     failure: OSError = OSError("the name has no address")
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -26,7 +26,7 @@ class Readiness:
     outage: OutputOutage | None = None  # of the output host
     account: AccountStatus = OK
     store: StoreState = NO_STORE
-    problem: str | None = None  # why the database cannot be used, if it said so
+    problem: str | None = None  # why the database cannot be used, if known
 
     @property
     def migrated(self) -> bool:

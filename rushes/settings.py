@@ -34,7 +34,7 @@ _WEB = ("http", "https")
 
 _ENCODED = (
     "; in its password, write %2F for /, %40 for @, %23 for #, %3F for ?, %25 for %, %5B for [ and %5D for ], or give "
-    "the password as it is in RUSHES_DATABASE_PASSWORD or RUSHES_REDIS_PASSWORD"
+    "the plain password in RUSHES_DATABASE_PASSWORD or RUSHES_REDIS_PASSWORD"
 )
 
 
@@ -58,7 +58,7 @@ def _url_with(*schemes: str) -> AfterValidator:
 def _check_bare(url: str) -> str:
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must not hold a user, password, query or fragment: it is shown and sent")
+        raise ValueError("must not hold a user, password, query or fragment: others see it")
     return url
 
 
@@ -78,7 +78,7 @@ def _check_authorities(file: Path) -> Path:
 
 def _check_flower(password: SecretStr) -> SecretStr:
     if "," in password.get_secret_value():
-        raise ValueError("must not hold a comma: Flower would take the rest for another user's login")
+        raise ValueError("must not hold a comma: Flower would read the rest as another user's login")
     return password
 
 

@@ -15,7 +15,7 @@ from stack.stack import Stack, StackOptions
 
 FAST = {"slots": 12, "submits_per_minute": 600, "render_median_seconds": 4.0, "poll_shortest_seconds": 0.5}
 FAST_SIMULATOR = ("--cap", "12")
-"""A high-tier account and a fast renderer. At the lowest tier, 24 prompts would take twelve minutes or more."""
+"""A high-tier account and fast renders. At the lowest tier, 24 prompts take at least twelve minutes."""
 FOREVER_SECONDS = 3600.0
 FOLLOW_SECONDS = 0.2
 SERVICES = [
@@ -35,7 +35,7 @@ def run_stack(
     settings = load_settings(running_stack=False)
     if fast and not settings.uses_simulator:
         hint = "unset WAVESPEED_API_KEY for a trial, or start without --fast"
-        raise CommandError("--fast is for simulated renders, and WAVESPEED_API_KEY is set", hint=hint)
+        raise CommandError("--fast works only with simulated renders, but WAVESPEED_API_KEY is set", hint=hint)
     settings = settings.with_changes(**FAST) if fast else settings
     options = StackOptions(
         folder=settings.data_dir,

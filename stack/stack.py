@@ -98,7 +98,7 @@ class Stack:
         if self.simulates:
             self._wait("simulator", lambda: _answers(f"{self.settings.wavespeed_url}/sim/stats"))
         self._wait("api", lambda: _answers(f"{self.settings.url}/readyz", below=400))  # it can accept jobs
-        if self.options.workers:  # else jobs would seem to be stuck
+        if self.options.workers:  # before a worker leads, jobs would seem to be stuck
             self._wait("worker-main1", lambda: _is_led(f"{self.settings.url}/readyz"))
         self._wait("flower", lambda: _answers(self.flower_url))
 
@@ -240,7 +240,7 @@ def _describe_failure(what: str, *, how: str, log: Path) -> CommandError:
 
 
 def _is_led(url: str) -> bool:
-    """Whether a worker hands out the slots."""
+    """Whether a worker leads, so that jobs get slots."""
     try:
         with requests.Session() as session:
             session.trust_env = False

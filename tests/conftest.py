@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """A test that would be skipped fails where `.ci/run` runs it: it installs what the tests need."""
+    """Fail a test that would be skipped under `.ci/run`, which installs everything that the tests need."""
     report = yield
     if report.skipped and "NO_SKIPPED_TEST" in os.environ:
         report.outcome = "failed"

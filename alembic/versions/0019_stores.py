@@ -1,4 +1,4 @@
-"""The folder for videos: its marker, and what workers report about it; names that are unique whatever their case."""
+"""The folder for videos: its marker, and the workers' reports about it. Names become unique regardless of case."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ _NAMED = "batch_id IS NOT NULL AND file_stem IS NOT NULL"
 
 
 def upgrade() -> None:
-    """Of batches whose names differ only in case, the oldest keeps its name."""
+    """If the names of batches differ only in case, the oldest batch keeps its name."""
     op.add_column("account", sa.Column("store_marker", sa.Text(), nullable=True))
     op.add_column("worker", sa.Column("store_problem", sa.Text(), nullable=True))
     op.add_column("worker", sa.Column("store_free_bytes", sa.BigInteger(), nullable=True))

@@ -1,4 +1,4 @@
-"""Predictions of an input that was replaced: a late file of theirs is not their job's."""
+"""Mark predictions whose input was replaced: the job does not take a late file of theirs."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -33,9 +33,9 @@ def pause(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
     **answers(200, "The account. Store workers mark the folder within seconds.", examples.ACCOUNT, 404, 409, 503),
 )
 def accept_store(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
-    """Keep videos in the folder that the store workers find now, although it lacks the marker of the one before.
+    """Store videos in the current folder, although it does not contain the marker file of the previous folder.
 
-    First mount the volume, if it is only not mounted. Earlier videos are not found in another folder.
+    If the volume is only not mounted, mount it instead: Rushes does not find the earlier videos in another folder.
     """
     return AccountSeen.of(accounts.accept_store(runtime.sessions, by=person))
 
@@ -59,12 +59,12 @@ def resume(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
 @router.post(
     "/retry",
     summary="Try again now",
-    **answers(200, "The account, trying again.", examples.ACCOUNT, 404, 409, 503),
+    **answers(200, "The account, which tries again now.", examples.ACCOUNT, 404, 409, 503),
 )
 def retry(runtime: RuntimeDep, person: PersonDep) -> AccountSeen:
-    """End every wait after failures: the next submission, check, search and download are tried now.
+    """End the account's waits after failures: submissions, checks, searches and outage probes are tried again now.
 
-    Call this after you have topped up the account or replaced the key. 409 if the account is paused.
+    Call this after you have topped up the account or replaced the key. A paused account is refused with 409.
     """
     seen = AccountSeen.of(accounts.retry_account(runtime.sessions, by=person))
     runtime.waker.wake()

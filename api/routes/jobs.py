@@ -102,7 +102,7 @@ def retry(*, job_id: JobId, asked: RetryBody, runtime: RuntimeDep, links: LinksD
     downloaded, not bought again. The one exception is a job that failed with `output_gone`: the provider has deleted
     its file, so the job is bought again.
 
-    A body may replace values of the input. They are checked like those of a push, and the history names the old ones.
+    The body may replace values of the input. Rushes checks them as in a push, and the history keeps the old ones.
     """
     state = retry_job(runtime.sessions, job_id, asked.input if asked else None, by=person)
     runtime.waker.wake()

@@ -19,10 +19,10 @@ Digest = Annotated[
 
 
 async def read_file(request: Request) -> bytes:
-    """Return the bytes. A browser sends these types for another web page only after it has asked for permission."""
+    """Return the body. A browser sends these types for another web site only after asking us for permission."""
     if not request.headers.get("content-type", "").lower().startswith(("image/", "video/", "application/octet-stream")):
         raise HTTPException(415, "send the bytes of an image or a video, with its `Content-Type`")
-    return bytes(await read_bounded(request, LARGEST_UPLOAD, hint="; give jobs its http(s) URL instead"))
+    return bytes(await read_bounded(request, LARGEST_UPLOAD, hint="; give an http(s) URL instead"))
 
 
 @router.post(
@@ -34,13 +34,13 @@ async def read_file(request: Request) -> bytes:
 async def keep(content: Annotated[bytes, Depends(read_file)], runtime: RuntimeDep) -> UploadKept:
     """Store an image or a video of at most 30 MB, once per content. Use `reference` as the address in jobs.
 
-    The file is kept while a job uses it, and for a day without one. It is sent to the provider when the first of its
-    jobs is about to be submitted.
+    Rushes keeps the file while a job uses it, and for at least a day after you last sent it or asked for it. It sends
+    the file to the provider before it submits the first job that uses it.
     """
     return UploadKept.of(await run_in_threadpool(keep_upload, runtime.sessions, content))
 
 
 @router.get("/{sha256}", summary="Find a file", **answers(200, "The file is stored.", examples.UPLOAD, 404, 422, 503))
 def find(sha256: Digest, runtime: RuntimeDep) -> UploadKept:
-    """Whether a file is stored. It then stays for another day, so that a push need not send it again."""
+    """Check whether a file is stored, and keep it for another day, so that a push need not send it again."""
     return UploadKept.of(use_upload(runtime.sessions, sha256))

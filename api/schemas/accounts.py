@@ -22,14 +22,14 @@ class AccountCost(Shown):
 
 
 class AccountStatusSeen(Shown):
-    """What stops the account, and what to do."""
+    """Why the account is stopped, and what to do."""
 
     condition: Condition
     since: Time | None
     detail: str | None = Field(
         description="The provider's last answer, the network error, or who or what paused the account."
     )
-    next_try_at: Time | None = Field(description="When the next request is made, or the next day begins.")
+    next_try_at: Time | None = Field(description="Time of the next request; for `spending_cap`, the next 00:00 UTC.")
     message: str = Field(description="All of this in one line for people.")
     what_to_do: str
 
@@ -53,8 +53,8 @@ class AccountSeen(Shown):
     spent_today: Money = Field(description="Held and spent for predictions of this day of UTC.")
     cost: AccountCost
     status: AccountStatusSeen | None = Field(
-        description="What stops the account: a pause, a rejected key, no credit, the rate limit, an unreachable "
-        "provider, the daily spending cap. Null if nothing does."
+        description="Why the account is stopped: a pause, a rejected key, no credit, the rate limit, an unreachable "
+        "provider, no usable folder for videos, the daily spending cap. Null if it is not stopped."
     )
     duplicates: int = Field(description="Predictions found after they had been marked not found or refused.")
     unknown_predictions: int = Field(

@@ -63,8 +63,8 @@ class BatchDetails(Shown):
     jobs: int
     states: StateCounts
     waiting_at_provider: int = Field(
-        description="The part of `states.rendering` that is submitted beyond the slots and waits at the provider for "
-        "one. 0 in listings."
+        description="Jobs of `states.rendering` that were submitted beyond the slots and wait at the provider for a "
+        "slot. Always 0 in listings."
     )
     done: int = Field(description="Jobs that have succeeded, failed or been cancelled.")
     cost: BatchCost
@@ -73,8 +73,8 @@ class BatchDetails(Shown):
     elapsed_seconds: ToThousandths = Field(description="From the push until now, or until its last job ended.")
     seconds_left: ToThousandths | None = Field(
         description="Expected time left, as in `time_left`; if that is null, derived from the rate so far. Null before "
-        "the first job has ended, and while `time_left_unknown` gives a reason. Listings do not show "
-        "`time_left_unknown` and use the rate."
+        "the first job has ended, and while `time_left_unknown` gives a reason. Listings omit `time_left_unknown` and "
+        "use the rate."
     )
     time_left: BatchTimeLeft | None = Field(
         default=None,
@@ -103,8 +103,8 @@ class BatchDetails(Shown):
     wait: WaitSeen | None = Field(default=None, description="Why the next of its queued jobs waits.")
     account: AccountStatusSeen | None = Field(
         default=None,
-        description="What stops the account while the batch has jobs that have not ended. Null if nothing does, and "
-        "always null in listings.",
+        description="Why the account is stopped. Null if it is not stopped or every job has ended, and always null in "
+        "listings.",
     )
     outputs: OutputOutageSeen | None = Field(
         default=None,
@@ -163,10 +163,10 @@ class Price(Shown):
     cost_by_model: dict[str, Money] = Field(description="Keyed by video model id.")
     warnings: list[BatchWarning]
     first_time_left: TimeLeftEstimate | None = Field(
-        default=None, description="With `forecast`: time until the first of these jobs would end."
+        default=None, description="With `forecast`: time until the first of these jobs would end. Null as `time_left`."
     )
     time_left: TimeLeftEstimate | None = Field(
         default=None,
         description="With `forecast`: time until the last of them would end. Null without a dispatcher, and while the "
-        "account is paused.",
+        "account's status stops submissions.",
     )

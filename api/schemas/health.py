@@ -22,18 +22,18 @@ class Ready(Shown):
 
     status: Literal["ready", "not ready"]
     database: Literal["ok", "away"]
-    database_problem: str | None = Field(description="Why the database cannot be used. Null if it can, or is silent.")
+    database_problem: str | None = Field(description="Why the database cannot be used. Null if it can or is silent.")
     migration: str | None = Field(description="Current migration of the database.")
     expected_migration: str = Field(description="Newest migration that this version knows. It accepts later ones, too.")
     dispatcher: str | None = Field(description="The worker that leads. Without one, jobs are accepted but wait.")
     workers: int = Field(description="Worker processes seen in the last 15 seconds.")
     account: AccountStatusSeen | None = Field(
-        description="What stops the account, since when, and what to do. Null if nothing does."
+        description="Why the account is stopped, since when, and what to do. Null if it is not stopped."
     )
     turns_failing_seconds: ToTenths | None = Field(
-        description="How long every turn of the dispatcher has failed. More than 10 is a fault. Null if they work."
+        description="For how long every turn of the dispatcher has failed. More than 10 is a fault. Null if turns work."
     )
-    turn_error: str | None = Field(description="How these turns fail.")
+    turn_error: str | None = Field(description="The error of these turns.")
     dispatcher_away_seconds: ToTenths | None = Field(
         description="Time without a leader although workers are alive. More than 10 is a fault. Null if a worker leads."
     )
@@ -57,7 +57,7 @@ class Ready(Shown):
     outputs: OutputOutageSeen | None = Field(
         description="An outage of the output host: every download fails. It ends by itself. Null if there is none."
     )
-    store: StoreSeen = Field(description="Whether videos can be kept. A `problem` is a fault: nothing is submitted.")
+    store: StoreSeen = Field(description="Whether videos can be stored. A `problem` is a fault: nothing is submitted.")
 
     @classmethod
     def of(cls, seen: Readiness) -> Self:

@@ -21,7 +21,7 @@ class JobsToPrice(NewJobs):
 
 
 class RetryAsked(Body):
-    """What a retry changes."""
+    """Changes to the input of a retried job."""
 
     input: Annotated[dict[str, Any], Field(description="Parameters to replace; the others stay as they are.")]
 

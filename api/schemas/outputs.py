@@ -25,10 +25,10 @@ class OutputOutageSeen(Shown):
 
 
 class StoreSeen(Shown):
-    """Whether videos can be kept, as the store workers report it. If not, nothing is submitted."""
+    """Whether the store workers can store further videos. If none can, Rushes submits nothing."""
 
-    problem: str | None = Field(description="Why no store worker can keep further videos. Null if one can.")
-    free_bytes: int | None = Field(description="Room for videos. Null if no store worker has reported it.")
+    problem: str | None = Field(description="Why no store worker can store further videos. Null if one can.")
+    free_bytes: int | None = Field(description="Free space for videos. Null if no store worker has reported it.")
 
 
 class UploadKept(Shown):

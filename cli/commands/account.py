@@ -54,7 +54,7 @@ def resume(as_json: JsonOption = False) -> None:
 def retry(as_json: JsonOption = False) -> None:
     """Try again now, after you have topped up the account, replaced the key or repaired the network.
 
-    Without this command, Rushes tries again by itself when the wait of the last failure has passed.
+    Without this command, Rushes tries again by itself when the wait after the last failure is over.
 
     Example:
 
@@ -66,9 +66,9 @@ def retry(as_json: JsonOption = False) -> None:
 
 @app.command("accept-store")
 def accept_store(as_json: JsonOption = False) -> None:
-    """Keep videos in the folder that the store workers find now, although it lacks the marker file of the one before.
+    """Store videos in the current folder, although it does not contain the marker file of the previous folder.
 
-    First mount the volume, if it is only not mounted. Rushes does not find the earlier videos in another folder.
+    If the volume is only not mounted, mount it instead: Rushes does not find the earlier videos in another folder.
 
     Example:
 

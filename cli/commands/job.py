@@ -36,7 +36,7 @@ StateOption = Annotated[JobState | None, typer.Option(help="Only jobs in this st
 BatchOption = Annotated[str | None, typer.Option("--batch", "-b", help="Name or id of a batch.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Replace a value of the input; a file may be a path. Repeatable."),
+    typer.Option("--set", metavar="NAME=VALUE", help="Replace a value of the input; a path names a file. Repeatable."),
 ]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Id or short name of a video model.")]
 

@@ -92,7 +92,7 @@ def _load(
 
 
 def _forecast(settings: Settings, prepared: Prepared) -> tuple[float, float] | None:
-    """Ask in how many seconds the first and the last job will at the latest have ended; None if it is not known."""
+    """Ask the API for the latest likely end of the first and of the last job, in seconds from now; None if unknown."""
     with suppress(CommandError), open_api(settings) as client:
         answer = client.post("estimate", body={"jobs": prepared.jobs, "forecast": True}, seconds=PUSH_SECONDS)
         if answer.get("time_left"):

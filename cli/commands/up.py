@@ -13,7 +13,7 @@ PortOption = Annotated[
 FlowerOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of Flower; 0 picks any.")]
 SimulatorOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the simulator; 0 picks any.")]
 FastOption = Annotated[
-    bool, typer.Option("--fast", help="For a first trial: simulated renders end in seconds. Only without a key.")
+    bool, typer.Option("--fast", help="For a first trial: simulated renders end in seconds. Needs an unset key.")
 ]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show what every process logs.")]
 

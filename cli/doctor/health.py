@@ -147,8 +147,8 @@ def _judge_outputs(seen: Readiness) -> Check:
 def _judge_store(seen: Readiness) -> Check:
     problem, free = seen.store
     if problem is not None:
-        return Check("store", "failed", problem, "until then nothing is submitted; videos already bought wait")
-    room = f"{free / 10**9:,.1f} GB free" if free is not None else "no store worker has reported its room"
+        return Check("store", "failed", problem, "fix it: until then Rushes submits nothing, and bought videos wait")
+    room = f"{free / 10**9:,.1f} GB free" if free is not None else "no store worker has reported its free space"
     return Check("store", "ok" if free is not None else "warning", room, "" if free is not None else START)
 
 

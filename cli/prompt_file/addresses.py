@@ -23,7 +23,7 @@ MOST_REQUESTS = 500
 """How many distinct addresses are requested. A mistake usually concerns all addresses of a file."""
 SOON = timedelta(days=1)
 LATEST = timedelta(days=30)
-"""Addresses that are good for longer are not compared with a forecast."""
+"""An address that is valid for longer is not compared with a forecast."""
 _EARLIEST = 1_000_000_000  # a time in 2001, in seconds since 1970
 
 
@@ -46,8 +46,8 @@ def check_addresses(
 ) -> Iterator[str]:
     """Yield a warning for each address that may fail. Raises `FileRefused` for those that the provider cannot use.
 
-    The first `MOST_REQUESTS` addresses are requested once, by HEAD. `forecast` returns in how many seconds the first
-    and the last job are likely to have ended; it is asked only if an address expires within days.
+    The first `MOST_REQUESTS` addresses are requested once, by HEAD. `forecast` returns the seconds until the first and
+    the last job are likely to have ended; it is called only if an address expires within `LATEST`.
     """
     places = _find_addresses(prepared)
     findings = {address: found for address in places if (found := _judge(address))}
@@ -103,9 +103,9 @@ def _judge(address: str) -> AddressFault | None:
 def _find_late(
     places: Mapping[str, list[Place]], *, numbers: list[int], forecast: Callable[[], tuple[float, float] | None]
 ) -> dict[str, AddressFault]:
-    """Return the addresses that expire before their last job is likely to have started; without a forecast, in a day.
+    """Return the addresses that may expire before their last job has ended; without a forecast, within a day.
 
-    The jobs of a file take their turns in its order, at about the same distance.
+    It assumes that the jobs of a file end in its order, at equal intervals.
     """
     now = datetime.now(UTC)
     found = ((address, _find_end(address)) for address in places)
@@ -118,7 +118,7 @@ def _find_late(
             first, last = expected
             share = bisect_left(numbers, places[address][-1].number) / max(1, len(numbers) - 1)
             turn = now + timedelta(seconds=first + (last - first) * share)
-            words = f"its job is expected to be done by {turn:%Y-%m-%d %H:%M} UTC, and will fail if it starts too late"
+            words = f"its job should end by {turn:%Y-%m-%d %H:%M} UTC, but fails if it starts after the address expires"
         if end < turn:
             late[address] = AddressFault(f"expires at {end:%Y-%m-%d %H:%M} UTC: {words}", is_warning=True)
     return late

@@ -159,7 +159,7 @@ def _take_order(given: dict[str, Any], fill: Fill, *, model: VideoModel) -> tupl
 def _fill_in(
     model: VideoModel, given: Mapping[str, Any], *, fill: Fill, files: LocalFiles, problems: list[Problem]
 ) -> dict[str, Any]:
-    """Return the input of a line. The names of files become references; a problem with one is added to `problems`."""
+    """Return the input of a line, with references in place of files. Adds the problems of files to `problems`."""
     filled = {name: value for name, (_, value) in fill.parameters.items() if model.parameter(name) is not None}
     values = {**given, **{name: value for name, value in filled.items() if name not in given}}
     for parameter in model.parameters:

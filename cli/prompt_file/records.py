@@ -64,7 +64,7 @@ class PromptFile:
     metadata: dict[str, None] = field(default_factory=dict)
     """The columns whose values are kept as the jobs' metadata, in the order of the file."""
     unmarked: list[int] = field(default_factory=list)
-    """Lines of a list that lack the mark which most others have."""
+    """Lines without the list mark that most other lines have."""
 
 
 class RecordReader:

@@ -54,7 +54,7 @@ def _warn_of_repeats(prepared: Prepared) -> Iterator[str]:
 
 
 def _warn_of_misreadings(file: PromptFile) -> Iterator[str]:
-    """Warn of prompts that may be none: parts of a chat bot's answer, titles, and options of other tools."""
+    """Warn about lines that may not be prompts: titles, a chat bot's closing words, options of other tools."""
     found = {"no list mark, unlike most others: is this a title?": file.unmarked}
     for reason, pattern in _MISREADINGS.items():
         found[reason] = [line.number for line in file.lines if pattern.search(str(line.fields.get("prompt", "")))]

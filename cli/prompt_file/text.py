@@ -36,7 +36,7 @@ class PromptText:
     prompts: list[Prompt]
     skipped: Counter[str] = field(default_factory=Counter)
     unmarked: list[int] = field(default_factory=list)
-    """Lines without the list mark that most others have."""
+    """Lines without the list mark that most other lines have."""
 
 
 Block = list[Prompt]
@@ -52,7 +52,7 @@ _QUOTES = {'"': '"', "\u201c": "\u201d", "\u201e": "\u201c", "\u00ab": "\u00bb",
 _EMPHASIS = re.compile(r"\*\*|__")
 _NARROWEST = 50  # columns that an editor wraps at
 _FEW_WORDS = 4
-_MOST = 2  # one in two lines has a list mark: then the others may be no prompts
+_MOST = 2  # if more than one line in two has a list mark, the others may not be prompts
 _OPEN_ENDS = ",;:-\u2013\u2014"
 _COMMENT = re.compile(r"#(?!\d)|//")
 _RULER = re.compile(r"[=+~<>|^`$\u2500-\u259f]")  # symbols that only draw a line

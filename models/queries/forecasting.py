@@ -15,7 +15,7 @@ from models.money import SPENT_TODAY, first_id_of_today
 _KIND = """job.video_model, round(coalesce((input->>'duration')::numeric,
         (input->>'end_time')::numeric - (input->>'start_time')::numeric))::int AS output_seconds"""
 _OURS = "coalesce(job.id = :job_id OR job.batch_id = :batch_id, false)"
-# OFFSET 0 makes the planner look up each job. Else it sometimes reads most of the table in the order of the ids.
+# OFFSET 0 makes the planner look up each job. Without it, the planner sometimes reads most of the table in id order.
 _JOB_OF_IT = "LATERAL (SELECT * FROM job WHERE job.id = prediction.job_id OFFSET 0) AS job"
 
 

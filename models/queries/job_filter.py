@@ -1,4 +1,4 @@
-"""Which jobs: one filter for lists, failures and actions."""
+"""One filter of jobs for lists, failures and actions."""
 
 from dataclasses import dataclass, fields
 from datetime import datetime

@@ -84,7 +84,7 @@ def find_duplicate_file(session: Session, prediction_id: UUID, kind: ArtifactKin
 
 
 def find_batch(session: Session, name_or_id: str) -> Batch | None:
-    """The batch with this name, whatever its case, else with this id."""
+    """The batch with this name, ignoring case, else with this id."""
     if batch := session.scalars(select(Batch).where(func.lower(Batch.name) == name_or_id.lower())).first():
         return batch
     try:
@@ -103,7 +103,7 @@ _WAITING_AT_PROVIDER = statement("""
 
 
 def count_waiting_at_provider(session: Session, batch_id: UUID) -> int:
-    """The batch's renders that are submitted beyond the slots: the first accepted ones have the slots."""
+    """The batch's renders submitted beyond the slots. The renders accepted first hold the slots."""
     values = {"batch_id": batch_id, "slot_windows": SLOT_WINDOWS}
     return int(session.execute(_WAITING_AT_PROVIDER, values).scalar_one())
 

@@ -43,7 +43,7 @@ class OpenJob(NamedTuple):
     input: dict[str, Any]
     posted_at: datetime
     is_free: bool  # nothing is, or may be, bought for it at present
-    uploads: Sequence[str] = ()  # the parameters that are uploads: they may have been sent with other addresses
+    uploads: Sequence[str] = ()  # parameters that are uploads, perhaps sent with other addresses
     is_open: bool = False
 
 

@@ -74,7 +74,7 @@ _STATE = statement(f"""
 
 
 def find_store_state(session: Session) -> StoreState:
-    """Whether a store worker can keep further videos, and the most room that one has."""
+    """Whether a store worker can store further videos, and the most free space that one has."""
     return find_one(session, _STATE, StoreState) or NO_STORE
 
 
@@ -82,7 +82,7 @@ _MARKER = statement("SELECT store_marker FROM account WHERE store_marker IS NOT 
 
 
 def find_store_marker(session: Session) -> str | None:
-    """The text of the marker file in the folder for videos; None before a folder was used."""
+    """The text of the marker file in the folder for videos; None until a folder is marked."""
     marker: str | None = session.execute(_MARKER).scalar_one_or_none()
     return marker
 

@@ -127,8 +127,7 @@ class Prediction(Base):
 class UnknownPrediction(Base):
     """A prediction at the provider that no row of ours asked for: made on its website, or lost from our rows.
 
-    Reported once. Deleted if a row turns out to have asked for it; that row may become a duplicate
-    purchase.
+    Reported once. Deleted if a row turns out to have asked for it; that row may become a duplicate purchase.
     """
 
     __tablename__ = "unknown_prediction"

@@ -21,7 +21,7 @@ class Upload(Base):
     sha256: Mapped[str] = mapped_column(primary_key=True)  # lower-case hex
     content_type: Mapped[str]
     content: Mapped[bytes]
-    used_at: Mapped[datetime] = mapped_column(server_default=func.now())  # when it was last sent to us
+    used_at: Mapped[datetime] = mapped_column(server_default=func.now())  # when a caller last sent or named it
 
 
 class JobUpload(Base):

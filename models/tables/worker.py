@@ -12,9 +12,9 @@ from models.tables.base import Base
 
 
 class StoreState(NamedTuple):
-    """Whether videos can be kept, as a store worker reports it."""
+    """Whether a store worker can store videos."""
 
-    problem: str | None  # why no further video can be kept, and what to do; None: it can
+    problem: str | None  # why it can store no further video, and what to do; None: it can
     free_bytes: int | None  # None: unknown
 
 
@@ -33,9 +33,9 @@ class Worker(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     turns_failing_since: Mapped[datetime | None]  # since then, each turn of its dispatcher has failed
-    turn_error: Mapped[str | None]  # how the first of them failed
-    store_problem: Mapped[str | None]  # why it cannot keep further videos; null: it can, or it stores none
-    store_free_bytes: Mapped[int | None]  # room for videos; null: unknown, or it stores none
+    turn_error: Mapped[str | None]  # the latest error of these turns
+    store_problem: Mapped[str | None]  # why it cannot store further videos; null: it can, or that is not its work
+    store_free_bytes: Mapped[int | None]  # free space for videos; null: unknown, or that is not its work
 
 
 STORE_PROBLEM = """(SELECT coalesce(
@@ -45,9 +45,9 @@ STORE_PROBLEM = """(SELECT coalesce(
         WHERE NOT EXISTS (
             SELECT FROM worker
             WHERE 'store' = ANY(queues) AND store_problem IS NULL AND seen_at > now() - interval '15 seconds'))"""
-"""SQL: why no store worker can keep further videos; null if one can, or if none has reported and no video has waited
-for a minute. A dead worker's report counts until another one can store or its row is dropped: its disk is not free
-because it died."""
+"""SQL: why no store worker can store further videos; null if one can, or if none has reported a problem and no video
+has waited for a minute. A dead worker's report counts until another one can store or its row is dropped, because its
+death frees no space."""
 
 
 class Leader(Base):

@@ -201,7 +201,7 @@ _CLEAR_PROVIDER_FAILURES = statement("""
 
 
 def clear_provider_failures(session: Session, account_id: UUID) -> bool:
-    """Record that the provider has answered a request. Writes nothing if the last one was answered, too.
+    """Record that the provider has answered a request. Writes nothing if the previous one was answered too.
 
     After an outage, checks and one submission are tried at once, whatever remains of their waits.
     """
@@ -221,7 +221,7 @@ _RELEASE_HELD = statement("""
 
 
 def _release_held(session: Session, account_id: UUID) -> bool:
-    """Make submissions due that waited for the end of a back-off that is over now."""
+    """Make submissions due that waited for a back-off which is now over."""
     session.execute(_RELEASE_HELD, {"account_id": account_id})
     return True
 
@@ -237,18 +237,18 @@ _RETRY = change(
 
 
 def retry_account(session: Session, account_id: UUID, *, by: str) -> bool:
-    """A person ends the waits of the account: the next submission, check, search and download are tried now."""
+    """A person ends the account's waits: submissions, checks, searches and probes of the output host are due now."""
     return changed_a_row(session, _RETRY, account_id=account_id, by=by) and _release_held(session, account_id)
 
 
-# A row that another transaction has locked is left out: this never waits.
+# Skips a row that another transaction has locked, so that it never waits.
 _PROVE_WRITABLE = statement("""
     UPDATE account SET name = name WHERE id IN (SELECT id FROM account LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
 """)
 
 
 def prove_writable(session: Session) -> None:
-    """Write something, and change nothing: a standby, or a server that has become read-only, refuses."""
+    """Make a write that changes nothing. A standby, or a server that has become read-only, refuses it."""
     session.execute(_PROVE_WRITABLE)
 
 
@@ -270,5 +270,5 @@ _ACCEPT_STORE = change(
 
 
 def accept_store(session: Session, account_id: UUID, *, by: str) -> bool:
-    """A person accepts the folder that store workers find now. They mark it and record its marker within seconds."""
+    """A person accepts the current folder. Store workers mark it and record its marker within seconds."""
     return changed_a_row(session, _ACCEPT_STORE, account_id=account_id, by=by)

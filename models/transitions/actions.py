@@ -27,7 +27,7 @@ _HOLD = statement("""
 
 
 def hold_action(session: Session, action_id: UUID, *, last_id: UUID | None) -> bool:
-    """Lock a running action that has come as far as `last_id`. If not, it was aborted, or another process went on."""
+    """Lock a running action that has reached `last_id`. False if it was aborted, or another process continued it."""
     return changed_a_row(session, _HOLD, action_id=action_id, last_id=last_id)
 
 

@@ -46,7 +46,7 @@ class AccountRoom(NamedTuple):
     stuck: int  # of these, the ones that gave their slot back
     submitting: int  # of these, the ones not accepted yet
     posting: int  # of those, the ones with a message or a POST under way
-    uploading: int = 0  # of the ones submitting, those that wait for a file to be sent; they ask for no rate slot yet
+    uploading: int = 0  # submissions that wait for a file to be sent; they ask for no rate slot yet
     spend_left: Decimal | None = None  # dollars that may still be bought today; None: no cap, or not counted
 
     @property

@@ -52,7 +52,7 @@ _RELEASE = statement(f"""
 def _release(
     session: Session, ended: EndedAttempt, outcome: JobState, waiting: Sequence[str], **values: Any
 ) -> str | None:
-    """Return the job's new state; None if its state is none of `waiting`."""
+    """Return the job's new state; None if its state is not one of `waiting`."""
     values |= {"job_id": ended.job_id, "prediction_id": ended.prediction_id, "outcome": outcome.value}
     state: str | None = session.execute(_RELEASE, values | {"waiting": list(waiting)}).scalar_one_or_none()
     return state
@@ -77,8 +77,8 @@ def follow_duplicates(session: Session, ids: Sequence[UUID], *, waiting: Sequenc
     """Let jobs in one of the states `waiting` succeed with the file of a duplicate purchase, if one is stored: it is
     paid for. Returns the jobs for which one is stored.
 
-    The lock comes first: of a job that is released and a duplicate that is stored at the same instant, the second to
-    get the lock sees what the first has written.
+    The lock comes first: if a job is released and a duplicate is stored at the same instant, the second to get the lock
+    sees the first one's writes.
     """
     session.execute(_LOCK, {"ids": ids})
     found = session.execute(_FIND_DUPLICATES, {"ids": ids}).all()

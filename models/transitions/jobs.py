@@ -190,7 +190,7 @@ _SET_PRIORITY = change(
 
 
 def set_priority(session: Session, job_ids: Sequence[UUID], *, priority: int, by: str) -> list[UUID]:
-    """Change the priority of those jobs that have not ended and have another one. Returns their ids."""
+    """Change the priority of the jobs that have not ended and whose priority differs. Returns their ids."""
     return list(session.scalars(_SET_PRIORITY, {"ids": job_ids, "priority": priority, "by": by}))
 
 

@@ -58,7 +58,7 @@ _NOTE_TURNS = statement("""
 
 
 def note_turns(session: Session, name: str, *, error: str | None) -> bool:
-    """Record how the turns of a worker's dispatcher fail, or that they do not (None). Writes only a change."""
+    """Record the error of the failing turns of a worker's dispatcher; None once they work. Writes only a change."""
     return changed_a_row(session, _NOTE_TURNS, name=name, error=error)
 
 

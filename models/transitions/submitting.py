@@ -38,7 +38,7 @@ def _marking(which: str) -> TextClause:
 
 
 UPLOAD_USABLE = timedelta(days=6)
-"""An upload that the provider got longer ago is sent again. The provider keeps it for seven days."""
+"""An upload sent longer ago is sent again. The provider keeps it for seven days."""
 
 DUPLICATE = "duplicate"
 """What `accept_prediction` returns for a row that becomes a duplicate purchase."""

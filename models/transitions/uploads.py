@@ -13,7 +13,7 @@ from models.transitions.history import refusal
 from models.transitions.job_release import EndedAttempt, release_job
 
 UNUSED_KEPT = timedelta(days=1)
-"""An upload that no job uses is kept this long, so that a push can follow."""
+"""An upload that no job uses is kept this long after a caller last sent or named it, so that a push can follow."""
 
 
 class NewUpload(NamedTuple):
@@ -39,7 +39,7 @@ _KEEP = statement("""
 
 
 def keep_uploads(session: Session, new_uploads: Iterable[NewUpload]) -> None:
-    """Store files, each once per content. In the order of their names, so that two pushes cannot deadlock."""
+    """Store files, once per content, in the order of their SHA-256, so that two pushes cannot deadlock."""
     for each in sorted(new_uploads):
         session.execute(_KEEP, each._asdict())
 
@@ -54,7 +54,7 @@ _USE = statement("""
 
 
 def use_uploads(session: Session, names: Iterable[str]) -> list[KeptUpload]:
-    """Return those of these uploads that exist. They stay at least until the end of the transaction, and a day."""
+    """Return the uploads with these SHA-256 that exist. They stay until the transaction ends, and for another day."""
     return find_all(session, _USE, KeptUpload, names=list(names))
 
 
@@ -122,8 +122,7 @@ _FINISH = statement("""
 
 
 def finish_upload(session: Session, account_id: UUID, sha256: str, *, url: str | None) -> None:
-    """Record where the provider has the file, or without `url` that it was not sent. Submissions that wait for it go
-    on."""
+    """Record the file's address at the provider; without `url`, that it was not sent. Waiting submissions continue."""
     session.execute(_FINISH, {"account_id": account_id, "sha256": sha256, "url": url})
 
 
@@ -133,7 +132,7 @@ _REFUSE = refusal("state = 'submitting' AND posted_at IS NULL")
 def refuse_upload(
     session: Session, prediction_id: UUID, claim: int, *, reason: Reason, retry_in: timedelta | None
 ) -> bool:
-    """End a submission whose file the provider does not take: nothing was posted, so nothing was bought.
+    """End a submission whose file was refused or could not be sent: nothing was posted, so nothing was bought.
 
     The job is queued again after `retry_in`, without using an attempt. Without `retry_in` it fails.
     """
@@ -153,7 +152,7 @@ _SEND_AGAIN = statement("""
 
 
 def send_again(session: Session, ids: Sequence[UUID]) -> None:
-    """Let the files of these jobs be sent again: the provider may have lost them."""
+    """Make the files of these jobs be sent again, because the provider may have lost them."""
     session.execute(_SEND_AGAIN, {"ids": ids})
 
 

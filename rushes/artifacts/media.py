@@ -1,4 +1,4 @@
-"""The media type of a file that a caller gives, by its bytes."""
+"""Detect the media type of a caller's file from its bytes."""
 
 import io
 import mimetypes

@@ -144,7 +144,7 @@ def _decoder_errors() -> Iterator[None]:
 
 
 def open_container(file: BinaryIO) -> InputContainer:
-    """Open a file of a container that is on the list. Raises `NotAVideo`, or what the library raises."""
+    """Open a file if its container is on the list. Raises `NotAVideo`, or any error of the library."""
     try:
         return av.open(
             file,

@@ -52,10 +52,7 @@ class ArtifactStore:
         return self._root
 
     def write_marker(self, marker: str) -> str:
-        """Mark the folder as this store, and create it if it is missing. Returns the marker that it has then.
-
-        A marker from an earlier use stays.
-        """
+        """Create the folder if it is missing, and write this marker if it has none. Returns the folder's marker."""
         path = self._root / _MARKER
         with storage_errors():
             _make_folder(self._root)
@@ -64,12 +61,12 @@ class ArtifactStore:
             _sync(path)
             _sync(self._root)
             found = path.read_text(encoding="ascii", errors="replace").strip()
-        if not found:  # another worker is writing it, or died while it did
-            raise Unavailable(f"{path} is empty: if that lasts, remove it")
+        if not found:
+            raise Unavailable(f"{path} is empty: a worker is writing it, or has died; if it stays empty, remove it")
         return found
 
     def require_marker(self, marker: str | None) -> None:
-        """Raises `Unavailable` if the folder has another marker or none: its volume is not mounted. None is no rule."""
+        """Raise `Unavailable` if the folder lacks this marker: its volume may be unmounted. None allows any folder."""
         path = self._root / _MARKER
         try:
             found = path.read_text(encoding="ascii", errors="replace").strip() if marker else None
@@ -78,14 +75,14 @@ class ArtifactStore:
         except OSError as error:
             raise Unavailable(f"the artifact storage cannot be read: {error.strerror or error}") from error
         if found != marker:
-            fact = "is missing" if found == "missing" else "names another one"
+            fact = "is missing" if found == "missing" else "names another store"
             raise Unavailable(
                 f"{self._root} is not the folder that keeps the videos: its file {_MARKER} {fact}. Mount the volume, "
-                "or run `rushes account accept-store` to use the folder as it is now"
+                "or run `rushes account accept-store` to use this folder"
             )
 
     def measure_room(self) -> int:
-        """Write a short file and remove it. Returns the free bytes."""
+        """Check that a short file can be written. Returns the free bytes."""
         with storage_errors():
             with tempfile.TemporaryFile(dir=self.scratch()) as probe:
                 probe.write(b"\0" * _PROBE_BYTES)

@@ -45,8 +45,8 @@ class UnknownReason(StrEnum):
     NO_CREDIT = auto()  # as for a pause, until the account is topped up
     KEY_REJECTED = auto()  # the provider rejects the key: nothing is submitted, and no render is seen to end
     PROVIDER_UNREACHABLE = auto()  # the same, until the provider answers
-    STORE_UNUSABLE = auto()  # no video could be kept, so nothing is submitted
-    SPENDING_CAP = auto()  # the day's cap does not suffice for the jobs that are still to be submitted
+    STORE_UNUSABLE = auto()  # no video could be stored, so nothing is submitted
+    SPENDING_CAP = auto()  # the queue up to the last of these jobs costs more than the daily cap leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ class Progress:
 class Forecaster:
     """Forecasts the time left from the rows and the learned render times. Safe to use from several threads.
 
-    There is no forecast while no dispatcher leads, because no job makes progress. Nor is there a forecast of an end
-    that waits for something without a known time: the account's status, the next day of a spending cap, or a person's
-    decision about an unconfirmed submission.
+    There is no forecast while no dispatcher leads, because no job makes progress. Nor is there one for jobs whose wait
+    has no known end: while the account is stopped, while they exceed the daily spending cap, or until a person decides
+    about an unconfirmed submission.
     """
 
     def __init__(self, settings: Settings, *, account: str) -> None:
@@ -118,7 +118,7 @@ class Forecaster:
     def _find_block(
         self, session: Session, whose: Whose, outlook: Outlook, *, live: list[RunningRenders]
     ) -> UnknownReason | None:
-        """Return what keeps these jobs from their end without a known time; None if nothing does."""
+        """Return why the end of these jobs cannot be forecast; None if it can."""
         status = find_account_status(session, self._account)
         waits = any(each.ours for each in outlook.waiting)
         runs = any(each.ours for each in outlook.running)
@@ -133,7 +133,7 @@ class Forecaster:
     def forecast_push(self, session: Session, jobs: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[TimeLeft, ...]:
         """Forecast when the first and the last of these jobs would end if they were pushed now.
 
-        A job is a video model and its input. Returns nothing without a dispatcher, and while nothing is submitted.
+        A job is a video model and its input. Empty without a dispatcher, and while submissions are stopped.
         """
         capacity = self._find_capacity(session)
         if capacity is None or find_account_status(session, self._account).stops_submissions:

@@ -25,7 +25,7 @@ from rushes.jobs.views import Page, cut_page
 
 CHUNK = 200
 CHECKED_CHUNK = 10
-"""Jobs per transaction; the second where each job's new input is checked. A transaction should take under 100 ms."""
+"""Jobs per transaction; fewer if each job's new input is checked. A transaction should take under 100 ms."""
 PRIORITIES = range(-100, 101)
 """As for a push."""
 

@@ -166,7 +166,7 @@ def check_orders(orders: Sequence[JobOrder], *, max_jobs: int) -> Checked:
 
 
 def take_files(order: JobOrder) -> tuple[JobOrder, Files]:
-    """Replace the data URLs of an order by references. Raises `InvalidInput` for a file that is not taken."""
+    """Replace the data URLs of an order with references. Raises `InvalidInput` for a file that is not accepted."""
     model = find_video_model(order.model)
     if model is None or not any(isinstance(each, str) and is_data_url(each) for each in order.input.values()):
         return order, {}

@@ -18,15 +18,15 @@ from rushes.jobs.uploads import keep_files
 def retry_job(sessions: Sessions, job_id: UUID, replaced: Mapping[str, Any] | None = None, *, by: str) -> str:
     """Queue a failed or cancelled job again, or fetch its video if it is paid for. Returns the job's new state.
 
-    `replaced` are values for its input. They are checked like a push, and do not change the input that an earlier
-    prediction was sent with. Raises `InvalidInput`, `NotFound` or `Conflict`.
+    `replaced` holds new values of its input, which are checked as in a push. Earlier predictions keep the input that
+    they were sent with. Raises `InvalidInput`, `NotFound` or `Conflict`.
     """
     with transaction(sessions) as session:
         return retry_in(session, job_id, replaced, by=by)
 
 
 def retry_in(session: Session, job_id: UUID, replaced: Mapping[str, Any] | None, *, by: str) -> str:
-    """Do the same in a transaction of the caller, who must roll it back after an error."""
+    """Do the same in the caller's transaction, which the caller must roll back after an error."""
     job = require_job(session, job_id)
     new = _read_input(session, job, replaced) if replaced else None
     state = transitions.retries.retry_job(session, job_id, new, by=by)
@@ -38,7 +38,7 @@ def retry_in(session: Session, job_id: UUID, replaced: Mapping[str, Any] | None,
         stored = job.state == JobState.CANCELLED
         raise Conflict(f"job {job_id} is {job.state}" + (" and its video is stored" if stored else ""))
     if new is not None and state == JobState.STORING:
-        message = "its video is paid for and only needs to be downloaded: retry it without another input"
+        message = "its video is paid for and only needs to be downloaded; retry it without a new input"
         raise Conflict(f"the input of job {job_id} cannot be replaced: {message}")
     return state
 

@@ -19,7 +19,7 @@ from rushes.catalog import REFERENCE, MediaKind, VideoModel, get_video_model, is
 from rushes.errors import InvalidInput, NotFound, Problem
 
 LARGEST_UPLOAD = 30_000_000
-"""Bytes of a file. The provider takes 300 MB; ours are in the database, and pass through a worker's memory."""
+"""The most bytes of a file. The provider accepts 300 MB, but we keep files in Postgres and in a worker's memory."""
 _DATA_URL = re.compile(r"data:[^,]*?(;base64)?,", re.IGNORECASE)
 
 Files = Mapping[str, NewUpload]
@@ -30,7 +30,7 @@ def check_media(content: bytes, *, field: str, accepts: MediaKind | None = None)
     if not content:
         raise InvalidInput([Problem(field, "is empty")])
     if len(content) > LARGEST_UPLOAD:
-        message = f"has {len(content):,} bytes, and at most {LARGEST_UPLOAD:,} are taken: give its http(s) URL instead"
+        message = f"has {len(content):,} bytes, more than the limit of {LARGEST_UPLOAD:,}: give an http(s) URL instead"
         raise InvalidInput([Problem(field, message)])
     found = find_media_type(content)
     if found is None or not found.startswith(accepts or ""):
@@ -59,7 +59,7 @@ def read_data_url(value: object, *, field: str) -> bytes | None:
 
 
 def read_files(model: VideoModel, given: Mapping[str, Any]) -> tuple[dict[str, Any], Files]:
-    """Replace the data URLs in an input by references to their bytes. Raises `InvalidInput`."""
+    """Replace the data URLs in an input with references to their bytes. Raises `InvalidInput`."""
     values, files = dict(given), dict[str, NewUpload]()
     for parameter in model.parameters:
         field = f"input.{parameter.name}"
@@ -72,7 +72,7 @@ def read_files(model: VideoModel, given: Mapping[str, Any]) -> tuple[dict[str, A
 
 
 def keep_upload(sessions: Sessions, content: bytes) -> KeptUpload:
-    """Store a file. It stays for a day, and for as long as a job uses it. Raises `InvalidInput`."""
+    """Store a file. It stays for at least a day, and while a job uses it. Raises `InvalidInput`."""
     file = check_media(content, field="")
     with transaction(sessions) as session:
         transitions.uploads.keep_uploads(session, [file])

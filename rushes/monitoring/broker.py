@@ -40,7 +40,7 @@ def find_tls(url: str, ca_file: Path | None) -> dict[str, Any] | None:
 
 
 def spell_broker(url: str) -> str:
-    """The same address as Celery and Flower spell it."""
+    """The same address, spelled for Celery and Flower."""
     return _spell_socket(url, scheme="redis+socket", database="virtual_host")
 
 
@@ -55,7 +55,7 @@ def _spell_socket(url: str, *, scheme: str, database: str) -> str:
 
 
 def find_broker_fault(url: str, *, ca_file: Path | None = None) -> BrokerFault | None:
-    """Return None if the Redis at `url` answers, is no cluster, and evicts no keys."""
+    """Return None if the Redis at `url` answers, is not in cluster mode, and evicts no keys."""
     place = name_broker(url)
     try:
         with open_redis(url, seconds=TIMEOUT_SECONDS, ca_file=ca_file) as client:
@@ -65,7 +65,7 @@ def find_broker_fault(url: str, *, ca_file: Path | None = None) -> BrokerFault |
     except (redis.RedisError, OSError, ValueError) as error:
         return BrokerFault(f"{place}: {error}", "start it, and check that RUSHES_REDIS_URL points to it")
     if is_cluster:
-        advice = "use a Redis without cluster mode, since Celery reads several queues by one command"
+        advice = "use a Redis without cluster mode: Celery reads several queues with one command"
         return BrokerFault(f"{place} is in cluster mode, which Celery does not support", advice, is_final=True)
     if policy not in (None, "noeviction"):
         advice = "set maxmemory-policy to noeviction: a full queue must refuse messages, not lose them"

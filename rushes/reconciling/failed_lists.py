@@ -1,4 +1,4 @@
-"""A run that could not read the provider's list: what this says about the provider, and when the next run starts."""
+"""After a run that could not read the provider's list: record the failure, and delay the next run."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -13,7 +13,7 @@ FAILED_PAUSE = timedelta(seconds=5)
 
 
 def pause_after(runtime: Runtime, account_id: UUID, error: AccountRefused | ProviderUnavailable) -> timedelta:
-    """Record the failure, and return the time until the next run. A refused account holds it longer each time."""
+    """Record the failure, and return the time until the next run. It grows while the provider refuses key or credit."""
     pause = max(FAILED_PAUSE, min(error.retry_after or FAILED_PAUSE, LONGEST_WISH))
     if isinstance(error, ProviderUnavailable) and _is_answered(runtime):
         end_failures(runtime, account_id)  # only the list fails

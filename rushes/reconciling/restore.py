@@ -47,9 +47,9 @@ def match_unknown(
     """Find the job of each unknown prediction: one with equal input that would be bought. Return these purchases, and
     the predictions that a person has to check.
 
-    A prediction is left to a person if it cannot be read, if it equals only a job with a purchase that may still fail
-    or turn out not found, so that the job is bought again, or if it equals a job in everything but the address of a
-    file, which the restore may have lost.
+    A prediction is left to a person in three cases: it cannot be read; it equals only a job with a purchase that may
+    still fail or turn out not found, after which the job is bought again; or it differs from a job only in the address
+    of a file, which the restore may have lost.
     """
     equal = match_submissions([each for each in open_jobs if each.is_free], unmatched, clocks=EVER)
     rivals = match_submissions([each for each in open_jobs if not each.is_free], equal.unmatched, clocks=EVER)

@@ -1,4 +1,4 @@
-"""Whether this worker can keep videos: its folder is the one used before, can be written, and has room."""
+"""Check whether this worker can store videos: its folder has the marker, can be written, and has free space."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ from rushes.timing import Every
 
 CHECK_SECONDS = 3.0
 FIRST_SECONDS = 2.0
-"""How long a start waits for the first check."""
+"""How long a starting worker waits for the first check."""
 HUNG_SECONDS = 15.0
 """A volume that does not answer for this long cannot be used."""
 TIDY_SECONDS = 3600.0
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class StoreCheck:
-    """Checks the store in a thread of its own: a volume that hangs must not stop the dispatcher.
+    """Checks the store in a separate thread, because a volume that hangs must not stop the dispatcher.
 
     `stores` says whether the process stores videos; if not, there is nothing to check.
     """
@@ -55,7 +55,7 @@ class StoreCheck:
         self._stopping.set()
 
     def get_state(self) -> StoreState:
-        """Return the result of the last check. A check that hangs is a problem, too."""
+        """Return the result of the last check. A check that hangs is a problem too."""
         if not self._stores:
             return NO_STORE
         self._first.wait(FIRST_SECONDS)  # only a start waits
@@ -90,7 +90,7 @@ class StoreCheck:
 
 
 def check_store(runtime: Runtime) -> StoreState:
-    """Check the folder's marker, write to the folder, and measure its room. The first check marks the folder."""
+    """Check the folder's marker, write to the folder, and measure its free space. The first check marks the folder."""
     store, reserve = runtime.store, runtime.settings.disk_reserve
     with one_statement(runtime.sessions) as session:
         marker = queries.storing.find_store_marker(session)
@@ -110,7 +110,7 @@ def check_store(runtime: Runtime) -> StoreState:
 
 
 def _mark(runtime: Runtime, store: ArtifactStore) -> None:
-    """Use the folder from now on. A marker that it has already, from an earlier use, stays."""
+    """Mark the folder and record its marker. A marker from an earlier use stays."""
     marker = store.write_marker(str(uuid.uuid4()))
     with one_statement(runtime.sessions) as session:
         recorded = transitions.accounts.record_store_marker(session, marker)

@@ -53,8 +53,8 @@ class SubmitUnconfirmed(OutcomeUnknown):
 def submit_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     """Post the prediction of this claim, once; return a line for operators.
 
-    The connection is opened first, so that a slow network or name server takes none of the rate slot's time. If it
-    takes longer than the slot lasts, it serves the next submission.
+    It opens the connection first, so that a slow network or name server takes none of the rate slot's time. If opening
+    takes longer than the rate slot lasts, the next submission uses the connection.
 
     Raises one of the classes above, after recording the outcome in the rows. If the process dies before the first
     commit, the lease gives the row back. If it dies later, the row has `posted_at` and the dispatcher marks it
@@ -110,7 +110,7 @@ def _hand_back(
 ) -> str:
     """Give back a submission that was not begun.
 
-    If the provider was not reached, which was found out in `elapsed` seconds, the account backs off.
+    If connecting to the provider failed (`not_reached`, after `elapsed` seconds), the account backs off.
     """
     with transaction(runtime.sessions) as session:
         handed_back = transitions.submitting.hand_back_submit(session, prediction_id, claim)
@@ -217,7 +217,7 @@ def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSen
             # The lease has ended, so the row is unconfirmed already. But it is certain that nothing was bought.
             reason = Reason("not_sent", str(error))
             transitions.submitting.refuse_submit(session, ticket.prediction_id, claim, reason=reason, fails_job=False)
-        # One that was late says nothing about the provider; several in a row do.
+        # One late submission says nothing about the provider; several in a row do.
         if _is_outage(session, ticket, error, began=began) or not error.is_late:
             back_off(session, ticket.account_id, error, policy=SUBMIT_NOT_SENT, reason="unreachable")
 
@@ -225,7 +225,7 @@ def _take_back(runtime: Runtime, ticket: SubmitTicket, claim: int, error: NotSen
 
 
 def _is_outage(session: Session, ticket: SubmitTicket, error: NotSent | SubmitOutcomeUnknown, *, began: float) -> bool:
-    """Record that a submission got no usable answer. Returns whether too many requests in a row got none."""
+    """Record that a submission got no usable answer. Returns whether enough have failed in a row for an outage."""
     failures = transitions.accounts.note_provider_failure(
         session, ticket.account_id, failure=str(error), elapsed=time.monotonic() - began
     )

@@ -17,7 +17,7 @@ from rushes.wavespeed.answers import AccountRefused, InputRefused, ProviderUnava
 
 
 class UploadRefused(Permanent):
-    """The provider does not take this file: the job has failed and nothing was bought."""
+    """The provider refused this file: the job has failed and nothing was bought."""
 
 
 class UploadDelayed(Transient):
@@ -58,10 +58,10 @@ def _save_failure(
     with transaction(runtime.sessions) as session:
         transitions.uploads.finish_upload(session, ticket.account_id, ticket.sha256, url=None)
         if isinstance(error, InputRefused):
-            delay, reason = None, Reason("upload_refused", f"the provider does not take its file: {error}")
+            delay, reason = None, Reason("upload_refused", f"the provider refused its file: {error}")
         else:
             delay = UPLOAD_FAILED.next_delay(ticket.failures + 1, random=random.random, retry_after=error.retry_after)
-            reason = Reason("upload_failed", f"its file could not be sent, and is tried again: {error}")
+            reason = Reason("upload_failed", f"its file could not be sent, so Rushes tries again: {error}")
         transitions.uploads.refuse_upload(session, ticket.prediction_id, claim, reason=reason, retry_in=delay)
         if isinstance(error, AccountRefused):
             back_off(session, ticket.account_id, error, policy=ACCOUNT_BACKED_OFF, reason=error.reason)

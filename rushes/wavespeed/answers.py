@@ -104,7 +104,7 @@ class Call(StrEnum):
     SUBMIT = "submit"  # buy a prediction
     CHECK = "check"  # one prediction by its id
     ASK = "ask"  # the list, the balance, the webhook secret
-    UPLOAD = "upload"  # a file: refused like a submit, else not available
+    UPLOAD = "upload"  # a file: as a submit, but a lost answer buys nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ and third parties for the rest. The status for a lack of credit is not documente
 
 
 FILE_REFUSED = frozenset({400, 411, 413, 415, 422})
-"""Answers of the provider's storage to a PUT that concern the file. Any other may be a ticket that has expired."""
+"""Statuses with which the provider's storage refuses the file of a PUT. Any other may mean an expired ticket."""
 
 
 def find_row(reply: Reply, *, ours: str = "") -> Row:

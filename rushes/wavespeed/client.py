@@ -61,9 +61,9 @@ class Timeouts:
 class WaveSpeedClient:
     """One account at WaveSpeed. Any number of threads may use it. Create it after a fork, not before.
 
-    The client never repeats or redirects a call; after an error the caller decides what to do. It ignores `.netrc` and
-    every other setting in the environment. `pool_size` is the number of connections kept open for checks:
-    one per thread.
+    The client never repeats or redirects a call; after an error the caller decides what to do. It ignores `.netrc`, and
+    reads from the environment only the proxy for uploads. `pool_size` is the number of connections kept open for
+    checks: one per thread.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class WaveSpeedClient:
 
     @contextmanager
     def connected(self) -> Iterator[HTTPConnection]:
-        """Yield an open connection for one `submit`. An unused one is kept for the next. Raises `NotSent`.
+        """Yield an open connection for one `submit`. If it stays unused, the next one gets it. Raises `NotSent`.
 
-        A slow name server, network or TLS handshake then takes its time before a submission counts as posted.
+        So a slow name server, network or TLS handshake costs time only before a submission counts as posted.
         """
         try:
             connection = self._transport.open(self._begin(self._timeouts.total, read=self._timeouts.read))
@@ -194,8 +194,8 @@ class WaveSpeedClient:
     def upload(self, content: bytes, *, name: str, content_type: str) -> str:
         """Send a file to the provider, and return its address there. The provider keeps it for seven days.
 
-        Raises `InputRefused` if the provider does not take this file, `AccountRefused`, or `ProviderUnavailable`.
-        Uploading twice costs nothing.
+        Raises `InputRefused` if the provider refuses this file, `AccountRefused`, or `ProviderUnavailable`. Uploading
+        twice costs nothing.
         """
         asked = json.dumps({"filename": name, "size": len(content), "content_type": content_type})
         reply = self._check(ProviderRequest("POST", "/media/uploads", asked))
@@ -203,7 +203,7 @@ class WaveSpeedClient:
         if ticket is None:
             raise error_for(Call.UPLOAD, reply, ours=asked)
         exchange = self._begin(self._timeouts.upload_total, read=self._timeouts.upload_total)
-        # Another host, which must not see the key.
+        # The storage is another host and must not see the key.
         proxy = find_proxy(ticket.origin)
         host = Transport(ticket.origin, headers=ticket.headers, pool_size=0, tls=self._tls, proxy=proxy)
         try:
@@ -213,7 +213,7 @@ class WaveSpeedClient:
         if 200 <= answer.status < 300:
             return ticket.address
         refused = InputRefused if answer.status in FILE_REFUSED else ProviderUnavailable
-        raise refused(f"the storage of WaveSpeed answered {answer.status} to a file of {len(content):,} bytes")
+        raise refused(f"WaveSpeed's storage answered {answer.status} to a file of {len(content):,} bytes")
 
     def get_balance(self) -> Decimal:
         """Return the dollars left in the account. Raises `AccountRefused` and `ProviderUnavailable`."""

@@ -1,4 +1,4 @@
-"""The provider's permission to send it a file, as its own clients read it."""
+"""The provider's ticket for an upload, read as its own clients read it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from rushes.wavespeed.envelope import Reply
 
 @dataclass(frozen=True, slots=True)
 class PutTicket:
-    """Where to PUT a file, and its address afterwards. The place and its headers are as good as a key."""
+    """Where to PUT a file, and the file's address afterwards. The target and the headers are secret, like a key."""
 
     address: str
     origin: str = field(repr=False)
@@ -19,7 +19,7 @@ class PutTicket:
 
 
 def read_upload_ticket(reply: Reply) -> PutTicket | None:
-    """Return the ticket in a reply; None if there is none that can be used."""
+    """Return the ticket in a reply; None if it holds no usable one."""
     data = reply.data if reply.is_success and isinstance(reply.data, Mapping) else {}
     place = data.get("upload")
     if not isinstance(place, Mapping) or place.get("method", "PUT") != "PUT":

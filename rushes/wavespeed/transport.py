@@ -27,7 +27,7 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """A page of 100 predictions with inputs is about one megabyte. No answer of the provider comes near this limit."""
 
 UNUSED_SECONDS = 5.0
-"""A connection that was opened for a request and not used serves another one for this long."""
+"""A connection that was opened but not used can serve another request for this long."""
 
 _FAULTS = (OSError, ValueError, http.client.HTTPException, zlib.error)
 
@@ -139,15 +139,15 @@ class Transport:
             return self._open(exchange)
 
     def keep_unused(self, connection: HTTPConnection, *, since: float) -> None:
-        """Keep a connection that `open` returned at this time for another request, unless it was used."""
+        """Keep a connection that `open` returned, `since` this time, for another request, unless it was used."""
         if connection.sock is not None:
             self._unused.append((since, connection))
 
     def send_once(
         self, request: ProviderRequest, exchange: Exchange, *, connection: HTTPConnection | None = None
     ) -> Answer:
-        """Send over this connection or a new one, and close it. No connection that an earlier request used is taken, so
-        that no dying one loses the request. Raises `ExchangeError`."""
+        """Send over this connection, or a new one, and close it. The connection must be unused, so that no dying one
+        loses the request. Raises `ExchangeError`."""
         with _reporting(exchange):
             connection = connection or self._open(exchange)
             try:
@@ -216,7 +216,7 @@ class Transport:
 def _is_alive(connection: HTTPConnection) -> bool:
     """Whether the server has neither closed the connection nor sent anything over it.
 
-    Reads, because TLS has messages of its own: after the handshake a server sends session tickets.
+    It reads, because TLS has messages of its own: after the handshake a server sends session tickets.
     """
     connection.sock.settimeout(0)
     with suppress(OSError):  # includes what a closing server may cause

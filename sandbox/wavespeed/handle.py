@@ -1,6 +1,6 @@
 """A running simulator for tests and benchmarks, as a separate process on a free port of this machine.
 
-One server process loads the code, and each simulator is a fork of it: to load it again takes longer than many tests.
+One server process loads the code, and forks each simulator: loading the code takes longer than many tests.
 """
 
 import contextlib
@@ -152,7 +152,7 @@ class Simulator:
 
 
 def _run(arguments: list[str], folder: Path, output: Connection) -> None:
-    """Be the command, with these options. `folder` takes its files: the handle removes it, also after a kill."""
+    """Run the command with these options. Its files go to `folder`, which the handle removes even after a kill."""
     with (folder / "stderr").open("a") as errors:
         os.dup2(errors.fileno(), 2)
     os.dup2(output.fileno(), 1)

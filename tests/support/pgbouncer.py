@@ -1,4 +1,4 @@
-"""A real PgBouncer in transaction mode, set up as docs/operations/servers.md says."""
+"""A real PgBouncer in transaction mode, set up as docs/operations.md says."""
 
 import contextlib
 import os

@@ -185,7 +185,7 @@ def test_a_comma_in_the_password_of_flower_is_refused(environment: pytest.Monkey
 @pytest.mark.parametrize("wrong", ["https://u@h", "https://u:hush@h", "https://h/?a=b", "https://h/#a"])
 def test_a_public_url_holds_nothing_but_a_place(wrong: str, environment: pytest.MonkeyPatch) -> None:
     refusals = refusals_of({"RUSHES_PUBLIC_URL": wrong}, environment)
-    assert refusals == {"RUSHES_PUBLIC_URL": "must not hold a user, password, query or fragment: it is shown and sent"}
+    assert refusals == {"RUSHES_PUBLIC_URL": "must not hold a user, password, query or fragment: others see it"}
 
 
 def test_every_wrong_variable_is_named_at_once(environment: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 def _refuse_cluster(settings: Settings) -> None:
-    """End the worker if its Redis can never work. One that is away now is waited for."""
+    """End the worker if its Redis can never work. If Redis is only away, the worker waits for it."""
     fault = find_broker_fault(settings.get_redis_url(), ca_file=settings.ca_file)
     if fault is not None and fault.is_final:
         log.error("broker.unusable", problem=fault.message, advice=fault.advice)

@@ -1,4 +1,4 @@
-"""The leader's work with its own intervals: retention, reconciliation runs, reports, pruning, the account's status."""
+"""The leader's periodic work: retention, reconciliation runs, reports, pruning, the account's status."""
 
 import time
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class Errands:
-    """Only the dispatcher's thread may use this. `now` is in monotonic seconds, `room` the room in a queue."""
+    """Only the dispatcher's thread may use this. `now` is in monotonic seconds; `room` counts messages for a queue."""
 
     def __init__(self, runtime: Runtime, publisher: Publisher) -> None:
         self._runtime = runtime
@@ -37,10 +37,10 @@ class Errands:
         self._risks = Every(RISK_SECONDS)
         self._pruning = Every(PRUNE_SECONDS)
         self._status = Every(STATUS_SECONDS)
-        self._condition = Condition.OK  # as logged last
+        self._condition = Condition.OK  # as last logged
 
     def log_status(self, now: float) -> None:
-        """Log once that something stops the account, and once that nothing does any more. A report follows at once."""
+        """Log each change of the account's status, why it is stopped or that it works again, and let a report follow."""
         if not self._status.begin_if_due(now):
             return
         with one_statement(self._runtime.sessions) as session:
@@ -60,7 +60,7 @@ class Errands:
         self._reports.began_at = float("-inf")
 
     def end_retained(self, now: float) -> None:
-        """End what is past the provider's retention, and report what is near it."""
+        """End renders and downloads past the provider's retention, and report those near it."""
         if not self._retention.begin_if_due(now):
             return
         with transaction(self._runtime.sessions) as session:

@@ -130,7 +130,7 @@ class Dispatcher:
         return LONGEST_SLEEP_SECONDS
 
     def _note_turns(self, error: str | None) -> None:
-        """Write a change into this worker's row, for operators. Without the database, the next turn tries again."""
+        """Write a changed error into this worker's row. If the database is away, the next turn tries again."""
         if error is not None:
             error = error.partition("\n")[0][:LONGEST_ERROR]  # the rest may hold parameters
         if error == self._turn_error:
@@ -200,7 +200,7 @@ class Dispatcher:
         return until_turn if until_check is None else min(until_turn, until_check)
 
     def _begin_rounds(self, now: float) -> Chores | None:
-        """Find the less urgent work, if its time has come, and do what needs no broker."""
+        """Find the less urgent work, if its time has come, and do the part of it that needs no broker."""
         if not self._rounds.begin_if_due(now):
             return None
         with one_statement(self._runtime.sessions) as session:

@@ -22,14 +22,14 @@ class AccountFacts(NamedTuple):
     refused: bool = False  # the provider takes nothing, and something waits or the back-off lasts
     back_off_reason: str | None = None
     back_off_detail: str | None = None
-    back_off_since: datetime | None = None  # the first of the refusals in a row, or since something waits if later
+    back_off_since: datetime | None = None  # of the first refusal in a row; if later, since when something waits
     back_off_until: datetime | None = None
     check_back_off_until: datetime | None = None
     next_search_at: datetime | None = None  # for unconfirmed submissions
     provider_failures: int = 0
     provider_failing_since: datetime | None = None
     provider_failure: str | None = None
-    store_problem: str | None = None  # why no store worker can keep another video
+    store_problem: str | None = None  # why no store worker can store another video
     most_today: Decimal | None = None  # the daily spending cap
     spent_today: Decimal | None = None  # null without a cap
     next_price: Decimal | None = None  # of the first queued job that the cap allows at all; null without a cap

@@ -102,7 +102,7 @@ FAULTS: dict[str, Description] = {
     "list_inputs_as_input": Description("inputs come under the key input", {}),
     "show_webhook": Description("lists and results show the webhook's address under this key", {"text": "webhook"}),
     # uploads
-    "upload_fails": Description("a file is answered with this status; kind is upload or put", {"status": 503}),
+    "upload_fails": Description("an upload is answered with this status; kind is upload or put", {"status": 503}),
     # downloads
     "download_cut": Description("the connection ends after this fraction of the file", {"fraction": 0.5}),
     "download_slow": Description("the file takes this long", {"delay": 5.0}),

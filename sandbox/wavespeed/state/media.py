@@ -42,7 +42,7 @@ class MediaStore:
         return path.read_bytes()
 
     def lacks_input(self, submission: TaskRequest, *, now: float) -> bool:
-        """Whether an address of the input names an upload here that is not there."""
+        """Whether the input holds the address of an upload that is not, or no longer, stored here."""
         for value in submission.given.values():
             found = _PATH.search(value) if isinstance(value, str) and value.startswith(submission.base) else None
             if found and self.find(found[1], now=now) is None:

@@ -359,7 +359,7 @@ def in_transaction(runtime: Runtime, write: Callable[[Session], None]) -> None:
 
 
 def wait_for_a_waiter(runtime: Runtime) -> None:
-    """Until a transaction waits for another one's lock."""
+    """Wait until a transaction waits for another one's lock."""
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     wait_until(lambda: ask(runtime, waiting) != [], "a transaction that waits", seconds=PATIENCE_SECONDS)
 

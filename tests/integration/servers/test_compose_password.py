@@ -1,4 +1,4 @@
-"""The command of compose's Redis takes any password."""
+"""The command of compose's Redis accepts any password."""
 
 import os
 import subprocess

@@ -36,7 +36,7 @@ def write(sessions: Sessions) -> None:
 
 
 def set_read_only(url: str, value: str) -> None:
-    """What new connections of this database find, as after a failover."""
+    """Make new connections to this database read-only or writable, as after a failover."""
     name = url.rsplit("/", 1)[1]
     with psycopg.connect(url, autocommit=True) as session:
         session.execute("SET default_transaction_read_only = off")
@@ -47,7 +47,7 @@ def test_writes_resume_after_a_failover_and_readiness_noticed_it(database_url: s
     set_read_only(database_url, "on")
     engine = open_engine(database_url, pool_size=3)
     sessions = open_sessions(engine)
-    with sessions() as one, sessions() as two:  # two pooled connections of the old time
+    with sessions() as one, sessions() as two:  # two pooled connections from before the failover
         one.execute(text("SELECT 1"))
         two.execute(text("SELECT 1"))
     seen = check_readiness(sessions)

@@ -1,4 +1,4 @@
-"""What a store worker reports about its folder, and what follows: nothing is bought that cannot be kept."""
+"""Store workers report problems of their folder, and Rushes buys nothing that it cannot store."""
 
 import threading
 from collections.abc import Iterator
@@ -144,7 +144,7 @@ def test_jobs_are_admitted_while_one_store_worker_can_store(runtime: Runtime, ac
 def test_no_render_is_bought_while_videos_wait_without_a_store_worker(runtime: Runtime, account: UUID) -> None:
     with transaction(runtime.sessions) as session:
         rows.add_render(session, "completed", account_id=account, due_at=-MINUTE / 2)
-    assert not is_held(runtime, account)  # a restart of the store workers stops nothing
+    assert not is_held(runtime, account)  # a restart of the store workers stops no submissions
     change(runtime, "prediction", due_at=-2 * MINUTE)
     assert is_held(runtime, account)
     with transaction(runtime.sessions) as session:

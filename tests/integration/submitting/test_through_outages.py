@@ -1,4 +1,4 @@
-"""A provider that answers 5xx: the account waits where it says so, where a probe fails, and after two lost answers."""
+"""A provider that answers 5xx: the account waits if it asks for that, if a probe fails, and after two lost answers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext

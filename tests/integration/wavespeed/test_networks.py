@@ -114,7 +114,7 @@ def tls(ca_file: Path) -> ssl.SSLContext:
 
 
 def tunnel(script: Callable[[Peer], None]) -> Callable[[Peer], None]:
-    """A proxy with a login that carries this script's server, over TLS, in itself."""
+    """A proxy with a login; its only target is a TLS server, which runs this script, in the same process."""
 
     def proxy(peer: Peer) -> None:
         asked = peer.read_request()

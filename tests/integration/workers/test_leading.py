@@ -120,7 +120,7 @@ def test_turns_that_fail_are_reported_until_a_leader_makes_a_good_one(
     with monkeypatch.context() as patch:
         patch.setattr(leader._watch_scheduler, "is_due", lambda _: 1 / 0)
         fail_for(leader, clock, LONG)
-        leader._turn_safely()  # it stands aside, which proves nothing
+        leader._turn_safely()  # it only stands aside, so its turns may still fail
         with transaction(runtime.sessions) as session:
             health = queries.health.find_health(session)
     assert health.turn_error == "ZeroDivisionError: division by zero"

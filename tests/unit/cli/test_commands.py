@@ -276,7 +276,7 @@ def test_a_live_view_says_what_stops_the_account_and_when_it_works_again(run: Ru
 def test_a_trial_with_fast_renders_needs_the_simulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WAVESPEED_API_KEY", "wsk_1")
-    with pytest.raises(CommandError, match="--fast is for simulated renders"):
+    with pytest.raises(CommandError, match="--fast works only with simulated renders"):
         run_stack(workers=1, port=0, flower_port=0, simulator_port=0, fast=True, verbose=False)
 
 

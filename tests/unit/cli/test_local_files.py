@@ -51,8 +51,8 @@ def test_a_path_starts_at_the_prompt_file_and_a_data_url_is_the_same_image(folde
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
-        ("shots/none.png", "shots/none.png: is no http(s) URL, and cannot be read as a file: no such file"),
-        ("shots", "shots: is no http(s) URL, and cannot be read as a file: is a directory"),
+        ("shots/none.png", "shots/none.png: is not an http(s) URL, nor a readable file: no such file"),
+        ("shots", "shots: is not an http(s) URL, nor a readable file: is a directory"),
         ("empty.png", "empty.png: is empty"),
         ("page.png", "page.png: is not an image"),
         ("data:image/png;base64,!", "is not a readable data URL"),
@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_sent_is_named_with_line_and_column(folder: Path, 
 
 def test_a_file_that_is_too_large_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.local_files.LARGEST_UPLOAD", 10)
-    with pytest.raises(FileRefused, match="at most 10 are taken: give its http"):
+    with pytest.raises(FileRefused, match="more than the limit of 10: give an http"):
         prepare(folder, "shots/a b.png")
 
 
@@ -129,7 +129,7 @@ def test_a_replacement_must_name_a_parameter(run: Run, pair: str) -> None:
     with serve_stub(Answer(body=job(model="ltx-2-pro-i2v"))) as stub:
         code, _, err = run(stub, "job", "retry", "x", "--set", pair)
     assert code == 2
-    assert "--set: must be NAME=VALUE with a name among image, prompt, duration, generate_audio" in err
+    assert "--set: must be NAME=VALUE, with one of the names image, prompt, duration, generate_audio" in err
 
 
 def summary(folder: Path, text: str) -> list[str]:
