@@ -88,7 +88,10 @@ def open_sessions(engine: Engine) -> Sessions:
 
 
 def take_migration_lock(connection: Connection) -> None:
-    """Wait until nobody else migrates this database. The lock ends with the connection, so the connection must be direct."""
+    """Wait until nobody else migrates this database. The lock ends with the connection.
+
+    So the connection must go to Postgres directly, not through a pooler.
+    """
     connection.execute(text("SELECT pg_advisory_lock(hashtext('rushes.migrations'))"))
     connection.commit()
 

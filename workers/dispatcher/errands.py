@@ -40,7 +40,7 @@ class Errands:
         self._condition = Condition.OK  # as last logged
 
     def log_status(self, now: float) -> None:
-        """Log each change of the account's status, why it is stopped or that it works again, and let a report follow."""
+        """Log each change of the account's status, with the cause or that it works again. A report follows at once."""
         if not self._status.begin_if_due(now):
             return
         with one_statement(self._runtime.sessions) as session:
