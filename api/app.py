@@ -15,7 +15,7 @@ from api.docs_page import router as docs_router
 from api.errors import install_error_handlers
 from api.middleware import AccessLog, BoundedAnswers
 from api.openapi import TITLE, describe_api
-from api.routes import account, actions, batches, catalog, files, health, hooks, jobs, unconfirmed, uploads
+from api.routes import account, actions, batches, catalog, failures, files, health, hooks, jobs, unconfirmed, uploads
 from rushes.logs import configure_logging
 from rushes.runtime import Runtime
 from rushes.settings import Settings, load_settings
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BoundedAnswers)
     app.add_middleware(AccessLog)  # added last, so outermost
     install_error_handlers(app)
-    for module in (jobs, files, batches, actions, uploads, unconfirmed, account, catalog, hooks, health):
+    for module in (jobs, failures, files, batches, actions, uploads, unconfirmed, account, catalog, hooks, health):
         app.include_router(module.router)
     app.include_router(docs_router)
     describe_api(app)

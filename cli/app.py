@@ -11,6 +11,7 @@ from cli.commands.catalog import catalog
 from cli.commands.chaos import chaos
 from cli.commands.demo import demo
 from cli.commands.doctor import doctor
+from cli.commands.failures import failures
 from cli.commands.prune import prune
 from cli.commands.submit import estimate, submit
 from cli.commands.up import up
@@ -43,6 +44,7 @@ app.command()(estimate)
 app.add_typer(batch_actions.app, name="batch")
 app.add_typer(job.app, name="job")
 app.add_typer(action.app, name="action")
+app.command()(failures)
 app.add_typer(unconfirmed.app, name="unconfirmed")
 app.add_typer(prediction.app, name="prediction")
 app.add_typer(account.app, name="account")

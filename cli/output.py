@@ -124,6 +124,11 @@ def show_counts(batch: Mapping[str, Any]) -> str:
     return ", ".join(counts) or "no jobs"
 
 
+def place_of(job: Mapping[str, Any]) -> str:
+    """`pilot/3`: its place in its batch, if it has one."""
+    return f"{job['batch']}/{job['number']}" if job["batch"] else ""
+
+
 def show_money(dollars: str | None) -> str:
     """`$14.40`: two decimals, or more if the amount needs them."""
     if dollars is None:
@@ -162,6 +167,15 @@ def show_moment(moment: str | None) -> str:
         return ""
     local = datetime.fromisoformat(moment).astimezone()
     return f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def show_age(moment: str, *, now: datetime) -> str:
+    """`1d4h`, `2h5m`, `9m3s`, `4s`: the time since this time of the API, as options take it."""
+    seconds = max(0, int((now - datetime.fromisoformat(moment)).total_seconds()))
+    counts = zip((seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60, seconds % 60), "dhms", strict=True)
+    units = [f"{count}{unit}" if count else "" for count, unit in counts]
+    first = next((index for index, unit in enumerate(units) if unit), 0)
+    return "".join(units[first : first + 2]) or "0s"
 
 
 def show_text(text: object, *, limit: int = 60) -> str:

@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from api import examples
 from api.deps import RuntimeDep, read_bounded
 from api.openapi import answers, sends
-from api.schemas.outputs import UploadKept
+from api.schemas.orders import UploadKept
 from rushes.jobs.uploads import LARGEST_UPLOAD, keep_upload, use_upload
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])

@@ -1,11 +1,11 @@
-"""The history of a job or a batch, as it is shown."""
+"""The history of a job or a batch, and failed jobs in groups, as they are shown."""
 
 from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.values import NumberCursor, PageShown, Shown, Time
+from api.schemas.values import Money, NumberCursor, PageShown, Shown, Time
 
 
 class EventSeen(Shown):
@@ -32,3 +32,32 @@ class EventsAsked(BaseModel):
 
     limit: int = Field(default=200, ge=1, le=1000, description="Events per page.")
     cursor: NumberCursor = Field(default=0, description="`next_cursor` of the previous page.")
+
+
+class FailureSample(Shown):
+    """One of the failed jobs."""
+
+    id: UUID
+    batch: str | None
+    number: int | None = Field(description="Position in the batch, from 1.")
+
+
+class FailureGroupSeen(Shown):
+    """Failed jobs with one code and, apart from addresses, ids and numbers, one message."""
+
+    code: str
+    message: str = Field(description="Addresses are shown as `<url>`, ids and numbers as `#`.")
+    jobs: int = Field(description="How many.")
+    spent: Money = Field(description="US dollars for their predictions that ended as paid.")
+    price: Money = Field(description="US dollars to render each of them once more.")
+    models: list[str] = Field(description="Short names of their video models.")
+    first_at: Time = Field(description="When the first of them failed.")
+    last_at: Time = Field(description="When the last of them failed.")
+    samples: list[FailureSample] = Field(description="The last of them, at most five.")
+
+
+class Failures(BaseModel):
+    """Groups of failed jobs, the largest first."""
+
+    items: list[FailureGroupSeen] = Field(description="The hundred largest groups.")
+    jobs: int = Field(description="Failed jobs in all groups: at most the newest 100,000.")

@@ -1,10 +1,12 @@
-"""Requests for several jobs."""
+"""Requests for several jobs, and the stored files that jobs refer to."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, Field
 
-from api.schemas.values import Body
+from api.schemas.values import Body, Shown
+from models.transitions.uploads import KeptUpload
+from rushes.catalog import REFERENCE
 from rushes.jobs.pushing import JobOrder, OnRepeat
 
 
@@ -21,7 +23,7 @@ class JobsToPrice(NewJobs):
 
 
 class RetryAsked(Body):
-    """Changes to the input of a retried job."""
+    """What a retry changes."""
 
     input: Annotated[dict[str, Any], Field(description="Parameters to replace; the others stay as they are.")]
 
@@ -48,3 +50,16 @@ class NewBatch(NewJobs):
             "the `same_name`, or return the batch of any name with the `same_jobs`.",
         ),
     ] = OnRepeat.REFUSE
+
+
+class UploadKept(Shown):
+    """A stored file."""
+
+    sha256: str
+    size: int = Field(description="In bytes.")
+    content_type: str = Field(description="By its content, not by the header that came with it.")
+    reference: str = Field(description="The address for jobs: the value of `image` or `video`.")
+
+    @classmethod
+    def of(cls, kept: KeptUpload) -> Self:
+        return cls.copy_from(kept, reference=REFERENCE + kept.sha256)

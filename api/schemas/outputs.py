@@ -1,4 +1,4 @@
-"""Stored files and uploads, the output host, and files that fail the probe, as the API shows them."""
+"""The output host, and files that fail the probe, as the API shows them."""
 
 from typing import Annotated, Self
 
@@ -6,8 +6,6 @@ from pydantic import BaseModel, Field
 
 from api.schemas.values import Body, Shown, Time
 from models.queries.storing import OutputOutage
-from models.transitions.uploads import KeptUpload
-from rushes.catalog import REFERENCE
 from rushes.jobs.why_waiting import describe_outage
 
 
@@ -29,19 +27,6 @@ class StoreSeen(Shown):
 
     problem: str | None = Field(description="Why no store worker can store further videos. Null if one can.")
     free_bytes: int | None = Field(description="Free space for videos. Null if no store worker has reported it.")
-
-
-class UploadKept(Shown):
-    """A file that a job may use."""
-
-    sha256: str
-    size: int = Field(description="In bytes.")
-    content_type: str = Field(description="By its content, not by the header that came with it.")
-    reference: str = Field(description="The address for jobs: the value of `image` or `video`.")
-
-    @classmethod
-    def of(cls, kept: KeptUpload) -> Self:
-        return cls.copy_from(kept, reference=REFERENCE + kept.sha256)
 
 
 class RecheckAsked(Body):

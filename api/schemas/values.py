@@ -79,6 +79,7 @@ def encode_cursor(key: UUID | int | JobPlace | None) -> str | None:
         case None:
             return None
         case JobPlace(job_id, value):
+            value = value.astimezone(UTC) if isinstance(value, datetime) else value
             content = job_id.bytes + ("" if value is None else str(value)).encode()
         case UUID():
             content = key.bytes
@@ -134,15 +135,13 @@ def _read_job_cursor(cursor: object) -> object:
     if not cursor:
         return None
     content = _decode(cursor)
-    words = content[16:].decode(errors="replace")
+    words, value = content[16:].decode(errors="replace"), None
     try:
-        value = Decimal(words) if _PRICE.fullmatch(words) else datetime.fromisoformat(words) if words else None
-        place = JobPlace(UUID(bytes=content[:16]), value)
+        if words:
+            value = Decimal(words) if _PRICE.fullmatch(words) else datetime.fromisoformat(words).replace(tzinfo=UTC)
+        return JobPlace(UUID(bytes=content[:16]), value)
     except ValueError:
         raise ValueError(NOT_A_CURSOR) from None
-    if isinstance(value, datetime) and value.tzinfo is None:
-        raise ValueError(NOT_A_CURSOR)
-    return place
 
 
 _PRICE = re.compile(r"[0-9]{1,8}\.[0-9]{4}")

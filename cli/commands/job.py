@@ -8,14 +8,15 @@ import typer
 
 from cli.api_client import open_api
 from cli.batch_download import download_file
+from cli.commands.job_list import list_jobs
 from cli.local_files import read_replacements
-from cli.options import FolderOption, JsonOption, LimitOption
+from cli.options import FolderOption, JsonOption
 from cli.output import (
     note,
+    place_of,
     print_answer,
     print_facts,
     print_json,
-    print_list,
     print_table,
     show_moment,
     show_money,
@@ -24,7 +25,6 @@ from cli.output import (
     show_text,
     show_time_left,
 )
-from models import JobState
 from stack.errors import BAD_INPUT, CommandError
 
 app = typer.Typer(help="Jobs: one video each.", no_args_is_help=True)
@@ -32,13 +32,11 @@ JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, or 
 RequiredJobs = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of jobs, or BATCH/NUMBER.")]
 JobsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of jobs, or BATCH/NUMBER.")]
 CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs that ended with this failure code.")]
-StateOption = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
 BatchOption = Annotated[str | None, typer.Option("--batch", "-b", help="Name or id of a batch.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Replace a value of the input; a path names a file. Repeatable."),
 ]
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Id or short name of a video model.")]
 
 
 @app.command("show")
@@ -60,31 +58,7 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
     _show_events(events)
 
 
-@app.command("list")
-def list_jobs(
-    *,
-    state: StateOption = None,
-    batch: BatchOption = None,
-    model: ModelOption = None,
-    limit: LimitOption = 50,
-    as_json: JsonOption = False,
-) -> None:
-    """List jobs, newest first.
-
-    Examples:
-
-        rushes job list --batch pilot --state failed
-
-        rushes job list --state rendering --json
-    """
-    chosen = {"state": state.value if state else None, "batch": batch, "model": model}
-    with open_api() as client:
-        jobs = list(client.list_items("jobs", limit=limit, **chosen))
-    rows = (
-        (each["id"], show_state(each["state"]), _place(each), each["model"], show_text(each["input"].get("prompt", "")))
-        for each in jobs
-    )
-    print_list(jobs, ("ID", "STATE", "BATCH", "MODEL", "PROMPT"), rows, nothing="no such jobs", as_json=as_json)
+app.command("list")(list_jobs)
 
 
 @app.command("retry")
@@ -182,7 +156,7 @@ def _show_facts(job: dict[str, Any], *, file: str | None) -> None:
             "time left": show_time_left(job.get("time_left"), unknown=job.get("time_left_unknown")),
             "failed": f"{error.get('message')} ({error.get('code')})" if error else "",
             "cancel": "requested" if job["cancel_requested"] and not job["ended_at"] else "",
-            "batch": _place(job),
+            "batch": place_of(job),
             "model": job["model"],
             **{name: show_text(_spell(value), limit=500) for name, value in job["input"].items()},
             "priority": job["priority"],
@@ -266,7 +240,3 @@ def _describe_detail(detail: object) -> str:
 
 def _spell_fact(value: object) -> object:
     return show_time_left(value) if isinstance(value, dict) and "expected_seconds" in value else value
-
-
-def _place(job: dict[str, Any]) -> str:
-    return f"{job['batch']}/{job['number']}" if job["batch"] else ""

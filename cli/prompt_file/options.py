@@ -141,19 +141,17 @@ def read_finish_by(finish_by: str | None, finish_in: str | None, *, now: datetim
         raise InvalidInput([Problem("--finish-in", "cannot be given together with --finish-by")])
     if finish_in is not None:
         return _spell((now or datetime.now(UTC)) + read_length(finish_in, option="--finish-in"))
-    return None if finish_by is None else _spell(_read_time(finish_by))
+    return None if finish_by is None else _spell(read_time(finish_by, option="--finish-by"))
 
 
-def _read_time(words: str) -> datetime:
+def read_time(words: str, *, option: str) -> datetime:
+    """Return a time with its zone. Raises `InvalidInput`, which names the option."""
     try:
         at = datetime.fromisoformat(words)
     except ValueError:
-        raise InvalidInput(
-            [Problem("--finish-by", f"must be a time such as 2026-01-01T12:00Z, not {words!r}")]
-        ) from None
+        raise InvalidInput([Problem(option, f"must be a time such as 2026-01-01T12:00Z, not {words!r}")]) from None
     if at.tzinfo is None:
-        message = f"must name its time zone, such as {words}Z or {words}+01:00"
-        raise InvalidInput([Problem("--finish-by", message)])
+        raise InvalidInput([Problem(option, f"must name its time zone, such as {words}Z or {words}+01:00")])
     return at
 
 

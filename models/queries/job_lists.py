@@ -1,19 +1,22 @@
-"""Pages of jobs, filtered and sorted: each begins where the last one ended, in a range of an index."""
+"""Lists of jobs, filtered and sorted. Each page begins where the last one ended, in a range of an index."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, assert_never
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, UnaryExpression, select, tuple_, union_all
+from sqlalchemy import Select, UnaryExpression, func, select, text, tuple_, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from models.lifecycle import JOB_ENDED, JobState
+from models.money import SPENT
 from models.queries.job_filter import JobFilter
+from models.tables.batch import Batch
 from models.tables.job import Job
+from models.tables.prediction import Prediction
 
 
 class JobSort(StrEnum):
@@ -33,7 +36,21 @@ class JobPlace:
     value: datetime | Decimal | None = None
 
 
-_VALUES: dict[JobSort, tuple[InstrumentedAttribute[Any], ...]] = {
+class FailedJob(NamedTuple):
+    """A failed job, without its input."""
+
+    id: UUID
+    batch: str | None
+    number: int | None
+    video_model: str
+    price: Decimal
+    code: str
+    message: str | None
+    ended_at: datetime
+    spent: Decimal  # dollars for its predictions that ended as paid
+
+
+_VALUES: dict[JobSort, tuple[InstrumentedAttribute[Any]]] = {
     JobSort.ENDED: (Job.ended_at,),
     JobSort.COST: (Job.price,),
 }
@@ -43,7 +60,6 @@ _BEFORE_IDS = (("batch_id", "states"), ("batch_id",), ("code",), ("states",), ("
 """The properties that begin an index and are followed by the id."""
 _BEGINNINGS = {JobSort.ENDED: (("batch_id",), ("states",)), JobSort.COST: ()}
 """The properties that begin an index and are followed by the sort's value."""
-_NO_ID, _LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 _FIRST_MOMENT, _LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -90,28 +106,28 @@ def _select_page(chosen: JobFilter, sort: JobSort, is_descending: bool, after: J
     empty: dict[str, Any] = {name: () if name == "states" else None for name in names}
     rest = replace(chosen, **empty).find_conditions()
     keys = [*(_COLUMNS[name] for name in names), *_VALUES.get(sort, ()), Job.id]
-    low, high = _find_bounds(chosen, sort)
+    bounds: dict[JobSort, tuple[Any, Any]] = {
+        JobSort.ENDED: (chosen.ended_after or _FIRST_MOMENT, chosen.ended_before or _LAST_MOMENT),
+        JobSort.COST: (Decimal(0), Decimal(99_999_999)),
+    }
+    low, high = zip(*(each for each in (bounds.get(sort), (UUID(int=0), UUID(int=2**128 - 1))) if each), strict=True)
     if after:
         place = (after.id,) if after.value is None else (after.value, after.id)
         low, high = (low, place) if is_descending else (place, high)
-    within = (tuple_(*keys) > tuple_(*wanted, *low), tuple_(*keys) < tuple_(*wanted, *high))
+    rest += [tuple_(*keys) > tuple_(*wanted, *low), tuple_(*keys) < tuple_(*wanted, *high)]
     rest += [each.is_not(None) for each in keys if each.key in _PARTIAL]
-    return select(Job).where(*rest, *within).order_by(*_direct(keys, is_descending))
-
-
-def _find_bounds(chosen: JobFilter, sort: JobSort) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Where the list begins and ends at the latest, as values of the sort's columns."""
-    match sort:
-        case JobSort.ENDED:
-            low, high = chosen.ended_after or _FIRST_MOMENT, chosen.ended_before or _LAST_MOMENT
-            return (low, _NO_ID), (high, _LAST_ID)
-        case JobSort.COST:
-            return (Decimal(0), _NO_ID), (Decimal(99_999_999), _LAST_ID)
-        case JobSort.CREATED | JobSort.AGE:
-            return (_NO_ID,), (_LAST_ID,)
-        case _:
-            assert_never(sort)
+    return select(Job).where(*rest).order_by(*_direct(keys, is_descending))
 
 
 def _direct(keys: Iterable[InstrumentedAttribute[Any]], is_descending: bool) -> list[UnaryExpression[Any]]:
     return [each.desc() if is_descending else each.asc() for each in keys]
+
+
+def list_failed(session: Session, chosen: JobFilter, *, limit: int) -> list[FailedJob]:
+    """The chosen jobs that have failed, the last one first."""
+    paid = select(func.coalesce(func.sum(Prediction.price), 0)).where(Prediction.job_id == Job.id, text(SPENT))
+    shown = (Job.id, Batch.name, Job.number, Job.video_model, Job.price, Job.error_code, Job.error_message)
+    query = select(*shown, Job.ended_at, paid.scalar_subquery()).outerjoin(Batch, Batch.id == Job.batch_id)
+    query = query.where(Job.state == JobState.FAILED.value, Job.ended_at.is_not(None), *chosen.find_conditions())
+    rows: Iterable[Any] = session.execute(query.order_by(Job.ended_at.desc(), Job.id.desc()).limit(limit))
+    return [FailedJob(*row) for row in rows]

@@ -21,15 +21,12 @@ def _refuse_number(value: object) -> object:
     return value
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
+MOMENTS = ("created_after", "created_before", "ended_after", "ended_before")
 Moment = Annotated[AwareDatetime | None, BeforeValidator(_refuse_number)]
 Words = Annotated[str | None, Field(min_length=1)]
 
 
-class EndedChoice(BaseModel):
+class JobChoice(BaseModel):
     """Properties that a job must have, all of them. What is not given does not filter; an empty value is refused."""
 
     model_config = ConfigDict(extra="forbid")
@@ -44,14 +41,8 @@ class EndedChoice(BaseModel):
     ended_after: Moment = Field(default=None, description="Only jobs that ended at this time or later.")
     ended_before: Moment = Field(default=None, description="Only jobs that ended before this time.")
 
-
-class JobChoice(EndedChoice):
-    """The same in any state, or named one by one."""
-
-    state: Annotated[list[JobState] | None, BeforeValidator(_as_list)] = Field(
-        default=None, min_length=1, description="Only jobs in one of these states."
-    )
-    ids: Annotated[list[str] | None, BeforeValidator(_as_list)] = Field(
+    state: list[JobState] | None = Field(default=None, min_length=1, description="Only jobs in one of these states.")
+    ids: list[str] | None = Field(
         default=None, min_length=1, max_length=1000, description="Only these jobs, each by its id or as BATCH/NUMBER."
     )
 
@@ -71,10 +62,7 @@ def choose_jobs(session: Session, choice: JobChoice) -> JobFilter:
         code=choice.code,
         video_model=video_model.id if video_model else None,
         ids=tuple(_find_id(session, each) for each in choice.ids or ()),
-        created_after=choice.created_after,
-        created_before=choice.created_before,
-        ended_after=choice.ended_after,
-        ended_before=choice.ended_before,
+        **{name: getattr(choice, name) for name in MOMENTS},
     )
 
 

@@ -20,7 +20,7 @@ from models import ArtifactKind, JobState, Prediction, PredictionState, queries,
 from models.lifecycle import Reason
 from models.queries.forecasting import Whose
 from models.queries.job_filter import JobFilter
-from models.queries.job_lists import JobSort, find_place, list_jobs
+from models.queries.job_lists import JobSort, find_place, list_failed, list_jobs
 from models.transitions.admission import RATE_WINDOW
 from models.transitions.storing.steps import NewArtifact
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
@@ -427,7 +427,6 @@ HOT: dict[str, Ask] = {
     "ended jobs": jobs_like(JobSort.ENDED),
     "failed jobs by their end": jobs_like(JobSort.ENDED, states=(JobState.FAILED,)),
     "jobs that ended lately": jobs_like(JobSort.ENDED, ended_after=datetime.now(UTC) - timedelta(hours=8)),
-    "ended jobs of a batch": jobs_of_batches(JobSort.ENDED),
     "jobs of a video model": jobs_like(video_model="lightricks/ltx-2-pro/text-to-video"),
 }
 COUNTING: dict[str, Ask] = {
@@ -448,8 +447,19 @@ COUNTING: dict[str, Ask] = {
         farm.session, JobFilter(video_model="lightricks/ltx-2-retake"), limit=PAGE
     ),
     "jobs of no video model": lambda farm: list_jobs(farm.session, JobFilter(video_model="x"), limit=PAGE),
+    "failures": lambda farm: list_failed(farm.session, JobFilter(), limit=100_000),
+    "late failures": lambda farm: list_failed(
+        farm.session, JobFilter(ended_after=datetime.now(UTC) - timedelta(hours=8)), limit=100_000
+    ),
+    "failures with a code": lambda farm: list_failed(farm.session, JobFilter(code="broken"), limit=100_000),
     "the dearest failed jobs": jobs_like(JobSort.COST, states=(JobState.FAILED,)),
-    "the dearest jobs of a batch": jobs_of_batches(JobSort.COST),
+}
+
+OF_A_BATCH: dict[str, Ask] = {
+    "ended jobs": jobs_of_batches(JobSort.ENDED),
+    "the dearest jobs": jobs_of_batches(JobSort.COST),
+    "jobs with a failure code": jobs_of_batches(code="broken"),
+    "failures": lambda farm: list_failed(farm.session, JobFilter(batch_id=farm.batches[4]), limit=100_000),
 }
 
 at_first_and_later = pytest.mark.parametrize("run", [1, SETTLED])
@@ -479,6 +489,11 @@ def test_a_batchs_numbers_are_read_from_its_own_jobs(farm: Farm, run: int) -> No
     faults = faults_of(farm, asks, run=run, most_rows=BATCH)
     # Its predictions: one by one, or all at once where that is cheaper; the planner weighs the sizes of both.
     assert set(faults.get("numbers", ())) <= {"reads all of prediction: None"}
+
+
+@at_first_and_later
+def test_a_list_of_a_batch_is_read_from_its_own_jobs(farm: Farm, run: int) -> None:
+    assert faults_of(farm, OF_A_BATCH, run=run, most_rows=BATCH) == {}
 
 
 @at_first_and_later

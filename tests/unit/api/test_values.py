@@ -52,7 +52,7 @@ def test_a_cursor_leads_back_to_the_place_of_a_job(job_id: UUID, value: datetime
     assert places.validate_python(encode_cursor(place)) == place
 
 
-@pytest.mark.parametrize("words", ["", "x", "1e400", "NaN", "2026-11-05T12:00:00", "\u0661.\u0660\u0660\u0660\u0660"])
+@pytest.mark.parametrize("words", ["", "x", "1e400", "NaN", "\u0661.\u0660\u0660\u0660\u0660"])
 def test_a_place_that_no_listing_gave_is_refused(words: str) -> None:
     cursor = base64.urlsafe_b64encode(b"short" if not words else UUID(int=1).bytes + words.encode()).decode()
     with pytest.raises(ValidationError, match="next_cursor"):

@@ -500,8 +500,9 @@ def test_jobs_are_listed_by_state_batch_and_model(run: Run) -> None:
     with serve_stub(Answer(200, {"items": [job()], "next_cursor": "more"})) as stub:
         code, out, _ = run(stub, "job", "list", "--state", "failed", "-b", "pilot", "-m", "ltx-2-pro", "-n", "1")
     assert code == 0
-    assert stub.asked[0].path == "/v1/jobs?state=failed&batch=pilot&model=ltx-2-pro&limit=1"
-    assert out.splitlines()[1].split("  ") == [UUID, "succeeded", "pilot/1", "ltx-2-pro", "a fox"]
+    assert stub.asked[0].path == "/v1/jobs?state=failed&batch=pilot&model=ltx-2-pro&sort=created&limit=1"
+    shown = [each.strip() for each in out.splitlines()[1].split("  ") if each]
+    assert (shown[:2], shown[3:]) == ([UUID, "succeeded"], ["pilot/1", "ltx-2-pro", "a fox"])
 
 
 @pytest.mark.parametrize(

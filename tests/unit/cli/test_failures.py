@@ -94,6 +94,7 @@ def test_wrong_usage_exits_with_2_and_names_the_help(arguments: list[str], capsy
         "batch list",
         "job show",
         "job list",
+        "failures",
         "job retry",
         "job cancel",
         "catalog",
