@@ -13,7 +13,6 @@ from api import examples
 from api.schemas.actions import NewAction
 from api.schemas.jobs import Links
 from api.schemas.orders import JobsToPrice, NewBatch, RetryAsked
-from api.schemas.outputs import RecheckAsked
 from api.schemas.pruning import PruneAsked
 from api.schemas.unconfirmed import Abandonment, Adoption
 from api.validation import Schema, read_schema
@@ -136,7 +135,6 @@ RetryBody = Annotated[RetryAsked | None, Depends(read_retry)]
 JobsBody = Annotated[JobsToPrice, Depends(body_of(JobsToPrice))]
 BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch))]
 AdoptionBody = Annotated[Adoption, Depends(body_of(Adoption, limit_bytes=JOB_BYTES))]
-RecheckBody = Annotated[RecheckAsked, Depends(body_of(RecheckAsked, limit_bytes=JOB_BYTES))]
 ActionBody = Annotated[NewAction, Depends(body_of(NewAction, limit_bytes=JOB_BYTES))]
 PruneBody = Annotated[PruneAsked, Depends(body_of(PruneAsked, limit_bytes=JOB_BYTES))]
 AbandonmentBody = Annotated[Abandonment, Depends(body_of(Abandonment, limit_bytes=JOB_BYTES))]

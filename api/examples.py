@@ -99,8 +99,6 @@ CANCELLED_JOB: Json = {
     "job": {**_ASKED, "state": "cancelled", "ended_at": "2026-11-05T12:00:09.310077Z", "predictions": []},
 }
 RETRIED_JOB: Json = {"state": "queued", "job": {**_ASKED, "predictions": []}}
-RECHECK: Json = {"batch": "pilot", "code": "output_unverified"}
-RECHECKED: Json = {"jobs": 20}
 RECHECKED_JOB: Json = {
     **_ASKED,
     "state": "storing",

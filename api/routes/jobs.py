@@ -6,14 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from api import examples
-from api.deps import JobBody, JobId, LinksDep, PersonDep, RecheckBody, RetryBody, RuntimeDep
+from api.deps import JobBody, JobId, LinksDep, PersonDep, RetryBody, RuntimeDep
 from api.openapi import BODY_ERRORS, answers, takes
 from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.jobs import JobCancelled, JobDetails, JobListed, JobPage, JobPushed, JobRetried, JobsAsked
 from api.schemas.orders import RetryAsked
-from api.schemas.outputs import RecheckAsked, Rechecked
 from rushes.jobs.pushing import JobOrder, cancel_job, push_job
-from rushes.jobs.rechecks import recheck_job, recheck_jobs
+from rushes.jobs.rechecks import recheck_job
 from rushes.jobs.retry import retry_job
 from rushes.jobs.views import JobView, get_job, list_events, list_jobs
 
@@ -107,23 +106,6 @@ def retry(*, job_id: JobId, asked: RetryBody, runtime: RuntimeDep, links: LinksD
     state = retry_job(runtime.sessions, job_id, asked.input if asked else None, by=person)
     runtime.waker.wake()
     return JobRetried(state=state, job=JobDetails.of(get_job(runtime.sessions, job_id), links))
-
-
-@router.post(
-    "/recheck",
-    summary="Probe unverified files again",
-    **answers(202, "The files are being probed.", examples.RECHECKED, *BODY_ERRORS, 404, 503),
-    openapi_extra=takes(RecheckAsked, by_code=examples.RECHECK),
-)
-def recheck_all(asked: RecheckBody, runtime: RuntimeDep, person: PersonDep) -> Rechecked:
-    """Probe unverified files again, selected by batch, failure code or both. Nothing is downloaded or bought.
-
-    A job ends as `succeeded` if its file passes; otherwise it fails again as before. Use this after an update that can
-    read more formats.
-    """
-    jobs = recheck_jobs(runtime.sessions, by=person, batch=asked.batch, code=asked.code)
-    runtime.waker.wake()
-    return Rechecked(jobs=jobs)
 
 
 @router.post(

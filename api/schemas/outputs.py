@@ -1,10 +1,10 @@
 """The output host, and files that fail the probe, as the API shows them."""
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from api.schemas.values import Body, Shown, Time
+from api.schemas.values import Shown, Time
 from models.queries.storing import OutputOutage
 from rushes.jobs.why_waiting import describe_outage
 
@@ -27,18 +27,3 @@ class StoreSeen(Shown):
 
     problem: str | None = Field(description="Why no store worker can store further videos. Null if one can.")
     free_bytes: int | None = Field(description="Free space for videos. Null if no store worker has reported it.")
-
-
-class RecheckAsked(Body):
-    """Selects the unverified files to probe again. At least one filter is required."""
-
-    batch: Annotated[str | None, Field(description="Only jobs of this batch, by name or id.")] = None
-    code: Annotated[
-        str | None, Field(description="Only jobs that ended with this code.", examples=["output_unverified"])
-    ] = None
-
-
-class Rechecked(BaseModel):
-    """The result of a recheck."""
-
-    jobs: int = Field(description="Jobs whose unverified files are being probed again.")

@@ -8,11 +8,11 @@ import typer
 
 from cli.api_client import open_api
 from cli.batch_download import download_file
+from cli.commands.action import change_jobs
 from cli.commands.job_list import list_jobs
 from cli.local_files import read_replacements
 from cli.options import FolderOption, JsonOption
 from cli.output import (
-    note,
     place_of,
     print_answer,
     print_facts,
@@ -114,15 +114,12 @@ def recheck(
     if bool(jobs) == (batch is not None or code is not None):
         hint = "rushes job recheck ID, or rushes job recheck --code output_unverified"
         raise CommandError("give either job ids, or --batch and/or --code", hint=hint, exit_code=BAD_INPUT)
+    if not jobs:
+        change_jobs("recheck", {"batch": batch, "code": code}, yes=True, dry_run=False, as_json=as_json)
+        return
     with open_api() as client:
-        for job in jobs or ():
-            client.post("jobs", job, "recheck")
-        filters = {name: value for name, value in (("batch", batch), ("code", code)) if value is not None}
-        count = len(jobs) if jobs else client.post("jobs", "recheck", body=filters)["jobs"]
-    line = f"{count:,} unverified file{'' if count == 1 else 's'} will be probed again"
-    print_answer({"jobs": count}, line, as_json=as_json)
-    if count and not as_json:
-        note("hint: `rushes job list --state failed` shows the jobs that fail again")
+        for job in jobs:
+            print_answer(client.post("jobs", job, "recheck"), f"the file of job {job} is probed again", as_json=as_json)
 
 
 @app.command("download")

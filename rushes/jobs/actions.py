@@ -18,7 +18,6 @@ from models import Action, ActionItem, ActionKind, ActionState, JobState, querie
 from models.db.session import Sessions, transaction
 from models.lifecycle import is_ended
 from models.queries.job_filter import JobFilter
-from models.transitions.storing.unverified import RecheckFilter
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Refused
 from rushes.jobs.retry import retry_in
 from rushes.jobs.views import Page, cut_page
@@ -197,7 +196,7 @@ def _change(session: Session, action: Action, ids: Sequence[UUID]) -> tuple[dict
     if kind is ActionKind.CANCEL:
         return _cancel(session, ids, by=by), {}
     if kind is ActionKind.RECHECK:
-        rechecked = transitions.unverified.recheck_jobs(session, RecheckFilter(ids=list(ids)), by=by, count=len(ids))
+        rechecked = transitions.unverified.recheck_jobs(session, ids, by=by)
         return dict.fromkeys(rechecked, JobState.STORING.value), {}
     if kind is ActionKind.PRIORITY:
         done = transitions.jobs.set_priority(session, ids, priority=action.arguments["priority"], by=by)

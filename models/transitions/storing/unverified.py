@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -27,14 +26,6 @@ GIVE_UP_AFTER = timedelta(days=6)
 
 WARN_BEFORE = timedelta(days=1)
 """An event warns once, this long before downloads are given up."""
-
-
-class RecheckFilter(NamedTuple):
-    """Which jobs to recheck. None does not filter by that property."""
-
-    ids: list[UUID] | None = None
-    batch_id: UUID | None = None
-    code: str | None = None  # error code that the job ended with
 
 
 _KEEP = statement("""
@@ -76,35 +67,25 @@ def explain_unverified(session: Session, prediction_id: UUID, *, message: str) -
 
 # The lock on the prediction keeps a retry out. The second statement then sees what the job is by now.
 _LOCK_KEPT = statement(f"""
-    SELECT prediction.id AS prediction_id, job_id FROM prediction JOIN job ON job.id = job_id
-    WHERE job.state IN ('failed', 'cancelled') AND (CAST(:after AS uuid) IS NULL OR job.id > :after)
-      AND (CAST(:ids AS uuid[]) IS NULL OR job.id = ANY(CAST(:ids AS uuid[])))
-      AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
-      AND (CAST(:code AS text) IS NULL OR job.error_code = :code)
+    SELECT prediction.id FROM prediction JOIN job ON job.id = job_id
+    WHERE job.id = ANY(CAST(:ids AS uuid[])) AND job.state IN ('failed', 'cancelled')
       -- The newest completed prediction has a kept file, and the job has no video: the store step uses that file.
       AND prediction.state = 'completed' AND {NEWEST_OUTPUT} AND {HAS_NO_VIDEO}
       AND EXISTS (
           SELECT 1 FROM artifact
           WHERE kind = 'unverified' AND prediction_id = prediction.id AND removed_at IS NULL)
     ORDER BY job.id
-    LIMIT :count
     FOR UPDATE OF prediction
 """)
 
 
-def recheck_jobs(
-    session: Session, chosen: RecheckFilter, *, by: str, after: UUID | None = None, count: int = 1000
-) -> list[UUID]:
+def recheck_jobs(session: Session, job_ids: Sequence[UUID], *, by: str) -> list[UUID]:
     """Move ended jobs back to storing, so that their kept files are probed again. Returns the ids in order.
 
-    Jobs without a kept file and jobs with a video are left alone. `after` is the last id of the previous call. Returns
-    nothing only if no such job is left.
+    Jobs without a kept file and jobs with a video are left alone.
     """
-    while kept := session.execute(_LOCK_KEPT, {"after": after, "count": count, **chosen._asdict()}).all():
-        if rechecked := _recheck(session, [each.prediction_id for each in kept], by=by):
-            return rechecked
-        after = kept[-1].job_id  # each has been retried meanwhile
-    return []
+    kept = session.scalars(_LOCK_KEPT, {"ids": job_ids}).all()
+    return _recheck(session, kept, by=by) if kept else []
 
 
 _RECHECK = statement(f"""

@@ -21,7 +21,6 @@ from models.transitions.jobs import NewJob
 from models.transitions.retries import NewInput
 from models.transitions.storing.claims import ClaimedStore
 from models.transitions.storing.steps import NewArtifact
-from models.transitions.storing.unverified import RecheckFilter
 from models.transitions.uploads import NewUpload
 from sandbox.servers import EmbeddedPostgres
 from tests.support import rows
@@ -40,7 +39,6 @@ ARGUMENTS: dict[str, Any] = {
     "artifacts": [NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 1, SHA256)],
     "batch_id": new_id(),
     "by": "somebody",
-    "chosen": RecheckFilter(),
     "claimed": [],
     "code": "foreign_list",
     "count": 1_000,

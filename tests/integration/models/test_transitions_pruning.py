@@ -18,7 +18,6 @@ from models.queries.accounts.summary import summarise_account
 from models.queries.pruning import count_prunable, list_marked_files, list_old_batches
 from models.transitions.pruning import RemovedRows
 from models.transitions.storing.steps import NewArtifact
-from models.transitions.storing.unverified import RecheckFilter
 from tests.support import rows
 from tests.support.rows import DAY, HOUR, MINUTE, NOW, SHA256, Render
 
@@ -113,7 +112,7 @@ def test_an_unverified_file_is_only_removed_with_its_batch(scratch: Session) -> 
 
     assert transitions.pruning.delete_batch(scratch, batch, by="mara")
     assert transitions.pruning.mark_batch_files(scratch, count=10) == 1
-    assert transitions.unverified.recheck_jobs(scratch, RecheckFilter(ids=[render.job_id]), by="mara") == []
+    assert transitions.unverified.recheck_jobs(scratch, [render.job_id], by="mara") == []
     assert transitions.retries.retry_job(scratch, render.job_id) is None
 
 

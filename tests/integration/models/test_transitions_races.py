@@ -18,7 +18,6 @@ from models.lifecycle import Reason
 from models.transitions.jobs import NewJob
 from models.transitions.pruning import RemovedRows
 from models.transitions.storing.steps import NewArtifact
-from models.transitions.storing.unverified import RecheckFilter
 from tests.support import rows
 from tests.support.moves import list_moves
 from tests.support.rows import DAY, MINUTE, NOW, SECOND, SHA256, VIDEO_MODEL, Render
@@ -456,7 +455,7 @@ RACES = [
     Race(
         "recheck_jobs",
         unverified(),
-        lambda s, r: transitions.unverified.recheck_jobs(s, RecheckFilter(ids=[r.job_id]), by="x"),
+        lambda s, r: transitions.unverified.recheck_jobs(s, [r.job_id], by="x"),
         ["job.rechecked"],
     ),
     Race(

@@ -8,11 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from models import ArtifactKind, queries, transitions
+from models import Action, ActionKind, ArtifactKind, queries, transitions
 from models.db.session import transaction
+from models.queries.job_filter import JobFilter
 from rushes.artifacts import probe as video
-from rushes.errors import Conflict, InvalidInput, NotFound
-from rushes.jobs.rechecks import recheck_job, recheck_jobs
+from rushes.errors import Conflict, NotFound
+from rushes.jobs.actions import advance_action, get_action, request_action
+from rushes.jobs.rechecks import recheck_job
 from rushes.jobs.retry import retry_job
 from rushes.jobs.views import get_job
 from rushes.runtime import QUICK_SECONDS, Runtime
@@ -289,8 +291,6 @@ def test_a_recheck_of_a_job_that_has_nothing_to_probe_is_refused(runtime: Runtim
         recheck_job(runtime.sessions, job_id, by="mara")
     with pytest.raises(NotFound):
         recheck_job(runtime.sessions, UUID(int=1), by="mara")
-    with pytest.raises(InvalidInput, match="name a batch"):
-        recheck_jobs(runtime.sessions, by="mara", batch=None, code=None)
 
 
 def add_unverified(runtime: Runtime, *codes: str) -> list[UUID]:
@@ -306,26 +306,36 @@ def add_unverified(runtime: Runtime, *codes: str) -> list[UUID]:
     return sorted(jobs)
 
 
+def recheck_by_code(runtime: Runtime) -> Action:
+    """An action, to its end."""
+    chosen = JobFilter(code="output_unverified")
+    action = request_action(runtime.sessions, ActionKind.RECHECK, lambda _: chosen, by="mara")
+    while advance_action(runtime.sessions):
+        pass
+    return get_action(runtime.sessions, action.id)
+
+
 def test_a_recheck_by_code_goes_on_after_a_job_that_was_retried_meanwhile(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rushes.jobs.rechecks._AT_ONCE", 2)
+    monkeypatch.setattr("rushes.jobs.actions.CHUNK", 2)
     jobs = add_unverified(runtime, *("output_unverified",) * 5)
     with ThreadPoolExecutor(1) as pool:
         with transaction(runtime.sessions) as session:
             assert transitions.retries.retry_job(session, jobs[0]) == "storing"
-            rechecked = pool.submit(recheck_jobs, runtime.sessions, by="mara", batch=None, code="output_unverified")
+            rechecked = pool.submit(recheck_by_code, runtime)
             wait_for_a_blocked_statement(runtime.sessions)
-        assert rechecked.result(timeout=60) == 4
+        action = rechecked.result(timeout=60)
+    assert (action.changed, action.refused) == (4, 1)
 
 
 def test_a_recheck_by_code_reaches_every_job_with_a_kept_file(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rushes.jobs.rechecks._AT_ONCE", 2)
+    monkeypatch.setattr("rushes.jobs.actions.CHUNK", 2)
     add_unverified(runtime, *("output_unverified",) * 5, "moderation")
-    assert recheck_jobs(runtime.sessions, by="mara", batch=None, code="output_unverified") == 5
-    assert recheck_jobs(runtime.sessions, by="mara", batch=None, code="output_unverified") == 0
+    assert recheck_by_code(runtime).changed == 5
+    assert recheck_by_code(runtime).changed == 0
 
 
 def test_a_duplicate_purchase_keeps_its_file_next_to_that_of_the_job(runtime: Runtime, host: OutputHost) -> None:
