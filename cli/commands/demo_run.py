@@ -52,9 +52,7 @@ def run_demo() -> int:
             ended, seen = _render(stack)
         _print_result(ended, seen=seen, settings=stack.settings)
         rushes = "rushes" if shutil.which("rushes") else Path(sys.executable).with_name("rushes")
-        note(
-            f"next: start `{rushes} up --fast` and leave it running; `{rushes} submit FILE --wait` renders your prompts"
-        )
+        note(f"next: `{rushes} up --fast` keeps a farm running; `{rushes} submit FILE --wait` renders your prompts")
     return 0 if ended["states"]["succeeded"] == ended["jobs"] else FAILED
 
 
