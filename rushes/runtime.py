@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from textwrap import shorten
 from typing import Self
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from models.db.session import Sessions, Waker, open_engine, open_sessions, trans
 from models.queries.watching.webhooks import find_hook_secret
 from rushes import account_status
 from rushes.artifacts.store import ArtifactStore, open_store
+from rushes.catalog import find_video_model
 from rushes.errors import InvalidInput, NotFound, Problem
 from rushes.forecasting.forecaster import Forecaster
 from rushes.network import find_proxy, trust_authorities
@@ -28,6 +30,7 @@ from rushes.wavespeed.webhooks import WAIT_SECONDS, WebhookSecret
 log = structlog.get_logger(__name__)
 
 ACCOUNT = account_status.ACCOUNT
+PROMPT_LIMIT = 30
 QUICK_SECONDS = 6.0
 """Timeout for a request within a store step. The step's lease of 20 s must outlast it."""
 
@@ -154,3 +157,14 @@ def count_stale(runtime: Runtime, kind: str, row_id: UUID) -> None:
             transitions.stale_writes.count_stale_write(session, kind)
     except (DatabaseAway, SQLAlchemyError):
         log.warning("write.stale_not_counted", kind=kind)
+
+
+def name_job(runtime: Runtime, place: str, video_model: str, prompt: object) -> str:
+    """Return the job's BATCH/NUMBER and video model, and with `RUSHES_FLOWER_PROMPTS` the prompt's first words.
+
+    Errors have it at their end: Flower shows about 45 characters of a cell, and the reason must be among them.
+    """
+    model = find_video_model(video_model)
+    name = f"{place} {model.name if model else video_model}"
+    words = shorten(str(prompt or ""), PROMPT_LIMIT, placeholder="...") if runtime.settings.flower_prompts else ""
+    return f'{name} "{words}"' if words else name

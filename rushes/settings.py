@@ -82,6 +82,12 @@ def _check_flower(password: SecretStr) -> SecretStr:
     return password
 
 
+def _check_prefix(prefix: str) -> str:
+    if not re.fullmatch(r"/?([\w.~-]+/?)*", prefix, re.ASCII):
+        raise ValueError("must be a path of letters, digits and . _ ~ - such as /flower")
+    return prefix.strip("/")
+
+
 def _check_headers(lines: SecretStr) -> SecretStr:
     if not all(_HEADER.fullmatch(line) for line in lines.get_secret_value().splitlines()):
         raise ValueError("must be one `Name: value` per line")
@@ -157,6 +163,8 @@ class Settings(BaseSettings):
 
     flower_user: str = "operator"
     flower_password: Annotated[SecretStr, AfterValidator(_check_flower)] | None = None
+    flower_url_prefix: Annotated[str, AfterValidator(_check_prefix)] = ""
+    flower_prompts: bool = False
     log_json: bool = False
 
     @property

@@ -15,6 +15,7 @@ STEP_QUEUES = ("submit", "reconcile", "watch", "resume", "report")
 STORE_QUEUES = ("store",)
 FLOWER_TASKS = 5_000
 """Tasks that Flower keeps in memory; the history is in the database."""
+FLOWER_COLUMNS = "received,uuid,state,result,exception,runtime,name,worker"
 _FOREIGN = ("RUSHES_", "WAVESPEED_", "FLOWER_", "CELERY_")
 """Variables that would override the settings of a process; CELERY_BROKER_URL, for example, names another broker."""
 
@@ -39,8 +40,11 @@ def store_worker_command(settings: Settings) -> list[str]:
 
 
 def flower_command(*, port: int, address: str = LOOPBACK) -> list[str]:
-    """Flower, read-only. FLOWER_BASIC_AUTH holds its login, because every user can read the command line."""
-    limits = ["--read_only=True", f"--max_tasks={FLOWER_TASKS}"]
+    """Flower, read-only. FLOWER_BASIC_AUTH holds its login, because every user can read the command line.
+
+    FLOWER_URL_PREFIX holds the path below which it is served.
+    """
+    limits = ["--read_only=True", f"--max_tasks={FLOWER_TASKS}", f"--tasks_columns={FLOWER_COLUMNS}"]
     return [*CELERY, "flower", f"--address={address}", f"--port={port}", *limits]
 
 

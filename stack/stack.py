@@ -193,9 +193,10 @@ class Stack:
         if "," in password or ":" in self.settings.flower_user or "," in self.settings.flower_user:
             raise CommandError("RUSHES_FLOWER_USER and RUSHES_FLOWER_PASSWORD: Flower takes no commas, nor : in a user")
         port = self._choose_port(processes.LOOPBACK, self.options.flower_port, who="Flower")
-        self.flower_url = web_url(processes.LOOPBACK, port)
-        login = {"FLOWER_BASIC_AUTH": f"{self.settings.flower_user}:{password}"}
-        environment = processes.process_environment(self.settings, os.environ) | login
+        prefix = self.settings.flower_url_prefix
+        self.flower_url = web_url(processes.LOOPBACK, port) + (f"/{prefix}/" if prefix else "")
+        options = {"FLOWER_BASIC_AUTH": f"{self.settings.flower_user}:{password}", "FLOWER_URL_PREFIX": prefix}
+        environment = processes.process_environment(self.settings, os.environ) | options
         self._start_process("flower", processes.flower_command(port=port), environment=environment, wave=Wave.FLOWER)
 
     def _start_process(self, name: str, command: Sequence[str], *, environment: dict[str, str], wave: Wave) -> None:

@@ -10,6 +10,7 @@ from rushes.logs import configure_logging
 from rushes.monitoring.broker import find_tls, spell_broker
 from rushes.settings import Settings, load_settings
 from workers.celery_fixes.bootsteps import DispatcherStep, EventLists
+from workers.celery_fixes.flower_login import require_login
 from workers.tasks import close_runtime
 
 EXCHANGE = Exchange("rushes", type="direct")
@@ -66,3 +67,4 @@ def _configure(**_: Any) -> None:
 
 worker_shutdown.connect(close_runtime, weak=False)
 app = create_app(load_settings())
+require_login()

@@ -1,15 +1,19 @@
 """The steps as Celery tasks, and the process that runs them: its runtime, and whether it is shutting down.
 
-A task takes ids and returns one line for Flower. It raises a named exception if Flower should show a failure. The
-runtime is created at first use and never inherited across a fork.
+A task takes ids and returns one line for Flower. It raises a named exception if Flower should show a failure (red), as
+of a render without a video or a refused submission. Flower shows what Rushes tries again by itself as retried (yellow).
+Celery itself repeats neither. The runtime is created at first use and never inherited across a fork.
 """
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from celery import shared_task
+from celery.exceptions import Retry
 from celery.worker import state as worker_state
 
 from models.db.errors import DatabaseAway
@@ -24,15 +28,13 @@ from rushes.storing.failures import StoreDelayed, StoreFailed, StoreStopped
 from rushes.storing.store import store_outputs
 from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
 from rushes.submitting.upload import UploadDelayed, UploadRefused
-from rushes.watching.poll import CheckFailed, check_prediction
+from rushes.watching.poll import CheckFailed, EndedWithoutVideo, RenderFailed, check_prediction
 from rushes.watching.sweep import sweep_account
 
-SUBMIT_OUTCOMES = (
-    *(SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed),
-    *(UploadDelayed, UploadRefused, DatabaseAway),
-)
-STORE_OUTCOMES = (StoreDelayed, StoreFailed, StoreStopped, DatabaseAway)
-CHECK_OUTCOMES = (CheckFailed, DatabaseAway)
+REPEATED = (SubmitNotSent, UploadDelayed, CheckFailed, StoreDelayed, StoreStopped)
+SUBMIT_OUTCOMES = (SubmitBackedOff, SubmitRefused, SubmitUnconfirmed, UploadRefused, DatabaseAway)
+STORE_OUTCOMES = (StoreFailed, DatabaseAway)
+CHECK_OUTCOMES = (RenderFailed, DatabaseAway)
 
 _lock = threading.Lock()
 _runtimes: dict[int, Runtime] = {}
@@ -61,10 +63,34 @@ def is_shutting_down() -> bool:
     return worker_state.should_stop is not None or worker_state.should_terminate is not None
 
 
+class TriedAgain(Retry):
+    """Flower shows the step as retried, and the error. Celery publishes nothing: only `Task.retry` would."""
+
+    def __repr__(self) -> str:
+        return repr(self.exc)
+
+
+@contextmanager
+def _shown_as_retried() -> Iterator[None]:
+    try:
+        yield
+    except REPEATED as error:
+        raise TriedAgain(str(error), exc=error) from error
+
+
+def _check(prediction_id: str, claim: int) -> str:
+    with _shown_as_retried():
+        line = check_prediction(get_runtime(), UUID(prediction_id), claim)
+    if isinstance(line, EndedWithoutVideo):
+        raise RenderFailed(line)
+    return line
+
+
 @shared_task(name="render.submit", throws=SUBMIT_OUTCOMES)
 def submit(prediction_id: str, claim: int) -> str:
     """Post one prediction, once."""
-    return submit_prediction(get_runtime(), UUID(prediction_id), claim)
+    with _shown_as_retried():
+        return submit_prediction(get_runtime(), UUID(prediction_id), claim)
 
 
 @shared_task(name="render.reconcile", throws=(ReconcileFailed, DatabaseAway))
@@ -76,25 +102,28 @@ def reconcile(account_id: str, claim: int) -> str:
 @shared_task(name="watch.poll", throws=CHECK_OUTCOMES)
 def poll(prediction_id: str, claim: int) -> str:
     """Check one render."""
-    return check_prediction(get_runtime(), UUID(prediction_id), claim)
+    return _check(prediction_id, claim)
 
 
 @shared_task(name="watch.sweep", throws=CHECK_OUTCOMES)
 def sweep(account_id: str, created_after: float, created_before: float) -> str:
     """Check a page of the provider's list."""
-    return sweep_account(get_runtime(), UUID(account_id), created_after=created_after, created_before=created_before)
+    runtime, account = get_runtime(), UUID(account_id)
+    with _shown_as_retried():
+        return sweep_account(runtime, account, created_after=created_after, created_before=created_before)
 
 
 @shared_task(name="watch.resume", throws=CHECK_OUTCOMES)
 def resume(prediction_id: str, claim: int) -> str:
     """Continue to watch a render after its watch window ended without an outcome."""
-    return check_prediction(get_runtime(), UUID(prediction_id), claim)
+    return _check(prediction_id, claim)
 
 
 @shared_task(name="render.store", throws=STORE_OUTCOMES)
 def store(prediction_id: str, claim: int) -> str:
     """Copy one video, and then others that are due."""
-    return store_outputs(get_runtime(), UUID(prediction_id), claim, must_stop=is_shutting_down)
+    with _shown_as_retried():
+        return store_outputs(get_runtime(), UUID(prediction_id), claim, must_stop=is_shutting_down)
 
 
 @shared_task(name="queue.report", throws=(DatabaseAway,))

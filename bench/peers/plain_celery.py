@@ -69,7 +69,7 @@ class Options:
         return {f"PLAIN_{name.upper()}": str(value) for name, value in asdict(self).items()}
 
 
-class RenderFailed(Exception):
+class VideoMissing(Exception):
     """The provider reports that the render ended without a video. Not retried: it may have been charged."""
 
 
@@ -113,7 +113,7 @@ def render(self: Task[Any, Any], job: str, prompt: str, model: str = DEFAULT_MOD
         answer = wait_for(session, prediction)
         note_sighting(Path(options.folder), job=job, prediction=prediction, status=answer["status"])
         if answer["status"] != "completed":
-            raise RenderFailed(f"{prediction} {answer['status']}: {answer['error']}")
+            raise VideoMissing(f"{prediction} {answer['status']}: {answer['error']}")
         download(session, answer["outputs"][0], Path(options.folder) / f"{job}.mp4")
 
 

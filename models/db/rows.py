@@ -9,6 +9,11 @@ from sqlalchemy.orm import Session
 
 Shape = TypeVar("Shape")
 
+JOB_PLACE = """(
+        SELECT coalesce(batch.name || '/' || placed.number, CAST(placed.id AS text))
+        FROM job AS placed LEFT JOIN batch ON batch.id = placed.batch_id WHERE placed.id = job_id) AS place"""
+"""SQL: the column that names the job of the row's `job_id` for people: BATCH/NUMBER, else the job's id."""
+
 
 def statement(sql: str) -> TextClause:
     """A statement that is parsed once, at import."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import find_all, find_one, statement
+from models.db.rows import JOB_PLACE, find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
 from models.money import SPENT_TODAY, first_id_of_today
 from models.tables.base import new_id
@@ -129,6 +129,7 @@ class ClaimedSubmit(NamedTuple):
     prediction_id: UUID
     job_id: UUID
     claim: int
+    place: str = ""  # see `JOB_PLACE`
 
 
 # NO KEY: rows that refer to the account may be written meanwhile without waiting. `coalesce` keeps the planner from
@@ -174,7 +175,7 @@ def admit_jobs(session: Session, account_id: UUID, *, count: int, spend_left: De
 
 
 # MATERIALIZED here and in every claim: if the planner ran the inner query once per row, it would exceed the LIMIT.
-_CLAIM = statement("""
+_CLAIM = statement(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM prediction
         WHERE state = 'submitting' AND posted_at IS NULL AND due_at <= now() AND account_id = :account_id
@@ -187,7 +188,7 @@ _CLAIM = statement("""
         FROM due WHERE prediction.id = due.id
         RETURNING prediction.id, job_id, claim
     )
-    SELECT id AS prediction_id, job_id, claim FROM claimed ORDER BY id
+    SELECT id AS prediction_id, job_id, claim, {JOB_PLACE} FROM claimed ORDER BY id
 """)
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import TextClause
 from sqlalchemy.orm import Session
 
-from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
+from models.db.rows import JOB_PLACE, as_json, changed_a_row, find_all, find_one, statement
 from models.lifecycle import JobState, Reason
 from models.transitions.admission import RATE_SLOT_TOLERANCE, ClaimedSubmit
 from models.transitions.history import REASON, change, fields, log, refusal
@@ -54,6 +54,7 @@ class SubmitTicket(NamedTuple):
     input: dict[str, Any]
     back_offs: int  # refusals in a row when the ticket was given; above 0, this submission probes
     provider_failures: int = 0  # requests in a row without a usable answer, when the ticket was given
+    place: str = ""  # see `JOB_PLACE`
 
 
 # Without uploads, there are no addresses, and `sent_input` stays null.
@@ -80,7 +81,8 @@ _BEGIN = statement(f"""
         RETURNING prediction.id, job_id, account_id, video_model, coalesce(sent_input, input) AS input, back_offs,
             provider_failures
     ), {log("'prediction.posted'", "begun", fields(claim="CAST(:claim AS bigint)"))}
-    SELECT id AS prediction_id, job_id, account_id, video_model, input, back_offs, provider_failures FROM begun
+    SELECT id AS prediction_id, job_id, account_id, video_model, input, back_offs, provider_failures, {JOB_PLACE}
+    FROM begun
 """)
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import find_all, find_one, statement
+from models.db.rows import JOB_PLACE, find_all, find_one, statement
 from models.lifecycle import JobState, Reason
 from models.transitions.history import refusal
 from models.transitions.job_release import EndedAttempt, release_job
@@ -67,9 +67,11 @@ class UploadTicket(NamedTuple):
     content_type: str
     content: bytes | None
     failures: int  # earlier submissions of the job whose file could not be sent
+    place: str  # see `JOB_PLACE`
+    video_model: str
 
 
-_BEGIN = statement("""
+_BEGIN = statement(f"""
     WITH missing AS (
         SELECT prediction.id, job_id, account_id, job_upload.sha256, content_type
         FROM prediction JOIN job_upload USING (job_id) JOIN upload USING (sha256)
@@ -91,7 +93,8 @@ _BEGIN = statement("""
     SELECT id AS prediction_id, account_id, missing.sha256, content_type,
         (SELECT content FROM upload JOIN taken USING (sha256)) AS content,
         (SELECT count(*) FROM prediction AS earlier
-            WHERE earlier.job_id = missing.job_id AND state = 'refused' AND posted_at IS NULL) AS failures
+            WHERE earlier.job_id = missing.job_id AND state = 'refused' AND posted_at IS NULL) AS failures,
+        {JOB_PLACE}, (SELECT video_model FROM job WHERE job.id = missing.job_id) AS video_model
     FROM missing
 """)
 

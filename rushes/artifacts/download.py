@@ -168,7 +168,7 @@ def _request(url: str, *, limits: DownloadLimits) -> urllib3.BaseHTTPResponse:
         # Not chained: the original error quotes the address with its signature.
         raise NotAnAddress("the output is not the http(s) address of a file") from None
     except HTTPError as error:
-        raise DownloadFailed(f"{_place(url)} could not be reached: {type(error).__name__}") from error
+        raise DownloadFailed(f"{type(error).__name__}: {_place(url)} could not be reached") from error
 
 
 def _follow(url: str, location: str) -> str:
@@ -181,10 +181,10 @@ def _follow(url: str, location: str) -> str:
 def _check_answer(response: urllib3.BaseHTTPResponse, *, place: str, limits: DownloadLimits) -> None:
     status = response.status
     if 400 <= status < 500 and status not in _BUSY_STATUSES:
-        raise OutputRefused(f"{place} does not give the file: status {status}")
+        raise OutputRefused(f"status {status}: {place} does not give the file")
     if status not in {200, 206}:
         wish = read_retry_after(response.headers.get("Retry-After", ""), now=datetime.now(UTC))
-        raise DownloadFailed(f"{place} answered with status {status}", retry_after=wish)
+        raise DownloadFailed(f"status {status} from {place}", retry_after=wish)
     if status == 206:
         _check_range(response.headers.get("Content-Range", ""), place=place)
     announced = response.headers.get("Content-Length", "")

@@ -23,7 +23,7 @@ from rushes.artifacts.publish import KeptFile, StoredVideo, UnverifiedFile, copy
 from rushes.artifacts.store import duplicate_name, video_name
 from rushes.catalog import get_video_model
 from rushes.errors import NotFound, Transient
-from rushes.runtime import Runtime, count_stale
+from rushes.runtime import Runtime, count_stale, name_job
 from rushes.storing.failures import (
     STORE_LEASE,
     StoreDelayed,
@@ -62,18 +62,15 @@ def store_outputs(runtime: Runtime, prediction_id: UUID, claim: int, *, must_sto
     """
     goes_on_until = time.monotonic() + GO_ON_SECONDS
     line = store_output(runtime, prediction_id, claim, must_stop=must_stop)
-    more = 0
+    more = []
     while time.monotonic() < goes_on_until and not must_stop():
         with one_statement(runtime.sessions) as session:
             ticket = transitions.steps.begin_next_store(session, lease=STORE_LEASE)
         if ticket is None:
             break
-        try:
-            _store(runtime, ticket, must_stop=must_stop)
-        except (StoreDelayed, StoreFailed) as error:  # the task's id names another job
-            raise type(error)(f"job {ticket.job_id}: {error}") from error
-        more += 1
-    return f"{line}; then {more} more" if more else line
+        _store(runtime, ticket, must_stop=must_stop)
+        more.append(ticket.place)
+    return f"{line}; then {len(more)} more: {', '.join(more)}" if more else line
 
 
 def store_output(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop: Callable[[], bool]) -> str:
@@ -90,8 +87,11 @@ def store_output(runtime: Runtime, prediction_id: UUID, claim: int, *, must_stop
 
 def _store(runtime: Runtime, ticket: StoreTicket, *, must_stop: Callable[[], bool]) -> str:
     # Excuse no outage before the step has begun: the claim may belong to another message's step, which continues.
-    with _excuse_outages(runtime, ticket, must_stop=must_stop):
-        return _finish(runtime, ticket, _copy_output(runtime, ticket, must_stop=must_stop))
+    try:
+        with _excuse_outages(runtime, ticket, must_stop=must_stop):
+            return _finish(runtime, ticket, _copy_output(runtime, ticket, must_stop=must_stop))
+    except (StoreDelayed, StoreFailed) as error:  # the task's id may name another job
+        raise type(error)(f"{error} ({_name_job(runtime, ticket)})") from error
 
 
 def _finish(runtime: Runtime, ticket: StoreTicket, stored: StoredVideo) -> str:
@@ -113,10 +113,14 @@ def _finish(runtime: Runtime, ticket: StoreTicket, stored: StoredVideo) -> str:
     report_outage_end(runtime, ended)
     if finished is None:
         count_stale(runtime, "store.finish", ticket.prediction_id)
-        return "stored, but another worker was first"
+        return f"stored {_name_job(runtime, ticket)}, but another worker was first"
     remove_unverified(runtime, ticket)
-    parts = [f"stored {stored.bytes:,} bytes, {facts.seconds:.1f} s, {facts.width}x{facts.height}", *surprises]
-    return "; ".join(parts)
+    parts = [f"{stored.bytes:,} bytes, {facts.seconds:.1f} s, {facts.width}x{facts.height}", *surprises]
+    return f"stored {_name_job(runtime, ticket)}: {'; '.join(parts)}"
+
+
+def _name_job(runtime: Runtime, ticket: StoreTicket) -> str:
+    return name_job(runtime, ticket.place, ticket.video_model, ticket.input.get("prompt"))
 
 
 def _expected_of(ticket: StoreTicket) -> ExpectedVideo:

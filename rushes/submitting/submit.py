@@ -20,7 +20,7 @@ from models.transitions.submitting import DUPLICATE, SubmitTicket
 from rushes.accounts import back_off
 from rushes.errors import OutcomeUnknown, Permanent, Transient
 from rushes.reconciling.assign import Assigned, assign_answered, log_duplicate
-from rushes.runtime import Runtime, count_stale
+from rushes.runtime import Runtime, count_stale, name_job
 from rushes.submitting.upload import send_upload
 from rushes.timing import ACCOUNT_BACKED_OFF, SUBMIT_NOT_SENT
 from rushes.wavespeed.answers import AccountRefused, ConcurrencyLimited, InputRefused, NotSent, SubmitOutcomeUnknown
@@ -83,6 +83,7 @@ def _post(
         )
     if ticket is None:
         return send_upload(runtime, prediction_id, claim) or _hand_back(runtime, prediction_id, claim)
+    name = name_job(runtime, ticket.place, ticket.video_model, ticket.input.get("prompt"))
     forecast = _forecast_time_left(runtime, ticket)  # before the POST, so that nothing delays saving its answer
     send_before = began + SEND_ALLOWANCE.total_seconds()
     try:
@@ -92,17 +93,17 @@ def _post(
         )
     except NotSent as error:
         _take_back(runtime, ticket, claim, error, began=began)
-        raise SubmitNotSent(str(error)) from error
+        raise SubmitNotSent(f"{error} ({name})") from error
     except InputRefused as error:
         _refuse(runtime, ticket, claim, error)
-        raise SubmitRefused(str(error)) from error
+        raise SubmitRefused(f"{error} ({name})") from error
     except AccountRefused as error:
         _refuse(runtime, ticket, claim, error)
-        raise SubmitBackedOff(str(error)) from error
+        raise SubmitBackedOff(f"{error.reason}: {error} ({name})") from error
     except SubmitOutcomeUnknown as error:
         _mark_unconfirmed(runtime, ticket, claim, error, began=began)
-        raise SubmitUnconfirmed(str(error)) from error
-    return _accept(runtime, ticket, claim, accepted, forecast=forecast)
+        raise SubmitUnconfirmed(f"{error} ({name})") from error
+    return f"accepted {name} as {_accept(runtime, ticket, claim, accepted, forecast=forecast)}"
 
 
 def _hand_back(
@@ -193,12 +194,12 @@ def _accept(
     if not ticket.back_offs and not ticket.provider_failures:
         with contextlib.suppress(DatabaseAway, SQLAlchemyError), one_statement(runtime.sessions) as session:
             if state := accept(session):  # no wake-up: no slot is free, and the render needs no check for now
-                return f"{description}: {state}"
+                return f"{accepted.id}: {state}"
         # Not saved, or another row has adopted this id, or the row no longer waits: the full path handles each case.
     assigned = _save_outcome(runtime, ticket, write, description=description)
     if assigned.state == DUPLICATE:
         log_duplicate(assigned.prediction_id, accepted.id)
-    return f"{description}: {assigned.state or 'known already'}"
+    return f"{accepted.id}: {assigned.state or 'known already'}"
 
 
 def _assign_late(session: Session, runtime: Runtime, ticket: SubmitTicket, accepted: ProviderPrediction) -> Assigned:

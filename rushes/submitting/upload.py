@@ -11,7 +11,7 @@ from models.transitions.submitting import UPLOAD_USABLE
 from models.transitions.uploads import UploadTicket
 from rushes.accounts import back_off
 from rushes.errors import Permanent, Transient
-from rushes.runtime import Runtime
+from rushes.runtime import Runtime, name_job
 from rushes.timing import ACCOUNT_BACKED_OFF, UPLOAD_FAILED
 from rushes.wavespeed.answers import AccountRefused, InputRefused, ProviderUnavailable
 
@@ -36,19 +36,20 @@ def send_upload(runtime: Runtime, prediction_id: UUID, claim: int) -> str | None
         )
     if ticket is None:
         return None
+    job = name_job(runtime, ticket.place, ticket.video_model, None)
     if ticket.content is None:
-        return f"waits: another submission sends upload {ticket.sha256}"
+        return f"waits {job}: another submission sends upload {ticket.sha256}"
     name = ticket.sha256[:16] + (mimetypes.guess_extension(ticket.content_type) or "")
     try:
         url = runtime.client.upload(ticket.content, name=name, content_type=ticket.content_type)
     except (InputRefused, AccountRefused, ProviderUnavailable) as error:
         _save_failure(runtime, ticket, claim, error)
         kind = UploadRefused if isinstance(error, InputRefused) else UploadDelayed
-        raise kind(str(error)) from error
+        raise kind(f"{error} ({job})") from error
     with transaction(runtime.sessions) as session:
         transitions.uploads.finish_upload(session, ticket.account_id, ticket.sha256, url=url)
     runtime.waker.wake()
-    return f"sent upload {ticket.sha256}: {len(ticket.content):,} bytes"
+    return f"uploaded {job}: {ticket.sha256}, {len(ticket.content):,} bytes"
 
 
 def _save_failure(

@@ -12,10 +12,10 @@ from models.lifecycle import Reason
 from models.queries.watching.renders import WatchedPrediction, find_watched
 from models.transitions.watching.renders import EndSeen
 from rushes.accounts import end_failures, note_failure
-from rushes.errors import Transient
+from rushes.errors import Permanent, Transient
 from rushes.provider_list.lookup import ForeignList, UndecidedList, find_controls, is_listed, log_foreign_list
 from rushes.provider_list.paging import charged_lists
-from rushes.runtime import Runtime, count_stale
+from rushes.runtime import Runtime, count_stale, name_job
 from rushes.timing import CHECK_FAILED, RENDER_FAILED
 from rushes.wavespeed.answers import AccountRefused, PredictionNotFound, ProviderUnavailable
 from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
@@ -29,6 +29,14 @@ class CheckFailed(Transient):
     """The provider gave no usable answer: nothing is known, no outcome was written, and the account's checks wait."""
 
 
+class RenderFailed(Permanent):
+    """The render ended without a video. Its job fails or is queued again."""
+
+
+class EndedWithoutVideo(str):
+    """The line about such a render."""
+
+
 class _RenderOutcome(NamedTuple):
     state: PredictionState
     reason: Reason
@@ -38,6 +46,7 @@ class _RenderOutcome(NamedTuple):
 def check_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     """Request the result of this prediction and write any change; return a line for operators. Raises `CheckFailed`.
 
+    The line is an `EndedWithoutVideo` if the render ended without one.
     Takes no lease: a GET is idempotent, and only an outcome under the current claim changes rows.
     """
     with one_statement(runtime.sessions) as session:
@@ -54,11 +63,15 @@ def check_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
     except (AccountRefused, ProviderUnavailable) as error:
         elapsed = time.monotonic() - asked_at
         hold_checks(runtime, watched.account_id, error, unseen=prediction_id, elapsed=elapsed)
-        raise CheckFailed(str(error)) from error
+        raise CheckFailed(f"{error} ({_name_job(runtime, watched)})") from error
     _note_answer(runtime, watched)
     if found.has_known_status and not found.is_terminal:
         runtime.sightings.note_running(prediction_id, asked_at=asked_at)
     return _judge(runtime, prediction_id, watched, found)
+
+
+def _name_job(runtime: Runtime, watched: WatchedPrediction) -> str:
+    return name_job(runtime, watched.place, watched.video_model, watched.prompt)
 
 
 def _note_answer(runtime: Runtime, watched: WatchedPrediction) -> None:
@@ -72,7 +85,7 @@ def _judge_unknown(runtime: Runtime, prediction_id: UUID, watched: WatchedPredic
         objection = _find_objection(runtime, prediction_id, watched, message=message)
     except (AccountRefused, ProviderUnavailable) as failure:
         hold_checks(runtime, watched.account_id, failure)  # it was seen: an early check would put it before all others
-        raise CheckFailed(str(failure)) from failure
+        raise CheckFailed(f"{failure} ({_name_job(runtime, watched)})") from failure
     return objection or _end_if_lasting(
         runtime, prediction_id, watched, _RenderOutcome(PredictionState.LOST, Reason("lost", message), False)
     )
@@ -125,7 +138,7 @@ def _judge(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, fo
     if watched.inconsistent_seconds is not None:
         with transaction(runtime.sessions) as session:
             transitions.renders.clear_inconsistent(session, prediction_id, watched.claim)
-    return f"{found.status}, {watched.age_seconds or 0:.0f} s old"
+    return f"{found.status} {_name_job(runtime, watched)}: {watched.age_seconds or 0:.0f} s old"
 
 
 def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, found: ProviderPrediction) -> str:
@@ -137,8 +150,8 @@ def _complete(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction,
     runtime.waker.wake()
     if not moved:
         count_stale(runtime, "watch.outcome", prediction_id)
-        return "completed already"
-    return f"completed, seen {watched.age_seconds or 0:.1f} s after it was accepted"
+        return f"completed already: {_name_job(runtime, watched)}"
+    return f"completed {_name_job(runtime, watched)}: seen {watched.age_seconds or 0:.1f} s after it was accepted"
 
 
 def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outcome: _RenderOutcome) -> str:
@@ -155,8 +168,9 @@ def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outc
     runtime.waker.wake()
     if not moved:
         count_stale(runtime, "watch.outcome", prediction_id)
-        return "ended already"
-    return f"{outcome.state}: {outcome.reason.message}"
+        return f"ended already: {_name_job(runtime, watched)}"
+    cause = outcome.reason.code if outcome.state is PredictionState.FAILED else outcome.state
+    return EndedWithoutVideo(f"{cause}: {outcome.reason.message} ({_name_job(runtime, watched)})")
 
 
 def _end_if_lasting(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outcome: _RenderOutcome) -> str:
@@ -170,7 +184,7 @@ def _note(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, mes
     if watched.inconsistent_seconds is None:
         with transaction(runtime.sessions) as session:
             transitions.renders.note_inconsistent(session, prediction_id, watched.claim, message=message)
-    return f"inconsistent: {message}"
+    return f"inconsistent: {message} ({_name_job(runtime, watched)})"
 
 
 def find_end_state(found: ProviderPrediction) -> PredictionState:

@@ -253,7 +253,7 @@ class CheckSchedule:
         self._requested.pop(watched.prediction_id, None)
         self.budget.take()
         self._number += 1
-        return Poll(watched.prediction_id, watched.job_id, watched.claim, self._number)
+        return Poll(watched.prediction_id, watched.place, watched.claim, self._number)
 
     def _sweep(self, covered: list[Watched], *, now: float) -> list[Poll | Sweep]:
         pollable = [each for each in covered if now >= each.poll_at]

@@ -17,7 +17,7 @@ class Poll:
     """A check of one render; `number` counts the checks under this leader."""
 
     prediction_id: UUID
-    job_id: UUID
+    place: str  # BATCH/NUMBER of the job
     claim: int
     number: int
 
@@ -36,7 +36,7 @@ class Watched:
     """The known facts about a render, and the worth of its checks, recomputed as it ages."""
 
     prediction_id: UUID
-    job_id: UUID
+    place: str  # BATCH/NUMBER of the job
     claim: int
     accepted_at: float  # all times use the monotonic clock, unless stated otherwise
     created_at: float | None  # by the provider's clock; None: no page can be requested that shows it
@@ -66,7 +66,7 @@ class Watched:
             known_at = now - (resumed_spacing(windows).total_seconds() if windows else age)
         return cls(
             prediction_id=rendering.prediction_id,
-            job_id=rendering.job_id,
+            place=rendering.place,
             claim=rendering.claim,
             accepted_at=now - age,
             created_at=rendering.provider_created_at,

@@ -45,9 +45,10 @@ class Farm:
         """A worker for downloads."""
         return self._start(store_worker_command(self.settings), "store")
 
-    def start_flower(self, *, port: int, login: str) -> subprocess.Popen[bytes]:
-        """Flower, behind a login."""
-        return self._start(flower_command(port=port), "flower", FLOWER_BASIC_AUTH=login)
+    def start_flower(self, *, port: int, login: str, prefix: str) -> subprocess.Popen[bytes]:
+        """Flower, behind a login and below a path."""
+        options = {"FLOWER_BASIC_AUTH": login, "FLOWER_URL_PREFIX": prefix}
+        return self._start(flower_command(port=port), "flower", **options)
 
     def push(self, prompts: list[str], *, batch: str = "test") -> UUID:
         """Push a batch of the cheapest jobs."""

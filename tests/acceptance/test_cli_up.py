@@ -47,7 +47,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        with start_rushes("up", "--workers", "2", "--port", port, *ANY_PORT[2:], folder=folder, **QUICK) as rushes:
+        more = QUICK | {"RUSHES_FLOWER_URL_PREFIX": "/ops/flower"}
+        with start_rushes("up", "--workers", "2", "--port", port, *ANY_PORT[2:], folder=folder, **more) as rushes:
             rushes.wait_for(READY)
             rushes.wait_for(f"port {port} is in use: the API listens at ")
             yield Up(rushes, folder)
@@ -63,7 +64,8 @@ def test_the_stack_says_where_it_listens_and_that_nothing_is_spent(up: Up) -> No
 def test_flower_wants_the_password_that_only_the_owner_may_read(up: Up) -> None:
     password = up.folder / ".rushes" / "flower.password"
     assert stat.S_IMODE(password.stat().st_mode) == 0o600
-    url = f"{up.url_of('Flower')}/api/workers"
+    assert up.url_of("Flower").endswith("/ops/flower/")
+    url = up.url_of("Flower") + "api/workers"
     assert requests.get(url, timeout=60).status_code == 401
     assert requests.get(url, auth=("operator", password.read_text().strip()), timeout=60).status_code == 200
 

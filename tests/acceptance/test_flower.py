@@ -1,5 +1,6 @@
 """An operator who only has Flower sees the state of the farm."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ class Flower:
         port = free_port()
         self._hold = PortHold()
         self._hold.take(port)
-        self.url = f"http://127.0.0.1:{port}"
-        farm.start_flower(port=port, login=":".join(LOGIN))
+        self.url = f"http://127.0.0.1:{port}/ops/flower"
+        farm.start_flower(port=port, login=":".join(LOGIN), prefix="/ops/flower")
         farm.wait_until(self._answers, what="Flower answers")
 
     def get(self, path: str) -> Any:
@@ -53,7 +54,7 @@ class Flower:
 
     def _answers(self) -> bool:
         try:
-            return requests.get(self.url + "/healthcheck", timeout=10).ok
+            return requests.get(self.url + "/healthcheck", auth=LOGIN, timeout=10).ok
         except requests.RequestException:  # a time-out on a busy machine, too
             return False
 
@@ -66,15 +67,40 @@ def add_late_batch(farm: Farm) -> None:
 
 
 def assert_only_the_login_opens_it_and_it_takes_no_orders(flower: Flower) -> None:
-    assert requests.get(flower.url + "/api/workers", timeout=60).status_code == 401
+    for page in ("/", "/tasks", "/api/workers", "/metrics", "/healthcheck"):
+        assert requests.get(flower.url + page, timeout=60).status_code == 401
+        assert requests.get(flower.url + page, auth=LOGIN, timeout=60).status_code == 200
     assert requests.get(flower.url + "/api/workers", auth=("operator", "wrong"), timeout=60).status_code == 401
     order = requests.post(flower.url + "/api/task/async-apply/queue.report", json={"args": []}, auth=LOGIN, timeout=60)
     assert order.status_code in {403, 404, 405}
 
 
+def assert_failures_say_of_which_job_and_why(farm: Farm, flower: Flower) -> None:
+    """A render without a video is red, a download that is tried again is not. Neither is repeated by Celery."""
+    (number,) = farm.ask("SELECT number FROM job WHERE error_code = 'moderation'")[0]
+    flagged = "RenderFailed('moderation: "
+    farm.wait_until(
+        lambda: flower.has_seen("watch.poll", state="FAILURE", reported="exception", words=flagged),
+        what="the moderated render is red",
+    )
+    (failed,) = [each for each in flower.tasks("watch.poll") if each["state"] == "FAILURE"]
+    assert failed["uuid"].startswith(f"poll-test/{number}-")
+    assert failed["exception"].endswith(f"(test/{number} ltx-2-fast)')")
+    delayed = "StoreDelayed('status 503 from "
+    farm.wait_until(
+        lambda: flower.has_seen("render.store", state="RETRY", reported="exception", words=delayed),
+        what="the download that is tried again is yellow",
+    )
+    stores = [each["state"] for each in flower.tasks("render.store")]
+    assert "FAILURE" not in stores
+    assert stores.count("RETRY") == 1
+    assert "take " not in requests.get(flower.url + "/api/tasks", auth=LOGIN, timeout=60).text  # no prompt
+
+
 def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
     flower = Flower(farm)
     farm.simulator.set_fault("task_moderated", count=1)
+    farm.simulator.set_fault("download_5xx", count=1)
     farm.start_worker()
     farm.start_store()
     farm.wait_until(lambda: flower.hears_of("main1", "store"), what="Flower hears of both workers")
@@ -83,7 +109,7 @@ def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
     succeeded = "SELECT count(*) FROM job WHERE state = 'succeeded'"
     farm.wait_until(lambda: farm.count(succeeded) == 5, what="five videos are stored")  # a task may store several
     farm.wait_until(
-        lambda: flower.has_seen("render.store", state="SUCCESS", reported="result", words="stored"),
+        lambda: flower.has_seen("render.store", state="SUCCESS", reported="result", words="stored test/"),
         what="Flower has seen a video stored",
     )
 
@@ -92,10 +118,11 @@ def test_flower_shows_workers_tasks_outcomes_and_the_report(farm: Farm) -> None:
         what="both workers answer Flower within its second",
     )
     farm.wait_until(
-        lambda: flower.has_seen("render.submit", state="SUCCESS", reported="result", words="accepted as"),
+        lambda: flower.has_seen("render.submit", state="SUCCESS", reported="result", words="accepted test/"),
         what="Flower has seen a submission accepted",
     )
-    assert {task["uuid"].partition("-")[0] for task in flower.tasks("render.submit")} == {"submit"}
+    assert all(re.fullmatch(r"submit-test/[1-6]-[0-9a-f]{8}-1", each["uuid"]) for each in flower.tasks("render.submit"))
+    assert_failures_say_of_which_job_and_why(farm, flower)
     farm.wait_until(
         lambda: flower.has_seen("queue.report", state="SUCCESS", reported="result", words="live"),
         what="a report that tells what is live",

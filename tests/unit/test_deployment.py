@@ -108,7 +108,7 @@ def test_every_variable_that_compose_sets_is_a_setting() -> None:
     assert names <= {f"RUSHES_{field.upper()}" for field in Settings.model_fields}
 
 
-NO_SETTINGS = {"HTTPS_PROXY", "NO_PROXY", "FLOWER_BASIC_AUTH"}
+NO_SETTINGS = {"HTTPS_PROXY", "NO_PROXY", "FLOWER_BASIC_AUTH", "FLOWER_URL_PREFIX"}
 ELSEWHERE = {
     "RUSHES_DATABASE_DIRECT_URL",  # compose has no pooler
     "RUSHES_DATA_DIR",  # of `rushes up`, and so is the next
@@ -117,6 +117,7 @@ ELSEWHERE = {
     "RUSHES_WATCH_THREADS",
     "RUSHES_FLOWER_USER",
     "RUSHES_FLOWER_PASSWORD",
+    "RUSHES_FLOWER_URL_PREFIX",
     "RUSHES_URL",  # of the command line, and so are the next
     "RUSHES_API_HEADERS",
     "RUSHES_CONFIRM_ABOVE",
@@ -139,6 +140,7 @@ def test_every_documented_setting_reaches_every_container(service: str) -> None:
         "RUSHES_REDIS_URL",
         "RUSHES_REDIS_PASSWORD",
         "FLOWER_BASIC_AUTH",
+        "FLOWER_URL_PREFIX",
     }
 
 

@@ -182,6 +182,17 @@ def test_a_comma_in_the_password_of_flower_is_refused(environment: pytest.Monkey
     assert list(refusals_of({"RUSHES_FLOWER_PASSWORD": "a,b"}, environment)) == ["RUSHES_FLOWER_PASSWORD"]
 
 
+@pytest.mark.parametrize("spelled", ["ops/flower", "/ops/flower", "/ops/flower/"])
+def test_slashes_around_the_prefix_of_flower_do_not_matter(spelled: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("RUSHES_FLOWER_URL_PREFIX", spelled)
+    assert load_settings(running_stack=False).flower_url_prefix == "ops/flower"
+
+
+@pytest.mark.parametrize("wrong", ["/a b", "https://h/flower", "/flower?x", "//flower"])
+def test_a_prefix_of_flower_that_is_no_path_is_refused(wrong: str, environment: pytest.MonkeyPatch) -> None:
+    assert list(refusals_of({"RUSHES_FLOWER_URL_PREFIX": wrong}, environment)) == ["RUSHES_FLOWER_URL_PREFIX"]
+
+
 @pytest.mark.parametrize("wrong", ["https://u@h", "https://u:hush@h", "https://h/?a=b", "https://h/#a"])
 def test_a_public_url_holds_nothing_but_a_place(wrong: str, environment: pytest.MonkeyPatch) -> None:
     refusals = refusals_of({"RUSHES_PUBLIC_URL": wrong}, environment)

@@ -16,7 +16,7 @@ from rushes.runtime import Runtime
 from rushes.storing.store_threads import count_store_threads
 from rushes.submitting.limits import InFlightWindow, OvercommitSizer, SubmitTokenBucket, lateness_of_checks
 from rushes.timing import Every
-from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message, Publisher
+from workers.dispatcher.publisher import BACK_AT_ONCE, UNSTARTED_LEASE, Message, Publisher, name_step
 
 OVERCOMMIT_RETRY = timedelta(hours=1)
 """After a concurrency 429, nothing is overcommitted for this long."""
@@ -119,7 +119,7 @@ class SubmitDispatch:
 
 
 def _submit_message(claimed: ClaimedSubmit) -> Message:
-    task_id = f"submit-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
+    task_id = name_step("submit", claimed.place, claimed.prediction_id, claimed.claim)
     return Message("render.submit", "submit", (str(claimed.prediction_id), claimed.claim), task_id)
 
 
@@ -190,5 +190,5 @@ class StoreDispatch:
 
 
 def _store_message(claimed: ClaimedStore) -> Message:
-    task_id = f"store-{claimed.job_id}-{claimed.prediction_id}-{claimed.claim}"
+    task_id = name_step("store", claimed.place, claimed.prediction_id, claimed.claim)
     return Message("render.store", "store", (str(claimed.prediction_id), claimed.claim), task_id)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import redis
 from celery import Celery
@@ -20,6 +21,9 @@ BACK_AT_ONCE = timedelta(0)
 UNSTARTED_POOLS = 2
 """In each queue, messages for this many pools may wait. The backlog itself stays in rows."""
 
+BATCH_LIMIT = 24
+"""Longer names of batches are cut in the ids of steps."""
+
 
 class BrokerAway(Exception):
     """Redis cannot be reached: nothing was published, or it is not known which messages were."""
@@ -33,6 +37,16 @@ class Message:
     queue: str
     args: tuple[Any, ...]
     task_id: str
+
+
+def name_step(step: str, place: str, prediction_id: UUID, *numbers: int) -> str:
+    """Return the id of a step of one prediction, short enough to read in Flower: `submit-pilot/7-3f2a9c01-1`.
+
+    The digits of the prediction's id are random, so other purchases of the job, and of a later batch of this name,
+    have other ids.
+    """
+    batch, slash, number = place.rpartition("/")
+    return "-".join([step, f"{batch[:BATCH_LIMIT]}{slash}{number}", prediction_id.hex[-8:], *map(str, numbers)])
 
 
 class Publisher:

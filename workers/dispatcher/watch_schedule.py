@@ -16,7 +16,7 @@ from rushes.runtime import Runtime
 from rushes.timing import Every
 from rushes.watching.schedule import CheckSchedule
 from rushes.watching.watched_render import Poll, Sweep
-from workers.dispatcher.publisher import Message
+from workers.dispatcher.publisher import Message, name_step
 
 CHECK_LIMIT = 500
 NO_ROOM_SECONDS = 0.1
@@ -198,12 +198,12 @@ class WatchScheduler:
 
 def _check_message(account: DispatchAccount, check: Poll | Sweep, *, term: int | None) -> Message:
     if isinstance(check, Poll):
-        task_id = f"poll-{check.job_id}-{check.prediction_id}-{check.claim}-{check.number}"
+        task_id = name_step("poll", check.place, check.prediction_id, check.claim, check.number)
         return Message("watch.poll", "watch", (str(check.prediction_id), check.claim), task_id)
     page = (str(account.id), check.created_after, check.created_before)
     return Message("watch.sweep", "watch", page, f"sweep-{term}-{check.number}")
 
 
 def _resume_message(watch: TimedOutWatch) -> Message:
-    task_id = f"resume-{watch.job_id}-{watch.prediction_id}-{watch.claim}"
+    task_id = name_step("resume", watch.place, watch.prediction_id, watch.claim)
     return Message("watch.resume", "resume", (str(watch.prediction_id), watch.claim), task_id)

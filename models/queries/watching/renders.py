@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import find_all, find_one, statement
+from models.db.rows import JOB_PLACE, find_all, find_one, statement
 
 
 class WatchedPrediction(NamedTuple):
@@ -24,14 +24,17 @@ class WatchedPrediction(NamedTuple):
     created_at: datetime | None  # by the provider's clock if it reported one, else when we learned of it
     by_provider: bool  # the provider reported created_at
     attempt: int  # 1 for the first purchase of the job
-    provider_failures: int = 0  # requests of the account in a row without a usable answer
+    provider_failures: int  # requests of the account in a row without a usable answer
+    place: str  # see `JOB_PLACE`, and so for the next
+    video_model: str
+    prompt: str | None  # its first words
 
 
 class Rendering(NamedTuple):
     """A render in flight. `values` is its input without texts."""
 
     prediction_id: UUID
-    job_id: UUID
+    place: str  # see `JOB_PLACE`
     claim: int
     age_seconds: float
     watch_windows: int
@@ -58,14 +61,15 @@ class PageEntry(NamedTuple):
     provider_failures: int = 0  # as above
 
 
-_WATCHED = statement("""
-    SELECT job_id, account_id, state, claim, provider_id,
+_WATCHED = statement(f"""
+    SELECT job_id, account_id, prediction.state, claim, provider_id,
         extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
         extract(epoch FROM now() - inconsistent_since)::float8 AS inconsistent_seconds,
         watch_windows, coalesce(provider_created_at, accepted_at) AS created_at,
         provider_created_at IS NOT NULL AS by_provider, attempt,
-        (SELECT provider_failures FROM account WHERE account.id = account_id) AS provider_failures
-    FROM prediction WHERE id = :prediction_id
+        (SELECT provider_failures FROM account WHERE account.id = account_id) AS provider_failures,
+        {JOB_PLACE}, video_model, left(input ->> 'prompt', 100) AS prompt
+    FROM prediction JOIN job ON job.id = job_id WHERE prediction.id = :prediction_id
 """)
 
 
@@ -75,7 +79,7 @@ def find_watched(session: Session, prediction_id: UUID) -> WatchedPrediction | N
 
 
 _RENDERING = """
-    SELECT prediction.id AS prediction_id, job_id, claim,
+    SELECT prediction.id AS prediction_id, {place}, claim,
         extract(epoch FROM now() - accepted_at)::float8 AS age_seconds,
         watch_windows, video_model, coalesce(sent_input, input) - '{{prompt,image,video}}'::text[] AS values,
         extract(epoch FROM provider_created_at)::float8 AS provider_created_at,
@@ -87,7 +91,8 @@ _RENDERING = """
 _SINCE = "> now() - make_interval(secs => :newer_than)"
 # The sub-select hides the value from the planner, which would else plan the statement anew at every run.
 _HIDDEN = "> (SELECT now() - make_interval(secs => :newer_than))"
-_RENDERING_SINCE = statement(_RENDERING.format(which=f"(accepted_at {_HIDDEN} OR early_check_at {_HIDDEN})"))
+_ARE_NEW = f"(accepted_at {_HIDDEN} OR early_check_at {_HIDDEN})"
+_RENDERING_SINCE = statement(_RENDERING.format(place=JOB_PLACE, which=_ARE_NEW))
 
 
 def list_rendering(session: Session, *, newer_than_seconds: float) -> list[Rendering]:
@@ -95,7 +100,7 @@ def list_rendering(session: Session, *, newer_than_seconds: float) -> list[Rende
     return find_all(session, _RENDERING_SINCE, Rendering, newer_than=newer_than_seconds)
 
 
-_RENDERING_OF = statement(_RENDERING.format(which="prediction.id = ANY(CAST(:ids AS uuid[]))"))
+_RENDERING_OF = statement(_RENDERING.format(place=JOB_PLACE, which="prediction.id = ANY(CAST(:ids AS uuid[]))"))
 
 
 def list_rendering_of(session: Session, ids: Iterable[UUID]) -> list[Rendering]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import find_all, statement
+from models.db.rows import JOB_PLACE, find_all, statement
 from models.lifecycle import Reason
 from models.transitions.history import fields, log
 from models.transitions.job_release import EndedAttempt
@@ -25,6 +25,7 @@ class ClaimedStore(NamedTuple):
     prediction_id: UUID
     job_id: UUID
     claim: int
+    place: str = ""  # see `JOB_PLACE`
 
 
 class CrashedStore(NamedTuple):
@@ -98,7 +99,7 @@ _CLAIM = statement(f"""
     UPDATE prediction
     SET claim = claim + 1, due_at = now() + :lease
     FROM due WHERE prediction.id = due.id
-    RETURNING prediction.id AS prediction_id, job_id, claim
+    RETURNING prediction.id AS prediction_id, job_id, claim, {JOB_PLACE}
 """)
 
 
@@ -133,7 +134,7 @@ _CLAIM_PROBE = statement(f"""
     UPDATE prediction
     SET claim = claim + 1, due_at = now() + :lease
     FROM chosen WHERE prediction.id = chosen.id
-    RETURNING prediction.id AS prediction_id, job_id, claim
+    RETURNING prediction.id AS prediction_id, job_id, claim, {JOB_PLACE}
 """)
 
 

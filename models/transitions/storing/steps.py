@@ -68,6 +68,11 @@ class StoreTicket(NamedTuple):
     rechecks: bool  # probe the kept file instead of a download
     store_marker: str | None  # identifies the folder for videos
 
+    @property
+    def place(self) -> str:
+        """What `JOB_PLACE` selects."""
+        return f"{self.batch_name}/{self.number}" if self.batch_name else str(self.job_id)
+
 
 class NewArtifact(NamedTuple):
     """A file that is visible now."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import as_json, changed_a_row, find_all, find_one, statement
+from models.db.rows import JOB_PLACE, as_json, changed_a_row, find_all, find_one, statement
 from models.lifecycle import JobState, PredictionState, Reason
 from models.transitions.history import REASON, change, change_first, fields, log
 from models.transitions.job_release import EndedAttempt, release_job
@@ -20,6 +20,7 @@ class TimedOutWatch(NamedTuple):
     job_id: UUID
     claim: int
     windows: int
+    place: str  # see `JOB_PLACE`
 
 
 class EndSeen(NamedTuple):
@@ -117,7 +118,7 @@ _REQUEUE = change_first(
     by="due_at",
     kind="'watch.timed_out'",
     detail=fields(window="watch_windows", provider_id="provider_id"),
-    returns="id AS prediction_id, job_id, claim, watch_windows AS windows",
+    returns=f"id AS prediction_id, job_id, claim, watch_windows AS windows, {JOB_PLACE}",
 )
 
 

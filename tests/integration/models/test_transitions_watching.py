@@ -153,7 +153,7 @@ def test_a_store_step_is_begun_once_and_knows_its_job(scratch: Session) -> None:
     rows.add_prediction(scratch, job, account, "failed")
     prediction = rows.add_prediction(scratch, job, account, "completed")
     claimed = claim_store(scratch)
-    assert claimed == ClaimedStore(prediction, job, 1)
+    assert claimed == ClaimedStore(prediction, job, 1, "pilot/7")
     ticket = transitions.steps.begin_store(scratch, prediction, 1, lease=LEASE)
     assert ticket is not None
     assert (ticket.prediction_id, ticket.outputs, ticket.attempt) == (prediction, [OUTPUT], 1)

@@ -243,7 +243,7 @@ def test_a_refused_address_is_recognised_and_its_signature_kept_quiet(
     with pytest.raises(OutputRefused) as caught:
         copy(url, store)
 
-    assert str(caught.value) == f"127.0.0.1/output/a.mp4 does not give the file: status {status}"
+    assert str(caught.value) == f"status {status}: 127.0.0.1/output/a.mp4 does not give the file"
 
 
 @pytest.mark.parametrize("status", [204, 304, 408, 425, 429, 500, 502, 503, 504])

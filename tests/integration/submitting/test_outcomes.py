@@ -92,7 +92,7 @@ def test_an_accepted_id_outlasts_a_locked_table(
         step.join(timeout=13)  # longer than lock_timeout: the first tries to write fail
         assert step.is_alive()
     step.join(timeout=PATIENCE_SECONDS)
-    assert outcomes[0].startswith("accepted as")
+    assert outcomes[0].startswith("accepted ")
     assert read_prediction(runtime, claimed)["state"] == PredictionState.RENDERING
 
 
@@ -135,7 +135,7 @@ def test_a_post_does_not_wait_for_a_forecast(runtime: Runtime, monkeypatch: pyte
 
     monkeypatch.setattr(forecaster.RenderTimes, "refresh", fail)
     claimed = claim_one(runtime)
-    assert submit_prediction(runtime, claimed.prediction_id, claimed.claim).startswith("accepted as")
+    assert submit_prediction(runtime, claimed.prediction_id, claimed.claim).startswith("accepted ")
 
 
 @pytest.mark.parametrize("broken", ["learn", "forecast_render"])
@@ -202,7 +202,7 @@ def test_a_lookup_slower_than_the_rate_slot_serves_the_next_submission(
     with transaction(runtime.sessions) as session:
         account_id = rows.read(session, "prediction", claimed.prediction_id)["account_id"]
         (again,) = transitions.admission.claim_submits(session, account_id, count=1, lease=LEASE * rows.SECOND)
-    assert submit_prediction(runtime, again.prediction_id, again.claim).startswith("accepted as")
+    assert submit_prediction(runtime, again.prediction_id, again.claim).startswith("accepted ")
     monkeypatch.undo()
     assert (len(lookups), simulator.stats()["accepted"]) == (1, before + 1)
 

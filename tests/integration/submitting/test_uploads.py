@@ -88,7 +88,7 @@ def uploads_of(simulator: Simulator) -> int:
 def test_a_file_is_sent_once_and_the_job_is_posted_with_its_address(runtime: Runtime, simulator: Simulator) -> None:
     before = uploads_of(simulator)
     jobs = [push_image(runtime, picture(), "once") for _ in range(2)]
-    assert step(runtime).startswith("sent upload")
+    assert step(runtime).startswith("uploaded ")
     assert [step(runtime).split(" ")[0] for _ in jobs] == ["accepted"] * 2
     assert uploads_of(simulator) - before == 1
     (first, second) = sent_images(simulator, "once")
@@ -103,7 +103,7 @@ def test_a_file_that_the_provider_has_had_for_six_days_is_sent_again(runtime: Ru
     step(runtime), step(runtime)
     change(runtime, "sent_upload", SentUpload.sha256.is_not(None), sent_at=-UPLOAD_USABLE - rows.MINUTE)
     push_image(runtime, picture("blue"), "old")
-    assert step(runtime).startswith("sent upload")
+    assert step(runtime).startswith("uploaded ")
     step(runtime)
     assert len(set(sent_images(simulator, "old"))) == 2
 
@@ -133,7 +133,7 @@ def test_an_upload_whose_worker_died_is_sent_again(runtime: Runtime) -> None:
         assert transitions.uploads.begin_upload(
             session, claimed.prediction_id, claimed.claim, usable=UPLOAD_USABLE, lease=timedelta(0)
         )
-    assert step(runtime).startswith("sent upload")
+    assert step(runtime).startswith("uploaded ")
 
 
 def test_a_failed_upload_is_taken_over_by_a_step_that_began_before(runtime: Runtime) -> None:
@@ -164,7 +164,7 @@ def test_a_failed_upload_frees_the_slot_and_costs_no_attempt(runtime: Runtime, s
     assert view.job.due_at is not None
     assert sent_images(simulator, f"delayed {kind}") == []
     change(runtime, "job", job, due_at=rows.NOW)
-    assert step(runtime).startswith("sent upload")
+    assert step(runtime).startswith("uploaded ")
     assert step(runtime).startswith("accepted")
     assert ask(runtime, "SELECT count(*) FROM prediction WHERE posted_at IS NOT NULL") == [(1,)]
 
@@ -196,7 +196,7 @@ def test_a_lost_answer_is_found_by_the_address_that_was_sent(runtime: Runtime, s
     # Meanwhile the file is sent again, for another job, and has another address.
     change(runtime, "sent_upload", SentUpload.sha256.is_not(None), sent_at=-UPLOAD_USABLE - rows.MINUTE)
     push_image(runtime, picture("brown"), "lost too")
-    assert step(runtime).startswith("sent upload")
+    assert step(runtime).startswith("uploaded ")
     change(runtime, "prediction", due_at=rows.NOW)
     reconcile(runtime, account_of(runtime))
     (found,) = get_job(runtime.sessions, job).predictions
@@ -212,7 +212,7 @@ def test_a_retry_sends_a_file_again_that_the_provider_has_lost(runtime: Runtime,
     change(runtime, "prediction", state="failed", ended_at=rows.NOW, due_at=None)
     change(runtime, "job", job, state="failed", ended_at=rows.NOW, error_code="media", due_at=None)
     retry_job(runtime.sessions, job, by="mara")
-    assert step(runtime).startswith("sent upload")
+    assert step(runtime).startswith("uploaded ")
     step(runtime)
     lost, good = sent_images(simulator, "gone")
     assert lost != good

@@ -55,7 +55,7 @@ def rendering(
     """A render in flight."""
     return Rendering(
         prediction_id=uuid4(),
-        job_id=uuid4(),
+        place="pilot/7",
         claim=claim,
         age_seconds=age,
         watch_windows=windows,
@@ -343,7 +343,7 @@ def test_a_check_carries_its_render() -> None:
     schedule, render = make_schedule(), rendering(claim=3)
     schedule.add([render], now=0.0)
     checks = [check for _, check in follow(schedule, start=0.0, until=200.0)]
-    assert checks[:2] == [Poll(render.prediction_id, render.job_id, 3, number) for number in (1, 2)]
+    assert checks[:2] == [Poll(render.prediction_id, "pilot/7", 3, number) for number in (1, 2)]
 
 
 def test_the_limit_is_kept_and_what_is_left_stays_due() -> None:
