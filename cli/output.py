@@ -15,6 +15,7 @@ from rich.text import Text
 _UNBOUNDED = 100_000
 _UNKNOWN = {
     "paused": "unknown: the account is paused",
+    "job_paused": "unknown: a person has paused some of the jobs",
     "undecided": "unknown: an unconfirmed submission waits for a person, see rushes unconfirmed list",
     "no_dispatcher": "unknown until a dispatcher leads",
     "no_credit": "unknown: the account has no credit",

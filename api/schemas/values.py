@@ -65,7 +65,8 @@ TimeLeftUnknown = Annotated[
     UnknownReason | None,
     Field(
         description="Why there is no forecast of the end. `paused`: submissions are still to be made, and the account "
-        "takes none until a person resumes it. `undecided`: an unconfirmed submission waits for a person "
+        "takes none until a person resumes it. `job_paused`: a person has paused some of the jobs. "
+        "`undecided`: an unconfirmed submission waits for a person "
         "(`rushes unconfirmed list`). `no_dispatcher`: no dispatcher assigns the slots, or all of its turns fail. "
         "`no_credit`, `key_rejected`, `provider_unreachable`, `store_unusable`: the account's status. `spending_cap`: "
         "the daily spending cap leaves too little for the queue up to the last of these jobs."

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import find_one, statement
+from models.queries.forecasting import Whose
 from models.tables.job import Job
 from models.transitions.admission import OPEN_DUPLICATE
 
@@ -33,6 +34,17 @@ def count_before(session: Session, job: Job) -> Before:
     before = find_one(session, _BEFORE, Before, id=job.id, priority=job.priority)
     assert before is not None  # noqa: S101 - an aggregate has a row
     return before
+
+
+_HAS_PAUSED = statement("""
+    SELECT EXISTS (
+        SELECT FROM job WHERE (id = :job_id OR batch_id = :batch_id) AND state = 'queued' AND paused_at IS NOT NULL)
+""")
+
+
+def has_paused(session: Session, whose: Whose) -> bool:
+    """Whether a person has paused one of these jobs while it is queued."""
+    return bool(session.execute(_HAS_PAUSED, whose._asdict()).scalar())
 
 
 _NEXT = statement("""

@@ -41,6 +41,7 @@ class UnknownReason(StrEnum):
 
     NO_DISPATCHER = auto()  # there is no leader, so no job makes progress
     PAUSED = auto()  # submissions are due, and the account takes none until the pause ends
+    JOB_PAUSED = auto()  # a person has paused some of these jobs
     UNDECIDED = auto()  # an unconfirmed submission waits for a person
     NO_CREDIT = auto()  # as for a pause, until the account is topped up
     KEY_REJECTED = auto()  # the provider rejects the key: nothing is submitted, and no render is seen to end
@@ -124,6 +125,8 @@ class Forecaster:
         runs = any(each.ours for each in outlook.running)
         if (status.stops_submissions and waits) or (status.stops_checks and runs):
             return UnknownReason(status.condition.value)
+        if queries.waiting.has_paused(session, whose):
+            return UnknownReason.JOB_PAUSED
         if any(each.undecided and each.ours for each in live):
             return UnknownReason.UNDECIDED
         if waits and queries.forecasting.exceeds_cap(session, self._account, whose):

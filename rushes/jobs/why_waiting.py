@@ -126,7 +126,8 @@ def _explain_unconfirmed(live: Prediction, status: AccountStatus) -> JobWait:
 def _explain_own(session: Session, job: Job, facts: AccountFacts | None) -> JobWait | None:
     """Return the reason that keeps this job out of the queue, whatever the account does."""
     if job.paused_at is not None:
-        again = f"`rushes batch resume {job.batch_id}`" if job.batch_id else "an action of the kind `resume`"
+        names = queries.jobs.name_batches(session, [job.batch_id]) if job.batch_id else {}
+        again = f"`rushes batch resume {names[job.batch_id]}`" if job.batch_id else "the action `resume`"
         return JobWait(WaitReason.JOB_PAUSED, f"a person paused it at {_spell(job.paused_at)}; {again} continues it")
     duplicate = queries.jobs.find_open_duplicate(session, job.id)
     if duplicate is not None:

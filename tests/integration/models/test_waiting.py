@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from models import Job, queries, transitions
+from models.db.session import transaction
+from rushes.forecasting.forecaster import UnknownReason
+from rushes.jobs.batches import get_batch
 from rushes.jobs.why_waiting import JobWait, WaitReason, explain_next, explain_wait
-from rushes.runtime import ACCOUNT
+from rushes.runtime import ACCOUNT, Runtime
 from tests.support import rows
 from tests.support.rows import MINUTE, NOW
 
@@ -86,6 +89,17 @@ def test_a_waiting_job_has_the_reason_that_admission_acts_on(
     first = explain_next(scratch)
     assert (first is None) == (not queue)
     savepoint.rollback()
+
+
+def test_paused_jobs_have_no_forecast_and_name_their_command(runtime: Runtime) -> None:
+    with transaction(runtime.sessions) as session:
+        batch = rows.insert(session, "batch", name="pilot", job_count=1)
+        build(session, {"slots": 1, "submits_per_minute": 9, "back_off_until": None, "paused_at": None}, [], 0)
+        rows.add_job(session, batch_id=batch, number=1, paused_at=NOW)
+    view = get_batch(runtime.sessions, "pilot", forecaster=runtime.forecaster)
+    assert view.wait is not None
+    assert (view.wait.reason, view.unknown) == (WaitReason.JOB_PAUSED, UnknownReason.JOB_PAUSED)
+    assert "`rushes batch resume pilot`" in view.wait.message
 
 
 def test_a_place_counts_the_jobs_that_are_admitted_before(scratch: Session) -> None:
