@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from bench.actions import ACTIONS, measure_actions
 from bench.contestants import PLAYERS
 from bench.history import HISTORY, measure_history
 from bench.loads import CONTESTANTS, LOADS, PUSHING, SETS, SINGLE_POLLS, Load, Overflow, list_names, quicken
@@ -33,6 +34,7 @@ def _list_choices() -> str:
     others = f"{PUSHING}: jobs accepted over HTTP\n\n{SINGLE_POLLS}: single polls against the exact optimum, simulated"
     others += f"\n\n{HISTORY}: what a million ended jobs cost, and how long pruning holds up a submission; runs alone"
     others += f"\n\n{PROMPT_FILE}: seconds and memory to price and push 100,000 lines; runs alone"
+    others += f"\n\n{ACTIONS}: seconds to retry, cancel, pause or reprioritise 100,000 jobs; runs alone"
     return f"LOADS\n\n{loads}\n\n{others}\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
 
 
@@ -56,7 +58,7 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
 
     Without a name it measures the standard set, in less than 15 minutes.
     """
-    alone = {HISTORY: measure_history, PROMPT_FILE: measure_prompt_file}
+    alone = {HISTORY: measure_history, PROMPT_FILE: measure_prompt_file, ACTIONS: measure_actions}
     if loads and len(loads) == 1 and (run_alone := alone.get(loads[0])):
         for table in run_alone(quick=quick, console=TALK):
             _print_table(table)
