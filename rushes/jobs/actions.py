@@ -103,6 +103,13 @@ def advance_action(sessions: Sessions) -> bool:
     return True
 
 
+def abort_running(sessions: Sessions) -> None:
+    """Abort the oldest action that runs, because it fails again and again."""
+    with transaction(sessions) as session:
+        if action := queries.actions.find_running(session):
+            transitions.actions.end_action(session, action.id, state=ActionState.ABORTED.value)
+
+
 def get_action(sessions: Sessions, action_id: UUID) -> Action:
     """Return one action. Raises `NotFound`."""
     with transaction(sessions) as session:

@@ -5,10 +5,11 @@ import time
 import structlog
 
 from models import transitions
+from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
 from models.queries.dispatching import DispatchAccount
 from rushes.account_status import ACCOUNT, Condition, find_account_status
-from rushes.jobs.actions import advance_action
+from rushes.jobs.actions import abort_running, advance_action
 from rushes.runtime import Runtime
 from rushes.timing import Every
 from workers.dispatcher.claims import CLAIM_LIMIT
@@ -20,6 +21,8 @@ RETENTION_SECONDS = 10.0
 """How often the leader looks for renders near or past the end of the provider's retention."""
 ACT_SECONDS = 0.1
 """How long a turn may work at actions. Submissions wait meanwhile."""
+MOST_FAILED_ACTS = 5
+"""An action whose chunk has failed this often in a row is aborted."""
 STATUS_SECONDS = 2.0
 """How often the leader reads the account's status, to log a change."""
 
@@ -37,6 +40,7 @@ class Errands:
         self._risks = Every(RISK_SECONDS)
         self._pruning = Every(PRUNE_SECONDS)
         self._status = Every(STATUS_SECONDS)
+        self._failed_acts = 0  # in a row
         self._condition = Condition.OK  # as last logged
 
     def log_status(self, now: float) -> None:
@@ -99,11 +103,25 @@ class Errands:
         self._publisher.publish(messages)
 
     def act(self) -> bool:
-        """Advance people's actions on many jobs for a moment. Returns whether something is left to do."""
+        """Advance people's actions on many jobs for a moment. Returns whether something is left to do.
+
+        An action that fails again and again is aborted, so that it holds up neither the turns nor other actions.
+        """
         until = time.monotonic() + ACT_SECONDS
-        while is_left := advance_action(self._runtime.sessions):
-            if time.monotonic() >= until:
-                break
+        try:
+            while is_left := advance_action(self._runtime.sessions):
+                self._failed_acts = 0
+                if time.monotonic() >= until:
+                    break
+        except DatabaseAway:
+            raise
+        except Exception:
+            self._failed_acts += 1
+            log.exception("action.failed", attempt=self._failed_acts)
+            if self._failed_acts >= MOST_FAILED_ACTS:
+                abort_running(self._runtime.sessions)
+                self._failed_acts = 0
+            return False
         return is_left
 
     def prune(self, now: float, room: int, *, term: int | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from celery import Celery
 
 from models import Action, ActionKind, JobState, transitions
 from models.db.session import transaction
@@ -16,6 +17,8 @@ from rushes.jobs.actions import abort_action, advance_action, get_action, list_i
 from rushes.runtime import ACCOUNT, Runtime
 from tests.support import rows
 from tests.support.runtimes import MODEL, ask, wish
+from workers.dispatcher.errands import MOST_FAILED_ACTS, Errands
+from workers.dispatcher.publisher import Publisher
 
 BROKEN = {"error_code": "broken", "error_message": "x", "ended_at": rows.NOW}
 
@@ -84,6 +87,22 @@ def test_two_leaders_and_a_crash_change_each_job_once(runtime: Runtime, monkeypa
     assert ask(runtime, "SELECT count(*), count(DISTINCT job_id) FROM event WHERE kind = 'job.retried'") == [(20, 20)]
     assert get_action(runtime.sessions, action.id).changed == 20
     assert len(list_items(runtime.sessions, action.id, outcome="queued", limit=99, after=None).items) == 20
+
+
+def test_an_action_that_always_fails_is_aborted_and_the_next_one_runs(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(runtime, 1, "failed", **BROKEN)
+    (job,) = fill(runtime, 1)
+    poison = request(runtime, ActionKind.RETRY, code="broken")
+    request(runtime, ActionKind.CANCEL, ids=(job,))
+    monkeypatch.delattr(transitions.retries, "retry_jobs")
+    errands = Errands(runtime, Publisher(Celery()))
+    for _ in range(MOST_FAILED_ACTS):
+        assert not errands.act()
+    assert get_action(runtime.sessions, poison.id).state == "aborted"
+    errands.act()
+    assert states(runtime) == {"failed": 1, "cancelled": 1}
 
 
 def test_an_aborted_action_changes_no_further_job(runtime: Runtime) -> None:
