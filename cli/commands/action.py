@@ -124,7 +124,9 @@ def change_jobs(
     arguments: dict[str, Any] | None = None,
 ) -> None:
     """Request an action: show count and cost, ask on a terminal, wait for its end and print the result."""
-    body = {"kind": kind, "filter": {name: value for name, value in chosen.items() if value}, **(arguments or {})}
+    # An empty name stays, so that the API refuses it. Without it, the action would reach every batch.
+    given = {name: value for name, value in chosen.items() if value is not None and value != []}
+    body = {"kind": kind, "filter": given, **(arguments or {})}
     with open_api() as client:
         found = client.post("actions", body={**body, "dry_run": True})
         line = f"{kind}: {found['matched']:,} job{'' if found['matched'] == 1 else 's'}"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cli.app import main
 from models.db.session import transaction
 from rushes.jobs.actions import advance_action
 from tests.support import rows
@@ -70,6 +71,24 @@ def test_an_aborted_action_stays_aborted(api: Api) -> None:
 def test_a_wrong_field_is_named_and_nothing_is_stored(api: Api, body: Any, field: str) -> None:
     refused = post(api, body)
     assert (refused.status_code, list(fields_of(refused))) == (422, [field])
+    assert get(api)["items"] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["batch", "retry", "", "--code", "broken", "--yes"],
+        ["batch", "cancel", "", "--state", "queued", "--yes"],
+        ["batch", "pause", ""],
+        ["job", "recheck", "--batch", "", "--code", "broken"],
+    ],
+)
+def test_an_empty_batch_name_does_not_reach_all_batches(
+    api: Api, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("RUSHES_URL", str(api.client.base_url))
+    add_failed(api, 1)
+    assert main(words) != 0
     assert get(api)["items"] == []
 
 
