@@ -34,6 +34,7 @@ DRY_ACTION: examples.Json = {
         "batch_id": examples.BATCH_ID,
         "code": "provider",
         "created_before": "2026-11-05T12:30:00Z",
+        "ended_before": "2026-11-05T12:30:00Z",
     },
     "arguments": {},
     "requested_by": "mara",
@@ -75,9 +76,9 @@ ActionId = Annotated[UUID, Path(description="The action's id.", examples=[ACTION
 def request(new: ActionBody, runtime: RuntimeDep, person: PersonDep, response: Response) -> ActionView:
     """Retry, cancel, pause, resume, reprioritise or recheck every job that meets the filter, or delete a batch.
 
-    The filter is resolved now: jobs pushed later do not meet it. 100,000 jobs take less than a minute. If the leader
-    dies, the next one goes on, and no job is changed twice. A job that no longer meets the conditions when its turn
-    comes is `refused`, with the reason in its item.
+    The filter is resolved now: jobs that are pushed later, or fail later, do not meet it. 100,000 jobs take less than a
+    minute. If the leader dies, the next one goes on, and no job is changed twice. A job that has left the filter before
+    its turn stays as it is. A job that cannot be changed is `refused`, with the reason in its item.
     """
     action = request_action(
         runtime.sessions,

@@ -58,7 +58,7 @@ def request_action(
     arguments = dict(arguments or {})
     _check_arguments(kind, arguments)
     with transaction(sessions) as session:
-        chosen = _restrict(kind, _choose(session, choose))
+        chosen = _restrict(kind, _choose(session, choose), now=queries.health.read_clock(session))
         matched, cost = queries.actions.count_matches(session, chosen)
         action = Action(
             kind=kind.value,
@@ -164,7 +164,7 @@ def _choose(session: Session, choose: Callable[[Session], JobFilter]) -> JobFilt
         raise InvalidInput([each.under("filter") for each in error.problems]) from None
 
 
-def _restrict(kind: ActionKind, chosen: JobFilter) -> JobFilter:
+def _restrict(kind: ActionKind, chosen: JobFilter, *, now: datetime) -> JobFilter:
     """Keep the filter to jobs that exist now and are in a state in which `kind` may do something."""
     if chosen.is_empty:
         raise InvalidInput([Problem("filter", "name at least one property: an empty filter would match every job")])
@@ -176,8 +176,11 @@ def _restrict(kind: ActionKind, chosen: JobFilter) -> JobFilter:
     states = tuple(each for each in chosen.states or possible if each in possible)
     if not states:
         raise InvalidInput([Problem("filter.state", f"{kind.value} applies to jobs that are {' or '.join(possible)}")])
-    now = datetime.now(UTC)
-    return replace(chosen, states=states, created_before=min(chosen.created_before or now, now))
+    chosen = replace(chosen, states=states, created_before=min(chosen.created_before or now, now))
+    if kind not in _STATES:
+        return chosen
+    # A job that fails later was not part of what the person has confirmed.
+    return replace(chosen, ended_before=min(chosen.ended_before or now, now))
 
 
 def _delete_batch(session: Session, chosen: JobFilter, *, by: str) -> None:

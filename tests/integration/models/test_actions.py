@@ -73,6 +73,17 @@ def test_a_retry_by_code_retries_those_jobs_once(runtime: Runtime) -> None:
     assert ask(runtime, "SELECT DISTINCT detail->>'by' FROM event WHERE kind = 'job.retried'") == [("mara",)]
 
 
+def test_a_retry_leaves_alone_what_fails_after_its_request(runtime: Runtime) -> None:
+    fill(runtime, 1, "failed", **BROKEN)
+    (later,) = fill(runtime, 1)
+    action = request(runtime, ActionKind.RETRY, code="broken")
+    with transaction(runtime.sessions) as session:
+        rows.change(session, "job", later, state="failed", due_at=None, **BROKEN)
+    finish(runtime)
+    assert ask(runtime, "SELECT id FROM job WHERE state = 'failed'") == [(later,)]
+    assert get_action(runtime.sessions, action.id).changed == 1
+
+
 def test_two_leaders_and_a_crash_change_each_job_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(runtime, 20, "failed", **BROKEN)
     action = request(runtime, ActionKind.RETRY, code="broken")
