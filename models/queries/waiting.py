@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_one, statement
 from models.queries.forecasting import Whose
 from models.tables.job import Job
-from models.transitions.admission import OPEN_DUPLICATE
+from models.transitions.admission import ADMISSIBLE
 
 
 class Before(NamedTuple):
@@ -19,13 +19,11 @@ class Before(NamedTuple):
     price: Decimal  # dollars for one render of each
 
 
-# As in `admit_jobs`.
 _BEFORE = statement(f"""
     SELECT count(*) AS jobs, coalesce(sum(price), 0) AS price FROM job
-    WHERE state = 'queued' AND paused_at IS NULL AND cancel_requested_at IS NULL AND due_at <= now()
+    WHERE {ADMISSIBLE}
       AND (priority, CAST(:id AS uuid)) > (:priority, id)
       AND price <= coalesce((SELECT min(max_spend_per_day) FROM account), price)
-      AND id <> ALL (ARRAY(SELECT job_id FROM prediction WHERE {OPEN_DUPLICATE}))
 """)
 
 

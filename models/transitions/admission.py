@@ -122,6 +122,13 @@ def count_free_slots(session: Session, account_id: UUID) -> AccountRoom | None:
 OPEN_DUPLICATE = f"is_duplicate AND NOT is_outdated AND (prediction.state = 'rendering' OR {TO_STORE})"
 """SQL: a duplicate purchase that may still give its job a file. Until it ends, the job is not bought again."""
 
+# `coalesce` keeps the planner from `ix_job_due`: with a long history it expects few due jobs, and would sort the whole
+# queue.
+ADMISSIBLE = f"""state = 'queued' AND paused_at IS NULL AND cancel_requested_at IS NULL
+          AND coalesce(due_at <= now(), false)
+          AND id <> ALL (ARRAY(SELECT job_id FROM prediction WHERE {OPEN_DUPLICATE}))"""
+"""SQL: a job that is admitted when its turn comes, unless it costs too much."""
+
 
 class ClaimedSubmit(NamedTuple):
     """A claimed submission, to be published."""
@@ -132,15 +139,12 @@ class ClaimedSubmit(NamedTuple):
     place: str = ""  # see `JOB_PLACE`
 
 
-# NO KEY: rows that refer to the account may be written meanwhile without waiting. `coalesce` keeps the planner from
-# `ix_job_due`: with a long history it expects few due jobs, and would sort the whole queue.
+# NO KEY: rows that refer to the account may be written meanwhile without waiting.
 _ADMIT = statement(f"""
     WITH best AS MATERIALIZED (  -- what another dispatcher admits now is skipped
         SELECT id, priority, price FROM job
-        WHERE state = 'queued' AND paused_at IS NULL AND cancel_requested_at IS NULL
-          AND coalesce(due_at <= now(), false)
+        WHERE {ADMISSIBLE}
           AND price <= coalesce((SELECT max_spend_per_day FROM account WHERE id = :account_id), price)
-          AND id <> ALL (ARRAY(SELECT job_id FROM prediction WHERE {OPEN_DUPLICATE}))
         ORDER BY priority DESC, id LIMIT :count
         FOR UPDATE SKIP LOCKED
     ), summed AS (  -- the n-th job gets the n-th of the new ids

@@ -112,8 +112,9 @@ def retry_jobs(
         values |= given | {"replaced": {"replaced": new_input.replaced}}
     values["replaced"] = as_json(values["replaced"])
     states: dict[UUID, str] = {row.id: row.state for row in session.execute(_RETRY, {"ids": job_ids, **values})}
-    for job_id in states if new_input is not None else ():
-        replace_uses(session, job_id, new_input.uploads)  # type: ignore[union-attr]
+    if new_input is not None:
+        for job_id in states:
+            replace_uses(session, job_id, new_input.uploads)
     send_again(session, list(states))
     queued = [job_id for job_id, state in states.items() if state == JobState.QUEUED]
     if new_input is None and queued:

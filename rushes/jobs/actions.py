@@ -95,10 +95,9 @@ def advance_action(sessions: Sessions) -> bool:
         if not ids:
             transitions.actions.end_action(session, action.id, state=ActionState.DONE.value)
             return True
-        changed, refused = _change(session, action, ids)
-        refused = dict.fromkeys(ids, _REFUSALS[ActionKind(action.kind)]) | refused
-        for job_id in changed:
-            refused.pop(job_id, None)
+        changed, special = _change(session, action, ids)
+        usual = _REFUSALS[ActionKind(action.kind)]
+        refused = {job_id: special.get(job_id, usual) for job_id in ids if job_id not in changed}
         transitions.actions.advance_action(session, action.id, ids, changed=changed, refused=refused)
     return True
 
