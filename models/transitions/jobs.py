@@ -20,7 +20,7 @@ from models.tables.base import new_id
 from models.tables.batch import Batch
 from models.tables.job import Job
 from models.transitions.history import BY, append_event, change, log
-from models.transitions.submitting import withdraw_submit
+from models.transitions.submitting import withdraw_submits
 from models.transitions.uploads import replace_uses
 
 
@@ -112,31 +112,45 @@ def _copy(session: Session, statement: str, rows: Iterable[tuple[Any, ...]]) -> 
         raise DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True) from error
 
 
-_THESE = "id = ANY(CAST(:ids AS uuid[]))"
+def _these(guard: str) -> str:
+    """The condition that chooses those of the jobs `:ids` that meet `guard`, and locks them in the order of their ids.
+
+    Two transactions that change the same jobs then do not wait for each other.
+    """
+    wanted = f"SELECT id FROM job WHERE id = ANY(CAST(:ids AS uuid[])) AND {guard} ORDER BY id FOR NO KEY UPDATE"
+    return f"id IN ({wanted}) AND {guard}"
 
 
 def cancel_job(session: Session, job_id: UUID, *, by: str | None = None) -> str | None:
-    """Cancel a job at once if nothing was posted. Otherwise request it; the job is then cancelled by its outcome. The
-    history names the person (`by`).
+    """Do the same as `cancel_jobs` for one job. Returns its outcome, or None if it had ended."""
+    return cancel_jobs(session, [job_id], by=by).get(job_id)
 
-    Returns `cancelled`, `requested`, or None if the job had ended. The job may move between the checks, so there are
-    two rounds.
+
+def cancel_jobs(session: Session, job_ids: Sequence[UUID], *, by: str | None = None) -> dict[UUID, str]:
+    """Cancel at once the jobs of which nothing was posted, and request it for the others, which are then cancelled by
+    their outcomes. The history names the person (`by`).
+
+    Returns `cancelled` or `requested` for each job, and nothing for a job that had ended. A job may move between the
+    checks, so there are two rounds.
     """
+    outcomes: dict[UUID, str] = {}
     for _ in range(2):
-        for step in (_cancel_queued, withdraw_submit, _request_cancel):
-            if _changes(session, partial(step, by=by), job_id):
-                return "requested" if step is _request_cancel else "cancelled"
-    return None
+        for step in (_cancel_queued, withdraw_submits, _request_cancel):
+            left = [job_id for job_id in job_ids if job_id not in outcomes]
+            if left:
+                outcome = "requested" if step is _request_cancel else "cancelled"
+                outcomes |= dict.fromkeys(_make(session, partial(step, by=by), left), outcome)
+    return outcomes
 
 
-def _changes(session: Session, step: Callable[[Session, UUID], bool], job_id: UUID) -> bool:
+def _make(session: Session, step: Callable[[Session, list[UUID]], list[UUID]], job_ids: list[UUID]) -> list[UUID]:
     """Make one check. Keeps no lock if there was nothing to do.
 
     Without the rollback, a check that had to wait would keep its row locked although it changed nothing. The job would
     then be locked before its prediction.
     """
     with session.begin_nested() as savepoint:
-        changed = step(session, job_id)
+        changed = step(session, job_ids)
         if not changed:
             savepoint.rollback()
     return changed
@@ -145,44 +159,39 @@ def _changes(session: Session, step: Callable[[Session, UUID], bool], job_id: UU
 _CANCEL_QUEUED = change(
     "job",
     "state = 'cancelled', ended_at = now(), due_at = NULL",
-    f"{_THESE} AND state = 'queued'",
+    _these("state = 'queued'"),
     kind="'job.cancelled'",
     detail=BY,
     returns="id",
 )
 
 
-def cancel_queued(session: Session, job_ids: Sequence[UUID], *, by: str | None) -> list[UUID]:
-    """Cancel the queued ones of these jobs. Returns their ids."""
+def _cancel_queued(session: Session, job_ids: Sequence[UUID], *, by: str | None) -> list[UUID]:
     return list(session.scalars(_CANCEL_QUEUED, {"ids": job_ids, "by": by}))
-
-
-def _cancel_queued(session: Session, job_id: UUID, *, by: str | None) -> bool:
-    return bool(cancel_queued(session, [job_id], by=by))
 
 
 _REQUEST = statement(f"""
     WITH requested AS (
         UPDATE job SET cancel_requested_at = now()
-        WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NULL
+        WHERE {_these("state IN ('rendering', 'storing') AND cancel_requested_at IS NULL")}
         RETURNING id
     ), {log("'job.cancel_requested'", "requested", BY, job_id="id")}
-    SELECT 1 FROM requested
+    SELECT id FROM requested
     UNION ALL
-    SELECT 1 FROM job
-    WHERE id = :job_id AND state IN ('rendering', 'storing') AND cancel_requested_at IS NOT NULL
+    SELECT id FROM job
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('rendering', 'storing') AND cancel_requested_at IS NOT NULL
 """)
 
 
-def _request_cancel(session: Session, job_id: UUID, *, by: str | None) -> bool:
-    return changed_a_row(session, _REQUEST, job_id=job_id, by=by)
+def _request_cancel(session: Session, job_ids: Sequence[UUID], *, by: str | None) -> list[UUID]:
+    return list(session.scalars(_REQUEST, {"ids": job_ids, "by": by}))
 
 
-_OPEN = f"{_THESE} AND state IN ('queued', 'rendering', 'storing')"
+_OPEN = "state IN ('queued', 'rendering', 'storing')"
 _SET_PRIORITY = change(
     "job",
     "priority = :priority",
-    f"{_OPEN} AND priority <> :priority",
+    _these(f"{_OPEN} AND priority <> :priority"),
     kind="'job.reprioritized'",
     detail=f"{BY} || jsonb_build_object('priority', priority)",
     returns="id",
@@ -195,7 +204,7 @@ def set_priority(session: Session, job_ids: Sequence[UUID], *, priority: int, by
 
 
 _PAUSE = change(
-    "job", "paused_at = now()", f"{_OPEN} AND paused_at IS NULL", kind="'job.paused'", detail=BY, returns="id"
+    "job", "paused_at = now()", _these(f"{_OPEN} AND paused_at IS NULL"), kind="'job.paused'", detail=BY, returns="id"
 )
 
 
@@ -205,7 +214,12 @@ def pause_jobs(session: Session, job_ids: Sequence[UUID], *, by: str) -> list[UU
 
 
 _RESUME = change(
-    "job", "paused_at = NULL", f"{_OPEN} AND paused_at IS NOT NULL", kind="'job.resumed'", detail=BY, returns="id"
+    "job",
+    "paused_at = NULL",
+    _these(f"{_OPEN} AND paused_at IS NOT NULL"),
+    kind="'job.resumed'",
+    detail=BY,
+    returns="id",
 )
 
 

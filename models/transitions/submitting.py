@@ -128,19 +128,22 @@ def hand_back_submit(session: Session, prediction_id: UUID, claim: int) -> bool:
     return changed_a_row(session, _HAND_BACK, **claimed)
 
 
-_WITHDRAW_OF_JOB = _withdrawal("job_id = :job_id")
+_WITHDRAW_OF_JOBS = _withdrawal("job_id = ANY(CAST(:ids AS uuid[]))")
 
 
-def withdraw_submit(session: Session, job_id: UUID, *, by: str | None = None) -> bool:
-    """End a submission that was not posted, and its job, as cancelled: nothing was bought. `by` names the person."""
-    return _withdraw(session, _WITHDRAW_OF_JOB, by=by, job_id=job_id)
+def withdraw_submits(session: Session, job_ids: Sequence[UUID], *, by: str | None = None) -> list[UUID]:
+    """End the submissions of these jobs that were not posted, and the jobs, as cancelled: nothing was bought.
+
+    `by` names the person. Returns the ids of the jobs.
+    """
+    return _withdraw(session, _WITHDRAW_OF_JOBS, by=by, ids=job_ids)
 
 
-def _withdraw(session: Session, query: TextClause, *, by: str | None = None, **values: Any) -> bool:
-    withdrawn = find_one(session, query, EndedAttempt, **values)
-    if withdrawn is not None:
-        release_job(session, withdrawn, JobState.CANCELLED, detail={"by": by} if by else None)
-    return withdrawn is not None
+def _withdraw(session: Session, query: TextClause, *, by: str | None = None, **values: Any) -> list[UUID]:
+    withdrawn = find_all(session, query, EndedAttempt, **values)
+    for each in withdrawn:
+        release_job(session, each, JobState.CANCELLED, detail={"by": by} if by else None)
+    return [each.job_id for each in withdrawn]
 
 
 _UNPOST = change(

@@ -203,7 +203,7 @@ def _change(session: Session, action: Action, ids: Sequence[UUID]) -> tuple[dict
             return _retry_with(session, ids, replaced, by=by)
         return transitions.retries.retry_jobs(session, ids, by=by), {}
     if kind is ActionKind.CANCEL:
-        return _cancel(session, ids, by=by), {}
+        return transitions.jobs.cancel_jobs(session, ids, by=by), {}
     if kind is ActionKind.RECHECK:
         rechecked = transitions.unverified.recheck_jobs(session, ids, by=by)
         return dict.fromkeys(rechecked, JobState.STORING.value), {}
@@ -214,15 +214,6 @@ def _change(session: Session, action: Action, ids: Sequence[UUID]) -> tuple[dict
     else:
         done = transitions.jobs.resume_jobs(session, ids, by=by)
     return dict.fromkeys(done, kind.value), {}
-
-
-def _cancel(session: Session, ids: Sequence[UUID], *, by: str) -> dict[UUID, str]:
-    """Cancel the queued ones together, and the few that hold a slot one by one."""
-    outcomes = dict.fromkeys(transitions.jobs.cancel_queued(session, ids, by=by), "cancelled")
-    for job_id in ids:
-        if job_id not in outcomes and (outcome := transitions.jobs.cancel_job(session, job_id, by=by)):
-            outcomes[job_id] = outcome
-    return outcomes
 
 
 def _retry_with(

@@ -6,7 +6,7 @@ from typing import Any
 
 from models import transitions
 
-HELPERS = {"confirm_removed", "fail_job", "is_unwanted", "record_finished", "withdraw_submit"}
+HELPERS = {"confirm_removed", "fail_job", "is_unwanted", "record_finished", "withdraw_submits"}
 """Called within a move, or after one."""
 OF_ACTIONS = {"insert_action", "hold_action", "advance_action", "end_action"}
 """They write how far an action has come; the moves that it makes are its jobs'."""

@@ -1,12 +1,15 @@
 """Actions on many jobs: each job is changed once, whatever happens to the process that makes the change."""
 
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
 from celery import Celery
+from sqlalchemy import Engine, event
 
 from models import Action, ActionKind, JobState, transitions
 from models.db.session import transaction
@@ -137,6 +140,37 @@ def test_a_cancellation_reaches_queued_and_rendering_jobs(runtime: Runtime) -> N
     assert states(runtime) == {"cancelled": 4, "rendering": 1}
     (item,) = list_items(runtime.sessions, action.id, outcome="requested", limit=9, after=None).items
     assert item.job_id == render.job_id
+
+
+@contextmanager
+def counted_statements(runtime: Runtime) -> Iterator[list[str]]:
+    """The statements that Postgres gets meanwhile, savepoints included."""
+    engine: Engine = runtime.sessions.kw["bind"]
+    made: list[str] = []
+    names = ("savepoint", "rollback_savepoint", "release_savepoint")
+    listeners = [("before_cursor_execute", lambda *given: made.append(given[2]))]
+    listeners += [(name, lambda *given: made.append("savepoint")) for name in names]
+    for name, listener in listeners:
+        event.listen(engine, name, listener)
+    yield made
+    for name, listener in listeners:
+        event.remove(engine, name, listener)
+
+
+def test_a_chunk_of_cancellations_needs_few_statements_whatever_the_states(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "CHUNK", 60)
+    fill(runtime, 20)
+    with transaction(runtime.sessions) as session:
+        renders = [rows.add_render(session, state) for state in ("rendering", "completed") * 20]
+    action = request(runtime, ActionKind.CANCEL, states=(JobState.QUEUED, JobState.RENDERING, JobState.STORING))
+    with counted_statements(runtime) as made:
+        advance_action(runtime.sessions)
+    assert len(made) < 30  # it grew with the jobs once
+    assert get_action(runtime.sessions, action.id).changed == 60
+    requested = list_items(runtime.sessions, action.id, outcome="requested", limit=99, after=None).items
+    assert {each.job_id for each in requested} == {each.job_id for each in renders}
 
 
 def test_paused_jobs_are_not_admitted_until_they_are_resumed(runtime: Runtime) -> None:

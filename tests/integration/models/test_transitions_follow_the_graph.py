@@ -328,7 +328,7 @@ def test_a_stale_claim_changes_nothing(session: Session, name: str, off_by: int)
 
 OF_A_PERSON = {
     "cancel_job",
-    "cancel_queued",
+    "cancel_jobs",
     "retry_job",
     "retry_jobs",
     "adopt_unconfirmed",

@@ -533,7 +533,7 @@ RACES = [
     ),
     Race("cancel_job", job_in("queued"), cancel, ["job.cancelled"]),
     Race("cancel_job", in_state("submitting"), cancel, ["prediction.cancelled", "job.cancelled"]),
-    Race("cancel_queued", job_in("queued"), of_jobs(transitions.jobs.cancel_queued), ["job.cancelled"]),
+    Race("cancel_jobs", job_in("queued"), of_jobs(transitions.jobs.cancel_jobs), ["job.cancelled"]),
     Race("set_priority", job_in("queued"), of_jobs(set_priority), ["job.reprioritized"]),
     Race("pause_jobs", job_in("queued"), of_jobs(transitions.jobs.pause_jobs), ["job.paused"]),
     Race("resume_jobs", job_in("queued", paused_at=NOW), of_jobs(transitions.jobs.resume_jobs), ["job.resumed"]),
