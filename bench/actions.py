@@ -14,7 +14,7 @@ from rich.console import Console
 from bench.tables import Table
 from models import ActionKind
 from models.queries.job_filter import JobFilter
-from rushes.jobs.actions import advance_action, get_action, request_action
+from rushes.jobs.actions import advance_action, find_running_action, get_action, request_action
 from rushes.runtime import Runtime
 from rushes.settings import Settings
 from sandbox.servers import EmbeddedPostgres
@@ -100,7 +100,8 @@ def _measure(
     action = request_action(runtime.sessions, kind, lambda _: chosen, by="bench", arguments=arguments)
     requested = at = time.perf_counter()
     longest = 0.0
-    while advance_action(runtime.sessions):
+    while running := find_running_action(runtime.sessions):
+        advance_action(runtime.sessions, running)
         longest, at = max(longest, time.perf_counter() - at), time.perf_counter()
     changed = get_action(runtime.sessions, action.id).changed
     return ActionCost(name, changed, requested - began, time.perf_counter() - requested, longest)

@@ -42,6 +42,7 @@ DRY_ACTION: examples.Json = {
     "cost": "900.0000",
     "changed": 0,
     "refused": 0,
+    "problem": None,
     "created_at": None,
     "ended_at": None,
 }
@@ -118,6 +119,6 @@ def show_items(action_id: ActionId, asked: Annotated[ItemsAsked, Query()], runti
 
 
 @router.post("/{action_id}/abort", summary="Abort an action", **answers(200, "The action.", ACTION, 404, 422, 503))
-def abort(action_id: ActionId, runtime: RuntimeDep) -> ActionView:
+def abort(action_id: ActionId, runtime: RuntimeDep, person: PersonDep) -> ActionView:
     """Stop an action that runs. Jobs that it has changed stay changed. An action that has ended stays as it is."""
-    return ActionView.model_validate(abort_action(runtime.sessions, action_id))
+    return ActionView.model_validate(abort_action(runtime.sessions, action_id, problem=f"{person} aborted it"))

@@ -52,6 +52,7 @@ class ActionView(Shown):
     cost: Money = Field(description="Dollars: the price of one render of each of them.")
     changed: int = Field(description="Jobs that were changed so far.")
     refused: int = Field(description="Jobs that could not be changed, with the reasons in the action's items.")
+    problem: str | None = Field(description="Why it was aborted: by whom, or after which failure.")
     created_at: Time | None = Field(description="Null for a dry run.")
     ended_at: Time | None
 

@@ -95,6 +95,7 @@ def show(action: ActionArgument, as_json: JsonOption = False) -> None:
             "matched": f"{found['matched']:,} ({show_money(found['cost'])} for one render of each)",
             "changed": f"{found['changed']:,}",
             "refused": f"{found['refused']:,}" if found["refused"] else "",
+            "aborted": found["problem"],
         }
     )
     if refused:
@@ -139,10 +140,12 @@ def change_jobs(
         action = _wait(client, client.post("actions", body=body))
     if as_json:
         print_json(action)
-        return
-    print_line(_count(action))
-    if action["refused"]:
-        note(f"hint: `rushes action show {action['id']}` shows why")
+    else:
+        print_line(_count(action))
+        if action["refused"]:
+            note(f"hint: `rushes action show {action['id']}` shows why")
+    if action["state"] == "aborted":
+        raise CommandError(f"the action was aborted: {action['problem']}", hint="jobs that it has changed stay changed")
 
 
 def _wait(client: ApiClient, action: dict[str, Any]) -> dict[str, Any]:
@@ -161,7 +164,9 @@ def _wait(client: ApiClient, action: dict[str, Any]) -> dict[str, Any]:
 
 def _count(action: dict[str, Any]) -> str:
     refused = f", {action['refused']:,} refused" if action["refused"] else ""
-    return f"{action['changed']:,} of {action['matched']:,} jobs {DONE[action['kind']]}{refused}"
+    left = action["matched"] - action["changed"] - action["refused"]
+    gone = f", {left:,} no longer matching" if action["state"] == "done" and left > 0 else ""
+    return f"{action['changed']:,} of {action['matched']:,} jobs {DONE[action['kind']]}{refused}{gone}"
 
 
 def _describe_filter(action: dict[str, Any]) -> str:

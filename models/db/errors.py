@@ -18,6 +18,14 @@ _UNUSABLE = ("25006", "26000", "42P05")
 statement would succeed on such a connection."""
 
 
+_LOCKED = ("55P03", "40P01")  # lock_not_available, deadlock_detected
+
+
+def is_lock_failure(error: Exception) -> bool:
+    """Whether a transaction got no lock: the wait was too long, or two waited for each other. It changed nothing."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in _LOCKED
+
+
 def discard_unusable(context: ExceptionContext) -> None:
     """Take a connection that is unusable out of the pool, with all others of that time."""
     if getattr(context.original_exception, "sqlstate", None) in _UNUSABLE:

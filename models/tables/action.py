@@ -29,7 +29,7 @@ class ActionState(StrEnum):
 
     RUNNING = "running"
     DONE = "done"
-    ABORTED = "aborted"  # by a person; the jobs that it has reached stay changed
+    ABORTED = "aborted"  # by a person, or because it failed; the jobs that it has reached stay changed
 
 
 class Action(Base):
@@ -53,6 +53,7 @@ class Action(Base):
     cost: Mapped[Decimal]  # dollars: the price of one render of each of them
     changed: Mapped[int] = mapped_column(server_default=text("0"))  # jobs that were changed
     refused: Mapped[int] = mapped_column(server_default=text("0"))  # jobs that could not be
+    problem: Mapped[str | None]  # why it was aborted
     last_id: Mapped[UUID | None]  # the last job that was reached; null: none yet
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]

@@ -19,6 +19,8 @@ def insert_action(session: Session, action: Action) -> None:
     session.flush()
 
 
+# The leader's turns wait meanwhile, so a chunk gives up early if a job is locked.
+_BOUND_WAITS = statement("SET LOCAL lock_timeout = '200ms'")
 _HOLD = statement("""
     SELECT 1 FROM action
     WHERE id = :action_id AND state = 'running' AND last_id IS NOT DISTINCT FROM CAST(:last_id AS uuid)
@@ -27,7 +29,11 @@ _HOLD = statement("""
 
 
 def hold_action(session: Session, action_id: UUID, *, last_id: UUID | None) -> bool:
-    """Lock a running action that has reached `last_id`. False if it was aborted, or another process continued it."""
+    """Lock a running action that has reached `last_id`. False if it was aborted, or another process continued it.
+
+    For the rest of the transaction, a wait for a lock fails after a fifth of a second.
+    """
+    session.execute(_BOUND_WAITS)
     return changed_a_row(session, _HOLD, action_id=action_id, last_id=last_id)
 
 
@@ -56,9 +62,11 @@ def advance_action(
     session.execute(_ADVANCE, {"action_id": action_id, "last_id": ids[-1], **counts})
 
 
-_END = statement("UPDATE action SET state = :state, ended_at = now() WHERE id = :action_id AND state = 'running'")
+_END = statement("""
+    UPDATE action SET state = :state, problem = :problem, ended_at = now() WHERE id = :action_id AND state = 'running'
+""")
 
 
-def end_action(session: Session, action_id: UUID, *, state: str) -> None:
-    """End an action that runs: it is done, or a person aborts it. What it has changed stays changed."""
-    session.execute(_END, {"action_id": action_id, "state": state})
+def end_action(session: Session, action_id: UUID, *, state: str, problem: str | None = None) -> None:
+    """End an action that runs: it is done, or aborted because of `problem`. What it has changed stays changed."""
+    session.execute(_END, {"action_id": action_id, "state": state, "problem": problem})

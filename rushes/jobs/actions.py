@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from models import Action, ActionItem, ActionKind, ActionState, JobState, queries, transitions
-from models.db.session import Sessions, transaction
+from models.db.session import Sessions, one_statement, transaction
 from models.lifecycle import is_ended
 from models.queries.job_filter import JobFilter
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Refused
@@ -80,33 +80,30 @@ def request_action(
     return action
 
 
-def advance_action(sessions: Sessions) -> bool:
-    """Make the next chunk of the oldest action that runs. Returns whether there was anything to do."""
-    with transaction(sessions) as session:
-        action = queries.actions.find_running(session)
-        if action is None:
-            return False
-        chosen = _FILTER.validate_python(action.chosen)
-        chunk = CHECKED_CHUNK if action.arguments.get("input") else CHUNK
-        ids = queries.actions.list_next(session, chosen, after=action.last_id, limit=chunk)
+def find_running_action(sessions: Sessions) -> Action | None:
+    """Return the oldest action that runs. One at a time makes progress."""
+    with one_statement(sessions) as session:
+        return queries.actions.find_running(session)
+
+
+def advance_action(sessions: Sessions, action: Action) -> None:
+    """Change the next few jobs that match, or end the action if there are none.
+
+    Raises an error of the database, for which `is_lock_failure` holds, if another transaction keeps one of them locked.
+    """
+    chosen = _FILTER.validate_python(action.chosen)
+    chunk = CHECKED_CHUNK if action.arguments.get("input") else CHUNK
     with transaction(sessions) as session:
         if not transitions.actions.hold_action(session, action.id, last_id=action.last_id):
-            return True
+            return
+        ids = queries.actions.list_next(session, chosen, after=action.last_id, limit=chunk)
         if not ids:
             transitions.actions.end_action(session, action.id, state=ActionState.DONE.value)
-            return True
+            return
         changed, special = _change(session, action, ids)
         usual = _REFUSALS[ActionKind(action.kind)]
         refused = {job_id: special.get(job_id, usual) for job_id in ids if job_id not in changed}
         transitions.actions.advance_action(session, action.id, ids, changed=changed, refused=refused)
-    return True
-
-
-def abort_running(sessions: Sessions) -> None:
-    """Abort the oldest action that runs, because it fails again and again."""
-    with transaction(sessions) as session:
-        if action := queries.actions.find_running(session):
-            transitions.actions.end_action(session, action.id, state=ActionState.ABORTED.value)
 
 
 def get_action(sessions: Sessions, action_id: UUID) -> Action:
@@ -115,11 +112,11 @@ def get_action(sessions: Sessions, action_id: UUID) -> Action:
         return _require_action(session, action_id)
 
 
-def abort_action(sessions: Sessions, action_id: UUID) -> Action:
-    """End an action that runs. The jobs that it has reached stay changed. Raises `NotFound`."""
+def abort_action(sessions: Sessions, action_id: UUID, *, problem: str) -> Action:
+    """End an action that runs, because of this problem. The jobs that it has reached stay changed. Raises `NotFound`."""
     with transaction(sessions) as session:
         action = _require_action(session, action_id)
-        transitions.actions.end_action(session, action_id, state=ActionState.ABORTED.value)
+        transitions.actions.end_action(session, action_id, state=ActionState.ABORTED.value, problem=problem)
         session.refresh(action)
         return action
 

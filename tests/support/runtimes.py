@@ -13,6 +13,7 @@ from models import transitions
 from models.db.session import Sessions, transaction
 from models.transitions.admission import ClaimedSubmit
 from models.transitions.jobs import NewJob
+from rushes.jobs.actions import advance_action, find_running_action
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
 from rushes.settings import Settings
@@ -114,6 +115,12 @@ def ask(runtime: Runtime, query: str, **values: object) -> list[Any]:
     """What the rows hold, as tuples."""
     with transaction(runtime.sessions) as session:
         return [tuple(row) for row in session.execute(text(query), values)]
+
+
+def finish_actions(sessions: Sessions) -> None:
+    """Bring every action to its end, as the leader does."""
+    while action := find_running_action(sessions):
+        advance_action(sessions, action)
 
 
 def wait_until_over(simulator: Simulator) -> None:

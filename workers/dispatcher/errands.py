@@ -4,12 +4,12 @@ import time
 
 import structlog
 
-from models import transitions
-from models.db.errors import DatabaseAway
+from models import Action, transitions
+from models.db.errors import DatabaseAway, is_lock_failure
 from models.db.session import one_statement, transaction
 from models.queries.dispatching import DispatchAccount
 from rushes.account_status import ACCOUNT, Condition, find_account_status
-from rushes.jobs.actions import abort_running, advance_action
+from rushes.jobs.actions import abort_action, advance_action, find_running_action
 from rushes.runtime import Runtime
 from rushes.timing import Every
 from workers.dispatcher.claims import CLAIM_LIMIT
@@ -23,6 +23,7 @@ ACT_SECONDS = 0.1
 """How long a turn may work at actions. Submissions wait meanwhile."""
 MOST_FAILED_ACTS = 5
 """An action whose chunk has failed this often in a row is aborted."""
+LONGEST_CAUSE = 200
 STATUS_SECONDS = 2.0
 """How often the leader reads the account's status, to log a change."""
 
@@ -103,26 +104,37 @@ class Errands:
         self._publisher.publish(messages)
 
     def act(self) -> bool:
-        """Advance people's actions on many jobs for a moment. Returns whether something is left to do.
+        """Advance people's actions on many jobs for a moment. Returns whether something is left to do at once."""
+        until = time.monotonic() + ACT_SECONDS
+        while action := find_running_action(self._runtime.sessions):
+            if time.monotonic() >= until:
+                return True
+            if not self._advance(action):
+                return False
+        return False
+
+    def _advance(self, action: Action) -> bool:
+        """Change the next jobs of an action. Returns False if a later turn has to try again.
 
         An action that fails again and again is aborted, so that it holds up neither the turns nor other actions.
         """
-        until = time.monotonic() + ACT_SECONDS
         try:
-            while is_left := advance_action(self._runtime.sessions):
-                self._failed_acts = 0
-                if time.monotonic() >= until:
-                    break
+            advance_action(self._runtime.sessions, action)
         except DatabaseAway:
             raise
-        except Exception:
+        except Exception as error:
+            if is_lock_failure(error):
+                return False
             self._failed_acts += 1
-            log.exception("action.failed", attempt=self._failed_acts)
+            log.exception("action.failed", action=str(action.id), attempt=self._failed_acts)
             if self._failed_acts >= MOST_FAILED_ACTS:
-                abort_running(self._runtime.sessions)
+                cause = str(error).partition("\n")[0][:LONGEST_CAUSE]  # the rest may hold parameters
+                problem = f"it failed {self._failed_acts} times in a row ({type(error).__name__}: {cause})"
+                abort_action(self._runtime.sessions, action.id, problem=problem)
                 self._failed_acts = 0
             return False
-        return is_left
+        self._failed_acts = 0
+        return True
 
     def prune(self, now: float, room: int, *, term: int | None) -> None:
         """Request pruning."""

@@ -159,6 +159,7 @@ class Dispatcher:
         if found is None:
             return LONGEST_SLEEP_SECONDS  # its row is created with the first sign of life
         hold_after_restore(self._runtime, found.account)
+        is_left = found.due.actions and self._errands.act()  # needs no Redis
         chores = self._begin_rounds(now)
         submits = self._submit.is_due(found)
         checks = self._watch_scheduler.is_due(found)
@@ -167,11 +168,10 @@ class Dispatcher:
             room = self._publisher.measure_room(self._pools)
         if chores:
             self._make_rounds(found.account, chores, room, now)
-        is_left = submits and self._submit.submit(
-            found.account, room=room.get("submit", 0), threads=self._pools.get("submit", 0)
-        )
-        if found.due.actions:
-            is_left |= self._errands.act()
+        if submits:
+            is_left |= self._submit.submit(
+                found.account, room=room.get("submit", 0), threads=self._pools.get("submit", 0)
+            )
         if found.due.stores:
             storable = room.get("store", 0)
             self._store.choose_threads(now, threads=self._pools.get("store", 0))

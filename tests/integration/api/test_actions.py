@@ -1,14 +1,19 @@
 """Actions over HTTP: requested, followed, aborted; what is wrong is named."""
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from cli.app import main
 from models.db.session import transaction
-from rushes.jobs.actions import advance_action
+from rushes.jobs.actions import find_running_action
 from tests.support import rows
 from tests.support.api_server import Api, Json, fields_of
+from tests.support.runtimes import finish_actions
 
 RETRY = {"kind": "retry", "filter": {"code": "broken"}}
 
@@ -35,8 +40,7 @@ def test_an_action_is_counted_requested_and_followed(api: Api) -> None:
     assert asked.status_code == 202
     action = asked.json()
     assert (action["state"], action["filter"]["code"]) == ("running", "broken")
-    while advance_action(api.sessions):
-        pass
+    finish_actions(api.sessions)
     assert get(api, action["id"])["state"] == "done"
     assert get(api)["items"][0]["changed"] == 3
     page = get(api, action["id"], "items", limit=2)
@@ -48,8 +52,9 @@ def test_an_action_is_counted_requested_and_followed(api: Api) -> None:
 def test_an_aborted_action_stays_aborted(api: Api) -> None:
     add_failed(api, 1)
     action = post(api, RETRY).json()
-    assert post(api, None, action["id"], "abort").json()["state"] == "aborted"
-    assert not advance_action(api.sessions)
+    aborted = post(api, None, action["id"], "abort").json()
+    assert (aborted["state"], aborted["problem"]) == ("aborted", "127.0.0.1 aborted it")
+    assert find_running_action(api.sessions) is None
     assert post(api, None, action["id"], "abort").json()["state"] == "aborted"
 
 
@@ -90,6 +95,56 @@ def test_an_empty_batch_name_does_not_reach_all_batches(
     add_failed(api, 1)
     assert main(words) != 0
     assert get(api)["items"] == []
+
+
+def run_with_leader(api: Api, lead: Callable[[], object], *words: str) -> int:
+    """The exit code of a command that waits for its action, while `lead` acts on it."""
+    over = threading.Event()
+
+    def act() -> None:
+        while not over.wait(0.05):
+            if find_running_action(api.sessions):
+                lead()
+
+    with ThreadPoolExecutor(1) as leader:
+        led = leader.submit(act)
+        try:
+            return main([*words])
+        finally:
+            over.set()
+            led.result(timeout=60)
+
+
+def test_a_command_fails_if_its_action_is_aborted(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RUSHES_URL", str(api.client.base_url))
+    add_failed(api, 1)
+
+    def abort() -> None:
+        post(api, None, get(api)["items"][0]["id"], "abort")
+
+    assert run_with_leader(api, abort, "job", "recheck", "--code", "broken") == 1
+    shown = capsys.readouterr()
+    assert "0 of 1 jobs probed again" in shown.out
+    assert "the action was aborted: 127.0.0.1 aborted it" in shown.err
+    assert main(["action", "show", get(api)["items"][0]["id"]]) == 0
+    assert "127.0.0.1 aborted it" in capsys.readouterr().out
+
+
+def test_a_command_counts_the_jobs_that_no_longer_match(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RUSHES_URL", str(api.client.base_url))
+    first, *_ = add_failed(api, 3)
+
+    def lead() -> None:
+        with transaction(api.sessions) as session:
+            rows.change(session, "job", UUID(first), state="succeeded", error_code=None)
+        finish_actions(api.sessions)
+
+    assert run_with_leader(api, lead, "job", "recheck", "--code", "broken") == 0
+    assert "0 of 3 jobs probed again, 2 refused, 1 no longer matching" in capsys.readouterr().out
 
 
 def test_an_unknown_batch_or_action_is_not_found(api: Api) -> None:

@@ -1,5 +1,6 @@
 """Actions on many jobs: each job is changed once, whatever happens to the process that makes the change."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,17 +10,24 @@ from uuid import UUID
 
 import pytest
 from celery import Celery
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 
 from models import Action, ActionKind, JobState, transitions
 from models.db.session import transaction
 from models.queries.job_filter import JobFilter
 from rushes.errors import Conflict, InvalidInput
 from rushes.jobs import actions
-from rushes.jobs.actions import abort_action, advance_action, get_action, list_items, request_action
+from rushes.jobs.actions import (
+    abort_action,
+    advance_action,
+    find_running_action,
+    get_action,
+    list_items,
+    request_action,
+)
 from rushes.runtime import ACCOUNT, Runtime
 from tests.support import rows
-from tests.support.runtimes import MODEL, ask, wish
+from tests.support.runtimes import MODEL, ask, finish_actions, wish
 from workers.dispatcher.errands import MOST_FAILED_ACTS, Errands
 from workers.dispatcher.publisher import Publisher
 
@@ -50,8 +58,13 @@ def add_batch(runtime: Runtime) -> UUID:
 
 
 def finish(runtime: Runtime) -> None:
-    while advance_action(runtime.sessions):
-        pass
+    finish_actions(runtime.sessions)
+
+
+def advance(runtime: Runtime) -> None:
+    action = find_running_action(runtime.sessions)
+    assert action is not None
+    advance_action(runtime.sessions, action)
 
 
 def states(runtime: Runtime) -> Counter[str]:
@@ -90,11 +103,11 @@ def test_a_retry_leaves_alone_what_fails_after_its_request(runtime: Runtime) -> 
 def test_two_leaders_and_a_crash_change_each_job_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(runtime, 20, "failed", **BROKEN)
     action = request(runtime, ActionKind.RETRY, code="broken")
-    advance_action(runtime.sessions)
+    advance(runtime)
     with monkeypatch.context() as patch:
         patch.delattr(transitions.actions, "advance_action")
         with pytest.raises(AttributeError):
-            advance_action(runtime.sessions)  # dies after the change, before the progress is written
+            advance(runtime)  # dies after the change, before the progress is written
     assert states(runtime) == {"queued": 3, "failed": 17}
     with ThreadPoolExecutor(2) as leaders:
         list(leaders.map(finish, [runtime, runtime]))
@@ -114,17 +127,34 @@ def test_an_action_that_always_fails_is_aborted_and_the_next_one_runs(
     errands = Errands(runtime, Publisher(Celery()))
     for _ in range(MOST_FAILED_ACTS):
         assert not errands.act()
-    assert get_action(runtime.sessions, poison.id).state == "aborted"
+    aborted = get_action(runtime.sessions, poison.id)
+    assert aborted.state == "aborted"
+    assert (aborted.problem or "").startswith("it failed 5 times in a row (AttributeError: ")
     errands.act()
     assert states(runtime) == {"failed": 1, "cancelled": 1}
+
+
+def test_a_locked_job_is_tried_again_and_counts_as_no_failure(runtime: Runtime) -> None:
+    (job, _) = fill(runtime, 2)
+    action = request(runtime, ActionKind.CANCEL, states=(JobState.QUEUED,))
+    errands = Errands(runtime, Publisher(Celery()))
+    began = time.monotonic()
+    with transaction(runtime.sessions) as other:
+        other.execute(text("SELECT 1 FROM job WHERE id = :id FOR UPDATE"), {"id": job})
+        for _ in range(MOST_FAILED_ACTS + 1):
+            assert not errands.act()
+    assert time.monotonic() - began < 9  # a lock was waited for for 10 s each
+    assert get_action(runtime.sessions, action.id).state == "running"
+    errands.act()
+    assert states(runtime) == {"cancelled": 2}
 
 
 def test_an_aborted_action_changes_no_further_job(runtime: Runtime) -> None:
     fill(runtime, 9)
     action = request(runtime, ActionKind.CANCEL, states=(JobState.QUEUED,))
-    advance_action(runtime.sessions)
-    assert abort_action(runtime.sessions, action.id).state == "aborted"
-    assert not advance_action(runtime.sessions)
+    advance(runtime)
+    assert abort_action(runtime.sessions, action.id, problem="x").state == "aborted"
+    assert find_running_action(runtime.sessions) is None
     assert states(runtime) == {"cancelled": 3, "queued": 6}
 
 
@@ -166,7 +196,7 @@ def test_a_chunk_of_cancellations_needs_few_statements_whatever_the_states(
         renders = [rows.add_render(session, state) for state in ("rendering", "completed") * 20]
     action = request(runtime, ActionKind.CANCEL, states=(JobState.QUEUED, JobState.RENDERING, JobState.STORING))
     with counted_statements(runtime) as made:
-        advance_action(runtime.sessions)
+        advance(runtime)
     assert len(made) < 30  # it grew with the jobs once
     assert get_action(runtime.sessions, action.id).changed == 60
     requested = list_items(runtime.sessions, action.id, outcome="requested", limit=99, after=None).items

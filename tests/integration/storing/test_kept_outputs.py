@@ -13,7 +13,7 @@ from models.db.session import transaction
 from models.queries.job_filter import JobFilter
 from rushes.artifacts import probe as video
 from rushes.errors import Conflict, NotFound
-from rushes.jobs.actions import advance_action, get_action, request_action
+from rushes.jobs.actions import get_action, request_action
 from rushes.jobs.rechecks import recheck_job
 from rushes.jobs.retry import retry_job
 from rushes.jobs.views import get_job
@@ -26,7 +26,7 @@ from tests.support import rows
 from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.output_host import PAGE, OutputHost
 from tests.support.rows import NOW, SECOND
-from tests.support.runtimes import LEASE, change
+from tests.support.runtimes import LEASE, change, finish_actions
 from tests.support.videos import make_video
 
 NOISE = bytes(range(256)) * 16
@@ -310,8 +310,7 @@ def recheck_by_code(runtime: Runtime) -> Action:
     """An action, to its end."""
     chosen = JobFilter(code="output_unverified")
     action = request_action(runtime.sessions, ActionKind.RECHECK, lambda _: chosen, by="mara")
-    while advance_action(runtime.sessions):
-        pass
+    finish_actions(runtime.sessions)
     return get_action(runtime.sessions, action.id)
 
 

@@ -13,14 +13,13 @@ from cli.app import main
 from models import Prediction, transitions
 from models.db.session import transaction
 from rushes.artifacts import probe as video
-from rushes.jobs.actions import advance_action
 from rushes.runtime import Runtime
 from rushes.storing.failures import StoreDelayed, StoreFailed
 from rushes.storing.store import store_output
 from tests.support import rows
 from tests.support.api_server import Api, serve_api
 from tests.support.output_host import OutputHost
-from tests.support.runtimes import LEASE, change
+from tests.support.runtimes import LEASE, change, finish_actions
 from tests.support.videos import make_video
 
 JOBS = 20
@@ -71,7 +70,7 @@ def acting(runtime: Runtime) -> Iterator[None]:
 
     def act() -> None:
         while not over.wait(0.05):
-            advance_action(runtime.sessions)
+            finish_actions(runtime.sessions)
 
     with ThreadPoolExecutor(1) as leader:
         done = leader.submit(act)

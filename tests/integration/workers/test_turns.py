@@ -9,14 +9,17 @@ import pytest
 from celery import Celery
 from sqlalchemy import event
 
-from models import queries
+from models import ActionKind, JobState, queries
 from models.db.session import transaction
 from models.queries.dispatching import Survey
+from models.queries.job_filter import JobFilter
+from rushes.jobs.actions import request_action
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from tests.support import rows
-from tests.support.runtimes import change, push, wish
+from tests.support.runtimes import ask, change, push, wish
 from workers.dispatcher.loop import Dispatcher
+from workers.dispatcher.publisher import BrokerAway, Publisher
 
 
 @pytest.fixture
@@ -103,6 +106,16 @@ def test_a_report_follows_as_soon_as_something_stops_the_account(runtime: Runtim
 def test_work_without_room_is_tried_again_soon(runtime: Runtime, dispatcher: Dispatcher) -> None:
     found = survey(runtime)
     assert dispatcher._find_rest(found, is_left=True) < dispatcher._find_rest(found, is_left=False)
+
+
+def test_an_action_advances_while_redis_is_away(runtime: Runtime, dispatcher: Dispatcher) -> None:
+    push(runtime, wish("a"))
+    request_action(runtime.sessions, ActionKind.PAUSE, lambda _: JobFilter(states=(JobState.QUEUED,)), by="mara")
+    dispatcher._publisher = Publisher(Celery(broker="redis://127.0.0.1:1/0"))
+    dispatcher._rounds.began_at = float("-inf")
+    with pytest.raises(BrokerAway):
+        dispatcher._turn()
+    assert ask(runtime, "SELECT state, changed FROM action") == [("done", 1)]
 
 
 CHORES: dict[str, tuple[str, dict[str, Any]]] = {
