@@ -30,7 +30,8 @@ class NewAction(Body):
         Field(ge=PRIORITIES[0], le=PRIORITIES[-1], description="The new priority, for `priority`: higher goes first."),
     ] = None
     input: Annotated[
-        dict[str, Any] | None, Field(description="Values that replace those of the input, for `retry`.")
+        dict[str, Any] | None,
+        Field(description="Values that replace those of the input, for `retry`: files by address or reference only."),
     ] = None
     dry_run: Annotated[bool, Field(description="Only count the jobs and price them.")] = False
 

@@ -109,5 +109,5 @@ def resume(batch: NameArgument, *, dry_run: DryRunOption = False, as_json: JsonO
 def _read_inputs(batch: str, pairs: list[str]) -> dict[str, Any]:
     """Read the values by the video model of the batch's newest job. The API checks them for each job."""
     with open_api() as client:
-        (newest,) = client.list_items("jobs", limit=1, batch=batch)
-        return read_replacements(client, newest["id"], pairs)
+        newest = next(iter(client.list_items("jobs", limit=1, batch=batch)), None)
+        return read_replacements(client, newest["id"], pairs) if newest else {}

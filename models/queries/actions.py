@@ -1,4 +1,4 @@
-"""Reads of actions, and of the jobs that they reach."""
+"""Reads of actions."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -17,12 +17,6 @@ def count_matches(session: Session, chosen: JobFilter) -> tuple[int, Decimal]:
     query = select(func.count(), func.coalesce(func.sum(Job.price), 0)).where(*chosen.find_conditions())
     count, cost = session.execute(query).one()
     return count, cost
-
-
-def list_next(session: Session, chosen: JobFilter, *, after: UUID | None, limit: int) -> Sequence[UUID]:
-    """The next jobs that meet the filter, in the order of their ids."""
-    query = select(Job.id).where(*chosen.find_conditions(), Job.id > (after or UUID(int=0)))
-    return session.scalars(query.order_by(Job.id).limit(limit)).all()
 
 
 def find_running(session: Session) -> Action | None:

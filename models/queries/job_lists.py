@@ -87,6 +87,15 @@ def list_jobs(
     return session.scalars(select(found).order_by(*_direct(keys, is_descending)).limit(limit)).all()
 
 
+def list_ids(session: Session, chosen: JobFilter, *, limit: int, after: UUID | None = None) -> Sequence[UUID]:
+    """The next jobs that meet the filter, in the order of their ids. `after` is the last one before them."""
+    place = JobPlace(after) if after else None
+    split = _split(chosen, JobSort.AGE)
+    pages = [_select_page(each, JobSort.AGE, False, place).with_only_columns(Job.id).limit(limit) for each in split]
+    found = union_all(*pages).subquery()
+    return session.scalars(select(found.c.id).order_by(found.c.id).limit(limit)).all()
+
+
 def _split(chosen: JobFilter, sort: JobSort) -> list[JobFilter]:
     """One filter per state, where an index holds the jobs of each state in this order."""
     if sort == JobSort.COST or (sort == JobSort.ENDED and chosen.batch_id is not None):

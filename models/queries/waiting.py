@@ -1,9 +1,10 @@
-"""The queue as the admission goes through it: which job is next, and what is before a job."""
+"""The queue as the admission goes through it: which job is next, and which jobs are before another."""
 
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
+from sqlalchemy import TextClause
 from sqlalchemy.orm import Session
 
 from models.db.rows import find_one, statement
@@ -19,11 +20,11 @@ class Before(NamedTuple):
     price: Decimal  # dollars for one render of each
 
 
+_AFFORDABLE = "price <= coalesce((SELECT min(max_spend_per_day) FROM account), price)"
+_NEXT = f"{ADMISSIBLE} AND {_AFFORDABLE}"
 _BEFORE = statement(f"""
     SELECT count(*) AS jobs, coalesce(sum(price), 0) AS price FROM job
-    WHERE {ADMISSIBLE}
-      AND (priority, CAST(:id AS uuid)) > (:priority, id)
-      AND price <= coalesce((SELECT min(max_spend_per_day) FROM account), price)
+    WHERE {_NEXT} AND (priority, CAST(:id AS uuid)) > (:priority, id)
 """)
 
 
@@ -45,21 +46,29 @@ def has_paused(session: Session, whose: Whose) -> bool:
     return bool(session.execute(_HAS_PAUSED, whose._asdict()).scalar())
 
 
-_NEXT = statement("""
-    SELECT id FROM job
-    WHERE state = 'queued' AND paused_at IS NULL AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
-    ORDER BY priority DESC, id LIMIT 1
-""")
-_PAUSED = statement("""
-    SELECT id FROM job
-    WHERE state = 'queued' AND paused_at IS NOT NULL AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
-    ORDER BY id LIMIT 1
-""")
+def _find_first(which: str, order: str) -> TextClause:
+    return statement(f"""
+        SELECT id FROM job
+        WHERE {which} AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id) ORDER BY {order} LIMIT 1
+    """)
+
+
+_UNPAUSED = "state = 'queued' AND paused_at IS NULL"
+_FIRST = (
+    _find_first(_NEXT, "priority DESC, id"),
+    _find_first(f"{_UNPAUSED} AND {_AFFORDABLE} AND due_at > now()", "due_at"),  # after their retry delays
+    _find_first(_UNPAUSED, "priority DESC, id"),
+    _find_first("state = 'queued'", "id"),
+)
 
 
 def find_next(session: Session, batch_id: UUID | None) -> Job | None:
-    """The first job of the queue, or of a batch in the queue; a paused one only if all others are."""
-    for query in (_NEXT, _PAUSED):
+    """The job of the queue, or of a batch in the queue, that is admitted first.
+
+    If none can be admitted now, this is the first whose retry delay ends, else the first that waits for something else;
+    a paused one only if all are paused.
+    """
+    for query in _FIRST:
         job_id = session.execute(query, {"batch_id": batch_id}).scalar()
         if job_id is not None:
             return session.get(Job, job_id)

@@ -18,6 +18,8 @@ from models import Action, ActionItem, ActionKind, ActionState, JobState, querie
 from models.db.session import Sessions, one_statement, transaction
 from models.lifecycle import is_ended
 from models.queries.job_filter import JobFilter
+from models.queries.job_lists import list_ids
+from rushes.catalog import is_data_url
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Refused
 from rushes.jobs.retry import retry_in
 from rushes.jobs.views import Page, cut_page
@@ -27,6 +29,10 @@ CHECKED_CHUNK = 10
 """Jobs per transaction; fewer if each job's new input is checked. A transaction should take under 100 ms."""
 PRIORITIES = range(-100, 101)
 """As for a push."""
+NO_FILES = (
+    "an action takes an address and not a file: send the file to POST /v1/uploads and give its reference, or retry one "
+    "job by `rushes job retry ID --set NAME=FILE`"
+)
 
 _OPEN = tuple(state for state in JobState if not is_ended(state))
 _RETRIABLE = (JobState.FAILED, JobState.CANCELLED)
@@ -96,7 +102,7 @@ def advance_action(sessions: Sessions, action: Action) -> None:
     with transaction(sessions) as session:
         if not transitions.actions.hold_action(session, action.id, last_id=action.last_id):
             return
-        ids = queries.actions.list_next(session, chosen, after=action.last_id, limit=chunk)
+        ids = list_ids(session, chosen, after=action.last_id, limit=chunk)
         if not ids:
             transitions.actions.end_action(session, action.id, state=ActionState.DONE.value)
             return
@@ -113,7 +119,7 @@ def get_action(sessions: Sessions, action_id: UUID) -> Action:
 
 
 def abort_action(sessions: Sessions, action_id: UUID, *, problem: str) -> Action:
-    """End an action that runs, because of this problem. The jobs that it has reached stay changed. Raises `NotFound`."""
+    """End an action that runs because of this problem. The jobs that it has reached stay changed. Raises `NotFound`."""
     with transaction(sessions) as session:
         action = _require_action(session, action_id)
         transitions.actions.end_action(session, action_id, state=ActionState.ABORTED.value, problem=problem)
@@ -146,11 +152,14 @@ def _require_action(session: Session, action_id: UUID) -> Action:
 
 
 def _check_arguments(kind: ActionKind, arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments that the action would ignore, and a missing priority."""
+    """Refuse arguments that the action would ignore, a missing priority, and files."""
     if ("priority" in arguments) != (kind is ActionKind.PRIORITY):
         raise InvalidInput([Problem("priority", "is required for the kind priority, and allowed for no other")])
     if "input" in arguments and kind is not ActionKind.RETRY:
         raise InvalidInput([Problem("input", "is allowed for the kind retry only")])
+    values = arguments.get("input") or {}
+    if files := [name for name, value in values.items() if isinstance(value, str) and is_data_url(value)]:
+        raise InvalidInput([Problem(f"input.{name}", NO_FILES) for name in files])
 
 
 def _choose(session: Session, choose: Callable[[Session], JobFilter]) -> JobFilter:

@@ -71,6 +71,7 @@ def test_an_aborted_action_stays_aborted(api: Api) -> None:
         ({"kind": "priority", "filter": {"code": "x"}, "priority": 101}, "priority"),
         ({"kind": "cancel", "filter": {"code": "x"}, "priority": 1}, "priority"),
         ({"kind": "cancel", "filter": {"code": "x"}, "input": {}}, "input"),
+        ({**RETRY, "input": {"image": "data:image/png;base64,AA"}}, "input.image"),
     ],
 )
 def test_a_wrong_field_is_named_and_nothing_is_stored(api: Api, body: Any, field: str) -> None:

@@ -20,7 +20,7 @@ from models import ArtifactKind, JobState, Prediction, PredictionState, queries,
 from models.lifecycle import Reason
 from models.queries.forecasting import Whose
 from models.queries.job_filter import JobFilter
-from models.queries.job_lists import JobSort, find_place, list_failed, list_jobs
+from models.queries.job_lists import JobSort, find_place, list_failed, list_ids, list_jobs
 from models.transitions.admission import RATE_WINDOW
 from models.transitions.storing.steps import NewArtifact
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
@@ -348,6 +348,17 @@ def jobs_like(sort: JobSort = JobSort.CREATED, **chosen: Any) -> Ask:
     return ask
 
 
+def next_jobs(**chosen: Any) -> Ask:
+    """The first and the next chunk of an action, as filtered by its request."""
+    until = {"created_before": datetime.now(UTC), "ended_before": datetime.now(UTC)}
+
+    def ask(farm: Farm) -> None:
+        ids = list_ids(farm.session, JobFilter(**until, **chosen), limit=PAGE)
+        list_ids(farm.session, JobFilter(**until, **chosen), limit=PAGE, after=ids[-1])
+
+    return ask
+
+
 def jobs_of_batches(sort: JobSort = JobSort.CREATED, **chosen: Any) -> Ask:
     """A page of the oldest, a middle and the youngest batch."""
 
@@ -427,6 +438,8 @@ HOT: dict[str, Ask] = {
     "ended jobs": jobs_like(JobSort.ENDED),
     "failed jobs by their end": jobs_like(JobSort.ENDED, states=(JobState.FAILED,)),
     "jobs that ended lately": jobs_like(JobSort.ENDED, ended_after=datetime.now(UTC) - timedelta(hours=8)),
+    "next jobs of an action by state": next_jobs(states=(JobState.FAILED, JobState.CANCELLED)),
+    "next jobs of an action by code": next_jobs(states=(JobState.FAILED, JobState.CANCELLED), code="broken"),
     "jobs of a video model": jobs_like(video_model="lightricks/ltx-2-pro/text-to-video"),
 }
 COUNTING: dict[str, Ask] = {

@@ -88,6 +88,8 @@ def test_a_waiting_job_has_the_reason_that_admission_acts_on(
     assert admit(scratch, account_id) == {each for each, reason in reasons.items() if reason in IN_THE_QUEUE}
     first = explain_next(scratch)
     assert (first is None) == (not queue)
+    if first is not None and IN_THE_QUEUE & set(reasons.values()):
+        assert first.reason in IN_THE_QUEUE
     savepoint.rollback()
 
 
@@ -113,3 +115,19 @@ def test_a_place_counts_the_jobs_that_are_admitted_before(scratch: Session) -> N
         (WaitReason.SLOT, 3),
     ]
     assert queries.waiting.find_next(scratch, None).id == ids[1]  # type: ignore[union-attr]
+
+
+def test_the_next_job_is_the_first_that_can_be_admitted(scratch: Session) -> None:
+    limits = {"slots": 1, "submits_per_minute": 9, "max_spend_per_day": "1.00"}
+    build(scratch, {**limits, "back_off_until": None, "paused_at": None}, [], 1)
+    waiting = {
+        WaitReason.JOB_PAUSED: {"priority": 9, "paused_at": NOW},
+        WaitReason.TOO_EXPENSIVE: {"priority": 8, "price": "3.00"},
+        WaitReason.RETRY_DELAY: {"priority": 7, "due_at": 5 * MINUTE},
+        WaitReason.SLOT: {},
+    }
+    for reason, job in waiting.items():
+        rows.add_job(scratch, **job)
+        first = explain_next(scratch)
+        assert first is not None
+        assert first.reason == reason
