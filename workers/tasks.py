@@ -28,7 +28,7 @@ from rushes.storing.failures import StoreDelayed, StoreFailed, StoreStopped
 from rushes.storing.store import store_outputs
 from rushes.submitting.submit import SubmitBackedOff, SubmitNotSent, SubmitRefused, SubmitUnconfirmed, submit_prediction
 from rushes.submitting.upload import UploadDelayed, UploadRefused
-from rushes.watching.poll import CheckFailed, EndedWithoutVideo, RenderFailed, check_prediction
+from rushes.watching.poll import CheckFailed, RenderFailed, check_prediction
 from rushes.watching.sweep import sweep_account
 
 REPEATED = (SubmitNotSent, UploadDelayed, CheckFailed, StoreDelayed, StoreStopped)
@@ -80,10 +80,7 @@ def _shown_as_retried() -> Iterator[None]:
 
 def _check(prediction_id: str, claim: int) -> str:
     with _shown_as_retried():
-        line = check_prediction(get_runtime(), UUID(prediction_id), claim)
-    if isinstance(line, EndedWithoutVideo):
-        raise RenderFailed(line)
-    return line
+        return check_prediction(get_runtime(), UUID(prediction_id), claim)
 
 
 @shared_task(name="render.submit", throws=SUBMIT_OUTCOMES)

@@ -33,10 +33,6 @@ class RenderFailed(Permanent):
     """The render ended without a video. Its job fails or is queued again."""
 
 
-class EndedWithoutVideo(str):
-    """The line about such a render."""
-
-
 class _RenderOutcome(NamedTuple):
     state: PredictionState
     reason: Reason
@@ -44,9 +40,9 @@ class _RenderOutcome(NamedTuple):
 
 
 def check_prediction(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
-    """Request the result of this prediction and write any change; return a line for operators. Raises `CheckFailed`.
+    """Request the result of this prediction and write any change; return a line for operators.
 
-    The line is an `EndedWithoutVideo` if the render ended without one.
+    Raises `CheckFailed`, and `RenderFailed` once it has written that the render ended without a video.
     Takes no lease: a GET is idempotent, and only an outcome under the current claim changes rows.
     """
     with one_statement(runtime.sessions) as session:
@@ -170,7 +166,7 @@ def _end(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outc
         count_stale(runtime, "watch.outcome", prediction_id)
         return f"ended already: {_name_job(runtime, watched)}"
     cause = outcome.reason.code if outcome.state is PredictionState.FAILED else outcome.state
-    return EndedWithoutVideo(f"{cause}: {outcome.reason.message} ({_name_job(runtime, watched)})")
+    raise RenderFailed(f"{cause}: {outcome.reason.message} ({_name_job(runtime, watched)})")
 
 
 def _end_if_lasting(runtime: Runtime, prediction_id: UUID, watched: WatchedPrediction, outcome: _RenderOutcome) -> str:

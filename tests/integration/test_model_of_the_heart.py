@@ -43,7 +43,6 @@ from rushes.runtime import ACCOUNT
 from rushes.settings import Settings
 from rushes.submitting import submit as submitting
 from rushes.submitting.submit import submit_prediction
-from rushes.watching.poll import check_prediction
 from rushes.watching.sweep import sweep_account
 from rushes.wavespeed.answers import SignatureRefused
 from rushes.wavespeed.callback_urls import HookAddresses
@@ -53,6 +52,7 @@ from tests.support import rows
 from tests.support.lying_provider import WEBHOOK_SECRET, Died, LyingProvider, Task
 from tests.support.mortal_sessions import MortalSessions
 from tests.support.rows import NOW, SHA256, VIDEO_MODEL
+from tests.support.runtimes import check_render
 from tests.support.servers import EMPTY
 
 LEASE = timedelta(seconds=30)
@@ -254,7 +254,7 @@ class Heart(RuleBasedStateMachine):
     def check(self, dies_at: int | None = None) -> None:
         with self.dying(dies_at):
             for row in self.ask("SELECT id, claim FROM prediction WHERE state = 'rendering'"):
-                check_prediction(self.runtime, row.id, row.claim)
+                check_render(self.runtime, row.id, row.claim)
 
     @rule(dies=st.booleans())
     def store(self, dies: bool) -> None:

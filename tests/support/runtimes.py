@@ -17,6 +17,7 @@ from rushes.jobs.actions import advance_action, find_running_action
 from rushes.reconciling.reconcile import reconcile_account
 from rushes.runtime import Runtime
 from rushes.settings import Settings
+from rushes.watching.poll import RenderFailed, check_prediction
 from rushes.wavespeed.predictions import ProviderPrediction
 from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
@@ -115,6 +116,14 @@ def ask(runtime: Runtime, query: str, **values: object) -> list[Any]:
     """What the rows hold, as tuples."""
     with transaction(runtime.sessions) as session:
         return [tuple(row) for row in session.execute(text(query), values)]
+
+
+def check_render(runtime: Runtime, prediction_id: UUID, claim: int) -> str:
+    """Check a render once. Returns the line for operators, also about a render that ended without a video."""
+    try:
+        return check_prediction(runtime, prediction_id, claim)
+    except RenderFailed as failed:
+        return str(failed)
 
 
 def finish_actions(sessions: Sessions) -> None:

@@ -27,7 +27,6 @@ from rushes.runtime import Runtime
 from rushes.storing.failures import StoreDelayed
 from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
-from rushes.watching.poll import check_prediction
 from rushes.wavespeed.answers import PredictionNotFound
 from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed.handle import Simulator
@@ -38,6 +37,7 @@ from tests.support.runtimes import (
     PRICE,
     ask,
     change,
+    check_render,
     claim_submits,
     push,
     reconcile,
@@ -110,7 +110,7 @@ def watch(runtime: Runtime, prediction_id: UUID) -> None:
     """Check until there is an outcome."""
 
     def has_outcome() -> bool:
-        check_prediction(runtime, prediction_id, read(runtime, prediction_id)["claim"])
+        check_render(runtime, prediction_id, read(runtime, prediction_id)["claim"])
         return read(runtime, prediction_id)["ended_at"] is not None
 
     wait_until(has_outcome, "an outcome", seconds=PATIENCE_SECONDS)
@@ -136,13 +136,13 @@ def test_a_duplicate_purchase_is_watched_and_stored_apart_from_its_job(
     assert (before.job.state, before.held, before.spent) == ("rendering", 2 * PRICE, 0)
     watch(runtime, duplicate_id)
     assert keep(runtime, duplicate_id).startswith("stored")
-    assert check_prediction(runtime, duplicate_id, read(runtime, duplicate_id)["claim"]) == "stale: nothing to watch"
+    assert check_render(runtime, duplicate_id, read(runtime, duplicate_id)["claim"]) == "stale: nothing to watch"
     kept = get_job(runtime.sessions, job_id)
     assert (kept.job.state, kept.find_file(ArtifactKind.VIDEO), kept.spent) == ("rendering", None, PRICE)
 
     prediction_id, claim = find_own(runtime)
     wait_until(
-        lambda: check_prediction(runtime, prediction_id, claim) != "" and is_storing(runtime, job_id),
+        lambda: check_render(runtime, prediction_id, claim) != "" and is_storing(runtime, job_id),
         "the job's own render ends",
         seconds=PATIENCE_SECONDS,
     )
@@ -430,7 +430,7 @@ def test_a_good_answer_clears_the_inconsistency_of_a_duplicate_purchase(
             return ProviderPrediction(id=provider_id, status=status)
 
         monkeypatch.setattr(runtime.client, "get_prediction", answer)
-        return check_prediction(runtime, duplicate_id, claim)
+        return check_render(runtime, duplicate_id, claim)
 
     claim = read(runtime, duplicate_id)["claim"]
     assert check(None).startswith("inconsistent")
@@ -451,9 +451,9 @@ def test_a_duplicate_purchase_is_not_lost_for_a_list_that_decides_nothing(
     unreadable = PredictionPage(items=(), unreadable=1, is_last=True)
     monkeypatch.setattr(runtime.client, "list_predictions", lambda **_: unreadable)
     claim = read(runtime, duplicate_id)["claim"]
-    check_prediction(runtime, duplicate_id, claim)
+    check_render(runtime, duplicate_id, claim)
     change(runtime, "prediction", inconsistent_since=Prediction.inconsistent_since - DAY)
-    assert "no readable id" in check_prediction(runtime, duplicate_id, claim)
+    assert "no readable id" in check_render(runtime, duplicate_id, claim)
     assert read(runtime, duplicate_id)["ended_at"] is None
 
 

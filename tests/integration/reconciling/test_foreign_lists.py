@@ -11,10 +11,9 @@ from structlog.testing import capture_logs
 from models import Prediction, queries, transitions
 from models.db.session import transaction
 from rushes.runtime import Runtime
-from rushes.watching.poll import check_prediction
 from sandbox.wavespeed.handle import Simulator
 from tests.support.rows import HOUR, MINUTE, NOW
-from tests.support.runtimes import MODEL, accept, ask, begin, change, open_runtime, reconcile, send
+from tests.support.runtimes import MODEL, accept, ask, begin, change, check_render, open_runtime, reconcile, send
 
 
 @pytest.fixture
@@ -83,7 +82,7 @@ def count_foreign(runtime: Runtime) -> int:
 def check(runtime: Runtime, prediction_id: UUID) -> str:
     accepted_at = Prediction.accepted_at - 2 * MINUTE
     change(runtime, "prediction", inconsistent_since=-5 * MINUTE, accepted_at=accepted_at)
-    return check_prediction(runtime, prediction_id, 1)
+    return check_render(runtime, prediction_id, 1)
 
 
 def test_a_foreign_list_marks_no_unconfirmed_submission_not_found(

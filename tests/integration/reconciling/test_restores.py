@@ -25,7 +25,6 @@ from rushes.reconciling.epoch_file import hold_after_restore, keep_epoch, read_e
 from rushes.reconciling.evidence import ReconcileFailed
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
-from rushes.watching.poll import check_prediction
 from sandbox.servers import EmbeddedPostgres
 from sandbox.wavespeed.handle import Simulator
 from tests.support.rows import HOUR, MINUTE, NOW, SECOND
@@ -34,6 +33,7 @@ from tests.support.runtimes import (
     MODEL,
     ask,
     change,
+    check_render,
     claim_submits,
     open_runtime,
     push,
@@ -124,7 +124,7 @@ class World:
         """Poll every render once it is over; what is to be bought again is due at once."""
         wait_until_over(self.simulator)
         for prediction_id, claim in self.ask("SELECT id, claim FROM prediction WHERE state = 'rendering'"):
-            check_prediction(self.runtime, UUID(str(prediction_id)), int(str(claim)))
+            check_render(self.runtime, UUID(str(prediction_id)), int(str(claim)))
         change(self.runtime, "job", Job.state == "queued", due_at=NOW)
 
     def ask(self, query: str) -> list[tuple[object, ...]]:

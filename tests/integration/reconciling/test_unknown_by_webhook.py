@@ -23,7 +23,6 @@ from rushes.reconciling.assign import Assignments, assign_answered, assign_purch
 from rushes.runtime import ACCOUNT
 from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
-from rushes.watching.poll import check_prediction
 from rushes.wavespeed.callback_urls import HookAddresses, Origin, read_address
 from rushes.wavespeed.predictions import PredictionStatus, ProviderPrediction
 from sandbox.wavespeed.handle import Simulator
@@ -34,6 +33,7 @@ from tests.support.runtimes import (
     MODEL,
     ask,
     change,
+    check_render,
     claim_submits,
     open_runtime,
     push,
@@ -76,7 +76,7 @@ class World:
     def store_duplicate(self) -> str:
         """Check the only duplicate purchase and store its video."""
         ((duplicate_id, claim),) = self.ask("SELECT id, claim FROM prediction WHERE is_duplicate")
-        assert check_prediction(self.runtime, duplicate_id, claim).startswith("completed")
+        assert check_render(self.runtime, duplicate_id, claim).startswith("completed")
         with transaction(self.runtime.sessions) as session:
             (step,) = transitions.claims.claim_stores(session, count=5, lease=LEASE)
         return store_output(self.runtime, duplicate_id, step.claim, must_stop=lambda: False)

@@ -13,11 +13,11 @@ from models import queries, transitions
 from models.db.session import transaction
 from models.queries.dispatching import DispatchAccount
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.watching.poll import CheckFailed, check_prediction
+from rushes.watching.poll import CheckFailed
 from rushes.watching.sweep import sweep_account
 from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
-from tests.support.runtimes import ask, change
+from tests.support.runtimes import ask, change, check_render
 from workers.dispatcher.watch_schedule import WatchScheduler
 
 RATE = 2.0
@@ -82,7 +82,7 @@ def add_gone(runtime: Runtime, account_id: UUID) -> UUID:
 def test_the_list_behind_a_lost_render_is_owed(runtime: Runtime, simulator: Simulator, account_id: UUID) -> None:
     gone = add_gone(runtime, account_id)
     before = count_requests(simulator)
-    assert check_prediction(runtime, gone, 0).startswith("lost")
+    assert check_render(runtime, gone, 0).startswith("lost")
     assert owed(runtime) == count_requests(simulator) - before - 1 == 1
 
 
@@ -90,7 +90,7 @@ def test_a_list_that_fails_is_owed_all_the_same(runtime: Runtime, simulator: Sim
     gone = add_gone(runtime, account_id)
     simulator.set_fault("get_5xx", kind="list")
     with pytest.raises(CheckFailed):
-        check_prediction(runtime, gone, 0)
+        check_render(runtime, gone, 0)
     assert owed(runtime) == 1
 
 

@@ -11,10 +11,10 @@ from models.db.session import transaction
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.timing import RetryPolicy
 from rushes.watching import poll as watching
-from rushes.watching.poll import CheckFailed, check_prediction
+from rushes.watching.poll import CheckFailed
 from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
-from tests.support.runtimes import ask, change
+from tests.support.runtimes import ask, change, check_render
 from tests.support.simulator_client import wait_until
 from workers.dispatcher.publisher import Message
 from workers.dispatcher.watch_schedule import WatchScheduler
@@ -54,7 +54,7 @@ def test_a_failed_poll_is_repeated_and_its_early_check_request_kept(
     wait_until(lambda: polls.extend(choose(runtime, watch_scheduler)) or bool(polls), "the poll")
     simulator.set_fault("get_5xx")
     with pytest.raises(CheckFailed):
-        check_prediction(runtime, prediction_id, 0)
+        check_render(runtime, prediction_id, 0)
     assert choose(runtime, watch_scheduler) == []  # all checks are held
     change(runtime, "account", check_back_off_until=rows.NOW)
     wait_until(lambda: polls.extend(choose(runtime, watch_scheduler)) or len(polls) > 1, "another poll")
@@ -62,5 +62,5 @@ def test_a_failed_poll_is_repeated_and_its_early_check_request_kept(
 
 
 def test_an_answered_poll_leaves_no_early_check_request(runtime: Runtime, prediction_id: UUID) -> None:
-    check_prediction(runtime, prediction_id, 0)
+    check_render(runtime, prediction_id, 0)
     assert ask(runtime, "SELECT early_check_at FROM prediction") == [(None,)]

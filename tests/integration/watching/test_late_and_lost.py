@@ -26,12 +26,12 @@ from rushes.storing.failures import StoreDelayed, StoreStopped
 from rushes.storing.store import store_output
 from rushes.submitting.submit import SubmitUnconfirmed, submit_prediction
 from rushes.watching import poll
-from rushes.watching.poll import CheckFailed, check_prediction
+from rushes.watching.poll import CheckFailed
 from rushes.wavespeed.answers import PredictionNotFound
 from rushes.wavespeed.predictions import PredictionPage, PredictionStatus, ProviderPrediction
 from sandbox.wavespeed.handle import Simulator
 from tests.support.rows import MINUTE, NOW
-from tests.support.runtimes import LEASE, PATIENCE_SECONDS, change, claim_submits, push, wish
+from tests.support.runtimes import LEASE, PATIENCE_SECONDS, change, check_render, claim_submits, push, wish
 
 
 class Render(NamedTuple):
@@ -75,7 +75,7 @@ def stale_writes(runtime: Runtime) -> dict[str, int]:
 
 
 def check(runtime: Runtime, render: Render) -> str:
-    return check_prediction(runtime, render.prediction_id, render.claim)
+    return check_render(runtime, render.prediction_id, render.claim)
 
 
 @pytest.fixture

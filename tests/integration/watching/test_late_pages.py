@@ -10,12 +10,11 @@ import pytest
 from models import Prediction, transitions
 from models.db.session import transaction
 from rushes.runtime import Runtime
-from rushes.watching.poll import check_prediction
 from rushes.wavespeed.answers import PredictionNotFound
 from rushes.wavespeed.predictions import ProviderPrediction
 from sandbox.wavespeed.handle import Simulator
 from tests.support.rows import MINUTE, NOW
-from tests.support.runtimes import accept, ask, begin, change, reconcile, send
+from tests.support.runtimes import accept, ask, begin, change, check_render, reconcile, send
 
 PAGE = 3
 
@@ -93,5 +92,5 @@ def test_a_render_is_not_lost_although_a_later_page_is_late(
 
     monkeypatch.setattr(runtime.client, "get_prediction", find_nothing)
     make_late(runtime, monkeypatch, newest=moment_of(answer) + timedelta(milliseconds=1))
-    check_prediction(runtime, watched, 1)
+    check_render(runtime, watched, 1)
     assert ask(runtime, "SELECT state FROM prediction WHERE id = :id", id=watched) == [("rendering",)]

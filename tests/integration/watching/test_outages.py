@@ -14,12 +14,12 @@ from rushes.accounts import end_failures, retry_account
 from rushes.errors import Conflict
 from rushes.reconciling.failed_lists import pause_after
 from rushes.runtime import ACCOUNT, Runtime
-from rushes.watching.poll import CheckFailed, check_prediction, hold_checks
+from rushes.watching.poll import CheckFailed, hold_checks
 from rushes.wavespeed.answers import KeyRefused, NoCredit, ProviderUnavailable
 from sandbox.wavespeed.handle import Simulator
 from tests.support import rows
 from tests.support.rows import MINUTE, SECOND
-from tests.support.runtimes import ask, change
+from tests.support.runtimes import ask, change, check_render
 
 COLUMNS = "SELECT provider_failures, provider_failing_since IS NOT NULL, provider_failure FROM account"
 
@@ -68,11 +68,11 @@ def test_polls_that_fail_are_an_outage_and_one_answer_ends_it(
     simulator.set_fault("get_5xx")
     for _ in range(2):
         with pytest.raises(CheckFailed):
-            check_prediction(runtime, prediction_id, 0)
+            check_render(runtime, prediction_id, 0)
     assert find_condition(runtime) is Condition.PROVIDER_UNREACHABLE
     change(runtime, "account", back_offs=1, back_off_reason="unreachable", back_off_until=5 * MINUTE)
     simulator.clear_faults()
-    check_prediction(runtime, prediction_id, 0)  # the simulator does not know it, which is an answer
+    check_render(runtime, prediction_id, 0)  # the simulator does not know it, which is an answer
     assert ask(runtime, COLUMNS) == [(0, False, None)]
     assert find_condition(runtime) is Condition.OK
     assert ask(runtime, "SELECT back_off_until <= now(), check_back_off_until <= now() FROM account") == [(True, True)]
