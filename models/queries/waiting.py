@@ -1,5 +1,6 @@
-"""The queue as the admission goes through it: which job is next, and which jobs are before another."""
+"""The queue in the order of admission: the next job, the jobs before a given one, and the next rate slot."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from models.db.rows import find_one, statement
 from models.queries.forecasting import Whose
 from models.tables.job import Job
-from models.transitions.admission import ADMISSIBLE
+from models.transitions.admission import ADMISSIBLE, RATE_WINDOW
 
 
 class Before(NamedTuple):
@@ -33,6 +34,21 @@ def count_before(session: Session, job: Job) -> Before:
     before = find_one(session, _BEFORE, Before, id=job.id, priority=job.priority)
     assert before is not None  # noqa: S101 - an aggregate has a row
     return before
+
+
+_RATE_SLOT = statement("""
+    SELECT not_before + CAST(:rate_window AS interval) FROM prediction
+    WHERE account_id = :account_id AND not_before > now() - CAST(:rate_window AS interval)
+    ORDER BY not_before DESC OFFSET (SELECT submits_per_minute - 1 FROM account WHERE id = :account_id) LIMIT 1
+""")
+
+
+def find_next_rate_slot(session: Session, account_id: UUID) -> datetime | None:
+    """When the account has its next rate slot; None if it has one now."""
+    found: datetime | None = session.execute(
+        _RATE_SLOT, {"account_id": account_id, "rate_window": RATE_WINDOW}
+    ).scalar()
+    return found
 
 
 _HAS_PAUSED = statement("""

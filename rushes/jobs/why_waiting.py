@@ -98,7 +98,7 @@ def explain_next(session: Session, batch_id: UUID | None = None) -> JobWait | No
 
 
 def _explain_live(job: Job, live: Prediction, status: AccountStatus) -> JobWait | None:
-    """Return why a job waits that has a slot."""
+    """Return why a job with a slot makes no progress."""
     if live.state == "unconfirmed":
         return _explain_unconfirmed(live, status)
     if live.posted_at:
@@ -142,7 +142,8 @@ def _explain_own(session: Session, job: Job, facts: AccountFacts | None) -> JobW
 
 def _explain_late(live: Prediction) -> JobWait:
     late = f"the render outlived {live.watch_windows} watch window(s)"
-    return JobWait(WaitReason.LATE_RENDER, f"{late}; it is still being checked, less and less often")
+    again = f", and in any case at {_spell(live.due_at)}" if live.due_at else ""
+    return JobWait(WaitReason.LATE_RENDER, f"{late}; it is still checked, less and less often{again}", live.due_at)
 
 
 def _explain_dispatcher(health: Health) -> JobWait | None:
@@ -178,7 +179,10 @@ def _explain_queue(session: Session, job: Job, facts: AccountFacts | None) -> Jo
         return JobWait(WaitReason.NEXT_TURN, "it is next: a slot is free", place=place)
     if room is not None and room.free > room.submits - room.without_place:
         limit = f"{room.submits} of the submissions that the account may make per minute are left"
-        return JobWait(WaitReason.RATE_LIMIT, f"waits for the rate limit: {limit}; it is number {place:,}", place=place)
+        until = queries.waiting.find_next_rate_slot(session, survey.account.id) if survey else None
+        more = f", and the next one is free at {_spell(until)}" if until else ""
+        message = f"waits for the rate limit: {limit}{more}; it is number {place:,}"
+        return JobWait(WaitReason.RATE_LIMIT, message, until, place)
     slots = describe_slots(queries.health.find_farm(session))
     return JobWait(WaitReason.SLOT, f"waits for a slot: {slots}; it is number {place:,} in the queue", place=place)
 

@@ -5,10 +5,12 @@ from uuid import UUID
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import Job, queries, transitions
+from models import Job, Prediction, queries, transitions
 from models.db.session import transaction
+from models.transitions.admission import RATE_WINDOW
 from rushes.forecasting.forecaster import UnknownReason
 from rushes.jobs.batches import get_batch
 from rushes.jobs.why_waiting import JobWait, WaitReason, explain_next, explain_wait
@@ -131,3 +133,20 @@ def test_the_next_job_is_the_first_that_can_be_admitted(scratch: Session) -> Non
         first = explain_next(scratch)
         assert first is not None
         assert first.reason == reason
+
+
+def test_the_rate_limit_and_a_late_render_name_when_they_go_on(scratch: Session) -> None:
+    limits = {"slots": 9, "submits_per_minute": 2, "back_off_until": None, "paused_at": None}
+    account_id = build(scratch, limits, [{}], 0)
+    for age in (50, 40, 30):
+        rows.add_render(scratch, "rendering", account_id=account_id, not_before=-age * rows.SECOND)
+    wait, now = explain_next(scratch), scratch.execute(text("SELECT now()")).scalar_one()
+    assert wait is not None
+    assert (wait.reason, wait.until) == (WaitReason.RATE_LIMIT, now - 40 * rows.SECOND + RATE_WINDOW)
+    assert f"free at {wait.until:%Y-%m-%d %H:%M:%S} UTC" in wait.message
+    late = rows.add_render(scratch, "rendering", account_id=account_id, watch_windows=1)
+    job, live = scratch.get(Job, late.job_id), scratch.get(Prediction, late.prediction_id)
+    assert job is not None
+    wait = explain_wait(scratch, job, live)
+    assert wait is not None
+    assert (wait.reason, wait.until) == (WaitReason.LATE_RENDER, now + 10 * MINUTE)
