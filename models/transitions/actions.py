@@ -1,6 +1,7 @@
 """Actions: a person's change to many jobs, made in chunks. A chunk, its items and the progress are one transaction."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import insert
@@ -70,3 +71,15 @@ _END = statement("""
 def end_action(session: Session, action_id: UUID, *, state: str, problem: str | None = None) -> None:
     """End an action that runs: it is done, or aborted because of `problem`. What it has changed stays changed."""
     session.execute(_END, {"action_id": action_id, "state": state, "problem": problem})
+
+
+_REMOVE = statement("""
+    DELETE FROM action
+    WHERE ended_at < now() - CAST(:older_than AS interval)
+      AND NOT EXISTS (SELECT 1 FROM action_item WHERE action_id = action.id)
+""")
+
+
+def remove_actions(session: Session, *, older_than: timedelta | None) -> None:
+    """Remove actions that ended before `older_than`, once none of the jobs that they reached is left."""
+    session.execute(_REMOVE, {"older_than": older_than})

@@ -113,6 +113,7 @@ def prune(
             removed = transitions.pruning.remove_jobs(session, older_than=keep.rows, count=JOBS_AT_ONCE)
         with transaction(runtime.sessions) as session:
             batches += transitions.pruning.remove_batches(session)
+            transitions.actions.remove_actions(session, older_than=keep.rows)
         with transaction(runtime.sessions) as session:
             unused = transitions.uploads.remove_unused(session, count=UPLOADS_AT_ONCE)
         with transaction(runtime.sessions) as session:

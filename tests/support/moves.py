@@ -8,7 +8,7 @@ from models import transitions
 
 HELPERS = {"confirm_removed", "fail_job", "is_unwanted", "record_finished", "withdraw_submits"}
 """Called within a move, or after one."""
-OF_ACTIONS = {"insert_action", "hold_action", "advance_action", "end_action"}
+OF_ACTIONS = {"insert_action", "hold_action", "advance_action", "end_action", "remove_actions"}
 """They write how far an action has come; the moves that it makes are its jobs'."""
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from models import Artifact, transitions
+from models import ActionItem, Artifact, transitions
 from models.db.session import transaction
 from rushes.errors import Unavailable
 from rushes.jobs.pruning import Keep, Pruned, prune, prune_by_settings
@@ -187,3 +187,18 @@ def test_a_process_that_dies_at_any_point_loses_nothing_and_leaks_nothing(runtim
 def test_a_retention_of_files_beyond_that_of_rows_keeps_none(runtime: Runtime) -> None:
     add_stored_job(runtime, "jobs/a.mp4")
     assert prune(runtime, Keep(rows=8 * DAY, files=timedelta(days=365))).files == 1
+
+
+def test_an_old_action_goes_with_the_last_job_that_it_reached(runtime: Runtime) -> None:
+    job = add_stored_job(runtime, "a.mp4")
+    with transaction(runtime.sessions) as session:
+        ended: dict[str, Any] = {"kind": "pause", "state": "done", "chosen": {}, "requested_by": "mara", "cost": 0}
+        ids = [rows.insert(session, "action", **ended, matched=1, ended_at=at) for at in (LONG_AGO, LONG_AGO, -DAY)]
+        session.add(ActionItem(action_id=ids[0], job_id=job, outcome="pause"))
+
+    def prune_once(keep: Keep) -> list[UUID]:
+        prune(runtime, keep)
+        return [each for (each,) in ask(runtime, "SELECT id FROM action ORDER BY id")]
+
+    assert prune_once(Keep()) == sorted(ids)
+    assert prune_once(OLD) == [ids[2]]
