@@ -136,7 +136,7 @@ class ClaimedSubmit(NamedTuple):
     prediction_id: UUID
     job_id: UUID
     claim: int
-    place: str = ""  # see `JOB_PLACE`
+    place: str = ""  # BATCH/NUMBER, else the job's id
 
 
 # NO KEY: rows that refer to the account may be written meanwhile without waiting.

@@ -51,7 +51,8 @@ def _forget_crashes(session: Session, job_ids: Sequence[UUID]) -> None:
     session.execute(_FORGET_CRASHES, {"ids": job_ids})
 
 
-# A prediction is compared with the provider's list by the input that it was sent with. Its file is not the job's.
+# The provider's list shows the input that a prediction was sent with. The file of an earlier input is not the job's
+# video.
 _KEEP_SENT = statement("""
     UPDATE prediction SET sent_input = coalesce(sent_input, job.input), is_outdated = true
     FROM job

@@ -54,7 +54,7 @@ class SubmitTicket(NamedTuple):
     input: dict[str, Any]
     back_offs: int  # refusals in a row when the ticket was given; above 0, this submission probes
     provider_failures: int = 0  # requests in a row without a usable answer, when the ticket was given
-    place: str = ""  # see `JOB_PLACE`
+    place: str = ""  # BATCH/NUMBER, else the job's id
 
 
 # Without uploads, there are no addresses, and `sent_input` stays null.

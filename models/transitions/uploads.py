@@ -67,7 +67,7 @@ class UploadTicket(NamedTuple):
     content_type: str
     content: bytes | None
     failures: int  # earlier submissions of the job whose file could not be sent
-    place: str  # see `JOB_PLACE`
+    place: str  # BATCH/NUMBER, else the job's id
     video_model: str
 
 

@@ -25,7 +25,7 @@ class WatchedPrediction(NamedTuple):
     by_provider: bool  # the provider reported created_at
     attempt: int  # 1 for the first purchase of the job
     provider_failures: int  # requests of the account in a row without a usable answer
-    place: str  # see `JOB_PLACE`, and so for the next
+    place: str  # BATCH/NUMBER, else the job's id
     video_model: str
     prompt: str | None  # its first words
 
@@ -34,7 +34,7 @@ class Rendering(NamedTuple):
     """A render in flight. `values` is its input without texts."""
 
     prediction_id: UUID
-    place: str  # see `JOB_PLACE`
+    place: str  # BATCH/NUMBER, else the job's id
     claim: int
     age_seconds: float
     watch_windows: int

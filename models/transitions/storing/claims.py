@@ -25,7 +25,7 @@ class ClaimedStore(NamedTuple):
     prediction_id: UUID
     job_id: UUID
     claim: int
-    place: str = ""  # see `JOB_PLACE`
+    place: str = ""  # BATCH/NUMBER, else the job's id
 
 
 class CrashedStore(NamedTuple):

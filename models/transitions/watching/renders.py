@@ -20,7 +20,7 @@ class TimedOutWatch(NamedTuple):
     job_id: UUID
     claim: int
     windows: int
-    place: str  # see `JOB_PLACE`
+    place: str  # BATCH/NUMBER, else the job's id
 
 
 class EndSeen(NamedTuple):
