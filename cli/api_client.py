@@ -82,10 +82,6 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
             "POST", ("uploads",), data=content, headers={"Content-Type": content_type}, seconds=PUSH_SECONDS
         )
 
-    def delete(self, *path: str) -> Json:
-        """DELETE in the same way."""
-        return self._ask("DELETE", path)
-
     def get_readiness(self) -> Json:
         """Return the answer of `/readyz`, ready or not. Raises `ServiceAway` if nothing answers."""
         return _read_object(self._send("GET", "/readyz", seconds=READ_SECONDS), self.url)

@@ -19,7 +19,8 @@ class NewAction(Body):
         Field(
             strict=False,
             description="`retry` failed and cancelled jobs; `cancel`, `pause`, `resume` or change the `priority` of "
-            "jobs that have not ended; `recheck` unverified files; `delete` a batch.",
+            "jobs that have not ended; `recheck` unverified files; `delete` a batch. A paused job gets no slot; a job "
+            "that has one already is submitted all the same.",
         ),
     ]
     filter: Annotated[
@@ -50,7 +51,7 @@ class ActionView(Shown):
     arguments: dict[str, Any]
     requested_by: str
     matched: int = Field(description="Jobs that met the filter when the action was requested.")
-    cost: Money = Field(description="Dollars: the price of one render of each of them.")
+    cost: Money = Field(description="Dollars: the price of one render of each of them, with its input as it was.")
     changed: int = Field(description="Jobs that were changed so far.")
     refused: int = Field(description="Jobs that could not be changed, with the reasons in the action's items.")
     problem: str | None = Field(description="Why it was aborted: by whom, or after which failure.")

@@ -123,8 +123,8 @@ def change_jobs(
     dry_run: bool,
     as_json: bool,
     arguments: dict[str, Any] | None = None,
-) -> None:
-    """Request an action: show count and cost, ask on a terminal, wait for its end and print the result."""
+) -> dict[str, Any]:
+    """Request an action: show count and cost, ask on a terminal, wait for its end, print the result and return it."""
     # An empty name stays, so that the API refuses it. Without it, the action would reach every batch.
     given = {name: value for name, value in chosen.items() if value is not None and value != []}
     body = {"kind": kind, "filter": given, **(arguments or {})}
@@ -132,9 +132,11 @@ def change_jobs(
         found = client.post("actions", body={**body, "dry_run": True})
         line = f"{kind}: {found['matched']:,} job{'' if found['matched'] == 1 else 's'}"
         line += f", {show_money(found['cost'])} for one render of each"
+        if "input" in body:
+            line += " at the price of its present input, which the new values may change"
         if dry_run or not found["matched"]:
             print_answer(found, line, as_json=as_json)
-            return
+            return found
         if not yes and sys.stdin.isatty() and not typer.confirm(f"{line}. Go on?", err=True):
             raise CommandError("not confirmed: nothing was changed", exit_code=BAD_INPUT)
         action = _wait(client, client.post("actions", body=body))
@@ -146,6 +148,7 @@ def change_jobs(
             note(f"hint: `rushes action show {action['id']}` shows why")
     if action["state"] == "aborted":
         raise CommandError(f"the action was aborted: {action['problem']}", hint="jobs that it has changed stay changed")
+    return action
 
 
 def _wait(client: ApiClient, action: dict[str, Any]) -> dict[str, Any]:

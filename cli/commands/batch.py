@@ -136,8 +136,8 @@ def delete(batch: NameArgument, as_json: JsonOption = False) -> None:
         rushes batch delete pilot
     """
     with open_api() as client:
-        answer = client.delete("batches", batch)
-    print_answer(answer, f"batch {answer['name']} is being removed: its files now, its rows later", as_json=as_json)
+        action = client.post("actions", body={"kind": "delete", "filter": {"batch": batch}})
+    print_answer(action, f"batch {batch} is being removed: its files now, its rows later", as_json=as_json)
 
 
 def _watch(client: ApiClient, batch: str) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from cli.commands.action import DryRunOption, YesOption, change_jobs
 from cli.commands.batch import NameArgument
 from cli.local_files import read_replacements
 from cli.options import JsonOption
+from cli.prompt_file.options import gather
 from models import JobState
 
 app = batch_commands.app
 
-CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs that ended with this failure code.")]
+CodeOption = Annotated[str | None, typer.Option("--code", help="Only jobs whose last failure has this code.")]
 StatesOption = Annotated[list[JobState] | None, typer.Option("--state", help="Only jobs in this state. Repeatable.")]
 SetOption = Annotated[
     list[str] | None,
@@ -22,11 +23,17 @@ SetOption = Annotated[
 ]
 
 
+def read_part(*, state: StatesOption = None, code: CodeOption = None) -> dict[str, Any]:
+    """Which jobs of the batch."""
+    return {"state": [each.value for each in state or ()], "code": code}
+
+
 @app.command("retry")
+@gather(part=read_part)
 def retry(
     batch: NameArgument,
     *,
-    code: CodeOption = None,
+    part: dict[str, Any],
     replaced: SetOption = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
@@ -41,15 +48,15 @@ def retry(
         rushes batch retry pilot --code input_refused --set duration=8
     """
     arguments = {"input": _read_inputs(batch, replaced)} if replaced else None
-    chosen = {"batch": batch, "code": code}
-    change_jobs("retry", chosen, yes=yes, dry_run=dry_run, as_json=as_json, arguments=arguments)
+    change_jobs("retry", {"batch": batch, **part}, yes=yes, dry_run=dry_run, as_json=as_json, arguments=arguments)
 
 
 @app.command("cancel")
+@gather(part=read_part)
 def cancel(
     batch: NameArgument,
     *,
-    state: StatesOption = None,
+    part: dict[str, Any],
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
@@ -62,15 +69,16 @@ def cancel(
 
         rushes batch cancel pilot --state queued
     """
-    states = [each.value for each in state or ()]
-    change_jobs("cancel", {"batch": batch, "state": states}, yes=yes, dry_run=dry_run, as_json=as_json)
+    change_jobs("cancel", {"batch": batch, **part}, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 @app.command("priority")
+@gather(part=read_part)
 def set_priority(
     batch: NameArgument,
     priority: Annotated[int, typer.Argument(help="Higher goes first; 0 unless it was changed.")],
     *,
+    part: dict[str, Any],
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,29 +89,39 @@ def set_priority(
         rushes batch priority pilot 10
     """
     arguments = {"priority": priority}
-    change_jobs("priority", {"batch": batch}, yes=True, dry_run=dry_run, as_json=as_json, arguments=arguments)
+    change_jobs("priority", {"batch": batch, **part}, yes=True, dry_run=dry_run, as_json=as_json, arguments=arguments)
 
 
 @app.command("pause")
-def pause(batch: NameArgument, *, dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
-    """Submit no further job of a batch until it is resumed. Renders in progress go on.
+@gather(part=read_part)
+def pause(
+    batch: NameArgument, *, part: dict[str, Any], dry_run: DryRunOption = False, as_json: JsonOption = False
+) -> None:
+    """Give no job of a batch a slot until it is resumed. Jobs that have a slot are still submitted and rendered.
 
-    Example:
+    `rushes batch cancel` also withdraws jobs that have a slot, if they are not submitted yet.
+
+    Examples:
 
         rushes batch pause pilot
+
+        rushes batch pause pilot --state queued
     """
-    change_jobs("pause", {"batch": batch}, yes=True, dry_run=dry_run, as_json=as_json)
+    change_jobs("pause", {"batch": batch, **part}, yes=True, dry_run=dry_run, as_json=as_json)
 
 
 @app.command("resume")
-def resume(batch: NameArgument, *, dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
+@gather(part=read_part)
+def resume(
+    batch: NameArgument, *, part: dict[str, Any], dry_run: DryRunOption = False, as_json: JsonOption = False
+) -> None:
     """Submit the jobs of a paused batch again.
 
     Example:
 
         rushes batch resume pilot
     """
-    change_jobs("resume", {"batch": batch}, yes=True, dry_run=dry_run, as_json=as_json)
+    change_jobs("resume", {"batch": batch, **part}, yes=True, dry_run=dry_run, as_json=as_json)
 
 
 def _read_inputs(batch: str, pairs: list[str]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ app.command("list")(list_jobs)
 def retry(jobs: RequiredJobs, *, replaced: SetOption = None, as_json: JsonOption = False) -> None:
     """Queue failed or cancelled jobs again, or fetch their videos if these are paid for but not stored.
 
-    `rushes batch retry` retries all that failed in a batch. The first job that cannot be retried ends the command.
+    Several jobs are one action. `rushes batch retry` retries all that failed in a batch.
 
     Examples:
 
@@ -74,10 +74,15 @@ def retry(jobs: RequiredJobs, *, replaced: SetOption = None, as_json: JsonOption
         rushes job retry 019a2b3c-4d5e-7f60-8123-456789abcdef --set image=shots/fox.png
     """
     with open_api() as client:
-        for job in jobs:
-            body = {"input": read_replacements(client, job, replaced)} if replaced else None
-            answer = client.post("jobs", job, "retry", body=body)
-            print_answer(answer, f"job {job} is {answer['state']}", as_json=as_json)
+        body = {"input": read_replacements(client, jobs[0], replaced)} if replaced else None
+        if len(jobs) == 1:
+            answer = client.post("jobs", jobs[0], "retry", body=body)
+            print_answer(answer, f"job {jobs[0]} is {answer['state']}", as_json=as_json)
+            return
+    action = change_jobs("retry", {"ids": jobs}, yes=True, dry_run=False, as_json=as_json, arguments=body)
+    if left := len(set(jobs)) - action["changed"]:
+        hint = "`rushes job show ID` shows a job's state; only failed and cancelled jobs can be retried"
+        raise CommandError(f"{left:,} of {len(set(jobs)):,} jobs could not be retried", hint=hint)
 
 
 @app.command("cancel")

@@ -7,7 +7,7 @@ import pytest
 
 from cli.api_client import ApiClient
 from cli.batch_export import download_batch
-from tests.support.cli_stub import UUID, Answer, Run, batch, job, problem, serve_stub
+from tests.support.cli_stub import UUID, Answer, Run, action, job, problem, serve_stub
 
 NOTHING = {"jobs": 0, "predictions": 0, "events": 0, "batches": 0, "files": 0}
 REMOVED_AT = "2026-12-05T12:00:00.000000Z"
@@ -58,10 +58,11 @@ def test_an_age_that_is_too_short_or_unreadable_is_refused_at_once(run: Run, age
 
 
 def test_a_batch_is_deleted_by_name(run: Run) -> None:
-    with serve_stub(Answer(202, batch(deleted_at=REMOVED_AT))) as stub:
+    with serve_stub(Answer(202, action("delete", matched=2, changed=2))) as stub:
         code, out, _ = run(stub, "batch", "delete", "pilot")
     assert (code, out) == (0, "batch pilot is being removed: its files now, its rows later\n")
-    assert (stub.asked[0].method, stub.asked[0].path) == ("DELETE", "/v1/batches/pilot")
+    assert [(each.method, each.path) for each in stub.asked] == [("POST", "/v1/actions")]
+    assert stub.asked[0].body == {"kind": "delete", "filter": {"batch": "pilot"}}
 
 
 def test_a_batch_that_is_not_done_is_refused_in_the_api_s_words(run: Run) -> None:
