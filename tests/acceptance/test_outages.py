@@ -71,18 +71,24 @@ class Interfaces:
             self.switch.unlink(missing_ok=True)
         self.farm.simulator.clear_faults()
 
+    def explain(self, job: object) -> dict[str, str]:
+        """The text of each interface that explains why this job, or the next one, waits."""
+        return {
+            "batch show": run("batch", "show", "test"),
+            "job show": run("job", "show", str(job)),
+            "queue.report": describe_farm(self.runtime),
+        }
+
     def read(self) -> dict[str, str]:
         """Each interface's text."""
         batch = self.api.client.get("/v1/batches/test").json()
         ((job,), *_) = self.farm.ask("SELECT id FROM job WHERE ended_at IS NULL ORDER BY state, id")
         return {
+            **self.explain(job),
             "account show": run("account", "show"),
-            "batch show": run("batch", "show", "test"),
             "batch show --watch": watch(batch),
-            "job show": run("job", "show", str(job)),
             "doctor": run("doctor"),
             "/readyz": self.api.client.get("/readyz").raise_for_status().text,
-            "queue.report": describe_farm(self.runtime),
             "log": self.farm.read_logs("main", last=1_000_000),
         }
 
@@ -164,3 +170,44 @@ def test_every_interface_names_what_stops_the_farm(interfaces: Interfaces, stop:
     log = farm.read_logs("main", last=1_000_000)
     assert (log.count("account.stopped"), log.count("account.works_again")) == (1, 1)
     assert "takes submissions" in run("account", "show")
+
+
+WAITS: dict[str, dict[str, Any]] = {
+    "paused": {},
+    "no_credit": {"name": "no_credit"},
+    "key_rejected": {"name": "key_rejected"},
+    "provider_unreachable": {"name": "outage", "status": 503},
+    "slot": {"name": "task_slow", "delay": 3_600},
+}
+"""The reason of a wait, and the simulator's fault that leads to it. A person pauses before the first."""
+ENDLESS = {"slot", "paused"}  # reasons without a known end
+
+
+def compare_waits(interfaces: Interfaces, reason: str) -> str:
+    """How the interfaces disagree about the next job's wait: nothing if all give this reason with the same end."""
+    ((job_id,),) = interfaces.farm.ask("SELECT id FROM job WHERE state = 'queued' ORDER BY id LIMIT 1")
+    answers = (interfaces.api.client.get(path).json()["wait"] for path in (f"/v1/jobs/{job_id}", "/v1/batches/test"))
+    of_job, of_batch = ({name: wait[name] for name in ("reason", "message", "until")} for wait in answers)
+    if (of_job, of_job["reason"]) != (of_batch, reason) or (of_job["until"] is None) != (reason in ENDLESS):
+        return f"job {of_job}, batch {of_batch}"
+    words = [*of_job["message"].split("; "), of_job["until"][11:19] if of_job["until"] else ""]
+    texts = {name: " ".join(text.split()) for name, text in interfaces.explain(job_id).items()}
+    missing = {name: [each for each in words if each not in text] for name, text in texts.items()}
+    return str({name: each for name, each in missing.items() if each} or "")
+
+
+def test_every_interface_gives_the_same_reason_and_end_of_a_wait(interfaces: Interfaces) -> None:
+    farm, client = interfaces.farm, interfaces.api.client
+    farm.wait_until(lambda: farm.count("SELECT count(*) FROM account") == 1, what="the account is there")
+    client.post("/v1/account/pause").raise_for_status()
+    farm.push(PROMPTS)
+    for reason, fault in WAITS.items():
+        farm.simulator.clear_faults()
+        if fault:
+            farm.simulator.set_fault(fault["name"], **{name: fault[name] for name in fault if name != "name"})
+            client.post(f"/v1/account/{'resume' if reason == 'no_credit' else 'retry'}").raise_for_status()
+        found: list[str] = []
+        deadline = time.monotonic() + NAMED_SECONDS * 2
+        while found[-1:] != [""]:
+            assert time.monotonic() < deadline, f"{reason}: {found[-1:]}\n{farm.describe()}"
+            found.append(compare_waits(interfaces, reason))
