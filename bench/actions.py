@@ -12,7 +12,7 @@ import psycopg
 from rich.console import Console
 
 from bench.tables import Table
-from models import ActionKind
+from models import ActionKind, JobState
 from models.queries.job_filter import JobFilter
 from rushes.jobs.actions import advance_action, find_running_action, get_action, request_action
 from rushes.runtime import Runtime
@@ -24,20 +24,20 @@ ACTIONS = "actions"
 JOBS, JOBS_QUICK = 100_000, 5_000
 ALLOWED_SECONDS, ALLOWED_CHUNK_SECONDS = 60.0, 0.100
 
-# A tenth has failed in four ways, each with one prediction; the rest is queued.
+# A tenth has failed in four ways, and a tenth renders, each with one prediction; the rest is queued.
 _FILL = """
     INSERT INTO account (id, name, slots, submits_per_minute) VALUES (uuidv7(), 'default', 100, 1000);
     INSERT INTO batch (id, name, job_count) VALUES (uuidv7(), 'bench', {jobs});
     INSERT INTO job (id, batch_id, number, video_model, input, price, state, due_at, created_at, ended_at, error_code)
     SELECT uuidv7(), batch.id, n, 'lightricks/ltx-2-fast/text-to-video',
         '{{"prompt": "a lighthouse at dusk", "duration": 6, "generate_audio": true}}', 0.24,
-        CASE WHEN n % 10 = 0 THEN 'failed' ELSE 'queued' END, CASE WHEN n % 10 <> 0 THEN now() END,
+        CASE n % 10 WHEN 0 THEN 'failed' WHEN 1 THEN 'rendering' ELSE 'queued' END, CASE WHEN n % 10 > 1 THEN now() END,
         now() - interval '1 hour', CASE WHEN n % 10 = 0 THEN now() END, CASE WHEN n % 10 = 0 THEN 'code-' || n % 40 END
     FROM generate_series(1, {jobs}) AS n, batch;
     INSERT INTO prediction (id, job_id, account_id, attempt, price, state, not_before, posted_at, accepted_at, ended_at,
         provider_id, error_code)
-    SELECT uuidv7(), job.id, account.id, 1, 0.24, 'failed', now(), now(), now(), now(), job.id::text, error_code
-    FROM job, account WHERE job.state = 'failed';
+    SELECT uuidv7(), job.id, account.id, 1, 0.24, job.state, now(), now(), now(), ended_at, job.id::text, error_code
+    FROM job, account WHERE job.state IN ('failed', 'rendering');
     ANALYZE;
 """
 
@@ -69,6 +69,7 @@ def measure_actions(*, quick: bool, console: Console) -> list[Table]:
             _measure(runtime, "priority", ActionKind.PRIORITY, whole, {"priority": 3}),
             _measure(runtime, "pause", ActionKind.PAUSE, whole),
             _measure(runtime, "resume", ActionKind.RESUME, whole),
+            _measure(runtime, "cancel renders", ActionKind.CANCEL, JobFilter(states=(JobState.RENDERING,))),
             _measure(runtime, "cancel", ActionKind.CANCEL, whole),
             _measure(runtime, "retry", ActionKind.RETRY, whole),
         ]
