@@ -89,6 +89,7 @@ class Stack:
 
     def start(self) -> None:
         """Start everything and wait until it is ready. Raises `CommandError` or `Interrupted`; `stop` cleans up."""
+        processes.allow_open_files()
         self._start_servers()
         self._interrupts.check()
         migrate(self.settings.get_listen_url())

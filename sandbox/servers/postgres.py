@@ -6,6 +6,7 @@ connection, and leaves servers running.
 
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ CREATE_APPLICATION = sql.SQL(
 
 SETTINGS = {
     "listen_addresses": HOST,
-    "unix_socket_directories": "",  # a path below a deep folder would exceed the 107 bytes of a socket's name
+    "unix_socket_directories": "",  # a path below a deep folder would exceed the 103 bytes of a socket's name
     "shared_buffers": "128MB",
     "max_connections": "200",
     "password_encryption": "scram-sha-256",
@@ -41,6 +42,9 @@ SETTINGS = {
 # A test's data need not survive a crash of the machine. synchronous_commit stays on: without fsync it costs one write,
 # and a killed server must not lose data that it acknowledged.
 WITHOUT_FSYNC = {"fsync": "off", "full_page_writes": "off"}
+
+DURABLE_ON_MACOS = {"wal_sync_method": "fsync_writethrough"}
+"""Any other method leaves a commit in the drive's cache, and a power cut may lose it."""
 
 
 class EmbeddedPostgres(EmbeddedServer):
@@ -92,6 +96,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _command(self) -> Sequence[str | Path]:
         settings = SETTINGS | ({} if self._fsync else WITHOUT_FSYNC) | {"port": str(self.port)}
+        settings |= DURABLE_ON_MACOS if sys.platform == "darwin" else {}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [find_binary(PACKAGE, f"{BINARIES}/postgres"), "-D", str(self._folder.data), *options]
 

@@ -2,9 +2,12 @@
 
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+import pytest
 import redis
 import yaml
 from psycopg import sql
@@ -18,13 +21,20 @@ ROOT = Path(__file__).resolve().parents[3]
 PASSWORD = "/ @#?[]%:'\"\\ $x\\"
 
 
-def test_the_redis_of_compose_takes_any_password(tmp_path: Path) -> None:
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """The path of a socket must not exceed 107 bytes, 103 on macOS."""
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made)
+
+
+def test_the_redis_of_compose_takes_any_password(short_folder: Path) -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     shell, flag, command = services["redis"]["command"]
-    socket = tmp_path / "socket"
+    socket = short_folder / "socket"
     binary = find_binary(PACKAGE, BINARY)
     command = command.replace("$$", "$").replace("valkey-server", str(binary))
-    command = command.replace("/data", f"{tmp_path} --port 0 --unixsocket {socket}")
+    command = command.replace("/data", f"{short_folder} --port 0 --unixsocket {socket}")
     environment = {**os.environ, "REDIS_PASSWORD": PASSWORD}
     with subprocess.Popen([shell, flag, command], env=environment) as server:
         try:
