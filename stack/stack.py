@@ -99,9 +99,10 @@ class Stack:
         self._start_flower()
         if self.simulates:
             self._wait("simulator", lambda: _answers(f"{self.settings.wavespeed_url}/sim/stats"))
-        self._wait("api", lambda: _answers(f"{self.settings.url}/readyz", below=400))  # it can accept jobs
+        readiness = f"{self.settings.url}/readyz"
+        self._wait("api", lambda: _answers(readiness, lambda answer: answer.ok))  # it can accept jobs
         if self.options.workers:  # before a worker leads, jobs would seem to be stuck
-            self._wait("worker-main1", lambda: _is_led(f"{self.settings.url}/readyz"))
+            self._wait("worker-main1", lambda: _answers(readiness, _is_led))
         self._wait("flower", lambda: _answers(self.flower_url))
 
     def tend(self) -> None:
@@ -126,9 +127,8 @@ class Stack:
         if self.settings.database_url is None:
             postgres = EmbeddedPostgres(self.settings.data_dir / "postgres")
             self._start_server(postgres, wave=Wave.POSTGRES)
-            self.settings = self.settings.with_changes(
-                database_url=postgres.application_url, database_operator=SUPERUSER
-            )
+            changes = {"database_url": postgres.application_url, "database_operator": SUPERUSER}
+            self.settings = self.settings.with_changes(**changes)
         self._interrupts.check()
         if self.settings.redis_url is None:
             redis = EmbeddedRedis(self.settings.data_dir / "redis")
@@ -243,21 +243,16 @@ def _describe_failure(what: str, *, how: str, log: Path) -> CommandError:
     )
 
 
-def _is_led(url: str) -> bool:
+def _is_led(answer: requests.Response) -> bool:
     """Whether a worker leads, so that jobs get slots."""
+    return answer.json().get("dispatcher") is not None
+
+
+def _answers(url: str, is_enough: Callable[[requests.Response], bool] = lambda it: it.status_code < 500) -> bool:
+    """Whether a GET gets an answer that is enough. A login page is."""
     try:
         with requests.Session() as session:
             session.trust_env = False
-            return session.get(url, timeout=ASK_SECONDS).json().get("dispatcher") is not None
-    except (requests.RequestException, ValueError):
-        return False
-
-
-def _answers(url: str, *, below: int = 500) -> bool:
-    """Whether a GET is answered with a status below this one. A login page counts as an answer."""
-    try:
-        with requests.Session() as session:
-            session.trust_env = False
-            return session.get(url, timeout=ASK_SECONDS, allow_redirects=False).status_code < below
-    except requests.RequestException:
+            return is_enough(session.get(url, timeout=ASK_SECONDS, allow_redirects=False))
+    except requests.RequestException:  # also if it is no JSON
         return False

@@ -168,7 +168,7 @@ def test_a_wrong_password_does_not_lead_to_the_operator_s_connection(
         healthcheck.main()
 
 
-def test_the_operator_connects_to_postgres_itself_and_not_to_the_full_pooler(
+def test_the_operator_connects_to_postgres_past_a_full_pooler(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve_pgbouncer(tmp_path / "bouncer", database_url, max_client_conn=1) as url, psycopg.connect(url):
