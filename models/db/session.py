@@ -101,7 +101,7 @@ def use_reserve(engine: Engine, url: str, *, user: str) -> None:
                 raise
             record.info[RESERVED] = True
             limits = {name: value for name, value in parameters.items() if name not in ordinary}
-            return dialect.connect(**(reserved | limits))
+            return dialect.connect(**{**reserved, **limits})
 
     event.listen(engine, "do_connect", connect)
 

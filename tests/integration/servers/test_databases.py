@@ -173,7 +173,7 @@ def test_the_operator_connects_to_postgres_past_a_full_pooler(
 ) -> None:
     with serve_pgbouncer(tmp_path / "bouncer", database_url, max_client_conn=1) as url, psycopg.connect(url):
         monkeypatch.setenv("RUSHES_DATABASE_URL", url)
-        monkeypatch.setenv("RUSHES_DATABASE_DIRECT_URL", database_url)
+        monkeypatch.setenv("RUSHES_DATABASE_DIRECT_URL", f"{database_url}?connect_timeout=9")
         with pytest.raises(DatabaseAway, match="no more connections allowed"):
             healthcheck.main()
         monkeypatch.setenv("RUSHES_DATABASE_OPERATOR", "rushes")
