@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help setup demo up test test-fast check format bench chaos lock clean delete-data
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv with the locked dependencies
 
@@ -71,6 +71,6 @@ DATA := $(wildcard .rushes renders)
 delete-data: ## delete the videos, the ledger and the embedded servers' data of this checkout, after asking
 	@test -n "$(DATA)" || { echo "there is no data in this folder"; exit 1; }
 	@echo "this deletes every stored video and the record of every purchase in:"; du -sh $(DATA)
-	@echo "$$(find $(DATA) -name '*.mp4' | wc -l) videos are among them; nothing of this can be restored"
+	@echo "$$(find $(DATA) -name '*.mp4' | wc -l | tr -d ' ') videos are among them; nothing of this can be restored"
 	@printf 'type "delete" to go on: '; read answer; test "$$answer" = delete || { echo "nothing was deleted"; exit 1; }
 	rm -rf $(DATA)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models import transitions
 from models.db.errors import DatabaseAway
-from models.db.session import Sessions, Waker, open_engine, open_sessions, transaction
+from models.db.session import Sessions, Waker, open_engine, open_sessions, transaction, use_reserve
 from models.queries.watching.webhooks import find_hook_secret
 from rushes import account_status
 from rushes.artifacts.store import ArtifactStore, open_store
@@ -35,11 +35,19 @@ QUICK_SECONDS = 6.0
 """Timeout for a request within a store step. The step's lease of 20 s must outlast it."""
 
 
-def open_database(settings: Settings, *, connections: int = 1, application: str) -> Engine:
+def open_database(settings: Settings, *, connections: int, application: str) -> Engine:
     """An engine for the database of these settings, with or without a transaction pooler in front of it."""
     pooler = settings.database_direct_url is not None
     url = settings.get_database_url()
     return open_engine(url, pool_size=connections, pooler=pooler, application=f"rushes-{application}")
+
+
+def open_operator_database(settings: Settings, *, application: str) -> Engine:
+    """One connection for a check: the reserved one of `RUSHES_DATABASE_OPERATOR` if no ordinary connection is free."""
+    engine = open_database(settings, connections=1, application=application)
+    if settings.database_operator is not None:
+        use_reserve(engine, settings.get_listen_url(), user=settings.database_operator)
+    return engine
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,7 @@ class Settings(BaseSettings):
     database_url: PostgresUrl | None = None
     database_direct_url: PostgresUrl | None = None
     database_password: SecretStr | None = None
+    database_operator: str | None = None
     redis_url: RedisUrl | None = None
     redis_password: SecretStr | None = None
     database_connections: int = Field(default=4, ge=2, le=1_000)

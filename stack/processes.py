@@ -1,5 +1,6 @@
 """The command line and the environment of every process, as `rushes up` runs it and a deployment must run it."""
 
+import resource
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ LOOPBACK = "127.0.0.1"
 CELERY = ("celery", "-A", "workers.app")
 STEP_QUEUES = ("submit", "reconcile", "watch", "resume", "report")
 STORE_QUEUES = ("store",)
+OPEN_FILES = 1024
 FLOWER_TASKS = 5_000
 """Tasks that Flower keeps in memory; the history is in the database."""
 FLOWER_COLUMNS = "received,uuid,state,result,exception,runtime,name,worker"
@@ -76,6 +78,13 @@ def spell_settings(settings: Settings) -> dict[str, str]:
             alias = field.validation_alias
             spelled[alias if isinstance(alias, str) else f"RUSHES_{name.upper()}"] = _spell(value)
     return spelled
+
+
+def allow_open_files() -> None:
+    """Let this process and its children open as many files as on Linux. macOS allows 256, too few for downloads."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < OPEN_FILES and not 0 <= hard < OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
 
 
 def process_environment(settings: Settings, base: Mapping[str, str], *, with_key: bool = False) -> dict[str, str]:

@@ -17,6 +17,7 @@ from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from sandbox.servers.embedded import EmbeddedServer
 from sandbox.servers.folder import tail_log
 from sandbox.servers.ports import PortHold
+from sandbox.servers.postgres import NAME as SUPERUSER
 from stack import processes
 from stack.data_folder import get_flower_password
 from stack.errors import CommandError
@@ -88,6 +89,7 @@ class Stack:
 
     def start(self) -> None:
         """Start everything and wait until it is ready. Raises `CommandError` or `Interrupted`; `stop` cleans up."""
+        processes.allow_open_files()
         self._start_servers()
         self._interrupts.check()
         migrate(self.settings.get_listen_url())
@@ -97,9 +99,10 @@ class Stack:
         self._start_flower()
         if self.simulates:
             self._wait("simulator", lambda: _answers(f"{self.settings.wavespeed_url}/sim/stats"))
-        self._wait("api", lambda: _answers(f"{self.settings.url}/readyz", below=400))  # it can accept jobs
+        readiness = f"{self.settings.url}/readyz"
+        self._wait("api", lambda: _answers(readiness, lambda answer: answer.ok))  # it can accept jobs
         if self.options.workers:  # before a worker leads, jobs would seem to be stuck
-            self._wait("worker-main1", lambda: _is_led(f"{self.settings.url}/readyz"))
+            self._wait("worker-main1", lambda: _answers(readiness, _is_led))
         self._wait("flower", lambda: _answers(self.flower_url))
 
     def tend(self) -> None:
@@ -122,25 +125,25 @@ class Stack:
 
     def _start_servers(self) -> None:
         if self.settings.database_url is None:
-            server = self._start_server(EmbeddedPostgres, "postgres", wave=Wave.POSTGRES)
-            self.settings = self.settings.with_changes(database_url=server.url)
+            postgres = EmbeddedPostgres(self.settings.data_dir / "postgres")
+            self._start_server(postgres, wave=Wave.POSTGRES)
+            changes = {"database_url": postgres.application_url, "database_operator": SUPERUSER}
+            self.settings = self.settings.with_changes(**changes)
         self._interrupts.check()
         if self.settings.redis_url is None:
-            server = self._start_server(EmbeddedRedis, "redis", wave=Wave.REDIS)
-            self.settings = self.settings.with_changes(redis_url=server.url)
+            redis = EmbeddedRedis(self.settings.data_dir / "redis")
+            self._start_server(redis, wave=Wave.REDIS)
+            self.settings = self.settings.with_changes(redis_url=redis.url)
         elif fault := find_broker_fault(self.settings.get_redis_url(), ca_file=self.settings.ca_file):
             if fault.is_final:
                 raise CommandError(f"Redis at {fault.message}", hint=fault.advice)
             self._say(f"warning: Redis at {fault.message}; jobs are accepted, but wait for it")
 
-    def _start_server(self, kind: type[EmbeddedServer], name: str, *, wave: Wave) -> EmbeddedServer:
+    def _start_server(self, server: EmbeddedServer, *, wave: Wave) -> None:
         """Start on a free port; a restart must use the same one, since the other services know its address."""
-        folder = self.settings.data_dir / name
-        server = kind(folder)
         self._interrupts.is_blocking = True
-        self._supervisor.start(ServerService(server, wave=wave, log=folder / "server.log"))
+        self._supervisor.start(ServerService(server, wave=wave, log=server.folder / "server.log"))
         self._interrupts.is_blocking = False
-        return server
 
     def _start_provider(self) -> None:
         if not self.simulates:
@@ -240,21 +243,16 @@ def _describe_failure(what: str, *, how: str, log: Path) -> CommandError:
     )
 
 
-def _is_led(url: str) -> bool:
+def _is_led(answer: requests.Response) -> bool:
     """Whether a worker leads, so that jobs get slots."""
+    return answer.json().get("dispatcher") is not None
+
+
+def _answers(url: str, is_enough: Callable[[requests.Response], bool] = lambda it: it.status_code < 500) -> bool:
+    """Whether a GET gets an answer that is enough. A login page is."""
     try:
         with requests.Session() as session:
             session.trust_env = False
-            return session.get(url, timeout=ASK_SECONDS).json().get("dispatcher") is not None
-    except (requests.RequestException, ValueError):
-        return False
-
-
-def _answers(url: str, *, below: int = 500) -> bool:
-    """Whether a GET is answered with a status below this one. A login page counts as an answer."""
-    try:
-        with requests.Session() as session:
-            session.trust_env = False
-            return session.get(url, timeout=ASK_SECONDS, allow_redirects=False).status_code < below
-    except requests.RequestException:
+            return is_enough(session.get(url, timeout=ASK_SECONDS, allow_redirects=False))
+    except requests.RequestException:  # also if it is no JSON
         return False

@@ -3,9 +3,10 @@
 from models.db.errors import DatabaseAway
 from models.db.session import Sessions, open_sessions, transaction
 from models.queries.health import EXPECTED_MIGRATION
+from rushes.artifacts.store import open_store
 from rushes.monitoring.audit import Finding, audit_files, audit_rows
 from rushes.readiness import check_readiness
-from rushes.runtime import Runtime
+from rushes.runtime import open_operator_database
 from rushes.settings import load_settings
 from stack.errors import CommandError
 
@@ -15,16 +16,17 @@ def find_everything(*, files: bool) -> list[Finding]:
 
     Raises `DatabaseAway`, or `CommandError` if the database is not migrated.
     """
-    runtime = Runtime.open(load_settings(), threads=1, application="audit")
+    settings = load_settings()
+    engine = open_operator_database(settings, application="audit")
     # Commit every statement by itself: reading files takes long, and no transaction may be open meanwhile.
-    sessions = open_sessions(runtime.engine.execution_options(isolation_level="AUTOCOMMIT"))
+    sessions = open_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
     try:
         _require_migrated(sessions)
         with transaction(sessions) as session:
             findings = audit_rows(session)
-            return [*findings, *audit_files(session, runtime.store)] if files else findings
+            return [*findings, *audit_files(session, open_store(settings.get_artifacts_url()))] if files else findings
     finally:
-        runtime.close()
+        engine.dispose()
 
 
 def _require_migrated(sessions: Sessions) -> None:

@@ -11,13 +11,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from cli.api_client import open_api
 from cli.doctor.health import Check, Status, check_webhooks, judge_health
 from models.db.errors import DatabaseAway
-from models.db.session import open_sessions
+from models.db.session import is_on_reserve, open_sessions
 from models.queries.health import EXPECTED_MIGRATION
 from rushes.errors import InvalidInput, RushesError
 from rushes.monitoring.broker import find_broker_fault, name_broker
 from rushes.network import find_proxy, trust_authorities
 from rushes.readiness import ReadinessProbe
-from rushes.runtime import open_database
+from rushes.runtime import open_operator_database
 from rushes.settings import Settings, load_settings
 from rushes.wavespeed.answers import KeyRefused, NoCredit
 from rushes.wavespeed.client import Timeouts, WaveSpeedClient
@@ -50,7 +50,7 @@ def _check_database(settings: Settings) -> list[Check]:
         url = settings.get_database_url()
     except InvalidInput as error:
         return [Check("database", "failed", str(error), "start `rushes up` in this folder, or set RUSHES_DATABASE_URL")]
-    engine = open_database(settings, application="doctor")
+    engine = open_operator_database(settings, application="doctor")
     try:
         return _read_database(engine, settings, place=name_place(url))
     finally:
@@ -62,12 +62,17 @@ def _read_database(engine: Engine, settings: Settings, *, place: str) -> list[Ch
     sessions = open_sessions(engine)
     try:
         seen = ReadinessProbe(sessions).check(seconds=DATABASE_SECONDS)
+        is_full = seen.reachable and is_on_reserve(engine)
     except (SQLAlchemyError, DatabaseAway) as error:
         words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         return [Check("database", "failed", f"{place}: {words}", advice)]
     if not seen.reachable:
         return [Check("database", "failed", f"{place}: {seen.problem or 'it does not answer'}", advice)]
     reached = Check("database", "ok", f"{place} answers")
+    if is_full:
+        advice = "close connections of other programs, raise max_connections, or lower RUSHES_DATABASE_CONNECTIONS"
+        message = f"{place} has no free connection for the API and the workers; a reserved one answers"
+        reached = Check("database", "failed", message, advice)
     if not seen.migrated:
         found = f"at {seen.migration}" if seen.migration else "empty"
         message = f"the database is {found}, this version needs {EXPECTED_MIGRATION}"

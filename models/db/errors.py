@@ -13,6 +13,10 @@ class DatabaseAway(Exception):
 _AWAY = ("57P01", "57P02", "57P03", "53300")
 
 
+_FULL = ("too many clients", "connection slots", "too many connections", "no more connections allowed")
+"""The words of Postgres and PgBouncer. Psycopg does not pass on the SQLSTATE of a refused connection."""
+
+
 _UNUSABLE = ("25006", "26000", "42P05")
 """read_only (the server is no longer the primary), and a pooler that lost or mixed up prepared statements: no later
 statement would succeed on such a connection."""
@@ -40,9 +44,14 @@ def describe_failure(error: SQLAlchemyError) -> str:
     cause = lines[0].rpartition("FATAL:")[2].strip() if "FATAL:" in lines[0] else ""
     if getattr(getattr(error, "orig", None), "sqlstate", None) == "25006":
         return "the database cannot be used: it is read-only"
-    if "too many clients" in cause or "connection slots" in cause or "too many connections" in cause:
+    if is_full(cause):
         cause += "; raise max_connections, or lower RUSHES_DATABASE_CONNECTIONS"
     return f"the database cannot be used: {cause}" if cause else "the database cannot be reached"
+
+
+def is_full(cause: object) -> bool:
+    """Whether the server refused a connection because too many are open."""
+    return any(words in str(cause) for words in _FULL)
 
 
 def is_connection_failure(error: SQLAlchemyError) -> bool:

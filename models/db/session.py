@@ -4,19 +4,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+import psycopg
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from models.db.errors import DatabaseAway, describe_failure, discard_unusable, is_connection_failure
+from models.db.errors import DatabaseAway, describe_failure, discard_unusable, is_connection_failure, is_full
 
 WAKE_CHANNEL = "rushes_dispatch"
 
 Sessions = sessionmaker[Session]
 
 IDLE_SECONDS = 60.0
+RESERVED = "reserved"
 
 _DRIVER = "postgresql+psycopg"
 _AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
@@ -80,6 +84,32 @@ def _close_idle(engine: Engine) -> None:
             connection.close()
 
     event.listen(engine, "checkin", note_use)
+
+
+def use_reserve(engine: Engine, url: str, *, user: str) -> None:
+    """Let the engine connect to `url` as this user if the server refuses an ordinary connection because it is full."""
+    _, ordinary = engine.dialect.create_connect_args(engine.url)
+    _, reserved = engine.dialect.create_connect_args(make_url(driver_url(url)).set(username=user))
+
+    def connect(
+        dialect: Dialect, record: ConnectionPoolEntry, args: tuple[object, ...], parameters: dict[str, Any]
+    ) -> DBAPIConnection:
+        try:
+            return dialect.connect(*args, **parameters)
+        except psycopg.OperationalError as error:
+            if not is_full(error):
+                raise
+            record.info[RESERVED] = True
+            limits = {name: value for name, value in parameters.items() if name not in ordinary}
+            return dialect.connect(**{**reserved, **limits})
+
+    event.listen(engine, "do_connect", connect)
+
+
+def is_on_reserve(engine: Engine) -> bool:
+    """Whether this engine's connection is the reserved one."""
+    with engine.connect() as connection:
+        return RESERVED in connection.info
 
 
 def open_sessions(engine: Engine) -> Sessions:

@@ -4,6 +4,7 @@ Names are readable, and no two jobs share one.
 """
 
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -31,7 +32,8 @@ _SCRATCH = ".incoming"
 _MARKER = ".rushes-store"
 _PROBE_BYTES = 65_536
 _FOLDER_MODE = 0o755
-_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF})
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.ENOTTY})
+_FLUSH_DRIVE = getattr(fcntl, "F_FULLFSYNC", None)  # macOS, where fsync leaves the bytes in the drive's cache
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 log = structlog.get_logger(__name__)
@@ -272,6 +274,8 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+        if _FLUSH_DRIVE is not None:
+            fcntl.fcntl(descriptor, _FLUSH_DRIVE)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise

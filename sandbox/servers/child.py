@@ -43,8 +43,6 @@ def enter_private_namespace() -> None:
 
 def are_namespaces_allowed() -> bool:
     """Try it in a child process, since a process cannot leave a namespace that it entered but failed to map."""
-    if not LINUX:
-        return False
     probe = os.fork()
     if probe == 0:
         try:
@@ -73,14 +71,11 @@ def keep_file_access() -> None:
 
 def become(uid: int, gid: int) -> None:
     """Switch to that user permanently."""
-    if LINUX:
-        call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
-        count_capabilities_in_access_checks()
+    call("prctl", PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    count_capabilities_in_access_checks()
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
-    if not LINUX:
-        return
     try:
         keep_file_access()
     except OSError:
@@ -89,6 +84,8 @@ def become(uid: int, gid: int) -> None:
 
 def drop_root(folder: Path) -> None:
     """Drop root, and keep FOLDER's owner if there is a way to do so."""
+    if not LINUX:
+        sys.exit("only on Linux can root start the embedded servers: start Rushes as an ordinary user")
     owner = folder.stat()
     if owner.st_uid != 0:
         become(owner.st_uid, owner.st_gid)

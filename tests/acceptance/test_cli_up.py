@@ -16,6 +16,8 @@ import requests
 from rushes.settings import SERVICES_FILE
 from tests.support.cli_process import QUICK, Rushes, find_left, run_rushes, start_rushes
 from tests.support.platforms import only_where_deaths_are_signalled
+from tests.support.servers import every_connection
+from tests.support.simulator_client import wait_until
 
 ANY_PORT = ("--port", "0", "--flower-port", "0", "--simulator-port", "0")
 READY = "ready; Ctrl-C stops everything"
@@ -113,6 +115,23 @@ def test_the_doctor_finds_nothing_wrong_and_tells_no_secret(up: Up) -> None:
     assert len(secrets) == 2
     for secret in (*secrets, "simulator'"):
         assert secret not in ended.stdout + ended.stderr
+
+
+def test_doctor_and_audit_connect_when_every_connection_is_taken(up: Up) -> None:
+    services = (up.folder / ".rushes" / SERVICES_FILE).read_text()
+    url = next(line.split("'")[1] for line in services.splitlines() if line.startswith("RUSHES_DATABASE_URL="))
+    with contextlib.ExitStack() as taken:
+
+        def find_checks() -> dict[str, dict[str, str]] | None:
+            taken.enter_context(every_connection(url))  # again: the stack may have closed some meanwhile
+            found = json.loads(run_rushes("doctor", "--json", folder=up.folder).stdout)
+            checks = {check["name"]: check for check in found["checks"]}
+            is_full = "has no free connection for the API and the workers" in checks["database"]["message"]
+            return checks if is_full else None
+
+        checks = wait_until(find_checks, "doctor meets a full database", seconds=90)
+        assert run_rushes("audit", folder=up.folder).returncode == 0
+    assert checks["migrations"]["status"] == checks["dispatcher"]["status"] == checks["workers"]["status"] == "ok"
 
 
 def test_the_file_of_servers_is_readable_by_the_owner_alone(up: Up) -> None:

@@ -19,7 +19,7 @@ from tests.support.redis_servers import serve_cluster, serve_socket, serve_tls
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Its path is short, because the path of a socket must not exceed 107 bytes."""
+    """Its path is short, because the path of a socket must not exceed 107 bytes, 103 on macOS."""
     with tempfile.TemporaryDirectory() as made:
         yield Path(made)
 

@@ -16,7 +16,7 @@ from tests.support.simulator_client import wait_until
 
 
 @contextlib.contextmanager
-def serve_pgbouncer(folder: Path, database_url: str) -> Iterator[str]:
+def serve_pgbouncer(folder: Path, database_url: str, **changes: object) -> Iterator[str]:
     """The URL of the same database behind a transaction pooler. Skips the test if there is none on this machine."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
@@ -34,7 +34,7 @@ def serve_pgbouncer(folder: Path, database_url: str) -> Iterator[str]:
         "default_pool_size": 3,
         "server_tls_sslmode": "disable",
     }
-    lines = [f"{name} = {value}" for name, value in settings.items()]
+    lines = [f"{name} = {value}" for name, value in (settings | changes).items()]
     databases = f"[databases]\n* = host=127.0.0.1 port={parts.port}\n"
     (folder / "pgbouncer.ini").write_text(databases + "[pgbouncer]\n" + "\n".join(lines) + "\n")
     command = [program, str(folder / "pgbouncer.ini")]

@@ -141,6 +141,18 @@ def removed_afterwards(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def every_connection(url: str) -> Iterator[None]:
+    """The user of this URL holds all connections that it can get."""
+    with contextlib.ExitStack() as taken:
+        try:
+            while True:
+                taken.enter_context(psycopg.connect(url))
+        except psycopg.OperationalError as error:
+            assert "remaining connection slots are reserved" in str(error)  # noqa: PT017 - ends the loop
+        yield
+
+
+@contextlib.contextmanager
 def cloned_database(server: EmbeddedPostgres, *, template: str) -> Iterator[str]:
     """The URL of a copy of the template, for as long as the block lasts. Starts a server that a test has killed."""
     server.start()

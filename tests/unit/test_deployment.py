@@ -41,7 +41,7 @@ def load_compose_schema() -> dict[str, Any]:
 
 
 def test_the_compose_file_has_the_required_services() -> None:
-    assert set(SERVICES) == {"postgres", "redis", *OURS}
+    assert set(SERVICES) == {"postgres", "redis", "database-user", *OURS}
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_our_services_have_no_rights(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
-def test_every_service_has_limits_and_all_but_the_migration_a_health_check(service: str) -> None:
+def test_every_service_has_limits_and_all_that_last_a_health_check(service: str) -> None:
     assert SERVICES[service]["deploy"]["resources"]["limits"].keys() >= {"cpus", "memory"}
-    assert ("healthcheck" in SERVICES[service]) is (service != "migrate")
+    assert ("healthcheck" in SERVICES[service]) is (service not in {"migrate", "database-user"})
 
 
 def test_secrets_come_by_the_environment_and_must_be_given() -> None:
@@ -136,6 +136,7 @@ def test_every_documented_setting_reaches_every_container(service: str) -> None:
     }
     assert environment.keys() - given_as_it_is.keys() <= {
         "RUSHES_DATABASE_URL",
+        "RUSHES_DATABASE_OPERATOR",
         "RUSHES_DATABASE_PASSWORD",
         "RUSHES_REDIS_URL",
         "RUSHES_REDIS_PASSWORD",

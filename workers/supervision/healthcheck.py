@@ -8,13 +8,13 @@ import sys
 
 from models.db.session import open_sessions, transaction
 from models.queries.health import count_workers_on
-from rushes.runtime import open_database
+from rushes.runtime import open_operator_database
 from rushes.settings import load_settings
 
 
 def main() -> int:
     """Return 0 if a worker on this host was seen in the last 15 seconds, else 1."""
-    engine = open_database(load_settings(), application="health")
+    engine = open_operator_database(load_settings(), application="health")
     try:
         with transaction(open_sessions(engine)) as session:
             alive = count_workers_on(session, socket.gethostname())

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
+from cli.commands.audit_report import find_everything
 from cli.doctor.checks import check_everything
 from models import transitions
 from models.db import session as db_session
@@ -23,10 +26,10 @@ from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from sandbox.servers import EmbeddedPostgres
 from sandbox.servers import postgres as embedded_postgres
-from stack.migrations import migrate
+from stack.migrations import ALEMBIC_INI, migrate
 from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.pgbouncer import serve_pgbouncer
-from tests.support.servers import create_database, drop_database, url_of
+from tests.support.servers import create_database, drop_database, every_connection, url_of
 from workers.supervision import healthcheck
 
 
@@ -128,6 +131,68 @@ def test_a_database_without_free_connections_is_named_as_such(small_postgres: Em
             each.close()
     assert "remaining connection slots are reserved" in problem
     assert problem.endswith("; raise max_connections, or lower RUSHES_DATABASE_CONNECTIONS")
+
+
+@pytest.fixture
+def full(small_postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of the application's user, which holds all connections that it can get, in a migrated database."""
+    url = small_postgres.application_url
+    migrate(url)
+    monkeypatch.setenv("RUSHES_DATABASE_URL", url)
+    monkeypatch.setenv("RUSHES_DATA_DIR", str(tmp_path))
+    with every_connection(url):
+        yield url
+
+
+@pytest.mark.usefixtures("full")
+def test_checks_use_the_operator_s_connection_when_no_other_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DatabaseAway):
+        healthcheck.main()
+    with pytest.raises(DatabaseAway):
+        find_everything(files=False)
+    assert {check.name: check for check in check_everything()}.keys() & {"database", "migrations"} == {"database"}
+    monkeypatch.setenv("RUSHES_DATABASE_OPERATOR", "rushes")
+    assert healthcheck.main() == 1  # it has read that no worker lives
+    assert not any(finding.is_broken for finding in find_everything(files=True))
+    checks = {check.name: check for check in check_everything()}
+    assert checks["database"].message.endswith("no free connection for the API and the workers; a reserved one answers")
+    assert checks["migrations"].status == "ok"
+
+
+def test_a_wrong_password_does_not_lead_to_the_operator_s_connection(
+    small_postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUSHES_DATABASE_URL", small_postgres.application_url.replace("rushes_app", "nobody"))
+    monkeypatch.setenv("RUSHES_DATABASE_OPERATOR", "rushes")
+    with pytest.raises(DatabaseAway, match='failed for user "nobody"'):
+        healthcheck.main()
+
+
+def test_the_operator_connects_to_postgres_past_a_full_pooler(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve_pgbouncer(tmp_path / "bouncer", database_url, max_client_conn=1) as url, psycopg.connect(url):
+        monkeypatch.setenv("RUSHES_DATABASE_URL", url)
+        monkeypatch.setenv("RUSHES_DATABASE_DIRECT_URL", f"{database_url}?connect_timeout=9")
+        with pytest.raises(DatabaseAway, match="no more connections allowed"):
+            healthcheck.main()
+        monkeypatch.setenv("RUSHES_DATABASE_OPERATOR", "rushes")
+        assert healthcheck.main() == 1
+
+
+def test_the_application_migrates_tables_that_the_superuser_has_made(small_postgres: EmbeddedPostgres) -> None:
+    with psycopg.connect(small_postgres.url) as session:
+        session.execute("DROP ROLE rushes_app")
+    config = Config(str(ALEMBIC_INI))
+    config.attributes["url"] = small_postgres.url
+    command.upgrade(config, "0001")
+    small_postgres.stop()
+    small_postgres.start()
+    migrate(small_postgres.application_url)
+    with psycopg.connect(small_postgres.application_url) as session:
+        assert session.execute("SELECT version_num FROM alembic_version").fetchone() == (EXPECTED_MIGRATION,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            session.execute("SET ROLE rushes")
 
 
 def test_two_migrations_at_once_wait_for_each_other(postgres: EmbeddedPostgres) -> None:
